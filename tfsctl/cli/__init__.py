@@ -1,0 +1,69 @@
+"""The `tfsctl` command: Typer subcommands, and the one place that turns errors into exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from tfsctl.cli import export, metadata, predict, repl, serve
+from tfsctl.errors import ExitCode, TfsctlError
+
+app = typer.Typer(
+    name="tfsctl",
+    help="Take a TensorFlow model from a Python file to answers: export, serve, query.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("export")(export.export)
+app.command("serve")(serve.serve)
+app.command("predict")(predict.predict)
+app.command("metadata")(metadata.metadata)
+app.command("repl")(repl.repl)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"tfsctl {version('tfsctl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of a failure.")] = False,
+    version: Annotated[  # noqa: ARG001 - handled by its callback
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take a TensorFlow model from a Python file to answers: export, serve, query."""
+    from tfsctl.cli import _output
+
+    _output.verbose = verbose
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; the only place that decides exit codes."""
+    from tfsctl.cli import _output
+
+    try:
+        app(args=None if argv is None else list(argv), prog_name="tfsctl")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except TfsctlError as error:
+        return _output.report(error)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # the reader of our answer went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except Exception as error:  # noqa: BLE001 - the one door for bugs
+        return _output.report_bug(error)
+    return ExitCode.OK

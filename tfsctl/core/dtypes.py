@@ -1,0 +1,102 @@
+"""Every TensorFlow dtype in one table: number, names, numpy form, and the TensorProto field that carries it.
+
+Numbers and field rules: tensorflow/core/framework/types.proto and tensor.proto.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class DType:
+    """One dtype.
+
+    `name` is TensorFlow's Python name (`float32`), `c_name` the one its C++ messages use (`float`), `field` the
+    repeated TensorProto field of its values, `numpy_name` what numpy (or ml_dtypes) calls it.
+    """
+
+    number: int
+    enum_name: str
+    name: str
+    c_name: str
+    field: str
+    numpy_name: str
+
+    @property
+    def numpy(self) -> np.dtype:
+        """The numpy dtype; strings are objects (bytes). Loads ml_dtypes for bfloat16 and the 8-bit floats only."""
+        return _numpy_dtype(self.numpy_name)
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether values are whole numbers (bool is not)."""
+        return self.name.startswith(("int", "uint"))
+
+    @property
+    def is_floating(self) -> bool:
+        """Whether values are real floating-point numbers."""
+        return "float" in self.name
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether values are complex numbers."""
+        return self.name.startswith("complex")
+
+
+@lru_cache(maxsize=None)
+def _numpy_dtype(name: str) -> np.dtype:
+    import numpy as np
+
+    if name in ("bfloat16", "float8_e5m2", "float8_e4m3fn", "int4", "uint4"):
+        import ml_dtypes
+
+        return np.dtype(getattr(ml_dtypes, name))
+    return np.dtype(name)
+
+
+DTYPES = (
+    DType(1, "DT_FLOAT", "float32", "float", "float_val", "float32"),
+    DType(2, "DT_DOUBLE", "float64", "double", "double_val", "float64"),
+    DType(3, "DT_INT32", "int32", "int32", "int_val", "int32"),
+    DType(4, "DT_UINT8", "uint8", "uint8", "int_val", "uint8"),
+    DType(5, "DT_INT16", "int16", "int16", "int_val", "int16"),
+    DType(6, "DT_INT8", "int8", "int8", "int_val", "int8"),
+    DType(7, "DT_STRING", "string", "string", "string_val", "object"),
+    DType(8, "DT_COMPLEX64", "complex64", "complex64", "scomplex_val", "complex64"),
+    DType(9, "DT_INT64", "int64", "int64", "int64_val", "int64"),
+    DType(10, "DT_BOOL", "bool", "bool", "bool_val", "bool"),
+    DType(14, "DT_BFLOAT16", "bfloat16", "bfloat16", "half_val", "bfloat16"),
+    DType(17, "DT_UINT16", "uint16", "uint16", "int_val", "uint16"),
+    DType(18, "DT_COMPLEX128", "complex128", "complex128", "dcomplex_val", "complex128"),
+    DType(19, "DT_HALF", "float16", "half", "half_val", "float16"),
+    DType(22, "DT_UINT32", "uint32", "uint32", "uint32_val", "uint32"),
+    DType(23, "DT_UINT64", "uint64", "uint64", "uint64_val", "uint64"),
+    DType(24, "DT_FLOAT8_E5M2", "float8_e5m2", "float8_e5m2", "float8_val", "float8_e5m2"),
+    DType(25, "DT_FLOAT8_E4M3FN", "float8_e4m3fn", "float8_e4m3fn", "float8_val", "float8_e4m3fn"),
+    DType(29, "DT_INT4", "int4", "int4", "int_val", "int4"),
+    DType(30, "DT_UINT4", "uint4", "uint4", "int_val", "uint4"),
+)
+BY_NUMBER = {dtype.number: dtype for dtype in DTYPES}
+BY_NAME = {dtype.name: dtype for dtype in DTYPES}
+BY_ENUM_NAME = {dtype.enum_name: dtype for dtype in DTYPES}
+FLOAT, STRING = BY_NAME["float32"], BY_NAME["string"]
+
+
+@lru_cache(maxsize=None)
+def from_numpy(dtype: np.dtype) -> DType:
+    """The TensorFlow dtype that carries a numpy dtype. Raises KeyError for one TensorFlow does not have."""
+    if dtype.kind in "SUO":
+        return STRING
+    return BY_NAME[dtype.name]
+
+
+def name_of(number: int) -> str:
+    """TensorFlow's name of a DataType number; a number this table lacks reads `dtype_<number>`."""
+    known = BY_NUMBER.get(number)
+    return known.name if known else f"dtype_{number}"

@@ -1,0 +1,162 @@
+"""BASE/VERSION on disk: list the versions of a model, publish a new one atomically, prune old ones.
+
+A version is a directory whose name is a number, as TensorFlow Serving reads it. A new version is written under a
+sibling name that is no number, flushed to disk and renamed, so a server sees all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfsctl.core.saved_model import SAVED_MODEL_FILE
+from tfsctl.errors import ExportError, NotFound
+
+STAGING_PREFIX = ".tfsctl-staging-"
+MAX_VERSION = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class VersionDir:
+    """One version directory; `00000123` is version 123."""
+
+    version: int
+    path: Path
+
+
+def parse_version(name: str) -> int | None:
+    """The version a directory name stands for, or None if TensorFlow Serving would pass it over."""
+    if not name.isascii() or not name.isdigit() or int(name) > MAX_VERSION:
+        return None
+    return int(name)
+
+
+def list_versions(base: Path) -> list[VersionDir]:
+    """The version directories under `base`, lowest first. Raises NotFound when `base` is not a directory."""
+    try:
+        entries = list(os.scandir(base))
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"no such directory: {base}") from None
+    found = [(parse_version(e.name), Path(e.path)) for e in entries if e.is_dir()]
+    return sorted((VersionDir(v, p) for v, p in found if v is not None), key=lambda d: (d.version, d.path.name))
+
+
+def is_version_dir(path: Path) -> bool:
+    """Whether `path` is itself one SavedModel under a numeric name."""
+    return parse_version(path.resolve().name) is not None and (path / SAVED_MODEL_FILE).is_file()
+
+
+def new_version(base: Path, *, now_s: float | None = None) -> int:
+    """A version number for a new export: the Unix time in seconds, or one more than the highest if that is taken.
+
+    A server's default policy serves the highest number, so a new version always has it.
+    """
+    highest = max((d.version for d in list_versions(base)), default=0) if base.is_dir() else 0
+    return max(int(time.time() if now_s is None else now_s), highest + 1)
+
+
+class Staging:
+    """A version being written: `path` is where, `publish` makes it a version."""
+
+    def __init__(self, base: Path, path: Path) -> None:
+        self.base = base
+        self.path = path
+
+    def publish(self, version: int | None = None) -> VersionDir:
+        """Flush the files and rename them into place; with no `version`, under a fresh number.
+
+        Raises ExportError if `version` exists already: a version is never overwritten.
+        """
+        _flush_tree(self.path)
+        while True:
+            number = new_version(self.base) if version is None else version
+            target = self.base / str(number)
+            if version is not None and any(d.version == number for d in list_versions(self.base)):
+                raise ExportError(f"version {number} exists already: {target}", hint="leave out --version, or choose another number")
+            try:
+                if target.exists():  # os.rename would replace an empty directory
+                    raise FileExistsError(target)
+                os.rename(self.path, target)
+            except OSError as error:
+                if version is None and target.exists():
+                    continue  # another export took the number between the look and the rename
+                raise ExportError(f"cannot publish version {number} in {self.base}: {error.strerror or 'it exists'}") from error
+            _flush(self.base)
+            return VersionDir(number, target)
+
+
+@contextmanager
+def staging(base: Path) -> Iterator[Staging]:
+    """A private directory in `base` for a version being written; gone afterwards unless it was published.
+
+    It is locked while in use, so that a later export can tell what a killed one left behind, and remove it.
+    Raises ExportError when `base` cannot be written.
+    """
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(base)
+        path = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=base))
+    except OSError as error:
+        raise ExportError(f"cannot write in {base}: {error.strerror}", hint="choose another directory with --to") from error
+    path.chmod(0o755)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield Staging(base, path)
+    finally:
+        os.close(descriptor)
+        if path.exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_abandoned(base: Path) -> None:
+    for path in base.glob(f"{STAGING_PREFIX}*"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue  # a running export holds it
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(descriptor)
+
+
+def _flush_tree(root: Path) -> None:
+    for folder, _, files in os.walk(root, topdown=False):
+        for name in files:
+            _flush(Path(folder, name))
+        _flush(Path(folder))
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def prune(base: Path, *, keep: int) -> list[VersionDir]:
+    """Remove all but the `keep` highest versions, lowest first; returns what was removed.
+
+    Each is renamed to a non-numeric name before its files go, so no server loads half of one.
+    """
+    if keep < 1:
+        raise ValueError("keep must be at least 1")
+    removed = list_versions(base)[:-keep]
+    for old in removed:
+        doomed = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=base)) / old.path.name
+        os.rename(old.path, doomed)
+        shutil.rmtree(doomed.parent, ignore_errors=True)
+    return removed

@@ -1,0 +1,86 @@
+"""The one door to TensorFlow's and TensorFlow Serving's messages, without loading TensorFlow.
+
+`import tensorflow_serving.apis…` imports all of TensorFlow: seconds, and half a gigabyte. The generated messages need
+none of it, only a package named `tensorflow` whose `__path__` leads to the installed files. While this module imports
+one, a placeholder stands in `sys.modules`; it is taken away again before anyone can mistake it for TensorFlow.
+
+    from tfsctl.core import protos
+    request = protos.PredictRequest()
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from tfsctl.errors import TfsctlError
+
+_APIS = "tensorflow_serving.apis."
+_CONFIG = "tensorflow_serving.config."
+_UTIL = "tensorflow_serving.util."
+_FRAMEWORK = "tensorflow.core.framework."
+_PROTOBUF = "tensorflow.core.protobuf."
+
+_MODULE_OF = {
+    "ClassificationRequest": _APIS + "classification_pb2",
+    "ClassificationResponse": _APIS + "classification_pb2",
+    "GetModelMetadataRequest": _APIS + "get_model_metadata_pb2",
+    "GetModelMetadataResponse": _APIS + "get_model_metadata_pb2",
+    "SignatureDefMap": _APIS + "get_model_metadata_pb2",
+    "GetModelStatusRequest": _APIS + "get_model_status_pb2",
+    "GetModelStatusResponse": _APIS + "get_model_status_pb2",
+    "ModelVersionStatus": _APIS + "get_model_status_pb2",
+    "ModelSpec": _APIS + "model_pb2",
+    "PredictRequest": _APIS + "predict_pb2",
+    "PredictResponse": _APIS + "predict_pb2",
+    "ModelServerConfig": _CONFIG + "model_server_config_pb2",
+    "StatusProto": _UTIL + "status_pb2",
+    "TensorProto": _FRAMEWORK + "tensor_pb2",
+    "ConfigProto": _PROTOBUF + "config_pb2",
+    "MetaGraphDef": _PROTOBUF + "meta_graph_pb2",
+    "SignatureDef": _PROTOBUF + "meta_graph_pb2",
+    "SavedModel": _PROTOBUF + "saved_model_pb2",
+}
+
+_lock = threading.RLock()
+
+
+def tensorflow_directory() -> str:
+    """The folder of the installed `tensorflow` package. Raises TfsctlError where there is none."""
+    spec = sys.modules["tensorflow"].__spec__ if "tensorflow" in sys.modules else importlib.util.find_spec("tensorflow")
+    if spec is None or not spec.submodule_search_locations:
+        raise TfsctlError("TensorFlow is not installed", hint="pip install tensorflow")
+    return next(iter(spec.submodule_search_locations))
+
+
+@contextmanager
+def _placeholder() -> Iterator[None]:
+    """Let `tensorflow.core…_pb2` import without TensorFlow; leave only the generated modules behind."""
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    package = ModuleType("tensorflow")
+    package.__path__ = [tensorflow_directory()]
+    sys.modules["tensorflow"] = package
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name == "tensorflow" or name.startswith("tensorflow.")]:
+            if not name.endswith("_pb2"):
+                del sys.modules[name]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the generated messages carry no types
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    with _lock, _placeholder():
+        message = getattr(importlib.import_module(module), name)
+    globals()[name] = message
+    return message

@@ -1,0 +1,105 @@
+"""What a SavedModel directory says about itself, read from `saved_model.pb` without TensorFlow.
+
+Format: tensorflow/core/protobuf/saved_model.proto and meta_graph.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfsctl.core import dtypes, protos
+from tfsctl.core.types import ModelMetadata, Signature, TensorSpec
+from tfsctl.errors import ModelUnreadable, NotFound
+
+SAVED_MODEL_FILE = "saved_model.pb"
+SERVE_TAG = "serve"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModelInfo:
+    """One SavedModel's own account of itself.
+
+    `signatures` are those of the graph tagged `serve` (without TensorFlow's internal `__…` entries), `ops` every
+    operation its graph and functions use, `size_bytes` the size of all files in the directory.
+    """
+
+    path: Path
+    tags: tuple[str, ...]
+    signatures: Mapping[str, Signature]
+    ops: frozenset[str]
+    tensorflow_version: str
+    size_bytes: int
+
+
+def read_saved_model(directory: Path, *, tag: str = SERVE_TAG) -> SavedModelInfo:
+    """Read one SavedModel directory (a version directory of a model).
+
+    Raises NotFound when there is no `saved_model.pb`, ModelUnreadable when it is not one or has no graph tagged `tag`.
+    """
+    file = directory / SAVED_MODEL_FILE
+    try:
+        raw = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"no {SAVED_MODEL_FILE} in {directory}", hint="tfsctl export SOURCE writes one") from None
+    except OSError as error:
+        raise ModelUnreadable(f"cannot read {file}: {error.strerror}") from error
+    graphs = _parse(raw, file).meta_graphs
+    graph = next((g for g in graphs if tag in g.meta_info_def.tags), None)
+    if graph is None:
+        found = ", ".join("{" + ", ".join(g.meta_info_def.tags) + "}" for g in graphs) or "none"
+        raise ModelUnreadable(f"{file} has no graph tagged {tag!r} (its tag sets: {found})")
+    ops = {node.op for node in graph.graph_def.node}
+    for function in graph.graph_def.library.function:
+        ops.update(node.op for node in function.node_def)
+    return SavedModelInfo(
+        path=directory,
+        tags=tuple(graph.meta_info_def.tags),
+        signatures=signatures_from_proto(graph.signature_def),
+        ops=frozenset(ops),
+        tensorflow_version=graph.meta_info_def.tensorflow_version,
+        size_bytes=sum(f.stat().st_size for f in directory.rglob("*") if f.is_file()),
+    )
+
+
+def _parse(raw: bytes, file: Path) -> Any:  # noqa: ANN401 - a generated SavedModel message
+    from google.protobuf.message import DecodeError
+
+    try:
+        parsed = protos.SavedModel.FromString(raw)
+    except DecodeError as error:
+        raise ModelUnreadable(f"{file} is not a SavedModel: {error}", hint="export it again: a copy may be cut short") from error
+    if not parsed.meta_graphs:
+        raise ModelUnreadable(f"{file} holds no graph", hint="export it again: a copy may be cut short")
+    return parsed
+
+
+def signatures_from_proto(signature_defs: Mapping[str, Any]) -> dict[str, Signature]:
+    """Signatures by name from a map of SignatureDef messages, sorted, without TensorFlow's internal `__…` entries."""
+    return {
+        name: Signature(
+            name=name,
+            inputs=_specs(signature_defs[name].inputs),
+            outputs=_specs(signature_defs[name].outputs),
+            method_name=signature_defs[name].method_name,
+        )
+        for name in sorted(signature_defs)
+        if not name.startswith("__")
+    }
+
+
+def _specs(infos: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(name, infos[name]) for name in sorted(infos))
+
+
+def _spec(name: str, info: Any) -> TensorSpec:  # noqa: ANN401 - a generated TensorInfo message
+    dims = info.tensor_shape.dim
+    shape = None if info.tensor_shape.unknown_rank else tuple(None if d.size < 0 else int(d.size) for d in dims)
+    return TensorSpec(name=name, dtype=dtypes.name_of(info.dtype), shape=shape, tensor=info.name)
+
+
+def metadata_from_directory(directory: Path, *, name: str, version: int | None) -> ModelMetadata:
+    """The same value a running server would give for this directory. Raises as `read_saved_model` does."""
+    return ModelMetadata(name=name, version=version, signatures=read_saved_model(directory).signatures)

@@ -1,0 +1,136 @@
+"""What to serve, said once: models, ports and polling as a value, rendered to TensorFlow Serving's flags and files.
+
+Flags: tensorflow_serving/model_servers/main.cc. File: tensorflow_serving/config/model_server_config.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tfsctl.core import protos
+from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
+from tfsctl.errors import InvalidInput
+
+PLATFORM = "tensorflow"
+
+
+@dataclass(frozen=True, slots=True)
+class VersionPolicy:
+    """Which versions on disk are served: `specific` numbers if any, else all if `all_versions`, else the `latest` n."""
+
+    latest: int = 1
+    all_versions: bool = False
+    specific: tuple[int, ...] = ()
+
+    def aspired(self, on_disk: Sequence[int]) -> list[int]:
+        """The versions to serve out of those on disk (ascending), highest first, as TensorFlow Serving chooses them."""
+        highest_first = sorted(set(on_disk), reverse=True)
+        if self.specific:
+            return [v for v in highest_first if v in self.specific]
+        return highest_first if self.all_versions else highest_first[: self.latest]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One model to serve. `base_path` excludes the version directory; `labels` maps a label to a version."""
+
+    name: str
+    base_path: str
+    policy: VersionPolicy = VersionPolicy()
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServingConfig:
+    """Everything a model server is told. Port 0 means a free port to tfsctl; TensorFlow Serving reads it as off."""
+
+    models: tuple[ModelConfig, ...]
+    grpc_port: int = DEFAULT_GRPC_PORT
+    rest_port: int = DEFAULT_REST_PORT
+    file_system_poll_wait_seconds: float | None = None
+
+    @property
+    def needs_config_file(self) -> bool:
+        """Whether the models cannot be said with --model_name and --model_base_path alone."""
+        return len(self.models) != 1 or self.models[0].policy != VersionPolicy() or bool(self.models[0].labels)
+
+    def flags(self, *, config_file: str | None = None) -> list[str]:
+        """The `tensorflow_model_server` flags. `config_file` is where `model_config_text` was written, if it was needed."""
+        flags = [f"--port={self.grpc_port}", f"--rest_api_port={self.rest_port}"]
+        if config_file is not None:
+            flags.append(f"--model_config_file={config_file}")
+        else:
+            (model,) = self.models
+            flags += [f"--model_name={model.name}", f"--model_base_path={model.base_path}"]
+        if self.file_system_poll_wait_seconds is not None:
+            flags.append(f"--file_system_poll_wait_seconds={self.file_system_poll_wait_seconds:g}")
+        return flags
+
+
+def model_config_text(models: Sequence[ModelConfig]) -> str:
+    """The models as the text proto `--model_config_file` takes."""
+    from google.protobuf import text_format
+
+    message = protos.ModelServerConfig()
+    for model in models:
+        entry = message.model_config_list.config.add(name=model.name, base_path=model.base_path, model_platform=PLATFORM)
+        policy = model.policy
+        if policy.specific:
+            entry.model_version_policy.specific.versions.extend(policy.specific)
+        elif policy.all_versions:
+            entry.model_version_policy.all.SetInParent()
+        elif policy.latest != 1:
+            entry.model_version_policy.latest.num_versions = policy.latest
+        entry.version_labels.update(model.labels)
+    text: str = text_format.MessageToString(message)
+    return text
+
+
+def parse_model_config(text: str, *, source: str) -> tuple[ModelConfig, ...]:
+    """Read a `--model_config_file`. Raises InvalidInput naming `source` and the line when it is not one."""
+    from google.protobuf import text_format
+
+    try:
+        message = text_format.Parse(text, protos.ModelServerConfig())
+    except text_format.ParseError as error:
+        raise InvalidInput(f"{source} is not a ModelServerConfig: {error}") from error
+    return models_from_proto(message)
+
+
+def models_from_proto(message: Any) -> tuple[ModelConfig, ...]:  # noqa: ANN401 - a generated ModelServerConfig
+    """The models of a ModelServerConfig message, checked by TensorFlow Serving's rules and in its words.
+
+    Raises InvalidInput for a name listed twice, a path that is not absolute, or a platform that is not TensorFlow.
+    """
+    models: list[ModelConfig] = []
+    for entry in message.model_config_list.config:
+        if any(entry.name == model.name for model in models):
+            raise InvalidInput(f"Illegal to list model {entry.name} multiple times in config list")
+        check_model_config(entry)
+        models.append(ModelConfig(entry.name, entry.base_path, _policy(entry), dict(entry.version_labels)))
+    return tuple(models)
+
+
+def check_model_config(entry: Any) -> None:  # noqa: ANN401 - a generated ModelConfig
+    """Refuse one ModelConfig message in TensorFlow Serving's words (InvalidInput)."""
+    if not Path(entry.base_path).is_absolute() and "://" not in entry.base_path:
+        raise InvalidInput(f"Expected model {entry.name} to have an absolute path or URI; got base_path()={entry.base_path}")
+    if not entry.model_platform and not entry.model_type:
+        raise InvalidInput(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, "
+            f"model name is {entry.name}"
+        )
+    if entry.model_platform and entry.model_platform != PLATFORM:
+        raise InvalidInput(f"Model {entry.name} requests unsupported platform {entry.model_platform}")
+
+
+def _policy(entry: Any) -> VersionPolicy:  # noqa: ANN401 - a generated ModelConfig
+    choice = entry.model_version_policy.WhichOneof("policy_choice")
+    if choice == "specific":
+        return VersionPolicy(specific=tuple(entry.model_version_policy.specific.versions))
+    if choice == "all":
+        return VersionPolicy(all_versions=True)
+    return VersionPolicy(latest=entry.model_version_policy.latest.num_versions or 1)
