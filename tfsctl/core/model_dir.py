@@ -79,7 +79,9 @@ class Staging:
             number = new_version(self.base) if version is None else version
             target = self.base / str(number)
             if version is not None and any(d.version == number for d in list_versions(self.base)):
-                raise ExportError(f"version {number} exists already: {target}", hint="leave out --version, or choose another number")
+                raise ExportError(
+                    f"version {number} exists already: {target}", hint="leave out --version, or choose another number"
+                )
             try:
                 if target.exists():  # os.rename would replace an empty directory
                     raise FileExistsError(target)
@@ -87,7 +89,9 @@ class Staging:
             except OSError as error:
                 if version is None and target.exists():
                     continue  # another export took the number between the look and the rename
-                raise ExportError(f"cannot publish version {number} in {self.base}: {error.strerror or 'it exists'}") from error
+                raise ExportError(
+                    f"cannot publish version {number} in {self.base}: {error.strerror or 'it exists'}"
+                ) from error
             _flush(self.base)
             return VersionDir(number, target)
 
@@ -104,7 +108,9 @@ def staging(base: Path) -> Iterator[Staging]:
         _remove_abandoned(base)
         path = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=base))
     except OSError as error:
-        raise ExportError(f"cannot write in {base}: {error.strerror}", hint="choose another directory with --to") from error
+        raise ExportError(
+            f"cannot write in {base}: {error.strerror}", hint="choose another directory with --to"
+        ) from error
     path.chmod(0o755)
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -70,7 +70,9 @@ def _parse(raw: bytes, file: Path) -> Any:  # noqa: ANN401 - a generated SavedMo
     try:
         parsed = protos.SavedModel.FromString(raw)
     except DecodeError as error:
-        raise ModelUnreadable(f"{file} is not a SavedModel: {error}", hint="export it again: a copy may be cut short") from error
+        raise ModelUnreadable(
+            f"{file} is not a SavedModel: {error}", hint="export it again: a copy may be cut short"
+        ) from error
     if not parsed.meta_graphs:
         raise ModelUnreadable(f"{file} holds no graph", hint="export it again: a copy may be cut short")
     return parsed

@@ -58,7 +58,7 @@ class ServingConfig:
         return len(self.models) != 1 or self.models[0].policy != VersionPolicy() or bool(self.models[0].labels)
 
     def flags(self, *, config_file: str | None = None) -> list[str]:
-        """The `tensorflow_model_server` flags. `config_file` is where `model_config_text` was written, if it was needed."""
+        """The `tensorflow_model_server` flags; `config_file` is where `model_config_text` was written, if needed."""
         flags = [f"--port={self.grpc_port}", f"--rest_api_port={self.rest_port}"]
         if config_file is not None:
             flags.append(f"--model_config_file={config_file}")
@@ -76,7 +76,9 @@ def model_config_text(models: Sequence[ModelConfig]) -> str:
 
     message = protos.ModelServerConfig()
     for model in models:
-        entry = message.model_config_list.config.add(name=model.name, base_path=model.base_path, model_platform=PLATFORM)
+        entry = message.model_config_list.config.add(
+            name=model.name, base_path=model.base_path, model_platform=PLATFORM
+        )
         policy = model.policy
         if policy.specific:
             entry.model_version_policy.specific.versions.extend(policy.specific)
@@ -117,7 +119,9 @@ def models_from_proto(message: Any) -> tuple[ModelConfig, ...]:  # noqa: ANN401 
 def check_model_config(entry: Any) -> None:  # noqa: ANN401 - a generated ModelConfig
     """Refuse one ModelConfig message in TensorFlow Serving's words (InvalidInput)."""
     if not Path(entry.base_path).is_absolute() and "://" not in entry.base_path:
-        raise InvalidInput(f"Expected model {entry.name} to have an absolute path or URI; got base_path()={entry.base_path}")
+        raise InvalidInput(
+            f"Expected model {entry.name} to have an absolute path or URI; got base_path()={entry.base_path}"
+        )
     if not entry.model_platform and not entry.model_type:
         raise InvalidInput(
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, "
