@@ -43,6 +43,7 @@ _MODULE_OF = {
     "StatusProto": _UTIL + "status_pb2",
     "TensorProto": _FRAMEWORK + "tensor_pb2",
     "ConfigProto": _PROTOBUF + "config_pb2",
+    "RunOptions": _PROTOBUF + "config_pb2",
     "MetaGraphDef": _PROTOBUF + "meta_graph_pb2",
     "SignatureDef": _PROTOBUF + "meta_graph_pb2",
     "SavedModel": _PROTOBUF + "saved_model_pb2",

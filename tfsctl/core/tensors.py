@@ -30,9 +30,9 @@ def to_proto(array: np.ndarray, *, as_content: bool = True) -> Any:  # noqa: ANN
     """The TensorProto of an array; numbers as raw `tensor_content` when that is shorter to move, if `as_content`."""
     dtype = dtypes.from_numpy(array.dtype)
     proto = protos.TensorProto(dtype=dtype.number)
-    dims = proto.tensor_shape.dim
+    proto.tensor_shape.SetInParent()  # a scalar's shape is known too
     for size in array.shape:
-        dims.add().size = size
+        proto.tensor_shape.dim.add().size = size
     if dtype is dtypes.STRING:
         proto.string_val.extend(_to_bytes(value) for value in array.ravel().tolist())
     elif as_content and array.nbytes >= _CONTENT_FROM_BYTES:

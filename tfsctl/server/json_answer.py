@@ -1,0 +1,116 @@
+"""Output arrays -> REST answers, laid out as TensorFlow Serving prints them.
+
+Row form (`predictions`) zips the outputs by their 0-th dimension; columnar form (`outputs`) gives them whole. Strings
+leave as the bytes they are, or as `{"b64": …}` where the output's name ends in `_bytes`.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from tfsctl.core import dtypes
+from tfsctl.server.json_text import float_texts, quote
+from tfsctl.server.status import invalid_argument
+
+_INDENT = "    "
+_UNWRITABLE = {"float16", "bfloat16", "complex64", "complex128", "uint16"}
+
+
+def answer(outputs: Mapping[str, np.ndarray], *, row_form: bool) -> bytes:
+    """The body of a predict answer. Raises INVALID_ARGUMENT for outputs that have no such form."""
+    if row_form:
+        text = f'{{\n{_INDENT}"predictions": {_rows(outputs)}\n}}'
+    elif len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        text = f'{{\n{_INDENT}"outputs": {_lines(_nested(name, array, 1), array.shape, 1)}\n}}'
+    else:
+        members = ",\n".join(
+            f"{_INDENT * 2}{quote(name)}: {_lines(_nested(name, array, 2), array.shape, 2)}"
+            for name, array in outputs.items()
+        )
+        text = f'{{\n{_INDENT}"outputs": {{\n{members}\n{_INDENT}}}\n}}'
+    return text.encode("utf-8", "surrogateescape")
+
+
+def error(message: str) -> bytes:
+    """The body of a REST error."""
+    return f'{{\n{_INDENT}"error": {quote(message)}\n}}'.encode("utf-8", "surrogateescape")
+
+
+def _rows(outputs: Mapping[str, np.ndarray]) -> str:
+    batch: int | None = None
+    for name, array in outputs.items():
+        if array.ndim == 0:
+            raise invalid_argument(f"Tensor name: {name} has no shape information ")
+        if batch is not None and array.shape[0] != batch:
+            raise invalid_argument(
+                f"Tensor name: {name} has inconsistent batch size: {array.shape[0]} expecting: {batch}"
+            )
+        batch = array.shape[0]
+    if not batch:
+        return "[]"
+    if len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        rows = _single_line(_nested(name, array, 2), array.shape)
+        return f"{rows[:-1]}\n{_INDENT}]"
+    texts = {name: _nested(name, array, 2) for name, array in outputs.items()}
+    objects = []
+    for index in range(batch):
+        members = ",\n".join(
+            f"{_INDENT * 3}{quote(name)}: {_single_line(_slice(texts[name], array.shape, index), array.shape[1:])}"
+            for name, array in outputs.items()
+        )
+        objects.append(f"{_INDENT * 2}{{\n{members}\n{_INDENT * 2}}}")
+    return "[\n" + ",\n".join(objects) + f"\n{_INDENT}]"
+
+
+def _nested(name: str, array: np.ndarray, level: int) -> list[str]:
+    """The text of every value, in order. `level` is the nesting of the array itself, for objects over several lines."""
+    dtype = dtypes.from_numpy(array.dtype)
+    flat = array.ravel()
+    if dtype is dtypes.STRING:
+        if not name.endswith("_bytes"):
+            return [quote(value.decode("utf-8", "surrogateescape")) for value in flat.tolist()]
+        indent = _INDENT * (level + array.ndim)
+        head, tail = f'{{\n{indent}{_INDENT}"b64": "', f'"\n{indent}}}'
+        return [head + base64.b64encode(value).decode() + tail for value in flat.tolist()]
+    if flat.size and (dtype.name in _UNWRITABLE or dtype.numpy.kind == "V"):
+        raise invalid_argument(f"Failed to write JSON value for tensor type: {dtype.c_name}")
+    if dtype.is_floating:
+        return float_texts(flat)
+    if dtype.name == "bool":
+        return ["true" if value else "false" for value in flat.tolist()]
+    return [str(value) for value in flat.tolist()]
+
+
+def _slice(texts: list[str], shape: tuple[int, ...], index: int) -> list[str]:
+    size = len(texts) // shape[0]
+    return texts[index * size : (index + 1) * size]
+
+
+def _single_line(texts: list[str], shape: tuple[int, ...]) -> str:
+    """Nested lists on one line: `[[1.0, 2.0], [3.0, 4.0]]`."""
+    for depth in range(len(shape) - 1, -1, -1):
+        size = shape[depth]
+        if size == 0:
+            texts = ["[]"] * math.prod(shape[:depth])
+        else:
+            texts = [f"[{', '.join(texts[at : at + size])}]" for at in range(0, len(texts), size)]
+    return texts[0]
+
+
+def _lines(texts: list[str], shape: tuple[int, ...], level: int) -> str:
+    """Nested lists with a value a line, indented; `level` is the nesting of the outermost list."""
+    for depth in range(len(shape) - 1, -1, -1):
+        size = shape[depth]
+        if size == 0:
+            texts = ["[]"] * math.prod(shape[:depth])
+            continue
+        inner, outer = _INDENT * (level + depth + 1), _INDENT * (level + depth)
+        joiner = f",\n{inner}"
+        texts = [f"[\n{inner}{joiner.join(texts[at : at + size])}\n{outer}]" for at in range(0, len(texts), size)]
+    return texts[0]

@@ -1,0 +1,281 @@
+"""Request bodies as JSON documents, read as RapidJSON does for TensorFlow Serving.
+
+TensorFlow Serving parses with kParseNanAndInfFlag and kParseStopWhenDoneFlag: bare NaN and Infinity pass, so does
+anything after the first value, invalid UTF-8 and a byte-order mark; of duplicate keys the first wins. orjson reads the
+ordinary document; what it refuses, or what may hold duplicates, is read again by slower readers that know these rules.
+Text that is not UTF-8 is carried in `str` with surrogateescape.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from tfsctl.server.status import ServingError, invalid_argument
+
+_BOM = b"\xef\xbb\xbf"
+_WHITESPACE = " \n\r\t"
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_FRACTION = re.compile(r"\.[0-9]+")
+_EXPONENT = re.compile(r"[eE][+-]?[0-9]+")
+_PLAIN_STRING = re.compile(r'[^"\\\x00-\x1f]*')
+_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+
+
+def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """The first JSON value of a request body. Raises INVALID_ARGUMENT in RapidJSON's words."""
+    if not body:
+        raise invalid_argument("JSON Parse error: The document is empty")
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _parse_leniently(body)
+    if isinstance(document, dict) and body.count(b":") != _count_keys(document):
+        return _parse_leniently(body)  # a key may stand twice, or a string holds a colon: look closer
+    return document
+
+
+def _count_keys(document: dict[str, Any]) -> int:
+    """How many keys the usual places of a request hold; fewer than its colons if any stands twice or elsewhere."""
+    count = len(document)
+    for value in document.values():
+        if isinstance(value, dict):
+            count += len(value) + sum(len(v) for v in value.values() if isinstance(v, dict))
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            count += sum(len(row) for row in value if isinstance(row, dict))
+    return count
+
+
+def _first_wins(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for key, value in pairs:
+        members.setdefault(key, value)
+    return members
+
+
+def _finite_or_refuse(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("left to the exact reader, which knows the offset")
+    return value
+
+
+def _whole_or_double(text: str) -> int | float:
+    value = int(text) if len(text) < 25 else 2**64
+    return value if -(2**63) <= value < 2**64 else _finite_or_refuse(text)
+
+
+_lenient_decoder = json.JSONDecoder(
+    object_pairs_hook=_first_wins, parse_float=_finite_or_refuse, parse_int=_whole_or_double
+)
+
+
+def _parse_leniently(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Read with the standard library where its rules are RapidJSON's, else with the exact reader."""
+    body = body.removeprefix(_BOM)
+    if b"\\u" not in body and b"\0" not in body:  # lone surrogates are an error, and a NUL ends the document
+        text = body.decode("utf-8", "surrogateescape").lstrip(_WHITESPACE)
+        try:
+            return _lenient_decoder.raw_decode(text)[0]
+        except (ValueError, RecursionError):
+            pass
+    return _ExactReader(body).read()
+
+
+class _ExactReader:
+    """RapidJSON's iterative parser, for its errors and offsets. Works on bytes as Latin-1: one character, one byte."""
+
+    def __init__(self, body: bytes) -> None:
+        self.text = body.decode("latin-1")
+        self.at = 0
+
+    def read(self) -> Any:  # noqa: ANN401 - any JSON value
+        """The first value. Containers are kept on a list, so nesting costs no Python recursion."""
+        open_containers: list[tuple[Any, str | None]] = []  # (container, key it waits to fill)
+        self._skip()
+        if self._peek() in ("", "\0", "]", "}", ",", ":"):
+            raise self._error("The document is empty.")
+        while True:
+            value, opened = self._value()
+            if opened:
+                open_containers.append((value, None))
+                closed = self._enter(open_containers)
+                if not closed:
+                    continue
+                value = open_containers.pop()[0]
+            while True:  # put the value where it belongs; close what ends here
+                if not open_containers:
+                    return value
+                if self._place(open_containers, value):
+                    value = open_containers.pop()[0]
+                else:
+                    break
+
+    def _error(self, message: str, at: int | None = None) -> ServingError:
+        return invalid_argument(f"JSON Parse error: {message} at offset: {self.at if at is None else at}")
+
+    def _peek(self) -> str:
+        return self.text[self.at : self.at + 1]
+
+    def _skip(self) -> None:
+        while self._peek() and self._peek() in _WHITESPACE:
+            self.at += 1
+
+    def _consume(self, word: str) -> bool:
+        """Take the characters of `word` one by one; stops (and stays) at the first that differs."""
+        for character in word:
+            if self._peek() != character:
+                return False
+            self.at += 1
+        return True
+
+    def _enter(self, containers: list[tuple[Any, str | None]]) -> bool:
+        """After an opening bracket: whether the container ends at once; reads the first key of an object."""
+        container = containers[-1][0]
+        self._skip()
+        if self._peek() == ("]" if isinstance(container, list) else "}"):
+            self.at += 1
+            return True
+        if isinstance(container, dict):
+            containers[-1] = (container, self._key())
+        elif self._peek() in ("", "\0", "}", ",", ":"):
+            raise self._error("Invalid value.")
+        return False
+
+    def _key(self) -> str:
+        if self._peek() != '"':
+            raise self._error("Missing a name for object member.")
+        key = self._string()
+        self._skip()
+        if self._peek() != ":":
+            raise self._error("Missing a colon after a name of object member.")
+        self.at += 1
+        self._skip()
+        if self._peek() in ("", "\0", "}", "]", ",", ":"):
+            raise self._error("Invalid value.")
+        return key
+
+    def _place(self, containers: list[tuple[Any, str | None]], value: object) -> bool:
+        """Put a finished value into the innermost container and read on; whether that container ends here."""
+        container, key = containers[-1]
+        self._skip()
+        if isinstance(container, list):
+            container.append(value)
+            closing, missing = "]", "Missing a comma or ']' after an array element."
+        else:
+            container.setdefault(key, value)
+            closing, missing = "}", "Missing a comma or '}' after an object member."
+        if self._peek() == closing:
+            self.at += 1
+            return True
+        if self._peek() != ",":
+            raise self._error(missing)
+        self.at += 1
+        self._skip()
+        if isinstance(container, dict):
+            containers[-1] = (container, self._key())
+        elif self._peek() in ("", "\0", "]", "}", ",", ":"):
+            raise self._error("Invalid value.")
+        return False
+
+    def _value(self) -> tuple[Any, bool]:
+        """The next value, and whether it is a container just opened."""
+        first = self._peek()
+        if first == "[":
+            self.at += 1
+            return [], True
+        if first == "{":
+            self.at += 1
+            return {}, True
+        if first == '"':
+            return self._string(), False
+        for word, value in (("null", None), ("true", True), ("false", False)):
+            if first == word[0]:
+                if not self._consume(word):
+                    raise self._error("Invalid value.")
+                return value, False
+        return self._number(), False
+
+    def _number(self) -> int | float:
+        start = self.at
+        minus = self._peek() == "-"
+        match = _NUMBER.match(self.text, self.at)
+        if match is None:
+            self.at += minus
+            return self._nan_or_infinity(minus=minus)
+        self.at = match.end()
+        is_whole = True
+        for mark, pattern, missing in (
+            (".", _FRACTION, "Miss fraction part in number."),
+            ("eE", _EXPONENT, "Miss exponent in number."),
+        ):
+            if self._peek() and self._peek() in mark:
+                match = pattern.match(self.text, self.at)
+                if match is None:
+                    self.at += 2 if self.text[self.at + 1 : self.at + 2] in ("+", "-") and mark == "eE" else 1
+                    raise self._error(missing)
+                self.at, is_whole = match.end(), False
+        text = self.text[start : self.at]
+        try:
+            return _whole_or_double(text) if is_whole else _finite_or_refuse(text)
+        except ValueError:
+            raise self._error("Number too big to be stored in double.", start) from None
+
+    def _nan_or_infinity(self, *, minus: bool) -> float:
+        if self._peek() == "N":
+            if self._consume("NaN"):
+                return math.nan
+        elif self._consume("Inf") and (self._peek() != "i" or self._consume("inity")):
+            return -math.inf if minus else math.inf
+        raise self._error("Invalid value.")
+
+    def _string(self) -> str:
+        self.at += 1
+        parts: list[str] = []
+        while True:
+            match = _PLAIN_STRING.match(self.text, self.at)
+            if match is not None:
+                parts.append(match.group())
+                self.at = match.end()
+            character = self._peek()
+            if character == '"':
+                self.at += 1
+                return "".join(parts).encode("latin-1").decode("utf-8", "surrogateescape")
+            if character == "\\":
+                parts.append(self._escape())
+            elif character in ("", "\0"):
+                raise self._error("Missing a closing quotation mark in string.")
+            else:
+                raise self._error("Invalid encoding in string.")
+
+    def _escape(self) -> str:
+        """One backslash escape as UTF-8 bytes in Latin-1, like the rest of the string."""
+        start = self.at
+        kind = self.text[start + 1 : start + 2]
+        if kind != "u":
+            if kind not in _ESCAPES:
+                raise self._error("Invalid escape character in string.", start)
+            self.at += 2
+            return _ESCAPES[kind]
+        code = self._hex(start, start + 2)
+        self.at += 6
+        if 0xD800 <= code <= 0xDFFF:
+            if code > 0xDBFF or self.text[self.at : self.at + 2] != "\\u":
+                raise self._error("The surrogate pair in string is invalid.", start)
+            low = self._hex(start, self.at + 2)
+            if not 0xDC00 <= low <= 0xDFFF:
+                raise self._error("The surrogate pair in string is invalid.", start)
+            self.at += 6
+            code = 0x10000 + (code - 0xD800) * 0x400 + (low - 0xDC00)
+        return chr(code).encode().decode("latin-1")
+
+    def _hex(self, escape_at: int, at: int) -> int:
+        digits = self.text[at : at + 4]
+        if re.fullmatch("[0-9a-fA-F]{4}", digits) is None:
+            raise self._error("Incorrect hex digit after \\u escape in string.", escape_at)
+        return int(digits, 16)

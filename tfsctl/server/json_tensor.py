@@ -1,0 +1,324 @@
+"""REST predict bodies -> input arrays, by the rules and in the words of tensorflow_serving/util/json_tensor.cc.
+
+A row body lists `instances` (values, or objects with exactly all inputs); a columnar one gives `inputs` whole.
+Well-formed numbers and strings take a quick path; anything else is walked value by value for its exact error.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tfsctl.core import dtypes
+from tfsctl.core.dtypes import DType
+from tfsctl.core.tensors import object_array
+from tfsctl.server.json_text import debug_text, type_name
+from tfsctl.server.status import Code, ServingError, invalid_argument
+
+INSTANCES, INPUTS, SIGNATURE_NAME = "instances", "inputs", "signature_name"
+MAX_RANK = 254  # TensorShape::MaxDimensions
+_SMALL_INTS = ("int32", "int16", "int8", "uint8")
+_WRITABLE = {*_SMALL_INTS, "float32", "float64", "int64", "uint32", "uint64", "bool", "string"}
+
+
+def signature_name(document: object) -> str:
+    """The signature a body asks for, "" for the default. Raises INVALID_ARGUMENT if the body is not an object."""
+    if not isinstance(document, dict):
+        raise invalid_argument(f"JSON Value: {debug_text(document)} Is not object")
+    name = document.get(SIGNATURE_NAME, "")
+    if not isinstance(name, str):
+        raise _format_error(document, "not formatted correctly. 'signature_name' key must be a string value.")
+    return name
+
+
+def inputs_from_document(
+    document: dict[str, Any], wanted: Mapping[str, DType], body: bytes
+) -> tuple[dict[str, np.ndarray], bool]:
+    """The arrays of a predict body for inputs of the given dtypes, and whether it was in row form.
+
+    `body` is the text the document was read from. Raises INVALID_ARGUMENT or UNIMPLEMENTED as TensorFlow Serving does.
+    """
+    has_literals = b"true" in body or b"false" in body  # numpy would take a boolean among numbers for a number
+    if INSTANCES in document:
+        if INPUTS in document:
+            raise _format_error(
+                document, f"Not formatted correctly expecting only one of '{INPUTS}' or '{INSTANCES}' keys to exist "
+            )
+        return _from_instances(document, wanted, has_literals=has_literals), True
+    if INPUTS in document:
+        return _from_inputs(document[INPUTS], wanted, has_literals=has_literals), False
+    raise invalid_argument(f"Missing '{INPUTS}' or '{INSTANCES}' key")
+
+
+def _format_error(document: object, message: str) -> ServingError:
+    return invalid_argument(f"JSON Value: {debug_text(document)} {message}")
+
+
+# ---- columnar ----
+def _from_inputs(value: object, wanted: Mapping[str, DType], *, has_literals: bool) -> dict[str, np.ndarray]:
+    if not isinstance(value, dict) or _is_b64(value):
+        if len(wanted) > 1:
+            raise invalid_argument(
+                "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
+                "tensorinfo_map"
+            )
+        ((name, dtype),) = wanted.items()
+        return {name: _whole_tensor(value, dtype, has_literals=has_literals)}
+    arrays = {}
+    for name, dtype in wanted.items():
+        if name not in value:
+            raise invalid_argument(f"Missing named input: {name} in 'inputs' object.")
+        arrays[name] = _whole_tensor(value[name], dtype, has_literals=has_literals)
+    return arrays
+
+
+def _whole_tensor(value: object, dtype: DType, *, has_literals: bool) -> np.ndarray:
+    array = _quick(value, dtype, has_literals=has_literals)
+    if array is None:
+        shape = _shape_of(value)
+        array = _array(_leaves(value, shape, dtype), shape, dtype)
+    return array
+
+
+# ---- rows ----
+@dataclass(slots=True)
+class _Column:
+    """One input being gathered from rows: the first row's shape and number of values bind the others."""
+
+    dtype: DType
+    shape: tuple[int, ...] | None = None
+    size: int = 0
+    values: list[Any] = field(default_factory=list)
+
+    def add(self, value: object) -> None:
+        shape = _shape_of(value)
+        leaves = _leaves(value, shape, self.dtype)
+        if self.shape is None:
+            self.shape, self.size = shape, len(leaves)
+        elif self.size != len(leaves):
+            raise invalid_argument(f"Expecting tensor size: {self.size} but got: {len(leaves)}")
+        elif self.shape != shape:
+            raise invalid_argument(f"Expecting shape {_shape_text(self.shape)} but got: {_shape_text(shape)}")
+        self.values += leaves
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+def _from_instances(
+    document: dict[str, Any], wanted: Mapping[str, DType], *, has_literals: bool
+) -> dict[str, np.ndarray]:
+    rows = document[INSTANCES]
+    if not isinstance(rows, list):
+        raise _format_error(document, f"Expecting '{INSTANCES}' to be an list/array")
+    if not rows:
+        raise _format_error(document, f"No values in '{INSTANCES}' array")
+    of_objects = _is_row_object(rows[0])
+    if not of_objects and len(wanted) > 1:
+        raise invalid_argument(
+            "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+            "tensorinfo_map"
+        )
+    quick = _quick_rows(rows, wanted, of_objects=of_objects, has_literals=has_literals)
+    if quick is not None:
+        return quick
+    columns = {name: _Column(dtype) for name, dtype in wanted.items()}
+    for index, row in enumerate(rows):
+        if of_objects:
+            _add_object(row, index, columns)
+        else:
+            _add_value(row, index, next(iter(columns.values())))
+    return {name: _array(c.values, (len(rows), *(c.shape or ())), c.dtype) for name, c in columns.items()}
+
+
+def _quick_rows(
+    rows: list[Any], wanted: Mapping[str, DType], *, of_objects: bool, has_literals: bool
+) -> dict[str, np.ndarray] | None:
+    arrays = {}
+    for name, dtype in wanted.items():
+        values = rows
+        if of_objects:
+            try:
+                values = [row[name] for row in rows]
+            except (KeyError, TypeError, IndexError):
+                return None
+            if any(len(row) != len(wanted) for row in rows):
+                return None
+        array = _quick(values, dtype, has_literals=has_literals)
+        if array is None:
+            return None
+        arrays[name] = array
+    return arrays
+
+
+def _add_object(row: object, index: int, columns: dict[str, _Column]) -> None:
+    if not isinstance(row, dict) or _is_b64(row):
+        raise invalid_argument(f"Expecting object but got list at item {index} of input list")
+    for name, value in row.items():
+        try:
+            if name not in columns:
+                raise invalid_argument(f"JSON object: does not have named input: {name}")
+            columns[name].add(value)
+        except ServingError as error:
+            message = f"Failed to process element: {index} key: {name} of '{INSTANCES}' list. Error: {error}"
+            raise invalid_argument(message) from None
+    if row.keys() != columns.keys():
+        raise invalid_argument(
+            f"Failed to process element: {index} of '{INSTANCES}' list. JSON object: {debug_text(row)} keys must be "
+            f"equal to: {','.join(columns)}"
+        )
+
+
+def _add_value(row: object, index: int, column: _Column) -> None:
+    if _is_row_object(row):
+        raise invalid_argument(f"Expecting value/list but got object at item {index} of input list")
+    try:
+        column.add(row)
+    except ServingError as error:
+        raise invalid_argument(f"Failed to process element: {index} of '{INSTANCES}' list. Error: {error}") from None
+
+
+def _is_row_object(value: object) -> bool:
+    return isinstance(value, dict) and not _is_b64(value)
+
+
+def _is_b64(value: object) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+# ---- values ----
+def _quick(value: object, dtype: DType, *, has_literals: bool) -> np.ndarray | None:
+    """The array of well-formed values, converted at once; None when a closer look is needed."""
+    if not isinstance(value, list) or not value:
+        return None
+    if dtype is dtypes.STRING:
+        return _quick_strings(value)
+    if has_literals or dtype.name not in _WRITABLE or dtype.name == "bool":
+        return None
+    return _quick_numbers(value, dtype)
+
+
+def _quick_strings(values: list[Any]) -> np.ndarray | None:
+    try:
+        return object_array([text.encode() for text in values])
+    except (AttributeError, UnicodeEncodeError):
+        return None
+
+
+def _quick_numbers(values: list[Any], dtype: DType) -> np.ndarray | None:
+    try:
+        array = np.asarray(values)
+    except (ValueError, OverflowError):
+        return None
+    if array.size == 0 or array.dtype.kind not in ("iuf" if dtype.is_floating else "iu"):
+        return None
+    if dtype.is_floating:
+        return _narrow(array, dtype)
+    limits = np.iinfo(np.int32 if dtype.name in _SMALL_INTS else dtype.numpy)
+    within = limits.min <= array.min() and array.max() <= limits.max
+    return array.astype(dtype.numpy) if within else None
+
+
+def _narrow(array: np.ndarray, dtype: DType) -> np.ndarray:
+    """Numbers as a float dtype; too large becomes Infinity, and denormals zero, as TensorFlow's threads have it."""
+    with np.errstate(over="ignore"):
+        narrowed = array.astype(dtype.numpy)
+    tiny = np.finfo(dtype.numpy).tiny
+    denormal = (narrowed != 0) & (np.abs(narrowed) < tiny)
+    if denormal.any():
+        narrowed[denormal] = 0
+    return narrowed
+
+
+def _array(values: list[Any], shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+    if len(shape) > MAX_RANK:
+        raise invalid_argument(f"Shape must be at most rank {MAX_RANK} but is rank {len(shape)}")
+    if dtype is dtypes.STRING:
+        return object_array(values).reshape(shape)
+    if dtype.is_floating:
+        return _narrow(np.array(values, dtype=np.float64), dtype).reshape(shape)
+    if dtype.name in _SMALL_INTS:  # int8 and uint8 keep the low bits of an int32
+        return np.array(values, dtype=np.int32).astype(dtype.numpy).reshape(shape)
+    return np.array(values, dtype=dtype.numpy).reshape(shape)
+
+
+def _shape_of(value: object) -> tuple[int, ...]:
+    """The shape told by the first element at each level."""
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        if not value:
+            break
+        value = value[0]
+    return tuple(shape)
+
+
+def _leaves(value: object, shape: tuple[int, ...], dtype: DType) -> list[Any]:
+    """All values in order, each checked; lists must have the given sizes. Not recursive: the sender chose the depth."""
+    rank = len(shape)
+    leaves: list[Any] = []
+    pending: list[tuple[object, int]] = [(value, 0)]
+    while pending:
+        item, level = pending.pop()
+        if not isinstance(item, list):
+            if level != rank:
+                raise invalid_argument(
+                    f"JSON Value: {debug_text(item)} found at incorrect level: {level + 1} in the JSON DOM. "
+                    f"Expected at level: {rank}"
+                )
+            leaves.append(_leaf(item, dtype))
+        elif level >= rank:
+            raise invalid_argument(f"Encountered list at unexpected level: {level} expected < {rank}")
+        elif len(item) != shape[level]:
+            raise invalid_argument(
+                f"Encountered list at unexpected size: {len(item)} at level: {level} expected size: {shape[level]}"
+            )
+        else:
+            pending += [(inner, level + 1) for inner in reversed(item)]
+    return leaves
+
+
+def _leaf(value: object, dtype: DType) -> object:
+    if dtype is dtypes.STRING and _is_b64(value):
+        return decode_b64(value["b64"])  # type: ignore[index] # _is_b64 has looked
+    if dtype.name not in _WRITABLE:
+        message = f"Conversion of JSON Value: {debug_text(value)} to type: {dtype.c_name}"
+        raise ServingError(Code.UNIMPLEMENTED, message)
+    if dtype is dtypes.STRING:
+        if isinstance(value, str):
+            return value.encode("utf-8", "surrogateescape")
+    elif dtype.name == "bool":
+        if isinstance(value, bool):
+            return value
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and _fits(value, dtype):
+        return value
+    raise invalid_argument(
+        f"JSON Value: {debug_text(value)} Type: {type_name(value)} is not of expected type: {dtype.c_name}"
+    )
+
+
+def _fits(value: float, dtype: DType) -> bool:
+    if dtype.is_floating:
+        return True
+    if not isinstance(value, int):
+        return False
+    limits = np.iinfo(np.int32 if dtype.name in _SMALL_INTS else dtype.numpy)
+    return bool(limits.min <= value <= limits.max)
+
+
+def decode_b64(text: str) -> bytes:
+    """Standard base64; white space is passed over and the padding may be left out, as absl::Base64Unescape has it."""
+    compact = "".join(text.split())
+    if "=" not in compact:
+        compact += "=" * (math.ceil(len(compact) / 4) * 4 - len(compact))
+    try:
+        return base64.b64decode(compact, validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid_argument("Unable to base64 decode") from None

@@ -1,0 +1,121 @@
+"""JSON text as TensorFlow Serving writes it: numbers, strings, and the values it quotes in its errors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import struct
+from decimal import Decimal
+
+import numpy as np
+
+
+def quote(text: str) -> str:
+    """A JSON string literal; control characters escaped, everything else as it is."""
+    return json.encoder.encode_basestring(text)
+
+
+def double_text(value: float) -> str:
+    """A double as RapidJSON's writer prints it: shortest digits, `1e39` without plus sign, `100.0` with a fraction."""
+    sign = "-" if math.copysign(1.0, value) < 0 else ""
+    if value == 0:
+        return f"{sign}0.0"
+    _, digit_tuple, exponent = Decimal(repr(abs(value))).normalize().as_tuple()
+    digits = "".join(map(str, digit_tuple))
+    point = len(digits) + int(exponent)  # where the decimal point stands, counted from the first digit
+    if len(digits) <= point <= 21:
+        return f"{sign}{digits}{'0' * (point - len(digits))}.0"
+    if 0 < point <= 21:
+        return f"{sign}{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    tail = f".{digits[1:]}" if len(digits) > 1 else ""
+    return f"{sign}{digits[0]}{tail}e{point - 1}"
+
+
+class _Unwritable(Exception):
+    """RapidJSON's writer stops at NaN and Infinity; what was written so far stands."""
+
+
+def debug_text(value: object) -> str:
+    """A value as TensorFlow Serving quotes it in an error: objects over several lines, arrays on one."""
+    parts: list[str] = []
+    with contextlib.suppress(_Unwritable, RecursionError):
+        _write_debug(value, 0, parts)
+    return "".join(parts)
+
+
+def _write_debug(value: object, level: int, parts: list[str]) -> None:
+    if isinstance(value, dict):
+        parts.append("{")
+        for index, (key, member) in enumerate(value.items()):
+            parts.append(("," if index else "") + "\n" + "    " * (level + 1) + quote(key) + ": ")
+            _write_debug(member, level + 1, parts)
+        parts.append(("\n" + "    " * level if value else "") + "}")
+    elif isinstance(value, list):
+        parts.append("[")
+        for index, item in enumerate(value):
+            if index:
+                parts.append(", ")
+            _write_debug(item, level + 1, parts)
+        parts.append("]")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise _Unwritable
+        parts.append(double_text(value))
+    elif isinstance(value, str):
+        parts.append(quote(value))
+    else:
+        parts.append(json.dumps(value))
+
+
+def type_name(value: object) -> str:
+    """RapidJSON's name of a value's type, as TensorFlow Serving prints it."""
+    if value is None:
+        return "Null"
+    if isinstance(value, bool):
+        return "True" if value else "False"
+    names: dict[type, str] = {dict: "Object", list: "Array", str: "String"}
+    return names.get(type(value), "Number")
+
+
+def float_text(value: float) -> str:
+    """A float32 in an answer: 6 significant digits if they read back as the same value, else 9."""
+    return _shorter(value, f"{value:.6g}", 9, "f") if math.isfinite(value) else _not_finite(value)
+
+
+def float64_text(value: float) -> str:
+    """A float64 in an answer: 15 significant digits if they read back as the same value, else 17."""
+    return _shorter(value, f"{value:.15g}", 17, "d") if math.isfinite(value) else _not_finite(value)
+
+
+def _shorter(value: float, text: str, digits: int, form: str) -> str:
+    try:
+        exact = struct.pack(form, float(text)) == struct.pack(form, value)
+    except OverflowError:  # rounded up past the largest float32
+        exact = False
+    if not exact:
+        text = f"{value:.{digits}g}"
+    return text if "." in text or "e" in text else text + ".0"
+
+
+def _not_finite(value: float) -> str:
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def float_texts(array: np.ndarray) -> list[str]:
+    """The texts of a flat float32 or float64 array, as `float_text` and `float64_text` would write each value."""
+    one = float_text if array.dtype == np.float32 else float64_text
+    values: list[float] = array.tolist()
+    if len(values) < _MANY or not np.isfinite(array).all():
+        return [one(value) for value in values]
+    few, full = (6, 9) if array.dtype == np.float32 else (15, 17)
+    texts = [f"{value:.{few}g}" for value in values]
+    with np.errstate(over="ignore"):
+        exact = (np.array(texts, dtype=np.float64).astype(array.dtype) == array).tolist()
+    chosen = (text if same else f"{value:.{full}g}" for text, same, value in zip(texts, exact, values, strict=True))
+    return [text if "." in text or "e" in text else text + ".0" for text in chosen]
+
+
+_MANY = 64  # from here on one numpy comparison is cheaper than one of struct for each value

@@ -1,0 +1,93 @@
+"""The `tfsctl-model-server` command: a drop-in for `tensorflow_model_server`."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+
+from tfsctl.server import flags as server_flags
+from tfsctl.server.asgi import START_FAILED
+from tfsctl.server.model_server import configured_models
+from tfsctl.server.status import ServingError
+
+PARENT_VARIABLE = "TFSCTL_PARENT_PID"  # set by whoever wants the server to end when it does
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to stop. Exit codes are `tensorflow_model_server`'s: 0, or 255 when it cannot start."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parsed = server_flags.parse(arguments)
+    if parsed.error:
+        _say(f"E {parsed.error}")
+        _print(server_flags.usage())
+        return START_FAILED
+    if parsed.wants_help:
+        _print(server_flags.usage())
+        return START_FAILED
+    if parsed.flags.version:
+        _print_version()
+        return 0
+    for argument in parsed.unknown:
+        _print(f"unknown argument: {argument}")
+    if parsed.unknown:
+        _print(server_flags.usage())
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s")
+    try:
+        configured_models(parsed.flags)
+        _check_ports(parsed.flags)
+    except (ServingError, OSError) as error:
+        _print(f"Failed to start server. Error: {error}")
+        return START_FAILED
+    _end_with_parent()
+    from tfsctl.server import launch
+
+    return launch.serve(parsed.flags, arguments)
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - stdout is where the real server says this
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - a command talks on stderr
+
+
+def _print_version() -> None:
+    from importlib.metadata import version
+
+    _print(f"TensorFlow ModelServer: tfsctl {version('tfsctl')}\nTensorFlow Library: {version('tensorflow')}")
+
+
+def _check_ports(flags: server_flags.Flags) -> None:
+    """Raise OSError naming a port that cannot be listened on, before anything heavy starts."""
+    if not flags.port and not flags.rest_api_port:
+        raise OSError("--port and --rest_api_port are both 0: there is nowhere to listen")
+    if flags.port == flags.rest_api_port:
+        raise OSError(f"--port and --rest_api_port must differ; both are {flags.port}")
+    for flag, port in (("--port", flags.port), ("--rest_api_port", flags.rest_api_port)):
+        if not port:
+            continue
+        family = socket.AF_INET6 if ":" in flags.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((flags.host, port))
+            except (OSError, OverflowError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
+                raise OSError(f"cannot listen on {flags.host}:{port} ({flag}): {reason}") from error
+
+
+def _end_with_parent() -> None:
+    """Where a parent asked for it, get SIGTERM from the kernel when that process is gone."""
+    parent = os.environ.pop(PARENT_VARIABLE, "")
+    if not parent or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):  # it went before the kernel was asked
+        raise SystemExit(START_FAILED)

@@ -1,0 +1,174 @@
+"""The manager: moves every version START -> LOADING -> AVAILABLE -> UNLOADING -> END, and never back.
+
+A version is AVAILABLE only once it can answer. One that is no longer aspired stays until another aspired version is
+available (TensorFlow Serving's availability-preserving policy), and goes only when its last request is done. All of
+this lives on one event loop; loading and freeing happen in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tfsctl.core.types import State
+from tfsctl.server.servable import Servable
+from tfsctl.server.status import Code, ServingError, not_found
+
+log = logging.getLogger(__name__)
+Loader = Callable[[str, int, Path], Servable]
+
+
+@dataclass(slots=True, eq=False)
+class ManagedVersion:
+    """One version on its way through life. `error` tells why it ended, if it failed."""
+
+    name: str
+    number: int
+    path: Path
+    state: State = "START"
+    error: ServingError | None = None
+    servable: Servable | None = None
+
+    def __str__(self) -> str:
+        return f"{{name: {self.name} version: {self.number}}}"
+
+
+class Manager:
+    """The versions of all models, those that ended included (a snapshot for GetModelStatus)."""
+
+    def __init__(self, load: Loader, *, max_retries: int, retry_interval_s: float) -> None:
+        self._load = load
+        self._max_retries = max_retries
+        self._retry_interval_s = retry_interval_s
+        self._versions: dict[str, dict[int, ManagedVersion]] = {}
+        self._aspired: dict[str, dict[int, Path]] = {}
+        self._available: dict[str, dict[int, Servable]] = {}
+        self._loading = asyncio.Lock()  # one load at a time, as with TensorFlow Serving's --num_load_threads=0
+        self._loads: set[asyncio.Task[None]] = set()
+        self._unloads: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+
+    # ---- asking ----
+    def get(self, name: str, version: int | None = None) -> Servable:
+        """The servable of a version, or of the highest available one. Raises NOT_FOUND."""
+        available = self._available.get(name)
+        if version is not None:
+            if available and version in available:
+                return available[version]
+            raise not_found(f"Servable not found for request: Specific({name}, {version})")
+        if not available:
+            raise not_found(f"Servable not found for request: Latest({name})")
+        return available[max(available)]
+
+    def is_available(self, name: str, version: int) -> bool:
+        """Whether requests for this version are answered now."""
+        return version in self._available.get(name, {})
+
+    def versions(self, name: str) -> list[ManagedVersion]:
+        """Every version of a model that was ever aspired to, highest first."""
+        known = self._versions.get(name, {})
+        return [known[number] for number in sorted(known, reverse=True)]
+
+    async def wait_until_settled(self, names: Iterable[str]) -> list[ManagedVersion]:
+        """Wait until each model has aspired versions and all of them are AVAILABLE or failed; returns the failed."""
+        names = list(names)
+        while not all(self._is_settled(name) for name in names):
+            await self._changed.wait()
+        return [v for name in names for v in self._aspired_versions(name) if v.state == "END"]
+
+    def _aspired_versions(self, name: str) -> list[ManagedVersion]:
+        return [v for v in self.versions(name) if v.number in self._aspired.get(name, {})]
+
+    def _is_settled(self, name: str) -> bool:
+        aspired = self._aspired_versions(name)
+        return bool(aspired) and all(v.state in ("AVAILABLE", "END") for v in aspired)
+
+    # ---- changing ----
+    def set_aspired(self, name: str, versions: Mapping[int, Path]) -> None:
+        """Say which versions of a model should be served from now on; what follows happens by itself."""
+        before, self._aspired[name] = self._aspired.get(name, {}), dict(versions)
+        known = self._versions.setdefault(name, {})
+        for number in sorted(versions):
+            current = known.get(number)
+            if current is None or (current.state == "END" and number not in before):
+                known[number] = ManagedVersion(name, number, versions[number])
+                _start(self._bring_up(known[number]), self._loads)
+        self._retire(name)
+
+    def _set_state(self, version: ManagedVersion, state: State) -> None:
+        version.state = state
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _is_aspired(self, version: ManagedVersion) -> bool:
+        return version.number in self._aspired.get(version.name, {})
+
+    async def _bring_up(self, version: ManagedVersion) -> None:
+        for attempt in range(self._max_retries + 1):
+            if attempt:
+                await asyncio.sleep(self._retry_interval_s)
+            if not self._is_aspired(version):
+                version.error = ServingError(Code.CANCELLED, "Loading was cancelled: the version is no longer aspired")
+                break
+            async with self._loading:
+                self._set_state(version, "LOADING")
+                version.error = await self._try_to_load(version)
+            if version.error is None:
+                break
+            log.error("Loading servable: %s failed: %s", version, version.error)
+        if version.servable is None:
+            self._set_state(version, "END")
+            return
+        self._available.setdefault(version.name, {})[version.number] = version.servable
+        log.info("Successfully loaded servable version %s", version)
+        self._set_state(version, "AVAILABLE")
+        self._retire(version.name)
+
+    async def _try_to_load(self, version: ManagedVersion) -> ServingError | None:
+        log.info("Loading servable version %s", version)
+        loop = asyncio.get_running_loop()
+        try:
+            version.servable = await loop.run_in_executor(None, self._load, version.name, version.number, version.path)
+        except ServingError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever a load does, the server goes on with what it has
+            return ServingError(Code.UNKNOWN, f"{type(error).__name__}: {error}")
+        return None
+
+    def _retire(self, name: str) -> None:
+        """Unload what is no longer aspired, once that leaves no gap."""
+        aspired = self._aspired.get(name, {})
+        available = self._available.get(name, {})
+        if aspired and not aspired.keys() & available.keys():
+            return
+        for number in [number for number in available if number not in aspired]:
+            version = self._versions[name][number]
+            self._set_state(version, "UNLOADING")
+            _start(self._take_down(version, available.pop(number)), self._unloads)
+
+    async def _take_down(self, version: ManagedVersion, servable: Servable) -> None:
+        await servable.drain_and_close()
+        version.servable = None
+        log.info("Done unloading servable version %s", version)
+        self._set_state(version, "END")
+
+    async def close(self) -> None:
+        """Unload everything: each version after its last request."""
+        for task in self._loads:
+            task.cancel()
+        await asyncio.gather(*self._loads, return_exceptions=True)
+        for name in self._aspired:
+            self._aspired[name] = {}
+            self._retire(name)
+        await asyncio.gather(*self._unloads, return_exceptions=True)
+
+
+def _start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    """Run `work` by itself; it is in `tasks` until it is done."""
+    task = asyncio.get_running_loop().create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)

@@ -1,0 +1,109 @@
+"""The model server put together from its flags: core, service and both adapters, with a start and an end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from pathlib import Path
+
+from tfsctl.core import protos
+from tfsctl.core.serving_config import ModelConfig, check_base_path, parse_model_config
+from tfsctl.errors import InvalidInput
+from tfsctl.server import capi, servable
+from tfsctl.server.flags import Flags, session_threads
+from tfsctl.server.grpc import GrpcApi
+from tfsctl.server.manager import Manager
+from tfsctl.server.rest import RestApi
+from tfsctl.server.server_core import ServerCore
+from tfsctl.server.service import Service
+from tfsctl.server.status import Code, ServingError, invalid_argument
+
+log = logging.getLogger(__name__)
+
+
+class ModelServer:
+    """Everything one process serves. Make it on the event loop it will run on."""
+
+    def __init__(self, flags: Flags) -> None:
+        self._flags = flags
+
+    async def start(self) -> None:
+        """Load the models; returns once all are available. Raises ServingError when that cannot come to pass."""
+        flags = self._flags
+        models = configured_models(flags)
+        if all((flags.tensorflow_session_parallelism, *_explicit_threads(flags))):
+            raise invalid_argument(
+                "Either configure server_options.tensorflow_session_parallelism or "
+                "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
+                "separately. You cannot configure all."
+            )
+        await asyncio.to_thread(capi.start_runtime)
+        intra, inter = session_threads(flags)
+        config = protos.ConfigProto(intra_op_parallelism_threads=intra, inter_op_parallelism_threads=inter)
+        load = partial(servable.load, tags=flags.saved_model_tags.split(","), config=config.SerializeToString())
+        manager = Manager(
+            load,
+            max_retries=flags.max_num_load_retries,
+            retry_interval_s=flags.load_retry_interval_micros / 1e6,
+        )
+        self.core = ServerCore(manager, models, poll_wait_s=flags.file_system_poll_wait_seconds)
+        service = Service(self.core)
+        self.rest = RestApi(service, timeout_s=flags.rest_api_timeout_in_ms / 1e3)
+        self.grpc = GrpcApi(service)
+        await self.core.start()
+
+    async def announce(self) -> None:
+        """Say that the ports are open, in the real server's words, once they are."""
+        flags = self._flags
+        if flags.port:
+            await _wait_until_open(flags.host, flags.port)
+            log.info("Running gRPC ModelServer at %s:%d ...", flags.host, flags.port)
+        if flags.rest_api_port:
+            await _wait_until_open(flags.host, flags.rest_api_port)
+            log.info("Exporting HTTP/REST API at:%s:%d ...", flags.host, flags.rest_api_port)
+
+    async def stop(self) -> None:
+        """Unload every model, each after its last request."""
+        await self.core.stop()
+
+
+def configured_models(flags: Flags) -> tuple[ModelConfig, ...]:
+    """The models the flags ask for. Raises INVALID_ARGUMENT or NOT_FOUND as the real server's start does."""
+    if flags.model_config_file:
+        path = flags.model_config_file
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ServingError(Code.NOT_FOUND, f"{path}; {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise invalid_argument(f"Invalid protobuf file: '{path}'") from error
+        if not text:
+            raise invalid_argument(f"{path}; Invalid argument")
+        try:
+            return parse_model_config(text, source=path)
+        except InvalidInput as error:
+            raise invalid_argument(error.message) from error
+    if not flags.model_base_path:
+        raise invalid_argument("Both server_options.model_base_path and server_options.model_config_file are empty!")
+    try:
+        check_base_path(flags.model_name, flags.model_base_path)
+    except InvalidInput as error:
+        raise invalid_argument(error.message) from error
+    return (ModelConfig(flags.model_name, flags.model_base_path),)
+
+
+def _explicit_threads(flags: Flags) -> tuple[int, int]:
+    return flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism
+
+
+async def _wait_until_open(host: str, port: int) -> None:
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - to reach a wildcard address
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(address, port)
+        except OSError:
+            await asyncio.sleep(0.01)
+            continue
+        writer.close()
+        return

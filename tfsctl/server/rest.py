@@ -1,0 +1,158 @@
+"""The REST adapter: TensorFlow Serving's paths, bodies and refusals, translated to the service and back.
+
+Paths and texts: tensorflow_serving/model_servers/http_rest_api_util.cc and http_rest_api_handler.cc.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import zlib
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from tfsctl.core import protos
+from tfsctl.core.model_dir import MAX_VERSION
+from tfsctl.core.types import ModelRef, VersionStatus
+from tfsctl.server import json_answer, json_document, json_tensor
+from tfsctl.server.service import Service
+from tfsctl.server.status import HTTP_STATUS, Code, ServingError, invalid_argument
+
+log = logging.getLogger(__name__)
+
+MAX_UNCOMPRESSED_BYTES = 100 * 1024 * 1024  # kMaxUncompressedBytes of TensorFlow Serving's HTTP server
+_VERSION_OR_LABEL = r"(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
+_VERBS = re.compile(rf"(?i:/v1/models/)(?P<name>[^/:]+){_VERSION_OR_LABEL}:(?P<verb>predict)", re.ASCII)
+_MODELS = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_VERSION_OR_LABEL}(?:/(?P<metadata>metadata))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer."""
+
+    status: int
+    body: bytes
+    content_type: bytes = b"application/json"
+
+
+class RestApi:
+    """TensorFlow Serving's REST API over a Service."""
+
+    def __init__(self, service: Service, *, timeout_s: float) -> None:
+        self._service = service
+        self._timeout_s = timeout_s
+
+    async def answer(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
+        """Answer one request; `target` is the request's path as it was sent, with its query string."""
+        if target[:4].lower() != "/v1/":
+            return _html(404, "Not Found")
+        if method == "OPTIONS":
+            origin = headers.get(b"origin", b"")
+            return Reply(200 if re.match(rb"https?://", origin) else 400, b"")
+        try:
+            return await self._dispatch(method, target, headers, body)
+        except ServingError as error:
+            return Reply(HTTP_STATUS[error.code], json_answer.error(error.message))
+        except Exception as error:  # the one door for bugs: a message, never a broken connection
+            log.exception("Request failed: %s %s", method, target)
+            return Reply(500, json_answer.error(f"{type(error).__name__}: {error}"))
+
+    async def _dispatch(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
+        if method == "POST" and (match := _VERBS.fullmatch(target)):
+            return await self._predict(match, _decoded(headers, body))
+        if method == "GET" and (match := _MODELS.fullmatch(target)):
+            return self._metadata(match) if match["metadata"] else self._status(match)
+        raise invalid_argument(f"Malformed request: {method} {target}")
+
+    async def _predict(self, match: re.Match[str], body: bytes) -> Reply:
+        ref = _model_ref(match)
+        if ref is None:
+            return Reply(400, b"")
+        document = json_document.parse(body)
+        signature = json_tensor.signature_name(document)
+        wanted = self._service.input_dtypes(ref, signature)
+        inputs, row_form = json_tensor.inputs_from_document(document, wanted, body)
+        deadline_s = time.monotonic() + self._timeout_s
+        predicted = await self._service.predict(ref, signature, inputs, deadline_s=deadline_s)
+        return Reply(200, json_answer.answer(predicted.outputs, row_form=row_form))
+
+    def _status(self, match: re.Match[str]) -> Reply:
+        ref = _model_ref(match)
+        if ref is None:
+            return Reply(400, b"")
+        return Reply(200, _status_json(self._service.status(ref.name, ref.version)))
+
+    def _metadata(self, match: re.Match[str]) -> Reply:
+        ref = _model_ref(match)
+        if ref is None:
+            return Reply(400, b"")
+        servable, definitions = self._service.signature_defs(ref)
+        return Reply(200, _metadata_json(servable.name, servable.version, definitions))
+
+
+def _model_ref(match: re.Match[str]) -> ModelRef | None:
+    """The model of a path; None when its version is no int64, which TensorFlow Serving answers with an empty 400."""
+    if match["name"] is None:
+        raise invalid_argument("Missing model name in request.")
+    version = None if match["version"] is None else int(match["version"])
+    if version is not None and version > MAX_VERSION:
+        return None
+    label = None if match["label"] is None else _unescape(match["label"])
+    return ModelRef(_unescape(match["name"]), version, label)
+
+
+def _unescape(text: str) -> str:
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
+
+
+def _decoded(headers: dict[bytes, bytes], body: bytes) -> bytes:
+    """The body without its gzip encoding; what is no gzip, or unpacks past the limit, reads as empty."""
+    if headers.get(b"content-encoding", b"").strip().lower() != b"gzip":
+        return body
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        plain = unpacker.decompress(body, MAX_UNCOMPRESSED_BYTES)
+    except zlib.error:
+        return b""
+    return plain if unpacker.eof else b""
+
+
+def _html(status: int, reason: str) -> Reply:
+    page = f"<HTML><HEAD>\n<TITLE>{status} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
+    return Reply(status, page.encode(), b"text/html")
+
+
+# ---- protobuf's JSON, as the real server prints it: a space an indent, every field, int64 as text ----
+def _message_json(message: Any) -> str:  # noqa: ANN401 - any generated message
+    from google.protobuf import json_format
+
+    text: str = json_format.MessageToJson(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=1
+    )
+    return text
+
+
+def _status_json(statuses: list[VersionStatus]) -> bytes:
+    response = protos.GetModelStatusResponse()
+    fill_status(response, statuses)
+    return f"{_message_json(response)}\n".encode()
+
+
+def fill_status(response: Any, statuses: list[VersionStatus]) -> None:  # noqa: ANN401 - a GetModelStatusResponse
+    """Write versions' states into a GetModelStatusResponse message."""
+    for status in statuses:
+        entry = response.model_version_status.add(version=status.version, state=status.state)
+        entry.status.error_code = Code[status.error_code]
+        entry.status.error_message = status.error_message
+
+
+def _metadata_json(name: str, version: int, definitions: Any) -> bytes:  # noqa: ANN401 - SignatureDefs by name
+    spec = protos.ModelSpec(name=name)
+    spec.version.value = version
+    signatures = protos.SignatureDefMap()
+    for key, definition in definitions.items():
+        signatures.signature_def[key].CopyFrom(definition)
+    spec_json, signatures_json = _message_json(spec), _message_json(signatures)
+    return f'{{\n"model_spec":{spec_json}\n,\n"metadata": {{"signature_def": {signatures_json}\n}}\n}}\n'.encode()

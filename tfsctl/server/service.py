@@ -1,0 +1,114 @@
+"""What the server does, once for both protocols: predict, metadata, status, and their errors in TF Serving's words.
+
+Messages: tensorflow_serving/servables/tensorflow/predict_util.cc and get_model_metadata_impl.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfsctl.core.dtypes import DType
+from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef, VersionStatus
+from tfsctl.server.servable import Servable
+from tfsctl.server.server_core import ServerCore
+from tfsctl.server.session import BoundSignature, Endpoint
+from tfsctl.server.status import Code, ServingError, invalid_argument
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """The answer to a predict: which version of which signature said what."""
+
+    name: str
+    version: int
+    signature: str
+    outputs: Mapping[str, np.ndarray]
+
+
+class Service:
+    """The behaviour behind both protocols."""
+
+    def __init__(self, core: ServerCore) -> None:
+        self.core = core
+
+    def input_dtypes(self, ref: ModelRef, signature: str) -> Mapping[str, DType]:
+        """The dtypes a REST body is read with, by input name. Raises in the REST handler's words."""
+        name = signature or DEFAULT_SIGNATURE
+        bound = self.core.servable(ref).signature(name)
+        if bound is None:
+            raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+        if not bound.inputs:
+            raise invalid_argument(f"Failed to get input map for signature: {signature or 'DEFAULT'}")
+        return bound.dtypes
+
+    async def predict(
+        self,
+        ref: ModelRef,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        output_filter: Sequence[str] = (),
+        deadline_s: float | None = None,
+    ) -> Predicted:
+        """Run one signature. `deadline_s` is a time.monotonic() moment, None for no limit."""
+        servable = self.core.servable(ref)
+        name = signature or DEFAULT_SIGNATURE
+        bound = servable.signature(name)
+        if bound is None:
+            raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+        feeds = _feeds(bound, inputs)
+        fetches = _fetches(bound, output_filter)
+        arrays = await servable.run(feeds, fetches, deadline_s=deadline_s)
+        outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays, strict=True)}
+        return Predicted(servable.name, servable.version, name, outputs)
+
+    def signature_defs(self, ref: ModelRef) -> tuple[Servable, Mapping[str, Any]]:
+        """A model's SignatureDef messages by name, and the servable they are of."""
+        servable = self.core.servable(ref)
+        return servable, servable.session.signature_defs
+
+    def status(self, name: str, version: int | None) -> list[VersionStatus]:
+        """The states of a model's versions, highest first."""
+        return self.core.status(name, version)
+
+
+def _names(names: Iterable[str]) -> str:
+    return f"{{{','.join(sorted(names))}}}"
+
+
+def _feeds(bound: BoundSignature, inputs: Mapping[str, np.ndarray]) -> list[tuple[Endpoint, np.ndarray]]:
+    wanted, sent = bound.inputs.keys(), inputs.keys()
+    if len(wanted) != len(sent):
+        raise invalid_argument(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} len({_names(sent)}) != "
+            f"len({_names(wanted)}). Sent extra: {_names(sent - wanted)}. "
+            f"Missing but required: {_names(wanted - sent)}."
+        )
+    for alias, endpoint in bound.inputs.items():
+        if alias not in inputs:
+            raise invalid_argument(
+                f"Signature input alias: {alias}(feed name: {endpoint.tensor_name}) not found in request and no "
+                f"default value provided. Inputs expected to be in the request {_names(sent)}, or default input alias "
+                "set: "
+            )
+    return [(endpoint, inputs[alias]) for alias, endpoint in bound.inputs.items()]
+
+
+def _fetches(bound: BoundSignature, output_filter: Sequence[str]) -> list[Endpoint]:
+    if not output_filter:
+        return list(bound.outputs.values())
+    chosen: dict[str, Endpoint] = {}
+    for alias in output_filter:
+        if alias not in bound.outputs:
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
+                f"{_names(bound.outputs)}."
+            )
+        if alias in chosen:
+            raise invalid_argument(f"duplicate output tensor alias: {alias}")
+        chosen[alias] = bound.outputs[alias]
+    return list(chosen.values())

@@ -1,0 +1,154 @@
+"""One SavedModel loaded into a TensorFlow session, and its signatures bound to the graph."""
+
+from __future__ import annotations
+
+import ctypes as c
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfsctl.core import dtypes, protos
+from tfsctl.core.dtypes import DType
+from tfsctl.server import capi
+from tfsctl.server.status import Code, ServingError
+
+_Pointers = c.c_void_p
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One input or output of a signature and where it hangs in the graph. `dtype` is None if it has no values."""
+
+    alias: str
+    tensor_name: str
+    dtype: DType | None
+    output: capi.Output
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSignature:
+    """A signature ready to run; inputs and outputs by alias, each in sorted order."""
+
+    inputs: Mapping[str, Endpoint]
+    outputs: Mapping[str, Endpoint]
+    dtypes: Mapping[str, DType]
+    """The dtypes of the inputs."""
+
+
+class Session:
+    """A loaded SavedModel. Safe to run from many threads; `close` frees everything, once nothing runs any more.
+
+    Loading restores variables, tables and assets; it raises ServingError with TensorFlow's own code and message.
+    """
+
+    def __init__(self, directory: Path, *, tags: Sequence[str] = ("serve",), config: bytes = b"") -> None:
+        library = capi.releasing()
+        options = library.TF_NewSessionOptions()
+        library.TF_SetConfig(options, config, len(config), capi.status())
+        capi.check()
+        self._graph = library.TF_NewGraph()
+        meta_graph = library.TF_NewBuffer()
+        tag_array = (c.c_char_p * len(tags))(*(tag.encode() for tag in tags))
+        path = str(directory).encode()
+        try:
+            self._session = library.TF_LoadSessionFromSavedModel(
+                options, None, path, tag_array, len(tags), self._graph, meta_graph, capi.status()
+            )
+            capi.check()
+            raw = c.string_at(meta_graph.contents.data, meta_graph.contents.length)
+        except ServingError:
+            library.TF_DeleteGraph(self._graph)
+            raise
+        finally:
+            library.TF_DeleteBuffer(meta_graph)
+            library.TF_DeleteSessionOptions(options)
+        self.signature_defs = _signature_defs(raw)
+        self._bound: dict[str, BoundSignature] = {}
+
+    def close(self) -> None:
+        """Free the session and its graph. Nothing may run on it any more."""
+        library = capi.releasing()
+        library.TF_CloseSession(self._session, capi.status())
+        library.TF_DeleteSession(self._session, capi.status())
+        library.TF_DeleteGraph(self._graph)
+        self._bound.clear()
+
+    def signature(self, name: str) -> BoundSignature | None:
+        """The signature of that name, or None; bound to the graph at its first use."""
+        bound = self._bound.get(name)
+        if bound is None and name in self.signature_defs:
+            definition = self.signature_defs[name]
+            inputs = {alias: self._endpoint(alias, definition.inputs[alias]) for alias in sorted(definition.inputs)}
+            outputs = {alias: self._endpoint(alias, definition.outputs[alias]) for alias in sorted(definition.outputs)}
+            kinds = {alias: endpoint.dtype for alias, endpoint in inputs.items() if endpoint.dtype is not None}
+            bound = self._bound[name] = BoundSignature(inputs, outputs, kinds)
+        return bound
+
+    def _endpoint(self, alias: str, info: Any) -> Endpoint:  # noqa: ANN401 - a generated TensorInfo
+        operation, _, index = info.name.partition(":")
+        pointer = capi.holding().TF_GraphOperationByName(self._graph, operation.encode())
+        output = capi.Output(pointer, int(index or 0))
+        return Endpoint(alias, info.name, dtypes.BY_NUMBER.get(info.dtype), output)
+
+    def run(
+        self, feeds: Sequence[tuple[Endpoint, np.ndarray]], fetches: Sequence[Endpoint], *, timeout_ms: int = 0
+    ) -> list[np.ndarray]:
+        """Run the graph once and return the fetched arrays, in order.
+
+        `timeout_ms` ends the run with DEADLINE_EXCEEDED; 0 means no limit. Releases the GIL while TensorFlow works.
+        """
+        for endpoint in (*(endpoint for endpoint, _ in feeds), *fetches):
+            if not endpoint.output.operation:
+                raise ServingError(Code.NOT_FOUND, f"Tensor {endpoint.tensor_name} was not found in the Graph")
+        library = capi.holding()
+        given = (_Pointers * len(feeds))()
+        got = (_Pointers * len(fetches))()
+        options = _run_options(timeout_ms)
+        try:
+            for index, (_, array) in enumerate(feeds):
+                given[index] = capi.new_tensor(array)
+            feed_ends = (capi.Output * len(feeds))(*(endpoint.output for endpoint, _ in feeds))
+            fetch_ends = (capi.Output * len(fetches))(*(endpoint.output for endpoint in fetches))
+            capi.releasing().TF_SessionRun(
+                self._session,
+                options,
+                feed_ends,
+                given,
+                len(feeds),
+                fetch_ends,
+                got,
+                len(fetches),
+                None,
+                0,
+                None,
+                capi.status(),
+            )
+            capi.check()
+            return [capi.read_tensor(tensor or 0) for tensor in got]
+        finally:
+            for tensor in (*given, *got):
+                if tensor:
+                    library.TF_DeleteTensor(tensor)
+            if options is not None:
+                library.TF_DeleteBuffer(options)
+
+
+def _signature_defs(meta_graph: bytes) -> dict[str, Any]:
+    """The SignatureDef messages of a MetaGraphDef; the graph itself is not kept."""
+    parsed = protos.MetaGraphDef.FromString(meta_graph)
+    definitions = {}
+    for name, definition in parsed.signature_def.items():
+        kept = protos.SignatureDef()
+        kept.CopyFrom(definition)
+        definitions[name] = kept
+    return definitions
+
+
+def _run_options(timeout_ms: int) -> Any:  # noqa: ANN401 - a ctypes pointer to TF_Buffer, or None
+    if not timeout_ms:
+        return None
+    raw = protos.RunOptions(timeout_in_ms=timeout_ms).SerializeToString()
+    return capi.holding().TF_NewBufferFromString(raw, len(raw))

@@ -1,0 +1,42 @@
+"""The file-system source: which versions of each model lie on disk, and which of them its policy aspires to."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from tfsctl.core.model_dir import parse_version
+from tfsctl.core.serving_config import ModelConfig
+
+log = logging.getLogger(__name__)
+
+
+def aspired_versions(model: ModelConfig) -> dict[int, Path] | None:
+    """The versions of a model that should be served now, with their directories; None if its base path is not there.
+
+    TensorFlow Serving's words and rules (file_system_storage_path_source.cc): names that are no number are passed
+    over, and a base path without any version unloads the model.
+    """
+    try:
+        names = [entry.name for entry in os.scandir(model.base_path) if entry.is_dir()]
+    except OSError as error:
+        log.error(  # noqa: TRY400 - the real server's line, not a traceback each second
+            "FileSystemStoragePathSource encountered a filesystem access error: Could not find base path %s for "
+            "servable %s with error %s",
+            model.base_path,
+            model.name,
+            error.strerror,
+        )
+        return None
+    on_disk = {version: name for name in sorted(names) if (version := parse_version(name)) is not None}
+    if not on_disk:
+        log.warning(
+            "No versions of servable %s found under base path %s. Did you forget to name your leaf directory as a "
+            "number (eg. '/1/')?",
+            model.name,
+            model.base_path,
+        )
+    for missing in sorted(set(model.policy.specific) - on_disk.keys()):
+        log.warning("Version %d of servable %s, which was requested to be served, was not found", missing, model.name)
+    return {version: Path(model.base_path, on_disk[version]) for version in model.policy.aspired(list(on_disk))}
