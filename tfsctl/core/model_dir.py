@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,14 @@ def new_version(base: Path, *, now_s: float | None = None) -> int:
     return max(int(time.time() if now_s is None else now_s), highest + 1)
 
 
+def refuse_existing(base: Path, version: int) -> None:
+    """Raise ExportError if `version` is there already, under whatever spelling: a version is never overwritten."""
+    taken = next((d for d in list_versions(base) if d.version == version), None) if base.is_dir() else None
+    if taken is not None:
+        hint = "leave out --version, or choose another number"
+        raise ExportError(f"version {version} exists already: {taken.path}", hint=hint)
+
+
 class Staging:
     """A version being written: `path` is where, `publish` makes it a version."""
 
@@ -101,25 +109,43 @@ def staging(base: Path) -> Iterator[Staging]:
     """A private directory in `base` for a version being written; gone afterwards unless it was published.
 
     It is locked while in use, so that a later export can tell what a killed one left behind, and remove it.
-    Raises ExportError when `base` cannot be written.
+    Directories made for it go too if nothing was published in them. Raises ExportError when `base` cannot be written.
     """
+    made = [folder for folder in (base, *base.parents) if not folder.exists()]
     try:
         base.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(base)
-        path = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=base))
+        path, descriptor = _make_locked(base)
     except OSError as error:
         raise ExportError(
             f"cannot write in {base}: {error.strerror}", hint="choose another directory with --to"
         ) from error
-    path.chmod(0o755)
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield Staging(base, path)
     finally:
         os.close(descriptor)
         if path.exists():
             shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):  # not empty: something was published, here or by another export
+            for folder in made:
+                folder.rmdir()
+
+
+def _make_locked(base: Path) -> tuple[Path, int]:
+    """Make a staging directory in `base` and lock it; returns it with the descriptor that holds the lock.
+
+    `base` is locked meanwhile, so that no other export takes a directory made but not yet locked for an abandoned one.
+    """
+    guard = os.open(base, os.O_RDONLY)
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        _remove_abandoned(base)
+        path = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=base))
+        path.chmod(0o755)
+        descriptor = os.open(path, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(guard)
+    return path, descriptor
 
 
 def _remove_abandoned(base: Path) -> None:

@@ -23,7 +23,6 @@ from tfsctl.errors import TfsctlError
 
 _APIS = "tensorflow_serving.apis."
 _CONFIG = "tensorflow_serving.config."
-_UTIL = "tensorflow_serving.util."
 _FRAMEWORK = "tensorflow.core.framework."
 _PROTOBUF = "tensorflow.core.protobuf."
 
@@ -40,7 +39,7 @@ _MODULE_OF = {
     "PredictRequest": _APIS + "predict_pb2",
     "PredictResponse": _APIS + "predict_pb2",
     "ModelServerConfig": _CONFIG + "model_server_config_pb2",
-    "StatusProto": _UTIL + "status_pb2",
+    "StatusProto": _APIS + "status_pb2",
     "TensorProto": _FRAMEWORK + "tensor_pb2",
     "ConfigProto": _PROTOBUF + "config_pb2",
     "RunOptions": _PROTOBUF + "config_pb2",

@@ -65,9 +65,13 @@ class ServingConfig:
         else:
             (model,) = self.models
             flags += [f"--model_name={model.name}", f"--model_base_path={model.base_path}"]
-        if self.file_system_poll_wait_seconds is not None:
-            flags.append(f"--file_system_poll_wait_seconds={self.file_system_poll_wait_seconds:g}")
-        return flags
+        return flags + self.option_flags()
+
+    def option_flags(self) -> list[str]:
+        """The flags that say neither where to listen nor what to serve: those a container's entrypoint lacks."""
+        if self.file_system_poll_wait_seconds is None:
+            return []
+        return [f"--file_system_poll_wait_seconds={self.file_system_poll_wait_seconds:g}"]
 
 
 def model_config_text(models: Sequence[ModelConfig]) -> str:
@@ -118,10 +122,7 @@ def models_from_proto(message: Any) -> tuple[ModelConfig, ...]:  # noqa: ANN401 
 
 def check_model_config(entry: Any) -> None:  # noqa: ANN401 - a generated ModelConfig
     """Refuse one ModelConfig message in TensorFlow Serving's words (InvalidInput)."""
-    if not Path(entry.base_path).is_absolute() and "://" not in entry.base_path:
-        raise InvalidInput(
-            f"Expected model {entry.name} to have an absolute path or URI; got base_path()={entry.base_path}"
-        )
+    check_base_path(entry.name, entry.base_path)
     if not entry.model_platform and not entry.model_type:
         raise InvalidInput(
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, "
@@ -129,6 +130,12 @@ def check_model_config(entry: Any) -> None:  # noqa: ANN401 - a generated ModelC
         )
     if entry.model_platform and entry.model_platform != PLATFORM:
         raise InvalidInput(f"Model {entry.name} requests unsupported platform {entry.model_platform}")
+
+
+def check_base_path(name: str, base_path: str) -> None:
+    """Refuse a base path that is not absolute, in TensorFlow Serving's words (InvalidInput)."""
+    if not Path(base_path).is_absolute() and "://" not in base_path:
+        raise InvalidInput(f"Expected model {name} to have an absolute path or URI; got base_path()={base_path}")
 
 
 def _policy(entry: Any) -> VersionPolicy:  # noqa: ANN401 - a generated ModelConfig

@@ -200,7 +200,8 @@ def from_json(value: object, spec: TensorSpec) -> np.ndarray:
         shape: list[int] = []
         leaves: list[object] = []
         _walk(value, spec, dtype, "", 0, shape, leaves)
-        flat = object_array(leaves) if dtype is dtypes.STRING else np.array(leaves, dtype=dtype.numpy)
+        with np.errstate(over="ignore"):  # 1e39 is Infinity to a float32, as TensorFlow Serving reads it
+            flat = object_array(leaves) if dtype is dtypes.STRING else np.array(leaves, dtype=dtype.numpy)
         array = flat.reshape(shape)
     check_shape(array.shape, spec)
     return array
@@ -230,7 +231,8 @@ def _quick_numbers(value: object, dtype: DType) -> np.ndarray | None:
     if array.size == 0:
         return None
     if dtype.is_floating and array.dtype.kind in "iuf":
-        return array.astype(dtype.numpy)
+        with np.errstate(over="ignore"):
+            return array.astype(dtype.numpy)
     if dtype.is_integer and array.dtype.kind in "iu" and dtype.numpy.kind in "iu":
         limits = np.iinfo(dtype.numpy)
         if limits.min <= array.min() and array.max() <= limits.max:
@@ -278,13 +280,20 @@ def _leaf(value: object, spec: TensorSpec, dtype: DType, at: str) -> object:
         if isinstance(value, bool):
             return value
     elif dtype.is_complex:
-        if _is_number(value):
-            return value
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return _real(value, spec, dtype, at)
         if isinstance(value, (list, tuple)) and _is_complex_pair(value):
-            return complex(value[0], value[1])
+            return complex(_real(value[0], spec, dtype, at), _real(value[1], spec, dtype, at))
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value if dtype.is_floating else _whole(value, spec, dtype, at)
+        return _real(value, spec, dtype, at) if dtype.is_floating else _whole(value, spec, dtype, at)
     raise InvalidInput(f"{spec.name}{at} is {_describe(value)}, but the model wants {dtype.name}")
+
+
+def _real(value: float, spec: TensorSpec, dtype: DType, at: str) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise InvalidInput(f"{spec.name}{at} is too large for {dtype.name}") from None
 
 
 def _whole(value: float, spec: TensorSpec, dtype: DType, at: str) -> int:

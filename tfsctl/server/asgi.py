@@ -19,9 +19,6 @@ from tfsctl.server.status import ServingError
 
 log = logging.getLogger(__name__)
 
-FLAGS_VARIABLE = "TFSCTL_MODEL_SERVER_FLAGS"  # the command line as a JSON list
-START_FAILED = 255  # the exit code of tensorflow_model_server when it cannot start
-
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -50,7 +47,7 @@ class Application:
             await self._server.start()
         except ServingError as error:
             print(f"Failed to start server. Error: {error}", flush=True)  # noqa: T201 - the real server's words, on stdout
-            os._exit(START_FAILED)  # the runtime around us would report a failure of its own
+            os._exit(server_flags.START_FAILED)  # the runtime around us would report a failure of its own
         announcing = asyncio.create_task(self._server.announce())
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -103,7 +100,7 @@ async def _send_rest(reply: rest.Reply, send: Send) -> None:
 
 def _application() -> Application:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s")
-    return Application(server_flags.parse(json.loads(os.environ[FLAGS_VARIABLE])).flags)
+    return Application(server_flags.parse(json.loads(os.environ[server_flags.FLAGS_VARIABLE])).flags)
 
 
 def __getattr__(name: str) -> Application:

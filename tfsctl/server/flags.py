@@ -7,9 +7,13 @@ takes `--name=value` (for a boolean also `--name`), calls anything else an unkno
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+FLAGS_VARIABLE = "TFSCTL_MODEL_SERVER_FLAGS"  # where a server runtime finds the command line, as a JSON list
+START_FAILED = 255  # the exit code of tensorflow_model_server when it cannot start
 
 
 def _flag(default: float | str | bool, text: str) -> Any:  # noqa: ANN401 - dataclasses.field is typed so
@@ -91,8 +95,7 @@ def _value(kind: type, text: str, *, given: bool) -> object:
     if kind is bool:
         return True if not given else {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
     if kind is int:
-        digits = text.removeprefix("-")
-        return int(text) if digits.isascii() and digits.isdigit() else None
+        return int(text) if re.fullmatch("-?[0-9]+", text) else None
     return text
 
 
@@ -101,8 +104,8 @@ def usage() -> str:
     names = {int: "int32", str: "string", bool: "bool"}
     lines = ["usage: tensorflow_model_server", "Flags:"]
     for f in fields(Flags):
-        default = {str: f'"{f.default}"', bool: str(f.default).lower()}.get(type(f.default), str(f.default))
-        lines.append(f"\t{f'--{f.name}={default}':<33}\t{names[type(f.default)]}\t{f.metadata['text']}")
+        quoted = f'"{f.default}"' if isinstance(f.default, str) else str(f.default).lower()
+        lines.append(f"\t{f'--{f.name}={quoted}':<33}\t{names[type(f.default)]}\t{f.metadata['text']}")
     return "\n".join(lines)
 
 

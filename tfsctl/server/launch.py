@@ -12,8 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from tfsctl.server.asgi import FLAGS_VARIABLE
-from tfsctl.server.flags import Flags
+from tfsctl.server.flags import FLAGS_VARIABLE, Flags
 
 log = logging.getLogger(__name__)
 

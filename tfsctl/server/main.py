@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from tfsctl.server import flags as server_flags
-from tfsctl.server.asgi import START_FAILED
-from tfsctl.server.model_server import configured_models
+from tfsctl.server.configured_models import configured_models
+from tfsctl.server.flags import START_FAILED
 from tfsctl.server.status import ServingError
 
 PARENT_VARIABLE = "TFSCTL_PARENT_PID"  # set by whoever wants the server to end when it does

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from pathlib import Path
 
 from tfsctl.core import protos
-from tfsctl.core.serving_config import ModelConfig, check_base_path, parse_model_config
-from tfsctl.errors import InvalidInput
 from tfsctl.server import capi, servable
+from tfsctl.server.configured_models import configured_models
 from tfsctl.server.flags import Flags, session_threads
 from tfsctl.server.grpc import GrpcApi
 from tfsctl.server.manager import Manager
 from tfsctl.server.rest import RestApi
 from tfsctl.server.server_core import ServerCore
 from tfsctl.server.service import Service
-from tfsctl.server.status import Code, ServingError, invalid_argument
+from tfsctl.server.status import invalid_argument
 
 log = logging.getLogger(__name__)
 
@@ -66,31 +64,6 @@ class ModelServer:
     async def stop(self) -> None:
         """Unload every model, each after its last request."""
         await self.core.stop()
-
-
-def configured_models(flags: Flags) -> tuple[ModelConfig, ...]:
-    """The models the flags ask for. Raises INVALID_ARGUMENT or NOT_FOUND as the real server's start does."""
-    if flags.model_config_file:
-        path = flags.model_config_file
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise ServingError(Code.NOT_FOUND, f"{path}; {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise invalid_argument(f"Invalid protobuf file: '{path}'") from error
-        if not text:
-            raise invalid_argument(f"{path}; Invalid argument")
-        try:
-            return parse_model_config(text, source=path)
-        except InvalidInput as error:
-            raise invalid_argument(error.message) from error
-    if not flags.model_base_path:
-        raise invalid_argument("Both server_options.model_base_path and server_options.model_config_file are empty!")
-    try:
-        check_base_path(flags.model_name, flags.model_base_path)
-    except InvalidInput as error:
-        raise invalid_argument(error.message) from error
-    return (ModelConfig(flags.model_name, flags.model_base_path),)
 
 
 def _explicit_threads(flags: Flags) -> tuple[int, int]:

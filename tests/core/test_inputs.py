@@ -1,0 +1,226 @@
+"""What people type becomes what a model takes, or an explanation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfsctl.core.inputs import choose_signature, example, shape_inputs
+from tfsctl.core.typed import asked_signature
+from tfsctl.core.types import ModelMetadata, Shape, Signature, TensorSpec
+from tfsctl.errors import InvalidInput, NotFound
+
+
+def signature(**inputs: tuple[str, Shape | None]) -> Signature:
+    """A signature with these inputs."""
+    specs = tuple(TensorSpec(name, dtype, shape) for name, (dtype, shape) in inputs.items())
+    return Signature("serving_default", specs, ())
+
+
+TEXT = signature(text=("string", (None,)))
+TEXT_COLUMN = signature(text=("string", (None, 1)))
+TEXT_ROWS = signature(text=("string", (None, None)))
+NUMBER = signature(x=("float32", (None,)))
+NUMBER_COLUMN = signature(x=("int32", (None, 1)))
+VECTOR = signature(x=("float32", (None, 3)))
+PAIR_OF_VECTORS = signature(x=("float32", (2, 3)))
+SCALAR = signature(x=("float32", ()))
+ANY = signature(x=("float32", None))
+TRUTH = signature(x=("bool", (None,)))
+HOUSE = signature(area=("float32", (None,)), city=("string", (None,)))
+NAMED_INPUTS = signature(inputs=("string", (None,)))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "typed", "expected"),
+    [
+        (TEXT, ["great"], [b"great"]),
+        (TEXT, ["great", ""], [b"great", b""]),
+        (TEXT, ["[spoiler] it ends"], [b"[spoiler] it ends"]),
+        (TEXT, ["5"], [b"5"]),
+        (TEXT, ["a=b, :D"], [b"a=b, :D"]),
+        (TEXT, ["text=a b"], [b"a b"]),
+        (TEXT, ['"[1]"'], [b"[1]"]),
+        (TEXT, ['["a", "b"]'], [b"a", b"b"]),
+        (TEXT, ['{"b64": "/w=="}'], [b"\xff"]),
+        (TEXT, ["\udcff"], [b"\xff"]),
+        (TEXT_COLUMN, ["a", "b"], [[b"a"], [b"b"]]),
+        (TEXT_COLUMN, ['["a", "b"]'], [[b"a"], [b"b"]]),
+        (TEXT_COLUMN, ['[["a"], ["b"]]'], [[b"a"], [b"b"]]),
+        (TEXT_ROWS, ["a"], [[b"a"]]),
+        (TEXT_ROWS, ['["a", "b"]'], [[b"a", b"b"]]),
+        (NUMBER, ["2"], [2.0]),
+        (NUMBER, ["1,2,3"], [1.0, 2.0, 3.0]),
+        (NUMBER, ["1 2", "[3]"], [1.0, 2.0, 3.0]),
+        (NUMBER, ["-1.5", ".5", "1e3", "inf"], [-1.5, 0.5, 1000.0, np.inf]),
+        (NUMBER, ["1e39"], [np.inf]),
+        (NUMBER, ["x=3", "x=4"], [3.0, 4.0]),
+        (NUMBER, ["[]"], []),
+        (NUMBER, ['{"instances": [1, 2]}'], [1.0, 2.0]),
+        (NUMBER, ['{"instances": [{"x": 1}, {"x": 2}]}'], [1.0, 2.0]),
+        (NUMBER, ['{"inputs": [1, 2]}'], [1.0, 2.0]),
+        (NUMBER, ['{"inputs": {"x": [1, 2]}, "signature_name": "s"}'], [1.0, 2.0]),
+        (NUMBER_COLUMN, ["1", "2"], [[1], [2]]),
+        (NUMBER_COLUMN, ["1,2"], [[1], [2]]),
+        (NUMBER_COLUMN, ["1e2"], [[100]]),
+        (VECTOR, ["1,2,3"], [[1.0, 2.0, 3.0]]),
+        (VECTOR, ["1", "2", "3"], [[1.0, 2.0, 3.0]]),
+        (VECTOR, ["1 2 3", "[4, 5, 6]"], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        (VECTOR, ["[[1, 2, 3], [4, 5, 6]]"], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        (VECTOR, ["[]"], np.empty((0, 3)).tolist()),
+        (PAIR_OF_VECTORS, ["1,2,3", "4,5,6"], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        (SCALAR, ["2"], 2.0),
+        (ANY, ["2"], [2.0]),
+        (ANY, ["1", "2"], [1.0, 2.0]),
+        (ANY, ["[[1, 2]]"], [[1.0, 2.0]]),
+        (ANY, ['{"instances": [[1, 2]]}'], [[1.0, 2.0]]),
+        (TRUTH, ["true", "False"], [True, False]),
+        (NAMED_INPUTS, ['{"inputs": "a"}'], [b"a"]),
+    ],
+)
+def test_one_input_is_shaped_to_its_signature(wanted: Signature, typed: list[str], expected: Any) -> None:
+    """Text, numbers, lists and bodies become the batch the signature wants; several texts are several rows."""
+    (array,) = shape_inputs(typed, wanted).values()
+    assert array.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "area", "city"),
+    [
+        (["area=120 city=New York"], [120.0], [b"New York"]),
+        (["area=120", "city=Bern"], [120.0], [b"Bern"]),
+        (["area=120", "city=Bern", "area=1", "city=B"], [120.0, 1.0], [b"Bern", b"B"]),
+        (["area=120 city=Bern", "city=B area=1"], [120.0, 1.0], [b"Bern", b"B"]),
+        (['area=1,2 city=["a","b"]'], [1.0, 2.0], [b"a", b"b"]),
+        (['{"area": 1, "city": "a"}', "area=2 city=b"], [1.0, 2.0], [b"a", b"b"]),
+        (["area=2 city=b", '{"area": 1, "city": "a"}'], [2.0, 1.0], [b"b", b"a"]),
+        (['[{"area": 1, "city": "a"}, {"area": 2, "city": "b"}]'], [1.0, 2.0], [b"a", b"b"]),
+        (['{"area": [1, 2], "city": ["a", "b"]}'], [1.0, 2.0], [b"a", b"b"]),
+        (['{"instances": [{"area": 1, "city": "a"}]}'], [1.0], [b"a"]),
+        (['{"inputs": {"area": [1], "city": ["a"]}}'], [1.0], [b"a"]),
+    ],
+)
+def test_several_inputs_go_by_their_names(typed: list[str], area: list[float], city: list[bytes]) -> None:
+    """Pairs, objects and bodies name each value; a name said again begins the next row."""
+    shaped = shape_inputs(typed, HOUSE)
+    assert (shaped["area"].tolist(), shaped["city"].tolist()) == (area, city)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "typed", "message"),
+    [
+        (NUMBER, ["great"], "'great' is not float32"),
+        (NUMBER, [""], "'' is not float32"),
+        (NUMBER, [], "nothing was typed"),
+        (NUMBER, ["true"], "x[0] is a boolean ('True'), but the model wants float32"),
+        (NUMBER, ["null"], "x[0] is null, but the model wants float32"),
+        (NUMBER, ["[[1]]"], "input 'x' has shape [1, 1], but the model wants float32 [batch]"),
+        (NUMBER, ["y=3"], "there is no input 'y'"),
+        (NUMBER, ['{"instances": 5}'], '"instances" is 5, which is not a list'),
+        (NUMBER, ["[" * 100_000], "the JSON is nested too deeply"),
+        (NUMBER, ["1" * 400], "x[0] is too large for float32"),
+        (NUMBER_COLUMN, ["1.5"], "x[0][0] is 1.5, but the model wants int32: a whole number"),
+        (NUMBER_COLUMN, ["4294967296"], "x[0][0] is 4294967296, but int32 goes from -2147483648 to 2147483647"),
+        (VECTOR, ["1,2"], "input 'x' has shape [1, 2], but the model wants float32 [batch, 3]"),
+        (VECTOR, ["[[1, 2, 3], [4]]"], "x[1] has 1 values where the first such list has 3"),
+        (SCALAR, ["1", "2"], "x takes a single value, and 2 were typed"),
+        (TEXT, ["[1]"], "text[0] is a number ('1'), but the model wants string"),
+        (TEXT, ['{"txt": "a"}'], "there is no input 'txt' (did you mean 'text'?)"),
+        (TEXT, ['{"b64": "!"}'], 'text[0]: the value of "b64" is not base64 (standard alphabet)'),
+        (HOUSE, ["5"], "'5' does not say which of 2 inputs it is for"),
+        (HOUSE, ["are=120 city=Bern"], "there is no input 'are' (did you mean 'area'?)"),
+        (HOUSE, ["area=120"], "there is no value for city"),
+        (HOUSE, ['{"area": [1, 2], "city": ["a"]}'], "the inputs have different numbers of rows: area 2, city 1"),
+        (HOUSE, ['{"instances": [1], "inputs": [1]}'], "there is no input 'instances' (did you mean"),
+    ],
+)
+def test_a_mismatch_is_explained(wanted: Signature, typed: list[str], message: str) -> None:
+    """The error says what was typed, what the signature takes, and gives an example that fits."""
+    with pytest.raises(InvalidInput) as caught:
+        shape_inputs(typed, wanted)
+    takes = ", ".join(f"{spec.name} {spec.dtype} {spec.shape_text}" for spec in wanted.inputs)
+    assert caught.value.message.startswith(message.removesuffix(" (did you mean"))
+    assert caught.value.message.endswith(f"; serving_default takes {takes}")
+    assert caught.value.hint == f"for example: {example(wanted)}"
+
+
+@pytest.mark.parametrize(
+    "wanted", [TEXT, TEXT_COLUMN, NUMBER, NUMBER_COLUMN, VECTOR, PAIR_OF_VECTORS, SCALAR, ANY, HOUSE]
+)
+def test_the_example_fits(wanted: Signature) -> None:
+    """What an error proposes to type is accepted."""
+    assert shape_inputs([example(wanted)], wanted).keys() == {spec.name for spec in wanted.inputs}
+
+
+def test_an_example_too_long_to_type_is_left_out() -> None:
+    """Nobody types an image of numbers."""
+    assert example(signature(image=("float32", (None, 224, 224, 3)))) == ""
+
+
+@given(st.text())
+def test_any_text_is_a_row_of_itself_once_it_is_a_json_string(text: str) -> None:
+    """Quoted as JSON, every text arrives as it is, whatever it looks like."""
+    import json
+
+    assert shape_inputs([json.dumps(text)], TEXT)["text"].tolist() == [text.encode("utf-8", "surrogateescape")]
+
+
+@given(st.text())
+def test_whatever_is_typed_is_shaped_or_explained(text: str) -> None:
+    """No text ends in anything but inputs or InvalidInput."""
+    explained = []
+    for wanted in (TEXT, NUMBER, VECTOR, SCALAR, HOUSE):
+        try:
+            assert shape_inputs([text], wanted).keys() == {spec.name for spec in wanted.inputs}
+        except InvalidInput as error:
+            explained.append(error.hint)
+    assert all(hint.startswith("for example: ") for hint in explained)
+
+
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_numbers_arrive_as_they_were_typed(numbers: list[float]) -> None:
+    """Every float32, infinite or not a number, typed as one argument or as several."""
+    expected = np.array(numbers, np.float32)
+    np.testing.assert_array_equal(shape_inputs([repr(number) for number in numbers], NUMBER)["x"], expected)
+    np.testing.assert_array_equal(shape_inputs([",".join(map(repr, numbers))], NUMBER)["x"], expected)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (['{"signature_name": "s", "inputs": [1]}'], "s"),
+        (['{"inputs": [1]}'], None),
+        (['{"signature_name": "s"}'], None),
+        (["signature_name=s"], None),
+        (["a", '{"signature_name": "s", "instances": []}'], "s"),
+    ],
+)
+def test_a_body_may_name_its_signature(typed: list[str], expected: str | None) -> None:
+    """A pasted request body says which signature it is for."""
+    assert asked_signature(typed) == expected
+
+
+def metadata(*names: str) -> ModelMetadata:
+    """A model with signatures of these names."""
+    return ModelMetadata("m", 1, {name: Signature(name, (), ()) for name in names})
+
+
+def test_the_default_signature_is_chosen_else_the_only_one() -> None:
+    """`serving_default` needs no naming, nor does one without rivals."""
+    assert choose_signature(metadata("a", "serving_default"), None).name == "serving_default"
+    assert choose_signature(metadata("a"), None).name == "a"
+    assert choose_signature(metadata("a", "serving_default"), "a").name == "a"
+
+
+def test_a_missing_signature_names_those_there_are() -> None:
+    """The error lists the signatures, and the hint the closest."""
+    with pytest.raises(NotFound) as caught:
+        choose_signature(metadata("classify", "regress"), "clasify")
+    assert caught.value.message == "m has no signature 'clasify', only classify, regress"
+    assert caught.value.hint == "did you mean --signature classify?"
+    with pytest.raises(NotFound, match="m has no signature 'serving_default', only a, b"):
+        choose_signature(metadata("a", "b"), None)

@@ -1,0 +1,92 @@
+"""Embedded model servers as processes, and the clean environment such processes get."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfsctl.core.serving_config import ModelConfig, model_config_text
+
+HOST = "127.0.0.1"
+START_S = 60.0
+STOP_S = 20.0
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running model server: where it answers, and the base directory of each model."""
+
+    host: str
+    rest_port: int
+    grpc_port: int
+    models: Mapping[str, Path]
+
+
+@contextmanager
+def running_server(
+    models: Mapping[str, Path], workspace: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Served]:
+    """Run the embedded server with these models (name -> base directory) while the block lasts.
+
+    `environment` is added to a clean one. It looks for new versions every second, and must end cleanly.
+    """
+    grpc_port, rest_port = free_ports(2)
+    config, log = workspace / "models.config", workspace / "server.log"
+    config.write_text(model_config_text([ModelConfig(name, str(base)) for name, base in models.items()]))
+    argv = [
+        *(sys.executable, "-m", "tfsctl.server", f"--host={HOST}", "--file_system_poll_wait_seconds=1"),
+        *(f"--port={grpc_port}", f"--rest_api_port={rest_port}", f"--model_config_file={config}"),
+    ]
+    with log.open("wb") as output:
+        env = clean_environment(workspace) | dict(environment or {})
+        process = subprocess.Popen(argv, env=env, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + START_S
+        while not (_listens(rest_port) and _listens(grpc_port)):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        yield Served(HOST, rest_port, grpc_port, models)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=STOP_S) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def clean_environment(under: Path) -> dict[str, str]:
+    """An environment for processes without the user's settings; their home and state are `under` a folder."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TFSCTL_")}
+    return kept | clean_places(under)
+
+
+def clean_places(under: Path) -> dict[str, str]:
+    """The variables that keep a home and a state directory `under` a folder."""
+    (under / "home").mkdir(parents=True, exist_ok=True)
+    return {"TFSCTL_STATE_DIR": str(under / "state"), "HOME": str(under / "home")}
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now: the server takes 0 for off, as TensorFlow Serving does."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind((HOST, 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0

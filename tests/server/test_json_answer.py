@@ -1,0 +1,112 @@
+"""REST answers are laid out as TensorFlow Serving prints them, and their numbers read back."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tfsctl.core.tensors import object_array
+from tfsctl.server import json_answer, json_text
+from tfsctl.server.status import ServingError
+
+
+@given(hnp.arrays(st.sampled_from([np.float32, np.float64]), st.integers(1, 100)))
+def test_floats_read_back_as_the_same_value(array: np.ndarray) -> None:
+    """The text of a float is the float, and many at once are written as one alone is."""
+    texts = json_text.float_texts(array)
+    one = json_text.float_text if array.dtype == np.float32 else json_text.float64_text
+
+    assert np.array([float(t.replace("Infinity", "inf")) for t in texts]).astype(array.dtype).tobytes() == (
+        array.tobytes()
+        if not np.isnan(array).any()
+        else np.where(np.isnan(array), np.nan, array).astype(array.dtype).tobytes()
+    )
+    assert texts == [one(value) for value in array.tolist()]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "1.0"), (0.1, "0.1"), (-0.0, "-0.0"), (1e-7, "1e-07"), (2.0**32, "4.2949673e+09"), (16777217, "16777216.0")],
+)
+def test_float32_text(value: float, text: str) -> None:
+    """Six digits if they are enough, else nine; whole numbers keep a fraction."""
+    assert json_text.float_text(float(np.float32(value))) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1e39, "1e39"),
+        (100.0, "100.0"),
+        (-0.0, "-0.0"),
+        (1e21, "1e21"),
+        (1e20, "100000000000000000000.0"),
+        (2.5e-10, "2.5e-10"),
+    ],
+)
+def test_quoted_double_text(value: float, text: str) -> None:
+    """A number quoted in an error is in RapidJSON's writing, not printf's."""
+    assert json_text.double_text(value) == text
+
+
+def test_row_form_of_one_output() -> None:
+    """Rows stand on one line, the closing bracket on its own."""
+    body = json_answer.answer({"y": np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)}, row_form=True)
+
+    assert body == b'{\n    "predictions": [[1.0, 2.0], [3.0, 4.0]\n    ]\n}'
+
+
+def test_row_form_of_two_outputs() -> None:
+    """Each row is an object over several lines."""
+    body = json_answer.answer({"a": np.array([1], np.int32), "b": np.array([[True]])}, row_form=True)
+
+    assert body == (
+        b'{\n    "predictions": [\n        {\n            "a": 1,\n            "b": [true]\n        }\n    ]\n}'
+    )
+
+
+def test_columnar_form() -> None:
+    """Every value has a line of its own."""
+    body = json_answer.answer({"y": np.array([[1.0], [2.0]], np.float32)}, row_form=False)
+
+    lines = [b"{", b'    "outputs": [', b"        [", b"            1.0", b"        ],"]
+    lines += [b"        [", b"            2.0", b"        ]", b"    ]", b"}"]
+    assert body == b"\n".join(lines)
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 2), (2, 0, 3), (1, 2, 0)])
+@pytest.mark.parametrize("row_form", [True, False])
+def test_empty_arrays_keep_their_outer_shape(shape: tuple[int, ...], row_form: bool) -> None:
+    """No values, but as many lists as there are rows."""
+    document = json.loads(json_answer.answer({"y": np.zeros(shape, np.float32)}, row_form=row_form))
+
+    assert document["predictions" if row_form else "outputs"] == np.zeros(shape).tolist()
+
+
+def test_strings_leave_as_they_are_or_as_base64() -> None:
+    """Only a name that ends in `_bytes` makes base64 of a string; others leave raw, UTF-8 or not."""
+    strings = object_array([b'\xff"\x00'])
+
+    assert b'["\xff\\"\\u0000"\n' in json_answer.answer({"s": strings}, row_form=True)
+    assert b'"b64": "/yIA"' in json_answer.answer({"s_bytes": strings}, row_form=True)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        ({"n": np.float32(1.0).reshape(())}, "Tensor name: n has no shape information "),
+        ({"a": np.zeros(2), "b": np.zeros(3)}, "Tensor name: b has inconsistent batch size: 3 expecting: 2"),
+        ({"h": np.zeros(1, np.float16)}, "Failed to write JSON value for tensor type: half"),
+    ],
+)
+def test_outputs_without_a_row_form(outputs: dict[str, np.ndarray], said: str) -> None:
+    """Scalars, unequal batches and half floats are refused in the real server's words."""
+    with pytest.raises(ServingError) as refused:
+        json_answer.answer(outputs, row_form=True)
+
+    assert refused.value.message == said

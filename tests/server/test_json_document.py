@@ -1,0 +1,101 @@
+"""Request bodies are read as RapidJSON reads them for TensorFlow Serving."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfsctl.server import json_document
+from tfsctl.server.json_document import _ExactReader, _parse_leniently
+from tfsctl.server.status import Code, ServingError
+
+
+def _exactly(body: bytes) -> object:
+    return _ExactReader(body).read()
+
+
+READERS: list[Callable[[bytes], object]] = [json_document.parse, _parse_leniently, _exactly]
+documents = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+).filter(lambda d: "Infinity" not in json.dumps(d))
+
+
+@given(documents, st.booleans())
+def test_all_readers_agree(document: object, escaped: bool) -> None:
+    """The quick, the lenient and the exact reader give the same value for ordinary documents."""
+    body = json.dumps(document, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
+    if b"\\ud" in body or b"\xed" in body:  # lone surrogates are refused: tested below
+        return
+
+    for read in READERS:
+        assert read(body) == document
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "The document is empty"),
+        (b" \n", "The document is empty. at offset: 2"),
+        (b"{", "Missing a name for object member. at offset: 1"),
+        (b"{'a': 1}", "Missing a name for object member. at offset: 1"),
+        (b'{"a" 1}', "Missing a colon after a name of object member. at offset: 5"),
+        (b'{"a": 1 /* c */}', "Missing a comma or '}' after an object member. at offset: 8"),
+        (b'["x"', "Missing a comma or ']' after an array element. at offset: 4"),
+        (b'["x",]', "Invalid value. at offset: 5"),
+        (b"[nul]", "Invalid value. at offset: 4"),
+        (b"[-]", "Invalid value. at offset: 2"),
+        (b"[1.]", "Miss fraction part in number. at offset: 3"),
+        (b"[1e+]", "Miss exponent in number. at offset: 4"),
+        (b"[1e400]", "Number too big to be stored in double. at offset: 1"),
+        (b'["a', "Missing a closing quotation mark in string. at offset: 3"),
+        (b'["\x01"]', "Invalid encoding in string. at offset: 2"),
+        (b'["\\x"]', "Invalid escape character in string. at offset: 2"),
+        (b'["\\u12g4"]', "Incorrect hex digit after \\u escape in string. at offset: 2"),
+        (b'["\\ud800"]', "The surrogate pair in string is invalid. at offset: 2"),
+        (b'["\\udc00"]', "The surrogate pair in string is invalid. at offset: 2"),
+        (b"[" * 100_000, "Invalid value. at offset: 100000"),
+    ],
+)
+def test_refusals_have_rapidjsons_words_and_offsets(body: bytes, said: str) -> None:
+    """A client sees the very message the real server would send."""
+    with pytest.raises(ServingError) as refused:
+        json_document.parse(body)
+
+    assert refused.value.code == Code.INVALID_ARGUMENT
+    assert refused.value.message == f"JSON Parse error: {said}"
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'{"a": 1, "a": 2}', {"a": 1}),
+        (b'{"a": [{"k": 1, "k": 2}]}', {"a": [{"k": 1}]}),
+        (b'{"a": "x: y"}', {"a": "x: y"}),
+        (b'{"a": 1} trailing', {"a": 1}),
+        (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
+        (b'["\xff\xfe"]', ["\udcff\udcfe"]),
+        (b"[Infinity, -Inf, Inf]", [math.inf, -math.inf, math.inf]),
+        (b"[18446744073709551616, -9223372036854775809]", [2.0**64, -(2.0**63)]),
+        (b'["\\ud83d\\ude00"]', ["😀"]),
+        (b'{"a": NaN, "b": "\\u0041"}', {"a": math.nan, "b": "A"}),
+        (b"[1]\0[2", [1]),
+    ],
+)
+def test_what_passes(body: bytes, value: object) -> None:
+    """Of duplicate keys the first wins; trailing text, a byte-order mark, raw bytes, NaN and Infinity pass."""
+    assert repr(json_document.parse(body)) == repr(value)
+
+
+@given(st.binary(max_size=60) | st.text(alphabet='{}[]",:0123456789.eE+-\\u tfn', max_size=60).map(str.encode))
+def test_hostile_bodies_never_crash(body: bytes) -> None:
+    """Any bytes are a value or an INVALID_ARGUMENT."""
+    with contextlib.suppress(ServingError):
+        json_document.parse(body)

@@ -1,0 +1,349 @@
+"""Versions come, go and are replaced without a request noticing; what cannot be served harms nothing that can."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from model_servers import HOST, Served, clean_environment, free_ports, running_server
+from scale_models import write_scale_model
+
+from tfsctl.clients.grpc import GrpcClient
+from tfsctl.core.types import ModelRef
+
+
+def ask(server: Served, path: str, body: object = None) -> tuple[int, Any]:
+    """One REST request: the status, and the JSON of the answer."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://{server.host}:{server.rest_port}/v1/models/{path}", data=data)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def states(server: Served, model: str) -> dict[str, str]:
+    """The state of each version ever seen, by version."""
+    _, document = ask(server, model)
+    return {v["version"]: v["state"] for v in document["model_version_status"]}
+
+
+def answer(server: Served, model: str) -> float:
+    """What the latest version makes of 1.0: the factor of the version that answered."""
+    status, document = ask(server, f"{model}:predict", {"instances": [1.0]})
+    assert status == 200, document
+    factor: float = document["predictions"][0]
+    return factor
+
+
+def eventually(seen: Callable[[], object], expected: object, timeout_s: float = 15.0) -> None:
+    """Wait until what is seen is what is expected."""
+    deadline = time.monotonic() + timeout_s
+    while seen() != expected:
+        assert time.monotonic() < deadline, f"saw {seen()}, expected {expected}"
+        time.sleep(0.05)
+
+
+def publish(base: Path, version: str, factor: float) -> None:
+    """Write a version beside its base, then move it there in one step."""
+    draft = base.parent / f"{base.name}-{version}-draft"
+    write_scale_model(draft, factor)
+    draft.rename(base / version)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A model whose version 1 answers 1 * x."""
+    write_scale_model(tmp_path / "hot" / "1", 1.0)
+    return tmp_path / "hot"
+
+
+@pytest.fixture
+def server(base: Path, tmp_path: Path) -> Iterator[Served]:
+    """A server of that model alone."""
+    with running_server({"hot": base}, tmp_path) as running:
+        yield running
+
+
+def test_a_new_version_replaces_the_old_and_its_removal_brings_it_back(server: Served, base: Path) -> None:
+    """The highest version on disk is served; the states are those the real server went through."""
+    assert answer(server, "hot") == 1.0
+
+    publish(base, "2", 2.0)
+    eventually(lambda: states(server, "hot"), {"2": "AVAILABLE", "1": "END"})
+    assert answer(server, "hot") == 2.0
+
+    shutil.rmtree(base / "2")
+    eventually(lambda: states(server, "hot"), {"2": "END", "1": "AVAILABLE"})
+    assert answer(server, "hot") == 1.0
+
+    shutil.rmtree(base / "1")
+    eventually(lambda: states(server, "hot"), {"2": "END", "1": "END"})
+    status, document = ask(server, "hot:predict", {"instances": [1.0]})
+    assert (status, document) == (404, {"error": "Servable not found for request: Latest(hot)"})
+
+
+def test_no_request_fails_while_versions_change(server: Served, base: Path) -> None:
+    """Under steady load over both protocols, five versions in a row come and go without one failed request."""
+    failures: list[object] = []
+    answers: set[float] = set()
+    stop = threading.Event()
+
+    def load_rest() -> None:
+        while not stop.is_set():
+            status, document = ask(server, "hot:predict", {"instances": [1.0]})
+            answers.add(document["predictions"][0]) if status == 200 else failures.append(document)
+
+    def load_grpc() -> None:
+        with GrpcClient(server.host, server.grpc_port) as client:
+            while not stop.is_set():
+                try:
+                    client.predict(ModelRef("hot"), {"x": np.ones(1, np.float32)})
+                except Exception as error:  # noqa: BLE001 - any failure is what this test is about
+                    failures.append(error)
+
+    threads = [threading.Thread(target=load) for load in (load_rest, load_grpc, load_rest)]
+    for thread in threads:
+        thread.start()
+    for version in range(2, 7):
+        publish(base, str(version), float(version))
+        eventually(lambda v=version: states(server, "hot").get(str(v)), "AVAILABLE")  # type: ignore[misc] # v is bound now
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert answers >= {1.0, 6.0}
+
+
+@pytest.mark.parametrize("damage", ["empty", "garbage", "cut short", "unreadable"])
+def test_a_bad_version_never_takes_down_a_good_one(server: Served, base: Path, damage: str) -> None:
+    """Version 2 cannot be loaded; version 1 goes on answering, and version 3 is picked up."""
+    bad = base.parent / "bad"
+    write_scale_model(bad, 2.0)
+    if damage == "empty":
+        (bad / "saved_model.pb").unlink()
+    elif damage == "garbage":
+        (bad / "saved_model.pb").write_bytes(b"this is no SavedModel")
+    elif damage == "cut short":
+        whole = (bad / "saved_model.pb").read_bytes()
+        (bad / "saved_model.pb").write_bytes(whole[: len(whole) // 2])
+    else:
+        (bad / "saved_model.pb").unlink()
+        (bad / "saved_model.pb").mkdir()
+    bad.rename(base / "2")
+    eventually(lambda: states(server, "hot").get("2"), "LOADING")
+
+    assert answer(server, "hot") == 1.0
+
+    publish(base, "3", 3.0)
+    eventually(lambda: answer(server, "hot"), 3.0)
+
+
+def test_the_old_version_drains_first(base: Path, tmp_path: Path) -> None:
+    """A request that is running when its version is replaced gets its answer from that version."""
+    write_scale_model(tmp_path / "slow" / "1", 1.0, matmul_size=3000)
+    with running_server({"slow": tmp_path / "slow", "hot": base}, tmp_path) as server:
+        results: list[tuple[int, Any]] = []
+        thread = threading.Thread(
+            target=lambda: results.append(ask(server, "slow:predict", {"instances": [[1.0] * 9]}))
+        )
+        thread.start()
+        publish(tmp_path / "slow", "2", 2.0)
+        thread.join()
+        eventually(lambda: answer(server, "slow"), 2.0)
+
+    assert results == [(200, {"predictions": [[1.0] * 9]})]
+
+
+def test_a_slow_model_does_not_hold_up_another(base: Path, tmp_path: Path) -> None:
+    """While one model computes for long, another answers and so does the status."""
+    write_scale_model(tmp_path / "slow" / "1", 1.0, matmul_size=4000)
+    with running_server({"slow": tmp_path / "slow", "hot": base}, tmp_path) as server:
+        done = threading.Event()
+
+        def run_slowly() -> None:
+            ask(server, "slow:predict", {"instances": [1.0]})
+            done.set()
+
+        thread = threading.Thread(target=run_slowly)
+        thread.start()
+        answered = 0
+        while not done.is_set():
+            assert answer(server, "hot") == 1.0
+            answered += not done.is_set()
+        thread.join()
+
+    assert answered >= 5
+
+
+def _start(tmp_path: Path, *flags: str) -> tuple[subprocess.Popen[str], int, int]:
+    grpc_port, rest_port = free_ports(2)
+    argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={grpc_port}", *flags]
+    process = subprocess.Popen(
+        [*argv, f"--rest_api_port={rest_port}"],
+        env=clean_environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return process, grpc_port, rest_port
+
+
+def test_ports_open_only_once_the_model_is_available(tmp_path: Path) -> None:
+    """With nothing to serve yet both ports are closed; when the model appears they open, and it answers."""
+    process, grpc_port, rest_port = _start(tmp_path, "--model_name=late", f"--model_base_path={tmp_path / 'late'}")
+    server = Served(HOST, rest_port, grpc_port, {})
+    try:
+        time.sleep(3)
+        with pytest.raises(OSError, match="refused"):
+            ask(server, "late")
+        (tmp_path / "late").mkdir()
+        publish(tmp_path / "late", "1", 4.0)
+
+        def factor() -> float | None:
+            try:
+                return answer(server, "late")
+            except OSError:
+                return None
+
+        eventually(factor, 4.0)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=20)
+
+    assert process.returncode == 0
+    assert f"Could not find base path {tmp_path / 'late'} for servable late" in log
+    assert log.index("Successfully loaded servable version") < log.index("Exporting HTTP/REST API at:")
+
+
+def test_a_failed_start_says_so_on_stdout_and_exits_255(tmp_path: Path) -> None:
+    """A model that cannot be loaded, with no retries left, is the real server's message and exit code."""
+    (tmp_path / "bad" / "1").mkdir(parents=True)
+    (tmp_path / "bad" / "1" / "saved_model.pb").write_bytes(b"")
+    process, *_ = _start(
+        tmp_path, "--model_name=b", f"--model_base_path={tmp_path / 'bad'}", "--max_num_load_retries=0"
+    )
+    said, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 255
+    assert said.startswith(
+        "Failed to start server. Error: UNKNOWN: 1 servable(s) did not become available: {{{name: b version: 1} due to "
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "INVALID_ARGUMENT: Both server_options.model_base_path and server_options.model_config_file are empty!"),
+        (
+            ["--model_name=x", "--model_base_path=models/x"],
+            "INVALID_ARGUMENT: Expected model x to have an absolute path or URI; got base_path()=models/x",
+        ),
+        (["--model_config_file=/nope.config"], "NOT_FOUND: /nope.config; No such file or directory"),
+    ],
+)
+def test_nonsense_is_refused_at_once(tmp_path: Path, flags: list[str], said: str) -> None:
+    """What can never be served ends the server before TensorFlow is loaded."""
+    process, *_ = _start(tmp_path, *flags)
+    stdout, _ = process.communicate(timeout=10)
+
+    assert (process.returncode, stdout) == (255, f"Failed to start server. Error: {said}\n")
+
+
+def test_a_port_in_use_is_named(server: Served, base: Path, tmp_path: Path) -> None:
+    """Two servers never share a port."""
+    argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={server.grpc_port}"]
+    done = subprocess.run(
+        [*argv, f"--model_base_path={base}"],
+        env=clean_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+    assert done.returncode == 255
+    assert f"cannot listen on {HOST}:{server.grpc_port} (--port): Address already in use" in done.stdout
+
+
+def test_the_server_ends_with_its_parent(base: Path, tmp_path: Path) -> None:
+    """Where TFSCTL_PARENT_PID names its parent, the server does not outlive a `kill -9` of it."""
+    grpc_port, rest_port = free_ports(2)
+    argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={grpc_port}"]
+    argv += [f"--rest_api_port={rest_port}", "--model_name=hot", f"--model_base_path={base}"]
+    script = (
+        "import os, subprocess, sys, time\n"
+        "child = subprocess.Popen(sys.argv[1:], env=os.environ | {'TFSCTL_PARENT_PID': str(os.getpid())})\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *argv],
+        env=clean_environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        server = Served(HOST, rest_port, grpc_port, {})
+
+        def is_up() -> bool:
+            try:
+                return answer(server, "hot") == 1.0
+            except OSError:
+                return False
+
+        eventually(is_up, expected=True)
+        parent.kill()
+
+    eventually(lambda: os.path.exists(f"/proc/{child}/exe"), expected=False)
+
+
+def test_model_config_file(base: Path, tmp_path: Path) -> None:
+    """Several models, a pinned version and a label, from a config file."""
+    for version in ("2", "3"):
+        publish(base, version, float(version))
+    write_scale_model(tmp_path / "other" / "00000005", 5.0)
+    config = tmp_path / "pinned.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "hot" base_path: "{base}" model_platform: "tensorflow" '
+        f"model_version_policy {{ specific {{ versions: 1 versions: 2 }} }} "
+        f'version_labels {{ key: "stable" value: 1 }} }} '
+        f'config {{ name: "other" base_path: "{tmp_path / "other"}" model_platform: "tensorflow" }} }}'
+    )
+    process, grpc_port, rest_port = _start(tmp_path, f"--model_config_file={config}")
+    server = Served(HOST, rest_port, grpc_port, {})
+
+    def is_up() -> bool:
+        try:
+            return ask(server, "hot")[0] == 200
+        except OSError:
+            return False
+
+    try:
+        eventually(is_up, expected=True)
+        assert states(server, "hot") == {"2": "AVAILABLE", "1": "AVAILABLE"}
+        assert states(server, "other") == {"5": "AVAILABLE"}
+        assert answer(server, "hot") == 2.0
+        assert answer(server, "hot/versions/1") == 1.0
+        assert answer(server, "hot/labels/stable") == 1.0
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)

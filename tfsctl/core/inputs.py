@@ -1,0 +1,124 @@
+"""What people type -> what a model takes: the values read by `core.typed`, shaped to a signature."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tfsctl.core.example_request import example_row, example_signature
+from tfsctl.core.typed import read_typed
+from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, Signature, TensorSpec
+from tfsctl.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def choose_signature(metadata: ModelMetadata, name: str | None) -> Signature:
+    """The signature of that name; with no name `serving_default`, or the only one. Raises NotFound."""
+    signatures = metadata.signatures
+    if name is None and len(signatures) == 1:
+        return next(iter(signatures.values()))
+    wanted = DEFAULT_SIGNATURE if name is None else name
+    if wanted in signatures:
+        return signatures[wanted]
+    close = difflib.get_close_matches(wanted, signatures, n=1)
+    raise NotFound(
+        f"{metadata.name} has no signature {wanted!r}, only {', '.join(signatures) or 'none at all'}",
+        hint=f"did you mean --signature {close[0]}?" if close else "choose one with --signature NAME",
+    )
+
+
+def shape_inputs(texts: Sequence[str], signature: Signature) -> dict[str, np.ndarray]:
+    """Arrays for every input of the signature from what was typed: each text a row, unless it says otherwise.
+
+    Raises InvalidInput that says what was typed, what the signature takes, and gives an example.
+    """
+    try:
+        given = read_typed(texts, signature)
+        arrays = {
+            spec.name: _assemble(spec, [(g.values[spec.name], g.is_row) for g in given]) for spec in signature.inputs
+        }
+        _check_rows(arrays, signature)
+    except InvalidInput as error:
+        shown = example(signature)
+        hint = f"for example: {shown}" if shown else ""
+        raise InvalidInput(f"{error.message}; {describe(signature)}", hint=hint) from error
+    return arrays
+
+
+def describe(signature: Signature) -> str:
+    """What a signature takes, in a line: `serving_default takes text string [batch]`."""
+    inputs = ", ".join(f"{spec.name} {spec.dtype} {spec.shape_text}" for spec in signature.inputs)
+    return f"{signature.name} takes {inputs or 'no inputs'}"
+
+
+def example(signature: Signature) -> str:
+    """What could be typed for the signature, here or in a shell; empty where that would be too long."""
+    if example_signature({signature.name: signature}) is None:
+        return ""
+    row = example_row(signature)
+    if len(signature.inputs) == 1:
+        return _compact(row)
+    return " ".join(f"{name}={_compact(value)}" for name, value in row.items())
+
+
+def _compact(value: object) -> str:
+    """JSON without spaces of its own, so that a shell takes lists of numbers for one argument."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _assemble(spec: TensorSpec, given: Sequence[tuple[object, bool]]) -> np.ndarray:
+    """The array for one input from its values, in the order they were typed."""
+    import numpy as np
+
+    from tfsctl.core import dtypes, tensors
+
+    first, is_row = given[0]
+    if spec.shape == ():
+        if len(given) > 1:
+            raise InvalidInput(f"{spec.name} takes a single value, and {len(given)} were typed")
+        return tensors.from_json(first, spec)
+    if spec.shape is None:
+        whole = len(given) == 1 and not is_row and isinstance(first, list)
+        return tensors.from_json(first if whole else [value for value, _ in given], spec)
+    rows = [row for value, is_row in given for row in _rows(value, spec.shape[1:], is_row=is_row)]
+    if not rows and spec.dtype in dtypes.BY_NAME:
+        return np.empty((0, *(size or 0 for size in spec.shape[1:])), dtype=dtypes.BY_NAME[spec.dtype].numpy)
+    return tensors.from_json(rows, spec)
+
+
+def _rows(value: object, row_shape: tuple[int | None, ...], *, is_row: bool) -> list[object]:
+    """The rows a value stands for: itself, its items if it is nested deeply enough, or wrapped to a row of one."""
+    if isinstance(value, list) and not is_row:
+        if not value or _depth(value) > len(row_shape):
+            return value
+        if _depth(value) == 1 and all(size == 1 for size in row_shape):
+            return [_wrap(item, row_shape) for item in value]
+    return [_wrap(value, row_shape)]
+
+
+def _wrap(value: object, row_shape: tuple[int | None, ...]) -> object:
+    """A single value as the row of one it must be, where the shape allows one."""
+    if not isinstance(value, list) and all(size in (1, None) for size in row_shape):
+        for _ in row_shape:
+            value = [value]
+    return value
+
+
+def _depth(value: object) -> int:
+    depth = 0
+    while isinstance(value, list):
+        depth += 1
+        value = value[0] if value else None
+    return depth
+
+
+def _check_rows(arrays: Mapping[str, np.ndarray], signature: Signature) -> None:
+    counts = {spec.name: len(arrays[spec.name]) for spec in signature.inputs if spec.shape and spec.shape[0] is None}
+    if len(set(counts.values())) > 1:
+        raise InvalidInput(
+            "the inputs have different numbers of rows: " + ", ".join(f"{k} {n}" for k, n in counts.items())
+        )

@@ -1,0 +1,189 @@
+"""What people type, read: text, numbers, `name=value` pairs and JSON become values for inputs, by name.
+
+    great movie                         a row for an input of strings
+    2        1,2,3       [1, 2, 3]      rows, or one row of three, as the input's shape says
+    area=120 city=Bern                  a row, each input by its name
+    {"area": 120, "city": "Bern"}       the same as JSON; with lists for whole columns
+    {"instances": [...]}  {"inputs": …} a body for TensorFlow Serving's REST API
+
+Text for an input of strings may be a JSON string, which keeps it from being read as anything else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tfsctl.core.types import Signature, TensorSpec
+from tfsctl.errors import InvalidInput
+
+_PAIR = re.compile(r"\s*([A-Za-z_][\w./-]*)=")
+_BODY_KEYS = {"instances", "inputs", "signature_name"}
+_WORDS: dict[str, object] = {"true": True, "false": False, "null": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Values for inputs by name. `is_row`: each is one row; else its nesting says whether it is a row or a batch."""
+
+    values: Mapping[str, object]
+    is_row: bool = False
+
+
+def asked_signature(texts: Sequence[str]) -> str | None:
+    """The `signature_name` of a REST body among what was typed, or None."""
+    for text in texts:
+        value = _json_of(text) if text.lstrip().startswith("{") else None
+        if isinstance(value, dict) and _is_body(value) and isinstance(value.get("signature_name"), str):
+            return str(value["signature_name"])
+    return None
+
+
+def read_typed(texts: Sequence[str], signature: Signature) -> list[Given]:
+    """Values for every input of the signature, in the order they were typed. Raises InvalidInput."""
+    if not texts:
+        raise InvalidInput("nothing was typed")
+    given: list[Given] = []
+    bare: list[tuple[object, bool]] = []
+    pairs: dict[str, object] = {}
+    for text in texts:
+        named = _read_pairs(text, signature)
+        for name, value in named:
+            if name in pairs:  # a name said again begins the next row
+                given.append(Given(pairs))
+                pairs = {}
+            pairs[name] = value
+        if named:
+            continue
+        if pairs:
+            given.append(Given(pairs))
+            pairs = {}
+        for value, is_row in _read_values(text, signature):
+            if isinstance(value, dict) and not _is_b64(value):
+                given.append(Given(value, is_row))
+            else:
+                bare.append((value, is_row))
+    if pairs:
+        given.append(Given(pairs))
+    for one in given:
+        _check_names(one.values, signature)
+    if bare:
+        name = _only_input(signature).name
+        given += [Given({name: value}, is_row) for value, is_row in _one_row_of_scalars(bare, signature.inputs[0])]
+    return given
+
+
+def _read_pairs(text: str, signature: Signature) -> list[tuple[str, object]]:
+    """`name=value` pairs if the text begins with one; values run up to the next input's name."""
+    first = _PAIR.match(text)
+    if first is None or (_takes_plain_text(signature) and signature.input(first[1]) is None):
+        return []
+    if signature.input(first[1]) is None:
+        raise InvalidInput(_unknown_name(first[1], signature))
+    names = "|".join(re.escape(spec.name) for spec in signature.inputs)
+    parts = re.split(rf"(?:^|\s+)({names})=", text.strip())
+    return [
+        (name, _typed(value, _input(signature, name))) for name, value in zip(parts[1::2], parts[2::2], strict=True)
+    ]
+
+
+def _read_values(text: str, signature: Signature) -> Iterable[tuple[object, bool]]:
+    """The values of one text that is not pairs, each with whether it is certainly one row."""
+    value = _json_of(text) if text.lstrip()[:1] in ("{", "[") else None
+    if isinstance(value, dict):
+        if not _is_body(value):
+            return [(value, False)]
+        if "inputs" in value:
+            return [(value["inputs"], False)]
+        if isinstance(value["instances"], list):
+            return [(row, True) for row in value["instances"]]
+        raise InvalidInput(f'"instances" is {value["instances"]!r}, which is not a list')
+    if isinstance(value, list) and value and all(isinstance(row, dict) and not _is_b64(row) for row in value):
+        return [(row, True) for row in value]
+    return [(_typed(text, _only_input(signature, text)), False)]
+
+
+def _is_body(value: Mapping[str, object]) -> bool:
+    return value.keys() <= _BODY_KEYS and ("instances" in value) != ("inputs" in value)
+
+
+def _typed(text: str, spec: TensorSpec) -> object:
+    """One typed value for one input: plain text for strings, else a number, several, or JSON."""
+    if spec.dtype == "string":
+        value = _json_of(text) if text.lstrip()[:1] in ('"', "[", "{") else None
+        return value if isinstance(value, (str, list)) or _is_b64(value) else text
+    value = _json_of(text)
+    if value is not None:
+        return value
+    numbers = [_number(word) for word in text.replace(",", " ").split()]
+    if not numbers or any(isinstance(number, str) for number in numbers):
+        raise InvalidInput(f"{text!r} is not {spec.dtype}")
+    return numbers[0] if len(numbers) == 1 and "," not in text else numbers
+
+
+def _number(word: str) -> object:
+    """A number or truth value as it may be typed; the word itself if it is neither."""
+    if word.lower() in _WORDS:
+        return _WORDS[word.lower()]
+    try:
+        return int(word)
+    except ValueError:
+        pass
+    try:
+        return float(word)
+    except ValueError:
+        return word
+
+
+def _json_of(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    """The JSON value of a text, or None if it is not JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+    except RecursionError as error:
+        raise InvalidInput("the JSON is nested too deeply") from error
+
+
+def _is_b64(value: object) -> bool:
+    return isinstance(value, dict) and value.keys() == {"b64"}
+
+
+def _takes_plain_text(signature: Signature) -> bool:
+    return len(signature.inputs) == 1 and signature.inputs[0].dtype == "string"
+
+
+def _only_input(signature: Signature, text: str = "") -> TensorSpec:
+    if len(signature.inputs) == 1:
+        return signature.inputs[0]
+    typed = f"{text!r}" if text else "what was typed"
+    raise InvalidInput(f"{typed} does not say which of {len(signature.inputs)} inputs it is for")
+
+
+def _input(signature: Signature, name: str) -> TensorSpec:
+    return next(spec for spec in signature.inputs if spec.name == name)
+
+
+def _check_names(values: Mapping[str, object], signature: Signature) -> None:
+    for name in values:
+        if signature.input(name) is None:
+            raise InvalidInput(_unknown_name(name, signature))
+    missing = [spec.name for spec in signature.inputs if spec.name not in values]
+    if missing:
+        raise InvalidInput(f"there is no value for {', '.join(missing)}")
+
+
+def _unknown_name(name: str, signature: Signature) -> str:
+    close = difflib.get_close_matches(name, [spec.name for spec in signature.inputs], n=1)
+    return f"there is no input {name!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
+
+
+def _one_row_of_scalars(values: list[tuple[object, bool]], spec: TensorSpec) -> list[tuple[object, bool]]:
+    """`1 2 3` typed as three texts is one row where rows have three values."""
+    if spec.shape is None or len(spec.shape) != 2 or len(values) < 2 or spec.shape[1] != len(values):
+        return values
+    return values if any(isinstance(value, list) for value, _ in values) else [([value for value, _ in values], True)]
