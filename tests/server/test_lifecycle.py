@@ -328,7 +328,9 @@ def test_model_config_file(base: Path, tmp_path: Path) -> None:
         f'version_labels {{ key: "stable" value: 1 }} }} '
         f'config {{ name: "other" base_path: "{tmp_path / "other"}" model_platform: "tensorflow" }} }}'
     )
-    process, grpc_port, rest_port = _start(tmp_path, f"--model_config_file={config}")
+    process, grpc_port, rest_port = _start(
+        tmp_path, f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models"
+    )
     server = Served(HOST, rest_port, grpc_port, {})
 
     def is_up() -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tfsctl.core import protos
@@ -19,16 +20,16 @@ PLATFORM = "tensorflow"
 
 @dataclass(frozen=True, slots=True)
 class VersionPolicy:
-    """Which versions on disk are served: `specific` numbers if any, else all if `all_versions`, else the `latest` n."""
+    """Which versions on disk are served: `specific` ones if given, else all if `all_versions`, else the `latest` n."""
 
     latest: int = 1
     all_versions: bool = False
-    specific: tuple[int, ...] = ()
+    specific: tuple[int, ...] | None = None
 
     def aspired(self, on_disk: Sequence[int]) -> list[int]:
         """The versions to serve out of those on disk (ascending), highest first, as TensorFlow Serving chooses them."""
         highest_first = sorted(set(on_disk), reverse=True)
-        if self.specific:
+        if self.specific is not None:
             return [v for v in highest_first if v in self.specific]
         return highest_first if self.all_versions else highest_first[: self.latest]
 
@@ -84,7 +85,8 @@ def model_config_text(models: Sequence[ModelConfig]) -> str:
             name=model.name, base_path=model.base_path, model_platform=PLATFORM
         )
         policy = model.policy
-        if policy.specific:
+        if policy.specific is not None:
+            entry.model_version_policy.specific.SetInParent()
             entry.model_version_policy.specific.versions.extend(policy.specific)
         elif policy.all_versions:
             entry.model_version_policy.all.SetInParent()
@@ -106,15 +108,25 @@ def parse_model_config(text: str, *, source: str) -> tuple[ModelConfig, ...]:
     return models_from_proto(message)
 
 
-def models_from_proto(message: Any) -> tuple[ModelConfig, ...]:  # noqa: ANN401 - a generated ModelServerConfig
+def models_from_proto(
+    message: Any,  # noqa: ANN401 - a generated ModelServerConfig
+    *,
+    platforms: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[ModelConfig, ...]:
     """The models of a ModelServerConfig message, checked by TensorFlow Serving's rules and in its words.
 
-    Raises InvalidInput for a name listed twice, a path that is not absolute, or a platform that is not TensorFlow.
+    `platforms` are those of the models served already: they may not change. Raises InvalidInput for a name listed
+    twice, a path that is not absolute, or a platform that is not TensorFlow.
     """
     models: list[ModelConfig] = []
     for entry in message.model_config_list.config:
         if any(entry.name == model.name for model in models):
             raise InvalidInput(f"Illegal to list model {entry.name} multiple times in config list")
+        if entry.name in platforms and entry.model_platform not in ("", platforms[entry.name]):
+            raise InvalidInput(
+                f"Illegal to change a model's platform. For model {entry.name} platform was {platforms[entry.name]} "
+                f"and new platform requested is {entry.model_platform}"
+            )
         check_model_config(entry)
         models.append(ModelConfig(entry.name, entry.base_path, _policy(entry), dict(entry.version_labels)))
     return tuple(models)

@@ -29,6 +29,13 @@ class Flags:
         0, "Port to listen on for HTTP/REST API. If set to zero HTTP/REST API will not be exported."
     )
     rest_api_timeout_in_ms: int = _flag(30_000, "Timeout for HTTP/REST API calls.")
+    allow_version_labels_for_unavailable_models: bool = _flag(
+        default=False, text="If true, allows assigning unused version labels to models that are not available yet."
+    )
+    enable_signature_method_name_check: bool = _flag(
+        default=False,
+        text="Enable method_name check for SignatureDef. Disable this if serving native TF2 regression/classification models.",
+    )
     model_config_file: str = _flag(
         "",
         "If non-empty, read an ascii ModelServerConfig protobuf from the supplied file name, and serve the models in "

@@ -6,11 +6,12 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -20,14 +21,17 @@ from google.protobuf.message import DecodeError
 from tfsctl.core import protos, tensors
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
+from tfsctl.server import inference
+from tfsctl.server.inference import Classes
 from tfsctl.server.rest import MAX_UNCOMPRESSED_BYTES, fill_status
-from tfsctl.server.service import Predicted, Service
+from tfsctl.server.service import Inferred, Predicted, Service
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 log = logging.getLogger(__name__)
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
+_PROFILER = "/tensorflow.ProfilerService/"  # there in the real server, which says this of what it lacks
 _MAX_MESSAGE_CHARACTERS = 1024  # the real server cuts its messages there, so that they fit a header
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -58,8 +62,12 @@ class GrpcApi:
         self._service = service
         self._methods: dict[str, tuple[str, Callable[[Any, float | None], Awaitable[Any]]]] = {
             _PREDICTION + "Predict": ("PredictRequest", self._predict),
+            _PREDICTION + "Classify": ("ClassificationRequest", self._classify),
+            _PREDICTION + "Regress": ("RegressionRequest", self._regress),
+            _PREDICTION + "MultiInference": ("MultiInferenceRequest", self._multi_inference),
             _PREDICTION + "GetModelMetadata": ("GetModelMetadataRequest", self._metadata),
             _MODEL + "GetModelStatus": ("GetModelStatusRequest", self._status),
+            _MODEL + "HandleReloadConfigRequest": ("ReloadConfigRequest", self._reload),
         }
 
     async def answer(self, path: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
@@ -67,7 +75,7 @@ class GrpcApi:
         try:
             method = self._methods.get(path)
             if method is None:
-                return Reply(b"", Code.UNIMPLEMENTED)
+                return Reply(b"", Code.UNIMPLEMENTED, "unimplemented." if path.startswith(_PROFILER) else "")
             request_type, handler = method
             request = _parse(getattr(protos, request_type), _unframed(headers, body))
             response = await handler(request, _deadline_s(headers))
@@ -96,6 +104,45 @@ class GrpcApi:
         )
         return _predict_response(predicted)
 
+    async def _classify(self, request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
+        inferred = await self._infer_one(request, inference.CLASSIFY_METHOD, deadline_s)
+        response = protos.ClassificationResponse()
+        _fill_classifications(response.result, inferred.results[0])
+        _fill_model_spec(response.model_spec, inferred, 0)
+        return response
+
+    async def _regress(self, request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
+        inferred = await self._infer_one(request, inference.REGRESS_METHOD, deadline_s)
+        response = protos.RegressionResponse()
+        _fill_regressions(response.result, inferred.results[0])
+        _fill_model_spec(response.model_spec, inferred, 0)
+        return response
+
+    async def _infer_one(self, request: Any, method: str, deadline_s: float | None) -> Inferred:  # noqa: ANN401
+        if not request.HasField("model_spec"):
+            raise invalid_argument("Missing ModelSpec")
+        ref = _model_ref(request.model_spec)
+        task = (method, request.model_spec.signature_name)
+        return await self._service.infer(ref, [task], request.input, deadline_s=deadline_s)
+
+    async def _multi_inference(self, request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
+        first = request.tasks[0].model_spec if request.tasks else protos.ModelSpec()
+        ref = _model_ref(first)  # the version of all tasks is the first one's, as in the real server
+        self._service.core.servable(ref)
+        specs = [(t.model_spec.name, t.model_spec.signature_name, t.method_name) for t in request.tasks]
+        inference.check_tasks(specs)
+        tasks = [(method, signature) for _, signature, method in specs]
+        inferred = await self._service.infer(ref, tasks, request.input, deadline_s=deadline_s)
+        response = protos.MultiInferenceResponse()
+        for index, (method, _) in enumerate(tasks):
+            entry = response.results.add()
+            _fill_model_spec(entry.model_spec, inferred, index)
+            if method == inference.CLASSIFY_METHOD:
+                _fill_classifications(entry.classification_result, inferred.results[index])
+            else:
+                _fill_regressions(entry.regression_result, inferred.results[index])
+        return response
+
     async def _metadata(self, request: Any, _deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
@@ -121,6 +168,17 @@ class GrpcApi:
         version = spec.version.value if spec.HasField("version") else None
         response = protos.GetModelStatusResponse()
         fill_status(response, self._service.status(spec.name, version))
+        return response
+
+    async def _reload(self, request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
+        reload = asyncio.ensure_future(self._service.reload(request.config))
+        timeout_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+        done, _ = await asyncio.wait([reload], timeout=timeout_s)  # it goes on after its caller's deadline
+        if not done:
+            raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
+        reload.result()
+        response = protos.ReloadConfigResponse()
+        response.status.SetInParent()
         return response
 
 
@@ -151,6 +209,24 @@ def _predict_response(predicted: Predicted) -> Any:  # noqa: ANN401 - a PredictR
     for alias, array in predicted.outputs.items():
         response.outputs[alias].CopyFrom(tensors.to_proto(array, as_content=False))
     return response
+
+
+def _fill_model_spec(spec: Any, inferred: Inferred, index: int) -> None:  # noqa: ANN401 - a ModelSpec message
+    spec.name = inferred.name
+    spec.version.value = inferred.version
+    spec.signature_name = inferred.signatures[index]
+
+
+def _fill_classifications(message: Any, results: Sequence[Classes]) -> None:  # noqa: ANN401 - a ClassificationResult
+    for row in results:
+        classes = message.classifications.add().classes
+        for label, score in zip(row.labels, row.scores, strict=True):
+            classes.add(label=label.decode("utf-8", "replace"), score=score)
+
+
+def _fill_regressions(message: Any, values: Sequence[float]) -> None:  # noqa: ANN401 - a RegressionResult
+    for value in values:
+        message.regressions.add(value=value)
 
 
 def _unframed(headers: dict[bytes, bytes], body: bytes) -> bytes:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from tfsctl.core import dtypes
-from tfsctl.server.json_text import float_texts, quote
+from tfsctl.server.inference import Classes
+from tfsctl.server.json_text import float_text, float_texts, quote
 from tfsctl.server.status import invalid_argument
 
 _INDENT = "    "
@@ -34,6 +35,28 @@ def answer(outputs: Mapping[str, np.ndarray], *, row_form: bool) -> bytes:
         )
         text = f'{{\n{_INDENT}"outputs": {{\n{members}\n{_INDENT}}}\n}}'
     return text.encode("utf-8", "surrogateescape")
+
+
+def classifications(results: Sequence[Classes]) -> bytes:
+    """The body of a classify answer: a list of [label, score] for each example."""
+    rows = [
+        "[" + ", ".join(f"[{_label(label)}, {float_text(score)}]" for label, score in _pairs(row)) + "]"
+        for row in results
+    ]
+    return f'{{\n{_INDENT}"results": [{", ".join(rows)}\n{_INDENT}]\n}}'.encode("utf-8", "surrogateescape")
+
+
+def _pairs(row: Classes) -> Iterable[tuple[bytes, float]]:
+    return zip(row.labels, row.scores, strict=True)
+
+
+def _label(label: bytes) -> str:
+    return quote(label.decode("utf-8", "surrogateescape"))
+
+
+def regressions(values: Sequence[float]) -> bytes:
+    """The body of a regress answer: a value for each example."""
+    return f'{{\n{_INDENT}"results": [{", ".join(map(float_text, values))}]\n}}'.encode()
 
 
 def error(message: str) -> bytes:

@@ -62,7 +62,7 @@ def _format_error(document: object, message: str) -> ServingError:
 
 # ---- columnar ----
 def _from_inputs(value: object, wanted: Mapping[str, DType], *, has_literals: bool) -> dict[str, np.ndarray]:
-    if not isinstance(value, dict) or _is_b64(value):
+    if not isinstance(value, dict) or is_b64(value):
         if len(wanted) > 1:
             raise invalid_argument(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
@@ -159,7 +159,7 @@ def _quick_rows(
 
 
 def _add_object(row: object, index: int, columns: dict[str, _Column]) -> None:
-    if not isinstance(row, dict) or _is_b64(row):
+    if not isinstance(row, dict) or is_b64(row):
         raise invalid_argument(f"Expecting object but got list at item {index} of input list")
     for name, value in row.items():
         try:
@@ -186,10 +186,11 @@ def _add_value(row: object, index: int, column: _Column) -> None:
 
 
 def _is_row_object(value: object) -> bool:
-    return isinstance(value, dict) and not _is_b64(value)
+    return isinstance(value, dict) and not is_b64(value)
 
 
-def _is_b64(value: object) -> bool:
+def is_b64(value: object) -> bool:
+    """Whether a value is `{"b64": text}`, which stands for bytes."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
@@ -286,8 +287,8 @@ def _leaves(value: object, shape: tuple[int, ...], dtype: DType) -> list[Any]:
 
 
 def _leaf(value: object, dtype: DType) -> object:
-    if dtype is dtypes.STRING and _is_b64(value):
-        return decode_b64(value["b64"])  # type: ignore[index] # _is_b64 has looked
+    if dtype is dtypes.STRING and is_b64(value):
+        return decode_b64(value["b64"])  # type: ignore[index] # is_b64 has looked
     if dtype.name not in _WRITABLE:
         message = f"Conversion of JSON Value: {debug_text(value)} to type: {dtype.c_name}"
         raise ServingError(Code.UNIMPLEMENTED, message)

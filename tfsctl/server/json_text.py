@@ -6,9 +6,10 @@ import contextlib
 import json
 import math
 import struct
-from decimal import Decimal
 
 import numpy as np
+
+from tfsctl.server.grisu import digits_of
 
 
 def quote(text: str) -> str:
@@ -17,13 +18,12 @@ def quote(text: str) -> str:
 
 
 def double_text(value: float) -> str:
-    """A double as RapidJSON's writer prints it: shortest digits, `1e39` without plus sign, `100.0` with a fraction."""
+    """A double as RapidJSON's writer prints it: `1e39` without a plus sign, `100.0` with a fraction."""
     sign = "-" if math.copysign(1.0, value) < 0 else ""
     if value == 0:
         return f"{sign}0.0"
-    _, digit_tuple, exponent = Decimal(repr(abs(value))).normalize().as_tuple()
-    digits = "".join(map(str, digit_tuple))
-    point = len(digits) + int(exponent)  # where the decimal point stands, counted from the first digit
+    digits, exponent = digits_of(abs(value))
+    point = len(digits) + exponent  # where the decimal point stands, counted from the first digit
     if len(digits) <= point <= 21:
         return f"{sign}{digits}{'0' * (point - len(digits))}.0"
     if 0 < point <= 21:

@@ -45,11 +45,15 @@ class ModelServer:
             max_retries=flags.max_num_load_retries,
             retry_interval_s=flags.load_retry_interval_micros / 1e6,
         )
-        self.core = ServerCore(manager, models, poll_wait_s=flags.file_system_poll_wait_seconds)
-        service = Service(self.core)
+        self.core = ServerCore(
+            manager,
+            poll_wait_s=flags.file_system_poll_wait_seconds,
+            allow_labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
+        )
+        service = Service(self.core, check_method_names=flags.enable_signature_method_name_check)
         self.rest = RestApi(service, timeout_s=flags.rest_api_timeout_in_ms / 1e3)
         self.grpc = GrpcApi(service)
-        await self.core.start()
+        await self.core.start(models)
 
     async def announce(self) -> None:
         """Say that the ports are open, in the real server's words, once they are."""

@@ -16,7 +16,8 @@ from urllib.parse import unquote_to_bytes
 from tfsctl.core import protos
 from tfsctl.core.model_dir import MAX_VERSION
 from tfsctl.core.types import ModelRef, VersionStatus
-from tfsctl.server import json_answer, json_document, json_tensor
+from tfsctl.server import json_answer, json_document, json_example, json_tensor
+from tfsctl.server.inference import CLASSIFY_METHOD, REGRESS_METHOD
 from tfsctl.server.service import Service
 from tfsctl.server.status import HTTP_STATUS, Code, ServingError, invalid_argument
 
@@ -24,7 +25,9 @@ log = logging.getLogger(__name__)
 
 MAX_UNCOMPRESSED_BYTES = 100 * 1024 * 1024  # kMaxUncompressedBytes of TensorFlow Serving's HTTP server
 _VERSION_OR_LABEL = r"(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
-_VERBS = re.compile(rf"(?i:/v1/models/)(?P<name>[^/:]+){_VERSION_OR_LABEL}:(?P<verb>predict)", re.ASCII)
+_VERBS = re.compile(
+    rf"(?i:/v1/models/)(?P<name>[^/:]+){_VERSION_OR_LABEL}:(?P<verb>classify|regress|predict)", re.ASCII
+)
 _MODELS = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_VERSION_OR_LABEL}(?:/(?P<metadata>metadata))?", re.ASCII)
 
 
@@ -61,7 +64,8 @@ class RestApi:
 
     async def _dispatch(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
         if method == "POST" and (match := _VERBS.fullmatch(target)):
-            return await self._predict(match, _decoded(headers, body))
+            answer = self._predict if match["verb"] == "predict" else self._infer
+            return await answer(match, _decoded(headers, body))
         if method == "GET" and (match := _MODELS.fullmatch(target)):
             return self._metadata(match) if match["metadata"] else self._status(match)
         raise invalid_argument(f"Malformed request: {method} {target}")
@@ -77,6 +81,21 @@ class RestApi:
         deadline_s = time.monotonic() + self._timeout_s
         predicted = await self._service.predict(ref, signature, inputs, deadline_s=deadline_s)
         return Reply(200, json_answer.answer(predicted.outputs, row_form=row_form))
+
+    async def _infer(self, match: re.Match[str], body: bytes) -> Reply:
+        """Answer :classify and :regress."""
+        ref = _model_ref(match)
+        if ref is None:
+            return Reply(400, b"")
+        document = json_document.parse(body)
+        signature = json_tensor.signature_name(document)
+        given = json_example.input_from_document(document)
+        method = CLASSIFY_METHOD if match["verb"] == "classify" else REGRESS_METHOD
+        deadline_s = time.monotonic() + self._timeout_s
+        inferred = await self._service.infer(ref, [(method, signature)], given, deadline_s=deadline_s)
+        (results,) = inferred.results
+        write = json_answer.classifications if match["verb"] == "classify" else json_answer.regressions
+        return Reply(200, write(results))
 
     def _status(self, match: re.Match[str]) -> Reply:
         ref = _model_ref(match)

@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core.dtypes import DType
+from tfsctl.core.serving_config import PLATFORM, models_from_proto
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef, VersionStatus
+from tfsctl.errors import InvalidInput
+from tfsctl.server import inference
 from tfsctl.server.servable import Servable
 from tfsctl.server.server_core import ServerCore
 from tfsctl.server.session import BoundSignature, Endpoint
@@ -29,11 +32,25 @@ class Predicted:
     outputs: Mapping[str, np.ndarray]
 
 
-class Service:
-    """The behaviour behind both protocols."""
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """The answer to classifications and regressions: for each task its signature and its results, one an example."""
 
-    def __init__(self, core: ServerCore) -> None:
+    name: str
+    version: int
+    signatures: Sequence[str]
+    results: Sequence[Any]
+
+
+class Service:
+    """The behaviour behind both protocols.
+
+    `check_method_names` refuses to classify or regress with a signature that was exported for another method.
+    """
+
+    def __init__(self, core: ServerCore, *, check_method_names: bool = False) -> None:
         self.core = core
+        self._check_method_names = check_method_names
 
     def input_dtypes(self, ref: ModelRef, signature: str) -> Mapping[str, DType]:
         """The dtypes a REST body is read with, by input name. Raises in the REST handler's words."""
@@ -65,6 +82,37 @@ class Service:
         arrays = await servable.run(feeds, fetches, deadline_s=deadline_s)
         outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays, strict=True)}
         return Predicted(servable.name, servable.version, name, outputs)
+
+    async def infer(
+        self,
+        ref: ModelRef,
+        tasks: Sequence[tuple[str, str]],
+        given: Any,  # noqa: ANN401 - an Input message
+        *,
+        deadline_s: float | None = None,
+    ) -> Inferred:
+        """Classify or regress examples: `tasks` are (method, signature) pairs, all run at once on the same examples."""
+        servable = self.core.servable(ref)
+        bound = [
+            inference.task(servable, method, signature, check_method_name=self._check_method_names)
+            for method, signature in tasks
+        ]
+        examples = inference.serialized_examples(given)
+        results = await inference.run(servable, bound, examples, deadline_s=deadline_s)
+        return Inferred(servable.name, servable.version, [one.signature for one in bound], results)
+
+    async def reload(self, config: Any) -> None:  # noqa: ANN401 - a ModelServerConfig message
+        """Serve exactly the models of a new configuration; raises as `ServerCore.reload`, and for a bad one."""
+        if config.WhichOneof("config") != "model_config_list":
+            raise invalid_argument(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+                "supported"
+            )
+        try:
+            models = models_from_proto(config, platforms=dict.fromkeys(self.core.model_names, PLATFORM))
+        except InvalidInput as error:
+            raise invalid_argument(error.message) from error
+        await self.core.reload(models)
 
     def signature_defs(self, ref: ModelRef) -> tuple[Servable, Mapping[str, Any]]:
         """A model's SignatureDef messages by name, and the servable they are of."""

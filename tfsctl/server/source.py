@@ -37,6 +37,6 @@ def aspired_versions(model: ModelConfig) -> dict[int, Path] | None:
             model.name,
             model.base_path,
         )
-    for missing in sorted(set(model.policy.specific) - on_disk.keys()):
+    for missing in sorted(set(model.policy.specific or ()) - on_disk.keys()):
         log.warning("Version %d of servable %s, which was requested to be served, was not found", missing, model.name)
     return {version: Path(model.base_path, on_disk[version]) for version in model.policy.aspired(list(on_disk))}

@@ -1,0 +1,166 @@
+"""Classification and regression: what of a signature they use, and how its outputs become results.
+
+Both read a signature by the names TensorFlow Serving gave its parts (tensorflow/cc/saved_model/signature_constants.h):
+`inputs` takes serialized tf.Examples; a classification answers with `classes` and `scores`, a regression with `outputs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tfsctl.core import dtypes
+from tfsctl.core.tensors import object_array
+from tfsctl.core.types import DEFAULT_SIGNATURE
+from tfsctl.server.servable import Servable
+from tfsctl.server.session import BoundSignature, Endpoint
+from tfsctl.server.status import Code, ServingError, invalid_argument
+
+CLASSIFY_METHOD, REGRESS_METHOD = "tensorflow/serving/classify", "tensorflow/serving/regress"
+_INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """One example's classes: a label and a score for each; the label is "" and the score 0 where the model has none."""
+
+    labels: tuple[bytes, ...]
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One signature to be run on examples, and how: by the classify or the regress method."""
+
+    method: str
+    signature: str
+    input: Endpoint
+    outputs: Mapping[str, Endpoint] = field(default_factory=dict)
+
+    def result(self, arrays: Mapping[str, np.ndarray], examples: int) -> list[Classes] | list[float]:
+        """The results of this task, one an example, from the fetched arrays by tensor name."""
+        own = {key: arrays[endpoint.tensor_name] for key, endpoint in self.outputs.items()}
+        return _classes(own, examples) if self.method == CLASSIFY_METHOD else _values(own[_OUTPUTS], examples)
+
+
+def task(servable: Servable, method: str, signature: str, *, check_method_name: bool) -> Task:
+    """Bind one task to a servable's signature. Raises INVALID_ARGUMENT when the signature cannot be used so.
+
+    `check_method_name` also refuses a signature that was exported for another method.
+    """
+    name = signature or DEFAULT_SIGNATURE
+    bound = servable.signature(name)
+    if bound is None:
+        raise invalid_argument(f"No signature was found with the name: {name}")
+    classify = method == CLASSIFY_METHOD
+    kind = "classification" if classify else "regression"
+    definition = servable.session.signature_defs[name]
+    if check_method_name and definition.method_name != method:
+        raise invalid_argument(f"Expected {kind} signature method_name to be {method}. Was: {definition.method_name}")
+    if len(bound.inputs) != 1:
+        raise invalid_argument("Expected one input Tensor.")
+    _check_output_count(bound, classify=classify)
+    if _INPUTS not in bound.inputs:
+        raise invalid_argument(f"No {kind} inputs found in SignatureDef: {definition}")
+    keys = (_CLASSES, _SCORES) if classify else (_OUTPUTS,)
+    outputs = {key: bound.outputs[key] for key in keys if key in bound.outputs}
+    if not outputs:
+        raise invalid_argument(
+            f'Expected classification signature outputs to contain at least one of "{_CLASSES}" or "{_SCORES}". '
+            f"Signature was: {definition}"
+            if classify
+            else f"No regression outputs found in SignatureDef: {definition}"
+        )
+    return Task(method, name, bound.inputs[_INPUTS], outputs)
+
+
+def _check_output_count(bound: BoundSignature, *, classify: bool) -> None:
+    count = len(bound.outputs)
+    if classify and count not in (1, 2):
+        raise invalid_argument(f"Expected one or two output Tensors, found {count}")
+    if not classify and count != 1:
+        raise invalid_argument("Expected one output Tensor.")
+
+
+def serialized_examples(given: Any) -> np.ndarray:  # noqa: ANN401 - an Input message
+    """The serialized tf.Examples of an Input message, each with the context's features before its own.
+
+    Raises INVALID_ARGUMENT when there are none.
+    """
+    kind = given.WhichOneof("kind")
+    examples: list[bytes] = []
+    if kind == "example_list":
+        examples = [example.SerializeToString() for example in given.example_list.examples]
+    elif kind == "example_list_with_context":
+        listed = given.example_list_with_context
+        context = listed.context.SerializeToString()  # messages laid end to end are merged when they are parsed
+        examples = [context + example.SerializeToString() for example in listed.examples]
+    if not examples:
+        raise invalid_argument("Input is empty.")
+    return object_array(examples)
+
+
+async def run(
+    servable: Servable, tasks: Sequence[Task], examples: np.ndarray, *, deadline_s: float | None
+) -> list[list[Classes] | list[float]]:
+    """Run all tasks in one go, feeding the same examples to each input they name; results in the order of the tasks."""
+    feeds = {one.input.tensor_name: one.input for one in tasks}
+    fetches = {endpoint.tensor_name: endpoint for one in tasks for endpoint in one.outputs.values()}
+    arrays = await servable.run(
+        [(endpoint, examples) for endpoint in feeds.values()], list(fetches.values()), deadline_s=deadline_s
+    )
+    by_tensor = dict(zip(fetches, arrays, strict=True))
+    return [one.result(by_tensor, len(examples)) for one in tasks]
+
+
+def _classes(outputs: Mapping[str, np.ndarray], examples: int) -> list[Classes]:
+    for key, array in outputs.items():
+        wanted = dtypes.STRING if key == _CLASSES else dtypes.FLOAT
+        if array.ndim != 2:
+            shape = ",".join(map(str, array.shape))
+            raise invalid_argument(f"Expected Tensor shape: [batch_size num_classes] but got [{shape}]")
+        found = dtypes.from_numpy(array.dtype)
+        if found is not wanted:
+            raise invalid_argument(f"Expected {key} Tensor of {wanted.enum_name}. Got: {found.enum_name}")
+        if array.shape[0] != examples:
+            raise invalid_argument(f"Expected {key} output batch size of {examples}. Got: {array.shape[0]}")
+    sizes = [array.shape[1] for array in outputs.values()]
+    if len(set(sizes)) > 1:
+        raise invalid_argument(f"Tensors class and score should match in dim_size(1). Got {sizes[0]} vs. {sizes[1]}")
+    labels = outputs[_CLASSES].tolist() if _CLASSES in outputs else [[b""] * sizes[0]] * examples
+    scores = outputs[_SCORES].tolist() if _SCORES in outputs else [[0.0] * sizes[0]] * examples
+    return [Classes(tuple(row), tuple(values)) for row, values in zip(labels, scores, strict=True)]
+
+
+def _values(array: np.ndarray, examples: int) -> list[float]:
+    if array.ndim != 1 and not (array.ndim == 2 and array.shape[1] == 1):
+        shape = ",".join(map(str, array.shape))
+        raise invalid_argument(
+            f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got [{shape}]"
+        )
+    if array.shape[0] != examples:
+        raise invalid_argument(f"Expected output batch size to be {examples}.  Got: {array.shape[0]}")
+    found = dtypes.from_numpy(array.dtype)
+    if found is not dtypes.FLOAT:
+        raise invalid_argument(f"Expected output Tensor of DT_FLOAT.  Got: {found.enum_name}")
+    values: list[float] = array.ravel().tolist()
+    return values
+
+
+def check_tasks(specs: Sequence[tuple[str, str, str]]) -> None:
+    """Refuse the tasks of a MultiInference (model, signature, method) that cannot be asked together."""
+    seen: set[str] = set()
+    for model, signature, method in specs:
+        if not model:
+            raise invalid_argument("Found ModelSpec with an empty model name.")
+        if model != specs[0][0]:
+            raise invalid_argument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
+        name = signature or DEFAULT_SIGNATURE
+        if name in seen:
+            raise invalid_argument(f"Duplicate evaluation of signature: {name}")
+        seen.add(name)
+        if method not in (CLASSIFY_METHOD, REGRESS_METHOD):
+            raise ServingError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {method}")

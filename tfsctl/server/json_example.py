@@ -1,0 +1,72 @@
+"""REST classify and regress bodies -> tf.Examples, by the rules of tensorflow_serving/util/json_tensor.cc.
+
+`examples` lists objects of features, `context` holds features that all of them share. A feature is a value or a list
+of values of one kind: whole numbers and booleans are int64, other numbers float, text and `{"b64": …}` bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfsctl.core import protos
+from tfsctl.server.json_tensor import decode_b64, is_b64
+from tfsctl.server.json_text import debug_text, type_name
+from tfsctl.server.status import invalid_argument
+
+_KINDS = {"int64_list": "int64", "float_list": "float", "bytes_list": "bytes"}
+
+
+def input_from_document(document: dict[str, Any]) -> Any:  # noqa: ANN401 - an Input message
+    """The Input message of a classify or regress body. Raises INVALID_ARGUMENT in TensorFlow Serving's words."""
+    message = protos.Input()
+    examples = message.example_list.examples
+    if "context" in document:
+        _fill(message.example_list_with_context.context, document["context"])
+        examples = message.example_list_with_context.examples
+    if "examples" not in document:
+        raise invalid_argument(
+            f"JSON Value: {debug_text(document)} When method is classify, key 'examples' is expected and was not found"
+        )
+    listed = document["examples"]
+    if not isinstance(listed, list):
+        raise invalid_argument(f"JSON Value: {debug_text(document)} Expecting 'examples' value to be an list/array")
+    if not listed:
+        raise invalid_argument(f"JSON Value: {debug_text(document)} 'examples' value is an empty array")
+    for features in listed:
+        _fill(examples.add(), features)
+    return message
+
+
+def _fill(example: Any, features: object) -> None:  # noqa: ANN401 - an Example message
+    if not isinstance(features, dict):
+        raise invalid_argument(f"Example must be JSON object but got JSON {type_name(features)}")
+    example.features.SetInParent()
+    for name, content in features.items():
+        feature = example.features.feature[name]
+        for value in content if isinstance(content, list) else [content]:
+            _add(feature, name, value)
+
+
+def _add(feature: Any, name: str, value: object) -> None:  # noqa: ANN401 - a Feature message
+    kind, plain = _kind_and_value(name, value)
+    chosen = feature.WhichOneof("kind")
+    if chosen not in (None, kind):
+        raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {_KINDS[chosen]}")
+    getattr(feature, kind).value.append(plain)
+
+
+def _kind_and_value(name: str, value: object) -> tuple[str, object]:
+    if isinstance(value, str):
+        return "bytes_list", value.encode("utf-8", "surrogateescape")
+    if isinstance(value, dict) and is_b64(value):
+        return "bytes_list", decode_b64(value["b64"])
+    if isinstance(value, float):
+        with np.errstate(over="ignore"):
+            return "float_list", float(np.float32(value))
+    if isinstance(value, int):  # booleans are whole numbers here
+        if value >= 2**63:
+            raise invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
+        return "int64_list", int(value)
+    raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")
