@@ -64,6 +64,11 @@ class Flags:
         0, "Controls the number of operators that can be executed simultaneously. Auto-configured by default."
     )
     saved_model_tags: str = _flag("serve", "Comma-separated set of tags of the meta graph def to load.")
+    batching: str = _flag(
+        "auto",
+        "Merge requests that wait together into one run: auto (where the export found that rows do not affect each "
+        "other), on (always), off (not a flag of tensorflow_model_server).",
+    )
     version: bool = _flag(default=False, text="Display version")
     host: str = _flag("0.0.0.0", "Address to listen on (not a flag of tensorflow_model_server).")  # noqa: S104 - its default
 

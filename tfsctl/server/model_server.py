@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
+from typing import get_args
 
 from tfsctl.core import protos
 from tfsctl.server import capi, servable
@@ -39,7 +40,13 @@ class ModelServer:
         await asyncio.to_thread(capi.start_runtime)
         intra, inter = session_threads(flags)
         config = protos.ConfigProto(intra_op_parallelism_threads=intra, inter_op_parallelism_threads=inter)
-        load = partial(servable.load, tags=flags.saved_model_tags.split(","), config=config.SerializeToString())
+        load = partial(
+            servable.load,
+            tags=flags.saved_model_tags.split(","),
+            config=config.SerializeToString(),
+            merging=_merging(flags),
+            loop=asyncio.get_running_loop(),
+        )
         manager = Manager(
             load,
             max_retries=flags.max_num_load_retries,
@@ -68,6 +75,14 @@ class ModelServer:
     async def stop(self) -> None:
         """Unload every model, each after its last request."""
         await self.core.stop()
+
+
+def _merging(flags: Flags) -> servable.Merging:
+    known: tuple[servable.Merging, ...] = get_args(servable.Merging)
+    for choice in known:
+        if flags.batching == choice:
+            return choice
+    raise invalid_argument(f"--batching must be auto, on or off; got {flags.batching}")
 
 
 def _explicit_threads(flags: Flags) -> tuple[int, int]:

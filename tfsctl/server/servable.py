@@ -1,76 +1,63 @@
-"""One loaded version of a model, and where its runs take place: on the event loop when quick, else in threads."""
+"""One loaded version of a model: what can be asked of it, and who is still asking."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import statistics
-import time
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-
+from tfsctl.core.manifest import read_row_independence
+from tfsctl.server.execution import Arrays, Execution, Feeds
 from tfsctl.server.session import BoundSignature, Endpoint, Session
-from tfsctl.server.status import Code, ServingError
 
-QUICK_RUN_S = 0.001  # a longer run would keep other requests waiting; a hand-over to a thread costs a tenth of this
-QUICK_INPUT_BYTES = 256 * 1024  # a request this large says nothing about the others' runs
-_RECENT_RUNS = 9
+Merging = Literal["auto", "on", "off"]
 
 
 class Servable:
-    """A version that can answer. Counts what is running on it, so that it leaves only when its last request is done."""
+    """A version that can answer. Counts what is running on it, so that it leaves only when its last request is done.
 
-    def __init__(self, name: str, version: int, session: Session) -> None:
+    `row_independent` are the signatures whose rows do not affect each other: their runs may be merged.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        session: Session,
+        row_independent: Collection[str],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self.name = name
         self.version = version
         self.session = session
-        self.in_flight = 0
+        self._row_independent = frozenset(row_independent)
+        self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._recent_s: deque[float] = deque(maxlen=_RECENT_RUNS)
-        self._threads = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix=f"run-{name}-{version}")
+        self._execution = Execution(session, f"{name}-{version}", loop)
 
     def signature(self, name: str) -> BoundSignature | None:
         """The signature of that name, or None."""
         return self.session.signature(name)
 
-    @property
-    def runs_quickly(self) -> bool:
-        """Whether recent runs were short enough for the event loop; false until a few have been measured."""
-        return len(self._recent_s) == _RECENT_RUNS and statistics.median(self._recent_s) < QUICK_RUN_S
-
     async def run(
-        self, feeds: Sequence[tuple[Endpoint, np.ndarray]], fetches: Sequence[Endpoint], *, deadline_s: float | None
-    ) -> list[np.ndarray]:
-        """Run the graph. `deadline_s` is a time.monotonic() moment; past it, DEADLINE_EXCEEDED ends the run."""
-        timeout_ms = 0
-        if deadline_s is not None:
-            timeout_ms = int((deadline_s - time.monotonic()) * 1000)
-            if timeout_ms <= 0:
-                raise ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
-        self.in_flight += 1
-        self._idle.clear()
-        try:
-            if self.runs_quickly and sum(array.nbytes for _, array in feeds) < QUICK_INPUT_BYTES:
-                return self._timed_run(feeds, fetches, 0)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._timed_run, feeds, fetches, timeout_ms)
-        finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self._idle.set()
+        self, feeds: Feeds, fetches: Sequence[Endpoint], *, deadline_s: float | None, signature: str = ""
+    ) -> Arrays:
+        """Run the graph and return the fetched arrays, in order.
 
-    def _timed_run(
-        self, feeds: Sequence[tuple[Endpoint, np.ndarray]], fetches: Sequence[Endpoint], timeout_ms: int
-    ) -> list[np.ndarray]:
-        start = time.perf_counter()
-        arrays = self.session.run(feeds, fetches, timeout_ms=timeout_ms)
-        self._recent_s.append(time.perf_counter() - start)
-        return arrays
+        `deadline_s` is a time.monotonic() moment; past it, DEADLINE_EXCEEDED. `signature` names the one whose inputs
+        and outputs these are, if they are of one.
+        """
+        self._in_flight += 1
+        self._idle.clear()
+        merge_key = (signature, *(e.alias for e in fetches)) if signature in self._row_independent else None
+        try:
+            return await self._execution.submit(feeds, fetches, deadline_s=deadline_s, merge_key=merge_key)
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
 
     async def drain_and_close(self) -> None:
         """Wait for the last request, then free the session."""
@@ -78,10 +65,27 @@ class Servable:
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
-        self._threads.shutdown(wait=True)
+        self._execution.close()
         self.session.close()
 
 
-def load(name: str, version: int, directory: Path, *, tags: Sequence[str], config: bytes) -> Servable:
-    """Load one version directory. Takes as long as the model takes; call it off the event loop."""
-    return Servable(name, version, Session(directory, tags=tags, config=config))
+def load(
+    name: str,
+    version: int,
+    directory: Path,
+    *,
+    tags: Sequence[str],
+    config: bytes,
+    merging: Merging,
+    loop: asyncio.AbstractEventLoop,
+) -> Servable:
+    """Load one version directory, to be run from `loop`. Takes as long as the model takes; call it in a thread.
+
+    With `merging` auto, the signatures that the export found to be row-independent may be merged.
+    """
+    session = Session(directory, tags=tags, config=config)
+    if merging == "auto":
+        mergeable = {signature for signature, independent in read_row_independence(directory).items() if independent}
+    else:
+        mergeable = set(session.signature_defs) if merging == "on" else set()
+    return Servable(name, version, session, mergeable, loop)

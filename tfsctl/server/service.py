@@ -79,7 +79,7 @@ class Service:
             raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
         feeds = _feeds(bound, inputs)
         fetches = _fetches(bound, output_filter)
-        arrays = await servable.run(feeds, fetches, deadline_s=deadline_s)
+        arrays = await servable.run(feeds, fetches, deadline_s=deadline_s, signature=name)
         outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays, strict=True)}
         return Predicted(servable.name, servable.version, name, outputs)
 
