@@ -28,24 +28,35 @@ _PACK_FROM_BYTES = 1024
 # ---- TensorProto ----
 def to_proto(array: np.ndarray, *, as_content: bool = True) -> Any:  # noqa: ANN401 - a generated TensorProto
     """The TensorProto of an array; numbers as raw `tensor_content` when that is shorter to move, if `as_content`."""
+    proto = protos.TensorProto()
+    fill_proto(proto, array, as_content=as_content)
+    return proto
+
+
+def fill_proto(proto: Any, array: np.ndarray, *, as_content: bool = True) -> None:  # noqa: ANN401 - a TensorProto
+    """Write an array into an empty TensorProto, as `to_proto` does."""
     dtype = dtypes.from_numpy(array.dtype)
-    proto = protos.TensorProto(dtype=dtype.number)
-    proto.tensor_shape.SetInParent()  # a scalar's shape is known too
-    for size in array.shape:
-        proto.tensor_shape.dim.add().size = size
+    proto.dtype = dtype.number
+    if array.ndim:
+        add_dim = proto.tensor_shape.dim.add
+        for size in array.shape:
+            add_dim(size=size)
+    else:
+        proto.tensor_shape.SetInParent()  # a scalar's shape is known too
     if dtype is dtypes.STRING:
         proto.string_val.extend(_to_bytes(value) for value in array.ravel().tolist())
     elif as_content and array.nbytes >= _CONTENT_FROM_BYTES:
         proto.tensor_content = np.ascontiguousarray(array).tobytes()
     else:
-        set_typed_values(proto, array, dtype)
-    return proto
+        _set_typed_values(proto, array, dtype)
 
 
-def set_typed_values(proto: Any, array: np.ndarray, dtype: DType) -> None:  # noqa: ANN401 - a generated TensorProto
+def _set_typed_values(proto: Any, array: np.ndarray, dtype: DType) -> None:  # noqa: ANN401 - a generated TensorProto
     """Fill the typed field (`float_val`, `int_val`, …) of a TensorProto with all values of a numeric array."""
     flat = array.ravel()
-    if dtype.field == "half_val":
+    if dtype is dtypes.FLOAT and array.nbytes < _PACK_FROM_BYTES:
+        proto.float_val.extend(flat.tolist())
+    elif dtype.field == "half_val":
         proto.half_val.extend(flat.view(np.uint16).tolist())
     elif dtype.field == "float8_val":
         proto.float8_val = flat.tobytes()
@@ -75,21 +86,22 @@ def from_proto(proto: Any) -> np.ndarray:  # noqa: ANN401 - a generated TensorPr
     dtype = dtypes.BY_NUMBER.get(proto.dtype)
     if dtype is None:
         raise InvalidInput(f"a TensorProto of unknown dtype {proto.dtype}")
-    shape = () if proto.tensor_shape.unknown_rank else tuple(dim.size for dim in proto.tensor_shape.dim)
+    tensor_shape = proto.tensor_shape
+    shape = () if tensor_shape.unknown_rank else tuple([dim.size for dim in tensor_shape.dim])
     count = math.prod(shape)
-    if any(size < 0 for size in shape) or count * dtype.numpy.itemsize > MAX_TENSOR_BYTES:
+    if (shape and min(shape) < 0) or count * dtype.numpy.itemsize > MAX_TENSOR_BYTES:
         raise InvalidInput(f"a TensorProto of impossible shape {list(shape)}")
     content = proto.tensor_content
     if content:
         flat = _content_strings(content, count) if dtype is dtypes.STRING else _content_numbers(content, count, dtype)
     else:
         flat = _fill(_typed_values(proto, dtype), count, dtype)
-    return flat.reshape(shape)
+    return flat if len(shape) == 1 else flat.reshape(shape)
 
 
 def _typed_values(proto: Any, dtype: DType) -> np.ndarray:  # noqa: ANN401 - a generated TensorProto
     if dtype is dtypes.STRING:
-        return object_array(proto.string_val)
+        return object_array(list(proto.string_val))
     if dtype.field == "float8_val":
         return np.frombuffer(proto.float8_val, dtype=dtype.numpy)
     values = getattr(proto, dtype.field)
@@ -150,7 +162,7 @@ def _content_strings(content: bytes, count: int) -> np.ndarray:
     return object_array(strings)
 
 
-def object_array(values: Any) -> np.ndarray:  # noqa: ANN401 - any sequence of bytes
+def object_array(values: list[Any]) -> np.ndarray:
     """A one-dimensional object array of the values, never unpacked further by numpy."""
     array = np.empty(len(values), dtype=object)
     array[:] = values

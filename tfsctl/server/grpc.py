@@ -207,7 +207,7 @@ def _predict_response(predicted: Predicted) -> Any:  # noqa: ANN401 - a PredictR
     spec.version.value = predicted.version
     spec.signature_name = predicted.signature
     for alias, array in predicted.outputs.items():
-        response.outputs[alias].CopyFrom(tensors.to_proto(array, as_content=False))
+        tensors.fill_proto(response.outputs[alias], array, as_content=False)
     return response
 
 

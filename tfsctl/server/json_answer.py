@@ -93,8 +93,10 @@ def _rows(outputs: Mapping[str, np.ndarray]) -> str:
 
 def _nested(name: str, array: np.ndarray, level: int) -> list[str]:
     """The text of every value, in order. `level` is the nesting of the array itself, for objects over several lines."""
-    dtype = dtypes.from_numpy(array.dtype)
     flat = array.ravel()
+    if array.dtype.char in "fd":  # float32 and float64, what most models answer with
+        return float_texts(flat)
+    dtype = dtypes.from_numpy(array.dtype)
     if dtype is dtypes.STRING:
         if not name.endswith("_bytes"):
             return [quote(value.decode("utf-8", "surrogateescape")) for value in flat.tolist()]
@@ -103,8 +105,6 @@ def _nested(name: str, array: np.ndarray, level: int) -> list[str]:
         return [head + base64.b64encode(value).decode() + tail for value in flat.tolist()]
     if flat.size and (dtype.name in _UNWRITABLE or dtype.numpy.kind == "V"):
         raise invalid_argument(f"Failed to write JSON value for tensor type: {dtype.c_name}")
-    if dtype.is_floating:
-        return float_texts(flat)
     if dtype.name == "bool":
         return ["true" if value else "false" for value in flat.tolist()]
     return [str(value) for value in flat.tolist()]

@@ -33,8 +33,7 @@ class Servable:
         self.session = session
         self._row_independent = frozenset(row_independent)
         self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._drained: asyncio.Event | None = None
         self._execution = Execution(session, f"{name}-{version}", loop)
 
     def signature(self, name: str) -> BoundSignature | None:
@@ -50,18 +49,19 @@ class Servable:
         and outputs these are, if they are of one.
         """
         self._in_flight += 1
-        self._idle.clear()
         merge_key = (signature, *(e.alias for e in fetches)) if signature in self._row_independent else None
         try:
             return await self._execution.submit(feeds, fetches, deadline_s=deadline_s, merge_key=merge_key)
         finally:
             self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
+            if self._drained is not None and not self._in_flight:
+                self._drained.set()
 
     async def drain_and_close(self) -> None:
         """Wait for the last request, then free the session."""
-        await self._idle.wait()
+        self._drained = asyncio.Event()
+        if self._in_flight:
+            await self._drained.wait()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
