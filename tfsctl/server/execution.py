@@ -23,9 +23,11 @@ from tfsctl.server.session import Endpoint, Session
 from tfsctl.server.status import Code, ServingError
 
 QUICK_RUN_S = 0.001  # a longer run would keep other requests waiting; a hand-over to a thread costs a tenth of this
+SLOW_RUN_S = 0.002  # what was quick is slow from here on: a busy machine must not send it back and forth
 QUICK_INPUT_BYTES = 256 * 1024  # a request this large says nothing about the others' runs
 MAX_MERGED_ROWS = 1024
 _RECENT_RUNS = 9
+_MERGING_TURNS = 3
 
 Feeds = Sequence[tuple[Endpoint, np.ndarray]]
 Arrays = list[np.ndarray]
@@ -59,6 +61,9 @@ class Execution:
         self._loop = loop
         self._waiting: list[Waiting] = []
         self._flush_is_due = False
+        self._turns = 0
+        self._seen = 0
+        self._is_quick = False
         self._recent_s: deque[float] = deque(maxlen=_RECENT_RUNS)
         self._workers = os.cpu_count() or 1
         self._busy = 0
@@ -67,7 +72,9 @@ class Execution:
     @property
     def runs_quickly(self) -> bool:
         """Whether recent runs were short enough for the event loop; false until a few have been measured."""
-        return len(self._recent_s) == _RECENT_RUNS and statistics.median(self._recent_s) < QUICK_RUN_S
+        if len(self._recent_s) == _RECENT_RUNS:
+            self._is_quick = statistics.median(self._recent_s) < (SLOW_RUN_S if self._is_quick else QUICK_RUN_S)
+        return self._is_quick
 
     def submit(
         self, feeds: Feeds, fetches: Sequence[Endpoint], *, deadline_s: float | None, merge_key: object = None
@@ -88,8 +95,19 @@ class Execution:
         self._threads.shutdown(wait=True)
 
     def _flush(self) -> None:
-        """Start what waits: here and now if it is quick, else as far as threads are free."""
-        self._flush_is_due = False
+        """Start what waits: here and now if it is quick, else as far as threads are free.
+
+        While the turns of the loop still bring requests to merge, a few more turns are waited for.
+        """
+        waiting_now = len(self._waiting)
+        if waiting_now > self._seen and self._turns < _MERGING_TURNS and self._waiting[0].key is not None:
+            self._seen, self._turns = waiting_now, self._turns + 1
+            self._loop.call_soon(self._flush)
+            return
+        self._flush_is_due, self._seen, self._turns = False, 0, 0
+        self._start()
+
+    def _start(self) -> None:
         if not self._waiting:
             return
         if self.runs_quickly and sum(_input_bytes(w) for w in self._waiting) < QUICK_INPUT_BYTES:
@@ -97,7 +115,7 @@ class Execution:
             jobs = list(_jobs(waiting))
             if len(jobs) == 1 or self._busy == self._workers:
                 for job in jobs:
-                    _settle(self._run(job))
+                    _settle(self._run(job, inline=True))
                 return
             self._hand_over(jobs)
             return
@@ -114,13 +132,14 @@ class Execution:
         self._threads.submit(self._work, jobs)
 
     def _work(self, jobs: list[list[Waiting]]) -> None:
-        outcomes = [outcome for job in jobs for outcome in self._run(job)]
+        quick = self._is_quick
+        outcomes = [outcome for job in jobs for outcome in self._run(job, inline=quick)]
         self._loop.call_soon_threadsafe(self._finish, outcomes)
 
     def _finish(self, outcomes: list[Outcome]) -> None:
         self._busy -= 1
         _settle(outcomes)
-        self._flush()
+        self._start()
 
     def _watch_deadline(self, waiting: Waiting) -> None:
         """Answer at the deadline, whatever the run is doing."""
@@ -130,27 +149,27 @@ class Execution:
             timer = self._loop.call_later(left_s, _settle, outcomes)
             waiting.answer.add_done_callback(lambda _: timer.cancel())
 
-    def _run(self, job: list[Waiting]) -> list[Outcome]:
+    def _run(self, job: list[Waiting], *, inline: bool) -> list[Outcome]:
         """Run one job on this thread: alone, or merged and taken apart again."""
         if len(job) > 1:
             try:
-                return self._run_merged(job)
+                return self._run_merged(job, inline=inline)
             except ServingError:
                 pass  # one request's rows may be at fault: each gets its own answer
-        return [(waiting, self._run_alone(waiting)) for waiting in job]
+        return [(waiting, self._run_alone(waiting, inline=inline)) for waiting in job]
 
-    def _run_alone(self, waiting: Waiting) -> Arrays | BaseException:
+    def _run_alone(self, waiting: Waiting, *, inline: bool) -> Arrays | BaseException:
         try:
-            return self._timed_run(waiting.feeds, waiting.fetches, _timeout_ms([waiting]))
+            return self._timed_run(waiting.feeds, waiting.fetches, [waiting], inline=inline)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the answer
             return error
 
-    def _run_merged(self, job: list[Waiting]) -> list[Outcome]:
+    def _run_merged(self, job: list[Waiting], *, inline: bool) -> list[Outcome]:
         feeds = [
             (endpoint, np.concatenate([waiting.feeds[index][1] for waiting in job]))
             for index, (endpoint, _) in enumerate(job[0].feeds)
         ]
-        arrays = self._timed_run(feeds, job[0].fetches, _timeout_ms(job))
+        arrays = self._timed_run(feeds, job[0].fetches, job, inline=inline)
         total = len(feeds[0][1])
         if any(array.ndim == 0 or len(array) != total for array in arrays):
             raise ServingError(Code.INTERNAL, "an output of a merged run does not have a row for each row of input")
@@ -162,9 +181,10 @@ class Execution:
             start = end
         return outcomes
 
-    def _timed_run(self, feeds: Feeds, fetches: Sequence[Endpoint], timeout_ms: int) -> Arrays:
+    def _timed_run(self, feeds: Feeds, fetches: Sequence[Endpoint], job: list[Waiting], *, inline: bool) -> Arrays:
+        timeout_ms = 0 if inline else _timeout_ms(job)
         start = time.perf_counter()
-        arrays = self._session.run(feeds, fetches, timeout_ms=timeout_ms)
+        arrays = self._session.run(feeds, fetches, timeout_ms=timeout_ms, inline=inline)
         self._recent_s.append(time.perf_counter() - start)
         return arrays
 

@@ -14,62 +14,242 @@ from typing import Any
 
 FLAGS_VARIABLE = "TFSCTL_MODEL_SERVER_FLAGS"  # where a server runtime finds the command line, as a JSON list
 START_FAILED = 255  # the exit code of tensorflow_model_server when it cannot start
+_CPUS = os.cpu_count() or 1
+_KINDS = {int: "int32", float: "float", str: "string", bool: "bool"}
+_BITS = {"int32": 32, "int64": 64}
 
 
-def _flag(default: float | str | bool, text: str) -> Any:  # noqa: ANN401 - dataclasses.field is typed so
-    return field(default=default, metadata={"text": text})
+def _flag(default: float | str | bool, text: str, kind: str = "") -> Any:  # noqa: ANN401 - dataclasses.field is typed so
+    return field(default=default, metadata={"text": text, "kind": kind or _KINDS[type(default)]})
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
     """What the server is told. Times are in the unit their name says; port 0 is off."""
 
-    port: int = _flag(8500, "TCP port to listen on for gRPC. Disabled if port set to zero.")
+    port: int = _flag(8500, "TCP port to listen on for gRPC/HTTP API. Disabled if port set to zero.")
+    grpc_socket_path: str = _flag(
+        "",
+        "If non-empty, listen to a UNIX socket for gRPC API on the given path. Can be either relative or absolute "
+        "path.",
+    )
     rest_api_port: int = _flag(
-        0, "Port to listen on for HTTP/REST API. If set to zero HTTP/REST API will not be exported."
+        0,
+        "Port to listen on for HTTP/REST API. If set to zero HTTP/REST API will not be exported. This port must be "
+        "different than the one specified in --port.",
+    )
+    rest_api_num_threads: int = _flag(
+        4 * _CPUS,
+        "Number of threads for HTTP/REST API processing. If not set, will be auto set based on number of CPUs.",
     )
     rest_api_timeout_in_ms: int = _flag(30_000, "Timeout for HTTP/REST API calls.")
+    rest_api_enable_cors_support: bool = _flag(default=False, text="Enable CORS headers in response")
+    enable_batching: bool = _flag(default=False, text="enable batching")
     allow_version_labels_for_unavailable_models: bool = _flag(
-        default=False, text="If true, allows assigning unused version labels to models that are not available yet."
-    )
-    enable_signature_method_name_check: bool = _flag(
         default=False,
-        text="Enable method_name check for SignatureDef. Disable this if serving native TF2 regression/classification models.",
+        text="If true, allows assigning unused version labels to models that are not available yet.",
+    )
+    batching_parameters_file: str = _flag(
+        "",
+        "If non-empty, read an ascii BatchingParameters protobuf from the supplied file name and use the contained "
+        "values instead of the defaults.",
+    )
+    enable_per_model_batching_parameters: bool = _flag(
+        default=False,
+        text=(
+            "Enables model specific batching params like batch sizes, timeouts, batching feature flags to be read "
+            "from `batching_params.pbtxt` file present in SavedModel dir of the model. Associated params in the "
+            "global config from --batching_parameters_file are *ignored*. Only threadpool (name and size) related "
+            "params are used from the global config, as this threadpool is shared across all the models that want to "
+            "batch requests. This option is only applicable when --enable_batching flag is set."
+        ),
     )
     model_config_file: str = _flag(
         "",
         "If non-empty, read an ascii ModelServerConfig protobuf from the supplied file name, and serve the models in "
-        "that file. (If used, --model_name, --model_base_path are ignored.)",
+        "that file. This config file can be used to specify multiple models to serve and other advanced parameters "
+        "including non-default version policy. (If used, --model_name, --model_base_path are ignored.)",
+    )
+    model_config_file_poll_wait_seconds: int = _flag(
+        0,
+        "Interval in seconds between each poll of the filesystemfor model_config_file. If unset or set to zero, poll "
+        "will be done exactly once and not periodically. Setting this to negative is reserved for testing purposes "
+        "only.",
     )
     model_name: str = _flag("default", "name of model (ignored if --model_config_file flag is set)")
     model_base_path: str = _flag("", "path to export (ignored if --model_config_file flag is set, otherwise required)")
+    num_load_threads: int = _flag(
+        0,
+        "The number of threads in the thread-pool used to load servables. If set as 0, we don't use a thread-pool, "
+        "and servable loads are performed serially in the manager's main work loop, may casue the Serving request to "
+        "be delayed. Default: 0",
+    )
+    num_unload_threads: int = _flag(
+        0,
+        "The number of threads in the thread-pool used to unload servables. If set as 0, we don't use a thread-pool, "
+        "and servable loads are performed serially in the manager's main work loop, may casue the Serving request to "
+        "be delayed. Default: 0",
+    )
     max_num_load_retries: int = _flag(
-        5, "maximum number of times it retries loading a model after the first failure, before giving up."
+        5,
+        "maximum number of times it retries loading a model after the first failure, before giving up. If set to 0, a "
+        "load is attempted only once. Default: 5",
     )
     load_retry_interval_micros: int = _flag(
-        60_000_000, "The interval, in microseconds, between each servable load retry."
+        60_000_000,
+        "The interval, in microseconds, between each servable load retry. If set negative, it doesn't wait. Default: "
+        "1 minute",
+        kind="int64",
     )
     file_system_poll_wait_seconds: int = _flag(
         1,
         "Interval in seconds between each poll of the filesystem for new model version. If set to zero poll will be "
-        "exactly done once and not periodically. Setting this to negative value will disable polling entirely.",
+        "exactly done once and not periodically. Setting this to negative value will disable polling entirely causing "
+        "ModelServer to indefinitely wait for a new model at startup. Negative values are reserved for testing "
+        "purposes only.",
+    )
+    flush_filesystem_caches: bool = _flag(
+        default=True,
+        text=(
+            "If true (the default), filesystem caches will be flushed after the initial load of all servables, and "
+            "after each subsequent individual servable reload (if the number of load threads is 1). This reduces "
+            "memory consumption of the model server, at the potential cost of cache misses if model files are "
+            "accessed after servables are loaded."
+        ),
     )
     tensorflow_session_parallelism: int = _flag(
-        0, "Number of threads to use for running a Tensorflow session. Auto-configured by default."
+        0,
+        "Number of threads to use for running a Tensorflow session. Auto-configured by default.Note that this option "
+        "is ignored if --platform_config_file is non-empty.",
+        kind="int64",
+    )
+    tensorflow_session_config_file: str = _flag(
+        "",
+        "If non-empty, read an ascii TensorFlow Session ConfigProto protobuf from the supplied file name. Note, parts "
+        "of the session config (threads, parallelism etc.) can be overridden if needed, via corresponding command "
+        "line flags.",
     )
     tensorflow_intra_op_parallelism: int = _flag(
-        0, "Number of threads to use to parallelize the execution of an individual op. Auto-configured by default."
+        0,
+        "Number of threads to use to parallelize the executionof an individual op. Auto-configured by default.Note "
+        "that this option is ignored if --platform_config_file is non-empty.",
+        kind="int64",
     )
     tensorflow_inter_op_parallelism: int = _flag(
-        0, "Controls the number of operators that can be executed simultaneously. Auto-configured by default."
+        0,
+        "Controls the number of operators that can be executed simultaneously. Auto-configured by default.Note that "
+        "this option is ignored if --platform_config_file is non-empty.",
+        kind="int64",
     )
-    saved_model_tags: str = _flag("serve", "Comma-separated set of tags of the meta graph def to load.")
+    use_alts_credentials: bool = _flag(default=False, text="Use Google ALTS credentials")
+    ssl_config_file: str = _flag(
+        "",
+        "If non-empty, read an ascii SSLConfig protobuf from the supplied file name and set up a secure gRPC channel",
+    )
+    platform_config_file: str = _flag(
+        "",
+        "If non-empty, read an ascii PlatformConfigMap protobuf from the supplied file name, and use that platform "
+        "config instead of the Tensorflow platform. (If used, --enable_batching is ignored.)",
+    )
+    per_process_gpu_memory_fraction: float = _flag(
+        0.0,
+        "Fraction that each process occupies of the GPU memory space the value is between 0.0 and 1.0 (with 0.0 as "
+        "the default) If 1.0, the server will allocate all the memory when the server starts, If 0.0, Tensorflow will "
+        "automatically select a value.",
+    )
+    saved_model_tags: str = _flag(
+        "serve",
+        "Comma-separated set of tags corresponding to the meta graph def to load from SavedModel.",
+    )
+    grpc_channel_arguments: str = _flag(
+        "",
+        "A comma separated list of arguments to be passed to the grpc server. (e.g. grpc.max_connection_age_ms=2000)",
+    )
+    grpc_max_threads: int = _flag(4 * _CPUS, "Max grpc server threads to handle grpc messages.")
+    enable_model_warmup: bool = _flag(
+        default=True,
+        text=(
+            "Enables model warmup, which triggers lazy initializations (such as TF optimizations) at load time, to "
+            "reduce first request latency."
+        ),
+    )
+    num_request_iterations_for_warmup: int = _flag(
+        0,
+        "Number of times a request is iterated during warmup replay. This value is used only if > 0.",
+    )
+    version: bool = _flag(default=False, text="Display version")
+    monitoring_config_file: str = _flag(
+        "",
+        "If non-empty, read an ascii MonitoringConfig protobuf from the supplied file name",
+    )
+    remove_unused_fields_from_bundle_metagraph: bool = _flag(
+        default=True,
+        text="Removes unused fields from MetaGraphDef proto message to save memory.",
+    )
+    prefer_tflite_model: bool = _flag(
+        default=False,
+        text=(
+            "EXPERIMENTAL; CAN BE REMOVED ANYTIME! Prefer TensorFlow Lite model from `model.tflite` file in "
+            "SavedModel directory, instead of the TensorFlow model from `saved_model.pb` file. If no TensorFlow Lite "
+            "model found, fallback to TensorFlow model."
+        ),
+    )
+    num_tflite_pools: int = _flag(
+        _CPUS,
+        "EXPERIMENTAL; CAN BE REMOVED ANYTIME! Number of TFLite interpreters in an interpreter pool of TfLiteSession. "
+        "Typically there is one TfLiteSession for each TF Lite model that is loaded. If not set, will be auto set "
+        "based on number of CPUs.",
+    )
+    num_tflite_interpreters_per_pool: int = _flag(
+        1,
+        "EXPERIMENTAL; CAN BE REMOVED ANYTIME! Number of TFLite interpreters in an interpreter pool of TfLiteSession. "
+        "Typically there is one TfLiteSession for each TF Lite model that is loaded. If not set, will be 1.",
+    )
+    enable_signature_method_name_check: bool = _flag(
+        default=False,
+        text=(
+            "Enable method_name check for SignatureDef. Disable this if serving native TF2 regression/classification "
+            "models."
+        ),
+    )
+    xla_cpu_compilation_enabled: bool = _flag(
+        default=False,
+        text=(
+            "EXPERIMENTAL; CAN BE REMOVED ANYTIME! Enable XLA:CPU JIT (default is disabled). With XLA:CPU JIT "
+            "disabled, models utilizing this feature will return bad Status on first compilation request."
+        ),
+    )
+    xla_gpu_compilation_enabled: bool = _flag(
+        default=False,
+        text="EXPERIMENTAL; CAN BE REMOVED ANYTIME! Enable both XLA:CPU JIT and XLA:GPU JIT (default is disabled).",
+    )
+    enable_profiler: bool = _flag(default=True, text="Enable profiler service.")
+    thread_pool_factory_config_file: str = _flag(
+        "",
+        "If non-empty, read an ascii ThreadPoolConfig protobuf from the supplied file name.",
+    )
+    mixed_precision: str = _flag("", "specify mixed_precision mode")
+    skip_initialize_tpu: bool = _flag(default=False, text="Whether to skip auto initializing TPU.")
+    enable_grpc_healthcheck_service: bool = _flag(default=False, text="Enable the standard gRPC healthcheck service.")
+    enable_serialization_as_tensor_content: bool = _flag(
+        default=False,
+        text="Enable serialization of predict response as tensor content.",
+    )
     batching: str = _flag(
         "auto",
         "Merge requests that wait together into one run: auto (where the export found that rows do not affect each "
         "other), on (always), off (not a flag of tensorflow_model_server).",
     )
-    version: bool = _flag(default=False, text="Display version")
+    custom_op_library: str = _flag(
+        "",
+        "Comma-separated paths of shared libraries with custom TensorFlow operations, loaded before any model "
+        "(not a flag of tensorflow_model_server).",
+    )
+    drain_timeout_seconds: int = _flag(
+        30,
+        "How long requests that are running at SIGTERM or SIGINT may take to finish "
+        "(not a flag of tensorflow_model_server).",
+    )
     host: str = _flag("0.0.0.0", "Address to listen on (not a flag of tensorflow_model_server).")  # noqa: S104 - its default
 
 
@@ -85,7 +265,7 @@ class Parsed:
 
 def parse(arguments: Sequence[str]) -> Parsed:
     """Read a command line; nothing is raised, the caller decides."""
-    kinds = {f.name: type(f.default) for f in fields(Flags)}
+    kinds: dict[str, str] = {f.name: f.metadata["kind"] for f in fields(Flags)}
     values: dict[str, Any] = {}
     unknown: list[str] = []
     for argument in arguments:
@@ -93,7 +273,7 @@ def parse(arguments: Sequence[str]) -> Parsed:
         kind = kinds.get(name) if argument.startswith("--") else None
         if argument == "--help":
             return Parsed(Flags(), wants_help=True)
-        if kind is None or (not equals and kind is not bool):
+        if kind is None or (not equals and kind != "bool"):
             unknown.append(argument)
             continue
         value = _value(kind, text, given=bool(equals))
@@ -103,31 +283,42 @@ def parse(arguments: Sequence[str]) -> Parsed:
     return Parsed(Flags(**values), tuple(unknown))
 
 
-def _value(kind: type, text: str, *, given: bool) -> object:
-    if kind is bool:
+def _value(kind: str, text: str, *, given: bool) -> object:
+    """What a flag of that kind is set to by this text; None if it cannot be."""
+    if kind == "bool":
         return True if not given else {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
-    if kind is int:
-        return int(text) if re.fullmatch("-?[0-9]+", text) else None
-    return text
+    if kind == "string":
+        return text
+    if kind == "float":
+        return float(text) if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text, re.ASCII) else None
+    limit = 1 << (_BITS[kind] - 1)
+    number = int(text) if re.fullmatch("[-+]?[0-9]{1,19}", text) else limit
+    return number if -limit <= number < limit else None
 
 
 def usage() -> str:
     """The usage text, a flag a line as TensorFlow prints it."""
-    names = {int: "int32", str: "string", bool: "bool"}
     lines = ["usage: tensorflow_model_server", "Flags:"]
-    for f in fields(Flags):
-        quoted = f'"{f.default}"' if isinstance(f.default, str) else str(f.default).lower()
-        lines.append(f"\t{f'--{f.name}={quoted}':<33}\t{names[type(f.default)]}\t{f.metadata['text']}")
+    lines += [
+        f"\t{f'--{f.name}={_shown(f.default)}':<33}\t{f.metadata['kind']}\t{f.metadata['text']}" for f in fields(Flags)
+    ]
     return "\n".join(lines)
+
+
+def _shown(default: object) -> str:
+    """A default as the usage text has it."""
+    if isinstance(default, str):
+        return f'"{default}"'
+    return f"{default:f}" if isinstance(default, float) else str(default).lower()
 
 
 def session_threads(flags: Flags) -> tuple[int, int]:
     """TensorFlow's intra-op and inter-op threads.
 
-    Small models run several times faster without hand-overs between threads, and requests use the cores anyway: so
-    one inter-op thread unless a flag says more, and intra-op threads for the cores only where there are many.
+    0 lets TensorFlow choose: the cores. Small models run several times faster without hand-overs between threads, and
+    many requests use the cores anyway: so half of them by default for the work within one operation.
     """
     if flags.tensorflow_session_parallelism:
         return flags.tensorflow_session_parallelism, flags.tensorflow_session_parallelism
     intra = flags.tensorflow_intra_op_parallelism or max(1, (os.cpu_count() or 1) // 2)
-    return intra, flags.tensorflow_inter_op_parallelism or 1
+    return intra, flags.tensorflow_inter_op_parallelism
