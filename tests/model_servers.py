@@ -8,9 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfsctl.core.serving_config import ModelConfig, model_config_text
@@ -28,6 +28,7 @@ class Served:
     rest_port: int
     grpc_port: int
     models: Mapping[str, Path]
+    pid: int = 0
 
 
 @contextmanager
@@ -38,12 +39,22 @@ def running_server(
 
     `environment` is added to a clean one. It looks for new versions every second, and must end cleanly.
     """
-    grpc_port, rest_port = free_ports(2)
-    config, log = workspace / "models.config", workspace / "server.log"
+    config = workspace / "models.config"
     config.write_text(model_config_text([ModelConfig(name, str(base)) for name, base in models.items()]))
+    with running_flags([f"--model_config_file={config}"], workspace, environment) as server:
+        yield replace(server, models=models)
+
+
+@contextmanager
+def running_flags(
+    flags: Sequence[str], workspace: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Served]:
+    """Run the embedded server with these flags, and ports of its own, while the block lasts. It must end cleanly."""
+    grpc_port, rest_port = free_ports(2)
+    log = workspace / "server.log"
     argv = [
         *(sys.executable, "-m", "tfsctl.server", f"--host={HOST}", "--file_system_poll_wait_seconds=1"),
-        *(f"--port={grpc_port}", f"--rest_api_port={rest_port}", f"--model_config_file={config}"),
+        *(f"--port={grpc_port}", f"--rest_api_port={rest_port}", *flags),
     ]
     with log.open("wb") as output:
         env = clean_environment(workspace) | dict(environment or {})
@@ -54,7 +65,7 @@ def running_server(
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
-        yield Served(HOST, rest_port, grpc_port, models)
+        yield Served(HOST, rest_port, grpc_port, {}, process.pid)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=STOP_S) == 0, log.read_text()
     finally:
@@ -90,3 +101,14 @@ def free_ports(count: int) -> list[int]:
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+HAS_IPV6 = _has_ipv6()

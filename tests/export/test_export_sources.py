@@ -1,0 +1,320 @@
+"""What can be exported, and how everything else is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from exporting import Export
+
+from tfsctl.core.saved_model import read_saved_model
+from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.export.source import check_name, check_version, parse_source
+
+NET = """
+    import keras
+    net = keras.Sequential([keras.Input((3,), name="rows"), keras.layers.Dense(2, name="scores")])
+"""
+
+
+def error_of(export: Export, code: str, *options: object, file: str = "net.py") -> tuple[int, str]:
+    """The exit code and the `error:` line of an export that must fail and leave nothing."""
+    result = export(code, *options, file=file)
+    assert result.stdout == ""
+    assert not (export.folder / "net").exists()
+    (error,) = [line for line in result.last_words if line.startswith("error: ")]
+    assert "Traceback" not in result.stderr
+    return result.code, error.removeprefix("error: ").replace(f"{export.folder}/", "")
+
+
+@pytest.mark.parametrize(
+    ("code", "file"),
+    [
+        (NET + "    model = net", "net.py"),
+        (NET + "    def build_model(depth=1): return net", "net.py"),
+        (NET, "net.py:net"),
+        (NET + "    def small(): return net", "net.py:small"),
+        (NET + "    model = net\n    def build_model(): raise AssertionError('model is there already')", "net.py"),
+    ],
+    ids=["model", "build_model", "attribute", "function", "model-first"],
+)
+def test_python_file(export: Export, code: str, file: str) -> None:
+    """A Python file gives `model`, else `build_model()`, or the attribute after the colon."""
+    exported = export(code, "--json", file=file)
+    assert exported.names == (["rows"], ["scores"])
+    assert exported.document["model"] == "net"
+
+
+def test_file_imports_its_siblings_and_reads_its_data(export: Export) -> None:
+    """The file's folder is on sys.path while it runs; another folder's module of the same name is another module."""
+    for folder, name in (("one", "first"), ("two", "second")):
+        (export.folder / folder).mkdir()
+        (export.folder / folder / "names.py").write_text(f"NAME = {name!r}")
+        (export.folder / folder / "units.txt").write_text("4")
+    code = """
+        import keras
+        from pathlib import Path
+        def build_model():
+            from names import NAME
+            units = int(Path(__file__).with_name("units.txt").read_text())
+            return keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, name=NAME)])
+    """
+    assert export(code, "--json", file="one/net.py").names[1] == ["first"]
+    assert export(code, "--json", file="two/net.py").names[1] == ["second"]
+
+
+def test_tf_module_says_its_signatures(export: Export) -> None:
+    """A tf.Module's attribute `signatures` names them; outputs are dict keys, or numbered."""
+    exported = export(
+        """
+        import tensorflow as tf
+        class Scale(tf.Module):
+            def __init__(self):
+                self.by = tf.Variable(2.0)
+                self.signatures = {"serving_default": self.scale, "both": self.both.get_concrete_function()}
+            @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+            def scale(self, x):
+                return {"y": self.by * x}
+            @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.int64, name="pair"), {"flag": tf.TensorSpec([], tf.bool)}])
+            def both(self, a, b):
+                return a, b["flag"]
+        model = Scale()
+        """,
+        "--json",
+    )
+    signatures = read_saved_model(exported.path).signatures
+    assert exported.names == (["x"], ["y"])
+    assert [(spec.name, spec.dtype, spec.shape) for spec in signatures["both"].inputs] == [
+        ("flag", "bool", ()),
+        ("pair", "int64", (None, 2)),
+    ]
+    assert [spec.name for spec in signatures["both"].outputs] == ["output_1", "output_2"]
+
+
+def test_callable_tf_module_needs_no_signatures(export: Export) -> None:
+    """A `__call__` with an input_signature becomes serving_default."""
+    exported = export(
+        """
+        import tensorflow as tf
+        class Twice(tf.Module):
+            @tf.function(input_signature=[tf.TensorSpec([None], tf.float32)])
+            def __call__(self, x):
+                return x * 2
+        model = Twice()
+        """,
+        "--json",
+    )
+    assert exported.names == (["x"], ["outputs"])
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_keras_file(export: Export, suffix: str) -> None:
+    """A Keras file is exported, with names that are none of Keras's own making."""
+    export(
+        f"import keras\nmodel = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])\nmodel.save('saved{suffix}')"
+    )
+    exported = export.source(f"saved{suffix}", "--json")
+    assert exported.document["model"] == "saved"
+    assert exported.names == (["inputs"], ["outputs"])
+
+
+def test_saved_model_is_copied(export: Export) -> None:
+    """A SavedModel directory is copied byte for byte, under its model's name, with what was known about its rows."""
+    original = export(NET + "    model, samples = net, [[1., 2., 3.], [4., 5., 6.]]", "--json")
+    copied = export.source(original.path, "--json", "--to", "elsewhere", "--version", 3)
+    assert copied.document["path"] == "elsewhere/net/3"
+    for file in ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"):
+        assert (copied.path / file).read_bytes() == (original.path / file).read_bytes()
+    assert original.document["row_independent"] == copied.document["row_independent"] == {"serving_default": True}
+    assert copied.document["keras_version"] is None
+
+
+def test_saved_model_is_not_copied_into_itself(export: Export, echo_dir: Path) -> None:
+    """DIR exported beside itself would get its versions inside: another name is asked for."""
+    shutil.copytree(echo_dir / "7", export.folder / "echo")
+    result = export.source("echo")
+    assert result.code == 2
+    assert result.stderr.splitlines()[-1] == "hint: choose --name or --to"
+    assert not any(path.name.startswith(".") for path in (export.folder / "echo").iterdir())
+
+
+def test_directory_of_versions_is_refused_with_the_way_out(export: Export) -> None:
+    """A model's base directory holds many models: one has to be named."""
+    export(NET, "--version", 3, file="net.py:net")
+    export(NET, "--version", 12, file="net.py:net")
+    result = export.source("net", "--name", "copy")
+    assert result.code == 2
+    assert result.last_words == [
+        "error: net holds the versions 3, 12; export one of them",
+        "hint: tfsctl export net/12",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "file", "expected"),
+    [
+        ("x = (1 +", "net.py", (1, "net.py:1: SyntaxError: '(' was never closed")),
+        ("a = 1\nb = a / 0", "net.py", (1, "net.py:2: ZeroDivisionError: division by zero")),
+        ("def build_model():\n  return [][1]", "net.py", (1, "net.py:2: build_model() failed: IndexError: list index out of range")),
+        ("import sys\nsys.exit('no data')", "net.py", (1, "net.py:2: SystemExit: no data")),
+        ("import no_such_module", "net.py", (1, "net.py:1: ModuleNotFoundError: No module named 'no_such_module'")),
+        ("x = 1", "net.py", (2, "net.py defines neither `model` nor `build_model()`")),
+        (NET, "net.py:other", (2, "net.py does not define `other`")),
+        ("def build_model(depth, width): pass", "net.py", (2, "net.py: build_model() wants arguments (depth, width); tfsctl calls it with none")),
+        ("model = {'a': 1}", "net.py", (1, "the model is of type dict, which tfsctl cannot export")),
+        ("def build_model(): pass", "net.py", (1, "the model is of type NoneType, which tfsctl cannot export")),
+        ("import tensorflow as tf\nmodel = tf.Module()", "net.py", (1, "the Module has no signatures")),
+        (
+            "import tensorflow as tf\nmodel = tf.Module()\nmodel.signatures = {'f': tf.function(lambda x: x)}",
+            "net.py",
+            (1, "signature 'f' is a Function without an input_signature"),
+        ),
+        (
+            "import keras\nmodel = keras.Sequential([keras.layers.Dense(1)], name='net')",
+            "net.py",
+            (1, "the model 'net' cannot be traced: it was never built"),
+        ),
+    ],
+)  # fmt: skip
+def test_bad_python_file(export: Export, code: str, file: str, expected: tuple[int, str]) -> None:
+    """What is wrong with a file is one line that names the file, and the line where there is one."""
+    assert error_of(export, code, file=file) == expected
+
+
+def test_error_in_a_sibling_names_the_sibling(export: Export) -> None:
+    """The place of a failure is the innermost line of the user's own code."""
+    (export.folder / "helper.py").write_text("def double(x):\n    return x * undefined\n")
+    assert error_of(export, "import helper\nmodel = helper.double(2)") == (
+        1,
+        "helper.py:2: NameError: name 'undefined' is not defined",
+    )
+
+
+def test_neither_model_nor_build_model_suggests_what_is_there(export: Export) -> None:
+    """A model under another name is offered as file.py:name."""
+    result = export(NET)
+    assert result.last_words[-1] == f"hint: tfsctl export {export.folder}/net.py:net"
+
+
+def test_verbose_shows_the_traceback(export: Export) -> None:
+    """With --verbose the user's own traceback comes before the error."""
+    (export.folder / "net.py").write_text("a = 1\nb = a / 0\n")
+    result = export.command("--verbose", "export", "net.py")
+    assert result.code == 1
+    assert 'net.py", line 2, in <module>' in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("saved.keras", "saved.keras is not a Keras file: a .keras file is a zip archive"),
+        ("saved.h5", "saved.h5: OSError: Unable to synchronously open file (file signature not found)"),
+    ],
+)
+def test_damaged_keras_file(export: Export, name: str, error: str) -> None:
+    """A file that only has the name of a Keras file is refused."""
+    (export.folder / name).write_text("not a model")
+    result = export.source(name)
+    assert (result.code, result.last_words[0]) == (1, f"error: {error}")
+
+
+def test_keras_file_with_a_class_of_the_users(export: Export) -> None:
+    """A class that Keras cannot find is named, with the way to give it."""
+    export(
+        """
+        import keras
+        class Mine(keras.layers.Layer):
+            def call(self, x): return x
+        model = keras.Sequential([keras.Input((3,)), Mine()])
+        model.save("saved.keras")
+        """
+    )
+    result = export.source("saved.keras")
+    assert result.code == 1
+    assert result.last_words[0].startswith("error: saved.keras: TypeError: Could not locate class 'Mine'.")
+    assert "export a Python file" in result.last_words[1]
+
+
+def test_damaged_saved_model(export: Export, echo_dir: Path) -> None:
+    """A SavedModel that was cut short is refused before TensorFlow is loaded, one without its variables after."""
+    broken = export.folder / "broken"
+    broken.mkdir()
+    (broken / "saved_model.pb").write_bytes((echo_dir / "7" / "saved_model.pb").read_bytes()[:-5])
+    result = export.source("broken")
+    assert result.code == 1
+    assert result.stderr.startswith("error: broken/saved_model.pb is not a SavedModel")
+    good = export(NET, "--json", file="net.py:net").path
+    (good / "variables" / "variables.index").unlink()
+    result = export.source(good, "--name", "copy")
+    assert result.code == 1
+    assert result.last_words[0].startswith("error: what was written cannot be loaded: ")
+    assert not (export.folder / "copy").exists()
+
+
+def test_no_source() -> None:
+    """What is not there is not found; what is there but nothing to export is wrong input."""
+    with pytest.raises(NotFound, match=r"no such file or directory: nowhere\.py"):
+        parse_source("nowhere.py:model")
+    with pytest.raises(InvalidInput, match="/dev/null is nothing tfsctl can export"):
+        parse_source("/dev/null")
+
+
+def test_empty_directory(tmp_path: Path) -> None:
+    """A directory with neither a SavedModel nor versions of one is refused."""
+    with pytest.raises(InvalidInput, match="it is not a SavedModel directory"):
+        parse_source(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["reviews", "amazon_review", "a.b-c_2", "_x", "2024"])
+def test_good_names(name: str) -> None:
+    """Letters, digits, `_`, `-` and `.` make a name."""
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "-x", "a/b", "a:b", "a b", "a%20b", "näme", "a\n", "$a"])
+def test_bad_names(name: str) -> None:
+    """What TensorFlow Serving's URLs, a shell or a directory would not take is refused."""
+    with pytest.raises(InvalidInput, match="cannot be a model name"):
+        check_name(name)
+
+
+def test_bad_name_comes_before_any_work(export: Export) -> None:
+    """A file whose stem is no name asks for --name, and nothing is loaded."""
+    result = export("raise SystemExit", file="my model.py")
+    assert result.code == 2
+    assert result.stderr.splitlines()[-1] == "hint: choose one with --name"
+    assert "…" not in result.stderr
+
+
+@pytest.mark.parametrize("version", [0, -1, 2**63])
+def test_bad_versions(version: int) -> None:
+    """A version is a positive 64-bit number."""
+    with pytest.raises(InvalidInput, match="cannot be a version"):
+        check_version(version)
+
+
+def test_default_names(tmp_path: Path) -> None:
+    """The name is the file's stem; a numbered SavedModel is named by its base directory."""
+    version = tmp_path / "reviews" / "00000123"
+    version.mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    (tmp_path / "saved_model.pb").touch()
+    (tmp_path / "net.keras").touch()
+    (tmp_path / "net.py").touch()
+    assert parse_source(str(version)).default_name == "reviews"
+    assert parse_source(str(tmp_path)).default_name == tmp_path.name
+    assert parse_source(str(tmp_path / "net.keras")).default_name == "net"
+    found = parse_source(f"{tmp_path}/net.py:small")
+    assert (found.default_name, found.attribute) == ("net", "small")
+
+
+def test_source_sha256_is_that_of_the_file(export: Export) -> None:
+    """The answer and the manifest name the very source that was exported."""
+    exported = export(NET, "--json", file="net.py:net")
+    expected = hashlib.sha256((export.folder / "net.py").read_bytes()).hexdigest()
+    manifest = json.loads((exported.path / "assets.extra" / "tfsctl_manifest.json").read_text())
+    assert exported.document["source_sha256"] == expected
+    assert manifest["source"] == {"file": "net.py", "sha256": expected}

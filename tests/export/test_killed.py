@@ -1,0 +1,107 @@
+"""`kill -9` of an export, at twenty moments of its life: no version is ever there that does not load."""
+
+from __future__ import annotations
+
+import logging
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from exporting import Export
+from model_servers import clean_environment
+
+from tfsctl.core.model_dir import STAGING_PREFIX, list_versions
+from tfsctl.core.saved_model import read_saved_model
+
+log = logging.getLogger(__name__)  # --log-level=info shows what was seen
+
+MODEL = Path(__file__).parents[2] / "sample_models" / "half_plus_two.py"
+
+# How many are killed in each step, known by the first word it says. Most of them towards the end, where files are
+# written and renamed; the last two when the version is there and the process is about to end.
+KILLS = {"loading": 2, "building": 2, "tracing": 2, "writing": 4, "checking": 4, "publishing": 4, "next:": 2}
+AT_ONCE = 2
+
+
+def start(to: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Begin to export the model; its steps can be read from stderr."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tfsctl", "export", str(MODEL), "--to", str(to)],
+        env=dict(environment),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def timeline(to: Path, environment: Mapping[str, str]) -> dict[str, float]:
+    """Export undisturbed; returns how many seconds each step took."""
+    took: dict[str, float] = {}
+    step, since = "", 0.0
+    with start(to, environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            took[step] = time.monotonic() - since
+            step, since = line.split()[0], time.monotonic()
+        took[step] = time.monotonic() - since
+    assert process.returncode == 0
+    assert set(took) >= set(KILLS)
+    return took
+
+
+def kill(step: str, after_s: float, to: Path, environment: Mapping[str, str]) -> str:
+    """Kill an export some time after a step began; returns the step in which it died, or `finished`."""
+    with start(to, environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(step):
+                break
+        time.sleep(after_s)
+        process.kill()
+    return step if process.returncode == -9 else "finished"
+
+
+@pytest.mark.timeout(600)
+def test_killed_export_leaves_no_version_that_does_not_load(export: Export, tmp_path: Path) -> None:
+    """Whatever the moment, a numeric directory is either not there or complete; a later export clears the rest away."""
+    environment = clean_environment(tmp_path / "process")
+    took = timeline(tmp_path / "undisturbed", environment)
+    whole = files_of(list_versions(tmp_path / "undisturbed" / "half_plus_two")[0].path)
+
+    moment = random.Random()  # noqa: S311 - other moments in every run
+    plan = [(step, moment.random() * took[step]) for step, count in KILLS.items() for _ in range(count)]
+    places = [tmp_path / f"{number:02}-{step}" for number, (step, _) in enumerate(plan)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        running = [
+            pool.submit(kill, step, after_s, place, environment)
+            for (step, after_s), place in zip(plan, places, strict=True)
+        ]
+        died = Counter(future.result() for future in running)
+
+    bases = [place / "half_plus_two" for place in places]
+    published = [found.path for base in bases if base.is_dir() for found in list_versions(base)]
+    abandoned = [path for base in bases for path in base.glob(f"{STAGING_PREFIX}*")]
+    log.info("died: %s; versions published: %s; left unfinished: %s", dict(died), len(published), len(abandoned))
+
+    for path in published:
+        assert files_of(path) == whole
+        assert read_saved_model(path).signatures.keys() == {"serving_default", "classify_x_to_y", "regress_x_to_y"}
+        loaded = export.source(path, "--to", tmp_path / "loaded", "--json")  # loads it with TensorFlow, and runs it
+        assert all(check["ran"] for check in loaded.document["checks"].values())
+    assert published, "no export lived to publish: nothing was tried"
+    assert abandoned, "no export died while it was writing: nothing was tried"
+
+    base = abandoned[0].parent
+    assert export.source(MODEL, "--to", base.parent, "--json").code == 0
+    assert not list(base.glob(f"{STAGING_PREFIX}*"))
+
+
+def files_of(version: Path) -> set[str]:
+    """The files of a version directory."""
+    return {path.relative_to(version).as_posix() for path in version.rglob("*") if path.is_file()}

@@ -1,0 +1,194 @@
+"""Names of inputs and outputs: meaningful, and the same whatever was built before."""
+
+from __future__ import annotations
+
+import pytest
+from exporting import Export
+
+from tfsctl.export import naming
+
+AUTO = """
+    import keras
+    first, second = keras.Input((1,)), keras.Input((1,))
+    both = keras.layers.Concatenate()([first, second])
+    model = keras.Model([first, second], [keras.layers.Dense(1)(both), keras.layers.Dense(2)(both)])
+"""
+
+
+@pytest.mark.parametrize(
+    ("candidates", "names"),
+    [
+        (["text"], ["text"]),
+        ([None], ["inputs"]),
+        (["keras_tensor_5"], ["inputs"]),
+        (["args_0"], ["inputs"]),
+        (["input_3"], ["inputs"]),
+        (["input_layer_2"], ["inputs"]),
+        (["input"], ["input"]),
+        (["age", "keras_tensor", "income"], ["age", "input_2", "income"]),
+        (["keras_tensor_1", "keras_tensor_2"], ["input_1", "input_2"]),
+        (["Sea view"], ["Sea_view"]),
+        (["class", "self", "3d", "größe", "_x"], ["class_", "self_", "input_3d", "gr__e", "x"]),
+        (["a b", "a/b", "a_b_1"], ["a_b_2", "a_b_3", "a_b_1"]),
+        (["?"], ["input_"]),
+    ],
+)
+def test_input_names(candidates: list[str | None], names: list[str]) -> None:
+    """A given name stays, as an identifier; a made-up one is replaced; equal ones are numbered."""
+    assert naming.input_names(candidates) == names
+
+
+@pytest.mark.parametrize(
+    ("candidates", "names"),
+    [
+        (["score"], ["score"]),
+        ([None], ["outputs"]),
+        ([None, None], ["output_1", "output_2"]),
+        (["price", None], ["price", "output_2"]),
+        (["encoder", "encoder"], ["encoder_1", "encoder_2"]),
+        (["class", "a b"], ["class", "a b"]),
+        ([], []),
+    ],
+)
+def test_output_names(candidates: list[str | None], names: list[str]) -> None:
+    """An output is a key, not an argument: any name stays."""
+    assert naming.output_names(candidates) == names
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [(("score",), "score"), (("a", "b"), "a_b"), (("states", 0), "states_1"), ((0,), None), ((), None)],
+)
+def test_names_from_structure(path: naming.Path, name: str | None) -> None:
+    """Dict keys name what is below them."""
+    assert naming.from_path(path) == name
+
+
+@pytest.mark.parametrize(
+    ("layer", "cls", "generated"),
+    [
+        ("dense", "Dense", True),
+        ("dense_12", "Dense", True),
+        ("dense_one", "Dense", False),
+        ("score", "Dense", False),
+        ("global_average_pooling1d_3", "GlobalAveragePooling1D", True),
+        ("lstm_1", "LSTM", True),
+        ("functional_4", "Functional", True),
+        ("model_1", "Functional", True),
+    ],
+)
+def test_generated_layer_names(layer: str, cls: str, generated: bool) -> None:
+    """Keras makes a layer's name out of its class and a counter."""
+    assert naming.is_generated(layer, cls) is generated
+
+
+def test_made_up_names_do_not_depend_on_what_was_built_before(export: Export) -> None:
+    """Keras counts on from model to model in a process; the names of an export do not."""
+    expected = (["input_1", "input_2"], ["output_1", "output_2"])
+    assert export(AUTO, "--json").names == expected
+    assert export(AUTO, "--json").names == expected
+    assert (
+        export("import keras\n_ = [keras.Input((1,)) for _ in range(7)]" + AUTO.replace("\n    ", "\n"), "--json").names
+        == expected
+    )
+
+
+def test_names_that_were_given_stay(export: Export) -> None:
+    """Dict keys, names of inputs and of the output layer come through."""
+    exported = export(
+        """
+        import keras
+        age, income = keras.Input((1,), name="age"), keras.Input((1,), name="Yearly income")
+        both = keras.layers.Concatenate()([age, income])
+        risk = keras.layers.Dense(1, name="risk")(both)
+        _, state, _ = keras.layers.LSTM(3, return_state=True, name="memory")(keras.layers.Reshape((2, 1))(both))
+        model = keras.Model([age, income], [risk, keras.layers.Dense(2)(both), keras.ops.relu(risk), state])
+        """,
+        "--json",
+    )
+    assert exported.names == (["Yearly_income", "age"], ["memory", "output_2", "output_3", "risk"])
+
+
+def test_dict_keys_name_inputs_and_outputs(export: Export) -> None:
+    """A functional model of dicts keeps its keys, whatever the layers are called."""
+    exported = export(
+        """
+        import keras
+        x, y = keras.Input((1,), name="x"), keras.Input((1,), name="y")
+        model = keras.Model({"x": x, "y": y}, {"sum": x + y, "both": [keras.layers.Dense(1)(x), y * 2]})
+        """,
+        "--json",
+    )
+    assert exported.names == (["x", "y"], ["both_1", "both_2", "sum"])
+
+
+SUBCLASS = """
+    import keras, numpy as np
+    class Risk(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+        {call}
+    model = Risk()
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "rest", "names"),
+    [
+        ("def call(self, rows, training=None): return self.dense(rows)", "model(np.zeros((4, 3)))", ["rows"]),
+        ("def call(self, x): return self.dense(x['age']) + x['job']", "model({'age': np.zeros((2, 1)), 'job': np.zeros((2, 1))})", ["age", "job"]),
+        ("def call(self, x): return self.dense(x['age'])", "samples = [{'age': [1.0]}, {'age': [2.0]}]", ["age"]),
+        ("def call(self, age, job): return self.dense(age) + job", "samples = {'age': [[1.0], [2.0]], 'job': [[0.0], [5.0]]}", ["age", "job"]),
+        ("def call(self, *rows): return self.dense(rows[0])", "samples = [[1.0, 2.0], [3.0, 5.0]]", ["inputs"]),
+    ],
+    ids=["argument", "dict", "dict-of-one", "two-arguments", "no-argument-name"],
+)  # fmt: skip
+def test_subclassed_model(export: Export, call: str, rest: str, names: list[str]) -> None:
+    """A subclassed model's inputs are named by its `call`, or by the keys of the dict that it takes."""
+    exported = export(SUBCLASS.format(call=call) + f"    {rest}\n", "--json")
+    assert exported.names == (names, ["outputs"])
+
+
+def test_samples_tell_dtypes_of_a_subclassed_model(export: Export) -> None:
+    """With `samples` the dtypes are those of the samples; without, float32 is assumed, and said."""
+    code = """
+        import keras, numpy as np
+        class Ids(keras.Model):
+            def __init__(self):
+                super().__init__()
+                self.table = keras.layers.Embedding(10, 2)
+            def call(self, ids):
+                return {"vectors": self.table(ids)}
+        model = Ids()
+    """
+    sampled = export(code + "    samples = [[1, 2, 3], [4, 5, 6]]\n", "--json")
+    assert sampled.document["signatures"]["serving_default"]["inputs"]["ids"]["dtype"] == "int64"
+    assert sampled.document["notes"] == []
+    called = export(code + "    model(np.array([[1, 2, 3]]))\n", "--json")
+    assert called.document["signatures"]["serving_default"]["inputs"]["ids"]["dtype"] == "float32"
+    assert called.document["notes"] == [
+        "the model does not say of what dtype its inputs are: float32 was assumed; `samples` would tell"
+    ]
+
+
+def test_second_argument_of_unknown_shape(export: Export) -> None:
+    """Keras records the shape of the first argument only: the error says which is missing, and what to do."""
+    result = export(
+        SUBCLASS.format(call="def call(self, age, job): return self.dense(age) + job")
+        + "    model(np.zeros((2, 1)), np.zeros((2, 1)))\n"
+    )
+    assert result.code == 1
+    assert result.last_words[0].endswith("cannot be traced: the shape of job is not known")
+    assert result.last_words[1].startswith("hint: define `samples`")
+
+
+def test_batch_dimension_is_free(export: Export) -> None:
+    """A model that was built on a batch of two answers any number of rows."""
+    exported = export(
+        "import keras, numpy as np\nmodel = keras.Sequential([keras.layers.Dense(1)])\nmodel(np.zeros((2, 3)))",
+        "--json",
+    )
+    signature = exported.document["signatures"]["serving_default"]
+    assert signature["inputs"]["inputs"]["shape"] == [None, 3]
+    assert signature["outputs"]["outputs"]["shape"] == [None, 1]

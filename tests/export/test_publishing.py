@@ -1,0 +1,159 @@
+"""How a version comes to be there: whole, under a number of its own, or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from exporting import Export
+from model_servers import clean_environment
+
+from tfsctl.core.model_dir import list_versions
+
+NET = """
+    import keras
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+"""
+
+
+def test_version_is_the_unix_time_or_more(export: Export) -> None:
+    """Without --version the number is the Unix time; twice in one second, one more; always the highest."""
+    before = int(time.time())
+    first = export(NET, "--json").document["version"]
+    assert before <= first <= time.time()
+    ahead = export(NET, "--json", "--version", first + 1000).document["version"]
+    assert export(NET, "--json").document["version"] == ahead + 1
+
+
+def test_version_that_exists_is_refused_before_the_model_is_built(export: Export) -> None:
+    """A version is never overwritten, and nobody trains for an hour to be told so."""
+    assert export(NET, "--version", 5).code == 0
+    inside = (export.folder / "net" / "5" / "saved_model.pb").read_bytes()
+    result = export("raise AssertionError('the model was built')", "--version", 5)
+    assert result.code == 1
+    assert result.stderr.splitlines()[0] == "error: version 5 exists already: net/5"
+    assert (export.folder / "net" / "5" / "saved_model.pb").read_bytes() == inside
+
+
+def test_version_under_another_spelling_exists_too(export: Export) -> None:
+    """TensorFlow Serving reads 00000007 as 7: so do we."""
+    (export.folder / "net" / "00000007").mkdir(parents=True)
+    result = export(NET, "--version", 7)
+    assert result.code == 1
+    assert "version 7 exists already: net/00000007" in result.stderr
+
+
+def test_version_that_appears_meanwhile_is_not_overwritten(export: Export) -> None:
+    """Another export may publish the same --version while this one is training."""
+    code = NET + "    import pathlib; pathlib.Path('net/5').mkdir(); pathlib.Path('net/5/theirs').touch()\n"
+    result = export(code, "--version", 5)
+    assert result.code == 1
+    assert result.last_words[0] == f"error: version 5 exists already: {export.folder}/net/5"
+    assert [path.name for path in (export.folder / "net").rglob("*")] == ["5", "theirs"]
+
+
+@pytest.mark.parametrize("to", ["occupied", "occupied/deeper", "/proc/nowhere"])
+def test_unwritable_place(export: Export, to: str) -> None:
+    """A place that cannot be written is told before TensorFlow is loaded."""
+    (export.folder / "occupied").write_text("a file")
+    result = export(NET, "--to", to)
+    assert result.code == 1
+    assert result.stderr.startswith(f"error: cannot write in {export.folder / to}/net: ")
+    assert result.stderr.splitlines()[1] == "hint: choose another directory with --to"
+
+
+def test_failed_export_leaves_nothing(export: Export) -> None:
+    """Directories that were made for an export go with it; those that were there stay."""
+    (export.folder / "there").mkdir()
+    assert export("raise ValueError", "--to", "there/new/deep").code == 1
+    assert list((export.folder / "there").iterdir()) == []
+
+
+def test_file_that_changes_directory(export: Export) -> None:
+    """Where the model is written does not depend on where the user's code goes."""
+    code = NET + "    import os, pathlib; pathlib.Path('deeper').mkdir(); os.chdir('deeper')\n"
+    assert export(code, "--json").path.is_dir()
+    assert list((export.folder / "deeper").iterdir()) == []
+    assert export.source("net.py", "--json").code == 1  # it makes `deeper` where it began, where that is already
+    assert len(list_versions(export.folder / "net")) == 1
+
+
+FULL_DISK = """
+import resource, sys
+from tfsctl.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+sys.exit(main(["export", "net.py"]))
+"""
+
+
+def test_full_disk(export: Export, tmp_path: Path) -> None:
+    """When the files cannot be written (here: grow no further), the error says so and nothing is left."""
+    (export.folder / "net.py").write_text(
+        "import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK],
+        cwd=export.folder,
+        env=clean_environment(tmp_path / "process"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "File too large" in done.stderr.splitlines()[-1]
+    assert not (export.folder / "net").exists()
+
+
+def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    """Begin to export net.py in `folder`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tfsctl", "export", "net.py", "--json"],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_two_exports_at_once(export: Export, tmp_path: Path) -> None:
+    """Two exports of the same model at the same moment are two versions, each complete, and neither spoils the other."""
+    waiting = 'import os, pathlib, time\npathlib.Path(f"ready-{os.getpid()}").touch()\n'
+    waiting += 'while len(list(pathlib.Path(".").glob("ready-*"))) < 2: time.sleep(0.001)\n'
+    (export.folder / "net.py").write_text(
+        waiting + "import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
+    )
+    environment = clean_environment(tmp_path / "process")
+    both = [start(export.folder, environment) for _ in range(2)]
+    answers = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], answers
+    versions = sorted(json.loads(stdout)["version"] for stdout, _ in answers)
+    assert [found.version for found in list_versions(export.folder / "net")] == versions
+    for version in versions:
+        manifest = json.loads(
+            (export.folder / "net" / str(version) / "assets.extra" / "tfsctl_manifest.json").read_text()
+        )
+        assert manifest["version"] == version
+    assert {path.name for path in (export.folder / "net").iterdir()} == {str(version) for version in versions}
+
+
+def test_interrupted(export: Export, tmp_path: Path) -> None:
+    """Ctrl-C while the model trains ends with 130 and leaves nothing."""
+    (export.folder / "net.py").write_text("import pathlib, time\npathlib.Path('training').touch()\ntime.sleep(60)\n")
+    process = start(export.folder, clean_environment(tmp_path / "process"))
+    while not (export.folder / "training").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    assert any(path.name.startswith(".tfsctl-staging-") for path in (export.folder / "net").iterdir())
+    os.kill(process.pid, signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (130, "")
+    assert "Traceback" not in stderr
+    assert not (export.folder / "net").exists()

@@ -1,0 +1,113 @@
+"""`tfsctl export`: a model in any form becomes a verified, numbered SavedModel version."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tfsctl.cli import _options
+
+if TYPE_CHECKING:
+    from tfsctl.export import Exported
+
+
+def export(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A Python file (model.py or model.py:attribute), a .keras or .h5 file, or a SavedModel directory.",
+        ),
+    ],
+    *,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="The model's name; else that of the file."),
+    ] = None,
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--to", envvar="TFSCTL_TO", metavar="DIR", help="Where models are kept: DIR/NAME/VERSION is written."
+        ),
+    ] = Path(),
+    version: Annotated[
+        int | None,
+        typer.Option("--version", metavar="N", help="The version, a positive number; else the Unix time."),
+    ] = None,
+    as_json: _options.Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer only: no progress, no notes.")] = False,
+) -> None:
+    """Make a verified SavedModel version out of a model.
+
+    \b
+    SOURCE is one of
+      model.py            a Python file that defines `model`, or a function `build_model()` that returns it
+      model.py:attribute  the same with another object or function of the file
+      model.keras         a Keras file; also .h5
+      DIR                 a SavedModel directory, which is copied
+
+    The model is a Keras model, or a tf.Module whose attribute `signatures` maps names to tf.functions that have an
+    input_signature.
+
+    The file may also define `samples`: real inputs, as a list of rows or a dict of columns. The written model is loaded
+    and run on them before it is published, and they show whether rows may be merged into batches.
+
+    Inputs and outputs keep the names you gave: of dict keys, of keras.Input, of the arguments of `call`, of the output
+    layer. A name that Keras made up becomes `inputs` or `outputs`, or `input_1`, `input_2`, … where there are several.
+
+    \b
+    Examples:
+      tfsctl export sample_models/amazon_review.py
+      tfsctl export model.keras --name reviews --to /srv/models --version 7
+      tfsctl export research/model.py:build_small --json
+    """
+    from tfsctl.cli import _output, _signatures
+    from tfsctl.export import export as export_model
+    from tfsctl.export.quiet import tensorflow_noise_hidden
+
+    with tensorflow_noise_hidden(unless=_output.verbose), _output.progress(quiet=quiet or as_json) as report:
+        exported = export_model(str(source), name=name, to=to, version=version, report=report)
+    if as_json:
+        _output.answer_json(_document(exported))
+        return
+    for fact in ("model", "version", "path"):
+        _output.answer(f"{fact}: {_document(exported)[fact]}")
+    _output.answer_table(_signatures.COLUMNS, _signatures.rows(exported.signatures.values()))
+    if not quiet:
+        for note in _notes(exported):
+            _output.say(f"note: {note}")
+        _output.say(f"next: {_next(exported)}")
+
+
+def _document(exported: Exported) -> dict[str, Any]:
+    """The export as JSON values; the keys are documented in the README."""
+    from tfsctl.cli import _signatures
+
+    return {
+        "model": exported.name,
+        "version": exported.version,
+        "path": str(exported.path),
+        "created": exported.created,
+        "tensorflow_version": exported.tensorflow_version,
+        "keras_version": exported.keras_version,
+        "source_sha256": exported.source_sha256,
+        "signatures": _signatures.document(exported.signatures),
+        "row_independent": exported.row_independent,
+        "checks": {check.signature: check.as_json() for check in exported.checks},
+        "notes": _notes(exported),
+        "next": _next(exported),
+    }
+
+
+def _notes(exported: Exported) -> list[str]:
+    found = [f"signature {check.signature}: {note}" for check in exported.checks for note in check.notes]
+    return [*exported.notes, *found]
+
+
+def _next(exported: Exported) -> str:
+    base = str(exported.base_path)
+    return f"tfsctl serve {shlex.quote(base if os.path.isabs(base) else f'./{base}')}"

@@ -1,0 +1,58 @@
+"""Made-up tf.Example records for a signature that parses them itself, as those for classify and regress do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfsctl.core.types import Signature
+
+_PARSER = "ParseExampleV2"
+_DENSE_KEYS = 3  # which of the parser's inputs: serialized, names, sparse_keys, dense_keys, ragged_keys, defaults…
+
+
+def serialized_examples(function: Any, signature: Signature, *, rows: int) -> dict[str, np.ndarray] | None:  # noqa: ANN401
+    """Inputs for a signature whose one input holds serialized tf.Examples: a zero for each value they must have.
+
+    `function` is the signature as TensorFlow loaded it. Returns None when it parses no examples.
+    """
+    import tensorflow as tf
+
+    if [spec.dtype for spec in signature.inputs] != ["string"]:
+        return None
+    graph = function.graph.as_graph_def()
+    features, parsers = {}, 0
+    for nodes in (graph.node, *(inner.node_def for inner in graph.library.function)):
+        by_name = {node.name: node for node in nodes}
+        for parser in (node for node in nodes if node.op == _PARSER):
+            parsers += 1
+            keys = by_name.get(parser.input[_DENSE_KEYS].partition(":")[0])
+            if keys is not None and keys.op == "Const":
+                names = tf.make_ndarray(keys.attr["value"].tensor).tolist()
+                features.update(
+                    _features(names, parser.attr["Tdense"].list.type, parser.attr["dense_shapes"].list.shape)
+                )
+    if not parsers:
+        return None
+    record = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    records = np.empty(rows, object)
+    records[:] = [record] * rows  # np.full would take the zero bytes at its end away
+    return {signature.inputs[0].name: records}
+
+
+def _features(names: list[bytes], types: Any, shapes: Any) -> dict[str, Any]:  # noqa: ANN401 - repeated proto fields
+    import tensorflow as tf
+
+    made = {}
+    for name, number, shape in zip(names, types, shapes, strict=True):
+        size = int(np.prod([max(dim.size, 1) for dim in shape.dim]))
+        dtype = tf.as_dtype(number)
+        if dtype == tf.string:
+            value = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b""] * size))
+        elif dtype.is_floating:
+            value = tf.train.Feature(float_list=tf.train.FloatList(value=[0.0] * size))
+        else:
+            value = tf.train.Feature(int64_list=tf.train.Int64List(value=[0] * size))
+        made[name.decode()] = value
+    return made

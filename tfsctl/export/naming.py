@@ -1,0 +1,78 @@
+"""Stable, meaningful names for a model's inputs and outputs, the same whenever and wherever it is exported.
+
+The rule: a dict key, the name given to `keras.Input`, a layer or a `tf.TensorSpec`, or the name of an argument of
+`call` is kept. A name Keras or TensorFlow made up (`keras_tensor_5`, `dense_3`, `args_0`) depends on what was built
+before, so it is replaced: by `inputs` or `outputs` for a single one, by `input_1`, `input_2`, … or `output_1`, … by
+position for one of several. An input is an argument of a TensorFlow function, so its name becomes an identifier:
+`Sea view` is `Sea_view`, `class` is `class_`. Equal names are numbered.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+Path = tuple[str | int, ...]
+
+_GENERATED_INPUT = re.compile(r"(keras_tensor|input_layer|args)(_\d+)*|input_\d+")
+_LEGACY_CLASSES = ("model",)  # Keras 2 called an unnamed functional model model_1
+
+
+def input_names(candidates: Sequence[str | None]) -> list[str]:
+    """Names for the inputs in order; None stands for an input nobody named."""
+    chosen = [name if name and not _GENERATED_INPUT.fullmatch(name) else None for name in candidates]
+    return _numbered([name and _argument(name) for name in chosen], "input")
+
+
+def output_names(candidates: Sequence[str | None]) -> list[str]:
+    """Names for the outputs in order; None stands for an output nobody named."""
+    return _numbered(list(candidates), "output")
+
+
+def from_path(path: Path) -> str | None:
+    """The name a place in a structure gives: its dict keys, and positions below one from 1; None without a key.
+
+    `("scores",)` is `scores`, `("encoder", 0)` is `encoder_1`, `(0,)` is None.
+    """
+    if not any(isinstance(step, str) for step in path):
+        return None
+    return "_".join(step if isinstance(step, str) else str(step + 1) for step in path)
+
+
+def is_generated(layer_name: str, class_name: str) -> bool:
+    """Whether Keras made a layer's name up from its class, as `dense` and `dense_3` for Dense."""
+    bases = "|".join(re.escape(base) for base in (_snake_case(class_name), *_LEGACY_CLASSES))
+    return re.fullmatch(rf"({bases})(_\d+)?", layer_name) is not None
+
+
+def _snake_case(class_name: str) -> str:
+    """As keras.src.utils.naming.to_snake_case does it."""
+    name = re.sub(r"\W+", "", class_name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _argument(name: str) -> str:
+    name = re.sub(r"\W", "_", name, flags=re.ASCII).lstrip("_")
+    if not name[:1].isalpha():
+        name = f"input_{name}"
+    return f"{name}_" if keyword.iskeyword(name) or name == "self" else name
+
+
+def _numbered(names: list[str | None], word: str) -> list[str]:
+    if len(names) == 1:
+        return [names[0] or f"{word}s"]
+    named = [name or f"{word}_{position}" for position, name in enumerate(names, 1)]
+    counts = Counter(named)
+    taken = {name for name in named if counts[name] == 1}
+    result = []
+    for name in named:
+        chosen, number = name, 0
+        while counts[name] > 1 and (number == 0 or chosen in taken):
+            number += 1
+            chosen = f"{name}_{number}"
+        taken.add(chosen)
+        result.append(chosen)
+    return result

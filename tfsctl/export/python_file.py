@@ -1,0 +1,113 @@
+"""Run a user's Python file and take the model out of it.
+
+Convention: the file defines `model`, or a function `build_model()` that returns it; `file.py:name` names another
+object or function. It may define `samples`, real inputs for the model (`tfsctl.export.samples` says in which form).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+from tfsctl.errors import ExportError, InvalidInput
+from tfsctl.export import failure
+
+MODEL = "model"
+BUILD_MODEL = "build_model"
+SAMPLES = "samples"
+
+
+@contextlib.contextmanager
+def running(file: Path) -> Iterator[ModuleType]:
+    """Run `file` as a module; its folder is on `sys.path` until the block ends, so that its siblings import.
+
+    Raises ExportError with file and line when the file cannot be read, is no Python, or raises.
+    """
+    file = file.resolve()
+    folder, working_directory = str(file.parent), os.getcwd()
+    before = set(sys.modules)
+    module = ModuleType(f"tfsctl_source_{file.stem}")
+    module.__file__ = str(file)
+    sys.modules[module.__name__] = module  # dataclasses and pickle look classes up there
+    sys.path.insert(0, folder)
+    try:
+        _execute(file, module)
+        yield module
+    finally:
+        os.chdir(working_directory)
+        with contextlib.suppress(ValueError):  # the file took it away itself
+            sys.path.remove(folder)
+        sys.modules.pop(module.__name__, None)
+        for name in [name for name in sys.modules if name not in before and _is_sibling(name, file.parent)]:
+            del sys.modules[name]  # another source may have a sibling of the same name
+
+
+def find_model(module: ModuleType, attribute: str | None, *, is_model: Callable[[object], bool]) -> object:
+    """Return the model a module defines; a function is called to build it.
+
+    Raises InvalidInput when there is none, or the function wants arguments; ExportError when building it fails.
+    """
+    file = Path(str(module.__file__))
+    name = attribute or next((name for name in (MODEL, BUILD_MODEL) if hasattr(module, name)), None)
+    if name is None:
+        raise InvalidInput(
+            f"{file} defines neither `{MODEL}` nor `{BUILD_MODEL}()`", hint=_suggestion(module, is_model)
+        )
+    if not hasattr(module, name):
+        raise InvalidInput(f"{file} does not define `{name}`", hint=_suggestion(module, is_model))
+    found: object = getattr(module, name)
+    if is_model(found) or not callable(found):
+        return found
+    _refuse_arguments(found, file, name)
+    try:
+        return found()
+    except (Exception, SystemExit) as error:
+        raise ExportError(f"{failure.place(error, file)}: {name}() failed: {failure.one_line(error)}") from error
+
+
+def _execute(file: Path, module: ModuleType) -> None:
+    try:
+        code = compile(file.read_bytes(), str(file), "exec")
+        exec(code, module.__dict__)  # noqa: S102 - running the user's file is what was asked for
+    except SyntaxError as error:
+        raise ExportError(f"{failure.place(error, file)}: {failure.one_line(error)}") from error
+    except ModuleNotFoundError as error:
+        hint = f"install what has {error.name} for {sys.executable}, the Python that tfsctl runs on"
+        raise ExportError(f"{failure.place(error, file)}: {failure.one_line(error)}", hint=hint) from error
+    except (Exception, SystemExit) as error:
+        raise ExportError(f"{failure.place(error, file)}: {failure.one_line(error)}") from error
+
+
+def _is_sibling(name: str, folder: Path) -> bool:
+    top = sys.modules.get(name.partition(".")[0])
+    origin = getattr(top, "__file__", None)
+    if top is None or origin is None:
+        return False
+    path = Path(origin)
+    return folder in (path.parent, path.parent.parent if path.name == "__init__.py" else None)
+
+
+def _refuse_arguments(function: Callable[..., object], file: Path, name: str) -> None:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a builtin without a signature: calling it tells
+        return
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    wanted = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in variadic]
+    if wanted:
+        raise InvalidInput(
+            f"{file}: {name}() wants arguments ({', '.join(wanted)}); tfsctl calls it with none",
+            hint="give them defaults, or define `model`",
+        )
+
+
+def _suggestion(module: ModuleType, is_model: Callable[[object], bool]) -> str:
+    models = [name for name, value in vars(module).items() if not name.startswith("_") and is_model(value)]
+    if models:
+        return f"tfsctl export {module.__file__}:{models[0]}"
+    return f"define `{MODEL}`, or a function `{BUILD_MODEL}` that returns it, or name another: file.py:attribute"

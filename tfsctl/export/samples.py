@@ -1,0 +1,114 @@
+"""Real rows of input that a source file offers in `samples`, and made-up ones where it offers none.
+
+`samples` is a list of rows (a value each, or a dict of input name to value), or a dict of input name to a column of
+values: the shapes of TensorFlow Serving's `instances` and `inputs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tfsctl.core import dtypes
+from tfsctl.core.types import TensorSpec
+from tfsctl.errors import InvalidInput
+
+MOST_ROWS = 32
+_TEXT = b"example"
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """At most MOST_ROWS rows, column by column; the key None is the one input of a model with a single input."""
+
+    columns: Mapping[str | None, np.ndarray]
+
+    def fit(self, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
+        """The columns as inputs of a signature. Raises InvalidInput when they are not what it takes."""
+        columns = dict(self.columns)
+        if None in columns and len(specs) == 1:
+            columns = {specs[0].name: columns[None]}
+        wanted = {spec.name for spec in specs}
+        if set(columns) != wanted:
+            found = ", ".join(sorted(str(name) for name in columns if name is not None)) or "rows without input names"
+            raise InvalidInput(f"they have {found}, the model takes {', '.join(sorted(wanted))}")
+        return {spec.name: _fit(columns[spec.name], spec) for spec in specs}
+
+
+def parse(value: object) -> Samples:
+    """Read a source file's `samples`. Raises InvalidInput, with the reason only, if it is nothing of the kind."""
+    if isinstance(value, Mapping):
+        columns: dict[str | None, Any] = {str(name): column for name, column in value.items()}
+    elif isinstance(value, (list, tuple, np.ndarray)) and len(value) > 0:
+        columns = _columns(value)
+    else:
+        raise InvalidInput(f"{type(value).__name__} is no list of rows or dict of columns")
+    arrays = {name: _array(column) for name, column in columns.items()}
+    lengths = {len(array) for array in arrays.values()}
+    if len(lengths) != 1 or 0 in lengths:
+        raise InvalidInput("their columns are empty or not of one length")
+    return Samples(arrays)
+
+
+def synthetic(specs: Sequence[TensorSpec], *, rows: int, free: int) -> dict[str, np.ndarray]:
+    """Made-up inputs for a signature: zeros, or the text "example"; `rows` of them, `free` in other free dimensions.
+
+    Raises InvalidInput for a dtype that has no values to make up.
+    """
+    made = {}
+    for spec in specs:
+        dtype = dtypes.BY_NAME.get(spec.dtype)
+        if dtype is None:
+            raise InvalidInput(f"no values can be made up for {spec.name} of dtype {spec.dtype}")
+        shape = [free if dim is None else dim for dim in (spec.shape or (None,))]
+        if spec.shape is None or spec.shape[:1] == (None,):
+            shape[0] = rows
+        if spec.shape == ():
+            shape = []
+        made[spec.name] = np.full(shape, _TEXT if dtype is dtypes.STRING else 0, dtype.numpy)
+    return made
+
+
+def _columns(rows: Sequence[Any] | np.ndarray) -> dict[str | None, Any]:
+    if not isinstance(rows[0], Mapping):
+        return {None: rows}
+    names = list(rows[0])
+    if any(not isinstance(row, Mapping) or set(row) != set(names) for row in rows):
+        raise InvalidInput("their rows do not all have the same inputs")
+    return {str(name): [row[name] for row in rows] for name in names}
+
+
+def _array(column: object) -> np.ndarray:
+    try:
+        array = np.asarray(column)[:MOST_ROWS]
+    except (ValueError, TypeError, IndexError) as error:
+        raise InvalidInput(f"they do not make arrays: {error}") from error
+    if array.dtype.kind in "USO":
+        return _bytes(np.array(column, object)[:MOST_ROWS])  # numpy's own strings lose zero bytes at their end
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    if not all(isinstance(value, (str, bytes)) for value in array.ravel()):
+        raise InvalidInput("their rows are not all of one kind and shape")
+    encoded = np.empty(array.size, object)
+    encoded[:] = [value.encode() if isinstance(value, str) else value for value in array.ravel()]
+    return encoded.reshape(array.shape)
+
+
+def _fit(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    dtype = dtypes.BY_NAME[spec.dtype]
+    text = array.dtype.kind == "O"
+    dims = spec.shape
+    fits = dims is None or (
+        len(dims) == array.ndim and all(d in (None, n) for d, n in zip(dims[1:], array.shape[1:], strict=True))
+    )
+    if not fits or text != (dtype is dtypes.STRING):
+        found = TensorSpec(spec.name, "string" if text else array.dtype.name, array.shape)
+        raise InvalidInput(
+            f"{spec.name} is {found.dtype} {found.shape_text} there, the model takes {spec.dtype} {spec.shape_text}"
+        )
+    return array if text else array.astype(dtype.numpy)

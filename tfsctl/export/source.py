@@ -1,0 +1,104 @@
+"""What SOURCE means on the command line: a Python file, a Keras file or a SavedModel directory."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tfsctl.core.model_dir import MAX_VERSION, list_versions, parse_version
+from tfsctl.core.saved_model import SAVED_MODEL_FILE
+from tfsctl.errors import ExportError, InvalidInput, NotFound
+
+Kind = Literal["python", "keras", "saved_model"]
+
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+WANTED = "a Python file (model.py or model.py:attribute), a .keras or .h5 file, or a SavedModel directory"
+
+_PYTHON = re.compile(r"(?P<path>.+\.py)(?::(?P<attribute>\w+))?", re.DOTALL)
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model comes from; `attribute` is the name after the colon of `file.py:attribute`."""
+
+    kind: Kind
+    path: Path
+    attribute: str | None = None
+
+    @property
+    def default_name(self) -> str:
+        """The model name to use when none was given: the file's stem, or the folder that holds a numbered version."""
+        path = self.path.resolve()
+        if self.kind != "saved_model":
+            return path.stem
+        return path.parent.name if parse_version(path.name) is not None else path.name
+
+    def sha256(self) -> str:
+        """The SHA-256 of the file; of a directory, that of its files' SHA-256s and paths. Raises ExportError."""
+        try:
+            if self.path.is_file():
+                return _sha256(self.path)
+            files = sorted(file for file in self.path.rglob("*") if file.is_file())
+            lines = "".join(f"{_sha256(file)}  {file.relative_to(self.path).as_posix()}\n" for file in files)
+        except OSError as error:
+            raise ExportError(f"cannot read {error.filename or self.path}: {error.strerror}") from error
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def parse_source(text: str) -> Source:
+    """Tell what `text` names.
+
+    Raises NotFound when nothing is there, InvalidInput when it is nothing that can be exported.
+    """
+    python = _PYTHON.fullmatch(text)
+    path = Path(python["path"] if python else text)
+    if not path.exists():
+        raise NotFound(f"no such file or directory: {path}", hint=f"SOURCE is {WANTED}")
+    if python and path.is_file():
+        return Source("python", path, python["attribute"])
+    if path.is_file() and path.suffix in KERAS_SUFFIXES:
+        return Source("keras", path)
+    if path.is_dir():
+        return _saved_model(path)
+    raise InvalidInput(f"{path} is nothing tfsctl can export", hint=f"SOURCE is {WANTED}")
+
+
+def _saved_model(path: Path) -> Source:
+    if (path / SAVED_MODEL_FILE).is_file():
+        return Source("saved_model", path)
+    versions = [found for found in list_versions(path) if (found.path / SAVED_MODEL_FILE).is_file()]
+    if versions:
+        raise InvalidInput(
+            f"{path} holds the versions {', '.join(str(found.version) for found in versions)}; export one of them",
+            hint=f"tfsctl export {versions[-1].path}",
+        )
+    raise InvalidInput(f"no {SAVED_MODEL_FILE} in {path}: it is not a SavedModel directory", hint=f"SOURCE is {WANTED}")
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it can stand in TensorFlow Serving's URLs and on disk; raises InvalidInput if not."""
+    if _NAME.fullmatch(name):
+        return name
+    raise InvalidInput(
+        f"{name!r} cannot be a model name: use letters, digits, '_', '-' and '.', and do not begin with '-' or '.'",
+        hint="choose one with --name",
+    )
+
+
+def check_version(version: int | None) -> int | None:
+    """Return `version` if TensorFlow Serving would read it as one; raises InvalidInput if not."""
+    if version is None or 0 < version <= MAX_VERSION:
+        return version
+    raise InvalidInput(f"{version} cannot be a version: it is a whole number from 1 to {MAX_VERSION}")
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
