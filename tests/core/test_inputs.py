@@ -59,6 +59,7 @@ NAMED_INPUTS = signature(inputs=("string", (None,)))
         (NUMBER, ["-1.5", ".5", "1e3", "inf"], [-1.5, 0.5, 1000.0, np.inf]),
         (NUMBER, ["1e39"], [np.inf]),
         (NUMBER, ["x=3", "x=4"], [3.0, 4.0]),
+        (NUMBER, ["4", "x=3", '{"x": 2}', "1"], [4.0, 3.0, 2.0, 1.0]),
         (NUMBER, ["[]"], []),
         (NUMBER, ['{"instances": [1, 2]}'], [1.0, 2.0]),
         (NUMBER, ['{"instances": [{"x": 1}, {"x": 2}]}'], [1.0, 2.0]),
@@ -133,6 +134,7 @@ def test_several_inputs_go_by_their_names(typed: list[str], area: list[float], c
         (TEXT, ['{"b64": "!"}'], 'text[0]: the value of "b64" is not base64 (standard alphabet)'),
         (HOUSE, ["5"], "'5' does not say which of 2 inputs it is for"),
         (HOUSE, ["are=120 city=Bern"], "there is no input 'are' (did you mean 'area'?)"),
+        (HOUSE, ["area=120 cty=Bern"], "there is no input 'cty' (did you mean 'city'?)"),
         (HOUSE, ["area=120"], "there is no value for city"),
         (HOUSE, ['{"area": [1, 2], "city": ["a"]}'], "the inputs have different numbers of rows: area 2, city 1"),
         (HOUSE, ['{"instances": [1], "inputs": [1]}'], "there is no input 'instances' (did you mean"),
@@ -154,6 +156,14 @@ def test_a_mismatch_is_explained(wanted: Signature, typed: list[str], message: s
 def test_the_example_fits(wanted: Signature) -> None:
     """What an error proposes to type is accepted."""
     assert shape_inputs([example(wanted)], wanted).keys() == {spec.name for spec in wanted.inputs}
+
+
+def test_a_signature_without_inputs_takes_an_empty_object() -> None:
+    """There is nothing to name, and nothing else to type."""
+    nothing = Signature("version", (), ())
+    assert shape_inputs(["{}"], nothing) == {}
+    with pytest.raises(InvalidInput, match="'5' does not say which of 0 inputs it is for; version takes no inputs"):
+        shape_inputs(["5"], nothing)
 
 
 def test_an_example_too_long_to_type_is_left_out() -> None:

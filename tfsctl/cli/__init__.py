@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import export, metadata, predict, repl, serve
+from tfsctl.cli import export, metadata, predict, repl, serve, stop
+from tfsctl.cli._arguments import NegativeNumbersAreArguments
 from tfsctl.errors import ExitCode, TfsctlError
 
 app = typer.Typer(
@@ -22,7 +23,8 @@ app = typer.Typer(
 )
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
-app.command("predict")(predict.predict)
+app.command("stop")(stop.stop)
+app.command("predict", cls=NegativeNumbersAreArguments)(predict.predict)
 app.command("metadata")(metadata.metadata)
 app.command("repl")(repl.repl)
 

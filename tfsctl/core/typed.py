@@ -22,6 +22,8 @@ from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.errors import InvalidInput
 
 _PAIR = re.compile(r"\s*([A-Za-z_][\w./-]*)=")
+_LATER_PAIR = re.compile(r"\s([A-Za-z_][\w./-]*)=")
+_LONGEST_QUOTE = 60
 _BODY_KEYS = {"instances", "inputs", "signature_name"}
 _WORDS: dict[str, object] = {"true": True, "false": False, "null": None}
 
@@ -48,7 +50,6 @@ def read_typed(texts: Sequence[str], signature: Signature) -> list[Given]:
     if not texts:
         raise InvalidInput("nothing was typed")
     given: list[Given] = []
-    bare: list[tuple[object, bool]] = []
     pairs: dict[str, object] = {}
     for text in texts:
         named = _read_pairs(text, signature)
@@ -57,24 +58,16 @@ def read_typed(texts: Sequence[str], signature: Signature) -> list[Given]:
                 given.append(Given(pairs))
                 pairs = {}
             pairs[name] = value
-        if named:
-            continue
-        if pairs:
-            given.append(Given(pairs))
-            pairs = {}
-        for value, is_row in _read_values(text, signature):
-            if isinstance(value, dict) and not _is_b64(value):
-                given.append(Given(value, is_row))
-            else:
-                bare.append((value, is_row))
+        if not named:
+            if pairs:
+                given.append(Given(pairs))
+                pairs = {}
+            given += _read_values(text, signature)
     if pairs:
         given.append(Given(pairs))
     for one in given:
         _check_names(one.values, signature)
-    if bare:
-        name = _only_input(signature).name
-        given += [Given({name: value}, is_row) for value, is_row in _one_row_of_scalars(bare, signature.inputs[0])]
-    return given
+    return _one_row_of_scalars(given, signature)
 
 
 def _read_pairs(text: str, signature: Signature) -> list[tuple[str, object]]:
@@ -86,25 +79,37 @@ def _read_pairs(text: str, signature: Signature) -> list[tuple[str, object]]:
         raise InvalidInput(_unknown_name(first[1], signature))
     names = "|".join(re.escape(spec.name) for spec in signature.inputs)
     parts = re.split(rf"(?:^|\s+)({names})=", text.strip())
-    return [
-        (name, _typed(value, _input(signature, name))) for name, value in zip(parts[1::2], parts[2::2], strict=True)
-    ]
+    pairs = []
+    for name, value in zip(parts[1::2], parts[2::2], strict=True):
+        spec = next(spec for spec in signature.inputs if spec.name == name)
+        stray = None if spec.dtype == "string" else _LATER_PAIR.search(value)
+        if stray:
+            raise InvalidInput(_unknown_name(stray[1], signature))
+        pairs.append((name, _typed(value, spec)))
+    return pairs
 
 
-def _read_values(text: str, signature: Signature) -> Iterable[tuple[object, bool]]:
-    """The values of one text that is not pairs, each with whether it is certainly one row."""
+def _read_values(text: str, signature: Signature) -> Iterable[Given]:
+    """The values of one text that is not pairs."""
     value = _json_of(text) if text.lstrip()[:1] in ("{", "[") else None
     if isinstance(value, dict):
         if not _is_body(value):
-            return [(value, False)]
+            return [_named(value, signature, text)]
         if "inputs" in value:
-            return [(value["inputs"], False)]
+            return [_named(value["inputs"], signature, text)]
         if isinstance(value["instances"], list):
-            return [(row, True) for row in value["instances"]]
+            return [_named(row, signature, text, is_row=True) for row in value["instances"]]
         raise InvalidInput(f'"instances" is {value["instances"]!r}, which is not a list')
     if isinstance(value, list) and value and all(isinstance(row, dict) and not _is_b64(row) for row in value):
-        return [(row, True) for row in value]
-    return [(_typed(text, _only_input(signature, text)), False)]
+        return [Given(row, is_row=True) for row in value]
+    return [_named(_typed(text, _only_input(signature, text)), signature, text)]
+
+
+def _named(value: object, signature: Signature, text: str, *, is_row: bool = False) -> Given:
+    """An object names its values itself; any other value is for the only input there is."""
+    if isinstance(value, dict) and not _is_b64(value):
+        return Given(value, is_row)
+    return Given({_only_input(signature, text).name: value}, is_row)
 
 
 def _is_body(value: Mapping[str, object]) -> bool:
@@ -157,15 +162,10 @@ def _takes_plain_text(signature: Signature) -> bool:
     return len(signature.inputs) == 1 and signature.inputs[0].dtype == "string"
 
 
-def _only_input(signature: Signature, text: str = "") -> TensorSpec:
+def _only_input(signature: Signature, text: str) -> TensorSpec:
     if len(signature.inputs) == 1:
         return signature.inputs[0]
-    typed = f"{text!r}" if text else "what was typed"
-    raise InvalidInput(f"{typed} does not say which of {len(signature.inputs)} inputs it is for")
-
-
-def _input(signature: Signature, name: str) -> TensorSpec:
-    return next(spec for spec in signature.inputs if spec.name == name)
+    raise InvalidInput(f"{text[:_LONGEST_QUOTE]!r} does not say which of {len(signature.inputs)} inputs it is for")
 
 
 def _check_names(values: Mapping[str, object], signature: Signature) -> None:
@@ -182,8 +182,13 @@ def _unknown_name(name: str, signature: Signature) -> str:
     return f"there is no input {name!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
 
 
-def _one_row_of_scalars(values: list[tuple[object, bool]], spec: TensorSpec) -> list[tuple[object, bool]]:
+def _one_row_of_scalars(given: list[Given], signature: Signature) -> list[Given]:
     """`1 2 3` typed as three texts is one row where rows have three values."""
-    if spec.shape is None or len(spec.shape) != 2 or len(values) < 2 or spec.shape[1] != len(values):
-        return values
-    return values if any(isinstance(value, list) for value, _ in values) else [([value for value, _ in values], True)]
+    if len(signature.inputs) != 1 or len(given) < 2:
+        return given
+    (spec,) = signature.inputs
+    values = [one.values[spec.name] for one in given]
+    is_one_row = spec.shape is not None and len(spec.shape) == 2 and spec.shape[1] == len(values)
+    if not is_one_row or any(isinstance(value, list) for value in values):
+        return given
+    return [Given({spec.name: values}, is_row=True)]

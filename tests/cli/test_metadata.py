@@ -1,0 +1,132 @@
+"""`tfsctl metadata`: of a running model and of one on disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import RunCli
+from echo_models import write_echo_model
+from model_servers import Served
+
+SIGNATURES = {
+    "two": {
+        "inputs": {
+            "area": {"dtype": "float32", "shape": [None], "tensor": "two_area:0"},
+            "city": {"dtype": "string", "shape": [None], "tensor": "two_city:0"},
+        },
+        "outputs": {
+            "area": {"dtype": "float32", "shape": [None], "tensor": "two_area_answer:0"},
+            "city": {"dtype": "string", "shape": [None], "tensor": "two_city_answer:0"},
+        },
+        "method_name": "tensorflow/serving/predict",
+    }
+}
+ROWS = (
+    "two\tinput\tarea\tfloat32\t[batch]\ntwo\tinput\tcity\tstring\t[batch]\n"
+    "two\toutput\tarea\tfloat32\t[batch]\ntwo\toutput\tcity\tstring\t[batch]\n"
+)
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("over", ["rest", "grpc"])
+def test_a_running_model_tells_its_signatures(run_cli: RunCli, served: Served, over: str) -> None:
+    """Model, version, where it was asked, then a line for every input and output; the same facts as JSON."""
+    address = f"127.0.0.1:{served.rest_port if over == 'rest' else served.grpc_port}"
+    typed = ["metadata", f"--{over}", "--model", "echo", "--signature", "two"]
+    result = run_cli(*typed)
+    assert (result.stderr, result.code) == ("", 0)
+    assert result.stdout == f"model: echo\nversion: 7\naddress: {address}\ntransport: {over}\n{ROWS}"
+    assert json.loads(run_cli(*typed, "--json").stdout) == {
+        "model": "echo",
+        "version": 7,
+        "address": address,
+        "transport": over,
+        "signatures": SIGNATURES,
+    }
+
+
+@pytest.mark.parametrize("version_named", [False, True])
+def test_a_directory_tells_the_same_and_more(run_cli: RunCli, echo_dir: Path, version_named: bool) -> None:
+    """Of a base directory the latest version, or of a version directory that one: with what only the files know."""
+    path = echo_dir / "7" if version_named else echo_dir
+    size = (echo_dir / "7" / "saved_model.pb").stat().st_size
+    result = run_cli("metadata", path, "--signature", "two")
+    assert (result.stderr, result.code) == ("", 0)
+    assert result.stdout == (
+        f"model: echo\nversion: 7\npath: {echo_dir / '7'}\ntensorflow version: 2.21.0\n"
+        f"size bytes: {size}\nop count: 2\n{ROWS}"
+    )
+    assert json.loads(run_cli("metadata", path, "--signature", "two", "--json").stdout) == {
+        "model": "echo",
+        "version": 7,
+        "path": str(echo_dir / "7"),
+        "tensorflow_version": "2.21.0",
+        "size_bytes": size,
+        "op_count": 2,
+        "signatures": SIGNATURES,
+    }
+
+
+@pytest.fixture
+def two_versions(tmp_path: Path) -> Path:
+    """A model with versions 2 and 10, and files beside them that are none."""
+    base = tmp_path / "model"
+    write_echo_model(base / "2")
+    write_echo_model(base / "10")
+    (base / "notes").mkdir()
+    return base
+
+
+def test_the_highest_version_is_the_latest(run_cli: RunCli, two_versions: Path) -> None:
+    """Versions are numbers: 10 comes after 2; --version names another."""
+    assert json.loads(run_cli("metadata", two_versions, "--json").stdout)["version"] == 10
+    assert json.loads(run_cli("metadata", two_versions, "--version", 2, "--json").stdout)["version"] == 2
+    result = run_cli("metadata", two_versions, "--version", 3)
+    assert (result.stdout, result.code) == ("", 4)
+    assert result.stderr.startswith(f"error: no version 3 of a model in {two_versions} (versions there: 2, 10)\n")
+
+
+def test_a_savedmodel_under_any_name_is_read(run_cli: RunCli, two_versions: Path, tmp_path: Path) -> None:
+    """A directory with a saved_model.pb need not have a number for a name: it has no version then."""
+    loose = shutil.copytree(two_versions / "2", tmp_path / "loose")
+    facts = json.loads(run_cli("metadata", loose, "--json").stdout)
+    assert (facts["model"], facts["version"]) == ("loose", None)
+
+
+def test_what_is_no_model_is_explained(run_cli: RunCli, tmp_path: Path) -> None:
+    """A missing path, an empty directory and a broken file end with their own codes and words."""
+    missing = run_cli("metadata", tmp_path / "nope")
+    assert (missing.code, missing.stderr) == (4, f"error: no such directory: {tmp_path / 'nope'}\n")
+
+    (tmp_path / "empty").mkdir()
+    empty = run_cli("metadata", tmp_path / "empty")
+    assert (empty.code, empty.stdout) == (4, "")
+    assert empty.stderr.startswith(f"error: no version of a model in {tmp_path / 'empty'} (versions there: none)\n")
+
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    (tmp_path / "broken" / "1" / "saved_model.pb").write_bytes(b"no protobuf")
+    broken = run_cli("metadata", tmp_path / "broken")
+    assert broken.code == 1
+    assert "saved_model.pb is not a SavedModel" in broken.stderr
+
+
+def test_a_directory_has_no_labels(run_cli: RunCli, two_versions: Path) -> None:
+    """Labels are given by a server's configuration; asking a directory for one is a usage error."""
+    result = run_cli("metadata", two_versions, "--label", "stable")
+    assert (result.code, result.stderr) == (
+        2,
+        "error: labels are given by a server; a directory has none\nhint: use --version N\n",
+    )
+
+
+def test_without_server_or_path_the_next_command_is_named(run_cli: RunCli) -> None:
+    """Nothing runs, nothing was named: the hint says what would help."""
+    result = run_cli("metadata")
+    assert (result.stdout, result.code) == ("", 4)
+    assert result.stderr == (
+        "error: no model server is running that tfsctl started\n"
+        "hint: tfsctl serve PATH starts one; --model NAME --port PORT names another\n"
+    )

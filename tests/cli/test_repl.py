@@ -1,0 +1,308 @@
+"""`tfsctl repl`: what a line brings, piped and in a real terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import RunCli
+from echo_models import write_echo_model
+from model_servers import Served, clean_environment, running_server
+from slow_servers import SlowServer, slow_grpc, slow_rest
+from terminal import CTRL_C, CTRL_D, ENTER, TAB, UP, Terminal
+
+from tfsctl.cli._repl import bars, commands
+from tfsctl.cli._repl.reply import Reply
+from tfsctl.cli._repl.session import Session
+from tfsctl.cli._target import Target
+from tfsctl.core.types import ModelRef, Prediction
+from tfsctl.engines.registry import RunningServer
+from tfsctl.errors import InvalidInput, NotFound, RequestRejected, ServerUnreachable
+
+
+def target_of(served: Served, model: str) -> Target:
+    """A model of the running server, over REST."""
+    return Target(ModelRef(model), served.host, served.rest_port, served.grpc_port, "rest", timeout_s=20)
+
+
+@pytest.fixture
+def session(served: Served) -> Iterator[Session]:
+    """A conversation with half_plus_two, as through a pipe."""
+    with Session(target_of(served, "half_plus_two")) as opened:
+        yield opened
+
+
+# ---- what a line brings ----
+def test_a_line_is_shaped_and_answered(session: Session) -> None:
+    """A line is what an argument of predict is; an empty one is nothing."""
+    assert session.handle("2") == Reply(answer=("3.0",))
+    assert session.handle("1, 2") == Reply(answer=("2.5", "3.0"))
+    assert session.handle('{"instances": [4]}') == Reply(answer=("4.0",))
+    assert session.handle("  ") == Reply()
+
+
+def test_several_outputs_are_named(served: Served) -> None:
+    """A row of several outputs is one line, each value by its name."""
+    with Session(target_of(served, "echo"), signature="two") as session:
+        assert session.handle("area=120 city=New York") == Reply(answer=("area 120.0  city New York",))
+
+
+def test_a_failure_is_a_reply(session: Session) -> None:
+    """What does not fit is explained, and the next line is answered."""
+    reply = session.handle("great")
+    assert isinstance(reply.error, InvalidInput)
+    assert (reply.answer, reply.leave) == ((), False)
+    assert session.handle("2").answer == ("3.0",)
+
+
+def test_a_refusal_is_a_reply(served: Served) -> None:
+    """What the server refuses is the reply's error; the signature is not taken for stale by it."""
+    with Session(target_of(served, "echo"), signature="float16") as session:
+        reply = session.handle("1")
+        assert isinstance(reply.error, RequestRejected)
+        assert session.handle(":grpc").error is None
+        assert session.handle("1") == Reply(answer=("1.0",))
+
+
+def test_in_a_terminal_scores_are_drawn_and_timed(served: Served) -> None:
+    """People see a bar and how long the request took; where there is no score, the answer as it is."""
+    with Session(target_of(served, "echo"), drawn=True) as session:
+        reply = session.handle("0.75")
+        assert reply.answer == ("0.75  ██████████████████        75%",)
+        (latency,) = reply.notes
+        assert latency.endswith(" ms")
+        assert 0 < float(latency.removesuffix(" ms")) < 20_000
+        assert session.handle("2.5").answer == ("2.5",)
+
+
+def test_json_shows_documents(session: Session) -> None:
+    """:json switches to the documents of predict --json, and back."""
+    assert session.handle(":json") == Reply(notes=("answers are JSON now",))
+    (line,) = session.handle("2").answer
+    assert json.loads(line)["outputs"] == {"y": [3.0]}
+    assert session.handle(":json") == Reply(notes=("answers are text now",))
+    assert session.handle("2").answer == ("3.0",)
+
+
+def test_the_transport_can_be_changed(session: Session, served: Served) -> None:
+    """:grpc and :rest ask the same model over the other port, and say so."""
+    (note,) = session.handle(":grpc").notes
+    assert note.endswith(f"at 127.0.0.1:{served.grpc_port} over gRPC")
+    assert session.handle("2").answer == ("3.0",)
+    (note,) = session.handle(":rest").notes
+    assert note.endswith(f"at 127.0.0.1:{served.rest_port} over REST")
+    assert session.handle("2").answer == ("3.0",)
+
+
+def test_the_model_can_be_changed(session: Session) -> None:
+    """:model NAME talks to another model of the server; one it does not have changes nothing."""
+    assert isinstance(session.handle(":model nope").error, NotFound)
+    assert session.handle("2").answer == ("3.0",)
+    (note,) = session.handle(":model echo").notes
+    assert note.startswith("echo version 7 at ")
+    assert session.handle("2").answer == ("2.0",)
+    assert session.handle(":model").answer == ("echo version 7 AVAILABLE",)
+
+
+def test_a_transport_that_is_not_there_changes_nothing(served: Served) -> None:
+    """A server without gRPC keeps being asked over REST."""
+    target = Target(ModelRef("echo"), served.host, served.rest_port, 9, "rest")
+    with Session(target) as session:
+        assert isinstance(session.handle(":grpc").error, ServerUnreachable)
+        assert session.handle("2").answer == ("2.0",)
+
+
+def test_metadata_shows_place_and_signatures(served: Served) -> None:
+    """:metadata says what is talked to, and an aligned line for every input and output."""
+    with Session(target_of(served, "echo"), signature="two") as session:
+        place, *lines = session.handle(":metadata").answer
+    assert place == f"echo version 7 at 127.0.0.1:{served.rest_port} over REST"
+    assert ["two", "input", "city", "string", "[batch]"] in [line.split() for line in lines]
+    assert len({line.index("float32") for line in lines if " float32 " in line}) == 1
+
+
+def test_help_lists_every_command(session: Session) -> None:
+    """The table is the help: each command with its names, and its first words."""
+    text = "\n".join(session.handle(":help").answer)
+    for command in commands.TABLE.values():
+        assert command.help
+        assert command.help in text
+        assert all(name in text for name in command.names)
+
+
+@pytest.mark.parametrize("line", [":q", ":quit", ":exit", " :q"[1:] + " "])
+def test_leaving_is_a_reply(session: Session, line: str) -> None:
+    """:q and its other names ask the loop to end."""
+    assert session.handle(line) == Reply(leave=True)
+
+
+@pytest.mark.parametrize(
+    "line", [":)", ":D great", ":q is how I feel", ":json :json", ":p", " :q", ":wow, what a film", "::"]
+)
+def test_what_only_looks_like_a_command_is_input(served: Served, line: str) -> None:
+    """Reviews may begin with a colon."""
+    with Session(target_of(served, "echo"), signature="text") as session:
+        assert session.handle(line) == Reply(answer=(line,))
+
+
+def test_a_mistyped_command_is_not_sent(session: Session) -> None:
+    """A lone :word that is no command names the closest."""
+    error = session.handle(":metdata").error
+    assert error is not None
+    assert (error.message, error.hint) == ("there is no command :metdata", "did you mean :metadata?")
+
+
+def test_a_new_version_with_another_signature_is_followed(tmp_path: Path) -> None:
+    """A line that no longer fits makes the session look again: the new version answers, and is announced."""
+    base = tmp_path / "model"
+    write_echo_model(base / "1", {"serving_default": {"x": ("float32", (None,))}})
+    with running_server({"m": base}, tmp_path) as served, Session(target_of(served, "m")) as session:
+        assert session.handle("2") == Reply(answer=("2.0",))
+        write_echo_model(tmp_path / "new", {"serving_default": {"text": ("string", (None,))}})
+        (tmp_path / "new").rename(base / "2")
+        deadline = time.monotonic() + 20
+        while session.handle(":model").answer != ("m version 2 AVAILABLE", "m version 1 END"):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        session.refresh()
+        assert session.handle("great") == Reply(answer=("great",))
+        write_echo_model(tmp_path / "newer", {"serving_default": {"n": ("int32", (None,))}})
+        (tmp_path / "newer").rename(base / "3")
+        while (reply := session.handle("5")).notes == ():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    place = f"m version 3 at 127.0.0.1:{served.rest_port} over REST"
+    assert reply == Reply(answer=("5",), notes=(f"now {place}: serving_default takes n int32 [batch]",))
+
+
+# ---- bars ----
+@pytest.mark.parametrize(
+    ("scores", "lines"),
+    [
+        ([[0.5]], ["0.5  ████████████              50%"]),
+        ([0.0, 1.0], ["0.0                             0%", "1.0  ████████████████████████ 100%"]),
+        (
+            [[0.25, 0.75]],
+            ["class 0  0.25  ██████                    25%", "class 1  0.75  ██████████████████        75%"],
+        ),
+        ([[0.7, 0.7]], None),
+        ([[1.5]], None),
+        ([[-0.5]], None),
+        ([[float("nan")]], None),
+        (0.5, None),
+        ([], None),
+    ],
+)
+def test_probabilities_are_drawn_and_other_numbers_are_not(scores: object, lines: list[str] | None) -> None:
+    """One score a row, or classes that sum to one; anything else is shown as it is."""
+    assert bars.chart(Prediction({"y": np.array(scores, np.float32)}, "m")) == lines
+
+
+def test_only_a_single_float_output_is_drawn() -> None:
+    """Whole numbers between 0 and 1 are no probabilities, and of two outputs neither is the score."""
+    assert bars.chart(Prediction({"y": np.array([1, 0])}, "m")) is None
+    both = {"a": np.array([0.5], np.float32), "b": np.array([0.5], np.float32)}
+    assert bars.chart(Prediction(both, "m")) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "drawn"), [(0, "    "), (1, "████"), (0.5, "██  "), (0.53125, "██▏ "), (0.999, "████")]
+)
+def test_a_bar_is_drawn_to_an_eighth_of_a_character(share: float, drawn: str) -> None:
+    """Always of one width, so that what follows lines up."""
+    assert bars.bar(share, 4) == drawn
+
+
+# ---- piped ----
+@pytest.mark.usefixtures("registered")
+def test_piped_lines_are_answered_a_line_each(run_cli: RunCli) -> None:
+    """No prompt, no bars, no latency: answers on stdout, an answer a line."""
+    result = run_cli("repl", "--model", "half_plus_two", stdin="2\n\n1\n:grpc\n0.5")
+    assert (result.stdout, result.code) == ("3.0\n2.5\n2.25\n", 0)
+    assert "over gRPC" in result.stderr
+
+
+@pytest.mark.usefixtures("registered")
+def test_piped_the_first_failure_is_the_exit_code(run_cli: RunCli) -> None:
+    """Failures are said with their line and do not end the run; :q does."""
+    result = run_cli("repl", "--model", "half_plus_two", stdin="2\ngreat\n:model nope\n1\n:q\n3\n")
+    assert (result.stdout, result.code) == ("3.0\n2.5\n", 2)
+    first, second = (line for line in result.stderr.splitlines() if line.startswith("error: "))
+    assert first.startswith("error: line 2: 'great' is not float32; ")
+    assert second.startswith("error: line 3: nope at ")
+
+
+@pytest.mark.usefixtures("registered")
+def test_piped_json_is_a_document_a_line(run_cli: RunCli) -> None:
+    """--json from the start: each line of stdout is one answer."""
+    result = run_cli("repl", "--model", "half_plus_two", "--json", "--grpc", stdin="2\n1\n")
+    assert [json.loads(line)["outputs"]["y"] for line in result.stdout.splitlines()] == [[3.0], [2.5]]
+
+
+def test_without_a_server_the_repl_does_not_start(run_cli: RunCli) -> None:
+    """Nobody there is said at once, before anything is typed."""
+    result = run_cli("repl", "--model", "m", "--host", "127.0.0.1", "--port", "9")
+    assert (result.stdout, result.code) == ("", 3)
+    assert result.stderr.startswith("error: no answer from 127.0.0.1:9: Connection refused\n")
+
+
+# ---- in a terminal ----
+@contextmanager
+def terminal(where: Path, *options: object) -> Iterator[Terminal]:
+    """`tfsctl repl` in a terminal, its state under `where`."""
+    argv = [sys.executable, "-m", "tfsctl", "repl", *map(str, options)]
+    with Terminal(argv, clean_environment(where)) as opened:
+        yield opened
+
+
+def test_a_conversation_in_a_terminal(registered: RunningServer, tmp_path: Path) -> None:
+    """Typed lines are answered with bar and latency, commands complete, Ctrl-C drops a line, history comes back."""
+    options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo")
+    with terminal(tmp_path, *options) as screen:
+        screen.expect("echo version 7 at 127.0.0.1")
+        screen.expect(":help lists the commands, :q leaves.")
+        screen.expect("echo>")
+        screen.press("0.5" + ENTER)
+        assert "0.5  ████████████              50%" in screen.expect(" ms\n")
+        screen.press("great" + ENTER)
+        screen.expect("error: 'great' is not float32; serving_default takes x float32 [batch]\n")
+        screen.expect("hint: for example: 1.0\n")
+        screen.expect("echo>")
+        screen.press("never sent" + CTRL_C)
+        screen.expect("echo>")
+        screen.press(":metad" + TAB + ENTER)
+        screen.expect("serving_default  input   x")
+        screen.expect("echo>")
+        screen.press(":q" + ENTER)
+        assert screen.wait() == 0
+
+    with terminal(tmp_path, *options) as screen:
+        screen.expect("echo>")
+        screen.press(UP * 4 + ENTER)  # up, past :q, :metadata and great
+        assert "0.5  ████████████              50%" in screen.expect(" ms\n")
+        screen.expect("echo>")
+        screen.press(CTRL_D)
+        assert screen.wait() == 0
+
+
+@pytest.mark.parametrize(("slow_server", "over"), [(slow_rest, "--rest"), (slow_grpc, "--grpc")])
+def test_ctrl_c_abandons_a_request(tmp_path: Path, slow_server: SlowServer, over: str) -> None:
+    """A request that takes too long is given up, and the conversation goes on."""
+    asked = threading.Event()
+    with slow_server(asked) as port:
+        options = (over, "--host", "127.0.0.1", "--port", port, "--model", "slow")
+        with terminal(tmp_path, *options) as screen:
+            screen.expect("slow>")
+            screen.press("1" + ENTER)
+            assert asked.wait(timeout=20)
+            screen.press(CTRL_C)
+            screen.expect("slow>")
+            screen.press(":q" + ENTER)
+            assert screen.wait() == 0

@@ -1,0 +1,318 @@
+"""`tfsctl serve` and `tfsctl stop`: with the embedded server, and with a fake one that loads slowly, or dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fake_model_server
+import pytest
+from conftest import RunCli
+from echo_models import write_echo_model
+
+from tfsctl.engines import _processes, registry
+from tfsctl.errors import ExitCode
+
+FREE = ("--rest-port", "0", "--grpc-port", "0")
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Path:
+    """The base directory of a model with one version."""
+    write_echo_model(tmp_path / "echo/1")
+    return tmp_path / "echo"
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `tensorflow_model_server` on PATH, told by FAKE_ variables what to do."""
+    folder = fake_model_server.install(tmp_path / "bin").parent
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(_isolated: None) -> Iterator[None]:
+    """No test leaves a server behind."""
+    yield
+    for server in registry.running():
+        if server.pid is not None:
+            _processes.stop(server.pid)
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """`start("serve", …)`: a tfsctl of its own, as a terminal would run it."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*args: object) -> subprocess.Popen[str]:
+        argv = [sys.executable, "-m", "tfsctl", *(str(arg) for arg in args)]
+        started.append(subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def ready(process: subprocess.Popen[str]) -> dict[str, object]:
+    """The document `serve --json` prints once the server answers."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line, process.communicate()[1]
+    document: dict[str, object] = json.loads(line)
+    return document
+
+
+def is_refused(port: object) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", int(str(port)))) != 0
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so, for ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+
+
+# ---- the embedded server ----
+def test_a_detached_server_answers_what_is_printed_until_it_is_stopped(run_cli: RunCli, echo: Path) -> None:
+    """Ready is said when it is; the curl and tfsctl lines work as printed; stop leaves nothing."""
+    served = run_cli("serve", echo, "--engine", "embedded", "--detach", *FREE)
+    assert served.code == 0, served.stderr
+    assert "serving echo version 1 with embedded\n" in served.stderr
+    assert served.stderr.endswith("; to stop it: tfsctl stop echo\n")
+    (server,) = registry.running()
+    title, rest, grpc, curl, predict = served.stdout.splitlines()
+    assert title == "ready: echo version 1"
+    assert rest == f"  REST  http://127.0.0.1:{server.rest_port}/v1/models/echo"
+    assert grpc == f"  gRPC  127.0.0.1:{server.grpc_port}"
+
+    answered = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
+    assert json.loads(answered.stdout) == {"predictions": [1.0]}
+    program, *arguments = shlex.split(predict)
+    assert (program, run_cli(*arguments).stdout) == ("tfsctl", "1.0\n")
+    assert run_cli(*arguments, "--grpc").stdout == "1.0\n"
+
+    assert run_cli("stop").stdout == "stopped echo\n"
+    assert registry.running() == []
+    assert is_refused(server.rest_port)
+
+
+def test_a_detached_server_is_described_as_json(run_cli: RunCli, echo: Path) -> None:
+    """One document, with everything a script needs to find and to end it."""
+    served = run_cli("serve", echo, "--engine", "embedded", "--detach", "--json", *FREE)
+    document = json.loads(served.stdout)
+    (server,) = registry.running()
+
+    assert (document["name"], document["engine"], document["version"]) == ("echo", "embedded", 1)
+    assert (document["pid"], document["container"]) == (server.pid, None)
+    assert (document["rest_port"], document["grpc_port"]) == (server.rest_port, server.grpc_port)
+    assert document["url"] == f"http://127.0.0.1:{server.rest_port}"
+    assert document["curl"].startswith("curl -d ")
+    assert "Successfully loaded servable version" in Path(document["log_path"]).read_text()
+    assert json.loads(run_cli("stop", "echo", "--json").stdout) == {"stopped": ["echo"]}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_foreground_server_ends_with_the_terminal(start: Start, echo: Path, number: signal.Signals) -> None:
+    """Ctrl-C, a plain kill and a closed terminal all end it cleanly, with exit code 0; its log was on stderr."""
+    process = start("serve", echo, "--engine", "embedded", "--json", *FREE)
+    document = ready(process)
+    assert not is_refused(document["rest_port"])
+
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stdout) == (0, "")
+    assert "Successfully loaded servable version" in stderr
+    assert stderr.endswith("echo has ended\n")
+    assert is_refused(document["rest_port"])
+    assert registry.running() == []
+
+
+def test_no_embedded_server_outlives_a_tfsctl_that_was_killed(start: Start, echo: Path) -> None:
+    """A kill -9 leaves tfsctl no time to clean up; the server goes by itself."""
+    process = start("serve", echo, "--engine", "embedded", "--json", *FREE)
+    document = ready(process)
+    process.kill()
+    process.wait()
+
+    wait_for(lambda: _processes.born(int(str(document["pid"]))) is None)
+    wait_for(lambda: is_refused(document["rest_port"]))
+    assert registry.running() == []
+
+
+def test_one_version_is_served_from_its_parent(run_cli: RunCli, echo: Path) -> None:
+    """A higher version is there and is not served; a note says what is done."""
+    write_echo_model(echo / "2")
+    served = run_cli("serve", echo / "1", "--engine", "embedded", "--detach", *FREE)
+
+    assert f"note: {echo}/1 is one version; {echo} is served, pinned to it\n" in served.stderr
+    document = json.loads(run_cli("predict", "5", "--json").stdout)
+    assert (document["version"], document["outputs"]) == (1, {"x": [5.0]})
+
+
+# ---- before anything starts ----
+def test_a_dry_run_prints_a_line_that_works_and_starts_nothing(run_cli: RunCli, echo: Path) -> None:
+    """The line alone is on stdout, quoted for a shell."""
+    odd = echo.rename(echo.parent / 'it\'s, "odd"')
+    served = run_cli("serve", odd, "--name", "odd", "--engine", "embedded", "--dry-run")
+
+    assert shlex.split(served.stdout) == [
+        *(sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1", "--port=8500", "--rest_api_port=8501"),
+        *("--model_name=odd", f"--model_base_path={odd}"),
+    ]
+    assert served.code == 0
+    assert registry.running() == []
+
+
+def test_a_dry_run_needs_no_docker(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command for another machine can be printed on this one."""
+    monkeypatch.setenv("PATH", "")
+    served = run_cli("serve", echo, "--engine", "docker", "--image", "registry/serving:9", "--dry-run")
+
+    assert served.stdout.startswith("docker run --detach ")
+    assert served.stdout.endswith(" registry/serving:9\n")
+    refused = run_cli("serve", echo, "--engine", "docker")
+    assert (refused.code, refused.stdout) == (ExitCode.DOCKER, "")
+    assert refused.stderr.startswith("serving echo version 1 with docker\nerror: docker is not installed")
+
+
+def test_a_wrong_path_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
+    """With an exit code and a way out."""
+    refused = run_cli("serve", tmp_path / "nowhere", "--engine", "embedded")
+
+    assert (refused.code, refused.stdout) == (ExitCode.NOT_FOUND, "")
+    assert refused.stderr == f"error: no such directory: {tmp_path}/nowhere\n"
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_taken_port_and_a_taken_name_are_refused(run_cli: RunCli, echo: Path) -> None:
+    """The server that has them is said, and goes on."""
+    assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
+    (server,) = registry.running()
+
+    again = run_cli("serve", echo, "--engine", "binary", *FREE)
+    assert (again.code, again.stdout) == (ExitCode.FAILED, "")
+    assert f"error: a server named echo runs already, at {server.url} (binary)\nhint: tfsctl stop echo" in again.stderr
+    other = run_cli("serve", echo, "--engine", "binary", "--name", "other", "--rest-port", server.rest_port)
+    assert (other.code, other.stdout) == (ExitCode.FAILED, "")
+    assert f"error: port {server.rest_port} of 127.0.0.1 is in use by the server echo (binary)\n" in other.stderr
+    assert registry.running() == [server]
+
+
+# ---- a server that fails, by the fake ----
+@pytest.mark.usefixtures("fake")
+def test_a_server_that_ends_early_shows_the_end_of_its_log(
+    run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, not at the deadline; nothing is listed."""
+    monkeypatch.setenv("FAKE_DIES", "3")
+    served = run_cli("serve", echo, "--engine", "binary", "--detach", *FREE)
+
+    assert (served.code, served.stdout) == (ExitCode.FAILED, "")
+    assert "error: the model server ended with status 3 before it was ready; the end of its log:\n" in served.stderr
+    assert served.stderr.endswith("    Check failed: it cannot live\n")
+    assert registry.running() == []
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_server_that_is_not_available_in_time_is_ended(
+    run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer is not enough: the state must be AVAILABLE. The error holds the last one seen."""
+    monkeypatch.setenv("FAKE_STATE", "LOADING")
+    served = run_cli("serve", echo, "--engine", "binary", "--detach", "--wait-timeout", "1", *FREE)
+
+    assert (served.code, served.stdout) == (ExitCode.UNREACHABLE, "")
+    assert "error: echo is not AVAILABLE in time (version 1 is LOADING); the end of its log:\n" in served.stderr
+    assert "\n    fake model server: {" in served.stderr
+    assert registry.running() == []
+
+
+@pytest.mark.usefixtures("fake")
+def test_ready_is_said_after_loading(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not before the server answers."""
+    monkeypatch.setenv("FAKE_LOAD_S", "1.5")
+    begin = time.monotonic()
+    served = run_cli("serve", echo, "--engine", "binary", "--detach", *FREE)
+
+    assert served.code == 0
+    assert time.monotonic() - begin > 1.5
+
+
+@pytest.mark.usefixtures("fake")
+def test_ctrl_c_while_it_loads_ends_it(start: Start, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the foreground that is a normal end; a server to be left running was not, which the exit code says."""
+    monkeypatch.setenv("FAKE_LOAD_S", "60")
+    for detach, code in (((), 0), (("--detach",), ExitCode.INTERRUPTED)):
+        process = start("serve", echo, "--engine", "binary", *detach, *FREE)
+        wait_for(lambda: len(registry.running()) == 1)
+        process.send_signal(signal.SIGINT)
+
+        assert process.communicate(timeout=20)[0] == ""
+        assert process.returncode == code
+        assert registry.running() == []
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_server_that_dies_later_is_a_failure(start: Start, echo: Path) -> None:
+    """One that is stopped by another command is not."""
+    process = start("serve", echo, "--engine", "binary", "--json", *FREE)
+    os.kill(int(str(ready(process)["pid"])), signal.SIGKILL)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == ExitCode.FAILED
+    assert stderr.endswith("error: the model server was ended by SIGKILL; its log is above\n")
+
+    process = start("serve", echo, "--engine", "binary", "--json", *FREE)
+    os.kill(int(str(ready(process)["pid"])), signal.SIGTERM)
+    _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr.splitlines()[-1]) == (0, "echo has ended")
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_killed_tfsctl_leaves_what_stop_removes(start: Start, run_cli: RunCli, echo: Path) -> None:
+    """tensorflow_model_server cannot be told to end with us; it stays listed."""
+    process = start("serve", echo, "--engine", "binary", "--json", *FREE)
+    document = ready(process)
+    process.kill()
+    process.wait()
+
+    assert [server.pid for server in registry.running()] == [document["pid"]]
+    assert run_cli("stop", "echo").stdout == "stopped echo\n"
+    assert is_refused(document["rest_port"])
+
+
+# ---- stop ----
+@pytest.mark.usefixtures("fake")
+def test_stop_wants_to_know_which(run_cli: RunCli, echo: Path) -> None:
+    """With several servers a name is needed, or --all; an unknown name is not found."""
+    for name in ("one", "two", "three"):
+        assert run_cli("serve", echo, "--name", name, "--engine", "binary", "--detach", *FREE).code == 0
+
+    unclear = run_cli("stop")
+    assert (unclear.code, unclear.stdout) == (ExitCode.USAGE, "")
+    assert unclear.stderr.startswith("error: several servers run: one, two, three\n")
+    unknown = run_cli("stop", "four")
+    assert (unknown.code, unknown.stderr) == (
+        ExitCode.NOT_FOUND,
+        "error: no server four runs (running: one, two, three)\n",
+    )
+    assert run_cli("stop", "two").stdout == "stopped two\n"
+    assert run_cli("stop", "--all").stdout == "stopped one\nstopped three\n"
+    assert run_cli("stop", "--all").code == 0
+    assert run_cli("stop").code == ExitCode.NOT_FOUND

@@ -1,0 +1,68 @@
+"""What a command loads before it does anything: never TensorFlow, and little else than it needs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from model_servers import Served, clean_environment
+
+# Runs one command line as `tfsctl` would, then tells which modules were loaded.
+_PROBE = """
+import json, sys
+from tfsctl.__main__ import main
+code = main(sys.argv[1:])
+print(json.dumps({"code": code, "modules": sorted(sys.modules)}), file=sys.stderr)
+"""
+HEAVY = {"grpc", "httpx", "numpy", "rich", "prompt_toolkit", "google.protobuf", "hypercorn", "asyncio"}
+
+
+def loaded_by(where: Path, *argv: object, stdin: str = "") -> set[str]:
+    """The modules a fresh interpreter has loaded after a command that must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE, *map(str, argv)],
+        env=clean_environment(where),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    told = json.loads(done.stderr.splitlines()[-1])
+    assert told["code"] == 0, done.stderr
+    return set(told["modules"])
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["--help"], ["--version"], *([name, "--help"] for name in ("export", "serve", "predict", "metadata", "repl"))],
+)
+def test_help_and_version_load_nothing_heavy(tmp_path: Path, argv: list[str]) -> None:
+    """Neither TensorFlow nor what speaks to servers and terminals is loaded to print help."""
+    modules = loaded_by(tmp_path, *argv)
+    assert not modules & (HEAVY | {"tensorflow", "keras"})
+
+
+@pytest.mark.parametrize("over", ["rest", "grpc"])
+@pytest.mark.parametrize(
+    ("argv", "stdin"),
+    [(["predict", "2"], ""), (["predict"], "2\n"), (["metadata"], ""), (["repl"], "2\n:metadata\n:json\n3\n")],
+)
+def test_asking_a_server_never_loads_tensorflow(
+    served: Served, tmp_path: Path, over: str, argv: list[str], stdin: str
+) -> None:
+    """Predictions, metadata and the repl need the messages only, and one transport does not load the other's library."""
+    port = served.rest_port if over == "rest" else served.grpc_port
+    options = [f"--{over}", "--host", served.host, "--port", port, "--model", "half_plus_two"]
+    modules = loaded_by(tmp_path, *argv, *options, stdin=stdin)
+    assert not modules & {"tensorflow", "keras", "rich", "prompt_toolkit"}
+    assert ("httpx" in modules, "grpc" in modules) == (over == "rest", over == "grpc")
+
+
+def test_reading_a_directory_loads_neither_tensorflow_nor_a_transport(echo_dir: Path, tmp_path: Path) -> None:
+    """`tfsctl metadata PATH` reads saved_model.pb with the messages alone."""
+    modules = loaded_by(tmp_path, "metadata", echo_dir)
+    assert not modules & {"tensorflow", "keras", "httpx", "grpc", "numpy"}

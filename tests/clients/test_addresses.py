@@ -1,0 +1,38 @@
+"""How hosts are written, and which are this machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfsctl.clients import _addresses
+from tfsctl.errors import InvalidInput
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("localhost", "localhost:8501"), ("::1", "[::1]:8501"), ("[::1]", "[::1]:8501"), ("10.0.0.1", "10.0.0.1:8501")],
+)
+def test_an_address_is_written_as_urls_have_it(host: str, expected: str) -> None:
+    """IPv6 addresses get brackets, once."""
+    assert _addresses.written(host, 8501) == expected
+
+
+@pytest.mark.parametrize("host", ["", "http://localhost", "a b", "localhost/v1", "user@host", "a?b", "a#b"])
+def test_what_is_no_host_is_refused(host: str) -> None:
+    """A URL in place of a host would quietly go elsewhere."""
+    with pytest.raises(InvalidInput, match="is not a host name or address"):
+        _addresses.written(host, 8501)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.1", "::1", "[::1]", "0.0.0.0"]
+)
+def test_this_machine_is_local(host: str) -> None:
+    """Every way to write this machine is known, so that no proxy comes between."""
+    assert _addresses.is_local(host)
+
+
+@pytest.mark.parametrize("host", ["example.com", "10.0.0.1", "localhost.example.com", "2001:db8::1"])
+def test_other_machines_are_not_local(host: str) -> None:
+    """A name that only looks like localhost is another machine."""
+    assert not _addresses.is_local(host)

@@ -1,0 +1,84 @@
+"""What failed calls become: the tables are complete, and one fault has one class over either transport."""
+
+from __future__ import annotations
+
+import inspect
+
+import grpc
+import httpx
+import pytest
+
+from tfsctl.clients import _faults, rest
+from tfsctl.clients import grpc as grpc_client
+from tfsctl.clients._faults import ERROR_OF_STATUS, fault
+from tfsctl.core.types import ModelRef
+from tfsctl.errors import NotFound, NotReadyInTime, RequestRejected, ServerUnreachable, TfsctlError
+
+STATUSES = [code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
+FAILURES = [
+    kind
+    for _, kind in inspect.getmembers(httpx, inspect.isclass)
+    if issubclass(kind, (httpx.HTTPError, httpx.InvalidURL))
+]
+
+
+def test_every_grpc_status_has_an_error() -> None:
+    """No status a server can answer with is missing from the table, nor is one in it that does not exist."""
+    assert sorted(ERROR_OF_STATUS) == sorted(STATUSES)
+    assert sorted(grpc_client.STATUS_OF_CODE.values()) == sorted(STATUSES)
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_every_httpx_failure_has_a_status(kind: type[Exception]) -> None:
+    """Whatever httpx raises instead of an answer finds a row of the table, and that row an error."""
+    status = next(status for row, status in rest.STATUS_OF_FAILURE if issubclass(kind, row))
+    assert status in ERROR_OF_STATUS
+
+
+def test_every_http_status_is_a_grpc_status() -> None:
+    """The HTTP statuses TensorFlow Serving answers with read back as names both transports know."""
+    assert set(rest.STATUS_OF_HTTP.values()) <= set(ERROR_OF_STATUS)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "expected"),
+    [
+        ("NOT_FOUND", "Servable not found for request: Latest(m)", NotFound),
+        ("NOT_FOUND", "Could not find any versions of model m", NotFound),
+        ("FAILED_PRECONDITION", 'Serving signature key "s" not found.', NotFound),
+        ("INVALID_ARGUMENT", 'Serving signature name: "s" not found in signature def', NotFound),
+        ("INVALID_ARGUMENT", "Unrecognized servable version label: l", NotFound),
+        ("INVALID_ARGUMENT", "Expects arg[0] to be float but string is provided", RequestRejected),
+        ("UNAVAILABLE", "Connection refused", ServerUnreachable),
+        ("DEADLINE_EXCEEDED", "timed out", NotReadyInTime),
+        ("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted", RequestRejected),
+    ],
+)
+def test_the_words_of_tensorflow_serving_choose_the_error(status: str, words: str, expected: type[TfsctlError]) -> None:
+    """The status, and for a missing signature or label the words, say which error it is."""
+    assert type(fault(status, words, address="host:1", about=ModelRef("m"))) is expected
+
+
+def test_a_message_is_one_line_that_names_model_and_address() -> None:
+    """The server's line breaks go, and model, version, address, status and its words are there."""
+    error = fault("INTERNAL", "it\n\t [[{{node x}}]]", address="host:1", about=ModelRef("m", version=3))
+    assert error.message == "m version 3 at host:1 refused (INTERNAL): it [[{{node x}}]]"
+
+
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        (ModelRef("m"), "--model takes the name the server was started with"),
+        (ModelRef("m", version=3), "leave out --version to ask the latest"),
+        (ModelRef("m", label="l"), "leave out --label to ask the latest version"),
+    ],
+)
+def test_the_hint_names_what_may_be_wrong(model: ModelRef, hint: str) -> None:
+    """Something not found may be the model's name, the version or the label: whichever was given."""
+    assert fault("NOT_FOUND", "no", address="host:1", about=model).hint == hint
+
+
+def test_a_dtype_json_cannot_carry_hints_at_grpc() -> None:
+    """REST has no way to send float16; gRPC has."""
+    error = _faults.fault("UNIMPLEMENTED", "Conversion of JSON Value: 1.5 to type: half", address="h:1", about=None)
+    assert error.hint == "REST cannot carry that dtype; gRPC can: --grpc"

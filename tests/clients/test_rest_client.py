@@ -1,0 +1,281 @@
+"""The REST client: what it sends, how it reads what TensorFlow Serving writes, and what failures become."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from model_servers import HAS_IPV6
+
+from tfsctl.clients.rest import RestClient
+from tfsctl.core.types import ModelRef
+from tfsctl.errors import NotFound, NotReadyInTime, RequestRejected, ServerUnreachable, TfsctlError
+
+MODEL = ModelRef("m")
+Outputs = dict[str, tuple[str, list[str]]]
+
+
+def tensor_info(dtype: str, sizes: list[str]) -> dict[str, Any]:
+    """A TensorInfo as TensorFlow Serving writes it in JSON."""
+    dims = [{"size": size, "name": ""} for size in sizes]
+    return {"dtype": dtype, "tensor_shape": {"dim": dims, "unknown_rank": False}, "name": "x:0"}
+
+
+def metadata_answer(outputs: Outputs, *, version: int = 1) -> dict[str, Any]:
+    """A metadata answer for one signature with one input and these outputs."""
+    signature = {
+        "inputs": {"x": tensor_info("DT_FLOAT", ["-1"])},
+        "outputs": {name: tensor_info(*spec) for name, spec in outputs.items()},
+        "method_name": "tensorflow/serving/predict",
+        "defaults": {},
+    }
+    internal = {"inputs": {}, "outputs": {}, "method_name": "", "defaults": {}}
+    return {
+        "model_spec": {"name": "m", "signature_name": "", "version": str(version)},
+        "metadata": {
+            "signature_def": {"signature_def": {"serving_default": signature, "__saved_model_init_op": internal}}
+        },
+    }
+
+
+class Server:
+    """Answers of a TensorFlow Serving that is not there; keeps what it was asked."""
+
+    def __init__(self, predict: bytes, outputs: Outputs) -> None:
+        self.predict = predict
+        self.outputs = outputs
+        self.asked: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request."""
+        self.asked.append(request)
+        if request.method == "POST":
+            return httpx.Response(200, content=self.predict)
+        return httpx.Response(200, json=metadata_answer(self.outputs))
+
+
+def client_of(answer: Callable[[httpx.Request], httpx.Response], **options: Any) -> RestClient:
+    """A client whose requests `answer` answers, in place of a socket."""
+    return RestClient("localhost", 8501, wire=httpx.MockTransport(answer), **options)
+
+
+def failing(error: Exception) -> Callable[[httpx.Request], httpx.Response]:
+    """An answer that is a failure of the connection."""
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        raise error
+
+    return answer
+
+
+def predict(predict_answer: bytes, outputs: Outputs) -> dict[str, np.ndarray]:
+    """The outputs the client reads from an answer."""
+    with client_of(Server(predict_answer, outputs)) as client:
+        return dict(client.predict(MODEL, {"x": np.array([1.0], np.float32)}).outputs)
+
+
+def test_a_request_is_columnar_and_names_its_signature() -> None:
+    """Every input goes by its name, as one batch, in the form that carries every shape."""
+    server = Server(b'{"outputs": [1.0]}', {"y": ("DT_FLOAT", ["-1"])})
+    with client_of(server) as client:
+        client.predict(
+            ModelRef("a b/c", version=3),
+            {"x": np.array([[1.5, np.nan, np.inf]], np.float32), "s": np.array(["ü", b"\xff"], object)},
+            signature="serving_default",
+        )
+    request = server.asked[0]
+    assert (request.method, request.url.raw_path) == ("POST", b"/v1/models/a%20b%2Fc/versions/3:predict")
+    assert json.loads(request.content) == {
+        "signature_name": "serving_default",
+        "inputs": {"x": [[1.5, pytest.approx(np.nan, nan_ok=True), np.inf]], "s": ["ü", {"b64": "/w=="}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        (ModelRef("m"), b"/v1/models/m/metadata"),
+        (ModelRef("m", version=2), b"/v1/models/m/versions/2/metadata"),
+        (ModelRef("m", label="a/b"), b"/v1/models/m/labels/a%2Fb/metadata"),
+    ],
+)
+def test_a_version_or_label_is_part_of_the_path(model: ModelRef, path: bytes) -> None:
+    """Version and label go into the URL as TensorFlow Serving reads them."""
+    server = Server(b"", {})
+    with client_of(server) as client:
+        client.metadata(model)
+    assert server.asked[0].url.raw_path == path
+
+
+def test_outputs_have_the_dtypes_of_the_signature() -> None:
+    """JSON does not tell dtypes: they come from the metadata; NaN and Infinity are read bare."""
+    outputs = predict(
+        b'{"outputs": {"f": [1.0, NaN, -Infinity], "i": [1, 2], "b": [true]}}',
+        {"f": ("DT_HALF", ["-1"]), "i": ("DT_INT64", ["-1"]), "b": ("DT_BOOL", ["-1"])},
+    )
+    assert {name: str(array.dtype) for name, array in outputs.items()} == {"f": "float16", "i": "int64", "b": "bool"}
+    np.testing.assert_array_equal(outputs["f"], np.array([1, np.nan, -np.inf], np.float16))
+
+
+def test_strings_keep_bytes_that_are_not_utf8() -> None:
+    """TensorFlow Serving writes strings raw; whatever bytes they hold arrive as they are."""
+    outputs = predict(b'{"outputs": ["\xff\xfe", "\xc3\xbc"]}', {"s": ("DT_STRING", ["-1"])})
+    assert outputs["s"].tolist() == [b"\xff\xfe", "ü".encode()]
+
+
+def test_outputs_named_bytes_are_decoded() -> None:
+    """Outputs whose name ends in _bytes come as b64 objects; a scalar one is not mistaken for several outputs."""
+    assert predict(b'{"outputs": [{"b64": "/w=="}]}', {"s_bytes": ("DT_STRING", ["-1"])})["s_bytes"].tolist() == [
+        b"\xff"
+    ]
+    assert predict(b'{"outputs": {"b64": "/w=="}}', {"s_bytes": ("DT_STRING", [])})["s_bytes"].item() == b"\xff"
+
+
+def test_an_empty_batch_keeps_its_inner_shape() -> None:
+    """JSON has one empty list for every shape; the signature tells the rest."""
+    assert predict(b'{"outputs": []}', {"y": ("DT_FLOAT", ["-1", "3"])})["y"].shape == (0, 3)
+
+
+def test_the_signature_is_asked_for_once() -> None:
+    """Many predictions need one look at the metadata."""
+    server = Server(b'{"outputs": [1.0]}', {"y": ("DT_FLOAT", ["-1"])})
+    with client_of(server) as client:
+        for _ in range(3):
+            client.predict(MODEL, {"x": np.array([1.0], np.float32)})
+    assert [request.method for request in server.asked] == ["POST", "GET", "POST", "POST"]
+
+
+def test_a_version_that_told_its_signature_is_not_asked_again() -> None:
+    """Metadata of the latest version serves for predictions by that version's number, as tfsctl predict makes them."""
+    server = Server(b'{"outputs": [1.0]}', {"y": ("DT_FLOAT", ["-1"])})
+    with client_of(server) as client:
+        served = client.metadata(ModelRef("m", label="stable"))
+        client.predict(ModelRef("m", version=served.version), {"x": np.array([1.0], np.float32)})
+    assert [request.method for request in server.asked] == ["GET", "POST"]
+
+
+def test_an_answer_that_no_longer_fits_is_read_by_the_new_signature() -> None:
+    """A version with other outputs may be loaded meanwhile: the metadata is asked for again."""
+    server = Server(b'{"outputs": [1]}', {"y": ("DT_INT32", ["-1"])})
+    with client_of(server) as client:
+        client.predict(MODEL, {"x": np.array([1.0], np.float32)})
+        server.predict, server.outputs = b'{"outputs": [0.5]}', {"z": ("DT_FLOAT", ["-1"])}
+        assert client.predict(MODEL, {"x": np.array([1.0], np.float32)}).outputs["z"].tolist() == [0.5]
+
+
+def test_metadata_leaves_out_internal_signatures() -> None:
+    """`__saved_model_init_op` is nothing anybody can ask for."""
+    with client_of(Server(b"", {"y": ("DT_FLOAT", ["-1"])})) as client:
+        served = client.metadata(MODEL)
+    assert (served.version, list(served.signatures)) == (1, ["serving_default"])
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (404, b'{"error": "Servable not found for request: Latest(m)"}', NotFound),
+        (400, b'{"error": "Expects arg[0] to be float but string is provided"}', RequestRejected),
+        (503, b"<html>no backend</html>", ServerUnreachable),
+        (504, b'{"error": "Timed out waiting for notification"}', NotReadyInTime),
+        (404, b"<html>no such page</html>", RequestRejected),
+        (418, b"{}", RequestRejected),
+        (302, b"", RequestRejected),
+        (200, b"<html>hello</html>", RequestRejected),
+        (200, b'{"outputs": {"a": 1, "b": 2}}', RequestRejected),
+        (200, b'{"predictions": [1.0]}', RequestRejected),
+        (200, b"[1.0]", RequestRejected),
+    ],
+)
+def test_an_answer_that_is_no_prediction_is_an_error(status: int, body: bytes, expected: type[TfsctlError]) -> None:
+    """Refusals by TensorFlow Serving, by a proxy before it, and answers of something else altogether."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            return httpx.Response(200, json=metadata_answer({"y": ("DT_FLOAT", ["-1"])}))
+        return httpx.Response(status, content=body)
+
+    with client_of(answer) as client, pytest.raises(TfsctlError) as caught:
+        client.predict(MODEL, {"x": np.array([1.0], np.float32)})
+    assert type(caught.value) is expected
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"model_spec": {"name": "m", "version": "one"}}, {"model_spec": 5, "metadata": 5}]
+)
+def test_an_answer_that_is_no_metadata_is_an_error(body: object) -> None:
+    """Another service on that port may answer with JSON too."""
+    with client_of(lambda _: httpx.Response(200, json=body)) as client:
+        with pytest.raises(RequestRejected, match="it is not model metadata"):
+            client.metadata(MODEL)
+        with pytest.raises(RequestRejected, match="it is not a model status"):
+            client.status(MODEL)
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected", "hint"),
+    [
+        (httpx.ConnectError("[Errno 111] Connection refused"), ServerUnreachable, "is it running?"),
+        (httpx.ReadError(""), ServerUnreachable, "is it running?"),
+        (httpx.RemoteProtocolError("illegal status line"), ServerUnreachable, "for a gRPC port add --grpc"),
+        (httpx.ConnectTimeout("timed out"), NotReadyInTime, "--timeout SECONDS waits longer"),
+    ],
+)
+def test_a_broken_connection_is_an_error_with_a_hint(
+    failure: Exception, expected: type[TfsctlError], hint: str
+) -> None:
+    """What happened is said without error numbers, and what to do about it."""
+    with client_of(failing(failure)) as client, pytest.raises(expected) as caught:
+        client.status(MODEL)
+    assert hint in caught.value.hint
+    assert "localhost:8501" in caught.value.message
+    assert "Errno" not in caught.value.message
+
+
+def test_interrupting_a_request_leaves_the_client_usable() -> None:
+    """Ctrl-C during a request goes through as it is, and the next request works."""
+    answers: Iterator[Any] = iter([KeyboardInterrupt(), httpx.Response(200, json={"model_version_status": []})])
+
+    def answer(_request: httpx.Request) -> httpx.Response:
+        now = next(answers)
+        if isinstance(now, BaseException):
+            raise now
+        return now
+
+    with client_of(answer) as client:
+        with pytest.raises(KeyboardInterrupt):
+            client.status(MODEL)
+        assert client.status(MODEL) == ()
+
+
+def test_a_proxy_of_the_environment_is_not_asked_about_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP_PROXY is for other hosts: a local server is reached, or not, by itself."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy, socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        port = server.getsockname()[1]
+        with RestClient("127.0.0.1", port, timeout_s=0.2) as client, pytest.raises(NotReadyInTime):
+            client.status(MODEL)
+        server.settimeout(1)
+        asked, _ = server.accept()
+        with asked:
+            assert asked.recv(100).startswith(b"GET /v1/models/m HTTP/1.1")
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
+@pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6")
+def test_an_ipv6_address_is_reached() -> None:
+    """The address goes in brackets into URLs, and the request arrives."""
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        with RestClient("::1", server.getsockname()[1], timeout_s=0.2) as client, pytest.raises(NotReadyInTime):
+            client.status(MODEL)
+        server.settimeout(1)
+        asked, _ = server.accept()
+        with asked:
+            assert f"host: {client.address}".encode() in asked.recv(1000).lower()

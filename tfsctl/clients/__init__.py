@@ -1,0 +1,64 @@
+"""Talk to a model server over REST or gRPC: the same calls, values and errors; TensorFlow is never loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Prediction, VersionStatus
+
+if TYPE_CHECKING:
+    import numpy as np
+    from typing_extensions import Self
+
+Transport = Literal["rest", "grpc"]
+DEFAULT_TIMEOUT_S = 60.0
+
+
+class Client(Protocol):
+    """One server, asked over one transport. Close it, or use it as a context manager.
+
+    Every call raises the same classes for the same fault over either transport: ServerUnreachable when nobody answers,
+    NotReadyInTime when the answer does not come within the timeout, NotFound for a model, version, label or signature
+    the server does not have, RequestRejected for everything else it refuses.
+    """
+
+    @property
+    def address(self) -> str:
+        """`host:port`, as people write it."""
+
+    @property
+    def transport(self) -> Transport:
+        """What the calls go over."""
+
+    def predict(
+        self, model: ModelRef, inputs: Mapping[str, np.ndarray], *, signature: str = DEFAULT_SIGNATURE
+    ) -> Prediction:
+        """Run a signature on a whole batch: an array for each input, shaped as the signature wants it."""
+
+    def metadata(self, model: ModelRef) -> ModelMetadata:
+        """Ask what the model's signatures are, and which version this is."""
+
+    def status(self, model: ModelRef) -> tuple[VersionStatus, ...]:
+        """Ask where each version is in its life, highest version first."""
+
+    def close(self) -> None:
+        """Let go of the connection."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None: ...
+
+
+def connect(transport: Transport, host: str, port: int, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Client:
+    """A client for the server at that address; nothing is sent before its first call."""
+    if transport == "rest":
+        from tfsctl.clients.rest import RestClient
+
+        return RestClient(host, port, timeout_s=timeout_s)
+    from tfsctl.clients.grpc import GrpcClient
+
+    return GrpcClient(host, port, timeout_s=timeout_s)

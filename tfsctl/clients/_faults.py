@@ -1,0 +1,63 @@
+"""What a failed call becomes: one table from gRPC status names, which both transports speak, to our errors."""
+
+from __future__ import annotations
+
+import re
+
+from tfsctl.core.types import ModelRef
+from tfsctl.errors import NotFound, NotReadyInTime, RequestRejected, ServerUnreachable, TfsctlError
+
+ERROR_OF_STATUS: dict[str, type[TfsctlError]] = {
+    "CANCELLED": RequestRejected,
+    "UNKNOWN": RequestRejected,
+    "INVALID_ARGUMENT": RequestRejected,
+    "DEADLINE_EXCEEDED": NotReadyInTime,
+    "NOT_FOUND": NotFound,
+    "ALREADY_EXISTS": RequestRejected,
+    "PERMISSION_DENIED": RequestRejected,
+    "RESOURCE_EXHAUSTED": RequestRejected,
+    "FAILED_PRECONDITION": RequestRejected,
+    "ABORTED": RequestRejected,
+    "OUT_OF_RANGE": RequestRejected,
+    "UNIMPLEMENTED": RequestRejected,
+    "INTERNAL": RequestRejected,
+    "UNAVAILABLE": ServerUnreachable,
+    "DATA_LOSS": RequestRejected,
+    "UNAUTHENTICATED": RequestRejected,
+}
+
+# For one missing signature TensorFlow Serving answers INVALID_ARGUMENT over REST and FAILED_PRECONDITION over gRPC.
+_MISSING = re.compile(
+    r'Serving signature key "[^"]*" not found|'
+    r'Serving signature name: "[^"]*" not found in signature def|'
+    r"No signature was found with the name:|"
+    r"Unrecognized servable version label:"
+)
+_NO_JSON_FOR_DTYPE = re.compile(
+    r"Conversion of JSON Value: .* to type:|Failed to write JSON value for tensor type:", re.DOTALL
+)
+
+
+def fault(status: str, message: str, *, address: str, about: ModelRef | None) -> TfsctlError:
+    """The error for a call about a model (or None) that ended with a gRPC status name and the server's words."""
+    words = " ".join(message.split()) or "no reason given"
+    kind = NotFound if _MISSING.search(words) else ERROR_OF_STATUS[status]
+    if kind is ServerUnreachable:
+        return ServerUnreachable(
+            f"no answer from {address}: {words}", hint="is it running? tfsctl serve PATH starts a server"
+        )
+    what = f"{about} at {address}" if about else address
+    if kind is NotReadyInTime:
+        return NotReadyInTime(f"{what}: no answer in time ({words})", hint="--timeout SECONDS waits longer")
+    if kind is NotFound:
+        return NotFound(f"{what}: {words}", hint=_what_to_name(about))
+    hint = "REST cannot carry that dtype; gRPC can: --grpc" if _NO_JSON_FOR_DTYPE.search(words) else ""
+    return RequestRejected(f"{what} refused ({status}): {words}", status=status, hint=hint)
+
+
+def _what_to_name(about: ModelRef | None) -> str:
+    if about is not None and about.version is not None:
+        return "leave out --version to ask the latest"
+    if about is not None and about.label is not None:
+        return "leave out --label to ask the latest version"
+    return "--model takes the name the server was started with"

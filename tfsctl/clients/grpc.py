@@ -1,0 +1,145 @@
+"""TensorFlow Serving's gRPC API as a Client. The only user of grpcio.
+
+The calls are made by name with the messages of `core.protos`: the generated `*_grpc` modules would load TensorFlow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+import grpc
+
+from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses
+from tfsctl.clients._faults import fault
+from tfsctl.core import protos, tensors
+from tfsctl.core.saved_model import signatures_from_proto
+from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Prediction, VersionStatus
+from tfsctl.errors import InvalidInput, RequestRejected, TfsctlError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from typing_extensions import Self
+
+_UNLIMITED = -1
+_PREDICTION_SERVICE = "/tensorflow.serving.PredictionService"
+_MODEL_SERVICE = "/tensorflow.serving.ModelService"
+
+STATUS_OF_CODE = {code: code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
+
+
+class GrpcClient:
+    """A server's gRPC port, over one channel without TLS."""
+
+    transport: Literal["grpc"] = "grpc"
+
+    def __init__(self, host: str, port: int, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        self.address = _addresses.written(host, port)
+        self._timeout_s = timeout_s
+        self._channel = grpc.insecure_channel(
+            self.address,
+            options=[
+                ("grpc.max_receive_message_length", _UNLIMITED),  # sending has no limit by itself
+                ("grpc.enable_http_proxy", int(not _addresses.is_local(host))),
+            ],
+        )
+
+    def predict(
+        self, model: ModelRef, inputs: Mapping[str, np.ndarray], *, signature: str = DEFAULT_SIGNATURE
+    ) -> Prediction:
+        """Run a signature on a whole batch. Raises what Client says."""
+        request = protos.PredictRequest(model_spec=_spec(model, signature))
+        for name, array in inputs.items():
+            request.inputs[name].CopyFrom(tensors.to_proto(array))
+        start = time.perf_counter()
+        response = self._call(f"{_PREDICTION_SERVICE}/Predict", request, protos.PredictResponse, about=model)
+        latency_s = time.perf_counter() - start
+        try:
+            outputs = {name: tensors.from_proto(response.outputs[name]) for name in sorted(response.outputs)}
+        except InvalidInput as error:
+            raise self._strange(model, error.message) from error
+        version = _version(response.model_spec)
+        return Prediction(outputs, model.name, version=version, signature=signature, latency_s=latency_s)
+
+    def metadata(self, model: ModelRef) -> ModelMetadata:
+        """Ask what the model's signatures are. Raises what Client says."""
+        request = protos.GetModelMetadataRequest(model_spec=_spec(model), metadata_field=["signature_def"])
+        method = f"{_PREDICTION_SERVICE}/GetModelMetadata"
+        response = self._call(method, request, protos.GetModelMetadataResponse, about=model)
+        packed = protos.SignatureDefMap()
+        if not response.metadata["signature_def"].Unpack(packed):
+            raise self._strange(model, "its metadata holds no signature_def")
+        signatures = signatures_from_proto(packed.signature_def)
+        return ModelMetadata(response.model_spec.name, _version(response.model_spec), signatures)
+
+    def status(self, model: ModelRef) -> tuple[VersionStatus, ...]:
+        """Ask where each version is in its life, highest version first. Raises what Client says."""
+        request = protos.GetModelStatusRequest(model_spec=_spec(model))
+        response = self._call(f"{_MODEL_SERVICE}/GetModelStatus", request, protos.GetModelStatusResponse, about=model)
+        states = protos.ModelVersionStatus.State
+        codes = protos.StatusProto.DESCRIPTOR.fields_by_name["error_code"].enum_type
+        found = [
+            VersionStatus(
+                version=entry.version,
+                state=states.Name(entry.state),
+                error_code=codes.values_by_number[entry.status.error_code].name,
+                error_message=entry.status.error_message,
+            )
+            for entry in response.model_version_status
+        ]
+        return tuple(sorted(found, key=lambda status: -status.version))
+
+    def close(self) -> None:
+        """Let go of the channel."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, method: str, request: Any, response_type: Any, *, about: ModelRef) -> Any:  # noqa: ANN401 - generated messages
+        call: Callable[..., Any] = self._channel.unary_unary(
+            method,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=response_type.FromString,
+        )
+        try:
+            return call(request, timeout=self._timeout_s)
+        except grpc.RpcError as error:
+            raise self._failure(error, about) from error
+
+    def _failure(self, error: Any, about: ModelRef) -> TfsctlError:  # noqa: ANN401 - a grpc.RpcError that is also a grpc.Call
+        status = STATUS_OF_CODE[error.code()]
+        words = (error.details() or "").rpartition("Failed to connect to remote host: ")[2]
+        raised = fault(status, words, address=self.address, about=about)
+        if "Failed parsing HTTP/2" in words:
+            raised.hint = "that does not look like a gRPC port; for a REST port leave out --grpc"
+        elif status == "UNIMPLEMENTED":
+            raised.hint = "is this a TensorFlow Serving gRPC port?"
+        return raised
+
+    def _strange(self, model: ModelRef, why: str) -> RequestRejected:
+        return RequestRejected(
+            f"{model} at {self.address} answered, but {why}",
+            status="INTERNAL",
+            hint="is this a TensorFlow Serving gRPC port?",
+        )
+
+
+def _spec(model: ModelRef, signature: str = "") -> Any:  # noqa: ANN401 - a generated ModelSpec
+    spec = protos.ModelSpec(name=model.name, signature_name=signature)
+    if model.version is not None:
+        spec.version.value = model.version
+    elif model.label is not None:
+        spec.version_label = model.label
+    return spec
+
+
+def _version(spec: Any) -> int | None:  # noqa: ANN401 - a generated ModelSpec
+    return int(spec.version.value) if spec.HasField("version") else None

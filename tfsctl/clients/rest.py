@@ -1,0 +1,256 @@
+"""TensorFlow Serving's REST API as a Client. The only user of httpx.
+
+Format: tensorflow_serving/util/json_tensor.h and model_servers/http_rest_api_util.cc. Requests are columnar (`inputs`),
+the one form every shape of tensor has.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+import httpx
+
+from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses
+from tfsctl.clients._faults import fault
+from tfsctl.core import dtypes, tensors
+from tfsctl.core.types import (
+    DEFAULT_SIGNATURE,
+    ModelMetadata,
+    ModelRef,
+    Prediction,
+    Signature,
+    TensorSpec,
+    VersionStatus,
+)
+from tfsctl.errors import InvalidInput, NotFound, RequestRejected, TfsctlError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from typing_extensions import Self
+
+# `ToHTTPStatusCode` of tensorflow_serving/model_servers/http_server.cc, read backwards; 502 is what proxies say.
+STATUS_OF_HTTP = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+# Most specific first. An address that cannot be one is UNAVAILABLE, as it is to gRPC.
+STATUS_OF_FAILURE: tuple[tuple[type[Exception], str], ...] = (
+    (httpx.TimeoutException, "DEADLINE_EXCEEDED"),
+    (httpx.TransportError, "UNAVAILABLE"),
+    (httpx.InvalidURL, "UNAVAILABLE"),
+    (httpx.HTTPError, "UNKNOWN"),
+)
+
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
+
+
+class RestClient:
+    """A server's REST port. The signatures it has told are remembered, to read the dtypes of outputs by."""
+
+    transport: Literal["rest"] = "rest"
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        wire: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.address = _addresses.written(host, port)
+        self._known: dict[ModelRef, ModelMetadata] = {}
+        is_local = _addresses.is_local(host)
+        try:
+            self._http = httpx.Client(
+                base_url=f"http://{self.address}",
+                timeout=timeout_s,
+                transport=wire,
+                trust_env=not is_local,
+                # Plain HTTP needs no certificates, and reading the system's takes a fifth of the start-up. This context
+                # trusts none, which is what should happen if anything were to ask for TLS here.
+                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_local else True,
+            )
+        except httpx.InvalidURL as error:
+            raise self._failure(error, about=None) from error
+
+    def predict(
+        self, model: ModelRef, inputs: Mapping[str, np.ndarray], *, signature: str = DEFAULT_SIGNATURE
+    ) -> Prediction:
+        """Run a signature on a whole batch. Raises what Client says."""
+        values = {name: tensors.to_json(array) for name, array in inputs.items()}
+        body = json.dumps({"signature_name": signature, "inputs": values}).encode()
+        start = time.perf_counter()
+        answer = self._call("POST", f"{_path(model)}:predict", about=model, body=body)
+        latency_s = time.perf_counter() - start
+        if "outputs" not in answer:
+            raise self._strange(model, 'there is no "outputs" in it')
+        outputs = self._decode(model, signature, answer["outputs"])
+        return Prediction(outputs, model.name, version=model.version, signature=signature, latency_s=latency_s)
+
+    def metadata(self, model: ModelRef) -> ModelMetadata:
+        """Ask what the model's signatures are. Raises what Client says."""
+        answer = self._call("GET", f"{_path(model)}/metadata", about=model)
+        try:
+            spec, defs = answer["model_spec"], answer["metadata"]["signature_def"]["signature_def"]
+            served = ModelMetadata(spec["name"], int(spec["version"]), _signatures(defs))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._strange(model, f"it is not model metadata ({error!r})") from error
+        self._known[model] = self._known[ModelRef(model.name, version=served.version)] = served
+        return served
+
+    def status(self, model: ModelRef) -> tuple[VersionStatus, ...]:
+        """Ask where each version is in its life, highest version first. Raises what Client says."""
+        answer = self._call("GET", _path(model), about=model)
+        try:
+            found = [
+                VersionStatus(
+                    version=int(entry["version"]),
+                    state=entry["state"],
+                    error_code=entry["status"]["error_code"],
+                    error_message=entry["status"]["error_message"],
+                )
+                for entry in answer["model_version_status"]
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._strange(model, f"it is not a model status ({error!r})") from error
+        return tuple(sorted(found, key=lambda status: -status.version))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(self, method: str, path: str, *, about: ModelRef, body: bytes | None = None) -> dict[str, Any]:
+        try:
+            response = self._http.request(method, path, content=body)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._failure(error, about=about) from error
+        answer = _parse(response.content)
+        if response.status_code == httpx.codes.OK and answer is not None:
+            return answer
+        raise self._refusal(response, answer, about)
+
+    def _failure(self, error: Exception, *, about: ModelRef | None) -> TfsctlError:
+        status = next(status for kind, status in STATUS_OF_FAILURE if isinstance(error, kind))
+        words = _ERRNO.sub("", str(error)) or type(error).__name__
+        raised = fault(status, words, address=self.address, about=about)
+        if isinstance(error, httpx.RemoteProtocolError):
+            raised.hint = "that does not look like a REST port; for a gRPC port add --grpc"
+        return raised
+
+    def _refusal(self, response: httpx.Response, answer: dict[str, Any] | None, about: ModelRef) -> TfsctlError:
+        status = STATUS_OF_HTTP.get(response.status_code, "UNKNOWN")
+        if answer is not None and isinstance(answer.get("error"), str):
+            return fault(status, answer["error"], address=self.address, about=about)
+        said = f"{response.status_code} {response.reason_phrase}, without TensorFlow Serving's words"
+        if status in ("NOT_FOUND", "UNKNOWN"):  # a web server that knows no such page says nothing about models
+            status = "UNIMPLEMENTED"
+        return fault(status, said, address=self.address, about=about)
+
+    def _strange(self, model: ModelRef, why: str) -> RequestRejected:
+        return RequestRejected(
+            f"{model} at {self.address} answered, but {why}",
+            status="INTERNAL",
+            hint="is this a TensorFlow Serving REST port?",
+        )
+
+    def _decode(self, model: ModelRef, signature: str, value: object) -> dict[str, np.ndarray]:
+        """The outputs as arrays; asks for the signature once, and again if the answer no longer fits it."""
+        known = self._known.get(model)
+        if known is not None and signature in known.signatures:
+            try:
+                return _read_outputs(known.signatures[signature], value)
+            except (InvalidInput, KeyError, AttributeError):
+                pass  # a new version with other outputs may have come
+        current = self.metadata(model).signatures.get(signature)
+        if current is None:
+            raise NotFound(f"{model} at {self.address} no longer has a signature {signature!r}")
+        try:
+            return _read_outputs(current, value)
+        except (InvalidInput, KeyError, AttributeError) as error:
+            raise self._strange(model, f"the outputs are not those of signature {signature!r} ({error})") from error
+
+
+def _path(model: ModelRef) -> str:
+    path = f"/v1/models/{quote(model.name, safe='')}"
+    if model.version is not None:
+        return f"{path}/versions/{model.version}"
+    return path if model.label is None else f"{path}/labels/{quote(model.label, safe='')}"
+
+
+def _parse(content: bytes) -> dict[str, Any] | None:
+    """The JSON object of an answer, or None. TensorFlow Serving writes strings raw, so they may hold any byte."""
+    try:
+        answer = json.loads(content.decode("utf-8", "surrogateescape"))
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _read_outputs(signature: Signature, value: Any) -> dict[str, np.ndarray]:  # noqa: ANN401 - parsed JSON
+    """Arrays from columnar `outputs`: the bare value of a single output, an object of several."""
+    if len(signature.outputs) == 1:
+        spec = signature.outputs[0]
+        return {spec.name: _read_output(spec, value)}
+    if value.keys() != {spec.name for spec in signature.outputs}:
+        raise KeyError(f"outputs {sorted(value)}")
+    return {spec.name: _read_output(spec, value[spec.name]) for spec in signature.outputs}
+
+
+def _read_output(spec: TensorSpec, value: object) -> np.ndarray:
+    array = tensors.from_json(
+        value, replace(spec, shape=None)
+    )  # a model may answer with another shape than it declared
+    if array.size == 0 and spec.shape is not None:  # JSON has one empty list for [0] and [0, 3]
+        array = array.reshape(array.shape + tuple(dim or 0 for dim in spec.shape[array.ndim :]))
+    return array
+
+
+def _signatures(defs: Mapping[str, Any]) -> dict[str, Signature]:
+    return {
+        name: Signature(name, _specs(defs[name]["inputs"]), _specs(defs[name]["outputs"]), defs[name]["method_name"])
+        for name in sorted(defs)
+        if not name.startswith("__")
+    }
+
+
+def _specs(infos: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(name, infos[name]) for name in sorted(infos))
+
+
+def _spec(name: str, info: Mapping[str, Any]) -> TensorSpec:
+    known = dtypes.BY_ENUM_NAME.get(info["dtype"])
+    shape = info["tensor_shape"]
+    sizes = tuple(int(dim["size"]) for dim in shape["dim"])
+    return TensorSpec(
+        name=name,
+        dtype=known.name if known else str(info["dtype"]).removeprefix("DT_").lower(),
+        shape=None if shape["unknown_rank"] else tuple(None if size < 0 else size for size in sizes),
+        tensor=info["name"],
+    )
