@@ -97,17 +97,6 @@ def model_config_text(models: Sequence[ModelConfig]) -> str:
     return text
 
 
-def parse_model_config(text: str, *, source: str) -> tuple[ModelConfig, ...]:
-    """Read a `--model_config_file`. Raises InvalidInput naming `source` and the line when it is not one."""
-    from google.protobuf import text_format
-
-    try:
-        message = text_format.Parse(text, protos.ModelServerConfig())
-    except text_format.ParseError as error:
-        raise InvalidInput(f"{source} is not a ModelServerConfig: {error}") from error
-    return models_from_proto(message)
-
-
 def models_from_proto(
     message: Any,  # noqa: ANN401 - a generated ModelServerConfig
     *,

@@ -1,0 +1,266 @@
+"""`tfsctl serve --engine docker` against a real Docker Engine, with our own server in the place of the image's.
+
+Run with `pytest -m docker`; without a daemon these fail rather than be skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from build_standin import build
+from conftest import RunCli
+from echo_models import write_echo_model
+from model_servers import free_ports
+
+from tfsctl.engines import registry
+from tfsctl.errors import ExitCode
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+FREE = ("--rest-port", "0", "--grpc-port", "0")
+
+
+def docker(*arguments: str) -> str:
+    """What docker prints."""
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def containers() -> list[str]:
+    """The names of all our containers, also of those that ended."""
+    return docker("ps", "--all", "--filter", "label=tfsctl.server", "--format", "{{.Names}}").split()
+
+
+@pytest.fixture(scope="session")
+def standin() -> str:
+    """The tag of the stand-in image, built if what goes into it has changed."""
+    return build()
+
+
+@pytest.fixture(autouse=True)
+def _image(standin: str, monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None]:
+    """Every serve takes the stand-in, and no container is left by a test that failed."""
+    monkeypatch.setenv("TFSCTL_IMAGE", standin)
+    monkeypatch.setenv("TFSCTL_ENGINE", "docker")
+    yield
+    for name in containers():
+        docker("rm", "--force", name)
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Path:
+    """The base directory of a model with one version."""
+    write_echo_model(tmp_path / "echo/1")
+    return tmp_path / "echo"
+
+
+def test_a_detached_container_answers_on_both_ports_until_it_is_stopped(run_cli: RunCli, echo: Path) -> None:
+    """Docker is what auto takes; the printed lines work as printed; nothing is left."""
+    served = run_cli("serve", echo, "--engine", "auto", "--detach", *FREE)
+    assert served.code == 0, served.stderr
+    assert served.stderr.startswith("serving echo version 1 with docker (Docker ")
+    (server,) = registry.running()
+    assert (server.engine, server.pid) == ("docker", None)
+
+    *_, curl, predict = served.stdout.splitlines()
+    answered = subprocess.run(["sh", "-c", curl], capture_output=True, text=True, check=True)
+    assert json.loads(answered.stdout) == {"predictions": [1.0]}
+    _, *arguments = shlex.split(predict)
+    assert run_cli(*arguments).stdout == "1.0\n"
+    assert run_cli(*arguments, "--grpc").stdout == "1.0\n"
+
+    assert run_cli("stop").stdout == "stopped echo\n"
+    assert containers() == []
+    assert registry.running() == []
+
+
+def test_a_container_is_what_the_command_line_says(run_cli: RunCli, echo: Path) -> None:
+    """Published on one address, the model read-only at its place, labelled and named; no more rights than that."""
+    rest_port, grpc_port = free_ports(2)
+    served = run_cli("serve", echo, "--detach", "--json", "--rest-port", rest_port, "--grpc-port", grpc_port)
+    (found,) = json.loads(docker("inspect", json.loads(served.stdout)["container"]))
+    (mount,) = found["Mounts"]
+
+    assert found["Name"] == "/tfsctl-echo"
+    assert found["Config"]["Labels"]["tfsctl.server"] == "echo"
+    assert "MODEL_NAME=echo" in found["Config"]["Env"]
+    assert found["HostConfig"]["PortBindings"] == {
+        "8500/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(grpc_port)}],
+        "8501/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(rest_port)}],
+    }
+    assert (mount["Type"], mount["Source"], mount["Destination"]) == ("bind", str(echo), "/models/echo")
+    assert mount["RW"] is False
+    assert found["HostConfig"]["Init"] is True
+    assert found["HostConfig"]["Privileged"] is False
+
+
+def test_what_a_dry_run_prints_can_be_pasted(run_cli: RunCli, echo: Path) -> None:
+    """A shell runs it as it is, for a version of its own too."""
+    write_echo_model(echo / "2")
+    line = run_cli("serve", echo / "1", "--dry-run", *FREE).stdout
+    assert containers() == []
+
+    subprocess.run(["sh", "-c", line], check=True, capture_output=True)
+    assert containers() == ["tfsctl-echo"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_foreground_container_ends_with_the_terminal(echo: Path, number: signal.Signals) -> None:
+    """Its log was on stderr, the exit code is 0, and the container is removed."""
+    process = start("serve", echo, "--json", *FREE)
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["engine"] == "docker"
+    assert containers() == ["tfsctl-echo"]
+
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Successfully loaded servable version" in stderr
+    assert stderr.endswith("echo has ended\n")
+    assert containers() == []
+
+
+def test_a_killed_tfsctl_leaves_what_stop_removes(run_cli: RunCli, echo: Path) -> None:
+    """The container goes on, listed; with it goes what tfsctl had following its log."""
+    process = start("serve", echo, "--json", *FREE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.kill()
+    process.wait()
+
+    assert run_cli("predict", "3").stdout == "3.0\n"
+    assert run_cli("stop", "echo").stdout == "stopped echo\n"
+    assert containers() == []
+    process.communicate(timeout=10)  # the `docker logs` that still had our stderr has ended too
+
+
+@pytest.mark.parametrize("folder", ["a b", "a,b", 'say "hi"', "it's", "größe ✓", "a=b,target=c", "#a;b&c$d\\e"])
+def test_a_path_with_any_character_is_mounted(run_cli: RunCli, tmp_path: Path, folder: str) -> None:
+    """Docker reads a mount as CSV; nothing in a path ends it or becomes a setting."""
+    write_echo_model(tmp_path / folder / "1")
+    served = run_cli("serve", tmp_path / folder, "--name", "odd", "--detach", *FREE)
+
+    assert served.code == 0, served.stderr
+    assert run_cli("predict", "2").stdout == "2.0\n"
+    (found,) = json.loads(docker("inspect", "tfsctl-odd"))
+    assert found["Mounts"][0]["Source"] == str(tmp_path / folder)
+
+
+def test_a_new_version_is_served_through_the_mount(run_cli: RunCli, echo: Path) -> None:
+    """As on the host: a directory that is renamed into place is found and takes over."""
+    assert run_cli("serve", echo, "--detach", *FREE).code == 0
+    write_echo_model(echo / "next")
+    (echo / "next").rename(echo / "2")
+
+    for _ in range(200):
+        answer = json.loads(run_cli("predict", "5", "--json").stdout)
+        if answer["version"] == 2:
+            break
+    assert (answer["version"], answer["outputs"]) == (2, {"x": [5.0]})
+
+
+def test_one_version_is_served_from_its_parent(run_cli: RunCli, echo: Path) -> None:
+    """By a config file that is mounted beside the model."""
+    write_echo_model(echo / "2")
+    assert run_cli("serve", echo / "1", "--detach", *FREE).code == 0
+
+    assert json.loads(run_cli("predict", "5", "--json").stdout)["version"] == 1
+
+
+def test_a_container_that_ends_at_once_shows_its_log(run_cli: RunCli, echo: Path, standin: str) -> None:
+    """And is removed; the exit code is Docker's."""
+    broken = "tfsctl-standin:broken"
+    dockerfile = f'FROM {standin}\nENTRYPOINT ["/bin/sh", "-c", "echo \'Check failed: no luck\' >&2; exit 3"]\n'
+    subprocess.run(
+        ["docker", "build", "--tag", broken, "-"], input=dockerfile, text=True, check=True, capture_output=True
+    )
+    for detach in ((), ("--detach",)):
+        served = run_cli("serve", echo, "--image", broken, *detach, *FREE)
+
+        assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
+        assert "error: the model server ended with status 3 before it was ready; " in served.stderr
+        assert containers() == []
+        assert registry.running() == []
+    assert served.stderr.endswith("the end of its log:\n    Check failed: no luck\n")
+    docker("rmi", broken)
+
+
+def test_a_taken_port_is_refused_before_docker_is_asked(run_cli: RunCli, echo: Path) -> None:
+    """Nothing is made that would have to be removed."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        served = run_cli("serve", echo, "--rest-port", port, "--grpc-port", "0")
+
+    assert (served.code, served.stdout) == (ExitCode.FAILED, "")
+    assert f"error: port {port} of 127.0.0.1 is in use\n" in served.stderr
+    assert containers() == []
+
+
+def test_a_container_name_in_use_is_refused(run_cli: RunCli, echo: Path, standin: str) -> None:
+    """A container that is not known to be ours is left alone; what remains of an ended one of ours makes room."""
+    stranger = docker("create", "--name", "tfsctl-echo", standin)
+    try:
+        served = run_cli("serve", echo, "--detach", *FREE)
+        assert served.code == ExitCode.DOCKER
+        assert (
+            "error: a container named tfsctl-echo exists already\nhint: docker rm --force tfsctl-echo\n"
+            in served.stderr
+        )
+        assert docker("inspect", "--format", "{{.State.Status}}", stranger) == "created"
+    finally:
+        docker("rm", "--force", stranger)
+
+    assert run_cli("serve", echo, "--detach", *FREE).code == 0
+    docker("kill", "tfsctl-echo")
+    assert registry.running() == []
+    assert run_cli("serve", echo, "--detach", *FREE).code == 0
+
+
+def test_a_container_removed_by_others_is_no_longer_listed(run_cli: RunCli, echo: Path) -> None:
+    """The list follows Docker."""
+    assert run_cli("serve", echo, "--detach", *FREE).code == 0
+    docker("rm", "--force", "tfsctl-echo")
+
+    assert registry.running() == []
+    assert run_cli("stop").code == ExitCode.NOT_FOUND
+
+
+def test_a_stopped_daemon_is_an_error_of_its_own(
+    run_cli: RunCli, echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The docker command is there, nobody answers it; a server that runs is not forgotten for that."""
+    assert run_cli("serve", echo, "--detach", *FREE).code == 0
+    with monkeypatch.context() as without:
+        without.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+        served = run_cli("serve", echo, "--name", "other", *FREE)
+        assert registry.running() == []
+
+    assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
+    assert (
+        f"error: the Docker daemon does not answer: Cannot connect to the Docker daemon at unix://{tmp_path}"
+        in served.stderr
+    )
+    assert [server.name for server in registry.running()] == ["echo"]
+
+
+def test_an_image_that_cannot_be_had_is_one_error(run_cli: RunCli, echo: Path) -> None:
+    """Docker's own progress and words come first."""
+    served = run_cli("serve", echo, "--image", "localhost:1/no/such:image", *FREE)
+
+    assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
+    assert "error: cannot pull localhost:1/no/such:image\n" in served.stderr
+    assert containers() == []
+
+
+def start(*arguments: Any) -> subprocess.Popen[str]:
+    """A tfsctl of its own, as a terminal would run it."""
+    argv = [sys.executable, "-m", "tfsctl", *(str(argument) for argument in arguments)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))

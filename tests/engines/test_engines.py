@@ -1,0 +1,164 @@
+"""The three engines: which one is chosen and why, and the exact command line of each."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from fake_model_server import install
+
+from tfsctl.core.serving_config import ModelConfig, ServingConfig, VersionPolicy
+from tfsctl.engines import docker
+from tfsctl.engines.choice import ENGINES, choose
+from tfsctl.engines.launch import Launch
+from tfsctl.errors import DockerError, EngineError, ExitCode
+
+ECHO = ModelConfig("echo", "/models on disk/echo")
+PINNED = ModelConfig("echo", "/models on disk/echo", VersionPolicy(specific=(3,)))
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An otherwise empty PATH to put programs on."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def put_docker(folder: Path, script: str) -> None:
+    """A `docker` whose daemon is as the script has it; called in a way that was not expected it fails."""
+    program = folder / "docker"
+    program.write_text(
+        f'#!/bin/sh\n[ "$*" = "version --format {{{{.Server.Version}}}}" ] || exit 99\n{script}\n', encoding="utf-8"
+    )
+    program.chmod(0o755)
+
+
+def launch(model: ModelConfig, *, host: str = "127.0.0.1", rest_port: int = 8501, grpc_port: int = 8500) -> Launch:
+    """A launch of one model."""
+    return Launch("echo", ServingConfig((model,), grpc_port=grpc_port, rest_port=rest_port), host, "serving:1.2")
+
+
+def test_auto_takes_docker_if_a_daemon_answers(path: Path) -> None:
+    """It is first, and its version is the reason."""
+    put_docker(path, "echo 28.2.2")
+    install(path)
+
+    assert choose("auto") == ("docker", "Docker 28.2.2")
+
+
+def test_auto_takes_the_binary_if_no_daemon_answers(path: Path) -> None:
+    """The reason says where it is, and why not Docker."""
+    put_docker(path, "echo 'Cannot connect to the Docker daemon at unix:///x.' >&2; exit 1")
+    program = install(path)
+
+    assert choose("auto") == (
+        "binary",
+        f"{program}; the Docker daemon does not answer: Cannot connect to the Docker daemon at unix:///x",
+    )
+
+
+def test_auto_takes_the_embedded_server_if_there_is_nothing_else() -> None:
+    """It is always there; the reason says what was not."""
+    assert choose("auto") == (
+        "embedded",
+        "tfsctl's own server; "
+        "docker is not installed: there is no `docker` on PATH; no tensorflow_model_server on PATH",
+    )
+
+
+def test_no_docker_and_no_daemon_are_two_errors(path: Path) -> None:
+    """Both are DockerErrors, with different ways out."""
+    with pytest.raises(DockerError, match=r"^docker is not installed: there is no `docker` on PATH$") as missing:
+        ENGINES["docker"].check()
+    put_docker(path, "echo 'Cannot connect to the Docker daemon at unix:///x. Is the daemon running?' >&2; exit 1")
+    with pytest.raises(
+        DockerError, match=r"^the Docker daemon does not answer: Cannot connect to .* running[?]$"
+    ) as stopped:
+        ENGINES["docker"].check()
+
+    assert missing.value.hint.startswith("install Docker, or")
+    assert stopped.value.hint.startswith("start it ")
+    assert missing.value.exit_code == stopped.value.exit_code == ExitCode.DOCKER
+
+
+def test_an_engine_asked_for_is_taken_unseen() -> None:
+    """Its command line can be printed where it cannot be run; starting it is what tells."""
+    assert choose("docker") == ("docker", "")
+    assert choose("binary") == ("binary", "")
+    with pytest.raises(EngineError, match=r"^no tensorflow_model_server on PATH$"):
+        ENGINES["binary"].check()
+
+
+def test_the_three_command_lines_are_one_but_for_the_prefix() -> None:
+    """TensorFlow Serving's own flags, with the address only our server has a flag for."""
+    flags = ["--port=8500", "--rest_api_port=8501", "--model_name=echo", "--model_base_path=/models on disk/echo"]
+
+    assert ENGINES["binary"].command(launch(ECHO)) == ["tensorflow_model_server", *flags]
+    assert ENGINES["embedded"].command(launch(ECHO)) == [
+        *(sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1"),
+        *flags,
+    ]
+
+
+def test_the_docker_command_line_is_what_a_careful_person_types() -> None:
+    """Published on one address, mounted read-only, labelled; the entrypoint knows the other flags."""
+    assert ENGINES["docker"].command(launch(ECHO, rest_port=0)) == [
+        *("docker", "run", "--detach", "--init", "--name", "tfsctl-echo", "--label", "tfsctl.server=echo"),
+        *("--publish", "127.0.0.1:8500:8500", "--publish", "127.0.0.1:0:8501"),
+        *("--mount", "type=bind,source=/models on disk/echo,target=/models/echo,readonly"),
+        *("--env", "MODEL_NAME=echo", "serving:1.2"),
+    ]
+
+
+def test_an_ipv6_address_is_published_in_brackets() -> None:
+    """Docker cannot tell the colons apart otherwise."""
+    assert "[::1]:8501:8501" in ENGINES["docker"].command(launch(ECHO, host="::1"))
+
+
+def test_a_free_port_is_chosen_where_zero_would_be_off() -> None:
+    """To tensorflow_model_server port 0 means no port; the command line has a real one."""
+    _, grpc, rest, *_ = ENGINES["binary"].command(launch(ECHO, rest_port=0, grpc_port=0))
+
+    assert int(grpc.removeprefix("--port=")) > 1023
+    assert int(rest.removeprefix("--rest_api_port=")) > 1023
+    assert grpc.removeprefix("--port=") != rest.removeprefix("--rest_api_port=")
+
+
+def test_a_pinned_version_comes_in_a_config_file() -> None:
+    """The file is written with the command line, so that it works when pasted; the same file each time."""
+    argv = ENGINES["binary"].command(launch(PINNED))
+    flag = argv[-1]
+    text = Path(flag.removeprefix("--model_config_file=")).read_text(encoding="utf-8")
+
+    assert flag.startswith("--model_config_file=/")
+    assert 'base_path: "/models on disk/echo"' in text
+    assert "versions: 3" in text
+    assert ENGINES["binary"].command(launch(PINNED)) == argv
+    assert not [word for word in argv if word.startswith("--model_name")]
+
+
+def test_a_container_reads_the_config_file_at_a_place_of_its_own() -> None:
+    """With the model's path as the container sees it."""
+    argv = ENGINES["docker"].command(launch(PINNED))
+    source = next(word for word in argv if word.endswith(",target=/etc/tfsctl/models.config,readonly"))
+    source = source.removeprefix("type=bind,source=").removesuffix(",target=/etc/tfsctl/models.config,readonly")
+
+    assert argv[-2:] == ["serving:1.2", "--model_config_file=/etc/tfsctl/models.config"]
+    assert 'base_path: "/models/echo"' in Path(source).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("source", "written"),
+    [
+        ("/a b/c", "type=bind,source=/a b/c,target=/t,readonly"),
+        ("/a,b", 'type=bind,"source=/a,b",target=/t,readonly'),
+        ('/say "hi"', 'type=bind,"source=/say ""hi""",target=/t,readonly'),
+        ("/it's=ü", "type=bind,source=/it's=ü,target=/t,readonly"),
+    ],
+)
+def test_a_mount_is_a_record_of_csv(source: str, written: str) -> None:
+    """Docker reads it so: a comma or a quote in the path does not end it."""
+    assert docker.mount(source, "/t") == written

@@ -1,0 +1,30 @@
+"""The embedded engine: our own model server, run with this Python."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tfsctl.core import protos
+from tfsctl.engines._process_server import ProcessServer, flags, settled
+from tfsctl.engines.launch import Launch
+
+
+def check() -> str:
+    """Raise TfsctlError where TensorFlow is not installed."""
+    protos.tensorflow_directory()
+    return "tfsctl's own server"
+
+
+def command(launch: Launch) -> list[str]:
+    """The embedded server's command line."""
+    launch = settled(launch)
+    return [sys.executable, "-m", "tfsctl.server", f"--host={launch.host}", *flags(launch)]
+
+
+def start(launch: Launch, *, detach: bool) -> ProcessServer:
+    """Start it. Unless it is detached it ends when this process does, however that ends."""
+    launch = settled(launch)
+    # The server asks the kernel to be told when that process is gone: kill -9 of tfsctl leaves nothing.
+    environment = {} if detach else {"TFSCTL_PARENT_PID": str(os.getpid())}
+    return ProcessServer(command(launch), launch, detach=detach, environment=environment)

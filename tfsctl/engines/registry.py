@@ -1,0 +1,101 @@
+"""The servers tfsctl started that still run: one JSON file each in the state directory.
+
+An entry whose process or container is gone is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tfsctl.engines import _processes, docker, state
+from tfsctl.engines.launch import EngineName
+from tfsctl.errors import EngineError
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """One model server: who runs it and where it answers.
+
+    `host` is where clients reach it; `pid` is set for processes, `container` (an id) for Docker; `started_at` is Unix
+    time in seconds; `log_path` is None for a server whose log goes to a terminal or to Docker.
+    """
+
+    name: str
+    engine: EngineName
+    host: str
+    rest_port: int
+    grpc_port: int
+    models: tuple[str, ...]
+    pid: int | None
+    container: str | None
+    started_at: float
+    log_path: str | None
+
+    @property
+    def url(self) -> str:
+        """Where its REST API answers."""
+        return f"http://{self._at(self.rest_port)}"
+
+    @property
+    def grpc_address(self) -> str:
+        """Where gRPC clients connect."""
+        return self._at(self.grpc_port)
+
+    def _at(self, port: int) -> str:
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
+
+
+def running() -> list[RunningServer]:
+    """The servers that run, the longest-running first. Drops the entries of those that do not."""
+    found: list[RunningServer] = []
+    for file in state.directory("servers").glob("*.json"):
+        server, born = _read(file)
+        alive = server is not None and _is_alive(server, born)
+        if alive is False:
+            file.unlink(missing_ok=True)
+        elif alive and server is not None:
+            found.append(server)
+    return sorted(found, key=lambda server: (server.started_at, server.name))
+
+
+def register(server: RunningServer) -> None:
+    """Add a server that was just started. Raises EngineError when a running one has its name."""
+    file = _file(server.name)
+    entry = asdict(server) | {"born": None if server.pid is None else _processes.born(server.pid)}
+    claim = file.with_name(f".{server.name}.{os.getpid()}")
+    state.write_atomically(claim, json.dumps(entry))
+    running()  # an entry of a server that is gone makes room
+    try:
+        os.link(claim, file)  # unlike a rename it fails if another command took the name meanwhile
+    except FileExistsError:
+        raise EngineError(f"a server named {server.name} runs already", hint=f"tfsctl stop {server.name}") from None
+    finally:
+        claim.unlink()
+
+
+def unregister(name: str) -> None:
+    """Remove a server that was stopped; nothing happens if it is not listed."""
+    _file(name).unlink(missing_ok=True)
+
+
+def _file(name: str) -> Path:
+    return state.directory("servers") / f"{name}.json"
+
+
+def _read(file: Path) -> tuple[RunningServer | None, str | None]:
+    try:
+        entry = json.loads(file.read_text(encoding="utf-8"))
+        born = entry.pop("born")
+        return RunningServer(**{**entry, "models": tuple(entry["models"])}), born
+    except (OSError, ValueError, TypeError, KeyError):  # gone meanwhile, or not ours
+        return None, None
+
+
+def _is_alive(server: RunningServer, born: str | None) -> bool | None:
+    """Whether it runs; None if that cannot be told now."""
+    if server.pid is not None:
+        return born is not None and _processes.born(server.pid) == born
+    return docker.is_running(server.container or server.name)

@@ -1,0 +1,46 @@
+"""Where tfsctl keeps what outlives a command: the list of running servers, their logs, generated config files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfsctl.core.serving_config import ModelConfig, model_config_text
+from tfsctl.errors import EngineError
+
+
+def directory(name: str) -> Path:
+    """The folder `name` of the state directory, made if need be and readable by its owner only.
+
+    The state directory is TFSCTL_STATE_DIR, else XDG_STATE_HOME/tfsctl, else ~/.local/state/tfsctl. Raises EngineError
+    when it cannot be written.
+    """
+    chosen = os.environ.get("TFSCTL_STATE_DIR")
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tfsctl"
+    path = (Path(chosen) if chosen else base).absolute() / name
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise EngineError(
+            f"cannot write the state directory {path.parent}: {error.strerror}", hint="set TFSCTL_STATE_DIR to another"
+        ) from error
+    return path
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or what was there before."""
+    descriptor, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)
+
+
+def write_model_config(models: Sequence[ModelConfig], *, name: str) -> Path:
+    """Write the `--model_config_file` for a server; returns its path, always the same for the same models."""
+    text = model_config_text(models)
+    path = directory("configs") / f"{name}-{zlib.crc32(text.encode()):08x}.config"
+    write_atomically(path, text)
+    return path
