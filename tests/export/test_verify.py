@@ -53,6 +53,17 @@ def test_rows_are_independent(model: object, expected: tuple[bool | None, str]) 
     assert rows_are_independent(model, ROWS) == expected  # type: ignore[arg-type]
 
 
+def test_model_that_takes_no_single_row() -> None:
+    """A model that fails on fewer rows needs the others."""
+
+    def at_least_two(inputs: Arrays) -> dict[str, np.ndarray]:
+        if len(inputs["x"]) < 2:
+            raise ValueError("too few")
+        return {"y": inputs["x"]}
+
+    assert rows_are_independent(at_least_two, ROWS) == (False, "it fails on a part of the rows: ValueError: too few")
+
+
 @pytest.mark.parametrize("rows", [ROWS["x"][:1], np.repeat(ROWS["x"][:1], 3, axis=0)])
 def test_equal_rows_tell_nothing(rows: np.ndarray) -> None:
     """One row, or the same row several times, cannot show independence."""

@@ -1,7 +1,8 @@
 """A model in any form becomes a verified, numbered SavedModel version.
 
-from tfsctl.export import export
-export("sample_models/half_plus_two.py", to="/models").path   # /models/half_plus_two/1795340941
+>>> from tfsctl.export import export
+>>> export("sample_models/half_plus_two.py", to="/models", version=3).path
+PosixPath('/models/half_plus_two/3')
 """
 
 from __future__ import annotations
