@@ -1,7 +1,8 @@
-"""TCP ports: whether one is taken, and two that are free."""
+"""Addresses and TCP ports to listen on: the number of a host, whether a port is taken, and two that are free."""
 
 from __future__ import annotations
 
+import errno
 import socket
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,38 +11,44 @@ from tfsctl.core.serving_config import ServingConfig
 from tfsctl.errors import InvalidInput
 
 
-def is_taken(host: str, port: int) -> bool:
-    """Whether a server could not listen there now. Raises InvalidInput for a host that is none of this machine's."""
+def address_of(host: str) -> str:
+    """The number of a host given by name, as servers want it; IPv4 if it has one. Raises InvalidInput for no host."""
     try:
-        _listen(host, port).close()
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise InvalidInput(f"there is no host {host!r}: {error}", hint="--host 127.0.0.1") from None
+    return str(min(found, key=lambda entry: entry[0] != socket.AF_INET)[4][0])
+
+
+def is_taken(address: str, port: int) -> bool:
+    """Whether a server could not listen there now. Raises InvalidInput for an address that is not this machine's."""
+    try:
+        _listen(address, port).close()
     except PermissionError:
         raise InvalidInput(f"port {port} needs the rights of root", hint="choose a port above 1023") from None
     except OSError as error:
-        if isinstance(error, socket.gaierror) or error.strerror == "Cannot assign requested address":
-            raise InvalidInput(
-                f"this machine has no address {host}: {error.strerror}", hint="--host 127.0.0.1"
-            ) from None
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise InvalidInput(f"this machine does not have the address {address}", hint="--host 127.0.0.1") from None
         return True
     return False
 
 
-def with_free_ports(config: ServingConfig, host: str) -> ServingConfig:
+def with_free_ports(config: ServingConfig, address: str) -> ServingConfig:
     """The same config with a free port wherever it asks for port 0."""
     with ExitStack() as held:  # both are held until both are known, or they might be the same
 
         def free() -> int:
-            port: int = held.enter_context(_listen(host, 0)).getsockname()[1]
+            port: int = held.enter_context(_listen(address, 0)).getsockname()[1]
             return port
 
         return replace(config, rest_port=config.rest_port or free(), grpc_port=config.grpc_port or free())
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    listener = socket.socket(family, kind)
+def _listen(address: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections do not count
-        listener.bind(address)
+        listener.bind((address, port))
         listener.listen()  # a port that was only bound with SO_REUSEADDR may still belong to a listener
     except OSError:
         listener.close()

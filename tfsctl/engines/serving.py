@@ -82,7 +82,7 @@ def plan(
     found = preflight.find_model(path, name=name)
     chosen, reason = choose(engine)
     config = ServingConfig((found.model,), grpc_port=grpc_port, rest_port=rest_port)
-    return Plan(found, chosen, reason, Launch(found.model.name, config, host, image))
+    return Plan(found, chosen, reason, Launch(found.model.name, config, ports.address_of(host), image))
 
 
 def start(

@@ -1,0 +1,187 @@
+"""Requests per second of the embedded server against the same stack answering a constant, alternating in one run.
+
+    python benchmarks/serving.py amazon_review/1795344751/..  [--rounds 5] [--connections 1 8 32 64] [--seconds 3]
+
+MODEL is the base directory of a text model (one string input `text` [batch]). Needs h2load (Debian: nghttp2-client)
+for gRPC and wrk for REST. Prints, for each protocol and number of connections, the median of each server's requests per
+second, its CPU microseconds a request, its median latency, and the ratio to the constant answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfsctl.core import protos
+
+HOST = "127.0.0.1"
+HERE = Path(__file__).parent
+TEXT = "This movie is great! :D"
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    pid: int
+    grpc_port: int
+    rest_port: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement."""
+
+    requests_per_s: float
+    cpu_us: float
+    median_ms: float
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as one:
+        one.bind((HOST, 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(argv: list[str], grpc_port: int, rest_port: int) -> Iterator[Server]:
+    """A server while the block lasts; entered once it answers."""
+    environment = os.environ | {"PYTHONPATH": str(HERE)}
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while socket.socket().connect_ex((HOST, rest_port)):
+                assert process.poll() is None, f"{argv[0]} ended"
+                time.sleep(0.05)
+            envoy = subprocess.run(
+                ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
+            ).stdout
+            yield Server(int(envoy.split()[0]) if envoy.split() else process.pid, grpc_port, rest_port)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+
+
+def constant() -> tuple[list[str], int, int]:
+    """The command of the constant application, and its port (one for both protocols)."""
+    port = free_port()
+    return ["pyvoy", "constant_app:application", "--port", str(port), "--log-level", "error"], port, port
+
+
+def model_server(model: Path, batching: str) -> tuple[list[str], int, int]:
+    """The command of the embedded server, and its ports."""
+    grpc_port, rest_port = free_port(), free_port()
+    argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={grpc_port}"]
+    argv += [f"--rest_api_port={rest_port}", "--model_name=m", f"--model_base_path={model.resolve()}"]
+    return [*argv, f"--batching={batching}"], grpc_port, rest_port
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def ask_grpc(server: Server, request: Path, connections: int, seconds: float) -> Sample:
+    """Load Predict with h2load."""
+    before = cpu_s(server.pid)
+    url = f"http://{HOST}:{server.grpc_port}/tensorflow.serving.PredictionService/Predict"
+    argv = ["h2load", f"--duration={seconds:g}", f"-c{connections}", "-m1", f"-d{request}"]
+    argv += ["-Hcontent-type: application/grpc", "-Hte: trailers", url]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    done = int(re.search(r"(\d+) succeeded", said)[1])  # type: ignore[index] # h2load always says so
+    latency = re.search(r"time for request:\s+\S+\s+\S+\s+(\S+)", said)
+    assert latency is not None, said
+    return Sample(done / seconds, (cpu_s(server.pid) - before) / max(done, 1) * 1e6, _ms(latency[1]))
+
+
+def ask_rest(server: Server, script: Path, connections: int, seconds: float) -> Sample:
+    """Load :predict with wrk."""
+    before = cpu_s(server.pid)
+    url = f"http://{HOST}:{server.rest_port}/v1/models/m:predict"
+    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", f"-s{script}", "--latency", url]
+    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert "Non-2xx" not in said, said
+    done = int(re.search(r"(\d+) requests in", said)[1])  # type: ignore[index] # wrk always says so
+    latency = re.search(r"50%\s+(\S+)", said)
+    assert latency is not None, said
+    return Sample(done / seconds, (cpu_s(server.pid) - before) / max(done, 1) * 1e6, _ms(latency[1]))
+
+
+def _ms(text: str) -> float:
+    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr] # both tools write so
+    return float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[unit]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32, 64])
+    parser.add_argument("--seconds", type=float, default=3.0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        request, script = Path(scratch, "request.grpc"), Path(scratch, "post.lua")
+        message = protos.PredictRequest(model_spec={"name": "m"})
+        message.inputs["text"].dtype = 7
+        message.inputs["text"].tensor_shape.dim.add(size=1)
+        message.inputs["text"].string_val.append(TEXT.encode())
+        raw = message.SerializeToString()
+        request.write_bytes(b"\0" + len(raw).to_bytes(4, "big") + raw)
+        script.write_text(f'wrk.method = "POST"\nwrk.body = \'{{"instances": ["{TEXT}"]}}\'\n')
+        commands = {
+            "constant": constant(),
+            "merged": model_server(asked.model, "auto"),
+            "not merged": model_server(asked.model, "off"),
+        }
+        samples: dict[tuple[str, int, str], list[Sample]] = {}
+        for _ in range(asked.rounds):
+            for name, command in commands.items():
+                with running(*command) as server:
+                    ask_rest(server, script, 8, 1.0)  # the first requests measure the model
+                    for connections in asked.connections:
+                        for protocol, sample in (
+                            ("gRPC", ask_grpc(server, request, connections, asked.seconds)),
+                            ("REST", ask_rest(server, script, connections, asked.seconds)),
+                        ):
+                            samples.setdefault((protocol, connections, name), []).append(sample)
+        _print(samples, list(commands), asked.connections)
+
+
+def _print(samples: dict[tuple[str, int, str], list[Sample]], names: list[str], connections: list[int]) -> None:
+    print(f"medians; load average {os.getloadavg()[0]:.1f}")
+    print(
+        f"{'':4} {'conn.':>5}  {'server':<10} {'req/s':>8} {'of const.':>9} {'CPU us':>7} {'of const.':>9} {'p50 ms':>7}"
+    )
+    for protocol in ("gRPC", "REST"):
+        for count in connections:
+            base = samples[protocol, count, names[0]]
+            for name in names:
+                taken = samples[protocol, count, name]
+                rate = statistics.median(s.requests_per_s for s in taken)
+                cpu = statistics.median(s.cpu_us for s in taken)
+                p50 = statistics.median(s.median_ms for s in taken)
+                of_rate = rate / statistics.median(s.requests_per_s for s in base)
+                of_cpu = statistics.median(s.cpu_us for s in base) / cpu
+                print(
+                    f"{protocol:4} {count:5}  {name:<10} {rate:8.0f} {of_rate:9.0%} {cpu:7.0f} {of_cpu:9.0%} {p50:7.2f}"
+                )
+
+
+if __name__ == "__main__":
+    main()
