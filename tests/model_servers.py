@@ -49,8 +49,12 @@ def running_server(
 def running_flags(
     flags: Sequence[str], workspace: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[Served]:
-    """Run the embedded server with these flags, and ports of its own, while the block lasts. It must end cleanly."""
+    """Run the embedded server with these flags, and ports of its own, while the block lasts. It must end cleanly.
+
+    `--port=0` and `--rest_api_port=0` among the flags turn those off.
+    """
     grpc_port, rest_port = free_ports(2)
+    open_ports = [grpc_port] * ("--port=0" not in flags) + [rest_port] * ("--rest_api_port=0" not in flags)
     log = workspace / "server.log"
     argv = [
         *(sys.executable, "-m", "tfsctl.server", f"--host={HOST}", "--file_system_poll_wait_seconds=1"),
@@ -61,7 +65,7 @@ def running_flags(
         process = subprocess.Popen(argv, env=env, stdout=output, stderr=subprocess.STDOUT)
     try:
         deadline = time.monotonic() + START_S
-        while not (_listens(rest_port) and _listens(grpc_port)):
+        while not all(map(_listens, open_ports)):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)

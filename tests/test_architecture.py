@@ -22,6 +22,7 @@ DOORS = {
     "httpx": ["clients/rest"],
     "grpc": ["clients/grpc"],
     "subprocess": ["engines/_programs"],
+    "google_crc32c": ["core/tfrecord"],
     "ctypes": ["server"],
     "tensorflow": ["export"],
     "keras": ["export"],

@@ -39,6 +39,19 @@ def test_float32_text(value: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "text"), [(0.5, "0.5"), (3.14159265, "3.1415926500000002"), (1e300, "1e+300"), (1e22, "1e+22")]
+)
+def test_float64_text(value: float, text: str) -> None:
+    """Six digits if they are enough, else seventeen."""
+    assert json_text.float64_text(value) == text
+
+
+def test_quoted_text() -> None:
+    """Control characters are escaped with capitals, as RapidJSON writes them; a backslash before `u` is no escape."""
+    assert json_text.quote('\x1f\x0b\n"/\x7fé\\u001f') == '"\\u001F\\u000B\\n\\"/\x7fé\\\\u001f"'
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [
         (1e39, "1e39"),
@@ -93,7 +106,8 @@ def test_strings_leave_as_they_are_or_as_base64() -> None:
     strings = object_array([b'\xff"\x00'])
 
     assert b'["\xff\\"\\u0000"\n' in json_answer.answer({"s": strings}, row_form=True)
-    assert b'"b64": "/yIA"' in json_answer.answer({"s_bytes": strings}, row_form=True)
+    rows = json_answer.answer({"s_bytes": strings}, row_form=True)
+    assert rows == b'{\n    "predictions": [{\n            "b64": "/yIA"\n        }\n    ]\n}'
 
 
 @pytest.mark.parametrize(

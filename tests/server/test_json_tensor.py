@@ -107,6 +107,16 @@ def test_quick_and_careful_paths_agree(data: st.DataObject, dtype: str) -> None:
             "not of expected type: float",
         ),
         (
+            '{"inputs": {"x": {"b64": 5}}}',
+            {"x": "string"},
+            'JSON Value: {\n    "b64": 5\n} not formatted correctly for base64 data',
+        ),
+        (
+            '{"inputs": {"b64": "YQ=="}}',
+            {"x": "float16"},
+            'JSON Value: {\n    "b64": "YQ=="\n} Type: Object is not of expected type: half',
+        ),
+        (
             '{"instances": [1], "inputs": [1]}',
             {"x": "int8"},
             'JSON Value: {\n    "instances": [1],\n    "inputs": [1]\n} Not formatted correctly expecting only one of '
@@ -147,6 +157,21 @@ def test_odd_values_that_pass(body: str, dtype: str, values: list[object]) -> No
     tensors, _ = read(body.encode(), x=dtype)
 
     assert repr(tensors["x"].tolist()) == repr(values)
+
+
+@pytest.mark.parametrize("text", ["!", "YQ=", "YWJj=", "Y", "YQ==YQ==", "_-8=", "YQ==\u00a0", "é"])
+def test_bad_base64_is_refused(text: str) -> None:
+    """Wrong padding, the URL-safe alphabet and what is no digit at all."""
+    with pytest.raises(ServingError, match="Unable to base64 decode"):
+        json_tensor.decode_b64(text)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "uint16", "complex64", "bool", "string"])
+def test_empty_lists_have_every_dtype(dtype: str) -> None:
+    """Where there is no value, no dtype is in the way."""
+    tensors, _ = read(b'{"inputs": [[], []]}', x=dtype)
+
+    assert (tensors["x"].shape, tensors["x"].dtype) == ((2, 0), dtypes.BY_NAME[dtype].numpy)
 
 
 def test_deep_nesting_is_refused_without_recursion() -> None:

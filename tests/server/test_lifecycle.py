@@ -267,7 +267,7 @@ def test_nonsense_is_refused_at_once(tmp_path: Path, flags: list[str], said: str
 
 
 def test_a_port_in_use_is_named(server: Served, base: Path, tmp_path: Path) -> None:
-    """Two servers never share a port."""
+    """Two servers never share a port: the real server's words on stdout, the reason in the log."""
     argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={server.grpc_port}"]
     done = subprocess.run(
         [*argv, f"--model_base_path={base}"],
@@ -279,7 +279,8 @@ def test_a_port_in_use_is_named(server: Served, base: Path, tmp_path: Path) -> N
     )
 
     assert done.returncode == 255
-    assert f"cannot listen on {HOST}:{server.grpc_port} (--port): Address already in use" in done.stdout
+    assert done.stdout == "Failed to start server. Error: INVALID_ARGUMENT: Failed to BuildAndStart gRPC server\n"
+    assert f"cannot listen on {HOST}:{server.grpc_port} (--port): Address already in use" in done.stderr
 
 
 def test_the_server_ends_with_its_parent(base: Path, tmp_path: Path) -> None:

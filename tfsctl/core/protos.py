@@ -1,4 +1,4 @@
-"""The one door to TensorFlow's and TensorFlow Serving's messages, without loading TensorFlow.
+"""The one door to TensorFlow's and TensorFlow Serving's messages (and gRPC's own), without loading TensorFlow.
 
 `import tensorflow_serving.apis…` imports all of TensorFlow: seconds, and half a gigabyte. The generated messages need
 none of it, only a package named `tensorflow` whose `__path__` leads to the installed files. While this module imports
@@ -43,6 +43,7 @@ _MODULE_OF = {
     "GetModelStatusResponse": _APIS + "get_model_status_pb2",
     "ModelVersionStatus": _APIS + "get_model_status_pb2",
     "ModelSpec": _APIS + "model_pb2",
+    "PredictionLog": _APIS + "prediction_log_pb2",
     "PredictRequest": _APIS + "predict_pb2",
     "PredictResponse": _APIS + "predict_pb2",
     "ModelServerConfig": _CONFIG + "model_server_config_pb2",
@@ -53,6 +54,14 @@ _MODULE_OF = {
     "MetaGraphDef": _PROTOBUF + "meta_graph_pb2",
     "SignatureDef": _PROTOBUF + "meta_graph_pb2",
     "SavedModel": _PROTOBUF + "saved_model_pb2",
+    "HealthCheckRequest": "grpc_health.v1.health_pb2",
+    "HealthCheckResponse": "grpc_health.v1.health_pb2",
+    "ServerReflectionRequest": "grpc_reflection.v1alpha.reflection_pb2",
+    "ServerReflectionResponse": "grpc_reflection.v1alpha.reflection_pb2",
+}
+_MODULE_OF_SERVICE = {
+    "ModelService": _APIS + "model_service_pb2",
+    "PredictionService": _APIS + "prediction_service_pb2",
 }
 
 _lock = threading.RLock()
@@ -91,3 +100,9 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - the generated messages carr
         message = getattr(importlib.import_module(module), name)
     globals()[name] = message
     return message
+
+
+def service(name: str) -> Any:  # noqa: ANN401 - a ServiceDescriptor
+    """The descriptor of a gRPC service of TensorFlow Serving; all its messages are loaded then."""
+    with _lock, _placeholder():
+        return importlib.import_module(_MODULE_OF_SERVICE[name]).DESCRIPTOR.services_by_name[name]

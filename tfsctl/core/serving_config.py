@@ -16,6 +16,7 @@ from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from tfsctl.errors import InvalidInput
 
 PLATFORM = "tensorflow"
+_TYPE_UNSPECIFIED, _TYPE_TENSORFLOW = 0, 1  # ModelType of model_server_config.proto
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,30 +108,42 @@ def models_from_proto(
     `platforms` are those of the models served already: they may not change. Raises InvalidInput for a name listed
     twice, a path that is not absolute, or a platform that is not TensorFlow.
     """
-    models: list[ModelConfig] = []
-    for entry in message.model_config_list.config:
-        if any(entry.name == model.name for model in models):
+    entries = message.model_config_list.config
+    names: set[str] = set()
+    for entry in entries:
+        if entry.name in names:
             raise InvalidInput(f"Illegal to list model {entry.name} multiple times in config list")
-        if entry.name in platforms and entry.model_platform not in ("", platforms[entry.name]):
+        names.add(entry.name)
+    for entry in entries:
+        check_base_path(entry.name, entry.base_path)
+    for entry in entries:
+        platform = _platform(entry)
+        if platform != platforms.get(entry.name, platform):
             raise InvalidInput(
                 f"Illegal to change a model's platform. For model {entry.name} platform was {platforms[entry.name]} "
-                f"and new platform requested is {entry.model_platform}"
+                f"and new platform requested is {platform}"
             )
-        check_model_config(entry)
-        models.append(ModelConfig(entry.name, entry.base_path, _policy(entry), dict(entry.version_labels)))
-    return tuple(models)
+        if platform != PLATFORM:
+            raise InvalidInput(f"Model {entry.name} requests unsupported platform {platform}")
+    return tuple(ModelConfig(e.name, e.base_path, _policy(e), dict(e.version_labels)) for e in entries)
 
 
-def check_model_config(entry: Any) -> None:  # noqa: ANN401 - a generated ModelConfig
-    """Refuse one ModelConfig message in TensorFlow Serving's words (InvalidInput)."""
-    check_base_path(entry.name, entry.base_path)
+def _platform(entry: Any) -> str:  # noqa: ANN401 - a generated ModelConfig
+    """The platform of a ModelConfig message, which an older field may give by a number."""
+    if entry.model_type and entry.model_platform:
+        raise InvalidInput(
+            "Illegal setting both ModelServerConfig::model_type (deprecated) and ModelServerConfig::model_platform, "
+            f"model name is {entry.name}"
+        )
+    if entry.model_type not in (_TYPE_UNSPECIFIED, _TYPE_TENSORFLOW):
+        raise InvalidInput(f"ModelServerConfig::model_type choice {entry.model_type} not supported.")
     if not entry.model_platform and not entry.model_type:
         raise InvalidInput(
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, "
             f"model name is {entry.name}"
         )
-    if entry.model_platform and entry.model_platform != PLATFORM:
-        raise InvalidInput(f"Model {entry.name} requests unsupported platform {entry.model_platform}")
+    platform: str = entry.model_platform or PLATFORM
+    return platform
 
 
 def check_base_path(name: str, base_path: str) -> None:

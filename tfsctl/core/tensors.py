@@ -86,17 +86,21 @@ def from_proto(proto: Any) -> np.ndarray:  # noqa: ANN401 - a generated TensorPr
     dtype = dtypes.BY_NUMBER.get(proto.dtype)
     if dtype is None:
         raise InvalidInput(f"a TensorProto of unknown dtype {proto.dtype}")
-    tensor_shape = proto.tensor_shape
-    shape = () if tensor_shape.unknown_rank else tuple([dim.size for dim in tensor_shape.dim])
+    shape = tuple([dim.size for dim in proto.tensor_shape.dim])
     count = math.prod(shape)
     if (shape and min(shape) < 0) or count * dtype.numpy.itemsize > MAX_TENSOR_BYTES:
         raise InvalidInput(f"a TensorProto of impossible shape {list(shape)}")
     content = proto.tensor_content
-    if content:
+    if content and count:
         flat = _content_strings(content, count) if dtype is dtypes.STRING else _content_numbers(content, count, dtype)
     else:
         flat = _fill(_typed_values(proto, dtype), count, dtype)
-    return flat if len(shape) == 1 else flat.reshape(shape)
+    if len(shape) == 1:
+        return flat
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:  # more dimensions than numpy has, or none of them left by a zero among huge ones
+        raise InvalidInput(f"a TensorProto of impossible shape {list(shape)}") from error
 
 
 def _typed_values(proto: Any, dtype: DType) -> np.ndarray:  # noqa: ANN401 - a generated TensorProto

@@ -13,17 +13,22 @@ import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from tfsctl.server import draining, grpc, json_answer, listening, model_server, rest
 from tfsctl.server import flags as server_flags
-from tfsctl.server import grpc, model_server, rest
-from tfsctl.server.status import ServingError
+from tfsctl.server.status import Code, ServingError
 
 log = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Headers = dict[bytes, bytes]
 
 _GRPC_HEADERS = [(b"content-type", b"application/grpc")]
+_NO_GRPC = rest.Reply(415, b"this is the gRPC port: its requests are of type application/grpc\n", b"text/plain")
+_ENDING = "The server is shutting down"
+_ENDING_REST = rest.Reply(503, json_answer.error(_ENDING))
+_ENDING_GRPC = grpc.Reply(b"", Code.UNAVAILABLE, _ENDING)
 
 
 class Application:
@@ -32,41 +37,101 @@ class Application:
     def __init__(self, flags: server_flags.Flags) -> None:
         self._flags = flags
         self._server: model_server.ModelServer | None = None
+        self._requests = draining.Requests()
+        self._is_starting = True
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request, or the life of the process."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            await self._serve(scope, receive, send)
+            requests = self._requests
+            requests.running += 1
+            try:
+                await (self._refuse if requests.refuse else self._serve)(scope, receive, send)
+            finally:
+                requests.running -= 1
+
+    def end_if_starting(self) -> None:
+        """End the process at once if it serves nothing yet: a runtime may not listen to signals before it does."""
+        if self._is_starting:
+            listening.tidy(self._flags)
+            os._exit(0)
+
+    def end_streams(self) -> None:
+        """End the calls that would last as long as their clients like."""
+        if self._server is not None:
+            self._server.streams.end()
+
+    async def drain(self) -> None:
+        """Answer what is running and refuse what comes, before the end; at most for --drain_timeout_seconds."""
+        self.end_if_starting()
+        timeout_s = max(0, self._flags.drain_timeout_seconds)
+        draining.end_within(timeout_s)
+        self.end_streams()
+        await self._requests.drain(timeout_s)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
+        draining.pass_signals_on(self.drain)
         self._server = model_server.ModelServer(self._flags)
         try:
             await self._server.start()
         except ServingError as error:
+            listening.tidy(self._flags)
             print(f"Failed to start server. Error: {error}", flush=True)  # noqa: T201 - the real server's words, on stdout
             os._exit(server_flags.START_FAILED)  # the runtime around us would report a failure of its own
+        self._is_starting = False
         announcing = asyncio.create_task(self._server.announce())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         announcing.cancel()
         await self._server.stop()
+        listening.tidy(self._flags)
         await send({"type": "lifespan.shutdown.complete"})
 
+    async def _refuse(self, scope: Message, _receive: Receive, send: Send) -> None:
+        """Answer a request that comes too late, so that its client asks another server."""
+        if dict(scope["headers"]).get(b"content-type", b"").startswith(b"application/grpc"):
+            await _send_grpc(_ENDING_GRPC, send)
+        else:
+            await _send_rest(_ENDING_REST, send)
+
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        address = scope["server"]  # None for a UNIX socket
+        if address is not None and address[1] == self._flags.rest_api_port:
+            await self._serve_rest(scope, headers, receive, send)
+        elif headers.get(b"content-type", b"").startswith(b"application/grpc"):
+            await self._serve_grpc(scope["path"], headers, receive, send)
+        else:
+            await _send_rest(_NO_GRPC, send)
+
+    async def _serve_rest(self, scope: Message, headers: Headers, receive: Receive, send: Send) -> None:
+        if scope["method"] not in rest.KNOWN_METHODS:
+            await _send_rest(rest.NOT_IMPLEMENTED, send)
+            return
         body = await _body(receive)
         if body is None or self._server is None:
             return
-        headers = dict(scope["headers"])
-        if headers.get(b"content-type", b"").startswith(b"application/grpc"):
-            await _send_grpc(await self._server.grpc.answer(scope["path"], headers, body), send)
-        else:
-            target = scope["raw_path"].decode("latin-1")
-            if scope["query_string"]:
-                target += "?" + scope["query_string"].decode("latin-1")
-            await _send_rest(await self._server.rest.answer(scope["method"], target, headers, body), send)
+        target = scope["raw_path"].decode("latin-1")
+        if scope["query_string"]:
+            target += "?" + scope["query_string"].decode("latin-1")
+        await _send_rest(await self._server.rest.answer(scope["method"], target, headers, body), send)
+
+    async def _serve_grpc(self, path: str, headers: Headers, receive: Receive, send: Send) -> None:
+        if self._server is None:
+            return
+        if path in self._server.streams:
+            self._requests.running -= 1  # a stream lasts as long as its client likes: nobody waits for it
+            try:
+                await self._server.streams.serve(path, headers, receive, send)
+            finally:
+                self._requests.running += 1
+            return
+        body = await _body(receive)
+        if body is not None:
+            await _send_grpc(await self._server.grpc.answer(path, headers, body), send)
 
 
 async def _body(receive: Receive) -> bytes | None:
@@ -93,7 +158,7 @@ async def _send_grpc(reply: grpc.Reply, send: Send) -> None:
 
 
 async def _send_rest(reply: rest.Reply, send: Send) -> None:
-    headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body))]
+    headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
 

@@ -47,6 +47,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "TF_GetCode": (c.c_int, [_POINTER]),
     "TF_SetStatus": (None, [_POINTER, c.c_int, c.c_char_p]),
     "TF_Message": (c.c_char_p, [_POINTER]),
+    "TF_LoadLibrary": (_POINTER, [c.c_char_p, _POINTER]),
     "TF_NewSessionOptions": (_POINTER, []),
     "TF_SetConfig": (None, [_POINTER, c.c_char_p, c.c_size_t, _POINTER]),
     "TF_DeleteSessionOptions": (None, [_POINTER]),
@@ -140,6 +141,15 @@ def start_runtime() -> None:
         library.TF_DeleteSession(session, status())
         library.TF_DeleteSessionOptions(options)
         library.TF_DeleteGraph(graph)
+
+
+def load_library(path: str) -> None:
+    """Make the operations and kernels of a shared library known to every model loaded from now on.
+
+    Raises ServingError with TensorFlow's own code and message where there is no such library or it does not fit.
+    """
+    releasing().TF_LoadLibrary(path.encode(), status())
+    check()
 
 
 @contextmanager

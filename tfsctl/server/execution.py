@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import statistics
 import time
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,14 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from tfsctl.server.pace import Pace
 from tfsctl.server.session import Endpoint, Session
 from tfsctl.server.status import Code, ServingError
 
-QUICK_RUN_S = 0.001  # a longer run would keep other requests waiting; a hand-over to a thread costs a tenth of this
-SLOW_RUN_S = 0.002  # what was quick is slow from here on: a busy machine must not send it back and forth
-QUICK_INPUT_BYTES = 256 * 1024  # a request this large says nothing about the others' runs
+SMALL_INPUT_BYTES, SMALL_INPUT_ROWS = 256 * 1024, 128  # a larger run is no measure for the others
 MAX_MERGED_ROWS = 1024
-_RECENT_RUNS = 9
 _MERGING_TURNS = 3
 
 Feeds = Sequence[tuple[Endpoint, np.ndarray]]
@@ -45,9 +41,9 @@ class Waiting:
 
     @property
     def rows(self) -> int:
-        """The rows this run adds to a merged one."""
-        rows: int = self.feeds[0][1].shape[0]
-        return rows
+        """The rows of its first input: what this run adds to a merged one."""
+        shape = self.feeds[0][1].shape if self.feeds else ()
+        return shape[0] if shape else 1
 
 
 Outcome = tuple[Waiting, "Arrays | BaseException"]
@@ -63,18 +59,10 @@ class Execution:
         self._flush_is_due = False
         self._turns = 0
         self._seen = 0
-        self._is_quick = False
-        self._recent_s: deque[float] = deque(maxlen=_RECENT_RUNS)
+        self._pace = Pace()
         self._workers = os.cpu_count() or 1
         self._busy = 0
         self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix=f"run-{name}")
-
-    @property
-    def runs_quickly(self) -> bool:
-        """Whether recent runs were short enough for the event loop; false until a few have been measured."""
-        if len(self._recent_s) == _RECENT_RUNS:
-            self._is_quick = statistics.median(self._recent_s) < (SLOW_RUN_S if self._is_quick else QUICK_RUN_S)
-        return self._is_quick
 
     def submit(
         self, feeds: Feeds, fetches: Sequence[Endpoint], *, deadline_s: float | None, merge_key: object = None
@@ -84,11 +72,18 @@ class Execution:
         `merge_key` names a signature whose rows do not affect each other: such runs may be merged.
         """
         answer: asyncio.Future[Arrays] = self._loop.create_future()
-        self._waiting.append(Waiting(feeds, fetches, deadline_s, answer, _merge_key(merge_key, feeds)))
+        waiting = Waiting(feeds, fetches, deadline_s, answer, _merge_key(merge_key, feeds))
+        self._waiting.append(waiting)
+        if not self._pace.is_quick:
+            self._watch_deadline(waiting)
         if not self._flush_is_due:
             self._flush_is_due = True
             self._loop.call_soon(self._flush)
         return answer
+
+    def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
+        """Run on this thread, whatever else waits, and return the fetched arrays."""
+        return self._session.run(feeds, fetches)
 
     def close(self) -> None:
         """End the threads, after their last run."""
@@ -110,15 +105,16 @@ class Execution:
     def _start(self) -> None:
         if not self._waiting:
             return
-        if self.runs_quickly and sum(_input_bytes(w) for w in self._waiting) < QUICK_INPUT_BYTES:
+        if self._pace.is_quick and _are_small(self._waiting):
             waiting, self._waiting = self._waiting, []
             jobs = list(_jobs(waiting))
             if len(jobs) == 1 or self._busy == self._workers:
                 for job in jobs:
-                    _settle(self._run(job, inline=True))
+                    _settle(self._run(job))
                 return
             self._hand_over(jobs)
             return
+        self._waiting = [waiting for waiting in self._waiting if not waiting.answer.done()]  # too late, or given up
         while self._waiting and self._busy < self._workers:
             job, self._waiting = _next_job(self._waiting)
             self._hand_over([job])
@@ -126,14 +122,10 @@ class Execution:
     def _hand_over(self, jobs: list[list[Waiting]]) -> None:
         """Run jobs one after another in a thread: one hand-over there and one back, however many they are."""
         self._busy += 1
-        for job in jobs:
-            for waiting in job:
-                self._watch_deadline(waiting)
         self._threads.submit(self._work, jobs)
 
     def _work(self, jobs: list[list[Waiting]]) -> None:
-        quick = self._is_quick
-        outcomes = [outcome for job in jobs for outcome in self._run(job, inline=quick)]
+        outcomes = [outcome for job in jobs for outcome in self._run(job)]
         self._loop.call_soon_threadsafe(self._finish, outcomes)
 
     def _finish(self, outcomes: list[Outcome]) -> None:
@@ -142,34 +134,34 @@ class Execution:
         self._start()
 
     def _watch_deadline(self, waiting: Waiting) -> None:
-        """Answer at the deadline, whatever the run is doing."""
+        """Answer at the deadline, whether the run is waiting or under way."""
         if waiting.deadline_s is not None:
             left_s = waiting.deadline_s - time.monotonic()
             outcomes: list[Outcome] = [(waiting, _too_late())]
             timer = self._loop.call_later(left_s, _settle, outcomes)
             waiting.answer.add_done_callback(lambda _: timer.cancel())
 
-    def _run(self, job: list[Waiting], *, inline: bool) -> list[Outcome]:
+    def _run(self, job: list[Waiting]) -> list[Outcome]:
         """Run one job on this thread: alone, or merged and taken apart again."""
         if len(job) > 1:
             try:
-                return self._run_merged(job, inline=inline)
+                return self._run_merged(job)
             except ServingError:
                 pass  # one request's rows may be at fault: each gets its own answer
-        return [(waiting, self._run_alone(waiting, inline=inline)) for waiting in job]
+        return [(waiting, self._run_alone(waiting)) for waiting in job]
 
-    def _run_alone(self, waiting: Waiting, *, inline: bool) -> Arrays | BaseException:
+    def _run_alone(self, waiting: Waiting) -> Arrays | BaseException:
         try:
-            return self._timed_run(waiting.feeds, waiting.fetches, [waiting], inline=inline)
+            return self._measured_run(waiting.feeds, waiting.fetches, [waiting])
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the answer
             return error
 
-    def _run_merged(self, job: list[Waiting], *, inline: bool) -> list[Outcome]:
+    def _run_merged(self, job: list[Waiting]) -> list[Outcome]:
         feeds = [
             (endpoint, np.concatenate([waiting.feeds[index][1] for waiting in job]))
             for index, (endpoint, _) in enumerate(job[0].feeds)
         ]
-        arrays = self._timed_run(feeds, job[0].fetches, job, inline=inline)
+        arrays = self._measured_run(feeds, job[0].fetches, job)
         total = len(feeds[0][1])
         if any(array.ndim == 0 or len(array) != total for array in arrays):
             raise ServingError(Code.INTERNAL, "an output of a merged run does not have a row for each row of input")
@@ -181,11 +173,15 @@ class Execution:
             start = end
         return outcomes
 
-    def _timed_run(self, feeds: Feeds, fetches: Sequence[Endpoint], job: list[Waiting], *, inline: bool) -> Arrays:
-        timeout_ms = 0 if inline else _timeout_ms(job)
-        start = time.perf_counter()
-        arrays = self._session.run(feeds, fetches, timeout_ms=timeout_ms, inline=inline)
-        self._recent_s.append(time.perf_counter() - start)
+    def _measured_run(self, feeds: Feeds, fetches: Sequence[Endpoint], job: list[Waiting]) -> Arrays:
+        """Run in this thread while the model is quick or being measured, else with all of TensorFlow's threads."""
+        pace = self._pace
+        if not (pace.wants_sample and _are_small(job)):
+            pace.pass_by()
+            return self._session.run(feeds, fetches, timeout_ms=_timeout_ms(job))
+        start = time.thread_time()
+        arrays = self._session.run(feeds, fetches, inline=True)
+        pace.add(time.thread_time() - start)
         return arrays
 
 
@@ -199,8 +195,10 @@ def _merge_key(merge_key: object, feeds: Feeds) -> object:
     return (merge_key, *((array.dtype.char, array.shape[1:]) for _, array in feeds))
 
 
-def _input_bytes(waiting: Waiting) -> int:
-    return sum(array.nbytes for _, array in waiting.feeds)
+def _are_small(waiting: list[Waiting]) -> bool:
+    """Whether runs are small enough to tell, or to keep, the model's pace."""
+    size = sum([array.nbytes for one in waiting for _, array in one.feeds])
+    return size < SMALL_INPUT_BYTES and sum([one.rows for one in waiting]) <= SMALL_INPUT_ROWS
 
 
 def _jobs(waiting: list[Waiting]) -> Any:  # noqa: ANN401 - an iterator of lists

@@ -14,6 +14,25 @@ from typing import Any
 
 FLAGS_VARIABLE = "TFSCTL_MODEL_SERVER_FLAGS"  # where a server runtime finds the command line, as a JSON list
 START_FAILED = 255  # the exit code of tensorflow_model_server when it cannot start
+WITHOUT_EFFECT = frozenset(
+    {
+        "rest_api_num_threads",
+        "flush_filesystem_caches",
+        "platform_config_file",
+        "grpc_max_threads",
+        "remove_unused_fields_from_bundle_metagraph",
+        "prefer_tflite_model",
+        "num_tflite_pools",
+        "num_tflite_interpreters_per_pool",
+        "xla_cpu_compilation_enabled",
+        "xla_gpu_compilation_enabled",
+        "enable_profiler",
+        "thread_pool_factory_config_file",
+        "mixed_precision",
+        "skip_initialize_tpu",
+    }
+)
+"""Flags of the real server for what this one does another way, or not at all."""
 _CPUS = os.cpu_count() or 1
 _KINDS = {int: "int32", float: "float", str: "string", bool: "bool"}
 _BITS = {"int32": 32, "int64": 64}
@@ -235,6 +254,13 @@ class Flags:
         default=False,
         text="Enable serialization of predict response as tensor content.",
     )
+    rest_api_enable_ssl: bool = _flag(
+        default=False,
+        text=(
+            "Serve the HTTP/REST API over TLS as well, as --ssl_config_file says "
+            "(not a flag of tensorflow_model_server)."
+        ),
+    )
     batching: str = _flag(
         "auto",
         "Merge requests that wait together into one run: auto (where the export found that rows do not affect each "
@@ -255,9 +281,13 @@ class Flags:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A parsed command line: the flags, what was not understood, and a value that was no value (an error)."""
+    """A parsed command line: the flags, what was not understood, and a value that was no value (an error).
+
+    `given` are the names of the flags that were set, to whatever value.
+    """
 
     flags: Flags
+    given: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     error: str = ""
     wants_help: bool = False
@@ -278,9 +308,9 @@ def parse(arguments: Sequence[str]) -> Parsed:
             continue
         value = _value(kind, text, given=bool(equals))
         if value is None:
-            return Parsed(Flags(), tuple(unknown), f"Couldn't interpret value {text} for flag {name}.")
+            return Parsed(Flags(), unknown=tuple(unknown), error=f"Couldn't interpret value {text} for flag {name}.")
         values[name] = value
-    return Parsed(Flags(**values), tuple(unknown))
+    return Parsed(Flags(**values), tuple(values), tuple(unknown))
 
 
 def _value(kind: str, text: str, *, given: bool) -> object:
@@ -310,15 +340,3 @@ def _shown(default: object) -> str:
     if isinstance(default, str):
         return f'"{default}"'
     return f"{default:f}" if isinstance(default, float) else str(default).lower()
-
-
-def session_threads(flags: Flags) -> tuple[int, int]:
-    """TensorFlow's intra-op and inter-op threads.
-
-    0 lets TensorFlow choose: the cores. Small models run several times faster without hand-overs between threads, and
-    many requests use the cores anyway: so half of them by default for the work within one operation.
-    """
-    if flags.tensorflow_session_parallelism:
-        return flags.tensorflow_session_parallelism, flags.tensorflow_session_parallelism
-    intra = flags.tensorflow_intra_op_parallelism or max(1, (os.cpu_count() or 1) // 2)
-    return intra, flags.tensorflow_inter_op_parallelism

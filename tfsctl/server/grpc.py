@@ -11,8 +11,9 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -26,12 +27,14 @@ from tfsctl.server.inference import Classes
 from tfsctl.server.rest import MAX_UNCOMPRESSED_BYTES, fill_status
 from tfsctl.server.service import Inferred, Predicted, Service
 from tfsctl.server.status import Code, ServingError, invalid_argument
+from tfsctl.server.tensor_content import fill_content
 
 log = logging.getLogger(__name__)
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
 _PROFILER = "/tensorflow.ProfilerService/"  # there in the real server, which says this of what it lacks
+MAX_MESSAGE_BYTES = 2**31 - 1  # the real server's limit, and gRPC's
 _MAX_MESSAGE_CHARACTERS = 1024  # the real server cuts its messages there, so that they fit a header
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
@@ -55,15 +58,36 @@ class Reply:
         return pairs
 
 
-class GrpcApi:
-    """TensorFlow Serving's gRPC services over a Service."""
+Handler = Callable[[Any, "float | None"], Awaitable[Any]]  # the request's message and its deadline, to the response's
+Methods = Mapping[str, tuple[str, Handler]]  # by path: the request's message type, and who answers
 
-    def __init__(self, service: Service) -> None:
+
+def _unwatched(_api: str, handler: Handler) -> Handler:
+    return handler
+
+
+class GrpcApi:
+    """TensorFlow Serving's gRPC services over a Service.
+
+    `watch` may put a handler of its own before each of Predict, Classify and Regress; `others` are methods of other
+    services; with `as_content`, Predict answers with the tensors' bytes instead of lists of values.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        as_content: bool = False,
+        watch: Callable[[str, Handler], Handler] = _unwatched,
+        others: Methods = MappingProxyType({}),
+    ) -> None:
         self._service = service
-        self._methods: dict[str, tuple[str, Callable[[Any, float | None], Awaitable[Any]]]] = {
-            _PREDICTION + "Predict": ("PredictRequest", self._predict),
-            _PREDICTION + "Classify": ("ClassificationRequest", self._classify),
-            _PREDICTION + "Regress": ("RegressionRequest", self._regress),
+        self._as_content = as_content
+        self._methods: dict[str, tuple[str, Handler]] = {
+            **others,
+            _PREDICTION + "Predict": ("PredictRequest", watch("Predict", self._predict)),
+            _PREDICTION + "Classify": ("ClassificationRequest", watch("Classify", self._classify)),
+            _PREDICTION + "Regress": ("RegressionRequest", watch("Regress", self._regress)),
             _PREDICTION + "MultiInference": ("MultiInferenceRequest", self._multi_inference),
             _PREDICTION + "GetModelMetadata": ("GetModelMetadataRequest", self._metadata),
             _MODEL + "GetModelStatus": ("GetModelStatusRequest", self._status),
@@ -77,7 +101,7 @@ class GrpcApi:
             if method is None:
                 return Reply(b"", Code.UNIMPLEMENTED, "unimplemented." if path.startswith(_PROFILER) else "")
             request_type, handler = method
-            request = _parse(getattr(protos, request_type), _unframed(headers, body))
+            request = _parse(getattr(protos, request_type), unframed(headers, body))
             response = await handler(request, _deadline_s(headers))
             message = response.SerializeToString()
         except ServingError as error:
@@ -85,16 +109,19 @@ class GrpcApi:
         except Exception as error:  # the one door for bugs: a status, never a broken stream
             log.exception("Call failed: %s", path)
             return Reply(b"", Code.INTERNAL, _cut(f"{type(error).__name__}: {error}"))
-        return Reply(b"\0" + len(message).to_bytes(4, "big") + message)
+        return Reply(framed(message))
 
     async def _predict(self, request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
+        if not request.HasField("model_spec"):
+            raise invalid_argument("Missing ModelSpec")
+        ref = _model_ref(request.model_spec)
         inputs = {}
         for alias, proto in request.inputs.items():
             try:
                 inputs[alias] = tensors.from_proto(proto)
             except InvalidInput:
+                self._service.refuse_predict(ref, request.model_spec.signature_name, request.inputs)
                 raise invalid_argument(f"tensor parsing error: {alias}") from None
-        ref = _model_ref(request.model_spec)
         predicted = await self._service.predict(
             ref,
             request.model_spec.signature_name,
@@ -102,7 +129,7 @@ class GrpcApi:
             output_filter=request.output_filter,
             deadline_s=deadline_s,
         )
-        return _predict_response(predicted)
+        return _predict_response(predicted, as_content=self._as_content)
 
     async def _classify(self, request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
         inferred = await self._infer_one(request, inference.CLASSIFY_METHOD, deadline_s)
@@ -128,9 +155,8 @@ class GrpcApi:
     async def _multi_inference(self, request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
         first = request.tasks[0].model_spec if request.tasks else protos.ModelSpec()
         ref = _model_ref(first)  # the version of all tasks is the first one's, as in the real server
-        self._service.core.servable(ref)
         specs = [(t.model_spec.name, t.model_spec.signature_name, t.method_name) for t in request.tasks]
-        inference.check_tasks(specs)
+        self._service.check_tasks(ref, specs)
         tasks = [(method, signature) for _, signature, method in specs]
         inferred = await self._service.infer(ref, tasks, request.input, deadline_s=deadline_s)
         response = protos.MultiInferenceResponse()
@@ -150,7 +176,7 @@ class GrpcApi:
             raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
             if field != _SIGNATURE_DEF:
-                raise invalid_argument(f"Metadata field {field} is not supported")
+                raise invalid_argument(f"Metadata field %s is not supported{field}")  # its words, to the letter
         servable, definitions = self._service.signature_defs(_model_ref(request.model_spec))
         response = protos.GetModelMetadataResponse()
         response.model_spec.name = servable.name
@@ -200,14 +226,17 @@ def _model_ref(spec: Any) -> ModelRef:  # noqa: ANN401 - a ModelSpec message
     )
 
 
-def _predict_response(predicted: Predicted) -> Any:  # noqa: ANN401 - a PredictResponse message
+def _predict_response(predicted: Predicted, *, as_content: bool) -> Any:  # noqa: ANN401 - a PredictResponse message
     response = protos.PredictResponse()
     spec = response.model_spec
     spec.name = predicted.name
     spec.version.value = predicted.version
     spec.signature_name = predicted.signature
     for alias, array in predicted.outputs.items():
-        tensors.fill_proto(response.outputs[alias], array, as_content=False)
+        if as_content:
+            fill_content(response.outputs[alias], array)
+        else:
+            tensors.fill_proto(response.outputs[alias], array, as_content=False)
     return response
 
 
@@ -229,8 +258,13 @@ def _fill_regressions(message: Any, values: Sequence[float]) -> None:  # noqa: A
         message.regressions.add(value=value)
 
 
-def _unframed(headers: dict[bytes, bytes], body: bytes) -> bytes:
-    """The message of a unary request's only frame."""
+def framed(message: bytes) -> bytes:
+    """A message as it goes over the wire, not compressed."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def unframed(headers: dict[bytes, bytes], body: bytes) -> bytes:
+    """The message of a frame, unpacked. Raises INTERNAL or RESOURCE_EXHAUSTED when it cannot be."""
     if len(body) < 5 or len(body) - 5 < (length := int.from_bytes(body[1:5], "big")):
         raise ServingError(Code.INTERNAL, "The request ended before its message")
     message = body[5 : 5 + length]

@@ -64,17 +64,21 @@ def task(servable: Servable, method: str, signature: str, *, check_method_name: 
         raise invalid_argument("Expected one input Tensor.")
     _check_output_count(bound, classify=classify)
     if _INPUTS not in bound.inputs:
-        raise invalid_argument(f"No {kind} inputs found in SignatureDef: {definition}")
+        raise invalid_argument(f"No {kind} inputs found in SignatureDef: {_printed(definition)}")
     keys = (_CLASSES, _SCORES) if classify else (_OUTPUTS,)
     outputs = {key: bound.outputs[key] for key in keys if key in bound.outputs}
     if not outputs:
         raise invalid_argument(
             f'Expected classification signature outputs to contain at least one of "{_CLASSES}" or "{_SCORES}". '
-            f"Signature was: {definition}"
+            f"Signature was: {_printed(definition)}"
             if classify
-            else f"No regression outputs found in SignatureDef: {definition}"
+            else f"No regression outputs found in SignatureDef: {_printed(definition)}"
         )
     return Task(method, name, bound.inputs[_INPUTS], outputs)
+
+
+def _printed(definition: Any) -> str:  # noqa: ANN401 - a SignatureDef message
+    return f"goo.gle/debugonly   \n{definition}"  # protobuf's mark on what is printed for people
 
 
 def _check_output_count(bound: BoundSignature, *, classify: bool) -> None:
@@ -107,12 +111,29 @@ async def run(
     servable: Servable, tasks: Sequence[Task], examples: np.ndarray, *, deadline_s: float | None
 ) -> list[list[Classes] | list[float]]:
     """Run all tasks in one go, feeding the same examples to each input they name; results in the order of the tasks."""
+    feeds, fetches = _together(tasks, examples)
+    return _results(tasks, examples, fetches, await servable.run(feeds, fetches, deadline_s=deadline_s))
+
+
+def run_now(servable: Servable, tasks: Sequence[Task], examples: np.ndarray) -> list[list[Classes] | list[float]]:
+    """What `run` does, on this thread."""
+    feeds, fetches = _together(tasks, examples)
+    return _results(tasks, examples, fetches, servable.run_now(feeds, fetches))
+
+
+def _together(
+    tasks: Sequence[Task], examples: np.ndarray
+) -> tuple[list[tuple[Endpoint, np.ndarray]], Sequence[Endpoint]]:
+    """What to feed and to fetch for all tasks, each tensor once."""
     feeds = {one.input.tensor_name: one.input for one in tasks}
     fetches = {endpoint.tensor_name: endpoint for one in tasks for endpoint in one.outputs.values()}
-    arrays = await servable.run(
-        [(endpoint, examples) for endpoint in feeds.values()], list(fetches.values()), deadline_s=deadline_s
-    )
-    by_tensor = dict(zip(fetches, arrays, strict=True))
+    return [(feeds[name], examples) for name in sorted(feeds)], list(fetches.values())
+
+
+def _results(
+    tasks: Sequence[Task], examples: np.ndarray, fetches: Sequence[Endpoint], arrays: Sequence[np.ndarray]
+) -> list[list[Classes] | list[float]]:
+    by_tensor = {endpoint.tensor_name: array for endpoint, array in zip(fetches, arrays, strict=True)}
     return [one.result(by_tensor, len(examples)) for one in tasks]
 
 
@@ -142,7 +163,7 @@ def _values(array: np.ndarray, examples: int) -> list[float]:
             f"Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got [{shape}]"
         )
     if array.shape[0] != examples:
-        raise invalid_argument(f"Expected output batch size to be {examples}.  Got: {array.shape[0]}")
+        raise invalid_argument(f"Input batch size did not match output batch size: {examples} vs. {array.shape[0]}")
     found = dtypes.from_numpy(array.dtype)
     if found is not dtypes.FLOAT:
         raise invalid_argument(f"Expected output Tensor of DT_FLOAT.  Got: {found.enum_name}")
@@ -150,8 +171,8 @@ def _values(array: np.ndarray, examples: int) -> list[float]:
     return values
 
 
-def check_tasks(specs: Sequence[tuple[str, str, str]]) -> None:
-    """Refuse the tasks of a MultiInference (model, signature, method) that cannot be asked together."""
+def check_tasks(servable: Servable, specs: Sequence[tuple[str, str, str]], *, check_method_name: bool) -> None:
+    """Refuse the tasks of a MultiInference (model, signature, method) that cannot be asked together, one by one."""
     seen: set[str] = set()
     for model, signature, method in specs:
         if not model:
@@ -162,5 +183,8 @@ def check_tasks(specs: Sequence[tuple[str, str, str]]) -> None:
         if name in seen:
             raise invalid_argument(f"Duplicate evaluation of signature: {name}")
         seen.add(name)
+        if servable.signature(name) is None:
+            raise invalid_argument(f"Requested signature not found in model graph: {name}")
         if method not in (CLASSIFY_METHOD, REGRESS_METHOD):
             raise ServingError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {method}")
+        task(servable, method, name, check_method_name=check_method_name)

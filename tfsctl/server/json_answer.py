@@ -78,7 +78,7 @@ def _rows(outputs: Mapping[str, np.ndarray]) -> str:
         return "[]"
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        rows = _single_line(_nested(name, array, 2), array.shape)
+        rows = _single_line(_nested(name, array, 1), array.shape)
         return f"{rows[:-1]}\n{_INDENT}]"
     texts = {name: _nested(name, array, 2) for name, array in outputs.items()}
     objects = []

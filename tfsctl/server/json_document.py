@@ -18,11 +18,14 @@ import orjson
 
 from tfsctl.server.status import ServingError, invalid_argument
 
-_BOM = b"\xef\xbb\xbf"
+_BOM = re.compile(rb"\xef?\xbb?\xbf?")  # RapidJSON passes over each of its bytes by itself
+_MAX_EXPONENT = 308
 _WHITESPACE = " \n\r\t"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _FRACTION = re.compile(r"\.[0-9]+")
 _EXPONENT = re.compile(r"[eE][+-]?[0-9]+")
+_TOO_BIG = "Number too big to be stored in double."
+_BAD_ESCAPE = "Invalid escape character in string."
 _PLAIN_STRING = re.compile(r'[^"\\\x00-\x1f]*')
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
@@ -77,22 +80,22 @@ _lenient_decoder = json.JSONDecoder(
 
 def _parse_leniently(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """Read with the standard library where its rules are RapidJSON's, else with the exact reader."""
-    body = body.removeprefix(_BOM)
+    start = len(_BOM.match(body)[0])  # type: ignore[index] # it matches anything
     if b"\\u" not in body and b"\0" not in body:  # lone surrogates are an error, and a NUL ends the document
-        text = body.decode("utf-8", "surrogateescape").lstrip(_WHITESPACE)
+        text = body[start:].decode("utf-8", "surrogateescape").lstrip(_WHITESPACE)
         try:
             return _lenient_decoder.raw_decode(text)[0]
         except (ValueError, RecursionError):
             pass
-    return _ExactReader(body).read()
+    return _ExactReader(body, start).read()
 
 
 class _ExactReader:
     """RapidJSON's iterative parser, for its errors and offsets. Works on bytes as Latin-1: one character, one byte."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, start: int = 0) -> None:
         self.text = body.decode("latin-1")
-        self.at = 0
+        self.at = start
 
     def read(self) -> Any:  # noqa: ANN401 - any JSON value
         """The first value. Containers are kept on a list, so nesting costs no Python recursion."""
@@ -221,10 +224,15 @@ class _ExactReader:
                     raise self._error(missing)
                 self.at, is_whole = match.end(), False
         text = self.text[start : self.at]
-        try:
-            return _whole_or_double(text) if is_whole else _finite_or_refuse(text)
-        except ValueError:
-            raise self._error("Number too big to be stored in double.", start) from None
+        if is_whole:
+            try:
+                return _whole_or_double(text)
+            except ValueError:
+                raise self._error(_TOO_BIG, start) from None
+        mantissa, _, exponent = text.lower().partition("e")
+        if int(exponent or 0) > _MAX_EXPONENT + len(mantissa.partition(".")[2]):  # it looks at the exponent alone
+            raise self._error(_TOO_BIG, start)
+        return float(text)
 
     def _nan_or_infinity(self, *, minus: bool) -> float:
         if self._peek() == "N":
@@ -251,7 +259,7 @@ class _ExactReader:
             elif character in ("", "\0"):
                 raise self._error("Missing a closing quotation mark in string.")
             else:
-                raise self._error("Invalid encoding in string.")
+                raise self._error(_BAD_ESCAPE)  # what RapidJSON 1.1.0 says of a control character
 
     def _escape(self) -> str:
         """One backslash escape as UTF-8 bytes in Latin-1, like the rest of the string."""
@@ -259,20 +267,20 @@ class _ExactReader:
         kind = self.text[start + 1 : start + 2]
         if kind != "u":
             if kind not in _ESCAPES:
-                raise self._error("Invalid escape character in string.", start)
+                raise self._error(_BAD_ESCAPE, start)
             self.at += 2
             return _ESCAPES[kind]
         code = self._hex(start, start + 2)
         self.at += 6
-        if 0xD800 <= code <= 0xDFFF:
-            if code > 0xDBFF or self.text[self.at : self.at + 2] != "\\u":
+        if 0xD800 <= code <= 0xDBFF:  # a second half alone passes
+            if self.text[self.at : self.at + 2] != "\\u":
                 raise self._error("The surrogate pair in string is invalid.", start)
             low = self._hex(start, self.at + 2)
             if not 0xDC00 <= low <= 0xDFFF:
                 raise self._error("The surrogate pair in string is invalid.", start)
             self.at += 6
             code = 0x10000 + (code - 0xD800) * 0x400 + (low - 0xDC00)
-        return chr(code).encode().decode("latin-1")
+        return chr(code).encode("utf-8", "surrogatepass").decode("latin-1")
 
     def _hex(self, escape_at: int, at: int) -> int:
         digits = self.text[at : at + 4]

@@ -50,23 +50,32 @@ def _fill(example: Any, features: object) -> None:  # noqa: ANN401 - an Example 
 
 
 def _add(feature: Any, name: str, value: object) -> None:  # noqa: ANN401 - a Feature message
-    kind, plain = _kind_and_value(name, value)
+    kind = _kind_of(name, value)
     chosen = feature.WhichOneof("kind")
     if chosen not in (None, kind):
         raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {_KINDS[chosen]}")
-    getattr(feature, kind).value.append(plain)
+    getattr(feature, kind).value.append(_plain(name, value))
 
 
-def _kind_and_value(name: str, value: object) -> tuple[str, object]:
+def _kind_of(name: str, value: object) -> str:
+    if isinstance(value, str) or is_b64(value):
+        return "bytes_list"
+    if isinstance(value, float):
+        return "float_list"
+    if isinstance(value, int):  # booleans are whole numbers here
+        return "int64_list"
+    raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")
+
+
+def _plain(name: str, value: Any) -> object:  # noqa: ANN401 - a value that has a kind
+    """The value as its list has it."""
+    if isinstance(value, dict):
+        return decode_b64(value["b64"])
     if isinstance(value, str):
-        return "bytes_list", value.encode("utf-8", "surrogateescape")
-    if isinstance(value, dict) and is_b64(value):
-        return "bytes_list", decode_b64(value["b64"])
+        return value.encode("utf-8", "surrogateescape")
     if isinstance(value, float):
         with np.errstate(over="ignore"):
-            return "float_list", float(np.float32(value))
-    if isinstance(value, int):  # booleans are whole numbers here
-        if value >= 2**63:
-            raise invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
-        return "int64_list", int(value)
-    raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")
+            return float(np.float32(value))
+    if value >= 2**63:
+        raise invalid_argument(f"Feature: {name} has uint64_t element. Only int64_t is supported.")
+    return int(value)

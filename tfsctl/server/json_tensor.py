@@ -6,9 +6,8 @@ Well-formed numbers and strings take a quick path; anything else is walked value
 
 from __future__ import annotations
 
-import base64
 import binascii
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +21,7 @@ from tfsctl.server.json_text import debug_text, type_name
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 INSTANCES, INPUTS, SIGNATURE_NAME = "instances", "inputs", "signature_name"
-MAX_RANK = 254  # TensorShape::MaxDimensions
+MAX_RANK = 64  # numpy's; 254 in the real server
 _SMALL_INTS = ("int32", "int16", "int8", "uint8")
 _WRITABLE = {*_SMALL_INTS, "float32", "float64", "int64", "uint32", "uint64", "bool", "string"}
 
@@ -241,6 +240,8 @@ def _narrow(array: np.ndarray, dtype: DType) -> np.ndarray:
 def _array(values: list[Any], shape: tuple[int, ...], dtype: DType) -> np.ndarray:
     if len(shape) > MAX_RANK:
         raise invalid_argument(f"Shape must be at most rank {MAX_RANK} but is rank {len(shape)}")
+    if not values:  # of any dtype, those without a JSON form included
+        return np.empty(shape, dtype=dtype.numpy)
     if dtype is dtypes.STRING:
         return object_array(values).reshape(shape)
     if dtype.is_floating:
@@ -287,9 +288,11 @@ def _leaves(value: object, shape: tuple[int, ...], dtype: DType) -> list[Any]:
 
 
 def _leaf(value: object, dtype: DType) -> object:
-    if dtype is dtypes.STRING and is_b64(value):
-        return decode_b64(value["b64"])  # type: ignore[index] # is_b64 has looked
-    if dtype.name not in _WRITABLE:
+    if isinstance(value, dict) and dtype is dtypes.STRING:
+        if is_b64(value):
+            return decode_b64(value["b64"])
+        raise _format_error(value, "not formatted correctly for base64 data")
+    if not isinstance(value, dict) and dtype.name not in _WRITABLE:
         message = f"Conversion of JSON Value: {debug_text(value)} to type: {dtype.c_name}"
         raise ServingError(Code.UNIMPLEMENTED, message)
     if dtype is dtypes.STRING:
@@ -315,11 +318,14 @@ def _fits(value: float, dtype: DType) -> bool:
 
 
 def decode_b64(text: str) -> bytes:
-    """Standard base64; white space is passed over and the padding may be left out, as absl::Base64Unescape has it."""
-    compact = "".join(text.split())
-    if "=" not in compact:
-        compact += "=" * (math.ceil(len(compact) / 4) * 4 - len(compact))
-    try:
-        return base64.b64decode(compact, validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid_argument("Unable to base64 decode") from None
+    """Standard base64 as absl::Base64Unescape has it: white space passes, the padding is whole or left out."""
+    compact = text.translate(_NO_WHITE_SPACE)
+    digits = compact.rstrip("=.")
+    wanted = -len(digits) % 4
+    if not _B64_DIGITS.fullmatch(digits) or wanted == 3 or len(compact) - len(digits) not in (0, wanted):
+        raise invalid_argument("Unable to base64 decode")
+    return binascii.a2b_base64(digits + "=" * wanted)
+
+
+_NO_WHITE_SPACE = dict.fromkeys(map(ord, " \t\n\v\f\r"))
+_B64_DIGITS = re.compile("[A-Za-z0-9+/]*")

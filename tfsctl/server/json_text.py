@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import struct
 
 import numpy as np
@@ -13,8 +14,17 @@ from tfsctl.server.grisu import digits_of
 
 
 def quote(text: str) -> str:
-    """A JSON string literal; control characters escaped, everything else as it is."""
-    return json.encoder.encode_basestring(text)
+    """A JSON string literal; control characters escaped, with capitals, everything else as it is."""
+    quoted: str = json.encoder.encode_basestring(text)
+    return _ESCAPE.sub(_in_capitals, quoted) if "\\u" in quoted else quoted
+
+
+_ESCAPE = re.compile(r"\\(?:u00..|.)")
+
+
+def _in_capitals(escape: re.Match[str]) -> str:
+    text = escape.group()
+    return f"\\u00{text[4:].upper()}" if text[1] == "u" else text
 
 
 def double_text(value: float) -> str:
@@ -86,8 +96,8 @@ def float_text(value: float) -> str:
 
 
 def float64_text(value: float) -> str:
-    """A float64 in an answer: 15 significant digits if they read back as the same value, else 17."""
-    return _shorter(value, f"{value:.15g}", 17, "d") if math.isfinite(value) else _not_finite(value)
+    """A float64 in an answer: 6 significant digits if they read back as the same value, else 17."""
+    return _shorter(value, f"{value:.6g}", 17, "d") if math.isfinite(value) else _not_finite(value)
 
 
 def _shorter(value: float, text: str, digits: int, form: str) -> str:
@@ -110,8 +120,8 @@ def float_texts(array: np.ndarray) -> list[str]:
     values: list[float] = array.tolist()
     if len(values) < _MANY or not np.isfinite(array).all():
         return [one(value) for value in values]
-    few, full = (6, 9) if array.dtype == np.float32 else (15, 17)
-    texts = [f"{value:.{few}g}" for value in values]
+    full = 9 if array.dtype == np.float32 else 17
+    texts = [f"{value:.6g}" for value in values]
     with np.errstate(over="ignore"):
         exact = (np.array(texts, dtype=np.float64).astype(array.dtype) == array).tolist()
     chosen = (text if same else f"{value:.{full}g}" for text, same, value in zip(texts, exact, values, strict=True))

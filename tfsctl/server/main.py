@@ -6,14 +6,19 @@ import ctypes
 import logging
 import os
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 
 from tfsctl.server import flags as server_flags
+from tfsctl.server import tls
+from tfsctl.server.batching_parameters import server_parameters
 from tfsctl.server.configured_models import configured_models
 from tfsctl.server.flags import START_FAILED
+from tfsctl.server.listening import check_grpc_is_asked_for, settled
+from tfsctl.server.session_config import check_session_flags
 from tfsctl.server.status import ServingError
+
+log = logging.getLogger(__name__)
 
 PARENT_VARIABLE = "TFSCTL_PARENT_PID"  # set by whoever wants the server to end when it does
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -38,16 +43,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.unknown:
         _print(server_flags.usage())
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s")
+    if idle := [f"--{name}" for name in parsed.given if name in server_flags.WITHOUT_EFFECT]:
+        log.warning("Without effect in this server: %s", ", ".join(idle))
     try:
+        check_grpc_is_asked_for(parsed.flags)
         configured_models(parsed.flags)
-        _check_ports(parsed.flags)
-    except (ServingError, OSError) as error:
+        server_parameters(parsed.flags)
+        check_session_flags(parsed.flags)
+        credentials = tls.credentials(parsed.flags)
+        flags = settled(parsed.flags)
+    except ServingError as error:
         _print(f"Failed to start server. Error: {error}")
         return START_FAILED
     _end_with_parent()
     from tfsctl.server import launch
 
-    return launch.serve(parsed.flags, arguments)
+    return launch.serve(flags, [*arguments, f"--rest_api_port={flags.rest_api_port}"], credentials)
 
 
 def _print(text: str) -> None:
@@ -62,25 +73,6 @@ def _print_version() -> None:
     from importlib.metadata import version
 
     _print(f"TensorFlow ModelServer: tfsctl {version('tfsctl')}\nTensorFlow Library: {version('tensorflow')}")
-
-
-def _check_ports(flags: server_flags.Flags) -> None:
-    """Raise OSError naming a port that cannot be listened on, before anything heavy starts."""
-    if not flags.port and not flags.rest_api_port:
-        raise OSError("--port and --rest_api_port are both 0: there is nowhere to listen")
-    if flags.port == flags.rest_api_port:
-        raise OSError(f"--port and --rest_api_port must differ; both are {flags.port}")
-    for flag, port in (("--port", flags.port), ("--rest_api_port", flags.rest_api_port)):
-        if not port:
-            continue
-        family = socket.AF_INET6 if ":" in flags.host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((flags.host, port))
-            except (OSError, OverflowError) as error:
-                reason = getattr(error, "strerror", None) or str(error)
-                raise OSError(f"cannot listen on {flags.host}:{port} ({flag}): {reason}") from error
 
 
 def _end_with_parent() -> None:

@@ -2,14 +2,16 @@
 
 A version is AVAILABLE only once it can answer. One that is no longer aspired stays until another aspired version is
 available (TensorFlow Serving's availability-preserving policy), and goes only when its last request is done. All of
-this lives on one event loop; loading and freeing happen in threads.
+this lives on one event loop; loading and freeing happen in threads of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from tfsctl.server.status import Code, ServingError, not_found
 
 log = logging.getLogger(__name__)
 Loader = Callable[[str, int, Path], Servable]
+_INITIAL_LOADS = 4 * (os.cpu_count() or 1)  # num_initial_load_threads of TensorFlow Serving's server core
 
 
 @dataclass(slots=True, eq=False)
@@ -38,16 +41,31 @@ class ManagedVersion:
 
 
 class Manager:
-    """The versions of all models, those that ended included (a snapshot for GetModelStatus)."""
+    """The versions of all models, those that ended included (a snapshot for GetModelStatus).
 
-    def __init__(self, load: Loader, *, max_retries: int, retry_interval_s: float) -> None:
+    So many versions are loaded, and freed, at the same time; 0 is one after another. Those a server starts with are
+    loaded together, until `end_initial_loads`.
+    """
+
+    def __init__(
+        self,
+        load: Loader,
+        *,
+        max_retries: int,
+        retry_interval_s: float,
+        load_threads: int = 0,
+        unload_threads: int = 0,
+    ) -> None:
         self._load = load
         self._max_retries = max_retries
         self._retry_interval_s = retry_interval_s
         self._versions: dict[str, dict[int, ManagedVersion]] = {}
         self._aspired: dict[str, dict[int, Path]] = {}
         self._available: dict[str, dict[int, Servable]] = {}
-        self._loading = asyncio.Lock()  # one load at a time, as with TensorFlow Serving's --num_load_threads=0
+        self._load_threads = max(1, load_threads)
+        self._loading = asyncio.Semaphore(_INITIAL_LOADS)
+        self._loaders = ThreadPoolExecutor(max(_INITIAL_LOADS, self._load_threads), thread_name_prefix="load")
+        self._unloaders = ThreadPoolExecutor(max(1, unload_threads), thread_name_prefix="unload")
         self._loads: set[asyncio.Task[None]] = set()
         self._unloads: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -88,6 +106,10 @@ class Manager:
         return bool(aspired) and all(v.state in ("AVAILABLE", "END") for v in aspired)
 
     # ---- changing ----
+    def end_initial_loads(self) -> None:
+        """From now on load only as many versions at the same time as the server was told."""
+        self._loading = asyncio.Semaphore(self._load_threads)
+
     def set_aspired(self, name: str, versions: Mapping[int, Path]) -> None:
         """Say which versions of a model should be served from now on; what follows happens by itself."""
         before, self._aspired[name] = self._aspired.get(name, {}), dict(versions)
@@ -132,7 +154,9 @@ class Manager:
         log.info("Loading servable version %s", version)
         loop = asyncio.get_running_loop()
         try:
-            version.servable = await loop.run_in_executor(None, self._load, version.name, version.number, version.path)
+            version.servable = await loop.run_in_executor(
+                self._loaders, self._load, version.name, version.number, version.path
+            )
         except ServingError as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever a load does, the server goes on with what it has
@@ -151,7 +175,7 @@ class Manager:
             _start(self._take_down(version, available.pop(number)), self._unloads)
 
     async def _take_down(self, version: ManagedVersion, servable: Servable) -> None:
-        await servable.drain_and_close()
+        await servable.drain_and_close(self._unloaders)
         version.servable = None
         log.info("Done unloading servable version %s", version)
         self._set_state(version, "END")
@@ -165,6 +189,8 @@ class Manager:
             self._aspired[name] = {}
             self._retire(name)
         await asyncio.gather(*self._unloads, return_exceptions=True)
+        self._loaders.shutdown(wait=False, cancel_futures=True)
+        self._unloaders.shutdown(wait=False)
 
 
 def _start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from typing import get_args
 
-from tfsctl.core import protos
-from tfsctl.server import capi, servable
+from tfsctl.server import capi
+from tfsctl.server.batch_scheduler import BatchScheduler
+from tfsctl.server.batching_parameters import server_parameters
+from tfsctl.server.config_poller import poll_config_file
 from tfsctl.server.configured_models import configured_models
-from tfsctl.server.flags import Flags, session_threads
-from tfsctl.server.grpc import GrpcApi
+from tfsctl.server.flags import Flags
+from tfsctl.server.interfaces import interfaces
+from tfsctl.server.loader import Loader, Merging, ServerBatching
 from tfsctl.server.manager import Manager
-from tfsctl.server.rest import RestApi
+from tfsctl.server.monitoring import monitoring
 from tfsctl.server.server_core import ServerCore
-from tfsctl.server.service import Service
+from tfsctl.server.session import Session
+from tfsctl.server.session_config import session_config
 from tfsctl.server.status import invalid_argument
 
 log = logging.getLogger(__name__)
@@ -26,41 +29,46 @@ class ModelServer:
 
     def __init__(self, flags: Flags) -> None:
         self._flags = flags
+        self._polling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load the models; returns once all are available. Raises ServingError when that cannot come to pass."""
         flags = self._flags
         models = configured_models(flags)
-        if all((flags.tensorflow_session_parallelism, *_explicit_threads(flags))):
-            raise invalid_argument(
-                "Either configure server_options.tensorflow_session_parallelism or "
-                "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
-                "separately. You cannot configure all."
-            )
-        await asyncio.to_thread(capi.start_runtime)
-        intra, inter = session_threads(flags)
-        config = protos.ConfigProto(intra_op_parallelism_threads=intra, inter_op_parallelism_threads=inter)
-        load = partial(
-            servable.load,
+        watching = monitoring(flags)
+        loop = asyncio.get_running_loop()
+        loader = Loader(
             tags=flags.saved_model_tags.split(","),
-            config=config.SerializeToString(),
+            config=session_config(flags),
             merging=_merging(flags),
-            loop=asyncio.get_running_loop(),
+            loop=loop,
+            batching=_batching(flags, loop),
+            warmup_iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,
+            check_method_names=flags.enable_signature_method_name_check,
+            open_session=watching.session_class() if watching else Session,
         )
+        await asyncio.to_thread(capi.start_runtime)
+        for path in filter(None, flags.custom_op_library.split(",")):
+            await asyncio.to_thread(capi.load_library, path)
+            log.info("Loaded custom operations: %s", path)
         manager = Manager(
-            load,
+            loader.load,
             max_retries=flags.max_num_load_retries,
             retry_interval_s=flags.load_retry_interval_micros / 1e6,
+            load_threads=flags.num_load_threads,
+            unload_threads=flags.num_unload_threads,
         )
         self.core = ServerCore(
             manager,
             poll_wait_s=flags.file_system_poll_wait_seconds,
             allow_labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
         )
-        service = Service(self.core, check_method_names=flags.enable_signature_method_name_check)
-        self.rest = RestApi(service, timeout_s=flags.rest_api_timeout_in_ms / 1e3)
-        self.grpc = GrpcApi(service)
+        front = interfaces(flags, self.core, watching)
+        self.rest, self.grpc, self.streams = front.rest, front.grpc, front.streams
         await self.core.start(models)
+        poll_s = flags.model_config_file_poll_wait_seconds
+        if flags.model_config_file and poll_s > 0:
+            self._polling = asyncio.create_task(poll_config_file(flags.model_config_file, self.core, wait_s=poll_s))
 
     async def announce(self) -> None:
         """Say that the ports are open, in the real server's words, once they are."""
@@ -68,25 +76,32 @@ class ModelServer:
         if flags.port:
             await _wait_until_open(flags.host, flags.port)
             log.info("Running gRPC ModelServer at %s:%d ...", flags.host, flags.port)
+        if flags.grpc_socket_path:
+            log.info("Running gRPC ModelServer at UNIX socket %s ...", flags.grpc_socket_path)
         if flags.rest_api_port:
             await _wait_until_open(flags.host, flags.rest_api_port)
             log.info("Exporting HTTP/REST API at:%s:%d ...", flags.host, flags.rest_api_port)
 
     async def stop(self) -> None:
         """Unload every model, each after its last request."""
+        if self._polling is not None:
+            self._polling.cancel()
         await self.core.stop()
 
 
-def _merging(flags: Flags) -> servable.Merging:
-    known: tuple[servable.Merging, ...] = get_args(servable.Merging)
+def _merging(flags: Flags) -> Merging:
+    known: tuple[Merging, ...] = get_args(Merging)
     for choice in known:
         if flags.batching == choice:
             return choice
     raise invalid_argument(f"--batching must be auto, on or off; got {flags.batching}")
 
 
-def _explicit_threads(flags: Flags) -> tuple[int, int]:
-    return flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism
+def _batching(flags: Flags, loop: asyncio.AbstractEventLoop) -> ServerBatching | None:
+    parameters = server_parameters(flags)
+    if parameters is None:
+        return None
+    return ServerBatching(parameters, BatchScheduler(parameters, loop), flags.enable_per_model_batching_parameters)
 
 
 async def _wait_until_open(host: str, port: int) -> None:

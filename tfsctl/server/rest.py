@@ -10,7 +10,7 @@ import re
 import time
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from tfsctl.core import protos
@@ -24,26 +24,39 @@ from tfsctl.server.status import HTTP_STATUS, Code, ServingError, invalid_argume
 log = logging.getLogger(__name__)
 
 MAX_UNCOMPRESSED_BYTES = 100 * 1024 * 1024  # kMaxUncompressedBytes of TensorFlow Serving's HTTP server
-_VERSION_OR_LABEL = r"(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
+KNOWN_METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
+_CHARACTER = r"[\w.~!$&'()*+,;=@?#-]"  # of a URI (RFC 3986), but / and :; to the real server ? and # are part of a name
+_NAME = rf"(?=[^/:]){_CHARACTER}*(?:%[0-9a-fA-F]{{2}}{_CHARACTER}*)*"
+_VERSION_OR_LABEL = rf"(?:(?:(?i:/versions/)(?P<version>\d+))|(?:(?i:/labels/)(?P<label>{_NAME})))?"
 _VERBS = re.compile(
-    rf"(?i:/v1/models/)(?P<name>[^/:]+){_VERSION_OR_LABEL}:(?P<verb>classify|regress|predict)", re.ASCII
+    rf"(?i:/v1/models/)(?P<name>{_NAME}){_VERSION_OR_LABEL}:(?P<verb>classify|regress|predict)", re.ASCII
 )
-_MODELS = re.compile(rf"(?i)/v1/models(?:/(?P<name>[^/:]+))?{_VERSION_OR_LABEL}(?:/(?P<metadata>metadata))?", re.ASCII)
+_MODELS = re.compile(rf"(?i)/v1/models(?:/(?P<name>{_NAME}))?{_VERSION_OR_LABEL}(?:/(?P<metadata>metadata))?", re.ASCII)
+_URI = re.compile(r"[\w.~!$&'()*+,;=@?#:/-]*(?:%[0-9a-fA-F]{2}[\w.~!$&'()*+,;=@?#:/-]*)*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP answer."""
+    """An HTTP answer; `code` is the outcome behind the status, `headers` are those besides its type and length."""
 
     status: int
     body: bytes
     content_type: bytes = b"application/json"
+    code: Code = Code.OK
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Api(Protocol):
+    """What answers HTTP requests."""
+
+    async def answer(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
+        """Answer one request; `target` is the request's path as it was sent, with its query string."""
 
 
 class RestApi:
     """TensorFlow Serving's REST API over a Service."""
 
-    def __init__(self, service: Service, *, timeout_s: float) -> None:
+    def __init__(self, service: Service, *, timeout_s: float | None) -> None:
         self._service = service
         self._timeout_s = timeout_s
 
@@ -52,33 +65,34 @@ class RestApi:
         if target[:4].lower() != "/v1/":
             return _html(404, "Not Found")
         if method == "OPTIONS":
-            origin = headers.get(b"origin", b"")
-            return Reply(200 if re.match(rb"https?://", origin) else 400, b"")
+            return _preflight(headers)
         try:
             return await self._dispatch(method, target, headers, body)
         except ServingError as error:
-            return Reply(HTTP_STATUS[error.code], json_answer.error(error.message))
+            return Reply(HTTP_STATUS[error.code], json_answer.error(error.message), code=error.code)
         except Exception as error:  # the one door for bugs: a message, never a broken connection
             log.exception("Request failed: %s %s", method, target)
-            return Reply(500, json_answer.error(f"{type(error).__name__}: {error}"))
+            return Reply(500, json_answer.error(f"{type(error).__name__}: {error}"), code=Code.INTERNAL)
 
     async def _dispatch(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
         if method == "POST" and (match := _VERBS.fullmatch(target)):
             answer = self._predict if match["verb"] == "predict" else self._infer
             return await answer(match, _decoded(headers, body))
         if method == "GET" and (match := _MODELS.fullmatch(target)):
-            return self._metadata(match) if match["metadata"] else self._status(match)
+            return self._metadata(match) if match["metadata"] == "metadata" else self._status(match)
+        if not _URI.fullmatch(target):
+            return _html(400, "Bad Request")
         raise invalid_argument(f"Malformed request: {method} {target}")
 
     async def _predict(self, match: re.Match[str], body: bytes) -> Reply:
         ref = _model_ref(match)
         if ref is None:
-            return Reply(400, b"")
+            return _NO_VERSION
         document = json_document.parse(body)
         signature = json_tensor.signature_name(document)
         wanted = self._service.input_dtypes(ref, signature)
         inputs, row_form = json_tensor.inputs_from_document(document, wanted, body)
-        deadline_s = time.monotonic() + self._timeout_s
+        deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         predicted = await self._service.predict(ref, signature, inputs, deadline_s=deadline_s)
         return Reply(200, json_answer.answer(predicted.outputs, row_form=row_form))
 
@@ -86,12 +100,12 @@ class RestApi:
         """Answer :classify and :regress."""
         ref = _model_ref(match)
         if ref is None:
-            return Reply(400, b"")
+            return _NO_VERSION
         document = json_document.parse(body)
         signature = json_tensor.signature_name(document)
         given = json_example.input_from_document(document)
         method = CLASSIFY_METHOD if match["verb"] == "classify" else REGRESS_METHOD
-        deadline_s = time.monotonic() + self._timeout_s
+        deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         inferred = await self._service.infer(ref, [(method, signature)], given, deadline_s=deadline_s)
         (results,) = inferred.results
         write = json_answer.classifications if match["verb"] == "classify" else json_answer.regressions
@@ -100,13 +114,13 @@ class RestApi:
     def _status(self, match: re.Match[str]) -> Reply:
         ref = _model_ref(match)
         if ref is None:
-            return Reply(400, b"")
+            return _NO_VERSION
         return Reply(200, _status_json(self._service.status(ref.name, ref.version)))
 
     def _metadata(self, match: re.Match[str]) -> Reply:
         ref = _model_ref(match)
         if ref is None:
-            return Reply(400, b"")
+            return _NO_VERSION
         servable, definitions = self._service.signature_defs(ref)
         return Reply(200, _metadata_json(servable.name, servable.version, definitions))
 
@@ -128,7 +142,7 @@ def _unescape(text: str) -> str:
 
 def _decoded(headers: dict[bytes, bytes], body: bytes) -> bytes:
     """The body without its gzip encoding; what is no gzip, or unpacks past the limit, reads as empty."""
-    if headers.get(b"content-encoding", b"").strip().lower() != b"gzip":
+    if b"gzip" not in headers.get(b"content-encoding", b""):
         return body
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
@@ -140,7 +154,26 @@ def _decoded(headers: dict[bytes, bytes], body: bytes) -> bytes:
 
 def _html(status: int, reason: str) -> Reply:
     page = f"<HTML><HEAD>\n<TITLE>{status} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
-    return Reply(status, page.encode(), b"text/html")
+    return Reply(status, page.encode(), b"text/html", Code.UNKNOWN, headers=((b"connection", b"close"),))
+
+
+NOT_IMPLEMENTED = _html(501, "Not Implemented")  # for a method that HTTP servers need not know
+_NO_VERSION = Reply(400, b"", code=Code.INVALID_ARGUMENT)
+
+
+def _preflight(headers: dict[bytes, bytes]) -> Reply:
+    """Answer OPTIONS, which a browser asks before a request from another site's page."""
+    from_a_site = re.search(rb"https?://", headers.get(b"origin", b""))
+    status, code = (200, Code.OK) if from_a_site else (400, Code.FAILED_PRECONDITION)
+    return Reply(status, b"", b"text/html; charset=ISO-8859-1", code)
+
+
+def model_and_verb(method: str, target: str) -> tuple[str, str]:
+    """The model that a request names and what it asks of it (predict, ...; "" for a GET); "" for what is not there."""
+    match = (_VERBS if method == "POST" else _MODELS).fullmatch(target) if method in ("POST", "GET") else None
+    if match is None:
+        return "", ""
+    return _unescape(match["name"] or ""), match["verb"] if method == "POST" else ""
 
 
 # ---- protobuf's JSON, as the real server prints it: a space an indent, every field, int64 as text ----

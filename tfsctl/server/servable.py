@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from pathlib import Path
-from typing import Literal
+from concurrent.futures import Executor
 
-from tfsctl.core.manifest import read_row_independence
+from tfsctl.server.batching import Batching
 from tfsctl.server.execution import Arrays, Execution, Feeds
 from tfsctl.server.session import BoundSignature, Endpoint, Session
-
-Merging = Literal["auto", "on", "off"]
 
 
 class Servable:
@@ -26,7 +23,7 @@ class Servable:
         version: int,
         session: Session,
         row_independent: Collection[str],
-        loop: asyncio.AbstractEventLoop,
+        execution: Execution | Batching,
     ) -> None:
         self.name = name
         self.version = version
@@ -34,7 +31,7 @@ class Servable:
         self._row_independent = frozenset(row_independent)
         self._in_flight = 0
         self._drained: asyncio.Event | None = None
-        self._execution = Execution(session, f"{name}-{version}", loop)
+        self._execution = execution
 
     def signature(self, name: str) -> BoundSignature | None:
         """The signature of that name, or None."""
@@ -57,35 +54,18 @@ class Servable:
             if self._drained is not None and not self._in_flight:
                 self._drained.set()
 
-    async def drain_and_close(self) -> None:
-        """Wait for the last request, then free the session."""
+    def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
+        """Run the graph on this thread, whatever else waits, and return the fetched arrays, in order."""
+        return self._execution.run_now(feeds, fetches)
+
+    async def drain_and_close(self, executor: Executor | None = None) -> None:
+        """Wait for the last request, then free the session on a thread of the executor."""
         self._drained = asyncio.Event()
         if self._in_flight:
             await self._drained.wait()
-        await asyncio.to_thread(self._close)
+        await asyncio.get_running_loop().run_in_executor(executor, self.close)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Free the session. Nothing may be asked of it any more."""
         self._execution.close()
         self.session.close()
-
-
-def load(
-    name: str,
-    version: int,
-    directory: Path,
-    *,
-    tags: Sequence[str],
-    config: bytes,
-    merging: Merging,
-    loop: asyncio.AbstractEventLoop,
-) -> Servable:
-    """Load one version directory, to be run from `loop`. Takes as long as the model takes; call it in a thread.
-
-    With `merging` auto, the signatures that the export found to be row-independent may be merged.
-    """
-    session = Session(directory, tags=tags, config=config)
-    if merging == "auto":
-        mergeable = {signature for signature, independent in read_row_independence(directory).items() if independent}
-    else:
-        mergeable = set(session.signature_defs) if merging == "on" else set()
-    return Servable(name, version, session, mergeable, loop)

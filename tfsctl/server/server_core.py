@@ -45,6 +45,7 @@ class ServerCore:
         failed = await self.manager.wait_until_settled(self._models)
         if failed:
             raise _did_not_become_available(failed, "servable")
+        self.manager.end_initial_loads()
         log.info("Finished adding/updating models")
 
     async def reload(self, models: Sequence[ModelConfig]) -> None:
@@ -88,11 +89,11 @@ class ServerCore:
             await self._poll()
 
     def _checked_labels(self, model: ModelConfig) -> Mapping[str, int]:
-        """A model's labels, each on an available version (or new, where that is allowed)."""
+        """A model's labels, each on an available version (or, where that is allowed, new or as it was)."""
         current = self._labels.get(model.name, {})
         for label, version in model.labels.items():
-            is_new = self._allow_labels_for_unavailable and label not in current
-            if not is_new and not self.manager.is_available(model.name, version):
+            may_wait = self._allow_labels_for_unavailable and current.get(label, version) == version
+            if not may_wait and not self.manager.is_available(model.name, version):
                 raise ServingError(
                     Code.FAILED_PRECONDITION,
                     f"Request to assign label to version {version} of model {model.name}, which is not currently "
@@ -121,6 +122,11 @@ class ServerCore:
                 self.manager.set_aspired(model.name, versions)
 
     # ---- asking ----
+    @property
+    def models(self) -> tuple[ModelConfig, ...]:
+        """The configuration as it is now."""
+        return tuple(self._models.values())
+
     @property
     def model_names(self) -> list[str]:
         """The models configured now."""

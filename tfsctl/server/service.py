@@ -77,11 +77,25 @@ class Service:
         bound = servable.signature(name)
         if bound is None:
             raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
-        feeds = _feeds(bound, inputs)
-        fetches = _fetches(bound, output_filter)
+        if self._check_method_names:
+            _check_method_name(servable, name)
+        feeds = feeds_for(bound, inputs)
+        fetches = fetches_for(bound, output_filter)
         arrays = await servable.run(feeds, fetches, deadline_s=deadline_s, signature=name)
         outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays, strict=True)}
         return Predicted(servable.name, servable.version, name, outputs)
+
+    def refuse_predict(self, ref: ModelRef, signature: str, names: Iterable[str]) -> None:
+        """Raise what speaks against a predict with inputs of these names, before any value is looked at."""
+        name = signature or DEFAULT_SIGNATURE
+        bound = self.core.servable(ref).signature(name)
+        if bound is None:
+            raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+        feeds_for(bound, dict.fromkeys(names, np.empty(0)))
+
+    def check_tasks(self, ref: ModelRef, specs: Sequence[tuple[str, str, str]]) -> None:
+        """Refuse the tasks of a MultiInference (model, signature, method) that cannot be asked together."""
+        inference.check_tasks(self.core.servable(ref), specs, check_method_name=self._check_method_names)
 
     async def infer(
         self,
@@ -124,11 +138,22 @@ class Service:
         return self.core.status(name, version)
 
 
+def _check_method_name(servable: Servable, signature: str) -> None:
+    found = servable.session.signature_defs[signature].method_name
+    known = [f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress")]
+    if found not in known:
+        wanted = ", ".join(known)
+        raise ServingError(
+            Code.INTERNAL, f"Expected prediction signature method_name to be one of {{{wanted}}}. Was: {found}"
+        )
+
+
 def _names(names: Iterable[str]) -> str:
     return f"{{{','.join(sorted(names))}}}"
 
 
-def _feeds(bound: BoundSignature, inputs: Mapping[str, np.ndarray]) -> list[tuple[Endpoint, np.ndarray]]:
+def feeds_for(bound: BoundSignature, inputs: Mapping[str, np.ndarray]) -> list[tuple[Endpoint, np.ndarray]]:
+    """The inputs of a predict where they go. Raises INVALID_ARGUMENT unless they are those of the signature."""
     wanted, sent = bound.inputs.keys(), inputs.keys()
     if len(wanted) != len(sent):
         raise invalid_argument(
@@ -146,7 +171,8 @@ def _feeds(bound: BoundSignature, inputs: Mapping[str, np.ndarray]) -> list[tupl
     return [(endpoint, inputs[alias]) for alias, endpoint in bound.inputs.items()]
 
 
-def _fetches(bound: BoundSignature, output_filter: Sequence[str]) -> list[Endpoint]:
+def fetches_for(bound: BoundSignature, output_filter: Sequence[str]) -> list[Endpoint]:
+    """The outputs of a predict, all if no filter names some. Raises INVALID_ARGUMENT for one that is not there."""
     if not output_filter:
         return list(bound.outputs.values())
     chosen: dict[str, Endpoint] = {}

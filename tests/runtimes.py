@@ -1,0 +1,61 @@
+"""Both runtimes of the embedded server, and what tests ask it over raw HTTP and gRPC."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from model_servers import Served
+
+from tfsctl.core import protos, tensors
+from tfsctl.server import launch
+
+RUNTIMES = ["pyvoy", "hypercorn"]
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+
+
+def environment(runtime: str) -> dict[str, str]:
+    """The environment that makes the server run under a runtime; skips the test where that cannot be."""
+    if runtime == "pyvoy" and (missing := launch._why_not_pyvoy()):
+        pytest.skip(missing)
+    return {launch.RUNTIME_VARIABLE: runtime}
+
+
+def rest(
+    server: Served,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+    *,
+    context: ssl.SSLContext | None = None,
+    port: int = 0,
+) -> tuple[int, bytes, dict[str, str]]:
+    """One HTTP request: status, body, headers in lower case. With a context over TLS."""
+    port = port or server.rest_port
+    connection: http.client.HTTPConnection
+    if context is None:
+        connection = http.client.HTTPConnection(server.host, port, timeout=30)
+    else:
+        connection = http.client.HTTPSConnection(server.host, port, timeout=30, context=context)
+    try:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.read(), {k.lower(): v for k, v in response.getheaders()}
+    finally:
+        connection.close()
+
+
+def predict(channel: grpc.Channel, value: float = 1.5, *, model: str = "echo", **options: Any) -> float:
+    """The answer of the echo model (or another with one float input `x`) to one value, over gRPC."""
+    request = protos.PredictRequest()
+    request.model_spec.name = model
+    request.inputs["x"].CopyFrom(tensors.to_proto(np.array([value], np.float32)))
+    call = channel.unary_unary(PREDICT, lambda m: m.SerializeToString(), protos.PredictResponse.FromString)
+    (output,) = call(request, **{"timeout": 30, **options}).outputs.values()
+    answer: float = tensors.from_proto(output)[0]
+    return answer

@@ -1,0 +1,133 @@
+"""What flags add to answers: cross-origin headers, a time limit for REST, tensors as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import ml_dtypes
+import numpy as np
+import pytest
+from echo_models import write_echo_model
+from model_servers import Served, running_flags, running_server
+from runtimes import PREDICT, RUNTIMES, environment, rest
+from scale_models import write_scale_model
+
+from tfsctl.core import protos, tensors
+from tfsctl.core.serving_config import ModelConfig, model_config_text
+from tfsctl.server.tensor_content import fill_content
+
+CORS = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "POST, GET",
+    "access-control-allow-headers": "Content-Type",
+}
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with all three, an echo and a slow model."""
+    under = environment(request.param)
+    folder = tmp_path_factory.mktemp("cors")
+    write_echo_model(folder / "echo" / "7")
+    write_scale_model(folder / "slow" / "1", 1.0, matmul_size=5000)
+    models = [ModelConfig(name, str(folder / name)) for name in ("echo", "slow")]
+    (folder / "models.config").write_text(model_config_text(models))
+    flags = [
+        "--rest_api_enable_cors_support",
+        "--rest_api_timeout_in_ms=300",
+        "--enable_serialization_as_tensor_content",
+    ]
+    with running_flags([f"--model_config_file={folder / 'models.config'}", *flags], folder, under) as running:
+        yield running
+
+
+def cors(headers: dict[str, str]) -> dict[str, str]:
+    """The headers about other origins."""
+    return {name: value for name, value in headers.items() if name.startswith("access-control-")}
+
+
+def test_answers_may_be_read_from_other_sites(server: Served) -> None:
+    """Every answer of the API says so, refusals too, whether or not a site was named; HTML pages do not."""
+    origin = {"Origin": "http://example.com"}
+    body = b'{"instances": [1.5]}'
+    for status, method, path, sent, headers in (
+        (200, "POST", "/v1/models/echo:predict", body, origin),
+        (200, "POST", "/v1/models/echo:predict", body, {}),
+        (200, "GET", "/v1/models/echo", None, {}),
+        (404, "GET", "/v1/models/nope", None, {}),
+        (400, "PUT", "/v1/models/echo", body, {}),
+    ):
+        answer = rest(server, method, path, sent, headers)
+        assert (answer[0], cors(answer[2])) == (status, CORS), path
+
+    assert cors(rest(server, "GET", "/healthz")[2]) == {}
+
+
+def test_preflight(server: Served) -> None:
+    """What a browser asks first: yes to a site, no to what is none."""
+    path = "/v1/models/echo:predict"
+    status, body, headers = rest(server, "OPTIONS", path, headers={"Origin": "https://example.com"})
+    assert (status, body, cors(headers)) == (200, b"", CORS)
+
+    status, body, headers = rest(server, "OPTIONS", path, headers={"Origin": "null"})
+    assert (status, body, cors(headers)) == (400, b"", CORS)
+    assert headers["content-type"] == "text/html; charset=ISO-8859-1"
+
+    assert rest(server, "OPTIONS", "/foo", headers={"Origin": "https://example.com"})[0] == 404
+
+
+def test_rest_gives_up_in_time(server: Served) -> None:
+    """A model that takes longer than --rest_api_timeout_in_ms is a 504 in the real server's words."""
+    status, body, _ = rest(server, "POST", "/v1/models/slow:predict", b'{"instances": [1.5]}')
+
+    assert (status, body) == (504, b'{\n    "error": "Timed out waiting for notification"\n}')
+
+
+def test_no_cross_origin_headers_by_default(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """And no time limit for REST where the limit is 0."""
+    folder = tmp_path_factory.mktemp("plain")
+    write_echo_model(folder / "echo" / "7")
+    with running_server({"echo": folder / "echo"}, folder) as running:
+        assert cors(rest(running, "GET", "/v1/models/echo", headers={"Origin": "https://example.com"})[2]) == {}
+    flags = ["--model_name=echo", f"--model_base_path={folder / 'echo'}", "--rest_api_timeout_in_ms=0"]
+    with running_flags(flags, folder) as running:
+        assert rest(running, "POST", "/v1/models/echo:predict", b'{"instances": [1.5]}')[0] == 200
+
+
+# ---- tensors as bytes ----
+def test_predict_answers_with_bytes(server: Served) -> None:
+    """Over gRPC, whatever the size and also for strings; official clients read both forms."""
+    values = np.array(["a", "", "x" * 300], object)
+    request: Any = protos.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "echo", "text"
+    request.inputs["text"].CopyFrom(tensors.to_proto(values))
+    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
+        call = channel.unary_unary(PREDICT, lambda m: m.SerializeToString(), protos.PredictResponse.FromString)
+        output = call(request, timeout=30).outputs["text"]
+
+    assert output.tensor_content == b"\x01\x00\xac\x02a" + b"x" * 300
+    assert not output.string_val
+
+
+@pytest.mark.parametrize(
+    ("array", "content"),
+    [
+        (np.array([1.0, -2.5], np.float32), b"\x00\x00\x80?\x00\x00 \xc0"),
+        (np.array(7, np.int64), b"\x07" + b"\x00" * 7),
+        (np.array([[True, False]]), b"\x01\x00"),
+        (np.array([1.0], ml_dtypes.bfloat16), b"\x80?"),
+        (np.array([[1, 2], [3, 4]], np.int8).T, b"\x01\x03\x02\x04"),
+        (np.zeros((0, 3), np.float32), b""),
+    ],
+)
+def test_numbers_lie_as_in_memory(array: np.ndarray, content: bytes) -> None:
+    """Row by row, with the shape and the dtype beside them."""
+    proto = protos.TensorProto()
+    fill_content(proto, array)
+
+    assert proto.tensor_content == content
+    assert proto.HasField("tensor_shape")
+    assert [dim.size for dim in proto.tensor_shape.dim] == list(array.shape)
+    np.testing.assert_array_equal(tensors.from_proto(proto), array)

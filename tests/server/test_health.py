@@ -1,0 +1,98 @@
+"""The standard gRPC health service, asked with its official client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from echo_models import write_echo_model
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from model_servers import Served, running_flags
+from runtimes import RUNTIMES, environment
+
+SERVING, UNKNOWN = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+def _flags(folder: Path) -> list[str]:
+    write_echo_model(folder / "echo" / "7")
+    return ["--model_name=echo", f"--model_base_path={folder / 'echo'}"]
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with the health service, under each runtime."""
+    under = environment(request.param)
+    folder = tmp_path_factory.mktemp("health")
+    with running_flags([*_flags(folder), "--enable_grpc_healthcheck_service"], folder, under) as running:
+        yield running
+
+
+@pytest.fixture
+def channel(server: Served) -> Iterator[grpc.Channel]:
+    """A channel to the server."""
+    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
+        yield channel
+
+
+@pytest.mark.parametrize("service", ["", "ModelService", "PredictionService"])
+def test_check(channel: grpc.Channel, service: str) -> None:
+    """The server, and its parts by the names TensorFlow Serving gives them, are serving."""
+    stub = health_pb2_grpc.HealthStub(channel)
+
+    assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status == SERVING
+
+
+@pytest.mark.parametrize("service", ["tensorflow.serving.PredictionService", "x"])
+def test_check_of_an_unknown_service(channel: grpc.Channel, service: str) -> None:
+    """Other names are not found, full ones as well."""
+    with pytest.raises(grpc.RpcError) as refused:
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+
+    assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.NOT_FOUND, "service name unknown")
+
+
+@pytest.mark.parametrize(("service", "status"), [("", SERVING), ("PredictionService", SERVING), ("x", UNKNOWN)])
+def test_watch(channel: grpc.Channel, service: str, status: int) -> None:
+    """The status comes at once, and the stream stays open."""
+    watching = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=service), timeout=2)
+
+    assert next(watching).status == status
+    with pytest.raises(grpc.RpcError) as ended:
+        next(watching)
+    assert ended.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_message_too_large_for_a_stream(channel: grpc.Channel) -> None:
+    """Nobody may fill the memory by a question about health."""
+    call = channel.unary_stream("/grpc.health.v1.Health/Watch")
+    with pytest.raises(grpc.RpcError) as refused:
+        next(call(b"\x00" * (5 * 1024 * 1024), timeout=10))
+
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_off_by_default_and_no_watcher_holds_up_the_end(runtime: str, tmp_path: Path) -> None:
+    """Without the flag the service is not there. With it, a client that watches does not keep a server alive."""
+    under = environment(runtime)
+    flags = _flags(tmp_path)
+    request = health_pb2.HealthCheckRequest()
+    with running_flags(flags, tmp_path, under) as running, _channel(running) as channel:
+        with pytest.raises(grpc.RpcError) as refused:
+            health_pb2_grpc.HealthStub(channel).Check(request, timeout=10)
+        assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+    with running_flags([*flags, "--enable_grpc_healthcheck_service"], tmp_path, under) as running:
+        channel = _channel(running)
+        watching = health_pb2_grpc.HealthStub(channel).Watch(request)
+        assert next(watching).status == SERVING
+        stopped = time.monotonic()
+    assert time.monotonic() - stopped < 10
+    channel.close()
+
+
+def _channel(server: Served) -> grpc.Channel:
+    return grpc.insecure_channel(f"{server.host}:{server.grpc_port}")

@@ -1,0 +1,263 @@
+"""The page for Prometheus, held against the one that TensorFlow Serving showed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from echo_models import write_echo_model
+from model_servers import Served, free_ports, running_flags
+from runtimes import predict, rest
+
+from tfsctl.core import protos
+from tfsctl.core.serving_config import ModelConfig, model_config_text
+from tfsctl.server.metrics import MAX_CELLS, Counter, Histogram, exponential, page
+from tfsctl.server.monitoring import Monitoring
+
+RECORDED = Path(__file__).parents[1] / "conformance" / "recorded"
+PATH = "/monitoring/prometheus/metrics"
+LEFT_OUT = {  # of the families that are about serving
+    ":tensorflow:cc:saved_model:load_latency_by_stage": "TensorFlow's C API does not tell the stages apart",
+    ":tensorflow:serving:batching:mixed_priority_batching_policy": "of the BatchFunction operation, inside a graph",
+    ":tensorflow:serving:batching:padding_size_v2": "of the BatchFunction operation, inside a graph",
+    ":tensorflow:serving:batching:processed_batch_size_v2": "of the BatchFunction operation, inside a graph",
+    ":tensorflow:serving:mlmd_map": "ML Metadata, which is not there",
+    ":tensorflow:serving:model_warmup_records_read": "its labels were not recorded",
+}
+
+
+@dataclass
+class Family:
+    """One metric of a page: its kind, and by label values (without `le`) its value, or its buckets' limits."""
+
+    kind: str
+    labels: set[tuple[str, ...]] = field(default_factory=set)
+    values: dict[tuple[str, ...], float] = field(default_factory=dict)
+    limits: list[str] = field(default_factory=list)
+
+
+def families(text: str) -> dict[str, Family]:
+    """Read a page."""
+    found: dict[str, Family] = {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            name, kind = line.removeprefix("# TYPE ").split()
+            found[name] = family = Family(kind)
+            continue
+        match = re.fullmatch(r"([\w:]+)\{(.*)\} (\S+)", line)
+        assert match, line
+        pairs = re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[2])
+        suffix = match[1].removeprefix(name)
+        assert match[1].startswith(name), line
+        assert suffix in (("_bucket", "_sum", "_count") if family.kind == "histogram" else ("",)), line
+        family.labels.add(tuple(key for key, _ in pairs if key != "le"))
+        if suffix == "_bucket" and pairs[-1][1] not in family.limits:
+            family.limits.append(pairs[-1][1])
+        elif suffix in ("", "_count"):
+            family.values[tuple(value for _, value in pairs)] = float(match[3])
+    return found
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, Family]:
+    """The page of the real server."""
+    return families((RECORDED / "prometheus.txt").read_text())
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with monitoring, and models that predict, classify and regress."""
+    folder = tmp_path_factory.mktemp("monitoring")
+    write_echo_model(folder / "echo" / "7")
+    models = [ModelConfig("echo", str(folder / "echo"))]
+    models.append(ModelConfig("half_plus_two", str(RECORDED / "models" / "half_plus_two")))
+    (folder / "models.config").write_text(model_config_text(models))
+    (folder / "monitoring.config").write_text("prometheus_config { enable: true }")
+    flags = [f"--model_config_file={folder / 'models.config'}"]
+    with running_flags([*flags, f"--monitoring_config_file={folder / 'monitoring.config'}"], folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shown(server: Served) -> dict[str, Family]:
+    """The page after requests of every kind: three predictions that work, and more that do not."""
+    good, body = b'{"instances": [1.5, 2.5]}', b'{"signature_name": "regress_x_to_y", "examples": [{"x": 1.0}]}'
+    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
+        predict(channel)
+        predict(channel)
+        with pytest.raises(grpc.RpcError):
+            predict(channel, model="nope")
+        request: Any = protos.ClassificationRequest()
+        request.model_spec.name, request.model_spec.signature_name = "half_plus_two", "classify_x_to_y"
+        for _ in range(3):
+            request.input.example_list.examples.add().features.feature["x"].float_list.value.append(1.0)
+        call = channel.unary_unary("/tensorflow.serving.PredictionService/Classify", lambda m: m.SerializeToString())
+        call(request, timeout=30)
+    assert rest(server, "POST", "/v1/models/echo:predict", good)[0] == 200
+    assert rest(server, "POST", "/v1/models/half_plus_two:regress", body)[0] == 200
+    assert rest(server, "POST", "/v1/models/echo:predict", b"{")[0] == 400
+    assert rest(server, "GET", "/v1/models/echo")[0] == 200
+    assert rest(server, "GET", "/healthz")[0] == 404
+    status, text, headers = rest(server, "GET", PATH)
+    assert (status, headers["content-type"]) == (200, "text/plain")
+    return families(text.decode())
+
+
+def test_requests_are_counted_by_model_and_status(shown: dict[str, Family]) -> None:
+    """Those of both protocols together; a GET is a request too, a page outside the API is none."""
+    assert shown[":tensorflow:serving:request_count"].values == {
+        ("echo", "INVALID_ARGUMENT"): 1,
+        ("echo", "OK"): 4,
+        ("half_plus_two", "OK"): 2,
+        ("nope", "NOT_FOUND"): 1,
+    }
+
+
+def test_latencies_are_those_of_what_worked(shown: dict[str, Family]) -> None:
+    """By API and protocol, each spelled as TensorFlow Serving does."""
+    assert shown[":tensorflow:serving:request_latency"].values == {
+        ("echo", "", "REST"): 1,
+        ("echo", "Predict", "GRPC"): 2,
+        ("echo", "predict", "REST"): 1,
+        ("half_plus_two", "Classify", "GRPC"): 1,
+        ("half_plus_two", "regress", "REST"): 1,
+    }
+    assert shown[":tensorflow:serving:runtime_latency"].values == {
+        ("echo", "Predict", "TF1"): 3,
+        ("half_plus_two", "Classify", "TF1"): 1,
+        ("half_plus_two", "Regress", "TF1"): 1,
+    }
+
+
+def test_examples_are_counted(shown: dict[str, Family]) -> None:
+    """Those that were classified or regressed."""
+    assert shown[":tensorflow:serving:request_example_count_total"].values == {("half_plus_two",): 4}
+    assert shown[":tensorflow:serving:request_example_counts"].values == {("half_plus_two",): 2}
+    assert shown[":tensorflow:serving:request_example_counts"].limits == [*(f"{2**n}" for n in range(15)), "+Inf"]
+
+
+def test_loads_and_runs_are_counted(shown: dict[str, Family], server: Served) -> None:
+    """Each version's load by its path; runs of graphs without labels."""
+    loads = shown[":tensorflow:cc:saved_model:load_attempt_count"].values
+    assert sorted((Path(path).parent.name, status) for path, status in loads) == [
+        ("echo", "success"),
+        ("half_plus_two", "success"),
+    ]
+    assert all(us > 100 for us in shown[":tensorflow:cc:saved_model:load_latency"].values.values())
+    assert shown[":tensorflow:core:graph_runs"].values == {(): 5}
+    assert rest(server, "GET", PATH)[0] == 200  # looking is no run
+
+
+def test_the_page_is_like_the_recorded_one(shown: dict[str, Family], recorded: dict[str, Family]) -> None:
+    """The same names, kinds, labels and buckets, in the order of the names."""
+    assert list(shown) == sorted(shown)
+    assert shown.keys() <= recorded.keys()
+    for name, family in shown.items():
+        real = recorded[name]
+        assert family.kind == real.kind, name
+        if real.labels and family.labels:
+            assert (family.labels, family.limits) == (real.labels, real.limits), name
+
+
+def test_what_is_left_out_is_known(shown: dict[str, Family], recorded: dict[str, Family]) -> None:
+    """Every other family about serving and loading is there."""
+    about = {name for name in recorded if name.startswith((":tensorflow:serving:", ":tensorflow:cc:saved_model:"))}
+
+    assert about - shown.keys() == LEFT_OUT.keys()
+
+
+def test_paths_of_the_page(server: Served) -> None:
+    """A query is refused as the real server refuses it; other pages stay as they are."""
+    assert rest(server, "GET", f"{PATH}?x=1")[:2] == (
+        400,
+        f"Unexpected path: {PATH}?x=1. Should be {PATH}".encode(),
+    )
+    assert rest(server, "GET", "/metrics")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("config", "status", "other_status"),
+    [
+        ('prometheus_config { enable: true path: "/metrics" }', 404, 200),
+        ("prometheus_config { enable: false }", 404, 404),
+    ],
+)
+def test_where_the_page_is(config: str, status: int, other_status: int, tmp_path: Path) -> None:
+    """Where the file says, if it says that there is one."""
+    write_echo_model(tmp_path / "echo" / "7")
+    (tmp_path / "monitoring.config").write_text(config)
+    flags = ["--model_name=echo", f"--model_base_path={tmp_path / 'echo'}"]
+    with running_flags([*flags, f"--monitoring_config_file={tmp_path / 'monitoring.config'}"], tmp_path) as running:
+        assert rest(running, "GET", PATH)[0] == status
+        assert rest(running, "GET", "/metrics")[0] == other_status
+
+
+def test_a_broken_file_leaves_grpc_alone(tmp_path: Path) -> None:
+    """As in the real server: REST stays off, the log says why, and gRPC answers."""
+    write_echo_model(tmp_path / "echo" / "7")
+    (tmp_path / "monitoring.config").write_text("nope: 1")
+    (port,) = free_ports(1)
+    flags = ["--model_name=echo", f"--model_base_path={tmp_path / 'echo'}", "--rest_api_port=0"]
+    flags += [f"--monitoring_config_file={tmp_path / 'monitoring.config'}", f"--rest_api_port={port}"]  # not to open
+    with (
+        running_flags(flags, tmp_path) as running,
+        grpc.insecure_channel(f"{running.host}:{running.grpc_port}") as channel,
+    ):
+        assert predict(channel, wait_for_ready=True) == 1.5
+        with pytest.raises(ConnectionRefusedError):
+            rest(running, "GET", PATH, port=port)
+
+    log = (tmp_path / "server.log").read_text()
+    assert f"Failed to start HTTP Server at localhost:{port}" in log
+    assert 'has no field named "nope"' in log
+
+
+# ---- the parts ----
+def test_numbers_are_written_as_absl_writes_them() -> None:
+    """Six digits, no trailing zeros; counts whole."""
+    histogram = Histogram("h", "a", limits=exponential(10, 1.8, 33))
+    histogram.observe(10, "x")
+    histogram.observe(1432172.5, "x")
+    counter = Counter("c")
+    counter.add(by=54854681)
+    lines = page([histogram, counter]).decode().splitlines()
+
+    assert lines[:2] == ["# TYPE c counter", "c{} 54854681"]
+    assert 'h_bucket{a="x",le="10"} 0' in lines  # a bucket ends before its limit
+    assert 'h_bucket{a="x",le="18"} 1' in lines
+    assert 'h_bucket{a="x",le="1.47476e+09"} 2' in lines
+    assert lines[-3:] == ['h_bucket{a="x",le="+Inf"} 2', 'h_sum{a="x"} 1.43218e+06', 'h_count{a="x"} 2']
+
+
+def test_label_values_are_escaped() -> None:
+    """A model may be called anything, and the page stays one."""
+    counter = Counter("c", "model")
+    counter.add('a"b\\c\nd')
+
+    assert page([counter]) == b'# TYPE c counter\nc{model="a\\"b\\\\c\\nd"} 1\n'
+
+
+def test_strangers_do_not_fill_the_memory() -> None:
+    """Past a thousand sets of label values the rest are counted together."""
+    counter, histogram = Counter("c", "model"), Histogram("h", "model", limits=[1])
+    for number in range(MAX_CELLS + 10):
+        counter.add(f"m{number}")
+        histogram.observe(1, f"m{number}")
+
+    lines = page([counter, histogram]).decode().splitlines()
+    assert 'c{model=""} 10' in lines
+    assert 'h_count{model=""} 10' in lines
+    assert len([line for line in lines if line.startswith("c{")]) == MAX_CELLS + 1
+
+
+def test_a_page_before_any_request() -> None:
+    """Every family is there, as in the real server, so that a dashboard finds it."""
+    text = Monitoring(PATH).page().decode()
+
+    assert "# TYPE :tensorflow:serving:request_latency histogram\n" in text
+    assert "{" not in text

@@ -1,0 +1,129 @@
+"""gRPC server reflection, asked with its official client and over both of its names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pytest
+from echo_models import write_echo_model
+from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from model_servers import Served, running_flags
+from runtimes import RUNTIMES, environment
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with the health service, under each runtime."""
+    under = environment(request.param)
+    folder = tmp_path_factory.mktemp("reflection")
+    write_echo_model(folder / "echo" / "7")
+    flags = ["--model_name=echo", f"--model_base_path={folder / 'echo'}", "--enable_grpc_healthcheck_service"]
+    with running_flags(flags, folder, under) as running:
+        yield running
+
+
+@pytest.fixture
+def channel(server: Served) -> Iterator[grpc.Channel]:
+    """A channel to the server."""
+    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
+        yield channel
+
+
+def test_services_are_listed(channel: grpc.Channel) -> None:
+    """All that can be called."""
+    assert list(ProtoReflectionDescriptorDatabase(channel).get_services()) == [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "tensorflow.serving.ModelService",
+        "tensorflow.serving.PredictionService",
+    ]
+
+
+def test_every_listed_service_can_be_described(channel: grpc.Channel) -> None:
+    """With its methods, and every message they take and give, from nothing but what the server sends."""
+    database = ProtoReflectionDescriptorDatabase(channel)
+    pool = DescriptorPool(database)
+    services = [pool.FindServiceByName(name) for name in database.get_services()]
+    methods = {f"{service.name}.{method.name}": method for service in services for method in service.methods}
+
+    assert methods.keys() >= {
+        *(f"PredictionService.{name}" for name in ("Predict", "Classify", "Regress", "MultiInference")),
+        "PredictionService.GetModelMetadata",
+        "ModelService.GetModelStatus",
+        "ModelService.HandleReloadConfigRequest",
+        "Health.Check",
+    }
+    request: Any = methods["PredictionService.Predict"].input_type
+    assert {"model_spec", "inputs", "output_filter"} <= set(request.fields_by_name)
+    inputs = request.fields_by_name["inputs"].message_type
+    assert inputs.fields_by_name["value"].message_type.full_name == "tensorflow.TensorProto"
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+def test_questions_on_one_stream(channel: grpc.Channel, version: str) -> None:
+    """Answers come in order, a file once a stream, and what is not there is an error answer and not the end."""
+    ask = channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    request = reflection_pb2.ServerReflectionRequest
+    questions = [
+        request(file_containing_symbol="tensorflow.serving.PredictRequest"),
+        request(file_containing_symbol="nope.Nope"),
+        request(file_by_filename="nope.proto"),
+        request(file_containing_symbol="tensorflow.serving.PredictionService.Predict"),
+        request(file_containing_extension={"containing_type": "google.protobuf.MethodOptions", "extension_number": 1}),
+        request(all_extension_numbers_of_type="google.protobuf.MethodOptions"),
+        request(host="x"),
+    ]
+    answers = list(ask(iter(questions), timeout=30))
+
+    assert [answer.original_request for answer in answers] == questions
+    assert [answer.error_response.error_code for answer in answers] == [0, 5, 5, 0, 5, 0, 3]
+    assert answers[1].error_response.error_message == "nope.Nope not found"
+    files = [
+        descriptor_pb2.FileDescriptorProto.FromString(raw).name
+        for answer in answers
+        for raw in answer.file_descriptor_response.file_descriptor_proto
+    ]
+    assert files[0] == "tensorflow_serving/apis/predict.proto"
+    assert "tensorflow/core/framework/tensor.proto" in files
+    assert len(files) == len(set(files))
+    assert answers[5].all_extension_numbers_response.base_type_name == "google.protobuf.MethodOptions"
+
+
+def test_questions_and_answers_take_turns(channel: grpc.Channel) -> None:
+    """A client may wait for an answer before it asks again, as grpcurl does."""
+    ask = channel.stream_stream(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    seen: list[str] = []
+
+    def questions() -> Iterator[reflection_pb2.ServerReflectionRequest]:
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+        while not seen:
+            pass
+        yield reflection_pb2.ServerReflectionRequest(file_containing_symbol=seen[-1])
+
+    answers = ask(questions(), timeout=30)
+    seen.append(next(answers).list_services_response.service[-1].name)
+    assert next(answers).file_descriptor_response.file_descriptor_proto
+
+
+def test_a_broken_question_ends_the_call_only(channel: grpc.Channel) -> None:
+    """Bytes that are no question give a status, and the next call is answered."""
+    ask = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+    with pytest.raises(grpc.RpcError) as refused:
+        list(ask(iter([b"\xff\xff"]), timeout=30))
+
+    assert refused.value.code() == grpc.StatusCode.INTERNAL
+    assert list(ProtoReflectionDescriptorDatabase(channel).get_services())

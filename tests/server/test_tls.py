@@ -1,0 +1,224 @@
+"""TLS and mutual TLS, from an SSLConfig file, on real sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+from echo_models import write_echo_model
+from model_servers import Served, clean_environment, free_ports, running_flags
+from runtimes import RUNTIMES, environment, predict, rest
+
+from tfsctl.core import config_messages
+from tfsctl.server.flags import Flags
+from tfsctl.server.tls import credentials
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority with a server's and a client's certificate, and the server's SSLConfig."""
+
+    ca: trustme.CA
+    server: trustme.LeafCert
+    client: trustme.LeafCert
+
+    def config(self, path: Path, *, client_verify: bool) -> Path:
+        """Write the SSLConfig of the server."""
+        message = config_messages.SSLConfig(
+            server_key=self.server.private_key_pem.bytes().decode(),
+            server_cert=self.server.cert_chain_pems[0].bytes().decode(),
+            custom_ca=self.ca.cert_pem.bytes().decode() if client_verify else "",
+            client_verify=client_verify,
+        )
+        path.write_text(str(message))
+        return path
+
+    def channel(self, target: str, client: trustme.LeafCert | None = None) -> grpc.Channel:
+        """A channel over TLS, with a certificate of its own if one is given."""
+        key = client.private_key_pem.bytes() if client else None
+        chain = client.cert_chain_pems[0].bytes() if client else None
+        credentials = grpc.ssl_channel_credentials(self.ca.cert_pem.bytes(), key, chain)
+        return grpc.secure_channel(target, credentials, [("grpc.ssl_target_name_override", "localhost")])
+
+    def context(self, client: trustme.LeafCert | None = None) -> ssl.SSLContext:
+        """An ssl context for a client of the server."""
+        context = ssl.create_default_context(cadata=self.ca.cert_pem.bytes().decode())
+        if client:
+            client.configure_cert(context)
+        return context
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    """One authority for all tests."""
+    ca = trustme.CA()
+    return Authority(ca, ca.issue_cert("localhost", "127.0.0.1"), ca.issue_cert("client"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The flags that name the echo model."""
+    base = tmp_path_factory.mktemp("models") / "echo"
+    write_echo_model(base / "7")
+    return ["--model_name=echo", f"--model_base_path={base}"]
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def mutual(
+    request: pytest.FixtureRequest, authority: Authority, model: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Served, Path]]:
+    """A server with gRPC over mutual TLS on a port and a socket, and REST in plain text; and its folder."""
+    under = environment(request.param)
+    folder = tmp_path_factory.mktemp("mutual")
+    (folder / "tmp").mkdir()
+    config = authority.config(folder / "ssl.config", client_verify=True)
+    flags = [*model, f"--ssl_config_file={config}", f"--grpc_socket_path={folder / 'grpc.sock'}"]
+    with running_flags(flags, folder, {**under, "TMPDIR": str(folder / "tmp")}) as server:
+        yield server, folder
+    assert os.listdir(folder / "tmp") == []  # nothing of the server's is left when it has ended
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def everywhere(
+    request: pytest.FixtureRequest, authority: Authority, model: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """A server with both protocols over TLS; clients need no certificate."""
+    under = environment(request.param)
+    folder = tmp_path_factory.mktemp("everywhere")
+    config = authority.config(folder / "ssl.config", client_verify=False)
+    with running_flags([*model, f"--ssl_config_file={config}", "--rest_api_enable_ssl"], folder, under) as server:
+        yield server
+
+
+def test_grpc_over_mutual_tls(mutual: tuple[Served, Path], authority: Authority) -> None:
+    """A client that shows a certificate of the right authority is answered, by port and by socket."""
+    server, folder = mutual
+    for target in (f"{server.host}:{server.grpc_port}", f"unix:{folder / 'grpc.sock'}"):
+        with authority.channel(target, authority.client) as channel:
+            assert predict(channel) == 1.5
+
+
+def test_clients_without_the_right_certificate_are_turned_away(
+    mutual: tuple[Served, Path], authority: Authority
+) -> None:
+    """No certificate, one of another authority, or no TLS at all: no answer."""
+    server, _ = mutual
+    target = f"{server.host}:{server.grpc_port}"
+    stranger = trustme.CA().issue_cert("client")
+    channels = [authority.channel(target), authority.channel(target, stranger), grpc.insecure_channel(target)]
+    for channel in channels:
+        with channel, pytest.raises(grpc.RpcError) as refused:
+            predict(channel, timeout=5)
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_rest_stays_plain_unless_asked_otherwise(mutual: tuple[Served, Path], authority: Authority) -> None:
+    """As in the real server, --ssl_config_file is about gRPC; and the gRPC port serves no REST, over TLS neither."""
+    server, _ = mutual
+    assert rest(server, "GET", "/v1/models/echo")[0] == 200
+
+    context = authority.context(authority.client)
+    status, said, _ = rest(server, "GET", "/v1/models/echo", context=context, port=server.grpc_port)
+    assert (status, said) == (415, b"this is the gRPC port: its requests are of type application/grpc\n")
+
+
+def test_the_key_is_on_no_command_line(mutual: tuple[Served, Path]) -> None:
+    """What everyone on the machine can read does not hold the key, nor any file the server made."""
+    server, folder = mutual
+    assert b"PRIVATE KEY" not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
+
+    files = [path for path in (folder / "tmp").rglob("*") if path.is_file()]
+    assert not [path for path in files if b"PRIVATE KEY" in path.read_bytes()]
+
+
+def test_both_over_tls(everywhere: Served, authority: Authority) -> None:
+    """With --rest_api_enable_ssl REST is over TLS as well, with HTTP/1.1 and the same certificate."""
+    with authority.channel(f"{everywhere.host}:{everywhere.grpc_port}") as channel:
+        assert predict(channel) == 1.5
+
+    body = b'{"instances": [1.5]}'
+    status, answer, _ = rest(everywhere, "POST", "/v1/models/echo:predict", body, context=authority.context())
+    assert (status, answer) == (200, b'{\n    "predictions": [1.5\n    ]\n}')
+
+
+def test_plain_text_gets_nothing_from_a_tls_port(everywhere: Served) -> None:
+    """Not even an error in plain text."""
+    with socket.create_connection((everywhere.host, everywhere.rest_port)) as connection:
+        connection.sendall(b"GET /v1/models/echo HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"HTTP" not in connection.recv(1000)
+
+
+@pytest.mark.parametrize(
+    ("config", "said", "logged"),
+    [
+        (None, "NOT_FOUND: {file}; No such file or directory", ""),
+        ("server_key: 5", "INVALID_ARGUMENT: Invalid protobuf file: '{file}'", "server_key"),
+        (
+            'server_key: "no key" server_cert: "no certificate"',
+            "INVALID_ARGUMENT: Failed to BuildAndStart gRPC server",
+            "{file}: the key and certificates are not usable",
+        ),
+    ],
+)
+def test_what_is_no_credential_ends_the_start(
+    tmp_path: Path, model: list[str], config: str | None, said: str, logged: str
+) -> None:
+    """A failed start, in the real server's words, with the reason in the log."""
+    file = tmp_path / "ssl.config"
+    if config is not None:
+        file.write_text(config)
+    stdout, stderr, code = _started(tmp_path, [*model, f"--ssl_config_file={file}"])
+
+    assert (code, stdout) == (255, f"Failed to start server. Error: {said.format(file=file)}\n")
+    assert logged.format(file=file) in stderr
+
+
+def test_a_key_of_another_certificate_ends_the_start(tmp_path: Path, model: list[str], authority: Authority) -> None:
+    """Found out at the start, not by the first client."""
+    other = Authority(authority.ca, authority.client, authority.client)
+    text = authority.config(tmp_path / "a", client_verify=False).read_text().splitlines()[1:]
+    key = other.config(tmp_path / "b", client_verify=False).read_text().splitlines()[:1]
+    (tmp_path / "ssl.config").write_text("\n".join(key + text))
+    stdout, stderr, code = _started(tmp_path, [*model, f"--ssl_config_file={tmp_path / 'ssl.config'}"])
+
+    assert (code, stdout) == (
+        255,
+        "Failed to start server. Error: INVALID_ARGUMENT: Failed to BuildAndStart gRPC server\n",
+    )
+    assert "KEY_VALUES_MISMATCH" in stderr
+
+
+def test_rest_over_tls_needs_a_certificate(tmp_path: Path, model: list[str]) -> None:
+    """--rest_api_enable_ssl alone says not with what."""
+    stdout, _, code = _started(tmp_path, [*model, "--rest_api_enable_ssl"])
+
+    assert code == 255
+    assert "--rest_api_enable_ssl needs --ssl_config_file" in stdout
+
+
+def test_credentials_do_not_print_their_key(authority: Authority, tmp_path: Path) -> None:
+    """A log line with them in it gives nothing away."""
+    made = credentials(Flags(ssl_config_file=str(authority.config(tmp_path / "ssl.config", client_verify=False))))
+
+    assert made is not None
+    assert "PRIVATE KEY" in made.key
+    assert "PRIVATE KEY" not in repr(made)
+
+
+def _started(folder: Path, flags: list[str]) -> tuple[str, str, int]:
+    """What a server that does not start says on stdout and stderr, and its exit code."""
+    port, rest_port = free_ports(2)
+    argv = [sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1", f"--port={port}", f"--rest_api_port={rest_port}"]
+    done = subprocess.run(
+        [*argv, *flags], env=clean_environment(folder), capture_output=True, text=True, check=False, timeout=30
+    )
+    return done.stdout, done.stderr, done.returncode

@@ -1,0 +1,112 @@
+"""--grpc_socket_path: gRPC on a UNIX socket, with or without a port beside it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from echo_models import write_echo_model
+from model_servers import Served, clean_environment, free_ports, running_flags
+from runtimes import RUNTIMES, environment, predict, rest
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The flags that name the echo model."""
+    base = tmp_path_factory.mktemp("models") / "echo"
+    write_echo_model(base / "7")
+    return ["--model_name=echo", f"--model_base_path={base}"]
+
+
+@pytest.fixture(scope="module", params=RUNTIMES)
+def server(
+    request: pytest.FixtureRequest, model: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Served, Path]]:
+    """A server on a socket where another one left its own when it was killed, and the socket's path."""
+    under = environment(request.param)
+    folder = tmp_path_factory.mktemp("socket")
+    path = folder / "grpc.sock"
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
+    with running_flags([*model, f"--grpc_socket_path={path}"], folder, under) as running:
+        yield running, path
+    assert not path.exists()
+
+
+def test_grpc_by_socket_and_by_port(server: tuple[Served, Path]) -> None:
+    """The same service answers on both; REST has its port."""
+    running, path = server
+    for target in (f"unix:{path}", f"{running.host}:{running.grpc_port}"):
+        with grpc.insecure_channel(target) as channel:
+            assert predict(channel) == 1.5
+
+    assert rest(running, "GET", "/v1/models/echo")[0] == 200
+
+
+def test_the_socket_serves_no_rest(server: tuple[Served, Path]) -> None:
+    """It is gRPC's."""
+    _, path = server
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        connection.sendall(b"GET /v1/models/echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 415 ")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_socket_alone(runtime: str, model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --port=0 and no REST there is only the socket; its path may be relative to where the server starts."""
+    under = environment(runtime)
+    monkeypatch.chdir(tmp_path)
+    flags = [*model, "--port=0", "--rest_api_port=0", "--grpc_socket_path=here.sock"]
+    with (
+        running_flags(flags, tmp_path, under),
+        grpc.insecure_channel(f"unix:{tmp_path / 'here.sock'}") as channel,
+    ):
+        assert predict(channel, wait_for_ready=True) == 1.5
+
+    assert not (tmp_path / "here.sock").exists()
+
+
+def test_nowhere_to_listen(tmp_path: Path, model: list[str]) -> None:
+    """Without a port gRPC needs a socket: the real server's refusal, even with REST."""
+    assert _failed_start(tmp_path, [*model, "--port=0", f"--rest_api_port={free_ports(1)[0]}"])[0] == (
+        "Failed to start server. Error: INVALID_ARGUMENT: "
+        "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.\n"
+    )
+
+
+def test_paths_where_no_socket_can_be(tmp_path: Path, model: list[str], server: tuple[Served, Path]) -> None:
+    """A file of another kind, a folder that is not there, a path too long, another server's socket: none is touched."""
+    _, in_use = server
+    file = tmp_path / "file"
+    file.write_text("kept")
+    reasons = {
+        file: "there is a file that is no socket",
+        tmp_path / "no" / "grpc.sock": "there is no folder that can be written to",
+        tmp_path / ("x" * 100): "the path has more than 107 bytes",
+        in_use: "Address already in use",
+    }
+    for path, reason in reasons.items():
+        stdout, stderr = _failed_start(tmp_path, [*model, f"--grpc_socket_path={path}"])
+
+        assert stdout == "Failed to start server. Error: INVALID_ARGUMENT: Failed to BuildAndStart gRPC server\n"
+        assert f"cannot listen on the UNIX socket {path} (--grpc_socket_path): {reason}" in stderr
+    assert file.read_text() == "kept"
+    with grpc.insecure_channel(f"unix:{in_use}") as channel:
+        assert predict(channel) == 1.5
+
+
+def _failed_start(folder: Path, flags: list[str]) -> tuple[str, str]:
+    port = free_ports(1)[0]
+    argv = [sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1", f"--port={port}", *flags]
+    done = subprocess.run(
+        argv, env=clean_environment(folder), capture_output=True, text=True, check=False, timeout=30, cwd=os.curdir
+    )
+    assert done.returncode == 255
+    return done.stdout, done.stderr

@@ -1,0 +1,90 @@
+"""The messages that TensorFlow Serving reads from text files but whose modules no package carries, and how to read one.
+
+Fields: tensorflow_serving/servables/tensorflow/session_bundle_config.proto, config/monitoring_config.proto and
+config/ssl_config.proto. They live in a descriptor pool of their own, so the generated modules can be loaded as well.
+
+    from tfsctl.core import config_messages
+    message = config_messages.parse_text(config_messages.BatchingParameters(), text, source=path)
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from tfsctl.errors import InvalidInput
+
+_FILE = "tfsctl/config_messages.proto"
+_PACKAGE = "tensorflow.serving"
+_WRAPPERS = ".google.protobuf."
+
+# Message -> its fields in the order of their numbers: (name, type), where [type] repeats.
+_MESSAGES = {
+    "BatchingParameters": (
+        ("max_batch_size", "Int64Value"),
+        ("batch_timeout_micros", "Int64Value"),
+        ("max_enqueued_batches", "Int64Value"),
+        ("num_batch_threads", "Int64Value"),
+        ("thread_pool_name", "StringValue"),
+        ("allowed_batch_sizes", "[int64]"),
+        ("pad_variable_length_inputs", "bool"),
+        ("enable_large_batch_splitting", "BoolValue"),
+        ("max_execution_batch_size", "Int64Value"),
+    ),
+    "PrometheusConfig": (("enable", "bool"), ("path", "string")),
+    "MonitoringConfig": (("prometheus_config", "PrometheusConfig"),),
+    "SSLConfig": (
+        ("server_key", "string"),
+        ("server_cert", "string"),
+        ("custom_ca", "string"),
+        ("client_verify", "bool"),
+    ),
+}
+
+
+def parse_text(message: Any, text: str, *, source: str) -> Any:  # noqa: ANN401 - any generated message
+    """Read protobuf text into `message` and return it. Raises InvalidInput naming `source`, the line and the column."""
+    from google.protobuf import text_format
+
+    try:
+        return text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        raise InvalidInput(f"{source} is no {message.DESCRIPTOR.full_name}: {error}") from error
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the messages carry no types
+    if name not in _MESSAGES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from google.protobuf import message_factory
+
+    message = message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+    globals()[name] = message
+    return message
+
+
+@cache
+def _pool() -> Any:  # noqa: ANN401 - a DescriptorPool
+    from google.protobuf import descriptor_pb2, descriptor_pool, wrappers_pb2
+
+    wrappers = descriptor_pb2.FileDescriptorProto()
+    wrappers_pb2.DESCRIPTOR.CopyToProto(wrappers)
+    file = descriptor_pb2.FileDescriptorProto(name=_FILE, package=_PACKAGE, syntax="proto3", dependency=[wrappers.name])
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for number, (field, kind) in enumerate(fields, 1):
+            _add_field(message, field, number, kind)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(wrappers)
+    pool.Add(file)
+    return pool
+
+
+def _add_field(message: Any, name: str, number: int, kind: str) -> None:  # noqa: ANN401 - a DescriptorProto
+    field = message.field.add(name=name, number=number)
+    field.label = field.LABEL_REPEATED if kind.startswith("[") else field.LABEL_OPTIONAL
+    scalar = {"int64": field.TYPE_INT64, "bool": field.TYPE_BOOL, "string": field.TYPE_STRING}.get(kind.strip("[]"))
+    if scalar is not None:
+        field.type = scalar
+    else:
+        field.type = field.TYPE_MESSAGE
+        field.type_name = f".{_PACKAGE}.{kind}" if kind in _MESSAGES else _WRAPPERS + kind

@@ -1,0 +1,209 @@
+"""The batch scheduler: queues that form batches out of tasks, and the threads that all of them share.
+
+Rules and messages: tensorflow/core/kernels/batching_util/shared_batch_scheduler.h. Queues live on one event loop; only
+the runs themselves happen in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tfsctl.server.batching_parameters import BatchingParameters
+from tfsctl.server.execution import Arrays, Feeds
+from tfsctl.server.pace import Pace
+from tfsctl.server.session import Endpoint
+from tfsctl.server.status import Code, ServingError, invalid_argument
+
+Outcome = list[Arrays] | Exception
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """The rows of one request, or some of them; `answer` is awaited on the event loop."""
+
+    feeds: Feeds
+    fetches: Sequence[Endpoint]
+    rows: int
+    deadline_s: float | None
+    answer: asyncio.Future[Arrays]
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Tasks that will run together. `is_due` once they have waited long enough."""
+
+    tasks: list[Task] = field(default_factory=list)
+    rows: int = 0
+    is_due: bool = False
+    timer: asyncio.Handle | None = None
+
+
+class Runner(Protocol):
+    """What runs the batches of a queue, and how long that takes."""
+
+    pace: Pace
+
+    def begin(self) -> None:
+        """A batch is on its way to a thread."""
+
+    def run_tasks(self, tasks: Sequence[Task]) -> list[Arrays]:
+        """Run tasks as one batch, on this thread; the arrays of each."""
+
+    def end(self) -> None:
+        """The batch has been run."""
+
+
+class BatchScheduler:
+    """The threads that run batches, and the queues that have some for them. Lives on one event loop."""
+
+    def __init__(self, parameters: BatchingParameters, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._idle = self._all = parameters.num_batch_threads
+        self._threads = ThreadPoolExecutor(self._idle, thread_name_prefix=parameters.thread_pool_name)
+        self._ready: deque[BatchQueue] = deque()
+
+    def offer(self, queue: BatchQueue) -> None:
+        """Look whether a queue has a batch to run: now, or when a thread is free."""
+        if not queue.is_offered:
+            queue.is_offered = True
+            self._ready.append(queue)
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        while self._idle and self._ready:
+            queue = self._ready.popleft()
+            tasks = queue.take()
+            if tasks is None:
+                queue.is_offered = False
+                continue
+            self._ready.append(queue)  # it may have more, but others come first
+            if len(tasks) == 1 and self._idle == self._all and queue.runner.pace.is_quick:
+                _settle(tasks, _outcome(queue.runner, tasks))  # the hand-over to a thread would take longer
+                continue
+            self._idle -= 1
+            queue.runner.begin()
+            self._threads.submit(self._work, queue.runner, tasks)
+
+    def _work(self, runner: Runner, tasks: list[Task]) -> None:
+        outcome = _outcome(runner, tasks)
+        runner.end()
+        self.loop.call_soon_threadsafe(self._finish, tasks, outcome)
+
+    def _finish(self, tasks: list[Task], outcome: Outcome) -> None:
+        self._idle += 1
+        self._dispatch()
+        _settle(tasks, outcome)
+
+    def close(self) -> None:
+        """End the threads, each after its batch."""
+        self._threads.shutdown(wait=False)
+
+
+def _outcome(runner: Runner, tasks: list[Task]) -> Outcome:
+    try:
+        return runner.run_tasks(tasks)
+    except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the answers
+        return error
+
+
+def _settle(tasks: list[Task], outcome: Outcome) -> None:
+    for index, task in enumerate(tasks):
+        if task.answer.done():
+            continue
+        if isinstance(outcome, ServingError):
+            task.answer.set_exception(ServingError(outcome.code, outcome.message))
+        elif isinstance(outcome, Exception):
+            task.answer.set_exception(outcome)
+        else:
+            task.answer.set_result(outcome[index])
+
+
+class BatchQueue:
+    """Batches of tasks for the same tensors. The last batch is open, those before it are closed."""
+
+    def __init__(self, parameters: BatchingParameters, scheduler: BatchScheduler, runner: Runner) -> None:
+        self.runner = runner
+        self.is_offered = False
+        self._parameters = parameters
+        self._scheduler = scheduler
+        self._batches: deque[Batch] = deque([Batch()])
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits here."""
+        return not self.is_offered and len(self._batches) == 1 and not self._batches[0].tasks
+
+    def room(self, rows: int) -> int:
+        """How many more rows the open batch takes, for a task of so many.
+
+        Raises INVALID_ARGUMENT if the task is too large for any queue, UNAVAILABLE if it is for this one now.
+        """
+        parameters, waiting, open_rows = self._parameters, len(self._batches), self._batches[-1].rows
+        limit, largest = parameters.max_enqueued_batches, parameters.largest_batch
+        if rows > parameters.max_batch_size:
+            raise invalid_argument(
+                f"Task size {rows} is larger than maximum input batch size {parameters.max_batch_size}"
+            )
+        if parameters.enable_large_batch_splitting:
+            capacity = (limit - waiting + 1) * largest - open_rows
+            if rows > capacity:
+                raise _full(
+                    f"task size is {rows} but scheduling capacity is only {capacity} (num_enqueued_batches={waiting}, "
+                    f"max_enqueued_batches={limit}, open_batch_size={open_rows}, max_execution_batch_size={largest})"
+                )
+        elif waiting > limit or (waiting >= limit and open_rows + rows > largest):
+            raise _full(f"currently {waiting} batches enqueued and max_enqueued_batches is {limit}")
+        return largest - open_rows
+
+    def add(self, task: Task) -> None:
+        """Put a task into the open batch, or into a new one where it does not fit. One of no rows goes alone."""
+        if not task.rows:
+            self._batches.insert(len(self._batches) - 1, Batch([task]))
+            self._scheduler.offer(self)
+            return
+        if self._batches[-1].rows + task.rows > self._parameters.largest_batch:
+            self._open_another()
+        batch = self._batches[-1]
+        batch.tasks.append(task)
+        batch.rows += task.rows
+        if len(batch.tasks) == 1:
+            loop, wait_s = self._scheduler.loop, self._parameters.batch_timeout_s
+            batch.timer = (
+                loop.call_later(wait_s, self._let_go, batch) if wait_s else loop.call_soon(self._let_go, batch)
+            )
+        if len(self._batches) > 1 or batch.rows == self._parameters.largest_batch:
+            self._scheduler.offer(self)
+
+    def _let_go(self, batch: Batch) -> None:
+        batch.is_due = True
+        self._scheduler.offer(self)
+
+    def _open_another(self) -> None:
+        closed = self._batches[-1]
+        if closed.timer is not None:
+            closed.timer.cancel()
+        self._batches.append(Batch())
+
+    def take(self) -> list[Task] | None:
+        """The next tasks to run, None if there are none yet. Those that nobody waits for any more are dropped."""
+        while True:
+            first = self._batches[0]
+            if len(self._batches) == 1:
+                if not first.tasks or not (first.is_due or first.rows >= self._parameters.largest_batch):
+                    return None
+                self._open_another()
+            self._batches.popleft()
+            tasks = [task for task in first.tasks if not task.answer.done()]
+            if tasks:
+                return tasks
+
+
+def _full(reason: str) -> ServingError:
+    return ServingError(
+        Code.UNAVAILABLE, f"The batch scheduling queue to which this task was submitted is full; {reason}"
+    )

@@ -1,0 +1,99 @@
+"""The tensors of a batch: many requests' rows laid together for one run, and its answer taken apart again.
+
+Rules and messages: tensorflow_serving/batching/batching_session.cc and batching_util.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tfsctl.server.batching_parameters import BatchingParameters
+from tfsctl.server.execution import Arrays, Feeds
+from tfsctl.server.session import Endpoint
+from tfsctl.server.status import Code, ServingError, invalid_argument
+
+_MAX_PADDED_RANK = 6
+
+
+def rows_of(feeds: Feeds) -> int:
+    """The rows of one request. Raises INVALID_ARGUMENT unless all of its inputs have the same number."""
+    if not feeds:
+        raise invalid_argument("Batching Run() must have at least one input tensor")
+    rows = -1
+    for _, array in feeds:
+        if not array.ndim:
+            raise invalid_argument("Batching Run() input tensors must have at least one dimension")
+        if rows not in (-1, len(array)):
+            raise invalid_argument("Batching Run() input tensors must have equal 0th-dimension size")
+        rows = len(array)
+    return rows
+
+
+def merged(requests: Sequence[Feeds], parameters: BatchingParameters) -> Feeds:
+    """The inputs of one run for several requests, with more rows at the end if this number of them is not allowed.
+
+    Raises FAILED_PRECONDITION or INVALID_ARGUMENT where the rows differ in shape and may or can not be padded.
+    """
+    total = sum(len(feeds[0][1]) for feeds in requests)
+    surplus = parameters.padded(total) - total if total else 0
+    if len(requests) == 1 and not surplus:
+        return requests[0]
+    together = []
+    for index, (endpoint, _) in enumerate(requests[0]):
+        arrays = [feeds[index][1] for feeds in requests]
+        if any(array.shape[1:] != arrays[0].shape[1:] for array in arrays):
+            arrays = _padded(arrays, endpoint, allowed=parameters.pad_variable_length_inputs)
+        if surplus:  # the first row of the last request is sure to be one the model takes
+            arrays.append(np.repeat(arrays[-1][:1], surplus, axis=0))
+        together.append((endpoint, np.concatenate(arrays)))
+    return together
+
+
+def _padded(arrays: Arrays, endpoint: Endpoint, *, allowed: bool) -> Arrays:
+    """The arrays made equal in all dimensions but the first, each filled with its own first value."""
+    if not allowed:
+        raise ServingError(
+            Code.FAILED_PRECONDITION,
+            f"Tensors with name '{endpoint.tensor_name}' from different tasks have different shapes and padding is "
+            "turned off. Set pad_variable_length_inputs to true, or ensure that all tensors with the same name have "
+            "equal dimensions starting with the first dim.",
+        )
+    ranks = {array.ndim for array in arrays}
+    if len(ranks) > 1:
+        raise invalid_argument(f"Tensors with name '{endpoint.tensor_name}' from different tasks have different ranks.")
+    if max(ranks) > _MAX_PADDED_RANK:
+        raise invalid_argument("Only tensors with rank from 1 to 6 can be padded.")
+    shape = np.max([array.shape[1:] for array in arrays], axis=0)
+    padded = []
+    for array in arrays:
+        if not array.size and shape.all():
+            raise invalid_argument("Got empty tensor in batch of non-empty tensors.")
+        full = np.empty((len(array), *shape), array.dtype)
+        full.fill(array.flat[0]) if array.size else None
+        full[tuple(slice(size) for size in array.shape)] = array
+        padded.append(full)
+    return padded
+
+
+def split(arrays: Arrays, fetches: Sequence[Endpoint], sizes: Sequence[int], total: int) -> list[Arrays]:
+    """The answers to requests of so many rows each, out of a run of `total` rows.
+
+    Raises FAILED_PRECONDITION for an output without a row for each row of input.
+    """
+    if any(not array.ndim or len(array) != total for array in arrays):
+        by_name = sorted(zip((e.tensor_name for e in fetches), arrays, strict=True), key=lambda pair: pair[0])
+        first = next(array for _, array in by_name if not array.ndim or len(array) != total)
+        raise ServingError(
+            Code.FAILED_PRECONDITION,
+            "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
+            "tensors"
+            if first.ndim
+            else "Batched output tensor has 0 dimensions",
+        )
+    answers, start = [], 0
+    for size in sizes:
+        answers.append([array[start : start + size] for array in arrays])
+        start += size
+    return answers

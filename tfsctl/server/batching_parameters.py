@@ -1,0 +1,132 @@
+"""What TensorFlow Serving's batching is told, and the rules it is held to.
+
+Fields: BatchingParameters in tensorflow_serving/servables/tensorflow/session_bundle_config.proto; defaults: the queue
+options of tensorflow/core/kernels/batching_util/shared_batch_scheduler.h; messages: those two and
+bundle_factory_util.cc.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tfsctl.core import config_messages
+from tfsctl.server.config_files import read_config_file
+from tfsctl.server.flags import Flags
+from tfsctl.server.status import invalid_argument
+
+log = logging.getLogger(__name__)
+
+PER_MODEL_FILE = "batching_params.pbtxt"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchingParameters:
+    """How batches are formed and run.
+
+    A request has at most `max_batch_size` rows, and so has a batch: or, where large requests are split,
+    `max_execution_batch_size`. A batch that is not full waits for `batch_timeout_s`; `max_enqueued_batches` may wait
+    in one queue. `allowed_batch_sizes` are those a batch is padded to; empty for any.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout_s: float = 0.0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int = os.cpu_count() or 1
+    thread_pool_name: str = "batch_threads"
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+    enable_large_batch_splitting: bool = False
+    max_execution_batch_size: int = 1000
+
+    @property
+    def largest_batch(self) -> int:
+        """The rows a batch has at most, padding apart."""
+        return self.max_execution_batch_size if self.enable_large_batch_splitting else self.max_batch_size
+
+    def padded(self, rows: int) -> int:
+        """The rows a batch of that many is run with."""
+        return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
+
+    def check_threads(self) -> None:
+        """Raise INVALID_ARGUMENT if there is no thread to run batches."""
+        if self.num_batch_threads < 1:
+            raise invalid_argument(f"num_batch_threads must be positive; was {self.num_batch_threads}")
+
+    def check_batches(self) -> None:
+        """Raise INVALID_ARGUMENT if no batches can be formed so; the real server finds that when it loads a model."""
+        largest = self.largest_batch
+        if self.allowed_batch_sizes and self.allowed_batch_sizes[-1] not in (self.max_batch_size, largest):
+            raise invalid_argument(
+                "Last entry in allowed_batch_sizes must match max_batch_size; last entry was "
+                f"{self.allowed_batch_sizes[-1]}; expected {self.max_batch_size}"
+            )
+        if self.max_batch_size < 1:
+            raise invalid_argument(f"input_batch_size_limit must be positive; was {self.max_batch_size}")
+        if self.batch_timeout_s < 0:
+            raise invalid_argument(f"batch_timeout_micros must be non-negative; was {self.batch_timeout_s * 1e6:.0f}")
+        if self.max_enqueued_batches < 1:
+            raise invalid_argument(f"max_enqueued_batches must be positive; was {self.max_enqueued_batches}")
+        if largest > self.max_batch_size or largest < 1:
+            raise invalid_argument(
+                "When enable_large_batch_splitting is true, input_batch_size_limit must be greater than or equal to "
+                "max_execution_batch_size."
+            )
+        if list(self.allowed_batch_sizes) != sorted(set(self.allowed_batch_sizes)):
+            log.warning("allowed_batch_sizes do not increase; the first that is large enough is used")
+
+
+def from_message(message: Any) -> BatchingParameters:  # noqa: ANN401 - a BatchingParameters message
+    """The parameters of a message, with the real server's defaults for what it leaves out."""
+    given: dict[str, Any] = {
+        field.name: getattr(message, field.name).value
+        for field, _ in message.ListFields()
+        if field.message_type is not None
+    }
+    if "batch_timeout_micros" in given:
+        given["batch_timeout_s"] = given.pop("batch_timeout_micros") / 1e6
+    splitting = given.get("enable_large_batch_splitting", False)
+    if splitting:  # without a size of its own, batches are as large as requests
+        given.setdefault("max_execution_batch_size", given.get("max_batch_size", BatchingParameters().max_batch_size))
+    elif given.get("max_enqueued_batches") == 0:
+        given["max_enqueued_batches"] = 1  # the real server takes it so, for the sake of old configurations
+    return BatchingParameters(
+        allowed_batch_sizes=tuple(message.allowed_batch_sizes),
+        pad_variable_length_inputs=message.pad_variable_length_inputs,
+        **given,
+    )
+
+
+def server_parameters(flags: Flags) -> BatchingParameters | None:
+    """What the command line asks for, None if no batching. Raises as the real server's start does."""
+    path = flags.batching_parameters_file
+    if not flags.enable_batching:
+        if path:
+            raise invalid_argument(
+                "server_options.batching_parameters_file is set without setting server_options.enable_batching to true."
+            )
+        return None
+    if not path:
+        return BatchingParameters(thread_pool_name="model_server_batch_threads")
+    parameters = from_message(read_config_file(path, config_messages.BatchingParameters()))
+    parameters.check_threads()
+    return parameters
+
+
+def model_parameters(common: BatchingParameters, version_dir: Path, *, per_model: bool) -> BatchingParameters | None:
+    """The parameters of one model version; with `per_model` those of its own file, and None if it has none.
+
+    The threads are always the common ones. Raises INVALID_ARGUMENT where they cannot be used.
+    """
+    parameters = common
+    if per_model:
+        path = version_dir / PER_MODEL_FILE
+        if not path.is_file():
+            return None
+        own = from_message(read_config_file(path, config_messages.BatchingParameters()))
+        parameters = replace(own, num_batch_threads=common.num_batch_threads, thread_pool_name=common.thread_pool_name)
+    parameters.check_batches()
+    return parameters

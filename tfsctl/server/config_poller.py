@@ -1,0 +1,42 @@
+"""Keeps the models served in step with a --model_config_file that changes (--model_config_file_poll_wait_seconds)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from tfsctl.core import protos
+from tfsctl.core.serving_config import PLATFORM, ModelConfig, models_from_proto
+from tfsctl.errors import InvalidInput
+from tfsctl.server.config_files import read_config_file
+from tfsctl.server.server_core import ServerCore
+from tfsctl.server.status import ServingError
+
+log = logging.getLogger(__name__)
+
+
+async def poll_config_file(path: str, core: ServerCore, *, wait_s: float) -> None:
+    """Read the file every `wait_s` seconds, and serve what it says whenever that is not what is served. Never returns.
+
+    A file that cannot be read or used changes nothing; the next poll tries again.
+    """
+    reloads: set[asyncio.Task[None]] = set()
+    while True:
+        await asyncio.sleep(wait_s)
+        try:
+            message = await asyncio.to_thread(read_config_file, path, protos.ModelServerConfig())
+            models = models_from_proto(message, platforms=dict.fromkeys(core.model_names, PLATFORM))
+        except (ServingError, InvalidInput) as error:
+            log.error("Failed to read ModelServerConfig file: %s", error)  # noqa: TRY400 - the file is at fault
+            continue
+        if models != core.models:
+            reload = asyncio.create_task(_reload(core, models))  # a model that never comes must not stop the polling
+            reloads.add(reload)
+            reload.add_done_callback(reloads.discard)
+
+
+async def _reload(core: ServerCore, models: tuple[ModelConfig, ...]) -> None:
+    try:
+        await core.reload(models)
+    except ServingError as error:
+        log.error("PollFilesystemAndReloadConfig failed to ReloadConfig: %s", error)  # noqa: TRY400 - the config is

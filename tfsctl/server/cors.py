@@ -1,0 +1,28 @@
+"""Cross-origin requests (--rest_api_enable_cors_support): the headers that let a page of another site read answers.
+
+Headers: AddCORSHeaders in tensorflow_serving/model_servers/http_rest_api_util.cc.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tfsctl.server import rest
+
+_HEADERS = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, GET"),
+    (b"access-control-allow-headers", b"Content-Type"),
+)
+
+
+class CrossOrigin:
+    """A REST API whose answers may be read from anywhere."""
+
+    def __init__(self, api: rest.Api) -> None:
+        self._api = api
+
+    async def answer(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> rest.Reply:
+        """Answer one request; what is not of the API (an HTML page) gets no such header."""
+        reply = await self._api.answer(method, target, headers, body)
+        return reply if reply.content_type == b"text/html" else replace(reply, headers=_HEADERS)

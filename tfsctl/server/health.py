@@ -1,0 +1,41 @@
+"""The standard gRPC health service (--enable_grpc_healthcheck_service), with the names TensorFlow Serving gives its parts.
+
+A server that can be asked is serving: its ports open once its models are available.
+Protocol: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tfsctl.core import protos
+from tfsctl.server.status import not_found
+from tfsctl.server.streaming import Call
+
+SERVICE = "grpc.health.v1.Health"
+CHECK, WATCH = f"/{SERVICE}/Check", f"/{SERVICE}/Watch"
+_SERVING = ("", "ModelService", "PredictionService")
+_STILL_THERE_S = 120.0  # a stream that is silent for longer is taken for dead by the proxies on its way
+
+
+async def check(request: Any, _deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
+    """Answer Check. Raises NOT_FOUND for a service that is not known."""
+    if request.service not in _SERVING:
+        raise not_found("service name unknown")
+    return protos.HealthCheckResponse(status="SERVING")
+
+
+async def watch(call: Call) -> None:
+    """Answer Watch: the status of one service now, and again every two minutes, until the client leaves."""
+    service = ""
+    async for raw in call.messages():
+        service = protos.HealthCheckRequest.FromString(raw).service
+    status = "SERVING" if service in _SERVING else "SERVICE_UNKNOWN"
+    leaving = asyncio.ensure_future(call.until_client_leaves())
+    try:
+        while not leaving.done():
+            await call.send(protos.HealthCheckResponse(status=status).SerializeToString())
+            await asyncio.wait([leaving], timeout=_STILL_THERE_S)
+    finally:
+        leaving.cancel()

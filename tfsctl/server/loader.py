@@ -1,0 +1,87 @@
+"""The loader: from a version directory to a servable that can answer, batched and warmed up as the server was told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tfsctl.core.manifest import read_row_independence
+from tfsctl.server import warmup
+from tfsctl.server.batch_scheduler import BatchScheduler
+from tfsctl.server.batching import Batching
+from tfsctl.server.batching_parameters import BatchingParameters, model_parameters
+from tfsctl.server.execution import Execution
+from tfsctl.server.servable import Servable
+from tfsctl.server.session import Session
+
+log = logging.getLogger(__name__)
+
+Merging = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerBatching:
+    """That --enable_batching was given, and what was said with it; `per_model` reads each model's own parameters."""
+
+    parameters: BatchingParameters
+    scheduler: BatchScheduler
+    per_model: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """How versions are loaded, to be run from `loop`.
+
+    With `merging` auto, the signatures that the export found to be row-independent may be merged; TensorFlow Serving's
+    own `batching` takes its place where there is any. Warmup requests are run `warmup_iterations` times each.
+    """
+
+    tags: Sequence[str]
+    config: bytes
+    merging: Merging
+    loop: asyncio.AbstractEventLoop
+    batching: ServerBatching | None = None
+    warmup_iterations: int = 1
+    check_method_names: bool = False
+    open_session: Callable[..., Session] = Session
+
+    def load(self, name: str, version: int, directory: Path) -> Servable:
+        """Load one version directory. Takes as long as the model and its warmup take; call it in a thread.
+
+        Raises ServingError, with nothing left behind.
+        """
+        parameters = self._batching_parameters(directory)
+        session = self.open_session(directory, tags=self.tags, config=self.config)
+        execution: Execution | Batching
+        if parameters is not None and self.batching is not None:
+            log.info("Wrapping session to perform batch processing")
+            execution = Batching(session, parameters, self.batching.scheduler)
+        else:
+            execution = Execution(session, f"{name}-{version}", self.loop)
+        servable = Servable(name, version, session, self._mergeable(session, directory), execution)
+        try:
+            if self.warmup_iterations:
+                warmup.warm_up(
+                    servable,
+                    directory,
+                    iterations=self.warmup_iterations,
+                    check_method_names=self.check_method_names,
+                )
+        except BaseException:
+            servable.close()
+            raise
+        return servable
+
+    def _batching_parameters(self, directory: Path) -> BatchingParameters | None:
+        if self.batching is None:
+            return None
+        return model_parameters(self.batching.parameters, directory, per_model=self.batching.per_model)
+
+    def _mergeable(self, session: Session, directory: Path) -> set[str]:
+        if self.merging == "auto":
+            return {signature for signature, independent in read_row_independence(directory).items() if independent}
+        return set(session.signature_defs) if self.merging == "on" else set()

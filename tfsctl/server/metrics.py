@@ -1,0 +1,102 @@
+"""Counters and histograms, and the page of text that shows them to Prometheus as TensorFlow Serving does.
+
+Not prometheus-client: it would call a counter NAME_total and write le="10.0" and 1.0 where TensorFlow Serving's page has
+NAME, le="10" and 1, and dashboards ask for those. Page: tensorflow_serving/util/prometheus_exporter.cc.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+
+Labels = tuple[str, ...]
+MAX_CELLS = 1000  # a metric's label values may come from requests, and nobody may fill the memory with them
+
+
+class Counter:
+    """How often something happened, or how much of it, for each set of label values."""
+
+    kind = "counter"
+
+    def __init__(self, name: str, *labels: str) -> None:
+        self.name = name
+        self._labels = labels
+        self._cells: dict[Labels, int] = {}
+
+    def add(self, *values: str, by: int = 1) -> None:
+        """Count; `values` are those of the labels, in order. Past a thousand sets of values, all count as empty ones."""
+        cells = self._cells
+        if values not in cells and len(cells) >= MAX_CELLS:
+            values = ("",) * len(values)
+        cells[values] = cells.get(values, 0) + by
+
+    def lines(self) -> Iterator[str]:
+        """The metric's lines of the page."""
+        for values, count in sorted(self._cells.items()):
+            yield f"{self.name}{{{_label_text(self._labels, values)}}} {count}"
+
+
+class _Cell:
+    """The observations for one set of label values."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self, buckets: int) -> None:
+        self.counts = [0] * buckets
+        self.total = 0.0
+
+
+class Histogram:
+    """How large something was, for each set of label values. `limits` are the buckets' upper ends, without infinity."""
+
+    kind = "histogram"
+
+    def __init__(self, name: str, *labels: str, limits: Sequence[float]) -> None:
+        self.name = name
+        self._labels = labels
+        self._limits = tuple(limits)
+        self._cells: dict[Labels, _Cell] = {}
+
+    def observe(self, value: float, *values: str) -> None:
+        """Add one observation; `values` are those of the labels, in order. Past a thousand sets, all are empty ones."""
+        cell = self._cells.get(values) or self._new_cell(values)
+        cell.counts[bisect_right(self._limits, value)] += 1
+        cell.total += value
+
+    def _new_cell(self, values: Labels) -> _Cell:
+        if len(self._cells) >= MAX_CELLS:
+            values = ("",) * len(values)
+        return self._cells.setdefault(values, _Cell(len(self._limits) + 1))
+
+    def lines(self) -> Iterator[str]:
+        """The metric's lines of the page: for each set of label values its buckets, each with those below it; sum, count."""
+        for values, cell in sorted(self._cells.items()):
+            text = _label_text(self._labels, values)
+            upto = 0
+            for limit, count in zip((*(f"{limit:g}" for limit in self._limits), "+Inf"), cell.counts, strict=True):
+                upto += count
+                yield f'{self.name}_bucket{{{text}{"," if text else ""}le="{limit}"}} {upto}'
+            yield f"{self.name}_sum{{{text}}} {cell.total:g}"
+            yield f"{self.name}_count{{{text}}} {upto}"
+
+
+def exponential(first: float, growth: float, count: int) -> list[float]:
+    """The upper ends of `count` buckets, each `growth` times the one before."""
+    return [first * growth**power for power in range(count)]
+
+
+def page(metrics: Iterable[Counter | Histogram]) -> bytes:
+    """Every metric in the order of the names, those that nothing happened to as well."""
+    lines: list[str] = []
+    for metric in sorted(metrics, key=lambda metric: metric.name):
+        lines.append(f"# TYPE {metric.name} {metric.kind}")
+        lines += metric.lines()
+    return ("\n".join(lines) + "\n").encode("utf-8", "replace")
+
+
+def _label_text(names: Sequence[str], values: Labels) -> str:
+    return ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True))
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,211 @@
+"""TensorFlow Serving's metrics (--monitoring_config_file): what they are called, and where each is recorded.
+
+The parts of the server are not told that they are watched: with monitoring on, the ones in this file stand in their
+place; with monitoring off none of this runs. Names, labels and buckets: tensorflow_serving/servables/tensorflow/util.cc,
+batching/batching_session.cc, servables/tensorflow/saved_model_warmup_util.cc, tensorflow/cc/saved_model/loader.cc.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfsctl.core.types import ModelRef
+from tfsctl.server import rest
+from tfsctl.server.flags import Flags
+from tfsctl.server.inference import CLASSIFY_METHOD
+from tfsctl.server.metrics import Counter, Histogram, exponential, page
+from tfsctl.server.monitoring_config import prometheus_path
+from tfsctl.server.server_core import ServerCore
+from tfsctl.server.service import Inferred, Predicted, Service
+from tfsctl.server.session import Session
+from tfsctl.server.status import Code, ServingError
+
+_LATENCY_US = exponential(10, 1.8, 33)
+_LONGEST_NAME = 256  # of a model, as a label: a request may name any
+_RUNTIME = "TF1"  # what the real server calls a session; the other is TFRT
+
+Handler = Callable[[Any, float | None], Awaitable[Any]]
+
+
+class Monitoring:
+    """The metrics of one server. Latencies are in microseconds."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.request_count = Counter(":tensorflow:serving:request_count", "model_name", "status")
+        self.request_latency = Histogram(
+            ":tensorflow:serving:request_latency", "model_name", "API", "entrypoint", limits=_LATENCY_US
+        )
+        self.runtime_latency = Histogram(
+            ":tensorflow:serving:runtime_latency", "model_name", "API", "runtime", limits=_LATENCY_US
+        )
+        self.request_example_counts = Histogram(
+            ":tensorflow:serving:request_example_counts", "model", limits=exponential(1, 2, 15)
+        )
+        self.request_example_count_total = Counter(":tensorflow:serving:request_example_count_total", "model")
+        self.request_log_count = Counter(":tensorflow:serving:request_log_count", "model_name", "status_code")
+        self.model_warmup_latency = Histogram(
+            ":tensorflow:serving:model_warmup_latency", "model_path", "status", limits=_LATENCY_US
+        )
+        self.queuing_latency = Histogram(
+            ":tensorflow:serving:batching_session:queuing_latency",
+            "thread_pool_name",
+            limits=exponential(100, 1.2, 52),
+        )
+        self.wrapped_run_count = Counter(":tensorflow:serving:batching_session:wrapped_run_count")
+        self.load_attempt_count = Counter(":tensorflow:cc:saved_model:load_attempt_count", "model_path", "status")
+        self.load_latency = Counter(":tensorflow:cc:saved_model:load_latency", "model_path")
+        self.direct_session_runs = Counter(":tensorflow:core:direct_session_runs")
+        self.graph_runs = Counter(":tensorflow:core:graph_runs")
+        self.graph_run_time_usecs = Counter(":tensorflow:core:graph_run_time_usecs")
+        self.graph_run_time_usecs_histogram = Histogram(
+            ":tensorflow:core:graph_run_time_usecs_histogram", limits=exponential(1000, 2, 20)
+        )
+
+    def page(self) -> bytes:
+        """The page of text that Prometheus reads."""
+        return page(metric for metric in vars(self).values() if isinstance(metric, (Counter, Histogram)))
+
+    def grpc_call(self, api: str, handler: Handler) -> Handler:
+        """A gRPC handler whose calls are counted as those of one API."""
+
+        async def watched(request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
+            start = time.perf_counter()
+            code = Code.INTERNAL
+            try:
+                response = await handler(request, deadline_s)
+                code = Code.OK
+            except ServingError as error:
+                code = error.code
+                raise
+            finally:
+                name = request.model_spec.name[:_LONGEST_NAME]
+                if code is Code.OK:
+                    self.request_latency.observe(_microseconds_since(start), name, api, "GRPC")
+                self.request_count.add(name, code.name)
+            return response
+
+        return watched
+
+    def rest_api(self, api: rest.Api) -> rest.Api:
+        """A REST API whose requests are counted, and that shows the page."""
+        return _MonitoredRest(api, self)
+
+    def service(self, core: ServerCore, *, check_method_names: bool) -> Service:
+        """A service whose runs are timed."""
+        return _MonitoredService(core, check_method_names=check_method_names, monitoring=self)
+
+    def session_class(self) -> Callable[..., Session]:
+        """What opens sessions whose loads and runs are timed."""
+        return partial(_MonitoredSession, monitoring=self, lock=threading.Lock())
+
+
+def monitoring(flags: Flags) -> Monitoring | None:
+    """What the flags ask for; None without --monitoring_config_file, or without REST, which shows the page."""
+    path = prometheus_path(flags.monitoring_config_file) if flags.rest_api_port else ""
+    return Monitoring(path) if path else None
+
+
+class _MonitoredRest:
+    """Counts every request that a REST API answers, as TensorFlow Serving does: GETs are those of the API ""."""
+
+    def __init__(self, api: rest.Api, metrics: Monitoring) -> None:
+        self._api = api
+        self._metrics = metrics
+
+    async def answer(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> rest.Reply:
+        if target.partition("?")[0] == self._metrics.path:
+            return self._page(target)
+        start = time.perf_counter()
+        reply = await self._api.answer(method, target, headers, body)
+        if reply.content_type != b"text/html":  # those pages stand for what never reached the API
+            name, verb = _model_and_verb(method, target)
+            if reply.code is Code.OK:
+                self._metrics.request_latency.observe(_microseconds_since(start), name, verb, "REST")
+            self._metrics.request_count.add(name, reply.code.name)
+        return reply
+
+    def _page(self, target: str) -> rest.Reply:
+        if target == self._metrics.path:
+            return rest.Reply(200, self._metrics.page(), b"text/plain")
+        said = f"Unexpected path: {target}. Should be {self._metrics.path}"
+        return rest.Reply(400, said.encode("utf-8", "replace"), b"text/plain", code=Code.INVALID_ARGUMENT)
+
+
+@lru_cache(maxsize=1024)
+def _model_and_verb(method: str, target: str) -> tuple[str, str]:
+    """The model that a request is counted for, and its API; "" where it names none."""
+    name, verb = rest.model_and_verb(method, target)
+    return name[:_LONGEST_NAME], verb
+
+
+class _MonitoredService(Service):
+    """Times what a request waits for its run, and counts the examples of those that bring some."""
+
+    def __init__(self, core: ServerCore, *, check_method_names: bool, monitoring: Monitoring) -> None:
+        super().__init__(core, check_method_names=check_method_names)
+        self._metrics = monitoring
+
+    async def predict(self, ref: ModelRef, *args: Any, **kwargs: Any) -> Predicted:  # noqa: ANN401 - whatever that takes which this stands for
+        start = time.perf_counter()
+        predicted = await super().predict(ref, *args, **kwargs)
+        self._metrics.runtime_latency.observe(_microseconds_since(start), ref.name, "Predict", _RUNTIME)
+        return predicted
+
+    async def infer(
+        self,
+        ref: ModelRef,
+        tasks: Sequence[tuple[str, str]],
+        *args: Any,  # noqa: ANN401 - as above
+        **kwargs: Any,  # noqa: ANN401 - as above
+    ) -> Inferred:
+        start = time.perf_counter()
+        inferred = await super().infer(ref, tasks, *args, **kwargs)
+        if len(tasks) == 1:
+            api = "Classify" if tasks[0][0] == CLASSIFY_METHOD else "Regress"
+            self._metrics.runtime_latency.observe(_microseconds_since(start), ref.name, api, _RUNTIME)
+        examples = len(inferred.results[0])
+        self._metrics.request_example_counts.observe(examples, ref.name)
+        self._metrics.request_example_count_total.add(ref.name, by=examples)
+        return inferred
+
+
+class _MonitoredSession(Session):
+    """Times its load and its runs, on whatever thread they take place."""
+
+    def __init__(self, directory: Path, *, monitoring: Monitoring, lock: threading.Lock, **options: Any) -> None:  # noqa: ANN401 - whatever that takes which this stands for
+        self._metrics, self._lock = monitoring, lock
+        start = time.perf_counter()
+        try:
+            super().__init__(directory, **options)
+        except ServingError:
+            with lock:
+                monitoring.load_attempt_count.add(str(directory), "fail")
+            raise
+        with lock:
+            monitoring.load_attempt_count.add(str(directory), "success")
+            monitoring.load_latency.add(str(directory), by=int(_microseconds_since(start)))
+
+    def run(self, *args: Any, **kwargs: Any) -> list[np.ndarray]:  # noqa: ANN401 - whatever that takes which this stands for
+        start = time.perf_counter()
+        try:
+            return super().run(*args, **kwargs)
+        finally:
+            elapsed = _microseconds_since(start)
+            metrics = self._metrics
+            with self._lock:
+                metrics.direct_session_runs.add()
+                metrics.graph_runs.add()
+                metrics.graph_run_time_usecs.add(by=int(elapsed))
+                metrics.graph_run_time_usecs_histogram.observe(elapsed)
+
+
+def _microseconds_since(start: float) -> float:
+    return (time.perf_counter() - start) * 1e6

@@ -1,0 +1,20 @@
+"""What --monitoring_config_file says: whether there is a page for Prometheus, and where."""
+
+from __future__ import annotations
+
+from tfsctl.core import config_messages
+from tfsctl.server.config_files import read_config_file
+from tfsctl.server.status import invalid_argument
+
+DEFAULT_PATH = "/monitoring/prometheus/metrics"
+
+
+def prometheus_path(config_file: str) -> str:
+    """The path of the page; "" for none. Raises NOT_FOUND or INVALID_ARGUMENT as the real server does."""
+    if not config_file:
+        return ""
+    config = read_config_file(config_file, config_messages.MonitoringConfig()).prometheus_config
+    path: str = config.path or DEFAULT_PATH
+    if not path.startswith("/"):
+        raise invalid_argument(f"The path of prometheus_config in {config_file} does not start with /: {path}")
+    return path if config.enable else ""

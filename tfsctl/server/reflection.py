@@ -1,0 +1,115 @@
+"""gRPC server reflection: what a tool like grpcurl asks to list and describe the services.
+
+Protocol: https://github.com/grpc/grpc/blob/master/doc/server-reflection.md; its v1 is v1alpha under another name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any
+
+from tfsctl.core import protos
+from tfsctl.server.status import Code
+from tfsctl.server.streaming import Call
+
+SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+PATHS = tuple(f"/{service}/ServerReflectionInfo" for service in SERVICES)
+
+
+class Reflection:
+    """Answers questions about the services of this server, by their full names."""
+
+    def __init__(self, services: Sequence[str]) -> None:
+        self._services = sorted((*services, *SERVICES))
+
+    async def info(self, call: Call) -> None:
+        """Answer one stream of questions. A file goes out once a stream, and with it all that it imports."""
+        pool = await asyncio.to_thread(_pool)  # the first time, it loads what nobody needed so far
+        sent: set[str] = set()
+        async for raw in call.messages():
+            request = protos.ServerReflectionRequest.FromString(raw)
+            response = protos.ServerReflectionResponse(valid_host=request.host, original_request=request)
+            self._answer(request, response, pool, sent)
+            await call.send(response.SerializeToString())
+
+    def _answer(self, request: Any, response: Any, pool: Any, sent: set[str]) -> None:  # noqa: ANN401 - messages
+        question = request.WhichOneof("message_request")
+        if question == "list_services":
+            for service in self._services:
+                response.list_services_response.service.add(name=service)
+            return
+        find = _FINDERS.get(question or "")
+        if find is None:
+            _fail(response, Code.INVALID_ARGUMENT, "The request asks nothing that is known here")
+            return
+        try:
+            find(pool, request, response, sent)
+        except KeyError:
+            what = str(getattr(request, question)).strip()
+            _fail(response, Code.NOT_FOUND, f"{what} not found")
+
+
+def _fail(response: Any, code: Code, said: str) -> None:  # noqa: ANN401 - generated messages
+    response.error_response.error_code = code
+    response.error_response.error_message = said
+
+
+def _by_filename(pool: Any, request: Any, response: Any, sent: set[str]) -> None:  # noqa: ANN401 - generated messages
+    _add_files(response, [pool.FindFileByName(request.file_by_filename)], sent)
+
+
+def _by_symbol(pool: Any, request: Any, response: Any, sent: set[str]) -> None:  # noqa: ANN401 - generated messages
+    symbol = request.file_containing_symbol
+    try:
+        file = pool.FindFileContainingSymbol(symbol)
+    except KeyError:  # Python's pool leaves methods out
+        file = pool.FindMethodByName(symbol).containing_service.file
+    _add_files(response, [file], sent)
+
+
+def _by_extension(pool: Any, request: Any, response: Any, sent: set[str]) -> None:  # noqa: ANN401 - generated messages
+    asked = request.file_containing_extension
+    extended = pool.FindMessageTypeByName(asked.containing_type)
+    _add_files(response, [pool.FindExtensionByNumber(extended, asked.extension_number).file], sent)
+
+
+def _extensions(pool: Any, request: Any, response: Any, _sent: set[str]) -> None:  # noqa: ANN401 - generated messages
+    extended = pool.FindMessageTypeByName(request.all_extension_numbers_of_type)
+    response.all_extension_numbers_response.base_type_name = extended.full_name
+    numbers = sorted(extension.number for extension in pool.FindAllExtensions(extended))
+    response.all_extension_numbers_response.extension_number.extend(numbers)
+
+
+_FINDERS: dict[str, Callable[[Any, Any, Any, set[str]], None]] = {
+    "file_by_filename": _by_filename,
+    "file_containing_symbol": _by_symbol,
+    "file_containing_extension": _by_extension,
+    "all_extension_numbers_of_type": _extensions,
+}
+
+
+def _add_files(response: Any, files: Iterable[Any], sent: set[str]) -> None:  # noqa: ANN401 - generated messages
+    """The files that were asked for, then what they import and was not sent before."""
+    waiting = list(files)
+    for file in waiting:
+        response.file_descriptor_response.file_descriptor_proto.append(file.serialized_pb)
+        sent.add(file.name)
+        waiting += [one for one in file.dependencies if one.name not in sent and one not in waiting]
+
+
+@cache
+def _pool() -> Any:  # noqa: ANN401 - a DescriptorPool
+    """The pool of all loaded messages, with the services' files in it."""
+    from google.protobuf import descriptor_pb2, text_format
+
+    protos.service("PredictionService")
+    protos.service("ModelService")
+    alpha = protos.ServerReflectionRequest.DESCRIPTOR.file
+    pool = protos.HealthCheckRequest.DESCRIPTOR.file.pool
+    file = descriptor_pb2.FileDescriptorProto()
+    alpha.CopyToProto(file)
+    text = text_format.MessageToString(file).replace("v1alpha", "v1")
+    pool.Add(text_format.Parse(text, descriptor_pb2.FileDescriptorProto()))
+    return pool

@@ -1,0 +1,53 @@
+"""The session configuration that the command line asks for: threads, GPU memory, and a file of everything else."""
+
+from __future__ import annotations
+
+import os
+
+from tfsctl.core import protos
+from tfsctl.server.config_files import read_config_file
+from tfsctl.server.flags import Flags
+from tfsctl.server.status import invalid_argument
+
+
+def check_session_flags(flags: Flags) -> None:
+    """Raise INVALID_ARGUMENT or NOT_FOUND, as the real server's start does, for what makes no session configuration."""
+    if all((flags.tensorflow_session_parallelism, *_explicit_threads(flags))):
+        raise invalid_argument(
+            "Either configure server_options.tensorflow_session_parallelism or "
+            "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
+            "separately. You cannot configure all."
+        )
+    if flags.tensorflow_session_config_file:
+        read_config_file(flags.tensorflow_session_config_file, protos.ConfigProto())
+
+
+def session_config(flags: Flags) -> bytes:
+    """A serialized ConfigProto; flags go before what a --tensorflow_session_config_file says.
+
+    Raises as `check_session_flags` for a file that cannot be read.
+    """
+    config = protos.ConfigProto()
+    if flags.tensorflow_session_config_file:
+        read_config_file(flags.tensorflow_session_config_file, config)
+    if flags.per_process_gpu_memory_fraction:
+        config.gpu_options.per_process_gpu_memory_fraction = flags.per_process_gpu_memory_fraction
+    intra, inter = _explicit_threads(flags)
+    together = flags.tensorflow_session_parallelism
+    config.intra_op_parallelism_threads = intra or together or config.intra_op_parallelism_threads or _default_intra()
+    config.inter_op_parallelism_threads = inter or together or config.inter_op_parallelism_threads
+    serialized: bytes = config.SerializeToString()
+    return serialized
+
+
+def _explicit_threads(flags: Flags) -> tuple[int, int]:
+    return flags.tensorflow_intra_op_parallelism, flags.tensorflow_inter_op_parallelism
+
+
+def _default_intra() -> int:
+    """How many threads work within one operation.
+
+    Small models run several times faster without hand-overs between threads, and many requests use the cores anyway:
+    so half of them. Between operations TensorFlow's own choice, 0, stands: all cores.
+    """
+    return max(1, (os.cpu_count() or 1) // 2)

@@ -1,0 +1,114 @@
+"""Streaming gRPC calls over ASGI: the client's messages as they come, answers as they are made."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from typing import Any
+
+from tfsctl.server.grpc import Reply, framed, unframed
+from tfsctl.server.status import Code, ServingError
+
+log = logging.getLogger(__name__)
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Handler = Callable[["Call"], Coroutine[Any, Any, None]]
+
+_MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # what asks about health or services is small
+
+
+class ClientGoneError(Exception):
+    """The client left before its call was over."""
+
+
+class Call:
+    """One streaming call."""
+
+    def __init__(self, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        self._headers = headers
+        self._receive = receive
+        self._send = send
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """The client's messages, until it has said its last.
+
+        Raises ClientGoneError when it leaves, RESOURCE_EXHAUSTED for a message of more than 4 MiB.
+        """
+        pending = b""
+        more = True
+        while more:
+            event = await self._receive()
+            if event["type"] == "http.disconnect":
+                raise ClientGoneError
+            pending += event.get("body", b"")
+            more = event.get("more_body", False)
+            while len(pending) >= 5:
+                end = 5 + int.from_bytes(pending[1:5], "big")
+                if end > _MAX_MESSAGE_BYTES:
+                    raise ServingError(
+                        Code.RESOURCE_EXHAUSTED,
+                        f"Received message larger than max ({end - 5} vs. {_MAX_MESSAGE_BYTES})",
+                    )
+                if len(pending) < end:
+                    break
+                frame, pending = pending[:end], pending[end:]
+                yield unframed(self._headers, frame)
+        if pending:
+            raise ServingError(Code.INTERNAL, "The request ended before its message")
+
+    async def send(self, message: bytes) -> None:
+        """Send one message to the client."""
+        await self._send({"type": "http.response.body", "body": framed(message), "more_body": True})
+
+    async def until_client_leaves(self) -> None:
+        """Return when the client has gone away."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+class Streams:
+    """The streaming methods of a server, by path, and the calls of them that are open."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._handlers = handlers
+        self._ending = asyncio.Event()
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._handlers
+
+    def end(self) -> None:
+        """End the open calls: a client that watches would hold up the end of the server for as long as it likes."""
+        self._ending.set()
+
+    async def serve(self, path: str, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        """Serve one call; a ServingError of its handler becomes its status."""
+        start = {"status": 200, "headers": [(b"content-type", b"application/grpc")], "trailers": True}
+        await send({"type": "http.response.start", **start})
+        call = asyncio.ensure_future(self._handlers[path](Call(headers, receive, send)))
+        ending = asyncio.ensure_future(self._ending.wait())
+        try:
+            await asyncio.wait((call, ending), return_when=asyncio.FIRST_COMPLETED)
+            status = await self._status(call)
+        except ClientGoneError:
+            return
+        finally:
+            ending.cancel()
+            call.cancel()
+        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.trailers", "headers": status.trailers, "more_trailers": False})
+
+    async def _status(self, call: asyncio.Future[None]) -> Reply:
+        if not call.done():
+            return Reply(b"", Code.UNAVAILABLE, "The server is shutting down")
+        try:
+            await call
+        except ClientGoneError:
+            raise
+        except ServingError as error:
+            return Reply(b"", error.code, error.message)
+        except Exception as error:  # the one door for bugs: a status, never a broken stream
+            log.exception("Streaming call failed")
+            return Reply(b"", Code.INTERNAL, f"{type(error).__name__}: {error}")
+        return Reply(b"")

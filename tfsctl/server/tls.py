@@ -1,0 +1,81 @@
+"""TLS as --ssl_config_file asks for it: which key and certificate the server shows, and whether clients must show one."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfsctl.core import config_messages
+from tfsctl.server.config_files import read_config_file
+from tfsctl.server.flags import Flags
+from tfsctl.server.status import invalid_argument
+
+if TYPE_CHECKING:
+    import ssl
+
+log = logging.getLogger(__name__)
+
+PROTOCOLS = ("h2", "http/1.1")  # offered to clients (ALPN)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """PEM texts. With `verifies_clients`, theirs must be signed by `client_ca`, or by a root this machine trusts."""
+
+    key: str = field(repr=False)
+    certificate: str
+    client_ca: str = ""
+    verifies_clients: bool = False
+
+    def context(self) -> ssl.SSLContext:
+        """An ssl context for a server. Raises ssl.SSLError for what is no key, or not the certificate's."""
+        import ssl
+        import tempfile
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(list(PROTOCOLS))
+        with tempfile.TemporaryDirectory(prefix="tfsctl-") as directory:  # 0700; the ssl module reads keys from files
+            chain = Path(directory) / "chain.pem"
+            chain.write_text(f"{self.key}\n{self.certificate}\n")
+            context.load_cert_chain(chain, password="")  # an encrypted key is refused, not asked a password for
+        if self.client_ca:
+            context.load_verify_locations(cadata=self.client_ca)
+        if self.verifies_clients:
+            if not self.client_ca:
+                context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    def trusted_file(self, directory: str) -> str:
+        """A file of the certificates that clients' must be signed by, written into `directory` if there is none yet."""
+        import ssl
+
+        if not self.client_ca:
+            return ssl.get_default_verify_paths().cafile or ssl.get_default_verify_paths().openssl_cafile
+        path = os.path.join(directory, "client_ca.pem")
+        Path(path).write_text(self.client_ca)
+        return path
+
+
+def credentials(flags: Flags) -> Credentials | None:
+    """What the flags ask for; None for no TLS. Raises ServingError in the real server's words, and logs what is wrong."""
+    if flags.use_alts_credentials:
+        raise invalid_argument("--use_alts_credentials needs Google's own machines; use --ssl_config_file for TLS")
+    if not flags.ssl_config_file:
+        if flags.rest_api_enable_ssl:
+            raise invalid_argument("--rest_api_enable_ssl needs --ssl_config_file, which says with what certificate")
+        return None
+    import ssl
+
+    config = read_config_file(flags.ssl_config_file, config_messages.SSLConfig())
+    made = Credentials(config.server_key, config.server_cert, config.custom_ca, config.client_verify)
+    try:
+        made.context()
+    except (ssl.SSLError, ValueError) as error:
+        log.error("%s: the key and certificates are not usable: %s", flags.ssl_config_file, error)  # noqa: TRY400
+        raise invalid_argument("Failed to BuildAndStart gRPC server") from error
+    return made

@@ -1,0 +1,114 @@
+"""Warmup: requests recorded beside a model, run before it is available, so that no client waits for first-time work.
+
+File, limit and messages: tensorflow_serving/servables/tensorflow/saved_model_warmup_util.cc and saved_model_warmup.cc.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from tfsctl.core import protos, tensors
+from tfsctl.core.tfrecord import read_records
+from tfsctl.core.types import DEFAULT_SIGNATURE
+from tfsctl.errors import InvalidInput
+from tfsctl.server import inference
+from tfsctl.server.servable import Servable
+from tfsctl.server.service import feeds_for, fetches_for
+from tfsctl.server.status import Code, ServingError, invalid_argument
+
+log = logging.getLogger(__name__)
+
+WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
+MAX_RECORDS = 1000
+
+
+def warm_up(servable: Servable, version_dir: Path, *, iterations: int, check_method_names: bool) -> None:
+    """Run the warmup requests of a version, each so many times, on this thread; without any, do nothing.
+
+    Raises what the first request that fails raises, DATA_LOSS for a damaged file, INVALID_ARGUMENT for what is no
+    request or for too many.
+    """
+    path = version_dir / WARMUP_FILE
+    if not path.exists():
+        log.info("No warmup data file found at %s", path)
+        return
+    log.info(
+        "Starting to read warmup data for model at %s with model-warmup-options num_request_iterations { value: %d }",
+        path,
+        iterations,
+    )
+    started_s = time.monotonic()
+    count = 0
+    try:
+        for count, record in enumerate(read_records(path), 1):
+            request = _parsed(record, path)
+            for _ in range(iterations):
+                _run(servable, request, check_method_names=check_method_names)
+            if count > MAX_RECORDS:
+                raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
+    except InvalidInput as error:
+        raise ServingError(
+            Code.DATA_LOSS, f"{error.message}. Please verify your warmup data is in TFRecord format."
+        ) from error
+    except OSError as error:
+        raise ServingError(Code.UNKNOWN, f"{path}; {error.strerror}") from error
+    log.info(
+        "Finished reading warmup data for model at %s. Number of warmup records read: %d. "
+        "Elapsed time (microseconds): %d.",
+        path,
+        count,
+        (time.monotonic() - started_s) * 1e6,
+    )
+
+
+def _parsed(record: bytes, path: Path) -> Any:  # noqa: ANN401 - a PredictionLog message
+    try:
+        return protos.PredictionLog.FromString(record)
+    except DecodeError:
+        text = record.decode("utf-8", "replace")
+        raise invalid_argument(f"Failed to parse warmup record: {text} from {path}") from None
+
+
+def _run(servable: Servable, log_entry: Any, *, check_method_names: bool) -> None:  # noqa: ANN401 - a PredictionLog
+    """Run one logged request as if it had been asked; a log of none is passed over, as the real server does."""
+    kind = log_entry.WhichOneof("log_type")
+    if kind == "predict_log":
+        _predict(servable, log_entry.predict_log.request)
+        return
+    if kind == "session_run_log":
+        number = log_entry.DESCRIPTOR.fields_by_name[kind].number
+        raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {number}")
+    if kind not in ("classify_log", "regress_log", "multi_inference_log"):
+        return
+    request = getattr(log_entry, kind).request
+    if kind == "multi_inference_log":
+        specs = [(t.model_spec.name, t.model_spec.signature_name, t.method_name) for t in request.tasks]
+        inference.check_tasks(servable, specs, check_method_name=check_method_names)
+        wanted = [(t.method_name, t.model_spec.signature_name) for t in request.tasks]
+    else:
+        method = inference.CLASSIFY_METHOD if kind == "classify_log" else inference.REGRESS_METHOD
+        wanted = [(method, request.model_spec.signature_name)]
+    tasks = [
+        inference.task(servable, method, signature, check_method_name=check_method_names)
+        for method, signature in wanted
+    ]
+    inference.run_now(servable, tasks, inference.serialized_examples(request.input))
+
+
+def _predict(servable: Servable, request: Any) -> None:  # noqa: ANN401 - a PredictRequest message
+    name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    bound = servable.signature(name)
+    if bound is None:
+        raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+    inputs = {}
+    for alias, proto in request.inputs.items():
+        try:
+            inputs[alias] = tensors.from_proto(proto)
+        except InvalidInput:
+            raise invalid_argument(f"tensor parsing error: {alias}") from None
+    servable.run_now(feeds_for(bound, inputs), fetches_for(bound, request.output_filter))
