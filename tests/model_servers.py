@@ -33,15 +33,18 @@ class Served:
 
 @contextmanager
 def running_server(
-    models: Mapping[str, Path], workspace: Path, environment: Mapping[str, str] | None = None
+    models: Mapping[str, Path],
+    workspace: Path,
+    environment: Mapping[str, str] | None = None,
+    flags: Sequence[str] = (),
 ) -> Iterator[Served]:
-    """Run the embedded server with these models (name -> base directory) while the block lasts.
+    """Run the embedded server with these models (name -> base directory) and more flags while the block lasts.
 
     `environment` is added to a clean one. It looks for new versions every second, and must end cleanly.
     """
     config = workspace / "models.config"
     config.write_text(model_config_text([ModelConfig(name, str(base)) for name, base in models.items()]))
-    with running_flags([f"--model_config_file={config}"], workspace, environment) as server:
+    with running_flags([f"--model_config_file={config}", *flags], workspace, environment) as server:
         yield replace(server, models=models)
 
 
@@ -116,3 +119,9 @@ def _has_ipv6() -> bool:
 
 
 HAS_IPV6 = _has_ipv6()
+
+
+def resident_mb(pid: int) -> float:
+    """The resident memory of a process, in MB (10**6 bytes)."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

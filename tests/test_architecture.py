@@ -26,14 +26,17 @@ DOORS = {
     "ctypes": ["server"],
     "tensorflow": ["export"],
     "keras": ["export"],
-    "tensorflow_serving": [],  # core/protos names its modules as text, and imports them when they are asked for
+    # core/protos names the modules of these as text, and imports them when they are asked for
+    "tensorflow_serving": [],
+    "grpc_health": [],
+    "grpc_reflection": [],
     "pyvoy": ["server"],
     "hypercorn": ["server"],
 }
 
 # What ends a process may be called in these files only: everywhere else failures are raised. server/asgi runs inside a
-# runtime that would add a failure of its own to the words it has to end with.
-EXITS = ["__main__", "cli/__init__", "server/__main__", "server/main", "server/asgi"]
+# runtime that would add a failure of its own to the words it has to end with; server/draining ends what nothing else can.
+EXITS = ["__main__", "cli/__init__", "server/__main__", "server/main", "server/asgi", "server/draining"]
 
 
 class Module:

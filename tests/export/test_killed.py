@@ -74,7 +74,7 @@ def test_killed_export_leaves_no_version_that_does_not_load(export: Export, tmp_
     took = timeline(tmp_path / "undisturbed", environment)
     whole = files_of(list_versions(tmp_path / "undisturbed" / "half_plus_two")[0].path)
 
-    moment = random.Random()  # noqa: S311 - other moments in every run
+    moment = random.Random()
     plan = [(step, moment.random() * took[step]) for step, count in KILLS.items() for _ in range(count)]
     places = [tmp_path / f"{number:02}-{step}" for number, (step, _) in enumerate(plan)]
     with ThreadPoolExecutor(AT_ONCE) as pool:

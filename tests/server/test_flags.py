@@ -23,7 +23,13 @@ def test_values_booleans_and_strangers() -> None:
     assert parsed.unknown == ("--nope=1", "foo", "--rest_api_port", "1")
 
 
-@pytest.mark.parametrize("argument", ["--port=abc", "--port=1.5", "--port=", "--version=maybe"])
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *("--port=abc", "--port=1.5", "--port=", "--version=maybe", "--port=2147483648", "--port=1e3"),
+        *("--load_retry_interval_micros=9223372036854775808", "--per_process_gpu_memory_fraction=half"),
+    ],
+)
 def test_a_value_that_is_none(argument: str) -> None:
     """The first value that cannot be read is named."""
     name, _, value = argument.removeprefix("--").partition("=")
@@ -41,3 +47,29 @@ def test_usage_names_every_flag_with_its_default() -> None:
     assert any(
         line.startswith("\t--file_system_poll_wait_seconds=1 ") or "poll_wait_seconds=1\t" in line for line in lines
     )
+
+
+def test_numbers_have_the_real_servers_sizes() -> None:
+    """32 bits for most, 64 for microseconds, fractions for what is one; a negative interval is one that is not waited."""
+    parsed = flags.parse(
+        [
+            "--load_retry_interval_micros=-9223372036854775808",
+            "--per_process_gpu_memory_fraction=.25",
+            "--port=2147483647",
+        ]
+    ).flags
+
+    assert parsed.load_retry_interval_micros == -(2**63)
+    assert (parsed.per_process_gpu_memory_fraction, parsed.port) == (0.25, 2**31 - 1)
+
+
+def test_what_was_given_is_known() -> None:
+    """Even where it is the default."""
+    assert flags.parse(["--port=8500", "--enable_batching", "--nope=1"]).given == ("port", "enable_batching")
+
+
+def test_the_flags_without_effect_are_flags() -> None:
+    """Each is named in the usage text."""
+    names = {line.partition("=")[0].strip() for line in flags.usage().splitlines()[2:]}
+
+    assert {f"--{name}" for name in flags.WITHOUT_EFFECT} <= names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -75,7 +76,7 @@ def test_no_software_is_named(server: Served) -> None:
 def test_http_1_0(server: Served) -> None:
     """ApacheBench and proxies speak it: the answer comes, and the connection closes unless it is to be kept."""
     answer = raw(server, b"GET /v1/models/echo HTTP/1.0\r\n\r\n")
-    assert answer.split(b"\r\n", 1)[0].endswith(b" 200 OK")
+    assert answer[:13] in (b"HTTP/1.0 200 ", b"HTTP/1.1 200 ")
     assert b'"AVAILABLE"' in answer
 
 
@@ -97,14 +98,6 @@ def test_what_is_no_uri(server: Served, path: str) -> None:
 
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"Could not find" not in answer
-
-
-def test_html_pages_close_the_connection(server: Served) -> None:
-    """Their readers are lost here."""
-    answer = raw(server, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")  # ends only because the server closes
-
-    assert answer.startswith(b"HTTP/1.1 404 ")
-    assert b"connection: close" in answer.lower()
 
 
 def test_names_may_hold_what_a_uri_may(server: Served) -> None:
@@ -178,10 +171,17 @@ def test_connections_grow_old(model: list[str], tmp_path_factory: pytest.TempPat
         running_flags(flags, tmp_path_factory.mktemp("age")) as running,
         grpc.insecure_channel(f"{running.host}:{running.grpc_port}") as channel,
     ):
-        states: list[grpc.ChannelConnectivity] = []
-        channel.subscribe(states.append)
+        ports = set()
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
             assert predict(channel) == 1.5
+            ports |= _clients_of(running.grpc_port)
 
-    assert states.count(grpc.ChannelConnectivity.READY) > 1
+    assert len(ports) > 1
+
+
+def _clients_of(port: int) -> set[str]:
+    """The ports at the other end of the connections to a port of this machine (proc(5), net/tcp)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    established = "01"
+    return {row[2] for row in rows if int(row[1].partition(":")[2], 16) == port and row[3] == established}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,6 +173,30 @@ def test_what_is_left_out_is_known(shown: dict[str, Family], recorded: dict[str,
     assert about - shown.keys() == LEFT_OUT.keys()
 
 
+def test_batches_warmups_and_failed_loads(tmp_path: Path) -> None:
+    """How long tasks waited for their batch, how long a version's warmup took, and what could not be loaded."""
+    base = tmp_path / "warm"
+    shutil.copytree(RECORDED / "models" / "warm", base)
+    (base / "1").rename(base / "2")
+    (tmp_path / "monitoring.config").write_text("prometheus_config { enable: true }")
+    flags = ["--model_name=warm", f"--model_base_path={base}", "--enable_batching", "--max_num_load_retries=0"]
+    flags += [f"--monitoring_config_file={tmp_path / 'monitoring.config'}"]
+    with running_flags(flags, tmp_path) as running:
+        for _ in range(3):
+            assert rest(running, "POST", "/v1/models/warm:predict", b'{"instances": [1.0]}')[0] == 200
+        (base / "3").mkdir()
+        attempts = ":tensorflow:cc:saved_model:load_attempt_count"
+        until = time.monotonic() + 30
+        while len((page := families(rest(running, "GET", PATH)[1].decode()))[attempts].values) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+    assert page[attempts].values == {(str(base / "2"), "success"): 1, (str(base / "3"), "fail"): 1}
+    assert page[":tensorflow:serving:model_warmup_latency"].values == {(str(base / "2"), "OK"): 1}
+    assert page[":tensorflow:serving:batching_session:queuing_latency"].values == {("model_server_batch_threads",): 3}
+    assert page[":tensorflow:serving:batching_session:wrapped_run_count"].values == {(): 3}
+
+
 def test_paths_of_the_page(server: Served) -> None:
     """A query is refused as the real server refuses it; other pages stay as they are."""
     assert rest(server, "GET", f"{PATH}?x=1")[:2] == (
@@ -221,8 +247,8 @@ def test_a_broken_file_leaves_grpc_alone(tmp_path: Path) -> None:
 def test_numbers_are_written_as_absl_writes_them() -> None:
     """Six digits, no trailing zeros; counts whole."""
     histogram = Histogram("h", "a", limits=exponential(10, 1.8, 33))
-    histogram.observe(10, "x")
-    histogram.observe(1432172.5, "x")
+    histogram.cell("x").observe(10)
+    histogram.cell("x").observe(1432172.5)
     counter = Counter("c")
     counter.add(by=54854681)
     lines = page([histogram, counter]).decode().splitlines()
@@ -247,7 +273,7 @@ def test_strangers_do_not_fill_the_memory() -> None:
     counter, histogram = Counter("c", "model"), Histogram("h", "model", limits=[1])
     for number in range(MAX_CELLS + 10):
         counter.add(f"m{number}")
-        histogram.observe(1, f"m{number}")
+        histogram.cell(f"m{number}").observe(1)
 
     lines = page([counter, histogram]).decode().splitlines()
     assert 'c{model=""} 10' in lines

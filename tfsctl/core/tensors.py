@@ -20,6 +20,8 @@ from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
 
 MAX_TENSOR_BYTES = 2**31 - 1  # what one message can carry; a shape may claim more with a single value
+MAX_FILLED_BYTES = 64 * 1024 * 1024  # what a few bytes on the wire may become by padding
+_STRING_BYTES = 64  # a string's cost, were it empty
 _CONTENT_FROM_BYTES = 64  # below this, typed fields are as fast and readable in logs
 _PACKED_FIELDS = {"float_val": 5, "double_val": 6}  # fields whose packed form is the array's memory, and their numbers
 _PACK_FROM_BYTES = 1024
@@ -130,6 +132,8 @@ def _fill(values: np.ndarray, count: int, dtype: DType) -> np.ndarray:
         return values
     if have > count:
         return values[:count]
+    if (count - have) * (_STRING_BYTES if dtype is dtypes.STRING else dtype.numpy.itemsize) > MAX_FILLED_BYTES:
+        raise InvalidInput(f"a TensorProto of {have} values for a shape of {count}")
     padded = np.empty(count, dtype=dtype.numpy)
     padded[:have] = values
     padded[have:] = values[-1] if have else (b"" if dtype is dtypes.STRING else 0)

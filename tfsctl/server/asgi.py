@@ -25,6 +25,7 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = dict[bytes, bytes]
 
 _GRPC_HEADERS = [(b"content-type", b"application/grpc")]
+_MAX_BODY_BYTES = grpc.MAX_MESSAGE_BYTES + 5  # and the head of its frame
 _NO_GRPC = rest.Reply(415, b"this is the gRPC port: its requests are of type application/grpc\n", b"text/plain")
 _ENDING = "The server is shutting down"
 _ENDING_REST = rest.Reply(503, json_answer.error(_ENDING))
@@ -52,11 +53,16 @@ class Application:
             finally:
                 requests.running -= 1
 
-    def end_if_starting(self) -> None:
-        """End the process at once if it serves nothing yet: a runtime may not listen to signals before it does."""
-        if self._is_starting:
-            listening.tidy(self._flags)
-            os._exit(0)
+    def end_now(self) -> None:
+        """End the process, leaving nothing behind on the disk."""
+        listening.tidy(self._flags)
+        os._exit(0)
+
+    async def end(self) -> None:
+        """Drain and unload everything, for a runtime that would not."""
+        await self.drain()
+        if self._server is not None:
+            await self._server.stop()
 
     def end_streams(self) -> None:
         """End the calls that would last as long as their clients like."""
@@ -65,9 +71,10 @@ class Application:
 
     async def drain(self) -> None:
         """Answer what is running and refuse what comes, before the end; at most for --drain_timeout_seconds."""
-        self.end_if_starting()
+        if self._is_starting:
+            self.end_now()  # nothing is served yet, and a runtime may not listen to signals before that
         timeout_s = max(0, self._flags.drain_timeout_seconds)
-        draining.end_within(timeout_s)
+        draining.end_within(timeout_s, self.end_now)
         self.end_streams()
         await self._requests.drain(timeout_s)
 
@@ -111,7 +118,11 @@ class Application:
         if scope["method"] not in rest.KNOWN_METHODS:
             await _send_rest(rest.NOT_IMPLEMENTED, send)
             return
-        body = await _body(receive)
+        try:
+            body = await _body(receive)
+        except ServingError as error:
+            await _send_rest(rest.Reply(413, json_answer.error(error.message), code=error.code), send)
+            return
         if body is None or self._server is None:
             return
         target = scope["raw_path"].decode("latin-1")
@@ -129,13 +140,20 @@ class Application:
             finally:
                 self._requests.running += 1
             return
-        body = await _body(receive)
+        try:
+            body = await _body(receive)
+        except ServingError as error:
+            await _send_grpc(grpc.Reply(b"", error.code, error.message), send)
+            return
         if body is not None:
             await _send_grpc(await self._server.grpc.answer(path, headers, body), send)
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole request body; None when the client went away first."""
+    """The whole request body; None when the client went away first.
+
+    Raises RESOURCE_EXHAUSTED for one that no gRPC message could fill.
+    """
     message = await receive()
     if message["type"] == "http.disconnect":
         return None
@@ -143,11 +161,17 @@ async def _body(receive: Receive) -> bytes | None:
     if not message.get("more_body"):
         return body
     parts = [body]
+    size = len(body)
     while message.get("more_body"):
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
         parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > _MAX_BODY_BYTES:
+            raise ServingError(
+                Code.RESOURCE_EXHAUSTED, f"Received message larger than max ({size} vs. {grpc.MAX_MESSAGE_BYTES})"
+            )
     return b"".join(parts)
 
 

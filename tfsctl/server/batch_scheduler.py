@@ -7,6 +7,7 @@ the runs themselves happen in threads.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ class Task:
     rows: int
     deadline_s: float | None
     answer: asyncio.Future[Arrays]
+    added_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True, eq=False)

@@ -72,13 +72,16 @@ def _take_and_pass_on(drain: Callable[[], Awaitable[None]], loop: asyncio.Abstra
     os.kill(os.getpid(), number)
 
 
-def end_within(timeout_s: float) -> None:
-    """End the process after `timeout_s` and a moment for unloading, whatever still runs or loads by then."""
+def end_within(timeout_s: float, end: Callable[[], None]) -> None:
+    """Call `end`, which ends the process, after `timeout_s` and a moment for unloading, whatever still runs by then.
 
-    def end() -> None:
+    Threads inside TensorFlow cannot be ended any other way.
+    """
+
+    def give_up() -> None:
         log.warning("Ended without waiting any longer: something still ran %g s after the signal", timeout_s)
-        os._exit(0)  # threads inside TensorFlow cannot be ended any other way
+        end()
 
-    timer = threading.Timer(timeout_s + _UNLOAD_S, end)
+    timer = threading.Timer(timeout_s + _UNLOAD_S, give_up)
     timer.daemon = True
     timer.start()

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfsctl.server.envoy_paths import refuse_undecodable_paths
+from tfsctl.server.envoy_guards import limit_connections, refuse_undecodable_paths
 from tfsctl.server.flags import Flags
 from tfsctl.server.status import invalid_argument
 from tfsctl.server.tls import PROTOCOLS, Credentials
@@ -35,6 +35,7 @@ def envoy_config(application: str, flags: Flags, credentials: Credentials | None
 
     config: Json = PyvoyServer(application, lifespan=True).get_envoy_config()
     config.pop("admin", None)  # it could stop the server for anyone on this machine
+    limit_connections(config, over_tls=credentials is not None)
     resources = config["static_resources"]
     (listener,) = resources["listeners"]
     (chain,) = listener["filter_chains"]

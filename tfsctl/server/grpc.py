@@ -39,6 +39,7 @@ _MAX_MESSAGE_CHARACTERS = 1024  # the real server cuts its messages there, so th
 _TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
 _UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _SIGNATURE_DEF = "signature_def"
+_TOO_LATE = "Deadline Exceeded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,9 @@ class GrpcApi:
             response = await handler(request, _deadline_s(headers))
             message = response.SerializeToString()
         except ServingError as error:
-            return Reply(b"", error.code, _cut(error.message))
+            # A client says the same when its own clock strikes first.
+            message = _TOO_LATE if error.code is Code.DEADLINE_EXCEEDED else _cut(error.message)
+            return Reply(b"", error.code, message)
         except Exception as error:  # the one door for bugs: a status, never a broken stream
             log.exception("Call failed: %s", path)
             return Reply(b"", Code.INTERNAL, _cut(f"{type(error).__name__}: {error}"))
@@ -201,7 +204,7 @@ class GrpcApi:
         timeout_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
         done, _ = await asyncio.wait([reload], timeout=timeout_s)  # it goes on after its caller's deadline
         if not done:
-            raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
+            raise ServingError(Code.DEADLINE_EXCEEDED, _TOO_LATE)
         reload.result()
         response = protos.ReloadConfigResponse()
         response.status.SetInParent()

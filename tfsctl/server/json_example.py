@@ -44,9 +44,14 @@ def _fill(example: Any, features: object) -> None:  # noqa: ANN401 - an Example 
         raise invalid_argument(f"Example must be JSON object but got JSON {type_name(features)}")
     example.features.SetInParent()
     for name, content in features.items():
-        feature = example.features.feature[name]
+        feature = example.features.feature[_text(name)]
         for value in content if isinstance(content, list) else [content]:
             _add(feature, name, value)
+
+
+def _text(name: str) -> str:
+    """A name as messages can carry it; one that is not UTF-8 is no model's."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _add(feature: Any, name: str, value: object) -> None:  # noqa: ANN401 - a Feature message

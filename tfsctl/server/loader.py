@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,7 +47,6 @@ class Loader:
     batching: ServerBatching | None = None
     warmup_iterations: int = 1
     check_method_names: bool = False
-    open_session: Callable[..., Session] = Session
 
     def load(self, name: str, version: int, directory: Path) -> Servable:
         """Load one version directory. Takes as long as the model and its warmup take; call it in a thread.
@@ -55,26 +54,35 @@ class Loader:
         Raises ServingError, with nothing left behind.
         """
         parameters = self._batching_parameters(directory)
-        session = self.open_session(directory, tags=self.tags, config=self.config)
+        session = self.open_session(directory)
         execution: Execution | Batching
         if parameters is not None and self.batching is not None:
             log.info("Wrapping session to perform batch processing")
-            execution = Batching(session, parameters, self.batching.scheduler)
+            execution = self.batched(session, parameters, self.batching.scheduler)
         else:
             execution = Execution(session, f"{name}-{version}", self.loop)
         servable = Servable(name, version, session, self._mergeable(session, directory), execution)
         try:
             if self.warmup_iterations:
-                warmup.warm_up(
-                    servable,
-                    directory,
-                    iterations=self.warmup_iterations,
-                    check_method_names=self.check_method_names,
-                )
+                self.warm_up(servable, directory)
         except BaseException:
             servable.close()
             raise
         return servable
+
+    def open_session(self, directory: Path) -> Session:
+        """Load the SavedModel in a directory."""
+        return Session(directory, tags=self.tags, config=self.config)
+
+    def batched(self, session: Session, parameters: BatchingParameters, scheduler: BatchScheduler) -> Batching:
+        """What runs a session in batches."""
+        return Batching(session, parameters, scheduler)
+
+    def warm_up(self, servable: Servable, directory: Path) -> None:
+        """Run the warmup requests of a version, if it has any."""
+        warmup.warm_up(
+            servable, directory, iterations=self.warmup_iterations, check_method_names=self.check_method_names
+        )
 
     def _batching_parameters(self, directory: Path) -> BatchingParameters | None:
         if self.batching is None:

@@ -30,20 +30,33 @@ class Counter:
             values = ("",) * len(values)
         cells[values] = cells.get(values, 0) + by
 
+    def with_more(self, more: Iterable[tuple[Labels, int]]) -> Counter:
+        """A counter like this one, with more counted."""
+        counter = Counter(self.name, *self._labels)
+        for values, count in (*list(self._cells.items()), *more):
+            counter.add(*values, by=count)
+        return counter
+
     def lines(self) -> Iterator[str]:
         """The metric's lines of the page."""
         for values, count in sorted(self._cells.items()):
             yield f"{self.name}{{{_label_text(self._labels, values)}}} {count}"
 
 
-class _Cell:
-    """The observations for one set of label values."""
+class Cell:
+    """The observations for one set of label values. Those who observe often keep it."""
 
-    __slots__ = ("counts", "total")
+    __slots__ = ("_limits", "counts", "total")
 
-    def __init__(self, buckets: int) -> None:
-        self.counts = [0] * buckets
+    def __init__(self, limits: Sequence[float]) -> None:
+        self._limits = limits
+        self.counts = [0] * (len(limits) + 1)
         self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Add one observation."""
+        self.counts[bisect_right(self._limits, value)] += 1
+        self.total += value
 
 
 class Histogram:
@@ -55,18 +68,20 @@ class Histogram:
         self.name = name
         self._labels = labels
         self._limits = tuple(limits)
-        self._cells: dict[Labels, _Cell] = {}
+        self._cells: dict[Labels, Cell] = {}
 
-    def observe(self, value: float, *values: str) -> None:
-        """Add one observation; `values` are those of the labels, in order. Past a thousand sets, all are empty ones."""
-        cell = self._cells.get(values) or self._new_cell(values)
-        cell.counts[bisect_right(self._limits, value)] += 1
-        cell.total += value
+    def cell(self, *values: str) -> Cell:
+        """The cell for label values, in order. Past a thousand sets of values, all are empty ones."""
+        cell = self._cells.get(values)
+        if cell is None:
+            if len(self._cells) >= MAX_CELLS:
+                values = ("",) * len(values)
+            cell = self._cells.setdefault(values, Cell(self._limits))
+        return cell
 
-    def _new_cell(self, values: Labels) -> _Cell:
-        if len(self._cells) >= MAX_CELLS:
-            values = ("",) * len(values)
-        return self._cells.setdefault(values, _Cell(len(self._limits) + 1))
+    def counts(self) -> dict[Labels, int]:
+        """How many observations there were, by label values."""
+        return {values: sum(cell.counts) for values, cell in list(self._cells.items())}
 
     def lines(self) -> Iterator[str]:
         """The metric's lines of the page: for each set of label values its buckets, each with those below it; sum, count."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import get_args
 
-from tfsctl.server import capi
+from tfsctl.server import capi, memory
 from tfsctl.server.batch_scheduler import BatchScheduler
 from tfsctl.server.batching_parameters import server_parameters
 from tfsctl.server.config_poller import poll_config_file
@@ -15,9 +16,9 @@ from tfsctl.server.flags import Flags
 from tfsctl.server.interfaces import interfaces
 from tfsctl.server.loader import Loader, Merging, ServerBatching
 from tfsctl.server.manager import Manager
+from tfsctl.server.monitored_loader import MonitoredLoader
 from tfsctl.server.monitoring import monitoring
 from tfsctl.server.server_core import ServerCore
-from tfsctl.server.session import Session
 from tfsctl.server.session_config import session_config
 from tfsctl.server.status import invalid_argument
 
@@ -37,7 +38,7 @@ class ModelServer:
         models = configured_models(flags)
         watching = monitoring(flags)
         loop = asyncio.get_running_loop()
-        loader = Loader(
+        loader = (partial(MonitoredLoader, metrics=watching) if watching else Loader)(
             tags=flags.saved_model_tags.split(","),
             config=session_config(flags),
             merging=_merging(flags),
@@ -45,7 +46,6 @@ class ModelServer:
             batching=_batching(flags, loop),
             warmup_iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,
             check_method_names=flags.enable_signature_method_name_check,
-            open_session=watching.session_class() if watching else Session,
         )
         await asyncio.to_thread(capi.start_runtime)
         for path in filter(None, flags.custom_op_library.split(",")):
@@ -71,7 +71,7 @@ class ModelServer:
             self._polling = asyncio.create_task(poll_config_file(flags.model_config_file, self.core, wait_s=poll_s))
 
     async def announce(self) -> None:
-        """Say that the ports are open, in the real server's words, once they are."""
+        """Say that the ports are open, in the real server's words, once they are; then give back what the start took."""
         flags = self._flags
         if flags.port:
             await _wait_until_open(flags.host, flags.port)
@@ -81,6 +81,7 @@ class ModelServer:
         if flags.rest_api_port:
             await _wait_until_open(flags.host, flags.rest_api_port)
             log.info("Exporting HTTP/REST API at:%s:%d ...", flags.host, flags.rest_api_port)
+        await asyncio.to_thread(memory.release_start)
 
     async def stop(self) -> None:
         """Unload every model, each after its last request."""

@@ -1,30 +1,25 @@
 """TensorFlow Serving's metrics (--monitoring_config_file): what they are called, and where each is recorded.
 
-The parts of the server are not told that they are watched: with monitoring on, the ones in this file stand in their
-place; with monitoring off none of this runs. Names, labels and buckets: tensorflow_serving/servables/tensorflow/util.cc,
+The parts of the server are not told that they are watched: with monitoring on, those in this file and in
+`monitored_loader.py` stand in their place; with monitoring off none of this runs. Names, labels and buckets: tensorflow_serving/servables/tensorflow/util.cc,
 batching/batching_session.cc, servables/tensorflow/saved_model_warmup_util.cc, tensorflow/cc/saved_model/loader.cc.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from tfsctl.core.types import ModelRef
 from tfsctl.server import rest
 from tfsctl.server.flags import Flags
 from tfsctl.server.inference import CLASSIFY_METHOD
-from tfsctl.server.metrics import Counter, Histogram, exponential, page
+from tfsctl.server.metrics import Cell, Counter, Histogram, exponential, page
 from tfsctl.server.monitoring_config import prometheus_path
 from tfsctl.server.server_core import ServerCore
 from tfsctl.server.service import Inferred, Predicted, Service
-from tfsctl.server.session import Session
 from tfsctl.server.status import Code, ServingError
 
 _LATENCY_US = exponential(10, 1.8, 33)
@@ -39,7 +34,7 @@ class Monitoring:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.request_count = Counter(":tensorflow:serving:request_count", "model_name", "status")
+        self.failed_requests = Counter(":tensorflow:serving:request_count", "model_name", "status")
         self.request_latency = Histogram(
             ":tensorflow:serving:request_latency", "model_name", "API", "entrypoint", limits=_LATENCY_US
         )
@@ -62,34 +57,37 @@ class Monitoring:
         self.wrapped_run_count = Counter(":tensorflow:serving:batching_session:wrapped_run_count")
         self.load_attempt_count = Counter(":tensorflow:cc:saved_model:load_attempt_count", "model_path", "status")
         self.load_latency = Counter(":tensorflow:cc:saved_model:load_latency", "model_path")
-        self.direct_session_runs = Counter(":tensorflow:core:direct_session_runs")
-        self.graph_runs = Counter(":tensorflow:core:graph_runs")
-        self.graph_run_time_usecs = Counter(":tensorflow:core:graph_run_time_usecs")
-        self.graph_run_time_usecs_histogram = Histogram(
+        self.graph_run_time = Histogram(
             ":tensorflow:core:graph_run_time_usecs_histogram", limits=exponential(1000, 2, 20)
         )
 
     def page(self) -> bytes:
-        """The page of text that Prometheus reads."""
-        return page(metric for metric in vars(self).values() if isinstance(metric, (Counter, Histogram)))
+        """The page of text that Prometheus reads. What follows from a histogram is not counted by itself."""
+        own = [one for one in vars(self).values() if one is not self.failed_requests]
+        metrics = [one for one in own if isinstance(one, (Counter, Histogram))]
+        worked = [((name, Code.OK.name), count) for (name, *_), count in self.request_latency.counts().items()]
+        metrics.append(self.failed_requests.with_more(worked))
+        runs = self.graph_run_time.counts().items()
+        metrics += [
+            Counter(f":tensorflow:core:{name}").with_more(runs) for name in ("direct_session_runs", "graph_runs")
+        ]
+        time_us = [((), int(self.graph_run_time.cell().total))] if runs else []
+        metrics.append(Counter(":tensorflow:core:graph_run_time_usecs").with_more(time_us))
+        return page(metrics)
 
     def grpc_call(self, api: str, handler: Handler) -> Handler:
         """A gRPC handler whose calls are counted as those of one API."""
+        cell_of = lru_cache(lambda name: self.request_latency.cell(name[:_LONGEST_NAME], api, "GRPC"))
 
         async def watched(request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
             start = time.perf_counter()
-            code = Code.INTERNAL
             try:
                 response = await handler(request, deadline_s)
-                code = Code.OK
-            except ServingError as error:
-                code = error.code
+            except Exception as error:
+                code = error.code if isinstance(error, ServingError) else Code.INTERNAL
+                self.failed_requests.add(request.model_spec.name[:_LONGEST_NAME], code.name)
                 raise
-            finally:
-                name = request.model_spec.name[:_LONGEST_NAME]
-                if code is Code.OK:
-                    self.request_latency.observe(_microseconds_since(start), name, api, "GRPC")
-                self.request_count.add(name, code.name)
+            cell_of(request.model_spec.name).observe(microseconds_since(start))
             return response
 
         return watched
@@ -101,10 +99,6 @@ class Monitoring:
     def service(self, core: ServerCore, *, check_method_names: bool) -> Service:
         """A service whose runs are timed."""
         return _MonitoredService(core, check_method_names=check_method_names, monitoring=self)
-
-    def session_class(self) -> Callable[..., Session]:
-        """What opens sessions whose loads and runs are timed."""
-        return partial(_MonitoredSession, monitoring=self, lock=threading.Lock())
 
 
 def monitoring(flags: Flags) -> Monitoring | None:
@@ -119,18 +113,23 @@ class _MonitoredRest:
     def __init__(self, api: rest.Api, metrics: Monitoring) -> None:
         self._api = api
         self._metrics = metrics
+        self._cell = lru_cache(1024)(self._new_cell)
 
     async def answer(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> rest.Reply:
         if target.partition("?")[0] == self._metrics.path:
             return self._page(target)
         start = time.perf_counter()
         reply = await self._api.answer(method, target, headers, body)
-        if reply.content_type != b"text/html":  # those pages stand for what never reached the API
-            name, verb = _model_and_verb(method, target)
-            if reply.code is Code.OK:
-                self._metrics.request_latency.observe(_microseconds_since(start), name, verb, "REST")
-            self._metrics.request_count.add(name, reply.code.name)
+        if reply.code is Code.OK:
+            self._cell(method, target).observe(microseconds_since(start))
+        elif reply.content_type != b"text/html":  # those pages stand for what never reached the API
+            name, _ = rest.model_and_verb(method, target)
+            self._metrics.failed_requests.add(name[:_LONGEST_NAME], reply.code.name)
         return reply
+
+    def _new_cell(self, method: str, target: str) -> Cell:
+        name, verb = rest.model_and_verb(method, target)
+        return self._metrics.request_latency.cell(name[:_LONGEST_NAME], verb, "REST")
 
     def _page(self, target: str) -> rest.Reply:
         if target == self._metrics.path:
@@ -139,24 +138,18 @@ class _MonitoredRest:
         return rest.Reply(400, said.encode("utf-8", "replace"), b"text/plain", code=Code.INVALID_ARGUMENT)
 
 
-@lru_cache(maxsize=1024)
-def _model_and_verb(method: str, target: str) -> tuple[str, str]:
-    """The model that a request is counted for, and its API; "" where it names none."""
-    name, verb = rest.model_and_verb(method, target)
-    return name[:_LONGEST_NAME], verb
-
-
 class _MonitoredService(Service):
     """Times what a request waits for its run, and counts the examples of those that bring some."""
 
     def __init__(self, core: ServerCore, *, check_method_names: bool, monitoring: Monitoring) -> None:
         super().__init__(core, check_method_names=check_method_names)
         self._metrics = monitoring
+        self._cell = lru_cache(lambda name, api: monitoring.runtime_latency.cell(name, api, _RUNTIME))
 
     async def predict(self, ref: ModelRef, *args: Any, **kwargs: Any) -> Predicted:  # noqa: ANN401 - whatever that takes which this stands for
         start = time.perf_counter()
         predicted = await super().predict(ref, *args, **kwargs)
-        self._metrics.runtime_latency.observe(_microseconds_since(start), ref.name, "Predict", _RUNTIME)
+        self._cell(ref.name, "Predict").observe(microseconds_since(start))
         return predicted
 
     async def infer(
@@ -170,42 +163,13 @@ class _MonitoredService(Service):
         inferred = await super().infer(ref, tasks, *args, **kwargs)
         if len(tasks) == 1:
             api = "Classify" if tasks[0][0] == CLASSIFY_METHOD else "Regress"
-            self._metrics.runtime_latency.observe(_microseconds_since(start), ref.name, api, _RUNTIME)
+            self._cell(ref.name, api).observe(microseconds_since(start))
         examples = len(inferred.results[0])
-        self._metrics.request_example_counts.observe(examples, ref.name)
+        self._metrics.request_example_counts.cell(ref.name).observe(examples)
         self._metrics.request_example_count_total.add(ref.name, by=examples)
         return inferred
 
 
-class _MonitoredSession(Session):
-    """Times its load and its runs, on whatever thread they take place."""
-
-    def __init__(self, directory: Path, *, monitoring: Monitoring, lock: threading.Lock, **options: Any) -> None:  # noqa: ANN401 - whatever that takes which this stands for
-        self._metrics, self._lock = monitoring, lock
-        start = time.perf_counter()
-        try:
-            super().__init__(directory, **options)
-        except ServingError:
-            with lock:
-                monitoring.load_attempt_count.add(str(directory), "fail")
-            raise
-        with lock:
-            monitoring.load_attempt_count.add(str(directory), "success")
-            monitoring.load_latency.add(str(directory), by=int(_microseconds_since(start)))
-
-    def run(self, *args: Any, **kwargs: Any) -> list[np.ndarray]:  # noqa: ANN401 - whatever that takes which this stands for
-        start = time.perf_counter()
-        try:
-            return super().run(*args, **kwargs)
-        finally:
-            elapsed = _microseconds_since(start)
-            metrics = self._metrics
-            with self._lock:
-                metrics.direct_session_runs.add()
-                metrics.graph_runs.add()
-                metrics.graph_run_time_usecs.add(by=int(elapsed))
-                metrics.graph_run_time_usecs_histogram.observe(elapsed)
-
-
-def _microseconds_since(start: float) -> float:
+def microseconds_since(start: float) -> float:
+    """The microseconds since a moment of time.perf_counter()."""
     return (time.perf_counter() - start) * 1e6

@@ -154,7 +154,7 @@ def _decoded(headers: dict[bytes, bytes], body: bytes) -> bytes:
 
 def _html(status: int, reason: str) -> Reply:
     page = f"<HTML><HEAD>\n<TITLE>{status} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
-    return Reply(status, page.encode(), b"text/html", Code.UNKNOWN, headers=((b"connection", b"close"),))
+    return Reply(status, page.encode(), b"text/html", Code.UNKNOWN)
 
 
 NOT_IMPLEMENTED = _html(501, "Not Implemented")  # for a method that HTTP servers need not know

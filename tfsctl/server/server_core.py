@@ -91,7 +91,7 @@ class ServerCore:
     def _checked_labels(self, model: ModelConfig) -> Mapping[str, int]:
         """A model's labels, each on an available version (or, where that is allowed, new or as it was)."""
         current = self._labels.get(model.name, {})
-        for label, version in model.labels.items():
+        for label, version in sorted(model.labels.items()):
             may_wait = self._allow_labels_for_unavailable and current.get(label, version) == version
             if not may_wait and not self.manager.is_available(model.name, version):
                 raise ServingError(

@@ -1,0 +1,91 @@
+"""Ask recorded gRPC calls of a server with the official messages, one by one or many at the same moment."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf import text_format
+from recorded_cases import GrpcCase
+
+from tfsctl.core import protos
+
+_PREDICTION, _MODEL = "/tensorflow.serving.PredictionService/", "/tensorflow.serving.ModelService/"
+METHODS = {
+    "Predict": (_PREDICTION, "PredictRequest", "PredictResponse"),
+    "Classify": (_PREDICTION, "ClassificationRequest", "ClassificationResponse"),
+    "Regress": (_PREDICTION, "RegressionRequest", "RegressionResponse"),
+    "MultiInference": (_PREDICTION, "MultiInferenceRequest", "MultiInferenceResponse"),
+    "GetModelMetadata": (_PREDICTION, "GetModelMetadataRequest", "GetModelMetadataResponse"),
+    "GetModelStatus": (_MODEL, "GetModelStatusRequest", "GetModelStatusResponse"),
+    "HandleReloadConfigRequest": (_MODEL, "ReloadConfigRequest", "ReloadConfigResponse"),
+}
+_NO_LIMITS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcReply:
+    """A gRPC answer: a code, and with OK a message (bytes for a method asked with bytes), else details."""
+
+    code: str
+    details: str
+    response: Any
+
+
+@contextmanager
+def connected(host: str, port: int, models: Path) -> Iterator[GrpcServer]:
+    """A server to be asked over one channel, while the block lasts."""
+    with grpc.insecure_channel(f"{host}:{port}", options=_NO_LIMITS) as channel:
+        yield GrpcServer(channel, models)
+
+
+class GrpcServer:
+    """A server to be asked; `models` is the folder that stands for `{MODELS}`."""
+
+    def __init__(self, channel: grpc.Channel, models: Path) -> None:
+        self._channel = channel
+        self._models = models
+
+    def ask(self, case: GrpcCase, *, timeout_s: float | None = None) -> GrpcReply:
+        """Make one call; `timeout_s` is its deadline where it should not be the recorded one."""
+        return _reply(self._start(case, timeout_s))
+
+    def ask_together(self, cases: Sequence[GrpcCase]) -> list[GrpcReply]:
+        """Make calls at the same moment."""
+        return [_reply(call) for call in [self._start(case, None) for case in cases]]
+
+    def filled(self, text: str) -> str:
+        """A recorded text with the folder of the models in place."""
+        return text.replace("{MODELS}", str(self._models))
+
+    def expected(self, case: GrpcCase) -> Any:
+        """The recorded response message (or bytes)."""
+        if case.method.startswith("/"):
+            return ast.literal_eval(case.details)
+        return text_format.Parse(self.filled(case.response), getattr(protos, METHODS[case.method][2])())
+
+    def _start(self, case: GrpcCase, timeout_s: float | None) -> Any:
+        timeout_s = case.timeout_s if timeout_s is None else timeout_s
+        if case.method.startswith("/"):
+            request = b"" if case.request == "<empty bytes>" else ast.literal_eval(case.request)
+            return self._channel.unary_unary(case.method).future(request, timeout=timeout_s)
+        service, request_type, response_type = METHODS[case.method]
+        call = self._channel.unary_unary(
+            service + case.method,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=getattr(protos, response_type).FromString,
+        )
+        request = text_format.Parse(self.filled(case.request), getattr(protos, request_type)())
+        return call.future(request, timeout=timeout_s)
+
+
+def _reply(call: Any) -> GrpcReply:
+    try:
+        return GrpcReply("OK", "", call.result())
+    except grpc.RpcError as error:
+        return GrpcReply(error.code().name, error.details() or "", None)

@@ -1,0 +1,136 @@
+"""Each recorded command line ends, or goes on, as TensorFlow Serving did: exit code, ports, and words on stdout."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from model_servers import HOST, clean_environment, free_ports
+from recorded_cases import MODELS, StartCase, start_cases
+from recorded_servers import write_configuration
+
+CASES = start_cases()
+GRPC, REST, TAKEN = "18600", "18601", "2024"  # the ports of the recorded command lines; TAKEN had its listener
+QUIET_S = 4.0  # a port that is to open is open by then
+END_S = 30.0
+AT_ONCE = 4
+_MODEL = 'config {{ name: "{}" base_path: "{}" model_platform: "tensorflow" }}'
+
+# The configuration files the recorded command lines name under {CONF}/bad.
+BAD = {
+    "b1": "max_batch_size: 4",
+    "b2": "max_batch_size { value: 8 } allowed_batch_sizes: 2 allowed_batch_sizes: 4",
+    "c1": 'model_config_list { config { nam: "a" } }',
+    "c2": "",
+    "c3": "model_config_list { }",
+    "c4": "model_config_list {" + 2 * _MODEL.format("a", "{MODELS}/zoo") + "}",
+    "c5": 'model_config_list { config { name: "a" base_path: "{MODELS}/zoo" model_platform: "caffe" } }',
+    "c6": 'model_config_list { config { name: "a" base_path: "{MODELS}/zoo" } }',
+    "c7": "model_config_list {" + _MODEL.format("h", "{MODELS}/half_plus_two") + _MODEL.format("x", "/nope/x") + "}",
+    "c8": "model_config_list {"
+    + _MODEL.format("h", "{MODELS}/half_plus_two")
+    + _MODEL.format("broken", "{MODELS}/broken")
+    + "}",
+    "c9": "model_config_list {" + _MODEL.format("h", "{MODELS}/half_plus_two") + "}",
+    "m1": "nope: 1",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command line led to: `exit_code` is None while it runs on."""
+
+    exit_code: int | None
+    open_ports: frozenset[str]
+    stdout: str
+    stderr: str
+
+
+class Starter:
+    """Runs command lines, each with ports of its own in place of the recorded ones."""
+
+    def __init__(self, folder: Path, taken: int) -> None:
+        self._folder = folder
+        self._taken = taken
+
+    def run(self, case: StartCase) -> Outcome:
+        """Start the server; wait until it has ended or stands as recorded, or no more is to be expected."""
+        grpc_port, rest_port, default_port = free_ports(3)
+        ports = {GRPC: grpc_port, REST: rest_port, TAKEN: self._taken}
+        flags = [self._filled(argument, ports) for argument in case.arguments]
+        if not any(flag.startswith("--port=") for flag in flags):
+            flags.append(f"--port={default_port}")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tfsctl.server", *flags, f"--host={HOST}"],
+            env=clean_environment(self._folder),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        last_look_s = time.monotonic() + (QUIET_S if case.exit_code is None and not case.open_ports else END_S)
+        try:
+            while process.poll() is None and time.monotonic() < last_look_s:
+                if case.open_ports and _open(case, ports) == case.open_ports:
+                    break
+                time.sleep(0.1)
+            exit_code, open_ports = process.poll(), _open(case, ports)
+        finally:
+            process.terminate()
+            stdout, stderr = process.communicate(timeout=END_S)
+        return Outcome(exit_code, open_ports, stdout.replace(str(self._folder), "{CONF}"), stderr)
+
+    def _filled(self, argument: str, ports: dict[str, int]) -> str:
+        argument = argument.replace("{MODELS}", str(MODELS)).replace("{CONF}", str(self._folder))
+        return re.sub(r"(?<=port=)\d+", lambda port: str(ports.get(port.group(), 0)), argument)
+
+
+def _open(case: StartCase, ports: dict[str, int]) -> frozenset[str]:
+    """Which of the recorded ports answer."""
+    return frozenset(port for port in case.open_ports | case.closed_ports if _listens(ports[port]))
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Outcome]]:
+    """What every command line led to, some at a time, by the name of its case."""
+    folder = tmp_path_factory.mktemp("startup")
+    write_configuration(folder)
+    (folder / "bad").mkdir()
+    for name, text in BAD.items():
+        (folder / "bad" / name).write_text(text.replace("{MODELS}", str(MODELS)))
+    with socket.create_server((HOST, 0)) as listener, ThreadPoolExecutor(AT_ONCE) as threads:
+        starter = Starter(folder, listener.getsockname()[1])
+        yield dict(zip([case.name for case in CASES], threads.map(starter.run, CASES), strict=True))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_startup(case: StartCase, outcomes: dict[str, Outcome]) -> None:
+    """It ends with the recorded code or runs on, the same ports are open, and stdout says the same."""
+    outcome = outcomes[case.name]
+
+    assert (outcome.exit_code, outcome.open_ports) == (case.exit_code, case.open_ports), outcome.stderr
+    assert _said(outcome.stdout) == _said(case.stdout)
+    assert _flags(outcome.stdout) >= _flags(case.stdout)
+
+
+def _said(stdout: str) -> list[str]:
+    """The lines that are not usage, and of the version only whose it is."""
+    lines = [line for line in stdout.splitlines() if not line.startswith("\t")]
+    return [re.sub(r"^(TensorFlow (?:ModelServer|Library)): .*", r"\1", line) for line in lines]
+
+
+def _flags(stdout: str) -> set[str]:
+    """The names of the flags in a usage text."""
+    return set(re.findall(r"^\t--(\w+)=", stdout, re.MULTILINE))

@@ -1,0 +1,125 @@
+"""Our server answers as TensorFlow Serving did: every recorded case, on a server started like the recorded one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import known_differences
+import pytest
+from agreement import Verdict
+from asking_grpc import GrpcServer, connected
+from model_servers import Served
+from recorded_cases import MODELS, GrpcCase, RestCase, grpc_cases, rest_cases
+from recorded_servers import running_like
+from replaying import in_steps, replay_grpc, replay_rest, replay_together
+
+OTHER_SERVERS = ("B", "Bpad", "C", "D", "R")
+IMPATIENT_S = 1.0  # a reload that will be answered is answered within a third of this
+REST, GRPC = rest_cases(), grpc_cases()
+
+
+@pytest.fixture(scope="module")
+def server_a(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Our server, started like server A, for all its cases."""
+    with running_like("A", tmp_path_factory.mktemp("A")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def grpc_a(server_a: Served) -> Iterator[GrpcServer]:
+    """A connection to server A."""
+    with connected(server_a.host, server_a.grpc_port, MODELS) as server:
+        yield server
+
+
+def check(name: str, verdict: Verdict, differences: dict[str, str]) -> None:
+    """Hold a case to agreement, or to its entry among the known differences."""
+    if name in differences:
+        assert not verdict.agrees, f"{name} agrees now: take it out of known_differences.py"
+    else:
+        assert verdict.agrees, verdict.why
+
+
+@pytest.mark.parametrize("case", [case for case in REST if case.server == "A" and not case.is_about_http], ids=str)
+def test_rest(case: RestCase, server_a: Served) -> None:
+    """Each REST case agrees, in status, body and content type."""
+    check(case.name, replay_rest(case, server_a.host, server_a.rest_port), known_differences.COUNTED)
+
+
+@pytest.mark.parametrize("case", [case for case in REST if case.is_about_http], ids=str)
+def test_about_http(case: RestCase, server_a: Served) -> None:
+    """So do the cases about HTTP itself, but for what Envoy decides."""
+    check(case.name, replay_rest(case, server_a.host, server_a.rest_port), known_differences.ABOUT_HTTP)
+
+
+@pytest.mark.parametrize("case", [case for case in GRPC if case.server == "A" and not case.sequence], ids=str)
+def test_grpc(case: GrpcCase, grpc_a: GrpcServer) -> None:
+    """Each gRPC case agrees, in code and details or message."""
+    check(case.name, replay_grpc(case, grpc_a), known_differences.COUNTED)
+
+
+def test_reloads(grpc_a: GrpcServer) -> None:
+    """Reloads, each changing what the next one finds, agree from the first to the last. This comes after the others."""
+    for case in GRPC:
+        if case.server == "A" and case.sequence and not case.is_unstable:
+            verdict = replay_grpc(case, grpc_a, deadline_s=IMPATIENT_S)
+            assert verdict.agrees, f"{case}: {verdict.why}"
+
+
+@dataclass(frozen=True)
+class OtherServer:
+    """A running server with other flags, and a gRPC connection to it."""
+
+    served: Served
+    grpc: GrpcServer
+
+
+class OtherServers:
+    """Servers started when they are asked for, one at a time."""
+
+    def __init__(self, workspaces: pytest.TempPathFactory, stack: ExitStack) -> None:
+        self._workspaces = workspaces
+        self._stack = stack
+        self._running: dict[str, OtherServer] = {}
+
+    def get(self, name: str) -> OtherServer:
+        """The server of that letter; the one before it is stopped."""
+        if name not in self._running:
+            self._stack.close()
+            served = self._stack.enter_context(running_like(name, self._workspaces.mktemp(name)))
+            asked = self._stack.enter_context(connected(served.host, served.grpc_port, MODELS))
+            self._running = {name: OtherServer(served, asked)}
+        return self._running[name]
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherServers]:
+    """Our server, started like each of B to R."""
+    with ExitStack() as stack:
+        yield OtherServers(tmp_path_factory, stack)
+
+
+def _other_cases() -> Iterator[Any]:
+    """The cases of the other servers, server by server; calls made at the same moment are one case."""
+    for name in OTHER_SERVERS:
+        for step in in_steps([case for case in GRPC if case.server == name]):
+            yield pytest.param(name, step, id=f"{name}-{step[0].group or step[0]}")
+        for case in (case for case in REST if case.server == name):
+            yield pytest.param(name, case, id=f"{name}-{case}")
+
+
+@pytest.mark.parametrize(("name", "case"), list(_other_cases()))
+def test_other_flags(name: str, case: list[GrpcCase] | RestCase, others: OtherServers) -> None:
+    """With batching, method-name check, CORS, a timeout, health, tensor_content or no retries it agrees too."""
+    differences = known_differences.OTHER_SERVERS.get(name, {})
+    server = others.get(name)
+    if isinstance(case, RestCase):
+        check(case.name, replay_rest(case, server.served.host, server.served.rest_port), differences)
+    elif group := case[0].group:
+        tries, kinds_only = (1 if group in differences else 5), group in known_differences.MERGED_ANSWERS
+        check(group, replay_together(case, server.grpc, tries=tries, kinds_only=kinds_only), differences)
+    else:
+        check(case[0].name, replay_grpc(case[0], server.grpc), differences)

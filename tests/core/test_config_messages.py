@@ -1,0 +1,48 @@
+"""The messages of TensorFlow Serving's text files that no installed package has."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfsctl.core import config_messages
+from tfsctl.errors import InvalidInput
+
+
+def test_a_file_of_each_kind() -> None:
+    """Wrapped and plain fields, lists, messages within messages."""
+    batching = config_messages.parse_text(
+        config_messages.BatchingParameters(),
+        'max_batch_size { value: 4 } thread_pool_name { value: "x" } allowed_batch_sizes: 2 allowed_batch_sizes: 4 '
+        "enable_large_batch_splitting { value: true } pad_variable_length_inputs: true",
+        source="test",
+    )
+    monitoring = config_messages.parse_text(
+        config_messages.MonitoringConfig(), 'prometheus_config { enable: true path: "/m" }', source="test"
+    )
+    tls = config_messages.parse_text(
+        config_messages.SSLConfig(), 'server_key: "k" server_cert: "c" client_verify: true', source="test"
+    )
+
+    assert batching.max_batch_size.value == 4
+    assert batching.thread_pool_name.value == "x"
+    assert list(batching.allowed_batch_sizes) == [2, 4]
+    assert batching.enable_large_batch_splitting.value
+    assert batching.pad_variable_length_inputs
+    assert not batching.HasField("batch_timeout_micros")
+    assert (monitoring.prometheus_config.enable, monitoring.prometheus_config.path) == (True, "/m")
+    assert (tls.server_key, tls.server_cert, tls.custom_ca, tls.client_verify) == ("k", "c", "", True)
+
+
+@pytest.mark.parametrize(("text", "at"), [("max_batch_size: 4", "1:17"), ("\n  nope: 1", "2:3")])
+def test_nonsense_is_named_with_its_place(text: str, at: str) -> None:
+    """The file, the message it should be, line and column."""
+    with pytest.raises(InvalidInput) as refused:
+        config_messages.parse_text(config_messages.BatchingParameters(), text, source="/b.config")
+
+    assert refused.value.message.startswith(f"/b.config is no tensorflow.serving.BatchingParameters: {at} : ")
+
+
+def test_other_names_are_not_there() -> None:
+    """As in any module."""
+    with pytest.raises(AttributeError, match="Nope"):
+        _ = config_messages.Nope

@@ -1,0 +1,105 @@
+"""Large messages, and what only claims to be large."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import h2.connection
+import h2.events
+import numpy as np
+import pytest
+from echo_models import write_echo_model
+from model_servers import Served, running_server
+from runtimes import PREDICT, RUNTIMES, environment, predict, rest
+
+from tfsctl.core import protos, tensors
+from tfsctl.server import asgi
+from tfsctl.server.status import Code, ServingError
+
+MEGABYTES = {"pyvoy": 200, "hypercorn": 20}
+
+
+@pytest.fixture(params=RUNTIMES)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, int]]:
+    """The server under each runtime, and how many megabytes it should take in a reasonable time."""
+    under = environment(request.param)
+    folder = tmp_path_factory.mktemp("large")
+    write_echo_model(folder / "echo" / "7")
+    with running_server({"echo": folder / "echo"}, folder, under) as running:
+        yield running, MEGABYTES[request.param]
+
+
+def memory_mb(pid: int) -> int:
+    """The memory a process has now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) // 1024
+
+
+def test_a_large_message_there_and_back(server: tuple[Served, int]) -> None:
+    """Far more than gRPC's default of 4 MB; the server has no limit but gRPC's own."""
+    running, megabytes = server
+    array = np.arange(megabytes * 1024 * 256, dtype=np.float32)
+    request: Any = protos.PredictRequest()
+    request.model_spec.name = "echo"
+    request.inputs["x"].CopyFrom(tensors.to_proto(array))
+    limits = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(f"{running.host}:{running.grpc_port}", limits) as channel:
+        call = channel.unary_unary(PREDICT, lambda m: m.SerializeToString(), protos.PredictResponse.FromString)
+        answer = call(request, timeout=120)
+
+    np.testing.assert_array_equal(tensors.from_proto(answer.outputs["x"]), array)
+
+
+def test_a_declared_length_takes_no_memory(server: tuple[Served, int]) -> None:
+    """Fifty frames that claim a gigabyte and bring ten bytes, fifty bodies that claim one: none is made room for."""
+    running, _ = server
+    before = memory_mb(running.pid)
+    waiting = [socket.create_connection((running.host, running.rest_port)) for _ in range(50)]
+    for connection in waiting:
+        connection.sendall(b"POST /v1/models/echo:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n{")
+    for _ in range(50):
+        assert _status_of(running, b"\x00" + (1_000_000_000).to_bytes(4, "big") + b"0123456789") == "13"
+
+    assert memory_mb(running.pid) - before < 100
+    assert rest(running, "POST", "/v1/models/echo:predict", b'{"instances": [1.5]}')[0] == 200
+    with grpc.insecure_channel(f"{running.host}:{running.grpc_port}") as channel:
+        assert predict(channel) == 1.5
+    for connection in waiting:
+        connection.close()
+
+
+def test_no_body_is_larger_than_a_message() -> None:
+    """Past 2 GiB - 1 the rest is not gathered."""
+    chunk = b"\0" * (1 << 28)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": chunk, "more_body": True}
+
+    with pytest.raises(
+        ServingError, match=r"Received message larger than max \(2415919104 vs. 2147483647\)"
+    ) as refused:
+        asyncio.run(asgi._body(receive))
+    assert refused.value.code == Code.RESOURCE_EXHAUSTED
+
+
+def _status_of(server: Served, body: bytes) -> str:
+    """The grpc-status of a Predict whose request is these bytes, frame and all."""
+    connection = h2.connection.H2Connection()
+    connection.initiate_connection()
+    headers = [(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", PREDICT)]
+    connection.send_headers(1, [*headers, ("content-type", "application/grpc"), ("te", "trailers")])
+    connection.send_data(1, body, end_stream=True)
+    with socket.create_connection((server.host, server.grpc_port), timeout=10) as wire:
+        wire.sendall(connection.data_to_send())
+        while True:
+            for event in connection.receive_data(wire.recv(65536)):
+                if isinstance(event, (h2.events.TrailersReceived, h2.events.ResponseReceived)):
+                    status = dict(event.headers or []).get(b"grpc-status")
+                    if status is not None:
+                        return status.decode()
+            wire.sendall(connection.data_to_send())

@@ -1,0 +1,239 @@
+"""Flags that decide how models are loaded and run: threads, session, tags, custom operations, a config file that changes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from calls import calling, predict
+from graph_models import GraphModel, write_rows_model
+from model_servers import HOST, Served, clean_environment, free_ports, running_flags, running_server
+from scale_models import write_scale_model
+from tfrecords import write_records
+
+from tfsctl.core import protos
+from tfsctl.core.protos import tensorflow_directory
+from tfsctl.server import flags as server_flags
+from tfsctl.server.session_config import session_config
+from tfsctl.server.warmup import WARMUP_FILE
+
+TRIPLE = Path(__file__).parent.parent / "triple_op.c"
+
+
+def states(server: Served, model: str) -> dict[str, str]:
+    """The state of each version of a model; nothing for one that is not known."""
+    url = f"http://{server.host}:{server.rest_port}/v1/models/{model}"
+    try:
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return {v["version"]: v["state"] for v in json.load(response)["model_version_status"]}
+    except urllib.error.HTTPError as error:
+        with error:
+            return {}
+
+
+def eventually(seen: Callable[[], object], expected: object, timeout_s: float = 20.0) -> None:
+    """Wait until what is seen is what is expected."""
+    deadline = time.monotonic() + timeout_s
+    while (saw := seen()) != expected:
+        assert time.monotonic() < deadline, f"saw {saw}, expected {expected}"
+        time.sleep(0.05)
+
+
+def run_to_its_end(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """A server that does not come up."""
+    (port,) = free_ports(1)
+    argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={port}", *flags]
+    return subprocess.run(
+        argv, env=clean_environment(tmp_path), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def configured(*arguments: str) -> Any:
+    """The session configuration of a command line."""
+    return protos.ConfigProto.FromString(session_config(server_flags.parse(arguments).flags))
+
+
+def test_threads_come_from_the_flags() -> None:
+    """One number for both kinds, or one for each."""
+    both = configured("--tensorflow_session_parallelism=3")
+    each = configured("--tensorflow_intra_op_parallelism=2", "--tensorflow_inter_op_parallelism=5")
+
+    assert (both.intra_op_parallelism_threads, both.inter_op_parallelism_threads) == (3, 3)
+    assert (each.intra_op_parallelism_threads, each.inter_op_parallelism_threads) == (2, 5)
+
+
+def test_flags_go_before_the_session_config_file(tmp_path: Path) -> None:
+    """What no flag says stays as the file has it."""
+    path = tmp_path / "session.config"
+    path.write_text("intra_op_parallelism_threads: 7 inter_op_parallelism_threads: 8 allow_soft_placement: true")
+    file_flag = f"--tensorflow_session_config_file={path}"
+
+    file_only = configured(file_flag)
+    with_flags = configured(file_flag, "--tensorflow_inter_op_parallelism=4", "--per_process_gpu_memory_fraction=0.5")
+
+    assert (file_only.intra_op_parallelism_threads, file_only.inter_op_parallelism_threads) == (7, 8)
+    assert (with_flags.intra_op_parallelism_threads, with_flags.inter_op_parallelism_threads) == (7, 4)
+    assert with_flags.allow_soft_placement
+    assert with_flags.gpu_options.per_process_gpu_memory_fraction == 0.5
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--tensorflow_session_config_file=/nope"], "NOT_FOUND: /nope; No such file or directory"),
+        (["--tensorflow_session_config_file={folder}/bad"], "INVALID_ARGUMENT: Invalid protobuf file: '{folder}/bad'"),
+        (
+            [f"--tensorflow_{kind}_parallelism=1" for kind in ("session", "intra_op", "inter_op")],
+            "INVALID_ARGUMENT: Either configure server_options.tensorflow_session_parallelism or "
+            "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
+            "separately. You cannot configure all.",
+        ),
+        (
+            ["--custom_op_library=/nope.so"],
+            "NOT_FOUND: /nope.so: cannot open shared object file: No such file or directory",
+        ),
+        (["--custom_op_library={folder}/bad"], "NOT_FOUND: {folder}/bad: file too short"),
+    ],
+)
+def test_what_makes_no_session_ends_the_start(tmp_path: Path, flags: list[str], said: str) -> None:
+    """In the real server's words, and TensorFlow's for libraries."""
+    (tmp_path / "bad").write_text("nope")
+    write_scale_model(tmp_path / "m" / "1", 2.0)
+    given = [flag.format(folder=tmp_path) for flag in flags]
+    done = run_to_its_end(tmp_path, f"--model_base_path={tmp_path / 'm'}", *given)
+
+    assert done.returncode == 255
+    assert done.stdout == f"Failed to start server. Error: {said.format(folder=tmp_path)}\n"
+
+
+def test_flags_without_effect_are_accepted_and_named_once(tmp_path: Path) -> None:
+    """Those of the real server for what this one does another way; those with an effect are not among them."""
+    write_scale_model(tmp_path / "m" / "1", 2.0)
+    flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--max_num_load_retries=1"]
+    with running_flags([*flags, "--grpc_max_threads=8", "--enable_profiler=false", "--mixed_precision=x"], tmp_path):
+        log = (tmp_path / "server.log").read_text().splitlines()
+
+    assert [line.partition(" W ")[2] for line in log if " W " in line] == [
+        "Without effect in this server: --grpc_max_threads, --enable_profiler, --mixed_precision"
+    ]
+
+
+def test_several_tags_choose_the_graph(tmp_path: Path) -> None:
+    """All of its tags, in any order; the real server's default finds no graph then."""
+    graph = GraphModel("serve", "gpu")
+    graph.input("x")
+    graph.op("Neg", "y", "x", T="float32")
+    graph.signature({"x": "x"}, {"y": "y"})
+    graph.write(tmp_path / "m" / "1")
+    flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--max_num_load_retries=0"]
+    with running_flags([*flags, "--saved_model_tags=gpu,serve"], tmp_path) as server, calling(server) as ask:
+        assert ask(predict("m", x=[2]))["y"] == [-2]
+
+    done = run_to_its_end(tmp_path, *flags)
+    assert "NOT_FOUND: Could not find meta graph def matching supplied tags: { serve }" in done.stdout
+
+
+def test_a_vocabulary_file_is_found_in_the_model(tmp_path: Path) -> None:
+    """A TensorFlow 1 model with a table that its initialization reads from an asset."""
+    graph = GraphModel()
+    graph.input("x", "string")
+    graph.constant("vocabulary", np.array("", object))
+    graph.op("HashTableV2", "table", key_dtype="string", value_dtype="int64", shared_name="=words")
+    graph.op("InitializeTableFromTextFileV2", "read", "table", "vocabulary", key_index=-2, value_index=-1)
+    graph.op("NoOp", "init", "^read")
+    graph.constant("unknown", np.int64(-1))
+    graph.op("LookupTableFindV2", "y", "table", "x", "unknown", Tin="string", Tout="int64")
+    graph.signature({"x": "x string"}, {"y": "y int64"})
+    graph.meta_graph.collection_def["legacy_init_op"].node_list.value.append("init")
+    graph.meta_graph.asset_file_def.add(filename="words.txt").tensor_info.name = "vocabulary:0"
+    graph.write(tmp_path / "m" / "1")
+    (tmp_path / "m" / "1" / "assets").mkdir()
+    (tmp_path / "m" / "1" / "assets" / "words.txt").write_text("zero\none\ntwo\n")
+    with running_server({"m": tmp_path / "m"}, tmp_path) as server, calling(server) as ask:
+        assert ask(predict("m", x=np.array([b"two", b"zero", b"seven"], object)))["y"] == [2, 0, -1]
+
+
+def test_custom_operations(tmp_path: Path) -> None:
+    """A library of them is loaded before the models; without it the model says what it lacks."""
+    compiler = shutil.which("cc") or pytest.skip("there is no C compiler to make a library with")
+    library = tmp_path / "triple.so"
+    (framework,) = Path(tensorflow_directory()).glob("libtensorflow_framework.so.*")
+    link = [f"-L{framework.parent}", f"-l:{framework.name}"]
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, TRIPLE, *link], check=True, timeout=60)
+    graph = GraphModel()
+    graph.input("x")
+    graph.op("TfsctlTriple", "y", "x")
+    graph.signature({"x": "x"}, {"y": "y"})
+    graph.write(tmp_path / "m" / "1")
+    flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--max_num_load_retries=0"]
+
+    with running_flags([*flags, f"--custom_op_library={library}"], tmp_path) as server, calling(server) as ask:
+        assert ask(predict("m", x=[1, 2]))["y"] == [3, 6]
+    assert "Op type not registered 'TfsctlTriple'" in run_to_its_end(tmp_path, *flags).stdout
+
+
+def test_a_model_config_file_is_read_again(tmp_path: Path) -> None:
+    """Models come and go with it; nonsense in it changes nothing."""
+    bases = {name: tmp_path / name for name in ("a", "b")}
+    for base in bases.values():
+        write_scale_model(base / "1", 2.0)
+
+    def configure(*names: str) -> None:
+        entries = [f'config {{ name: "{n}" base_path: "{bases[n]}" model_platform: "tensorflow" }}' for n in names]
+        draft = tmp_path / "draft"
+        draft.write_text(f"model_config_list {{ {' '.join(entries)} }}")
+        draft.rename(tmp_path / "all.config")
+
+    configure("a")
+    flags = [f"--model_config_file={tmp_path / 'all.config'}", "--model_config_file_poll_wait_seconds=1"]
+    with running_flags(flags, tmp_path) as server:
+        assert (states(server, "a"), states(server, "b")) == ({"1": "AVAILABLE"}, {})
+        configure("a", "b")
+        eventually(lambda: states(server, "b"), {"1": "AVAILABLE"})
+        (tmp_path / "all.config").write_text("nonsense")
+        eventually(lambda: "Failed to read ModelServerConfig file" in (tmp_path / "server.log").read_text(), True)
+        assert (states(server, "a"), states(server, "b")) == ({"1": "AVAILABLE"}, {"1": "AVAILABLE"})
+        configure("b")
+        eventually(lambda: states(server, "a"), {"1": "END"})
+
+
+def test_a_config_file_is_not_read_again_unless_asked(tmp_path: Path) -> None:
+    """The default is once."""
+    write_scale_model(tmp_path / "m" / "1", 2.0)
+    with running_server({"m": tmp_path / "m"}, tmp_path) as server:
+        (tmp_path / "models.config").write_text("nonsense")
+        time.sleep(2.5)
+        assert states(server, "m") == {"1": "AVAILABLE"}
+        assert "nonsense" not in (tmp_path / "server.log").read_text()
+
+
+@pytest.mark.parametrize(("threads", "together"), [(0, 1), (2, 2)])
+def test_so_many_versions_load_at_the_same_time(tmp_path: Path, threads: int, together: int) -> None:
+    """`--num_load_threads`: one by one by default, once the server is up."""
+    bases = {name: tmp_path / name for name in ("a", "b")}
+    for base in bases.values():
+        write_rows_model(base / "1")
+    with running_server(bases, tmp_path, flags=[f"--num_load_threads={threads}"]) as server:
+        for name, base in bases.items():
+            draft = tmp_path / f"{name}-draft"
+            write_rows_model(draft, slow=2500)
+            _, slow = predict(name, "slow", x=[1])
+            log = protos.PredictionLog()
+            log.predict_log.request.CopyFrom(slow)
+            write_records(draft / WARMUP_FILE, [log.SerializeToString()] * 10)
+            draft.rename(base / "2")
+        most = 0
+        while not all(states(server, name).get("2") == "AVAILABLE" for name in bases):
+            most = max(most, sum(states(server, name).get("2") == "LOADING" for name in bases))
+
+    assert most == together
