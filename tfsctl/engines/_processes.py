@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-STOP_GRACE_S = 10.0
+STOP_GRACE_S = 33.0  # the embedded server answers running requests for 30 s at most, then unloads its models
 
 
 def born(pid: int) -> str | None:

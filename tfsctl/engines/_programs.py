@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tfsctl.engines._processes import STOP_GRACE_S
 from tfsctl.errors import ProgramFailed
 
 # The statuses a shell and timeout(1) give for what is not a program's own end.
@@ -93,7 +94,7 @@ class Child:
         """Its exit status (negative: the signal that ended it), or None while it runs."""
         return self._popen.poll()
 
-    def stop(self, *, grace_s: float = 10.0) -> None:
+    def stop(self, *, grace_s: float = STOP_GRACE_S) -> None:
         """Ask it to end with SIGTERM, and after `grace_s` end it and all it started. Returns when it is gone."""
         if self.ended() is None:
             self._popen.send_signal(signal.SIGTERM)
