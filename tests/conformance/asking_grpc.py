@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ METHODS = {
     "GetModelStatus": (_MODEL, "GetModelStatusRequest", "GetModelStatusResponse"),
     "HandleReloadConfigRequest": (_MODEL, "ReloadConfigRequest", "ReloadConfigResponse"),
 }
+# The client's own words, when the stream is reset in the moment its deadline passes.
+_LATE = re.compile(r"Stream removed \((Deadline Exceeded)\)")
 _NO_LIMITS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
@@ -88,4 +91,4 @@ def _reply(call: Any) -> GrpcReply:
     try:
         return GrpcReply("OK", "", call.result())
     except grpc.RpcError as error:
-        return GrpcReply(error.code().name, error.details() or "", None)
+        return GrpcReply(error.code().name, _LATE.sub(r"\1", error.details() or ""), None)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
 from echo_models import write_echo_model
-from model_servers import Served, free_ports, running_flags
+from model_servers import HAS_IPV6, Served, free_ports, running_flags
 from runtimes import RUNTIMES, environment, predict, rest
 
 from tfsctl.server.envoy_config import envoy_config
@@ -129,6 +130,28 @@ def test_grpc_goes_on_where_rest_cannot(
 
     log = (folder / "server.log").read_text()
     assert f"Failed to start HTTP Server at localhost:{server.rest_port}: cannot listen on" in log
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("host", ["0.0.0.0", "localhost"])
+def test_hosts(runtime: str, host: str, model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """By default the server listens everywhere, over IPv6 too where there is any; a host may be a name."""
+    under = environment(runtime)
+    with running_flags([*model, f"--host={host}"], tmp_path_factory.mktemp("host"), under) as running:
+        hosts = ["127.0.0.1", "::1"] if HAS_IPV6 and host == "0.0.0.0" else ["localhost"]
+        for one in hosts:
+            assert rest(replace(running, host=one), "GET", "/v1/models/echo")[0] == 200
+            with grpc.insecure_channel(
+                f"[{one}]:{running.grpc_port}" if ":" in one else f"{one}:{running.grpc_port}"
+            ) as channel:
+                assert predict(channel) == 1.5
+
+
+def test_a_host_that_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    """Said before anything starts."""
+    with pytest.raises(ServingError, match="Failed to BuildAndStart gRPC server"):
+        settled(Flags(host="no.such.host.invalid"))
+    assert "cannot listen on no.such.host.invalid:8500 (--port): " in caplog.text
 
 
 def test_one_port_for_both(caplog: pytest.LogCaptureFixture) -> None:

@@ -64,6 +64,10 @@ def test_all_readers_agree(document: object, escaped: bool) -> None:
         (b'\xef\xbb\xbf["x"', "Missing a comma or ']' after an array element. at offset: 7"),
         (b"\xef\xbb\xbf", "The document is empty. at offset: 3"),
         (b"[" * 100_000, "Invalid value. at offset: 100000"),
+        (b"[" * 3_000_000, "Invalid value. at offset: 3000000"),
+        (b'{"a":' * 1_000_000, "Invalid value. at offset: 0"),
+        (b"[" + b"[]," * 5_000_000 + b"[]]", "More than 5000000 lists and objects"),
+        (b"[1e99999999999999999999]", "Number too big to be stored in double. at offset: 1"),
     ],
 )
 def test_refusals_have_rapidjsons_words_and_offsets(body: bytes, said: str) -> None:

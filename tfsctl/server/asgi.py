@@ -9,11 +9,10 @@ import asyncio
 import json
 import logging
 import os
-import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from tfsctl.server import draining, grpc, json_answer, listening, model_server, rest
+from tfsctl.server import draining, grpc, json_answer, listening, logs, model_server, rest
 from tfsctl.server import flags as server_flags
 from tfsctl.server.status import Code, ServingError
 
@@ -56,6 +55,7 @@ class Application:
     def end_now(self) -> None:
         """End the process, leaving nothing behind on the disk."""
         listening.tidy(self._flags)
+        logs.flush()
         os._exit(0)
 
     async def end(self) -> None:
@@ -87,6 +87,7 @@ class Application:
         except ServingError as error:
             listening.tidy(self._flags)
             print(f"Failed to start server. Error: {error}", flush=True)  # noqa: T201 - the real server's words, on stdout
+            logs.flush()
             os._exit(server_flags.START_FAILED)  # the runtime around us would report a failure of its own
         self._is_starting = False
         announcing = asyncio.create_task(self._server.announce())
@@ -188,7 +189,7 @@ async def _send_rest(reply: rest.Reply, send: Send) -> None:
 
 
 def _application() -> Application:
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s")
+    logs.start()
     return Application(server_flags.parse(json.loads(os.environ[server_flags.FLAGS_VARIABLE])).flags)
 
 

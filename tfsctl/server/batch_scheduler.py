@@ -101,10 +101,6 @@ class BatchScheduler:
         self._dispatch()
         _settle(tasks, outcome)
 
-    def close(self) -> None:
-        """End the threads, each after its batch."""
-        self._threads.shutdown(wait=False)
-
 
 def _outcome(runner: Runner, tasks: list[Task]) -> Outcome:
     try:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tfsctl.server.addresses import ALL_IPV6, ip_address
 from tfsctl.server.envoy_guards import limit_connections, refuse_undecodable_paths
 from tfsctl.server.flags import Flags
 from tfsctl.server.status import invalid_argument
@@ -43,8 +44,9 @@ def envoy_config(application: str, flags: Flags, credentials: Credentials | None
         _set_http_options(filter_["typed_config"], channel_arguments(flags.grpc_channel_arguments))
         refuse_undecodable_paths(filter_["typed_config"])
     grpc = [_pipe(os.path.abspath(flags.grpc_socket_path))] if flags.grpc_socket_path else []
-    grpc += [_port(flags.host, flags.port)] if flags.port else []
-    rest = [_port(flags.host, flags.rest_api_port)] if flags.rest_api_port else []
+    host = ip_address(flags.host)
+    grpc += [_port(host, flags.port)] if flags.port else []
+    rest = [_port(host, flags.rest_api_port)] if flags.rest_api_port else []
     if credentials is None:
         _listen(listener, grpc + rest)
     elif not rest or flags.rest_api_enable_ssl:
@@ -103,7 +105,7 @@ def _set_http_options(manager: Json, arguments: Mapping[str, str]) -> None:
 
 
 def _port(host: str, port: int) -> Json:
-    return {"socket_address": {"address": host, "port_value": port}}
+    return {"socket_address": {"address": host, "port_value": port, "ipv4_compat": host == ALL_IPV6}}
 
 
 def _pipe(path: str, **options: int) -> Json:

@@ -18,8 +18,13 @@ import orjson
 
 from tfsctl.server.status import ServingError, invalid_argument
 
+_BRACKETS = re.compile(r"\[+")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+MAX_CONTAINERS = 5_000_000  # each takes some hundred bytes, of two or three in the document
+_MAX_DEPTH = 10_000  # no tensor is nested so deep
+_MAX_EXACT_BYTES = 1024 * 1024  # the exact reader takes microseconds for each value
 _BOM = re.compile(rb"\xef?\xbb?\xbf?")  # RapidJSON passes over each of its bytes by itself
-_MAX_EXPONENT = 308
+_MAX_EXPONENT, _EXPONENT_DIGITS = 308, 9
 _WHITESPACE = " \n\r\t"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _FRACTION = re.compile(r"\.[0-9]+")
@@ -34,6 +39,12 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """The first JSON value of a request body. Raises INVALID_ARGUMENT in RapidJSON's words."""
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
+    if (
+        len(body) > MAX_CONTAINERS
+        and body.count(b"[") + body.count(b"{") > MAX_CONTAINERS
+        and not _is_all_brackets(body)
+    ):
+        raise invalid_argument(f"JSON Parse error: More than {MAX_CONTAINERS} lists and objects")
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -81,13 +92,22 @@ _lenient_decoder = json.JSONDecoder(
 def _parse_leniently(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """Read with the standard library where its rules are RapidJSON's, else with the exact reader."""
     start = len(_BOM.match(body)[0])  # type: ignore[index] # it matches anything
-    if b"\\u" not in body and b"\0" not in body:  # lone surrogates are an error, and a NUL ends the document
+    failed_at = start
+    if b"\0" not in body and not _SURROGATE.search(body):  # a NUL ends the document, half a surrogate pair is an error
         text = body[start:].decode("utf-8", "surrogateescape").lstrip(_WHITESPACE)
         try:
             return _lenient_decoder.raw_decode(text)[0]
+        except json.JSONDecodeError as error:
+            failed_at += error.pos
         except (ValueError, RecursionError):
             pass
+    if len(body) > _MAX_EXACT_BYTES and not _is_all_brackets(body):
+        raise invalid_argument(f"JSON Parse error: Invalid value. at offset: {failed_at}")
     return _ExactReader(body, start).read()
+
+
+def _is_all_brackets(body: bytes) -> bool:
+    return not body.strip(b"[")
 
 
 class _ExactReader:
@@ -104,6 +124,8 @@ class _ExactReader:
         if self._peek() in ("", "\0", "]", "}", ",", ":"):
             raise self._error("The document is empty.")
         while True:
+            if len(open_containers) > _MAX_DEPTH:
+                raise self._too_deep()
             value, opened = self._value()
             if opened:
                 open_containers.append((value, None))
@@ -121,6 +143,12 @@ class _ExactReader:
 
     def _error(self, message: str, at: int | None = None) -> ServingError:
         return invalid_argument(f"JSON Parse error: {message} at offset: {self.at if at is None else at}")
+
+    def _too_deep(self) -> ServingError:
+        """What RapidJSON says where nothing but brackets follows; else that this is nested too deep."""
+        run = _BRACKETS.match(self.text, self.at)
+        self.at = run.end() if run else self.at
+        return self._error("Invalid value." if self.at == len(self.text) else "Nested too deeply.")
 
     def _peek(self) -> str:
         return self.text[self.at : self.at + 1]
@@ -230,7 +258,9 @@ class _ExactReader:
             except ValueError:
                 raise self._error(_TOO_BIG, start) from None
         mantissa, _, exponent = text.lower().partition("e")
-        if int(exponent or 0) > _MAX_EXPONENT + len(mantissa.partition(".")[2]):  # it looks at the exponent alone
+        is_huge = not exponent.startswith("-") and len(exponent.lstrip("+0")) > _EXPONENT_DIGITS
+        # RapidJSON looks at the exponent alone.
+        if is_huge or int(exponent[: _EXPONENT_DIGITS + 2] or 0) > _MAX_EXPONENT + len(mantissa.partition(".")[2]):
             raise self._error(_TOO_BIG, start)
         return float(text)
 

@@ -15,6 +15,7 @@ from tfsctl.server.json_tensor import decode_b64, is_b64
 from tfsctl.server.json_text import debug_text, type_name
 from tfsctl.server.status import invalid_argument
 
+MAX_VALUES = 500_000  # examples and values in one request; each takes some microseconds
 _KINDS = {"int64_list": "int64", "float_list": "float", "bytes_list": "bytes"}
 
 
@@ -34,19 +35,29 @@ def input_from_document(document: dict[str, Any]) -> Any:  # noqa: ANN401 - an I
         raise invalid_argument(f"JSON Value: {debug_text(document)} Expecting 'examples' value to be an list/array")
     if not listed:
         raise invalid_argument(f"JSON Value: {debug_text(document)} 'examples' value is an empty array")
+    left = MAX_VALUES
     for features in listed:
-        _fill(examples.add(), features)
+        left -= 1 + _fill(examples.add(), features)
+        if left < 0:
+            raise invalid_argument(f"More than {MAX_VALUES} values in the examples of one request")
     return message
 
 
-def _fill(example: Any, features: object) -> None:  # noqa: ANN401 - an Example message
+def _fill(example: Any, features: object) -> int:  # noqa: ANN401 - an Example message
+    """Write features into an Example; returns how many values they have."""
     if not isinstance(features, dict):
         raise invalid_argument(f"Example must be JSON object but got JSON {type_name(features)}")
     example.features.SetInParent()
+    count = 0
     for name, content in features.items():
         feature = example.features.feature[_text(name)]
-        for value in content if isinstance(content, list) else [content]:
+        values = content if isinstance(content, list) else [content]
+        count += len(values)
+        if count > MAX_VALUES:
+            break
+        for value in values:
             _add(feature, name, value)
+    return count
 
 
 def _text(name: str) -> str:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from tfsctl.server.status import Code, ServingError, invalid_argument
 
 INSTANCES, INPUTS, SIGNATURE_NAME = "instances", "inputs", "signature_name"
 MAX_RANK = 64  # numpy's; 254 in the real server
+MAX_CAREFUL_VALUES = 500_000  # what walking value by value does in a few seconds; more are read whole or not at all
 _SMALL_INTS = ("int32", "int16", "int8", "uint8")
 _WRITABLE = {*_SMALL_INTS, "float32", "float64", "int64", "uint32", "uint64", "bool", "string"}
 
@@ -128,6 +130,8 @@ def _from_instances(
     quick = _quick_rows(rows, wanted, of_objects=of_objects, has_literals=has_literals)
     if quick is not None:
         return quick
+    if len(rows) > MAX_CAREFUL_VALUES:
+        raise _too_many()
     columns = {name: _Column(dtype) for name, dtype in wanted.items()}
     for index, row in enumerate(rows):
         if of_objects:
@@ -200,30 +204,56 @@ def _quick(value: object, dtype: DType, *, has_literals: bool) -> np.ndarray | N
         return None
     if dtype is dtypes.STRING:
         return _quick_strings(value)
-    if has_literals or dtype.name not in _WRITABLE or dtype.name == "bool":
-        return None
-    return _quick_numbers(value, dtype)
+    return _quick_numbers(value, dtype, has_literals=has_literals)
 
 
 def _quick_strings(values: list[Any]) -> np.ndarray | None:
     try:
         return object_array([text.encode() for text in values])
     except (AttributeError, UnicodeEncodeError):
+        return _quick_nested_strings(values)
+
+
+def _quick_nested_strings(values: list[Any]) -> np.ndarray | None:
+    shape = [len(values)]
+    while (kinds := set(map(type, values))) == {list}:
+        sizes = set(map(len, values))
+        if len(sizes) != 1 or len(shape) == MAX_RANK:
+            return None
+        shape += sizes
+        values = list(chain.from_iterable(values))
+    if kinds - {str}:
+        return None
+    try:
+        return object_array([text.encode() for text in values]).reshape(shape)
+    except UnicodeEncodeError:
         return None
 
 
-def _quick_numbers(values: list[Any], dtype: DType) -> np.ndarray | None:
+def _quick_numbers(values: list[Any], dtype: DType, *, has_literals: bool) -> np.ndarray | None:
     try:
         array = np.asarray(values)
     except (ValueError, OverflowError):
         return None
-    if array.size == 0 or array.dtype.kind not in ("iuf" if dtype.is_floating else "iu"):
+    if not array.size:  # lists of the same size all over, and none with a value
+        return np.empty(array.shape, dtype=dtype.numpy)
+    if dtype.name == "bool":
+        return array if array.dtype.kind == "b" else None
+    if dtype.name not in _WRITABLE or array.dtype.kind not in ("iuf" if dtype.is_floating else "iu"):
+        return None
+    if has_literals and bool in _kinds_of_leaves(values, array.ndim):
         return None
     if dtype.is_floating:
         return _narrow(array, dtype)
     limits = np.iinfo(np.int32 if dtype.name in _SMALL_INTS else dtype.numpy)
     within = limits.min <= array.min() and array.max() <= limits.max
     return array.astype(dtype.numpy) if within else None
+
+
+def _kinds_of_leaves(values: Iterable[Any], rank: int) -> set[type]:
+    for _ in range(rank - 1):
+        values = chain.from_iterable(values)
+    return set(map(type, values))
 
 
 def _narrow(array: np.ndarray, dtype: DType) -> np.ndarray:
@@ -266,25 +296,41 @@ def _leaves(value: object, shape: tuple[int, ...], dtype: DType) -> list[Any]:
     """All values in order, each checked; lists must have the given sizes. Not recursive: the sender chose the depth."""
     rank = len(shape)
     leaves: list[Any] = []
-    pending: list[tuple[object, int]] = [(value, 0)]
-    while pending:
-        item, level = pending.pop()
-        if not isinstance(item, list):
-            if level != rank:
-                raise invalid_argument(
-                    f"JSON Value: {debug_text(item)} found at incorrect level: {level + 1} in the JSON DOM. "
-                    f"Expected at level: {rank}"
-                )
-            leaves.append(_leaf(item, dtype))
-        elif level >= rank:
-            raise invalid_argument(f"Encountered list at unexpected level: {level} expected < {rank}")
-        elif len(item) != shape[level]:
-            raise invalid_argument(
-                f"Encountered list at unexpected size: {len(item)} at level: {level} expected size: {shape[level]}"
-            )
+    open_lists: list[Iterator[object]] = [iter((value,))]
+    left = MAX_CAREFUL_VALUES
+    while open_lists:
+        level = len(open_lists) - 1
+        for item in open_lists[-1]:
+            if not isinstance(item, list):
+                if level != rank:
+                    raise invalid_argument(
+                        f"JSON Value: {debug_text(item)} found at incorrect level: {level + 1} in the JSON DOM. "
+                        f"Expected at level: {rank}"
+                    )
+                leaves.append(_leaf(item, dtype))
+                continue
+            _check_list(item, level, shape)
+            left -= len(item) + 1
+            if left < 0:
+                raise _too_many()
+            open_lists.append(iter(item))
+            break
         else:
-            pending += [(inner, level + 1) for inner in reversed(item)]
+            open_lists.pop()
     return leaves
+
+
+def _check_list(values: list[Any], level: int, shape: tuple[int, ...]) -> None:
+    if level >= len(shape):
+        raise invalid_argument(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
+    if len(values) != shape[level]:
+        raise invalid_argument(
+            f"Encountered list at unexpected size: {len(values)} at level: {level} expected size: {shape[level]}"
+        )
+
+
+def _too_many() -> ServingError:
+    return invalid_argument(f"More than {MAX_CAREFUL_VALUES} JSON values that are not alike: not all plain, or ragged")
 
 
 def _leaf(value: object, dtype: DType) -> object:

@@ -44,6 +44,9 @@ def double_text(value: float) -> str:
     return f"{sign}{digits[0]}{tail}e{point - 1}"
 
 
+_MAX_QUOTED_PARTS = 200_000  # of a value; nobody reads on
+
+
 class _Unwritable(Exception):
     """RapidJSON's writer stops at NaN and Infinity; what was written so far stands."""
 
@@ -57,6 +60,9 @@ def debug_text(value: object) -> str:
 
 
 def _write_debug(value: object, level: int, parts: list[str]) -> None:
+    if len(parts) > _MAX_QUOTED_PARTS:
+        parts.append("...")
+        raise _Unwritable
     if isinstance(value, dict):
         parts.append("{")
         for index, (key, member) in enumerate(value.items()):

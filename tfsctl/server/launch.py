@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 from tfsctl.server import draining, open_files
+from tfsctl.server.addresses import ip_address
 from tfsctl.server.envoy_config import KEY_VARIABLE, MAX_STREAMS, envoy_config
 from tfsctl.server.flags import FLAGS_VARIABLE, Flags
 from tfsctl.server.listening import DIRECTORY_VARIABLE
@@ -98,9 +99,10 @@ def _serve_with_hypercorn(flags: Flags, credentials: Credentials | None) -> int:
             return credentials.context() if credentials is not None else None
 
     config = WithCredentials()
-    grpc = [f"{flags.host}:{flags.port}"] if flags.port else []
+    host = ip_address(flags.host)
+    grpc = [f"{host}:{flags.port}"] if flags.port else []
     grpc += [f"unix:{flags.grpc_socket_path}"] if flags.grpc_socket_path else []
-    rest = [f"{flags.host}:{flags.rest_api_port}"] if flags.rest_api_port else []
+    rest = [f"{host}:{flags.rest_api_port}"] if flags.rest_api_port else []
     if credentials is None or flags.rest_api_enable_ssl:
         config.bind = grpc + rest
     else:

@@ -10,6 +10,7 @@ import stat
 from contextlib import suppress
 from dataclasses import replace
 
+from tfsctl.server.addresses import ip_address
 from tfsctl.server.envoy_config import channel_arguments
 from tfsctl.server.flags import Flags
 from tfsctl.server.monitoring_config import prometheus_path
@@ -71,14 +72,14 @@ def tidy(flags: Flags) -> None:
 
 def _check_port(host: str, port: int, flag: str) -> None:
     """Raise OSError naming a port that cannot be listened on."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise OSError(f"cannot listen on {host}:{port} ({flag}): {reason}") from error
+    try:
+        address = ip_address(host)
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((address, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OSError(f"cannot listen on {host}:{port} ({flag}): {reason}") from error
 
 
 def _check_socket_path(path: str) -> None:

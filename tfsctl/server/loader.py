@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from tfsctl.core.manifest import read_row_independence
-from tfsctl.server import warmup
+from tfsctl.server import completeness, warmup
 from tfsctl.server.batch_scheduler import BatchScheduler
 from tfsctl.server.batching import Batching
 from tfsctl.server.batching_parameters import BatchingParameters, model_parameters
 from tfsctl.server.execution import Execution
 from tfsctl.server.servable import Servable
 from tfsctl.server.session import Session
+from tfsctl.server.status import ServingError
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,15 @@ class Loader:
 
     def open_session(self, directory: Path) -> Session:
         """Load the SavedModel in a directory."""
-        return Session(directory, tags=self.tags, config=self.config)
+        session: Session | None = None
+        try:
+            with completeness.watched(directory, self.tags):
+                session = Session(directory, tags=self.tags, config=self.config)
+        except ServingError:
+            if session is not None:
+                session.close()
+            raise
+        return session
 
     def batched(self, session: Session, parameters: BatchingParameters, scheduler: BatchScheduler) -> Batching:
         """What runs a session in batches."""

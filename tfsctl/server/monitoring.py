@@ -7,9 +7,9 @@ batching/batching_session.cc, servables/tensorflow/saved_model_warmup_util.cc, t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
+from time import perf_counter
 from typing import Any
 
 from tfsctl.core.types import ModelRef
@@ -80,7 +80,7 @@ class Monitoring:
         cell_of = lru_cache(lambda name: self.request_latency.cell(name[:_LONGEST_NAME], api, "GRPC"))
 
         async def watched(request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
-            start = time.perf_counter()
+            start = perf_counter()
             try:
                 response = await handler(request, deadline_s)
             except Exception as error:
@@ -116,9 +116,9 @@ class _MonitoredRest:
         self._cell = lru_cache(1024)(self._new_cell)
 
     async def answer(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> rest.Reply:
-        if target.partition("?")[0] == self._metrics.path:
+        if target.startswith(self._metrics.path) and target.partition("?")[0] == self._metrics.path:
             return self._page(target)
-        start = time.perf_counter()
+        start = perf_counter()
         reply = await self._api.answer(method, target, headers, body)
         if reply.code is Code.OK:
             self._cell(method, target).observe(microseconds_since(start))
@@ -147,7 +147,7 @@ class _MonitoredService(Service):
         self._cell = lru_cache(lambda name, api: monitoring.runtime_latency.cell(name, api, _RUNTIME))
 
     async def predict(self, ref: ModelRef, *args: Any, **kwargs: Any) -> Predicted:  # noqa: ANN401 - whatever that takes which this stands for
-        start = time.perf_counter()
+        start = perf_counter()
         predicted = await super().predict(ref, *args, **kwargs)
         self._cell(ref.name, "Predict").observe(microseconds_since(start))
         return predicted
@@ -159,7 +159,7 @@ class _MonitoredService(Service):
         *args: Any,  # noqa: ANN401 - as above
         **kwargs: Any,  # noqa: ANN401 - as above
     ) -> Inferred:
-        start = time.perf_counter()
+        start = perf_counter()
         inferred = await super().infer(ref, tasks, *args, **kwargs)
         if len(tasks) == 1:
             api = "Classify" if tasks[0][0] == CLASSIFY_METHOD else "Regress"
@@ -172,4 +172,4 @@ class _MonitoredService(Service):
 
 def microseconds_since(start: float) -> float:
     """The microseconds since a moment of time.perf_counter()."""
-    return (time.perf_counter() - start) * 1e6
+    return (perf_counter() - start) * 1e6

@@ -5,13 +5,19 @@ Paths and texts: tensorflow_serving/model_servers/http_rest_api_util.cc and http
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
 import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
+
+import numpy as np
 
 from tfsctl.core import protos
 from tfsctl.core.model_dir import MAX_VERSION
@@ -24,6 +30,10 @@ from tfsctl.server.status import HTTP_STATUS, Code, ServingError, invalid_argume
 log = logging.getLogger(__name__)
 
 MAX_UNCOMPRESSED_BYTES = 100 * 1024 * 1024  # kMaxUncompressedBytes of TensorFlow Serving's HTTP server
+_LARGE_BODY_BYTES, _LARGE_ANSWER_VALUES = 64 * 1024, 4096  # from here on reading or writing takes milliseconds
+_THREADS = 2
+_T = TypeVar("_T")
+_VERSION_DIGITS = 20  # one more than a version may have
 KNOWN_METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
 _CHARACTER = r"[\w.~!$&'()*+,;=@?#-]"  # of a URI (RFC 3986), but / and :; to the real server ? and # are part of a name
 _NAME = rf"(?=[^/:]){_CHARACTER}*(?:%[0-9a-fA-F]{{2}}{_CHARACTER}*)*"
@@ -59,6 +69,7 @@ class RestApi:
     def __init__(self, service: Service, *, timeout_s: float | None) -> None:
         self._service = service
         self._timeout_s = timeout_s
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="json")
 
     async def answer(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
         """Answer one request; `target` is the request's path as it was sent, with its query string."""
@@ -76,8 +87,10 @@ class RestApi:
 
     async def _dispatch(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
         if method == "POST" and (match := _VERBS.fullmatch(target)):
+            if b"gzip" in headers.get(b"content-encoding", b""):
+                body = await self._aside(_unpacked, body)
             answer = self._predict if match["verb"] == "predict" else self._infer
-            return await answer(match, _decoded(headers, body))
+            return await answer(match, body)
         if method == "GET" and (match := _MODELS.fullmatch(target)):
             return self._metadata(match) if match["metadata"] == "metadata" else self._status(match)
         if not _URI.fullmatch(target):
@@ -88,28 +101,40 @@ class RestApi:
         ref = _model_ref(match)
         if ref is None:
             return _NO_VERSION
+        is_large = len(body) > _LARGE_BODY_BYTES
+        read = await self._aside(self._read_predict, ref, body) if is_large else self._read_predict(ref, body)
+        signature, inputs, row_form = read
+        deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        predicted = await self._service.predict(ref, signature, inputs, deadline_s=deadline_s)
+        write = partial(json_answer.answer, predicted.outputs, row_form=row_form)
+        is_large = any(max((array.size, *array.shape)) > _LARGE_ANSWER_VALUES for array in predicted.outputs.values())
+        return Reply(200, await self._aside(write) if is_large else write())
+
+    def _read_predict(self, ref: ModelRef, body: bytes) -> tuple[str, dict[str, np.ndarray], bool]:
+        """The signature a body asks for, its inputs, and whether it is in row form."""
         document = json_document.parse(body)
         signature = json_tensor.signature_name(document)
         wanted = self._service.input_dtypes(ref, signature)
         inputs, row_form = json_tensor.inputs_from_document(document, wanted, body)
-        deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
-        predicted = await self._service.predict(ref, signature, inputs, deadline_s=deadline_s)
-        return Reply(200, json_answer.answer(predicted.outputs, row_form=row_form))
+        return signature, inputs, row_form
 
     async def _infer(self, match: re.Match[str], body: bytes) -> Reply:
         """Answer :classify and :regress."""
         ref = _model_ref(match)
         if ref is None:
             return _NO_VERSION
-        document = json_document.parse(body)
-        signature = json_tensor.signature_name(document)
-        given = json_example.input_from_document(document)
+        is_large = len(body) > _LARGE_BODY_BYTES
+        signature, given = await self._aside(_read_examples, body) if is_large else _read_examples(body)
         method = CLASSIFY_METHOD if match["verb"] == "classify" else REGRESS_METHOD
         deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         inferred = await self._service.infer(ref, [(method, signature)], given, deadline_s=deadline_s)
         (results,) = inferred.results
         write = json_answer.classifications if match["verb"] == "classify" else json_answer.regressions
         return Reply(200, write(results))
+
+    async def _aside(self, work: Callable[..., _T], *arguments: object) -> _T:
+        """Do in a thread what would keep the other requests waiting; not in those that load models."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     def _status(self, match: re.Match[str]) -> Reply:
         ref = _model_ref(match)
@@ -125,11 +150,17 @@ class RestApi:
         return Reply(200, _metadata_json(servable.name, servable.version, definitions))
 
 
+def _read_examples(body: bytes) -> tuple[str, Any]:
+    """The signature a body asks for, and its examples as an Input message."""
+    document = json_document.parse(body)
+    return json_tensor.signature_name(document), json_example.input_from_document(document)
+
+
 def _model_ref(match: re.Match[str]) -> ModelRef | None:
     """The model of a path; None when its version is no int64, which TensorFlow Serving answers with an empty 400."""
     if match["name"] is None:
         raise invalid_argument("Missing model name in request.")
-    version = None if match["version"] is None else int(match["version"])
+    version = None if match["version"] is None else int(match["version"].lstrip("0")[:_VERSION_DIGITS] or 0)
     if version is not None and version > MAX_VERSION:
         return None
     label = None if match["label"] is None else _unescape(match["label"])
@@ -140,10 +171,8 @@ def _unescape(text: str) -> str:
     return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
 
 
-def _decoded(headers: dict[bytes, bytes], body: bytes) -> bytes:
+def _unpacked(body: bytes) -> bytes:
     """The body without its gzip encoding; what is no gzip, or unpacks past the limit, reads as empty."""
-    if b"gzip" not in headers.get(b"content-encoding", b""):
-        return body
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         plain = unpacker.decompress(body, MAX_UNCOMPRESSED_BYTES)

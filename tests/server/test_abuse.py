@@ -1,0 +1,364 @@
+"""The server holds under abuse: it goes on answering others, in time, within its memory, and from no other file."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import IO
+
+import grpc
+import pytest
+from fuzzing import fuzz, is_well
+from model_servers import HOST, Served, clean_environment, free_ports, resident_mb, running_flags, running_server
+from recorded_cases import MODELS
+from recorded_servers import running_like
+from scale_models import write_scale_model
+
+from tfsctl.core import protos
+from tfsctl.server import launch
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+READY_S = 30.0
+PROMPT_S = 2.0  # others are answered within that, whatever one of them does, on a busy machine too
+ONE = b'{"instances": [1.0]}'
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with a model of every dtype, `zoo`, and a plain one, `half_plus_two`."""
+    with running_like("A", tmp_path_factory.mktemp("A")) as running:
+        yield running
+
+
+def post(server: Served, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    """One REST request on a connection of its own: status and body."""
+    with closing(http.client.HTTPConnection(server.host, server.rest_port, timeout=60)) as connection:
+        connection.request("POST", f"/v1/models/{path}", body, headers or {})
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+def factor(server: Served, model: str = "hot") -> float | None:
+    """What the model makes of 1.0; None when nobody answers yet."""
+    try:
+        status, body = post(server, f"{model}:predict", ONE)
+    except OSError:
+        return None
+    value: float | None = json.loads(body)["predictions"][0] if status == 200 else None
+    return value
+
+
+def state(server: Served, version: str, model: str = "hot") -> str | None:
+    """The state of a version, None before it has one."""
+    with closing(http.client.HTTPConnection(server.host, server.rest_port, timeout=60)) as connection:
+        connection.request("GET", f"/v1/models/{model}")
+        entries = json.loads(connection.getresponse().read())["model_version_status"]
+    return next((entry["state"] for entry in entries if entry["version"] == version), None)
+
+
+def eventually(seen: Callable[[], object], expected: object, timeout_s: float = READY_S) -> None:
+    """Wait until what is seen is what is expected."""
+    deadline = time.monotonic() + timeout_s
+    while seen() != expected:
+        assert time.monotonic() < deadline, f"saw {seen()}, expected {expected}"
+        time.sleep(0.02)
+
+
+# ---- requests ----
+@pytest.mark.parametrize(("runtime", "count"), [("pyvoy", 1500), ("hypercorn", 300)])
+def test_hostile_requests(runtime: str, count: int, tmp_path: Path) -> None:
+    """Mutated requests and noise over both protocols: each is answered or broken off, with a word, and all is well."""
+    if runtime == "pyvoy" and (missing := launch._why_not_pyvoy()):
+        pytest.skip(missing)
+    config = tmp_path / "zoo.config"
+    entries = [
+        f'config {{ name: "{name}" base_path: "{MODELS / name}" model_platform: "tensorflow" }}'
+        for name in ("zoo", "half_plus_two", "amazon_review")
+    ]
+    config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
+    with running_flags([f"--model_config_file={config}"], tmp_path, {launch.RUNTIME_VARIABLE: runtime}) as server:
+        fuzz(server, count // 5, seed=1, threads=8)
+        before_mb = resident_mb(server.pid)
+        findings = fuzz(server, count, seed=2, threads=8)
+
+        assert findings.problems == []
+        assert not any(how.startswith("REST 500") for how in findings.answers), findings.answers
+        assert is_well(server, "half_plus_two")
+        assert resident_mb(server.pid) < before_mb + 60
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"instances": ' + b"[" * 100_000 + b"1" + b"]" * 100_000 + b"}",
+        b'{"a":' * 100_000,
+        b'{"instances": [' + b"1," * 600_000 + b'"a"]}',
+        b'{"instances": [' + b"9" * 1_000_000 + b"]}",
+        b'{"signature_name": "echo_f32", "instances": [1e' + b"9" * 5_000 + b"]}",
+    ],
+    ids=["brackets", "nested value", "objects", "odd one at the end", "long number", "long exponent"],
+)
+def test_what_is_slow_to_read(server: Served, body: bytes) -> None:
+    """Deep, long and odd JSON is refused with a message, and soon."""
+    start_s = time.monotonic()
+    status, said = post(server, "zoo:predict", body)
+
+    assert (status, bool(json.loads(said)["error"])) == (400, True)
+    assert time.monotonic() - start_s < 5 * PROMPT_S
+
+
+def test_others_are_answered_while_a_large_body_is_read(server: Served) -> None:
+    """Two million numbers in, and out again, leave the status a matter of a moment."""
+    body = b'{"signature_name": "echo_f32", "instances": [' + b"1.5," * 1_000_000 + b"2]}"
+    statuses: list[int] = []
+    thread = threading.Thread(target=lambda: statuses.append(post(server, "zoo:predict", body)[0]))
+    thread.start()
+    slowest_s = 0.0
+    while thread.is_alive():
+        start_s = time.monotonic()
+        assert factor(server, "half_plus_two") == 2.5
+        slowest_s = max(slowest_s, time.monotonic() - start_s)
+    thread.join()
+
+    assert statuses == [200]
+    assert slowest_s < PROMPT_S
+
+
+def test_bombs(server: Served) -> None:
+    """What unpacks to more than 100 MB is refused unread, over both protocols."""
+    bomb = gzip.compress(bytes(200 * 1024 * 1024), 1)
+    status, body = post(server, "zoo:predict", bomb, {"Content-Encoding": "gzip"})
+    assert (status, json.loads(body)["error"]) == (400, "JSON Parse error: The document is empty")
+
+    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}", compression=grpc.Compression.Gzip) as channel:
+        with pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary(PREDICT)(bytes(200 * 1024 * 1024), timeout=60)
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    assert is_well(server, "half_plus_two")
+
+
+def test_a_few_bytes_do_not_become_gigabytes(server: Served) -> None:
+    """A TensorProto that claims a huge shape for one value is refused; a large one is filled, as the real server does."""
+    request = protos.PredictRequest(model_spec={"name": "half_plus_two"})
+    request.inputs["x"].dtype = 1
+    request.inputs["x"].float_val.append(1.0)
+    dim = request.inputs["x"].tensor_shape.dim.add(size=1_000_000)
+    limits = [("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}", options=limits) as channel:
+        call = channel.unary_unary(PREDICT, response_deserializer=protos.PredictResponse.FromString)
+        assert len(call(request.SerializeToString(), timeout=60).outputs["y"].float_val) == 1_000_000
+        dim.size = 500_000_000
+        with pytest.raises(grpc.RpcError) as refused:
+            call(request.SerializeToString(), timeout=60)
+
+    assert refused.value.details() == "tensor parsing error: x"
+
+
+# ---- connections ----
+def test_slow_and_half_open_requests_harm_nobody(server: Served) -> None:
+    """Bodies of a declared gigabyte, a byte at a time or not at all, and clients that leave in the middle."""
+    head = b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
+    with ExitStack() as stack:
+        slow = [stack.enter_context(_connection(server.rest_port)) for _ in range(100)]
+        for connection in slow:
+            connection.sendall(head)
+        for _ in range(5):
+            for connection in slow:
+                connection.sendall(b"x")
+            assert is_well(server, "half_plus_two")
+        for connection in slow[::2]:
+            connection.close()
+
+    assert is_well(server, "half_plus_two")
+
+
+def test_idle_connections(server: Served) -> None:
+    """Two thousand connections that say nothing, on both ports, leave the server as it was."""
+    files = 2_000
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < files + 500:
+        pytest.skip(f"this process may open {hard} files only")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    before_mb = resident_mb(server.pid)
+    with ExitStack() as stack:
+        for number in range(files):
+            stack.enter_context(_connection(server.rest_port if number % 2 else server.grpc_port))
+        assert is_well(server, "half_plus_two")
+        assert resident_mb(server.pid) < before_mb + 100
+    assert is_well(server, "half_plus_two")
+
+
+def test_a_flood_of_connections(server: Served) -> None:
+    """Thousands that come and go at once, some with half a request, harm nobody."""
+    for number in range(3_000):
+        with _connection(server.rest_port if number % 2 else server.grpc_port) as connection:
+            connection.sendall((b"", b"GET /v1/mod", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0" * 30)[number % 4])
+
+    assert is_well(server, "half_plus_two")
+
+
+def _connection(port: int) -> socket.socket:
+    return socket.create_connection((HOST, port), timeout=20)
+
+
+# ---- files ----
+@pytest.mark.parametrize("encode", [str, lambda name: name.replace("/", "%2F"), lambda name: name.replace(".", "%2e")])
+def test_names_reach_no_file(server: Served, tmp_path: Path, encode: Callable[[str], str]) -> None:
+    """A model's name, version or label is no path, however it is written: what lies on disk is not served for it."""
+    write_scale_model(tmp_path / "secret" / "1", 9.0)
+    relative = os.path.relpath(tmp_path / "secret", MODELS / "zoo")
+    for name in (
+        str(tmp_path / "secret"),
+        relative,
+        f"zoo/../{relative}",
+        f"zoo/versions/../{relative}",
+        "../models/warm",
+    ):
+        status, body = post(server, f"{encode(name)}:predict", ONE)
+        assert status in (400, 404), body
+    for path in (f"zoo/labels/{encode(relative)}", f"zoo/versions/{encode('../' + relative)}"):
+        assert post(server, f"{path}:predict", ONE)[0] == 400
+
+    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
+        request = protos.PredictRequest(model_spec={"name": str(tmp_path / "secret")})
+        with pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary(PREDICT)(request.SerializeToString(), timeout=20)
+        assert refused.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+@pytest.fixture
+def hot(tmp_path: Path) -> Path:
+    """The base directory of a model, `hot`, with version 1: the answer to 1.0 is 1.0."""
+    shutil.copytree(MODELS / "versions" / "1", tmp_path / "hot" / "1")
+    return tmp_path / "hot"
+
+
+def publish(hot: Path, version: str, *, without: str = "") -> Path:
+    """Put version 2's files there under another number, in one step; a part of them may be missing."""
+    draft = hot.parent / f"draft-{version}"
+    shutil.copytree(MODELS / "versions" / "2", draft)
+    if without:
+        shutil.rmtree(draft / without)
+    return draft.rename(hot / version)
+
+
+def test_versions_that_cannot_be_loaded(hot: Path, tmp_path: Path) -> None:
+    """Without variables, behind a broken link, not a directory, not readable: version 1 answers on; then 9 is served."""
+    with running_server({"hot": hot}, tmp_path) as server:
+        publish(hot, "2", without="variables")
+        eventually(lambda: state(server, "2"), "LOADING")
+        assert factor(server) == 1.0
+        (hot / "3").symlink_to(tmp_path / "nowhere")
+        (hot / "4").write_text("a file")
+        unreadable = publish(hot, "5")
+        unreadable.chmod(0)
+        try:
+            eventually(lambda: state(server, "5") in ("LOADING", "AVAILABLE"), expected=True)
+            assert factor(server) in (1.0, 2.0)  # to root nothing is unreadable
+        finally:
+            unreadable.chmod(0o755)
+
+        publish(hot, "9")
+        eventually(lambda: state(server, "9"), "AVAILABLE")
+        assert (state(server, "3"), state(server, "4")) == (None, None)
+        assert factor(server) == 2.0
+
+
+def test_a_version_that_is_a_link(hot: Path, tmp_path: Path) -> None:
+    """A link to a directory elsewhere is a version, and goes when the link goes."""
+    shutil.copytree(MODELS / "versions" / "2", tmp_path / "elsewhere")
+    with running_server({"hot": hot}, tmp_path) as server:
+        (hot / "2").symlink_to(tmp_path / "elsewhere")
+        eventually(lambda: factor(server), 2.0)
+        (hot / "2").unlink()
+        eventually(lambda: factor(server), 1.0)
+
+
+def test_versions_deleted_while_they_load(hot: Path, tmp_path: Path) -> None:
+    """Versions that vanish at any moment of their loading never take version 1 away, nor the next that stays."""
+    with running_server({"hot": hot}, tmp_path) as server:
+        for number in range(2, 8):
+            doomed = publish(hot, str(number))
+            eventually(lambda n=number: state(server, str(n)) is not None, expected=True)  # type: ignore[misc] # n is bound
+            shutil.rmtree(doomed)
+            assert factor(server) in (1.0, 2.0)
+        eventually(lambda: factor(server), 1.0)
+
+        publish(hot, "20")
+        eventually(lambda: factor(server), 2.0)
+
+
+# ---- the process ----
+@contextmanager
+def process(hot: Path, ports: list[int], stderr: int | IO[bytes]) -> Iterator[tuple[subprocess.Popen[bytes], Served]]:
+    """A server of the model `hot` on these ports, which is gone when the block is left."""
+    argv = [
+        *(sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={ports[0]}", f"--rest_api_port={ports[1]}"),
+        *("--model_name=hot", f"--model_base_path={hot}"),
+    ]
+    environment = clean_environment(hot.parent)
+    running = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)
+    try:
+        yield running, Served(HOST, ports[1], ports[0], {}, running.pid)
+    finally:
+        if running.poll() is None:
+            running.kill()
+        running.wait()
+
+
+def test_it_serves_again_after_a_kill(hot: Path) -> None:
+    """After `kill -9`, in the middle of a request, the same command line on the same ports serves at once."""
+    ports = free_ports(2)
+    for _ in range(2):
+        with process(hot, ports, subprocess.DEVNULL) as (running, server):
+            eventually(lambda s=server: factor(s), 1.0)  # type: ignore[misc] # s is bound now
+            with _connection(server.rest_port) as connection:
+                connection.sendall(b"POST /v1/models/hot:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+                running.send_signal(signal.SIGKILL)
+                running.wait()
+
+
+def test_a_full_disk_does_not_stop_it(hot: Path) -> None:
+    """Where the log cannot be written, requests are answered and versions change."""
+    with Path("/dev/full").open("wb", buffering=0) as full, process(hot, free_ports(2), full) as (running, server):
+        eventually(lambda: factor(server), 1.0)
+        publish(hot, "2")
+        eventually(lambda: factor(server), 2.0)
+        running.terminate()
+        assert running.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize("reader", ["gone", "asleep"])
+def test_a_log_nobody_reads_does_not_stop_it(hot: Path, reader: str) -> None:
+    """Nor where the log goes into a pipe whose reader has left, or has stopped reading while it is full."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    try:
+        while reader == "asleep":
+            os.write(writing, bytes(65536))
+    except BlockingIOError:
+        os.set_blocking(writing, True)
+    with process(hot, free_ports(2), writing) as (_, server):
+        if reader == "gone":
+            os.close(reading)
+        eventually(lambda: factor(server), 1.0)
+        publish(hot, "2")
+        eventually(lambda: factor(server), 2.0)
+    os.close(writing)
+    if reader == "asleep":
+        os.close(reading)
