@@ -1,0 +1,102 @@
+"""Image files -> what an input of a signature wants: their bytes for a string, else decoded, resized and cast.
+
+Values stay 0 to 255, as Keras' own loading has them: whether a model of floats wants 0 to 1 is not in its signature.
+Pillow reads the files; it is an optional dependency (`pip install 'tfsctl[images]'`).
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tfsctl.core import dtypes
+from tfsctl.core.types import Shape, TensorSpec
+from tfsctl.errors import InvalidInput, TfsctlError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+_MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a tensor holds one image; None where the image decides. `channels` 0: the tensor has no such dimension."""
+
+    height: int | None
+    width: int | None
+    channels: int
+    first: bool = False  # channels before height and width
+
+
+def takes_images(spec: TensorSpec) -> bool:
+    """Whether an input could be an image: a string, or numbers of an image's shape."""
+    return spec.dtype == "string" or _layout(spec) is not None
+
+
+def decode_image(content: bytes, spec: TensorSpec) -> np.ndarray:
+    """One row for the input from an image file's bytes: of the input's shape without its batch dimension.
+
+    Raises InvalidInput for what is no image, or an input that takes none; TfsctlError where Pillow is missing.
+    """
+    import numpy as np
+
+    if spec.dtype == "string":
+        row = np.empty((1,) * len((spec.shape or ())[1:]), dtype=object)
+        row[...] = content
+        return row
+    layout = _layout(spec)
+    if layout is None:
+        raise InvalidInput(f"input {spec.name!r} is {spec.dtype} {spec.shape_text}: no image fits into that")
+    values = _pixels(content, layout)
+    if not layout.channels:
+        values = values[:, :, 0]
+    elif layout.first:
+        values = values.transpose(2, 0, 1)
+    return np.ascontiguousarray(values, dtype=dtypes.BY_NAME[spec.dtype].numpy)
+
+
+def _pixels(content: bytes, layout: _Layout) -> np.ndarray:
+    """uint8 [height, width, channels], the right way up."""
+    import numpy as np
+
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise TfsctlError("images are decoded by Pillow, which is missing", hint="pip install pillow") from error
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            image = ImageOps.exif_transpose(opened).convert(_MODE_OF_CHANNELS[layout.channels or 1])
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        words = "too many pixels" if isinstance(error, Image.DecompressionBombError) else "not an image Pillow can read"
+        raise InvalidInput(words) from error
+    size = (layout.width or image.width, layout.height or image.height)
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(image).reshape(size[1], size[0], -1)
+
+
+def _layout(spec: TensorSpec) -> _Layout | None:
+    """The layout of an input's images, or None where its dtype or shape is not an image's."""
+    dtype = dtypes.BY_NAME.get(spec.dtype)
+    if dtype is None or not (dtype.is_floating or dtype.is_integer) or spec.dtype in ("int8", "int4", "uint4"):
+        return None
+    shape = spec.shape
+    if shape is None:
+        return _Layout(None, None, 3)
+    if len(shape) == 4:
+        return _of_image(shape[1:])
+    if len(shape) == 3:
+        return _of_image(shape) if shape[2] in _MODE_OF_CHANNELS else _Layout(shape[1], shape[2], 0)
+    return None
+
+
+def _of_image(shape: Shape) -> _Layout | None:
+    """The layout of a three-dimensional image."""
+    if shape[2] is None and shape[0] not in _MODE_OF_CHANNELS:
+        return _Layout(shape[0], shape[1], 3)
+    if shape[2] in _MODE_OF_CHANNELS:
+        return _Layout(shape[0], shape[1], shape[2])
+    return _Layout(shape[1], shape[2], shape[0], first=True) if shape[0] in _MODE_OF_CHANNELS else None
