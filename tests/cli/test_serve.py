@@ -240,7 +240,7 @@ def test_a_server_that_is_not_available_in_time_is_ended(
 
     assert (served.code, served.stdout) == (ExitCode.UNREACHABLE, "")
     assert "error: echo is not AVAILABLE in time (version 1 is LOADING); the end of its log:\n" in served.stderr
-    assert "\n    fake model server: {" in served.stderr
+    assert '"GET /v1/models/echo HTTP/1.1" 200' in served.stderr
     assert registry.running() == []
 
 

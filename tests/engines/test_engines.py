@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 from fake_model_server import install
 
-from tfsctl.core.serving_config import ModelConfig, ServingConfig, VersionPolicy
-from tfsctl.engines import docker
+from tfsctl.core.serving_config import ModelConfig, ServingConfig, Tls, VersionPolicy
 from tfsctl.engines.choice import ENGINES, choose
-from tfsctl.engines.launch import Launch
+from tfsctl.engines.container import Mount
+from tfsctl.engines.launch import ContainerOptions, Launch
 from tfsctl.errors import DockerError, EngineError, ExitCode
 
 ECHO = ModelConfig("echo", "/models on disk/echo")
@@ -38,7 +39,8 @@ def put_docker(folder: Path, script: str) -> None:
 
 def launch(model: ModelConfig, *, host: str = "127.0.0.1", rest_port: int = 8501, grpc_port: int = 8500) -> Launch:
     """A launch of one model."""
-    return Launch("echo", ServingConfig((model,), grpc_port=grpc_port, rest_port=rest_port), host, "serving:1.2")
+    config = ServingConfig((model,), grpc_port=grpc_port, rest_port=rest_port)
+    return Launch("echo", config, host, container=ContainerOptions(image="serving:1.2"))
 
 
 def test_auto_takes_docker_if_a_daemon_answers(path: Path) -> None:
@@ -106,10 +108,12 @@ def test_the_three_command_lines_are_one_but_for_the_prefix() -> None:
 def test_the_docker_command_line_is_what_a_careful_person_types() -> None:
     """Published on one address, mounted read-only, labelled; the entrypoint knows the other flags."""
     assert ENGINES["docker"].command(launch(ECHO, rest_port=0)) == [
-        *("docker", "run", "--detach", "--init", "--name", "tfsctl-echo", "--label", "tfsctl.server=echo"),
+        *("docker", "run", "--detach", "--init", "--read-only", "--name", "tfsctl-echo"),
+        *("--label", "tfsctl.server=echo", "--label", "tfsctl.models=echo"),
         *("--publish", "127.0.0.1:8500:8500", "--publish", "127.0.0.1:0:8501"),
         *("--mount", "type=bind,source=/models on disk/echo,target=/models/echo,readonly"),
-        *("--env", "MODEL_NAME=echo", "serving:1.2"),
+        *("--env", "MODEL_NAME=echo"),
+        *("--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "serving:1.2"),  # noqa: S108
     ]
 
 
@@ -143,11 +147,11 @@ def test_a_pinned_version_comes_in_a_config_file() -> None:
 def test_a_container_reads_the_config_file_at_a_place_of_its_own() -> None:
     """With the model's path as the container sees it."""
     argv = ENGINES["docker"].command(launch(PINNED))
-    source = next(word for word in argv if word.endswith(",target=/etc/tfsctl/models.config,readonly"))
-    source = source.removeprefix("type=bind,source=").removesuffix(",target=/etc/tfsctl/models.config,readonly")
+    source = next(word for word in argv if word.endswith(",target=/etc/tfsctl,readonly"))
+    source = source.removeprefix("type=bind,source=").removesuffix(",target=/etc/tfsctl,readonly")
 
     assert argv[-2:] == ["serving:1.2", "--model_config_file=/etc/tfsctl/models.config"]
-    assert 'base_path: "/models/echo"' in Path(source).read_text(encoding="utf-8")
+    assert 'base_path: "/models/echo"' in Path(source, "models.config").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -161,4 +165,14 @@ def test_a_container_reads_the_config_file_at_a_place_of_its_own() -> None:
 )
 def test_a_mount_is_a_record_of_csv(source: str, written: str) -> None:
     """Docker reads it so: a comma or a quote in the path does not end it."""
-    assert docker.mount(source, "/t") == written
+    assert str(Mount(source, "/t")) == written
+
+
+def test_a_launch_survives_as_json() -> None:
+    """What the registry keeps is enough to start the same server again."""
+    models = (PINNED, ModelConfig("two", "/two", VersionPolicy(all_versions=True), {"stable": 3}))
+    config = ServingConfig(models, 1, 2, batching="", metrics=True, tls=Tls("c", "k"), more_flags=("--a=b",))
+    options = ContainerOptions("i", gpus="all", docker_arguments=("--cpus", "2"), cap_add=("SYS_NICE",))
+    whole = Launch("two", config, "::1", (("A", "b=c"),), options)
+
+    assert Launch.from_document(json.loads(json.dumps(whole.to_document()))) == whole

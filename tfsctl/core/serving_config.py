@@ -11,11 +11,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tfsctl.core import protos
+from tfsctl.core import config_texts, protos
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from tfsctl.errors import InvalidInput
 
 PLATFORM = "tensorflow"
+MODELS_FILE, BATCHING_FILE, MONITORING_FILE, TLS_FILE = (
+    "models.config",
+    "batching.config",
+    "monitoring.config",
+    "ssl.config",
+)
 _TYPE_UNSPECIFIED, _TYPE_TENSORFLOW = 0, 1  # ModelType of model_server_config.proto
 
 
@@ -46,34 +52,88 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files that secure gRPC: the server's certificate and key, and the authority (`ca`) that clients must have."""
+
+    certificate: str
+    key: str
+    ca: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ServingConfig:
-    """Everything a model server is told. Port 0 means a free port to tfsctl; TensorFlow Serving reads it as off."""
+    """Everything a model server is told. Port 0 means a free port to tfsctl; TensorFlow Serving reads it as off.
+
+    `batching` is None (off) or the text of a BatchingParameters message, empty for the server's own choice. `metrics`
+    is whether Prometheus may scrape it. `more_flags` are passed on as they are.
+    """
 
     models: tuple[ModelConfig, ...]
     grpc_port: int = DEFAULT_GRPC_PORT
     rest_port: int = DEFAULT_REST_PORT
     file_system_poll_wait_seconds: float | None = None
+    batching: str | None = None
+    metrics: bool = False
+    tls: Tls | None = None
+    more_flags: tuple[str, ...] = ()
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> ServingConfig:
+        """The config that `dataclasses.asdict` made `document` of, also by way of JSON."""
+        models = tuple(_model_from_document(model) for model in document["models"])
+        tls = document["tls"] and Tls(**document["tls"])
+        rest = {"models": models, "tls": tls, "more_flags": tuple(document["more_flags"])}
+        return cls(**{**document, **rest})
 
     @property
     def needs_config_file(self) -> bool:
         """Whether the models cannot be said with --model_name and --model_base_path alone."""
         return len(self.models) != 1 or self.models[0].policy != VersionPolicy() or bool(self.models[0].labels)
 
-    def flags(self, *, config_file: str | None = None) -> list[str]:
-        """The `tensorflow_model_server` flags; `config_file` is where `model_config_text` was written, if needed."""
+    def files(self) -> dict[str, str]:
+        """The text protos its flags refer to, by file name. Raises InvalidInput for a TLS file that cannot be read."""
+        texts: dict[str, str] = {}
+        if self.needs_config_file:
+            texts[MODELS_FILE] = model_config_text(self.models)
+        if self.batching:
+            texts[BATCHING_FILE] = self.batching
+        if self.metrics:
+            texts[MONITORING_FILE] = config_texts.monitoring_text()
+        if self.tls is not None:
+            texts[TLS_FILE] = config_texts.ssl_text(self.tls.certificate, self.tls.key, self.tls.ca)
+        return texts
+
+    def flags(self, folder: str = "") -> list[str]:
+        """The `tensorflow_model_server` flags; `folder` is where `files` were written, if there are any."""
         flags = [f"--port={self.grpc_port}", f"--rest_api_port={self.rest_port}"]
-        if config_file is not None:
-            flags.append(f"--model_config_file={config_file}")
-        else:
+        if not self.needs_config_file:
             (model,) = self.models
             flags += [f"--model_name={model.name}", f"--model_base_path={model.base_path}"]
-        return flags + self.option_flags()
+        return flags + self.option_flags(folder)
 
-    def option_flags(self) -> list[str]:
-        """The flags that say neither where to listen nor what to serve: those a container's entrypoint lacks."""
-        if self.file_system_poll_wait_seconds is None:
-            return []
-        return [f"--file_system_poll_wait_seconds={self.file_system_poll_wait_seconds:g}"]
+    def option_flags(self, folder: str = "") -> list[str]:
+        """The flags besides ports, name and base path: those a container's entrypoint lacks."""
+        flags = [f"--model_config_file={folder}/{MODELS_FILE}"] if self.needs_config_file else []
+        if any(model.labels for model in self.models):
+            # Without it a label is refused at start: no version is available yet.
+            flags.append("--allow_version_labels_for_unavailable_models=true")
+        if self.file_system_poll_wait_seconds is not None:
+            flags.append(f"--file_system_poll_wait_seconds={self.file_system_poll_wait_seconds:g}")
+        if self.batching is not None:
+            flags.append("--enable_batching=true")
+        if self.batching:
+            flags.append(f"--batching_parameters_file={folder}/{BATCHING_FILE}")
+        if self.metrics:
+            flags.append(f"--monitoring_config_file={folder}/{MONITORING_FILE}")
+        if self.tls is not None:
+            flags.append(f"--ssl_config_file={folder}/{TLS_FILE}")
+        return [*flags, *self.more_flags]
+
+
+def _model_from_document(document: Mapping[str, Any]) -> ModelConfig:
+    policy = document["policy"]
+    specific = None if policy["specific"] is None else tuple(policy["specific"])
+    return ModelConfig(**{**document, "policy": VersionPolicy(**{**policy, "specific": specific})})
 
 
 def model_config_text(models: Sequence[ModelConfig]) -> str:

@@ -16,10 +16,9 @@ def settled(launch: Launch) -> Launch:
 
 
 def flags(launch: Launch) -> list[str]:
-    """TensorFlow Serving's flags for it, with its config file written if it needs one."""
-    config = launch.config
-    file = state.write_model_config(config.models, name=launch.name) if config.needs_config_file else None
-    return config.flags(config_file=None if file is None else str(file))
+    """TensorFlow Serving's flags for it, with its config files written if it needs any."""
+    files = launch.config.files()
+    return launch.config.flags(str(state.write_files(files, name=launch.name)) if files else "")
 
 
 class ProcessServer:

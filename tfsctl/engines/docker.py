@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
-from tfsctl.core.serving_config import ModelConfig
-from tfsctl.engines import _programs, state
+from tfsctl.engines import _programs
+from tfsctl.engines.container import GRPC_PORT, LABEL, REST_PORT, container_name, container_of
 from tfsctl.engines.launch import LAST_LINES, Launch
 from tfsctl.errors import DockerError, ProgramFailed
-
-LABEL = "tfsctl.server"  # on every container we start, with the server's name; only what carries it is ever removed
-GRPC_PORT, REST_PORT = 8500, 8501  # inside the container, where the image's entrypoint puts them
-MODELS = "/models"  # the image's MODEL_BASE_PATH
-CONFIG_FILE = "/etc/tfsctl/models.config"
 
 
 def check() -> str:
@@ -39,47 +31,12 @@ def check() -> str:
 
 def command(launch: Launch) -> list[str]:
     """The `docker run` that starts it."""
-    host = f"[{launch.host}]" if ":" in launch.host else launch.host
-    config = replace(launch.config, models=tuple(_inside(model) for model in launch.config.models))
-    mounts = [mount(model.base_path, f"{MODELS}/{model.name}") for model in launch.config.models]
-    flags = config.option_flags()
-    if config.needs_config_file:
-        file = state.write_model_config(config.models, name=f"{launch.name}-docker")
-        mounts.append(mount(str(file), CONFIG_FILE))
-        flags.append(f"--model_config_file={CONFIG_FILE}")
-    argv = [
-        "docker",
-        "run",
-        "--detach",
-        "--init",
-    ]  # the image's entrypoint, a shell as process 1, would not heed SIGTERM
-    argv += ["--name", container_name(launch.name), "--label", f"{LABEL}={launch.name}"]
-    argv += [
-        "--publish",
-        f"{host}:{config.grpc_port}:{GRPC_PORT}",
-        "--publish",
-        f"{host}:{config.rest_port}:{REST_PORT}",
-    ]
-    for entry in mounts:
-        argv += ["--mount", entry]
-    return [*argv, "--env", f"MODEL_NAME={config.models[0].name}", launch.image, *flags]
-
-
-def mount(source: str, target: str) -> str:
-    """A read-only bind mount as `--mount` wants it: one record of CSV, so a path may hold commas and quotes."""
-    record = io.StringIO()
-    csv.writer(record, lineterminator="").writerow(["type=bind", f"source={source}", f"target={target}", "readonly"])
-    return record.getvalue()
-
-
-def container_name(server: str) -> str:
-    """The name of a server's container."""
-    return f"tfsctl-{server}"
+    return container_of(launch).run_command()
 
 
 def start(launch: Launch, *, detach: bool) -> Container:
     """Start the container, with the image pulled first if it is not here. Raises DockerError."""
-    _pull_if_missing(launch.image)
+    _pull_if_missing(launch.container.image)
     _remove_ended(launch.name)
     name = container_name(launch.name)
     try:
@@ -157,10 +114,6 @@ class Container:
         self._watcher.stop()
         if self._follower is not None:
             self._follower.stop()
-
-
-def _inside(model: ModelConfig) -> ModelConfig:
-    return replace(model, base_path=f"{MODELS}/{model.name}")
 
 
 def _docker(*arguments: str) -> str:

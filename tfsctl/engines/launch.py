@@ -1,26 +1,67 @@
-"""What an engine is asked to start, and what it gives back: the two values and the protocols around them."""
+"""What an engine is asked to start, and what it gives back: the values and the protocols around them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
 
 from tfsctl.core.serving_config import ServingConfig
 
 EngineName = Literal["docker", "binary", "embedded"]
-DEFAULT_IMAGE = "tensorflow/serving:2.20.0"
+DEFAULT_REPOSITORY, DEFAULT_TAG = "tensorflow/serving", "2.20.0"
+DEFAULT_IMAGE = f"{DEFAULT_REPOSITORY}:{DEFAULT_TAG}"
 LAST_LINES = 20  # how much of its log is shown when a server ends early
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerOptions:
+    """What is asked of a container besides serving; the other engines have no use for it.
+
+    `memory` and `gpus` are as `docker run` takes them. The last three open what is closed by default.
+    """
+
+    image: str = DEFAULT_IMAGE
+    platform: str | None = None
+    gpus: str | None = None
+    memory: str | None = None
+    docker_arguments: tuple[str, ...] = ()
+    writable_root: bool = False
+    new_privileges: bool = False
+    cap_add: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
-    """One model server to start: its name, what it serves, and the address to listen on. `image` is Docker's."""
+    """One model server to start: its name, what it serves, the address to listen on, its environment besides ours.
+
+    It is all that starting the same server again needs: `to_document` makes JSON of it, which the registry keeps with
+    the server's entry (`registry.register(entry, launch=launch.to_document())`), and `from_document` reads that.
+    """
 
     name: str
     config: ServingConfig
     host: str
-    image: str = DEFAULT_IMAGE
+    environment: tuple[tuple[str, str], ...] = ()
+    container: ContainerOptions = ContainerOptions()
+
+    def to_document(self) -> dict[str, Any]:
+        """The launch as JSON knows values. It holds what --env was given: keep it where only its owner reads."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Launch:
+        """The launch `to_document` was made from. Raises KeyError or TypeError for what is none."""
+        options: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in document["container"].items()
+        }
+        return cls(
+            name=document["name"],
+            config=ServingConfig.from_document(document["config"]),
+            host=document["host"],
+            environment=tuple((name, value) for name, value in document["environment"]),
+            container=ContainerOptions(**options),
+        )
 
 
 class Started(Protocol):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from tfsctl.engines import _processes, docker, state
 from tfsctl.engines.launch import EngineName
@@ -61,10 +63,14 @@ def running() -> list[RunningServer]:
     return sorted(found, key=lambda server: (server.started_at, server.name))
 
 
-def register(server: RunningServer) -> None:
-    """Add a server that was just started. Raises EngineError when a running one has its name."""
+def register(server: RunningServer, *, launch: Mapping[str, Any] | None = None) -> None:
+    """Add a server that was just started; `launch` is what `Launch.to_document` gave for it.
+
+    Raises EngineError when a running server has its name.
+    """
     file = _file(server.name)
-    entry = asdict(server) | {"born": None if server.pid is None else _processes.born(server.pid)}
+    born = None if server.pid is None else _processes.born(server.pid)
+    entry = asdict(server) | {"born": born, "launch": launch}
     claim = file.with_name(f".{server.name}.{os.getpid()}")
     state.write_atomically(claim, json.dumps(entry))
     running()  # an entry of a server that is gone makes room
@@ -74,6 +80,15 @@ def register(server: RunningServer) -> None:
         raise EngineError(f"a server named {server.name} runs already", hint=f"tfsctl stop {server.name}") from None
     finally:
         claim.unlink()
+
+
+def launch_of(name: str) -> Mapping[str, Any] | None:
+    """What a listed server was registered with, for `Launch.from_document`; None if there is nothing."""
+    try:
+        launch: Mapping[str, Any] | None = json.loads(_file(name).read_text(encoding="utf-8"))["launch"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return launch
 
 
 def unregister(name: str) -> None:
@@ -89,6 +104,7 @@ def _read(file: Path) -> tuple[RunningServer | None, str | None]:
     try:
         entry = json.loads(file.read_text(encoding="utf-8"))
         born = entry.pop("born")
+        del entry["launch"]
         return RunningServer(**{**entry, "models": tuple(entry["models"])}), born
     except (OSError, ValueError, TypeError, KeyError):  # gone meanwhile, or not ours
         return None, None

@@ -13,7 +13,7 @@ from tfsctl.core.serving_config import ServingConfig
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT, ModelRef
 from tfsctl.engines import _processes, docker, ports, preflight, registry
 from tfsctl.engines.choice import ENGINES, choose
-from tfsctl.engines.launch import DEFAULT_IMAGE, EngineName, Launch, Started
+from tfsctl.engines.launch import DEFAULT_IMAGE, ContainerOptions, EngineName, Launch, Started
 from tfsctl.engines.registry import RunningServer
 from tfsctl.errors import DockerError, EngineError, NotReadyInTime, TfsctlError
 
@@ -82,7 +82,9 @@ def plan(
     found = preflight.find_model(path, name=name)
     chosen, reason = choose(engine)
     config = ServingConfig((found.model,), grpc_port=grpc_port, rest_port=rest_port)
-    return Plan(found, chosen, reason, Launch(found.model.name, config, ports.address_of(host), image))
+    container = ContainerOptions(image=image)
+    launch = Launch(found.model.name, config, ports.address_of(host), container=container)
+    return Plan(found, chosen, reason, launch)
 
 
 def start(
@@ -135,7 +137,7 @@ def _launch(planned: Plan, *, detach: bool) -> Server:
         log_path=started.log_path,
     )
     try:
-        registry.register(entry)
+        registry.register(entry, launch=launch.to_document())
     except BaseException:
         started.stop()
         raise

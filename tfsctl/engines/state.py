@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from tfsctl.core.serving_config import ModelConfig, model_config_text
 from tfsctl.errors import EngineError
 
 
@@ -38,9 +37,16 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def write_model_config(models: Sequence[ModelConfig], *, name: str) -> Path:
-    """Write the `--model_config_file` for a server; returns its path, always the same for the same models."""
-    text = model_config_text(models)
-    path = directory("configs") / f"{name}-{zlib.crc32(text.encode()):08x}.config"
-    write_atomically(path, text)
-    return path
+def write_files(files: Mapping[str, str], *, name: str) -> Path:
+    """Write the generated config files of a server; returns their folder, always the same for the same contents.
+
+    The folder itself is open to all, since a container may run as someone else; the state directory around it is not.
+    """
+    digest = zlib.crc32("\0".join([*files, *files.values()]).encode())
+    folder = directory("configs") / f"{name}-{digest:08x}"
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o755)
+    for file, text in files.items():
+        write_atomically(folder / file, text)
+        (folder / file).chmod(0o644)
+    return folder

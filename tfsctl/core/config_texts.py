@@ -1,0 +1,50 @@
+"""The text protos besides the model config that TensorFlow Serving's flags refer to: batching, monitoring, TLS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tfsctl.core import config_messages
+from tfsctl.errors import InvalidInput
+
+METRICS_PATH = "/monitoring/prometheus/metrics"
+
+
+def monitoring_text() -> str:
+    """A MonitoringConfig that lets Prometheus scrape METRICS_PATH of the REST port."""
+    message = config_messages.MonitoringConfig()
+    message.prometheus_config.enable = True
+    message.prometheus_config.path = METRICS_PATH
+    return _text(message)
+
+
+def ssl_text(certificate: str, key: str, ca: str | None) -> str:
+    """An SSLConfig with the contents of these PEM files; with `ca` clients need a certificate of that authority.
+
+    Raises InvalidInput for a file that cannot be read, or is no PEM.
+    """
+    message = config_messages.SSLConfig(server_key=_pem(key), server_cert=_pem(certificate))
+    if ca is not None:
+        message.custom_ca = _pem(ca)
+        message.client_verify = True
+    return _text(message)
+
+
+def _pem(file: str) -> str:
+    try:
+        text = Path(file).read_text(encoding="ascii")
+    except OSError as error:
+        raise InvalidInput(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        text = ""
+    if "-----BEGIN " not in text:
+        raise InvalidInput(f"{file} is no PEM file", hint="PEM is text that starts with -----BEGIN; convert it first")
+    return text
+
+
+def _text(message: Any) -> str:  # noqa: ANN401 - any generated message
+    from google.protobuf import text_format
+
+    text: str = text_format.MessageToString(message)
+    return text
