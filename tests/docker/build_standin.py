@@ -91,9 +91,10 @@ def add_everything(image: tarfile.TarFile) -> None:
     add(image, python, str(python))
     add_tree(image, stdlib, str(stdlib), left_out=STDLIB_LEFT_OUT)
     add_tree(image, site, SITE, left_out=LEFT_OUT)
-    shell = Path("/bin/sh").resolve()
-    add(image, shell, "/bin/sh")
-    binaries = [python, shell, *stdlib.glob("lib-dynload/*.so"), *binaries_in(site)]
+    shells = {name: Path(name).resolve() for name in ("/bin/sh", "/bin/bash")}  # bash: health checks are run by it
+    for name, shell in shells.items():
+        add(image, shell, name)
+    binaries = [python, *shells.values(), *stdlib.glob("lib-dynload/*.so"), *binaries_in(site)]
     for name, library in sorted(shared_libraries(binaries, besides=site).items()):
         add(image, library, name)
     add_script(image, "/usr/bin/tf_serving_entrypoint.sh", ENTRYPOINT)
