@@ -37,9 +37,11 @@ def test_what_is_registered_is_running_until_it_is_unregistered(process: _progra
     registry.register(old)
     assert registry.running() == [old, new]
 
-    registry.unregister("old")
-    registry.unregister("old")
+    registry.unregister(old)
+    registry.unregister(old)
     assert registry.running() == [new]
+    registry.unregister(replace(new, pid=old.pid + 1))
+    assert registry.running() == [new], "another server has taken the name"
 
 
 def test_a_server_whose_process_is_gone_is_dropped(process: _programs.Child) -> None:

@@ -61,7 +61,7 @@ def _converse(session: Session) -> ExitCode:
     from tfsctl.cli._repl.commands import TABLE
     from tfsctl.engines import state
 
-    history = FileHistory(str(state.directory("repl") / "history"))
+    history = FileHistory(str(state.repl_history()))
     prompt: PromptSession[str] = PromptSession(
         history=history,
         completer=WordCompleter(list(TABLE), sentence=True),

@@ -32,7 +32,7 @@ class ProcessServer:
         """Run `argv`, which starts `launch`. Raises ProgramFailed when it cannot be run."""
         self.rest_port = launch.config.rest_port
         self.grpc_port = launch.config.grpc_port
-        log_path = state.directory("logs") / f"{launch.name}.log" if detach else None
+        log_path = state.log_file(launch.name) if detach else None
         self.log_path = None if log_path is None else str(log_path)
         self._child = _programs.Child(argv, log_path=log_path, environment=environment)
         self.pid: int | None = self._child.pid

@@ -16,6 +16,8 @@ from tfsctl.engines import _processes, docker, state
 from tfsctl.engines.launch import EngineName
 from tfsctl.errors import EngineError
 
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what listening everywhere is called, and how to reach it
+
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
@@ -91,9 +93,16 @@ def launch_of(name: str) -> Mapping[str, Any] | None:
     return launch
 
 
-def unregister(name: str) -> None:
-    """Remove a server that was stopped; nothing happens if it is not listed."""
-    _file(name).unlink(missing_ok=True)
+def unregister(server: RunningServer) -> None:
+    """Remove a server that was stopped; nothing happens if it is not listed, or another took its name meanwhile."""
+    listed, _ = _read(_file(server.name))
+    if listed is None or (listed.pid, listed.container) == (server.pid, server.container):
+        _file(server.name).unlink(missing_ok=True)
+
+
+def reachable(host: str) -> str:
+    """Where clients of this machine reach what listens on `host`."""
+    return _ANY_ADDRESS.get(host, host)
 
 
 def _file(name: str) -> Path:

@@ -19,7 +19,6 @@ from tfsctl.errors import DockerError, EngineError, NotReadyInTime, TfsctlError
 
 POLL_S = 0.05
 LONGEST_LINE = 300  # of a log that is shown; a server's own configuration runs to thousands of characters
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what listening everywhere is called, and how to reach it
 
 
 class Interrupted(Exception):
@@ -61,7 +60,7 @@ class Server:
     def stop(self) -> None:
         """End it and forget it."""
         self.started.stop()
-        registry.unregister(self.entry.name)
+        registry.unregister(self.entry)
 
     def leave_running(self) -> None:
         """Let it outlive this process, listed for `tfsctl stop`."""
@@ -118,7 +117,7 @@ def stop(entry: RunningServer) -> None:
         docker.stop(entry.container)
     elif entry.pid is not None:
         _processes.stop(entry.pid)
-    registry.unregister(entry.name)
+    registry.unregister(entry)
 
 
 def _launch(planned: Plan, *, detach: bool) -> Server:
@@ -127,7 +126,7 @@ def _launch(planned: Plan, *, detach: bool) -> Server:
     entry = RunningServer(
         name=launch.name,
         engine=planned.engine,
-        host=_ANY_ADDRESS.get(launch.host, launch.host),
+        host=registry.reachable(launch.host),
         rest_port=started.rest_port,
         grpc_port=started.grpc_port,
         models=tuple(model.name for model in launch.config.models),

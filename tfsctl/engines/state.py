@@ -11,15 +11,19 @@ from pathlib import Path
 from tfsctl.errors import EngineError
 
 
+def base() -> Path:
+    """The state directory: TFSCTL_STATE_DIR, else XDG_STATE_HOME/tfsctl, else ~/.local/state/tfsctl."""
+    chosen = os.environ.get("TFSCTL_STATE_DIR")
+    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tfsctl"
+    return (Path(chosen) if chosen else home).absolute()
+
+
 def directory(name: str) -> Path:
     """The folder `name` of the state directory, made if need be and readable by its owner only.
 
-    The state directory is TFSCTL_STATE_DIR, else XDG_STATE_HOME/tfsctl, else ~/.local/state/tfsctl. Raises EngineError
-    when it cannot be written.
+    Raises EngineError when it cannot be written.
     """
-    chosen = os.environ.get("TFSCTL_STATE_DIR")
-    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tfsctl"
-    path = (Path(chosen) if chosen else base).absolute() / name
+    path = base() / name
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -27,6 +31,16 @@ def directory(name: str) -> Path:
             f"cannot write the state directory {path.parent}: {error.strerror}", hint="set TFSCTL_STATE_DIR to another"
         ) from error
     return path
+
+
+def log_file(server: str) -> Path:
+    """Where a detached server of this name that is a process writes its log."""
+    return directory("logs") / f"{server}.log"
+
+
+def repl_history() -> Path:
+    """Where the repl remembers what was typed."""
+    return directory("repl") / "history"
 
 
 def write_atomically(path: Path, text: str) -> None:
