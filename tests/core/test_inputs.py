@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfsctl.core.arrays import fit_array
 from tfsctl.core.inputs import choose_signature, example, shape_inputs
 from tfsctl.core.typed import asked_signature
 from tfsctl.core.types import ModelMetadata, Shape, Signature, TensorSpec
@@ -127,7 +129,9 @@ def test_several_inputs_go_by_their_names(typed: list[str], area: list[float], c
         (NUMBER_COLUMN, ["1.5"], "x[0][0] is 1.5, but the model wants int32: a whole number"),
         (NUMBER_COLUMN, ["4294967296"], "x[0][0] is 4294967296, but int32 goes from -2147483648 to 2147483647"),
         (VECTOR, ["1,2"], "input 'x' has shape [1, 2], but the model wants float32 [batch, 3]"),
-        (VECTOR, ["[[1, 2, 3], [4]]"], "x[1] has 1 values where the first such list has 3"),
+        (VECTOR, ["[[1, 2, 3], [4]]"], "row 2: x has shape [1], but the model wants float32 [3]"),
+        (VECTOR, ["1,2", "4,5,6"], "row 1: x has shape [2], but the model wants float32 [3]"),
+        (NUMBER, ["1", "[[2]]"], "row 2: x has shape [1], but the model wants float32 []"),
         (SCALAR, ["1", "2"], "x takes a single value, and 2 were typed"),
         (TEXT, ["[1]"], "text[0] is a number ('1'), but the model wants string"),
         (TEXT, ['{"txt": "a"}'], "there is no input 'txt' (did you mean 'text'?)"),
@@ -136,6 +140,7 @@ def test_several_inputs_go_by_their_names(typed: list[str], area: list[float], c
         (HOUSE, ["are=120 city=Bern"], "there is no input 'are' (did you mean 'area'?)"),
         (HOUSE, ["area=120 cty=Bern"], "there is no input 'cty' (did you mean 'city'?)"),
         (HOUSE, ["area=120"], "there is no value for city"),
+        (HOUSE, ["area=1 city=a", "area=2"], "row 2: there is no value for city"),
         (HOUSE, ['{"area": [1, 2], "city": ["a"]}'], "the inputs have different numbers of rows: area 2, city 1"),
         (HOUSE, ['{"instances": [1], "inputs": [1]}'], "there is no input 'instances' (did you mean"),
     ],
@@ -148,6 +153,122 @@ def test_a_mismatch_is_explained(wanted: Signature, typed: list[str], message: s
     assert caught.value.message.startswith(message.removesuffix(" (did you mean"))
     assert caught.value.message.endswith(f"; serving_default takes {takes}")
     assert caught.value.hint == f"for example: {example(wanted)}"
+
+
+# ---- named values and files ----
+IMAGE = signature(image=("float32", (None, 2, 3, 3)))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with a file of every kind that `-i name=@file` reads."""
+    np.save(tmp_path / "vectors.npy", np.array([[1, 2, 3], [4, 5, 6]], np.int64))
+    np.save(tmp_path / "vector.npy", np.array([7.5, 8, 9]))
+    np.save(tmp_path / "words.npy", np.array(["a", "ü"]))
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
+    (tmp_path / "vectors.json").write_text("[[1, 2, 3], [4, 5, 6]]")
+    (tmp_path / "numbers.txt").write_text("1 2\n3\n")
+    (tmp_path / "review.txt").write_text("[great]\nreally\n")
+    (tmp_path / "bytes.bin").write_bytes(b"\xff\n")
+    from PIL import Image
+
+    Image.new("RGB", (6, 4), (255, 0, 0)).save(tmp_path / "red.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("wanted", "typed", "named", "expected"),
+    [
+        (TEXT, [], ["text=[not] JSON=1 @x"], [b"[not] JSON=1 @x"]),
+        (TEXT, [], ['text="@x"'], [b"@x"]),
+        (TEXT, [], ["text=a", "text=b"], [b"a", b"b"]),
+        (TEXT, [], ["text=@review.txt"], [b"[great]\nreally"]),
+        (TEXT, [], ["@bytes.bin"], [b"\xff\n"]),
+        (TEXT, [], ["text=@words.npy"], [b"a", "ü".encode()]),
+        (TEXT_COLUMN, [], ["text=@bytes.bin"], [[b"\xff\n"]]),
+        (NUMBER, ["1"], ["x=2"], [1.0, 2.0]),
+        (NUMBER, [], ["x=@numbers.txt"], [1.0, 2.0, 3.0]),
+        (VECTOR, [], ["x=@vectors.npy"], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        (VECTOR, ["0,0,0"], ["x=@vector.npy"], [[0.0, 0.0, 0.0], [7.5, 8.0, 9.0]]),
+        (VECTOR, [], ["x=@vectors.json"], [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        (ANY, [], ["x=@vector.npy"], [7.5, 8.0, 9.0]),
+        (IMAGE, [], ["@red.png"], [[[[255.0, 0.0, 0.0]] * 3] * 2]),
+    ],
+)
+def test_a_named_value_may_be_in_a_file(
+    files: Path, monkeypatch: pytest.MonkeyPatch, wanted: Signature, typed: list[str], named: list[str], expected: Any
+) -> None:
+    """What follows -i is one value for one input, as it stands or from a file, and a row after those typed."""
+    monkeypatch.chdir(files)
+    (array,) = shape_inputs(typed, wanted, named).values()
+    assert array.tolist() == expected
+
+
+def test_named_values_complete_a_row() -> None:
+    """Pairs typed and pairs given with -i make one row; only a name said again begins the next."""
+    shaped = shape_inputs(["area=1"], HOUSE, ["city=a b=c"])
+    assert (shaped["area"].tolist(), shaped["city"].tolist()) == ([1.0], [b"a b=c"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "named", "message"),
+    [
+        (VECTOR, "x=@vector.npz", "cannot read"),
+        (NUMBER, "x=@vectors.npy", "input 'x' has shape [2, 3], but the model wants float32 [batch]"),
+        (NUMBER, "x=@words.npy", "x is <U1 [2], but the model wants float32"),
+        (NUMBER, "x=@objects.npy", "objects.npy is not a .npy file of numbers or text"),
+        (NUMBER, "x=@bytes.bin", "bytes.bin: values for x (float32 [batch]) go in .npy, .json or .txt"),
+        (NUMBER_COLUMN, "x=@vector.npy", "x[0] is 7.5, which int32 cannot hold"),
+        (IMAGE, "@bytes.bin", "bytes.bin: not an image Pillow can read"),
+        (HOUSE, "aera=1", "there is no input 'aera' (did you mean 'area'?)"),
+        (HOUSE, "1", "-i '1' is not NAME=VALUE"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(
+    files: Path, monkeypatch: pytest.MonkeyPatch, wanted: Signature, named: str, message: str
+) -> None:
+    """The error names the file or the value, what it is and what is wanted."""
+    monkeypatch.chdir(files)
+    (files / "vector.npz").mkdir()
+    with pytest.raises(InvalidInput) as caught:
+        shape_inputs([], wanted, [named])
+    assert message in caught.value.message
+
+
+def test_a_file_that_is_not_there_is_not_found() -> None:
+    """A hint tells how text is written that only looks like a file."""
+    with pytest.raises(NotFound, match=r"^no file nope\.txt$") as caught:
+        shape_inputs([], TEXT, ["text=@nope.txt"])
+    assert caught.value.hint.startswith("text that begins with @ goes in quotes")
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype", "fits"),
+    [
+        (np.array([255]), "uint8", True),
+        (np.array([256]), "uint8", False),
+        (np.array([-1]), "uint64", False),
+        (np.array([2**64 - 1], np.uint64), "int64", False),
+        (np.array([2.0]), "int64", True),
+        (np.array([np.nan]), "int32", False),
+        (np.array([1e20]), "int64", False),
+        (np.array([1.5], np.float64), "float16", True),
+        (np.array([True]), "float32", False),
+        (np.array([1]), "bool", False),
+        (np.array([1j]), "float32", False),
+        (np.array([1]), "complex64", True),
+        (np.array([b"a"]), "string", True),
+        (np.array([1]), "string", False),
+    ],
+)
+def test_an_array_is_cast_where_no_value_changes(array: np.ndarray, dtype: str, fits: bool) -> None:
+    """Narrower dtypes take what they can hold; numbers are no truth values, and neither is text."""
+    spec = TensorSpec("x", dtype, (None,))
+    if fits:
+        assert fit_array(array, spec).tolist() == array.tolist()
+    else:
+        with pytest.raises(InvalidInput):
+            fit_array(array, spec)
 
 
 @pytest.mark.parametrize(

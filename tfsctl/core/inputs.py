@@ -31,22 +31,36 @@ def choose_signature(metadata: ModelMetadata, name: str | None) -> Signature:
     )
 
 
-def shape_inputs(texts: Sequence[str], signature: Signature) -> dict[str, np.ndarray]:
+def shape_inputs(texts: Sequence[str], signature: Signature, named: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Arrays for every input of the signature from what was typed: each text a row, unless it says otherwise.
 
-    Raises InvalidInput that says what was typed, what the signature takes, and gives an example.
+    `named` are pairs given with `-i`. Raises InvalidInput that says what was typed, what the signature takes, and gives
+    an example; NotFound for a file that is not there.
     """
     try:
-        given = read_typed(texts, signature)
+        given = read_typed(texts, signature, named)
         arrays = {
             spec.name: _assemble(spec, [(g.values[spec.name], g.is_row) for g in given]) for spec in signature.inputs
         }
         _check_rows(arrays, signature)
     except InvalidInput as error:
         shown = example(signature)
-        hint = f"for example: {shown}" if shown else ""
+        hint = error.hint or (f"for example: {shown}" if shown else "")
         raise InvalidInput(f"{error.message}; {describe(signature)}", hint=hint) from error
     return arrays
+
+
+def choose_outputs(signature: Signature, names: Sequence[str]) -> tuple[str, ...]:
+    """The outputs of these names, in this order; all of them for no names. Raises InvalidInput."""
+    known = [spec.name for spec in signature.outputs]
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise InvalidInput(
+                f"{signature.name} has no output {name!r}, only {', '.join(known)}",
+                hint=f"did you mean --only {close[0]}?" if close else "",
+            )
+    return tuple(dict.fromkeys(names)) or tuple(known)
 
 
 def describe(signature: Signature) -> str:
@@ -76,6 +90,8 @@ def _assemble(spec: TensorSpec, given: Sequence[tuple[object, bool]]) -> np.ndar
 
     from tfsctl.core import dtypes, tensors
 
+    if any(isinstance(value, np.ndarray) for value, _ in given):
+        return _joined(spec, given)
     first, is_row = given[0]
     if spec.shape == ():
         if len(given) > 1:
@@ -85,9 +101,50 @@ def _assemble(spec: TensorSpec, given: Sequence[tuple[object, bool]]) -> np.ndar
         whole = len(given) == 1 and not is_row and isinstance(first, list)
         return tensors.from_json(first if whole else [value for value, _ in given], spec)
     rows = [row for value, is_row in given for row in _rows(value, spec.shape[1:], is_row=is_row)]
+    if len(rows) > 1 and not spec.dtype.startswith("complex"):  # whose values may be pairs
+        _check_row_shapes(spec, rows)
     if not rows and spec.dtype in dtypes.BY_NAME:
         return np.empty((0, *(size or 0 for size in spec.shape[1:])), dtype=dtypes.BY_NAME[spec.dtype].numpy)
     return tensors.from_json(rows, spec)
+
+
+def _joined(spec: TensorSpec, given: Sequence[tuple[object, bool]]) -> np.ndarray:
+    """The rows of arrays, and of whatever was typed between them."""
+    import numpy as np
+
+    from tfsctl.core.arrays import fit_array
+
+    parts = [
+        fit_array(value, spec) if isinstance(value, np.ndarray) else _assemble(spec, [(value, is_row)])
+        for value, is_row in given
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    if any(part.shape[1:] != parts[0].shape[1:] or not part.ndim for part in parts):
+        shapes = ", ".join(str(list(part.shape)) for part in parts)
+        raise InvalidInput(f"the values for {spec.name} are no rows of one batch: their shapes are {shapes}")
+    return np.concatenate(parts)
+
+
+def _check_row_shapes(spec: TensorSpec, rows: Sequence[object]) -> None:
+    """Name the first of several rows that is not of the shape of a row."""
+    wanted = (spec.shape or ())[1:]
+    for number, row in enumerate(rows, start=1):
+        found = _shape(row)
+        if len(found) != len(wanted) or any(want not in (None, have) for have, want in zip(found, wanted, strict=True)):
+            text = ", ".join("?" if size is None else str(size) for size in wanted)
+            raise InvalidInput(
+                f"row {number}: {spec.name} has shape {list(found)}, but the model wants {spec.dtype} [{text}]"
+            )
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    """The shape of nested lists, by the first item of each."""
+    sizes = []
+    while isinstance(value, list):
+        sizes.append(len(value))
+        value = value[0] if value else None
+    return tuple(sizes)
 
 
 def _rows(value: object, row_shape: tuple[int | None, ...], *, is_row: bool) -> list[object]:
@@ -109,11 +166,7 @@ def _wrap(value: object, row_shape: tuple[int | None, ...]) -> object:
 
 
 def _depth(value: object) -> int:
-    depth = 0
-    while isinstance(value, list):
-        depth += 1
-        value = value[0] if value else None
-    return depth
+    return len(_shape(value))
 
 
 def _check_rows(arrays: Mapping[str, np.ndarray], signature: Signature) -> None:

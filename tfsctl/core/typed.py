@@ -5,6 +5,7 @@
     area=120 city=Bern                  a row, each input by its name
     {"area": 120, "city": "Bern"}       the same as JSON; with lists for whole columns
     {"instances": [...]}  {"inputs": …} a body for TensorFlow Serving's REST API
+    image=@cat.jpg                      a file, with `-i` only (`core.named`)
 
 Text for an input of strings may be a JSON string, which keeps it from being read as anything else.
 """
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfsctl.core.named import only_name, read_file, split_pair
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.errors import InvalidInput
 
@@ -45,29 +47,46 @@ def asked_signature(texts: Sequence[str]) -> str | None:
     return None
 
 
-def read_typed(texts: Sequence[str], signature: Signature) -> list[Given]:
-    """Values for every input of the signature, in the order they were typed. Raises InvalidInput."""
-    if not texts:
+def read_typed(texts: Sequence[str], signature: Signature, named: Sequence[str] = ()) -> list[Given]:
+    """Values for every input of the signature, in the order they were typed; `named` pairs (`-i`) come last.
+
+    Raises InvalidInput, and NotFound for a file that is not there.
+    """
+    if not texts and not named:
         raise InvalidInput("nothing was typed")
     given: list[Given] = []
     pairs: dict[str, object] = {}
-    for text in texts:
-        named = _read_pairs(text, signature)
-        for name, value in named:
+
+    def end_row() -> None:
+        if pairs:
+            given.append(Given(dict(pairs)))
+            pairs.clear()
+
+    for text, is_pair in [*((text, False) for text in texts), *((text, True) for text in named)]:
+        found = [_read_named(text, signature)] if is_pair else _read_pairs(text, signature)
+        for name, value in found:
             if name in pairs:  # a name said again begins the next row
-                given.append(Given(pairs))
-                pairs = {}
+                end_row()
             pairs[name] = value
-        if not named:
-            if pairs:
-                given.append(Given(pairs))
-                pairs = {}
+        if not found:
+            end_row()
             given += _read_values(text, signature)
-    if pairs:
-        given.append(Given(pairs))
-    for one in given:
-        _check_names(one.values, signature)
+    end_row()
+    for number, one in enumerate(given, start=1):
+        _check_names(one.values, signature, number if len(given) > 1 else None)
     return _one_row_of_scalars(given, signature)
+
+
+def _read_named(text: str, signature: Signature) -> tuple[str, object]:
+    """The value of a `name=value` or `name=@file` given with `-i`: the whole of it, whatever it looks like."""
+    name, value = split_pair(text, only_name(signature))
+    spec = signature.input(name)
+    if spec is None:
+        raise InvalidInput(_unknown_name(name, signature))
+    if not value.startswith("@"):
+        return name, _typed(value, spec)
+    found = read_file(value[1:], spec)
+    return name, _typed(found, spec) if isinstance(found, str) and spec.dtype != "string" else found
 
 
 def _read_pairs(text: str, signature: Signature) -> list[tuple[str, object]]:
@@ -168,13 +187,14 @@ def _only_input(signature: Signature, text: str) -> TensorSpec:
     raise InvalidInput(f"{text[:_LONGEST_QUOTE]!r} does not say which of {len(signature.inputs)} inputs it is for")
 
 
-def _check_names(values: Mapping[str, object], signature: Signature) -> None:
+def _check_names(values: Mapping[str, object], signature: Signature, row: int | None) -> None:
+    where = "" if row is None else f"row {row}: "
     for name in values:
         if signature.input(name) is None:
-            raise InvalidInput(_unknown_name(name, signature))
+            raise InvalidInput(where + _unknown_name(name, signature))
     missing = [spec.name for spec in signature.inputs if spec.name not in values]
     if missing:
-        raise InvalidInput(f"there is no value for {', '.join(missing)}")
+        raise InvalidInput(f"{where}there is no value for {', '.join(missing)}")
 
 
 def _unknown_name(name: str, signature: Signature) -> str:
@@ -189,6 +209,6 @@ def _one_row_of_scalars(given: list[Given], signature: Signature) -> list[Given]
     (spec,) = signature.inputs
     values = [one.values[spec.name] for one in given]
     is_one_row = spec.shape is not None and len(spec.shape) == 2 and spec.shape[1] == len(values)
-    if not is_one_row or any(isinstance(value, list) for value in values):
+    if not is_one_row or not all(isinstance(value, (str, bytes, int, float)) for value in values):
         return given
     return [Given({spec.name: values}, is_row=True)]

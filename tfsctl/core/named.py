@@ -1,0 +1,94 @@
+"""One named value on the command line: `name=value`, `name=@file` (or `@file`, for an only input).
+
+What a file holds goes by its name: `.npy` an array, `.json` a value as it could be typed, `.txt` text, an image the
+tensor the input wants. For an input of strings any other file is one string: its bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfsctl.core.types import Signature, TensorSpec
+from tfsctl.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def split_pair(text: str, only_name: str | None = None) -> tuple[str, str]:
+    """The name and the value of `name=value`; `@file` alone is for `only_name`. Raises InvalidInput."""
+    if text.startswith("@") and only_name is not None:
+        return only_name, text
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidInput(f"-i {text!r} is not NAME=VALUE", hint="-i NAME=VALUE, or -i NAME=@FILE")
+    return name, value
+
+
+def only_name(signature: Signature) -> str | None:
+    """The name of the only input, or None where there are several."""
+    return signature.inputs[0].name if len(signature.inputs) == 1 else None
+
+
+def read_bytes(path: str) -> bytes:
+    """What a file holds. Raises NotFound or InvalidInput."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"no file {path}", hint="text that begins with @ goes in quotes: NAME='\"@…\"'") from None
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def read_text(content: bytes) -> str:
+    """Text as it is typed: without the line end that editors put last."""
+    return content.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
+
+
+def read_json(content: bytes, path: str) -> object:
+    """The value of a JSON file. Raises InvalidInput."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{path} is not JSON: {error}") from error
+
+
+def read_file(path: str, spec: TensorSpec) -> object:
+    """What a file holds for an input: an array (a batch or a row), a JSON value, text or bytes.
+
+    Raises NotFound where there is none, InvalidInput for what cannot be read or is not what its name says.
+    """
+    content, suffix = read_bytes(path), Path(path).suffix.lower()
+    if suffix == ".npy":
+        return _array(content, path)
+    if suffix == ".json":
+        return read_json(content, path)
+    if suffix == ".txt":
+        return read_text(content)
+    if spec.dtype == "string":
+        return content
+    return _image(content, path, spec)
+
+
+def _array(content: bytes, path: str) -> np.ndarray:
+    import numpy as np
+
+    try:
+        array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InvalidInput(f"{path} is not a .npy file of numbers or text: {error}") from error
+    return array
+
+
+def _image(content: bytes, path: str, spec: TensorSpec) -> np.ndarray:
+    from tfsctl.core.images import decode_image, takes_images
+
+    if not takes_images(spec):
+        raise InvalidInput(f"{path}: values for {spec.name} ({spec.dtype} {spec.shape_text}) go in .npy, .json or .txt")
+    try:
+        return decode_image(content, spec)
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error.message}", hint=error.hint) from error
