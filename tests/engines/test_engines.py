@@ -10,6 +10,7 @@ import pytest
 from fake_model_server import install
 
 from tfsctl.core.serving_config import ModelConfig, ServingConfig, Tls, VersionPolicy
+from tfsctl.engines import state
 from tfsctl.engines.choice import ENGINES, choose
 from tfsctl.engines.container import Mount
 from tfsctl.engines.launch import ContainerOptions, Launch
@@ -110,6 +111,7 @@ def test_the_docker_command_line_is_what_a_careful_person_types() -> None:
     assert ENGINES["docker"].command(launch(ECHO, rest_port=0)) == [
         *("docker", "run", "--detach", "--init", "--read-only", "--name", "tfsctl-echo"),
         *("--label", "tfsctl.server=echo", "--label", "tfsctl.models=echo"),
+        *("--label", f"tfsctl.state={state.base()}"),
         *("--publish", "127.0.0.1:8500:8500", "--publish", "127.0.0.1:0:8501"),
         *("--mount", "type=bind,source=/models on disk/echo,target=/models/echo,readonly"),
         *("--env", "MODEL_NAME=echo"),

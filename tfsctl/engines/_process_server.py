@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tfsctl.engines import _programs, ports, state
-from tfsctl.engines.launch import LAST_LINES, Launch
+from tfsctl.engines import _programs, marks, ports, registry, state
+from tfsctl.engines.launch import LAST_LINES, EngineName, Launch
 
 
 def settled(launch: Launch) -> Launch:
@@ -27,15 +27,23 @@ class ProcessServer:
     container = None
 
     def __init__(
-        self, argv: Sequence[str], launch: Launch, *, detach: bool, environment: Mapping[str, str] | None = None
+        self,
+        argv: Sequence[str],
+        launch: Launch,
+        *,
+        engine: EngineName,
+        detach: bool,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Run `argv`, which starts `launch`. Raises ProgramFailed when it cannot be run."""
+        self.pid: int | None = None
         self.rest_port = launch.config.rest_port
         self.grpc_port = launch.config.grpc_port
         log_path = state.log_file(launch.name) if detach else None
         self.log_path = None if log_path is None else str(log_path)
-        self._child = _programs.Child(argv, log_path=log_path, environment=environment)
-        self.pid: int | None = self._child.pid
+        mark = marks.variable(registry.entry_of(launch, engine, self), launch.to_document())
+        self._child = _programs.Child(argv, log_path=log_path, environment={**(environment or {}), **mark})
+        self.pid = self._child.pid
 
     def ended(self) -> int | None:
         """Its exit status (negative: the signal that ended it), or None while it runs."""

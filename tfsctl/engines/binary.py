@@ -27,4 +27,4 @@ def command(launch: Launch) -> list[str]:
 def start(launch: Launch, *, detach: bool) -> ProcessServer:
     """Start it."""
     launch = settled(launch)
-    return ProcessServer(command(launch), launch, detach=detach)
+    return ProcessServer(command(launch), launch, engine="binary", detach=detach)

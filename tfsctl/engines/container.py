@@ -8,13 +8,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from tfsctl.engines import state
-from tfsctl.engines.launch import Launch
+from tfsctl.engines.launch import Launch, Pull
 
 LABEL = "tfsctl.server"  # on every container we start, with the server's name; only what carries it is ever removed
 MODELS_LABEL = "tfsctl.models"  # the names of its models, comma-separated: `ps` lists what no registry entry tells of
+STATE_LABEL = "tfsctl.state"  # the state directory: what another one started is not ours to list or stop
 GRPC_PORT, REST_PORT = 8500, 8501  # inside the container, where the image's entrypoint puts them
 MODELS = "/models"  # the image's MODEL_BASE_PATH
 CONFIG = "/etc/tfsctl"  # where the generated files are mounted
@@ -54,6 +55,7 @@ class ContainerSpec:
 
     Hardened unless it says otherwise: a read-only root with a `tmpfs` to write in, no capabilities but `cap_add`, no
     new privileges. `init` runs a process 1 that passes signals on, which the image's entrypoint, a shell, does not.
+    A variable of `environment` without a value has the one it has here, which is not written down anywhere.
     `docker_arguments` are passed to `docker run` as they are, after all others.
     """
 
@@ -62,7 +64,7 @@ class ContainerSpec:
     labels: Mapping[str, str]
     ports: tuple[Port, ...]
     mounts: tuple[Mount, ...]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str | None]
     arguments: tuple[str, ...]
     platform: str | None = None
     user: str | None = None
@@ -74,16 +76,18 @@ class ContainerSpec:
     no_new_privileges: bool = True
     cap_drop: tuple[str, ...] = ("ALL",)
     cap_add: tuple[str, ...] = ()
-    docker_arguments: tuple[str, ...] = field(default=())
+    pull: Pull = "missing"
+    docker_arguments: tuple[str, ...] = ()
 
     def run_command(self) -> list[str]:
         """The `docker run` that starts it and leaves it running."""
         options: list[tuple[str, object]] = [("--name", self.name)]
-        options += [("--platform", self.platform), ("--user", self.user)]
+        options += [("--pull", None if self.pull == "missing" else self.pull), ("--platform", self.platform)]
+        options += [("--user", self.user)]
         options += [("--label", f"{key}={value}") for key, value in self.labels.items()]
         options += [("--publish", port) for port in self.ports]
         options += [("--mount", mount) for mount in self.mounts]
-        options += [("--env", f"{key}={value}") for key, value in self.environment.items()]
+        options += [("--env", key if value is None else f"{key}={value}") for key, value in self.environment.items()]
         options += [("--gpus", self.gpus), ("--memory", self.memory)]
         options += [("--tmpfs", path) for path in self.tmpfs]
         options += [("--cap-drop", capability) for capability in self.cap_drop]
@@ -103,8 +107,8 @@ def container_name(server: str) -> str:
     return f"tfsctl-{server}"
 
 
-def container_of(launch: Launch, *, user: str | None = None) -> ContainerSpec:
-    """The container that serves a launch, with its generated files written. `user` is `uid:gid`, else the image's."""
+def container_of(launch: Launch) -> ContainerSpec:
+    """The container that serves a launch, with its generated files written."""
     options, config = launch.container, launch.config
     inside = replace(config, models=tuple(replace(m, base_path=f"{MODELS}/{m.name}") for m in config.models))
     mounts = [Mount(model.base_path, f"{MODELS}/{model.name}") for model in config.models]
@@ -114,7 +118,11 @@ def container_of(launch: Launch, *, user: str | None = None) -> ContainerSpec:
     return ContainerSpec(
         name=container_name(launch.name),
         image=options.image,
-        labels={LABEL: launch.name, MODELS_LABEL: ",".join(model.name for model in config.models)},
+        labels={
+            LABEL: launch.name,
+            MODELS_LABEL: ",".join(model.name for model in config.models),
+            STATE_LABEL: str(state.base()),
+        },
         ports=(
             Port(launch.host, config.grpc_port, GRPC_PORT),
             Port(launch.host, config.rest_port, REST_PORT),
@@ -123,7 +131,8 @@ def container_of(launch: Launch, *, user: str | None = None) -> ContainerSpec:
         environment={"MODEL_NAME": config.models[0].name, **dict(launch.environment)},
         arguments=tuple(inside.option_flags(CONFIG)),
         platform=options.platform,
-        user=user,
+        user=options.user,
+        pull=options.pull,
         gpus=options.gpus,
         memory=options.memory,
         read_only=not options.writable_root,

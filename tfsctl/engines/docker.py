@@ -49,13 +49,13 @@ def start(launch: Launch, *, detach: bool) -> Container:
     return Container(container, launch, follow_log=not detach)
 
 
-def is_running(container: str) -> bool | None:
-    """Whether a container runs; None when docker cannot be asked now."""
+def status(container: str) -> str | None:
+    """Docker's word for where a container is: `running`, `exited`, …; `gone`, or None when docker cannot be asked."""
     try:
-        said = _programs.run(["docker", "inspect", "--format", "{{.State.Running}}", container], timeout_s=15).stdout
+        said = _programs.run(["docker", "inspect", "--format", "{{.State.Status}}", container], timeout_s=15).stdout
     except ProgramFailed as error:
-        return False if "no such" in error.stderr.lower() else None
-    return said.strip() == "true"
+        return "gone" if "no such" in error.stderr.lower() else None
+    return said.strip()
 
 
 def stop(container: str) -> None:

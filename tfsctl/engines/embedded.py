@@ -27,4 +27,4 @@ def start(launch: Launch, *, detach: bool) -> ProcessServer:
     launch = settled(launch)
     # The server asks the kernel to be told when that process is gone: kill -9 of tfsctl leaves nothing.
     environment = {} if detach else {"TFSCTL_PARENT_PID": str(os.getpid())}
-    return ProcessServer(command(launch), launch, detach=detach, environment=environment)
+    return ProcessServer(command(launch), launch, engine="embedded", detach=detach, environment=environment)

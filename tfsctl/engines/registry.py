@@ -1,19 +1,21 @@
 """The servers tfsctl started that still run: one JSON file each in the state directory.
 
-An entry whose process or container is gone is dropped.
+An entry whose process or container is gone is dropped; one whose container has ended waits for it to be removed, so
+that it can be restarted.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tfsctl.engines import _processes, docker, state
-from tfsctl.engines.launch import EngineName
+from tfsctl.engines.launch import EngineName, Launch, Started
 from tfsctl.errors import EngineError
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what listening everywhere is called, and how to reach it
@@ -52,15 +54,31 @@ class RunningServer:
         return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
 
 
+def entry_of(launch: Launch, engine: EngineName, started: Started) -> RunningServer:
+    """The entry of a server that is started now."""
+    return RunningServer(
+        name=launch.name,
+        engine=engine,
+        host=reachable(launch.host),
+        rest_port=started.rest_port,
+        grpc_port=started.grpc_port,
+        models=tuple(model.name for model in launch.config.models),
+        pid=started.pid,
+        container=started.container,
+        started_at=time.time(),
+        log_path=started.log_path,
+    )
+
+
 def running() -> list[RunningServer]:
-    """The servers that run, the longest-running first. Drops the entries of those that do not."""
+    """The servers that run, the longest-running first. Drops the entries of those that are gone."""
     found: list[RunningServer] = []
     for file in state.directory("servers").glob("*.json"):
         server, born = _read(file)
-        alive = server is not None and _is_alive(server, born)
-        if alive is False:
+        status = "gone" if server is None else _status(server, born)
+        if status == "gone":
             file.unlink(missing_ok=True)
-        elif alive and server is not None:
+        elif status == "running" and server is not None:
             found.append(server)
     return sorted(found, key=lambda server: (server.started_at, server.name))
 
@@ -84,25 +102,29 @@ def register(server: RunningServer, *, launch: Mapping[str, Any] | None = None) 
         claim.unlink()
 
 
-def launch_of(name: str) -> Mapping[str, Any] | None:
-    """What a listed server was registered with, for `Launch.from_document`; None if there is nothing."""
-    try:
-        launch: Mapping[str, Any] | None = json.loads(_file(name).read_text(encoding="utf-8"))["launch"]
-    except (OSError, ValueError, KeyError):
+def launch_of(server: RunningServer) -> Mapping[str, Any] | None:
+    """What a server was registered with, for `Launch.from_document`; None if it is not listed."""
+    file = _file(server.name)
+    if not _is_same(_read(file)[0], server):
         return None
+    launch: Mapping[str, Any] | None = json.loads(file.read_text(encoding="utf-8"))["launch"]
     return launch
 
 
 def unregister(server: RunningServer) -> None:
     """Remove a server that was stopped; nothing happens if it is not listed, or another took its name meanwhile."""
-    listed, _ = _read(_file(server.name))
-    if listed is None or (listed.pid, listed.container) == (server.pid, server.container):
-        _file(server.name).unlink(missing_ok=True)
+    file = _file(server.name)
+    if _is_same(_read(file)[0], server):
+        file.unlink(missing_ok=True)
 
 
 def reachable(host: str) -> str:
     """Where clients of this machine reach what listens on `host`."""
     return _ANY_ADDRESS.get(host, host)
+
+
+def _is_same(listed: RunningServer | None, server: RunningServer) -> bool:
+    return listed is not None and (listed.pid, listed.container) == (server.pid, server.container)
 
 
 def _file(name: str) -> Path:
@@ -119,8 +141,8 @@ def _read(file: Path) -> tuple[RunningServer | None, str | None]:
         return None, None
 
 
-def _is_alive(server: RunningServer, born: str | None) -> bool | None:
-    """Whether it runs; None if that cannot be told now."""
+def _status(server: RunningServer, born: str | None) -> str | None:
+    """Whether it is `running`, `gone`, or what Docker calls its container; None if that cannot be told now."""
     if server.pid is not None:
-        return born is not None and _processes.born(server.pid) == born
-    return docker.is_running(server.container or server.name)
+        return "running" if born is not None and _processes.born(server.pid) == born else "gone"
+    return docker.status(server.container or server.name)

@@ -123,18 +123,7 @@ def stop(entry: RunningServer) -> None:
 def _launch(planned: Plan, *, detach: bool) -> Server:
     launch = planned.launch
     started = ENGINES[planned.engine].start(launch, detach=detach)
-    entry = RunningServer(
-        name=launch.name,
-        engine=planned.engine,
-        host=registry.reachable(launch.host),
-        rest_port=started.rest_port,
-        grpc_port=started.grpc_port,
-        models=tuple(model.name for model in launch.config.models),
-        pid=started.pid,
-        container=started.container,
-        started_at=time.time(),
-        log_path=started.log_path,
-    )
+    entry = registry.entry_of(launch, planned.engine, started)
     try:
         registry.register(entry, launch=launch.to_document())
     except BaseException:
