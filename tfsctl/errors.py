@@ -11,7 +11,8 @@
     ├── ModelUnreadable             1  FAILED       a directory or file is not the model it should be
     └── EngineError                 1  FAILED       a model server could not be started or watched
 
-An error says *what* failed, with the name and the address; `hint` is the next thing to type.
+An error says *what* failed, with the name and the address; `cause` is why, where that is known, and `hint` the next
+thing to type.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class TfsctlError(Exception):
     """An expected failure: shown as one line and a hint, never as a traceback."""
 
     exit_code = ExitCode.FAILED
+    cause = ""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

@@ -126,7 +126,8 @@ def test_json_is_one_document(run_cli: RunCli, over: str) -> None:
             ["--model", "echo", "--version", "1", "2"],
             4,
             "error: echo version 1 at {address}: Servable not found for request: Specific(echo, 1)\n"
-            "hint: leave out --version to ask the latest\n",
+            "cause: that version is not loaded: by default a server keeps the newest one only\n"
+            "hint: tfsctl status shows the versions there are; without --version the latest is asked\n",
         ),
         (
             ["--model", "echo", "--signature", "txt", "2"],
@@ -171,7 +172,8 @@ def test_nobody_there_is_unreachable(run_cli: RunCli, over: str) -> None:
     """A closed port ends with 3, in the same words over both transports."""
     result = run_cli("predict", over, "--host", "127.0.0.1", "--port", "9", "--model", "echo", "5")
     assert (result.stderr, result.code) == (
-        "error: no answer from 127.0.0.1:9: Connection refused\nhint: is it running? tfsctl serve PATH starts a server\n",
+        "error: no answer from 127.0.0.1:9: Connection refused\ncause: nobody listens on that port\n"
+        "hint: is it running? tfsctl serve PATH starts a server; tfsctl ps lists those that run\n",
         3,
     )
 

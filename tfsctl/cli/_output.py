@@ -72,10 +72,12 @@ def progress(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
 
 
 def report(error: TfsctlError) -> int:
-    """Print an expected failure as `error:` and `hint:` lines; returns its exit code."""
+    """Print an expected failure as `error:`, `cause:` and `hint:` lines; returns its exit code."""
     if verbose:
         traceback.print_exception(error)
     say(f"error: {error.message}")
+    if error.cause:
+        say(f"cause: {error.cause}")
     if error.hint:
         say(f"hint: {error.hint}")
     return error.exit_code

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tfsctl.clients import DEFAULT_TIMEOUT_S, Client, Transport, connect
+from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT, ModelRef
 from tfsctl.errors import InvalidInput, NotFound
 
@@ -28,6 +29,7 @@ class Asked:
     label: str | None = None
     transport: Transport = "rest"
     timeout_s: float = DEFAULT_TIMEOUT_S
+    connection: Connection = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,16 @@ class Target:
     grpc_port: int
     transport: Transport
     timeout_s: float = DEFAULT_TIMEOUT_S
+    connection: Connection = PLAIN
+
+    @property
+    def port(self) -> int:
+        """The port of the transport. Raises InvalidInput when the server has none."""
+        port = self.rest_port if self.transport == "rest" else self.grpc_port
+        if not port:
+            other = "--grpc" if self.transport == "rest" else "--rest"
+            raise InvalidInput(f"the server of {self.model} has no {self.transport} port", hint=f"use {other}")
+        return port
 
     def over(self, transport: Transport) -> Target:
         """The same model over another transport."""
@@ -47,11 +59,7 @@ class Target:
 
     def connect(self) -> Client:
         """A client for it. Raises InvalidInput when the server has no port for the transport."""
-        port = self.rest_port if self.transport == "rest" else self.grpc_port
-        if not port:
-            other = "--grpc" if self.transport == "rest" else "--rest"
-            raise InvalidInput(f"the server of {self.model} has no {self.transport} port", hint=f"use {other}")
-        return connect(self.transport, self.host, port, timeout_s=self.timeout_s)
+        return connect(self.transport, self.host, self.port, timeout_s=self.timeout_s, connection=self.connection)
 
 
 def find_target(asked: Asked, running: Sequence[RunningServer]) -> Target:
@@ -89,7 +97,8 @@ def _addressed(asked: Asked, running: Sequence[RunningServer]) -> Target:
         if at == port and asked.host in (None, server.host, LOCALHOST):
             return _on(server, asked)
     if asked.model is None:
-        raise InvalidInput(f"which model at {host}:{port}?", hint="name it with --model NAME")
+        where = host if host.startswith("unix:") else f"{host}:{port}"
+        raise InvalidInput(f"which model at {where}?", hint="name it with --model NAME")
     if asked.transport == "rest":
         return _target(asked, asked.model, host, port, DEFAULT_GRPC_PORT)
     return _target(asked, asked.model, host, DEFAULT_REST_PORT, port)
@@ -105,7 +114,7 @@ def _on(server: RunningServer, asked: Asked) -> Target:
 
 def _target(asked: Asked, model: str, host: str, rest_port: int, grpc_port: int) -> Target:
     ref = ModelRef(model, version=asked.version, label=asked.label)
-    return Target(ref, host, rest_port, grpc_port, asked.transport, asked.timeout_s)
+    return Target(ref, host, rest_port, grpc_port, asked.transport, asked.timeout_s, asked.connection)
 
 
 def _unknown_model(name: str, running: Sequence[RunningServer]) -> NotFound:

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from tfsctl.cli import _options
+from tfsctl.cli._connection import asks_a_server
 from tfsctl.cli._target import Asked
-from tfsctl.clients import DEFAULT_TIMEOUT_S
 from tfsctl.core.types import ModelMetadata, Signature
 from tfsctl.errors import InvalidInput, NotFound
 
 
+@asks_a_server
 def metadata(
     path: Annotated[
         Path | None,
@@ -23,14 +24,8 @@ def metadata(
         ),
     ] = None,
     *,
-    model: _options.Model = None,
-    host: _options.Host = None,
-    port: _options.Port = None,
-    use_grpc: _options.Grpc = False,
+    asked: Asked,
     signature: _options.Signature = None,
-    version: _options.Version = None,
-    label: _options.Label = None,
-    timeout: _options.Timeout = DEFAULT_TIMEOUT_S,
     as_json: _options.Json = False,
 ) -> None:
     """Show a model's signatures: inputs and outputs with dtypes and shapes.
@@ -47,7 +42,6 @@ def metadata(
     from tfsctl.cli import _output, _signatures
     from tfsctl.core.inputs import choose_signature
 
-    asked = Asked(model, host, port, version, label, "grpc" if use_grpc else "rest", timeout)
     if path is None:
         facts, signatures = _of_server(asked)
     else:

@@ -9,26 +9,22 @@ from typing import Annotated
 import typer
 
 from tfsctl.cli import _options
-from tfsctl.clients import DEFAULT_TIMEOUT_S
+from tfsctl.cli._connection import asks_a_server
+from tfsctl.cli._target import Asked
 from tfsctl.errors import InvalidInput
 
 STDIN = "-"
 
 
+@asks_a_server
 def predict(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="INPUT", help="Text, numbers, NAME=VALUE or JSON; `-` reads lines from stdin."),
     ] = None,
     *,
-    model: _options.Model = None,
-    host: _options.Host = None,
-    port: _options.Port = None,
-    use_grpc: _options.Grpc = False,
+    asked: Asked,
     signature: _options.Signature = None,
-    version: _options.Version = None,
-    label: _options.Label = None,
-    timeout: _options.Timeout = DEFAULT_TIMEOUT_S,
     as_json: _options.Json = False,
 ) -> None:
     """Ask a model for its answer to what you type.
@@ -45,13 +41,12 @@ def predict(
       tfsctl predict --model amazon_review < reviews.txt
     """
     from tfsctl.cli import _answers, _output
-    from tfsctl.cli._target import Asked, find_target
+    from tfsctl.cli._target import find_target
     from tfsctl.core.inputs import choose_signature, shape_inputs
     from tfsctl.core.typed import asked_signature
     from tfsctl.engines import registry
 
     texts = _texts(inputs)
-    asked = Asked(model, host, port, version, label, "grpc" if use_grpc else "rest", timeout)
     target = find_target(asked, registry.running())
     with target.connect() as client:
         served = client.metadata(target.model)

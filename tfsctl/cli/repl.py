@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from tfsctl.cli import _options, _output
-from tfsctl.clients import DEFAULT_TIMEOUT_S
+from tfsctl.cli._connection import asks_a_server
+from tfsctl.cli._target import Asked
 from tfsctl.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -16,16 +17,11 @@ if TYPE_CHECKING:
     from tfsctl.cli._repl.session import Session
 
 
+@asks_a_server
 def repl(
     *,
-    model: _options.Model = None,
-    host: _options.Host = None,
-    port: _options.Port = None,
-    use_grpc: _options.Grpc = False,
+    asked: Asked,
     signature: _options.Signature = None,
-    version: _options.Version = None,
-    label: _options.Label = None,
-    timeout: _options.Timeout = DEFAULT_TIMEOUT_S,
     as_json: _options.Json = False,
 ) -> None:
     """Talk to a model: type an input, read its answer.
@@ -40,10 +36,9 @@ def repl(
       tfsctl repl < reviews.txt
     """
     from tfsctl.cli._repl.session import Session
-    from tfsctl.cli._target import Asked, find_target
+    from tfsctl.cli._target import find_target
     from tfsctl.engines import registry
 
-    asked = Asked(model, host, port, version, label, "grpc" if use_grpc else "rest", timeout)
     typed = sys.stdin is not None and sys.stdin.isatty()
     target = find_target(asked, registry.running())
     with Session(target, signature=signature, as_json=as_json, drawn=typed and sys.stdout.isatty()) as session:

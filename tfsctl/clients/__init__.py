@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Prediction, VersionStatus
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Client(Protocol):
 
     @property
     def address(self) -> str:
-        """`host:port`, as people write it."""
+        """`host:port`, or `unix:PATH`, as people write it."""
 
     @property
     def transport(self) -> Transport:
@@ -53,12 +54,22 @@ class Client(Protocol):
     ) -> None: ...
 
 
-def connect(transport: Transport, host: str, port: int, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Client:
-    """A client for the server at that address; nothing is sent before its first call."""
+def connect(
+    transport: Transport,
+    host: str,
+    port: int,
+    *,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    connection: Connection = PLAIN,
+) -> Client:
+    """A client for the server at that address; nothing is sent before its first call.
+
+    `host` may be `unix:PATH`; the port is nothing then. Raises InvalidInput for what the transport cannot do.
+    """
     if transport == "rest":
         from tfsctl.clients.rest import RestClient
 
-        return RestClient(host, port, timeout_s=timeout_s)
+        return RestClient(host, port, timeout_s=timeout_s, connection=connection)
     from tfsctl.clients.grpc import GrpcClient
 
-    return GrpcClient(host, port, timeout_s=timeout_s)
+    return GrpcClient(host, port, timeout_s=timeout_s, connection=connection)

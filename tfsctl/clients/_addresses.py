@@ -6,18 +6,43 @@ import re
 
 from tfsctl.errors import InvalidInput
 
+UNIX = "unix:"
+GRPC_NAMES = (UNIX, "dns:", "ipv4:", "ipv6:")  # gRPC's own way to name a server, which holds the port
 _NOT_IN_HOSTS = re.compile(r"[\s/?#@]")
 
 
 def written(host: str, port: int) -> str:
-    """`host:port`, with the brackets an IPv6 address needs. Raises InvalidInput for a URL or other text."""
+    """`host:port`, with the brackets an IPv6 address needs; `unix:PATH` and gRPC's other names stay as they are.
+
+    Raises InvalidInput for a URL or other text.
+    """
+    if host.startswith(GRPC_NAMES):
+        return host
     if not host or _NOT_IN_HOSTS.search(host):
-        raise InvalidInput(f"{host!r} is not a host name or address", hint="give --host NAME and --port PORT")
+        raise InvalidInput(
+            f"{host!r} is not a host name or address", hint="give --host NAME and --port PORT, or --url URL"
+        )
     bare = host.strip("[]")
     return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+
+
+def socket_path(host: str) -> str | None:
+    """The path of a UNIX socket, `unix:PATH` or `unix:///PATH`; None for a host of the network.
+
+    Raises InvalidInput for gRPC's other names.
+    """
+    if host.startswith(UNIX):
+        return host.removeprefix(UNIX).removeprefix("//")
+    if host.startswith(GRPC_NAMES):
+        raise InvalidInput(f"{host!r} is a name for gRPC only", hint="add --grpc, or give --host NAME and --port PORT")
+    return None
 
 
 def is_local(host: str) -> bool:
     """Whether the host is this machine, where a proxy from the environment must not come between."""
     bare = host.strip("[]").lower()
-    return bare in ("localhost", "::1", "::", "0.0.0.0") or bare.startswith("127.") or bare.endswith(".localhost")  # noqa: S104 - compared, never bound
+    return (
+        bare in ("localhost", "::1", "::", "0.0.0.0")  # noqa: S104 - compared, never bound
+        or bare.startswith((UNIX, "127."))
+        or bare.endswith(".localhost")
+    )

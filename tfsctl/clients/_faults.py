@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tfsctl.core.explanations import explain
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import NotFound, NotReadyInTime, RequestRejected, ServerUnreachable, TfsctlError
 
@@ -33,13 +34,21 @@ _MISSING = re.compile(
     r"No signature was found with the name:|"
     r"Unrecognized servable version label:"
 )
-_NO_JSON_FOR_DTYPE = re.compile(
-    r"Conversion of JSON Value: .* to type:|Failed to write JSON value for tensor type:", re.DOTALL
-)
 
 
 def fault(status: str, message: str, *, address: str, about: ModelRef | None) -> TfsctlError:
-    """The error for a call about a model (or None) that ended with a gRPC status name and the server's words."""
+    """The error for a call about a model (or None) that ended with a gRPC status name and the server's words.
+
+    Where the words are known, it carries their cause and what to do about it.
+    """
+    error = _plain_fault(status, message, address=address, about=about)
+    known = explain(message) or explain(status)
+    if known is not None:
+        error.cause, error.hint = known.cause, known.hint
+    return error
+
+
+def _plain_fault(status: str, message: str, *, address: str, about: ModelRef | None) -> TfsctlError:
     words = " ".join(message.split()) or "no reason given"
     kind = NotFound if _MISSING.search(words) else ERROR_OF_STATUS[status]
     if kind is ServerUnreachable:
@@ -51,8 +60,7 @@ def fault(status: str, message: str, *, address: str, about: ModelRef | None) ->
         return NotReadyInTime(f"{what}: no answer in time ({words})", hint="--timeout SECONDS waits longer")
     if kind is NotFound:
         return NotFound(f"{what}: {words}", hint=_what_to_name(about))
-    hint = "REST cannot carry that dtype; gRPC can: --grpc" if _NO_JSON_FOR_DTYPE.search(words) else ""
-    return RequestRejected(f"{what} refused ({status}): {words}", status=status, hint=hint)
+    return RequestRejected(f"{what} refused ({status}): {words}", status=status)
 
 
 def _what_to_name(about: ModelRef | None) -> str:

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC API as a Client. The only user of grpcio.
+"""TensorFlow Serving's gRPC API as a Client. With `grpc_channel.py` the only user of grpcio.
 
 The calls are made by name with the messages of `core.protos`: the generated `*_grpc` modules would load TensorFlow.
 """
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 
-from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses
+from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, grpc_channel
 from tfsctl.clients._faults import fault
+from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.core import protos, tensors
 from tfsctl.core.saved_model import signatures_from_proto
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Prediction, VersionStatus
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import numpy as np
     from typing_extensions import Self
 
-_UNLIMITED = -1
 _PREDICTION_SERVICE = "/tensorflow.serving.PredictionService"
 _MODEL_SERVICE = "/tensorflow.serving.ModelService"
 
@@ -31,20 +31,18 @@ STATUS_OF_CODE = {code: code.name for code in grpc.StatusCode if code is not grp
 
 
 class GrpcClient:
-    """A server's gRPC port, over one channel without TLS."""
+    """A server's gRPC port, over one channel."""
 
     transport: Literal["grpc"] = "grpc"
 
-    def __init__(self, host: str, port: int, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(
+        self, host: str, port: int, *, timeout_s: float = DEFAULT_TIMEOUT_S, connection: Connection = PLAIN
+    ) -> None:
         self.address = _addresses.written(host, port)
         self._timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(
-            self.address,
-            options=[
-                ("grpc.max_receive_message_length", _UNLIMITED),  # sending has no limit by itself
-                ("grpc.enable_http_proxy", int(not _addresses.is_local(host))),
-            ],
-        )
+        self._connect_timeout_s = connection.connect_timeout_s
+        self._metadata = grpc_channel.metadata(connection)
+        self._channel = grpc_channel.open_channel(host, port, connection)
 
     def predict(
         self, model: ModelRef, inputs: Mapping[str, np.ndarray], *, signature: str = DEFAULT_SIGNATURE
@@ -109,17 +107,27 @@ class GrpcClient:
             request_serializer=type(request).SerializeToString,
             response_deserializer=response_type.FromString,
         )
+        self._connect(about)
         try:
-            return call(request, timeout=self._timeout_s)
+            return call(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise self._failure(error, about) from error
+
+    def _connect(self, about: ModelRef) -> None:
+        """Wait for the first connection, for as long as it may take where that has a limit of its own."""
+        if self._connect_timeout_s is None:
+            return
+        if not grpc_channel.is_connected_within(self._channel, self._connect_timeout_s):
+            words = f"no connection within {self._connect_timeout_s:g} s"
+            raise fault("DEADLINE_EXCEEDED", words, address=self.address, about=about)
+        self._connect_timeout_s = None
 
     def _failure(self, error: Any, about: ModelRef) -> TfsctlError:  # noqa: ANN401 - a grpc.RpcError that is also a grpc.Call
         status = STATUS_OF_CODE[error.code()]
         words = (error.details() or "").rpartition("Failed to connect to remote host: ")[2]
         raised = fault(status, words, address=self.address, about=about)
         if "Failed parsing HTTP/2" in words:
-            raised.hint = "that does not look like a gRPC port; for a REST port leave out --grpc"
+            raised.hint = "that does not look like a gRPC port; for a REST port leave out --grpc, for TLS add --tls"
         elif status == "UNIMPLEMENTED":
             raised.hint = "is this a TensorFlow Serving gRPC port?"
         return raised

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API as a Client. The only user of httpx.
+"""TensorFlow Serving's REST API as a Client. With `rest_connection.py` the only user of httpx.
 
 Format: tensorflow_serving/util/json_tensor.h and model_servers/http_rest_api_util.cc. Requests are columnar (`inputs`),
 the one form every shape of tensor has.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,8 +17,9 @@ from urllib.parse import quote
 
 import httpx
 
-from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses
+from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, rest_connection
 from tfsctl.clients._faults import fault
+from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.core import dtypes, tensors
 from tfsctl.core.types import (
     DEFAULT_SIGNATURE,
@@ -74,21 +74,14 @@ class RestClient:
         port: int,
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        connection: Connection = PLAIN,
         wire: httpx.BaseTransport | None = None,
     ) -> None:
-        self.address = _addresses.written(host, port)
+        self.address = _addresses.written(host, port) + connection.path
         self._known: dict[ModelRef, ModelMetadata] = {}
-        is_local = _addresses.is_local(host)
+        self._compressed = connection.compression == "gzip"
         try:
-            self._http = httpx.Client(
-                base_url=f"http://{self.address}",
-                timeout=timeout_s,
-                transport=wire,
-                trust_env=not is_local,
-                # Plain HTTP needs no certificates, and reading the system's takes a fifth of the start-up. This context
-                # trusts none, which is what should happen if anything were to ask for TLS here.
-                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_local else True,
-            )
+            self._http = rest_connection.open_http(host, port, connection, timeout_s=timeout_s, wire=wire)
         except httpx.InvalidURL as error:
             raise self._failure(error, about=None) from error
 
@@ -148,10 +141,10 @@ class RestClient:
 
     def _call(self, method: str, path: str, *, about: ModelRef, body: bytes | None = None) -> dict[str, Any]:
         try:
-            response = self._http.request(method, path, content=body)
+            response, content = rest_connection.send(self._http, method, path, body, compressed=self._compressed)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._failure(error, about=about) from error
-        answer = _parse(response.content)
+        answer = _parse(content)
         if response.status_code == httpx.codes.OK and answer is not None:
             return answer
         raise self._refusal(response, answer, about)
@@ -161,7 +154,7 @@ class RestClient:
         words = _ERRNO.sub("", str(error)) or type(error).__name__
         raised = fault(status, words, address=self.address, about=about)
         if isinstance(error, httpx.RemoteProtocolError):
-            raised.hint = "that does not look like a REST port; for a gRPC port add --grpc"
+            raised.hint = "that does not look like a REST port; for a gRPC port add --grpc, for TLS --tls"
         return raised
 
     def _refusal(self, response: httpx.Response, answer: dict[str, Any] | None, about: ModelRef) -> TfsctlError:

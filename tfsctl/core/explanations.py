@@ -1,6 +1,7 @@
 """What TensorFlow Serving's errors mean: the cause of each that is known, and what to type next.
 
-The tables are in `request_errors.py` (what a server answers) and `server_errors.py` (what its log says).
+The tables are in `server_errors.py` (what its log says), `request_errors.py` (what it answers) and
+`connection_errors.py` (why it does not).
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def explain_all(text: str) -> tuple[Explanation, ...]:
 
 @cache
 def _table() -> tuple[tuple[re.Pattern[str], Known], ...]:
+    from tfsctl.core.connection_errors import CONNECTION_ERRORS
     from tfsctl.core.request_errors import REQUEST_ERRORS
     from tfsctl.core.server_errors import SERVER_ERRORS
 
-    return tuple((re.compile(known.pattern), known) for known in (*SERVER_ERRORS, *REQUEST_ERRORS))
+    tables = (*SERVER_ERRORS, *REQUEST_ERRORS, *CONNECTION_ERRORS)
+    return tuple((re.compile(known.pattern), known) for known in tables)

@@ -1,0 +1,118 @@
+"""Classify and regress over both transports: examples as messages or as JSON, and the answers read back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tfsctl.core import protos
+from tfsctl.core.inference import Examples, Features, Inference, ScoredClass, Task
+from tfsctl.core.types import ModelRef
+
+_SERVICE = "/tensorflow.serving.PredictionService"
+_METHOD_NAMES = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
+_RPC = {"classify": "Classify", "regress": "Regress"}
+
+GrpcCall = Callable[[str, Any, Any], Any]  # method, request, type of the response -> the response
+RestCall = Callable[[str, bytes], Any]  # verb, body -> the document
+
+
+def over_grpc(call: GrpcCall, model: ModelRef, spec: Any, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:  # noqa: ANN401 - a generated ModelSpec
+    """Ask for one task with its own call, or for several with one MultiInference. `spec` is filled but for the signature."""
+    if len(tasks) != 1:
+        return _multi(call, model, spec, examples, tasks)
+    (task,) = tasks
+    is_classify = task.method == "classify"
+    request = protos.ClassificationRequest() if is_classify else protos.RegressionRequest()
+    request.model_spec.CopyFrom(spec)
+    request.model_spec.signature_name = task.signature
+    _fill_input(request.input, examples)
+    response_type = protos.ClassificationResponse if is_classify else protos.RegressionResponse
+    start = time.perf_counter()
+    response = call(f"{_SERVICE}/{_RPC[task.method]}", request, response_type)
+    return [_inference(task, model, response.model_spec, response.result, time.perf_counter() - start)]
+
+
+def _multi(call: GrpcCall, model: ModelRef, spec: Any, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:  # noqa: ANN401
+    request = protos.MultiInferenceRequest()
+    for task in tasks:
+        added = request.tasks.add(method_name=_METHOD_NAMES[task.method])
+        added.model_spec.CopyFrom(spec)
+        added.model_spec.signature_name = task.signature
+    _fill_input(request.input, examples)
+    start = time.perf_counter()
+    response = call(f"{_SERVICE}/MultiInference", request, protos.MultiInferenceResponse)
+    latency_s = time.perf_counter() - start
+    return [
+        _inference(task, model, result.model_spec, getattr(result, result.WhichOneof("result")), latency_s)
+        for task, result in zip(tasks, response.results, strict=True)
+    ]
+
+
+def _inference(task: Task, model: ModelRef, spec: Any, result: Any, latency_s: float) -> Inference:  # noqa: ANN401
+    version = int(spec.version.value) if spec.HasField("version") else None
+    if task.method == "regress":
+        values = tuple(one.value for one in result.regressions)
+        return Inference(task, model.name, version, values=values, latency_s=latency_s)
+    classes = tuple(tuple(ScoredClass(one.label, one.score) for one in row.classes) for row in result.classifications)
+    return Inference(task, model.name, version, classes=classes, latency_s=latency_s)
+
+
+def _fill_input(message: Any, examples: Examples) -> None:  # noqa: ANN401 - a generated Input
+    if examples.context:
+        _fill_example(message.example_list_with_context.context, examples.context)
+        added = message.example_list_with_context.examples
+    else:
+        added = message.example_list.examples
+    for row in examples.rows:
+        _fill_example(added.add(), row)
+
+
+def _fill_example(message: Any, features: Features) -> None:  # noqa: ANN401 - a generated Example
+    message.features.SetInParent()
+    for name, values in features.items():
+        feature = message.features.feature[name]
+        if values:
+            first = values[0]
+            kind = "bytes_list" if isinstance(first, bytes) else "int64_list" if isinstance(first, int) else "float_list"
+            getattr(feature, kind).value.extend(values)
+
+
+def over_rest(call: RestCall, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
+    """Ask for each task in turn: TensorFlow Serving's REST API has no MultiInference. Raises ValueError for no answer."""
+    return [_over_rest(call, model, examples, task) for task in tasks]
+
+
+def _over_rest(call: RestCall, model: ModelRef, examples: Examples, task: Task) -> Inference:
+    document: dict[str, Any] = {"signature_name": task.signature, "examples": [_values(row) for row in examples.rows]}
+    if examples.context:
+        document["context"] = _values(examples.context)
+    body = json.dumps(document).encode()
+    start = time.perf_counter()
+    results = call(task.method, body).get("results")
+    latency_s = time.perf_counter() - start
+    try:
+        if task.method == "regress":
+            values = tuple(float(value) for value in results)
+            return Inference(task, model.name, model.version, values=values, latency_s=latency_s)
+        classes = tuple(tuple(ScoredClass(str(label), float(score)) for label, score in row) for row in results)
+    except TypeError as error:
+        raise ValueError(f"it holds no results ({error})") from error
+    return Inference(task, model.name, model.version, classes=classes, latency_s=latency_s)
+
+
+def _values(features: Features) -> dict[str, Any]:
+    return {name: [_json_value(value) for value in values] for name, values in features.items()}
+
+
+def _json_value(value: bytes | float) -> object:
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        import base64
+
+        return {"b64": base64.b64encode(value).decode()}

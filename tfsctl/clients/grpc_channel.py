@@ -1,0 +1,66 @@
+"""The channel below the gRPC client: encryption, metadata, proxies, balancing, and no limit on messages."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import grpc
+
+from tfsctl.clients import _addresses, tls
+from tfsctl.clients.connection import Connection
+from tfsctl.errors import InvalidInput
+
+_UNLIMITED = -1
+
+
+def open_channel(host: str, port: int, connection: Connection) -> grpc.Channel:
+    """A channel to one server; it connects with the first call. Raises InvalidInput for what gRPC cannot do."""
+    if connection.path:
+        raise InvalidInput(f"gRPC has no paths: {connection.path}", hint="leave the path out of --url")
+    address = _addresses.written(host, port)
+    compression = grpc.Compression.Gzip if connection.compression == "gzip" else None
+    options = _options(host, connection)
+    if connection.tls is None:
+        return grpc.insecure_channel(address, options, compression)
+    credentials = grpc.ssl_channel_credentials(*tls.pem(connection.tls))
+    return grpc.secure_channel(address, credentials, options, compression)
+
+
+def metadata(connection: Connection) -> list[tuple[str, str | bytes]]:
+    """The headers as gRPC metadata: names in lower case, and bytes where a name says so."""
+    named = ((header.name.lower(), header.value) for header in connection.headers)
+    return [(name, value.encode() if name.endswith("-bin") else value) for name, value in named]
+
+
+def is_connected_within(channel: grpc.Channel, seconds: float) -> bool:
+    """Whether there is a connection, or the news that there can be none, within that time."""
+    told = threading.Event()
+
+    def changed(state: grpc.ChannelConnectivity) -> None:
+        if state in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE):
+            told.set()
+
+    channel.subscribe(changed, try_to_connect=True)
+    try:
+        return told.wait(seconds)
+    finally:
+        channel.unsubscribe(changed)
+
+
+def _options(host: str, connection: Connection) -> list[tuple[str, Any]]:
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", _UNLIMITED),
+        ("grpc.max_send_message_length", _UNLIMITED),
+    ]
+    if connection.proxy is not None:
+        options.append(("grpc.http_proxy", connection.proxy))
+    elif _addresses.is_local(host):
+        options.append(("grpc.enable_http_proxy", 0))
+    if connection.keepalive_s is not None:
+        options.append(("grpc.keepalive_time_ms", round(connection.keepalive_s * 1000)))
+        options.append(("grpc.keepalive_permit_without_calls", 1))
+        options.append(("grpc.http2.max_pings_without_data", 0))
+    if connection.balancing is not None:
+        options.append(("grpc.lb_policy_name", connection.balancing))
+    return options

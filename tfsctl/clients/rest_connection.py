@@ -1,0 +1,68 @@
+"""The HTTP client below the REST client: encryption, headers, proxies and sockets, and requests with one deadline."""
+
+from __future__ import annotations
+
+import gzip
+import ssl
+import time
+
+import httpx
+
+from tfsctl.clients import _addresses, tls
+from tfsctl.clients.connection import Connection
+from tfsctl.errors import InvalidInput
+
+_GZIP_LEVEL = 1  # the server and the network are near; a higher level costs more than it saves
+
+
+def open_http(
+    host: str, port: int, connection: Connection, *, timeout_s: float, wire: httpx.BaseTransport | None = None
+) -> httpx.Client:
+    """A client for one server. `wire` takes the place of sockets.
+
+    Raises InvalidInput for what REST cannot do, httpx.InvalidURL for an address that cannot be one.
+    """
+    if connection.balancing is not None:
+        raise InvalidInput("REST opens one connection; requests are spread over gRPC only", hint="add --grpc")
+    socket = _addresses.socket_path(host)
+    at = "localhost" if socket is not None else _addresses.written(host, port)
+    # Plain HTTP needs no certificates, and reading the system's takes a fifth of the start-up. This context trusts
+    # none, which is what should happen if anything were to ask for TLS here.
+    context = tls.context(connection.tls) if connection.tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if socket is not None:
+        wire = wire or httpx.HTTPTransport(uds=socket, verify=context)
+    return httpx.Client(
+        base_url=f"{'https' if connection.tls else 'http'}://{at}{connection.path}",
+        headers=[(header.name, header.value) for header in connection.headers],
+        timeout=httpx.Timeout(timeout_s, connect=_shorter(connection.connect_timeout_s, timeout_s)),
+        limits=httpx.Limits(keepalive_expiry=connection.keepalive_s or 5.0),
+        transport=wire,
+        proxy=connection.proxy,
+        trust_env=not _addresses.is_local(host),
+        verify=context,
+    )
+
+
+def send(
+    http: httpx.Client, method: str, path: str, body: bytes | None, *, compressed: bool = False
+) -> tuple[httpx.Response, bytes]:
+    """Send one request; returns the response and its content. httpx limits each wait, this also their sum.
+
+    Raises httpx.HTTPError, and httpx.InvalidURL.
+    """
+    headers = {}
+    if compressed and body is not None:
+        body, headers = gzip.compress(body, _GZIP_LEVEL), {"Content-Encoding": "gzip"}
+    limit_s = http.timeout.read
+    deadline = None if limit_s is None else time.monotonic() + limit_s
+    chunks = []
+    with http.stream(method, path, content=body, headers=headers) as response:
+        for chunk in response.iter_bytes():
+            chunks.append(chunk)
+            if deadline is not None and time.monotonic() > deadline:
+                raise httpx.ReadTimeout(f"the answer was not complete within {limit_s:g} s")
+    return response, b"".join(chunks)
+
+
+def _shorter(connect_s: float | None, timeout_s: float) -> float:
+    return timeout_s if connect_s is None else min(connect_s, timeout_s)
