@@ -23,6 +23,7 @@ from tfsctl.errors import TfsctlError
 
 _APIS = "tensorflow_serving.apis."
 _CONFIG = "tensorflow_serving.config."
+_EXAMPLE = "tensorflow.core.example."
 _FRAMEWORK = "tensorflow.core.framework."
 _PROTOBUF = "tensorflow.core.protobuf."
 
@@ -48,6 +49,7 @@ _MODULE_OF = {
     "PredictResponse": _APIS + "predict_pb2",
     "ModelServerConfig": _CONFIG + "model_server_config_pb2",
     "StatusProto": _APIS + "status_pb2",
+    "Example": _EXAMPLE + "example_pb2",
     "TensorProto": _FRAMEWORK + "tensor_pb2",
     "ConfigProto": _PROTOBUF + "config_pb2",
     "RunOptions": _PROTOBUF + "config_pb2",

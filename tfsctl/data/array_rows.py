@@ -1,0 +1,98 @@
+"""Arrays in files: .npy holds one, .npz several by name; each item of the first dimension is a row."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from tfsctl.data.blocks import BLOCK_BYTES, MOST_ROWS, Block, opened
+from tfsctl.errors import InvalidInput
+
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+@dataclass(frozen=True, slots=True)
+class NpyRows:
+    """The rows of one array, for the only input."""
+
+    name: str
+    path: Path | str
+
+    def blocks(self) -> Iterator[Block]:
+        """All rows. Raises InvalidInput for a file that holds no array of numbers or text."""
+        with opened(self.path) as (file, _progress):
+            yield from _blocks({"": _Stream(file, self.name)})
+
+
+@dataclass(frozen=True, slots=True)
+class NpzRows:
+    """Arrays of equal length, by name."""
+
+    name: str
+    path: Path | str
+
+    def blocks(self) -> Iterator[Block]:
+        """All rows. Raises InvalidInput for a file that holds no such arrays."""
+        with opened(self.path) as (file, _progress), ExitStack() as members:
+            try:
+                archive = members.enter_context(zipfile.ZipFile(file))
+                streams = {
+                    name.removesuffix(".npy"): _Stream(members.enter_context(archive.open(name)), f"{self.name}: {name}")
+                    for name in archive.namelist()
+                }
+            except zipfile.BadZipFile as error:
+                raise InvalidInput(f"{self.name} is not an .npz file: {error}") from error
+            lengths = {name: stream.rows for name, stream in streams.items()}
+            if len(set(lengths.values())) > 1:
+                raise InvalidInput(
+                    f"the arrays of {self.name} have different numbers of rows: "
+                    + ", ".join(f"{name} {length}" for name, length in lengths.items())
+                )
+            yield from _blocks(streams)
+
+
+class _Stream:
+    """An array read from the front, some rows at a time."""
+
+    def __init__(self, file: IO[bytes], name: str) -> None:
+        self._file = file
+        self._name = name
+        try:
+            shape, fortran_order, self._dtype = _HEADERS[npy.read_magic(file)](file)
+        except (ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InvalidInput(f"{name} is not an .npy file: {error}") from error
+        if self._dtype.hasobject or not shape or (fortran_order and len(shape) > 1):
+            why = "Python objects" if self._dtype.hasobject else "columns first" if shape else "a single value"
+            raise InvalidInput(f"{name} holds {why}", hint="numpy.save writes what is read here: rows of plain values")
+        self.rows, self._row_shape = shape[0], shape[1:]
+        self.row_bytes = self._dtype.itemsize * math.prod(self._row_shape)
+
+    def take(self, count: int) -> np.ndarray:
+        """The next rows."""
+        content = self._file.read(count * self.row_bytes)
+        if len(content) < count * self.row_bytes:
+            raise InvalidInput(f"{self._name} ends too early")
+        return np.frombuffer(content, self._dtype).reshape(count, *self._row_shape)
+
+
+def _blocks(streams: Mapping[str, _Stream]) -> Iterator[Block]:
+    total = next((stream.rows for stream in streams.values()), 0)
+    row_bytes = sum(stream.row_bytes for stream in streams.values())
+    count = max(1, min(MOST_ROWS, BLOCK_BYTES // max(row_bytes, 1)))
+    for start in range(0, total, count):
+        end = min(start + count, total)
+        arrays = {name: stream.take(end - start) for name, stream in streams.items()}
+        yield Block(end - start, tuple(arrays), partial(_of, arrays), part=end / total)
+
+
+def _of(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    return arrays[name]
