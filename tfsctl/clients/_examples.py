@@ -76,7 +76,9 @@ def _fill_example(message: Any, features: Features) -> None:  # noqa: ANN401 - a
         feature = message.features.feature[name]
         if values:
             first = values[0]
-            kind = "bytes_list" if isinstance(first, bytes) else "int64_list" if isinstance(first, int) else "float_list"
+            kind = (
+                "bytes_list" if isinstance(first, bytes) else "int64_list" if isinstance(first, int) else "float_list"
+            )
             getattr(feature, kind).value.extend(values)
 
 

@@ -63,7 +63,7 @@ def read_file(path: str, spec: TensorSpec) -> object:
     """
     content, suffix = read_bytes(path), Path(path).suffix.lower()
     if suffix == ".npy":
-        return _array(content, path)
+        return read_array(content, path)
     if suffix == ".json":
         return read_json(content, path)
     if suffix == ".txt":
@@ -73,7 +73,8 @@ def read_file(path: str, spec: TensorSpec) -> object:
     return _image(content, path, spec)
 
 
-def _array(content: bytes, path: str) -> np.ndarray:
+def read_array(content: bytes, path: str) -> np.ndarray:
+    """The array of a `.npy` file. Raises InvalidInput."""
     import numpy as np
 
     try:
