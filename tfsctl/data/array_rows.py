@@ -46,7 +46,9 @@ class NpzRows:
             try:
                 archive = members.enter_context(zipfile.ZipFile(file))
                 streams = {
-                    name.removesuffix(".npy"): _Stream(members.enter_context(archive.open(name)), f"{self.name}: {name}")
+                    name.removesuffix(".npy"): _Stream(
+                        members.enter_context(archive.open(name)), f"{self.name}: {name}"
+                    )
                     for name in archive.namelist()
                 }
             except zipfile.BadZipFile as error:

@@ -28,7 +28,9 @@ class ParquetRows:
             import pyarrow as pa
             from pyarrow import parquet
         except ImportError as error:
-            raise TfsctlError("Parquet files are read by pyarrow, which is missing", hint="pip install pyarrow") from error
+            raise TfsctlError(
+                "Parquet files are read by pyarrow, which is missing", hint="pip install pyarrow"
+            ) from error
         done = 0
         with opened(self.path) as (raw, _progress):
             try:
@@ -49,4 +51,9 @@ def _column(batch: Any, name: str) -> Column:  # noqa: ANN401 - an Arrow RecordB
     return column.to_numpy(zero_copy_only=False) if is_plain else column.to_pylist()
 
 
-_PLAIN = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)} | {"float", "double", "bool", "halffloat"}
+_PLAIN = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)} | {
+    "float",
+    "double",
+    "bool",
+    "halffloat",
+}

@@ -141,7 +141,9 @@ def _row_by_row(
     start = 0
     for group, end in zip(groups or [[]], ends, strict=True):
         rows = np.array([first + at for at, _ in group], dtype=np.int64)
-        arrays = {spec.name: _stacked([row[spec.name] for _, row in group]) for spec in signature.inputs} if group else {}
+        arrays = (
+            {spec.name: _stacked([row[spec.name] for _, row in group]) for spec in signature.inputs} if group else {}
+        )
         mine = tuple(reject for reject in rejects if start <= reject.row - first < end)
         labels = _labels(block, [at for at, _ in group])
         yield Batch(rows, arrays, first + end - 1, mine, labels, block.part if end == block.count else None)
