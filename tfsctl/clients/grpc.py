@@ -5,17 +5,19 @@ The calls are made by name with the messages of `core.protos`: the generated `*_
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
 
-from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, grpc_channel
+from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, _examples, grpc_channel
 from tfsctl.clients._faults import fault
 from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.core import protos, tensors
+from tfsctl.core.inference import Examples, Inference, Task
 from tfsctl.core.saved_model import signatures_from_proto
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Prediction, VersionStatus
 from tfsctl.errors import InvalidInput, RequestRejected, TfsctlError
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 
 _PREDICTION_SERVICE = "/tensorflow.serving.PredictionService"
 _MODEL_SERVICE = "/tensorflow.serving.ModelService"
+
+# What gRPC tells before it comes to why there is no connection.
+_BEFORE_THE_REASON = re.compile(
+    r"(?s).*(?:Failed to connect to remote host: |last error: [A-Z_]+: (?:ipv4|ipv6|unix):\S+: )"
+)
 
 STATUS_OF_CODE = {code: code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
 
@@ -45,21 +52,34 @@ class GrpcClient:
         self._channel = grpc_channel.open_channel(host, port, connection)
 
     def predict(
-        self, model: ModelRef, inputs: Mapping[str, np.ndarray], *, signature: str = DEFAULT_SIGNATURE
+        self,
+        model: ModelRef,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        signature: str = DEFAULT_SIGNATURE,
+        outputs: Sequence[str] = (),
     ) -> Prediction:
         """Run a signature on a whole batch. Raises what Client says."""
-        request = protos.PredictRequest(model_spec=_spec(model, signature))
+        request = protos.PredictRequest(model_spec=_spec(model, signature), output_filter=outputs)
         for name, array in inputs.items():
             request.inputs[name].CopyFrom(tensors.to_proto(array))
         start = time.perf_counter()
         response = self._call(f"{_PREDICTION_SERVICE}/Predict", request, protos.PredictResponse, about=model)
         latency_s = time.perf_counter() - start
         try:
-            outputs = {name: tensors.from_proto(response.outputs[name]) for name in sorted(response.outputs)}
+            arrays = {name: tensors.from_proto(response.outputs[name]) for name in sorted(response.outputs)}
         except InvalidInput as error:
             raise self._strange(model, error.message) from error
         version = _version(response.model_spec)
-        return Prediction(outputs, model.name, version=version, signature=signature, latency_s=latency_s)
+        return Prediction(arrays, model.name, version=version, signature=signature, latency_s=latency_s)
+
+    def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
+        """Classify or regress examples; several tasks are one MultiInference. Raises what Client says."""
+
+        def call(method: str, request: Any, response_type: Any) -> Any:  # noqa: ANN401 - generated messages
+            return self._call(method, request, response_type, about=model)
+
+        return _examples.over_grpc(call, model, _spec(model), examples, tasks)
 
     def metadata(self, model: ModelRef) -> ModelMetadata:
         """Ask what the model's signatures are. Raises what Client says."""
@@ -124,13 +144,8 @@ class GrpcClient:
 
     def _failure(self, error: Any, about: ModelRef) -> TfsctlError:  # noqa: ANN401 - a grpc.RpcError that is also a grpc.Call
         status = STATUS_OF_CODE[error.code()]
-        words = (error.details() or "").rpartition("Failed to connect to remote host: ")[2]
-        raised = fault(status, words, address=self.address, about=about)
-        if "Failed parsing HTTP/2" in words:
-            raised.hint = "that does not look like a gRPC port; for a REST port leave out --grpc, for TLS add --tls"
-        elif status == "UNIMPLEMENTED":
-            raised.hint = "is this a TensorFlow Serving gRPC port?"
-        return raised
+        words = _BEFORE_THE_REASON.sub("", error.details() or "")
+        return fault(status, words, address=self.address, about=about)
 
     def _strange(self, model: ModelRef, why: str) -> RequestRejected:
         return RequestRejected(

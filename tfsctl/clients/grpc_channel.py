@@ -61,6 +61,8 @@ def _options(host: str, connection: Connection) -> list[tuple[str, Any]]:
         options.append(("grpc.keepalive_time_ms", round(connection.keepalive_s * 1000)))
         options.append(("grpc.keepalive_permit_without_calls", 1))
         options.append(("grpc.http2.max_pings_without_data", 0))
+    if host.startswith(_addresses.UNIX):
+        options.append(("grpc.ssl_target_name_override", "localhost"))  # what a certificate can say of a socket
     if connection.balancing is not None:
         options.append(("grpc.lb_policy_name", connection.balancing))
     return options

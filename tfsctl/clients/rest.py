@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,10 +17,11 @@ from urllib.parse import quote
 
 import httpx
 
-from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, rest_connection
+from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, _examples, rest_connection
 from tfsctl.clients._faults import fault
 from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.core import dtypes, tensors
+from tfsctl.core.inference import Examples, Inference, Task
 from tfsctl.core.types import (
     DEFAULT_SIGNATURE,
     ModelMetadata,
@@ -86,7 +87,12 @@ class RestClient:
             raise self._failure(error, about=None) from error
 
     def predict(
-        self, model: ModelRef, inputs: Mapping[str, np.ndarray], *, signature: str = DEFAULT_SIGNATURE
+        self,
+        model: ModelRef,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        signature: str = DEFAULT_SIGNATURE,
+        outputs: Sequence[str] = (),
     ) -> Prediction:
         """Run a signature on a whole batch. Raises what Client says."""
         values = {name: tensors.to_json(array) for name, array in inputs.items()}
@@ -96,8 +102,27 @@ class RestClient:
         latency_s = time.perf_counter() - start
         if "outputs" not in answer:
             raise self._strange(model, 'there is no "outputs" in it')
-        outputs = self._decode(model, signature, answer["outputs"])
-        return Prediction(outputs, model.name, version=model.version, signature=signature, latency_s=latency_s)
+        arrays = self._decode(model, signature, answer["outputs"])
+        if outputs:  # REST has no output_filter
+            arrays = {name: array for name, array in arrays.items() if name in outputs}
+        return Prediction(arrays, model.name, version=model.version, signature=signature, latency_s=latency_s)
+
+    def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
+        """Classify or regress examples, a request for each task. Raises what Client says."""
+
+        def call(verb: str, body: bytes) -> dict[str, Any]:
+            return self._call("POST", f"{_path(model)}:{verb}", about=model, body=body)
+
+        try:
+            return _examples.over_rest(call, model, examples, tasks)
+        except ValueError as error:
+            raise self._strange(model, str(error)) from error
+
+    def send_raw(self, model: ModelRef, verb: str, body: bytes) -> tuple[bytes, TfsctlError | None]:
+        """Post a body as it is; returns the body that came and, if the server refused, the error that is."""
+        response, content = self._send("POST", f"{_path(model)}:{verb}", about=model, body=body)
+        refused = response.status_code != httpx.codes.OK
+        return content, self._refusal(response, _parse(content), model) if refused else None
 
     def metadata(self, model: ModelRef) -> ModelMetadata:
         """Ask what the model's signatures are. Raises what Client says."""
@@ -139,11 +164,16 @@ class RestClient:
     ) -> None:
         self.close()
 
-    def _call(self, method: str, path: str, *, about: ModelRef, body: bytes | None = None) -> dict[str, Any]:
+    def _send(
+        self, method: str, path: str, *, about: ModelRef, body: bytes | None = None
+    ) -> tuple[httpx.Response, bytes]:
         try:
-            response, content = rest_connection.send(self._http, method, path, body, compressed=self._compressed)
+            return rest_connection.send(self._http, method, path, body, compressed=self._compressed)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._failure(error, about=about) from error
+
+    def _call(self, method: str, path: str, *, about: ModelRef, body: bytes | None = None) -> dict[str, Any]:
+        response, content = self._send(method, path, about=about, body=body)
         answer = _parse(content)
         if response.status_code == httpx.codes.OK and answer is not None:
             return answer
@@ -152,10 +182,7 @@ class RestClient:
     def _failure(self, error: Exception, *, about: ModelRef | None) -> TfsctlError:
         status = next(status for kind, status in STATUS_OF_FAILURE if isinstance(error, kind))
         words = _ERRNO.sub("", str(error)) or type(error).__name__
-        raised = fault(status, words, address=self.address, about=about)
-        if isinstance(error, httpx.RemoteProtocolError):
-            raised.hint = "that does not look like a REST port; for a gRPC port add --grpc, for TLS --tls"
-        return raised
+        return fault(status, words, address=self.address, about=about)
 
     def _refusal(self, response: httpx.Response, answer: dict[str, Any] | None, about: ModelRef) -> TfsctlError:
         status = STATUS_OF_HTTP.get(response.status_code, "UNKNOWN")

@@ -12,7 +12,7 @@ CONNECTION_ERRORS = (
         "--ca FILE names that authority's certificate",
     ),
     Known(
-        r"(?i:hostname mismatch|ip address mismatch|certificate is not valid for|peer name \S+ is not in peer)",
+        r"(?i:hostname mismatch|hostname verification check failed|ip address mismatch|certificate is not valid for|peer name \S+ is not in peer)",
         "the server's certificate is for another name than the one it was asked by",
         "ask by a name of the certificate: --host NAME",
     ),
@@ -38,7 +38,7 @@ CONNECTION_ERRORS = (
         "look at the spelling of --host; `getent hosts NAME` asks this machine",
     ),
     Known(
-        r"(?i:connection refused|failed to connect to all addresses|couldn't connect to server)",
+        r"(?i:connection refused|couldn't connect to server)",
         "nobody listens on that port",
         "is it running? tfsctl serve PATH starts a server; tfsctl ps lists those that run",
     ),
@@ -53,9 +53,24 @@ CONNECTION_ERRORS = (
         "that does not look like the right port; for a gRPC port add --grpc, for a REST port leave it out",
     ),
     Known(
+        r"(?i:socket closed|connection reset by peer|server disconnected without sending|empty reply from server)",
+        "the other side ended the connection at once: it wants TLS, a certificate, or another protocol",
+        "if it speaks TLS add --tls (and --cert FILE if it wants to know you); if it is a gRPC port add --grpc",
+    ),
+    Known(
+        r"Method not found!|unknown service tensorflow\.serving",
+        "a gRPC server answered, but it knows nothing of TensorFlow Serving",
+        "is this a TensorFlow Serving gRPC port?",
+    ),
+    Known(
         r"407 Proxy Authentication Required",
         "the proxy wants a name and a password",
         "--proxy http://NAME:PASSWORD@HOST:PORT",
+    ),
+    Known(
+        r"failed to connect to all addresses",
+        "no address of that host gave a connection",
+        "is it running? tfsctl serve PATH starts a server; tfsctl ps lists those that run",
     ),
     Known(
         r"\b(?:401 Unauthorized|403 Forbidden|UNAUTHENTICATED|PERMISSION_DENIED)\b",

@@ -1,0 +1,389 @@
+"""How a server is reached: TLS, sockets, proxies, gateways, headers, limits; over both transports."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import trustme
+from conftest import RunCli
+from echo_models import write_echo_model
+from gateways import running_gateway, running_proxy
+from model_servers import HOST, Served, running_flags
+
+from tfsctl.clients import Client, Transport, connect
+from tfsctl.clients.connection import Connection, Header, Tls
+from tfsctl.core import config_messages, protos
+from tfsctl.core.types import ModelRef, VersionStatus
+from tfsctl.errors import InvalidInput, NotFound, NotReadyInTime, RequestRejected, ServerUnreachable
+
+ECHO = ModelRef("echo")
+AVAILABLE = (VersionStatus(7, "AVAILABLE"),)
+BOTH = pytest.mark.parametrize("transport", ["rest", "grpc"])
+
+
+@dataclass(frozen=True)
+class Secure:
+    """A server that wants certificates of its clients, on ports and a gRPC socket; and PEM files to reach it with."""
+
+    server: Served
+    socket: Path
+    tls: Tls
+    stranger: Tls
+
+    def client(self, transport: Transport, tls: Tls | None, host: str = "localhost") -> Client:
+        """A client with these files."""
+        port = self.server.rest_port if transport == "rest" else self.server.grpc_port
+        return connect(transport, host, port, timeout_s=10, connection=Connection(tls=tls))
+
+    def options(self, transport: Transport) -> list[object]:
+        """The address as options of a command."""
+        port = self.server.rest_port if transport == "rest" else self.server.grpc_port
+        return [f"--{transport}", "--host", "localhost", "--port", port, "--model", "echo"]
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    """Mutual TLS for everything."""
+    folder = tmp_path_factory.mktemp("secure")
+    authority, other = trustme.CA(), trustme.CA()
+    leaf = authority.issue_cert("localhost", HOST)
+    config = config_messages.SSLConfig(
+        server_key=leaf.private_key_pem.bytes().decode(),
+        server_cert=leaf.cert_chain_pems[0].bytes().decode(),
+        custom_ca=authority.cert_pem.bytes().decode(),
+        client_verify=True,
+    )
+    (folder / "ssl.config").write_text(str(config))
+    write_echo_model(folder / "echo" / "7")
+    flags = ["--model_name=echo", f"--model_base_path={folder / 'echo'}", f"--ssl_config_file={folder / 'ssl.config'}"]
+    flags += ["--rest_api_enable_ssl", f"--grpc_socket_path={folder / 'grpc.sock'}"]
+    with running_flags(flags, folder) as server:
+        tls, stranger = (_files(folder / name, ca) for name, ca in (("client", authority), ("stranger", other)))
+        yield Secure(server, folder / "grpc.sock", tls, replace(stranger, ca=tls.ca))
+
+
+def _files(folder: Path, authority: trustme.CA) -> Tls:
+    """The authority's certificate and a client's, as PEM files."""
+    folder.mkdir()
+    leaf = authority.issue_cert("client")
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    leaf.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    leaf.private_key_pem.write_to_path(str(folder / "key.pem"))
+    return Tls(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+
+
+@BOTH
+@pytest.mark.parametrize("host", ["localhost", HOST])
+def test_mutual_tls(secure: Secure, transport: Transport, host: str) -> None:
+    """With the authority, a certificate and its key the server is reached, by name and by address."""
+    with secure.client(transport, secure.tls, host) as client:
+        assert client.status(ECHO) == AVAILABLE
+
+
+@BOTH
+def test_one_file_may_hold_certificate_and_key(secure: Secure, transport: Transport, tmp_path: Path) -> None:
+    """As curl and nginx take them."""
+    assert secure.tls.cert
+    assert secure.tls.key
+    both = tmp_path / "both.pem"
+    both.write_bytes(secure.tls.cert.read_bytes() + secure.tls.key.read_bytes())
+    with secure.client(transport, Tls(secure.tls.ca, both)) as client:
+        assert client.status(ECHO) == AVAILABLE
+
+
+@BOTH
+def test_commands_take_the_files(secure: Secure, run_cli: RunCli, transport: Transport) -> None:
+    """--ca, --cert and --key are options of every command that asks a server, and mean TLS."""
+    files = ["--ca", secure.tls.ca, "--cert", secure.tls.cert, "--key", secure.tls.key]
+    result = run_cli("predict", *secure.options(transport), *files, "1.5")
+    assert (result.stdout, result.stderr, result.code) == ("1.5\n", "", 0)
+
+
+@BOTH
+def test_an_unknown_authority_is_explained(secure: Secure, run_cli: RunCli, transport: Transport) -> None:
+    """Without --ca the system's authorities are asked, who do not know this server's."""
+    result = run_cli("metadata", *secure.options(transport), "--tls")
+    assert (result.stdout, result.code) == ("", 3)
+    assert "cause: the server's certificate was signed by an authority that is not known here\n" in result.stderr
+    assert "hint: --ca FILE names that authority's certificate\n" in result.stderr
+
+
+@BOTH
+def test_strangers_are_turned_away(secure: Secure, transport: Transport) -> None:
+    """No certificate, or one of another authority: nobody answers."""
+    for tls in (Tls(secure.tls.ca), secure.stranger):
+        with secure.client(transport, tls) as client, pytest.raises(ServerUnreachable):
+            client.status(ECHO)
+
+
+@BOTH
+def test_tls_asked_of_a_plain_port_is_explained(served: Served, run_cli: RunCli, transport: Transport) -> None:
+    """The one mistake and the other: TLS where there is none, none where there is."""
+    port = served.rest_port if transport == "rest" else served.grpc_port
+    result = run_cli("metadata", f"--{transport}", "--host", HOST, "--port", port, "--model", "echo", "--tls")
+    assert result.code == 3
+    assert "hint: leave out --tls (in a URL write http://)\n" in result.stderr
+
+
+@BOTH
+def test_no_tls_where_it_is_needed(secure: Secure, transport: Transport) -> None:
+    """A plain request is told nothing; the hint names the option."""
+    with secure.client(transport, None) as client, pytest.raises(ServerUnreachable) as caught:
+        client.status(ECHO)
+    assert "--tls" in caught.value.hint
+
+
+@BOTH
+def test_files_that_are_none_are_named(secure: Secure, transport: Transport, tmp_path: Path) -> None:
+    """A missing file, and one that is no PEM file, are errors before anything is sent."""
+    (tmp_path / "no.pem").write_text("nothing")
+    with pytest.raises(NotFound, match=r"cannot read .*gone\.pem: No such file"):
+        secure.client(transport, Tls(tmp_path / "gone.pem"))
+    with pytest.raises(InvalidInput, match=r"not the PEM files TLS needs: .*no\.pem"):
+        secure.client(transport, Tls(secure.tls.ca, tmp_path / "no.pem"))
+
+
+def test_a_unix_socket_over_tls(secure: Secure) -> None:
+    """Over gRPC through the server's socket, with the certificate of localhost."""
+    client = connect("grpc", f"unix:{secure.socket}", 0, timeout_s=10, connection=Connection(tls=secure.tls))
+    with client:
+        assert client.status(ECHO) == AVAILABLE
+        assert client.address == f"unix:{secure.socket}"
+
+
+@contextmanager
+def rest_socket(served: Served, path: Path) -> Iterator[None]:
+    """A UNIX socket that leads to the REST port, for one connection."""
+    with ThreadPoolExecutor(3) as threads, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client, socket.create_connection((served.host, served.rest_port)) as server:
+                threads.submit(server.sendall, client.recv(65536)).result()
+                client.sendall(server.recv(65536))
+
+        done = threads.submit(serve)
+        yield
+        done.result(timeout=10)
+
+
+def test_rest_over_a_unix_socket(served: Served, run_cli: RunCli, tmp_path: Path) -> None:
+    """A REST port behind a socket, as sidecars offer it."""
+    path = tmp_path / "rest.sock"
+    with rest_socket(served, path):
+        result = run_cli("metadata", "--host", f"unix:{path}", "--model", "echo", "--signature", "any")
+    assert (result.code, result.stderr) == (0, "")
+    assert f"address: unix:{path}\n" in result.stdout
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # httpcore leaves a socket to the collector
+def test_a_socket_that_is_not_there_is_named(run_cli: RunCli, tmp_path: Path) -> None:
+    """The path is part of the error."""
+    result = run_cli("metadata", "--host", f"unix:{tmp_path}/none", "--model", "echo")
+    gc.collect()
+    assert result.code == 3
+    assert result.stderr.startswith(f"error: no answer from unix:{tmp_path}/none: No such file or directory\n")
+
+
+@BOTH
+def test_an_http_proxy(served: Served, run_cli: RunCli, transport: Transport) -> None:
+    """--proxy is gone through even to this machine: REST as a proxied request, gRPC in a tunnel."""
+    port = served.rest_port if transport == "rest" else served.grpc_port
+    with running_proxy() as proxy:
+        address = [f"--{transport}", "--host", HOST, "--port", port, "--model", "echo"]
+        result = run_cli("predict", *address, "--proxy", proxy.url, "1.5")
+    assert (result.stdout, result.code) == ("1.5\n", 0)
+    asked = {"rest": f"GET http://{HOST}:{port}/v1/models/echo/metadata HTTP/1.1", "grpc": f"CONNECT {HOST}:{port} "}
+    assert proxy.asked[0].startswith(asked[transport])
+
+
+@BOTH
+def test_compression(served: Served, transport: Transport) -> None:
+    """What is sent is a fraction of what is meant, and is understood."""
+    port = served.rest_port if transport == "rest" else served.grpc_port
+    large = np.zeros(200_000, np.float32)
+    sent = []
+    for compression in (None, "gzip"):
+        with running_proxy() as proxy:
+            connection = Connection(proxy=proxy.url, compression="gzip" if compression else None)
+            with connect(transport, HOST, port, connection=connection) as client:
+                assert client.predict(ECHO, {"x": large}).outputs["x"].shape == (200_000,)
+        sent.append(proxy.bytes_up)
+    assert sent[0] > 790_000
+    assert sent[1] < sent[0] / 20
+
+
+def test_idle_connections_live_as_long_as_asked(served: Served) -> None:
+    """REST: one connection for both requests, or one for each. gRPC: pings while nothing else is said."""
+    for keepalive_s, connections in ((10.0, 1), (0.05, 2)):
+        with running_proxy() as proxy:
+            connection = Connection(proxy=proxy.url, keepalive_s=keepalive_s)
+            with connect("rest", HOST, served.rest_port, connection=connection) as client:
+                client.status(ECHO)
+                time.sleep(0.2)
+                client.status(ECHO)
+        assert len(proxy.asked) == connections
+    for keepalive_s, pings in ((10.0, False), (0.1, True)):
+        with running_proxy() as proxy:
+            connection = Connection(proxy=proxy.url, keepalive_s=keepalive_s)
+            with connect("grpc", HOST, served.grpc_port, connection=connection) as client:
+                client.status(ECHO)
+                time.sleep(0.2)
+                before = proxy.bytes_up
+                time.sleep(1.5)  # gRPC pings once a second at most
+                assert (proxy.bytes_up > before) == pings
+
+
+def test_a_gateway_with_a_path_and_a_token(served: Served, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--url says host, port and path; the token comes from a variable, and is in no output."""
+    monkeypatch.setenv("TOKEN", "s3cret")
+    with running_gateway(served.rest_port, path="/models", authorization="Bearer s3cret") as port:
+        url = ["--url", f"http://{HOST}:{port}/models/"]
+        right = run_cli("predict", *url, "--model", "echo", "--header-env", "authorization=Bearer TOKEN", "1.5")
+        pasted = run_cli(
+            "predict", *url[:1], f"{url[1]}v1/models/echo:predict", "-H", "Authorization: Bearer s3cret", "2"
+        )
+        monkeypatch.setenv("TOKEN", "wr0ng")
+        wrong = run_cli("predict", *url, "--model", "echo", "--header-env", "authorization=Bearer TOKEN", "1.5")
+        without = run_cli("-v", "predict", *url, "--model", "echo", "-H", "authorization: wr0ng", "1.5")
+    assert (right.stdout, right.stderr, right.code) == ("1.5\n", "", 0)
+    assert (pasted.stdout, pasted.stderr, pasted.code) == ("2.0\n", "", 0)
+    assert wrong.code == 5
+    assert "cause: a gateway before the server wants to know who asks\n" in wrong.stderr
+    assert f"echo at {HOST}:{port}/models refused (UNAUTHENTICATED)" in wrong.stderr
+    assert not any(secret in text for secret in ("s3cret", "wr0ng") for text in (wrong.stderr, without.stderr))
+
+
+def test_headers_are_grpc_metadata() -> None:
+    """Names in lower case, values as they are, bytes for names that end in -bin."""
+    asked: list[Any] = []
+    with grpc_server(asked) as port:
+        headers = (Header("X-Tenant", "acme"), Header("trace-bin", "abc"))
+        with connect("grpc", HOST, port, connection=Connection(headers=headers)) as client:
+            client.status(ECHO)
+    assert {("x-tenant", "acme"), ("trace-bin", b"abc")} <= {tuple(entry) for entry in asked[0]}
+
+
+def test_round_robin_spreads_requests() -> None:
+    """Every address of a name gets its share; without it one gets all."""
+    first: list[Any] = []
+    second: list[Any] = []
+    with grpc_server(first) as one, grpc_server(second) as two:
+        name = f"ipv4:{HOST}:{one},{HOST}:{two}"
+        for balancing, both in (("round_robin", True), (None, False)):
+            first.clear()
+            second.clear()
+            with connect(
+                "grpc", name, 0, connection=Connection(balancing="round_robin" if balancing else None)
+            ) as client:
+                deadline = time.monotonic() + 5
+                while not (first and second) and time.monotonic() < deadline and len(first + second) < 20:
+                    client.status(ECHO)
+            assert (bool(first) and bool(second)) == both
+
+
+@contextmanager
+def grpc_server(asked: list[Any]) -> Iterator[int]:
+    """A gRPC server that knows every model and keeps the metadata of each call; yields its port."""
+
+    class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no types
+        """Answers every method with an empty status."""
+
+        def service(self, details: Any) -> Any:
+            asked.append(details.invocation_metadata)
+            return grpc.unary_unary_rpc_method_handler(
+                lambda _request, _context: protos.GetModelStatusResponse(),
+                response_serializer=protos.GetModelStatusResponse.SerializeToString,
+            )
+
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[Handlers()])
+    port = server.add_insecure_port(f"{HOST}:0")
+    server.start()
+    yield port
+    server.stop(0).wait()
+
+
+@contextmanager
+def port_that_never_connects() -> Iterator[int]:
+    """A port whose queue is full: the kernel lets nobody in."""
+    with ExitStack() as sockets, socket.socket() as listener:
+        listener.bind((HOST, 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@BOTH
+def test_connecting_may_have_a_limit_of_its_own(transport: Transport) -> None:
+    """--connect-timeout ends the wait for a host that does not answer, long before --timeout."""
+    with port_that_never_connects() as port:
+        start = time.monotonic()
+        connection = Connection(connect_timeout_s=0.2)
+        with (
+            connect(transport, HOST, port, timeout_s=20, connection=connection) as client,
+            pytest.raises(NotReadyInTime),
+        ):
+            client.status(ECHO)
+        assert time.monotonic() - start < 5
+
+
+def test_the_timeout_is_for_the_whole_answer() -> None:
+    """A server that sends a byte now and then is not waited for beyond the timeout."""
+    with socket.create_server((HOST, 0)) as listener, ThreadPoolExecutor(1) as threads:
+
+        def drip() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+                try:
+                    for _ in range(100):
+                        client.sendall(b" ")
+                        time.sleep(0.05)
+                except OSError:
+                    return
+
+        threads.submit(drip)
+        start = time.monotonic()
+        with connect("rest", HOST, listener.getsockname()[1], timeout_s=0.3) as client, pytest.raises(NotReadyInTime):
+            client.status(ECHO)
+        assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("transport", "host", "connection", "words"),
+    [
+        ("rest", "localhost", Connection(balancing="round_robin"), "requests are spread over gRPC only"),
+        ("rest", "dns:localhost:1", Connection(), "'dns:localhost:1' is a name for gRPC only"),
+        ("grpc", "localhost", Connection(path="/models"), "gRPC has no paths: /models"),
+    ],
+)
+def test_what_a_transport_cannot_do_is_refused(
+    transport: Transport, host: str, connection: Connection, words: str
+) -> None:
+    """Before anything is sent."""
+    with pytest.raises(InvalidInput, match=words):
+        connect(transport, host, 1, connection=connection)
+
+
+def test_a_rejected_request_says_who_refused(served: Served) -> None:
+    """A proxy that is none of HTTP answers nothing that looks like TensorFlow Serving."""
+    with connect("rest", HOST, served.grpc_port) as client, pytest.raises(RequestRejected):
+        client.status(ECHO)
