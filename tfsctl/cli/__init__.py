@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import export, metadata, predict, repl, serve, stop
+from tfsctl.cli import export, logs, metadata, predict, ps, repl, serve, stop
 from tfsctl.cli._arguments import NegativeNumbersAreArguments
 from tfsctl.errors import ExitCode, TfsctlError
 
@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
+app.command("ps")(ps.ps)
+app.command("logs")(logs.logs)
 app.command("stop")(stop.stop)
 app.command("predict", cls=NegativeNumbersAreArguments)(predict.predict)
 app.command("metadata")(metadata.metadata)

@@ -7,41 +7,45 @@ from typing import Annotated
 import typer
 
 from tfsctl.cli import _options, _output
-from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.errors import InvalidInput, TfsctlError
 
 
 def stop(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The server; needed if several run.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The server; needed if there are several.")
+    ] = None,
     *,
     stop_all: Annotated[bool, typer.Option("--all", help="Stop every server tfsctl started.")] = False,
     as_json: _options.Json = False,
 ) -> None:
     """Stop a server that tfsctl started.
 
-    Returns when it is gone. Nothing that tfsctl did not start is ever stopped.
+    Returns when it is gone, with what is left of a container that has ended. Nothing that tfsctl did not start is ever
+    stopped.
 
     \b
     Examples:
       tfsctl stop amazon_review
       tfsctl stop --all
     """
-    from tfsctl.engines import registry, serving
+    from tfsctl.engines import fleet, serving
 
-    running = registry.running()
-    names = ", ".join(server.name for server in running) or "none"
     if stop_all and name is not None:
         raise InvalidInput("--all and a name contradict each other", hint=f"tfsctl stop {name}")
-    chosen = [server for server in running if stop_all or name in (None, server.name)]
-    if not chosen and not stop_all:
-        raise NotFound(f"no server {name} runs (running: {names})" if name else "no server runs that tfsctl started")
-    if len(chosen) > 1 and not stop_all:
-        raise InvalidInput(f"several servers run: {names}", hint="tfsctl stop NAME, or --all")
-    for server in chosen:
-        serving.stop(server)
+    stopped: list[str] = []
+    failure: TfsctlError | None = None
+    for each in fleet.servers() if stop_all else fleet.choose(name, "stop"):
+        try:
+            serving.stop(each.server)
+        except TfsctlError as error:  # the others are stopped all the same
+            failure = failure or error
+            continue
+        stopped.append(each.server.name)
+        if not as_json:
+            _output.answer(f"stopped {each.server.name}")
     if as_json:
-        _output.answer_json({"stopped": [server.name for server in chosen]})
-        return
-    for server in chosen:
-        _output.answer(f"stopped {server.name}")
-    if not chosen:
+        _output.answer_json({"stopped": stopped})
+    elif not stopped and failure is None:
         _output.say("no server runs that tfsctl started")
+    if failure is not None:
+        raise failure

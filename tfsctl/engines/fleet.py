@@ -22,27 +22,22 @@ def servers() -> list[Marked]:
     return sorted(found, key=lambda each: (each.state != RUNNING, each.server.started_at, each.server.name))
 
 
-def choose(name: str | None, command: str) -> Marked:
-    """The server of this name, or the only one there is, for `tfsctl COMMAND`.
+def choose(name: str | None, command: str) -> list[Marked]:
+    """The servers of this name (one, unless a crash left another behind), or the only one, for `tfsctl COMMAND`.
 
     Raises NotFound when there is none, InvalidInput when it is not clear which.
     """
     found = servers()
     names = list(dict.fromkeys(each.server.name for each in found))
+    if name is None and len(names) > 1:
+        raise InvalidInput(f"several servers run: {', '.join(names)}", hint=f"tfsctl {command} NAME")
     fitting = [each for each in found if name in (None, each.server.name)]
-    if not fitting:
-        raise nothing_found(name, names)
-    if len(fitting) > 1 and name is None:
-        raise InvalidInput(f"there are several servers: {', '.join(names)}", hint=f"tfsctl {command} NAME")
-    return fitting[0]
-
-
-def nothing_found(name: str | None, names: list[str]) -> NotFound:
-    """The error for a name (None: any) that is not among the `names` there are."""
+    if fitting:
+        return fitting
     if name is None:
-        return NotFound("no server runs that tfsctl started", hint="tfsctl serve PATH starts one")
+        raise NotFound("no server runs that tfsctl started", hint="tfsctl serve PATH starts one")
     close = difflib.get_close_matches(name, names, n=1)
-    return NotFound(
+    raise NotFound(
         f"no server {name} runs (running: {', '.join(names) or 'none'})",
-        hint=f"did you mean {close[0]}?" if close else "tfsctl ps lists those that do",
+        hint=f"tfsctl {command} {close[0]}" if close else "tfsctl ps lists those that do",
     )

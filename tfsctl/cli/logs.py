@@ -1,0 +1,47 @@
+"""`tfsctl logs`: what a server has written."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tfsctl.cli import _output
+from tfsctl.errors import NotFound
+
+
+def logs(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The server; needed if there are several.")
+    ] = None,
+    *,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as it is written, until the server ends.")
+    ] = False,
+    tail: Annotated[
+        int | None, typer.Option("--tail", "-n", min=0, metavar="N", help="Only the last N lines of what is there.")
+    ] = None,
+) -> None:
+    """Print the log of a server that tfsctl started.
+
+    It is there after the server has ended too: that of a container until `tfsctl stop`, that of a process until the
+    next server of its name.
+
+    \b
+    Examples:
+      tfsctl logs amazon_review --tail 20
+      tfsctl logs -f
+    """
+    from tfsctl.engines import fleet, server_log
+
+    try:
+        server = fleet.choose(name, "logs")[0].server
+    except NotFound:
+        lines = None if name is None else server_log.lines_of_ended(name, tail=tail)
+        if lines is None:
+            raise
+        _output.say(f"note: {name} does not run; this is the log of its last run")
+    else:
+        lines = server_log.lines(server, tail=tail, follow=follow)
+    for line in lines:
+        _output.answer(line)

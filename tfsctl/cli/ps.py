@@ -1,0 +1,94 @@
+"""`tfsctl ps`: what runs, what it serves and what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from tfsctl.cli import _options, _output
+
+if TYPE_CHECKING:
+    from tfsctl.core.types import VersionStatus
+    from tfsctl.engines.overview import Report
+
+COLUMNS = ("name", "engine", "models", "REST", "gRPC", "status", "CPU", "memory")
+LOCALHOST = "127.0.0.1"
+NOTHING = "-"
+UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))  # of a duration, the largest that fits
+
+
+def ps(*, as_json: _options.Json = False) -> None:
+    """List the servers that tfsctl started.
+
+    Each is asked for the states of its versions. A container that has ended is listed until `tfsctl stop` removes it;
+    a server whose tfsctl was killed while it started is listed too.
+
+    \b
+    Examples:
+      tfsctl ps
+      tfsctl ps --json
+    """
+    from tfsctl.engines import overview
+
+    reports = overview.reports()
+    if as_json:
+        _output.answer_json({"servers": [_document(report) for report in reports]})
+    elif reports:
+        _output.answer_table(COLUMNS, [_row(report) for report in reports])
+    else:
+        _output.say("no server runs that tfsctl started; tfsctl serve PATH starts one")
+
+
+def _document(report: Report) -> dict[str, Any]:
+    """A report as JSON values: the entry of the server, with its models by name."""
+    models: dict[str, Any] = {name: _versions_document(told) for name, told in report.models.items()}
+    usage = {"cpu_percent": None, "memory_bytes": None} if report.usage is None else asdict(report.usage)
+    uptime_s = None if report.uptime_s is None else round(report.uptime_s, 1)
+    return asdict(report.server) | {"models": models, "state": report.state, "uptime_s": uptime_s} | usage
+
+
+def _versions_document(told: Sequence[VersionStatus] | str) -> dict[str, Any]:
+    if isinstance(told, str):
+        return {"versions": [], "error": told}
+    return {"versions": [asdict(version) for version in told], "error": None}
+
+
+def _row(report: Report) -> list[str]:
+    """A report as cells, for `COLUMNS`."""
+    server, usage = report.server, report.usage
+    models = "; ".join(_model(name, told) for name, told in report.models.items()) or ", ".join(server.models)
+    return [
+        server.name,
+        server.engine,
+        models,
+        _port(server.host, server.rest_port),
+        _port(server.host, server.grpc_port),
+        report.state if report.uptime_s is None else f"up {_duration(report.uptime_s)}",
+        NOTHING if usage is None else f"{usage.cpu_percent:.0f}%",
+        NOTHING if usage is None else f"{usage.memory_bytes / 1e6:.0f} MB",
+    ]
+
+
+def _model(name: str, told: Sequence[VersionStatus] | str) -> str:
+    """A model's versions and their states; those that have ended only where there is no other."""
+    if isinstance(told, str):
+        return f"{name}: {told}"
+    shown = [version for version in told if version.state != "END"] or told
+    return f"{name} {', '.join(f'{version.version} {version.state}' for version in shown)}"
+
+
+def _port(host: str, port: int) -> str:
+    """A port, with its address if that is not the usual one."""
+    if not port:
+        return NOTHING
+    address = f"[{host}]" if ":" in host else host
+    return str(port) if host == LOCALHOST else f"{address}:{port}"
+
+
+def _duration(seconds: float) -> str:
+    """A time as people say it: `42 s`, `3 min`, `2 h`, `5 d`."""
+    for length, unit in UNITS:
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

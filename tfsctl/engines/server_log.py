@@ -1,0 +1,77 @@
+"""What a server has written: the log Docker keeps of a container, or the file of a process, also after its end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TextIO
+
+from tfsctl.engines import _processes, _programs, state
+from tfsctl.engines.registry import RunningServer
+from tfsctl.errors import InvalidInput
+
+LOOK_S = 0.1  # how often a file is looked at
+
+
+def lines(server: RunningServer, *, tail: int | None, follow: bool) -> Iterator[str]:
+    """Its last `tail` lines (None: all), and with `follow` those to come until it ends.
+
+    Raises InvalidInput for a server whose log goes to a terminal, ProgramFailed where docker cannot be asked.
+    """
+    if server.container is not None:
+        return _of_container(server.container, tail, follow=follow)
+    if server.log_path is None:
+        raise InvalidInput(
+            f"the log of {server.name} goes to the terminal it was started from", hint="--detach keeps it in a file"
+        )
+    return _of_file(Path(server.log_path), tail, written_by=server.pid if follow else None)
+
+
+def lines_of_ended(name: str, *, tail: int | None) -> Iterator[str] | None:
+    """The last lines of the log that a process of this name left; None if there is none."""
+    file = state.log_file(name)
+    return _of_file(file, tail, written_by=None) if file.is_file() else None
+
+
+def _of_container(container: str, tail: int | None, *, follow: bool) -> Iterator[str]:
+    argv = ["docker", "logs", "--tail", "all" if tail is None else str(tail)]
+    with closing(_Stopping([*argv, *(["--follow"] if follow else []), container])) as program:
+        yield from program.lines()
+
+
+class _Stopping(_programs.Printing):
+    """A program that is ended when its reader has had enough."""
+
+    def close(self) -> None:
+        """End it."""
+        self.stop()
+
+
+def _of_file(path: Path, tail: int | None, *, written_by: int | None) -> Iterator[str]:
+    """The lines of a file, and those to come while the process `written_by` is what it was."""
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as log:
+        if tail is not None:
+            yield from (line.rstrip("\n") for line in deque(log, maxlen=tail))
+        same = None if written_by is None else _processes.born(written_by)
+        begun = ""
+        while True:
+            # Asked before reading: what was written before the end is still shown.
+            lives = same is not None and written_by is not None and _processes.born(written_by) == same
+            *whole, begun = (begun + _read(log)).split("\n")
+            yield from whole
+            if not lives:
+                break
+            time.sleep(LOOK_S)
+        if begun:
+            yield begun
+
+
+def _read(log: TextIO) -> str:
+    """What was added since the last look; all of it if the file was begun anew."""
+    if os.fstat(log.fileno()).st_size < os.lseek(log.fileno(), 0, os.SEEK_CUR):
+        log.seek(0)
+    return log.read()
