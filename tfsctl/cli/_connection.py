@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
-from typing import Any
-
 from tfsctl.cli import _options
+from tfsctl.cli._option_groups import option_group
 from tfsctl.cli._target import Asked
 from tfsctl.clients import DEFAULT_TIMEOUT_S
 from tfsctl.clients.connection import Connection, Header, Tls
 from tfsctl.errors import InvalidInput
-
-
-def asks_a_server(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `_asked` in the place of its parameter `asked`, which gets what they say."""
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "asked"]
-    ours = list(inspect.signature(_asked, eval_str=True).parameters.values())
-
-    @functools.wraps(command)
-    def run(**given: Any) -> None:  # noqa: ANN401 - the values of any option
-        said = {option.name: given.pop(option.name) for option in ours}
-        command(asked=_asked(**said), **given)
-
-    parameters = sorted([*own, *ours], key=lambda parameter: parameter.kind)  # arguments before options
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # where Typer looks
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run
 
 
 def _asked(
@@ -72,3 +52,6 @@ def _asked(
     from tfsctl.cli._url import with_url
 
     return with_url(asked, url)
+
+
+asks_a_server = option_group("asked", _asked)

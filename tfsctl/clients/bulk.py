@@ -28,12 +28,13 @@ _ROWS_AT_FAULT = frozenset({"INVALID_ARGUMENT", "OUT_OF_RANGE", "FAILED_PRECONDI
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to ask. None for rows or requests at once: found out."""
+    """How to ask. None for rows or requests at once: found out. `divisible`: a request may have fewer rows."""
 
     batch_size: int | None = None
     concurrency: int | None = None
     skip_bad_rows: bool = False
     retry_s: float = 60.0
+    divisible: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +155,8 @@ class Bulk:
                 raise
             if len(batch) == 1:
                 return self._reject(batch, error)
+            if not self._options.divisible:
+                raise
         middle = len(batch) // 2
         halves = [self._answer(job, batch.slice(0, middle)), self._answer(job, batch.slice(middle, len(batch)))]
         if sum(len(half.batch) for half in halves) == len(batch):  # no row was at fault, so they were too many

@@ -100,6 +100,16 @@ def open_writer(path: Path, lengths: Mapping[str, int] | None = None) -> Writer:
     return TextWriter(partial, lambda columns: separated(columns, delimiter), header=delimiter, lengths=lengths)
 
 
+def write_results(path: Path, outputs: Arrays) -> None:
+    """Write the answers to one request, whole. Raises InvalidInput for what the file cannot hold."""
+    check_output(path)
+    if len({array.shape[:1] for array in outputs.values()}) != 1 or not next(iter(outputs.values())).ndim:
+        outputs = {name: array[None] for name, array in outputs.items()}  # not a value a row: the answer is one row
+    writer = open_writer(path)
+    writer.write(outputs)
+    writer.finish(path)
+
+
 class TextWriter:
     """Lines of text."""
 

@@ -1,0 +1,202 @@
+"""`tfsctl predict --file`: a file of rows to answers, in constant memory, as fast as the server takes them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from tfsctl.cli import _output
+from tfsctl.cli._bulk_output import BulkOutput, FileOutput, StandardOutput
+from tfsctl.cli._files import Files
+from tfsctl.clients import Client
+from tfsctl.clients.bulk import Answered, Bulk, Options
+from tfsctl.core.batches import Batch, request_arrays, rows_a_request, taker
+from tfsctl.core.inputs import choose_outputs, choose_signature
+from tfsctl.core.types import ModelRef, Signature
+from tfsctl.data.results import check_output
+from tfsctl.data.shaping import shaped
+from tfsctl.data.sources import open_source
+from tfsctl.errors import InvalidInput, NotFound, TfsctlError
+
+
+def predict_file(
+    client: Client, model: ModelRef, signature: str | None, files: Files, *, as_json: bool, only: Sequence[str] = ()
+) -> None:
+    """Answer every row of a file. Raises what reading, asking and writing raise; the answers until then are kept."""
+    if files.output is not None:
+        check_output(files.output)
+    served = client.metadata(model)
+    chosen = choose_signature(served, signature)
+    source = open_source(files.file or "", chosen, format=files.format)
+    output: BulkOutput = (
+        StandardOutput(as_json=as_json)
+        if files.output is None
+        else FileOutput(files.output, _about(files, model, chosen, only), resume=files.resume)
+    )
+    if files.resume and not output.through:
+        _output.say("nothing to go on with; starting at the first row")
+    skip_bad_rows = files.on_error == "skip"
+    batches = shaped(
+        source, chosen, renamed=files.columns, skip_bad_rows=skip_bad_rows, after=output.through, note=_output.say
+    )
+    exact = _Exact(client, model, served.version, chosen, choose_outputs(chosen, only) if only else ())
+    bulk = Bulk(taker(batches), exact.ask, _options(files, chosen))
+    before, start = output.rows, time.perf_counter()
+    try:
+        _run(bulk, output, numbered=skip_bad_rows, quiet=files.output is None)
+    except BaseException:
+        output.leave()
+        if isinstance(output, FileOutput) and output.through:
+            _output.say(
+                f"{output.rows:,} answers are kept; the same command with --resume goes on after row {output.through:,}"
+            )
+        raise
+    output.finish()
+    seconds = time.perf_counter() - start
+    if isinstance(output, FileOutput):
+        _tell(output, bulk, output.rows - before, seconds, as_json=as_json)
+
+
+def _options(files: Files, signature: Signature) -> Options:
+    fixed = rows_a_request(signature)
+    if fixed is not None and files.batch_size not in (None, fixed):
+        raise InvalidInput(
+            f"{signature.name} takes exactly {fixed} rows a request", hint=f"--batch-size {fixed}, or none"
+        )
+    return Options(
+        batch_size=files.batch_size or fixed,
+        concurrency=files.concurrency,
+        skip_bad_rows=files.on_error == "skip",
+        divisible=fixed in (None, 1),
+    )
+
+
+def _about(files: Files, model: ModelRef, signature: Signature, only: Sequence[str]) -> dict[str, Any]:
+    """What a run is of: an interrupted one goes on only if all of it is the same."""
+    path = files.file or ""
+    known = os.stat(path) if os.path.isfile(path) else None
+    return {
+        "file": os.path.abspath(path),
+        "size": known.st_size if known else None,
+        "modified": known.st_mtime_ns if known else None,
+        "columns": dict(files.columns),
+        "model": str(model),
+        "signature": signature.name,
+        "outputs": list(only),
+        "on-error": files.on_error,
+    }
+
+
+def _run(bulk: Bulk, output: BulkOutput, *, numbered: bool, quiet: bool) -> None:
+    """All answers from the one to the other. Raises KeyboardInterrupt after Ctrl-C, once what was asked is answered."""
+    interrupted = threading.Event()
+    with _stopping(bulk, interrupted), _output.progress_bar(quiet=quiet) as show:
+        try:
+            for answered in bulk:
+                output.write(_columns(answered, numbered=numbered), answered.batch.rejects, answered.batch.through)
+                show(output.rows, answered.batch.part)
+        except TfsctlError:
+            if not interrupted.is_set():
+                raise
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _stopping(bulk: Bulk, interrupted: threading.Event) -> Iterator[None]:
+    """The first Ctrl-C lets what was asked be answered; the second does not wait."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+        bulk.stop()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _columns(answered: Answered, *, numbered: bool) -> Mapping[str, np.ndarray]:
+    """The columns of results: the row's number where rows may be missing, the labels, the outputs."""
+    if not len(answered.batch):
+        return {}
+    rows = {"row": answered.batch.rows} if numbered else {}
+    return rows | dict(answered.batch.labels) | dict(answered.outputs)
+
+
+def _tell(output: FileOutput, bulk: Bulk, rows: int, seconds: float, *, as_json: bool) -> None:
+    """What was done: a document with --json, a line otherwise."""
+    rate = rows / max(seconds, 1e-9)
+    setting = bulk.setting
+    if as_json:
+        _output.answer_json(
+            {
+                "output": str(output.path),
+                "rows": output.rows,
+                "rejected": output.rejects,
+                "rejects": str(output.rejects_path) if output.rejects else None,
+                "seconds": round(seconds, 3),
+                "rows_per_s": round(rate, 1),
+                "batch_size": setting.rows,
+                "concurrency": setting.at_once,
+            }
+        )
+        return
+    asked = f"{setting.rows:,} a request, {setting.at_once} at once"
+    _output.say(f"{output.path}: {output.rows:,} rows in {seconds:.1f} s ({rate:,.0f} rows/s; {asked})")
+    if output.rejects:
+        _output.say(f"{output.rejects:,} rows were not answered; {output.rejects_path} says why")
+
+
+class _Exact:
+    """Asks the version that told its signature; once that is gone, the one that came, if it takes the same."""
+
+    def __init__(
+        self, client: Client, model: ModelRef, version: int | None, signature: Signature, only: Sequence[str]
+    ) -> None:
+        self._client, self._model, self._signature, self._only = client, model, signature, only
+        self._exact = model if version is None else replace(model, version=version, label=None)
+        self._changing = threading.Lock()
+
+    def ask(self, batch: Batch) -> Mapping[str, np.ndarray]:
+        """The outputs for a batch. Raises what Client says."""
+        exact = self._exact
+        try:
+            return self._outputs(exact, batch)
+        except NotFound:
+            if exact == self._model:
+                raise
+            self._change(exact, int(batch.rows[0]))
+        return self._outputs(self._exact, batch)
+
+    def _outputs(self, exact: ModelRef, batch: Batch) -> Mapping[str, np.ndarray]:
+        arrays = request_arrays(batch, self._signature)
+        found = self._client.predict(exact, arrays, signature=self._signature.name, outputs=self._only).outputs
+        return {name: found[name] for name in self._only} if self._only else found
+
+    def _change(self, gone: ModelRef, row: int) -> None:
+        with self._changing:
+            if self._exact != gone:
+                return
+            newer = self._client.metadata(self._model)
+            if newer.version == gone.version:
+                raise NotFound(f"{gone} is no longer served")
+            same = newer.signatures.get(self._signature.name)
+            if same is None or [(s.name, s.dtype, s.shape) for s in same.inputs] != [
+                (s.name, s.dtype, s.shape) for s in self._signature.inputs
+            ]:
+                raise NotFound(f"{gone} is no longer served, and version {newer.version} takes other inputs")
+            self._exact = replace(gone, version=newer.version)
+            _output.say(f"{gone} is no longer served; from about row {row:,} on, version {newer.version} answers")

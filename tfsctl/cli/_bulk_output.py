@@ -1,0 +1,110 @@
+"""Where the answers to a file go: a file that can be gone on with, or stdout."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from tfsctl.cli import _output
+from tfsctl.core.batches import Arrays, Reject
+from tfsctl.data.results import Journal, Mark, RejectsWriter, open_writer
+from tfsctl.data.texts import json_lines, separated
+from tfsctl.errors import InvalidInput
+
+_MARK_EVERY_S = 1.0
+
+
+class BulkOutput(Protocol):
+    """Takes answers in the order of the rows."""
+
+    through: int
+    rows: int
+    rejects: int
+
+    def write(self, columns: Arrays, rejects: tuple[Reject, ...], through: int) -> None:
+        """Take the answers to some rows, and the rows without one."""
+
+    def finish(self) -> None:
+        """All rows are answered."""
+
+    def leave(self) -> None:
+        """It ends here; what was written stays."""
+
+
+class FileOutput:
+    """A file that is there once it is complete, its rejects, and marks of how far it came."""
+
+    def __init__(self, path: Path, about: Mapping[str, Any], *, resume: bool) -> None:
+        self.path = path
+        self._about = dict(about)
+        self._journal = Journal(path)
+        mark = self._journal.read()
+        if mark is not None and not resume:
+            raise InvalidInput(
+                f"an earlier run for {path} ended after {mark.through:,} rows",
+                hint=f"--resume goes on with it; rm {path}.progress forgets it",
+            )
+        if mark is not None and mark.about != self._about:
+            changed = ", ".join(name for name in self._about if mark.about.get(name) != self._about[name])
+            raise InvalidInput(
+                f"the run for {path} that was interrupted was another one: {changed} changed",
+                hint=f"rm {path}.progress forgets it",
+            )
+        self.resumed = mark is not None
+        self.through, self.rows, self.rejects = (mark.through, mark.rows, mark.rejects) if mark else (0, 0, 0)
+        self._writer = open_writer(path, mark.files if mark else None)
+        self._rejects = RejectsWriter(path, mark.files if mark else None)
+        self._marked_at = time.monotonic()
+
+    @property
+    def rejects_path(self) -> Path:
+        """Where the rejects are, if there are any."""
+        return self._rejects.path
+
+    def write(self, columns: Arrays, rejects: tuple[Reject, ...], through: int) -> None:
+        """Append, and mark now and then."""
+        count = len(next(iter(columns.values()), ()))
+        if count:
+            self._writer.write(columns)
+        self._rejects.write(rejects)
+        self.through, self.rows, self.rejects = through, self.rows + count, self.rejects + len(rejects)
+        if time.monotonic() - self._marked_at > _MARK_EVERY_S:
+            self._mark()
+
+    def finish(self) -> None:
+        """Publish."""
+        self._writer.finish(self.path)
+        self._rejects.close()
+        self._journal.remove()
+
+    def leave(self) -> None:
+        """Mark, so that `--resume` goes on here."""
+        self._mark()
+        self._writer.close()
+        self._rejects.close()
+
+    def _mark(self) -> None:
+        files = self._writer.flush() | self._rejects.flush()
+        self._journal.write(Mark(self._about, self.through, self.rows, self.rejects, files))
+        self._marked_at = time.monotonic()
+
+
+class StandardOutput:
+    """A line a row on stdout: the values, or with `as_json` a JSON object."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.through = self.rows = self.rejects = 0
+        self._as_json = as_json
+
+    def write(self, columns: Arrays, rejects: tuple[Reject, ...], through: int) -> None:
+        """Print; rejects come only to files."""
+        _output.answer_bytes(json_lines(columns) if self._as_json else separated(columns, "\t", quoted=False))
+        self.through, self.rows, self.rejects = through, self.rows + len(next(iter(columns.values()), ())), len(rejects)
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def leave(self) -> None:
+        """Nothing is left to do."""
