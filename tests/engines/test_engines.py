@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_docker import VERSION, FakeDocker
 from fake_model_server import install
 
 from tfsctl.core.serving_config import ModelConfig, ServingConfig, Tls, VersionPolicy
@@ -29,13 +31,18 @@ def path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder
 
 
-def put_docker(folder: Path, script: str) -> None:
-    """A `docker` whose daemon is as the script has it; called in a way that was not expected it fails."""
-    program = folder / "docker"
-    program.write_text(
-        f'#!/bin/sh\n[ "$*" = "version --format {{{{.Server.Version}}}}" ] || exit 99\n{script}\n', encoding="utf-8"
-    )
-    program.chmod(0o755)
+@pytest.fixture
+def fake_docker(path: Path) -> Iterator[FakeDocker]:
+    """A `docker` on PATH that does what a test says, and nothing else."""
+    fake = FakeDocker(path)
+    yield fake
+    fake.check()
+
+
+def stop_daemon(fake: FakeDocker) -> None:
+    """Have nobody answer."""
+    words = "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?"
+    fake.expect(*VERSION, stdout='{"Client":{},"Server":null}', stderr=f"{words}\n", code=1)
 
 
 def launch(model: ModelConfig, *, host: str = "127.0.0.1", rest_port: int = 8501, grpc_port: int = 8500) -> Launch:
@@ -44,23 +51,22 @@ def launch(model: ModelConfig, *, host: str = "127.0.0.1", rest_port: int = 8501
     return Launch("echo", config, host, container=ContainerOptions(image="serving:1.2"))
 
 
-def test_auto_takes_docker_if_a_daemon_answers(path: Path) -> None:
+def test_auto_takes_docker_if_a_daemon_answers(path: Path, fake_docker: FakeDocker) -> None:
     """It is first, and its version is the reason."""
-    put_docker(path, "echo 28.2.2")
+    fake_docker.expect_daemon("28.2.2")
     install(path)
 
     assert choose("auto") == ("docker", "Docker 28.2.2")
 
 
-def test_auto_takes_the_binary_if_no_daemon_answers(path: Path) -> None:
+def test_auto_takes_the_binary_if_no_daemon_answers(path: Path, fake_docker: FakeDocker) -> None:
     """The reason says where it is, and why not Docker."""
-    put_docker(path, "echo 'Cannot connect to the Docker daemon at unix:///x.' >&2; exit 1")
+    stop_daemon(fake_docker)
     program = install(path)
 
-    assert choose("auto") == (
-        "binary",
-        f"{program}; the Docker daemon does not answer: Cannot connect to the Docker daemon at unix:///x",
-    )
+    engine, reason = choose("auto")
+    assert engine == "binary"
+    assert reason.startswith(f"{program}; the Docker daemon does not answer: Cannot connect to the Docker daemon at ")
 
 
 def test_auto_takes_the_embedded_server_if_there_is_nothing_else() -> None:
@@ -73,18 +79,21 @@ def test_auto_takes_the_embedded_server_if_there_is_nothing_else() -> None:
 
 
 def test_no_docker_and_no_daemon_are_two_errors(path: Path) -> None:
-    """Both are DockerErrors, with different ways out."""
+    """Both are DockerErrors, with different ways out; a socket that is closed to us is a third."""
     with pytest.raises(DockerError, match=r"^docker is not installed: there is no `docker` on PATH$") as missing:
         ENGINES["docker"].check()
-    put_docker(path, "echo 'Cannot connect to the Docker daemon at unix:///x. Is the daemon running?' >&2; exit 1")
-    with pytest.raises(
-        DockerError, match=r"^the Docker daemon does not answer: Cannot connect to .* running[?]$"
-    ) as stopped:
+    fake = FakeDocker(path)
+    stop_daemon(fake)
+    with pytest.raises(DockerError, match=r"^the Docker daemon does not answer: Cannot .* running[?]$") as stopped:
+        ENGINES["docker"].check()
+    fake.expect(*VERSION, stderr="permission denied while trying to connect to the Docker daemon socket\n", code=1)
+    with pytest.raises(DockerError, match=r"^the Docker daemon is closed to this user: permission denied ") as closed:
         ENGINES["docker"].check()
 
     assert missing.value.hint.startswith("install Docker, or")
     assert stopped.value.hint.startswith("start it ")
-    assert missing.value.exit_code == stopped.value.exit_code == ExitCode.DOCKER
+    assert closed.value.hint.startswith("sudo usermod ")
+    assert missing.value.exit_code == stopped.value.exit_code == closed.value.exit_code == ExitCode.DOCKER
 
 
 def test_an_engine_asked_for_is_taken_unseen() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,32 @@ def monitoring_text() -> str:
     message.prometheus_config.enable = True
     message.prometheus_config.path = METRICS_PATH
     return _text(message)
+
+
+def batching_text(parameters: Sequence[str]) -> str:
+    """BatchingParameters from `NAME=VALUE`, where allowed_batch_sizes is a list with commas. Raises InvalidInput."""
+    message = config_messages.BatchingParameters()
+    fields = message.DESCRIPTOR.fields_by_name
+    lines: list[str] = []
+    for parameter in parameters:
+        name, equals, value = parameter.partition("=")
+        if name not in fields or not equals:
+            close = difflib.get_close_matches(name, fields, n=1)
+            hint = f"{close[0]}=VALUE" if close else f"NAME=VALUE, and NAME is one of {', '.join(fields)}"
+            raise InvalidInput(f"{parameter!r} is no batching parameter", hint=hint)
+        if fields[name].message_type is not None:
+            lines.append(f"{name} {{ value: {value} }}")
+        elif name == "allowed_batch_sizes":
+            lines.append(f"{name}: [{value}]")
+        else:
+            lines.append(f"{name}: {value}")
+    return _text(config_messages.parse_text(message, "\n".join(lines), source=" ".join(parameters)))
+
+
+def checked_batching(text: str, *, source: str) -> str:
+    """The text itself if it is BatchingParameters. Raises InvalidInput naming `source`."""
+    config_messages.parse_text(config_messages.BatchingParameters(), text, source=source)
+    return text
 
 
 def ssl_text(certificate: str, key: str, ca: str | None) -> str:

@@ -54,6 +54,7 @@ def read_saved_model(directory: Path, *, tag: str = SERVE_TAG) -> SavedModelInfo
     ops = {node.op for node in graph.graph_def.node}
     for function in graph.graph_def.library.function:
         ops.update(node.op for node in function.node_def)
+    ops -= {function.signature.name for function in graph.graph_def.library.function}  # a call by the function's name
     return SavedModelInfo(
         path=directory,
         tags=tuple(graph.meta_info_def.tags),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tfsctl.engines import _programs, marks, ports, registry, state
+from tfsctl.engines.following import FollowedFile, Show
 from tfsctl.engines.launch import LAST_LINES, EngineName, Launch
 
 
@@ -22,43 +23,47 @@ def flags(launch: Launch) -> list[str]:
 
 
 class ProcessServer:
-    """A model server run as a child process."""
+    """A model server run as a child process. Its log goes to a file also in the foreground, so that nobody misses it."""
 
     container = None
 
     def __init__(
-        self,
-        argv: Sequence[str],
-        launch: Launch,
-        *,
-        engine: EngineName,
-        detach: bool,
-        environment: Mapping[str, str] | None = None,
+        self, argv: Sequence[str], launch: Launch, *, engine: EngineName, environment: Mapping[str, str] | None = None
     ) -> None:
         """Run `argv`, which starts `launch`. Raises ProgramFailed when it cannot be run."""
         self.pid: int | None = None
         self.rest_port = launch.config.rest_port
         self.grpc_port = launch.config.grpc_port
-        log_path = state.log_file(launch.name) if detach else None
-        self.log_path = None if log_path is None else str(log_path)
+        self._log = state.log_file(launch.name)
+        self.log_path: str | None = str(self._log)
+        self._follower: FollowedFile | None = None
+        given = {name: value for name, value in launch.environment if value is not None}
         mark = marks.variable(registry.entry_of(launch, engine, self), launch.to_document())
-        self._child = _programs.Child(argv, log_path=log_path, environment={**(environment or {}), **mark})
+        self._child = _programs.Child(argv, log_path=self._log, environment={**given, **(environment or {}), **mark})
         self.pid = self._child.pid
 
     def ended(self) -> int | None:
         """Its exit status (negative: the signal that ended it), or None while it runs."""
         return self._child.ended()
 
+    def cause(self) -> str:
+        """Nothing: its log tells."""
+        return ""
+
     def last_lines(self) -> list[str]:
-        """The last lines of its log file; none if its log went to our stderr."""
-        if self.log_path is None:
-            return []
-        with open(self.log_path, encoding="utf-8", errors="replace") as log:
+        """The last lines of its log file."""
+        with self._log.open(encoding="utf-8", errors="replace") as log:
             return [line.rstrip("\n") for line in deque(log, maxlen=LAST_LINES)]
 
+    def follow(self, show: Show) -> None:
+        """Show each line of its log until it is stopped."""
+        self._follower = FollowedFile(self._log, show)
+
     def stop(self) -> None:
-        """End it; returns when it is gone."""
+        """End it; returns when it is gone and its log is shown."""
         self._child.stop()
+        if self._follower is not None:
+            self._follower.stop()
 
     def leave_running(self) -> None:
         """Let it outlive this process."""

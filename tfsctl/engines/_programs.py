@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,6 +107,37 @@ class Child:
     def leave_running(self) -> None:
         """Let it outlive this process."""
         _left_running.append(self._popen)
+
+
+class Printing:
+    """A program whose output, both streams of it, is read as it comes."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        """Start the program, in a session of its own. Raises ProgramFailed when it cannot be."""
+        try:
+            self._popen = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise _not_started(argv, error) from error
+
+    def lines(self) -> Iterator[str]:
+        """Each line it prints, until it ends."""
+        if self._popen.stdout is not None:
+            with self._popen.stdout as output:
+                for line in output:
+                    yield line.rstrip("\n")
+
+    def stop(self) -> None:
+        """End it, if it runs. Returns when it is gone."""
+        self._popen.terminate()
+        self._popen.wait()
 
 
 def _not_started(argv: Sequence[str], error: OSError) -> ProgramFailed:

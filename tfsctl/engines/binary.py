@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 
 from tfsctl.engines._process_server import ProcessServer, flags, settled
 from tfsctl.engines.launch import Launch
+from tfsctl.engines.preflight import Found
 from tfsctl.errors import EngineError
 
 PROGRAM = "tensorflow_model_server"
@@ -19,12 +21,22 @@ def check() -> str:
     return found
 
 
+def fit(launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:  # noqa: ARG001 - as every engine
+    """The launch as it is: the program has no flag for an address."""
+    return launch, [f"{PROGRAM} listens on every address of this machine"]
+
+
+def prepare(launch: Launch, founds: Sequence[Found]) -> None:  # noqa: ARG001 - as every engine
+    """Raise EngineError when the program is not on PATH."""
+    check()
+
+
 def command(launch: Launch) -> list[str]:
-    """The program's command line. It has no flag for an address: it listens on all of them."""
+    """The program's command line."""
     return [PROGRAM, *flags(settled(launch))]
 
 
-def start(launch: Launch, *, detach: bool) -> ProcessServer:
+def start(launch: Launch, *, detach: bool) -> ProcessServer:  # noqa: ARG001 - it cannot be told to end with us
     """Start it."""
     launch = settled(launch)
-    return ProcessServer(command(launch), launch, engine="binary", detach=detach)
+    return ProcessServer(command(launch), launch, engine="binary")

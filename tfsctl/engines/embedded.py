@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 from tfsctl.core import protos
 from tfsctl.engines._process_server import ProcessServer, flags, settled
 from tfsctl.engines.launch import Launch
+from tfsctl.engines.preflight import Found
 
 
 def check() -> str:
     """Raise TfsctlError where TensorFlow is not installed."""
     protos.tensorflow_directory()
     return "tfsctl's own server"
+
+
+def fit(launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:  # noqa: ARG001 - as every engine
+    """The launch as it is."""
+    return launch, []
+
+
+def prepare(launch: Launch, founds: Sequence[Found]) -> None:  # noqa: ARG001 - as every engine
+    """Raise TfsctlError where TensorFlow is not installed."""
+    check()
 
 
 def command(launch: Launch) -> list[str]:
@@ -27,4 +39,4 @@ def start(launch: Launch, *, detach: bool) -> ProcessServer:
     launch = settled(launch)
     # The server asks the kernel to be told when that process is gone: kill -9 of tfsctl leaves nothing.
     environment = {} if detach else {"TFSCTL_PARENT_PID": str(os.getpid())}
-    return ProcessServer(command(launch), launch, engine="embedded", detach=detach, environment=environment)
+    return ProcessServer(command(launch), launch, engine="embedded", environment=environment)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from tfsctl.core.serving_config import ServingConfig
 
+if TYPE_CHECKING:
+    from tfsctl.engines.preflight import Found
+
 EngineName = Literal["docker", "binary", "embedded"]
+Pull = Literal["always", "missing", "never"]
 DEFAULT_REPOSITORY, DEFAULT_TAG = "tensorflow/serving", "2.20.0"
 DEFAULT_IMAGE = f"{DEFAULT_REPOSITORY}:{DEFAULT_TAG}"
 LAST_LINES = 20  # how much of its log is shown when a server ends early
@@ -18,11 +22,14 @@ LAST_LINES = 20  # how much of its log is shown when a server ends early
 class ContainerOptions:
     """What is asked of a container besides serving; the other engines have no use for it.
 
-    `memory` and `gpus` are as `docker run` takes them. The last three open what is closed by default.
+    `memory` and `gpus` are as `docker run` takes them, `user` is `uid:gid`, else the image's. The last three open what
+    is closed by default.
     """
 
     image: str = DEFAULT_IMAGE
+    pull: Pull = "missing"
     platform: str | None = None
+    user: str | None = None
     gpus: str | None = None
     memory: str | None = None
     docker_arguments: tuple[str, ...] = ()
@@ -33,16 +40,16 @@ class ContainerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One model server to start: its name, what it serves, the address to listen on, its environment besides ours.
+    """One model server to start: its name, what it serves, the address to listen on, variables for its environment.
 
-    It is all that starting the same server again needs: `to_document` makes JSON of it, which the registry keeps with
+    A variable without a value (None) has the one it has here. It is all that starting the same server again needs: `to_document` makes JSON of it, which the registry keeps with
     the server's entry (`registry.register(entry, launch=launch.to_document())`), and `from_document` reads that.
     """
 
     name: str
     config: ServingConfig
     host: str
-    environment: tuple[tuple[str, str], ...] = ()
+    environment: tuple[tuple[str, str | None], ...] = ()
     container: ContainerOptions = ContainerOptions()
 
     def to_document(self) -> dict[str, Any]:
@@ -77,7 +84,7 @@ class Started(Protocol):
 
     @property
     def log_path(self) -> str | None:
-        """Where its log goes; None for our stderr, or Docker."""
+        """Where its log goes; None for Docker."""
 
     @property
     def rest_port(self) -> int:
@@ -90,11 +97,17 @@ class Started(Protocol):
     def ended(self) -> int | None:
         """Its exit status, or None while it runs."""
 
+    def cause(self) -> str:
+        """Why it ended, if whoever runs it knows better than its log; else nothing."""
+
     def last_lines(self) -> Sequence[str]:
-        """The end of its log, unless that went to our stderr as it was written."""
+        """The end of its log."""
+
+    def follow(self, show: Callable[[str], None]) -> None:
+        """Show each line of its log, from the first one on, until it is stopped."""
 
     def stop(self) -> None:
-        """End it and leave nothing of it behind. Returns when it is gone."""
+        """End it and leave nothing of it behind. Returns when it is gone and its log is shown."""
 
     def leave_running(self) -> None:
         """Let it outlive this process."""
@@ -106,8 +119,14 @@ class Engine(Protocol):
     def check(self) -> str:
         """Say what it would use, e.g. a daemon's version. Raises the error that says why it cannot be used."""
 
+    def fit(self, launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:
+        """The launch with what depends on this machine, and notes on what may surprise. Raises nothing."""
+
+    def prepare(self, launch: Launch, founds: Sequence[Found]) -> None:
+        """Check, and have at hand, all that starting needs. Raises the error that says why it cannot be started."""
+
     def command(self, launch: Launch) -> list[str]:
         """The command line `start` runs; works when pasted into a shell."""
 
     def start(self, launch: Launch, *, detach: bool) -> Started:
-        """Start the server and return without waiting for it. Unless it is detached its log goes to our stderr."""
+        """Start the server and return without waiting for it."""

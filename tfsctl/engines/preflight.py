@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfsctl.core.model_dir import VersionDir, is_version_dir, list_versions
@@ -21,15 +21,23 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A model on disk that can be served: how to say so to a server, and what its version to be served holds.
+    """A model on disk that can be served: how to say so to a server, and what is there for it.
 
-    `pinned` is whether one version was asked for, which is then the only one served.
+    `folders` are the versions that will be served now, highest first; `version` and `saved_model` are the highest's.
+    `pinned` is whether PATH was one version, which is then the only one served.
     """
 
     model: ModelConfig
     version: int
     saved_model: SavedModelInfo
-    pinned: bool
+    folders: tuple[Path, ...]
+    pinned: bool = False
+
+    @property
+    def versions(self) -> tuple[int, ...] | None:
+        """The versions a server has to have to be ready; None where any will do, since a newer one may come."""
+        policy = self.model.policy
+        return policy.specific or (tuple(int(folder.name) for folder in self.folders) if policy.all_versions else None)
 
 
 def find_model(path: Path, *, name: str | None = None) -> Found:
@@ -46,10 +54,35 @@ def find_model(path: Path, *, name: str | None = None) -> Found:
         served = VersionDir(int(path.resolve().name), path.resolve())
         base, policy = served.path.parent, VersionPolicy(specific=(served.version,))
     else:
-        served = _highest(path)
+        _highest(path)
         base, policy = path, VersionPolicy()
-    info = read_saved_model(served.path)
-    return Found(ModelConfig(_checked_name(base, name), str(base), policy), served.version, info, pinned)
+    return replace(find_configured(ModelConfig(checked_name(base, name), str(base), policy)), pinned=pinned)
+
+
+def find_configured(model: ModelConfig) -> Found:
+    """A model as it is configured. Raises NotFound for versions that are not there, InvalidInput, ModelUnreadable."""
+    base = Path(model.base_path)
+    _highest(base)
+    on_disk = {found.version: found.path for found in list_versions(base)}
+    missing = [version for version in model.policy.specific or () if version not in on_disk]
+    if missing:
+        there = ", ".join(map(str, on_disk))
+        raise NotFound(f"{model.name} has no version {missing[0]}: {base} holds {there}")
+    aspired = model.policy.aspired(list(on_disk))
+    for label, version in model.labels.items():
+        if version not in aspired:
+            served = ", ".join(map(str, aspired))
+            raise InvalidInput(
+                f"the label {label} of {model.name} is for version {version}, which would not be served "
+                f"(served: {served})",
+                hint=f"versions={','.join(map(str, sorted({version, *aspired})))} serves it as well",
+            )
+    for version in aspired[1:]:
+        if not (on_disk[version] / SAVED_MODEL_FILE).is_file():
+            raise NotFound(f"no {SAVED_MODEL_FILE} in {on_disk[version]}")
+    newest = aspired[0]
+    info = read_saved_model(on_disk[newest])
+    return Found(model, newest, info, tuple(on_disk[version] for version in aspired))
 
 
 def _highest(base: Path) -> VersionDir:
@@ -66,7 +99,8 @@ def _highest(base: Path) -> VersionDir:
     raise NotFound(f"no version of a model in {base}: it has no directory with a number for a name", hint=hint)
 
 
-def _checked_name(base: Path, name: str | None) -> str:
+def checked_name(base: Path, name: str | None) -> str:
+    """The name a model at `base` is served by: `name`, else the directory's. Raises InvalidInput for one that is none."""
     wanted = base.name if name is None else name
     if _NAME.fullmatch(wanted):
         return wanted

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tfsctl.engines import _processes, docker, state
+from tfsctl.engines import _processes, docker_container, state
 from tfsctl.engines.launch import EngineName, Launch, Started
 from tfsctl.errors import EngineError
 
@@ -145,4 +145,4 @@ def _status(server: RunningServer, born: str | None) -> str | None:
     """Whether it is `running`, `gone`, or what Docker calls its container; None if that cannot be told now."""
     if server.pid is not None:
         return "running" if born is not None and _processes.born(server.pid) == born else "gone"
-    return docker.status(server.container or server.name)
+    return docker_container.status(server.container or server.name)

@@ -1,0 +1,106 @@
+"""A container we started: where it is, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from tfsctl.engines import _programs
+from tfsctl.engines.container import GRPC_PORT, REST_PORT
+from tfsctl.engines.docker_errors import refused, said
+from tfsctl.engines.following import FollowedProgram, Show
+from tfsctl.engines.launch import LAST_LINES, Launch
+from tfsctl.errors import ProgramFailed
+
+STOP_S = 35  # the embedded server in an image answers running requests for 30 s at most
+_KILLED = 137  # the status of a program that SIGKILL ended
+
+
+def status(container: str) -> str | None:
+    """Docker's word for where a container is: `running`, `exited`, …; `gone`, or None when docker cannot be asked."""
+    try:
+        word = _programs.run(["docker", "inspect", "--format", "{{.State.Status}}", container], timeout_s=15).stdout
+    except ProgramFailed as error:
+        return "gone" if "no such" in error.stderr.lower() else None
+    return word.strip()
+
+
+def stop(container: str) -> None:
+    """Stop and remove a container we started; nothing happens if it is gone. Raises DockerError."""
+    docker("stop", "--time", str(STOP_S), container)
+    docker("rm", "--force", "--volumes", container)
+
+
+class Container:
+    """A model server in a container."""
+
+    pid = None
+    log_path = None  # Docker keeps it
+
+    def __init__(self, container: str, launch: Launch) -> None:
+        """Watch a container that was started."""
+        self.container: str | None = container
+        self._id = container
+        self.rest_port, self.grpc_port = self._published(launch)
+        self._follower: FollowedProgram | None = None
+        # Ends with the container, and costs nothing to look at, which `docker inspect` many times a second does.
+        self._watcher = _programs.Child(["docker", "wait", container], log_path=Path(os.devnull))
+
+    def _published(self, launch: Launch) -> tuple[int, int]:
+        config = launch.config
+        if config.rest_port and config.grpc_port:
+            return config.rest_port, config.grpc_port
+        published = json.loads(docker("inspect", "--format", "{{json .NetworkSettings.Ports}}", self._id))
+        # A container that ended at once publishes nothing any more; `ended` tells.
+        rest, grpc = (published.get(f"{port}/tcp") or [{"HostPort": "0"}] for port in (REST_PORT, GRPC_PORT))
+        return int(rest[0]["HostPort"]), int(grpc[0]["HostPort"])
+
+    def ended(self) -> int | None:
+        """The status of its program, or None while it runs."""
+        if self._watcher.ended() is None:
+            return None
+        return int(docker("inspect", "--format", "{{.State.ExitCode}}", self._id) or 0)
+
+    def cause(self) -> str:
+        """Why it ended, where Docker knows better than its log; else nothing."""
+        status, _, killed = docker(
+            "inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", self._id
+        ).partition(" ")
+        if killed == "true" or status == str(_KILLED):
+            return "it was killed, as is done when memory runs out; --memory is how much it may take"
+        return ""
+
+    def last_lines(self) -> list[str]:
+        """The end of its log."""
+        try:
+            log = _programs.run(["docker", "logs", "--tail", str(LAST_LINES), self._id])
+        except ProgramFailed as error:
+            return [said(error)]
+        return [*log.stdout.splitlines(), *log.stderr.splitlines()]
+
+    def follow(self, show: Show) -> None:
+        """Show its log from now on, and what it said before."""
+        self._follower = FollowedProgram(["docker", "logs", "--follow", self._id], show)
+
+    def stop(self) -> None:
+        """Stop and remove it."""
+        docker("stop", "--time", str(STOP_S), self._id)
+        if self._follower is not None:
+            self._follower.stop()  # before its log goes with it
+        docker("rm", "--force", "--volumes", self._id)
+        self._watcher.stop()
+
+    def leave_running(self) -> None:
+        """Watch it no longer."""
+        self._watcher.stop()
+
+
+def docker(*arguments: str) -> str:
+    """Run docker and return what it printed; what is already gone is no failure. Raises DockerError."""
+    try:
+        return _programs.run(["docker", *arguments]).stdout.strip()
+    except ProgramFailed as error:
+        if "no such" in error.stderr.lower():
+            return ""
+        raise refused(f"docker {arguments[0]}", error) from error

@@ -1,0 +1,61 @@
+"""What Docker says when it refuses, made into one line, with the cause where it is known."""
+
+from __future__ import annotations
+
+import re
+
+from tfsctl.errors import DockerError, ProgramFailed
+
+# Docker's words -> what they mean and what to type. Engines, Docker Desktop and Podman each have their own.
+_KNOWN = (
+    (
+        r"port is already allocated|address already in use|ports are not available",
+        "a port is in use by another program or container",
+        "--rest-port 0 --grpc-port 0 take free ones",
+    ),
+    (
+        r"bind source path does not exist|mounts denied|is not shared from the host|statfs .*no such file",
+        "Docker does not see that directory: its daemon is on another machine, or may not share it",
+        "tfsctl image build puts the model into an image",
+    ),
+    (
+        r"could not select device driver|nvidia-container-cli|unresolvable cdi devices",
+        "Docker has no driver for GPUs",
+        "install the NVIDIA Container Toolkit, or leave out --gpus",
+    ),
+    (
+        r"container-init binary not found|catatonit",
+        "Podman lacks its init program",
+        "install the package catatonit",
+    ),
+    (
+        r"exec format error|no matching manifest|does not match the (specified|detected host) platform",
+        "the image is made for another processor",
+        "--platform linux/amd64 emulates one; --engine embedded needs no image",
+    ),
+    (
+        r"Minimum memory limit allowed|invalid size|invalid argument .* for \"-m, --memory\"",
+        "that is no memory limit Docker takes",
+        "--memory 2g, for example",
+    ),
+)
+
+
+def refused(doing: str, error: ProgramFailed, *, hint: str = "") -> DockerError:
+    """The error for a docker command that failed; `doing` names it, e.g. `docker run`."""
+    words = said(error)
+    for pattern, cause, way_out in _KNOWN:
+        if re.search(pattern, error.stderr, re.IGNORECASE):
+            return DockerError(f"{doing} failed: {cause} ({words})", hint=way_out)
+    return DockerError(f"{doing} failed: {words}", hint=hint)
+
+
+def said(error: ProgramFailed) -> str:
+    """The line of Docker's own words that tells most."""
+    lines = [line.strip() for line in error.stderr.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(("See 'docker", "Run 'docker", "Emulate Docker CLI"))]
+    last = lines[-1] if lines else f"status {error.returncode}"
+    line = next((line for line in lines if "rror" in line or "annot" in line), last)
+    return (
+        line.removeprefix("docker: ").removeprefix("Error response from daemon: ").removeprefix("Error: ").rstrip(".")
+    )
