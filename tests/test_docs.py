@@ -16,7 +16,7 @@ from tfsctl.errors import ExitCode
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = ("export", "serve", "predict", "metadata", "repl", "stop")
+COMMANDS = ("export", "serve", "predict", "metadata", "repl", "stop", "status", "wait", "explain")
 
 
 def section(title: str) -> str:

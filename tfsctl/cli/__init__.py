@@ -9,7 +9,22 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import export, logs, metadata, predict, ps, repl, serve, stop
+from tfsctl.cli import (
+    classify,
+    explain,
+    export,
+    logs,
+    metadata,
+    predict,
+    ps,
+    regress,
+    repl,
+    restart,
+    serve,
+    status,
+    stop,
+    wait,
+)
 from tfsctl.cli._arguments import NegativeNumbersAreArguments
 from tfsctl.errors import ExitCode, TfsctlError
 
@@ -25,10 +40,16 @@ app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.command("ps")(ps.ps)
 app.command("logs")(logs.logs)
+app.command("restart")(restart.restart)
 app.command("stop")(stop.stop)
 app.command("predict", cls=NegativeNumbersAreArguments)(predict.predict)
+app.command("classify", cls=NegativeNumbersAreArguments)(classify.classify)
+app.command("regress", cls=NegativeNumbersAreArguments)(regress.regress)
 app.command("metadata")(metadata.metadata)
 app.command("repl")(repl.repl)
+app.command("status")(status.status)
+app.command("wait")(wait.wait)
+app.command("explain")(explain.explain)
 
 
 def _print_version(asked: bool) -> None:

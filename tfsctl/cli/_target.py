@@ -62,6 +62,20 @@ class Target:
         return connect(self.transport, self.host, self.port, timeout_s=self.timeout_s, connection=self.connection)
 
 
+def named(asked: Asked, text: str | None) -> Asked:
+    """What was asked, with the model of a positional `NAME` or `NAME@VERSION`. Raises InvalidInput if --model differs."""
+    if text is None:
+        return asked
+    name, _, number = text.rpartition("@")
+    if not name or not number.isdecimal():
+        name, number = text, ""
+    version = int(number) if number else None
+    for option, given, other in (("--model", asked.model, name), ("--version", asked.version, version)):
+        if None not in (given, other) and given != other:
+            raise InvalidInput(f"{text} and {option} {given} contradict each other", hint="leave one out")
+    return replace(asked, model=name, version=asked.version if version is None else version)
+
+
 def find_target(asked: Asked, running: Sequence[RunningServer]) -> Target:
     """The model to talk to, given the servers tfsctl has running.
 

@@ -1,0 +1,49 @@
+"""`tfsctl explain`: pasted errors and logs."""
+
+from __future__ import annotations
+
+import json
+
+from conftest import RunCli
+
+LOG = """\
+I server_core.cc] Adding/updating models.
+E file_system_storage_path_source.cc] FileSystemStoragePathSource encountered a filesystem access error: \
+Could not find base path /models/x for servable x with error NOT_FOUND: /models/x not found
+E file_system_storage_path_source.cc] FileSystemStoragePathSource encountered a filesystem access error: \
+Could not find base path /models/x for servable x with error NOT_FOUND: /models/x not found
+unknown argument: --nope=1
+"""
+
+
+def test_a_pasted_error(run_cli: RunCli) -> None:
+    """The words that are known, their cause, and what to type."""
+    result = run_cli("explain", "Servable not found", "for request: Latest(m)")
+    assert (result.stderr, result.code) == ("", 0)
+    assert result.stdout == (
+        "Servable not found for request: Latest(m)\n"
+        "  cause: the server serves no model of that name, or has not loaded a version of it yet\n"
+        "  hint: --model takes the name the server was started with; tfsctl ps lists the servers and their models\n"
+    )
+
+
+def test_a_log(run_cli: RunCli) -> None:
+    """Every known line once, however often it was said."""
+    result = run_cli("explain", "--json", stdin=LOG)
+    words = [entry["words"] for entry in json.loads(result.stdout)["explanations"]]
+    assert words == ["Could not find base path /models/x for servable x", "unknown argument: --nope=1"]
+
+
+def test_what_is_not_known_is_said_to_be_so(run_cli: RunCli) -> None:
+    """An honest error; as JSON an empty list."""
+    result = run_cli("explain", stdin="all is well\n")
+    assert (result.stdout, result.code) == ("", 4)
+    assert result.stderr.startswith("error: nothing in it is an error that tfsctl knows\nhint: ")
+    assert json.loads(run_cli("explain", "--json", "all is well").stdout) == {"explanations": []}
+
+
+def test_without_text_it_says_what_to_give(run_cli: RunCli) -> None:
+    """On a terminal nobody is kept waiting for stdin."""
+    result = run_cli("explain")
+    assert result.code == 2
+    assert result.stderr == 'error: nothing to explain\nhint: tfsctl explain "the error", or a log on stdin\n'

@@ -1,0 +1,163 @@
+"""`tfsctl status`, `tfsctl wait`: where versions are in their lives, while they come and go on a real server."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import RunCli
+from echo_models import write_echo_model
+from model_servers import HOST, Served, clean_environment, running_server
+
+from tfsctl.engines.registry import RunningServer
+
+
+@pytest.fixture(scope="module")
+def living(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server whose model `echo` has version 1, then 2, which replaces it, then 3, which cannot be loaded."""
+    base = tmp_path_factory.mktemp("living") / "echo"
+    write_echo_model(base / "1")
+    with running_server(
+        {"echo": base}, tmp_path_factory.mktemp("workspace"), flags=["--max_num_load_retries=0"]
+    ) as server:
+        yield server
+
+
+def address(server: Served, over: str = "rest") -> list[object]:
+    """The options that lead to it."""
+    return [f"--{over}", "--host", HOST, "--port", server.rest_port if over == "rest" else server.grpc_port]
+
+
+def publish(server: Served, version: int, content: bytes | None = None) -> None:
+    """Add a version as export does: whole, under its name at last."""
+    base = server.models["echo"]
+    staged = base / f"staged{version}"
+    write_echo_model(staged)
+    if content is not None:
+        (staged / "saved_model.pb").write_bytes(content)
+    staged.rename(base / str(version))
+
+
+@pytest.mark.parametrize("over", ["rest", "grpc"])
+def test_versions_and_their_states(run_cli: RunCli, living: Served, over: str) -> None:
+    """A line a version; as JSON with the address; one version by itself."""
+    typed = ["status", *address(living, over), "echo"]
+    result = run_cli(*typed)
+    assert (result.stdout, result.stderr, result.code) == ("echo\t1\tAVAILABLE\t\n", "", 0)
+    port = living.rest_port if over == "rest" else living.grpc_port
+    version = {"version": 1, "state": "AVAILABLE", "error_code": "OK", "error_message": ""}
+    assert json.loads(run_cli(*typed, "--json").stdout) == {
+        "models": [{"model": "echo", "address": f"{HOST}:{port}", "transport": over, "versions": [version]}]
+    }
+    assert run_cli(*typed[:-1], "echo@1").stdout == result.stdout
+    gone = run_cli(*typed[:-1], "echo@9")
+    assert gone.code == 4
+    assert "Could not find version 9 of model echo" in gone.stderr
+
+
+def test_without_a_name_every_model_that_runs(run_cli: RunCli, registered: RunningServer) -> None:
+    """Of all servers that tfsctl started."""
+    result = run_cli("status")
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == list(registered.models)
+
+
+def test_a_name_and_an_option_that_contradict(run_cli: RunCli) -> None:
+    """Rather an error than one of them at random."""
+    for typed in (["m", "--model", "n"], ["m@1", "--version", "2"]):
+        result = run_cli("status", *typed)
+        assert result.code == 2
+        assert "contradict each other" in result.stderr
+
+
+def test_watching_tells_each_change(living: Served, tmp_path: Path) -> None:
+    """A line for what is, and one for everything that comes; Ctrl-C is how it ends."""
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "tfsctl", "status", "--watch", "--json", *map(str, address(living)), "echo"],
+        env=clean_environment(tmp_path),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    first = json.loads(watching.stdout.readline())
+    assert {key: first[key] for key in ("model", "version", "state", "error")} == {
+        "model": "echo",
+        "version": 1,
+        "state": "AVAILABLE",
+        "error": "",
+    }
+    publish(living, 2)
+    seen = set()
+    while (2, "AVAILABLE") not in seen or (1, "END") not in seen:
+        change = json.loads(watching.stdout.readline())
+        seen.add((change["version"], change["state"]))
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(timeout=10) == 0
+    watching.stdout.close()
+
+
+@pytest.mark.parametrize("over", ["rest", "grpc"])
+def test_waiting_ends_when_a_version_answers(run_cli: RunCli, living: Served, over: str) -> None:
+    """The model, or one version of it; at once if it is there."""
+    result = run_cli("wait", *address(living, over), "echo")
+    assert (result.stderr, result.code) == ("", 0)
+    assert result.stdout.startswith("echo version ")
+
+    wanted = 10 if over == "rest" else 11
+    later = threading.Timer(0.5, publish, [living, wanted])
+    later.start()
+    result = run_cli("wait", *address(living, over), f"echo@{wanted}", "--json", "--timeout", 20)
+    later.join()
+    told = json.loads(result.stdout)
+    assert 0.3 < told.pop("waited_s") < 20
+    assert told == {"model": "echo", "version": wanted, "state": "AVAILABLE"}
+
+
+def test_a_version_that_cannot_be_loaded_is_not_waited_for(run_cli: RunCli, living: Served) -> None:
+    """The server's own words, their cause, and exit code 1 well before the timeout."""
+    publish(living, 20, b"\x00 not a model")
+    start = time.monotonic()
+    result = run_cli("wait", *address(living), "echo@20", "--timeout", 30)
+    assert time.monotonic() - start < 15
+    assert (result.stdout, result.code) == ("", 1)
+    assert result.stderr.startswith("error: echo version 20 could not be loaded (")
+    assert "echo\t20\tEND\t" in run_cli("status", *address(living), "echo").stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (
+            ["echo@99"],
+            "error: echo@99 is not AVAILABLE after 0.3 s: echo version 99 at {at}: Could not find version 99",
+        ),
+        (
+            ["other"],
+            "error: other is not AVAILABLE after 0.3 s: other at {at}: Could not find any versions of model other",
+        ),
+        (
+            ["echo", "--label", "stable"],
+            "error: echo is not AVAILABLE after 0.3 s: echo label stable at {at}: Unrecognized",
+        ),
+    ],
+)
+def test_waiting_ends_at_its_time(run_cli: RunCli, living: Served, typed: list[str], words: str) -> None:
+    """With code 3, and what was missing last."""
+    result = run_cli("wait", *address(living), *typed, "--timeout", 0.3)
+    assert (result.stdout, result.code) == ("", 3)
+    assert result.stderr.startswith(words.format(at=f"{HOST}:{living.rest_port}"))
+
+
+def test_a_server_that_is_not_there_yet_is_waited_for(run_cli: RunCli) -> None:
+    """Also one that tfsctl did not start; the last failure is told."""
+    result = run_cli("wait", "--host", HOST, "--port", 9, "echo", "--timeout", 0.5)
+    assert result.code == 3
+    assert result.stderr.startswith(
+        f"error: echo is not AVAILABLE after 0.5 s: no answer from {HOST}:9: Connection refused"
+    )

@@ -1,0 +1,59 @@
+"""`tfsctl explain`: what a pasted error or a log means, and what to type next."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from tfsctl.cli import _options, _output
+from tfsctl.errors import InvalidInput, NotFound
+
+STDIN = "-"
+
+
+def explain(
+    text: Annotated[
+        list[str] | None, typer.Argument(metavar="TEXT", help="The error as it was shown; else stdin is read.")
+    ] = None,
+    *,
+    as_json: _options.Json = False,
+) -> None:
+    """Explain an error of TensorFlow Serving: its cause, and the next command.
+
+    Takes an error as any client, browser or log shows it, or a whole log on stdin, and explains every line that is
+    known. Nothing is asked of any server.
+
+    \b
+    Examples:
+      tfsctl explain "Could not find base path /models/x for servable x"
+      docker logs my_model 2>&1 | tfsctl explain
+      tfsctl logs amazon_review | tfsctl explain --json
+    """
+    from tfsctl.core.explanations import explain_all
+
+    found = explain_all(_given(text or []))
+    if as_json:
+        _output.answer_json({"explanations": [asdict(one) for one in found]})
+        return
+    if not found:
+        raise NotFound(
+            "nothing in it is an error that tfsctl knows",
+            hint="tfsctl status tells how the versions are; tfsctl logs shows what the server said",
+        )
+    for number, one in enumerate(found):
+        if number:
+            _output.answer("")
+        _output.answer(one.words)
+        _output.answer(f"  cause: {one.cause}")
+        _output.answer(f"  hint: {one.hint}")
+
+
+def _given(words: list[str]) -> str:
+    if words and words != [STDIN]:
+        return " ".join(words)
+    if not words and (sys.stdin is None or sys.stdin.isatty()):
+        raise InvalidInput("nothing to explain", hint='tfsctl explain "the error", or a log on stdin')
+    return sys.stdin.buffer.read().decode("utf-8", "replace")
