@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,9 @@ def of_processes(leaders: Iterable[int]) -> dict[int, Usage]:
     after, elapsed = _sessions(), time.monotonic() - since
     tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     found: dict[int, Usage] = {}
-    for leader in leaders & before.keys() & after.keys():
+    for leader in leaders:
+        if leader not in before[leader] or leader not in after[leader]:
+            continue
         ticks = sum(now - before[leader].get(pid, (now, 0))[0] for pid, (now, _) in after[leader].items())
         pages = sum(resident for _, resident in after[leader].values())
         found[leader] = Usage(round(100 * ticks / tick / elapsed, 1), pages * page)
@@ -70,7 +72,7 @@ def size(text: str) -> int:
     return round(float(number) * (1024 if binary else 1000) ** _POWERS[unit.upper()])
 
 
-def _sessions() -> Mapping[int, dict[int, tuple[int, int]]]:
+def _sessions() -> defaultdict[int, dict[int, tuple[int, int]]]:
     """By session, its processes: the ticks of CPU each has taken and its resident pages. Format: proc(5), stat."""
     found: defaultdict[int, dict[int, tuple[int, int]]] = defaultdict(dict)
     for entry in os.scandir("/proc"):
@@ -79,6 +81,8 @@ def _sessions() -> Mapping[int, dict[int, tuple[int, int]]]:
         try:
             fields = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         except OSError:  # it ended
+            continue
+        if fields[0] in "ZX":  # it has ended, and waits for its parent to take note
             continue
         found[int(fields[3])][int(entry.name)] = (int(fields[11]) + int(fields[12]), int(fields[21]))
     return found

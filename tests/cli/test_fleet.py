@@ -1,0 +1,294 @@
+"""`tfsctl ps`, `logs`, `restart` and `stop` over servers that are processes; those in containers are in tests/docker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fake_model_server
+import pytest
+from conftest import RunCli
+from echo_models import write_echo_model
+from model_servers import resident_mb
+
+from tfsctl.engines import fleet, registry, serving, usage
+from tfsctl.errors import ExitCode
+
+FREE = ("--rest-port", "0", "--grpc-port", "0")
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Path:
+    """The base directory of a model with one version."""
+    write_echo_model(tmp_path / "echo/1")
+    return tmp_path / "echo"
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `tensorflow_model_server` on PATH, told by FAKE_ variables what to do."""
+    folder = fake_model_server.install(tmp_path / "bin").parent
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(_isolated: None) -> Iterator[None]:
+    """No test leaves a server behind."""
+    yield
+    for each in fleet.servers():
+        serving.stop(each.server)
+
+
+def tfsctl(*arguments: object) -> subprocess.Popen[str]:
+    """A tfsctl of its own, as a terminal would run it."""
+    argv = [sys.executable, "-m", "tfsctl", *(str(argument) for argument in arguments)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def processes_of_ours() -> set[int]:
+    """Every process started with this test's state directory, found without asking tfsctl."""
+    ours = f"TFSCTL_STATE_DIR={os.environ['TFSCTL_STATE_DIR']}".encode()
+    found: set[int] = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                state = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+                if state not in "ZX" and ours in (entry / "environ").read_bytes().split(b"\0"):
+                    found.add(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def settled(run_cli: RunCli) -> list[dict[str, Any]]:
+    """What ps lists, once that is everything there is: a child that was just forked has no name yet."""
+    deadline = time.monotonic() + 5
+    while True:
+        left = processes_of_ours()
+        servers: list[dict[str, Any]] = json.loads(run_cli("ps", "--json").stdout)["servers"]
+        listed = {server["pid"] for server in servers}
+        if bool(listed) == bool(left) and listed <= left:
+            return servers
+        assert time.monotonic() < deadline, (listed, left)
+
+
+# ---- ps ----
+def test_ps_tells_what_runs_and_what_it_serves(run_cli: RunCli, echo: Path) -> None:
+    """The server's own word for its versions, its ports, and what it takes of the machine."""
+    assert run_cli("serve", echo, "--engine", "embedded", "--detach", *FREE).code == 0
+    (server,) = registry.running()
+    assert server.pid is not None
+    write_echo_model(echo / "2")
+
+    (told,) = json.loads(run_cli("ps", "--json").stdout)["servers"]
+    assert {name: told[name] for name in ("name", "engine", "rest_port", "grpc_port", "pid", "state")} == {
+        "name": "echo",
+        "engine": "embedded",
+        "rest_port": server.rest_port,
+        "grpc_port": server.grpc_port,
+        "pid": server.pid,
+        "state": "running",
+    }
+    assert told["models"]["echo"]["error"] is None
+    assert told["models"]["echo"]["versions"][-1]["state"] in {"AVAILABLE", "UNLOADING", "END"}
+    assert told["memory_bytes"] / 1e6 == pytest.approx(resident_mb(server.pid), rel=0.2)
+    assert 0 <= told["cpu_percent"] < 100 * (os.cpu_count() or 1) + 50
+    assert 0 < told["uptime_s"] < 60
+
+    name, engine, models, rest, grpc, status, cpu, memory = run_cli("ps").stdout.rstrip("\n").split("\t")
+    assert (name, engine, rest, grpc) == ("echo", "embedded", str(server.rest_port), str(server.grpc_port))
+    assert models.startswith("echo ")
+    assert models.endswith(" AVAILABLE")
+    assert status.startswith("up ")
+    assert cpu.endswith("%")
+    assert memory.endswith(" MB")
+
+
+@pytest.mark.usefixtures("fake")
+def test_ps_lists_a_server_that_does_not_answer(run_cli: RunCli, echo: Path) -> None:
+    """One that hangs does not keep the others from being told, and costs two seconds at most."""
+    assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
+    assert run_cli("serve", echo, "--engine", "binary", "--name", "other", "--detach", *FREE).code == 0
+    hung = registry.running()[0]
+    assert hung.pid is not None
+    os.kill(hung.pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    servers = json.loads(run_cli("ps", "--json").stdout)["servers"]
+    os.kill(hung.pid, signal.SIGCONT)
+
+    assert time.monotonic() - begin < 5
+    assert [server["name"] for server in servers] == ["echo", "other"]
+    assert servers[0]["models"]["echo"]["versions"] == []
+    assert "127.0.0.1" in servers[0]["models"]["echo"]["error"]
+    assert servers[1]["models"]["other"]["versions"][0]["state"] == "AVAILABLE"
+
+
+def test_ps_of_nothing(run_cli: RunCli) -> None:
+    """Nothing is on stdout, or an empty list; a way on is on stderr."""
+    shown = run_cli("ps")
+
+    assert (shown.code, shown.stdout) == (0, "")
+    assert shown.stderr == "no server runs that tfsctl started; tfsctl serve PATH starts one\n"
+    assert json.loads(run_cli("ps", "--json").stdout) == {"servers": []}
+
+
+def test_usage_counts_what_a_server_started_too(tmp_path: Path) -> None:
+    """CPU time and memory of the whole session; a session that has ended is left out."""
+    script = tmp_path / "busy.sh"
+    script.write_text(f"{sys.executable} -c 'x = bytearray(10**8)\nwhile True: pass' & wait\n")
+    process = subprocess.Popen(["sh", str(script)], start_new_session=True)
+    try:
+        deadline = time.monotonic() + 20
+        while usage.of_processes([process.pid])[process.pid].memory_bytes < 10**8:
+            assert time.monotonic() < deadline
+        assert usage.of_processes([process.pid, 2**22])[process.pid].cpu_percent > 10
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert usage.of_processes([process.pid]) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("126.4MiB", 132_540_006), ("1.2kB", 1200), ("7GiB", 7 * 2**30), ("0B", 0), ("3.5GB", 3_500_000_000), ("--", 0)],
+)
+def test_sizes_as_docker_writes_them(text: str, size: int) -> None:
+    """In powers of 1024 or of 1000."""
+    assert usage.size(text) == size
+
+
+# ---- logs ----
+@pytest.mark.usefixtures("fake")
+def test_logs_prints_what_a_server_wrote_also_after_its_end(run_cli: RunCli, echo: Path) -> None:
+    """All of it or its end; the file stays until the next server of the name."""
+    assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
+    shown = run_cli("logs", "echo")
+    assert (shown.code, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("fake model server: {")
+    assert run_cli("stop").code == 0
+
+    last = run_cli("logs", "echo", "--tail", "1")
+    assert last.stdout == "fake model server: terminated\n"
+    assert last.stderr == "note: echo does not run; this is the log of its last run\n"
+    assert run_cli("logs", "echo", "--tail", "0").stdout == ""
+    assert run_cli("logs").code == ExitCode.NOT_FOUND
+    unknown = run_cli("logs", "ecko")
+    assert (unknown.code, unknown.stdout) == (ExitCode.NOT_FOUND, "")
+    assert unknown.stderr == "error: no server ecko runs (running: none)\nhint: tfsctl ps lists those that do\n"
+
+
+@pytest.mark.usefixtures("fake")
+def test_logs_are_followed_until_the_server_ends(run_cli: RunCli, echo: Path) -> None:
+    """The last line comes too, and the command ends with the server."""
+    assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
+    process = tfsctl("logs", "echo", "--follow", "--tail", "1")
+    assert process.stdout is not None
+    assert process.stdout.readline().endswith('"GET /v1/models/echo HTTP/1.1" 200 -\n')
+
+    assert run_cli("stop").code == 0
+    stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stdout, stderr) == (0, "fake model server: terminated\n", "")
+
+
+# ---- what a crash leaves ----
+@pytest.mark.parametrize("engine", ["embedded", "binary"])
+def test_a_killed_serve_leaves_nothing_or_what_ps_lists_and_stop_removes(
+    run_cli: RunCli, echo: Path, engine: str, request: pytest.FixtureRequest
+) -> None:
+    """At whatever moment, also between the start of the server and its entry on the list."""
+    if engine == "binary":
+        request.getfixturevalue("fake")
+    listed = 0
+    for moment in (0.15, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0):
+        process = tfsctl("serve", echo, "--engine", engine, "--detach", *FREE)
+        time.sleep(moment)
+        process.kill()
+        process.communicate()
+        servers = settled(run_cli)
+        listed += len(servers)
+
+        stopped = json.loads(run_cli("stop", "--all", "--json").stdout)["stopped"]
+        assert stopped == ["echo"] * len(servers)
+        assert processes_of_ours() == set()
+    assert listed, "no moment was late enough"
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_server_without_an_entry_is_ours_by_its_mark(run_cli: RunCli, echo: Path) -> None:
+    """It is listed with everything that can be told; one of another state directory is not ours."""
+    assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
+    (before,) = json.loads(run_cli("ps", "--json").stdout)["servers"]
+    registry.unregister(registry.running()[0])
+
+    (after,) = json.loads(run_cli("ps", "--json").stdout)["servers"]
+    for varies in ("uptime_s", "started_at", "cpu_percent", "memory_bytes"):
+        del before[varies], after[varies]
+    assert after == before
+    with pytest.MonkeyPatch.context() as elsewhere:
+        elsewhere.setenv("TFSCTL_STATE_DIR", str(echo.parent / "elsewhere"))
+        assert run_cli("stop", "--all").stdout == ""
+    assert run_cli("stop", "echo").stdout == "stopped echo\n"
+    assert processes_of_ours() == set()
+
+
+# ---- restart ----
+def test_a_restarted_server_is_the_same_at_the_same_place(run_cli: RunCli, echo: Path) -> None:
+    """Its ports are kept, also those that were free ones; ready is said when it answers."""
+    assert run_cli("serve", echo, "--engine", "embedded", "--name", "again", "--detach", *FREE).code == 0
+    (before,) = registry.running()
+    write_echo_model(echo / "2")
+
+    restarted = run_cli("restart", "--json")
+    assert restarted.code == 0, restarted.stderr
+    document = json.loads(restarted.stdout)
+    assert document["pid"] != before.pid
+    for same in ("name", "engine", "host", "rest_port", "grpc_port", "log_path"):
+        assert document[same] == getattr(before, same)
+    assert json.loads(run_cli("predict", "3", "--json").stdout)["version"] == 2
+    assert [server.pid for server in registry.running()] == [document["pid"]]
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_server_that_cannot_come_back_is_not_stopped(run_cli: RunCli, echo: Path) -> None:
+    """What is wrong on disk is found before."""
+    assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
+    (before,) = registry.running()
+    (echo / "1/saved_model.pb").unlink()
+
+    refused = run_cli("restart", "echo")
+    assert (refused.code, refused.stdout) == (ExitCode.NOT_FOUND, "")
+    assert registry.running() == [before]
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_server_that_does_not_come_back_is_said(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the end of its log; it is gone."""
+    assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
+    monkeypatch.setenv("FAKE_DIES", "3")
+
+    failed = run_cli("restart", "echo")
+    assert (failed.code, failed.stdout) == (ExitCode.FAILED, "")
+    assert "error: echo was stopped and did not come back: the model server ended with status 3" in failed.stderr
+    assert "Check failed: it cannot live\n" in failed.stderr
+    assert registry.running() == []
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_server_of_a_terminal_goes_on_in_the_background(run_cli: RunCli, echo: Path) -> None:
+    """The command that had it in the foreground ends, and takes nothing of the new one with it."""
+    process = tfsctl("serve", echo, "--engine", "binary", "--json", *FREE)
+    assert process.stdout is not None
+    first = json.loads(process.stdout.readline())
+
+    assert run_cli("restart").code == 0
+    _, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stderr.splitlines()[-1]) == (0, "echo has ended")
+    (server,) = registry.running()
+    assert (server.rest_port, server.pid != first["pid"]) == (first["rest_port"], True)

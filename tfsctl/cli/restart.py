@@ -1,0 +1,51 @@
+"""`tfsctl restart`: stop a server and start it again as it was started before."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tfsctl.cli import _options, _output, _ready
+
+
+def restart(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The server; needed if there are several.")
+    ] = None,
+    *,
+    wait_timeout: Annotated[
+        float,
+        typer.Option(
+            "--wait-timeout", envvar="TFSCTL_WAIT_TIMEOUT", min=0.1, metavar="SECONDS", help="How long it may load."
+        ),
+    ] = 60.0,
+    as_json: _options.Json = False,
+) -> None:
+    """Restart a server that tfsctl started.
+
+    It gets the command line and the ports it had, and goes on in the background. "Ready" is said once every model
+    answers. What is on disk is checked first: a server that could not come back is not stopped.
+
+    \b
+    Examples:
+      tfsctl restart
+      tfsctl restart amazon_review --wait-timeout 120
+    """
+    from tfsctl.engines import fleet, restarting, serving
+    from tfsctl.engines.signals import StopSignals
+
+    chosen = fleet.choose(name, "restart")[0]
+    plan = restarting.plan(chosen)
+    _ready.explain(plan)
+    with StopSignals() as signals:
+        try:
+            with _output.progress(quiet=not _output.on_terminal()) as step:
+                step(f"restarting {chosen.server.name}, waiting until it answers")
+                server = restarting.restart(
+                    chosen, plan, wait_timeout_s=wait_timeout, give_up=lambda: bool(signals.came)
+                )
+        except serving.Interrupted:
+            raise KeyboardInterrupt from None
+        server.leave_running()
+        _ready.announce(plan, server.entry, as_json=as_json)
