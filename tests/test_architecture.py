@@ -12,7 +12,18 @@ PACKAGE = Path(tfsctl.__file__).parent
 
 # A room imports only from floors below it and from itself, never sideways. Files that stand outside the rooms (errors,
 # the package's own __init__) are the ground; __main__ is above everything.
-FLOORS = {"errors": -1, "core": 0, "export": 1, "clients": 1, "server": 1, "engines": 2, "cli": 3, "__main__": 4}
+FLOORS = {
+    "errors": -1,
+    "core": 0,
+    "export": 1,
+    "clients": 1,
+    "data": 1,
+    "server": 1,
+    "engines": 2,
+    "api": 3,
+    "cli": 3,
+    "__main__": 4,
+}
 
 # Library (or a part of one) -> the only places that import it. A place is a room, or one file of it.
 DOORS = {
@@ -23,6 +34,8 @@ DOORS = {
     "grpc": ["clients/grpc", "clients/grpc_channel"],
     "subprocess": ["engines/_programs"],
     "google_crc32c": ["core/tfrecord"],
+    "PIL": ["core/images"],
+    "pyarrow": ["data/parquet_rows"],
     "ctypes": ["server"],
     "tensorflow": ["export"],
     "keras": ["export"],

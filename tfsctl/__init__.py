@@ -1,11 +1,73 @@
-"""tfsctl takes a TensorFlow model from a Python file to answers: export, serve, query."""
+"""tfsctl takes a TensorFlow model from a Python file to answers: export, serve, query.
 
-__all__ = ["__version__"]
+    with tfsctl.connect("localhost:8500", model="amazon_review") as client:
+        client.predict({"text": ["This movie is great! :D"]})
+
+What is listed here is loaded when it is first used: `import tfsctl` costs nothing.
+"""
+
+TYPE_CHECKING = False  # what type checkers take for true; importing it would cost more than all the rest
+
+if TYPE_CHECKING:
+    from tfsctl.api.async_client import AsyncClient
+    from tfsctl.api.client import Client
+    from tfsctl.api.connecting import connect, connect_async
+    from tfsctl.api.serving import Serving, serve
+    from tfsctl.errors import (
+        InvalidInput,
+        NotFound,
+        NotReadyInTime,
+        RequestRejected,
+        ServerUnreachable,
+        TfsctlError,
+    )
+    from tfsctl.export import export as export_model
+
+    __version__: str
+
+# `tfsctl.export` is the package of that name, hence `export_model`.
+_PLACES = {
+    "AsyncClient": "tfsctl.api.async_client",
+    "Client": "tfsctl.api.client",
+    "InvalidInput": "tfsctl.errors",
+    "NotFound": "tfsctl.errors",
+    "NotReadyInTime": "tfsctl.errors",
+    "RequestRejected": "tfsctl.errors",
+    "ServerUnreachable": "tfsctl.errors",
+    "Serving": "tfsctl.api.serving",
+    "TfsctlError": "tfsctl.errors",
+    "connect": "tfsctl.api.connecting",
+    "connect_async": "tfsctl.api.connecting",
+    "serve": "tfsctl.api.serving",
+}
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "InvalidInput",
+    "NotFound",
+    "NotReadyInTime",
+    "RequestRejected",
+    "ServerUnreachable",
+    "Serving",
+    "TfsctlError",
+    "__version__",
+    "connect",
+    "connect_async",
+    "export_model",
+    "serve",
+]
 
 
-def __getattr__(name: str) -> str:
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
     if name == "__version__":
         from importlib.metadata import version
 
         return version("tfsctl")
+    if name == "export_model":
+        return import_module("tfsctl.export").export
+    if name in _PLACES:
+        return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -36,7 +36,8 @@ class Growth:
         self._tries = 0
         self.setting = self._best = Setting(rows or FIRST_ROWS, at_once or FIRST_AT_ONCE)
         self._best_rate = 0.0
-        self._restart()
+        self._since: float | None = None  # when this step began to be measured, and what was answered since
+        self._rows = self._answers = 0
 
     def answered(self, rows: int, latency_s: float, request_bytes: int, asked_with: Setting) -> None:
         """Note an answer, and decide whether to grow."""
@@ -93,8 +94,5 @@ class Growth:
 
     def _go(self, setting: Setting) -> None:
         self.setting = setting
-        self._restart()
-
-    def _restart(self) -> None:
-        self._since: float | None = None
+        self._since = None
         self._rows = self._answers = 0

@@ -28,7 +28,7 @@ def column_array(values: Column, spec: TensorSpec, *, is_text: bool) -> np.ndarr
     if dtype is None or len(values) == 0:
         return None
     try:
-        array = _cast(values, dtype) if isinstance(values, np.ndarray) else _from_list(values, spec, dtype, is_text)
+        array = cast(values, dtype) if isinstance(values, np.ndarray) else _from_list(values, spec, dtype, is_text)
     except (ValueError, TypeError, AttributeError, OverflowError, KeyError, InvalidInput):
         return None
     return None if array is None else _rows_of(array, spec.shape)
@@ -41,7 +41,7 @@ def one_value(value: object, spec: TensorSpec, *, is_text: bool) -> np.ndarray:
     if is_text and isinstance(value, str):
         value = _read(value, spec)
     elif isinstance(value, np.ndarray) and value.dtype.kind != "O":
-        array = _cast(value[None], _known(spec))
+        array = cast(value[None], _known(spec))
         if array is not None and (fitting := _rows_of(array, spec.shape)) is not None:
             return fitting[0]
         value = value.tolist()
@@ -66,7 +66,7 @@ def _known(spec: TensorSpec) -> DType:
 
 def _from_list(values: Sequence[Any], spec: TensorSpec, dtype: DType, is_text: bool) -> np.ndarray | None:
     if isinstance(values[0], np.ndarray):
-        return _cast(np.stack(values), dtype)
+        return cast(np.stack(values), dtype)
     if dtype is dtypes.STRING and isinstance(values[0], (str, bytes)):
         return _from_strings(values)
     if not is_text:
@@ -88,11 +88,11 @@ def _from_cells(values: Sequence[str], dtype: DType) -> np.ndarray | None:
         with np.errstate(over="ignore"):  # 1e39 is Infinity to a float32, as TensorFlow Serving reads it
             return np.array([float(value) for value in values], np.float64).astype(dtype.numpy)
     if dtype.is_integer:
-        return _cast(np.array([int(value) for value in values]), dtype)
+        return cast(np.array([int(value) for value in values]), dtype)
     return np.array([_TRUTH[value.strip().lower()] for value in values]) if dtype.name == "bool" else None
 
 
-def _cast(array: np.ndarray, dtype: DType) -> np.ndarray | None:
+def cast(array: np.ndarray, dtype: DType) -> np.ndarray | None:
     """The same values in another dtype; None where some would not be the same."""
     if array.dtype == dtype.numpy and dtype is not dtypes.STRING:
         return array

@@ -1,0 +1,43 @@
+"""Addresses as programs write them: `host:port` is gRPC, a URL is REST."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tfsctl.clients import Transport
+from tfsctl.core.types import DEFAULT_GRPC_PORT
+from tfsctl.errors import InvalidInput
+
+_PORT_OF_SCHEME = {"http": 80, "https": 443, "grpc": DEFAULT_GRPC_PORT, "grpcs": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is, and over what it is asked."""
+
+    transport: Transport
+    host: str
+    port: int
+    is_encrypted: bool = False
+    path: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read `HOST:PORT`, `unix:PATH`, `grpc://…`, `grpcs://…`, `http://…` or `https://…`. Raises InvalidInput."""
+        if text.startswith("unix:"):
+            return cls("grpc", text, 0)
+        try:
+            parts = urlsplit(text if "://" in text else f"grpc://{text}")
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise InvalidInput(
+                f"{text!r} is no address: {error}", hint='"localhost:8500", "http://localhost:8501"'
+            ) from error
+        known = _PORT_OF_SCHEME.get(parts.scheme)
+        if known is None or not host or parts.username or parts.query or parts.fragment:
+            raise InvalidInput(f"{text!r} is no address", hint='"localhost:8500", "http://localhost:8501"')
+        transport: Transport = "rest" if parts.scheme.startswith("http") else "grpc"
+        if transport == "grpc" and parts.path.strip("/"):
+            raise InvalidInput(f"{text!r} has a path, which gRPC has no use for", hint="http:// and https:// are REST")
+        return cls(transport, host, port or known, parts.scheme in ("https", "grpcs"), parts.path.rstrip("/"))

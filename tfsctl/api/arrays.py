@@ -1,0 +1,64 @@
+"""What programs pass as inputs -> the arrays a signature wants."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tfsctl.core import dtypes, tensors
+from tfsctl.core.inputs import describe
+from tfsctl.core.types import Signature, TensorSpec
+from tfsctl.data.cells import cast
+from tfsctl.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    Inputs = Mapping[str, ArrayLike] | ArrayLike
+
+
+def input_arrays(inputs: Any, signature: Signature) -> dict[str, np.ndarray]:  # noqa: ANN401 - lists, arrays, mappings
+    """An array for every input, of its dtype and shape; a bare value is for the only input.
+
+    Values may be arrays, numbers, text, or nested lists of them. Raises InvalidInput for a name the signature does not
+    have, one that is missing, and values that do not fit.
+    """
+    if not isinstance(inputs, Mapping):
+        if len(signature.inputs) != 1:
+            raise InvalidInput(f"name the inputs: {describe(signature)}")
+        inputs = {signature.inputs[0].name: inputs}
+    for name in inputs:
+        if signature.input(name) is None:
+            close = difflib.get_close_matches(name, [spec.name for spec in signature.inputs], n=1)
+            meant = f" (did you mean {close[0]!r}?)" if close else ""
+            raise InvalidInput(f"there is no input {name!r}{meant}; {describe(signature)}")
+    missing = [spec.name for spec in signature.inputs if spec.name not in inputs]
+    if missing:
+        raise InvalidInput(f"there is no value for {', '.join(missing)}; {describe(signature)}")
+    return {spec.name: _array(inputs[spec.name], spec) for spec in signature.inputs}
+
+
+def _array(value: Any, spec: TensorSpec) -> np.ndarray:  # noqa: ANN401 - an array, a list, a single value
+    dtype = dtypes.BY_NAME.get(spec.dtype)
+    if dtype is None:
+        raise InvalidInput(f"input {spec.name!r} has dtype {spec.dtype}, which no array has")
+    problem: InvalidInput | None = None
+    if isinstance(value, (list, tuple, str, bytes, int, float, complex)):
+        try:
+            return tensors.from_json(value, spec)
+        except InvalidInput as error:
+            problem = error  # numpy's own values among them, perhaps
+    try:
+        given = np.asarray(value)
+    except ValueError:
+        raise problem or InvalidInput(f"{spec.name} is no array") from None
+    array = cast(given, dtype)
+    if array is None:
+        raise problem or InvalidInput(
+            f"{spec.name} is {given.dtype}, and not all of its values are {spec.dtype}, which the model wants"
+        )
+    tensors.check_shape(array.shape, spec)
+    return array

@@ -1,0 +1,81 @@
+"""The same client for asyncio: calls run in threads of its own, so the event loop never waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from tfsctl.api.client import Client
+from tfsctl.core.types import ModelMetadata, VersionStatus
+
+if TYPE_CHECKING:
+    import numpy as np
+    from typing_extensions import Self
+
+    from tfsctl.api.arrays import Inputs
+
+T = TypeVar("T")
+DEFAULT_AT_ONCE = 32
+
+
+class AsyncClient:
+    """What Client is, with coroutines. At most `at_once` calls run at a time; more wait for their turn.
+
+    A call that is cancelled is no longer waited for; the server still answers it.
+    """
+
+    def __init__(self, client: Client, *, at_once: int = DEFAULT_AT_ONCE) -> None:
+        self._client = client
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="tfsctl")
+
+    def __repr__(self) -> str:
+        return repr(self._client).replace("Client", "AsyncClient", 1)
+
+    @property
+    def address(self) -> str:
+        """Where the server is."""
+        return self._client.address
+
+    async def predict(
+        self,
+        inputs: Inputs,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        signature: str | None = None,
+        outputs: Sequence[str] = (),
+    ) -> dict[str, np.ndarray]:
+        """Run a signature on a batch, as `Client.predict` does."""
+        call = partial(self._client.predict, inputs, model=model, version=version, label=label)
+        return await self._run(partial(call, signature=signature, outputs=outputs))
+
+    async def metadata(
+        self, model: str | None = None, *, version: int | None = None, label: str | None = None
+    ) -> ModelMetadata:
+        """Ask what the model's signatures are, and which version this is."""
+        return await self._run(partial(self._client.metadata, model, version=version, label=label))
+
+    async def status(self, model: str | None = None, *, version: int | None = None) -> tuple[VersionStatus, ...]:
+        """Ask where each version is in its life, highest version first."""
+        return await self._run(partial(self._client.status, model, version=version))
+
+    async def aclose(self) -> None:
+        """Let go of the connection; calls under way end."""
+        self._client.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _run(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -1,0 +1,81 @@
+"""`tfsctl.connect` and `tfsctl.connect_async`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from tfsctl import clients
+from tfsctl.api.address import Address
+from tfsctl.api.async_client import DEFAULT_AT_ONCE, AsyncClient
+from tfsctl.api.client import Client
+from tfsctl.clients import DEFAULT_TIMEOUT_S
+from tfsctl.clients.connection import Connection, Header, Tls
+from tfsctl.core.types import ModelRef
+from tfsctl.errors import InvalidInput
+
+
+def connect(
+    address: str,
+    *,
+    model: str | None = None,
+    version: int | None = None,
+    label: str | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    tls: bool = False,
+    ca: str | os.PathLike[str] | None = None,
+    cert: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Client:
+    """A client for the model server at an address; nothing is sent before its first call.
+
+    `host:port`, `grpc://host:port` and `unix:/path` are asked over gRPC, `http://host:port` over REST; `grpcs://`,
+    `https://` and `tls=True` encrypt. `ca` is the authority to trust instead of the system's, `cert` and `key` what to
+    show, all PEM files. `headers` go with every request. Raises InvalidInput for what is no address.
+    """
+    if model is None and (version is not None or label is not None):
+        raise InvalidInput("a version or label is one of a model", hint='connect(…, model="NAME")')
+    if version is not None and label is not None:
+        raise InvalidInput("version and label both choose a version")
+    at = Address.parse(address)
+    is_encrypted = tls or at.is_encrypted or ca is not None or cert is not None
+    paths = [None if one is None else Path(one) for one in (ca, cert, key)]
+    connection = Connection(
+        tls=Tls(*paths) if is_encrypted else None,
+        headers=tuple(Header.written(f"{name}: {value}") for name, value in (headers or {}).items()),
+        path=at.path,
+    )
+    client = clients.connect(at.transport, at.host, at.port, timeout_s=timeout_s, connection=connection)
+    return Client(client, None if model is None else ModelRef(model, version, label))
+
+
+def connect_async(
+    address: str,
+    *,
+    model: str | None = None,
+    version: int | None = None,
+    label: str | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    tls: bool = False,
+    ca: str | os.PathLike[str] | None = None,
+    cert: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    at_once: int = DEFAULT_AT_ONCE,
+) -> AsyncClient:
+    """What `connect` is, for asyncio; at most `at_once` calls run at a time."""
+    client = connect(
+        address,
+        model=model,
+        version=version,
+        label=label,
+        timeout_s=timeout_s,
+        tls=tls,
+        ca=ca,
+        cert=cert,
+        key=key,
+        headers=headers,
+    )
+    return AsyncClient(client, at_once=at_once)
