@@ -121,7 +121,7 @@ def test_the_docker_command_line_is_what_a_careful_person_types() -> None:
         *("docker", "run", "--detach", "--init", "--read-only", "--name", "tfsctl-echo"),
         *("--label", "tfsctl.server=echo", "--label", "tfsctl.models=echo"),
         *("--label", f"tfsctl.state={state.base()}"),
-        *("--publish", "127.0.0.1:8500:8500", "--publish", "127.0.0.1:0:8501"),
+        *("--publish", "127.0.0.1:8500:8500", "--publish", "127.0.0.1::8501"),
         *("--mount", "type=bind,source=/models on disk/echo,target=/models/echo,readonly"),
         *("--env", "MODEL_NAME=echo"),
         *("--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "serving:1.2"),  # noqa: S108

@@ -19,7 +19,7 @@ def settled(launch: Launch) -> Launch:
 def flags(launch: Launch) -> list[str]:
     """TensorFlow Serving's flags for it, with its config files written if it needs any."""
     files = launch.config.files()
-    return launch.config.flags(str(state.write_files(files, name=launch.name)) if files else "")
+    return launch.config.flags(str(state.write_files(files, server=launch.name)) if files else "")
 
 
 class ProcessServer:

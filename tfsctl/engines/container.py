@@ -31,7 +31,7 @@ class Port:
 
     def __str__(self) -> str:
         address = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{address}:{self.host_port}:{self.container_port}"
+        return f"{address}:{self.host_port or ''}:{self.container_port}"  # Podman takes no 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def container_of(launch: Launch) -> ContainerSpec:
     mounts = [Mount(model.base_path, f"{MODELS}/{model.name}") for model in config.models]
     files = inside.files()
     if files:
-        mounts.append(Mount(str(state.write_files(files, name=f"{launch.name}-docker")), CONFIG))
+        mounts.append(Mount(str(state.write_files(files, server=launch.name)), CONFIG))
     return ContainerSpec(
         name=container_name(launch.name),
         image=options.image,

@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass
 
 from tfsctl.core.explanations import explain
-from tfsctl.engines import registry
+from tfsctl.engines import registry, state
 from tfsctl.engines.launch import Started
 from tfsctl.engines.registry import RunningServer
 from tfsctl.errors import DockerError, EngineError, TfsctlError
@@ -61,6 +61,7 @@ class Server:
         """End it and forget it."""
         self.started.stop()
         registry.unregister(self.entry)
+        state.forget_files(self.entry.name)
 
     def leave_running(self) -> None:
         """Let it outlive this process, listed for `tfsctl stop`."""

@@ -38,8 +38,8 @@ def lines_of_ended(name: str, *, tail: int | None) -> Iterator[str] | None:
 
 
 def _of_container(container: str, tail: int | None, *, follow: bool) -> Iterator[str]:
-    argv = ["docker", "logs", "--tail", "all" if tail is None else str(tail)]
-    with closing(_Stopping([*argv, *(["--follow"] if follow else []), container])) as program:
+    last = [] if tail is None else ["--tail", str(tail)]
+    with closing(_Stopping(["docker", "logs", *last, *(["--follow"] if follow else []), container])) as program:
         yield from program.lines()
 
 

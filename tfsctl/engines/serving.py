@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tfsctl.engines import _processes, docker_container, ports, preflight, readiness, registry
+from tfsctl.engines import _processes, docker_container, ports, preflight, readiness, registry, state
 from tfsctl.engines.choice import ENGINES
 from tfsctl.engines.following import Show
 from tfsctl.engines.planning import Plan
@@ -60,6 +60,7 @@ def stop(entry: RunningServer) -> None:
     elif entry.pid is not None:
         _processes.stop(entry.pid)
     registry.unregister(entry)
+    state.forget_files(entry.name)
 
 
 def _launch(planned: Plan, *, detach: bool, show_log: Show | None) -> Server:

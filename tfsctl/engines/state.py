@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import zlib
 from collections.abc import Mapping
@@ -51,16 +52,21 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def write_files(files: Mapping[str, str], *, name: str) -> Path:
+def write_files(files: Mapping[str, str], *, server: str) -> Path:
     """Write the generated config files of a server; returns their folder, always the same for the same contents.
 
     The folder itself is open to all, since a container may run as someone else; the state directory around it is not.
     """
     digest = zlib.crc32("\0".join([*files, *files.values()]).encode())
-    folder = directory("configs") / f"{name}-{digest:08x}"
-    folder.mkdir(exist_ok=True)
+    folder = directory("configs") / server / f"{digest:08x}"
+    folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     for file, text in files.items():
         write_atomically(folder / file, text)
         (folder / file).chmod(0o644)
     return folder
+
+
+def forget_files(server: str) -> None:
+    """Remove the generated config files of a server that was stopped: they may hold a key."""
+    shutil.rmtree(directory("configs") / server, ignore_errors=True)

@@ -15,6 +15,8 @@ from tfsctl.engines import _programs
 from tfsctl.errors import ProgramFailed
 
 SAMPLE_S = 0.25  # the CPU time a process takes meanwhile is what it takes now; docker stats looks for a second
+# Fields by name: Podman's `json .` is another document.
+_STATS = '{"ID": "{{.ID}}", "CPUPerc": "{{.CPUPerc}}", "MemUsage": "{{.MemUsage}}"}'
 _SIZE = re.compile(r"([\d.]+)\s*([kKMGT]?)(i?)B")
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -48,7 +50,7 @@ def of_processes(leaders: Iterable[int]) -> dict[int, Usage]:
 
 def of_containers(containers: Iterable[str]) -> dict[str, Usage]:
     """What each of these running containers takes, by the id it was asked by; nothing where Docker cannot say."""
-    argv = ["docker", "stats", "--no-stream", "--no-trunc", "--format", "{{json .}}", *containers]
+    argv = ["docker", "stats", "--no-stream", "--no-trunc", "--format", _STATS, *containers]
     if len(argv) == 6:
         return {}
     try:
