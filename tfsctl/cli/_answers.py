@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.core.types import Prediction
 
 if TYPE_CHECKING:
     import numpy as np
+
+MOST_VALUES = 24  # of one answer that a terminal shows one by one
+LONGEST_TEXT = 2000
 
 
 def document(prediction: Prediction) -> dict[str, Any]:
@@ -30,12 +34,43 @@ def columns(prediction: Prediction) -> list[str]:
     return list(prediction.outputs)
 
 
-def rows(prediction: Prediction) -> list[list[str]]:
+def rows(prediction: Prediction, *, cell: Callable[[Any], str] | None = None) -> list[list[str]]:
     """A cell for each output in each row of the batch; one row of whole values where the outputs are no batch."""
+    cell = cell or text
     arrays = list(prediction.outputs.values())
-    if not arrays or any(array.ndim == 0 or len(array) != len(arrays[0]) for array in arrays):
-        return [[text(array) for array in arrays]]
-    return [[text(array[index]) for array in arrays] for index in range(len(arrays[0]))]
+    if not is_batch(prediction):
+        return [[cell(array) for array in arrays]]
+    return [[cell(array[index]) for array in arrays] for index in range(len(arrays[0]))]
+
+
+def is_batch(prediction: Prediction) -> bool:
+    """Whether every output has a row for each row of the others."""
+    arrays = list(prediction.outputs.values())
+    return bool(arrays) and all(array.ndim > 0 and len(array) == len(arrays[0]) for array in arrays)
+
+
+def brief(value: Any) -> str:  # noqa: ANN401 - an array, or one value of it
+    """A value as a terminal has room for it: a large array is summed up, a long text is cut; never the whole answer."""
+    import numpy as np
+
+    if isinstance(value, np.ndarray) and value.size > MOST_VALUES:
+        return _summed_up(value)
+    whole = text(value)
+    return whole if len(whole) <= LONGEST_TEXT else f"{whole[:LONGEST_TEXT]}… ({len(whole)} characters)"
+
+
+def _summed_up(array: np.ndarray) -> str:
+    from tfsctl.core import dtypes
+
+    flat = array.ravel()
+    values = [*map(text, flat[:3]), "…", text(flat[-1])]
+    spread = f", {text(flat.min())} to {text(flat.max())}, mean {flat.mean():.6g}" if array.dtype.kind in "iuf" else ""
+    return f"{dtypes.from_numpy(array.dtype).name} {list(array.shape)}: {' '.join(values)}{spread}"
+
+
+def safe(words: str) -> str:
+    """Words of a server or a file as a terminal can take them: quoted if they hold control characters."""
+    return words if words.isprintable() else json.dumps(words, ensure_ascii=False)
 
 
 def text(value: Any) -> str:  # noqa: ANN401 - an array, or one value of it
@@ -62,4 +97,4 @@ def _one(value: object, *, quoted: bool) -> str:
         decoded = value.decode()
     except UnicodeDecodeError:
         return json.dumps({"b64": base64.b64encode(value).decode()})
-    return decoded if decoded.isprintable() and not quoted else json.dumps(decoded, ensure_ascii=False)
+    return json.dumps(decoded, ensure_ascii=False) if quoted else safe(decoded)

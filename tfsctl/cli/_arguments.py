@@ -1,11 +1,17 @@
-"""Arguments as people type them: `-1` is a number, not an option."""
+"""Arguments as people type them: `-1` is a number, not an option; `-`, or none at all, is what stdin holds."""
 
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from typer.core import TyperCommand
+
+from tfsctl.errors import InvalidInput
+
+STDIN = "-"
 
 _NEGATIVE_NUMBER = re.compile(r"-(\d|\.\d|inf\b|infinity\b)", re.IGNORECASE)
 
@@ -21,3 +27,44 @@ class NegativeNumbersAreArguments(TyperCommand):
 def typed(args: list[str]) -> list[str]:
     """The arguments as they were typed, without the space that kept negative numbers from being options."""
     return [arg[1:] if _NEGATIVE_NUMBER.match(arg, 1) and arg.startswith(" ") else arg for arg in args]
+
+
+def read_texts(arguments: list[str] | None, named: Sequence[str] | None = None) -> list[str]:
+    """What to ask about: the arguments, else stdin, a row a line or one JSON document; none beside values given by name.
+
+    Raises InvalidInput when nothing was typed.
+    """
+    if arguments and arguments != [STDIN]:
+        return typed(arguments)
+    if not arguments and named:
+        return []
+    content = read_stdin(arguments).decode("utf-8", "surrogateescape")
+    if content.lstrip()[:1] in ("{", "[") and _is_json(content):
+        return [content]
+    return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")] if content else []
+
+
+def read_body(arguments: list[str] | None) -> bytes:
+    """The one body that was typed, else all of stdin. Raises InvalidInput."""
+    if not arguments or arguments == [STDIN]:
+        return read_stdin(arguments)
+    if len(arguments) > 1:
+        raise InvalidInput(f"--raw takes one body, and {len(arguments)} were typed", hint="put it in quotes: '…'")
+    return typed(arguments)[0].encode("utf-8", "surrogateescape")
+
+
+def read_stdin(arguments: list[str] | None) -> bytes:
+    """All of stdin. Raises InvalidInput when that is a terminal and was not asked for."""
+    if not arguments and (sys.stdin is None or sys.stdin.isatty()):
+        raise InvalidInput("nothing to predict on", hint='tfsctl predict "some text"; tfsctl metadata tells what fits')
+    return sys.stdin.buffer.read()
+
+
+def _is_json(content: str) -> bool:
+    import json
+
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -50,6 +50,10 @@ Signature = Annotated[
         help="The signature; else serving_default, or the only one.",
     ),
 ]
+Signatures = Annotated[
+    list[str] | None,
+    typer.Option("--signature", metavar="NAME", help="The signature, if several fit; may be repeated."),
+]
 Version = Annotated[
     int | None,
     typer.Option("--version", envvar="TFSCTL_VERSION", min=0, metavar="N", help="The version; else the latest."),
@@ -121,3 +125,13 @@ Balanced = Annotated[
     typer.Option("--lb", envvar="TFSCTL_LB", help="Spread gRPC requests over all addresses of the host name."),
 ]
 Json = Annotated[bool, typer.Option("--json", envvar="TFSCTL_JSON", help="Print the answer as one JSON document.")]
+Named = Annotated[
+    list[str] | None,
+    typer.Option("-i", "--input", metavar="NAME=VALUE", help="A value by name; NAME=@FILE reads it. May be repeated."),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="The names of the classes: one a line, or JSON."),
+]
+Top = Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="The N highest classes of each row.")]
+Raw = Annotated[bool, typer.Option("--raw", help="Send INPUT as a REST body, and print the body that comes.")]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tfsctl.cli import _options
 from tfsctl.cli._connection import asks_a_server
+from tfsctl.cli._files import Files, refuse_typed, takes_files
 from tfsctl.cli._target import Asked
-from tfsctl.errors import InvalidInput
 
-STDIN = "-"
+if TYPE_CHECKING:
+    from tfsctl.cli._classes import View
+    from tfsctl.core.types import ModelMetadata, ModelRef, Prediction
 
 
+@takes_files
 @asks_a_server
 def predict(
     inputs: Annotated[
@@ -24,7 +26,16 @@ def predict(
     ] = None,
     *,
     asked: Asked,
+    files: Files,
+    named: _options.Named = None,
     signature: _options.Signature = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="OUTPUT", help="Answer with this output alone; may be repeated."),
+    ] = None,
+    labels: _options.Labels = None,
+    top: _options.Top = None,
+    raw: _options.Raw = False,
     as_json: _options.Json = False,
 ) -> None:
     """Ask a model for its answer to what you type.
@@ -37,52 +48,65 @@ def predict(
       tfsctl predict "This movie is great! :D"
       tfsctl predict --grpc 1 2 -3.5
       tfsctl predict area=120 city=Bern
+      tfsctl predict -i image=@cat.jpg --labels imagenet.txt --top 5
       tfsctl predict '{"instances": [1.0, 2.0]}' --json
       tfsctl predict --model amazon_review < reviews.txt
+      tfsctl predict --grpc --file reviews.csv --output scores.csv
     """
-    from tfsctl.cli import _answers, _output
+    from tfsctl.cli import _output, _raw, _shown
+    from tfsctl.cli._arguments import read_body, read_texts
+    from tfsctl.cli._classes import View, read_labels
+    from tfsctl.cli._pinned import ask_pinned
     from tfsctl.cli._target import find_target
-    from tfsctl.core.inputs import choose_signature, shape_inputs
+    from tfsctl.core.inputs import choose_outputs, choose_signature, shape_inputs
     from tfsctl.core.typed import asked_signature
     from tfsctl.engines import registry
 
-    texts = _texts(inputs)
+    if raw:
+        _raw.post(asked, "predict", read_body(inputs))
+        return
+    if files.file is not None:
+        from tfsctl.cli._bulk import predict_file
+
+        refuse_typed(inputs, named)
+        target = find_target(asked, registry.running())
+        with target.connect() as client:
+            predict_file(client, target.model, signature, files, as_json=as_json, only=only or ())
+        return
+    texts = read_texts(inputs, named)
+    view = View(read_labels(labels) if labels else (), top)
     target = find_target(asked, registry.running())
     with target.connect() as client:
-        served = client.metadata(target.model)
-        chosen = choose_signature(served, signature or asked_signature(texts))
-        arrays = shape_inputs(texts, chosen)
-        # The version that told its signature is the one asked, whatever is loaded meanwhile.
-        exact = target.model if served.version is None else replace(target.model, version=served.version, label=None)
-        prediction = client.predict(exact, arrays, signature=chosen.name)
-    if as_json:
-        _output.answer_json(_answers.document(prediction))
-    elif len(prediction.outputs) == 1:
-        for (cell,) in _answers.rows(prediction):
-            _output.answer(cell)
+
+        def ask(served: ModelMetadata, model: ModelRef) -> Prediction:
+            chosen = choose_signature(served, signature or asked_signature(texts))
+            outputs = choose_outputs(chosen, only) if only else ()
+            arrays = shape_inputs(texts, chosen, named or ())
+            answered = client.predict(model, arrays, signature=chosen.name, outputs=outputs)
+            return (
+                replace(answered, outputs={name: answered.outputs[name] for name in outputs}) if outputs else answered
+            )
+
+        prediction = ask_pinned(client, target.model, ask)
+    if files.output is not None:
+        from tfsctl.data.results import write_results
+
+        write_results(files.output, prediction.outputs)
+    elif as_json:
+        _output.answer_json(_shown.document(prediction, view))
     else:
-        _output.answer_table(_answers.columns(prediction), _answers.rows(prediction))
+        _show(prediction, view)
 
 
-def _texts(arguments: list[str] | None) -> list[str]:
-    """What to predict on: the arguments, else stdin, a row a line or one JSON document."""
-    from tfsctl.cli._arguments import typed
+def _show(prediction: Prediction, view: View) -> None:
+    """Print the answer: drawn for people, a record a line for programs."""
+    from tfsctl.cli import _output, _shown
 
-    if arguments and arguments != [STDIN]:
-        return typed(arguments)
-    if not arguments and (sys.stdin is None or sys.stdin.isatty()):
-        raise InvalidInput("nothing to predict on", hint='tfsctl predict "some text"; tfsctl metadata tells what fits')
-    content = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-    if content.lstrip()[:1] in ("{", "[") and _is_json(content):
-        return [content]
-    return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")] if content else []
-
-
-def _is_json(content: str) -> bool:
-    import json
-
-    try:
-        json.loads(content)
-    except (ValueError, RecursionError):
-        return False
-    return True
+    if not _output.is_terminal():
+        for cells in _shown.plain_rows(prediction, view):
+            _output.answer("\t".join(cells))
+    elif (lines := _shown.drawn_lines(prediction, view)) is not None:
+        for line in lines:
+            _output.answer(line)
+    else:
+        _output.answer_table(*_shown.drawn_table(prediction, view))

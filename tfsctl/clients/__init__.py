@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from tfsctl.clients.connection import PLAIN, Connection
+from tfsctl.core.inference import Examples, Inference, Task
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Prediction, VersionStatus
 
 if TYPE_CHECKING:
@@ -34,9 +35,20 @@ class Client(Protocol):
         """What the calls go over."""
 
     def predict(
-        self, model: ModelRef, inputs: Mapping[str, np.ndarray], *, signature: str = DEFAULT_SIGNATURE
+        self,
+        model: ModelRef,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        signature: str = DEFAULT_SIGNATURE,
+        outputs: Sequence[str] = (),
     ) -> Prediction:
-        """Run a signature on a whole batch: an array for each input, shaped as the signature wants it."""
+        """Run a signature on a whole batch: an array for each input, shaped as the signature wants it.
+
+        `outputs` are those to answer with; none means all.
+        """
+
+    def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
+        """Classify or regress examples: an answer for each task, all of one version over gRPC."""
 
     def metadata(self, model: ModelRef) -> ModelMetadata:
         """Ask what the model's signatures are, and which version this is."""

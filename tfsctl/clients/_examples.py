@@ -54,10 +54,19 @@ def _multi(call: GrpcCall, model: ModelRef, spec: Any, examples: Examples, tasks
 def _inference(task: Task, model: ModelRef, spec: Any, result: Any, latency_s: float) -> Inference:  # noqa: ANN401
     version = int(spec.version.value) if spec.HasField("version") else None
     if task.method == "regress":
-        values = tuple(one.value for one in result.regressions)
+        values = tuple(_shortest(one.value) for one in result.regressions)
         return Inference(task, model.name, version, values=values, latency_s=latency_s)
-    classes = tuple(tuple(ScoredClass(one.label, one.score) for one in row.classes) for row in result.classifications)
+    classes = tuple(
+        tuple(ScoredClass(one.label, _shortest(one.score)) for one in row.classes) for row in result.classifications
+    )
     return Inference(task, model.name, version, classes=classes, latency_s=latency_s)
+
+
+def _shortest(value: float) -> float:
+    """A float of a message, which is a float32, with the digits that tell it: as REST has it."""
+    import numpy as np
+
+    return float(str(np.float32(value)))
 
 
 def _fill_input(message: Any, examples: Examples) -> None:  # noqa: ANN401 - a generated Input

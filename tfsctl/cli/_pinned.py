@@ -1,0 +1,32 @@
+"""Ask the version that told its signature, whatever is loaded meanwhile; if it is gone by then, the one that came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from tfsctl.clients import Client
+from tfsctl.core.types import ModelMetadata, ModelRef
+from tfsctl.errors import NotFound
+
+T = TypeVar("T")
+
+
+def ask_pinned(client: Client, model: ModelRef, ask: Callable[[ModelMetadata, ModelRef], T]) -> T:
+    """What `ask` returns for the model's metadata and the very version it is of.
+
+    A version that was not asked for by number may be unloaded between the two requests: then the metadata are asked for
+    again, and the model as it was named, once. Raises what the client and `ask` do.
+    """
+    served = client.metadata(model)
+    exact = model if served.version is None else replace(model, version=served.version, label=None)
+    try:
+        return ask(served, exact)
+    except NotFound:
+        if exact == model:
+            raise
+        newer = client.metadata(model)
+        if newer.version == served.version:
+            raise
+        return ask(newer, model)

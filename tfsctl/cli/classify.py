@@ -1,0 +1,75 @@
+"""`tfsctl classify`: make examples of what was typed, ask for classes, print them with their scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tfsctl.cli import _options
+from tfsctl.cli._connection import asks_a_server
+from tfsctl.cli._target import Asked
+
+if TYPE_CHECKING:
+    from tfsctl.core.inference import Inference
+    from tfsctl.core.types import ModelMetadata, ModelRef
+
+
+@asks_a_server
+def classify(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="INPUT", help="FEATURE=VALUE or JSON; `-` reads lines from stdin."),
+    ] = None,
+    *,
+    asked: Asked,
+    named: _options.Named = None,
+    signature: _options.Signatures = None,
+    regress: Annotated[
+        list[str] | None,
+        typer.Option("--regress", metavar="NAME", help="Also regress with this signature; may be repeated."),
+    ] = None,
+    labels: _options.Labels = None,
+    top: _options.Top = None,
+    raw: _options.Raw = False,
+    as_json: _options.Json = False,
+) -> None:
+    """Ask a model for the classes of examples.
+
+    Each row of features becomes a tf.Example: 2.0 is a float, 2 a whole number, anything else text. Several signatures
+    are one call over gRPC (MultiInference).
+
+    \b
+    Examples:
+      tfsctl classify age=42 city=Bern --top 3
+      tfsctl classify --signature classify_x_to_y x=2.0
+      tfsctl classify --signature classify_x_to_y --regress regress_x_to_y x=2.0 --grpc
+      tfsctl classify -i image=@cat.jpg --labels labels.txt
+      tfsctl classify '{"examples": [{"x": 1.0}, {"x": 2.0}]}' --json
+    """
+    from tfsctl.cli import _infer, _output, _raw
+    from tfsctl.cli._arguments import read_body, read_texts
+    from tfsctl.cli._classes import View, read_labels
+    from tfsctl.cli._pinned import ask_pinned
+    from tfsctl.cli._target import find_target
+    from tfsctl.core.features import read_examples
+    from tfsctl.engines import registry
+
+    if raw:
+        _raw.post(asked, "classify", read_body(inputs))
+        return
+    examples = read_examples(read_texts(inputs, named), named or ())
+    view = View(read_labels(labels) if labels else (), top)
+    target = find_target(asked, registry.running())
+    with target.connect() as client:
+
+        def ask(served: ModelMetadata, model: ModelRef) -> list[Inference]:
+            tasks = _infer.choose_tasks(served, "classify", signature or ())
+            tasks += _infer.choose_tasks(served, "regress", regress) if regress else []
+            return _infer.ask(client, model, examples, tasks)
+
+        answers = ask_pinned(client, target.model, ask)
+    if as_json:
+        _output.answer_json(_infer.document(answers, view))
+    else:
+        _infer.show(answers, view)
