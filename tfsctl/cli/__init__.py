@@ -11,6 +11,7 @@ import typer
 
 from tfsctl.cli import (
     classify,
+    compose,
     explain,
     export,
     logs,
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
+app.command("compose")(compose.compose)
 app.command("ps")(ps.ps)
 app.command("logs")(logs.logs)
 app.command("restart")(restart.restart)

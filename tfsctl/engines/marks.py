@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -113,4 +114,5 @@ def _published(facts: Mapping[str, Any], port: int) -> tuple[str, int]:
 
 def _unix_time(text: str) -> float:
     """Docker's time, `2026-11-24T00:57:31.695217551Z`, as Unix time; 0 for one that never was (year 1)."""
-    return max(0.0, datetime.fromisoformat(f"{text[:19]}+00:00").timestamp())
+    whole = re.sub(r"\.\d+", "", text).replace("Z", "+00:00")  # more digits than Python reads
+    return max(0.0, datetime.fromisoformat(whole).timestamp())

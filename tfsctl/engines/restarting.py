@@ -27,8 +27,8 @@ def plan(each: Marked) -> Plan:
             hint=f"tfsctl stop {server.name}, and tfsctl serve PATH again",
         )
     launch = Launch.from_document(each.launch)
-    ports = {"rest_port": server.rest_port, "grpc_port": server.grpc_port}
-    planned = planning.again(server.engine, replace(launch, config=replace(launch.config, **ports)))
+    config = replace(launch.config, rest_port=server.rest_port, grpc_port=server.grpc_port)
+    planned = planning.again(server.engine, replace(launch, config=config))
     ENGINES[planned.engine].prepare(planned.launch, planned.founds)
     return planned
 

@@ -1,0 +1,41 @@
+"""`tfsctl compose`: the container `serve` would run, as a Compose file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tfsctl.cli import _options, _output
+from tfsctl.cli._option_groups import option_group
+from tfsctl.cli._serving_options import request as request_of_options
+from tfsctl.engines.request import Request
+from tfsctl.errors import InvalidInput
+
+
+@option_group("request", request_of_options)
+def compose(request: Request, *, as_json: _options.Json = False) -> None:
+    """Print a Compose file that serves models.
+
+    It runs the container that `tfsctl serve --engine docker` with the same options would run, with a health check and
+    a restart policy. Compose owns what it starts: `tfsctl ps` and `tfsctl stop` have nothing to do with it.
+
+    \b
+    Examples:
+      tfsctl compose ./amazon_review > compose.yaml
+      tfsctl compose ./amazon_review ./house_price --name shop --memory 2g
+    """
+    from tfsctl.engines import compose as composing
+    from tfsctl.engines import planning
+    from tfsctl.engines.container import container_of
+    from tfsctl.engines.health import check_of
+
+    if request.container.docker_arguments:
+        raise InvalidInput("--docker-arg has no place in a Compose file", hint="add what it does to the file")
+    plan = planning.plan(replace(request, engine="docker"))
+    for note in plan.notes:
+        _output.say(f"note: {note}")
+    check = check_of([found.model.name for found in plan.founds])
+    document = composing.document(plan.launch.name, container_of(plan.launch), check)
+    if as_json:
+        _output.answer_json(document)
+    else:
+        _output.answer(composing.text(document).removesuffix("\n"))

@@ -1,0 +1,80 @@
+"""A Compose file (https://compose-spec.io) for a container: what `docker run` would do, said to Docker Compose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfsctl.engines.container import ContainerSpec
+from tfsctl.engines.health import HealthCheck
+
+
+def document(service: str, spec: ContainerSpec, check: HealthCheck) -> dict[str, Any]:
+    """The Compose file as JSON values, with one service that is restarted unless it was stopped.
+
+    It has neither the container's name nor our labels: what Compose starts is not ours to list or stop.
+    """
+    facts: dict[str, Any] = {
+        "image": spec.image,
+        "platform": spec.platform,
+        "user": spec.user,
+        "command": list(spec.arguments),
+        "environment": dict(spec.environment),
+        "ports": [str(port) for port in spec.ports],
+        "volumes": [
+            {"type": "bind", "source": mount.source, "target": mount.target, "read_only": True} for mount in spec.mounts
+        ],
+        "init": spec.init,
+        "read_only": spec.read_only,
+        "tmpfs": list(spec.tmpfs),
+        "cap_drop": list(spec.cap_drop),
+        "cap_add": list(spec.cap_add),
+        "security_opt": ["no-new-privileges:true"] if spec.no_new_privileges else [],
+        "mem_limit": spec.memory,
+        "deploy": None if spec.gpus is None else _gpus(spec.gpus),
+        "healthcheck": {
+            "test": ["CMD", *check.command],
+            "interval": f"{check.interval_s}s",
+            "timeout": f"{check.timeout_s}s",
+            "start_period": f"{check.start_period_s}s",
+            "retries": check.retries,
+        },
+        "restart": "unless-stopped",
+    }
+    return {"services": {service: _literal({key: value for key, value in facts.items() if value})}}
+
+
+def text(compose: dict[str, Any]) -> str:
+    """The document as YAML, as people write it."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Writes text of several lines as it is."""
+
+        def represent_str(self, data: str) -> yaml.ScalarNode:
+            """A node for a text."""
+            return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
+
+    Dumper.add_representer(str, Dumper.represent_str)
+    return yaml.dump(compose, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _gpus(gpus: str) -> dict[str, Any]:
+    """What `--gpus` says (`all`, a number, or `device=0,2`), as a reservation of devices."""
+    device: dict[str, Any] = {"driver": "nvidia", "capabilities": ["gpu"]}
+    key, _, ids = gpus.strip('"').partition("=")
+    if key == "device":
+        device["device_ids"] = ids.split(",")
+    else:
+        device["count"] = int(gpus) if gpus.isdecimal() else "all"
+    return {"resources": {"reservations": {"devices": [device]}}}
+
+
+def _literal(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The value with each `$` doubled: Compose would put a variable of its own there."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, list):
+        return [_literal(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in value.items()}
+    return value
