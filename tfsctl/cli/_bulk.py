@@ -157,7 +157,7 @@ def _tell(output: FileOutput, bulk: Bulk, rows: int, seconds: float, *, as_json:
     asked = f"{setting.rows:,} a request, {setting.at_once} at once"
     _output.say(f"{output.path}: {output.rows:,} rows in {seconds:.1f} s ({rate:,.0f} rows/s; {asked})")
     if output.rejects:
-        _output.say(f"{output.rejects:,} rows were not answered; {output.rejects_path} says why")
+        _output.say(f"not answered: {output.rejects:,}; {output.rejects_path} says why")
 
 
 class _Exact:

@@ -80,15 +80,20 @@ class FileOutput:
         self._journal.remove()
 
     def leave(self) -> None:
-        """Mark, so that `--resume` goes on here."""
-        self._mark()
+        """Mark, so that `--resume` goes on here; before the first row is done nothing stays."""
+        files = self._mark()
         self._writer.close()
         self._rejects.close()
+        if not self.through:
+            for name in files:
+                self.path.with_name(name).unlink(missing_ok=True)
+            self._journal.remove()
 
-    def _mark(self) -> None:
+    def _mark(self) -> Mapping[str, int]:
         files = self._writer.flush() | self._rejects.flush()
         self._journal.write(Mark(self._about, self.through, self.rows, self.rejects, files))
         self._marked_at = time.monotonic()
+        return files
 
 
 class StandardOutput:

@@ -81,6 +81,8 @@ def _files(
         raise InvalidInput("--resume goes on with an --output from a --file that can be read again")
     if on_error == "skip" and output is None:
         raise InvalidInput("--on-error skip lists the rows it leaves out beside the output", hint="give --output FILE")
+    if on_error == "skip" and output is not None and output.suffix.lower() == ".npy":
+        raise InvalidInput("a .npy file has no place for the numbers of the rows", hint="give --output NAME.npz")
     return Files(file, output, format, dict(map(_pair, column or ())), batch_size, concurrency, on_error, resume)
 
 

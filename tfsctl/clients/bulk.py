@@ -71,6 +71,10 @@ class Bulk:
         self._finished: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._workers = 0
+        self._waiting: deque[_Job] = deque()  # in the order of the rows
+        self._running = 0
+        self._has_more = True
+        self._unreadable: TfsctlError | None = None
 
     @property
     def setting(self) -> Setting:
@@ -82,38 +86,49 @@ class Bulk:
         self._stopped.set()
 
     def __iter__(self) -> Iterator[Answered]:
-        """The answers, in the order of the rows. Raises what `ask` raises once nothing more can be done about it."""
-        waiting: deque[_Job] = deque()
-        running = 0
-        more = True
+        """The answers, in the order of the rows.
+
+        Raises what `ask` raises once nothing more can be done about it, and what `take` does once all rows before are
+        answered.
+        """
         try:
             while True:
-                while running and not self._finished.empty():
-                    running -= self._note(self._finished.get())
-                while more and not self._stopped.is_set() and self._has_room(running, len(waiting)):
-                    batch = self._take(self.setting.rows)
-                    more = batch is not None
-                    if batch is not None:
-                        waiting.append(self._start(batch))
-                        running += 1
-                if waiting and waiting[0].done.is_set():
-                    job = waiting.popleft()
+                while self._running and not self._finished.empty():
+                    self._note(self._finished.get())
+                self._fill()
+                if self._waiting and self._waiting[0].done.is_set():
+                    job = self._waiting.popleft()
                     if job.error is not None:
                         raise job.error
                     if job.answer is not None:
                         yield job.answer
-                elif running:
-                    running -= self._note(self._finished.get())
-                elif not waiting:
+                elif self._running:
+                    self._note(self._finished.get())
+                elif self._unreadable is not None:
+                    raise self._unreadable
+                else:
                     return
         finally:
             self._stopped.set()
             for _ in range(self._workers):
                 self._jobs.put(None)
 
-    def _has_room(self, running: int, waiting: int) -> bool:
+    def _fill(self) -> None:
+        """Ask for as many batches as may be asked for at once."""
+        while self._has_more and not self._stopped.is_set() and self._has_room():
+            try:
+                batch = self._take(self.setting.rows)
+            except TfsctlError as error:  # raised once the rows before are answered
+                self._unreadable = error
+                batch = None
+            self._has_more = batch is not None
+            if batch is not None:
+                self._waiting.append(self._start(batch))
+                self._running += 1
+
+    def _has_room(self) -> bool:
         at_once = self.setting.at_once
-        return running < at_once and waiting < at_once * _READY_AHEAD
+        return self._running < at_once and len(self._waiting) < at_once * _READY_AHEAD
 
     def _start(self, batch: Batch) -> _Job:
         job = _Job(batch, self.setting)
@@ -123,8 +138,9 @@ class Bulk:
         self._jobs.put(job)
         return job
 
-    def _note(self, job: _Job) -> int:
+    def _note(self, job: _Job) -> None:
         """Let an answer that has come say how to ask on."""
+        self._running -= 1
         if job.was_busy:
             self._growth.exhausted()
         if job.too_many:
@@ -132,7 +148,6 @@ class Bulk:
         elif job.error is None:
             size = sum(_size(array) for array in job.batch.arrays.values())
             self._growth.answered(len(job.batch), job.latency_s, size, job.setting)
-        return 1
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -157,8 +172,7 @@ class Bulk:
                 return self._reject(batch, error)
             if not self._options.divisible:
                 raise
-        middle = len(batch) // 2
-        halves = [self._answer(job, batch.slice(0, middle)), self._answer(job, batch.slice(middle, len(batch)))]
+        halves = [self._answer(job, half) for half in batch.split(len(batch) // 2)]
         if sum(len(half.batch) for half in halves) == len(batch):  # no row was at fault, so they were too many
             job.too_many = len(batch)
         return _together(halves)
@@ -186,7 +200,7 @@ class Bulk:
             raise said from error
         held = {name: array[0].tolist() for name, array in batch.arrays.items() if array.size <= 1000}
         reject = Reject(row, error.message, {name: _readable(value) for name, value in held.items()})
-        return Answered(replace(batch.slice(0, 0), through=batch.through, rejects=(*batch.rejects, reject)), {})
+        return Answered(replace(batch, rows=batch.rows[:0], rejects=(reject, *batch.rejects)), {})
 
 
 def _together(halves: list[Answered]) -> Answered:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from tfsctl.core.types import Signature
+from tfsctl.errors import TfsctlError
 
 Arrays = Mapping[str, np.ndarray]
 _NO_LABELS: Arrays = {}
@@ -45,23 +46,33 @@ class Batch:
     def __bool__(self) -> bool:
         return True  # one without rows still tells of its rejects
 
-    def slice(self, start: int, end: int) -> Batch:
-        """Rows `start` to `end` of this batch; rejects stay with the rows before them, the first with the first."""
-        is_last = end >= len(self)
-        through = self.through if is_last else int(self.rows[end]) - 1
-        after = 0 if start == 0 else int(self.rows[start]) - 1
-        return Batch(
-            self.rows[start:end],
-            {name: array[start:end] for name, array in self.arrays.items()},
+    def split(self, count: int) -> tuple[Batch, Batch]:
+        """The first `count` rows, and the rest; rejects stay with the rows before them."""
+        through = int(self.rows[count]) - 1
+        first = Batch(
+            self.rows[:count],
+            _items(self.arrays, 0, count),
             through,
-            tuple(reject for reject in self.rejects if after < reject.row <= through),
-            {name: array[start:end] for name, array in self.labels.items()},
-            self.part if is_last else None,
+            tuple(reject for reject in self.rejects if reject.row <= through),
+            _items(self.labels, 0, count),
         )
+        return first, self.after(through)
+
+    def after(self, row: int) -> Batch:
+        """What of this batch comes after a row of the source."""
+        start = int(np.searchsorted(self.rows, row, side="right"))
+        rest = replace(
+            self, rows=self.rows[start:], arrays=_items(self.arrays, start), labels=_items(self.labels, start)
+        )
+        return replace(rest, rejects=tuple(reject for reject in self.rejects if reject.row > row))
 
     def fits(self, other: Batch) -> bool:
         """Whether the rows of both can be asked together: the rest of their shapes is the same."""
         return all(array.shape[1:] == other.arrays[name].shape[1:] for name, array in self.arrays.items())
+
+
+def _items(arrays: Arrays, start: int, end: int | None = None) -> Arrays:
+    return {name: array[start:end] for name, array in arrays.items()}
 
 
 def joined(pieces: list[Batch]) -> Batch:
@@ -80,27 +91,40 @@ def joined(pieces: list[Batch]) -> Batch:
 
 
 def taker(batches: Iterable[Batch]) -> Callable[[int], Batch | None]:
-    """A function that takes the next batch of at most so many rows; fewer where shapes change or the rows end."""
+    """A function that takes the next batch of at most so many rows; fewer where shapes change or the rows end.
+
+    What the batches raise is raised once all rows before were taken.
+    """
     source = iter(batches)
     left: list[Batch] = []
+    unreadable: list[TfsctlError] = []
+
+    def following() -> Batch | None:
+        try:
+            return next(source, None)
+        except TfsctlError as error:
+            unreadable.append(error)
+            return None
 
     def take(count: int) -> Batch | None:
         pieces: list[Batch] = []
         first: Batch | None = None
         have = rejects = 0
         while have < count and rejects < count:
-            piece = left.pop() if left else next(source, None)
+            piece = left.pop() if left else following()
             if piece is None:
                 break
             if first is not None and len(piece) and not first.fits(piece):
                 left.append(piece)
                 break
             if have + len(piece) > count:
-                left.append(piece.slice(count - have, len(piece)))
-                piece = piece.slice(0, count - have)
+                piece, rest = piece.split(count - have)
+                left.append(rest)
             first = first or (piece if len(piece) else None)
             have, rejects = have + len(piece), rejects + len(piece.rejects)
             pieces.append(piece)
+        if not pieces and unreadable:
+            raise unreadable[0]
         return joined(pieces) if pieces else None
 
     return take

@@ -25,9 +25,9 @@ STDIN = "-"
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Stands for a value that could not be read, and says why; the rest of the file goes on."""
+    """Stands for a value that could not be read, and says why, or (empty) that it is not there; the file goes on."""
 
-    why: str
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def column_array(values: Column, spec: TensorSpec, *, is_text: bool) -> np.ndarr
 def one_value(value: object, spec: TensorSpec, *, is_text: bool) -> np.ndarray:
     """One value for a row spec. Raises InvalidInput that says what was found and what is wanted."""
     if isinstance(value, Unreadable):
-        raise InvalidInput(f"{spec.name}: {value.why}" if spec.name not in value.why else value.why)
+        raise InvalidInput(value.why or f"there is no value for {spec.name}")
     if is_text and isinstance(value, str):
         value = _read(value, spec)
     elif isinstance(value, np.ndarray) and value.dtype.kind != "O":

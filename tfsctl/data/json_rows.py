@@ -15,8 +15,6 @@ import orjson
 from tfsctl.data.blocks import MOST_ROWS, Block, Pace, Unreadable, opened
 from tfsctl.errors import InvalidInput
 
-MISSING = Unreadable("it is not there")
-
 
 @dataclass(frozen=True, slots=True)
 class JsonLines:
@@ -127,7 +125,7 @@ def _json_block(rows: list[Any], part: float | None) -> Block:
 
 def _values(rows: Sequence[Any], name: str) -> list[Any]:
     try:
-        return [row[name] for row in rows] if name else [row if not _is_named(row) else MISSING for row in rows]
+        return [row[name] for row in rows] if name else [row if not _is_named(row) else Unreadable() for row in rows]
     except (KeyError, TypeError, IndexError):
         return [_value(row, name) for row in rows]
 
@@ -135,7 +133,9 @@ def _values(rows: Sequence[Any], name: str) -> list[Any]:
 def _value(row: Any, name: str) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(row, Unreadable):
         return row
-    return row.get(name, MISSING) if isinstance(row, dict) else Unreadable("the row is not an object, as others are")
+    return (
+        row.get(name, Unreadable()) if isinstance(row, dict) else Unreadable("the row is not an object, as others are")
+    )
 
 
 def _is_named(row: Any) -> bool:  # noqa: ANN401 - any JSON value

@@ -82,7 +82,7 @@ def _column(rows: Sequence[Any], name: str) -> list[Any]:
 def _values(features: Any, name: str) -> Any:  # noqa: ANN401 - a generated map of Features, and what it holds
     """The values of a feature: a list, or the only one."""
     if name not in features:
-        return Unreadable("it is not there")
+        return Unreadable()
     feature = features[name]
     kind = feature.WhichOneof("kind")
     values = list(getattr(feature, kind).value) if kind else []

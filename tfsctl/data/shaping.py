@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, groupby
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -49,14 +49,13 @@ def shaped(
         if matching is None and block.count:
             matching = match(block.names, signature, source.name, renamed or {})
             if matching.unused:
-                note(f"not used of {source.name}: {', '.join(matching.unused)}")
+                note(f"{source.name}: no input takes {', '.join(matching.unused)}")
         first, done = done + 1, done + block.count
         if matching is None or done <= after:
             continue
         for batch in _shape(block, first, matching, signature, source.name, skip_bad_rows):
             if batch.through > after:
-                start = int(np.searchsorted(batch.rows, after, side="right"))
-                yield batch.slice(start, len(batch)) if start else batch
+                yield batch.after(after)
 
 
 def match(names: Sequence[str], signature: Signature, source: str, renamed: Mapping[str, str]) -> Matching:
@@ -121,33 +120,43 @@ def _column_array(block: Block, columns: Sequence[str], wanted: TensorSpec) -> n
 def _row_by_row(
     block: Block, first: int, matching: Matching, signature: Signature, source: str, skip_bad_rows: bool
 ) -> Iterator[Batch]:
-    """The slow way: find the rows that do not fit, and keep apart those whose shapes differ."""
+    """The slow way: find the rows that do not fit, and keep apart those whose shapes differ.
+
+    Raises InvalidInput for the first that does not fit, after the rows before it, unless those are to be skipped.
+    """
     columns = {name: [block.column(one) for one in found] for name, found in matching.columns.items()}
     good: list[tuple[int, dict[str, np.ndarray]]] = []
     rejects: list[Reject] = []
+    problem: InvalidInput | None = None
+    count = block.count
     for at in range(block.count):
         values = {name: found[0][at] if len(found) == 1 else [c[at] for c in found] for name, found in columns.items()}
         try:
             good.append((at, {spec.name: _one(values[spec.name], spec, block.is_text) for spec in signature.inputs}))
         except InvalidInput as error:
             if not skip_bad_rows:
-                raise InvalidInput(
-                    f"{source} row {first + at}: {error.message}",
-                    hint=error.hint or "--on-error skip goes on without such rows, and lists them",
-                ) from error
+                problem, count = error, at
+                break
             rejects.append(Reject(first + at, error.message, _held(values)))
     groups = [list(group) for _, group in groupby(good, lambda row: [array.shape for array in row[1].values()])]
-    ends = [group[0][0] for group in groups[1:]] + [block.count]
+    ends = [group[0][0] for group in groups[1:]] + [count]
     start = 0
     for group, end in zip(groups or [[]], ends, strict=True):
-        rows = np.array([first + at for at, _ in group], dtype=np.int64)
-        arrays = (
-            {spec.name: _stacked([row[spec.name] for _, row in group]) for spec in signature.inputs} if group else {}
+        arrays = {spec.name: _stacked([row[spec.name] for _, row in group]) for spec in signature.inputs if group}
+        yield Batch(
+            np.array([first + at for at, _ in group], dtype=np.int64),
+            arrays,
+            first + end - 1,
+            tuple(reject for reject in rejects if start <= reject.row - first < end),
+            _labels(block, [at for at, _ in group]),
+            block.part if end == block.count else None,
         )
-        mine = tuple(reject for reject in rejects if start <= reject.row - first < end)
-        labels = _labels(block, [at for at, _ in group])
-        yield Batch(rows, arrays, first + end - 1, mine, labels, block.part if end == block.count else None)
         start = end
+    if problem is not None:
+        raise InvalidInput(
+            f"{source} row {first + count}: {problem.message}",
+            hint=problem.hint or "--on-error skip goes on without such rows, and lists them",
+        ) from problem
 
 
 def _one(value: Any, spec: TensorSpec, is_text: bool) -> np.ndarray:  # noqa: ANN401 - any value of a file
@@ -160,8 +169,8 @@ def _one(value: Any, spec: TensorSpec, is_text: bool) -> np.ndarray:  # noqa: AN
 
 def _stacked(rows: list[np.ndarray]) -> np.ndarray:
     stacked = np.empty((len(rows), *rows[0].shape), dtype=rows[0].dtype)
-    for at, row in zip(count(), rows, strict=False):
-        stacked[at] = row
+    for at, row in enumerate(rows):
+        stacked[at, ...] = row  # of text too: its content, not the array that holds it
     return stacked
 
 
