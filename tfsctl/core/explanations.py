@@ -36,6 +36,7 @@ def explain(text: str) -> Explanation | None:
 
 def explain_all(text: str) -> tuple[Explanation, ...]:
     """Every explanation of an error or a log, causes before what follows from them; one for a line, each only once."""
+    text = text.replace('\\"', '"').replace("\\n", "\n")  # as it stands in the JSON of an answer
     found: list[Explanation] = []
     explained: set[int] = set()
     for pattern, known in _table():

@@ -1,0 +1,182 @@
+"""What the embedded server can be made to refuse or to fail at, in TensorFlow Serving's words, is explained."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from echo_models import write_echo_model
+from graph_models import GraphModel, write_rows_model
+from model_servers import HOST, Served, clean_environment, free_ports
+from runtimes import rest
+
+from tfsctl.core import protos, tensors
+from tfsctl.core.explanations import explain, explain_all
+from tfsctl.core.serving_config import ModelConfig, model_config_text
+
+PREDICT = "/v1/models/echo:predict"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "cause"),
+    [
+        ("/v1/models/nope:predict", "{}", "no model of that name"),
+        ("/v1/models/echo/versions/99:predict", '{"instances": [1]}', "that version is not loaded"),
+        ("/v1/models/echo/labels/stable:predict", '{"instances": [1]}', "no version of the model has that label"),
+        (PREDICT, '{"signature_name": "nope", "instances": [1]}', "no such signature"),
+        (PREDICT, '{"instances": [{"b64": "AAAA"}]}', "b64 stands for bytes"),
+        (PREDICT, '{"signature_name": "text", "instances": [{"b64": "_-"}]}', "not base64"),
+        (PREDICT, '{"instances": ["a"]}', "a JSON String stands where the model wants float"),
+        (PREDICT, '{"signature_name": "row", "instances": [[1, 2, 3], [1, 2]]}', "ragged"),
+        (PREDICT, '{"signature_name": "row", "instances": [[1, [2], 3]]}', "ragged"),
+        (PREDICT, '{"signature_name": "two", "instances": [1, 2]}', "the model has several inputs"),
+        (PREDICT, '{"signature_name": "two", "inputs": [1, 2]}', "the model has several inputs"),
+        (PREDICT, '{"signature_name": "two", "instances": [{"area": 1.0}]}', "exactly the inputs of the signature"),
+        (PREDICT, '{"signature_name": "two", "inputs": {"area": [1.0]}}', "exactly the inputs of the signature"),
+        (PREDICT, '{"signature_name": "float16", "instances": [1.5]}', "cannot carry that dtype"),
+        (PREDICT, '{"signature_name": "scalar", "inputs": "a"}', "a JSON String stands where"),
+        (PREDICT, '{"instances": [1', "not JSON"),
+        (PREDICT, "{}", "`instances` (a list of rows)"),
+        (PREDICT, '{"instances": []}', "`instances` (a list of rows)"),
+        ("/v1/models/echo", "{}", "no such path"),
+        ("/v1/models/echo:classify", "{}", "take `examples`"),
+        ("/v1/models/echo:regress", '{"examples": [{"x": 1.0}]}', "not made for the verb"),
+    ],
+)
+def test_a_refusal_over_rest(served: Served, path: str, body: str, cause: str) -> None:
+    """Each in the words the server gives for it."""
+    status, said, _ = rest(served, "POST", path, body.encode())
+    assert status >= 400
+    found = explain(said.decode())
+    assert found is not None, said
+    assert cause in found.cause
+
+
+def request(signature: str = "", outputs: tuple[str, ...] = (), **inputs: Any) -> Any:
+    """A predict request to echo."""
+    made = protos.PredictRequest(output_filter=outputs)
+    made.model_spec.name, made.model_spec.signature_name = "echo", signature
+    for name, value in inputs.items():
+        made.inputs[name].CopyFrom(tensors.to_proto(np.asarray(value)))
+    return made
+
+
+F32 = np.array([1.0], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("signature", "outputs", "inputs", "cause"),
+    [
+        ("nope", (), {"x": F32}, "no such signature"),
+        ("", (), {"y": F32}, "wants an input x"),
+        ("two", (), {"area": F32}, "missing: city"),
+        ("", ("z",), {"x": F32}, "no output z; its outputs are x"),
+        ("", ("x", "x"), {"x": F32}, "names x twice"),
+        ("", (), {"x": np.array([1], np.int64)}, "sent as int64, but the model wants float"),
+        ("", (), {"x": np.zeros(1_200_000, np.float32)}, "gRPC clients take 4 MB by default"),
+    ],
+)
+def test_a_refusal_over_grpc(
+    served: Served, signature: str, outputs: tuple[str, ...], inputs: Mapping[str, Any], cause: str
+) -> None:
+    """Asked as any program would: with a channel as gRPC makes it."""
+    with grpc.insecure_channel(f"{HOST}:{served.grpc_port}") as channel:
+        call = channel.unary_unary(
+            "/tensorflow.serving.PredictionService/Predict",
+            protos.PredictRequest.SerializeToString,
+            protos.PredictResponse.FromString,
+        )
+        with pytest.raises(grpc.RpcError) as refused:
+            call(request(signature, outputs, **inputs), timeout=20)
+    found = explain(refused.value.details())
+    assert found is not None, refused.value.details()
+    assert cause in found.cause
+
+
+def test_a_label_moved_too_early(served: Served) -> None:
+    """Promoting a version before it is loaded."""
+    config = model_config_text([ModelConfig(name, str(base)) for name, base in served.models.items()])
+    reload = protos.ReloadConfigRequest()
+    from google.protobuf import text_format
+
+    text_format.Parse(config, reload.config)
+    entry = next(one for one in reload.config.model_config_list.config if one.name == "echo")
+    entry.version_labels["canary"] = 99
+    with grpc.insecure_channel(f"{HOST}:{served.grpc_port}") as channel:
+        call = channel.unary_unary(
+            "/tensorflow.serving.ModelService/HandleReloadConfigRequest",
+            protos.ReloadConfigRequest.SerializeToString,
+            protos.ReloadConfigResponse.FromString,
+        )
+        with pytest.raises(grpc.RpcError) as refused:
+            call(reload, timeout=20)
+    found = explain(refused.value.details())
+    assert found is not None, refused.value.details()
+    assert found.cause.startswith("labels are checked before new versions are loaded")
+    assert "tfsctl wait echo@99" in found.hint
+
+
+def log_of(folder: Path, *flags: str, until: tuple[str, ...] = ()) -> str:
+    """What the server prints with these flags, until it ends or has said all of that."""
+    port, rest_port = free_ports(2)
+    log = folder / "log"
+    argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={port}", f"--rest_api_port={rest_port}"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*argv, *flags], env=clean_environment(folder), stdout=output, stderr=subprocess.STDOUT
+        )
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if until and all(words in log.read_text() for words in until):
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=20)
+        time.sleep(0.05)
+    assert process.poll() is not None, log.read_text()
+    return log.read_text()
+
+
+def configured(folder: Path, *models: str) -> str:
+    """The flag with a config file of these models, each in a directory of its name."""
+    (folder / "config").write_text(model_config_text([ModelConfig(name, str(folder / name)) for name in models]))
+    return f"--model_config_file={folder / 'config'}"
+
+
+def test_the_log_of_a_server_that_finds_nothing(tmp_path: Path) -> None:
+    """A directory that is not there, and one without a version, are each explained; so is a flag that is none."""
+    (tmp_path / "empty").mkdir()
+    words = ("Could not find base path", "No versions of servable")
+    log = log_of(tmp_path, configured(tmp_path, "gone", "empty"), "--nope=1", until=words)
+    causes = " ".join(found.cause for found in explain_all(log))
+    assert f"the server sees no directory {tmp_path / 'gone'}" in causes
+    assert f"{tmp_path / 'empty'} has no subdirectory with a number" in causes
+    assert "the server knows no flag --nope=1" in causes
+
+
+def test_the_log_of_a_server_that_cannot_load(tmp_path: Path) -> None:
+    """Half a file, an operation nobody knows, a warmup file that is none: what the log says of each is explained."""
+    write_echo_model(tmp_path / "half" / "1")
+    file = tmp_path / "half" / "1" / "saved_model.pb"
+    file.write_bytes(file.read_bytes()[:-7])
+    graph = GraphModel()
+    graph.input("x")
+    graph.op("SentencepieceOp", "y", "x")
+    graph.signature({"x": "x"}, {"y": "y"})
+    graph.write(tmp_path / "foreign" / "1")
+    write_rows_model(tmp_path / "warm" / "1")
+    (tmp_path / "warm" / "1" / "assets.extra").mkdir()
+    (tmp_path / "warm" / "1" / "assets.extra" / "tf_serving_warmup_requests").write_bytes(
+        b"no TFRecord at all, but long"
+    )
+    log = log_of(tmp_path, configured(tmp_path, "half", "foreign", "warm"), "--max_num_load_retries=0")
+    causes = " ".join(found.cause for found in explain_all(log))
+    assert "the operation SentencepieceOp" in causes, log
+    assert "the version is only half there" in causes, log
+    assert "tf_serving_warmup_requests is no TFRecord file" in causes, log

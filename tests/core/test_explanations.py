@@ -1,0 +1,158 @@
+"""The words of errors, as TensorFlow Serving, gRPC, OpenSSL, curl and Keras write them, find their explanations."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tfsctl.core.connection_errors import CONNECTION_ERRORS
+from tfsctl.core.explanations import Known, explain, explain_all
+from tfsctl.core.request_errors import REQUEST_ERRORS
+from tfsctl.core.server_errors import SERVER_ERRORS
+
+RECORDED = Path(__file__).parent.parent / "conformance" / "recorded"
+ALL = (*SERVER_ERRORS, *REQUEST_ERRORS, *CONNECTION_ERRORS)
+
+# Words, and a part of the cause they must find. What the embedded server can be made to say is provoked in
+# tests/clients/test_explained_refusals.py as well; the others are from recordings, issues and sources.
+SAMPLES = {
+    # a server that starts or loads
+    "No versions of servable x found under base path /models/x. Did you forget to name your leaf directory as a number (eg. '/1/')?": "/models/x has no subdirectory with a number",
+    "Could not find base path /models/x for servable x with error NOT_FOUND": "the server sees no directory /models/x",
+    "Expected model x to have an absolute path or URI; got base_path()=models/x": "no relative base path",
+    "Could not find meta graph def matching supplied tags: { zz }. To inspect": "no graph tagged zz",
+    "Could not find SavedModel .pb or .pbtxt at supplied export directory path: /models/x/1": "holds no saved_model.pb",
+    "1 servable(s) did not become available: {{{name: broken version: 1} due to error: OUT_OF_RANGE: Read less bytes than requested}, }": "only half there",
+    "/models/x/1/saved_model.pb; Permission denied": "may not read /models/x/1/saved_model.pb",
+    "Op type not registered 'SentencepieceOp' in binary running on host": "the operation SentencepieceOp",
+    "NodeDef mentions attr 'debug_name' not in Op<name=VarHandleOp": "a newer TensorFlow",
+    "F sampler.cc:42] Check failed: bucket_limits_.size() > 0": "another processor",
+    "OOM when allocating tensor with shape[4096,4096]": "memory of the device is full",
+    "Number of warmup records exceeds the maximum (1000) at /m/1/assets.extra": "more than 1000 requests",
+    "Failed to read. Please verify your warmup data is in TFRecord format.": "no TFRecord file",
+    "Both server_options.model_base_path and server_options.model_config_file are empty!": "not told what to serve",
+    "server_options.batching_parameters_file is set without setting server_options.enable_batching to true.": "batching is off",
+    "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.": "turns gRPC off",
+    "Illegal to list model a multiple times in config list": "two entries named a",
+    "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, model name is a": "says no platform",
+    "Model a requests unsupported platform caffe": "the platform `tensorflow` only",
+    "Illegal to change a model's platform. For model zoo platform was tensorflow": "may not change the platform",
+    "No request-logger-creator provided.": "logging_config",
+    'Message type "tensorflow.serving.ModelConfig" has no field named "nam".': "nam is no field of",
+    "Invalid protobuf file: '/conf/b1'": "not the text form",
+    "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 4; expected 8": "ends with 4",
+    "Either configure server_options.tensorflow_session_parallelism or (…) separately. You cannot configure all.": "stands for",
+    "Request to assign label to version 3 of model m, which is not currently available for inference": "labels are checked before",
+    "bind: address already in use": "another program listens",
+    "curl http://localhost:8501/monitoring/prometheus/metrics": "metrics are off",
+    "unknown argument: --nope=1": "knows no flag --nope=1",
+    "1 servable(s) did not become available: {{{name: m version: 1} due to error: INTERNAL: x}, }": "could not be loaded",
+    "ValueError: Invalid filepath extension for saving. Please add either a `.keras` extension": "model.save() writes .keras",
+    # a request
+    "Servable not found for request: Specific(m, 5)": "that version is not loaded",
+    "Could not find any versions of model nope": "no model of that name",
+    "Unrecognized servable version label: stable": "no version of the model has that label",
+    'Serving signature name: "x" not found in signature def': "no such signature",
+    "ModelSpec has no name specified.": "does not say which model",
+    "input tensor alias not found in signature: input_1. Inputs expected to be in the set {x}.": "no input input_1",
+    "Signature input alias: b(feed name: two_in_b:0) not found in request and no default value provided.": "wants an input b",
+    "input size does not match signature: 1!=2 len({a}) != len({a,b}). Sent extra: {}. Missing but required: {b}.": "missing: b",
+    "output tensor alias not found in signature: zz Outputs expected to be in the set {a,s}.": "no output zz",
+    "duplicate output tensor alias: score": "names score twice",
+    "Failed to process element: 0 of 'instances' list. JSON object: {} keys must be equal to: a,b": "exactly the inputs",
+    "instances is a plain list, but expecting list of objects as multiple input tensors required as per": "several inputs",
+    'JSON Value: {\n    "b64": "AAA="\n} Type: Object is not of expected type: float': "b64 stands for bytes",
+    "Unable to base64 decode": "not base64",
+    'JSON Value: "a" Type: String is not of expected type: float': "a JSON String stands where",
+    "Expecting tensor size: 4 but got: 3": "ragged",
+    "Conversion of JSON Value: 1.5 to type: half": "cannot carry that dtype",
+    "Tensor name: y has inconsistent batch size: 1 expecting: 3": "one row of every output",
+    "Expects arg[0] to be float but string is provided": "sent as string, but the model wants float",
+    "Matrix size-incompatible: In[0]: [1,4], In[1]: [3,2]": "the batch is [1,4], the weights of the model are [3,2]",
+    "Incompatible shapes: [3] vs. [2]\n\t [[{{node Add}}]]": "shapes the model's operations",
+    "boom : Tensor had Inf values": "found Inf",
+    "tensor parsing error: x": "the tensor x does not hold",
+    "JSON Parse error: Invalid value. at offset: 19": "not JSON",
+    "Missing 'inputs' or 'instances' key": "`instances` (a list of rows)",
+    "Malformed request: GET /v1/models/m:predict": "no such path",
+    "When method is classify, key 'examples' is expected and was not found": "take `examples`",
+    "Name: <unknown>, Feature: x (data type: float) is required but could not be found.": "the feature x (float)",
+    "Name: <unknown>, Key: x, Index: 0.  Data types don't match. Data type: int64 but expected type: float": "sent as int64",
+    "Number of float values != expected.  Values size: 2 but output shape: [1]": "a feature has 2 values",
+    "Unexpected element type in feature: x expecting type: float": "a list of one kind",
+    "Input is empty.": "at least one example",
+    "Duplicate evaluation of signature: regress_x_to_y": "each once",
+    "Unsupported signature method_name: zz": "not made for the verb",
+    "CLIENT: Received message larger than max (32243844 vs. 4194304)": "4 MB by default",
+    "Timed out waiting for notification": "--rest_api_timeout_in_ms",
+    "Server Threadpool Exhausted": "gRPC threads",
+    "The batch scheduling queue to which this task was submitted is full; currently 2 batches enqueued": "faster than the model",
+    "Task size 5 is larger than maximum input batch size 4": "5 rows where 4 are allowed",
+    "Tensors with name 'x:0' from different tasks have different shapes and padding is turned off.": "merges requests",
+    "Batched output tensor has 0 dimensions": "a row for each row",
+    # a connection
+    "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate in chain": "an authority that is not known",
+    "certificate verify failed: Hostname mismatch, certificate is not valid for 'x'.": "for another name",
+    "certificate verify failed: certificate has expired": "out of date",
+    "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required": "wants a certificate",
+    "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)": "does not speak TLS",
+    "curl: (6) Could not resolve host: nope": "no address is known",
+    "curl: (7) Failed to connect to localhost port 8501: Connection refused": "nobody listens",
+    "OSError: [Errno 113] No route to host": "no way to that host",
+    "curl: (1) Received HTTP/0.9 when not allowed": "another protocol",
+    "curl: (52) Empty reply from server": "ended the connection at once",
+    'status = StatusCode.UNIMPLEMENTED details = "Method not found!"': "nothing of TensorFlow Serving",
+    "HTTP/1.1 407 Proxy Authentication Required": "the proxy wants",
+    "failed to connect to all addresses; last error: UNAVAILABLE": "no address of that host",
+    "StatusCode.UNAUTHENTICATED": "wants to know who asks",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", SAMPLES)
+def test_known_words_are_explained(words: str) -> None:
+    """The cause names what is in the words, and there is something to do."""
+    found = explain(words)
+    assert found is not None
+    assert SAMPLES[words] in found.cause
+    assert found.hint
+    assert "{" not in found.cause + found.hint
+
+
+@pytest.mark.parametrize("known", ALL, ids=lambda known: known.pattern[:40])
+def test_every_entry_has_a_sample(known: Known) -> None:
+    """No entry is hidden by one before it, and none is untested."""
+    fixed = max(re.split(r"\{\w+\}", known.cause), key=len)
+
+    assert any(fixed in found.cause for words in SAMPLES if (found := explain(words)) is not None)
+
+
+def test_what_is_not_known_has_no_explanation() -> None:
+    """The words are shown as they are then."""
+    for words in ("", "OK", "everything is fine", "Deadline Exceeded", "1.0", "I loader.cc] Took 50777 microseconds."):
+        assert explain(words) is None
+
+
+def recorded_starts() -> dict[str, dict[str, str]]:
+    """What a real server printed when it was started, by case."""
+    cases = map(json.loads, (RECORDED / "startup.jsonl").read_text().splitlines())
+    return {case["case"]: case for case in cases}
+
+
+def test_a_log_tells_causes_before_consequences() -> None:
+    """The recorded start with a broken file: what broke it, and not only that nothing became available."""
+    starts = recorded_starts()
+    log = starts["config file bad syntax"]["stdout"] + starts["config file bad syntax"]["stderr"]
+    assert [found.words.split()[0] for found in explain_all(log)] == ["Message", "Invalid"]
+    broken = starts["broken model, no retries"]
+    assert [found.words for found in explain_all(broken["stdout"] + broken["stderr"])] == [
+        "Read less bytes than requested"
+    ]
+
+
+def test_a_good_log_is_not_explained_away() -> None:
+    """Recorded starts that went well find nothing."""
+    good = recorded_starts()["both base path and config file"]
+    assert explain_all(good["stdout"] + good["stderr"]) == ()
