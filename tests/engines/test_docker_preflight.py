@@ -1,0 +1,337 @@
+"""What is looked at before a container starts: the tree as it will see it, the operations, the image, the daemon."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from echo_models import write_echo_model
+from fake_docker import VERSION, FakeDocker
+from graph_models import GraphModel
+
+from tfsctl.core.saved_model import read_saved_model
+from tfsctl.engines import docker, docker_daemon, docker_image, model_tree, operations
+from tfsctl.engines.docker_daemon import Daemon
+from tfsctl.engines.launch import ContainerOptions, Launch
+from tfsctl.engines.model_tree import Reader
+from tfsctl.engines.planning import plan
+from tfsctl.engines.request import Request
+from tfsctl.errors import DockerError, EngineError
+
+STRANGER = Reader(12345, frozenset({12345}))
+ROOT_WITHOUT_CAPABILITIES = Reader(0, frozenset({0}))
+STOCK = "tensorflow/serving:2.20.0"
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Path:
+    """The base directory of a model with one version."""
+    write_echo_model(tmp_path / "echo/1")
+    return tmp_path / "echo"
+
+
+@pytest.fixture
+def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDocker]:
+    """A `docker` that does what a test says, and nothing else."""
+    fake = FakeDocker(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    yield fake
+    fake.check()
+
+
+# ---- the tree ----
+def test_what_everybody_may_read_a_container_may(echo: Path) -> None:
+    """Whoever it runs as."""
+    model_tree.check(echo, [echo / "1"], STRANGER)
+
+
+@pytest.mark.parametrize(("path", "mode"), [("1/saved_model.pb", 0o600), ("1", 0o700), (".", 0o711)])
+def test_what_only_its_owner_may_read_is_refused_to_others(echo: Path, path: str, mode: int) -> None:
+    """The file or directory is named; its owner may."""
+    (echo / path).chmod(mode)
+
+    with pytest.raises(EngineError, match=f"^the container could not read {(echo / path).absolute()}: ") as refused:
+        model_tree.check(echo, [echo / "1"], STRANGER)
+    assert refused.value.hint == f"chmod -R a+rX {echo}"
+    model_tree.check(echo, [echo / "1"], Reader(os.getuid(), frozenset()))
+    model_tree.check(echo, [echo / "1"], None)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_root_without_capabilities_is_nobody_special(echo: Path) -> None:
+    """A container's root may not read what belongs to someone else alone."""
+    os.chown(echo / "1/saved_model.pb", 12345, 12345)
+    (echo / "1/saved_model.pb").chmod(0o600)
+
+    with pytest.raises(EngineError, match="its root has no capabilities"):
+        model_tree.check(echo, [echo / "1"], ROOT_WITHOUT_CAPABILITIES)
+    model_tree.check(echo, [echo / "1"], STRANGER)
+
+
+def test_a_link_has_to_stay_within_what_is_mounted(echo: Path, tmp_path: Path) -> None:
+    """Relative and inside: followed. Absolute, or out of it: not there in the container."""
+    (echo / "2").symlink_to("1")
+    model_tree.check(echo, [echo / "2"], STRANGER)
+
+    for target in (str(echo / "1"), "../elsewhere/1"):
+        (echo / "2").unlink()
+        write_echo_model(tmp_path / "elsewhere/1") if target.startswith("..") else None
+        (echo / "2").symlink_to(target)
+        with pytest.raises(EngineError, match=f"^{echo}/2 is a link to {target}, which the container would not see"):
+            model_tree.check(echo, [echo / "2"], STRANGER)
+
+    (echo / "1/assets").mkdir()
+    (echo / "1/assets/words.txt").symlink_to("/etc/passwd")
+    with pytest.raises(EngineError, match=r"words\.txt is a link to /etc/passwd"):
+        model_tree.check(echo, [echo / "1"], STRANGER)
+
+
+def test_who_reads_is_who_the_container_runs_as() -> None:
+    """The user that was chosen; a root that was mapped away has no more rights than anybody."""
+    assert model_tree.reader_of("7:8", remapped=False) == Reader(7, frozenset({8}))
+    assert model_tree.reader_of(None, remapped=False).uid == os.getuid()
+    assert model_tree.reader_of("0:0", remapped=True).uid == -1
+
+
+# ---- the operations ----
+def model_with(folder: Path, *ops: str, tensorflow: str = "2.20.0") -> Path:
+    """A version that uses these operations."""
+    model = GraphModel()
+    model.meta_graph.meta_info_def.tensorflow_version = tensorflow
+    fed = model.input("x")
+    for op in ops:
+        model.op(op, f"{op}_node".replace(">", "_"), fed)
+    model.write(folder / "1")
+    return folder / "1"
+
+
+def test_tensorflows_own_operations_are_no_news(echo: Path) -> None:
+    """Nothing is refused, nothing is noted."""
+    info = read_saved_model(echo / "1")
+    operations.check("echo", info, STOCK)
+    assert operations.notes("echo", info, "tensorflow/serving:2.21.0") == []
+
+
+def test_an_operation_the_image_cannot_have_is_refused(tmp_path: Path) -> None:
+    """With what can be done; an image of one's own may have it."""
+    info = read_saved_model(model_with(tmp_path, "ZeroOut", "Identity"))
+    with pytest.raises(
+        EngineError, match=r"^m uses the operation ZeroOut, which tensorflow/serving:2.20.0 does not ha"
+    ):
+        operations.check("m", info, STOCK)
+    operations.check("m", info, "mine/serving:2.20.0")
+    operations.check("m", info, "tensorflow/serving:latest")  # who knows
+
+
+def test_an_operation_of_a_newer_tensorflow_is_refused(tmp_path: Path) -> None:
+    """The tag that has it is named."""
+    info = read_saved_model(model_with(tmp_path, "DecodeJxl"))
+    with pytest.raises(
+        EngineError, match=r"^m uses the operation DecodeJxl, which came with TensorFlow 2\.21"
+    ) as refused:
+        operations.check("m", info, STOCK)
+    assert refused.value.hint.startswith("--tag 2.21.0")
+    operations.check("m", info, "tensorflow/serving:2.21.0-gpu")
+
+
+def test_libraries_that_the_image_has_in_part_are_noted(tmp_path: Path) -> None:
+    """TensorFlow Text and Decision Forests are built in, but old."""
+    info = read_saved_model(
+        model_with(tmp_path, "SentencepieceOp", "TFText>RoundRobinTrim", "SimpleMLCreateModelResource")
+    )
+    operations.check("m", info, STOCK)
+    text, forests = operations.notes("m", info, STOCK)
+
+    assert text.startswith("m uses the operations SentencepieceOp, TFText>RoundRobinTrim of TensorFlow Text, of which")
+    assert "SimpleMLCreateModelResource of TensorFlow Decision Forests" in forests
+
+
+def test_a_model_newer_than_the_image_is_noted(tmp_path: Path) -> None:
+    """By the tag, of TensorFlow Serving's images alone; a patch release is not newer."""
+    info = read_saved_model(model_with(tmp_path, tensorflow="2.21.1"))
+
+    assert operations.notes("m", info, STOCK) == [f"m was written by TensorFlow 2.21.1, newer than {STOCK}"]
+    for image in ("tensorflow/serving:2.21.0-gpu", "tensorflow/serving:latest", "mine:2.19", "tensorflow/serving"):
+        assert operations.notes("m", info, image) == []
+
+
+# ---- the image ----
+@pytest.mark.parametrize(
+    ("image", "parts"),
+    [
+        ("tensorflow/serving:2.20.0", ("tensorflow/serving", "2.20.0")),
+        ("tensorflow/serving", ("tensorflow/serving", "")),
+        ("localhost:5000/a/b", ("localhost:5000/a/b", "")),
+        ("localhost:5000/a/b:1", ("localhost:5000/a/b", "1")),
+        ("a/b:1@sha256:00", ("a/b", "1")),
+    ],
+)
+def test_an_image_has_a_repository_and_a_tag(image: str, parts: tuple[str, str]) -> None:
+    """The port of a registry is no tag."""
+    assert docker_image.split(image) == parts
+
+
+def test_an_image_that_is_here_is_not_pulled(fake_docker: FakeDocker) -> None:
+    """Unless it is asked for each time."""
+    fake_docker.expect("image", "inspect", stdout="sha256:00\n")
+    docker_image.provide(ContainerOptions("here:1"))
+    docker_image.provide(ContainerOptions("here:1", pull="never"))
+    assert [call[0] for call in fake_docker.calls()] == ["image", "image"]
+
+    fake_docker.expect("pull", "here:1")
+    docker_image.provide(ContainerOptions("here:1", pull="always"))
+
+
+def test_a_pull_shows_its_progress(fake_docker: FakeDocker, capfd: pytest.CaptureFixture[str]) -> None:
+    """Docker's own lines, as they come, on stderr."""
+    fake_docker.expect("image", "inspect", stderr="Error: No such image: far:1\n", code=1)
+    fake_docker.expect(
+        "pull", "--platform", "linux/amd64", "far:1", stderr="1: Pulling\n2: Pull complete\n", takes_s=0.1
+    )
+    docker_image.provide(ContainerOptions("far:1", platform="linux/amd64"))
+
+    assert capfd.readouterr() == ("", "1: Pulling\n2: Pull complete\n")
+
+
+def test_an_image_that_cannot_be_had_is_an_error(fake_docker: FakeDocker) -> None:
+    """Whether it may not be pulled or could not be."""
+    fake_docker.expect("image", "inspect", stderr="Error: No such image: far:1\n", code=1)
+    with pytest.raises(DockerError, match=r"^the image far:1 is not here, and --pull never forbids ") as forbidden:
+        docker_image.provide(ContainerOptions("far:1", pull="never"))
+    assert forbidden.value.hint == "docker pull far:1"
+
+    fake_docker.expect("pull", "far:1", stderr="Error response from daemon: no route to host\n", code=1)
+    with pytest.raises(DockerError, match=r"^cannot pull far:1$"):
+        docker_image.provide(ContainerOptions("far:1"))
+
+
+# ---- the daemon ----
+def fitted(echo: Path, image: str = STOCK) -> tuple[Launch, tuple[str, ...]]:
+    """The launch for docker, and the notes on it."""
+    planned = plan(Request(paths=(echo,), engine="docker", container=ContainerOptions(image)))
+    return planned.launch, planned.notes
+
+
+def test_an_arm_machine_emulates_the_stock_image(echo: Path, fake_docker: FakeDocker) -> None:
+    """There is none for it; an image of one's own is taken as it is."""
+    fake_docker.expect_daemon(arch="arm64")
+    launch, notes = fitted(echo)
+
+    assert "--platform linux/amd64" in " ".join(docker.command(launch))
+    assert any("will be emulated on arm64" in note for note in notes)
+    launch, notes = fitted(echo, "mine:1")
+    assert (launch.container.platform, notes) == (None, ())
+
+
+def test_a_container_runs_as_whoever_reads_the_model() -> None:
+    """As ourselves; a rootless daemon's root is ourselves, and root itself needs no other user."""
+    ours = None if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}"
+    assert Daemon().container_user == ours
+    assert Daemon(rootless=True).container_user is None
+    assert Daemon(remapped=True).container_user is None
+
+
+@pytest.mark.parametrize(
+    ("security", "rootless", "remapped"),
+    [
+        ('["name=seccomp,profile=default"]', False, False),
+        ('["name=seccomp,profile=default","name=rootless"]', True, False),
+        ('["name=userns"]', False, True),
+    ],
+)
+def test_the_daemon_says_who_its_root_is(
+    fake_docker: FakeDocker, security: str, *, rootless: bool, remapped: bool
+) -> None:
+    """Rootless and user namespaces change who reads the model."""
+    fake_docker.expect_daemon("27.0.1", security=security)
+    found = docker_daemon.find()
+
+    assert (found.title, found.rootless, found.remapped, found.remote) == ("Docker 27.0.1", rootless, remapped, False)
+
+
+def test_podman_is_told_by_what_it_answers(fake_docker: FakeDocker) -> None:
+    """It has no server; its words for the rest are its own."""
+    fake_docker.expect(*VERSION, stdout='{"Client":{"Version":"4.3.1","OsArch":"linux/arm64"}}')
+    fake_docker.expect(
+        "info", "--format", "{{.Host.Security.Rootless}} {{.Host.ServiceIsRemote}}", stdout="true false\n"
+    )
+
+    assert docker_daemon.find() == Daemon("4.3.1", "arm64", rootless=True, podman=True)
+
+
+def test_a_daemon_on_another_machine_is_refused(echo: Path, fake_docker: FakeDocker) -> None:
+    """It could not see the model; the way out is an image."""
+    fake_docker.expect_daemon(host="ssh://me@far.example")
+    launch, _ = fitted(echo, "mine:1")
+    founds = plan(Request(paths=(echo,), engine="embedded")).founds
+
+    with pytest.raises(
+        DockerError, match=r"^the Docker daemon at ssh://me@far\.example is on another machine"
+    ) as refused:
+        docker.prepare(launch, founds)
+    assert refused.value.hint.startswith(f"tfsctl image build {echo} ")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "elsewhere"),
+    [
+        ("", False),
+        ("unix:///run/user/1000/docker.sock", False),
+        ("npipe:////./pipe/docker_engine", False),
+        ("tcp://127.0.0.1:2375", False),
+        ("tcp://[::1]:2375", False),
+        ("tcp://localhost:2375", False),
+        ("tcp://192.0.2.1:2376", True),
+        ("tcp://far.example:2376", True),
+        ("ssh://localhost", True),
+    ],
+)
+def test_where_a_daemon_is_shows_in_its_address(endpoint: str, *, elsewhere: bool) -> None:
+    """Sockets and loopback are here."""
+    assert docker_daemon.is_elsewhere(endpoint) is elsewhere
+
+
+@pytest.mark.parametrize(
+    ("said", "cause", "hint"),
+    [
+        (
+            'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].',
+            "Docker has no driver for GPUs",
+            "install the NVIDIA Container Toolkit",
+        ),
+        (
+            "docker: Error response from daemon: driver failed programming external connectivity on endpoint x: "
+            "Bind for 127.0.0.1:8501 failed: port is already allocated.",
+            "a port is in use",
+            "--rest-port 0",
+        ),
+        (
+            "Error: crun: container-init binary not found on the host: stat /usr/libexec/podman/catatonit",
+            "Podman lacks its init program",
+            "install the package catatonit",
+        ),
+        (
+            'docker: Error response from daemon: invalid mount config for type "bind": bind source path does not exist: /m.',
+            "Docker does not see that directory",
+            "tfsctl image build",
+        ),
+    ],
+)
+def test_what_docker_refuses_is_explained(
+    echo: Path, fake_docker: FakeDocker, said: str, cause: str, hint: str
+) -> None:
+    """Its own words are there too."""
+    fake_docker.expect_daemon()
+    fake_docker.expect("ps")
+    fake_docker.expect("run", stderr=f"{said}\nSee 'docker run --help'.\n", code=125)
+    launch, _ = fitted(echo, "mine:1")
+
+    with pytest.raises(DockerError, match=f"^docker run failed: {cause}") as refused:
+        docker.start(launch, detach=True)
+    assert refused.value.hint.startswith(hint)
+    assert (
+        said.removeprefix("docker: ").removeprefix("Error response from daemon: ").rstrip(".")[-40:]
+        in refused.value.message
+    )
