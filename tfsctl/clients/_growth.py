@@ -14,6 +14,7 @@ _RISE = 1.08
 _PATIENCE = 2  # steps without a rise: one may be chance
 _STEP_S = 0.06
 _STEP_ANSWERS = 6
+_SETTLED_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,74 +26,94 @@ class Setting:
 
 
 class Growth:
-    """Finds the setting. What is fixed from the start stays so. Not for several threads."""
+    """Finds the setting: rows first, then requests at once; and looks again from time to time, for loads change.
+
+    What is fixed from the start stays so. Not for several threads.
+    """
 
     def __init__(
         self, rows: int | None, at_once: int | None, *, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        self._grows_rows, self._grows_at_once = rows is None, at_once is None
         self._clock = clock
-        self._most_rows = MOST_ROWS if rows is None else rows
-        self._tries = 0
+        self._finds_rows, self._finds_at_once = rows is None, at_once is None
+        self._most_rows, self._most_at_once = rows or MOST_ROWS, at_once or MOST_AT_ONCE
         self.setting = self._best = Setting(rows or FIRST_ROWS, at_once or FIRST_AT_ONCE)
-        self._best_rate = 0.0
-        self._since: float | None = None  # when this step began to be measured, and what was answered since
-        self._rows = self._answers = 0
+        self._step = Step(self.setting)
+        self._begin()
 
     def answered(self, rows: int, latency_s: float, request_bytes: int, asked_with: Setting) -> None:
-        """Note an answer, and decide whether to grow."""
-        if rows and request_bytes / rows * self.setting.rows * 2 > MOST_REQUEST_BYTES:
+        """Note an answer, and decide how to ask on."""
+        if latency_s > MOST_REQUEST_S / 2 or request_bytes * 2 > MOST_REQUEST_BYTES:
             self._most_rows = min(self._most_rows, self.setting.rows)
-        if latency_s > MOST_REQUEST_S / 2:
-            self._most_rows = min(self._most_rows, self.setting.rows)
-        if not (self._grows_rows or self._grows_at_once) or asked_with != self.setting:
-            return
-        now = self._clock()
-        if self._since is None:  # the first answer opens the step: what it waited for was under way before
-            self._since = now
-            return
-        self._rows += rows
-        self._answers += 1
-        wanted = max(_STEP_ANSWERS, 2 * self.setting.at_once)
-        if self._answers >= wanted and now - self._since >= _STEP_S:
-            self._judge(self._rows / (now - self._since))
+        if asked_with == self.setting and (rate := self._step.rate(rows, self._clock())) is not None:
+            self._judge(rate)
 
     def refused(self, rows: int) -> None:
         """Note that so many rows are too many for the server."""
         self._most_rows = max(1, min(self._most_rows, rows // 2))
         if self.setting.rows > self._most_rows:
-            self._grows_rows = False
-            self._best_rate = 0.0
             self._go(Setting(self._most_rows, self.setting.at_once))
+            self._begin()
 
     def exhausted(self) -> None:
         """Note that the server has more requests than it wants."""
-        if self._grows_at_once and self.setting.at_once > 1:
-            self._grows_rows = self._grows_at_once = False
-            self._go(Setting(self.setting.rows, max(1, self.setting.at_once // 2)))
+        if self._finds_at_once and self.setting.at_once > 1:
+            self._most_at_once = max(1, self.setting.at_once // 2)
+            self._go(Setting(self.setting.rows, self._most_at_once))
+            self._begin()
+
+    def _begin(self) -> None:
+        """Measure the present setting, and grow from there."""
+        self._best, self._best_rate, self._tries = self.setting, 0.0, 0
+        self._grows_rows, self._grows_at_once = self._finds_rows, self._finds_at_once
 
     def _judge(self, rate: float) -> None:
+        if not (self._grows_rows or self._grows_at_once):  # settled a while ago
+            self._begin()
         if rate > self._best_rate * _RISE:
             self._best, self._best_rate, self._tries = self.setting, rate, 0
         else:
             self._tries += 1
-        if self._tries < _PATIENCE and (bigger := self._bigger()) is not None:
-            self._go(bigger)
-            return
-        self._tries = 0
-        if self._grows_rows:
-            self._grows_rows = False
-        else:
-            self._grows_at_once = False
-        self._go(self._best)
+        while self._grows_rows or self._grows_at_once:
+            bigger = self._bigger()
+            if self._tries < _PATIENCE and bigger is not None:
+                self._go(bigger)
+                return
+            self._tries = 0
+            self._go(self._best)
+            if self._grows_rows:
+                self._grows_rows = False
+            else:
+                self._grows_at_once = False
+        self._step = Step(self.setting, lasts_s=_SETTLED_S)
 
     def _bigger(self) -> Setting | None:
         now = self.setting
         if self._grows_rows:
             return Setting(now.rows * 2, now.at_once) if now.rows * 2 <= self._most_rows else None
-        return Setting(now.rows, now.at_once * 2) if self._grows_at_once and now.at_once * 2 <= MOST_AT_ONCE else None
+        return Setting(now.rows, now.at_once * 2) if now.at_once * 2 <= self._most_at_once else None
 
     def _go(self, setting: Setting) -> None:
         self.setting = setting
-        self._since = None
+        self._step = Step(setting)
+
+
+class Step:
+    """A setting on trial."""
+
+    def __init__(self, setting: Setting, lasts_s: float = _STEP_S) -> None:
+        self._answers_wanted = max(_STEP_ANSWERS, 2 * setting.at_once)
+        self._lasts_s = lasts_s
+        self._since: float | None = None
         self._rows = self._answers = 0
+
+    def rate(self, rows: int, now: float) -> float | None:
+        """Rows per second once enough answers have come, with this one; None until then."""
+        if self._since is None:  # what the first answer waited for was under way before
+            self._since = now
+            return None
+        self._rows += rows
+        self._answers += 1
+        if self._answers < self._answers_wanted or now - self._since < self._lasts_s:
+            return None
+        return self._rows / (now - self._since)
