@@ -14,6 +14,7 @@ from tfsctl.cli import (
     compose,
     explain,
     export,
+    image,
     logs,
     metadata,
     predict,
@@ -37,9 +38,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+images = typer.Typer(help="Images with models inside.", no_args_is_help=True, rich_markup_mode=None)
+images.command("build")(image.build)
 app.command("export")(export.export)
 app.command("serve")(serve.serve)
 app.command("compose")(compose.compose)
+app.add_typer(images, name="image")
 app.command("ps")(ps.ps)
 app.command("logs")(logs.logs)
 app.command("restart")(restart.restart)

@@ -11,6 +11,15 @@ from pathlib import Path
 MANIFEST = Path("assets.extra", "tfsctl_manifest.json")
 
 
+def read_source_sha256(directory: Path) -> str | None:
+    """The digest of the file a version was exported from; None without a readable manifest."""
+    try:
+        digest = json.loads((directory / MANIFEST).read_bytes())["source"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return digest if isinstance(digest, str) else None
+
+
 def read_row_independence(directory: Path) -> dict[str, bool]:
     """By signature, whether a model's rows were found not to affect each other; nothing without a readable manifest."""
     try:

@@ -1,0 +1,83 @@
+"""`tfsctl image build`: an image with the models inside."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from tfsctl.cli import _options, _output
+from tfsctl.cli import _serving_options as _s
+from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
+from tfsctl.engines.launch import DEFAULT_IMAGE
+from tfsctl.engines.request import Request
+
+
+def build(
+    paths: _s.Paths = None,
+    *,
+    models: _s.Models = None,
+    config: _s.ConfigFile = None,
+    name: _s.Name = None,
+    tag: Annotated[
+        str | None, typer.Option("--tag", "-t", metavar="NAME:TAG", help="The image's name; else MODEL:VERSION.")
+    ] = None,
+    base_image: Annotated[
+        str, typer.Option("--base-image", metavar="NAME", help="The image it is made from.")
+    ] = DEFAULT_IMAGE,
+    pull: Annotated[bool, typer.Option("--pull", help="Pull the base image although one is here.")] = False,
+    platform: _s.Platform = None,
+    print_dockerfile: Annotated[
+        bool, typer.Option("--print-dockerfile", help="Print the Dockerfile, and build nothing.")
+    ] = False,
+    metrics: _s.Metrics = False,
+    warmup: _s.Warmup = True,
+    batching: _s.Batching = False,
+    batching_parameters: _s.BatchingParameters = None,
+    batching_file: _s.BatchingFile = None,
+    server_args: _s.ServerFlags = None,
+    as_json: _options.Json = False,
+) -> None:
+    """Build an image with models inside.
+
+    The image holds the versions that are there now, their configuration and warmup requests, and checks its own health.
+    It runs as a user without rights. The answer has the `docker run` that starts it; no file of this machine is needed
+    for that.
+
+    \b
+    Examples:
+      tfsctl image build ./amazon_review
+      tfsctl image build ./amazon_review --tag registry.example.com/review:3
+      tfsctl image build ./amazon_review --print-dockerfile
+    """
+    from tfsctl.engines import image, image_build, planning
+    from tfsctl.engines.launch import ContainerOptions
+
+    request = Request(
+        paths=tuple(paths or ()),
+        models=tuple(models or ()),
+        config_file=config,
+        name=name,
+        engine="docker",
+        batching=batching,
+        batching_file=batching_file,
+        batching_parameters=tuple(batching_parameters or ()),
+        metrics=metrics,
+        warmup=warmup,
+        server_flags=tuple(server_args or ()),
+        container=ContainerOptions(image=base_image, platform=platform),
+    )
+    plan = planning.plan(request)
+    spec = image.spec_of(plan, base=base_image, tag=tag)
+    if print_dockerfile:
+        _output.answer(spec.dockerfile().removesuffix("\n"))
+        return
+    built = image_build.build(spec, pull=pull)
+    run = shlex.join(spec.run_command(host=request.host, rest_port=DEFAULT_REST_PORT, grpc_port=DEFAULT_GRPC_PORT))
+    if as_json:
+        more = {"id": built.id, "size_bytes": built.size_bytes, "labels": dict(spec.labels), "run": run}
+        _output.answer_json({"image": spec.tag} | more)
+        return
+    _output.answer(f"built: {spec.tag} ({built.size_bytes / 1e6:.0f} MB)")
+    _output.answer(f"  {run}")

@@ -1,0 +1,50 @@
+"""An image built: its context laid out, `docker build` run, and what came of it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfsctl.engines import _programs, docker_daemon
+from tfsctl.engines.docker_container import docker
+from tfsctl.engines.image import ImageSpec
+from tfsctl.errors import DockerError, ProgramFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """An image in Docker's store."""
+
+    id: str
+    size_bytes: int
+
+
+def build(spec: ImageSpec, *, pull: bool = False) -> Built:
+    """Build it with `docker build`, whose progress is shown on stderr. Raises DockerError."""
+    docker_daemon.find()
+    options = [*(["--platform", spec.platform] if spec.platform else []), *(["--pull"] if pull else [])]
+    with tempfile.TemporaryDirectory(prefix="tfsctl-image-") as folder:
+        _lay_out(spec, Path(folder))
+        try:
+            _programs.run_aloud(["docker", "build", "--tag", spec.tag, *options, folder])
+        except ProgramFailed as error:
+            raise DockerError(
+                f"docker build failed with status {error.returncode}; its own words are above",
+                hint="--print-dockerfile shows what was built",
+            ) from error
+    identity, size = docker("image", "inspect", "--format", "{{.Id}} {{.Size}}", spec.tag).split()
+    return Built(identity, int(size))
+
+
+def _lay_out(spec: ImageSpec, context: Path) -> None:
+    """Put the models and files there, each readable to all: in the image they are root's, and the server is not root."""
+    for place, source in spec.folders.items():
+        shutil.copytree(source, context / place, copy_function=shutil.copyfile)
+    for place, text in spec.files.items():
+        (context / place).parent.mkdir(exist_ok=True)
+        (context / place).write_text(text, encoding="utf-8")
+    (context / "Dockerfile").write_text(spec.dockerfile(), encoding="utf-8")
+    for path in context.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
