@@ -1,0 +1,194 @@
+"""Every kind of file becomes the arrays a signature wants."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+from tfrecords import write_records
+
+from tfsctl.core import protos
+from tfsctl.core.batches import joined
+from tfsctl.core.types import Signature, TensorSpec
+from tfsctl.data.shaping import shaped
+from tfsctl.data.sources import open_source
+from tfsctl.errors import InvalidInput, NotFound
+
+AREAS, CITIES = [120.0, 80.5, -1.0], ["Bern", 'the "old" town, Zürich', "line\nend"]
+HOUSES = Signature(
+    "serving_default", (TensorSpec("area", "float32", (None,)), TensorSpec("city", "string", (None, 1))), ()
+)
+TEXT = Signature("serving_default", (TensorSpec("text", "string", (None,)),), ())
+PIXELS = Signature("serving_default", (TensorSpec("image", "uint8", (None, 2, 2, 3)),), ())
+ROWS = [{"area": area, "city": city} for area, city in zip(AREAS, CITIES, strict=True)]
+
+
+def read(asked: Path | str, signature: Signature, **options: Any) -> dict[str, list[Any]]:
+    """All rows of a source, as lists by input."""
+    batches = list(shaped(open_source(str(asked), signature, **options), signature))
+    assert [row for batch in batches for row in batch.rows] == list(range(1, sum(map(len, batches)) + 1))
+    whole = joined(batches)
+    for spec in signature.inputs:
+        assert whole.arrays[spec.name].dtype == (object if spec.dtype == "string" else spec.dtype)
+    return {name: array.tolist() for name, array in whole.arrays.items()}
+
+
+def csv(path: Path, delimiter: str = ",") -> None:
+    rows = [
+        f'{area}{delimiter}"{city.replace(chr(34), chr(34) * 2)}"' for area, city in zip(AREAS, CITIES, strict=True)
+    ]
+    path.write_text("\r\n".join([f"area{delimiter}city", *rows, ""]), encoding="utf-8-sig", newline="")
+
+
+def npz(path: Path) -> None:
+    np.savez_compressed(path, area=np.array(AREAS), city=np.array([city.encode() for city in CITIES]))
+
+
+def examples(path: Path) -> None:
+    records = []
+    for row in ROWS:
+        example = protos.Example()
+        example.features.feature["area"].float_list.value.append(row["area"])
+        example.features.feature["city"].bytes_list.value.append(str(row["city"]).encode())
+        records.append(example.SerializeToString())
+    write_records(path, records)
+
+
+WRITERS: dict[str, Callable[[Path], object]] = {
+    "houses.csv": csv,
+    "houses.tsv": lambda path: csv(path, "\t"),
+    "houses.jsonl": lambda path: path.write_text("".join(json.dumps(row) + "\n" for row in ROWS) + "\n"),
+    "houses.jsonl.gz": lambda path: path.write_bytes(gzip.compress("\n".join(map(json.dumps, ROWS)).encode())),
+    "rows.json": lambda path: path.write_text(json.dumps(ROWS)),
+    "instances.json": lambda path: path.write_text(json.dumps({"instances": ROWS})),
+    "inputs.json": lambda path: path.write_text(json.dumps({"inputs": {"area": AREAS, "city": CITIES}})),
+    "columns.json": lambda path: path.write_text(json.dumps({"area": AREAS, "city": [[city] for city in CITIES]})),
+    "houses.npz": npz,
+    "houses.parquet": lambda path: parquet.write_table(pa.table({"area": AREAS, "city": CITIES}), path),
+    "houses.tfrecord": examples,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_named_columns(tmp_path: Path, name: str) -> None:
+    """Each input gets the column of its name, in its dtype, and a single value as the row of one it must be."""
+    WRITERS[name](tmp_path / name)
+
+    assert read(tmp_path / name, HOUSES) == {"area": AREAS, "city": [[city.encode()] for city in CITIES]}
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.jsonl", "x.txt", "x.json", "x.csv"])
+@pytest.mark.parametrize("rows", [[[1.0, 2.5], [3.0, 4.0], [5.0, 6.0]]])
+def test_values_without_names_are_for_the_only_input(tmp_path: Path, name: str, rows: list[list[float]]) -> None:
+    """Rows of two numbers: an array, lists, lines of numbers, and a column for each."""
+    signature = Signature("serving_default", (TensorSpec("x", "float32", (None, 2)),), ())
+    path = tmp_path / name
+    if name == "x.npy":
+        np.save(path, np.array(rows))
+    else:
+        written = {
+            "x.jsonl": "\n".join(map(json.dumps, rows)),
+            "x.json": json.dumps({"inputs": rows}),
+            "x.txt": "\n".join(f"{a}, {b}" for a, b in rows),
+            "x.csv": "width,height\n" + "\n".join(f"{a},{b}" for a, b in rows),
+        }
+        path.write_text(written[name] + "\n")
+
+    assert read(path, signature) == {"x": rows}
+
+
+def test_lines_of_text(tmp_path: Path) -> None:
+    """A line a row, whatever bytes it holds; an empty line is a row too."""
+    (tmp_path / "reviews.txt").write_bytes(b"good\r\n\nwith \xff bytes\n[not json")
+
+    assert read(tmp_path / "reviews.txt", TEXT) == {"text": [b"good", b"", b"with \xff bytes", b"[not json"]}
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [(b"one\ntwo\n", [b"one", b"two"]), (b'{"text": "one"}\n{"text": "two"}\n', [b"one", b"two"])],
+)
+def test_stdin(monkeypatch: pytest.MonkeyPatch, typed: bytes, wanted: list[bytes]) -> None:
+    """Lines of text, or JSON where the first line is."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
+
+    assert read("-", TEXT) == {"text": wanted}
+
+
+def test_records_that_the_model_parses_itself(tmp_path: Path) -> None:
+    """A model of one string input gets each record as it is."""
+    examples(tmp_path / "x.tfrecord")
+    signature = Signature("serving_default", (TensorSpec("examples", "string", (None,)),), ())
+
+    (first, *_) = read(tmp_path / "x.tfrecord", signature)["examples"]
+
+    assert protos.Example.FromString(first).features.feature["area"].float_list.value[:] == [120]
+
+
+def test_images(tmp_path: Path) -> None:
+    """A directory, a pattern and a file: decoded in the order of their names, resized, with the names as labels."""
+    for name, grey in (("b.png", 20), ("a.jpg", 10), ("deep/c.png", 30)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (5, 7), grey).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+
+    assert [image[0][0] for image in read(tmp_path, PIXELS)["image"]] == [[10] * 3, [20] * 3, [30] * 3]
+    assert [image[0][0] for image in read(tmp_path / "*.png", PIXELS)["image"]] == [[20] * 3]
+    assert [image[0][0] for image in read(tmp_path / "b.png", PIXELS)["image"]] == [[20] * 3]
+    (batch,) = shaped(open_source(str(tmp_path), PIXELS), PIXELS)
+    assert [Path(name.decode()).name for name in batch.labels["file"]] == ["a.jpg", "b.png", "c.png"]
+
+
+def test_a_large_file_is_read_in_blocks(tmp_path: Path) -> None:
+    """No block is large, and their part of the whole rises to 1."""
+    (tmp_path / "x.csv").write_text("text\n" + "a few words of a review\n" * 30_000)
+
+    blocks = list(open_source(str(tmp_path / "x.csv"), TEXT).blocks())
+
+    assert max(block.count for block in blocks) <= 8192
+    assert sum(block.count for block in blocks) == 30_000
+    parts = [block.part or 0 for block in blocks]
+    assert parts == sorted(parts)
+    assert parts[0] < 1
+    assert parts[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", b"", "is empty"),
+        ("x.csv", b"a,b,a\n1,2,3\n", "two columns called 'a'"),
+        ("x.npy", b"text", "is not an .npy file"),
+        ("x.npz", b"text", "is not an .npz file"),
+        ("x.parquet", b"text", "is not a Parquet file"),
+        ("x.tfrecord", b"12345678901234567890", "Is this even a TFRecord file"),
+        ("x.json", b"[1,", "not JSON"),
+        ("x.json", b'"text"', "holds no rows"),
+        ("x.json", b'{"a": [1], "b": [1, 2]}', "different numbers of rows: a 1, b 2"),
+        ("x.csv.gz", b"text", "Not a gzipped file"),
+        ("x.doc", b"", "what is in x.doc"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    """A file that is not what its name says ends in one error."""
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(InvalidInput, match=message):
+        read(tmp_path / name, TEXT)
+
+
+@pytest.mark.parametrize("asked", ["nothing.csv", "nothing/*.png"])
+def test_what_is_not_there(tmp_path: Path, asked: str) -> None:
+    """A file or pattern that leads nowhere is not found."""
+    with pytest.raises(NotFound, match="nothing"):
+        read(tmp_path / asked, PIXELS)
