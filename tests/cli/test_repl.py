@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import RunCli
 from echo_models import write_echo_model
@@ -18,11 +17,11 @@ from model_servers import Served, clean_environment, running_server
 from slow_servers import SlowServer, slow_grpc, slow_rest
 from terminal import CTRL_C, CTRL_D, ENTER, TAB, UP, Terminal
 
-from tfsctl.cli._repl import bars, commands
+from tfsctl.cli._repl import commands
 from tfsctl.cli._repl.reply import Reply
 from tfsctl.cli._repl.session import Session
 from tfsctl.cli._target import Target
-from tfsctl.core.types import ModelRef, Prediction
+from tfsctl.core.types import ModelRef
 from tfsctl.engines.registry import RunningServer
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected, ServerUnreachable
 
@@ -180,44 +179,6 @@ def test_a_new_version_with_another_signature_is_followed(tmp_path: Path) -> Non
             time.sleep(0.1)
     place = f"m version 3 at 127.0.0.1:{served.rest_port} over REST"
     assert reply == Reply(answer=("5",), notes=(f"now {place}: serving_default takes n int32 [batch]",))
-
-
-# ---- bars ----
-@pytest.mark.parametrize(
-    ("scores", "lines"),
-    [
-        ([[0.5]], ["0.5  ████████████              50%"]),
-        ([0.0, 1.0], ["0.0                             0%", "1.0  ████████████████████████ 100%"]),
-        (
-            [[0.25, 0.75]],
-            ["class 0  0.25  ██████                    25%", "class 1  0.75  ██████████████████        75%"],
-        ),
-        ([[0.7, 0.7]], None),
-        ([[1.5]], None),
-        ([[-0.5]], None),
-        ([[float("nan")]], None),
-        (0.5, None),
-        ([], None),
-    ],
-)
-def test_probabilities_are_drawn_and_other_numbers_are_not(scores: object, lines: list[str] | None) -> None:
-    """One score a row, or classes that sum to one; anything else is shown as it is."""
-    assert bars.chart(Prediction({"y": np.array(scores, np.float32)}, "m")) == lines
-
-
-def test_only_a_single_float_output_is_drawn() -> None:
-    """Whole numbers between 0 and 1 are no probabilities, and of two outputs neither is the score."""
-    assert bars.chart(Prediction({"y": np.array([1, 0])}, "m")) is None
-    both = {"a": np.array([0.5], np.float32), "b": np.array([0.5], np.float32)}
-    assert bars.chart(Prediction(both, "m")) is None
-
-
-@pytest.mark.parametrize(
-    ("share", "drawn"), [(0, "    "), (1, "████"), (0.5, "██  "), (0.53125, "██▏ "), (0.999, "████")]
-)
-def test_a_bar_is_drawn_to_an_eighth_of_a_character(share: float, drawn: str) -> None:
-    """Always of one width, so that what follows lines up."""
-    assert bars.bar(share, 4) == drawn
 
 
 # ---- piped ----

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -15,6 +17,7 @@ from tfsctl.errors import ExitCode
 if TYPE_CHECKING:
     from tfsctl.cli._repl.reply import Reply
     from tfsctl.cli._repl.session import Session
+    from tfsctl.cli._target import Target
 
 
 @asks_a_server
@@ -26,42 +29,68 @@ def repl(
 ) -> None:
     """Talk to a model: type an input, read its answer.
 
-    Lines are shaped to the model as `tfsctl predict` does it, and remembered. :help lists the commands, :q leaves.
-    With stdin from a pipe there is no prompt: an answer a line on stdout; the exit code tells the first failure.
+    Lines are shaped to the model as `tfsctl predict` does it, and remembered. :help lists the commands, Tab completes,
+    :q leaves. With stdin from a pipe there is no prompt: an answer a line on stdout; the exit code tells the first
+    failure.
 
     \b
     Examples:
       tfsctl repl
       tfsctl repl --model amazon_review --grpc
-      tfsctl repl < reviews.txt
+      tfsctl repl < conversation.txt
     """
+    raise typer.Exit(converse(asked, signature=signature, as_json=as_json))
+
+
+def converse(asked: Asked, *, signature: str | None, as_json: bool) -> ExitCode:
+    """Hold a conversation on stdin and stdout; returns the exit code. Raises what finding and opening the model do."""
     from tfsctl.cli._repl.session import Session
     from tfsctl.cli._target import find_target
     from tfsctl.engines import registry
 
+    def find(model: str | None) -> Target:
+        return find_target(replace(asked, model=model), registry.running())
+
     typed = sys.stdin is not None and sys.stdin.isatty()
-    target = find_target(asked, registry.running())
-    with Session(target, signature=signature, as_json=as_json, drawn=typed and sys.stdout.isatty()) as session:
-        code = _converse(session) if typed else _answer_lines(session)
-    raise typer.Exit(code)
+    drawn = typed and sys.stdout.isatty()
+    target = find(asked.model)
+    with Session(
+        target, signature=signature, as_json=as_json, drawn=drawn, find=find, known=lambda: _known(session.target)
+    ) as session:
+        return _answer_typed(session) if typed else _answer_lines(session)
 
 
-def _converse(session: Session) -> ExitCode:
+def _known(target: Target) -> Mapping[str, Sequence[str]]:
+    """The models, with their version labels, of the server tfsctl started there; nothing for another's."""
+    from tfsctl.engines import registry
+    from tfsctl.engines.launch import Launch
+
+    for server in registry.running():
+        launch = registry.launch_of(server)
+        if launch is not None and (server.rest_port, server.grpc_port) == (target.rest_port, target.grpc_port):
+            return {model.name: tuple(model.labels) for model in Launch.from_document(launch).config.models}
+    return {}
+
+
+def _answer_typed(session: Session) -> ExitCode:
     """Read lines from the terminal until :q or Ctrl-D. Ctrl-C abandons the line, or the request it made."""
     from prompt_toolkit import PromptSession
-    from prompt_toolkit.completion import WordCompleter
+    from prompt_toolkit.application import get_app
+    from prompt_toolkit.filters import Condition
     from prompt_toolkit.history import FileHistory
     from prompt_toolkit.shortcuts import CompleteStyle
 
-    from tfsctl.cli._repl.commands import TABLE
+    from tfsctl.cli._repl.completion import completer
+    from tfsctl.cli._repl.reading import is_open
     from tfsctl.engines import state
 
-    history = FileHistory(str(state.repl_history()))
     prompt: PromptSession[str] = PromptSession(
-        history=history,
-        completer=WordCompleter(list(TABLE), sentence=True),
+        history=FileHistory(str(state.repl_history())),
+        completer=completer(session),
         complete_while_typing=False,
         complete_style=CompleteStyle.READLINE_LIKE,  # a menu would keep eight lines of the screen empty for itself
+        multiline=Condition(lambda: is_open(get_app().current_buffer.text)),  # then Enter begins another line
+        prompt_continuation="... ",
     )
     _output.say(f"{session.place}. :help lists the commands, :q leaves.")
     while True:
@@ -78,9 +107,12 @@ def _converse(session: Session) -> ExitCode:
 
 def _answer_lines(session: Session) -> ExitCode:
     """Answer every line of stdin; returns the exit code of the first failure."""
+    from tfsctl.cli._repl.reading import gather
+
     first = ExitCode.OK
-    for number, raw in enumerate(sys.stdin.buffer if sys.stdin else (), start=1):
-        reply = session.handle(raw.decode("utf-8", "surrogateescape").rstrip("\r\n"))
+    lines = (raw.decode("utf-8", "surrogateescape").rstrip("\r\n") for raw in (sys.stdin.buffer if sys.stdin else ()))
+    for number, line in gather(lines):
+        reply = session.handle(line)
         if reply.error is not None:
             reply.error.message = f"line {number}: {reply.error.message}"
             first = first or reply.error.exit_code

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfsctl.cli import _signatures
+from tfsctl.cli._repl import file_rows, settings, shown
 from tfsctl.cli._repl.reply import Reply
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
@@ -17,27 +19,34 @@ if TYPE_CHECKING:
     from tfsctl.cli._repl.session import Session
 
 _COMMAND = re.compile(r":([a-z]+)(?:\s+(\S.*?))?\s*")
+PATHS = ("",)  # what completion takes for any path
 Run = Callable[["Session", str], Reply]
+Choices = Callable[["Session"], Iterable[str]]
+
+
+def _no_choices(_session: Session) -> Iterable[str]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: its names (the first is the one shown), what it takes, what it does."""
+    """One command: its names (the first is the one shown), what it takes, what it does, what it may be given."""
 
     names: tuple[str, ...]
     takes: str
     help: str
     run: Run
+    choices: Choices
 
 
 TABLE: dict[str, Command] = {}
 
 
-def command(*names: str, takes: str = "") -> Callable[[Run], Run]:
+def command(*names: str, takes: str = "", choices: Choices = _no_choices) -> Callable[[Run], Run]:
     """Put a function into the table under its names; its docstring's first line is its help."""
 
     def add(run: Run) -> Run:
-        entry = Command(names, takes, (run.__doc__ or "").partition("\n")[0], run)
+        entry = Command(names, takes, (run.__doc__ or "").partition("\n")[0], run, choices)
         TABLE.update(dict.fromkeys(names, entry))
         return run
 
@@ -90,36 +99,99 @@ def show_metadata(session: Session, _argument: str) -> Reply:
     return Reply(answer=(session.place, *lines))
 
 
-@command(":model", takes="[NAME]")
+@command(":model", takes="[NAME]", choices=lambda session: session.known_models())
 def choose_model(session: Session, argument: str) -> Reply:
     """Show the model's versions, or talk to another model of this server."""
     if argument:
-        session.switch(model=argument)
+        session.switch(model=ModelRef(argument))
         return Reply(notes=(session.place,))
     versions = session.client.status(ModelRef(session.target.model.name))
     states = (f"{session.served.name} version {status.version} {status.state}" for status in versions)
     return Reply(answer=tuple(states))
 
 
+@command(":set", takes="[NAME [VALUE]]", choices=lambda _session: settings.TABLE)
+def change_setting(session: Session, argument: str) -> Reply:
+    """Show the settings, or change one; without a value back to what it is by itself."""
+    if not argument:
+        width = max(map(len, settings.TABLE))
+        return Reply(
+            answer=tuple(
+                f"{name:<{width}}  {entry.show(session) or '-':<20}  {entry.help}".rstrip()
+                for name, entry in settings.TABLE.items()
+            )
+        )
+    name, _, value = argument.partition(" ")
+    return _change(session, name, value.strip())
+
+
+def _change(session: Session, name: str, value: str) -> Reply:
+    entry = settings.find(name)
+    place = session.place
+    entry.change(session, value)
+    notes = (f"{name}: {entry.show(session) or '-'}",)
+    return Reply(notes=notes if session.place == place else (*notes, session.place))
+
+
+def _add_shortcut(name: str, takes: str, words: str) -> None:
+    """A command for a setting that is changed often: `:verb classify` is `:set verb classify`, `:verb` shows it."""
+
+    def run(session: Session, argument: str) -> Reply:
+        if argument:
+            return _change(session, name, argument)
+        return Reply(answer=(f"{name}: {settings.TABLE[name].show(session) or '-'}",))
+
+    run.__doc__ = words
+    command(f":{name}", takes=takes, choices=settings.TABLE[name].choices)(run)
+
+
+_add_shortcut("verb", "[VERB]", "Show or choose how the model is asked: predict, classify or regress.")
+_add_shortcut("signature", "[NAME]", "Show or choose what is asked of it.")
+_add_shortcut("version", "[N|latest]", "Show or choose the version that is asked.")
+_add_shortcut("label", "[NAME]", "Show or choose the version by its label.")
+
+
 @command(":grpc")
 def use_grpc(session: Session, _argument: str) -> Reply:
     """Ask over gRPC."""
-    session.switch(transport="grpc")
+    session.switch(transport="grpc", signature=session.signature_name)
     return Reply(notes=(session.place,))
 
 
 @command(":rest")
 def use_rest(session: Session, _argument: str) -> Reply:
     """Ask over REST."""
-    session.switch(transport="rest")
+    session.switch(transport="rest", signature=session.signature_name)
     return Reply(notes=(session.place,))
 
 
 @command(":json")
 def toggle_json(session: Session, _argument: str) -> Reply:
     """Show answers as JSON, or as text again."""
-    session.as_json = not session.as_json
-    return Reply(notes=(f"answers are {'JSON' if session.as_json else 'text'} now",))
+    _change(session, "json", "off" if session.style.as_json else "on")
+    return Reply(notes=(f"answers are {'JSON' if session.style.as_json else 'text'} now",))
+
+
+@command(":time")
+def toggle_time(session: Session, _argument: str) -> Reply:
+    """Show how long each request took, or no longer."""
+    _change(session, "time", "off" if session.timed else "on")
+    return Reply(notes=(f"times are {'shown' if session.timed else 'not shown'} now",))
+
+
+@command(":last")
+def show_last(session: Session, _argument: str) -> Reply:
+    """Show the last answer again: all of it, as JSON."""
+    if session.last is None:
+        raise InvalidInput("nothing was answered yet")
+    return Reply(answer=(shown.whole(session.last, session.style.view),))
+
+
+@command(":file", takes="PATH", choices=lambda _session: PATHS)
+def answer_file(session: Session, argument: str) -> Reply:
+    """Answer the rows of a file, as `tfsctl predict --file` does, up to 1000."""
+    path = str(Path(argument).expanduser())
+    return file_rows.answer(session, path)
 
 
 @command(":q", ":quit", ":exit")

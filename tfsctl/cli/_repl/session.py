@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from tfsctl.cli import _answers
-from tfsctl.cli._repl import bars, commands
+from tfsctl.cli import _infer
+from tfsctl.cli._repl import commands, reading, shown
 from tfsctl.cli._repl.reply import Reply
+from tfsctl.cli._repl.shown import Answer, Style
 from tfsctl.cli._target import Target
 from tfsctl.clients import Client, Transport
+from tfsctl.core.features import read_examples
+from tfsctl.core.inference import Method
 from tfsctl.core.inputs import choose_signature, describe, shape_inputs
-from tfsctl.core.types import ModelMetadata, ModelRef, Prediction, Signature
-from tfsctl.errors import InvalidInput, NotFound, RequestRejected, TfsctlError
+from tfsctl.core.types import ModelMetadata, ModelRef, Signature
+from tfsctl.errors import InvalidInput, NotFound, RequestRejected, ServerUnreachable, TfsctlError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+_NAMED = "-i "
 
 
 class Session:
     """A model, how it is reached, and how answers are shown.
 
     `drawn` adds bars and latencies, for people. The signature is asked for once, and again when a line or an answer
-    no longer fits it: a server may load a new version meanwhile. Raises what `Client.metadata` does, and NotFound when
-    the model has no such signature.
+    no longer fits it: a server may load a new version meanwhile. When nobody answers, `find` tells where the model is
+    now, and it is asked there once more. `known` tells the models of a server that tfsctl started, with their version
+    labels. Raises what `Client.metadata` does, and NotFound when the model has no such signature.
     """
 
     def __init__(
@@ -36,14 +43,25 @@ class Session:
         signature: str | None = None,
         as_json: bool = False,
         drawn: bool = False,
-        connect: Callable[[Target], Client] = Target.connect,
+        find: Callable[[str], Target] | None = None,
+        known: Callable[[], Mapping[str, Sequence[str]]] = dict,
     ) -> None:
-        self.target = target
-        self.as_json = as_json
-        self._signature_name = signature
-        self._drawn = drawn
-        self._connect = connect
-        self.client, self.served, self.signature = self._open(target, signature)
+        self.target: Target = target
+        self.signature_name: str | None = signature
+        self.verb: str = "predict"
+        self.only: tuple[str, ...] = ()
+        self.labels_file: str = ""
+        self.style: Style = Style(as_json=as_json, drawn=drawn)
+        self.timed: bool = drawn
+        self.first_timeout_s: float = target.timeout_s
+        self.last: Answer | None = None
+        self.last_line: str = ""
+        self._known = known
+        self._find = find
+        self.client: Client
+        self.served: ModelMetadata
+        self.signature: Signature
+        self.client, self.served, self.signature = _open(target, signature)
 
     def __enter__(self) -> Self:
         return self
@@ -59,67 +77,123 @@ class Session:
         transport = "REST" if self.client.transport == "rest" else "gRPC"
         return f"{self.served.name} version {self.served.version} at {self.client.address} over {transport}"
 
+    def known_models(self) -> Sequence[str]:
+        """The models the server is known to have."""
+        return list(self._known()) or [self.target.model.name]
+
+    def version_labels(self) -> Sequence[str]:
+        """The labels that versions of the model are known to have."""
+        return self._known().get(self.target.model.name, ())
+
     def handle(self, line: str) -> Reply:
         """Do what a line says: a command of the table, or inputs for the model. Expected failures come in the reply."""
         if not line.strip():
             return Reply()
         try:
-            command, argument = commands.find(line)
-            return command.run(self, argument) if command else self._predict(line)
+            try:
+                return self._do(line)
+            except ServerUnreachable:
+                before = self.place
+                self._reconnect()
+            reply = self._do(line)
         except TfsctlError as error:
             return Reply(error=error)
+        return reply if self.place == before else replace(reply, notes=(f"now {self.place}", *reply.notes))
 
-    def switch(self, *, model: str | None = None, transport: Transport | None = None) -> None:
-        """Talk to another model of the server, or over another transport. On failure nothing has changed."""
-        target = self.target if transport is None else self.target.over(transport)
-        name = self._signature_name
-        if model is not None:
-            target, name = replace(target, model=ModelRef(model)), None  # a signature was chosen for the model before
-        opened = self._open(target, name)
+    def switch(
+        self,
+        *,
+        model: ModelRef | None = None,
+        transport: Transport | None = None,
+        signature: str | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        """Talk to another model or version, by another signature or transport. On failure nothing has changed."""
+        target = replace(
+            self.target,
+            model=model or self.target.model,
+            transport=transport or self.target.transport,
+            timeout_s=timeout_s or self.target.timeout_s,
+        )
+        opened = _open(target, signature)
         self.client.close()
-        self.target, self._signature_name = target, name
+        if signature != self.signature_name or target.model.name != self.target.model.name:
+            self.only = ()
+        self.target, self.signature_name = target, signature
         self.client, self.served, self.signature = opened
 
     def refresh(self) -> bool:
         """Ask for the signatures again; whether they, or the version, are others now."""
         before = self.served
         self.served = self.client.metadata(self.target.model)
-        self.signature = choose_signature(self.served, self._signature_name)
+        self.signature = choose_signature(self.served, self.signature_name)
         return self.served != before
 
-    def _open(self, target: Target, signature: str | None) -> tuple[Client, ModelMetadata, Signature]:
-        client = self._connect(target)
-        try:
-            served = client.metadata(target.model)
-            return client, served, choose_signature(served, signature)
-        except BaseException:
-            client.close()
-            raise
-
-    def _predict(self, line: str) -> Reply:
+    def answer(self, ask: Callable[[], Answer]) -> Reply:
+        """The reply for what `ask` answers; asked again if the signature turns out to be another by now."""
         notes: tuple[str, ...] = ()
         try:
-            prediction = self._ask(line)
+            answer = ask()
         except (InvalidInput, NotFound, RequestRejected):
             if not self.refresh():
                 raise
             notes = (f"now {self.place}: {describe(self.signature)}",)
-            prediction = self._ask(line)
-        if self._drawn:
-            notes += (f"{prediction.latency_s * 1000:.1f} ms",)
-        return Reply(answer=tuple(self._shown(prediction)), notes=notes)
+            answer = ask()
+        self.last = answer
+        if self.timed:
+            notes += (f"{shown.latency_ms(answer):.1f} ms",)
+        return Reply(answer=tuple(shown.lines(answer, self.style)), notes=notes)
 
-    def _ask(self, line: str) -> Prediction:
-        arrays = shape_inputs([line], self.signature)
-        return self.client.predict(self.target.model, arrays, signature=self.signature.name)
+    def _do(self, line: str) -> Reply:
+        literal = reading.quoted(line)
+        if literal is None:
+            command, argument = commands.find(line)
+            if command:
+                return command.run(self, argument)
+        reply = self.answer(lambda: self._ask(line, literal))
+        self.last_line = line
+        return reply
 
-    def _shown(self, prediction: Prediction) -> list[str]:
-        if self.as_json:
-            return [json.dumps(_answers.document(prediction), ensure_ascii=False)]
-        if self._drawn and (drawn := bars.chart(prediction)):
-            return drawn
-        rows = _answers.rows(prediction)
-        if len(prediction.outputs) == 1:
-            return [cell for row in rows for cell in row]
-        names = _answers.columns(prediction)
-        return ["  ".join(f"{name} {cell}" for name, cell in zip(names, row, strict=True)) for row in rows]
+    def _ask(self, line: str, literal: str | None) -> Answer:
+        pairs = _pairs(line) if line.startswith(_NAMED) else []
+        texts = [] if pairs else [line if literal is None else self._as_typed(literal)]
+        if self.verb == "predict":
+            arrays = shape_inputs(texts, self.signature, pairs)
+            return self.client.predict(self.target.model, arrays, signature=self.signature.name, outputs=self.only)
+        method: Method = "classify" if self.verb == "classify" else "regress"
+        tasks = _infer.choose_tasks(self.served, method, [self.signature_name] if self.signature_name else [])
+        return _infer.ask(self.client, self.target.model, read_examples(texts, pairs), tasks)
+
+    def _as_typed(self, literal: str) -> str:
+        """What stood in triple quotes: nothing but text, where the model wants text."""
+        takes_text = [spec.dtype for spec in self.signature.inputs] == ["string"] and self.verb == "predict"
+        return json.dumps(literal) if takes_text else literal
+
+    def _reconnect(self) -> None:
+        """Look for the server again: it may have been started anew, on other ports. Raises what `_open` does."""
+        found = self.target if self._find is None else self._find(self.target.model.name)
+        target = replace(
+            found, model=self.target.model, transport=self.target.transport, timeout_s=self.target.timeout_s
+        )
+        opened = _open(target, self.signature_name)
+        self.client.close()
+        self.target = target
+        self.client, self.served, self.signature = opened
+
+
+def _pairs(line: str) -> list[str]:
+    """The values by name of a line like the options of a command: `-i x=1 -i 'city=New York'`. Raises InvalidInput."""
+    try:
+        return [word for word in shlex.split(line) if word != _NAMED.strip()]
+    except ValueError as error:
+        raise InvalidInput(f"{line!r} cannot be split into words: {error}") from error
+
+
+def _open(target: Target, signature: str | None) -> tuple[Client, ModelMetadata, Signature]:
+    client = target.connect()
+    try:
+        served = client.metadata(target.model)
+        return client, served, choose_signature(served, signature)
+    except BaseException:
+        client.close()
+        raise

@@ -1,0 +1,70 @@
+"""What could be typed next, from what the server tells: commands and their arguments, inputs, files."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from tfsctl.cli._repl import commands, settings
+
+if TYPE_CHECKING:
+    from prompt_toolkit.completion import Completer, Completion
+    from prompt_toolkit.document import Document
+
+    from tfsctl.cli._repl.session import Session
+
+
+def completer(session: Session) -> Completer:
+    """What Tab asks, for prompt_toolkit."""
+    from prompt_toolkit.completion import Completer, Completion
+
+    class _Completer(Completer):
+        def get_completions(self, document: Document, complete_event: object) -> Iterator[Completion]:  # noqa: ARG002
+            """The completions of the text before the cursor."""
+            for word, length in complete(session, document.text_before_cursor):
+                yield Completion(word, start_position=-length)
+
+    return _Completer()
+
+
+def complete(session: Session, text: str) -> list[tuple[str, int]]:
+    """What could stand for the last characters of `text`, each with the number of characters it stands for."""
+    if text.startswith(":"):
+        return _of_command(session, text)
+    word = text.rpartition(" ")[2]
+    name, at, path = word.partition("=@")
+    if at and text.startswith("-i "):
+        return _fitting(path, _paths(path))
+    if session.verb != "predict" or "=" in word:
+        return []
+    return _fitting(word, [f"{spec.name}=" for spec in session.signature.inputs]) if word or name == text else []
+
+
+def _of_command(session: Session, text: str) -> list[tuple[str, int]]:
+    head, space, argument = text.partition(" ")
+    if not space:
+        return _fitting(text, commands.TABLE)
+    found = commands.TABLE.get(head)
+    if found is None:
+        return []
+    if head == ":set" and " " in argument:
+        name, _, value = argument.partition(" ")
+        setting = settings.TABLE.get(name)
+        if name == "labels":
+            return _fitting(value, _paths(value))
+        return _fitting(value, setting.choices(session)) if setting else []
+    choices = found.choices(session)
+    return _fitting(argument, _paths(argument) if choices is commands.PATHS else choices)
+
+
+def _fitting(start: str, words: Iterable[str]) -> list[tuple[str, int]]:
+    return [(word, len(start)) for word in words if word.startswith(start)]
+
+
+def _paths(start: str) -> list[str]:
+    """The files and directories that begin so; a directory with its slash."""
+    home, short = os.path.expanduser("~"), start.startswith("~")
+    found = sorted(glob.glob(glob.escape(os.path.expanduser(start)) + "*"))
+    return [(f"~{path.removeprefix(home)}" if short else path) + ("/" if os.path.isdir(path) else "") for path in found]

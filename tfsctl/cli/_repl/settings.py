@@ -1,0 +1,158 @@
+"""What can be set in a conversation, as a table: `:set` shows it, `:set NAME VALUE` changes it, Tab completes it."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tfsctl.cli._classes import read_labels
+from tfsctl.core.inputs import choose_outputs
+from tfsctl.core.types import ModelRef
+from tfsctl.errors import InvalidInput, TfsctlError
+
+if TYPE_CHECKING:
+    from tfsctl.cli._repl.session import Session
+
+LATEST = "latest"
+VERBS = ("predict", "classify", "regress")
+_SWITCH = ("on", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: what it is for, its value as text (empty: as it is by itself), how it changes, values to choose from.
+
+    `change` takes the empty text for the value it has by itself, and raises InvalidInput or what the server answers.
+    """
+
+    help: str
+    show: Callable[[Session], str]
+    change: Callable[[Session, str], None]
+    choices: Callable[[Session], Iterable[str]]
+
+
+def find(name: str) -> Setting:
+    """The setting of that name. Raises InvalidInput."""
+    if name in TABLE:
+        return TABLE[name]
+    close = difflib.get_close_matches(name, TABLE, n=1)
+    raise InvalidInput(
+        f"there is no setting {name!r}", hint=f"did you mean {close[0]}?" if close else f"there are {', '.join(TABLE)}"
+    )
+
+
+def _set_verb(session: Session, text: str) -> None:
+    if text not in ("", *VERBS):
+        raise InvalidInput(f"{text!r} is no way to ask a model", hint=f"one of {', '.join(VERBS)}")
+    session.verb = text or VERBS[0]
+
+
+def _set_signature(session: Session, text: str) -> None:
+    session.switch(signature=text or None)
+
+
+def _set_version(session: Session, text: str) -> None:
+    if text not in ("", LATEST) and not text.isdecimal():
+        raise InvalidInput(f"{text!r} is no version", hint=f"a number, or {LATEST}")
+    number = int(text) if text.isdecimal() else None
+    session.switch(model=ModelRef(session.target.model.name, version=number), signature=session.signature_name)
+
+
+def _set_label(session: Session, text: str) -> None:
+    session.switch(model=ModelRef(session.target.model.name, label=text or None), signature=session.signature_name)
+
+
+def _set_only(session: Session, text: str) -> None:
+    names = text.replace(",", " ").split()
+    session.only = choose_outputs(session.signature, names) if names else ()
+
+
+def _set_top(session: Session, text: str) -> None:
+    if text and not (text.isdecimal() and int(text)):
+        raise InvalidInput(f"{text!r} is no number of classes")
+    view = replace(session.style.view, top=int(text) if text else None)
+    session.style = replace(session.style, view=view)
+
+
+def _set_labels(session: Session, text: str) -> None:
+    view = replace(session.style.view, labels=read_labels(Path(text).expanduser()) if text else ())
+    session.style = replace(session.style, view=view)
+    session.labels_file = text
+
+
+def _set_json(session: Session, text: str) -> None:
+    session.style = replace(session.style, as_json=_is_on(text))
+
+
+def _set_time(session: Session, text: str) -> None:
+    session.timed = _is_on(text)
+
+
+def _set_timeout(session: Session, text: str) -> None:
+    try:
+        seconds = float(text or session.first_timeout_s)
+    except ValueError:
+        seconds = math.nan
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise InvalidInput(f"{text!r} is no time in seconds")
+    session.switch(timeout_s=seconds, signature=session.signature_name)
+
+
+def _is_on(text: str) -> bool:
+    if text not in ("", *_SWITCH):
+        raise InvalidInput(f"{text!r} is neither on nor off")
+    return text == "on"
+
+
+def _none(_session: Session) -> Iterable[str]:
+    return ()
+
+
+def _switch(_session: Session) -> Iterable[str]:
+    return _SWITCH
+
+
+def _versions(session: Session) -> Iterable[str]:
+    try:
+        found = session.client.status(ModelRef(session.target.model.name))
+    except TfsctlError:  # completion is no place to complain
+        return (LATEST,)
+    return (*(str(status.version) for status in found if status.state == "AVAILABLE"), LATEST)
+
+
+TABLE: dict[str, Setting] = {
+    "verb": Setting("how the model is asked", lambda session: session.verb, _set_verb, lambda _session: VERBS),
+    "signature": Setting(
+        "what is asked of the model",
+        lambda session: session.signature_name or "",
+        _set_signature,
+        lambda session: session.served.signatures,
+    ),
+    "version": Setting(
+        "the version asked",
+        lambda session: str(session.target.model.version or LATEST),
+        _set_version,
+        _versions,
+    ),
+    "label": Setting(
+        "the version with this label",
+        lambda session: session.target.model.label or "",
+        _set_label,
+        lambda session: session.version_labels(),
+    ),
+    "only": Setting(
+        "outputs to answer with",
+        lambda session: ", ".join(session.only),
+        _set_only,
+        lambda session: [spec.name for spec in session.signature.outputs],
+    ),
+    "top": Setting("how many classes of a row", lambda session: str(session.style.view.top or ""), _set_top, _none),
+    "labels": Setting("a file with the names of classes", lambda session: session.labels_file, _set_labels, _none),
+    "json": Setting("answers as JSON", lambda session: _SWITCH[not session.style.as_json], _set_json, _switch),
+    "time": Setting("how long requests took", lambda session: _SWITCH[not session.timed], _set_time, _switch),
+    "timeout": Setting("seconds to wait", lambda session: f"{session.target.timeout_s:g}", _set_timeout, _none),
+}

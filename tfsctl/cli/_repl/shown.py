@@ -1,0 +1,82 @@
+"""Answers as lines of a conversation: drawn for people, values and documents for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tfsctl.cli import _answers, _infer, _shown
+from tfsctl.cli._classes import View
+from tfsctl.core.inference import Inference
+from tfsctl.core.types import Prediction
+
+Answer = Prediction | list[Inference]
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How answers are shown: as JSON, drawn with bars, or as plain values; and which classes."""
+
+    as_json: bool = False
+    drawn: bool = False
+    view: View = _shown.PLAIN
+
+
+def lines(answer: Answer, style: Style) -> list[str]:
+    """The lines of one answer."""
+    if style.as_json:
+        return [whole(answer, style.view)]
+    if isinstance(answer, Prediction):
+        return _of_prediction(answer, style)
+    return _of_inferences(answer, style)
+
+
+def whole(answer: Answer, view: View = _shown.PLAIN) -> str:
+    """All of an answer, as the JSON document `--json` prints."""
+    made = _shown.document(answer, view) if isinstance(answer, Prediction) else _infer.document(answer, view)
+    return json.dumps(made, ensure_ascii=False)
+
+
+def latency_ms(answer: Answer) -> float:
+    """How long the request took."""
+    seconds = answer.latency_s if isinstance(answer, Prediction) else max(one.latency_s for one in answer)
+    return seconds * 1000
+
+
+def _of_prediction(prediction: Prediction, style: Style) -> list[str]:
+    if not style.drawn:
+        rows = _shown.plain_rows(prediction, style.view)
+        if len(prediction.outputs) == 1 or style.view.wants_classes:
+            return ["\t".join(row) for row in rows]
+        return [_named(_answers.columns(prediction), row) for row in rows]
+    drawn = _shown.drawn_lines(prediction, style.view)
+    if drawn is not None:
+        return drawn
+    names, rows = _shown.drawn_table(prediction, style.view)
+    return [line for row in rows for line in _block(names, row)]
+
+
+def _block(names: Sequence[str], row: Sequence[str]) -> list[str]:
+    """A row of several outputs: one line, or with classes among them a few."""
+    if not any("\n" in cell for cell in row):
+        return [_named(names, row)]
+    found = []
+    for name, cell in zip(names, row, strict=True):
+        found += [name, *(f"  {line}" for line in cell.split("\n"))] if "\n" in cell else [f"{name} {cell}"]
+    return found
+
+
+def _named(names: Sequence[str], row: Sequence[str]) -> str:
+    return "  ".join(f"{name} {cell}" for name, cell in zip(names, row, strict=True))
+
+
+def _of_inferences(answers: Sequence[Inference], style: Style) -> list[str]:
+    found = []
+    for answer in answers:
+        found += [answer.task.signature] * (len(answers) > 1)
+        if style.drawn:
+            found += _infer.drawn_lines(answer, style.view)
+        else:
+            found += ["\t".join(row) for row in _infer.plain_rows(answer, style.view)]
+    return found
