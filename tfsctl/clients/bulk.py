@@ -185,10 +185,9 @@ class Bulk:
             try:
                 return self._ask(batch)
             except (ServerUnreachable, RequestRejected) as error:
-                job.was_busy = job.was_busy or _is_busy(error)
-                passes = isinstance(error, ServerUnreachable) or _is_busy(error)
-                if not passes or time.monotonic() + pause > deadline or self._stopped.is_set():
+                if not _passes(error) or time.monotonic() + pause > deadline or self._stopped.is_set():
                     raise
+                job.was_busy = True
             self._stopped.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that they do not all come back at once
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
@@ -227,8 +226,11 @@ def _by_row(outputs: Mapping[str, np.ndarray], rows: int) -> Arrays:
     return by_row
 
 
-def _is_busy(error: TfsctlError) -> bool:
-    return isinstance(error, RequestRejected) and error.status == "RESOURCE_EXHAUSTED" and not _is_too_large(error)
+def _passes(error: TfsctlError) -> bool:
+    """Whether the same request may be answered a little later."""
+    if isinstance(error, RequestRejected):
+        return error.status == "RESOURCE_EXHAUSTED" and not _is_too_large(error)
+    return isinstance(error, ServerUnreachable)
 
 
 def _is_too_large(error: RequestRejected) -> bool:

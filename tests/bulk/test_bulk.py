@@ -1,0 +1,222 @@
+"""Rows asked in batches, several at once, of real servers over both transports."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from graph_models import write_rows_model
+from model_servers import Served, running_server
+
+from tfsctl.clients import Client, Transport, connect
+from tfsctl.clients.bulk import Answered, Ask, Bulk, Options
+from tfsctl.core.batches import Batch, taker
+from tfsctl.core.types import ModelRef
+from tfsctl.errors import InvalidInput, NotFound, RequestRejected, ServerUnreachable, TfsctlError
+
+# A batch of more than 8 rows is refused; a ninth that waits is told so.
+FOURS = "max_batch_size { value: 8 } max_enqueued_batches { value: 1 } batch_timeout_micros { value: 0 }"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server whose model `rows` tells what it ran with, and whose `small` takes 8 rows at most."""
+    folder = tmp_path_factory.mktemp("bulk")
+    for name in ("rows", "small"):
+        write_rows_model(folder / name / "1", slow=300)
+    (folder / "small" / "1" / "batching_params.pbtxt").write_text(FOURS)
+    common = folder / "batching.config"
+    common.write_text("num_batch_threads { value: 1 } max_batch_size { value: 8 }")
+    flags = ["--enable_batching", f"--batching_parameters_file={common}", "--enable_per_model_batching_parameters"]
+    with running_server({name: folder / name for name in ("rows", "small")}, folder, flags=flags) as running:
+        yield running
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def client(request: pytest.FixtureRequest, server: Served) -> Iterator[Client]:
+    """A client of it, over each transport."""
+    over: Transport = request.param
+    with connect(over, server.host, server.rest_port if over == "rest" else server.grpc_port) as client:
+        yield client
+
+
+def batches(values: Any, of: int = 100) -> Iterator[Batch]:
+    """Batches of float32 `x`."""
+    array = np.asarray(values, np.float32)
+    for start in range(0, len(array), of):
+        part = array[start : start + of]
+        yield Batch(np.arange(start + 1, start + 1 + len(part)), {"x": part}, start + len(part))
+
+
+def asking(client: Client, model: str = "rows", signature: str = "serving_default") -> Ask:
+    return lambda batch: client.predict(ModelRef(model), batch.arrays, signature=signature).outputs
+
+
+def answers(values: Any, ask: Ask, **options: Any) -> list[Answered]:
+    return list(Bulk(taker(batches(values)), ask, Options(**options)))
+
+
+def outputs(answered: list[Answered], name: str) -> list[float]:
+    return [value for one in answered if len(one.batch) for value in one.outputs[name].tolist()]
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 7, "concurrency": 5}, {"batch_size": 1, "concurrency": 1}])
+def test_every_row_is_answered_in_order(client: Client, options: dict[str, int]) -> None:
+    """However they are asked, the answers come in the order of the rows, and each says how many ran with it."""
+    answered = answers(range(1000), asking(client), **options)
+
+    assert outputs(answered, "y") == list(range(1000))
+    assert [row for one in answered for row in one.batch.rows] == list(range(1, 1001))
+    assert [one.batch.through for one in answered][-1] == 1000
+    if "batch_size" in options:
+        assert max(outputs(answered, "rows")) == options["batch_size"]
+
+
+def test_the_row_that_cannot_be_answered_is_named(client: Client) -> None:
+    """The answers before it come first."""
+    values = np.ones(200)
+    values[149] = 0
+    bulk = Bulk(taker(batches(values)), asking(client, signature="checked"), Options(batch_size=40))
+    seen = 0
+    with pytest.raises(RequestRejected, match=r"^row 150: .*not a number to divide by") as raised:
+        for one in bulk:
+            seen += len(one.batch)
+
+    assert seen == 120
+    assert raised.value.hint
+
+
+def test_rows_that_cannot_be_answered_are_left_out(client: Client) -> None:
+    """All others are answered; the rejects say why and what they held."""
+    values = np.arange(1, 201, dtype=np.float32)
+    values[[0, 41, 42, 199]] = 0
+    answered = answers(values, asking(client, signature="checked"), batch_size=40, skip_bad_rows=True)
+    rejects = [reject for one in answered for reject in one.batch.rejects]
+
+    assert [reject.row for reject in rejects] == [1, 42, 43, 200]
+    assert all("not a number to divide by" in reject.error for reject in rejects)
+    assert rejects[0].held == {"x": 0.0}
+    assert outputs(answered, "y") == pytest.approx([1 / value for value in values if value])
+    assert answered[-1].batch.through == 200
+
+
+def test_batches_stay_within_what_the_server_takes(client: Client) -> None:
+    """A server that takes 8 rows a request, and few requests at once, is asked so."""
+    bulk = Bulk(taker(batches(range(500))), asking(client, "small"), Options())
+    answered = list(bulk)
+
+    assert outputs(answered, "y") == list(range(500))
+    assert bulk.setting.rows == 8
+
+
+def test_an_output_without_a_value_a_row(client: Client) -> None:
+    """It is refused, unless each row is asked by itself."""
+    ask = asking(client, signature="total")
+    with pytest.raises(InvalidInput, match=r"'y' has shape \[\] for 5 rows") as raised:
+        answers(range(10), ask, batch_size=5)
+
+    assert "--batch-size 1" in raised.value.hint
+    assert outputs(answers(range(10), ask, batch_size=1), "y") == list(range(10))
+
+
+def test_what_was_asked_is_answered_after_a_stop(client: Client) -> None:
+    """Nothing more is asked; nothing that was asked is lost."""
+    asked: list[int] = []
+    ask = asking(client, signature="slow")
+
+    def counted(batch: Batch) -> Mapping[str, np.ndarray]:
+        asked.append(len(batch))
+        return ask(batch)
+
+    bulk = Bulk(taker(batches(range(10_000))), counted, Options(batch_size=1, concurrency=4))
+    answered = []
+    for one in bulk:
+        answered.append(one)
+        bulk.stop()
+
+    assert len(answered) == len(asked) < 100
+    assert outputs(answered, "y") == list(range(len(asked)))
+
+
+class Moody:
+    """A server that has a bad moment, with each of its requests."""
+
+    def __init__(self, error: TfsctlError, times: int) -> None:
+        self._error, self._times = error, times
+        self._left: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, batch: Batch) -> Mapping[str, np.ndarray]:
+        with self._lock:
+            first = int(batch.rows[0])
+            left = self._left.setdefault(first, self._times)
+            self._left[first] = left - 1
+        if left > 0:
+            raise self._error
+        return {"y": batch.arrays["x"]}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ServerUnreachable("no answer"), RequestRejected("Server Threadpool Exhausted", status="RESOURCE_EXHAUSTED")],
+)
+def test_a_bad_moment_passes(error: TfsctlError) -> None:
+    """The request is made again, and the order kept."""
+    assert outputs(answers(range(100), Moody(error, 3), batch_size=10), "y") == list(range(100))
+
+
+@pytest.mark.parametrize(
+    "error", [ServerUnreachable("no answer"), NotFound("no model"), RequestRejected("no", status="PERMISSION_DENIED")]
+)
+def test_what_does_not_pass_is_raised(error: TfsctlError) -> None:
+    """In time, and at once where waiting would not help."""
+    start = time.monotonic()
+    with pytest.raises(type(error)):
+        answers(range(100), Moody(error, 10**9), batch_size=10, retry_s=0.5)
+
+    assert time.monotonic() - start < (2 if isinstance(error, ServerUnreachable) else 0.3)
+
+
+def test_a_request_that_is_too_large_is_halved() -> None:
+    """A proxy that takes 30 rows: more are not tried again."""
+
+    def ask(batch: Batch) -> Mapping[str, np.ndarray]:
+        if len(batch) > 30:
+            raise RequestRejected("Received message larger than max (9 vs. 4)", status="RESOURCE_EXHAUSTED")
+        return {"y": batch.arrays["x"]}
+
+    bulk = Bulk(taker(batches(range(1000))), ask, Options(batch_size=100))
+
+    assert outputs(list(bulk), "y") == list(range(1000))
+    assert bulk.setting.rows <= 50
+
+
+def test_no_more_is_read_than_is_asked() -> None:
+    """Rows are taken as they are needed: a source without end is no trouble."""
+    taken = []
+
+    def endless() -> Iterator[Batch]:
+        for row in range(1, 10**9):
+            taken.append(row)
+            yield Batch(np.array([row]), {"x": np.array([row])}, row)
+
+    bulk = Bulk(taker(endless()), lambda batch: {"y": batch.arrays["x"]}, Options(batch_size=2, concurrency=3))
+    first = next(iter(bulk))
+
+    assert first.outputs["y"].tolist() == [1, 2]
+    assert len(taken) <= 2 * 3 * 5
+
+
+def test_a_model_that_takes_a_fixed_number_of_rows_gets_them() -> None:
+    """Its refusal is told as it is, for fewer rows would not do."""
+
+    def ask(_batch: Batch) -> Mapping[str, np.ndarray]:
+        raise RequestRejected("no", status="INVALID_ARGUMENT")
+
+    with pytest.raises(RequestRejected, match="^no$"):
+        answers(range(8), ask, batch_size=4, divisible=False)
