@@ -21,22 +21,12 @@ from build_standin import build
 from conftest import RunCli
 from echo_models import write_echo_model
 from model_servers import free_ports
+from real_docker import FREE, containers, docker, inspect, remove_containers
 
 from tfsctl.engines import registry
 from tfsctl.errors import ExitCode
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-FREE = ("--rest-port", "0", "--grpc-port", "0")
-
-
-def docker(*arguments: str) -> str:
-    """What docker prints."""
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def containers() -> list[str]:
-    """The names of all our containers, also of those that ended."""
-    return docker("ps", "--all", "--filter", "label=tfsctl.server", "--format", "{{.Names}}").split()
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +41,7 @@ def _image(standin: str, monkeypatch: pytest.MonkeyPatch, _isolated: None) -> It
     monkeypatch.setenv("TFSCTL_IMAGE", standin)
     monkeypatch.setenv("TFSCTL_ENGINE", "docker")
     yield
-    for name in containers():
-        docker("rm", "--force", name)
+    remove_containers()
 
 
 @pytest.fixture
@@ -86,7 +75,7 @@ def test_a_container_is_what_the_command_line_says(run_cli: RunCli, echo: Path) 
     """Published on one address, the model read-only at its place, labelled and named; no more rights than that."""
     rest_port, grpc_port = free_ports(2)
     served = run_cli("serve", echo, "--detach", "--json", "--rest-port", rest_port, "--grpc-port", grpc_port)
-    (found,) = json.loads(docker("inspect", json.loads(served.stdout)["container"]))
+    found = inspect(json.loads(served.stdout)["container"])
     (mount,) = found["Mounts"]
 
     assert found["Name"] == "/tfsctl-echo"
@@ -100,6 +89,9 @@ def test_a_container_is_what_the_command_line_says(run_cli: RunCli, echo: Path) 
     assert mount["RW"] is False
     assert found["HostConfig"]["Init"] is True
     assert found["HostConfig"]["Privileged"] is False
+    assert found["HostConfig"]["ReadonlyRootfs"] is True
+    assert found["HostConfig"]["CapDrop"] == ["ALL"]
+    assert found["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]
 
 
 def test_what_a_dry_run_prints_can_be_pasted(run_cli: RunCli, echo: Path) -> None:
@@ -150,7 +142,7 @@ def test_a_path_with_any_character_is_mounted(run_cli: RunCli, tmp_path: Path, f
 
     assert served.code == 0, served.stderr
     assert run_cli("predict", "2").stdout == "2.0\n"
-    (found,) = json.loads(docker("inspect", "tfsctl-odd"))
+    found = inspect("tfsctl-odd")
     assert found["Mounts"][0]["Source"] == str(tmp_path / folder)
 
 

@@ -1,0 +1,171 @@
+"""`tfsctl ps`, `logs`, `restart` and `stop` over real containers, also those whose tfsctl was killed.
+
+Run with `pytest -m docker`; without a daemon these fail rather than be skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from build_standin import build
+from conftest import RunCli
+from echo_models import write_echo_model
+
+from tfsctl.engines import registry, state
+from tfsctl.errors import ExitCode
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+FREE = ("--rest-port", "0", "--grpc-port", "0")
+
+
+def docker(*arguments: str) -> str:
+    """What docker prints."""
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def containers() -> list[str]:
+    """The names of the containers of this test, also of those that ended."""
+    ours = f"label=tfsctl.state={state.base()}"
+    return docker("ps", "--all", "--filter", ours, "--format", "{{.Names}}").split()
+
+
+@pytest.fixture(scope="module")
+def standin() -> str:
+    """The tag of the stand-in image, built if what goes into it has changed."""
+    return build()
+
+
+@pytest.fixture(autouse=True)
+def _image(standin: str, monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None]:
+    """Every serve takes the stand-in, and no container is left by a test that failed."""
+    monkeypatch.setenv("TFSCTL_IMAGE", standin)
+    monkeypatch.setenv("TFSCTL_ENGINE", "docker")
+    yield
+    for name in containers():
+        docker("rm", "--force", name)
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Path:
+    """The base directory of a model with one version."""
+    write_echo_model(tmp_path / "echo/1")
+    return tmp_path / "echo"
+
+
+def listed(run_cli: RunCli) -> list[dict[str, Any]]:
+    """What ps lists."""
+    shown = run_cli("ps", "--json")
+    assert shown.code == 0, shown.stderr
+    servers: list[dict[str, Any]] = json.loads(shown.stdout)["servers"]
+    return servers
+
+
+def tfsctl(*arguments: object) -> subprocess.Popen[str]:
+    """A tfsctl of its own, as a terminal would run it."""
+    argv = [sys.executable, "-m", "tfsctl", *(str(argument) for argument in arguments)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_ps_and_logs_of_a_container(run_cli: RunCli, echo: Path) -> None:
+    """What it serves, what Docker says it takes, and what it wrote, until it ends."""
+    assert run_cli("serve", echo, "--detach", *FREE).code == 0
+    (server,) = listed(run_cli)
+    assert (server["name"], server["engine"], server["state"], server["pid"]) == ("echo", "docker", "running", None)
+    assert [version["state"] for version in server["models"]["echo"]["versions"]] == ["AVAILABLE"]
+    assert 20e6 < server["memory_bytes"] < 2e9
+    assert server["cpu_percent"] >= 0
+
+    assert "Successfully loaded servable version {name: echo version: 1}" in run_cli("logs").stdout
+    following = tfsctl("logs", "echo", "--follow", "--tail", "1")
+    assert following.stdout is not None
+    assert following.stdout.readline()
+    assert run_cli("stop", "echo").code == 0
+    following.communicate(timeout=30)
+    assert following.returncode == 0
+    assert (containers(), listed(run_cli)) == ([], [])
+
+
+def test_a_container_that_ended_is_listed_and_comes_back(run_cli: RunCli, echo: Path) -> None:
+    """Its log can be read; restarted it is what it was, at the same ports; stop removes it."""
+    assert run_cli("serve", echo, "--detach", *FREE).code == 0
+    (before,) = listed(run_cli)
+    docker("kill", "tfsctl-echo")
+
+    (ended,) = listed(run_cli)
+    assert (ended["state"], ended["models"], ended["uptime_s"]) == ("exited (137)", {}, None)
+    assert run_cli("ps").stdout.split("\t")[5] == "exited (137)"
+    assert "Successfully loaded" in run_cli("logs", "echo").stdout
+    assert registry.running() == []
+
+    restarted = run_cli("restart", "echo")
+    assert restarted.code == 0, restarted.stderr
+    (after,) = listed(run_cli)
+    assert after["container"] != before["container"]
+    assert (after["rest_port"], after["grpc_port"]) == (before["rest_port"], before["grpc_port"])
+    assert run_cli("predict", "2").stdout == "2.0\n"
+
+    docker("kill", "tfsctl-echo")
+    assert run_cli("stop").stdout == "stopped echo\n"
+    assert containers() == []
+
+
+def test_a_container_without_an_entry_is_ours_by_its_labels(run_cli: RunCli, echo: Path) -> None:
+    """One that runs, and one that docker had only made: both are listed, and stop removes them."""
+    command = shlex.split(run_cli("serve", echo, "--dry-run", *FREE).stdout)
+    docker(*command[1:])
+    deadline = time.monotonic() + 30
+    while not (found := listed(run_cli))[0]["models"]["echo"]["versions"]:
+        assert time.monotonic() < deadline, found
+    assert found[0]["models"]["echo"]["versions"][0]["state"] == "AVAILABLE"
+    assert found[0]["rest_port"] > 0
+    refused = run_cli("restart", "echo")
+    assert (refused.code, refused.stdout) == (ExitCode.FAILED, "")
+    assert refused.stderr.startswith("error: what echo was started with is not known\nhint: tfsctl stop echo")
+    assert run_cli("stop", "--all").stdout == "stopped echo\n"
+
+    docker("create", *(word for word in command[2:] if word != "--detach"))
+    assert [server["state"] for server in listed(run_cli)] == ["created"]
+    assert run_cli("stop", "echo").stdout == "stopped echo\n"
+    assert containers() == []
+
+
+def test_what_is_not_ours_is_left_alone(
+    run_cli: RunCli, echo: Path, standin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container without our label, and one that another state directory's tfsctl started."""
+    stranger = docker("run", "--detach", standin)
+    try:
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setenv("TFSCTL_STATE_DIR", str(echo.parent / "elsewhere"))
+            assert run_cli("serve", echo, "--name", "theirs", "--detach", *FREE).code == 0
+        assert listed(run_cli) == []
+        assert run_cli("stop", "--all").stdout == ""
+        running = docker("ps", "--no-trunc", "--format", "{{.Names}} {{.ID}}")
+        assert "tfsctl-theirs" in running
+        assert stranger in running
+    finally:
+        docker("rm", "--force", stranger, "tfsctl-theirs")
+
+
+def test_a_killed_serve_leaves_nothing_or_what_ps_lists_and_stop_removes(run_cli: RunCli, echo: Path) -> None:
+    """At whatever moment; a `docker run` that is under way still ends."""
+    found = 0
+    for moment in (0.3, 0.5, 0.7, 0.9, 1.1, 1.5):
+        process = tfsctl("serve", echo, "--detach", *FREE)
+        time.sleep(moment)
+        process.kill()
+        process.communicate(timeout=60)  # until the docker commands it started have ended too
+        assert [f"tfsctl-{server['name']}" for server in listed(run_cli)] == containers()
+        found += len(containers())
+
+        assert run_cli("stop", "--all").code == 0
+        assert containers() == []
+    assert found, "no moment was late enough"

@@ -1,0 +1,252 @@
+"""Every option of `tfsctl serve` as a real container shows it, and what goes wrong in one, explained.
+
+Run with `pytest -m docker`; without a daemon these fail rather than be skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from build_standin import build
+from conftest import RunCli
+from echo_models import write_echo_model
+from graph_models import GraphModel
+from real_docker import FREE, containers, docker, inspect, remove_containers
+
+from tfsctl.core import config_messages
+from tfsctl.engines import registry, state
+from tfsctl.errors import ExitCode
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="session")
+def standin() -> str:
+    """The tag of the stand-in image, built if what goes into it has changed."""
+    return build()
+
+
+@pytest.fixture(autouse=True)
+def _image(standin: str, monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None]:
+    """Every serve takes the stand-in, and no container is left by a test that failed."""
+    monkeypatch.setenv("TFSCTL_IMAGE", standin)
+    monkeypatch.setenv("TFSCTL_ENGINE", "docker")
+    yield
+    remove_containers()
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Path:
+    """The base directory of a model with three versions."""
+    for version in ("1", "2", "3"):
+        write_echo_model(tmp_path / "echo" / version)
+    return tmp_path / "echo"
+
+
+def test_a_container_may_do_nothing_but_serve(run_cli: RunCli, echo: Path) -> None:
+    """Its files cannot be written, it has no capability and cannot get any; there is a place for temporary files."""
+    served = run_cli("serve", echo, "--detach", *FREE)
+    assert served.code == 0, served.stderr
+    inside = docker(
+        *("exec", "tfsctl-echo", "sh", "-c"),
+        "while read line; do echo $line; done < /proc/1/status; echo x > /tmp/file && echo kept; echo x > /file; true",
+    )
+
+    assert "CapEff: 0000000000000000" in inside
+    assert "CapBnd: 0000000000000000" in inside
+    assert "NoNewPrivs: 1" in inside
+    assert "kept" in inside
+    assert run_cli("predict", "2").stdout == "2.0\n"
+
+
+def test_what_is_closed_can_be_opened(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one; a variable without a value is ours, and stands in no command line."""
+    monkeypatch.setenv("TOKEN", "secret")
+    options = (
+        *("--writable-root", "--new-privileges", "--cap-add", "SYS_NICE", "--memory", "1g", "--env", "LEVEL=a=b c"),
+        *("--env", "TOKEN", "--docker-arg=--cpus=1.5", "--docker-arg", "--hostname", "--docker-arg", "model"),
+        *("--server-arg=--file_system_poll_wait_seconds=2", "--publish-all-interfaces"),
+    )
+    printed = run_cli("serve", echo, *options, "--dry-run", *FREE)
+    assert "secret" not in printed.stdout + printed.stderr
+    served = run_cli("serve", echo, "--detach", *options, *FREE)
+    assert served.code == 0, served.stderr
+    found = inspect("tfsctl-echo")
+    host, config = found["HostConfig"], found["Config"]
+
+    assert (host["ReadonlyRootfs"], host["SecurityOpt"], host["CapAdd"]) == (False, None, ["CAP_SYS_NICE"])
+    assert (host["Memory"], host["NanoCpus"], config["Hostname"]) == (2**30, 1_500_000_000, "model")
+    assert {"LEVEL=a=b c", "TOKEN=secret", "MODEL_NAME=echo"} <= set(config["Env"])
+    assert config["Cmd"] == ["--file_system_poll_wait_seconds=2"]
+    assert {port["HostIp"] for ports in host["PortBindings"].values() for port in ports} == {"0.0.0.0"}
+    assert run_cli("predict", "2").stdout == "2.0\n"
+
+
+def test_a_container_runs_as_another_user(run_cli: RunCli, echo: Path) -> None:
+    """A server needs no root."""
+    served = run_cli("serve", echo, "--detach", "--docker-arg", "--user", "--docker-arg", "12345:12345", *FREE)
+    assert served.code == 0, served.stderr
+    assert inspect("tfsctl-echo")["Config"]["User"] == "12345:12345"
+
+
+def test_several_models_are_served_by_their_names(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+    """Each mounted at its place, with its versions and labels, by a generated file that goes with the container."""
+    write_echo_model(tmp_path / "other/7")
+    served = run_cli(
+        *("serve", tmp_path / "other", "--model", f"e={echo},versions=1,3,labels=stable:1,canary:3"),
+        *("--name", "shop", "--detach", "--json", *FREE),
+    )
+    assert served.code == 0, served.stderr
+    assert (json.loads(served.stdout)["name"], json.loads(served.stdout)["models"]) == ("shop", ["other", "e"])
+    mounts = {mount["Destination"]: (mount["Source"], mount["RW"]) for mount in inspect("tfsctl-shop")["Mounts"]}
+    assert mounts["/models/other"] == (str(tmp_path / "other"), False)
+    assert mounts["/models/e"] == (str(echo), False)
+    assert mounts["/etc/tfsctl"][1] is False
+
+    for label, version in (("stable", 1), ("canary", 3)):
+        answer = run_cli("predict", "--model", "e", "--label", label, "2", "--json", "--grpc")
+        assert json.loads(answer.stdout)["version"] == version, answer.stderr
+    assert json.loads(run_cli("predict", "--model", "other", "2", "--json").stdout)["version"] == 7
+
+    assert run_cli("stop", "shop").code == 0
+    assert not list(Path(state.base(), "configs").glob("*/*"))
+
+
+def test_a_config_file_is_served_with_its_paths_mounted(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+    """The container sees the models elsewhere; the file that was given stays as it was."""
+    file = tmp_path / "models.config"
+    entry = f'name: "e" base_path: "{echo}" model_platform: "tensorflow" model_version_policy {{ all {{}} }}'
+    file.write_text(f"model_config_list {{ config {{ {entry} }} }}", encoding="utf-8")
+    served = run_cli("serve", "--config", file, "--detach", *FREE)
+    assert served.code == 0, served.stderr
+    assert served.stdout.startswith("ready: e versions 3, 2, 1\n")
+
+    for version in (1, 2, 3):
+        answer = run_cli("predict", "--version", version, "2", "--json")
+        assert json.loads(answer.stdout)["version"] == version
+
+
+def test_batching_and_metrics_come_in_files(run_cli: RunCli, echo: Path) -> None:
+    """The server has read both: Prometheus is answered, and the batches it counts are TensorFlow Serving's."""
+    parameters = ("--batching-parameter", "max_batch_size=4", "--batching-parameter", "batch_timeout_micros=0")
+    served = run_cli("serve", echo, "--metrics", *parameters, "--detach", "--json", *FREE)
+    assert served.code == 0, served.stderr
+    assert run_cli("predict", "1", "2").stdout == "1.0\n2.0\n"
+    with urllib.request.urlopen(json.loads(served.stdout)["metrics"]) as answer:
+        metrics = answer.read().decode()
+
+    assert ':tensorflow:serving:request_count{model_name="echo",status="OK"}' in metrics
+    assert ":tensorflow:serving:batching_session:" in metrics
+    (folder,) = Path(state.base(), "configs").glob("*/*")
+    message = config_messages.BatchingParameters()
+    config_messages.parse_text(message, (folder / "batching.config").read_text(encoding="utf-8"), source="")
+    assert (message.max_batch_size.value, message.batch_timeout_micros.value) == (4, 0)
+
+
+def test_grpc_is_served_over_tls(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+    """Mutual, with the files that were named; the key is not left behind."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    for name in ("127.0.0.1", "client"):
+        issued = authority.issue_cert(name)
+        issued.private_key_pem.write_to_path(tmp_path / f"{name}-key.pem")
+        issued.cert_chain_pems[0].write_to_path(tmp_path / f"{name}.pem")
+    files = ("--ssl-cert", tmp_path / "127.0.0.1.pem", "--ssl-key", tmp_path / "127.0.0.1-key.pem")
+    served = run_cli("serve", echo, *files, "--ssl-client-ca", tmp_path / "ca.pem", "--detach", "--json", *FREE)
+    assert served.code == 0, served.stderr
+    port = json.loads(served.stdout)["grpc_port"]
+    ask = ("predict", "--grpc", "--host", "127.0.0.1", "--port", port, "--model", "echo", "2", "--tls")
+    trusting = (*ask, "--ca", tmp_path / "ca.pem")
+
+    shown = run_cli(*trusting, "--cert", tmp_path / "client.pem", "--key", tmp_path / "client-key.pem")
+    assert shown.stdout == "2.0\n", shown.stderr
+    assert run_cli(*trusting, "--timeout", "5").code != 0
+    assert run_cli("stop").code == 0
+    assert not [file for file in Path(state.base()).rglob("*") if file.is_file() and b"PRIVATE" in file.read_bytes()]
+
+
+def test_a_version_that_cannot_be_loaded_is_explained_at_once(run_cli: RunCli, tmp_path: Path) -> None:
+    """Not after the minute TensorFlow Serving waits before it tries again; the container is gone."""
+    model = GraphModel()
+    model.op("ZeroOut", "zeroed", model.input("x"))
+    model.write(tmp_path / "custom/1")
+    served = run_cli("serve", tmp_path / "custom", "--detach", *FREE)
+
+    assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
+    assert "error: custom version 1 cannot be loaded: " in served.stderr
+    assert "Op type not registered 'ZeroOut'" in served.stderr
+    assert "\ncause: the model uses the operation ZeroOut, which the server's build lacks" in served.stderr
+    assert containers() == []
+    assert registry.running() == []
+
+
+def test_a_container_that_takes_too_much_memory_is_explained(run_cli: RunCli, echo: Path) -> None:
+    """Its log says nothing of it; Docker knows."""
+    served = run_cli("serve", echo, "--memory", "40m", "--docker-arg=--memory-swap=40m", "--detach", *FREE)
+
+    assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
+    assert "error: the model server ended with status 137 before it was ready" in served.stderr
+    assert "cause: it was killed, as is done when memory runs out; --memory is how much it may take\n" in served.stderr
+    assert containers() == []
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_a_model_the_container_could_not_read_is_refused(run_cli: RunCli, echo: Path) -> None:
+    """Before it starts, with what to type; with the capability to read everything it is served."""
+    file = echo / "3/saved_model.pb"
+    os.chown(file, 12345, 12345)
+    file.chmod(0o600)
+    refused = run_cli("serve", echo, "--detach", *FREE)
+    assert (refused.code, refused.stdout) == (ExitCode.FAILED, "")
+    assert f"error: the container could not read {file}: its root has no capabilities\n" in refused.stderr
+    assert f"hint: chmod -R a+rX {echo}\n" in refused.stderr
+
+    served = run_cli("serve", echo, "--cap-add", "DAC_OVERRIDE", "--detach", *FREE)
+    assert served.code == 0, served.stderr
+    assert run_cli("predict", "2").stdout == "2.0\n"
+
+
+def test_gpus_without_a_driver_are_refused(run_cli: RunCli, echo: Path) -> None:
+    """By Docker, in words that say what is missing; nothing is left."""
+    served = run_cli("serve", echo, "--gpus", "all", "--detach", *FREE)
+
+    assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
+    assert "error: docker run failed: Docker has no driver for GPUs (could not select device driver" in served.stderr
+    assert "hint: install the NVIDIA Container Toolkit, or leave out --gpus\n" in served.stderr
+    assert docker("ps", "--all", "--quiet", "--filter", "name=^/tfsctl-echo$") == ""
+
+
+def test_an_image_that_is_not_here_need_not_be_pulled(run_cli: RunCli, echo: Path) -> None:
+    """--pull never is a promise."""
+    refused = run_cli("serve", echo, "--image", "localhost:1/no/such:image", "--pull", "never", *FREE)
+
+    assert (refused.code, refused.stdout) == (ExitCode.DOCKER, "")
+    assert (
+        "error: the image localhost:1/no/such:image is not here, and --pull never forbids to pull it\n"
+        in refused.stderr
+    )
+
+
+def test_a_docker_context_is_followed(
+    run_cli: RunCli, echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the docker command: one that leads here serves; where nobody answers, that is said."""
+    with monkeypatch.context() as there:
+        there.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+        docker("context", "create", "here", "--docker", "host=unix:///var/run/docker.sock")
+        docker("context", "create", "nobody", "--docker", f"host=unix://{tmp_path}/nobody.sock")
+        there.setenv("DOCKER_CONTEXT", "here")
+        assert run_cli("serve", echo, "--detach", *FREE).code == 0
+        assert run_cli("stop").code == 0
+        there.setenv("DOCKER_CONTEXT", "nobody")
+        refused = run_cli("serve", echo, "--detach", *FREE)
+
+    assert refused.code == ExitCode.DOCKER
+    assert "error: the Docker daemon does not answer: Cannot connect to the Docker daemon at " in refused.stderr
+    assert f"unix://{tmp_path}/nobody.sock" in refused.stderr
