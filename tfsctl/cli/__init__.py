@@ -22,6 +22,7 @@ from tfsctl.cli import (
     regress,
     repl,
     restart,
+    run,
     serve,
     status,
     stop,
@@ -53,6 +54,7 @@ app.command("classify", cls=NegativeNumbersAreArguments)(classify.classify)
 app.command("regress", cls=NegativeNumbersAreArguments)(regress.regress)
 app.command("metadata")(metadata.metadata)
 app.command("repl")(repl.repl)
+app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("wait")(wait.wait)
 app.command("explain")(explain.explain)

@@ -18,15 +18,30 @@ LONGEST_TEXT = 2000
 
 def document(prediction: Prediction) -> dict[str, Any]:
     """The prediction as JSON values; the keys are the same over REST and gRPC, and documented in the README."""
-    from tfsctl.core.tensors import to_json
-
     return {
         "model": prediction.model,
         "version": prediction.version,
         "signature": prediction.signature,
-        "outputs": {name: to_json(array, b64=name.endswith("_bytes")) for name, array in prediction.outputs.items()},
+        "outputs": {
+            name: json_values(array, b64=name.endswith("_bytes")) for name, array in prediction.outputs.items()
+        },
         "latency_ms": round(prediction.latency_s * 1000, 3),
     }
+
+
+def json_values(array: np.ndarray, *, b64: bool = False) -> Any:  # noqa: ANN401 - nested lists, or one value
+    """An array as JSON values. A float32 has the digits that tell it from its neighbours, not those of a double."""
+    import numpy as np
+
+    from tfsctl.core.tensors import to_json
+
+    if array.dtype not in (np.float32, np.float16):
+        return to_json(array, b64=b64)
+    if array.ndim and np.isfinite(array).all():
+        import orjson
+
+        return orjson.loads(orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY))
+    return array.astype(np.str_).astype(np.float64).tolist()
 
 
 def columns(prediction: Prediction) -> list[str]:

@@ -52,7 +52,7 @@ def choose_tasks(served: ModelMetadata, method: Method, names: Sequence[str]) ->
 def show(answers: Sequence[Inference], view: View) -> None:
     """Print the answers: bars on a terminal; elsewhere a value a line, or a class a line after its row."""
     for answer in answers:
-        if _output.is_terminal():
+        if _output.answers_people():
             if len(answers) > 1:
                 _output.answer(answer.task.signature)
             for line in drawn_lines(answer, view):

@@ -43,11 +43,11 @@ def answer(text: str) -> None:
 def answer_bytes(content: bytes) -> None:
     """Print an answer as it is; on a terminal it ends with its line."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(content + b"\n" * (is_terminal() and not content.endswith(b"\n")))
+    sys.stdout.buffer.write(content + b"\n" * (answers_people() and not content.endswith(b"\n")))
     sys.stdout.flush()
 
 
-def is_terminal() -> bool:
+def answers_people() -> bool:
     """Whether people read the answer; programs get all of it, a record a line."""
     return sys.stdout.isatty()
 

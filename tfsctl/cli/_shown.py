@@ -75,9 +75,7 @@ def _labelled(prediction: Prediction, found: dict[str, list[list[Class]]]) -> bo
 def _class_documents(row: list[Class], view: View) -> list[dict[str, Any]]:
     import numpy as np
 
-    from tfsctl.core.tensors import to_json
-
     return [
-        {"label": one.label or None, "index": one.index, "score": to_json(np.asarray(one.score))}
+        {"label": one.label or None, "index": one.index, "score": _answers.json_values(np.asarray(one.score))}
         for one in _classes.highest(row, view)
     ]

@@ -10,6 +10,7 @@ import typer
 from tfsctl.cli import _options
 from tfsctl.cli._connection import asks_a_server
 from tfsctl.cli._files import Files, refuse_typed, takes_files
+from tfsctl.cli._show import can_show
 from tfsctl.cli._target import Asked
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 @takes_files
 @asks_a_server
+@can_show
 def predict(
     inputs: Annotated[
         list[str] | None,
@@ -87,7 +89,7 @@ def predict(
                 replace(answered, outputs={name: answered.outputs[name] for name in outputs}) if outputs else answered
             )
 
-        prediction = ask_pinned(client, target.model, ask)
+        prediction = ask_pinned(client, target, ask)
     if files.output is not None:
         from tfsctl.data.results import write_results
 
@@ -102,7 +104,7 @@ def _show(prediction: Prediction, view: View) -> None:
     """Print the answer: drawn for people, a record a line for programs."""
     from tfsctl.cli import _output, _shown
 
-    if not _output.is_terminal():
+    if not _output.answers_people():
         for cells in _shown.plain_rows(prediction, view):
             _output.answer("\t".join(cells))
     elif (lines := _shown.drawn_lines(prediction, view)) is not None:

@@ -28,6 +28,13 @@ def _no_choices(_session: Session) -> Iterable[str]:
     return ()
 
 
+_OTHER_LINES = [
+    ('"""…"""', "Text as it is, over as many lines as it needs."),
+    ("-i NAME=@FILE", "Values by name, as after tfsctl predict."),
+    ("anything else", "Goes to the model, shaped as tfsctl predict does."),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """One command: its names (the first is the one shown), what it takes, what it does, what it may be given."""
@@ -79,14 +86,10 @@ def find(line: str) -> tuple[Command | None, str]:
 def show_help(_session: Session, _argument: str) -> Reply:
     """Show this list."""
     entries = list(dict.fromkeys(TABLE.values()))
-    heads = [f"{', '.join(entry.names)} {entry.takes}".rstrip() for entry in entries]
-    width = max(map(len, heads))
-    return Reply(
-        answer=(
-            *(f"{head:<{width}}  {entry.help}" for head, entry in zip(heads, entries, strict=True)),
-            f"{'anything else':<{width}}  Goes to the model, shaped as tfsctl predict does.",
-        )
-    )
+    lines = [(f"{', '.join(entry.names)} {entry.takes}".rstrip(), entry.help) for entry in entries]
+    lines += _OTHER_LINES
+    width = max(len(head) for head, _ in lines)
+    return Reply(answer=tuple(f"{head:<{width}}  {text}" for head, text in lines))
 
 
 @command(":metadata")
@@ -185,6 +188,17 @@ def show_last(session: Session, _argument: str) -> Reply:
     if session.last is None:
         raise InvalidInput("nothing was answered yet")
     return Reply(answer=(shown.whole(session.last, session.style.view),))
+
+
+@command(":curl")
+def show_curl(session: Session, _argument: str) -> Reply:
+    """Show the curl command that asks the last input again."""
+    from tfsctl.cli._show import curl
+    from tfsctl.cli._show.secrets import without_secrets
+
+    call, secrets = without_secrets(session.call_of_last())
+    notes = (f"{what} is not shown; export {variable}=…" for variable, what in secrets.items())
+    return Reply(answer=(curl.shown(call),), notes=tuple(notes))
 
 
 @command(":file", takes="PATH", choices=lambda _session: PATHS)

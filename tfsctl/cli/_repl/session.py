@@ -9,12 +9,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from tfsctl.cli import _infer
+from tfsctl.cli import _infer, _shown
 from tfsctl.cli._repl import commands, reading, shown
 from tfsctl.cli._repl.reply import Reply
 from tfsctl.cli._repl.shown import Answer, Style
 from tfsctl.cli._target import Target
 from tfsctl.clients import Client, Transport
+from tfsctl.clients.withheld import Call, Withheld
 from tfsctl.core.features import read_examples
 from tfsctl.core.inference import Method
 from tfsctl.core.inputs import choose_signature, describe, shape_inputs
@@ -118,7 +119,8 @@ class Session:
         opened = _open(target, signature)
         self.client.close()
         if signature != self.signature_name or target.model.name != self.target.model.name:
-            self.only = ()
+            self.only, self.labels_file = (), ""  # they are of one signature
+            self.style = replace(self.style, view=_shown.PLAIN)
         self.target, self.signature_name = target, signature
         self.client, self.served, self.signature = opened
 
@@ -145,24 +147,36 @@ class Session:
         return Reply(answer=tuple(shown.lines(answer, self.style)), notes=notes)
 
     def _do(self, line: str) -> Reply:
-        literal = reading.quoted(line)
-        if literal is None:
+        if reading.quoted(line) is None:
             command, argument = commands.find(line)
             if command:
                 return command.run(self, argument)
-        reply = self.answer(lambda: self._ask(line, literal))
+        reply = self.answer(lambda: self._ask(self.client, line))
         self.last_line = line
         return reply
 
-    def _ask(self, line: str, literal: str | None) -> Answer:
+    def call_of_last(self) -> Call:
+        """The REST request of the last line that was answered. Raises InvalidInput when there is none."""
+        if not self.last_line:
+            raise InvalidInput("nothing was asked yet")
+        target = self.target.over("rest")
+        with replace(target, connection=replace(target.connection, withholding=True)).connect() as client:
+            try:
+                self._ask(client, self.last_line)
+            except Withheld as withheld:
+                return withheld.call
+        raise AssertionError("a client that withholds what it is asked has asked")
+
+    def _ask(self, client: Client, line: str) -> Answer:
+        literal = reading.quoted(line)
         pairs = _pairs(line) if line.startswith(_NAMED) else []
         texts = [] if pairs else [line if literal is None else self._as_typed(literal)]
         if self.verb == "predict":
             arrays = shape_inputs(texts, self.signature, pairs)
-            return self.client.predict(self.target.model, arrays, signature=self.signature.name, outputs=self.only)
+            return client.predict(self.target.model, arrays, signature=self.signature.name, outputs=self.only)
         method: Method = "classify" if self.verb == "classify" else "regress"
         tasks = _infer.choose_tasks(self.served, method, [self.signature_name] if self.signature_name else [])
-        return _infer.ask(self.client, self.target.model, read_examples(texts, pairs), tasks)
+        return _infer.ask(client, self.target.model, read_examples(texts, pairs), tasks)
 
     def _as_typed(self, literal: str) -> str:
         """What stood in triple quotes: nothing but text, where the model wants text."""

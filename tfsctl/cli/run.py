@@ -1,0 +1,119 @@
+"""`tfsctl run`: serve a model unless it is served already, and talk to it; a server started for that ends with it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tfsctl.cli import _options, _output, _ready
+from tfsctl.cli._option_groups import option_group
+from tfsctl.cli._serving_options import request as request_of_options
+from tfsctl.engines.request import Request
+
+if TYPE_CHECKING:
+    from tfsctl.engines.planning import Plan
+    from tfsctl.engines.registry import RunningServer
+
+
+@option_group("request", request_of_options)
+def run(
+    request: Request,
+    *,
+    use_grpc: _options.Grpc = False,
+    signature: _options.Signature = None,
+    wait_timeout: Annotated[
+        float,
+        typer.Option(
+            "--wait-timeout", envvar="TFSCTL_WAIT_TIMEOUT", min=0.1, metavar="SECONDS", help="How long it may load."
+        ),
+    ] = 60.0,
+    as_json: _options.Json = False,
+) -> None:
+    """Serve a model and talk to it, in one go.
+
+    A server that has the model from the same directory already is talked to as it is; else one is started as
+    `tfsctl serve` would, and stopped at the end. The conversation is that of `tfsctl repl`.
+
+    \b
+    Examples:
+      tfsctl run ./amazon_review
+      tfsctl run ./amazon_review --engine embedded --rest-port 0 --grpc-port 0 --grpc
+      tfsctl run ./amazon_review < reviews.txt
+    """
+    from tfsctl.cli._target import Asked
+    from tfsctl.cli.repl import converse
+    from tfsctl.engines import planning, serving
+
+    plan = planning.plan(request)
+    server = _already_served(plan)
+    started = None
+    if server is None:
+        started = server = _start(plan, wait_timeout)
+    try:
+        with _ended_by_signals():
+            asked = Asked(
+                plan.found.model.name,
+                server.host,
+                server.grpc_port if use_grpc else server.rest_port,
+                transport="grpc" if use_grpc else "rest",
+            )
+            code = converse(asked, signature=signature, as_json=as_json)
+    finally:
+        if started is not None:
+            serving.stop(started)
+            _output.say(f"stopped {started.name}")
+    raise typer.Exit(code)
+
+
+def _already_served(plan: Plan) -> RunningServer | None:
+    """The running server that has the model from where it would be served from."""
+    from tfsctl.engines import registry
+    from tfsctl.engines.launch import Launch
+
+    wanted = plan.found.model
+    for server in registry.running():
+        launch = registry.launch_of(server)
+        models = () if launch is None else Launch.from_document(launch).config.models
+        if any((model.name, model.base_path) == (wanted.name, wanted.base_path) for model in models):
+            return server
+    return None
+
+
+def _start(plan: Plan, wait_timeout: float) -> RunningServer:
+    """Start the server and say where it is. Raises what `serving.start` does, and KeyboardInterrupt."""
+    from tfsctl.engines import serving
+    from tfsctl.engines.signals import StopSignals
+
+    _ready.explain(plan)
+    with StopSignals() as signals:
+        serving.prepare(plan)
+        try:
+            with _output.progress(quiet=not _output.on_terminal()) as step:
+                step(f"starting {plan.launch.name}, waiting until it answers")
+                server = serving.start(
+                    plan, detach=True, wait_timeout_s=wait_timeout, give_up=lambda: bool(signals.came)
+                )
+        except serving.Interrupted:
+            raise KeyboardInterrupt from None
+        server.leave_running()  # Ctrl-C is for the conversation
+    return server.entry
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the conversation as Ctrl-D does, so that its server is stopped."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise EOFError
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
