@@ -40,7 +40,7 @@ def test_what_is_registered_is_running_until_it_is_unregistered(process: _progra
     registry.unregister(old)
     registry.unregister(old)
     assert registry.running() == [new]
-    registry.unregister(replace(new, pid=old.pid + 1))
+    registry.unregister(replace(new, pid=process.pid + 1))
     assert registry.running() == [new], "another server has taken the name"
 
 

@@ -13,13 +13,19 @@ def servers() -> list[Marked]:
     """All of them, the longest-running first, and after those the containers that do not run."""
     listed = registry.running()
     places = {(server.pid, server.container) for server in listed}
-    found = [Marked(server, launch=registry.launch_of(server)) for server in listed]
-    found += [
-        each._replace(launch=each.launch or registry.launch_of(each.server))
+    unlisted = [
+        each
         for each in (*marks.processes(), *marks.containers())
         if (each.server.pid, each.server.container) not in places
     ]
+    found = [_known(each) for each in (*map(Marked, listed), *unlisted)]
     return sorted(found, key=lambda each: (each.state != RUNNING, each.server.started_at, each.server.name))
+
+
+def _known(each: Marked) -> Marked:
+    """The same, with what the registry knows of it: that of a container that has ended knows its ports still."""
+    entry = registry.entry(each.server)
+    return each if entry is None else Marked(entry, each.state, registry.launch_of(each.server))
 
 
 def choose(name: str | None, command: str) -> list[Marked]:

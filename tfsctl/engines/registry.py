@@ -102,12 +102,17 @@ def register(server: RunningServer, *, launch: Mapping[str, Any] | None = None) 
         claim.unlink()
 
 
+def entry(server: RunningServer) -> RunningServer | None:
+    """What is listed of the process or container of a server; None if it is not listed."""
+    known, _ = _read(_file(server.name))
+    return known if _is_same(known, server) else None
+
+
 def launch_of(server: RunningServer) -> Mapping[str, Any] | None:
     """What a server was registered with, for `Launch.from_document`; None if it is not listed."""
-    file = _file(server.name)
-    if not _is_same(_read(file)[0], server):
+    if entry(server) is None:
         return None
-    launch: Mapping[str, Any] | None = json.loads(file.read_text(encoding="utf-8"))["launch"]
+    launch: Mapping[str, Any] | None = json.loads(_file(server.name).read_text(encoding="utf-8"))["launch"]
     return launch
 
 
