@@ -8,22 +8,20 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-import trustme
 from conftest import RunCli
-from echo_models import write_echo_model
 from gateways import running_gateway, running_proxy
-from model_servers import HOST, Served, running_flags
+from model_servers import HOST, Served
+from secure_servers import Secure, secure_server
 
-from tfsctl.clients import Client, Transport, connect
+from tfsctl.clients import Transport, connect
 from tfsctl.clients.connection import Connection, Header, Tls
-from tfsctl.core import config_messages, protos
+from tfsctl.core import protos
 from tfsctl.core.types import ModelRef, VersionStatus
 from tfsctl.errors import InvalidInput, NotFound, NotReadyInTime, RequestRejected, ServerUnreachable
 
@@ -32,55 +30,11 @@ AVAILABLE = (VersionStatus(7, "AVAILABLE"),)
 BOTH = pytest.mark.parametrize("transport", ["rest", "grpc"])
 
 
-@dataclass(frozen=True)
-class Secure:
-    """A server that wants certificates of its clients, on ports and a gRPC socket; and PEM files to reach it with."""
-
-    server: Served
-    socket: Path
-    tls: Tls
-    stranger: Tls
-
-    def client(self, transport: Transport, tls: Tls | None, host: str = "localhost") -> Client:
-        """A client with these files."""
-        port = self.server.rest_port if transport == "rest" else self.server.grpc_port
-        return connect(transport, host, port, timeout_s=10, connection=Connection(tls=tls))
-
-    def options(self, transport: Transport) -> list[object]:
-        """The address as options of a command."""
-        port = self.server.rest_port if transport == "rest" else self.server.grpc_port
-        return [f"--{transport}", "--host", "localhost", "--port", port, "--model", "echo"]
-
-
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
     """Mutual TLS for everything."""
-    folder = tmp_path_factory.mktemp("secure")
-    authority, other = trustme.CA(), trustme.CA()
-    leaf = authority.issue_cert("localhost", HOST)
-    config = config_messages.SSLConfig(
-        server_key=leaf.private_key_pem.bytes().decode(),
-        server_cert=leaf.cert_chain_pems[0].bytes().decode(),
-        custom_ca=authority.cert_pem.bytes().decode(),
-        client_verify=True,
-    )
-    (folder / "ssl.config").write_text(str(config))
-    write_echo_model(folder / "echo" / "7")
-    flags = ["--model_name=echo", f"--model_base_path={folder / 'echo'}", f"--ssl_config_file={folder / 'ssl.config'}"]
-    flags += ["--rest_api_enable_ssl", f"--grpc_socket_path={folder / 'grpc.sock'}"]
-    with running_flags(flags, folder) as server:
-        tls, stranger = (_files(folder / name, ca) for name, ca in (("client", authority), ("stranger", other)))
-        yield Secure(server, folder / "grpc.sock", tls, replace(stranger, ca=tls.ca))
-
-
-def _files(folder: Path, authority: trustme.CA) -> Tls:
-    """The authority's certificate and a client's, as PEM files."""
-    folder.mkdir()
-    leaf = authority.issue_cert("client")
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    leaf.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
-    leaf.private_key_pem.write_to_path(str(folder / "key.pem"))
-    return Tls(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+    with secure_server(tmp_path_factory.mktemp("secure")) as server:
+        yield server
 
 
 @BOTH

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from tfsctl.cli._target import Target
 from tfsctl.clients import Client
 from tfsctl.core.types import ModelMetadata, ModelRef
 from tfsctl.errors import NotFound
@@ -13,13 +14,17 @@ from tfsctl.errors import NotFound
 T = TypeVar("T")
 
 
-def ask_pinned(client: Client, model: ModelRef, ask: Callable[[ModelMetadata, ModelRef], T]) -> T:
+def ask_pinned(client: Client, target: Target, ask: Callable[[ModelMetadata, ModelRef], T]) -> T:
     """What `ask` returns for the model's metadata and the very version it is of.
 
     A version that was not asked for by number may be unloaded between the two requests: then the metadata are asked for
-    again, and the model as it was named, once. Raises what the client and `ask` do.
+    again, and the model as it was named, once. A request that is only shown names the model as it was named, too: it is
+    for use at other times. Raises what the client and `ask` do.
     """
+    model = target.model
     served = client.metadata(model)
+    if target.connection.withholding:
+        return ask(served, model)
     exact = model if served.version is None else replace(model, version=served.version, label=None)
     try:
         return ask(served, exact)

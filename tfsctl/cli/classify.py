@@ -8,6 +8,7 @@ import typer
 
 from tfsctl.cli import _options
 from tfsctl.cli._connection import asks_a_server
+from tfsctl.cli._show import can_show
 from tfsctl.cli._target import Asked
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 @asks_a_server
+@can_show
 def classify(
     inputs: Annotated[
         list[str] | None,
@@ -68,7 +70,7 @@ def classify(
             tasks += _infer.choose_tasks(served, "regress", regress) if regress else []
             return _infer.ask(client, model, examples, tasks)
 
-        answers = ask_pinned(client, target.model, ask)
+        answers = ask_pinned(client, target, ask)
     if as_json:
         _output.answer_json(_infer.document(answers, view))
     else:

@@ -8,6 +8,7 @@ import typer
 
 from tfsctl.cli import _options
 from tfsctl.cli._connection import asks_a_server
+from tfsctl.cli._show import can_show
 from tfsctl.cli._target import Asked
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 @asks_a_server
+@can_show
 def regress(
     inputs: Annotated[
         list[str] | None,
@@ -60,7 +62,7 @@ def regress(
             tasks = _infer.choose_tasks(served, "regress", signature or ())
             return _infer.ask(client, model, examples, tasks)
 
-        answers = ask_pinned(client, target.model, ask)
+        answers = ask_pinned(client, target, ask)
     if as_json:
         _output.answer_json(_infer.document(answers, view))
     else:

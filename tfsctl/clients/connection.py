@@ -82,7 +82,8 @@ class Connection:
     """How to speak to a server. The plain one suits a server of this machine.
 
     `path` stands before `/v1/models` where a gateway wants it (REST). `keepalive_s` is how often an idle connection shows
-    that it is alive. `balancing` is how gRPC spreads requests over the addresses of a host name.
+    that it is alive. `balancing` is how gRPC spreads requests over the addresses of a host name. With `withholding`
+    what would run a model is raised as Withheld instead of sent.
     """
 
     tls: Tls | None = None
@@ -93,6 +94,7 @@ class Connection:
     compression: Compression | None = None
     keepalive_s: float | None = None
     balancing: Balancing | None = None
+    withholding: bool = False
 
 
 PLAIN = Connection()

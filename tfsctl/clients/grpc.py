@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,7 @@ import grpc
 from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, _examples, grpc_channel
 from tfsctl.clients._faults import fault
 from tfsctl.clients.connection import PLAIN, Connection
+from tfsctl.clients.withheld import Call, Withheld
 from tfsctl.core import protos, tensors
 from tfsctl.core.inference import Examples, Inference, Task
 from tfsctl.core.saved_model import signatures_from_proto
@@ -47,6 +49,8 @@ class GrpcClient:
     ) -> None:
         self.address = _addresses.written(host, port)
         self._timeout_s = timeout_s
+        self._call_of = partial(Call, "grpc", host, port, timeout_s, connection)
+        self._withholding = connection.withholding
         self._connect_timeout_s = connection.connect_timeout_s
         self._metadata = grpc_channel.metadata(connection)
         self._channel = grpc_channel.open_channel(host, port, connection)
@@ -64,7 +68,7 @@ class GrpcClient:
         for name, array in inputs.items():
             request.inputs[name].CopyFrom(tensors.to_proto(array))
         start = time.perf_counter()
-        response = self._call(f"{_PREDICTION_SERVICE}/Predict", request, protos.PredictResponse, about=model)
+        response = self._ask(f"{_PREDICTION_SERVICE}/Predict", request, protos.PredictResponse, about=model)
         latency_s = time.perf_counter() - start
         try:
             arrays = {name: tensors.from_proto(response.outputs[name]) for name in sorted(response.outputs)}
@@ -77,7 +81,7 @@ class GrpcClient:
         """Classify or regress examples; several tasks are one MultiInference. Raises what Client says."""
 
         def call(method: str, request: Any, response_type: Any) -> Any:  # noqa: ANN401 - generated messages
-            return self._call(method, request, response_type, about=model)
+            return self._ask(method, request, response_type, about=model)
 
         return _examples.over_grpc(call, model, _spec(model), examples, tasks)
 
@@ -120,6 +124,12 @@ class GrpcClient:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self.close()
+
+    def _ask(self, method: str, request: Any, response_type: Any, *, about: ModelRef) -> Any:  # noqa: ANN401 - generated messages
+        """Make a call that runs the model. Raises Withheld where that is to be shown only."""
+        if self._withholding:
+            raise Withheld(self._call_of(method, request))
+        return self._call(method, request, response_type, about=about)
 
     def _call(self, method: str, request: Any, response_type: Any, *, about: ModelRef) -> Any:  # noqa: ANN401 - generated messages
         call: Callable[..., Any] = self._channel.unary_unary(

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -20,6 +21,7 @@ import httpx
 from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, _examples, rest_connection
 from tfsctl.clients._faults import fault
 from tfsctl.clients.connection import PLAIN, Connection
+from tfsctl.clients.withheld import Call, Withheld
 from tfsctl.core import dtypes, tensors
 from tfsctl.core.inference import Examples, Inference, Task
 from tfsctl.core.types import (
@@ -80,6 +82,8 @@ class RestClient:
     ) -> None:
         self.address = _addresses.written(host, port) + connection.path
         self._known: dict[ModelRef, ModelMetadata] = {}
+        self._call_of = partial(Call, "rest", host, port, timeout_s, connection)
+        self._withholding = connection.withholding
         self._compressed = connection.compression == "gzip"
         try:
             self._http = rest_connection.open_http(host, port, connection, timeout_s=timeout_s, wire=wire)
@@ -98,7 +102,7 @@ class RestClient:
         values = {name: tensors.to_json(array) for name, array in inputs.items()}
         body = json.dumps({"signature_name": signature, "inputs": values}).encode()
         start = time.perf_counter()
-        answer = self._call("POST", f"{_path(model)}:predict", about=model, body=body)
+        answer = self._ask(f"{_path(model)}:predict", about=model, body=body)
         latency_s = time.perf_counter() - start
         if "outputs" not in answer:
             raise self._strange(model, 'there is no "outputs" in it')
@@ -111,7 +115,7 @@ class RestClient:
         """Classify or regress examples, a request for each task. Raises what Client says."""
 
         def call(verb: str, body: bytes) -> dict[str, Any]:
-            return self._call("POST", f"{_path(model)}:{verb}", about=model, body=body)
+            return self._ask(f"{_path(model)}:{verb}", about=model, body=body)
 
         try:
             return _examples.over_rest(call, model, examples, tasks)
@@ -120,7 +124,9 @@ class RestClient:
 
     def send_raw(self, model: ModelRef, verb: str, body: bytes) -> tuple[bytes, TfsctlError | None]:
         """Post a body as it is; returns the body that came and, if the server refused, the error that is."""
-        response, content = self._send("POST", f"{_path(model)}:{verb}", about=model, body=body)
+        path = f"{_path(model)}:{verb}"
+        self._withhold(path, body)
+        response, content = self._send("POST", path, about=model, body=body)
         refused = response.status_code != httpx.codes.OK
         return content, self._refusal(response, _parse(content), model) if refused else None
 
@@ -163,6 +169,15 @@ class RestClient:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self.close()
+
+    def _withhold(self, path: str, body: bytes) -> None:
+        if self._withholding:
+            raise Withheld(self._call_of(path, body))
+
+    def _ask(self, path: str, *, about: ModelRef, body: bytes) -> dict[str, Any]:
+        """Post what runs the model. Raises Withheld where that is to be shown only."""
+        self._withhold(path, body)
+        return self._call("POST", path, about=about, body=body)
 
     def _send(
         self, method: str, path: str, *, about: ModelRef, body: bytes | None = None

@@ -1,0 +1,234 @@
+"""`--show` and `--dry-run`: what is printed runs, and asks the same; secrets are in none of it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from conftest import RunCli
+from gateways import running_gateway
+from model_servers import HOST, Served
+from secure_servers import Secure, secure_server
+
+from tfsctl.core import protos, tensors
+from tfsctl.engines.registry import RunningServer
+
+AWKWARD = 'it\'s "great" $HOME `x` \\ ü 🎬\n!'
+ECHO_TEXT = ["--model", "echo", "--signature", "text"]
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    """Mutual TLS for everything."""
+    with secure_server(tmp_path_factory.mktemp("secure")) as server:
+        yield server
+
+
+def run(script: str, *shell: str, **environment: str) -> str:
+    """Run what was printed, with a shell or an interpreter that reads it from stdin; returns its stdout."""
+    done = subprocess.run(
+        shell, input=script, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def shown(run_cli: RunCli, *typed: object) -> str:
+    """What a command prints in the place of asking."""
+    result = run_cli("predict", *typed)
+    assert (result.stderr, result.code) == ("", 0)
+    return result.stdout
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("program", "shell"), [("curl", ["bash"]), ("python", [sys.executable, "-"])], ids=["curl", "python"]
+)
+def test_what_is_printed_asks_the_same(run_cli: RunCli, program: str, shell: Sequence[str]) -> None:
+    """As it was typed, whatever quotes and variables it looks like; and without a version nobody asked for."""
+    printed = shown(run_cli, *ECHO_TEXT, "--show", program, AWKWARD)
+    assert "/versions/" not in printed
+    said = run(printed, *shell)
+    assert (json.loads(said) if program == "curl" else ast.literal_eval(said)) == {"outputs": [AWKWARD]}
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_version_or_label_that_was_asked_for_is_kept(run_cli: RunCli) -> None:
+    """The version is part of the URL, and of the message."""
+    assert "/versions/7:predict" in shown(run_cli, "--model", "echo", "--version", 7, "--show", "curl", "1")
+    assert "version.value = 7" in shown(run_cli, "--model", "echo", "--version", 7, "--grpc", "--show", "python", "1")
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_large_request_comes_from_a_here_document(run_cli: RunCli) -> None:
+    """No command line may be that long."""
+    numbers = json.dumps([float(value) for value in range(30_000)])
+    printed = shown(run_cli, "--model", "echo", "--signature", "any", "--show", "curl", numbers)
+    assert "<<'END_OF_REQUEST'" in printed
+    assert json.loads(run(printed, "bash"))["outputs"][-1] == 29_999.0
+
+
+@pytest.mark.usefixtures("registered")
+def test_python_over_grpc_is_the_official_client(run_cli: RunCli) -> None:
+    """With tensorflow_serving.apis, as the documentation of TensorFlow Serving does it."""
+    typed = ["--model", "echo", "--signature", "two", "--only", "city", "--grpc", "area=2.5", "city=Zürich"]
+    printed = shown(run_cli, *typed, "--show", "python")
+    assert "predict_pb2.PredictRequest()" in printed
+    assert run(printed, sys.executable, "-").strip() == str({"city": ["Zürich".encode()]})
+
+
+def words_of(printed: str) -> list[str]:
+    """The words a shell makes of a command line."""
+    return shlex.split(printed.replace(" \\\n", " "))
+
+
+def asked_as_grpcurl_would(printed: str) -> tuple[list[str], Any]:
+    """Make the call of a grpcurl command line: its JSON read as the message its method takes; the words, the answer."""
+    from google.protobuf import json_format
+
+    words = words_of(printed)
+    address, method = words[-2:]
+    request = json_format.Parse(words[words.index("-d") + 1], protos.PredictRequest())
+    with grpc.insecure_channel(address) as channel:
+        call = channel.unary_unary(
+            f"/{method}", protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString
+        )
+        return words, call(request, timeout=20)
+
+
+def methods_by_reflection(port: int) -> set[str]:
+    """The methods a server tells of itself, as grpcurl looks them up."""
+    from google.protobuf import descriptor_pb2
+
+    request = protos.ServerReflectionRequest(file_containing_symbol="tensorflow.serving.PredictionService")
+    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
+        call = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            protos.ServerReflectionRequest.SerializeToString,
+            protos.ServerReflectionResponse.FromString,
+        )
+        (response,) = call(iter([request]), timeout=20)
+    files = map(descriptor_pb2.FileDescriptorProto.FromString, response.file_descriptor_response.file_descriptor_proto)
+    return {
+        f"{file.package}.{service.name}/{method.name}"
+        for file in files
+        for service in file.service
+        for method in service.method
+    }
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_grpcurl_command_line(run_cli: RunCli, served: Served) -> None:
+    """Its method is one the server's reflection tells, its JSON is the message, and the answer is the same."""
+    printed = shown(run_cli, *ECHO_TEXT, "--show", "grpcurl", AWKWARD)
+    words, response = asked_as_grpcurl_would(printed)
+    assert words[:2] == ["grpcurl", "-plaintext"]
+    assert words[-1] in methods_by_reflection(served.grpc_port)
+    assert tensors.from_proto(response.outputs["text"]).tolist() == [AWKWARD.encode()]
+    if shutil.which("grpcurl"):
+        assert json.loads(run(printed, "bash"))["outputs"]["text"]["stringVal"]
+
+
+@pytest.mark.usefixtures("registered")
+def test_an_httpie_command_line(run_cli: RunCli) -> None:
+    """Every word HTTPie would get; run where it is installed."""
+    printed = shown(run_cli, "--model", "echo", "-H", "x-a: b c", "--timeout", "5", "--show", "http", "1.5")
+    words = words_of(printed)
+    assert words[:5] == ["http", "--timeout", "5", "--ignore-stdin", "--raw"]
+    assert json.loads(words[5])["inputs"] == {"x": [1.5]}
+    assert words[6] == "POST"
+    assert words[7].endswith("/v1/models/echo:predict")
+    assert words[8:] == ["x-a:b c"]
+    if shutil.which("http"):
+        assert json.loads(run(printed, "bash")) == {"outputs": [1.5]}
+
+
+@pytest.mark.parametrize("program", ["curl", "python"])
+def test_certificates_are_shown_and_used(secure: Secure, run_cli: RunCli, program: str) -> None:
+    """The same files, the same server over mutual TLS."""
+    files = ["--ca", secure.tls.ca, "--cert", secure.tls.cert, "--key", secure.tls.key]
+    printed = shown(run_cli, *secure.options("rest"), *files, "--show", program, "1.5")
+    assert "1.5" in run(printed, *(["bash"] if program == "curl" else [sys.executable, "-"]))
+    assert str(secure.tls.key) in printed
+
+
+@pytest.mark.parametrize("program", ["curl", "python"])
+def test_a_secret_is_left_to_its_variable(
+    served: Served, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """A token from a variable, or typed, is not printed; with the variable set the command runs."""
+    monkeypatch.setenv("TOKEN", "s3cret")
+    with running_gateway(served.rest_port, path="/gw", authorization="Bearer s3cret") as port:
+        url = ["--url", f"http://{HOST}:{port}/gw", "--model", "echo", "--show", program]
+        printed = shown(run_cli, *url, "--header-env", "authorization=Bearer TOKEN", "1.5")
+        shell = ["bash"] if program == "curl" else [sys.executable, "-"]
+        assert "1.5" in run(printed, *shell, TOKEN="s3cret")
+        typed = run_cli("predict", *url, "-H", "Authorization: Bearer s3cret", "1.5")
+        assert "1.5" in run(typed.stdout, *shell, AUTHORIZATION="Bearer s3cret")
+    assert "s3cret" not in printed + typed.stdout + typed.stderr
+    assert typed.stderr == "note: the value of Authorization is not shown; export AUTHORIZATION=…\n"
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_dry_run_prints_the_request(run_cli: RunCli, served: Served) -> None:
+    """Where it goes, its headers, its body; over both transports, and as JSON."""
+    typed = ["--model", "echo", "-H", "x-a: b", "--dry-run", "1.5"]
+    url = f"http://{HOST}:{served.rest_port}/v1/models/echo:predict"
+    body = {"signature_name": "serving_default", "inputs": {"x": [1.5]}}
+    assert shown(run_cli, *typed) == f"POST {url}\nx-a: b\n\n{json.dumps(body)}\n"
+    assert json.loads(shown(run_cli, *typed, "--json")) == {"url": url, "headers": {"x-a": "b"}, "body": body}
+    over_grpc = shown(run_cli, *typed, "--grpc")
+    assert over_grpc.startswith(
+        f"gRPC {HOST}:{served.grpc_port}/tensorflow.serving.PredictionService/Predict\nx-a: b\n\n"
+    )
+    assert "float_val: 1.5" in over_grpc or "tensor_content" in over_grpc
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("verb", ["classify", "regress"])
+def test_other_verbs_are_shown_too(run_cli: RunCli, verb: str) -> None:
+    """Classify and regress, over both transports; nothing is asked of the model."""
+    typed = [verb, "--model", "half_plus_two", "x=2.0"]
+    rest = run_cli(*typed, "--show", "curl")
+    assert rest.code == 0, rest.stderr
+    assert f"/v1/models/half_plus_two:{verb}" in rest.stdout
+    assert "results" in json.loads(run(rest.stdout, "bash"))
+    over_grpc = run_cli(*typed, "--show", "grpcurl")
+    assert over_grpc.stdout.rstrip().endswith(f"tensorflow.serving.PredictionService/{verb.capitalize()}")
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["--grpc", "--show", "curl", "1"], "error: curl speaks REST\n"),
+        (["--show", "curl", "--dry-run", "1"], "error: --show and --dry-run both print in the place of asking\n"),
+        (["--show", "curl", "--proxy", "http://a:b@c:1", "1"], "error: "),
+        (["--show", "curl", "two"], "error: 'two' is not float32"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(run_cli: RunCli, typed: list[str], words: str) -> None:
+    """Before anything is printed; what was typed is checked as ever."""
+    result = run_cli("predict", "--model", "echo", *typed)
+    assert result.stdout == ""
+    assert result.code != 0
+    assert result.stderr.startswith(words)
+    assert "a:b" not in result.stderr
+
+
+def test_a_file_is_not_shown(run_cli: RunCli, registered: RunningServer, tmp_path: Path) -> None:
+    """It becomes many requests."""
+    (tmp_path / "rows.csv").write_text("x\n1\n")
+    assert registered.models
+    result = run_cli("predict", "--model", "echo", "--file", tmp_path / "rows.csv", "--show", "curl")
+    assert (result.stdout, result.code) == ("", 2)

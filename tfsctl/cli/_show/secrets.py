@@ -1,0 +1,33 @@
+"""Secrets of a call, replaced by the variables that hold them: what is shown is no place for them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from tfsctl.clients.connection import Header
+from tfsctl.clients.withheld import Call
+from tfsctl.errors import InvalidInput
+
+_SECRET = re.compile(r"auth|token|key|secret|password|cookie|credential|session", re.IGNORECASE)
+
+
+def without_secrets(call: Call) -> tuple[Call, dict[str, str]]:
+    """The call with every secret left to a variable, and what each variable has to hold that is not set yet.
+
+    Raises InvalidInput for a proxy with a password: no program takes that from a variable.
+    """
+    proxy = call.connection.proxy
+    if proxy is not None and urlsplit(proxy).password is not None:
+        raise InvalidInput("--proxy holds a password, which is not shown", hint="leave it out of the URL")
+    unset: dict[str, str] = {}
+    headers = []
+    for header in call.connection.headers:
+        if header.variable or not _SECRET.search(header.name):
+            headers.append(header)
+            continue
+        variable = re.sub(r"\W", "_", header.name).upper()
+        headers.append(Header(header.name, header.value, variable))
+        unset[variable] = f"the value of {header.name}"
+    return replace(call, connection=replace(call.connection, headers=tuple(headers))), unset
