@@ -1,0 +1,131 @@
+"""`tfsctl classify` and `tfsctl regress`, over both transports, against models that a real TensorFlow Serving served."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import RunCli
+from model_servers import Served, running_server
+
+from tfsctl.cli._repl.reply import Reply
+from tfsctl.cli._repl.session import Session
+from tfsctl.cli._target import Target
+from tfsctl.core.types import ModelRef
+from tfsctl.engines import registry
+from tfsctl.engines.registry import RunningServer
+
+RECORDED = Path(__file__).parents[1] / "conformance" / "recorded" / "models"
+HALF = ("--model", "half_plus_two")
+OVER = pytest.mark.parametrize("over", ["--rest", "--grpc"])
+
+
+@pytest.fixture(scope="module")
+def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The recorded `half_plus_two` and `zoo`, whose signatures classify and regress."""
+    models = {name: RECORDED / name for name in ("half_plus_two", "zoo")}
+    with running_server(models, tmp_path_factory.mktemp("classifiers")) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _registered(classifiers: Served) -> None:
+    ports = (classifiers.host, classifiers.rest_port, classifiers.grpc_port)
+    models = tuple(classifiers.models)
+    registry.register(RunningServer("test", "embedded", *ports, models, os.getpid(), None, time.time(), None))
+
+
+@OVER
+@pytest.mark.parametrize(
+    ("typed", "printed"),
+    [
+        (["regress", *HALF, "--signature", "regress_x_to_y", "x=1.0", "x=2.5"], "2.5\n3.25\n"),
+        (["regress", *HALF, "--signature", "regress_x_to_y", "x=1"], "2.5\n"),
+        (["regress", *HALF, "--signature", "regress_x_to_y", "-i", "x=-1.0"], "1.5\n"),
+        (["regress", *HALF, "--signature", "regress_x_to_y", '{"examples": [{}, {"x": 3}], "context": {"x": 1}}'],
+         "2.5\n3.5\n"),
+        (["regress", "--model", "zoo", "x=1"], "2.0\n"),
+        (["classify", *HALF, "--signature", "classify_labels", "x=2.0"], "1\tlbl\t3.0\n1\tlbl\t4.0\n"),
+        (["classify", *HALF, "--signature", "classify_labels", "--top", "1", "x=2.0"], "1\tlbl\t4.0\n"),
+        (["classify", *HALF, "--signature", "classify_x_to_y", "x=1.0", "x=2.0"],
+         "1\tclass 0\t2.5\n2\tclass 0\t3.0\n"),
+        (["regress", *HALF, "--signature", "regress_x_to_y", "--signature", "regress_x_to_y2", "x=2.0"],
+         "regress_x_to_y\t3.0\nregress_x_to_y2\t3.0\n"),
+        (["classify", *HALF, "--signature", "classify_x_to_y", "--regress", "regress_x_to_y2", "x=2.0"],
+         "classify_x_to_y\t1\tclass 0\t3.0\nregress_x_to_y2\t3.0\n"),
+    ],
+)  # fmt: skip
+def test_examples_are_made_of_plain_values(run_cli: RunCli, over: str, typed: list[str], printed: str) -> None:
+    """A value a line, or a class a line after its row; several signatures each under its name."""
+    result = run_cli(typed[0], over, *typed[1:])
+    assert (result.stdout, result.stderr, result.code) == (printed, "", 0)
+
+
+@OVER
+def test_json_is_one_document(run_cli: RunCli, over: str) -> None:
+    """The same over both transports: results by signature, with an entry for each row."""
+    typed = ["--signature", "classify_labels", "--regress", "regress_x_to_y", "--json", "x=1.0", "x=2.0"]
+    answer = json.loads(run_cli("classify", over, *HALF, *typed).stdout)
+    assert 0 < answer.pop("latency_ms") < 60_000
+    labels = [[{"label": "lbl", "index": 0, "score": low}, {"label": "lbl", "index": 1, "score": high}]
+              for low, high in ((2.5, 3.5), (3.0, 4.0))]  # fmt: skip
+    results = {"classify_labels": labels, "regress_x_to_y": [2.5, 3.0]}
+    assert answer == {"model": "half_plus_two", "version": 123, "results": results}
+    (one,) = json.loads(run_cli("regress", over, "--model", "zoo", "--json", "x=0.1").stdout)["results"].values()
+    assert one == [0.2]
+
+
+def test_several_signatures_are_one_call(run_cli: RunCli) -> None:
+    """Over gRPC: TensorFlow Serving refuses a signature that is named twice in a MultiInference, REST asks it twice."""
+    twice = ["regress", *HALF, "--signature", "regress_x_to_y", "--signature", "regress_x_to_y", "x=1.0"]
+    refused = run_cli(*twice, "--grpc")
+    assert (refused.stdout, refused.code) == ("", 5)
+    assert "Duplicate evaluation of signature: regress_x_to_y" in refused.stderr
+    assert run_cli(*twice, "--rest").code == 0
+
+
+@OVER
+@pytest.mark.parametrize(
+    ("typed", "code", "said"),
+    [
+        (["regress", *HALF, "x=1"], 2, "half_plus_two has several signatures to regress with: "),
+        (["regress", *HALF, "--signature", "regres_x_to_y", "x=1"], 4, "did you mean --signature regress_x_to_y?"),
+        (["regress", *HALF, "--signature", "regress_x_to_y", "2"], 2, "'2' does not say which feature it is"),
+        (["regress", *HALF, "--signature", "regress_x_to_y", "x=two"], 5, "Data type: string but expected type: float"),
+        (["regress", *HALF, "--signature", "regress_x_to_y", "y=2"], 5, "Feature: x (data type: float) is required"),
+        (["classify", *HALF, "--signature", "regress_x_to_y", "x=2"], 5, "Expected classification signature"),
+        (["classify", *HALF, "--version", "9", "x=2"], 4, "half_plus_two version 9 at "),
+    ],
+)
+def test_what_goes_wrong_is_said(run_cli: RunCli, over: str, typed: list[str], code: int, said: str) -> None:
+    """Before anything is sent where that is possible, else in the server's words; nothing on stdout."""
+    result = run_cli(typed[0], over, *typed[1:])
+    assert (result.stdout, result.code) == ("", code)
+    assert said in result.stderr
+
+
+def test_raw_bodies_have_their_verb(run_cli: RunCli) -> None:
+    """--raw posts to :classify and :regress, whatever is in it."""
+    body = '{"signature_name": "regress_x_to_y", "examples": [{"x": 2.0}]}'
+    assert json.loads(run_cli("regress", *HALF, "--raw", body).stdout) == {"results": [3.0]}
+    assert run_cli("classify", *HALF, "--raw", body).code == 5
+
+
+@pytest.mark.parametrize("over", ["rest", "grpc"])
+def test_the_repl_classifies_and_regresses(classifiers: Served, over: str) -> None:
+    """:verb chooses how the model is asked; the signature is the one chosen, or the one that fits."""
+    target = Target(ModelRef("zoo"), classifiers.host, classifiers.rest_port, classifiers.grpc_port, "rest")
+    with Session(target) as session:
+        session.handle(f":{over}")
+        assert session.handle(":verb regress").notes == ("verb: regress",)
+        assert session.handle("x=1") == Reply(answer=("2.0",))
+        assert session.handle("-i x=3") == Reply(answer=("6.0",))
+        assert session.handle(":verb classify").notes == ("verb: classify",)
+        assert session.handle("x=1.0") == Reply(answer=("1\ta\t1.0", "1\tb\t0.0"))
+        assert session.handle(":verb predict").notes == ("verb: predict",)
+        assert session.handle("a=1 s=x") == Reply(answer=("a2 2.0  s2 xx",))
+        assert session.handle(":verb guess").error is not None
