@@ -68,11 +68,11 @@ def _start_detached(plan: Plan, *, wait_timeout: float, as_json: bool) -> None:
     from tfsctl.engines import serving
     from tfsctl.engines.signals import StopSignals
 
+    serving.prepare(plan)
     with StopSignals() as signals:
-        serving.prepare(plan)
         try:
             with _output.progress(quiet=not _output.on_terminal()) as step:
-                step(f"starting {plan.launch.name}, waiting until it answers")
+                step(f"starting {plan.launch.name} and loading")
                 server = serving.start(
                     plan, detach=True, wait_timeout_s=wait_timeout, give_up=lambda: bool(signals.came)
                 )
@@ -90,8 +90,8 @@ def _serve_until_stopped(plan: Plan, *, wait_timeout: float, as_json: bool) -> N
     from tfsctl.engines import serving
     from tfsctl.engines.signals import StopSignals
 
+    serving.prepare(plan)
     with StopSignals() as signals:
-        serving.prepare(plan)
         try:
             server = serving.start(
                 plan,

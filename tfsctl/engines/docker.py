@@ -31,8 +31,8 @@ def fit(launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:
     platform = docker_image.platform_for(options, daemon.architecture)
     if platform is not None and options.platform is None:
         notes.append(
-            f"{options.image} is made for amd64 and will be emulated on {daemon.architecture}: slow, and it may crash; "
-            "--engine embedded is not"
+            f"{options.image} is made for amd64 and will be emulated on {daemon.architecture}, which is slow and may "
+            "crash; --engine embedded runs natively"
         )
     for found in founds:
         notes += operations.notes(found.model.name, found.saved_model, options.image)
@@ -71,7 +71,10 @@ def start(launch: Launch, *, detach: bool) -> Container:  # noqa: ARG001 - a con
         container = _programs.run(spec.run_command()).stdout.strip().splitlines()[-1]
     except ProgramFailed as error:
         if "is already in use" in error.stderr and name in error.stderr:
-            raise DockerError(f"a container named {name} exists already", hint=f"docker rm --force {name}") from error
+            raise DockerError(
+                f"a container named {name} exists already",
+                hint=f"--name ANOTHER_NAME; or docker rm --force {name}, if nobody needs it",
+            ) from error
         _remove_ended(launch.name)  # one that was made but could not start
         raise refused("docker run", error) from error
     return Container(container, launch)

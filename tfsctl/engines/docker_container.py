@@ -14,7 +14,12 @@ from tfsctl.engines.launch import LAST_LINES, Launch
 from tfsctl.errors import ProgramFailed
 
 STOP_S = 35  # the embedded server in an image answers running requests for 30 s at most
-_KILLED = 137  # the status of a program that SIGKILL ended
+# Statuses of a program that a signal ended, and what that tells.
+_CAUSES = {
+    132: "it was made for another processor: an illegal instruction ended it",
+    137: "it was killed, as is done when memory runs out; --memory is how much it may take",
+    139: "it crashed: a segmentation fault ended it",
+}
 
 
 def status(container: str) -> str | None:
@@ -67,9 +72,7 @@ class Container:
         status, _, killed = docker(
             "inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", self._id
         ).partition(" ")
-        if killed == "true" or status == str(_KILLED):
-            return "it was killed, as is done when memory runs out; --memory is how much it may take"
-        return ""
+        return _CAUSES.get(137 if killed == "true" else int(status or 0), "")
 
     def last_lines(self) -> list[str]:
         """The end of its log."""

@@ -1,0 +1,154 @@
+"""`tfsctl serve` with several models, metrics, batching and TLS by the embedded server; its log on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from conftest import RunCli
+from echo_models import write_echo_model
+from graph_models import GraphModel
+
+from tfsctl.engines import _processes, registry, state
+from tfsctl.errors import ExitCode
+
+FREE = ("--rest-port", "0", "--grpc-port", "0")
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Path:
+    """The base directory of a model with three versions."""
+    for version in ("1", "2", "3"):
+        write_echo_model(tmp_path / "echo" / version)
+    return tmp_path / "echo"
+
+
+@pytest.fixture(autouse=True)
+def _embedded(monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None]:
+    """The embedded server, and none left behind."""
+    monkeypatch.setenv("TFSCTL_ENGINE", "embedded")
+    yield
+    for server in registry.running():
+        if server.pid is not None:
+            _processes.stop(server.pid)
+
+
+def test_everything_at_once(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+    """Two models, versions, labels, metrics, batching and mutual TLS are said to the server by its own flags."""
+    write_echo_model(tmp_path / "other/7")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    served = run_cli(
+        *("serve", tmp_path / "other", "--model", f"e={echo},versions=1,3,labels=stable:1", "--name", "shop"),
+        *("--metrics", "--batching-parameter", "max_batch_size=8"),
+        *(
+            "--ssl-cert",
+            tmp_path / "cert.pem",
+            "--ssl-key",
+            tmp_path / "key.pem",
+            "--ssl-client-ca",
+            tmp_path / "ca.pem",
+        ),
+        *("--detach", "--json", *FREE),
+    )
+    assert served.code == 0, served.stderr
+    assert "serving other version 7, e versions 3, 1 with embedded\n" in served.stderr
+    document = json.loads(served.stdout)
+    assert (document["name"], document["models"]) == ("shop", ["other", "e"])
+
+    stable = run_cli("predict", "--model", "e", "--label", "stable", "2", "--json")
+    assert json.loads(stable.stdout)["outputs"] == {"x": [2.0]}, stable.stderr
+    ask = ("predict", "--grpc", "--port", document["grpc_port"], "--host", "127.0.0.1", "--model", "e", "2")
+    files = ("--ca", tmp_path / "ca.pem", "--cert", tmp_path / "cert.pem", "--key", tmp_path / "key.pem")
+    assert run_cli(*ask, "--tls", *files).stdout == "2.0\n"
+    with urllib.request.urlopen(document["metrics"]) as answer:
+        assert b":tensorflow:serving:batching_session:" in answer.read()
+
+    assert run_cli("stop").code == 0
+    assert not [file for file in state.base().rglob("*") if file.is_file() and b"PRIVATE" in file.read_bytes()]
+
+
+def test_options_that_contradict_each_other_are_refused(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+    """Before anything is looked at, with a usage error."""
+    for options, words in (
+        (("--image", "a:1", "--tag", "2"), "--image and --tag contradict each other"),
+        (("--ssl-cert", tmp_path / "c"), "--ssl-cert and --ssl-key belong together"),
+        (("--ssl-client-ca", tmp_path / "c"), "--ssl-client-ca needs a certificate too"),
+        (("--env", "=1"), "--env =1 names no variable"),
+        (
+            ("--batching-file", tmp_path / "f", "--batching-parameter", "a=1"),
+            "--batching-file and --batching-parameter",
+        ),
+    ):
+        refused = run_cli("serve", echo, *options)
+        assert (refused.code, refused.stdout) == (ExitCode.USAGE, "")
+        assert refused.stderr.startswith(f"error: {words}")
+
+
+def test_gpus_take_the_image_for_them(run_cli: RunCli, echo: Path) -> None:
+    """Unless another was asked for."""
+    for options, image in (
+        (("--gpus", "all"), "tensorflow/serving:2.20.0-gpu"),
+        (("--gpus", "all", "--tag", "2.19.0"), "tensorflow/serving:2.19.0"),
+        (("--gpus", "all", "--image", "mine:1"), "mine:1"),
+    ):
+        printed = run_cli("serve", echo, "--engine", "docker", "--dry-run", "--json", *options)
+        command = json.loads(printed.stdout)["command"]
+        assert command[-1] == image
+        assert command[command.index("--gpus") + 1] == "all"
+
+
+def test_the_environment_of_a_server_is_ours_and_what_was_given(run_cli: RunCli, echo: Path) -> None:
+    """It is there before the server's first word."""
+    served = run_cli("serve", echo, "--env", "LEVEL=a=b c", "--detach", "--json", *FREE)
+    assert served.code == 0, served.stderr
+    variables = Path(f"/proc/{json.loads(served.stdout)['pid']}/environ").read_bytes().split(b"\0")
+
+    assert b"LEVEL=a=b c" in variables
+
+
+def test_a_version_that_cannot_be_loaded_is_explained_at_once(run_cli: RunCli, tmp_path: Path) -> None:
+    """Not after the minute the server waits before it tries again."""
+    model = GraphModel()
+    model.op("ZeroOut", "zeroed", model.input("x"))
+    model.write(tmp_path / "custom/1")
+    for detach in (("--detach",), ()):
+        served = run_cli("serve", tmp_path / "custom", *detach, *FREE)
+
+        assert (served.code, served.stdout) == (ExitCode.FAILED, "")
+        assert "error: custom version 1 cannot be loaded: " in served.stderr
+        assert "\ncause: the model uses the operation ZeroOut, which the server's build lacks" in served.stderr
+        assert served.stderr.count("Loading servable: {name: custom version: 1} failed") == 1
+    assert registry.running() == []
+
+
+def test_on_a_terminal_the_log_has_colours(echo: Path) -> None:
+    """By level; what tfsctl says itself has none."""
+    screen, inside = pty.openpty()
+    argv = [sys.executable, "-m", "tfsctl", "serve", str(echo), *FREE]
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    with subprocess.Popen(argv, stdin=inside, stdout=inside, stderr=inside, env=environment) as process:
+        os.close(inside)
+        shown = ""
+        while "Ctrl-C stops it" not in shown:
+            shown += os.read(screen, 65536).decode("utf-8", "replace")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    os.close(screen)
+    (loaded,) = [line for line in shown.splitlines() if "Successfully loaded servable version {name: echo" in line]
+    (ready,) = [line for line in shown.splitlines() if "ready: echo" in line]
+
+    assert "\x1b[2m" in loaded
+    assert "\x1b" not in ready

@@ -1,0 +1,51 @@
+"""Logs as they are written: files and programs, from the first line to the last."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tfsctl.engines.following import FollowedFile, FollowedProgram
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so, for ten seconds at most."""
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.01)
+
+
+def test_a_file_is_shown_as_it_grows(tmp_path: Path) -> None:
+    """A line when it is whole; the last one also without its end; what is no text is no fault."""
+    shown: list[str] = []
+    file = tmp_path / "log"
+    with file.open("wb", buffering=0) as log:
+        log.write(b"first\nsec")
+        followed = FollowedFile(file, shown.append)
+        wait_for(lambda: shown == ["first"])
+        log.write(b"ond\n\xff\n")
+        wait_for(lambda: shown == ["first", "second", "\ufffd"])
+        log.write("größe".encode())
+        followed.stop()
+
+    assert shown == ["first", "second", "\ufffd", "größe"]
+
+
+def test_a_program_is_shown_to_its_end() -> None:
+    """Both of its streams; one that goes on is ended."""
+    shown: list[str] = []
+    followed = FollowedProgram(
+        [sys.executable, "-c", "import sys; print('one'); sys.stderr.write('two')"], shown.append
+    )
+    wait_for(lambda: sorted(shown) == ["one", "two"])
+    followed.stop()
+
+    endless = "import time; print('on', flush=True); time.sleep(60)"
+    begin = time.monotonic()
+    followed = FollowedProgram([sys.executable, "-c", endless], shown.append)
+    wait_for(lambda: shown[-1] == "on")
+    followed.stop()
+    assert time.monotonic() - begin < 10
