@@ -1,0 +1,180 @@
+"""Dockerfiles and Compose files as they are written; what they do is tested in tests/docker."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import RunCli
+from echo_models import write_echo_model
+
+from tfsctl.core.fingerprint import fingerprint
+from tfsctl.errors import ExitCode
+
+
+@pytest.fixture(autouse=True)
+def _no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither needs Docker to be printed."""
+    monkeypatch.setenv("PATH", "")
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Path:
+    """The base directory of a model with two versions."""
+    write_echo_model(tmp_path / "echo/1")
+    write_echo_model(tmp_path / "echo/2")
+    return tmp_path / "echo"
+
+
+def dockerfile(run_cli: RunCli, *arguments: object) -> dict[str, str]:
+    """The instructions of a printed Dockerfile."""
+    printed = run_cli("image", "build", "--print-dockerfile", *arguments)
+    assert printed.code == 0, printed.stderr
+    instructions = (line.partition(" ") for line in printed.stdout.replace("\\\n", "").splitlines())
+    return {word: rest for word, _, rest in instructions}
+
+
+def service(run_cli: RunCli, *arguments: object) -> dict[str, Any]:
+    """The one service of a printed Compose file."""
+    printed = run_cli("compose", *arguments)
+    assert printed.code == 0, printed.stderr
+    (found,) = yaml.safe_load(printed.stdout)["services"].values()
+    facts: dict[str, Any] = found
+    return facts
+
+
+# ---- Dockerfile ----
+def test_a_dockerfile_of_one_model(run_cli: RunCli, echo: Path) -> None:
+    """The highest version, not root, with a check and labels; the entrypoint is the image's own."""
+    written = dockerfile(run_cli, echo, "--base-image", "serving:1.2")
+
+    assert list(written) == ["FROM", "COPY", "ENV", "LABEL", "USER", "HEALTHCHECK"]
+    assert (written["FROM"], written["ENV"]) == ("serving:1.2", "MODEL_NAME=echo")
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", written["USER"])
+    labels = dict(re.findall(r'(\S+)="(.*?)"', written["LABEL"]))
+    assert labels == {
+        "org.opencontainers.image.title": "echo",
+        "org.opencontainers.image.base.name": "serving:1.2",
+        "org.opencontainers.image.version": "2",
+        "tfsctl.model.echo.version": "2",
+        "tfsctl.model.echo.fingerprint": fingerprint(echo / "2"),
+    }
+
+
+def test_an_exported_model_tells_its_source(run_cli: RunCli, echo: Path) -> None:
+    """From the manifest that export left."""
+    (echo / "2/assets.extra").mkdir()
+    (echo / "2/assets.extra/tfsctl_manifest.json").write_text('{"source": {"sha256": "abc"}}')
+
+    assert 'tfsctl.model.echo.source="sha256:abc"' in dockerfile(run_cli, echo)["LABEL"]
+
+
+def test_options_are_in_the_entrypoint(run_cli: RunCli, echo: Path) -> None:
+    """Where what `docker run` adds does not replace them; one version alone needs no model config."""
+    assert "ENTRYPOINT" not in dockerfile(run_cli, echo / "1")
+    written = dockerfile(run_cli, f"--model=e={echo},versions=all", "--no-warmup")
+
+    assert json.loads(written["ENTRYPOINT"]) == [
+        "/usr/bin/tf_serving_entrypoint.sh",
+        "--model_config_file=/etc/tfsctl/models.config",
+        "--enable_model_warmup=false",
+    ]
+
+
+def test_the_health_check_is_bash(run_cli: RunCli, echo: Path) -> None:
+    """As the image will have it; nothing of it is left to Docker to expand."""
+    check = dockerfile(run_cli, echo)["HEALTHCHECK"]
+    bash, option, script = json.loads(check.partition(" CMD ")[2])
+
+    assert (bash, option) == ("bash", "-c")
+    assert "start-period" in check
+    subprocess.run(["/bin/bash", "-n", "-c", script], check=True)
+
+
+def test_a_fingerprint_is_of_names_and_contents(tmp_path: Path) -> None:
+    """The same for a copy, another for anything that differs; how it is divided into files matters."""
+    seen = set()
+    for number, files in enumerate(
+        [{"a": "xy"}, {"a": "x", "b": "y"}, {"b": "xy"}, {"d/a": "xy"}, {"a": "xy", "b": ""}]
+    ):
+        for copy in ("one", "two"):
+            for name, text in files.items():
+                place = tmp_path / f"{number}{copy}" / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_text(text)
+        first, second = fingerprint(tmp_path / f"{number}one"), fingerprint(tmp_path / f"{number}two")
+        assert first == second
+        seen.add(first)
+    assert len(seen) == 5
+
+
+# ---- Compose ----
+def test_a_compose_file_is_what_docker_run_does(run_cli: RunCli, echo: Path) -> None:
+    """Its ports, mounts, variables and hardening; with a health check and a restart policy."""
+    written = service(run_cli, echo, "--image", "serving:1.2", "--memory", "2g")
+
+    assert written.pop("healthcheck")["test"][:3] == ["CMD", "bash", "-c"]
+    written.pop("user", None)  # who runs the tests
+    assert written == {
+        "image": "serving:1.2",
+        "environment": {"MODEL_NAME": "echo"},
+        "ports": ["127.0.0.1:8500:8500", "127.0.0.1:8501:8501"],
+        "volumes": [{"type": "bind", "source": str(echo), "target": "/models/echo", "read_only": True}],
+        "init": True,
+        "read_only": True,
+        "tmpfs": ["/tmp"],  # noqa: S108 - a directory of the container
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "mem_limit": "2g",
+        "restart": "unless-stopped",
+    }
+
+
+def test_what_compose_would_expand_is_doubled(run_cli: RunCli, echo: Path) -> None:
+    """A dollar in a path or a value is a dollar."""
+    odd = echo.rename(echo.parent / "a$HOME")
+    written = service(run_cli, odd, "--name", "echo", "--env", "A=$B", "--env", "PASSED_ON")
+
+    assert written["volumes"][0]["source"] == f"{echo.parent}/a$$HOME"
+    assert written["environment"] == {"MODEL_NAME": "echo", "A": "$$B", "PASSED_ON": None}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device"),
+    [("all", {"count": "all"}), ("2", {"count": 2}), ("device=0,2", {"device_ids": ["0", "2"]})],
+)
+def test_gpus_are_reserved(run_cli: RunCli, echo: Path, gpus: str, device: dict[str, Any]) -> None:
+    """Compose has another form for --gpus; the image is the one for GPUs."""
+    written = service(run_cli, echo, "--gpus", gpus)
+
+    assert written["image"].endswith("-gpu")
+    (reserved,) = written["deploy"]["resources"]["reservations"]["devices"]
+    assert reserved == {"driver": "nvidia", "capabilities": ["gpu"]} | device
+
+
+def test_opened_by_options(run_cli: RunCli, echo: Path) -> None:
+    """As for serve."""
+    written = service(run_cli, echo, "--writable-root", "--new-privileges", "--cap-add", "SYS_NICE")
+
+    assert written["cap_add"] == ["SYS_NICE"]
+    assert not {"read_only", "tmpfs", "security_opt"} & set(written)
+
+
+def test_a_compose_file_as_json(run_cli: RunCli, echo: Path) -> None:
+    """The same document."""
+    as_json = json.loads(run_cli("compose", echo, "--json").stdout)
+
+    assert as_json["services"]["echo"] == service(run_cli, echo)
+
+
+def test_what_a_compose_file_cannot_say_is_refused(run_cli: RunCli, echo: Path) -> None:
+    """Not left out in silence."""
+    refused = run_cli("compose", echo, "--docker-arg=--cpus=2")
+
+    assert (refused.code, refused.stdout) == (ExitCode.USAGE, "")
+    assert refused.stderr == "error: --docker-arg has no place in a Compose file\nhint: add what it does to the file\n"
