@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,12 +81,11 @@ def test_the_row_that_cannot_be_answered_is_named(client: Client) -> None:
     values = np.ones(200)
     values[149] = 0
     bulk = Bulk(taker(batches(values)), asking(client, signature="checked"), Options(batch_size=40))
-    seen = 0
+    seen: list[int] = []
     with pytest.raises(RequestRejected, match=r"^row 150: .*not a number to divide by") as raised:
-        for one in bulk:
-            seen += len(one.batch)
+        seen.extend(len(one.batch) for one in bulk)
 
-    assert seen == 120
+    assert sum(seen) == 120
     assert raised.value.hint
 
 
@@ -152,6 +150,7 @@ class Moody:
         self._lock = threading.Lock()
 
     def __call__(self, batch: Batch) -> Mapping[str, np.ndarray]:
+        """Answer, if it has had enough of them."""
         with self._lock:
             first = int(batch.rows[0])
             left = self._left.setdefault(first, self._times)
@@ -218,5 +217,5 @@ def test_a_model_that_takes_a_fixed_number_of_rows_gets_them() -> None:
     def ask(_batch: Batch) -> Mapping[str, np.ndarray]:
         raise RequestRejected("no", status="INVALID_ARGUMENT")
 
-    with pytest.raises(RequestRejected, match="^no$"):
+    with pytest.raises(RequestRejected, match=r"^no$"):
         answers(range(8), ask, batch_size=4, divisible=False)

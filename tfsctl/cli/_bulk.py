@@ -22,6 +22,7 @@ from tfsctl.clients.bulk import Answered, Bulk, Options
 from tfsctl.core.batches import Batch, request_arrays, rows_a_request, taker
 from tfsctl.core.inputs import choose_outputs, choose_signature
 from tfsctl.core.types import ModelRef, Signature
+from tfsctl.data.blocks import STDIN, stdin_has_more
 from tfsctl.data.results import check_output
 from tfsctl.data.shaping import shaped
 from tfsctl.data.sources import open_source
@@ -49,7 +50,8 @@ def predict_file(
         source, chosen, renamed=files.columns, skip_bad_rows=skip_bad_rows, after=output.through, note=_output.say
     )
     exact = _Exact(client, model, served.version, chosen, choose_outputs(chosen, only) if only else ())
-    bulk = Bulk(taker(batches), exact.ask, _options(files, chosen))
+    has_more = stdin_has_more if files.file == STDIN else lambda: True
+    bulk = Bulk(taker(batches, has_more=has_more), exact.ask, _options(files, chosen), has_more=has_more)
     before, start = output.rows, time.perf_counter()
     try:
         _run(bulk, output, numbered=skip_bad_rows, quiet=files.output is None)

@@ -60,9 +60,20 @@ class _Job:
 
 
 class Bulk:
-    """One run over rows. Iterate over it for the answers; `stop` ends it after those under way."""
+    """One run over rows. Iterate over it for the answers; `stop` ends it after those under way.
 
-    def __init__(self, take: Callable[[int], Batch | None], ask: Ask, options: Options) -> None:
+    While `has_more` is false, answers under way come before `take` is called, which may have to wait then.
+    """
+
+    def __init__(
+        self,
+        take: Callable[[int], Batch | None],
+        ask: Ask,
+        options: Options,
+        *,
+        has_more: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._can_take = has_more
         self._take = take
         self._ask = ask
         self._options = options
@@ -116,6 +127,8 @@ class Bulk:
     def _fill(self) -> None:
         """Ask for as many batches as may be asked for at once."""
         while self._has_more and not self._stopped.is_set() and self._has_room():
+            if self._waiting and not self._can_take():
+                return
             try:
                 batch = self._take(self.setting.rows)
             except TfsctlError as error:  # raised once the rows before are answered

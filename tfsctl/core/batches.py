@@ -90,10 +90,10 @@ def joined(pieces: list[Batch]) -> Batch:
     )
 
 
-def taker(batches: Iterable[Batch]) -> Callable[[int], Batch | None]:
+def taker(batches: Iterable[Batch], *, has_more: Callable[[], bool] = lambda: True) -> Callable[[int], Batch | None]:
     """A function that takes the next batch of at most so many rows; fewer where shapes change or the rows end.
 
-    What the batches raise is raised once all rows before were taken.
+    It does not wait for more while `has_more` is false. What the batches raise is raised once all rows before were taken.
     """
     source = iter(batches)
     left: list[Batch] = []
@@ -110,7 +110,7 @@ def taker(batches: Iterable[Batch]) -> Callable[[int], Batch | None]:
         pieces: list[Batch] = []
         first: Batch | None = None
         have = rejects = 0
-        while have < count and rejects < count:
+        while have < count and rejects < count and (not pieces or left or has_more()):
             piece = left.pop() if left else following()
             if piece is None:
                 break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -81,6 +82,14 @@ class Progress:
         if not self._size:
             return None
         return min(1.0, self._raw.tell() / self._size)
+
+
+def stdin_has_more() -> bool:
+    """Whether something can be read from stdin without waiting for whoever writes to it."""
+    try:
+        return bool(select.select([sys.stdin.fileno()], [], [], 0)[0])
+    except (OSError, ValueError):  # it is no file of the system's
+        return True
 
 
 @contextmanager

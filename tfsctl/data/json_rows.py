@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from tfsctl.data.blocks import MOST_ROWS, Block, Pace, Unreadable, opened
+from tfsctl.data.blocks import BLOCK_BYTES, MOST_ROWS, Block, Pace, Unreadable, opened
 from tfsctl.errors import InvalidInput
 
 
@@ -97,10 +98,29 @@ class JsonDocument:
 
 
 def _line_blocks(file: BinaryIO, *, keep_empty: bool = False) -> Iterator[list[bytes]]:
+    blocks = _as_they_come(file) if file is sys.stdin.buffer else _paced(file)
+    for lines in blocks:
+        yield lines if keep_empty else [line for line in lines if line.strip()]
+
+
+def _paced(file: BinaryIO) -> Iterator[list[bytes]]:
     pace = Pace()
     while lines := list(islice(file, pace.rows)):
         pace.learn(len(lines), sum(map(len, lines)))
-        yield lines if keep_empty else [line for line in lines if line.strip()]
+        yield lines
+
+
+def _as_they_come(file: BinaryIO) -> Iterator[list[bytes]]:
+    """The lines there are: whoever writes them may wait for their answers."""
+    rest = b""
+    while content := file.read1(BLOCK_BYTES // 8):  # type: ignore[attr-defined] # every buffered stream has it
+        *lines, rest = (rest + content).splitlines(keepends=True) if b"\n" in content else [rest + content]
+        if rest.endswith(b"\n"):
+            lines, rest = [*lines, rest], b""
+        if lines:
+            yield lines
+    if rest:
+        yield [rest]
 
 
 def _parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON value

@@ -1,0 +1,271 @@
+"""`tfsctl predict --file`: files in, files out, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import RunCli
+from graph_models import write_rows_model
+from model_servers import Served, clean_environment, running_server
+from PIL import Image
+
+SLOW_MATRIX = 700  # some milliseconds
+
+# A child's peak memory counts from that of its parent, which must be small.
+_PEAK_MB = """
+import os, subprocess, sys
+process = subprocess.Popen([sys.executable, "-m", "tfsctl", *sys.argv[1:]])
+_, status, usage = os.wait4(process.pid, 0)
+process.returncode = os.waitstatus_to_exitcode(status)
+assert process.returncode == 0
+print(usage.ru_maxrss / 1024)
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with the model `rows`."""
+    folder = tmp_path_factory.mktemp("predict_file")
+    write_rows_model(folder / "rows" / "1", slow=SLOW_MATRIX)
+    with running_server({"rows": folder / "rows"}, folder) as running:
+        yield running
+
+
+def options(server: Served, model: str, over: str = "grpc") -> list[object]:
+    port = server.rest_port if over == "rest" else server.grpc_port
+    return ["predict", f"--{over}", "--host", server.host, "--port", port, "--model", model]
+
+
+@pytest.fixture
+def ones(tmp_path: Path) -> Path:
+    """300 rows of `x`, 1 to 300."""
+    path = tmp_path / "x.csv"
+    path.write_text("x\n" + "".join(f"{x}\n" for x in range(1, 301)))
+    return path
+
+
+@pytest.mark.parametrize("over", ["rest", "grpc"])
+def test_a_file_to_a_file(served: Served, tmp_path: Path, run_cli: RunCli, over: str) -> None:
+    """Every row, in order, with a line about it on stderr."""
+    rows = [(index / 4, f"city {index}, ü") for index in range(2000)]
+    (tmp_path / "in.csv").write_text("city,area\n" + "".join(f'"{city}",{area}\n' for area, city in rows))
+    asked = [*options(served, "echo", over), "--signature", "two"]
+
+    shown = run_cli(*asked, "--file", tmp_path / "in.csv", "--output", tmp_path / "out.jsonl")
+
+    assert (shown.code, shown.stdout) == (0, "")
+    assert "out.jsonl: 2,000 rows in" in shown.stderr
+    answers = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert answers == [{"area": area, "city": city} for area, city in rows]
+    assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl"]
+
+
+def test_to_stdout(server: Served, ones: Path, run_cli: RunCli) -> None:
+    """A line a row for people and pipes, an object a row with --json; --only chooses outputs."""
+    asked = [*options(server, "rows"), "--file", ones, "--batch-size", 100, "--concurrency", 2]
+
+    plain, objects, only = run_cli(*asked), run_cli(*asked, "--json"), run_cli(*asked, "--only", "y")
+
+    assert plain.stdout.splitlines()[:2] == ["100.0\t1.0", "100.0\t2.0"]
+    assert json.loads(objects.stdout.splitlines()[299]) == {"rows": 100.0, "y": 300.0}
+    assert only.stdout.split() == [f"{x}.0" for x in range(1, 301)]
+    assert plain.stderr == ""
+
+
+def test_stdin_is_streamed(served: Served, run_cli: RunCli) -> None:
+    """Lines of text come in, answers go out."""
+    shown = run_cli(*options(served, "echo"), "--signature", "text", "-f", "-", stdin="good\nbad\n")
+
+    assert shown.stdout == "good\nbad\n"
+
+
+def test_answers_come_while_stdin_is_open(served: Served, tmp_path: Path) -> None:
+    """A program may write a row and wait for its answer, many times."""
+    argv = [sys.executable, "-m", "tfsctl", *map(str, options(served, "echo")), "--file", "-", "--format", "jsonl"]
+    with subprocess.Popen(argv, env=clean_environment(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        assert run.stdin is not None
+        assert run.stdout is not None
+        for x in (1, 2):
+            run.stdin.write(b'{"x": %d}\n' % x)
+            run.stdin.flush()
+            assert run.stdout.readline() == b"%d.0\n" % x
+        run.stdin.close()
+        assert run.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.npz"])
+def test_rows_that_are_left_out(server: Served, tmp_path: Path, run_cli: RunCli, name: str) -> None:
+    """Those that do not fit and those the server refuses are listed with the reason; the others keep their numbers."""
+    (tmp_path / "in.csv").write_text("x,id\n1,a\ntwo,b\n0,c\n4,d\n5\n")
+    asked = [*options(server, "rows"), "--signature", "checked", "--file", tmp_path / "in.csv"]
+
+    stopped = run_cli(*asked)
+    shown = run_cli(*asked, "--output", tmp_path / name, "--on-error", "skip", "--json")
+
+    assert stopped.code == 2
+    assert "error: in.csv row 2: x is text ('two'), but the model wants float32" in stopped.stderr
+    document = json.loads(shown.stdout)
+    assert (document["rows"], document["rejected"]) == (2, 3)
+    rejects = [json.loads(line) for line in Path(document["rejects"]).read_text().splitlines()]
+    assert [reject["row"] for reject in rejects] == [2, 3, 5]
+    assert [reject["input"] for reject in rejects] == [{"x": "two"}, {"x": 0.0}, {"x": None}]
+    assert "not a number to divide by" in rejects[1]["error"]
+    if name == "out.npz":
+        found = np.load(tmp_path / name)
+        assert (found["row"].tolist(), found["y"].tolist()) == ([1, 4], [1, 0.25])
+    else:
+        assert (tmp_path / name).read_text() == "row,y\n1,1.0\n4,0.25\n"
+
+
+def test_images_by_name(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
+    """Answers to a directory of images name their files."""
+    for name, grey in (("b.png", 20), ("a.png", 10)):
+        Image.new("RGB", (4, 4), (grey, grey, grey)).save(tmp_path / name)
+    (tmp_path / "c.png").write_text("no image")
+    asked = [*options(echo_images, "images"), "--file", tmp_path, "--on-error", "skip"]
+
+    assert run_cli(*asked, "--output", tmp_path / "out.jsonl").code == 0
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [(Path(one["file"]).name, one["row"], one["image"]) for one in found] == [
+        ("a.png", 1, [[[10] * 3]]),
+        ("b.png", 2, [[[20] * 3]]),
+    ]
+    assert "c.png: not an image" in (tmp_path / "out.jsonl.rejects.jsonl").read_text()
+
+
+@pytest.fixture(scope="module")
+def echo_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server whose model gives images of one pixel back."""
+    from echo_models import write_echo_model
+
+    folder = tmp_path_factory.mktemp("images")
+    write_echo_model(folder / "images" / "1", {"serving_default": {"image": ("uint8", (None, 1, 1, 3))}})
+    with running_server({"images": folder / "images"}, folder) as running:
+        yield running
+
+
+class Run:
+    """`tfsctl predict --file … --output …` as a process, of a model that takes some milliseconds a row."""
+
+    def __init__(self, server: Served, ones: Path, output: Path) -> None:
+        self.output = output
+        self._environment = clean_environment(ones.parent)
+        asked = [*options(server, "rows"), "--signature", "slow", "--file", ones, "--output", output]
+        self._argv = [sys.executable, "-m", "tfsctl", *map(str, asked), "--batch-size", "1", "--concurrency", "4"]
+
+    def start(self, *more: str) -> subprocess.Popen[str]:
+        """Start it, with more options."""
+        return subprocess.Popen([*self._argv, *more], env=self._environment, stderr=subprocess.PIPE, text=True)
+
+    def start_and_wait_for_a_mark(self) -> subprocess.Popen[str]:
+        """Start it, and return when some of its answers are noted."""
+        run = self.start()
+        deadline = time.monotonic() + 30
+        while not self.output.with_name(f"{self.output.name}.progress").exists():
+            assert run.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return run
+
+
+@pytest.mark.parametrize(
+    ("sign", "name"), [(signal.SIGINT, "out.csv"), (signal.SIGKILL, "out.csv"), (signal.SIGINT, "out.npy")]
+)
+def test_an_interrupted_run_is_gone_on_with(
+    server: Served, ones: Path, tmp_path: Path, sign: signal.Signals, name: str
+) -> None:
+    """Ctrl-C keeps every answer there is; what was killed goes on from its last mark; and the result is the same."""
+    run = Run(server, ones, tmp_path / name)
+    interrupted = run.start_and_wait_for_a_mark()
+    interrupted.send_signal(sign)
+    _, said = interrupted.communicate(timeout=30)
+
+    assert not run.output.exists()
+    mark = json.loads((tmp_path / f"{name}.progress").read_text())
+    assert 0 < mark["rows"] == mark["through"] < 300
+    if sign == signal.SIGINT:
+        assert interrupted.returncode == 130
+        assert f"{mark['rows']:,} answers are kept" in said
+    else:
+        assert interrupted.returncode == -signal.SIGKILL
+    again = run.start()
+    assert again.communicate(timeout=30)[1].startswith("error: an earlier run for ")
+    assert again.returncode == 2
+    resumed = run.start("--resume")
+    _, said = resumed.communicate(timeout=60)
+    assert resumed.returncode == 0, said
+    assert "300 rows" in said
+    wanted = [float(x) for x in range(1, 301)]
+    if name == "out.npy":
+        assert np.load(run.output).tolist() == wanted
+    else:
+        assert run.output.read_text() == "y\n" + "".join(f"{x}\n" for x in wanted)
+    assert {path.name for path in tmp_path.glob("out*")} == {name}
+
+
+def test_a_run_of_another_file_is_not_gone_on_with(server: Served, ones: Path, tmp_path: Path) -> None:
+    """What changed is said."""
+    run = Run(server, ones, tmp_path / "out.csv")
+    interrupted = run.start_and_wait_for_a_mark()
+    interrupted.kill()
+    interrupted.communicate()
+    with ones.open("a") as file:
+        file.write("301\n")
+
+    resumed = run.start("--resume")
+
+    assert "was another one: size, modified changed" in resumed.communicate(timeout=30)[1]
+    assert resumed.returncode == 2
+
+
+def test_memory_stays_the_same_however_long_the_file(served: Served, tmp_path: Path) -> None:
+    """A file of 20 MB goes through a process of less than 150 MB."""
+    (tmp_path / "in.csv").write_text("x\n" + "0.123456789012345678\n" * 1_000_000)
+    asked = [*options(served, "echo"), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]
+    run = subprocess.run(
+        [sys.executable, "-c", _PEAK_MB, *map(str, asked)],
+        env=clean_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert float(run.stdout) < 150
+    assert (tmp_path / "out.csv").stat().st_size == 2 + len("0.12345679\n") * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--file", "none.csv"], "error: there is no file none.csv"),
+        (["--batch-size", "3", "1"], "error: --batch-size is for rows that come from a file"),
+        (["--file", "{ones}", "1"], "error: '1' is typed, and --file says where the rows are"),
+        (["--file", "{ones}", "--resume"], "error: --resume goes on with an --output"),
+        (["--file", "{ones}", "--on-error", "skip"], "error: --on-error skip lists the rows"),
+        (["--file", "{ones}", "--output", "out.xls"], "error: --output out.xls: unknown kind of file"),
+        (["--file", "{ones}", "--output", "no/out.csv"], "error: --output no/out.csv: there is no directory no"),
+        (["--file", "{ones}", "--column", "x"], "error: --column x: say INPUT=COLUMN"),
+        (["--file", "{ones}", "--only", "z"], "error: "),
+    ],
+)
+def test_options_that_make_no_sense(server: Served, ones: Path, run_cli: RunCli, argv: list[str], message: str) -> None:
+    """One line says so before anything is asked."""
+    shown = run_cli(*options(server, "rows"), *(word.format(ones=ones) for word in argv))
+
+    assert shown.code in (2, 4)
+    assert shown.stderr.startswith(message)
+    assert shown.stdout == ""
+
+
+def test_typed_rows_to_a_file(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
+    """--output takes the answer to what was typed, too."""
+    assert run_cli(*options(served, "echo"), "1", "2.5", "--output", tmp_path / "out.csv").code == 0
+    assert (tmp_path / "out.csv").read_text() == "x\n1.0\n2.5\n"
