@@ -104,6 +104,6 @@ def docker(*arguments: str) -> str:
     try:
         return _programs.run(["docker", *arguments]).stdout.strip()
     except ProgramFailed as error:
-        if "no such" in error.stderr.lower():
+        if "no such" in error.stderr.lower() or "is already in progress" in error.stderr:  # by another command
             return ""
         raise refused(f"docker {arguments[0]}", error) from error

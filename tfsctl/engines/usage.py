@@ -14,6 +14,7 @@ from pathlib import Path
 from tfsctl.engines import _programs
 from tfsctl.errors import ProgramFailed
 
+STATS_S = 6.0  # docker stats takes two seconds, or for ever if a container ends before its first sample
 SAMPLE_S = 0.25  # the CPU time a process takes meanwhile is what it takes now; docker stats looks for a second
 # Fields by name: Podman's `json .` is another document.
 _STATS = '{"ID": "{{.ID}}", "CPUPerc": "{{.CPUPerc}}", "MemUsage": "{{.MemUsage}}"}'
@@ -50,11 +51,12 @@ def of_processes(leaders: Iterable[int]) -> dict[int, Usage]:
 
 def of_containers(containers: Iterable[str]) -> dict[str, Usage]:
     """What each of these running containers takes, by the id it was asked by; nothing where Docker cannot say."""
-    argv = ["docker", "stats", "--no-stream", "--no-trunc", "--format", _STATS, *containers]
-    if len(argv) == 6:
+    asked = list(containers)
+    if not asked:
         return {}
     try:
-        lines = _programs.run(argv, timeout_s=20).stdout.splitlines()
+        argv = ["docker", "stats", "--no-stream", "--no-trunc", "--format", _STATS, *asked]
+        lines = _programs.run(argv, timeout_s=STATS_S).stdout.splitlines()
     except ProgramFailed:  # one of them ended meanwhile
         return {}
     said = [json.loads(line) for line in lines]
