@@ -12,11 +12,15 @@ from conftest import RunCli
 
 from tfsctl.core.types import Prediction
 from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.usage import Usage
 from tfsctl.errors import ExitCode
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = ("export", "serve", "predict", "metadata", "repl", "stop", "status", "wait", "explain")
+COMMANDS = (
+    *("export", "serve", "ps", "logs", "restart", "stop", "image build", "compose"),
+    *("predict", "metadata", "repl", "status", "wait", "explain"),
+)
 
 
 def section(title: str) -> str:
@@ -41,7 +45,7 @@ def test_exit_codes() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_and_stands_in_the_readme(command: str, run_cli: RunCli) -> None:
     """Help opens with a full sentence, shows examples, and the README names the command."""
-    shown = run_cli(command, "--help")
+    shown = run_cli(*command.split(), "--help")
 
     assert shown.code == 0
     assert re.search(r"\n\n {1,2}[A-Z][^\n]+\.\n", shown.stdout)
@@ -60,11 +64,13 @@ def test_environment_variables() -> None:
 def test_json_keys(run_cli: RunCli, echo_dir: Path) -> None:
     """The keys that are listed are those that are printed."""
     listed = {cells[0]: set(re.findall(r"`(\w+)`", cells[1])) for cells in table("`--json`")}
+    elsewhere = {"serve", "name", "log_path", "models"}
     shown = run_cli("metadata", echo_dir, "--json")
     keys = set(ast.literal_eval(shown.stdout.replace("null", "None")))
 
     assert keys <= listed["`metadata`"]
     assert set(RunningServer.__dataclass_fields__) <= listed["`serve`"]
+    assert {"servers", "versions", "error", "state", "uptime_s", *Usage.__dataclass_fields__} == listed["`ps`"] - elsewhere
     assert set(Prediction.__dataclass_fields__) - {"latency_s"} <= listed["`predict`"]
 
 

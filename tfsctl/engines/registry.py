@@ -26,7 +26,7 @@ class RunningServer:
     """One model server: who runs it and where it answers.
 
     `host` is where clients reach it; `pid` is set for processes, `container` (an id) for Docker; `started_at` is Unix
-    time in seconds; `log_path` is None for a server whose log goes to a terminal or to Docker.
+    time in seconds; `log_path` is None for a container, whose log Docker keeps.
     """
 
     name: str

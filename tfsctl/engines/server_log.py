@@ -12,7 +12,7 @@ from typing import TextIO
 
 from tfsctl.engines import _processes, _programs, state
 from tfsctl.engines.registry import RunningServer
-from tfsctl.errors import InvalidInput
+from tfsctl.errors import NotFound
 
 LOOK_S = 0.1  # how often a file is looked at
 
@@ -20,15 +20,14 @@ LOOK_S = 0.1  # how often a file is looked at
 def lines(server: RunningServer, *, tail: int | None, follow: bool) -> Iterator[str]:
     """Its last `tail` lines (None: all), and with `follow` those to come until it ends.
 
-    Raises InvalidInput for a server whose log goes to a terminal, ProgramFailed where docker cannot be asked.
+    Raises NotFound for a log that was removed, ProgramFailed where docker cannot be asked.
     """
     if server.container is not None:
         return _of_container(server.container, tail, follow=follow)
-    if server.log_path is None:
-        raise InvalidInput(
-            f"the log of {server.name} goes to the terminal it was started from", hint="--detach keeps it in a file"
-        )
-    return _of_file(Path(server.log_path), tail, written_by=server.pid if follow else None)
+    path = Path(server.log_path or state.log_file(server.name))
+    if not path.is_file():
+        raise NotFound(f"the log of {server.name} is not there any more: {path}")
+    return _of_file(path, tail, written_by=server.pid if follow else None)
 
 
 def lines_of_ended(name: str, *, tail: int | None) -> Iterator[str] | None:
