@@ -7,15 +7,24 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pytest
 from conftest import RunCli
-from model_servers import Served, clean_environment
+from echo_models import write_echo_model
+from model_servers import Served, clean_environment, running_server
 from slow_servers import SlowServer, slow_grpc, slow_rest
+from terminal import Terminal
 
+from tfsctl.cli._pinned import ask_pinned
+from tfsctl.cli._target import Target
+from tfsctl.core.types import ModelMetadata, ModelRef, Prediction
 from tfsctl.engines.registry import RunningServer
+from tfsctl.errors import NotFound
 
 pytestmark = pytest.mark.usefixtures("registered")
 
@@ -95,6 +104,101 @@ def test_json_is_one_document(run_cli: RunCli, over: str) -> None:
         "signature": "text_bytes",
         "outputs": {"text_bytes": [{"b64": "dGV4dA=="}]},
     }
+
+
+# ---- values by name, outputs, classes, raw bodies ----
+@OVER
+@pytest.mark.parametrize(
+    ("typed", "printed"),
+    [
+        (["--signature", "text", "-i", "text=[x] y=1"], "[x] y=1\n"),
+        (["--signature", "text", "-i", "@words.txt", "-i", "text=@words.txt"], "two words\ntwo words\n"),
+        (["--signature", "two", "area=1", "-i", "city=New York"], "1.0\tNew York\n"),
+        (["--signature", "row", "-i", "x=@row.npy", "--input", "x=1,2,3"], "[4.0, 5.0, 6.0]\n[1.0, 2.0, 3.0]\n"),
+        (["--signature", "two", "-i", "area=1", "-i", "city=x", "--only", "city"], "x\n"),
+        (["--signature", "two", "-i", "area=1", "-i", "city=x", "--only", "city", "--only", "area"], "x\t1.0\n"),
+        (["--signature", "row", "0.1,0.2,0.7", "--top", "2"], "1\tclass 2\t0.7\n1\tclass 1\t0.2\n"),
+        (["--signature", "row", "1,2,3", "--labels", "abc.txt"], "1\ta\t1.0\n1\tb\t2.0\n1\tc\t3.0\n"),
+    ],
+)
+def test_values_by_name_and_parts_of_the_answer(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, over: str, typed: list[str], printed: str
+) -> None:
+    """-i takes values and files, --only outputs in their order, --top and --labels classes."""
+    monkeypatch.chdir(tmp_path)
+    Path("words.txt").write_text("two words\n")
+    Path("abc.txt").write_text("a\nb\nc\n")
+    np.save("row.npy", np.array([4, 5, 6], np.uint8))
+    result = run_cli("predict", over, "--model", "echo", *typed)
+    assert (result.stdout, result.stderr, result.code) == (printed, "", 0)
+
+
+@OVER
+def test_only_is_left_to_the_server_where_it_can_be(run_cli: RunCli, over: str) -> None:
+    """The document has the outputs asked for; a name that is none is refused before anything is sent."""
+    typed = ["predict", over, "--model", "echo", "--signature", "two", "area=1", "city=x"]
+    assert document(run_cli(*typed, "--only", "area", "--json").stdout)["outputs"] == {"area": [1.0]}
+    refused = run_cli(*typed, "--only", "aera")
+    assert (refused.stdout, refused.code) == ("", 2)
+    assert "hint: did you mean --only area?\n" in refused.stderr
+
+
+def test_raw_bodies_go_and_come_as_they_are(run_cli: RunCli) -> None:
+    """From an argument or stdin, to the byte; a refusal is printed as well as said. There is no such thing over gRPC."""
+    body = '{"signature_name":"int32", "instances": [1,2]}'
+    typed = run_cli("predict", "--model", "echo", "--raw", body)
+    assert (typed.stdout, typed.code) == ('{\n    "predictions": [1, 2\n    ]\n}', 0)
+    assert run_cli("predict", "--model", "echo", "--raw", stdin=body) == typed
+    refused = run_cli("predict", "--model", "echo", "--raw", "{")
+    assert "error" in json.loads(refused.stdout)
+    assert (refused.code, refused.stderr.startswith("error: echo at ")) == (5, True)
+    assert run_cli("predict", "--model", "echo", "--raw", "--grpc", body).code == 2
+    assert run_cli("predict", "--model", "echo", "--raw", "{}", "{}").code == 2
+
+
+def test_in_a_terminal_answers_are_drawn(registered: RunningServer, tmp_path: Path) -> None:
+    """Bars for scores, a table for several outputs, a large array summed up."""
+    port = str(registered.rest_port)
+    argv = [sys.executable, "-m", "tfsctl", "predict", "--host", "127.0.0.1", "--port", port, "--model", "echo"]
+    environment = clean_environment(tmp_path)
+    with Terminal([*argv, "0.25"], environment) as screen:
+        screen.expect("0.25  ██████                    25%\n")
+        assert screen.wait() == 0
+    with Terminal([*argv, "--signature", "two", "area=1 city=Bern", "area=2 city=[b]"], environment) as screen:
+        head, rows = screen.expect("───"), screen.expect("[b]")
+        assert head.split()[:2] == ["area", "city"]
+        assert rows.replace("─", "").split() == ["1.0", "Bern", "2.0", "[b]"]
+        assert screen.wait() == 0
+    with Terminal([*argv, "--signature", "any", json.dumps([list(range(100))])], environment) as screen:
+        screen.expect("float32 [100]: 0.0 1.0 2.0 … 99.0, 0.0 to 99.0, mean 49.5\n")
+        assert screen.wait() == 0
+
+
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_a_version_that_goes_meanwhile_is_followed(tmp_path: Path, transport: Literal["rest", "grpc"]) -> None:
+    """Between its metadata and the request a version is replaced: the new one is asked, by its own signature."""
+    base = tmp_path / "m"
+    write_echo_model(base / "1", {"serving_default": {"x": ("float32", (None,))}})
+    asked = []
+
+    def ask(served: ModelMetadata, model: ModelRef) -> Prediction:
+        asked.append((served.version, model.version))
+        if served.version == 1:
+            write_echo_model(tmp_path / "2", {"serving_default": {"n": ("int32", (None,))}})
+            (tmp_path / "2").rename(base / "2")
+            while client.status(ModelRef("m"))[-1].state != "END":
+                time.sleep(0.1)
+        (spec,) = served.signatures["serving_default"].inputs
+        return client.predict(model, {spec.name: np.array([5], np.int32 if spec.name == "n" else np.float32)})
+
+    with running_server({"m": base}, tmp_path) as served:
+        target = Target(ModelRef("m"), served.host, served.rest_port, served.grpc_port, transport)
+        with target.connect() as client:
+            assert ask_pinned(client, target, ask).outputs["n"].tolist() == [5]
+            assert asked == [(1, 1), (2, None)]
+            pinned = replace(target, model=ModelRef("m", version=2))
+            with pytest.raises(NotFound):
+                ask_pinned(client, pinned, lambda _served, _model: client.predict(ModelRef("m", version=1), {}))
 
 
 @OVER
