@@ -110,6 +110,20 @@ def test_gpus_take_the_image_for_them(run_cli: RunCli, echo: Path) -> None:
         assert command[command.index("--gpus") + 1] == "all"
 
 
+def test_what_is_for_containers_is_noted_where_there_is_none(
+    run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instead of being forgotten. A tag that is typed wins over an image from the environment."""
+    printed = run_cli("serve", echo, "--dry-run", "--memory", "2g", "--docker-arg=--cpus=1")
+    note = "note: --memory, --docker-arg: for a container; this is a process, which takes no notice\n"
+    assert note in printed.stderr
+    assert "note:" not in run_cli("serve", echo, "--dry-run", "--image", "mine:1").stderr
+
+    monkeypatch.setenv("TFSCTL_IMAGE", "mine:1")
+    printed = run_cli("serve", echo, "--engine", "docker", "--dry-run", "--tag", "2.19.0")
+    assert printed.stdout.endswith(" tensorflow/serving:2.19.0\n")
+
+
 def test_the_environment_of_a_server_is_ours_and_what_was_given(run_cli: RunCli, echo: Path) -> None:
     """It is there before the server's first word."""
     served = run_cli("serve", echo, "--env", "LEVEL=a=b c", "--detach", "--json", *FREE)

@@ -5,6 +5,7 @@ A command that is decorated with `@option_group("request", _serving_options.requ
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -230,6 +231,8 @@ def _image_name(image: str | None, tag: str | None, gpus: str | None) -> str:
 
     Raises InvalidInput for an image and a tag.
     """
+    if tag is not None and image == os.environ.get("TFSCTL_IMAGE"):
+        image = None  # what is typed wins
     if image is not None and tag is not None:
         raise InvalidInput("--image and --tag contradict each other", hint=f"--image {image} alone: it has a tag")
     if image is not None:

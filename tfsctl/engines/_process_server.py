@@ -16,6 +16,12 @@ def settled(launch: Launch) -> Launch:
     return replace(launch, config=ports.with_free_ports(launch.config, launch.host))
 
 
+def notes(launch: Launch) -> list[str]:
+    """What was asked for that a process takes no notice of."""
+    given = launch.container.asked_for()
+    return [f"{', '.join(given)}: for a container; this is a process, which takes no notice"] if given else []
+
+
 def flags(launch: Launch) -> list[str]:
     """TensorFlow Serving's flags for it, with its config files written if it needs any."""
     files = launch.config.files()

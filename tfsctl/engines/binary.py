@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 
-from tfsctl.engines._process_server import ProcessServer, flags, settled
+from tfsctl.engines._process_server import ProcessServer, flags, notes, settled
 from tfsctl.engines.launch import Launch
 from tfsctl.engines.preflight import Found
 from tfsctl.errors import EngineError
@@ -23,7 +23,7 @@ def check() -> str:
 
 def fit(launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:  # noqa: ARG001 - as every engine
     """The launch as it is: the program has no flag for an address."""
-    return launch, [f"{PROGRAM} listens on every address of this machine"]
+    return launch, [f"{PROGRAM} listens on every address of this machine", *notes(launch)]
 
 
 def prepare(launch: Launch, founds: Sequence[Found]) -> None:  # noqa: ARG001 - as every engine

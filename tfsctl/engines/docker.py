@@ -15,6 +15,8 @@ from tfsctl.engines.launch import Launch
 from tfsctl.engines.preflight import Found
 from tfsctl.errors import DockerError, ProgramFailed
 
+RUN_S = 300.0  # a container of a new image can take a while to be made
+
 
 def check() -> str:
     """The daemon's name and version. Raises DockerError when there is no docker, or no daemon that answers."""
@@ -68,7 +70,7 @@ def start(launch: Launch, *, detach: bool) -> Container:  # noqa: ARG001 - a con
     name = container_name(launch.name)
     spec = container_of(replace(launch, container=replace(launch.container, pull="missing")))
     try:
-        container = _programs.run(spec.run_command()).stdout.strip().splitlines()[-1]
+        container = _programs.run(spec.run_command(), timeout_s=RUN_S).stdout.strip().splitlines()[-1]
     except ProgramFailed as error:
         if "is already in use" in error.stderr and name in error.stderr:
             raise DockerError(

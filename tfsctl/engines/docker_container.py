@@ -33,7 +33,7 @@ def status(container: str) -> str | None:
 
 def stop(container: str) -> None:
     """Stop and remove a container we started; nothing happens if it is gone. Raises DockerError."""
-    docker("stop", "--time", str(STOP_S), container)
+    docker("stop", "-t", str(STOP_S), container)
     docker("rm", "--force", "--volumes", container)
 
 
@@ -88,7 +88,7 @@ class Container:
 
     def stop(self) -> None:
         """Stop and remove it."""
-        docker("stop", "--time", str(STOP_S), self._id)
+        docker("stop", "-t", str(STOP_S), self._id)
         if self._follower is not None:
             self._follower.stop()  # before its log goes with it
         docker("rm", "--force", "--volumes", self._id)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from tfsctl.core import protos
-from tfsctl.engines._process_server import ProcessServer, flags, settled
+from tfsctl.engines._process_server import ProcessServer, flags, notes, settled
 from tfsctl.engines.launch import Launch
 from tfsctl.engines.preflight import Found
 
@@ -20,7 +20,7 @@ def check() -> str:
 
 def fit(launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:  # noqa: ARG001 - as every engine
     """The launch as it is."""
-    return launch, []
+    return launch, notes(launch)
 
 
 def prepare(launch: Launch, founds: Sequence[Found]) -> None:  # noqa: ARG001 - as every engine

@@ -37,6 +37,13 @@ class ContainerOptions:
     new_privileges: bool = False
     cap_add: tuple[str, ...] = ()
 
+    def asked_for(self) -> list[str]:
+        """The options, as they are typed, that mean something to a container only and were asked for."""
+        usual = ContainerOptions()
+        names = ("platform", "gpus", "memory", "docker_arguments", "writable_root", "new_privileges", "cap_add")
+        given = [name for name in names if getattr(self, name) != getattr(usual, name)]
+        return [f"--{name.replace('_', '-').replace('docker-arguments', 'docker-arg')}" for name in given]
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:
