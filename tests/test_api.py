@@ -1,0 +1,218 @@
+"""tfsctl from Python: plain values in, arrays out; sync and asyncio, over both transports, from many threads."""
+
+from __future__ import annotations
+
+import asyncio
+import doctest
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from echo_models import write_echo_model
+from model_servers import HOST, Served, free_ports, running_flags
+from scale_models import write_scale_model
+from test_docs import section
+
+import tfsctl
+from tfsctl.api.address import Address
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def address(request: pytest.FixtureRequest, served: Served) -> str:
+    """The server with the echo model, over each transport."""
+    if request.param == "rest":
+        return f"http://{served.host}:{served.rest_port}"
+    return f"{served.host}:{served.grpc_port}"
+
+
+@pytest.fixture
+def echo(address: str) -> Iterator[tfsctl.Client]:
+    """A client of the echo model."""
+    with tfsctl.connect(address, model="echo") as client:
+        yield client
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_readme_runs(served: Served, sample_models_dir: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Each line of it gives what stands below it."""
+    monkeypatch.chdir(sample_models_dir)
+    block = re.findall(r"```python\n(.*?)```", section("From Python"), re.DOTALL)[number]
+    here = block.replace("localhost:8500", f"{served.host}:{served.grpc_port}")
+    test = doctest.DocTestParser().get_doctest(here, {"tfsctl": tfsctl}, "README", "README.md", 0)
+    said: list[str] = []
+
+    results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append)
+
+    assert results.attempted > 3
+    assert results.failed == 0, "".join(said)
+
+
+@pytest.mark.parametrize(
+    ("signature", "given", "wanted"),
+    [
+        (None, {"x": [1, 2.5]}, {"x": [1.0, 2.5]}),
+        (None, np.array([1.0, 2.0]), {"x": [1.0, 2.0]}),
+        (None, [np.float32(1.5), np.int64(2)], {"x": [1.5, 2.0]}),
+        (None, (1, 2), {"x": [1.0, 2.0]}),
+        ("row", [np.array([1, 2, 3])], {"x": [[1.0, 2.0, 3.0]]}),
+        ("scalar", 7, {"x": 7.0}),
+        ("text", ["a", "ü", b"\xff"], {"text": [b"a", "ü".encode(), b"\xff"]}),
+        ("text", np.array(["a", "ü"]), {"text": [b"a", "ü".encode()]}),
+        ("text_column", [["a"], ["b"]], {"text": [[b"a"], [b"b"]]}),
+        ("int64", np.array([2.0, 3.0]), {"x": [2, 3]}),
+        ("bool", [True, False], {"x": [True, False]}),
+        ("two", {"area": [1], "city": ["Bern"]}, {"area": [1.0], "city": [b"Bern"]}),
+        (None, [], {"x": []}),
+    ],
+)
+def test_values_become_what_the_model_wants(
+    echo: tfsctl.Client, signature: str | None, given: Any, wanted: dict[str, Any]
+) -> None:
+    """Lists, tuples, arrays, numpy's values; named or not; the answer is an array for each output."""
+    answer = echo.predict(given, signature=signature)
+
+    assert {name: array.tolist() for name, array in answer.items()} == wanted
+    assert all(isinstance(array, np.ndarray) for array in answer.values())
+
+
+@pytest.mark.parametrize(
+    ("signature", "given", "message"),
+    [
+        (None, {"y": [1]}, "no input 'y'"),
+        (None, {}, "no value for x"),
+        (None, ["one"], r"x\[0\] is text"),
+        (None, np.array(["one"]), "x is <U3, and not all of its values are float32"),
+        (None, [[1.0]], r"shape \[1, 1\], but the model wants float32 \[batch\]"),
+        ("int8", np.array([1, 300]), "not all of its values are int8"),
+        ("int8", [1.5], "a whole number"),
+        ("two", {"are": [1], "city": ["Bern"]}, r"'are' \(did you mean 'area'\?\)"),
+        ("two", [1], "name the inputs: two takes area float32"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(
+    echo: tfsctl.Client, signature: str | None, given: Any, message: str
+) -> None:
+    """Before anything is sent, with what is wanted."""
+    with pytest.raises(tfsctl.InvalidInput, match=message):
+        echo.predict(given, signature=signature)
+
+
+def test_each_fault_has_its_class(echo: tfsctl.Client, address: str) -> None:
+    """The same ones over both transports."""
+    with pytest.raises(tfsctl.NotFound, match="none"):
+        echo.predict([1], model="none")
+    with pytest.raises(tfsctl.NotFound, match="99"):
+        echo.predict([1], version=99)
+    with pytest.raises(tfsctl.NotFound, match="did you mean|only"):
+        echo.predict([1], signature="servin_default")
+    with tfsctl.connect(address) as client, pytest.raises(tfsctl.InvalidInput, match="which model"):
+        client.predict([1])
+    (port,) = free_ports(1)
+    for nobody in (f"{HOST}:{port}", f"http://{HOST}:{port}"):
+        with tfsctl.connect(nobody, model="echo") as client, pytest.raises(tfsctl.ServerUnreachable):
+            client.predict([1])
+
+
+def test_metadata_and_status(echo: tfsctl.Client) -> None:
+    """Of the client's model, or another."""
+    assert echo.metadata().version == 7
+    assert "row" in echo.metadata("echo").signatures
+    assert [status.state for status in echo.status()] == ["AVAILABLE"]
+    assert echo.predict([2], model="half_plus_two")["y"].tolist() == [3]
+    assert echo.predict({"area": [1], "city": ["x"]}, signature="two", outputs=["city"]).keys() == {"city"}
+
+
+def test_threads_share_a_client(echo: tfsctl.Client) -> None:
+    """Every answer is that to its own question."""
+
+    def ask(number: int) -> bool:
+        signature, wanted = ("row", [[number] * 3]) if number % 2 else (None, [number])
+        return bool(echo.predict(wanted, signature=signature)["x"].tolist() == wanted)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(ask, range(400)))
+
+
+def test_many_at_once_from_asyncio(address: str) -> None:
+    """The event loop goes on while they are asked."""
+
+    async def ask() -> tuple[list[Any], int]:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0.001)
+
+        ticking = asyncio.create_task(tick())
+        async with tfsctl.connect_async(address, model="echo") as client:
+            answers = await asyncio.gather(*(client.predict([number]) for number in range(200)))
+            assert (await client.metadata()).version == 7
+            assert (await client.status())[0].version == 7
+            with pytest.raises(tfsctl.NotFound):
+                await client.predict([1], model="none")
+        ticking.cancel()
+        return [answer["x"].tolist() for answer in answers], ticks
+
+    answers, ticks = asyncio.run(ask())
+
+    assert answers == [[number] for number in range(200)]
+    assert ticks > 5
+
+
+def test_a_version_that_takes_something_else(tmp_path: Path) -> None:
+    """The signature is asked for again when a new version may have come."""
+    write_scale_model(tmp_path / "m" / "1", 2.0)
+    flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--file_system_poll_wait_seconds=1"]
+    with running_flags(flags, tmp_path) as server:
+        address = f"{HOST}:{server.grpc_port}"
+        with tfsctl.connect(address, model="m") as client, tfsctl.connect(address, model="m") as other:
+            assert client.predict({"x": [1]})["y"].tolist() == [2]
+            write_echo_model(tmp_path / "new" / "2", {"serving_default": {"text": ("string", (None,))}})
+            (tmp_path / "new" / "2").rename(tmp_path / "m" / "2")
+            while other.metadata().version != 2:
+                time.sleep(0.05)
+            assert client.predict({"text": ["a"]})["text"].tolist() == [b"a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("localhost:8500", Address("grpc", "localhost", 8500)),
+        ("host", Address("grpc", "host", 8500)),
+        ("grpcs://host", Address("grpc", "host", 443, is_encrypted=True)),
+        ("[::1]:1", Address("grpc", "::1", 1)),
+        ("unix:/run/tf.sock", Address("grpc", "unix:/run/tf.sock", 0)),
+        ("http://host:8501", Address("rest", "host", 8501)),
+        ("https://gateway/team/", Address("rest", "gateway", 443, is_encrypted=True, path="/team")),
+    ],
+)
+def test_addresses(text: str, wanted: Address) -> None:
+    """A URL is REST, anything else gRPC."""
+    assert Address.parse(text) == wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["", "host:port", "ftp://host", "grpc://host/path", "http://user:secret@host", "a b:1"]
+)
+def test_what_is_no_address(text: str) -> None:
+    """It is said at once."""
+    with pytest.raises(tfsctl.InvalidInput):
+        tfsctl.connect(text)
+
+
+def test_importing_it_loads_nothing() -> None:
+    """Neither numpy nor a transport, and everything that is offered is there."""
+    program = "import sys, tfsctl; print(len(sys.modules)); [getattr(tfsctl, name) for name in tfsctl.__all__]"
+    bare = "import sys; print(len(sys.modules))"
+    counts = [int(subprocess.check_output([sys.executable, "-c", text])) for text in (program, bare)]
+
+    assert counts[0] - counts[1] == 1
