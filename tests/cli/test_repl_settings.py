@@ -1,0 +1,248 @@
+"""The repl's settings, files, text over several lines and completion; a server that is started anew is found again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from echo_models import write_echo_model
+from model_servers import Served, running_server
+
+from tfsctl.cli._repl import reading, settings
+from tfsctl.cli._repl.completion import complete
+from tfsctl.cli._repl.reply import Reply
+from tfsctl.cli._repl.session import Session
+from tfsctl.cli._target import Target
+from tfsctl.core.types import ModelRef
+from tfsctl.errors import NotFound, ServerUnreachable
+
+
+def target_of(served: Served, model: str) -> Target:
+    """A model of the running server, over REST."""
+    return Target(ModelRef(model), served.host, served.rest_port, served.grpc_port, "rest", timeout_s=20)
+
+
+@pytest.fixture
+def session(served: Served) -> Iterator[Session]:
+    """A conversation with the echo model, as through a pipe."""
+    with Session(target_of(served, "echo"), known=lambda: {"echo": ("stable", "canary"), "other": ()}) as opened:
+        yield opened
+
+
+# ---- settings ----
+def test_settings_are_listed_and_changed(session: Session) -> None:
+    """:set shows every setting with its value; :set NAME VALUE changes it, :set NAME takes the value away."""
+    listed = session.handle(":set").answer
+    assert [line.split()[0] for line in listed] == list(settings.TABLE)
+    assert session.handle(":set signature row") == Reply(notes=("signature: row",))
+    assert session.handle("1,2,3").answer == ("[1.0, 2.0, 3.0]",)
+    assert session.handle(":signature") == Reply(answer=("signature: row",))
+    assert session.handle(":set signature") == Reply(notes=("signature: -",))
+    assert session.handle("1").answer == ("1.0",)
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "hint"),
+    [
+        (":set signatur x", "there is no setting 'signatur'", "did you mean signature?"),
+        (":verb guess", "'guess' is no way to ask a model", "one of predict, classify, regress"),
+        (":version newest", "'newest' is no version", "a number, or latest"),
+        (":set top 0", "'0' is no number of classes", ""),
+        (":set json maybe", "'maybe' is neither on nor off", ""),
+        (":set timeout soon", "'soon' is no time in seconds", ""),
+        (":set timeout -1", "'-1' is no time in seconds", ""),
+        (":set only y", "serving_default has no output 'y', only x", ""),
+        (":set labels /nope", "no file /nope", None),
+        (":last", "nothing was answered yet", ""),
+        (":curl", "nothing was asked yet", ""),
+        ("-i 'x=1", '"-i \'x=1" cannot be split into words: No closing quotation', ""),
+    ],
+)
+def test_what_cannot_be_set_is_explained(session: Session, line: str, error: str, hint: str | None) -> None:
+    """The value it has stays, and the conversation goes on."""
+    before = session.handle(":set").answer
+    failed = session.handle(line).error
+    assert failed is not None
+    assert failed.message == error
+    assert hint in (None, failed.hint)
+    assert session.handle(":set").answer == before
+
+
+def test_version_and_label_choose_what_is_asked(session: Session) -> None:
+    """A version or label the server does not have changes nothing; `latest` and no label are the way back."""
+    assert session.handle(":version 7") == Reply(notes=("version: 7",))
+    assert session.target.model == ModelRef("echo", version=7)
+    assert isinstance(session.handle(":version 8").error, NotFound)
+    assert isinstance(session.handle(":label nope").error, NotFound)
+    assert session.handle("1").answer == ("1.0",)
+    assert session.handle(":version latest") == Reply(notes=("version: latest",))
+    assert session.target.model == ModelRef("echo")
+
+
+def test_outputs_and_classes_are_chosen_for_one_signature(session: Session, tmp_path: Path) -> None:
+    """:set only, top and labels are as --only, --top and --labels; another signature has them no more."""
+    session.handle(":signature two")
+    session.handle(":set only city")
+    assert session.handle("area=1 city=x") == Reply(answer=("x",))
+    session.handle(":signature row")
+    assert session.only == ()
+    (tmp_path / "abc.txt").write_text("a\nb\nc\n")
+    session.handle(f":set labels {tmp_path}/abc.txt")
+    session.handle(":set top 1")
+    assert session.handle("1,5,3") == Reply(answer=("1\tb\t5.0",))
+    assert session.handle(":signature").error is None
+    session.handle(":set signature")
+    assert session.handle("1") == Reply(answer=("1.0",))
+
+
+def test_times_are_shown_on_request(session: Session) -> None:
+    """:time turns them on in a pipe, and off again."""
+    assert session.handle(":time") == Reply(notes=("times are shown now",))
+    (note,) = session.handle("1").notes
+    assert note.endswith(" ms")
+    session.handle(":time")
+    assert session.handle("1").notes == ()
+
+
+def test_the_last_answer_is_there_in_full(session: Session) -> None:
+    """:last is the document of predict --json, also of what a terminal only sums up."""
+    session.handle(":signature any")
+    session.handle(json.dumps([list(range(100))]))
+    (line,) = session.handle(":last").answer
+    assert json.loads(line)["outputs"] == {"x": [[float(n) for n in range(100)]]}
+
+
+def test_the_last_input_can_be_asked_with_curl(session: Session) -> None:
+    """:curl prints a command line that answers the same when run, also after gRPC."""
+    session.handle(":grpc")
+    session.handle(":signature two")
+    session.handle("area=1 city=x")
+    session.handle("great")  # refused: not the last that was answered
+    (command,) = session.handle(":curl").answer
+    done = subprocess.run([*shlex.split(command), "-s"], capture_output=True, check=True, timeout=30)
+    assert json.loads(done.stdout) == {"outputs": {"area": [1.0], "city": ["x"]}}
+
+
+# ---- files and text ----
+def test_a_file_is_answered_row_by_row(session: Session, tmp_path: Path) -> None:
+    """:file takes what predict --file does; what is not there is an error like any other."""
+    session.handle(":signature two")
+    (tmp_path / "rows.csv").write_text("area,city\n1,a\n2,b\n")
+    assert session.handle(f":file {tmp_path}/rows.csv") == Reply(answer=("area 1.0  city a", "area 2.0  city b"))
+    assert isinstance(session.handle(":file /nope.csv").error, NotFound)
+    session.handle(":set signature")
+    (tmp_path / "many.csv").write_text("x\n" + "1\n" * 1500)
+    reply = session.handle(f":file {tmp_path}/many.csv")
+    assert (len(reply.answer), len(reply.notes)) == (1000, 1)
+    assert reply.notes[0].startswith("the first 1000 rows; tfsctl predict --file ")
+
+
+def test_values_by_name_as_on_the_command_line(session: Session, tmp_path: Path) -> None:
+    """A line of -i takes quoted values and files."""
+    session.handle(":signature two")
+    (tmp_path / "city.txt").write_text("New York\n")
+    assert session.handle("-i area=1 -i 'city=a b'").answer == ("area 1.0  city a b",)
+    assert session.handle(f"-i area=1 -i city=@{tmp_path}/city.txt").answer == ("area 1.0  city New York",)
+
+
+@pytest.mark.parametrize(
+    ("typed", "text"),
+    [
+        ('"""a\nb"""', "a\nb"),
+        ('"""\n:q\n"""', ":q"),
+        ('"""[1] text=x {"""', "[1] text=x {"),
+        ('""""""', ""),
+    ],
+)
+def test_text_in_triple_quotes_is_nothing_but_text(session: Session, typed: str, text: str) -> None:
+    """Over several lines, and never a command, a name or JSON, for an input of text."""
+    session.handle(":signature text")
+    session.handle(":json")
+    (line,) = session.handle(typed).answer
+    assert json.loads(line)["outputs"] == {"text": [text]}
+
+
+def test_json_in_triple_quotes_may_have_lines(session: Session) -> None:
+    """For other inputs they only hold the lines together."""
+    assert session.handle('"""\n{"instances":\n [1, 2]}\n"""').answer == ("1.0", "2.0")
+
+
+def test_lines_are_gathered_until_the_quotes_close() -> None:
+    """Each with the number of its first line; quotes that never close hold all that is left."""
+    lines = ["a", '"""b', 'c"""', '"""d"""', '"""', "e"]
+    assert list(reading.gather(lines)) == [(1, "a"), (2, '"""b\nc"""'), (4, '"""d"""'), (5, '"""\ne')]
+    assert reading.quoted('"""\ne') == "e"
+
+
+# ---- completion ----
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (":met", [":metadata"]),
+        (":ver", [":verb", ":version"]),
+        (":verb r", ["regress"]),
+        (":signature text_", ["text_bytes", "text_column"]),
+        (":version ", ["7", "latest"]),
+        (":label ", ["stable", "canary"]),
+        (":model ", ["echo", "other"]),
+        (":set t", ["top", "time", "timeout"]),
+        (":set json o", ["on", "off"]),
+        (":set only ", ["x"]),
+        (":set nope x", []),
+        (":nope x", []),
+        (":q x", []),
+        ("x", ["x="]),
+        ("y", []),
+        ("x=1", []),
+    ],
+)
+def test_what_the_server_tells_completes(session: Session, text: str, words: list[str]) -> None:
+    """Commands, and for each what it may be given: signatures, versions, labels, models, settings; inputs."""
+    assert [word for word, _ in complete(session, text)] == words
+    assert all(text.endswith(word[:length]) for word, length in complete(session, text))
+
+
+def test_names_of_files_complete(session: Session, tmp_path: Path) -> None:
+    """After :file, :set labels and -i name=@; a directory with its slash."""
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows.csv").touch()
+    found = [f"{tmp_path}/rows/", f"{tmp_path}/rows.csv"]
+    for text in (f":file {tmp_path}/ro", f":set labels {tmp_path}/ro", f"-i x=@{tmp_path}/ro"):
+        assert [word for word, _ in complete(session, text)] == found
+
+
+def test_a_server_that_is_gone_completes_what_is_known(session: Session) -> None:
+    """Tab never complains."""
+    session.client.close()
+    session.client = replace(session.target, rest_port=9).connect()
+    assert [word for word, _ in complete(session, ":version ")] == ["latest"]
+    assert [word for word, _ in complete(session, ":sig")] == [":signature"]
+
+
+# ---- a server that goes and comes ----
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_a_server_started_anew_is_found_again(tmp_path: Path, transport: str) -> None:
+    """On other ports, with another version: the conversation says so and goes on; until then it is an error a line."""
+    base = tmp_path / "m"
+    write_echo_model(base / "1")
+    where: list[Target] = []
+    with running_server({"m": base}, tmp_path) as served:
+        session = Session(target_of(served, "m"), signature="two", find=lambda _model: where[-1])
+        session.handle(f":{transport}")
+        where.append(session.target)
+        assert session.handle("area=1 city=x").error is None
+    with session:
+        assert isinstance(session.handle("area=1 city=x").error, ServerUnreachable)
+        assert isinstance(session.handle(":metadata").error, ServerUnreachable)
+        write_echo_model(base / "2")
+        with running_server({"m": base}, tmp_path) as served:
+            where.append(target_of(served, "m"))
+            reply = session.handle("area=2 city=y")
+            assert reply == Reply(answer=("area 2.0  city y",), notes=(f"now {session.place}",))
+            assert (session.served.version, session.client.transport) == (2, transport)
+            assert session.handle("area=3 city=z") == Reply(answer=("area 3.0  city z",))
