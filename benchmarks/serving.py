@@ -24,11 +24,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from tfsctl.core import protos
 
 HOST = "127.0.0.1"
 HERE = Path(__file__).parent
 TEXT = "This movie is great! :D"
+BODY = f'{{"instances": ["{TEXT}"]}}'
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -58,13 +61,22 @@ def free_port() -> int:
         return port
 
 
+def answers(port: int) -> bool:
+    """Whether an HTTP server answers there, whatever it says: an open port is no ready server."""
+    try:
+        httpx.post(f"http://{HOST}:{port}/v1/models/m:predict", content=BODY, timeout=5)
+    except httpx.TransportError:
+        return False
+    return True
+
+
 @contextmanager
 def running(argv: list[str], grpc_port: int, rest_port: int) -> Iterator[Server]:
     """A server while the block lasts; entered once it answers."""
     environment = os.environ | {"PYTHONPATH": str(HERE)}
     with subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            while socket.socket().connect_ex((HOST, rest_port)):
+            while not answers(rest_port):
                 assert process.poll() is None, f"{argv[0]} ended"
                 time.sleep(0.05)
             envoy = subprocess.run(
@@ -117,7 +129,7 @@ def ask_rest(server: Server, script: Path, connections: int, seconds: float) -> 
     said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
     assert "Non-2xx" not in said, said
     done = int(re.search(r"(\d+) requests in", said)[1])  # type: ignore[index] # wrk always says so
-    latency = re.search(r"50%\s+(\S+)", said)
+    latency = re.search(r"50%\s+(\d\S+)", said)
     assert latency is not None, said
     return Sample(done / seconds, (cpu_s(server.pid) - before) / max(done, 1) * 1e6, _ms(latency[1]))
 
@@ -143,7 +155,7 @@ def main() -> None:
         message.inputs["text"].string_val.append(TEXT.encode())
         raw = message.SerializeToString()
         request.write_bytes(b"\0" + len(raw).to_bytes(4, "big") + raw)
-        script.write_text(f'wrk.method = "POST"\nwrk.body = \'{{"instances": ["{TEXT}"]}}\'\n')
+        script.write_text(f'wrk.method = "POST"\nwrk.body = \'{BODY}\'\n')
         commands = {
             "constant": constant(),
             "merged": model_server(asked.model, "auto"),

@@ -119,7 +119,7 @@ def test_other_flags(name: str, case: list[GrpcCase] | RestCase, others: OtherSe
     if isinstance(case, RestCase):
         check(case.name, replay_rest(case, server.served.host, server.served.rest_port), differences)
     elif group := case[0].group:
-        tries, kinds_only = (1 if group in differences else 5), group in known_differences.MERGED_ANSWERS
+        tries, kinds_only = (1 if group in differences else 40), group in known_differences.MERGED_ANSWERS
         check(group, replay_together(case, server.grpc, tries=tries, kinds_only=kinds_only), differences)
     else:
         check(case[0].name, replay_grpc(case[0], server.grpc), differences)

@@ -78,7 +78,7 @@ def eventually(seen: Callable[[], object], expected: object, timeout_s: float = 
 
 
 # ---- requests ----
-@pytest.mark.parametrize(("runtime", "count"), [("pyvoy", 1500), ("hypercorn", 300)])
+@pytest.mark.parametrize(("runtime", "count"), [("pyvoy", 1500), ("hypercorn", 120)])
 def test_hostile_requests(runtime: str, count: int, tmp_path: Path) -> None:
     """Mutated requests and noise over both protocols: each is answered or broken off, with a word, and all is well."""
     if runtime == "pyvoy" and (missing := launch._why_not_pyvoy()):

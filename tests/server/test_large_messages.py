@@ -83,7 +83,7 @@ def test_no_body_is_larger_than_a_message() -> None:
     with pytest.raises(
         ServingError, match=r"Received message larger than max \(2415919104 vs. 2147483647\)"
     ) as refused:
-        asyncio.run(asgi._body(receive))
+        asyncio.run(asgi._whole_body(asyncio.run(receive()), receive))
     assert refused.value.code == Code.RESOURCE_EXHAUSTED
 
 

@@ -20,6 +20,7 @@ from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
 
 MAX_TENSOR_BYTES = 2**31 - 1  # what one message can carry; a shape may claim more with a single value
+_SURELY_FITS = 2**24  # values, whatever their dtype
 MAX_FILLED_BYTES = 64 * 1024 * 1024  # what a few bytes on the wire may become by padding
 _STRING_BYTES = 64  # a string's cost, were it empty
 _CONTENT_FROM_BYTES = 64  # below this, typed fields are as fast and readable in logs
@@ -88,9 +89,10 @@ def from_proto(proto: Any) -> np.ndarray:  # noqa: ANN401 - a generated TensorPr
     dtype = dtypes.BY_NUMBER.get(proto.dtype)
     if dtype is None:
         raise InvalidInput(f"a TensorProto of unknown dtype {proto.dtype}")
-    shape = tuple([dim.size for dim in proto.tensor_shape.dim])
+    dims = proto.tensor_shape.dim
+    shape = (dims[0].size,) if len(dims) == 1 else tuple([dim.size for dim in dims])
     count = math.prod(shape)
-    if (shape and min(shape) < 0) or count * dtype.numpy.itemsize > MAX_TENSOR_BYTES:
+    if (shape and min(shape) < 0) or (count > _SURELY_FITS and count * dtype.numpy.itemsize > MAX_TENSOR_BYTES):
         raise InvalidInput(f"a TensorProto of impossible shape {list(shape)}")
     content = proto.tensor_content
     if content and count:

@@ -36,6 +36,7 @@ class Application:
 
     def __init__(self, flags: server_flags.Flags) -> None:
         self._flags = flags
+        self._rest_port = flags.rest_api_port
         self._server: model_server.ModelServer | None = None
         self._requests = draining.Requests()
         self._is_starting = True
@@ -48,7 +49,17 @@ class Application:
             requests = self._requests
             requests.running += 1
             try:
-                await (self._refuse if requests.refuse else self._serve)(scope, receive, send)
+                if requests.refuse:
+                    await self._refuse(scope, send)
+                    return
+                headers = dict(scope["headers"])
+                address = scope["server"]  # None for a UNIX socket
+                if address is not None and address[1] == self._rest_port:
+                    await self._serve_rest(scope, headers, receive, send)
+                elif headers.get(b"content-type", b"").startswith(b"application/grpc"):
+                    await self._serve_grpc(scope["path"], headers, receive, send)
+                else:
+                    await _send_rest(_NO_GRPC, send)
             finally:
                 requests.running -= 1
 
@@ -98,29 +109,20 @@ class Application:
         listening.tidy(self._flags)
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _refuse(self, scope: Message, _receive: Receive, send: Send) -> None:
+    async def _refuse(self, scope: Message, send: Send) -> None:
         """Answer a request that comes too late, so that its client asks another server."""
         if dict(scope["headers"]).get(b"content-type", b"").startswith(b"application/grpc"):
             await _send_grpc(_ENDING_GRPC, send)
         else:
             await _send_rest(_ENDING_REST, send)
 
-    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
-        address = scope["server"]  # None for a UNIX socket
-        if address is not None and address[1] == self._flags.rest_api_port:
-            await self._serve_rest(scope, headers, receive, send)
-        elif headers.get(b"content-type", b"").startswith(b"application/grpc"):
-            await self._serve_grpc(scope["path"], headers, receive, send)
-        else:
-            await _send_rest(_NO_GRPC, send)
-
     async def _serve_rest(self, scope: Message, headers: Headers, receive: Receive, send: Send) -> None:
         if scope["method"] not in rest.KNOWN_METHODS:
             await _send_rest(rest.NOT_IMPLEMENTED, send)
             return
         try:
-            body = await _body(receive)
+            message = await receive()
+            body = await _whole_body(message, receive) if message.get("more_body") else _only_body(message)
         except ServingError as error:
             await _send_rest(rest.Reply(413, json_answer.error(error.message), code=error.code), send)
             return
@@ -142,7 +144,8 @@ class Application:
                 self._requests.running += 1
             return
         try:
-            body = await _body(receive)
+            message = await receive()
+            body = await _whole_body(message, receive) if message.get("more_body") else _only_body(message)
         except ServingError as error:
             await _send_grpc(grpc.Reply(b"", error.code, error.message), send)
             return
@@ -150,19 +153,18 @@ class Application:
             await _send_grpc(await self._server.grpc.answer(path, headers, body), send)
 
 
-async def _body(receive: Receive) -> bytes | None:
-    """The whole request body; None when the client went away first.
+def _only_body(message: Message) -> bytes | None:
+    """The body of a request that `message` is all of; None when the client went away instead."""
+    return message.get("body", b"") if message["type"] == "http.request" else None
+
+
+async def _whole_body(message: Message, receive: Receive) -> bytes | None:
+    """The body of a request, of which `message` is the beginning; None when the client went away before its end.
 
     Raises RESOURCE_EXHAUSTED for one that no gRPC message could fill.
     """
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        return None
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return body
-    parts = [body]
-    size = len(body)
+    parts: list[bytes] = [message.get("body", b"")]
+    size = len(parts[0])
     while message.get("more_body"):
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -177,9 +179,17 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 async def _send_grpc(reply: grpc.Reply, send: Send) -> None:
-    await send({"type": "http.response.start", "status": 200, "headers": _GRPC_HEADERS, "trailers": True})
+    await send(_GRPC_START)
     await send({"type": "http.response.body", "body": reply.body})
-    await send({"type": "http.response.trailers", "headers": reply.trailers, "more_trailers": False})
+    await send(_GRPC_OK if reply.code is Code.OK else _trailers(reply.trailers))
+
+
+def _trailers(headers: list[tuple[bytes, bytes]]) -> Message:
+    return {"type": "http.response.trailers", "headers": headers, "more_trailers": False}
+
+
+_GRPC_START = {"type": "http.response.start", "status": 200, "headers": _GRPC_HEADERS, "trailers": True}
+_GRPC_OK = _trailers(grpc.Reply(b"").trailers)
 
 
 async def _send_rest(reply: rest.Reply, send: Send) -> None:

@@ -95,18 +95,8 @@ class Batching:
 
     def _run_together(self, requests: Sequence[Feeds], fetches: Sequence[Endpoint], timeout_ms: int) -> list[Arrays]:
         feeds = merged(requests, self._parameters)
-        arrays = self._measured_run(feeds, fetches, timeout_ms)
+        arrays = self.pace.run(self._session, feeds, fetches, timeout_ms=timeout_ms)
         return split(arrays, fetches, [len(request[0][1]) for request in requests], len(feeds[0][1]))
-
-    def _measured_run(self, feeds: Feeds, fetches: Sequence[Endpoint], timeout_ms: int) -> Arrays:
-        """Run in this thread while the model is quick or being measured, else with all of TensorFlow's threads."""
-        if not self.pace.wants_sample:
-            self.pace.pass_by()
-            return self._session.run(feeds, fetches, timeout_ms=timeout_ms)
-        start = time.thread_time()
-        arrays = self._session.run(feeds, fetches, inline=True)
-        self.pace.add(time.thread_time() - start)
-        return arrays
 
     # ---- a session is closed only after its last run, though its answer may have been given up ----
     def begin(self) -> None:

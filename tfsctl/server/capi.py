@@ -80,7 +80,6 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "TF_NumDims": (c.c_int, [_POINTER]),
     "TF_Dim": (_INT64, [_POINTER, c.c_int]),
     "TF_DeleteTensor": (None, [_POINTER]),
-    "TF_StringInit": (None, [_POINTER]),
     "TF_StringCopy": (None, [_POINTER, c.c_char_p, c.c_size_t]),
     "TF_StringGetDataPointer": (_POINTER, [_POINTER]),
     "TF_StringGetSize": (c.c_size_t, [_POINTER]),
@@ -208,11 +207,13 @@ def new_tensor(array: np.ndarray) -> int:
         c.memmove(library.TF_TensorData(tensor), data.ctypes.data, data.nbytes)
         return tensor
     values: list[bytes] = array.ravel().tolist()
-    tensor = library.TF_AllocateTensor(_STRING, shape, array.ndim, TSTRING_BYTES * len(values))
+    size = TSTRING_BYTES * len(values)
+    tensor = library.TF_AllocateTensor(_STRING, shape, array.ndim, size)
     at = library.TF_TensorData(tensor)
+    c.memset(at, 0, size)  # an empty TF_TString is 24 zeros: what TF_StringInit makes of each
+    copy = library.TF_StringCopy
     for value in values:
-        library.TF_StringInit(at)
-        library.TF_StringCopy(at, value, len(value))
+        copy(at, value, len(value))
         at += TSTRING_BYTES
     return tensor
 

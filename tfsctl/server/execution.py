@@ -1,8 +1,8 @@
 """When and where a servable's runs take place: merged or alone, on the event loop or in threads.
 
 Requests that wait together leave together. A quick model runs on the event loop, at the end of the turn in which its
-requests came; handing it to a thread would cost more than the run. A slow one runs in threads, and what comes meanwhile
-waits for the next free one. Rows are merged into one run only where that is known to change no answer.
+requests came: handing even some of its runs to a thread costs more than it frees. A slow one runs in threads, and what
+comes meanwhile waits for the next free one. Rows are merged into one run only where that is known to change no answer.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -24,26 +22,32 @@ from tfsctl.server.status import Code, ServingError
 SMALL_INPUT_BYTES, SMALL_INPUT_ROWS = 256 * 1024, 128  # a larger run is no measure for the others
 MAX_MERGED_ROWS = 1024
 _MERGING_TURNS = 3
+_LOOP_TURN_S = 0.004  # what quick runs may take of the event loop before others have their turn
 
 Feeds = Sequence[tuple[Endpoint, np.ndarray]]
 Arrays = list[np.ndarray]
 
 
-@dataclass(slots=True, eq=False)
 class Waiting:
-    """One request's run, not yet done. `key` is equal for runs that may be merged, None for one that may not."""
+    """One request's run, not yet done. `key` is equal for runs that may be merged, None for one that may not.
 
-    feeds: Feeds
-    fetches: Sequence[Endpoint]
-    deadline_s: float | None
-    answer: asyncio.Future[Arrays]
-    key: object = None
+    `rows` are those of its first input: what this run adds to a merged one.
+    """
 
-    @property
-    def rows(self) -> int:
-        """The rows of its first input: what this run adds to a merged one."""
-        shape = self.feeds[0][1].shape if self.feeds else ()
-        return shape[0] if shape else 1
+    __slots__ = ("answer", "deadline_s", "feeds", "fetches", "key", "rows")
+
+    def __init__(
+        self,
+        feeds: Feeds,
+        fetches: Sequence[Endpoint],
+        deadline_s: float | None,
+        answer: asyncio.Future[Arrays],
+        merge_key: object,
+    ) -> None:
+        self.feeds, self.fetches, self.deadline_s, self.answer = feeds, fetches, deadline_s, answer
+        shape = feeds[0][1].shape if feeds else ()
+        self.rows = shape[0] if shape else 1
+        self.key = None if merge_key is None or not shape else _merge_key(merge_key, feeds, self.rows)
 
 
 Outcome = tuple[Waiting, "Arrays | BaseException"]
@@ -72,7 +76,7 @@ class Execution:
         `merge_key` names a signature whose rows do not affect each other: such runs may be merged.
         """
         answer: asyncio.Future[Arrays] = self._loop.create_future()
-        waiting = Waiting(feeds, fetches, deadline_s, answer, _merge_key(merge_key, feeds))
+        waiting = Waiting(feeds, fetches, deadline_s, answer, merge_key)
         self._waiting.append(waiting)
         if not self._pace.is_quick:
             self._watch_deadline(waiting)
@@ -103,30 +107,33 @@ class Execution:
         self._start()
 
     def _start(self) -> None:
-        if not self._waiting:
+        waiting = self._waiting = [one for one in self._waiting if not _is_over(one)]
+        if not waiting:
             return
-        if self._pace.is_quick and _are_small(self._waiting):
-            waiting, self._waiting = self._waiting, []
-            jobs = list(_jobs(waiting))
-            if len(jobs) == 1 or self._busy == self._workers:
-                for job in jobs:
-                    _settle(self._run(job))
-                return
-            self._hand_over(jobs)
-            return
-        self._waiting = [waiting for waiting in self._waiting if not waiting.answer.done()]  # too late, or given up
-        while self._waiting and self._busy < self._workers:
-            job, self._waiting = _next_job(self._waiting)
-            self._hand_over([job])
+        jobs = _jobs(waiting)
+        if self._pace.is_quick and _are_small(waiting):
+            rest = self._run_here(jobs)
+        else:
+            free = self._workers - self._busy
+            rest = jobs[free:]
+            for job in jobs[:free]:
+                self._busy += 1
+                self._threads.submit(self._work, job)
+        self._waiting = [one for job in rest for one in job]
 
-    def _hand_over(self, jobs: list[list[Waiting]]) -> None:
-        """Run jobs one after another in a thread: one hand-over there and one back, however many they are."""
-        self._busy += 1
-        self._threads.submit(self._work, jobs)
+    def _run_here(self, jobs: list[list[Waiting]]) -> list[list[Waiting]]:
+        """Run jobs on the event loop, as many as the other requests on it can wait for; returns the rest."""
+        end_s = time.perf_counter() + _LOOP_TURN_S
+        for index, job in enumerate(jobs, start=1):
+            _settle(self._run(job))
+            if index < len(jobs) and time.perf_counter() > end_s:
+                self._flush_is_due = True
+                self._loop.call_soon(self._flush)
+                return jobs[index:]
+        return []
 
-    def _work(self, jobs: list[list[Waiting]]) -> None:
-        outcomes = [outcome for job in jobs for outcome in self._run(job)]
-        self._loop.call_soon_threadsafe(self._finish, outcomes)
+    def _work(self, job: list[Waiting]) -> None:
+        self._loop.call_soon_threadsafe(self._finish, self._run(job))
 
     def _finish(self, outcomes: list[Outcome]) -> None:
         self._busy -= 1
@@ -152,7 +159,7 @@ class Execution:
 
     def _run_alone(self, waiting: Waiting) -> Arrays | BaseException:
         try:
-            return self._measured_run(waiting.feeds, waiting.fetches, [waiting])
+            return self._paced_run(waiting.feeds, waiting.fetches, [waiting])
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the answer
             return error
 
@@ -161,7 +168,7 @@ class Execution:
             (endpoint, np.concatenate([waiting.feeds[index][1] for waiting in job]))
             for index, (endpoint, _) in enumerate(job[0].feeds)
         ]
-        arrays = self._measured_run(feeds, job[0].fetches, job)
+        arrays = self._paced_run(feeds, job[0].fetches, job)
         total = len(feeds[0][1])
         if any(array.ndim == 0 or len(array) != total for array in arrays):
             raise ServingError(Code.INTERNAL, "an output of a merged run does not have a row for each row of input")
@@ -173,56 +180,58 @@ class Execution:
             start = end
         return outcomes
 
-    def _measured_run(self, feeds: Feeds, fetches: Sequence[Endpoint], job: list[Waiting]) -> Arrays:
-        """Run in this thread while the model is quick or being measured, else with all of TensorFlow's threads."""
-        pace = self._pace
-        if not (pace.wants_sample and _are_small(job)):
-            pace.pass_by()
-            return self._session.run(feeds, fetches, timeout_ms=_timeout_ms(job))
-        start = time.thread_time()
-        arrays = self._session.run(feeds, fetches, inline=True)
-        pace.add(time.thread_time() - start)
-        return arrays
+    def _paced_run(self, feeds: Feeds, fetches: Sequence[Endpoint], job: list[Waiting]) -> Arrays:
+        """Run as the model's pace has it; a large run tells nothing about that, and takes all threads."""
+        if _are_small(job):
+            timeout_ms = 0 if self._pace.is_quick else _timeout_ms(job)
+            return self._pace.run(self._session, feeds, fetches, timeout_ms=timeout_ms)
+        return self._session.run(feeds, fetches, timeout_ms=_timeout_ms(job))
 
 
-def _merge_key(merge_key: object, feeds: Feeds) -> object:
+def _merge_key(merge_key: object, feeds: Feeds, rows: int) -> object:
     """What must be equal for two runs to be merged; None if this one cannot be."""
-    if merge_key is None or not feeds:
+    if not rows:
         return None
-    shapes = [array.shape for _, array in feeds]
-    if not shapes[0] or not shapes[0][0] or any(shape[:1] != shapes[0][:1] for shape in shapes):
+    if len(feeds) == 1:
+        array = feeds[0][1]
+        return merge_key, array.dtype.char, array.shape[1:]
+    if any(array.shape[:1] != (rows,) for _, array in feeds):
         return None
     return (merge_key, *((array.dtype.char, array.shape[1:]) for _, array in feeds))
 
 
 def _are_small(waiting: list[Waiting]) -> bool:
     """Whether runs are small enough to tell, or to keep, the model's pace."""
-    size = sum([array.nbytes for one in waiting for _, array in one.feeds])
-    return size < SMALL_INPUT_BYTES and sum([one.rows for one in waiting]) <= SMALL_INPUT_ROWS
-
-
-def _jobs(waiting: list[Waiting]) -> Any:  # noqa: ANN401 - an iterator of lists
-    """Everything that waits, as jobs."""
-    while waiting:
-        job, waiting = _next_job(waiting)
-        yield job
-
-
-def _next_job(waiting: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
-    """The first run with all that may be merged with it, and the rest."""
-    first = waiting[0]
-    if first.key is None:
-        return [first], waiting[1:]
-    job: list[Waiting] = []
-    rest: list[Waiting] = []
-    rows = 0
+    size = rows = 0
     for one in waiting:
-        if one.key == first.key and (rows + one.rows <= MAX_MERGED_ROWS or not job):
-            job.append(one)
-            rows += one.rows
-        else:
-            rest.append(one)
-    return job, rest
+        rows += one.rows
+        for _, array in one.feeds:
+            size += array.nbytes
+    return size < SMALL_INPUT_BYTES and rows <= SMALL_INPUT_ROWS
+
+
+def _jobs(waiting: list[Waiting]) -> list[list[Waiting]]:
+    """What waits as jobs: runs that may be merged together, the others alone."""
+    jobs: list[list[Waiting]] = []
+    open_jobs: dict[object, tuple[list[Waiting], int]] = {}  # by key: the last job, and its rows
+    for one in waiting:
+        if one.key is None:
+            jobs.append([one])
+            continue
+        job, rows = open_jobs.get(one.key, (None, 0))
+        if job is None or rows + one.rows > MAX_MERGED_ROWS:
+            job, rows = [], 0
+            jobs.append(job)
+        job.append(one)
+        open_jobs[one.key] = job, rows + one.rows
+    return jobs
+
+
+def _is_over(waiting: Waiting) -> bool:
+    """Whether nobody needs the answer any more: it was given up, or is too late."""
+    if waiting.deadline_s is not None and time.monotonic() > waiting.deadline_s and not waiting.answer.done():
+        waiting.answer.set_exception(_too_late())
+    return waiting.answer.done()
 
 
 def _settle(outcomes: list[Outcome]) -> None:

@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
@@ -24,10 +25,10 @@ from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 from tfsctl.server import inference
 from tfsctl.server.inference import Classes
+from tfsctl.server.predict_wire import predict_response
 from tfsctl.server.rest import MAX_UNCOMPRESSED_BYTES, fill_status
-from tfsctl.server.service import Inferred, Predicted, Service
+from tfsctl.server.service import Inferred, Service
 from tfsctl.server.status import Code, ServingError, invalid_argument
-from tfsctl.server.tensor_content import fill_content
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ _SIGNATURE_DEF = "signature_def"
 _TOO_LATE = "Deadline Exceeded"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """A gRPC answer: the framed message (empty unless OK), and the status for the trailers."""
 
@@ -103,8 +104,8 @@ class GrpcApi:
                 return Reply(b"", Code.UNIMPLEMENTED, "unimplemented." if path.startswith(_PROFILER) else "")
             request_type, handler = method
             request = _parse(getattr(protos, request_type), unframed(headers, body))
-            response = await handler(request, _deadline_s(headers))
-            message = response.SerializeToString()
+            response = await handler(request, _deadline_s(headers) if b"grpc-timeout" in headers else None)
+            message = response if type(response) is bytes else response.SerializeToString()
         except ServingError as error:
             # A client says the same when its own clock strikes first.
             message = _TOO_LATE if error.code is Code.DEADLINE_EXCEEDED else _cut(error.message)
@@ -114,25 +115,24 @@ class GrpcApi:
             return Reply(b"", Code.INTERNAL, _cut(f"{type(error).__name__}: {error}"))
         return Reply(framed(message))
 
-    async def _predict(self, request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
+    async def _predict(self, request: Any, deadline_s: float | None) -> bytes:  # noqa: ANN401 - generated messages
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
-        ref = _model_ref(request.model_spec)
-        inputs = {}
-        for alias, proto in request.inputs.items():
+        spec = request.model_spec
+        ref, signature = _model_ref(spec), spec.signature_name
+        sent, inputs = request.inputs, {}
+        for alias in sent:  # not items(), which protobuf has in Python
             try:
-                inputs[alias] = tensors.from_proto(proto)
+                inputs[alias] = tensors.from_proto(sent[alias])
             except InvalidInput:
-                self._service.refuse_predict(ref, request.model_spec.signature_name, request.inputs)
+                self._service.refuse_predict(ref, signature, sent)
                 raise invalid_argument(f"tensor parsing error: {alias}") from None
         predicted = await self._service.predict(
-            ref,
-            request.model_spec.signature_name,
-            inputs,
-            output_filter=request.output_filter,
-            deadline_s=deadline_s,
+            ref, signature, inputs, output_filter=request.output_filter, deadline_s=deadline_s
         )
-        return _predict_response(predicted, as_content=self._as_content)
+        return predict_response(
+            predicted.name, predicted.version, predicted.signature, predicted.outputs, as_content=self._as_content
+        )
 
     async def _classify(self, request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
         inferred = await self._infer_one(request, inference.CLASSIFY_METHOD, deadline_s)
@@ -222,6 +222,8 @@ def _model_ref(spec: Any) -> ModelRef:  # noqa: ANN401 - a ModelSpec message
     if not spec.name:
         raise invalid_argument("ModelSpec has no name specified.")
     choice = spec.WhichOneof("version_choice")
+    if choice is None:
+        return _latest(spec.name)
     return ModelRef(
         spec.name,
         spec.version.value if choice == "version" else None,
@@ -229,18 +231,7 @@ def _model_ref(spec: Any) -> ModelRef:  # noqa: ANN401 - a ModelSpec message
     )
 
 
-def _predict_response(predicted: Predicted, *, as_content: bool) -> Any:  # noqa: ANN401 - a PredictResponse message
-    response = protos.PredictResponse()
-    spec = response.model_spec
-    spec.name = predicted.name
-    spec.version.value = predicted.version
-    spec.signature_name = predicted.signature
-    for alias, array in predicted.outputs.items():
-        if as_content:
-            fill_content(response.outputs[alias], array)
-        else:
-            tensors.fill_proto(response.outputs[alias], array, as_content=False)
-    return response
+_latest = lru_cache(ModelRef)
 
 
 def _fill_model_spec(spec: Any, inferred: Inferred, index: int) -> None:  # noqa: ANN401 - a ModelSpec message

@@ -19,6 +19,7 @@ import orjson
 from tfsctl.server.status import ServingError, invalid_argument
 
 _BRACKETS = re.compile(r"\[+")
+_KEY_ENDS = re.compile(rb'"[ \n\r\t]*:')
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 MAX_CONTAINERS = 5_000_000  # each takes some hundred bytes, of two or three in the document
 _MAX_DEPTH = 10_000  # no tensor is nested so deep
@@ -49,8 +50,9 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return _parse_leniently(body)
-    if isinstance(document, dict) and body.count(b":") != _count_keys(document):
-        return _parse_leniently(body)  # a key may stand twice, or a string holds a colon: look closer
+    if isinstance(document, dict) and body.count(b":") != (count := _count_keys(document)):
+        # A key may stand twice, or a string holds a colon: look closer.
+        return document if len(_KEY_ENDS.findall(body)) == count else _parse_leniently(body)
     return document
 
 

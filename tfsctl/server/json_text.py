@@ -7,6 +7,7 @@ import json
 import math
 import re
 import struct
+from collections.abc import Callable
 
 import numpy as np
 
@@ -98,17 +99,20 @@ def type_name(value: object) -> str:
 
 def float_text(value: float) -> str:
     """A float32 in an answer: 6 significant digits if they read back as the same value, else 9."""
-    return _shorter(value, f"{value:.6g}", 9, "f") if math.isfinite(value) else _not_finite(value)
+    return _shorter(value, f"{value:.6g}", 9, _PACK_FLOAT) if math.isfinite(value) else _not_finite(value)
 
 
 def float64_text(value: float) -> str:
     """A float64 in an answer: 6 significant digits if they read back as the same value, else 17."""
-    return _shorter(value, f"{value:.6g}", 17, "d") if math.isfinite(value) else _not_finite(value)
+    return _shorter(value, f"{value:.6g}", 17, _PACK_DOUBLE) if math.isfinite(value) else _not_finite(value)
 
 
-def _shorter(value: float, text: str, digits: int, form: str) -> str:
+_PACK_FLOAT, _PACK_DOUBLE = struct.Struct("f").pack, struct.Struct("d").pack
+
+
+def _shorter(value: float, text: str, digits: int, pack: Callable[[float], bytes]) -> str:
     try:
-        exact = struct.pack(form, float(text)) == struct.pack(form, value)
+        exact = pack(float(text)) == pack(value)
     except OverflowError:  # rounded up past the largest float32
         exact = False
     if not exact:

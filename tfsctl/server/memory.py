@@ -42,7 +42,7 @@ def release_free(libc: ctypes.CDLL | None = None) -> None:
 def _unchanged_library_parts() -> Iterator[tuple[int, int]]:
     """Address and size of the large read-only mappings of files that are as they are on disk.
 
-    What the linker has written to (relocated data) is private to the process, and would be lost.
+    What the linker has written to (relocated data) belongs to the process alone ("anonymous"), and would be lost.
     """
     address = ""
     fields: dict[str, str] = {}
@@ -62,5 +62,5 @@ def _is_unchanged(mapping: str, fields: dict[str, str]) -> bool:
     _, permissions, _, _, inode, *path = mapping.split(maxsplit=5)
     if permissions not in ("r-xp", "r--p") or inode == "0" or not path:
         return False
-    changed = (fields.get(name, "0 kB").split()[0] for name in ("Private_Dirty", "Anonymous", "Swap", "Locked"))
+    changed = (fields.get(name, "0 kB").split()[0] for name in ("Anonymous", "Swap", "Locked"))
     return int(fields["Rss"].split()[0]) * 1024 >= _LARGE_BYTES and all(kilobytes == "0" for kilobytes in changed)

@@ -6,12 +6,21 @@ Judged by the CPU time of runs in the caller's own thread: wall time would call 
 from __future__ import annotations
 
 import statistics
+import time
 from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tfsctl.server.session import Endpoint, Session
 
 QUICK_RUN_S = 0.001  # a longer run would keep other requests waiting; a hand-over to a thread costs a tenth of this
 SLOW_RUN_S = 0.002  # what was quick stays so until here
 _SAMPLES = 9
 _LOOK_AGAIN_AFTER = 500  # runs of a slow model, after which it is measured anew
+_QUICK_RUNS_A_SAMPLE = 16  # asking for a thread's CPU time takes a microsecond, which a quick run should rarely pay
 
 
 class Pace:
@@ -22,20 +31,45 @@ class Pace:
         self._recent_s: deque[float] = deque(maxlen=_SAMPLES)
         self._unmeasured = 0
 
-    @property
-    def wants_sample(self) -> bool:
-        """Whether the next run should be measured, in the thread that makes it."""
-        return self.is_quick or len(self._recent_s) < _SAMPLES
+    def run(
+        self,
+        session: Session,
+        feeds: Sequence[tuple[Endpoint, np.ndarray]],
+        fetches: Sequence[Endpoint],
+        *,
+        timeout_ms: int,
+    ) -> list[np.ndarray]:
+        """Run in this thread while the model is quick or being measured, else with all of TensorFlow's threads."""
+        if self._wants_sample:
+            start_s = time.thread_time()
+            arrays = session.run(feeds, fetches, inline=True)
+            self._add(time.thread_time() - start_s)
+        elif self.is_quick:
+            start_s = time.perf_counter()
+            arrays = session.run(feeds, fetches, inline=True)
+            self._pass_by(time.perf_counter() - start_s)
+        else:
+            arrays = session.run(feeds, fetches, timeout_ms=timeout_ms)
+            self._pass_by()
+        return arrays
 
-    def add(self, cpu_s: float) -> None:
+    @property
+    def _wants_sample(self) -> bool:
+        """Whether the next run should be measured, in the thread that makes it."""
+        if len(self._recent_s) < _SAMPLES:
+            return True
+        return self.is_quick and self._unmeasured >= _QUICK_RUNS_A_SAMPLE
+
+    def _add(self, cpu_s: float) -> None:
         """A measured run: the CPU seconds of its thread."""
+        self._unmeasured = _QUICK_RUNS_A_SAMPLE if cpu_s > QUICK_RUN_S else 0  # after a slow one look at the next too
         self._recent_s.append(cpu_s)
         if len(self._recent_s) == _SAMPLES:
             self.is_quick = statistics.median(self._recent_s) < (SLOW_RUN_S if self.is_quick else QUICK_RUN_S)
 
-    def pass_by(self) -> None:
-        """A run that was not measured; now and then the next ones are again."""
-        self._unmeasured += 1
-        if self._unmeasured >= _LOOK_AGAIN_AFTER:
+    def _pass_by(self, wall_s: float = 0.0) -> None:
+        """A run whose CPU time was not measured; now and then the next ones are again, and after a long one."""
+        self._unmeasured += 1 if wall_s < QUICK_RUN_S else _QUICK_RUNS_A_SAMPLE
+        if not self.is_quick and self._unmeasured >= _LOOK_AGAIN_AFTER:
             self._unmeasured = 0
             self._recent_s.clear()

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 MAX_UNCOMPRESSED_BYTES = 100 * 1024 * 1024  # kMaxUncompressedBytes of TensorFlow Serving's HTTP server
 _LARGE_BODY_BYTES, _LARGE_ANSWER_VALUES = 64 * 1024, 4096  # from here on reading or writing takes milliseconds
 _THREADS = 2
+_LONG_TARGET = 256  # characters; a longer path is looked at anew each time
 _T = TypeVar("_T")
 _VERSION_DIGITS = 20  # one more than a version may have
 KNOWN_METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
@@ -45,7 +46,7 @@ _MODELS = re.compile(rf"(?i)/v1/models(?:/(?P<name>{_NAME}))?{_VERSION_OR_LABEL}
 _URI = re.compile(r"[\w.~!$&'()*+,;=@?#:/-]*(?:%[0-9a-fA-F]{2}[\w.~!$&'()*+,;=@?#:/-]*)*", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """An HTTP answer; `code` is the outcome behind the status, `headers` are those besides its type and length."""
 
@@ -86,29 +87,30 @@ class RestApi:
             return Reply(500, json_answer.error(f"{type(error).__name__}: {error}"), code=Code.INTERNAL)
 
     async def _dispatch(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
-        if method == "POST" and (match := _VERBS.fullmatch(target)):
+        if method == "POST" and (route := _route(target)):
+            ref, verb = route
+            if ref is None:
+                return _NO_VERSION
             if b"gzip" in headers.get(b"content-encoding", b""):
                 body = await self._aside(_unpacked, body)
-            answer = self._predict if match["verb"] == "predict" else self._infer
-            return await answer(match, body)
+            return await (self._predict(ref, body) if verb == "predict" else self._infer(ref, verb, body))
         if method == "GET" and (match := _MODELS.fullmatch(target)):
             return self._metadata(match) if match["metadata"] == "metadata" else self._status(match)
         if not _URI.fullmatch(target):
             return _html(400, "Bad Request")
         raise invalid_argument(f"Malformed request: {method} {target}")
 
-    async def _predict(self, match: re.Match[str], body: bytes) -> Reply:
-        ref = _model_ref(match)
-        if ref is None:
-            return _NO_VERSION
+    async def _predict(self, ref: ModelRef, body: bytes) -> Reply:
         is_large = len(body) > _LARGE_BODY_BYTES
         read = await self._aside(self._read_predict, ref, body) if is_large else self._read_predict(ref, body)
         signature, inputs, row_form = read
         deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         predicted = await self._service.predict(ref, signature, inputs, deadline_s=deadline_s)
-        write = partial(json_answer.answer, predicted.outputs, row_form=row_form)
-        is_large = any(max((array.size, *array.shape)) > _LARGE_ANSWER_VALUES for array in predicted.outputs.values())
-        return Reply(200, await self._aside(write) if is_large else write())
+        outputs = predicted.outputs
+        for array in outputs.values():
+            if max(array.size, *array.shape, 0) > _LARGE_ANSWER_VALUES:
+                return Reply(200, await self._aside(partial(json_answer.answer, outputs, row_form=row_form)))
+        return Reply(200, json_answer.answer(outputs, row_form=row_form))
 
     def _read_predict(self, ref: ModelRef, body: bytes) -> tuple[str, dict[str, np.ndarray], bool]:
         """The signature a body asks for, its inputs, and whether it is in row form."""
@@ -118,18 +120,15 @@ class RestApi:
         inputs, row_form = json_tensor.inputs_from_document(document, wanted, body)
         return signature, inputs, row_form
 
-    async def _infer(self, match: re.Match[str], body: bytes) -> Reply:
+    async def _infer(self, ref: ModelRef, verb: str, body: bytes) -> Reply:
         """Answer :classify and :regress."""
-        ref = _model_ref(match)
-        if ref is None:
-            return _NO_VERSION
         is_large = len(body) > _LARGE_BODY_BYTES
         signature, given = await self._aside(_read_examples, body) if is_large else _read_examples(body)
-        method = CLASSIFY_METHOD if match["verb"] == "classify" else REGRESS_METHOD
+        method = CLASSIFY_METHOD if verb == "classify" else REGRESS_METHOD
         deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         inferred = await self._service.infer(ref, [(method, signature)], given, deadline_s=deadline_s)
         (results,) = inferred.results
-        write = json_answer.classifications if match["verb"] == "classify" else json_answer.regressions
+        write = json_answer.classifications if verb == "classify" else json_answer.regressions
         return Reply(200, write(results))
 
     async def _aside(self, work: Callable[..., _T], *arguments: object) -> _T:
@@ -148,6 +147,19 @@ class RestApi:
             return _NO_VERSION
         servable, definitions = self._service.signature_defs(ref)
         return Reply(200, _metadata_json(servable.name, servable.version, definitions))
+
+
+def _route(target: str) -> tuple[ModelRef | None, str] | None:
+    """What a POST to this path asks of which model (None for a version that is no int64); None if there is no such."""
+    return (_known_route if len(target) < _LONG_TARGET else _new_route)(target)
+
+
+def _new_route(target: str) -> tuple[ModelRef | None, str] | None:
+    match = _VERBS.fullmatch(target)
+    return None if match is None else (_model_ref(match), match["verb"])
+
+
+_known_route = lru_cache(1024)(_new_route)
 
 
 def _read_examples(body: bytes) -> tuple[str, Any]:

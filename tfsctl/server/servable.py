@@ -46,7 +46,7 @@ class Servable:
         and outputs these are, if they are of one.
         """
         self._in_flight += 1
-        merge_key = (signature, *(e.alias for e in fetches)) if signature in self._row_independent else None
+        merge_key = fetches if signature in self._row_independent else None
         try:
             return await self._execution.submit(feeds, fetches, deadline_s=deadline_s, merge_key=merge_key)
         finally:

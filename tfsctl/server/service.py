@@ -22,7 +22,7 @@ from tfsctl.server.session import BoundSignature, Endpoint
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Predicted:
     """The answer to a predict: which version of which signature said what."""
 
@@ -82,7 +82,7 @@ class Service:
         feeds = feeds_for(bound, inputs)
         fetches = fetches_for(bound, output_filter)
         arrays = await servable.run(feeds, fetches, deadline_s=deadline_s, signature=name)
-        outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays, strict=True)}
+        outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays)}  # noqa: B905 - asked for, got
         return Predicted(servable.name, servable.version, name, outputs)
 
     def refuse_predict(self, ref: ModelRef, signature: str, names: Iterable[str]) -> None:
@@ -155,26 +155,26 @@ def _names(names: Iterable[str]) -> str:
 def feeds_for(bound: BoundSignature, inputs: Mapping[str, np.ndarray]) -> list[tuple[Endpoint, np.ndarray]]:
     """The inputs of a predict where they go. Raises INVALID_ARGUMENT unless they are those of the signature."""
     wanted, sent = bound.inputs.keys(), inputs.keys()
+    if wanted == sent:
+        return [(endpoint, inputs[alias]) for alias, endpoint in bound.inputs.items()]
     if len(wanted) != len(sent):
         raise invalid_argument(
             f"input size does not match signature: {len(sent)}!={len(wanted)} len({_names(sent)}) != "
             f"len({_names(wanted)}). Sent extra: {_names(sent - wanted)}. "
             f"Missing but required: {_names(wanted - sent)}."
         )
-    for alias, endpoint in bound.inputs.items():
-        if alias not in inputs:
-            raise invalid_argument(
-                f"Signature input alias: {alias}(feed name: {endpoint.tensor_name}) not found in request and no "
-                f"default value provided. Inputs expected to be in the request {_names(sent)}, or default input alias "
-                "set: "
-            )
-    return [(endpoint, inputs[alias]) for alias, endpoint in bound.inputs.items()]
+    alias = next(alias for alias in bound.inputs if alias not in inputs)
+    raise invalid_argument(
+        f"Signature input alias: {alias}(feed name: {bound.inputs[alias].tensor_name}) not found in request and no "
+        f"default value provided. Inputs expected to be in the request {_names(sent)}, or default input alias "
+        "set: "
+    )
 
 
-def fetches_for(bound: BoundSignature, output_filter: Sequence[str]) -> list[Endpoint]:
+def fetches_for(bound: BoundSignature, output_filter: Sequence[str]) -> Sequence[Endpoint]:
     """The outputs of a predict, all if no filter names some. Raises INVALID_ARGUMENT for one that is not there."""
     if not output_filter:
-        return list(bound.outputs.values())
+        return bound.fetches
     chosen: dict[str, Endpoint] = {}
     for alias in output_filter:
         if alias not in bound.outputs:
@@ -185,4 +185,4 @@ def fetches_for(bound: BoundSignature, output_filter: Sequence[str]) -> list[End
         if alias in chosen:
             raise invalid_argument(f"duplicate output tensor alias: {alias}")
         chosen[alias] = bound.outputs[alias]
-    return list(chosen.values())
+    return tuple(chosen.values())

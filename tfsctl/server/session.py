@@ -15,10 +15,10 @@ from tfsctl.core.dtypes import DType
 from tfsctl.server import capi
 from tfsctl.server.status import Code, ServingError
 
-_Pointers = c.c_void_p
+_MANY_CALLS = 256  # clients may fetch outputs in ever new combinations
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
     """One input or output of a signature and where it hangs in the graph. `dtype` is None if it has no values."""
 
@@ -36,6 +36,23 @@ class BoundSignature:
     outputs: Mapping[str, Endpoint]
     dtypes: Mapping[str, DType]
     """The dtypes of the inputs."""
+    fetches: Sequence[Endpoint]
+    """All outputs."""
+
+
+class _Call:
+    """What runs with the same feeds and fetches have in common, as C arrays."""
+
+    __slots__ = ("feed_count", "feed_ends", "fetch_count", "fetch_ends", "pointers_given", "pointers_got")
+
+    def __init__(self, feeds: Sequence[Endpoint], fetches: Sequence[Endpoint]) -> None:
+        for endpoint in (*feeds, *fetches):
+            if not endpoint.output.operation:
+                raise ServingError(Code.NOT_FOUND, f"Tensor {endpoint.tensor_name} was not found in the Graph")
+        self.feed_count, self.fetch_count = len(feeds), len(fetches)
+        self.feed_ends = (capi.Output * len(feeds))(*(endpoint.output for endpoint in feeds))
+        self.fetch_ends = (capi.Output * len(fetches))(*(endpoint.output for endpoint in fetches))
+        self.pointers_given, self.pointers_got = c.c_void_p * len(feeds), c.c_void_p * len(fetches)
 
 
 class Session:
@@ -68,6 +85,7 @@ class Session:
         self._inline = _run_options(inter_op_thread_pool=-1)  # in the caller's thread, not handed to another
         self.signature_defs = _signature_defs(raw)
         self._bound: dict[str, BoundSignature] = {}
+        self._calls: dict[object, _Call] = {}
 
     def close(self) -> None:
         """Free the session and its graph. Nothing may run on it any more."""
@@ -77,6 +95,7 @@ class Session:
         library.TF_DeleteGraph(self._graph)
         library.TF_DeleteBuffer(self._inline)
         self._bound.clear()
+        self._calls.clear()
 
     def signature(self, name: str) -> BoundSignature | None:
         """The signature of that name, or None; bound to the graph at its first use."""
@@ -86,7 +105,7 @@ class Session:
             inputs = {alias: self._endpoint(alias, definition.inputs[alias]) for alias in sorted(definition.inputs)}
             outputs = {alias: self._endpoint(alias, definition.outputs[alias]) for alias in sorted(definition.outputs)}
             kinds = {alias: endpoint.dtype for alias, endpoint in inputs.items() if endpoint.dtype is not None}
-            bound = self._bound[name] = BoundSignature(inputs, outputs, kinds)
+            bound = self._bound[name] = BoundSignature(inputs, outputs, kinds, tuple(outputs.values()))
         return bound
 
     def _endpoint(self, alias: str, info: Any) -> Endpoint:  # noqa: ANN401 - a generated TensorInfo
@@ -109,31 +128,26 @@ class Session:
         thread: the quickest way for a small graph, but one operation after another, and without a time limit.
         Releases the GIL while TensorFlow works.
         """
-        for endpoint in (*(endpoint for endpoint, _ in feeds), *fetches):
-            if not endpoint.output.operation:
-                raise ServingError(Code.NOT_FOUND, f"Tensor {endpoint.tensor_name} was not found in the Graph")
-        library = capi.holding()
-        given = (_Pointers * len(feeds))()
-        got = (_Pointers * len(fetches))()
+        call = self._call([endpoint for endpoint, _ in feeds], fetches)
+        library, status = capi.holding(), capi.status()
+        given, got = call.pointers_given(), call.pointers_got()
         timed = _run_options(timeout_in_ms=timeout_ms) if timeout_ms and not inline else None
         try:
             for index, (_, array) in enumerate(feeds):
                 given[index] = capi.new_tensor(array)
-            feed_ends = (capi.Output * len(feeds))(*(endpoint.output for endpoint, _ in feeds))
-            fetch_ends = (capi.Output * len(fetches))(*(endpoint.output for endpoint in fetches))
             capi.releasing().TF_SessionRun(
                 self._session,
                 self._inline if inline else timed,
-                feed_ends,
+                call.feed_ends,
                 given,
-                len(feeds),
-                fetch_ends,
+                call.feed_count,
+                call.fetch_ends,
                 got,
-                len(fetches),
+                call.fetch_count,
                 None,
                 0,
                 None,
-                capi.status(),
+                status,
             )
             capi.check()
             return [capi.read_tensor(tensor or 0) for tensor in got]
@@ -143,6 +157,15 @@ class Session:
                     library.TF_DeleteTensor(tensor)
             if timed is not None:
                 library.TF_DeleteBuffer(timed)
+
+    def _call(self, feeds: Sequence[Endpoint], fetches: Sequence[Endpoint]) -> _Call:
+        key = (len(feeds), *feeds, *fetches)
+        call = self._calls.get(key)
+        if call is None:
+            if len(self._calls) >= _MANY_CALLS:
+                self._calls.clear()
+            call = self._calls[key] = _Call(feeds, fetches)
+        return call
 
 
 def _signature_defs(meta_graph: bytes) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core import dtypes
+from tfsctl.server.varint import varint
 
 
 def fill_content(proto: Any, array: np.ndarray) -> None:  # noqa: ANN401 - a TensorProto
@@ -22,15 +23,6 @@ def fill_content(proto: Any, array: np.ndarray) -> None:  # noqa: ANN401 - a Ten
         proto.tensor_shape.dim.add(size=size)
     if dtype is dtypes.STRING:
         values = array.ravel().tolist()
-        proto.tensor_content = b"".join((*(_varint(len(value)) for value in values), *values))
+        proto.tensor_content = b"".join((*(varint(len(value)) for value in values), *values))
     else:
         proto.tensor_content = np.ascontiguousarray(array).tobytes()
-
-
-def _varint(number: int) -> bytes:
-    digits = bytearray()
-    while number > 0x7F:
-        digits.append(number & 0x7F | 0x80)
-        number >>= 7
-    digits.append(number)
-    return bytes(digits)

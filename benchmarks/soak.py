@@ -1,0 +1,234 @@
+"""Full load for minutes while versions come and go: does a request fail, does memory grow?
+
+    python benchmarks/soak.py [--minutes 10] [--swap-every 10] [--model amazon_review/1795344751/..] [--connections 16]
+
+Serves a model whose answer tells its version, and MODEL too if given (the base directory of a text model: one string
+input `text` [batch]). wrk loads REST and h2load gRPC (Debian: wrk, nghttp2-client) with the given number of connections
+each, while two more clients, one of each protocol, check every answer: right, and never of an older version than the one
+before. Every few seconds a new version is published and the one before the last is removed. Prints, for every minute,
+the requests, the failures and the resident memory; the exit status is 1 if a request failed or memory was not flat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from tfsctl.core import protos
+
+sys.path[:0] = [str(Path(__file__).parent.parent / "tests")]
+
+from model_servers import Served, resident_mb, running_server  # noqa: E402 - a module of tests/
+from scale_models import write_scale_model  # noqa: E402
+
+FLAT = 0.03  # how far from the first minute's the memory of a later one may be
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+TEXT = "This movie is great! :D"
+WARM_UP_S = 5.0
+
+
+@dataclass
+class Seen:
+    """What a checking client has seen, or a load generator counted."""
+
+    requests: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def fail(self, what: str) -> None:
+        """Note a failure."""
+        self.failures.append(what)
+
+
+class Versions:
+    """The published versions: a new one each time, and the one before the last goes."""
+
+    def __init__(self, scale: Path, model: Path | None, text: Path) -> None:
+        self._scale, self._model, self._text = scale, model, text
+        self._numbers = itertools.count(1)
+        self.swap()
+
+    def swap(self) -> None:
+        """Publish the next version, whole at once; remove all but it and the one before."""
+        number = next(self._numbers)
+        scratch = self._scale.parent / "scratch"
+        write_scale_model(scratch / "scale", float(number))
+        (scratch / "scale").rename(_made(self._scale) / str(number))
+        shutil.rmtree(self._scale / str(number - 2), ignore_errors=True)
+        if self._model is not None:
+            newest = max(
+                (path for path in self._model.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)
+            )
+            shutil.copytree(newest, scratch / "text")
+            (scratch / "text").rename(_made(self._text) / str(number))
+            shutil.rmtree(self._text / str(number - 2), ignore_errors=True)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def check_rest(server: Served, seen: Seen, stop: threading.Event) -> None:
+    """Ask for 1.0 over REST, one request after another, until told to stop."""
+    connection = http.client.HTTPConnection(server.host, server.rest_port, timeout=30)
+
+    def ask() -> float:
+        connection.request("POST", "/v1/models/scale:predict", b'{"instances": [1.0]}')
+        response = connection.getresponse()
+        body = response.read()
+        if response.status != 200:
+            raise ValueError(body.decode(errors="replace"))
+        return float(json.loads(body)["predictions"][0])
+
+    _check(ask, seen, stop)
+
+
+def check_grpc(server: Served, seen: Seen, stop: threading.Event) -> None:
+    """The same over gRPC."""
+    request = protos.PredictRequest(model_spec={"name": "scale"})
+    request.inputs["x"].CopyFrom(_floats(1.0))
+    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
+        predict = channel.unary_unary(
+            PREDICT,
+            request_serializer=protos.PredictRequest.SerializeToString,
+            response_deserializer=protos.PredictResponse.FromString,
+        )
+        _check(lambda: float(predict(request, timeout=30).outputs["y"].float_val[0]), seen, stop)
+
+
+def _check(ask: Callable[[], float], seen: Seen, stop: threading.Event) -> None:
+    newest = 0.0
+    while not stop.is_set():
+        seen.requests += 1
+        try:
+            answer = ask()
+        except (OSError, http.client.HTTPException, ValueError, grpc.RpcError) as error:
+            seen.fail(repr(error))
+            continue
+        if answer < newest or not answer.is_integer():
+            seen.fail(f"{answer} after {newest}")
+        newest = answer
+
+
+def _floats(*values: float) -> protos.TensorProto:
+    tensor = protos.TensorProto(dtype=1, float_val=values)
+    tensor.tensor_shape.dim.add(size=len(values))
+    return tensor
+
+
+class Load:
+    """wrk and h2load, for so many seconds at a time."""
+
+    def __init__(self, server: Served, model: str, folder: Path, connections: int) -> None:
+        self._script, self._request = folder / "post.lua", folder / "request.grpc"
+        message = protos.PredictRequest(model_spec={"name": model})
+        instance = "1.0"
+        if model == "scale":
+            message.inputs["x"].CopyFrom(_floats(1.0))
+        else:
+            instance = json.dumps(TEXT)
+            message.inputs["text"].CopyFrom(protos.TensorProto(dtype=7, string_val=[TEXT.encode()]))
+            message.inputs["text"].tensor_shape.dim.add(size=1)
+        raw = message.SerializeToString()
+        self._request.write_bytes(b"\0" + len(raw).to_bytes(4, "big") + raw)
+        self._script.write_text(f"wrk.method = 'POST'\nwrk.body = '{{\"instances\": [{instance}]}}'\n")
+        rest = f"http://{server.host}:{server.rest_port}/v1/models/{model}:predict"
+        self._wrk = ["wrk", "-t1", f"-c{connections}", f"-s{self._script}", "--timeout=30s", rest]
+        self._h2load = ["h2load", f"-c{connections}", "-m1", f"-d{self._request}", "-Hcontent-type: application/grpc"]
+        self._h2load += ["-Hte: trailers", f"http://{server.host}:{server.grpc_port}{PREDICT}"]
+
+    def run(self, seconds: float, seen: Seen) -> None:
+        """Load the server, and count."""
+        argvs = [[*self._wrk, f"-d{seconds:g}s"], [*self._h2load, f"--duration={seconds:g}"]]
+        running = [
+            subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for argv in argvs
+        ]
+        of_wrk, of_h2load = (process.communicate()[0] for process in running)
+        if any(process.returncode for process in running):
+            seen.fail(of_wrk + of_h2load)
+        seen.requests += sum(
+            int(n) for n in re.findall(r"(\d+) requests in|(\d+) done", of_wrk + of_h2load) for n in n if n
+        )
+        for bad in re.findall(r"Non-2xx.*|Socket errors.*", of_wrk):
+            seen.fail(f"wrk: {bad}")
+        for count, what in re.findall(r"(\d+) (failed|errored|timeout|4xx|5xx)", of_h2load):
+            if int(count):
+                seen.fail(f"h2load: {count} {what}")
+
+
+def main() -> int:
+    """Soak, and print what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=int, default=10)
+    parser.add_argument("--swap-every", type=float, default=10.0, metavar="SECONDS")
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--connections", type=int, default=16)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        return soak(options, Path(scratch))
+
+
+def soak(options: argparse.Namespace, folder: Path) -> int:
+    """Serve, load, swap and check for so many minutes."""
+    versions = Versions(folder / "scale", options.model, folder / "text")
+    models = {"scale": folder / "scale"} | ({"text": folder / "text"} if options.model else {})
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.wait(options.swap_every):
+            versions.swap()
+
+    with running_server(models, folder) as server:
+        load = Load(server, "text" if options.model else "scale", folder, options.connections)
+        checks = [(check_rest, Seen()), (check_grpc, Seen())]
+        threads = [threading.Thread(target=check, args=(server, seen, stop)) for check, seen in checks]
+        threads.append(threading.Thread(target=swap))
+        total = Seen()
+        load.run(WARM_UP_S, total)
+        memory_mb = [resident_mb(server.pid)]
+        print(f"start: {memory_mb[0]:.0f} MB after {WARM_UP_S:g} s of load", flush=True)
+        for thread in threads:
+            thread.start()
+        try:
+            for minute in range(1, options.minutes + 1):
+                began, before = time.monotonic(), total.requests + sum(seen.requests for _, seen in checks)
+                load.run(60.0, total)
+                memory_mb.append(resident_mb(server.pid))
+                requests = total.requests + sum(seen.requests for _, seen in checks) - before
+                failures = len(total.failures) + sum(len(seen.failures) for _, seen in checks)
+                rate = requests / (time.monotonic() - began)
+                print(
+                    f"minute {minute}: {requests} requests ({rate:.0f}/s), {failures} failures so far, "
+                    f"{memory_mb[-1]:.0f} MB",
+                    flush=True,
+                )
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+    for _, seen in checks:
+        total.requests += seen.requests
+        total.failures += seen.failures
+    drift = max(abs(mb / memory_mb[1] - 1) for mb in memory_mb[1:])
+    print(f"{total.requests} requests, {len(total.failures)} failures, memory within {drift:.1%} of the first minute's")
+    for failure in total.failures[:20]:
+        print(f"FAILURE {failure}")
+    return 1 if total.failures or drift > FLAT else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,59 @@
+"""The server keeps what it needs: pages that only the start touched are given back, and none that it has written to."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from pathlib import Path
+
+import pytest
+from model_servers import resident_mb, running_server
+from scale_models import write_scale_model
+from test_abuse import eventually, factor
+
+from tfsctl.server import memory
+
+GOAL_MB = 400
+
+
+def test_resident_memory(tmp_path: Path) -> None:
+    """A small model is served in less than 400 MB, and answers are right after memory was given back."""
+    write_scale_model(tmp_path / "hot" / "1", 3.0)
+    with running_server({"hot": tmp_path / "hot"}, tmp_path) as server:
+        eventually(lambda: resident_mb(server.pid) < GOAL_MB, expected=True)
+        assert [factor(server) for _ in range(50)] == [3.0] * 50
+        assert resident_mb(server.pid) < GOAL_MB
+
+
+def test_only_unchanged_parts_of_files_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mapping that was written to keeps what was written; one that was only read is read again from the file."""
+    size = 2 * memory._LARGE_BYTES
+    (tmp_path / "library").write_bytes(b"\x01" * size)
+    with (tmp_path / "library").open("r+b") as file:
+        read = mmap.mmap(file.fileno(), size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
+        written = mmap.mmap(file.fileno(), size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        assert read[:: mmap.PAGESIZE].count(1) == size // mmap.PAGESIZE  # every page of it is resident now
+        written[:] = b"\x02" * size
+        address = ctypes.addressof(ctypes.c_char.from_buffer(written))
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), 1) == 0  # as the linker does
+
+        monkeypatch.setattr(memory, "_unchanged_library_parts", _recorded := _Recorded())
+        memory.release_start()
+
+        assert _is_among(read, _recorded.parts)
+        assert all(start != address for start, _ in _recorded.parts)
+        assert (read[0], read[size - 1], written[0], written[size - 1]) == (1, 1, 2, 2)
+
+
+class _Recorded:
+    def __init__(self) -> None:
+        self.parts: list[tuple[int, int]] = []
+        self._look = memory._unchanged_library_parts
+
+    def __call__(self) -> list[tuple[int, int]]:
+        self.parts = [part for part in self._look() if part[1] <= 2 * memory._LARGE_BYTES]
+        return self.parts
+
+
+def _is_among(mapping: mmap.mmap, parts: list[tuple[int, int]]) -> bool:
+    return any(size == len(mapping) for _, size in parts)

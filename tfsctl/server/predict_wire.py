@@ -1,0 +1,75 @@
+"""PredictResponse as it goes over the wire, written without building the message.
+
+The message around the values is the same for every answer of one shape, so it is made once; the values of floats are
+their memory. Format: https://protobuf.dev/programming-guides/encoding and tensorflow_serving/apis/predict.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+
+from tfsctl.core import dtypes, protos, tensors
+from tfsctl.server.tensor_content import fill_content
+from tfsctl.server.varint import varint
+
+_OUTPUTS, _ALIAS, _TENSOR = b"\x0a", b"\x0a", b"\x12"  # tags: outputs and, in each of its entries, key and value
+_FLOAT_VAL = b"\x2a"
+_KNOWN = 4096
+
+
+def predict_response(
+    name: str, version: int, signature: str, outputs: Mapping[str, np.ndarray], *, as_content: bool
+) -> bytes:
+    """A serialized PredictResponse; with `as_content` the values of all tensors are bytes."""
+    parts: list[bytes] = []
+    for alias, array in outputs.items():
+        if array.dtype.char == "f" and array.size and not as_content:
+            head = _float_head(array.shape)
+            values = array.tobytes()
+            tensor = b"%b%b%b%b" % (head, _FLOAT_VAL, varint(len(values)), values)
+        else:
+            tensor = _serialized(array, as_content=as_content)
+        entry = b"%b%b%b%b" % (_alias(alias), _TENSOR, varint(len(tensor)), tensor)
+        parts += (_OUTPUTS, varint(len(entry)), entry)
+    parts.append(_model_spec(name, version, signature))
+    return b"".join(parts)
+
+
+def _serialized(array: np.ndarray, *, as_content: bool) -> bytes:
+    proto = protos.TensorProto()
+    if as_content:
+        fill_content(proto, array)
+    else:
+        tensors.fill_proto(proto, array, as_content=False)
+    serialized: bytes = proto.SerializeToString()
+    return serialized
+
+
+@lru_cache(_KNOWN)
+def _float_head(shape: tuple[int, ...]) -> bytes:
+    """A TensorProto of floats up to its values."""
+    proto = protos.TensorProto(dtype=dtypes.FLOAT.number)
+    proto.tensor_shape.SetInParent()  # a scalar's shape is known too
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    head: bytes = proto.SerializeToString()
+    return head
+
+
+@lru_cache(_KNOWN)
+def _alias(alias: str) -> bytes:
+    raw = alias.encode()
+    return _ALIAS + varint(len(raw)) + raw
+
+
+@lru_cache(_KNOWN)
+def _model_spec(name: str, version: int, signature: str) -> bytes:
+    response = protos.PredictResponse()
+    response.model_spec.name = name
+    response.model_spec.version.value = version
+    response.model_spec.signature_name = signature
+    serialized: bytes = response.SerializeToString()
+    return serialized
