@@ -181,7 +181,7 @@ def test_logs_prints_what_a_server_wrote_also_after_its_end(run_cli: RunCli, ech
     assert run_cli("logs").code == ExitCode.NOT_FOUND
     unknown = run_cli("logs", "ecko")
     assert (unknown.code, unknown.stdout) == (ExitCode.NOT_FOUND, "")
-    assert unknown.stderr == "error: no server ecko runs (running: none)\nhint: tfsctl ps lists those that do\n"
+    assert unknown.stderr == "error: no server ecko runs (running: none)\nhint: tfsctl serve PATH starts one\n"
 
 
 @pytest.mark.usefixtures("fake")

@@ -38,7 +38,11 @@ def loaded_by(where: Path, *argv: object, stdin: str = "") -> set[str]:
 
 @pytest.mark.parametrize(
     "argv",
-    [["--help"], ["--version"], *([name, "--help"] for name in ("export", "serve", "predict", "metadata", "repl"))],
+    [
+        ["--help"],
+        ["--version"],
+        *([name, "--help"] for name in ("export", "serve", "predict", "metadata", "repl", "ps", "compose")),
+    ],
 )
 def test_help_and_version_load_nothing_heavy(tmp_path: Path, argv: list[str]) -> None:
     """Neither TensorFlow nor what speaks to servers and terminals is loaded to print help."""

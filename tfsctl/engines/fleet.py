@@ -43,7 +43,8 @@ def choose(name: str | None, command: str) -> list[Marked]:
     if name is None:
         raise NotFound("no server runs that tfsctl started", hint="tfsctl serve PATH starts one")
     close = difflib.get_close_matches(name, names, n=1)
+    others = "tfsctl ps lists those that do" if names else "tfsctl serve PATH starts one"
     raise NotFound(
         f"no server {name} runs (running: {', '.join(names) or 'none'})",
-        hint=f"tfsctl {command} {close[0]}" if close else "tfsctl ps lists those that do",
+        hint=f"tfsctl {command} {close[0]}" if close else others,
     )
