@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import tempfile
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +96,38 @@ def test_a_container_runs_as_another_user(run_cli: RunCli, echo: Path) -> None:
     served = run_cli("serve", echo, "--detach", "--docker-arg", "--user", "--docker-arg", "12345:12345", *FREE)
     assert served.code == 0, served.stderr
     assert inspect("tfsctl-echo")["Config"]["User"] == "12345:12345"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become someone else")
+def test_what_only_its_owner_may_read_is_served_by_its_owner() -> None:
+    """The container runs as whoever types: no file has to be opened to others for it."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to others
+        home, echo = Path(folder), Path(folder, "echo")
+        for version in ("1", "2", "3"):
+            write_echo_model(echo / version)
+        for path in (home, *home.rglob("*")):
+            os.chown(path, 12345, 12345)
+            path.chmod(0o700)
+        _serve_as(12345, echo, {**os.environ, "HOME": folder, "TFSCTL_STATE_DIR": f"{folder}/state"})
+
+
+def _serve_as(user: int, echo: Path, environment: dict[str, str]) -> None:
+    group = os.stat("/var/run/docker.sock").st_gid
+    someone = [
+        *("setpriv", "--reuid", str(user), "--regid", str(user), "--groups", str(group)),
+        *("--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"),  # this Python may be in root's home
+    ]
+    tfsctl = [*someone, sys.executable, "-m", "tfsctl"]
+    served = subprocess.run(
+        [*tfsctl, "serve", str(echo), "--model", f"two={echo},versions=1,2", "--detach", *FREE],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert served.returncode == 0, served.stderr
+    assert inspect("tfsctl-echo")["Config"]["User"] == f"{user}:{user}"
+    subprocess.run([*tfsctl, "stop"], env=environment, check=True, capture_output=True)
 
 
 def test_several_models_are_served_by_their_names(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
