@@ -10,6 +10,12 @@ import pytest
 from conftest import RunCli
 from echo_models import write_echo_model
 from model_servers import Served
+from tfrecords import write_records
+
+from tfsctl.core.serving_config import ModelConfig, ServingConfig
+from tfsctl.engines import registry
+from tfsctl.engines.launch import Launch
+from tfsctl.engines.registry import RunningServer
 
 SIGNATURES = {
     "two": {
@@ -44,6 +50,7 @@ def test_a_running_model_tells_its_signatures(run_cli: RunCli, served: Served, o
         "version": 7,
         "address": address,
         "transport": over,
+        "labels": None,
         "signatures": SIGNATURES,
     }
 
@@ -57,7 +64,7 @@ def test_a_directory_tells_the_same_and_more(run_cli: RunCli, echo_dir: Path, ve
     assert (result.stderr, result.code) == ("", 0)
     assert result.stdout == (
         f"model: echo\nversion: 7\npath: {echo_dir / '7'}\ntensorflow version: 2.21.0\n"
-        f"size bytes: {size}\nop count: 2\n{ROWS}"
+        f"size bytes: {size}\nop count: 2\nwarmup requests: 0\n{ROWS}"
     )
     assert json.loads(run_cli("metadata", path, "--signature", "two", "--json").stdout) == {
         "model": "echo",
@@ -66,6 +73,9 @@ def test_a_directory_tells_the_same_and_more(run_cli: RunCli, echo_dir: Path, ve
         "tensorflow_version": "2.21.0",
         "size_bytes": size,
         "op_count": 2,
+        "ops": ["Identity", "Placeholder"],
+        "warmup_requests": 0,
+        "fingerprint": None,
         "signatures": SIGNATURES,
     }
 
@@ -120,6 +130,32 @@ def test_a_directory_has_no_labels(run_cli: RunCli, two_versions: Path) -> None:
         2,
         "error: labels are given by a server; a directory has none\nhint: use --version N\n",
     )
+
+
+def test_fingerprint_and_warmup_of_an_export(run_cli: RunCli, sample_models_dir: Path, tmp_path: Path) -> None:
+    """What TensorFlow wrote about the version, and how many requests it is warmed up with."""
+    model = shutil.copytree(sample_models_dir / "half_plus_two", tmp_path / "half_plus_two")
+    (version,) = model.iterdir()
+    facts = json.loads(run_cli("metadata", model, "--json").stdout)
+    assert [part.isdecimal() for part in facts["fingerprint"].split("/")] == [True] * 4
+    assert "Placeholder" in facts["ops"]
+    warmup = version / "assets.extra" / "tf_serving_warmup_requests"
+    write_records(warmup, [b"one", b"two"])
+    assert "warmup requests: 2\n" in run_cli("metadata", model).stdout
+    warmup.write_bytes(b"none of the sort")
+    broken = run_cli("metadata", model)
+    assert (broken.stdout, broken.code) == ("", 1)
+    assert broken.stderr.startswith("error: the version would not be loaded: ")
+
+
+def test_labels_of_a_server_that_tfsctl_started(run_cli: RunCli, registered: RunningServer) -> None:
+    """Known from what it was started with, as TensorFlow Serving does not tell them."""
+    models = (ModelConfig("echo", "/models/echo", labels={"stable": 7}),)
+    launch = Launch("test", ServingConfig(models, rest_port=0, grpc_port=0), "127.0.0.1")
+    registry.unregister(registered)
+    registry.register(registered, launch=launch.to_document())
+    assert "labels: stable 7\n" in run_cli("metadata", "--model", "echo").stdout
+    assert json.loads(run_cli("metadata", "--model", "echo", "--json").stdout)["labels"] == {"stable": 7}
 
 
 def test_without_server_or_path_the_next_command_is_named(run_cli: RunCli) -> None:

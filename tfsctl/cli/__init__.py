@@ -23,6 +23,7 @@ from tfsctl.cli import (
     repl,
     restart,
     run,
+    sample,
     serve,
     status,
     stop,
@@ -55,6 +56,7 @@ app.command("regress", cls=NegativeNumbersAreArguments)(regress.regress)
 app.command("metadata")(metadata.metadata)
 app.command("repl")(repl.repl)
 app.command("run")(run.run)
+app.command("sample")(sample.sample)
 app.command("status")(status.status)
 app.command("wait")(wait.wait)
 app.command("explain")(explain.explain)

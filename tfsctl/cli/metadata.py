@@ -1,18 +1,25 @@
-"""`tfsctl metadata`: what a running model, or one on disk, says about itself."""
+"""`tfsctl metadata`: what a running model, or one on disk, says about itself; and whether another would break its clients."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tfsctl.cli import _options
 from tfsctl.cli._connection import asks_a_server
 from tfsctl.cli._target import Asked
-from tfsctl.core.types import ModelMetadata, Signature
-from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.core.types import Signature
+from tfsctl.errors import ExitCode
+
+if TYPE_CHECKING:
+    from tfsctl.cli._described import Description
+
+CHANGE_COLUMNS = ("", "signature", "change")
+_FOR_PROGRAMS = ("ops",)  # hundreds of words
 
 
 @asks_a_server
@@ -26,76 +33,74 @@ def metadata(
     *,
     asked: Asked,
     signature: _options.Signature = None,
+    diff: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--diff",
+            metavar="OLD NEW",
+            help="Compare two versions, directories or NAME@VERSION: would NEW break clients?",
+        ),
+    ] = None,
     as_json: _options.Json = False,
 ) -> None:
     """Show a model's signatures: inputs and outputs with dtypes and shapes.
 
     Of the running model, over REST or gRPC; or, with PATH, of the model in a directory, with its TensorFlow version,
-    size and operations as well. TensorFlow is not loaded for either.
+    size, operations, warmup and fingerprint as well. TensorFlow is not loaded for either.
+
+    --diff ends with 0 if every request that OLD answers is answered by NEW in the same form, and with 1 if not.
 
     \b
     Examples:
       tfsctl metadata
       tfsctl metadata --model amazon_review --grpc --json
       tfsctl metadata ./amazon_review
+      tfsctl metadata ./amazon_review --diff 1 2
+      tfsctl metadata --diff amazon_review ./amazon_review/1795344751
     """
-    from tfsctl.cli import _output, _signatures
+    from tfsctl.cli._described import describe, describe_either
     from tfsctl.core.inputs import choose_signature
+    from tfsctl.core.types import ModelMetadata
 
-    if path is None:
-        facts, signatures = _of_server(asked)
-    else:
-        facts, signatures = _of_directory(path, asked)
+    if diff is not None:
+        _compare(*(describe_either(asked, text, path) for text in diff), as_json=as_json)
+        return
+    told = describe(asked, path)
+    signatures = told.signatures
     if signature is not None:
-        only = choose_signature(ModelMetadata(facts["model"], facts["version"], signatures), signature)
+        only = choose_signature(ModelMetadata(told.facts["model"], told.facts["version"], signatures), signature)
         signatures = {only.name: only}
+    _show(told.facts, signatures, as_json=as_json)
+
+
+def _show(facts: Mapping[str, Any], signatures: Mapping[str, Signature], *, as_json: bool) -> None:
+    from tfsctl.cli import _output, _signatures
+
     if as_json:
         _output.answer_json(facts | {"signatures": _signatures.document(signatures)})
         return
     for name, value in facts.items():
-        _output.answer(f"{name.replace('_', ' ')}: {value}")
+        if value not in (None, {}) and name not in _FOR_PROGRAMS:
+            shown = ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else value
+            _output.answer(f"{name.replace('_', ' ')}: {shown}")
     _output.answer_table(_signatures.COLUMNS, _signatures.rows(signatures.values()))
 
 
-def _of_server(asked: Asked) -> tuple[dict[str, Any], Mapping[str, Signature]]:
-    from tfsctl.cli._target import find_target
-    from tfsctl.engines import registry
+def _compare(old: Description, new: Description, *, as_json: bool) -> None:
+    """Print every change, and end with the exit code that tells whether one breaks clients."""
+    from tfsctl.cli import _output
+    from tfsctl.core.compatibility import compare
 
-    target = find_target(asked, registry.running())
-    with target.connect() as client:
-        served = client.metadata(target.model)
-    facts = {"model": served.name, "version": served.version, "address": client.address, "transport": client.transport}
-    return facts, served.signatures
-
-
-def _of_directory(path: Path, asked: Asked) -> tuple[dict[str, Any], Mapping[str, Signature]]:
-    """A version directory, a model's base directory (its latest version, or the one asked for), or any SavedModel."""
-    from tfsctl.core.model_dir import is_version_dir, list_versions, parse_version
-    from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
-
-    if asked.label is not None:
-        raise InvalidInput("labels are given by a server; a directory has none", hint="use --version N")
-    directory = path.resolve()
-    if (directory / SAVED_MODEL_FILE).is_file():
-        name = directory.parent.name if is_version_dir(directory) else directory.name
-        version = parse_version(directory.name)
-    else:
-        versions = list_versions(directory)
-        fitting = [found for found in versions if asked.version in (None, found.version)]
-        if not fitting:
-            there = ", ".join(str(found.version) for found in versions) or "none"
-            wanted = "version" if asked.version is None else f"version {asked.version}"
-            raise NotFound(
-                f"no {wanted} of a model in {path} (versions there: {there})", hint="tfsctl export SOURCE writes one"
-            )
-        name, version, directory = directory.name, fitting[-1].version, fitting[-1].path
-    info = read_saved_model(directory)
-    facts = {
-        "model": asked.model or name,
-        "version": version,
-        "path": str(info.path),
-        "tensorflow_version": info.tensorflow_version,
-        "size_bytes": info.size_bytes,
-        "op_count": len(info.ops),
-    }
-    return facts, info.signatures
+    changes = compare(old.signatures, new.signatures)
+    breaking = sum(change.breaks for change in changes)
+    if as_json:
+        _output.answer_json({"breaks": bool(breaking), "changes": [asdict(change) for change in changes]})
+    elif changes:
+        rows = [("breaks" if change.breaks else "fine", change.signature, change.what) for change in changes]
+        _output.answer_table(CHANGE_COLUMNS, rows)
+    if breaking:
+        _output.say(f"clients of the old version would break: {breaking} of {len(changes)} changes")
+        raise typer.Exit(ExitCode.FAILED)
+    fingerprints = {told.facts.get("fingerprint") for told in (old, new)}
+    same = len(fingerprints) == 1 and None not in fingerprints
+    _output.say("the same model" if same else "clients of the old version can use the new one")

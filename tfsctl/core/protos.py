@@ -56,6 +56,7 @@ _MODULE_OF = {
     "MetaGraphDef": _PROTOBUF + "meta_graph_pb2",
     "SignatureDef": _PROTOBUF + "meta_graph_pb2",
     "SavedModel": _PROTOBUF + "saved_model_pb2",
+    "FingerprintDef": _PROTOBUF + "fingerprint_pb2",
     "HealthCheckRequest": "grpc_health.v1.health_pb2",
     "HealthCheckResponse": "grpc_health.v1.health_pb2",
     "ServerReflectionRequest": "grpc_reflection.v1alpha.reflection_pb2",

@@ -1,0 +1,80 @@
+"""`tfsctl metadata --diff`: versions, directories and running models side by side."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import RunCli
+from echo_models import ECHO, write_echo_model
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> Path:
+    """A model whose version 2 takes more than version 1, and whose version 3 takes something else."""
+    base = tmp_path / "model"
+    write_echo_model(base / "1", {"serving_default": {"x": ("float32", (None,))}})
+    write_echo_model(base / "2", {"serving_default": {"x": ("float32", (None,))}, "more": {"x": ("int64", (None,))}})
+    write_echo_model(base / "3", {"serving_default": {"x": ("int64", (None,))}})
+    return base
+
+
+def test_changes_that_break_nobody(run_cli: RunCli, versions: Path) -> None:
+    """A new signature: exit code 0, so that a script may go on."""
+    result = run_cli("metadata", versions, "--diff", 1, 2)
+    assert (result.stdout, result.code) == ("fine\tmore\tthe signature is new\n", 0)
+    assert result.stderr == "clients of the old version can use the new one\n"
+
+
+def test_changes_that_break_clients(run_cli: RunCli, versions: Path) -> None:
+    """Another dtype: exit code 1; every change is told."""
+    result = run_cli("metadata", "--diff", versions / "2", versions / "3")
+    assert result.code == 1
+    assert result.stdout == (
+        "breaks\tmore\tthe signature is gone\n"
+        "breaks\tserving_default\tinput x was float32, and is int64\n"
+        "breaks\tserving_default\toutput x was float32, and is int64\n"
+    )
+    assert result.stderr == "clients of the old version would break: 3 of 3 changes\n"
+    told = json.loads(run_cli("metadata", "--diff", versions / "2", versions / "3", "--json").stdout)
+    assert told["breaks"] is True
+    assert told["changes"][0] == {"signature": "more", "what": "the signature is gone", "breaks": True}
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("name", ["echo", "echo@7"])
+def test_a_running_model_against_a_directory(run_cli: RunCli, tmp_path: Path, name: str) -> None:
+    """What is served now against what would be next."""
+    write_echo_model(tmp_path / "same", ECHO)
+    assert run_cli("metadata", "--diff", name, tmp_path / "same").code == 0
+    write_echo_model(tmp_path / "less", {"serving_default": ECHO["serving_default"]})
+    assert run_cli("metadata", "--diff", name, tmp_path / "less").code == 1
+    assert run_cli("metadata", "--diff", tmp_path / "less", name).code == 0
+
+
+def test_the_same_model_is_said_to_be_the_same(run_cli: RunCli, sample_models_dir: Path, tmp_path: Path) -> None:
+    """By its fingerprint."""
+    (version,) = (sample_models_dir / "half_plus_two").iterdir()
+    copy = shutil.copytree(version, tmp_path / "copy")
+    assert run_cli("metadata", "--diff", version, copy).stderr == "the same model\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "code", "words"),
+    [
+        (["{base}", "--diff", "1", "9"], 4, "error: no version 9 of a model in {base} (versions there: 1, 2, 3)\n"),
+        (["{base}", "--diff", "1", "two"], 2, "error: two is no version of {base}\n"),
+        (["--diff", "{base}/1", "./gone"], 4, "error: no such directory: ./gone\n"),
+        (["--diff", "{base}/1", "gone"], 3, "error: no answer from localhost:9: Connection refused\n"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(
+    run_cli: RunCli, versions: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], code: int, words: str
+) -> None:
+    """A missing version, a missing directory, a model nobody serves."""
+    monkeypatch.setenv("TFSCTL_PORT", "9")
+    result = run_cli("metadata", *(word.format(base=versions) for word in typed))
+    assert (result.stdout, result.code) == ("", code)
+    assert result.stderr.startswith(words.format(base=versions))

@@ -1,0 +1,60 @@
+"""`tfsctl sample`: what it makes up, the model takes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import RunCli
+from graph_models import write_rows_model
+from model_servers import Served
+from runtimes import rest
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["amazon_review"],
+        ["house_price"],
+        ["half_plus_two"],
+        *(["echo", "--signature", name] for name in ("row", "scalar", "any", "two", "text_column", "bool", "int64")),
+    ],
+    ids=" ".join,
+)
+def test_the_model_takes_it(run_cli: RunCli, served: Served, typed: list[str]) -> None:
+    """As it is, over REST: every signature of every sample."""
+    result = run_cli("sample", *typed)
+    assert (result.stderr, result.code) == ("", 0)
+    status, said, _ = rest(served, "POST", f"/v1/models/{typed[0]}:predict", result.stdout.encode())
+    assert status == 200, said
+
+
+def test_of_a_directory_into_a_file(run_cli: RunCli, echo_dir: Path, tmp_path: Path) -> None:
+    """Nothing needs to run; the next command is named."""
+    file = tmp_path / "request.json"
+    result = run_cli("sample", echo_dir, "--output", file)
+    assert (result.stdout, result.code) == ("", 0)
+    assert result.stderr == f"written to {file}; to ask with it: tfsctl predict --raw < {file}\n"
+    assert json.loads(file.read_text()) == {"instances": [1.0]}
+    refused = run_cli("sample", echo_dir, "--output", tmp_path / "no" / "request.json")
+    assert refused.code == 1
+    assert refused.stderr == f"error: cannot write {tmp_path / 'no' / 'request.json'}: No such file or directory\n"
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_dtype_that_rest_cannot_carry(run_cli: RunCli) -> None:
+    """It is said, and tfsctl predict --grpc takes the same document."""
+    result = run_cli("sample", "echo", "--signature", "float16")
+    assert "REST cannot carry every dtype" in result.stderr
+    answered = run_cli("predict", "--grpc", "--model", "echo", "--signature", "float16", result.stdout.strip())
+    assert (answered.stdout, answered.code) == ("1.0\n", 0)
+
+
+def test_examples_cannot_be_made_up(run_cli: RunCli, tmp_path: Path) -> None:
+    """A classify signature takes serialized examples: which features, only its author knows."""
+    write_rows_model(tmp_path / "rows" / "1")
+    result = run_cli("sample", tmp_path / "rows", "--signature", "kinds")
+    assert (result.stdout, result.code) == ("", 2)
+    assert result.stderr.endswith("hint: tfsctl classify FEATURE=VALUE\n")

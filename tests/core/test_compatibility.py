@@ -1,0 +1,66 @@
+"""Which changes between two versions break the clients of the first."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfsctl.core.compatibility import Change, compare
+from tfsctl.core.types import Shape, Signature, TensorSpec
+
+Tensors = dict[str, tuple[str, Shape | None]]
+X: Tensors = {"x": ("float32", (None, 3))}
+Y: Tensors = {"y": ("float32", (None, 1))}
+
+
+def signature(inputs: Tensors, outputs: Tensors) -> dict[str, Signature]:
+    """One signature of a model, by its name."""
+    specs = (tuple(TensorSpec(name, dtype, shape) for name, (dtype, shape) in way.items()) for way in (inputs, outputs))
+    return {"s": Signature("s", *specs)}
+
+
+def test_the_same_signatures_have_no_changes() -> None:
+    """Names in the graph are not seen by clients."""
+    assert compare(signature(X, Y), signature(X, Y)) == ()
+
+
+def test_signatures_come_and_go() -> None:
+    """One that is gone breaks whoever asks it; a new one nobody."""
+    one = signature(X, Y)
+    assert compare(one, {}) == (Change("s", "the signature is gone", breaks=True),)
+    assert compare({}, one) == (Change("s", "the signature is new", breaks=False),)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "breaks"),
+    [
+        (X, {}, "input x is gone", True),
+        ({}, X, "input x is new, and every request must have it", True),
+        (X, {"x": ("float64", (None, 3))}, "input x was float32, and is float64", True),
+        (X, {"x": ("float32", (None, 4))}, "input x was [batch, 3], and is [batch, 4]", True),
+        (X, {"x": ("float32", (None, None))}, "input x was [batch, 3], and is [batch, ?]", False),
+        (X, {"x": ("float32", (1, 3))}, "input x was [batch, 3], and is [1, 3]", True),
+        (X, {"x": ("float32", (3,))}, "input x was [batch, 3], and is [3]", True),
+        (X, {"x": ("float32", None)}, "input x was [batch, 3], and is unknown rank", False),
+        ({"x": ("float32", None)}, X, "input x was unknown rank, and is [batch, 3]", True),
+    ],
+)
+def test_an_input_must_take_what_it_took(old: Tensors, new: Tensors, what: str, breaks: bool) -> None:
+    """More is fine; less, or something else, breaks requests."""
+    assert compare(signature(old, Y), signature(new, Y)) == (Change("s", what, breaks),)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what", "breaks"),
+    [
+        (Y, {}, "output y is gone", True),
+        (Y, Y | X, "output x is new: answers over REST are objects now, and were bare values", True),
+        (Y | {"z": Y["y"]}, Y | {"z": Y["y"]} | X, "output x is new", False),
+        (Y, {"y": ("int64", (None, 1))}, "output y was float32, and is int64", True),
+        (Y, {"y": ("float32", (None,))}, "output y was [batch, 1], and is [batch]", True),
+        (Y, {"y": ("float32", (None, None))}, "output y was [batch, 1], and is [batch, ?]", True),
+        ({"y": ("float32", (None, None))}, Y, "output y was [batch, ?], and is [batch, 1]", False),
+    ],
+)
+def test_an_output_must_be_what_it_was(old: Tensors, new: Tensors, what: str, breaks: bool) -> None:
+    """A narrower promise is fine; a wider one, or another, breaks who reads the answer."""
+    assert compare(signature(X, old), signature(X, new)) == (Change("s", what, breaks),)

@@ -1,0 +1,69 @@
+"""`tfsctl sample`: an example request, made up to fit a model's signature."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfsctl.cli import _options, _output
+from tfsctl.cli._connection import asks_a_server
+from tfsctl.cli._target import Asked
+from tfsctl.core.types import Signature
+from tfsctl.errors import InvalidInput, TfsctlError
+
+
+@asks_a_server
+def sample(
+    which: Annotated[
+        str | None, typer.Argument(metavar="[NAME|PATH]", help="A running model, or the directory of one.")
+    ] = None,
+    *,
+    asked: Asked,
+    signature: _options.Signature = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there instead of printing it.")
+    ] = None,
+) -> None:
+    """Make up an example request that fits a model's signature.
+
+    It is the JSON body of TensorFlow Serving's REST API, with one row of made-up values: to fill in, to send with curl,
+    or to try with tfsctl predict.
+
+    \b
+    Examples:
+      tfsctl sample
+      tfsctl sample amazon_review | tfsctl predict --raw
+      tfsctl sample ./house_price --output request.json
+    """
+    from tfsctl.cli._described import describe, describe_either
+    from tfsctl.core.example_request import example_body, example_row
+    from tfsctl.core.inputs import choose_signature
+    from tfsctl.core.types import ModelMetadata
+
+    told = describe(asked, None) if which is None else describe_either(asked, which, None)
+    chosen = choose_signature(ModelMetadata(told.facts["model"], told.facts["version"], told.signatures), signature)
+    _refuse_examples(chosen)
+    body = example_body(chosen)
+    if body is None:
+        body = json.dumps({"instances": [example_row(chosen)]})
+        _output.say("note: REST cannot carry every dtype of this signature; tfsctl predict --grpc takes it")
+    if output is None:
+        _output.answer(body)
+        return
+    try:
+        output.write_text(f"{body}\n", encoding="utf-8")
+    except OSError as error:
+        raise TfsctlError(f"cannot write {output}: {error.strerror}") from error
+    _output.say(f"written to {output}; to ask with it: tfsctl predict --raw < {output}")
+
+
+def _refuse_examples(signature: Signature) -> None:
+    verb = signature.method_name.rpartition("/")[2]
+    if verb in ("classify", "regress"):
+        raise InvalidInput(
+            f"{signature.name} takes examples, and a signature does not tell which features they have",
+            hint=f"tfsctl {verb} FEATURE=VALUE",
+        )
