@@ -201,6 +201,15 @@ def test_piped_the_first_failure_is_the_exit_code(run_cli: RunCli) -> None:
 
 
 @pytest.mark.usefixtures("registered")
+def test_piped_text_may_have_lines(run_cli: RunCli) -> None:
+    """Triple quotes hold lines together in a pipe as well; a failure names the first of them."""
+    typed = ':signature text\n"""a\nb"""\n:signature row\n"""x\ny"""\n'
+    result = run_cli("repl", "--model", "echo", stdin=typed)
+    assert (result.stdout, result.code) == ('"a\\nb"\n', 2)
+    assert "error: line 5: " in result.stderr
+
+
+@pytest.mark.usefixtures("registered")
 def test_piped_json_is_a_document_a_line(run_cli: RunCli) -> None:
     """--json from the start: each line of stdout is one answer."""
     result = run_cli("repl", "--model", "half_plus_two", "--json", "--grpc", stdin="2\n1\n")
@@ -248,6 +257,27 @@ def test_a_conversation_in_a_terminal(registered: RunningServer, tmp_path: Path)
         screen.expect("echo>")
         screen.press(UP * 4 + ENTER)  # up, past :q, :metadata and great
         assert "0.5  ████████████              50%" in screen.expect(" ms\n")
+        screen.expect("echo>")
+        screen.press(CTRL_D)
+        assert screen.wait() == 0
+
+
+def test_text_over_several_lines_in_a_terminal(registered: RunningServer, tmp_path: Path) -> None:
+    """Enter goes on until the quotes close; signatures complete; a named value comes from a file."""
+    (tmp_path / "words.txt").write_text("from a file\n")
+    options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo")
+    with terminal(tmp_path, *options) as screen:
+        screen.expect("echo>")
+        screen.press(":signature text_c" + TAB + ENTER)
+        screen.expect("signature: text_column\n")
+        screen.expect("echo>")
+        screen.press('"""one' + ENTER)
+        screen.expect("\n...")
+        screen.press(':q two"""' + ENTER)
+        screen.expect('"one\\n:q two"\n')
+        screen.expect("echo>")
+        screen.press(f"-i text=@{tmp_path}/wor" + TAB + ENTER)
+        screen.expect("from a file\n")
         screen.expect("echo>")
         screen.press(CTRL_D)
         assert screen.wait() == 0

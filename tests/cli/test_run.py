@@ -1,0 +1,124 @@
+"""`tfsctl run`: a model served and talked to in one go, in a real terminal and from a pipe."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from model_servers import clean_environment
+from terminal import CTRL_D, ENTER, Terminal
+
+ENGINE = ("--engine", "embedded", "--rest-port", "0", "--grpc-port", "0")
+
+
+def tfsctl(where: Path, *argv: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """One command in a process of its own, its state under `where`."""
+    return subprocess.run(
+        [sys.executable, "-m", "tfsctl", *map(str, argv)],
+        env=clean_environment(where),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def running(where: Path) -> Sequence[str]:
+    """The names of the servers that run."""
+    return [Path(file).stem for file in (where / "state" / "servers").glob("*.json")]
+
+
+@contextmanager
+def stopped_at_last(where: Path) -> Iterator[None]:
+    """Leave no server behind, whatever fails."""
+    try:
+        yield
+    finally:
+        tfsctl(where, "stop", "--all")
+
+
+def test_a_conversation_brings_its_server(echo_dir: Path, tmp_path: Path) -> None:
+    """It answers in a terminal, also over gRPC, and is gone after the conversation."""
+    argv = [sys.executable, "-m", "tfsctl", "run", str(echo_dir), *ENGINE, "--grpc", "--signature", "text"]
+    with stopped_at_last(tmp_path), Terminal(argv, clean_environment(tmp_path)) as screen:
+        screen.expect("serving echo version 7 with embedded")
+        screen.expect("over gRPC. :help lists the commands")
+        screen.expect("echo>")
+        screen.press("great" + ENTER)
+        screen.expect("great\n")
+        screen.expect("echo>")
+        assert running(tmp_path) == ["echo"]
+        screen.press(CTRL_D)
+        screen.expect("stopped echo")
+        assert screen.wait() == 0
+        assert running(tmp_path) == []
+
+
+def test_a_pipe_gets_answers_and_the_code_of_the_first_failure(echo_dir: Path, tmp_path: Path) -> None:
+    """Nothing but answers is on stdout; the server ends with the last line."""
+    with stopped_at_last(tmp_path):
+        done = tfsctl(tmp_path, "run", echo_dir, *ENGINE, stdin="1\ngreat\n2\n")
+        assert (done.stdout, done.returncode) == ("1.0\n2.0\n", 2)
+        assert "error: line 2: 'great' is not float32" in done.stderr
+        assert running(tmp_path) == []
+
+
+def test_a_model_that_is_served_already_is_left_running(echo_dir: Path, tmp_path: Path) -> None:
+    """It is talked to where it is, and no second server is started; one from elsewhere is not taken for it."""
+    with stopped_at_last(tmp_path):
+        served = json.loads(tfsctl(tmp_path, "serve", echo_dir, *ENGINE, "--detach", "--json").stdout)
+        done = tfsctl(tmp_path, "run", echo_dir, *ENGINE, stdin=":rest\n5\n")
+        assert (done.stdout, done.returncode) == ("5.0\n", 0)
+        assert f"127.0.0.1:{served['rest_port']} over REST" in done.stderr
+        assert "stopped" not in done.stderr
+        assert running(tmp_path) == ["echo"]
+
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "echo").symlink_to(echo_dir)
+        other = tfsctl(tmp_path, "run", tmp_path / "elsewhere" / "echo", *ENGINE, "--name", "other", stdin="6\n")
+        assert (other.stdout, other.returncode) == ("6.0\n", 0)
+        assert "stopped other" in other.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_server_too(echo_dir: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """A closed terminal, or a `kill`, leaves nothing behind."""
+    with stopped_at_last(tmp_path):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tfsctl", "run", str(echo_dir), *ENGINE],
+            env=clean_environment(tmp_path),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("1\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "1.0\n"
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert running(tmp_path) == []
+
+
+def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
+    """As by `tfsctl serve`, before anything is started."""
+    done = tfsctl(tmp_path, "run", tmp_path / "nothing", *ENGINE)
+    assert (done.stdout, done.returncode) == ("", 4)
+    assert done.stderr.startswith("error: ")
+
+
+def test_a_signature_that_is_not_there_leaves_nothing(echo_dir: Path, tmp_path: Path) -> None:
+    """The conversation cannot begin, and the server for it ends."""
+    with stopped_at_last(tmp_path):
+        done = tfsctl(tmp_path, "run", echo_dir, *ENGINE, "--signature", "txt", stdin="1\n")
+        assert (done.stdout, done.returncode) == ("", 4)
+        assert "hint: did you mean --signature text?" in done.stderr
+        assert running(tmp_path) == []
