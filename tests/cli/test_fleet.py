@@ -19,6 +19,7 @@ from echo_models import write_echo_model
 from model_servers import resident_mb
 
 from tfsctl.engines import fleet, registry, serving, usage
+from tfsctl.engines.registry import RunningServer
 from tfsctl.errors import ExitCode
 
 FREE = ("--rest-port", "0", "--grpc-port", "0")
@@ -130,6 +131,26 @@ def test_ps_lists_a_server_that_does_not_answer(run_cli: RunCli, echo: Path) -> 
     assert servers[1]["models"]["other"]["versions"][0]["state"] == "AVAILABLE"
 
 
+def test_ps_without_the_daemon_forgets_no_container(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed as unknown, and stop says why it cannot."""
+    program = tmp_path / "bin/docker"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon at unix:///x.' >&2; exit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    registry.register(RunningServer("far", "docker", "127.0.0.1", 1, 2, ("m",), None, "0" * 64, time.time(), None))
+
+    shown = run_cli("ps")
+    assert shown.stdout.split("\t") == ["far", "docker", "m", "1", "2", "unknown", "-", "-\n"]
+    assert shown.stderr.startswith("note: the Docker daemon does not answer")
+    refused = run_cli("stop", "far")
+    assert (refused.code, refused.stdout) == (ExitCode.DOCKER, "")
+    assert [server.name for server, _ in registry.listed()] == ["far"]
+    registry.unregister(registry.listed()[0][0])
+
+
 def test_ps_of_nothing(run_cli: RunCli) -> None:
     """Nothing is on stdout, or an empty list; a way on is on stderr."""
     shown = run_cli("ps")
@@ -206,9 +227,12 @@ def test_a_killed_serve_leaves_nothing_or_what_ps_lists_and_stop_removes(
     if engine == "binary":
         request.getfixturevalue("fake")
     listed = 0
-    for moment in (0.15, 0.25, 0.3, 0.35, 0.4, 0.5, 0.7, 1.0):
+    for moment in (0.2, 0.3, 0.4, 0.6, 1.0, None, None, None):
         process = tfsctl("serve", echo, "--engine", engine, "--detach", *FREE)
-        time.sleep(moment)
+        if moment is not None:
+            time.sleep(moment)
+        while moment is None and len(processes_of_ours()) < 2:
+            pass  # at the very moment there is a server
         process.kill()
         process.communicate()
         servers = settled(run_cli)

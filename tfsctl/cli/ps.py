@@ -30,8 +30,11 @@ def ps(*, as_json: _options.Json = False) -> None:
       tfsctl ps --json
     """
     from tfsctl.engines import overview
+    from tfsctl.engines.registry import UNKNOWN
 
     reports = overview.reports()
+    if any(report.state == UNKNOWN for report in reports):
+        _output.say("note: the Docker daemon does not answer, so it is not known which containers run")
     if as_json:
         _output.answer_json({"servers": [_document(report) for report in reports]})
     elif reports:

@@ -5,27 +5,20 @@ from __future__ import annotations
 import difflib
 
 from tfsctl.engines import marks, registry
-from tfsctl.engines.marks import RUNNING, Marked
+from tfsctl.engines.marks import Marked
+from tfsctl.engines.registry import RUNNING
 from tfsctl.errors import InvalidInput, NotFound
 
 
 def servers() -> list[Marked]:
     """All of them, the longest-running first, and after those the containers that do not run."""
-    listed = registry.running()
-    places = {(server.pid, server.container) for server in listed}
-    unlisted = [
-        each
-        for each in (*marks.processes(), *marks.containers())
-        if (each.server.pid, each.server.container) not in places
-    ]
-    found = [_known(each) for each in (*map(Marked, listed), *unlisted)]
+    marked = {(each.server.pid, each.server.container): each for each in (*marks.processes(), *marks.containers())}
+    found: list[Marked] = []
+    for server, status in registry.listed():  # which knows the ports also of a container that has ended
+        mark = marked.pop((server.pid, server.container), None)
+        found.append(Marked(server, mark.state if mark else status, registry.launch_of(server)))
+    found += marked.values()
     return sorted(found, key=lambda each: (each.state != RUNNING, each.server.started_at, each.server.name))
-
-
-def _known(each: Marked) -> Marked:
-    """The same, with what the registry knows of it: that of a container that has ended knows its ports still."""
-    entry = registry.entry(each.server)
-    return each if entry is None else Marked(entry, each.state, registry.launch_of(each.server))
 
 
 def choose(name: str | None, command: str) -> list[Marked]:

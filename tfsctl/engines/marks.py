@@ -17,11 +17,10 @@ from typing import Any, NamedTuple
 
 from tfsctl.engines import _processes, _programs, state
 from tfsctl.engines.container import GRPC_PORT, LABEL, MODELS_LABEL, REST_PORT, STATE_LABEL
-from tfsctl.engines.registry import RunningServer, reachable
+from tfsctl.engines.registry import RUNNING, RunningServer, reachable
 from tfsctl.errors import ProgramFailed
 
 VARIABLE = "TFSCTL_SERVER"
-RUNNING = "running"
 
 
 class Marked(NamedTuple):

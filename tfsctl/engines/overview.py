@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from tfsctl.core.types import ModelRef, VersionStatus
 from tfsctl.engines import fleet, usage
-from tfsctl.engines.marks import RUNNING
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.registry import RUNNING, RunningServer
 from tfsctl.engines.usage import Usage
 from tfsctl.errors import TfsctlError
 

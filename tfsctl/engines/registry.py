@@ -18,6 +18,7 @@ from tfsctl.engines import _processes, docker_container, state
 from tfsctl.engines.launch import EngineName, Launch, Started
 from tfsctl.errors import EngineError
 
+RUNNING, UNKNOWN = "running", "unknown"  # the second: Docker does not answer
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what listening everywhere is called, and how to reach it
 
 
@@ -70,17 +71,25 @@ def entry_of(launch: Launch, engine: EngineName, started: Started) -> RunningSer
     )
 
 
-def running() -> list[RunningServer]:
-    """The servers that run, the longest-running first. Drops the entries of those that are gone."""
-    found: list[RunningServer] = []
+def listed() -> list[tuple[RunningServer, str]]:
+    """Every server on the list and where it is: `running`, what Docker calls its container, or UNKNOWN.
+
+    The longest-running is first. Drops the entries of those that are gone.
+    """
+    found: list[tuple[RunningServer, str]] = []
     for file in state.directory("servers").glob("*.json"):
         server, born = _read(file)
         status = "gone" if server is None else _status(server, born)
-        if status == "gone":
+        if status == "gone" or server is None:
             file.unlink(missing_ok=True)
-        elif status == "running" and server is not None:
-            found.append(server)
-    return sorted(found, key=lambda server: (server.started_at, server.name))
+        else:
+            found.append((server, status))
+    return sorted(found, key=lambda each: (each[0].started_at, each[0].name))
+
+
+def running() -> list[RunningServer]:
+    """The servers that run, the longest-running first."""
+    return [server for server, status in listed() if status == RUNNING]
 
 
 def register(server: RunningServer, *, launch: Mapping[str, Any] | None = None) -> None:
@@ -93,7 +102,7 @@ def register(server: RunningServer, *, launch: Mapping[str, Any] | None = None) 
     entry = asdict(server) | {"born": born, "launch": launch}
     claim = file.with_name(f".{server.name}.{os.getpid()}")
     state.write_atomically(claim, json.dumps(entry))
-    running()  # an entry of a server that is gone makes room
+    listed()  # an entry of a server that is gone makes room
     try:
         os.link(claim, file)  # unlike a rename it fails if another command took the name meanwhile
     except FileExistsError:
@@ -102,17 +111,12 @@ def register(server: RunningServer, *, launch: Mapping[str, Any] | None = None) 
         claim.unlink()
 
 
-def entry(server: RunningServer) -> RunningServer | None:
-    """What is listed of the process or container of a server; None if it is not listed."""
-    known, _ = _read(_file(server.name))
-    return known if _is_same(known, server) else None
-
-
 def launch_of(server: RunningServer) -> Mapping[str, Any] | None:
     """What a server was registered with, for `Launch.from_document`; None if it is not listed."""
-    if entry(server) is None:
+    file = _file(server.name)
+    if not _is_same(_read(file)[0], server):
         return None
-    launch: Mapping[str, Any] | None = json.loads(_file(server.name).read_text(encoding="utf-8"))["launch"]
+    launch: Mapping[str, Any] | None = json.loads(file.read_text(encoding="utf-8"))["launch"]
     return launch
 
 
@@ -146,8 +150,8 @@ def _read(file: Path) -> tuple[RunningServer | None, str | None]:
         return None, None
 
 
-def _status(server: RunningServer, born: str | None) -> str | None:
-    """Whether it is `running`, `gone`, or what Docker calls its container; None if that cannot be told now."""
+def _status(server: RunningServer, born: str | None) -> str:
+    """Whether it is `running`, `gone`, what Docker calls its container, or UNKNOWN."""
     if server.pid is not None:
-        return "running" if born is not None and _processes.born(server.pid) == born else "gone"
-    return docker_container.status(server.container or server.name)
+        return RUNNING if born is not None and _processes.born(server.pid) == born else "gone"
+    return docker_container.status(server.container or server.name) or UNKNOWN
