@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import _options, _output, _ready
+from tfsctl.cli import _options, _ready
+from tfsctl.cli._starting import in_background
 
 
 def restart(
@@ -32,20 +33,13 @@ def restart(
       tfsctl restart
       tfsctl restart amazon_review --wait-timeout 120
     """
-    from tfsctl.engines import fleet, restarting, serving
-    from tfsctl.engines.signals import StopSignals
+    from tfsctl.engines import fleet, restarting
 
     chosen = fleet.choose(name, "restart")[0]
     plan = restarting.plan(chosen)
     _ready.explain(plan)
-    with StopSignals() as signals:
-        try:
-            with _output.progress(quiet=not _output.on_terminal()) as step:
-                step(f"restarting {chosen.server.name}, waiting until it answers")
-                server = restarting.restart(
-                    chosen, plan, wait_timeout_s=wait_timeout, give_up=lambda: bool(signals.came)
-                )
-        except serving.Interrupted:
-            raise KeyboardInterrupt from None
-        server.leave_running()
-        _ready.announce(plan, server.entry, as_json=as_json)
+    server = in_background(
+        f"restarting {chosen.server.name} and loading",
+        lambda give_up: restarting.restart(chosen, plan, wait_timeout_s=wait_timeout, give_up=give_up),
+    )
+    _ready.announce(plan, server.entry, as_json=as_json)

@@ -13,6 +13,7 @@ import typer
 from tfsctl.cli import _options, _output, _ready
 from tfsctl.cli._option_groups import option_group
 from tfsctl.cli._serving_options import request as request_of_options
+from tfsctl.cli._starting import in_background
 from tfsctl.engines.request import Request
 
 if TYPE_CHECKING:
@@ -87,21 +88,14 @@ def _already_served(plan: Plan) -> RunningServer | None:
 def _start(plan: Plan, wait_timeout: float) -> RunningServer:
     """Start the server and say where it is. Raises what `serving.start` does, and KeyboardInterrupt."""
     from tfsctl.engines import serving
-    from tfsctl.engines.signals import StopSignals
 
     _ready.explain(plan)
-    with StopSignals() as signals:
-        serving.prepare(plan)
-        try:
-            with _output.progress(quiet=not _output.on_terminal()) as step:
-                step(f"starting {plan.launch.name}, waiting until it answers")
-                server = serving.start(
-                    plan, detach=True, wait_timeout_s=wait_timeout, give_up=lambda: bool(signals.came)
-                )
-        except serving.Interrupted:
-            raise KeyboardInterrupt from None
-        server.leave_running()  # Ctrl-C is for the conversation
-    return server.entry
+    serving.prepare(plan)
+    # It is left running: Ctrl-C is for the conversation.
+    return in_background(
+        f"starting {plan.launch.name} and loading",
+        lambda give_up: serving.start(plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up),
+    ).entry
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import typer
 from tfsctl.cli import _options, _output, _ready
 from tfsctl.cli._option_groups import option_group
 from tfsctl.cli._serving_options import request as request_of_options
+from tfsctl.cli._starting import in_background
 from tfsctl.engines.request import Request
 
 if TYPE_CHECKING:
@@ -66,24 +67,15 @@ def _answer_command(plan: Plan, *, as_json: bool) -> None:
 
 def _start_detached(plan: Plan, *, wait_timeout: float, as_json: bool) -> None:
     from tfsctl.engines import serving
-    from tfsctl.engines.signals import StopSignals
 
     serving.prepare(plan)
-    with StopSignals() as signals:
-        try:
-            with _output.progress(quiet=not _output.on_terminal()) as step:
-                step(f"starting {plan.launch.name} and loading")
-                server = serving.start(
-                    plan, detach=True, wait_timeout_s=wait_timeout, give_up=lambda: bool(signals.came)
-                )
-        except serving.Interrupted:
-            raise KeyboardInterrupt from None
-        server.leave_running()
-        _ready.announce(plan, server.entry, as_json=as_json)
-    runner = (
-        f"process {server.entry.pid}" if server.entry.container is None else f"container {server.entry.container[:12]}"
-    )
-    _output.say(f"it goes on as {runner}; to stop it: tfsctl stop {server.entry.name}")
+    entry = in_background(
+        f"starting {plan.launch.name} and loading",
+        lambda give_up: serving.start(plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up),
+    ).entry
+    _ready.announce(plan, entry, as_json=as_json)
+    runner = f"process {entry.pid}" if entry.container is None else f"container {entry.container[:12]}"
+    _output.say(f"it goes on as {runner}; to stop it: tfsctl stop {entry.name}")
 
 
 def _serve_until_stopped(plan: Plan, *, wait_timeout: float, as_json: bool) -> None:

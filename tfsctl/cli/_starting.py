@@ -1,0 +1,30 @@
+"""Starting a server that goes on after the command: the wait on a terminal, and what a signal does meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tfsctl.cli import _output
+
+if TYPE_CHECKING:
+    from tfsctl.engines.running import Server
+
+
+def in_background(step: str, start: Callable[[Callable[[], bool]], Server]) -> Server:
+    """What `start` returns, left running. `start` is given what says whether to give up: that is once a signal came.
+
+    Raises what `start` raises, and KeyboardInterrupt where it gave up.
+    """
+    from tfsctl.engines.readiness import Interrupted
+    from tfsctl.engines.signals import StopSignals
+
+    with StopSignals() as signals:
+        try:
+            with _output.progress(quiet=not _output.on_terminal()) as show:
+                show(step)
+                server = start(lambda: bool(signals.came))
+        except Interrupted:
+            raise KeyboardInterrupt from None
+        server.leave_running()
+    return server
