@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -52,6 +53,7 @@ def predict_file(
     exact = _Exact(client, model, served.version, chosen, choose_outputs(chosen, only) if only else ())
     has_more = stdin_has_more if files.file == STDIN else lambda: True
     bulk = Bulk(taker(batches, has_more=has_more), exact.ask, _options(files, chosen), has_more=has_more)
+    gc.set_threshold(100_000, 50, 50)  # rows come and go by thousands, and none of them refers to itself
     before, start = output.rows, time.perf_counter()
     try:
         _run(bulk, output, numbered=skip_bad_rows, quiet=files.output is None)
@@ -157,7 +159,8 @@ def _tell(output: FileOutput, bulk: Bulk, rows: int, seconds: float, *, as_json:
         )
         return
     asked = f"{setting.rows:,} a request, {setting.at_once} at once"
-    _output.say(f"{output.path}: {output.rows:,} rows in {seconds:.1f} s ({rate:,.0f} rows/s; {asked})")
+    done = f"{output.rows:,} rows" + (f", {rows:,} of them" if output.resumed else "")
+    _output.say(f"{output.path}: {done} in {seconds:.1f} s ({rate:,.0f} rows/s; {asked})")
     if output.rejects:
         _output.say(f"not answered: {output.rejects:,}; {output.rejects_path} says why")
 

@@ -10,9 +10,9 @@ FIRST_ROWS, MOST_ROWS = 16, 4096
 FIRST_AT_ONCE, MOST_AT_ONCE = 2, 16
 MOST_REQUEST_BYTES = 4 << 20  # TensorFlow Serving takes far more, but proxies on the way may not
 MOST_REQUEST_S = 2.0  # past this, more rows a request make an answer's loss dearer and nothing faster
-_RISE = 1.08
+_RISE, _STEEP = 1.08, 1.7  # a step up that was worth it, and one after which the next is longer
 _PATIENCE = 2  # steps without a rise: one may be chance
-_STEP_S = 0.06
+_STEP_S = 0.04
 _STEP_ANSWERS = 6
 _SETTLED_S = 1.0
 
@@ -64,12 +64,13 @@ class Growth:
 
     def _begin(self) -> None:
         """Measure the present setting, and grow from there."""
-        self._best, self._best_rate, self._tries = self.setting, 0.0, 0
+        self._best, self._best_rate, self._tries, self._factor = self.setting, 0.0, 0, 2
         self._grows_rows, self._grows_at_once = self._finds_rows, self._finds_at_once
 
     def _judge(self, rate: float) -> None:
         if not (self._grows_rows or self._grows_at_once):  # settled a while ago
             self._begin()
+        self._factor = 4 if self._best_rate and rate > self._best_rate * _STEEP else 2
         if rate > self._best_rate * _RISE:
             self._best, self._best_rate, self._tries = self.setting, rate, 0
         else:
@@ -90,7 +91,8 @@ class Growth:
     def _bigger(self) -> Setting | None:
         now = self.setting
         if self._grows_rows:
-            return Setting(now.rows * 2, now.at_once) if now.rows * 2 <= self._most_rows else None
+            rows = min(now.rows * self._factor, self._most_rows)
+            return Setting(rows, now.at_once) if rows > now.rows else None
         return Setting(now.rows, now.at_once * 2) if now.at_once * 2 <= self._most_at_once else None
 
     def _go(self, setting: Setting) -> None:

@@ -79,7 +79,10 @@ def _from_list(values: Sequence[Any], spec: TensorSpec, dtype: DType, is_text: b
 def _from_strings(values: Sequence[Any]) -> np.ndarray | None:
     if isinstance(values[0], bytes):
         return tensors.object_array(list(values)) if set(map(type, values)) == {bytes} else None
-    return tensors.object_array([str.encode(value, "utf-8", "surrogateescape") for value in values])
+    try:
+        return tensors.object_array(list(map(str.encode, values)))
+    except UnicodeEncodeError:  # bytes that are not UTF-8
+        return tensors.object_array([str.encode(value, "utf-8", "surrogateescape") for value in values])
 
 
 def _from_cells(values: Sequence[str], dtype: DType) -> np.ndarray | None:

@@ -33,13 +33,13 @@ class CsvRows:
             header = self._header(reader)
             pace = Pace()
             while rows := _some(reader, pace.rows):
-                size = sum(len(rows[at][0]) if rows[at] else 0 for at in range(0, len(rows), 8)) * 8 * len(header)
-                pace.learn(len(rows), max(size, len(rows)))
+                some = rows[:: 1 + len(rows) // 64]
+                size = sum(len(cell) for row in some for cell in row if isinstance(cell, str))
+                pace.learn(len(some), max(size, 1))
                 if set(map(len, rows)) != {len(header)}:
                     rows = [row for row in rows if row]  # empty lines
                     _note_lengths(rows, len(header))
-                columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-                yield Block(len(rows), header, partial(_column, columns), is_text=True, part=progress.part())
+                yield Block(len(rows), header, partial(_column, rows, header), is_text=True, part=progress.part())
             text.detach()
 
     def _header(self, reader: Iterator[list[str]]) -> tuple[str, ...]:
@@ -74,5 +74,6 @@ def _note_lengths(rows: list[list[Any]], wanted: int) -> None:
             rows[at] = [Unreadable(f"it has {len(row)} cells where the header has {wanted}")] * wanted
 
 
-def _column(columns: dict[str, tuple[Any, ...]], name: str) -> tuple[Any, ...]:
-    return columns[name]
+def _column(rows: list[list[Any]], header: tuple[str, ...], name: str) -> list[Any]:
+    at = header.index(name)
+    return [row[at] for row in rows]
