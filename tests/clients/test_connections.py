@@ -167,6 +167,28 @@ def test_an_http_proxy(served: Served, run_cli: RunCli, transport: Transport) ->
 
 
 @BOTH
+def test_a_proxy_that_is_not_there(served: Served, run_cli: RunCli, transport: Transport) -> None:
+    """The error names it, without its password."""
+    port = served.rest_port if transport == "rest" else served.grpc_port
+    address = [f"--{transport}", "--host", HOST, "--port", port, "--model", "echo"]
+    result = run_cli("predict", *address, "--proxy", "http://me:s3cret@127.0.0.1:9", "1.5")
+    assert result.code == 3
+    assert result.stderr.startswith(
+        f"error: no answer from {HOST}:{port} through the proxy 127.0.0.1:9: Connection refused\n"
+    )
+    assert "s3cret" not in result.stderr
+
+
+def test_a_proxy_of_the_environment_that_cannot_be_used(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SOCKS, say: told in plain words, without its password."""
+    monkeypatch.setenv("ALL_PROXY", "socks5://me:s3cret@127.0.0.1:9")
+    result = run_cli("metadata", "--host", "serving.invalid", "--model", "echo")
+    assert result.code == 2
+    assert result.stderr.startswith("error: the environment names a proxy that cannot be used\n")
+    assert "s3cret" not in result.stderr
+
+
+@BOTH
 def test_compression(served: Served, transport: Transport) -> None:
     """What is sent is a fraction of what is meant, and is understood."""
     port = served.rest_port if transport == "rest" else served.grpc_port

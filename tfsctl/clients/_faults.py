@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tfsctl.clients.connection import Connection
 from tfsctl.core.explanations import explain
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import NotFound, NotReadyInTime, RequestRejected, ServerUnreachable, TfsctlError
@@ -34,6 +35,11 @@ _MISSING = re.compile(
     r"No signature was found with the name:|"
     r"Unrecognized servable version label:"
 )
+
+
+def through(address: str, connection: Connection) -> str:
+    """The address, with the proxy that stands before it: either may be what does not answer."""
+    return f"{address} through the proxy {connection.proxy_address}" if connection.proxy else address
 
 
 def fault(status: str, message: str, *, address: str, about: ModelRef | None) -> TfsctlError:

@@ -96,5 +96,24 @@ class Connection:
     balancing: Balancing | None = None
     withholding: bool = False
 
+    def __post_init__(self) -> None:
+        """Raise InvalidInput, without the password it may hold, for what is no URL of a proxy."""
+        if self.proxy is not None and not self.proxy_address:
+            raise InvalidInput("--proxy is no URL of an HTTP proxy", hint="--proxy http://HOST:PORT")
+
+    @property
+    def proxy_address(self) -> str:
+        """The proxy's `host:port`, without name and password; empty for none, or for text that names none."""
+        if self.proxy is None:
+            return ""
+        from urllib.parse import urlsplit
+
+        try:
+            parts = urlsplit(self.proxy)
+            port = parts.port
+        except ValueError:
+            return ""
+        return f"{parts.hostname}:{port or 80}" if parts.scheme == "http" and parts.hostname else ""
+
 
 PLAIN = Connection()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import grpc
 
 from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, _examples, grpc_channel
-from tfsctl.clients._faults import fault
+from tfsctl.clients._faults import fault, through
 from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.clients.withheld import Call, Withheld
 from tfsctl.core import protos, tensors
@@ -48,6 +48,7 @@ class GrpcClient:
         self, host: str, port: int, *, timeout_s: float = DEFAULT_TIMEOUT_S, connection: Connection = PLAIN
     ) -> None:
         self.address = _addresses.written(host, port)
+        self._through = through(self.address, connection)
         self._timeout_s = timeout_s
         self._call_of = partial(Call, "grpc", host, port, timeout_s, connection)
         self._withholding = connection.withholding
@@ -149,13 +150,13 @@ class GrpcClient:
             return
         if not grpc_channel.is_connected_within(self._channel, self._connect_timeout_s):
             words = f"no connection within {self._connect_timeout_s:g} s"
-            raise fault("DEADLINE_EXCEEDED", words, address=self.address, about=about)
+            raise fault("DEADLINE_EXCEEDED", words, address=self._through, about=about)
         self._connect_timeout_s = None
 
     def _failure(self, error: Any, about: ModelRef) -> TfsctlError:  # noqa: ANN401 - a grpc.RpcError that is also a grpc.Call
         status = STATUS_OF_CODE[error.code()]
         words = _BEFORE_THE_REASON.sub("", error.details() or "")
-        return fault(status, words, address=self.address, about=about)
+        return fault(status, words, address=self._through, about=about)
 
     def _strange(self, model: ModelRef, why: str) -> RequestRejected:
         return RequestRejected(

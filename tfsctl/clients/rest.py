@@ -19,7 +19,7 @@ from urllib.parse import quote
 import httpx
 
 from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, _examples, rest_connection
-from tfsctl.clients._faults import fault
+from tfsctl.clients._faults import fault, through
 from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.clients.withheld import Call, Withheld
 from tfsctl.core import dtypes, tensors
@@ -81,6 +81,7 @@ class RestClient:
         wire: httpx.BaseTransport | None = None,
     ) -> None:
         self.address = _addresses.written(host, port) + connection.path
+        self._through = through(self.address, connection)
         self._known: dict[ModelRef, ModelMetadata] = {}
         self._call_of = partial(Call, "rest", host, port, timeout_s, connection)
         self._withholding = connection.withholding
@@ -197,7 +198,7 @@ class RestClient:
     def _failure(self, error: Exception, *, about: ModelRef | None) -> TfsctlError:
         status = next(status for kind, status in STATUS_OF_FAILURE if isinstance(error, kind))
         words = _ERRNO.sub("", str(error)) or type(error).__name__
-        return fault(status, words, address=self.address, about=about)
+        return fault(status, words, address=self._through, about=about)
 
     def _refusal(self, response: httpx.Response, answer: dict[str, Any] | None, about: ModelRef) -> TfsctlError:
         status = STATUS_OF_HTTP.get(response.status_code, "UNKNOWN")

@@ -13,6 +13,7 @@ from tfsctl.clients.connection import Connection
 from tfsctl.errors import InvalidInput
 
 _GZIP_LEVEL = 1  # the server and the network are near; a higher level costs more than it saves
+_KEEPALIVE_S = 5.0
 
 
 def open_http(
@@ -31,16 +32,20 @@ def open_http(
     context = tls.context(connection.tls) if connection.tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if socket is not None:
         wire = wire or httpx.HTTPTransport(uds=socket, verify=context)
-    return httpx.Client(
-        base_url=f"{'https' if connection.tls else 'http'}://{at}{connection.path}",
-        headers=[(header.name, header.value) for header in connection.headers],
-        timeout=httpx.Timeout(timeout_s, connect=_shorter(connection.connect_timeout_s, timeout_s)),
-        limits=httpx.Limits(keepalive_expiry=connection.keepalive_s or 5.0),
-        transport=wire,
-        proxy=connection.proxy,
-        trust_env=not _addresses.is_local(host),
-        verify=context,
-    )
+    try:
+        return httpx.Client(
+            base_url=f"{'https' if connection.tls else 'http'}://{at}{connection.path}",
+            headers=[(header.name, header.value) for header in connection.headers],
+            timeout=httpx.Timeout(timeout_s, connect=_shorter(connection.connect_timeout_s, timeout_s)),
+            limits=httpx.Limits(keepalive_expiry=connection.keepalive_s or _KEEPALIVE_S),
+            transport=wire,
+            proxy=connection.proxy,
+            trust_env=not _addresses.is_local(host),
+            verify=context,
+        )
+    except (ImportError, ValueError) as error:  # socks5://…, or what is no URL; httpx would show its password
+        hint = "unset ALL_PROXY, HTTP_PROXY and HTTPS_PROXY, or pip install 'httpx[socks]'"
+        raise InvalidInput("the environment names a proxy that cannot be used", hint=hint) from error
 
 
 def send(
