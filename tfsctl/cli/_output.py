@@ -128,8 +128,9 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Callable[[int, float | None
             nonlocal before
             before = rows if before is None else before
             rate = (rows - before) / max(time.monotonic() - start, 1e-9)
-            total = None if part is None else 1.0
-            shown.update(task, completed=part, total=total, description=f"{rows:,} rows  {rate:,.0f} rows/s")
+            shown.update(task, description=f"{rows:,} rows  {rate:,.0f} rows/s")
+            if part is not None:
+                shown.update(task, completed=part, total=1.0)
 
         yield show
 
