@@ -10,6 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,9 @@ def test_on_a_terminal_the_log_has_colours(echo: Path) -> None:
         while "Ctrl-C stops it" not in shown:
             shown += os.read(screen, 65536).decode("utf-8", "replace")
         process.send_signal(signal.SIGINT)
+        with suppress(OSError):  # how Linux says that the other side is closed
+            while more := os.read(screen, 65536):
+                shown += more.decode("utf-8", "replace")
         assert process.wait(20) == 0
     os.close(screen)
     (loaded,) = [line for line in shown.splitlines() if "Successfully loaded servable version {name: echo" in line]
