@@ -18,23 +18,12 @@ import pytest
 from build_standin import build
 from conftest import RunCli
 from echo_models import write_echo_model
+from real_docker import FREE, containers, docker, remove_containers
 
-from tfsctl.engines import registry, state
+from tfsctl.engines import registry
 from tfsctl.errors import ExitCode
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-FREE = ("--rest-port", "0", "--grpc-port", "0")
-
-
-def docker(*arguments: str) -> str:
-    """What docker prints."""
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def containers() -> list[str]:
-    """The names of the containers of this test, also of those that ended."""
-    ours = f"label=tfsctl.state={state.base()}"
-    return docker("ps", "--all", "--filter", ours, "--format", "{{.Names}}").split()
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +38,7 @@ def _image(standin: str, monkeypatch: pytest.MonkeyPatch, _isolated: None) -> It
     monkeypatch.setenv("TFSCTL_IMAGE", standin)
     monkeypatch.setenv("TFSCTL_ENGINE", "docker")
     yield
-    for name in containers():
-        docker("rm", "--force", name)
+    remove_containers()
 
 
 @pytest.fixture

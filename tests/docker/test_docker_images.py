@@ -19,6 +19,7 @@ from build_standin import build
 from conftest import RunCli
 from echo_models import write_echo_model
 from model_servers import free_ports
+from real_docker import docker, inspect
 
 from tfsctl.engines.health import check_of
 from tfsctl.errors import ExitCode
@@ -27,22 +28,10 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 TAG = "tfsctl-test-image:1"
 
 
-def docker(*arguments: str) -> str:
-    """What docker prints."""
-    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def inspected(container: str) -> dict[str, Any]:
-    """What docker knows of a container."""
-    (found,) = json.loads(docker("inspect", container))
-    facts: dict[str, Any] = found
-    return facts
-
-
 def wait_until_healthy(container: str) -> None:
     """Wait until Docker's own check has passed: it is made every ten seconds."""
     deadline = time.monotonic() + 60
-    while (health := inspected(container)["State"]["Health"])["Status"] != "healthy":
+    while (health := inspect(container)["State"]["Health"])["Status"] != "healthy":
         assert time.monotonic() < deadline, health
         time.sleep(0.2)
 
@@ -96,7 +85,7 @@ def test_an_image_has_everything_inside(run_cli: RunCli, models: Path, standin: 
     assert json.loads(run_cli(*asked, "--port", rest_port).stdout)["outputs"] == {"x": [3.0]}
     assert json.loads(run_cli(*asked, "--grpc", "--port", grpc_port).stdout)["version"] == 2
 
-    facts = inspected("tfsctl-test-image")
+    facts = inspect("tfsctl-test-image")
     labels = facts["Config"]["Labels"]
     assert facts["Mounts"] == []
     assert facts["Config"]["User"] == "65532:65532"
@@ -123,7 +112,7 @@ def test_an_image_of_several_models(run_cli: RunCli, models: Path, standin: str,
     assert document["labels"]["tfsctl.model.echo.version"] == "2,1"
 
     rest_port, _ = run_printed(document["run"], "tfsctl-test-image")
-    check = inspected("tfsctl-test-image")["Config"]["Healthcheck"]["Test"]
+    check = inspect("tfsctl-test-image")["Config"]["Healthcheck"]["Test"]
     deadline = time.monotonic() + 60
     while subprocess.run(["docker", "exec", "tfsctl-test-image", *check[1:]], check=False).returncode != 0:
         assert time.monotonic() < deadline
@@ -168,13 +157,13 @@ def test_a_compose_file_is_taken_and_serves(
     wait_until_healthy("tfsctl-test_composed_1")
     assert run_cli("predict", "--port", rest_port, "--model", "composed", "7").stdout == "7.0\n"
     assert json.loads(run_cli("ps", "--json").stdout) == {"servers": []}
-    composed = inspected("tfsctl-test_composed_1")
+    composed = inspect("tfsctl-test_composed_1")
     subprocess.run([*compose, "down"], capture_output=True, check=True)
 
     remove.append("tfsctl-composed")
     served = run_cli("serve", odd / "echo", "--engine", "docker", "--detach", *options, *ports)
     assert served.code == 0, served.stderr
-    run = inspected("tfsctl-composed")
+    run = inspect("tfsctl-composed")
     assert seen(composed) == seen(run)
     assert composed["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
 
