@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from model_servers import Served, clean_environment
 
+from tfsctl.cli._commands import COMMANDS
+
 # Runs one command line as `tfsctl` would, then tells which modules were loaded.
 _PROBE = """
 import json, sys
@@ -38,11 +40,8 @@ def loaded_by(where: Path, *argv: object, stdin: str = "") -> set[str]:
 
 @pytest.mark.parametrize(
     "argv",
-    [
-        ["--help"],
-        ["--version"],
-        *([name, "--help"] for name in ("export", "serve", "predict", "metadata", "repl", "ps", "compose")),
-    ],
+    [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)],
+    ids=" ".join,
 )
 def test_help_and_version_load_nothing_heavy(tmp_path: Path, argv: list[str]) -> None:
     """Neither TensorFlow nor what speaks to servers and terminals is loaded to print help."""
@@ -50,10 +49,26 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path, argv: list[str]) ->
     assert not modules & (HEAVY | {"tensorflow", "keras"})
 
 
+def test_a_command_does_not_load_the_others(tmp_path: Path) -> None:
+    """What runs one command is spared what the others import."""
+    modules = loaded_by(tmp_path, "explain", "Connection refused")
+    assert "tfsctl.cli.explain" in modules
+    assert not modules & {f"tfsctl.cli.{name}" for name in COMMANDS if name != "explain"}
+
+
 @pytest.mark.parametrize("over", ["rest", "grpc"])
 @pytest.mark.parametrize(
     ("argv", "stdin"),
-    [(["predict", "2"], ""), (["predict"], "2\n"), (["metadata"], ""), (["repl"], "2\n:metadata\n:json\n3\n")],
+    [
+        (["predict", "2"], ""),
+        (["predict", "2", "--dry-run"], ""),
+        (["status"], ""),
+        (["predict", "-i", "x=2", "--json"], ""),
+        (["regress", "--signature", "regress_x_to_y", "x=1"], ""),
+        (["predict"], "2\n"),
+        (["metadata"], ""),
+        (["repl"], "2\n:metadata\n:json\n3\n"),
+    ],
 )
 def test_asking_a_server_never_loads_tensorflow(
     served: Served, tmp_path: Path, over: str, argv: list[str], stdin: str

@@ -9,57 +9,18 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import (
-    classify,
-    compose,
-    explain,
-    export,
-    image,
-    logs,
-    metadata,
-    predict,
-    ps,
-    regress,
-    repl,
-    restart,
-    run,
-    sample,
-    serve,
-    status,
-    stop,
-    wait,
-)
-from tfsctl.cli._arguments import NegativeNumbersAreArguments
+from tfsctl.cli._commands import CommandsByName
 from tfsctl.errors import ExitCode, TfsctlError
 
 app = typer.Typer(
     name="tfsctl",
+    cls=CommandsByName,
     help="Take a TensorFlow model from a Python file to answers: export, serve, query.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-images = typer.Typer(help="Images with models inside.", no_args_is_help=True, rich_markup_mode=None)
-images.command("build")(image.build)
-app.command("export")(export.export)
-app.command("serve")(serve.serve)
-app.command("compose")(compose.compose)
-app.add_typer(images, name="image")
-app.command("ps")(ps.ps)
-app.command("logs")(logs.logs)
-app.command("restart")(restart.restart)
-app.command("stop")(stop.stop)
-app.command("predict", cls=NegativeNumbersAreArguments)(predict.predict)
-app.command("classify", cls=NegativeNumbersAreArguments)(classify.classify)
-app.command("regress", cls=NegativeNumbersAreArguments)(regress.regress)
-app.command("metadata")(metadata.metadata)
-app.command("repl")(repl.repl)
-app.command("run")(run.run)
-app.command("sample")(sample.sample)
-app.command("status")(status.status)
-app.command("wait")(wait.wait)
-app.command("explain")(explain.explain)
 
 
 def _print_version(asked: bool) -> None:

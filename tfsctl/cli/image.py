@@ -81,3 +81,8 @@ def build(
         return
     _output.answer(f"built: {spec.tag} ({built.size_bytes / 1e6:.0f} MB)")
     _output.answer(f"  {run}")
+
+
+app = typer.Typer(help="Images with models inside.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app.callback()(lambda: None)  # with it `build` stays a word of its own
+app.command("build")(build)

@@ -77,7 +77,7 @@ def _show(facts: Mapping[str, Any], signatures: Mapping[str, Signature], *, as_j
     from tfsctl.cli import _output, _signatures
 
     if as_json:
-        _output.answer_json(facts | {"signatures": _signatures.document(signatures)})
+        _output.answer_json({**facts, "signatures": _signatures.document(signatures)})
         return
     for name, value in facts.items():
         if value not in (None, {}) and name not in _FOR_PROGRAMS:

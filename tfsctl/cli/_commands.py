@@ -1,0 +1,59 @@
+"""The commands by name. Each is imported when it is asked for: what runs one command does not wait for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from tfsctl.cli._arguments import NegativeNumbersAreArguments
+
+# In the order of `tfsctl --help`; each is the function of its name in the module of its name, or that module's `app`.
+COMMANDS = (
+    *("export", "serve", "compose", "image", "ps", "logs", "restart", "stop"),
+    *("predict", "classify", "regress", "metadata", "sample", "repl", "run"),
+    *("status", "wait", "explain"),
+)
+TAKE_NEGATIVE_NUMBERS = ("predict", "classify", "regress")
+
+
+class CommandsByName(TyperGroup):
+    """A group that imports a command when it is looked up; to list names takes none of them."""
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - typer's own
+        super().__init__(**settings)
+        self.commands = _Commands()  # type: ignore[assignment] # read like the dict it stands for
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own context, not public
+        """The names, without the commands."""
+        return list(COMMANDS)
+
+
+class _Commands(Mapping[str, Any]):
+    """Name -> command, made at the first look."""
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - typer's own command, not public
+        if name not in COMMANDS:
+            raise KeyError(name)
+        return _made(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+@cache
+def _made(name: str) -> Any:  # noqa: ANN401 - typer's own command, not public
+    module = import_module(f"tfsctl.cli.{name}")
+    app = getattr(module, "app", None)
+    if app is None:
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        cls = NegativeNumbersAreArguments if name in TAKE_NEGATIVE_NUMBERS else None
+        app.command(name, cls=cls)(getattr(module, name))
+    return typer.main.get_command(app)
