@@ -18,7 +18,7 @@ from conftest import RunCli
 from echo_models import write_echo_model
 from model_servers import resident_mb
 
-from tfsctl.engines import fleet, registry, serving, usage
+from tfsctl.engines import fleet, registry, serving, state, usage
 from tfsctl.engines.registry import RunningServer
 from tfsctl.errors import ExitCode
 
@@ -307,7 +307,7 @@ def test_a_server_that_does_not_come_back_is_said(run_cli: RunCli, echo: Path, m
 @pytest.mark.usefixtures("fake")
 def test_a_server_of_a_terminal_goes_on_in_the_background(run_cli: RunCli, echo: Path) -> None:
     """The command that had it in the foreground ends, and takes nothing of the new one with it."""
-    process = tfsctl("serve", echo, "--engine", "binary", "--json", *FREE)
+    process = tfsctl("serve", echo / "1", "--engine", "binary", "--json", *FREE)  # one version needs a config file
     assert process.stdout is not None
     first = json.loads(process.stdout.readline())
 
@@ -316,3 +316,6 @@ def test_a_server_of_a_terminal_goes_on_in_the_background(run_cli: RunCli, echo:
     assert (process.returncode, stderr.splitlines()[-1]) == (0, "echo has ended")
     (server,) = registry.running()
     assert (server.rest_port, server.pid != first["pid"]) == (first["rest_port"], True)
+    assert list((state.base() / "configs/echo").rglob("models.config"))
+    assert run_cli("stop").code == 0
+    assert not (state.base() / "configs/echo").exists()

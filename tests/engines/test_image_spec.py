@@ -14,6 +14,7 @@ from conftest import RunCli
 from echo_models import write_echo_model
 
 from tfsctl.core.fingerprint import fingerprint
+from tfsctl.engines import state
 from tfsctl.errors import ExitCode
 
 
@@ -163,6 +164,16 @@ def test_opened_by_options(run_cli: RunCli, echo: Path) -> None:
 
     assert written["cap_add"] == ["SYS_NICE"]
     assert not {"read_only", "tmpfs", "security_opt"} & set(written)
+
+
+def test_what_a_compose_file_mounts_stays_when_servers_are_stopped(run_cli: RunCli, echo: Path) -> None:
+    """The generated files of a server are removed with it; those of a Compose file are not a server's."""
+    written = service(run_cli, echo, "--metrics")
+    folder = Path(written["volumes"][1]["source"])
+    state.forget_files("echo")
+
+    assert written["command"] == ["--monitoring_config_file=/etc/tfsctl/monitoring.config"]
+    assert (folder / "monitoring.config").is_file()
 
 
 def test_a_compose_file_as_json(run_cli: RunCli, echo: Path) -> None:

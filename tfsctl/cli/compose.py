@@ -34,7 +34,9 @@ def compose(request: Request, *, as_json: _options.Json = False) -> None:
     for note in plan.notes:
         _output.say(f"note: {note}")
     check = check_of([found.model.name for found in plan.founds])
-    document = composing.document(plan.launch.name, container_of(plan.launch), check)
+    # No server's name begins with an underscore: no `tfsctl stop` takes these files away.
+    spec = container_of(plan.launch, files_of=f"_compose/{plan.launch.name}")
+    document = composing.document(plan.launch.name, spec, check)
     if as_json:
         _output.answer_json(document)
     else:

@@ -107,14 +107,14 @@ def container_name(server: str) -> str:
     return f"tfsctl-{server}"
 
 
-def container_of(launch: Launch) -> ContainerSpec:
-    """The container that serves a launch, with its generated files written."""
+def container_of(launch: Launch, *, files_of: str | None = None) -> ContainerSpec:
+    """The container that serves a launch, with its generated files written: the server's own, or those of `files_of`."""
     options, config = launch.container, launch.config
     inside = replace(config, models=tuple(replace(m, base_path=f"{MODELS}/{m.name}") for m in config.models))
     mounts = [Mount(model.base_path, f"{MODELS}/{model.name}") for model in config.models]
     files = inside.files()
     if files:
-        mounts.append(Mount(str(state.write_files(files, server=launch.name)), CONFIG))
+        mounts.append(Mount(str(state.write_files(files, server=files_of or launch.name)), CONFIG))
     return ContainerSpec(
         name=container_name(launch.name),
         image=options.image,

@@ -120,11 +120,13 @@ def launch_of(server: RunningServer) -> Mapping[str, Any] | None:
     return launch
 
 
-def unregister(server: RunningServer) -> None:
-    """Remove a server that was stopped; nothing happens if it is not listed, or another took its name meanwhile."""
+def unregister(server: RunningServer) -> bool:
+    """Remove a server that was stopped; returns False if it is not listed, or another took its name meanwhile."""
     file = _file(server.name)
-    if _is_same(_read(file)[0], server):
-        file.unlink(missing_ok=True)
+    if not _is_same(_read(file)[0], server):
+        return False
+    file.unlink(missing_ok=True)
+    return True
 
 
 def reachable(host: str) -> str:

@@ -60,8 +60,8 @@ class Server:
     def stop(self) -> None:
         """End it and forget it."""
         self.started.stop()
-        registry.unregister(self.entry)
-        state.forget_files(self.entry.name)
+        if registry.unregister(self.entry):  # else it was restarted by another command, with files of its own
+            state.forget_files(self.entry.name)
 
     def leave_running(self) -> None:
         """Let it outlive this process, listed for `tfsctl stop`."""
