@@ -145,8 +145,9 @@ def test_ps_without_the_daemon_forgets_no_container(
     shown = run_cli("ps")
     assert shown.stdout.split("\t") == ["far", "docker", "m", "1", "2", "unknown", "-", "-\n"]
     assert shown.stderr.startswith("note: the Docker daemon does not answer")
-    refused = run_cli("stop", "far")
-    assert (refused.code, refused.stdout) == (ExitCode.DOCKER, "")
+    for command in ("stop", "logs"):
+        refused = run_cli(command, "far")
+        assert (refused.code, refused.stdout) == (ExitCode.DOCKER, ""), command
     assert [server.name for server, _ in registry.listed()] == ["far"]
     registry.unregister(registry.listed()[0][0])
 

@@ -35,13 +35,13 @@ def logs(
     from tfsctl.engines import fleet, server_log
 
     try:
-        server = fleet.choose(name, "logs")[0].server
+        chosen = fleet.choose(name, "logs")[0]
     except NotFound:
         lines = None if name is None else server_log.lines_of_ended(name, tail=tail)
         if lines is None:
             raise
         _output.say(f"note: {name} does not run; this is the log of its last run")
     else:
-        lines = server_log.lines(server, tail=tail, follow=follow)
+        lines = server_log.lines(chosen, tail=tail, follow=follow)
     for line in lines:
         _output.answer(line)

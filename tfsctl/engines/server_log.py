@@ -10,19 +10,21 @@ from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
-from tfsctl.engines import _processes, _programs, state
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines import _processes, _programs, docker_daemon, state
+from tfsctl.engines.marks import Marked
 from tfsctl.errors import NotFound
 
 LOOK_S = 0.1  # how often a file is looked at
 
 
-def lines(server: RunningServer, *, tail: int | None, follow: bool) -> Iterator[str]:
+def lines(each: Marked, *, tail: int | None, follow: bool) -> Iterator[str]:
     """Its last `tail` lines (None: all), and with `follow` those to come until it ends.
 
-    Raises NotFound for a log that was removed, ProgramFailed where docker cannot be asked.
+    Raises NotFound for a log that was removed, DockerError where docker cannot be asked.
     """
+    server = each.server
     if server.container is not None:
+        docker_daemon.find()
         return _of_container(server.container, tail, follow=follow)
     path = Path(server.log_path or state.log_file(server.name))
     if not path.is_file():
