@@ -254,11 +254,17 @@ def test_the_daemon_says_who_its_root_is(
 def test_podman_is_told_by_what_it_answers(fake_docker: FakeDocker) -> None:
     """It has no server; its words for the rest are its own."""
     fake_docker.expect(*VERSION, stdout='{"Client":{"Version":"4.3.1","OsArch":"linux/arm64"}}')
-    fake_docker.expect(
-        "info", "--format", "{{.Host.Security.Rootless}} {{.Host.ServiceIsRemote}}", stdout="true false\n"
-    )
+    fake_docker.expect("info", "--format", docker_daemon.PODMAN_FACTS, stdout="true false true\n")
 
-    assert docker_daemon.find() == Daemon("4.3.1", "arm64", rootless=True, podman=True)
+    assert docker_daemon.find() == Daemon("4.3.1", "arm64", rootless=True, podman=True, selinux=True)
+
+
+def test_selinux_would_keep_a_container_from_the_mounts(echo: Path, fake_docker: FakeDocker) -> None:
+    """Their labels are the host's, and stay as they are."""
+    fake_docker.expect_daemon(security='["name=selinux"]')
+    launch, _ = fitted(echo)
+
+    assert "--security-opt label=disable" in " ".join(docker.command(launch))
 
 
 def test_a_daemon_on_another_machine_is_refused(echo: Path, fake_docker: FakeDocker) -> None:

@@ -28,7 +28,10 @@ def document(service: str, spec: ContainerSpec, check: HealthCheck) -> dict[str,
         "tmpfs": list(spec.tmpfs),
         "cap_drop": list(spec.cap_drop),
         "cap_add": list(spec.cap_add),
-        "security_opt": ["no-new-privileges:true"] if spec.no_new_privileges else [],
+        "security_opt": [
+            *(["no-new-privileges:true"] if spec.no_new_privileges else []),
+            *(["label:disable"] if spec.unlabelled else []),
+        ],
         "mem_limit": spec.memory,
         "deploy": None if spec.gpus is None else _gpus(spec.gpus),
         "healthcheck": {

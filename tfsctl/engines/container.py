@@ -54,7 +54,8 @@ class ContainerSpec:
     """One container. `arguments` are TensorFlow Serving's flags, appended to those of the image's entrypoint.
 
     Hardened unless it says otherwise: a read-only root with a `tmpfs` to write in, no capabilities but `cap_add`, no
-    new privileges. `init` runs a process 1 that passes signals on, which the image's entrypoint, a shell, does not.
+    new privileges. `unlabelled` lets it read the mounts where SELinux would not, their labels being the host's.
+    `init` runs a process 1 that passes signals on, which the image's entrypoint, a shell, does not.
     A variable of `environment` without a value has the one it has here, which is not written down anywhere.
     `docker_arguments` are passed to `docker run` as they are, after all others.
     """
@@ -76,6 +77,7 @@ class ContainerSpec:
     no_new_privileges: bool = True
     cap_drop: tuple[str, ...] = ("ALL",)
     cap_add: tuple[str, ...] = ()
+    unlabelled: bool = False
     pull: Pull = "missing"
     docker_arguments: tuple[str, ...] = ()
 
@@ -93,6 +95,7 @@ class ContainerSpec:
         options += [("--cap-drop", capability) for capability in self.cap_drop]
         options += [("--cap-add", capability) for capability in self.cap_add]
         options += [("--security-opt", "no-new-privileges")] if self.no_new_privileges else []
+        options += [("--security-opt", "label=disable")] if self.unlabelled else []
         argv = ["docker", "run", "--detach"]
         argv += ["--init"] if self.init else []
         argv += ["--read-only"] if self.read_only else []
@@ -139,5 +142,6 @@ def container_of(launch: Launch, *, files_of: str | None = None) -> ContainerSpe
         tmpfs=() if options.writable_root else ("/tmp",),  # noqa: S108 - a directory of the container
         no_new_privileges=not options.new_privileges,
         cap_add=options.cap_add,
+        unlabelled=options.unlabelled,
         docker_arguments=options.docker_arguments,
     )

@@ -39,7 +39,8 @@ def fit(launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:
     for found in founds:
         notes += operations.notes(found.model.name, found.saved_model, options.image)
     user = options.user or daemon.container_user
-    return replace(launch, container=replace(options, platform=platform, user=user)), notes
+    fitted = replace(options, platform=platform, user=user, unlabelled=daemon.selinux)
+    return replace(launch, container=fitted), notes
 
 
 def command(launch: Launch) -> list[str]:

@@ -13,6 +13,7 @@ from tfsctl.engines import _programs
 from tfsctl.engines.docker_errors import said
 from tfsctl.errors import DockerError, ProgramFailed
 
+PODMAN_FACTS = "{{.Host.Security.Rootless}} {{.Host.ServiceIsRemote}} {{.Host.Security.SELinuxEnabled}}"
 _ANSWER_S = 15.0  # a daemon behind ssh is slow
 
 
@@ -21,7 +22,8 @@ class Daemon:
     """What a `docker` command leads to. The defaults are those of the daemon most people have.
 
     `endpoint` is where it listens, `architecture` Go's name of its processor. `rootless`: its root is the user it runs
-    as. `remapped`: its root is a user of its own, whom other people's files are closed to.
+    as. `remapped`: its root is a user of its own, whom other people's files are closed to. `selinux`: it labels what a
+    container may touch.
     """
 
     version: str = ""
@@ -29,6 +31,7 @@ class Daemon:
     endpoint: str = ""
     rootless: bool = False
     remapped: bool = False
+    selinux: bool = False
     podman: bool = False
     remote: bool = False
 
@@ -70,18 +73,20 @@ def _engine(server: dict[str, Any]) -> Daemon:
         endpoint=endpoint,
         rootless="name=rootless" in options,
         remapped="name=userns" in options,
+        selinux="name=selinux" in options,
         remote=is_elsewhere(endpoint),
     )
 
 
 def _podman(client: dict[str, Any]) -> Daemon:
     """Podman's `docker`, which usually has no daemon at all."""
-    rootless, remote = _docker("info", "--format", "{{.Host.Security.Rootless}} {{.Host.ServiceIsRemote}}").split()
+    rootless, remote, selinux = _docker("info", "--format", PODMAN_FACTS).split()
     return Daemon(
         version=client["Version"],
         architecture=client["OsArch"].rpartition("/")[2],
         rootless=rootless == "true",
         remote=remote == "true",
+        selinux=selinux == "true",
         podman=True,
     )
 

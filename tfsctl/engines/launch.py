@@ -22,8 +22,8 @@ LAST_LINES = 20  # how much of its log is shown when a server ends early
 class ContainerOptions:
     """What is asked of a container besides serving; the other engines have no use for it.
 
-    `memory` and `gpus` are as `docker run` takes them, `user` is `uid:gid`, else the image's. The last three open what
-    is closed by default.
+    `memory` and `gpus` are as `docker run` takes them, `user` is `uid:gid`, else the image's. `writable_root`,
+    `new_privileges` and `cap_add` open what is closed by default; `unlabelled` is for a daemon with SELinux.
     """
 
     image: str = DEFAULT_IMAGE
@@ -36,6 +36,7 @@ class ContainerOptions:
     writable_root: bool = False
     new_privileges: bool = False
     cap_add: tuple[str, ...] = ()
+    unlabelled: bool = False
 
     def asked_for(self) -> list[str]:
         """The options, as they are typed, that mean something to a container only and were asked for."""
