@@ -1,8 +1,8 @@
-"""What one prediction costs from the shell: `tfsctl predict --grpc`, and the script people write instead.
+"""What one prediction, or a look at a model, costs from the shell: with tfsctl, and with what people use instead.
 
     python benchmarks/startup.py ./half_plus_two [--runs 7]
 
-Starts the embedded server with the model it is given, then runs both sides in turn, as whole processes: wall time, CPU
+Starts the embedded server with the model it is given, then runs all sides in turn, as whole processes: wall time, CPU
 time and peak memory of each, the median of all runs. The script is the one of TensorFlow Serving's own examples, with
 `tensorflow_serving.apis`; it only predicts, while tfsctl asks for the signature first.
 """
@@ -137,9 +137,14 @@ def main() -> None:
     server, port = serve(base)
     tfsctl = [sys.executable, "-m", "tfsctl"]
     address = ["--host", "127.0.0.1", "--port", str(port), "--model", base.name]
+    newest = str(max(base.iterdir(), key=lambda path: int(path.name) if path.name.isdecimal() else -1))
     sides = {
         "python -c pass": [sys.executable, "-c", "pass"],
         "tfsctl --help": [*tfsctl, "--help"],
+        "tfsctl metadata DIR": [*tfsctl, "metadata", newest],
+        "saved_model_cli show --all": [
+            *(str(Path(sys.executable).with_name("saved_model_cli")), "show", "--all", "--dir", newest)
+        ],
         "tfsctl predict --grpc": [*tfsctl, "predict", "--grpc", *address, typed],
         "script with tensorflow_serving.apis": [
             *(sys.executable, "-c", WITH_TENSORFLOW, f"127.0.0.1:{port}", base.name, signature, inputs)
