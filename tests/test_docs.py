@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = (
     *("export", "serve", "ps", "logs", "restart", "stop", "image build", "compose"),
-    *("predict", "metadata", "repl", "status", "wait", "explain", "sample"),
+    *("predict", "classify", "regress", "metadata", "repl", "run", "status", "wait", "explain", "sample"),
 )
 
 
