@@ -70,7 +70,7 @@ def answer_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")  # what is cut off cannot be copied
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -60,11 +61,11 @@ def _versions_document(told: Sequence[VersionStatus] | str) -> dict[str, Any]:
 def _row(report: Report) -> list[str]:
     """A report as cells, for `COLUMNS`."""
     server, usage = report.server, report.usage
-    models = "; ".join(_model(name, told) for name, told in report.models.items()) or ", ".join(server.models)
+    models = [_model(name, told) for name, told in report.models.items()] or list(server.models)
     return [
         server.name,
         server.engine,
-        models,
+        ("\n" if sys.stdout.isatty() else "; ").join(models),
         _port(server.host, server.rest_port),
         _port(server.host, server.grpc_port),
         report.state if report.uptime_s is None else f"up {_duration(report.uptime_s)}",
