@@ -156,6 +156,22 @@ def test_raw_bodies_go_and_come_as_they_are(run_cli: RunCli) -> None:
     assert run_cli("predict", "--model", "echo", "--raw", "{}", "{}").code == 2
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--raw", "{}", "-i", "x=1"], "error: --input has no meaning beside --raw\n"),
+        (["--raw", "{}", "--top", "1"], "error: --top has no meaning beside --raw\n"),
+        (["--file", "rows.csv", "--top", "1"], "error: --top has no meaning beside --file\n"),
+        (["1", "--output", "y.csv", "--labels", "names.txt"], "error: --labels has no meaning beside --output\n"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(run_cli: RunCli, typed: list[str], said: str) -> None:
+    """Nothing that was asked for is passed over in silence."""
+    result = run_cli("predict", "--model", "echo", *typed)
+    assert (result.stdout, result.code) == ("", 2)
+    assert result.stderr.startswith(said)
+
+
 def test_in_a_terminal_answers_are_drawn(registered: RunningServer, tmp_path: Path) -> None:
     """Bars for scores, a table for several outputs, a large array summed up."""
     port = str(registered.rest_port)

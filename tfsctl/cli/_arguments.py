@@ -29,6 +29,13 @@ def typed(args: list[str]) -> list[str]:
     return [arg[1:] if _NEGATIVE_NUMBER.match(arg, 1) and arg.startswith(" ") else arg for arg in args]
 
 
+def refuse_beside(option: str, **others: object) -> None:
+    """Raise InvalidInput for an option (by its name) that was given a value and has no meaning beside another."""
+    for name, value in others.items():
+        if value:
+            raise InvalidInput(f"--{name} has no meaning beside {option}", hint="leave one of them out")
+
+
 def read_texts(arguments: list[str] | None, named: Sequence[str] | None = None) -> list[str]:
     """What to ask about: the arguments, else stdin, a row a line or one JSON document; none beside values given by name.
 

@@ -50,7 +50,7 @@ def classify(
       tfsctl classify '{"examples": [{"x": 1.0}, {"x": 2.0}]}' --json
     """
     from tfsctl.cli import _infer, _output, _raw
-    from tfsctl.cli._arguments import read_body, read_texts
+    from tfsctl.cli._arguments import read_body, read_texts, refuse_beside
     from tfsctl.cli._classes import View, read_labels
     from tfsctl.cli._pinned import ask_pinned
     from tfsctl.cli._target import find_target
@@ -58,6 +58,7 @@ def classify(
     from tfsctl.engines import registry
 
     if raw:
+        refuse_beside("--raw", input=named, signature=signature, regress=regress, labels=labels, top=top)
         _raw.post(asked, "classify", read_body(inputs))
         return
     examples = read_examples(read_texts(inputs, named), named or ())

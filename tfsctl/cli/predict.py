@@ -56,7 +56,7 @@ def predict(
       tfsctl predict --grpc --file reviews.csv --output scores.csv
     """
     from tfsctl.cli import _output, _raw, _shown
-    from tfsctl.cli._arguments import read_body, read_texts
+    from tfsctl.cli._arguments import read_body, read_texts, refuse_beside
     from tfsctl.cli._classes import View, read_labels
     from tfsctl.cli._pinned import ask_pinned
     from tfsctl.cli._target import find_target
@@ -65,16 +65,20 @@ def predict(
     from tfsctl.engines import registry
 
     if raw:
+        refuse_beside("--raw", input=named, only=only, labels=labels, top=top, file=files.file, output=files.output)
         _raw.post(asked, "predict", read_body(inputs))
         return
     if files.file is not None:
         from tfsctl.cli._bulk import predict_file
 
         refuse_typed(inputs, named)
+        refuse_beside("--file", labels=labels, top=top)
         target = find_target(asked, registry.running())
         with target.connect() as client:
             predict_file(client, target.model, signature, files, as_json=as_json, only=only or ())
         return
+    if files.output is not None:
+        refuse_beside("--output", labels=labels, top=top)
     texts = read_texts(inputs, named)
     view = View(read_labels(labels) if labels else (), top)
     target = find_target(asked, registry.running())

@@ -43,7 +43,7 @@ def regress(
       tfsctl regress x=1.0 x=2.0
     """
     from tfsctl.cli import _infer, _output, _raw
-    from tfsctl.cli._arguments import read_body, read_texts
+    from tfsctl.cli._arguments import read_body, read_texts, refuse_beside
     from tfsctl.cli._classes import View
     from tfsctl.cli._pinned import ask_pinned
     from tfsctl.cli._target import find_target
@@ -51,6 +51,7 @@ def regress(
     from tfsctl.engines import registry
 
     if raw:
+        refuse_beside("--raw", input=named, signature=signature)
         _raw.post(asked, "regress", read_body(inputs))
         return
     examples = read_examples(read_texts(inputs, named), named or ())
