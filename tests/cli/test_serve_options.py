@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -79,6 +80,20 @@ def test_everything_at_once(run_cli: RunCli, echo: Path, tmp_path: Path) -> None
 
     assert run_cli("stop").code == 0
     assert not [file for file in state.base().rglob("*") if file.is_file() and b"PRIVATE" in file.read_bytes()]
+
+
+def test_the_files_of_a_server_that_was_killed_go_too(run_cli: RunCli, echo: Path) -> None:
+    """With its entry, the next time anybody looks."""
+    served = run_cli("serve", echo, "--metrics", "--detach", "--json", *FREE)
+    assert served.code == 0, served.stderr
+    assert list(state.directory("configs").iterdir())
+    pid = json.loads(served.stdout)["pid"]
+    os.killpg(pid, signal.SIGKILL)
+    while _processes.born(pid) is not None:
+        time.sleep(0.01)
+
+    assert registry.running() == []
+    assert list(state.directory("configs").iterdir()) == []
 
 
 def test_options_that_contradict_each_other_are_refused(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:

@@ -259,6 +259,14 @@ def test_podman_is_told_by_what_it_answers(fake_docker: FakeDocker) -> None:
     assert docker_daemon.find() == Daemon("4.3.1", "arm64", rootless=True, podman=True, selinux=True)
 
 
+def test_an_image_that_is_not_pinned_is_noted(echo: Path, fake_docker: FakeDocker) -> None:
+    """`latest` has pointed to old versions for months."""
+    fake_docker.expect_daemon()
+    for image in ("tensorflow/serving", "tensorflow/serving:latest"):
+        _, notes = fitted(echo, image)
+        assert notes == (f"{image} is whatever was newest when it was pulled; --tag 2.20.0 is what it says",)
+
+
 def test_selinux_would_keep_a_container_from_the_mounts(echo: Path, fake_docker: FakeDocker) -> None:
     """Their labels are the host's, and stay as they are."""
     fake_docker.expect_daemon(security='["name=selinux"]')

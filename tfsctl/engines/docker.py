@@ -11,7 +11,7 @@ from tfsctl.engines.container import LABEL, container_name, container_of
 from tfsctl.engines.docker_container import Container, docker
 from tfsctl.engines.docker_daemon import Daemon
 from tfsctl.engines.docker_errors import refused
-from tfsctl.engines.launch import Launch
+from tfsctl.engines.launch import DEFAULT_TAG, Launch
 from tfsctl.engines.preflight import Found
 from tfsctl.errors import DockerError, ProgramFailed
 
@@ -36,6 +36,8 @@ def fit(launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:
             f"{options.image} is made for amd64 and will be emulated on {daemon.architecture}, which is slow and may "
             "crash; --engine embedded runs natively"
         )
+    if docker_image.is_stock(options.image) and docker_image.split(options.image)[1] in ("", "latest"):
+        notes.append(f"{options.image} is whatever was newest when it was pulled; --tag {DEFAULT_TAG} is what it says")
     for found in founds:
         notes += operations.notes(found.model.name, found.saved_model, options.image)
     user = options.user or daemon.container_user

@@ -82,6 +82,7 @@ def listed() -> list[tuple[RunningServer, str]]:
         status = "gone" if server is None else _status(server, born)
         if status == "gone" or server is None:
             file.unlink(missing_ok=True)
+            state.forget_files(file.stem)
         else:
             found.append((server, status))
     return sorted(found, key=lambda each: (each[0].started_at, each[0].name))
