@@ -14,8 +14,12 @@ Y: Tensors = {"y": ("float32", (None, 1))}
 
 def signature(inputs: Tensors, outputs: Tensors) -> dict[str, Signature]:
     """One signature of a model, by its name."""
-    specs = (tuple(TensorSpec(name, dtype, shape) for name, (dtype, shape) in way.items()) for way in (inputs, outputs))
-    return {"s": Signature("s", *specs)}
+    return {"s": Signature("s", specs(inputs), specs(outputs))}
+
+
+def specs(tensors: Tensors) -> tuple[TensorSpec, ...]:
+    """The inputs or the outputs of a signature."""
+    return tuple(TensorSpec(name, dtype, shape) for name, (dtype, shape) in tensors.items())
 
 
 def test_the_same_signatures_have_no_changes() -> None:

@@ -108,6 +108,7 @@ SAMPLES = {
     "HTTP/1.1 407 Proxy Authentication Required": "the proxy wants",
     "failed to connect to all addresses; last error: UNAVAILABLE": "no address of that host",
     "StatusCode.UNAUTHENTICATED": "wants to know who asks",
+    "Received http2 header with status: 404": "something else than TensorFlow Serving",
 }  # fmt: skip
 
 

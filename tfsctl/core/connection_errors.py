@@ -77,4 +77,9 @@ CONNECTION_ERRORS = (
         "a gateway before the server wants to know who asks",
         "--header-env 'authorization=Bearer TOKEN' sends the token in the variable TOKEN",
     ),
+    Known(
+        r"[Rr]eceived http2 header with status: \d+|without TensorFlow Serving's words",
+        "something else than TensorFlow Serving answered: a gateway with another path, or another service",
+        "look at --port, and at the path of --url",
+    ),
 )
