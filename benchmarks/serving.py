@@ -155,7 +155,7 @@ def main() -> None:
         message.inputs["text"].string_val.append(TEXT.encode())
         raw = message.SerializeToString()
         request.write_bytes(b"\0" + len(raw).to_bytes(4, "big") + raw)
-        script.write_text(f'wrk.method = "POST"\nwrk.body = \'{BODY}\'\n')
+        script.write_text(f"wrk.method = \"POST\"\nwrk.body = '{BODY}'\n")
         commands = {
             "constant": constant(),
             "merged": model_server(asked.model, "auto"),

@@ -10,10 +10,10 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tfsctl.server import background
 from tfsctl.server.batching_parameters import BatchingParameters
 from tfsctl.server.execution import Arrays, Feeds
 from tfsctl.server.pace import Pace
@@ -66,7 +66,7 @@ class BatchScheduler:
     def __init__(self, parameters: BatchingParameters, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._idle = self._all = parameters.num_batch_threads
-        self._threads = ThreadPoolExecutor(self._idle, thread_name_prefix=parameters.thread_pool_name)
+        self._threads = background.executor(self._idle, parameters.thread_pool_name)
         self._ready: deque[BatchQueue] = deque()
 
     def offer(self, queue: BatchQueue) -> None:

@@ -126,14 +126,16 @@ def holding() -> Any:  # noqa: ANN401 - see _library
     return _library(c.PyDLL)
 
 
-def start_runtime() -> None:
+def start_runtime(config: bytes = b"") -> None:
     """Load TensorFlow and let it set itself up, keeping what it says of CPUs and GPUs off stderr.
 
-    Those lines come before any log level is heeded. Anything else printed meanwhile is passed on.
+    Those lines come before any log level is heeded. Anything else printed meanwhile is passed on. The thread pools that
+    all sessions share are made here, as a serialized ConfigProto has them; their threads are as nice as this one.
     """
     with tempfile.TemporaryFile() as said, _stderr_into(said.fileno()):
         library = releasing()
         graph, options = library.TF_NewGraph(), library.TF_NewSessionOptions()
+        library.TF_SetConfig(options, config, len(config), status())
         session = library.TF_NewSession(graph, options, status())
         check()
         library.TF_CloseSession(session, status())

@@ -11,10 +11,10 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from tfsctl.server import background
 from tfsctl.server.pace import Pace
 from tfsctl.server.session import Endpoint, Session
 from tfsctl.server.status import Code, ServingError
@@ -66,7 +66,7 @@ class Execution:
         self._pace = Pace()
         self._workers = os.cpu_count() or 1
         self._busy = 0
-        self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix=f"run-{name}")
+        self._threads = background.executor(self._workers, f"run-{name}")
 
     def submit(
         self, feeds: Feeds, fetches: Sequence[Endpoint], *, deadline_s: float | None, merge_key: object = None

@@ -239,9 +239,14 @@ def _quick_numbers(values: list[Any], dtype: DType, *, has_literals: bool) -> np
         return np.empty(array.shape, dtype=dtype.numpy)
     if dtype.name == "bool":
         return array if array.dtype.kind == "b" else None
-    if dtype.name not in _WRITABLE or array.dtype.kind not in ("iuf" if dtype.is_floating else "iu"):
-        return None
     if has_literals and bool in _kinds_of_leaves(values, array.ndim):
+        return None
+    return as_dtype(array, dtype)
+
+
+def as_dtype(array: np.ndarray, dtype: DType) -> np.ndarray | None:
+    """Numbers read from JSON as a dtype; None when they do not all fit, or have no such form."""
+    if dtype.name not in _WRITABLE or array.dtype.kind not in ("iuf" if dtype.is_floating else "iu"):
         return None
     if dtype.is_floating:
         return _narrow(array, dtype)

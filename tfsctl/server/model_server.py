@@ -7,7 +7,7 @@ import logging
 from functools import partial
 from typing import get_args
 
-from tfsctl.server import capi, memory
+from tfsctl.server import background, capi, memory
 from tfsctl.server.batch_scheduler import BatchScheduler
 from tfsctl.server.batching_parameters import server_parameters
 from tfsctl.server.config_poller import poll_config_file
@@ -38,16 +38,17 @@ class ModelServer:
         models = configured_models(flags)
         watching = monitoring(flags)
         loop = asyncio.get_running_loop()
+        config = session_config(flags)
         loader = (partial(MonitoredLoader, metrics=watching) if watching else Loader)(
             tags=flags.saved_model_tags.split(","),
-            config=session_config(flags),
+            config=config,
             merging=_merging(flags),
             loop=loop,
             batching=_batching(flags, loop),
             warmup_iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,
             check_method_names=flags.enable_signature_method_name_check,
         )
-        await asyncio.to_thread(capi.start_runtime)
+        await background.run(capi.start_runtime, config)
         for path in filter(None, flags.custom_op_library.split(",")):
             await asyncio.to_thread(capi.load_library, path)
             log.info("Loaded custom operations: %s", path)

@@ -22,7 +22,7 @@ import numpy as np
 from tfsctl.core import protos
 from tfsctl.core.model_dir import MAX_VERSION
 from tfsctl.core.types import ModelRef, VersionStatus
-from tfsctl.server import json_answer, json_document, json_example, json_tensor
+from tfsctl.server import json_answer, json_document, json_example, json_numbers, json_tensor
 from tfsctl.server.inference import CLASSIFY_METHOD, REGRESS_METHOD
 from tfsctl.server.service import Service
 from tfsctl.server.status import HTTP_STATUS, Code, ServingError, invalid_argument
@@ -114,6 +114,10 @@ class RestApi:
 
     def _read_predict(self, ref: ModelRef, body: bytes) -> tuple[str, dict[str, np.ndarray], bool]:
         """The signature a body asks for, its inputs, and whether it is in row form."""
+        if len(body) > _LARGE_BODY_BYTES:
+            plain = json_numbers.plain_inputs(body, partial(self._service.input_dtypes, ref))
+            if plain is not None:
+                return plain
         document = json_document.parse(body)
         signature = json_tensor.signature_name(document)
         wanted = self._service.input_dtypes(ref, signature)

@@ -1,0 +1,111 @@
+"""Large plain arrays are read to the same arrays as all others, and whatever is not plain is left to the other way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfsctl.core import dtypes
+from tfsctl.core.dtypes import DType
+from tfsctl.server import json_document, json_tensor
+from tfsctl.server.json_numbers import plain_inputs
+
+FLOAT, INT, BYTE = dtypes.BY_NAME["float32"], dtypes.BY_NAME["int32"], dtypes.BY_NAME["uint8"]
+NUMBERS = st.one_of(st.integers(-(2**31), 2**31 - 1), st.floats(allow_nan=False, allow_infinity=False))
+LISTS = st.recursive(NUMBERS, lambda inner: st.lists(inner, min_size=1, max_size=3), max_leaves=12)
+REGULAR = st.lists(st.integers(1, 4), min_size=1, max_size=4).flatmap(
+    lambda shape: st.integers(-9, 300).map(lambda start: _counted(start, shape))
+)
+
+
+def _counted(start: int, shape: list[int]) -> Any:
+    return (np.arange(np.prod(shape)) + start).reshape(shape).tolist()
+
+
+def read(body: bytes, dtype: DType = FLOAT) -> tuple[str, dict[str, np.ndarray], bool] | None:
+    """What is read of a body for one input `x`."""
+    return plain_inputs(body, lambda _: {"x": dtype})
+
+
+@given(
+    values=st.one_of(LISTS, REGULAR), form=st.sampled_from(["instances", "inputs"]), dtype=st.sampled_from([FLOAT, INT])
+)
+def test_agrees_with_the_other_way(values: Any, form: str, dtype: DType) -> None:
+    """What is read here is what the reader of all bodies makes of it."""
+    body = json.dumps({form: values}, indent=1).encode()
+    found = read(body, dtype)
+    if found is not None:
+        signature, inputs, row_form = found
+        wanted, wanted_form = json_tensor.inputs_from_document(json_document.parse(body), {"x": dtype}, body)
+        assert (signature, row_form) == ("", wanted_form)
+        assert inputs["x"].dtype == wanted["x"].dtype
+        np.testing.assert_array_equal(inputs["x"], wanted["x"])
+
+
+@given(values=REGULAR)
+def test_regular_arrays_are_read(values: Any) -> None:
+    """An array of plain numbers is read here, in its shape."""
+    found = read(json.dumps({"instances": values}).encode())
+    assert found is not None
+    assert found[1]["x"].shape == np.shape(values)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"instances": [[1, 2, 3], [4], [5, 6]]}',
+        '{"instances": [[1, 2], [3, 4, 5], [6]]}',  # as many numbers and brackets as a regular one
+        '{"instances": [1, [2], 3]}',
+        '{"instances": [[[1], 2]]}',
+        '{"instances": [1, "2"]}',
+        '{"instances": [1, NaN]}',
+        '{"instances": [1, true]}',
+        '{"instances": [1, null]}',
+        '{"instances": []}',
+        '{"instances": [[], []]}',
+        '{"instances": 1}',
+        '{"instances": [1], "instances": [2]}',
+        '{"instances": [1], "inputs": [2]}',
+        '{"instances": [1], "extra": [2]}',
+        '{"instances": [{"x": 1}]}',
+        '{"instances": [1]} trailing',
+        '{"signature_name": 1, "instances": [1]}',
+        "[1, 2]",
+        "{}",
+        "nothing",
+    ],
+)
+def test_what_is_not_plain_is_left(body: str) -> None:
+    """Ragged lists, other values, other documents: None, for the reader that knows the errors."""
+    assert read(body.encode()) is None
+
+
+def test_promised_sizes_cost_nothing() -> None:
+    """Lists that are long at their first place only promise an array that no memory holds."""
+    nested: Any = [1] * 1000
+    for _ in range(6):
+        nested = [nested, *[1] * 999]
+    assert read(json.dumps({"instances": nested}).encode()) is None
+
+
+def test_signature_and_dtypes() -> None:
+    """The signature is asked for its dtypes; whole numbers fit theirs or are left."""
+    asked = []
+
+    def dtypes_of(signature: str) -> dict[str, DType]:
+        asked.append(signature)
+        return {"x": BYTE}
+
+    found = plain_inputs(b'{"signature_name": "s", "inputs": [[0], [255]]}', dtypes_of)
+    assert asked == ["s"]
+    assert found is not None
+    assert (found[0], found[2], found[1]["x"].dtype.name, found[1]["x"].tolist()) == ("s", False, "uint8", [[0], [255]])
+    assert plain_inputs(b'{"instances": [3000000000]}', dtypes_of) is None
+    assert plain_inputs(b'{"instances": [1.5]}', dtypes_of) is None
+    assert plain_inputs(b'{"instances": [1]}', lambda _: {"x": FLOAT, "y": FLOAT}) is None
+    assert plain_inputs(b'{"instances": [1]}', lambda _: {"x": dtypes.STRING}) is None
