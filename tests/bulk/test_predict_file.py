@@ -119,8 +119,8 @@ def test_rows_that_are_left_out(server: Served, tmp_path: Path, run_cli: RunCli,
     assert [reject["input"] for reject in rejects] == [{"x": "two"}, {"x": 0.0}, {"x": None}]
     assert "not a number to divide by" in rejects[1]["error"]
     if name == "out.npz":
-        found = np.load(tmp_path / name)
-        assert (found["row"].tolist(), found["y"].tolist()) == ([1, 4], [1, 0.25])
+        with np.load(tmp_path / name) as found:
+            assert (found["row"].tolist(), found["y"].tolist()) == ([1, 4], [1, 0.25])
     else:
         assert (tmp_path / name).read_text() == "row,y\n1,1.0\n4,0.25\n"
 

@@ -73,7 +73,9 @@ def test_arrays_come_back(tmp_path: Path, dtype: str, shape: tuple[int, ...]) ->
     write(tmp_path / "r.npy", {"y": array[:1]}, {"y": array[1:]})
     write(tmp_path / "r.npz", {"y": array[:1], "z": array[:1]}, {"y": array[1:], "z": array[1:]})
 
-    for back in (np.load(tmp_path / "r.npy"), np.load(tmp_path / "r.npz")["y"], np.load(tmp_path / "r.npz")["z"]):
+    with np.load(tmp_path / "r.npz") as several:
+        found = [np.load(tmp_path / "r.npy"), several["y"], several["z"]]
+    for back in found:
         assert back.dtype == dtype
         assert back.shape == shape
         assert (back == array).all()
@@ -96,7 +98,8 @@ def test_nothing_half_written_stands_there(tmp_path: Path, name: str) -> None:
     write(path, second, lengths=lengths)
     write(tmp_path / f"whole_{name}", {"score": FLOATS[:, None]})
     if name == "r.npz":  # the archive notes the time
-        assert np.array_equal(np.load(path)["score"], FLOATS[:, None], equal_nan=True)
+        with np.load(path) as found:
+            assert np.array_equal(found["score"], FLOATS[:, None], equal_nan=True)
     else:
         assert path.read_bytes() == (tmp_path / f"whole_{name}").read_bytes()
 

@@ -6,7 +6,6 @@ the one form every shape of tensor has.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from urllib.parse import quote
 
 import httpx
 
-from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, _examples, rest_connection
+from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, _examples, _json, rest_connection
 from tfsctl.clients._faults import fault, through
 from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.clients.withheld import Call, Withheld
@@ -100,8 +99,7 @@ class RestClient:
         outputs: Sequence[str] = (),
     ) -> Prediction:
         """Run a signature on a whole batch. Raises what Client says."""
-        values = {name: tensors.to_json(array) for name, array in inputs.items()}
-        body = json.dumps({"signature_name": signature, "inputs": values}).encode()
+        body = _json.predict_body(signature, inputs)
         start = time.perf_counter()
         answer = self._ask(f"{_path(model)}:predict", about=model, body=body)
         latency_s = time.perf_counter() - start
@@ -129,7 +127,7 @@ class RestClient:
         self._withhold(path, body)
         response, content = self._send("POST", path, about=model, body=body)
         refused = response.status_code != httpx.codes.OK
-        return content, self._refusal(response, _parse(content), model) if refused else None
+        return content, self._refusal(response, _json.parsed_object(content), model) if refused else None
 
     def metadata(self, model: ModelRef) -> ModelMetadata:
         """Ask what the model's signatures are. Raises what Client says."""
@@ -190,7 +188,7 @@ class RestClient:
 
     def _call(self, method: str, path: str, *, about: ModelRef, body: bytes | None = None) -> dict[str, Any]:
         response, content = self._send(method, path, about=about, body=body)
-        answer = _parse(content)
+        answer = _json.parsed_object(content)
         if response.status_code == httpx.codes.OK and answer is not None:
             return answer
         raise self._refusal(response, answer, about)
@@ -238,15 +236,6 @@ def _path(model: ModelRef) -> str:
     if model.version is not None:
         return f"{path}/versions/{model.version}"
     return path if model.label is None else f"{path}/labels/{quote(model.label, safe='')}"
-
-
-def _parse(content: bytes) -> dict[str, Any] | None:
-    """The JSON object of an answer, or None. TensorFlow Serving writes strings raw, so they may hold any byte."""
-    try:
-        answer = json.loads(content.decode("utf-8", "surrogateescape"))
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
 
 
 def _read_outputs(signature: Signature, value: Any) -> dict[str, np.ndarray]:  # noqa: ANN401 - parsed JSON
