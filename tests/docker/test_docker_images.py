@@ -179,5 +179,8 @@ def seen(facts: dict[str, Any]) -> dict[str, Any]:
         "environment": sorted(config["Env"]),
         "arguments": facts["Args"],
         "user": config["User"],
-        "mounts": sorted((mount["Source"], mount["Destination"], mount["RW"]) for mount in facts["Mounts"]),
+        "mounts": sorted(
+            (mount["Source"].replace("/configs/_compose/", "/configs/"), mount["Destination"], mount["RW"])
+            for mount in facts["Mounts"]
+        ),
     }
