@@ -75,7 +75,7 @@ class Container:
         return _CAUSES.get(137 if killed == "true" else int(status or 0), "")
 
     def last_lines(self) -> list[str]:
-        """The end of its log."""
+        """The end of its log, as far as it is looked at."""
         try:
             log = _programs.run(["docker", "logs", "--tail", str(LAST_LINES), self._id])
         except ProgramFailed as error:

@@ -15,7 +15,7 @@ EngineName = Literal["docker", "binary", "embedded"]
 Pull = Literal["always", "missing", "never"]
 DEFAULT_REPOSITORY, DEFAULT_TAG = "tensorflow/serving", "2.20.0"
 DEFAULT_IMAGE = f"{DEFAULT_REPOSITORY}:{DEFAULT_TAG}"
-LAST_LINES = 20  # how much of its log is shown when a server ends early
+LAST_LINES = 200  # how much of a server's log is looked at for why it ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from tfsctl.engines.launch import Started
 from tfsctl.engines.registry import RunningServer
 from tfsctl.errors import DockerError, EngineError, TfsctlError
 
+SHOWN_LINES = 20  # of the end of a log
 LONGEST_LINE = 300  # of a log that is shown; a server's own configuration runs to thousands of characters
 _LOAD_FAILED = re.compile(r"Loading servable: \{name: (\S+) version: (\d+)\} failed: (.*)")
 
@@ -54,7 +55,7 @@ class Server:
         """The end of its log, where that was not shown already."""
         if self.followed:
             return "its log is above"
-        lines = "".join(f"\n    {line[:LONGEST_LINE]}" for line in self.started.last_lines())
+        lines = "".join(f"\n    {line[:LONGEST_LINE]}" for line in self.started.last_lines()[-SHOWN_LINES:])
         return f"the end of its log:{lines}" if lines else "its log is empty"
 
     def stop(self) -> None:
@@ -69,8 +70,9 @@ class Server:
 
     def _explained(self, what: str) -> TfsctlError:
         """The error for what happened to it, with the cause as far as it is known."""
-        known = explain("\n".join(self.started.last_lines()))
+        killed = self.started.cause()
+        known = None if killed else explain("\n".join(self.started.last_lines()))
         kind = EngineError if self.entry.container is None else DockerError
         error = kind(f"{what}; {self.log_end()}", hint=known.hint if known else "")
-        error.cause = self.started.cause() or (known.cause if known else "")
+        error.cause = known.cause if known else killed
         return error
