@@ -292,6 +292,13 @@ def test_an_example_too_long_to_type_is_left_out() -> None:
     assert example(signature(image=("float32", (None, 224, 224, 3)))) == ""
 
 
+def test_the_example_of_an_image_is_a_file() -> None:
+    """However few numbers it would be."""
+    with pytest.raises(InvalidInput) as caught:
+        shape_inputs(["1"], IMAGE)
+    assert caught.value.hint == "for example: -i image=@photo.jpg"
+
+
 @given(st.text())
 def test_any_text_is_a_row_of_itself_once_it_is_a_json_string(text: str) -> None:
     """Quoted as JSON, every text arrives as it is, whatever it looks like."""

@@ -44,7 +44,7 @@ def shape_inputs(texts: Sequence[str], signature: Signature, named: Sequence[str
         }
         _check_rows(arrays, signature)
     except InvalidInput as error:
-        shown = example(signature)
+        shown = _image_example(signature) or example(signature)
         hint = error.hint or (f"for example: {shown}" if shown else "")
         raise InvalidInput(f"{error.message}; {describe(signature)}", hint=hint) from error
     return arrays
@@ -77,6 +77,16 @@ def example(signature: Signature) -> str:
     if len(signature.inputs) == 1:
         return _compact(row)
     return " ".join(f"{name}={_compact(value)}" for name, value in row.items())
+
+
+def _image_example(signature: Signature) -> str:
+    """What to type for an only input of images, which nobody types in numbers; empty for any other."""
+    from tfsctl.core.images import takes_images
+
+    spec = signature.inputs[0] if len(signature.inputs) == 1 else None
+    if spec is None or spec.dtype == "string" or spec.shape is None or len(spec.shape) != 4 or not takes_images(spec):
+        return ""
+    return f"-i {spec.name}=@photo.jpg"
 
 
 def _compact(value: object) -> str:
