@@ -13,9 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import RunCli
+from echo_models import Inputs, write_echo_model
 from graph_models import write_rows_model
 from model_servers import Served, clean_environment, running_server
 from PIL import Image
+from scale_models import write_scale_model
+
+from tfsctl.clients import connect
+from tfsctl.core.types import ModelRef
 
 SLOW_MATRIX = 700  # some milliseconds
 
@@ -141,13 +146,58 @@ def test_images_by_name(tmp_path: Path, run_cli: RunCli, echo_images: Served) ->
     assert "c.png: not an image" in (tmp_path / "out.jsonl.rejects.jsonl").read_text()
 
 
+def test_a_model_of_fixed_size(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
+    """It gets as many rows a request as it takes; a rest that is smaller is refused, after the others."""
+    (tmp_path / "x.csv").write_text("x\n1\n2\n3\n4\n5\n")
+    asked = [*options(echo_images, "images"), "--file", tmp_path / "x.csv"]
+
+    pairs, single = run_cli(*asked, "--signature", "pairs"), run_cli(*asked, "--signature", "single")
+    wrong = run_cli(*asked, "--signature", "pairs", "--batch-size", 4)
+
+    assert pairs.stdout == "1.0\n2.0\n3.0\n4.0\n"
+    assert "pairs takes exactly 2 rows a request, and 1 are left from row 5 on" in pairs.stderr
+    assert (single.code, single.stdout) == (0, "1.0\n2.0\n3.0\n4.0\n5.0\n")
+    assert "error: pairs takes exactly 2 rows a request" in wrong.stderr
+
+
+def test_a_version_that_goes_away_on_the_way(tmp_path: Path) -> None:
+    """The one that comes answers on, and stderr says from where."""
+    write_scale_model(tmp_path / "m" / "1", 10)
+    with running_server({"m": tmp_path / "m"}, tmp_path) as server:
+        argv = [sys.executable, "-m", "tfsctl", *map(str, options(server, "m")), "--file", "-"]
+        with subprocess.Popen(
+            argv,
+            env=clean_environment(tmp_path),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as run:
+            assert run.stdin is not None
+            assert run.stdout is not None
+            print(1, file=run.stdin, flush=True)
+            assert run.stdout.readline() == "10.0\n"
+            write_scale_model(tmp_path / "new" / "2", 100)
+            (tmp_path / "new" / "2").rename(tmp_path / "m" / "2")
+            with connect("grpc", server.host, server.grpc_port) as client:
+                while [status.state for status in client.status(ModelRef("m"))] != ["AVAILABLE", "END"]:
+                    time.sleep(0.05)
+            answer, said = run.communicate("2\n", timeout=20)
+
+    assert answer == "200.0\n"
+    assert "m version 1 is no longer served; from about row 2 on, version 2 answers" in said
+
+
 @pytest.fixture(scope="module")
 def echo_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server whose model gives images of one pixel back."""
-    from echo_models import write_echo_model
-
+    """A server whose model gives images of one pixel back, pairs and single values."""
     folder = tmp_path_factory.mktemp("images")
-    write_echo_model(folder / "images" / "1", {"serving_default": {"image": ("uint8", (None, 1, 1, 3))}})
+    signatures: dict[str, Inputs] = {
+        "serving_default": {"image": ("uint8", (None, 1, 1, 3))},
+        "pairs": {"x": ("float32", (2,))},
+        "single": {"x": ("float32", ())},
+    }
+    write_echo_model(folder / "images" / "1", signatures)
     with running_server({"images": folder / "images"}, folder) as running:
         yield running
 

@@ -176,7 +176,14 @@ class _Exact:
         self._changing = threading.Lock()
 
     def ask(self, batch: Batch) -> Mapping[str, np.ndarray]:
-        """The outputs for a batch. Raises what Client says."""
+        """The outputs for a batch. Raises what Client says, InvalidInput for fewer rows than the model takes."""
+        fixed = rows_a_request(self._signature)
+        if fixed not in (None, len(batch)):
+            raise InvalidInput(
+                f"{self._signature.name} takes exactly {fixed} rows a request, and {len(batch)} are left from row "
+                f"{batch.rows[0]} on",
+                hint="add rows that only fill up the last request",
+            )
         exact = self._exact
         try:
             return self._outputs(exact, batch)
