@@ -322,6 +322,11 @@ def test_where_a_daemon_is_shows_in_its_address(endpoint: str, *, elsewhere: boo
             "--rest-port 0",
         ),
         (
+            "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?",
+            "the Docker daemon does not answer",
+            "start it ",
+        ),
+        (
             "Error: crun: container-init binary not found on the host: stat /usr/libexec/podman/catatonit",
             "Podman lacks its init program",
             "install the package catatonit",

@@ -9,6 +9,11 @@ from tfsctl.errors import DockerError, ProgramFailed
 # Docker's words -> what they mean and what to type. Engines, Docker Desktop and Podman each have their own.
 _KNOWN = (
     (
+        r"cannot connect to the docker daemon|is the docker daemon running",
+        "the Docker daemon does not answer",
+        "start it (for example `sudo systemctl start docker`); tfsctl ps then shows what is left",
+    ),
+    (
         r"port is already allocated|address already in use|ports are not available",
         "a port is in use by another program or container",
         "--rest-port 0 --grpc-port 0 take free ones",
