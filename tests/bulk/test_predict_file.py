@@ -276,6 +276,22 @@ def test_a_run_of_another_file_is_not_gone_on_with(server: Served, ones: Path, t
     assert resumed.returncode == 2
 
 
+def test_a_full_disk(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
+    """One line says so; with room again the run goes on, to the same result."""
+    (tmp_path / "in.csv").write_text("x\n" + "".join(f"{x}\n" for x in range(400_000)))
+    asked = [*options(served, "echo"), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]
+    argv = ["bash", "-c", 'ulimit -f 1000 && exec "$@"', "-", sys.executable, "-m", "tfsctl", *map(str, asked)]
+
+    full = subprocess.run(argv, env=clean_environment(tmp_path), capture_output=True, text=True, check=False)
+
+    assert full.returncode == 1, full.stderr
+    assert f"error: cannot write {tmp_path / 'out.csv'}: File too large" in full.stderr
+    resumed = run_cli(*asked, *["--resume"] * (tmp_path / "out.csv.progress").exists())
+    assert resumed.code == 0, resumed.stderr
+    assert (tmp_path / "out.csv").read_text() == "x\n" + "".join(f"{x}.0\n" for x in range(400_000))
+    assert {path.name for path in tmp_path.glob("out*")} == {"out.csv"}
+
+
 def test_memory_stays_the_same_however_long_the_file(served: Served, tmp_path: Path) -> None:
     """A file of 20 MB goes through a process of less than 150 MB."""
     (tmp_path / "in.csv").write_text("x\n" + "0.123456789012345678\n" * 1_000_000)

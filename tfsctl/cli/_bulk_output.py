@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +13,7 @@ from tfsctl.cli import _output
 from tfsctl.core.batches import Arrays, Reject
 from tfsctl.data.results import Journal, Mark, RejectsWriter, open_writer
 from tfsctl.data.texts import json_lines, separated
-from tfsctl.errors import InvalidInput
+from tfsctl.errors import InvalidInput, TfsctlError
 
 _MARK_EVERY_S = 1.0
 
@@ -56,6 +58,8 @@ class FileOutput:
         self.through, self.rows, self.rejects = (mark.through, mark.rows, mark.rejects) if mark else (0, 0, 0)
         self._writer = open_writer(path, mark.files if mark else None)
         self._rejects = RejectsWriter(path, mark.files if mark else None)
+        self._last = mark
+        self._is_whole = True
         self._marked_at = time.monotonic()
 
     @property
@@ -64,36 +68,53 @@ class FileOutput:
         return self._rejects.path
 
     def write(self, columns: Arrays, rejects: tuple[Reject, ...], through: int) -> None:
-        """Append, and mark now and then."""
+        """Append, and mark now and then. Raises TfsctlError when the disk takes no more."""
         count = len(next(iter(columns.values()), ()))
-        if count:
-            self._writer.write(columns)
-        self._rejects.write(rejects)
-        self.through, self.rows, self.rejects = through, self.rows + count, self.rejects + len(rejects)
-        if time.monotonic() - self._marked_at > _MARK_EVERY_S:
-            self._mark()
+        self._is_whole = False
+        try:
+            if count:
+                self._writer.write(columns)
+            self._rejects.write(rejects)
+            self.through, self.rows, self.rejects = through, self.rows + count, self.rejects + len(rejects)
+            self._is_whole = True
+            if time.monotonic() - self._marked_at > _MARK_EVERY_S:
+                self._mark()
+        except OSError as error:
+            self._is_whole = False
+            raise TfsctlError(f"cannot write {self.path}: {error.strerror}") from error
 
     def finish(self) -> None:
-        """Publish."""
-        self._writer.finish(self.path)
-        self._rejects.close()
+        """Publish. Raises TfsctlError when the disk takes no more."""
+        try:
+            self._writer.finish(self.path)
+            self._rejects.close()
+        except OSError as error:
+            self._is_whole = False
+            self.leave()
+            raise TfsctlError(f"cannot write {self.path}: {error.strerror}") from error
         self._journal.remove()
 
     def leave(self) -> None:
-        """Mark, so that `--resume` goes on here; before the first row is done nothing stays."""
-        files = self._mark()
-        self._writer.close()
-        self._rejects.close()
+        """Keep what is there for `--resume`: all of it, or what the last mark says where a write broke off."""
+        if self._is_whole:
+            with suppress(OSError):
+                self._mark()
+        for file in (self._writer, self._rejects):
+            with suppress(OSError):
+                file.close()
+        last = self._last
+        self.through, self.rows, self.rejects = (last.through, last.rows, last.rejects) if last else (0, 0, 0)
         if not self.through:
-            for name in files:
-                self.path.with_name(name).unlink(missing_ok=True)
+            for partial in self.path.parent.glob(f"{glob.escape(self.path.name)}.partial*"):
+                partial.unlink(missing_ok=True)
+            self._rejects.path.unlink(missing_ok=True)
             self._journal.remove()
 
-    def _mark(self) -> Mapping[str, int]:
+    def _mark(self) -> None:
         files = self._writer.flush() | self._rejects.flush()
-        self._journal.write(Mark(self._about, self.through, self.rows, self.rejects, files))
-        self._marked_at = time.monotonic()
-        return files
+        mark = Mark(self._about, self.through, self.rows, self.rejects, files)
+        self._journal.write(mark)
+        self._last, self._marked_at = mark, time.monotonic()
 
 
 class StandardOutput:
