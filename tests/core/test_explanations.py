@@ -40,6 +40,7 @@ SAMPLES = {
     "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, model name is a": "says no platform",
     "Model a requests unsupported platform caffe": "the platform `tensorflow` only",
     "Illegal to change a model's platform. For model zoo platform was tensorflow": "may not change the platform",
+    "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is": "a model_config_list",
     "No request-logger-creator provided.": "logging_config",
     'Message type "tensorflow.serving.ModelConfig" has no field named "nam".': "nam is no field of",
     "Invalid protobuf file: '/conf/b1'": "not the text form",
@@ -108,6 +109,7 @@ SAMPLES = {
     "HTTP/1.1 407 Proxy Authentication Required": "the proxy wants",
     "failed to connect to all addresses; last error: UNAVAILABLE": "no address of that host",
     "StatusCode.UNAUTHENTICATED": "wants to know who asks",
+    "status = StatusCode.DEADLINE_EXCEEDED": "the deadline that the call itself had",
     "Received http2 header with status: 404": "something else than TensorFlow Serving",
 }  # fmt: skip
 
@@ -132,7 +134,7 @@ def test_every_entry_has_a_sample(known: Known) -> None:
 
 def test_what_is_not_known_has_no_explanation() -> None:
     """The words are shown as they are then."""
-    for words in ("", "OK", "everything is fine", "Deadline Exceeded", "1.0", "I loader.cc] Took 50777 microseconds."):
+    for words in ("", "OK", "everything is fine", "1.0", "I loader.cc] Took 50777 microseconds."):
         assert explain(words) is None
 
 
@@ -140,6 +142,30 @@ def recorded_starts() -> dict[str, dict[str, str]]:
     """What a real server printed when it was started, by case."""
     cases = map(json.loads, (RECORDED / "startup.jsonl").read_text().splitlines())
     return {case["case"]: case for case in cases}
+
+
+# What a real server was recorded to say and what needs no cause: the first is of a model's own initialization, asked
+# for as if it were a signature, the other of a call that does not exist.
+WITHOUT_A_CAUSE = {"Node 'NoOp' (type: 'NoOp', num of outputs: 0) does not have output 0", "unimplemented."}
+
+
+def recorded_refusals() -> set[str]:
+    """Everything a real server was recorded to refuse requests with, over REST and gRPC."""
+    said = set()
+    for file in RECORDED.rglob("*.jsonl"):
+        for case in map(json.loads, file.read_text().splitlines()):
+            if case.get("code", "OK") != "OK":
+                said.add(case["details"])
+            elif isinstance(case.get("reply"), dict) and '"error"' in (case["reply"].get("body") or ""):
+                said.add(case["reply"]["body"])
+    return said - {""}
+
+
+def test_every_recorded_refusal_is_explained() -> None:
+    """A thousand recorded requests: what was refused in words has an explanation."""
+    said = recorded_refusals()
+    assert len(said) > 100
+    assert {words for words in said if explain(words) is None} == WITHOUT_A_CAUSE
 
 
 def test_a_log_tells_causes_before_consequences() -> None:

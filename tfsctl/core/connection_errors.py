@@ -68,6 +68,11 @@ CONNECTION_ERRORS = (
         "--proxy http://NAME:PASSWORD@HOST:PORT",
     ),
     Known(
+        r"(?i:deadline.exceeded)",
+        "the answer did not come before the deadline that the call itself had",
+        "--timeout SECONDS waits longer",
+    ),
+    Known(
         r"failed to connect to all addresses",
         "no address of that host gave a connection",
         "is it running? tfsctl serve PATH starts a server; tfsctl ps lists those that run",

@@ -91,7 +91,7 @@ REQUEST_ERRORS = (
     ),
     Known(
         r"Encountered list at unexpected (?:size|level): .{0,60}|Expecting tensor size: \d+ but got: \d+|"
-        r"Encountered element at incorrect level.{0,60}",
+        r"Expecting shape \[.*?\] but got: \[.*?\]|found at incorrect level: \d+",
         "the lists are ragged, or nested too little or too deep: all rows must have one and the same shape",
         "pad the rows to one length; " + _METADATA,
     ),

@@ -113,6 +113,11 @@ SERVER_ERRORS = (
         "leave model_platform as it was, or restart the server",
     ),
     Known(
+        r"ServerModelConfig type not supported by HandleReloadConfigRequest",
+        "a reload takes a model_config_list, and no config of another kind",
+        "send the list of all models that are to be served; those it omits are unloaded",
+    ),
+    Known(
         r"No request-logger-creator provided",
         "the model config file has a logging_config, which no public build of TensorFlow Serving can do",
         "take logging_config out of the file",
