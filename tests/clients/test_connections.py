@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,24 @@ def test_files_that_are_none_are_named(secure: Secure, transport: Transport, tmp
         secure.client(transport, Tls(tmp_path / "gone.pem"))
     with pytest.raises(InvalidInput, match=r"not the PEM files TLS needs: .*no\.pem"):
         secure.client(transport, Tls(secure.tls.ca, tmp_path / "no.pem"))
+
+
+@BOTH
+def test_a_key_that_cannot_be_used_is_explained(secure: Secure, transport: Transport, tmp_path: Path) -> None:
+    """An encrypted one, whose password nobody is asked for, and one that was left out."""
+    from cryptography.hazmat.primitives import serialization as pem
+
+    assert secure.tls.key
+    key = pem.load_pem_private_key(secure.tls.key.read_bytes(), None)
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(
+        key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.BestAvailableEncryption(b"s3cret"))
+    )
+    with pytest.raises(InvalidInput, match="the key is encrypted, and nobody is asked for its password"):
+        secure.client(transport, replace(secure.tls, key=locked))
+    with pytest.raises(InvalidInput) as caught:
+        secure.client(transport, replace(secure.tls, key=None))
+    assert caught.value.hint == "if the key is in a file of its own, name it with --key FILE"
 
 
 def test_a_unix_socket_over_tls(secure: Secure) -> None:

@@ -20,7 +20,8 @@ def context(tls: Tls) -> ssl.SSLContext:
             made.load_cert_chain(_readable(tls.cert), None if tls.key is None else _readable(tls.key), _no_password)
     except ssl.SSLError as error:
         files = ", ".join(str(file) for file in (tls.ca, tls.cert, tls.key) if file is not None)
-        raise InvalidInput(f"not the PEM files TLS needs: {files} ({error.reason or error})") from error
+        hint = "if the key is in a file of its own, name it with --key FILE" if tls.cert and not tls.key else ""
+        raise InvalidInput(f"not the PEM files TLS needs: {files} ({error.reason or error})", hint=hint) from error
     return made
 
 
