@@ -21,7 +21,7 @@ from tfsctl.core.batches import Arrays, Batch, Reject, joined
 from tfsctl.errors import InvalidInput, RequestRejected, ServerUnreachable, TfsctlError
 
 Ask = Callable[[Batch], Mapping[str, np.ndarray]]
-_READY_AHEAD = 4  # answers that wait for an earlier one, for each request at once
+_READY_AHEAD = 3  # answers that wait for an earlier one, for each request at once
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 _ROWS_AT_FAULT = frozenset({"INVALID_ARGUMENT", "OUT_OF_RANGE", "FAILED_PRECONDITION", "INTERNAL", "UNKNOWN"})
 
@@ -39,7 +39,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A batch and its outputs, an item a row; rows the server refused have become rejects."""
+    """A batch and its outputs, an item a row; rows the server refused have become rejects. Its inputs are let go."""
 
     batch: Batch
     outputs: Arrays
@@ -51,6 +51,7 @@ class _Job:
 
     batch: Batch
     setting: Setting
+    size: int  # bytes of the request, about
     done: threading.Event = field(default_factory=threading.Event)
     answer: Answered | None = None
     error: BaseException | None = None
@@ -144,7 +145,7 @@ class Bulk:
         return self._running < at_once and len(self._waiting) < at_once * _READY_AHEAD
 
     def _start(self, batch: Batch) -> _Job:
-        job = _Job(batch, self.setting)
+        job = _Job(batch, self.setting, sum(_size(array) for array in batch.arrays.values()))
         if self._workers < self.setting.at_once:
             self._workers += 1  # daemons: a process that ends waits for no server
             threading.Thread(target=self._work, name=f"bulk-{self._workers}", daemon=True).start()
@@ -159,14 +160,14 @@ class Bulk:
         if job.too_many:
             self._growth.refused(job.too_many)
         elif job.error is None:
-            size = sum(_size(array) for array in job.batch.arrays.values())
-            self._growth.answered(len(job.batch), job.latency_s, size, job.setting)
+            self._growth.answered(len(job.batch), job.latency_s, job.size, job.setting)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             start = time.perf_counter()
             try:
                 job.answer = self._answer(job, job.batch) if len(job.batch) else Answered(job.batch, {})
+                job.batch = job.answer.batch
             except BaseException as error:  # noqa: BLE001 - raised where the answers are read
                 job.error = error
             job.latency_s = time.perf_counter() - start
@@ -176,7 +177,8 @@ class Bulk:
     def _answer(self, job: _Job, batch: Batch) -> Answered:
         """The answer to a batch: whole, or put together from its halves."""
         try:
-            return Answered(batch, _by_row(self._patiently(job, batch), len(batch)))
+            outputs = _by_row(self._patiently(job, batch), len(batch))
+            return Answered(replace(batch, arrays={}), outputs)
         except RequestRejected as error:
             too_large = _is_too_large(error)
             if error.status not in _ROWS_AT_FAULT and not too_large:
@@ -212,7 +214,7 @@ class Bulk:
             raise said from error
         held = {name: array[0].tolist() for name, array in batch.arrays.items() if array.size <= 1000}
         reject = Reject(row, error.message, {name: _readable(value) for name, value in held.items()})
-        return Answered(replace(batch, rows=batch.rows[:0], rejects=(reject, *batch.rejects)), {})
+        return Answered(replace(batch, rows=batch.rows[:0], arrays={}, rejects=(reject, *batch.rejects)), {})
 
 
 def _together(halves: list[Answered]) -> Answered:
