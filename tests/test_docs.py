@@ -83,6 +83,6 @@ def test_links_lead_somewhere() -> None:
 def test_architecture_names_files_that_exist() -> None:
     """Every module the architecture page names is there."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    modules = {path.name for path in (ROOT / "tfsctl").rglob("*.py")}
+    modules = {path.name for folder in ("tfsctl", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
 
     assert set(re.findall(r"\b(\w+\.py)\b", text)) - {"test_architecture.py"} <= modules
