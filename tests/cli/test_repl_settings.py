@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +15,17 @@ import pytest
 from echo_models import write_echo_model
 from model_servers import Served, running_server
 
+from tfsctl.cli import repl
 from tfsctl.cli._repl import reading, settings
 from tfsctl.cli._repl.completion import complete
 from tfsctl.cli._repl.reply import Reply
 from tfsctl.cli._repl.session import Session
 from tfsctl.cli._target import Target
+from tfsctl.core.serving_config import ModelConfig, ServingConfig
 from tfsctl.core.types import ModelRef
+from tfsctl.engines import registry
+from tfsctl.engines.launch import Launch
+from tfsctl.engines.registry import RunningServer
 from tfsctl.errors import NotFound, ServerUnreachable
 
 
@@ -222,6 +229,20 @@ def test_a_server_that_is_gone_completes_what_is_known(session: Session) -> None
     session.client = replace(session.target, rest_port=9).connect()
     assert [word for word, _ in complete(session, ":version ")] == ["latest"]
     assert [word for word, _ in complete(session, ":sig")] == [":signature"]
+
+
+def test_models_and_labels_are_those_the_server_was_started_with(served: Served) -> None:
+    """Of a server that tfsctl started; nobody can ask another for them."""
+    models = (ModelConfig("echo", "/models/echo", labels={"stable": 7}), ModelConfig("other", "/models/other"))
+    ports = (served.host, served.rest_port, served.grpc_port)
+    entry = RunningServer("test", "embedded", *ports, ("echo", "other"), os.getpid(), None, time.time(), None)
+    assert repl._known(target_of(served, "echo")) == {}
+    registry.register(entry, launch=Launch("test", ServingConfig(models), served.host).to_document())
+    assert repl._known(target_of(served, "echo")) == {"echo": ("stable",), "other": ()}
+    assert repl._known(replace(target_of(served, "echo"), rest_port=9)) == {}
+    registry.unregister(entry)
+    registry.register(entry, launch={"of": "another tfsctl"})
+    assert repl._known(target_of(served, "echo")) == {}
 
 
 # ---- a server that goes and comes ----

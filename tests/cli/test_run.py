@@ -52,7 +52,7 @@ def test_a_conversation_brings_its_server(echo_dir: Path, tmp_path: Path) -> Non
         screen.expect("over gRPC. :help lists the commands")
         screen.expect("echo>")
         screen.press("great" + ENTER)
-        screen.expect("great\n")
+        screen.expect(" ms\n")
         screen.expect("echo>")
         assert running(tmp_path) == ["echo"]
         screen.press(CTRL_D)

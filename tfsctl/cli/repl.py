@@ -62,13 +62,12 @@ def converse(asked: Asked, *, signature: str | None, as_json: bool) -> ExitCode:
 
 def _known(target: Target) -> Mapping[str, Sequence[str]]:
     """The models, with their version labels, of the server tfsctl started there; nothing for another's."""
+    from tfsctl.cli._served import models_of
     from tfsctl.engines import registry
-    from tfsctl.engines.launch import Launch
 
     for server in registry.running():
-        launch = registry.launch_of(server)
-        if launch is not None and (server.rest_port, server.grpc_port) == (target.rest_port, target.grpc_port):
-            return {model.name: tuple(model.labels) for model in Launch.from_document(launch).config.models}
+        if (server.rest_port, server.grpc_port) == (target.rest_port, target.grpc_port):
+            return {model.name: tuple(model.labels) for model in models_of(server)}
     return {}
 
 

@@ -73,14 +73,12 @@ def run(
 
 def _already_served(plan: Plan) -> RunningServer | None:
     """The running server that has the model from where it would be served from."""
+    from tfsctl.cli._served import models_of
     from tfsctl.engines import registry
-    from tfsctl.engines.launch import Launch
 
     wanted = plan.found.model
     for server in registry.running():
-        launch = registry.launch_of(server)
-        models = () if launch is None else Launch.from_document(launch).config.models
-        if any((model.name, model.base_path) == (wanted.name, wanted.base_path) for model in models):
+        if any((model.name, model.base_path) == (wanted.name, wanted.base_path) for model in models_of(server)):
             return server
     return None
 

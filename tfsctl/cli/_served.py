@@ -1,0 +1,22 @@
+"""The models a server of ours was started with: where they come from, and the labels of their versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tfsctl.core.serving_config import ModelConfig
+    from tfsctl.engines.registry import RunningServer
+
+
+def models_of(server: RunningServer) -> Sequence[ModelConfig]:
+    """The models of a running server; none where its entry does not tell, as one of another tfsctl may not."""
+    from tfsctl.engines import registry
+    from tfsctl.engines.launch import Launch
+
+    document = registry.launch_of(server)
+    try:
+        return () if document is None else Launch.from_document(document).config.models
+    except (KeyError, TypeError, ValueError):
+        return ()
