@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 from model_servers import clean_environment
 from terminal import CTRL_D, ENTER, Terminal
 
@@ -113,6 +114,17 @@ def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
     done = tfsctl(tmp_path, "run", tmp_path / "nothing", *ENGINE)
     assert (done.stdout, done.returncode) == ("", 4)
     assert done.stderr.startswith("error: ")
+
+
+def test_grpc_over_tls_is_left_to_the_repl(echo_dir: Path, tmp_path: Path) -> None:
+    """Which has the options to say whom to trust; nothing is started."""
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
+    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    options = ("--ssl-cert", tmp_path / "cert.pem", "--ssl-key", tmp_path / "key.pem")
+    done = tfsctl(tmp_path, "run", echo_dir, *ENGINE, *options, "--grpc", stdin="1\n")
+    assert (done.stdout, done.returncode) == ("", 2)
+    assert "hint: tfsctl serve … --detach, then tfsctl repl --grpc --ca FILE\n" in done.stderr
 
 
 def test_a_signature_that_is_not_there_leaves_nothing(echo_dir: Path, tmp_path: Path) -> None:

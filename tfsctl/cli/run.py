@@ -15,6 +15,7 @@ from tfsctl.cli._option_groups import option_group
 from tfsctl.cli._serving_options import request as request_of_options
 from tfsctl.cli._starting import in_background
 from tfsctl.engines.request import Request
+from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tfsctl.engines.planning import Plan
@@ -51,6 +52,11 @@ def run(
     from tfsctl.engines import planning, serving
 
     plan = planning.plan(request)
+    if use_grpc and plan.launch.config.tls is not None:
+        raise InvalidInput(
+            "run does not know which authority to trust for gRPC over TLS",
+            hint="tfsctl serve … --detach, then tfsctl repl --grpc --ca FILE",
+        )
     server = _already_served(plan)
     started = None
     if server is None:
