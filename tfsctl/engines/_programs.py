@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -62,18 +61,17 @@ def run_aloud(argv: Sequence[str]) -> None:
 
 
 class Child:
-    """A program this process started and watches; its output goes to a log file, or to our stderr.
+    """A program this process started and watches; its output goes to a log file, or nowhere.
 
     It has a session of its own, so Ctrl-C in our terminal reaches it only through `stop`. `pid` is its process.
     """
 
     def __init__(
-        self, argv: Sequence[str], *, log_path: Path | None = None, environment: Mapping[str, str] | None = None
+        self, argv: Sequence[str], *, log_path: Path = Path(os.devnull), environment: Mapping[str, str] | None = None
     ) -> None:
         """Start the program, its environment ours plus `environment`. Raises ProgramFailed when it cannot be."""
         self.argv = tuple(argv)
-        sys.stderr.flush()  # what we said comes before what it says
-        log = 2 if log_path is None else os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
             self._popen = subprocess.Popen(
                 argv,
@@ -86,8 +84,7 @@ class Child:
         except OSError as error:
             raise _not_started(argv, error) from error
         finally:
-            if log_path is not None:
-                os.close(log)
+            os.close(log)
         self.pid = self._popen.pid
 
     def ended(self) -> int | None:

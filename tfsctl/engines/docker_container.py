@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 from tfsctl.engines import _programs
 from tfsctl.engines.container import GRPC_PORT, REST_PORT
@@ -50,7 +48,7 @@ class Container:
         self.rest_port, self.grpc_port = self._published(launch)
         self._follower: FollowedProgram | None = None
         # Ends with the container, and costs nothing to look at, which `docker inspect` many times a second does.
-        self._watcher = _programs.Child(["docker", "wait", container], log_path=Path(os.devnull))
+        self._watcher = _programs.Child(["docker", "wait", container])
 
     def _published(self, launch: Launch) -> tuple[int, int]:
         config = launch.config
