@@ -12,6 +12,7 @@ import pytest
 import yaml
 from conftest import RunCli
 from echo_models import write_echo_model
+from fake_docker import VERSION, FakeDocker
 
 from tfsctl.core.fingerprint import fingerprint
 from tfsctl.engines import state
@@ -112,6 +113,22 @@ def test_a_fingerprint_is_of_names_and_contents(tmp_path: Path) -> None:
         assert first == second
         seen.add(first)
     assert len(seen) == 5
+
+
+def test_podman_is_told_to_keep_the_health_check(
+    run_cli: RunCli, echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own format of an image has none."""
+    docker = FakeDocker(tmp_path / "bin")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    docker.expect(*VERSION, stdout='{"Client":{"Version":"4.3.1","OsArch":"linux/amd64"}}')
+    docker.expect("info", stdout="true false false\n")
+    docker.expect("build", "--tag", "echo:2", "--format", "docker")
+    docker.expect("image", "inspect", stdout="sha256:1 1000000\n")
+
+    built = run_cli("image", "build", echo)
+    assert (built.code, built.stdout.splitlines()[0]) == (0, "built: echo:2 (1 MB)"), built.stderr
+    docker.check()
 
 
 # ---- Compose ----

@@ -23,8 +23,9 @@ class Built:
 
 def build(spec: ImageSpec, *, pull: bool = False) -> Built:
     """Build it with `docker build`, whose progress is shown on stderr. Raises DockerError."""
-    docker_daemon.find()
+    daemon = docker_daemon.find()
     options = [*(["--platform", spec.platform] if spec.platform else []), *(["--pull"] if pull else [])]
+    options += ["--format", "docker"] if daemon.podman else []  # its own format has no health check
     with tempfile.TemporaryDirectory(prefix="tfsctl-image-") as folder:
         _lay_out(spec, Path(folder))
         try:
