@@ -47,7 +47,8 @@ def fill_proto(proto: Any, array: np.ndarray, *, as_content: bool = True) -> Non
     else:
         proto.tensor_shape.SetInParent()  # a scalar's shape is known too
     if dtype is dtypes.STRING:
-        proto.string_val.extend(_to_bytes(value) for value in array.ravel().tolist())
+        values = array.ravel().tolist()
+        proto.string_val.extend(values if set(map(type, values)) == {bytes} else map(_to_bytes, values))
     elif as_content and array.nbytes >= _CONTENT_FROM_BYTES:
         proto.tensor_content = np.ascontiguousarray(array).tobytes()
     else:
