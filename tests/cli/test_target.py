@@ -36,7 +36,7 @@ OTHER = running("n", "o", rest_port=9601, grpc_port=9600)
         (Asked(model="x", port=1234), [HERE], target("x", "localhost", 1234, 8500)),
         (Asked(model="x", host="far"), [HERE], target("x", "far", 8501, 8500)),
         (Asked(model="x", host="far", port=9501), [HERE], target("x", "far", 9501, 8500)),
-        (Asked(host="localhost", port=9501), [HERE], target("m", "127.0.0.1", 9501, 9500)),
+        (Asked(host="localhost", port=9501), [HERE], target("m", "localhost", 9501, 9500)),
     ],
 )
 def test_the_options_and_the_running_servers_choose(

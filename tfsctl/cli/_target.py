@@ -123,7 +123,8 @@ def _on(server: RunningServer, asked: Asked) -> Target:
         raise InvalidInput(
             f"{server.name} serves several models: {', '.join(server.models)}", hint="choose one with --model NAME"
         )
-    return _target(asked, asked.model or server.models[0], server.host, server.rest_port, server.grpc_port)
+    host = asked.host or server.host  # as it was typed: a certificate is for a name
+    return _target(asked, asked.model or server.models[0], host, server.rest_port, server.grpc_port)
 
 
 def _target(asked: Asked, model: str, host: str, rest_port: int, grpc_port: int) -> Target:
