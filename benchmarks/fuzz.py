@@ -3,7 +3,7 @@
     python benchmarks/fuzz.py [--requests 50000] [--seed 1] [--threads 16] [--runtime pyvoy]
 
 Starts the server with the models of tests/conformance and sends it recorded requests, mutated, and noise, over REST, gRPC
-and bare sockets. Prints how they were answered, the resident memory before and after, and every problem; the exit status
+and bare sockets. Prints how they were answered, the memory of its own before and after, and every problem; the exit status
 is 1 if there was one. The same seed sends the same requests.
 """
 
@@ -24,7 +24,7 @@ def main() -> int:
     """Fuzz, and print what came of it."""
     sys.path[:0] = [str(TESTS), str(TESTS / "conformance")]
     from fuzzing import fuzz, is_well
-    from model_servers import resident_mb, running_flags
+    from model_servers import own_mb, running_flags
     from recorded_servers import FLAGS, write_configuration
 
     from tfsctl.server.launch import RUNTIME_VARIABLE
@@ -40,13 +40,13 @@ def main() -> int:
         flags = [flag.replace("{CONF}", folder) for flag in FLAGS["A"]]
         with running_flags(flags, Path(folder), {RUNTIME_VARIABLE: options.runtime}) as server:
             fuzz(server, WARM_UP, seed=options.seed + 1, threads=options.threads)
-            before_mb, start_s = resident_mb(server.pid), time.monotonic()
+            before_mb, start_s = own_mb(server.pid), time.monotonic()
             findings = fuzz(server, options.requests, seed=options.seed, threads=options.threads)
-            took_s, after_mb = time.monotonic() - start_s, resident_mb(server.pid)
+            took_s, after_mb = time.monotonic() - start_s, own_mb(server.pid)
             well = is_well(server, "half_plus_two")
     for how, count in sorted(findings.answers.items()):
         print(f"{count:8} {how}")
-    print(f"{options.requests} requests in {took_s:.0f} s; resident memory {before_mb:.0f} -> {after_mb:.0f} MB")
+    print(f"{options.requests} requests in {took_s:.0f} s; memory of its own {before_mb:.0f} -> {after_mb:.0f} MB")
     for problem in findings.problems:
         print(f"PROBLEM {problem}")
     if not well:

@@ -123,5 +123,14 @@ HAS_IPV6 = _has_ipv6()
 
 def resident_mb(pid: int) -> float:
     """The resident memory of a process, in MB (10**6 bytes)."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return _pages(pid)[1] * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def own_mb(pid: int) -> float:
+    """What of it is the process's own, in MB: without the pages of files, which come and go with what is used of them."""
+    _, resident, shared, *_ = _pages(pid)
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _pages(pid: int) -> list[int]:
+    return [int(field) for field in Path(f"/proc/{pid}/statm").read_text().split()]

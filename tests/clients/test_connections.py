@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,14 @@ def test_a_unix_socket_over_tls(secure: Secure) -> None:
         assert client.address == f"unix:{secure.socket}"
 
 
+def pass_on(source: socket.socket, sink: socket.socket) -> None:
+    """Pass on what comes, and that no more comes."""
+    while chunk := source.recv(65536):
+        sink.sendall(chunk)
+    with suppress(OSError):  # gone already
+        sink.shutdown(socket.SHUT_WR)
+
+
 @contextmanager
 def rest_socket(served: Served, path: Path) -> Iterator[None]:
     """A UNIX socket that leads to the REST port, for one connection."""
@@ -145,8 +153,9 @@ def rest_socket(served: Served, path: Path) -> Iterator[None]:
         def serve() -> None:
             client, _ = listener.accept()
             with client, socket.create_connection((served.host, served.rest_port)) as server:
-                threads.submit(server.sendall, client.recv(65536)).result()
-                client.sendall(server.recv(65536))
+                upward = threads.submit(pass_on, client, server)
+                pass_on(server, client)
+                upward.result()
 
         done = threads.submit(serve)
         yield

@@ -22,7 +22,7 @@ from typing import IO
 import grpc
 import pytest
 from fuzzing import fuzz, is_well
-from model_servers import HOST, Served, clean_environment, free_ports, resident_mb, running_flags, running_server
+from model_servers import HOST, Served, clean_environment, free_ports, own_mb, running_flags, running_server
 from recorded_cases import MODELS
 from recorded_servers import running_like
 from scale_models import write_scale_model
@@ -91,13 +91,13 @@ def test_hostile_requests(runtime: str, count: int, tmp_path: Path) -> None:
     config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
     with running_flags([f"--model_config_file={config}"], tmp_path, {launch.RUNTIME_VARIABLE: runtime}) as server:
         fuzz(server, count // 5, seed=1, threads=8)
-        before_mb = resident_mb(server.pid)
+        before_mb = own_mb(server.pid)
         findings = fuzz(server, count, seed=2, threads=8)
 
         assert findings.problems == []
         assert not any(how.startswith("REST 500") for how in findings.answers), findings.answers
         assert is_well(server, "half_plus_two")
-        assert resident_mb(server.pid) < before_mb + 60
+        assert own_mb(server.pid) < before_mb + 60
 
 
 @pytest.mark.parametrize(
@@ -194,12 +194,12 @@ def test_idle_connections(server: Served) -> None:
     if hard < files + 500:
         pytest.skip(f"this process may open {hard} files only")
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    before_mb = resident_mb(server.pid)
+    before_mb = own_mb(server.pid)
     with ExitStack() as stack:
         for number in range(files):
             stack.enter_context(_connection(server.rest_port if number % 2 else server.grpc_port))
         assert is_well(server, "half_plus_two")
-        assert resident_mb(server.pid) < before_mb + 100
+        assert own_mb(server.pid) < before_mb + 100
     assert is_well(server, "half_plus_two")
 
 

@@ -74,6 +74,14 @@ def test_no_software_is_named(server: Served) -> None:
     assert "server" not in rest(server, "GET", "/v1/models/echo")[2]
 
 
+def test_a_whole_url(server: Served) -> None:
+    """A request may name the server in its first line, as one that went through a proxy does."""
+    url = b"HTTP://%b:%d/v1/models/echo" % (server.host.encode(), server.rest_port)
+    answer = raw(server, b"GET " + url + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"AVAILABLE" in answer
+
+
 def test_http_1_0(server: Served) -> None:
     """ApacheBench and proxies speak it: the answer comes, and the connection closes unless it is to be kept."""
     answer = raw(server, b"GET /v1/models/echo HTTP/1.0\r\n\r\n")

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -26,6 +27,7 @@ Headers = dict[bytes, bytes]
 _GRPC_HEADERS = [(b"content-type", b"application/grpc")]
 _MAX_BODY_BYTES = grpc.MAX_MESSAGE_BYTES + 5  # and the head of its frame
 _NO_GRPC = rest.Reply(415, b"this is the gRPC port: its requests are of type application/grpc\n", b"text/plain")
+_ORIGIN = re.compile("^https?://[^/?]*", re.IGNORECASE)  # as a request to a proxy has it; every server has to take that
 _ENDING = "The server is shutting down"
 _ENDING_REST = rest.Reply(503, json_answer.error(_ENDING))
 _ENDING_GRPC = grpc.Reply(b"", Code.UNAVAILABLE, _ENDING)
@@ -131,6 +133,8 @@ class Application:
         target = scope["raw_path"].decode("latin-1")
         if scope["query_string"]:
             target += "?" + scope["query_string"].decode("latin-1")
+        if target[:1] != "/":
+            target = _ORIGIN.sub("", target)
         await _send_rest(await self._server.rest.answer(scope["method"], target, headers, body), send)
 
     async def _serve_grpc(self, path: str, headers: Headers, receive: Receive, send: Send) -> None:
