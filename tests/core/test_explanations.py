@@ -183,3 +183,14 @@ def test_a_good_log_is_not_explained_away() -> None:
     """Recorded starts that went well find nothing."""
     good = recorded_starts()["both base path and config file"]
     assert explain_all(good["stdout"] + good["stderr"]) == ()
+
+
+def test_errors_that_share_a_line_are_found_on_their_own_lines_too() -> None:
+    """A start that failed names all errors in one line; each is explained where it stands by itself."""
+    first, second = (
+        "Op type not registered 'SentencepieceOp' in binary",
+        "Please verify your warmup data is in TFRecord format",
+    )
+    causes = [found.cause for found in explain_all(f"Failed: {first}; {second}.\n{first}.\n{second}.\n")]
+    assert any("SentencepieceOp" in cause for cause in causes)
+    assert any("is no TFRecord file" in cause for cause in causes)

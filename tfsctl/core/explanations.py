@@ -40,15 +40,15 @@ def explain_all(text: str) -> tuple[Explanation, ...]:
     found: list[Explanation] = []
     explained: set[int] = set()
     for pattern, known in _table():
-        match = pattern.search(text)
-        if match is None:
-            continue
-        line = text.count("\n", 0, match.end())
-        if line not in explained:
+        for match in pattern.finditer(text):
+            line = text.count("\n", 0, match.end())
+            if line in explained:
+                continue
             explained.add(line)
             groups = {name: " ".join((value or "").split()) for name, value in match.groupdict().items()}
             words = " ".join(match[0].split())
             found.append(Explanation(words, known.cause.format(**groups), known.hint.format(**groups)))
+            break
     return tuple(found)
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +29,23 @@ class CsvRows:
         csv.field_size_limit(sys.maxsize)
         with opened(self.path) as (raw, progress):
             text = io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline="")
-            reader = csv.reader(text, delimiter=self.delimiter, strict=True)
+            reader = _Reader(text, self.delimiter)
             header = self._header(reader)
             pace = Pace()
-            while rows := _some(reader, pace.rows):
+            while rows := reader.take(pace.rows):
                 some = rows[:: 1 + len(rows) // 64]
                 size = sum(len(cell) for row in some for cell in row if isinstance(cell, str))
                 pace.learn(len(some), max(size, 1))
                 if set(map(len, rows)) != {len(header)}:
-                    rows = [row for row in rows if row]  # empty lines
                     _note_lengths(rows, len(header))
                 yield Block(len(rows), header, partial(_column, rows, header), is_text=True, part=progress.part())
             text.detach()
 
-    def _header(self, reader: Iterator[list[str]]) -> tuple[str, ...]:
-        try:
-            header = tuple(name.strip() for name in next(reader, []))
-        except csv.Error as error:
-            raise InvalidInput(f"{self.name}: the header cannot be read: {error}") from error
+    def _header(self, reader: _Reader) -> tuple[str, ...]:
+        (first,) = reader.take(1) or [[]]
+        if first and isinstance(first[0], Unreadable):
+            raise InvalidInput(f"{self.name}: the header cannot be read: {first[0].why}")
+        header = tuple(name.strip() for name in first)
         if not header:
             raise InvalidInput(f"{self.name} is empty: the first line must name the columns")
         twice = next((name for name in header if header.count(name) > 1), None)
@@ -55,14 +54,42 @@ class CsvRows:
         return header
 
 
-def _some(reader: Any, count: int) -> list[list[Any]]:  # noqa: ANN401 - csv's own type
-    """The next rows; one that breaks the rules of quoting is a row of its own."""
-    rows: list[list[Any]] = []
-    try:
-        rows.extend(islice(reader, count))
-    except csv.Error as error:
-        rows.append([Unreadable(f"line {reader.line_num}: {error}")])
-    return rows
+class _Reader:
+    """The rows of a text: its lines, split where the delimiter is, but read by csv's rules where quotes come into it."""
+
+    def __init__(self, text: Iterator[str], delimiter: str) -> None:
+        self._text, self._delimiter = text, delimiter
+        self._left: list[str] = []  # lines behind a row that broke the rules
+        self._lines = 0  # before those
+
+    def take(self, count: int) -> list[list[Any]]:
+        """Some of the next rows, none at the end. Empty lines are none; what breaks the rules of quoting is one."""
+        rows: list[list[Any]] = []
+        while not rows:
+            lines, self._left = self._left[:count], self._left[count:]
+            lines += islice(self._text, count - len(lines))
+            if not lines:
+                break
+            joined = "".join(lines)
+            rows = self._quoted(lines) if '"' in joined else self._plain(lines, joined)
+        return rows
+
+    def _plain(self, lines: list[str], joined: str) -> list[list[Any]]:
+        self._lines += len(lines)
+        lines = [line.rstrip("\r\n") for line in lines] if "\r" in joined else joined.split("\n")
+        return [line.split(self._delimiter) for line in lines if line]
+
+    def _quoted(self, lines: list[str]) -> list[list[Any]]:
+        ahead = iter(lines + self._left)
+        reader = csv.reader(chain(ahead, self._text), delimiter=self._delimiter, strict=True)
+        rows: list[list[Any]] = []
+        try:
+            rows.extend(row for row in islice(reader, len(lines)) if row)
+        except csv.Error as error:
+            rows.append([Unreadable(f"line {self._lines + reader.line_num}: {error}")])
+        self._lines += reader.line_num
+        self._left = list(ahead)
+        return rows
 
 
 def _note_lengths(rows: list[list[Any]], wanted: int) -> None:
