@@ -17,6 +17,7 @@ import numpy as np
 from tfsctl.core import dtypes, protos
 from tfsctl.core.dtypes import DType
 from tfsctl.core.types import TensorSpec
+from tfsctl.core.varint import varint
 from tfsctl.errors import InvalidInput
 
 MAX_TENSOR_BYTES = 2**31 - 1  # what one message can carry; a shape may claim more with a single value
@@ -76,13 +77,7 @@ def _set_typed_values(proto: Any, array: np.ndarray, dtype: DType) -> None:  # n
 
 def _packed(field_number: int, content: bytes) -> bytes:
     """A packed repeated field on the wire: tag, length, content. For floats that is their memory, no value touched."""
-    head = bytearray([field_number << 3 | 2])
-    length = len(content)
-    while length > 0x7F:
-        head.append(length & 0x7F | 0x80)
-        length >>= 7
-    head.append(length)
-    return bytes(head) + content
+    return bytes([field_number << 3 | 2]) + varint(len(content)) + content
 
 
 def from_proto(proto: Any) -> np.ndarray:  # noqa: ANN401 - a generated TensorProto

@@ -104,7 +104,7 @@ class GrpcApi:
                 return Reply(b"", Code.UNIMPLEMENTED, "unimplemented." if path.startswith(_PROFILER) else "")
             request_type, handler = method
             request = _parse(getattr(protos, request_type), unframed(headers, body))
-            response = await handler(request, _deadline_s(headers) if b"grpc-timeout" in headers else None)
+            response = await handler(request, _deadline_s(headers))
             message = response if type(response) is bytes else response.SerializeToString()
         except ServingError as error:
             # A client says the same when its own clock strikes first.
@@ -279,7 +279,8 @@ def unframed(headers: dict[bytes, bytes], body: bytes) -> bytes:
 
 
 def _deadline_s(headers: dict[bytes, bytes]) -> float | None:
-    match = _TIMEOUT.fullmatch(headers.get(b"grpc-timeout", b""))
+    given = headers.get(b"grpc-timeout")
+    match = None if given is None else _TIMEOUT.fullmatch(given)
     return None if match is None else time.monotonic() + int(match[1]) * _UNIT_S[match[2]]
 
 

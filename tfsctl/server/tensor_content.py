@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core import dtypes
-from tfsctl.server.varint import varint
+from tfsctl.core.varint import varint
 
 
 def fill_content(proto: Any, array: np.ndarray) -> None:  # noqa: ANN401 - a TensorProto

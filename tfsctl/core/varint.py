@@ -17,4 +17,4 @@ def _varint(number: int) -> bytes:
     return bytes(digits)
 
 
-_SMALL = tuple(_varint(number) for number in range(1024))
+_SMALL = tuple(_varint(number) for number in range(256))
