@@ -34,6 +34,18 @@ assert process.returncode == 0
 print(usage.ru_maxrss / 1024)
 """
 
+# Ctrl-C as often as asked, in the moment in which the arrays are put together.
+_INTERRUPTED_AT_THE_END = """
+import os, shutil, signal, sys
+from tfsctl.cli import main
+def copy(source, member, size, copy=shutil.copyfileobj):
+    for _ in range(int(sys.argv[1])):
+        os.kill(os.getpid(), signal.SIGINT)
+    copy(source, member, size)
+shutil.copyfileobj = copy
+sys.exit(main(sys.argv[2:]))
+"""
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
@@ -259,6 +271,29 @@ def test_an_interrupted_run_is_gone_on_with(
     else:
         assert run.output.read_text() == "y\n" + "".join(f"{x}\n" for x in wanted)
     assert {path.name for path in tmp_path.glob("out*")} == {name}
+
+
+def test_ctrl_c_while_the_file_is_being_completed(server: Served, ones: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    """It comes too late: all is answered, and the file is there; a second one leaves what --resume completes."""
+    for times, code in ((1, 0), (2, 130)):
+        output = tmp_path / f"out{times}.npz"
+        asked = [*map(str, options(server, "rows")), "--only", "y", "--file", str(ones), "--output", str(output)]
+        run = subprocess.run(
+            [sys.executable, "-c", _INTERRUPTED_AT_THE_END, str(times), *asked],
+            env=clean_environment(tmp_path),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert run.returncode == code, run.stderr
+        if code:
+            assert "300 answers are kept; the same command with --resume goes on after row 300" in run.stderr
+            assert not output.exists()
+            assert run_cli(*asked, "--resume").code == 0
+        with np.load(output) as arrays:
+            assert arrays["y"].tolist() == [float(x) for x in range(1, 301)]
+    assert {path.name for path in tmp_path.glob("out*")} == {"out1.npz", "out2.npz"}
 
 
 def test_a_run_of_another_file_is_not_gone_on_with(server: Served, ones: Path, tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ def predict_file(
     gc.set_threshold(100_000, 50, 50)  # rows come and go by thousands, and none of them refers to itself
     before, start = output.rows, time.perf_counter()
     try:
-        _run(bulk, output, numbered=skip_bad_rows, quiet=files.output is None)
+        with _stopping(bulk) as interrupted:
+            _run(bulk, output, interrupted, numbered=skip_bad_rows, quiet=files.output is None)
+            output.finish()  # all is answered: the first Ctrl-C comes too late
     except BaseException:
         output.leave()
         if isinstance(output, FileOutput) and output.through:
@@ -64,7 +66,6 @@ def predict_file(
                 f"{output.rows:,} answers are kept; the same command with --resume goes on after row {output.through:,}"
             )
         raise
-    output.finish()
     seconds = time.perf_counter() - start
     if isinstance(output, FileOutput):
         _tell(output, bulk, output.rows - before, seconds, as_json=as_json)
@@ -100,10 +101,9 @@ def _about(files: Files, model: ModelRef, signature: Signature, only: Sequence[s
     }
 
 
-def _run(bulk: Bulk, output: BulkOutput, *, numbered: bool, quiet: bool) -> None:
+def _run(bulk: Bulk, output: BulkOutput, interrupted: threading.Event, *, numbered: bool, quiet: bool) -> None:
     """All answers from the one to the other. Raises KeyboardInterrupt after Ctrl-C, once what was asked is answered."""
-    interrupted = threading.Event()
-    with _stopping(bulk, interrupted), _output.progress_bar(quiet=quiet) as show:
+    with _output.progress_bar(quiet=quiet) as show:
         try:
             for answered in bulk:
                 output.write(_columns(answered, numbered=numbered), answered.batch.rejects, answered.batch.through)
@@ -116,8 +116,9 @@ def _run(bulk: Bulk, output: BulkOutput, *, numbered: bool, quiet: bool) -> None
 
 
 @contextmanager
-def _stopping(bulk: Bulk, interrupted: threading.Event) -> Iterator[None]:
-    """The first Ctrl-C lets what was asked be answered; the second does not wait."""
+def _stopping(bulk: Bulk) -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event and lets what was asked be answered; the second does not wait."""
+    interrupted = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         if interrupted.is_set():
@@ -127,7 +128,7 @@ def _stopping(bulk: Bulk, interrupted: threading.Event) -> Iterator[None]:
 
     before = signal.signal(signal.SIGINT, stop)
     try:
-        yield
+        yield interrupted
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -60,7 +61,7 @@ class FileOutput:
         self._rejects = RejectsWriter(path, mark.files if mark else None)
         self._last = mark
         self._is_whole = True
-        self._marked_at = time.monotonic()
+        self._marked_at = -math.inf  # the first answers are marked at once
 
     @property
     def rejects_path(self) -> Path:
@@ -84,13 +85,14 @@ class FileOutput:
             raise TfsctlError(f"cannot write {self.path}: {error.strerror}") from error
 
     def finish(self) -> None:
-        """Publish. Raises TfsctlError when the disk takes no more."""
+        """Publish. Raises TfsctlError when the disk takes no more; then `leave` keeps what is there."""
         try:
+            self._mark()
+            self._is_whole = False  # from here on the files are rewritten; the mark says what holds
             self._writer.finish(self.path)
             self._rejects.close()
         except OSError as error:
             self._is_whole = False
-            self.leave()
             raise TfsctlError(f"cannot write {self.path}: {error.strerror}") from error
         self._journal.remove()
 
