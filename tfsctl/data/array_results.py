@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.lib import format as npy
@@ -22,13 +23,16 @@ _LONGEST = 10**20  # numpy leaves room in a header for lengths up to this
 
 
 class ArrayWriter:
-    """Arrays that grow row by row, each in a file of its own until the end."""
+    """Arrays that grow row by row, each in a file of its own until the end: `PARTIAL`, or `PARTIAL.NAME` for many."""
 
     def __init__(self, partial: Path, *, many: bool, lengths: Mapping[str, int] | None) -> None:
         self._partial = partial
         self._many = many
         self._columns: dict[str, _Growing] = {}
-        self._lengths = lengths
+        for file_name, length in (lengths or {}).items():
+            if file_name == partial.name or file_name.startswith(f"{partial.name}."):
+                name = unquote(file_name.removeprefix(f"{partial.name}."))
+                self._columns[name if many else ""] = _Growing.again(partial.with_name(file_name), length)
 
     def write(self, columns: Arrays) -> None:
         """Append rows."""
@@ -38,19 +42,15 @@ class ArrayWriter:
             )
         for name, array in columns.items():
             plain = _plain(name, array)
-            if name not in self._columns:
-                path = (
-                    self._partial.with_name(f"{self._partial.name}.{len(self._columns)}")
-                    if self._many
-                    else self._partial
-                )
-                length = None if self._lengths is None else self._lengths.get(path.name)
-                self._columns[name] = _Growing(path, plain, length)
-            self._columns[name].write(name, plain)
+            key = name if self._many else ""
+            if key not in self._columns:
+                file_name = f"{self._partial.name}.{quote(name, safe='')}" if self._many else self._partial.name
+                self._columns[key] = _Growing.new(self._partial.with_name(file_name), plain)
+            self._columns[key].write(name, plain)
 
     def flush(self) -> dict[str, int]:
         """Bring everything to disk."""
-        return dict(column.flush() for column in self._columns.values()) or dict(self._lengths or {})
+        return dict(column.flush() for column in self._columns.values())
 
     def finish(self, path: Path) -> None:
         """Publish the array, or the archive of all of them."""
@@ -75,15 +75,33 @@ class ArrayWriter:
 
 
 class _Growing:
-    """One .npy file whose header is written over at the end."""
+    """One .npy file; its header tells the number of rows at the end."""
 
-    def __init__(self, path: Path, first: np.ndarray, length: int | None) -> None:
+    def __init__(self, file: BinaryIO, path: Path, dtype: np.dtype, row_shape: tuple[int, ...]) -> None:
         self.path = path
-        self._dtype, self._row_shape = first.dtype, first.shape[1:]
+        self._file, self._dtype, self._row_shape = file, dtype, row_shape
         self._head = len(self._header(_LONGEST))
-        self._file: BinaryIO = open_partial(path, length)
-        if not length:
-            self._file.write(b"\0" * self._head)
+
+    @classmethod
+    def new(cls, path: Path, first: np.ndarray) -> _Growing:
+        """An empty file for rows like these."""
+        grows = cls(open_partial(path, None), path, first.dtype, first.shape[1:])
+        grows._file.write(grows._header(0))
+        return grows
+
+    @classmethod
+    def again(cls, path: Path, length: int) -> _Growing:
+        """The file as it was when it had that many bytes. Raises InvalidInput for one that is shorter, or no array."""
+        file = open_partial(path, length)
+        try:
+            file.seek(0)
+            npy.read_magic(file)
+            shape, _, dtype = npy.read_array_header_1_0(file)
+        except ValueError as error:
+            file.close()
+            raise InvalidInput(f"{path} is damaged: {error}", hint="without --resume it starts anew") from error
+        file.seek(length)
+        return cls(file, path, dtype, shape[1:])
 
     def write(self, name: str, array: np.ndarray) -> None:
         if array.shape[1:] != self._row_shape or array.dtype != self._dtype:
