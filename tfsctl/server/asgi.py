@@ -1,27 +1,16 @@
-"""The one ASGI application behind both ports: tells gRPC from REST, gathers bodies, sends answers.
-
-Server runtimes import `application`; what it serves comes from the flags in the environment (see `launch.py`).
-"""
+"""The one ASGI application behind both ports: tells gRPC from REST, gathers bodies, sends answers."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
-import os
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
-from tfsctl.server import draining, grpc, json_answer, listening, logs, model_server, rest
-from tfsctl.server import flags as server_flags
+from tfsctl.server import draining, grpc, json_answer, rest
+from tfsctl.server.flags import Flags
+from tfsctl.server.http.exchange import Message, Receive, Send
+from tfsctl.server.model_server import ModelServer
 from tfsctl.server.status import Code, ServingError
 
-log = logging.getLogger(__name__)
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Headers = dict[bytes, bytes]
 
 _GRPC_HEADERS = [(b"content-type", b"application/grpc")]
@@ -34,82 +23,49 @@ _ENDING_GRPC = grpc.Reply(b"", Code.UNAVAILABLE, _ENDING)
 
 
 class Application:
-    """ASGI over a model server. The ports open once the lifespan has started: when every model is available."""
+    """ASGI over a model server. Nothing may be asked of it before `start` has returned."""
 
-    def __init__(self, flags: server_flags.Flags) -> None:
-        self._flags = flags
+    def __init__(self, flags: Flags) -> None:
         self._rest_port = flags.rest_api_port
-        self._server: model_server.ModelServer | None = None
+        self._server = ModelServer(flags)
         self._requests = draining.Requests()
-        self._is_starting = True
+        self._announcing: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Serve one request, or the life of the process."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        elif scope["type"] == "http":
-            requests = self._requests
-            requests.running += 1
-            try:
-                if requests.refuse:
-                    await self._refuse(scope, send)
-                    return
-                headers = dict(scope["headers"])
-                address = scope["server"]  # None for a UNIX socket
-                if address is not None and address[1] == self._rest_port:
-                    await self._serve_rest(scope, headers, receive, send)
-                elif headers.get(b"content-type", b"").startswith(b"application/grpc"):
-                    await self._serve_grpc(scope["path"], headers, receive, send)
-                else:
-                    await _send_rest(_NO_GRPC, send)
-            finally:
-                requests.running -= 1
+        """Serve one request."""
+        requests = self._requests
+        requests.running += 1
+        try:
+            if requests.refuse:
+                await self._refuse(scope, send)
+                return
+            headers = dict(scope["headers"])
+            address = scope["server"]  # None for a UNIX socket
+            if address is not None and address[1] == self._rest_port:
+                await self._serve_rest(scope, headers, receive, send)
+            elif headers.get(b"content-type", b"").startswith(b"application/grpc"):
+                await self._serve_grpc(scope["path"], headers, receive, send)
+            else:
+                await _send_rest(_NO_GRPC, send)
+        finally:
+            requests.running -= 1
 
-    def end_now(self) -> None:
-        """End the process, leaving nothing behind on the disk."""
-        listening.tidy(self._flags)
-        logs.flush()
-        os._exit(0)
+    async def start(self) -> None:
+        """Load the models; returns once all are available. Raises ServingError when that cannot come to pass."""
+        await self._server.start()
 
-    async def end(self) -> None:
-        """Drain and unload everything, for a runtime that would not."""
-        await self.drain()
-        if self._server is not None:
-            await self._server.stop()
+    def announce(self) -> None:
+        """Say that the ports are open, once they are."""
+        self._announcing = asyncio.ensure_future(self._server.announce())
 
-    def end_streams(self) -> None:
-        """End the calls that would last as long as their clients like."""
-        if self._server is not None:
-            self._server.streams.end()
-
-    async def drain(self) -> None:
-        """Answer what is running and refuse what comes, before the end; at most for --drain_timeout_seconds."""
-        if self._is_starting:
-            self.end_now()  # nothing is served yet, and a runtime may not listen to signals before that
-        timeout_s = max(0, self._flags.drain_timeout_seconds)
-        draining.end_within(timeout_s, self.end_now)
-        self.end_streams()
+    async def drain(self, timeout_s: float) -> None:
+        """Answer what is running, for so long at most, and refuse what comes."""
+        self._server.streams.end()
         await self._requests.drain(timeout_s)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
-        await receive()
-        draining.pass_signals_on(self.drain)
-        self._server = model_server.ModelServer(self._flags)
-        try:
-            await self._server.start()
-        except ServingError as error:
-            listening.tidy(self._flags)
-            print(f"Failed to start server. Error: {error}", flush=True)  # noqa: T201 - the real server's words, on stdout
-            logs.flush()
-            os._exit(server_flags.START_FAILED)  # the runtime around us would report a failure of its own
-        self._is_starting = False
-        announcing = asyncio.create_task(self._server.announce())
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        announcing.cancel()
+    async def stop(self) -> None:
+        """Unload every model."""
         await self._server.stop()
-        listening.tidy(self._flags)
-        await send({"type": "lifespan.shutdown.complete"})
 
     async def _refuse(self, scope: Message, send: Send) -> None:
         """Answer a request that comes too late, so that its client asks another server."""
@@ -128,7 +84,7 @@ class Application:
         except ServingError as error:
             await _send_rest(rest.Reply(413, json_answer.error(error.message), code=error.code), send)
             return
-        if body is None or self._server is None:
+        if body is None:
             return
         target = scope["raw_path"].decode("latin-1")
         if scope["query_string"]:
@@ -138,8 +94,6 @@ class Application:
         await _send_rest(await self._server.rest.answer(scope["method"], target, headers, body), send)
 
     async def _serve_grpc(self, path: str, headers: Headers, receive: Receive, send: Send) -> None:
-        if self._server is None:
-            return
         if path in self._server.streams:
             self._requests.running -= 1  # a stream lasts as long as its client likes: nobody waits for it
             try:
@@ -200,16 +154,3 @@ async def _send_rest(reply: rest.Reply, send: Send) -> None:
     headers = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
-
-
-def _application() -> Application:
-    logs.start()
-    return Application(server_flags.parse(json.loads(os.environ[server_flags.FLAGS_VARIABLE])).flags)
-
-
-def __getattr__(name: str) -> Application:
-    if name == "application":
-        globals()[name] = _application()
-        made: Application = globals()[name]
-        return made
-    raise AttributeError(name)

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-FLAGS_VARIABLE = "TFSCTL_MODEL_SERVER_FLAGS"  # where a server runtime finds the command line, as a JSON list
 START_FAILED = 255  # the exit code of tensorflow_model_server when it cannot start
 WITHOUT_EFFECT = frozenset(
     {

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
 import stat
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from tfsctl.server.addresses import ip_address
-from tfsctl.server.envoy_config import channel_arguments
 from tfsctl.server.flags import Flags
+from tfsctl.server.http.listener import Address
+from tfsctl.server.http.settings import Limits
 from tfsctl.server.monitoring_config import prometheus_path
 from tfsctl.server.status import ServingError, invalid_argument
+from tfsctl.server.tls import Credentials
 
 log = logging.getLogger(__name__)
 
-DIRECTORY_VARIABLE = "TFSCTL_SERVER_DIRECTORY"  # a folder for the time the server lives, where it needs one
 _LONGEST_SOCKET_PATH = 107  # bytes, sun_path of unix(7)
 
 
@@ -35,7 +36,7 @@ def settled(flags: Flags) -> Flags:
 
     Raises INVALID_ARGUMENT when gRPC cannot be served, with the reason in the log.
     """
-    channel_arguments(flags.grpc_channel_arguments)
+    _limits(flags.grpc_channel_arguments)
     try:
         if flags.port:
             _check_port(flags.host, flags.port, "--port")
@@ -61,13 +62,49 @@ def settled(flags: Flags) -> Flags:
     return flags
 
 
+def addresses(flags: Flags, credentials: Credentials | None) -> list[Address]:
+    """Where to listen. With credentials over TLS, but for REST only where the flags say so."""
+    tls = None if credentials is None else credentials.context()
+    limits = _limits(flags.grpc_channel_arguments)
+    found = []
+    if flags.grpc_socket_path:
+        found.append(Address(path=os.path.abspath(flags.grpc_socket_path), tls=tls, limits=limits))
+    if flags.port:
+        found.append(Address(ip_address(flags.host), flags.port, tls=tls, limits=limits))
+    if flags.rest_api_port:
+        rest_tls = tls if flags.rest_api_enable_ssl else None
+        found.append(Address(ip_address(flags.host), flags.rest_api_port, tls=rest_tls))
+    return found
+
+
 def tidy(flags: Flags) -> None:
-    """Remove what listening left on the disk: the UNIX socket, and the server's own folder."""
+    """Remove what listening left on the disk: the UNIX socket."""
     if flags.grpc_socket_path:
         with suppress(OSError):
             os.unlink(flags.grpc_socket_path)
-    if directory := os.environ.get(DIRECTORY_VARIABLE):
-        shutil.rmtree(directory, ignore_errors=True)
+
+
+_CHANNEL_ARGUMENTS = {  # and the fields of Limits that they set
+    "grpc.max_connection_age_ms": "max_age_s",
+    "grpc.max_connection_idle_ms": "max_idle_s",
+    "grpc.keepalive_time_ms": "keepalive_s",
+    "grpc.keepalive_timeout_ms": "keepalive_timeout_s",
+    "grpc.max_concurrent_streams": "max_streams",
+}
+
+
+def _limits(channel_arguments: str) -> Limits:
+    """--grpc_channel_arguments. Raises INVALID_ARGUMENT for what is not name=value,name=value."""
+    fields: dict[str, Any] = {}
+    for argument in filter(None, channel_arguments.split(",")):
+        name, equals, value = argument.partition("=")
+        if not equals or (name in _CHANNEL_ARGUMENTS and not value.isdecimal()):
+            raise invalid_argument(f"--grpc_channel_arguments: {argument} is not name=number")
+        if name not in _CHANNEL_ARGUMENTS:
+            log.warning("--grpc_channel_arguments: %s has no effect here", name)
+        else:
+            fields[_CHANNEL_ARGUMENTS[name]] = int(value) / 1000 if name.endswith("_ms") else int(value)
+    return Limits(**fields)
 
 
 def _check_port(host: str, port: int, flag: str) -> None:

@@ -9,8 +9,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from tfsctl.server import draining, tls
 from tfsctl.server import flags as server_flags
-from tfsctl.server import tls
 from tfsctl.server.batching_parameters import server_parameters
 from tfsctl.server.configured_models import configured_models
 from tfsctl.server.flags import START_FAILED
@@ -56,9 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print(f"Failed to start server. Error: {error}")
         return START_FAILED
     _end_with_parent()
+    draining.hold_signals()  # before anything starts a thread: NumPy does when it is imported
     from tfsctl.server import launch
 
-    return launch.serve(flags, [*arguments, f"--rest_api_port={flags.rest_api_port}"], credentials)
+    return launch.serve(flags, credentials)
 
 
 def _print(text: str) -> None:

@@ -72,15 +72,13 @@ class ModelServer:
             self._polling = asyncio.create_task(poll_config_file(flags.model_config_file, self.core, wait_s=poll_s))
 
     async def announce(self) -> None:
-        """Say that the ports are open, in the real server's words, once they are; then give back what the start took."""
+        """Say that the ports are open, in the real server's words; then give back what the start took."""
         flags = self._flags
         if flags.port:
-            await _wait_until_open(flags.host, flags.port)
             log.info("Running gRPC ModelServer at %s:%d ...", flags.host, flags.port)
         if flags.grpc_socket_path:
             log.info("Running gRPC ModelServer at UNIX socket %s ...", flags.grpc_socket_path)
         if flags.rest_api_port:
-            await _wait_until_open(flags.host, flags.rest_api_port)
             log.info("Exporting HTTP/REST API at:%s:%d ...", flags.host, flags.rest_api_port)
         await asyncio.to_thread(memory.release_start)
 
@@ -104,15 +102,3 @@ def _batching(flags: Flags, loop: asyncio.AbstractEventLoop) -> ServerBatching |
     if parameters is None:
         return None
     return ServerBatching(parameters, BatchScheduler(parameters, loop), flags.enable_per_model_batching_parameters)
-
-
-async def _wait_until_open(host: str, port: int) -> None:
-    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - to reach a wildcard address
-    while True:
-        try:
-            _, writer = await asyncio.open_connection(address, port)
-        except OSError:
-            await asyncio.sleep(0.01)
-            continue
-        writer.close()
-        return

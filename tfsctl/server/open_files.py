@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 
 _MANY = 1_000_000
+_OTHERS = 256  # libraries, logs, event loops, the files of a model being loaded
 
 
 def raise_limit() -> None:
@@ -13,7 +14,8 @@ def raise_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def limit() -> int:
-    """How many it may have now."""
+def for_connections() -> int:
+    """How many of them may be connections: what loads a model needs some too."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _MANY if soft == resource.RLIM_INFINITY else soft
+    files = _MANY if soft == resource.RLIM_INFINITY else soft
+    return max(files - _OTHERS, files // 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,16 +48,6 @@ class Credentials:
                 context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
             context.verify_mode = ssl.CERT_REQUIRED
         return context
-
-    def trusted_file(self, directory: str) -> str:
-        """A file of the certificates that clients' must be signed by, written into `directory` if there is none yet."""
-        import ssl
-
-        if not self.client_ca:
-            return ssl.get_default_verify_paths().cafile or ssl.get_default_verify_paths().openssl_cafile
-        path = os.path.join(directory, "client_ca.pem")
-        Path(path).write_text(self.client_ca)
-        return path
 
 
 def credentials(flags: Flags) -> Credentials | None:

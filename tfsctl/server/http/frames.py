@@ -1,0 +1,114 @@
+"""HTTP/2 frames (RFC 9113, sections 4 and 6): their numbers, and how the server writes its own."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from enum import IntEnum
+from functools import lru_cache
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HEAD_BYTES = 9
+MAX_WINDOW = 2**31 - 1
+DEFAULT_WINDOW = 65_535
+DEFAULT_FRAME_BYTES = 16_384
+MAX_FRAME_BYTES = 2**24 - 1
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+END_STREAM = ACK = 0x1
+END_HEADERS, PADDED, HAS_PRIORITY = 0x4, 0x8, 0x20
+
+# settings
+ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 2, 3, 4, 5, 6
+
+_HEAD = struct.Struct(">HBBBI")  # the length in its high two bytes and its low one, type, flags, stream
+_STATUS_200 = b"\x88"  # indexed, from the static table of RFC 7541
+_STATUS_NAME = b"\x08"  # a literal that is not indexed, with the name of entry 8
+
+
+class ErrorCode(IntEnum):
+    """RFC 9113, section 7."""
+
+    NO_ERROR = 0x0
+    PROTOCOL_ERROR = 0x1
+    INTERNAL_ERROR = 0x2
+    FLOW_CONTROL_ERROR = 0x3
+    SETTINGS_TIMEOUT = 0x4
+    STREAM_CLOSED = 0x5
+    FRAME_SIZE_ERROR = 0x6
+    REFUSED_STREAM = 0x7
+    CANCEL = 0x8
+    COMPRESSION_ERROR = 0x9
+    CONNECT_ERROR = 0xA
+    ENHANCE_YOUR_CALM = 0xB
+
+
+class ConnectionFailedError(Exception):
+    """What the peer did leaves the connection without a meaning: it is closed with this code."""
+
+    def __init__(self, code: ErrorCode, why: str) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+def head(length: int, kind: int, flags: int, stream: int) -> bytes:
+    """The nine bytes before a payload of that length."""
+    return _HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream)
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """A whole frame."""
+    return head(len(payload), kind, flags, stream) + payload
+
+
+def settings(values: dict[int, int]) -> bytes:
+    """A SETTINGS frame."""
+    return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", name, value) for name, value in values.items()))
+
+
+def window_update(stream: int, size: int) -> bytes:
+    """A WINDOW_UPDATE frame; stream 0 is the connection."""
+    return frame(WINDOW_UPDATE, 0, stream, size.to_bytes(4, "big"))
+
+
+def rst_stream(stream: int, code: ErrorCode) -> bytes:
+    """A RST_STREAM frame."""
+    return frame(RST_STREAM, 0, stream, code.to_bytes(4, "big"))
+
+
+def goaway(last_stream: int, code: ErrorCode, why: str = "") -> bytes:
+    """A GOAWAY frame, with words for whoever looks at the wire."""
+    return frame(GOAWAY, 0, 0, struct.pack(">II", last_stream, code) + why.encode())
+
+
+@lru_cache(1024)
+def block(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """A header block (RFC 7541) that changes no table: literals, but for status 200. Status 0 is for trailers."""
+    parts = [b"" if not status else _STATUS_200 if status == 200 else _STATUS_NAME + _text(b"%d" % status)]
+    parts += [b"\0" + _text(name) + _text(value) for name, value in headers]
+    return b"".join(parts)
+
+
+def header_frames(stream: int, block_: bytes, *, ends: bool, limit: int) -> bytes:
+    """A header block as a HEADERS frame, and CONTINUATION frames where it is longer than the limit."""
+    flags = END_STREAM if ends else 0
+    if len(block_) <= limit:
+        return frame(HEADERS, flags | END_HEADERS, stream, block_)
+    pieces: Sequence[bytes] = [block_[start : start + limit] for start in range(0, len(block_), limit)]
+    frames = [frame(HEADERS, flags, stream, pieces[0])]
+    frames += [frame(CONTINUATION, 0, stream, piece) for piece in pieces[1:-1]]
+    return b"".join([*frames, frame(CONTINUATION, END_HEADERS, stream, pieces[-1])])
+
+
+def _text(value: bytes) -> bytes:
+    """A string of RFC 7541 (section 5.2), not Huffman coded."""
+    length = len(value)
+    if length < 127:
+        return bytes((length,)) + value
+    length -= 127
+    digits = bytearray((127,))
+    while length >= 128:
+        digits.append(length & 127 | 128)
+        length >>= 7
+    digits.append(length)
+    return bytes(digits) + value

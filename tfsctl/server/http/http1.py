@@ -1,0 +1,355 @@
+"""One HTTP/1.1 or HTTP/1.0 connection (RFC 9112): requests by `httptools`, answered one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import cast
+
+import httptools
+
+from tfsctl.server.http.exchange import Exchange, Message
+from tfsctl.server.http.header_blocks import path_of
+from tfsctl.server.http.settings import Limits, Site
+
+log = logging.getLogger(__name__)
+
+_MAX_HEAD_BYTES = 64 * 1024
+_MAX_WAITING = 32  # requests that came before their turn
+_LINGER_S = 0.5
+_NO_BODY = frozenset((204, 304))
+
+
+class Http1Connection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, site: Site, limits: Limits, server: tuple[str, int] | None) -> None:
+        self.site = site
+        self.loop = site.loop
+        self.server = server
+        self._limits = limits
+        self._parser = httptools.HttpRequestParser(self)
+        self._waiting: deque[Request] = deque()  # the first one is being answered, once it has a task
+        self._reading: Request | None = None
+        self._head_bytes = 0
+        self._url = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._refusal: HTTPStatus | None = None  # what is said after the last answer, before the connection closes
+        self._is_closing = False
+        self._is_reading_paused = False
+        self._writable: asyncio.Future[None] | None = None
+        self.is_paused = False
+
+    # ---- asyncio's side ----
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the client in."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._opened_s = self._heard_s = self.loop.time()
+        self.site.connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Read requests, and begin with the first one that is not answered yet."""
+        if self._is_closing or self._refusal is not None:
+            return
+        self._heard_s = self.loop.time()
+        if self._reading is None:
+            self._head_bytes += len(data)
+        try:
+            self._feed(data)
+            if self._reading is None and self._head_bytes > _MAX_HEAD_BYTES:
+                self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        except httptools.HttpParserInvalidMethodError:
+            self._refusal = HTTPStatus.NOT_IMPLEMENTED
+        except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
+            too_large = isinstance(error.__context__, _TooLargeError)
+            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_large else HTTPStatus.BAD_REQUEST
+        if self._refusal is not None and self._reading is not None:
+            self._reading.leave()  # its body makes no sense
+        self._next()
+
+    def _feed(self, data: bytes) -> None:
+        """Parse. A client that would rather speak another protocol is answered in this one."""
+        while data:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+            else:
+                return
+
+    def pause_writing(self) -> None:
+        """The client does not read: what it asks now would only pile up."""
+        self.is_paused = True
+        self._pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self.is_paused = False
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+        self._resume_reading()
+
+    def eof_received(self) -> bool:
+        """The client says no more, but may still listen."""
+        self._refusal = self._refusal or HTTPStatus.OK
+        if self._reading is not None:
+            self._reading.leave()
+        return bool(self._waiting)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        """The client has left."""
+        self._is_closing = True
+        self.site.connections.discard(self)
+        for request in self._waiting:
+            request.leave()
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    # ---- what the time brings ----
+    def look_after(self, now_s: float) -> None:
+        """Send a client away that has been here for long, or silent for long."""
+        limits = self._limits
+        is_old = limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s
+        is_silent = limits.max_idle_s is not None and now_s - self._heard_s > limits.max_idle_s
+        is_idle = not self._waiting or not (self._waiting[0].has_all or self._waiting[0].has_answered)
+        if is_idle and (is_silent or (is_old and not self._head_bytes)):
+            self._transport.close()
+        elif is_old and self._waiting:
+            self._waiting[-1].keeps_alive = False
+
+    def close(self) -> None:
+        """End the connection; what is written reaches the client."""
+        self._transport.close()
+
+    # ---- httptools' side ----
+    def on_message_begin(self) -> None:
+        """A request line begins."""
+        self._url, self._headers = b"", []
+
+    def on_url(self, url: bytes) -> None:
+        """The target, or a part of it."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """The head of a request is here. Raises _TooLargeError for one that is too large."""
+        if len(self._url) + sum(len(name) + len(value) for name, value in self._headers) > _MAX_HEAD_BYTES:
+            raise _TooLargeError
+        self._head_bytes = 0
+        parser = self._parser
+        request = Request(self, parser.get_method().decode("latin-1"), self._url, tuple(self._headers))
+        request.version = parser.get_http_version()
+        request.keeps_alive = parser.should_keep_alive()
+        request.wants_word = request.version == "1.1" and (b"expect", b"100-continue") in self._headers
+        self._reading = request
+        self._waiting.append(request)
+
+    def on_body(self, data: bytes) -> None:
+        """A part of the body."""
+        if self._reading is not None:
+            self._reading.add(data)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if self._reading is not None:
+            self._reading.end()
+            self._reading = None
+
+    # ---- one after the other ----
+    def _next(self) -> None:
+        """Begin with the first request that waits; after the last, do what is left to do."""
+        waiting = self._waiting
+        if waiting:
+            if waiting[0].task is None:
+                waiting[0].task = self.loop.create_task(waiting[0].serve())
+            if len(waiting) > _MAX_WAITING:
+                self._pause_reading()
+        elif self._refusal is not None and not self._is_closing:
+            if self._refusal is not HTTPStatus.OK:
+                self.write(_page(self._refusal))
+            self._close_after_a_while()
+
+    def done_with(self, request: Request) -> None:
+        """The first request is answered: the next one's turn."""
+        if self._is_closing:
+            return
+        self._waiting.popleft()
+        request.leave()  # what is left of its body is for nobody
+        if not request.keeps_alive:
+            self._waiting.clear()
+            if self._refusal not in (None, HTTPStatus.OK) and not request.has_begun:
+                self.write(_page(self._refusal))
+            self._close_after_a_while()
+            return
+        self._resume_reading()
+        self._next()
+
+    def _close_after_a_while(self) -> None:
+        """Close, when the client had a moment to read the answer: what it still sends would make it lose that."""
+        self._is_closing = True
+        transport = self._transport
+        if transport.is_closing():
+            return
+        if transport.can_write_eof() and (self._reading is not None or self._refusal is not None):
+            transport.write_eof()
+            self.loop.call_later(_LINGER_S, transport.close)
+        else:
+            transport.close()
+
+    def _pause_reading(self) -> None:
+        if not self._is_reading_paused and not self._transport.is_closing():
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_reading_paused and not self.is_paused and len(self._waiting) <= _MAX_WAITING:
+            self._is_reading_paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, if the client is still there."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    async def until_writable(self) -> None:
+        """Return when the client reads what it was sent."""
+        if self.is_paused and not self._transport.is_closing():
+            self._writable = self.loop.create_future()
+            await self._writable
+
+
+class Request(Exchange):
+    """A request, and its answer as HTTP/1 writes it."""
+
+    __slots__ = (
+        "_connection",
+        "_head",
+        "_is_chunked",
+        "_trailers_follow",
+        "has_answered",
+        "has_begun",
+        "headers",
+        "keeps_alive",
+        "method",
+        "target",
+        "task",
+        "version",
+        "wants_word",
+    )
+
+    def __init__(
+        self, connection: Http1Connection, method: str, target: bytes, headers: tuple[tuple[bytes, bytes], ...]
+    ) -> None:
+        super().__init__(connection.loop)
+        self._connection = connection
+        self.method, self.target, self.headers = method, target, headers
+        self.version = "1.1"
+        self.keeps_alive = self.wants_word = self.has_begun = self.has_answered = False
+        self.task: asyncio.Task[None] | None = None
+        self._head = b""
+        self._is_chunked = self._trailers_follow = False
+
+    async def serve(self) -> None:
+        """Let the application answer."""
+        connection = self._connection
+        raw_path, _, query = self.target.partition(b"?")
+        scope: Message = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.5"},
+            "http_version": self.version,
+            "method": self.method,
+            "path": path_of(raw_path),
+            "raw_path": raw_path,
+            "query_string": query,
+            "scheme": "http",
+            "headers": self.headers,
+            "server": connection.server,
+            "extensions": {"http.response.trailers": {}},
+        }
+        if self.wants_word and not self.has_all:
+            connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        try:
+            await connection.site.application(scope, self.receive, self.send)
+        except Exception:  # the one door for bugs: the connection is of no use any more
+            log.exception("A request failed: %s", scope["path"])
+        finally:
+            if not self.has_answered:
+                self.keeps_alive = False
+            connection.done_with(self)
+
+    async def send(self, message: Message) -> None:
+        """Take one event of the answer; returns when the client reads what came before."""
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._start(message["status"], message["headers"], has_trailers=message.get("trailers", False))
+            return
+        connection = self._connection
+        if kind == "http.response.body":
+            more = message.get("more_body", False)
+            body = b"" if self.method == "HEAD" else message.get("body", b"")
+            if self._is_chunked:
+                body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+                if not more and not self._trailers_follow:
+                    body += b"0\r\n\r\n"
+            self.has_answered = not more and not self._trailers_follow
+            connection.write(self._head + body if self._head else body)
+            self._head = b""
+        elif kind == "http.response.trailers":
+            trailers = b"".join([b"%b: %b\r\n" % pair for pair in message["headers"]])
+            connection.write(b"0\r\n" + trailers + b"\r\n" if self._is_chunked else b"")
+            self.has_answered = True
+        if connection.is_paused:
+            await connection.until_writable()
+
+    def _start(self, status: int, headers: list[tuple[bytes, bytes]], *, has_trailers: bool) -> None:
+        has_length = status in _NO_BODY or any(name == b"content-length" for name, _ in headers)
+        lines = [_status_line(status), *(b"%b: %b\r\n" % pair for pair in headers), _date(int(self._loop.time()))]
+        if not has_length and self.version == "1.1":
+            self._is_chunked = self.method != "HEAD"
+            lines.append(b"transfer-encoding: chunked\r\n")
+        elif not has_length:
+            self.keeps_alive = False  # the end of the connection is the end of the answer
+        self._trailers_follow = has_trailers
+        if not self.keeps_alive:
+            lines.append(b"connection: close\r\n")
+        elif self.version == "1.0":
+            lines.append(b"connection: keep-alive\r\n")
+        lines.append(b"\r\n")
+        self.has_begun = True
+        self._head = b"".join(lines)
+
+
+class _TooLargeError(Exception):
+    """A head is larger than it may be."""
+
+
+def _page(status: HTTPStatus) -> bytes:
+    """A whole answer to what is no request, as the real server's HTTP library writes it; then the connection closes."""
+    title = f"{status.value} {status.phrase}"
+    page = f"<HTML><HEAD>\n<TITLE>{title}</TITLE>\n</HEAD><BODY>\n<H1>{status.phrase}</H1>\n</BODY></HTML>\n".encode()
+    head = b"content-type: text/html\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(page)
+    return _status_line(status.value) + head + page
+
+
+@lru_cache(maxsize=None)
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Unknown"
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+@lru_cache(1)
+def _date(_second: int) -> bytes:
+    return f"date: {formatdate(usegmt=True)}\r\n".encode()
