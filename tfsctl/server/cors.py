@@ -5,6 +5,7 @@ Headers: AddCORSHeaders in tensorflow_serving/model_servers/http_rest_api_util.c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from tfsctl.server import rest
@@ -22,7 +23,7 @@ class CrossOrigin:
     def __init__(self, api: rest.Api) -> None:
         self._api = api
 
-    async def answer(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> rest.Reply:
+    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> rest.Reply:
         """Answer one request; what is not of the API (an HTML page) gets no such header."""
         reply = await self._api.answer(method, target, headers, body)
         return reply if reply.content_type == b"text/html" else replace(reply, headers=_HEADERS)

@@ -24,6 +24,7 @@ from tfsctl.core import protos, tensors
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 from tfsctl.server import inference
+from tfsctl.server.http.exchange import Pairs
 from tfsctl.server.inference import Classes
 from tfsctl.server.predict_wire import predict_response
 from tfsctl.server.rest import MAX_UNCOMPRESSED_BYTES, fill_status
@@ -52,12 +53,12 @@ class Reply:
     message: str = ""
 
     @property
-    def trailers(self) -> list[tuple[bytes, bytes]]:
+    def trailers(self) -> Pairs:
         """grpc-status, and grpc-message percent-encoded if there is one."""
-        pairs = [(b"grpc-status", b"%d" % self.code)]
-        if self.message:
-            pairs.append((b"grpc-message", quote(self.message, safe=" !\"#$&'()*+,-./:;<=>?@[]^_`{|}~\\").encode()))
-        return pairs
+        status = (b"grpc-status", b"%d" % self.code)
+        if not self.message:
+            return (status,)
+        return status, (b"grpc-message", quote(self.message, safe=" !\"#$&'()*+,-./:;<=>?@[]^_`{|}~\\").encode())
 
 
 Handler = Callable[[Any, "float | None"], Awaitable[Any]]  # the request's message and its deadline, to the response's
@@ -96,7 +97,7 @@ class GrpcApi:
             _MODEL + "HandleReloadConfigRequest": ("ReloadConfigRequest", self._reload),
         }
 
-    async def answer(self, path: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
+    async def answer(self, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
         """Answer one unary call; `body` is the whole framed request."""
         try:
             method = self._methods.get(path)
@@ -257,7 +258,7 @@ def framed(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-def unframed(headers: dict[bytes, bytes], body: bytes) -> bytes:
+def unframed(headers: Mapping[bytes, bytes], body: bytes) -> bytes:
     """The message of a frame, unpacked. Raises INTERNAL or RESOURCE_EXHAUSTED when it cannot be."""
     if len(body) < 5 or len(body) - 5 < (length := int.from_bytes(body[1:5], "big")):
         raise ServingError(Code.INTERNAL, "The request ended before its message")
@@ -278,7 +279,7 @@ def unframed(headers: dict[bytes, bytes], body: bytes) -> bytes:
     return plain
 
 
-def _deadline_s(headers: dict[bytes, bytes]) -> float | None:
+def _deadline_s(headers: Mapping[bytes, bytes]) -> float | None:
     given = headers.get(b"grpc-timeout")
     match = None if given is None else _TIMEOUT.fullmatch(given)
     return None if match is None else time.monotonic() + int(match[1]) * _UNIT_S[match[2]]

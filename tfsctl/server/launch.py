@@ -9,7 +9,7 @@ from typing import NoReturn
 import uvloop
 
 from tfsctl.server import draining, listening, logs, open_files
-from tfsctl.server.asgi import Application
+from tfsctl.server.application import Application
 from tfsctl.server.flags import START_FAILED, Flags
 from tfsctl.server.http.listener import Listener
 from tfsctl.server.status import ServingError

@@ -7,7 +7,7 @@ batching/batching_session.cc, servables/tensorflow/saved_model_warmup_util.cc, t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -115,7 +115,7 @@ class _MonitoredRest:
         self._metrics = metrics
         self._cell = lru_cache(1024)(self._new_cell)
 
-    async def answer(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> rest.Reply:
+    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> rest.Reply:
         if target.startswith(self._metrics.path) and target.partition("?")[0] == self._metrics.path:
             return self._page(target)
         start = perf_counter()

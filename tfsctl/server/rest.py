@@ -10,7 +10,7 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -60,7 +60,7 @@ class Reply:
 class Api(Protocol):
     """What answers HTTP requests."""
 
-    async def answer(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
+    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
         """Answer one request; `target` is the request's path as it was sent, with its query string."""
 
 
@@ -72,7 +72,7 @@ class RestApi:
         self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="json")
 
-    async def answer(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
+    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
         """Answer one request; `target` is the request's path as it was sent, with its query string."""
         if target[:4].lower() != "/v1/":
             return _html(404, "Not Found")
@@ -86,7 +86,7 @@ class RestApi:
             log.exception("Request failed: %s %s", method, target)
             return Reply(500, json_answer.error(f"{type(error).__name__}: {error}"), code=Code.INTERNAL)
 
-    async def _dispatch(self, method: str, target: str, headers: dict[bytes, bytes], body: bytes) -> Reply:
+    async def _dispatch(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
         if method == "POST" and (route := _route(target)):
             ref, verb = route
             if ref is None:
@@ -206,7 +206,7 @@ NOT_IMPLEMENTED = _html(501, "Not Implemented")  # for a method that HTTP server
 _NO_VERSION = Reply(400, b"", code=Code.INVALID_ARGUMENT)
 
 
-def _preflight(headers: dict[bytes, bytes]) -> Reply:
+def _preflight(headers: Mapping[bytes, bytes]) -> Reply:
     """Answer OPTIONS, which a browser asks before a request from another site's page."""
     from_a_site = re.search(rb"https?://", headers.get(b"origin", b""))
     status, code = (200, Code.OK) if from_a_site else (400, Code.FAILED_PRECONDITION)

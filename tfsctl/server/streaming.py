@@ -1,35 +1,28 @@
-"""Streaming gRPC calls over ASGI: the client's messages as they come, answers as they are made."""
+"""Streaming gRPC calls: the client's messages as they come, answers as they are made."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from tfsctl.server.grpc import Reply, framed, unframed
+from tfsctl.server.http.exchange import ClientGoneError, Exchange
 from tfsctl.server.status import Code, ServingError
 
 log = logging.getLogger(__name__)
 
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
 Handler = Callable[["Call"], Coroutine[Any, Any, None]]
 
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # what asks about health or services is small
 
 
-class ClientGoneError(Exception):
-    """The client left before its call was over."""
-
-
 class Call:
     """One streaming call."""
 
-    def __init__(self, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-        self._headers = headers
-        self._receive = receive
-        self._send = send
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
 
     async def messages(self) -> AsyncIterator[bytes]:
         """The client's messages, until it has said its last.
@@ -37,13 +30,8 @@ class Call:
         Raises ClientGoneError when it leaves, RESOURCE_EXHAUSTED for a message of more than 4 MiB.
         """
         pending = b""
-        more = True
-        while more:
-            event = await self._receive()
-            if event["type"] == "http.disconnect":
-                raise ClientGoneError
-            pending += event.get("body", b"")
-            more = event.get("more_body", False)
+        while part := await self._exchange.part():
+            pending += part
             while len(pending) >= 5:
                 end = 5 + int.from_bytes(pending[1:5], "big")
                 if end > _MAX_MESSAGE_BYTES:
@@ -54,18 +42,17 @@ class Call:
                 if len(pending) < end:
                     break
                 frame, pending = pending[:end], pending[end:]
-                yield unframed(self._headers, frame)
+                yield unframed(self._exchange.headers, frame)
         if pending:
             raise ServingError(Code.INTERNAL, "The request ended before its message")
 
     async def send(self, message: bytes) -> None:
         """Send one message to the client."""
-        await self._send({"type": "http.response.body", "body": framed(message), "more_body": True})
+        await self._exchange.write(framed(message))
 
     async def until_client_leaves(self) -> None:
         """Return when the client has gone away."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        await self._exchange.gone()
 
 
 class Streams:
@@ -82,22 +69,18 @@ class Streams:
         """End the open calls: a client that watches would hold up the end of the server for as long as it likes."""
         self._ending.set()
 
-    async def serve(self, path: str, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-        """Serve one call; a ServingError of its handler becomes its status."""
-        start = {"status": 200, "headers": [(b"content-type", b"application/grpc")], "trailers": True}
-        await send({"type": "http.response.start", **start})
-        call = asyncio.ensure_future(self._handlers[path](Call(headers, receive, send)))
+    async def serve(self, exchange: Exchange) -> None:
+        """Serve one call; a ServingError of its handler becomes its status. Raises ClientGoneError."""
+        exchange.start(200, ((b"content-type", b"application/grpc"),))
+        call = asyncio.ensure_future(self._handlers[exchange.path](Call(exchange)))
         ending = asyncio.ensure_future(self._ending.wait())
         try:
             await asyncio.wait((call, ending), return_when=asyncio.FIRST_COMPLETED)
             status = await self._status(call)
-        except ClientGoneError:
-            return
         finally:
             ending.cancel()
             call.cancel()
-        await send({"type": "http.response.body", "body": b""})
-        await send({"type": "http.response.trailers", "headers": status.trailers, "more_trailers": False})
+        await exchange.finish(status.trailers)
 
     async def _status(self, call: asyncio.Future[None]) -> Reply:
         if not call.done():

@@ -1,39 +1,61 @@
-"""One request on its way to the application: what `receive` of ASGI gives of it."""
+"""One request and its answer, as the application sees them, whichever version of HTTP carries them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
+Pairs = tuple[tuple[bytes, bytes], ...]
+"""Headers, or trailers, as they are sent; names in lower case."""
 
 
-class Exchange:
-    """The body of a request as it comes, and whether its client is still there."""
+class ClientGoneError(Exception):
+    """The client left before the request or its answer was complete."""
 
-    __slots__ = ("_chunks", "_is_told", "_loop", "_news", "has_all", "is_gone")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+class BodyTooLargeError(Exception):
+    """A body has more bytes than it may have; `size` of them are here."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"{size} bytes")
+        self.size = size
+
+
+class Exchange(ABC):
+    """A request: its head, and its body as it comes. The answer goes out by `reply`, or by `start`, `write` and `finish`.
+
+    `port` is the one it came in by, None for a UNIX socket; `target` the path with its query string, as it was sent;
+    `path` the path with its escapes undone; `headers` have names in lower case, and are not to be changed.
+    """
+
+    __slots__ = ("_chunks", "_loop", "_news", "has_all", "headers", "is_gone", "method", "path", "port", "target")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        port: int | None,
+        method: str,
+        target: str,
+        path: str,
+        headers: Mapping[bytes, bytes],
+    ) -> None:
         self._loop = loop
+        self.port, self.method, self.target, self.path, self.headers = port, method, target, path, headers
         self._chunks: list[bytes] = []
         self._news: asyncio.Future[None] | None = None
-        self._is_told = False
         self.has_all = False
         """The whole request is here."""
         self.is_gone = False
         """The client has left."""
 
+    # ---- the connection's side ----
     def add(self, data: bytes) -> None:
         """Take the next part of the body."""
-        if self.is_gone:
-            return
-        self._chunks.append(data)
-        if self._news is not None:
-            self._wake()
+        if not self.is_gone:
+            self._chunks.append(data)
+            if self._news is not None:
+                self._wake()
 
     def end(self) -> None:
         """The body is complete."""
@@ -48,19 +70,60 @@ class Exchange:
         if self._news is not None:
             self._wake()
 
-    async def receive(self) -> Message:
-        """The body so far, `http.request`; `http.disconnect` once the client has left."""
-        while not self.is_gone:
-            if self._chunks or (self.has_all and not self._is_told):
-                self._is_told = self.has_all
-                chunks, self._chunks = self._chunks, []
-                body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                return {"type": "http.request", "body": body, "more_body": not self.has_all}
-            self._news = self._loop.create_future()
-            await self._news
-        return {"type": "http.disconnect"}
-
     def _wake(self) -> None:
         news, self._news = self._news, None
         if news is not None and not news.done():
             news.set_result(None)
+
+    # ---- the application's side: the request ----
+    async def body(self, limit: int) -> bytes:
+        """The whole body. Raises ClientGoneError, BodyTooLargeError for one of more than `limit` bytes."""
+        size = 0
+        while not self.has_all:
+            await self._until_news()
+            size = sum(map(len, self._chunks))
+            if size > limit:
+                self._chunks.clear()
+                raise BodyTooLargeError(size)
+        chunks = self._chunks
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def part(self) -> bytes:
+        """The next part of the body; empty after the last one. Raises ClientGoneError."""
+        while not self._chunks and not self.has_all:
+            await self._until_news()
+        chunks, self._chunks = self._chunks, []
+        return b"".join(chunks)
+
+    async def gone(self) -> None:
+        """Return when the client has left."""
+        while not self.is_gone:
+            self._news = self._loop.create_future()
+            await self._news
+
+    async def _until_news(self) -> None:
+        if not self.is_gone:
+            self._news = self._loop.create_future()
+            await self._news
+        if self.is_gone:
+            raise ClientGoneError
+
+    # ---- the application's side: the answer ----
+    @abstractmethod
+    async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
+        """Send a whole answer. Returns when it is on its way, or nobody wants it any more."""
+
+    @abstractmethod
+    def start(self, status: int, headers: Pairs) -> None:
+        """Begin an answer whose body comes in parts."""
+
+    @abstractmethod
+    async def write(self, data: bytes) -> None:
+        """Send a part of the body. Returns when it is on its way, or nobody wants it any more."""
+
+    @abstractmethod
+    async def finish(self, trailers: Pairs) -> None:
+        """End an answer that came in parts."""
+
+
+Application = Callable[[Exchange], Awaitable[None]]

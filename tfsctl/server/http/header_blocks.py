@@ -6,8 +6,10 @@ them has not changed it means the same again, and is not decoded anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from types import MappingProxyType
 from urllib.parse import unquote
 
 from hpack import Decoder
@@ -27,11 +29,9 @@ class Head:
     """A request's head: what its pseudo-headers and headers say. `error` is why it is malformed, or empty."""
 
     method: str = ""
+    target: str = ""
     path: str = ""
-    raw_path: bytes = b""
-    query: bytes = b""
-    scheme: str = ""
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
     length: int | None = None
     """The Content-Length."""
     error: str = ""
@@ -93,16 +93,12 @@ def _head(pairs: tuple[tuple[bytes, bytes], ...]) -> Head:
     method, target, scheme = pseudo.get(b":method"), pseudo.get(b":path"), pseudo.get(b":scheme")
     if not method or not target or not scheme:  # CONNECT has neither path nor scheme, and is not for us
         return Head(error="a request has a :method, a :path and a :scheme")
-    if b":authority" in pseudo and not any(name == b"host" for name, _ in headers):
-        headers.insert(0, (b"host", pseudo[b":authority"]))
     lengths = {value for name, value in headers if name == b"content-length"}
     if len(lengths) > 1 or not all(value.isdigit() for value in lengths):
         return Head(error="content-length is no number")
     length = int(next(iter(lengths))) if lengths else None
-    raw_path, _, query = target.partition(b"?")
-    return Head(
-        method.decode("latin-1"), path_of(raw_path), raw_path, query, scheme.decode("latin-1"), tuple(headers), length
-    )
+    text = target.decode("latin-1")
+    return Head(method.decode("latin-1"), text, path_of(text), MappingProxyType(dict(headers)), length)
 
 
 _PSEUDO = frozenset((b":method", b":path", b":scheme", b":authority"))
@@ -121,7 +117,7 @@ def _why_not(name: bytes, value: bytes) -> str | None:
     return None
 
 
-def path_of(raw: bytes) -> str:
-    """The path that an application sees: escapes undone, as UTF-8."""
-    text = raw.decode("latin-1")
-    return unquote(text) if "%" in text else text
+def path_of(target: str) -> str:
+    """The path of a request's target, escapes undone."""
+    path = target.partition("?")[0]
+    return unquote(path) if "%" in path else path

@@ -12,7 +12,7 @@ from typing import cast
 
 import httptools
 
-from tfsctl.server.http.exchange import Exchange, Message
+from tfsctl.server.http.exchange import Exchange, Pairs
 from tfsctl.server.http.header_blocks import path_of
 from tfsctl.server.http.settings import Limits, Site
 
@@ -27,10 +27,10 @@ _NO_BODY = frozenset((204, 304))
 class Http1Connection(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, site: Site, limits: Limits, server: tuple[str, int] | None) -> None:
+    def __init__(self, site: Site, limits: Limits, port: int | None) -> None:
         self.site = site
         self.loop = site.loop
-        self.server = server
+        self._port = port
         self._limits = limits
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Request] = deque()  # the first one is being answered, once it has a task
@@ -146,10 +146,10 @@ class Http1Connection(asyncio.Protocol):
             raise _TooLargeError
         self._head_bytes = 0
         parser = self._parser
-        request = Request(self, parser.get_method().decode("latin-1"), self._url, tuple(self._headers))
-        request.version = parser.get_http_version()
-        request.keeps_alive = parser.should_keep_alive()
-        request.wants_word = request.version == "1.1" and (b"expect", b"100-continue") in self._headers
+        target = self._url.decode("latin-1")
+        method, headers = parser.get_method().decode("latin-1"), dict(self._headers)
+        request = Request(self.loop, self._port, method, target, path_of(target), headers)
+        request.attach(self, parser.get_http_version(), keeps_alive=parser.should_keep_alive())
         self._reading = request
         self._waiting.append(request)
 
@@ -231,102 +231,80 @@ class Http1Connection(asyncio.Protocol):
 class Request(Exchange):
     """A request, and its answer as HTTP/1 writes it."""
 
-    __slots__ = (
-        "_connection",
-        "_head",
-        "_is_chunked",
-        "_trailers_follow",
-        "has_answered",
-        "has_begun",
-        "headers",
-        "keeps_alive",
-        "method",
-        "target",
-        "task",
-        "version",
-        "wants_word",
-    )
+    __slots__ = ("_connection", "_is_chunked", "_version", "has_answered", "has_begun", "keeps_alive", "task")
 
-    def __init__(
-        self, connection: Http1Connection, method: str, target: bytes, headers: tuple[tuple[bytes, bytes], ...]
-    ) -> None:
-        super().__init__(connection.loop)
-        self._connection = connection
-        self.method, self.target, self.headers = method, target, headers
-        self.version = "1.1"
-        self.keeps_alive = self.wants_word = self.has_begun = self.has_answered = False
+    _connection: Http1Connection
+    _version: str
+    keeps_alive: bool
+
+    def attach(self, connection: Http1Connection, version: str, *, keeps_alive: bool) -> None:
+        """Say which connection it came on, and whether there may be another one after it."""
+        self._connection, self._version, self.keeps_alive = connection, version, keeps_alive
         self.task: asyncio.Task[None] | None = None
-        self._head = b""
-        self._is_chunked = self._trailers_follow = False
+        self._is_chunked = self.has_begun = self.has_answered = False
 
     async def serve(self) -> None:
         """Let the application answer."""
         connection = self._connection
-        raw_path, _, query = self.target.partition(b"?")
-        scope: Message = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.5"},
-            "http_version": self.version,
-            "method": self.method,
-            "path": path_of(raw_path),
-            "raw_path": raw_path,
-            "query_string": query,
-            "scheme": "http",
-            "headers": self.headers,
-            "server": connection.server,
-            "extensions": {"http.response.trailers": {}},
-        }
-        if self.wants_word and not self.has_all:
+        if not self.has_all and self._version == "1.1" and self.headers.get(b"expect", b"").lower() == b"100-continue":
             connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
-            await connection.site.application(scope, self.receive, self.send)
+            await connection.site.application(self)
         except Exception:  # the one door for bugs: the connection is of no use any more
-            log.exception("A request failed: %s", scope["path"])
+            log.exception("A request failed: %s", self.path)
         finally:
             if not self.has_answered:
                 self.keeps_alive = False
             connection.done_with(self)
 
-    async def send(self, message: Message) -> None:
-        """Take one event of the answer; returns when the client reads what came before."""
-        kind = message["type"]
-        if kind == "http.response.start":
-            self._start(message["status"], message["headers"], has_trailers=message.get("trailers", False))
+    async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
+        """Send a whole answer."""
+        if trailers:
+            self.start(status, headers)
+            await self.write(body)
+            await self.finish(trailers)
             return
+        if status not in _NO_BODY and not any(name == b"content-length" for name, _ in headers):
+            headers = (*headers, (b"content-length", b"%d" % len(body)))
+        head = self._head(status, headers)
+        self.has_answered = True
+        await self._send(head if self.method == "HEAD" else head + body)
+
+    def start(self, status: int, headers: Pairs) -> None:
+        """Begin an answer whose body comes in parts."""
+        if self._version == "1.1":
+            self._is_chunked = self.method != "HEAD"
+            headers = (*headers, (b"transfer-encoding", b"chunked"))
+        else:
+            self.keeps_alive = False  # the end of the connection is the end of the answer
+        self._connection.write(self._head(status, headers))
+
+    async def write(self, data: bytes) -> None:
+        """Send a part of the body."""
+        if data and self.method != "HEAD":
+            await self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+
+    async def finish(self, trailers: Pairs) -> None:
+        """End an answer that came in parts; HTTP/1.0 has no trailers."""
+        self.has_answered = True
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in trailers])
+        await self._send(b"0\r\n" + lines + b"\r\n" if self._is_chunked else b"")
+
+    async def _send(self, data: bytes) -> None:
         connection = self._connection
-        if kind == "http.response.body":
-            more = message.get("more_body", False)
-            body = b"" if self.method == "HEAD" else message.get("body", b"")
-            if self._is_chunked:
-                body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-                if not more and not self._trailers_follow:
-                    body += b"0\r\n\r\n"
-            self.has_answered = not more and not self._trailers_follow
-            connection.write(self._head + body if self._head else body)
-            self._head = b""
-        elif kind == "http.response.trailers":
-            trailers = b"".join([b"%b: %b\r\n" % pair for pair in message["headers"]])
-            connection.write(b"0\r\n" + trailers + b"\r\n" if self._is_chunked else b"")
-            self.has_answered = True
+        connection.write(data)
         if connection.is_paused:
             await connection.until_writable()
 
-    def _start(self, status: int, headers: list[tuple[bytes, bytes]], *, has_trailers: bool) -> None:
-        has_length = status in _NO_BODY or any(name == b"content-length" for name, _ in headers)
-        lines = [_status_line(status), *(b"%b: %b\r\n" % pair for pair in headers), _date(int(self._loop.time()))]
-        if not has_length and self.version == "1.1":
-            self._is_chunked = self.method != "HEAD"
-            lines.append(b"transfer-encoding: chunked\r\n")
-        elif not has_length:
-            self.keeps_alive = False  # the end of the connection is the end of the answer
-        self._trailers_follow = has_trailers
+    def _head(self, status: int, headers: Pairs) -> bytes:
+        self.has_begun = True
+        lines = [_status_line(status), *[b"%b: %b\r\n" % pair for pair in headers], _date(int(self._loop.time()))]
         if not self.keeps_alive:
             lines.append(b"connection: close\r\n")
-        elif self.version == "1.0":
+        elif self._version == "1.0":
             lines.append(b"connection: keep-alive\r\n")
         lines.append(b"\r\n")
-        self.has_begun = True
-        self._head = b"".join(lines)
+        return b"".join(lines)
 
 
 class _TooLargeError(Exception):

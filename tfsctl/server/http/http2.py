@@ -7,9 +7,8 @@ import logging
 from typing import cast
 
 from tfsctl.server.http import frames
-from tfsctl.server.http.exchange import Message
 from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
-from tfsctl.server.http.header_blocks import MAX_HEADER_LIST_BYTES, Head, HeadReader
+from tfsctl.server.http.header_blocks import MAX_HEADER_LIST_BYTES, HeadReader
 from tfsctl.server.http.http2_stream import Stream
 from tfsctl.server.http.settings import Limits, Site
 
@@ -26,11 +25,11 @@ _LINGER_S = 0.5
 class Http2Connection(asyncio.Protocol):
     """One client, with as many requests at once as the limits have it."""
 
-    def __init__(self, site: Site, limits: Limits, server: tuple[str, int] | None) -> None:
+    def __init__(self, site: Site, limits: Limits, port: int | None) -> None:
         self.site = site
         self.loop = site.loop
         self._limits = limits
-        self._server = server
+        self.port = port
         self._reader = HeadReader()
         self._streams: dict[int, Stream] = {}
         self._new: list[Stream] = []
@@ -395,22 +394,6 @@ class Http2Connection(asyncio.Protocol):
             self.pump()
 
     # ---- what streams ask of their connection ----
-    def scope(self, head: Head) -> Message:
-        """What the application is told of a request."""
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.5"},
-            "http_version": "2",
-            "method": head.method,
-            "path": head.path,
-            "raw_path": head.raw_path,
-            "query_string": head.query,
-            "scheme": head.scheme,
-            "headers": head.headers,
-            "server": self._server,
-            "extensions": {"http.response.trailers": {}},
-        }
-
     def write(self, data: bytes) -> None:
         """Send bytes, if the client is still there."""
         if not self._transport.is_closing():

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from tfsctl.server.http import frames
-from tfsctl.server.http.exchange import Exchange, Message
+from tfsctl.server.http.exchange import Exchange, Pairs
 from tfsctl.server.http.frames import ErrorCode
 
 if TYPE_CHECKING:
@@ -24,13 +24,10 @@ class Stream(Exchange):
 
     __slots__ = (
         "_connection",
-        "_has_body_left",
-        "_head",
-        "_held",
+        "_end",
         "_left_bytes",
         "_pending",
         "_sent",
-        "_trailers_follow",
         "is_over",
         "number",
         "received",
@@ -39,10 +36,9 @@ class Stream(Exchange):
     )
 
     def __init__(self, connection: Http2Connection, number: int, head: Head, window: int) -> None:
-        super().__init__(connection.loop)
+        super().__init__(connection.loop, connection.port, head.method, head.target, head.path, head.headers)
         self._connection = connection
         self.number = number
-        self._head = head
         self._left_bytes = head.length
         self.window = window
         """What the client takes of the answer."""
@@ -51,19 +47,17 @@ class Stream(Exchange):
         self.is_over = False
         """Nothing more is sent or taken."""
         self.task: asyncio.Task[None] | None = None
-        self._held = b""  # frames that go out with the next ones
-        self._trailers_follow = False
-        self._pending: list[memoryview] = []  # of the body
-        self._has_body_left = True
+        self._pending: list[memoryview] = []  # of the body, for when the client takes more
+        self._end = b""  # the frames after that
         self._sent: asyncio.Future[None] | None = None
 
     async def serve(self) -> None:
         """Let the application answer."""
         connection = self._connection
         try:
-            await connection.site.application(connection.scope(self._head), self.receive, self.send)
+            await connection.site.application(self)
         except Exception:  # the one door for bugs: the client is told, and the connection goes on
-            log.exception("A request failed: %s", self._head.path)
+            log.exception("A request failed: %s", self.path)
         finally:
             if not self.is_over:
                 self.reset(ErrorCode.INTERNAL_ERROR)
@@ -100,56 +94,53 @@ class Stream(Exchange):
         super().leave()
 
     # ---- the answer ----
-    async def send(self, message: Message) -> None:
-        """Take one event of the answer; returns when what came before the last one is on its way."""
+    async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
+        """Send a whole answer, in one piece where the client takes it."""
         if self.is_over:
             return
-        kind = message["type"]
-        if kind == "http.response.start":
-            self._trailers_follow = message.get("trailers", False)
-            block = frames.block(message["status"], tuple(message["headers"]))
-            limit = self._connection.frame_bytes
-            self._held = frames.header_frames(self.number, block, ends=False, limit=limit)
-            return
-        if kind == "http.response.body":
-            more = message.get("more_body", False)
-            self._send_body(message.get("body", b""), is_last=not more, holds=not more and self._trailers_follow)
-        elif kind == "http.response.trailers":
-            block = frames.block(0, tuple(message["headers"]))
-            trailers = frames.header_frames(self.number, block, ends=True, limit=self._connection.frame_bytes)
-            self._held += trailers
-            if not self._pending:
-                self._finish()
-        if self._pending:
-            self._sent = self._loop.create_future()
-            await self._sent
-
-    def _send_body(self, body: bytes, *, is_last: bool, holds: bool) -> None:
-        """Send a part of the body, `is_last` for the last, `holds` if its frames should wait for the trailers."""
-        connection, size = self._connection, len(body)
-        ends = is_last and not self._trailers_follow
-        if self._head.method == "HEAD":
-            body, size = b"", 0
-        room = 0 if connection.is_paused else min(self.window, connection.window, connection.frame_bytes)
-        if size <= room or not size:
-            flags = frames.END_STREAM if ends else 0
-            self._held += frames.head(size, frames.DATA, flags, self.number) + body if size or ends else b""
+        connection, number = self._connection, self.number
+        limit = connection.frame_bytes
+        size = 0 if self.method == "HEAD" else len(body)
+        start = frames.header_frames(number, frames.block(status, headers), ends=not size and not trailers, limit=limit)
+        end = frames.header_frames(number, frames.block(0, trailers), ends=True, limit=limit) if trailers else b""
+        if not size:
+            self._finish(start + end)
+        elif size <= limit and size <= self.window and size <= connection.window and not connection.is_paused:
             self.window -= size
             connection.window -= size
-            if ends:
-                self._finish()
-            elif not holds:
-                connection.write(self._held)
-                self._held = b""
-            return
-        connection.write(self._held)
-        self._held = b""
-        self._pending.append(memoryview(body))
-        if ends:
-            self._held = frames.frame(frames.DATA, frames.END_STREAM, self.number)
-        self._has_body_left = not is_last
+            data = frames.head(size, frames.DATA, 0 if trailers else frames.END_STREAM, number)
+            self._finish(b"".join((start, data, body, end)))
+        else:
+            connection.write(start)
+            self._end = end or frames.frame(frames.DATA, frames.END_STREAM, number)
+            await self._send(body)
+
+    def start(self, status: int, headers: Pairs) -> None:
+        """Begin an answer whose body comes in parts."""
+        if not self.is_over:
+            block = frames.block(status, headers)
+            limit = self._connection.frame_bytes
+            self._connection.write(frames.header_frames(self.number, block, ends=False, limit=limit))
+
+    async def write(self, data: bytes) -> None:
+        """Send a part of the body."""
+        if not self.is_over:
+            await self._send(data)
+
+    async def finish(self, trailers: Pairs) -> None:
+        """End an answer that came in parts."""
+        if not self.is_over:
+            block = frames.block(0, trailers)
+            self._finish(frames.header_frames(self.number, block, ends=True, limit=self._connection.frame_bytes))
+
+    async def _send(self, data: bytes) -> None:
+        """Send data as the client takes it; returns when all is on its way."""
+        connection = self._connection
+        self._pending.append(memoryview(data))
         if connection.is_paused or not self.send_more():
             connection.block(self)
+            self._sent = self._loop.create_future()
+            await self._sent
 
     def send_more(self) -> bool:
         """Send what the windows take now, up to a bound; whether that was all there is."""
@@ -173,18 +164,16 @@ class Stream(Exchange):
             if self.window > 0 and connection.window > 0 and not connection.is_paused:
                 connection.pump_soon()
             return False
+        if self._end:
+            self._finish(self._end)
         self._wake_sender()
-        if not self._has_body_left and self._held:
-            self._finish()
         return True
 
-    def _finish(self) -> None:
+    def _finish(self, last: bytes) -> None:
         """Send the end of the answer. A client that is still sending is told to stop."""
         self.is_over = True
-        if not self.has_all:
-            self._held += self._connection.cut_short(self.number, ErrorCode.NO_ERROR)
-        self._connection.write(self._held)
-        self._held = b""
+        connection = self._connection
+        connection.write(last if self.has_all else last + connection.cut_short(self.number, ErrorCode.NO_ERROR))
 
     def _wake_sender(self) -> None:
         sent, self._sent = self._sent, None

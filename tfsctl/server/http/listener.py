@@ -37,7 +37,7 @@ class Address:
 
 
 class Listener:
-    """Serves an ASGI application on addresses. Make it on the event loop it will run on."""
+    """Serves an application on addresses. Make it on the event loop it will run on."""
 
     def __init__(self, application: Application, addresses: Sequence[Address], *, max_connections: int) -> None:
         self._site = Site(application, asyncio.get_running_loop(), max_connections)
@@ -52,8 +52,7 @@ class Listener:
             sockets = [undo.enter_context(_bound(address)) for address in self._addresses]
             undo.pop_all()
         for address, bound in zip(self._addresses, sockets, strict=True):
-            server = None if address.path else (address.host, address.port)
-            accept = partial(_Unknown, self._site, address.limits, server)
+            accept = partial(_Unknown, self._site, address.limits, None if address.path else address.port)
             create = loop.create_unix_server if address.path else loop.create_server
             self._servers.append(await create(accept, sock=bound, ssl=address.tls, backlog=_BACKLOG))
         self._look_after()
@@ -82,8 +81,8 @@ class Listener:
 class _Unknown(asyncio.Protocol):
     """A connection that has not yet said which version of HTTP it speaks."""
 
-    def __init__(self, site: Site, limits: Limits, server: tuple[str, int] | None) -> None:
-        self._site, self._limits, self._server = site, limits, server
+    def __init__(self, site: Site, limits: Limits, port: int | None) -> None:
+        self._site, self._limits, self._port = site, limits, port
         self._begun = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -102,7 +101,7 @@ class _Unknown(asyncio.Protocol):
             self._begun = data
             return
         kind = Http2Connection if data.startswith(PREFACE) else Http1Connection
-        connection = kind(self._site, self._limits, self._server)
+        connection = kind(self._site, self._limits, self._port)
         self._site.connections.discard(self)
         self._transport.set_protocol(connection)
         connection.connection_made(self._transport)
