@@ -1,6 +1,6 @@
 """Hostile requests by the ten thousand: does the embedded server crash, hang, fail without a word, or grow?
 
-    python benchmarks/fuzz.py [--requests 50000] [--seed 1] [--threads 16] [--runtime pyvoy]
+    python benchmarks/fuzz.py [--requests 50000] [--seed 1] [--threads 16]
 
 Starts the server with the models of tests/conformance and sends it recorded requests, mutated, and noise, over REST, gRPC
 and bare sockets. Prints how they were answered, the memory of its own before and after, and every problem; the exit status
@@ -27,18 +27,15 @@ def main() -> int:
     from model_servers import own_mb, running_flags
     from recorded_servers import FLAGS, write_configuration
 
-    from tfsctl.server.launch import RUNTIME_VARIABLE
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=16)
-    parser.add_argument("--runtime", choices=("pyvoy", "hypercorn"), default="pyvoy")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_configuration(Path(folder))
         flags = [flag.replace("{CONF}", folder) for flag in FLAGS["A"]]
-        with running_flags(flags, Path(folder), {RUNTIME_VARIABLE: options.runtime}) as server:
+        with running_flags(flags, Path(folder)) as server:
             fuzz(server, WARM_UP, seed=options.seed + 1, threads=options.threads)
             before_mb, start_s = own_mb(server.pid), time.monotonic()
             findings = fuzz(server, options.requests, seed=options.seed, threads=options.threads)

@@ -1,10 +1,12 @@
-"""Requests per second of the embedded server against the same stack answering a constant, alternating in one run.
+"""Requests per second of the embedded server against stacks that answer a constant, alternating in one run.
 
     python benchmarks/serving.py amazon_review/1795344751/..  [--rounds 5] [--connections 1 8 32 64] [--seconds 3]
 
 MODEL is the base directory of a text model (one string input `text` [batch]). Needs h2load (Debian: nghttp2-client)
-for gRPC and wrk for REST. Prints, for each protocol and number of connections, the median of each server's requests per
-second, its CPU microseconds a request, its median latency, and the ratio to the constant answer.
+for gRPC and wrk for REST, and `pyvoy` on PATH (pip install pyvoy uvloop, in an environment of its own): Envoy with a
+Python application inside, which is what the embedded server is measured against. Prints, for each protocol and number
+of connections, the median of each server's requests per second, its CPU microseconds a request, its median latency, and
+the ratio to Envoy's constant answer. `transport` is the embedded server's own transport, answering a constant.
 """
 
 from __future__ import annotations
@@ -89,9 +91,16 @@ def running(argv: list[str], grpc_port: int, rest_port: int) -> Iterator[Server]
 
 
 def constant() -> tuple[list[str], int, int]:
-    """The command of the constant application, and its port (one for both protocols)."""
+    """The command of the constant application inside Envoy, and its port (one for both protocols)."""
     port = free_port()
-    return ["pyvoy", "constant_app:application", "--port", str(port), "--log-level", "error"], port, port
+    argv = ["pyvoy", "constant_app:application", "--port", str(port), "--loop", "uvloop", "--log-level", "error"]
+    return argv, port, port
+
+
+def transport() -> tuple[list[str], int, int]:
+    """The command of the constant application on the embedded server's transport, and its ports."""
+    grpc_port, rest_port = free_port(), free_port()
+    return [sys.executable, str(HERE / "constant_app.py"), str(grpc_port), str(rest_port)], grpc_port, rest_port
 
 
 def model_server(model: Path, batching: str) -> tuple[list[str], int, int]:
@@ -158,6 +167,7 @@ def main() -> None:
         script.write_text(f"wrk.method = \"POST\"\nwrk.body = '{BODY}'\n")
         commands = {
             "constant": constant(),
+            "transport": transport(),
             "merged": model_server(asked.model, "auto"),
             "not merged": model_server(asked.model, "off"),
         }

@@ -19,7 +19,7 @@ from tfsctl.__main__ import main
 code = main(sys.argv[1:])
 print(json.dumps({"code": code, "modules": sorted(sys.modules)}), file=sys.stderr)
 """
-HEAVY = {"grpc", "httpx", "numpy", "rich", "prompt_toolkit", "google.protobuf", "hypercorn", "asyncio"}
+HEAVY = {"grpc", "httpx", "numpy", "rich", "prompt_toolkit", "google.protobuf", "uvloop", "asyncio"}
 
 
 def loaded_by(where: Path, *argv: object, stdin: str = "") -> set[str]:

@@ -13,10 +13,10 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from asking import rest
 from echo_models import write_echo_model
 from graph_models import GraphModel, write_rows_model
 from model_servers import HOST, Served, clean_environment, free_ports
-from runtimes import rest
 
 from tfsctl.core import protos, tensors
 from tfsctl.core.explanations import explain, explain_all

@@ -6,11 +6,6 @@ COUNTED = {
     "binary output col": "two outputs, one of them not UTF-8: TensorFlow Serving writes them in no fixed order",
 }
 
-# Cases about HTTP itself: Envoy stands where TensorFlow Serving has libevent.
-ABOUT_HTTP = {
-    "fragment": "Envoy refuses a path with a fragment before it reaches us: 400 with an empty body, not 404",
-}
-
 _NO_ROWS = "a request without rows is answered at once; TensorFlow Serving has it wait for the next one"
 OTHER_SERVERS = {
     "B": {"batching: 0 rows (nothing else queued)": _NO_ROWS},

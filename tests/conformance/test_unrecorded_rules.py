@@ -59,8 +59,8 @@ def call(server: GrpcServer, method: str, request: str) -> tuple[str, str]:
         ("a%2Fb", None, 404, b"Could not find any versions of model a/b"),
         ("a+b", None, 404, b"Could not find any versions of model a+b"),
         ("a%C3%A9", None, 404, b"Could not find any versions of model a\xc3\xa9"),
-        ("a%ff", None, 400, b"Bad Request"),
-        ("%E2%82", None, 400, b"Bad Request"),
+        ("a%ff", None, 404, b"Could not find any versions of model a\xff"),
+        ("%E2%82", None, 404, b"Could not find any versions of model \xe2\x82"),
         ('a"b', None, 400, b"Bad Request"),
     ],
 )

@@ -107,12 +107,12 @@ def add_everything(image: tarfile.TarFile) -> None:
 
 
 def binaries_in(site: Path) -> list[Path]:
-    """The shared objects and programs among the packages that go into the image."""
+    """The shared objects among the packages that go into the image."""
     kept: list[Path] = []
     for folder, folders, files in os.walk(site):
         at = Path(folder).relative_to(site)
         folders[:] = [name for name in folders if not LEFT_OUT.match(str(at / name))]
-        kept += [Path(folder, name) for name in files if ".so" in name or name == "envoy"]
+        kept += [Path(folder, name) for name in files if ".so" in name]
     return kept
 
 

@@ -9,9 +9,9 @@ import grpc
 import ml_dtypes
 import numpy as np
 import pytest
+from asking import PREDICT, rest
 from echo_models import write_echo_model
 from model_servers import Served, running_flags, running_server
-from runtimes import PREDICT, RUNTIMES, environment, rest
 from scale_models import write_scale_model
 
 from tfsctl.core import protos, tensors
@@ -25,10 +25,9 @@ CORS = {
 }
 
 
-@pytest.fixture(scope="module", params=RUNTIMES)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server with all three, an echo and a slow model."""
-    under = environment(request.param)
     folder = tmp_path_factory.mktemp("cors")
     write_echo_model(folder / "echo" / "7")
     write_scale_model(folder / "slow" / "1", 1.0, matmul_size=5000)
@@ -39,7 +38,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         "--rest_api_timeout_in_ms=300",
         "--enable_serialization_as_tensor_content",
     ]
-    with running_flags([f"--model_config_file={folder / 'models.config'}", *flags], folder, under) as running:
+    with running_flags([f"--model_config_file={folder / 'models.config'}", *flags], folder) as running:
         yield running
 
 

@@ -17,7 +17,6 @@ import pytest
 from calls import Calls, answer, predict
 from graph_models import write_rows_model
 from model_servers import HOST, clean_environment, free_ports
-from runtimes import RUNTIMES, environment
 
 BODY = b'{"signature_name": "slow", "instances": [1.0]}'
 
@@ -25,14 +24,14 @@ BODY = b'{"signature_name": "slow", "instances": [1.0]}'
 class Process:
     """A server process, its ports and what it says."""
 
-    def __init__(self, folder: Path, runtime: str, *flags: str) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         self.log = folder / "server.log"
         self.grpc_port, self.rest_port = free_ports(2)
         argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={self.grpc_port}"]
         with self.log.open("wb") as log:
             self.popen = subprocess.Popen(
                 [*argv, f"--rest_api_port={self.rest_port}", *flags],
-                env=clean_environment(folder) | environment(runtime),
+                env=clean_environment(folder),
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -53,9 +52,9 @@ class Process:
 
 
 @contextmanager
-def started(folder: Path, runtime: str, *flags: str) -> Iterator[Process]:
+def started(folder: Path, *flags: str) -> Iterator[Process]:
     """A server process, which is gone when the block is left."""
-    process = Process(folder, runtime, *flags)
+    process = Process(folder, *flags)
     try:
         yield process
     finally:
@@ -65,11 +64,11 @@ def started(folder: Path, runtime: str, *flags: str) -> Iterator[Process]:
 
 
 @contextmanager
-def serving(folder: Path, runtime: str, matrix: int, *flags: str) -> Iterator[tuple[Process, Calls]]:
+def serving(folder: Path, matrix: int, *flags: str) -> Iterator[tuple[Process, Calls]]:
     """A server of a model that can be slow, and calls to it."""
     write_rows_model(folder / "m" / "1", slow=matrix)
     base = [f"--model_base_path={folder / 'm'}", "--model_name=m"]
-    with started(folder, runtime, *base, *flags) as process:
+    with started(folder, *base, *flags) as process:
         process.wait_for("Exporting HTTP/REST API")
         with grpc.insecure_channel(f"{HOST}:{process.grpc_port}") as channel:
             grpc.channel_ready_future(channel).result(timeout=20)
@@ -85,10 +84,9 @@ def ask_rest(port: int, answers: list[int]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_running_requests_are_answered(tmp_path: Path, runtime: str, number: int) -> None:
+def test_running_requests_are_answered(tmp_path: Path, number: int) -> None:
     """Those of either protocol that came before the signal; then the process ends cleanly."""
-    with serving(tmp_path, runtime, 4500) as (process, ask):
+    with serving(tmp_path, 4500) as (process, ask):
         over_rest: list[int] = []
         asking = threading.Thread(target=ask_rest, args=(process.rest_port, over_rest))
         asking.start()
@@ -103,10 +101,9 @@ def test_running_requests_are_answered(tmp_path: Path, runtime: str, number: int
     assert answer(over_grpc)["y"] == [1]
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_what_comes_after_the_signal_is_refused(tmp_path: Path, runtime: str) -> None:
+def test_what_comes_after_the_signal_is_refused(tmp_path: Path) -> None:
     """Its client is told at once, so that it can ask another server."""
-    with serving(tmp_path, runtime, 6000) as (process, ask):
+    with serving(tmp_path, 6000) as (process, ask):
         running = ask.start(predict("m", "slow", x=[1]), 60)
         time.sleep(0.2)
         process.popen.send_signal(signal.SIGTERM)
@@ -120,10 +117,9 @@ def test_what_comes_after_the_signal_is_refused(tmp_path: Path, runtime: str) ->
     assert answer(running)["y"] == [1]
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_end_does_not_wait_for_ever(tmp_path: Path, runtime: str) -> None:
+def test_the_end_does_not_wait_for_ever(tmp_path: Path) -> None:
     """A request that takes longer than --drain_timeout_seconds is given up, and the log says so."""
-    with serving(tmp_path, runtime, 16000, "--drain_timeout_seconds=1") as (process, ask):
+    with serving(tmp_path, 16000, "--drain_timeout_seconds=1") as (process, ask):
         running = ask.start(predict("m", "slow", x=[1]), 120)
         time.sleep(0.3)
         code, took_s = process.end()
@@ -134,10 +130,9 @@ def test_the_end_does_not_wait_for_ever(tmp_path: Path, runtime: str) -> None:
     assert "Ended without waiting any longer: something still ran 1 s after the signal" in process.log.read_text()
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_an_idle_server_ends_at_once(tmp_path: Path, runtime: str) -> None:
+def test_an_idle_server_ends_at_once(tmp_path: Path) -> None:
     """Open connections keep nobody waiting."""
-    with serving(tmp_path, runtime, 0) as (process, ask):
+    with serving(tmp_path, 0) as (process, ask):
         assert ask(predict("m", x=[1]))["y"] == [1]
         code, took_s = process.end()
 
@@ -145,20 +140,18 @@ def test_an_idle_server_ends_at_once(tmp_path: Path, runtime: str) -> None:
     assert "Done unloading servable version {name: m version: 1}" in process.log.read_text()
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_server_that_still_waits_for_its_model_ends_too(tmp_path: Path, runtime: str) -> None:
+def test_a_server_that_still_waits_for_its_model_ends_too(tmp_path: Path) -> None:
     """It serves nothing yet, so there is nothing to wait for."""
-    with started(tmp_path, runtime, f"--model_base_path={tmp_path / 'nowhere'}") as process:
+    with started(tmp_path, f"--model_base_path={tmp_path / 'nowhere'}") as process:
         process.wait_for("Could not find base path")
         code, took_s = process.end()
 
     assert (code, took_s < 8) == (0, True)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_second_signal_ends_at_once(tmp_path: Path, runtime: str) -> None:
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
     """Whatever is running, and however long it may."""
-    with serving(tmp_path, runtime, 9000, "--drain_timeout_seconds=60") as (process, ask):
+    with serving(tmp_path, 9000, "--drain_timeout_seconds=60") as (process, ask):
         running = ask.start(predict("m", "slow", x=[1]), 120)
         time.sleep(0.3)
         process.popen.send_signal(signal.SIGTERM)
@@ -168,11 +161,10 @@ def test_a_second_signal_ends_at_once(tmp_path: Path, runtime: str) -> None:
         assert answer(running).code != "OK"
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_under_load_no_request_breaks(tmp_path: Path, runtime: str) -> None:
+def test_under_load_no_request_breaks(tmp_path: Path) -> None:
     """Of a steady stream each request is answered or refused: none that the server took is cut off."""
     codes: list[tuple[str, str]] = []
-    with serving(tmp_path, runtime, 0) as (process, ask):
+    with serving(tmp_path, 0) as (process, ask):
         stop = threading.Event()
 
         def load() -> None:

@@ -11,7 +11,6 @@ import pytest
 from echo_models import write_echo_model
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from model_servers import Served, running_flags
-from runtimes import RUNTIMES, environment
 
 SERVING, UNKNOWN = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
@@ -21,12 +20,11 @@ def _flags(folder: Path) -> list[str]:
     return ["--model_name=echo", f"--model_base_path={folder / 'echo'}"]
 
 
-@pytest.fixture(scope="module", params=RUNTIMES)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server with the health service, under each runtime."""
-    under = environment(request.param)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with the health service."""
     folder = tmp_path_factory.mktemp("health")
-    with running_flags([*_flags(folder), "--enable_grpc_healthcheck_service"], folder, under) as running:
+    with running_flags([*_flags(folder), "--enable_grpc_healthcheck_service"], folder) as running:
         yield running
 
 
@@ -74,18 +72,16 @@ def test_a_message_too_large_for_a_stream(channel: grpc.Channel) -> None:
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_off_by_default_and_no_watcher_holds_up_the_end(runtime: str, tmp_path: Path) -> None:
+def test_off_by_default_and_no_watcher_holds_up_the_end(tmp_path: Path) -> None:
     """Without the flag the service is not there. With it, a client that watches does not keep a server alive."""
-    under = environment(runtime)
     flags = _flags(tmp_path)
     request = health_pb2.HealthCheckRequest()
-    with running_flags(flags, tmp_path, under) as running, _channel(running) as channel:
+    with running_flags(flags, tmp_path) as running, _channel(running) as channel:
         with pytest.raises(grpc.RpcError) as refused:
             health_pb2_grpc.HealthStub(channel).Check(request, timeout=10)
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
-    with running_flags([*flags, "--enable_grpc_healthcheck_service"], tmp_path, under) as running:
+    with running_flags([*flags, "--enable_grpc_healthcheck_service"], tmp_path) as running:
         channel = _channel(running)
         watching = health_pb2_grpc.HealthStub(channel).Watch(request)
         assert next(watching).status == SERVING

@@ -1,22 +1,27 @@
-"""HTTP as clients of all kinds speak it, and each port's own protocol, under both runtimes."""
+"""HTTP as clients of all kinds speak it, and each port's own protocol."""
 
 from __future__ import annotations
 
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import grpc
+import h2.connection
+import h2.errors
+import h2.events
 import pytest
+from asking import predict, rest
 from echo_models import write_echo_model
 from model_servers import HAS_IPV6, Served, free_ports, running_flags
-from runtimes import RUNTIMES, environment, predict, rest
 
-from tfsctl.server.envoy_config import envoy_config
 from tfsctl.server.flags import Flags
-from tfsctl.server.listening import settled
+from tfsctl.server.http.settings import Limits
+from tfsctl.server.listening import addresses, settled
 from tfsctl.server.status import ServingError
 
 NOT_GRPC = b"this is the gRPC port: its requests are of type application/grpc\n"
@@ -30,13 +35,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["--model_name=echo", f"--model_base_path={base}"]
 
 
-@pytest.fixture(scope="module", params=RUNTIMES)
-def server(
-    request: pytest.FixtureRequest, model: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    """The server under each runtime."""
-    under = environment(request.param)
-    with running_flags(model, tmp_path_factory.mktemp(request.param), under) as running:
+@pytest.fixture(scope="module")
+def server(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The server."""
+    with running_flags(model, tmp_path_factory.mktemp("http")) as running:
         yield running
 
 
@@ -95,7 +97,7 @@ def test_methods_that_are_none_of_ours(server: Served, method: str) -> None:
     answer = raw(server, f"{method} /v1/models/echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
 
     if method == "CONNECT" and answer.startswith(b"HTTP/1.1 400 "):
-        return  # Envoy's own answer: CONNECT names a host, not a path
+        return  # CONNECT names a host, not a path
     assert answer.startswith(b"HTTP/1.1 501 ")
     assert b"<TITLE>501 Not Implemented</TITLE>" in answer
 
@@ -140,12 +142,10 @@ def test_grpc_goes_on_where_rest_cannot(
     assert f"Failed to start HTTP Server at localhost:{server.rest_port}: cannot listen on" in log
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("host", ["0.0.0.0", "localhost"])
-def test_hosts(runtime: str, host: str, model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_hosts(host: str, model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     """By default the server listens everywhere, over IPv6 too where there is any; a host may be a name."""
-    under = environment(runtime)
-    with running_flags([*model, f"--host={host}"], tmp_path_factory.mktemp("host"), under) as running:
+    with running_flags([*model, f"--host={host}"], tmp_path_factory.mktemp("host")) as running:
         hosts = ["127.0.0.1", "::1"] if HAS_IPV6 and host == "0.0.0.0" else ["localhost"]
         for one in hosts:
             assert rest(replace(running, host=one), "GET", "/v1/models/echo")[0] == 200
@@ -171,32 +171,57 @@ def test_one_port_for_both(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "options"),
+    ("arguments", "limits"),
     [
-        ("grpc.max_connection_age_ms=2000", {"max_connection_duration": "2.000s"}),
-        ("grpc.max_connection_idle_ms=500,grpc.nope=x", {"idle_timeout": "0.500s"}),
+        ("", Limits()),
+        ("grpc.max_connection_age_ms=2000", Limits(max_age_s=2.0)),
+        ("grpc.max_connection_idle_ms=500", Limits(max_idle_s=0.5)),
+        (
+            "grpc.keepalive_time_ms=30000,grpc.keepalive_timeout_ms=2500",
+            Limits(keepalive_s=30.0, keepalive_timeout_s=2.5),
+        ),
+        ("grpc.max_concurrent_streams=7,", Limits(max_streams=7)),
+        ("grpc.max_concurrent_streams=4294967296", Limits(max_streams=2**31 - 1)),
     ],
 )
-def test_channel_arguments(arguments: str, options: dict[str, str]) -> None:
-    """Those that Envoy has a word for reach it; others are taken, and have no effect."""
-    pytest.importorskip("pyvoy")
-    config = envoy_config("app", Flags(grpc_channel_arguments=arguments), None, "")
-    (listener,) = config["static_resources"]["listeners"]
-    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+def test_channel_arguments(arguments: str, limits: Limits) -> None:
+    """They are about gRPC, by port and by socket; REST's connections stay as they are."""
+    flags = Flags(host="127.0.0.1", rest_api_port=8501, grpc_socket_path="x", grpc_channel_arguments=arguments)
+    by_socket, by_port, over_rest = addresses(flags, None)
 
-    assert manager["common_http_protocol_options"] == options
+    assert by_socket.limits == by_port.limits == limits
+    assert over_rest.limits == Limits()
 
 
-@pytest.mark.parametrize("arguments", ["x", "grpc.max_connection_age_ms=soon", "a=1,b"])
-def test_what_is_no_channel_argument(arguments: str) -> None:
+def test_channel_arguments_without_effect(caplog: pytest.LogCaptureFixture) -> None:
+    """What has no meaning here is taken, whatever its value, and the log says so."""
+    (port,) = free_ports(1)
+    arguments = "grpc.nope=x,grpc.max_connection_age_ms=2000"
+    (by_port,) = addresses(settled(Flags(host="127.0.0.1", port=port, grpc_channel_arguments=arguments)), None)
+
+    assert by_port.limits == Limits(max_age_s=2.0)
+    assert [record.message for record in caplog.records] == [
+        "--grpc_channel_arguments: grpc.nope has no effect here",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("x", "is not name=number"),
+        ("grpc.max_connection_age_ms=soon", "is not name=number"),
+        ("a=1,b", "is not name=number"),
+        ("grpc.max_concurrent_streams=0", "would let no call in"),
+    ],
+)
+def test_what_is_no_channel_argument(arguments: str, said: str) -> None:
     """Refused at the start; the real server would crash."""
-    with pytest.raises(ServingError, match="is not name=number"):
+    with pytest.raises(ServingError, match=said):
         settled(Flags(port=0, grpc_socket_path="x", grpc_channel_arguments=arguments))
 
 
 def test_connections_grow_old(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     """With grpc.max_connection_age_ms a client is sent away after that time, and its calls do not notice."""
-    environment("pyvoy")
     flags = [*model, "--grpc_channel_arguments=grpc.max_connection_age_ms=300"]
     with (
         running_flags(flags, tmp_path_factory.mktemp("age")) as running,
@@ -209,6 +234,58 @@ def test_connections_grow_old(model: list[str], tmp_path_factory: pytest.TempPat
             ports |= _clients_of(running.grpc_port)
 
     assert len(ports) > 1
+
+
+@pytest.mark.parametrize("more", ["", ",grpc.keepalive_time_ms=100"])
+def test_idle_connections_are_closed(model: list[str], tmp_path_factory: pytest.TempPathFactory, more: str) -> None:
+    """With grpc.max_connection_idle_ms a client that asks nothing is sent away after that time, though it be there."""
+    flags = [*model, f"--grpc_channel_arguments=grpc.max_connection_idle_ms=400{more}"]
+    with running_flags(flags, tmp_path_factory.mktemp("idle")) as running, _http2(running) as (wire, connection):
+        start_s = time.monotonic()
+        said = []
+        for event in _events(wire, connection):
+            said.append(event)
+            with suppress(OSError):
+                wire.sendall(connection.data_to_send())
+        took_s = time.monotonic() - start_s
+
+    codes = [event.error_code for event in said if isinstance(event, h2.events.ConnectionTerminated)]
+    assert set(codes) == {h2.errors.ErrorCodes.NO_ERROR}
+    assert 0.3 < took_s < 5
+
+
+def test_clients_that_are_gone_are_noticed(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With grpc.keepalive_time_ms a silent client is asked whether it is there; without an answer it is given up."""
+    flags = [*model, "--grpc_channel_arguments=grpc.keepalive_time_ms=200,grpc.keepalive_timeout_ms=300"]
+    with running_flags(flags, tmp_path_factory.mktemp("keepalive")) as running, _http2(running) as (wire, connection):
+        pings_s = []
+        for event in _events(wire, connection):
+            if isinstance(event, h2.events.PingReceived):
+                pings_s.append(time.monotonic())
+            if len(pings_s) < 3:
+                wire.sendall(connection.data_to_send())
+        ended_s = time.monotonic()
+
+    assert len(pings_s) == 3
+    assert all(0.15 < later - earlier < 3 for earlier, later in pairwise(pings_s))
+    assert 0.25 < ended_s - pings_s[-1] < 5
+
+
+@contextmanager
+def _http2(server: Served) -> Iterator[tuple[socket.socket, h2.connection.H2Connection]]:
+    """A connection to the gRPC port that has said the preface and SETTINGS, and its state."""
+    connection = h2.connection.H2Connection()
+    connection.initiate_connection()
+    with socket.create_connection((server.host, server.grpc_port), timeout=10) as wire:
+        wire.sendall(connection.data_to_send())
+        yield wire, connection
+
+
+def _events(wire: socket.socket, connection: h2.connection.H2Connection) -> Iterator[h2.events.Event]:
+    """What the server says, until it closes the connection. Answers are left in the connection's state."""
+    with suppress(ConnectionResetError):
+        while data := wire.recv(65536):
+            yield from connection.receive_data(data)
 
 
 def _clients_of(port: int) -> set[str]:

@@ -13,25 +13,25 @@ import h2.connection
 import h2.events
 import numpy as np
 import pytest
+from asking import PREDICT, predict, rest
 from echo_models import write_echo_model
 from model_servers import Served, running_server
-from runtimes import PREDICT, RUNTIMES, environment, predict, rest
 
 from tfsctl.core import protos, tensors
-from tfsctl.server import asgi
-from tfsctl.server.status import Code, ServingError
+from tfsctl.server.application import Application
+from tfsctl.server.flags import Flags
+from tfsctl.server.http.exchange import Exchange, Pairs
 
-MEGABYTES = {"pyvoy": 200, "hypercorn": 20}
+MEGABYTES = 200
 
 
-@pytest.fixture(params=RUNTIMES)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, int]]:
-    """The server under each runtime, and how many megabytes it should take in a reasonable time."""
-    under = environment(request.param)
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The server, started anew: what it has taken before is in its memory."""
     folder = tmp_path_factory.mktemp("large")
     write_echo_model(folder / "echo" / "7")
-    with running_server({"echo": folder / "echo"}, folder, under) as running:
-        yield running, MEGABYTES[request.param]
+    with running_server({"echo": folder / "echo"}, folder) as running:
+        yield running
 
 
 def memory_mb(pid: int) -> int:
@@ -40,51 +40,74 @@ def memory_mb(pid: int) -> int:
     return int(status.partition("VmRSS:")[2].split()[0]) // 1024
 
 
-def test_a_large_message_there_and_back(server: tuple[Served, int]) -> None:
+def test_a_large_message_there_and_back(server: Served) -> None:
     """Far more than gRPC's default of 4 MB; the server has no limit but gRPC's own."""
-    running, megabytes = server
-    array = np.arange(megabytes * 1024 * 256, dtype=np.float32)
+    array = np.arange(MEGABYTES * 1024 * 256, dtype=np.float32)
     request: Any = protos.PredictRequest()
     request.model_spec.name = "echo"
     request.inputs["x"].CopyFrom(tensors.to_proto(array))
     limits = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    with grpc.insecure_channel(f"{running.host}:{running.grpc_port}", limits) as channel:
+    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}", limits) as channel:
         call = channel.unary_unary(PREDICT, lambda m: m.SerializeToString(), protos.PredictResponse.FromString)
         answer = call(request, timeout=120)
 
     np.testing.assert_array_equal(tensors.from_proto(answer.outputs["x"]), array)
 
 
-def test_a_declared_length_takes_no_memory(server: tuple[Served, int]) -> None:
+def test_a_declared_length_takes_no_memory(server: Served) -> None:
     """Fifty frames that claim a gigabyte and bring ten bytes, fifty bodies that claim one: none is made room for."""
-    running, _ = server
-    before = memory_mb(running.pid)
-    waiting = [socket.create_connection((running.host, running.rest_port)) for _ in range(50)]
+    before = memory_mb(server.pid)
+    waiting = [socket.create_connection((server.host, server.rest_port)) for _ in range(50)]
     for connection in waiting:
         connection.sendall(b"POST /v1/models/echo:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n{")
     for _ in range(50):
-        assert _status_of(running, b"\x00" + (1_000_000_000).to_bytes(4, "big") + b"0123456789") == "13"
+        assert _status_of(server, b"\x00" + (1_000_000_000).to_bytes(4, "big") + b"0123456789") == "13"
 
-    assert memory_mb(running.pid) - before < 100
-    assert rest(running, "POST", "/v1/models/echo:predict", b'{"instances": [1.5]}')[0] == 200
-    with grpc.insecure_channel(f"{running.host}:{running.grpc_port}") as channel:
+    assert memory_mb(server.pid) - before < 100
+    assert rest(server, "POST", "/v1/models/echo:predict", b'{"instances": [1.5]}')[0] == 200
+    with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
         assert predict(channel) == 1.5
     for connection in waiting:
         connection.close()
+
+
+class Request(Exchange):
+    """A request that no connection stands behind, and what it is answered as a whole."""
+
+    answer: tuple[int, bytes] = (0, b"")
+
+    async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:  # noqa: ARG002
+        """Keep the answer."""
+        self.answer = status, body
+
+    def start(self, status: int, headers: Pairs) -> None:
+        """Not in parts."""
+        raise NotImplementedError(status, headers)
+
+    async def write(self, data: bytes) -> None:
+        """Not in parts."""
+        raise NotImplementedError(data)
+
+    async def finish(self, trailers: Pairs) -> None:
+        """Not in parts."""
+        raise NotImplementedError(trailers)
 
 
 def test_no_body_is_larger_than_a_message() -> None:
     """Past 2 GiB - 1 the rest is not gathered."""
     chunk = b"\0" * (1 << 28)
 
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": chunk, "more_body": True}
+    async def ask() -> tuple[int, bytes]:
+        request = Request(asyncio.get_running_loop(), 8501, "POST", "/v1/models/m:predict", "/v1/models/m:predict", {})
+        serving = asyncio.ensure_future(Application(Flags(rest_api_port=8501))(request))
+        while not serving.done():
+            request.add(chunk)
+            await asyncio.sleep(0)
+        return request.answer
 
-    with pytest.raises(
-        ServingError, match=r"Received message larger than max \(2415919104 vs. 2147483647\)"
-    ) as refused:
-        asyncio.run(asgi._whole_body(asyncio.run(receive()), receive))
-    assert refused.value.code == Code.RESOURCE_EXHAUSTED
+    status, body = asyncio.run(ask())
+    assert status == 413
+    assert b"Received message larger than max (2415919104 vs. 2147483647)" in body
 
 
 def _status_of(server: Served, body: bytes) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 
 import grpc
 import pytest
+from asking import predict, rest
 from echo_models import write_echo_model
 from model_servers import Served, free_ports, running_flags
-from runtimes import predict, rest
 
 from tfsctl.core import protos
 from tfsctl.core.serving_config import ModelConfig, model_config_text

@@ -1,4 +1,4 @@
-"""Both protocols on real sockets, under both server runtimes: what is right, odd and hostile about HTTP and gRPC."""
+"""Both protocols on real sockets: what is right, odd and hostile about HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -19,23 +19,20 @@ from model_servers import Served, running_server
 from scale_models import write_scale_model
 
 from tfsctl.core import protos, tensors
-from tfsctl.server import launch
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 
-@pytest.fixture(scope="module", params=["pyvoy", "hypercorn"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The server under each runtime, with an echo and a slow model."""
-    if request.param == "pyvoy" and (missing := launch._why_not_pyvoy()):
-        pytest.skip(missing)
-    base = tmp_path_factory.mktemp(request.param)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The server, with an echo and a slow model."""
+    base = tmp_path_factory.mktemp("protocols")
     write_echo_model(base / "echo" / "7")
     write_scale_model(base / "slow" / "1", 1.0, matmul_size=5000)
     models = {"echo": base / "echo", "slow": base / "slow"}
-    with running_server(models, base, {launch.RUNTIME_VARIABLE: request.param}) as running:
+    with running_server(models, base) as running:
         yield running
 
 

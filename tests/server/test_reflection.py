@@ -13,17 +13,15 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from model_servers import Served, running_flags
-from runtimes import RUNTIMES, environment
 
 
-@pytest.fixture(scope="module", params=RUNTIMES)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server with the health service, under each runtime."""
-    under = environment(request.param)
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with the health service."""
     folder = tmp_path_factory.mktemp("reflection")
     write_echo_model(folder / "echo" / "7")
     flags = ["--model_name=echo", f"--model_base_path={folder / 'echo'}", "--enable_grpc_healthcheck_service"]
-    with running_flags(flags, folder, under) as running:
+    with running_flags(flags, folder) as running:
         yield running
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import grpc
 import pytest
 import trustme
+from asking import predict, rest
 from echo_models import write_echo_model
 from model_servers import Served, clean_environment, free_ports, running_flags
-from runtimes import RUNTIMES, environment, predict, rest
 
 from tfsctl.core import config_messages
 from tfsctl.server.flags import Flags
@@ -72,30 +72,26 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["--model_name=echo", f"--model_base_path={base}"]
 
 
-@pytest.fixture(scope="module", params=RUNTIMES)
+@pytest.fixture(scope="module")
 def mutual(
-    request: pytest.FixtureRequest, authority: Authority, model: list[str], tmp_path_factory: pytest.TempPathFactory
+    authority: Authority, model: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Served, Path]]:
     """A server with gRPC over mutual TLS on a port and a socket, and REST in plain text; and its folder."""
-    under = environment(request.param)
     folder = tmp_path_factory.mktemp("mutual")
     (folder / "tmp").mkdir()
     config = authority.config(folder / "ssl.config", client_verify=True)
     flags = [*model, f"--ssl_config_file={config}", f"--grpc_socket_path={folder / 'grpc.sock'}"]
-    with running_flags(flags, folder, {**under, "TMPDIR": str(folder / "tmp")}) as server:
+    with running_flags(flags, folder, {"TMPDIR": str(folder / "tmp")}) as server:
         yield server, folder
     assert os.listdir(folder / "tmp") == []  # nothing of the server's is left when it has ended
 
 
-@pytest.fixture(scope="module", params=RUNTIMES)
-def everywhere(
-    request: pytest.FixtureRequest, authority: Authority, model: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
+@pytest.fixture(scope="module")
+def everywhere(authority: Authority, model: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server with both protocols over TLS; clients need no certificate."""
-    under = environment(request.param)
     folder = tmp_path_factory.mktemp("everywhere")
     config = authority.config(folder / "ssl.config", client_verify=False)
-    with running_flags([*model, f"--ssl_config_file={config}", "--rest_api_enable_ssl"], folder, under) as server:
+    with running_flags([*model, f"--ssl_config_file={config}", "--rest_api_enable_ssl"], folder) as server:
         yield server
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+from asking import predict, rest
 from echo_models import write_echo_model
 from model_servers import Served, clean_environment, free_ports, running_flags
-from runtimes import RUNTIMES, environment, predict, rest
 
 
 @pytest.fixture(scope="module")
@@ -24,17 +24,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["--model_name=echo", f"--model_base_path={base}"]
 
 
-@pytest.fixture(scope="module", params=RUNTIMES)
-def server(
-    request: pytest.FixtureRequest, model: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Served, Path]]:
+@pytest.fixture(scope="module")
+def server(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Path]]:
     """A server on a socket where another one left its own when it was killed, and the socket's path."""
-    under = environment(request.param)
     folder = tmp_path_factory.mktemp("socket")
     path = folder / "grpc.sock"
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(path))
-    with running_flags([*model, f"--grpc_socket_path={path}"], folder, under) as running:
+    with running_flags([*model, f"--grpc_socket_path={path}"], folder) as running:
         yield running, path
     assert not path.exists()
 
@@ -58,14 +55,12 @@ def test_the_socket_serves_no_rest(server: tuple[Served, Path]) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 415 ")
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_socket_alone(runtime: str, model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_alone(model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With --port=0 and no REST there is only the socket; its path may be relative to where the server starts."""
-    under = environment(runtime)
     monkeypatch.chdir(tmp_path)
     flags = [*model, "--port=0", "--rest_api_port=0", "--grpc_socket_path=here.sock"]
     with (
-        running_flags(flags, tmp_path, under),
+        running_flags(flags, tmp_path),
         grpc.insecure_channel(f"unix:{tmp_path / 'here.sock'}") as channel,
     ):
         assert predict(channel, wait_for_ready=True) == 1.5

@@ -57,6 +57,7 @@ class Client:
     ) -> dict[str, np.ndarray]:
         """Run a signature on a batch: an array (or lists, or a value) for each input; an array for each output.
 
+        The arrays that come back are read-only; `array.copy()` can be written to.
         A bare value is for the only input. `outputs` are those to answer with; none means all. The signature is asked for
         once, and again when a version that takes something else may have come.
         """

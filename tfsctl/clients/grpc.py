@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, _examples, grpc_channel
 from tfsctl.clients._faults import fault, through
@@ -20,6 +21,7 @@ from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.clients.withheld import Call, Withheld
 from tfsctl.core import protos, tensors
 from tfsctl.core.inference import Examples, Inference, Task
+from tfsctl.core.predict_response import read_predict_response
 from tfsctl.core.saved_model import signatures_from_proto
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Prediction, VersionStatus
 from tfsctl.errors import InvalidInput, RequestRejected, TfsctlError
@@ -69,14 +71,15 @@ class GrpcClient:
         for name, array in inputs.items():
             request.inputs[name].CopyFrom(tensors.to_proto(array))
         start = time.perf_counter()
-        response = self._ask(f"{_PREDICTION_SERVICE}/Predict", request, protos.PredictResponse, about=model)
+        raw = self._ask(f"{_PREDICTION_SERVICE}/Predict", request, bytes, about=model)
         latency_s = time.perf_counter() - start
         try:
-            arrays = {name: tensors.from_proto(response.outputs[name]) for name in sorted(response.outputs)}
+            arrays, spec = read_predict_response(raw)
         except InvalidInput as error:
             raise self._strange(model, error.message) from error
-        version = _version(response.model_spec)
-        return Prediction(arrays, model.name, version=version, signature=signature, latency_s=latency_s)
+        except DecodeError:
+            raise self._strange(model, "it is no PredictResponse") from None
+        return Prediction(arrays, model.name, version=_version(spec), signature=signature, latency_s=latency_s)
 
     def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
         """Classify or regress examples; several tasks are one MultiInference. Raises what Client says."""
@@ -136,7 +139,7 @@ class GrpcClient:
         call: Callable[..., Any] = self._channel.unary_unary(
             method,
             request_serializer=type(request).SerializeToString,
-            response_deserializer=response_type.FromString,
+            response_deserializer=getattr(response_type, "FromString", None),
         )
         self._connect(about)
         try:

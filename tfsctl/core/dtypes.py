@@ -85,7 +85,7 @@ DTYPES = (
 BY_NUMBER = {dtype.number: dtype for dtype in DTYPES}
 BY_NAME = {dtype.name: dtype for dtype in DTYPES}
 BY_ENUM_NAME = {dtype.enum_name: dtype for dtype in DTYPES}
-FLOAT, STRING = BY_NAME["float32"], BY_NAME["string"]
+FLOAT, DOUBLE, STRING = BY_NAME["float32"], BY_NAME["float64"], BY_NAME["string"]
 
 
 @lru_cache(maxsize=None)

@@ -92,10 +92,18 @@ class VersionStatus:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's answer: an array for each output. `version` is None where the transport does not tell (REST)."""
+    """A model's answer: an array for each output, not to be written to (a large one is the answer's own bytes).
+
+    `version` is None where the transport does not tell (REST).
+    """
 
     outputs: Mapping[str, np.ndarray]
     model: str
     version: int | None = None
     signature: str = DEFAULT_SIGNATURE
     latency_s: float = field(default=0.0, compare=False)
+
+    def __post_init__(self) -> None:
+        """Let no array be written to: not only the large ones."""
+        for array in self.outputs.values():
+            array.setflags(write=False)

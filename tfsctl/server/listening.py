@@ -37,6 +37,7 @@ def settled(flags: Flags) -> Flags:
     Raises INVALID_ARGUMENT when gRPC cannot be served, with the reason in the log.
     """
     _limits(flags.grpc_channel_arguments)
+    _warn_of_unknown(flags.grpc_channel_arguments)
     try:
         if flags.port:
             _check_port(flags.host, flags.port, "--port")
@@ -84,6 +85,7 @@ def tidy(flags: Flags) -> None:
             os.unlink(flags.grpc_socket_path)
 
 
+_LARGEST = 2**31 - 1  # gRPC's numbers are ints
 _CHANNEL_ARGUMENTS = {  # and the fields of Limits that they set
     "grpc.max_connection_age_ms": "max_age_s",
     "grpc.max_connection_idle_ms": "max_idle_s",
@@ -100,11 +102,20 @@ def _limits(channel_arguments: str) -> Limits:
         name, equals, value = argument.partition("=")
         if not equals or (name in _CHANNEL_ARGUMENTS and not value.isdecimal()):
             raise invalid_argument(f"--grpc_channel_arguments: {argument} is not name=number")
+        if name in _CHANNEL_ARGUMENTS:
+            number = min(int(value), _LARGEST)
+            fields[_CHANNEL_ARGUMENTS[name]] = number / 1000 if name.endswith("_ms") else number
+    limits = Limits(**fields)
+    if not limits.max_streams:
+        raise invalid_argument("--grpc_channel_arguments: grpc.max_concurrent_streams=0 would let no call in")
+    return limits
+
+
+def _warn_of_unknown(channel_arguments: str) -> None:
+    for argument in filter(None, channel_arguments.split(",")):
+        name = argument.partition("=")[0]
         if name not in _CHANNEL_ARGUMENTS:
             log.warning("--grpc_channel_arguments: %s has no effect here", name)
-        else:
-            fields[_CHANNEL_ARGUMENTS[name]] = int(value) / 1000 if name.endswith("_ms") else int(value)
-    return Limits(**fields)
 
 
 def _check_port(host: str, port: int, flag: str) -> None:

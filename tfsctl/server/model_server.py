@@ -80,6 +80,7 @@ class ModelServer:
             log.info("Running gRPC ModelServer at UNIX socket %s ...", flags.grpc_socket_path)
         if flags.rest_api_port:
             log.info("Exporting HTTP/REST API at:%s:%d ...", flags.host, flags.rest_api_port)
+        memory.keep_start()
         await asyncio.to_thread(memory.release_start)
 
     async def stop(self) -> None:

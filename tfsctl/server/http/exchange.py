@@ -6,6 +6,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 
+_SMALL_BYTES = 1024
 Pairs = tuple[tuple[bytes, bytes], ...]
 """Headers, or trailers, as they are sent; names in lower case."""
 
@@ -29,7 +30,19 @@ class Exchange(ABC):
     `path` the path with its escapes undone; `headers` have names in lower case, and are not to be changed.
     """
 
-    __slots__ = ("_chunks", "_loop", "_news", "has_all", "headers", "is_gone", "method", "path", "port", "target")
+    __slots__ = (
+        "_chunks",
+        "_loop",
+        "_news",
+        "_size",
+        "has_all",
+        "headers",
+        "is_gone",
+        "method",
+        "path",
+        "port",
+        "target",
+    )
 
     def __init__(
         self,
@@ -42,7 +55,8 @@ class Exchange(ABC):
     ) -> None:
         self._loop = loop
         self.port, self.method, self.target, self.path, self.headers = port, method, target, path, headers
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes | bytearray] = []
+        self._size = 0
         self._news: asyncio.Future[None] | None = None
         self.has_all = False
         """The whole request is here."""
@@ -52,10 +66,18 @@ class Exchange(ABC):
     # ---- the connection's side ----
     def add(self, data: bytes) -> None:
         """Take the next part of the body."""
-        if not self.is_gone:
-            self._chunks.append(data)
-            if self._news is not None:
-                self._wake()
+        if self.is_gone:
+            return
+        chunks = self._chunks
+        if not chunks or len(data) > _SMALL_BYTES:
+            chunks.append(data)
+        elif isinstance(last := chunks[-1], bytearray):
+            last += data
+        else:
+            chunks.append(bytearray(data))  # one for many small ones
+        self._size += len(data)
+        if self._news is not None:
+            self._wake()
 
     def end(self) -> None:
         """The body is complete."""
@@ -78,15 +100,15 @@ class Exchange(ABC):
     # ---- the application's side: the request ----
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises ClientGoneError, BodyTooLargeError for one of more than `limit` bytes."""
-        size = 0
         while not self.has_all:
             await self._until_news()
-            size = sum(map(len, self._chunks))
-            if size > limit:
+            if self._size > limit:
                 self._chunks.clear()
-                raise BodyTooLargeError(size)
+                raise BodyTooLargeError(self._size)
         chunks = self._chunks
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if len(chunks) == 1 and isinstance(only := chunks[0], bytes):
+            return only
+        return b"".join(chunks)
 
     async def part(self) -> bytes:
         """The next part of the body; empty after the last one. Raises ClientGoneError."""

@@ -20,6 +20,7 @@ _MAX_BLOCK_BYTES, _MAX_BLOCK_FRAMES = 2 * MAX_HEADER_LIST_BYTES, 64
 _HIGHEST_STREAM = 2**31 - 1
 _REMEMBERED = 1024  # streams that were reset
 _LINGER_S = 0.5
+_FRAMES_A_TURN = 500
 
 
 class Http2Connection(asyncio.Protocol):
@@ -51,13 +52,13 @@ class Http2Connection(asyncio.Protocol):
         self.frame_bytes = frames.DEFAULT_FRAME_BYTES
         self.is_paused = False
         self._blocked: dict[int, Stream] = {}  # in turn
-        self._pump_is_due = False
+        self._pump_is_due = self._is_resting = False
 
     # ---- asyncio's side ----
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say what the client may send."""
         self._transport = cast("asyncio.Transport", transport)
-        self._opened_s = self._heard_s = self.loop.time()
+        self._opened_s = self._heard_s = self._idle_since_s = self.loop.time()
         limits = {
             frames.MAX_CONCURRENT_STREAMS: self._limits.max_streams,
             frames.INITIAL_WINDOW_SIZE: _WINDOW_BYTES,
@@ -88,6 +89,24 @@ class Http2Connection(asyncio.Protocol):
                 stream.task = self.loop.create_task(stream.serve())
             self._new.clear()
 
+    def _go_on(self) -> None:
+        """Read what was left for another turn of the event loop."""
+        self._is_resting = False
+        if not self._is_closing:
+            self.data_received(b"")
+            self._resume_reading()
+
+    def _rest_a_turn(self) -> None:
+        """Let the other connections have their turn before the frames that are left."""
+        if not self._is_resting:
+            self._is_resting = True
+            self._transport.pause_reading()
+            self.loop.call_soon(self._go_on)
+
+    def _resume_reading(self) -> None:
+        if not self._is_resting and not self.is_paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def pause_writing(self) -> None:
         """The client does not read: what it asks now would only pile up."""
         self.is_paused = True
@@ -97,9 +116,8 @@ class Http2Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client reads again."""
         self.is_paused = False
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
-            self.pump()
+        self._resume_reading()
+        self.pump()
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The client has left."""
@@ -117,7 +135,7 @@ class Http2Connection(asyncio.Protocol):
             if now_s > self._leaving_since_s:
                 self._say_goodbye()
             return
-        is_idle = not self._streams and limits.max_idle_s is not None and now_s - self._heard_s > limits.max_idle_s
+        is_idle = not self._streams and limits.max_idle_s is not None and now_s - self._idle_since_s > limits.max_idle_s
         if is_idle or (limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s):
             self._leaving_since_s = now_s
             self.write(frames.goaway(_HIGHEST_STREAM, ErrorCode.NO_ERROR))  # what is on its way is still taken
@@ -165,8 +183,12 @@ class Http2Connection(asyncio.Protocol):
     # ---- frames ----
     def _read(self, data: bytes) -> int:
         """Read what is whole; returns how far. Raises ConnectionFailedError."""
-        at, size = self._read_beginning(data), len(data)
+        at, size, taken = self._read_beginning(data), len(data), 0
         while size - at >= frames.HEAD_BYTES:
+            taken += 1
+            if taken > _FRAMES_A_TURN:
+                self._rest_a_turn()
+                return at
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
             kind, flags = data[at + 3], data[at + 4]
             number = int.from_bytes(data[at + 5 : at + 9], "big") & _HIGHEST_STREAM
@@ -420,6 +442,8 @@ class Http2Connection(asyncio.Protocol):
         self._streams.pop(stream.number, None)
         if self._blocked:
             self._blocked.pop(stream.number, None)
+        if not self._streams:
+            self._idle_since_s = self.loop.time()
         if not self._takes_streams:
             self._close_if_done()
 

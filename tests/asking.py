@@ -1,4 +1,4 @@
-"""Both runtimes of the embedded server, and what tests ask it over raw HTTP and gRPC."""
+"""What tests ask the embedded server over raw HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -8,21 +8,11 @@ from typing import Any
 
 import grpc
 import numpy as np
-import pytest
 from model_servers import Served
 
 from tfsctl.core import protos, tensors
-from tfsctl.server import launch
 
-RUNTIMES = ["pyvoy", "hypercorn"]
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
-
-
-def environment(runtime: str) -> dict[str, str]:
-    """The environment that makes the server run under a runtime; skips the test where that cannot be."""
-    if runtime == "pyvoy" and (missing := launch._why_not_pyvoy()):
-        pytest.skip(missing)
-    return {launch.RUNTIME_VARIABLE: runtime}
 
 
 def rest(
