@@ -19,7 +19,10 @@ END_STREAM = ACK = 0x1
 END_HEADERS, PADDED, HAS_PRIORITY = 0x4, 0x8, 0x20
 
 # settings
-ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 2, 3, 4, 5, 6
+HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 1, 2, 3, 4
+MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 5, 6
+DEFAULT_TABLE_BYTES = 4096
+NO_TABLE = b"\x20"  # of a header block: a table of no bytes from here on (RFC 7541, section 6.3)
 
 _HEAD = struct.Struct(">HBBBI")  # the length in its high two bytes and its low one, type, flags, stream
 _STATUS_200 = b"\x88"  # indexed, from the static table of RFC 7541

@@ -19,6 +19,8 @@ from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
 
 MAX_HEADER_LIST_BYTES = 64 * 1024
 _KNOWN_BLOCKS = 64
+_LONGEST_LENGTH = 19  # digits
+_NO_TRAILERS = "trailers have no pseudo-headers"
 _SIZE_UPDATE, _SIZE_UPDATE_MASK = 0x20, 0xE0  # the first bits of a block that changes the table's size
 
 Headers = list[tuple[bytes, bytes]]
@@ -62,11 +64,17 @@ class HeadReader:
         self._known[block] = read
         return read
 
-    def skip(self, block: bytes) -> None:
-        """Read a block for what it does to the table: trailers, or what nobody asked for."""
-        if block not in self._known:
-            self._decode(block)
-            self._known.clear()
+    def read_trailers(self, block: bytes) -> str:
+        """Why a block cannot be trailers, or nothing. Raises ConnectionFailedError for one that cannot be decoded."""
+        if block in self._known:
+            return _NO_TRAILERS
+        self._known.clear()  # the table may have changed
+        for name, value in self._decode(block):
+            if name[:1] == b":":
+                return _NO_TRAILERS
+            if (why := _why_not(name, value)) is not None:
+                return why
+        return ""
 
     def _decode(self, block: bytes) -> Headers:
         try:
@@ -94,7 +102,7 @@ def _head(pairs: tuple[tuple[bytes, bytes], ...]) -> Head:
     if not method or not target or not scheme:  # CONNECT has neither path nor scheme, and is not for us
         return Head(error="a request has a :method, a :path and a :scheme")
     lengths = {value for name, value in headers if name == b"content-length"}
-    if len(lengths) > 1 or not all(value.isdigit() for value in lengths):
+    if len(lengths) > 1 or not all(value.isdigit() and len(value) <= _LONGEST_LENGTH for value in lengths):
         return Head(error="content-length is no number")
     length = int(next(iter(lengths))) if lengths else None
     text = target.decode("latin-1")

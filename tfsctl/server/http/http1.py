@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import deque
 from email.utils import formatdate
 from functools import lru_cache
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_WAITING = 32  # requests that came before their turn
 _LINGER_S = 0.5
+_HOST = re.compile(rb"[^\s/?#@]*")
 _NO_BODY = frozenset((204, 304))
 
 
@@ -35,8 +37,9 @@ class Http1Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Request] = deque()  # the first one is being answered, once it has a task
         self._reading: Request | None = None
-        self._head_bytes = 0
+        self._head_bytes = 0  # since the last thing that made sense
         self._url = b""
+        self._plain_head = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._refusal: HTTPStatus | None = None  # what is said after the last answer, before the connection closes
         self._is_closing = False
@@ -56,11 +59,10 @@ class Http1Connection(asyncio.Protocol):
         if self._is_closing or self._refusal is not None:
             return
         self._heard_s = self.loop.time()
-        if self._reading is None:
-            self._head_bytes += len(data)
+        self._head_bytes += len(data)
         try:
             self._feed(data)
-            if self._reading is None and self._head_bytes > _MAX_HEAD_BYTES:
+            if self._head_bytes > _MAX_HEAD_BYTES:
                 self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
         except httptools.HttpParserInvalidMethodError:
             self._refusal = HTTPStatus.NOT_IMPLEMENTED
@@ -72,12 +74,12 @@ class Http1Connection(asyncio.Protocol):
         self._next()
 
     def _feed(self, data: bytes) -> None:
-        """Parse. A client that would rather speak another protocol is answered in this one."""
+        """Parse. A request to go over to another protocol is read as one that asks for no such thing."""
         while data:
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
+                data = self._plain_head + data[upgrade.args[0] :]
                 self._parser = httptools.HttpRequestParser(self)
             else:
                 return
@@ -141,25 +143,36 @@ class Http1Connection(asyncio.Protocol):
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """The head of a request is here. Raises _TooLargeError for one that is too large."""
-        if len(self._url) + sum(len(name) + len(value) for name, value in self._headers) > _MAX_HEAD_BYTES:
+        """The head of a request is here. Raises _TooLargeError or _BadRequestError for one that cannot be."""
+        parser, target, method = self._parser, self._url, self._parser.get_method()
+        if len(target) + sum(len(name) + len(value) for name, value in self._headers) > _MAX_HEAD_BYTES:
             raise _TooLargeError
+        if parser.should_upgrade() and method != b"CONNECT":
+            kept = [b"%b: %b\r\n" % pair for pair in self._headers if pair[0] != b"upgrade"]
+            self._plain_head = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(kept))
+            return
+        version = parser.get_http_version()
+        hosts = [value for name, value in self._headers if name == b"host"]
+        if version not in ("1.0", "1.1") or len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+            raise _BadRequestError
+        if version == "1.1" and not hosts:
+            raise _BadRequestError
         self._head_bytes = 0
-        parser = self._parser
-        target = self._url.decode("latin-1")
-        method, headers = parser.get_method().decode("latin-1"), dict(self._headers)
-        request = Request(self.loop, self._port, method, target, path_of(target), headers)
-        request.attach(self, parser.get_http_version(), keeps_alive=parser.should_keep_alive())
+        text = target.decode("latin-1")
+        request = Request(self.loop, self._port, method.decode("latin-1"), text, path_of(text), dict(self._headers))
+        request.attach(self, version, keeps_alive=parser.should_keep_alive() and method != b"CONNECT")
         self._reading = request
         self._waiting.append(request)
 
     def on_body(self, data: bytes) -> None:
         """A part of the body."""
+        self._head_bytes = 0
         if self._reading is not None:
             self._reading.add(data)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._head_bytes = 0
         if self._reading is not None:
             self._reading.end()
             self._reading = None
@@ -309,6 +322,10 @@ class Request(Exchange):
 
 class _TooLargeError(Exception):
     """A head is larger than it may be."""
+
+
+class _BadRequestError(Exception):
+    """A head says what no request may."""
 
 
 def _page(status: HTTPStatus) -> bytes:

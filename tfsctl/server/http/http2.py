@@ -7,6 +7,7 @@ import logging
 from typing import cast
 
 from tfsctl.server.http import frames
+from tfsctl.server.http.exchange import Pairs
 from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
 from tfsctl.server.http.header_blocks import MAX_HEADER_LIST_BYTES, HeadReader
 from tfsctl.server.http.http2_stream import Stream
@@ -48,11 +49,13 @@ class Http2Connection(asyncio.Protocol):
         self._leaving_since_s: float | None = None
         self._pinged_s: float | None = None
         # The client's side.
-        self.window = self._initial_window = frames.DEFAULT_WINDOW
+        self.window = self.initial_window = frames.DEFAULT_WINDOW
+        self._largest_credit = 0  # of any stream
+        self._table_update = b""  # begins the next header block
         self.frame_bytes = frames.DEFAULT_FRAME_BYTES
         self.is_paused = False
-        self._blocked: dict[int, Stream] = {}  # in turn
-        self._pump_is_due = self._is_resting = False
+        self._blocked: dict[int, Stream] = {}  # by the connection alone; in turn
+        self._pump_is_due = self._review_is_due = self._is_resting = False
 
     # ---- asyncio's side ----
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -317,14 +320,7 @@ class Http2Connection(asyncio.Protocol):
     def _take_block(self, number: int, block: bytes, flags: int) -> None:
         """A whole header block: a request, or the trailers of one."""
         if number <= self._last_stream:
-            self._reader.skip(block)
-            stream = self._streams.get(number)
-            if stream is None or stream.is_over:
-                self._refuse_late(number)
-            elif stream.has_all or not flags & frames.END_STREAM:
-                stream.reset(ErrorCode.STREAM_CLOSED if stream.has_all else ErrorCode.PROTOCOL_ERROR)
-            else:
-                stream.end_request()
+            self._take_trailers(number, self._reader.read_trailers(block), flags)
             return
         head = self._reader.read(block)
         self._last_stream = number
@@ -333,16 +329,25 @@ class Http2Connection(asyncio.Protocol):
         elif len(self._streams) >= self._limits.max_streams or not self._takes_streams:
             self.write(self.cut_short(number, ErrorCode.REFUSED_STREAM))
         else:
-            stream = Stream(self, number, head, self._initial_window)
+            stream = Stream(self, number, head)
             self._streams[number] = stream
             self._new.append(stream)
             if flags & frames.END_STREAM:
                 stream.end_request()
+            elif head.headers.get(b"expect", b"").lower() == b"100-continue":
+                self.write(self.headers(number, 100, (), ends=False))
 
-    def _refuse_late(self, number: int) -> None:
-        """HEADERS on a stream that is over: trailers of what was answered early, or nothing that makes sense."""
-        if number not in self._streams and number not in self._cut_short:
-            raise ConnectionFailedError(ErrorCode.STREAM_CLOSED, f"HEADERS on stream {number}, which is over")
+    def _take_trailers(self, number: int, error: str, flags: int) -> None:
+        stream = self._streams.get(number)
+        if stream is None or stream.is_over:
+            if stream is None and number not in self._cut_short:  # not the end of what was answered early
+                raise ConnectionFailedError(ErrorCode.STREAM_CLOSED, f"HEADERS on stream {number}, which is over")
+        elif stream.has_all:
+            stream.reset(ErrorCode.STREAM_CLOSED)
+        elif error or not flags & frames.END_STREAM:
+            stream.reset(ErrorCode.PROTOCOL_ERROR)
+        else:
+            stream.end_request()
 
     # ---- the other frames ----
     def _take_other(self, kind: int, number: int, payload: bytes, flags: int) -> None:
@@ -378,23 +383,32 @@ class Http2Connection(asyncio.Protocol):
         for at in range(0, len(payload), 6):
             self._set(int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big"))
         self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
-        self.pump()
+        if not self._review_is_due:
+            self._review_is_due = True
+            self.loop.call_soon(self._review)
 
     def _set(self, name: int, value: int) -> None:
         if name == frames.INITIAL_WINDOW_SIZE:
-            if value > frames.MAX_WINDOW:
-                raise ConnectionFailedError(ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {value}")
-            for stream in self._streams.values():
-                stream.window += value - self._initial_window
-                if stream.window > frames.MAX_WINDOW:
-                    raise ConnectionFailedError(ErrorCode.FLOW_CONTROL_ERROR, "a window beyond its largest size")
-            self._initial_window = value
+            self.initial_window = value
+            if value + self._largest_credit > frames.MAX_WINDOW:
+                self._largest_credit = max((stream.credit for stream in self._streams.values()), default=0)
+                if value + max(0, self._largest_credit) > frames.MAX_WINDOW:
+                    raise ConnectionFailedError(ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {value}")
         elif name == frames.MAX_FRAME_SIZE:
             if not frames.DEFAULT_FRAME_BYTES <= value <= frames.MAX_FRAME_BYTES:
                 raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"frames of {value} bytes")
             self.frame_bytes = min(value, _FRAME_BYTES)
         elif name == frames.ENABLE_PUSH and value > 1:
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"ENABLE_PUSH {value}")
+        elif name == frames.HEADER_TABLE_SIZE and value < frames.DEFAULT_TABLE_BYTES:
+            self._table_update = frames.NO_TABLE  # RFC 7541, section 4.2: said, though the table was never used
+
+    def _review(self) -> None:
+        """Let the streams that waited for larger windows look at them."""
+        self._review_is_due = False
+        for stream in self._streams.values():
+            stream.wait_for_turn()
+        self.pump()
 
     def _open_window(self, number: int, payload: bytes) -> None:
         _check("WINDOW_UPDATE", number <= self._last_stream, len(payload) == 4)
@@ -409,11 +423,13 @@ class Http2Connection(asyncio.Protocol):
         stream = self._streams.get(number)
         if stream is None or stream.is_over:
             return
-        stream.window += size
-        if not size or stream.window > frames.MAX_WINDOW:
+        stream.credit += size
+        if not size or self.initial_window + stream.credit > frames.MAX_WINDOW:
             stream.reset(ErrorCode.FLOW_CONTROL_ERROR if size else ErrorCode.PROTOCOL_ERROR)
-        else:
-            self.pump()
+            return
+        self._largest_credit = max(self._largest_credit, stream.credit)
+        stream.wait_for_turn()
+        self.pump()
 
     # ---- what streams ask of their connection ----
     def write(self, data: bytes) -> None:
@@ -427,8 +443,10 @@ class Http2Connection(asyncio.Protocol):
             self._transport.writelines(parts)
 
     def block(self, stream: Stream) -> None:
-        """Remember a stream that has more to send than its client takes now."""
+        """Remember a stream that has more to send than the connection takes now."""
         self._blocked[stream.number] = stream
+        if self.window > 0 and not self.is_paused:
+            self.pump_soon()
 
     def cut_short(self, number: int, code: ErrorCode) -> bytes:
         """The frame that ends a stream whose client may still be sending."""
@@ -461,7 +479,16 @@ class Http2Connection(asyncio.Protocol):
                 return
             del self._blocked[number]
             if not stream.send_more():
-                self._blocked[number] = stream  # behind the others
+                stream.wait_for_turn()  # behind the others
+        if self._blocked:
+            self.pump_soon()
+
+    def headers(self, number: int, status: int, headers: Pairs, *, ends: bool) -> bytes:
+        """The frames of a header block; status 0 is for trailers."""
+        block = frames.block(status, headers)
+        if self._table_update:
+            block, self._table_update = self._table_update + block, b""
+        return frames.header_frames(number, block, ends=ends, limit=self.frame_bytes)
 
 
 def _check(name: str, *is_right: bool) -> None:

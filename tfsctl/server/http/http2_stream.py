@@ -28,20 +28,20 @@ class Stream(Exchange):
         "_left_bytes",
         "_pending",
         "_sent",
+        "credit",
         "is_over",
         "number",
         "received",
         "task",
-        "window",
     )
 
-    def __init__(self, connection: Http2Connection, number: int, head: Head, window: int) -> None:
+    def __init__(self, connection: Http2Connection, number: int, head: Head) -> None:
         super().__init__(connection.loop, connection.port, head.method, head.target, head.path, head.headers)
         self._connection = connection
         self.number = number
         self._left_bytes = head.length
-        self.window = window
-        """What the client takes of the answer."""
+        self.credit = 0
+        """What the client takes of the answer, beyond the connection's `initial_window`."""
         self.received = 0
         """What the client was not given back of its own window."""
         self.is_over = False
@@ -99,14 +99,13 @@ class Stream(Exchange):
         if self.is_over:
             return
         connection, number = self._connection, self.number
-        limit = connection.frame_bytes
         size = 0 if self.method == "HEAD" else len(body)
-        start = frames.header_frames(number, frames.block(status, headers), ends=not size and not trailers, limit=limit)
-        end = frames.header_frames(number, frames.block(0, trailers), ends=True, limit=limit) if trailers else b""
+        start = connection.headers(number, status, headers, ends=not size and not trailers)
+        end = connection.headers(number, 0, trailers, ends=True) if trailers else b""
         if not size:
             self._finish(start + end)
-        elif size <= limit and size <= self.window and size <= connection.window and not connection.is_paused:
-            self.window -= size
+        elif size <= connection.frame_bytes and size <= self._room() and not connection.is_paused:
+            self.credit -= size
             connection.window -= size
             data = frames.head(size, frames.DATA, 0 if trailers else frames.END_STREAM, number)
             self._finish(b"".join((start, data, body, end)))
@@ -118,9 +117,7 @@ class Stream(Exchange):
     def start(self, status: int, headers: Pairs) -> None:
         """Begin an answer whose body comes in parts."""
         if not self.is_over:
-            block = frames.block(status, headers)
-            limit = self._connection.frame_bytes
-            self._connection.write(frames.header_frames(self.number, block, ends=False, limit=limit))
+            self._connection.write(self._connection.headers(self.number, status, headers, ends=False))
 
     async def write(self, data: bytes) -> None:
         """Send a part of the body."""
@@ -130,23 +127,26 @@ class Stream(Exchange):
     async def finish(self, trailers: Pairs) -> None:
         """End an answer that came in parts."""
         if not self.is_over:
-            block = frames.block(0, trailers)
-            self._finish(frames.header_frames(self.number, block, ends=True, limit=self._connection.frame_bytes))
+            self._finish(self._connection.headers(self.number, 0, trailers, ends=True))
 
     async def _send(self, data: bytes) -> None:
         """Send data as the client takes it; returns when all is on its way."""
-        connection = self._connection
         self._pending.append(memoryview(data))
-        if connection.is_paused or not self.send_more():
-            connection.block(self)
+        if self._connection.is_paused or not self.send_more():
+            self.wait_for_turn()
             self._sent = self._loop.create_future()
             await self._sent
+
+    def wait_for_turn(self) -> None:
+        """Where only the connection holds it up, let it tell when there is room. The client's windows tell themselves."""
+        if self._pending and self._connection.initial_window + self.credit > 0:
+            self._connection.block(self)
 
     def send_more(self) -> bool:
         """Send what the windows take now, up to a bound; whether that was all there is."""
         connection = self._connection
         parts: list[bytes | memoryview] = []
-        room = min(self.window, connection.window, _MAX_AT_ONCE_BYTES)
+        room = sent = min(self._room(), _MAX_AT_ONCE_BYTES)
         while room > 0 and self._pending:
             first = self._pending[0]
             size = min(len(first), room, connection.frame_bytes)
@@ -155,19 +155,23 @@ class Stream(Exchange):
                 self._pending.pop(0)
             else:
                 self._pending[0] = first[size:]
-            self.window -= size
-            connection.window -= size
             room -= size
         if parts:
+            sent -= room
+            self.credit -= sent
+            connection.window -= sent
             connection.write_many(parts)
         if self._pending:
-            if self.window > 0 and connection.window > 0 and not connection.is_paused:
-                connection.pump_soon()
             return False
         if self._end:
             self._finish(self._end)
         self._wake_sender()
         return True
+
+    def _room(self) -> int:
+        """What the client takes now."""
+        connection = self._connection
+        return min(connection.initial_window + self.credit, connection.window)
 
     def _finish(self, last: bytes) -> None:
         """Send the end of the answer. A client that is still sending is told to stop."""
