@@ -1,0 +1,670 @@
+"""The server as an HTTP/1.1 peer (RFC 9112): every byte is written and read here, the ordinary, the odd and the hostile."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from abusive_clients import deaf, flooded, others_are_served
+from echo_models import write_echo_model
+from model_servers import HOST, Served, running_flags
+
+WAIT_S = 10.0  # what has not come by then never comes
+STATUS_PATH = "/v1/models/echo"
+PREDICT_PATH = "/v1/models/echo:predict"
+ONE = b'{"instances": [1.5]}'
+STOWAWAY = b"GET /v1/models/stowaway HTTP/1.1\r\nHost: x\r\n\r\n"  # in a body, or after what ends a connection
+CHUNKED = "Transfer-Encoding: chunked"
+
+
+class ClosedError(Exception):
+    """The server has closed the connection."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One response; the names of its header fields are in lower case."""
+
+    version: str
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The document of an answer that is one."""
+        assert self.status == 200, self
+        return json.loads(self.body)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it says that the connection closes after it."""
+        return "close" in self.headers.get("connection", "").lower()
+
+
+class Client:
+    """A connection. It sees to it that answers are framed as the RFC has it."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection((HOST, port), timeout=WAIT_S)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._received = bytearray()
+
+    def send(self, *parts: bytes) -> None:
+        """Send these in one piece."""
+        self.socket.sendall(b"".join(parts))
+
+    def try_send(self, *parts: bytes) -> None:
+        """Send what may make the server close the connection."""
+        with suppress(ConnectionError):
+            self.send(*parts)
+
+    def drip(self, data: bytes, pause_s: float = 0.0005) -> None:
+        """Send a byte at a time."""
+        for number in range(len(data)):
+            self.send(data[number : number + 1])
+            time.sleep(pause_s)
+
+    def answer(self, *, head: bool = False) -> Answer:
+        """The next answer, to a HEAD request or another."""
+        start, *lines = self._until(b"\r\n\r\n").decode("ascii").split("\r\n")
+        match = re.fullmatch(r"HTTP/(1\.[01]) (\d{3}) [ -~]*", start)
+        assert match, start
+        fields = [re.fullmatch(r"([!#-'*+.^-z|~-]+):[ \t]*([ -~]*?)[ \t]*", line) for line in lines]
+        assert all(fields), lines
+        headers = {field[1].lower(): field[2] for field in fields if field}
+        assert len(headers) == len(fields), lines
+        status = int(match[2])
+        body = b"" if head or status // 100 == 1 or status in (204, 304) else self._body(headers)
+        return Answer(match[1], status, headers, body)
+
+    def is_over(self) -> bool:
+        """Whether the server closes the connection, without another byte. Waits for it."""
+        with suppress(ClosedError):
+            self._until_count(1)
+            return False
+        return not self._received
+
+    def works(self) -> bool:
+        """Whether the server answers on this connection."""
+        self.send(get("/v1/models/works"))
+        return b"Could not find any versions of model works" in self.answer().body
+
+    def _body(self, headers: dict[str, str]) -> bytes:
+        if "transfer-encoding" in headers:
+            assert headers["transfer-encoding"].lower() == "chunked"
+            assert "content-length" not in headers
+            return self._chunks()
+        if "content-length" in headers:
+            return self._take(int(headers["content-length"]))
+        assert "close" in headers["connection"].lower()  # the only other way to tell where it ends
+        with suppress(ClosedError):
+            self._until_count(2**62)
+        return self._take(len(self._received))
+
+    def _chunks(self) -> bytes:
+        body = b""
+        while size := int(self._until(b"\r\n"), 16):
+            body += self._take(size)
+            assert self._take(2) == b"\r\n"
+        while self._until(b"\r\n"):
+            pass
+        return body
+
+    def _until(self, mark: bytes) -> bytes:
+        while (end := self._received.find(mark)) < 0:
+            self._receive()
+        text = self._take(end)
+        self._take(len(mark))
+        return text
+
+    def _until_count(self, count: int) -> None:
+        while len(self._received) < count:
+            self._receive()
+
+    def _take(self, count: int) -> bytes:
+        self._until_count(count)
+        taken = bytes(self._received[:count])
+        del self._received[:count]
+        return taken
+
+    def _receive(self) -> None:
+        try:
+            data = self.socket.recv(1 << 20)
+        except ConnectionError:
+            data = b""
+        if not data:
+            raise ClosedError(bytes(self._received))
+        self._received += data
+
+
+def get(path: str = STATUS_PATH, *lines: str, method: str = "GET", version: str = "1.1") -> bytes:
+    """A request without a body."""
+    return "\r\n".join((f"{method} {path} HTTP/{version}", "Host: x", *lines, "", "")).encode("latin-1")
+
+
+def post(body: bytes = ONE, *lines: str, path: str = PREDICT_PATH, method: str = "POST", version: str = "1.1") -> bytes:
+    """A request with a body; its length is said unless other lines say how long it is."""
+    said = any(line.lower().startswith(("content-length", "transfer-encoding")) for line in lines)
+    length = [] if said else [f"Content-Length: {len(body)}"]
+    return get(path, *length, *lines, method=method, version=version) + body
+
+
+def chunk(data: bytes, extension: bytes = b"") -> bytes:
+    """A chunk of a body; the last one has no data."""
+    return b"%x%b\r\n%b\r\n" % (len(data), extension, data) if data else b"0%b\r\n" % extension
+
+
+@contextmanager
+def connected(port: int) -> Iterator[Client]:
+    """A client while the block lasts."""
+    client = Client(port)
+    try:
+        yield client
+    finally:
+        client.socket.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The server with the echo model."""
+    base = tmp_path_factory.mktemp("models") / "echo"
+    write_echo_model(base / "7")
+    flags, folder = ["--model_name=echo", f"--model_base_path={base}"], tmp_path_factory.mktemp("server")
+    with running_flags(flags, folder) as running:
+        yield running
+    assert (
+        "Traceback" not in (folder / "server.log").read_text()
+    )  # nothing a client does is a fault of the server's own
+
+
+@pytest.fixture
+def client(server: Served) -> Iterator[Client]:
+    """A client of the REST port."""
+    with connected(server.rest_port) as one:
+        yield one
+
+
+# ---- connections that last ----
+def test_a_connection_is_kept(client: Client) -> None:
+    """Requests with and without bodies, one after the other; no answer says that it is the last."""
+    for number in range(300):
+        client.send(post(b'{"instances": [%d]}' % number) if number % 3 else get())
+        answer = client.answer()
+        assert answer.json()["predictions"] == [number] if number % 3 else "AVAILABLE" in str(answer.json())
+        assert (answer.version, answer.is_last) == ("1.1", False)
+
+
+def test_both_ports(server: Served) -> None:
+    """The gRPC port answers HTTP/1.1 too: with a refusal, after which the connection goes on or closes."""
+    with connected(server.grpc_port) as client:
+        client.send(get())
+        answer = client.answer()
+        assert answer.status == 415
+        if not answer.is_last:
+            client.send(post())
+            assert client.answer().status == 415
+
+
+def test_pipelined_requests(client: Client) -> None:
+    """Fifty in one packet are answered in order, whatever each takes."""
+    requests = []
+    for number in range(50):
+        if number % 10 == 0:  # these are read in a thread, and outlast the ones after them
+            body = b'{"instances": [%b%d]}' % (b"1," * 100_000, number)
+        else:
+            body = b'{"instances": [%d]}' % number
+        requests.append(post(body) if number % 2 == 0 else get(f"/v1/models/m{number}"))
+    client.send(*requests)
+
+    for number in range(50):
+        answer = client.answer()
+        if number % 2 == 0:
+            assert answer.json()["predictions"][-1] == number
+        else:
+            assert f"Could not find any versions of model m{number}".encode() in answer.body
+    assert client.works()
+
+
+def test_pipelined_requests_in_pieces(client: Client) -> None:
+    """Wherever the pieces begin and end."""
+    data = b"".join(post(b'{"instances": [%d]}' % number) for number in range(40))
+    for size in (7, 1000):
+        for start in range(0, len(data), size):
+            client.send(data[start : start + size])
+        assert [client.answer().json()["predictions"] for _ in range(40)] == [[number] for number in range(40)]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "PROPFIND", "PRI"])
+def test_a_byte_at_a_time(client: Client, method: str) -> None:
+    """Also where it begins like HTTP/2's preface does."""
+    client.drip(get(method=method) if method in ("GET", "PRI") else post(method=method))
+
+    status = client.answer().status
+    expected = {"GET": (200,), "POST": (200,), "PROPFIND": (400, 501), "PRI": (400, 501, 505)}
+    assert status in expected.get(method, (400, 405))
+
+
+def test_empty_lines_before_a_request(client: Client) -> None:
+    """At least one is ignored (section 2.2): some clients send one after a body."""
+    client.send(b"\r\n", get(), b"\r\n", post(), b"\r\n", get())
+
+    assert [client.answer().status for _ in range(3)] == [200, 200, 200]
+
+
+@pytest.mark.parametrize("line", ["Connection: close", "connection:CLOSE", "Connection: x-other , close"])
+def test_the_last_request(client: Client, line: str) -> None:
+    """After `close` nothing more is answered; the answer says so, too (section 9.6)."""
+    client.send(get(), get(STATUS_PATH, line), STOWAWAY)
+
+    assert not client.answer().is_last
+    answer = client.answer()
+    assert (answer.status, answer.is_last) == (200, True)
+    assert client.is_over()
+
+
+@pytest.mark.parametrize("line", ["X: y", "Connection: keep-alive", "Connection: Keep-Alive, x"])
+def test_http_1_0(client: Client, line: str) -> None:
+    """The connection closes, unless the client asked to keep it and the server says that it does."""
+    client.send(post(ONE, line, version="1.0"))
+    answer = client.answer()
+
+    assert answer.json() == {"predictions": [1.5]}
+    assert "transfer-encoding" not in answer.headers
+    if "keep-alive" not in answer.headers.get("connection", "").lower():
+        assert client.is_over()
+        return
+    assert "keep-alive" in line.lower()
+    client.send(get(version="1.0"))
+    assert client.answer().json()
+    assert client.is_over()
+
+
+def test_head(client: Client) -> None:
+    """A HEAD is answered with header fields alone; the next answer begins right after them."""
+    client.send(get("/v1/models/nope", method="HEAD"), get("/v1/models/nope", method="PUT"), get("/nope"))
+    headers, like = client.answer(head=True), client.answer()
+    assert client.answer().status == 404
+    assert headers.status == like.status
+    assert headers.headers.keys() <= like.headers.keys()
+    client.send(get("/nope", method="HEAD"), get("/nope"))
+    headers, like = client.answer(head=True), client.answer()
+    assert headers.status == like.status == 404
+    assert headers.headers.get("content-length", like.headers["content-length"]) == like.headers["content-length"]
+    assert headers.headers["content-type"] == like.headers["content-type"]
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket", "TLS/1.0"])
+def test_upgrades_are_ignored(client: Client, upgrade: str) -> None:
+    """A server need not (RFC 9110, section 7.8): the answer comes over HTTP/1.1, also to a request with a body."""
+    lines = (f"Upgrade: {upgrade}", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA")
+    client.send(get(STATUS_PATH, *lines), post(ONE, *lines), get())
+
+    assert client.answer().json()["model_version_status"]
+    assert client.answer().json() == {"predictions": [1.5]}
+    assert client.answer().json()["model_version_status"]
+
+
+# ---- bodies ----
+@pytest.mark.parametrize(
+    "line", ["Content-Length: 20", "CONTENT-LENGTH:20", "Content-Length: \t 20 \t", "Content-Length: 0020"]
+)
+def test_lengths(client: Client, line: str) -> None:
+    """A body is as long as it says, and what follows is another request."""
+    client.send(post(ONE, line), get())
+
+    assert client.answer().json() == {"predictions": [1.5]}
+    assert client.answer().json()["model_version_status"]
+
+
+CHUNKS = {
+    "one": chunk(ONE) + chunk(b"") + b"\r\n",
+    "of a byte": b"".join(chunk(ONE[at : at + 1]) for at in range(len(ONE))) + chunk(b"") + b"\r\n",
+    "extensions": chunk(ONE[:5], b';a=b;c="d;\\" e"') + chunk(ONE[5:], b";x") + chunk(b"", b";last") + b"\r\n",
+    "trailers": chunk(ONE) + chunk(b"") + b"X-Checksum: 12\r\nHost: y\r\n\r\n",
+    "leading zeros": b"00014\r\n" + ONE + b"\r\n000\r\n\r\n",
+    "upper case": chunk(ONE + b" " * 151).replace(b"ab", b"AB", 1) + chunk(b"") + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("name", CHUNKS)
+def test_chunks(client: Client, name: str) -> None:
+    """All forms of a chunked body, at once and a byte at a time; the next request is where it ends."""
+    request = post(CHUNKS[name], CHUNKED)
+    client.send(request, get("/v1/models/next"))
+    assert client.answer().json() == {"predictions": [1.5]}
+    assert b"of model next" in client.answer().body
+    client.drip(request, 0.0002)
+    assert client.answer().json() == {"predictions": [1.5]}
+    assert client.works()
+
+
+def test_large_bodies(client: Client) -> None:
+    """Of 10 MB, in chunks and with a length."""
+    body = b'{"instances": [' + b"1.5," * 2_500_000 + b"2.5]}"
+    chunks = [chunk(body[start : start + 100_000]) for start in range(0, len(body), 100_000)]
+    for request in (post(body), post(b"".join(chunks) + chunk(b"") + b"\r\n", "Transfer-Encoding: Chunked")):
+        client.send(request)
+        predictions = client.answer().json()["predictions"]
+        assert (len(predictions), predictions[-1]) == (2_500_001, 2.5)
+    assert client.works()
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_expectations(client: Client, is_chunked: bool) -> None:
+    """`100 Continue` comes before the body, once; the answer after it."""
+    body, lines = ONE, [f"Content-Length: {len(ONE)}"]
+    if is_chunked:
+        body, lines = CHUNKS["of a byte"], [CHUNKED]
+    for _ in range(3):
+        client.send(post(b"", "Expect: 100-Continue", *lines))
+        assert client.answer().status == 100
+        client.send(body)
+        assert client.answer().json() == {"predictions": [1.5]}
+    assert client.works()
+
+
+def test_expectations_that_are_met(client: Client) -> None:
+    """Where the body is there already, 100 may be left out; HTTP/1.0 never gets it (RFC 9110, section 10.1.1)."""
+    client.send(post(ONE, "Expect: 100-continue"), get())
+    answer = client.answer()
+    assert (client.answer() if answer.status == 100 else answer).json() == {"predictions": [1.5]}
+    assert client.answer().json()["model_version_status"]
+    client.send(post(b"", "Expect: 100-continue", f"Content-Length: {len(ONE)}", version="1.0"))
+    time.sleep(0.1)
+    client.send(ONE)
+    assert client.answer().json() == {"predictions": [1.5]}
+
+
+def test_expectations_of_another_kind(client: Client) -> None:
+    """417, or they are ignored."""
+    client.send(post(ONE, "Expect: a-miracle"))
+
+    assert client.answer().status in (200, 417)
+
+
+def test_expectations_that_are_refused(server: Served) -> None:
+    """A final answer may come instead of 100; what follows is then no body, or the connection closes."""
+    with connected(server.grpc_port) as client:
+        client.send(post(b"", "Expect: 100-continue", "Content-Length: 20"))
+        answer = client.answer()
+        if answer.status == 100:
+            client.send(ONE)
+            answer = client.answer()
+        assert answer.status == 415
+
+
+# ---- answers that come early ----
+@pytest.mark.parametrize(
+    ("method", "port", "status"), [("POST", "gRPC", 415), ("TRACE", "REST", 501), ("PUT", "REST", 400)]
+)
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_early_answers(server: Served, method: str, port: str, status: int, is_chunked: bool) -> None:
+    """An answer may come before the body is there. It arrives, and what is left of the body is no request."""
+    pieces = [STOWAWAY * 2200] * 100  # 10 MB
+    with connected(server.grpc_port if port == "gRPC" else server.rest_port) as client:
+        length = CHUNKED if is_chunked else f"Content-Length: {sum(map(len, pieces))}"
+        client.send(get(STATUS_PATH, length, method=method))
+        for number, piece in enumerate(pieces):
+            client.try_send(chunk(piece) if is_chunked else piece)
+            if number < 20:
+                time.sleep(0.01)
+        client.try_send(b"0\r\n\r\n" if is_chunked else b"")
+        answer = client.answer()
+        assert answer.status == status
+        if answer.is_last:
+            assert client.is_over()
+        elif port == "gRPC":
+            client.send(get())
+            assert client.answer().status == status
+        else:
+            assert client.works()
+
+
+def test_clients_that_leave(server: Served) -> None:
+    """In the middle of a head, of a body, of a chunk, before an answer: others do not notice."""
+    request = post(CHUNKS["of a byte"], CHUNKED) + post()
+    with others_are_served(server, growth_mb=10):
+        for end in range(1, len(request), 2):
+            with connected(server.rest_port) as client:
+                client.send(request[:end])
+
+
+# ---- what is refused ----
+def line(text: bytes) -> bytes:
+    """A GET with a line of any kind in its head."""
+    return b"GET /v1/models/echo HTTP/1.1\r\nHost: x\r\n" + text + b"\r\n\r\n"
+
+
+def chunks(text: bytes) -> bytes:
+    """A request with a chunked body that begins with any text."""
+    return post(text, CHUNKED)
+
+
+BAD_LENGTHS = ["+20", "-20", "20x", "0x14", "2 0", "", "20, 21", "20;", "18446744073709551636", "1e1", "\u00b2"]
+REFUSED: dict[str, bytes] = {
+    **{f"Content-Length: {length}": post(ONE, f"Content-Length: {length}") for length in BAD_LENGTHS},
+    "two lengths": post(ONE, "Content-Length: 20", "Content-Length: 21"),
+    "two lengths, the other way": post(ONE, "Content-Length: 21", "Content-Length: 20"),
+    **{
+        f"Transfer-Encoding: {coding}": post(CHUNKS["one"], f"Transfer-Encoding: {coding}")
+        for coding in ("gzip", "identity", "xchunked", "chunkedx", "chunked, gzip", "chunked, chunked", "chunked;a=b")
+    },
+    "two codings": post(CHUNKS["one"], CHUNKED, "Transfer-Encoding: identity"),
+    "a coding with a space before the colon": post(CHUNKS["one"], "Transfer-Encoding : chunked"),
+    **{
+        f"the chunk size {size!r}": chunks(size + b"\r\n" + ONE + b"\r\n0\r\n\r\n")
+        for size in (b"x", b"-14", b"+14", b"0x14", b"", b"1 4", b"14 14", b"g", b"10000000000000014", b"\xb2")
+    },
+    "a chunk longer than it says": chunks(b"13\r\n" + ONE + b"\r\n0\r\n\r\n"),
+    "a chunk shorter than it says": chunks(b"15\r\n" + ONE + b"\r\n0\r\n\r\n"),
+    "a header line without a colon": line(b"what is this"),
+    "a header line of a colon": line(b": x"),
+    "a name with a space": line(b"X Y: z"),
+    "a space before the colon": line(b"X : z"),
+    "a name with a NUL": line(b"X\0Y: z"),
+    "a value with a NUL": line(b"X: y\0z"),
+    "a NUL of a line": line(b"\0"),
+    "a carriage return in a value": line(b"X: y\rz"),
+    "a carriage return in a name": line(b"X\rY: z"),
+    "a carriage return before a line": line(b"\rX: y"),
+    "two carriage returns at the end of a line": line(b"X: y\r"),
+    "a control character in a name": line(b"X\x01: y"),
+    "a name of another alphabet": line("X\u00e9: y".encode()),
+    "no version": b"GET /v1/models/echo\r\nHost: x\r\n\r\n",
+    "no path": b"GET HTTP/1.1\r\nHost: x\r\n\r\n",
+    "nothing but a method": b"GET\r\n\r\n",
+    "a fourth word": b"GET /v1/models/echo HTTP/1.1 x\r\nHost: x\r\n\r\n",
+    "another protocol": b"GET /v1/models/echo HTP/1.1\r\nHost: x\r\n\r\n",
+    "the protocol in lower case": b"GET /v1/models/echo http/1.1\r\nHost: x\r\n\r\n",
+    "a version that is none": b"GET /v1/models/echo HTTP/1.x\r\nHost: x\r\n\r\n",
+    "a version with many digits": b"GET /v1/models/echo HTTP/1.10\r\nHost: x\r\n\r\n",
+    "version 3": b"GET /v1/models/echo HTTP/3.0\r\nHost: x\r\n\r\n",
+    "a NUL in the path": b"GET /v1/\0models HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a carriage return in the path": b"GET /v1/\rmodels HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a NUL in the method": b"GE\0T / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "words": b"Hello, is anybody there?\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 2 + b"\r\n\r\n",
+    "HTTP/2 in the middle": get() + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused(client: Client, name: str) -> None:
+    """400 or, for what is not supported, 501 or 505. The connection closes: what follows is never a request."""
+    before = 1 if name == "HTTP/2 in the middle" else 0
+    client.try_send(REFUSED[name], STOWAWAY, STOWAWAY)
+
+    assert all(client.answer().status == 200 for _ in range(before))
+    answer = client.answer()
+    assert answer.status in (400, 501, 505), answer
+    assert b"stowaway" not in answer.body
+    assert client.is_over()
+
+
+LENIENT: dict[str, bytes] = {
+    "a length and chunks": post(CHUNKS["one"], f"Content-Length: {len(CHUNKS['one'])}", CHUNKED),
+    "chunks and a length": post(CHUNKS["one"], CHUNKED, "Content-Length: 5"),
+    "chunks in HTTP/1.0": post(CHUNKS["one"], CHUNKED, version="1.0"),
+}
+
+
+@pytest.mark.parametrize("name", LENIENT)
+def test_two_ways_to_say_how_long(client: Client, name: str) -> None:
+    """Refused, or answered as the chunks have it; the connection closes in any case (section 6.1)."""
+    client.try_send(LENIENT[name], STOWAWAY)
+
+    answer = client.answer()
+    assert answer.status == 400 or answer.json() == {"predictions": [1.5]}
+    assert client.is_over()
+
+
+CHOICES: dict[str, bytes] = {
+    "line feeds alone": get().replace(b"\r\n", b"\n"),
+    "a line feed alone": b"GET /v1/models/echo HTTP/1.1\nHost: x\r\n\r\n",
+    "a line that goes on": line(b"X: y\r\n z"),
+    "a line that goes on after the first": b"GET /v1/models/echo HTTP/1.1\r\n X: y\r\nHost: x\r\n\r\n",
+    "two spaces": b"GET  /v1/models/echo HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a tab": b"GET\t/v1/models/echo HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a space first": b" GET /v1/models/echo HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a space last": b"GET /v1/models/echo HTTP/1.1 \r\nHost: x\r\n\r\n",
+    "version 1.2": get(version="1.2"),
+    "the same length twice": post(ONE, "Content-Length: 20", "Content-Length: 20"),
+    "the same length twice in a line": post(ONE, "Content-Length: 20, 20"),
+    "a line feed alone after a chunk's size": chunks(b"14\n" + ONE + b"\r\n0\r\n\r\n"),
+    "a line feed alone after a chunk": chunks(b"14\r\n" + ONE + b"\n0\r\n\r\n"),
+    "a line feed alone after the last chunk": chunks(b"14\r\n" + ONE + b"\r\n0\n\r\n"),
+    "a line feed in an extension": chunks(b"14;x\ny\r\n" + ONE + b"\r\n0\r\n\r\n"),
+    "a space after a chunk's size": chunks(b"14 \r\n" + ONE + b"\r\n0\r\n\r\n"),
+    "a space before an extension": chunks(b"14 ; x\r\n" + ONE + b"\r\n0\r\n\r\n"),
+    "a trailer about the length": chunks(chunk(ONE) + b"0\r\nContent-Length: 99\r\n\r\n"),
+    "a trailer about the coding": chunks(chunk(ONE) + b"0\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    "another coding before the chunks": post(CHUNKS["one"], "Transfer-Encoding: identity", CHUNKED),
+    "bytes beyond ASCII in a value": line("X: \u00e9\u4e2d".encode()),
+    "a name with a colon": line(b"X:Y: z"),
+}
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_what_may_be_refused(client: Client, name: str) -> None:
+    """An error and the connection closes, or it is taken for what it looks like, and the next request is the next."""
+    client.try_send(CHOICES[name], get("/v1/models/next"))
+
+    answer = client.answer()
+    if answer.status == 200:
+        assert b"Could not find any versions of model next" in client.answer().body
+    else:
+        assert answer.status in (400, 501)
+        assert client.is_over()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /v1/models/echo HTTP/1.1\r\n\r\n",
+        b"GET /v1/models/echo HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        b"GET /v1/models/echo HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+        b"GET /v1/models/echo HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"GET /v1/models/echo HTTP/1.1\r\nHost: a/b\r\n\r\n",
+        b"GET /v1/models/echo HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n",
+    ],
+    ids=["none", "twice", "two", "a space", "a path", "two in HTTP/1.0"],
+)
+def test_hosts(client: Client, head: bytes) -> None:
+    """No Host, more than one, or one that is none: 400 (section 3.2)."""
+    client.send(head)
+
+    assert client.answer().status == 400
+
+
+@pytest.mark.parametrize("method", ["FOO", "get", "G", "X" * 1000, "PROPFIND", "TRACE", "CONNECT"])
+def test_unknown_methods(client: Client, method: str) -> None:
+    """501, or 400; a body of theirs is no request."""
+    client.try_send(post(STOWAWAY, method=method))
+
+    answer = client.answer()
+    assert answer.status in (400, 501)
+    if answer.is_last:
+        assert client.is_over()
+    else:
+        assert client.works()
+
+
+def test_options_of_the_server(client: Client) -> None:
+    """`OPTIONS *` has an answer of some kind, and one only."""
+    client.send(get("*", method="OPTIONS"), get())
+
+    assert client.answer().status in (200, 204, 400, 404, 405, 501)
+    with suppress(ClosedError):
+        assert client.answer().status == 200
+
+
+# ---- abuse ----
+HUGE: dict[str, tuple[bytes, set[int]]] = {
+    "a header line": (line(b"X: " + b"y" * 1_000_000), {400, 431}),
+    "a header line without an end": (line(b"X: " + b"y" * 1_000_000)[:-4], {400, 431}),
+    "a name": (line(b"X" * 1_000_000 + b": y"), {400, 431}),
+    "many header lines": (line(b"\r\n".join(b"X-%d: y" % number for number in range(100_000))), {400, 431}),
+    "a path": (get("/v1/models/" + "m" * 100_000), {400, 414, 431}),
+    "a path without an end": (b"GET /v1/models/" + b"m" * 1_000_000, {400, 414, 431}),
+    "a method": (b"G" * 1_000_000, {400, 414, 431, 501}),
+    "trailers": (post(chunk(ONE) + b"0\r\n" + b"X: y\r\n" * 400_000 + b"\r\n", CHUNKED), {200, 400, 413, 431}),
+    "an extension": (post(chunk(ONE, b";" + b"x" * 2_000_000) + b"0\r\n\r\n", CHUNKED), {200, 400, 413, 431}),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_heads_that_are_too_large(server: Served, client: Client, name: str) -> None:
+    """A megabyte of anything but a body is refused, and the connection closes; or nobody holds it."""
+    request, statuses = HUGE[name]
+    with others_are_served(server, growth_mb=20):
+        client.try_send(request)
+        answer = client.answer()
+        assert answer.status in statuses
+        if answer.status == 200:
+            assert client.works()
+        else:
+            assert client.is_over()
+
+
+def test_heads_of_a_fair_size(client: Client) -> None:
+    """16 kB of header fields, and a path of 4 kB, are still right."""
+    lines = [f"X-{number}: {'y' * 150}" for number in range(100)]
+    client.send(post(ONE, *lines), get("/v1/models/" + "m" * 4000))
+
+    assert client.answer().json() == {"predictions": [1.5]}
+    assert b"Could not find any versions of model mmm" in client.answer().body
+
+
+def test_answers_nobody_reads(server: Served) -> None:
+    """A client that asks on and on and takes no answer: the server stops reading, and holds little for it."""
+    name = "m" * 4000
+    requests = get(f"/v1/models/{name}") * 20
+    with others_are_served(server, growth_mb=30), deaf(server.rest_port) as connection:
+        assert flooded(connection, requests, 40_000_000) < 40_000_000
+
+
+def test_large_answers_nobody_reads(server: Served) -> None:
+    """So it is with answers of half a megabyte; when they are read in the end, all are there."""
+    request, limit = post(b'{"instances": [%b1]}' % (b"1," * 100_000)), 60_000_000
+    with others_are_served(server, growth_mb=40), connected(server.rest_port) as client:
+        sent = flooded(client.socket, request, limit)
+        assert sent < limit
+        client.socket.settimeout(WAIT_S)
+        answers = [client.answer() for _ in range(sent // len(request))]
+    assert all(answer.json()["predictions"] == [1] * 100_001 for answer in answers[-2:])
+    assert {answer.status for answer in answers} == {200}
+
+
+def test_errors_nobody_reads(server: Served) -> None:
+    """And with thousands of connections that end with an error that nobody takes."""
+    with others_are_served(server, growth_mb=20):
+        for _ in range(1000):
+            with connected(server.rest_port) as client:
+                client.send(b"what?\r\n\r\n" * 10)
