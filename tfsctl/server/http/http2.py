@@ -36,9 +36,8 @@ class Http2Connection(asyncio.Protocol):
         self._streams: dict[int, Stream] = {}
         self._new: list[Stream] = []
         self._rest = b""
-        self._data: tuple[Stream | None, int, int] | None = (
-            None  # a DATA frame whose end is not here: its bytes to come
-        )
+        # A DATA frame whose end is not here: whose it is, the bytes to come, and its flags.
+        self._data: tuple[Stream | None, int, int] | None = None
         self._block: list[bytes] = []  # a header block whose end is not here
         self._block_stream = self._block_flags = 0
         self._last_stream = 0
