@@ -15,9 +15,8 @@ from typing import Protocol
 
 from tfsctl.server import background
 from tfsctl.server.batching_parameters import BatchingParameters
-from tfsctl.server.execution import Arrays, Feeds
 from tfsctl.server.pace import Pace
-from tfsctl.server.session import Endpoint
+from tfsctl.server.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 Outcome = list[Arrays] | Exception

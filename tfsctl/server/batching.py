@@ -15,9 +15,8 @@ import numpy as np
 from tfsctl.server.batch_scheduler import BatchQueue, BatchScheduler, Task
 from tfsctl.server.batch_tensors import merged, rows_of, split
 from tfsctl.server.batching_parameters import BatchingParameters
-from tfsctl.server.execution import Arrays, Feeds
 from tfsctl.server.pace import Pace
-from tfsctl.server.session import Endpoint, Session
+from tfsctl.server.session import Arrays, Endpoint, Feeds, Session
 from tfsctl.server.status import Code, ServingError
 
 _MANY_QUEUES = 64  # clients may fetch outputs in ever new combinations: beyond these, idle queues are not kept

@@ -73,6 +73,16 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "TF_CloseSession": (None, [_POINTER, _POINTER]),
     "TF_DeleteSession": (None, [_POINTER, _POINTER]),
     "TF_GraphOperationByName": (_POINTER, [_POINTER, c.c_char_p]),
+    "TF_GraphToGraphDef": (None, [_POINTER, c.POINTER(Buffer), _POINTER]),
+    "TF_GraphGetOpDef": (None, [_POINTER, c.c_char_p, c.POINTER(Buffer), _POINTER]),
+    "TF_OperationOpType": (c.c_char_p, [_POINTER]),
+    "TF_OperationNumInputs": (c.c_int, [_POINTER]),
+    "TF_OperationInput": (Output, [Output]),
+    "TF_OperationToNodeDef": (None, [_POINTER, c.POINTER(Buffer), _POINTER]),
+    "TF_NewOperation": (_POINTER, [_POINTER, c.c_char_p, c.c_char_p]),
+    "TF_SetAttrValueProto": (None, [_POINTER, c.c_char_p, c.c_char_p, c.c_size_t, _POINTER]),
+    "TF_AddInputList": (None, [_POINTER, c.POINTER(Output), c.c_int]),
+    "TF_FinishOperation": (_POINTER, [_POINTER, _POINTER]),
     "TF_AllocateTensor": (_POINTER, [c.c_int, c.POINTER(_INT64), c.c_int, c.c_size_t]),
     "TF_TensorData": (_POINTER, [_POINTER]),
     "TF_TensorByteSize": (c.c_size_t, [_POINTER]),
@@ -190,6 +200,17 @@ def check() -> None:
         message = holding().TF_Message(status()).decode("utf-8", "replace")
         holding().TF_SetStatus(status(), 0, b"")  # not every function sets OK when all is well
         raise ServingError(Code(code) if code in Code._value2member_map_ else Code.UNKNOWN, message)
+
+
+def written(function: Any, *arguments: object) -> bytes:  # noqa: ANN401 - a function of the library
+    """What a function writes into a TF_Buffer, which it takes after these arguments and before a status."""
+    buffer = holding().TF_NewBuffer()
+    try:
+        function(*arguments, buffer, status())
+        check()
+        return c.string_at(buffer.contents.data, buffer.contents.length)
+    finally:
+        holding().TF_DeleteBuffer(buffer)
 
 
 def version() -> str:

@@ -14,11 +14,10 @@ import numpy as np
 from tfsctl.server.batch_scheduler import BatchScheduler, Task
 from tfsctl.server.batching import Batching
 from tfsctl.server.batching_parameters import BatchingParameters
-from tfsctl.server.execution import Arrays
 from tfsctl.server.loader import Loader
 from tfsctl.server.monitoring import Monitoring, microseconds_since
 from tfsctl.server.servable import Servable
-from tfsctl.server.session import Session
+from tfsctl.server.session import Arrays, Session
 from tfsctl.server.status import ServingError
 from tfsctl.server.warmup import WARMUP_FILE
 

@@ -40,21 +40,21 @@ class Pace:
         timeout_ms: int,
     ) -> list[np.ndarray]:
         """Run in this thread while the model is quick or being measured, else with all of TensorFlow's threads."""
-        if self._wants_sample:
+        if self.wants_sample:
             start_s = time.thread_time()
             arrays = session.run(feeds, fetches, inline=True)
             self._add(time.thread_time() - start_s)
         elif self.is_quick:
             start_s = time.perf_counter()
             arrays = session.run(feeds, fetches, inline=True)
-            self._pass_by(time.perf_counter() - start_s)
+            self.pass_by(time.perf_counter() - start_s)
         else:
             arrays = session.run(feeds, fetches, timeout_ms=timeout_ms)
-            self._pass_by()
+            self.pass_by()
         return arrays
 
     @property
-    def _wants_sample(self) -> bool:
+    def wants_sample(self) -> bool:
         """Whether the next run should be measured, in the thread that makes it."""
         if len(self._recent_s) < _SAMPLES:
             return True
@@ -67,7 +67,7 @@ class Pace:
         if len(self._recent_s) == _SAMPLES:
             self.is_quick = statistics.median(self._recent_s) < (SLOW_RUN_S if self.is_quick else QUICK_RUN_S)
 
-    def _pass_by(self, wall_s: float = 0.0) -> None:
+    def pass_by(self, wall_s: float = 0.0) -> None:
         """A run whose CPU time was not measured; now and then the next ones are again, and after a long one."""
         self._unmeasured += 1 if wall_s < QUICK_RUN_S else _QUICK_RUNS_A_SAMPLE
         if not self.is_quick and self._unmeasured >= _LOOK_AGAIN_AFTER:

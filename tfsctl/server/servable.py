@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 
 from tfsctl.server.batching import Batching
-from tfsctl.server.execution import Arrays, Execution, Feeds
-from tfsctl.server.session import BoundSignature, Endpoint, Session
+from tfsctl.server.execution import Execution
+from tfsctl.server.session import Arrays, BoundSignature, Endpoint, Feeds, Session
 
 
 class Servable:

@@ -28,6 +28,10 @@ class Endpoint:
     output: capi.Output
 
 
+Feeds = Sequence[tuple[Endpoint, np.ndarray]]
+Arrays = list[np.ndarray]
+
+
 @dataclass(frozen=True, slots=True)
 class BoundSignature:
     """A signature ready to run; inputs and outputs by alias, each in sorted order."""
@@ -66,23 +70,24 @@ class Session:
         options = library.TF_NewSessionOptions()
         library.TF_SetConfig(options, config, len(config), capi.status())
         capi.check()
-        self._graph = library.TF_NewGraph()
+        self.graph = library.TF_NewGraph()
         meta_graph = library.TF_NewBuffer()
         tag_array = (c.c_char_p * len(tags))(*(tag.encode() for tag in tags))
         path = str(directory).encode()
         try:
             self._session = library.TF_LoadSessionFromSavedModel(
-                options, None, path, tag_array, len(tags), self._graph, meta_graph, capi.status()
+                options, None, path, tag_array, len(tags), self.graph, meta_graph, capi.status()
             )
             capi.check()
             raw = c.string_at(meta_graph.contents.data, meta_graph.contents.length)
         except ServingError:
-            library.TF_DeleteGraph(self._graph)
+            library.TF_DeleteGraph(self.graph)
             raise
         finally:
             library.TF_DeleteBuffer(meta_graph)
             library.TF_DeleteSessionOptions(options)
         self._inline = _run_options(inter_op_thread_pool=-1)  # in the caller's thread, not handed to another
+        self.graph_bytes = len(raw)
         self.signature_defs = _signature_defs(raw)
         self._bound: dict[str, BoundSignature] = {}
         self._calls: dict[object, _Call] = {}
@@ -92,7 +97,7 @@ class Session:
         library = capi.releasing()
         library.TF_CloseSession(self._session, capi.status())
         library.TF_DeleteSession(self._session, capi.status())
-        library.TF_DeleteGraph(self._graph)
+        library.TF_DeleteGraph(self.graph)
         library.TF_DeleteBuffer(self._inline)
         self._bound.clear()
         self._calls.clear()
@@ -110,18 +115,18 @@ class Session:
 
     def _endpoint(self, alias: str, info: Any) -> Endpoint:  # noqa: ANN401 - a generated TensorInfo
         operation, _, index = info.name.partition(":")
-        pointer = capi.holding().TF_GraphOperationByName(self._graph, operation.encode())
+        pointer = capi.holding().TF_GraphOperationByName(self.graph, operation.encode())
         output = capi.Output(pointer, int(index or 0))
         return Endpoint(alias, info.name, dtypes.BY_NUMBER.get(info.dtype), output)
 
     def run(
         self,
-        feeds: Sequence[tuple[Endpoint, np.ndarray]],
+        feeds: Feeds,
         fetches: Sequence[Endpoint],
         *,
         timeout_ms: int = 0,
         inline: bool = False,
-    ) -> list[np.ndarray]:
+    ) -> Arrays:
         """Run the graph once and return the fetched arrays, in order.
 
         `timeout_ms` ends the run with DEADLINE_EXCEEDED; 0 means no limit. An `inline` run takes place in this very

@@ -1,0 +1,131 @@
+"""Requests that wait together run side by side in one run of the graph, as if each were alone."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from asking import rest
+from calls import Answer, Calls, calling, predict
+from function_models import write_function_model
+from model_servers import Served, running_flags
+
+PAGE = "/monitoring/prometheus/metrics"
+TOGETHER, PATIENCE_S = 40, 60
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A server, and calls to it."""
+
+    server: Served
+    call: Calls
+
+    def flood(self, signature: str, rows: list[list[float]]) -> tuple[list[Answer], int]:
+        """The answers to many calls at once, and how many runs of the graph that took."""
+        before = self.runs()
+        answers = self.call.together([predict("m", signature, x=row) for row in rows])
+        return answers, self.runs() - before
+
+    def runs(self) -> int:
+        """How many runs of the graph there were so far."""
+        _, page, _ = rest(self.server, "GET", PAGE)
+        found = re.search(rb"^:tensorflow:core:graph_run_time_usecs_histogram_count\{\} (\d+)", page, re.MULTILINE)
+        assert found is not None, page
+        return int(found[1])
+
+
+@contextmanager
+def counted(base: Path, folder: Path, *flags: str) -> Iterator[Asked]:
+    """A server of the model in `base`, which counts the runs of its graph, while the block lasts."""
+    monitoring = folder / "monitoring.config"
+    monitoring.write_text(f'prometheus_config {{ enable: true path: "{PAGE}" }}')
+    flags = ("--model_name=m", f"--model_base_path={base}", f"--monitoring_config_file={monitoring}", *flags)
+    with running_flags(flags, folder) as server, calling(server) as calls:
+        yield Asked(server, calls)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    """A server with a model of functions."""
+    folder = tmp_path_factory.mktemp("side_by_side")
+    write_function_model(folder / "m" / "1")
+    with counted(folder / "m", folder) as server:
+        for _ in range(20):  # enough to find that it is quick
+            server.call(predict("m", x=[1.0]))
+        yield server
+
+
+def until_side_by_side(flood: Callable[[int], int]) -> None:
+    """Flood again and again, until many requests take few runs of the graph: the lanes take a moment to be made."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    for index in itertools.count():
+        if flood(index) < TOGETHER / 2:
+            return
+        assert time.monotonic() < deadline_s, "each request had a run of its own"
+
+
+def test_as_if_alone(asked: Asked) -> None:
+    """No request sees the rows of another."""
+
+    def flood(index: int) -> int:
+        rows = [[float(index + call), *range(call % 3)] for call in range(TOGETHER)]
+        answers, runs = asked.flood("", rows)
+        for row, answer in zip(rows, answers, strict=True):
+            mean = sum(row) / len(row)
+            assert answer["y"] == pytest.approx([x - mean for x in row], abs=1e-4)
+        return runs
+
+    until_side_by_side(flood)
+
+
+def test_a_failure_is_its_own(asked: Asked) -> None:
+    """A request that fails leaves those beside it their answers."""
+
+    def flood(index: int) -> int:
+        rows = [[float(index * TOGETHER + call + 1)] for call in range(TOGETHER)]
+        answers, runs = asked.flood("checked", rows)
+        assert [answer["y"] for answer in answers] == [[pytest.approx(1 / x)] for (x,) in rows]
+        return runs
+
+    until_side_by_side(flood)
+    answers, _ = asked.flood("checked", [[float(call % 8)] for call in range(TOGETHER)])
+    for call, answer in enumerate(answers):
+        if call % 8:
+            assert answer["y"] == [pytest.approx(1 / (call % 8))]
+        else:
+            assert answer.code == "INVALID_ARGUMENT"
+            assert "not a number to divide by" in answer.details
+
+
+@pytest.mark.parametrize("signature", ["random", "counted"])
+def test_what_has_effects_runs_alone(asked: Asked, signature: str) -> None:
+    """Random numbers, and what changes a table: a run of many might have to be repeated."""
+    for index in range(10):
+        answers, runs = asked.flood(signature, [[float(index * TOGETHER + call)] for call in range(TOGETHER)])
+        assert runs == TOGETHER
+        if signature == "counted":
+            first, last = index * TOGETHER + 1, (index + 1) * TOGETHER
+            assert sorted(answer["y"][0] for answer in answers) == list(range(first, last + 1))
+
+
+def test_sample_models(sample_models_dir: Path, tmp_path: Path) -> None:
+    """What tfsctl exports has lanes too, tables and variables included, and answers the same to the bit."""
+    with counted(sample_models_dir / "amazon_review", tmp_path, "--batching=off") as asked:
+        texts = [np.array([f"review {number} is great"[: 5 + number].encode()]) for number in range(TOGETHER)]
+        requests = [predict("m", text=text) for text in texts]
+        alone = [asked.call(request)["score"] for request in requests]
+
+        def flood(_: int) -> int:
+            before = asked.runs()
+            assert [answer["score"] for answer in asked.call.together(requests)] == alone
+            return asked.runs() - before
+
+        until_side_by_side(flood)

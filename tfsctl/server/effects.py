@@ -1,0 +1,69 @@
+"""Whether a function of a graph does anything but compute its outputs: a run that does may not be made twice.
+
+What an operation is comes from its OpDef (tensorflow/core/framework/op_def.proto): `is_stateful`, and inputs that are
+resources, which those that change a resource have although not all of them say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from tfsctl.core import protos
+from tfsctl.server import capi
+
+_RESOURCE = 20  # DT_RESOURCE
+# They have state, or look at it, and leave it as it is; those that call functions are as harmless as these are.
+_HARMLESS = {
+    *(
+        "Assert",
+        "Case",
+        "CheckNumerics",
+        "CheckNumericsV2",
+        "If",
+        "NoOp",
+        "Placeholder",
+        "StatefulPartitionedCall",
+        "While",
+    ),
+    *("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VarHandleOp", "VarIsInitializedOp", "VariableShape"),
+    *("HashTableV2", "LookupTableFindV2", "LookupTableSizeV2", "MutableHashTableV2"),
+}
+
+
+def has_effects(graph: int, function: str) -> bool:
+    """Whether running this function of a TF_Graph may change anything, or tell the same inputs another answer."""
+    library = {f.signature.name: f for f in _graph_def(graph).library.function}
+    seen, ahead = set(), [function]
+    while ahead:
+        name = ahead.pop()
+        if name in seen or name not in library:
+            continue
+        seen.add(name)
+        for node in library[name].node_def:
+            if node.op in library:
+                ahead.append(node.op)
+            elif node.op not in _HARMLESS and _is_stateful(graph, node.op):
+                return True
+            ahead += _called(node)
+    return function not in library
+
+
+def _graph_def(graph: int) -> Any:  # noqa: ANN401 - a generated GraphDef
+    return protos.GraphDef.FromString(capi.written(capi.releasing().TF_GraphToGraphDef, graph))
+
+
+def _called(node: Any) -> Iterator[str]:  # noqa: ANN401 - a generated NodeDef
+    """The functions that a node names in its attributes."""
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        for function in value.list.func:
+            yield function.name
+
+
+@lru_cache(maxsize=None)
+def _is_stateful(graph: int, operation: str) -> bool:
+    definition = protos.OpDef.FromString(capi.written(capi.holding().TF_GraphGetOpDef, graph, operation.encode()))
+    return definition.is_stateful or any(argument.type == _RESOURCE for argument in definition.input_arg)

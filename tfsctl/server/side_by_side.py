@@ -1,0 +1,72 @@
+"""The lanes of one session, by what runs feed and fetch; made ready in the background once requests wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+
+from tfsctl.server.jobs import Outcome, Waiting
+from tfsctl.server.lanes import WIDTHS, Lanes, NoLanesError
+from tfsctl.server.pace import Pace
+from tfsctl.server.session import Endpoint, Feeds, Session
+from tfsctl.server.status import ServingError
+
+log = logging.getLogger(__name__)
+
+_MANY_KINDS = 8  # clients may fetch outputs in ever new combinations
+
+
+class SideBySide:
+    """Runs quick requests side by side, on one event loop; lanes are made by the executor's threads."""
+
+    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop, threads: Executor) -> None:
+        self._session, self._loop, self._threads = session, loop, threads
+        self._lanes: dict[object, Lanes] = {}
+        self._tried: set[object] = set()
+        self._is_closed = False
+
+    def is_ready(self, kind: object) -> bool:
+        """Whether runs of this kind may go side by side."""
+        return kind in self._lanes
+
+    def run(self, together: Sequence[Waiting], pace: Pace) -> list[Outcome]:
+        """Run requests of one kind, on this thread. Raises if one of them fails."""
+        first, lanes = together[0], self._lanes[together[0].kind]
+        requests = [one.feeds for one in together]
+        arrays = []
+        if pace.wants_sample:  # which a run of many is not
+            arrays.append(pace.run(self._session, first.feeds, first.fetches, timeout_ms=0))
+        start_s = time.perf_counter()
+        arrays += lanes.run(requests[len(arrays) :])
+        pace.pass_by((time.perf_counter() - start_s) / len(requests))
+        return list(zip(together, arrays, strict=True))
+
+    def want(self, example: Waiting) -> None:
+        """Have lanes made for runs like this one, which has been run, unless that was tried."""
+        kind = example.kind
+        if kind not in self._tried and len(self._tried) < _MANY_KINDS:
+            self._tried.add(kind)
+            if not example.answer.cancelled() and example.answer.exception() is None:
+                self._threads.submit(self._make, kind, example.feeds, example.fetches)
+
+    def close(self) -> None:
+        """Make no more lanes."""
+        self._is_closed = True
+
+    def _make(self, kind: object, feeds: Feeds, fetches: Sequence[Endpoint]) -> None:
+        try:
+            lanes = Lanes(self._session, [endpoint for endpoint, _ in feeds], fetches)
+            for width in WIDTHS:
+                if self._is_closed:
+                    return
+                lanes.make_ready(width, feeds)
+                self._lanes[kind] = lanes
+        except NoLanesError:
+            pass
+        except ServingError as error:
+            log.warning("Requests cannot be run side by side: %s", error.message)
+        except Exception:  # the one door for bugs: runs go on one by one
+            log.exception("Requests cannot be run side by side")
