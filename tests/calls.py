@@ -81,5 +81,5 @@ def answer(started: Any) -> Answer:
 def calling(server: Served) -> Iterator[Calls]:
     """Calls to a server while the block lasts; the connection is up."""
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
-        grpc.channel_ready_future(channel).result(timeout=20)
+        grpc.channel_ready_future(channel).result(timeout=60)
         yield Calls(channel)

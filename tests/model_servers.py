@@ -17,7 +17,7 @@ from tfsctl.core.serving_config import ModelConfig, model_config_text
 
 HOST = "127.0.0.1"
 START_S = 60.0
-STOP_S = 20.0
+STOP_S = 60.0
 
 
 @dataclass(frozen=True)

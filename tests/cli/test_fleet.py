@@ -215,7 +215,7 @@ def test_logs_are_followed_until_the_server_ends(run_cli: RunCli, echo: Path) ->
     assert process.stdout.readline().endswith('"GET /v1/models/echo HTTP/1.1" 200 -\n')
 
     assert run_cli("stop").code == 0
-    stdout, stderr = process.communicate(timeout=20)
+    stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout, stderr) == (0, "fake model server: terminated\n", "")
 
 
@@ -313,7 +313,7 @@ def test_a_server_of_a_terminal_goes_on_in_the_background(run_cli: RunCli, echo:
     first = json.loads(process.stdout.readline())
 
     assert run_cli("restart").code == 0
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr.splitlines()[-1]) == (0, "echo has ended")
     (server,) = registry.running()
     assert (server.rest_port, server.pid != first["pid"]) == (first["rest_port"], True)

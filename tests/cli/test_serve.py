@@ -136,7 +136,7 @@ def test_a_foreground_server_ends_with_the_terminal(start: Start, echo: Path, nu
     assert not is_refused(document["rest_port"])
 
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=20)
+    stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (0, "")
     assert "Successfully loaded servable version" in stderr
     assert stderr.endswith("echo has ended\n")
@@ -264,7 +264,7 @@ def test_ctrl_c_while_it_loads_ends_it(start: Start, echo: Path, monkeypatch: py
         wait_for(lambda: len(registry.running()) == 1)
         process.send_signal(signal.SIGINT)
 
-        assert process.communicate(timeout=20)[0] == ""
+        assert process.communicate(timeout=60)[0] == ""
         assert process.returncode == code
         assert registry.running() == []
 
@@ -274,13 +274,13 @@ def test_a_server_that_dies_later_is_a_failure(start: Start, echo: Path) -> None
     """One that is stopped by another command is not."""
     process = start("serve", echo, "--engine", "binary", "--json", *FREE)
     os.kill(int(str(ready(process)["pid"])), signal.SIGKILL)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == ExitCode.FAILED
     assert stderr.endswith("error: the model server was ended by SIGKILL; its log is above\n")
 
     process = start("serve", echo, "--engine", "binary", "--json", *FREE)
     os.kill(int(str(ready(process)["pid"])), signal.SIGTERM)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr.splitlines()[-1]) == (0, "echo has ended")
 
 

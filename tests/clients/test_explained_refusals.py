@@ -137,7 +137,7 @@ def log_of(folder: Path, *flags: str, until: tuple[str, ...] = ()) -> str:
     while process.poll() is None and time.monotonic() < deadline:
         if until and all(words in log.read_text() for words in until):
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         time.sleep(0.05)
     assert process.poll() is not None, log.read_text()
     return log.read_text()

@@ -16,7 +16,7 @@ from model_servers import Served, running_server
 from recorded_cases import MODELS, RECORDED
 
 View = tuple[tuple[tuple[str, str], ...], object]  # the states, highest version first; what a predict gave
-SETTLE_S = 15.0
+SETTLE_S = 60.0
 PUBLISHED = "publish 2"
 
 

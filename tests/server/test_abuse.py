@@ -337,7 +337,7 @@ def test_a_full_disk_does_not_stop_it(hot: Path) -> None:
         publish(hot, "2")
         eventually(lambda: factor(server), 2.0)
         running.terminate()
-        assert running.wait(timeout=20) == 0
+        assert running.wait(timeout=60) == 0
 
 
 @pytest.mark.parametrize("reader", ["gone", "asleep"])

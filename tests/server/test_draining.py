@@ -71,7 +71,7 @@ def serving(folder: Path, matrix: int, *flags: str) -> Iterator[tuple[Process, C
     with started(folder, *base, *flags) as process:
         process.wait_for("Exporting HTTP/REST API")
         with grpc.insecure_channel(f"{HOST}:{process.grpc_port}") as channel:
-            grpc.channel_ready_future(channel).result(timeout=20)
+            grpc.channel_ready_future(channel).result(timeout=60)
             yield process, Calls(channel)
 
 

@@ -16,7 +16,7 @@ from abusive_clients import deaf, flooded, others_are_served
 from echo_models import write_echo_model
 from model_servers import HOST, Served, running_flags
 
-WAIT_S = 10.0  # what has not come by then never comes
+WAIT_S = 30.0  # what has not come by then never comes
 STATUS_PATH = "/v1/models/echo"
 PREDICT_PATH = "/v1/models/echo:predict"
 ONE = b'{"instances": [1.5]}'

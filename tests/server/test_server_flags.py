@@ -41,7 +41,7 @@ def states(server: Served, model: str) -> dict[str, str]:
             return {}
 
 
-def eventually(seen: Callable[[], object], expected: object, timeout_s: float = 20.0) -> None:
+def eventually(seen: Callable[[], object], expected: object, timeout_s: float = 60.0) -> None:
     """Wait until what is seen is what is expected."""
     deadline = time.monotonic() + timeout_s
     while (saw := seen()) != expected:
