@@ -13,7 +13,7 @@ from typing import Any
 
 GRPC, OK = ((b"content-type", b"application/grpc"),), ((b"grpc-status", b"0"),)
 REST_ANSWER = b'{\n    "predictions": [[0.5]\n    ]\n}'
-JSON = (b"content-type", b"application/json"), (b"content-length", b"%d" % len(REST_ANSWER))
+JSON = ((b"content-type", b"application/json"),)
 MESSAGE = bytes.fromhex("0a110a0573636f7265120808012a040000003f")  # PredictResponse: outputs {score: [0.5]}
 GRPC_ANSWER = b"\0" + len(MESSAGE).to_bytes(4, "big") + MESSAGE
 

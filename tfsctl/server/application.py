@@ -106,8 +106,7 @@ async def _send_grpc(reply: grpc.Reply, exchange: Exchange) -> None:
 
 
 async def _send_rest(reply: rest.Reply, exchange: Exchange) -> None:
-    headers = (b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *reply.headers
-    await exchange.reply(reply.status, headers, reply.body)
+    await exchange.reply(reply.status, ((b"content-type", reply.content_type), *reply.headers), reply.body)
 
 
 _GRPC_OK = grpc.Reply(b"").trailers

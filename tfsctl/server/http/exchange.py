@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 
 _SMALL_BYTES = 1024
+NO_BODY = frozenset((204, 304))  # answers that never have one
 Pairs = tuple[tuple[bytes, bytes], ...]
 """Headers, or trailers, as they are sent; names in lower case."""
 
@@ -133,7 +134,7 @@ class Exchange(ABC):
     # ---- the application's side: the answer ----
     @abstractmethod
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
-        """Send a whole answer. Returns when it is on its way, or nobody wants it any more."""
+        """Send a whole answer, and how long it is. Returns when it is on its way, or nobody wants it any more."""
 
     @abstractmethod
     def start(self, status: int, headers: Pairs) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections import deque
+from collections.abc import Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -13,7 +14,7 @@ from typing import cast
 
 import httptools
 
-from tfsctl.server.http.exchange import Exchange, Pairs
+from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs
 from tfsctl.server.http.header_blocks import path_of
 from tfsctl.server.http.settings import Limits, Site
 
@@ -22,8 +23,7 @@ log = logging.getLogger(__name__)
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_WAITING = 32  # requests that came before their turn
 _LINGER_S = 0.5
-_HOST = re.compile(rb"[^\s/?#@]*")
-_NO_BODY = frozenset((204, 304))
+_is_host = lru_cache(256)(re.compile(rb"[^\s/?#@]*").fullmatch)
 
 
 class Http1Connection(asyncio.Protocol):
@@ -37,7 +37,7 @@ class Http1Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[Request] = deque()  # the first one is being answered, once it has a task
         self._reading: Request | None = None
-        self._head_bytes = 0  # since the last thing that made sense
+        self._head_bytes = self._most_head_bytes = 0  # since the last thing that made sense; before that was found
         self._url = b""
         self._plain_head = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -60,6 +60,7 @@ class Http1Connection(asyncio.Protocol):
             return
         self._heard_s = self.loop.time()
         self._head_bytes += len(data)
+        self._most_head_bytes = self._head_bytes
         try:
             self._feed(data)
             if self._head_bytes > _MAX_HEAD_BYTES:
@@ -145,7 +146,7 @@ class Http1Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head of a request is here. Raises _TooLargeError or _BadRequestError for one that cannot be."""
         parser, target, method = self._parser, self._url, self._parser.get_method()
-        if len(target) + sum(len(name) + len(value) for name, value in self._headers) > _MAX_HEAD_BYTES:
+        if self._most_head_bytes > _MAX_HEAD_BYTES and _size(target, self._headers) > _MAX_HEAD_BYTES:
             raise _TooLargeError
         if parser.should_upgrade() and method != b"CONNECT":
             kept = [b"%b: %b\r\n" % pair for pair in self._headers if pair[0] != b"upgrade"]
@@ -153,9 +154,9 @@ class Http1Connection(asyncio.Protocol):
             return
         version = parser.get_http_version()
         hosts = [value for name, value in self._headers if name == b"host"]
-        if version not in ("1.0", "1.1") or len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
+        if version not in ("1.0", "1.1") or len(hosts) > 1 or (version == "1.1" and not hosts):
             raise _BadRequestError
-        if version == "1.1" and not hosts:
+        if hosts and not _is_host(hosts[0]):
             raise _BadRequestError
         self._head_bytes = 0
         text = target.decode("latin-1")
@@ -277,9 +278,7 @@ class Request(Exchange):
             await self.write(body)
             await self.finish(trailers)
             return
-        if status not in _NO_BODY and not any(name == b"content-length" for name, _ in headers):
-            headers = (*headers, (b"content-length", b"%d" % len(body)))
-        head = self._head(status, headers)
+        head = self._head(status, headers, b"" if status in NO_BODY else b"content-length: %d\r\n" % len(body))
         self.has_answered = True
         await self._send(head if self.method == "HEAD" else head + body)
 
@@ -309,15 +308,15 @@ class Request(Exchange):
         if connection.is_paused:
             await connection.until_writable()
 
-    def _head(self, status: int, headers: Pairs) -> bytes:
+    def _head(self, status: int, headers: Pairs, length: bytes = b"") -> bytes:
         self.has_begun = True
-        lines = [_status_line(status), *[b"%b: %b\r\n" % pair for pair in headers], _date(int(self._loop.time()))]
+        self.has_begun = True
+        lines, date = _head_lines(status, headers), _date(int(self._loop.time()))
         if not self.keeps_alive:
-            lines.append(b"connection: close\r\n")
-        elif self._version == "1.0":
-            lines.append(b"connection: keep-alive\r\n")
-        lines.append(b"\r\n")
-        return b"".join(lines)
+            return b"%b%b%bconnection: close\r\n\r\n" % (lines, length, date)
+        if self._version == "1.0":
+            return b"%b%b%bconnection: keep-alive\r\n\r\n" % (lines, length, date)
+        return b"%b%b%b\r\n" % (lines, length, date)
 
 
 class _TooLargeError(Exception):
@@ -328,12 +327,22 @@ class _BadRequestError(Exception):
     """A head says what no request may."""
 
 
+def _size(target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> int:
+    return len(target) + sum(len(name) + len(value) for name, value in headers)
+
+
 def _page(status: HTTPStatus) -> bytes:
     """A whole answer to what is no request, as the real server's HTTP library writes it; then the connection closes."""
     title = f"{status.value} {status.phrase}"
     page = f"<HTML><HEAD>\n<TITLE>{title}</TITLE>\n</HEAD><BODY>\n<H1>{status.phrase}</H1>\n</BODY></HTML>\n".encode()
     head = b"content-type: text/html\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(page)
     return _status_line(status.value) + head + page
+
+
+@lru_cache(256)
+def _head_lines(status: int, headers: Pairs) -> bytes:
+    """What heads of one kind have in common: all but their length and date."""
+    return b"".join([_status_line(status), *[b"%b: %b\r\n" % pair for pair in headers]])
 
 
 @lru_cache(maxsize=None)

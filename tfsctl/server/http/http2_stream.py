@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from tfsctl.server.http import frames
-from tfsctl.server.http.exchange import Exchange, Pairs
+from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs
 from tfsctl.server.http.frames import ErrorCode
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class Stream(Exchange):
             return
         connection, number = self._connection, self.number
         size = 0 if self.method == "HEAD" else len(body)
+        if not trailers and status not in NO_BODY:
+            headers = (*headers, (b"content-length", b"%d" % len(body)))
         start = connection.headers(number, status, headers, ends=not size and not trailers)
         end = connection.headers(number, 0, trailers, ends=True) if trailers else b""
         if not size:
