@@ -13,6 +13,7 @@ MAX_WINDOW = 2**31 - 1
 DEFAULT_WINDOW = 65_535
 DEFAULT_FRAME_BYTES = 16_384
 MAX_FRAME_BYTES = 2**24 - 1
+OUR_FRAME_BYTES = 1024 * 1024  # the largest we take, and send
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM = ACK = 0x1
@@ -115,3 +116,20 @@ def _text(value: bytes) -> bytes:
         length >>= 7
     digits.append(length)
     return bytes(digits) + value
+
+
+def check(name: str, *is_right: bool) -> None:
+    """Refuse a frame unless its stream can have it and, where that matters, its length is right."""
+    if not is_right[0]:
+        raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"{name} on a stream that cannot have it")
+    if not all(is_right):
+        raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, f"{name} of a wrong length")
+
+
+def without_padding(payload: bytes) -> bytes:
+    """The payload of a frame with PADDED. Raises ConnectionFailedError where there is more padding than frame."""
+    if not payload:
+        raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, "a padded frame without its padding's length")
+    if payload[0] >= len(payload):
+        raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "more padding than frame")
+    return payload[1 : len(payload) - payload[0]]

@@ -1,4 +1,4 @@
-"""One HTTP/2 connection (RFC 9113): frames in, streams to the application, answers out within the client's windows."""
+"""One HTTP/2 connection (RFC 9113): frames in, and streams to the application."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import logging
 from typing import cast
 
 from tfsctl.server.http import frames
-from tfsctl.server.http.exchange import Pairs
 from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
 from tfsctl.server.http.header_blocks import MAX_HEADER_LIST_BYTES, HeadReader
+from tfsctl.server.http.http2_sending import Sending
 from tfsctl.server.http.http2_stream import Stream
 from tfsctl.server.http.settings import Limits, Site
 
 log = logging.getLogger(__name__)
 
 _WINDOW_BYTES = 16 * 1024 * 1024  # a large tensor should not wait for window updates
-_FRAME_BYTES = 1024 * 1024
 _MAX_BLOCK_BYTES, _MAX_BLOCK_FRAMES = 2 * MAX_HEADER_LIST_BYTES, 64
 _HIGHEST_STREAM = 2**31 - 1
 _REMEMBERED = 1024  # streams that were reset
@@ -34,6 +33,7 @@ class Http2Connection(asyncio.Protocol):
         self.port = port
         self._reader = HeadReader()
         self._streams: dict[int, Stream] = {}
+        self.out = Sending(site.loop, self._streams)
         self._new: list[Stream] = []
         self._rest = b""
         # A DATA frame whose end is not here: whose it is, the bytes to come, and its flags.
@@ -47,24 +47,17 @@ class Http2Connection(asyncio.Protocol):
         self._cut_short: dict[int, None] = {}  # the last streams that were reset: more of them may be on its way
         self._leaving_since_s: float | None = None
         self._pinged_s: float | None = None
-        # The client's side.
-        self.window = self.initial_window = frames.DEFAULT_WINDOW
-        self._largest_credit = 0  # of any stream
-        self._table_update = b""  # begins the next header block
-        self.frame_bytes = frames.DEFAULT_FRAME_BYTES
-        self.is_paused = False
-        self._blocked: dict[int, Stream] = {}  # by the connection alone; in turn
-        self._pump_is_due = self._review_is_due = self._is_resting = False
+        self._is_resting = False
 
     # ---- asyncio's side ----
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say what the client may send."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = self.out.transport = cast("asyncio.Transport", transport)
         self._opened_s = self._heard_s = self._idle_since_s = self.loop.time()
         limits = {
             frames.MAX_CONCURRENT_STREAMS: self._limits.max_streams,
             frames.INITIAL_WINDOW_SIZE: _WINDOW_BYTES,
-            frames.MAX_FRAME_SIZE: _FRAME_BYTES,
+            frames.MAX_FRAME_SIZE: frames.OUR_FRAME_BYTES,
             frames.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST_BYTES,
         }
         more = _WINDOW_BYTES - frames.DEFAULT_WINDOW
@@ -106,20 +99,20 @@ class Http2Connection(asyncio.Protocol):
             self.loop.call_soon(self._go_on)
 
     def _resume_reading(self) -> None:
-        if not self._is_resting and not self.is_paused and not self._transport.is_closing():
+        if not self._is_resting and not self.out.is_paused and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def pause_writing(self) -> None:
         """The client does not read: what it asks now would only pile up."""
-        self.is_paused = True
+        self.out.is_paused = True
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        self.is_paused = False
+        self.out.is_paused = False
         self._resume_reading()
-        self.pump()
+        self.out.pump()
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The client has left."""
@@ -127,7 +120,7 @@ class Http2Connection(asyncio.Protocol):
         self.site.connections.discard(self)
         for stream in list(self._streams.values()):
             stream.leave()
-        self._blocked.clear()
+        self.out.clear()
 
     # ---- what the time brings ----
     def look_after(self, now_s: float) -> None:
@@ -140,20 +133,20 @@ class Http2Connection(asyncio.Protocol):
         is_idle = not self._streams and limits.max_idle_s is not None and now_s - self._idle_since_s > limits.max_idle_s
         if is_idle or (limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s):
             self._leaving_since_s = now_s
-            self.write(frames.goaway(_HIGHEST_STREAM, ErrorCode.NO_ERROR))  # what is on its way is still taken
+            self.out.write(frames.goaway(_HIGHEST_STREAM, ErrorCode.NO_ERROR))  # what is on its way is still taken
         elif limits.keepalive_s is not None:
             if self._pinged_s is not None and self._pinged_s > self._heard_s:
                 if now_s - self._pinged_s > limits.keepalive_timeout_s:
                     self._transport.abort()
             elif now_s - self._heard_s > limits.keepalive_s:
                 self._pinged_s = now_s
-                self.write(frames.frame(frames.PING, 0, 0, bytes(8)))
+                self.out.write(frames.frame(frames.PING, 0, 0, bytes(8)))
 
     def _say_goodbye(self) -> None:
         """Take no more streams, and close after the last."""
         if self._takes_streams:
             self._takes_streams = False
-            self.write(frames.goaway(self._last_stream, ErrorCode.NO_ERROR))
+            self.out.write(frames.goaway(self._last_stream, ErrorCode.NO_ERROR))
             self._close_if_done()
 
     def _close_if_done(self) -> None:
@@ -164,7 +157,7 @@ class Http2Connection(asyncio.Protocol):
     def close(self) -> None:
         """End the connection; what is written reaches the client."""
         self._is_closing = True
-        self.write(frames.goaway(self._last_stream, ErrorCode.NO_ERROR))
+        self.out.write(frames.goaway(self._last_stream, ErrorCode.NO_ERROR))
         self._transport.close()
 
     def _fail(self, code: ErrorCode, why: str) -> None:
@@ -172,7 +165,7 @@ class Http2Connection(asyncio.Protocol):
         if self._is_closing:
             return
         self._is_closing = True
-        self.write(frames.goaway(self._last_stream, code, why))
+        self.out.write(frames.goaway(self._last_stream, code, why))
         for stream in list(self._streams.values()):
             stream.leave()
         transport = self._transport
@@ -194,7 +187,7 @@ class Http2Connection(asyncio.Protocol):
             length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
             kind, flags = data[at + 3], data[at + 4]
             number = int.from_bytes(data[at + 5 : at + 9], "big") & _HIGHEST_STREAM
-            if length > _FRAME_BYTES or self._block or not self._has_settings:
+            if length > frames.OUR_FRAME_BYTES or self._block or not self._has_settings:
                 self._check_order(kind, number, length)
             start, end = at + frames.HEAD_BYTES, at + frames.HEAD_BYTES + length
             if end > size:
@@ -224,7 +217,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _check_order(self, kind: int, number: int, length: int) -> None:
         """Refuse a frame that is too long, or not what has to come now."""
-        if length > _FRAME_BYTES:
+        if length > frames.OUR_FRAME_BYTES:
             raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
         if self._block and (kind != frames.CONTINUATION or number != self._block_stream):
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "a header block was broken off")
@@ -234,7 +227,7 @@ class Http2Connection(asyncio.Protocol):
     # ---- DATA ----
     def _take_data(self, number: int, payload: bytes, flags: int, length: int) -> None:
         if flags & frames.PADDED:
-            payload = _without_padding(payload)
+            payload = frames.without_padding(payload)
         stream = self._data_stream(number, length)
         if stream is not None:
             if payload:
@@ -269,7 +262,7 @@ class Http2Connection(asyncio.Protocol):
         if self._received > _WINDOW_BYTES:
             raise ConnectionFailedError(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the window of the connection")
         if self._received >= _WINDOW_BYTES // 2:
-            self.write(frames.window_update(0, self._received))
+            self.out.write(frames.window_update(0, self._received))
             self._received = 0
         stream = self._streams.get(number)
         if stream is None or stream.is_over:
@@ -282,7 +275,7 @@ class Http2Connection(asyncio.Protocol):
             stream.reset(ErrorCode.FLOW_CONTROL_ERROR)
             return None
         if stream.received >= _WINDOW_BYTES // 2:
-            self.write(frames.window_update(number, stream.received))
+            self.out.write(frames.window_update(number, stream.received))
             stream.received = 0
         return stream
 
@@ -291,7 +284,7 @@ class Http2Connection(asyncio.Protocol):
         if number % 2 == 0:
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {number}, which is no client's")
         if flags & frames.PADDED:
-            payload = _without_padding(payload)
+            payload = frames.without_padding(payload)
         if flags & frames.HAS_PRIORITY:
             if len(payload) < 5:
                 raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, "HEADERS without the priority it promises")
@@ -324,9 +317,9 @@ class Http2Connection(asyncio.Protocol):
         head = self._reader.read(block)
         self._last_stream = number
         if head.error:
-            self.write(self.cut_short(number, ErrorCode.PROTOCOL_ERROR))
+            self.out.write(self.cut_short(number, ErrorCode.PROTOCOL_ERROR))
         elif len(self._streams) >= self._limits.max_streams or not self._takes_streams:
-            self.write(self.cut_short(number, ErrorCode.REFUSED_STREAM))
+            self.out.write(self.cut_short(number, ErrorCode.REFUSED_STREAM))
         else:
             stream = Stream(self, number, head)
             self._streams[number] = stream
@@ -334,7 +327,7 @@ class Http2Connection(asyncio.Protocol):
             if flags & frames.END_STREAM:
                 stream.end_request()
             elif head.headers.get(b"expect", b"").lower() == b"100-continue":
-                self.write(self.headers(number, 100, (), ends=False))
+                self.out.write(self.out.headers(number, 100, (), ends=False))
 
     def _take_trailers(self, number: int, error: str, flags: int) -> None:
         stream = self._streams.get(number)
@@ -351,102 +344,40 @@ class Http2Connection(asyncio.Protocol):
     # ---- the other frames ----
     def _take_other(self, kind: int, number: int, payload: bytes, flags: int) -> None:
         if kind == frames.WINDOW_UPDATE:
-            self._open_window(number, payload)
+            frames.check("WINDOW_UPDATE", number <= self._last_stream, len(payload) == 4)
+            self.out.open_window(number, int.from_bytes(payload, "big") & frames.MAX_WINDOW)
         elif kind == frames.SETTINGS:
             self._take_settings(number, payload, flags)
         elif kind == frames.PING:
-            _check("PING", number == 0, len(payload) == 8)
+            frames.check("PING", number == 0, len(payload) == 8)
             if not flags & frames.ACK:
-                self.write(frames.frame(frames.PING, frames.ACK, 0, payload))
+                self.out.write(frames.frame(frames.PING, frames.ACK, 0, payload))
         elif kind == frames.RST_STREAM:
-            _check("RST_STREAM", 0 < number <= self._last_stream, len(payload) == 4)
+            frames.check("RST_STREAM", 0 < number <= self._last_stream, len(payload) == 4)
             if stream := self._streams.get(number):
                 stream.leave()
         elif kind == frames.CONTINUATION:
             self._continue_headers(payload, flags)
         elif kind == frames.PRIORITY:
-            _check("PRIORITY", number != 0)
+            frames.check("PRIORITY", number != 0)
             if len(payload) != 5:
-                self.write(frames.rst_stream(number, ErrorCode.FRAME_SIZE_ERROR))
+                self.out.write(frames.rst_stream(number, ErrorCode.FRAME_SIZE_ERROR))
         elif kind == frames.GOAWAY:
-            _check("GOAWAY", number == 0, len(payload) >= 8)
+            frames.check("GOAWAY", number == 0, len(payload) >= 8)
         elif kind == frames.PUSH_PROMISE:
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
 
     def _take_settings(self, number: int, payload: bytes, flags: int) -> None:
         is_ack = bool(flags & frames.ACK)
-        _check("SETTINGS", number == 0, len(payload) % 6 == 0 and not (is_ack and payload))
+        frames.check("SETTINGS", number == 0, len(payload) % 6 == 0 and not (is_ack and payload))
         self._has_settings = True
         if is_ack:
             return
         for at in range(0, len(payload), 6):
-            self._set(int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big"))
-        self.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
-        if not self._review_is_due:
-            self._review_is_due = True
-            self.loop.call_soon(self._review)
-
-    def _set(self, name: int, value: int) -> None:
-        if name == frames.INITIAL_WINDOW_SIZE:
-            self.initial_window = value
-            if value + self._largest_credit > frames.MAX_WINDOW:
-                self._largest_credit = max((stream.credit for stream in self._streams.values()), default=0)
-                if value + max(0, self._largest_credit) > frames.MAX_WINDOW:
-                    raise ConnectionFailedError(ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {value}")
-        elif name == frames.MAX_FRAME_SIZE:
-            if not frames.DEFAULT_FRAME_BYTES <= value <= frames.MAX_FRAME_BYTES:
-                raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"frames of {value} bytes")
-            self.frame_bytes = min(value, _FRAME_BYTES)
-        elif name == frames.ENABLE_PUSH and value > 1:
-            raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"ENABLE_PUSH {value}")
-        elif name == frames.HEADER_TABLE_SIZE and value < frames.DEFAULT_TABLE_BYTES:
-            self._table_update = frames.NO_TABLE  # RFC 7541, section 4.2: said, though the table was never used
-
-    def _review(self) -> None:
-        """Let the streams that waited for larger windows look at them."""
-        self._review_is_due = False
-        for stream in self._streams.values():
-            stream.wait_for_turn()
-        self.pump()
-
-    def _open_window(self, number: int, payload: bytes) -> None:
-        _check("WINDOW_UPDATE", number <= self._last_stream, len(payload) == 4)
-        size = int.from_bytes(payload, "big") & frames.MAX_WINDOW
-        if number == 0:
-            self.window += size
-            if not size or self.window > frames.MAX_WINDOW:
-                code = ErrorCode.FLOW_CONTROL_ERROR if size else ErrorCode.PROTOCOL_ERROR
-                raise ConnectionFailedError(code, "a window beyond its sizes")
-            self.pump()
-            return
-        stream = self._streams.get(number)
-        if stream is None or stream.is_over:
-            return
-        stream.credit += size
-        if not size or self.initial_window + stream.credit > frames.MAX_WINDOW:
-            stream.reset(ErrorCode.FLOW_CONTROL_ERROR if size else ErrorCode.PROTOCOL_ERROR)
-            return
-        self._largest_credit = max(self._largest_credit, stream.credit)
-        stream.wait_for_turn()
-        self.pump()
+            self.out.set(int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big"))
+        self.out.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
 
     # ---- what streams ask of their connection ----
-    def write(self, data: bytes) -> None:
-        """Send bytes, if the client is still there."""
-        if not self._transport.is_closing():
-            self._transport.write(data)
-
-    def write_many(self, parts: list[bytes | memoryview]) -> None:
-        """Send large parts, without joining them."""
-        if not self._transport.is_closing():
-            self._transport.writelines(parts)
-
-    def block(self, stream: Stream) -> None:
-        """Remember a stream that has more to send than the connection takes now."""
-        self._blocked[stream.number] = stream
-        if self.window > 0 and not self.is_paused:
-            self.pump_soon()
-
     def cut_short(self, number: int, code: ErrorCode) -> bytes:
         """The frame that ends a stream whose client may still be sending."""
         self._cut_short[number] = None
@@ -457,50 +388,8 @@ class Http2Connection(asyncio.Protocol):
     def forget(self, stream: Stream) -> None:
         """The stream is over, for both sides and the application."""
         self._streams.pop(stream.number, None)
-        if self._blocked:
-            self._blocked.pop(stream.number, None)
+        self.out.forget(stream)
         if not self._streams:
             self._idle_since_s = self.loop.time()
         if not self._takes_streams:
             self._close_if_done()
-
-    def pump_soon(self) -> None:
-        """Let the streams that wait go on when the event loop has looked at the other connections."""
-        if not self._pump_is_due:
-            self._pump_is_due = True
-            self.loop.call_soon(self.pump)
-
-    def pump(self) -> None:
-        """Let the streams that wait send what they may now, each in turn."""
-        self._pump_is_due = False
-        for number, stream in list(self._blocked.items()):
-            if self.is_paused or self.window <= 0:
-                return
-            del self._blocked[number]
-            if not stream.send_more():
-                stream.wait_for_turn()  # behind the others
-        if self._blocked:
-            self.pump_soon()
-
-    def headers(self, number: int, status: int, headers: Pairs, *, ends: bool) -> bytes:
-        """The frames of a header block; status 0 is for trailers."""
-        block = frames.block(status, headers)
-        if self._table_update:
-            block, self._table_update = self._table_update + block, b""
-        return frames.header_frames(number, block, ends=ends, limit=self.frame_bytes)
-
-
-def _check(name: str, *is_right: bool) -> None:
-    """Of a frame: whether its stream can have it and, where that matters, whether its length is right."""
-    if not is_right[0]:
-        raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"{name} on a stream that cannot have it")
-    if not all(is_right):
-        raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, f"{name} of a wrong length")
-
-
-def _without_padding(payload: bytes) -> bytes:
-    if not payload:
-        raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, "a padded frame without its padding's length")
-    if payload[0] >= len(payload):
-        raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "more padding than frame")
-    return payload[1 : len(payload) - payload[0]]

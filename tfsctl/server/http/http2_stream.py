@@ -26,6 +26,7 @@ class Stream(Exchange):
         "_connection",
         "_end",
         "_left_bytes",
+        "_out",
         "_pending",
         "_sent",
         "credit",
@@ -37,7 +38,7 @@ class Stream(Exchange):
 
     def __init__(self, connection: Http2Connection, number: int, head: Head) -> None:
         super().__init__(connection.loop, connection.port, head.method, head.target, head.path, head.headers)
-        self._connection = connection
+        self._connection, self._out = connection, connection.out
         self.number = number
         self._left_bytes = head.length
         self.credit = 0
@@ -83,7 +84,7 @@ class Stream(Exchange):
     def reset(self, code: ErrorCode) -> None:
         """Break it off."""
         if not self.is_over:
-            self._connection.write(self._connection.cut_short(self.number, code))
+            self._out.write(self._connection.cut_short(self.number, code))
         self.leave()
 
     def leave(self) -> None:
@@ -98,28 +99,28 @@ class Stream(Exchange):
         """Send a whole answer, in one piece where the client takes it."""
         if self.is_over:
             return
-        connection, number = self._connection, self.number
+        out, number = self._out, self.number
         size = 0 if self.method == "HEAD" else len(body)
         if not trailers and status not in NO_BODY:
             headers = (*headers, (b"content-length", b"%d" % len(body)))
-        start = connection.headers(number, status, headers, ends=not size and not trailers)
-        end = connection.headers(number, 0, trailers, ends=True) if trailers else b""
+        start = out.headers(number, status, headers, ends=not size and not trailers)
+        end = out.headers(number, 0, trailers, ends=True) if trailers else b""
         if not size:
             self._finish(start + end)
-        elif size <= connection.frame_bytes and size <= self._room() and not connection.is_paused:
+        elif size <= out.frame_bytes and size <= self._room() and not out.is_paused:
             self.credit -= size
-            connection.window -= size
+            out.window -= size
             data = frames.head(size, frames.DATA, 0 if trailers else frames.END_STREAM, number)
             self._finish(b"".join((start, data, body, end)))
         else:
-            connection.write(start)
+            out.write(start)
             self._end = end or frames.frame(frames.DATA, frames.END_STREAM, number)
             await self._send(body)
 
     def start(self, status: int, headers: Pairs) -> None:
         """Begin an answer whose body comes in parts."""
         if not self.is_over:
-            self._connection.write(self._connection.headers(self.number, status, headers, ends=False))
+            self._out.write(self._out.headers(self.number, status, headers, ends=False))
 
     async def write(self, data: bytes) -> None:
         """Send a part of the body."""
@@ -129,29 +130,29 @@ class Stream(Exchange):
     async def finish(self, trailers: Pairs) -> None:
         """End an answer that came in parts."""
         if not self.is_over:
-            self._finish(self._connection.headers(self.number, 0, trailers, ends=True))
+            self._finish(self._out.headers(self.number, 0, trailers, ends=True))
 
     async def _send(self, data: bytes) -> None:
         """Send data as the client takes it; returns when all is on its way."""
         self._pending.append(memoryview(data))
-        if self._connection.is_paused or not self.send_more():
+        if self._out.is_paused or not self.send_more():
             self.wait_for_turn()
             self._sent = self._loop.create_future()
             await self._sent
 
     def wait_for_turn(self) -> None:
         """Where only the connection holds it up, let it tell when there is room. The client's windows tell themselves."""
-        if self._pending and self._connection.initial_window + self.credit > 0:
-            self._connection.block(self)
+        if self._pending and self._out.initial_window + self.credit > 0:
+            self._out.block(self)
 
     def send_more(self) -> bool:
         """Send what the windows take now, up to a bound; whether that was all there is."""
-        connection = self._connection
+        out = self._out
         parts: list[bytes | memoryview] = []
         room = sent = min(self._room(), _MAX_AT_ONCE_BYTES)
         while room > 0 and self._pending:
             first = self._pending[0]
-            size = min(len(first), room, connection.frame_bytes)
+            size = min(len(first), room, out.frame_bytes)
             parts += (frames.head(size, frames.DATA, 0, self.number), first[:size])
             if size == len(first):
                 self._pending.pop(0)
@@ -161,8 +162,8 @@ class Stream(Exchange):
         if parts:
             sent -= room
             self.credit -= sent
-            connection.window -= sent
-            connection.write_many(parts)
+            out.window -= sent
+            out.write_many(parts)
         if self._pending:
             return False
         if self._end:
@@ -172,14 +173,14 @@ class Stream(Exchange):
 
     def _room(self) -> int:
         """What the client takes now."""
-        connection = self._connection
-        return min(connection.initial_window + self.credit, connection.window)
+        out = self._out
+        return min(out.initial_window + self.credit, out.window)
 
     def _finish(self, last: bytes) -> None:
         """Send the end of the answer. A client that is still sending is told to stop."""
         self.is_over = True
-        connection = self._connection
-        connection.write(last if self.has_all else last + connection.cut_short(self.number, ErrorCode.NO_ERROR))
+        end = b"" if self.has_all else self._connection.cut_short(self.number, ErrorCode.NO_ERROR)
+        self._out.write(last + end)
 
     def _wake_sender(self) -> None:
         sent, self._sent = self._sent, None

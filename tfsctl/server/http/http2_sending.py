@@ -1,0 +1,133 @@
+"""What one HTTP/2 connection sends: frames, as far as the client's windows let them out, each stream in its turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tfsctl.server.http import frames
+from tfsctl.server.http.exchange import Pairs
+from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
+
+if TYPE_CHECKING:
+    from tfsctl.server.http.http2_stream import Stream
+
+
+class Sending:
+    """The client's settings and windows, and the streams that wait for them."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, streams: Mapping[int, Stream]) -> None:
+        self._loop = loop
+        self._streams = streams
+        self.window = self.initial_window = frames.DEFAULT_WINDOW
+        self.frame_bytes = frames.DEFAULT_FRAME_BYTES
+        self.is_paused = False
+        self._largest_credit = 0  # of any stream
+        self._table_update = b""  # begins the next header block
+        self._blocked: dict[int, Stream] = {}  # by the connection alone; in turn
+        self._pump_is_due = self._review_is_due = False
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, if the client is still there."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def write_many(self, parts: list[bytes | memoryview]) -> None:
+        """Send large parts, without joining them."""
+        if not self.transport.is_closing():
+            self.transport.writelines(parts)
+
+    def block(self, stream: Stream) -> None:
+        """Remember a stream that has more to send than the connection takes now."""
+        self._blocked[stream.number] = stream
+        if self.window > 0 and not self.is_paused:
+            self._pump_soon()
+
+    def headers(self, number: int, status: int, headers: Pairs, *, ends: bool) -> bytes:
+        """The frames of a header block; status 0 is for trailers."""
+        block = frames.block(status, headers)
+        if self._table_update:
+            block, self._table_update = self._table_update + block, b""
+        return frames.header_frames(number, block, ends=ends, limit=self.frame_bytes)
+
+    # ---- what the client says ----
+    def set(self, name: int, value: int) -> None:
+        """Heed a setting of the client. Raises ConnectionFailedError for one that cannot be."""
+        if name == frames.INITIAL_WINDOW_SIZE:
+            self.initial_window = value
+            self._review_soon()
+            if value + self._largest_credit > frames.MAX_WINDOW:
+                self._largest_credit = max((stream.credit for stream in self._streams.values()), default=0)
+                if value + max(0, self._largest_credit) > frames.MAX_WINDOW:
+                    raise ConnectionFailedError(ErrorCode.FLOW_CONTROL_ERROR, f"an initial window of {value}")
+        elif name == frames.MAX_FRAME_SIZE:
+            if not frames.DEFAULT_FRAME_BYTES <= value <= frames.MAX_FRAME_BYTES:
+                raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"frames of {value} bytes")
+            self.frame_bytes = min(value, frames.OUR_FRAME_BYTES)
+        elif name == frames.ENABLE_PUSH and value > 1:
+            raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"ENABLE_PUSH {value}")
+        elif name == frames.HEADER_TABLE_SIZE and value < frames.DEFAULT_TABLE_BYTES:
+            self._table_update = frames.NO_TABLE  # RFC 7541, section 4.2: said, though the table was never used
+
+    def open_window(self, number: int, size: int) -> None:
+        """The client takes so many more bytes, of one stream or, for stream 0, of all."""
+        if number == 0:
+            self.window += size
+            if not size or self.window > frames.MAX_WINDOW:
+                code = ErrorCode.FLOW_CONTROL_ERROR if size else ErrorCode.PROTOCOL_ERROR
+                raise ConnectionFailedError(code, "a window beyond its sizes")
+            self.pump()
+            return
+        stream = self._streams.get(number)
+        if stream is None or stream.is_over:
+            return
+        stream.credit += size
+        if not size or self.initial_window + stream.credit > frames.MAX_WINDOW:
+            stream.reset(ErrorCode.FLOW_CONTROL_ERROR if size else ErrorCode.PROTOCOL_ERROR)
+            return
+        self._largest_credit = max(self._largest_credit, stream.credit)
+        stream.wait_for_turn()
+        self.pump()
+
+    def _review_soon(self) -> None:
+        if not self._review_is_due:
+            self._review_is_due = True
+            self._loop.call_soon(self._review)
+
+    def _review(self) -> None:
+        """Let the streams that waited for larger windows look at them."""
+        self._review_is_due = False
+        for stream in self._streams.values():
+            stream.wait_for_turn()
+        self.pump()
+
+    # ---- in turn ----
+    def _pump_soon(self) -> None:
+        """Let the streams that wait go on when the event loop has looked at the other connections."""
+        if not self._pump_is_due:
+            self._pump_is_due = True
+            self._loop.call_soon(self.pump)
+
+    def pump(self) -> None:
+        """Let the streams that wait send what they may now, each in turn."""
+        self._pump_is_due = False
+        for number, stream in list(self._blocked.items()):
+            if self.is_paused or self.window <= 0:
+                return
+            del self._blocked[number]
+            if not stream.send_more():
+                stream.wait_for_turn()  # behind the others
+        if self._blocked:
+            self._pump_soon()
+
+    def forget(self, stream: Stream) -> None:
+        """The stream has nothing more to send."""
+        if self._blocked:
+            self._blocked.pop(stream.number, None)
+
+    def clear(self) -> None:
+        """No stream has."""
+        self._blocked.clear()
