@@ -121,6 +121,8 @@ def _single_line(texts: list[str], shape: tuple[int, ...]) -> str:
         size = shape[depth]
         if size == 0:
             texts = ["[]"] * math.prod(shape[:depth])
+        elif size == 1:  # a score a row, mostly
+            texts = [f"[{text}]" for text in texts]
         else:
             texts = [f"[{', '.join(texts[at : at + size])}]" for at in range(0, len(texts), size)]
     return texts[0]
