@@ -117,9 +117,13 @@ class Manager:
         for number in sorted(versions):
             current = known.get(number)
             if current is None or (current.state == "END" and number not in before):
-                known[number] = ManagedVersion(name, number, versions[number])
-                _start(self._bring_up(known[number]), self._loads)
+                self._begin(name, number)
         self._retire(name)
+
+    def _begin(self, name: str, number: int) -> None:
+        version = ManagedVersion(name, number, self._aspired[name][number])
+        self._versions[name][number] = version
+        _start(self._bring_up(version), self._loads)
 
     def _set_state(self, version: ManagedVersion, state: State) -> None:
         version.state = state
@@ -179,6 +183,8 @@ class Manager:
         version.servable = None
         log.info("Done unloading servable version %s", version)
         self._set_state(version, "END")
+        if self._is_aspired(version):  # it came to be wanted again while its last requests were answered
+            self._begin(version.name, version.number)
 
     async def close(self) -> None:
         """Unload everything: each version after its last request."""

@@ -1,0 +1,80 @@
+"""The manager alone, with servables that stay as long as a test likes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from pathlib import Path
+
+from tfsctl.server.manager import Manager
+from tfsctl.server.servable import Servable
+
+ONE = {1: Path("/models/m/1")}
+
+
+class Lingering(Servable):
+    """A servable whose last request goes on until `gone` is set."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+
+    async def drain_and_close(self, _executor: Executor | None = None) -> None:
+        """Wait for the last request."""
+        await self.gone.wait()
+
+
+def managed(scenario: Callable[[Manager, list[Lingering]], Awaitable[None]]) -> None:
+    """Run a scenario with a manager whose loads take no time, and the list of what it loaded."""
+
+    async def run() -> None:
+        loaded: list[Lingering] = []
+
+        def load(_name: str, _version: int, _path: Path) -> Servable:
+            loaded.append(Lingering())
+            return loaded[-1]
+
+        manager = Manager(load, max_retries=0, retry_interval_s=0)
+        await scenario(manager, loaded)
+        for servable in loaded:
+            servable.gone.set()
+        await manager.close()
+
+    asyncio.run(asyncio.wait_for(run(), timeout=20))
+
+
+def test_a_version_wanted_again_while_it_unloads_is_loaded_again() -> None:
+    """It was on its way out when it came back to the disk or the configuration: it leaves, and is loaded anew."""
+
+    async def scenario(manager: Manager, loaded: list[Lingering]) -> None:
+        manager.set_aspired("m", ONE)
+        assert await manager.wait_until_settled(["m"]) == []
+        manager.set_aspired("m", {})
+        assert [v.state for v in manager.versions("m")] == ["UNLOADING"]
+
+        manager.set_aspired("m", ONE)
+        waiting = asyncio.ensure_future(manager.wait_until_settled(["m"]))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        loaded[0].gone.set()
+
+        assert await waiting == []
+        assert manager.get("m") is loaded[1]
+
+    managed(scenario)
+
+
+def test_a_version_that_unloads_for_good_ends() -> None:
+    """Nobody wants it: it is not loaded again."""
+
+    async def scenario(manager: Manager, loaded: list[Lingering]) -> None:
+        manager.set_aspired("m", ONE)
+        await manager.wait_until_settled(["m"])
+        manager.set_aspired("m", {})
+        loaded[0].gone.set()
+        await asyncio.sleep(0.05)
+
+        assert [v.state for v in manager.versions("m")] == ["END"]
+        assert len(loaded) == 1
+
+    managed(scenario)
