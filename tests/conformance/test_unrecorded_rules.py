@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -208,7 +209,7 @@ def test_refusals(grpc_server: GrpcServer, method: str, request_text: str, code:
 
 
 def test_a_label_may_stay_on_a_version_that_is_gone(grpc_server: GrpcServer) -> None:
-    """With labels for unavailable models allowed, only moving one is refused. It comes last, for it changes much."""
+    """With labels for unavailable models allowed, only moving one is refused. From here on tests change what is served."""
     versions = (
         'config { model_config_list { config { name: "versions" base_path: "{MODELS}/versions" '
         'model_platform: "tensorflow" model_version_policy { specific { versions: %d } } '
@@ -219,3 +220,29 @@ def test_a_label_may_stay_on_a_version_that_is_gone(grpc_server: GrpcServer) -> 
     assert call(grpc_server, reload, versions % (2, 1))[0] == "OK"
     assert call(grpc_server, reload, versions % (2, 1))[0] == "OK"
     assert call(grpc_server, reload, versions % (2, 3))[0] == "FAILED_PRECONDITION"
+
+
+def test_request_logging_is_refused_once_the_models_are_served(grpc_server: GrpcServer) -> None:
+    """No public build can log requests; the rest of such a configuration has effect."""
+    entry = 'config { name: "%s" base_path: "{MODELS}/%s" model_platform: "tensorflow" %s }'
+    served = [entry % (name, name, "") for name in ("half_plus_two", "zoo", "versions")]
+    logged = entry % ("logged", "half_plus_three", "logging_config { }")
+    request = "config { model_config_list { %s } }"
+
+    reply = call(grpc_server, "HandleReloadConfigRequest", request % " ".join([*served, logged]))
+
+    assert reply == ("INVALID_ARGUMENT", "No request-logger-creator provided.")
+    assert "AVAILABLE" in call(grpc_server, "GetModelStatus", 'model_spec { name: "logged" }')[1]
+
+
+def test_a_reload_tells_how_metrics_grew(grpc_server: GrpcServer) -> None:
+    """By the names they have inside TensorFlow; 0 for one that is not there. The model `warm` is run as it loads."""
+    runs = "/tensorflow/core/direct_session_runs"
+    entry = 'config { name: "%s" base_path: "{MODELS}/%s" model_platform: "tensorflow" }'
+    served = " ".join(entry % (name, name) for name in ("half_plus_two", "zoo", "versions", "warm"))
+    request = f'config {{ model_config_list {{ {served} }} }} metric_names: "nope" metric_names: "{runs}"'
+
+    code, said = call(grpc_server, "HandleReloadConfigRequest", request)
+
+    wanted = f'status {{ }} metric {{ name: "nope" int64_value_increase: 0 }} metric {{ name: "{runs}" int64_value_increase: [1-9][0-9]* }}'
+    assert (code, re.fullmatch(wanted, said) is not None) == ("OK", True), said

@@ -255,12 +255,16 @@ def test_a_failed_start_says_so_on_stdout_and_exits_255(tmp_path: Path) -> None:
             ["--model_name=x", "--model_base_path=models/x"],
             "INVALID_ARGUMENT: Expected model x to have an absolute path or URI; got base_path()=models/x",
         ),
+        (["--model_config_file={LOGGED}"], "INVALID_ARGUMENT: No request-logger-creator provided."),
         (["--model_config_file=/nope.config"], "NOT_FOUND: /nope.config; No such file or directory"),
     ],
 )
 def test_nonsense_is_refused_at_once(tmp_path: Path, flags: list[str], said: str) -> None:
     """What can never be served ends the server before TensorFlow is loaded."""
-    process, *_ = _start(tmp_path, *flags)
+    logged = tmp_path / "logged.config"
+    entry = 'name: "m" base_path: "/m" model_platform: "tensorflow" logging_config { }'
+    logged.write_text(f"model_config_list {{ config {{ {entry} }} }}")
+    process, *_ = _start(tmp_path, *(flag.replace("{LOGGED}", str(logged)) for flag in flags))
     stdout, _ = process.communicate(timeout=60)
 
     assert (process.returncode, stdout) == (255, f"Failed to start server. Error: {said}\n")

@@ -130,6 +130,11 @@ class ServingConfig:
         return [*flags, *self.more_flags]
 
 
+def asks_for_request_logging(message: Any) -> bool:  # noqa: ANN401 - a generated ModelServerConfig
+    """Whether a ModelServerConfig has a model's requests logged, which no public build of TensorFlow Serving can do."""
+    return any(entry.HasField("logging_config") for entry in message.model_config_list.config)
+
+
 def _model_from_document(document: Mapping[str, Any]) -> ModelConfig:
     policy = document["policy"]
     specific = None if policy["specific"] is None else tuple(policy["specific"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfsctl.core import config_messages, config_texts, protos
-from tfsctl.core.serving_config import ModelConfig, ServingConfig, models_from_proto
+from tfsctl.core.serving_config import ModelConfig, ServingConfig, asks_for_request_logging, models_from_proto
 from tfsctl.engines import model_arguments, ports, preflight
 from tfsctl.engines.choice import ENGINES, choose
 from tfsctl.engines.launch import EngineName, Launch
@@ -89,7 +89,7 @@ def _find(request: Request) -> tuple[Found, ...]:
 def _configured(file: Path) -> list[ModelConfig]:
     """The models of a model config file. Raises InvalidInput."""
     message = config_messages.parse_text(protos.ModelServerConfig(), _text(file), source=str(file))
-    if any(entry.HasField("logging_config") for entry in message.model_config_list.config):
+    if asks_for_request_logging(message):
         raise InvalidInput(
             f"{file} asks for request logging, which no public build of TensorFlow Serving can do",
             hint="take logging_config out of it",

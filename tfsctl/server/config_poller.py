@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 from tfsctl.core import protos
 from tfsctl.core.serving_config import PLATFORM, ModelConfig, models_from_proto
 from tfsctl.errors import InvalidInput
 from tfsctl.server.config_files import read_config_file
+from tfsctl.server.configured_models import check_request_logging
 from tfsctl.server.server_core import ServerCore
 from tfsctl.server.status import ServingError
 
@@ -30,13 +32,16 @@ async def poll_config_file(path: str, core: ServerCore, *, wait_s: float) -> Non
             log.error("Failed to read ModelServerConfig file: %s", error)  # noqa: TRY400 - the file is at fault
             continue
         if models != core.models:
-            reload = asyncio.create_task(_reload(core, models))  # a model that never comes must not stop the polling
+            reload = asyncio.create_task(
+                _reload(core, models, message)
+            )  # a model that never comes must not stop the polling
             reloads.add(reload)
             reload.add_done_callback(reloads.discard)
 
 
-async def _reload(core: ServerCore, models: tuple[ModelConfig, ...]) -> None:
+async def _reload(core: ServerCore, models: tuple[ModelConfig, ...], message: Any) -> None:  # noqa: ANN401 - what they were read from
     try:
         await core.reload(models)
+        check_request_logging(message)
     except ServingError as error:
         log.error("PollFilesystemAndReloadConfig failed to ReloadConfig: %s", error)  # noqa: TRY400 - the config is

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tfsctl.core import protos
-from tfsctl.core.serving_config import ModelConfig, check_base_path, models_from_proto
+from tfsctl.core.serving_config import ModelConfig, asks_for_request_logging, check_base_path, models_from_proto
 from tfsctl.errors import InvalidInput
 from tfsctl.server.config_files import read_config_file
 from tfsctl.server.flags import Flags
@@ -14,7 +16,10 @@ def configured_models(flags: Flags) -> tuple[ModelConfig, ...]:
     """The models the flags ask for. Raises INVALID_ARGUMENT or NOT_FOUND as the real server's start does."""
     try:
         if flags.model_config_file:
-            return models_from_proto(read_config_file(flags.model_config_file, protos.ModelServerConfig()))
+            message = read_config_file(flags.model_config_file, protos.ModelServerConfig())
+            models = models_from_proto(message)
+            check_request_logging(message)
+            return models
         if not flags.model_base_path:
             raise invalid_argument(
                 "Both server_options.model_base_path and server_options.model_config_file are empty!"
@@ -23,3 +28,9 @@ def configured_models(flags: Flags) -> tuple[ModelConfig, ...]:
     except InvalidInput as error:
         raise invalid_argument(error.message) from error
     return (ModelConfig(flags.model_name, flags.model_base_path),)
+
+
+def check_request_logging(message: Any) -> None:  # noqa: ANN401 - a ModelServerConfig message
+    """Raise INVALID_ARGUMENT, as the real server does once it serves the models, where requests are to be logged."""
+    if asks_for_request_logging(message):
+        raise invalid_argument("No request-logger-creator provided.")

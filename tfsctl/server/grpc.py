@@ -11,7 +11,7 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -72,8 +72,9 @@ def _unwatched(_api: str, handler: Handler) -> Handler:
 class GrpcApi:
     """TensorFlow Serving's gRPC services over a Service.
 
-    `watch` may put a handler of its own before each of Predict, Classify and Regress; `others` are methods of other
-    services; with `as_content`, Predict answers with the tensors' bytes instead of lists of values.
+    `watch` may put a handler of its own before each of Predict, Classify and Regress; `counted` tells the value of a
+    metric, where metrics are kept; `others` are methods of other services; with `as_content`, Predict answers with the
+    tensors' bytes instead of lists of values.
     """
 
     def __init__(
@@ -82,10 +83,12 @@ class GrpcApi:
         *,
         as_content: bool = False,
         watch: Callable[[str, Handler], Handler] = _unwatched,
+        counted: Callable[[str], int] | None = None,
         others: Methods = MappingProxyType({}),
     ) -> None:
         self._service = service
         self._as_content = as_content
+        self._counted = counted
         self._methods: dict[str, tuple[str, Handler]] = {
             **others,
             _PREDICTION + "Predict": ("PredictRequest", watch("Predict", self._predict)),
@@ -201,6 +204,7 @@ class GrpcApi:
         return response
 
     async def _reload(self, request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
+        before = self._counts(request.metric_names)
         reload = asyncio.ensure_future(self._service.reload(request.config))
         timeout_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
         done, _ = await asyncio.wait([reload], timeout=timeout_s)  # it goes on after its caller's deadline
@@ -209,7 +213,13 @@ class GrpcApi:
         reload.result()
         response = protos.ReloadConfigResponse()
         response.status.SetInParent()
+        for name, count in self._counts(request.metric_names).items():
+            response.metric.add(name=name, int64_value_increase=count - before[name])
         return response
+
+    def _counts(self, names: Iterable[str]) -> dict[str, int]:
+        """The values of metrics by their names; none where no metrics are kept."""
+        return {} if self._counted is None else {name: self._counted(name) for name in names}
 
 
 def _parse(message_type: Any, raw: bytes) -> Any:  # noqa: ANN401 - generated messages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tfsctl.server import health, reflection, rest, streaming
 from tfsctl.server.cors import CrossOrigin
@@ -36,7 +37,7 @@ def interfaces(flags: Flags, core: ServerCore, monitoring: Monitoring | None) ->
     if monitoring:
         api = monitoring.rest_api(api)
     with_health = flags.enable_grpc_healthcheck_service
-    watched = {"watch": monitoring.grpc_call} if monitoring else {}
+    watched: dict[str, Any] = {"watch": monitoring.grpc_call, "counted": monitoring.counted} if monitoring else {}
     grpc = GrpcApi(
         service,
         as_content=flags.enable_serialization_as_tensor_content,

@@ -37,6 +37,10 @@ class Counter:
             counter.add(*values, by=count)
         return counter
 
+    def first(self) -> int:
+        """The count for the first set of label values, in the order of the page; 0 if there is none."""
+        return min(self._cells.items(), default=((), 0))[1]
+
     def lines(self) -> Iterator[str]:
         """The metric's lines of the page."""
         for values, count in sorted(self._cells.items()):

@@ -62,7 +62,16 @@ class Monitoring:
         )
 
     def page(self) -> bytes:
-        """The page of text that Prometheus reads. What follows from a histogram is not counted by itself."""
+        """The page of text that Prometheus reads."""
+        return page(self._metrics())
+
+    def counted(self, name: str) -> int:
+        """What a reload is told of a counter, by its name in TensorFlow: that of the first labels, 0 for no counter."""
+        named = (one for one in self._metrics() if one.name.replace(":", "/") == name)
+        return next((one.first() for one in named if isinstance(one, Counter)), 0)
+
+    def _metrics(self) -> list[Counter | Histogram]:
+        """All of them; what follows from a histogram is not counted by itself."""
         own = [one for one in vars(self).values() if one is not self.failed_requests]
         metrics = [one for one in own if isinstance(one, (Counter, Histogram))]
         worked = [((name, Code.OK.name), count) for (name, *_), count in self.request_latency.counts().items()]
@@ -73,7 +82,7 @@ class Monitoring:
         ]
         time_us = [((), int(self.graph_run_time.cell().total))] if runs else []
         metrics.append(Counter(":tensorflow:core:graph_run_time_usecs").with_more(time_us))
-        return page(metrics)
+        return metrics
 
     def grpc_call(self, api: str, handler: Handler) -> Handler:
         """A gRPC handler whose calls are counted as those of one API."""

@@ -16,6 +16,7 @@ from tfsctl.core.serving_config import PLATFORM, models_from_proto
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef, VersionStatus
 from tfsctl.errors import InvalidInput
 from tfsctl.server import inference
+from tfsctl.server.configured_models import check_request_logging
 from tfsctl.server.servable import Servable
 from tfsctl.server.server_core import ServerCore
 from tfsctl.server.session import BoundSignature, Endpoint
@@ -127,6 +128,7 @@ class Service:
         except InvalidInput as error:
             raise invalid_argument(error.message) from error
         await self.core.reload(models)
+        check_request_logging(config)
 
     def signature_defs(self, ref: ModelRef) -> tuple[Servable, Mapping[str, Any]]:
         """A model's SignatureDef messages by name, and the servable they are of."""
