@@ -31,7 +31,7 @@ def answer(outputs: Mapping[str, np.ndarray], *, row_form: bool) -> bytes:
     else:
         members = ",\n".join(
             f"{_INDENT * 2}{quote(name)}: {_lines(_nested(name, array, 2), array.shape, 2)}"
-            for name, array in outputs.items()
+            for name, array in reversed(list(outputs.items()))  # no order is TensorFlow Serving's; this was recorded
         )
         text = f'{{\n{_INDENT}"outputs": {{\n{members}\n{_INDENT}}}\n}}'
     return text.encode("utf-8", "surrogateescape")

@@ -248,8 +248,8 @@ def as_dtype(array: np.ndarray, dtype: DType) -> np.ndarray | None:
     """Numbers read from JSON as a dtype; None when they do not all fit, or have no such form."""
     if dtype.name not in _WRITABLE or array.dtype.kind not in ("iuf" if dtype.is_floating else "iu"):
         return None
-    if dtype.is_floating:
-        return _narrow(array, dtype)
+    if dtype.is_floating:  # by way of float64, where RapidJSON rounds a whole number first
+        return _narrow(array.astype(np.float64, copy=False), dtype)
     limits = np.iinfo(np.int32 if dtype.name in _SMALL_INTS else dtype.numpy)
     within = limits.min <= array.min() and array.max() <= limits.max
     return array.astype(dtype.numpy) if within else None
