@@ -92,6 +92,31 @@ def test_columnar_form() -> None:
     assert body == b"\n".join(lines)
 
 
+@pytest.mark.parametrize("row_form", [True, False])
+@pytest.mark.parametrize("shape", [(30_000,), (3, 10_000), (10_000, 3)])
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool", "object"])
+def test_large_arrays_are_written_in_blocks(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, shape: tuple[int, ...], *, row_form: bool
+) -> None:
+    """Nobody else is answered while one call of Python or numpy lasts: none has all values. The text is the same."""
+    largest = 0
+
+    def watched(name: str, flat: np.ndarray, indent: str) -> list[str]:
+        nonlocal largest
+        largest = max(largest, flat.size)
+        return texts(name, flat, indent)
+
+    texts = json_answer._texts
+    monkeypatch.setattr(json_answer, "_texts", watched)
+    numbers = np.arange(30_000).reshape(shape)
+    array = numbers.astype(str).astype(bytes).astype(object) if dtype == "object" else (numbers % 7).astype(dtype)
+    body = json_answer.answer({"y": array}, row_form=row_form)
+
+    assert largest < 10_000
+    monkeypatch.setattr(json_answer, "_BLOCK", 10**9)
+    assert json_answer.answer({"y": array}, row_form=row_form) == body
+
+
 @pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 2), (2, 0, 3), (1, 2, 0)])
 @pytest.mark.parametrize("row_form", [True, False])
 def test_empty_arrays_keep_their_outer_shape(shape: tuple[int, ...], row_form: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from tfsctl.server.json_text import float_text, float_texts, quote
 from tfsctl.server.status import invalid_argument
 
 _INDENT = "    "
+_BLOCK = 8192  # values at a time: nobody else is answered while Python or numpy is inside one call
 _UNWRITABLE = {"float16", "bfloat16", "complex64", "complex128", "uint16"}
 
 
@@ -93,14 +95,21 @@ def _rows(outputs: Mapping[str, np.ndarray]) -> str:
 
 def _nested(name: str, array: np.ndarray, level: int) -> list[str]:
     """The text of every value, in order. `level` is the nesting of the array itself, for objects over several lines."""
-    flat = array.ravel()
-    if array.dtype.char in "fd":  # float32 and float64, what most models answer with
+    flat, indent = array.ravel(), _INDENT * (level + array.ndim)
+    if flat.size <= _BLOCK:
+        return _texts(name, flat, indent)
+    blocks = (_texts(name, flat[start : start + _BLOCK], indent) for start in range(0, flat.size, _BLOCK))
+    return list(chain.from_iterable(blocks))
+
+
+def _texts(name: str, flat: np.ndarray, indent: str) -> list[str]:
+    """The text of every value of a flat array; `indent` is where an object over several lines stands."""
+    if flat.dtype.char in "fd":  # float32 and float64, what most models answer with
         return float_texts(flat)
-    dtype = dtypes.from_numpy(array.dtype)
+    dtype = dtypes.from_numpy(flat.dtype)
     if dtype is dtypes.STRING:
         if not name.endswith("_bytes"):
             return [quote(value.decode("utf-8", "surrogateescape")) for value in flat.tolist()]
-        indent = _INDENT * (level + array.ndim)
         head, tail = f'{{\n{indent}{_INDENT}"b64": "', f'"\n{indent}}}'
         return [head + base64.b64encode(value).decode() + tail for value in flat.tolist()]
     if flat.size and (dtype.name in _UNWRITABLE or dtype.numpy.kind == "V"):
@@ -124,7 +133,7 @@ def _single_line(texts: list[str], shape: tuple[int, ...]) -> str:
         elif size == 1:  # a score a row, mostly
             texts = [f"[{text}]" for text in texts]
         else:
-            texts = [f"[{', '.join(texts[at : at + size])}]" for at in range(0, len(texts), size)]
+            texts = [f"[{_joined(', ', texts[at : at + size])}]" for at in range(0, len(texts), size)]
     return texts[0]
 
 
@@ -137,5 +146,11 @@ def _lines(texts: list[str], shape: tuple[int, ...], level: int) -> str:
             continue
         inner, outer = _INDENT * (level + depth + 1), _INDENT * (level + depth)
         joiner = f",\n{inner}"
-        texts = [f"[\n{inner}{joiner.join(texts[at : at + size])}\n{outer}]" for at in range(0, len(texts), size)]
+        texts = [f"[\n{inner}{_joined(joiner, texts[at : at + size])}\n{outer}]" for at in range(0, len(texts), size)]
     return texts[0]
+
+
+def _joined(joiner: str, texts: list[str]) -> str:
+    if len(texts) <= _BLOCK:
+        return joiner.join(texts)
+    return joiner.join([joiner.join(texts[at : at + _BLOCK]) for at in range(0, len(texts), _BLOCK)])

@@ -70,6 +70,6 @@ def _is_regular(body: bytes, shape: tuple[int, ...]) -> bool:
         return False
     skeleton = b""
     for size in reversed(shape):
-        skeleton = b"[" + b",".join([skeleton] * size) + b"]"
+        skeleton = b"[" + (skeleton + b",") * (size - 1) + skeleton + b"]"
     around = [body[: body.index(b"[")], body[body.rindex(b"]") + 1 :]]
     return body.translate(None, _OF_NUMBERS) == skeleton.join(part.translate(None, _OF_NUMBERS) for part in around)
