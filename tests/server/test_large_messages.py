@@ -110,6 +110,20 @@ def test_no_body_is_larger_than_a_message() -> None:
     assert b"Received message larger than max (2415919104 vs. 2147483647)" in body
 
 
+def test_a_body_that_announces_too_much_is_not_waited_for() -> None:
+    """Its client is told before it sends gigabytes for nothing."""
+
+    async def ask() -> tuple[int, bytes]:
+        path, headers = "/v1/models/m:predict", {b"content-length": b"3000000000"}
+        request = Request(asyncio.get_running_loop(), 8501, "POST", path, path, headers)
+        await asyncio.wait_for(Application(Flags(rest_api_port=8501))(request), timeout=5)
+        return request.answer
+
+    status, body = asyncio.run(ask())
+    assert status == 413
+    assert b"Received message larger than max (3000000000 vs. 2147483647)" in body
+
+
 def _status_of(server: Served, body: bytes) -> str:
     """The grpc-status of a Predict whose request is these bytes, frame and all."""
     connection = h2.connection.H2Connection()

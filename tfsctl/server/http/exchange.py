@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 _SMALL_BYTES = 1024
 NO_BODY = frozenset((204, 304))  # answers that never have one
+_LENGTH_DIGITS = 19  # as many as any length has
 Pairs = tuple[tuple[bytes, bytes], ...]
 """Headers, or trailers, as they are sent; names in lower case."""
 
@@ -17,7 +18,7 @@ class ClientGoneError(Exception):
 
 
 class BodyTooLargeError(Exception):
-    """A body has more bytes than it may have; `size` of them are here."""
+    """A body has more bytes than it may have; `size` of them are here, or are announced."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"{size} bytes")
@@ -101,6 +102,8 @@ class Exchange(ABC):
     # ---- the application's side: the request ----
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises ClientGoneError, BodyTooLargeError for one of more than `limit` bytes."""
+        if not self.has_all and (announced := self._announced_size()) > limit:
+            raise BodyTooLargeError(announced)
         while not self.has_all:
             await self._until_news()
             if self._size > limit:
@@ -110,6 +113,10 @@ class Exchange(ABC):
         if len(chunks) == 1 and isinstance(only := chunks[0], bytes):
             return only
         return b"".join(chunks)
+
+    def _announced_size(self) -> int:
+        length = self.headers.get(b"content-length", b"")
+        return int(length[:_LENGTH_DIGITS]) if length.isdigit() else 0
 
     async def part(self) -> bytes:
         """The next part of the body; empty after the last one. Raises ClientGoneError."""
