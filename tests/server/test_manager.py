@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -78,3 +79,19 @@ def test_a_version_that_unloads_for_good_ends() -> None:
         assert len(loaded) == 1
 
     managed(scenario)
+
+
+def test_a_version_that_may_not_be_read_says_which_file() -> None:
+    """The system's refusal is told in TensorFlow's form, with its code."""
+
+    def load(_name: str, _version: int, path: Path) -> Servable:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path / "variables"))
+
+    async def scenario() -> list[str]:
+        manager = Manager(load, max_retries=0, retry_interval_s=0)
+        manager.set_aspired("m", ONE)
+        failed = [str(version.error) for version in await manager.wait_until_settled(["m"])]
+        await manager.close()
+        return failed
+
+    assert asyncio.run(scenario()) == ["PERMISSION_DENIED: /models/m/1/variables; Permission denied"]

@@ -163,6 +163,9 @@ class Manager:
             )
         except ServingError as error:
             return error
+        except OSError as error:
+            code = Code.PERMISSION_DENIED if isinstance(error, PermissionError) else Code.UNKNOWN
+            return ServingError(code, f"{error.filename}; {error.strerror}")
         except Exception as error:  # noqa: BLE001 - whatever a load does, the server goes on with what it has
             return ServingError(Code.UNKNOWN, f"{type(error).__name__}: {error}")
         return None
