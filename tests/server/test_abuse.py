@@ -302,14 +302,16 @@ def test_versions_deleted_while_they_load(hot: Path, tmp_path: Path) -> None:
 
 # ---- the process ----
 @contextmanager
-def process(hot: Path, ports: list[int], stderr: int | IO[bytes]) -> Iterator[tuple[subprocess.Popen[bytes], Served]]:
+def process(
+    hot: Path, ports: list[int], stderr: int | IO[bytes], *flags: str, stdout: int | IO[bytes] = subprocess.DEVNULL
+) -> Iterator[tuple[subprocess.Popen[bytes], Served]]:
     """A server of the model `hot` on these ports, which is gone when the block is left."""
     argv = [
         *(sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={ports[0]}", f"--rest_api_port={ports[1]}"),
-        *("--model_name=hot", f"--model_base_path={hot}"),
+        *("--model_name=hot", f"--model_base_path={hot}", *flags),
     ]
     environment = clean_environment(hot.parent)
-    running = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)
+    running = subprocess.Popen(argv, env=environment, stdout=stdout, stderr=stderr)
     try:
         yield running, Served(HOST, ports[1], ports[0], {}, running.pid)
     finally:
@@ -331,13 +333,35 @@ def test_it_serves_again_after_a_kill(hot: Path) -> None:
 
 
 def test_a_full_disk_does_not_stop_it(hot: Path) -> None:
-    """Where the log cannot be written, requests are answered and versions change."""
-    with Path("/dev/full").open("wb", buffering=0) as full, process(hot, free_ports(2), full) as (running, server):
+    """Where nothing it says can be written, requests are answered and versions change."""
+    with (
+        Path("/dev/full").open("wb", buffering=0) as full,
+        process(hot, free_ports(2), full, "--unknown", stdout=full) as (running, server),
+    ):
         eventually(lambda: factor(server), 1.0)
         publish(hot, "2")
         eventually(lambda: factor(server), 2.0)
         running.terminate()
         assert running.wait(timeout=60) == 0
+
+
+def test_it_needs_no_standard_streams(hot: Path) -> None:
+    """Started with all three closed, as some supervisors do it, no connection takes their place."""
+    rest_port, grpc_port = free_ports(2)
+    argv = [
+        *(sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={grpc_port}"),
+        *(f"--rest_api_port={rest_port}", "--model_name=hot", f"--model_base_path={hot}", "--unknown"),
+    ]
+    closed = f"import os; os.closerange(0, 3); os.execv({sys.executable!r}, {argv!r})"
+    running = subprocess.Popen([sys.executable, "-c", closed], env=clean_environment(hot.parent))
+    try:
+        eventually(lambda: factor(Served(HOST, rest_port, grpc_port, {})), 1.0)
+        standard = {os.readlink(f"/proc/{running.pid}/fd/{number}") for number in range(3)}
+        running.terminate()
+        assert (running.wait(timeout=20), standard) == (0, {os.devnull})
+    finally:
+        running.kill()
+        running.wait()
 
 
 @pytest.mark.parametrize("reader", ["gone", "asleep"])

@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,6 +209,16 @@ def test_credentials_do_not_print_their_key(authority: Authority, tmp_path: Path
     assert made is not None
     assert "PRIVATE KEY" in made.key
     assert "PRIVATE KEY" not in repr(made)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files without a disk are Linux's")
+def test_the_key_is_written_to_no_disk(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full or read-only disk does not keep a server from starting, nor does a key come to lie there."""
+    made = credentials(Flags(ssl_config_file=str(authority.config(tmp_path / "ssl.config", client_verify=False))))
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+
+    assert made is not None
+    assert made.context().get_ca_certs() == []
 
 
 def _started(folder: Path, flags: list[str]) -> tuple[str, str, int]:

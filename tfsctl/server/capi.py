@@ -9,10 +9,9 @@ from __future__ import annotations
 import ctypes as c
 import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy as np
 from tfsctl.core import dtypes
 from tfsctl.core.protos import tensorflow_directory
 from tfsctl.core.tensors import object_array
+from tfsctl.server.open_files import scratch_file
 from tfsctl.server.status import Code, ServingError
 
 _POINTER, _INT64 = c.c_void_p, c.c_int64
@@ -142,7 +142,7 @@ def start_runtime(config: bytes = b"") -> None:
     Those lines come before any log level is heeded. Anything else printed meanwhile is passed on. The thread pools that
     all sessions share are made here, as a serialized ConfigProto has them; their threads are as nice as this one.
     """
-    with tempfile.TemporaryFile() as said, _stderr_into(said.fileno()):
+    with scratch_file() as (said, _), _stderr_into(said.fileno()):
         library = releasing()
         graph, options = library.TF_NewGraph(), library.TF_NewSessionOptions()
         library.TF_SetConfig(options, config, len(config), status())
@@ -178,7 +178,8 @@ def _stderr_into(descriptor: int) -> Iterator[None]:
         with os.fdopen(os.dup(descriptor), "rb") as said:
             for line in said:
                 if not any(greeting in line for greeting in _GREETINGS):
-                    os.write(2, line)
+                    with suppress(OSError):  # a full disk, a closed pipe
+                        os.write(2, line)
 
 
 _GREETINGS = (b"absl::InitializeLog()", b"oneDNN custom operations", b"cudart_stub.cc", b"cuda_platform.cc")

@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
-from tfsctl.server import draining, tls
+from tfsctl.server import draining, open_files, tls
 from tfsctl.server import flags as server_flags
 from tfsctl.server.batching_parameters import server_parameters
 from tfsctl.server.configured_models import configured_models
@@ -26,6 +27,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop. Exit codes are `tensorflow_model_server`'s: 0, or 255 when it cannot start."""
+    open_files.open_standard()
     arguments = sys.argv[1:] if arguments is None else arguments
     parsed = server_flags.parse(arguments)
     if parsed.error:
@@ -63,11 +65,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _print(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - stdout is where the real server says this
+    with suppress(OSError):  # a closed pipe or a full disk is no reason not to serve
+        print(text, flush=True)  # noqa: T201 - stdout is where the real server says this
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - a command talks on stderr
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - a command talks on stderr
 
 
 def _print_version() -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfsctl.core import config_messages
 from tfsctl.server.config_files import read_config_file
 from tfsctl.server.flags import Flags
+from tfsctl.server.open_files import scratch_file
 from tfsctl.server.status import invalid_argument
 
 if TYPE_CHECKING:
@@ -32,15 +32,13 @@ class Credentials:
     def context(self) -> ssl.SSLContext:
         """An ssl context for a server. Raises ssl.SSLError for what is no key, or not the certificate's."""
         import ssl
-        import tempfile
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(list(PROTOCOLS))
-        with tempfile.TemporaryDirectory(prefix="tfsctl-") as directory:  # 0700; the ssl module reads keys from files
-            chain = Path(directory) / "chain.pem"
-            chain.write_text(f"{self.key}\n{self.certificate}\n")
-            context.load_cert_chain(chain, password="")  # an encrypted key is refused, not asked a password for
+        with scratch_file() as (chain, path):  # the ssl module reads keys from files
+            chain.write(f"{self.key}\n{self.certificate}\n".encode())
+            context.load_cert_chain(path, password="")  # an encrypted key is refused, not asked a password for
         if self.client_ca:
             context.load_verify_locations(cadata=self.client_ca)
         if self.verifies_clients:
