@@ -8,8 +8,11 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from pathlib import Path
 
+import pytest
+
 from tfsctl.server.manager import Manager
 from tfsctl.server.servable import Servable
+from tfsctl.server.status import Code, ServingError
 
 ONE = {1: Path("/models/m/1")}
 
@@ -79,6 +82,27 @@ def test_a_version_that_unloads_for_good_ends() -> None:
         assert len(loaded) == 1
 
     managed(scenario)
+
+
+@pytest.mark.parametrize(("max_retries", "loads"), [(0, 1), (2, 3), (-1, 9)])
+def test_failed_loads_are_retried(max_retries: int, loads: int) -> None:
+    """So often at most; a negative number is no limit. The ninth attempt works."""
+    attempts: list[int] = []
+
+    def load(_name: str, version: int, _path: Path) -> Servable:
+        attempts.append(version)
+        if len(attempts) < 9:
+            raise ServingError(Code.UNKNOWN, "not yet")
+        return Lingering()
+
+    async def scenario() -> None:
+        manager = Manager(load, max_retries=max_retries, retry_interval_s=0)
+        manager.set_aspired("m", ONE)
+        failed = await manager.wait_until_settled(["m"])
+        assert [str(version.error) for version in failed] == ["UNKNOWN: not yet"] * (loads < 9)
+
+    asyncio.run(scenario())
+    assert len(attempts) == loads
 
 
 def test_a_version_that_may_not_be_read_says_which_file() -> None:

@@ -99,6 +99,10 @@ def test_flags_go_before_the_session_config_file(tmp_path: Path) -> None:
             "separately. You cannot configure all.",
         ),
         (
+            ["--tensorflow_intra_op_parallelism=-4"],
+            "INVALID_ARGUMENT: --tensorflow_intra_op_parallelism must not be negative; was -4",
+        ),
+        (
             ["--custom_op_library=/nope.so"],
             "NOT_FOUND: /nope.so: cannot open shared object file: No such file or directory",
         ),

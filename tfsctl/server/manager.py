@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class Manager:
     """The versions of all models, those that ended included (a snapshot for GetModelStatus).
 
     So many versions are loaded, and freed, at the same time; 0 is one after another. Those a server starts with are
-    loaded together, until `end_initial_loads`.
+    loaded together, until `end_initial_loads`. A negative `max_retries` is no limit, as to the real server.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class Manager:
         return version.number in self._aspired.get(version.name, {})
 
     async def _bring_up(self, version: ManagedVersion) -> None:
-        for attempt in range(self._max_retries + 1):
+        for attempt in count() if self._max_retries < 0 else range(self._max_retries + 1):
             if attempt:
                 await asyncio.sleep(self._retry_interval_s)
             if not self._is_aspired(version):

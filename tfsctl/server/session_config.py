@@ -18,6 +18,9 @@ def check_session_flags(flags: Flags) -> None:
             "(server_options.tensorflow_intra_op_parallelism, server_options.tensorflow_inter_op_parallelism) "
             "separately. You cannot configure all."
         )
+    for name in ("tensorflow_session_parallelism", "tensorflow_intra_op_parallelism"):
+        if (threads := getattr(flags, name)) < 0:  # TensorFlow aborts
+            raise invalid_argument(f"--{name} must not be negative; was {threads}")
     if flags.tensorflow_session_config_file:
         read_config_file(flags.tensorflow_session_config_file, protos.ConfigProto())
 
