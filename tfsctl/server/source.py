@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from tfsctl.core.model_dir import parse_version
@@ -29,7 +30,7 @@ def aspired_versions(model: ModelConfig) -> dict[int, Path] | None:
             error.strerror,
         )
         return None
-    on_disk = {version: name for name in sorted(names) if (version := parse_version(name)) is not None}
+    on_disk = _by_version(names)
     if not on_disk:
         log.warning(
             "No versions of servable %s found under base path %s. Did you forget to name your leaf directory as a "
@@ -40,3 +41,21 @@ def aspired_versions(model: ModelConfig) -> dict[int, Path] | None:
     for missing in sorted(set(model.policy.specific or ()) - on_disk.keys()):
         log.warning("Version %d of servable %s, which was requested to be served, was not found", missing, model.name)
     return {version: Path(model.base_path, on_disk[version]) for version in model.policy.aspired(list(on_disk))}
+
+
+def _by_version(names: Iterable[str]) -> dict[int, str]:
+    """The directories that are versions; of several for one (`1`, `0001`), the last in the order of names."""
+    found: dict[int, str] = {}
+    for name in sorted(names):
+        version = parse_version(name)
+        if version is None:
+            continue
+        if version in found:
+            log.warning(
+                "Duplicate version directories detected. Version %d will be loaded from %s, %s will be ignored.",
+                version,
+                name,
+                found[version],
+            )
+        found[version] = name
+    return found

@@ -1,0 +1,23 @@
+"""Which versions of a model on disk are served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tfsctl.core.serving_config import ModelConfig, VersionPolicy
+from tfsctl.server.source import aspired_versions
+
+
+def test_two_directories_of_one_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One of them is served, and the log says which, in the real server's words."""
+    for name in ("1", "0001", "2", "x", "1.5", "-3"):
+        (tmp_path / name).mkdir()
+
+    found = aspired_versions(ModelConfig("m", str(tmp_path), VersionPolicy(all_versions=True)))
+
+    assert found == {1: tmp_path / "1", 2: tmp_path / "2"}
+    assert [record.getMessage() for record in caplog.records] == [
+        "Duplicate version directories detected. Version 1 will be loaded from 1, 0001 will be ignored."
+    ]
