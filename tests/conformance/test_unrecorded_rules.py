@@ -91,6 +91,15 @@ def test_one_kind_of_value_in_a_feature(server: Served) -> None:
         assert b"Unexpected element type in feature: x expecting type: float" in said
 
 
+def test_keys_that_stand_twice(server: Served) -> None:
+    """The first one counts, but of features the last; an error quotes both."""
+    twice = b'{"signature_name": "regress_x_to_y", "examples": [{"x": 1.0, "x": 2.0}]}'
+    assert rest(server, "half_plus_two:regress", twice).body == b'{\n    "results": [3.0]\n}'
+
+    said = rest(server, "half_plus_two:predict", b'{"signature_name": 1, "signature_name": "serving_default"}').body
+    assert rb"JSON Value: {\n    \"signature_name\": 1,\n    \"signature_name\": \"serving_default\"\n} not" in said
+
+
 def test_feature_names_that_are_no_text(server: Served) -> None:
     """They are no feature of any model, and harm nobody."""
     body = b'{"signature_name": "regress_x_to_y", "examples": [{"\xff\xf8": 1, "x": 1.0}]}'

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
+from tfsctl.server.json_text import Repeating
 from tfsctl.server.status import ServingError, invalid_argument
 
 _BRACKETS = re.compile(r"\[+")
@@ -67,11 +67,11 @@ def _count_keys(document: dict[str, Any]) -> int:
     return count
 
 
-def _first_wins(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for key, value in pairs:
         members.setdefault(key, value)
-    return members
+    return members if len(members) == len(pairs) else Repeating(members, pairs)
 
 
 def _finite_or_refuse(text: str) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 
 from tfsctl.core import protos
 from tfsctl.server.json_tensor import decode_b64, is_b64
-from tfsctl.server.json_text import debug_text, type_name
+from tfsctl.server.json_text import Repeating, debug_text, type_name
 from tfsctl.server.status import invalid_argument
 
 MAX_VALUES = 500_000  # examples and values in one request; each takes some microseconds
@@ -48,6 +48,8 @@ def _fill(example: Any, features: object) -> int:  # noqa: ANN401 - an Example m
     if not isinstance(features, dict):
         raise invalid_argument(f"Example must be JSON object but got JSON {type_name(features)}")
     example.features.SetInParent()
+    if isinstance(features, Repeating):
+        features = dict(features.pairs)  # of a feature, the last one counts
     count = 0
     for name, content in features.items():
         feature = example.features.feature[_text(name)]
