@@ -192,8 +192,9 @@ def test_a_model_config_file_is_read_again(tmp_path: Path) -> None:
     for base in bases.values():
         write_scale_model(base / "1", 2.0)
 
-    def configure(*names: str) -> None:
-        entries = [f'config {{ name: "{n}" base_path: "{bases[n]}" model_platform: "tensorflow" }}' for n in names]
+    def configure(*names: str, more: str = "") -> None:
+        given = [f'name: "{n}" base_path: "{bases[n]}" model_platform: "tensorflow" {more}' for n in names]
+        entries = [f"config {{ {one} }}" for one in given]
         draft = tmp_path / "draft"
         draft.write_text(f"model_config_list {{ {' '.join(entries)} }}")
         draft.rename(tmp_path / "all.config")
@@ -209,6 +210,9 @@ def test_a_model_config_file_is_read_again(tmp_path: Path) -> None:
         assert (states(server, "a"), states(server, "b")) == ({"1": "AVAILABLE"}, {"1": "AVAILABLE"})
         configure("b")
         eventually(lambda: states(server, "a"), {"1": "END"})
+        configure("a", "b", more="logging_config { }")
+        eventually(lambda: "No request-logger-creator provided." in (tmp_path / "server.log").read_text(), True)
+        assert (states(server, "a"), states(server, "b")) == ({"1": "AVAILABLE"}, {"1": "AVAILABLE"})
 
 
 def test_a_config_file_is_not_read_again_unless_asked(tmp_path: Path) -> None:

@@ -32,14 +32,13 @@ async def poll_config_file(path: str, core: ServerCore, *, wait_s: float) -> Non
             log.error("Failed to read ModelServerConfig file: %s", error)  # noqa: TRY400 - the file is at fault
             continue
         if models != core.models:
-            reload = asyncio.create_task(
-                _reload(core, models, message)
-            )  # a model that never comes must not stop the polling
+            # By itself, for a model that never comes must not stop the polling.
+            reload = asyncio.create_task(_reload(core, models, message))
             reloads.add(reload)
             reload.add_done_callback(reloads.discard)
 
 
-async def _reload(core: ServerCore, models: tuple[ModelConfig, ...], message: Any) -> None:  # noqa: ANN401 - what they were read from
+async def _reload(core: ServerCore, models: tuple[ModelConfig, ...], message: Any) -> None:  # noqa: ANN401 - their message
     try:
         await core.reload(models)
         check_request_logging(message)
