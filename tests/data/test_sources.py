@@ -64,6 +64,11 @@ def examples(path: Path) -> None:
     write_records(path, records)
 
 
+def packed(write: Callable[[Path], object], path: Path) -> None:
+    write(path)
+    path.write_bytes(gzip.compress(path.read_bytes()))
+
+
 WRITERS: dict[str, Callable[[Path], object]] = {
     "houses.csv": csv,
     "houses.tsv": lambda path: csv(path, "\t"),
@@ -71,11 +76,17 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "houses.jsonl.gz": lambda path: path.write_bytes(gzip.compress("\n".join(map(json.dumps, ROWS)).encode())),
     "rows.json": lambda path: path.write_text(json.dumps(ROWS)),
     "instances.json": lambda path: path.write_text(json.dumps({"instances": ROWS})),
+    "bom.jsonl": lambda path: path.write_text("".join(json.dumps(row) + "\n" for row in ROWS), "utf-8-sig"),
+    "bom.json": lambda path: path.write_text(json.dumps(ROWS), "utf-8-sig"),
+    "signature.json": lambda path: path.write_text(
+        json.dumps({"signature_name": "serving_default", "instances": ROWS})
+    ),
     "inputs.json": lambda path: path.write_text(json.dumps({"inputs": {"area": AREAS, "city": CITIES}})),
     "columns.json": lambda path: path.write_text(json.dumps({"area": AREAS, "city": [[city] for city in CITIES]})),
     "houses.npz": npz,
     "houses.parquet": lambda path: parquet.write_table(pa.table({"area": AREAS, "city": CITIES}), path),
     "houses.tfrecord": examples,
+    "houses.tfrecord.gz": lambda path: packed(examples, path),
 }
 
 
@@ -116,11 +127,20 @@ def test_lines_of_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "wanted"),
-    [(b"one\ntwo\n", [b"one", b"two"]), (b'{"text": "one"}\n{"text": "two"}\n', [b"one", b"two"])],
+    [
+        (b"one\ntwo\n", [b"one", b"two"]),
+        (b"\xef\xbb\xbfone\ntw\ro\r\n", [b"one", b"tw\ro"]),
+        (b'{"text": "one"}\n{"text": "two"}\n', [b"one", b"two"]),
+        (b'[{"text": "one"},\n{"text": "two"}]', [b"one", b"two"]),
+        (b'[{"text": "one"}, {"text": "two"}]\n', [b"one", b"two"]),
+        (b'{"instances": ["one", "two"]}\n', [b"one", b"two"]),
+        (b'{\n"inputs": {"text":\n["one", "two"]}}\n', [b"one", b"two"]),
+        (gzip.compress(b"one\ntwo\n"), [b"one", b"two"]),
+    ],
 )
 def test_stdin(monkeypatch: pytest.MonkeyPatch, typed: bytes, wanted: list[bytes]) -> None:
-    """Lines of text, or JSON where the first line is."""
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
+    """Lines of text, or JSON where the first line is; packed or not."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(typed))))
 
     assert read("-", TEXT) == {"text": wanted}
 
@@ -145,6 +165,9 @@ def test_images(tmp_path: Path) -> None:
     assert [image[0][0] for image in read(tmp_path, PIXELS)["image"]] == [[10] * 3, [20] * 3, [30] * 3]
     assert [image[0][0] for image in read(tmp_path / "*.png", PIXELS)["image"]] == [[20] * 3]
     assert [image[0][0] for image in read(tmp_path / "b.png", PIXELS)["image"]] == [[20] * 3]
+    with pytest.raises(NotFound, match="no images"):
+        read(tmp_path / "*.txt", TEXT)
+    assert read(tmp_path / "*.txt", TEXT, format="images") == {"text": [b"no image"]}
     (batch,) = shaped(open_source(str(tmp_path), PIXELS), PIXELS)
     assert [Path(name.decode()).name for name in batch.labels["file"]] == ["a.jpg", "b.png", "c.png"]
 

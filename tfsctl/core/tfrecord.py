@@ -5,7 +5,6 @@ Format: https://www.tensorflow.org/tutorials/load_data/tfrecord; messages: tenso
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,32 +15,49 @@ from tfsctl.errors import InvalidInput
 _HEADER = struct.Struct("<QI")  # length, its CRC
 _FOOTER = struct.Struct("<I")
 _MASK_DELTA = 0xA282EAD8
+_AT_ONCE = 1 << 24
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The records of a file, one after another.
+    """The records of a file, one after another. Raises what `records_of` does, OSError where it cannot be read."""
+    with path.open("rb") as file:
+        yield from records_of(file)
+
+
+def records_of(file: BinaryIO) -> Iterator[bytes]:
+    """The records of an open file, from its first.
 
     Raises InvalidInput at the first that is damaged or cut short; less than a header at the end is passed over, as
-    TensorFlow does. Raises OSError where the file cannot be read.
+    TensorFlow does.
     """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        while (at := file.tell()) + _HEADER.size <= size:
-            yield _read_record(file, at, size)
+    at = 0
+    while len(header := file.read(_HEADER.size)) == _HEADER.size:
+        data = _read_record(file, header, at)
+        at += _HEADER.size + len(data) + _FOOTER.size
+        yield data
 
 
-def _read_record(file: BinaryIO, at: int, size: int) -> bytes:
-    header = file.read(_HEADER.size)
+def _read_record(file: BinaryIO, header: bytes, at: int) -> bytes:
     length, length_crc = _HEADER.unpack(header)
     if masked_crc32c(header[:8]) != length_crc:
         raise InvalidInput(f"corrupted record at {at}" + ("" if at else " (Is this even a TFRecord file?)"))
-    if at + _HEADER.size + length + _FOOTER.size > size:
+    data, footer = _read_up_to(file, length), file.read(_FOOTER.size)
+    if len(data) < length or len(footer) < _FOOTER.size:
         raise InvalidInput(f"truncated record at {at}' failed with Read less bytes than requested")
-    data = file.read(length)
-    (data_crc,) = _FOOTER.unpack(file.read(_FOOTER.size))
-    if masked_crc32c(data) != data_crc:
+    if masked_crc32c(data) != _FOOTER.unpack(footer)[0]:
         raise InvalidInput(f"corrupted record at {at + _HEADER.size}")
     return data
+
+
+def _read_up_to(file: BinaryIO, count: int) -> bytes:
+    """So many bytes, or what there is: no memory is taken for bytes that only a header promises."""
+    if count <= _AT_ONCE:
+        return file.read(count)
+    parts = []
+    while count and (part := file.read(min(count, _AT_ONCE))):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
 
 
 def masked_crc32c(data: bytes) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -51,7 +53,7 @@ class NpzRows:
                     )
                     for name in archive.namelist()
                 }
-            except zipfile.BadZipFile as error:
+            except (zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: encrypted, or packed in an unknown way
                 raise InvalidInput(f"{self.name} is not an .npz file: {error}") from error
             lengths = {name: stream.rows for name, stream in streams.items()}
             if len(set(lengths.values())) > 1:
@@ -70,20 +72,46 @@ class _Stream:
         self._name = name
         try:
             shape, fortran_order, self._dtype = _HEADERS[npy.read_magic(file)](file)
-        except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             raise InvalidInput(f"{name} is not an .npy file: {error}") from error
-        if self._dtype.hasobject or not shape or (fortran_order and len(shape) > 1):
-            why = "Python objects" if self._dtype.hasobject else "columns first" if shape else "a single value"
+        if self._dtype.hasobject or not shape or min(shape) < 0:
+            why = "Python objects" if self._dtype.hasobject else "no rows" if shape else "a single value"
             raise InvalidInput(f"{name} holds {why}", hint="numpy.save writes what is read here: rows of plain values")
         self.rows, self._row_shape = shape[0], shape[1:]
         self.row_bytes = self._dtype.itemsize * math.prod(self._row_shape)
+        self._is_by_column = fortran_order and len(shape) > 1
+        if self._is_by_column:
+            if not (isinstance(file, io.BufferedReader) and file.seekable()):  # others seek by reading all again
+                raise InvalidInput(
+                    f"{name} holds its columns one after another, and so can only be read from a plain .npy file",
+                    hint="numpy.ascontiguousarray(array) holds its rows one after another",
+                )
+            self._next, self._start = 0, file.tell()
 
     def take(self, count: int) -> np.ndarray:
         """The next rows."""
-        content = self._file.read(count * self.row_bytes)
-        if len(content) < count * self.row_bytes:
+        if self._is_by_column:
+            return self._across_columns(count)
+        return np.frombuffer(self._read(count * self.row_bytes), self._dtype).reshape(count, *self._row_shape)
+
+    def _across_columns(self, count: int) -> np.ndarray:
+        """The next rows of an array in Fortran's order: a piece of each column."""
+        size = self._dtype.itemsize
+        columns = np.empty((math.prod(self._row_shape), count), self._dtype)
+        for at, column in enumerate(columns):
+            self._file.seek(self._start + (at * self.rows + self._next) * size)
+            column[:] = np.frombuffer(self._read(count * size), self._dtype)
+        self._next += count
+        return columns.reshape(*reversed(self._row_shape), count).T
+
+    def _read(self, size: int) -> bytes:
+        try:
+            content = self._file.read(size)
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise InvalidInput(f"{self._name} is damaged: {error}") from error
+        if len(content) < size:
             raise InvalidInput(f"{self._name} ends too early")
-        return np.frombuffer(content, self._dtype).reshape(count, *self._row_shape)
+        return content
 
 
 def _blocks(streams: Mapping[str, _Stream]) -> Iterator[Block]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import os
 import select
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     Column = Sequence[object] | np.ndarray
 
+_GZIP = b"\x1f\x8b"
 BLOCK_BYTES = 1 << 20
 MOST_ROWS = 8192
 STDIN = "-"
@@ -34,6 +37,8 @@ class Unreadable:
 @dataclass(frozen=True, slots=True)
 class Block:
     """Consecutive rows. `column` gives the values of one of `names`; a nameless column (`""`) is for the only input.
+
+    Without any `names` no row could be read: `column("")` says why.
 
     `is_text`: values are text cells, to be read as what the input wants. `label`, if any, is a column that goes into
     the results as it is. `part` is how much of the source has been read with this block, 0 to 1.
@@ -92,11 +97,21 @@ def stdin_has_more() -> bool:
         return True
 
 
+def without_mark(start: bytes, name: str) -> bytes:
+    """The beginning of a text without the byte order mark of UTF-8. Raises InvalidInput for that of UTF-16."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InvalidInput(f"{name} is UTF-16, not UTF-8", hint="iconv -f UTF-16 -t UTF-8 FILE makes it UTF-8")
+    return start.removeprefix(codecs.BOM_UTF8)
+
+
 @contextmanager
 def opened(path: Path | str) -> Iterator[tuple[BinaryIO, Progress]]:
-    """A file, or stdin for `-`, open for reading bytes; `.gz` is unpacked. Raises NotFound and InvalidInput."""
+    """A file, or stdin for `-`, open for reading bytes; gzip is unpacked. Raises NotFound and InvalidInput."""
     if path == STDIN:
-        yield sys.stdin.buffer, Progress(sys.stdin.buffer, 0)
+        stdin = sys.stdin.buffer
+        is_gzip = hasattr(stdin, "peek") and stdin.peek(len(_GZIP)).startswith(_GZIP)
+        with _unpacked(stdin, "stdin") if is_gzip else nullcontext(stdin) as file:
+            yield file, Progress(stdin, 0)
         return
     try:
         raw = open(path, "rb")  # noqa: SIM115 - closed below
@@ -106,11 +121,14 @@ def opened(path: Path | str) -> Iterator[tuple[BinaryIO, Progress]]:
         raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
     with raw:
         progress = Progress(raw, os.fstat(raw.fileno()).st_size)
-        if not str(path).endswith(".gz"):
-            yield raw, progress
-            return
-        with gzip.open(raw) as unpacked:
-            try:
-                yield cast("BinaryIO", unpacked), progress
-            except (gzip.BadGzipFile, EOFError) as error:
-                raise InvalidInput(f"{path}: {error}") from error
+        with _unpacked(raw, path) if str(path).endswith(".gz") else nullcontext(raw) as file:
+            yield file, progress
+
+
+@contextmanager
+def _unpacked(raw: BinaryIO, path: Path | str) -> Iterator[BinaryIO]:
+    with gzip.open(raw) as unpacked:
+        try:
+            yield cast("BinaryIO", unpacked)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise InvalidInput(f"{path}: {error}") from error

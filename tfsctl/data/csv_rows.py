@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from tfsctl.data.blocks import Block, Pace, Unreadable, opened
+from tfsctl.data.blocks import Block, Pace, Unreadable, opened, without_mark
 from tfsctl.errors import InvalidInput
 
 
@@ -45,6 +45,8 @@ class CsvRows:
         (first,) = reader.take(1) or [[]]
         if first and isinstance(first[0], Unreadable):
             raise InvalidInput(f"{self.name}: the header cannot be read: {first[0].why}")
+        if first:
+            without_mark(first[0].encode("utf-8", "surrogateescape"), self.name)
         header = tuple(name.strip() for name in first)
         if not header:
             raise InvalidInput(f"{self.name} is empty: the first line must name the columns")

@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from tfsctl.data.blocks import BLOCK_BYTES, MOST_ROWS, Block, Pace, Unreadable, opened
+from tfsctl.core.types import Signature
+from tfsctl.data.blocks import BLOCK_BYTES, MOST_ROWS, Block, Pace, Unreadable, opened, without_mark
 from tfsctl.errors import InvalidInput
 
 
@@ -27,24 +28,31 @@ class JsonLines:
     def blocks(self) -> Iterator[Block]:
         """All rows; a line that is not JSON is unreadable."""
         with opened(self.path) as (file, progress):
-            for lines in _line_blocks(file):
+            for lines in _line_blocks(file, self.name):
                 yield _json_block([_parsed(line) for line in lines], progress.part())
 
 
 @dataclass(frozen=True, slots=True)
 class TextLines:
-    """A row a line, for the only input; lines that begin with `{` or `[` are read as JSON where they come first."""
+    """A row a line, for the only input.
+
+    With a `sniff` at the first line, one that begins with `{` or `[` makes them JSON: lines of it, or one document.
+    """
 
     name: str
     path: Path | str
-    sniff: bool = False
+    sniff: Signature | None = None
 
     def blocks(self) -> Iterator[Block]:
         """All rows, as text."""
         with opened(self.path) as (file, progress):
-            blocks = _line_blocks(file, keep_empty=True)
+            blocks = _line_blocks(file, self.name, keep_empty=True)
             first = next(blocks, [])
-            is_json = self.sniff and bool(first) and first[0].lstrip()[:1] in (b"{", b"[")
+            is_json = self.sniff is not None and bool(first) and first[0].lstrip()[:1] in (b"{", b"[")
+            if is_json and self.sniff is not None and _begins_document(first[0]):
+                whole = b"\n".join(chain(first, *blocks))
+                yield from _document_blocks(_parsed(whole), self.name, self.sniff)
+                return
             for lines in chain([first], blocks):
                 if is_json:
                     yield _json_block([_parsed(line) for line in lines if line.strip()], progress.part())
@@ -59,47 +67,69 @@ class JsonDocument:
 
     name: str
     path: Path | str
+    signature: Signature
 
     def blocks(self) -> Iterator[Block]:
-        """All rows. Raises InvalidInput for what is none of these."""
+        """All rows. Raises InvalidInput for what is none of these, or is for another signature."""
         with opened(self.path) as (file, _progress):
-            document = _parsed(file.read())
-        if isinstance(document, Unreadable):
-            raise InvalidInput(f"{self.name} is {document.why}")
-        if isinstance(document, dict) and "instances" in document:
-            document = document["instances"]
-        elif isinstance(document, dict) and "inputs" in document:
-            document = document["inputs"]
-            if isinstance(document, list):
-                document = {"": document}
-        if isinstance(document, list):
-            for start in range(0, len(document), MOST_ROWS):
-                rows = document[start : start + MOST_ROWS]
-                yield _json_block(rows, (start + len(rows)) / len(document))
-        elif isinstance(document, dict) and document and all(isinstance(one, list) for one in document.values()):
-            yield from self._columns(document)
-        else:
+            document = _parsed(without_mark(file.read(), self.name))
+        yield from _document_blocks(document, self.name, self.signature)
+
+
+def _document_blocks(document: Any, name: str, signature: Signature) -> Iterator[Block]:  # noqa: ANN401 - any JSON value
+    if isinstance(document, Unreadable):
+        raise InvalidInput(f"{name} is {document.why}", hint="--format jsonl reads a JSON value from each line")
+    if isinstance(document, dict) and not document.keys().isdisjoint(("instances", "inputs")):
+        said = document.get("signature_name", signature.name)
+        if said != signature.name:
             raise InvalidInput(
-                f"{self.name} holds no rows",
-                hint='{"instances": [...]}, a list of rows, or {"NAME": [...]} for whole columns',
+                f"{name} is for the signature {said!r}, not {signature.name}", hint=f"--signature {said}"
             )
+        inputs = document.get("inputs")
+        document = document.get("instances", {"": inputs} if isinstance(inputs, list) else inputs)
+    if isinstance(document, list):
+        for start in range(0, len(document), MOST_ROWS):
+            rows = document[start : start + MOST_ROWS]
+            yield _json_block(rows, (start + len(rows)) / len(document))
+    elif isinstance(document, dict) and document and all(isinstance(one, list) for one in document.values()):
+        yield from _column_blocks(document, name)
+    else:
+        raise InvalidInput(
+            f"{name} holds no rows",
+            hint='{"instances": [...]}, a list of rows, or {"NAME": [...]} for whole columns',
+        )
 
-    def _columns(self, columns: Mapping[str, list[Any]]) -> Iterator[Block]:
-        lengths = {name: len(column) for name, column in columns.items()}
-        if len(set(lengths.values())) > 1:
-            raise InvalidInput(
-                f"the columns of {self.name} have different numbers of rows: "
-                + ", ".join(f"{name} {length}" for name, length in lengths.items())
-            )
-        total = next(iter(lengths.values()))
-        for start in range(0, total, MOST_ROWS):
-            end = min(start + MOST_ROWS, total)
-            yield Block(end - start, tuple(columns), partial(_part, columns, start, end), part=end / total)
+
+def _column_blocks(columns: Mapping[str, list[Any]], name: str) -> Iterator[Block]:
+    lengths = {column: len(values) for column, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise InvalidInput(
+            f"the columns of {name} have different numbers of rows: "
+            + ", ".join(f"{column} {length}" for column, length in lengths.items())
+        )
+    total = next(iter(lengths.values()))
+    for start in range(0, total, MOST_ROWS):
+        end = min(start + MOST_ROWS, total)
+        yield Block(end - start, tuple(columns), partial(_part, columns, start, end), part=end / total)
 
 
-def _line_blocks(file: BinaryIO, *, keep_empty: bool = False) -> Iterator[list[bytes]]:
+def _begins_document(line: bytes) -> bool:
+    """Whether the first line is (the beginning of) a whole document, and not a row."""
+    if line.rstrip().endswith((b",", b"[", b"{", b":")):
+        return True
+    value = _parsed(line)
+    if isinstance(value, list):
+        return bool(value) and all(map(_is_named, value))
+    return isinstance(value, dict) and not value.keys().isdisjoint(("instances", "signature_name"))
+
+
+def _line_blocks(file: BinaryIO, name: str, *, keep_empty: bool = False) -> Iterator[list[bytes]]:
     blocks = _as_they_come(file) if file is sys.stdin.buffer else _paced(file)
+    is_first = True
     for lines in blocks:
+        if is_first:
+            lines[0] = without_mark(lines[0], name)
+            is_first = False
         yield lines if keep_empty else [line for line in lines if line.strip()]
 
 
@@ -112,15 +142,15 @@ def _paced(file: BinaryIO) -> Iterator[list[bytes]]:
 
 def _as_they_come(file: BinaryIO) -> Iterator[list[bytes]]:
     """The lines there are: whoever writes them may wait for their answers."""
-    rest = b""
+    rest: list[bytes] = []  # of a line whose end has not come
     while content := file.read1(BLOCK_BYTES // 8):  # type: ignore[attr-defined] # every buffered stream has it
-        *lines, rest = (rest + content).splitlines(keepends=True) if b"\n" in content else [rest + content]
-        if rest.endswith(b"\n"):
-            lines, rest = [*lines, rest], b""
+        first, *lines = content.split(b"\n")
+        rest.append(first)
         if lines:
-            yield lines
-    if rest:
-        yield [rest]
+            yield [b"".join(rest), *lines[:-1]]
+            rest = [lines[-1]]
+    if any(rest):
+        yield [b"".join(rest)]
 
 
 def _parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
@@ -139,7 +169,9 @@ def _parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
 def _json_block(rows: list[Any], part: float | None) -> Block:
     """A block of objects, or of bare values; either may have unreadable ones among them."""
-    names = dict.fromkeys(chain.from_iterable(filter(_is_named, rows))) or {"": None}
+    names = dict.fromkeys(chain.from_iterable(filter(_is_named, rows)))
+    if not names and not all(isinstance(row, Unreadable) for row in rows):
+        names = {"": None}
     return Block(len(rows), tuple(names), partial(_values, rows), part=part)
 
 

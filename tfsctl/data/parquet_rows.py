@@ -41,12 +41,15 @@ class ParquetRows:
                     names = tuple(batch.schema.names)
                     yield Block(batch.num_rows, names, partial(_column, batch), part=done / max(total, 1))
             except (pa.ArrowInvalid, OSError) as error:
-                raise InvalidInput(f"{self.name} is not a Parquet file that can be read: {error}") from error
+                words = " ".join("".join(filter(str.isprintable, line)) for line in str(error).split("\n")).strip()
+                raise InvalidInput(f"{self.name} is not a Parquet file that can be read: {words}") from error
 
 
 def _column(batch: Any, name: str) -> Column:  # noqa: ANN401 - an Arrow RecordBatch
     """Numbers as an array; text, lists and columns with nulls as Python values."""
     column = batch.column(name)
+    if str(column.type).startswith("decimal"):
+        column = column.cast("float64")
     is_plain = column.null_count == 0 and str(column.type) in _PLAIN
     return column.to_numpy(zero_copy_only=False) if is_plain else column.to_pylist()
 

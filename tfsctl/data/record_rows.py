@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tfsctl.core import protos
-from tfsctl.core.tfrecord import read_records
+from tfsctl.core.tfrecord import records_of
 from tfsctl.core.types import Signature
-from tfsctl.data.blocks import Block, Pace, Unreadable
-from tfsctl.errors import InvalidInput, NotFound
-
-_FRAME_BYTES = 16
+from tfsctl.data.blocks import Block, Pace, Unreadable, opened
+from tfsctl.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,37 +25,32 @@ class RecordRows:
     """
 
     name: str
-    path: Path
+    path: Path | str
     signature: Signature
 
     def blocks(self) -> Iterator[Block]:
-        """All rows. Raises InvalidInput at the first damaged record, NotFound."""
-        try:
-            size = self.path.stat().st_size
-            records = read_records(self.path)
-            yield from self._blocks(records, size)
-        except FileNotFoundError as error:
-            raise NotFound(f"there is no file {self.path}") from error
-        except OSError as error:
-            raise InvalidInput(f"cannot read {self.path}: {error.strerror}") from error
-        except InvalidInput as error:
-            raise InvalidInput(f"{self.name}: {error.message}") from error
+        """All rows. Raises InvalidInput at the first damaged record, after those before it; NotFound."""
+        pace, as_they_are = Pace(), None
+        with opened(self.path) as (file, progress):
+            records = records_of(file)
+            while True:
+                some, damage = _next(records, pace.rows)
+                if some:
+                    pace.learn(len(some), sum(map(len, some)))
+                    as_they_are = self._as_they_are(some[0]) if as_they_are is None else as_they_are
+                    yield self._block(some, progress.part(), as_they_are=as_they_are)
+                if damage is not None:
+                    raise InvalidInput(f"{self.name}: {damage.message}") from damage
+                if not some:
+                    return
 
-    def _blocks(self, records: Iterator[bytes], size: int) -> Iterator[Block]:
-        pace, done = Pace(), 0
-        as_they_are: bool | None = None
-        while some := list(islice(records, pace.rows)):
-            length = sum(map(len, some))
-            pace.learn(len(some), length)
-            done += length + _FRAME_BYTES * len(some)
-            if as_they_are is None:
-                as_they_are = self._as_they_are(some[0])
-            if as_they_are:
-                yield Block(len(some), ("",), partial(_same, some), part=done / size)
-            else:
-                features = [_features(record) for record in some]
-                names = dict.fromkeys(name for one in features if not isinstance(one, Unreadable) for name in one)
-                yield Block(len(some), tuple(names), partial(_column, features), part=done / size)
+    def _block(self, records: list[bytes], part: float | None, *, as_they_are: bool) -> Block:
+        if as_they_are:
+            return Block(len(records), ("",), partial(_same, records), part=part)
+        features = [_features(record) for record in records]
+        names = dict.fromkeys(name for one in features if not isinstance(one, Unreadable) for name in one)
+        truths = {spec.name for spec in self.signature.inputs if spec.dtype == "bool"}
+        return Block(len(records), tuple(names), partial(_column, features, truths), part=part)
 
     def _as_they_are(self, record: bytes) -> bool:
         if len(self.signature.inputs) != 1 or self.signature.inputs[0].dtype != "string":
@@ -75,17 +68,29 @@ def _features(record: bytes) -> Any:  # noqa: ANN401 - a generated map of Featur
         return Unreadable("the record is no tf.Example")
 
 
-def _column(rows: Sequence[Any], name: str) -> list[Any]:
-    return [row if isinstance(row, Unreadable) else _values(row, name) for row in rows]
+def _next(records: Iterator[bytes], count: int) -> tuple[list[bytes], InvalidInput | None]:
+    """Some records, and what is wrong with the one after them."""
+    some: list[bytes] = []
+    try:
+        some.extend(islice(records, count))
+    except InvalidInput as error:
+        return some, error
+    return some, None
 
 
-def _values(features: Any, name: str) -> Any:  # noqa: ANN401 - a generated map of Features, and what it holds
-    """The values of a feature: a list, or the only one."""
+def _column(rows: Sequence[Any], truths: Collection[str], name: str) -> list[Any]:
+    return [row if isinstance(row, Unreadable) else _values(row, name, name in truths) for row in rows]
+
+
+def _values(features: Any, name: str, is_truth: bool) -> Any:  # noqa: ANN401 - a generated map of Features, and what it holds
+    """The values of a feature: a list, or the only one. Examples have whole numbers for truth values."""
     if name not in features:
         return Unreadable()
     feature = features[name]
     kind = feature.WhichOneof("kind")
     values = list(getattr(feature, kind).value) if kind else []
+    if is_truth and kind == "int64_list":
+        values = [bool(value) if value in (0, 1) else value for value in values]
     return values[0] if len(values) == 1 else values
 
 

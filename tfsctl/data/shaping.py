@@ -46,14 +46,17 @@ def shaped(
     matching: Matching | None = None
     done = 0
     for block in source.blocks():
-        if matching is None and block.count:
+        if not block.count:
+            continue
+        if matching is None and block.names:
             matching = match(block.names, signature, source.name, renamed or {})
             if matching.unused:
                 note(f"{source.name}: no input takes {', '.join(matching.unused)}")
         first, done = done + 1, done + block.count
-        if matching is None or done <= after:
+        if done <= after:
             continue
-        for batch in _shape(block, first, matching, signature, source.name, skip_bad_rows):
+        usual = matching if block.names else None
+        for batch in _shape(block, first, usual or _nothing_read(signature), signature, source.name, skip_bad_rows):
             if batch.through > after:
                 yield batch.after(after)
 
@@ -74,6 +77,11 @@ def match(names: Sequence[str], signature: Signature, source: str, renamed: Mapp
             )
     used = {column for found in columns.values() for column in found}
     return Matching(columns, tuple(name for name in names if name not in used))
+
+
+def _nothing_read(signature: Signature) -> Matching:
+    """What a block has for each input where no row could be read: the reasons."""
+    return Matching({spec.name: ("",) for spec in signature.inputs})
 
 
 def _columns_of(

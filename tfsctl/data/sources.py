@@ -35,14 +35,13 @@ def open_source(asked: str, signature: Signature, *, format: Format | None = Non
     if not os.path.exists(asked):
         if not glob.has_magic(asked):
             raise NotFound(f"there is no file {asked}")
-        return _images(asked, [Path(file) for file in glob.glob(asked, recursive=True)], signature)
+        return _images(asked, [Path(file) for file in glob.glob(asked, recursive=True)], signature, format)
     path = Path(asked)
     if path.is_dir():
-        files = [file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES]
-        return _images(asked, files, signature)
+        return _images(asked, list(path.rglob("*")), signature, format)
     chosen = format or _format_of(path)
     if chosen == "images":
-        return _images(asked, [path], signature)
+        return _images(asked, [path], signature, chosen)
     return _reader(chosen, path, path.name, signature)
 
 
@@ -57,10 +56,10 @@ def _format_of(path: Path) -> Format:
 def _from_stdin(signature: Signature, chosen: Format | None) -> Source:
     from tfsctl.data.json_rows import TextLines
 
-    if chosen in ("tfrecord", "images", "parquet", "npz"):
+    if chosen in ("images", "parquet", "npz"):
         raise InvalidInput(f"{chosen} cannot be read from stdin", hint="give a file: --file PATH")
     if chosen is None:
-        return TextLines("stdin", STDIN, sniff=True)
+        return TextLines("stdin", STDIN, sniff=signature)
     return _reader(chosen, STDIN, "stdin", signature)
 
 
@@ -74,7 +73,11 @@ def _reader(chosen: Format, path: Path | str, name: str, signature: Signature) -
     if chosen == "tfrecord":
         from tfsctl.data.record_rows import RecordRows
 
-        return RecordRows(name, Path(path), signature)
+        return RecordRows(name, path, signature)
+    if chosen == "json":
+        from tfsctl.data.json_rows import JsonDocument
+
+        return JsonDocument(name, path, signature)
     return _plain_reader(chosen)(name, path)
 
 
@@ -88,15 +91,16 @@ def _plain_reader(chosen: Format) -> Callable[[str, Path | str], Source]:
         from tfsctl.data.parquet_rows import ParquetRows
 
         return ParquetRows
-    from tfsctl.data.json_rows import JsonDocument, JsonLines, TextLines
+    from tfsctl.data.json_rows import JsonLines, TextLines
 
-    return JsonLines if chosen == "jsonl" else JsonDocument if chosen == "json" else TextLines
+    return JsonLines if chosen == "jsonl" else TextLines
 
 
-def _images(asked: str, found: list[Path], signature: Signature) -> Source:
+def _images(asked: str, found: list[Path], signature: Signature, said: Format | None) -> Source:
+    """Those of the files that are called images, or all if they are said to be."""
     from tfsctl.data.image_rows import ImageRows
 
-    files = sorted(file for file in found if file.is_file())
+    files = sorted(f for f in found if (said == "images" or f.suffix.lower() in SUFFIXES) and f.is_file())
     if not files:
         raise NotFound(f"there are no images in {asked}", hint=f"they end in {', '.join(SUFFIXES)}")
     if len(signature.inputs) != 1 or not takes_images(signature.inputs[0]):
