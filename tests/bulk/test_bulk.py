@@ -181,6 +181,16 @@ def test_what_does_not_pass_is_raised(error: TfsctlError) -> None:
     assert time.monotonic() - start < (2 if isinstance(error, ServerUnreachable) else 0.3)
 
 
+def test_a_server_that_was_away_is_asked_as_before() -> None:
+    """Only one that has too much to do is asked for less at once."""
+    away = Bulk(taker(batches(range(100))), Moody(ServerUnreachable("no answer"), 1), Options(batch_size=10))
+    busy = Moody(RequestRejected("Server Threadpool Exhausted", status="RESOURCE_EXHAUSTED"), 1)
+    full = Bulk(taker(batches(range(100))), busy, Options(batch_size=10))
+
+    assert len(outputs(list(away), "y")) == len(outputs(list(full), "y")) == 100
+    assert full.setting.at_once == 1 < away.setting.at_once
+
+
 def test_a_request_that_is_too_large_is_halved() -> None:
     """A proxy that takes 30 rows: more are not tried again."""
 

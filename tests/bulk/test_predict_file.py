@@ -368,5 +368,9 @@ def test_options_that_make_no_sense(server: Served, ones: Path, run_cli: RunCli,
 
 def test_typed_rows_to_a_file(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
     """--output takes the answer to what was typed, too."""
+    refused = run_cli(*options(served, "none"), "1", "--output", tmp_path / "out.xls")
+    assert refused.stderr.startswith(
+        f"error: --output {tmp_path / 'out.xls'}: unknown kind"
+    )  # before anything is asked
     assert run_cli(*options(served, "echo"), "1", "2.5", "--output", tmp_path / "out.csv").code == 0
     assert (tmp_path / "out.csv").read_text() == "x\n1.0\n2.5\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -9,8 +10,10 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli._commands import CommandsByName
+from tfsctl.cli._commands import CommandsByName, ReaderGone
 from tfsctl.errors import ExitCode, TfsctlError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 app = typer.Typer(
     name="tfsctl",
@@ -57,9 +60,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _output.report(error)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:  # the reader of our answer went away, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderGone:
+        _leave_stdout()
         return ExitCode.OK
+    except OSError as error:
+        if error.errno not in _FULL:
+            return _output.report_bug(error)
+        _leave_stdout()
+        return _output.report(TfsctlError(f"cannot write {error.filename or 'the answer'}: {error.strerror}"))
     except Exception as error:  # noqa: BLE001 - the one door for bugs
         return _output.report_bug(error)
     return ExitCode.OK
+
+
+def _leave_stdout() -> None:
+    """Let what is left to be written to stdout go nowhere: it would fail again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -20,6 +20,7 @@ from tfsctl.cli._bulk_output import BulkOutput, FileOutput, StandardOutput
 from tfsctl.cli._files import Files
 from tfsctl.clients import Client
 from tfsctl.clients.bulk import Answered, Bulk, Options
+from tfsctl.core import dtypes
 from tfsctl.core.batches import Batch, request_arrays, rows_a_request, taker
 from tfsctl.core.inputs import choose_outputs, choose_signature
 from tfsctl.core.types import ModelRef, Signature
@@ -58,6 +59,8 @@ def predict_file(
     try:
         with _stopping(bulk) as interrupted:
             _run(bulk, output, interrupted, numbered=skip_bad_rows, quiet=files.output is None)
+            if not output.rows:
+                output.write(_no_rows(chosen, exact.only, numbered=skip_bad_rows), (), output.through)
             output.finish()  # all is answered: the first Ctrl-C comes too late
     except BaseException:
         output.leave()
@@ -141,6 +144,17 @@ def _columns(answered: Answered, *, numbered: bool) -> Mapping[str, np.ndarray]:
     return rows | dict(answered.batch.labels) | dict(answered.outputs)
 
 
+def _no_rows(signature: Signature, only: Sequence[str], *, numbered: bool) -> Mapping[str, np.ndarray]:
+    """The columns of results without a row: a file that was empty leads to one that says what would be in it."""
+    wanted = [spec for spec in signature.outputs if not only or spec.name in only]
+    rows = {"row": np.empty(0, np.int64)} if numbered else {}
+    return rows | {
+        spec.name: np.empty((0, *(size or 0 for size in (spec.shape or ())[1:])), dtypes.BY_NAME[spec.dtype].numpy)
+        for spec in wanted
+        if spec.dtype in dtypes.BY_NAME
+    }
+
+
 def _tell(output: FileOutput, bulk: Bulk, rows: int, seconds: float, *, as_json: bool) -> None:
     """What was done: a document with --json, a line otherwise."""
     rate = rows / max(seconds, 1e-9)
@@ -172,7 +186,7 @@ class _Exact:
     def __init__(
         self, client: Client, model: ModelRef, version: int | None, signature: Signature, only: Sequence[str]
     ) -> None:
-        self._client, self._model, self._signature, self._only = client, model, signature, only
+        self._client, self._model, self._signature, self.only = client, model, signature, only
         self._exact = model if version is None else replace(model, version=version, label=None)
         self._changing = threading.Lock()
 
@@ -196,8 +210,8 @@ class _Exact:
 
     def _outputs(self, exact: ModelRef, batch: Batch) -> Mapping[str, np.ndarray]:
         arrays = request_arrays(batch, self._signature)
-        found = self._client.predict(exact, arrays, signature=self._signature.name, outputs=self._only).outputs
-        return {name: found[name] for name in self._only} if self._only else found
+        found = self._client.predict(exact, arrays, signature=self._signature.name, outputs=self.only).outputs
+        return {name: found[name] for name in self.only} if self.only else found
 
     def _change(self, gone: ModelRef, row: int) -> None:
         with self._changing:

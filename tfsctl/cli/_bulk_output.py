@@ -73,7 +73,7 @@ class FileOutput:
         count = len(next(iter(columns.values()), ()))
         self._is_whole = False
         try:
-            if count:
+            if columns:
                 self._writer.write(columns)
             self._rejects.write(rejects)
             self.through, self.rows, self.rejects = through, self.rows + count, self.rejects + len(rejects)

@@ -78,7 +78,10 @@ def predict(
             predict_file(client, target.model, signature, files, as_json=as_json, only=only or ())
         return
     if files.output is not None:
+        from tfsctl.data.results import check_output
+
         refuse_beside("--output", labels=labels, top=top)
+        check_output(files.output)
     texts = read_texts(inputs, named)
     view = View(read_labels(labels) if labels else (), top)
     target = find_target(asked, registry.running())

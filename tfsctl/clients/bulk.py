@@ -202,7 +202,7 @@ class Bulk:
             except (ServerUnreachable, RequestRejected) as error:
                 if not _passes(error) or time.monotonic() + pause > deadline or self._stopped.is_set():
                     raise
-                job.was_busy = True
+                job.was_busy |= isinstance(error, RequestRejected)  # who is away says nothing of how many it takes
             self._stopped.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that they do not all come back at once
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 

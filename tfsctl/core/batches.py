@@ -86,7 +86,7 @@ def joined(pieces: list[Batch]) -> Batch:
         pieces[-1].through,
         tuple(reject for piece in pieces for reject in piece.rejects),
         {name: np.concatenate([piece.labels[name] for piece in full]) for name in full[0].labels},
-        pieces[-1].part,
+        next((piece.part for piece in reversed(pieces) if piece.part is not None), None),
     )
 
 

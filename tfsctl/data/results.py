@@ -56,13 +56,14 @@ class Journal:
         self._path = output.with_name(f"{output.name}.progress")
 
     def read(self) -> Mark | None:
-        """The last mark, or None. Raises InvalidInput for a file that is none."""
+        """The last mark, or None where there is none, or its files are gone. Raises InvalidInput for a file that is none."""
         try:
-            return Mark(**json.loads(self._path.read_text(encoding="utf-8")))
+            mark = Mark(**json.loads(self._path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:
             raise InvalidInput(f"{self._path} is damaged", hint=f"rm {self._path} starts anew") from error
+        return mark if all(self._path.with_name(name).exists() for name in mark.files) else None
 
     def write(self, mark: Mark) -> None:
         """Note a mark, whole or not at all."""

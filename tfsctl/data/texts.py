@@ -76,7 +76,10 @@ def _raw(array: np.ndarray) -> list[bytes]:
 
 
 def _is_printable(value: bytes) -> bool:
-    return value.decode("utf-8", "replace").isprintable()
+    try:
+        return value.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def _json(row: np.ndarray | np.generic | bytes) -> bytes:
