@@ -343,10 +343,11 @@ def test_connecting_may_have_a_limit_of_its_own(transport: Transport) -> None:
         connection = Connection(connect_timeout_s=0.2)
         with (
             connect(transport, HOST, port, timeout_s=20, connection=connection) as client,
-            pytest.raises(NotReadyInTime),
+            pytest.raises(NotReadyInTime) as raised,
         ):
             client.status(ECHO)
         assert time.monotonic() - start < 5
+        assert "--connect-timeout" in raised.value.hint
 
 
 def test_the_timeout_is_for_the_whole_answer() -> None:

@@ -109,6 +109,7 @@ SAMPLES = {
     "HTTP/1.1 407 Proxy Authentication Required": "the proxy wants",
     "failed to connect to all addresses; last error: UNAVAILABLE": "no address of that host",
     "StatusCode.UNAUTHENTICATED": "wants to know who asks",
+    "no connection within 1 s": "did not take the connection in time",
     "status = StatusCode.DEADLINE_EXCEEDED": "the deadline that the call itself had",
     "Received http2 header with status: 404": "something else than TensorFlow Serving",
 }  # fmt: skip

@@ -48,6 +48,16 @@ def test_decoded_to_the_dtype_and_layout_of_the_input(dtype: str, shape: Shape |
     assert row.dtype == dtype
 
 
+def test_greys_of_sixteen_bits_are_scaled() -> None:
+    """Not cut off at 255, as Pillow would."""
+    file = io.BytesIO()
+    Image.fromarray(np.array([[0, 30000, 65535]], np.uint16)).save(file, "png")
+
+    row = decode_image(file.getvalue(), TensorSpec("image", "uint8", (None, 1, 3, 3)))
+
+    assert row[0, :, 0].tolist() == [0, 117, 255]
+
+
 def test_resized_to_the_size_of_the_input() -> None:
     """An image of another size is resized, in both directions."""
     row = decode_image(encoded([[[9, 9, 9]] * 30] * 20), TensorSpec("image", "uint8", (None, 4, 60, 3)))

@@ -81,7 +81,8 @@ NAMED_INPUTS = signature(inputs=("string", (None,)))
         (ANY, ["1", "2"], [1.0, 2.0]),
         (ANY, ["[[1, 2]]"], [[1.0, 2.0]]),
         (ANY, ['{"instances": [[1, 2]]}'], [[1.0, 2.0]]),
-        (TRUTH, ["true", "False"], [True, False]),
+        (TRUTH, ["true", "False", "1", "0"], [True, False, True, False]),
+        (TRUTH, ["1, 0 true"], [True, False, True]),
         (NAMED_INPUTS, ['{"inputs": "a"}'], [b"a"]),
     ],
 )

@@ -53,7 +53,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """
     from tfsctl.core.named import read_bytes
 
-    content = read_bytes(str(path))
+    content = read_bytes(str(path), hint="--labels takes a file with the name of a class a line, or JSON")
     try:
         text = content.decode()
         found = json.loads(text) if path.suffix == ".json" else text.splitlines()

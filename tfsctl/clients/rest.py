@@ -196,6 +196,8 @@ class RestClient:
     def _failure(self, error: Exception, *, about: ModelRef | None) -> TfsctlError:
         status = next(status for kind, status in STATUS_OF_FAILURE if isinstance(error, kind))
         words = _ERRNO.sub("", str(error)) or type(error).__name__
+        if isinstance(error, httpx.ConnectTimeout):
+            words = "no connection within the time that one may take"
         return fault(status, words, address=self._through, about=about)
 
     def _refusal(self, response: httpx.Response, answer: dict[str, Any] | None, about: ModelRef) -> TfsctlError:

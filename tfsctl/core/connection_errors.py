@@ -68,6 +68,11 @@ CONNECTION_ERRORS = (
         "--proxy http://NAME:PASSWORD@HOST:PORT",
     ),
     Known(
+        r"no connection within",
+        "the host did not take the connection in time: it is away, or something on the way drops what is sent",
+        "look at --host and --port; --connect-timeout and --timeout SECONDS wait longer",
+    ),
+    Known(
         r"(?i:deadline.exceeded)",
         "the answer did not come before the deadline that the call itself had",
         "--timeout SECONDS waits longer",

@@ -68,7 +68,10 @@ def _pixels(content: bytes, layout: _Layout) -> np.ndarray:
         raise TfsctlError("images are decoded by Pillow, which is missing", hint="pip install pillow") from error
     try:
         with Image.open(io.BytesIO(content)) as opened:
-            image = ImageOps.exif_transpose(opened).convert(_MODE_OF_CHANNELS[layout.channels or 1])
+            upright = ImageOps.exif_transpose(opened)
+            if upright.mode.startswith("I;16"):  # Pillow would cut off what is brighter than 255, not scale it
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            image = upright.convert(_MODE_OF_CHANNELS[layout.channels or 1])
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         words = "too many pixels" if isinstance(error, Image.DecompressionBombError) else "not an image Pillow can read"
         raise InvalidInput(words) from error

@@ -33,12 +33,12 @@ def only_name(signature: Signature) -> str | None:
     return signature.inputs[0].name if len(signature.inputs) == 1 else None
 
 
-def read_bytes(path: str) -> bytes:
-    """What a file holds. Raises NotFound or InvalidInput."""
+def read_bytes(path: str, *, hint: str = "text that begins with @ goes in quotes: NAME='\"@…\"'") -> bytes:
+    """What a file holds. Raises NotFound, with the hint, or InvalidInput."""
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
-        raise NotFound(f"no file {path}", hint="text that begins with @ goes in quotes: NAME='\"@…\"'") from None
+        raise NotFound(f"no file {path}", hint=hint) from None
     except (OSError, ValueError) as error:
         raise InvalidInput(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 

@@ -28,6 +28,7 @@ _LATER_PAIR = re.compile(r"\s([A-Za-z_][\w./-]*)=")
 _LONGEST_QUOTE = 60
 _BODY_KEYS = {"instances", "inputs", "signature_name"}
 _WORDS: dict[str, object] = {"true": True, "false": False, "null": None}
+_TRUTHS = _WORDS | {"1": True, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +141,20 @@ def _typed(text: str, spec: TensorSpec) -> object:
     if spec.dtype == "string":
         value = _json_of(text) if text.lstrip()[:1] in ('"', "[", "{") else None
         return value if isinstance(value, (str, list)) or _is_b64(value) else text
+    is_truth = spec.dtype == "bool"
     value = _json_of(text)
-    if value is not None:
+    if value is not None and not (is_truth and isinstance(value, int)):
         return value
-    numbers = [_number(word) for word in text.replace(",", " ").split()]
+    numbers = [_number(word, _TRUTHS if is_truth else _WORDS) for word in text.replace(",", " ").split()]
     if not numbers or any(isinstance(number, str) for number in numbers):
         raise InvalidInput(f"{text!r} is not {spec.dtype}")
     return numbers[0] if len(numbers) == 1 and "," not in text else numbers
 
 
-def _number(word: str) -> object:
-    """A number or truth value as it may be typed; the word itself if it is neither."""
-    if word.lower() in _WORDS:
-        return _WORDS[word.lower()]
+def _number(word: str, words: Mapping[str, object]) -> object:
+    """A number or one of the words as it may be typed; the word itself if it is neither."""
+    if word.lower() in words:
+        return words[word.lower()]
     try:
         return int(word)
     except ValueError:
