@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,7 @@ import numpy as np
 import pytest
 from conftest import RunCli
 from gateways import running_gateway, running_proxy
-from model_servers import HOST, Served
+from model_servers import HOST, Served, clean_environment
 from secure_servers import Secure, secure_server
 
 from tfsctl.clients import Transport, connect
@@ -72,6 +74,14 @@ def test_an_unknown_authority_is_explained(secure: Secure, run_cli: RunCli, tran
     assert (result.stdout, result.code) == ("", 3)
     assert "cause: the server's certificate was signed by an authority that is not known here\n" in result.stderr
     assert "hint: --ca FILE names that authority's certificate\n" in result.stderr
+
+
+@BOTH
+def test_a_failed_handshake_is_told_once(secure: Secure, tmp_path: Path, transport: Transport) -> None:
+    """The log lines of gRPC stay out of stderr."""
+    argv = [sys.executable, "-m", "tfsctl", "metadata", *map(str, secure.options(transport)), "--tls"]
+    asked = subprocess.run(argv, env=clean_environment(tmp_path), capture_output=True, text=True, check=False)
+    assert [line.split(":")[0] for line in asked.stderr.splitlines()] == ["error", "cause", "hint"]
 
 
 @BOTH

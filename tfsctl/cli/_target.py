@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -59,6 +60,7 @@ class Target:
 
     def connect(self) -> Client:
         """A client for it. Raises InvalidInput when the server has no port for the transport."""
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its notes on a failed handshake; the error says it all
         return connect(self.transport, self.host, self.port, timeout_s=self.timeout_s, connection=self.connection)
 
 
