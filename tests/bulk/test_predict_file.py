@@ -158,6 +158,19 @@ def test_images_by_name(tmp_path: Path, run_cli: RunCli, echo_images: Served) ->
     assert "c.png: not an image" in (tmp_path / "out.jsonl.rejects.jsonl").read_text()
 
 
+def test_images_that_came_after_an_interruption(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
+    """A row's number is the place of its file among the others: with others it is another run."""
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    (tmp_path / "c.png").write_text("no image")
+    asked = [*options(echo_images, "images"), "--file", tmp_path, "--output", tmp_path / "out.jsonl"]
+
+    assert "2 answers are kept" in run_cli(*asked).stderr
+    assert "row 3: c.png" in run_cli(*asked, "--resume").stderr
+    Image.new("RGB", (4, 4)).save(tmp_path / "aa.png")
+    assert "another one: images changed" in run_cli(*asked, "--resume").stderr
+
+
 def test_a_model_of_fixed_size(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
     """It gets as many rows a request as it takes; a rest that is smaller is refused, after the others."""
     (tmp_path / "x.csv").write_text("x\n1\n2\n3\n4\n5\n")

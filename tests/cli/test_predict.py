@@ -72,6 +72,7 @@ def test_each_row_is_a_line(run_cli: RunCli, over: str, typed: list[str], printe
     [
         (["half_plus_two"], "2\n1\n", "3.0\n2.5\n"),
         (["half_plus_two", "-"], "2", "3.0\n"),
+        (["half_plus_two"], b"\xef\xbb\xbf2\n1\n", "3.0\n2.5\n"),
         (["half_plus_two"], '{"instances":\n [2, 1]}\n', "3.0\n2.5\n"),
         (["echo", "--signature", "text"], "a\r\n\nb\n", "a\n\nb\n"),
         (["echo", "--signature", "text"], b"\xff\n", '{"b64": "/w=="}\n'),

@@ -168,7 +168,9 @@ def files(tmp_path: Path) -> Path:
     np.save(tmp_path / "words.npy", np.array(["a", "ü"]))
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
     (tmp_path / "vectors.json").write_text("[[1, 2, 3], [4, 5, 6]]")
-    (tmp_path / "numbers.txt").write_text("1 2\n3\n")
+    (tmp_path / "numbers.txt").write_text("1 2\n3\n", "utf-8-sig")
+    with (tmp_path / "enormous.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (10**13,)})
     (tmp_path / "review.txt").write_text("[great]\nreally\n")
     (tmp_path / "bytes.bin").write_bytes(b"\xff\n")
     from PIL import Image
@@ -218,6 +220,8 @@ def test_named_values_complete_a_row() -> None:
         (NUMBER, "x=@vectors.npy", "input 'x' has shape [2, 3], but the model wants float32 [batch]"),
         (NUMBER, "x=@words.npy", "x is <U1 [2], but the model wants float32"),
         (NUMBER, "x=@objects.npy", "objects.npy is not a .npy file of numbers or text"),
+        (NUMBER, "x=@enormous.npy", "enormous.npy is not a .npy file"),
+        (NUMBER, "x=@", "-i 'x=@' is not NAME=VALUE"),
         (NUMBER, "x=@bytes.bin", "bytes.bin: values for x (float32 [batch]) go in .npy, .json or .txt"),
         (NUMBER_COLUMN, "x=@vector.npy", "x[0] is 7.5, which int32 cannot hold"),
         (IMAGE, "@bytes.bin", "bytes.bin: not an image Pillow can read"),

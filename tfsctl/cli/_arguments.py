@@ -45,7 +45,7 @@ def read_texts(arguments: list[str] | None, named: Sequence[str] | None = None) 
         return typed(arguments)
     if not arguments and named:
         return []
-    content = read_stdin(arguments).decode("utf-8", "surrogateescape")
+    content = read_stdin(arguments).decode("utf-8-sig", "surrogateescape")
     if content.lstrip()[:1] in ("{", "[") and _is_json(content):
         return [content]
     return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")] if content else []

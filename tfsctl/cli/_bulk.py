@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +25,8 @@ from tfsctl.core import dtypes
 from tfsctl.core.batches import Batch, request_arrays, rows_a_request, taker
 from tfsctl.core.inputs import choose_outputs, choose_signature
 from tfsctl.core.types import ModelRef, Signature
-from tfsctl.data.blocks import STDIN, stdin_has_more
+from tfsctl.data.blocks import STDIN, Source, stdin_has_more
+from tfsctl.data.image_rows import ImageRows
 from tfsctl.data.results import check_output
 from tfsctl.data.shaping import shaped
 from tfsctl.data.sources import open_source
@@ -43,7 +45,7 @@ def predict_file(
     output: BulkOutput = (
         StandardOutput(as_json=as_json)
         if files.output is None
-        else FileOutput(files.output, _about(files, model, chosen, only), resume=files.resume)
+        else FileOutput(files.output, _about(files, source, model, chosen, only), resume=files.resume)
     )
     if files.resume and not output.through:
         _output.say("nothing to go on with; starting at the first row")
@@ -88,12 +90,14 @@ def _options(files: Files, signature: Signature) -> Options:
     )
 
 
-def _about(files: Files, model: ModelRef, signature: Signature, only: Sequence[str]) -> dict[str, Any]:
+def _about(files: Files, source: Source, model: ModelRef, signature: Signature, only: Sequence[str]) -> dict[str, Any]:
     """What a run is of: an interrupted one goes on only if all of it is the same."""
     path = files.file or ""
     known = os.stat(path) if os.path.isfile(path) else None
+    images = source.files if isinstance(source, ImageRows) else ()
     return {
         "file": os.path.abspath(path),
+        "images": zlib.crc32("\0".join(map(str, images)).encode("utf-8", "surrogateescape")),
         "size": known.st_size if known else None,
         "modified": known.st_mtime_ns if known else None,
         "columns": dict(files.columns),

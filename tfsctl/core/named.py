@@ -23,7 +23,7 @@ def split_pair(text: str, only_name: str | None = None) -> tuple[str, str]:
     if text.startswith("@") and only_name is not None:
         return only_name, text
     name, equals, value = text.partition("=")
-    if not equals or not name:
+    if not equals or not name or value == "@":
         raise InvalidInput(f"-i {text!r} is not NAME=VALUE", hint="-i NAME=VALUE, or -i NAME=@FILE")
     return name, value
 
@@ -44,8 +44,8 @@ def read_bytes(path: str, *, hint: str = "text that begins with @ goes in quotes
 
 
 def read_text(content: bytes) -> str:
-    """Text as it is typed: without the line end that editors put last."""
-    return content.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
+    """Text as it is typed: without the byte order mark that editors put first, and the line end that they put last."""
+    return content.decode("utf-8-sig", "surrogateescape").removesuffix("\n").removesuffix("\r")
 
 
 def read_json(content: bytes, path: str) -> object:
@@ -79,7 +79,7 @@ def read_array(content: bytes, path: str) -> np.ndarray:
 
     try:
         array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, MemoryError) as error:
         raise InvalidInput(f"{path} is not a .npy file of numbers or text: {error}") from error
     return array
 
