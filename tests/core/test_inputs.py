@@ -207,6 +207,16 @@ def test_a_named_value_may_be_in_a_file(
     assert array.tolist() == expected
 
 
+@pytest.mark.parametrize("typed", ["z" * 100_000, '{"instances": "%s"}' % ("z" * 100_000)])
+@pytest.mark.parametrize("wanted", [NUMBER, HOUSE])
+def test_a_message_quotes_no_more_than_there_is_room_for(wanted: Signature, typed: str) -> None:
+    """Whatever a pipe held."""
+    with pytest.raises(InvalidInput) as raised:
+        shape_inputs([typed], wanted)
+    assert "zzz" in raised.value.message or "instances" in raised.value.message
+    assert len(raised.value.message) < 300
+
+
 def test_named_values_complete_a_row() -> None:
     """Pairs typed and pairs given with -i make one row; only a name said again begins the next."""
     shaped = shape_inputs(["area=1"], HOUSE, ["city=a b=c"])

@@ -119,7 +119,7 @@ def _read_values(text: str, signature: Signature) -> Iterable[Given]:
             return [_named(value["inputs"], signature, text)]
         if isinstance(value["instances"], list):
             return [_named(row, signature, text, is_row=True) for row in value["instances"]]
-        raise InvalidInput(f'"instances" is {value["instances"]!r}, which is not a list')
+        raise InvalidInput(f'"instances" is {_quoted(value["instances"])}, which is not a list')
     if isinstance(value, list) and value and all(isinstance(row, dict) and not _is_b64(row) for row in value):
         return [Given(row, is_row=True) for row in value]
     return [_named(_typed(text, _only_input(signature, text)), signature, text)]
@@ -147,7 +147,7 @@ def _typed(text: str, spec: TensorSpec) -> object:
         return value
     numbers = [_number(word, _TRUTHS if is_truth else _WORDS) for word in text.replace(",", " ").split()]
     if not numbers or any(isinstance(number, str) for number in numbers):
-        raise InvalidInput(f"{text!r} is not {spec.dtype}")
+        raise InvalidInput(f"{_quoted(text)} is not {spec.dtype}")
     return numbers[0] if len(numbers) == 1 and "," not in text else numbers
 
 
@@ -186,7 +186,13 @@ def _takes_plain_text(signature: Signature) -> bool:
 def _only_input(signature: Signature, text: str) -> TensorSpec:
     if len(signature.inputs) == 1:
         return signature.inputs[0]
-    raise InvalidInput(f"{text[:_LONGEST_QUOTE]!r} does not say which of {len(signature.inputs)} inputs it is for")
+    raise InvalidInput(f"{_quoted(text)} does not say which of {len(signature.inputs)} inputs it is for")
+
+
+def _quoted(value: object) -> str:
+    """A value as a message has room for it."""
+    written = repr(value)
+    return written if len(written) <= _LONGEST_QUOTE else f"{written[:_LONGEST_QUOTE]}…"
 
 
 def _check_names(values: Mapping[str, object], signature: Signature, row: int | None) -> None:
