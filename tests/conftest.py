@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,13 @@ hypothesis.settings.load_profile("tfsctl")
 ROOT = Path(__file__).parent.parent
 EXPORT_S = 150.0
 SAMPLES = ("amazon_review", "half_plus_two", "house_price")
+
+
+def pytest_configure() -> None:
+    """Start programs as a terminal would, also in a run begun with nohup or `&`: what we ignore, they would ignore."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda *_: None)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

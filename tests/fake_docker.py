@@ -38,6 +38,7 @@ class FakeDocker:
     def expect(self, *start: str, stdout: str = "", stderr: str = "", code: int = 0, takes_s: float = 0) -> None:
         """Answer calls whose arguments start so; later expectations come first. `stderr` appears over `takes_s`."""
         answer = {"start": start, "stdout": stdout, "stderr": stderr, "code": code, "takes_s": takes_s}
+        answer["number"] = len(self._answers)
         self._answers.insert(0, answer)
         self._script.write_text(json.dumps(self._answers), encoding="utf-8")
 
@@ -51,15 +52,19 @@ class FakeDocker:
 
     def calls(self) -> list[list[str]]:
         """The arguments of every call so far."""
-        return [json.loads(line) for line in self._calls.read_text(encoding="utf-8").splitlines()]
+        return [call for call, _ in self._answered()]
 
     def check(self) -> None:
-        """Fail unless every call was expected, and every expectation was called."""
-        calls = self.calls()
-        for call in calls:
-            assert _answer_to(call, self._answers) is not None, f"unexpected: docker {shlex.join(call)}"
+        """Fail unless every call was expected when it came, and every expectation was called."""
+        answered = self._answered()
+        for call, number in answered:
+            assert number is not None, f"unexpected: docker {shlex.join(call)}"
         for answer in self._answers:
-            assert any(_answer_to(call, self._answers) is answer for call in calls), f"never called: {answer['start']}"
+            assert answer["number"] in {number for _, number in answered}, f"never called: {answer['start']}"
+
+    def _answered(self) -> list[tuple[list[str], int | None]]:
+        """Every call so far, with the number of the expectation that answered it."""
+        return [json.loads(line) for line in self._calls.read_text(encoding="utf-8").splitlines()]
 
 
 def _answer_to(call: list[str], answers: list[dict[str, object]]) -> dict[str, object] | None:
@@ -75,9 +80,9 @@ def main() -> int:
     """Be docker."""
     script, *call = sys.argv[1:]
     path = Path(script)
-    with path.with_suffix(".calls").open("a", encoding="utf-8") as calls:
-        calls.write(json.dumps(call) + "\n")
     answer = _answer_to(call, json.loads(path.read_text(encoding="utf-8")))
+    with path.with_suffix(".calls").open("a", encoding="utf-8") as calls:
+        calls.write(json.dumps([call, answer and answer["number"]]) + "\n")
     if answer is None:
         sys.stderr.write(f"unexpected: docker {shlex.join(call)}\n")
         return UNEXPECTED

@@ -90,6 +90,7 @@ def test_no_docker_and_no_daemon_are_two_errors(path: Path) -> None:
     with pytest.raises(DockerError, match=r"^the Docker daemon is closed to this user: permission denied ") as closed:
         ENGINES["docker"].check()
 
+    fake.check()
     assert missing.value.hint.startswith("install Docker, or")
     assert stopped.value.hint.startswith("start it ")
     assert closed.value.hint.startswith("sudo usermod ")
