@@ -17,8 +17,10 @@ import fake_model_server
 import pytest
 from conftest import RunCli
 from echo_models import write_echo_model
+from terminal import Terminal
 
-from tfsctl.engines import _processes, registry
+from tfsctl.engines import _processes, planning, registry, serving
+from tfsctl.engines.request import Request
 from tfsctl.errors import ExitCode
 
 FREE = ("--rest-port", "0", "--grpc-port", "0")
@@ -253,6 +255,23 @@ def test_ready_is_said_after_loading(run_cli: RunCli, echo: Path, monkeypatch: p
 
     assert served.code == 0
     assert time.monotonic() - begin > 1.5
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_terminal_shows_how_far_it_is(echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting, which may be too quick to be seen, then loading, until it is ready."""
+    monkeypatch.setenv("FAKE_LOAD_S", "1.5")
+    argv = [sys.executable, "-m", "tfsctl", "serve", str(echo), "--engine", "binary", "--detach", *FREE]
+    with Terminal(argv, os.environ) as screen:
+        screen.expect(" loading echo …")
+        screen.expect("ready: echo version 1")
+        assert screen.wait() == 0
+
+    monkeypatch.setenv("FAKE_LOAD_S", "0")
+    steps: list[str] = []
+    plan = planning.plan(Request(paths=(echo,), name="other", engine="binary", rest_port=0, grpc_port=0))
+    serving.start(plan, detach=True, show_step=steps.append).stop()
+    assert steps == ["starting other", "loading other"]
 
 
 @pytest.mark.usefixtures("fake")

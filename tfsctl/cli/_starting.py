@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from tfsctl.engines.running import Server
 
 
-def in_background(step: str, start: Callable[[Callable[[], bool]], Server]) -> Server:
-    """What `start` returns, left running. `start` is given what says whether to give up: that is once a signal came.
+def in_background(start: Callable[[Callable[[], bool], Callable[[str], None]], Server]) -> Server:
+    """What `start` returns, left running.
+
+    `start` is given what says whether to give up, which is once a signal came, and what shows the step it is at.
 
     Raises what `start` raises, and KeyboardInterrupt where it gave up.
     """
@@ -22,8 +24,7 @@ def in_background(step: str, start: Callable[[Callable[[], bool]], Server]) -> S
     with StopSignals() as signals:
         try:
             with _output.progress(quiet=not _output.on_terminal()) as show:
-                show(step)
-                server = start(lambda: bool(signals.came))
+                server = start(lambda: bool(signals.came), show)
         except Interrupted:
             raise KeyboardInterrupt from None
         server.leave_running()

@@ -39,7 +39,8 @@ def restart(
     plan = restarting.plan(chosen)
     _ready.explain(plan)
     server = in_background(
-        f"restarting {chosen.server.name} and loading",
-        lambda give_up: restarting.restart(chosen, plan, wait_timeout_s=wait_timeout, give_up=give_up),
+        lambda give_up, show_step: restarting.restart(
+            chosen, plan, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
+        )
     )
     _ready.announce(plan, server.entry, as_json=as_json)

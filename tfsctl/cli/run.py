@@ -97,8 +97,9 @@ def _start(plan: Plan, wait_timeout: float) -> RunningServer:
     serving.prepare(plan)
     # It is left running: Ctrl-C is for the conversation.
     return in_background(
-        f"starting {plan.launch.name} and loading",
-        lambda give_up: serving.start(plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up),
+        lambda give_up, show_step: serving.start(
+            plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
+        )
     ).entry
 
 

@@ -70,8 +70,9 @@ def _start_detached(plan: Plan, *, wait_timeout: float, as_json: bool) -> None:
 
     serving.prepare(plan)
     entry = in_background(
-        f"starting {plan.launch.name} and loading",
-        lambda give_up: serving.start(plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up),
+        lambda give_up, show_step: serving.start(
+            plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
+        )
     ).entry
     _ready.announce(plan, entry, as_json=as_json)
     runner = f"process {entry.pid}" if entry.container is None else f"container {entry.container[:12]}"

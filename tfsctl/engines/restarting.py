@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tfsctl.engines import planning, serving
 from tfsctl.engines.choice import ENGINES
+from tfsctl.engines.following import Show
 from tfsctl.engines.launch import Launch
 from tfsctl.engines.marks import Marked
 from tfsctl.engines.planning import Plan
@@ -34,15 +35,21 @@ def plan(each: Marked) -> Plan:
 
 
 def restart(
-    each: Marked, planned: Plan, *, wait_timeout_s: float = 60.0, give_up: Callable[[], bool] = lambda: False
+    each: Marked,
+    planned: Plan,
+    *,
+    wait_timeout_s: float = 60.0,
+    give_up: Callable[[], bool] = lambda: False,
+    show_step: Show = lambda _step: None,
 ) -> Server:
     """Stop a server and start it again, detached; returns once its models are AVAILABLE.
 
     Raises what `serving.start` raises; the server is gone then, which the error says.
     """
+    show_step(f"stopping {each.server.name}")
     serving.stop(each.server)
     try:
-        return serving.start(planned, detach=True, wait_timeout_s=wait_timeout_s, give_up=give_up)
+        return serving.start(planned, detach=True, wait_timeout_s=wait_timeout_s, give_up=give_up, show_step=show_step)
     except TfsctlError as error:
         error.message = f"{each.server.name} was stopped and did not come back: {error.message}"
         raise

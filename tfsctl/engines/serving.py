@@ -33,15 +33,18 @@ def start(
     wait_timeout_s: float = 60.0,
     give_up: Callable[[], bool] = lambda: False,
     show_log: Show | None = None,
+    show_step: Show = lambda _step: None,
 ) -> Server:
     """Start the server, which was prepared, and return once its models are AVAILABLE; on a failure nothing is left.
 
-    Each line of its log goes to `show_log`. Raises EngineError (DockerError) when it cannot be started, ends early or
+    Each line of its log goes to `show_log`, what it is at to `show_step`. Raises EngineError (DockerError) when it cannot be started, ends early or
     cannot load a model, NotReadyInTime at the deadline, Interrupted once `give_up()` is true.
     """
     deadline = time.monotonic() + wait_timeout_s
     while True:
+        show_step(f"starting {planned.launch.name}")
         server = _launch(planned, detach=detach, show_log=show_log)
+        show_step(f"loading {', '.join(found.model.name for found in planned.founds)}")
         try:
             readiness.wait(server, planned.founds, deadline, give_up)
         except BaseException:
