@@ -23,10 +23,11 @@ from echo_models import write_echo_model
 from model_servers import free_ports
 from real_docker import FREE, containers, docker, inspect, remove_containers
 
-from tfsctl.engines import registry
+from tfsctl.engines import registry, state
 from tfsctl.errors import ExitCode
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+ODD = "-a b,\"c\"='d'\ne:$HOME `f` ü\\"  # what shells, CSV and Docker's options read in their own way
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +72,7 @@ def test_a_detached_container_answers_on_both_ports_until_it_is_stopped(run_cli:
     assert registry.running() == []
 
 
-def test_a_container_is_what_the_command_line_says(run_cli: RunCli, echo: Path) -> None:
+def test_a_container_is_what_the_command_line_says(run_cli: RunCli, echo: Path, standin: str) -> None:
     """Published on one address, the model read-only at its place, labelled and named; no more rights than that."""
     rest_port, grpc_port = free_ports(2)
     served = run_cli("serve", echo, "--detach", "--json", "--rest-port", rest_port, "--grpc-port", grpc_port)
@@ -79,7 +80,13 @@ def test_a_container_is_what_the_command_line_says(run_cli: RunCli, echo: Path) 
     (mount,) = found["Mounts"]
 
     assert found["Name"] == "/tfsctl-echo"
-    assert found["Config"]["Labels"]["tfsctl.server"] == "echo"
+    labels = found["Config"]["Labels"]
+    assert {name: labels[name] for name in labels if name.startswith("tfsctl.")} == {
+        "tfsctl.server": "echo",
+        "tfsctl.models": "echo",
+        "tfsctl.state": str(state.base()),
+    }
+    assert found["Config"]["Image"] == standin
     assert "MODEL_NAME=echo" in found["Config"]["Env"]
     assert found["HostConfig"]["PortBindings"] == {
         "8500/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(grpc_port)}],
@@ -90,18 +97,23 @@ def test_a_container_is_what_the_command_line_says(run_cli: RunCli, echo: Path) 
     assert found["HostConfig"]["Init"] is True
     assert found["HostConfig"]["Privileged"] is False
     assert found["HostConfig"]["ReadonlyRootfs"] is True
+    assert found["HostConfig"]["Tmpfs"] == {"/tmp": ""}  # noqa: S108 - a directory of the container
     assert found["HostConfig"]["CapDrop"] == ["ALL"]
     assert found["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]
 
 
 def test_what_a_dry_run_prints_can_be_pasted(run_cli: RunCli, echo: Path) -> None:
     """A shell runs it as it is, for a version of its own too."""
-    write_echo_model(echo / "2")
-    line = run_cli("serve", echo / "1", "--dry-run", *FREE).stdout
+    odd = echo.rename(echo.parent / ODD)
+    write_echo_model(odd / "2")
+    line = run_cli("serve", odd / "1", "--name", "echo", "--env", f"ODD={ODD}", "--dry-run", *FREE).stdout
     assert containers() == []
 
     subprocess.run(["sh", "-c", line], check=True, capture_output=True)
     assert containers() == ["tfsctl-echo"]
+    found = inspect("tfsctl-echo")
+    assert str(odd) in {mount["Source"] for mount in found["Mounts"]}
+    assert f"ODD={ODD}" in found["Config"]["Env"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -134,11 +146,17 @@ def test_a_killed_tfsctl_leaves_what_stop_removes(run_cli: RunCli, echo: Path) -
     process.communicate(timeout=10)  # the `docker logs` that still had our stderr has ended too
 
 
-@pytest.mark.parametrize("folder", ["a b", "a,b", 'say "hi"', "it's", "größe ✓", "a=b,target=c", "#a;b&c$d\\e"])
-def test_a_path_with_any_character_is_mounted(run_cli: RunCli, tmp_path: Path, folder: str) -> None:
+@pytest.mark.parametrize(
+    "folder",
+    ["a b", "a,b", 'say "hi"', "it's", "größe ✓", "a=b,target=c", "#a;b&c$d\\e", "a\nb", "a\tb", "a:b", "-a", ODD],
+)
+def test_a_path_with_any_character_is_mounted(
+    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
     """Docker reads a mount as CSV; nothing in a path ends it or becomes a setting."""
     write_echo_model(tmp_path / folder / "1")
-    served = run_cli("serve", tmp_path / folder, "--name", "odd", "--detach", *FREE)
+    monkeypatch.chdir(tmp_path)
+    served = run_cli("serve", "--name", "odd", "--detach", *FREE, "--", folder)
 
     assert served.code == 0, served.stderr
     assert run_cli("predict", "2").stdout == "2.0\n"
@@ -212,6 +230,32 @@ def test_a_container_name_in_use_is_refused(run_cli: RunCli, echo: Path, standin
     docker("kill", "tfsctl-echo")
     assert registry.running() == []
     assert run_cli("serve", echo, "--detach", *FREE).code == 0
+
+
+def test_a_container_of_another_tfsctl_keeps_its_name(
+    run_cli: RunCli, echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that has ended: its log is not ours to remove. One of ours that is not on the list is told as ours."""
+    elsewhere = tmp_path / "else where"
+    with monkeypatch.context() as there:
+        there.setenv("TFSCTL_STATE_DIR", str(elsewhere))
+        assert run_cli("serve", echo, "--detach", *FREE).code == 0
+        docker("kill", "tfsctl-echo")
+        theirs = inspect("tfsctl-echo")["Id"]
+
+    refused = run_cli("serve", echo, "--detach", *FREE)
+    assert refused.code == ExitCode.DOCKER
+    assert (
+        f"error: a container named tfsctl-echo exists already, started with TFSCTL_STATE_DIR={elsewhere}\n"
+        f"hint: --name ANOTHER_NAME; or TFSCTL_STATE_DIR='{elsewhere}' tfsctl stop echo, if nobody needs it\n"
+    ) in refused.stderr
+    assert inspect("tfsctl-echo")["Id"] == theirs
+    docker("rm", "tfsctl-echo")
+
+    docker(*shlex.split(run_cli("serve", echo, "--dry-run", *FREE).stdout)[1:])
+    refused = run_cli("serve", echo, "--detach", *FREE)
+    assert "error: a server named echo runs already\nhint: --name ANOTHER_NAME; or tfsctl stop echo, " in refused.stderr
+    assert run_cli("stop", "echo").code == 0
 
 
 def test_a_container_removed_by_others_is_no_longer_listed(run_cli: RunCli, echo: Path) -> None:

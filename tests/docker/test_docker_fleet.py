@@ -125,6 +125,15 @@ def test_a_container_without_an_entry_is_ours_by_its_labels(run_cli: RunCli, ech
     assert containers() == []
 
 
+def test_a_log_that_docker_does_not_keep_is_a_failure(run_cli: RunCli, echo: Path) -> None:
+    """Its words for that are no line of the log."""
+    assert run_cli("serve", echo, "--docker-arg=--log-driver=none", "--detach", *FREE).code == 0
+    shown = run_cli("logs", "echo")
+
+    assert shown.code == ExitCode.DOCKER
+    assert shown.stderr == "error: docker logs failed with status 1; its own words are above\n"
+
+
 def test_what_is_not_ours_is_left_alone(
     run_cli: RunCli, echo: Path, standin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trustme
 from build_standin import build
@@ -21,8 +23,9 @@ from conftest import RunCli
 from echo_models import write_echo_model
 from graph_models import GraphModel
 from real_docker import FREE, containers, docker, inspect, remove_containers
+from tfrecords import write_records
 
-from tfsctl.core import config_messages
+from tfsctl.core import config_messages, protos, tensors
 from tfsctl.engines import registry, state
 from tfsctl.errors import ExitCode
 
@@ -92,6 +95,92 @@ def test_what_is_closed_can_be_opened(run_cli: RunCli, echo: Path, monkeypatch: 
     assert run_cli("predict", "2").stdout == "2.0\n"
 
 
+def test_a_tag_a_platform_and_an_address_are_taken(run_cli: RunCli, echo: Path, standin: str) -> None:
+    """The image is TensorFlow Serving's own name with the tag; the ports are on that address alone."""
+    image = "tensorflow/serving:99.9"
+    docker("tag", standin, image)
+    try:
+        options = ("--tag", "99.9", "--platform", "linux/amd64", "--pull", "never", "--host", "127.0.0.2")
+        served = run_cli("serve", echo, *options, "--no-warmup", "--detach", *FREE)
+        assert served.code == 0, served.stderr
+        found = inspect("tfsctl-echo")
+
+        assert found["Config"]["Image"] == image
+        assert found["Config"]["Cmd"] == ["--enable_model_warmup=false"]
+        assert {port["HostIp"] for ports in found["HostConfig"]["PortBindings"].values() for port in ports} == {
+            "127.0.0.2"
+        }
+        assert run_cli("predict", "2").stdout == "2.0\n"
+    finally:
+        docker("rm", "--force", "tfsctl-echo")
+        docker("image", "rm", image)
+
+
+def test_an_image_for_another_platform_is_refused(run_cli: RunCli, echo: Path, standin: str) -> None:
+    """Not run as if it were the one that was asked for."""
+    refused = run_cli("serve", echo, "--platform", "linux/arm64", "--pull", "never", "--detach", *FREE)
+
+    assert (refused.code, refused.stdout) == (ExitCode.DOCKER, "")
+    assert f"error: docker run failed: the image is made for another processor (image with reference {standin}" in (
+        refused.stderr
+    )
+    assert containers() == []
+
+
+@pytest.mark.parametrize(
+    ("gpus", "count", "devices"), [("all", -1, None), ("2", 2, None), ('"device=0,2"', 0, ["0", "2"])]
+)
+def test_gpus_are_asked_for(run_cli: RunCli, echo: Path, gpus: str, count: int, devices: list[str] | None) -> None:
+    """As `docker run --gpus` takes them; a container can be made also where there is none."""
+    command = shlex.split(run_cli("serve", echo, "--gpus", gpus, "--dry-run", *FREE).stdout)
+    docker("create", *(word for word in command[2:] if word != "--detach"))
+    (request,) = inspect("tfsctl-echo")["HostConfig"]["DeviceRequests"]
+
+    assert (request["Count"], request["DeviceIDs"], request["Capabilities"]) == (count, devices, [["gpu"]])
+
+
+def test_the_network_of_the_host_has_the_containers_own_ports(run_cli: RunCli, echo: Path) -> None:
+    """Docker publishes none then; to a network where nobody could ask it, a server is not left."""
+    served = run_cli("serve", echo, "--docker-arg=--network=host", "--detach", "--json", *FREE)
+    assert served.code == 0, served.stderr
+    assert (json.loads(served.stdout)["rest_port"], json.loads(served.stdout)["grpc_port"]) == (8501, 8500)
+    assert run_cli("predict", "2").stdout == "2.0\n"
+    assert run_cli("stop").code == 0
+
+    refused = run_cli("serve", echo, "--docker-arg=--network=none", "--detach", *FREE)
+    assert (refused.code, refused.stdout) == (ExitCode.DOCKER, "")
+    assert "error: nobody can ask this container: to its network, none, Docker publishes no ports\n" in refused.stderr
+    assert (containers(), registry.running()) == ([], [])
+
+
+def test_a_container_that_docker_removes_tells_how_it_ended(run_cli: RunCli, echo: Path, standin: str) -> None:
+    """With --rm its log goes with it, not its status."""
+    broken = "tfsctl-standin:removed"
+    dockerfile = f'FROM {standin}\nENTRYPOINT ["/bin/sh", "-c", "exit 3"]\n'
+    subprocess.run(
+        ["docker", "build", "--tag", broken, "-"], input=dockerfile, text=True, check=True, capture_output=True
+    )
+    served = run_cli("serve", echo, "--image", broken, "--docker-arg=--rm", "--detach", *FREE)
+    docker("image", "rm", broken)
+
+    assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
+    assert "error: the model server ended with status 3 before it was ready; the end of its log:\n" in served.stderr
+    assert served.stderr.endswith("    (Docker removed the container, and its log with it)\n")
+
+
+def test_a_version_is_warmed_up_with_what_lies_beside_it(run_cli: RunCli, tmp_path: Path) -> None:
+    """Through the mount, before it is ready; --no-warmup leaves it out."""
+    log = protos.PredictionLog()
+    log.predict_log.request.inputs["x"].CopyFrom(tensors.to_proto(np.ones(1, np.float32)))
+    write_echo_model(tmp_path / "warm/1")
+    write_records(tmp_path / "warm/1/assets.extra/tf_serving_warmup_requests", [log.SerializeToString()] * 3)
+
+    for option, warmed in (("--warmup", True), ("--no-warmup", False)):
+        assert run_cli("serve", tmp_path / "warm", option, "--detach", *FREE).code == 0
+        assert ("Number of warmup records read: 3" in run_cli("logs").stdout) is warmed
+        assert run_cli("stop").code == 0
+
+
 def test_a_container_runs_as_another_user(run_cli: RunCli, echo: Path) -> None:
     """A server needs no root."""
     served = run_cli("serve", echo, "--detach", "--docker-arg", "--user", "--docker-arg", "12345:12345", *FREE)
@@ -144,6 +233,10 @@ def test_several_models_are_served_by_their_names(run_cli: RunCli, echo: Path, t
     assert mounts["/models/other"] == (str(tmp_path / "other"), False)
     assert mounts["/models/e"] == (str(echo), False)
     assert mounts["/etc/tfsctl"][1] is False
+    assert inspect("tfsctl-shop")["Config"]["Cmd"] == [
+        "--model_config_file=/etc/tfsctl/models.config",
+        "--allow_version_labels_for_unavailable_models=true",
+    ]
 
     for label, version in (("stable", 1), ("canary", 3)):
         answer = run_cli("predict", "--model", "e", "--label", label, "2", "--json", "--grpc")
@@ -162,6 +255,7 @@ def test_a_config_file_is_served_with_its_paths_mounted(run_cli: RunCli, echo: P
     served = run_cli("serve", "--config", file, "--detach", *FREE)
     assert served.code == 0, served.stderr
     assert served.stdout.startswith("ready: e versions 3, 2, 1\n")
+    assert inspect("tfsctl-e")["Config"]["Cmd"] == ["--model_config_file=/etc/tfsctl/models.config"]
 
     for version in (1, 2, 3):
         answer = run_cli("predict", "--version", version, "2", "--json")
@@ -177,6 +271,11 @@ def test_batching_and_metrics_come_in_files(run_cli: RunCli, echo: Path) -> None
     with urllib.request.urlopen(json.loads(served.stdout)["metrics"]) as answer:
         metrics = answer.read().decode()
 
+    assert inspect("tfsctl-echo")["Config"]["Cmd"] == [
+        "--enable_batching=true",
+        "--batching_parameters_file=/etc/tfsctl/batching.config",
+        "--monitoring_config_file=/etc/tfsctl/monitoring.config",
+    ]
     assert ':tensorflow:serving:request_count{model_name="echo",status="OK"}' in metrics
     assert ":tensorflow:serving:batching_session:" in metrics
     (folder,) = Path(state.base(), "configs").glob("*/*")
@@ -197,6 +296,7 @@ def test_grpc_is_served_over_tls(run_cli: RunCli, echo: Path, tmp_path: Path) ->
     served = run_cli("serve", echo, *files, "--ssl-client-ca", tmp_path / "ca.pem", "--detach", "--json", *FREE)
     assert served.code == 0, served.stderr
     port = json.loads(served.stdout)["grpc_port"]
+    assert inspect("tfsctl-echo")["Config"]["Cmd"] == ["--ssl_config_file=/etc/tfsctl/ssl.config"]
     ask = ("predict", "--grpc", "--host", "127.0.0.1", "--port", port, "--model", "echo", "2", "--tls")
     trusting = (*ask, "--ca", tmp_path / "ca.pem")
 

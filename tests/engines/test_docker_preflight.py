@@ -88,6 +88,27 @@ def test_a_link_has_to_stay_within_what_is_mounted(echo: Path, tmp_path: Path) -
         model_tree.check(echo, [echo / "1"], STRANGER)
 
 
+@pytest.mark.parametrize("name", [b"caf\xe9", b"a\r\nb"])
+def test_what_docker_cannot_be_told_is_refused(tmp_path: Path, name: bytes) -> None:
+    """Bytes that are no text, and the one end of a line that its reader of CSV takes for another."""
+    base = tmp_path / os.fsdecode(name)
+    write_echo_model(base / "1")
+
+    with pytest.raises(EngineError, match=r"^Docker cannot be told of '[ -~]*': its name is no text$"):
+        model_tree.check(base, [base / "1"], None)
+
+
+def test_what_to_type_can_be_pasted(tmp_path: Path) -> None:
+    """A path with a space is quoted."""
+    base = tmp_path / "my model"
+    write_echo_model(base / "1")
+    (base / "1").chmod(0o700)
+
+    with pytest.raises(EngineError) as refused:
+        model_tree.check(base, [base / "1"], STRANGER)
+    assert refused.value.hint == f"chmod -R a+rX '{base}'"
+
+
 def test_who_reads_is_who_the_container_runs_as() -> None:
     """The user that was chosen; a root that was mapped away has no more rights than anybody."""
     assert model_tree.reader_of("7:8", remapped=False) == Reader(7, frozenset({8}))
@@ -158,6 +179,19 @@ def test_a_model_newer_than_the_image_is_noted(tmp_path: Path) -> None:
 
 
 # ---- the image ----
+def test_an_image_for_another_platform_is_another(fake_docker: FakeDocker) -> None:
+    """It is pulled, unless that is forbidden: then `docker run` says what is here."""
+    fake_docker.expect("image", "inspect", stdout="linux/amd64\n")
+    for platform in ("linux/amd64", "amd64", "linux/x86_64"):
+        docker_image.provide(ContainerOptions("here:1", platform=platform))
+    docker_image.provide(ContainerOptions("here:1", platform="linux/arm64", pull="never"))
+
+    fake_docker.expect("pull", "--platform", "linux/arm64", "here:1", code=1)
+    with pytest.raises(DockerError, match=r"^cannot pull here:1$") as refused:
+        docker_image.provide(ContainerOptions("here:1", platform="linux/arm64"))
+    assert refused.value.hint == "the one that is here is not made for linux/arm64"
+
+
 @pytest.mark.parametrize(
     ("image", "parts"),
     [
@@ -251,6 +285,21 @@ def test_the_daemon_says_who_its_root_is(
     assert (found.title, found.rootless, found.remapped, found.remote) == ("Docker 27.0.1", rootless, remapped, False)
 
 
+def test_a_daemon_elsewhere_that_is_not_there_is_told_by_what_leads_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Starting one here would not help."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    fake = FakeDocker(tmp_path / "bin")
+    fake.expect(*VERSION, stderr="Cannot connect to the Docker daemon at tcp://far:1.\n", code=1)
+    for variable in ("DOCKER_CONTEXT", "DOCKER_HOST"):
+        monkeypatch.setenv(variable, "far")
+        with pytest.raises(DockerError) as refused:
+            docker_daemon.find()
+        assert refused.value.hint == f"start it, or unset {variable}; or use --engine embedded"
+    fake.check()
+
+
 def test_podman_is_told_by_what_it_answers(fake_docker: FakeDocker) -> None:
     """It has no server; its words for the rest are its own."""
     fake_docker.expect(*VERSION, stdout='{"Client":{"Version":"4.3.1","OsArch":"linux/arm64"}}')
@@ -265,6 +314,19 @@ def test_an_image_that_is_not_pinned_is_noted(echo: Path, fake_docker: FakeDocke
     for image in ("tensorflow/serving", "tensorflow/serving:latest"):
         _, notes = fitted(echo, image)
         assert notes == (f"{image} is whatever was newest when it was pulled; --tag 2.20.0 is what it says",)
+
+
+def test_gpus_for_an_image_that_has_no_use_for_them_are_noted(echo: Path, fake_docker: FakeDocker) -> None:
+    """A tag that is typed is taken as it is; an image of one's own may have any."""
+    fake_docker.expect_daemon()
+    said = {}
+    for image in ("tensorflow/serving:2.19.0", "tensorflow/serving:2.19.0-gpu", "mine:1"):
+        said[image] = plan(Request(paths=(echo,), engine="docker", container=ContainerOptions(image, gpus="all"))).notes
+
+    assert (
+        said["tensorflow/serving:2.19.0"][0] == "tensorflow/serving:2.19.0 has no use for --gpus; --tag 2.19.0-gpu has"
+    )
+    assert not [note for image in ("tensorflow/serving:2.19.0-gpu", "mine:1") for note in said[image] if "gpu;" in note]
 
 
 def test_selinux_would_keep_a_container_from_the_mounts(echo: Path, fake_docker: FakeDocker) -> None:
@@ -336,6 +398,11 @@ def test_where_a_daemon_is_shows_in_its_address(endpoint: str, *, elsewhere: boo
             "Docker does not see that directory",
             "tfsctl image build",
         ),
+        (
+            "unknown flag: --nosuch\n\nUsage:  docker run [OPTIONS] IMAGE [COMMAND] [ARG...]",
+            "unknown flag: --nosuch",
+            "",
+        ),
     ],
 )
 def test_what_docker_refuses_is_explained(
@@ -350,7 +417,8 @@ def test_what_docker_refuses_is_explained(
     with pytest.raises(DockerError, match=f"^docker run failed: {cause}") as refused:
         docker.start(launch, detach=True)
     assert refused.value.hint.startswith(hint)
-    assert (
-        said.removeprefix("docker: ").removeprefix("Error response from daemon: ").rstrip(".")[-40:]
-        in refused.value.message
-    )
+    first = said.splitlines()[0].removeprefix("docker: ").removeprefix("Error response from daemon: ")
+    assert first.rstrip(".")[-40:] in refused.value.message
+    assert "Usage" not in refused.value.message
+    (run,) = (call for call in fake_docker.calls() if call[0] == "run")
+    assert run[run.index("--pull") + 1] == "never"  # the image was provided, with its progress shown

@@ -84,6 +84,9 @@ def test_a_directory_that_is_no_model_is_refused_with_the_way_out(tmp_path: Path
     assert unnumbered.message == f"{tmp_path}/saved holds a SavedModel itself, and 'saved' is no version number"
     assert unnumbered.hint.startswith(f"tfsctl export {tmp_path}/saved ")
 
+    (tmp_path / "saved").rename(tmp_path / "it's saved")
+    assert refusal(tmp_path / "it's saved").hint.startswith(f"""tfsctl export '{tmp_path}/it'"'"'s saved' """)
+
     assert refusal(tmp_path / "model.keras").hint == f"tfsctl export {tmp_path}/model.keras"
     assert refusal(tmp_path / "models/echo/1/saved_model.pb").hint == f"tfsctl serve {tmp_path}/models/echo/1"
 

@@ -131,6 +131,10 @@ class Printing:
                 for line in output:
                     yield line.rstrip("\n")
 
+    def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        return self._popen.wait()
+
     def stop(self) -> None:
         """End it, if it runs. Returns when it is gone."""
         self._popen.terminate()

@@ -42,11 +42,11 @@ class Mount:
     target: str
 
     def __str__(self) -> str:
-        """As `--mount` wants it: one record of CSV, so a path may hold commas and quotes."""
+        """As `--mount` wants it: one record of CSV, so a path may hold commas, quotes and ends of lines."""
         record = io.StringIO()
         fields = ["type=bind", f"source={self.source}", f"target={self.target}", "readonly"]
-        csv.writer(record, lineterminator="").writerow(fields)
-        return record.getvalue()
+        csv.writer(record, lineterminator="\r\n").writerow(fields)  # a field with either of the two is quoted
+        return record.getvalue().removesuffix("\r\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tfsctl.engines import _programs, docker_daemon, docker_image, model_tree, operations
-from tfsctl.engines.container import LABEL, container_name, container_of
+from tfsctl.engines import _programs, docker_container, docker_daemon, docker_image, model_tree, operations, state
+from tfsctl.engines.container import LABEL, STATE_LABEL, container_name, container_of
 from tfsctl.engines.docker_container import Container, docker
 from tfsctl.engines.docker_daemon import Daemon
 from tfsctl.engines.docker_errors import refused
@@ -36,8 +37,14 @@ def fit(launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:
             f"{options.image} is made for amd64 and will be emulated on {daemon.architecture}, which is slow and may "
             "crash; --engine embedded runs natively"
         )
-    if docker_image.is_stock(options.image) and docker_image.split(options.image)[1] in ("", "latest"):
-        notes.append(f"{options.image} is whatever was newest when it was pulled; --tag {DEFAULT_TAG} is what it says")
+    if docker_image.is_stock(options.image):
+        tag = docker_image.split(options.image)[1]
+        if tag in ("", "latest"):
+            notes.append(
+                f"{options.image} is whatever was newest when it was pulled; --tag {DEFAULT_TAG} is what it says"
+            )
+        elif options.gpus and not tag.endswith("gpu"):
+            notes.append(f"{options.image} has no use for --gpus; --tag {tag}-gpu has")
     for found in founds:
         notes += operations.notes(found.model.name, found.saved_model, options.image)
     user = options.user or daemon.container_user
@@ -57,7 +64,8 @@ def prepare(launch: Launch, founds: Sequence[Found]) -> None:
         at = f" at {daemon.endpoint}" if daemon.endpoint else ""
         raise DockerError(
             f"the Docker daemon{at} is on another machine, which cannot see {founds[0].model.base_path}",
-            hint=f"tfsctl image build {founds[0].model.base_path} puts the model into an image; or --engine embedded",
+            hint=f"tfsctl image build {shlex.quote(founds[0].model.base_path)} puts the model into an image; "
+            "or --engine embedded",
         )
     reads_all = "DAC_OVERRIDE" in launch.container.cap_add
     reader = None if reads_all else model_tree.reader_of(launch.container.user, remapped=daemon.remapped)
@@ -71,23 +79,38 @@ def start(launch: Launch, *, detach: bool) -> Container:  # noqa: ARG001 - a con
     """Start the container; its image is here. Raises DockerError."""
     _remove_ended(launch.name)
     name = container_name(launch.name)
-    spec = container_of(replace(launch, container=replace(launch.container, pull="missing")))
+    spec = container_of(replace(launch, container=replace(launch.container, pull="never")))  # `prepare` did
     try:
         container = _programs.run(spec.run_command(), timeout_s=RUN_S).stdout.strip().splitlines()[-1]
     except ProgramFailed as error:
         if "is already in use" in error.stderr and name in error.stderr:
-            raise DockerError(
-                f"a container named {name} exists already",
-                hint=f"--name ANOTHER_NAME; or docker rm --force {name}, if nobody needs it",
-            ) from error
+            raise _name_in_use(launch.name) from error
         _remove_ended(launch.name)  # one that was made but could not start
         raise refused("docker run", error) from error
-    return Container(container, launch)
+    try:
+        return Container(container, launch)
+    except DockerError:
+        docker_container.stop(container)
+        raise
+
+
+def _name_in_use(server: str) -> DockerError:
+    """The error for a name that a container has: one of ours that is not on the list, another tfsctl's, or a stranger."""
+    name = container_name(server)
+    said = docker("inspect", "--format", f'{{{{index .Config.Labels "{STATE_LABEL}"}}}}', name)
+    whose = "" if said == "<no value>" else said
+    exists, remove = f"a container named {name} exists already", f"docker rm --force {name}"
+    if whose == str(state.base()):
+        exists, remove = f"a server named {server} runs already", f"tfsctl stop {server}"
+    elif whose:
+        exists += f", started with TFSCTL_STATE_DIR={whose}"
+        remove = f"TFSCTL_STATE_DIR={shlex.quote(whose)} tfsctl stop {server}"
+    return DockerError(exists, hint=f"--name ANOTHER_NAME; or {remove}, if nobody needs it")
 
 
 def _remove_ended(server: str) -> None:
     """Remove what is left of an earlier container of this server that ended by itself."""
-    of_server = ("--filter", f"label={LABEL}={server}")
-    ended = docker("ps", "--all", "--quiet", *of_server, "--filter", "status=exited", "--filter", "status=created")
+    ours = ("--filter", f"label={LABEL}={server}", "--filter", f"label={STATE_LABEL}={state.base()}")
+    ended = docker("ps", "--all", "--quiet", *ours, "--filter", "status=exited", "--filter", "status=created")
     for container in ended.split():
         docker("rm", container)

@@ -9,9 +9,10 @@ from tfsctl.engines.container import GRPC_PORT, REST_PORT
 from tfsctl.engines.docker_errors import refused, said
 from tfsctl.engines.following import FollowedProgram, Show
 from tfsctl.engines.launch import LAST_LINES, Launch
-from tfsctl.errors import ProgramFailed
+from tfsctl.errors import DockerError, ProgramFailed
 
 STOP_S = 35  # the embedded server in an image answers running requests for 30 s at most
+_PUBLISHED = "{{json .NetworkSettings.Ports}} {{.State.Running}} {{.HostConfig.NetworkMode}}"
 # Statuses of a program that a signal ended, and what that tells.
 _CAUSES = {
     132: "it was made for another processor: an illegal instruction ended it",
@@ -51,33 +52,49 @@ class Container:
         self._watcher = _programs.Child(["docker", "wait", container])
 
     def _published(self, launch: Launch) -> tuple[int, int]:
-        config = launch.config
-        if config.rest_port and config.grpc_port:
-            return config.rest_port, config.grpc_port
-        published = json.loads(docker("inspect", "--format", "{{json .NetworkSettings.Ports}}", self._id))
-        # A container that ended at once publishes nothing any more; `ended` tells.
-        rest, grpc = (published.get(f"{port}/tcp") or [{"HostPort": "0"}] for port in (REST_PORT, GRPC_PORT))
-        return int(rest[0]["HostPort"]), int(grpc[0]["HostPort"])
+        facts = docker("inspect", "--format", _PUBLISHED, self._id) or "null false gone"
+        ports, running, network = facts.rsplit(" ", 2)
+        if network == "host":
+            return REST_PORT, GRPC_PORT  # there are no others: Docker publishes nothing then
+        bound = [(json.loads(ports) or {}).get(f"{port}/tcp") or [{}] for port in (REST_PORT, GRPC_PORT)]
+        rest, grpc = (int(published[0].get("HostPort") or 0) for published in bound)
+        if rest and grpc:
+            return rest, grpc
+        if running == "true":
+            raise DockerError(
+                f"nobody can ask this container: to its network, {network}, Docker publishes no ports",
+                hint="leave out the --docker-arg that says --network, or name one of `docker network ls` with DRIVER bridge",
+            )
+        return launch.config.rest_port, launch.config.grpc_port  # one that ended at once publishes nothing any more
 
     def ended(self) -> int | None:
         """The status of its program, or None while it runs."""
         if self._watcher.ended() is None:
             return None
-        return int(docker("inspect", "--format", "{{.State.ExitCode}}", self._id) or 0)
+        status = docker("inspect", "--format", "{{.State.ExitCode}}", self._id) or self._last_status()
+        return int(status) if status.isdecimal() else 0
+
+    def _last_status(self) -> str:
+        """The status it ended with, where it was removed since, as --rm asks; empty if Docker does not remember."""
+        died = ["--filter", f"container={self._id}", "--filter", "event=die"]
+        try:
+            argv = ["docker", "events", "--since", "1h", "--until", "0s", *died]
+            return _programs.run([*argv, "--format", "{{.Actor.Attributes.exitCode}}"]).stdout.strip()
+        except ProgramFailed:  # Podman's events have other fields
+            return ""
 
     def cause(self) -> str:
         """Why it ended, where Docker knows better than its log; else nothing."""
-        status, _, killed = docker(
-            "inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", self._id
-        ).partition(" ")
-        return _CAUSES.get(137 if killed == "true" else int(status or 0), "")
+        killed = docker("inspect", "--format", "{{.State.OOMKilled}}", self._id) == "true"
+        return _CAUSES.get(137 if killed else self.ended() or 0, "")
 
     def last_lines(self) -> list[str]:
         """The end of its log, as far as it is looked at."""
         try:
             log = _programs.run(["docker", "logs", "--tail", str(LAST_LINES), self._id])
         except ProgramFailed as error:
-            return [said(error)]
+            gone = "no such container" in error.stderr.lower()
+            return ["(Docker removed the container, and its log with it)"] if gone else [said(error)]
         return [*log.stdout.splitlines(), *log.stderr.splitlines()]
 
     def follow(self, show: Show) -> None:

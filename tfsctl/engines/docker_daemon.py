@@ -117,7 +117,8 @@ def _unusable(error: ProgramFailed) -> DockerError:
             f"the Docker daemon is closed to this user: {said(error)}",
             hint="sudo usermod --append --groups docker $USER, then log in again; or use --engine embedded",
         )
-    return DockerError(
-        f"the Docker daemon does not answer: {said(error)}",
-        hint="start it (for example `sudo systemctl start docker`), or use --engine embedded",
+    leads_there = next((name for name in ("DOCKER_HOST", "DOCKER_CONTEXT") if os.environ.get(name)), None)
+    start = (
+        f"start it, or unset {leads_there}" if leads_there else "start it (for example `sudo systemctl start docker`)"
     )
+    return DockerError(f"the Docker daemon does not answer: {said(error)}", hint=f"{start}; or use --engine embedded")

@@ -45,6 +45,8 @@ _KNOWN = (
     ),
 )
 
+_NO_REASON = ("Usage:", "See 'docker", "Run 'docker", "Emulate Docker CLI")  # how lines begin that say nothing of why
+
 
 def refused(doing: str, error: ProgramFailed, *, hint: str = "") -> DockerError:
     """The error for a docker command that failed; `doing` names it, e.g. `docker run`."""
@@ -58,7 +60,7 @@ def refused(doing: str, error: ProgramFailed, *, hint: str = "") -> DockerError:
 def said(error: ProgramFailed) -> str:
     """The line of Docker's own words that tells most."""
     lines = [line.strip() for line in error.stderr.splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith(("See 'docker", "Run 'docker", "Emulate Docker CLI"))]
+    lines = [line for line in lines if not line.startswith(_NO_REASON)]
     last = lines[-1] if lines else f"status {error.returncode}"
     line = next((line for line in lines if "rror" in line or "annot" in line), last)
     return (

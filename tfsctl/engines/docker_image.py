@@ -13,7 +13,7 @@ AMD64 = "linux/amd64"  # what TensorFlow Serving's own images are made for, and 
 def provide(options: ContainerOptions) -> None:
     """Have the image here as `options.pull` says; Docker's own progress goes to our stderr. Raises DockerError."""
     image = options.image
-    if options.pull != "always" and is_here(image):
+    if options.pull != "always" and is_here(image, options.platform if options.pull == "missing" else None):
         return
     if options.pull == "never":
         raise DockerError(
@@ -24,20 +24,31 @@ def provide(options: ContainerOptions) -> None:
         _programs.run_aloud(["docker", "pull", *platform, image])
     except ProgramFailed as error:
         hint = "--image or --tag names another; --engine embedded needs none"
-        if options.pull == "always" and is_here(image):
-            hint = "--pull missing takes the one that is here"
+        if is_here(image):
+            hint = (
+                "--pull missing takes the one that is here"
+                if options.pull == "always"
+                else f"the one that is here is not made for {options.platform}"
+            )
         raise DockerError(f"cannot pull {image}", hint=hint) from error
 
 
-def is_here(image: str) -> bool:
-    """Whether the image need not be pulled. Raises DockerError."""
+def is_here(image: str, platform: str | None = None) -> bool:
+    """Whether the image need not be pulled: one for another platform than is asked for is another. Raises DockerError."""
     try:
-        _programs.run(["docker", "image", "inspect", "--format", "{{.Id}}", image])
+        made_for = _programs.run(["docker", "image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", image]).stdout
     except ProgramFailed as error:
         if "no such" in error.stderr.lower() or "image not known" in error.stderr.lower():
             return False
         raise DockerError(f"docker image inspect failed: {said(error)}") from error
-    return True
+    return platform is None or _os_and_processor(platform) == _os_and_processor(made_for.strip())
+
+
+def _os_and_processor(platform: str) -> tuple[str, str]:
+    """`linux/arm64/v8`, `linux/aarch64` and `arm64` are all (linux, arm64)."""
+    os, _, processor = (platform if "/" in platform else f"linux/{platform}").lower().partition("/")
+    processor = processor.partition("/")[0]
+    return os, {"x86_64": "amd64", "aarch64": "arm64"}.get(processor, processor)
 
 
 def is_stock(image: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 from tfsctl.core.model_dir import parse_version
@@ -21,7 +22,8 @@ def parse(argument: str) -> ModelConfig:
     keys = settings[::2]
     if not (equals and name and path) or len(set(keys)) < len(keys):
         raise InvalidInput(
-            f"--model {argument} is not {FORM}", hint=f"--model {checked_name(Path(place), None)}={place}"
+            f"--model {argument} is not {FORM}",
+            hint=f"--model {shlex.quote(f'{checked_name(Path(place), None)}={place}')}",
         )
     given = dict(zip(keys, settings[1::2], strict=True))
     return ModelConfig(

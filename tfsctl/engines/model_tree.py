@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -40,13 +41,28 @@ def check(base: Path, versions: Sequence[Path], reader: Reader | None) -> None:
 
     Without a `reader` it may read everything.
     """
+    _check_words(base)
     for version in versions:
         _check_link(version, base)
     for path in (base, *(found for version in versions for found in _below(version))):
         _check_link(path, base)
         if reader is not None and not reader.may(path.stat()):
             who = "its root has no capabilities" if reader.uid == 0 else "its user may not"
-            raise EngineError(f"the container could not read {path}: {who}", hint=f"chmod -R a+rX {base}")
+            raise EngineError(
+                f"the container could not read {path}: {who}", hint=f"chmod -R a+rX {shlex.quote(str(base))}"
+            )
+
+
+def _check_words(base: Path) -> None:
+    """Refuse a path that Docker cannot be told: what it is told is JSON, and a mount in it a record of CSV."""
+    try:
+        can_be_told = "\r\n" not in os.fsencode(base).decode()
+    except UnicodeDecodeError:
+        can_be_told = False
+    if not can_be_told:
+        raise EngineError(
+            f"Docker cannot be told of {str(base)!a}: its name is no text", hint="rename it, or --engine embedded"
+        )
 
 
 def _check_link(path: Path, base: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,7 +48,7 @@ def find_model(path: Path, *, name: str | None = None) -> Found:
     """
     path = Path(os.path.abspath(path))
     if path.is_file():
-        fix = f"serve {path.parent}" if path.name == SAVED_MODEL_FILE else f"export {path}"
+        fix = f"serve {_quoted(path.parent)}" if path.name == SAVED_MODEL_FILE else f"export {_quoted(path)}"
         raise InvalidInput(f"{path} is a file; what is served is the directory of an export", hint=f"tfsctl {fix}")
     pinned = is_version_dir(path)
     if pinned:
@@ -92,11 +93,17 @@ def _highest(base: Path) -> VersionDir:
     if (base / SAVED_MODEL_FILE).is_file():
         raise InvalidInput(
             f"{base} holds a SavedModel itself, and {base.name!r} is no version number",
-            hint=f"tfsctl export {base} makes a version of it that can be served",
+            hint=f"tfsctl export {_quoted(base)} makes a version of it that can be served",
         )
     below = next((child for child in sorted(base.iterdir()) if child.is_dir() and list_versions(child)), None)
-    hint = f"tfsctl serve {below}" if below else f"tfsctl export SOURCE --to {base.parent} --name {base.name}"
+    export = f"tfsctl export SOURCE --to {_quoted(base.parent)} --name {_quoted(base.name)}"
+    hint = f"tfsctl serve {_quoted(below)}" if below else export
     raise NotFound(f"no version of a model in {base}: it has no directory with a number for a name", hint=hint)
+
+
+def _quoted(path: Path | str) -> str:
+    """A path in a command line to paste."""
+    return shlex.quote(str(path))
 
 
 def checked_name(base: Path, name: str | None) -> str:

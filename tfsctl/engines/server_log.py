@@ -12,7 +12,7 @@ from typing import TextIO
 
 from tfsctl.engines import _processes, _programs, docker_daemon, state
 from tfsctl.engines.marks import Marked
-from tfsctl.errors import NotFound
+from tfsctl.errors import DockerError, NotFound
 
 LOOK_S = 0.1  # how often a file is looked at
 
@@ -42,6 +42,9 @@ def _of_container(container: str, tail: int | None, *, follow: bool) -> Iterator
     last = [] if tail is None else ["--tail", str(tail)]
     with closing(_Stopping(["docker", "logs", *last, *(["--follow"] if follow else []), container])) as program:
         yield from program.lines()
+        status = program.wait()
+        if status != 0:
+            raise DockerError(f"docker logs failed with status {status}; its own words are above")
 
 
 class _Stopping(_programs.Printing):
