@@ -141,7 +141,19 @@ def test_a_compose_file_is_taken_and_serves(
     rest_port, grpc_port = free_ports(2)
     project = tmp_path / "project"
     project.mkdir()
-    options = ["--image", standin, "--memory", "1g", "--metrics", "--env", "A=x $y", "--name", "composed"]
+    options = [
+        "--image",
+        standin,
+        "--memory",
+        "1g",
+        "--metrics",
+        "--env",
+        "A=x $y",
+        "--name",
+        "composed",
+        "--pull",
+        "never",
+    ]
     ports = ["--rest-port", rest_port, "--grpc-port", grpc_port]
     printed = run_cli("compose", odd / "echo", *options, *ports)
     assert printed.code == 0, printed.stderr

@@ -13,6 +13,7 @@ import yaml
 from conftest import RunCli
 from echo_models import write_echo_model
 from fake_docker import VERSION, FakeDocker
+from graph_models import GraphModel
 
 from tfsctl.core.fingerprint import fingerprint
 from tfsctl.engines import state
@@ -131,6 +132,26 @@ def test_podman_is_told_to_keep_the_health_check(
     docker.check()
 
 
+@pytest.mark.parametrize("command", [("image", "build", "--print-dockerfile"), ("compose",)])
+def test_a_model_that_could_not_be_run_is_refused(run_cli: RunCli, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """By what the image lacks, as `serve` does."""
+    model = GraphModel()
+    model.op("ZeroOut", "zeroed", model.input("x"))
+    model.write(tmp_path / "custom/1")
+    refused = run_cli(*command, tmp_path / "custom")
+
+    assert (refused.code, refused.stdout) == (ExitCode.FAILED, "")
+    assert "error: custom uses the operation ZeroOut, which tensorflow/serving:2.20.0 does not have" in refused.stderr
+
+
+def test_what_the_build_context_holds_is_said(run_cli: RunCli, echo: Path) -> None:
+    """The Dockerfile alone does not tell; what may surprise of a model is said too."""
+    said = run_cli("image", "build", "--print-dockerfile", echo / "1").stderr
+
+    assert f"note: in its build context models/echo/1 is {echo}/1\n" in said
+    assert "note: echo was written by TensorFlow 2.21.0, newer than tensorflow/serving:2.20.0\n" in said
+
+
 # ---- Compose ----
 def test_a_compose_file_is_what_docker_run_does(run_cli: RunCli, echo: Path) -> None:
     """Its ports, mounts, variables and hardening; with a health check and a restart policy."""
@@ -191,6 +212,15 @@ def test_what_a_compose_file_mounts_stays_when_servers_are_stopped(run_cli: RunC
 
     assert written["command"] == ["--monitoring_config_file=/etc/tfsctl/monitoring.config"]
     assert (folder / "monitoring.config").is_file()
+
+
+def test_when_the_image_is_pulled_is_said_to_compose(run_cli: RunCli, echo: Path) -> None:
+    """Its own usual is ours."""
+    assert "pull_policy" not in service(run_cli, echo, "--pull", "missing")
+    assert [service(run_cli, echo, "--pull", when)["pull_policy"] for when in ("always", "never")] == [
+        "always",
+        "never",
+    ]
 
 
 def test_a_compose_file_as_json(run_cli: RunCli, echo: Path) -> None:

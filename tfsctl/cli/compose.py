@@ -24,7 +24,7 @@ def compose(request: Request, *, as_json: _options.Json = False) -> None:
       tfsctl compose ./amazon_review ./house_price --name shop --memory 2g
     """
     from tfsctl.engines import compose as composing
-    from tfsctl.engines import planning
+    from tfsctl.engines import operations, planning
     from tfsctl.engines.container import container_of
     from tfsctl.engines.health import check_of
 
@@ -33,6 +33,8 @@ def compose(request: Request, *, as_json: _options.Json = False) -> None:
     plan = planning.plan(replace(request, engine="docker"))
     for note in plan.notes:
         _output.say(f"note: {note}")
+    for found in plan.founds:
+        operations.check(found.model.name, found.saved_model, plan.launch.container.image)
     check = check_of([found.model.name for found in plan.founds])
     # No server's name begins with an underscore: no `tfsctl stop` takes these files away.
     spec = container_of(plan.launch, files_of=f"_compose/{plan.launch.name}")

@@ -69,8 +69,12 @@ def build(
         container=ContainerOptions(image=base_image, platform=platform),
     )
     plan = planning.plan(request)
+    for note in plan.notes:
+        _output.say(f"note: {note}")
     spec = image.spec_of(plan, base=base_image, tag=tag)
     if print_dockerfile:
+        for place, source in spec.folders.items():
+            _output.say(f"note: in its build context {place} is {source}")
         _output.answer(spec.dockerfile().removesuffix("\n"))
         return
     built = image_build.build(spec, pull=pull)

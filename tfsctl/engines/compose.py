@@ -15,6 +15,7 @@ def document(service: str, spec: ContainerSpec, check: HealthCheck) -> dict[str,
     """
     facts: dict[str, Any] = {
         "image": spec.image,
+        "pull_policy": None if spec.pull == "missing" else spec.pull,
         "platform": spec.platform,
         "user": spec.user,
         "command": list(spec.arguments),

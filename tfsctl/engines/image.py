@@ -11,6 +11,7 @@ from pathlib import Path
 from tfsctl.core.fingerprint import fingerprint
 from tfsctl.core.manifest import read_source_sha256
 from tfsctl.core.serving_config import VersionPolicy
+from tfsctl.engines import operations
 from tfsctl.engines.container import CONFIG, GRPC_PORT, MODELS, REST_PORT, ContainerSpec, Port
 from tfsctl.engines.health import check_of
 from tfsctl.engines.planning import Plan
@@ -60,8 +61,11 @@ class ImageSpec:
 def spec_of(plan: Plan, *, base: str, tag: str | None) -> ImageSpec:
     """The image that serves what a plan serves: the versions that are there for it now, and no others.
 
-    Its tag is `NAME:VERSION` unless it is given, `NAME:latest` with several models.
+    Its tag is `NAME:VERSION` unless it is given, `NAME:latest` with several models. Raises EngineError for a model that
+    the base certainly cannot run.
     """
+    for found in plan.founds:
+        operations.check(found.model.name, found.saved_model, base)
     founds = tuple(_alone(found) for found in plan.founds)
     inside = [replace(found.model, base_path=f"{MODELS}/{found.model.name}") for found in founds]
     config = replace(plan.launch.config, models=tuple(inside))
