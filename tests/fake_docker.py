@@ -14,7 +14,7 @@ from pathlib import Path
 
 UNEXPECTED = 99
 VERSION = ("version", "--format", "{{json .}}")
-SECURITY = ("info", "--format", "{{json .SecurityOptions}}")
+SECURITY = ("info", "--format", "{{json .SecurityOptions}} {{.MemoryLimit}}")
 ENDPOINT = ("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
 
 
@@ -43,11 +43,17 @@ class FakeDocker:
         self._script.write_text(json.dumps(self._answers), encoding="utf-8")
 
     def expect_daemon(
-        self, version: str = "28.2.2", *, arch: str = "amd64", security: str = "[]", host: str = ""
+        self,
+        version: str = "28.2.2",
+        *,
+        arch: str = "amd64",
+        security: str = "[]",
+        host: str = "",
+        memory: str = "true",
     ) -> None:
         """Have a daemon that answers what tfsctl asks first."""
         self.expect(*VERSION, stdout=json.dumps({"Client": {}, "Server": {"Version": version, "Arch": arch}}))
-        self.expect(*SECURITY, stdout=security)
+        self.expect(*SECURITY, stdout=f"{security} {memory}\n")
         self.expect(*ENDPOINT, stdout=host or "unix:///var/run/docker.sock\n")
 
     def calls(self) -> list[list[str]]:

@@ -329,6 +329,15 @@ def test_gpus_for_an_image_that_has_no_use_for_them_are_noted(echo: Path, fake_d
     assert not [note for image in ("tensorflow/serving:2.19.0-gpu", "mine:1") for note in said[image] if "gpu;" in note]
 
 
+def test_a_limit_on_memory_that_would_be_dropped_is_noted(echo: Path, fake_docker: FakeDocker) -> None:
+    """Docker drops it with no more than a warning, as where a rootless one has no cgroups."""
+    fake_docker.expect_daemon(memory="false")
+    request = Request(paths=(echo,), engine="docker", container=ContainerOptions("mine:1", memory="1g"))
+    assert plan(request).notes == ("this Docker cannot limit memory: --memory has no effect",)
+    fake_docker.expect_daemon()
+    assert plan(request).notes == ()
+
+
 def test_selinux_would_keep_a_container_from_the_mounts(echo: Path, fake_docker: FakeDocker) -> None:
     """Their labels are the host's, and stay as they are."""
     fake_docker.expect_daemon(security='["name=selinux"]')

@@ -45,6 +45,8 @@ def fit(launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:
             )
         elif options.gpus and not tag.endswith("gpu"):
             notes.append(f"{options.image} has no use for --gpus; --tag {tag}-gpu has")
+    if options.memory and not daemon.limits_memory:
+        notes.append("this Docker cannot limit memory: --memory has no effect")
     for found in founds:
         notes += operations.notes(found.model.name, found.saved_model, options.image)
     user = options.user or daemon.container_user

@@ -23,7 +23,7 @@ class Daemon:
 
     `endpoint` is where it listens, `architecture` Go's name of its processor. `rootless`: its root is the user it runs
     as. `remapped`: its root is a user of its own, whom other people's files are closed to. `selinux`: it labels what a
-    container may touch.
+    container may touch. `limits_memory`: a limit on memory is heeded, not dropped with a warning.
     """
 
     version: str = ""
@@ -34,6 +34,7 @@ class Daemon:
     selinux: bool = False
     podman: bool = False
     remote: bool = False
+    limits_memory: bool = True
 
     @property
     def title(self) -> str:
@@ -65,7 +66,7 @@ def find() -> Daemon:
 
 
 def _engine(server: dict[str, Any]) -> Daemon:
-    options = _docker("info", "--format", "{{json .SecurityOptions}}")
+    options = _docker("info", "--format", "{{json .SecurityOptions}} {{.MemoryLimit}}")
     endpoint = _docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").strip()
     return Daemon(
         version=server["Version"],
@@ -75,6 +76,7 @@ def _engine(server: dict[str, Any]) -> Daemon:
         remapped="name=userns" in options,
         selinux="name=selinux" in options,
         remote=is_elsewhere(endpoint),
+        limits_memory=not options.endswith("false\n"),
     )
 
 
