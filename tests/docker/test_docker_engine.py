@@ -146,22 +146,22 @@ def test_a_killed_tfsctl_leaves_what_stop_removes(run_cli: RunCli, echo: Path) -
     process.communicate(timeout=10)  # the `docker logs` that still had our stderr has ended too
 
 
-@pytest.mark.parametrize(
-    "folder",
-    ["a b", "a,b", 'say "hi"', "it's", "größe ✓", "a=b,target=c", "#a;b&c$d\\e", "a\nb", "a\tb", "a:b", "-a", ODD],
-)
-def test_a_path_with_any_character_is_mounted(
-    run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
-) -> None:
+def test_paths_with_any_character_are_mounted(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Docker reads a mount as CSV; nothing in a path ends it or becomes a setting."""
-    write_echo_model(tmp_path / folder / "1")
+    folders = ["a b", "a,b", 'say "hi"', "it's", "größe ✓", "a=b,target=c", "#a;b&c$d\\e", "a\nb", "a\tb", "a:b", ODD]
+    for version, folder in enumerate(("-a", *folders)):
+        write_echo_model(tmp_path / folder / str(version))
     monkeypatch.chdir(tmp_path)
-    served = run_cli("serve", "--name", "odd", "--detach", *FREE, "--", folder)
-
+    models = [f"--model=m{version}={folder}" for version, folder in enumerate(folders, start=1)]
+    assert run_cli("serve", "--name", "m0", "--detach", *FREE, "--", "-a").code == 0
+    served = run_cli("serve", "--name", "odd", "--detach", *FREE, *models)
     assert served.code == 0, served.stderr
-    assert run_cli("predict", "2").stdout == "2.0\n"
-    found = inspect("tfsctl-odd")
-    assert found["Mounts"][0]["Source"] == str(tmp_path / folder)
+
+    sources = {mount["Destination"]: mount["Source"] for mount in inspect("tfsctl-odd")["Mounts"]}
+    for version, folder in enumerate(("-a", *folders)):
+        answer = json.loads(run_cli("predict", "--model", f"m{version}", "2", "--json").stdout)
+        assert (answer["version"], answer["outputs"]) == (version, {"x": [2.0]})
+        assert version == 0 or sources[f"/models/m{version}"] == str(tmp_path / folder)
 
 
 def test_a_new_version_is_served_through_the_mount(run_cli: RunCli, echo: Path) -> None:
