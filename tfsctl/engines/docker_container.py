@@ -68,20 +68,10 @@ class Container:
         return launch.config.rest_port, launch.config.grpc_port  # one that ended at once publishes nothing any more
 
     def ended(self) -> int | None:
-        """The status of its program, or None while it runs."""
+        """The status of its program, or None while it runs; 0 if it was removed since, and nobody can tell."""
         if self._watcher.ended() is None:
             return None
-        status = docker("inspect", "--format", "{{.State.ExitCode}}", self._id) or self._last_status()
-        return int(status) if status.isdecimal() else 0
-
-    def _last_status(self) -> str:
-        """The status it ended with, where it was removed since, as --rm asks; empty if Docker does not remember."""
-        died = ["--filter", f"container={self._id}", "--filter", "event=die"]
-        try:
-            argv = ["docker", "events", "--since", "1h", "--until", "0s", *died]
-            return _programs.run([*argv, "--format", "{{.Actor.Attributes.exitCode}}"]).stdout.strip()
-        except ProgramFailed:  # Podman's events have other fields
-            return ""
+        return int(docker("inspect", "--format", "{{.State.ExitCode}}", self._id) or 0)
 
     def cause(self) -> str:
         """Why it ended, where Docker knows better than its log; else nothing."""
@@ -94,7 +84,7 @@ class Container:
             log = _programs.run(["docker", "logs", "--tail", str(LAST_LINES), self._id])
         except ProgramFailed as error:
             gone = "no such container" in error.stderr.lower()
-            return ["(Docker removed the container, and its log with it)"] if gone else [said(error)]
+            return ["(Docker removed the container, and its status and log with it)"] if gone else [said(error)]
         return [*log.stdout.splitlines(), *log.stderr.splitlines()]
 
     def follow(self, show: Show) -> None:

@@ -38,7 +38,9 @@ class Server:
 
     def ended_error(self, status: int, when: str) -> TfsctlError:
         """The error for its having ended by itself."""
-        how = f"ended with status {status}" if status >= 0 else f"was ended by {signal.Signals(-status).name}"
+        how = f"ended with status {status}" if status > 0 else "ended"
+        if status < 0:
+            how = f"was ended by {signal.Signals(-status).name}"
         return self._explained(f"the model server {how}{when}")
 
     def load_error(self) -> TfsctlError | None:
