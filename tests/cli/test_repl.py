@@ -283,6 +283,23 @@ def test_text_over_several_lines_in_a_terminal(registered: RunningServer, tmp_pa
         assert screen.wait() == 0
 
 
+def test_without_a_place_for_its_history_it_goes_on(registered: RunningServer, tmp_path: Path) -> None:
+    """A state directory that cannot be written, as in a container: a note, and a conversation as ever."""
+    (tmp_path / "file").write_text("")
+    options = ("--host", registered.host, "--port", str(registered.rest_port), "--model", "echo")
+    environment = clean_environment(tmp_path) | {"TFSCTL_STATE_DIR": str(tmp_path / "file" / "state")}
+    with Terminal([sys.executable, "-m", "tfsctl", "repl", *options], environment) as screen:
+        screen.expect("note: what is typed here is not kept: cannot write the state directory")
+        screen.expect("echo>")
+        screen.press("0.5" + ENTER)
+        screen.expect("50%")
+        screen.press(UP + ENTER)
+        screen.expect("50%")
+        screen.expect("echo>")
+        screen.press(CTRL_D)
+        assert screen.wait() == 0
+
+
 @pytest.mark.parametrize(("slow_server", "over"), [(slow_rest, "--rest"), (slow_grpc, "--grpc")])
 def test_ctrl_c_abandons_a_request(tmp_path: Path, slow_server: SlowServer, over: str) -> None:
     """A request that takes too long is given up, and the conversation goes on."""

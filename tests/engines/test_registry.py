@@ -110,12 +110,33 @@ def test_the_state_directory_follows_the_environment(monkeypatch: pytest.MonkeyP
 
 
 def test_a_state_directory_that_cannot_be_made_is_one_clear_error(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, process: _programs.Child
 ) -> None:
     """It names the directory and the variable that moves it."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TFSCTL_STATE_DIR", str(tmp_path / "file"))
     with pytest.raises(EngineError, match=f"cannot write the state directory {tmp_path}/file: Not a dir") as refusal:
-        registry.running()
+        registry.register(server("new", process.pid))
 
     assert "TFSCTL_STATE_DIR" in refusal.value.hint
+
+
+def test_a_state_directory_that_cannot_be_written_is_an_empty_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who only asks a server needs none."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TFSCTL_STATE_DIR", str(tmp_path / "file" / "state"))
+    assert registry.listed() == []
+
+
+def test_an_entry_that_cannot_be_removed_is_left_out(process: _programs.Child, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a read-only disk the list may be out of date."""
+    registry.register(server("gone", process.pid))
+    process.stop()
+
+    def read_only(_path: Path, *, missing_ok: bool = False) -> None:
+        raise OSError(30, f"Read-only file system ({missing_ok})")
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+    assert registry.listed() == []

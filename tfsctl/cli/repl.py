@@ -12,9 +12,11 @@ import typer
 from tfsctl.cli import _options, _output
 from tfsctl.cli._connection import asks_a_server
 from tfsctl.cli._target import Asked
-from tfsctl.errors import ExitCode
+from tfsctl.errors import EngineError, ExitCode
 
 if TYPE_CHECKING:
+    from prompt_toolkit.history import History
+
     from tfsctl.cli._repl.reply import Reply
     from tfsctl.cli._repl.session import Session
     from tfsctl.cli._target import Target
@@ -76,15 +78,13 @@ def _answer_typed(session: Session) -> ExitCode:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.application import get_app
     from prompt_toolkit.filters import Condition
-    from prompt_toolkit.history import FileHistory
     from prompt_toolkit.shortcuts import CompleteStyle
 
     from tfsctl.cli._repl.completion import completer
     from tfsctl.cli._repl.reading import is_open
-    from tfsctl.engines import state
 
     prompt: PromptSession[str] = PromptSession(
-        history=FileHistory(str(state.repl_history())),
+        history=_history(),
         completer=completer(session),
         complete_while_typing=False,
         complete_style=CompleteStyle.READLINE_LIKE,  # a menu would keep eight lines of the screen empty for itself
@@ -102,6 +102,21 @@ def _answer_typed(session: Session) -> ExitCode:
             return ExitCode.OK
         if reply.leave:
             return ExitCode.OK
+
+
+def _history() -> History:
+    """What was typed before, and will be; only what is typed now where nothing can be kept."""
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    from tfsctl.engines import state
+
+    try:
+        file = state.repl_history()
+        file.open("ab").close()
+    except (EngineError, OSError) as error:
+        _output.say(f"note: what is typed here is not kept: {error}")
+        return InMemoryHistory()
+    return FileHistory(str(file))
 
 
 def _answer_lines(session: Session) -> ExitCode:

@@ -10,14 +10,18 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tfsctl.engines import _processes, docker_container, state
-from tfsctl.engines.launch import EngineName, Launch, Started
+from tfsctl.engines import _processes, state
 from tfsctl.errors import EngineError
 
+if TYPE_CHECKING:
+    from tfsctl.engines.launch import EngineName, Launch, Started
+
+_LIST = "servers"  # the folder of the state directory; only to add to it makes it
 RUNNING, UNKNOWN = "running", "unknown"  # the second: Docker does not answer
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what listening everywhere is called, and how to reach it
 
@@ -74,14 +78,15 @@ def entry_of(launch: Launch, engine: EngineName, started: Started) -> RunningSer
 def listed() -> list[tuple[RunningServer, str]]:
     """Every server on the list and where it is: `running`, what Docker calls its container, or UNKNOWN.
 
-    The longest-running is first. Drops the entries of those that are gone.
+    The longest-running is first. Drops the entries of those that are gone, where the list can be written.
     """
     found: list[tuple[RunningServer, str]] = []
-    for file in state.directory("servers").glob("*.json"):
+    for file in (state.base() / _LIST).glob("*.json"):
         server, born = _read(file)
         status = "gone" if server is None else _status(server, born)
         if status == "gone" or server is None:
-            file.unlink(missing_ok=True)
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
             state.forget_files(file.stem)
         else:
             found.append((server, status))
@@ -98,7 +103,7 @@ def register(server: RunningServer, *, launch: Mapping[str, Any] | None = None) 
 
     Raises EngineError when a running server has its name.
     """
-    file = _file(server.name)
+    file = state.directory(_LIST) / f"{server.name}.json"
     born = None if server.pid is None else _processes.born(server.pid)
     entry = asdict(server) | {"born": born, "launch": launch}
     claim = file.with_name(f".{server.name}.{os.getpid()}")
@@ -140,7 +145,7 @@ def _is_same(listed: RunningServer | None, server: RunningServer) -> bool:
 
 
 def _file(name: str) -> Path:
-    return state.directory("servers") / f"{name}.json"
+    return state.base() / _LIST / f"{name}.json"
 
 
 def _read(file: Path) -> tuple[RunningServer | None, str | None]:
@@ -157,4 +162,6 @@ def _status(server: RunningServer, born: str | None) -> str:
     """Whether it is `running`, `gone`, what Docker calls its container, or UNKNOWN."""
     if server.pid is not None:
         return RUNNING if born is not None and _processes.born(server.pid) == born else "gone"
+    from tfsctl.engines import docker_container  # most servers of those who only ask are processes
+
     return docker_container.status(server.container or server.name) or UNKNOWN

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,6 +43,8 @@ def repl_history() -> Path:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a file so that a reader sees all of it or what was there before."""
+    import tempfile
+
     descriptor, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
@@ -57,6 +56,8 @@ def write_files(files: Mapping[str, str], *, server: str) -> Path:
 
     The folder itself is open to all, since a container may run as someone else; the state directory around it is not.
     """
+    import zlib
+
     digest = zlib.crc32("\0".join([*files, *files.values()]).encode())
     folder = directory("configs") / server / f"{digest:08x}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,4 +70,6 @@ def write_files(files: Mapping[str, str], *, server: str) -> Path:
 
 def forget_files(server: str) -> None:
     """Remove the generated config files of a server that was stopped: they may hold a key."""
-    shutil.rmtree(directory("configs") / server, ignore_errors=True)
+    import shutil
+
+    shutil.rmtree(base() / "configs" / server, ignore_errors=True)
