@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
 from tfsctl.cli import _options
 from tfsctl.cli._option_groups import option_group
 from tfsctl.cli._target import Asked
@@ -55,3 +59,9 @@ def _asked(
 
 
 asks_a_server = option_group("asked", _asked)
+
+
+def read_options(given: Mapping[str, Any]) -> Asked:
+    """What was asked, of the values of all the options a command was given so far. Raises InvalidInput."""
+    ours = inspect.signature(_asked).parameters
+    return _asked(**{name: value for name, value in given.items() if name in ours and value is not None})

@@ -7,9 +7,23 @@ from typing import Annotated, Literal
 
 import typer
 
+from tfsctl.cli import _completion
+
 Model = Annotated[
     str | None,
-    typer.Option("--model", envvar="TFSCTL_MODEL", metavar="NAME", help="The model; needed if several are served."),
+    typer.Option(
+        "--model",
+        envvar="TFSCTL_MODEL",
+        metavar="NAME",
+        autocompletion=_completion.models,
+        help="The model; needed if several are served.",
+    ),
+]
+Server = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]", autocompletion=_completion.servers, help="The server; needed if there are several."
+    ),
 ]
 Host = Annotated[
     str | None,
@@ -47,12 +61,18 @@ Signature = Annotated[
         "--signature",
         envvar="TFSCTL_SIGNATURE",
         metavar="NAME",
+        autocompletion=_completion.signatures,
         help="The signature; else serving_default, or the only one.",
     ),
 ]
 Signatures = Annotated[
     list[str] | None,
-    typer.Option("--signature", metavar="NAME", help="The signature, if several fit; may be repeated."),
+    typer.Option(
+        "--signature",
+        metavar="NAME",
+        autocompletion=_completion.signatures,
+        help="The signature, if several fit; may be repeated.",
+    ),
 ]
 Version = Annotated[
     int | None,

@@ -47,15 +47,20 @@ Engine = Annotated[
     Literal["auto", "docker", "binary", "embedded"],
     typer.Option("--engine", envvar="TFSCTL_ENGINE", help="What runs the server; auto takes the first there is."),
 ]
-Host = Annotated[str, typer.Option("--host", help="The address to listen on; 0.0.0.0 opens it to other machines.")]
+Host = Annotated[
+    str,
+    typer.Option("--host", metavar="ADDRESS", help="The address to listen on; 0.0.0.0 opens it to other machines."),
+]
 AllInterfaces = Annotated[
     bool, typer.Option("--publish-all-interfaces", help="Listen on all addresses, as --host 0.0.0.0 does.")
 ]
 RestPort = Annotated[
-    int, typer.Option("--rest-port", envvar="TFSCTL_REST_PORT", min=0, max=65535, help="0: a free one.")
+    int,
+    typer.Option("--rest-port", envvar="TFSCTL_REST_PORT", metavar="PORT", min=0, max=65535, help="0: a free one."),
 ]
 GrpcPort = Annotated[
-    int, typer.Option("--grpc-port", envvar="TFSCTL_GRPC_PORT", min=0, max=65535, help="0: a free one.")
+    int,
+    typer.Option("--grpc-port", envvar="TFSCTL_GRPC_PORT", metavar="PORT", min=0, max=65535, help="0: a free one."),
 ]
 Batching = Annotated[
     bool,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def classify(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUT", help="FEATURE=VALUE or JSON; `-` reads lines from stdin."),
+        typer.Argument(metavar="INPUT…", help="FEATURE=VALUE or JSON; `-` reads lines from stdin."),
     ] = None,
     *,
     asked: Asked,

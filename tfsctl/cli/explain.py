@@ -16,14 +16,14 @@ STDIN = "-"
 
 def explain(
     text: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="The error as it was shown; else stdin is read.")
+        list[str] | None, typer.Argument(metavar="TEXT…", help="The error as it was shown; else stdin is read.")
     ] = None,
     *,
     as_json: _options.Json = False,
 ) -> None:
-    """Explain an error of TensorFlow Serving: its cause, and the next command.
+    """Explain an error: its cause, and the next command.
 
-    Takes an error as any client, browser or log shows it, or a whole log on stdin, and explains every line that is
+    Takes an error of TensorFlow Serving as any client, browser or log shows it, or a whole log on stdin, and explains every line that is
     known. Nothing is asked of any server.
 
     \b

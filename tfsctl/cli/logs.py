@@ -6,14 +6,12 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import _output
+from tfsctl.cli import _options, _output
 from tfsctl.errors import NotFound
 
 
 def logs(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The server; needed if there are several.")
-    ] = None,
+    name: _options.Server = None,
     *,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on as it is written, until the server ends.")

@@ -43,9 +43,9 @@ def metadata(
     ] = None,
     as_json: _options.Json = False,
 ) -> None:
-    """Show a model's signatures: inputs and outputs with dtypes and shapes.
+    """Show a model's signatures, and what else is known of it.
 
-    Of the running model, over REST or gRPC; or, with PATH, of the model in a directory, with its TensorFlow version,
+    Inputs and outputs, with dtypes and shapes, of the running model, over REST or gRPC; or, with PATH, of the model in a directory, with its TensorFlow version,
     size, operations, warmup and fingerprint as well. TensorFlow is not loaded for either.
 
     --diff ends with 0 if every request that OLD answers is answered by NEW in the same form, and with 1 if not.

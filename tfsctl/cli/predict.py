@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def predict(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUT", help="Text, numbers, NAME=VALUE or JSON; `-` reads lines from stdin."),
+        typer.Argument(metavar="INPUT…", help="Text, numbers, NAME=VALUE or JSON; `-` reads lines from stdin."),
     ] = None,
     *,
     asked: Asked,

@@ -11,9 +11,7 @@ from tfsctl.cli._starting import in_background
 
 
 def restart(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The server; needed if there are several.")
-    ] = None,
+    name: _options.Server = None,
     *,
     wait_timeout: Annotated[
         float,

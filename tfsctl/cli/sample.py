@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import _options, _output
+from tfsctl.cli import _completion, _options, _output
 from tfsctl.cli._connection import asks_a_server
 from tfsctl.cli._target import Asked
 from tfsctl.core.types import Signature
@@ -18,7 +18,10 @@ from tfsctl.errors import InvalidInput, TfsctlError
 @asks_a_server
 def sample(
     which: Annotated[
-        str | None, typer.Argument(metavar="[NAME|PATH]", help="A running model, or the directory of one.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME|PATH]", autocompletion=_completion.models, help="A running model, or the directory of one."
+        ),
     ] = None,
     *,
     asked: Asked,

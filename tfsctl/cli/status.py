@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tfsctl.cli import _options, _output
+from tfsctl.cli import _completion, _options, _output
 from tfsctl.cli._connection import asks_a_server
 from tfsctl.cli._target import Asked, Target
 from tfsctl.clients import Transport
@@ -33,7 +33,12 @@ class Told:
 @asks_a_server
 def status(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME[@VERSION]]", help="The model; else all of the servers that run.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME[@VERSION]]",
+            autocompletion=_completion.models,
+            help="The model; else all of the servers that run.",
+        ),
     ] = None,
     *,
     asked: Asked,

@@ -11,9 +11,7 @@ from tfsctl.errors import InvalidInput, TfsctlError
 
 
 def stop(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The server; needed if there are several.")
-    ] = None,
+    name: _options.Server = None,
     *,
     stop_all: Annotated[bool, typer.Option("--all", help="Stop every server tfsctl started.")] = False,
     as_json: _options.Json = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import _options, _output
+from tfsctl.cli import _completion, _options, _output
 from tfsctl.cli._connection import asks_a_server
 from tfsctl.cli._target import Asked, Target
 from tfsctl.core.types import VersionStatus
@@ -20,7 +20,10 @@ REQUEST_S = 5.0  # a server that is this slow to tell its status is asked again
 
 @asks_a_server
 def wait(
-    name: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="The model to wait for.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME[@VERSION]", autocompletion=_completion.models, help="The model to wait for."),
+    ],
     *,
     asked: Asked,
     as_json: _options.Json = False,

@@ -1,0 +1,54 @@
+"""What the shell completes after Tab, as its script asks for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from model_servers import Served, clean_environment
+
+from tfsctl.engines.registry import RunningServer
+
+
+def completed(line: str, folder: Path, **environment: str) -> list[str]:
+    """The words for the last one of a command line in bash."""
+    asked = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" ")), "_TFSCTL_COMPLETE": "complete_bash"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from tfsctl.cli import main; raise SystemExit(main())"],
+        env=clean_environment(folder) | environment | asked,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("tfsctl pre", ["predict"]),
+        ("tfsctl predict --show ", ["curl", "http", "python", "grpcurl"]),
+        ("tfsctl predict --model ec", ["echo"]),
+        ("tfsctl wait half", ["half_plus_two"]),
+        ("tfsctl stop ", ["test"]),
+        ("tfsctl classify --model half_plus_two --signature cl", ["classify_x_to_y"]),
+        ("tfsctl predict --model none --signature ", []),
+    ],
+)
+def test_running_servers_their_models_and_signatures(
+    registered: RunningServer, tmp_path: Path, line: str, words: list[str]
+) -> None:
+    """What cannot be told is nothing, without a word."""
+    assert registered.models
+    assert completed(line, tmp_path, TFSCTL_STATE_DIR=os.environ["TFSCTL_STATE_DIR"]) == words
+
+
+def test_a_server_that_the_options_name(served: Served, tmp_path: Path) -> None:
+    """Nothing needs to have been started by tfsctl."""
+    line = f"tfsctl predict --host {served.host} --port {served.rest_port} --model echo --signature tex"
+    assert completed(line, tmp_path) == ["text", "text_bytes", "text_column"]
