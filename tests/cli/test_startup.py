@@ -85,3 +85,22 @@ def test_reading_a_directory_loads_neither_tensorflow_nor_a_transport(echo_dir: 
     """`tfsctl metadata PATH` reads saved_model.pb with the messages alone."""
     modules = loaded_by(tmp_path, "metadata", echo_dir)
     assert not modules & {"tensorflow", "keras", "httpx", "grpc", "numpy"}
+
+
+INTERRUPTED_AT_ITS_START = """
+import sys
+class CtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, CtrlC())
+from tfsctl.__main__ import main
+raise SystemExit(main(["ps"]))
+"""
+
+
+def test_ctrl_c_while_it_is_imported_ends_it_quietly(tmp_path: Path) -> None:
+    """The first moments are importing, and Ctrl-C is no traceback then either."""
+    argv = [sys.executable, "-c", INTERRUPTED_AT_ITS_START]
+    done = subprocess.run(argv, env=clean_environment(tmp_path), capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")

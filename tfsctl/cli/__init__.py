@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
-import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from tfsctl.cli._commands import CommandsByName, ReaderGone
+from tfsctl.cli._commands import CommandsByName
 from tfsctl.errors import ExitCode, TfsctlError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -52,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; the only place that decides exit codes."""
     from tfsctl.cli import _output
 
+    _output.prepare_streams()
     try:
         app(args=None if argv is None else list(argv), prog_name="tfsctl")
     except SystemExit as stop:
@@ -60,19 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _output.report(error)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except ReaderGone:
-        _leave_stdout()
+    except _output.NobodyReads:
         return ExitCode.OK
     except OSError as error:
         if error.errno not in _FULL:
             return _output.report_bug(error)
-        _leave_stdout()
-        return _output.report(TfsctlError(f"cannot write {error.filename or 'the answer'}: {error.strerror}"))
+        return _output.report(TfsctlError(f"cannot write {error.filename or 'to disk'}: {error.strerror}"))
     except Exception as error:  # noqa: BLE001 - the one door for bugs
         return _output.report_bug(error)
     return ExitCode.OK
-
-
-def _leave_stdout() -> None:
-    """Let what is left to be written to stdout go nowhere: it would fail again when Python ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

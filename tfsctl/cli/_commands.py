@@ -32,17 +32,6 @@ class CommandsByName(TyperGroup):
         """The names, without the commands."""
         return list(COMMANDS)
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own context, not public
-        """Run the command. Raises ReaderGone for a closed pipe, which typer would end with 1."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as error:
-            raise ReaderGone from error
-
-
-class ReaderGone(Exception):
-    """Whoever read the answer wants no more of it, as `| head` does."""
-
 
 class _Commands(Mapping[str, Any]):
     """Name -> command, made at the first look."""

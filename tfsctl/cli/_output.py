@@ -5,6 +5,7 @@ Text that users or servers wrote (names, shapes, messages) is never read as rich
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -21,8 +22,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LOG_STYLES = {"I": "dim", "W": "yellow", "E": "red", "F": "bold red"}
+_LEAST_FOLDED = 12  # columns of text that can still be read
 
 verbose = False  # set by the root callback from --verbose
+
+
+def prepare_streams() -> None:
+    """Give output that was closed (`>&-`) a place to go, and have characters escaped that stdout's encoding lacks."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say(text: str) -> None:
@@ -35,16 +46,34 @@ def on_terminal() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
+class NobodyReads(Exception):
+    """The reader of the answer went away, as `| head` does."""
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    """What writes to stdout. Raises NobodyReads, and TfsctlError where nothing more can be written."""
+    try:
+        yield
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter writes at its end
+        if isinstance(error, BrokenPipeError):
+            raise NobodyReads from error
+        raise TfsctlError(f"cannot write the answer: {error.strerror}") from error
+
+
 def answer(text: str) -> None:
     """Print one line of the answer to stdout."""
-    print(text, flush=True)
+    with _written():
+        print(text, flush=True)
 
 
 def answer_bytes(content: bytes) -> None:
     """Print an answer as it is; on a terminal it ends with its line."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(content + b"\n" * (answers_people() and not content.endswith(b"\n")))
-    sys.stdout.flush()
+    with _written():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content + b"\n" * (answers_people() and not content.endswith(b"\n")))
+        sys.stdout.flush()
 
 
 def answers_people() -> bool:
@@ -54,26 +83,44 @@ def answers_people() -> bool:
 
 def answer_json(document: object) -> None:
     """Print the answer as one JSON document; NaN and Infinity as TensorFlow Serving writes them."""
-    print(json.dumps(document, ensure_ascii=False), flush=True)
+    answer(json.dumps(document, ensure_ascii=False))
 
 
 def answer_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows: a table with a header on a terminal, tab-separated lines without one elsewhere."""
-    if not sys.stdout.isatty():
+    """Print rows: a table with a header on a terminal, or where that is too narrow a line a cell; elsewhere a line a row.
+
+    Nothing is cut off, for it could not be copied then: the widest column is folded.
+    """
+    if not answers_people():
         for row in rows:
             answer("\t".join(row))
         return
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console()
+    widths = [max(map(cell_len, "\n".join(cells).split("\n"))) for cells in zip(columns, *rows, strict=True)]
+    widest = max(widths, default=0)
+    borders = 3 * len(columns)
+    if console.width - borders - sum(widths) + widest < min(widest, _LEAST_FOLDED):
+        answer("\n\n".join(_record(columns, row) for row in rows))
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")  # what is cut off cannot be copied
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, overflow="fold", no_wrap=width < widest)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    with _written():
+        console.print(table)
+
+
+def _record(columns: Sequence[str], row: Sequence[str]) -> str:
+    """A row with a line for each of its cells, and for each line of those."""
+    named = [(column, cell.split("\n")) for column, cell in zip(columns, row, strict=True) if cell]
+    return "\n".join(f"{column}: {line}".removeprefix(": ") for column, lines in named for line in lines)
 
 
 def log_line(line: str) -> None:

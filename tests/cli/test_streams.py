@@ -1,0 +1,99 @@
+"""Where output goes: pipes that close, disks that are full, streams that are closed, encodings, terminals of any width."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from conftest import _Stream
+from model_servers import clean_environment
+
+from tfsctl.cli import _output
+
+EXPLAIN = ("explain", "Could not find base path /models/ü for servable x")
+
+
+def tfsctl(folder: Path, *argv: str, redirected: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """A tfsctl of its own, with its streams as a shell redirects them."""
+    return subprocess.run(
+        ["sh", "-c", f'"$@" {redirected}', "sh", sys.executable, "-m", "tfsctl", *argv],
+        env=clean_environment(folder) | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("argv", [EXPLAIN, ("ps", "--json"), ("compose", "--help")])
+def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path, argv: Sequence[str]) -> None:
+    """As with `| head`: no traceback, and nothing that `pipefail` would trip over."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "tfsctl", *argv],
+        env=clean_environment(tmp_path),
+        stdin=subprocess.DEVNULL,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(writing)
+    assert done.stderr == b""
+    assert done.returncode == 0 or "--help" in argv  # which Typer prints
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_said(tmp_path: Path) -> None:
+    """One line, and a code that is not 0."""
+    done = tfsctl(tmp_path, *EXPLAIN, redirected=">/dev/full")
+    assert (done.returncode, done.stderr) == (1, "error: cannot write the answer: No space left on device\n")
+
+
+def test_streams_that_are_closed_are_done_without(tmp_path: Path) -> None:
+    """As some cron jobs run: the answer goes nowhere, and the code tells."""
+    assert tfsctl(tmp_path, *EXPLAIN, redirected=">&-").returncode == 0
+    assert tfsctl(tmp_path, "explain", "nothing known", redirected="2>&-").returncode == 4
+
+
+def test_characters_the_terminal_lacks_are_escaped(tmp_path: Path) -> None:
+    """An answer is better than a traceback."""
+    done = tfsctl(tmp_path, *EXPLAIN, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Could not find base path /models/\\xfc for servable x\n")
+
+
+def drawn(monkeypatch: pytest.MonkeyPatch, width: int, columns: Sequence[str], *rows: Sequence[str]) -> list[str]:
+    """The lines of a table on a terminal of that width."""
+    screen = _Stream(terminal=True)
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", str(width))
+    _output.answer_table(columns, rows)
+    return [line.rstrip() for line in screen.written().splitlines() if line.strip()]
+
+
+def test_a_table_folds_its_widest_column_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names and states stay whole; a long message takes the room that is left, wide characters twice as much of it."""
+    columns, row = ("model", "state", "error"), ("review", "AVAILABLE", "日本 " * 10)
+    wide = drawn(monkeypatch, 100, columns, row)
+    assert len(wide) == 3
+    narrow = drawn(monkeypatch, 44, columns, row)
+    assert narrow[2].startswith(" review   AVAILABLE   日本")
+    assert len(narrow) == 5
+    assert sum(line.count("日本") for line in narrow) == 10
+
+
+def test_a_terminal_too_narrow_for_a_table_gets_a_line_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is broken in the middle of a name; what is empty is left out."""
+    columns = ("name", "models", "REST", "status")
+    first, second = ("shop", "house_price 1 AVAILABLE\nreview 2 LOADING", "8501", "up 2 min"), ("b", "m", "", "up")
+    assert drawn(monkeypatch, 30, columns, first, second) == [
+        *("name: shop", "models: house_price 1 AVAILABLE", "models: review 2 LOADING", "REST: 8501"),
+        *("status: up 2 min", "name: b", "models: m", "status: up"),
+    ]
