@@ -47,6 +47,12 @@ PREDICT = "/v1/models/echo:predict"
         (PREDICT, "{}", "`instances` (a list of rows)"),
         (PREDICT, '{"instances": []}', "`instances` (a list of rows)"),
         ("/v1/models/echo", "{}", "no such path"),
+        ("/v2/models/echo", "{}", "no path of TensorFlow Serving's"),
+        (
+            "/v1/models/half_plus_two:predict",
+            '{"signature_name": "regress_x_to_y", "instances": ["great"]}',
+            "reads serialized tf.Example records",
+        ),
         ("/v1/models/echo:classify", "{}", "take `examples`"),
         ("/v1/models/echo:regress", '{"examples": [{"x": 1.0}]}', "not made for the verb"),
     ],

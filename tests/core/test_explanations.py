@@ -21,6 +21,10 @@ ALL = (*SERVER_ERRORS, *REQUEST_ERRORS, *CONNECTION_ERRORS)
 SAMPLES = {
     # a server that starts or loads
     "No versions of servable x found under base path /models/x. Did you forget to name your leaf directory as a number (eg. '/1/')?": "/models/x has no subdirectory with a number",
+    "No versions of servable y found under base path /models/y": "/models/y has no subdirectory with a number",
+    "WARNING: The requested image's platform (linux/amd64) does not match the detected host platform (linux/arm64/v8)": "another processor",
+    "Duplicate version directories detected. Version 1 will be loaded from /m/01, ignoring /m/1": "stand for one version",
+    "Error while reading resource variable dense/kernel from Container: localhost. This could mean": "without its variables",
     "Could not find base path /models/x for servable x with error NOT_FOUND": "the server sees no directory /models/x",
     "Expected model x to have an absolute path or URI; got base_path()=models/x": "no relative base path",
     "Could not find meta graph def matching supplied tags: { zz }. To inspect": "no graph tagged zz",
@@ -74,6 +78,10 @@ SAMPLES = {
     "Expects arg[0] to be float but string is provided": "sent as string, but the model wants float",
     "Matrix size-incompatible: In[0]: [1,4], In[1]: [3,2]": "the batch is [1,4], the weights of the model are [3,2]",
     "Incompatible shapes: [3] vs. [2]\n\t [[{{node Add}}]]": "shapes the model's operations",
+    "indices[0,3] = 1000 is not in [0, 100)": "looks up row 1000 of a table that has 100",
+    "You must feed a value for placeholder tensor 'keep_prob' with dtype float": "the model needs keep_prob",
+    "Could not parse example input, value: 'This movie is great! :D'": "reads serialized tf.Example records",
+    "Origin header is missing in CORS preflight": "preflight names its origin",
     "boom : Tensor had Inf values": "found Inf",
     "tensor parsing error: x": "the tensor x does not hold",
     "JSON Parse error: Invalid value. at offset: 19": "not JSON",
@@ -105,6 +113,11 @@ SAMPLES = {
     "OSError: [Errno 113] No route to host": "no way to that host",
     "curl: (1) Received HTTP/0.9 when not allowed": "another protocol",
     "curl: (52) Empty reply from server": "ended the connection at once",
+    "<html><head><title>504 Gateway Time-out</title></head>": "gave up before the model had answered",
+    "502 Bad Gateway": "reached no server behind it",
+    "upstream connect error or disconnect/reset before headers": "reached no server behind it",
+    "GOAWAY received; Error code: 11; Debug Text: too_many_pings": "more pings than the server takes",
+    "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD>": "no path of TensorFlow Serving's",
     'status = StatusCode.UNIMPLEMENTED details = "Method not found!"': "nothing of TensorFlow Serving",
     "HTTP/1.1 407 Proxy Authentication Required": "the proxy wants",
     "failed to connect to all addresses; last error: UNAVAILABLE": "no address of that host",
@@ -195,3 +208,14 @@ def test_errors_that_share_a_line_are_found_on_their_own_lines_too() -> None:
     causes = [found.cause for found in explain_all(f"Failed: {first}; {second}.\n{first}.\n{second}.\n")]
     assert any("SentencepieceOp" in cause for cause in causes)
     assert any("is no TFRecord file" in cause for cause in causes)
+
+
+def test_each_of_several_is_explained_once() -> None:
+    """A server that polls says the same every second: two models are two explanations, and a day of it no more."""
+    lines = [
+        f"2026-07-21 10:{second // 60:02d}:{second % 60:02d}.5: W source.cc:268] No versions of servable {model} found "
+        f"under base path /models/{model}. Did you forget to name your leaf directory as a number (eg. '/1/')?"
+        for second in range(600)
+        for model in ("a", "b")
+    ]
+    assert [found.cause.split()[0] for found in explain_all("\n".join(lines))] == ["/models/a", "/models/b"]

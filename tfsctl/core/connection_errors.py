@@ -73,6 +73,21 @@ CONNECTION_ERRORS = (
         "look at --host and --port; --connect-timeout and --timeout SECONDS wait longer",
     ),
     Known(
+        r"504 Gateway Time-?out",
+        "a gateway gave up before the model had answered",
+        "raise the time it allows, ask with fewer rows, or go past it with --host",
+    ),
+    Known(
+        r"50[23] (?:Bad Gateway|Service (?:Temporarily )?Unavailable)|upstream connect error",
+        "a gateway answered, and reached no server behind it",
+        "tfsctl wait NAME --host HOST asks the server itself; look at the gateway's own log, too",
+    ),
+    Known(
+        r"too_many_pings|ENHANCE_YOUR_CALM",
+        "the connection was kept alive with more pings than the server takes",
+        "ask for fewer: a longer --keepalive, 300 seconds by gRPC's own default",
+    ),
+    Known(
         r"(?i:deadline.exceeded)",
         "the answer did not come before the deadline that the call itself had",
         "--timeout SECONDS waits longer",
@@ -86,6 +101,11 @@ CONNECTION_ERRORS = (
         r"\b(?:401 Unauthorized|403 Forbidden|UNAUTHENTICATED|PERMISSION_DENIED)\b",
         "a gateway before the server wants to know who asks",
         "--header-env 'authorization=Bearer TOKEN' sends the token in the variable TOKEN",
+    ),
+    Known(
+        r"(?i:<title>\s*404 Not Found\s*</title>)",
+        "that is no path of TensorFlow Serving's, which all begin with /v1/models/",
+        "POST /v1/models/NAME:predict asks a model; tfsctl predict --show curl prints a request that works",
     ),
     Known(
         r"[Rr]eceived http2 header with status: \d+|without TensorFlow Serving's words",

@@ -7,8 +7,11 @@ The tables are in `server_errors.py` (what its log says), `request_errors.py` (w
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache
+
+_TIME = re.compile(r"[\dTZ:.,+ -]*")  # what a line of a log begins with
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +39,29 @@ def explain(text: str) -> Explanation | None:
 
 def explain_all(text: str) -> tuple[Explanation, ...]:
     """Every explanation of an error or a log, causes before what follows from them; one for a line, each only once."""
-    text = text.replace('\\"', '"').replace("\\n", "\n")  # as it stands in the JSON of an answer
-    found: list[Explanation] = []
+    text = _once_each_line(text.replace('\\"', '"').replace("\\n", "\n"))  # as it stands in the JSON of an answer
+    ends = [match.start() for match in re.finditer("\n", text)]
+    found: dict[tuple[str, str], Explanation] = {}
     explained: set[int] = set()
     for pattern, known in _table():
         for match in pattern.finditer(text):
-            line = text.count("\n", 0, match.end())
+            line = bisect_left(ends, match.end())
             if line in explained:
                 continue
             explained.add(line)
             groups = {name: " ".join((value or "").split()) for name, value in match.groupdict().items()}
-            words = " ".join(match[0].split())
-            found.append(Explanation(words, known.cause.format(**groups), known.hint.format(**groups)))
-            break
-    return tuple(found)
+            cause, hint = known.cause.format(**groups), known.hint.format(**groups)
+            found.setdefault((cause, hint), Explanation(" ".join(match[0].split()), cause, hint))
+    return tuple(found.values())
+
+
+def _once_each_line(text: str) -> str:
+    """A log without the lines that it repeats, whenever: a server that polls says the same every second for days."""
+    lines: dict[str, str] = {}
+    for line in text.split("\n"):
+        said = line[match.end() :] if (match := _TIME.match(line)) else line
+        lines.setdefault(said, line)
+    return "\n".join(lines.values())
 
 
 @cache

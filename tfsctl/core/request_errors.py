@@ -122,6 +122,16 @@ REQUEST_ERRORS = (
         _METADATA,
     ),
     Known(
+        r"indices\[[\d,]*\] = (?P<index>-?\d+) is not in \[0, (?P<size>\d+)\)",
+        "the model looks up row {index} of a table that has {size}: an id in the inputs is out of its range",
+        "send ids from 0 to below {size}, as the vocabulary of the training has them; " + _METADATA,
+    ),
+    Known(
+        r"You must feed a value for placeholder tensor '(?P<name>[^']+)'",
+        "the model needs {name}, and its signature does not take it: it was exported with a part that only training has",
+        "export it again with a signature that takes all it needs: tfsctl export SOURCE",
+    ),
+    Known(
         r"Tensor had (?P<what>Inf|NaN|-Inf|Inf and NaN|NaN and Inf)[\w ]* values",
         "the model checks its numbers, and found {what} in one: the inputs are out of its range",
         "look for empty, zero or huge values in the rows",
@@ -153,6 +163,11 @@ REQUEST_ERRORS = (
         r"key 'examples' is expected and was not found|'examples' value is an empty array|Example must be JSON object",
         "classify and regress take `examples`: a list of objects with the features of each",
         "tfsctl classify and tfsctl regress build them",
+    ),
+    Known(
+        r"Could not parse example input, value: '(?P<value>[^']{0,40})",
+        "the signature reads serialized tf.Example records, and got other text",
+        "tfsctl classify or tfsctl regress FEATURE=VALUE build them; over REST send `examples` to :classify or :regress",
     ),
     Known(
         r"Feature: (?P<name>\S+) \(data type: (?P<dtype>\w+)\) is required but could not be found",
@@ -191,6 +206,11 @@ REQUEST_ERRORS = (
         "that signature is not made for the verb: classify wants inputs `inputs` and outputs `classes` or `scores`, "
         "regress `inputs` and `outputs`",
         "ask it with tfsctl predict",
+    ),
+    Known(
+        r"Origin header is missing in CORS preflight",
+        "a browser's preflight names its origin, and this OPTIONS request does not",
+        'send the header "Origin: https://SITE"; the server allows it with --rest_api_enable_cors_support',
     ),
     # load
     Known(

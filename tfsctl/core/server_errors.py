@@ -9,7 +9,7 @@ _EXPORT_AGAIN = "tfsctl export SOURCE writes a version that is complete, or none
 SERVER_ERRORS = (
     # the model's directory
     Known(
-        r"No versions of servable (?P<model>\S+) found under base path (?P<path>\S+?)\.? (?:Did you|$)",
+        r"No versions of servable (?P<model>\S+) found under base path (?P<path>\S+?)\.?(?=\s|$)",
         "{path} has no subdirectory with a number for a name: it is empty, or is itself one version of the model",
         "give the directory that holds the versions (NAME, not NAME/1): tfsctl serve NAME",
     ),
@@ -56,7 +56,7 @@ SERVER_ERRORS = (
         "tfsctl metadata PATH tells the version that wrote it; take a server as new (--image)",
     ),
     Known(
-        r"Illegal instruction|sampler\.cc:\d+\] Check failed: bucket_limits_|qemu: uncaught target signal",
+        r"Illegal instruction|image's platform \(\S+\) does not match the detected host platform|sampler\.cc:\d+\] Check failed: bucket_limits_|qemu: uncaught target signal",
         "the server was built for another processor: an amd64 image on an ARM machine, or one without AVX",
         "tfsctl serve PATH --engine embedded runs without the image",
     ),
@@ -64,6 +64,17 @@ SERVER_ERRORS = (
         r"CUDA_ERROR_OUT_OF_MEMORY|OOM when allocating tensor|failed to allocate .{0,40} from device",
         "the memory of the device is full; TensorFlow takes all of a GPU for itself",
         "TF_FORCE_GPU_ALLOW_GROWTH=true takes what is needed; --per_process_gpu_memory_fraction=0.5 half of it",
+    ),
+    Known(
+        r"Duplicate version directories detected[^\n]*|Duplicate version directory[^\n]*",
+        "two directories stand for one version (1 and 01): one of them is served, and the other is not",
+        "rename or remove one of them; tfsctl metadata PATH --version N tells which is read",
+    ),
+    Known(
+        r"Error while reading resource variable (?P<name>\S+) from Container|Table not initialized|"
+        r"Resource \S+ does not exist|Error occurred when initializing tables",
+        "the model was saved without its variables or tables, or without what initializes them",
+        "export it from the object that holds them: tfsctl export SOURCE loads and runs what it wrote",
     ),
     # warmup
     Known(
