@@ -16,10 +16,11 @@ from typing import Any
 import grpc
 import pytest
 from conftest import RunCli
-from gateways import running_gateway
+from gateways import running_gateway, running_proxy
 from model_servers import HOST, Served
 from secure_servers import Secure, secure_server
 
+from tfsctl.clients import Transport
 from tfsctl.core import protos, tensors
 from tfsctl.engines.registry import RunningServer
 
@@ -149,17 +150,73 @@ def test_an_httpie_command_line(run_cli: RunCli) -> None:
     assert words[6] == "POST"
     assert words[7].endswith("/v1/models/echo:predict")
     assert words[8:] == ["x-a:b c"]
-    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    assert json.loads(run(printed, "bash", PATH=beside)) == {"outputs": [1.5]}
+    assert json.loads(run(printed, "bash", PATH=BESIDE_PYTHON)) == {"outputs": [1.5]}
 
 
-@pytest.mark.parametrize("program", ["curl", "python"])
-def test_certificates_are_shown_and_used(secure: Secure, run_cli: RunCli, program: str) -> None:
-    """The same files, the same server over mutual TLS."""
+BESIDE_PYTHON = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize(
+    ("transport", "program"), [("rest", "curl"), ("rest", "http"), ("rest", "python"), ("grpc", "python")]
+)
+def test_certificates_are_shown_and_used(
+    secure: Secure, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, transport: Transport, program: str
+) -> None:
+    """The same files, the same server over mutual TLS, with a header from a variable."""
+    monkeypatch.setenv("TOKEN", "s3cret")
     files = ["--ca", secure.tls.ca, "--cert", secure.tls.cert, "--key", secure.tls.key]
-    printed = shown(run_cli, *secure.options("rest"), *files, "--show", program, "1.5")
-    assert "1.5" in run(printed, *(["bash"] if program == "curl" else [sys.executable, "-"]))
+    files += ["--header-env", "authorization=Bearer TOKEN"]
+    printed = shown(run_cli, *secure.options(transport), *files, "--show", program, "1.5")
+    assert "1.5" in run(printed, *([sys.executable, "-"] if program == "python" else ["bash"]), PATH=BESIDE_PYTHON)
     assert str(secure.tls.key) in printed
+    assert "s3cret" not in printed
+
+
+def test_a_grpcurl_command_line_with_certificates(secure: Secure, run_cli: RunCli) -> None:
+    """Its words, for what is not installed here."""
+    files = ["--ca", secure.tls.ca, "--cert", secure.tls.cert, "--key", secure.tls.key]
+    words = words_of(shown(run_cli, *secure.options("grpc"), *files, "--timeout", "5", "--show", "grpcurl", "1.5"))
+    assert words[:9] == [
+        *("grpcurl", "-cacert", str(secure.tls.ca), "-cert", str(secure.tls.cert), "-key", str(secure.tls.key)),
+        *("-max-time", "5"),
+    ]
+    assert words[-2] == f"localhost:{secure.server.grpc_port}"
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_bytes_that_are_no_text(run_cli: RunCli, tmp_path: Path, transport: Transport) -> None:
+    """An image, say: in JSON as base64, in a message as it is."""
+    (tmp_path / "image").write_bytes(b"\x89PNG\r\n\x00\xff'\"$")
+    typed = ["--model", "echo", "--signature", "text_bytes", "-i", f"text_bytes=@{tmp_path / 'image'}"]
+    said = run(shown(run_cli, *typed, f"--{transport}", "--show", "python"), sys.executable, "-")
+    sent = {"b64": "iVBORw0KAP8nIiQ="} if transport == "rest" else b"\x89PNG\r\n\x00\xff'\"$"
+    assert ast.literal_eval(said) == {"outputs" if transport == "rest" else "text_bytes": [sent]}
+    if transport == "rest":
+        assert json.loads(run(shown(run_cli, *typed, "--show", "curl"), "bash")) == {"outputs": [sent]}
+
+
+@pytest.mark.usefixtures("registered")
+def test_what_a_shell_would_run_is_only_text(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Names, schemes and values of headers, and a body that looks like a file."""
+    monkeypatch.setenv("TOKEN", "t")
+    touched = tmp_path / "touched"
+    for header in (f'x=a"$(touch {touched})" TOKEN', f"x=`touch {touched}` TOKEN", f"x=\\'; touch {touched}; TOKEN"):
+        printed = shown(run_cli, "--model", "echo", "--header-env", header, "--show", "curl", "1.5")
+        assert json.loads(run(printed, "bash")) == {"outputs": [1.5]}
+        assert words_of(printed)[2].endswith("$TOKEN")
+    assert not touched.exists()
+    assert "--data-raw @file" in shown(run_cli, "--model", "echo", "--raw", "@file", "--show", "curl")
+
+
+@pytest.mark.usefixtures("registered")
+def test_times_as_curl_reads_them(run_cli: RunCli) -> None:
+    """Neither a long nor a short one has an exponent."""
+    for seconds in ("1000000", "2.5"):
+        words = words_of(
+            shown(run_cli, "--model", "echo", "--timeout", seconds, "--connect-timeout", seconds, "--show", "curl", "1")
+        )
+        assert words[1:5] == ["--max-time", seconds, "--connect-timeout", seconds]
 
 
 @pytest.mark.parametrize("program", ["curl", "python"])
@@ -204,8 +261,21 @@ def test_other_verbs_are_shown_too(run_cli: RunCli, verb: str) -> None:
     assert rest.code == 0, rest.stderr
     assert f"/v1/models/half_plus_two:{verb}" in rest.stdout
     assert "results" in json.loads(run(rest.stdout, "bash"))
+    program = run_cli(*typed, "--show", "python", "--grpc").stdout
+    assert "value: 3" in run(program, sys.executable, "-") or "score: 3" in run(program, sys.executable, "-")
     over_grpc = run_cli(*typed, "--show", "grpcurl")
     assert over_grpc.stdout.rstrip().endswith(f"tensorflow.serving.PredictionService/{verb.capitalize()}")
+
+
+@pytest.mark.usefixtures("registered")
+def test_several_signatures_in_one_program(run_cli: RunCli) -> None:
+    """MultiInference, as the official client makes it."""
+    typed = ["classify", "--model", "half_plus_two", "--signature", "classify_x_to_y", "--regress", "regress_x_to_y"]
+    printed = run_cli(*typed, "--grpc", "x=2.0", "--show", "python").stdout
+    assert "inference_pb2.MultiInferenceRequest" in printed
+    said = run(printed, sys.executable, "-")
+    assert "score: 3" in said
+    assert "value: 3" in said
 
 
 @pytest.mark.usefixtures("registered")
@@ -214,7 +284,6 @@ def test_other_verbs_are_shown_too(run_cli: RunCli, verb: str) -> None:
     [
         (["--grpc", "--show", "curl", "1"], "error: curl speaks REST\n"),
         (["--show", "curl", "--dry-run", "1"], "error: --show and --dry-run both print in the place of asking\n"),
-        (["--show", "curl", "--proxy", "http://a:b@c:1", "1"], "error: "),
         (["--show", "curl", "two"], "error: 'two' is not float32"),
     ],
 )
@@ -224,7 +293,19 @@ def test_what_cannot_be_shown_is_refused(run_cli: RunCli, typed: list[str], word
     assert result.stdout == ""
     assert result.code != 0
     assert result.stderr.startswith(words)
-    assert "a:b" not in result.stderr
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("who", ["name:s3cret", "s3cret"])
+def test_a_proxy_with_a_password_is_not_shown(run_cli: RunCli, who: str) -> None:
+    """Nor one with a token for a name; without either it is."""
+    with running_proxy() as proxy:
+        typed = ["predict", "--model", "echo", "--show", "curl", "1"]
+        refused = run_cli(*typed, "--proxy", proxy.url.replace("//", f"//{who}@"))
+        assert f"--proxy {proxy.url}" in run_cli(*typed, "--proxy", proxy.url).stdout
+    assert (refused.stdout, refused.code) == ("", 2)
+    assert refused.stderr.startswith("error: --proxy holds a name or password, which is not shown\n")
+    assert "s3cret" not in refused.stderr
 
 
 def test_a_file_is_not_shown(run_cli: RunCli, registered: RunningServer, tmp_path: Path) -> None:

@@ -26,4 +26,5 @@ def shown(call: Call) -> str:
     lines += [["-H", shell.header(header, ": ")] for header in connection.headers]
     if len(body) > shell.MAX_ARGUMENT:
         return shell.command([*lines, ["--data-binary", "@-"], [shell.url(call)]], body)
-    return shell.command([*lines, ["-d", body], [shell.url(call)]])
+    option = "--data-raw" if body.startswith("@") else "-d"  # would read a file of that name
+    return shell.command([*lines, [option, body], [shell.url(call)]])

@@ -16,11 +16,11 @@ _SECRET = re.compile(r"auth|token|key|secret|password|cookie|credential|session"
 def without_secrets(call: Call) -> tuple[Call, dict[str, str]]:
     """The call with every secret left to a variable, and what each variable has to hold that is not set yet.
 
-    Raises InvalidInput for a proxy with a password: no program takes that from a variable.
+    Raises InvalidInput for a proxy with a name or password: no program takes that from a variable.
     """
     proxy = call.connection.proxy
-    if proxy is not None and urlsplit(proxy).password is not None:
-        raise InvalidInput("--proxy holds a password, which is not shown", hint="leave it out of the URL")
+    if proxy is not None and urlsplit(proxy).username is not None:
+        raise InvalidInput("--proxy holds a name or password, which is not shown", hint="leave it out of the URL")
     unset: dict[str, str] = {}
     headers = []
     for header in call.connection.headers:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from tfsctl.clients.connection import Header
 from tfsctl.clients.withheld import Call
@@ -32,12 +31,12 @@ def header(header: Header, separator: str) -> str:
     start = f"{header.name}{separator}"
     if not header.variable:
         return f"{start}{header.value}"
-    return Quoted(f'"{start}{header.before}${{{header.variable}}}"')
+    return Quoted(f'{shlex.quote(start + header.before)}"${header.variable}"')
 
 
 def seconds(value: float) -> str:
     """A time as curl and grpcurl take it."""
-    return f"{value:g}"
+    return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
 def url(call: Call) -> str:
@@ -51,8 +50,3 @@ def address(call: Call) -> str:
     """`host:port`, with the brackets of an IPv6 address."""
     bare = call.host.strip("[]")
     return f"[{bare}]:{call.port}" if ":" in bare else f"{bare}:{call.port}"
-
-
-def proxy_scheme(proxy: str) -> str:
-    """The scheme of a proxy's URL."""
-    return urlsplit(proxy).scheme
