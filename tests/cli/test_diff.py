@@ -78,3 +78,12 @@ def test_what_cannot_be_compared_is_named(
     result = run_cli("metadata", *(word.format(base=versions) for word in typed))
     assert (result.stdout, result.code) == ("", code)
     assert result.stderr.startswith(words.format(base=versions))
+
+
+def test_one_signature_by_itself(run_cli: RunCli, versions: Path) -> None:
+    """The others may change; one that OLD does not have is said to be none."""
+    result = run_cli("metadata", "--diff", versions / "2", versions / "3", "--signature", "more")
+    assert (result.stdout, result.code) == ("breaks\tmore\tthe signature is gone\n", 1)
+    result = run_cli("metadata", "--diff", versions / "1", versions / "2", "--signature", "serving_default")
+    assert (result.stdout, result.code) == ("", 0)
+    assert run_cli("metadata", "--diff", versions / "1", versions / "2", "--signature", "more").code == 4

@@ -58,3 +58,13 @@ def test_examples_cannot_be_made_up(run_cli: RunCli, tmp_path: Path) -> None:
     result = run_cli("sample", tmp_path / "rows", "--signature", "kinds")
     assert (result.stdout, result.code) == ("", 2)
     assert result.stderr.endswith("hint: tfsctl classify FEATURE=VALUE\n")
+
+
+@pytest.mark.usefixtures("registered")
+def test_what_may_be_examples_is_noted(run_cli: RunCli) -> None:
+    """By the names of its inputs and outputs; the signatures that Keras writes do not say what they are for."""
+    result = run_cli("sample", "half_plus_two", "--signature", "regress_x_to_y")
+    assert json.loads(result.stdout) == {"signature_name": "regress_x_to_y", "instances": ["This movie is great! :D"]}
+    assert result.stderr == (
+        "note: if regress_x_to_y reads tf.Example records, tfsctl regress FEATURE=VALUE builds them\n"
+    )

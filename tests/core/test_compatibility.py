@@ -68,3 +68,12 @@ def test_an_input_must_take_what_it_took(old: Tensors, new: Tensors, what: str, 
 def test_an_output_must_be_what_it_was(old: Tensors, new: Tensors, what: str, breaks: bool) -> None:
     """A narrower promise is fine; a wider one, or another, breaks who reads the answer."""
     assert compare(signature(X, old), signature(X, new)) == (Change("s", what, breaks),)
+
+
+def test_a_sole_output_by_another_name_is_a_bare_value_still() -> None:
+    """Over REST; over gRPC the name it had is gone."""
+    changes = compare(signature(X, Y), signature(X, {"z": Y["y"]}))
+    assert [(change.what, change.breaks) for change in changes] == [
+        ("output y is gone", True),
+        ("output z is new", False),
+    ]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from tfsctl.cli import _answers, _bars, _classes, _output
 from tfsctl.cli._classes import Class, View
 from tfsctl.core.features import as_float
-from tfsctl.core.inference import Examples, Inference, Method, Task
+from tfsctl.core.inference import Examples, Inference, Method, Task, is_made_for
 from tfsctl.core.inputs import choose_signature
-from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Signature
+from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef
 from tfsctl.errors import InvalidInput, RequestRejected
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 # A whole number typed for a feature of floats: only the graph knows, and says so when it runs.
 _WANTS_FLOAT = re.compile(r"Key: (?P<name>.+?), Index: .*Data type: int64 but expected type: float")
-_OUTPUTS = {"classify": {"classes", "scores"}, "regress": {"outputs"}}
 
 
 def ask(client: Client, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
@@ -38,7 +37,7 @@ def choose_tasks(served: ModelMetadata, method: Method, names: Sequence[str]) ->
     """A task for each signature named; for none the one that is made for the method. Raises NotFound or InvalidInput."""
     if names:
         return [Task(method, choose_signature(served, name).name) for name in names]
-    fitting = [name for name, signature in served.signatures.items() if _fits(signature, method)]
+    fitting = [name for name, signature in served.signatures.items() if is_made_for(signature, method)]
     if DEFAULT_SIGNATURE in fitting or not fitting:
         return [Task(method, choose_signature(served, None).name)]
     if len(fitting) > 1:
@@ -109,15 +108,6 @@ def _class_rows(answer: Inference, view: View) -> list[list[Class]]:
         [Class(one.label or (names[index] if names else ""), index, one.score) for index, one in enumerate(row)]
         for row in answer.classes
     ]
-
-
-def _fits(signature: Signature, method: Method) -> bool:
-    """Whether a signature is made for the method: by its method name, or by the names of its inputs and outputs."""
-    if signature.method_name == f"tensorflow/serving/{method}":
-        return True
-    outputs = {spec.name for spec in signature.outputs}
-    inputs = [(spec.name, spec.dtype) for spec in signature.inputs]
-    return inputs == [("inputs", "string")] and bool(outputs) and outputs <= _OUTPUTS[method]
 
 
 def _kinds(examples: Examples) -> list[list[type]]:

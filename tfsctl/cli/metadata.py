@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,18 +59,28 @@ def metadata(
       tfsctl metadata --diff amazon_review ./amazon_review/1795344751
     """
     from tfsctl.cli._described import describe, describe_either
+
+    if diff is not None:
+        old, new = (describe_either(asked, text, path) for text in diff)
+        _compare(_only(old, signature), _without_others(new, signature), as_json=as_json)
+        return
+    told = _only(describe(asked, path), signature)
+    _show(told.facts, told.signatures, as_json=as_json)
+
+
+def _only(told: Description, signature: str | None) -> Description:
+    """A model with that signature alone, if one was asked for. Raises NotFound where it has none of that name."""
     from tfsctl.core.inputs import choose_signature
     from tfsctl.core.types import ModelMetadata
 
-    if diff is not None:
-        _compare(*(describe_either(asked, text, path) for text in diff), as_json=as_json)
-        return
-    told = describe(asked, path)
-    signatures = told.signatures
     if signature is not None:
-        only = choose_signature(ModelMetadata(told.facts["model"], told.facts["version"], signatures), signature)
-        signatures = {only.name: only}
-    _show(told.facts, signatures, as_json=as_json)
+        choose_signature(ModelMetadata(told.facts["model"], told.facts["version"], told.signatures), signature)
+    return _without_others(told, signature)
+
+
+def _without_others(told: Description, signature: str | None) -> Description:
+    kept = {name: one for name, one in told.signatures.items() if signature in (None, name)}
+    return replace(told, signatures=kept)
 
 
 def _show(facts: Mapping[str, Any], signatures: Mapping[str, Signature], *, as_json: bool) -> None:

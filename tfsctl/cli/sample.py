@@ -11,7 +11,6 @@ import typer
 from tfsctl.cli import _completion, _options, _output
 from tfsctl.cli._connection import asks_a_server
 from tfsctl.cli._target import Asked
-from tfsctl.core.types import Signature
 from tfsctl.errors import InvalidInput, TfsctlError
 
 
@@ -43,12 +42,20 @@ def sample(
     """
     from tfsctl.cli._described import describe, describe_either
     from tfsctl.core.example_request import example_body, example_row
+    from tfsctl.core.inference import METHODS, is_made_for
     from tfsctl.core.inputs import choose_signature
     from tfsctl.core.types import ModelMetadata
 
     told = describe(asked, None) if which is None else describe_either(asked, which, None)
     chosen = choose_signature(ModelMetadata(told.facts["model"], told.facts["version"], told.signatures), signature)
-    _refuse_examples(chosen)
+    verb = next((method for method in METHODS if is_made_for(chosen, method)), None)
+    if verb is not None and chosen.method_name == f"tensorflow/serving/{verb}":
+        raise InvalidInput(
+            f"{chosen.name} takes examples, and a signature does not tell which features they have",
+            hint=f"tfsctl {verb} FEATURE=VALUE",
+        )
+    if verb is not None:
+        _output.say(f"note: if {chosen.name} reads tf.Example records, tfsctl {verb} FEATURE=VALUE builds them")
     body = example_body(chosen)
     if body is None:
         body = json.dumps({"instances": [example_row(chosen)]})
@@ -61,12 +68,3 @@ def sample(
     except OSError as error:
         raise TfsctlError(f"cannot write {output}: {error.strerror}") from error
     _output.say(f"written to {output}; to ask with it: tfsctl predict --raw < {output}")
-
-
-def _refuse_examples(signature: Signature) -> None:
-    verb = signature.method_name.rpartition("/")[2]
-    if verb in ("classify", "regress"):
-        raise InvalidInput(
-            f"{signature.name} takes examples, and a signature does not tell which features they have",
-            hint=f"tfsctl {verb} FEATURE=VALUE",
-        )

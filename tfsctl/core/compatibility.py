@@ -52,7 +52,7 @@ def _outputs(old: Sequence[TensorSpec], new: Sequence[TensorSpec]) -> Iterator[t
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
             yield f"output {name} is gone", True
-        elif name not in before and len(before) == 1:
+        elif name not in before and len(before) == 1 < len(after):
             yield f"output {name} is new: answers over REST are objects now, and were bare values", True
         elif name not in before:
             yield f"output {name} is new", False

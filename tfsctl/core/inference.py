@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tfsctl.core.types import Signature
+
 Method = Literal["classify", "regress"]
 Feature = Sequence[bytes] | Sequence[int] | Sequence[float]  # values of one kind: what a tf.Example's feature holds
+METHODS: tuple[Method, ...] = ("classify", "regress")
+_OUTPUTS = {"classify": {"classes", "scores"}, "regress": {"outputs"}}
 Features = Mapping[str, Feature]
 
 
@@ -48,3 +52,12 @@ class Inference:
     classes: tuple[tuple[ScoredClass, ...], ...] = ()
     values: tuple[float, ...] = ()
     latency_s: float = field(default=0.0, compare=False)
+
+
+def is_made_for(signature: Signature, method: Method) -> bool:
+    """Whether a signature is made for the method: by its method name, or by the names of its inputs and outputs."""
+    if signature.method_name == f"tensorflow/serving/{method}":
+        return True
+    outputs = {spec.name for spec in signature.outputs}
+    inputs = [(spec.name, spec.dtype) for spec in signature.inputs]
+    return inputs == [("inputs", "string")] and bool(outputs) and outputs <= _OUTPUTS[method]
