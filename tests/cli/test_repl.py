@@ -152,10 +152,12 @@ def test_what_only_looks_like_a_command_is_input(served: Served, line: str) -> N
 
 
 def test_a_mistyped_command_is_not_sent(session: Session) -> None:
-    """A lone :word that is no command names the closest."""
-    error = session.handle(":metdata").error
-    assert error is not None
-    assert (error.message, error.hint) == ("there is no command :metdata", "did you mean :metadata?")
+    """The closest is named, of those that take an argument where there is one."""
+    for line, word, meant in ((":metdata", ":metdata", ":metadata"), (":verison 2", ":verison", ":version")):
+        error = session.handle(line).error
+        assert error is not None
+        assert error.message == f"there is no command {word}"
+        assert error.hint == f'did you mean {meant}? text goes in quotes: "…"'
 
 
 def test_a_new_version_with_another_signature_is_followed(tmp_path: Path) -> None:
@@ -278,6 +280,28 @@ def test_text_over_several_lines_in_a_terminal(registered: RunningServer, tmp_pa
         screen.expect("echo>")
         screen.press(f"-i text=@{tmp_path}/wor" + TAB + ENTER)
         screen.expect("from a file\n")
+        screen.expect("echo>")
+        screen.press(CTRL_D)
+        assert screen.wait() == 0
+
+
+PASTE, PASTED = "\x1b[200~", "\x1b[201~"
+
+
+def test_what_is_pasted_is_an_input_a_line(registered: RunningServer, tmp_path: Path) -> None:
+    """As from a pipe; a JSON document of many lines, or text in triple quotes, is one."""
+    options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo", "--signature", "text")
+    with terminal(tmp_path, *options) as screen:
+        screen.expect("echo>")
+        screen.press(f"{PASTE}one\n\ntwo\n:signature\n{PASTED}" + ENTER)
+        for answer in ("\none\n", "\ntwo\n", "signature: text\n"):
+            screen.expect(answer)
+        screen.expect("echo>")
+        screen.press(f'{PASTE}{{"instances":\n ["three",\n "four"]}}{PASTED}' + ENTER)
+        screen.expect("\nthree\nfour\n")
+        screen.expect("echo>")
+        screen.press(f'{PASTE}"""five\nsix"""{PASTED}' + ENTER)
+        screen.expect('\n"five\\nsix"\n')
         screen.expect("echo>")
         screen.press(CTRL_D)
         assert screen.wait() == 0

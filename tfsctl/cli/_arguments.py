@@ -46,7 +46,7 @@ def read_texts(arguments: list[str] | None, named: Sequence[str] | None = None) 
     if not arguments and named:
         return []
     content = read_stdin(arguments).decode("utf-8-sig", "surrogateescape")
-    if content.lstrip()[:1] in ("{", "[") and _is_json(content):
+    if is_document(content):
         return [content]
     return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")] if content else []
 
@@ -67,11 +67,14 @@ def read_stdin(arguments: list[str] | None) -> bytes:
     return sys.stdin.buffer.read()
 
 
-def _is_json(content: str) -> bool:
+def is_document(text: str) -> bool:
+    """Whether a text is one JSON object or list."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
     import json
 
     try:
-        json.loads(content)
+        json.loads(text)
     except (ValueError, RecursionError):
         return False
     return True

@@ -81,7 +81,7 @@ def _answer_typed(session: Session) -> ExitCode:
     from prompt_toolkit.shortcuts import CompleteStyle
 
     from tfsctl.cli._repl.completion import completer
-    from tfsctl.cli._repl.reading import is_open
+    from tfsctl.cli._repl.reading import is_open, pasted
 
     prompt: PromptSession[str] = PromptSession(
         history=_history(),
@@ -94,13 +94,14 @@ def _answer_typed(session: Session) -> ExitCode:
     _output.say(f"{session.place}. :help lists the commands, :q leaves.")
     while True:
         try:
-            reply = session.handle(prompt.prompt(f"{session.served.name}> "))
-            _show(reply)
+            for line in pasted(prompt.prompt(f"{session.served.name}> ")):
+                reply = session.handle(line)
+                _show(reply)
+                if reply.leave:
+                    return ExitCode.OK
         except KeyboardInterrupt:
             continue
         except EOFError:
-            return ExitCode.OK
-        if reply.leave:
             return ExitCode.OK
 
 

@@ -64,7 +64,7 @@ def find(line: str) -> tuple[Command | None, str]:
     """The command a line calls for and its argument; None for a line that is input for the model.
 
     `:) great` and `:q is how I feel` are input: no command has that name, or it takes no argument. Raises InvalidInput
-    for a lone `:word` that is no command.
+    for a lone `:word` that is no command, and for one that is nearly a command and has an argument, as `:verison 2`.
     """
     match = _COMMAND.fullmatch(line)
     if match is None:
@@ -73,12 +73,12 @@ def find(line: str) -> tuple[Command | None, str]:
     found = TABLE.get(name)
     if found is not None:
         return (found, argument) if found.takes or not argument else (None, "")
-    if argument or len(match[1]) == 1:
+    close = difflib.get_close_matches(name, [one for one in TABLE if not argument or TABLE[one].takes], n=1)
+    if len(match[1]) == 1 or (argument and not close):
         return None, ""
-    close = difflib.get_close_matches(name, TABLE, n=1)
     raise InvalidInput(
         f"there is no command {name}",
-        hint=f"did you mean {close[0]}?" if close else ':help lists the commands; text goes in quotes: "…"',
+        hint=(f"did you mean {close[0]}?" if close else ":help lists the commands;") + ' text goes in quotes: "…"',
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from tfsctl.cli._arguments import is_document
+
 QUOTES = '"""'
 
 
@@ -32,3 +34,10 @@ def gather(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
             open_text = ""
     if open_text:
         yield first, open_text
+
+
+def pasted(text: str) -> list[str]:
+    """What was entered at once: one JSON document or text in triple quotes, else an input a line."""
+    if "\n" not in text or is_document(text):
+        return [text]
+    return [line for _, line in gather(text.split("\n"))]
