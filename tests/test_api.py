@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import doctest
+import pickle
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from test_docs import section
 
 import tfsctl
 from tfsctl.api.address import Address
+from tfsctl.errors import ProgramFailed
 
 
 @pytest.fixture(params=["rest", "grpc"])
@@ -181,6 +183,68 @@ def test_a_version_that_takes_something_else(tmp_path: Path) -> None:
             while other.metadata().version != 2:
                 time.sleep(0.05)
             assert client.predict({"text": ["a"]})["text"].tolist() == [b"a"]
+
+
+def test_a_forked_process_has_a_connection_of_its_own(address: str) -> None:
+    """Parent and child ask at the same time, and each gets the answers to its own questions."""
+    program = FORKING.format(address=address)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\nTrue\n"), done.stderr
+
+
+FORKING = """
+import os, tfsctl
+client = tfsctl.connect("{address}", model="echo")
+client.predict([0.0])
+child = os.fork()
+first = 1000 * (child == 0)
+right = all(client.predict([float(first + n)])["x"].tolist() == [first + n] for n in range(100))
+if child:
+    os.waitpid(child, 0)
+print(right, flush=True)
+os._exit(0)
+"""
+
+
+def test_a_client_is_of_its_process(echo: tfsctl.Client) -> None:
+    """Pickling says what to do."""
+    with pytest.raises(TypeError, match=r"call tfsctl\.connect in each process"):
+        pickle.dumps(echo)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        tfsctl.RequestRejected("no", status="INVALID_ARGUMENT", hint="yes"),
+        tfsctl.NotFound("gone", hint="look"),
+        ProgramFailed(["docker"], 1, "", "no\n", hint="h"),
+    ],
+)
+def test_errors_come_through_process_pools(error: tfsctl.TfsctlError) -> None:
+    """With all that they tell."""
+    error.cause = "because"
+    other = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert type(other) is type(error)
+    assert (str(other), vars(other)) == (str(error), vars(error))
+
+
+def test_a_closed_client_says_so(address: str) -> None:
+    """However often it is closed; the same for asyncio."""
+    client = tfsctl.connect(address, model="echo")
+    client.predict([1.0])
+    client.close()
+    client.close()
+    with pytest.raises(tfsctl.InvalidInput, match="is closed"):
+        client.predict([1.0])
+
+    async def ask() -> None:
+        another = tfsctl.connect_async(address, model="echo")
+        await another.aclose()
+        await another.aclose()
+        with pytest.raises(tfsctl.InvalidInput, match="is closed"):
+            await another.predict([1.0])
+
+    asyncio.run(ask())
 
 
 @pytest.mark.parametrize(

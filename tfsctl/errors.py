@@ -17,8 +17,10 @@ thing to type.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -45,6 +47,10 @@ class TfsctlError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process gets the same error: how it was made is left aside, what it holds is kept."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InvalidInput(TfsctlError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from tfsctl.api.client import Client
 from tfsctl.core.types import ModelMetadata, VersionStatus
+from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +31,7 @@ class AsyncClient:
 
     def __init__(self, client: Client, *, at_once: int = DEFAULT_AT_ONCE) -> None:
         self._client = client
+        self._is_closed = False
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="tfsctl")
 
     def __repr__(self) -> str:
@@ -65,7 +67,8 @@ class AsyncClient:
         return await self._run(partial(self._client.status, model, version=version))
 
     async def aclose(self) -> None:
-        """Let go of the connection; calls under way end."""
+        """Let go of the connection; calls under way end, and others raise InvalidInput."""
+        self._is_closed = True
         self._client.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -78,4 +81,6 @@ class AsyncClient:
         await self.aclose()
 
     async def _run(self, call: Callable[[], T]) -> T:
+        if self._is_closed:
+            raise InvalidInput(f"the client of {self.address} is closed", hint="tfsctl.connect_async opens another")
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

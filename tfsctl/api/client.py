@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tfsctl import clients
 from tfsctl.api.arrays import input_arrays
@@ -23,7 +24,7 @@ _MAY_HAVE_CHANGED = (RequestRejected, NotFound, InvalidInput)
 
 
 class Client:
-    """One model server. Threads may share it; close it, or use it as a context manager.
+    """One model server. Threads may share it, and a process that is forked; close it, or use it as a context manager.
 
     `model`, `version` and `label` of `connect` are what every call is about unless it says otherwise. Every call raises
     ServerUnreachable when nobody answers, NotReadyInTime when no answer comes in time, NotFound for a model, version, label
@@ -31,19 +32,37 @@ class Client:
     RequestRejected for everything else the server refuses.
     """
 
-    def __init__(self, client: clients.Client, model: ModelRef | None) -> None:
-        self._client = client
+    def __init__(self, connect: Callable[[], clients.Client], model: ModelRef | None) -> None:
+        self._connect = connect
+        self._connected = connect()
+        self._process = os.getpid()
+        self._inherited: list[clients.Client] = []
+        self._is_closed = False
         self._model = model
         self._known: dict[ModelRef, ModelMetadata] = {}
 
     def __repr__(self) -> str:
         about = f", model={self._model}" if self._model else ""
-        return f"<tfsctl.Client {self.address} over {self._client.transport}{about}>"
+        return f"<tfsctl.Client {self.address} over {self._connected.transport}{about}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: a connection is of its process."""
+        raise TypeError("a tfsctl.Client cannot be pickled: call tfsctl.connect in each process")
 
     @property
     def address(self) -> str:
         """Where the server is."""
-        return self._client.address
+        return self._connected.address
+
+    @property
+    def _client(self) -> clients.Client:
+        """The connection of this process: a forked one must not speak on that of its parent."""
+        if self._is_closed:
+            raise InvalidInput(f"the client of {self.address} is closed", hint="tfsctl.connect opens another")
+        if self._process != os.getpid():
+            self._inherited.append(self._connected)  # to let go of it would end it for the parent
+            self._connected, self._process = self._connect(), os.getpid()
+        return self._connected
 
     def predict(
         self,
@@ -82,8 +101,10 @@ class Client:
         return self._client.status(self._ref(model, version, None))
 
     def close(self) -> None:
-        """Let go of the connection."""
-        self._client.close()
+        """Let go of the connection; calls raise InvalidInput from then on."""
+        if not self._is_closed:
+            self._client.close()
+        self._is_closed = True
 
     def __enter__(self) -> Self:
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from tfsctl import clients
@@ -47,8 +48,8 @@ def connect(
         headers=tuple(Header.written(f"{name}: {value}") for name, value in (headers or {}).items()),
         path=at.path,
     )
-    client = clients.connect(at.transport, at.host, at.port, timeout_s=timeout_s, connection=connection)
-    return Client(client, None if model is None else ModelRef(model, version, label))
+    opened = partial(clients.connect, at.transport, at.host, at.port, timeout_s=timeout_s, connection=connection)
+    return Client(opened, None if model is None else ModelRef(model, version, label))
 
 
 def connect_async(
