@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from model_servers import Served, clean_environment
 
+from tfsctl.cli import app
 from tfsctl.cli._commands import COMMANDS
 
 # Runs one command line as `tfsctl` would, then tells which modules were loaded.
@@ -47,6 +49,16 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path, argv: list[str]) ->
     """Neither TensorFlow nor what speaks to servers and terminals is loaded to print help."""
     modules = loaded_by(tmp_path, *argv)
     assert not modules & (HEAVY | {"tensorflow", "keras"})
+
+
+def test_listing_commands_loads_none(tmp_path: Path) -> None:
+    """Their first lines are known without them, and are theirs."""
+    modules = loaded_by(tmp_path, "--help")
+    assert not modules & {f"tfsctl.cli.{name}" for name in COMMANDS}
+    group = typer.main.get_command(app)
+    for name, line in COMMANDS.items():
+        command = group.get_command(None, name)  # type: ignore[attr-defined] # it is a group
+        assert (command.help or "").split("\n")[0].strip() == line, name
 
 
 def test_a_command_does_not_load_the_others(tmp_path: Path) -> None:

@@ -12,12 +12,28 @@ from typer.core import TyperGroup
 
 from tfsctl.cli._arguments import NegativeNumbersAreArguments
 
-# In the order of `tfsctl --help`; each is the function of its name in the module of its name, or that module's `app`.
-COMMANDS = (
-    *("export", "serve", "compose", "image", "ps", "logs", "restart", "stop"),
-    *("predict", "classify", "regress", "metadata", "sample", "repl", "run"),
-    *("status", "wait", "explain"),
-)
+# In the order of `tfsctl --help`, each with the first line of its own help: to list them is to import none, which would
+# take longer than all the rest. Each is the function of its name in the module of its name, or that module's `app`.
+COMMANDS = {
+    "export": "Make a verified SavedModel version out of a model.",
+    "serve": "Serve models over REST and gRPC.",
+    "compose": "Print a Compose file that serves models.",
+    "image": "Images with models inside.",
+    "ps": "List the servers that tfsctl started.",
+    "logs": "Print the log of a server that tfsctl started.",
+    "restart": "Restart a server that tfsctl started.",
+    "stop": "Stop a server that tfsctl started.",
+    "predict": "Ask a model for its answer to what you type.",
+    "classify": "Ask a model for the classes of examples.",
+    "regress": "Ask a model for the value of examples.",
+    "metadata": "Show a model's signatures, and what else is known of it.",
+    "sample": "Make up an example request that fits a model's signature.",
+    "repl": "Talk to a model: type an input, read its answer.",
+    "run": "Serve a model and talk to it, in one go.",
+    "status": "Show where each version of a model is in its life.",
+    "wait": "Wait until a model, or one version of it, is AVAILABLE.",
+    "explain": "Explain an error: its cause, and the next command.",
+}
 TAKE_NEGATIVE_NUMBERS = ("predict", "classify", "regress")
 
 
@@ -31,6 +47,11 @@ class CommandsByName(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own context, not public
         """The names, without the commands."""
         return list(COMMANDS)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - typer's own, not public
+        """Write the list of commands, whole on any terminal."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 class _Commands(Mapping[str, Any]):
