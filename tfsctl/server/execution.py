@@ -72,12 +72,16 @@ class Execution:
         While the turns of the loop still bring requests to run together, a few more turns are waited for.
         """
         waiting_now = len(self._waiting)
-        if waiting_now > self._seen and self._turns < _MERGING_TURNS and self._waiting[0].key is not None:
+        if waiting_now > self._seen and self._turns < _MERGING_TURNS and self._goes_together(self._waiting[0]):
             self._seen, self._turns = waiting_now, self._turns + 1
             self._loop.call_soon(self._flush)
             return
         self._flush_is_due, self._seen, self._turns = False, 0, 0
         self._start()
+
+    def _goes_together(self, waiting: Waiting) -> bool:
+        """Whether others may run with it, merged or side by side."""
+        return waiting.key is not None or self._side_by_side.is_ready(waiting.kind)
 
     def _start(self) -> None:
         waiting = self._waiting = [one for one in self._waiting if not one.is_over]

@@ -8,13 +8,16 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tfsctl.server.session import Endpoint, Session
+
+_T = TypeVar("_T")
 
 QUICK_RUN_S = 0.001  # a longer run would keep other requests waiting; a hand-over to a thread costs a tenth of this
 SLOW_RUN_S = 0.002  # what was quick stays so until here
@@ -40,21 +43,26 @@ class Pace:
         timeout_ms: int,
     ) -> list[np.ndarray]:
         """Run in this thread while the model is quick or being measured, else with all of TensorFlow's threads."""
-        if self.wants_sample:
-            start_s = time.thread_time()
-            arrays = session.run(feeds, fetches, inline=True)
-            self._add(time.thread_time() - start_s)
-        elif self.is_quick:
-            start_s = time.perf_counter()
-            arrays = session.run(feeds, fetches, inline=True)
-            self.pass_by(time.perf_counter() - start_s)
-        else:
-            arrays = session.run(feeds, fetches, timeout_ms=timeout_ms)
-            self.pass_by()
+        if self.is_quick or self._wants_sample:
+            return self.run_inline(partial(session.run, feeds, fetches, inline=True))
+        arrays = session.run(feeds, fetches, timeout_ms=timeout_ms)
+        self._pass_by()
         return arrays
 
+    def run_inline(self, work: Callable[[], _T], requests: int = 1) -> _T:
+        """Do what runs so many requests in this thread."""
+        if self._wants_sample:
+            start_s = time.thread_time()
+            done = work()
+            self._add((time.thread_time() - start_s) / requests)
+        else:
+            start_s = time.perf_counter()
+            done = work()
+            self._pass_by((time.perf_counter() - start_s) / requests)
+        return done
+
     @property
-    def wants_sample(self) -> bool:
+    def _wants_sample(self) -> bool:
         """Whether the next run should be measured, in the thread that makes it."""
         if len(self._recent_s) < _SAMPLES:
             return True
@@ -67,7 +75,7 @@ class Pace:
         if len(self._recent_s) == _SAMPLES:
             self.is_quick = statistics.median(self._recent_s) < (SLOW_RUN_S if self.is_quick else QUICK_RUN_S)
 
-    def pass_by(self, wall_s: float = 0.0) -> None:
+    def _pass_by(self, wall_s: float = 0.0) -> None:
         """A run whose CPU time was not measured; now and then the next ones are again, and after a long one."""
         self._unmeasured += 1 if wall_s < QUICK_RUN_S else _QUICK_RUNS_A_SAMPLE
         if not self.is_quick and self._unmeasured >= _LOOK_AGAIN_AFTER:

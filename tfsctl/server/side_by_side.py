@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from functools import partial
 
 from tfsctl.server.jobs import Outcome, Waiting
 from tfsctl.server.lanes import WIDTHS, Lanes, NoLanesError
@@ -34,14 +34,8 @@ class SideBySide:
 
     def run(self, together: Sequence[Waiting], pace: Pace) -> list[Outcome]:
         """Run requests of one kind, on this thread. Raises if one of them fails."""
-        first, lanes = together[0], self._lanes[together[0].kind]
-        requests = [one.feeds for one in together]
-        arrays = []
-        if pace.wants_sample:  # which a run of many is not
-            arrays.append(pace.run(self._session, first.feeds, first.fetches, timeout_ms=0))
-        start_s = time.perf_counter()
-        arrays += lanes.run(requests[len(arrays) :])
-        pace.pass_by((time.perf_counter() - start_s) / len(requests))
+        lanes, requests = self._lanes[together[0].kind], [one.feeds for one in together]
+        arrays = pace.run_inline(partial(lanes.run, requests), len(requests))
         return list(zip(together, arrays, strict=True))
 
     def want(self, example: Waiting) -> None:
