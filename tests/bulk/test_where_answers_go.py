@@ -48,6 +48,63 @@ def test_a_file_without_rows(served: Served, tmp_path: Path, run_cli: RunCli, na
         assert (array.shape, array.dtype) == ((0,), np.float32)
 
 
+ROWS = "x_0,x_1,x_2\n1,3,2\n0.5,0.25,0.125\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "written"),
+    [
+        (["--labels", "abc.txt"], "out.csv", "x_label,x\nb,3.0\na,0.5\n"),
+        (["--top", "1"], "out.tsv", "x_class\tx\n1\t3.0\n0\t0.5\n"),
+        (["--top", "2"], "out.csv", 'x_class,x\n"[1,2]","[3.0,2.0]"\n"[0,1]","[0.5,0.25]"\n'),
+        (
+            ["--labels", "abc.txt", "--top", "2"],
+            "out.jsonl",
+            '{"x_label": ["b","c"], "x": [3.0,2.0]}\n{"x_label": ["a","b"], "x": [0.5,0.25]}\n',
+        ),
+    ],
+)
+def test_the_highest_classes_of_each_row(
+    served: Served,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_cli: RunCli,
+    asked: list[str],
+    name: str,
+    written: str,
+) -> None:
+    """--top and --labels make of an output its highest scores and what they are of, for rows in files and typed ones."""
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text(ROWS)
+    Path("abc.txt").write_text("a\nb\nc\n")
+    base = [*options(served), "--signature", "row", *asked]
+
+    from_file = run_cli(*base, "--file", "in.csv", "--output", name)
+    assert (Path(name).read_text(), from_file.code) == (written, 0), from_file.stderr
+    typed = run_cli(*base, "1,3,2", "0.5,0.25,0.125", "--output", f"typed-{name}")
+    assert (Path(f"typed-{name}").read_text(), typed.code) == (written, 0), typed.stderr
+    printed = run_cli(*base, "--file", "in.csv")
+    if "--top" in asked and name.endswith("tsv"):
+        assert printed.stdout == "1\t3.0\n0\t0.5\n"
+
+
+def test_labels_that_do_not_fit_a_file(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli
+) -> None:
+    """They are counted against the classes; a file without rows has the columns all the same."""
+    monkeypatch.chdir(tmp_path)
+    Path("in.csv").write_text(ROWS)
+    Path("two.txt").write_text("a\nb\n")
+    asked = [*options(served), "--signature", "row", "--file", "in.csv"]
+    refused = run_cli(*asked, "--labels", "two.txt", "--output", "out.csv")
+    assert (refused.code, refused.stderr) == (2, "error: there are 2 labels, but x has 3 classes\n")
+    assert not Path("out.csv").exists()
+
+    Path("in.csv").write_text("x_0,x_1,x_2\n")
+    assert run_cli(*asked, "--top", "1", "--output", "out.csv").code == 0
+    assert Path("out.csv").read_text() == "x_class,x\n"
+
+
 def test_a_run_killed_after_it_was_complete(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
     """Its marks are still there, the files they are of are not: nothing stands in the way of another run."""
     (tmp_path / "in.csv").write_text("x\n1\n")

@@ -162,8 +162,6 @@ def test_raw_bodies_go_and_come_as_they_are(run_cli: RunCli) -> None:
     [
         (["--raw", "{}", "-i", "x=1"], "error: --input has no meaning beside --raw\n"),
         (["--raw", "{}", "--top", "1"], "error: --top has no meaning beside --raw\n"),
-        (["--file", "rows.csv", "--top", "1"], "error: --top has no meaning beside --file\n"),
-        (["1", "--output", "y.csv", "--labels", "names.txt"], "error: --labels has no meaning beside --output\n"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(run_cli: RunCli, typed: list[str], said: str) -> None:

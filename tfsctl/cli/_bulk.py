@@ -18,6 +18,8 @@ import numpy as np
 
 from tfsctl.cli import _output
 from tfsctl.cli._bulk_output import BulkOutput, FileOutput, StandardOutput
+from tfsctl.cli._class_columns import class_columns
+from tfsctl.cli._classes import View
 from tfsctl.cli._files import Files
 from tfsctl.clients import Client
 from tfsctl.clients.bulk import Answered, Bulk, Options
@@ -32,9 +34,18 @@ from tfsctl.data.shaping import shaped
 from tfsctl.data.sources import open_source
 from tfsctl.errors import InvalidInput, NotFound, TfsctlError
 
+_WHOLE = View()
+
 
 def predict_file(
-    client: Client, model: ModelRef, signature: str | None, files: Files, *, as_json: bool, only: Sequence[str] = ()
+    client: Client,
+    model: ModelRef,
+    signature: str | None,
+    files: Files,
+    *,
+    as_json: bool,
+    only: Sequence[str] = (),
+    view: View = _WHOLE,
 ) -> None:
     """Answer every row of a file. Raises what reading, asking and writing raise; the answers until then are kept."""
     if files.output is not None:
@@ -45,7 +56,7 @@ def predict_file(
     output: BulkOutput = (
         StandardOutput(as_json=as_json)
         if files.output is None
-        else FileOutput(files.output, _about(files, source, model, chosen, only), resume=files.resume)
+        else FileOutput(files.output, _about(files, source, model, chosen, only, view), resume=files.resume)
     )
     if files.resume and not output.through:
         _output.say("nothing to go on with; starting at the first row")
@@ -60,9 +71,9 @@ def predict_file(
     before, start = output.rows, time.perf_counter()
     try:
         with _stopping(bulk) as interrupted:
-            _run(bulk, output, interrupted, numbered=skip_bad_rows, quiet=files.output is None)
+            _run(bulk, output, interrupted, view, numbered=skip_bad_rows, quiet=files.output is None)
             if not output.rows:
-                output.write(_no_rows(chosen, exact.only, numbered=skip_bad_rows), (), output.through)
+                output.write(_no_rows(chosen, exact.only, view, numbered=skip_bad_rows), (), output.through)
             output.finish()  # all is answered: the first Ctrl-C comes too late
     except BaseException:
         output.leave()
@@ -90,7 +101,9 @@ def _options(files: Files, signature: Signature) -> Options:
     )
 
 
-def _about(files: Files, source: Source, model: ModelRef, signature: Signature, only: Sequence[str]) -> dict[str, Any]:
+def _about(
+    files: Files, source: Source, model: ModelRef, signature: Signature, only: Sequence[str], view: View
+) -> dict[str, Any]:
     """What a run is of: an interrupted one goes on only if all of it is the same."""
     path = files.file or ""
     known = os.stat(path) if os.path.isfile(path) else None
@@ -104,16 +117,21 @@ def _about(files: Files, source: Source, model: ModelRef, signature: Signature, 
         "model": str(model),
         "signature": signature.name,
         "outputs": list(only),
+        "labels": zlib.crc32("\0".join(view.labels).encode("utf-8", "surrogateescape")),
+        "top": view.top,
         "on-error": files.on_error,
     }
 
 
-def _run(bulk: Bulk, output: BulkOutput, interrupted: threading.Event, *, numbered: bool, quiet: bool) -> None:
+def _run(
+    bulk: Bulk, output: BulkOutput, interrupted: threading.Event, view: View, *, numbered: bool, quiet: bool
+) -> None:
     """All answers from the one to the other. Raises KeyboardInterrupt after Ctrl-C, once what was asked is answered."""
     with _output.progress_bar(quiet=quiet) as show:
         try:
             for answered in bulk:
-                output.write(_columns(answered, numbered=numbered), answered.batch.rejects, answered.batch.through)
+                columns = _columns(answered, view, numbered=numbered)
+                output.write(columns, answered.batch.rejects, answered.batch.through)
                 show(output.rows, answered.batch.part)
         except TfsctlError:
             if not interrupted.is_set():
@@ -140,23 +158,23 @@ def _stopping(bulk: Bulk) -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _columns(answered: Answered, *, numbered: bool) -> Mapping[str, np.ndarray]:
-    """The columns of results: the row's number where rows may be missing, the labels, the outputs."""
+def _columns(answered: Answered, view: View, *, numbered: bool) -> Mapping[str, np.ndarray]:
+    """The columns of results: the row's number where rows may be missing, the names of files, the outputs."""
     if not len(answered.batch):
         return {}
     rows = {"row": answered.batch.rows} if numbered else {}
-    return rows | dict(answered.batch.labels) | dict(answered.outputs)
+    return rows | dict(answered.batch.labels) | dict(class_columns(answered.outputs, view))
 
 
-def _no_rows(signature: Signature, only: Sequence[str], *, numbered: bool) -> Mapping[str, np.ndarray]:
+def _no_rows(signature: Signature, only: Sequence[str], view: View, *, numbered: bool) -> Mapping[str, np.ndarray]:
     """The columns of results without a row: a file that was empty leads to one that says what would be in it."""
-    wanted = [spec for spec in signature.outputs if not only or spec.name in only]
-    rows = {"row": np.empty(0, np.int64)} if numbered else {}
-    return rows | {
-        spec.name: np.empty((0, *(size or 0 for size in (spec.shape or ())[1:])), dtypes.BY_NAME[spec.dtype].numpy)
-        for spec in wanted
-        if spec.dtype in dtypes.BY_NAME
+    one_row = {
+        spec.name: np.zeros((1, *(size or 0 for size in (spec.shape or ())[1:])), dtypes.BY_NAME[spec.dtype].numpy)
+        for spec in signature.outputs
+        if spec.dtype in dtypes.BY_NAME and (not only or spec.name in only)
     }
+    rows = {"row": np.empty(0, np.int64)} if numbered else {}
+    return rows | {name: array[:0] for name, array in class_columns(one_row, view).items()}
 
 
 def _tell(output: FileOutput, bulk: Bulk, rows: int, seconds: float, *, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,21 +67,28 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def classes_of(prediction: Prediction, view: View) -> dict[str, list[list[Class]]]:
-    """For each output that scores classes, a list of them for each row.
+    """For each output that scores classes, a list of them for each row. Raises InvalidInput as `scored_outputs`."""
+    outputs = prediction.outputs
+    return {
+        name: _ranked(scores, label_table(outputs, name, scores, view))
+        for name, scores in scored_outputs(outputs, view).items()
+    }
+
+
+def scored_outputs(outputs: Mapping[str, np.ndarray], view: View) -> dict[str, np.ndarray]:
+    """The scores [rows, classes] of each output that has any.
 
     Where classes were asked for any scores will do, else only those that sum to one. Raises InvalidInput when none was
     found though asked for, or the labels are not as many as the classes.
     """
-    scored = {
-        name: scores for name, array in prediction.outputs.items() if (scores := _scores(array, view)) is not None
-    }
+    scored = {name: scores for name, array in outputs.items() if (scores := _scores(array, view)) is not None}
     if view.wants_classes and not scored:
         raise InvalidInput("no output of this answer has scores of classes", hint="leave out --top and --labels")
     sizes = {name: scores.shape[1] for name, scores in scored.items()}
     if view.labels and len(view.labels) not in sizes.values():
         counts = ", ".join(f"{name} has {size} classes" for name, size in sizes.items())
         raise InvalidInput(f"there are {len(view.labels)} labels, but {counts}")
-    return {name: _ranked(scores, view, _names(prediction, name, scores)) for name, scores in scored.items()}
+    return scored
 
 
 def best(row: Sequence[Class], top: int | None) -> list[Class]:
@@ -121,21 +128,24 @@ def _scores(array: np.ndarray, view: View) -> np.ndarray | None:
     return array if sums_to_one or view.wants_classes else None
 
 
-def _names(prediction: Prediction, name: str, scores: np.ndarray) -> np.ndarray | None:
-    """The labels [rows, classes] that the model itself gives in its one output of strings, or None."""
-    others = [array for key, array in prediction.outputs.items() if key != name]
+def label_table(outputs: Mapping[str, np.ndarray], name: str, scores: np.ndarray, view: View) -> np.ndarray | None:
+    """The labels [rows, classes] (UTF-8) of an output's scores, or None: those of a file, else the model's own.
+
+    The model's own are its one other output, if that has strings.
+    """
+    import numpy as np
+
+    if len(view.labels) == scores.shape[1]:
+        return np.broadcast_to(np.array([label.encode() for label in view.labels], dtype=object), scores.shape)
+    others = [array for key, array in outputs.items() if key != name]
     if len(others) == 1 and others[0].dtype.kind == "O" and others[0].shape == scores.shape:
         return others[0]
     return None
 
 
-def _ranked(scores: np.ndarray, view: View, names: np.ndarray | None) -> list[list[Class]]:
+def _ranked(scores: np.ndarray, labels: np.ndarray | None) -> list[list[Class]]:
     def label(row: int, index: int) -> str:
-        if len(view.labels) == scores.shape[1]:
-            return view.labels[index]
-        if names is not None:
-            return str(names[row, index].decode("utf-8", "replace"))
-        return ""
+        return "" if labels is None else str(labels[row, index].decode("utf-8", "replace"))
 
     return [
         [Class(label(number, index), index, score) for index, score in enumerate(row)]

@@ -68,22 +68,20 @@ def predict(
         refuse_beside("--raw", input=named, only=only, labels=labels, top=top, file=files.file, output=files.output)
         _raw.post(asked, "predict", read_body(inputs))
         return
+    view = View(read_labels(labels) if labels else (), top)
     if files.file is not None:
         from tfsctl.cli._bulk import predict_file
 
         refuse_typed(inputs, named)
-        refuse_beside("--file", labels=labels, top=top)
         target = find_target(asked, registry.running())
         with target.connect() as client:
-            predict_file(client, target.model, signature, files, as_json=as_json, only=only or ())
+            predict_file(client, target.model, signature, files, as_json=as_json, only=only or (), view=view)
         return
     if files.output is not None:
         from tfsctl.data.results import check_output
 
-        refuse_beside("--output", labels=labels, top=top)
         check_output(files.output)
     texts = read_texts(inputs, named)
-    view = View(read_labels(labels) if labels else (), top)
     target = find_target(asked, registry.running())
     with target.connect() as client:
 
@@ -98,9 +96,10 @@ def predict(
 
         prediction = ask_pinned(client, target, ask)
     if files.output is not None:
+        from tfsctl.cli._class_columns import class_columns
         from tfsctl.data.results import write_results
 
-        write_results(files.output, prediction.outputs)
+        write_results(files.output, class_columns(prediction.outputs, view))
     elif as_json:
         _output.answer_json(_shown.document(prediction, view))
     else:
