@@ -306,6 +306,25 @@ def test_a_server_that_does_not_come_back_is_said(run_cli: RunCli, echo: Path, m
 
 
 @pytest.mark.usefixtures("fake")
+def test_a_restart_that_is_interrupted_says_what_is_left(
+    run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server was stopped: whoever pressed Ctrl-C should know."""
+    assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
+    (before,) = registry.running()
+    monkeypatch.setenv("FAKE_LOAD_S", "60")
+    restarting = tfsctl("restart", "echo")
+    while [server.pid for server in registry.running()] in ([], [before.pid]):
+        time.sleep(0.05)
+    restarting.send_signal(signal.SIGINT)
+
+    _, said = restarting.communicate(timeout=60)
+    assert restarting.returncode == ExitCode.INTERRUPTED
+    assert said.splitlines()[-1] == "echo was stopped, and is not started again; tfsctl serve PATH does"
+    assert registry.running() == []
+
+
+@pytest.mark.usefixtures("fake")
 def test_a_server_of_a_terminal_goes_on_in_the_background(run_cli: RunCli, echo: Path) -> None:
     """The command that had it in the foreground ends, and takes nothing of the new one with it."""
     process = tfsctl("serve", echo / "1", "--engine", "binary", "--json", *FREE)  # one version needs a config file

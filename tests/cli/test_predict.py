@@ -44,7 +44,7 @@ def document(text: str) -> dict[str, Any]:
     [
         (["--model", "half_plus_two", "2", "1"], "3.0\n2.5\n"),
         (["--model", "half_plus_two", "-1", "-.5", "--", "-3"], "1.5\n1.75\n0.5\n"),
-        (["--model", "half_plus_two", "1,2,nan"], "2.5\n3.0\nnan\n"),
+        (["--model", "half_plus_two", "1,2,nan"], "2.5\n3.0\nNaN\n"),
         (["--model", "half_plus_two", '{"instances": [2]}'], "3.0\n"),
         (["--model", "echo", "--signature", "text", "great :D", "[x]"], "great :D\n[x]\n"),
         (["--model", "echo", "--signature", "text_column", "a", "b"], "a\nb\n"),

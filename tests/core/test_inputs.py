@@ -118,6 +118,7 @@ def test_several_inputs_go_by_their_names(typed: list[str], area: list[float], c
     ("wanted", "typed", "message"),
     [
         (NUMBER, ["great"], "'great' is not float32"),
+        (NUMBER, ["1_0"], "'1_0' is not float32"),
         (NUMBER, [""], "'' is not float32"),
         (NUMBER, [], "nothing was typed"),
         (NUMBER, ["true"], "x[0] is a boolean ('True'), but the model wants float32"),

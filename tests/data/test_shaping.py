@@ -68,6 +68,8 @@ def test_a_cell_is_read_as_what_the_input_wants(
     [
         ("float32", "twelve", r"x.csv row 2: x is text \('twelve'\), but the model wants float32"),
         ("float32", '""', "x.csv row 2: x is empty, but the model wants float32"),
+        ("float32", "1_0", r"x.csv row 2: x is text \('1_0'\), but the model wants float32"),
+        ("int32", "1_0", r"x.csv row 2: x is text \('1_0'\), but the model wants int32"),
         ("int32", "1.5", "x.csv row 2: x is 1.5, but the model wants int32: a whole number"),
         ("int8", "128", "x.csv row 2: x is 128, but int8 goes from -128 to 127"),
         ("uint8", "-1", "x.csv row 2: x is -1, but uint8 goes from 0 to 255"),

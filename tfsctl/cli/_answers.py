@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MOST_VALUES = 24  # of one answer that a terminal shows one by one
 LONGEST_TEXT = 2000
+_JSON_WORDS = {"True": "true", "False": "false", "nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def document(prediction: Prediction) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def _list(array: np.ndarray) -> str:
 def _one(value: object, *, quoted: bool) -> str:
     """One number or string. Text with control characters is quoted: an answer must not drive the terminal."""
     if not isinstance(value, bytes):
-        return str(value)
+        return _JSON_WORDS.get(number := str(value), number)
     try:
         decoded = value.decode()
     except UnicodeDecodeError:

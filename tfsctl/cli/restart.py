@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import _options, _ready
+from tfsctl.cli import _options, _output, _ready
 from tfsctl.cli._starting import in_background
 
 
@@ -36,9 +36,13 @@ def restart(
     chosen = fleet.choose(name, "restart")[0]
     plan = restarting.plan(chosen)
     _ready.explain(plan)
-    server = in_background(
-        lambda give_up, show_step: restarting.restart(
-            chosen, plan, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
+    try:
+        server = in_background(
+            lambda give_up, show_step: restarting.restart(
+                chosen, plan, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
+            )
         )
-    )
+    except KeyboardInterrupt:
+        _output.say(f"{chosen.server.name} was stopped, and is not started again; tfsctl serve PATH does")
+        raise
     _ready.announce(plan, server.entry, as_json=as_json)

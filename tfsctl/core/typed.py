@@ -155,6 +155,8 @@ def _number(word: str, words: Mapping[str, object]) -> object:
     """A number or one of the words as it may be typed; the word itself if it is neither."""
     if word.lower() in words:
         return words[word.lower()]
+    if "_" in word:  # which Python would pass over
+        return word
     try:
         return int(word)
     except ValueError:

@@ -86,7 +86,9 @@ def _from_strings(values: Sequence[Any]) -> np.ndarray | None:
 
 
 def _from_cells(values: Sequence[str], dtype: DType) -> np.ndarray | None:
-    """Text cells as single numbers or truth values."""
+    """Text cells as single numbers or truth values; None where a closer look is needed."""
+    if "_" in "".join(values):  # Python reads 1_000 as a number, nobody else does
+        return None
     if dtype.is_floating:
         with np.errstate(over="ignore"):  # 1e39 is Infinity to a float32, as TensorFlow Serving reads it
             return np.array([float(value) for value in values], np.float64).astype(dtype.numpy)
@@ -154,6 +156,8 @@ def _read(text: str, spec: TensorSpec) -> object:
 def _word(word: str, dtype: DType) -> object:
     if dtype.name == "bool":
         return _TRUTH.get(word.lower(), word)
+    if "_" in word:  # which Python would pass over
+        return word
     for read in (int, float):
         try:
             return read(word)
