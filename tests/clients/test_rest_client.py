@@ -222,7 +222,7 @@ def test_an_answer_that_is_no_metadata_is_an_error(body: object) -> None:
         (httpx.ConnectError("[Errno 111] Connection refused"), ServerUnreachable, "is it running?"),
         (httpx.ReadError(""), ServerUnreachable, "is it running?"),
         (httpx.RemoteProtocolError("illegal status line"), ServerUnreachable, "for a gRPC port add --grpc"),
-        (httpx.ConnectTimeout("timed out"), NotReadyInTime, "--timeout SECONDS waits longer"),
+        (httpx.ConnectTimeout("timed out"), NotReadyInTime, "--connect-timeout and --timeout SECONDS wait longer"),
     ],
 )
 def test_a_broken_connection_is_an_error_with_a_hint(
