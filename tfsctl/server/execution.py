@@ -38,7 +38,7 @@ class Execution:
         self._workers = os.cpu_count() or 1
         self._busy = 0
         self._threads = background.executor(self._workers, f"run-{name}")
-        self._side_by_side = SideBySide(session, loop, self._threads)
+        self._side_by_side = SideBySide(session, name)
 
     def submit(
         self, feeds: Feeds, fetches: Sequence[Endpoint], *, deadline_s: float | None, merge_key: object = None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from tfsctl.server.jobs import Outcome, Waiting
@@ -20,10 +19,14 @@ _MANY_KINDS = 8  # clients may fetch outputs in ever new combinations
 
 
 class SideBySide:
-    """Runs quick requests side by side, on one event loop; lanes are made by the executor's threads."""
+    """Runs quick requests side by side, on one event loop; lanes are made in a thread.
 
-    def __init__(self, session: Session, loop: asyncio.AbstractEventLoop, threads: Executor) -> None:
-        self._session, self._loop, self._threads = session, loop, threads
+    That one gives way to nobody: it takes half a second, and while others keep the processors busy would take many.
+    """
+
+    def __init__(self, session: Session, name: str) -> None:
+        self._session = session
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"lanes-{name}")
         self._lanes: dict[object, Lanes] = {}
         self._tried: set[object] = set()
         self._is_closed = False
@@ -44,11 +47,12 @@ class SideBySide:
         if kind not in self._tried and len(self._tried) < _MANY_KINDS:
             self._tried.add(kind)
             if not example.answer.cancelled() and example.answer.exception() is None:
-                self._threads.submit(self._make, kind, example.feeds, example.fetches)
+                self._thread.submit(self._make, kind, example.feeds, example.fetches)
 
     def close(self) -> None:
-        """Make no more lanes."""
+        """Make no more lanes. Nothing may be run any more."""
         self._is_closed = True
+        self._thread.shutdown(wait=True)
 
     def _make(self, kind: object, feeds: Feeds, fetches: Sequence[Endpoint]) -> None:
         try:
