@@ -20,7 +20,7 @@ from echo_models import write_echo_model
 from exporting import Export, exporter_process
 from model_servers import Served, clean_environment, clean_places, running_server
 
-from tfsctl.engines import registry
+from tfsctl.engines import _programs, registry
 from tfsctl.engines.registry import RunningServer
 
 # Typer decides on colour and width when it is imported.
@@ -50,6 +50,14 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name)
     for name, value in clean_places(tmp_path / "isolated").items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _left_running() -> Iterator[None]:
+    """Servers that commands called in-process left running, and others ended, are taken note of: else Python warns."""
+    yield
+    for server in _programs._left_running:
+        server.poll()
 
 
 @dataclass(frozen=True)
