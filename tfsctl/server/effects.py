@@ -7,7 +7,6 @@ resources, which those that change a resource have although not all of them say 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from tfsctl.core import protos
@@ -15,39 +14,28 @@ from tfsctl.server import capi
 
 _RESOURCE = 20  # DT_RESOURCE
 # They have state, or look at it, and leave it as it is; those that call functions are as harmless as these are.
-_HARMLESS = {
-    *(
-        "Assert",
-        "Case",
-        "CheckNumerics",
-        "CheckNumericsV2",
-        "If",
-        "NoOp",
-        "Placeholder",
-        "StatefulPartitionedCall",
-        "While",
-    ),
-    *("ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VarHandleOp", "VarIsInitializedOp", "VariableShape"),
-    *("HashTableV2", "LookupTableFindV2", "LookupTableSizeV2", "MutableHashTableV2"),
-}
+_HARMLESS = frozenset(
+    "Assert Case CheckNumerics CheckNumericsV2 If NoOp Placeholder StatefulPartitionedCall While "
+    "ReadVariableOp ResourceGather ResourceGatherNd VarHandleOp VarIsInitializedOp VariableShape "
+    "HashTableV2 LookupTableFindV2 LookupTableSizeV2 MutableHashTableV2".split()
+)
 
 
 def has_effects(graph: int, function: str) -> bool:
     """Whether running this function of a TF_Graph may change anything, or tell the same inputs another answer."""
     library = {f.signature.name: f for f in _graph_def(graph).library.function}
+    if function not in library:
+        return True
+    operations: set[str] = set()
     seen, ahead = set(), [function]
     while ahead:
         name = ahead.pop()
-        if name in seen or name not in library:
-            continue
-        seen.add(name)
-        for node in library[name].node_def:
-            if node.op in library:
-                ahead.append(node.op)
-            elif node.op not in _HARMLESS and _is_stateful(graph, node.op):
-                return True
-            ahead += _called(node)
-    return function not in library
+        if name not in seen:
+            seen.add(name)
+            for node in library[name].node_def:
+                operations.add(node.op)
+                ahead += [called for called in (node.op, *_called(node)) if called in library]
+    return any(_is_stateful(graph, operation) for operation in operations - _HARMLESS - library.keys())
 
 
 def _graph_def(graph: int) -> Any:  # noqa: ANN401 - a generated GraphDef
@@ -63,7 +51,6 @@ def _called(node: Any) -> Iterator[str]:  # noqa: ANN401 - a generated NodeDef
             yield function.name
 
 
-@lru_cache(maxsize=None)
 def _is_stateful(graph: int, operation: str) -> bool:
     definition = protos.OpDef.FromString(capi.written(capi.holding().TF_GraphGetOpDef, graph, operation.encode()))
     return definition.is_stateful or any(argument.type == _RESOURCE for argument in definition.input_arg)
