@@ -13,12 +13,19 @@ from tfsctl.core import protos
 from tfsctl.server import capi
 
 _RESOURCE = 20  # DT_RESOURCE
-# They have state, or look at it, and leave it as it is; those that call functions are as harmless as these are.
-_HARMLESS = frozenset(
-    "Assert Case CheckNumerics CheckNumericsV2 If NoOp Placeholder StatefulPartitionedCall While "
-    "ReadVariableOp ResourceGather ResourceGatherNd VarHandleOp VarIsInitializedOp VariableShape "
-    "HashTableV2 LookupTableFindV2 LookupTableSizeV2 MutableHashTableV2".split()
-)
+# Operations with state that leave it as it is. What those that call functions do is looked up in the functions.
+_CHECKS = {"Assert", "CheckNumerics", "CheckNumericsV2", "NoOp", "Placeholder"}
+_CALLS = {"Case", "If", "StatefulPartitionedCall", "While"}
+_VARIABLES = {
+    "ReadVariableOp",
+    "ResourceGather",
+    "ResourceGatherNd",
+    "VarHandleOp",
+    "VarIsInitializedOp",
+    "VariableShape",
+}
+_TABLES = {"HashTableV2", "LookupTableFindV2", "LookupTableSizeV2", "MutableHashTableV2"}
+_HARMLESS = _CHECKS | _CALLS | _VARIABLES | _TABLES
 
 
 def has_effects(graph: int, function: str) -> bool:
