@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +60,29 @@ class _Recorded:
 
 def _is_among(mapping: mmap.mmap, parts: list[tuple[int, int]]) -> bool:
     return any(size == len(mapping) for _, size in parts)
+
+
+ARENAS = """
+import ctypes, threading
+from tfsctl.server import memory
+memory.use_few_arenas()
+library = ctypes.CDLL(None)
+together = threading.Barrier(17)
+def allocate():
+    library.malloc(1000)
+    together.wait()
+    together.wait()
+for _ in range(16):
+    threading.Thread(target=allocate).start()
+together.wait()
+library.malloc_stats()
+together.wait()
+"""
+
+
+@pytest.mark.parametrize("asked", [None, 5])
+def test_threads_share_a_few_arenas(asked: int | None) -> None:
+    """One a core, whatever the number of threads; what the environment says counts for more."""
+    environment = {**os.environ, **({} if asked is None else {"MALLOC_ARENA_MAX": str(asked)})}
+    said = subprocess.run([sys.executable, "-c", ARENAS], env=environment, capture_output=True, text=True, check=True)
+    assert said.stderr.count("Arena ") == (asked or max(2, os.cpu_count() or 1)), said.stderr

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import uvloop
 
-from tfsctl.server import draining, listening, logs, open_files
+from tfsctl.server import draining, listening, logs, memory, open_files
 from tfsctl.server.application import Application
 from tfsctl.server.flags import START_FAILED, Flags
 from tfsctl.server.http.listener import Listener
@@ -22,6 +22,7 @@ def serve(flags: Flags, credentials: Credentials | None = None) -> NoReturn:
     Both signals are held (`draining.hold_signals`). With credentials gRPC is served over TLS, and REST too where the
     flags say so.
     """
+    memory.use_few_arenas()
     open_files.raise_limit()
     logs.start()
     _end(flags, uvloop.run(_serve(flags, credentials)))
