@@ -175,7 +175,7 @@ def main() -> None:
         for _ in range(asked.rounds):
             for name, command in commands.items():
                 with running(*command) as server:
-                    ask_rest(server, script, 8, 1.0)  # the first requests measure the model
+                    ask_rest(server, script, 32, 2.0)  # the first requests measure the model, and have lanes made
                     for connections in asked.connections:
                         for protocol, sample in (
                             ("gRPC", ask_grpc(server, request, connections, asked.seconds)),
