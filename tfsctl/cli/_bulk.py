@@ -34,8 +34,6 @@ from tfsctl.data.shaping import shaped
 from tfsctl.data.sources import open_source
 from tfsctl.errors import InvalidInput, NotFound, TfsctlError
 
-_WHOLE = View()
-
 
 def predict_file(
     client: Client,
@@ -44,8 +42,8 @@ def predict_file(
     files: Files,
     *,
     as_json: bool,
-    only: Sequence[str] = (),
-    view: View = _WHOLE,
+    only: Sequence[str],
+    view: View,
 ) -> None:
     """Answer every row of a file. Raises what reading, asking and writing raise; the answers until then are kept."""
     if files.output is not None:

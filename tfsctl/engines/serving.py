@@ -37,8 +37,9 @@ def start(
 ) -> Server:
     """Start the server, which was prepared, and return once its models are AVAILABLE; on a failure nothing is left.
 
-    Each line of its log goes to `show_log`, what it is at to `show_step`. Raises EngineError (DockerError) when it cannot be started, ends early or
-    cannot load a model, NotReadyInTime at the deadline, Interrupted once `give_up()` is true.
+    Each line of its log goes to `show_log`, what it is at to `show_step`. Raises EngineError (DockerError) when it
+    cannot be started, ends early or cannot load a model, NotReadyInTime at the deadline, Interrupted once `give_up()`
+    is true.
     """
     deadline = time.monotonic() + wait_timeout_s
     while True:

@@ -84,7 +84,7 @@ class Execution:
         return waiting.key is not None or self._side_by_side.is_ready(waiting.kind)
 
     def _start(self) -> None:
-        waiting = self._waiting = [one for one in self._waiting if not one.is_over]
+        waiting = self._waiting = [one for one in self._waiting if not one.is_over()]
         if not waiting:
             return
         if self._pace.is_quick and are_small(waiting):

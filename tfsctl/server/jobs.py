@@ -45,9 +45,8 @@ class Waiting:
         """What it feeds and fetches: equal for runs that may go side by side."""
         return (*(endpoint for endpoint, _ in self.feeds), *self.fetches)
 
-    @property
     def is_over(self) -> bool:
-        """Whether nobody needs the answer any more: it was given up, or is too late."""
+        """Whether nobody needs the answer any more: it was given up, or is too late, which is said then."""
         if self.deadline_s is not None and time.monotonic() > self.deadline_s and not self.answer.done():
             self.answer.set_exception(too_late())
         return self.answer.done()
