@@ -182,7 +182,10 @@ def test_the_log_of_a_server_that_cannot_load(tmp_path: Path) -> None:
         b"no TFRecord at all, but long"
     )
     log = log_of(tmp_path, configured(tmp_path, "half", "foreign", "warm"), "--max_num_load_retries=0")
-    causes = " ".join(found.cause for found in explain_all(log))
-    assert "the operation SentencepieceOp" in causes, log
-    assert "the version is only half there" in causes, log
-    assert "tf_serving_warmup_requests is no TFRecord file" in causes, log
+    last_line = log.splitlines()[-1]
+    assert last_line.startswith("Failed to start server. Error: "), log
+    for text in (log, last_line):  # the last line names all three
+        causes = " ".join(found.cause for found in explain_all(text))
+        assert "the operation SentencepieceOp" in causes, text
+        assert "the version is only half there" in causes, text
+        assert "tf_serving_warmup_requests is no TFRecord file" in causes, text

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 _TIME = re.compile(r"[\dTZ:.,+ -]*")  # what a line of a log begins with
+_NEXT_SERVABLE = "}, {{name: "  # one line tells of every servable that did not become available
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ def explain(text: str) -> Explanation | None:
 
 def explain_all(text: str) -> tuple[Explanation, ...]:
     """Every explanation of an error or a log, causes before what follows from them; one for a line, each only once."""
-    text = _once_each_line(text.replace('\\"', '"').replace("\\n", "\n"))  # as it stands in the JSON of an answer
+    text = text.replace('\\"', '"').replace("\\n", "\n")  # as it stands in the JSON of an answer
+    text = _once_each_line(text.replace(_NEXT_SERVABLE, "},\n{{name: "))
     ends = [match.start() for match in re.finditer("\n", text)]
     found: dict[tuple[str, str], Explanation] = {}
     explained: set[int] = set()

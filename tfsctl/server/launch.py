@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from typing import NoReturn
 
 import uvloop
@@ -50,7 +51,8 @@ async def _serve(flags: Flags, credentials: Credentials | None) -> int:
         )
         await listener.start()
     except (OSError, ServingError) as error:
-        print(f"Failed to start server. Error: {error}", flush=True)  # noqa: T201 - the real server's words, on stdout
+        logs.flush()  # the reason is the last thing said
+        logs.write_line(sys.stdout, f"Failed to start server. Error: {error}")  # where the real server says it
         return START_FAILED
     application.announce()
     await signalled

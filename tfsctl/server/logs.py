@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from typing import TextIO
 
 FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 _MAX_WAITING = 10_000
@@ -40,10 +41,15 @@ class _Handler(logging.Handler):
     def _write(self) -> None:
         while True:
             line = self._lines.get()
-            with suppress(OSError, ValueError):  # a full disk, a closed pipe, a closed stream
-                sys.stderr.write(f"{line}\n")
-                sys.stderr.flush()
+            write_line(sys.stderr, line)
             self._lines.task_done()
+
+
+def write_line(stream: TextIO, text: str) -> None:
+    """Write a line at once and in one piece, so that what another thread or stream writes never stands within it."""
+    with suppress(OSError, ValueError):  # a full disk, a closed pipe, a closed stream: no reason not to serve
+        stream.write(f"{text}\n")
+        stream.flush()
 
 
 def start() -> None:

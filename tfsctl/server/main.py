@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 from tfsctl.server import draining, open_files, tls
 from tfsctl.server import flags as server_flags
@@ -16,6 +15,7 @@ from tfsctl.server.batching_parameters import server_parameters
 from tfsctl.server.configured_models import configured_models
 from tfsctl.server.flags import START_FAILED
 from tfsctl.server.listening import check_grpc_is_asked_for, settled
+from tfsctl.server.logs import write_line
 from tfsctl.server.session_config import check_session_flags
 from tfsctl.server.status import ServingError
 
@@ -31,19 +31,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     parsed = server_flags.parse(arguments)
     if parsed.error:
-        _say(f"E {parsed.error}")
-        _print(server_flags.usage())
+        write_line(sys.stderr, f"E {parsed.error}")
+        write_line(sys.stdout, server_flags.usage())
         return START_FAILED
     if parsed.wants_help:
-        _print(server_flags.usage())
+        write_line(sys.stdout, server_flags.usage())
         return START_FAILED
     if parsed.flags.version:
         _print_version()
         return 0
     for argument in parsed.unknown:
-        _print(f"unknown argument: {argument}")
+        write_line(sys.stdout, f"unknown argument: {argument}")
     if parsed.unknown:
-        _print(server_flags.usage())
+        write_line(sys.stdout, server_flags.usage())
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s")
     if idle := [f"--{name}" for name in parsed.given if name in server_flags.WITHOUT_EFFECT]:
         log.warning("Without effect in this server: %s", ", ".join(idle))
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         credentials = tls.credentials(parsed.flags)
         flags = settled(parsed.flags)
     except ServingError as error:
-        _print(f"Failed to start server. Error: {error}")
+        write_line(sys.stdout, f"Failed to start server. Error: {error}")
         return START_FAILED
     _end_with_parent()
     draining.hold_signals()  # before anything starts a thread: NumPy does when it is imported
@@ -64,20 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return launch.serve(flags, credentials)
 
 
-def _print(text: str) -> None:
-    with suppress(OSError):  # a closed pipe or a full disk is no reason not to serve
-        print(text, flush=True)  # noqa: T201 - stdout is where the real server says this
-
-
-def _say(text: str) -> None:
-    with suppress(OSError):
-        print(text, file=sys.stderr, flush=True)  # noqa: T201 - a command talks on stderr
-
-
 def _print_version() -> None:
     from importlib.metadata import version
 
-    _print(f"TensorFlow ModelServer: tfsctl {version('tfsctl')}\nTensorFlow Library: {version('tensorflow')}")
+    write_line(
+        sys.stdout, f"TensorFlow ModelServer: tfsctl {version('tfsctl')}\nTensorFlow Library: {version('tensorflow')}"
+    )
 
 
 def _end_with_parent() -> None:
