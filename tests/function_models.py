@@ -16,7 +16,8 @@ def write_function_model(version_dir: Path) -> None:
     """Write a version whose signatures take and give float32 [batch], `x` and `y`.
 
     serving_default answers x less the mean of all rows, so that a row too many would show; `checked` 1 / x, and fails
-    for a 0; `random` x, after making random numbers; `counted` how many different whole numbers its table was asked to keep so far.
+    for a 0; `filled` as many ones as x, of one value, says; `random` x, after making random numbers; `counted` how many
+    different whole numbers its table was asked to keep so far.
     """
     saved = protos.SavedModel(saved_model_schema_version=1)
     meta_graph = saved.meta_graphs.add()
@@ -26,9 +27,10 @@ def write_function_model(version_dir: Path) -> None:
     table = graph.node.add(name="table", op="MutableHashTableV2")
     for key, dtype in (("key_dtype", "int64"), ("value_dtype", "int64")):
         table.attr[key].type = dtypes.BY_NAME[dtype].number
-    for name, key in (("centred", "serving_default"), ("checked",) * 2, ("random",) * 2, ("counted",) * 2):
+    for name, write in _FUNCTIONS.items():
+        key = "serving_default" if name == "centred" else name
         has_table = name == "counted"
-        _FUNCTIONS[name](_Function(graph.library.function.add(), name, has_table=has_table))
+        write(_Function(graph.library.function.add(), name, has_table=has_table))
         placeholder = graph.node.add(name=f"{name}_x", op="Placeholder")
         placeholder.attr["dtype"].type = _FLOAT
         placeholder.attr["shape"].shape.dim.add(size=-1)
@@ -94,6 +96,12 @@ def _checked(function: _Function) -> None:
     )
 
 
+def _filled(function: _Function) -> None:
+    shape = function.op("Cast", "shape", "y", "x", SrcT="float32", DstT="int32")
+    one = function.constant("one", np.float32(1))
+    function.give(function.op("Fill", "ones", "output", shape, one, T="float32", index_type="int32"))
+
+
 def _random(function: _Function) -> None:
     shape = function.op("Shape", "shape", "output", "x", T="float32", out_type="int32")
     numbers = function.op("RandomUniform", "numbers", "output", shape, dtype="float32", T="int32")
@@ -111,4 +119,4 @@ def _counted(function: _Function) -> None:
     function.give(function.op("Fill", "all", "output", shape, number, T="float32", index_type="int32"))
 
 
-_FUNCTIONS = {"centred": _centred, "checked": _checked, "random": _random, "counted": _counted}
+_FUNCTIONS = {"centred": _centred, "checked": _checked, "filled": _filled, "random": _random, "counted": _counted}

@@ -86,6 +86,38 @@ def test_as_if_alone(asked: Asked) -> None:
     until_side_by_side(flood)
 
 
+def test_outputs_of_different_shapes(asked: Asked) -> None:
+    """Inputs of one shape may give outputs of several."""
+
+    def flood(index: int) -> int:
+        sizes = [1 + (index + call) % 5 for call in range(TOGETHER)]
+        answers, runs = asked.flood("filled", [[float(size)] for size in sizes])
+        assert [answer["y"] for answer in answers] == [[1.0] * size for size in sizes]
+        return runs
+
+    until_side_by_side(flood)
+
+
+def test_inputs_of_different_dtypes(asked: Asked) -> None:
+    """Whole numbers among floats are refused, and by themselves."""
+
+    def flood(index: int) -> int:
+        rows = [[float(index + call), 1.0] for call in range(TOGETHER)]
+        requests = [
+            predict("m", x=np.array(row, np.int32 if call == 7 else np.float32)) for call, row in enumerate(rows)
+        ]
+        before = asked.runs()
+        for call, (row, answer) in enumerate(zip(rows, asked.call.together(requests), strict=True)):
+            if call == 7:
+                assert answer.code == "INVALID_ARGUMENT"
+            else:
+                assert answer["y"] == pytest.approx([x - sum(row) / 2 for x in row], abs=1e-4)
+        return asked.runs() - before
+
+    for index in range(3):
+        flood(index)
+
+
 def test_a_failure_is_its_own(asked: Asked) -> None:
     """A request that fails leaves those beside it their answers."""
 

@@ -310,7 +310,6 @@ class Request(Exchange):
 
     def _head(self, status: int, headers: Pairs, length: bytes = b"") -> bytes:
         self.has_begun = True
-        self.has_begun = True
         lines, date = _head_lines(status, headers), _date(int(self._loop.time()))
         if not self.keeps_alive:
             return b"%b%b%bconnection: close\r\n\r\n" % (lines, length, date)
