@@ -75,6 +75,8 @@ def test_regular_arrays_are_read(values: Any) -> None:
         '{"instances": [{"x": 1}]}',
         '{"instances": [1]} trailing',
         '{"signature_name": 1, "instances": [1]}',
+        '{"signature_name": "[", "instances": [1, 2]}',
+        '{"instances": [[1, 2]], "signature_name": "]]"}',
         "[1, 2]",
         "{}",
         "nothing",

@@ -1,9 +1,10 @@
 """How requests become runs of a graph: merged, side by side or alone, on the event loop or in threads.
 
 Requests that wait together leave together. A quick model runs on the event loop, at the end of the turn in which its
-requests came: handing even some of its runs to a thread costs more than it frees. A slow one runs in threads, and what
-comes meanwhile waits for the next free one. Rows are merged into one run only where that is known to change no answer;
-quick runs that may not be go side by side.
+requests came. Wide runs of it take place at the same time, in threads that the loop waits for: with its own run inside
+TensorFlow too, nobody waits for Python's lock, which is what makes any other handing over dearer than what it frees. A
+slow model runs in threads, and what comes meanwhile waits for the next free one. Rows are merged into one run only where
+that is known to change no answer; quick runs that may not be go side by side.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from tfsctl.server import background
 from tfsctl.server.jobs import Job, Outcome, Waiting, are_small, jobs_of, too_late
@@ -21,6 +23,7 @@ from tfsctl.server.side_by_side import SideBySide
 from tfsctl.server.status import ServingError
 
 _MERGING_TURNS = 3
+_WIDE = 8  # requests side by side: TensorFlow works for as long as it takes to wake a thread, several times over
 _LOOP_TURN_S = 0.004  # what quick runs may take of the event loop before others have their turn
 
 
@@ -38,6 +41,7 @@ class Execution:
         self._workers = os.cpu_count() or 1
         self._busy = 0
         self._threads = background.executor(self._workers, f"run-{name}")
+        self._helpers = ThreadPoolExecutor(self._workers, thread_name_prefix=f"help-{name}")  # the loop waits for them
         self._side_by_side = SideBySide(session, name)
 
     def submit(
@@ -64,6 +68,7 @@ class Execution:
     def close(self) -> None:
         """End the threads, after their last run."""
         self._side_by_side.close()
+        self._helpers.shutdown(wait=True)
         self._threads.shutdown(wait=True)
 
     def _flush(self) -> None:
@@ -101,16 +106,21 @@ class Execution:
     def _run_here(self, jobs: list[Job]) -> list[Job]:
         """Run jobs on the event loop, as many as the other requests on it can wait for; returns the rest."""
         end_s = time.perf_counter() + _LOOP_TURN_S
-        for index, job in enumerate(jobs, start=1):
-            _settle(self._run(job))
-            if index < len(jobs):
-                if job.how == "alone":  # but more wait
-                    self._side_by_side.want(job.waiting[0])
-                if time.perf_counter() > end_s:
-                    self._flush_is_due = True
-                    self._loop.call_soon(self._flush)
-                    return jobs[index:]
-        return []
+        while jobs:
+            at_once = _at_once(jobs, self._workers)
+            now, jobs = jobs[:at_once], jobs[at_once:]
+            others = [self._helpers.submit(self._run, job) for job in now[1:]]
+            outcomes = self._run(now[0])
+            for other in others:
+                outcomes += other.result()
+            _settle(outcomes)
+            if jobs and now[0].how == "alone":  # but more wait
+                self._side_by_side.want(now[0].waiting[0])
+            if jobs and time.perf_counter() > end_s:
+                self._flush_is_due = True
+                self._loop.call_soon(self._flush)
+                break
+        return jobs
 
     def _work(self, job: Job) -> None:
         self._loop.call_soon_threadsafe(self._finish, self._run(job))
@@ -151,6 +161,14 @@ class Execution:
             timeout_ms = 0 if self._pace.is_quick else job.timeout_ms
             return self._pace.run(self._session, feeds, fetches, timeout_ms=timeout_ms)
         return self._session.run(feeds, fetches, timeout_ms=job.timeout_ms)
+
+
+def _at_once(jobs: list[Job], at_most: int) -> int:
+    """How many of the first jobs are worth running at the same time, each in a thread of its own: 1 where none is."""
+    wide = 0
+    while wide < min(len(jobs), at_most) and jobs[wide].how == "beside" and jobs[wide].size >= _WIDE:
+        wide += 1
+    return max(1, wide)
 
 
 def _settle(outcomes: list[Outcome]) -> None:
