@@ -40,6 +40,7 @@ class Family:
     kind: str
     labels: set[tuple[str, ...]] = field(default_factory=set)
     values: dict[tuple[str, ...], float] = field(default_factory=dict)
+    sums: dict[tuple[str, ...], float] = field(default_factory=dict)
     limits: list[str] = field(default_factory=list)
 
 
@@ -60,8 +61,8 @@ def families(text: str) -> dict[str, Family]:
         family.labels.add(tuple(key for key, _ in pairs if key != "le"))
         if suffix == "_bucket" and pairs[-1][1] not in family.limits:
             family.limits.append(pairs[-1][1])
-        elif suffix in ("", "_count"):
-            family.values[tuple(value for _, value in pairs)] = float(match[3])
+        elif suffix != "_bucket":
+            (family.sums if suffix == "_sum" else family.values)[tuple(value for _, value in pairs)] = float(match[3])
     return found
 
 
@@ -151,8 +152,24 @@ def test_loads_and_runs_are_counted(shown: dict[str, Family], server: Served) ->
         ("half_plus_two", "success"),
     ]
     assert all(us > 100 for us in shown[":tensorflow:cc:saved_model:load_latency"].values.values())
+    assert shown[":tensorflow:core:saved_model:read:count"].values == {("1",): 2}  # graphs without objects
+    assert shown[":tensorflow:core:saved_model:read:api"].values == {("cc_load",): 2}
     assert shown[":tensorflow:core:graph_runs"].values == {(): 5}
     assert rest(server, "GET", PATH)[0] == 200  # looking is no run
+
+
+def test_the_tensors_of_runs_are_weighed(shown: dict[str, Family]) -> None:
+    """Floats by their four bytes, strings with what TensorFlow keeps of each."""
+    example = protos.Example()
+    example.features.feature["x"].float_list.value.append(1.0)
+    examples, floats = (
+        4 * (24 + len(example.SerializeToString())),
+        4 * (2 + 1 + 1),
+    )  # two calls of one float, one of two
+    inputs = shown[":tensorflow:core:graph_run_input_tensor_bytes"]
+    assert (inputs.values, inputs.sums) == ({(): 5}, {(): examples + floats})
+    outputs = shown[":tensorflow:core:graph_run_output_tensor_bytes"]
+    assert (outputs.values, outputs.sums) == ({(): 5}, {(): 4 * 4 + floats})
 
 
 def test_the_page_is_like_the_recorded_one(shown: dict[str, Family], recorded: dict[str, Family]) -> None:

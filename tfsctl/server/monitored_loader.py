@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfsctl.server.batch_scheduler import BatchScheduler, Task
 from tfsctl.server.batching import Batching
 from tfsctl.server.batching_parameters import BatchingParameters
+from tfsctl.server.capi import TSTRING_BYTES
 from tfsctl.server.loader import Loader
 from tfsctl.server.monitoring import Monitoring, microseconds_since
 from tfsctl.server.servable import Servable
-from tfsctl.server.session import Arrays, Session
+from tfsctl.server.session import Arrays, Endpoint, Feeds, Session
 from tfsctl.server.status import ServingError
 from tfsctl.server.warmup import WARMUP_FILE
 
@@ -41,6 +40,8 @@ class MonitoredLoader(Loader):
         with self.lock:
             self.metrics.load_attempt_count.add(path, "success")
             self.metrics.load_latency.add(path, by=int(microseconds_since(start)))
+            self.metrics.saved_model_reads.add("2" if session.has_object_graph else "1")
+            self.metrics.saved_model_readers.add("cc_load")
         return session
 
     def batched(self, session: Session, parameters: BatchingParameters, scheduler: BatchScheduler) -> Batching:
@@ -66,16 +67,35 @@ class _MonitoredSession(Session):
         self, directory: Path, metrics: Monitoring, lock: threading.Lock, *, tags: Sequence[str], config: bytes
     ) -> None:
         super().__init__(directory, tags=tags, config=config)
-        self._runs, self._lock = metrics.graph_run_time.cell(), lock
+        self._lock = lock
+        self._runs = metrics.graph_run_time.cell()
+        self._inputs, self._outputs = metrics.graph_run_inputs.cell(), metrics.graph_run_outputs.cell()
 
-    def run(self, *args: Any, **kwargs: Any) -> list[np.ndarray]:  # noqa: ANN401 - whatever a session's run takes
+    def run(self, feeds: Feeds, fetches: Sequence[Endpoint], **how: Any) -> Arrays:  # noqa: ANN401 - a session's keywords
         start = time.perf_counter()
+        arrays: Arrays | None = None
         try:
-            return super().run(*args, **kwargs)
+            arrays = super().run(feeds, fetches, **how)
         finally:
             elapsed = microseconds_since(start)
+            given, got = _bytes_of([array for _, array in feeds]), None if arrays is None else _bytes_of(arrays)
             with self._lock:
                 self._runs.observe(elapsed)
+                self._inputs.observe(given)
+                if got is not None:
+                    self._outputs.observe(got)
+        return arrays
+
+
+def _bytes_of(arrays: Arrays) -> int:
+    """What TensorFlow counts for tensors (Tensor::TotalBytes): with a string goes what TF_TString takes by itself."""
+    size = 0
+    for array in arrays:
+        if array.dtype.hasobject:
+            size += array.size * TSTRING_BYTES + sum(map(len, array.ravel().tolist()))
+        else:
+            size += array.nbytes
+    return size
 
 
 class _MonitoredBatching(Batching):

@@ -2,7 +2,8 @@
 
 The parts of the server are not told that they are watched: with monitoring on, those in this file and in
 `monitored_loader.py` stand in their place; with monitoring off none of this runs. Names, labels and buckets: tensorflow_serving/servables/tensorflow/util.cc,
-batching/batching_session.cc, servables/tensorflow/saved_model_warmup_util.cc, tensorflow/cc/saved_model/loader.cc.
+batching/batching_session.cc, servables/tensorflow/saved_model_warmup_util.cc, tensorflow/cc/saved_model/loader.cc and
+metrics.cc, tensorflow/core/framework/metrics.cc.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tfsctl.server.server_core import ServerCore
 from tfsctl.server.service import Inferred, Predicted, Service
 from tfsctl.server.status import Code, ServingError
 
-_LATENCY_US = exponential(10, 1.8, 33)
+_LATENCY_US, _TENSOR_BYTES = exponential(10, 1.8, 33), exponential(1, 4, 14)
 _LONGEST_NAME = 256  # of a model, as a label: a request may name any
 _RUNTIME = "TF1"  # what the real server calls a session; the other is TFRT
 
@@ -57,9 +58,13 @@ class Monitoring:
         self.wrapped_run_count = Counter(":tensorflow:serving:batching_session:wrapped_run_count")
         self.load_attempt_count = Counter(":tensorflow:cc:saved_model:load_attempt_count", "model_path", "status")
         self.load_latency = Counter(":tensorflow:cc:saved_model:load_latency", "model_path")
+        self.saved_model_reads = Counter(":tensorflow:core:saved_model:read:count", "write_version")
+        self.saved_model_readers = Counter(":tensorflow:core:saved_model:read:api", "api_label")
         self.graph_run_time = Histogram(
             ":tensorflow:core:graph_run_time_usecs_histogram", limits=exponential(1000, 2, 20)
         )
+        self.graph_run_inputs = Histogram(":tensorflow:core:graph_run_input_tensor_bytes", limits=_TENSOR_BYTES)
+        self.graph_run_outputs = Histogram(":tensorflow:core:graph_run_output_tensor_bytes", limits=_TENSOR_BYTES)
 
     def page(self) -> bytes:
         """The page of text that Prometheus reads."""

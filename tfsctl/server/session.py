@@ -88,7 +88,9 @@ class Session:
             library.TF_DeleteSessionOptions(options)
         self._inline = _run_options(inter_op_thread_pool=-1)  # in the caller's thread, not handed to another
         self.graph_bytes = len(raw)
-        self.signature_defs = _signature_defs(raw)
+        meta = protos.MetaGraphDef.FromString(raw)
+        self.signature_defs = _signature_defs(meta)
+        self.has_object_graph = meta.HasField("object_graph_def")
         self._bound: dict[str, BoundSignature] = {}
         self._calls: dict[object, _Call] = {}
 
@@ -173,11 +175,10 @@ class Session:
         return call
 
 
-def _signature_defs(meta_graph: bytes) -> dict[str, Any]:
+def _signature_defs(meta_graph: Any) -> dict[str, Any]:  # noqa: ANN401 - a generated MetaGraphDef
     """The SignatureDef messages of a MetaGraphDef; the graph itself is not kept."""
-    parsed = protos.MetaGraphDef.FromString(meta_graph)
     definitions = {}
-    for name, definition in parsed.signature_def.items():
+    for name, definition in meta_graph.signature_def.items():
         kept = protos.SignatureDef()
         kept.CopyFrom(definition)
         definitions[name] = kept
