@@ -201,6 +201,37 @@ def test_a_connection_is_kept(client: Client) -> None:
         assert (answer.version, answer.is_last) == ("1.1", False)
 
 
+def test_heads_that_come_again(server: Served, client: Client) -> None:
+    """A head to the letter like the one before says nothing about what comes after it, or by which port it came."""
+    one, two, many = (b'{"instances": [%d]}' % number for number in (1, 2, 1234))
+    head = post(two)[: -len(two)]
+
+    def answered() -> list[float]:
+        predictions: list[float] = client.answer().json()["predictions"]
+        return predictions
+
+    for body in (one, two, one):
+        client.send(head, body)
+        assert answered() == json.loads(body)["instances"]
+    client.send(head, one[:-2])
+    time.sleep(0.05)
+    client.send(one[-2:], head, two, post(many), head, one)
+    assert [answered() for _ in range(4)] == [[1], [2], [1234], [1]]
+    client.send(head)
+    time.sleep(0.05)
+    client.send(two)
+    assert answered() == [2]
+    with connected(server.grpc_port) as other:
+        other.send(head, one)
+        assert other.answer().status == 415
+    with connected(server.rest_port) as last:
+        last.send(head, two, post(one, "Connection: close"), head, one)
+        assert [last.answer().json()["predictions"] for _ in range(2)] == [[2], [1]]
+        assert last.is_over()
+    client.send(head, b'{"instances": 1', head)  # as long as it says, and no JSON; then what is cut short
+    assert client.answer().status == 400
+
+
 def test_both_ports(server: Served) -> None:
     """The gRPC port answers HTTP/1.1 too: with a refusal, after which the connection goes on or closes."""
     with connected(server.grpc_port) as client:

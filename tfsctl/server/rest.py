@@ -108,7 +108,7 @@ class RestApi:
         predicted = await self._service.predict(ref, signature, inputs, deadline_s=deadline_s)
         outputs = predicted.outputs
         for array in outputs.values():
-            if max(array.size, *array.shape, 0) > _LARGE_ANSWER_VALUES:
+            if array.size > _LARGE_ANSWER_VALUES or not array.size:  # an empty one may still have many lists
                 return Reply(200, await self._aside(partial(json_answer.answer, outputs, row_form=row_form)))
         return Reply(200, json_answer.answer(outputs, row_form=row_form))
 

@@ -14,6 +14,7 @@ from typing import cast
 
 import httptools
 
+from tfsctl.server.http import known_heads
 from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs
 from tfsctl.server.http.header_blocks import path_of
 from tfsctl.server.http.settings import Limits, Site
@@ -59,6 +60,9 @@ class Http1Connection(asyncio.Protocol):
         if self._is_closing or self._refusal is not None:
             return
         self._heard_s = self.loop.time()
+        is_begin = not self._waiting and not self._head_bytes
+        if is_begin and self._take_known(data):
+            return
         self._head_bytes += len(data)
         self._most_head_bytes = self._head_bytes
         try:
@@ -72,7 +76,24 @@ class Http1Connection(asyncio.Protocol):
             self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_large else HTTPStatus.BAD_REQUEST
         if self._refusal is not None and self._reading is not None:
             self._reading.leave()  # its body makes no sense
+        if is_begin and self._waiting and self._waiting[0].goes_on:
+            known_heads.keep(data, self._waiting[0])
         self._next()
+
+    def _take_known(self, data: bytes) -> bool:
+        """Take a whole request whose head came before, to the letter; whether this is one."""
+        found = known_heads.find(data)
+        if found is None:
+            return False
+        head, body = found
+        request = Request(self.loop, self._port, head.method, head.target, head.path, head.headers)
+        request.attach(self, known_heads.VERSION, keeps_alive=True)
+        if body:
+            request.add(body)
+        request.end()
+        self._waiting.append(request)
+        self._next()
+        return True
 
     def _feed(self, data: bytes) -> None:
         """Parse. A request to go over to another protocol is read as one that asks for no such thing."""
@@ -256,6 +277,11 @@ class Request(Exchange):
         self._connection, self._version, self.keeps_alive = connection, version, keeps_alive
         self.task: asyncio.Task[None] | None = None
         self._is_chunked = self.has_begun = self.has_answered = False
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there may be another one after it, without a word about that."""
+        return self.keeps_alive and self._version == known_heads.VERSION
 
     async def serve(self) -> None:
         """Let the application answer."""
