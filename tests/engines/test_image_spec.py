@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from conftest import RunCli
 from echo_models import write_echo_model
 from fake_docker import VERSION, FakeDocker
 from graph_models import GraphModel
+from model_servers import clean_environment
 
 from tfsctl.core.fingerprint import fingerprint
 from tfsctl.engines import state
@@ -130,6 +134,28 @@ def test_podman_is_told_to_keep_the_health_check(
     built = run_cli("image", "build", echo)
     assert (built.code, built.stdout.splitlines()[0]) == (0, "built: echo:2 (1 MB)"), built.stderr
     docker.check()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_build_that_is_ended_leaves_nothing(echo: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """The copy of the models that the build gets is gone, whoever ends it."""
+    docker, temporary = FakeDocker(tmp_path / "bin"), tmp_path / "temporary"
+    temporary.mkdir()
+    docker.expect_daemon()
+    docker.expect("build", stderr="Step 1/9 : FROM tensorflow/serving\n", takes_s=60)
+    places = {"PATH": f"{tmp_path / 'bin'}", "TMPDIR": str(temporary)}
+    argv = [sys.executable, "-m", "tfsctl", "image", "build", str(echo)]
+    process = subprocess.Popen(argv, env=clean_environment(tmp_path) | places, stderr=subprocess.PIPE)
+    deadline_s = time.monotonic() + 60
+    while not any(call[0] == "build" for call in docker.calls()) and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    assert len(list(temporary.iterdir())) == 1
+
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert b"Traceback" not in said
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", [("image", "build", "--print-dockerfile"), ("compose",)])

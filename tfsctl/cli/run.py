@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,6 +46,7 @@ def run(
     from tfsctl.cli._target import Asked
     from tfsctl.cli.repl import converse
     from tfsctl.engines import planning, serving
+    from tfsctl.engines.signals import raising
 
     plan = planning.plan(request)
     if use_grpc and plan.launch.config.tls is not None:
@@ -62,7 +59,7 @@ def run(
     if server is None:
         started = server = _start(plan, wait_timeout)
     try:
-        with _ended_by_signals():
+        with raising(EOFError):
             asked = Asked(
                 plan.found.model.name,
                 server.host,
@@ -101,18 +98,3 @@ def _start(plan: Plan, wait_timeout: float) -> RunningServer:
             plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
         )
     ).entry
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the conversation as Ctrl-D does, so that its server is stopped."""
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        raise EOFError
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

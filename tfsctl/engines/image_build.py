@@ -10,6 +10,7 @@ from pathlib import Path
 from tfsctl.engines import _programs, docker_daemon
 from tfsctl.engines.docker_container import docker
 from tfsctl.engines.image import ImageSpec
+from tfsctl.engines.signals import raising
 from tfsctl.errors import DockerError, ProgramFailed
 
 
@@ -22,11 +23,14 @@ class Built:
 
 
 def build(spec: ImageSpec, *, pull: bool = False) -> Built:
-    """Build it with `docker build`, whose progress is shown on stderr. Raises DockerError."""
+    """Build it with `docker build`, whose progress is shown on stderr.
+
+    Raises DockerError, and KeyboardInterrupt where it is asked to end; nothing is left of the context then.
+    """
     daemon = docker_daemon.find()
     options = [*(["--platform", spec.platform] if spec.platform else []), *(["--pull"] if pull else [])]
     options += ["--format", "docker"] if daemon.podman else []  # its own format has no health check
-    with tempfile.TemporaryDirectory(prefix="tfsctl-image-") as folder:
+    with raising(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="tfsctl-image-") as folder:
         _lay_out(spec, Path(folder))
         try:
             _programs.run_aloud(["docker", "build", "--tag", spec.tag, *options, folder])
