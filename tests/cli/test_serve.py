@@ -18,6 +18,7 @@ import pytest
 from conftest import RunCli
 from echo_models import write_echo_model
 from terminal import Terminal
+from waiting import wait_for
 
 from tfsctl.engines import _processes, planning, registry, serving
 from tfsctl.engines.request import Request
@@ -83,14 +84,6 @@ def is_refused(port: object) -> bool:
         return client.connect_ex(("127.0.0.1", int(str(port)))) != 0
 
 
-def wait_for(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so, for ten seconds at most."""
-    deadline = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.02)
-
-
 # ---- the embedded server ----
 def test_a_detached_server_answers_what_is_printed_until_it_is_stopped(run_cli: RunCli, echo: Path) -> None:
     """Ready is said when it is; the curl and tfsctl lines work as printed; stop leaves nothing."""
@@ -126,7 +119,7 @@ def test_a_detached_server_is_described_as_json(run_cli: RunCli, echo: Path) -> 
     assert (document["rest_port"], document["grpc_port"]) == (server.rest_port, server.grpc_port)
     assert document["url"] == f"http://127.0.0.1:{server.rest_port}"
     assert document["curl"].startswith("curl -d ")
-    assert "Successfully loaded servable version" in Path(document["log_path"]).read_text()
+    wait_for(lambda: "Successfully loaded servable version" in Path(document["log_path"]).read_text())
     assert json.loads(run_cli("stop", "echo", "--json").stdout) == {"stopped": ["echo"]}
 
 

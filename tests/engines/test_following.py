@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
+from waiting import wait_for
+
 from tfsctl.engines.following import FollowedFile, FollowedProgram
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so, for ten seconds at most."""
-    deadline = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.01)
 
 
 def test_a_file_is_shown_as_it_grows(tmp_path: Path) -> None:

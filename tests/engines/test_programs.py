@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 from tfsctl.engines import _processes, _programs
 from tfsctl.errors import EngineError, ProgramFailed
@@ -17,14 +18,6 @@ from tfsctl.errors import EngineError, ProgramFailed
 def python(code: str) -> list[str]:
     """The command line of a Python program."""
     return [sys.executable, "-c", code]
-
-
-def wait_for(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so, for ten seconds at most."""
-    deadline = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.01)
 
 
 def test_run_returns_what_was_written() -> None:

@@ -26,6 +26,7 @@ from model_servers import HOST, Served, clean_environment, free_ports, own_mb, r
 from recorded_cases import MODELS
 from recorded_servers import running_like
 from scale_models import write_scale_model
+from waiting import eventually
 
 from tfsctl.core import protos
 
@@ -67,14 +68,6 @@ def state(server: Served, version: str, model: str = "hot") -> str | None:
         connection.request("GET", f"/v1/models/{model}")
         entries = json.loads(connection.getresponse().read())["model_version_status"]
     return next((entry["state"] for entry in entries if entry["version"] == version), None)
-
-
-def eventually(seen: Callable[[], object], expected: object, timeout_s: float = READY_S) -> None:
-    """Wait until what is seen is what is expected."""
-    deadline = time.monotonic() + timeout_s
-    while seen() != expected:
-        assert time.monotonic() < deadline, f"saw {seen()}, expected {expected}"
-        time.sleep(0.02)
 
 
 # ---- requests ----

@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from model_servers import HOST, Served, clean_environment, free_ports, running_server
 from scale_models import write_scale_model
+from waiting import eventually
 
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.core.types import ModelRef
@@ -49,14 +50,6 @@ def answer(server: Served, model: str) -> float:
     assert status == 200, document
     factor: float = document["predictions"][0]
     return factor
-
-
-def eventually(seen: Callable[[], object], expected: object, timeout_s: float = 60.0) -> None:
-    """Wait until what is seen is what is expected."""
-    deadline = time.monotonic() + timeout_s
-    while seen() != expected:
-        assert time.monotonic() < deadline, f"saw {seen()}, expected {expected}"
-        time.sleep(0.05)
 
 
 def publish(base: Path, version: str, factor: float) -> None:

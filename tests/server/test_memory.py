@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from model_servers import resident_mb, running_server
 from scale_models import write_scale_model
-from test_abuse import eventually, factor
+from test_abuse import factor
+from waiting import eventually
 
 from tfsctl.server import memory
 

@@ -9,7 +9,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from graph_models import GraphModel, write_rows_model
 from model_servers import HOST, Served, clean_environment, free_ports, running_flags, running_server
 from scale_models import write_scale_model
 from tfrecords import write_records
+from waiting import eventually
 
 from tfsctl.core import protos
 from tfsctl.core.protos import tensorflow_directory
@@ -39,14 +39,6 @@ def states(server: Served, model: str) -> dict[str, str]:
     except urllib.error.HTTPError as error:
         with error:
             return {}
-
-
-def eventually(seen: Callable[[], object], expected: object, timeout_s: float = 60.0) -> None:
-    """Wait until what is seen is what is expected."""
-    deadline = time.monotonic() + timeout_s
-    while (saw := seen()) != expected:
-        assert time.monotonic() < deadline, f"saw {saw}, expected {expected}"
-        time.sleep(0.05)
 
 
 def run_to_its_end(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
