@@ -70,7 +70,7 @@ def processes_of_ours() -> set[int]:
 
 def settled(run_cli: RunCli) -> list[dict[str, Any]]:
     """What ps lists, once that is everything there is: a child that was just forked has no name yet."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while True:
         left = processes_of_ours()
         servers: list[dict[str, Any]] = json.loads(run_cli("ps", "--json").stdout)["servers"]

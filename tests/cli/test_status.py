@@ -98,7 +98,7 @@ def test_watching_tells_each_change(living: Served, tmp_path: Path) -> None:
         change = json.loads(watching.stdout.readline())
         seen.add((change["version"], change["state"]))
     watching.send_signal(signal.SIGINT)
-    assert watching.wait(timeout=10) == 0
+    assert watching.wait(timeout=60) == 0
     watching.stdout.close()
 
 

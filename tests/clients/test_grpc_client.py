@@ -45,7 +45,7 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no t
 
 
 @contextmanager
-def client_of(answer: Answer, *, host: str = "127.0.0.1", timeout_s: float = 10.0) -> Iterator[GrpcClient]:
+def client_of(answer: Answer, *, host: str = "127.0.0.1", timeout_s: float = 60.0) -> Iterator[GrpcClient]:
     """A client of a server that gives these answers."""
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     server = grpc.server(ThreadPoolExecutor(2), handlers=[_Handlers(answer)], options=unlimited)

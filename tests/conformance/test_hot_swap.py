@@ -67,14 +67,14 @@ def view(server: Served) -> View:
 
 
 def _states(server: Served) -> tuple[tuple[str, str], ...]:
-    with urllib.request.urlopen(_url(server), timeout=10) as response:
+    with urllib.request.urlopen(_url(server), timeout=60) as response:
         return tuple((entry["version"], entry["state"]) for entry in json.load(response)["model_version_status"])
 
 
 def _answer(server: Served) -> object:
     request = urllib.request.Request(f"{_url(server)}:predict", data=b'{"instances": [1.0]}')
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return json.load(response)["predictions"]
     except urllib.error.HTTPError as error:
         with error:

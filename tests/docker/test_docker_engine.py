@@ -143,7 +143,7 @@ def test_a_killed_tfsctl_leaves_what_stop_removes(run_cli: RunCli, echo: Path) -
     assert run_cli("predict", "3").stdout == "3.0\n"
     assert run_cli("stop", "echo").stdout == "stopped echo\n"
     assert containers() == []
-    process.communicate(timeout=10)  # the `docker logs` that still had our stderr has ended too
+    process.communicate(timeout=60)  # the `docker logs` that still had our stderr has ended too
 
 
 def test_paths_with_any_character_are_mounted(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

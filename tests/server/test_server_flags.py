@@ -34,7 +34,7 @@ def states(server: Served, model: str) -> dict[str, str]:
     """The state of each version of a model; nothing for one that is not known."""
     url = f"http://{server.host}:{server.rest_port}/v1/models/{model}"
     try:
-        with urllib.request.urlopen(url, timeout=10) as response:
+        with urllib.request.urlopen(url, timeout=60) as response:
             return {v["version"]: v["state"] for v in json.load(response)["model_version_status"]}
     except urllib.error.HTTPError as error:
         with error:

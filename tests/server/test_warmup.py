@@ -129,7 +129,7 @@ def publish(base: Path, version: int, warmup: bytes, *, slow: int = 0) -> Path:
 def status(server: Served, model: str, version: int) -> dict[str, Any]:
     """What the server says of a version; nothing before it knows it."""
     url = f"http://{server.host}:{server.rest_port}/v1/models/{model}"
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with urllib.request.urlopen(url, timeout=60) as response:
         versions = json.load(response)["model_version_status"]
     return next((v for v in versions if v["version"] == str(version)), {"state": ""})
 
