@@ -74,26 +74,27 @@ class RestApi:
 
     async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
         """Answer one request; `target` is the request's path as it was sent, with its query string."""
-        if target[:4].lower() != "/v1/":
-            return _html(404, "Not Found")
-        if method == "OPTIONS":
-            return _preflight(headers)
         try:
-            return await self._dispatch(method, target, headers, body)
-        except ServingError as error:
-            return Reply(HTTP_STATUS[error.code], json_answer.error(error.message), code=error.code)
-        except Exception as error:  # the one door for bugs: a message, never a broken connection
-            log.exception("Request failed: %s %s", method, target)
-            return Reply(500, json_answer.error(f"{type(error).__name__}: {error}"), code=Code.INTERNAL)
-
-    async def _dispatch(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
-        if method == "POST" and (route := _route(target)):
+            if method != "POST" or (route := _route(target)) is None:
+                return self._answer_other(method, target, headers)
             ref, verb = route
             if ref is None:
                 return _NO_VERSION
             if b"gzip" in headers.get(b"content-encoding", b""):
                 body = await self._aside(_unpacked, body)
             return await (self._predict(ref, body) if verb == "predict" else self._infer(ref, verb, body))
+        except ServingError as error:
+            return Reply(HTTP_STATUS[error.code], json_answer.error(error.message), code=error.code)
+        except Exception as error:  # the one door for bugs: a message, never a broken connection
+            log.exception("Request failed: %s %s", method, target)
+            return Reply(500, json_answer.error(f"{type(error).__name__}: {error}"), code=Code.INTERNAL)
+
+    def _answer_other(self, method: str, target: str, headers: Mapping[bytes, bytes]) -> Reply:
+        """Answer what asks for no run of a model."""
+        if target[:4].lower() != "/v1/":
+            return _html(404, "Not Found")
+        if method == "OPTIONS":
+            return _preflight(headers)
         if method == "GET" and (match := _MODELS.fullmatch(target)):
             return self._metadata(match) if match["metadata"] == "metadata" else self._status(match)
         if not _URI.fullmatch(target):

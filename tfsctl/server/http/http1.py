@@ -306,7 +306,10 @@ class Request(Exchange):
             return
         head = self._head(status, headers, b"" if status in NO_BODY else b"content-length: %d\r\n" % len(body))
         self.has_answered = True
-        await self._send(head if self.method == "HEAD" else head + body)
+        connection = self._connection
+        connection.write(head if self.method == "HEAD" else head + body)
+        if connection.is_paused:
+            await connection.until_writable()
 
     def start(self, status: int, headers: Pairs) -> None:
         """Begin an answer whose body comes in parts."""
