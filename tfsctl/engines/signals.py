@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,47 +14,49 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def raising(error: type[BaseException]) -> Iterator[None]:
-    """Raise an error where SIGTERM or SIGHUP comes, as Ctrl-C does, instead of dying with everything left as it is.
+def _handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have a function called where signals come, but for those that are ignored, as nohup wants it.
 
-    Outside the main thread, where Python handles no signals, nothing is raised.
+    Outside the main thread, where Python handles no signals, nothing changes.
     """
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in numbers:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+@contextmanager
+def raising(error: type[BaseException]) -> Iterator[None]:
+    """Raise an error where SIGTERM or SIGHUP comes, as Ctrl-C does, instead of dying with everything left as it is."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
         raise error
 
-    in_main = threading.current_thread() is threading.main_thread()
-    wanted = [one for one in (signal.SIGTERM, signal.SIGHUP) if in_main and signal.getsignal(one) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, end) for number in wanted}
-    try:
+    with _handled((signal.SIGTERM, signal.SIGHUP), end):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class StopSignals:
-    """Note SIGINT, SIGTERM and SIGHUP instead of dying of them, while entered; `came` is the first one.
-
-    Outside the main thread, where Python handles no signals, nothing is noted.
-    """
+    """Note SIGINT, SIGTERM and SIGHUP instead of dying of them, while entered; `came` is the first one."""
 
     def __init__(self) -> None:
         self.came: signal.Signals | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self._noting = _handled((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), self._note)
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
-                    self._before[number] = signal.signal(number, self._note)
+        self._noting.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._noting.__exit__(None, None, None)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         if self.came is None:

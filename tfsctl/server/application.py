@@ -70,7 +70,7 @@ class Application:
             await _send_rest(rest.NOT_IMPLEMENTED, exchange)
             return
         try:
-            body = exchange.whole_body() if exchange.has_all else await exchange.body(_MAX_BODY_BYTES)
+            body = await exchange.body(_MAX_BODY_BYTES)
         except BodyTooLargeError as error:
             await _send_rest(
                 rest.Reply(413, json_answer.error(_too_large(error)), code=Code.RESOURCE_EXHAUSTED), exchange
@@ -90,7 +90,7 @@ class Application:
                 self._requests.running += 1
             return
         try:
-            body = exchange.whole_body() if exchange.has_all else await exchange.body(_MAX_BODY_BYTES)
+            body = await exchange.body(_MAX_BODY_BYTES)
         except BodyTooLargeError as error:
             await _send_grpc(grpc.Reply(b"", Code.RESOURCE_EXHAUSTED, _too_large(error)), exchange)
             return

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from tfsctl.server.jobs import Outcome, Waiting
-from tfsctl.server.lanes import WIDTHS, Lanes, NoLanesError
+from tfsctl.server.lane_graph import NoLanesError
+from tfsctl.server.lanes import WIDTHS, Lanes
 from tfsctl.server.pace import Pace
 from tfsctl.server.session import Endpoint, Feeds, Session
 from tfsctl.server.status import ServingError

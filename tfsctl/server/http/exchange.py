@@ -109,10 +109,6 @@ class Exchange(ABC):
             if self._size > limit:
                 self._chunks.clear()
                 raise BodyTooLargeError(self._size)
-        return self.whole_body()
-
-    def whole_body(self) -> bytes:
-        """The whole body, once `has_all` says that it is here."""
         chunks = self._chunks
         if len(chunks) == 1 and isinstance(only := chunks[0], bytes):
             return only

@@ -306,10 +306,7 @@ class Request(Exchange):
             return
         head = self._head(status, headers, b"" if status in NO_BODY else b"content-length: %d\r\n" % len(body))
         self.has_answered = True
-        connection = self._connection
-        connection.write(head if self.method == "HEAD" else head + body)
-        if connection.is_paused:
-            await connection.until_writable()
+        await self._send(head if self.method == "HEAD" else head + body)
 
     def start(self, status: int, headers: Pairs) -> None:
         """Begin an answer whose body comes in parts."""
