@@ -34,6 +34,13 @@ class Asked:
         answers = self.call.together([predict("m", signature, x=row) for row in rows])
         return answers, self.runs() - before
 
+    def until_at_rest(self) -> None:
+        """Wait for the lanes of other signatures to be made, which takes runs too."""
+        before, runs = -1, self.runs()
+        while runs != before:
+            time.sleep(1.0)
+            before, runs = runs, self.runs()
+
     def runs(self) -> int:
         """How many runs of the graph there were so far."""
         _, page, _ = rest(self.server, "GET", PAGE)
@@ -86,11 +93,12 @@ def test_as_if_alone(asked: Asked) -> None:
     until_side_by_side(flood)
 
 
-def test_outputs_of_different_shapes(asked: Asked) -> None:
-    """Inputs of one shape may give outputs of several."""
+@pytest.mark.parametrize("in_a_row", [20, 1])
+def test_outputs_of_different_shapes(asked: Asked, in_a_row: int) -> None:
+    """Inputs of one shape may give outputs of several, which may be those of different threads."""
 
     def flood(index: int) -> int:
-        sizes = [1 + (index + call) % 5 for call in range(TOGETHER)]
+        sizes = [1 + (index + call // in_a_row) % 5 for call in range(TOGETHER)]
         answers, runs = asked.flood("filled", [[float(size)] for size in sizes])
         assert [answer["y"] for answer in answers] == [[1.0] * size for size in sizes]
         return runs
@@ -140,6 +148,7 @@ def test_a_failure_is_its_own(asked: Asked) -> None:
 @pytest.mark.parametrize("signature", ["random", "counted"])
 def test_what_has_effects_runs_alone(asked: Asked, signature: str) -> None:
     """Random numbers, and what changes a table: a run of many might have to be repeated."""
+    asked.until_at_rest()
     for index in range(10):
         answers, runs = asked.flood(signature, [[float(index * TOGETHER + call)] for call in range(TOGETHER)])
         assert runs == TOGETHER

@@ -16,7 +16,7 @@ from tfsctl.server.batch_scheduler import BatchQueue, BatchScheduler, Task
 from tfsctl.server.batch_tensors import merged, rows_of, split
 from tfsctl.server.batching_parameters import BatchingParameters
 from tfsctl.server.pace import Pace
-from tfsctl.server.session import Arrays, Endpoint, Feeds, Session
+from tfsctl.server.session import Arrays, BoundSignature, Endpoint, Feeds, Session
 from tfsctl.server.status import Code, ServingError
 
 _MANY_QUEUES = 64  # clients may fetch outputs in ever new combinations: beyond these, idle queues are not kept
@@ -35,13 +35,19 @@ class Batching:
         self._changed = threading.Condition()
 
     def submit(
-        self, feeds: Feeds, fetches: Sequence[Endpoint], *, deadline_s: float | None, merge_key: object = None
+        self,
+        feeds: Feeds,
+        fetches: Sequence[Endpoint],
+        *,
+        deadline_s: float | None,
+        merge_key: object = None,
+        is_stack: bool = False,
     ) -> asyncio.Future[Arrays]:
         """The arrays to come. `deadline_s` is a time.monotonic() moment; runs are merged whatever their `merge_key`.
 
         Raises INVALID_ARGUMENT for what cannot be part of a batch, UNAVAILABLE where too many wait already.
         """
-        del merge_key
+        del merge_key, is_stack  # there are no stacks where `most_together` is 1
         rows = rows_of(feeds)
         queue = self._queue(feeds, fetches)
         room = queue.room(rows)
@@ -59,6 +65,11 @@ class Batching:
         for part, (start, end) in zip(parts, cuts, strict=True):
             queue.add(Task(_rows(feeds, start, end), fetches, end - start, deadline_s, part))
         return answer
+
+    def most_together(self, bound: BoundSignature, *, may_merge: bool) -> int:
+        """1: every request is a task of its own."""
+        del bound, may_merge
+        return 1
 
     def _queue(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> BatchQueue:
         """The queue for these tensors; those of a wrong dtype have one of their own, to fail alone."""

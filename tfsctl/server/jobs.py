@@ -10,22 +10,21 @@ from typing import Literal
 
 import numpy as np
 
-from tfsctl.server.lanes import WIDTHS
 from tfsctl.server.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError
 
 MAX_MERGED_ROWS = 1024
-MAX_BESIDE = WIDTHS[-1]
 _SMALL_BYTES, _SMALL_ROWS = 256 * 1024, 128  # a larger run is no measure for the others
 
 
 class Waiting:
     """One request's run, not yet done. `key` is equal for runs that may be merged, None for one that may not.
 
-    `rows` are those of its first input: what this run adds to a merged one.
+    `rows` are those of its first input: what this run adds to a merged one. A stack stands for several requests, whose
+    tensors are of one shape: an array for each feed has one more dimension then, and so have the arrays of its answer.
     """
 
-    __slots__ = ("answer", "deadline_s", "feeds", "fetches", "key", "rows")
+    __slots__ = ("answer", "deadline_s", "feeds", "fetches", "is_stack", "key", "parts", "rows")
 
     def __init__(
         self,
@@ -33,9 +32,13 @@ class Waiting:
         fetches: Sequence[Endpoint],
         deadline_s: float | None,
         answer: asyncio.Future[Arrays],
-        merge_key: object,
+        merge_key: object = None,
+        *,
+        is_stack: bool = False,
     ) -> None:
         self.feeds, self.fetches, self.deadline_s, self.answer = feeds, fetches, deadline_s, answer
+        self.is_stack = is_stack
+        self.parts = len(feeds[0][1]) if is_stack else 1
         shape = feeds[0][1].shape if feeds else ()
         self.rows = shape[0] if shape else 1
         self.key = None if merge_key is None or not shape else _merge_key(merge_key, feeds, self.rows)
@@ -44,6 +47,21 @@ class Waiting:
     def kind(self) -> object:
         """What it feeds and fetches: equal for runs that may go side by side."""
         return (*(endpoint for endpoint, _ in self.feeds), *self.fetches)
+
+    def each(self) -> list[Feeds]:
+        """The feeds of each request."""
+        if not self.is_stack:
+            return [self.feeds]
+        return [[(endpoint, array[part, ...]) for endpoint, array in self.feeds] for part in range(self.parts)]
+
+    def put_together(self, answers: Sequence[Arrays]) -> Arrays | BaseException:
+        """One answer, of the answers to each request."""
+        if not self.is_stack:
+            return answers[0]
+        try:
+            return joined([[array[None] for array in arrays] for arrays in answers])
+        except ServingError as error:
+            return error
 
     def is_over(self) -> bool:
         """Whether nobody needs the answer any more: it was given up, or is too late, which is said then."""
@@ -81,9 +99,7 @@ class Job:
 
     def taken_apart(self, arrays: Arrays) -> list[Outcome]:
         """The rows of each request again. Raises INTERNAL where the outputs do not have as many as the inputs."""
-        total = sum(waiting.rows for waiting in self.waiting)
-        if any(array.ndim == 0 or len(array) != total for array in arrays):
-            raise ServingError(Code.INTERNAL, "an output of a merged run does not have a row for each row of input")
+        check_rows(arrays, sum(waiting.rows for waiting in self.waiting))
         outcomes: list[Outcome] = []
         start = 0
         for waiting in self.waiting:
@@ -93,8 +109,24 @@ class Job:
         return outcomes
 
 
-def jobs_of(waiting: Sequence[Waiting], may_go_beside: Callable[[object], bool]) -> list[Job]:
-    """What waits, as jobs. `may_go_beside` tells it of a kind."""
+def joined(parts: Sequence[Arrays]) -> Arrays:
+    """The stacks of several runs as one. Raises INTERNAL where they are not of one shape."""
+    if len(parts) == 1:
+        return parts[0]
+    try:
+        return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    except ValueError:
+        raise ServingError(Code.INTERNAL, "outputs of requests that were run together are not of one shape") from None
+
+
+def check_rows(arrays: Arrays, rows: int) -> None:
+    """Raise INTERNAL unless everything that a merged run fetched has so many rows."""
+    if any(array.ndim == 0 or len(array) != rows for array in arrays):
+        raise ServingError(Code.INTERNAL, "an output of a merged run does not have a row for each row of input")
+
+
+def jobs_of(waiting: Sequence[Waiting], may_go_beside: Callable[[object], bool], most_beside: int = 1) -> list[Job]:
+    """What waits, as jobs. `may_go_beside` tells it of a kind; so many go at most."""
     jobs: list[Job] = []
     open_jobs: dict[object, Job] = {}  # by key or kind
     how: How
@@ -102,7 +134,7 @@ def jobs_of(waiting: Sequence[Waiting], may_go_beside: Callable[[object], bool])
         if (key := one.key) is not None:
             how, size, limit = "merged", one.rows, MAX_MERGED_ROWS
         elif may_go_beside(key := one.kind):
-            how, size, limit = "beside", 1, MAX_BESIDE
+            how, size, limit = "beside", one.parts, most_beside
         else:
             jobs.append(Job("alone", [one]))
             continue

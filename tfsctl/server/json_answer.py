@@ -26,17 +26,30 @@ _UNWRITABLE = {"float16", "bfloat16", "complex64", "complex128", "uint16"}
 def answer(outputs: Mapping[str, np.ndarray], *, row_form: bool) -> bytes:
     """The body of a predict answer. Raises INVALID_ARGUMENT for outputs that have no such form."""
     if row_form:
-        text = f'{{\n{_INDENT}"predictions": {_rows(outputs)}\n}}'
-    elif len(outputs) == 1:
+        return row_answers({name: array[None] for name, array in outputs.items()}, 1)[0]
+    if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        text = f'{{\n{_INDENT}"outputs": {_lines(_nested(name, array, 1), array.shape, 1)}\n}}'
+        text = f'{{\n{_INDENT}"outputs": {_lines(_texts_of(name, array, 1 + array.ndim), array.shape, 1)}\n}}'
     else:
         members = ",\n".join(
-            f"{_INDENT * 2}{quote(name)}: {_lines(_nested(name, array, 2), array.shape, 2)}"
+            f"{_INDENT * 2}{quote(name)}: {_lines(_texts_of(name, array, 2 + array.ndim), array.shape, 2)}"
             for name, array in reversed(list(outputs.items()))  # no order is TensorFlow Serving's; this was recorded
         )
         text = f'{{\n{_INDENT}"outputs": {{\n{members}\n{_INDENT}}}\n}}'
     return text.encode("utf-8", "surrogateescape")
+
+
+def row_answers(stacked: Mapping[str, np.ndarray], count: int) -> list[bytes]:
+    """The bodies of predict answers in row form to so many requests, whose outputs are stacked. Raises as `answer`."""
+    shapes = {name: array.shape[1:] for name, array in stacked.items()}
+    batch, level = _batch_of(shapes), 1 if len(stacked) == 1 else 2
+    texts = {name: _texts_of(name, array, level + array.ndim - 1) for name, array in stacked.items()}
+    answers = []
+    for index in range(count):
+        parts = {name: _slice(texts[name], array.shape, index) for name, array in stacked.items()}
+        text = f'{{\n{_INDENT}"predictions": {_rows(shapes, parts, batch)}\n}}'
+        answers.append(text.encode("utf-8", "surrogateescape"))
+    return answers
 
 
 def classifications(results: Sequence[Classes]) -> bytes:
@@ -66,36 +79,38 @@ def error(message: str) -> bytes:
     return f'{{\n{_INDENT}"error": {quote(message)}\n}}'.encode("utf-8", "surrogateescape")
 
 
-def _rows(outputs: Mapping[str, np.ndarray]) -> str:
+def _batch_of(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """The 0-th dimension of all outputs. Raises INVALID_ARGUMENT if they have not all the same."""
     batch: int | None = None
-    for name, array in outputs.items():
-        if array.ndim == 0:
+    for name, shape in shapes.items():
+        if not shape:
             raise invalid_argument(f"Tensor name: {name} has no shape information ")
-        if batch is not None and array.shape[0] != batch:
-            raise invalid_argument(
-                f"Tensor name: {name} has inconsistent batch size: {array.shape[0]} expecting: {batch}"
-            )
-        batch = array.shape[0]
+        if batch is not None and shape[0] != batch:
+            raise invalid_argument(f"Tensor name: {name} has inconsistent batch size: {shape[0]} expecting: {batch}")
+        batch = shape[0]
+    return batch or 0
+
+
+def _rows(shapes: Mapping[str, tuple[int, ...]], texts: Mapping[str, list[str]], batch: int) -> str:
+    """The rows of an answer, of the shapes of its outputs and the texts of their values."""
     if not batch:
         return "[]"
-    if len(outputs) == 1:
-        ((name, array),) = outputs.items()
-        rows = _single_line(_nested(name, array, 1), array.shape)
-        return f"{rows[:-1]}\n{_INDENT}]"
-    texts = {name: _nested(name, array, 2) for name, array in outputs.items()}
+    if len(shapes) == 1:
+        ((name, shape),) = shapes.items()
+        return f"{_single_line(texts[name], shape)[:-1]}\n{_INDENT}]"
     objects = []
     for index in range(batch):
         members = ",\n".join(
-            f"{_INDENT * 3}{quote(name)}: {_single_line(_slice(texts[name], array.shape, index), array.shape[1:])}"
-            for name, array in outputs.items()
+            f"{_INDENT * 3}{quote(name)}: {_single_line(_slice(texts[name], shape, index), shape[1:])}"
+            for name, shape in shapes.items()
         )
         objects.append(f"{_INDENT * 2}{{\n{members}\n{_INDENT * 2}}}")
     return "[\n" + ",\n".join(objects) + f"\n{_INDENT}]"
 
 
-def _nested(name: str, array: np.ndarray, level: int) -> list[str]:
-    """The text of every value, in order. `level` is the nesting of the array itself, for objects over several lines."""
-    flat, indent = array.ravel(), _INDENT * (level + array.ndim)
+def _texts_of(name: str, array: np.ndarray, level: int) -> list[str]:
+    """The text of every value, in order. `level` is the nesting of a value, for objects over several lines."""
+    flat, indent = array.ravel(), _INDENT * level
     if flat.size <= _BLOCK:
         return _texts(name, flat, indent)
     blocks = (_texts(name, flat[start : start + _BLOCK], indent) for start in range(0, flat.size, _BLOCK))

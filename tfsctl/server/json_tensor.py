@@ -141,6 +141,14 @@ def _from_instances(
     return {name: _array(c.values, (len(rows), *(c.shape or ())), c.dtype) for name, c in columns.items()}
 
 
+def rows_at_once(rows: list[Any], wanted: Mapping[str, DType]) -> dict[str, np.ndarray] | None:
+    """The arrays of well-formed rows that are all alike, those of several bodies maybe; None if they are not."""
+    of_objects = _is_row_object(rows[0])
+    return (
+        _quick_rows(rows, wanted, of_objects=of_objects, has_literals=True) if of_objects or len(wanted) == 1 else None
+    )
+
+
 def _quick_rows(
     rows: list[Any], wanted: Mapping[str, DType], *, of_objects: bool, has_literals: bool
 ) -> dict[str, np.ndarray] | None:

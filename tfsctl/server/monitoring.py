@@ -13,6 +13,8 @@ from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from tfsctl.core.types import ModelRef
 from tfsctl.server import rest
 from tfsctl.server.flags import Flags
@@ -165,6 +167,20 @@ class _MonitoredService(Service):
         predicted = await super().predict(ref, *args, **kwargs)
         self._cell(ref.name, "Predict").observe(microseconds_since(start))
         return predicted
+
+    async def predict_together(
+        self,
+        ref: ModelRef,
+        signature: str,
+        stacked: Mapping[str, np.ndarray],
+        **kwargs: Any,  # noqa: ANN401 - as above
+    ) -> Mapping[str, np.ndarray]:
+        start = perf_counter()
+        outputs = await super().predict_together(ref, signature, stacked, **kwargs)
+        cell, elapsed = self._cell(ref.name, "Predict"), microseconds_since(start)
+        for _ in next(iter(stacked.values())):
+            cell.observe(elapsed)
+        return outputs
 
     async def infer(
         self,

@@ -13,24 +13,22 @@ import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
-
-import numpy as np
 
 from tfsctl.core import protos
 from tfsctl.core.model_dir import MAX_VERSION
 from tfsctl.core.types import ModelRef, VersionStatus
-from tfsctl.server import json_answer, json_document, json_example, json_numbers, json_tensor
+from tfsctl.server import json_answer, json_document, json_example, json_tensor
 from tfsctl.server.inference import CLASSIFY_METHOD, REGRESS_METHOD
+from tfsctl.server.rest_predict import LARGE_BODY_BYTES, RestPredict
 from tfsctl.server.service import Service
 from tfsctl.server.status import HTTP_STATUS, Code, ServingError, invalid_argument
 
 log = logging.getLogger(__name__)
 
 MAX_UNCOMPRESSED_BYTES = 100 * 1024 * 1024  # kMaxUncompressedBytes of TensorFlow Serving's HTTP server
-_LARGE_BODY_BYTES, _LARGE_ANSWER_VALUES = 64 * 1024, 4096  # from here on reading or writing takes milliseconds
 _THREADS = 2
 _LONG_TARGET = 256  # characters; a longer path is looked at anew each time
 _T = TypeVar("_T")
@@ -71,6 +69,7 @@ class RestApi:
         self._service = service
         self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="json")
+        self._predict = RestPredict(service, self._threads, timeout_s=timeout_s)
 
     async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
         """Answer one request; `target` is the request's path as it was sent, with its query string."""
@@ -82,7 +81,8 @@ class RestApi:
                 return _NO_VERSION
             if b"gzip" in headers.get(b"content-encoding", b""):
                 body = await self._aside(_unpacked, body)
-            return await (self._predict(ref, body) if verb == "predict" else self._infer(ref, verb, body))
+            answer = self._predict.answer(ref, body) if verb == "predict" else self._infer(ref, verb, body)
+            return Reply(200, await answer)
         except ServingError as error:
             return Reply(HTTP_STATUS[error.code], json_answer.error(error.message), code=error.code)
         except Exception as error:  # the one door for bugs: a message, never a broken connection
@@ -101,40 +101,16 @@ class RestApi:
             return _html(400, "Bad Request")
         raise invalid_argument(f"Malformed request: {method} {target}")
 
-    async def _predict(self, ref: ModelRef, body: bytes) -> Reply:
-        is_large = len(body) > _LARGE_BODY_BYTES
-        read = await self._aside(self._read_predict, ref, body) if is_large else self._read_predict(ref, body)
-        signature, inputs, row_form = read
-        deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
-        predicted = await self._service.predict(ref, signature, inputs, deadline_s=deadline_s)
-        outputs = predicted.outputs
-        for array in outputs.values():
-            if array.size > _LARGE_ANSWER_VALUES or not array.size:  # an empty one may still have many lists
-                return Reply(200, await self._aside(partial(json_answer.answer, outputs, row_form=row_form)))
-        return Reply(200, json_answer.answer(outputs, row_form=row_form))
-
-    def _read_predict(self, ref: ModelRef, body: bytes) -> tuple[str, dict[str, np.ndarray], bool]:
-        """The signature a body asks for, its inputs, and whether it is in row form."""
-        if len(body) > _LARGE_BODY_BYTES:
-            plain = json_numbers.plain_inputs(body, partial(self._service.input_dtypes, ref))
-            if plain is not None:
-                return plain
-        document = json_document.parse(body)
-        signature = json_tensor.signature_name(document)
-        wanted = self._service.input_dtypes(ref, signature)
-        inputs, row_form = json_tensor.inputs_from_document(document, wanted, body)
-        return signature, inputs, row_form
-
-    async def _infer(self, ref: ModelRef, verb: str, body: bytes) -> Reply:
+    async def _infer(self, ref: ModelRef, verb: str, body: bytes) -> bytes:
         """Answer :classify and :regress."""
-        is_large = len(body) > _LARGE_BODY_BYTES
+        is_large = len(body) > LARGE_BODY_BYTES
         signature, given = await self._aside(_read_examples, body) if is_large else _read_examples(body)
         method = CLASSIFY_METHOD if verb == "classify" else REGRESS_METHOD
         deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         inferred = await self._service.infer(ref, [(method, signature)], given, deadline_s=deadline_s)
         (results,) = inferred.results
         write = json_answer.classifications if verb == "classify" else json_answer.regressions
-        return Reply(200, write(results))
+        return write(results)
 
     async def _aside(self, work: Callable[..., _T], *arguments: object) -> _T:
         """Do in a thread what would keep the other requests waiting; not in those that load models."""

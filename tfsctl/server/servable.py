@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from concurrent.futures import Executor
+from typing import TypeVar
 
 from tfsctl.server.batching import Batching
 from tfsctl.server.execution import Execution
+from tfsctl.server.jobs import check_rows
 from tfsctl.server.session import Arrays, BoundSignature, Endpoint, Feeds, Session
+
+_T = TypeVar("_T")
 
 
 class Servable:
@@ -45,14 +49,37 @@ class Servable:
         `deadline_s` is a time.monotonic() moment; past it, DEADLINE_EXCEEDED. `signature` names the one whose inputs
         and outputs these are, if they are of one.
         """
-        self._in_flight += 1
         merge_key = fetches if signature in self._row_independent else None
+        return await self._counted(self._execution.submit(feeds, fetches, deadline_s=deadline_s, merge_key=merge_key))
+
+    async def _counted(self, answer: Awaitable[_T]) -> _T:
+        """Wait for an answer. The session is not freed before it is there."""
+        self._in_flight += 1
         try:
-            return await self._execution.submit(feeds, fetches, deadline_s=deadline_s, merge_key=merge_key)
+            return await answer
         finally:
             self._in_flight -= 1
             if self._drained is not None and not self._in_flight:
                 self._drained.set()
+
+    def most_together(self, bound: BoundSignature, signature: str) -> int:
+        """How many requests with all inputs and outputs of a signature `run_together` may be given; 1 where it may not."""
+        return self._execution.most_together(bound, may_merge=signature in self._row_independent)
+
+    async def run_together(
+        self, stack: Feeds, fetches: Sequence[Endpoint], *, deadline_s: float | None, signature: str
+    ) -> Arrays:
+        """Run several requests, whose tensors are stacked: an array for each feed, and for each fetch.
+
+        Raises where one of the requests fails.
+        """
+        if signature not in self._row_independent:
+            return await self._counted(self._execution.submit(stack, fetches, deadline_s=deadline_s, is_stack=True))
+        requests, rows = stack[0][1].shape[:2]
+        feeds = [(endpoint, array.reshape(requests * rows, *array.shape[2:])) for endpoint, array in stack]
+        arrays = await self.run(feeds, fetches, deadline_s=deadline_s, signature=signature)
+        check_rows(arrays, requests * rows)
+        return [array.reshape(requests, rows, *array.shape[1:]) for array in arrays]
 
     def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
         """Run the graph on this thread, whatever else waits, and return the fetched arrays, in order."""

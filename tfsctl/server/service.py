@@ -73,18 +73,45 @@ class Service:
         deadline_s: float | None = None,
     ) -> Predicted:
         """Run one signature. `deadline_s` is a time.monotonic() moment, None for no limit."""
-        servable = self.core.servable(ref)
         name = signature or DEFAULT_SIGNATURE
-        bound = servable.signature(name)
-        if bound is None:
-            raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
-        if self._check_method_names:
-            _check_method_name(servable, name)
-        feeds = feeds_for(bound, inputs)
+        servable, bound = self._bound(ref, name)
         fetches = fetches_for(bound, output_filter)
-        arrays = await servable.run(feeds, fetches, deadline_s=deadline_s, signature=name)
+        arrays = await servable.run(feeds_for(bound, inputs), fetches, deadline_s=deadline_s, signature=name)
         outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays)}  # noqa: B905 - asked for, got
         return Predicted(servable.name, servable.version, name, outputs)
+
+    def most_together(self, ref: ModelRef, signature: str) -> int:
+        """How many requests for a signature `predict_together` may be given at once; 1 where it may not."""
+        try:
+            servable = self.core.servable(ref)
+        except ServingError:
+            return 1
+        name = signature or DEFAULT_SIGNATURE
+        bound = servable.signature(name)
+        return 1 if bound is None else servable.most_together(bound, name)
+
+    async def predict_together(
+        self, ref: ModelRef, signature: str, stacked: Mapping[str, np.ndarray], *, deadline_s: float | None = None
+    ) -> Mapping[str, np.ndarray]:
+        """Run one signature for several requests of one shape: inputs and outputs are theirs, stacked.
+
+        Raises where one of them fails.
+        """
+        name = signature or DEFAULT_SIGNATURE
+        servable, bound = self._bound(ref, name)
+        arrays = await servable.run_together(
+            feeds_for(bound, stacked), bound.fetches, deadline_s=deadline_s, signature=name
+        )
+        return {endpoint.alias: array for endpoint, array in zip(bound.fetches, arrays, strict=True)}
+
+    def _bound(self, ref: ModelRef, signature: str) -> tuple[Servable, BoundSignature]:
+        servable = self.core.servable(ref)
+        bound = servable.signature(signature)
+        if bound is None:
+            raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{signature}" not found.')
+        if self._check_method_names:
+            _check_method_name(servable, signature)
+        return servable, bound
 
     def refuse_predict(self, ref: ModelRef, signature: str, names: Iterable[str]) -> None:
         """Raise what speaks against a predict with inputs of these names, before any value is looked at."""

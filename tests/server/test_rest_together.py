@@ -1,0 +1,205 @@
+"""REST requests that are answered together get what each gets alone, to the byte; merged ones to the last bits of a float."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import random
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from asking import rest
+from function_models import write_function_model
+from model_servers import Served, running_flags
+
+PAGE = "/monitoring/prometheus/metrics"
+CLIENTS, PATIENCE_S = 24, 60
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A server with a model `m`, and what is asked of it."""
+
+    server: Served
+
+    def alone(self, body: bytes) -> tuple[int, bytes]:
+        """The answer to a body that nothing else is asked beside."""
+        status, answer, _ = rest(self.server, "POST", "/v1/models/m:predict", body)
+        return status, answer
+
+    def beside(self, bodies: Sequence[bytes]) -> list[tuple[int, bytes]]:
+        """The answers to bodies that many clients ask at the same time, each one after the other."""
+        start = threading.Barrier(CLIENTS)
+
+        def client(number: int) -> list[tuple[int, bytes]]:
+            connection = http.client.HTTPConnection(self.server.host, self.server.rest_port, timeout=60)
+            start.wait()
+            answers = []
+            for body in bodies[number::CLIENTS]:
+                connection.request("POST", "/v1/models/m:predict", body)
+                response = connection.getresponse()
+                answers.append((response.status, response.read()))
+            connection.close()
+            return answers
+
+        with ThreadPoolExecutor(CLIENTS) as threads:
+            each = list(threads.map(client, range(CLIENTS)))
+        return [each[index % CLIENTS][index // CLIENTS] for index in range(len(bodies))]
+
+    def count(self, metric: str) -> int:
+        """The value of a metric, over all its labels."""
+        _, page, _ = rest(self.server, "GET", PAGE)
+        found = re.findall(rb"^%b(?:\{[^}]*\})? (\d+)" % metric.encode(), page, re.MULTILINE)
+        return sum(map(int, found))
+
+    def runs(self) -> int:
+        """How many runs of the graph there were so far."""
+        return self.count(":tensorflow:core:graph_run_time_usecs_histogram_count")
+
+    def until_together(self, bodies: Sequence[bytes]) -> None:
+        """Ask until many requests take few runs: it takes a moment to find that a model is quick, and to make lanes."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        for _ in itertools.count():
+            before = self.runs()
+            self.beside(bodies)
+            if self.runs() - before < len(bodies) / 2:
+                return
+            assert time.monotonic() < deadline_s, "each request had a run of its own"
+
+
+@contextmanager
+def asking(base: Path, folder: Path, *flags: str) -> Iterator[Asked]:
+    """A server of the model in `base`, which counts the runs of its graph, while the block lasts."""
+    monitoring = folder / "monitoring.config"
+    monitoring.write_text(f'prometheus_config {{ enable: true path: "{PAGE}" }}')
+    flags = ("--model_name=m", f"--model_base_path={base}", f"--monitoring_config_file={monitoring}", *flags)
+    with running_flags(flags, folder) as server:
+        yield Asked(server)
+
+
+TEXTS = [
+    *(b'{"instances": ["%b"]}' % b" ".join([b"good"] * words) for words in range(1, 12)),
+    *(b'{"instances": ["bad %d", "and good"]}' % number for number in range(4)),
+    b'{"instances": [{"text": "great"}]}',
+    b'{"instances": [{"text": "great"}, {"text": "awful"}]}',
+    b'{"signature_name": "serving_default", "instances": ["great"]}',
+    b'{"instances": ["great"], "signature_name": ""}',
+    b'{"instances": ["great"], "signature_name": "nothing"}',
+    b'{"instances": ["great"], "instances": ["awful"]}',
+    b'{"instances": ["great"], "other": 1}',
+    b'{"instances": [{"b64": "Z3JlYXQ="}]}',
+    b'{"instances": [["great"]]}',
+    b'{"instances": [[]]}',
+    b'{"instances": [{"text": "great", "more": 1}]}',
+    b'{"instances": [{"wrong": "great"}]}',
+    b'{"instances": ["great", {"text": "great"}]}',
+    b'{"instances": ["great", 1]}',
+    b'{"instances": [1.5]}',
+    b'{"instances": [true]}',
+    b'{"instances": [null]}',
+    b'{"instances": ["great"]} and more',
+    b'{"instances": ["gr\\u00e9at: \\"quoted\\", \\ud83d\\ude00"]}',
+    '{"instances": ["größer ☃"]}'.encode(),
+    b'{"instances": ["\xff\xfe"]}',
+    b'{"instances": [""]}',
+    b'{"instances": ["%b"]}' % (b"long " * 2000),
+    b'{"instances": [%b]}' % b", ".join([b'"many"'] * 200),
+    b'{"inputs": ["great"]}',
+    b'{"inputs": "great"}',
+    b'{"instances": []}',
+    b'{"instances": "great"}',
+    b'{"instances": ["great"}',
+    b'["great"]',
+    b"",
+]
+
+
+@pytest.mark.parametrize("batching", ["auto", "off"])
+def test_as_if_alone(sample_models_dir: Path, tmp_path: Path, batching: str) -> None:
+    """Bodies of every kind, asked beside each other in any order, of a model whose runs are merged and of one's that are not."""
+    with asking(sample_models_dir / "amazon_review", tmp_path, f"--batching={batching}") as asked:
+        alone = {body: asked.alone(body) for body in TEXTS}
+        asked.until_together([b'{"instances": ["great: %d"]}' % number for number in range(240)])
+        order = random.Random(1)
+        for _ in range(10):
+            bodies = order.sample(TEXTS, len(TEXTS)) + order.choices(TEXTS[:15], k=100)
+            answers = asked.beside(bodies)
+            for body, answer in zip(bodies, answers, strict=True):
+                if batching == "off":
+                    assert answer == alone[body]
+                else:
+                    _check_close(answer, alone[body])
+
+
+def _check_close(answer: tuple[int, bytes], alone: tuple[int, bytes]) -> None:
+    """The same answer, but that a row's last bits may depend on how many rows there are."""
+    number = re.compile(rb"\d\.\d+")
+    assert answer[0] == alone[0]
+    assert number.sub(b"", answer[1]) == number.sub(b"", alone[1])
+    assert [float(found) for found in number.findall(answer[1])] == pytest.approx(
+        [float(found) for found in number.findall(alone[1])], abs=1e-6
+    )
+
+
+@pytest.fixture(scope="module")
+def centred(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    """A model whose answer to a row depends on all rows of its request: a row too many would show."""
+    folder = tmp_path_factory.mktemp("rest_together")
+    write_function_model(folder / "m" / "1")
+    with asking(folder / "m", folder) as asked:
+        yield asked
+
+
+def _bodies(signature: str = "") -> list[bytes]:
+    numbers = itertools.count(1)
+    rows = [[float(next(numbers)) for _ in range(1 + index % 3)] for index in range(240)]
+    return [
+        json.dumps({"signature_name": signature, "instances": row} if signature else {"instances": row}).encode()
+        for row in rows
+    ]
+
+
+def test_rows_stay_with_their_request(centred: Asked) -> None:
+    """Requests of one, two and three rows, and of whole numbers and fractions."""
+    bodies = [*_bodies(), b'{"instances": [1, 2.5, 4]}', b'{"instances": [1, 2]}', b'{"instances": [true, 1]}']
+    alone = {body: centred.alone(body) for body in bodies}
+    centred.until_together(bodies)
+    for _ in range(3):
+        assert centred.beside(bodies) == [alone[body] for body in bodies]
+
+
+def test_outputs_of_different_shapes(centred: Asked) -> None:
+    """What cannot be handed over as one is run all the same."""
+    bodies = [b'{"signature_name": "filled", "instances": [%d]}' % (1 + number % 5) for number in range(240)]
+    alone = {body: centred.alone(body) for body in set(bodies)}
+    for _ in range(5):
+        assert centred.beside(bodies) == [alone[body] for body in bodies]
+
+
+def test_a_failure_is_its_own(centred: Asked) -> None:
+    """One of many that fails leaves the others their answers."""
+    good = _bodies("checked")
+    centred.until_together(good)
+    bodies = [b'{"signature_name": "checked", "instances": [%d.0]}' % (number % 8) for number in range(240)]
+    alone = {body: centred.alone(body) for body in set(bodies)}
+    assert {status for status, _ in alone.values()} == {200, 400}
+    for _ in range(3):
+        assert centred.beside(bodies) == [alone[body] for body in bodies]
+
+
+def test_every_request_is_counted(centred: Asked) -> None:
+    """Requests that go together are as many in the metrics as if each had come alone."""
+    bodies = _bodies()
+    metrics = [":tensorflow:serving:request_latency_count", ":tensorflow:serving:runtime_latency_count"]
+    before = [centred.count(metric) for metric in metrics]
+    centred.beside(bodies)
+    after = [centred.count(metric) for metric in metrics]
+    assert [new - old for old, new in zip(before, after, strict=True)] == [len(bodies)] * 2
