@@ -66,9 +66,9 @@ class Batching:
             queue.add(Task(_rows(feeds, start, end), fetches, end - start, deadline_s, part))
         return answer
 
-    def most_together(self, bound: BoundSignature, *, may_merge: bool) -> int:
+    def most_together(self, bound: BoundSignature, rows: int, *, may_merge: bool) -> int:
         """1: every request is a task of its own."""
-        del bound, may_merge
+        del bound, rows, may_merge
         return 1
 
     def _queue(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> BatchQueue:

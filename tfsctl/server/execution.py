@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 from tfsctl.server import background
-from tfsctl.server.jobs import MAX_MERGED_ROWS, Job, Outcome, Waiting, are_small, jobs_of, too_late
+from tfsctl.server.jobs import SMALL_ROWS, Job, Outcome, Waiting, are_small, jobs_of, too_late
 from tfsctl.server.pace import Pace
 from tfsctl.server.session import Arrays, BoundSignature, Endpoint, Feeds, Session
 from tfsctl.server.side_by_side import SideBySide
@@ -59,12 +59,15 @@ class Execution:
         self._turns.come()
         return answer
 
-    def most_together(self, bound: BoundSignature, *, may_merge: bool) -> int:
-        """How many requests for a signature will most likely be one run; 1 where each has a run of its own."""
+    def most_together(self, bound: BoundSignature, rows: int, *, may_merge: bool) -> int:
+        """How many requests of so many rows for a signature will be one quick run; 1 where each is one by itself."""
+        if not self._pace.is_quick:
+            return 1
+        most = max(1, SMALL_ROWS // rows)
         if may_merge:
-            return MAX_MERGED_ROWS
+            return most
         kind = (*bound.inputs.values(), *bound.fetches)
-        return self._side_by_side.most if self._pace.is_quick and self._side_by_side.may_stack(kind) else 1
+        return min(most, self._side_by_side.most) if self._side_by_side.may_stack(kind) else 1
 
     def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
         """Run on this thread, whatever else waits, and return the fetched arrays."""

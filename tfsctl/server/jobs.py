@@ -14,7 +14,7 @@ from tfsctl.server.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError
 
 MAX_MERGED_ROWS = 1024
-_SMALL_BYTES, _SMALL_ROWS = 256 * 1024, 128  # a larger run is no measure for the others
+_SMALL_BYTES, SMALL_ROWS = 256 * 1024, 128  # a larger run is no measure for the others
 
 
 class Waiting:
@@ -154,7 +154,7 @@ def are_small(waiting: Sequence[Waiting]) -> bool:
         rows += one.rows
         for _, array in one.feeds:
             size += array.nbytes
-    return size < _SMALL_BYTES and rows <= _SMALL_ROWS
+    return size < _SMALL_BYTES and rows <= SMALL_ROWS
 
 
 def too_late() -> ServingError:

@@ -141,6 +141,12 @@ def _from_instances(
     return {name: _array(c.values, (len(rows), *(c.shape or ())), c.dtype) for name, c in columns.items()}
 
 
+def plain_rows(document: dict[str, Any]) -> list[Any]:
+    """The rows of a body that says nothing else, but perhaps its signature; empty for any other."""
+    rows = document.get(INSTANCES)
+    return rows if isinstance(rows, list) and len(document) == 1 + (SIGNATURE_NAME in document) else []
+
+
 def rows_at_once(rows: list[Any], wanted: Mapping[str, DType]) -> dict[str, np.ndarray] | None:
     """The arrays of well-formed rows that are all alike, those of several bodies maybe; None if they are not."""
     of_objects = _is_row_object(rows[0])

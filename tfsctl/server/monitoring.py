@@ -174,13 +174,13 @@ class _MonitoredService(Service):
         signature: str,
         stacked: Mapping[str, np.ndarray],
         **kwargs: Any,  # noqa: ANN401 - as above
-    ) -> Mapping[str, np.ndarray]:
+    ) -> Predicted:
         start = perf_counter()
-        outputs = await super().predict_together(ref, signature, stacked, **kwargs)
+        predicted = await super().predict_together(ref, signature, stacked, **kwargs)
         cell, elapsed = self._cell(ref.name, "Predict"), microseconds_since(start)
         for _ in next(iter(stacked.values())):
             cell.observe(elapsed)
-        return outputs
+        return predicted
 
     async def infer(
         self,

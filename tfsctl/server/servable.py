@@ -62,9 +62,12 @@ class Servable:
             if self._drained is not None and not self._in_flight:
                 self._drained.set()
 
-    def most_together(self, bound: BoundSignature, signature: str) -> int:
-        """How many requests with all inputs and outputs of a signature `run_together` may be given; 1 where it may not."""
-        return self._execution.most_together(bound, may_merge=signature in self._row_independent)
+    def most_together(self, bound: BoundSignature, signature: str, rows: int) -> int:
+        """How many requests of so many rows, with all inputs and outputs of a signature, `run_together` may be given.
+
+        1 where it may not.
+        """
+        return self._execution.most_together(bound, rows, may_merge=signature in self._row_independent)
 
     async def run_together(
         self, stack: Feeds, fetches: Sequence[Endpoint], *, deadline_s: float | None, signature: str

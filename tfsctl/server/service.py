@@ -80,19 +80,19 @@ class Service:
         outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays)}  # noqa: B905 - asked for, got
         return Predicted(servable.name, servable.version, name, outputs)
 
-    def most_together(self, ref: ModelRef, signature: str) -> int:
-        """How many requests for a signature `predict_together` may be given at once; 1 where it may not."""
+    def most_together(self, ref: ModelRef, signature: str, rows: int) -> int:
+        """How many requests of so many rows for a signature `predict_together` may be given; 1 where it may not."""
         try:
             servable = self.core.servable(ref)
         except ServingError:
             return 1
         name = signature or DEFAULT_SIGNATURE
         bound = servable.signature(name)
-        return 1 if bound is None else servable.most_together(bound, name)
+        return 1 if bound is None else servable.most_together(bound, name, rows)
 
     async def predict_together(
         self, ref: ModelRef, signature: str, stacked: Mapping[str, np.ndarray], *, deadline_s: float | None = None
-    ) -> Mapping[str, np.ndarray]:
+    ) -> Predicted:
         """Run one signature for several requests of one shape: inputs and outputs are theirs, stacked.
 
         Raises where one of them fails.
@@ -102,7 +102,8 @@ class Service:
         arrays = await servable.run_together(
             feeds_for(bound, stacked), bound.fetches, deadline_s=deadline_s, signature=name
         )
-        return {endpoint.alias: array for endpoint, array in zip(bound.fetches, arrays, strict=True)}
+        outputs = {endpoint.alias: array for endpoint, array in zip(bound.fetches, arrays, strict=True)}
+        return Predicted(servable.name, servable.version, name, outputs)
 
     def _bound(self, ref: ModelRef, signature: str) -> tuple[Servable, BoundSignature]:
         servable = self.core.servable(ref)
