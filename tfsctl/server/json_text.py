@@ -108,43 +108,36 @@ def type_name(value: object) -> str:
 
 def float_text(value: float) -> str:
     """A float32 in an answer: 6 significant digits if they read back as the same value, else 9."""
-    return _shorter(value, f"{value:.6g}", 9, _PACK_FLOAT) if math.isfinite(value) else _not_finite(value)
+    return _shortest([value], _PACK_FLOAT, 9)[0]
 
 
 def float64_text(value: float) -> str:
     """A float64 in an answer: 6 significant digits if they read back as the same value, else 17."""
-    return _shorter(value, f"{value:.6g}", 17, _PACK_DOUBLE) if math.isfinite(value) else _not_finite(value)
+    return _shortest([value], _PACK_DOUBLE, 17)[0]
+
+
+def float_texts(array: np.ndarray) -> list[str]:
+    """The texts of a flat float32 or float64 array, as `float_text` and `float64_text` would write each value."""
+    values: list[float] = array.tolist()
+    return _shortest(values, _PACK_FLOAT, 9) if array.dtype == np.float32 else _shortest(values, _PACK_DOUBLE, 17)
 
 
 _PACK_FLOAT, _PACK_DOUBLE = struct.Struct("f").pack, struct.Struct("d").pack
 
 
-def _shorter(value: float, text: str, digits: int, pack: Callable[[float], bytes]) -> str:
-    try:
-        exact = pack(float(text)) == pack(value)
-    except OverflowError:  # rounded up past the largest float32
-        exact = False
-    if not exact:
-        text = f"{value:.{digits}g}"
-    return text if "." in text or "e" in text else text + ".0"
+def _shortest(values: list[float], pack: Callable[[float], bytes], digits: int) -> list[str]:
+    texts = []
+    for value in values:
+        text = f"{value:.6g}"
+        try:
+            exact = pack(float(text)) == pack(value)
+        except OverflowError:  # rounded up past the largest float32
+            exact = False
+        if not exact:
+            text = f"{value:.{digits}g}"
+        texts.append(text if "." in text or "e" in text else _without_fraction(text))
+    return texts
 
 
-def _not_finite(value: float) -> str:
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def float_texts(array: np.ndarray) -> list[str]:
-    """The texts of a flat float32 or float64 array, as `float_text` and `float64_text` would write each value."""
-    one = float_text if array.dtype == np.float32 else float64_text
-    values: list[float] = array.tolist()
-    if len(values) < _MANY or not np.isfinite(array).all():
-        return [one(value) for value in values]
-    full = 9 if array.dtype == np.float32 else 17
-    texts = [f"{value:.6g}" for value in values]
-    with np.errstate(over="ignore"):
-        exact = (np.array(texts, dtype=np.float64).astype(array.dtype) == array).tolist()
-    chosen = (text if same else f"{value:.{full}g}" for text, same, value in zip(texts, exact, values, strict=True))
-    return [text if "." in text or "e" in text else text + ".0" for text in chosen]
-
-
-_MANY = 64  # from here on one numpy comparison is cheaper than one of struct for each value
+def _without_fraction(text: str) -> str:
+    return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.get(text) or f"{text}.0"
