@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from build_standin import build
 from conftest import RunCli
 from echo_models import write_echo_model
 from real_docker import FREE, containers, docker, remove_containers
+from waiting import eventually, wait_for
 
 from tfsctl.engines import registry
 from tfsctl.errors import ExitCode
@@ -60,6 +63,28 @@ def tfsctl(*arguments: object) -> subprocess.Popen[str]:
     """A tfsctl of its own, as a terminal would run it."""
     argv = [sys.executable, "-m", "tfsctl", *(str(argument) for argument in arguments)]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def docker_runs_of(process: subprocess.Popen[str]) -> list[int]:
+    """Stop a process where it is, so that it starts no more; the `docker run` that it had started."""
+    process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: process.poll() is not None or state_of(process.pid) == "T")
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+    children = [int(child) for task in tasks for child in task.read_text().split()]
+    return [child for child in children if b"\0run\0" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def state_of(pid: int) -> str:
+    """A process's state as the kernel has it: T is stopped, Z ended; empty where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process has not ended."""
+    return state_of(pid) not in ("", "Z")
 
 
 def test_ps_and_logs_of_a_container(run_cli: RunCli, echo: Path) -> None:
@@ -161,8 +186,11 @@ def test_a_killed_serve_leaves_nothing_or_what_ps_lists_and_stop_removes(run_cli
             time.sleep(moment)
         while moment is None and not containers():
             pass  # at the very moment there is a container
+        under_way = docker_runs_of(process)
         process.kill()
-        process.communicate(timeout=60)  # until the docker commands it started have ended too
+        process.communicate(timeout=60)
+        for run in under_way:
+            eventually(partial(is_running, run), False)
         assert [f"tfsctl-{server['name']}" for server in listed(run_cli)] == containers()
         found += len(containers())
 
