@@ -18,14 +18,16 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from tfsctl.core import protos, tensors
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
-from tfsctl.server import inference
+from tfsctl.server import inference, known_requests
 from tfsctl.server.http.exchange import Pairs
 from tfsctl.server.inference import Classes
+from tfsctl.server.known_requests import LikeOneBefore
 from tfsctl.server.predict_wire import predict_response
 from tfsctl.server.rest import MAX_UNCOMPRESSED_BYTES, fill_status
 from tfsctl.server.service import Inferred, Service
@@ -107,7 +109,7 @@ class GrpcApi:
             if method is None:
                 return Reply(b"", Code.UNIMPLEMENTED, "unimplemented." if path.startswith(_PROFILER) else "")
             request_type, handler = method
-            request = _parse(getattr(protos, request_type), unframed(headers, body))
+            request = _parse(request_type, unframed(headers, body))
             response = await handler(request, _deadline_s(headers))
             message = response if type(response) is bytes else response.SerializeToString()
         except ServingError as error:
@@ -120,10 +122,21 @@ class GrpcApi:
         return Reply(framed(message))
 
     async def _predict(self, request: Any, deadline_s: float | None) -> bytes:  # noqa: ANN401 - generated messages
+        ref, signature, inputs, output_filter = self._read_predict(request)
+        predicted = await self._service.predict(
+            ref, signature, inputs, output_filter=output_filter, deadline_s=deadline_s
+        )
+        return predict_response(
+            predicted.name, predicted.version, predicted.signature, predicted.outputs, as_content=self._as_content
+        )
+
+    def _read_predict(self, request: Any) -> tuple[ModelRef, str, Mapping[str, np.ndarray], Sequence[str]]:  # noqa: ANN401
+        """What a PredictRequest asks of which signature of which model, and the outputs it wants."""
+        if isinstance(request, LikeOneBefore):
+            return _model_ref(request.model_spec), request.model_spec.signature_name, request.inputs, ()
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
-        spec = request.model_spec
-        ref, signature = _model_ref(spec), spec.signature_name
+        ref, signature = _model_ref(request.model_spec), request.model_spec.signature_name
         sent, inputs = request.inputs, {}
         for alias in sent:  # not items(), which protobuf has in Python
             try:
@@ -131,12 +144,7 @@ class GrpcApi:
             except InvalidInput:
                 self._service.refuse_predict(ref, signature, sent)
                 raise invalid_argument(f"tensor parsing error: {alias}") from None
-        predicted = await self._service.predict(
-            ref, signature, inputs, output_filter=request.output_filter, deadline_s=deadline_s
-        )
-        return predict_response(
-            predicted.name, predicted.version, predicted.signature, predicted.outputs, as_content=self._as_content
-        )
+        return ref, signature, inputs, request.output_filter
 
     async def _classify(self, request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
         inferred = await self._infer_one(request, inference.CLASSIFY_METHOD, deadline_s)
@@ -222,9 +230,11 @@ class GrpcApi:
         return {} if self._counted is None else {name: self._counted(name) for name in names}
 
 
-def _parse(message_type: Any, raw: bytes) -> Any:  # noqa: ANN401 - generated messages
+def _parse(message_type: str, raw: bytes) -> Any:  # noqa: ANN401 - generated messages
     try:
-        return message_type.FromString(raw)
+        if message_type == "PredictRequest":
+            return known_requests.read(raw)
+        return getattr(protos, message_type).FromString(raw)
     except DecodeError:
         raise ServingError(Code.INTERNAL, "Failed to parse the request message") from None
 
