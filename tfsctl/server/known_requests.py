@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.errors import InvalidInput
 
-_LONGEST_BYTES, _MANY, _ALIKE = 2048, 1024, 4
+_LONGEST_BYTES, _MANY, _ALIKE = 1024, 1024, 4  # so that all of it is some megabytes
 _MEMORY = {dtypes.FLOAT: "float_val", dtypes.BY_NAME["float64"]: "double_val"}  # fields that are the values' memory
 
 
