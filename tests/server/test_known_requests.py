@@ -90,6 +90,10 @@ def test_numbers(data: st.DataObject, name: str, as_content: bool) -> None:
         protos.PredictRequest(model_spec={"name": "m"}, inputs=request(text(b"one")).inputs, output_filter=["y"]),
         protos.PredictRequest(model_spec={"name": "m"}, inputs={"x": {"dtype": 1, "float_val": [1.0]}}),
         protos.PredictRequest(model_spec={"name": "m"}, inputs={"x": {"dtype": 99}}),
+        protos.PredictRequest(
+            model_spec={"name": "m"},
+            inputs={"x": {"dtype": 1, "float_val": [1.0], "tensor_shape": {"dim": [{"size": 1000}] * 2}}},
+        ),
         request(text(b"long" * 1000)),
     ],
 )

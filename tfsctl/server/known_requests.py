@@ -7,6 +7,7 @@ tensor_content, are their memory. Format: https://protobuf.dev/programming-guide
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -63,6 +64,8 @@ def _to_know(raw: bytes, message: Any) -> _Known | None:  # noqa: ANN401 - a Pre
     if not message.HasField("model_spec") or len(message.inputs) != 1 or message.output_filter:
         return None
     (alias,) = message.inputs
+    if math.prod(dim.size for dim in message.inputs[alias].tensor_shape.dim) > len(raw):
+        return None  # one value for many: not worth making them twice
     try:
         array = tensors.from_proto(message.inputs[alias])
     except InvalidInput:
