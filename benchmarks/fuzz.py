@@ -22,7 +22,7 @@ GROWTH_MB = 50.0
 
 def main() -> int:
     """Fuzz, and print what came of it."""
-    sys.path[:0] = [str(TESTS), str(TESTS / "conformance")]
+    sys.path[:0] = [str(TESTS / "support"), str(TESTS / "conformance")]
     from fuzzing import fuzz, is_well
     from model_servers import own_mb, running_flags
     from recorded_servers import FLAGS, write_configuration

@@ -24,7 +24,7 @@ import httpx
 
 from tfsctl.core import protos
 
-sys.path[:0] = [str(Path(__file__).parent.parent / "tests")]
+sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "support")]
 
 from model_servers import Served, running_server  # noqa: E402 - a module of tests/
 from scale_models import write_scale_model  # noqa: E402

@@ -27,7 +27,7 @@ import simdjson
 
 from tfsctl.core import protos, tensors
 
-sys.path[:0] = [str(Path(__file__).parent.parent / "tests")]
+sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "support")]
 
 from graph_models import GraphModel  # noqa: E402 - a module of tests/
 from model_servers import running_server  # noqa: E402

@@ -30,7 +30,7 @@ import grpc
 
 from tfsctl.core import protos
 
-sys.path[:0] = [str(Path(__file__).parent.parent / "tests")]
+sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "support")]
 
 from model_servers import Served, resident_mb, running_server  # noqa: E402 - a module of tests/
 from scale_models import write_scale_model  # noqa: E402

@@ -29,7 +29,7 @@ START_S = 60.0
 PREPARE = """
 import json, sys
 from pathlib import Path
-from tfsctl.core.inputs import choose_signature, example, shape_inputs
+from tfsctl.inputs.predict_inputs import choose_signature, example, shape_inputs
 from tfsctl.core.model_dir import list_versions
 from tfsctl.core.saved_model import metadata_from_directory
 from tfsctl.core.tensors import to_json

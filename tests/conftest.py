@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -10,18 +9,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import hypothesis
 import pytest
+from cli_runner import MemoryStream, Result, RunCli
 from echo_models import write_echo_model
 from exporting import Export, exporter_process
+from locations import ROOT
 from model_servers import Served, clean_environment, clean_places, running_server
 
-from tfsctl.engines import _programs, registry
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.registry import records
+from tfsctl.engines.registry.records import RunningServer
+from tfsctl.programs import subprocesses
 
 # Typer decides on colour and width when it is imported.
 for _name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "NO_COLOR"):
@@ -31,7 +31,6 @@ os.environ["COLUMNS"] = "100"
 hypothesis.settings.register_profile("tfsctl", deadline=None)  # how long an example takes says more of the machine
 hypothesis.settings.load_profile("tfsctl")
 
-ROOT = Path(__file__).parent.parent
 EXPORT_S = 150.0
 SAMPLES = ("amazon_review", "half_plus_two", "house_price")
 
@@ -56,41 +55,8 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def _left_running() -> Iterator[None]:
     """Servers that commands called in-process left running, and others ended, are taken note of: else Python warns."""
     yield
-    for server in _programs._left_running:
+    for server in subprocesses._left_running:
         server.poll()
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one command line did."""
-
-    stdout: str
-    stderr: str
-    code: int
-
-
-class RunCli(Protocol):
-    """`run_cli("predict", "text")`: what the `run_cli` fixture gives."""
-
-    def __call__(self, *args: object, stdin: str | bytes | None = None) -> Result:
-        """Run one command line."""
-
-
-class _Stream(io.TextIOWrapper):
-    """A standard stream kept in memory; `terminal` says what it claims to be."""
-
-    def __init__(self, content: bytes = b"", *, terminal: bool = False) -> None:
-        super().__init__(io.BytesIO(content), encoding="utf-8", errors="surrogateescape", write_through=True)
-        self._terminal = terminal
-
-    def isatty(self) -> bool:
-        return self._terminal
-
-    def written(self) -> str:
-        """All that was printed to it."""
-        buffer = self.buffer
-        assert isinstance(buffer, io.BytesIO)
-        return buffer.getvalue().decode("utf-8", "surrogateescape")
 
 
 @pytest.fixture
@@ -100,8 +66,8 @@ def run_cli(monkeypatch: pytest.MonkeyPatch) -> RunCli:
 
     def run(*args: object, stdin: str | bytes | None = None) -> Result:
         typed = stdin.encode() if isinstance(stdin, str) else stdin
-        monkeypatch.setattr(sys, "stdin", _Stream(typed or b"", terminal=stdin is None))
-        stdout, stderr = _Stream(), _Stream()
+        monkeypatch.setattr(sys, "stdin", MemoryStream(typed or b"", terminal=stdin is None))
+        stdout, stderr = MemoryStream(), MemoryStream()
         with redirect_stdout(stdout), redirect_stderr(stderr):
             code = main([str(arg) for arg in args])
         return Result(stdout.written(), stderr.written(), code)
@@ -174,5 +140,5 @@ def registered(served: Served) -> RunningServer:
         time.time(),
         None,
     )
-    registry.register(server)
+    records.register(server)
     return server

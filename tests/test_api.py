@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from echo_models import write_echo_model
 from model_servers import HOST, Served, free_ports, running_flags
+from readme import section
 from scale_models import write_scale_model
-from test_docs import section
 
 import tfsctl
 from tfsctl.api.address import Address

@@ -1,139 +1,220 @@
-"""The house of docs/architecture.md: who may import whom, and which library comes in by which door."""
+"""The layers of docs/architecture.md: which package may import which, and where each library may be imported."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from statistics import median
+
+import pytest
 
 import tfsctl
 
 PACKAGE = Path(tfsctl.__file__).parent
 
-# A room imports only from floors below it and from itself, never sideways. Files that stand outside the rooms (errors,
-# the package's own __init__) are the ground; __main__ is above everything.
-FLOORS = {
-    "errors": -1,
-    "core": 0,
-    "export": 1,
-    "clients": 1,
-    "data": 1,
-    "server": 1,
-    "engines": 2,
-    "api": 3,
-    "cli": 3,
-    "__main__": 4,
+# For each package its layers, lowest first. A subpackage or module imports only from layers below its own, never from
+# its own layer. "__init__" stands for the package's own __init__.py where that has code.
+LAYERS: dict[str, list[set[str]]] = {
+    "": [
+        {"errors"},
+        {"core", "programs"},
+        {"inputs", "diagnosis", "serving_config"},
+        {"clients", "data", "server"},
+        {"exporter", "engines"},
+        {"api", "cli"},
+        {"__init__", "__main__"},
+    ],
 }
 
-# Library (or a part of one) -> the only places that import it. A place is a room, or one file of it.
-DOORS = {
+# Library -> the only packages or modules that import it.
+LIBRARIES = {
     "typer": ["cli"],
-    "rich": ["cli/_output"],
+    "rich": ["cli/output/terminal"],
     "prompt_toolkit": ["cli"],
     "httpx": ["clients/rest", "clients/rest_connection"],
     "grpc": ["clients/grpc", "clients/grpc_channel"],
-    "subprocess": ["engines/_programs"],
+    "subprocess": ["programs/subprocesses"],
     "google_crc32c": ["core/tfrecord"],
-    "PIL": ["core/images"],
+    "PIL": ["inputs/images"],
     "pyarrow": ["data/parquet_rows"],
     "ctypes": ["server"],
-    "tensorflow": ["export"],
-    "keras": ["export"],
-    # core/protos names the modules of these as text, and imports them when they are asked for
+    "tensorflow": ["exporter"],
+    "keras": ["exporter"],
+    # core/protos names the modules of these as text and imports them on demand
     "tensorflow_serving": [],
     "grpc_health": [],
     "grpc_reflection": [],
-    "uvloop": ["server"],
-    "httptools": ["server"],
-    "hpack": ["server"],
+    "uvloop": ["server/app"],
+    "httptools": ["server/http"],
+    "hpack": ["server/http"],
 }
 
-# What ends a process may be called in these files only: everywhere else failures are raised. server/launch ends it without
-# waiting for threads inside TensorFlow.
-EXITS = ["__main__", "cli/__init__", "server/__main__", "server/main", "server/launch"]
+# The only modules that may end the process; everything else raises. server/app/run ends it without waiting for threads
+# inside TensorFlow.
+EXITS = ["__main__", "cli/__init__", "server/__main__", "server/main", "server/app/run"]
+
+MAX_MODULES_PER_FOLDER = 16
+MAX_MODULE_LINES = 400
+MAX_MEDIAN_LINES = 100
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name of ours, as a module path (`core/types`), and the line that imports it."""
+
+    target: str
+    line: int
 
 
 class Module:
-    """One source file: its place (`core/types`), its tree, and every module it names in an import."""
+    """One source file: its path below tfsctl (`core/types`), its syntax tree, and the names it imports."""
 
     def __init__(self, path: Path) -> None:
         self.place = path.relative_to(PACKAGE).with_suffix("").as_posix()
-        self.room = self.place.partition("/")[0]
-        self.tree = ast.parse(path.read_text(encoding="utf-8"))
+        self.text = path.read_text(encoding="utf-8")
+        self.tree = ast.parse(self.text)
 
-    def imports(self) -> Iterator[str]:
-        """Dotted names, `from a import b` as both `a` and `a.b`."""
+    @cached_property
+    def imports(self) -> list[tuple[str, int]]:
+        """Dotted names and their lines, wherever they are imported; `from a import b` gives `a.b`."""
+        names: list[tuple[str, int]] = []
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
-                yield from (alias.name for alias in node.names)
+                names += [(alias.name, node.lineno) for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{self.place} line {node.lineno}: relative import"
-                yield node.module or ""
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+                names += [(f"{node.module}.{alias.name}", node.lineno) for alias in node.names]
+        return names
 
-    def calls(self) -> Iterator[tuple[str, ast.Call]]:
-        """What is called, as it is written: `sys.exit`, `exit`."""
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Call):
-                yield ast.unparse(node.func), node
+    @cached_property
+    def calls(self) -> list[tuple[str, ast.Call]]:
+        """What is called, as written: `sys.exit`, `exit`."""
+        return [(ast.unparse(node.func), node) for node in ast.walk(self.tree) if isinstance(node, ast.Call)]
 
     def is_in(self, places: list[str]) -> bool:
-        """Whether it is one of these files, or in one of these rooms."""
+        """Whether it is one of these modules or inside one of these packages."""
         return self.place in places or any(self.place.startswith(f"{place}/") for place in places)
 
 
-MODULES = [Module(path) for path in sorted(PACKAGE.rglob("*.py"))]
+MODULES = {module.place: module for module in map(Module, sorted(PACKAGE.rglob("*.py")))}
 
 
-def room_of(name: str) -> str | None:
-    """The room (or file of the ground) that a dotted name of ours leads to; None for names that lead to none."""
-    first, _, rest = name.partition(".")
-    room = rest.partition(".")[0]
-    return room if first == "tfsctl" and room in FLOORS else None
+def own_imports(module: Module) -> Iterator[Import]:
+    """The modules of ours that are imported whole or by a name of theirs; a package stands for its `__init__`."""
+    for name, line in module.imports:
+        first, *rest = name.split(".")
+        if first != "tfsctl":
+            continue
+        for parts in (rest, [*rest, "__init__"], rest[:-1], [*rest[:-1], "__init__"]):
+            if "/".join(parts) in MODULES:
+                yield Import("/".join(parts), line)
+                break
 
 
-def test_every_room_stands_on_a_floor() -> None:
-    """A new room is entered in the table above before it is built."""
-    assert {module.room for module in MODULES} - {"__init__"} == set(FLOORS)
+IMPORTS = {place: [one for one in own_imports(module) if one.target != place] for place, module in MODULES.items()}
 
 
-def test_a_room_imports_only_from_floors_below() -> None:
-    """Nothing imports upwards, and the rooms of a floor do not know each other."""
-    wrong = [
-        f"{module.place} imports {name}"
-        for module in MODULES
-        if module.room != "__init__"  # offers what all floors make, and imports it when it is asked for
-        for name in module.imports()
-        if (room := room_of(name)) is not None and room != module.room and FLOORS[room] >= FLOORS[module.room]
-    ]
+def child_of(package: str, place: str) -> str | None:
+    """The subpackage or module of a package that holds a module, None for a module outside the package."""
+    if package and not place.startswith(f"{package}/"):
+        return None
+    return place[len(package) :].lstrip("/").partition("/")[0]
+
+
+def children(package: str) -> set[str]:
+    """The subpackages and modules of a package; `__init__` only where it has code."""
+    found = {child for place in MODULES if (child := child_of(package, place)) is not None}
+    own = MODULES[f"{package}/__init__".lstrip("/")]
+    return found if len(own.tree.body) > 1 else found - {"__init__"}
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_each_part_has_a_layer(package: str) -> None:
+    """The table lists every subpackage and module once, and nothing else."""
+    listed = [name for layer in LAYERS[package] for name in sorted(layer)]
+
+    assert sorted(listed) == sorted(children(package))
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_imports_go_to_lower_layers(package: str) -> None:
+    """Nothing imports from its own layer or a higher one."""
+    layer = {name: height for height, names in enumerate(LAYERS[package]) for name in names}
+    wrong = []
+    for place, imports in IMPORTS.items():
+        importer = child_of(package, place)
+        for one in imports:
+            imported = child_of(package, one.target)
+            if importer not in layer or imported not in layer or imported == importer:
+                continue
+            if layer[imported] >= layer[importer]:
+                wrong.append(f"{place}:{one.line} imports {one.target}")
 
     assert wrong == []
 
 
-def test_the_package_itself_imports_nothing_until_asked() -> None:
+def test_there_is_no_import_cycle() -> None:
+    """No module imports itself through others, imports inside functions and for types included."""
+    targets = {
+        place: {one.target for one in imports if not one.target.endswith("__init__")}
+        for place, imports in IMPORTS.items()
+    }
+
+    assert [" -> ".join(cycle) for cycle in cycles(targets)] == []
+
+
+def cycles(targets: dict[str, set[str]]) -> list[list[str]]:
+    """One cycle for each module where a depth-first search meets its own path."""
+    found: list[list[str]] = []
+    done: set[str] = set()
+
+    def visit(place: str, path: list[str]) -> None:
+        if place in path:
+            found.append([*path[path.index(place) :], place])
+            return
+        if place in done:
+            return
+        for target in sorted(targets[place]):
+            visit(target, [*path, place])
+        done.add(place)
+
+    for place in sorted(targets):
+        visit(place, [])
+    return found
+
+
+def test_cycles_are_found() -> None:
+    """The search above finds a cycle through three modules."""
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c", "a"]]
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
     """`import tfsctl` costs nothing."""
-    package = next(module for module in MODULES if module.place == "__init__")
-    at_import = [ast.unparse(node) for node in package.tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    body = MODULES["__init__"].tree.body
+    at_import = [ast.unparse(node) for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
 
     assert [line for line in at_import if "__future__" not in line] == []
 
 
-def test_each_library_comes_in_by_its_door() -> None:
-    """One library, one door; `import subprocess` in a client, say, is refused."""
+def test_each_library_is_imported_in_one_place() -> None:
+    """The table says where; `import subprocess` in a client, say, is refused."""
     wrong = [
-        f"{module.place} imports {name}"
-        for module in MODULES
-        for name in module.imports()
-        if (places := DOORS.get(name.partition(".")[0])) is not None and not module.is_in(places)
+        f"{module.place}:{line} imports {name}"
+        for module in MODULES.values()
+        for name, line in module.imports
+        if (places := LIBRARIES.get(name.partition(".")[0])) is not None and not module.is_in(places)
     ]
 
     assert wrong == []
 
 
-def test_every_door_is_used() -> None:
-    """The table names no library that nobody imports, and no place where it is not imported."""
-    for library, places in DOORS.items():
-        users = [m for m in MODULES if library in {name.partition(".")[0] for name in m.imports()}]
+def test_every_place_of_a_library_imports_it() -> None:
+    """The table lists no library and no place that is not used."""
+    for library, places in LIBRARIES.items():
+        users = [m for m in MODULES.values() if library in {name.partition(".")[0] for name, _ in m.imports}]
 
         assert all(any(user.is_in([place]) for user in users) for place in places), library
 
@@ -142,22 +223,43 @@ def test_no_command_line_is_left_to_a_shell() -> None:
     """Programs are run as argument lists: no shell=True, no os.system, no os.popen."""
     wrong = [
         f"{module.place}:{call.lineno}"
-        for module in MODULES
-        for name, call in module.calls()
+        for module in MODULES.values()
+        for name, call in module.calls
         if name in {"os.system", "os.popen"} or any(keyword.arg == "shell" for keyword in call.keywords)
     ]
 
     assert wrong == []
 
 
-def test_only_the_entrances_end_the_process() -> None:
-    """Exit codes are decided in one place a program; everything else raises."""
+def test_only_the_entry_points_end_the_process() -> None:
+    """Each program decides its exit codes in one place; everything else raises."""
     wrong = [
         f"{module.place}:{call.lineno} calls {name}"
-        for module in MODULES
+        for module in MODULES.values()
         if not module.is_in(EXITS)
-        for name, call in module.calls()
+        for name, call in module.calls
         if name in {"sys.exit", "exit", "quit", "os._exit", "SystemExit"}
     ]
 
     assert wrong == []
+
+
+def test_folders_and_modules_are_small() -> None:
+    """At most 16 modules in a folder, at most 400 lines in a module, and half of the modules at most 100 lines."""
+    folders: dict[str, list[str]] = {}
+    for place in MODULES:
+        folder, _, name = place.rpartition("/")
+        if name != "__init__":
+            folders.setdefault(folder, []).append(name)
+    lines = {place: module.text.count("\n") for place, module in MODULES.items() if not place.endswith("__init__")}
+
+    assert {folder: names for folder, names in folders.items() if len(names) > MAX_MODULES_PER_FOLDER} == {}
+    assert {place: count for place, count in lines.items() if count > MAX_MODULE_LINES} == {}
+    assert median(lines.values()) <= MAX_MEDIAN_LINES
+
+
+def test_no_name_begins_with_an_underscore() -> None:
+    """Only `tfsctl` and `tfsctl.api` are public, which docs/architecture.md says once; files need no underscore."""
+    names = {part for place in MODULES for part in place.split("/")}
+
+    assert {name for name in names if name.startswith("_")} <= {"__init__", "__main__"}

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import RunCli
+from cli_runner import RunCli
+from locations import ROOT
+from readme import README, section, table
 
 from tfsctl.core.types import Prediction
-from tfsctl.engines.registry import RunningServer
-from tfsctl.engines.usage import Usage
+from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines.registry.usage import Usage
 from tfsctl.errors import ExitCode
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = (
     *("export", "serve", "ps", "logs", "restart", "stop", "image build", "compose"),
     *("predict", "classify", "regress", "metadata", "repl", "run", "status", "wait", "explain", "sample"),
 )
-
-
-def section(title: str) -> str:
-    """A part of the README, from its heading to the next."""
-    return re.split(r"^#+ ", README.split(f"# {title}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
-
-
-def table(title: str) -> Iterator[list[str]]:
-    """The cells of each row of the first table of a section."""
-    rows = [line for line in section(title).splitlines() if line.startswith("|")]
-    for row in rows[2:]:
-        yield [cell.strip() for cell in row.strip("|").split("|")]
 
 
 def test_exit_codes() -> None:
@@ -55,7 +42,7 @@ def test_every_command_has_help_and_stands_in_the_readme(command: str, run_cli: 
 
 def test_environment_variables() -> None:
     """Every variable an option reads is listed, and no other."""
-    sources = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tfsctl" / "cli").glob("*.py"))
+    sources = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tfsctl" / "cli").rglob("*.py"))
     read = set(re.findall(r'envvar="(TFSCTL_[A-Z_]+)"', sources)) | {"TFSCTL_STATE_DIR"}
 
     assert set(re.findall(r"`(TFSCTL_[A-Z_]+)`", section("Environment"))) - {"TFSCTL_"} == read

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
         ServerUnreachable,
         TfsctlError,
     )
-    from tfsctl.export import export as export_model
+    from tfsctl.exporter import export as export_model
 
     __version__: str
 
-# `tfsctl.export` is the package of that name, hence `export_model`.
+# `tfsctl.exporter` is the package of that name, hence `export_model`.
 _PLACES = {
     "AsyncClient": "tfsctl.api.async_client",
     "Client": "tfsctl.api.client",
@@ -67,7 +67,7 @@ def __getattr__(name: str) -> object:
 
         return version("tfsctl")
     if name == "export_model":
-        return import_module("tfsctl.export").export
+        return import_module("tfsctl.exporter").export
     if name in _PLACES:
         return getattr(import_module(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

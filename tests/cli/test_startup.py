@@ -12,7 +12,7 @@ import typer
 from model_servers import Served, clean_environment
 
 from tfsctl.cli import app
-from tfsctl.cli._commands import COMMANDS
+from tfsctl.cli.registry import COMMANDS
 
 # Runs one command line as `tfsctl` would, then tells which modules were loaded.
 _PROBE = """
@@ -54,18 +54,19 @@ def test_help_and_version_load_nothing_heavy(tmp_path: Path, argv: list[str]) ->
 def test_listing_commands_loads_none(tmp_path: Path) -> None:
     """Their first lines are known without them, and are theirs."""
     modules = loaded_by(tmp_path, "--help")
-    assert not modules & {f"tfsctl.cli.{name}" for name in COMMANDS}
+    assert not [module for module in modules if module.startswith("tfsctl.cli.commands.")]
     group = typer.main.get_command(app)
-    for name, line in COMMANDS.items():
+    for name, registered in COMMANDS.items():
         command = group.get_command(None, name)  # type: ignore[attr-defined] # it is a group
-        assert (command.help or "").split("\n")[0].strip() == line, name
+        assert (command.help or "").split("\n")[0].strip() == registered.summary, name
 
 
 def test_a_command_does_not_load_the_others(tmp_path: Path) -> None:
     """What runs one command is spared what the others import."""
     modules = loaded_by(tmp_path, "explain", "Connection refused")
-    assert "tfsctl.cli.explain" in modules
-    assert not modules & {f"tfsctl.cli.{name}" for name in COMMANDS if name != "explain"}
+    assert "tfsctl.cli.commands.query.explain" in modules
+    others = {f"tfsctl.cli.commands.{other.folder}.{name}" for name, other in COMMANDS.items() if name != "explain"}
+    assert not modules & others
 
 
 @pytest.mark.parametrize("over", ["rest", "grpc"])

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import _Stream
+from cli_runner import MemoryStream
 from model_servers import clean_environment
 
-from tfsctl.cli import _output
+from tfsctl.cli.output import terminal
 
 EXPLAIN = ("explain", "Could not find base path /models/ü for servable x")
 
@@ -71,10 +71,10 @@ def test_characters_the_terminal_lacks_are_escaped(tmp_path: Path) -> None:
 
 def drawn(monkeypatch: pytest.MonkeyPatch, width: int, columns: Sequence[str], *rows: Sequence[str]) -> list[str]:
     """The lines of a table on a terminal of that width."""
-    screen = _Stream(terminal=True)
+    screen = MemoryStream(terminal=True)
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("COLUMNS", str(width))
-    _output.answer_table(columns, rows)
+    terminal.answer_table(columns, rows)
     return [line.rstrip() for line in screen.written().splitlines() if line.strip()]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfsctl.clients import _addresses
+from tfsctl.clients import addresses
 from tfsctl.errors import InvalidInput
 
 
@@ -14,14 +14,14 @@ from tfsctl.errors import InvalidInput
 )
 def test_an_address_is_written_as_urls_have_it(host: str, expected: str) -> None:
     """IPv6 addresses get brackets, once."""
-    assert _addresses.written(host, 8501) == expected
+    assert addresses.written(host, 8501) == expected
 
 
 @pytest.mark.parametrize("host", ["", "http://localhost", "a b", "localhost/v1", "user@host", "a?b", "a#b"])
 def test_what_is_no_host_is_refused(host: str) -> None:
     """A URL in place of a host would quietly go elsewhere."""
     with pytest.raises(InvalidInput, match="is not a host name or address"):
-        _addresses.written(host, 8501)
+        addresses.written(host, 8501)
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,10 @@ def test_what_is_no_host_is_refused(host: str) -> None:
 )
 def test_this_machine_is_local(host: str) -> None:
     """Every way to write this machine is known, so that no proxy comes between."""
-    assert _addresses.is_local(host)
+    assert addresses.is_local(host)
 
 
 @pytest.mark.parametrize("host", ["example.com", "10.0.0.1", "localhost.example.com", "2001:db8::1"])
 def test_other_machines_are_not_local(host: str) -> None:
     """A name that only looks like localhost is another machine."""
-    assert not _addresses.is_local(host)
+    assert not addresses.is_local(host)

@@ -8,9 +8,9 @@ import grpc
 import httpx
 import pytest
 
-from tfsctl.clients import _faults, rest
+from tfsctl.clients import call_errors, rest
 from tfsctl.clients import grpc as grpc_client
-from tfsctl.clients._faults import ERROR_OF_STATUS, fault
+from tfsctl.clients.call_errors import ERROR_OF_STATUS, fault
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import NotFound, NotReadyInTime, RequestRejected, ServerUnreachable, TfsctlError
 
@@ -80,5 +80,5 @@ def test_the_hint_names_what_may_be_wrong(model: ModelRef, hint: str) -> None:
 
 def test_a_dtype_json_cannot_carry_hints_at_grpc() -> None:
     """REST has no way to send float16; gRPC has."""
-    error = _faults.fault("UNIMPLEMENTED", "Conversion of JSON Value: 1.5 to type: half", address="h:1", about=None)
+    error = call_errors.fault("UNIMPLEMENTED", "Conversion of JSON Value: 1.5 to type: half", address="h:1", about=None)
     assert error.hint == "REST cannot carry that dtype; gRPC can: --grpc"

@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from conftest import RunCli
+from cli_runner import RunCli
 from gateways import running_gateway, running_proxy
 from model_servers import HOST, Served, clean_environment
 from secure_servers import Secure, secure_server

@@ -19,8 +19,8 @@ from graph_models import GraphModel, write_rows_model
 from model_servers import HOST, Served, clean_environment, free_ports
 
 from tfsctl.core import protos, tensors
-from tfsctl.core.explanations import explain, explain_all
-from tfsctl.core.serving_config import ModelConfig, model_config_text
+from tfsctl.diagnosis.explanations import explain, explain_all
+from tfsctl.serving_config.serving_config import ModelConfig, model_config_text
 
 PREDICT = "/v1/models/echo:predict"
 

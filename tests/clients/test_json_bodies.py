@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from tfsctl.clients._json import parsed_object, predict_body
+from tfsctl.clients.json_bodies import parsed_object, predict_body
 from tfsctl.core.tensors import object_array, to_json
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tfsctl.clients._growth import MOST_AT_ONCE, MOST_ROWS, Growth, Setting
+from tfsctl.clients.throughput_tuner import MOST_AT_ONCE, MOST_ROWS, Growth, Setting
 
 
 def run(

@@ -7,10 +7,10 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-RECORDED = Path(__file__).parent / "recorded"
+from locations import RECORDED
+
 MODELS = RECORDED / "models"
 Headers = tuple[tuple[str, str], ...]
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from locations import RECORDED
 from model_servers import Served, running_flags
-from recorded_cases import MODELS, RECORDED
+from recorded_cases import MODELS
 
 FLAGS = {
     "A": (

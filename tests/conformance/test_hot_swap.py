@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from locations import RECORDED
 from model_servers import Served, running_server
-from recorded_cases import MODELS, RECORDED
+from recorded_cases import MODELS
 
 View = tuple[tuple[tuple[str, str], ...], object]  # the states, highest version first; what a predict gave
 SETTLE_S = 60.0

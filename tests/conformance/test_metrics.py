@@ -7,8 +7,8 @@ import urllib.request
 from collections import defaultdict
 from pathlib import Path
 
+from locations import RECORDED
 from model_servers import Served
-from recorded_cases import RECORDED
 from recorded_servers import running_like
 
 PAGE = "/monitoring/prometheus/metrics"

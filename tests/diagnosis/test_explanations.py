@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import pytest
+from locations import RECORDED
 
-from tfsctl.core.connection_errors import CONNECTION_ERRORS
-from tfsctl.core.explanations import Known, explain, explain_all
-from tfsctl.core.request_errors import REQUEST_ERRORS
-from tfsctl.core.server_errors import SERVER_ERRORS
+from tfsctl.diagnosis.connection_errors import CONNECTION_ERRORS
+from tfsctl.diagnosis.explanations import Known, explain, explain_all
+from tfsctl.diagnosis.request_errors import REQUEST_ERRORS
+from tfsctl.diagnosis.server_errors import SERVER_ERRORS
 
-RECORDED = Path(__file__).parent.parent / "conformance" / "recorded"
 ALL = (*SERVER_ERRORS, *REQUEST_ERRORS, *CONNECTION_ERRORS)
 
 # Words, and a part of the cause they must find. What the embedded server can be made to say is provoked in

@@ -6,7 +6,7 @@ import json
 import subprocess
 from typing import Any
 
-from tfsctl.engines import state
+from tfsctl.engines.registry import state_dir
 
 FREE = ("--rest-port", "0", "--grpc-port", "0")
 
@@ -18,7 +18,7 @@ def docker(*arguments: str) -> str:
 
 def containers() -> list[str]:
     """The names of all containers of this test, also of those that ended."""
-    ours = ("--filter", "label=tfsctl.server", "--filter", f"label=tfsctl.state={state.base()}")
+    ours = ("--filter", "label=tfsctl.server", "--filter", f"label=tfsctl.state={state_dir.base()}")
     return docker("ps", "--all", *ours, "--format", "{{.Names}}").split()
 
 

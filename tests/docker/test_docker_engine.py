@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 from build_standin import build
-from conftest import RunCli
+from cli_runner import RunCli
 from echo_models import write_echo_model
 from model_servers import free_ports
 from real_docker import FREE, containers, docker, inspect, remove_containers
 
-from tfsctl.engines import registry, state
+from tfsctl.engines.registry import records, state_dir
 from tfsctl.errors import ExitCode
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -57,7 +57,7 @@ def test_a_detached_container_answers_on_both_ports_until_it_is_stopped(run_cli:
     served = run_cli("serve", echo, "--engine", "auto", "--detach", *FREE)
     assert served.code == 0, served.stderr
     assert served.stderr.startswith("serving echo version 1 with docker (Docker ")
-    (server,) = registry.running()
+    (server,) = records.running()
     assert (server.engine, server.pid) == ("docker", None)
 
     *_, curl, predict = served.stdout.splitlines()
@@ -69,7 +69,7 @@ def test_a_detached_container_answers_on_both_ports_until_it_is_stopped(run_cli:
 
     assert run_cli("stop").stdout == "stopped echo\n"
     assert containers() == []
-    assert registry.running() == []
+    assert records.running() == []
 
 
 def test_a_container_is_what_the_command_line_says(run_cli: RunCli, echo: Path, standin: str) -> None:
@@ -84,7 +84,7 @@ def test_a_container_is_what_the_command_line_says(run_cli: RunCli, echo: Path, 
     assert {name: labels[name] for name in labels if name.startswith("tfsctl.")} == {
         "tfsctl.server": "echo",
         "tfsctl.models": "echo",
-        "tfsctl.state": str(state.base()),
+        "tfsctl.state": str(state_dir.base()),
     }
     assert found["Config"]["Image"] == standin
     assert "MODEL_NAME=echo" in found["Config"]["Env"]
@@ -198,7 +198,7 @@ def test_a_container_that_ends_at_once_shows_its_log(run_cli: RunCli, echo: Path
         assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
         assert "error: the model server ended with status 3 before it was ready; " in served.stderr
         assert containers() == []
-        assert registry.running() == []
+        assert records.running() == []
     assert served.stderr.endswith("the end of its log:\n    Check failed: no luck\n")
     docker("rmi", broken)
 
@@ -228,7 +228,7 @@ def test_a_container_name_in_use_is_refused(run_cli: RunCli, echo: Path, standin
 
     assert run_cli("serve", echo, "--detach", *FREE).code == 0
     docker("kill", "tfsctl-echo")
-    assert registry.running() == []
+    assert records.running() == []
     assert run_cli("serve", echo, "--detach", *FREE).code == 0
 
 
@@ -263,7 +263,7 @@ def test_a_container_removed_by_others_is_no_longer_listed(run_cli: RunCli, echo
     assert run_cli("serve", echo, "--detach", *FREE).code == 0
     docker("rm", "--force", "tfsctl-echo")
 
-    assert registry.running() == []
+    assert records.running() == []
     assert run_cli("stop").code == ExitCode.NOT_FOUND
 
 
@@ -275,14 +275,14 @@ def test_a_stopped_daemon_is_an_error_of_its_own(
     with monkeypatch.context() as without:
         without.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
         served = run_cli("serve", echo, "--name", "other", *FREE)
-        assert registry.running() == []
+        assert records.running() == []
 
     assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
     assert (
         f"error: the Docker daemon does not answer: Cannot connect to the Docker daemon at unix://{tmp_path}"
         in served.stderr
     )
-    assert [server.name for server in registry.running()] == ["echo"]
+    assert [server.name for server in records.running()] == ["echo"]
 
 
 def test_an_image_that_cannot_be_had_is_one_error(run_cli: RunCli, echo: Path) -> None:

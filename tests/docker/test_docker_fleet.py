@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 from build_standin import build
-from conftest import RunCli
+from cli_runner import RunCli
 from echo_models import write_echo_model
 from real_docker import FREE, containers, docker, remove_containers
 from waiting import eventually, wait_for
 
-from tfsctl.engines import registry
+from tfsctl.engines.registry import records
 from tfsctl.errors import ExitCode
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -116,7 +116,7 @@ def test_a_container_that_ended_is_listed_and_comes_back(run_cli: RunCli, echo: 
     assert (ended["state"], ended["models"], ended["uptime_s"]) == ("exited (137)", {}, None)
     assert run_cli("ps").stdout.split("\t")[5] == "exited (137)"
     assert "Successfully loaded" in run_cli("logs", "echo").stdout
-    assert registry.running() == []
+    assert records.running() == []
 
     restarted = run_cli("restart", "echo")
     assert restarted.code == 0, restarted.stderr

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import yaml
 from build_standin import build
-from conftest import RunCli
+from cli_runner import RunCli
 from echo_models import write_echo_model
 from model_servers import free_ports
 from real_docker import docker, inspect
 
-from tfsctl.engines.health import check_of
+from tfsctl.engines.docker.health import check_of
 from tfsctl.errors import ExitCode
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]

@@ -20,15 +20,16 @@ import numpy as np
 import pytest
 import trustme
 from build_standin import build
-from conftest import RunCli
+from cli_runner import RunCli
 from echo_models import write_echo_model
 from graph_models import GraphModel
 from real_docker import FREE, containers, docker, inspect, remove_containers
 from tfrecords import write_records
 
-from tfsctl.core import config_messages, protos, tensors
-from tfsctl.engines import registry, state
+from tfsctl.core import protos, tensors
+from tfsctl.engines.registry import records, state_dir
 from tfsctl.errors import ExitCode
+from tfsctl.serving_config import messages
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -151,7 +152,7 @@ def test_the_network_of_the_host_has_the_containers_own_ports(run_cli: RunCli, e
     refused = run_cli("serve", echo, "--docker-arg=--network=none", "--detach", *FREE)
     assert (refused.code, refused.stdout) == (ExitCode.DOCKER, "")
     assert "error: nobody can ask this container: to its network, none, Docker publishes no ports\n" in refused.stderr
-    assert (containers(), registry.running()) == ([], [])
+    assert (containers(), records.running()) == ([], [])
 
 
 def test_a_container_that_docker_removed_is_said_to_be_gone(run_cli: RunCli, echo: Path, standin: str) -> None:
@@ -247,7 +248,7 @@ def test_several_models_are_served_by_their_names(run_cli: RunCli, echo: Path, t
     assert json.loads(run_cli("predict", "--model", "other", "2", "--json").stdout)["version"] == 7
 
     assert run_cli("stop", "shop").code == 0
-    assert not list(Path(state.base(), "configs").glob("*/*"))
+    assert not list(Path(state_dir.base(), "configs").glob("*/*"))
 
 
 def test_a_config_file_is_served_with_its_paths_mounted(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
@@ -281,9 +282,9 @@ def test_batching_and_metrics_come_in_files(run_cli: RunCli, echo: Path) -> None
     ]
     assert ':tensorflow:serving:request_count{model_name="echo",status="OK"}' in metrics
     assert ":tensorflow:serving:batching_session:" in metrics
-    (folder,) = Path(state.base(), "configs").glob("*/*")
-    message = config_messages.BatchingParameters()
-    config_messages.parse_text(message, (folder / "batching.config").read_text(encoding="utf-8"), source="")
+    (folder,) = Path(state_dir.base(), "configs").glob("*/*")
+    message = messages.BatchingParameters()
+    messages.parse_text(message, (folder / "batching.config").read_text(encoding="utf-8"), source="")
     assert (message.max_batch_size.value, message.batch_timeout_micros.value) == (4, 0)
 
 
@@ -307,7 +308,9 @@ def test_grpc_is_served_over_tls(run_cli: RunCli, echo: Path, tmp_path: Path) ->
     assert shown.stdout == "2.0\n", shown.stderr
     assert run_cli(*trusting, "--timeout", "5").code != 0
     assert run_cli("stop").code == 0
-    assert not [file for file in Path(state.base()).rglob("*") if file.is_file() and b"PRIVATE" in file.read_bytes()]
+    assert not [
+        file for file in Path(state_dir.base()).rglob("*") if file.is_file() and b"PRIVATE" in file.read_bytes()
+    ]
 
 
 def test_a_version_that_cannot_be_loaded_is_explained_at_once(run_cli: RunCli, tmp_path: Path) -> None:
@@ -322,7 +325,7 @@ def test_a_version_that_cannot_be_loaded_is_explained_at_once(run_cli: RunCli, t
     assert "Op type not registered 'ZeroOut'" in served.stderr
     assert "\ncause: the model uses the operation ZeroOut, which the server's build lacks" in served.stderr
     assert containers() == []
-    assert registry.running() == []
+    assert records.running() == []
 
 
 def test_a_container_that_takes_too_much_memory_is_explained(run_cli: RunCli, echo: Path) -> None:

@@ -11,12 +11,12 @@ import pytest
 from fake_docker import VERSION, FakeDocker
 from fake_model_server import install
 
-from tfsctl.core.serving_config import ModelConfig, ServingConfig, Tls, VersionPolicy
-from tfsctl.engines import state
-from tfsctl.engines.choice import ENGINES, choose
-from tfsctl.engines.container import Mount
-from tfsctl.engines.launch import ContainerOptions, Launch
+from tfsctl.engines.docker.container_spec import Mount
+from tfsctl.engines.planning.engine_choice import ENGINES, choose
+from tfsctl.engines.planning.launch_spec import ContainerOptions, Launch
+from tfsctl.engines.registry import state_dir
 from tfsctl.errors import DockerError, EngineError, ExitCode
+from tfsctl.serving_config.serving_config import ModelConfig, ServingConfig, Tls, VersionPolicy
 
 ECHO = ModelConfig("echo", "/models on disk/echo")
 PINNED = ModelConfig("echo", "/models on disk/echo", VersionPolicy(specific=(3,)))
@@ -121,7 +121,7 @@ def test_the_docker_command_line_is_what_a_careful_person_types() -> None:
     assert ENGINES["docker"].command(launch(ECHO, rest_port=0)) == [
         *("docker", "run", "--detach", "--init", "--read-only", "--name", "tfsctl-echo"),
         *("--label", "tfsctl.server=echo", "--label", "tfsctl.models=echo"),
-        *("--label", f"tfsctl.state={state.base()}"),
+        *("--label", f"tfsctl.state={state_dir.base()}"),
         *("--publish", "127.0.0.1:8500:8500", "--publish", "127.0.0.1::8501"),
         *("--mount", "type=bind,source=/models on disk/echo,target=/models/echo,readonly"),
         *("--env", "MODEL_NAME=echo"),

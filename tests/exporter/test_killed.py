@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from exporting import Export
+from locations import SAMPLE_MODELS
 from model_servers import clean_environment
 
 from tfsctl.core.model_dir import STAGING_PREFIX, list_versions
@@ -21,7 +22,7 @@ from tfsctl.core.saved_model import read_saved_model
 
 log = logging.getLogger(__name__)  # --log-level=info shows what was seen
 
-MODEL = Path(__file__).parents[2] / "sample_models" / "half_plus_two.py"
+MODEL = SAMPLE_MODELS / "half_plus_two.py"
 
 # How many are killed in each step, known by the first word it says. Most of them towards the end, where files are
 # written and renamed; the last two when the version is there and the process is about to end.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from exporting import Export
 
-from tfsctl.export import naming
+from tfsctl.exporter import naming
 
 AUTO = """
     import keras

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
-from tfsctl.export import samples
-from tfsctl.export.agreement import (
+from tfsctl.exporter import samples
+from tfsctl.exporter.agreement import (
     ROW_TOLERANCE,
     Arrays,
     agree,

@@ -10,9 +10,9 @@ import pytest
 from echo_models import ECHO, Inputs, write_echo_model
 from model_servers import running_server
 
-from tfsctl.core.example_request import example_body, example_row, example_signature
 from tfsctl.core.saved_model import read_saved_model
 from tfsctl.core.types import Signature
+from tfsctl.inputs.example_request import example_body, example_row, example_signature
 
 
 def signature_of(folder: Path, name: str, inputs: Inputs) -> Signature:

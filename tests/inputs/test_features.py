@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsctl.core.features import as_float, read_examples
 from tfsctl.core.inference import Examples
 from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.inputs.features import as_float, read_examples
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfsctl.core.images import decode_image, takes_images
 from tfsctl.core.types import Shape, TensorSpec
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.images import decode_image, takes_images
 
 
 def encoded(pixels: Any, *, orientation: int = 1) -> bytes:

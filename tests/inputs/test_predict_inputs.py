@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsctl.core.arrays import fit_array
-from tfsctl.core.inputs import choose_signature, example, shape_inputs
-from tfsctl.core.typed import asked_signature
 from tfsctl.core.types import ModelMetadata, Shape, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.inputs.arrays import fit_array
+from tfsctl.inputs.predict_inputs import choose_signature, example, shape_inputs
+from tfsctl.inputs.typed import asked_signature
 
 
 def signature(**inputs: tuple[str, Shape | None]) -> Signature:

@@ -16,9 +16,10 @@ from google.protobuf import descriptor_pb2
 from model_servers import running_flags
 from scale_models import write_scale_model
 
-from tfsctl.core import config_messages, protos
-from tfsctl.core.serving_config import ModelConfig, model_config_text
-from tfsctl.server import reflection
+from tfsctl.core import protos
+from tfsctl.server.grpc import reflection
+from tfsctl.serving_config import messages
+from tfsctl.serving_config.serving_config import ModelConfig, model_config_text
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.node
@@ -91,7 +92,7 @@ def _credentials(folder: Path) -> list[str]:
     """Write an SSLConfig for mutual TLS; the PEM files of the client: CA, key, certificate."""
     ca = trustme.CA()
     server, client = ca.issue_cert("localhost"), ca.issue_cert("client")
-    config = config_messages.SSLConfig(
+    config = messages.SSLConfig(
         server_key=server.private_key_pem.bytes().decode(),
         server_cert=server.cert_chain_pems[0].bytes().decode(),
         custom_ca=ca.cert_pem.bytes().decode(),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from waiting import wait_for
 
-from tfsctl.engines.following import FollowedFile, FollowedProgram
+from tfsctl.programs.log_follower import FollowedFile, FollowedProgram
 
 
 def test_a_file_is_shown_as_it_grows(tmp_path: Path) -> None:

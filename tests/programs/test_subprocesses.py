@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from waiting import wait_for
 
-from tfsctl.engines import _processes, _programs
 from tfsctl.errors import EngineError, ProgramFailed
+from tfsctl.programs import processes, subprocesses
 
 
 def python(code: str) -> list[str]:
@@ -22,7 +22,7 @@ def python(code: str) -> list[str]:
 
 def test_run_returns_what_was_written() -> None:
     """Stdout and stderr come back apart, and text in any encoding is survived."""
-    output = _programs.run(python("import sys; print('answer'); sys.stderr.buffer.write(b'talk \\xff')"))
+    output = subprocesses.run(python("import sys; print('answer'); sys.stderr.buffer.write(b'talk \\xff')"))
 
     assert output == ("answer\n", "talk �")
 
@@ -31,7 +31,7 @@ def test_a_failure_carries_everything() -> None:
     """The error holds the command, its status and both streams, and says the last line of it."""
     argv = python("import sys; print('half'); print('first\\nwhy', file=sys.stderr); sys.exit(7)")
     with pytest.raises(ProgramFailed) as failure:
-        _programs.run(argv)
+        subprocesses.run(argv)
 
     error = failure.value
     assert (error.argv, error.returncode, error.stdout, error.stderr) == (tuple(argv), 7, "half\n", "first\nwhy\n")
@@ -39,7 +39,7 @@ def test_a_failure_carries_everything() -> None:
     assert isinstance(error, EngineError)
 
 
-@pytest.mark.parametrize("start", [_programs.run, _programs.run_aloud, _programs.Child])
+@pytest.mark.parametrize("start", [subprocesses.run, subprocesses.run_aloud, subprocesses.Child])
 def test_a_missing_program_is_an_ordinary_failure(start: Callable[[list[str]], object]) -> None:
     """It ends with 127, as a shell would say it, and is named."""
     with pytest.raises(ProgramFailed, match=r"no-such-program .*No such file") as failure:
@@ -52,7 +52,7 @@ def test_a_program_without_the_right_to_run_is_told_apart(tmp_path: Path) -> Non
     """It ends with 126."""
     (tmp_path / "text").write_text("no program")
     with pytest.raises(ProgramFailed, match="Permission denied") as failure:
-        _programs.run([str(tmp_path / "text")])
+        subprocesses.run([str(tmp_path / "text")])
 
     assert failure.value.returncode == 126
 
@@ -60,14 +60,14 @@ def test_a_program_without_the_right_to_run_is_told_apart(tmp_path: Path) -> Non
 def test_a_program_that_takes_too_long_is_ended() -> None:
     """After its time it is gone, and the error says how long it had."""
     with pytest.raises(ProgramFailed, match=r"no end within 0\.2 s") as failure:
-        _programs.run(python("import time; time.sleep(60)"), timeout_s=0.2)
+        subprocesses.run(python("import time; time.sleep(60)"), timeout_s=0.2)
 
     assert failure.value.returncode == 124
 
 
 def test_run_aloud_shows_progress_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     """Stdout is for answers: what a program says of its progress goes to stderr."""
-    _programs.run_aloud(python("print('pulling')"))
+    subprocesses.run_aloud(python("print('pulling')"))
 
     assert capfd.readouterr() == ("", "pulling\n")
 
@@ -75,7 +75,7 @@ def test_run_aloud_shows_progress_on_stderr(capfd: pytest.CaptureFixture[str]) -
 def test_a_child_writes_to_its_log_and_ends_when_asked(tmp_path: Path) -> None:
     """Both streams of a child go to the log; SIGTERM lets it end in its own way."""
     log = tmp_path / "log"
-    child = _programs.Child(
+    child = subprocesses.Child(
         python(
             "import signal, sys, time\n"
             "signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n"
@@ -93,7 +93,7 @@ def test_a_child_writes_to_its_log_and_ends_when_asked(tmp_path: Path) -> None:
 def test_a_child_that_will_not_end_is_ended_with_all_it_started(tmp_path: Path) -> None:
     """Neither the child nor its own child is there after the grace."""
     log = tmp_path / "log"
-    child = _programs.Child(
+    child = subprocesses.Child(
         python(
             "import signal, subprocess, sys, time\n"
             "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -104,16 +104,16 @@ def test_a_child_that_will_not_end_is_ended_with_all_it_started(tmp_path: Path) 
     )
     wait_for(lambda: log.exists() and log.read_text().endswith("\n"))
     grandchild = int(log.read_text())
-    assert _processes.born(grandchild) is not None
+    assert processes.born(grandchild) is not None
 
     child.stop(grace_s=0.1)
     assert child.ended() == -9
-    wait_for(lambda: _processes.born(grandchild) is None)
+    wait_for(lambda: processes.born(grandchild) is None)
 
 
 def test_a_child_is_out_of_reach_of_our_terminal() -> None:
     """It leads a session of its own, so Ctrl-C comes to it only through us."""
-    child = _programs.Child(python("import time; time.sleep(60)"))
+    child = subprocesses.Child(python("import time; time.sleep(60)"))
     try:
         assert os.getsid(child.pid) == child.pid
     finally:
@@ -122,31 +122,31 @@ def test_a_child_is_out_of_reach_of_our_terminal() -> None:
 
 def test_a_process_is_known_by_more_than_its_number() -> None:
     """A running process has a stable mark of its own; an ended one has none, even before its parent looked."""
-    first = _programs.Child(python("import time; time.sleep(60)"))
-    second = _programs.Child(python("pass"))
-    mark = _processes.born(first.pid)
+    first = subprocesses.Child(python("import time; time.sleep(60)"))
+    second = subprocesses.Child(python("pass"))
+    mark = processes.born(first.pid)
     try:
-        assert mark == _processes.born(first.pid) != _processes.born(os.getpid())
-        wait_for(lambda: _processes.born(second.pid) is None)
+        assert mark == processes.born(first.pid) != processes.born(os.getpid())
+        wait_for(lambda: processes.born(second.pid) is None)
     finally:
         first.stop()
         second.stop()
-    assert _processes.born(first.pid) is None
+    assert processes.born(first.pid) is None
 
 
 def test_a_process_of_another_command_is_stopped_too() -> None:
     """`stop` needs the number only, waits until it is gone, and takes one that is gone as it is."""
-    child = _programs.Child(python("import time; time.sleep(60)"))
+    child = subprocesses.Child(python("import time; time.sleep(60)"))
 
-    _processes.stop(child.pid)
+    processes.stop(child.pid)
     assert child.ended() == -15
-    _processes.stop(child.pid)
+    processes.stop(child.pid)
 
 
 def test_a_process_that_will_not_end_is_ended() -> None:
     """After the grace comes SIGKILL."""
-    child = _programs.Child(python("import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"))
+    child = subprocesses.Child(python("import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"))
     time.sleep(0.5)  # let it get to ignoring
 
-    _processes.stop(child.pid, grace_s=0.1)
+    processes.stop(child.pid, grace_s=0.1)
     assert child.ended() == -9

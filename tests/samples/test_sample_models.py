@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from exporting import Export
+from locations import SAMPLE_MODELS
 from model_servers import Served
 
 from tfsctl.clients.rest import RestClient
 from tfsctl.core.saved_model import read_saved_model
 from tfsctl.core.types import ModelRef
 
-SAMPLES = Path(__file__).parents[2] / "sample_models"
-REVIEWS = SAMPLES / "amazon_review.csv"
+REVIEWS = SAMPLE_MODELS / "amazon_review.csv"
 
 
 def ask(served: Served, model: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def test_amazon_review(served: Served) -> None:
 
 def test_amazon_review_learns(export: Export) -> None:
     """It trains in seconds, says how many of the held-out reviews it gets right, and does the same every time."""
-    said = [export.source(SAMPLES / "amazon_review.py", "--json") for _ in range(2)]
+    said = [export.source(SAMPLE_MODELS / "amazon_review.py", "--json") for _ in range(2)]
     lines = [result.stderr for result in said]
     assert lines[0] == lines[1]
     found = re.fullmatch(r"held-out accuracy: (\d+)% of 127 reviews, after 508 to learn from\n", lines[0])

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from tfsctl.core import config_messages
 from tfsctl.errors import InvalidInput
+from tfsctl.serving_config import messages
 
 
 def test_a_file_of_each_kind() -> None:
     """Wrapped and plain fields, lists, messages within messages."""
-    batching = config_messages.parse_text(
-        config_messages.BatchingParameters(),
+    batching = messages.parse_text(
+        messages.BatchingParameters(),
         'max_batch_size { value: 4 } thread_pool_name { value: "x" } allowed_batch_sizes: 2 allowed_batch_sizes: 4 '
         "enable_large_batch_splitting { value: true } pad_variable_length_inputs: true",
         source="test",
     )
-    monitoring = config_messages.parse_text(
-        config_messages.MonitoringConfig(), 'prometheus_config { enable: true path: "/m" }', source="test"
+    monitoring = messages.parse_text(
+        messages.MonitoringConfig(), 'prometheus_config { enable: true path: "/m" }', source="test"
     )
-    tls = config_messages.parse_text(
-        config_messages.SSLConfig(), 'server_key: "k" server_cert: "c" client_verify: true', source="test"
+    tls = messages.parse_text(
+        messages.SSLConfig(), 'server_key: "k" server_cert: "c" client_verify: true', source="test"
     )
 
     assert batching.max_batch_size.value == 4
@@ -37,7 +37,7 @@ def test_a_file_of_each_kind() -> None:
 def test_nonsense_is_named_with_its_place(text: str, at: str) -> None:
     """The file, the message it should be, line and column."""
     with pytest.raises(InvalidInput) as refused:
-        config_messages.parse_text(config_messages.BatchingParameters(), text, source="/b.config")
+        messages.parse_text(messages.BatchingParameters(), text, source="/b.config")
 
     assert refused.value.message.startswith(f"/b.config is no tensorflow.serving.BatchingParameters: {at} : ")
 
@@ -45,4 +45,4 @@ def test_nonsense_is_named_with_its_place(text: str, at: str) -> None:
 def test_other_names_are_not_there() -> None:
     """As in any module."""
     with pytest.raises(AttributeError, match="Nope"):
-        _ = config_messages.Nope
+        _ = messages.Nope

@@ -13,7 +13,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
-sys.path.append(str(Path(__file__).parent / "conformance"))
+sys.path.append(str(Path(__file__).parents[1] / "conformance"))
 
 from asking_grpc import METHODS
 from asking_rest import request_bytes

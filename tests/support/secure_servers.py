@@ -13,7 +13,7 @@ from model_servers import HOST, Served, running_flags
 
 from tfsctl.clients import Client, Transport, connect
 from tfsctl.clients.connection import Connection, Tls
-from tfsctl.core import config_messages
+from tfsctl.serving_config import messages
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def secure_server(folder: Path) -> Iterator[Secure]:
     """Run the embedded server with the echo model and mutual TLS for everything, while the block lasts."""
     authority, other = trustme.CA(), trustme.CA()
     leaf = authority.issue_cert("localhost", HOST)
-    config = config_messages.SSLConfig(
+    config = messages.SSLConfig(
         server_key=leaf.private_key_pem.bytes().decode(),
         server_cert=leaf.cert_chain_pems[0].bytes().decode(),
         custom_ca=authority.cert_pem.bytes().decode(),

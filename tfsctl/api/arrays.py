@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfsctl.core import dtypes, tensors
-from tfsctl.core.inputs import describe
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.data.cells import cast
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.predict_inputs import describe
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

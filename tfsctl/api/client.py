@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tfsctl import clients
 from tfsctl.api.arrays import input_arrays
-from tfsctl.core.inputs import choose_outputs, choose_signature
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature, VersionStatus
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected
+from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from tfsctl.api.client import Client
 from tfsctl.api.connecting import connect
 from tfsctl.clients import DEFAULT_TIMEOUT_S
-from tfsctl.engines.launch import EngineName
-from tfsctl.engines.running import Server
+from tfsctl.engines.planning.launch_spec import EngineName
+from tfsctl.engines.planning.server_handle import Server
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -67,12 +67,12 @@ def serve(
     Raises what `tfsctl serve` ends with: NotFound and InvalidInput for the paths, EngineError where no server comes up,
     NotReadyInTime at the deadline. Nothing is left of it then.
     """
-    from tfsctl.engines import planning, serving
-    from tfsctl.engines.request import Request
+    from tfsctl.engines.planning import serve_plan, serving
+    from tfsctl.engines.planning.serve_options import Request
 
     request = Request(
         paths=tuple(Path(path) for path in paths), name=name, engine=engine, rest_port=rest_port, grpc_port=grpc_port
     )
-    planned = planning.plan(request)
+    planned = serve_plan.plan(request)
     serving.prepare(planned)
     return Serving(serving.start(planned, detach=True, wait_timeout_s=wait_timeout_s))

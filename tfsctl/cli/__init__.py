@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli._commands import CommandsByName
+from tfsctl.cli.registry import CommandsByName
 from tfsctl.errors import ExitCode, TfsctlError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -41,30 +41,30 @@ def _root(
     ] = False,
 ) -> None:
     """Take a TensorFlow model from a Python file to answers: export, serve, query."""
-    from tfsctl.cli import _output
+    from tfsctl.cli.output import terminal
 
-    _output.verbose = verbose
+    terminal.verbose = verbose
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; the only place that decides exit codes."""
-    from tfsctl.cli import _output
+    from tfsctl.cli.output import terminal
 
-    _output.prepare_streams()
+    terminal.prepare_streams()
     try:
         app(args=None if argv is None else list(argv), prog_name="tfsctl")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except TfsctlError as error:
-        return _output.report(error)
+        return terminal.report(error)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except _output.NobodyReads:
+    except terminal.NobodyReads:
         return ExitCode.OK
     except OSError as error:
         if error.errno not in _FULL:
-            return _output.report_bug(error)
-        return _output.report(TfsctlError(f"cannot write {error.filename or 'to disk'}: {error.strerror}"))
+            return terminal.report_bug(error)
+        return terminal.report(TfsctlError(f"cannot write {error.filename or 'to disk'}: {error.strerror}"))
     except Exception as error:  # noqa: BLE001 - the one door for bugs
-        return _output.report_bug(error)
+        return terminal.report_bug(error)
     return ExitCode.OK

@@ -5,34 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
 
-from tfsctl.cli._arguments import NegativeNumbersAreArguments
+from tfsctl.cli.options.arguments import NegativeNumbersAreArguments
+
+
+class Command(NamedTuple):
+    """A folder below `commands/`, and the first line of the command's help."""
+
+    folder: str
+    summary: str
+
 
 # In the order of `tfsctl --help`, each with the first line of its own help: to list them is to import none, which would
 # take longer than all the rest. Each is the function of its name in the module of its name, or that module's `app`.
 COMMANDS = {
-    "export": "Make a verified SavedModel version out of a model.",
-    "serve": "Serve models over REST and gRPC.",
-    "compose": "Print a Compose file that serves models.",
-    "image": "Images with models inside.",
-    "ps": "List the servers that tfsctl started.",
-    "logs": "Print the log of a server that tfsctl started.",
-    "restart": "Restart a server that tfsctl started.",
-    "stop": "Stop a server that tfsctl started.",
-    "predict": "Ask a model for its answer to what you type.",
-    "classify": "Ask a model for the classes of examples.",
-    "regress": "Ask a model for the value of examples.",
-    "metadata": "Show a model's signatures, and what else is known of it.",
-    "sample": "Make up an example request that fits a model's signature.",
-    "repl": "Talk to a model: type an input, read its answer.",
-    "run": "Serve a model and talk to it, in one go.",
-    "status": "Show where each version of a model is in its life.",
-    "wait": "Wait until a model, or one version of it, is AVAILABLE.",
-    "explain": "Explain an error: its cause, and the next command.",
+    "export": Command("export", "Make a verified SavedModel version out of a model."),
+    "serve": Command("serve", "Serve models over REST and gRPC."),
+    "compose": Command("deploy", "Print a Compose file that serves models."),
+    "image": Command("deploy", "Images with models inside."),
+    "ps": Command("serve", "List the servers that tfsctl started."),
+    "logs": Command("serve", "Print the log of a server that tfsctl started."),
+    "restart": Command("serve", "Restart a server that tfsctl started."),
+    "stop": Command("serve", "Stop a server that tfsctl started."),
+    "predict": Command("query", "Ask a model for its answer to what you type."),
+    "classify": Command("query", "Ask a model for the classes of examples."),
+    "regress": Command("query", "Ask a model for the value of examples."),
+    "metadata": Command("query", "Show a model's signatures, and what else is known of it."),
+    "sample": Command("query", "Make up an example request that fits a model's signature."),
+    "repl": Command("query", "Talk to a model: type an input, read its answer."),
+    "run": Command("serve", "Serve a model and talk to it, in one go."),
+    "status": Command("query", "Show where each version of a model is in its life."),
+    "wait": Command("query", "Wait until a model, or one version of it, is AVAILABLE."),
+    "explain": Command("query", "Explain an error: its cause, and the next command."),
 }
 TAKE_NEGATIVE_NUMBERS = ("predict", "classify", "regress")
 
@@ -51,7 +59,7 @@ class CommandsByName(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - typer's own, not public
         """Write the list of commands, whole on any terminal."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
 
 
 class _Commands(Mapping[str, Any]):
@@ -71,7 +79,7 @@ class _Commands(Mapping[str, Any]):
 
 @cache
 def _made(name: str) -> Any:  # noqa: ANN401 - typer's own command, not public
-    module = import_module(f"tfsctl.cli.{name}")
+    module = import_module(f"tfsctl.cli.commands.{COMMANDS[name].folder}.{name}")
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tfsctl.clients._growth import Growth, Setting
+from tfsctl.clients.throughput_tuner import Growth, Setting
 from tfsctl.core.batches import Arrays, Batch, Reject, joined
 from tfsctl.errors import InvalidInput, RequestRejected, ServerUnreachable, TfsctlError
 

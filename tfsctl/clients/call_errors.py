@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from tfsctl.clients.connection import Connection
-from tfsctl.core.explanations import explain
 from tfsctl.core.types import ModelRef
+from tfsctl.diagnosis.explanations import explain
 from tfsctl.errors import NotFound, NotReadyInTime, RequestRejected, ServerUnreachable, TfsctlError
 
 ERROR_OF_STATUS: dict[str, type[TfsctlError]] = {

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import grpc
 from google.protobuf.message import DecodeError
 
-from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, _examples, grpc_channel
-from tfsctl.clients._faults import fault, through
+from tfsctl.clients import DEFAULT_TIMEOUT_S, addresses, grpc_channel
+from tfsctl.clients import examples as example_calls
+from tfsctl.clients.call_errors import fault, through
+from tfsctl.clients.captured_request import Call, Withheld
 from tfsctl.clients.connection import PLAIN, Connection
-from tfsctl.clients.withheld import Call, Withheld
 from tfsctl.core import protos, tensors
 from tfsctl.core.inference import Examples, Inference, Task
 from tfsctl.core.predict_response import read_predict_response
@@ -49,7 +50,7 @@ class GrpcClient:
     def __init__(
         self, host: str, port: int, *, timeout_s: float = DEFAULT_TIMEOUT_S, connection: Connection = PLAIN
     ) -> None:
-        self.address = _addresses.written(host, port)
+        self.address = addresses.written(host, port)
         self._through = through(self.address, connection)
         self._timeout_s = timeout_s
         self._call_of = partial(Call, "grpc", host, port, timeout_s, connection)
@@ -87,7 +88,7 @@ class GrpcClient:
         def call(method: str, request: Any, response_type: Any) -> Any:  # noqa: ANN401 - generated messages
             return self._ask(method, request, response_type, about=model)
 
-        return _examples.over_grpc(call, model, _spec(model), examples, tasks)
+        return example_calls.over_grpc(call, model, _spec(model), examples, tasks)
 
     def metadata(self, model: ModelRef) -> ModelMetadata:
         """Ask what the model's signatures are. Raises what Client says."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from tfsctl.clients import _addresses, tls
+from tfsctl.clients import addresses, tls
 from tfsctl.clients.connection import Connection
 from tfsctl.errors import InvalidInput
 
@@ -18,7 +18,7 @@ def open_channel(host: str, port: int, connection: Connection) -> grpc.Channel:
     """A channel to one server; it connects with the first call. Raises InvalidInput for what gRPC cannot do."""
     if connection.path:
         raise InvalidInput(f"gRPC has no paths: {connection.path}", hint="leave the path out of --url")
-    address = _addresses.written(host, port)
+    address = addresses.written(host, port)
     compression = grpc.Compression.Gzip if connection.compression == "gzip" else None
     options = _options(host, connection)
     if connection.tls is None:
@@ -55,13 +55,13 @@ def _options(host: str, connection: Connection) -> list[tuple[str, Any]]:
     ]
     if connection.proxy is not None:
         options.append(("grpc.http_proxy", connection.proxy))
-    elif _addresses.is_local(host):
+    elif addresses.is_local(host):
         options.append(("grpc.enable_http_proxy", 0))
     if connection.keepalive_s is not None:
         options.append(("grpc.keepalive_time_ms", round(connection.keepalive_s * 1000)))
         options.append(("grpc.keepalive_permit_without_calls", 1))
         options.append(("grpc.http2.max_pings_without_data", 0))
-    if host.startswith(_addresses.UNIX):
+    if host.startswith(addresses.UNIX):
         options.append(("grpc.ssl_target_name_override", "localhost"))  # what a certificate can say of a socket
     if connection.balancing is not None:
         options.append(("grpc.lb_policy_name", connection.balancing))

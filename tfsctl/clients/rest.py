@@ -17,10 +17,11 @@ from urllib.parse import quote
 
 import httpx
 
-from tfsctl.clients import DEFAULT_TIMEOUT_S, _addresses, _examples, _json, rest_connection
-from tfsctl.clients._faults import fault, through
+from tfsctl.clients import DEFAULT_TIMEOUT_S, addresses, json_bodies, rest_connection
+from tfsctl.clients import examples as example_calls
+from tfsctl.clients.call_errors import fault, through
+from tfsctl.clients.captured_request import Call, Withheld
 from tfsctl.clients.connection import PLAIN, Connection
-from tfsctl.clients.withheld import Call, Withheld
 from tfsctl.core import dtypes, tensors
 from tfsctl.core.inference import Examples, Inference, Task
 from tfsctl.core.types import (
@@ -79,7 +80,7 @@ class RestClient:
         connection: Connection = PLAIN,
         wire: httpx.BaseTransport | None = None,
     ) -> None:
-        self.address = _addresses.written(host, port) + connection.path
+        self.address = addresses.written(host, port) + connection.path
         self._through = through(self.address, connection)
         self._known: dict[ModelRef, ModelMetadata] = {}
         self._call_of = partial(Call, "rest", host, port, timeout_s, connection)
@@ -99,7 +100,7 @@ class RestClient:
         outputs: Sequence[str] = (),
     ) -> Prediction:
         """Run a signature on a whole batch. Raises what Client says."""
-        body = _json.predict_body(signature, inputs)
+        body = json_bodies.predict_body(signature, inputs)
         start = time.perf_counter()
         answer = self._ask(f"{_path(model)}:predict", about=model, body=body)
         latency_s = time.perf_counter() - start
@@ -117,7 +118,7 @@ class RestClient:
             return self._ask(f"{_path(model)}:{verb}", about=model, body=body)
 
         try:
-            return _examples.over_rest(call, model, examples, tasks)
+            return example_calls.over_rest(call, model, examples, tasks)
         except ValueError as error:
             raise self._strange(model, str(error)) from error
 
@@ -127,7 +128,7 @@ class RestClient:
         self._withhold(path, body)
         response, content = self._send("POST", path, about=model, body=body)
         refused = response.status_code != httpx.codes.OK
-        return content, self._refusal(response, _json.parsed_object(content), model) if refused else None
+        return content, self._refusal(response, json_bodies.parsed_object(content), model) if refused else None
 
     def metadata(self, model: ModelRef) -> ModelMetadata:
         """Ask what the model's signatures are. Raises what Client says."""
@@ -188,7 +189,7 @@ class RestClient:
 
     def _call(self, method: str, path: str, *, about: ModelRef, body: bytes | None = None) -> dict[str, Any]:
         response, content = self._send(method, path, about=about, body=body)
-        answer = _json.parsed_object(content)
+        answer = json_bodies.parsed_object(content)
         if response.status_code == httpx.codes.OK and answer is not None:
             return answer
         raise self._refusal(response, answer, about)

@@ -8,7 +8,7 @@ import time
 
 import httpx
 
-from tfsctl.clients import _addresses, tls
+from tfsctl.clients import addresses, tls
 from tfsctl.clients.connection import Connection
 from tfsctl.errors import InvalidInput
 
@@ -25,8 +25,8 @@ def open_http(
     """
     if connection.balancing is not None:
         raise InvalidInput("REST opens one connection; requests are spread over gRPC only", hint="add --grpc")
-    socket = _addresses.socket_path(host)
-    at = "localhost" if socket is not None else _addresses.written(host, port)
+    socket = addresses.socket_path(host)
+    at = "localhost" if socket is not None else addresses.written(host, port)
     # Plain HTTP needs no certificates, and reading the system's takes a fifth of the start-up. This context trusts
     # none, which is what should happen if anything were to ask for TLS here.
     context = tls.context(connection.tls) if connection.tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -40,7 +40,7 @@ def open_http(
             limits=httpx.Limits(keepalive_expiry=connection.keepalive_s or _KEEPALIVE_S),
             transport=wire,
             proxy=connection.proxy,
-            trust_env=not _addresses.is_local(host),
+            trust_env=not addresses.is_local(host),
             verify=context,
         )
     except (ImportError, ValueError) as error:  # socks5://…, or what is no URL; httpx would show its password

@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfsctl.core.images import decode_image
 from tfsctl.core.types import TensorSpec
 from tfsctl.data.blocks import Block, Unreadable
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.images import decode_image
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core.batches import Batch, Reject
-from tfsctl.core.inputs import describe
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.data.blocks import Block, Source, Unreadable
 from tfsctl.data.cells import column_array, one_value, row_spec
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.predict_inputs import describe
 
 MOST_HELD = 1000  # values of a rejected row that are kept to be shown
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
-from tfsctl.core.images import SUFFIXES, takes_images
 from tfsctl.core.types import Signature
 from tfsctl.data.blocks import STDIN, Source
 from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.inputs.images import SUFFIXES, takes_images
 
 Format = Literal["csv", "tsv", "json", "jsonl", "lines", "npy", "npz", "parquet", "tfrecord", "images"]
 FORMATS: tuple[Format, ...] = get_args(Format)

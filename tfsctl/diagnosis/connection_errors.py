@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfsctl.core.explanations import Known
+from tfsctl.diagnosis.explanations import Known
 
 CONNECTION_ERRORS = (
     Known(

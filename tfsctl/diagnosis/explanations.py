@@ -68,9 +68,9 @@ def _once_each_line(text: str) -> str:
 
 @cache
 def _table() -> tuple[tuple[re.Pattern[str], Known], ...]:
-    from tfsctl.core.connection_errors import CONNECTION_ERRORS
-    from tfsctl.core.request_errors import REQUEST_ERRORS
-    from tfsctl.core.server_errors import SERVER_ERRORS
+    from tfsctl.diagnosis.connection_errors import CONNECTION_ERRORS
+    from tfsctl.diagnosis.request_errors import REQUEST_ERRORS
+    from tfsctl.diagnosis.server_errors import SERVER_ERRORS
 
     tables = (*SERVER_ERRORS, *REQUEST_ERRORS, *CONNECTION_ERRORS)
     return tuple((re.compile(known.pattern), known) for known in tables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfsctl.core.explanations import Known
+from tfsctl.diagnosis.explanations import Known
 
 _EXPORT_AGAIN = "tfsctl export SOURCE writes a version that is complete, or none at all"
 

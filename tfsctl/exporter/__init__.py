@@ -1,6 +1,6 @@
 """A model in any form becomes a verified, numbered SavedModel version.
 
->>> from tfsctl.export import export
+>>> from tfsctl.exporter import export
 >>> export("sample_models/half_plus_two.py", to="/models", version=3).path
 PosixPath('/models/half_plus_two/3')
 """
@@ -18,8 +18,8 @@ from tfsctl.core import model_dir
 from tfsctl.core.manifest import read_row_independence
 from tfsctl.core.saved_model import read_saved_model
 from tfsctl.errors import ExportError, InvalidInput
-from tfsctl.export.exported import Check, Exported
-from tfsctl.export.source import Source, check_name, check_version, parse_source
+from tfsctl.exporter.exported import Check, Exported
+from tfsctl.exporter.sources.source import Source, check_name, check_version, parse_source
 
 __all__ = ["Check", "Exported", "export"]
 
@@ -63,7 +63,7 @@ def export(
 
 
 def _export(source: Source, sha256: str, staged: model_dir.Staging, version: int | None, report: Report) -> Exported:
-    from tfsctl.export import manifest
+    from tfsctl.exporter import manifest
 
     created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     report("loading TensorFlow")
@@ -98,7 +98,8 @@ def _export(source: Source, sha256: str, staged: model_dir.Staging, version: int
 
 
 def _built(source: Source, directory: Path, report: Report) -> tuple[tuple[Check, ...], tuple[str, ...]]:
-    from tfsctl.export import loading, verify, writer
+    from tfsctl.exporter import verify, writer
+    from tfsctl.exporter.sources import loading
 
     report(f"building the model of {source.path.name}")
     with loading.loaded(source) as (model, rows, notes):
@@ -114,7 +115,7 @@ def _built(source: Source, directory: Path, report: Report) -> tuple[tuple[Check
 
 
 def _copied(source: Source, directory: Path, report: Report) -> tuple[tuple[Check, ...], tuple[str, ...]]:
-    from tfsctl.export import verify
+    from tfsctl.exporter import verify
 
     report("copying")
     shutil.copytree(source.path, directory, dirs_exist_ok=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfsctl.core.types import TensorSpec
-from tfsctl.export import naming
+from tfsctl.exporter import naming
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from importlib.metadata import version as package_version
 
 from tfsctl.core.manifest import MANIFEST
 from tfsctl.core.types import Signature, TensorSpec
-from tfsctl.export.exported import Check, Exported
+from tfsctl.exporter.exported import Check, Exported
 
 FORMAT = 1
 

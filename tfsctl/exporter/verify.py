@@ -10,11 +10,11 @@ import numpy as np
 
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature, TensorSpec
 from tfsctl.errors import ExportError, InvalidInput
-from tfsctl.export import failure, samples
-from tfsctl.export.agreement import EXPORT_TOLERANCE, Arrays, Run, agree, largest_difference, rows_are_independent
-from tfsctl.export.examples import serialized_examples
-from tfsctl.export.exported import Check
-from tfsctl.export.samples import Samples
+from tfsctl.exporter import failure, samples
+from tfsctl.exporter.agreement import EXPORT_TOLERANCE, Arrays, Run, agree, largest_difference, rows_are_independent
+from tfsctl.exporter.examples import serialized_examples
+from tfsctl.exporter.exported import Check
+from tfsctl.exporter.samples import Samples
 
 Trial = tuple[Literal["samples", "synthetic"], Arrays]
 

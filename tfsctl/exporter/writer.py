@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tfsctl.errors import ExportError
-from tfsctl.export import failure
-from tfsctl.export.endpoint import Endpoint
+from tfsctl.exporter import failure
+from tfsctl.exporter.endpoint import Endpoint
 
 
 def trace(endpoint: Endpoint) -> Any:  # noqa: ANN401 - a tf.function

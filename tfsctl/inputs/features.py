@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tfsctl.core.inference import Examples, Feature, Features
-from tfsctl.core.named import read_array, read_bytes, read_json, read_text, split_pair
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.named_values import read_array, read_bytes, read_json, read_text, split_pair
 
 _NAME = r"[A-Za-z_][\w./-]*"
 _PAIR = re.compile(rf"\s*{_NAME}=")

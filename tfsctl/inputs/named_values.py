@@ -85,7 +85,7 @@ def read_array(content: bytes, path: str) -> np.ndarray:
 
 
 def _image(content: bytes, path: str, spec: TensorSpec) -> np.ndarray:
-    from tfsctl.core.images import decode_image, takes_images
+    from tfsctl.inputs.images import decode_image, takes_images
 
     if not takes_images(spec):
         raise InvalidInput(f"{path}: values for {spec.name} ({spec.dtype} {spec.shape_text}) go in .npy, .json or .txt")

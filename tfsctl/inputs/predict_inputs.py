@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tfsctl.core.example_request import example_row, example_signature
-from tfsctl.core.typed import read_typed
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.inputs.example_request import example_row, example_signature
+from tfsctl.inputs.typed import read_typed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +81,7 @@ def example(signature: Signature) -> str:
 
 def _image_example(signature: Signature) -> str:
     """What to type for an only input of images, which nobody types in numbers; empty for any other."""
-    from tfsctl.core.images import takes_images
+    from tfsctl.inputs.images import takes_images
 
     spec = signature.inputs[0] if len(signature.inputs) == 1 else None
     if spec is None or spec.dtype == "string" or spec.shape is None or len(spec.shape) != 4 or not takes_images(spec):
@@ -122,7 +122,7 @@ def _joined(spec: TensorSpec, given: Sequence[tuple[object, bool]]) -> np.ndarra
     """The rows of arrays, and of whatever was typed between them."""
     import numpy as np
 
-    from tfsctl.core.arrays import fit_array
+    from tfsctl.inputs.arrays import fit_array
 
     parts = [
         fit_array(value, spec) if isinstance(value, np.ndarray) else _assemble(spec, [(value, is_row)])

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tfsctl.core.named import only_name, read_file, split_pair
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.named_values import only_name, read_file, split_pair
 
 _PAIR = re.compile(r"\s*([A-Za-z_][\w./-]*)=")
 _LATER_PAIR = re.compile(r"\s([A-Za-z_][\w./-]*)=")

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tfsctl.engines import _programs
+from tfsctl.programs import subprocesses
 
 _LOOK_S = 0.05  # how often a file is looked at
 _LAST_S = 2.0  # how long the end of a log may take to come
@@ -48,7 +48,7 @@ class FollowedProgram:
 
     def __init__(self, argv: Sequence[str], show: Show) -> None:
         """Start the program. Raises ProgramFailed when it cannot be."""
-        self._program = _programs.Printing(argv)
+        self._program = subprocesses.Printing(argv)
         self._show = show
         self._thread = threading.Thread(target=self._follow, name="log", daemon=True)
         self._thread.start()

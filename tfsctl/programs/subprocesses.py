@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tfsctl.engines._processes import STOP_GRACE_S
 from tfsctl.errors import ProgramFailed
+from tfsctl.programs.processes import STOP_GRACE_S
 
 # The statuses a shell and timeout(1) give for what is not a program's own end.
 TIMED_OUT, NOT_EXECUTABLE, NOT_FOUND = 124, 126, 127

@@ -9,14 +9,15 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from tfsctl.server import draining, open_files, tls
-from tfsctl.server import flags as server_flags
-from tfsctl.server.batching_parameters import server_parameters
-from tfsctl.server.configured_models import configured_models
-from tfsctl.server.flags import START_FAILED
-from tfsctl.server.listening import check_grpc_is_asked_for, settled
-from tfsctl.server.logs import write_line
-from tfsctl.server.session_config import check_session_flags
+from tfsctl.server.app.listening import check_grpc_is_asked_for, settled
+from tfsctl.server.batching.parameters import server_parameters
+from tfsctl.server.config import flags as server_flags
+from tfsctl.server.config import tls
+from tfsctl.server.config.configured_models import configured_models
+from tfsctl.server.config.flags import START_FAILED
+from tfsctl.server.config.session_config import check_session_flags
+from tfsctl.server.process import open_files, shutdown
+from tfsctl.server.process.logs import write_line
 from tfsctl.server.status import ServingError
 
 log = logging.getLogger(__name__)
@@ -58,10 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_line(sys.stdout, f"Failed to start server. Error: {error}")
         return START_FAILED
     _end_with_parent()
-    draining.hold_signals()  # before anything starts a thread: NumPy does when it is imported
-    from tfsctl.server import launch
+    shutdown.hold_signals()  # before anything starts a thread: NumPy does when it is imported
+    from tfsctl.server.app import run as server_run
 
-    return launch.serve(flags, credentials)
+    return server_run.serve(flags, credentials)
 
 
 def _print_version() -> None:

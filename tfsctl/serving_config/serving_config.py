@@ -11,9 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from tfsctl.core import config_texts, protos
+from tfsctl.core import protos
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from tfsctl.errors import InvalidInput
+from tfsctl.serving_config import text_protos
 
 PLATFORM = "tensorflow"
 MODELS_FILE, BATCHING_FILE, MONITORING_FILE, TLS_FILE = (
@@ -98,9 +99,9 @@ class ServingConfig:
         if self.batching:
             texts[BATCHING_FILE] = self.batching
         if self.metrics:
-            texts[MONITORING_FILE] = config_texts.monitoring_text()
+            texts[MONITORING_FILE] = text_protos.monitoring_text()
         if self.tls is not None:
-            texts[TLS_FILE] = config_texts.ssl_text(self.tls.certificate, self.tls.key, self.tls.ca)
+            texts[TLS_FILE] = text_protos.ssl_text(self.tls.certificate, self.tls.key, self.tls.ca)
         return texts
 
     def flags(self, folder: str = "") -> list[str]:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfsctl.core import config_messages
 from tfsctl.errors import InvalidInput
+from tfsctl.serving_config import messages
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
 def monitoring_text() -> str:
     """A MonitoringConfig that lets Prometheus scrape METRICS_PATH of the REST port."""
-    message = config_messages.MonitoringConfig()
+    message = messages.MonitoringConfig()
     message.prometheus_config.enable = True
     message.prometheus_config.path = METRICS_PATH
     return _text(message)
@@ -23,7 +23,7 @@ def monitoring_text() -> str:
 
 def batching_text(parameters: Sequence[str]) -> str:
     """BatchingParameters from `NAME=VALUE`, where allowed_batch_sizes is a list with commas. Raises InvalidInput."""
-    message = config_messages.BatchingParameters()
+    message = messages.BatchingParameters()
     fields = message.DESCRIPTOR.fields_by_name
     lines: list[str] = []
     for parameter in parameters:
@@ -38,12 +38,12 @@ def batching_text(parameters: Sequence[str]) -> str:
             lines.append(f"{name}: [{value}]")
         else:
             lines.append(f"{name}: {value}")
-    return _text(config_messages.parse_text(message, "\n".join(lines), source=" ".join(parameters)))
+    return _text(messages.parse_text(message, "\n".join(lines), source=" ".join(parameters)))
 
 
 def checked_batching(text: str, *, source: str) -> str:
     """The text itself if it is BatchingParameters. Raises InvalidInput naming `source`."""
-    config_messages.parse_text(config_messages.BatchingParameters(), text, source=source)
+    messages.parse_text(messages.BatchingParameters(), text, source=source)
     return text
 
 
@@ -52,7 +52,7 @@ def ssl_text(certificate: str, key: str, ca: str | None) -> str:
 
     Raises InvalidInput for a file that cannot be read, or is no PEM.
     """
-    message = config_messages.SSLConfig(server_key=_pem(key), server_cert=_pem(certificate))
+    message = messages.SSLConfig(server_key=_pem(key), server_cert=_pem(certificate))
     if ca is not None:
         message.custom_ca = _pem(ca)
         message.client_verify = True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import RunCli
+from cli_runner import RunCli
 from model_servers import Served, clean_environment
 
 

@@ -6,20 +6,20 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from conftest import RunCli
+from cli_runner import RunCli
+from locations import RECORDED
 from model_servers import Served, running_server
 
-from tfsctl.cli._repl.reply import Reply
-from tfsctl.cli._repl.session import Session
-from tfsctl.cli._target import Target
+from tfsctl.cli.options.target import Target
+from tfsctl.cli.repl.reply import Reply
+from tfsctl.cli.repl.session import Session
 from tfsctl.core.types import ModelRef
-from tfsctl.engines import registry
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.registry import records
+from tfsctl.engines.registry.records import RunningServer
 
-RECORDED = Path(__file__).parents[1] / "conformance" / "recorded" / "models"
+MODELS = RECORDED / "models"
 HALF = ("--model", "half_plus_two")
 OVER = pytest.mark.parametrize("over", ["--rest", "--grpc"])
 
@@ -36,7 +36,7 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def _registered(classifiers: Served) -> None:
     ports = (classifiers.host, classifiers.rest_port, classifiers.grpc_port)
     models = tuple(classifiers.models)
-    registry.register(RunningServer("test", "embedded", *ports, models, os.getpid(), None, time.time(), None))
+    records.register(RunningServer("test", "embedded", *ports, models, os.getpid(), None, time.time(), None))
 
 
 @OVER

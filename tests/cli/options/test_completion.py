@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from model_servers import Served, clean_environment
 
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.registry.records import RunningServer
 
 
 def completed(line: str, folder: Path, **environment: str) -> list[str]:

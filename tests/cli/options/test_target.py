@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tfsctl.cli._target import Asked, Target, find_target
+from tfsctl.cli.options.target import Asked, Target, find_target
 from tfsctl.core.types import ModelRef
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.registry.records import RunningServer
 from tfsctl.errors import InvalidInput, NotFound
 
 

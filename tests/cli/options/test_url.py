@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tfsctl.cli._target import Asked
-from tfsctl.cli._url import with_url
+from tfsctl.cli.options.target import Asked
+from tfsctl.cli.options.url import with_url
 from tfsctl.clients.connection import Connection, Tls
 from tfsctl.errors import InvalidInput
 

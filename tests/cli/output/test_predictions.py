@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfsctl.cli import _answers, _bars, _infer, _shown
-from tfsctl.cli._classes import View, read_labels
+from tfsctl.cli.inference import examples as inference_examples
+from tfsctl.cli.output import answers, bars, predictions
+from tfsctl.cli.output.classes import View, read_labels
 from tfsctl.core.inference import Inference, ScoredClass, Task
 from tfsctl.core.types import Prediction
 from tfsctl.errors import InvalidInput
@@ -47,7 +48,7 @@ PETS = View(labels=("cat", "dog"))
 )
 def test_probabilities_are_drawn_and_other_numbers_are_not(scores: object, lines: list[str]) -> None:
     """One score a row, or classes that sum to one; anything else is shown as it is."""
-    assert _shown.drawn_lines(prediction(y=scores)) == lines
+    assert predictions.drawn_lines(prediction(y=scores)) == lines
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_probabilities_are_drawn_and_other_numbers_are_not(scores: object, lines
 )
 def test_labels_and_top_choose_and_name_classes(scores: object, view: View, lines: list[str]) -> None:
     """Asked for, classes need not be probabilities; of one score two labels name both sides."""
-    assert _shown.drawn_lines(prediction(y=scores), view) == lines
+    assert predictions.drawn_lines(prediction(y=scores), view) == lines
 
 
 def test_of_many_classes_the_highest_are_shown() -> None:
@@ -75,24 +76,24 @@ def test_of_many_classes_the_highest_are_shown() -> None:
     scores = np.full((1, 1000), 0.0005)
     scores[0, 7] += 0.5
     many = prediction(y=scores)
-    lines = _shown.drawn_lines(many)
+    lines = predictions.drawn_lines(many)
     assert lines is not None
     assert lines[0].startswith("class 7")
     assert (len(lines), lines[-1]) == (6, "… 995 more")
-    assert len(_shown.plain_rows(many)[0][0].split(", ")) == 1000
+    assert len(predictions.plain_rows(many)[0][0].split(", ")) == 1000
 
 
 def test_a_model_that_names_its_classes_is_believed() -> None:
     """An output of text beside the scores, of the same shape, holds their labels."""
     named = prediction(classes=[[b"a", b"b"]], scores=[[0.25, 0.75]])
-    assert [line.split()[:2] for line in _shown.drawn_lines(named) or ()] == [["a", "0.25"], ["b", "0.75"]]
+    assert [line.split()[:2] for line in predictions.drawn_lines(named) or ()] == [["a", "0.25"], ["b", "0.75"]]
 
 
 def test_several_outputs_are_a_table() -> None:
     """A column each; classes stand in one cell, a line each."""
     several = prediction(id=[1, 2], p=[[0.25, 0.75], [0.5, 0.5]])
-    assert _shown.drawn_lines(several) is None
-    names, rows = _shown.drawn_table(several)
+    assert predictions.drawn_lines(several) is None
+    names, rows = predictions.drawn_table(several)
     assert names == ["id", "p"]
     assert rows[0] == ["1", "class 0  0.25  ██        25%\nclass 1  0.75  ██████    75%"]
     assert rows[1][0] == "2"
@@ -101,19 +102,19 @@ def test_several_outputs_are_a_table() -> None:
 def test_a_large_array_is_summed_up_on_a_terminal_only() -> None:
     """Dtype, shape, some values and their spread for people; every value for programs. Long text is cut likewise."""
     large = prediction(y=np.arange(100.0).reshape(1, 100))
-    assert _shown.drawn_lines(large) == ["float32 [100]: 0.0 1.0 2.0 … 99.0, 0.0 to 99.0, mean 49.5"]
-    assert len(_shown.plain_rows(large)[0][0].split(", ")) == 100
-    assert _answers.brief(b"a" * 5000) == f"{'a' * 2000}… (5000 characters)"
+    assert predictions.drawn_lines(large) == ["float32 [100]: 0.0 1.0 2.0 … 99.0, 0.0 to 99.0, mean 49.5"]
+    assert len(predictions.plain_rows(large)[0][0].split(", ")) == 100
+    assert answers.brief(b"a" * 5000) == f"{'a' * 2000}… (5000 characters)"
 
 
 def test_programs_get_a_line_for_each_class_asked_for() -> None:
     """Row, class and score; with several outputs of classes the output as well."""
     scores = [[0.25, 0.75], [0.5, 0.5]]
-    assert _shown.plain_rows(prediction(y=scores), View(PETS.labels, top=1)) == [
+    assert predictions.plain_rows(prediction(y=scores), View(PETS.labels, top=1)) == [
         ["1", "dog", "0.75"],
         ["2", "cat", "0.5"],
     ]
-    assert _shown.plain_rows(prediction(a=scores[:1], b=scores[:1]), View(top=1)) == [
+    assert predictions.plain_rows(prediction(a=scores[:1], b=scores[:1]), View(top=1)) == [
         ["1", "a", "class 1", "0.75"],
         ["1", "b", "class 1", "0.75"],
     ]
@@ -122,10 +123,10 @@ def test_programs_get_a_line_for_each_class_asked_for() -> None:
 def test_the_document_has_the_classes_asked_for() -> None:
     """Beside the outputs, which are whole; a float32 has its own digits, and a class without label none."""
     scores = prediction(y=[[0.1, 0.9]])
-    assert _shown.document(scores)["outputs"] == {"y": [[0.1, 0.9]]}
-    assert "top" not in _shown.document(scores)
-    assert _shown.document(scores, View(top=1))["top"] == {"y": [[{"label": None, "index": 1, "score": 0.9}]]}
-    assert str(_shown.document(prediction(y=[0.1, np.nan]))["outputs"]["y"]) == "[0.1, nan]"
+    assert predictions.document(scores)["outputs"] == {"y": [[0.1, 0.9]]}
+    assert "top" not in predictions.document(scores)
+    assert predictions.document(scores, View(top=1))["top"] == {"y": [[{"label": None, "index": 1, "score": 0.9}]]}
+    assert str(predictions.document(prediction(y=[0.1, np.nan]))["outputs"]["y"]) == "[0.1, nan]"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_the_document_has_the_classes_asked_for() -> None:
 )
 def test_classes_that_are_not_there_are_an_error(outputs: dict[str, object], view: View, message: str) -> None:
     """Asked for and not found is said, rather than passed over."""
-    for show in (_shown.drawn_lines, _shown.plain_rows, _shown.document):
+    for show in (predictions.drawn_lines, predictions.plain_rows, predictions.document):
         with pytest.raises(InvalidInput, match=message):
             show(prediction(**outputs), view)
 
@@ -169,14 +170,14 @@ def test_what_holds_no_labels_is_refused(tmp_path: Path, name: str, content: byt
 )
 def test_a_bar_is_drawn_to_an_eighth_of_a_character(share: float, drawn: str) -> None:
     """Always of one width, so that what follows lines up."""
-    assert _bars.bar(share, 4) == drawn
+    assert bars.bar(share, 4) == drawn
 
 
 def test_classifications_are_drawn_alike_in_all_rows() -> None:
     """Bars only where every score of the answer is a share; labels of the model count more than those of a file."""
     rows = ((ScoredClass("a", 0.25), ScoredClass("b", 0.75)), (ScoredClass("a", 2.0), ScoredClass("b", 0.5)))
     answer = Inference(Task("classify", "s"), "m", 1, classes=rows)
-    assert _infer.drawn_lines(answer, PETS) == ["row 1", "a  0.25", "b  0.75", "row 2", "a  2.0", "b  0.5"]
+    assert inference_examples.drawn_lines(answer, PETS) == ["row 1", "a  0.25", "b  0.75", "row 2", "a  2.0", "b  0.5"]
     unnamed = Inference(Task("classify", "s"), "m", 1, classes=((ScoredClass("", 0.25), ScoredClass("", 0.75)),))
-    assert [line[:3] for line in _infer.drawn_lines(unnamed, PETS)] == ["cat", "dog"]
-    assert _infer.plain_rows(unnamed, View(top=1)) == [["1", "class 1", "0.75"]]
+    assert [line[:3] for line in inference_examples.drawn_lines(unnamed, PETS)] == ["cat", "dog"]
+    assert inference_examples.plain_rows(unnamed, View(top=1)) == [["1", "class 1", "0.75"]]

@@ -11,18 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import RunCli
+from cli_runner import RunCli
 from echo_models import write_echo_model
 from model_servers import Served, clean_environment, running_server
 from slow_servers import SlowServer, slow_grpc, slow_rest
 from terminal import CTRL_C, CTRL_D, ENTER, TAB, UP, Terminal
 
-from tfsctl.cli._repl import commands
-from tfsctl.cli._repl.reply import Reply
-from tfsctl.cli._repl.session import Session
-from tfsctl.cli._target import Target
+from tfsctl.cli.options.target import Target
+from tfsctl.cli.repl import commands
+from tfsctl.cli.repl.reply import Reply
+from tfsctl.cli.repl.session import Session
 from tfsctl.core.types import ModelRef
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.registry.records import RunningServer
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected, ServerUnreachable
 
 

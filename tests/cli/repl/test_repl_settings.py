@@ -15,18 +15,18 @@ import pytest
 from echo_models import write_echo_model
 from model_servers import Served, running_server
 
-from tfsctl.cli import repl
-from tfsctl.cli._repl import reading, settings
-from tfsctl.cli._repl.completion import complete
-from tfsctl.cli._repl.reply import Reply
-from tfsctl.cli._repl.session import Session
-from tfsctl.cli._target import Target
-from tfsctl.core.serving_config import ModelConfig, ServingConfig
+from tfsctl.cli.commands.query import repl
+from tfsctl.cli.options.target import Target
+from tfsctl.cli.repl import reading, settings
+from tfsctl.cli.repl.completion import complete
+from tfsctl.cli.repl.reply import Reply
+from tfsctl.cli.repl.session import Session
 from tfsctl.core.types import ModelRef
-from tfsctl.engines import registry
-from tfsctl.engines.launch import Launch
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.planning.launch_spec import Launch
+from tfsctl.engines.registry import records
+from tfsctl.engines.registry.records import RunningServer
 from tfsctl.errors import NotFound, ServerUnreachable
+from tfsctl.serving_config.serving_config import ModelConfig, ServingConfig
 
 
 def target_of(served: Served, model: str) -> Target:
@@ -237,11 +237,11 @@ def test_models_and_labels_are_those_the_server_was_started_with(served: Served)
     ports = (served.host, served.rest_port, served.grpc_port)
     entry = RunningServer("test", "embedded", *ports, ("echo", "other"), os.getpid(), None, time.time(), None)
     assert repl._known(target_of(served, "echo")) == {}
-    registry.register(entry, launch=Launch("test", ServingConfig(models), served.host).to_document())
+    records.register(entry, launch=Launch("test", ServingConfig(models), served.host).to_document())
     assert repl._known(target_of(served, "echo")) == {"echo": ("stable",), "other": ()}
     assert repl._known(replace(target_of(served, "echo"), rest_port=9)) == {}
-    registry.unregister(entry)
-    registry.register(entry, launch={"of": "another tfsctl"})
+    records.unregister(entry)
+    records.register(entry, launch={"of": "another tfsctl"})
     assert repl._known(target_of(served, "echo")) == {}
 
 

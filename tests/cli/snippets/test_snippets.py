@@ -15,14 +15,14 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import RunCli
+from cli_runner import RunCli
 from gateways import running_gateway, running_proxy
 from model_servers import HOST, Served
 from secure_servers import Secure, secure_server
 
 from tfsctl.clients import Transport
 from tfsctl.core import protos, tensors
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.registry.records import RunningServer
 
 AWKWARD = 'it\'s "great" $HOME `x` \\ ü 🎬\n!'
 ECHO_TEXT = ["--model", "echo", "--signature", "text"]

@@ -12,12 +12,15 @@ from fake_docker import VERSION, FakeDocker
 from graph_models import GraphModel
 
 from tfsctl.core.saved_model import read_saved_model
-from tfsctl.engines import docker, docker_daemon, docker_image, model_tree, operations
-from tfsctl.engines.docker_daemon import Daemon
-from tfsctl.engines.launch import ContainerOptions, Launch
-from tfsctl.engines.model_tree import Reader
-from tfsctl.engines.planning import plan
-from tfsctl.engines.request import Request
+from tfsctl.engines.docker import daemon as docker_daemon
+from tfsctl.engines.docker import engine as docker_engine
+from tfsctl.engines.docker import image as docker_image
+from tfsctl.engines.docker import model_tree, operations
+from tfsctl.engines.docker.daemon import Daemon
+from tfsctl.engines.docker.model_tree import Reader
+from tfsctl.engines.planning.launch_spec import ContainerOptions, Launch
+from tfsctl.engines.planning.serve_options import Request
+from tfsctl.engines.planning.serve_plan import plan
 from tfsctl.errors import DockerError, EngineError
 
 STRANGER = Reader(12345, frozenset({12345}))
@@ -253,7 +256,7 @@ def test_an_arm_machine_emulates_the_stock_image(echo: Path, fake_docker: FakeDo
     fake_docker.expect_daemon(arch="arm64")
     launch, notes = fitted(echo)
 
-    assert "--platform linux/amd64" in " ".join(docker.command(launch))
+    assert "--platform linux/amd64" in " ".join(docker_engine.command(launch))
     assert any("will be emulated on arm64" in note for note in notes)
     launch, notes = fitted(echo, "mine:1")
     assert (launch.container.platform, notes) == (None, ())
@@ -343,7 +346,7 @@ def test_selinux_would_keep_a_container_from_the_mounts(echo: Path, fake_docker:
     fake_docker.expect_daemon(security='["name=selinux"]')
     launch, _ = fitted(echo)
 
-    assert "--security-opt label=disable" in " ".join(docker.command(launch))
+    assert "--security-opt label=disable" in " ".join(docker_engine.command(launch))
 
 
 def test_a_daemon_on_another_machine_is_refused(echo: Path, fake_docker: FakeDocker) -> None:
@@ -355,7 +358,7 @@ def test_a_daemon_on_another_machine_is_refused(echo: Path, fake_docker: FakeDoc
     with pytest.raises(
         DockerError, match=r"^the Docker daemon at ssh://me@far\.example is on another machine"
     ) as refused:
-        docker.prepare(launch, founds)
+        docker_engine.prepare(launch, founds)
     assert refused.value.hint.startswith(f"tfsctl image build {echo} ")
 
 
@@ -424,7 +427,7 @@ def test_what_docker_refuses_is_explained(
     launch, _ = fitted(echo, "mine:1")
 
     with pytest.raises(DockerError, match=f"^docker run failed: {cause}") as refused:
-        docker.start(launch, detach=True)
+        docker_engine.start(launch, detach=True)
     assert refused.value.hint.startswith(hint)
     first = said.splitlines()[0].removeprefix("docker: ").removeprefix("Error response from daemon: ")
     assert first.rstrip(".")[-40:] in refused.value.message

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from echo_models import write_echo_model
 
-from tfsctl.core.serving_config import ModelConfig, ServingConfig, VersionPolicy
-from tfsctl.engines import ports
-from tfsctl.engines.preflight import check_free, find_model
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.planning import ports
+from tfsctl.engines.planning.preflight import check_free, find_model
+from tfsctl.engines.registry.records import RunningServer
 from tfsctl.errors import EngineError, InvalidInput, ModelUnreadable, NotFound, TfsctlError
+from tfsctl.serving_config.serving_config import ModelConfig, ServingConfig, VersionPolicy
 
 
 @pytest.fixture

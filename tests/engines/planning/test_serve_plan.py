@@ -9,11 +9,11 @@ import pytest
 import trustme
 from echo_models import write_echo_model
 
-from tfsctl.core import config_messages
-from tfsctl.core.serving_config import ModelConfig, Tls, VersionPolicy
-from tfsctl.engines import model_arguments, planning
-from tfsctl.engines.request import Request
+from tfsctl.engines.planning import model_arguments, serve_plan
+from tfsctl.engines.planning.serve_options import Request
 from tfsctl.errors import InvalidInput, NotFound, TfsctlError
+from tfsctl.serving_config import messages
+from tfsctl.serving_config.serving_config import ModelConfig, Tls, VersionPolicy
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def echo(tmp_path: Path) -> Path:
     return tmp_path / "echo"
 
 
-def plan(**asked: Any) -> planning.Plan:
+def plan(**asked: Any) -> serve_plan.Plan:
     """The plan for the embedded engine."""
-    return planning.plan(Request(engine="embedded", **asked))
+    return serve_plan.plan(Request(engine="embedded", **asked))
 
 
 def flags(**asked: Any) -> list[str]:
@@ -150,8 +150,8 @@ def test_batching_is_on_with_what_was_said_of_it(echo: Path, tmp_path: Path) -> 
         "--enable_batching=true",
         "--batching_parameters_file=DIR/batching.config",
     ]
-    message = config_messages.BatchingParameters()
-    config_messages.parse_text(message, planned.launch.config.files()["batching.config"], source="")
+    message = messages.BatchingParameters()
+    messages.parse_text(message, planned.launch.config.files()["batching.config"], source="")
     assert (message.max_batch_size.value, list(message.allowed_batch_sizes)) == (32, [8, 32])
     assert message.pad_variable_length_inputs is True
 
@@ -191,8 +191,8 @@ def test_tls_is_read_from_pem_files(echo: Path, tmp_path: Path) -> None:
     planned = plan(paths=(echo,), tls=tls)
 
     assert planned.launch.config.option_flags("DIR") == ["--ssl_config_file=DIR/ssl.config"]
-    message = config_messages.SSLConfig()
-    config_messages.parse_text(message, planned.launch.config.files()["ssl.config"], source="")
+    message = messages.SSLConfig()
+    messages.parse_text(message, planned.launch.config.files()["ssl.config"], source="")
     assert message.server_key == certificate.private_key_pem.bytes().decode()
     assert message.client_verify is True
     assert "PRIVATE" not in str(planned.launch.to_document())
@@ -208,4 +208,4 @@ def test_a_launch_can_be_planned_again(echo: Path) -> None:
     launch = plan(paths=(echo,)).launch
     write_echo_model(echo / "4")
 
-    assert planning.again("embedded", launch).found.version == 4
+    assert serve_plan.again("embedded", launch).found.version == 4

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tfsctl.core import config_messages
-from tfsctl.server.batching_parameters import BatchingParameters, from_message, model_parameters
+from tfsctl.server.batching.parameters import BatchingParameters, from_message, model_parameters
 from tfsctl.server.status import ServingError
+from tfsctl.serving_config import messages
 
 
 def parameters(text: str) -> BatchingParameters:
     """Read a file's text."""
-    return from_message(config_messages.parse_text(config_messages.BatchingParameters(), text, source="test"))
+    return from_message(messages.parse_text(messages.BatchingParameters(), text, source="test"))
 
 
 def test_defaults_are_the_real_servers() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfsctl.server import flags
+from tfsctl.server.config import flags
 
 
 def test_defaults_are_the_real_servers() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from calls import calling, predict
 from graph_models import GraphModel, write_rows_model
+from locations import ROOT
 from model_servers import HOST, Served, clean_environment, free_ports, running_flags, running_server
 from scale_models import write_scale_model
 from tfrecords import write_records
@@ -23,11 +24,11 @@ from waiting import eventually
 
 from tfsctl.core import protos
 from tfsctl.core.protos import tensorflow_directory
-from tfsctl.server import flags as server_flags
-from tfsctl.server.session_config import session_config
-from tfsctl.server.warmup import WARMUP_FILE
+from tfsctl.server.config import flags as server_flags
+from tfsctl.server.config.session_config import session_config
+from tfsctl.server.lifecycle.warmup import WARMUP_FILE
 
-TRIPLE = Path(__file__).parent.parent / "triple_op.c"
+TRIPLE = ROOT / "tests" / "support" / "triple_op.c"
 
 
 def states(server: Served, model: str) -> dict[str, str]:

@@ -19,9 +19,9 @@ from asking import predict, rest
 from echo_models import write_echo_model
 from model_servers import Served, clean_environment, free_ports, running_flags
 
-from tfsctl.core import config_messages
-from tfsctl.server.flags import Flags
-from tfsctl.server.tls import credentials
+from tfsctl.server.config.flags import Flags
+from tfsctl.server.config.tls import credentials
+from tfsctl.serving_config import messages
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Authority:
 
     def config(self, path: Path, *, client_verify: bool) -> Path:
         """Write the SSLConfig of the server."""
-        message = config_messages.SSLConfig(
+        message = messages.SSLConfig(
             server_key=self.server.private_key_pem.bytes().decode(),
             server_cert=self.server.cert_chain_pems[0].bytes().decode(),
             custom_ca=self.ca.cert_pem.bytes().decode() if client_verify else "",

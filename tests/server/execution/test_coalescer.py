@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
+from tfsctl.server.execution.coalescer import Together
+from tfsctl.server.execution.loop_debouncer import Turns
 from tfsctl.server.status import Code, ServingError
-from tfsctl.server.together import Together
-from tfsctl.server.turns import Turns
 
 Work = Callable[[str, list[int], "float | None"], Awaitable[Sequence["int | None"]]]
 

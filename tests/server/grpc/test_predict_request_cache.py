@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tfsctl.core import dtypes, protos, tensors
-from tfsctl.server import known_requests
-from tfsctl.server.known_requests import LikeOneBefore, read
+from tfsctl.server.grpc import predict_request_cache
+from tfsctl.server.grpc.predict_request_cache import LikeOneBefore, read
 
 
 @pytest.fixture(autouse=True)
 def _nothing_known() -> None:
-    known_requests._known.clear()
+    predict_request_cache._known.clear()
 
 
 def request(*arrays: np.ndarray, as_content: bool = False, **spec: Any) -> Any:
@@ -49,7 +49,7 @@ def agree(found: LikeOneBefore, raw: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 def test_strings(value: bytes, random: Any) -> None:
     """Texts of one length, NULs and all; of another length they are another request."""
-    known_requests._known.clear()
+    predict_request_cache._known.clear()
     read(request(text(value)).SerializeToString())
     other = random.randbytes(len(value))
     raw = request(text(other)).SerializeToString()
@@ -63,7 +63,7 @@ def test_strings(value: bytes, random: Any) -> None:
 @settings(max_examples=300, deadline=None)
 def test_numbers(data: st.DataObject, name: str, as_content: bool) -> None:
     """Floats are their memory, others in tensor_content only; whatever is not known is read as before."""
-    known_requests._known.clear()
+    predict_request_cache._known.clear()
     shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=3, max_side=4))
     dtype = dtypes.BY_NAME[name].numpy
     one, other = (data.draw(hnp.arrays(dtype, shape)) for _ in range(2))
@@ -151,5 +151,5 @@ def test_memory_is_bounded() -> None:
     """However many different requests come."""
     for number in range(3000):
         read(request(text(b"x" * (number % 1500 + 1)), name=f"m{number % 7}").SerializeToString())
-    assert len(known_requests._known) <= 1024
-    assert all(len(alike) <= 4 for alike in known_requests._known.values())
+    assert len(predict_request_cache._known) <= 1024
+    assert all(len(alike) <= 4 for alike in predict_request_cache._known.values())

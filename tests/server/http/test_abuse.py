@@ -25,6 +25,7 @@ from fuzzing import fuzz, is_well
 from model_servers import HOST, Served, clean_environment, free_ports, own_mb, running_flags, running_server
 from recorded_cases import MODELS
 from recorded_servers import running_like
+from rest_requests import ONE, factor, post
 from scale_models import write_scale_model
 from waiting import eventually
 
@@ -33,7 +34,6 @@ from tfsctl.core import protos
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 READY_S = 30.0
 PROMPT_S = 2.0  # others are answered within that, whatever one of them does, on a busy machine too
-ONE = b'{"instances": [1.0]}'
 REQUESTS = 1500
 
 
@@ -42,24 +42,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server with a model of every dtype, `zoo`, and a plain one, `half_plus_two`."""
     with running_like("A", tmp_path_factory.mktemp("A")) as running:
         yield running
-
-
-def post(server: Served, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
-    """One REST request on a connection of its own: status and body."""
-    with closing(http.client.HTTPConnection(server.host, server.rest_port, timeout=60)) as connection:
-        connection.request("POST", f"/v1/models/{path}", body, headers or {})
-        response = connection.getresponse()
-        return response.status, response.read()
-
-
-def factor(server: Served, model: str = "hot") -> float | None:
-    """What the model makes of 1.0; None when nobody answers yet."""
-    try:
-        status, body = post(server, f"{model}:predict", ONE)
-    except OSError:
-        return None
-    value: float | None = json.loads(body)["predictions"][0] if status == 200 else None
-    return value
 
 
 def state(server: Served, version: str, model: str = "hot") -> str | None:

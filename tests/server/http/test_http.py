@@ -19,9 +19,9 @@ from asking import predict, rest
 from echo_models import write_echo_model
 from model_servers import HAS_IPV6, Served, free_ports, running_flags
 
-from tfsctl.server.flags import Flags
+from tfsctl.server.app.listening import addresses, settled
+from tfsctl.server.config.flags import Flags
 from tfsctl.server.http.settings import Limits
-from tfsctl.server.listening import addresses, settled
 from tfsctl.server.status import ServingError
 
 NOT_GRPC = b"this is the gRPC port: its requests are of type application/grpc\n"

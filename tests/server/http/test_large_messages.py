@@ -18,8 +18,8 @@ from echo_models import write_echo_model
 from model_servers import Served, running_server
 
 from tfsctl.core import protos, tensors
-from tfsctl.server.application import Application
-from tfsctl.server.flags import Flags
+from tfsctl.server.app.application import Application
+from tfsctl.server.config.flags import Flags
 from tfsctl.server.http.exchange import Exchange, Pairs
 
 MEGABYTES = 200

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tfsctl.server.manager import Manager
-from tfsctl.server.servable import Servable
+from tfsctl.server.execution.servable import Servable
+from tfsctl.server.lifecycle.manager import Manager
 from tfsctl.server.status import Code, ServingError
 
 ONE = {1: Path("/models/m/1")}

@@ -18,7 +18,7 @@ from tfrecords import framed, write_records
 from waiting import eventually
 
 from tfsctl.core import protos, tensors
-from tfsctl.server.warmup import WARMUP_FILE
+from tfsctl.server.lifecycle.warmup import WARMUP_FILE
 
 
 def log_of(kind: str, request: Any) -> bytes:

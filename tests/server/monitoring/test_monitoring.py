@@ -14,14 +14,14 @@ import grpc
 import pytest
 from asking import predict, rest
 from echo_models import write_echo_model
+from locations import RECORDED
 from model_servers import Served, free_ports, running_flags
 
 from tfsctl.core import protos
-from tfsctl.core.serving_config import ModelConfig, model_config_text
-from tfsctl.server.metrics import MAX_CELLS, Counter, Histogram, exponential, page
-from tfsctl.server.monitoring import Monitoring
+from tfsctl.server.monitoring.metrics import MAX_CELLS, Counter, Histogram, exponential, page
+from tfsctl.server.monitoring.serving_metrics import Monitoring
+from tfsctl.serving_config.serving_config import ModelConfig, model_config_text
 
-RECORDED = Path(__file__).parents[1] / "conformance" / "recorded"
 PATH = "/monitoring/prometheus/metrics"
 LEFT_OUT = {  # of the families that are about serving
     ":tensorflow:cc:saved_model:load_latency_by_stage": "TensorFlow's C API does not tell the stages apart",

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from model_servers import resident_mb, running_server
+from rest_requests import factor
 from scale_models import write_scale_model
-from test_abuse import factor
 from waiting import eventually
 
-from tfsctl.server import memory
+from tfsctl.server.process import memory
 
 GOAL_MB = 400
 

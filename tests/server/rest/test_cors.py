@@ -15,8 +15,8 @@ from model_servers import Served, running_flags, running_server
 from scale_models import write_scale_model
 
 from tfsctl.core import protos, tensors
-from tfsctl.core.serving_config import ModelConfig, model_config_text
-from tfsctl.server.tensor_content import fill_content
+from tfsctl.server.grpc.tensor_content import fill_content
+from tfsctl.serving_config.serving_config import ModelConfig, model_config_text
 
 CORS = {
     "access-control-allow-origin": "*",

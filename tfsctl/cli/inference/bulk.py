@@ -16,16 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from tfsctl.cli import _output
-from tfsctl.cli._bulk_output import BulkOutput, FileOutput, StandardOutput
-from tfsctl.cli._class_columns import class_columns
-from tfsctl.cli._classes import View
-from tfsctl.cli._files import Files
+from tfsctl.cli.inference.bulk_output import BulkOutput, FileOutput, StandardOutput
+from tfsctl.cli.options.files import Files
+from tfsctl.cli.output import terminal
+from tfsctl.cli.output.class_columns import class_columns
+from tfsctl.cli.output.classes import View
 from tfsctl.clients import Client
 from tfsctl.clients.bulk import Answered, Bulk, Options
 from tfsctl.core import dtypes
 from tfsctl.core.batches import Batch, request_arrays, rows_a_request, taker
-from tfsctl.core.inputs import choose_outputs, choose_signature
 from tfsctl.core.types import ModelRef, Signature
 from tfsctl.data.blocks import STDIN, Source, stdin_has_more
 from tfsctl.data.image_rows import ImageRows
@@ -33,6 +32,7 @@ from tfsctl.data.results import check_output
 from tfsctl.data.shaping import shaped
 from tfsctl.data.sources import open_source
 from tfsctl.errors import InvalidInput, NotFound, TfsctlError
+from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
 
 
 def predict_file(
@@ -57,10 +57,10 @@ def predict_file(
         else FileOutput(files.output, _about(files, source, model, chosen, only, view), resume=files.resume)
     )
     if files.resume and not output.through:
-        _output.say("nothing to go on with; starting at the first row")
+        terminal.say("nothing to go on with; starting at the first row")
     skip_bad_rows = files.on_error == "skip"
     batches = shaped(
-        source, chosen, renamed=files.columns, skip_bad_rows=skip_bad_rows, after=output.through, note=_output.say
+        source, chosen, renamed=files.columns, skip_bad_rows=skip_bad_rows, after=output.through, note=terminal.say
     )
     exact = _Exact(client, model, served.version, chosen, choose_outputs(chosen, only) if only else ())
     has_more = stdin_has_more if files.file == STDIN else lambda: True
@@ -76,7 +76,7 @@ def predict_file(
     except BaseException:
         output.leave()
         if isinstance(output, FileOutput) and output.through:
-            _output.say(
+            terminal.say(
                 f"{output.rows:,} answers are kept; the same command with --resume goes on after row {output.through:,}"
             )
         raise
@@ -125,7 +125,7 @@ def _run(
     bulk: Bulk, output: BulkOutput, interrupted: threading.Event, view: View, *, numbered: bool, quiet: bool
 ) -> None:
     """All answers from the one to the other. Raises KeyboardInterrupt after Ctrl-C, once what was asked is answered."""
-    with _output.progress_bar(quiet=quiet) as show:
+    with terminal.progress_bar(quiet=quiet) as show:
         try:
             for answered in bulk:
                 columns = _columns(answered, view, numbered=numbered)
@@ -180,7 +180,7 @@ def _tell(output: FileOutput, bulk: Bulk, rows: int, seconds: float, *, as_json:
     rate = rows / max(seconds, 1e-9)
     setting = bulk.setting
     if as_json:
-        _output.answer_json(
+        terminal.answer_json(
             {
                 "output": str(output.path),
                 "rows": output.rows,
@@ -195,9 +195,9 @@ def _tell(output: FileOutput, bulk: Bulk, rows: int, seconds: float, *, as_json:
         return
     asked = f"{setting.rows:,} a request, {setting.at_once} at once"
     done = f"{output.rows:,} rows" + (f", {rows:,} of them" if output.resumed else "")
-    _output.say(f"{output.path}: {done} in {seconds:.1f} s ({rate:,.0f} rows/s; {asked})")
+    terminal.say(f"{output.path}: {done} in {seconds:.1f} s ({rate:,.0f} rows/s; {asked})")
     if output.rejects:
-        _output.say(f"not answered: {output.rejects:,}; {output.rejects_path} says why")
+        terminal.say(f"not answered: {output.rejects:,}; {output.rejects_path} says why")
 
 
 class _Exact:
@@ -246,4 +246,4 @@ class _Exact:
             ]:
                 raise NotFound(f"{gone} is no longer served, and version {newer.version} takes other inputs")
             self._exact = replace(gone, version=newer.version)
-            _output.say(f"{gone} is no longer served; from about row {row:,} on, version {newer.version} answers")
+            terminal.say(f"{gone} is no longer served; from about row {row:,} on, version {newer.version} answers")

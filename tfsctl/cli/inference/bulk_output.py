@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from tfsctl.cli import _output
+from tfsctl.cli.output import terminal
 from tfsctl.core.batches import Arrays, Reject
 from tfsctl.data.results import Journal, Mark, RejectsWriter, open_writer
 from tfsctl.data.texts import json_lines, separated
@@ -128,7 +128,7 @@ class StandardOutput:
 
     def write(self, columns: Arrays, rejects: tuple[Reject, ...], through: int) -> None:
         """Print; rejects come only to files."""
-        _output.answer_bytes(json_lines(columns) if self._as_json else separated(columns, "\t", quoted=False))
+        terminal.answer_bytes(json_lines(columns) if self._as_json else separated(columns, "\t", quoted=False))
         self.through, self.rows, self.rejects = through, self.rows + len(next(iter(columns.values()), ())), len(rejects)
 
     def finish(self) -> None:

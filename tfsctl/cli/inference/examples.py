@@ -6,13 +6,14 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfsctl.cli import _answers, _bars, _classes, _output
-from tfsctl.cli._classes import Class, View
-from tfsctl.core.features import as_float
+from tfsctl.cli.output import answers as answer_text
+from tfsctl.cli.output import bars, classes, terminal
+from tfsctl.cli.output.classes import Class, View
 from tfsctl.core.inference import Examples, Inference, Method, Task, is_made_for
-from tfsctl.core.inputs import choose_signature
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef
 from tfsctl.errors import InvalidInput, RequestRejected
+from tfsctl.inputs.features import as_float
+from tfsctl.inputs.predict_inputs import choose_signature
 
 if TYPE_CHECKING:
     from tfsctl.clients import Client
@@ -51,14 +52,14 @@ def choose_tasks(served: ModelMetadata, method: Method, names: Sequence[str]) ->
 def show(answers: Sequence[Inference], view: View) -> None:
     """Print the answers: bars on a terminal; elsewhere a value a line, or a class a line after its row."""
     for answer in answers:
-        if _output.answers_people():
+        if terminal.answers_people():
             if len(answers) > 1:
-                _output.answer(answer.task.signature)
+                terminal.answer(answer.task.signature)
             for line in drawn_lines(answer, view):
-                _output.answer(line)
+                terminal.answer(line)
         else:
             for cells in plain_rows(answer, view):
-                _output.answer("\t".join([answer.task.signature, *cells] if len(answers) > 1 else cells))
+                terminal.answer("\t".join([answer.task.signature, *cells] if len(answers) > 1 else cells))
 
 
 def document(answers: Sequence[Inference], view: View) -> dict[str, Any]:
@@ -74,18 +75,18 @@ def document(answers: Sequence[Inference], view: View) -> dict[str, Any]:
 def drawn_lines(answer: Inference, view: View) -> list[str]:
     """Lines for people: classes with bars where their scores are shares, values as they are."""
     if answer.task.method == "regress":
-        return [_answers.text(value) for value in answer.values]
-    return _bars.numbered(_bars.of_classes(_class_rows(answer, view), view.top))
+        return [answer_text.text(value) for value in answer.values]
+    return bars.numbered(bars.of_classes(_class_rows(answer, view), view.top))
 
 
 def plain_rows(answer: Inference, view: View) -> list[list[str]]:
     """Lines for programs, in cells: a value, or row, class and score."""
     if answer.task.method == "regress":
-        return [[_answers.text(value)] for value in answer.values]
+        return [[answer_text.text(value)] for value in answer.values]
     return [
-        [str(number), _answers.safe(one.name), _answers.text(one.score)]
+        [str(number), answer_text.safe(one.name), answer_text.text(one.score)]
         for number, row in enumerate(_class_rows(answer, view), start=1)
-        for one in _classes.highest(row, view)
+        for one in classes.highest(row, view)
     ]
 
 
@@ -93,7 +94,7 @@ def _results(answer: Inference, view: View) -> list[Any]:
     if answer.task.method == "regress":
         return list(answer.values)
     return [
-        [{"label": one.label or None, "index": one.index, "score": one.score} for one in _classes.highest(row, view)]
+        [{"label": one.label or None, "index": one.index, "score": one.score} for one in classes.highest(row, view)]
         for row in _class_rows(answer, view)
     ]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfsctl.cli._target import Asked, Target
+from tfsctl.cli.options.target import Asked, Target
 from tfsctl.core.types import Signature
 from tfsctl.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from tfsctl.engines.registry import RunningServer
+    from tfsctl.engines.registry.records import RunningServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def describe(asked: Asked, path: Path | None) -> Description:
 
 def describe_either(asked: Asked, text: str, base: Path | None) -> Description:
     """The model that one word names: a directory, a version (of `base`, else of the server), or NAME[@VERSION]."""
-    from tfsctl.cli._target import named
+    from tfsctl.cli.options.target import named
 
     if base is not None:
         if not text.isdecimal():
@@ -45,10 +45,10 @@ def describe_either(asked: Asked, text: str, base: Path | None) -> Description:
 
 def of_server(asked: Asked) -> Description:
     """The model that the options name. Raises as `find_target` and the client do."""
-    from tfsctl.cli._target import find_target
-    from tfsctl.engines import registry
+    from tfsctl.cli.options.target import find_target
+    from tfsctl.engines.registry import records
 
-    running = registry.running()
+    running = records.running()
     target = find_target(asked, running)
     with target.connect() as client:
         served = client.metadata(target.model)
@@ -64,12 +64,12 @@ def of_server(asked: Asked) -> Description:
 
 def _labels(target: Target, running: list[RunningServer]) -> Mapping[str, int] | None:
     """The labels of a model whose server tfsctl started; None where nobody knows: TensorFlow Serving does not tell."""
-    from tfsctl.engines import registry
-    from tfsctl.engines.launch import Launch
+    from tfsctl.engines.planning.launch_spec import Launch
+    from tfsctl.engines.registry import records
 
     ports = (target.host, target.rest_port, target.grpc_port)
     server = next((one for one in running if (one.host, one.rest_port, one.grpc_port) == ports), None)
-    document = None if server is None else registry.launch_of(server)
+    document = None if server is None else records.launch_of(server)
     if document is None:
         return None
     models = Launch.from_document(document).config.models

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from tfsctl.cli._target import Target
+from tfsctl.cli.options.target import Target
 from tfsctl.clients import Client
 from tfsctl.core.types import ModelMetadata, ModelRef
 from tfsctl.errors import NotFound

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tfsctl.cli import _output
-from tfsctl.cli._target import Asked, find_target
+from tfsctl.cli.options.target import Asked, find_target
+from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput
 
 
@@ -13,13 +13,13 @@ def post(asked: Asked, verb: str, body: bytes) -> None:
     Raises InvalidInput over gRPC, and what the server's refusal is.
     """
     from tfsctl.clients.rest import RestClient
-    from tfsctl.engines import registry
+    from tfsctl.engines.registry import records
 
-    target = find_target(asked, registry.running())
+    target = find_target(asked, records.running())
     with target.connect() as client:
         if not isinstance(client, RestClient):
             raise InvalidInput("--raw sends a body of the REST API", hint="leave out --grpc, or --raw")
         content, refusal = client.send_raw(target.model, verb, body)
-    _output.answer_bytes(content)
+    terminal.answer_bytes(content)
     if refusal is not None:
         raise refusal

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tfsctl.core.serving_config import ModelConfig
-    from tfsctl.engines.registry import RunningServer
+    from tfsctl.engines.registry.records import RunningServer
+    from tfsctl.serving_config.serving_config import ModelConfig
 
 
 def models_of(server: RunningServer) -> Sequence[ModelConfig]:
     """The models of a running server; none where its entry does not tell, as one of another tfsctl may not."""
-    from tfsctl.engines import registry
-    from tfsctl.engines.launch import Launch
+    from tfsctl.engines.planning.launch_spec import Launch
+    from tfsctl.engines.registry import records
 
-    document = registry.launch_of(server)
+    document = records.launch_of(server)
     try:
         return () if document is None else Launch.from_document(document).config.models
     except (KeyError, TypeError, ValueError):

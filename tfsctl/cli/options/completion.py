@@ -11,16 +11,16 @@ PATIENCE_S = 1.0
 
 def servers(incomplete: str) -> list[str]:
     """The servers that tfsctl started."""
-    from tfsctl.engines import registry
+    from tfsctl.engines.registry import records
 
-    return _fitting(incomplete, lambda: (server.name for server, _ in registry.listed()))
+    return _fitting(incomplete, lambda: (server.name for server, _ in records.listed()))
 
 
 def models(incomplete: str) -> list[str]:
     """The models that they serve."""
-    from tfsctl.engines import registry
+    from tfsctl.engines.registry import records
 
-    return _fitting(incomplete, lambda: (model for server in registry.running() for model in server.models))
+    return _fitting(incomplete, lambda: (model for server in records.running() for model in server.models))
 
 
 def signatures(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -29,8 +29,8 @@ def signatures(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def _signatures(ctx: typer.Context) -> Iterable[str]:
-    from tfsctl.cli._connection import read_options
-    from tfsctl.cli._described import of_server
+    from tfsctl.cli.inference.model_description import of_server
+    from tfsctl.cli.options.connection import read_options
 
     return of_server(read_options(ctx.params | {"timeout": PATIENCE_S})).signatures
 

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from tfsctl.cli import _options
-from tfsctl.cli._option_groups import option_group
-from tfsctl.cli._target import Asked
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.groups import option_group
+from tfsctl.cli.options.target import Asked
 from tfsctl.clients import DEFAULT_TIMEOUT_S
 from tfsctl.clients.connection import Connection, Header, Tls
 from tfsctl.errors import InvalidInput
@@ -16,25 +16,25 @@ from tfsctl.errors import InvalidInput
 
 def _asked(
     *,
-    model: _options.Model = None,
-    host: _options.Host = None,
-    port: _options.Port = None,
-    url: _options.Url = None,
-    use_grpc: _options.Grpc = False,
-    version: _options.Version = None,
-    label: _options.Label = None,
-    timeout: _options.Timeout = DEFAULT_TIMEOUT_S,
-    connect_timeout: _options.ConnectTimeout = None,
-    use_tls: _options.UseTls = False,
-    ca: _options.Ca = None,
-    cert: _options.Cert = None,
-    key: _options.Key = None,
-    headers: _options.Headers = None,
-    header_env: _options.HeaderVariables = None,
-    proxy: _options.Proxy = None,
-    compression: _options.Compressed = None,
-    keepalive: _options.KeepAlive = None,
-    lb: _options.Balanced = None,
+    model: shared_options.Model = None,
+    host: shared_options.Host = None,
+    port: shared_options.Port = None,
+    url: shared_options.Url = None,
+    use_grpc: shared_options.Grpc = False,
+    version: shared_options.Version = None,
+    label: shared_options.Label = None,
+    timeout: shared_options.Timeout = DEFAULT_TIMEOUT_S,
+    connect_timeout: shared_options.ConnectTimeout = None,
+    use_tls: shared_options.UseTls = False,
+    ca: shared_options.Ca = None,
+    cert: shared_options.Cert = None,
+    key: shared_options.Key = None,
+    headers: shared_options.Headers = None,
+    header_env: shared_options.HeaderVariables = None,
+    proxy: shared_options.Proxy = None,
+    compression: shared_options.Compressed = None,
+    keepalive: shared_options.KeepAlive = None,
+    lb: shared_options.Balanced = None,
 ) -> Asked:
     """What the options say. Raises InvalidInput for what no header, URL or file can be."""
     if key is not None and cert is None:
@@ -53,7 +53,7 @@ def _asked(
     asked = Asked(model, host, port, version, label, "grpc" if use_grpc else "rest", timeout, connection)
     if url is None:
         return asked
-    from tfsctl.cli._url import with_url
+    from tfsctl.cli.options.url import with_url
 
     return with_url(asked, url)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tfsctl.cli._option_groups import option_group
+from tfsctl.cli.options.groups import option_group
 from tfsctl.errors import InvalidInput
 
 Format = Literal[

@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from tfsctl.core.serving_config import Tls
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
-from tfsctl.engines.launch import DEFAULT_REPOSITORY, DEFAULT_TAG, ContainerOptions
-from tfsctl.engines.request import Request
+from tfsctl.engines.planning.launch_spec import DEFAULT_REPOSITORY, DEFAULT_TAG, ContainerOptions
+from tfsctl.engines.planning.serve_options import Request
 from tfsctl.errors import InvalidInput
+from tfsctl.serving_config.serving_config import Tls
 
 _MODELS, _BATCHING, _SECURITY, _DOCKER = "Models", "Batching", "TLS", "Docker"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tfsctl.cli import _completion
+from tfsctl.cli.options import completion
 
 Model = Annotated[
     str | None,
@@ -15,14 +15,14 @@ Model = Annotated[
         "--model",
         envvar="TFSCTL_MODEL",
         metavar="NAME",
-        autocompletion=_completion.models,
+        autocompletion=completion.models,
         help="The model; needed if several are served.",
     ),
 ]
 Server = Annotated[
     str | None,
     typer.Argument(
-        metavar="[NAME]", autocompletion=_completion.servers, help="The server; needed if there are several."
+        metavar="[NAME]", autocompletion=completion.servers, help="The server; needed if there are several."
     ),
 ]
 Host = Annotated[
@@ -61,7 +61,7 @@ Signature = Annotated[
         "--signature",
         envvar="TFSCTL_SIGNATURE",
         metavar="NAME",
-        autocompletion=_completion.signatures,
+        autocompletion=completion.signatures,
         help="The signature; else serving_default, or the only one.",
     ),
 ]
@@ -70,7 +70,7 @@ Signatures = Annotated[
     typer.Option(
         "--signature",
         metavar="NAME",
-        autocompletion=_completion.signatures,
+        autocompletion=completion.signatures,
         help="The signature, if several fit; may be repeated.",
     ),
 ]

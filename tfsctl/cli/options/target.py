@@ -14,7 +14,7 @@ from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT, ModelRef
 from tfsctl.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from tfsctl.engines.registry import RunningServer
+    from tfsctl.engines.registry.records import RunningServer
 
 LOCALHOST = "localhost"
 

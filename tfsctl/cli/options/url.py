@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
-from tfsctl.cli._target import Asked
+from tfsctl.cli.options.target import Asked
 from tfsctl.clients.connection import Tls
 from tfsctl.errors import InvalidInput
 

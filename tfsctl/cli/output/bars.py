@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import SupportsFloat
 
-from tfsctl.cli import _answers
-from tfsctl.cli._classes import Class, are_shares, best
+from tfsctl.cli.output import answers
+from tfsctl.cli.output.classes import Class, are_shares, best
 
 WIDTH = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -37,13 +37,13 @@ def numbered(blocks: Sequence[Sequence[str]]) -> list[str]:
 
 def _of_row(row: Sequence[Class], top: int | None, width: int) -> list[str]:
     shown = best(row, top)
-    lines = _lines([one.score for one in shown], [f"{_answers.safe(one.name)}  " for one in shown], width)
+    lines = _lines([one.score for one in shown], [f"{answers.safe(one.name)}  " for one in shown], width)
     left = len(row) - len(shown)
     return [*lines, f"… {left} more"] if left and top is None else lines
 
 
 def _lines(scores: Sequence[SupportsFloat], heads: list[str], width: int) -> list[str]:
-    texts = [_answers.text(score) for score in scores]
+    texts = [answers.text(score) for score in scores]
     head_width, text_width = max(map(len, heads), default=0), max(map(len, texts), default=0)
     return [
         f"{head:<{head_width}}{text:<{text_width}}  {bar(float(score), width)} {float(score):4.0%}"

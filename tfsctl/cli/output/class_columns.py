@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tfsctl.cli._classes import View, label_table, scored_outputs
+from tfsctl.cli.output.classes import View, label_table, scored_outputs
 
 
 def class_columns(outputs: Mapping[str, np.ndarray], view: View) -> Mapping[str, np.ndarray]:

@@ -51,7 +51,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
     Raises InvalidInput for what holds none.
     """
-    from tfsctl.core.named import read_bytes
+    from tfsctl.inputs.named_values import read_bytes
 
     content = read_bytes(str(path), hint="--labels takes a file with the name of a class a line, or JSON")
     try:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfsctl.cli import _answers, _bars, _classes
-from tfsctl.cli._classes import Class, View
+from tfsctl.cli.output import answers, bars, classes
+from tfsctl.cli.output.classes import Class, View
 from tfsctl.core.types import Prediction
 
 _CELL_BAR = 8
@@ -17,11 +17,11 @@ PLAIN = View()
 
 def document(prediction: Prediction, view: View = PLAIN) -> dict[str, Any]:
     """The answer as one JSON value; with the classes asked for under `top`."""
-    written = _answers.document(prediction)
+    written = answers.document(prediction)
     if view.wants_classes:
         written["top"] = {
             name: [_class_documents(row, view) for row in rows]
-            for name, rows in _classes.classes_of(prediction, view).items()
+            for name, rows in classes.classes_of(prediction, view).items()
         }
     return written
 
@@ -29,38 +29,38 @@ def document(prediction: Prediction, view: View = PLAIN) -> dict[str, Any]:
 def plain_rows(prediction: Prediction, view: View = PLAIN) -> list[list[str]]:
     """Lines for programs, in cells: a row of the batch each; of classes asked for each one: row, (output,) class, score."""
     if not view.wants_classes:
-        return _answers.rows(prediction)
-    found = _classes.classes_of(prediction, view)
+        return answers.rows(prediction)
+    found = classes.classes_of(prediction, view)
     return [
-        [str(number), *([name] if len(found) > 1 else []), _answers.safe(one.name), _answers.text(one.score)]
+        [str(number), *([name] if len(found) > 1 else []), answers.safe(one.name), answers.text(one.score)]
         for name, rows in found.items()
         for number, row in enumerate(rows, start=1)
-        for one in _classes.highest(row, view)
+        for one in classes.highest(row, view)
     ]
 
 
 def drawn_lines(prediction: Prediction, view: View = PLAIN) -> list[str] | None:
     """Lines for people, with bars for scores; None where the answer is better seen as a table (`drawn_table`)."""
-    found = _classes.classes_of(prediction, view)
+    found = classes.classes_of(prediction, view)
     only = next(iter(prediction.outputs.values())) if len(prediction.outputs) == 1 else None
     if len(found) == 1 and (only is not None or (len(prediction.outputs) == 2 and _labelled(prediction, found))):
         (rows,) = found.values()
-        return _bars.numbered(_bars.of_classes(rows, view.top))
+        return bars.numbered(bars.of_classes(rows, view.top))
     if only is None:
         return None
-    if _classes.looks_like_probabilities(only) and (only.ndim == 1 or only.shape[1:] == (1,)):
-        return _bars.of_scores(list(only.ravel()))
-    return [cell for row in _answers.rows(prediction, cell=_answers.brief) for cell in row]
+    if classes.looks_like_probabilities(only) and (only.ndim == 1 or only.shape[1:] == (1,)):
+        return bars.of_scores(list(only.ravel()))
+    return [cell for row in answers.rows(prediction, cell=answers.brief) for cell in row]
 
 
 def drawn_table(prediction: Prediction, view: View = PLAIN) -> tuple[list[str], list[list[str]]]:
     """Columns and rows for people: a column an output; classes stand in one cell, a line each."""
-    names = _answers.columns(prediction)
-    rows = _answers.rows(prediction, cell=_answers.brief)
-    found = _classes.classes_of(prediction, view)
-    if _answers.is_batch(prediction):
+    names = answers.columns(prediction)
+    rows = answers.rows(prediction, cell=answers.brief)
+    found = classes.classes_of(prediction, view)
+    if answers.is_batch(prediction):
         for column, name in enumerate(names):
-            for row, block in zip(rows, _bars.of_classes(found.get(name, ()), view.top, width=_CELL_BAR), strict=False):
+            for row, block in zip(rows, bars.of_classes(found.get(name, ()), view.top, width=_CELL_BAR), strict=False):
                 row[column] = "\n".join(block)
     return names, rows
 
@@ -76,6 +76,6 @@ def _class_documents(row: list[Class], view: View) -> list[dict[str, Any]]:
     import numpy as np
 
     return [
-        {"label": one.label or None, "index": one.index, "score": _answers.json_values(np.asarray(one.score))}
-        for one in _classes.highest(row, view)
+        {"label": one.label or None, "index": one.index, "score": answers.json_values(np.asarray(one.score))}
+        for one in classes.highest(row, view)
     ]

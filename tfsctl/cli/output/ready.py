@@ -7,21 +7,21 @@ import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tfsctl.cli import _output
+from tfsctl.cli.output import terminal
 from tfsctl.core.types import DEFAULT_SIGNATURE
 
 if TYPE_CHECKING:
-    from tfsctl.engines.planning import Plan
-    from tfsctl.engines.preflight import Found
-    from tfsctl.engines.registry import RunningServer
+    from tfsctl.engines.planning.preflight import Found
+    from tfsctl.engines.planning.serve_plan import Plan
+    from tfsctl.engines.registry.records import RunningServer
 
 
 def explain(plan: Plan) -> None:
     """Say what will be served, by what, and what about that may surprise."""
     for note in plan.notes:
-        _output.say(f"note: {note}")
+        terminal.say(f"note: {note}")
     reason = f" ({plan.reason})" if plan.reason else ""
-    _output.say(f"serving {', '.join(_versions(found) for found in plan.founds)} with {plan.engine}{reason}")
+    terminal.say(f"serving {', '.join(_versions(found) for found in plan.founds)} with {plan.engine}{reason}")
 
 
 def announce(plan: Plan, entry: RunningServer, *, as_json: bool) -> None:
@@ -31,23 +31,23 @@ def announce(plan: Plan, entry: RunningServer, *, as_json: bool) -> None:
     metrics = f"{entry.url}{_metrics_path()}" if config.metrics else None
     if as_json:
         more = {"url": entry.url, "version": plan.found.version, "curl": curl, "predict": predict, "metrics": metrics}
-        _output.answer_json(asdict(entry) | more)
+        terminal.answer_json(asdict(entry) | more)
         return
-    _output.answer(f"ready: {', '.join(_versions(found) for found in plan.founds)}")
+    terminal.answer(f"ready: {', '.join(_versions(found) for found in plan.founds)}")
     for found in plan.founds:
-        _output.answer(f"  REST  {entry.url}/v1/models/{found.model.name}")
-    _output.answer(f"  gRPC  {entry.grpc_address}{' (TLS)' if config.tls else ''}")
+        terminal.answer(f"  REST  {entry.url}/v1/models/{found.model.name}")
+    terminal.answer(f"  gRPC  {entry.grpc_address}{' (TLS)' if config.tls else ''}")
     if metrics is not None:
-        _output.answer(f"  Prometheus  {metrics}")
+        terminal.answer(f"  Prometheus  {metrics}")
     for line in (curl, predict):
         if line is not None:
-            _output.answer(f"  {line}")
+            terminal.answer(f"  {line}")
 
 
 def lines_to_paste(found: Found, entry: RunningServer, *, several: bool) -> tuple[str | None, str | None]:
     """A `curl` and a `tfsctl predict` that this model answers; None where the signature leaves nothing to make up."""
-    from tfsctl.core.example_request import example_body, example_row, example_signature
-    from tfsctl.engines import registry
+    from tfsctl.engines.registry import records
+    from tfsctl.inputs.example_request import example_body, example_row, example_signature
 
     signature = example_signature(found.saved_model.signatures)
     if signature is None:
@@ -56,7 +56,7 @@ def lines_to_paste(found: Found, entry: RunningServer, *, several: bool) -> tupl
     url = f"{entry.url}/v1/models/{found.model.name}:predict"
     curl = None if body is None else shlex.join(["curl", "-d", body, "-X", "POST", url])
     words = ["tfsctl", "predict", row if isinstance(row, str) else json.dumps(row)]
-    if several or len(registry.running()) > 1:
+    if several or len(records.running()) > 1:
         words += ["--model", found.model.name]
     if signature.name != DEFAULT_SIGNATURE:
         words += ["--signature", signature.name]
@@ -72,6 +72,6 @@ def _versions(found: Found) -> str:
 
 
 def _metrics_path() -> str:
-    from tfsctl.core.config_texts import METRICS_PATH
+    from tfsctl.serving_config.text_protos import METRICS_PATH
 
     return METRICS_PATH

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfsctl.cli import _signatures
-from tfsctl.cli._repl import file_rows, settings, shown
-from tfsctl.cli._repl.reply import Reply
+from tfsctl.cli.output import signatures
+from tfsctl.cli.repl import file_rows, settings, transcript
+from tfsctl.cli.repl.reply import Reply
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tfsctl.cli._repl.session import Session
+    from tfsctl.cli.repl.session import Session
 
 _COMMAND = re.compile(r":([a-z]+)(?:\s+(\S.*?))?\s*")
 PATHS = ("",)  # what completion takes for any path
@@ -96,7 +96,7 @@ def show_help(_session: Session, _argument: str) -> Reply:
 def show_metadata(session: Session, _argument: str) -> Reply:
     """Show the model's signatures."""
     session.refresh()
-    rows = _signatures.rows(session.served.signatures.values())
+    rows = signatures.rows(session.served.signatures.values())
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return Reply(answer=(session.place, *lines))
@@ -187,14 +187,14 @@ def show_last(session: Session, _argument: str) -> Reply:
     """Show the last answer again: all of it, as JSON."""
     if session.last is None:
         raise InvalidInput("nothing was answered yet")
-    return Reply(answer=(shown.whole(session.last, session.style.view),))
+    return Reply(answer=(transcript.whole(session.last, session.style.view),))
 
 
 @command(":curl")
 def show_curl(session: Session, _argument: str) -> Reply:
     """Show the curl command that asks the last input again."""
-    from tfsctl.cli._show import curl
-    from tfsctl.cli._show.secrets import without_secrets
+    from tfsctl.cli.snippets import curl
+    from tfsctl.cli.snippets.secrets import without_secrets
 
     call, secrets = without_secrets(session.call_of_last())
     notes = (f"{what} is not shown; export {variable}=…" for variable, what in secrets.items())

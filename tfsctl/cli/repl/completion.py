@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from tfsctl.cli._repl import commands, settings
+from tfsctl.cli.repl import commands, settings
 
 if TYPE_CHECKING:
     from prompt_toolkit.completion import Completer, Completion
     from prompt_toolkit.document import Document
 
-    from tfsctl.cli._repl.session import Session
+    from tfsctl.cli.repl.session import Session
 
 
 def completer(session: Session) -> Completer:

@@ -6,12 +6,12 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tfsctl.cli._repl.reply import Reply
+from tfsctl.cli.repl.reply import Reply
 from tfsctl.core.types import Prediction
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tfsctl.cli._repl.session import Session
+    from tfsctl.cli.repl.session import Session
 
 MOST_ROWS = 1000
 

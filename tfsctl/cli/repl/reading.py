@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tfsctl.cli._arguments import is_document
+from tfsctl.cli.options.arguments import is_document
 
 QUOTES = '"""'
 

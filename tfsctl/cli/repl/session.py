@@ -9,18 +9,19 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from tfsctl.cli import _infer, _shown
-from tfsctl.cli._repl import commands, reading, shown
-from tfsctl.cli._repl.reply import Reply
-from tfsctl.cli._repl.shown import Answer, Style
-from tfsctl.cli._target import Target
+from tfsctl.cli.inference import examples as inference_examples
+from tfsctl.cli.options.target import Target
+from tfsctl.cli.output import predictions
+from tfsctl.cli.repl import commands, reading, transcript
+from tfsctl.cli.repl.reply import Reply
+from tfsctl.cli.repl.transcript import Answer, Style
 from tfsctl.clients import Client, Transport
-from tfsctl.clients.withheld import Call, Withheld
-from tfsctl.core.features import read_examples
+from tfsctl.clients.captured_request import Call, Withheld
 from tfsctl.core.inference import Method
-from tfsctl.core.inputs import choose_signature, describe, shape_inputs
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected, ServerUnreachable, TfsctlError
+from tfsctl.inputs.features import read_examples
+from tfsctl.inputs.predict_inputs import choose_signature, describe, shape_inputs
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -120,7 +121,7 @@ class Session:
         self.client.close()
         if signature != self.signature_name or target.model.name != self.target.model.name:
             self.only, self.labels_file = (), ""  # they are of one signature
-            self.style = replace(self.style, view=_shown.PLAIN)
+            self.style = replace(self.style, view=predictions.PLAIN)
         self.target, self.signature_name = target, signature
         self.client, self.served, self.signature = opened
 
@@ -143,8 +144,8 @@ class Session:
             answer = ask()
         self.last = answer
         if self.timed:
-            notes += (f"{shown.latency_ms(answer):.1f} ms",)
-        return Reply(answer=tuple(shown.lines(answer, self.style)), notes=notes)
+            notes += (f"{transcript.latency_ms(answer):.1f} ms",)
+        return Reply(answer=tuple(transcript.lines(answer, self.style)), notes=notes)
 
     def _do(self, line: str) -> Reply:
         if reading.quoted(line) is None:
@@ -175,8 +176,10 @@ class Session:
             arrays = shape_inputs(texts, self.signature, pairs)
             return client.predict(self.target.model, arrays, signature=self.signature.name, outputs=self.only)
         method: Method = "classify" if self.verb == "classify" else "regress"
-        tasks = _infer.choose_tasks(self.served, method, [self.signature_name] if self.signature_name else [])
-        return _infer.ask(client, self.target.model, read_examples(texts, pairs), tasks)
+        tasks = inference_examples.choose_tasks(
+            self.served, method, [self.signature_name] if self.signature_name else []
+        )
+        return inference_examples.ask(client, self.target.model, read_examples(texts, pairs), tasks)
 
     def _as_typed(self, literal: str) -> str:
         """What stood in triple quotes: nothing but text, where the model wants text."""

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfsctl.cli._classes import read_labels
-from tfsctl.core.inputs import choose_outputs
+from tfsctl.cli.output.classes import read_labels
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput, TfsctlError
+from tfsctl.inputs.predict_inputs import choose_outputs
 
 if TYPE_CHECKING:
-    from tfsctl.cli._repl.session import Session
+    from tfsctl.cli.repl.session import Session
 
 LATEST = "latest"
 VERBS = ("predict", "classify", "regress")

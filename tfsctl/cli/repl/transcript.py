@@ -6,8 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfsctl.cli import _answers, _infer, _shown
-from tfsctl.cli._classes import View
+from tfsctl.cli.inference import examples as inference_examples
+from tfsctl.cli.output import answers as answer_text
+from tfsctl.cli.output import predictions
+from tfsctl.cli.output.classes import View
 from tfsctl.core.inference import Inference
 from tfsctl.core.types import Prediction
 
@@ -20,7 +22,7 @@ class Style:
 
     as_json: bool = False
     drawn: bool = False
-    view: View = _shown.PLAIN
+    view: View = predictions.PLAIN
 
 
 def lines(answer: Answer, style: Style) -> list[str]:
@@ -32,9 +34,13 @@ def lines(answer: Answer, style: Style) -> list[str]:
     return _of_inferences(answer, style)
 
 
-def whole(answer: Answer, view: View = _shown.PLAIN) -> str:
+def whole(answer: Answer, view: View = predictions.PLAIN) -> str:
     """All of an answer, as the JSON document `--json` prints."""
-    made = _shown.document(answer, view) if isinstance(answer, Prediction) else _infer.document(answer, view)
+    made = (
+        predictions.document(answer, view)
+        if isinstance(answer, Prediction)
+        else inference_examples.document(answer, view)
+    )
     return json.dumps(made, ensure_ascii=False)
 
 
@@ -46,14 +52,14 @@ def latency_ms(answer: Answer) -> float:
 
 def _of_prediction(prediction: Prediction, style: Style) -> list[str]:
     if not style.drawn:
-        rows = _shown.plain_rows(prediction, style.view)
+        rows = predictions.plain_rows(prediction, style.view)
         if len(prediction.outputs) == 1 or style.view.wants_classes:
             return ["\t".join(row) for row in rows]
-        return [_named(_answers.columns(prediction), row) for row in rows]
-    drawn = _shown.drawn_lines(prediction, style.view)
+        return [_named(answer_text.columns(prediction), row) for row in rows]
+    drawn = predictions.drawn_lines(prediction, style.view)
     if drawn is not None:
         return drawn
-    names, rows = _shown.drawn_table(prediction, style.view)
+    names, rows = predictions.drawn_table(prediction, style.view)
     return [line for row in rows for line in _block(names, row)]
 
 
@@ -76,7 +82,7 @@ def _of_inferences(answers: Sequence[Inference], style: Style) -> list[str]:
     for answer in answers:
         found += [answer.task.signature] * (len(answers) > 1)
         if style.drawn:
-            found += _infer.drawn_lines(answer, style.view)
+            found += inference_examples.drawn_lines(answer, style.view)
         else:
-            found += ["\t".join(row) for row in _infer.plain_rows(answer, style.view)]
+            found += ["\t".join(row) for row in inference_examples.plain_rows(answer, style.view)]
     return found

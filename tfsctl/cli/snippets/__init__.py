@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from tfsctl.cli._option_groups import option_group
-from tfsctl.cli._target import Asked
-from tfsctl.clients.withheld import Withheld
+from tfsctl.cli.options.groups import option_group
+from tfsctl.cli.options.target import Asked
+from tfsctl.clients.captured_request import Withheld
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tfsctl.clients.withheld import Call
+    from tfsctl.clients.captured_request import Call
 
 Program = Literal["curl", "http", "python", "grpcurl"]
 
@@ -69,16 +69,16 @@ def _show(call: Call, program: Program | None, *, as_json: bool) -> None:
     """Print the call, and say which variables a secret was left to."""
     from importlib import import_module
 
-    from tfsctl.cli import _output
-    from tfsctl.cli._show import request
-    from tfsctl.cli._show.secrets import without_secrets
+    from tfsctl.cli.output import terminal
+    from tfsctl.cli.snippets import request
+    from tfsctl.cli.snippets.secrets import without_secrets
 
     call, variables = without_secrets(call)
     if program is not None:
-        _output.answer(import_module(f"tfsctl.cli._show.{program}").shown(call))
+        terminal.answer(import_module(f"tfsctl.cli.snippets.{program}").shown(call))
     elif as_json:
-        _output.answer_json(request.document(call))
+        terminal.answer_json(request.document(call))
     else:
-        _output.answer(request.shown(call))
+        terminal.answer(request.shown(call))
     for variable, what in variables.items():
-        _output.say(f"note: {what} is not shown; export {variable}=…")
+        terminal.say(f"note: {what} is not shown; export {variable}=…")

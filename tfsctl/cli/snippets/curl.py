@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tfsctl.cli._show import shell
+from tfsctl.cli.snippets import shell
 from tfsctl.clients import DEFAULT_TIMEOUT_S
-from tfsctl.clients.withheld import Call
+from tfsctl.clients.captured_request import Call
 
 
 def shown(call: Call) -> str:

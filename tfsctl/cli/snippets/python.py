@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tfsctl.cli._show import shell
-from tfsctl.clients.withheld import Call
+from tfsctl.cli.snippets import shell
+from tfsctl.clients.captured_request import Call
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def shown(call: Call) -> str:
     """The program that asks the same and prints the answer. Raises InvalidInput for what it would not be short for."""
     if call.transport == "grpc":
-        from tfsctl.cli._show import python_grpc
+        from tfsctl.cli.snippets import python_grpc
 
         return python_grpc.shown(call)
     return "\n".join(_rest(call))

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from tfsctl.cli._show import shell
-from tfsctl.cli._show.python import header_value, needs_environment
+from tfsctl.cli.snippets import shell
+from tfsctl.cli.snippets.python import header_value, needs_environment
+from tfsctl.clients.captured_request import Call
 from tfsctl.clients.connection import Connection
-from tfsctl.clients.withheld import Call
 
 # The module of each request message, as the program imports it.
 _MODULES = {

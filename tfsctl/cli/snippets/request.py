@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tfsctl.cli._show import shell
-from tfsctl.clients.withheld import Call
+from tfsctl.cli.snippets import shell
+from tfsctl.clients.captured_request import Call
 
 
 def shown(call: Call) -> str:

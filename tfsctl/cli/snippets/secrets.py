@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from tfsctl.clients.captured_request import Call
 from tfsctl.clients.connection import Header
-from tfsctl.clients.withheld import Call
 from tfsctl.errors import InvalidInput
 
 _SECRET = re.compile(r"auth|token|key|secret|password|cookie|credential|session", re.IGNORECASE)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from tfsctl.clients.captured_request import Call
 from tfsctl.clients.connection import Header
-from tfsctl.clients.withheld import Call
 
 MAX_ARGUMENT = 100_000  # Linux takes 128 KB in one
 _END = "END_OF_REQUEST"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tfsctl.engines.container import ContainerSpec
-from tfsctl.engines.health import HealthCheck
+from tfsctl.engines.docker.container_spec import ContainerSpec
+from tfsctl.engines.docker.health import HealthCheck
 
 
 def document(service: str, spec: ContainerSpec, check: HealthCheck) -> dict[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from tfsctl.engines import _programs
-from tfsctl.engines.container import GRPC_PORT, REST_PORT
-from tfsctl.engines.docker_errors import refused, said
-from tfsctl.engines.following import FollowedProgram, Show
-from tfsctl.engines.launch import LAST_LINES, Launch
+from tfsctl.engines.docker.container_spec import GRPC_PORT, REST_PORT
+from tfsctl.engines.docker.errors import refused, said
+from tfsctl.engines.planning.launch_spec import LAST_LINES, Launch
 from tfsctl.errors import DockerError, ProgramFailed
+from tfsctl.programs import subprocesses
+from tfsctl.programs.log_follower import FollowedProgram, Show
 
 STOP_S = 35  # the embedded server in an image answers running requests for 30 s at most
 _PUBLISHED = "{{json .NetworkSettings.Ports}} {{.State.Running}} {{.HostConfig.NetworkMode}}"
@@ -24,7 +24,7 @@ _CAUSES = {
 def status(container: str) -> str | None:
     """Docker's word for where a container is: `running`, `exited`, …; `gone`, or None when docker cannot be asked."""
     try:
-        word = _programs.run(["docker", "inspect", "--format", "{{.State.Status}}", container], timeout_s=15).stdout
+        word = subprocesses.run(["docker", "inspect", "--format", "{{.State.Status}}", container], timeout_s=15).stdout
     except ProgramFailed as error:
         return "gone" if "no such" in error.stderr.lower() else None
     return word.strip()
@@ -49,7 +49,7 @@ class Container:
         self.rest_port, self.grpc_port = self._published(launch)
         self._follower: FollowedProgram | None = None
         # Ends with the container, and costs nothing to look at, which `docker inspect` many times a second does.
-        self._watcher = _programs.Child(["docker", "wait", container])
+        self._watcher = subprocesses.Child(["docker", "wait", container])
 
     def _published(self, launch: Launch) -> tuple[int, int]:
         facts = docker("inspect", "--format", _PUBLISHED, self._id) or "null false gone"
@@ -81,7 +81,7 @@ class Container:
     def last_lines(self) -> list[str]:
         """The end of its log, as far as it is looked at."""
         try:
-            log = _programs.run(["docker", "logs", "--tail", str(LAST_LINES), self._id])
+            log = subprocesses.run(["docker", "logs", "--tail", str(LAST_LINES), self._id])
         except ProgramFailed as error:
             gone = "no such container" in error.stderr.lower()
             return ["(Docker removed the container, and its status and log with it)"] if gone else [said(error)]
@@ -107,7 +107,7 @@ class Container:
 def docker(*arguments: str) -> str:
     """Run docker and return what it printed; what is already gone is no failure. Raises DockerError."""
     try:
-        return _programs.run(["docker", *arguments]).stdout.strip()
+        return subprocesses.run(["docker", *arguments]).stdout.strip()
     except ProgramFailed as error:
         if "no such" in error.stderr.lower() or "is already in progress" in error.stderr:  # by another command
             return ""

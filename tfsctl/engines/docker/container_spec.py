@@ -10,8 +10,8 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tfsctl.engines import state
-from tfsctl.engines.launch import Launch, Pull
+from tfsctl.engines.planning.launch_spec import Launch, Pull
+from tfsctl.engines.registry import state_dir
 
 LABEL = "tfsctl.server"  # on every container we start, with the server's name; only what carries it is ever removed
 MODELS_LABEL = "tfsctl.models"  # the names of its models, comma-separated: `ps` lists what no registry entry tells of
@@ -117,14 +117,14 @@ def container_of(launch: Launch, *, files_of: str | None = None) -> ContainerSpe
     mounts = [Mount(model.base_path, f"{MODELS}/{model.name}") for model in config.models]
     files = inside.files()
     if files:
-        mounts.append(Mount(str(state.write_files(files, server=files_of or launch.name)), CONFIG))
+        mounts.append(Mount(str(state_dir.write_files(files, server=files_of or launch.name)), CONFIG))
     return ContainerSpec(
         name=container_name(launch.name),
         image=options.image,
         labels={
             LABEL: launch.name,
             MODELS_LABEL: ",".join(model.name for model in config.models),
-            STATE_LABEL: str(state.base()),
+            STATE_LABEL: str(state_dir.base()),
         },
         ports=(
             Port(launch.host, config.grpc_port, GRPC_PORT),

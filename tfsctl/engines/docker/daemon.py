@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tfsctl.engines import _programs
-from tfsctl.engines.docker_errors import said
+from tfsctl.engines.docker.errors import said
 from tfsctl.errors import DockerError, ProgramFailed
+from tfsctl.programs import subprocesses
 
 PODMAN_FACTS = "{{.Host.Security.Rootless}} {{.Host.ServiceIsRemote}} {{.Host.Security.SELinuxEnabled}}"
 _ANSWER_S = 15.0  # a daemon behind ssh is slow
@@ -106,11 +106,11 @@ def is_elsewhere(endpoint: str) -> bool:
 
 
 def _docker(*arguments: str) -> str:
-    return _programs.run(["docker", *arguments], timeout_s=_ANSWER_S).stdout
+    return subprocesses.run(["docker", *arguments], timeout_s=_ANSWER_S).stdout
 
 
 def _unusable(error: ProgramFailed) -> DockerError:
-    if error.returncode == _programs.NOT_FOUND:
+    if error.returncode == subprocesses.NOT_FOUND:
         return DockerError(
             "docker is not installed: there is no `docker` on PATH", hint="install Docker, or use --engine embedded"
         )

@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tfsctl.engines import _programs, docker_container, docker_daemon, docker_image, model_tree, operations, state
-from tfsctl.engines.container import LABEL, STATE_LABEL, container_name, container_of
-from tfsctl.engines.docker_container import Container, docker
-from tfsctl.engines.docker_daemon import Daemon
-from tfsctl.engines.docker_errors import refused
-from tfsctl.engines.launch import DEFAULT_TAG, Launch
-from tfsctl.engines.preflight import Found
+from tfsctl.engines.docker import container as docker_container
+from tfsctl.engines.docker import daemon as docker_daemon
+from tfsctl.engines.docker import image as docker_image
+from tfsctl.engines.docker import model_tree, operations
+from tfsctl.engines.docker.container import Container, docker
+from tfsctl.engines.docker.container_spec import LABEL, STATE_LABEL, container_name, container_of
+from tfsctl.engines.docker.daemon import Daemon
+from tfsctl.engines.docker.errors import refused
+from tfsctl.engines.planning.launch_spec import DEFAULT_TAG, Launch
+from tfsctl.engines.planning.preflight import Found
+from tfsctl.engines.registry import state_dir
 from tfsctl.errors import DockerError, ProgramFailed
+from tfsctl.programs import subprocesses
 
 RUN_S = 300.0  # a container of a new image can take a while to be made
 
@@ -83,7 +88,7 @@ def start(launch: Launch, *, detach: bool) -> Container:  # noqa: ARG001 - a con
     name = container_name(launch.name)
     spec = container_of(replace(launch, container=replace(launch.container, pull="never")))  # `prepare` did
     try:
-        container = _programs.run(spec.run_command(), timeout_s=RUN_S).stdout.strip().splitlines()[-1]
+        container = subprocesses.run(spec.run_command(), timeout_s=RUN_S).stdout.strip().splitlines()[-1]
     except ProgramFailed as error:
         if "is already in use" in error.stderr and name in error.stderr:
             raise _name_in_use(launch.name) from error
@@ -102,7 +107,7 @@ def _name_in_use(server: str) -> DockerError:
     said = docker("inspect", "--format", f'{{{{index .Config.Labels "{STATE_LABEL}"}}}}', name)
     whose = "" if said == "<no value>" else said
     exists, remove = f"a container named {name} exists already", f"docker rm --force {name}"
-    if whose == str(state.base()):
+    if whose == str(state_dir.base()):
         exists, remove = f"a server named {server} runs already", f"tfsctl stop {server}"
     elif whose:
         exists += f", started with TFSCTL_STATE_DIR={whose}"
@@ -112,7 +117,7 @@ def _name_in_use(server: str) -> DockerError:
 
 def _remove_ended(server: str) -> None:
     """Remove what is left of an earlier container of this server that ended by itself."""
-    ours = ("--filter", f"label={LABEL}={server}", "--filter", f"label={STATE_LABEL}={state.base()}")
+    ours = ("--filter", f"label={LABEL}={server}", "--filter", f"label={STATE_LABEL}={state_dir.base()}")
     ended = docker("ps", "--all", "--quiet", *ours, "--filter", "status=exited", "--filter", "status=created")
     for container in ended.split():
         docker("rm", container)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfsctl.engines.container import REST_PORT
+from tfsctl.engines.docker.container_spec import REST_PORT
 
 # TensorFlow Serving's image has no curl; its entrypoint is a bash script, and bash opens TCP connections itself. An
 # answer is not enough: a model that is LOADING, or has failed to, is answered for with status 200 too.

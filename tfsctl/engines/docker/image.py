@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tfsctl.engines import _programs
-from tfsctl.engines.docker_errors import said
-from tfsctl.engines.launch import DEFAULT_REPOSITORY, ContainerOptions
+from tfsctl.engines.docker.errors import said
+from tfsctl.engines.planning.launch_spec import DEFAULT_REPOSITORY, ContainerOptions
 from tfsctl.errors import DockerError, ProgramFailed
+from tfsctl.programs import subprocesses
 
 AMD64 = "linux/amd64"  # what TensorFlow Serving's own images are made for, and nothing else
 
@@ -21,7 +21,7 @@ def provide(options: ContainerOptions) -> None:
         )
     platform = [] if options.platform is None else ["--platform", options.platform]
     try:
-        _programs.run_aloud(["docker", "pull", *platform, image])
+        subprocesses.run_aloud(["docker", "pull", *platform, image])
     except ProgramFailed as error:
         hint = "--image or --tag names another; --engine embedded needs none"
         if is_here(image):
@@ -36,7 +36,9 @@ def provide(options: ContainerOptions) -> None:
 def is_here(image: str, platform: str | None = None) -> bool:
     """Whether the image need not be pulled: one for another platform than is asked for is another. Raises DockerError."""
     try:
-        made_for = _programs.run(["docker", "image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", image]).stdout
+        made_for = subprocesses.run(
+            ["docker", "image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", image]
+        ).stdout
     except ProgramFailed as error:
         if "no such" in error.stderr.lower() or "image not known" in error.stderr.lower():
             return False

@@ -7,11 +7,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfsctl.engines import _programs, docker_daemon
-from tfsctl.engines.docker_container import docker
-from tfsctl.engines.image import ImageSpec
-from tfsctl.engines.signals import raising
+from tfsctl.engines.docker import daemon as docker_daemon
+from tfsctl.engines.docker.container import docker
+from tfsctl.engines.docker.serving_image import ImageSpec
 from tfsctl.errors import DockerError, ProgramFailed
+from tfsctl.programs import subprocesses
+from tfsctl.programs.signals import raising
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def build(spec: ImageSpec, *, pull: bool = False) -> Built:
     with raising(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="tfsctl-image-") as folder:
         _lay_out(spec, Path(folder))
         try:
-            _programs.run_aloud(["docker", "build", "--tag", spec.tag, *options, folder])
+            subprocesses.run_aloud(["docker", "build", "--tag", spec.tag, *options, folder])
         except ProgramFailed as error:
             raise DockerError(
                 f"docker build failed with status {error.returncode}; its own words are above",

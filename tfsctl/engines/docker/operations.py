@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 
 from tfsctl.core.saved_model import SavedModelInfo
-from tfsctl.engines import docker_image
+from tfsctl.engines.docker import image as docker_image
 from tfsctl.errors import EngineError
 
 # Libraries whose operations the image has, but of an older release than TensorFlow's (tensorflow_serving/BUILD).

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from tfsctl.core.fingerprint import fingerprint
 from tfsctl.core.manifest import read_source_sha256
-from tfsctl.core.serving_config import VersionPolicy
-from tfsctl.engines import operations
-from tfsctl.engines.container import CONFIG, GRPC_PORT, MODELS, REST_PORT, ContainerSpec, Port
-from tfsctl.engines.health import check_of
-from tfsctl.engines.planning import Plan
-from tfsctl.engines.preflight import Found
+from tfsctl.engines.docker import operations
+from tfsctl.engines.docker.container_spec import CONFIG, GRPC_PORT, MODELS, REST_PORT, ContainerSpec, Port
+from tfsctl.engines.docker.health import check_of
+from tfsctl.engines.planning.preflight import Found
+from tfsctl.engines.planning.serve_plan import Plan
+from tfsctl.serving_config.serving_config import VersionPolicy
 
 ENTRYPOINT = "/usr/bin/tf_serving_entrypoint.sh"  # of TensorFlow Serving's image: tools/docker/Dockerfile
 USER = "65532:65532"  # nobody in particular, and not root; the models are readable to all

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from tfsctl.engines import binary, docker, embedded
-from tfsctl.engines.launch import Engine, EngineName
+from tfsctl.engines.docker import engine as docker_engine
+from tfsctl.engines.planning.launch_spec import Engine, EngineName
+from tfsctl.engines.process import binary, embedded
 from tfsctl.errors import TfsctlError
 
 # In the order `auto` tries them.
-ENGINES: dict[EngineName, Engine] = {"docker": docker, "binary": binary, "embedded": embedded}
+ENGINES: dict[EngineName, Engine] = {"docker": docker_engine, "binary": binary, "embedded": embedded}
 
 
 def choose(wanted: EngineName | Literal["auto"]) -> tuple[EngineName, str]:

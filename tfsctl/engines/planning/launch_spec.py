@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from tfsctl.core.serving_config import ServingConfig
+from tfsctl.serving_config.serving_config import ServingConfig
 
 if TYPE_CHECKING:
-    from tfsctl.engines.preflight import Found
+    from tfsctl.engines.planning.preflight import Found
 
 EngineName = Literal["docker", "binary", "embedded"]
 Pull = Literal["always", "missing", "never"]

@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 
 from tfsctl.core.model_dir import parse_version
-from tfsctl.core.serving_config import ModelConfig, VersionPolicy
-from tfsctl.engines.preflight import checked_name
+from tfsctl.engines.planning.preflight import checked_name
 from tfsctl.errors import InvalidInput
+from tfsctl.serving_config.serving_config import ModelConfig, VersionPolicy
 
 _SETTING = re.compile(r",(versions|labels)=")  # a comma before anything else is part of the path, or of a list
 FORM = "NAME=PATH[,versions=all|latest:N|N,N…][,labels=LABEL:N,…]"

@@ -7,8 +7,8 @@ import socket
 from contextlib import ExitStack
 from dataclasses import replace
 
-from tfsctl.core.serving_config import ServingConfig
 from tfsctl.errors import InvalidInput
+from tfsctl.serving_config.serving_config import ServingConfig
 
 
 def address_of(host: str) -> str:

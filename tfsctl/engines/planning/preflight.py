@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tfsctl.core.model_dir import VersionDir, is_version_dir, list_versions
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, SavedModelInfo, read_saved_model
-from tfsctl.core.serving_config import ModelConfig, VersionPolicy
-from tfsctl.engines import ports
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.planning import ports
+from tfsctl.engines.registry.records import RunningServer
 from tfsctl.errors import EngineError, InvalidInput, NotFound
+from tfsctl.serving_config.serving_config import ModelConfig, VersionPolicy
 
 # What is safe unquoted in a URL, a container's name, the image's entrypoint and a file name alike.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

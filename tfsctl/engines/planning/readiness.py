@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tfsctl.core.types import ModelRef
-from tfsctl.engines.preflight import Found
-from tfsctl.engines.running import Server
+from tfsctl.engines.planning.preflight import Found
+from tfsctl.engines.planning.server_handle import Server
 from tfsctl.errors import NotReadyInTime, TfsctlError
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tfsctl.engines import planning, serving
-from tfsctl.engines.choice import ENGINES
-from tfsctl.engines.following import Show
-from tfsctl.engines.launch import Launch
-from tfsctl.engines.marks import Marked
-from tfsctl.engines.planning import Plan
-from tfsctl.engines.running import Server
+from tfsctl.engines.planning import serve_plan, serving
+from tfsctl.engines.planning.engine_choice import ENGINES
+from tfsctl.engines.planning.launch_spec import Launch
+from tfsctl.engines.planning.serve_plan import Plan
+from tfsctl.engines.planning.server_handle import Server
+from tfsctl.engines.registry.discovery import Marked
 from tfsctl.errors import EngineError, TfsctlError
+from tfsctl.programs.log_follower import Show
 
 
 def plan(each: Marked) -> Plan:
@@ -29,7 +29,7 @@ def plan(each: Marked) -> Plan:
         )
     launch = Launch.from_document(each.launch)
     config = replace(launch.config, rest_port=server.rest_port, grpc_port=server.grpc_port)
-    planned = planning.again(server.engine, replace(launch, config=config))
+    planned = serve_plan.again(server.engine, replace(launch, config=config))
     ENGINES[planned.engine].prepare(planned.launch, planned.founds)
     return planned
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tfsctl.core.serving_config import Tls
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
-from tfsctl.engines.launch import ContainerOptions, EngineName
+from tfsctl.engines.planning.launch_spec import ContainerOptions, EngineName
+from tfsctl.serving_config.serving_config import Tls
 
 
 @dataclass(frozen=True, slots=True)

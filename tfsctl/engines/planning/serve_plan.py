@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tfsctl.core import config_messages, config_texts, protos
-from tfsctl.core.serving_config import ModelConfig, ServingConfig, asks_for_request_logging, models_from_proto
-from tfsctl.engines import model_arguments, ports, preflight
-from tfsctl.engines.choice import ENGINES, choose
-from tfsctl.engines.launch import EngineName, Launch
-from tfsctl.engines.preflight import Found
-from tfsctl.engines.request import Request
+from tfsctl.core import protos
+from tfsctl.engines.planning import model_arguments, ports, preflight
+from tfsctl.engines.planning.engine_choice import ENGINES, choose
+from tfsctl.engines.planning.launch_spec import EngineName, Launch
+from tfsctl.engines.planning.preflight import Found
+from tfsctl.engines.planning.serve_options import Request
 from tfsctl.errors import InvalidInput
+from tfsctl.serving_config import messages, text_protos
+from tfsctl.serving_config.serving_config import ModelConfig, ServingConfig, asks_for_request_logging, models_from_proto
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _find(request: Request) -> tuple[Found, ...]:
 
 def _configured(file: Path) -> list[ModelConfig]:
     """The models of a model config file. Raises InvalidInput."""
-    message = config_messages.parse_text(protos.ModelServerConfig(), _text(file), source=str(file))
+    message = messages.parse_text(protos.ModelServerConfig(), _text(file), source=str(file))
     if asks_for_request_logging(message):
         raise InvalidInput(
             f"{file} asks for request logging, which no public build of TensorFlow Serving can do",
@@ -110,9 +111,9 @@ def _batching(request: Request) -> str | None:
     if file is not None and parameters:
         raise InvalidInput("--batching-file and --batching-parameter contradict each other")
     if file is not None:
-        return config_texts.checked_batching(_text(file), source=str(file))
+        return text_protos.checked_batching(_text(file), source=str(file))
     if parameters:
-        return config_texts.batching_text(parameters)
+        return text_protos.batching_text(parameters)
     return "" if request.batching else None
 
 

@@ -6,10 +6,10 @@ import re
 import signal
 from dataclasses import dataclass
 
-from tfsctl.core.explanations import explain
-from tfsctl.engines import registry, state
-from tfsctl.engines.launch import Started
-from tfsctl.engines.registry import RunningServer
+from tfsctl.diagnosis.explanations import explain
+from tfsctl.engines.planning.launch_spec import Started
+from tfsctl.engines.registry import records, state_dir
+from tfsctl.engines.registry.records import RunningServer
 from tfsctl.errors import DockerError, EngineError, TfsctlError
 
 SHOWN_LINES = 20  # of the end of a log
@@ -63,8 +63,8 @@ class Server:
     def stop(self) -> None:
         """End it and forget it."""
         self.started.stop()
-        if registry.unregister(self.entry):  # else it was restarted by another command, with files of its own
-            state.forget_files(self.entry.name)
+        if records.unregister(self.entry):  # else it was restarted by another command, with files of its own
+            state_dir.forget_files(self.entry.name)
 
     def leave_running(self) -> None:
         """Let it outlive this process, listed for `tfsctl stop`."""

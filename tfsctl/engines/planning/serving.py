@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tfsctl.engines import _processes, docker_container, ports, preflight, readiness, registry, state
-from tfsctl.engines.choice import ENGINES
-from tfsctl.engines.following import Show
-from tfsctl.engines.planning import Plan
-from tfsctl.engines.readiness import Interrupted
-from tfsctl.engines.registry import RunningServer
-from tfsctl.engines.running import Server
+from tfsctl.engines.docker import container as docker_container
+from tfsctl.engines.planning import ports, preflight, readiness
+from tfsctl.engines.planning.engine_choice import ENGINES
+from tfsctl.engines.planning.readiness import Interrupted
+from tfsctl.engines.planning.serve_plan import Plan
+from tfsctl.engines.planning.server_handle import Server
+from tfsctl.engines.registry import records, state_dir
+from tfsctl.engines.registry.records import RunningServer
+from tfsctl.programs import processes
+from tfsctl.programs.log_follower import Show
 
 __all__ = ["Interrupted", "Server", "prepare", "start", "stop"]
 
@@ -22,7 +25,7 @@ def prepare(planned: Plan) -> None:
     Raises EngineError (DockerError), which says what to do about it. An image is pulled with its progress on stderr.
     """
     launch, config = planned.launch, planned.launch.config
-    preflight.check_free(launch.name, launch.host, (config.rest_port, config.grpc_port), registry.running())
+    preflight.check_free(launch.name, launch.host, (config.rest_port, config.grpc_port), records.running())
     ENGINES[planned.engine].prepare(launch, planned.founds)
 
 
@@ -62,9 +65,9 @@ def stop(entry: RunningServer) -> None:
     if entry.container is not None:
         docker_container.stop(entry.container)
     elif entry.pid is not None:
-        _processes.stop(entry.pid)
-    registry.unregister(entry)
-    state.forget_files(entry.name)
+        processes.stop(entry.pid)
+    records.unregister(entry)
+    state_dir.forget_files(entry.name)
 
 
 def _launch(planned: Plan, *, detach: bool, show_log: Show | None) -> Server:
@@ -73,8 +76,8 @@ def _launch(planned: Plan, *, detach: bool, show_log: Show | None) -> Server:
     try:
         if show_log is not None:
             started.follow(show_log)
-        entry = registry.entry_of(launch, planned.engine, started)
-        registry.register(entry, launch=launch.to_document())
+        entry = records.entry_of(launch, planned.engine, started)
+        records.register(entry, launch=launch.to_document())
     except BaseException:
         started.stop()
         raise

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 
-from tfsctl.engines._process_server import ProcessServer, flags, notes, settled
-from tfsctl.engines.launch import Launch
-from tfsctl.engines.preflight import Found
+from tfsctl.engines.planning.launch_spec import Launch
+from tfsctl.engines.planning.preflight import Found
+from tfsctl.engines.process.process_server import ProcessServer, flags, notes, settled
 from tfsctl.errors import EngineError
 
 PROGRAM = "tensorflow_model_server"

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from tfsctl.core import protos
-from tfsctl.engines._process_server import ProcessServer, flags, notes, settled
-from tfsctl.engines.launch import Launch
-from tfsctl.engines.preflight import Found
+from tfsctl.engines.planning.launch_spec import Launch
+from tfsctl.engines.planning.preflight import Found
+from tfsctl.engines.process.process_server import ProcessServer, flags, notes, settled
 
 
 def check() -> str:

@@ -6,9 +6,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tfsctl.engines import _programs, marks, ports, registry, state
-from tfsctl.engines.following import FollowedFile, Show
-from tfsctl.engines.launch import LAST_LINES, EngineName, Launch
+from tfsctl.engines.planning import ports
+from tfsctl.engines.planning.launch_spec import LAST_LINES, EngineName, Launch
+from tfsctl.engines.registry import discovery, records, state_dir
+from tfsctl.programs import subprocesses
+from tfsctl.programs.log_follower import FollowedFile, Show
 
 
 def settled(launch: Launch) -> Launch:
@@ -25,7 +27,7 @@ def notes(launch: Launch) -> list[str]:
 def flags(launch: Launch) -> list[str]:
     """TensorFlow Serving's flags for it, with its config files written if it needs any."""
     files = launch.config.files()
-    return launch.config.flags(str(state.write_files(files, server=launch.name)) if files else "")
+    return launch.config.flags(str(state_dir.write_files(files, server=launch.name)) if files else "")
 
 
 class ProcessServer:
@@ -40,12 +42,12 @@ class ProcessServer:
         self.pid: int | None = None
         self.rest_port = launch.config.rest_port
         self.grpc_port = launch.config.grpc_port
-        self._log = state.log_file(launch.name)
+        self._log = state_dir.log_file(launch.name)
         self.log_path: str | None = str(self._log)
         self._follower: FollowedFile | None = None
         given = {name: value for name, value in launch.environment if value is not None}
-        mark = marks.variable(registry.entry_of(launch, engine, self), launch.to_document())
-        self._child = _programs.Child(argv, log_path=self._log, environment={**given, **(environment or {}), **mark})
+        mark = discovery.variable(records.entry_of(launch, engine, self), launch.to_document())
+        self._child = subprocesses.Child(argv, log_path=self._log, environment={**given, **(environment or {}), **mark})
         self.pid = self._child.pid
 
     def ended(self) -> int | None:

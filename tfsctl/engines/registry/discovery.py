@@ -15,10 +15,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tfsctl.engines import _processes, _programs, state
-from tfsctl.engines.container import GRPC_PORT, LABEL, MODELS_LABEL, REST_PORT, STATE_LABEL
-from tfsctl.engines.registry import RUNNING, RunningServer, reachable
+from tfsctl.engines.docker.container_spec import GRPC_PORT, LABEL, MODELS_LABEL, REST_PORT, STATE_LABEL
+from tfsctl.engines.registry import state_dir
+from tfsctl.engines.registry.records import RUNNING, RunningServer, reachable
 from tfsctl.errors import ProgramFailed
+from tfsctl.programs import processes as other_processes
+from tfsctl.programs import subprocesses
 
 VARIABLE = "TFSCTL_SERVER"
 
@@ -36,7 +38,7 @@ class Marked(NamedTuple):
 
 def variable(server: RunningServer, launch: Mapping[str, Any]) -> dict[str, str]:
     """The variable that marks a process that is about to be started; its `pid` is not known yet."""
-    mark = {"state": str(state.base()), "server": asdict(server), "launch": launch}
+    mark = {"state": str(state_dir.base()), "server": asdict(server), "launch": launch}
     return {VARIABLE: json.dumps(mark)}
 
 
@@ -58,11 +60,11 @@ def _marked_processes() -> Iterator[Marked]:
         except OSError:  # it ended, or belongs to someone else
             continue
         mark = next((each.removeprefix(prefix) for each in variables if each.startswith(prefix)), None)
-        if mark is None or _processes.born(pid) is None:
+        if mark is None or other_processes.born(pid) is None:
             continue
         try:
             found = json.loads(mark)
-            if found["state"] == str(state.base()):
+            if found["state"] == str(state_dir.base()):
                 facts = found["server"]
                 server = RunningServer(**{**facts, "models": tuple(facts["models"]), "pid": pid})
                 yield Marked(server, launch=found["launch"])
@@ -72,12 +74,12 @@ def _marked_processes() -> Iterator[Marked]:
 
 def containers() -> list[Marked]:
     """Every container that carries our labels, also one that has ended or never started; none if Docker is not there."""
-    labels = ("--filter", f"label={LABEL}", "--filter", f"label={STATE_LABEL}={state.base()}")
+    labels = ("--filter", f"label={LABEL}", "--filter", f"label={STATE_LABEL}={state_dir.base()}")
     try:
-        ids = _programs.run(["docker", "ps", "--all", "--quiet", "--no-trunc", *labels], timeout_s=10).stdout.split()
+        ids = subprocesses.run(["docker", "ps", "--all", "--quiet", "--no-trunc", *labels], timeout_s=10).stdout.split()
         if not ids:
             return []
-        said = _programs.run(["docker", "inspect", "--type", "container", *ids], timeout_s=10).stdout
+        said = subprocesses.run(["docker", "inspect", "--type", "container", *ids], timeout_s=10).stdout
     except ProgramFailed as error:  # what was removed meanwhile makes inspect fail, and still tells of the others
         said = error.stdout if error.returncode == 1 and error.stdout.startswith("[") else "[]"
     return [_of_container(facts) for facts in json.loads(said)]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import difflib
 
-from tfsctl.engines import marks, registry
-from tfsctl.engines.marks import Marked
-from tfsctl.engines.registry import RUNNING
+from tfsctl.engines.registry import discovery, records
+from tfsctl.engines.registry.discovery import Marked
+from tfsctl.engines.registry.records import RUNNING
 from tfsctl.errors import InvalidInput, NotFound
 
 
 def servers() -> list[Marked]:
     """All of them, the longest-running first, and after those the containers that do not run."""
-    marked = {(each.server.pid, each.server.container): each for each in (*marks.processes(), *marks.containers())}
+    marked = {
+        (each.server.pid, each.server.container): each for each in (*discovery.processes(), *discovery.containers())
+    }
     found: list[Marked] = []
-    for server, status in registry.listed():  # which knows the ports also of a container that has ended
+    for server, status in records.listed():  # which knows the ports also of a container that has ended
         mark = marked.pop((server.pid, server.container), None)
-        found.append(Marked(server, mark.state if mark else status, registry.launch_of(server)))
+        found.append(Marked(server, mark.state if mark else status, records.launch_of(server)))
     found += marked.values()
     return sorted(found, key=lambda each: (each.state != RUNNING, each.server.started_at, each.server.name))
 

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tfsctl.core.types import ModelRef, VersionStatus
-from tfsctl.engines import fleet, usage
-from tfsctl.engines.registry import RUNNING, RunningServer
-from tfsctl.engines.usage import Usage
+from tfsctl.engines.registry import fleet, usage
+from tfsctl.engines.registry.records import RUNNING, RunningServer
+from tfsctl.engines.registry.usage import Usage
 from tfsctl.errors import TfsctlError
 
 ASK_TIMEOUT_S = 2.0

@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfsctl.engines import _processes, state
+from tfsctl.engines.registry import state_dir
 from tfsctl.errors import EngineError
+from tfsctl.programs import processes
 
 if TYPE_CHECKING:
-    from tfsctl.engines.launch import EngineName, Launch, Started
+    from tfsctl.engines.planning.launch_spec import EngineName, Launch, Started
 
 _LIST = "servers"  # the folder of the state directory; only to add to it makes it
 RUNNING, UNKNOWN = "running", "unknown"  # the second: Docker does not answer
@@ -81,13 +82,13 @@ def listed() -> list[tuple[RunningServer, str]]:
     The longest-running is first. Drops the entries of those that are gone, where the list can be written.
     """
     found: list[tuple[RunningServer, str]] = []
-    for file in (state.base() / _LIST).glob("*.json"):
+    for file in (state_dir.base() / _LIST).glob("*.json"):
         server, born = _read(file)
         status = "gone" if server is None else _status(server, born)
         if status == "gone" or server is None:
             with suppress(OSError):
                 file.unlink(missing_ok=True)
-            state.forget_files(file.stem)
+            state_dir.forget_files(file.stem)
         else:
             found.append((server, status))
     return sorted(found, key=lambda each: (each[0].started_at, each[0].name))
@@ -103,11 +104,11 @@ def register(server: RunningServer, *, launch: Mapping[str, Any] | None = None) 
 
     Raises EngineError when a running server has its name.
     """
-    file = state.directory(_LIST) / f"{server.name}.json"
-    born = None if server.pid is None else _processes.born(server.pid)
+    file = state_dir.directory(_LIST) / f"{server.name}.json"
+    born = None if server.pid is None else processes.born(server.pid)
     entry = asdict(server) | {"born": born, "launch": launch}
     claim = file.with_name(f".{server.name}.{os.getpid()}")
-    state.write_atomically(claim, json.dumps(entry))
+    state_dir.write_atomically(claim, json.dumps(entry))
     listed()  # an entry of a server that is gone makes room
     try:
         os.link(claim, file)  # unlike a rename it fails if another command took the name meanwhile
@@ -145,7 +146,7 @@ def _is_same(listed: RunningServer | None, server: RunningServer) -> bool:
 
 
 def _file(name: str) -> Path:
-    return state.base() / _LIST / f"{name}.json"
+    return state_dir.base() / _LIST / f"{name}.json"
 
 
 def _read(file: Path) -> tuple[RunningServer | None, str | None]:
@@ -161,7 +162,7 @@ def _read(file: Path) -> tuple[RunningServer | None, str | None]:
 def _status(server: RunningServer, born: str | None) -> str:
     """Whether it is `running`, `gone`, what Docker calls its container, or UNKNOWN."""
     if server.pid is not None:
-        return RUNNING if born is not None and _processes.born(server.pid) == born else "gone"
-    from tfsctl.engines import docker_container  # most servers of those who only ask are processes
+        return RUNNING if born is not None and processes.born(server.pid) == born else "gone"
+    from tfsctl.engines.docker import container as docker_container  # most servers of those who only ask are processes
 
     return docker_container.status(server.container or server.name) or UNKNOWN

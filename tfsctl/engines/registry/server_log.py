@@ -10,9 +10,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
-from tfsctl.engines import _processes, _programs, docker_daemon, state
-from tfsctl.engines.marks import Marked
+from tfsctl.engines.docker import daemon as docker_daemon
+from tfsctl.engines.registry import state_dir
+from tfsctl.engines.registry.discovery import Marked
 from tfsctl.errors import DockerError, NotFound
+from tfsctl.programs import processes, subprocesses
 
 LOOK_S = 0.1  # how often a file is looked at
 
@@ -26,7 +28,7 @@ def lines(each: Marked, *, tail: int | None, follow: bool) -> Iterator[str]:
     if server.container is not None:
         docker_daemon.find()
         return _of_container(server.container, tail, follow=follow)
-    path = Path(server.log_path or state.log_file(server.name))
+    path = Path(server.log_path or state_dir.log_file(server.name))
     if not path.is_file():
         raise NotFound(f"the log of {server.name} is not there any more: {path}")
     return _of_file(path, tail, written_by=server.pid if follow else None)
@@ -34,7 +36,7 @@ def lines(each: Marked, *, tail: int | None, follow: bool) -> Iterator[str]:
 
 def lines_of_ended(name: str, *, tail: int | None) -> Iterator[str] | None:
     """The last lines of the log that a process of this name left; None if there is none."""
-    file = state.log_file(name)
+    file = state_dir.log_file(name)
     return _of_file(file, tail, written_by=None) if file.is_file() else None
 
 
@@ -47,7 +49,7 @@ def _of_container(container: str, tail: int | None, *, follow: bool) -> Iterator
             raise DockerError(f"docker logs failed with status {status}; its own words are above")
 
 
-class _Stopping(_programs.Printing):
+class _Stopping(subprocesses.Printing):
     """A program that is ended when its reader has had enough."""
 
     def close(self) -> None:
@@ -60,11 +62,11 @@ def _of_file(path: Path, tail: int | None, *, written_by: int | None) -> Iterato
     with path.open(encoding="utf-8", errors="replace", newline="\n") as log:
         if tail is not None:
             yield from (line.rstrip("\n") for line in deque(log, maxlen=tail))
-        same = None if written_by is None else _processes.born(written_by)
+        same = None if written_by is None else processes.born(written_by)
         begun = ""
         while True:
             # Asked before reading: what was written before the end is still shown.
-            lives = same is not None and written_by is not None and _processes.born(written_by) == same
+            lives = same is not None and written_by is not None and processes.born(written_by) == same
             *whole, begun = (begun + _read(log)).split("\n")
             yield from whole
             if not lives:

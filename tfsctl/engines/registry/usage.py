@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfsctl.engines import _programs
 from tfsctl.errors import ProgramFailed
+from tfsctl.programs import subprocesses
 
 STATS_S = 6.0  # docker stats takes two seconds, or for ever if a container ends before its first sample
 SAMPLE_S = 0.25  # the CPU time a process takes meanwhile is what it takes now; docker stats looks for a second
@@ -56,7 +56,7 @@ def of_containers(containers: Iterable[str]) -> dict[str, Usage]:
         return {}
     try:
         argv = ["docker", "stats", "--no-stream", "--no-trunc", "--format", _STATS, *asked]
-        lines = _programs.run(argv, timeout_s=STATS_S).stdout.splitlines()
+        lines = subprocesses.run(argv, timeout_s=STATS_S).stdout.splitlines()
     except ProgramFailed:  # one of them ended meanwhile
         return {}
     said = [json.loads(line) for line in lines]

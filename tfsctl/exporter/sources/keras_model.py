@@ -9,9 +9,9 @@ from typing import Any
 from tfsctl.core import dtypes
 from tfsctl.core.types import DEFAULT_SIGNATURE, TensorSpec
 from tfsctl.errors import ExportError
-from tfsctl.export import failure, naming
-from tfsctl.export.endpoint import Endpoint, by_name
-from tfsctl.export.samples import Samples
+from tfsctl.exporter import failure, naming
+from tfsctl.exporter.endpoint import Endpoint, by_name
+from tfsctl.exporter.samples import Samples
 
 _NOT_TENSORS = ("training", "mask")  # arguments of a Keras layer's call that Keras fills in
 

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tfsctl.errors import ExportError, InvalidInput
-from tfsctl.export import failure, keras_model, python_file, samples, tf_module
-from tfsctl.export.endpoint import Endpoint
-from tfsctl.export.samples import Samples
-from tfsctl.export.source import Source
+from tfsctl.exporter import failure, samples
+from tfsctl.exporter.endpoint import Endpoint
+from tfsctl.exporter.samples import Samples
+from tfsctl.exporter.sources import keras_model, python_file, tf_module
+from tfsctl.exporter.sources.source import Source
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Run a user's Python file and take the model out of it.
 
 Convention: the file defines `model`, or a function `build_model()` that returns it; `file.py:name` names another
-object or function. It may define `samples`, real inputs for the model (`tfsctl.export.samples` says in which form).
+object or function. It may define `samples`, real inputs for the model (`tfsctl.exporter.samples` says in which form).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tfsctl.errors import ExportError, InvalidInput
-from tfsctl.export import failure
+from tfsctl.exporter import failure
 
 MODEL = "model"
 BUILD_MODEL = "build_model"

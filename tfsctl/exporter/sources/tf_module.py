@@ -12,8 +12,8 @@ from typing import Any
 
 from tfsctl.core.types import DEFAULT_SIGNATURE, TensorSpec
 from tfsctl.errors import ExportError
-from tfsctl.export import naming
-from tfsctl.export.endpoint import Endpoint, by_name
+from tfsctl.exporter import naming
+from tfsctl.exporter.endpoint import Endpoint, by_name
 
 
 def is_tf_module(value: object) -> bool:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import re
 
-from tfsctl.server import draining, grpc, json_answer, rest
-from tfsctl.server.flags import Flags
+from tfsctl.server.app.model_server import ModelServer
+from tfsctl.server.config.flags import Flags
+from tfsctl.server.grpc import api as grpc_api
 from tfsctl.server.http.exchange import BodyTooLargeError, ClientGoneError, Exchange
-from tfsctl.server.model_server import ModelServer
+from tfsctl.server.process import shutdown
+from tfsctl.server.rest import api as rest_api
+from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.status import Code
 
 _GRPC_HEADERS = ((b"content-type", b"application/grpc"),)
-_MAX_BODY_BYTES = grpc.MAX_MESSAGE_BYTES + 5  # and the head of its frame
-_NO_GRPC = rest.Reply(415, b"this is the gRPC port: its requests are of type application/grpc\n", b"text/plain")
+_MAX_BODY_BYTES = grpc_api.MAX_MESSAGE_BYTES + 5  # and the head of its frame
+_NO_GRPC = rest_api.Reply(415, b"this is the gRPC port: its requests are of type application/grpc\n", b"text/plain")
 _ORIGIN = re.compile("^https?://[^/?]*", re.IGNORECASE)  # as a request to a proxy has it; every server has to take that
 _ENDING = "The server is shutting down"
-_ENDING_REST = rest.Reply(503, json_answer.error(_ENDING))
-_ENDING_GRPC = grpc.Reply(b"", Code.UNAVAILABLE, _ENDING)
+_ENDING_REST = rest_api.Reply(503, json_answer.error(_ENDING))
+_ENDING_GRPC = grpc_api.Reply(b"", Code.UNAVAILABLE, _ENDING)
 
 
 class Application:
@@ -26,7 +29,7 @@ class Application:
     def __init__(self, flags: Flags) -> None:
         self._rest_port = flags.rest_api_port
         self._server = ModelServer(flags)
-        self._requests = draining.Requests()
+        self._requests = shutdown.Requests()
         self._announcing: asyncio.Task[None] | None = None
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -66,14 +69,14 @@ class Application:
         await self._server.stop()
 
     async def _serve_rest(self, exchange: Exchange) -> None:
-        if exchange.method not in rest.KNOWN_METHODS:
-            await _send_rest(rest.NOT_IMPLEMENTED, exchange)
+        if exchange.method not in rest_api.KNOWN_METHODS:
+            await _send_rest(rest_api.NOT_IMPLEMENTED, exchange)
             return
         try:
             body = await exchange.body(_MAX_BODY_BYTES)
         except BodyTooLargeError as error:
             await _send_rest(
-                rest.Reply(413, json_answer.error(_too_large(error)), code=Code.RESOURCE_EXHAUSTED), exchange
+                rest_api.Reply(413, json_answer.error(_too_large(error)), code=Code.RESOURCE_EXHAUSTED), exchange
             )
             return
         target = exchange.target
@@ -92,21 +95,21 @@ class Application:
         try:
             body = await exchange.body(_MAX_BODY_BYTES)
         except BodyTooLargeError as error:
-            await _send_grpc(grpc.Reply(b"", Code.RESOURCE_EXHAUSTED, _too_large(error)), exchange)
+            await _send_grpc(grpc_api.Reply(b"", Code.RESOURCE_EXHAUSTED, _too_large(error)), exchange)
             return
         await _send_grpc(await self._server.grpc.answer(exchange.path, exchange.headers, body), exchange)
 
 
 def _too_large(error: BodyTooLargeError) -> str:
-    return f"Received message larger than max ({error.size} vs. {grpc.MAX_MESSAGE_BYTES})"
+    return f"Received message larger than max ({error.size} vs. {grpc_api.MAX_MESSAGE_BYTES})"
 
 
-async def _send_grpc(reply: grpc.Reply, exchange: Exchange) -> None:
+async def _send_grpc(reply: grpc_api.Reply, exchange: Exchange) -> None:
     await exchange.reply(200, _GRPC_HEADERS, reply.body, _GRPC_OK if reply.code is Code.OK else reply.trailers)
 
 
-async def _send_rest(reply: rest.Reply, exchange: Exchange) -> None:
+async def _send_rest(reply: rest_api.Reply, exchange: Exchange) -> None:
     await exchange.reply(reply.status, ((b"content-type", reply.content_type), *reply.headers), reply.body)
 
 
-_GRPC_OK = grpc.Reply(b"").trailers
+_GRPC_OK = grpc_api.Reply(b"").trailers

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tfsctl.server import health, reflection, rest, streaming
-from tfsctl.server.cors import CrossOrigin
-from tfsctl.server.flags import Flags
-from tfsctl.server.grpc import GrpcApi
-from tfsctl.server.monitoring import Monitoring
-from tfsctl.server.server_core import ServerCore
-from tfsctl.server.service import Service
+from tfsctl.server.config.flags import Flags
+from tfsctl.server.grpc import health, reflection, streaming
+from tfsctl.server.grpc.api import GrpcApi
+from tfsctl.server.lifecycle.server_core import ServerCore
+from tfsctl.server.monitoring.serving_metrics import Monitoring
+from tfsctl.server.rest import api as rest_api
+from tfsctl.server.rest.cors import CrossOrigin
+from tfsctl.server.service.model_service import Service
 
 _SERVICES = ("tensorflow.serving.ModelService", "tensorflow.serving.PredictionService")
 
@@ -20,7 +21,7 @@ _SERVICES = ("tensorflow.serving.ModelService", "tensorflow.serving.PredictionSe
 class Interfaces:
     """The REST API, the unary methods of gRPC, and its streaming ones."""
 
-    rest: rest.Api
+    rest: rest_api.Api
     grpc: GrpcApi
     streams: streaming.Streams
 
@@ -31,7 +32,7 @@ def interfaces(flags: Flags, core: ServerCore, monitoring: Monitoring | None) ->
         core, check_method_names=flags.enable_signature_method_name_check
     )
     timeout_ms = flags.rest_api_timeout_in_ms
-    api: rest.Api = rest.RestApi(service, timeout_s=timeout_ms / 1e3 if timeout_ms > 0 else None)
+    api: rest_api.Api = rest_api.RestApi(service, timeout_s=timeout_ms / 1e3 if timeout_ms > 0 else None)
     if flags.rest_api_enable_cors_support:
         api = CrossOrigin(api)
     if monitoring:

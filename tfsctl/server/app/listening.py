@@ -10,13 +10,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from tfsctl.server.addresses import ip_address
-from tfsctl.server.flags import Flags
+from tfsctl.server.config.addresses import ip_address
+from tfsctl.server.config.flags import Flags
+from tfsctl.server.config.monitoring_config import prometheus_path
+from tfsctl.server.config.tls import Credentials
 from tfsctl.server.http.listener import Address
 from tfsctl.server.http.settings import Limits
-from tfsctl.server.monitoring_config import prometheus_path
 from tfsctl.server.status import ServingError, invalid_argument
-from tfsctl.server.tls import Credentials
 
 log = logging.getLogger(__name__)
 

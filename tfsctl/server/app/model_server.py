@@ -7,19 +7,20 @@ import logging
 from functools import partial
 from typing import get_args
 
-from tfsctl.server import background, capi, memory
-from tfsctl.server.batch_scheduler import BatchScheduler
-from tfsctl.server.batching_parameters import server_parameters
-from tfsctl.server.config_poller import poll_config_file
-from tfsctl.server.configured_models import configured_models
-from tfsctl.server.flags import Flags
-from tfsctl.server.interfaces import interfaces
-from tfsctl.server.loader import Loader, Merging, ServerBatching
-from tfsctl.server.manager import Manager
-from tfsctl.server.monitored_loader import MonitoredLoader
-from tfsctl.server.monitoring import monitoring
-from tfsctl.server.server_core import ServerCore
-from tfsctl.server.session_config import session_config
+from tfsctl.server.app.interfaces import interfaces
+from tfsctl.server.batching.parameters import server_parameters
+from tfsctl.server.batching.scheduler import BatchScheduler
+from tfsctl.server.config.configured_models import configured_models
+from tfsctl.server.config.flags import Flags
+from tfsctl.server.config.session_config import session_config
+from tfsctl.server.lifecycle.config_poller import poll_config_file
+from tfsctl.server.lifecycle.loader import Loader, Merging, ServerBatching
+from tfsctl.server.lifecycle.manager import Manager
+from tfsctl.server.lifecycle.server_core import ServerCore
+from tfsctl.server.monitoring.instrumentation import MonitoredLoader
+from tfsctl.server.monitoring.serving_metrics import monitoring
+from tfsctl.server.process import memory, priorities
+from tfsctl.server.runtime import capi
 from tfsctl.server.status import invalid_argument
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class ModelServer:
             warmup_iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,
             check_method_names=flags.enable_signature_method_name_check,
         )
-        await background.run(capi.start_runtime, config)
+        await priorities.run(capi.start_runtime, config)
         for path in filter(None, flags.custom_op_library.split(",")):
             await asyncio.to_thread(capi.load_library, path)
             log.info("Loaded custom operations: %s", path)

@@ -9,12 +9,13 @@ from typing import NoReturn
 
 import uvloop
 
-from tfsctl.server import draining, listening, logs, memory, open_files
-from tfsctl.server.application import Application
-from tfsctl.server.flags import START_FAILED, Flags
+from tfsctl.server.app import listening
+from tfsctl.server.app.application import Application
+from tfsctl.server.config.flags import START_FAILED, Flags
+from tfsctl.server.config.tls import Credentials
 from tfsctl.server.http.listener import Listener
+from tfsctl.server.process import logs, memory, open_files, shutdown
 from tfsctl.server.status import ServingError
-from tfsctl.server.tls import Credentials
 
 
 def serve(flags: Flags, credentials: Credentials | None = None) -> NoReturn:
@@ -39,7 +40,7 @@ def _end(flags: Flags, code: int = 0) -> NoReturn:
 async def _serve(flags: Flags, credentials: Credentials | None) -> int:
     drain_s = max(0, flags.drain_timeout_seconds)
     application = Application(flags)
-    signalled = asyncio.ensure_future(draining.signalled(drain_s, lambda: _end(flags)))
+    signalled = asyncio.ensure_future(shutdown.signalled(drain_s, lambda: _end(flags)))
     starting = asyncio.ensure_future(application.start())
     await asyncio.wait((starting, signalled), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tfsctl.core import config_messages
-from tfsctl.server.config_files import read_config_file
-from tfsctl.server.flags import Flags
+from tfsctl.server.config.config_files import read_config_file
+from tfsctl.server.config.flags import Flags
 from tfsctl.server.status import invalid_argument
+from tfsctl.serving_config import messages
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def server_parameters(flags: Flags) -> BatchingParameters | None:
         return None
     if not path:
         return BatchingParameters(thread_pool_name="model_server_batch_threads")
-    parameters = from_message(read_config_file(path, config_messages.BatchingParameters()))
+    parameters = from_message(read_config_file(path, messages.BatchingParameters()))
     parameters.check_threads()
     return parameters
 
@@ -126,7 +126,7 @@ def model_parameters(common: BatchingParameters, version_dir: Path, *, per_model
         path = version_dir / PER_MODEL_FILE
         if not path.is_file():
             return None
-        own = from_message(read_config_file(path, config_messages.BatchingParameters()))
+        own = from_message(read_config_file(path, messages.BatchingParameters()))
         parameters = replace(own, num_batch_threads=common.num_batch_threads, thread_pool_name=common.thread_pool_name)
     parameters.check_batches()
     return parameters

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tfsctl.server import background
-from tfsctl.server.batching_parameters import BatchingParameters
-from tfsctl.server.pace import Pace
-from tfsctl.server.session import Arrays, Endpoint, Feeds
+from tfsctl.server.batching.parameters import BatchingParameters
+from tfsctl.server.process import priorities
+from tfsctl.server.runtime.run_timing import Pace
+from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 Outcome = list[Arrays] | Exception
@@ -65,7 +65,7 @@ class BatchScheduler:
     def __init__(self, parameters: BatchingParameters, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._idle = self._all = parameters.num_batch_threads
-        self._threads = background.executor(self._idle, parameters.thread_pool_name)
+        self._threads = priorities.executor(self._idle, parameters.thread_pool_name)
         self._ready: deque[BatchQueue] = deque()
 
     def offer(self, queue: BatchQueue) -> None:

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfsctl.server.batch_scheduler import BatchQueue, BatchScheduler, Task
-from tfsctl.server.batch_tensors import merged, rows_of, split
-from tfsctl.server.batching_parameters import BatchingParameters
-from tfsctl.server.pace import Pace
-from tfsctl.server.session import Arrays, BoundSignature, Endpoint, Feeds, Session
+from tfsctl.server.batching.parameters import BatchingParameters
+from tfsctl.server.batching.scheduler import BatchQueue, BatchScheduler, Task
+from tfsctl.server.batching.tensors import merged, rows_of, split
+from tfsctl.server.runtime.run_timing import Pace
+from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feeds, Session
 from tfsctl.server.status import Code, ServingError
 
 _MANY_QUEUES = 64  # clients may fetch outputs in ever new combinations: beyond these, idle queues are not kept

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfsctl.server.batching_parameters import BatchingParameters
-from tfsctl.server.session import Arrays, Endpoint, Feeds
+from tfsctl.server.batching.parameters import BatchingParameters
+from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 _MAX_PADDED_RANK = 6

@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tfsctl.core.config_messages import parse_text
 from tfsctl.errors import InvalidInput
 from tfsctl.server.status import Code, ServingError, invalid_argument
+from tfsctl.serving_config.messages import parse_text
 
 log = logging.getLogger(__name__)
 

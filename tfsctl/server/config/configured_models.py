@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from tfsctl.core import protos
-from tfsctl.core.serving_config import ModelConfig, asks_for_request_logging, check_base_path, models_from_proto
 from tfsctl.errors import InvalidInput
-from tfsctl.server.config_files import read_config_file
-from tfsctl.server.flags import Flags
+from tfsctl.server.config.config_files import read_config_file
+from tfsctl.server.config.flags import Flags
 from tfsctl.server.status import invalid_argument
+from tfsctl.serving_config.serving_config import (
+    ModelConfig,
+    asks_for_request_logging,
+    check_base_path,
+    models_from_proto,
+)
 
 
 def configured_models(flags: Flags) -> tuple[ModelConfig, ...]:

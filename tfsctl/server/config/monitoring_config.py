@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tfsctl.core import config_messages
-from tfsctl.server.config_files import read_config_file
+from tfsctl.server.config.config_files import read_config_file
 from tfsctl.server.status import invalid_argument
+from tfsctl.serving_config import messages
 
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
 
@@ -13,7 +13,7 @@ def prometheus_path(config_file: str) -> str:
     """The path of the page; "" for none. Raises NOT_FOUND or INVALID_ARGUMENT as the real server does."""
     if not config_file:
         return ""
-    config = read_config_file(config_file, config_messages.MonitoringConfig()).prometheus_config
+    config = read_config_file(config_file, messages.MonitoringConfig()).prometheus_config
     path: str = config.path or DEFAULT_PATH
     if not path.startswith("/"):
         raise invalid_argument(f"The path of prometheus_config in {config_file} does not start with /: {path}")

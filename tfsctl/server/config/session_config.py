@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from tfsctl.core import protos
-from tfsctl.server.config_files import read_config_file
-from tfsctl.server.flags import Flags
+from tfsctl.server.config.config_files import read_config_file
+from tfsctl.server.config.flags import Flags
 from tfsctl.server.status import invalid_argument
 
 

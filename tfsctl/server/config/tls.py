@@ -6,11 +6,11 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tfsctl.core import config_messages
-from tfsctl.server.config_files import read_config_file
-from tfsctl.server.flags import Flags
-from tfsctl.server.open_files import scratch_file
+from tfsctl.server.config.config_files import read_config_file
+from tfsctl.server.config.flags import Flags
+from tfsctl.server.process.open_files import scratch_file
 from tfsctl.server.status import invalid_argument
+from tfsctl.serving_config import messages
 
 if TYPE_CHECKING:
     import ssl
@@ -58,7 +58,7 @@ def credentials(flags: Flags) -> Credentials | None:
         return None
     import ssl
 
-    config = read_config_file(flags.ssl_config_file, config_messages.SSLConfig())
+    config = read_config_file(flags.ssl_config_file, messages.SSLConfig())
     made = Credentials(config.server_key, config.server_cert, config.custom_ca, config.client_verify)
     try:
         made.context()

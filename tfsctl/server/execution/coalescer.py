@@ -12,9 +12,9 @@ import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-from tfsctl.server.jobs import too_late
+from tfsctl.server.execution.jobs import too_late
+from tfsctl.server.execution.loop_debouncer import Turns
 from tfsctl.server.status import Code, ServingError
-from tfsctl.server.turns import Turns
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfsctl.core import protos
-from tfsctl.server import capi
+from tfsctl.server.runtime import capi
 
 _RESOURCE = 20  # DT_RESOURCE
 # Operations with state that leave it as it is. What those that call functions do is looked up in the functions.

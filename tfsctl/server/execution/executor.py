@@ -12,13 +12,13 @@ import os
 import time
 from collections.abc import Sequence
 
-from tfsctl.server import background
-from tfsctl.server.jobs import SMALL_ROWS, Job, Outcome, Waiting, are_small, jobs_of, too_late
-from tfsctl.server.pace import Pace
-from tfsctl.server.session import Arrays, BoundSignature, Endpoint, Feeds, Session
-from tfsctl.server.side_by_side import SideBySide
+from tfsctl.server.execution.jobs import SMALL_ROWS, Job, Outcome, Waiting, are_small, jobs_of, too_late
+from tfsctl.server.execution.loop_debouncer import Turns
+from tfsctl.server.execution.parallel import SideBySide
+from tfsctl.server.process import priorities
+from tfsctl.server.runtime.run_timing import Pace
+from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feeds, Session
 from tfsctl.server.status import ServingError
-from tfsctl.server.turns import Turns
 
 _LOOP_TURN_S = 0.004  # what quick runs may take of the event loop before others have their turn
 
@@ -34,7 +34,7 @@ class Execution:
         self._pace = Pace()
         self._workers = os.cpu_count() or 1
         self._busy = 0
-        self._threads = background.executor(self._workers, f"run-{name}")
+        self._threads = priorities.executor(self._workers, f"run-{name}")
         self._side_by_side = SideBySide(session, name)
 
     def submit(

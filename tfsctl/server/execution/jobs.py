@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from tfsctl.server.session import Arrays, Endpoint, Feeds
+from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError
 
 MAX_MERGED_ROWS = 1024

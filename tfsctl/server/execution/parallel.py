@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from tfsctl.server.jobs import Outcome, Waiting, joined
-from tfsctl.server.lane_graph import NoLanesError
-from tfsctl.server.lanes import WIDTHS, Lanes
-from tfsctl.server.pace import Pace
-from tfsctl.server.session import Endpoint, Feeds, Session
+from tfsctl.server.execution.jobs import Outcome, Waiting, joined
+from tfsctl.server.execution.replica_graph import NoLanesError
+from tfsctl.server.execution.replicas import WIDTHS, Lanes
+from tfsctl.server.runtime.run_timing import Pace
+from tfsctl.server.runtime.session import Endpoint, Feeds, Session
 from tfsctl.server.status import ServingError
 
 log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from tfsctl.core import protos
-from tfsctl.server import capi
-from tfsctl.server.effects import has_effects
-from tfsctl.server.session import Endpoint
+from tfsctl.server.execution.effects import has_effects
+from tfsctl.server.runtime import capi
+from tfsctl.server.runtime.session import Endpoint
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 

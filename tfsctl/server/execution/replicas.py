@@ -13,9 +13,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from tfsctl.server.jobs import joined
-from tfsctl.server.lane_graph import Call, NoLanesError
-from tfsctl.server.session import Arrays, Endpoint, Feeds, Session
+from tfsctl.server.execution.jobs import joined
+from tfsctl.server.execution.replica_graph import Call, NoLanesError
+from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
 from tfsctl.server.status import ServingError
 
 WIDTHS = (2, 4, 8, 12, 16)  # each is a graph of its own to TensorFlow, which takes tens of milliseconds to make ready

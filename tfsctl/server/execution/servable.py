@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Collection, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
-from tfsctl.server.batching import Batching
-from tfsctl.server.execution import Execution
-from tfsctl.server.jobs import check_rows
-from tfsctl.server.session import Arrays, BoundSignature, Endpoint, Feeds, Session
+from tfsctl.server.batching.session import Batching
+from tfsctl.server.execution.executor import Execution
+from tfsctl.server.execution.jobs import check_rows
+from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feeds, Session
 
 _T = TypeVar("_T")
 

@@ -24,13 +24,14 @@ from google.protobuf.message import DecodeError
 from tfsctl.core import protos, tensors
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
-from tfsctl.server import inference, known_requests
+from tfsctl.server.grpc import predict_request_cache
+from tfsctl.server.grpc.predict_request_cache import LikeOneBefore
+from tfsctl.server.grpc.predict_response import predict_response
 from tfsctl.server.http.exchange import Pairs
-from tfsctl.server.inference import Classes
-from tfsctl.server.known_requests import LikeOneBefore
-from tfsctl.server.predict_wire import predict_response
-from tfsctl.server.rest import MAX_UNCOMPRESSED_BYTES, fill_status
-from tfsctl.server.service import Inferred, Service
+from tfsctl.server.rest.api import MAX_UNCOMPRESSED_BYTES, fill_status
+from tfsctl.server.service.model_service import Inferred, Service
+from tfsctl.server.signatures import examples as signature_examples
+from tfsctl.server.signatures.examples import Classes
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 log = logging.getLogger(__name__)
@@ -147,14 +148,14 @@ class GrpcApi:
         return ref, signature, inputs, request.output_filter
 
     async def _classify(self, request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
-        inferred = await self._infer_one(request, inference.CLASSIFY_METHOD, deadline_s)
+        inferred = await self._infer_one(request, signature_examples.CLASSIFY_METHOD, deadline_s)
         response = protos.ClassificationResponse()
         _fill_classifications(response.result, inferred.results[0])
         _fill_model_spec(response.model_spec, inferred, 0)
         return response
 
     async def _regress(self, request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
-        inferred = await self._infer_one(request, inference.REGRESS_METHOD, deadline_s)
+        inferred = await self._infer_one(request, signature_examples.REGRESS_METHOD, deadline_s)
         response = protos.RegressionResponse()
         _fill_regressions(response.result, inferred.results[0])
         _fill_model_spec(response.model_spec, inferred, 0)
@@ -178,7 +179,7 @@ class GrpcApi:
         for index, (method, _) in enumerate(tasks):
             entry = response.results.add()
             _fill_model_spec(entry.model_spec, inferred, index)
-            if method == inference.CLASSIFY_METHOD:
+            if method == signature_examples.CLASSIFY_METHOD:
                 _fill_classifications(entry.classification_result, inferred.results[index])
             else:
                 _fill_regressions(entry.regression_result, inferred.results[index])
@@ -233,7 +234,7 @@ class GrpcApi:
 def _parse(message_type: str, raw: bytes) -> Any:  # noqa: ANN401 - generated messages
     try:
         if message_type == "PredictRequest":
-            return known_requests.read(raw)
+            return predict_request_cache.read(raw)
         return getattr(protos, message_type).FromString(raw)
     except DecodeError:
         raise ServingError(Code.INTERNAL, "Failed to parse the request message") from None

@@ -10,8 +10,8 @@ import asyncio
 from typing import Any
 
 from tfsctl.core import protos
+from tfsctl.server.grpc.streaming import Call
 from tfsctl.server.status import not_found
-from tfsctl.server.streaming import Call
 
 SERVICE = "grpc.health.v1.Health"
 CHECK, WATCH = f"/{SERVICE}/Check", f"/{SERVICE}/Watch"

@@ -13,7 +13,7 @@ import numpy as np
 
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.varint import varint
-from tfsctl.server.tensor_content import fill_content
+from tfsctl.server.grpc.tensor_content import fill_content
 
 _OUTPUTS, _ALIAS, _TENSOR = b"\x0a", b"\x0a", b"\x12"  # tags: outputs and, in each of its entries, key and value
 _FLOAT_VAL = b"\x2a"

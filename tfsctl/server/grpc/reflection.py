@@ -11,8 +11,8 @@ from functools import cache
 from typing import Any
 
 from tfsctl.core import protos
+from tfsctl.server.grpc.streaming import Call
 from tfsctl.server.status import Code
-from tfsctl.server.streaming import Call
 
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 PATHS = tuple(f"/{service}/ServerReflectionInfo" for service in SERVICES)

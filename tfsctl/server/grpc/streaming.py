@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
-from tfsctl.server.grpc import Reply, framed, unframed
+from tfsctl.server.grpc.api import Reply, framed, unframed
 from tfsctl.server.http.exchange import ClientGoneError, Exchange
 from tfsctl.server.status import Code, ServingError
 

@@ -14,9 +14,9 @@ from typing import cast
 
 import httptools
 
-from tfsctl.server.http import known_heads
+from tfsctl.server.http import request_head_cache
 from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs
-from tfsctl.server.http.header_blocks import path_of
+from tfsctl.server.http.hpack_cache import path_of
 from tfsctl.server.http.settings import Limits, Site
 
 log = logging.getLogger(__name__)
@@ -77,17 +77,17 @@ class Http1Connection(asyncio.Protocol):
         if self._refusal is not None and self._reading is not None:
             self._reading.leave()  # its body makes no sense
         if is_begin and self._waiting and self._waiting[0].goes_on:
-            known_heads.keep(data, self._waiting[0])
+            request_head_cache.keep(data, self._waiting[0])
         self._next()
 
     def _take_known(self, data: bytes) -> bool:
         """Take a whole request whose head came before, to the letter; whether this is one."""
-        found = known_heads.find(data)
+        found = request_head_cache.find(data)
         if found is None:
             return False
         head, body = found
         request = Request(self.loop, self._port, head.method, head.target, head.path, head.headers)
-        request.attach(self, known_heads.VERSION, keeps_alive=True)
+        request.attach(self, request_head_cache.VERSION, keeps_alive=True)
         if body:
             request.add(body)
         request.end()
@@ -281,7 +281,7 @@ class Request(Exchange):
     @property
     def goes_on(self) -> bool:
         """Whether there may be another one after it, without a word about that."""
-        return self.keeps_alive and self._version == known_heads.VERSION
+        return self.keeps_alive and self._version == request_head_cache.VERSION
 
     async def serve(self) -> None:
         """Let the application answer."""

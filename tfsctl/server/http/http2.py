@@ -8,7 +8,7 @@ from typing import cast
 
 from tfsctl.server.http import frames
 from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
-from tfsctl.server.http.header_blocks import MAX_HEADER_LIST_BYTES, HeadReader
+from tfsctl.server.http.hpack_cache import MAX_HEADER_LIST_BYTES, HeadReader
 from tfsctl.server.http.http2_sending import Sending
 from tfsctl.server.http.http2_stream import Stream
 from tfsctl.server.http.settings import Limits, Site

@@ -11,7 +11,7 @@ from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs
 from tfsctl.server.http.frames import ErrorCode
 
 if TYPE_CHECKING:
-    from tfsctl.server.http.header_blocks import Head
+    from tfsctl.server.http.hpack_cache import Head
     from tfsctl.server.http.http2 import Http2Connection
 
 log = logging.getLogger(__name__)

@@ -7,12 +7,12 @@ import logging
 from typing import Any
 
 from tfsctl.core import protos
-from tfsctl.core.serving_config import PLATFORM, ModelConfig, models_from_proto
 from tfsctl.errors import InvalidInput
-from tfsctl.server.config_files import read_config_file
-from tfsctl.server.configured_models import check_request_logging
-from tfsctl.server.server_core import ServerCore
+from tfsctl.server.config.config_files import read_config_file
+from tfsctl.server.config.configured_models import check_request_logging
+from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.status import ServingError
+from tfsctl.serving_config.serving_config import PLATFORM, ModelConfig, models_from_proto
 
 log = logging.getLogger(__name__)
 

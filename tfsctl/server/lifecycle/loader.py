@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from tfsctl.core.manifest import read_row_independence
-from tfsctl.server import completeness, warmup
-from tfsctl.server.batch_scheduler import BatchScheduler
-from tfsctl.server.batching import Batching
-from tfsctl.server.batching_parameters import BatchingParameters, model_parameters
-from tfsctl.server.execution import Execution
-from tfsctl.server.servable import Servable
-from tfsctl.server.session import Session
+from tfsctl.server.batching.parameters import BatchingParameters, model_parameters
+from tfsctl.server.batching.scheduler import BatchScheduler
+from tfsctl.server.batching.session import Batching
+from tfsctl.server.execution.executor import Execution
+from tfsctl.server.execution.servable import Servable
+from tfsctl.server.lifecycle import completeness, warmup
+from tfsctl.server.runtime.session import Session
 from tfsctl.server.status import ServingError
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tfsctl.core.types import State
-from tfsctl.server.servable import Servable
+from tfsctl.server.execution.servable import Servable
 from tfsctl.server.status import Code, ServingError, not_found
 
 log = logging.getLogger(__name__)

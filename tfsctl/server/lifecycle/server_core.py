@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
-from tfsctl.core.serving_config import ModelConfig
 from tfsctl.core.types import ModelRef, VersionStatus
-from tfsctl.server.manager import ManagedVersion, Manager
-from tfsctl.server.servable import Servable
-from tfsctl.server.source import aspired_versions
+from tfsctl.server.execution.servable import Servable
+from tfsctl.server.lifecycle.manager import ManagedVersion, Manager
+from tfsctl.server.lifecycle.source import aspired_versions
 from tfsctl.server.status import Code, ServingError, invalid_argument, not_found
+from tfsctl.serving_config.serving_config import ModelConfig
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from tfsctl.core import protos, tensors
 from tfsctl.core.tfrecord import read_records
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.errors import InvalidInput
-from tfsctl.server import inference
-from tfsctl.server.servable import Servable
-from tfsctl.server.service import feeds_for, fetches_for
+from tfsctl.server.execution.servable import Servable
+from tfsctl.server.service.model_service import feeds_for, fetches_for
+from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 log = logging.getLogger(__name__)
@@ -88,16 +88,16 @@ def _run(servable: Servable, log_entry: Any, *, check_method_names: bool) -> Non
     request = getattr(log_entry, kind).request
     if kind == "multi_inference_log":
         specs = [(t.model_spec.name, t.model_spec.signature_name, t.method_name) for t in request.tasks]
-        inference.check_tasks(servable, specs, check_method_name=check_method_names)
+        signature_examples.check_tasks(servable, specs, check_method_name=check_method_names)
         wanted = [(t.method_name, t.model_spec.signature_name) for t in request.tasks]
     else:
-        method = inference.CLASSIFY_METHOD if kind == "classify_log" else inference.REGRESS_METHOD
+        method = signature_examples.CLASSIFY_METHOD if kind == "classify_log" else signature_examples.REGRESS_METHOD
         wanted = [(method, request.model_spec.signature_name)]
     tasks = [
-        inference.task(servable, method, signature, check_method_name=check_method_names)
+        signature_examples.task(servable, method, signature, check_method_name=check_method_names)
         for method, signature in wanted
     ]
-    inference.run_now(servable, tasks, inference.serialized_examples(request.input))
+    signature_examples.run_now(servable, tasks, signature_examples.serialized_examples(request.input))
 
 
 def _predict(servable: Servable, request: Any) -> None:  # noqa: ANN401 - a PredictRequest message

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfsctl.server.batch_scheduler import BatchScheduler, Task
-from tfsctl.server.batching import Batching
-from tfsctl.server.batching_parameters import BatchingParameters
-from tfsctl.server.capi import TSTRING_BYTES
-from tfsctl.server.loader import Loader
-from tfsctl.server.monitoring import Monitoring, microseconds_since
-from tfsctl.server.servable import Servable
-from tfsctl.server.session import Arrays, Endpoint, Feeds, Session
+from tfsctl.server.batching.parameters import BatchingParameters
+from tfsctl.server.batching.scheduler import BatchScheduler, Task
+from tfsctl.server.batching.session import Batching
+from tfsctl.server.execution.servable import Servable
+from tfsctl.server.lifecycle.loader import Loader
+from tfsctl.server.lifecycle.warmup import WARMUP_FILE
+from tfsctl.server.monitoring.serving_metrics import Monitoring, microseconds_since
+from tfsctl.server.runtime.capi import TSTRING_BYTES
+from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
 from tfsctl.server.status import ServingError
-from tfsctl.server.warmup import WARMUP_FILE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core.types import ModelRef
-from tfsctl.server import rest
-from tfsctl.server.flags import Flags
-from tfsctl.server.inference import CLASSIFY_METHOD
-from tfsctl.server.metrics import Cell, Counter, Histogram, exponential, page
-from tfsctl.server.monitoring_config import prometheus_path
-from tfsctl.server.server_core import ServerCore
-from tfsctl.server.service import Inferred, Predicted, Service
+from tfsctl.server.config.flags import Flags
+from tfsctl.server.config.monitoring_config import prometheus_path
+from tfsctl.server.lifecycle.server_core import ServerCore
+from tfsctl.server.monitoring.metrics import Cell, Counter, Histogram, exponential, page
+from tfsctl.server.rest import api as rest
+from tfsctl.server.service.model_service import Inferred, Predicted, Service
+from tfsctl.server.signatures.examples import CLASSIFY_METHOD
 from tfsctl.server.status import Code, ServingError
 
 _LATENCY_US, _TENSOR_BYTES = exponential(10, 1.8, 33), exponential(1, 4, 14)

@@ -20,10 +20,13 @@ from urllib.parse import unquote_to_bytes
 from tfsctl.core import protos
 from tfsctl.core.model_dir import MAX_VERSION
 from tfsctl.core.types import ModelRef, VersionStatus
-from tfsctl.server import json_answer, json_document, json_example, json_tensor
-from tfsctl.server.inference import CLASSIFY_METHOD, REGRESS_METHOD
-from tfsctl.server.rest_predict import LARGE_BODY_BYTES, RestPredict
-from tfsctl.server.service import Service
+from tfsctl.server.rest.json import answer as json_answer
+from tfsctl.server.rest.json import document as json_document
+from tfsctl.server.rest.json import example as json_example
+from tfsctl.server.rest.json import tensor as json_tensor
+from tfsctl.server.rest.predict import LARGE_BODY_BYTES, RestPredict
+from tfsctl.server.service.model_service import Service
+from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD
 from tfsctl.server.status import HTTP_STATUS, Code, ServingError, invalid_argument
 
 log = logging.getLogger(__name__)

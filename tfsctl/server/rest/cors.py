@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tfsctl.server import rest
+from tfsctl.server.rest import api as rest_api
 
 _HEADERS = (
     (b"access-control-allow-origin", b"*"),
@@ -20,10 +20,10 @@ _HEADERS = (
 class CrossOrigin:
     """A REST API whose answers may be read from anywhere."""
 
-    def __init__(self, api: rest.Api) -> None:
+    def __init__(self, api: rest_api.Api) -> None:
         self._api = api
 
-    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> rest.Reply:
+    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> rest_api.Reply:
         """Answer one request; what is not of the API (an HTML page) gets no such header."""
         reply = await self._api.answer(method, target, headers, body)
         return reply if reply.content_type == b"text/html" else replace(reply, headers=_HEADERS)

@@ -17,9 +17,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tfsctl.core.types import ModelRef
-from tfsctl.server import json_answer, json_document, json_numbers, json_tensor
-from tfsctl.server.service import Service
-from tfsctl.server.together import Together
+from tfsctl.server.execution.coalescer import Together
+from tfsctl.server.rest.json import answer as json_answer
+from tfsctl.server.rest.json import document as json_document
+from tfsctl.server.rest.json import numbers as json_numbers
+from tfsctl.server.rest.json import tensor as json_tensor
+from tfsctl.server.service.model_service import Service
 
 LARGE_BODY_BYTES, _LARGE_ANSWER_VALUES = 64 * 1024, 4096  # from here on reading or writing takes milliseconds
 _SMALL_BODY_BYTES = 4 * 1024  # of those that are read together: all of them in one turn of the loop

@@ -21,7 +21,7 @@ import numpy as np
 from tfsctl.core import dtypes
 from tfsctl.core.protos import tensorflow_directory
 from tfsctl.core.tensors import object_array
-from tfsctl.server.open_files import scratch_file
+from tfsctl.server.process.open_files import scratch_file
 from tfsctl.server.status import Code, ServingError
 
 _POINTER, _INT64 = c.c_void_p, c.c_int64

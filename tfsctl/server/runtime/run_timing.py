@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     import numpy as np
 
-    from tfsctl.server.session import Endpoint, Session
+    from tfsctl.server.runtime.session import Endpoint, Session
 
 _T = TypeVar("_T")
 

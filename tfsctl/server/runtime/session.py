@@ -12,7 +12,7 @@ import numpy as np
 
 from tfsctl.core import dtypes, protos
 from tfsctl.core.dtypes import DType
-from tfsctl.server import capi
+from tfsctl.server.runtime import capi
 from tfsctl.server.status import Code, ServingError
 
 _MANY_CALLS = 256  # clients may fetch outputs in ever new combinations

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core.dtypes import DType
-from tfsctl.core.serving_config import PLATFORM, models_from_proto
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef, VersionStatus
 from tfsctl.errors import InvalidInput
-from tfsctl.server import inference
-from tfsctl.server.configured_models import check_request_logging
-from tfsctl.server.servable import Servable
-from tfsctl.server.server_core import ServerCore
-from tfsctl.server.session import BoundSignature, Endpoint
+from tfsctl.server.config.configured_models import check_request_logging
+from tfsctl.server.execution.servable import Servable
+from tfsctl.server.lifecycle.server_core import ServerCore
+from tfsctl.server.runtime.session import BoundSignature, Endpoint
+from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.status import Code, ServingError, invalid_argument
+from tfsctl.serving_config.serving_config import PLATFORM, models_from_proto
 
 
 @dataclass(slots=True)
@@ -124,7 +124,7 @@ class Service:
 
     def check_tasks(self, ref: ModelRef, specs: Sequence[tuple[str, str, str]]) -> None:
         """Refuse the tasks of a MultiInference (model, signature, method) that cannot be asked together."""
-        inference.check_tasks(self.core.servable(ref), specs, check_method_name=self._check_method_names)
+        signature_examples.check_tasks(self.core.servable(ref), specs, check_method_name=self._check_method_names)
 
     async def infer(
         self,
@@ -137,11 +137,11 @@ class Service:
         """Classify or regress examples: `tasks` are (method, signature) pairs, all run at once on the same examples."""
         servable = self.core.servable(ref)
         bound = [
-            inference.task(servable, method, signature, check_method_name=self._check_method_names)
+            signature_examples.task(servable, method, signature, check_method_name=self._check_method_names)
             for method, signature in tasks
         ]
-        examples = inference.serialized_examples(given)
-        results = await inference.run(servable, bound, examples, deadline_s=deadline_s)
+        examples = signature_examples.serialized_examples(given)
+        results = await signature_examples.run(servable, bound, examples, deadline_s=deadline_s)
         return Inferred(servable.name, servable.version, [one.signature for one in bound], results)
 
     async def reload(self, config: Any) -> None:  # noqa: ANN401 - a ModelServerConfig message

@@ -15,8 +15,8 @@ import numpy as np
 from tfsctl.core import dtypes
 from tfsctl.core.tensors import object_array
 from tfsctl.core.types import DEFAULT_SIGNATURE
-from tfsctl.server.servable import Servable
-from tfsctl.server.session import BoundSignature, Endpoint
+from tfsctl.server.execution.servable import Servable
+from tfsctl.server.runtime.session import BoundSignature, Endpoint
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 CLASSIFY_METHOD, REGRESS_METHOD = "tensorflow/serving/classify", "tensorflow/serving/regress"

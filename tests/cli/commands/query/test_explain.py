@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from conftest import RunCli
+from cli_runner import RunCli
 
 LOG = """\
 I server_core.cc] Adding/updating models.

@@ -7,15 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import RunCli
+from cli_runner import RunCli
 from echo_models import write_echo_model
 from model_servers import Served
 from tfrecords import write_records
 
-from tfsctl.core.serving_config import ModelConfig, ServingConfig
-from tfsctl.engines import registry
-from tfsctl.engines.launch import Launch
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.planning.launch_spec import Launch
+from tfsctl.engines.registry import records
+from tfsctl.engines.registry.records import RunningServer
+from tfsctl.serving_config.serving_config import ModelConfig, ServingConfig
 
 SIGNATURES = {
     "two": {
@@ -152,8 +152,8 @@ def test_labels_of_a_server_that_tfsctl_started(run_cli: RunCli, registered: Run
     """Known from what it was started with, as TensorFlow Serving does not tell them."""
     models = (ModelConfig("echo", "/models/echo", labels={"stable": 7}),)
     launch = Launch("test", ServingConfig(models, rest_port=0, grpc_port=0), "127.0.0.1")
-    registry.unregister(registered)
-    registry.register(registered, launch=launch.to_document())
+    records.unregister(registered)
+    records.register(registered, launch=launch.to_document())
     assert "labels: stable 7\n" in run_cli("metadata", "--model", "echo").stdout
     assert json.loads(run_cli("metadata", "--model", "echo", "--json").stdout)["labels"] == {"stable": 7}
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import RunCli
+from cli_runner import RunCli
 from echo_models import ECHO, write_echo_model
 
 

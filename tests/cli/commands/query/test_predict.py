@@ -14,16 +14,16 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from conftest import RunCli
+from cli_runner import RunCli
 from echo_models import write_echo_model
 from model_servers import Served, clean_environment, running_server
 from slow_servers import SlowServer, slow_grpc, slow_rest
 from terminal import Terminal
 
-from tfsctl.cli._pinned import ask_pinned
-from tfsctl.cli._target import Target
+from tfsctl.cli.inference.pinned_version import ask_pinned
+from tfsctl.cli.options.target import Target
 from tfsctl.core.types import ModelMetadata, ModelRef, Prediction
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.registry.records import RunningServer
 from tfsctl.errors import NotFound
 
 pytestmark = pytest.mark.usefixtures("registered")

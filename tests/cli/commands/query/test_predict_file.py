@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import RunCli
+from cli_runner import RunCli
 from echo_models import Inputs, write_echo_model
 from graph_models import write_rows_model
 from model_servers import Served, clean_environment, running_server

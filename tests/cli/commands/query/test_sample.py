@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from asking import rest
-from conftest import RunCli
+from cli_runner import RunCli
 from graph_models import write_rows_model
 from model_servers import Served
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import RunCli
+from cli_runner import RunCli
 from echo_models import write_echo_model
 from model_servers import HOST, Served, clean_environment, running_server
 
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.registry.records import RunningServer
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,13 @@ from typing import Any
 
 import fake_model_server
 import pytest
-from conftest import RunCli
+from cli_runner import RunCli
 from echo_models import write_echo_model
 from model_servers import resident_mb
 
-from tfsctl.engines import fleet, registry, serving, state, usage
-from tfsctl.engines.registry import RunningServer
+from tfsctl.engines.planning import serving
+from tfsctl.engines.registry import fleet, records, state_dir, usage
+from tfsctl.engines.registry.records import RunningServer
 from tfsctl.errors import ExitCode
 
 FREE = ("--rest-port", "0", "--grpc-port", "0")
@@ -60,8 +61,8 @@ def processes_of_ours() -> set[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and int(entry.name) != os.getpid():
             try:
-                state = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-                if state not in "ZX" and ours in (entry / "environ").read_bytes().split(b"\0"):
+                state_dir = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+                if state_dir not in "ZX" and ours in (entry / "environ").read_bytes().split(b"\0"):
                     found.add(int(entry.name))
             except OSError:
                 continue
@@ -84,7 +85,7 @@ def settled(run_cli: RunCli) -> list[dict[str, Any]]:
 def test_ps_tells_what_runs_and_what_it_serves(run_cli: RunCli, echo: Path) -> None:
     """The server's own word for its versions, its ports, and what it takes of the machine."""
     assert run_cli("serve", echo, "--engine", "embedded", "--detach", *FREE).code == 0
-    (server,) = registry.running()
+    (server,) = records.running()
     assert server.pid is not None
     write_echo_model(echo / "2")
 
@@ -117,7 +118,7 @@ def test_ps_lists_a_server_that_does_not_answer(run_cli: RunCli, echo: Path) -> 
     """One that hangs does not keep the others from being told, and costs two seconds at most."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     assert run_cli("serve", echo, "--engine", "binary", "--name", "other", "--detach", *FREE).code == 0
-    hung = registry.running()[0]
+    hung = records.running()[0]
     assert hung.pid is not None
     os.kill(hung.pid, signal.SIGSTOP)
     begin = time.monotonic()
@@ -140,7 +141,7 @@ def test_ps_without_the_daemon_forgets_no_container(
     program.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon at unix:///x.' >&2; exit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    registry.register(RunningServer("far", "docker", "127.0.0.1", 1, 2, ("m",), None, "0" * 64, time.time(), None))
+    records.register(RunningServer("far", "docker", "127.0.0.1", 1, 2, ("m",), None, "0" * 64, time.time(), None))
 
     shown = run_cli("ps")
     assert shown.stdout.split("\t") == ["far", "docker", "m", "1", "2", "unknown", "-", "-\n"]
@@ -148,8 +149,8 @@ def test_ps_without_the_daemon_forgets_no_container(
     for command in ("stop", "logs"):
         refused = run_cli(command, "far")
         assert (refused.code, refused.stdout) == (ExitCode.DOCKER, ""), command
-    assert [server.name for server, _ in registry.listed()] == ["far"]
-    registry.unregister(registry.listed()[0][0])
+    assert [server.name for server, _ in records.listed()] == ["far"]
+    records.unregister(records.listed()[0][0])
 
 
 def test_ps_of_nothing(run_cli: RunCli) -> None:
@@ -250,7 +251,7 @@ def test_a_server_without_an_entry_is_ours_by_its_mark(run_cli: RunCli, echo: Pa
     """It is listed with everything that can be told; one of another state directory is not ours."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     (before,) = json.loads(run_cli("ps", "--json").stdout)["servers"]
-    registry.unregister(registry.running()[0])
+    records.unregister(records.running()[0])
 
     (after,) = json.loads(run_cli("ps", "--json").stdout)["servers"]
     for varies in ("uptime_s", "started_at", "cpu_percent", "memory_bytes"):
@@ -267,7 +268,7 @@ def test_a_server_without_an_entry_is_ours_by_its_mark(run_cli: RunCli, echo: Pa
 def test_a_restarted_server_is_the_same_at_the_same_place(run_cli: RunCli, echo: Path) -> None:
     """Its ports are kept, also those that were free ones; ready is said when it answers."""
     assert run_cli("serve", echo, "--engine", "embedded", "--name", "again", "--detach", *FREE).code == 0
-    (before,) = registry.running()
+    (before,) = records.running()
     write_echo_model(echo / "2")
 
     restarted = run_cli("restart", "--json")
@@ -277,19 +278,19 @@ def test_a_restarted_server_is_the_same_at_the_same_place(run_cli: RunCli, echo:
     for same in ("name", "engine", "host", "rest_port", "grpc_port", "log_path"):
         assert document[same] == getattr(before, same)
     assert json.loads(run_cli("predict", "3", "--json").stdout)["version"] == 2
-    assert [server.pid for server in registry.running()] == [document["pid"]]
+    assert [server.pid for server in records.running()] == [document["pid"]]
 
 
 @pytest.mark.usefixtures("fake")
 def test_a_server_that_cannot_come_back_is_not_stopped(run_cli: RunCli, echo: Path) -> None:
     """What is wrong on disk is found before."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
-    (before,) = registry.running()
+    (before,) = records.running()
     (echo / "1/saved_model.pb").unlink()
 
     refused = run_cli("restart", "echo")
     assert (refused.code, refused.stdout) == (ExitCode.NOT_FOUND, "")
-    assert registry.running() == [before]
+    assert records.running() == [before]
 
 
 @pytest.mark.usefixtures("fake")
@@ -302,7 +303,7 @@ def test_a_server_that_does_not_come_back_is_said(run_cli: RunCli, echo: Path, m
     assert (failed.code, failed.stdout) == (ExitCode.FAILED, "")
     assert "error: echo was stopped and did not come back: the model server ended with status 3" in failed.stderr
     assert "Check failed: it cannot live\n" in failed.stderr
-    assert registry.running() == []
+    assert records.running() == []
 
 
 @pytest.mark.usefixtures("fake")
@@ -311,17 +312,17 @@ def test_a_restart_that_is_interrupted_says_what_is_left(
 ) -> None:
     """The server was stopped: whoever pressed Ctrl-C should know."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
-    (before,) = registry.running()
+    (before,) = records.running()
     monkeypatch.setenv("FAKE_LOAD_S", "60")
     restarting = tfsctl("restart", "echo")
-    while [server.pid for server in registry.running()] in ([], [before.pid]):
+    while [server.pid for server in records.running()] in ([], [before.pid]):
         time.sleep(0.05)
     restarting.send_signal(signal.SIGINT)
 
     _, said = restarting.communicate(timeout=60)
     assert restarting.returncode == ExitCode.INTERRUPTED
     assert said.splitlines()[-1] == "echo was stopped, and is not started again; tfsctl serve PATH does"
-    assert registry.running() == []
+    assert records.running() == []
 
 
 @pytest.mark.usefixtures("fake")
@@ -334,8 +335,8 @@ def test_a_server_of_a_terminal_goes_on_in_the_background(run_cli: RunCli, echo:
     assert run_cli("restart").code == 0
     _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr.splitlines()[-1]) == (0, "echo has ended")
-    (server,) = registry.running()
+    (server,) = records.running()
     assert (server.rest_port, server.pid != first["pid"]) == (first["rest_port"], True)
-    assert list((state.base() / "configs/echo").rglob("models.config"))
+    assert list((state_dir.base() / "configs/echo").rglob("models.config"))
     assert run_cli("stop").code == 0
-    assert not (state.base() / "configs/echo").exists()
+    assert not (state_dir.base() / "configs/echo").exists()

@@ -15,14 +15,16 @@ from pathlib import Path
 
 import fake_model_server
 import pytest
-from conftest import RunCli
+from cli_runner import RunCli
 from echo_models import write_echo_model
 from terminal import Terminal
 from waiting import wait_for
 
-from tfsctl.engines import _processes, planning, registry, serving
-from tfsctl.engines.request import Request
+from tfsctl.engines.planning import serve_plan, serving
+from tfsctl.engines.planning.serve_options import Request
+from tfsctl.engines.registry import records
 from tfsctl.errors import ExitCode
+from tfsctl.programs import processes
 
 FREE = ("--rest-port", "0", "--grpc-port", "0")
 
@@ -45,9 +47,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def _nothing_is_left(_isolated: None) -> Iterator[None]:
     """No test leaves a server behind."""
     yield
-    for server in registry.running():
+    for server in records.running():
         if server.pid is not None:
-            _processes.stop(server.pid)
+            processes.stop(server.pid)
 
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -91,7 +93,7 @@ def test_a_detached_server_answers_what_is_printed_until_it_is_stopped(run_cli: 
     assert served.code == 0, served.stderr
     assert "serving echo version 1 with embedded\n" in served.stderr
     assert served.stderr.endswith("; to stop it: tfsctl stop echo\n")
-    (server,) = registry.running()
+    (server,) = records.running()
     title, rest, grpc, curl, predict = served.stdout.splitlines()
     assert title == "ready: echo version 1"
     assert rest == f"  REST  http://127.0.0.1:{server.rest_port}/v1/models/echo"
@@ -104,7 +106,7 @@ def test_a_detached_server_answers_what_is_printed_until_it_is_stopped(run_cli: 
     assert run_cli(*arguments, "--grpc").stdout == "1.0\n"
 
     assert run_cli("stop").stdout == "stopped echo\n"
-    assert registry.running() == []
+    assert records.running() == []
     assert is_refused(server.rest_port)
 
 
@@ -112,7 +114,7 @@ def test_a_detached_server_is_described_as_json(run_cli: RunCli, echo: Path) -> 
     """One document, with everything a script needs to find and to end it."""
     served = run_cli("serve", echo, "--engine", "embedded", "--detach", "--json", *FREE)
     document = json.loads(served.stdout)
-    (server,) = registry.running()
+    (server,) = records.running()
 
     assert (document["name"], document["engine"], document["version"]) == ("echo", "embedded", 1)
     assert (document["pid"], document["container"]) == (server.pid, None)
@@ -136,7 +138,7 @@ def test_a_foreground_server_ends_with_the_terminal(start: Start, echo: Path, nu
     assert "Successfully loaded servable version" in stderr
     assert stderr.endswith("echo has ended\n")
     assert is_refused(document["rest_port"])
-    assert registry.running() == []
+    assert records.running() == []
 
 
 def test_no_embedded_server_outlives_a_tfsctl_that_was_killed(start: Start, echo: Path) -> None:
@@ -146,9 +148,9 @@ def test_no_embedded_server_outlives_a_tfsctl_that_was_killed(start: Start, echo
     process.kill()
     process.wait()
 
-    wait_for(lambda: _processes.born(int(str(document["pid"]))) is None)
+    wait_for(lambda: processes.born(int(str(document["pid"]))) is None)
     wait_for(lambda: is_refused(document["rest_port"]))
-    assert registry.running() == []
+    assert records.running() == []
 
 
 def test_one_version_is_served_from_its_parent(run_cli: RunCli, echo: Path) -> None:
@@ -172,7 +174,7 @@ def test_a_dry_run_prints_a_line_that_works_and_starts_nothing(run_cli: RunCli, 
         *("--model_name=odd", f"--model_base_path={odd}"),
     ]
     assert served.code == 0
-    assert registry.running() == []
+    assert records.running() == []
 
 
 def test_a_dry_run_needs_no_docker(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +201,7 @@ def test_a_wrong_path_is_refused(run_cli: RunCli, tmp_path: Path) -> None:
 def test_a_taken_port_and_a_taken_name_are_refused(run_cli: RunCli, echo: Path) -> None:
     """The server that has them is said, and goes on."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
-    (server,) = registry.running()
+    (server,) = records.running()
 
     again = run_cli("serve", echo, "--engine", "binary", *FREE)
     assert (again.code, again.stdout) == (ExitCode.FAILED, "")
@@ -207,7 +209,7 @@ def test_a_taken_port_and_a_taken_name_are_refused(run_cli: RunCli, echo: Path) 
     other = run_cli("serve", echo, "--engine", "binary", "--name", "other", "--rest-port", server.rest_port)
     assert (other.code, other.stdout) == (ExitCode.FAILED, "")
     assert f"error: port {server.rest_port} of 127.0.0.1 is in use by the server echo (binary)\n" in other.stderr
-    assert registry.running() == [server]
+    assert records.running() == [server]
 
 
 # ---- a server that fails, by the fake ----
@@ -222,7 +224,7 @@ def test_a_server_that_ends_early_shows_the_end_of_its_log(
     assert (served.code, served.stdout) == (ExitCode.FAILED, "")
     assert "error: the model server ended with status 3 before it was ready; the end of its log:\n" in served.stderr
     assert served.stderr.endswith("    Check failed: it cannot live\n")
-    assert registry.running() == []
+    assert records.running() == []
 
 
 @pytest.mark.usefixtures("fake")
@@ -236,7 +238,7 @@ def test_a_server_that_is_not_available_in_time_is_ended(
     assert (served.code, served.stdout) == (ExitCode.UNREACHABLE, "")
     assert "error: echo is not AVAILABLE in time (version 1 is LOADING); the end of its log:\n" in served.stderr
     assert '"GET /v1/models/echo HTTP/1.1" 200' in served.stderr
-    assert registry.running() == []
+    assert records.running() == []
 
 
 @pytest.mark.usefixtures("fake")
@@ -262,7 +264,7 @@ def test_a_terminal_shows_how_far_it_is(echo: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setenv("FAKE_LOAD_S", "0")
     steps: list[str] = []
-    plan = planning.plan(Request(paths=(echo,), name="other", engine="binary", rest_port=0, grpc_port=0))
+    plan = serve_plan.plan(Request(paths=(echo,), name="other", engine="binary", rest_port=0, grpc_port=0))
     serving.start(plan, detach=True, show_step=steps.append).stop()
     assert steps == ["starting other", "loading other"]
 
@@ -273,12 +275,12 @@ def test_ctrl_c_while_it_loads_ends_it(start: Start, echo: Path, monkeypatch: py
     monkeypatch.setenv("FAKE_LOAD_S", "60")
     for detach, code in (((), 0), (("--detach",), ExitCode.INTERRUPTED)):
         process = start("serve", echo, "--engine", "binary", *detach, *FREE)
-        wait_for(lambda: len(registry.running()) == 1)
+        wait_for(lambda: len(records.running()) == 1)
         process.send_signal(signal.SIGINT)
 
         assert process.communicate(timeout=60)[0] == ""
         assert process.returncode == code
-        assert registry.running() == []
+        assert records.running() == []
 
 
 @pytest.mark.usefixtures("fake")
@@ -304,7 +306,7 @@ def test_a_killed_tfsctl_leaves_what_stop_removes(start: Start, run_cli: RunCli,
     process.kill()
     process.wait()
 
-    assert [server.pid for server in registry.running()] == [document["pid"]]
+    assert [server.pid for server in records.running()] == [document["pid"]]
     assert run_cli("stop", "echo").stdout == "stopped echo\n"
     assert is_refused(document["rest_port"])
 

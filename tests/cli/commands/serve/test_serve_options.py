@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pytest
 import trustme
-from conftest import RunCli
+from cli_runner import RunCli
 from echo_models import write_echo_model
 from graph_models import GraphModel
 
-from tfsctl.engines import _processes, registry, state
+from tfsctl.engines.registry import records, state_dir
 from tfsctl.errors import ExitCode
+from tfsctl.programs import processes
 
 FREE = ("--rest-port", "0", "--grpc-port", "0")
 
@@ -39,9 +40,9 @@ def _embedded(monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None
     """The embedded server, and none left behind."""
     monkeypatch.setenv("TFSCTL_ENGINE", "embedded")
     yield
-    for server in registry.running():
+    for server in records.running():
         if server.pid is not None:
-            _processes.stop(server.pid)
+            processes.stop(server.pid)
 
 
 def test_everything_at_once(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
@@ -79,21 +80,21 @@ def test_everything_at_once(run_cli: RunCli, echo: Path, tmp_path: Path) -> None
         assert b":tensorflow:serving:batching_session:" in answer.read()
 
     assert run_cli("stop").code == 0
-    assert not [file for file in state.base().rglob("*") if file.is_file() and b"PRIVATE" in file.read_bytes()]
+    assert not [file for file in state_dir.base().rglob("*") if file.is_file() and b"PRIVATE" in file.read_bytes()]
 
 
 def test_the_files_of_a_server_that_was_killed_go_too(run_cli: RunCli, echo: Path) -> None:
     """With its entry, the next time anybody looks."""
     served = run_cli("serve", echo, "--metrics", "--detach", "--json", *FREE)
     assert served.code == 0, served.stderr
-    assert list(state.directory("configs").iterdir())
+    assert list(state_dir.directory("configs").iterdir())
     pid = json.loads(served.stdout)["pid"]
     os.killpg(pid, signal.SIGKILL)
-    while _processes.born(pid) is not None:
+    while processes.born(pid) is not None:
         time.sleep(0.01)
 
-    assert registry.running() == []
-    assert list(state.directory("configs").iterdir()) == []
+    assert records.running() == []
+    assert list(state_dir.directory("configs").iterdir()) == []
 
 
 def test_options_that_contradict_each_other_are_refused(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_a_version_that_cannot_be_loaded_is_explained_at_once(run_cli: RunCli, t
         assert "error: custom version 1 cannot be loaded: " in served.stderr
         assert "\ncause: the model uses the operation ZeroOut, which the server's build lacks" in served.stderr
         assert served.stderr.count("Loading servable: {name: custom version: 1} failed") == 1
-    assert registry.running() == []
+    assert records.running() == []
 
 
 def test_on_a_terminal_the_log_has_colours(echo: Path) -> None:

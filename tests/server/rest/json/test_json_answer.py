@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tfsctl.core.tensors import object_array
-from tfsctl.server import json_answer, json_text
+from tfsctl.server.rest.json import answer as json_answer
+from tfsctl.server.rest.json import text as json_text
 from tfsctl.server.status import ServingError
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsctl.server import json_document
-from tfsctl.server.json_document import _ExactReader, _parse_leniently
+from tfsctl.server.rest.json import document as json_document
+from tfsctl.server.rest.json.document import _ExactReader, _parse_leniently
 from tfsctl.server.status import Code, ServingError
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from tfsctl.core import dtypes
 from tfsctl.core.dtypes import DType
-from tfsctl.server import json_document, json_tensor
-from tfsctl.server.json_numbers import plain_inputs
+from tfsctl.server.rest.json import document as json_document
+from tfsctl.server.rest.json import tensor as json_tensor
+from tfsctl.server.rest.json.numbers import plain_inputs
 
 FLOAT, INT, BYTE = dtypes.BY_NAME["float32"], dtypes.BY_NAME["int32"], dtypes.BY_NAME["uint8"]
 NUMBERS = st.one_of(st.integers(-(2**31), 2**31 - 1), st.floats(allow_nan=False, allow_infinity=False))

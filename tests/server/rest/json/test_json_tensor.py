@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 from tfsctl.core import dtypes
 from tfsctl.core.tensors import to_json
-from tfsctl.server import json_document, json_tensor
+from tfsctl.server.rest.json import document as json_document
+from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.status import Code, ServingError
 
 REST_DTYPES = ["float32", "float64", "int8", "uint8", "int16", "int32", "uint32", "int64", "uint64", "bool"]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tfsctl.cli import _options, _output
-from tfsctl.cli._option_groups import option_group
-from tfsctl.cli._serving_options import request as request_of_options
-from tfsctl.engines.request import Request
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.groups import option_group
+from tfsctl.cli.options.serving import request as request_of_options
+from tfsctl.cli.output import terminal
+from tfsctl.engines.planning.serve_options import Request
 from tfsctl.errors import InvalidInput
 
 
 @option_group("request", request_of_options)
-def compose(request: Request, *, as_json: _options.Json = False) -> None:
+def compose(request: Request, *, as_json: shared_options.Json = False) -> None:
     """Print a Compose file that serves models.
 
     It runs the container that `tfsctl serve --engine docker` with the same options would run, with a health check and
@@ -23,16 +24,17 @@ def compose(request: Request, *, as_json: _options.Json = False) -> None:
       tfsctl compose ./amazon_review > compose.yaml
       tfsctl compose ./amazon_review ./house_price --name shop --memory 2g
     """
-    from tfsctl.engines import compose as composing
-    from tfsctl.engines import operations, planning
-    from tfsctl.engines.container import container_of
-    from tfsctl.engines.health import check_of
+    from tfsctl.engines.docker import compose as composing
+    from tfsctl.engines.docker import operations
+    from tfsctl.engines.docker.container_spec import container_of
+    from tfsctl.engines.docker.health import check_of
+    from tfsctl.engines.planning import serve_plan
 
     if request.container.docker_arguments:
         raise InvalidInput("--docker-arg has no place in a Compose file", hint="add what it does to the file")
-    plan = planning.plan(replace(request, engine="docker"))
+    plan = serve_plan.plan(replace(request, engine="docker"))
     for note in plan.notes:
-        _output.say(f"note: {note}")
+        terminal.say(f"note: {note}")
     for found in plan.founds:
         operations.check(found.model.name, found.saved_model, plan.launch.container.image)
     check = check_of([found.model.name for found in plan.founds])
@@ -40,6 +42,6 @@ def compose(request: Request, *, as_json: _options.Json = False) -> None:
     spec = container_of(plan.launch, files_of=f"_compose/{plan.launch.name}")
     document = composing.document(plan.launch.name, spec, check)
     if as_json:
-        _output.answer_json(document)
+        terminal.answer_json(document)
     else:
-        _output.answer(composing.text(document).removesuffix("\n"))
+        terminal.answer(composing.text(document).removesuffix("\n"))

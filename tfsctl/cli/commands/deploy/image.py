@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import _options, _output
-from tfsctl.cli import _serving_options as _s
+from tfsctl.cli.options import serving as _s
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.output import terminal
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
-from tfsctl.engines.launch import DEFAULT_IMAGE
-from tfsctl.engines.request import Request
+from tfsctl.engines.planning.launch_spec import DEFAULT_IMAGE
+from tfsctl.engines.planning.serve_options import Request
 
 
 def build(
@@ -37,7 +38,7 @@ def build(
     batching_parameters: _s.BatchingParameters = None,
     batching_file: _s.BatchingFile = None,
     server_args: _s.ServerFlags = None,
-    as_json: _options.Json = False,
+    as_json: shared_options.Json = False,
 ) -> None:
     """Build an image with models inside.
 
@@ -51,8 +52,9 @@ def build(
       tfsctl image build ./amazon_review --tag registry.example.com/review:3
       tfsctl image build ./amazon_review --print-dockerfile
     """
-    from tfsctl.engines import image, image_build, planning
-    from tfsctl.engines.launch import ContainerOptions
+    from tfsctl.engines.docker import image_build, serving_image
+    from tfsctl.engines.planning import serve_plan
+    from tfsctl.engines.planning.launch_spec import ContainerOptions
 
     request = Request(
         paths=tuple(paths or ()),
@@ -68,23 +70,23 @@ def build(
         server_flags=tuple(server_args or ()),
         container=ContainerOptions(image=base_image, platform=platform),
     )
-    plan = planning.plan(request)
+    plan = serve_plan.plan(request)
     for note in plan.notes:
-        _output.say(f"note: {note}")
-    spec = image.spec_of(plan, base=base_image, tag=tag)
+        terminal.say(f"note: {note}")
+    spec = serving_image.spec_of(plan, base=base_image, tag=tag)
     if print_dockerfile:
         for place, source in spec.folders.items():
-            _output.say(f"note: in its build context {place} is {source}")
-        _output.answer(spec.dockerfile().removesuffix("\n"))
+            terminal.say(f"note: in its build context {place} is {source}")
+        terminal.answer(spec.dockerfile().removesuffix("\n"))
         return
     built = image_build.build(spec, pull=pull)
     run = shlex.join(spec.run_command(host=request.host, rest_port=DEFAULT_REST_PORT, grpc_port=DEFAULT_GRPC_PORT))
     if as_json:
         more = {"id": built.id, "size_bytes": built.size_bytes, "labels": dict(spec.labels), "run": run}
-        _output.answer_json({"image": spec.tag} | more)
+        terminal.answer_json({"image": spec.tag} | more)
         return
-    _output.answer(f"built: {spec.tag} ({built.size_bytes / 1e6:.0f} MB)")
-    _output.answer(f"  {run}")
+    terminal.answer(f"built: {spec.tag} ({built.size_bytes / 1e6:.0f} MB)")
+    terminal.answer(f"  {run}")
 
 
 app = typer.Typer(help="Images with models inside.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfsctl.cli import _options
+from tfsctl.cli.options import shared as shared_options
 
 if TYPE_CHECKING:
-    from tfsctl.export import Exported
+    from tfsctl.exporter import Exported
 
 
 def export(
@@ -38,7 +38,7 @@ def export(
         int | None,
         typer.Option("--version", metavar="N", help="The version, a positive number; else the Unix time."),
     ] = None,
-    as_json: _options.Json = False,
+    as_json: shared_options.Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer only: no progress, no notes.")] = False,
 ) -> None:
     """Make a verified SavedModel version out of a model.
@@ -65,27 +65,27 @@ def export(
       tfsctl export model.keras --name reviews --to /srv/models --version 7
       tfsctl export research/model.py:build_small --json
     """
-    from tfsctl.cli import _output, _signatures
-    from tfsctl.export import export as export_model
-    from tfsctl.export.quiet import tensorflow_noise_hidden
+    from tfsctl.cli.output import signatures, terminal
+    from tfsctl.exporter import export as export_model
+    from tfsctl.exporter.quiet import tensorflow_noise_hidden
 
-    with tensorflow_noise_hidden(unless=_output.verbose), _output.progress(quiet=quiet or as_json) as report:
+    with tensorflow_noise_hidden(unless=terminal.verbose), terminal.progress(quiet=quiet or as_json) as report:
         exported = export_model(str(source), name=name, to=to, version=version, report=report)
     if as_json:
-        _output.answer_json(_document(exported))
+        terminal.answer_json(_document(exported))
         return
     for fact in ("model", "version", "path"):
-        _output.answer(f"{fact}: {_document(exported)[fact]}")
-    _output.answer_table(_signatures.COLUMNS, _signatures.rows(exported.signatures.values()))
+        terminal.answer(f"{fact}: {_document(exported)[fact]}")
+    terminal.answer_table(signatures.COLUMNS, signatures.rows(exported.signatures.values()))
     if not quiet:
         for note in _notes(exported):
-            _output.say(f"note: {note}")
-        _output.say(f"next: {_next(exported)}")
+            terminal.say(f"note: {note}")
+        terminal.say(f"next: {_next(exported)}")
 
 
 def _document(exported: Exported) -> dict[str, Any]:
     """The export as JSON values; the keys are documented in the README."""
-    from tfsctl.cli import _signatures
+    from tfsctl.cli.output import signatures
 
     return {
         "model": exported.name,
@@ -95,7 +95,7 @@ def _document(exported: Exported) -> dict[str, Any]:
         "tensorflow_version": exported.tensorflow_version,
         "keras_version": exported.keras_version,
         "source_sha256": exported.source_sha256,
-        "signatures": _signatures.document(exported.signatures),
+        "signatures": signatures.document(exported.signatures),
         "row_independent": exported.row_independent,
         "checks": {check.signature: check.as_json() for check in exported.checks},
         "notes": _notes(exported),

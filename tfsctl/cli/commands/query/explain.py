@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import _options, _output
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, NotFound
 
 STDIN = "-"
@@ -19,7 +20,7 @@ def explain(
         list[str] | None, typer.Argument(metavar="TEXT…", help="The error as it was shown; else stdin is read.")
     ] = None,
     *,
-    as_json: _options.Json = False,
+    as_json: shared_options.Json = False,
 ) -> None:
     """Explain an error: its cause, and the next command.
 
@@ -32,11 +33,11 @@ def explain(
       docker logs my_model 2>&1 | tfsctl explain
       tfsctl logs amazon_review | tfsctl explain --json
     """
-    from tfsctl.core.explanations import explain_all
+    from tfsctl.diagnosis.explanations import explain_all
 
     found = explain_all(_given(text or []))
     if as_json:
-        _output.answer_json({"explanations": [asdict(one) for one in found]})
+        terminal.answer_json({"explanations": [asdict(one) for one in found]})
         return
     if not found:
         raise NotFound(
@@ -45,10 +46,10 @@ def explain(
         )
     for number, one in enumerate(found):
         if number:
-            _output.answer("")
-        _output.answer(one.words)
-        _output.answer(f"  cause: {one.cause}")
-        _output.answer(f"  hint: {one.hint}")
+            terminal.answer("")
+        terminal.answer(one.words)
+        terminal.answer(f"  cause: {one.cause}")
+        terminal.answer(f"  hint: {one.hint}")
 
 
 def _given(words: list[str]) -> str:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfsctl.cli import _options
-from tfsctl.cli._connection import asks_a_server
-from tfsctl.cli._target import Asked
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.connection import asks_a_server
+from tfsctl.cli.options.target import Asked
 from tfsctl.core.types import Signature
 from tfsctl.errors import ExitCode
 
 if TYPE_CHECKING:
-    from tfsctl.cli._described import Description
+    from tfsctl.cli.inference.model_description import Description
 
 CHANGE_COLUMNS = ("", "signature", "change")
 _FOR_PROGRAMS = ("ops",)  # hundreds of words
@@ -32,7 +32,7 @@ def metadata(
     ] = None,
     *,
     asked: Asked,
-    signature: _options.Signature = None,
+    signature: shared_options.Signature = None,
     diff: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -41,7 +41,7 @@ def metadata(
             help="Compare two versions, directories or NAME@VERSION: would NEW break clients?",
         ),
     ] = None,
-    as_json: _options.Json = False,
+    as_json: shared_options.Json = False,
 ) -> None:
     """Show a model's signatures, and what else is known of it.
 
@@ -58,7 +58,7 @@ def metadata(
       tfsctl metadata ./amazon_review --diff 1 2
       tfsctl metadata --diff amazon_review ./amazon_review/1795344751
     """
-    from tfsctl.cli._described import describe, describe_either
+    from tfsctl.cli.inference.model_description import describe, describe_either
 
     if diff is not None:
         old, new = (describe_either(asked, text, path) for text in diff)
@@ -70,8 +70,8 @@ def metadata(
 
 def _only(told: Description, signature: str | None) -> Description:
     """A model with that signature alone, if one was asked for. Raises NotFound where it has none of that name."""
-    from tfsctl.core.inputs import choose_signature
     from tfsctl.core.types import ModelMetadata
+    from tfsctl.inputs.predict_inputs import choose_signature
 
     if signature is not None:
         choose_signature(ModelMetadata(told.facts["model"], told.facts["version"], told.signatures), signature)
@@ -84,33 +84,34 @@ def _without_others(told: Description, signature: str | None) -> Description:
 
 
 def _show(facts: Mapping[str, Any], signatures: Mapping[str, Signature], *, as_json: bool) -> None:
-    from tfsctl.cli import _output, _signatures
+    from tfsctl.cli.output import signatures as signature_tables
+    from tfsctl.cli.output import terminal
 
     if as_json:
-        _output.answer_json({**facts, "signatures": _signatures.document(signatures)})
+        terminal.answer_json({**facts, "signatures": signature_tables.document(signatures)})
         return
     for name, value in facts.items():
         if value not in (None, {}) and name not in _FOR_PROGRAMS:
             shown = ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else value
-            _output.answer(f"{name.replace('_', ' ')}: {shown}")
-    _output.answer_table(_signatures.COLUMNS, _signatures.rows(signatures.values()))
+            terminal.answer(f"{name.replace('_', ' ')}: {shown}")
+    terminal.answer_table(signature_tables.COLUMNS, signature_tables.rows(signatures.values()))
 
 
 def _compare(old: Description, new: Description, *, as_json: bool) -> None:
     """Print every change, and end with the exit code that tells whether one breaks clients."""
-    from tfsctl.cli import _output
+    from tfsctl.cli.output import terminal
     from tfsctl.core.compatibility import compare
 
     changes = compare(old.signatures, new.signatures)
     breaking = sum(change.breaks for change in changes)
     if as_json:
-        _output.answer_json({"breaks": bool(breaking), "changes": [asdict(change) for change in changes]})
+        terminal.answer_json({"breaks": bool(breaking), "changes": [asdict(change) for change in changes]})
     elif changes:
         rows = [("breaks" if change.breaks else "fine", change.signature, change.what) for change in changes]
-        _output.answer_table(CHANGE_COLUMNS, rows)
+        terminal.answer_table(CHANGE_COLUMNS, rows)
     if breaking:
-        _output.say(f"clients of the old version would break: {breaking} of {len(changes)} changes")
+        terminal.say(f"clients of the old version would break: {breaking} of {len(changes)} changes")
         raise typer.Exit(ExitCode.FAILED)
     fingerprints = {told.facts.get("fingerprint") for told in (old, new)}
     same = len(fingerprints) == 1 and None not in fingerprints
-    _output.say("the same model" if same else "clients of the old version can use the new one")
+    terminal.say("the same model" if same else "clients of the old version can use the new one")

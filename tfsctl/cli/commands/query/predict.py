@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli import _options
-from tfsctl.cli._connection import asks_a_server
-from tfsctl.cli._files import Files, refuse_typed, takes_files
-from tfsctl.cli._show import can_show
-from tfsctl.cli._target import Asked
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.connection import asks_a_server
+from tfsctl.cli.options.files import Files, refuse_typed, takes_files
+from tfsctl.cli.options.target import Asked
+from tfsctl.cli.snippets import can_show
 
 if TYPE_CHECKING:
-    from tfsctl.cli._classes import View
+    from tfsctl.cli.output.classes import View
     from tfsctl.core.types import ModelMetadata, ModelRef, Prediction
 
 
@@ -29,16 +29,16 @@ def predict(
     *,
     asked: Asked,
     files: Files,
-    named: _options.Named = None,
-    signature: _options.Signature = None,
+    named: shared_options.Named = None,
+    signature: shared_options.Signature = None,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", metavar="OUTPUT", help="Answer with this output alone; may be repeated."),
     ] = None,
-    labels: _options.Labels = None,
-    top: _options.Top = None,
-    raw: _options.Raw = False,
-    as_json: _options.Json = False,
+    labels: shared_options.Labels = None,
+    top: shared_options.Top = None,
+    raw: shared_options.Raw = False,
+    as_json: shared_options.Json = False,
 ) -> None:
     """Ask a model for its answer to what you type.
 
@@ -55,25 +55,26 @@ def predict(
       tfsctl predict --model amazon_review < reviews.txt
       tfsctl predict --grpc --file reviews.csv --output scores.csv
     """
-    from tfsctl.cli import _output, _raw, _shown
-    from tfsctl.cli._arguments import read_body, read_texts, refuse_beside
-    from tfsctl.cli._classes import View, read_labels
-    from tfsctl.cli._pinned import ask_pinned
-    from tfsctl.cli._target import find_target
-    from tfsctl.core.inputs import choose_outputs, choose_signature, shape_inputs
-    from tfsctl.core.typed import asked_signature
-    from tfsctl.engines import registry
+    from tfsctl.cli.inference import raw as raw_request
+    from tfsctl.cli.inference.pinned_version import ask_pinned
+    from tfsctl.cli.options.arguments import read_body, read_texts, refuse_beside
+    from tfsctl.cli.options.target import find_target
+    from tfsctl.cli.output import predictions, terminal
+    from tfsctl.cli.output.classes import View, read_labels
+    from tfsctl.engines.registry import records
+    from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature, shape_inputs
+    from tfsctl.inputs.typed import asked_signature
 
     if raw:
         refuse_beside("--raw", input=named, only=only, labels=labels, top=top, file=files.file, output=files.output)
-        _raw.post(asked, "predict", read_body(inputs))
+        raw_request.post(asked, "predict", read_body(inputs))
         return
     view = View(read_labels(labels) if labels else (), top)
     if files.file is not None:
-        from tfsctl.cli._bulk import predict_file
+        from tfsctl.cli.inference.bulk import predict_file
 
         refuse_typed(inputs, named)
-        target = find_target(asked, registry.running())
+        target = find_target(asked, records.running())
         with target.connect() as client:
             predict_file(client, target.model, signature, files, as_json=as_json, only=only or (), view=view)
         return
@@ -82,7 +83,7 @@ def predict(
 
         check_output(files.output)
     texts = read_texts(inputs, named)
-    target = find_target(asked, registry.running())
+    target = find_target(asked, records.running())
     with target.connect() as client:
 
         def ask(served: ModelMetadata, model: ModelRef) -> Prediction:
@@ -96,25 +97,25 @@ def predict(
 
         prediction = ask_pinned(client, target, ask)
     if files.output is not None:
-        from tfsctl.cli._class_columns import class_columns
+        from tfsctl.cli.output.class_columns import class_columns
         from tfsctl.data.results import write_results
 
         write_results(files.output, class_columns(prediction.outputs, view))
     elif as_json:
-        _output.answer_json(_shown.document(prediction, view))
+        terminal.answer_json(predictions.document(prediction, view))
     else:
         _show(prediction, view)
 
 
 def _show(prediction: Prediction, view: View) -> None:
     """Print the answer: drawn for people, a record a line for programs."""
-    from tfsctl.cli import _output, _shown
+    from tfsctl.cli.output import predictions, terminal
 
-    if not _output.answers_people():
-        for cells in _shown.plain_rows(prediction, view):
-            _output.answer("\t".join(cells))
-    elif (lines := _shown.drawn_lines(prediction, view)) is not None:
+    if not terminal.answers_people():
+        for cells in predictions.plain_rows(prediction, view):
+            terminal.answer("\t".join(cells))
+    elif (lines := predictions.drawn_lines(prediction, view)) is not None:
         for line in lines:
-            _output.answer(line)
+            terminal.answer(line)
     else:
-        _output.answer_table(*_shown.drawn_table(prediction, view))
+        terminal.answer_table(*predictions.drawn_table(prediction, view))

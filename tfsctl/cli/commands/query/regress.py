@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli import _options
-from tfsctl.cli._connection import asks_a_server
-from tfsctl.cli._show import can_show
-from tfsctl.cli._target import Asked
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.connection import asks_a_server
+from tfsctl.cli.options.target import Asked
+from tfsctl.cli.snippets import can_show
 
 if TYPE_CHECKING:
     from tfsctl.core.inference import Inference
@@ -25,10 +25,10 @@ def regress(
     ] = None,
     *,
     asked: Asked,
-    named: _options.Named = None,
-    signature: _options.Signatures = None,
-    raw: _options.Raw = False,
-    as_json: _options.Json = False,
+    named: shared_options.Named = None,
+    signature: shared_options.Signatures = None,
+    raw: shared_options.Raw = False,
+    as_json: shared_options.Json = False,
 ) -> None:
     """Ask a model for the value of examples.
 
@@ -42,29 +42,31 @@ def regress(
       tfsctl regress '{"examples": [{"x": 1.0}, {"x": 2.0}]}' --json
       tfsctl regress x=1.0 x=2.0
     """
-    from tfsctl.cli import _infer, _output, _raw
-    from tfsctl.cli._arguments import read_body, read_texts, refuse_beside
-    from tfsctl.cli._classes import View
-    from tfsctl.cli._pinned import ask_pinned
-    from tfsctl.cli._target import find_target
-    from tfsctl.core.features import read_examples
-    from tfsctl.engines import registry
+    from tfsctl.cli.inference import examples as inference_examples
+    from tfsctl.cli.inference import raw as raw_request
+    from tfsctl.cli.inference.pinned_version import ask_pinned
+    from tfsctl.cli.options.arguments import read_body, read_texts, refuse_beside
+    from tfsctl.cli.options.target import find_target
+    from tfsctl.cli.output import terminal
+    from tfsctl.cli.output.classes import View
+    from tfsctl.engines.registry import records
+    from tfsctl.inputs.features import read_examples
 
     if raw:
         refuse_beside("--raw", input=named, signature=signature)
-        _raw.post(asked, "regress", read_body(inputs))
+        raw_request.post(asked, "regress", read_body(inputs))
         return
     examples = read_examples(read_texts(inputs, named), named or ())
     view = View()
-    target = find_target(asked, registry.running())
+    target = find_target(asked, records.running())
     with target.connect() as client:
 
         def ask(served: ModelMetadata, model: ModelRef) -> list[Inference]:
-            tasks = _infer.choose_tasks(served, "regress", signature or ())
-            return _infer.ask(client, model, examples, tasks)
+            tasks = inference_examples.choose_tasks(served, "regress", signature or ())
+            return inference_examples.ask(client, model, examples, tasks)
 
         answers = ask_pinned(client, target, ask)
     if as_json:
-        _output.answer_json(_infer.document(answers, view))
+        terminal.answer_json(inference_examples.document(answers, view))
     else:
-        _infer.show(answers, view)
+        inference_examples.show(answers, view)

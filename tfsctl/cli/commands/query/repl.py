@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from tfsctl.cli import _options, _output
-from tfsctl.cli._connection import asks_a_server
-from tfsctl.cli._target import Asked
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.connection import asks_a_server
+from tfsctl.cli.options.target import Asked
+from tfsctl.cli.output import terminal
 from tfsctl.errors import EngineError, ExitCode
 
 if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
-    from tfsctl.cli._repl.reply import Reply
-    from tfsctl.cli._repl.session import Session
-    from tfsctl.cli._target import Target
+    from tfsctl.cli.options.target import Target
+    from tfsctl.cli.repl.reply import Reply
+    from tfsctl.cli.repl.session import Session
 
 
 @asks_a_server
 def repl(
     *,
     asked: Asked,
-    signature: _options.Signature = None,
-    as_json: _options.Json = False,
+    signature: shared_options.Signature = None,
+    as_json: shared_options.Json = False,
 ) -> None:
     """Talk to a model: type an input, read its answer.
 
@@ -46,12 +47,12 @@ def repl(
 
 def converse(asked: Asked, *, signature: str | None, as_json: bool) -> ExitCode:
     """Hold a conversation on stdin and stdout; returns the exit code. Raises what finding and opening the model do."""
-    from tfsctl.cli._repl.session import Session
-    from tfsctl.cli._target import find_target
-    from tfsctl.engines import registry
+    from tfsctl.cli.options.target import find_target
+    from tfsctl.cli.repl.session import Session
+    from tfsctl.engines.registry import records
 
     def find(model: str | None) -> Target:
-        return find_target(replace(asked, model=model), registry.running())
+        return find_target(replace(asked, model=model), records.running())
 
     typed = sys.stdin is not None and sys.stdin.isatty()
     drawn = typed and sys.stdout.isatty()
@@ -64,10 +65,10 @@ def converse(asked: Asked, *, signature: str | None, as_json: bool) -> ExitCode:
 
 def _known(target: Target) -> Mapping[str, Sequence[str]]:
     """The models, with their version labels, of the server tfsctl started there; nothing for another's."""
-    from tfsctl.cli._served import models_of
-    from tfsctl.engines import registry
+    from tfsctl.cli.inference.served_models import models_of
+    from tfsctl.engines.registry import records
 
-    for server in registry.running():
+    for server in records.running():
         if (server.rest_port, server.grpc_port) == (target.rest_port, target.grpc_port):
             return {model.name: tuple(model.labels) for model in models_of(server)}
     return {}
@@ -80,8 +81,8 @@ def _answer_typed(session: Session) -> ExitCode:
     from prompt_toolkit.filters import Condition
     from prompt_toolkit.shortcuts import CompleteStyle
 
-    from tfsctl.cli._repl.completion import completer
-    from tfsctl.cli._repl.reading import is_open, pasted
+    from tfsctl.cli.repl.completion import completer
+    from tfsctl.cli.repl.reading import is_open, pasted
 
     prompt: PromptSession[str] = PromptSession(
         history=_history(),
@@ -91,7 +92,7 @@ def _answer_typed(session: Session) -> ExitCode:
         multiline=Condition(lambda: is_open(get_app().current_buffer.text)),  # then Enter begins another line
         prompt_continuation="... ",
     )
-    _output.say(f"{session.place}. :help lists the commands, :q leaves.")
+    terminal.say(f"{session.place}. :help lists the commands, :q leaves.")
     while True:
         try:
             for line in pasted(prompt.prompt(f"{session.served.name}> ")):
@@ -109,20 +110,20 @@ def _history() -> History:
     """What was typed before, and will be; only what is typed now where nothing can be kept."""
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
-    from tfsctl.engines import state
+    from tfsctl.engines.registry import state_dir
 
     try:
-        file = state.repl_history()
+        file = state_dir.repl_history()
         file.open("ab").close()
     except (EngineError, OSError) as error:
-        _output.say(f"note: what is typed here is not kept: {error}")
+        terminal.say(f"note: what is typed here is not kept: {error}")
         return InMemoryHistory()
     return FileHistory(str(file))
 
 
 def _answer_lines(session: Session) -> ExitCode:
     """Answer every line of stdin; returns the exit code of the first failure."""
-    from tfsctl.cli._repl.reading import gather
+    from tfsctl.cli.repl.reading import gather
 
     first = ExitCode.OK
     lines = (raw.decode("utf-8", "surrogateescape").rstrip("\r\n") for raw in (sys.stdin.buffer if sys.stdin else ()))
@@ -139,8 +140,8 @@ def _answer_lines(session: Session) -> ExitCode:
 
 def _show(reply: Reply) -> None:
     for line in reply.answer:
-        _output.answer(line)
+        terminal.answer(line)
     for line in reply.notes:
-        _output.say(line)
+        terminal.say(line)
     if reply.error is not None:
-        _output.report(reply.error)
+        terminal.report(reply.error)

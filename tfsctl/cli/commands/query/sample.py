@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import _completion, _options, _output
-from tfsctl.cli._connection import asks_a_server
-from tfsctl.cli._target import Asked
+from tfsctl.cli.options import completion
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.connection import asks_a_server
+from tfsctl.cli.options.target import Asked
+from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, TfsctlError
 
 
@@ -19,12 +21,12 @@ def sample(
     which: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME|PATH]", autocompletion=_completion.models, help="A running model, or the directory of one."
+            metavar="[NAME|PATH]", autocompletion=completion.models, help="A running model, or the directory of one."
         ),
     ] = None,
     *,
     asked: Asked,
-    signature: _options.Signature = None,
+    signature: shared_options.Signature = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there instead of printing it.")
     ] = None,
@@ -40,11 +42,11 @@ def sample(
       tfsctl sample amazon_review | tfsctl predict --raw
       tfsctl sample ./house_price --output request.json
     """
-    from tfsctl.cli._described import describe, describe_either
-    from tfsctl.core.example_request import example_body, example_row
+    from tfsctl.cli.inference.model_description import describe, describe_either
     from tfsctl.core.inference import METHODS, is_made_for
-    from tfsctl.core.inputs import choose_signature
     from tfsctl.core.types import ModelMetadata
+    from tfsctl.inputs.example_request import example_body, example_row
+    from tfsctl.inputs.predict_inputs import choose_signature
 
     told = describe(asked, None) if which is None else describe_either(asked, which, None)
     chosen = choose_signature(ModelMetadata(told.facts["model"], told.facts["version"], told.signatures), signature)
@@ -55,16 +57,16 @@ def sample(
             hint=f"tfsctl {verb} FEATURE=VALUE",
         )
     if verb is not None:
-        _output.say(f"note: if {chosen.name} reads tf.Example records, tfsctl {verb} FEATURE=VALUE builds them")
+        terminal.say(f"note: if {chosen.name} reads tf.Example records, tfsctl {verb} FEATURE=VALUE builds them")
     body = example_body(chosen)
     if body is None:
         body = json.dumps({"instances": [example_row(chosen)]})
-        _output.say("note: REST cannot carry every dtype of this signature; tfsctl predict --grpc takes it")
+        terminal.say("note: REST cannot carry every dtype of this signature; tfsctl predict --grpc takes it")
     if output is None:
-        _output.answer(body)
+        terminal.answer(body)
         return
     try:
         output.write_text(f"{body}\n", encoding="utf-8")
     except OSError as error:
         raise TfsctlError(f"cannot write {output}: {error.strerror}") from error
-    _output.say(f"written to {output}; to ask with it: tfsctl predict --raw < {output}")
+    terminal.say(f"written to {output}; to ask with it: tfsctl predict --raw < {output}")

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tfsctl.cli import _completion, _options, _output
-from tfsctl.cli._connection import asks_a_server
-from tfsctl.cli._target import Asked, Target
+from tfsctl.cli.options import completion
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.connection import asks_a_server
+from tfsctl.cli.options.target import Asked, Target
+from tfsctl.cli.output import terminal
 from tfsctl.clients import Transport
 from tfsctl.core.types import VersionStatus
 from tfsctl.errors import NotFound, NotReadyInTime, ServerUnreachable
@@ -36,14 +38,14 @@ def status(
         str | None,
         typer.Argument(
             metavar="[NAME[@VERSION]]",
-            autocompletion=_completion.models,
+            autocompletion=completion.models,
             help="The model; else all of the servers that run.",
         ),
     ] = None,
     *,
     asked: Asked,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a line for each change.")] = False,
-    as_json: _options.Json = False,
+    as_json: shared_options.Json = False,
 ) -> None:
     """Show where each version of a model is in its life.
 
@@ -60,22 +62,22 @@ def status(
     if watch:
         try:
             for change in _changes(targets):
-                _output.answer_json(change) if as_json else _output.answer(_text(change))
+                terminal.answer_json(change) if as_json else terminal.answer(_text(change))
         except KeyboardInterrupt:  # how watching is meant to end
             return
     told = [_ask(target) for target in targets]
     if as_json:
-        _output.answer_json({"models": [_document(one) for one in told]})
+        terminal.answer_json({"models": [_document(one) for one in told]})
         return
-    _output.answer_table(COLUMNS, [row for one in told for row in _rows(one)])
+    terminal.answer_table(COLUMNS, [row for one in told for row in _rows(one)])
 
 
 def _targets(asked: Asked, name: str | None) -> list[Target]:
     """The model that was named, or every model of every server that runs. Raises as `find_target` does."""
-    from tfsctl.cli._target import find_target, named
-    from tfsctl.engines import registry
+    from tfsctl.cli.options.target import find_target, named
+    from tfsctl.engines.registry import records
 
-    asked, running = named(asked, name), registry.running()
+    asked, running = named(asked, name), records.running()
     if asked.model is not None or asked.host is not None or asked.port is not None or not running:
         return [find_target(asked, running)]
     everything = [(server, model) for server in running for model in server.models]

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import _completion, _options, _output
-from tfsctl.cli._connection import asks_a_server
-from tfsctl.cli._target import Asked, Target
+from tfsctl.cli.options import completion
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.connection import asks_a_server
+from tfsctl.cli.options.target import Asked, Target
+from tfsctl.cli.output import terminal
 from tfsctl.core.types import VersionStatus
 from tfsctl.errors import ModelUnreadable, NotFound, NotReadyInTime, ServerUnreachable, TfsctlError
 
@@ -22,11 +24,11 @@ REQUEST_S = 5.0  # a server that is this slow to tell its status is asked again
 def wait(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME[@VERSION]", autocompletion=_completion.models, help="The model to wait for."),
+        typer.Argument(metavar="NAME[@VERSION]", autocompletion=completion.models, help="The model to wait for."),
     ],
     *,
     asked: Asked,
-    as_json: _options.Json = False,
+    as_json: shared_options.Json = False,
 ) -> None:
     """Wait until a model, or one version of it, is AVAILABLE.
 
@@ -40,15 +42,15 @@ def wait(
       tfsctl wait amazon_review@2 --timeout 300 --grpc
       tfsctl wait amazon_review --timeout 1 --host 127.0.0.1 --port 8501
     """
-    from tfsctl.cli._target import find_target, named
-    from tfsctl.engines import registry
+    from tfsctl.cli.options.target import find_target, named
+    from tfsctl.engines.registry import records
 
     asked = named(asked, name)
     start = time.monotonic()
     while True:
         left_s = asked.timeout_s - (time.monotonic() - start)
         try:
-            target = find_target(replace(asked, timeout_s=max(0.05, min(REQUEST_S, left_s))), registry.running())
+            target = find_target(replace(asked, timeout_s=max(0.05, min(REQUEST_S, left_s))), records.running())
             found = _available(target)
         except (NotFound, NotReadyInTime, ServerUnreachable) as error:
             if left_s <= POLL_S:
@@ -58,9 +60,9 @@ def wait(
         time.sleep(POLL_S)
     if as_json:
         waited_s = round(time.monotonic() - start, 3)
-        _output.answer_json({"model": found[0], "version": found[1], "state": "AVAILABLE", "waited_s": waited_s})
+        terminal.answer_json({"model": found[0], "version": found[1], "state": "AVAILABLE", "waited_s": waited_s})
         return
-    _output.answer(f"{found[0]} version {found[1]} AVAILABLE")
+    terminal.answer(f"{found[0]} version {found[1]} AVAILABLE")
 
 
 def _available(target: Target) -> tuple[str, int | None]:
@@ -83,7 +85,7 @@ def _available(target: Target) -> tuple[str, int | None]:
 
 
 def _not_loaded(target: Target, version: VersionStatus) -> ModelUnreadable:
-    from tfsctl.core.explanations import explain
+    from tfsctl.diagnosis.explanations import explain
 
     error = ModelUnreadable(
         f"{target.model.name} version {version.version} could not be loaded ({version.error_code}): "

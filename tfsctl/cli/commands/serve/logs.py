@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import _options, _output
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.output import terminal
 from tfsctl.errors import NotFound
 
 
 def logs(
-    name: _options.Server = None,
+    name: shared_options.Server = None,
     *,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on as it is written, until the server ends.")
@@ -30,7 +31,7 @@ def logs(
       tfsctl logs amazon_review --tail 20
       tfsctl logs -f
     """
-    from tfsctl.engines import fleet, server_log
+    from tfsctl.engines.registry import fleet, server_log
 
     try:
         chosen = fleet.choose(name, "logs")[0]
@@ -38,8 +39,8 @@ def logs(
         lines = None if name is None else server_log.lines_of_ended(name, tail=tail)
         if lines is None:
             raise
-        _output.say(f"note: {name} does not run; this is the log of its last run")
+        terminal.say(f"note: {name} does not run; this is the log of its last run")
     else:
         lines = server_log.lines(chosen, tail=tail, follow=follow)
     for line in lines:
-        _output.answer(line)
+        terminal.answer(line)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tfsctl.cli import _options, _output
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.output import terminal
 
 if TYPE_CHECKING:
     from tfsctl.core.types import VersionStatus
-    from tfsctl.engines.overview import Report
+    from tfsctl.engines.registry.overview import Report
 
 COLUMNS = ("name", "engine", "models", "REST", "gRPC", "status", "CPU", "memory")
 LOCALHOST = "127.0.0.1"
@@ -19,7 +20,7 @@ NOTHING = "-"
 UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))  # of a duration, the largest that fits
 
 
-def ps(*, as_json: _options.Json = False) -> None:
+def ps(*, as_json: shared_options.Json = False) -> None:
     """List the servers that tfsctl started.
 
     Each is asked for the states of its versions. A container that has ended is listed until `tfsctl stop` removes it;
@@ -30,18 +31,18 @@ def ps(*, as_json: _options.Json = False) -> None:
       tfsctl ps
       tfsctl ps --json
     """
-    from tfsctl.engines import overview
-    from tfsctl.engines.registry import UNKNOWN
+    from tfsctl.engines.registry import overview
+    from tfsctl.engines.registry.records import UNKNOWN
 
     reports = overview.reports()
     if any(report.state == UNKNOWN for report in reports):
-        _output.say("note: the Docker daemon does not answer, so it is not known which containers run")
+        terminal.say("note: the Docker daemon does not answer, so it is not known which containers run")
     if as_json:
-        _output.answer_json({"servers": [_document(report) for report in reports]})
+        terminal.answer_json({"servers": [_document(report) for report in reports]})
     elif reports:
-        _output.answer_table(COLUMNS, [_row(report) for report in reports])
+        terminal.answer_table(COLUMNS, [_row(report) for report in reports])
     else:
-        _output.say("no server runs that tfsctl started; tfsctl serve PATH starts one")
+        terminal.say("no server runs that tfsctl started; tfsctl serve PATH starts one")
 
 
 def _document(report: Report) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import _options, _output, _ready
-from tfsctl.cli._starting import in_background
+from tfsctl.cli.commands.serve.starting import in_background
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.output import ready, terminal
 
 
 def restart(
-    name: _options.Server = None,
+    name: shared_options.Server = None,
     *,
     wait_timeout: Annotated[
         float,
@@ -19,7 +20,7 @@ def restart(
             "--wait-timeout", envvar="TFSCTL_WAIT_TIMEOUT", min=0.1, metavar="SECONDS", help="How long it may load."
         ),
     ] = 60.0,
-    as_json: _options.Json = False,
+    as_json: shared_options.Json = False,
 ) -> None:
     """Restart a server that tfsctl started.
 
@@ -31,11 +32,12 @@ def restart(
       tfsctl restart
       tfsctl restart amazon_review --wait-timeout 120
     """
-    from tfsctl.engines import fleet, restarting
+    from tfsctl.engines.planning import restarting
+    from tfsctl.engines.registry import fleet
 
     chosen = fleet.choose(name, "restart")[0]
     plan = restarting.plan(chosen)
-    _ready.explain(plan)
+    ready.explain(plan)
     try:
         server = in_background(
             lambda give_up, show_step: restarting.restart(
@@ -43,6 +45,6 @@ def restart(
             )
         )
     except KeyboardInterrupt:
-        _output.say(f"{chosen.server.name} was stopped, and is not started again; tfsctl serve PATH does")
+        terminal.say(f"{chosen.server.name} was stopped, and is not started again; tfsctl serve PATH does")
         raise
-    _ready.announce(plan, server.entry, as_json=as_json)
+    ready.announce(plan, server.entry, as_json=as_json)

@@ -6,31 +6,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli import _options, _output, _ready
-from tfsctl.cli._option_groups import option_group
-from tfsctl.cli._serving_options import request as request_of_options
-from tfsctl.cli._starting import in_background
-from tfsctl.engines.request import Request
+from tfsctl.cli.commands.serve.starting import in_background
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.groups import option_group
+from tfsctl.cli.options.serving import request as request_of_options
+from tfsctl.cli.output import ready, terminal
+from tfsctl.engines.planning.serve_options import Request
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tfsctl.engines.planning import Plan
-    from tfsctl.engines.registry import RunningServer
+    from tfsctl.engines.planning.serve_plan import Plan
+    from tfsctl.engines.registry.records import RunningServer
 
 
 @option_group("request", request_of_options)
 def run(
     request: Request,
     *,
-    use_grpc: _options.Grpc = False,
-    signature: _options.Signature = None,
+    use_grpc: shared_options.Grpc = False,
+    signature: shared_options.Signature = None,
     wait_timeout: Annotated[
         float,
         typer.Option(
             "--wait-timeout", envvar="TFSCTL_WAIT_TIMEOUT", min=0.1, metavar="SECONDS", help="How long it may load."
         ),
     ] = 60.0,
-    as_json: _options.Json = False,
+    as_json: shared_options.Json = False,
 ) -> None:
     """Serve a model and talk to it, in one go.
 
@@ -43,12 +44,12 @@ def run(
       tfsctl run ./amazon_review --engine embedded --rest-port 0 --grpc-port 0 --grpc
       tfsctl run ./amazon_review < reviews.txt
     """
-    from tfsctl.cli._target import Asked
-    from tfsctl.cli.repl import converse
-    from tfsctl.engines import planning, serving
-    from tfsctl.engines.signals import raising
+    from tfsctl.cli.commands.query.repl import converse
+    from tfsctl.cli.options.target import Asked
+    from tfsctl.engines.planning import serve_plan, serving
+    from tfsctl.programs.signals import raising
 
-    plan = planning.plan(request)
+    plan = serve_plan.plan(request)
     if use_grpc and plan.launch.config.tls is not None:
         raise InvalidInput(
             "run does not know which authority to trust for gRPC over TLS",
@@ -70,17 +71,17 @@ def run(
     finally:
         if started is not None:
             serving.stop(started)
-            _output.say(f"stopped {started.name}")
+            terminal.say(f"stopped {started.name}")
     raise typer.Exit(code)
 
 
 def _already_served(plan: Plan) -> RunningServer | None:
     """The running server that has the model from where it would be served from."""
-    from tfsctl.cli._served import models_of
-    from tfsctl.engines import registry
+    from tfsctl.cli.inference.served_models import models_of
+    from tfsctl.engines.registry import records
 
     wanted = plan.found.model
-    for server in registry.running():
+    for server in records.running():
         if any((model.name, model.base_path) == (wanted.name, wanted.base_path) for model in models_of(server)):
             return server
     return None
@@ -88,9 +89,9 @@ def _already_served(plan: Plan) -> RunningServer | None:
 
 def _start(plan: Plan, wait_timeout: float) -> RunningServer:
     """Start the server and say where it is. Raises what `serving.start` does, and KeyboardInterrupt."""
-    from tfsctl.engines import serving
+    from tfsctl.engines.planning import serving
 
-    _ready.explain(plan)
+    ready.explain(plan)
     serving.prepare(plan)
     # It is left running: Ctrl-C is for the conversation.
     return in_background(

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli import _options, _output, _ready
-from tfsctl.cli._option_groups import option_group
-from tfsctl.cli._serving_options import request as request_of_options
-from tfsctl.cli._starting import in_background
-from tfsctl.engines.request import Request
+from tfsctl.cli.commands.serve.starting import in_background
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.groups import option_group
+from tfsctl.cli.options.serving import request as request_of_options
+from tfsctl.cli.output import ready, terminal
+from tfsctl.engines.planning.serve_options import Request
 
 if TYPE_CHECKING:
-    from tfsctl.engines.planning import Plan
+    from tfsctl.engines.planning.serve_plan import Plan
 
 
 @option_group("request", request_of_options)
@@ -30,7 +31,7 @@ def serve(
             "--wait-timeout", envvar="TFSCTL_WAIT_TIMEOUT", min=0.1, metavar="SECONDS", help="How long it may load."
         ),
     ] = 60.0,
-    as_json: _options.Json = False,
+    as_json: shared_options.Json = False,
 ) -> None:
     """Serve models over REST and gRPC.
 
@@ -46,10 +47,10 @@ def serve(
       tfsctl serve ./amazon_review --metrics --batching-parameter max_batch_size=32
       tfsctl serve ./amazon_review --engine docker --dry-run
     """
-    from tfsctl.engines import planning
+    from tfsctl.engines.planning import serve_plan
 
-    plan = planning.plan(request)
-    _ready.explain(plan)
+    plan = serve_plan.plan(request)
+    ready.explain(plan)
     if dry_run:
         _answer_command(plan, as_json=as_json)
     elif detach:
@@ -60,13 +61,13 @@ def serve(
 
 def _answer_command(plan: Plan, *, as_json: bool) -> None:
     if as_json:
-        _output.answer_json({"command": plan.command()})
+        terminal.answer_json({"command": plan.command()})
     else:
-        _output.answer(shlex.join(plan.command()))
+        terminal.answer(shlex.join(plan.command()))
 
 
 def _start_detached(plan: Plan, *, wait_timeout: float, as_json: bool) -> None:
-    from tfsctl.engines import serving
+    from tfsctl.engines.planning import serving
 
     serving.prepare(plan)
     entry = in_background(
@@ -74,14 +75,14 @@ def _start_detached(plan: Plan, *, wait_timeout: float, as_json: bool) -> None:
             plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
         )
     ).entry
-    _ready.announce(plan, entry, as_json=as_json)
+    ready.announce(plan, entry, as_json=as_json)
     runner = f"process {entry.pid}" if entry.container is None else f"container {entry.container[:12]}"
-    _output.say(f"it goes on as {runner}; to stop it: tfsctl stop {entry.name}")
+    terminal.say(f"it goes on as {runner}; to stop it: tfsctl stop {entry.name}")
 
 
 def _serve_until_stopped(plan: Plan, *, wait_timeout: float, as_json: bool) -> None:
-    from tfsctl.engines import serving
-    from tfsctl.engines.signals import StopSignals
+    from tfsctl.engines.planning import serving
+    from tfsctl.programs.signals import StopSignals
 
     serving.prepare(plan)
     with StopSignals() as signals:
@@ -91,13 +92,13 @@ def _serve_until_stopped(plan: Plan, *, wait_timeout: float, as_json: bool) -> N
                 detach=False,
                 wait_timeout_s=wait_timeout,
                 give_up=lambda: bool(signals.came),
-                show_log=_output.log_line,
+                show_log=terminal.log_line,
             )
         except serving.Interrupted:
             return
         try:
-            _ready.announce(plan, server.entry, as_json=as_json)
-            _output.say("Ctrl-C stops it")
+            ready.announce(plan, server.entry, as_json=as_json)
+            terminal.say("Ctrl-C stops it")
             while not signals.came and server.ended() is None:
                 time.sleep(0.1)
             failure = None if signals.came else server.failure()
@@ -105,4 +106,4 @@ def _serve_until_stopped(plan: Plan, *, wait_timeout: float, as_json: bool) -> N
             server.stop()
     if failure is not None:
         raise failure
-    _output.say(f"{server.entry.name} has ended")
+    terminal.say(f"{server.entry.name} has ended")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tfsctl.cli import _output
+from tfsctl.cli.output import terminal
 
 if TYPE_CHECKING:
-    from tfsctl.engines.running import Server
+    from tfsctl.engines.planning.server_handle import Server
 
 
 def in_background(start: Callable[[Callable[[], bool], Callable[[str], None]], Server]) -> Server:
@@ -18,12 +18,12 @@ def in_background(start: Callable[[Callable[[], bool], Callable[[str], None]], S
 
     Raises what `start` raises, and KeyboardInterrupt where it gave up.
     """
-    from tfsctl.engines.readiness import Interrupted
-    from tfsctl.engines.signals import StopSignals
+    from tfsctl.engines.planning.readiness import Interrupted
+    from tfsctl.programs.signals import StopSignals
 
     with StopSignals() as signals:
         try:
-            with _output.progress(quiet=not _output.on_terminal()) as show:
+            with terminal.progress(quiet=not terminal.on_terminal()) as show:
                 server = start(lambda: bool(signals.came), show)
         except Interrupted:
             raise KeyboardInterrupt from None

@@ -6,15 +6,16 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli import _options, _output
+from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, TfsctlError
 
 
 def stop(
-    name: _options.Server = None,
+    name: shared_options.Server = None,
     *,
     stop_all: Annotated[bool, typer.Option("--all", help="Stop every server tfsctl started.")] = False,
-    as_json: _options.Json = False,
+    as_json: shared_options.Json = False,
 ) -> None:
     """Stop a server that tfsctl started.
 
@@ -26,7 +27,8 @@ def stop(
       tfsctl stop amazon_review
       tfsctl stop --all
     """
-    from tfsctl.engines import fleet, serving
+    from tfsctl.engines.planning import serving
+    from tfsctl.engines.registry import fleet
 
     if stop_all and name is not None:
         raise InvalidInput("--all and a name contradict each other", hint=f"tfsctl stop {name}")
@@ -40,10 +42,10 @@ def stop(
             continue
         stopped.append(each.server.name)
         if not as_json:
-            _output.answer(f"stopped {each.server.name}")
+            terminal.answer(f"stopped {each.server.name}")
     if as_json:
-        _output.answer_json({"stopped": stopped})
+        terminal.answer_json({"stopped": stopped})
     elif not stopped and failure is None:
-        _output.say("no server runs that tfsctl started")
+        terminal.say("no server runs that tfsctl started")
     if failure is not None:
         raise failure

@@ -14,8 +14,8 @@ from itertools import chain
 import numpy as np
 
 from tfsctl.core import dtypes
-from tfsctl.server.inference import Classes
-from tfsctl.server.json_text import float_text, float_texts, quote
+from tfsctl.server.rest.json.text import float_text, float_texts, quote
+from tfsctl.server.signatures.examples import Classes
 from tfsctl.server.status import invalid_argument
 
 _INDENT = "    "

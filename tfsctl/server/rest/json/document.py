@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from tfsctl.server.json_text import Repeating
+from tfsctl.server.rest.json.text import Repeating
 from tfsctl.server.status import ServingError, invalid_argument
 
 _BRACKETS = re.compile(r"\[+")

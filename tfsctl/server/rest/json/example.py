@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core import protos
-from tfsctl.server.json_tensor import decode_b64, is_b64
-from tfsctl.server.json_text import Repeating, debug_text, type_name
+from tfsctl.server.rest.json.tensor import decode_b64, is_b64
+from tfsctl.server.rest.json.text import Repeating, debug_text, type_name
 from tfsctl.server.status import invalid_argument
 
 MAX_VALUES = 500_000  # examples and values in one request; each takes some microseconds

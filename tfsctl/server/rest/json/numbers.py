@@ -15,7 +15,7 @@ import numpy as np
 import simdjson
 
 from tfsctl.core.dtypes import DType
-from tfsctl.server.json_tensor import INPUTS, INSTANCES, MAX_RANK, SIGNATURE_NAME, as_dtype
+from tfsctl.server.rest.json.tensor import INPUTS, INSTANCES, MAX_RANK, SIGNATURE_NAME, as_dtype
 
 _OF_NUMBERS = b"0123456789+-.eE \n\r\t"
 

@@ -18,7 +18,7 @@ import numpy as np
 from tfsctl.core import dtypes
 from tfsctl.core.dtypes import DType
 from tfsctl.core.tensors import object_array
-from tfsctl.server.json_text import debug_text, type_name
+from tfsctl.server.rest.json.text import debug_text, type_name
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 INSTANCES, INPUTS, SIGNATURE_NAME = "instances", "inputs", "signature_name"

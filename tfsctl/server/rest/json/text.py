@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tfsctl.server.grisu import digits_of
+from tfsctl.server.rest.json.grisu import digits_of
 
 
 def quote(text: str) -> str:

@@ -1,0 +1,41 @@
+"""Command lines called in-process: the streams they get, and what they did."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one command line did."""
+
+    stdout: str
+    stderr: str
+    code: int
+
+
+class RunCli(Protocol):
+    """`run_cli("predict", "text")`: what the `run_cli` fixture gives."""
+
+    def __call__(self, *args: object, stdin: str | bytes | None = None) -> Result:
+        """Run one command line."""
+
+
+class MemoryStream(io.TextIOWrapper):
+    """A standard stream kept in memory; `terminal` says what it claims to be."""
+
+    def __init__(self, content: bytes = b"", *, terminal: bool = False) -> None:
+        super().__init__(io.BytesIO(content), encoding="utf-8", errors="surrogateescape", write_through=True)
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        """Whether it claims to be a terminal."""
+        return self._terminal
+
+    def written(self) -> str:
+        """All that was printed to it."""
+        buffer = self.buffer
+        assert isinstance(buffer, io.BytesIO)
+        return buffer.getvalue().decode("utf-8", "surrogateescape")

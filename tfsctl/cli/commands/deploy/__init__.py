@@ -1,0 +1,1 @@
+"""Commands that write what another tool deploys: images and Compose files."""

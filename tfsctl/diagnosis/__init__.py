@@ -1,0 +1,1 @@
+"""What an error means: its cause, and what to do next."""

@@ -1,0 +1,1 @@
+"""From the options of `tfsctl serve` to a running server."""

@@ -1,0 +1,1 @@
+"""The servers that tfsctl started: records, discovery, logs and resource usage."""

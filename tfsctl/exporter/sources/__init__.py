@@ -1,0 +1,1 @@
+"""The forms a model comes in, each turned into endpoints to export."""

@@ -1,0 +1,1 @@
+"""What a person typed or stored in a file, converted to input arrays."""

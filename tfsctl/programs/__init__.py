@@ -1,0 +1,1 @@
+"""Other programs and processes: started, watched and stopped. The only door to `subprocess`."""

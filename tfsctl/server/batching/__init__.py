@@ -1,0 +1,1 @@
+"""TensorFlow Serving's batching: its parameters, scheduler and sessions."""

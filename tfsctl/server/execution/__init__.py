@@ -1,0 +1,1 @@
+"""How requests become runs of a graph: coalesced into batches, in parallel calls, or alone."""

@@ -1,0 +1,1 @@
+"""The gRPC API: TensorFlow Serving's services, health checks and reflection."""

@@ -1,0 +1,1 @@
+"""Metrics: counters and histograms, and the Prometheus page."""

@@ -1,0 +1,1 @@
+"""What belongs to the process: logs, memory, open files, thread priorities, shutdown."""

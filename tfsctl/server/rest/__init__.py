@@ -1,0 +1,1 @@
+"""The REST API: TensorFlow Serving's paths and bodies."""

@@ -1,0 +1,1 @@
+"""JSON bodies read and written as TensorFlow Serving does."""

@@ -1,0 +1,1 @@
+"""TensorFlow's C API: sessions, runs and how long they take. The only door to libtensorflow_cc."""

@@ -1,0 +1,1 @@
+"""What the server does, once for both APIs."""
