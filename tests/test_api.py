@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from echo_models import write_echo_model
 from model_servers import HOST, Served, free_ports, running_flags
-from readme import section
+from pages import section
 from scale_models import write_scale_model
 
 import tfsctl
@@ -42,12 +42,14 @@ def echo(address: str) -> Iterator[tfsctl.Client]:
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_the_readme_runs(served: Served, sample_models_dir: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_the_python_page_runs(
+    served: Served, sample_models_dir: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     """Each line of it gives what stands below it."""
     monkeypatch.chdir(sample_models_dir)
-    block = re.findall(r"```python\n(.*?)```", section("From Python"), re.DOTALL)[number]
+    block = re.findall(r"```python\n(.*?)```", section("python.md", "From Python"), re.DOTALL)[number]
     here = block.replace("localhost:8500", f"{served.host}:{served.grpc_port}")
-    test = doctest.DocTestParser().get_doctest(here, {"tfsctl": tfsctl}, "README", "README.md", 0)
+    test = doctest.DocTestParser().get_doctest(here, {"tfsctl": tfsctl}, "python.md", "docs/python.md", 0)
     said: list[str] = []
 
     results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append)

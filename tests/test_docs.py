@@ -1,4 +1,4 @@
-"""The README says what is so: commands, exit codes, keys of JSON documents, variables, links."""
+"""The README and docs/ are true: commands, exit codes, keys of JSON documents, variables, links, sizes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from cli_runner import RunCli
 from locations import ROOT
-from readme import README, section, table
+from pages import README, section, table
 
 from tfsctl.core.types import Prediction
 from tfsctl.engines.registry.records import RunningServer
 from tfsctl.engines.registry.usage import Usage
 from tfsctl.errors import ExitCode
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 COMMANDS = (
     *("export", "serve", "ps", "logs", "restart", "stop", "image build", "compose"),
@@ -24,7 +26,7 @@ COMMANDS = (
 
 def test_exit_codes() -> None:
     """The table is the enumeration, in order."""
-    listed = [(int(code), name) for code, name, _ in table("Exit codes")]
+    listed = [(int(code), name) for code, name, _ in table("reference.md", "Exit codes")]
 
     assert listed == [(code.value, code.name) for code in ExitCode]
 
@@ -45,12 +47,12 @@ def test_environment_variables() -> None:
     sources = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tfsctl" / "cli").rglob("*.py"))
     read = set(re.findall(r'envvar="(TFSCTL_[A-Z_]+)"', sources)) | {"TFSCTL_STATE_DIR"}
 
-    assert set(re.findall(r"`(TFSCTL_[A-Z_]+)`", section("Environment"))) - {"TFSCTL_"} == read
+    assert set(re.findall(r"`(TFSCTL_[A-Z_]+)`", section("reference.md", "Environment"))) - {"TFSCTL_"} == read
 
 
 def test_json_keys(run_cli: RunCli, echo_dir: Path) -> None:
     """The keys that are listed are those that are printed."""
-    listed = {cells[0]: set(re.findall(r"`(\w+)`", cells[1])) for cells in table("`--json`")}
+    listed = {cells[0]: set(re.findall(r"`(\w+)`", cells[1])) for cells in table("reference.md", "`--json`")}
     shown = run_cli("metadata", echo_dir, "--json")
     keys = set(ast.literal_eval(shown.stdout.replace("null", "None")))
 
@@ -60,16 +62,34 @@ def test_json_keys(run_cli: RunCli, echo_dir: Path) -> None:
     assert set(Prediction.__dataclass_fields__) - {"latency_s"} <= listed["`predict`"]
 
 
-def test_links_lead_somewhere() -> None:
-    """Every relative link of the README and of the architecture page is there."""
-    for page in (ROOT / "README.md", ROOT / "docs" / "architecture.md"):
-        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    """Every relative link leads to a file of this checkout, and its anchor to a heading there."""
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in map(slug, headings), f"{target}#{anchor}"
 
 
-def test_architecture_names_files_that_exist() -> None:
-    """Every module the architecture page names is there."""
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    modules = {path.name for folder in ("tfsctl", "benchmarks") for path in (ROOT / folder).rglob("*.py")}
+def slug(heading: str) -> str:
+    """The anchor GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
-    assert set(re.findall(r"\b(\w+\.py)\b", text)) - {"test_architecture.py"} <= modules
+
+def test_the_readme_is_short() -> None:
+    """At most 6 KB: details belong in docs/."""
+    assert len(README.encode()) <= 6 * 1024
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_named_files_exist(page: str) -> None:
+    """Every Python file and folder that the page names in backticks is there, from the root or from tfsctl/."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", text))
+
+    missing = [
+        name for name in named if not any((ROOT / base / name).exists() for base in (".", "tfsctl", "tfsctl/server"))
+    ]
+    assert missing == []

@@ -24,7 +24,7 @@ from typing import Any
 
 
 class ExitCode(IntEnum):
-    """What a tfsctl process returns; documented in the README and stable."""
+    """What a tfsctl process returns; documented in docs/reference.md and stable."""
 
     OK = 0
     FAILED = 1

@@ -18,7 +18,7 @@ _JSON_WORDS = {"True": "true", "False": "false", "nan": "NaN", "inf": "Infinity"
 
 
 def document(prediction: Prediction) -> dict[str, Any]:
-    """The prediction as JSON values; the keys are the same over REST and gRPC, and documented in the README."""
+    """The prediction as JSON values; the keys are the same over REST and gRPC, and documented in docs/reference.md."""
     return {
         "model": prediction.model,
         "version": prediction.version,

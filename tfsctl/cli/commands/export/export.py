@@ -84,7 +84,7 @@ def export(
 
 
 def _document(exported: Exported) -> dict[str, Any]:
-    """The export as JSON values; the keys are documented in the README."""
+    """The export as JSON values; the keys are documented in docs/reference.md."""
     from tfsctl.cli.output import signatures
 
     return {
