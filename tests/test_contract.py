@@ -10,7 +10,9 @@ import pytest
 from echo_models import ECHO
 from model_servers import Served
 
-from tfsctl.clients import Client, Transport, connect
+from tfsctl.clients.connection import Transport
+from tfsctl.clients.factory import open_client
+from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.model_dir import list_versions
 from tfsctl.core.saved_model import metadata_from_directory
 from tfsctl.core.types import ModelRef, VersionStatus
@@ -22,19 +24,21 @@ ECHO_VERSION = 7
 TRANSPORTS: tuple[Transport, ...] = ("rest", "grpc")
 
 
-def client_over(transport: Transport, served: Served) -> Client:
+def client_over(transport: Transport, served: Served) -> ServingClient:
     """A client of the running server."""
-    return connect(transport, served.host, served.rest_port if transport == "rest" else served.grpc_port, timeout_s=20)
+    return open_client(
+        transport, served.host, served.rest_port if transport == "rest" else served.grpc_port, timeout_s=20
+    )
 
 
 @pytest.fixture(params=TRANSPORTS)
-def client(request: pytest.FixtureRequest, served: Served) -> Iterator[Client]:
+def client(request: pytest.FixtureRequest, served: Served) -> Iterator[ServingClient]:
     """The server over each transport in turn."""
     with client_over(request.param, served) as connected:
         yield connected
 
 
-def echo(client: Client, signature: str, inputs: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
+def echo(client: ServingClient, signature: str, inputs: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
     """What the echo model answers."""
     return client.predict(ECHO_MODEL, inputs, signature=signature).outputs
 
@@ -49,7 +53,7 @@ def strings(*values: bytes) -> np.ndarray:
     return np.array(values, object)
 
 
-def test_half_plus_two_answers_half_plus_two(client: Client) -> None:
+def test_half_plus_two_answers_half_plus_two(client: ServingClient) -> None:
     """2 -> 3.0 and 1 -> 2.5: a whole batch in one request."""
     prediction = client.predict(HALF_PLUS_TWO, {"x": f32(2, 1)})
     (answer,) = prediction.outputs.values()
@@ -57,7 +61,7 @@ def test_half_plus_two_answers_half_plus_two(client: Client) -> None:
     assert answer.tolist() == [3.0, 2.5]
 
 
-def test_text_gets_a_score_for_each_row(client: Client) -> None:
+def test_text_gets_a_score_for_each_row(client: ServingClient) -> None:
     """A model of strings: one probability a row, the kind review above the unkind one."""
     (spec,) = client.metadata(ModelRef("amazon_review")).signatures["serving_default"].inputs
     prediction = client.predict(ModelRef("amazon_review"), {spec.name: strings(b"This is great!", b"What a waste.")})
@@ -66,7 +70,7 @@ def test_text_gets_a_score_for_each_row(client: Client) -> None:
     assert 0 <= scores[1, 0] < scores[0, 0] <= 1
 
 
-def test_two_inputs_become_two_outputs(client: Client) -> None:
+def test_two_inputs_become_two_outputs(client: ServingClient) -> None:
     """Each output under its own name, rows in order."""
     answer = echo(client, "two", {"area": f32(1, 2), "city": strings(b"Bern", b"Genf")})
     assert {name: array.tolist() for name, array in answer.items()} == {"area": [1, 2], "city": [b"Bern", b"Genf"]}
@@ -90,7 +94,7 @@ def test_two_inputs_become_two_outputs(client: Client) -> None:
         ("row", np.empty((0, 3), np.float32)),
     ],
 )
-def test_numbers_come_back_as_they_went(client: Client, signature: str, array: np.ndarray) -> None:
+def test_numbers_come_back_as_they_went(client: ServingClient, signature: str, array: np.ndarray) -> None:
     """Values, dtype and shape survive both ways: NaN and Infinity, extremes, scalars, an empty batch."""
     answer = echo(client, signature, {"x": array})["x"]
     assert (answer.dtype, answer.shape) == (array.dtype, array.shape)
@@ -107,7 +111,7 @@ def test_numbers_come_back_as_they_went(client: Client, signature: str, array: n
         ("text", strings()),
     ],
 )
-def test_strings_come_back_as_they_went(client: Client, signature: str, array: np.ndarray) -> None:
+def test_strings_come_back_as_they_went(client: ServingClient, signature: str, array: np.ndarray) -> None:
     """Any bytes survive both ways: text of all scripts, control characters, what is no text at all."""
     (name,) = ECHO[signature]
     answer = echo(client, signature, {name: array})[name]
@@ -115,7 +119,7 @@ def test_strings_come_back_as_they_went(client: Client, signature: str, array: n
 
 
 @pytest.mark.parametrize("name", ["half_plus_two", "amazon_review", "house_price", "echo"])
-def test_metadata_is_what_the_directory_says(client: Client, served: Served, name: str) -> None:
+def test_metadata_is_what_the_directory_says(client: ServingClient, served: Served, name: str) -> None:
     """The running model and its files give one and the same account, over either transport."""
     newest = list_versions(served.models[name])[-1]
     expected = metadata_from_directory(newest.path, name=name, version=newest.version)
@@ -123,14 +127,14 @@ def test_metadata_is_what_the_directory_says(client: Client, served: Served, nam
     assert client.metadata(ModelRef(name, version=newest.version)) == expected
 
 
-def test_status_is_available(client: Client) -> None:
+def test_status_is_available(client: ServingClient) -> None:
     """A served version is AVAILABLE, asked for by itself or not."""
     expected = (VersionStatus(ECHO_VERSION, "AVAILABLE"),)
     assert client.status(ECHO_MODEL) == expected
     assert client.status(ModelRef("echo", version=ECHO_VERSION)) == expected
 
 
-def test_a_version_can_be_asked_for(client: Client) -> None:
+def test_a_version_can_be_asked_for(client: ServingClient) -> None:
     """A request for the version that is served is answered by it."""
     prediction = client.predict(ModelRef("echo", version=ECHO_VERSION), {"x": f32(1)})
     assert (prediction.version, prediction.outputs["x"].tolist()) == (ECHO_VERSION, [1.0])
@@ -150,7 +154,11 @@ def test_a_version_can_be_asked_for(client: Client) -> None:
     ],
 )
 def test_a_fault_is_the_same_error(
-    client: Client, model: ModelRef, signature: str, inputs: Mapping[str, np.ndarray], expected: type[TfsctlError]
+    client: ServingClient,
+    model: ModelRef,
+    signature: str,
+    inputs: Mapping[str, np.ndarray],
+    expected: type[TfsctlError],
 ) -> None:
     """Model, version, label, signature, input or dtype: one class over both transports, naming model and address."""
     with pytest.raises(TfsctlError) as caught:
@@ -160,7 +168,7 @@ def test_a_fault_is_the_same_error(
 
 
 @pytest.mark.parametrize("model", [ModelRef("nope"), ModelRef("echo", version=1)])
-def test_what_is_not_served_has_no_metadata_or_status(client: Client, model: ModelRef) -> None:
+def test_what_is_not_served_has_no_metadata_or_status(client: ServingClient, model: ModelRef) -> None:
     """Asking about a model or version the server does not have is NotFound, not an empty answer."""
     with pytest.raises(NotFound):
         client.metadata(model)
@@ -168,14 +176,14 @@ def test_what_is_not_served_has_no_metadata_or_status(client: Client, model: Mod
         client.status(model)
 
 
-def test_a_client_can_be_used_again_after_a_refusal(client: Client) -> None:
+def test_a_client_can_be_used_again_after_a_refusal(client: ServingClient) -> None:
     """A refused request leaves the connection as it was."""
     with pytest.raises(RequestRejected):
         echo(client, "serving_default", {"x": strings(b"one")})
     assert echo(client, "serving_default", {"x": f32(1)})["x"].tolist() == [1.0]
 
 
-def test_a_large_batch_is_one_request(client: Client) -> None:
+def test_a_large_batch_is_one_request(client: ServingClient) -> None:
     """More than the 4 MB gRPC would allow by default, and the same numbers over REST."""
     large = np.arange(1_200_000, dtype=np.float32)
     np.testing.assert_array_equal(echo(client, "serving_default", {"x": large})["x"], large)

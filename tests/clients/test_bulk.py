@@ -12,8 +12,10 @@ import pytest
 from graph_models import write_rows_model
 from model_servers import Served, running_server
 
-from tfsctl.clients import Client, Transport, connect
 from tfsctl.clients.bulk import Answered, Ask, Bulk, Options
+from tfsctl.clients.connection import Transport
+from tfsctl.clients.factory import open_client
+from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.batches import Batch, taker
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected, ServerUnreachable, TfsctlError
@@ -37,10 +39,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(params=["rest", "grpc"])
-def client(request: pytest.FixtureRequest, server: Served) -> Iterator[Client]:
+def client(request: pytest.FixtureRequest, server: Served) -> Iterator[ServingClient]:
     """A client of it, over each transport."""
     over: Transport = request.param
-    with connect(over, server.host, server.rest_port if over == "rest" else server.grpc_port) as client:
+    with open_client(over, server.host, server.rest_port if over == "rest" else server.grpc_port) as client:
         yield client
 
 
@@ -52,7 +54,7 @@ def batches(values: Any, of: int = 100) -> Iterator[Batch]:
         yield Batch(np.arange(start + 1, start + 1 + len(part)), {"x": part}, start + len(part))
 
 
-def asking(client: Client, model: str = "rows", signature: str = "serving_default") -> Ask:
+def asking(client: ServingClient, model: str = "rows", signature: str = "serving_default") -> Ask:
     return lambda batch: client.predict(ModelRef(model), batch.arrays, signature=signature).outputs
 
 
@@ -65,7 +67,7 @@ def outputs(answered: list[Answered], name: str) -> list[float]:
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_size": 7, "concurrency": 5}, {"batch_size": 1, "concurrency": 1}])
-def test_every_row_is_answered_in_order(client: Client, options: dict[str, int]) -> None:
+def test_every_row_is_answered_in_order(client: ServingClient, options: dict[str, int]) -> None:
     """However they are asked, the answers come in the order of the rows, and each says how many ran with it."""
     answered = answers(range(1000), asking(client), **options)
 
@@ -76,7 +78,7 @@ def test_every_row_is_answered_in_order(client: Client, options: dict[str, int])
         assert max(outputs(answered, "rows")) == options["batch_size"]
 
 
-def test_the_row_that_cannot_be_answered_is_named(client: Client) -> None:
+def test_the_row_that_cannot_be_answered_is_named(client: ServingClient) -> None:
     """The answers before it come first."""
     values = np.ones(200)
     values[149] = 0
@@ -89,7 +91,7 @@ def test_the_row_that_cannot_be_answered_is_named(client: Client) -> None:
     assert raised.value.hint
 
 
-def test_rows_that_cannot_be_answered_are_left_out(client: Client) -> None:
+def test_rows_that_cannot_be_answered_are_left_out(client: ServingClient) -> None:
     """All others are answered; the rejects say why and what they held."""
     values = np.arange(1, 201, dtype=np.float32)
     values[[0, 41, 42, 199]] = 0
@@ -103,7 +105,7 @@ def test_rows_that_cannot_be_answered_are_left_out(client: Client) -> None:
     assert answered[-1].batch.through == 200
 
 
-def test_batches_stay_within_what_the_server_takes(client: Client) -> None:
+def test_batches_stay_within_what_the_server_takes(client: ServingClient) -> None:
     """A server that takes 8 rows a request, and few requests at once, is asked so."""
     bulk = Bulk(taker(batches(range(500))), asking(client, "small"), Options())
     answered = list(bulk)
@@ -112,7 +114,7 @@ def test_batches_stay_within_what_the_server_takes(client: Client) -> None:
     assert bulk.setting.rows == 8
 
 
-def test_an_output_without_a_value_a_row(client: Client) -> None:
+def test_an_output_without_a_value_a_row(client: ServingClient) -> None:
     """It is refused, unless each row is asked by itself."""
     ask = asking(client, signature="total")
     with pytest.raises(InvalidInput, match=r"'y' has shape \[\] for 5 rows") as raised:
@@ -122,7 +124,7 @@ def test_an_output_without_a_value_a_row(client: Client) -> None:
     assert outputs(answers(range(10), ask, batch_size=1), "y") == list(range(10))
 
 
-def test_what_was_asked_is_answered_after_a_stop(client: Client) -> None:
+def test_what_was_asked_is_answered_after_a_stop(client: ServingClient) -> None:
     """Nothing more is asked; nothing that was asked is lost."""
     asked: list[int] = []
     ask = asking(client, signature="slow")

@@ -22,8 +22,8 @@ from gateways import running_gateway, running_proxy
 from model_servers import HOST, Served, clean_environment
 from secure_servers import Secure, secure_server
 
-from tfsctl.clients import Transport, connect
-from tfsctl.clients.connection import Connection, Header, Tls
+from tfsctl.clients.connection import ClientTls, Connection, Header, Transport
+from tfsctl.clients.factory import open_client
 from tfsctl.core import protos
 from tfsctl.core.types import ModelRef, VersionStatus
 from tfsctl.errors import InvalidInput, NotFound, NotReadyInTime, RequestRejected, ServerUnreachable
@@ -55,7 +55,7 @@ def test_one_file_may_hold_certificate_and_key(secure: Secure, transport: Transp
     assert secure.tls.key
     both = tmp_path / "both.pem"
     both.write_bytes(secure.tls.cert.read_bytes() + secure.tls.key.read_bytes())
-    with secure.client(transport, Tls(secure.tls.ca, both)) as client:
+    with secure.client(transport, ClientTls(secure.tls.ca, both)) as client:
         assert client.status(ECHO) == AVAILABLE
 
 
@@ -87,7 +87,7 @@ def test_a_failed_handshake_is_told_once(secure: Secure, tmp_path: Path, transpo
 @BOTH
 def test_strangers_are_turned_away(secure: Secure, transport: Transport) -> None:
     """No certificate, or one of another authority: nobody answers."""
-    for tls in (Tls(secure.tls.ca), secure.stranger):
+    for tls in (ClientTls(secure.tls.ca), secure.stranger):
         with secure.client(transport, tls) as client, pytest.raises(ServerUnreachable):
             client.status(ECHO)
 
@@ -114,9 +114,9 @@ def test_files_that_are_none_are_named(secure: Secure, transport: Transport, tmp
     """A missing file, and one that is no PEM file, are errors before anything is sent."""
     (tmp_path / "no.pem").write_text("nothing")
     with pytest.raises(NotFound, match=r"cannot read .*gone\.pem: No such file"):
-        secure.client(transport, Tls(tmp_path / "gone.pem"))
+        secure.client(transport, ClientTls(tmp_path / "gone.pem"))
     with pytest.raises(InvalidInput, match=r"not the PEM files TLS needs: .*no\.pem"):
-        secure.client(transport, Tls(secure.tls.ca, tmp_path / "no.pem"))
+        secure.client(transport, ClientTls(secure.tls.ca, tmp_path / "no.pem"))
 
 
 @BOTH
@@ -139,7 +139,7 @@ def test_a_key_that_cannot_be_used_is_explained(secure: Secure, transport: Trans
 
 def test_a_unix_socket_over_tls(secure: Secure) -> None:
     """Over gRPC through the server's socket, with the certificate of localhost."""
-    client = connect("grpc", f"unix:{secure.socket}", 0, timeout_s=10, connection=Connection(tls=secure.tls))
+    client = open_client("grpc", f"unix:{secure.socket}", 0, timeout_s=10, connection=Connection(tls=secure.tls))
     with client:
         assert client.status(ECHO) == AVAILABLE
         assert client.address == f"unix:{secure.socket}"
@@ -235,7 +235,7 @@ def test_compression(served: Served, transport: Transport) -> None:
     for compression in (None, "gzip"):
         with running_proxy() as proxy:
             connection = Connection(proxy=proxy.url, compression="gzip" if compression else None)
-            with connect(transport, HOST, port, connection=connection) as client:
+            with open_client(transport, HOST, port, connection=connection) as client:
                 assert client.predict(ECHO, {"x": large}).outputs["x"].shape == (200_000,)
         sent.append(proxy.bytes_up)
     assert sent[0] > 790_000
@@ -247,7 +247,7 @@ def test_idle_connections_live_as_long_as_asked(served: Served) -> None:
     for keepalive_s, connections in ((10.0, 1), (0.05, 2)):
         with running_proxy() as proxy:
             connection = Connection(proxy=proxy.url, keepalive_s=keepalive_s)
-            with connect("rest", HOST, served.rest_port, connection=connection) as client:
+            with open_client("rest", HOST, served.rest_port, connection=connection) as client:
                 client.status(ECHO)
                 time.sleep(0.2)
                 client.status(ECHO)
@@ -255,7 +255,7 @@ def test_idle_connections_live_as_long_as_asked(served: Served) -> None:
     for keepalive_s, pings in ((10.0, False), (0.1, True)):
         with running_proxy() as proxy:
             connection = Connection(proxy=proxy.url, keepalive_s=keepalive_s)
-            with connect("grpc", HOST, served.grpc_port, connection=connection) as client:
+            with open_client("grpc", HOST, served.grpc_port, connection=connection) as client:
                 client.status(ECHO)
                 time.sleep(0.2)
                 before = proxy.bytes_up
@@ -288,7 +288,7 @@ def test_headers_are_grpc_metadata() -> None:
     asked: list[Any] = []
     with grpc_server(asked) as port:
         headers = (Header("X-Tenant", "acme"), Header("trace-bin", "abc"))
-        with connect("grpc", HOST, port, connection=Connection(headers=headers)) as client:
+        with open_client("grpc", HOST, port, connection=Connection(headers=headers)) as client:
             client.status(ECHO)
     assert {("x-tenant", "acme"), ("trace-bin", b"abc")} <= {tuple(entry) for entry in asked[0]}
 
@@ -302,7 +302,7 @@ def test_round_robin_spreads_requests() -> None:
         for balancing, both in (("round_robin", True), (None, False)):
             first.clear()
             second.clear()
-            with connect(
+            with open_client(
                 "grpc", name, 0, connection=Connection(balancing="round_robin" if balancing else None)
             ) as client:
                 deadline = time.monotonic() + 60
@@ -352,7 +352,7 @@ def test_connecting_may_have_a_limit_of_its_own(transport: Transport) -> None:
         start = time.monotonic()
         connection = Connection(connect_timeout_s=0.2)
         with (
-            connect(transport, HOST, port, timeout_s=20, connection=connection) as client,
+            open_client(transport, HOST, port, timeout_s=20, connection=connection) as client,
             pytest.raises(NotReadyInTime) as raised,
         ):
             client.status(ECHO)
@@ -377,7 +377,10 @@ def test_the_timeout_is_for_the_whole_answer() -> None:
 
         threads.submit(drip)
         start = time.monotonic()
-        with connect("rest", HOST, listener.getsockname()[1], timeout_s=0.3) as client, pytest.raises(NotReadyInTime):
+        with (
+            open_client("rest", HOST, listener.getsockname()[1], timeout_s=0.3) as client,
+            pytest.raises(NotReadyInTime),
+        ):
             client.status(ECHO)
         assert time.monotonic() - start < 2
 
@@ -395,10 +398,10 @@ def test_what_a_transport_cannot_do_is_refused(
 ) -> None:
     """Before anything is sent."""
     with pytest.raises(InvalidInput, match=words):
-        connect(transport, host, 1, connection=connection)
+        open_client(transport, host, 1, connection=connection)
 
 
 def test_a_rejected_request_says_who_refused(served: Served) -> None:
     """A proxy that is none of HTTP answers nothing that looks like TensorFlow Serving."""
-    with connect("rest", HOST, served.grpc_port) as client, pytest.raises(RequestRejected):
+    with open_client("rest", HOST, served.grpc_port) as client, pytest.raises(RequestRejected):
         client.status(ECHO)

@@ -11,8 +11,9 @@ import trustme
 from echo_models import write_echo_model
 from model_servers import HOST, Served, running_flags
 
-from tfsctl.clients import Client, Transport, connect
-from tfsctl.clients.connection import Connection, Tls
+from tfsctl.clients.connection import ClientTls, Connection, Transport
+from tfsctl.clients.factory import open_client
+from tfsctl.clients.serving_client import ServingClient
 from tfsctl.serving_config import messages
 
 
@@ -22,13 +23,13 @@ class Secure:
 
     server: Served
     socket: Path
-    tls: Tls
-    stranger: Tls
+    tls: ClientTls
+    stranger: ClientTls
 
-    def client(self, transport: Transport, tls: Tls | None, host: str = "localhost") -> Client:
+    def client(self, transport: Transport, tls: ClientTls | None, host: str = "localhost") -> ServingClient:
         """A client with these files."""
         port = self.server.rest_port if transport == "rest" else self.server.grpc_port
-        return connect(transport, host, port, timeout_s=10, connection=Connection(tls=tls))
+        return open_client(transport, host, port, timeout_s=10, connection=Connection(tls=tls))
 
     def options(self, transport: Transport) -> list[object]:
         """The address as options of a command."""
@@ -56,11 +57,11 @@ def secure_server(folder: Path) -> Iterator[Secure]:
         yield Secure(server, folder / "grpc.sock", tls, replace(stranger, ca=tls.ca))
 
 
-def _files(folder: Path, authority: trustme.CA) -> Tls:
+def _files(folder: Path, authority: trustme.CA) -> ClientTls:
     """The authority's certificate and a client's, as PEM files."""
     folder.mkdir()
     leaf = authority.issue_cert("client")
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
     leaf.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
     leaf.private_key_pem.write_to_path(str(folder / "key.pem"))
-    return Tls(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+    return ClientTls(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")

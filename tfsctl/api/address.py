@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from tfsctl.clients import Transport
+from tfsctl.clients.connection import Transport
 from tfsctl.core.types import DEFAULT_GRPC_PORT
 from tfsctl.errors import InvalidInput
 

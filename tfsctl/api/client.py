@@ -8,8 +8,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
-from tfsctl import clients
 from tfsctl.api.arrays import input_arrays
+from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature, VersionStatus
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected
 from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
@@ -32,11 +32,11 @@ class Client:
     RequestRejected for everything else the server refuses.
     """
 
-    def __init__(self, connect: Callable[[], clients.Client], model: ModelRef | None) -> None:
+    def __init__(self, connect: Callable[[], ServingClient], model: ModelRef | None) -> None:
         self._connect = connect
         self._connected = connect()
         self._process = os.getpid()
-        self._inherited: list[clients.Client] = []
+        self._inherited: list[ServingClient] = []
         self._is_closed = False
         self._model = model
         self._known: dict[ModelRef, ModelMetadata] = {}
@@ -55,7 +55,7 @@ class Client:
         return self._connected.address
 
     @property
-    def _client(self) -> clients.Client:
+    def _client(self) -> ServingClient:
         """The connection of this process: a forked one must not speak on that of its parent."""
         if self._is_closed:
             raise InvalidInput(f"the client of {self.address} is closed", hint="tfsctl.connect opens another")

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from tfsctl import clients
 from tfsctl.api.address import Address
 from tfsctl.api.async_client import DEFAULT_AT_ONCE, AsyncClient
 from tfsctl.api.client import Client
-from tfsctl.clients import DEFAULT_TIMEOUT_S
-from tfsctl.clients.connection import Connection, Header, Tls
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, ClientTls, Connection, Header
+from tfsctl.clients.factory import open_client
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 
@@ -44,11 +43,11 @@ def connect(
     is_encrypted = tls or at.is_encrypted or ca is not None or cert is not None
     paths = [None if one is None else Path(one) for one in (ca, cert, key)]
     connection = Connection(
-        tls=Tls(*paths) if is_encrypted else None,
+        tls=ClientTls(*paths) if is_encrypted else None,
         headers=tuple(Header.written(f"{name}: {value}") for name, value in (headers or {}).items()),
         path=at.path,
     )
-    opened = partial(clients.connect, at.transport, at.host, at.port, timeout_s=timeout_s, connection=connection)
+    opened = partial(open_client, at.transport, at.host, at.port, timeout_s=timeout_s, connection=connection)
     return Client(opened, None if model is None else ModelRef(model, version, label))
 
 

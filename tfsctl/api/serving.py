@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tfsctl.api.client import Client
 from tfsctl.api.connecting import connect
-from tfsctl.clients import DEFAULT_TIMEOUT_S
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
 from tfsctl.engines.planning.launch_spec import EngineName
 from tfsctl.engines.planning.server_handle import Server
 

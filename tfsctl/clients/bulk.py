@@ -1,6 +1,6 @@
 """Ask a model about any number of rows: batches, several at once, answers in the order of the rows.
 
-Works over any Client: `ask` is its predict. A request that cannot be answered for one row's sake is halved until that
+Works over any ServingClient: `ask` is its predict. A request that cannot be answered for one row's sake is halved until that
 row stands alone; one that comes at a bad moment (UNAVAILABLE, RESOURCE_EXHAUSTED) is asked again, a little later each time.
 """
 

@@ -1,22 +1,22 @@
-"""A request that is shown instead of sent."""
+"""A request that is shown instead of sent, as the options that print a request or a snippet need it.
+
+A client whose `Connection.capture_requests` is set raises RequestCaptured where it would send a request.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tfsctl.clients.connection import Connection
-
-if TYPE_CHECKING:
-    from tfsctl.clients import Transport
+from tfsctl.clients.connection import Connection, Transport
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """All there is to one request.
+class CapturedRequest:
+    """One complete request.
 
-    `path` is the URL's (`/v1/models/m:predict`), or the method of gRPC (`/tensorflow.serving.PredictionService/Predict`);
-    `request` the body as bytes, or the message.
+    `path` is the path of the URL (`/v1/models/m:predict`) or the gRPC method
+    (`/tensorflow.serving.PredictionService/Predict`). `payload` is the body as bytes (REST) or the message (gRPC).
     """
 
     transport: Transport
@@ -25,12 +25,12 @@ class Call:
     timeout_s: float
     connection: Connection
     path: str
-    request: Any
+    payload: Any
 
 
-class Withheld(Exception):
-    """A request was not made, as the connection asks for; it is here."""
+class RequestCaptured(Exception):
+    """Raised instead of sending a request, when the connection says so; `request` is the request."""
 
-    def __init__(self, call: Call) -> None:
-        super().__init__(f"{call.path} was not asked")
-        self.call = call
+    def __init__(self, request: CapturedRequest) -> None:
+        super().__init__(f"{request.path} was captured, not sent")
+        self.request = request

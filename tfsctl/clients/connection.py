@@ -13,8 +13,10 @@ from tfsctl.errors import InvalidInput
 if TYPE_CHECKING:
     from pathlib import Path
 
+Transport = Literal["rest", "grpc"]
 Compression = Literal["gzip"]
 Balancing = Literal["round_robin"]
+DEFAULT_TIMEOUT_S = 60.0
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
@@ -22,7 +24,7 @@ _VARIABLE = re.compile(r"(?:(?P<before>\S.*) )?(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
 
 
 @dataclass(frozen=True, slots=True)
-class Tls:
+class ClientTls:
     """What TLS trusts and shows, as PEM files: the authority (else the system's), a certificate of its own and its key."""
 
     ca: Path | None = None
@@ -82,11 +84,11 @@ class Connection:
     """How to speak to a server. The plain one suits a server of this machine.
 
     `path` stands before `/v1/models` where a gateway wants it (REST). `keepalive_s` is how often an idle connection shows
-    that it is alive. `balancing` is how gRPC spreads requests over the addresses of a host name. With `withholding`
-    what would run a model is raised as Withheld instead of sent.
+    that it is alive. `balancing` is how gRPC spreads requests over the addresses of a host name. With `capture_requests`
+    what would run a model is raised as RequestCaptured instead of sent.
     """
 
-    tls: Tls | None = None
+    tls: ClientTls | None = None
     headers: tuple[Header, ...] = ()
     path: str = ""
     proxy: str | None = field(default=None, repr=False)
@@ -94,7 +96,7 @@ class Connection:
     compression: Compression | None = None
     keepalive_s: float | None = None
     balancing: Balancing | None = None
-    withholding: bool = False
+    capture_requests: bool = False
 
     def __post_init__(self) -> None:
         """Raise InvalidInput, without the password it may hold, for what is no URL of a proxy."""

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC API as a Client. With `grpc_channel.py` the only user of grpcio.
+"""TensorFlow Serving's gRPC API as a ServingClient. With `grpc_channel.py` the only user of grpcio.
 
 The calls are made by name with the messages of `core.protos`: the generated `*_grpc` modules would load TensorFlow.
 """
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import grpc
 from google.protobuf.message import DecodeError
 
-from tfsctl.clients import DEFAULT_TIMEOUT_S, addresses, grpc_channel
+from tfsctl.clients import addresses, grpc_channel
 from tfsctl.clients import examples as example_calls
 from tfsctl.clients.call_errors import fault, through
-from tfsctl.clients.captured_request import Call, Withheld
-from tfsctl.clients.connection import PLAIN, Connection
+from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
 from tfsctl.core import protos, tensors
 from tfsctl.core.inference import Examples, Inference, Task
 from tfsctl.core.predict_response import read_predict_response
@@ -53,8 +53,8 @@ class GrpcClient:
         self.address = addresses.written(host, port)
         self._through = through(self.address, connection)
         self._timeout_s = timeout_s
-        self._call_of = partial(Call, "grpc", host, port, timeout_s, connection)
-        self._withholding = connection.withholding
+        self._call_of = partial(CapturedRequest, "grpc", host, port, timeout_s, connection)
+        self._captures_requests = connection.capture_requests
         self._connect_timeout_s = connection.connect_timeout_s
         self._metadata = grpc_channel.metadata(connection)
         self._channel = grpc_channel.open_channel(host, port, connection)
@@ -67,7 +67,7 @@ class GrpcClient:
         signature: str = DEFAULT_SIGNATURE,
         outputs: Sequence[str] = (),
     ) -> Prediction:
-        """Run a signature on a whole batch. Raises what Client says."""
+        """Run a signature on a whole batch. Raises what ServingClient says."""
         request = protos.PredictRequest(model_spec=_spec(model, signature), output_filter=outputs)
         for name, array in inputs.items():
             request.inputs[name].CopyFrom(tensors.to_proto(array))
@@ -83,7 +83,7 @@ class GrpcClient:
         return Prediction(arrays, model.name, version=_version(spec), signature=signature, latency_s=latency_s)
 
     def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
-        """Classify or regress examples; several tasks are one MultiInference. Raises what Client says."""
+        """Classify or regress examples; several tasks are one MultiInference. Raises what ServingClient says."""
 
         def call(method: str, request: Any, response_type: Any) -> Any:  # noqa: ANN401 - generated messages
             return self._ask(method, request, response_type, about=model)
@@ -91,7 +91,7 @@ class GrpcClient:
         return example_calls.over_grpc(call, model, _spec(model), examples, tasks)
 
     def metadata(self, model: ModelRef) -> ModelMetadata:
-        """Ask what the model's signatures are. Raises what Client says."""
+        """Ask what the model's signatures are. Raises what ServingClient says."""
         request = protos.GetModelMetadataRequest(model_spec=_spec(model), metadata_field=["signature_def"])
         method = f"{_PREDICTION_SERVICE}/GetModelMetadata"
         response = self._call(method, request, protos.GetModelMetadataResponse, about=model)
@@ -102,7 +102,7 @@ class GrpcClient:
         return ModelMetadata(response.model_spec.name, _version(response.model_spec), signatures)
 
     def status(self, model: ModelRef) -> tuple[VersionStatus, ...]:
-        """Ask where each version is in its life, highest version first. Raises what Client says."""
+        """Ask where each version is in its life, highest version first. Raises what ServingClient says."""
         request = protos.GetModelStatusRequest(model_spec=_spec(model))
         response = self._call(f"{_MODEL_SERVICE}/GetModelStatus", request, protos.GetModelStatusResponse, about=model)
         states = protos.ModelVersionStatus.State
@@ -131,9 +131,9 @@ class GrpcClient:
         self.close()
 
     def _ask(self, method: str, request: Any, response_type: Any, *, about: ModelRef) -> Any:  # noqa: ANN401 - generated messages
-        """Make a call that runs the model. Raises Withheld where that is to be shown only."""
-        if self._withholding:
-            raise Withheld(self._call_of(method, request))
+        """Make a call that runs the model. Raises RequestCaptured where that is to be shown only."""
+        if self._captures_requests:
+            raise RequestCaptured(self._call_of(method, request))
         return self._call(method, request, response_type, about=about)
 
     def _call(self, method: str, request: Any, response_type: Any, *, about: ModelRef) -> Any:  # noqa: ANN401 - generated messages

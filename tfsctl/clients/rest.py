@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API as a Client. With `rest_connection.py` the only user of httpx.
+"""TensorFlow Serving's REST API as a ServingClient. With `rest_connection.py` the only user of httpx.
 
 Format: tensorflow_serving/util/json_tensor.h and model_servers/http_rest_api_util.cc. Requests are columnar (`inputs`),
 the one form every shape of tensor has.
@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 import httpx
 
-from tfsctl.clients import DEFAULT_TIMEOUT_S, addresses, json_bodies, rest_connection
+from tfsctl.clients import addresses, json_bodies, rest_connection
 from tfsctl.clients import examples as example_calls
 from tfsctl.clients.call_errors import fault, through
-from tfsctl.clients.captured_request import Call, Withheld
-from tfsctl.clients.connection import PLAIN, Connection
+from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
 from tfsctl.core import dtypes, tensors
 from tfsctl.core.inference import Examples, Inference, Task
 from tfsctl.core.types import (
@@ -83,8 +83,8 @@ class RestClient:
         self.address = addresses.written(host, port) + connection.path
         self._through = through(self.address, connection)
         self._known: dict[ModelRef, ModelMetadata] = {}
-        self._call_of = partial(Call, "rest", host, port, timeout_s, connection)
-        self._withholding = connection.withholding
+        self._call_of = partial(CapturedRequest, "rest", host, port, timeout_s, connection)
+        self._captures_requests = connection.capture_requests
         self._compressed = connection.compression == "gzip"
         try:
             self._http = rest_connection.open_http(host, port, connection, timeout_s=timeout_s, wire=wire)
@@ -99,7 +99,7 @@ class RestClient:
         signature: str = DEFAULT_SIGNATURE,
         outputs: Sequence[str] = (),
     ) -> Prediction:
-        """Run a signature on a whole batch. Raises what Client says."""
+        """Run a signature on a whole batch. Raises what ServingClient says."""
         body = json_bodies.predict_body(signature, inputs)
         start = time.perf_counter()
         answer = self._ask(f"{_path(model)}:predict", about=model, body=body)
@@ -112,7 +112,7 @@ class RestClient:
         return Prediction(arrays, model.name, version=model.version, signature=signature, latency_s=latency_s)
 
     def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
-        """Classify or regress examples, a request for each task. Raises what Client says."""
+        """Classify or regress examples, a request for each task. Raises what ServingClient says."""
 
         def call(verb: str, body: bytes) -> dict[str, Any]:
             return self._ask(f"{_path(model)}:{verb}", about=model, body=body)
@@ -131,7 +131,7 @@ class RestClient:
         return content, self._refusal(response, json_bodies.parsed_object(content), model) if refused else None
 
     def metadata(self, model: ModelRef) -> ModelMetadata:
-        """Ask what the model's signatures are. Raises what Client says."""
+        """Ask what the model's signatures are. Raises what ServingClient says."""
         answer = self._call("GET", f"{_path(model)}/metadata", about=model)
         try:
             spec, defs = answer["model_spec"], answer["metadata"]["signature_def"]["signature_def"]
@@ -142,7 +142,7 @@ class RestClient:
         return served
 
     def status(self, model: ModelRef) -> tuple[VersionStatus, ...]:
-        """Ask where each version is in its life, highest version first. Raises what Client says."""
+        """Ask where each version is in its life, highest version first. Raises what ServingClient says."""
         answer = self._call("GET", _path(model), about=model)
         try:
             found = [
@@ -171,11 +171,11 @@ class RestClient:
         self.close()
 
     def _withhold(self, path: str, body: bytes) -> None:
-        if self._withholding:
-            raise Withheld(self._call_of(path, body))
+        if self._captures_requests:
+            raise RequestCaptured(self._call_of(path, body))
 
     def _ask(self, path: str, *, about: ModelRef, body: bytes) -> dict[str, Any]:
-        """Post what runs the model. Raises Withheld where that is to be shown only."""
+        """Post what runs the model. Raises RequestCaptured where that is to be shown only."""
         self._withhold(path, body)
         return self._call("POST", path, about=about, body=body)
 

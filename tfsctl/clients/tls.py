@@ -5,11 +5,11 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from tfsctl.clients.connection import Tls
+from tfsctl.clients.connection import ClientTls
 from tfsctl.errors import InvalidInput, NotFound
 
 
-def context(tls: Tls) -> ssl.SSLContext:
+def context(tls: ClientTls) -> ssl.SSLContext:
     """What REST needs: a context that trusts the authority, else the system's, and shows the certificate.
 
     Raises NotFound for a file that is not there, InvalidInput for one that is not what it should be.
@@ -25,7 +25,7 @@ def context(tls: Tls) -> ssl.SSLContext:
     return made
 
 
-def pem(tls: Tls) -> tuple[bytes | None, bytes | None, bytes | None]:
+def pem(tls: ClientTls) -> tuple[bytes | None, bytes | None, bytes | None]:
     """What gRPC needs: the authority, else the system's if it is one file; the key and the certificate, or None.
 
     Raises as `context` does.

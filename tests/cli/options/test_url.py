@@ -6,7 +6,7 @@ import pytest
 
 from tfsctl.cli.options.target import Asked
 from tfsctl.cli.options.url import with_url
-from tfsctl.clients.connection import Connection, Tls
+from tfsctl.clients.connection import ClientTls, Connection
 from tfsctl.errors import InvalidInput
 
 
@@ -15,8 +15,8 @@ from tfsctl.errors import InvalidInput
     [
         ("http://gw", Asked(host="gw", port=80)),
         ("http://gw:8501/", Asked(host="gw", port=8501)),
-        ("https://gw", Asked(host="gw", port=443, connection=Connection(tls=Tls()))),
-        ("https://gw/a/b/", Asked(host="gw", port=443, connection=Connection(tls=Tls(), path="/a/b"))),
+        ("https://gw", Asked(host="gw", port=443, connection=Connection(tls=ClientTls()))),
+        ("https://gw/a/b/", Asked(host="gw", port=443, connection=Connection(tls=ClientTls(), path="/a/b"))),
         ("http://[::1]:8501", Asked(host="::1", port=8501)),
         ("http://gw/v1/models/m", Asked(model="m", host="gw", port=80)),
         ("http://gw/v1/models/a%20b:predict", Asked(model="a b", host="gw", port=80)),
@@ -32,7 +32,7 @@ def test_a_url_says_where_and_what(url: str, expected: Asked) -> None:
 
 def test_what_else_was_asked_stays() -> None:
     """Certificates and versions given beside it."""
-    tls = Tls(ca=None)
+    tls = ClientTls(ca=None)
     asked = Asked(version=2, connection=Connection(tls=tls, compression="gzip"))
     found = with_url(asked, "http://gw/v1/models/m")
     assert (found.version, found.connection.tls, found.connection.compression) == (2, tls, "gzip")

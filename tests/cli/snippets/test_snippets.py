@@ -20,7 +20,7 @@ from gateways import running_gateway, running_proxy
 from model_servers import HOST, Served
 from secure_servers import Secure, secure_server
 
-from tfsctl.clients import Transport
+from tfsctl.clients.connection import Transport
 from tfsctl.core import protos, tensors
 from tfsctl.engines.registry.records import RunningServer
 

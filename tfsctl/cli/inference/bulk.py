@@ -21,8 +21,8 @@ from tfsctl.cli.options.files import Files
 from tfsctl.cli.output import terminal
 from tfsctl.cli.output.class_columns import class_columns
 from tfsctl.cli.output.classes import View
-from tfsctl.clients import Client
 from tfsctl.clients.bulk import Answered, Bulk, Options
+from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import dtypes
 from tfsctl.core.batches import Batch, request_arrays, rows_a_request, taker
 from tfsctl.core.types import ModelRef, Signature
@@ -36,7 +36,7 @@ from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
 
 
 def predict_file(
-    client: Client,
+    client: ServingClient,
     model: ModelRef,
     signature: str | None,
     files: Files,
@@ -204,14 +204,14 @@ class _Exact:
     """Asks the version that told its signature; once that is gone, the one that came, if it takes the same."""
 
     def __init__(
-        self, client: Client, model: ModelRef, version: int | None, signature: Signature, only: Sequence[str]
+        self, client: ServingClient, model: ModelRef, version: int | None, signature: Signature, only: Sequence[str]
     ) -> None:
         self._client, self._model, self._signature, self.only = client, model, signature, only
         self._exact = model if version is None else replace(model, version=version, label=None)
         self._changing = threading.Lock()
 
     def ask(self, batch: Batch) -> Mapping[str, np.ndarray]:
-        """The outputs for a batch. Raises what Client says, InvalidInput for fewer rows than the model takes."""
+        """The outputs for a batch. Raises what ServingClient says, InvalidInput for fewer rows than the model takes."""
         fixed = rows_a_request(self._signature)
         if fixed not in (None, len(batch)):
             raise InvalidInput(

@@ -16,13 +16,13 @@ from tfsctl.inputs.features import as_float
 from tfsctl.inputs.predict_inputs import choose_signature
 
 if TYPE_CHECKING:
-    from tfsctl.clients import Client
+    from tfsctl.clients.serving_client import ServingClient
 
 # A whole number typed for a feature of floats: only the graph knows, and says so when it runs.
 _WANTS_FLOAT = re.compile(r"Key: (?P<name>.+?), Index: .*Data type: int64 but expected type: float")
 
 
-def ask(client: Client, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
+def ask(client: ServingClient, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
     """The answers to the tasks; whole numbers for a feature that turns out to be of floats are sent again as such."""
     try:
         return client.infer(model, examples, tasks)

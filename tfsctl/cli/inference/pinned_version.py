@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tfsctl.cli.options.target import Target
-from tfsctl.clients import Client
+from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.types import ModelMetadata, ModelRef
 from tfsctl.errors import NotFound
 
 T = TypeVar("T")
 
 
-def ask_pinned(client: Client, target: Target, ask: Callable[[ModelMetadata, ModelRef], T]) -> T:
+def ask_pinned(client: ServingClient, target: Target, ask: Callable[[ModelMetadata, ModelRef], T]) -> T:
     """What `ask` returns for the model's metadata and the very version it is of.
 
     A version that was not asked for by number may be unloaded between the two requests: then the metadata are asked for
@@ -23,7 +23,7 @@ def ask_pinned(client: Client, target: Target, ask: Callable[[ModelMetadata, Mod
     """
     model = target.model
     served = client.metadata(model)
-    if target.connection.withholding:
+    if target.connection.capture_requests:
         return ask(served, model)
     exact = model if served.version is None else replace(model, version=served.version, label=None)
     try:

@@ -9,8 +9,7 @@ from typing import Any
 from tfsctl.cli.options import shared as shared_options
 from tfsctl.cli.options.groups import option_group
 from tfsctl.cli.options.target import Asked
-from tfsctl.clients import DEFAULT_TIMEOUT_S
-from tfsctl.clients.connection import Connection, Header, Tls
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, ClientTls, Connection, Header
 from tfsctl.errors import InvalidInput
 
 
@@ -42,7 +41,7 @@ def _asked(
     encrypted = use_tls or ca is not None or cert is not None
     written = [Header.written(text) for text in headers or ()]
     connection = Connection(
-        tls=Tls(ca, cert, key) if encrypted else None,
+        tls=ClientTls(ca, cert, key) if encrypted else None,
         headers=(*written, *(Header.from_environment(text) for text in header_env or ())),
         proxy=proxy,
         connect_timeout_s=connect_timeout,

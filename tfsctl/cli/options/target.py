@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tfsctl.clients import DEFAULT_TIMEOUT_S, Client, Transport, connect
-from tfsctl.clients.connection import PLAIN, Connection
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection, Transport
+from tfsctl.clients.factory import open_client
+from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT, ModelRef
 from tfsctl.errors import InvalidInput, NotFound
 
@@ -58,10 +59,10 @@ class Target:
         """The same model over another transport."""
         return replace(self, transport=transport)
 
-    def connect(self) -> Client:
+    def connect(self) -> ServingClient:
         """A client for it. Raises InvalidInput when the server has no port for the transport."""
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its notes on a failed handshake; the error says it all
-        return connect(self.transport, self.host, self.port, timeout_s=self.timeout_s, connection=self.connection)
+        return open_client(self.transport, self.host, self.port, timeout_s=self.timeout_s, connection=self.connection)
 
 
 def named(asked: Asked, text: str | None) -> Asked:

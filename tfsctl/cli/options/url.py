@@ -7,7 +7,7 @@ from dataclasses import replace
 from urllib.parse import unquote, urlsplit
 
 from tfsctl.cli.options.target import Asked
-from tfsctl.clients.connection import Tls
+from tfsctl.clients.connection import ClientTls
 from tfsctl.errors import InvalidInput
 
 PORT_OF_SCHEME = {"http": 80, "https": 443}
@@ -47,6 +47,6 @@ def with_url(asked: Asked, url: str) -> Asked:
             version=asked.version if version is None else int(version),
             label=asked.label if label is None else unquote(label),
         )
-    tls = asked.connection.tls or (Tls() if parts.scheme == "https" else None)
+    tls = asked.connection.tls or (ClientTls() if parts.scheme == "https" else None)
     connection = replace(asked.connection, tls=tls, path=path.rstrip("/"))
     return replace(named, host=host, port=port or PORT_OF_SCHEME[parts.scheme], connection=connection)

@@ -15,8 +15,9 @@ from tfsctl.cli.output import predictions
 from tfsctl.cli.repl import commands, reading, transcript
 from tfsctl.cli.repl.reply import Reply
 from tfsctl.cli.repl.transcript import Answer, Style
-from tfsctl.clients import Client, Transport
-from tfsctl.clients.captured_request import Call, Withheld
+from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
+from tfsctl.clients.connection import Transport
+from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.inference import Method
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected, ServerUnreachable, TfsctlError
@@ -35,7 +36,7 @@ class Session:
     `drawn` adds bars and latencies, for people. The signature is asked for once, and again when a line or an answer
     no longer fits it: a server may load a new version meanwhile. When nobody answers, `find` tells where the model is
     now, and it is asked there once more. `known` tells the models of a server that tfsctl started, with their version
-    labels. Raises what `Client.metadata` does, and NotFound when the model has no such signature.
+    labels. Raises what `ServingClient.metadata` does, and NotFound when the model has no such signature.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Session:
         self.last_line: str = ""
         self._known = known
         self._find = find
-        self.client: Client
+        self.client: ServingClient
         self.served: ModelMetadata
         self.signature: Signature
         self.client, self.served, self.signature = _open(target, signature)
@@ -156,19 +157,19 @@ class Session:
         self.last_line = line
         return reply
 
-    def call_of_last(self) -> Call:
+    def call_of_last(self) -> CapturedRequest:
         """The REST request of the last line that was answered. Raises InvalidInput when there is none."""
         if not self.last_line:
             raise InvalidInput("nothing was asked yet")
         target = self.target.over("rest")
-        with replace(target, connection=replace(target.connection, withholding=True)).connect() as client:
+        with replace(target, connection=replace(target.connection, capture_requests=True)).connect() as client:
             try:
                 self._ask(client, self.last_line)
-            except Withheld as withheld:
-                return withheld.call
+            except RequestCaptured as captured:
+                return captured.request
         raise AssertionError("a client that withholds what it is asked has asked")
 
-    def _ask(self, client: Client, line: str) -> Answer:
+    def _ask(self, client: ServingClient, line: str) -> Answer:
         literal = reading.quoted(line)
         pairs = _pairs(line) if line.startswith(_NAMED) else []
         texts = [] if pairs else [line if literal is None else self._as_typed(literal)]
@@ -206,7 +207,7 @@ def _pairs(line: str) -> list[str]:
         raise InvalidInput(f"{line!r} cannot be split into words: {error}") from error
 
 
-def _open(target: Target, signature: str | None) -> tuple[Client, ModelMetadata, Signature]:
+def _open(target: Target, signature: str | None) -> tuple[ServingClient, ModelMetadata, Signature]:
     client = target.connect()
     try:
         served = client.metadata(target.model)

@@ -11,11 +11,11 @@ import typer
 
 from tfsctl.cli.options.groups import option_group
 from tfsctl.cli.options.target import Asked
-from tfsctl.clients.captured_request import Withheld
+from tfsctl.clients.captured_request import RequestCaptured
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tfsctl.clients.captured_request import Call
+    from tfsctl.clients.captured_request import CapturedRequest
 
 Program = Literal["curl", "http", "python", "grpcurl"]
 
@@ -31,7 +31,7 @@ class Showing:
         if self.program in ("curl", "http") and asked.transport == "grpc":
             raise InvalidInput(f"{self.program} speaks REST", hint="leave out --grpc, or --show grpcurl")
         transport = "grpc" if self.program == "grpcurl" else asked.transport
-        return replace(asked, transport=transport, connection=replace(asked.connection, withholding=True))
+        return replace(asked, transport=transport, connection=replace(asked.connection, capture_requests=True))
 
 
 def can_show(command: Callable[..., None]) -> Callable[..., None]:
@@ -46,8 +46,8 @@ def can_show(command: Callable[..., None]) -> Callable[..., None]:
             raise InvalidInput("a file becomes many requests", hint="leave out --file, and type a row")
         try:
             command(asked=showing.applied(asked), **given)
-        except Withheld as withheld:
-            _show(withheld.call, showing.program, as_json=given["as_json"])
+        except RequestCaptured as captured:
+            _show(captured.request, showing.program, as_json=given["as_json"])
 
     return option_group("showing", _showing)(run)
 
@@ -65,7 +65,7 @@ def _showing(
     return Showing(show) if show is not None or dry_run else None
 
 
-def _show(call: Call, program: Program | None, *, as_json: bool) -> None:
+def _show(call: CapturedRequest, program: Program | None, *, as_json: bool) -> None:
     """Print the call, and say which variables a secret was left to."""
     from importlib import import_module
 

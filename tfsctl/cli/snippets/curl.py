@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from tfsctl.cli.snippets import shell
-from tfsctl.clients import DEFAULT_TIMEOUT_S
-from tfsctl.clients.captured_request import Call
+from tfsctl.clients.captured_request import CapturedRequest
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
 
 
-def shown(call: Call) -> str:
+def shown(call: CapturedRequest) -> str:
     """The command line that asks the same."""
-    connection, body = call.connection, call.request.decode()
+    connection, body = call.connection, call.payload.decode()
     tls = connection.tls
     lines = [["curl"]]
     if call.host.startswith("unix:"):

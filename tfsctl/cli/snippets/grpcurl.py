@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from tfsctl.cli.snippets import shell
-from tfsctl.clients import DEFAULT_TIMEOUT_S
-from tfsctl.clients.captured_request import Call
+from tfsctl.clients.captured_request import CapturedRequest
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
 from tfsctl.errors import InvalidInput
 
 _LARGEST = 2**31 - 1
 
 
-def shown(call: Call) -> str:
+def shown(call: CapturedRequest) -> str:
     """The command line that asks the same. Raises InvalidInput for a proxy, which grpcurl takes from variables only."""
     from google.protobuf.json_format import MessageToJson
 
@@ -35,7 +35,7 @@ def shown(call: Call) -> str:
         if call.host.startswith("unix:")
         else [shell.address(call)]
     )
-    body = MessageToJson(call.request, indent=None)
+    body = MessageToJson(call.payload, indent=None)
     method = [*where, call.path.removeprefix("/")]
     if len(body) > shell.MAX_ARGUMENT:
         return shell.command([*lines, ["-d", "@"], method], body)

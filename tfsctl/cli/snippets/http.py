@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from tfsctl.cli.snippets import shell
-from tfsctl.clients import DEFAULT_TIMEOUT_S
-from tfsctl.clients.captured_request import Call
+from tfsctl.clients.captured_request import CapturedRequest
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
 from tfsctl.errors import InvalidInput
 
 
-def shown(call: Call) -> str:
+def shown(call: CapturedRequest) -> str:
     """The command line that asks the same. Raises InvalidInput for a UNIX socket, which HTTPie cannot reach."""
     if call.host.startswith("unix:"):
         raise InvalidInput("HTTPie reaches no UNIX sockets", hint="--show curl")
-    connection, body = call.connection, call.request.decode()
+    connection, body = call.connection, call.payload.decode()
     tls = connection.tls
     lines = [["http"]]
     if tls is not None:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.cli.snippets import shell
-from tfsctl.clients.captured_request import Call
+from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tfsctl.clients.connection import Connection, Header, Tls
+    from tfsctl.clients.connection import ClientTls, Connection, Header
 
 
-def shown(call: Call) -> str:
+def shown(call: CapturedRequest) -> str:
     """The program that asks the same and prints the answer. Raises InvalidInput for what it would not be short for."""
     if call.transport == "grpc":
         from tfsctl.cli.snippets import python_grpc
@@ -35,7 +35,7 @@ def needs_environment(connection: Connection) -> bool:
     return any(header.variable for header in connection.headers)
 
 
-def _rest(call: Call) -> Iterator[str]:
+def _rest(call: CapturedRequest) -> Iterator[str]:
     if call.host.startswith("unix:"):
         raise InvalidInput("Python's own HTTP client reaches no UNIX sockets", hint="--show curl")
     connection = call.connection
@@ -46,7 +46,7 @@ def _rest(call: Call) -> Iterator[str]:
         yield "import ssl"
     yield "import urllib.request"
     yield ""
-    yield f"body = {call.request.decode()!r}"
+    yield f"body = {call.payload.decode()!r}"
     headers = {"content-type": "'application/json'"}
     headers |= {header.name: header_value(header) for header in connection.headers}
     yield "headers = {" + ", ".join(f"{name!r}: {value}" for name, value in headers.items()) + "}"
@@ -63,7 +63,7 @@ def _rest(call: Call) -> Iterator[str]:
     yield "    print(json.load(response))"
 
 
-def _context(tls: Tls) -> Iterator[str]:
+def _context(tls: ClientTls) -> Iterator[str]:
     ca = "" if tls.ca is None else f"cafile={str(tls.ca)!r}"
     yield f"context = ssl.create_default_context({ca})"
     if tls.cert is not None:

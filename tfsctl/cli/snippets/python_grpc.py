@@ -8,7 +8,7 @@ from typing import Any
 
 from tfsctl.cli.snippets import shell
 from tfsctl.cli.snippets.python import header_value, needs_environment
-from tfsctl.clients.captured_request import Call
+from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.clients.connection import Connection
 
 # The module of each request message, as the program imports it.
@@ -20,13 +20,13 @@ _MODULES = {
 }
 
 
-def shown(call: Call) -> str:
+def shown(call: CapturedRequest) -> str:
     """The program that asks the same and prints the answer."""
     return "\n".join(_lines(call))
 
 
-def _lines(call: Call) -> Iterator[str]:
-    message = type(call.request).__name__
+def _lines(call: CapturedRequest) -> Iterator[str]:
+    message = type(call.payload).__name__
     module = _MODULES[message]
     if needs_environment(call.connection):
         yield "import os"
@@ -42,9 +42,9 @@ def _lines(call: Call) -> Iterator[str]:
     yield "stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)"
     yield ""
     if message == "PredictRequest":
-        yield from _predict(call.request)
+        yield from _predict(call.payload)
     else:
-        yield f"request = text_format.Parse({str(call.request)!r}, {module}.{message}())"
+        yield f"request = text_format.Parse({str(call.payload)!r}, {module}.{message}())"
     headers = ", ".join(f"({header.name.lower()!r}, {header_value(header)})" for header in call.connection.headers)
     metadata = f", metadata=[{headers}]" if headers else ""
     yield f"response = stub.{call.path.rpartition('/')[2]}(request, timeout={call.timeout_s:g}{metadata})"
@@ -54,7 +54,7 @@ def _lines(call: Call) -> Iterator[str]:
         yield "print(response)"
 
 
-def _channel(call: Call) -> Iterator[str]:
+def _channel(call: CapturedRequest) -> Iterator[str]:
     options = "options=[" + ", ".join(map(str, _options(call))) + "]"
     address = call.host if call.host.startswith("unix:") else shell.address(call)
     tls = call.connection.tls
@@ -67,7 +67,7 @@ def _channel(call: Call) -> Iterator[str]:
     yield f"channel = grpc.secure_channel({address!r}, credentials, {options})"
 
 
-def _options(call: Call) -> Iterator[tuple[str, int | str]]:
+def _options(call: CapturedRequest) -> Iterator[tuple[str, int | str]]:
     connection: Connection = call.connection
     yield "grpc.max_receive_message_length", -1
     if call.host.startswith("unix:"):

@@ -6,14 +6,14 @@ import re
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from tfsctl.clients.captured_request import Call
+from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.clients.connection import Header
 from tfsctl.errors import InvalidInput
 
 _SECRET = re.compile(r"auth|token|key|secret|password|cookie|credential|session", re.IGNORECASE)
 
 
-def without_secrets(call: Call) -> tuple[Call, dict[str, str]]:
+def without_secrets(call: CapturedRequest) -> tuple[CapturedRequest, dict[str, str]]:
     """The call with every secret left to a variable, and what each variable has to hold that is not set yet.
 
     Raises InvalidInput for a proxy with a name or password: no program takes that from a variable.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from tfsctl.clients.captured_request import Call
+from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.clients.connection import Header
 
 MAX_ARGUMENT = 100_000  # Linux takes 128 KB in one
@@ -39,14 +39,14 @@ def seconds(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def url(call: Call) -> str:
+def url(call: CapturedRequest) -> str:
     """The whole URL of a REST call."""
     scheme = "https" if call.connection.tls else "http"
     at = "localhost" if call.host.startswith("unix:") else address(call)
     return f"{scheme}://{at}{call.connection.path}{call.path}"
 
 
-def address(call: Call) -> str:
+def address(call: CapturedRequest) -> str:
     """`host:port`, with the brackets of an IPv6 address."""
     bare = call.host.strip("[]")
     return f"[{bare}]:{call.port}" if ":" in bare else f"{bare}:{call.port}"

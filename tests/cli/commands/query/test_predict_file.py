@@ -19,7 +19,7 @@ from model_servers import Served, clean_environment, running_server
 from PIL import Image
 from scale_models import write_scale_model
 
-from tfsctl.clients import connect
+from tfsctl.clients.factory import open_client
 from tfsctl.core.types import ModelRef
 
 SLOW_MATRIX = 700  # some milliseconds
@@ -204,7 +204,7 @@ def test_a_version_that_goes_away_on_the_way(tmp_path: Path) -> None:
             assert run.stdout.readline() == "10.0\n"
             write_scale_model(tmp_path / "new" / "2", 100)
             (tmp_path / "new" / "2").rename(tmp_path / "m" / "2")
-            with connect("grpc", server.host, server.grpc_port) as client:
+            with open_client("grpc", server.host, server.grpc_port) as client:
                 while [status.state for status in client.status(ModelRef("m"))] != ["AVAILABLE", "END"]:
                     time.sleep(0.05)
             answer, said = run.communicate("2\n", timeout=20)

@@ -14,7 +14,7 @@ from tfsctl.cli.options import shared as shared_options
 from tfsctl.cli.options.connection import asks_a_server
 from tfsctl.cli.options.target import Asked, Target
 from tfsctl.cli.output import terminal
-from tfsctl.clients import Transport
+from tfsctl.clients.connection import Transport
 from tfsctl.core.types import VersionStatus
 from tfsctl.errors import NotFound, NotReadyInTime, ServerUnreachable
 
