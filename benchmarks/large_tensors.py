@@ -99,7 +99,7 @@ def main() -> None:
             httpx.Client(base_url=f"http://{server.host}:{server.rest_port}", timeout=60) as client,
             grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel,
         ):
-            call = channel.unary_unary(PREDICT)
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PREDICT)
             measures: dict[str, Callable[[], float]] = {
                 "gRPC, the image": lambda: cost_ms(server.pid, lambda: call(large), asked.requests),
                 "gRPC, one pixel": lambda: cost_ms(server.pid, lambda: call(small), asked.requests),

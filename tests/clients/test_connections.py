@@ -315,7 +315,7 @@ def test_round_robin_spreads_requests() -> None:
 def grpc_server(asked: list[Any]) -> Iterator[int]:
     """A gRPC server that knows every model and keeps the metadata of each call; yields its port."""
 
-    class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no types
+    class Handlers(grpc.GenericRpcHandler):
         """Answers every method with an empty status."""
 
         def service(self, details: Any) -> Any:

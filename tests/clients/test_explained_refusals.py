@@ -102,7 +102,7 @@ def test_a_refusal_over_grpc(
         )
         with pytest.raises(grpc.RpcError) as refused:
             call(request(signature, outputs, **inputs), timeout=20)
-    found = explain(refused.value.details())
+    found = explain(refused.value.details() or "")
     assert found is not None, refused.value.details()
     assert cause in found.cause
 
@@ -124,7 +124,7 @@ def test_a_label_moved_too_early(served: Served) -> None:
         )
         with pytest.raises(grpc.RpcError) as refused:
             call(reload, timeout=20)
-    found = explain(refused.value.details())
+    found = explain(refused.value.details() or "")
     assert found is not None, refused.value.details()
     assert found.cause.startswith("labels are checked before new versions are loaded")
     assert "tfsctl wait echo@99" in found.hint

@@ -29,7 +29,7 @@ METHODS = {
 }
 
 
-class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no types
+class _Handlers(grpc.GenericRpcHandler):
     """Every method of TensorFlow Serving that is asked, answered by one function."""
 
     def __init__(self, answer: Answer) -> None:

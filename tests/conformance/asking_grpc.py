@@ -85,11 +85,12 @@ class GrpcServer:
         timeout_s = case.timeout_s if timeout_s is None else timeout_s
         if case.method.startswith("/"):
             request = b"" if case.request == "<empty bytes>" else ast.literal_eval(case.request)
-            return self._channel.unary_unary(case.method).future(request, timeout=timeout_s)
+            raw: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(case.method)
+            return raw.future(request, timeout=timeout_s)
         service, request_type, response_type = METHODS[case.method]
-        call = self._channel.unary_unary(
+        call: grpc.UnaryUnaryMultiCallable[Any, Any] = self._channel.unary_unary(
             service + case.method,
-            request_serializer=lambda message: message.SerializeToString(),
+            request_serializer=getattr(protos, request_type).SerializeToString,
             response_deserializer=getattr(protos, response_type).FromString,
         )
         request = text_format.Parse(self.filled(case.request), getattr(protos, request_type)())

@@ -58,7 +58,7 @@ def examples(path: Path) -> None:
     records = []
     for row in ROWS:
         example = protos.Example()
-        example.features.feature["area"].float_list.value.append(row["area"])
+        example.features.feature["area"].float_list.value.append(float(str(row["area"])))
         example.features.feature["city"].bytes_list.value.append(str(row["city"]).encode())
         records.append(example.SerializeToString())
     write_records(path, records)

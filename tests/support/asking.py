@@ -40,12 +40,17 @@ def rest(
         connection.close()
 
 
+def raw_call(channel: grpc.Channel, method: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
+    """A unary method that takes and returns the bytes of its messages."""
+    return channel.unary_unary(method)
+
+
 def predict(channel: grpc.Channel, value: float = 1.5, *, model: str = "echo", **options: Any) -> float:
     """The answer of the echo model (or another with one float input `x`) to one value, over gRPC."""
     request = protos.PredictRequest()
     request.model_spec.name = model
     request.inputs["x"].CopyFrom(tensors.to_proto(np.array([value], np.float32)))
-    call = channel.unary_unary(PREDICT, lambda m: m.SerializeToString(), protos.PredictResponse.FromString)
+    call = channel.unary_unary(PREDICT, protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString)
     (output,) = call(request, **{"timeout": 30, **options}).outputs.values()
     answer: float = tensors.from_proto(output)[0]
     return answer

@@ -98,9 +98,10 @@ def _has_message(body: bytes) -> bool:
 def ask_grpc(channel: grpc.Channel, call: GrpcCall, findings: Findings) -> None:
     """A gRPC call has an answer in time, over the same connection, and an internal error says what happened."""
     try:
-        channel.unary_unary(call.path)(call.message, timeout=ANSWER_S, metadata=call.metadata)
+        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(call.path)
+        method(call.message, timeout=ANSWER_S, metadata=call.metadata)
     except grpc.RpcError as error:
-        code, details = error.code(), error.details()
+        code, details = error.code(), error.details() or ""
         findings.answered(f"gRPC {code.name}")
         if code in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
             findings.wrong(f"{call}: {code.name} {details}")

@@ -75,7 +75,7 @@ def slow_grpc(asked: threading.Event) -> Iterator[int]:
         response.metadata["signature_def"].Pack(signatures)
         return bytes(response.SerializeToString())
 
-    methods = {
+    methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         name: grpc.unary_unary_rpc_method_handler(run)
         for name, run in (("Predict", predict), ("GetModelMetadata", metadata))
     }

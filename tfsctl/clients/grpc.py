@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -24,7 +24,7 @@ from tfsctl.core import protos, tensors
 from tfsctl.core.inference import Examples, Inference, Task
 from tfsctl.core.predict_response import read_predict_response
 from tfsctl.core.saved_model import signatures_from_proto
-from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Prediction, VersionStatus
+from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Prediction, State, VersionStatus
 from tfsctl.errors import InvalidInput, RequestRejected, TfsctlError
 
 if TYPE_CHECKING:
@@ -107,10 +107,11 @@ class GrpcClient:
         response = self._call(f"{_MODEL_SERVICE}/GetModelStatus", request, protos.GetModelStatusResponse, about=model)
         states = protos.ModelVersionStatus.State
         codes = protos.StatusProto.DESCRIPTOR.fields_by_name["error_code"].enum_type
+        assert codes is not None  # noqa: S101 - an enum field has an enum type
         found = [
             VersionStatus(
                 version=entry.version,
-                state=states.Name(entry.state),
+                state=cast("State", states.Name(entry.state)),
                 error_code=codes.values_by_number[entry.status.error_code].name,
                 error_message=entry.status.error_message,
             )

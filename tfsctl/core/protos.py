@@ -17,9 +17,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tfsctl.errors import TfsctlError
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import ServiceDescriptor
 
 _APIS = "tensorflow_serving.apis."
 _CONFIG = "tensorflow_serving.config."
@@ -27,7 +30,7 @@ _EXAMPLE = "tensorflow.core.example."
 _FRAMEWORK = "tensorflow.core.framework."
 _PROTOBUF = "tensorflow.core.protobuf."
 
-_MODULE_OF = {
+MODULE_OF = {
     "ClassificationRequest": _APIS + "classification_pb2",
     "ClassificationResponse": _APIS + "classification_pb2",
     "GetModelMetadataRequest": _APIS + "get_model_metadata_pb2",
@@ -98,17 +101,17 @@ def _placeholder() -> Iterator[None]:
                 del sys.modules[name]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the generated messages carry no types
-    module = _MODULE_OF.get(name)
+def __getattr__(name: str) -> object:
+    module = MODULE_OF.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with _lock, _placeholder():
-        message = getattr(importlib.import_module(module), name)
+        message: object = getattr(importlib.import_module(module), name)
     globals()[name] = message
     return message
 
 
-def service(name: str) -> Any:  # noqa: ANN401 - a ServiceDescriptor
+def service(name: str) -> ServiceDescriptor:
     """The descriptor of a gRPC service of TensorFlow Serving; all its messages are loaded then."""
     with _lock, _placeholder():
         return importlib.import_module(_MODULE_OF_SERVICE[name]).DESCRIPTOR.services_by_name[name]

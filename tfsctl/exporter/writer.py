@@ -15,7 +15,10 @@ def trace(endpoint: Endpoint) -> Any:  # noqa: ANN401 - a tf.function
     """The endpoint as a traced tf.function. Raises ExportError when the model cannot be traced."""
     import tensorflow as tf
 
-    signature = [tf.TensorSpec(spec.shape, spec.dtype, spec.name) for spec in endpoint.inputs]
+    shapes: list[Any] = [spec.shape for spec in endpoint.inputs]  # types-tensorflow knows no unknown rank
+    signature = [
+        tf.TensorSpec(shape, spec.dtype, spec.name) for shape, spec in zip(shapes, endpoint.inputs, strict=True)
+    ]
     function = tf.function(endpoint.call, input_signature=signature, autograph=False)
     try:
         function.get_concrete_function()
@@ -29,7 +32,7 @@ def write(model: object, functions: Mapping[str, Any], directory: Path) -> None:
     import keras
     import tensorflow as tf
 
-    root = tf.Module()  # not the model: TensorFlow reserves the attribute `signatures` of the very object it saves
+    root: Any = tf.Module()  # not the model: TensorFlow reserves the attribute `signatures` of the very object it saves
     if isinstance(model, keras.Model):
         # What the signatures need, not the model: TensorFlow would trace it once more, with one input whatever it takes.
         root.used = [

@@ -65,7 +65,7 @@ def test_watch(channel: grpc.Channel, service: str, status: int) -> None:
 
 def test_a_message_too_large_for_a_stream(channel: grpc.Channel) -> None:
     """Nobody may fill the memory by a question about health."""
-    call = channel.unary_stream("/grpc.health.v1.Health/Watch")
+    call: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream("/grpc.health.v1.Health/Watch")
     with pytest.raises(grpc.RpcError) as refused:
         next(call(b"\x00" * (5 * 1024 * 1024), timeout=60))
 

@@ -119,7 +119,9 @@ def test_questions_and_answers_take_turns(channel: grpc.Channel) -> None:
 
 def test_a_broken_question_ends_the_call_only(channel: grpc.Channel) -> None:
     """Bytes that are no question give a status, and the next call is answered."""
-    ask = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+    ask: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+    )
     with pytest.raises(grpc.RpcError) as refused:
         list(ask(iter([b"\xff\xff"]), timeout=30))
 

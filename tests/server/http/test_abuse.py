@@ -21,6 +21,7 @@ from typing import IO
 
 import grpc
 import pytest
+from asking import raw_call
 from fuzzing import fuzz, is_well
 from model_servers import HOST, Served, clean_environment, free_ports, own_mb, running_flags, running_server
 from recorded_cases import MODELS
@@ -118,7 +119,7 @@ def test_bombs(server: Served) -> None:
 
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}", compression=grpc.Compression.Gzip) as channel:
         with pytest.raises(grpc.RpcError) as refused:
-            channel.unary_unary(PREDICT)(bytes(200 * 1024 * 1024), timeout=60)
+            raw_call(channel, PREDICT)(bytes(200 * 1024 * 1024), timeout=60)
         assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
     assert is_well(server, "half_plus_two")
@@ -132,11 +133,11 @@ def test_a_few_bytes_do_not_become_gigabytes(server: Served) -> None:
     dim = request.inputs["x"].tensor_shape.dim.add(size=1_000_000)
     limits = [("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}", options=limits) as channel:
-        call = channel.unary_unary(PREDICT, response_deserializer=protos.PredictResponse.FromString)
-        assert len(call(request.SerializeToString(), timeout=60).outputs["y"].float_val) == 1_000_000
+        call = channel.unary_unary(PREDICT, protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString)
+        assert len(call(request, timeout=60).outputs["y"].float_val) == 1_000_000
         dim.size = 500_000_000
         with pytest.raises(grpc.RpcError) as refused:
-            call(request.SerializeToString(), timeout=60)
+            call(request, timeout=60)
 
     assert refused.value.details() == "tensor parsing error: x"
 
@@ -209,7 +210,7 @@ def test_names_reach_no_file(server: Served, tmp_path: Path, encode: Callable[[s
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
         request = protos.PredictRequest(model_spec={"name": str(tmp_path / "secret")})
         with pytest.raises(grpc.RpcError) as refused:
-            channel.unary_unary(PREDICT)(request.SerializeToString(), timeout=20)
+            raw_call(channel, PREDICT)(request.SerializeToString(), timeout=20)
         assert refused.value.code() == grpc.StatusCode.NOT_FOUND
 
 

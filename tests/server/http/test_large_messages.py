@@ -48,7 +48,7 @@ def test_a_large_message_there_and_back(server: Served) -> None:
     request.inputs["x"].CopyFrom(tensors.to_proto(array))
     limits = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}", limits) as channel:
-        call = channel.unary_unary(PREDICT, lambda m: m.SerializeToString(), protos.PredictResponse.FromString)
+        call = channel.unary_unary(PREDICT, protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString)
         answer = call(request, timeout=120)
 
     np.testing.assert_array_equal(tensors.from_proto(answer.outputs["x"]), array)

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
-from asking import predict, rest
+from asking import predict, raw_call, rest
 from echo_models import write_echo_model
 from locations import RECORDED
 from model_servers import Served, free_ports, running_flags
@@ -99,8 +99,8 @@ def shown(server: Served) -> dict[str, Family]:
         request.model_spec.name, request.model_spec.signature_name = "half_plus_two", "classify_x_to_y"
         for _ in range(3):
             request.input.example_list.examples.add().features.feature["x"].float_list.value.append(1.0)
-        call = channel.unary_unary("/tensorflow.serving.PredictionService/Classify", lambda m: m.SerializeToString())
-        call(request, timeout=30)
+        classify = raw_call(channel, "/tensorflow.serving.PredictionService/Classify")
+        classify(request.SerializeToString(), timeout=30)
     assert rest(server, "POST", "/v1/models/echo:predict", good)[0] == 200
     assert rest(server, "POST", "/v1/models/half_plus_two:regress", body)[0] == 200
     assert rest(server, "POST", "/v1/models/echo:predict", b"{")[0] == 400

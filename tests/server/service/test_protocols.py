@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from asking import raw_call
 from echo_models import write_echo_model
 from model_servers import Served, running_server
 from scale_models import write_scale_model
@@ -59,8 +60,8 @@ def rest(
 def call(channel: grpc.Channel, method: str, request: Any, **options: Any) -> Any:
     """One gRPC call with official messages; the response type follows from the request's."""
     response = getattr(protos, type(request).__name__.replace("Request", "Response"))
-    stub = channel.unary_unary(
-        method, request_serializer=lambda m: m.SerializeToString(), response_deserializer=response.FromString
+    stub: grpc.UnaryUnaryMultiCallable[Any, Any] = channel.unary_unary(
+        method, request_serializer=type(request).SerializeToString, response_deserializer=response.FromString
     )
     return stub(request, timeout=30, **options)
 
@@ -238,14 +239,14 @@ def test_long_messages_are_cut(channel: grpc.Channel) -> None:
 def test_unknown_methods_are_unimplemented(channel: grpc.Channel) -> None:
     """Whatever is no method of ours is UNIMPLEMENTED, with no message."""
     with pytest.raises(grpc.RpcError) as refused:
-        channel.unary_unary("/tensorflow.serving.PredictionService/Nope")(b"", timeout=60)
+        raw_call(channel, "/tensorflow.serving.PredictionService/Nope")(b"", timeout=60)
 
     assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.UNIMPLEMENTED, "")
 
 
 def test_broken_requests_get_a_status(channel: grpc.Channel) -> None:
     """Bytes that are no PredictRequest are refused, and the connection lives on."""
-    stub = channel.unary_unary(PREDICT)
+    stub = raw_call(channel, PREDICT)
     for raw in (b"\xff\xff\xff", os.urandom(1000)):
         with pytest.raises(grpc.RpcError) as refused:
             stub(raw, timeout=60)
@@ -257,7 +258,7 @@ def test_broken_requests_get_a_status(channel: grpc.Channel) -> None:
 def test_deadlines_end_the_work(server: Served, channel: grpc.Channel) -> None:
     """A call past its deadline is DEADLINE_EXCEEDED, and the server is free again."""
     request = predict_request(np.ones(1, np.float32), model="slow")
-    stub = channel.unary_unary(PREDICT, request_serializer=lambda m: m.SerializeToString())
+    stub = channel.unary_unary(PREDICT, protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString)
     with pytest.raises(grpc.RpcError) as refused:
         stub(request, timeout=0.2)
 

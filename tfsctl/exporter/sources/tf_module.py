@@ -50,7 +50,8 @@ def _endpoint(name: str, function: Any) -> Endpoint:  # noqa: ANN401 - a tf.func
             f"signature {name!r} is a {type(function).__name__} without an input_signature",
             hint="write @tf.function(input_signature=[tf.TensorSpec(...)]) above it",
         )
-    tree = concrete.structured_input_signature  # (positional, by name); constants bound at tracing stand as they are
+    signature: Any = concrete  # types-tensorflow lacks the attribute
+    tree = signature.structured_input_signature  # (positional, by name); constants bound at tracing stand as they are
     leaves = keras.tree.flatten_with_path(tree)
     specs = [(path, leaf) for path, leaf in leaves if isinstance(leaf, tf.TensorSpec)]
     other = next(

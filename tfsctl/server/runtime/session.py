@@ -86,7 +86,9 @@ class Session:
         finally:
             library.TF_DeleteBuffer(meta_graph)
             library.TF_DeleteSessionOptions(options)
-        self._inline = _run_options(inter_op_thread_pool=-1)  # in the caller's thread, not handed to another
+        self._inline = _run_options(
+            protos.RunOptions(inter_op_thread_pool=-1)
+        )  # in the caller's thread, not handed to another
         self.graph_bytes = len(raw)
         meta = protos.MetaGraphDef.FromString(raw)
         self.signature_defs = _signature_defs(meta)
@@ -138,7 +140,7 @@ class Session:
         call = self._call([endpoint for endpoint, _ in feeds], fetches)
         library, status = capi.holding(), capi.status()
         given, got = call.pointers_given(), call.pointers_got()
-        timed = _run_options(timeout_in_ms=timeout_ms) if timeout_ms and not inline else None
+        timed = _run_options(protos.RunOptions(timeout_in_ms=timeout_ms)) if timeout_ms and not inline else None
         try:
             for index, (_, array) in enumerate(feeds):
                 given[index] = capi.new_tensor(array)
@@ -185,6 +187,6 @@ def _signature_defs(meta_graph: Any) -> dict[str, Any]:  # noqa: ANN401 - a gene
     return definitions
 
 
-def _run_options(**options: int) -> Any:  # noqa: ANN401 - a ctypes pointer to TF_Buffer
-    raw = protos.RunOptions(**options).SerializeToString()
+def _run_options(options: protos.RunOptions) -> Any:  # noqa: ANN401 - a ctypes pointer to TF_Buffer
+    raw = options.SerializeToString()
     return capi.holding().TF_NewBufferFromString(raw, len(raw))
