@@ -458,6 +458,27 @@ def test_early_answers(server: Served, method: str, port: str, status: int, is_c
             assert client.works()
 
 
+@pytest.mark.parametrize(("method", "port"), [("POST", "gRPC"), ("PURGE", "REST")])
+def test_a_body_is_no_request_after_an_early_answer(server: Served, method: str, port: str) -> None:
+    """The rest of the body is no request, not even one whose head the server has cached and that comes alone."""
+    number = server.grpc_port if port == "gRPC" else server.rest_port
+    with connected(number) as client:
+        client.send(STOWAWAY)  # its head is cached from now on
+        client.answer()
+    with connected(number) as client:
+        client.send(get(STATUS_PATH, f"Content-Length: {5 + len(STOWAWAY)}", method=method), b"aaaaa")
+        early = client.answer()
+        client.try_send(STOWAWAY)
+        if early.is_last:
+            assert client.is_over()
+        else:
+            client.send(get("/v1/models/next"))
+            assert b"stowaway" not in client.answer().body
+            client.send(get("/v1/models/last", "Connection: close"))
+            client.answer()
+            assert client.is_over()
+
+
 def test_clients_that_leave(server: Served) -> None:
     """In the middle of a head, of a body, of a chunk, before an answer: others do not notice."""
     request = post(CHUNKS["of a byte"], CHUNKED) + post()

@@ -60,7 +60,7 @@ class Http1Connection(asyncio.Protocol):
         if self._is_closing or self._refusal is not None:
             return
         self._heard_s = self.loop.time()
-        is_begin = not self._waiting and not self._head_bytes
+        is_begin = not self._waiting and not self._head_bytes and self._reading is None
         if is_begin and self._take_known(data):
             return
         self._head_bytes += len(data)
