@@ -1,0 +1,66 @@
+"""How much CPU and memory this process may use: the limits of its cgroup (a container, a pod) or of the machine.
+
+Everything that sizes a thread pool or a memory budget asks here. Files: cgroup v2 `cpu.max`, `memory.max` and
+`memory.current`; cgroup v1 `cpu.cfs_quota_us`, `cpu.cfs_period_us` and `memory.limit_in_bytes`
+(https://docs.kernel.org/admin-guide/cgroup-v2.html). A limit of any parent cgroup applies too.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import psutil
+
+_CGROUP_ROOT = Path("/sys/fs/cgroup")
+_PROCESS_CGROUPS = Path("/proc/self/cgroup")
+
+
+@lru_cache(maxsize=None)
+def cpu_count() -> int:
+    """The CPUs this process may use at a time: the least of its CPU affinity and its cgroup quota (rounded up)."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([affinity, *(math.ceil(quota) for quota in _cpu_quotas())]))
+
+
+@lru_cache(maxsize=None)
+def memory_limit_bytes() -> int:
+    """The memory this process may use: the least of the machine's memory and its cgroup limits."""
+    return min([psutil.virtual_memory().total, *_memory_limits()])
+
+
+def _cpu_quotas() -> Iterator[float]:
+    for folder in _cgroup_folders("cpu"):
+        quota, _, period = _read(folder / "cpu.max").partition(" ")  # "max 100000" without a limit
+        if not quota:
+            quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+        if quota.isdecimal() and period.isdecimal() and int(period):
+            yield int(quota) / int(period)
+
+
+def _memory_limits() -> Iterator[int]:
+    for folder in _cgroup_folders("memory"):
+        limit = _read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")
+        if limit.isdecimal() and int(limit):
+            yield int(limit)
+
+
+def _cgroup_folders(controller: str) -> Iterator[Path]:
+    """The folders of this process's cgroup and of its parents. Inside a container, the root is often all there is."""
+    for line in _read(_PROCESS_CGROUPS).splitlines():  # HIERARCHY:CONTROLLERS:PATH
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = _CGROUP_ROOT / controller if controllers else _CGROUP_ROOT
+        folder = root / path.lstrip("/")
+        yield from [parent for parent in (folder, *folder.parents) if parent.is_relative_to(root)]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
