@@ -27,6 +27,22 @@ LAYERS: dict[str, list[set[str]]] = {
         {"api", "cli"},
         {"__init__", "__main__"},
     ],
+    "server": [
+        {"status"},
+        {"process", "monitoring"},
+        {"config", "runtime"},
+        {"batching"},
+        {"execution"},
+        {"signatures"},
+        {"lifecycle"},
+        {"service"},
+        {"http"},
+        {"rest"},
+        {"grpc"},
+        {"app"},
+        {"main"},
+        {"__main__"},
+    ],
 }
 
 # Library -> the only packages or modules that import it.

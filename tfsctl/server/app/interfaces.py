@@ -1,17 +1,19 @@
-"""What clients meet, put together from the flags: REST and gRPC over one core, with what stands around them."""
+"""Builds the REST and gRPC interfaces over one server core, as the flags say."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from tfsctl.server.config.flags import Flags
+from tfsctl.server.config.monitoring_config import prometheus_path
 from tfsctl.server.grpc import health, reflection, streaming
 from tfsctl.server.grpc.api import GrpcApi
 from tfsctl.server.lifecycle.server_core import ServerCore
-from tfsctl.server.monitoring.serving_metrics import Monitoring
+from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.monitoring.serving_metrics import ServingMetrics
 from tfsctl.server.rest import api as rest_api
 from tfsctl.server.rest.cors import CrossOrigin
+from tfsctl.server.rest.metrics_page import MetricsPage
 from tfsctl.server.service.model_service import Service
 
 _SERVICES = ("tensorflow.serving.ModelService", "tensorflow.serving.PredictionService")
@@ -26,24 +28,33 @@ class Interfaces:
     streams: streaming.Streams
 
 
-def interfaces(flags: Flags, core: ServerCore, monitoring: Monitoring | None) -> Interfaces:
-    """Make the interfaces that the flags ask for. What they leave out stands in nobody's way."""
-    service = (monitoring.service if monitoring else Service)(
-        core, check_method_names=flags.enable_signature_method_name_check
-    )
+def make_recorder(flags: Flags) -> Recorder:
+    """The recorder that the flags ask for: metrics are kept if there is a page that shows them."""
+    return ServingMetrics() if metrics_path(flags) else NullRecorder()
+
+
+def metrics_path(flags: Flags) -> str:
+    """The path of the metrics page; "" without --monitoring_config_file or without REST, which serves the page."""
+    return prometheus_path(flags.monitoring_config_file) if flags.rest_api_port else ""
+
+
+def make_interfaces(flags: Flags, core: ServerCore, recorder: Recorder) -> Interfaces:
+    """Build the interfaces that the flags ask for."""
+    service = Service(core, check_method_names=flags.enable_signature_method_name_check, recorder=recorder)
     timeout_ms = flags.rest_api_timeout_in_ms
-    api: rest_api.Api = rest_api.RestApi(service, timeout_s=timeout_ms / 1e3 if timeout_ms > 0 else None)
+    api: rest_api.Api = rest_api.RestApi(
+        service, timeout_s=timeout_ms / 1e3 if timeout_ms > 0 else None, recorder=recorder
+    )
     if flags.rest_api_enable_cors_support:
         api = CrossOrigin(api)
-    if monitoring:
-        api = monitoring.rest_api(api)
+    if isinstance(recorder, ServingMetrics):
+        api = MetricsPage(api, metrics_path(flags), recorder.page)
     with_health = flags.enable_grpc_healthcheck_service
-    watched: dict[str, Any] = {"watch": monitoring.grpc_call, "counted": monitoring.counted} if monitoring else {}
     grpc = GrpcApi(
         service,
         as_content=flags.enable_serialization_as_tensor_content,
         others={health.CHECK: ("HealthCheckRequest", health.check)} if with_health else {},
-        **watched,
+        recorder=recorder,
     )
     described = reflection.Reflection((*_SERVICES, health.SERVICE) if with_health else _SERVICES)
     streams: dict[str, streaming.Handler] = dict.fromkeys(reflection.PATHS, described.info)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from typing import get_args
 
-from tfsctl.server.app.interfaces import interfaces
+from tfsctl.server.app.interfaces import make_interfaces, make_recorder
 from tfsctl.server.batching.parameters import server_parameters
 from tfsctl.server.batching.scheduler import BatchScheduler
 from tfsctl.server.config.configured_models import configured_models
@@ -17,8 +16,6 @@ from tfsctl.server.lifecycle.config_poller import poll_config_file
 from tfsctl.server.lifecycle.loader import Loader, Merging, ServerBatching
 from tfsctl.server.lifecycle.manager import Manager
 from tfsctl.server.lifecycle.server_core import ServerCore
-from tfsctl.server.monitoring.instrumentation import MonitoredLoader
-from tfsctl.server.monitoring.serving_metrics import monitoring
 from tfsctl.server.process import memory, priorities
 from tfsctl.server.runtime import capi
 from tfsctl.server.status import invalid_argument
@@ -37,10 +34,10 @@ class ModelServer:
         """Load the models; returns once all are available. Raises ServingError when that cannot come to pass."""
         flags = self._flags
         models = configured_models(flags)
-        watching = monitoring(flags)
+        recorder = make_recorder(flags)
         loop = asyncio.get_running_loop()
         config = session_config(flags)
-        loader = (partial(MonitoredLoader, metrics=watching) if watching else Loader)(
+        loader = Loader(
             tags=flags.saved_model_tags.split(","),
             config=config,
             merging=_merging(flags),
@@ -48,6 +45,7 @@ class ModelServer:
             batching=_batching(flags, loop),
             warmup_iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,
             check_method_names=flags.enable_signature_method_name_check,
+            recorder=recorder,
         )
         await priorities.run(capi.start_runtime, config)
         for path in filter(None, flags.custom_op_library.split(",")):
@@ -65,8 +63,8 @@ class ModelServer:
             poll_wait_s=flags.file_system_poll_wait_seconds,
             allow_labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
         )
-        front = interfaces(flags, self.core, watching)
-        self.rest, self.grpc, self.streams = front.rest, front.grpc, front.streams
+        interfaces = make_interfaces(flags, self.core, recorder)
+        self.rest, self.grpc, self.streams = interfaces.rest, interfaces.grpc, interfaces.streams
         await self.core.start(models)
         poll_s = flags.model_config_file_poll_wait_seconds
         if flags.model_config_file and poll_s > 0:

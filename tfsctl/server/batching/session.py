@@ -15,6 +15,7 @@ import numpy as np
 from tfsctl.server.batching.parameters import BatchingParameters
 from tfsctl.server.batching.scheduler import BatchQueue, BatchScheduler, Task
 from tfsctl.server.batching.tensors import merged, rows_of, split
+from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.runtime.run_timing import Pace
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feeds, Session
 from tfsctl.server.status import Code, ServingError
@@ -25,7 +26,10 @@ _MANY_QUEUES = 64  # clients may fetch outputs in ever new combinations: beyond 
 class Batching:
     """Runs one session in batches. Where one row of a batch fails, the whole batch fails."""
 
-    def __init__(self, session: Session, parameters: BatchingParameters, scheduler: BatchScheduler) -> None:
+    def __init__(
+        self, session: Session, parameters: BatchingParameters, scheduler: BatchScheduler, recorder: Recorder
+    ) -> None:
+        self._recorder = recorder
         self._parameters = parameters
         self._scheduler = scheduler
         self.pace = Pace()
@@ -101,6 +105,8 @@ class Batching:
 
     def run_tasks(self, tasks: Sequence[Task]) -> list[Arrays]:
         """Run tasks as one batch, on this thread; the arrays of each."""
+        now_s = time.monotonic()
+        self._recorder.batch_started(self._parameters.thread_pool_name, [now_s - task.added_s for task in tasks])
         return self._run_together([task.feeds for task in tasks], tasks[0].fetches, _timeout_ms(tasks))
 
     def _run_together(self, requests: Sequence[Feeds], fetches: Sequence[Endpoint], timeout_ms: int) -> list[Arrays]:

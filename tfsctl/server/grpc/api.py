@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from time import perf_counter
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
@@ -28,7 +29,9 @@ from tfsctl.server.grpc import predict_request_cache
 from tfsctl.server.grpc.predict_request_cache import LikeOneBefore
 from tfsctl.server.grpc.predict_response import predict_response
 from tfsctl.server.http.exchange import Pairs
-from tfsctl.server.rest.api import MAX_UNCOMPRESSED_BYTES, fill_status
+from tfsctl.server.lifecycle.status_message import fill_status
+from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.rest.api import MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.service.model_service import Inferred, Service
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.examples import Classes
@@ -68,16 +71,11 @@ Handler = Callable[[Any, "float | None"], Awaitable[Any]]  # the request's messa
 Methods = Mapping[str, tuple[str, Handler]]  # by path: the request's message type, and who answers
 
 
-def _unwatched(_api: str, handler: Handler) -> Handler:
-    return handler
-
-
 class GrpcApi:
     """TensorFlow Serving's gRPC services over a Service.
 
-    `watch` may put a handler of its own before each of Predict, Classify and Regress; `counted` tells the value of a
-    metric, where metrics are kept; `others` are methods of other services; with `as_content`, Predict answers with the
-    tensors' bytes instead of lists of values.
+    `others` are methods of other services. With `as_content`, Predict answers with the tensors' bytes instead of lists
+    of values.
     """
 
     def __init__(
@@ -85,23 +83,39 @@ class GrpcApi:
         service: Service,
         *,
         as_content: bool = False,
-        watch: Callable[[str, Handler], Handler] = _unwatched,
-        counted: Callable[[str], int] | None = None,
+        recorder: Recorder | None = None,
         others: Methods = MappingProxyType({}),
     ) -> None:
         self._service = service
         self._as_content = as_content
-        self._counted = counted
+        self._recorder = recorder or NullRecorder()
         self._methods: dict[str, tuple[str, Handler]] = {
             **others,
-            _PREDICTION + "Predict": ("PredictRequest", watch("Predict", self._predict)),
-            _PREDICTION + "Classify": ("ClassificationRequest", watch("Classify", self._classify)),
-            _PREDICTION + "Regress": ("RegressionRequest", watch("Regress", self._regress)),
+            _PREDICTION + "Predict": ("PredictRequest", self._recorded("Predict", self._predict)),
+            _PREDICTION + "Classify": ("ClassificationRequest", self._recorded("Classify", self._classify)),
+            _PREDICTION + "Regress": ("RegressionRequest", self._recorded("Regress", self._regress)),
             _PREDICTION + "MultiInference": ("MultiInferenceRequest", self._multi_inference),
             _PREDICTION + "GetModelMetadata": ("GetModelMetadataRequest", self._metadata),
             _MODEL + "GetModelStatus": ("GetModelStatusRequest", self._status),
             _MODEL + "HandleReloadConfigRequest": ("ReloadConfigRequest", self._reload),
         }
+
+    def _recorded(self, api: str, handler: Handler) -> Handler:
+        """A handler whose requests are counted and timed as those of one API."""
+        recorder = self._recorder
+
+        async def recorded(request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
+            start_s = perf_counter()
+            try:
+                response = await handler(request, deadline_s)
+            except Exception as error:
+                code = error.code if isinstance(error, ServingError) else Code.INTERNAL
+                recorder.request_failed(request.model_spec.name, code)
+                raise
+            recorder.request_succeeded(request.model_spec.name, api, "GRPC", perf_counter() - start_s)
+            return response
+
+        return recorded if recorder.is_active else handler
 
     async def answer(self, path: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
         """Answer one unary call; `body` is the whole framed request."""
@@ -227,8 +241,9 @@ class GrpcApi:
         return response
 
     def _counts(self, names: Iterable[str]) -> dict[str, int]:
-        """The values of metrics by their names; none where no metrics are kept."""
-        return {} if self._counted is None else {name: self._counted(name) for name in names}
+        """The values of counters by their names; empty if no metrics are kept."""
+        values = {name: self._recorder.counter_value(name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def _parse(message_type: str, raw: bytes) -> Any:  # noqa: ANN401 - generated messages

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from tfsctl.server.batching.session import Batching
 from tfsctl.server.execution.executor import Execution
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle import completeness, warmup
+from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.runtime.session import Session
 from tfsctl.server.status import ServingError
 
@@ -48,6 +50,7 @@ class Loader:
     batching: ServerBatching | None = None
     warmup_iterations: int = 1
     check_method_names: bool = False
+    recorder: Recorder = field(default_factory=NullRecorder)
 
     def load(self, name: str, version: int, directory: Path) -> Servable:
         """Load one version directory. Takes as long as the model and its warmup take; call it in a thread.
@@ -59,7 +62,7 @@ class Loader:
         execution: Execution | Batching
         if parameters is not None and self.batching is not None:
             log.info("Wrapping session to perform batch processing")
-            execution = self.batched(session, parameters, self.batching.scheduler)
+            execution = Batching(session, parameters, self.batching.scheduler, self.recorder)
         else:
             execution = Execution(session, f"{name}-{version}", self.loop)
         servable = Servable(name, version, session, self._mergeable(session, directory), execution)
@@ -73,25 +76,33 @@ class Loader:
 
     def open_session(self, directory: Path) -> Session:
         """Load the SavedModel in a directory."""
+        path, start_s = str(directory), time.perf_counter()
         session: Session | None = None
         try:
             with completeness.watched(directory, self.tags):
-                session = Session(directory, tags=self.tags, config=self.config)
+                session = Session(directory, tags=self.tags, config=self.config, recorder=self.recorder)
         except ServingError:
             if session is not None:
                 session.close()
+            self.recorder.load_failed(path)
             raise
+        elapsed_s = time.perf_counter() - start_s
+        self.recorder.load_succeeded(path, elapsed_s, has_object_graph=session.has_object_graph)
         return session
-
-    def batched(self, session: Session, parameters: BatchingParameters, scheduler: BatchScheduler) -> Batching:
-        """What runs a session in batches."""
-        return Batching(session, parameters, scheduler)
 
     def warm_up(self, servable: Servable, directory: Path) -> None:
         """Run the warmup requests of a version, if it has any."""
-        warmup.warm_up(
-            servable, directory, iterations=self.warmup_iterations, check_method_names=self.check_method_names
-        )
+        has_requests, start_s, status = (directory / warmup.WARMUP_FILE).exists(), time.perf_counter(), "OK"
+        try:
+            warmup.warm_up(
+                servable, directory, iterations=self.warmup_iterations, check_method_names=self.check_method_names
+            )
+        except ServingError as error:
+            status = str(error)
+            raise
+        finally:
+            if has_requests:
+                self.recorder.warmup_finished(str(directory), status, time.perf_counter() - start_s)
 
     def _batching_parameters(self, directory: Path) -> BatchingParameters | None:
         if self.batching is None:

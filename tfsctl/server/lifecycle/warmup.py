@@ -17,8 +17,8 @@ from tfsctl.core.tfrecord import read_records
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.errors import InvalidInput
 from tfsctl.server.execution.servable import Servable
-from tfsctl.server.service.model_service import feeds_for, fetches_for
 from tfsctl.server.signatures import examples as signature_examples
+from tfsctl.server.signatures.predict import feeds_for, fetches_for
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 log = logging.getLogger(__name__)

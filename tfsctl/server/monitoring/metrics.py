@@ -1,20 +1,20 @@
-"""Counters and histograms, and the page of text that shows them to Prometheus as TensorFlow Serving does.
+"""Counters, histograms and gauges, and the Prometheus text page that shows them as TensorFlow Serving does.
 
-Not prometheus-client: it would call a counter NAME_total and write le="10.0" and 1.0 where TensorFlow Serving's page has
-NAME, le="10" and 1, and dashboards ask for those. Page: tensorflow_serving/util/prometheus_exporter.cc.
+This is not prometheus-client, which names a counter NAME_total and writes le="10.0" and 1.0. TensorFlow Serving's page
+has NAME, le="10" and 1, and existing dashboards query those. Page: tensorflow_serving/util/prometheus_exporter.cc.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Labels = tuple[str, ...]
-MAX_CELLS = 1000  # a metric's label values may come from requests, and nobody may fill the memory with them
+MAX_CELLS = 1000  # per metric: label values may come from requests, so their number is bounded
 
 
 class Counter:
-    """How often something happened, or how much of it, for each set of label values."""
+    """A sum that only grows, for each set of label values."""
 
     kind = "counter"
 
@@ -24,14 +24,14 @@ class Counter:
         self._cells: dict[Labels, int] = {}
 
     def add(self, *values: str, by: int = 1) -> None:
-        """Count; `values` are those of the labels, in order. Past a thousand sets of values, all count as empty ones."""
+        """Add to the count of these label values (in the labels' order). Sets beyond MAX_CELLS share an empty one."""
         cells = self._cells
         if values not in cells and len(cells) >= MAX_CELLS:
             values = ("",) * len(values)
         cells[values] = cells.get(values, 0) + by
 
     def with_more(self, more: Iterable[tuple[Labels, int]]) -> Counter:
-        """A counter like this one, with more counted."""
+        """A copy of this counter with more counted."""
         counter = Counter(self.name, *self._labels)
         for values, count in (*list(self._cells.items()), *more):
             counter.add(*values, by=count)
@@ -48,7 +48,7 @@ class Counter:
 
 
 class Cell:
-    """The observations for one set of label values. Those who observe often keep it."""
+    """The observations for one set of label values. A frequent observer keeps its cell."""
 
     __slots__ = ("_limits", "counts", "total")
 
@@ -57,14 +57,14 @@ class Cell:
         self.counts = [0] * (len(limits) + 1)
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        """Add one observation."""
-        self.counts[bisect_right(self._limits, value)] += 1
-        self.total += value
+    def observe(self, value: float, *, times: int = 1) -> None:
+        """Add one observation, or several equal ones."""
+        self.counts[bisect_right(self._limits, value)] += times
+        self.total += value * times
 
 
 class Histogram:
-    """How large something was, for each set of label values. `limits` are the buckets' upper ends, without infinity."""
+    """Observed values in buckets, for each set of label values. `limits` are the buckets' upper ends except infinity."""
 
     kind = "histogram"
 
@@ -75,7 +75,7 @@ class Histogram:
         self._cells: dict[Labels, Cell] = {}
 
     def cell(self, *values: str) -> Cell:
-        """The cell for label values, in order. Past a thousand sets of values, all are empty ones."""
+        """The cell of these label values (in the labels' order). Sets beyond MAX_CELLS share an empty one."""
         cell = self._cells.get(values)
         if cell is None:
             if len(self._cells) >= MAX_CELLS:
@@ -84,19 +84,36 @@ class Histogram:
         return cell
 
     def counts(self) -> dict[Labels, int]:
-        """How many observations there were, by label values."""
+        """The number of observations by label values."""
         return {values: sum(cell.counts) for values, cell in list(self._cells.items())}
 
     def lines(self) -> Iterator[str]:
-        """The metric's lines of the page: for each set of label values its buckets, each with those below it; sum, count."""
+        """The metric's lines of the page. For each set of label values: its cumulative buckets, its sum, its count."""
         for values, cell in sorted(self._cells.items()):
             text = _label_text(self._labels, values)
-            upto = 0
+            cumulative = 0
             for limit, count in zip((*(f"{limit:g}" for limit in self._limits), "+Inf"), cell.counts, strict=True):
-                upto += count
-                yield f'{self.name}_bucket{{{text}{"," if text else ""}le="{limit}"}} {upto}'
+                cumulative += count
+                yield f'{self.name}_bucket{{{text}{"," if text else ""}le="{limit}"}} {cumulative}'
             yield f"{self.name}_sum{{{text}}} {cell.total:g}"
-            yield f"{self.name}_count{{{text}}} {upto}"
+            yield f"{self.name}_count{{{text}}} {cumulative}"
+
+
+class Gauge:
+    """A value at the moment, read when the page is written."""
+
+    kind = "gauge"
+
+    def __init__(self, name: str, read: Callable[[], float]) -> None:
+        self.name = name
+        self._read = read
+
+    def lines(self) -> Iterator[str]:
+        """The metric's line of the page."""
+        yield f"{self.name}{{}} {self._read():.12g}"
+
+
+Metric = Counter | Histogram | Gauge
 
 
 def exponential(first: float, growth: float, count: int) -> list[float]:
@@ -104,8 +121,8 @@ def exponential(first: float, growth: float, count: int) -> list[float]:
     return [first * growth**power for power in range(count)]
 
 
-def page(metrics: Iterable[Counter | Histogram]) -> bytes:
-    """Every metric in the order of the names, those that nothing happened to as well."""
+def page(metrics: Iterable[Metric]) -> bytes:
+    """The text page: every metric in the order of the names, also those without a value yet."""
     lines: list[str] = []
     for metric in sorted(metrics, key=lambda metric: metric.name):
         lines.append(f"# TYPE {metric.name} {metric.kind}")

@@ -1,205 +1,140 @@
-"""TensorFlow Serving's metrics (--monitoring_config_file): what they are called, and where each is recorded.
+"""The Recorder that keeps TensorFlow Serving's metrics (--monitoring_config_file), and a few of our own.
 
-The parts of the server are not told that they are watched: with monitoring on, those in this file and in
-`monitored_loader.py` stand in their place; with monitoring off none of this runs. Names, labels and buckets: tensorflow_serving/servables/tensorflow/util.cc,
-batching/batching_session.cc, servables/tensorflow/saved_model_warmup_util.cc, tensorflow/cc/saved_model/loader.cc and
-metrics.cc, tensorflow/core/framework/metrics.cc.
+Names, labels and buckets: tensorflow_serving/servables/tensorflow/util.cc, batching/batching_session.cc,
+servables/tensorflow/saved_model_warmup_util.cc, tensorflow/cc/saved_model/loader.cc and metrics.cc,
+tensorflow/core/framework/metrics.cc. The names of ours begin with `:tfsctl:server:`.
 """
+# ruff: noqa: D102 - Recorder documents the methods
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import lru_cache
-from time import perf_counter
-from typing import Any
+import threading
+from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from tfsctl.core.types import ModelRef
-from tfsctl.server.config.flags import Flags
-from tfsctl.server.config.monitoring_config import prometheus_path
-from tfsctl.server.lifecycle.server_core import ServerCore
-from tfsctl.server.monitoring.metrics import Cell, Counter, Histogram, exponential, page
-from tfsctl.server.rest import api as rest
-from tfsctl.server.service.model_service import Inferred, Predicted, Service
-from tfsctl.server.signatures.examples import CLASSIFY_METHOD
-from tfsctl.server.status import Code, ServingError
+from tfsctl.server.monitoring.metrics import Counter, Gauge, Histogram, Metric, exponential, page
+from tfsctl.server.monitoring.recorder import Recorder
+from tfsctl.server.status import Code
 
 _LATENCY_US, _TENSOR_BYTES = exponential(10, 1.8, 33), exponential(1, 4, 14)
-_LONGEST_NAME = 256  # of a model, as a label: a request may name any
-_RUNTIME = "TF1"  # what the real server calls a session; the other is TFRT
+_STALL_US = (1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6)
+_MAX_NAME = 256  # characters of a model's name as a label: requests may contain any name
+_RUNTIME = "TF1"  # the real server's name for a session; the other is TFRT
+_OWN = ":tfsctl:server:"
 
-Handler = Callable[[Any, float | None], Awaitable[Any]]
 
-
-class Monitoring:
+class ServingMetrics(Recorder):
     """The metrics of one server. Latencies are in microseconds."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.failed_requests = Counter(":tensorflow:serving:request_count", "model_name", "status")
-        self.request_latency = Histogram(
+    is_active = True
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # for the events of any thread
+        self._failed_requests = Counter(":tensorflow:serving:request_count", "model_name", "status")
+        self._request_latency = Histogram(
             ":tensorflow:serving:request_latency", "model_name", "API", "entrypoint", limits=_LATENCY_US
         )
-        self.runtime_latency = Histogram(
+        self._runtime_latency = Histogram(
             ":tensorflow:serving:runtime_latency", "model_name", "API", "runtime", limits=_LATENCY_US
         )
-        self.request_example_counts = Histogram(
+        self._request_example_counts = Histogram(
             ":tensorflow:serving:request_example_counts", "model", limits=exponential(1, 2, 15)
         )
-        self.request_example_count_total = Counter(":tensorflow:serving:request_example_count_total", "model")
-        self.request_log_count = Counter(":tensorflow:serving:request_log_count", "model_name", "status_code")
-        self.model_warmup_latency = Histogram(
+        self._request_example_count_total = Counter(":tensorflow:serving:request_example_count_total", "model")
+        self._request_log_count = Counter(":tensorflow:serving:request_log_count", "model_name", "status_code")
+        self._model_warmup_latency = Histogram(
             ":tensorflow:serving:model_warmup_latency", "model_path", "status", limits=_LATENCY_US
         )
-        self.queuing_latency = Histogram(
+        self._queuing_latency = Histogram(
             ":tensorflow:serving:batching_session:queuing_latency",
             "thread_pool_name",
             limits=exponential(100, 1.2, 52),
         )
-        self.wrapped_run_count = Counter(":tensorflow:serving:batching_session:wrapped_run_count")
-        self.load_attempt_count = Counter(":tensorflow:cc:saved_model:load_attempt_count", "model_path", "status")
-        self.load_latency = Counter(":tensorflow:cc:saved_model:load_latency", "model_path")
-        self.saved_model_reads = Counter(":tensorflow:core:saved_model:read:count", "write_version")
-        self.saved_model_readers = Counter(":tensorflow:core:saved_model:read:api", "api_label")
-        self.graph_run_time = Histogram(
+        self._wrapped_run_count = Counter(":tensorflow:serving:batching_session:wrapped_run_count")
+        self._load_attempt_count = Counter(":tensorflow:cc:saved_model:load_attempt_count", "model_path", "status")
+        self._load_latency = Counter(":tensorflow:cc:saved_model:load_latency", "model_path")
+        self._saved_model_reads = Counter(":tensorflow:core:saved_model:read:count", "write_version")
+        self._saved_model_readers = Counter(":tensorflow:core:saved_model:read:api", "api_label")
+        self._graph_run_time = Histogram(
             ":tensorflow:core:graph_run_time_usecs_histogram", limits=exponential(1000, 2, 20)
         )
-        self.graph_run_inputs = Histogram(":tensorflow:core:graph_run_input_tensor_bytes", limits=_TENSOR_BYTES)
-        self.graph_run_outputs = Histogram(":tensorflow:core:graph_run_output_tensor_bytes", limits=_TENSOR_BYTES)
+        self._graph_run_inputs = Histogram(":tensorflow:core:graph_run_input_tensor_bytes", limits=_TENSOR_BYTES)
+        self._graph_run_outputs = Histogram(":tensorflow:core:graph_run_output_tensor_bytes", limits=_TENSOR_BYTES)
+        self._rejected_requests = Counter(f"{_OWN}rejected_requests", "reason")
+        self._loop_stalls = Histogram(f"{_OWN}event_loop_stall_usecs", limits=_STALL_US)
+        self._gauges: dict[str, Gauge] = {}
 
+    # ---- the page ----
     def page(self) -> bytes:
-        """The page of text that Prometheus reads."""
+        """The text page that Prometheus reads."""
         return page(self._metrics())
 
-    def counted(self, name: str) -> int:
-        """What a reload is told of a counter, by its name in TensorFlow: that of the first labels, 0 for no counter."""
-        named = (one for one in self._metrics() if one.name.replace(":", "/") == name)
-        return next((one.first() for one in named if isinstance(one, Counter)), 0)
+    def counter_value(self, name: str) -> int | None:
+        """A counter by its name in TensorFlow: the value of its first label values, 0 if there is no such counter."""
+        named = (metric for metric in self._metrics() if metric.name.replace(":", "/") == name)
+        return next((metric.first() for metric in named if isinstance(metric, Counter)), 0)
 
-    def _metrics(self) -> list[Counter | Histogram]:
-        """All of them; what follows from a histogram is not counted by itself."""
-        own = [one for one in vars(self).values() if one is not self.failed_requests]
-        metrics = [one for one in own if isinstance(one, (Counter, Histogram))]
-        worked = [((name, Code.OK.name), count) for (name, *_), count in self.request_latency.counts().items()]
-        metrics.append(self.failed_requests.with_more(worked))
-        runs = self.graph_run_time.counts().items()
+    def _metrics(self) -> list[Metric]:
+        """All metrics; those that follow from a histogram are computed from it."""
+        kept = [value for value in vars(self).values() if value is not self._failed_requests]
+        metrics: list[Metric] = [value for value in kept if isinstance(value, (Counter, Histogram))]
+        succeeded = [((name, Code.OK.name), count) for (name, *_), count in self._request_latency.counts().items()]
+        metrics.append(self._failed_requests.with_more(succeeded))
+        runs = self._graph_run_time.counts().items()
         metrics += [
             Counter(f":tensorflow:core:{name}").with_more(runs) for name in ("direct_session_runs", "graph_runs")
         ]
-        time_us = [((), int(self.graph_run_time.cell().total))] if runs else []
+        time_us = [((), int(self._graph_run_time.cell().total))] if runs else []
         metrics.append(Counter(":tensorflow:core:graph_run_time_usecs").with_more(time_us))
-        return metrics
+        return [*metrics, *self._gauges.values()]
 
-    def grpc_call(self, api: str, handler: Handler) -> Handler:
-        """A gRPC handler whose calls are counted as those of one API."""
-        cell_of = lru_cache(lambda name: self.request_latency.cell(name[:_LONGEST_NAME], api, "GRPC"))
+    # ---- the events (see Recorder) ----
+    def request_succeeded(self, model: str, api: str, protocol: str, seconds: float) -> None:
+        self._request_latency.cell(model[:_MAX_NAME], api, protocol).observe(seconds * 1e6)
 
-        async def watched(request: Any, deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
-            start = perf_counter()
-            try:
-                response = await handler(request, deadline_s)
-            except Exception as error:
-                code = error.code if isinstance(error, ServingError) else Code.INTERNAL
-                self.failed_requests.add(request.model_spec.name[:_LONGEST_NAME], code.name)
-                raise
-            cell_of(request.model_spec.name).observe(microseconds_since(start))
-            return response
+    def request_failed(self, model: str, code: Code) -> None:
+        self._failed_requests.add(model[:_MAX_NAME], code.name)
 
-        return watched
+    def request_rejected(self, reason: str) -> None:
+        self._rejected_requests.add(reason)
 
-    def rest_api(self, api: rest.Api) -> rest.Api:
-        """A REST API whose requests are counted, and that shows the page."""
-        return _MonitoredRest(api, self)
+    def inference_finished(self, model: str, api: str, seconds: float, *, requests: int = 1) -> None:
+        self._runtime_latency.cell(model, api, _RUNTIME).observe(seconds * 1e6, times=requests)
 
-    def service(self, core: ServerCore, *, check_method_names: bool) -> Service:
-        """A service whose runs are timed."""
-        return _MonitoredService(core, check_method_names=check_method_names, monitoring=self)
+    def examples_classified(self, model: str, examples: int) -> None:
+        self._request_example_counts.cell(model).observe(examples)
+        self._request_example_count_total.add(model, by=examples)
 
+    def graph_run(self, seconds: float, input_bytes: int, output_bytes: int | None) -> None:
+        with self._lock:
+            self._graph_run_time.cell().observe(seconds * 1e6)
+            self._graph_run_inputs.cell().observe(input_bytes)
+            if output_bytes is not None:
+                self._graph_run_outputs.cell().observe(output_bytes)
 
-def monitoring(flags: Flags) -> Monitoring | None:
-    """What the flags ask for; None without --monitoring_config_file, or without REST, which shows the page."""
-    path = prometheus_path(flags.monitoring_config_file) if flags.rest_api_port else ""
-    return Monitoring(path) if path else None
+    def batch_started(self, thread_pool: str, waits_s: Sequence[float]) -> None:
+        with self._lock:
+            self._wrapped_run_count.add()
+            cell = self._queuing_latency.cell(thread_pool)
+            for wait_s in waits_s:
+                cell.observe(wait_s * 1e6)
 
+    def load_succeeded(self, path: str, seconds: float, *, has_object_graph: bool) -> None:
+        with self._lock:
+            self._load_attempt_count.add(path, "success")
+            self._load_latency.add(path, by=int(seconds * 1e6))
+            self._saved_model_reads.add("2" if has_object_graph else "1")
+            self._saved_model_readers.add("cc_load")
 
-class _MonitoredRest:
-    """Counts every request that a REST API answers, as TensorFlow Serving does: GETs are those of the API ""."""
+    def load_failed(self, path: str) -> None:
+        with self._lock:
+            self._load_attempt_count.add(path, "fail")
 
-    def __init__(self, api: rest.Api, metrics: Monitoring) -> None:
-        self._api = api
-        self._metrics = metrics
-        self._cell = lru_cache(1024)(self._new_cell)
+    def warmup_finished(self, path: str, status: str, seconds: float) -> None:
+        with self._lock:
+            self._model_warmup_latency.cell(path, status).observe(seconds * 1e6)
 
-    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> rest.Reply:
-        if target.startswith(self._metrics.path) and target.partition("?")[0] == self._metrics.path:
-            return self._page(target)
-        start = perf_counter()
-        reply = await self._api.answer(method, target, headers, body)
-        if reply.code is Code.OK:
-            self._cell(method, target).observe(microseconds_since(start))
-        elif reply.content_type != b"text/html":  # those pages stand for what never reached the API
-            name, _ = rest.model_and_verb(method, target)
-            self._metrics.failed_requests.add(name[:_LONGEST_NAME], reply.code.name)
-        return reply
+    def loop_stalled(self, seconds: float) -> None:
+        self._loop_stalls.cell().observe(seconds * 1e6)
 
-    def _new_cell(self, method: str, target: str) -> Cell:
-        name, verb = rest.model_and_verb(method, target)
-        return self._metrics.request_latency.cell(name[:_LONGEST_NAME], verb, "REST")
-
-    def _page(self, target: str) -> rest.Reply:
-        if target == self._metrics.path:
-            return rest.Reply(200, self._metrics.page(), b"text/plain")
-        said = f"Unexpected path: {target}. Should be {self._metrics.path}"
-        return rest.Reply(400, said.encode("utf-8", "replace"), b"text/plain", code=Code.INVALID_ARGUMENT)
-
-
-class _MonitoredService(Service):
-    """Times what a request waits for its run, and counts the examples of those that bring some."""
-
-    def __init__(self, core: ServerCore, *, check_method_names: bool, monitoring: Monitoring) -> None:
-        super().__init__(core, check_method_names=check_method_names)
-        self._metrics = monitoring
-        self._cell = lru_cache(lambda name, api: monitoring.runtime_latency.cell(name, api, _RUNTIME))
-
-    async def predict(self, ref: ModelRef, *args: Any, **kwargs: Any) -> Predicted:  # noqa: ANN401 - whatever that takes which this stands for
-        start = perf_counter()
-        predicted = await super().predict(ref, *args, **kwargs)
-        self._cell(ref.name, "Predict").observe(microseconds_since(start))
-        return predicted
-
-    async def predict_together(
-        self,
-        ref: ModelRef,
-        signature: str,
-        stacked: Mapping[str, np.ndarray],
-        **kwargs: Any,  # noqa: ANN401 - as above
-    ) -> Predicted:
-        start = perf_counter()
-        predicted = await super().predict_together(ref, signature, stacked, **kwargs)
-        cell, elapsed = self._cell(ref.name, "Predict"), microseconds_since(start)
-        for _ in next(iter(stacked.values())):
-            cell.observe(elapsed)
-        return predicted
-
-    async def infer(
-        self,
-        ref: ModelRef,
-        tasks: Sequence[tuple[str, str]],
-        *args: Any,  # noqa: ANN401 - as above
-        **kwargs: Any,  # noqa: ANN401 - as above
-    ) -> Inferred:
-        start = perf_counter()
-        inferred = await super().infer(ref, tasks, *args, **kwargs)
-        if len(tasks) == 1:
-            api = "Classify" if tasks[0][0] == CLASSIFY_METHOD else "Regress"
-            self._cell(ref.name, api).observe(microseconds_since(start))
-        examples = len(inferred.results[0])
-        self._metrics.request_example_counts.cell(ref.name).observe(examples)
-        self._metrics.request_example_count_total.add(ref.name, by=examples)
-        return inferred
-
-
-def microseconds_since(start: float) -> float:
-    """The microseconds since a moment of time.perf_counter()."""
-    return (perf_counter() - start) * 1e6
+    def add_gauge(self, name: str, read: Callable[[], float]) -> None:
+        self._gauges[name] = Gauge(f"{_OWN}{name}", read)

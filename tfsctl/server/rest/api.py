@@ -14,12 +14,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from time import perf_counter
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from tfsctl.core import protos
 from tfsctl.core.model_dir import MAX_VERSION
 from tfsctl.core.types import ModelRef, VersionStatus
+from tfsctl.server.lifecycle.status_message import fill_status
+from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import example as json_example
@@ -68,14 +71,32 @@ class Api(Protocol):
 class RestApi:
     """TensorFlow Serving's REST API over a Service."""
 
-    def __init__(self, service: Service, *, timeout_s: float | None) -> None:
+    def __init__(self, service: Service, *, timeout_s: float | None, recorder: Recorder | None = None) -> None:
         self._service = service
+        self._recorder = recorder or NullRecorder()
         self._timeout_s = timeout_s
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="json")
         self._predict = RestPredict(service, self._threads, timeout_s=timeout_s)
 
     async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
         """Answer one request; `target` is the request's path as it was sent, with its query string."""
+        if not self._recorder.is_active:
+            return await self._answer(method, target, headers, body)
+        start_s = perf_counter()
+        reply = await self._answer(method, target, headers, body)
+        self._record(method, target, reply, perf_counter() - start_s)
+        return reply
+
+    def _record(self, method: str, target: str, reply: Reply, seconds: float) -> None:
+        """Count an answer as TensorFlow Serving does: a GET belongs to the API "", and HTML pages count nowhere."""
+        if reply.code is Code.OK:
+            name, verb = _model_and_verb(method, target)
+            self._recorder.request_succeeded(name, verb, "REST", seconds)
+        elif reply.content_type != b"text/html":
+            name, _ = _model_and_verb(method, target)
+            self._recorder.request_failed(name, reply.code)
+
+    async def _answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
         try:
             if method != "POST" or (route := _route(target)) is None:
                 return self._answer_other(method, target, headers)
@@ -193,12 +214,19 @@ def _preflight(headers: Mapping[bytes, bytes]) -> Reply:
     return Reply(status, b"", b"text/html; charset=ISO-8859-1", code)
 
 
-def model_and_verb(method: str, target: str) -> tuple[str, str]:
-    """The model that a request names and what it asks of it (predict, ...; "" for a GET); "" for what is not there."""
+def _model_and_verb(method: str, target: str) -> tuple[str, str]:
+    """The model in a request's path and its verb ("predict" and so on, "" for a GET); "" for a missing one."""
+    return (_known_model_and_verb if len(target) < _LONG_TARGET else _new_model_and_verb)(method, target)
+
+
+def _new_model_and_verb(method: str, target: str) -> tuple[str, str]:
     match = (_VERBS if method == "POST" else _MODELS).fullmatch(target) if method in ("POST", "GET") else None
     if match is None:
         return "", ""
     return _unescape(match["name"] or ""), match["verb"] if method == "POST" else ""
+
+
+_known_model_and_verb = lru_cache(1024)(_new_model_and_verb)
 
 
 # ---- protobuf's JSON, as the real server prints it: a space an indent, every field, int64 as text ----
@@ -215,14 +243,6 @@ def _status_json(statuses: list[VersionStatus]) -> bytes:
     response = protos.GetModelStatusResponse()
     fill_status(response, statuses)
     return f"{_message_json(response)}\n".encode()
-
-
-def fill_status(response: Any, statuses: list[VersionStatus]) -> None:  # noqa: ANN401 - a GetModelStatusResponse
-    """Write versions' states into a GetModelStatusResponse message."""
-    for status in statuses:
-        entry = response.model_version_status.add(version=status.version, state=status.state)
-        entry.status.error_code = Code[status.error_code]
-        entry.status.error_message = status.error_message
 
 
 def _metadata_json(name: str, version: int, definitions: Any) -> bytes:  # noqa: ANN401 - SignatureDefs by name

@@ -10,7 +10,7 @@ import ctypes as c
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -261,3 +261,14 @@ def read_tensor(tensor: int) -> np.ndarray:
         for s in range(at, at + size, TSTRING_BYTES)
     ]
     return object_array(strings).reshape(shape)
+
+
+def tensor_bytes(arrays: Sequence[np.ndarray]) -> int:
+    """The bytes that TensorFlow counts for these tensors (Tensor::TotalBytes): a string costs its TF_TString too."""
+    size = 0
+    for array in arrays:
+        if array.dtype.hasobject:
+            size += array.size * TSTRING_BYTES + sum(map(len, array.ravel().tolist()))
+        else:
+            size += array.nbytes
+    return size

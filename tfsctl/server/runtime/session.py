@@ -6,12 +6,14 @@ import ctypes as c
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from tfsctl.core import dtypes, protos
 from tfsctl.core.dtypes import DType
+from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.runtime import capi
 from tfsctl.server.status import Code, ServingError
 
@@ -65,7 +67,15 @@ class Session:
     Loading restores variables, tables and assets; it raises ServingError with TensorFlow's own code and message.
     """
 
-    def __init__(self, directory: Path, *, tags: Sequence[str] = ("serve",), config: bytes = b"") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        tags: Sequence[str] = ("serve",),
+        config: bytes = b"",
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._recorder = recorder or NullRecorder()
         library = capi.releasing()
         options = library.TF_NewSessionOptions()
         library.TF_SetConfig(options, config, len(config), capi.status())
@@ -141,6 +151,8 @@ class Session:
         library, status = capi.holding(), capi.status()
         given, got = call.pointers_given(), call.pointers_got()
         timed = _run_options(protos.RunOptions(timeout_in_ms=timeout_ms)) if timeout_ms and not inline else None
+        arrays: Arrays | None = None
+        start_s = perf_counter()
         try:
             for index, (_, array) in enumerate(feeds):
                 given[index] = capi.new_tensor(array)
@@ -159,13 +171,17 @@ class Session:
                 status,
             )
             capi.check()
-            return [capi.read_tensor(tensor or 0) for tensor in got]
+            arrays = [capi.read_tensor(tensor or 0) for tensor in got]
         finally:
+            if self._recorder.is_active:
+                seconds, sent = perf_counter() - start_s, capi.tensor_bytes([array for _, array in feeds])
+                self._recorder.graph_run(seconds, sent, None if arrays is None else capi.tensor_bytes(arrays))
             for tensor in (*given, *got):
                 if tensor:
                     library.TF_DeleteTensor(tensor)
             if timed is not None:
                 library.TF_DeleteBuffer(timed)
+        return arrays
 
     def _call(self, feeds: Sequence[Endpoint], fetches: Sequence[Endpoint]) -> _Call:
         key = (len(feeds), *feeds, *fetches)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from tfsctl.errors import InvalidInput
 from tfsctl.server.config.configured_models import check_request_logging
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle.server_core import ServerCore
-from tfsctl.server.runtime.session import BoundSignature, Endpoint
+from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.runtime.session import BoundSignature
 from tfsctl.server.signatures import examples as signature_examples
+from tfsctl.server.signatures.predict import feeds_for, fetches_for
 from tfsctl.server.status import Code, ServingError, invalid_argument
 from tfsctl.serving_config.serving_config import PLATFORM, models_from_proto
 
@@ -49,8 +52,9 @@ class Service:
     `check_method_names` refuses to classify or regress with a signature that was exported for another method.
     """
 
-    def __init__(self, core: ServerCore, *, check_method_names: bool = False) -> None:
+    def __init__(self, core: ServerCore, *, check_method_names: bool = False, recorder: Recorder | None = None) -> None:
         self.core = core
+        self._recorder = recorder or NullRecorder()
         self._check_method_names = check_method_names
 
     def input_dtypes(self, ref: ModelRef, signature: str) -> Mapping[str, DType]:
@@ -73,11 +77,13 @@ class Service:
         deadline_s: float | None = None,
     ) -> Predicted:
         """Run one signature. `deadline_s` is a time.monotonic() moment, None for no limit."""
+        start_s = perf_counter()
         name = signature or DEFAULT_SIGNATURE
         servable, bound = self._bound(ref, name)
         fetches = fetches_for(bound, output_filter)
         arrays = await servable.run(feeds_for(bound, inputs), fetches, deadline_s=deadline_s, signature=name)
         outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays)}  # noqa: B905 - asked for, got
+        self._recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
         return Predicted(servable.name, servable.version, name, outputs)
 
     def most_together(self, ref: ModelRef, signature: str, rows: int) -> int:
@@ -97,12 +103,15 @@ class Service:
 
         Raises where one of them fails.
         """
+        start_s = perf_counter()
         name = signature or DEFAULT_SIGNATURE
         servable, bound = self._bound(ref, name)
         arrays = await servable.run_together(
             feeds_for(bound, stacked), bound.fetches, deadline_s=deadline_s, signature=name
         )
         outputs = {endpoint.alias: array for endpoint, array in zip(bound.fetches, arrays, strict=True)}
+        count = len(next(iter(stacked.values())))
+        self._recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s, requests=count)
         return Predicted(servable.name, servable.version, name, outputs)
 
     def _bound(self, ref: ModelRef, signature: str) -> tuple[Servable, BoundSignature]:
@@ -135,6 +144,7 @@ class Service:
         deadline_s: float | None = None,
     ) -> Inferred:
         """Classify or regress examples: `tasks` are (method, signature) pairs, all run at once on the same examples."""
+        start_s = perf_counter()
         servable = self.core.servable(ref)
         bound = [
             signature_examples.task(servable, method, signature, check_method_name=self._check_method_names)
@@ -142,6 +152,10 @@ class Service:
         ]
         examples = signature_examples.serialized_examples(given)
         results = await signature_examples.run(servable, bound, examples, deadline_s=deadline_s)
+        if len(tasks) == 1:
+            api = "Classify" if tasks[0][0] == signature_examples.CLASSIFY_METHOD else "Regress"
+            self._recorder.inference_finished(ref.name, api, perf_counter() - start_s)
+        self._recorder.examples_classified(ref.name, len(results[0]))
         return Inferred(servable.name, servable.version, [one.signature for one in bound], results)
 
     async def reload(self, config: Any) -> None:  # noqa: ANN401 - a ModelServerConfig message
@@ -176,43 +190,3 @@ def _check_method_name(servable: Servable, signature: str) -> None:
         raise ServingError(
             Code.INTERNAL, f"Expected prediction signature method_name to be one of {{{wanted}}}. Was: {found}"
         )
-
-
-def _names(names: Iterable[str]) -> str:
-    return f"{{{','.join(sorted(names))}}}"
-
-
-def feeds_for(bound: BoundSignature, inputs: Mapping[str, np.ndarray]) -> list[tuple[Endpoint, np.ndarray]]:
-    """The inputs of a predict where they go. Raises INVALID_ARGUMENT unless they are those of the signature."""
-    wanted, sent = bound.inputs.keys(), inputs.keys()
-    if wanted == sent:
-        return [(endpoint, inputs[alias]) for alias, endpoint in bound.inputs.items()]
-    if len(wanted) != len(sent):
-        raise invalid_argument(
-            f"input size does not match signature: {len(sent)}!={len(wanted)} len({_names(sent)}) != "
-            f"len({_names(wanted)}). Sent extra: {_names(sent - wanted)}. "
-            f"Missing but required: {_names(wanted - sent)}."
-        )
-    alias = next(alias for alias in bound.inputs if alias not in inputs)
-    raise invalid_argument(
-        f"Signature input alias: {alias}(feed name: {bound.inputs[alias].tensor_name}) not found in request and no "
-        f"default value provided. Inputs expected to be in the request {_names(sent)}, or default input alias "
-        "set: "
-    )
-
-
-def fetches_for(bound: BoundSignature, output_filter: Sequence[str]) -> Sequence[Endpoint]:
-    """The outputs of a predict, all if no filter names some. Raises INVALID_ARGUMENT for one that is not there."""
-    if not output_filter:
-        return bound.fetches
-    chosen: dict[str, Endpoint] = {}
-    for alias in output_filter:
-        if alias not in bound.outputs:
-            raise invalid_argument(
-                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
-                f"{_names(bound.outputs)}."
-            )
-        if alias in chosen:
-            raise invalid_argument(f"duplicate output tensor alias: {alias}")
-        chosen[alias] = bound.outputs[alias]
-    return tuple(chosen.values())

@@ -1,0 +1,17 @@
+"""The states of a model's versions as a GetModelStatusResponse message, which both protocols answer with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfsctl.core.types import VersionStatus
+from tfsctl.server.status import Code
+
+
+def fill_status(response: Any, statuses: Sequence[VersionStatus]) -> None:  # noqa: ANN401 - a GetModelStatusResponse
+    """Write the states of versions into a GetModelStatusResponse message."""
+    for status in statuses:
+        entry = response.model_version_status.add(version=status.version, state=status.state)
+        entry.status.error_code = Code[status.error_code]
+        entry.status.error_message = status.error_message

@@ -1,0 +1,53 @@
+"""Predict with a signature: the tensors of a request matched to the inputs and outputs that the signature names.
+
+Messages: tensorflow_serving/servables/tensorflow/predict_util.cc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from tfsctl.server.runtime.session import BoundSignature, Endpoint
+from tfsctl.server.status import invalid_argument
+
+
+def _names(names: Iterable[str]) -> str:
+    return f"{{{','.join(sorted(names))}}}"
+
+
+def feeds_for(bound: BoundSignature, inputs: Mapping[str, np.ndarray]) -> list[tuple[Endpoint, np.ndarray]]:
+    """Pair each input with its place in the graph. Raises INVALID_ARGUMENT unless the names are the signature's."""
+    wanted, sent = bound.inputs.keys(), inputs.keys()
+    if wanted == sent:
+        return [(endpoint, inputs[alias]) for alias, endpoint in bound.inputs.items()]
+    if len(wanted) != len(sent):
+        raise invalid_argument(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} len({_names(sent)}) != "
+            f"len({_names(wanted)}). Sent extra: {_names(sent - wanted)}. "
+            f"Missing but required: {_names(wanted - sent)}."
+        )
+    alias = next(alias for alias in bound.inputs if alias not in inputs)
+    raise invalid_argument(
+        f"Signature input alias: {alias}(feed name: {bound.inputs[alias].tensor_name}) not found in request and no "
+        f"default value provided. Inputs expected to be in the request {_names(sent)}, or default input alias "
+        "set: "
+    )
+
+
+def fetches_for(bound: BoundSignature, output_filter: Sequence[str]) -> Sequence[Endpoint]:
+    """The outputs to fetch: those in the filter, all if it is empty. Raises INVALID_ARGUMENT for an unknown one."""
+    if not output_filter:
+        return bound.fetches
+    chosen: dict[str, Endpoint] = {}
+    for alias in output_filter:
+        if alias not in bound.outputs:
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
+                f"{_names(bound.outputs)}."
+            )
+        if alias in chosen:
+            raise invalid_argument(f"duplicate output tensor alias: {alias}")
+        chosen[alias] = bound.outputs[alias]
+    return tuple(chosen.values())
