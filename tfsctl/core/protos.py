@@ -31,6 +31,12 @@ _FRAMEWORK = "tensorflow.core.framework."
 _PROTOBUF = "tensorflow.core.protobuf."
 
 MODULE_OF = {
+    "AttrValue": _FRAMEWORK + "attr_value_pb2",
+    "Feature": _EXAMPLE + "feature_pb2",
+    "TensorInfo": _PROTOBUF + "meta_graph_pb2",
+    "ModelConfig": _CONFIG + "model_server_config_pb2",
+    "ClassificationResult": _APIS + "classification_pb2",
+    "RegressionResult": _APIS + "regression_pb2",
     "ClassificationRequest": _APIS + "classification_pb2",
     "ClassificationResponse": _APIS + "classification_pb2",
     "GetModelMetadataRequest": _APIS + "get_model_metadata_pb2",

@@ -65,7 +65,7 @@ def read_saved_model(directory: Path, *, tag: str = SERVE_TAG) -> SavedModelInfo
     )
 
 
-def _parse(raw: bytes, file: Path) -> Any:  # noqa: ANN401 - a generated SavedModel message
+def _parse(raw: bytes, file: Path) -> protos.SavedModel:
     from google.protobuf.message import DecodeError
 
     try:
@@ -97,7 +97,7 @@ def _specs(infos: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
     return tuple(_spec(name, infos[name]) for name in sorted(infos))
 
 
-def _spec(name: str, info: Any) -> TensorSpec:  # noqa: ANN401 - a generated TensorInfo message
+def _spec(name: str, info: protos.TensorInfo) -> TensorSpec:
     dims = info.tensor_shape.dim
     shape = None if info.tensor_shape.unknown_rank else tuple(None if d.size < 0 else int(d.size) for d in dims)
     return TensorSpec(name=name, dtype=dtypes.name_of(info.dtype), shape=shape, tensor=info.name)

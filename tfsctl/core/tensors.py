@@ -16,7 +16,7 @@ import numpy as np
 
 from tfsctl.core import dtypes, protos
 from tfsctl.core.dtypes import DType
-from tfsctl.core.types import TensorSpec
+from tfsctl.core.types import Json, TensorSpec
 from tfsctl.core.varint import varint
 from tfsctl.errors import InvalidInput
 
@@ -30,14 +30,14 @@ _PACK_FROM_BYTES = 1024
 
 
 # ---- TensorProto ----
-def to_proto(array: np.ndarray, *, as_content: bool = True) -> Any:  # noqa: ANN401 - a generated TensorProto
+def to_proto(array: np.ndarray, *, as_content: bool = True) -> protos.TensorProto:
     """The TensorProto of an array; numbers as raw `tensor_content` when that is shorter to move, if `as_content`."""
     proto = protos.TensorProto()
     fill_proto(proto, array, as_content=as_content)
     return proto
 
 
-def fill_proto(proto: Any, array: np.ndarray, *, as_content: bool = True) -> None:  # noqa: ANN401 - a TensorProto
+def fill_proto(proto: protos.TensorProto, array: np.ndarray, *, as_content: bool = True) -> None:
     """Write an array into an empty TensorProto, as `to_proto` does."""
     dtype = dtypes.from_numpy(array.dtype)
     proto.dtype = dtype.number
@@ -56,7 +56,7 @@ def fill_proto(proto: Any, array: np.ndarray, *, as_content: bool = True) -> Non
         _set_typed_values(proto, array, dtype)
 
 
-def _set_typed_values(proto: Any, array: np.ndarray, dtype: DType) -> None:  # noqa: ANN401 - a generated TensorProto
+def _set_typed_values(proto: protos.TensorProto, array: np.ndarray, dtype: DType) -> None:
     """Fill the typed field (`float_val`, `int_val`, …) of a TensorProto with all values of a numeric array."""
     flat = array.ravel()
     if dtype is dtypes.FLOAT and array.nbytes < _PACK_FROM_BYTES:
@@ -80,7 +80,7 @@ def _packed(field_number: int, content: bytes) -> bytes:
     return bytes([field_number << 3 | 2]) + varint(len(content)) + content
 
 
-def from_proto(proto: Any) -> np.ndarray:  # noqa: ANN401 - a generated TensorProto
+def from_proto(proto: protos.TensorProto) -> np.ndarray:
     """The array of a TensorProto. Raises InvalidInput for a dtype, shape or content that does not hold together."""
     dtype = dtypes.BY_NUMBER.get(proto.dtype)
     if dtype is None:
@@ -103,7 +103,7 @@ def from_proto(proto: Any) -> np.ndarray:  # noqa: ANN401 - a generated TensorPr
         raise InvalidInput(f"a TensorProto of impossible shape {list(shape)}") from error
 
 
-def _typed_values(proto: Any, dtype: DType) -> np.ndarray:  # noqa: ANN401 - a generated TensorProto
+def _typed_values(proto: protos.TensorProto, dtype: DType) -> np.ndarray:
     if dtype is dtypes.STRING:
         return object_array(list(proto.string_val))
     if dtype.field == "float8_val":
@@ -180,7 +180,7 @@ def _to_bytes(value: object) -> bytes:
 
 
 # ---- JSON ----
-def to_json(array: np.ndarray, *, b64: bool = False) -> Any:  # noqa: ANN401 - nested lists of numbers or strings
+def to_json(array: np.ndarray, *, b64: bool = False) -> Json:
     """Nested lists of the array's values; a scalar for rank 0.
 
     Strings that are not UTF-8, and all strings if `b64`, become `{"b64": …}`; complex numbers `[real, imaginary]`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 DEFAULT_SIGNATURE = "serving_default"
 DEFAULT_GRPC_PORT = 8500
 DEFAULT_REST_PORT = 8501
+
+Json = Any
+"""A JSON value as `json.loads` returns it, or as `json.dumps` takes it."""
 
 State = Literal["UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 Shape = tuple[int | None, ...]

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from tfsctl.core.types import Signature
+from tfsctl.core.types import Json, Signature
 from tfsctl.data.blocks import BLOCK_BYTES, MOST_ROWS, Block, Pace, Unreadable, opened, without_mark
 from tfsctl.errors import InvalidInput
 
@@ -76,7 +76,7 @@ class JsonDocument:
         yield from _document_blocks(document, self.name, self.signature)
 
 
-def _document_blocks(document: Any, name: str, signature: Signature) -> Iterator[Block]:  # noqa: ANN401 - any JSON value
+def _document_blocks(document: Json, name: str, signature: Signature) -> Iterator[Block]:
     if isinstance(document, Unreadable):
         raise InvalidInput(f"{name} is {document.why}", hint="--format jsonl reads a JSON value from each line")
     if isinstance(document, dict) and not document.keys().isdisjoint(("instances", "inputs")):
@@ -153,7 +153,7 @@ def _as_they_come(file: BinaryIO) -> Iterator[list[bytes]]:
         yield [b"".join(rest)]
 
 
-def _parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
+def _parsed(text: bytes) -> Json:
     """The value of a JSON text; NaN and Infinity may stand bare."""
     try:
         return orjson.loads(text)
@@ -182,7 +182,7 @@ def _values(rows: Sequence[Any], name: str) -> list[Any]:
         return [_value(row, name) for row in rows]
 
 
-def _value(row: Any, name: str) -> Any:  # noqa: ANN401 - any JSON value
+def _value(row: Json, name: str) -> Json:
     if isinstance(row, Unreadable):
         return row
     return (
@@ -190,7 +190,7 @@ def _value(row: Any, name: str) -> Any:  # noqa: ANN401 - any JSON value
     )
 
 
-def _is_named(row: Any) -> bool:  # noqa: ANN401 - any JSON value
+def _is_named(row: Json) -> bool:
     return isinstance(row, dict) and row.keys() != {"b64"}
 
 

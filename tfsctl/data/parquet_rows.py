@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tfsctl.data.blocks import MOST_ROWS, Block, opened
 from tfsctl.errors import InvalidInput, TfsctlError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tfsctl.data.blocks import Column
 
 
@@ -45,7 +47,7 @@ class ParquetRows:
                 raise InvalidInput(f"{self.name} is not a Parquet file that can be read: {words}") from error
 
 
-def _column(batch: Any, name: str) -> Column:  # noqa: ANN401 - an Arrow RecordBatch
+def _column(batch: pa.RecordBatch, name: str) -> Column:
     """Numbers as an array; text, lists and columns with nulls as Python values."""
     column = batch.column(name)
     if str(column.type).startswith("decimal"):

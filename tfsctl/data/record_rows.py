@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -59,7 +59,7 @@ class RecordRows:
         return isinstance(features, Unreadable) or self.signature.inputs[0].name not in features
 
 
-def _features(record: bytes) -> Any:  # noqa: ANN401 - a generated map of Features
+def _features(record: bytes) -> Mapping[str, protos.Feature] | Unreadable:
     from google.protobuf.message import DecodeError
 
     try:
@@ -82,7 +82,7 @@ def _column(rows: Sequence[Any], truths: Collection[str], name: str) -> list[Any
     return [row if isinstance(row, Unreadable) else _values(row, name, name in truths) for row in rows]
 
 
-def _values(features: Any, name: str, is_truth: bool) -> Any:  # noqa: ANN401 - a generated map of Features, and what it holds
+def _values(features: Mapping[str, protos.Feature], name: str, is_truth: bool) -> object:
     """The values of a feature: a list, or the only one. Examples have whole numbers for truth values."""
     if name not in features:
         return Unreadable()

@@ -6,7 +6,6 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
@@ -167,7 +166,7 @@ def _row_by_row(
         ) from problem
 
 
-def _one(value: Any, spec: TensorSpec, is_text: bool) -> np.ndarray:  # noqa: ANN401 - any value of a file
+def _one(value: object, spec: TensorSpec, is_text: bool) -> np.ndarray:
     wanted = row_spec(spec)
     if isinstance(value, list) and is_text:
         single = TensorSpec(spec.name, spec.dtype, ())

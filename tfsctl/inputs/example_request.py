@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfsctl.core import dtypes
-from tfsctl.core.types import DEFAULT_SIGNATURE, Shape, Signature, TensorSpec
+from tfsctl.core.types import DEFAULT_SIGNATURE, Json, Shape, Signature, TensorSpec
 
 EXAMPLE_TEXT = "This movie is great! :D"
 MAX_VALUES = 64  # nobody pastes an image of numbers
@@ -40,7 +40,7 @@ def example_body(signature: Signature) -> str | None:
     return json.dumps(body)
 
 
-def example_row(signature: Signature) -> Any:  # noqa: ANN401 - a JSON value
+def example_row(signature: Signature) -> Json:
     """One row of input: the bare value of a single input, an object of several; an input without rows is whole."""
     return _bare({spec.name: _filled(spec, _shape(spec)[_has_rows(spec) :]) for spec in signature.inputs})
 
@@ -51,11 +51,11 @@ def _can_be_shown(signature: Signature) -> bool:
     return signature.method_name in _PREDICT_METHODS and known and 0 < values <= MAX_VALUES
 
 
-def _bare(values: dict[str, Any]) -> Any:  # noqa: ANN401 - a JSON value
+def _bare(values: dict[str, Any]) -> Json:
     return next(iter(values.values())) if len(values) == 1 else values
 
 
-def _filled(spec: TensorSpec, shape: Shape) -> Any:  # noqa: ANN401 - a JSON value
+def _filled(spec: TensorSpec, shape: Shape) -> Json:
     return [_filled(spec, shape[1:])] * (shape[0] or 1) if shape else _scalar(spec)
 
 

@@ -17,9 +17,8 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from tfsctl.core.types import Signature, TensorSpec
+from tfsctl.core.types import Json, Signature, TensorSpec
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.named_values import only_name, read_file, split_pair
 
@@ -167,7 +166,7 @@ def _number(word: str, words: Mapping[str, object]) -> object:
         return word
 
 
-def _json_of(text: str) -> Any:  # noqa: ANN401 - any JSON value
+def _json_of(text: str) -> Json:
     """The JSON value of a text, or None if it is not JSON."""
     try:
         return json.loads(text)

@@ -10,10 +10,17 @@ config/ssl_config.proto. They live in a descriptor pool of their own, so the gen
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tfsctl.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from google.protobuf.descriptor_pb2 import DescriptorProto
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.message import Message
+
+
+MessageT = TypeVar("MessageT", bound="Message")
 _FILE = "tfsctl/config_messages.proto"
 _PACKAGE = "tensorflow.serving"
 _WRAPPERS = ".google.protobuf."
@@ -42,7 +49,7 @@ _MESSAGES = {
 }
 
 
-def parse_text(message: Any, text: str, *, source: str) -> Any:  # noqa: ANN401 - any generated message
+def parse_text(message: MessageT, text: str, *, source: str) -> MessageT:
     """Read protobuf text into `message` and return it. Raises InvalidInput naming `source`, the line and the column."""
     from google.protobuf import text_format
 
@@ -52,7 +59,7 @@ def parse_text(message: Any, text: str, *, source: str) -> Any:  # noqa: ANN401 
         raise InvalidInput(f"{source} is no {message.DESCRIPTOR.full_name}: {error}") from error
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the messages carry no types
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - these messages have no stub
     if name not in _MESSAGES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from google.protobuf import message_factory
@@ -63,7 +70,7 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - the messages carry no types
 
 
 @cache
-def _pool() -> Any:  # noqa: ANN401 - a DescriptorPool
+def _pool() -> DescriptorPool:
     from google.protobuf import descriptor_pb2, descriptor_pool, wrappers_pb2
 
     wrappers = descriptor_pb2.FileDescriptorProto()
@@ -79,7 +86,7 @@ def _pool() -> Any:  # noqa: ANN401 - a DescriptorPool
     return pool
 
 
-def _add_field(message: Any, name: str, number: int, kind: str) -> None:  # noqa: ANN401 - a DescriptorProto
+def _add_field(message: DescriptorProto, name: str, number: int, kind: str) -> None:
     field = message.field.add(name=name, number=number)
     field.label = field.LABEL_REPEATED if kind.startswith("[") else field.LABEL_OPTIONAL
     scalar = {"int64": field.TYPE_INT64, "bool": field.TYPE_BOOL, "string": field.TYPE_STRING}.get(kind.strip("[]"))

@@ -131,7 +131,7 @@ class ServingConfig:
         return [*flags, *self.more_flags]
 
 
-def asks_for_request_logging(message: Any) -> bool:  # noqa: ANN401 - a generated ModelServerConfig
+def asks_for_request_logging(message: protos.ModelServerConfig) -> bool:
     """Whether a ModelServerConfig has a model's requests logged, which no public build of TensorFlow Serving can do."""
     return any(entry.HasField("logging_config") for entry in message.model_config_list.config)
 
@@ -165,7 +165,7 @@ def model_config_text(models: Sequence[ModelConfig]) -> str:
 
 
 def models_from_proto(
-    message: Any,  # noqa: ANN401 - a generated ModelServerConfig
+    message: protos.ModelServerConfig,
     *,
     platforms: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[ModelConfig, ...]:
@@ -194,7 +194,7 @@ def models_from_proto(
     return tuple(ModelConfig(e.name, e.base_path, _policy(e), dict(e.version_labels)) for e in entries)
 
 
-def _platform(entry: Any) -> str:  # noqa: ANN401 - a generated ModelConfig
+def _platform(entry: protos.ModelConfig) -> str:
     """The platform of a ModelConfig message, which an older field may give by a number."""
     if entry.model_type and entry.model_platform:
         raise InvalidInput(
@@ -218,7 +218,7 @@ def check_base_path(name: str, base_path: str) -> None:
         raise InvalidInput(f"Expected model {name} to have an absolute path or URI; got base_path()={base_path}")
 
 
-def _policy(entry: Any) -> VersionPolicy:  # noqa: ANN401 - a generated ModelConfig
+def _policy(entry: protos.ModelConfig) -> VersionPolicy:
     choice = entry.model_version_policy.WhichOneof("policy_choice")
     if choice == "specific":
         return VersionPolicy(specific=tuple(entry.model_version_policy.specific.versions))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tfsctl.errors import InvalidInput
 from tfsctl.serving_config import messages
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
@@ -71,7 +74,7 @@ def _pem(file: str) -> str:
     return text
 
 
-def _text(message: Any) -> str:  # noqa: ANN401 - any generated message
+def _text(message: Message) -> str:
     from google.protobuf import text_format
 
     text: str = text_format.MessageToString(message)
