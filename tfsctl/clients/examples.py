@@ -5,21 +5,35 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tfsctl.core import protos
 from tfsctl.core.inference import Examples, Features, Inference, ScoredClass, Task
 from tfsctl.core.types import ModelRef
 
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
 _SERVICE = "/tensorflow.serving.PredictionService"
 _METHOD_NAMES = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
 _RPC = {"classify": "Classify", "regress": "Regress"}
 
-GrpcCall = Callable[[str, Any, Any], Any]  # method, request, type of the response -> the response
+ResponseT = TypeVar("ResponseT")
+
+
+class GrpcCall(Protocol):
+    """Makes one gRPC call."""
+
+    def __call__(self, method: str, request: Message, parse: Callable[[bytes], ResponseT], /) -> ResponseT:
+        """Send the request to a method; returns what `parse` makes of the response."""
+
+
 RestCall = Callable[[str, bytes], Any]  # verb, body -> the document
 
 
-def over_grpc(call: GrpcCall, model: ModelRef, spec: Any, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:  # noqa: ANN401 - a generated ModelSpec
+def over_grpc(
+    call: GrpcCall, model: ModelRef, spec: protos.ModelSpec, examples: Examples, tasks: Sequence[Task]
+) -> list[Inference]:
     """Ask for one task with its own call, or for several with one MultiInference. `spec` is filled but for the signature."""
     if len(tasks) != 1:
         return _multi(call, model, spec, examples, tasks)
@@ -29,13 +43,19 @@ def over_grpc(call: GrpcCall, model: ModelRef, spec: Any, examples: Examples, ta
     request.model_spec.CopyFrom(spec)
     request.model_spec.signature_name = task.signature
     _fill_input(request.input, examples)
-    response_type = protos.ClassificationResponse if is_classify else protos.RegressionResponse
+    method = f"{_SERVICE}/{_RPC[task.method]}"
+    response: protos.ClassificationResponse | protos.RegressionResponse
     start = time.perf_counter()
-    response = call(f"{_SERVICE}/{_RPC[task.method]}", request, response_type)
+    if is_classify:
+        response = call(method, request, protos.ClassificationResponse.FromString)
+    else:
+        response = call(method, request, protos.RegressionResponse.FromString)
     return [_inference(task, model, response.model_spec, response.result, time.perf_counter() - start)]
 
 
-def _multi(call: GrpcCall, model: ModelRef, spec: Any, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:  # noqa: ANN401
+def _multi(
+    call: GrpcCall, model: ModelRef, spec: protos.ModelSpec, examples: Examples, tasks: Sequence[Task]
+) -> list[Inference]:
     request = protos.MultiInferenceRequest()
     for task in tasks:
         added = request.tasks.add(method_name=_METHOD_NAMES[task.method])
@@ -43,7 +63,7 @@ def _multi(call: GrpcCall, model: ModelRef, spec: Any, examples: Examples, tasks
         added.model_spec.signature_name = task.signature
     _fill_input(request.input, examples)
     start = time.perf_counter()
-    response = call(f"{_SERVICE}/MultiInference", request, protos.MultiInferenceResponse)
+    response = call(f"{_SERVICE}/MultiInference", request, protos.MultiInferenceResponse.FromString)
     latency_s = time.perf_counter() - start
     return [
         _inference(task, model, result.model_spec, getattr(result, result.WhichOneof("result")), latency_s)
@@ -51,9 +71,15 @@ def _multi(call: GrpcCall, model: ModelRef, spec: Any, examples: Examples, tasks
     ]
 
 
-def _inference(task: Task, model: ModelRef, spec: Any, result: Any, latency_s: float) -> Inference:  # noqa: ANN401
+def _inference(
+    task: Task,
+    model: ModelRef,
+    spec: protos.ModelSpec,
+    result: protos.ClassificationResult | protos.RegressionResult,
+    latency_s: float,
+) -> Inference:
     version = int(spec.version.value) if spec.HasField("version") else None
-    if task.method == "regress":
+    if isinstance(result, protos.RegressionResult):
         values = tuple(_shortest(one.value) for one in result.regressions)
         return Inference(task, model.name, version, values=values, latency_s=latency_s)
     classes = tuple(
@@ -69,7 +95,7 @@ def _shortest(value: float) -> float:
     return float(str(np.float32(value)))
 
 
-def _fill_input(message: Any, examples: Examples) -> None:  # noqa: ANN401 - a generated Input
+def _fill_input(message: protos.Input, examples: Examples) -> None:
     if examples.context:
         _fill_example(message.example_list_with_context.context, examples.context)
         added = message.example_list_with_context.examples
@@ -79,7 +105,7 @@ def _fill_input(message: Any, examples: Examples) -> None:  # noqa: ANN401 - a g
         _fill_example(added.add(), row)
 
 
-def _fill_example(message: Any, features: Features) -> None:  # noqa: ANN401 - a generated Example
+def _fill_example(message: protos.Example, features: Features) -> None:
     message.features.SetInParent()
     for name, values in features.items():
         feature = message.features.feature[name]

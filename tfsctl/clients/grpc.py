@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -29,8 +29,11 @@ from tfsctl.errors import InvalidInput, RequestRejected, TfsctlError
 
 if TYPE_CHECKING:
     import numpy as np
+    from google.protobuf.message import Message
     from typing_extensions import Self
 
+
+ResponseT = TypeVar("ResponseT")
 _PREDICTION_SERVICE = "/tensorflow.serving.PredictionService"
 _MODEL_SERVICE = "/tensorflow.serving.ModelService"
 
@@ -39,7 +42,9 @@ _BEFORE_THE_REASON = re.compile(
     r"(?s).*(?:Failed to connect to remote host: |last error: [A-Z_]+: (?:ipv4|ipv6|unix):\S+: )"
 )
 
-STATUS_OF_CODE = {code: code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
+STATUS_OF_CODE: dict[grpc.StatusCode, str] = {
+    code: code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK
+}
 
 
 class GrpcClient:
@@ -85,8 +90,8 @@ class GrpcClient:
     def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
         """Classify or regress examples; several tasks are one MultiInference. Raises what ServingClient says."""
 
-        def call(method: str, request: Any, response_type: Any) -> Any:  # noqa: ANN401 - generated messages
-            return self._ask(method, request, response_type, about=model)
+        def call(method: str, request: Message, parse: Callable[[bytes], ResponseT]) -> ResponseT:
+            return self._ask(method, request, parse, about=model)
 
         return example_calls.over_grpc(call, model, _spec(model), examples, tasks)
 
@@ -94,7 +99,7 @@ class GrpcClient:
         """Ask what the model's signatures are. Raises what ServingClient says."""
         request = protos.GetModelMetadataRequest(model_spec=_spec(model), metadata_field=["signature_def"])
         method = f"{_PREDICTION_SERVICE}/GetModelMetadata"
-        response = self._call(method, request, protos.GetModelMetadataResponse, about=model)
+        response = self._call(method, request, protos.GetModelMetadataResponse.FromString, about=model)
         packed = protos.SignatureDefMap()
         if not response.metadata["signature_def"].Unpack(packed):
             raise self._strange(model, "its metadata holds no signature_def")
@@ -104,7 +109,9 @@ class GrpcClient:
     def status(self, model: ModelRef) -> tuple[VersionStatus, ...]:
         """Ask where each version is in its life, highest version first. Raises what ServingClient says."""
         request = protos.GetModelStatusRequest(model_spec=_spec(model))
-        response = self._call(f"{_MODEL_SERVICE}/GetModelStatus", request, protos.GetModelStatusResponse, about=model)
+        response = self._call(
+            f"{_MODEL_SERVICE}/GetModelStatus", request, protos.GetModelStatusResponse.FromString, about=model
+        )
         states = protos.ModelVersionStatus.State
         codes = protos.StatusProto.DESCRIPTOR.fields_by_name["error_code"].enum_type
         assert codes is not None  # noqa: S101 - an enum field has an enum type
@@ -131,17 +138,19 @@ class GrpcClient:
     ) -> None:
         self.close()
 
-    def _ask(self, method: str, request: Any, response_type: Any, *, about: ModelRef) -> Any:  # noqa: ANN401 - generated messages
+    def _ask(self, method: str, request: Message, parse: Callable[[bytes], ResponseT], *, about: ModelRef) -> ResponseT:
         """Make a call that runs the model. Raises RequestCaptured where that is to be shown only."""
         if self._captures_requests:
             raise RequestCaptured(self._call_of(method, request))
-        return self._call(method, request, response_type, about=about)
+        return self._call(method, request, parse, about=about)
 
-    def _call(self, method: str, request: Any, response_type: Any, *, about: ModelRef) -> Any:  # noqa: ANN401 - generated messages
-        call: Callable[..., Any] = self._channel.unary_unary(
+    def _call(
+        self, method: str, request: Message, parse: Callable[[bytes], ResponseT], *, about: ModelRef
+    ) -> ResponseT:
+        call: grpc.UnaryUnaryMultiCallable[Message, ResponseT] = self._channel.unary_unary(
             method,
             request_serializer=type(request).SerializeToString,
-            response_deserializer=getattr(response_type, "FromString", None),
+            response_deserializer=parse,
         )
         self._connect(about)
         try:
@@ -158,7 +167,7 @@ class GrpcClient:
             raise fault("DEADLINE_EXCEEDED", words, address=self._through, about=about)
         self._connect_timeout_s = None
 
-    def _failure(self, error: Any, about: ModelRef) -> TfsctlError:  # noqa: ANN401 - a grpc.RpcError that is also a grpc.Call
+    def _failure(self, error: grpc.RpcError, about: ModelRef) -> TfsctlError:
         status = STATUS_OF_CODE[error.code()]
         words = _BEFORE_THE_REASON.sub("", error.details() or "")
         return fault(status, words, address=self._through, about=about)
@@ -171,7 +180,7 @@ class GrpcClient:
         )
 
 
-def _spec(model: ModelRef, signature: str = "") -> Any:  # noqa: ANN401 - a generated ModelSpec
+def _spec(model: ModelRef, signature: str = "") -> protos.ModelSpec:
     spec = protos.ModelSpec(name=model.name, signature_name=signature)
     if model.version is not None:
         spec.version.value = model.version
@@ -180,5 +189,5 @@ def _spec(model: ModelRef, signature: str = "") -> Any:  # noqa: ANN401 - a gene
     return spec
 
 
-def _version(spec: Any) -> int | None:  # noqa: ANN401 - a generated ModelSpec
+def _version(spec: protos.ModelSpec) -> int | None:
     return int(spec.version.value) if spec.HasField("version") else None

@@ -27,10 +27,10 @@ def open_channel(host: str, port: int, connection: Connection) -> grpc.Channel:
     return grpc.secure_channel(address, credentials, options, compression)
 
 
-def metadata(connection: Connection) -> list[tuple[str, str | bytes]]:
+def metadata(connection: Connection) -> tuple[tuple[str, str | bytes], ...]:
     """The headers as gRPC metadata: names in lower case, and bytes where a name says so."""
     named = ((header.name.lower(), header.value) for header in connection.headers)
-    return [(name, value.encode() if name.endswith("-bin") else value) for name, value in named]
+    return tuple((name, value.encode() if name.endswith("-bin") else value) for name, value in named)
 
 
 def is_connected_within(channel: grpc.Channel, seconds: float) -> bool:

@@ -26,6 +26,7 @@ from tfsctl.core import dtypes, tensors
 from tfsctl.core.inference import Examples, Inference, Task
 from tfsctl.core.types import (
     DEFAULT_SIGNATURE,
+    Json,
     ModelMetadata,
     ModelRef,
     Prediction,
@@ -241,7 +242,7 @@ def _path(model: ModelRef) -> str:
     return path if model.label is None else f"{path}/labels/{quote(model.label, safe='')}"
 
 
-def _read_outputs(signature: Signature, value: Any) -> dict[str, np.ndarray]:  # noqa: ANN401 - parsed JSON
+def _read_outputs(signature: Signature, value: Json) -> dict[str, np.ndarray]:
     """Arrays from columnar `outputs`: the bare value of a single output, an object of several."""
     if len(signature.outputs) == 1:
         spec = signature.outputs[0]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from tfsctl.cli.snippets import shell
 from tfsctl.cli.snippets.python import header_value, needs_environment
 from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.clients.connection import Connection
+from tfsctl.core import protos
 
 # The module of each request message, as the program imports it.
 _MODULES = {
@@ -78,7 +78,7 @@ def _options(call: CapturedRequest) -> Iterator[tuple[str, int | str]]:
         yield "grpc.lb_policy_name", connection.balancing
 
 
-def _predict(request: Any) -> Iterator[str]:  # noqa: ANN401 - a generated PredictRequest
+def _predict(request: protos.PredictRequest) -> Iterator[str]:
     from tfsctl.core import dtypes, tensors
 
     spec = request.model_spec
