@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from tfsctl.errors import InvalidInput
 from tfsctl.server.status import Code, ServingError, invalid_argument
 from tfsctl.serving_config.messages import parse_text
 
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+
+MessageT = TypeVar("MessageT", bound="Message")
 log = logging.getLogger(__name__)
 
 
-def read_config_file(path: str | Path, message: Any) -> Any:  # noqa: ANN401 - any generated message
+def read_config_file(path: str | Path, message: MessageT) -> MessageT:
     """Fill `message` from a file and return it. Raises NOT_FOUND or INVALID_ARGUMENT in the real server's words.
 
     What is wrong inside the file goes to the log, as there.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tfsctl.core import protos
 from tfsctl.errors import InvalidInput
 from tfsctl.server.config.config_files import read_config_file
@@ -35,7 +33,7 @@ def configured_models(flags: Flags) -> tuple[ModelConfig, ...]:
     return (ModelConfig(flags.model_name, flags.model_base_path),)
 
 
-def check_request_logging(message: Any) -> None:  # noqa: ANN401 - a ModelServerConfig message
+def check_request_logging(message: protos.ModelServerConfig) -> None:
     """Raise INVALID_ARGUMENT, as the real server does once it serves the models, where requests are to be logged."""
     if asks_for_request_logging(message):
         raise invalid_argument("No request-logger-creator provided.")

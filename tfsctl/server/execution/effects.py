@@ -7,7 +7,6 @@ resources, which those that change a resource have although not all of them say 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from tfsctl.core import protos
 from tfsctl.server.runtime import capi
@@ -45,11 +44,11 @@ def has_effects(graph: int, function: str) -> bool:
     return any(_is_stateful(graph, operation) for operation in operations - _HARMLESS - library.keys())
 
 
-def _graph_def(graph: int) -> Any:  # noqa: ANN401 - a generated GraphDef
+def _graph_def(graph: int) -> protos.GraphDef:
     return protos.GraphDef.FromString(capi.written(capi.releasing().TF_GraphToGraphDef, graph))
 
 
-def _called(node: Any) -> Iterator[str]:  # noqa: ANN401 - a generated NodeDef
+def _called(node: protos.NodeDef) -> Iterator[str]:
     """The functions that a node names in its attributes."""
     for value in node.attr.values():
         if value.HasField("func"):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from tfsctl.core import protos
 from tfsctl.server.execution.effects import has_effects
@@ -84,7 +83,7 @@ class Call:
     def _add(
         self,
         name: str,
-        node: Any,  # noqa: ANN401 - a generated NodeDef
+        node: protos.NodeDef,
         inputs: capi.Output | Sequence[capi.Output] = (),
         *,
         after: Iterable[int | None] = (),
@@ -112,7 +111,7 @@ def _moved(endpoints: Iterable[Endpoint], outputs: Iterable[capi.Output]) -> lis
     return [replace(one, output=output) for one, output in zip(endpoints, outputs, strict=True)]
 
 
-def _of_many(placeholder: Any, width: int) -> Any:  # noqa: ANN401 - a generated NodeDef
+def _of_many(placeholder: protos.NodeDef, width: int) -> protos.NodeDef:
     """A placeholder of so many tensors, one after the other. The shape of one may be unknown."""
     shape = placeholder.attr["shape"].shape
     if shape.dim:
@@ -129,5 +128,5 @@ def _type_of(operation: int | None) -> str:
     return capi.holding().TF_OperationOpType(operation).decode() if operation else ""
 
 
-def _node_def(operation: int) -> Any:  # noqa: ANN401 - a generated NodeDef
+def _node_def(operation: int) -> protos.NodeDef:
     return protos.NodeDef.FromString(capi.written(capi.holding().TF_OperationToNodeDef, operation))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 from tfsctl.core import protos
 from tfsctl.errors import InvalidInput
@@ -38,7 +37,7 @@ async def poll_config_file(path: str, core: ServerCore, *, wait_s: float) -> Non
             reload.add_done_callback(reloads.discard)
 
 
-async def _reload(core: ServerCore, models: tuple[ModelConfig, ...], message: Any) -> None:  # noqa: ANN401 - their message
+async def _reload(core: ServerCore, models: tuple[ModelConfig, ...], message: protos.ModelServerConfig) -> None:
     try:
         await core.reload(models)
         check_request_logging(message)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -66,7 +65,7 @@ def warm_up(servable: Servable, version_dir: Path, *, iterations: int, check_met
     )
 
 
-def _parsed(record: bytes, path: Path) -> Any:  # noqa: ANN401 - a PredictionLog message
+def _parsed(record: bytes, path: Path) -> protos.PredictionLog:
     try:
         return protos.PredictionLog.FromString(record)
     except DecodeError:
@@ -74,7 +73,7 @@ def _parsed(record: bytes, path: Path) -> Any:  # noqa: ANN401 - a PredictionLog
         raise invalid_argument(f"Failed to parse warmup record: {text} from {path}") from None
 
 
-def _run(servable: Servable, log_entry: Any, *, check_method_names: bool) -> None:  # noqa: ANN401 - a PredictionLog
+def _run(servable: Servable, log_entry: protos.PredictionLog, *, check_method_names: bool) -> None:
     """Run one logged request as if it had been asked; a log of none is passed over, as the real server does."""
     kind = log_entry.WhichOneof("log_type")
     if kind == "predict_log":
@@ -100,7 +99,7 @@ def _run(servable: Servable, log_entry: Any, *, check_method_names: bool) -> Non
     signature_examples.run_now(servable, tasks, signature_examples.serialized_examples(request.input))
 
 
-def _predict(servable: Servable, request: Any) -> None:  # noqa: ANN401 - a PredictRequest message
+def _predict(servable: Servable, request: protos.PredictRequest) -> None:
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     bound = servable.signature(name)
     if bound is None:

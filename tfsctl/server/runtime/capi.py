@@ -10,7 +10,7 @@ import ctypes as c
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -116,7 +116,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
 
 
 @lru_cache(maxsize=None)
-def _library(loader: type[c.CDLL]) -> Any:  # noqa: ANN401 - functions are looked up by name
+def _library(loader: type[c.CDLL]) -> c.CDLL:
     found = sorted(Path(tensorflow_directory()).glob("libtensorflow_cc.*"))
     if not found:
         raise ServingError(Code.FAILED_PRECONDITION, "the installed tensorflow package has no libtensorflow_cc")
@@ -128,12 +128,12 @@ def _library(loader: type[c.CDLL]) -> Any:  # noqa: ANN401 - functions are looke
     return library
 
 
-def releasing() -> Any:  # noqa: ANN401 - see _library
+def releasing() -> c.CDLL:
     """The library for calls that take long; other Python threads run meanwhile. The first use takes about 0.5 s."""
     return _library(c.CDLL)
 
 
-def holding() -> Any:  # noqa: ANN401 - see _library
+def holding() -> c.CDLL:
     """The library for calls of well under a microsecond."""
     return _library(c.PyDLL)
 
@@ -205,7 +205,7 @@ def check() -> None:
         raise ServingError(Code(code) if code in Code._value2member_map_ else Code.UNKNOWN, message)
 
 
-def written(function: Any, *arguments: object) -> bytes:  # noqa: ANN401 - a function of the library
+def written(function: Callable[..., None], *arguments: object) -> bytes:
     """What a function writes into a TF_Buffer, which it takes after these arguments and before a status."""
     buffer = holding().TF_NewBuffer()
     try:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 
@@ -127,7 +126,7 @@ class Session:
             bound = self._bound[name] = BoundSignature(inputs, outputs, kinds, tuple(outputs.values()))
         return bound
 
-    def _endpoint(self, alias: str, info: Any) -> Endpoint:  # noqa: ANN401 - a generated TensorInfo
+    def _endpoint(self, alias: str, info: protos.TensorInfo) -> Endpoint:
         operation, _, index = info.name.partition(":")
         pointer = capi.holding().TF_GraphOperationByName(self.graph, operation.encode())
         output = capi.Output(pointer, int(index or 0))
@@ -193,7 +192,7 @@ class Session:
         return call
 
 
-def _signature_defs(meta_graph: Any) -> dict[str, Any]:  # noqa: ANN401 - a generated MetaGraphDef
+def _signature_defs(meta_graph: protos.MetaGraphDef) -> dict[str, protos.SignatureDef]:
     """The SignatureDef messages of a MetaGraphDef; the graph itself is not kept."""
     definitions = {}
     for name, definition in meta_graph.signature_def.items():
@@ -203,6 +202,6 @@ def _signature_defs(meta_graph: Any) -> dict[str, Any]:  # noqa: ANN401 - a gene
     return definitions
 
 
-def _run_options(options: protos.RunOptions) -> Any:  # noqa: ANN401 - a ctypes pointer to TF_Buffer
+def _run_options(options: protos.RunOptions) -> c.c_void_p:
     raw = options.SerializeToString()
     return capi.holding().TF_NewBufferFromString(raw, len(raw))

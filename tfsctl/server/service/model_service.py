@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tfsctl.core import protos
 from tfsctl.core.dtypes import DType
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef, VersionStatus
 from tfsctl.errors import InvalidInput
@@ -139,7 +140,7 @@ class Service:
         self,
         ref: ModelRef,
         tasks: Sequence[tuple[str, str]],
-        given: Any,  # noqa: ANN401 - an Input message
+        given: protos.Input,
         *,
         deadline_s: float | None = None,
     ) -> Inferred:
@@ -158,7 +159,7 @@ class Service:
         self._recorder.examples_classified(ref.name, len(results[0]))
         return Inferred(servable.name, servable.version, [one.signature for one in bound], results)
 
-    async def reload(self, config: Any) -> None:  # noqa: ANN401 - a ModelServerConfig message
+    async def reload(self, config: protos.ModelServerConfig) -> None:
         """Serve exactly the models of a new configuration; raises as `ServerCore.reload`, and for a bad one."""
         if config.WhichOneof("config") != "model_config_list":
             raise invalid_argument(

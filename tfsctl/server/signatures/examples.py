@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from tfsctl.core import dtypes
+from tfsctl.core import dtypes, protos
 from tfsctl.core.tensors import object_array
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.server.execution.servable import Servable
@@ -77,7 +76,7 @@ def task(servable: Servable, method: str, signature: str, *, check_method_name: 
     return Task(method, name, bound.inputs[_INPUTS], outputs)
 
 
-def _printed(definition: Any) -> str:  # noqa: ANN401 - a SignatureDef message
+def _printed(definition: protos.SignatureDef) -> str:
     return f"goo.gle/debugonly   \n{definition}"  # protobuf's mark on what is printed for people
 
 
@@ -89,7 +88,7 @@ def _check_output_count(bound: BoundSignature, *, classify: bool) -> None:
         raise invalid_argument("Expected one output Tensor.")
 
 
-def serialized_examples(given: Any) -> np.ndarray:  # noqa: ANN401 - an Input message
+def serialized_examples(given: protos.Input) -> np.ndarray:
     """The serialized tf.Examples of an Input message, each with the context's features before its own.
 
     Raises INVALID_ARGUMENT when there are none.
