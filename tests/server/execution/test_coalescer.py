@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from tfsctl.server.execution.coalescer import Together
-from tfsctl.server.execution.loop_debouncer import Turns
+from tfsctl.server.execution.loop_debouncer import LoopDebouncer
 from tfsctl.server.status import Code, ServingError
 
 Work = Callable[[str, list[int], "float | None"], Awaitable[Sequence["int | None"]]]
@@ -121,10 +121,10 @@ def test_worth_it() -> None:
     assert asyncio.run(ask()) == [False, True, True, False]
 
 
-def test_turns_are_waited_for() -> None:
+def test_debouncer_are_waited_for() -> None:
     """While the turns bring more; three at most."""
 
-    async def come(turns: int) -> list[int]:
+    async def notify(turns: int) -> list[int]:
         waiting: list[int] = []
         seen: list[int] = []
         done = asyncio.Event()
@@ -133,14 +133,14 @@ def test_turns_are_waited_for() -> None:
             seen.append(len(waiting))
             done.set()
 
-        gathering = Turns(asyncio.get_running_loop(), lambda: len(waiting), work)
+        gathering = LoopDebouncer(asyncio.get_running_loop(), lambda: len(waiting), work)
         for turn in range(turns):
             waiting.append(turn)
-            gathering.come()
+            gathering.notify()
             await asyncio.sleep(0)
         await done.wait()
         return seen[:1]
 
-    assert asyncio.run(come(1)) == [1]
-    assert asyncio.run(come(2)) == [2]
-    assert asyncio.run(come(20))[0] < 6
+    assert asyncio.run(notify(1)) == [1]
+    assert asyncio.run(notify(2)) == [2]
+    assert asyncio.run(notify(20))[0] < 6

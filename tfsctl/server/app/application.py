@@ -10,6 +10,7 @@ from tfsctl.server.config.flags import Flags
 from tfsctl.server.grpc import api as grpc_api
 from tfsctl.server.http.exchange import BodyTooLargeError, ClientGoneError, Exchange
 from tfsctl.server.process import shutdown
+from tfsctl.server.request_context import current_client
 from tfsctl.server.rest import api as rest_api
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.status import Code
@@ -36,6 +37,7 @@ class Application:
         """Answer one request."""
         requests = self._requests
         requests.running += 1
+        current_client.set(exchange.client)
         try:
             is_grpc = exchange.headers.get(b"content-type", b"").startswith(b"application/grpc")
             if requests.refuse:  # so that its client asks another server

@@ -47,7 +47,7 @@ class ModelServer:
             check_method_names=flags.enable_signature_method_name_check,
             recorder=recorder,
         )
-        await priorities.run(capi.start_runtime, config)
+        await priorities.run_in_low_priority_thread(capi.start_runtime, config)
         for path in filter(None, flags.custom_op_library.split(",")):
             await asyncio.to_thread(capi.load_library, path)
             log.info("Loaded custom operations: %s", path)

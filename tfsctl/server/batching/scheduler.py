@@ -15,7 +15,7 @@ from typing import Protocol
 
 from tfsctl.server.batching.parameters import BatchingParameters
 from tfsctl.server.process import priorities
-from tfsctl.server.runtime.run_timing import Pace
+from tfsctl.server.runtime.run_timing import RunTiming
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
@@ -47,7 +47,7 @@ class Batch:
 class Runner(Protocol):
     """What runs the batches of a queue, and how long that takes."""
 
-    pace: Pace
+    timing: RunTiming
 
     def begin(self) -> None:
         """A batch is on its way to a thread."""
@@ -65,7 +65,7 @@ class BatchScheduler:
     def __init__(self, parameters: BatchingParameters, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._idle = self._all = parameters.num_batch_threads
-        self._threads = priorities.executor(self._idle, parameters.thread_pool_name)
+        self._threads = priorities.low_priority_executor(self._idle, parameters.thread_pool_name)
         self._ready: deque[BatchQueue] = deque()
 
     def offer(self, queue: BatchQueue) -> None:
@@ -83,7 +83,7 @@ class BatchScheduler:
                 queue.is_offered = False
                 continue
             self._ready.append(queue)  # it may have more, but others come first
-            if len(tasks) == 1 and self._idle == self._all and queue.runner.pace.is_quick:
+            if len(tasks) == 1 and self._idle == self._all and queue.runner.timing.is_quick:
                 _settle(tasks, _outcome(queue.runner, tasks))  # the hand-over to a thread would take longer
                 continue
             self._idle -= 1

@@ -16,7 +16,7 @@ from tfsctl.server.batching.parameters import BatchingParameters
 from tfsctl.server.batching.scheduler import BatchQueue, BatchScheduler, Task
 from tfsctl.server.batching.tensors import merged, rows_of, split
 from tfsctl.server.monitoring.recorder import Recorder
-from tfsctl.server.runtime.run_timing import Pace
+from tfsctl.server.runtime.run_timing import RunTiming
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feeds, Session
 from tfsctl.server.status import Code, ServingError
 
@@ -32,7 +32,7 @@ class Batching:
         self._recorder = recorder
         self._parameters = parameters
         self._scheduler = scheduler
-        self.pace = Pace()
+        self.timing = RunTiming()
         self._session = session
         self._queues: dict[object, BatchQueue] = {}
         self._running = 0
@@ -111,7 +111,7 @@ class Batching:
 
     def _run_together(self, requests: Sequence[Feeds], fetches: Sequence[Endpoint], timeout_ms: int) -> list[Arrays]:
         feeds = merged(requests, self._parameters)
-        arrays = self.pace.run(self._session, feeds, fetches, timeout_ms=timeout_ms)
+        arrays = self.timing.run(self._session, feeds, fetches, timeout_ms=timeout_ms)
         return split(arrays, fetches, [len(request[0][1]) for request in requests], len(feeds[0][1]))
 
     # ---- a session is closed only after its last run, though its answer may have been given up ----

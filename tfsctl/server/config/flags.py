@@ -37,8 +37,8 @@ _KINDS = {int: "int32", float: "float", str: "string", bool: "bool"}
 _BITS = {"int32": 32, "int64": 64}
 
 
-def _flag(default: float | str | bool, text: str, kind: str = "") -> Any:  # noqa: ANN401 - dataclasses.field is typed so
-    return field(default=default, metadata={"text": text, "kind": kind or _KINDS[type(default)]})
+def _flag(default: float | str | bool, text: str, kind: str = "", *, hidden: bool = False) -> Any:  # noqa: ANN401 - dataclasses.field is typed so
+    return field(default=default, metadata={"text": text, "kind": kind or _KINDS[type(default)], "hidden": hidden})
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +275,14 @@ class Flags:
         "How long requests that are running at SIGTERM or SIGINT may take to finish "
         "(not a flag of tensorflow_model_server).",
     )
+    disable_request_optimizations: bool = _flag(
+        default=False,
+        text=(
+            "For triage: parse and run every request alone. Turns off all caches of requests and their heads, "
+            "coalescing, merging and replicas (not a flag of tensorflow_model_server)."
+        ),
+        hidden=True,
+    )
     host: str = _flag("0.0.0.0", "Address to listen on (not a flag of tensorflow_model_server).")  # noqa: S104 - its default
 
 
@@ -326,10 +334,12 @@ def _value(kind: str, text: str, *, given: bool) -> object:
 
 
 def usage() -> str:
-    """The usage text, a flag a line as TensorFlow prints it."""
+    """The usage text, one flag per line as TensorFlow prints it; hidden flags are left out."""
     lines = ["usage: tensorflow_model_server", "Flags:"]
     lines += [
-        f"\t{f'--{f.name}={_shown(f.default)}':<33}\t{f.metadata['kind']}\t{f.metadata['text']}" for f in fields(Flags)
+        f"\t{f'--{f.name}={_shown(f.default)}':<33}\t{f.metadata['kind']}\t{f.metadata['text']}"
+        for f in fields(Flags)
+        if not f.metadata["hidden"]
     ]
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 from tfsctl.server.execution.jobs import too_late
-from tfsctl.server.execution.loop_debouncer import Turns
+from tfsctl.server.execution.loop_debouncer import LoopDebouncer
 from tfsctl.server.status import Code, ServingError
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Together(Generic[_Key, _Item, _Answer]):
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[_Key, list[tuple[_Item, float | None, asyncio.Future[_Answer | None]]]] = {}
         self._count = 0
-        self._turns = Turns(self._loop, lambda: self._count, self._begin)
+        self._debouncer = LoopDebouncer(self._loop, lambda: self._count, self._begin)
         self._were_together = False  # those that waited last: so will be the next, most likely
         self._tasks: set[asyncio.Task[None]] = set()
         self.running = 0
@@ -55,7 +55,7 @@ class Together(Generic[_Key, _Item, _Answer]):
         answer: asyncio.Future[_Answer | None] = self._loop.create_future()
         self._waiting.setdefault(key, []).append((item, deadline_s, answer))
         self._count += 1
-        self._turns.come()
+        self._debouncer.notify()
         return answer
 
     def _begin(self) -> None:

@@ -13,10 +13,10 @@ import time
 from collections.abc import Sequence
 
 from tfsctl.server.execution.jobs import SMALL_ROWS, Job, Outcome, Waiting, are_small, jobs_of, too_late
-from tfsctl.server.execution.loop_debouncer import Turns
+from tfsctl.server.execution.loop_debouncer import LoopDebouncer
 from tfsctl.server.execution.parallel import SideBySide
 from tfsctl.server.process import priorities
-from tfsctl.server.runtime.run_timing import Pace
+from tfsctl.server.runtime.run_timing import RunTiming
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feeds, Session
 from tfsctl.server.status import ServingError
 
@@ -30,11 +30,11 @@ class Execution:
         self._session = session
         self._loop = loop
         self._waiting: list[Waiting] = []
-        self._turns = Turns(loop, self._together, self._start)
-        self._pace = Pace()
+        self._debouncer = LoopDebouncer(loop, self._together, self._start)
+        self._timing = RunTiming()
         self._workers = os.cpu_count() or 1
         self._busy = 0
-        self._threads = priorities.executor(self._workers, f"run-{name}")
+        self._threads = priorities.low_priority_executor(self._workers, f"run-{name}")
         self._side_by_side = SideBySide(session, name)
 
     def submit(
@@ -54,14 +54,14 @@ class Execution:
         answer: asyncio.Future[Arrays] = self._loop.create_future()
         waiting = Waiting(feeds, fetches, deadline_s, answer, merge_key, is_stack=is_stack)
         self._waiting.append(waiting)
-        if not self._pace.is_quick:
+        if not self._timing.is_quick:
             self._watch_deadline(waiting)
-        self._turns.come()
+        self._debouncer.notify()
         return answer
 
     def most_together(self, bound: BoundSignature, rows: int, *, may_merge: bool) -> int:
         """How many requests of so many rows for a signature will be one quick run; 1 where each is one by itself."""
-        if not self._pace.is_quick:
+        if not self._timing.is_quick:
             return 1
         most = max(1, SMALL_ROWS // rows)
         if may_merge:
@@ -90,7 +90,7 @@ class Execution:
         waiting = self._waiting = [one for one in self._waiting if not one.is_over()]
         if not waiting:
             return
-        if self._pace.is_quick and are_small(waiting):
+        if self._timing.is_quick and are_small(waiting):
             rest = self._run_here(jobs_of(waiting, self._side_by_side.is_ready, self._side_by_side.most))
         else:
             jobs = jobs_of(waiting, lambda _kind: False)
@@ -110,7 +110,7 @@ class Execution:
             if jobs and job.how == "alone":  # but more wait
                 self._side_by_side.want(job.waiting[0])
             if jobs and time.perf_counter() > end_s:
-                self._turns.come()
+                self._debouncer.notify()
                 break
         return jobs
 
@@ -134,9 +134,9 @@ class Execution:
         """Run one job on this thread."""
         try:
             if job.how == "merged" and len(job.waiting) > 1:
-                return job.taken_apart(self._paced_run(job.merged_feeds(), job.waiting[0].fetches, job))
+                return job.taken_apart(self._timed_run(job.merged_feeds(), job.waiting[0].fetches, job))
             if job.how == "beside" and job.size > 1:
-                return self._side_by_side.run(job.waiting, self._pace)
+                return self._side_by_side.run(job.waiting, self._timing)
         except ServingError:
             pass  # one request may be at fault: each gets its own answer
         return [(waiting, self._run_alone(waiting)) for waiting in job.waiting]
@@ -144,15 +144,15 @@ class Execution:
     def _run_alone(self, waiting: Waiting) -> Arrays | BaseException:
         job = Job("alone", [waiting])
         try:
-            return waiting.put_together([self._paced_run(feeds, waiting.fetches, job) for feeds in waiting.each()])
+            return waiting.put_together([self._timed_run(feeds, waiting.fetches, job) for feeds in waiting.each()])
         except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the answer
             return error
 
-    def _paced_run(self, feeds: Feeds, fetches: Sequence[Endpoint], job: Job) -> Arrays:
-        """Run as the model's pace has it; a large run tells nothing about that, and takes all threads."""
+    def _timed_run(self, feeds: Feeds, fetches: Sequence[Endpoint], job: Job) -> Arrays:
+        """Run as the model's timing has it; a large run tells nothing about that, and takes all threads."""
         if are_small(job.waiting):
-            timeout_ms = 0 if self._pace.is_quick else job.timeout_ms
-            return self._pace.run(self._session, feeds, fetches, timeout_ms=timeout_ms)
+            timeout_ms = 0 if self._timing.is_quick else job.timeout_ms
+            return self._timing.run(self._session, feeds, fetches, timeout_ms=timeout_ms)
         return self._session.run(feeds, fetches, timeout_ms=job.timeout_ms)
 
 

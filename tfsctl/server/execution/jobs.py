@@ -148,7 +148,7 @@ def jobs_of(waiting: Sequence[Waiting], may_go_beside: Callable[[object], bool],
 
 
 def are_small(waiting: Sequence[Waiting]) -> bool:
-    """Whether runs are small enough to tell, or to keep, the model's pace."""
+    """Whether runs are small enough to tell, or to keep, the model's timing."""
     size = rows = 0
     for one in waiting:
         rows += one.rows

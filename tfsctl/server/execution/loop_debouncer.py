@@ -1,35 +1,36 @@
-"""Work for what comes together: begun when the turns of the event loop bring nothing more."""
+"""Delays work by a few iterations of the event loop while more requests arrive, so that they can share it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-_AT_MOST = 3
+_MAX_ITERATIONS = 3
 
 
-class Turns:
-    """Calls `work` after something has come, and once the turns of the loop bring no more of it; three turns at most.
+class LoopDebouncer:
+    """Calls `work` once after any number of notifications.
 
-    `waiting` tells how much there is that more of it would be good for.
+    After the first `notify`, it waits for as long as each iteration of the loop brings more to coalesce, at most three
+    iterations. `pending` returns how much waits that can be coalesced; 0 means that waiting is of no use.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, waiting: Callable[[], int], work: Callable[[], None]) -> None:
-        self._loop, self._waiting, self._work = loop, waiting, work
-        self._is_due = False
-        self._seen = self._taken = 0
+    def __init__(self, loop: asyncio.AbstractEventLoop, pending: Callable[[], int], work: Callable[[], None]) -> None:
+        self._loop, self._pending, self._work = loop, pending, work
+        self._is_scheduled = False
+        self._seen = self._iterations = 0
 
-    def come(self) -> None:
-        """Something waits."""
-        if not self._is_due:
-            self._is_due = True
-            self._loop.call_soon(self._look)
+    def notify(self) -> None:
+        """Schedule the work unless it is scheduled already."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._check)
 
-    def _look(self) -> None:
-        waiting = self._waiting()
-        if waiting > self._seen and self._taken < _AT_MOST:
-            self._seen, self._taken = waiting, self._taken + 1
-            self._loop.call_soon(self._look)
+    def _check(self) -> None:
+        pending = self._pending()
+        if pending > self._seen and self._iterations < _MAX_ITERATIONS:
+            self._seen, self._iterations = pending, self._iterations + 1
+            self._loop.call_soon(self._check)
             return
-        self._is_due, self._seen, self._taken = False, 0, 0
+        self._is_scheduled, self._seen, self._iterations = False, 0, 0
         self._work()

@@ -15,7 +15,7 @@ import numpy as np
 from tfsctl.server.execution.jobs import Outcome, Waiting, joined
 from tfsctl.server.execution.replica_graph import NoLanesError
 from tfsctl.server.execution.replicas import WIDTHS, Lanes
-from tfsctl.server.runtime.run_timing import Pace
+from tfsctl.server.runtime.run_timing import RunTiming
 from tfsctl.server.runtime.session import Endpoint, Feeds, Session
 from tfsctl.server.status import ServingError
 
@@ -54,23 +54,23 @@ class SideBySide:
         """Whether requests of this kind may be handed over as one."""
         return kind in self._lanes and self._lanes[kind].may_pack
 
-    def run(self, together: Sequence[Waiting], pace: Pace) -> list[Outcome]:
+    def run(self, together: Sequence[Waiting], timing: RunTiming) -> list[Outcome]:
         """Run requests of one kind, on this thread and helpers. Raises if one of them fails."""
         lanes = self._lanes[together[0].kind]
         if lanes.may_pack and (stack := _stacked(together)) is not None:
             try:
-                return self._run_stack(lanes, stack, together, pace)
+                return self._run_stack(lanes, stack, together, timing)
             except ServingError:
-                outcomes = self._run_each(lanes, together, pace)
+                outcomes = self._run_each(lanes, together, timing)
                 lanes.may_pack = False  # there was nothing wrong with the requests
                 return outcomes
-        return self._run_each(lanes, together, pace)
+        return self._run_each(lanes, together, timing)
 
     def _run_stack(
-        self, lanes: Lanes, stack: Sequence[np.ndarray], together: Sequence[Waiting], pace: Pace
+        self, lanes: Lanes, stack: Sequence[np.ndarray], together: Sequence[Waiting], timing: RunTiming
     ) -> list[Outcome]:
         shares = [[array[share] for array in stack] for share in self._shares(len(stack[0]))]
-        done = self._at_once(lanes.run_stack, shares, len(shares[0][0]), pace)
+        done = self._at_once(lanes.run_stack, shares, len(shares[0][0]), timing)
         arrays = joined(done)
         if len(together) == 1:
             return [(together[0], arrays)]
@@ -80,10 +80,10 @@ class SideBySide:
             for one, end in zip(together, ends, strict=True)
         ]
 
-    def _run_each(self, lanes: Lanes, together: Sequence[Waiting], pace: Pace) -> list[Outcome]:
+    def _run_each(self, lanes: Lanes, together: Sequence[Waiting], timing: RunTiming) -> list[Outcome]:
         requests = [feeds for one in together for feeds in one.each()]
         shares = [requests[share] for share in self._shares(len(requests))]
-        done = iter([arrays for part in self._at_once(lanes.run, shares, len(shares[0]), pace) for arrays in part])
+        done = iter([arrays for part in self._at_once(lanes.run, shares, len(shares[0]), timing) for arrays in part])
         return [(one, one.put_together(list(islice(done, one.parts)))) for one in together]
 
     def _shares(self, count: int) -> list[slice]:
@@ -91,11 +91,11 @@ class SideBySide:
         threads = max(1, min(self._workers, count // _WIDE))
         return [slice(count * index // threads, count * (index + 1) // threads) for index in range(threads)]
 
-    def _at_once(self, run: Callable[[_S], _T], shares: Sequence[_S], requests: int, pace: Pace) -> list[_T]:
-        """Run every share in a thread; the first, of so many requests, in this one, which tells the pace."""
+    def _at_once(self, run: Callable[[_S], _T], shares: Sequence[_S], requests: int, timing: RunTiming) -> list[_T]:
+        """Run every share in a thread; the first, of so many requests, in this one, which tells the timing."""
         others = [self._helpers.submit(run, share) for share in shares[1:]]
         try:
-            mine = pace.run_inline(partial(run, shares[0]), requests)
+            mine = timing.run_inline(partial(run, shares[0]), requests)
         finally:
             wait(others)  # nothing may be left running
         return [mine, *(other.result() for other in others)]

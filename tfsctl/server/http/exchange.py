@@ -138,6 +138,11 @@ class Exchange(ABC):
         if self.is_gone:
             raise ClientGoneError
 
+    @property
+    def client(self) -> object:
+        """The connection that the request came on: one object for all requests of a connection."""
+        return self
+
     # ---- the application's side: the answer ----
     @abstractmethod
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:

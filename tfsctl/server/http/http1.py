@@ -283,6 +283,17 @@ class Request(Exchange):
         """Whether there may be another one after it, without a word about that."""
         return self.keeps_alive and self._version == request_head_cache.VERSION
 
+    @property
+    def client(self) -> object:
+        """The connection."""
+        return self._connection
+
+    def leave(self) -> None:
+        """Nobody waits for the answer any more."""
+        super().leave()
+        if self.task is not None:
+            self._connection.site.canceller.cancel(self.task)
+
     async def serve(self) -> None:
         """Let the application answer."""
         connection = self._connection

@@ -93,6 +93,13 @@ class Stream(Exchange):
         self._pending.clear()
         self._wake_sender()
         super().leave()
+        if self.task is not None:
+            self._connection.site.canceller.cancel(self.task)
+
+    @property
+    def client(self) -> object:
+        """The connection."""
+        return self._connection
 
     # ---- the answer ----
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from tfsctl.server.http.task_canceller import TaskCanceller
+
 if TYPE_CHECKING:
     from tfsctl.server.http.exchange import Application
 
@@ -50,3 +52,8 @@ class Site:
     loop: asyncio.AbstractEventLoop
     max_connections: int
     connections: set[Connection] = field(default_factory=set)
+    canceller: TaskCanceller = field(init=False)
+    """Cancels the tasks of requests whose client has left."""
+
+    def __post_init__(self) -> None:
+        self.canceller = TaskCanceller(self.loop)

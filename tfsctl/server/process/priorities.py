@@ -1,8 +1,8 @@
-"""Threads that give way: those that run and load models leave the processor to those that take and answer requests.
+"""Low-priority threads: the threads that run and load models must not delay the threads that serve requests.
 
-A model's run takes all the processor there is. The event loop and the server's own threads need little of it, but at
-once, or every other request waits for that run. The scheduler knows which is which by the threads' nice values, which a
-thread on Linux has for itself, and the threads that it starts (TensorFlow's pools) take from it.
+Running a model uses all the CPU there is. The event loop needs little CPU, but needs it at once: if it competes with a
+model on equal terms, every other request waits for that model. On Linux each thread has a nice value of its own, and
+the threads that it starts (TensorFlow's thread pools) inherit it.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-_NICER_BY = 10  # a tenth of the weight of the other threads, where they compete
+_NICE_INCREMENT = 10  # a tenth of the CPU weight of a thread with the default nice value
 
 
-def give_way() -> None:
-    """Let this thread, and those that it will start, give way to the others; nothing happens where that cannot be."""
+def lower_priority() -> None:
+    """Lower the priority of this thread and of the threads it starts later. Does nothing where this is not possible."""
     with contextlib.suppress(OSError, AttributeError):
         thread = threading.get_native_id()
-        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICER_BY)
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICE_INCREMENT)
 
 
-def executor(threads: int, name: str) -> ThreadPoolExecutor:
-    """Threads that give way."""
-    return ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=give_way)
+def low_priority_executor(threads: int, name: str) -> ThreadPoolExecutor:
+    """A pool of low-priority threads whose names begin with `name`."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=lower_priority)
 
 
-async def run(work: Callable[..., None], *arguments: object) -> None:
-    """Do something in a thread of its own that gives way."""
-    with executor(1, "background") as thread:
+async def run_in_low_priority_thread(work: Callable[..., None], *arguments: object) -> None:
+    """Call `work` in a low-priority thread that ends afterwards."""
+    with low_priority_executor(1, "background") as thread:
         await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)

@@ -1,6 +1,6 @@
-"""How long a servable's runs take, and so where they belong: on the event loop, or in threads.
+"""Measures how long the runs of a model take, which decides where they run: on the event loop or in threads.
 
-Judged by the CPU time of runs in the caller's own thread: wall time would call a model slow because the machine is busy.
+The measure is the CPU time of runs in the calling thread. Wall time would call a model slow if the machine is busy.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-QUICK_RUN_S = 0.001  # a longer run would keep other requests waiting; a hand-over to a thread costs a tenth of this
-SLOW_RUN_S = 0.002  # what was quick stays so until here
+QUICK_RUN_S = 0.001  # a longer run on the loop would delay other requests; handing over to a thread costs 0.1 ms
+SLOW_RUN_S = 0.002  # a quick model stays quick up to this (hysteresis)
 _SAMPLES = 9
-_LOOK_AGAIN_AFTER = 500  # runs of a slow model, after which it is measured anew
-_QUICK_RUNS_A_SAMPLE = 16  # asking for a thread's CPU time takes a microsecond, which a quick run should rarely pay
+_RUNS_UNTIL_REMEASURED = 500  # of a slow model
+_QUICK_RUNS_PER_SAMPLE = 16  # reading a thread's CPU time takes a microsecond, much for a quick run
 
 
-class Pace:
-    """The pace of one model. Until enough runs are measured it counts as slow."""
+class RunTiming:
+    """Whether the runs of one model are quick (below 1 ms). A model counts as slow until enough runs are measured."""
 
     def __init__(self) -> None:
         self.is_quick = False
@@ -42,42 +42,42 @@ class Pace:
         *,
         timeout_ms: int,
     ) -> list[np.ndarray]:
-        """Run in this thread while the model is quick or being measured, else with all of TensorFlow's threads."""
-        if self.is_quick or self._wants_sample:
+        """Run inline (in this thread only) if the model is quick or is being measured, else with TensorFlow's threads."""
+        if self.is_quick or self._needs_sample:
             return self.run_inline(partial(session.run, feeds, fetches, inline=True))
         arrays = session.run(feeds, fetches, timeout_ms=timeout_ms)
-        self._pass_by()
+        self._skip_sample()
         return arrays
 
     def run_inline(self, work: Callable[[], _T], requests: int = 1) -> _T:
-        """Do what runs so many requests in this thread."""
-        if self._wants_sample:
+        """Call `work`, which runs that many requests in this thread, and measure it if a sample is due."""
+        if self._needs_sample:
             start_s = time.thread_time()
             done = work()
             self._add((time.thread_time() - start_s) / requests)
         else:
             start_s = time.perf_counter()
             done = work()
-            self._pass_by((time.perf_counter() - start_s) / requests)
+            self._skip_sample((time.perf_counter() - start_s) / requests)
         return done
 
     @property
-    def _wants_sample(self) -> bool:
-        """Whether the next run should be measured, in the thread that makes it."""
+    def _needs_sample(self) -> bool:
+        """Whether the next run is to be measured."""
         if len(self._recent_s) < _SAMPLES:
             return True
-        return self.is_quick and self._unmeasured >= _QUICK_RUNS_A_SAMPLE
+        return self.is_quick and self._unmeasured >= _QUICK_RUNS_PER_SAMPLE
 
     def _add(self, cpu_s: float) -> None:
-        """A measured run: the CPU seconds of its thread."""
-        self._unmeasured = _QUICK_RUNS_A_SAMPLE if cpu_s > QUICK_RUN_S else 0  # after a slow one look at the next too
+        """Record a measured run: the CPU seconds of its thread. After a slow one the next run is measured too."""
+        self._unmeasured = _QUICK_RUNS_PER_SAMPLE if cpu_s > QUICK_RUN_S else 0
         self._recent_s.append(cpu_s)
         if len(self._recent_s) == _SAMPLES:
             self.is_quick = statistics.median(self._recent_s) < (SLOW_RUN_S if self.is_quick else QUICK_RUN_S)
 
-    def _pass_by(self, wall_s: float = 0.0) -> None:
-        """A run whose CPU time was not measured; now and then the next ones are again, and after a long one."""
-        self._unmeasured += 1 if wall_s < QUICK_RUN_S else _QUICK_RUNS_A_SAMPLE
-        if not self.is_quick and self._unmeasured >= _LOOK_AGAIN_AFTER:
+    def _skip_sample(self, wall_s: float = 0.0) -> None:
+        """Record a run whose CPU time was not measured. A long one makes the next run a sample."""
+        self._unmeasured += 1 if wall_s < QUICK_RUN_S else _QUICK_RUNS_PER_SAMPLE
+        if not self.is_quick and self._unmeasured >= _RUNS_UNTIL_REMEASURED:
             self._unmeasured = 0
             self._recent_s.clear()
