@@ -28,7 +28,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"__init__", "__main__"},
     ],
     "server": [
-        {"status"},
+        {"status", "request_context"},
         {"process", "monitoring"},
         {"config", "runtime"},
         {"batching"},
