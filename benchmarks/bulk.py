@@ -27,6 +27,7 @@ import numpy as np
 from serving import HOST, Server, model_server, running
 
 from tfsctl.core import protos, tensors
+from tfsctl.core.arrays import object_array
 
 WORDS = (
     "great",
@@ -151,7 +152,7 @@ def h2load(server: Server, rows: Path, run: Run) -> float:
     with rows.open(encoding="utf-8") as file:
         texts = [line.strip().encode() for line, _ in zip(file, range(run.batch_size + 1), strict=False)][1:]
     request = protos.PredictRequest(model_spec={"name": "m"})
-    request.inputs["text"].CopyFrom(tensors.to_proto(tensors.object_array(texts)))
+    request.inputs["text"].CopyFrom(tensors.to_proto(object_array(texts)))
     raw = request.SerializeToString()
     body = rows.with_name("request.grpc")
     body.write_bytes(b"\0" + len(raw).to_bytes(4, "big") + raw)

@@ -32,7 +32,7 @@ from pathlib import Path
 from tfsctl.inputs.predict_inputs import choose_signature, example, shape_inputs
 from tfsctl.core.model_dir import list_versions
 from tfsctl.core.saved_model import metadata_from_directory
-from tfsctl.core.tensors import to_json
+from tfsctl.core.json_tensors import to_json
 
 base = Path(sys.argv[1])
 newest = list_versions(base)[-1]

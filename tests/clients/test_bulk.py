@@ -16,7 +16,7 @@ from tfsctl.clients.bulk import Answered, Ask, Bulk, Options
 from tfsctl.clients.connection import Transport
 from tfsctl.clients.factory import open_client
 from tfsctl.clients.serving_client import ServingClient
-from tfsctl.core.batches import Batch, taker
+from tfsctl.core.batches import Batch, batch_reader
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected, ServerUnreachable, TfsctlError
 
@@ -59,7 +59,7 @@ def asking(client: ServingClient, model: str = "rows", signature: str = "serving
 
 
 def answers(values: Any, ask: Ask, **options: Any) -> list[Answered]:
-    return list(Bulk(taker(batches(values)), ask, Options(**options)))
+    return list(Bulk(batch_reader(batches(values)), ask, Options(**options)))
 
 
 def outputs(answered: list[Answered], name: str) -> list[float]:
@@ -73,7 +73,7 @@ def test_every_row_is_answered_in_order(client: ServingClient, options: dict[str
 
     assert outputs(answered, "y") == list(range(1000))
     assert [row for one in answered for row in one.batch.rows] == list(range(1, 1001))
-    assert [one.batch.through for one in answered][-1] == 1000
+    assert [one.batch.last_row for one in answered][-1] == 1000
     if "batch_size" in options:
         assert max(outputs(answered, "rows")) == options["batch_size"]
 
@@ -82,7 +82,7 @@ def test_the_row_that_cannot_be_answered_is_named(client: ServingClient) -> None
     """The answers before it come first."""
     values = np.ones(200)
     values[149] = 0
-    bulk = Bulk(taker(batches(values)), asking(client, signature="checked"), Options(batch_size=40))
+    bulk = Bulk(batch_reader(batches(values)), asking(client, signature="checked"), Options(batch_size=40))
     seen: list[int] = []
     with pytest.raises(RequestRejected, match=r"^row 150: .*not a number to divide by") as raised:
         seen.extend(len(one.batch) for one in bulk)
@@ -100,14 +100,14 @@ def test_rows_that_cannot_be_answered_are_left_out(client: ServingClient) -> Non
 
     assert [reject.row for reject in rejects] == [1, 42, 43, 200]
     assert all("not a number to divide by" in reject.error for reject in rejects)
-    assert rejects[0].held == {"x": 0.0}
+    assert rejects[0].values == {"x": 0.0}
     assert outputs(answered, "y") == pytest.approx([1 / value for value in values if value])
-    assert answered[-1].batch.through == 200
+    assert answered[-1].batch.last_row == 200
 
 
 def test_batches_stay_within_what_the_server_takes(client: ServingClient) -> None:
     """A server that takes 8 rows a request, and few requests at once, is asked so."""
-    bulk = Bulk(taker(batches(range(500))), asking(client, "small"), Options())
+    bulk = Bulk(batch_reader(batches(range(500))), asking(client, "small"), Options())
     answered = list(bulk)
 
     assert outputs(answered, "y") == list(range(500))
@@ -133,7 +133,7 @@ def test_what_was_asked_is_answered_after_a_stop(client: ServingClient) -> None:
         asked.append(len(batch))
         return ask(batch)
 
-    bulk = Bulk(taker(batches(range(10_000))), counted, Options(batch_size=1, concurrency=4))
+    bulk = Bulk(batch_reader(batches(range(10_000))), counted, Options(batch_size=1, concurrency=4))
     answered = []
     for one in bulk:
         answered.append(one)
@@ -185,9 +185,9 @@ def test_what_does_not_pass_is_raised(error: TfsctlError) -> None:
 
 def test_a_server_that_was_away_is_asked_as_before() -> None:
     """Only one that has too much to do is asked for less at once."""
-    away = Bulk(taker(batches(range(100))), Moody(ServerUnreachable("no answer"), 1), Options(batch_size=10))
+    away = Bulk(batch_reader(batches(range(100))), Moody(ServerUnreachable("no answer"), 1), Options(batch_size=10))
     busy = Moody(RequestRejected("Server Threadpool Exhausted", status="RESOURCE_EXHAUSTED"), 1)
-    full = Bulk(taker(batches(range(100))), busy, Options(batch_size=10))
+    full = Bulk(batch_reader(batches(range(100))), busy, Options(batch_size=10))
 
     assert len(outputs(list(away), "y")) == len(outputs(list(full), "y")) == 100
     assert full.setting.at_once == 1 < away.setting.at_once
@@ -201,7 +201,7 @@ def test_a_request_that_is_too_large_is_halved() -> None:
             raise RequestRejected("Received message larger than max (9 vs. 4)", status="RESOURCE_EXHAUSTED")
         return {"y": batch.arrays["x"]}
 
-    bulk = Bulk(taker(batches(range(1000))), ask, Options(batch_size=100))
+    bulk = Bulk(batch_reader(batches(range(1000))), ask, Options(batch_size=100))
 
     assert outputs(list(bulk), "y") == list(range(1000))
     assert bulk.setting.rows <= 50
@@ -216,7 +216,7 @@ def test_no_more_is_read_than_is_asked() -> None:
             taken.append(row)
             yield Batch(np.array([row]), {"x": np.array([row])}, row)
 
-    bulk = Bulk(taker(endless()), lambda batch: {"y": batch.arrays["x"]}, Options(batch_size=2, concurrency=3))
+    bulk = Bulk(batch_reader(endless()), lambda batch: {"y": batch.arrays["x"]}, Options(batch_size=2, concurrency=3))
     first = next(iter(bulk))
 
     assert first.outputs["y"].tolist() == [1, 2]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tfsctl.clients.json_bodies import parsed_object, predict_body
-from tfsctl.core.tensors import object_array, to_json
+from tfsctl.core.arrays import object_array
+from tfsctl.core.json_tensors import to_json
 
 
 @pytest.mark.parametrize(

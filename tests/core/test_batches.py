@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfsctl.core.batches import Batch, taker
+from tfsctl.core.batches import Batch, batch_reader
 
 
 def test_how_much_of_the_source_is_known_however_batches_are_cut() -> None:
     """Blocks and requests rarely end at the same row."""
     blocks = [
-        Batch(np.arange(start, start + 100), {"x": np.zeros(100)}, start + 99, part=(start + 99) / 1000)
+        Batch(np.arange(start, start + 100), {"x": np.zeros(100)}, start + 99, fraction_read=(start + 99) / 1000)
         for start in range(1, 1000, 100)
     ]
-    take = taker(blocks)
+    take = batch_reader(blocks)
 
     parts = []
     while (batch := take(130)) is not None:
-        parts.append(batch.part or 0)
+        parts.append(batch.fraction_read or 0)
 
     assert parts == [0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.9, 1.0]

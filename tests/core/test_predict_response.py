@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfsctl.core import dtypes, protos, tensors
+from tfsctl.core.arrays import object_array
 from tfsctl.core.predict_response import read_predict_response
-from tfsctl.core.varint import varint
+from tfsctl.core.varint import encode_varint
 from tfsctl.errors import InvalidInput
 
 LARGE = 5000  # values
@@ -50,7 +51,7 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 def test_every_dtype_and_shape(dtype: dtypes.DType, shape: tuple[int, ...], as_content: bool) -> None:
     """Large or small, typed or as memory, beside others."""
     array = np.asarray(np.arange(int(np.prod(shape))).reshape(shape), dtype.numpy)
-    outputs = {"b": array, "a": np.array([1.5], np.float32), "text": tensors.object_array([b"x" * LARGE, b""])}
+    outputs = {"b": array, "a": np.array([1.5], np.float32), "text": object_array([b"x" * LARGE, b""])}
     raw = response(outputs, as_content=as_content).SerializeToString()
 
     found, spec = read_predict_response(raw)
@@ -81,7 +82,7 @@ def test_what_is_written_in_an_odd_way() -> None:
     memory = np.arange(LARGE, dtype="<f4").tobytes()
     half = len(memory) // 2
     one_by_one = b"".join(b"\x2d" + memory[at : at + 4] for at in range(0, len(memory), 4))
-    unknown = b"\xfa\x7f" + varint(9000) + bytes(9000)
+    unknown = b"\xfa\x7f" + encode_varint(9000) + bytes(9000)
     short = protos.TensorProto(dtype=1, tensor_shape={"dim": [{"size": 2 * LARGE}]}).SerializeToString()
     for body in (
         head + _field(5, memory[:half]) + _field(5, memory[half:]),
@@ -105,9 +106,7 @@ def test_what_is_written_in_an_odd_way() -> None:
 @given(st.data())
 def test_what_is_no_message(data: st.DataObject) -> None:
     """Cut off, overwritten or made up: refused as officially, or read as officially."""
-    raw = bytearray(
-        response({"y": np.arange(2000, dtype=np.float32), "s": tensors.object_array([b"a"])}).SerializeToString()
-    )
+    raw = bytearray(response({"y": np.arange(2000, dtype=np.float32), "s": object_array([b"a"])}).SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, 60)) % len(raw)] = data.draw(st.integers(0, 255))
     mutated = bytes(raw[: data.draw(st.integers(0, len(raw)))])
@@ -121,4 +120,4 @@ def test_what_is_no_message(data: st.DataObject) -> None:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    return bytes([number << 3 | 2]) + varint(len(content)) + content
+    return bytes([number << 3 | 2]) + encode_varint(len(content)) + content

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfsctl.core import dtypes, protos, tensors
+from tfsctl.core import dtypes, json_tensors, protos, tensors
+from tfsctl.core.arrays import object_array
 from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
 
@@ -26,7 +27,7 @@ def arrays(draw: st.DrawFn) -> np.ndarray:
     if draw(st.booleans()):
         shape = draw(shapes)
         values = draw(st.lists(st.binary(max_size=40), min_size=math.prod(shape), max_size=math.prod(shape)))
-        return tensors.object_array(values).reshape(shape)
+        return object_array(values).reshape(shape)
     return draw(hnp.arrays(draw(st.sampled_from([d.numpy for d in COMMON])), shapes))
 
 
@@ -64,7 +65,7 @@ def test_json_round_trip(array: np.ndarray) -> None:
     spec = TensorSpec("x", dtypes.from_numpy(array.dtype).name, tuple(array.shape))
     if 0 in array.shape[:-1]:
         return
-    back = tensors.from_json(tensors.to_json(array, b64=True), spec)
+    back = json_tensors.from_json(json_tensors.to_json(array, b64=True), spec)
 
     assert back.dtype == array.dtype
     assert back.tolist() == array.tolist()
@@ -150,11 +151,11 @@ def test_hostile_protos_never_crash(raw: bytes) -> None:
 def test_json_that_does_not_fit(value: object, dtype: str, shape: tuple[int | None, ...], said: str) -> None:
     """The error says where, what was found and what is wanted."""
     with pytest.raises(InvalidInput) as refused:
-        tensors.from_json(value, TensorSpec("x", dtype, shape))
+        json_tensors.from_json(value, TensorSpec("x", dtype, shape))
 
     assert refused.value.message == said
 
 
 def test_text_that_is_not_utf8_leaves_as_base64() -> None:
     """JSON carries text; other bytes are `{"b64": …}`."""
-    assert tensors.to_json(tensors.object_array([b"caf\xc3\xa9", b"\xff"])) == ["café", {"b64": "/w=="}]
+    assert json_tensors.to_json(object_array([b"caf\xc3\xa9", b"\xff"])) == ["café", {"b64": "/w=="}]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfsctl.data.blocks import Unreadable
+from tfsctl.data.blocks import UnreadableValue
 from tfsctl.data.csv_rows import CsvRows
 from tfsctl.errors import InvalidInput
 
@@ -54,9 +54,9 @@ def test_a_broken_row_is_named_by_its_line_and_the_rest_is_read() -> None:
     """A quote where none may be spoils its own row, and no other."""
     lines = ["a,b", *["1,2"] * 200, '"two\nlines",2', '"x"y,2', "3,4", *["5,6"] * 200, '"q"z,2', "7,8"]
     rows = read("\n".join(lines))
-    broken = [row[0].why for row in rows if isinstance(row[0], Unreadable)]
+    broken = [row[0].reason for row in rows if isinstance(row[0], UnreadableValue)]
     assert [why.split(":")[0] for why in broken] == ["line 204", "line 406"]
-    assert [row for row in rows if row[0] not in ("1", "5") and not isinstance(row[0], Unreadable)] == [
+    assert [row for row in rows if row[0] not in ("1", "5") and not isinstance(row[0], UnreadableValue)] == [
         ["two\nlines", "2"],
         ["3", "4"],
         ["7", "8"],

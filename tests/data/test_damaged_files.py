@@ -16,7 +16,7 @@ from tfrecords import framed, write_records
 
 from tfsctl.core import protos
 from tfsctl.core.types import Signature, TensorSpec
-from tfsctl.data.shaping import shaped
+from tfsctl.data.shaping import shape_rows
 from tfsctl.data.sources import open_source
 from tfsctl.errors import InvalidInput
 
@@ -30,7 +30,7 @@ def rows_until_the_error(path: Path, signature: Signature = NUMBER) -> tuple[lis
     rows: list[Any] = []
 
     def read() -> None:
-        for batch in shaped(open_source(str(path), signature), signature):
+        for batch in shape_rows(open_source(str(path), signature), signature):
             rows.extend(batch.arrays["x"].tolist() if batch.arrays else [])
 
     with pytest.raises(InvalidInput) as raised:
@@ -125,7 +125,7 @@ def test_lines_that_cannot_be_read_do_not_decide_what_the_others_are(tmp_path: P
     """A first block without a readable line: the objects after it have their names all the same."""
     (tmp_path / "x.jsonl").write_text("oops\n" * 64 + '{"x": 1}\n' * 3)
 
-    batches = list(shaped(open_source(str(tmp_path / "x.jsonl"), NUMBER), NUMBER, skip_bad_rows=True))
+    batches = list(shape_rows(open_source(str(tmp_path / "x.jsonl"), NUMBER), NUMBER, skip_bad_rows=True))
 
     assert sum(len(batch.rejects) for batch in batches) == 64
     assert [row for batch in batches for row in batch.rows] == [65, 66, 67]
@@ -138,7 +138,7 @@ def test_arrays_in_the_order_of_fortran(tmp_path: Path, rows: int) -> None:
     np.save(tmp_path / "x.npy", array)
     np.savez(tmp_path / "x.npz", x=array)
 
-    batches = list(shaped(open_source(str(tmp_path / "x.npy"), PAIR), PAIR))
+    batches = list(shape_rows(open_source(str(tmp_path / "x.npy"), PAIR), PAIR))
 
     np.testing.assert_array_equal(np.concatenate([batch.arrays["x"] for batch in batches]), array)
     assert "columns one after another" in rows_until_the_error(tmp_path / "x.npz", PAIR)[1] or rows == 1
@@ -162,6 +162,6 @@ def test_decimals_of_parquet_are_numbers(tmp_path: Path) -> None:
 
     parquet.write_table(pa.table({"x": [Decimal("1.50"), Decimal("-2.25")]}), tmp_path / "x.parquet")
 
-    (batch,) = shaped(open_source(str(tmp_path / "x.parquet"), NUMBER), NUMBER)
+    (batch,) = shape_rows(open_source(str(tmp_path / "x.parquet"), NUMBER), NUMBER)
 
     assert batch.arrays["x"].tolist() == [1.5, -2.25]

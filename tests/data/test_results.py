@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfsctl.core.tensors import object_array
+from tfsctl.core.arrays import object_array
 from tfsctl.data.results import open_writer, write_results
-from tfsctl.data.texts import json_lines, separated
+from tfsctl.data.texts import delimited_lines, json_lines
 from tfsctl.errors import InvalidInput
 
 FLOATS = np.array([0.1, 1e-7, 16777216, np.nan, -np.inf], np.float32)
@@ -139,5 +139,5 @@ def test_text_on_a_terminal_cannot_drive_it() -> None:
     """Control characters are shown, not sent."""
     name = object_array([b"\x1b[2J", b"plain"])
 
-    assert separated({"name": name}, "\t", quoted=False) == b'"\\u001b[2J"\nplain\n'
+    assert delimited_lines({"name": name}, "\t", quoted=False) == b'"\\u001b[2J"\nplain\n'
     assert json_lines({"a%b": name}) == b'{"a%b": "\\u001b[2J"}\n{"a%b": "plain"}\n'

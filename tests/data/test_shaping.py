@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfsctl.core.batches import Batch, taker
+from tfsctl.core.batches import Batch, batch_reader
 from tfsctl.core.types import Shape, Signature, TensorSpec
-from tfsctl.data.shaping import shaped
+from tfsctl.data.shaping import shape_rows
 from tfsctl.data.sources import open_source
 from tfsctl.errors import InvalidInput
 
@@ -24,7 +24,7 @@ NUMBER = signature(x=("float32", (None,)))
 
 
 def batches(path: Path, wanted: Signature, **options: Any) -> list[Batch]:
-    return list(shaped(open_source(str(path), wanted), wanted, **options))
+    return list(shape_rows(open_source(str(path), wanted), wanted, **options))
 
 
 def written(path: Path, *rows: Any) -> Path:
@@ -104,7 +104,7 @@ def test_a_json_value_that_does_not_fit_is_named(tmp_path: Path, value: Any, mes
 def test_rows_before_one_that_does_not_fit_come_first(tmp_path: Path) -> None:
     """What is good is not lost for what follows."""
     source = open_source(str(written(tmp_path / "x.csv", "x", "1", "2", "three")), NUMBER)
-    take = taker(shaped(source, NUMBER))
+    take = batch_reader(shape_rows(source, NUMBER))
 
     assert take(100).arrays["x"].tolist() == [1, 2]  # type: ignore[union-attr]
     with pytest.raises(InvalidInput, match="row 3"):
@@ -114,23 +114,23 @@ def test_rows_before_one_that_does_not_fit_come_first(tmp_path: Path) -> None:
 def test_rows_that_do_not_fit_can_be_skipped(tmp_path: Path) -> None:
     """They are rejects with their number, reason and values; the others keep their numbers."""
     path = written(tmp_path / "x.csv", "x,y", "one,1", "2,2", "3", "4,4", ",5")
-    take = taker(batches(path, NUMBER, skip_bad_rows=True))
+    take = batch_reader(batches(path, NUMBER, skip_bad_rows=True))
     first, second, end = take(1), take(1), take(1)
 
     assert first is not None
     assert second is not None
     assert end is None
     assert (first.rows.tolist(), second.rows.tolist()) == ([2], [4])
-    assert [(r.row, r.held) for r in first.rejects] == [(1, {"x": "one"}), (3, {"x": None})]
+    assert [(r.row, r.values) for r in first.rejects] == [(1, {"x": "one"}), (3, {"x": None})]
     assert [r.error for r in second.rejects] == ["x is empty, but the model wants float32"]
-    assert (first.through, second.through) == (3, 5)
+    assert (first.last_row, second.last_row) == (3, 5)
 
 
 def test_rows_of_different_shapes_are_kept_apart(tmp_path: Path) -> None:
     """A batch is a block of numbers; rows of two values and of three are two batches, in order."""
     path = written(tmp_path / "x.jsonl", {"x": [1, 2]}, {"x": [3, 4]}, {"x": [5]}, {"x": [6]}, {"x": [7, 8]})
     wanted = signature(x=("float32", (None, None)))
-    take = taker(shaped(open_source(str(path), wanted), wanted))
+    take = batch_reader(shape_rows(open_source(str(path), wanted), wanted))
     taken = []
     while (batch := take(100)) is not None:
         taken.append((batch.rows.tolist(), batch.arrays["x"].tolist()))
@@ -153,7 +153,7 @@ def test_columns_are_matched_by_name(tmp_path: Path) -> None:
     path = written(tmp_path / "x.csv", "id,x_1,x_0,name", "1,10,20,a")
     wanted = signature(x=("float32", (None, 2)), city=("string", (None,)))
     notes: list[str] = []
-    (batch,) = shaped(open_source(str(path), wanted), wanted, renamed={"city": "name"}, note=notes.append)
+    (batch,) = shape_rows(open_source(str(path), wanted), wanted, renamed={"city": "name"}, note=notes.append)
 
     assert {name: array.tolist() for name, array in batch.arrays.items()} == {"x": [[20, 10]], "city": [b"a"]}
     assert notes == ["x.csv: no input takes id"]

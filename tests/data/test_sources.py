@@ -18,9 +18,9 @@ from pyarrow import parquet
 from tfrecords import write_records
 
 from tfsctl.core import protos
-from tfsctl.core.batches import joined
+from tfsctl.core.batches import concatenate
 from tfsctl.core.types import Signature, TensorSpec
-from tfsctl.data.shaping import shaped
+from tfsctl.data.shaping import shape_rows
 from tfsctl.data.sources import open_source
 from tfsctl.errors import InvalidInput, NotFound
 
@@ -35,9 +35,9 @@ ROWS = [{"area": area, "city": city} for area, city in zip(AREAS, CITIES, strict
 
 def read(asked: Path | str, signature: Signature, **options: Any) -> dict[str, list[Any]]:
     """All rows of a source, as lists by input."""
-    batches = list(shaped(open_source(str(asked), signature, **options), signature))
+    batches = list(shape_rows(open_source(str(asked), signature, **options), signature))
     assert [row for batch in batches for row in batch.rows] == list(range(1, sum(map(len, batches)) + 1))
-    whole = joined(batches)
+    whole = concatenate(batches)
     for spec in signature.inputs:
         assert whole.arrays[spec.name].dtype == (object if spec.dtype == "string" else spec.dtype)
     return {name: array.tolist() for name, array in whole.arrays.items()}
@@ -168,7 +168,7 @@ def test_images(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no images"):
         read(tmp_path / "*.txt", TEXT)
     assert read(tmp_path / "*.txt", TEXT, format="images") == {"text": [b"no image"]}
-    (batch,) = shaped(open_source(str(tmp_path), PIXELS), PIXELS)
+    (batch,) = shape_rows(open_source(str(tmp_path), PIXELS), PIXELS)
     assert [Path(name.decode()).name for name in batch.labels["file"]] == ["a.jpg", "b.png", "c.png"]
 
 
@@ -180,7 +180,7 @@ def test_a_large_file_is_read_in_blocks(tmp_path: Path) -> None:
 
     assert max(block.count for block in blocks) <= 8192
     assert sum(block.count for block in blocks) == 30_000
-    parts = [block.part or 0 for block in blocks]
+    parts = [block.fraction_read or 0 for block in blocks]
     assert parts == sorted(parts)
     assert parts[0] < 1
     assert parts[-1] == 1

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfsctl.core import dtypes, tensors
+from tfsctl.core import dtypes, json_tensors
+from tfsctl.core.arrays import cast_exact, check_shape
 from tfsctl.core.types import Signature, TensorSpec
-from tfsctl.data.cells import cast
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.predict_inputs import describe
 
@@ -48,17 +48,17 @@ def _array(value: Any, spec: TensorSpec) -> np.ndarray:  # noqa: ANN401 - an arr
     problem: InvalidInput | None = None
     if isinstance(value, (list, tuple, str, bytes, int, float, complex)):
         try:
-            return tensors.from_json(value, spec)
+            return json_tensors.from_json(value, spec)
         except InvalidInput as error:
             problem = error  # numpy's own values among them, perhaps
     try:
         given = np.asarray(value)
     except ValueError:
         raise problem or InvalidInput(f"{spec.name} is no array") from None
-    array = cast(given, dtype)
+    array = cast_exact(given, dtype)
     if array is None:
         raise problem or InvalidInput(
             f"{spec.name} is {given.dtype}, and not all of its values are {spec.dtype}, which the model wants"
         )
-    tensors.check_shape(array.shape, spec)
+    check_shape(array.shape, spec)
     return array

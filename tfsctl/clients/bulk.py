@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tfsctl.clients.throughput_tuner import Growth, Setting
-from tfsctl.core.batches import Arrays, Batch, Reject, joined
+from tfsctl.core.batches import Arrays, Batch, Reject, concatenate
 from tfsctl.errors import InvalidInput, RequestRejected, ServerUnreachable, TfsctlError
 
 Ask = Callable[[Batch], Mapping[str, np.ndarray]]
@@ -222,7 +222,7 @@ def _together(halves: list[Answered]) -> Answered:
     outputs = {
         name: np.concatenate([half.outputs[name] for half in full]) for name in (full[0].outputs if full else ())
     }
-    return Answered(joined([half.batch for half in halves]), outputs)
+    return Answered(concatenate([half.batch for half in halves]), outputs)
 
 
 def _by_row(outputs: Mapping[str, np.ndarray], rows: int) -> Arrays:

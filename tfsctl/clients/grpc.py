@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 import grpc
 from google.protobuf.message import DecodeError
 
-from tfsctl.clients import addresses, grpc_channel
-from tfsctl.clients import examples as example_calls
+from tfsctl.clients import addresses, grpc_channel, inference_calls
 from tfsctl.clients.call_errors import fault, through
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
 from tfsctl.core import protos, tensors
-from tfsctl.core.inference import Examples, Inference, Task
+from tfsctl.core.inference import Examples, InferenceResult, InferenceTask
 from tfsctl.core.predict_response import read_predict_response
 from tfsctl.core.saved_model import signatures_from_proto
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Prediction, State, VersionStatus
@@ -87,13 +86,13 @@ class GrpcClient:
             raise self._strange(model, "it is no PredictResponse") from None
         return Prediction(arrays, model.name, version=_version(spec), signature=signature, latency_s=latency_s)
 
-    def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
+    def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[InferenceTask]) -> list[InferenceResult]:
         """Classify or regress examples; several tasks are one MultiInference. Raises what ServingClient says."""
 
         def call(method: str, request: Message, parse: Callable[[bytes], ResponseT]) -> ResponseT:
             return self._ask(method, request, parse, about=model)
 
-        return example_calls.over_grpc(call, model, _spec(model), examples, tasks)
+        return inference_calls.over_grpc(call, model, _spec(model), examples, tasks)
 
     def metadata(self, model: ModelRef) -> ModelMetadata:
         """Ask what the model's signatures are. Raises what ServingClient says."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from tfsctl.core import tensors
+from tfsctl.core import json_tensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def predict_body(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
     """The columnar body of a predict; NaN and Infinity stand bare, as TensorFlow Serving takes them."""
     if all(_is_plain(array) for array in inputs.values()):
-        plain = {name: array if _is_native(array) else tensors.to_json(array) for name, array in inputs.items()}
+        plain = {name: array if _is_native(array) else json_tensors.to_json(array) for name, array in inputs.items()}
         return orjson.dumps({"signature_name": signature, "inputs": plain}, option=orjson.OPT_SERIALIZE_NUMPY)
-    values = {name: tensors.to_json(array) for name, array in inputs.items()}
+    values = {name: json_tensors.to_json(array) for name, array in inputs.items()}
     return json.dumps({"signature_name": signature, "inputs": values}).encode()
 
 

@@ -17,13 +17,12 @@ from urllib.parse import quote
 
 import httpx
 
-from tfsctl.clients import addresses, json_bodies, rest_connection
-from tfsctl.clients import examples as example_calls
+from tfsctl.clients import addresses, inference_calls, json_bodies, rest_connection
 from tfsctl.clients.call_errors import fault, through
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
-from tfsctl.core import dtypes, tensors
-from tfsctl.core.inference import Examples, Inference, Task
+from tfsctl.core import dtypes, json_tensors
+from tfsctl.core.inference import Examples, InferenceResult, InferenceTask
 from tfsctl.core.types import (
     DEFAULT_SIGNATURE,
     Json,
@@ -112,14 +111,14 @@ class RestClient:
             arrays = {name: array for name, array in arrays.items() if name in outputs}
         return Prediction(arrays, model.name, version=model.version, signature=signature, latency_s=latency_s)
 
-    def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
+    def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[InferenceTask]) -> list[InferenceResult]:
         """Classify or regress examples, a request for each task. Raises what ServingClient says."""
 
         def call(verb: str, body: bytes) -> dict[str, Any]:
             return self._ask(f"{_path(model)}:{verb}", about=model, body=body)
 
         try:
-            return example_calls.over_rest(call, model, examples, tasks)
+            return inference_calls.over_rest(call, model, examples, tasks)
         except ValueError as error:
             raise self._strange(model, str(error)) from error
 
@@ -253,7 +252,7 @@ def _read_outputs(signature: Signature, value: Json) -> dict[str, np.ndarray]:
 
 
 def _read_output(spec: TensorSpec, value: object) -> np.ndarray:
-    array = tensors.from_json(
+    array = json_tensors.from_json(
         value, replace(spec, shape=None)
     )  # a model may answer with another shape than it declared
     if array.size == 0 and spec.shape is not None:  # JSON has one empty list for [0] and [0, 3]

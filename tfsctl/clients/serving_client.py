@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from tfsctl.clients.connection import Transport
-from tfsctl.core.inference import Examples, Inference, Task
+from tfsctl.core.inference import Examples, InferenceResult, InferenceTask
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Prediction, VersionStatus
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class ServingClient(Protocol):
         `outputs` selects the outputs to return (default: all).
         """
 
-    def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
+    def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[InferenceTask]) -> list[InferenceResult]:
         """Classify or regress examples. Returns one result per task; over gRPC all are from the same version."""
 
     def metadata(self, model: ModelRef) -> ModelMetadata:

@@ -1,4 +1,7 @@
-"""Rows on their way to a model: batches of arrays that remember which rows of their source they are."""
+"""Batches of rows on their way from a file to a model.
+
+A batch remembers the numbers of its rows in the file, and the rows that could not be used.
+"""
 
 from __future__ import annotations
 
@@ -17,104 +20,112 @@ _NO_LABELS: Arrays = {}
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that was not answered: its number from 1, why, and what it held where that is known."""
+    """A row without an answer: its number (from 1), the reason, and its values where they are known."""
 
     row: int
     error: str
-    held: Any = None
+    values: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows that can be asked together.
+    """Rows that fit into one request.
 
-    `rows` are their numbers in the source, from 1; every array has one item a row. `labels` are columns that go into
-    the results as they are (the file an image came from). `rejects` fell out on the way; `through` is the last row of
-    the source that this batch and all before it account for, and `part` how much of the source that is, 0 to 1.
+    - `rows`: their numbers in the source, from 1. Every array has one item per row.
+    - `labels`: columns copied unchanged to the results, such as the file an image came from.
+    - `last_row`: the last row of the source that this batch and all batches before it cover.
+    - `rejects`: rows up to `last_row` that could not be used.
+    - `fraction_read`: how much of the source was read, 0 to 1; None if unknown.
     """
 
     rows: np.ndarray
     arrays: Arrays
-    through: int
+    last_row: int
     rejects: tuple[Reject, ...] = ()
     labels: Arrays = field(default_factory=lambda: _NO_LABELS)
-    part: float | None = None
+    fraction_read: float | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __bool__(self) -> bool:
-        return True  # one without rows still tells of its rejects
+        return True  # a batch without rows still carries rejects
 
     def split(self, count: int) -> tuple[Batch, Batch]:
-        """The first `count` rows, and the rest; rejects stay with the rows before them."""
-        through = int(self.rows[count]) - 1
+        """The first `count` rows, and the rest. A reject stays with the rows before it."""
+        last_row = int(self.rows[count]) - 1
         first = Batch(
             self.rows[:count],
-            _items(self.arrays, 0, count),
-            through,
-            tuple(reject for reject in self.rejects if reject.row <= through),
-            _items(self.labels, 0, count),
+            _slice(self.arrays, 0, count),
+            last_row,
+            tuple(reject for reject in self.rejects if reject.row <= last_row),
+            _slice(self.labels, 0, count),
         )
-        return first, self.after(through)
+        return first, self.after(last_row)
 
     def after(self, row: int) -> Batch:
-        """What of this batch comes after a row of the source."""
+        """The part of this batch behind a row of the source."""
         start = int(np.searchsorted(self.rows, row, side="right"))
-        rest = replace(
-            self, rows=self.rows[start:], arrays=_items(self.arrays, start), labels=_items(self.labels, start)
+        return replace(
+            self,
+            rows=self.rows[start:],
+            arrays=_slice(self.arrays, start),
+            labels=_slice(self.labels, start),
+            rejects=tuple(reject for reject in self.rejects if reject.row > row),
         )
-        return replace(rest, rejects=tuple(reject for reject in self.rejects if reject.row > row))
 
-    def fits(self, other: Batch) -> bool:
-        """Whether the rows of both can be asked together: the rest of their shapes is the same."""
+    def has_row_shapes_of(self, other: Batch) -> bool:
+        """Whether the rows of both have the same shapes, so that they can be concatenated."""
         return all(array.shape[1:] == other.arrays[name].shape[1:] for name, array in self.arrays.items())
 
 
-def _items(arrays: Arrays, start: int, end: int | None = None) -> Arrays:
+def _slice(arrays: Arrays, start: int, end: int | None = None) -> Arrays:
     return {name: array[start:end] for name, array in arrays.items()}
 
 
-def joined(pieces: list[Batch]) -> Batch:
-    """One batch of consecutive ones that fit; those without rows add their rejects."""
-    if len(pieces) == 1:
-        return pieces[0]
-    full = [piece for piece in pieces if len(piece)] or pieces[:1]
+def concatenate(batches: list[Batch]) -> Batch:
+    """One batch of consecutive batches with the same row shapes. Batches without rows contribute their rejects."""
+    if len(batches) == 1:
+        return batches[0]
+    full = [batch for batch in batches if len(batch)] or batches[:1]
     return Batch(
-        np.concatenate([piece.rows for piece in full]),
-        {name: np.concatenate([piece.arrays[name] for piece in full]) for name in full[0].arrays},
-        pieces[-1].through,
-        tuple(reject for piece in pieces for reject in piece.rejects),
-        {name: np.concatenate([piece.labels[name] for piece in full]) for name in full[0].labels},
-        next((piece.part for piece in reversed(pieces) if piece.part is not None), None),
+        np.concatenate([batch.rows for batch in full]),
+        {name: np.concatenate([batch.arrays[name] for batch in full]) for name in full[0].arrays},
+        batches[-1].last_row,
+        tuple(reject for batch in batches for reject in batch.rejects),
+        {name: np.concatenate([batch.labels[name] for batch in full]) for name in full[0].labels},
+        next((batch.fraction_read for batch in reversed(batches) if batch.fraction_read is not None), None),
     )
 
 
-def taker(batches: Iterable[Batch], *, has_more: Callable[[], bool] = lambda: True) -> Callable[[int], Batch | None]:
-    """A function that takes the next batch of at most so many rows; fewer where shapes change or the rows end.
+def batch_reader(
+    batches: Iterable[Batch], *, has_more: Callable[[], bool] = lambda: True
+) -> Callable[[int], Batch | None]:
+    """A function that returns the next batch of at most the given number of rows, or None at the end.
 
-    It does not wait for more while `has_more` is false. What the batches raise is raised once all rows before were taken.
+    A batch has fewer rows where row shapes change, where the rows end, and while `has_more` is false: then the function
+    returns the rows it has instead of waiting. An error of `batches` is raised after all rows before it were returned.
     """
     source = iter(batches)
     left: list[Batch] = []
-    unreadable: list[TfsctlError] = []
+    failures: list[TfsctlError] = []
 
-    def following() -> Batch | None:
+    def next_batch() -> Batch | None:
         try:
             return next(source, None)
         except TfsctlError as error:
-            unreadable.append(error)
+            failures.append(error)
             return None
 
-    def take(count: int) -> Batch | None:
+    def read(count: int) -> Batch | None:
         pieces: list[Batch] = []
         first: Batch | None = None
         have = rejects = 0
         while have < count and rejects < count and (not pieces or left or has_more()):
-            piece = left.pop() if left else following()
+            piece = left.pop() if left else next_batch()
             if piece is None:
                 break
-            if first is not None and len(piece) and not first.fits(piece):
+            if first is not None and len(piece) and not first.has_row_shapes_of(piece):
                 left.append(piece)
                 break
             if have + len(piece) > count:
@@ -123,17 +134,17 @@ def taker(batches: Iterable[Batch], *, has_more: Callable[[], bool] = lambda: Tr
             first = first or (piece if len(piece) else None)
             have, rejects = have + len(piece), rejects + len(piece.rejects)
             pieces.append(piece)
-        if not pieces and unreadable:
-            raise unreadable[0]
-        return joined(pieces) if pieces else None
+        if not pieces and failures:
+            raise failures[0]
+        return concatenate(pieces) if pieces else None
 
-    return take
+    return read
 
 
-def rows_a_request(signature: Signature) -> int | None:
-    """How many rows one request must have: as many as the signature fixes, one where an input is a single value.
+def fixed_batch_size(signature: Signature) -> int | None:
+    """The number of rows every request must have; None if any number is allowed.
 
-    None where any number will do.
+    It is the batch size the signature fixes, or 1 if an input is a scalar.
     """
     shapes = [spec.shape for spec in signature.inputs if spec.shape is not None]
     if any(shape == () for shape in shapes):
@@ -142,7 +153,7 @@ def rows_a_request(signature: Signature) -> int | None:
 
 
 def request_arrays(batch: Batch, signature: Signature) -> dict[str, np.ndarray]:
-    """The arrays of a request: an input that is a single value gets that of the only row."""
+    """The input arrays of a request for a batch. A scalar input gets the value of the only row."""
     return {
         spec.name: batch.arrays[spec.name][0] if spec.shape == () else batch.arrays[spec.name]
         for spec in signature.inputs

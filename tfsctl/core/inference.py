@@ -1,4 +1,7 @@
-"""Classify and regress in values: what is asked (examples made of features, and tasks), and what is answered."""
+"""Values of TensorFlow Serving's classify, regress and MultiInference calls.
+
+A request holds examples (tf.Example features) and tasks; the answer holds one result per task.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Literal
 from tfsctl.core.types import Signature
 
 Method = Literal["classify", "regress"]
-Feature = Sequence[bytes] | Sequence[int] | Sequence[float]  # values of one kind: what a tf.Example's feature holds
+Feature = Sequence[bytes] | Sequence[int] | Sequence[float]  # the values of one feature, all of one type
 METHODS: tuple[Method, ...] = ("classify", "regress")
 _OUTPUTS = {"classify": {"classes", "scores"}, "regress": {"outputs"}}
 Features = Mapping[str, Feature]
@@ -17,15 +20,15 @@ Features = Mapping[str, Feature]
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """The rows of a request, each a tf.Example's features; `context` holds the features all of them share."""
+    """The examples of a request, one per row. `context` holds the features that all of them share."""
 
     rows: tuple[Features, ...]
     context: Features = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One signature to run on the examples, and how."""
+class InferenceTask:
+    """One signature to run on the examples, and the method to run it with."""
 
     method: Method
     signature: str
@@ -33,20 +36,20 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class ScoredClass:
-    """One class of a classification. The label is empty where the model gives scores alone."""
+    """One class of a classification. The label is empty if the model returns scores only."""
 
     label: str
     score: float
 
 
 @dataclass(frozen=True, slots=True)
-class Inference:
-    """What one task came to: for each example its classes (classify), or its value (regress).
+class InferenceResult:
+    """The result of one task: for each example its classes (classify) or its value (regress).
 
-    `version` is None where the transport does not tell (REST).
+    `version` is None over REST unless the request named one.
     """
 
-    task: Task
+    task: InferenceTask
     model: str
     version: int | None
     classes: tuple[tuple[ScoredClass, ...], ...] = ()
@@ -54,8 +57,8 @@ class Inference:
     latency_s: float = field(default=0.0, compare=False)
 
 
-def is_made_for(signature: Signature, method: Method) -> bool:
-    """Whether a signature is made for the method: by its method name, or by the names of its inputs and outputs."""
+def supports_method(signature: Signature, method: Method) -> bool:
+    """Whether a signature answers a method, judged by its method name, or by the names of its inputs and outputs."""
     if signature.method_name == f"tensorflow/serving/{method}":
         return True
     outputs = {spec.name for spec in signature.outputs}

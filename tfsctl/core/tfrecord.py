@@ -19,12 +19,12 @@ _AT_ONCE = 1 << 24
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The records of a file, one after another. Raises what `records_of` does, OSError where it cannot be read."""
+    """The records of a file, one after another. Raises what `iter_records` does, OSError where it cannot be read."""
     with path.open("rb") as file:
-        yield from records_of(file)
+        yield from iter_records(file)
 
 
-def records_of(file: BinaryIO) -> Iterator[bytes]:
+def iter_records(file: BinaryIO) -> Iterator[bytes]:
     """The records of an open file, from its first.
 
     Raises InvalidInput at the first that is damaged or cut short; less than a header at the end is passed over, as

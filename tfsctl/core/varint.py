@@ -1,14 +1,37 @@
-"""Varints, the lengths of protobuf's wire format: https://protobuf.dev/programming-guides/encoding."""
+"""Varints, the variable-length integers of protobuf's wire format.
+
+Format: https://protobuf.dev/programming-guides/encoding. Seven bits a byte, the lowest first; the high bit of a byte
+says that another follows.
+"""
 
 from __future__ import annotations
 
-
-def varint(number: int) -> bytes:
-    """A number as protobuf writes it: seven bits a byte, the lowest first."""
-    return _SMALL[number] if number < len(_SMALL) else _varint(number)
+_MAX_SHIFT = 63  # of the last byte of a 64-bit number
 
 
-def _varint(number: int) -> bytes:
+def encode_varint(number: int) -> bytes:
+    """The varint of a non-negative number."""
+    return _ENCODED[number] if number < len(_ENCODED) else _encode(number)
+
+
+def decode_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number whose varint starts at an offset, and the offset behind it.
+
+    Raises IndexError where the data ends, or the varint is longer than 64 bits.
+    """
+    number = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, at
+        shift += 7
+        if shift > _MAX_SHIFT:
+            raise IndexError(at)
+
+
+def _encode(number: int) -> bytes:
     digits = bytearray()
     while number > 0x7F:
         digits.append(number & 0x7F | 0x80)
@@ -17,4 +40,4 @@ def _varint(number: int) -> bytes:
     return bytes(digits)
 
 
-_SMALL = tuple(_varint(number) for number in range(256))
+_ENCODED = tuple(_encode(number) for number in range(256))

@@ -1,7 +1,15 @@
-"""What lies beside `saved_model.pb` in a version, and what it says: its fingerprint, its warmup requests."""
+"""Facts about one version directory that are not in `saved_model.pb`.
+
+- the singleprint in TensorFlow's `fingerprint.pb`
+- the warmup requests that TensorFlow Serving replays after loading
+- the manifest that `tfsctl export` writes; `tfsctl/exporter/manifest.py` documents its format
+- a hash of all files
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 from tfsctl.core import protos
@@ -9,12 +17,16 @@ from tfsctl.errors import InvalidInput, ModelUnreadable
 
 FINGERPRINT_FILE = "fingerprint.pb"
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
+MANIFEST_FILE = Path("assets.extra", "tfsctl_manifest.json")
+
+_CHUNK_BYTES = 1 << 20
 
 
-def read_fingerprint(directory: Path) -> str | None:
-    """What TensorFlow calls the singleprint: the hashes of graph, signatures, objects and weights; None without one.
+def read_singleprint(directory: Path) -> str | None:
+    """TensorFlow's singleprint: the hashes of graph, signatures, objects and weights; None without `fingerprint.pb`.
 
-    Two versions with the same one are the same model. Raises ModelUnreadable for a file that is none.
+    Two versions with the same singleprint hold the same model. Raises ModelUnreadable for an unreadable file.
+    Format: tensorflow/core/protobuf/fingerprint.proto.
     """
     from google.protobuf.message import DecodeError
 
@@ -35,7 +47,7 @@ def read_fingerprint(directory: Path) -> str | None:
 
 
 def count_warmup_requests(directory: Path) -> int:
-    """How many requests the version is warmed up with. Raises ModelUnreadable for a file a server would stumble over."""
+    """The number of warmup requests of a version. Raises ModelUnreadable for a file that a server fails on."""
     from tfsctl.core.tfrecord import read_records
 
     file = directory / WARMUP_FILE
@@ -45,3 +57,40 @@ def count_warmup_requests(directory: Path) -> int:
         return 0
     except (OSError, InvalidInput) as error:
         raise ModelUnreadable(f"the version would not be loaded: {file}: {error}") from error
+
+
+def read_source_sha256(directory: Path) -> str | None:
+    """The SHA-256 of the file a version was exported from; None without a readable manifest."""
+    try:
+        digest = json.loads((directory / MANIFEST_FILE).read_bytes())["source"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return digest if isinstance(digest, str) else None
+
+
+def read_row_independence(directory: Path) -> dict[str, bool]:
+    """By signature name: whether the export found that the rows of a batch do not affect each other.
+
+    Signatures for which the export could not tell are left out. Empty without a readable manifest.
+    """
+    try:
+        signatures = json.loads((directory / MANIFEST_FILE).read_bytes())["signatures"]
+        return {
+            name: facts["row_independent"]
+            for name, facts in signatures.items()
+            if isinstance(facts["row_independent"], bool)
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def content_hash(directory: Path) -> str:
+    """`sha256:` and the digest of the paths and contents of all files below a directory. Raises OSError."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        name = path.relative_to(directory).as_posix().encode("utf-8", "surrogateescape")
+        digest.update(b"%d:%s%d:" % (len(name), name, path.stat().st_size))
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    return f"sha256:{digest.hexdigest()}"

@@ -1,1 +1,1 @@
-"""Rows in files: read in constant memory and shaped to a signature; answers written as they come, whole or not at all."""
+"""Rows in files: read in constant memory, converted to a signature's inputs; results written while they arrive."""

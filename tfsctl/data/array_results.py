@@ -1,4 +1,8 @@
-"""Results as arrays: .npy for one output, .npz for several. Headers are written last, when the length is known."""
+"""Writes results as arrays: .npy for one output, .npz for several.
+
+The header of a .npy file holds the number of rows, so it is written again at the end, in the space left for it.
+Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
+"""
 
 from __future__ import annotations
 
@@ -16,44 +20,44 @@ import numpy as np
 from numpy.lib import format as npy
 
 from tfsctl.core.batches import Arrays
-from tfsctl.data.results import open_partial
+from tfsctl.data.checkpoints import open_partial
 from tfsctl.errors import InvalidInput
 
-_LONGEST = 10**20  # numpy leaves room in a header for lengths up to this
+_MAX_ROWS = 10**20  # numpy pads headers for numbers of rows up to this
 
 
 class ArrayWriter:
-    """Arrays that grow row by row, each in a file of its own until the end: `PARTIAL`, or `PARTIAL.NAME` for many."""
+    """Appends rows to one partial file per array: `PARTIAL`, or `PARTIAL.NAME` if there are `many`."""
 
     def __init__(self, partial: Path, *, many: bool, lengths: Mapping[str, int] | None) -> None:
         self._partial = partial
         self._many = many
-        self._columns: dict[str, _Growing] = {}
+        self._columns: dict[str, _NpyFile] = {}
         for file_name, length in (lengths or {}).items():
             if file_name == partial.name or file_name.startswith(f"{partial.name}."):
                 name = unquote(file_name.removeprefix(f"{partial.name}."))
-                self._columns[name if many else ""] = _Growing.again(partial.with_name(file_name), length)
+                self._columns[name if many else ""] = _NpyFile.resume(partial.with_name(file_name), length)
 
     def write(self, columns: Arrays) -> None:
-        """Append rows."""
+        """Append rows. Raises InvalidInput for text, for several arrays in a .npy file, and for rows of another shape."""
         if not self._many and len(columns) > 1:
             raise InvalidInput(
                 f"a .npy file holds one array, not {', '.join(columns)}", hint="--output NAME.npz holds several"
             )
         for name, array in columns.items():
-            plain = _plain(name, array)
+            portable = _portable(name, array)
             key = name if self._many else ""
             if key not in self._columns:
                 file_name = f"{self._partial.name}.{quote(name, safe='')}" if self._many else self._partial.name
-                self._columns[key] = _Growing.new(self._partial.with_name(file_name), plain)
-            self._columns[key].write(name, plain)
+                self._columns[key] = _NpyFile.create(self._partial.with_name(file_name), portable)
+            self._columns[key].write(name, portable)
 
     def flush(self) -> dict[str, int]:
-        """Bring everything to disk."""
+        """Flush to disk. Returns the length in bytes of each partial file."""
         return dict(column.flush() for column in self._columns.values())
 
     def finish(self, path: Path) -> None:
-        """Publish the array, or the archive of all of them."""
+        """Rename the complete .npy file to `path`, or write all arrays to one .npz archive."""
         for column in self._columns.values():
             column.finish()
         if not self._many:
@@ -69,29 +73,29 @@ class ArrayWriter:
             column.path.unlink()
 
     def close(self) -> None:
-        """Leave the files as they are."""
+        """Close the partial files without removing them."""
         for column in self._columns.values():
             column.close()
 
 
-class _Growing:
-    """One .npy file; its header tells the number of rows at the end."""
+class _NpyFile:
+    """One .npy file that npy_file by rows of the same shape."""
 
     def __init__(self, file: BinaryIO, path: Path, dtype: np.dtype, row_shape: tuple[int, ...]) -> None:
         self.path = path
         self._file, self._dtype, self._row_shape = file, dtype, row_shape
-        self._head = len(self._header(_LONGEST))
+        self._header_bytes = len(self._header(_MAX_ROWS))
 
     @classmethod
-    def new(cls, path: Path, first: np.ndarray) -> _Growing:
-        """An empty file for rows like these."""
-        grows = cls(open_partial(path, None), path, first.dtype, first.shape[1:])
-        grows._file.write(grows._header(0))
-        return grows
+    def create(cls, path: Path, first: np.ndarray) -> _NpyFile:
+        """An empty file for rows of the shape and dtype of `first`."""
+        npy_file = cls(open_partial(path, None), path, first.dtype, first.shape[1:])
+        npy_file._file.write(npy_file._header(0))
+        return npy_file
 
     @classmethod
-    def again(cls, path: Path, length: int) -> _Growing:
-        """The file as it was when it had that many bytes. Raises InvalidInput for one that is shorter, or no array."""
+    def resume(cls, path: Path, length: int) -> _NpyFile:
+        """An existing file cut to `length` bytes. Raises InvalidInput if it is shorter or not a .npy file."""
         file = open_partial(path, length)
         try:
             file.seek(0)
@@ -117,7 +121,7 @@ class _Growing:
 
     def finish(self) -> None:
         row_bytes = self._dtype.itemsize * math.prod(self._row_shape)
-        rows = (self._file.tell() - self._head) // max(row_bytes, 1)
+        rows = (self._file.tell() - self._header_bytes) // max(row_bytes, 1)
         self._file.seek(0)
         self._file.write(self._header(rows))
         self._file.flush()
@@ -134,8 +138,8 @@ class _Growing:
         return head.getvalue()
 
 
-def _plain(name: str, array: np.ndarray) -> np.ndarray:
-    """The array in a dtype that every numpy reads."""
+def _portable(name: str, array: np.ndarray) -> np.ndarray:
+    """The array in a dtype of plain numpy: bfloat16 and 8-bit floats become float32. Raises InvalidInput for text."""
     if array.dtype.kind == "O":
         raise InvalidInput(
             f"{name} is text, which arrays in files do not hold", hint="--output NAME.csv or NAME.jsonl do"

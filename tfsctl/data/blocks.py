@@ -1,4 +1,7 @@
-"""What every reader of files gives: blocks of consecutive rows, of a size that stays in memory."""
+"""Blocks of consecutive rows, which every file reader yields, and what the readers share.
+
+A block is about BLOCK_BYTES of the file, so memory stays constant whatever the size of the file.
+"""
 
 from __future__ import annotations
 
@@ -23,25 +26,26 @@ if TYPE_CHECKING:
 
 _GZIP = b"\x1f\x8b"
 BLOCK_BYTES = 1 << 20
-MOST_ROWS = 8192
+MAX_BLOCK_ROWS = 8192
 STDIN = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Stands for a value that could not be read, and says why, or (empty) that it is not there; the file goes on."""
+class UnreadableValue:
+    """In place of a value that could not be read. An empty `reason` means that the value is missing."""
 
-    why: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Consecutive rows. `column` gives the values of one of `names`; a nameless column (`""`) is for the only input.
+    """Consecutive rows of a file, by column.
 
-    Without any `names` no row could be read: `column("")` says why.
-
-    `is_text`: values are text cells, to be read as what the input wants. `label`, if any, is a column that goes into
-    the results as it is. `part` is how much of the source has been read with this block, 0 to 1.
+    - `column(name)`: the values of one of `names`. The column `""` belongs to the only input of a model.
+    - Without any `names`, no row could be read: `column("")` holds UnreadableValues.
+    - `is_text`: the values are text, to be parsed as the dtype of the input.
+    - `label`: the name and values of a column that is copied unchanged to the results.
+    - `fraction_read`: how much of the file was read up to here, 0 to 1; None if unknown.
     """
 
     count: int
@@ -49,69 +53,76 @@ class Block:
     column: Callable[[str], Column]
     is_text: bool = False
     label: tuple[str, Sequence[str]] | None = None
-    part: float | None = None
+    fraction_read: float | None = None
 
 
-class Source(Protocol):
-    """A file of rows."""
+def single_column(values: Column) -> Callable[[str], Column]:
+    """The `Block.column` of a block with one column."""
+    return lambda _name: values
+
+
+class RowSource(Protocol):
+    """A file of rows, or several files read as one."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name for messages."""
 
     def blocks(self) -> Iterator[Block]:
-        """All rows, in order. Raises InvalidInput for what cannot be read at all."""
+        """All rows, in order. Raises InvalidInput if the file cannot be read."""
 
 
-class Pace:
-    """How many rows make a block of about BLOCK_BYTES, learnt from the blocks before."""
+class BlockSizer:
+    """Estimates how many rows make a block of about BLOCK_BYTES, from the blocks before."""
 
     def __init__(self) -> None:
         self.rows = 64
 
-    def learn(self, rows: int, size: int) -> None:
-        """Note what a block of so many rows took."""
-        self.rows = max(1, min(MOST_ROWS, rows * BLOCK_BYTES // max(size, 1), self.rows * 4))
+    def record(self, rows: int, size: int) -> None:
+        """Record the size in bytes of a block of `rows` rows."""
+        self.rows = max(1, min(MAX_BLOCK_ROWS, rows * BLOCK_BYTES // max(size, 1), self.rows * 4))
 
 
-class Progress:
-    """How far into a file its reader is."""
+class ReadPosition:
+    """How much of a file has been read."""
 
     def __init__(self, raw: BinaryIO, size: int) -> None:
         self._raw = raw
         self._size = size
-        self.read = 0
 
-    def part(self) -> float | None:
-        """The part that has been read, 0 to 1; None for a pipe."""
+    def fraction(self) -> float | None:
+        """The fraction that has been read, 0 to 1; None for a pipe."""
         if not self._size:
             return None
         return min(1.0, self._raw.tell() / self._size)
 
 
 def stdin_has_more() -> bool:
-    """Whether something can be read from stdin without waiting for whoever writes to it."""
+    """Whether stdin can be read without blocking."""
     try:
         return bool(select.select([sys.stdin.fileno()], [], [], 0)[0])
-    except (OSError, ValueError):  # it is no file of the system's
+    except (OSError, ValueError):  # stdin has no file descriptor, as in tests
         return True
 
 
-def without_mark(start: bytes, name: str) -> bytes:
-    """The beginning of a text without the byte order mark of UTF-8. Raises InvalidInput for that of UTF-16."""
+def strip_byte_order_mark(start: bytes, name: str) -> bytes:
+    """The start of a text without the byte order mark of UTF-8. Raises InvalidInput for UTF-16."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InvalidInput(f"{name} is UTF-16, not UTF-8", hint="iconv -f UTF-16 -t UTF-8 FILE makes it UTF-8")
     return start.removeprefix(codecs.BOM_UTF8)
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator[tuple[BinaryIO, Progress]]:
-    """A file, or stdin for `-`, open for reading bytes; gzip is unpacked. Raises NotFound and InvalidInput."""
+def open_file(path: Path | str) -> Iterator[tuple[BinaryIO, ReadPosition]]:
+    """Open a file, or stdin for `-`, to read bytes; gzip is decompressed.
+
+    Raises NotFound if there is no such file, InvalidInput if it cannot be read or is not gzip.
+    """
     if path == STDIN:
         stdin = sys.stdin.buffer
         is_gzip = hasattr(stdin, "peek") and stdin.peek(len(_GZIP)).startswith(_GZIP)
-        with _unpacked(stdin, "stdin") if is_gzip else nullcontext(stdin) as file:
-            yield file, Progress(stdin, 0)
+        with _decompressed(stdin, "stdin") if is_gzip else nullcontext(stdin) as file:
+            yield file, ReadPosition(stdin, 0)
         return
     try:
         raw = open(path, "rb")  # noqa: SIM115 - closed below
@@ -120,15 +131,15 @@ def opened(path: Path | str) -> Iterator[tuple[BinaryIO, Progress]]:
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
     with raw:
-        progress = Progress(raw, os.fstat(raw.fileno()).st_size)
-        with _unpacked(raw, path) if str(path).endswith(".gz") else nullcontext(raw) as file:
-            yield file, progress
+        position = ReadPosition(raw, os.fstat(raw.fileno()).st_size)
+        with _decompressed(raw, path) if str(path).endswith(".gz") else nullcontext(raw) as file:
+            yield file, position
 
 
 @contextmanager
-def _unpacked(raw: BinaryIO, path: Path | str) -> Iterator[BinaryIO]:
-    with gzip.open(raw) as unpacked:
+def _decompressed(raw: BinaryIO, path: Path | str) -> Iterator[BinaryIO]:
+    with gzip.open(raw) as decompressed:
         try:
-            yield cast("BinaryIO", unpacked)
+            yield cast("BinaryIO", decompressed)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise InvalidInput(f"{path}: {error}") from error

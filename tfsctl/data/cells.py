@@ -1,4 +1,7 @@
-"""Columns of values -> an array for an input: in one go where all are well-formed, else value by value."""
+"""Converts one column of a file to the array of an input.
+
+`column_array` converts all values at once; `value_array` converts a single value and explains what is wrong with it.
+"""
 
 from __future__ import annotations
 
@@ -10,120 +13,102 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from tfsctl.core import dtypes, tensors
+from tfsctl.core import dtypes, json_tensors
+from tfsctl.core.arrays import cast_exact, object_array
 from tfsctl.core.dtypes import DType
 from tfsctl.core.types import Shape, TensorSpec
-from tfsctl.data.blocks import Unreadable
+from tfsctl.data.blocks import UnreadableValue
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.numbers import parse_number
 
 if TYPE_CHECKING:
     from tfsctl.data.blocks import Column
 
-_TRUTH = {"true": True, "false": False, "1": True, "0": False}
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def column_array(values: Column, spec: TensorSpec, *, is_text: bool) -> np.ndarray | None:
-    """All values at once, [rows, …] for a row spec; None where a value needs a closer look."""
+    """All values as one array with a row per value; None if they cannot be converted at once.
+
+    `spec` is the spec of one row (see `row_spec`). `is_text` says that values are cells of text to be parsed.
+    """
     dtype = dtypes.BY_NAME.get(spec.dtype)
     if dtype is None or len(values) == 0:
         return None
     try:
-        array = cast(values, dtype) if isinstance(values, np.ndarray) else _from_list(values, spec, dtype, is_text)
+        array = (
+            cast_exact(values, dtype) if isinstance(values, np.ndarray) else _list_array(values, spec, dtype, is_text)
+        )
     except (ValueError, TypeError, AttributeError, OverflowError, KeyError, InvalidInput):
         return None
-    return None if array is None else _rows_of(array, spec.shape)
+    return None if array is None else _with_row_shape(array, spec.shape)
 
 
-def one_value(value: object, spec: TensorSpec, *, is_text: bool) -> np.ndarray:
-    """One value for a row spec. Raises InvalidInput that says what was found and what is wanted."""
-    if isinstance(value, Unreadable):
-        raise InvalidInput(value.why or f"there is no value for {spec.name}")
+def value_array(value: object, spec: TensorSpec, *, is_text: bool) -> np.ndarray:
+    """One value as an array in the shape of one row. Raises InvalidInput that says what was found and what fits."""
+    if isinstance(value, UnreadableValue):
+        raise InvalidInput(value.reason or f"there is no value for {spec.name}")
     if is_text and isinstance(value, str):
-        value = _read(value, spec)
+        value = _parse_cell(value, spec)
     elif isinstance(value, np.ndarray) and value.dtype.kind != "O":
-        array = cast(value[None], _known(spec))
-        if array is not None and (fitting := _rows_of(array, spec.shape)) is not None:
+        array = cast_exact(value[None], _dtype_of(spec))
+        if array is not None and (fitting := _with_row_shape(array, spec.shape)) is not None:
             return fitting[0]
         value = value.tolist()
     if isinstance(value, np.generic):
         value = value.item()
     if not isinstance(value, list) and spec.shape and all(size in (1, None) for size in spec.shape):
-        for _ in spec.shape:  # a single value is a row of one
+        for _ in spec.shape:  # a bare value for a row of one value
             value = [value]
-    return tensors.from_json(value, spec)
+    return json_tensors.from_json(value, spec)
 
 
 def row_spec(spec: TensorSpec) -> TensorSpec:
-    """What one row of an input is: its shape without the batch dimension."""
+    """The spec of one row of an input: without the batch dimension."""
     return replace(spec, shape=spec.shape[1:] if spec.shape else spec.shape)
 
 
-def _known(spec: TensorSpec) -> DType:
+def _dtype_of(spec: TensorSpec) -> DType:
     if spec.dtype not in dtypes.BY_NAME:
         raise InvalidInput(f"input {spec.name!r} has dtype {spec.dtype}, which no file holds")
     return dtypes.BY_NAME[spec.dtype]
 
 
-def _from_list(values: Sequence[Any], spec: TensorSpec, dtype: DType, is_text: bool) -> np.ndarray | None:
+def _list_array(values: Sequence[Any], spec: TensorSpec, dtype: DType, is_text: bool) -> np.ndarray | None:
     if isinstance(values[0], np.ndarray):
-        return cast(np.stack(values), dtype)
+        return cast_exact(np.stack(values), dtype)
     if dtype is dtypes.STRING and isinstance(values[0], (str, bytes)):
-        return _from_strings(values)
+        return _string_array(values)
     if not is_text:
-        return tensors.from_json(list(values), replace(spec, shape=None))
+        return json_tensors.from_json(list(values), replace(spec, shape=None))
     if spec.shape and math.prod(size or 0 for size in spec.shape) != 1:
-        return tensors.from_json(orjson.loads(f"[{','.join(values)}]"), replace(spec, shape=None))
-    return _from_cells(values, dtype)
+        return json_tensors.from_json(orjson.loads(f"[{','.join(values)}]"), replace(spec, shape=None))
+    return _cell_array(values, dtype)
 
 
-def _from_strings(values: Sequence[Any]) -> np.ndarray | None:
+def _string_array(values: Sequence[Any]) -> np.ndarray | None:
     if isinstance(values[0], bytes):
-        return tensors.object_array(list(values)) if set(map(type, values)) == {bytes} else None
+        return object_array(list(values)) if set(map(type, values)) == {bytes} else None
     try:
-        return tensors.object_array(list(map(str.encode, values)))
-    except UnicodeEncodeError:  # bytes that are not UTF-8
-        return tensors.object_array([str.encode(value, "utf-8", "surrogateescape") for value in values])
+        return object_array(list(map(str.encode, values)))
+    except UnicodeEncodeError:  # a str with surrogate escapes: its bytes were not UTF-8
+        return object_array([str.encode(value, "utf-8", "surrogateescape") for value in values])
 
 
-def _from_cells(values: Sequence[str], dtype: DType) -> np.ndarray | None:
-    """Text cells as single numbers or truth values; None where a closer look is needed."""
-    if "_" in "".join(values):  # Python reads 1_000 as a number, nobody else does
+def _cell_array(values: Sequence[str], dtype: DType) -> np.ndarray | None:
+    """Text cells that each hold one number or boolean, as an array; None if they have to be read one by one."""
+    if "_" in "".join(values):  # Python alone reads 1_000 as a number
         return None
     if dtype.is_floating:
-        with np.errstate(over="ignore"):  # 1e39 is Infinity to a float32, as TensorFlow Serving reads it
+        with np.errstate(over="ignore"):  # 1e39 is Infinity as a float32, as TensorFlow Serving reads it
             return np.array([float(value) for value in values], np.float64).astype(dtype.numpy)
     if dtype.is_integer:
-        return cast(np.array([int(value) for value in values]), dtype)
-    return np.array([_TRUTH[value.strip().lower()] for value in values]) if dtype.name == "bool" else None
+        return cast_exact(np.array([int(value) for value in values]), dtype)
+    return np.array([_BOOLEANS[value.strip().lower()] for value in values]) if dtype.name == "bool" else None
 
 
-def cast(array: np.ndarray, dtype: DType) -> np.ndarray | None:
-    """The same values in another dtype; None where some would not be the same."""
-    if array.dtype == dtype.numpy and dtype is not dtypes.STRING:
-        return array
-    kind = array.dtype.kind
-    if dtype is dtypes.STRING:
-        return _strings(array) if kind in "SUO" else None
-    if dtype.is_floating and kind in "iuf":
-        with np.errstate(over="ignore"):
-            return array.astype(dtype.numpy)
-    if dtype.is_integer and kind in "iuf" and dtype.numpy.kind in "iu" and array.size:
-        limits = np.iinfo(dtype.numpy)
-        if limits.min <= array.min() and array.max() <= limits.max and (kind != "f" or (array == np.rint(array)).all()):
-            return array.astype(dtype.numpy)
-    if dtype.is_complex and kind in "iufc":
-        return array.astype(dtype.numpy)
-    return None
-
-
-def _strings(array: np.ndarray) -> np.ndarray | None:
-    values = array.ravel().tolist()
-    encoded = [value if type(value) is bytes else str.encode(value, "utf-8", "surrogateescape") for value in values]
-    return tensors.object_array(encoded).reshape(array.shape)
-
-
-def _rows_of(array: np.ndarray, shape: Shape | None) -> np.ndarray | None:
-    """The array with rows of that shape: as it is, or each single value as the row of one it must be."""
+def _with_row_shape(array: np.ndarray, shape: Shape | None) -> np.ndarray | None:
+    """The array with rows of the given shape; a single value per row is reshaped to a row of one value. None if neither."""
     have = array.shape[1:]
     if shape is None or (len(have) == len(shape) and all(w in (None, h) for h, w in zip(have, shape, strict=True))):
         return array
@@ -132,9 +117,9 @@ def _rows_of(array: np.ndarray, shape: Shape | None) -> np.ndarray | None:
     return None
 
 
-def _read(text: str, spec: TensorSpec) -> object:
-    """What a text cell says to an input: itself to strings, else a number, a truth value, or several of them."""
-    dtype = _known(spec)
+def _parse_cell(text: str, spec: TensorSpec) -> object:
+    """The value of a text cell: the text itself for strings, else one or several numbers or booleans, or JSON."""
+    dtype = _dtype_of(spec)
     if dtype is dtypes.STRING:
         if spec.shape and text.startswith("["):
             return orjson.loads(text)
@@ -147,20 +132,12 @@ def _read(text: str, spec: TensorSpec) -> object:
             return orjson.loads(stripped)
         except orjson.JSONDecodeError:
             return text
-    words = [_word(word, dtype) for word in stripped.replace(",", " ").split()]
-    if not all(isinstance(word, (int, float)) for word in words):
+    parse = _parse_boolean if dtype.name == "bool" else parse_number
+    values = [parse(word) for word in stripped.replace(",", " ").split()]
+    if None in values:
         return text
-    return words[0] if len(words) == 1 else words
+    return values[0] if len(values) == 1 else values
 
 
-def _word(word: str, dtype: DType) -> object:
-    if dtype.name == "bool":
-        return _TRUTH.get(word.lower(), word)
-    if "_" in word:  # which Python would pass over
-        return word
-    for read in (int, float):
-        try:
-            return read(word)
-        except ValueError:
-            pass
-    return word
+def _parse_boolean(word: str) -> bool | None:
+    return _BOOLEANS.get(word.lower())

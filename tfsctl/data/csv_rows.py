@@ -1,4 +1,4 @@
-"""CSV and TSV files with a header."""
+"""Reads rows from CSV and TSV files with a header line (RFC 4180 quoting)."""
 
 from __future__ import annotations
 
@@ -12,41 +12,46 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from tfsctl.data.blocks import Block, Pace, Unreadable, opened, without_mark
+from tfsctl.data.blocks import Block, BlockSizer, UnreadableValue, open_file, strip_byte_order_mark
 from tfsctl.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
 class CsvRows:
-    """The rows below a header. Bytes that are not UTF-8 are kept as they are."""
+    """The rows below the header. Bytes that are not UTF-8 are kept unchanged."""
 
     name: str
     path: Path | str
     delimiter: str = ","
 
     def blocks(self) -> Iterator[Block]:
-        """All rows, as text. A row of another length than the header is unreadable; quotes may hold line ends."""
+        """All rows, as text. A row with fewer or more cells than the header is unreadable.
+
+        Raises InvalidInput for an empty file, an unreadable header or a column name used twice.
+        """
         csv.field_size_limit(sys.maxsize)
-        with opened(self.path) as (raw, progress):
+        with open_file(self.path) as (raw, position):
             text = io.TextIOWrapper(raw, "utf-8-sig", "surrogateescape", newline="")
-            reader = _Reader(text, self.delimiter)
+            reader = _LineReader(text, self.delimiter)
             header = self._header(reader)
-            pace = Pace()
-            while rows := reader.take(pace.rows):
+            sizer = BlockSizer()
+            while rows := reader.take(sizer.rows):
                 some = rows[:: 1 + len(rows) // 64]
                 size = sum(len(cell) for row in some for cell in row if isinstance(cell, str))
-                pace.learn(len(some), max(size, 1))
+                sizer.record(len(some), max(size, 1))
                 if set(map(len, rows)) != {len(header)}:
-                    _note_lengths(rows, len(header))
-                yield Block(len(rows), header, partial(_column, rows, header), is_text=True, part=progress.part())
+                    _mark_wrong_lengths(rows, len(header))
+                yield Block(
+                    len(rows), header, partial(_column, rows, header), is_text=True, fraction_read=position.fraction()
+                )
             text.detach()
 
-    def _header(self, reader: _Reader) -> tuple[str, ...]:
+    def _header(self, reader: _LineReader) -> tuple[str, ...]:
         (first,) = reader.take(1) or [[]]
-        if first and isinstance(first[0], Unreadable):
-            raise InvalidInput(f"{self.name}: the header cannot be read: {first[0].why}")
+        if first and isinstance(first[0], UnreadableValue):
+            raise InvalidInput(f"{self.name}: the header cannot be read: {first[0].reason}")
         if first:
-            without_mark(first[0].encode("utf-8", "surrogateescape"), self.name)
+            strip_byte_order_mark(first[0].encode("utf-8", "surrogateescape"), self.name)
         header = tuple(name.strip() for name in first)
         if not header:
             raise InvalidInput(f"{self.name} is empty: the first line must name the columns")
@@ -56,16 +61,16 @@ class CsvRows:
         return header
 
 
-class _Reader:
-    """The rows of a text: its lines, split where the delimiter is, but read by csv's rules where quotes come into it."""
+class _LineReader:
+    """Splits lines into cells: with str.split where no quote occurs, which is fast, else with the csv module."""
 
     def __init__(self, text: Iterator[str], delimiter: str) -> None:
         self._text, self._delimiter = text, delimiter
-        self._left: list[str] = []  # lines behind a row that broke the rules
-        self._lines = 0  # before those
+        self._left: list[str] = []  # lines read but not yet split, after a quoting error
+        self._line_count = 0  # lines before those
 
     def take(self, count: int) -> list[list[Any]]:
-        """Some of the next rows, none at the end. Empty lines are none; what breaks the rules of quoting is one."""
+        """Up to `count` of the next rows; none at the end. Empty lines are skipped. A quoting error is one unreadable row."""
         rows: list[list[Any]] = []
         while not rows:
             lines, self._left = self._left[:count], self._left[count:]
@@ -77,7 +82,7 @@ class _Reader:
         return rows
 
     def _plain(self, lines: list[str], joined: str) -> list[list[Any]]:
-        self._lines += len(lines)
+        self._line_count += len(lines)
         lines = [line.rstrip("\r\n") for line in lines] if "\r" in joined else joined.split("\n")
         return [line.split(self._delimiter) for line in lines if line]
 
@@ -88,19 +93,19 @@ class _Reader:
         try:
             rows.extend(row for row in islice(reader, len(lines)) if row)
         except csv.Error as error:
-            rows.append([Unreadable(f"line {self._lines + reader.line_num}: {error}")])
-        self._lines += reader.line_num
+            rows.append([UnreadableValue(f"line {self._line_count + reader.line_num}: {error}")])
+        self._line_count += reader.line_num
         self._left = list(ahead)
         return rows
 
 
-def _note_lengths(rows: list[list[Any]], wanted: int) -> None:
-    """Make rows of a wrong length into rows of the right one that say so."""
+def _mark_wrong_lengths(rows: list[list[Any]], wanted: int) -> None:
+    """Replace rows of a wrong length with unreadable rows of the right length."""
     for at, row in enumerate(rows):
-        if len(row) == 1 and isinstance(row[0], Unreadable):
+        if len(row) == 1 and isinstance(row[0], UnreadableValue):
             rows[at] = row * wanted
         elif len(row) != wanted:
-            rows[at] = [Unreadable(f"it has {len(row)} cells where the header has {wanted}")] * wanted
+            rows[at] = [UnreadableValue(f"it has {len(row)} cells where the header has {wanted}")] * wanted
 
 
 def _column(rows: list[list[Any]], header: tuple[str, ...], name: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""JSON in files: a line a row (.jsonl), whole documents (.json), and plain lines of text."""
+"""Reads rows from JSON lines (.jsonl), JSON documents (.json) and plain text lines."""
 
 from __future__ import annotations
 
@@ -13,83 +13,96 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from tfsctl.core.json_tensors import is_b64
 from tfsctl.core.types import Json, Signature
-from tfsctl.data.blocks import BLOCK_BYTES, MOST_ROWS, Block, Pace, Unreadable, opened, without_mark
+from tfsctl.data.blocks import (
+    BLOCK_BYTES,
+    MAX_BLOCK_ROWS,
+    Block,
+    BlockSizer,
+    UnreadableValue,
+    open_file,
+    single_column,
+    strip_byte_order_mark,
+)
 from tfsctl.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
 class JsonLines:
-    """A JSON value a line: an object of values by input, or the value of the only input. Empty lines are passed over."""
+    """One JSON value per line: an object of values by input, or the value of the only input. Empty lines are skipped."""
 
     name: str
     path: Path | str
 
     def blocks(self) -> Iterator[Block]:
-        """All rows; a line that is not JSON is unreadable."""
-        with opened(self.path) as (file, progress):
+        """All rows. A line that is not JSON is an unreadable row."""
+        with open_file(self.path) as (file, position):
             for lines in _line_blocks(file, self.name):
-                yield _json_block([_parsed(line) for line in lines], progress.part())
+                yield _json_block([_parse(line) for line in lines], position.fraction())
 
 
 @dataclass(frozen=True, slots=True)
 class TextLines:
-    """A row a line, for the only input.
+    """One row of text per line, for the only input.
 
-    With a `sniff` at the first line, one that begins with `{` or `[` makes them JSON: lines of it, or one document.
+    If `detect_json_for` is set and the first line begins with `{` or `[`, the text is read as JSON lines, or as one JSON
+    document for that signature.
     """
 
     name: str
     path: Path | str
-    sniff: Signature | None = None
+    detect_json_for: Signature | None = None
 
     def blocks(self) -> Iterator[Block]:
         """All rows, as text."""
-        with opened(self.path) as (file, progress):
+        with open_file(self.path) as (file, position):
             blocks = _line_blocks(file, self.name, keep_empty=True)
             first = next(blocks, [])
-            is_json = self.sniff is not None and bool(first) and first[0].lstrip()[:1] in (b"{", b"[")
-            if is_json and self.sniff is not None and _begins_document(first[0]):
+            is_json = self.detect_json_for is not None and bool(first) and first[0].lstrip()[:1] in (b"{", b"[")
+            if is_json and self.detect_json_for is not None and _starts_document(first[0]):
                 whole = b"\n".join(chain(first, *blocks))
-                yield from _document_blocks(_parsed(whole), self.name, self.sniff)
+                yield from _document_blocks(_parse(whole), self.name, self.detect_json_for)
                 return
             for lines in chain([first], blocks):
                 if is_json:
-                    yield _json_block([_parsed(line) for line in lines if line.strip()], progress.part())
+                    yield _json_block([_parse(line) for line in lines if line.strip()], position.fraction())
                 else:
                     texts = [line.rstrip(b"\r\n").decode("utf-8", "surrogateescape") for line in lines]
-                    yield Block(len(texts), ("",), partial(_same, texts), is_text=True, part=progress.part())
+                    yield Block(
+                        len(texts), ("",), single_column(texts), is_text=True, fraction_read=position.fraction()
+                    )
 
 
 @dataclass(frozen=True, slots=True)
 class JsonDocument:
-    """One document, read whole: a body as TensorFlow Serving's REST API has it, a list of rows, or an object of columns."""
+    """One JSON document, read whole: a TensorFlow Serving REST body, a list of rows, or an object of columns."""
 
     name: str
     path: Path | str
     signature: Signature
 
     def blocks(self) -> Iterator[Block]:
-        """All rows. Raises InvalidInput for what is none of these, or is for another signature."""
-        with opened(self.path) as (file, _progress):
-            document = _parsed(without_mark(file.read(), self.name))
+        """All rows. Raises InvalidInput for any other document, or a body for another signature."""
+        with open_file(self.path) as (file, _position):
+            document = _parse(strip_byte_order_mark(file.read(), self.name))
         yield from _document_blocks(document, self.name, self.signature)
 
 
 def _document_blocks(document: Json, name: str, signature: Signature) -> Iterator[Block]:
-    if isinstance(document, Unreadable):
-        raise InvalidInput(f"{name} is {document.why}", hint="--format jsonl reads a JSON value from each line")
+    if isinstance(document, UnreadableValue):
+        raise InvalidInput(f"{name} is {document.reason}", hint="--format jsonl reads a JSON value from each line")
     if isinstance(document, dict) and not document.keys().isdisjoint(("instances", "inputs")):
-        said = document.get("signature_name", signature.name)
-        if said != signature.name:
+        requested = document.get("signature_name", signature.name)
+        if requested != signature.name:
             raise InvalidInput(
-                f"{name} is for the signature {said!r}, not {signature.name}", hint=f"--signature {said}"
+                f"{name} is for the signature {requested!r}, not {signature.name}", hint=f"--signature {requested}"
             )
         inputs = document.get("inputs")
         document = document.get("instances", {"": inputs} if isinstance(inputs, list) else inputs)
     if isinstance(document, list):
-        for start in range(0, len(document), MOST_ROWS):
-            rows = document[start : start + MOST_ROWS]
+        for start in range(0, len(document), MAX_BLOCK_ROWS):
+            rows = document[start : start + MAX_BLOCK_ROWS]
             yield _json_block(rows, (start + len(rows)) / len(document))
     elif isinstance(document, dict) and document and all(isinstance(one, list) for one in document.values()):
         yield from _column_blocks(document, name)
@@ -108,42 +121,42 @@ def _column_blocks(columns: Mapping[str, list[Any]], name: str) -> Iterator[Bloc
             + ", ".join(f"{column} {length}" for column, length in lengths.items())
         )
     total = next(iter(lengths.values()))
-    for start in range(0, total, MOST_ROWS):
-        end = min(start + MOST_ROWS, total)
-        yield Block(end - start, tuple(columns), partial(_part, columns, start, end), part=end / total)
+    for start in range(0, total, MAX_BLOCK_ROWS):
+        end = min(start + MAX_BLOCK_ROWS, total)
+        yield Block(end - start, tuple(columns), partial(_column_slice, columns, start, end), fraction_read=end / total)
 
 
-def _begins_document(line: bytes) -> bool:
-    """Whether the first line is (the beginning of) a whole document, and not a row."""
+def _starts_document(line: bytes) -> bool:
+    """Whether the first line starts a document (or is one), and is not a row of JSON lines."""
     if line.rstrip().endswith((b",", b"[", b"{", b":")):
         return True
-    value = _parsed(line)
+    value = _parse(line)
     if isinstance(value, list):
-        return bool(value) and all(map(_is_named, value))
+        return bool(value) and all(map(_is_object, value))
     return isinstance(value, dict) and not value.keys().isdisjoint(("instances", "signature_name"))
 
 
 def _line_blocks(file: BinaryIO, name: str, *, keep_empty: bool = False) -> Iterator[list[bytes]]:
-    blocks = _as_they_come(file) if file is sys.stdin.buffer else _paced(file)
+    blocks = _lines_available(file) if file is sys.stdin.buffer else _lines_by_size(file)
     is_first = True
     for lines in blocks:
         if is_first:
-            lines[0] = without_mark(lines[0], name)
+            lines[0] = strip_byte_order_mark(lines[0], name)
             is_first = False
         yield lines if keep_empty else [line for line in lines if line.strip()]
 
 
-def _paced(file: BinaryIO) -> Iterator[list[bytes]]:
-    pace = Pace()
-    while lines := list(islice(file, pace.rows)):
-        pace.learn(len(lines), sum(map(len, lines)))
+def _lines_by_size(file: BinaryIO) -> Iterator[list[bytes]]:
+    sizer = BlockSizer()
+    while lines := list(islice(file, sizer.rows)):
+        sizer.record(len(lines), sum(map(len, lines)))
         yield lines
 
 
-def _as_they_come(file: BinaryIO) -> Iterator[list[bytes]]:
-    """The lines there are: whoever writes them may wait for their answers."""
-    rest: list[bytes] = []  # of a line whose end has not come
-    while content := file.read1(BLOCK_BYTES // 8):  # type: ignore[attr-defined] # every buffered stream has it
+def _lines_available(file: BinaryIO) -> Iterator[list[bytes]]:
+    """The lines of stdin as they arrive: the writer may wait for the answers before it writes more."""
+    rest: list[bytes] = []  # the start of a line whose end has not arrived
+    while content := file.read1(BLOCK_BYTES // 8):  # type: ignore[attr-defined] # every buffered stream has read1
         first, *lines = content.split(b"\n")
         rest.append(first)
         if lines:
@@ -153,8 +166,8 @@ def _as_they_come(file: BinaryIO) -> Iterator[list[bytes]]:
         yield [b"".join(rest)]
 
 
-def _parsed(text: bytes) -> Json:
-    """The value of a JSON text; NaN and Infinity may stand bare."""
+def _parse(text: bytes) -> Json:
+    """The value of a JSON text, which may contain NaN and Infinity; UnreadableValue if it is not JSON."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -162,41 +175,41 @@ def _parsed(text: bytes) -> Json:
     try:
         return json.loads(text.decode("utf-8", "surrogateescape"))
     except ValueError as error:
-        return Unreadable(f"not JSON: {error}")
+        return UnreadableValue(f"not JSON: {error}")
     except RecursionError:
-        return Unreadable("JSON that is nested too deeply")
+        return UnreadableValue("JSON that is nested too deeply")
 
 
 def _json_block(rows: list[Any], part: float | None) -> Block:
-    """A block of objects, or of bare values; either may have unreadable ones among them."""
-    names = dict.fromkeys(chain.from_iterable(filter(_is_named, rows)))
-    if not names and not all(isinstance(row, Unreadable) for row in rows):
+    """A block of objects or of bare values; unreadable values may be among them."""
+    names = dict.fromkeys(chain.from_iterable(filter(_is_object, rows)))
+    if not names and not all(isinstance(row, UnreadableValue) for row in rows):
         names = {"": None}
-    return Block(len(rows), tuple(names), partial(_values, rows), part=part)
+    return Block(len(rows), tuple(names), partial(_values, rows), fraction_read=part)
 
 
 def _values(rows: Sequence[Any], name: str) -> list[Any]:
     try:
-        return [row[name] for row in rows] if name else [row if not _is_named(row) else Unreadable() for row in rows]
+        return (
+            [row[name] for row in rows] if name else [row if not _is_object(row) else UnreadableValue() for row in rows]
+        )
     except (KeyError, TypeError, IndexError):
         return [_value(row, name) for row in rows]
 
 
 def _value(row: Json, name: str) -> Json:
-    if isinstance(row, Unreadable):
+    if isinstance(row, UnreadableValue):
         return row
     return (
-        row.get(name, Unreadable()) if isinstance(row, dict) else Unreadable("the row is not an object, as others are")
+        row.get(name, UnreadableValue())
+        if isinstance(row, dict)
+        else UnreadableValue("the row is not an object, as others are")
     )
 
 
-def _is_named(row: Json) -> bool:
-    return isinstance(row, dict) and row.keys() != {"b64"}
+def _is_object(row: Json) -> bool:
+    return isinstance(row, dict) and not is_b64(row)
 
 
-def _same(texts: list[str], _name: str) -> list[str]:
-    return texts
-
-
-def _part(columns: Mapping[str, list[Any]], start: int, end: int, name: str) -> list[Any]:
+def _column_slice(columns: Mapping[str, list[Any]], start: int, end: int, name: str) -> list[Any]:
     return columns[name][start:end]

@@ -1,4 +1,4 @@
-"""Parquet files, where pyarrow is installed (`pip install 'tfsctl[parquet]'`). The only user of pyarrow."""
+"""Reads rows from Parquet files with pyarrow, an optional dependency (`pip install 'tfsctl[parquet]'`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfsctl.data.blocks import MOST_ROWS, Block, opened
+from tfsctl.data.blocks import MAX_BLOCK_ROWS, Block, open_file
 from tfsctl.errors import InvalidInput, TfsctlError
 
 if TYPE_CHECKING:
@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ParquetRows:
-    """The rows of a file, by column."""
+    """The rows of a Parquet file."""
 
     name: str
     path: Path | str
 
     def blocks(self) -> Iterator[Block]:
-        """All rows, a batch of Arrow at a time. Raises InvalidInput for another file, TfsctlError without pyarrow."""
+        """All rows, one Arrow record batch at a time.
+
+        Raises InvalidInput if the file is not Parquet, TfsctlError if pyarrow is not installed.
+        """
         try:
             import pyarrow as pa
             from pyarrow import parquet
@@ -34,29 +37,29 @@ class ParquetRows:
                 "Parquet files are read by pyarrow, which is missing", hint="pip install pyarrow"
             ) from error
         done = 0
-        with opened(self.path) as (raw, _progress):
+        with open_file(self.path) as (raw, _position):
             try:
                 file = parquet.ParquetFile(raw)
                 total = file.metadata.num_rows
-                for batch in file.iter_batches(batch_size=MOST_ROWS):
+                for batch in file.iter_batches(batch_size=MAX_BLOCK_ROWS):
                     done += batch.num_rows
                     names = tuple(batch.schema.names)
-                    yield Block(batch.num_rows, names, partial(_column, batch), part=done / max(total, 1))
+                    yield Block(batch.num_rows, names, partial(_column, batch), fraction_read=done / max(total, 1))
             except (pa.ArrowInvalid, OSError) as error:
                 words = " ".join("".join(filter(str.isprintable, line)) for line in str(error).split("\n")).strip()
                 raise InvalidInput(f"{self.name} is not a Parquet file that can be read: {words}") from error
 
 
 def _column(batch: pa.RecordBatch, name: str) -> Column:
-    """Numbers as an array; text, lists and columns with nulls as Python values."""
+    """Numbers without nulls as an array, anything else as a list of Python values."""
     column = batch.column(name)
     if str(column.type).startswith("decimal"):
         column = column.cast("float64")
-    is_plain = column.null_count == 0 and str(column.type) in _PLAIN
-    return column.to_numpy(zero_copy_only=False) if is_plain else column.to_pylist()
+    is_numeric = column.null_count == 0 and str(column.type) in _NUMERIC_TYPES
+    return column.to_numpy(zero_copy_only=False) if is_numeric else column.to_pylist()
 
 
-_PLAIN = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)} | {
+_NUMERIC_TYPES = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)} | {
     "float",
     "double",
     "bool",

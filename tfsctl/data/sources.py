@@ -1,4 +1,4 @@
-"""Which reader a file takes: by its ending, unless the format is said."""
+"""Chooses the reader of a file: by its suffix, or by the format the user names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from tfsctl.core.types import Signature
-from tfsctl.data.blocks import STDIN, Source
+from tfsctl.data.blocks import STDIN, RowSource
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.images import SUFFIXES, takes_images
 
@@ -25,23 +25,23 @@ _FORMAT_OF_SUFFIX: dict[str, Format] = {
 }
 
 
-def open_source(asked: str, signature: Signature, *, format: Format | None = None) -> Source:  # noqa: A002 - the option's name
-    """The rows of a file, of stdin (`-`), or of the images in a directory or behind a glob pattern.
+def open_source(location: str, signature: Signature, *, format: Format | None = None) -> RowSource:  # noqa: A002 - the option's name
+    """The rows of a file, of stdin (`-`), or of the images in a directory or of a glob pattern.
 
-    Raises NotFound where nothing is there, InvalidInput for a file of unknown format or one the model cannot take.
+    Raises NotFound if there is no such file, InvalidInput for an unknown format or one that the model cannot take.
     """
-    if asked == STDIN:
+    if location == STDIN:
         return _from_stdin(signature, format)
-    if not os.path.exists(asked):
-        if not glob.has_magic(asked):
-            raise NotFound(f"there is no file {asked}")
-        return _images(asked, [Path(file) for file in glob.glob(asked, recursive=True)], signature, format)
-    path = Path(asked)
+    if not os.path.exists(location):
+        if not glob.has_magic(location):
+            raise NotFound(f"there is no file {location}")
+        return _images(location, [Path(file) for file in glob.glob(location, recursive=True)], signature, format)
+    path = Path(location)
     if path.is_dir():
-        return _images(asked, list(path.rglob("*")), signature, format)
+        return _images(location, list(path.rglob("*")), signature, format)
     chosen = format or _format_of(path)
     if chosen == "images":
-        return _images(asked, [path], signature, chosen)
+        return _images(location, [path], signature, chosen)
     return _reader(chosen, path, path.name, signature)
 
 
@@ -53,17 +53,17 @@ def _format_of(path: Path) -> Format:
     return chosen
 
 
-def _from_stdin(signature: Signature, chosen: Format | None) -> Source:
+def _from_stdin(signature: Signature, chosen: Format | None) -> RowSource:
     from tfsctl.data.json_rows import TextLines
 
     if chosen in ("images", "parquet", "npz"):
         raise InvalidInput(f"{chosen} cannot be read from stdin", hint="give a file: --file PATH")
     if chosen is None:
-        return TextLines("stdin", STDIN, sniff=signature)
+        return TextLines("stdin", STDIN, detect_json_for=signature)
     return _reader(chosen, STDIN, "stdin", signature)
 
 
-def _reader(chosen: Format, path: Path | str, name: str, signature: Signature) -> Source:
+def _reader(chosen: Format, path: Path | str, name: str, signature: Signature) -> RowSource:
     from tfsctl.data.csv_rows import CsvRows
 
     if chosen == "csv":
@@ -81,8 +81,8 @@ def _reader(chosen: Format, path: Path | str, name: str, signature: Signature) -
     return _plain_reader(chosen)(name, path)
 
 
-def _plain_reader(chosen: Format) -> Callable[[str, Path | str], Source]:
-    """The readers that need no more than a name and a path."""
+def _plain_reader(chosen: Format) -> Callable[[str, Path | str], RowSource]:
+    """The readers that need a name and a path only."""
     if chosen in ("npy", "npz"):
         from tfsctl.data.array_rows import NpyRows, NpzRows
 
@@ -96,14 +96,14 @@ def _plain_reader(chosen: Format) -> Callable[[str, Path | str], Source]:
     return JsonLines if chosen == "jsonl" else TextLines
 
 
-def _images(asked: str, found: list[Path], signature: Signature, said: Format | None) -> Source:
-    """Those of the files that are called images, or all if they are said to be."""
+def _images(location: str, found: list[Path], signature: Signature, given: Format | None) -> RowSource:
+    """The files with the suffix of an image, or all files if the format was given as images."""
     from tfsctl.data.image_rows import ImageRows
 
-    files = sorted(f for f in found if (said == "images" or f.suffix.lower() in SUFFIXES) and f.is_file())
+    files = sorted(f for f in found if (given == "images" or f.suffix.lower() in SUFFIXES) and f.is_file())
     if not files:
-        raise NotFound(f"there are no images in {asked}", hint=f"they end in {', '.join(SUFFIXES)}")
+        raise NotFound(f"there are no images in {location}", hint=f"they end in {', '.join(SUFFIXES)}")
     if len(signature.inputs) != 1 or not takes_images(signature.inputs[0]):
         wanted = ", ".join(f"{spec.name} {spec.dtype} {spec.shape_text}" for spec in signature.inputs)
         raise InvalidInput(f"{signature.name} takes {wanted}, which images cannot be")
-    return ImageRows(asked, files, signature.inputs[0])
+    return ImageRows(location, files, signature.inputs[0])

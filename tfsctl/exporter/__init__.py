@@ -15,8 +15,8 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 
 from tfsctl.core import model_dir
-from tfsctl.core.manifest import read_row_independence
 from tfsctl.core.saved_model import read_saved_model
+from tfsctl.core.version_files import read_row_independence
 from tfsctl.errors import ExportError, InvalidInput
 from tfsctl.exporter.exported import Check, Exported
 from tfsctl.exporter.sources.source import Source, check_name, check_version, parse_source

@@ -19,8 +19,8 @@ from __future__ import annotations
 import json
 from importlib.metadata import version as package_version
 
-from tfsctl.core.manifest import MANIFEST
 from tfsctl.core.types import Signature, TensorSpec
+from tfsctl.core.version_files import MANIFEST_FILE
 from tfsctl.exporter.exported import Check, Exported
 
 FORMAT = 1
@@ -41,7 +41,7 @@ def write(exported: Exported, *, file_name: str) -> None:
         "signatures": {name: _signature(signature, found[name]) for name, signature in exported.signatures.items()},
         "notes": list(exported.notes),
     }
-    file = exported.path / MANIFEST
+    file = exported.path / MANIFEST_FILE
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfsctl.core import dtypes, tensors
+from tfsctl.core import dtypes
+from tfsctl.core.arrays import check_shape, object_array
 from tfsctl.core.dtypes import DType
 from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
@@ -21,7 +22,7 @@ def fit_array(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     cast = _strings(array, spec) if dtype is dtypes.STRING else _numbers(array, dtype, spec)
     if spec.shape and spec.shape[0] is None and cast.ndim == len(spec.shape) - 1:
         cast = cast[np.newaxis]
-    tensors.check_shape(cast.shape, spec)
+    check_shape(cast.shape, spec)
     return cast
 
 
@@ -32,7 +33,7 @@ def _strings(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     if array.dtype.kind not in "UO" or not all(isinstance(value, (str, bytes)) for value in values):
         raise _unfit(array, spec)
     encoded = [value.encode() if isinstance(value, str) else value for value in values]
-    return tensors.object_array(encoded).reshape(array.shape)
+    return object_array(encoded).reshape(array.shape)
 
 
 def _numbers(array: np.ndarray, dtype: DType, spec: TensorSpec) -> np.ndarray:

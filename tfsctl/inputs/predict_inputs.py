@@ -98,7 +98,7 @@ def _assemble(spec: TensorSpec, given: Sequence[tuple[object, bool]]) -> np.ndar
     """The array for one input from its values, in the order they were typed."""
     import numpy as np
 
-    from tfsctl.core import dtypes, tensors
+    from tfsctl.core import dtypes, json_tensors
 
     if any(isinstance(value, np.ndarray) for value, _ in given):
         return _joined(spec, given)
@@ -106,16 +106,16 @@ def _assemble(spec: TensorSpec, given: Sequence[tuple[object, bool]]) -> np.ndar
     if spec.shape == ():
         if len(given) > 1:
             raise InvalidInput(f"{spec.name} takes a single value, and {len(given)} were typed")
-        return tensors.from_json(first, spec)
+        return json_tensors.from_json(first, spec)
     if spec.shape is None:
         whole = len(given) == 1 and not is_row and isinstance(first, list)
-        return tensors.from_json(first if whole else [value for value, _ in given], spec)
+        return json_tensors.from_json(first if whole else [value for value, _ in given], spec)
     rows = [row for value, is_row in given for row in _rows(value, spec.shape[1:], is_row=is_row)]
     if len(rows) > 1 and not spec.dtype.startswith("complex"):  # whose values may be pairs
         _check_row_shapes(spec, rows)
     if not rows and spec.dtype in dtypes.BY_NAME:
         return np.empty((0, *(size or 0 for size in spec.shape[1:])), dtype=dtypes.BY_NAME[spec.dtype].numpy)
-    return tensors.from_json(rows, spec)
+    return json_tensors.from_json(rows, spec)
 
 
 def _joined(spec: TensorSpec, given: Sequence[tuple[object, bool]]) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 from tfsctl.cli.inference import examples as inference_examples
 from tfsctl.cli.output import answers, bars, predictions
 from tfsctl.cli.output.classes import View, read_labels
-from tfsctl.core.inference import Inference, ScoredClass, Task
+from tfsctl.core.inference import InferenceResult, InferenceTask, ScoredClass
 from tfsctl.core.types import Prediction
 from tfsctl.errors import InvalidInput
 
@@ -176,8 +176,10 @@ def test_a_bar_is_drawn_to_an_eighth_of_a_character(share: float, drawn: str) ->
 def test_classifications_are_drawn_alike_in_all_rows() -> None:
     """Bars only where every score of the answer is a share; labels of the model count more than those of a file."""
     rows = ((ScoredClass("a", 0.25), ScoredClass("b", 0.75)), (ScoredClass("a", 2.0), ScoredClass("b", 0.5)))
-    answer = Inference(Task("classify", "s"), "m", 1, classes=rows)
+    answer = InferenceResult(InferenceTask("classify", "s"), "m", 1, classes=rows)
     assert inference_examples.drawn_lines(answer, PETS) == ["row 1", "a  0.25", "b  0.75", "row 2", "a  2.0", "b  0.5"]
-    unnamed = Inference(Task("classify", "s"), "m", 1, classes=((ScoredClass("", 0.25), ScoredClass("", 0.75)),))
+    unnamed = InferenceResult(
+        InferenceTask("classify", "s"), "m", 1, classes=((ScoredClass("", 0.25), ScoredClass("", 0.75)),)
+    )
     assert [line[:3] for line in inference_examples.drawn_lines(unnamed, PETS)] == ["cat", "dog"]
     assert inference_examples.plain_rows(unnamed, View(top=1)) == [["1", "class 1", "0.75"]]

@@ -19,7 +19,7 @@ from fake_docker import VERSION, FakeDocker
 from graph_models import GraphModel
 from model_servers import clean_environment
 
-from tfsctl.core.fingerprint import fingerprint
+from tfsctl.core.version_files import content_hash
 from tfsctl.engines.registry import state_dir
 from tfsctl.errors import ExitCode
 
@@ -69,7 +69,7 @@ def test_a_dockerfile_of_one_model(run_cli: RunCli, echo: Path) -> None:
         "org.opencontainers.image.base.name": "serving:1.2",
         "org.opencontainers.image.version": "2",
         "tfsctl.model.echo.version": "2",
-        "tfsctl.model.echo.fingerprint": fingerprint(echo / "2"),
+        "tfsctl.model.echo.fingerprint": content_hash(echo / "2"),
     }
 
 
@@ -103,7 +103,7 @@ def test_the_health_check_is_bash(run_cli: RunCli, echo: Path) -> None:
     subprocess.run(["/bin/bash", "-n", "-c", script], check=True)
 
 
-def test_a_fingerprint_is_of_names_and_contents(tmp_path: Path) -> None:
+def test_content_hash_covers_names_and_contents(tmp_path: Path) -> None:
     """The same for a copy, another for anything that differs; how it is divided into files matters."""
     seen = set()
     for number, files in enumerate(
@@ -114,7 +114,7 @@ def test_a_fingerprint_is_of_names_and_contents(tmp_path: Path) -> None:
                 place = tmp_path / f"{number}{copy}" / name
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_text(text)
-        first, second = fingerprint(tmp_path / f"{number}one"), fingerprint(tmp_path / f"{number}two")
+        first, second = content_hash(tmp_path / f"{number}one"), content_hash(tmp_path / f"{number}two")
         assert first == second
         seen.add(first)
     assert len(seen) == 5

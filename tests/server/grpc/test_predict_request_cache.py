@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tfsctl.core import dtypes, protos, tensors
+from tfsctl.core.arrays import object_array
 from tfsctl.server.grpc import predict_request_cache
 from tfsctl.server.grpc.predict_request_cache import LikeOneBefore, read
 
@@ -31,7 +32,7 @@ def request(*arrays: np.ndarray, as_content: bool = False, **spec: Any) -> Any:
 
 def text(value: bytes) -> np.ndarray:
     """A tensor of one string."""
-    return tensors.object_array([value])
+    return object_array([value])
 
 
 def agree(found: LikeOneBefore, raw: bytes) -> None:
@@ -83,7 +84,7 @@ def test_numbers(data: st.DataObject, name: str, as_content: bool) -> None:
     [
         request(text(b"one"), text(b"two")),
         request(),
-        request(tensors.object_array([b"one", b"two"])),
+        request(object_array([b"one", b"two"])),
         request(text(b"")),
         request(np.array([3, 4], np.int64)),
         protos.PredictRequest(inputs=request(text(b"one")).inputs),
@@ -134,7 +135,7 @@ def test_models_are_told_apart() -> None:
             raw = message.SerializeToString()
             found = read(raw)
             assert found.model_spec == message.model_spec
-            assert tensors.object_array([b"good"]).shape == (1,)
+            assert object_array([b"good"]).shape == (1,)
             if isinstance(found, LikeOneBefore):
                 agree(found, raw)
 

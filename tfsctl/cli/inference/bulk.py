@@ -24,12 +24,12 @@ from tfsctl.cli.output.classes import View
 from tfsctl.clients.bulk import Answered, Bulk, Options
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import dtypes
-from tfsctl.core.batches import Batch, request_arrays, rows_a_request, taker
+from tfsctl.core.batches import Batch, batch_reader, fixed_batch_size, request_arrays
 from tfsctl.core.types import ModelRef, Signature
-from tfsctl.data.blocks import STDIN, Source, stdin_has_more
+from tfsctl.data.blocks import STDIN, RowSource, stdin_has_more
 from tfsctl.data.image_rows import ImageRows
 from tfsctl.data.results import check_output
-from tfsctl.data.shaping import shaped
+from tfsctl.data.shaping import shape_rows
 from tfsctl.data.sources import open_source
 from tfsctl.errors import InvalidInput, NotFound, TfsctlError
 from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
@@ -59,12 +59,12 @@ def predict_file(
     if files.resume and not output.through:
         terminal.say("nothing to go on with; starting at the first row")
     skip_bad_rows = files.on_error == "skip"
-    batches = shaped(
+    batches = shape_rows(
         source, chosen, renamed=files.columns, skip_bad_rows=skip_bad_rows, after=output.through, note=terminal.say
     )
     exact = _Exact(client, model, served.version, chosen, choose_outputs(chosen, only) if only else ())
     has_more = stdin_has_more if files.file == STDIN else lambda: True
-    bulk = Bulk(taker(batches, has_more=has_more), exact.ask, _options(files, chosen), has_more=has_more)
+    bulk = Bulk(batch_reader(batches, has_more=has_more), exact.ask, _options(files, chosen), has_more=has_more)
     gc.set_threshold(100_000, 50, 50)  # rows come and go by thousands, and none of them refers to itself
     before, start = output.rows, time.perf_counter()
     try:
@@ -86,7 +86,7 @@ def predict_file(
 
 
 def _options(files: Files, signature: Signature) -> Options:
-    fixed = rows_a_request(signature)
+    fixed = fixed_batch_size(signature)
     if fixed is not None and files.batch_size not in (None, fixed):
         raise InvalidInput(
             f"{signature.name} takes exactly {fixed} rows a request", hint=f"--batch-size {fixed}, or none"
@@ -100,7 +100,7 @@ def _options(files: Files, signature: Signature) -> Options:
 
 
 def _about(
-    files: Files, source: Source, model: ModelRef, signature: Signature, only: Sequence[str], view: View
+    files: Files, source: RowSource, model: ModelRef, signature: Signature, only: Sequence[str], view: View
 ) -> dict[str, Any]:
     """What a run is of: an interrupted one goes on only if all of it is the same."""
     path = files.file or ""
@@ -129,8 +129,8 @@ def _run(
         try:
             for answered in bulk:
                 columns = _columns(answered, view, numbered=numbered)
-                output.write(columns, answered.batch.rejects, answered.batch.through)
-                show(output.rows, answered.batch.part)
+                output.write(columns, answered.batch.rejects, answered.batch.last_row)
+                show(output.rows, answered.batch.fraction_read)
         except TfsctlError:
             if not interrupted.is_set():
                 raise
@@ -212,7 +212,7 @@ class _Exact:
 
     def ask(self, batch: Batch) -> Mapping[str, np.ndarray]:
         """The outputs for a batch. Raises what ServingClient says, InvalidInput for fewer rows than the model takes."""
-        fixed = rows_a_request(self._signature)
+        fixed = fixed_batch_size(self._signature)
         if fixed not in (None, len(batch)):
             raise InvalidInput(
                 f"{self._signature.name} takes exactly {fixed} rows a request, and {len(batch)} are left from row "

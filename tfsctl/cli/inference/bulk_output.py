@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 from tfsctl.cli.output import terminal
 from tfsctl.core.batches import Arrays, Reject
-from tfsctl.data.results import Journal, Mark, RejectsWriter, open_writer
-from tfsctl.data.texts import json_lines, separated
+from tfsctl.data.checkpoints import Checkpoint, CheckpointFile
+from tfsctl.data.results import RejectsWriter, open_writer
+from tfsctl.data.texts import delimited_lines, json_lines
 from tfsctl.errors import InvalidInput, TfsctlError
 
 _MARK_EVERY_S = 1.0
@@ -42,21 +43,21 @@ class FileOutput:
     def __init__(self, path: Path, about: Mapping[str, Any], *, resume: bool) -> None:
         self.path = path
         self._about = dict(about)
-        self._journal = Journal(path)
+        self._journal = CheckpointFile(path)
         mark = self._journal.read()
         if mark is not None and not resume:
             raise InvalidInput(
-                f"an earlier run for {path} ended after {mark.through:,} rows",
+                f"an earlier run for {path} ended after {mark.last_row:,} rows",
                 hint=f"--resume goes on with it; rm {path}.progress forgets it",
             )
-        if mark is not None and mark.about != self._about:
-            changed = ", ".join(name for name in self._about if mark.about.get(name) != self._about[name])
+        if mark is not None and mark.run != self._about:
+            changed = ", ".join(name for name in self._about if mark.run.get(name) != self._about[name])
             raise InvalidInput(
                 f"the run for {path} that was interrupted was another one: {changed} changed",
                 hint=f"rm {path}.progress forgets it",
             )
         self.resumed = mark is not None
-        self.through, self.rows, self.rejects = (mark.through, mark.rows, mark.rejects) if mark else (0, 0, 0)
+        self.through, self.rows, self.rejects = (mark.last_row, mark.rows, mark.rejects) if mark else (0, 0, 0)
         self._writer = open_writer(path, mark.files if mark else None)
         self._rejects = RejectsWriter(path, mark.files if mark else None)
         self._last = mark
@@ -105,7 +106,7 @@ class FileOutput:
             with suppress(OSError):
                 file.close()
         last = self._last
-        self.through, self.rows, self.rejects = (last.through, last.rows, last.rejects) if last else (0, 0, 0)
+        self.through, self.rows, self.rejects = (last.last_row, last.rows, last.rejects) if last else (0, 0, 0)
         if not self.through:
             for partial in self.path.parent.glob(f"{glob.escape(self.path.name)}.partial*"):
                 partial.unlink(missing_ok=True)
@@ -114,7 +115,7 @@ class FileOutput:
 
     def _mark(self) -> None:
         files = self._writer.flush() | self._rejects.flush()
-        mark = Mark(self._about, self.through, self.rows, self.rejects, files)
+        mark = Checkpoint(self._about, self.through, self.rows, self.rejects, files)
         self._journal.write(mark)
         self._last, self._marked_at = mark, time.monotonic()
 
@@ -128,7 +129,7 @@ class StandardOutput:
 
     def write(self, columns: Arrays, rejects: tuple[Reject, ...], through: int) -> None:
         """Print; rejects come only to files."""
-        terminal.answer_bytes(json_lines(columns) if self._as_json else separated(columns, "\t", quoted=False))
+        terminal.answer_bytes(json_lines(columns) if self._as_json else delimited_lines(columns, "\t", quoted=False))
         self.through, self.rows, self.rejects = through, self.rows + len(next(iter(columns.values()), ())), len(rejects)
 
     def finish(self) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tfsctl.cli.output import answers as answer_text
 from tfsctl.cli.output import bars, classes, terminal
 from tfsctl.cli.output.classes import Class, View
-from tfsctl.core.inference import Examples, Inference, Method, Task, is_made_for
+from tfsctl.core.inference import Examples, InferenceResult, InferenceTask, Method, supports_method
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef
 from tfsctl.errors import InvalidInput, RequestRejected
 from tfsctl.inputs.features import as_float
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _WANTS_FLOAT = re.compile(r"Key: (?P<name>.+?), Index: .*Data type: int64 but expected type: float")
 
 
-def ask(client: ServingClient, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
+def ask(
+    client: ServingClient, model: ModelRef, examples: Examples, tasks: Sequence[InferenceTask]
+) -> list[InferenceResult]:
     """The answers to the tasks; whole numbers for a feature that turns out to be of floats are sent again as such."""
     try:
         return client.infer(model, examples, tasks)
@@ -34,22 +36,22 @@ def ask(client: ServingClient, model: ModelRef, examples: Examples, tasks: Seque
     return ask(client, model, changed, tasks)
 
 
-def choose_tasks(served: ModelMetadata, method: Method, names: Sequence[str]) -> list[Task]:
+def choose_tasks(served: ModelMetadata, method: Method, names: Sequence[str]) -> list[InferenceTask]:
     """A task for each signature named; for none the one that is made for the method. Raises NotFound or InvalidInput."""
     if names:
-        return [Task(method, choose_signature(served, name).name) for name in names]
-    fitting = [name for name, signature in served.signatures.items() if is_made_for(signature, method)]
+        return [InferenceTask(method, choose_signature(served, name).name) for name in names]
+    fitting = [name for name, signature in served.signatures.items() if supports_method(signature, method)]
     if DEFAULT_SIGNATURE in fitting or not fitting:
-        return [Task(method, choose_signature(served, None).name)]
+        return [InferenceTask(method, choose_signature(served, None).name)]
     if len(fitting) > 1:
         raise InvalidInput(
             f"{served.name} has several signatures to {method} with: {', '.join(fitting)}",
             hint="choose with --signature NAME, which may be repeated",
         )
-    return [Task(method, fitting[0])]
+    return [InferenceTask(method, fitting[0])]
 
 
-def show(answers: Sequence[Inference], view: View) -> None:
+def show(answers: Sequence[InferenceResult], view: View) -> None:
     """Print the answers: bars on a terminal; elsewhere a value a line, or a class a line after its row."""
     for answer in answers:
         if terminal.answers_people():
@@ -62,7 +64,7 @@ def show(answers: Sequence[Inference], view: View) -> None:
                 terminal.answer("\t".join([answer.task.signature, *cells] if len(answers) > 1 else cells))
 
 
-def document(answers: Sequence[Inference], view: View) -> dict[str, Any]:
+def document(answers: Sequence[InferenceResult], view: View) -> dict[str, Any]:
     """The answers as one JSON value: `results` has for each signature a list with an entry for each row."""
     return {
         "model": answers[0].model,
@@ -72,14 +74,14 @@ def document(answers: Sequence[Inference], view: View) -> dict[str, Any]:
     }
 
 
-def drawn_lines(answer: Inference, view: View) -> list[str]:
+def drawn_lines(answer: InferenceResult, view: View) -> list[str]:
     """Lines for people: classes with bars where their scores are shares, values as they are."""
     if answer.task.method == "regress":
         return [answer_text.text(value) for value in answer.values]
     return bars.numbered(bars.of_classes(_class_rows(answer, view), view.top))
 
 
-def plain_rows(answer: Inference, view: View) -> list[list[str]]:
+def plain_rows(answer: InferenceResult, view: View) -> list[list[str]]:
     """Lines for programs, in cells: a value, or row, class and score."""
     if answer.task.method == "regress":
         return [[answer_text.text(value)] for value in answer.values]
@@ -90,7 +92,7 @@ def plain_rows(answer: Inference, view: View) -> list[list[str]]:
     ]
 
 
-def _results(answer: Inference, view: View) -> list[Any]:
+def _results(answer: InferenceResult, view: View) -> list[Any]:
     if answer.task.method == "regress":
         return list(answer.values)
     return [
@@ -99,7 +101,7 @@ def _results(answer: Inference, view: View) -> list[Any]:
     ]
 
 
-def _class_rows(answer: Inference, view: View) -> list[list[Class]]:
+def _class_rows(answer: InferenceResult, view: View) -> list[list[Class]]:
     """The classes of each row. A model that gives scores alone gets its labels from the view, or their numbers."""
     names = view.labels
     for row in answer.classes:

@@ -83,7 +83,7 @@ def of_directory(path: Path, asked: Asked) -> Description:
     """
     from tfsctl.core.model_dir import is_version_dir, list_versions, parse_version
     from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
-    from tfsctl.core.version_files import count_warmup_requests, read_fingerprint
+    from tfsctl.core.version_files import count_warmup_requests, read_singleprint
 
     if asked.label is not None:
         raise InvalidInput("labels are given by a server; a directory has none", hint="use --version N")
@@ -111,6 +111,6 @@ def of_directory(path: Path, asked: Asked) -> Description:
         "op_count": len(info.ops),
         "ops": sorted(info.ops),
         "warmup_requests": count_warmup_requests(directory),
-        "fingerprint": read_fingerprint(directory),
+        "fingerprint": read_singleprint(directory),
     }
     return Description(facts, info.signatures)

@@ -34,7 +34,7 @@ def json_values(array: np.ndarray, *, b64: bool = False) -> Any:  # noqa: ANN401
     """An array as JSON values. A float32 has the digits that tell it from its neighbours, not those of a double."""
     import numpy as np
 
-    from tfsctl.core.tensors import to_json
+    from tfsctl.core.json_tensors import to_json
 
     if array.dtype not in (np.float32, np.float16):
         return to_json(array, b64=b64)

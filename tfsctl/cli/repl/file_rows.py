@@ -39,12 +39,12 @@ def _ask(session: Session, path: str) -> tuple[Prediction, bool]:
     import numpy as np
 
     from tfsctl.core.batches import request_arrays
-    from tfsctl.data.shaping import shaped
+    from tfsctl.data.shaping import shape_rows
     from tfsctl.data.sources import open_source
 
     answers: list[Prediction] = []
     left, more = MOST_ROWS, False
-    for whole in shaped(open_source(path, session.signature), session.signature):
+    for whole in shape_rows(open_source(path, session.signature), session.signature):
         if not left:
             more = True
             break

@@ -10,10 +10,10 @@ from tfsctl.cli.inference import examples as inference_examples
 from tfsctl.cli.output import answers as answer_text
 from tfsctl.cli.output import predictions
 from tfsctl.cli.output.classes import View
-from tfsctl.core.inference import Inference
+from tfsctl.core.inference import InferenceResult
 from tfsctl.core.types import Prediction
 
-Answer = Prediction | list[Inference]
+Answer = Prediction | list[InferenceResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _named(names: Sequence[str], row: Sequence[str]) -> str:
     return "  ".join(f"{name} {cell}" for name, cell in zip(names, row, strict=True))
 
 
-def _of_inferences(answers: Sequence[Inference], style: Style) -> list[str]:
+def _of_inferences(answers: Sequence[InferenceResult], style: Style) -> list[str]:
     found = []
     for answer in answers:
         found += [answer.task.signature] * (len(answers) > 1)

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tfsctl.core.fingerprint import fingerprint
-from tfsctl.core.manifest import read_source_sha256
+from tfsctl.core.version_files import content_hash, read_source_sha256
 from tfsctl.engines.docker import operations
 from tfsctl.engines.docker.container_spec import CONFIG, GRPC_PORT, MODELS, REST_PORT, ContainerSpec, Port
 from tfsctl.engines.docker.health import check_of
@@ -100,7 +99,7 @@ def _labels(plan: Plan, base: str) -> dict[str, str]:
     for found in plan.founds:
         key, newest = f"tfsctl.model.{found.model.name}", found.folders[0]
         labels[f"{key}.version"] = ",".join(str(int(folder.name)) for folder in found.folders)
-        labels[f"{key}.fingerprint"] = fingerprint(newest)
+        labels[f"{key}.fingerprint"] = content_hash(newest)
         source = read_source_sha256(newest)
         if source is not None:
             labels[f"{key}.source"] = f"sha256:{source}"

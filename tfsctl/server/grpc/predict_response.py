@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 
 from tfsctl.core import dtypes, protos, tensors
-from tfsctl.core.varint import varint
+from tfsctl.core.varint import encode_varint
 from tfsctl.server.grpc.tensor_content import fill_content
 
 _OUTPUTS, _ALIAS, _TENSOR = b"\x0a", b"\x0a", b"\x12"  # tags: outputs and, in each of its entries, key and value
@@ -29,11 +29,11 @@ def predict_response(
         if array.dtype.char == "f" and array.size and not as_content:
             head = _float_head(array.shape)
             values = array.tobytes()
-            tensor = b"%b%b%b%b" % (head, _FLOAT_VAL, varint(len(values)), values)
+            tensor = b"%b%b%b%b" % (head, _FLOAT_VAL, encode_varint(len(values)), values)
         else:
             tensor = _serialized(array, as_content=as_content)
-        entry = b"%b%b%b%b" % (_alias(alias), _TENSOR, varint(len(tensor)), tensor)
-        parts += (_OUTPUTS, varint(len(entry)), entry)
+        entry = b"%b%b%b%b" % (_alias(alias), _TENSOR, encode_varint(len(tensor)), tensor)
+        parts += (_OUTPUTS, encode_varint(len(entry)), entry)
     parts.append(_model_spec(name, version, signature))
     return b"".join(parts)
 
@@ -62,7 +62,7 @@ def _float_head(shape: tuple[int, ...]) -> bytes:
 @lru_cache(_KNOWN)
 def _alias(alias: str) -> bytes:
     raw = alias.encode()
-    return _ALIAS + varint(len(raw)) + raw
+    return _ALIAS + encode_varint(len(raw)) + raw
 
 
 @lru_cache(_KNOWN)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core import dtypes
-from tfsctl.core.varint import varint
+from tfsctl.core.varint import encode_varint
 
 
 def fill_content(proto: Any, array: np.ndarray) -> None:  # noqa: ANN401 - a TensorProto
@@ -23,6 +23,6 @@ def fill_content(proto: Any, array: np.ndarray) -> None:  # noqa: ANN401 - a Ten
         proto.tensor_shape.dim.add(size=size)
     if dtype is dtypes.STRING:
         values = array.ravel().tolist()
-        proto.tensor_content = b"".join((*(varint(len(value)) for value in values), *values))
+        proto.tensor_content = b"".join((*(encode_varint(len(value)) for value in values), *values))
     else:
         proto.tensor_content = np.ascontiguousarray(array).tobytes()

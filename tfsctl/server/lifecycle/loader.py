@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tfsctl.core.manifest import read_row_independence
+from tfsctl.core.version_files import read_row_independence
 from tfsctl.server.batching.parameters import BatchingParameters, model_parameters
 from tfsctl.server.batching.scheduler import BatchScheduler
 from tfsctl.server.batching.session import Batching

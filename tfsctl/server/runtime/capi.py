@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core import dtypes
+from tfsctl.core.arrays import object_array
 from tfsctl.core.protos import tensorflow_directory
-from tfsctl.core.tensors import object_array
 from tfsctl.server.process.open_files import scratch_file
 from tfsctl.server.status import Code, ServingError
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tfsctl.core import dtypes, protos
-from tfsctl.core.tensors import object_array
+from tfsctl.core.arrays import object_array
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.runtime.session import BoundSignature, Endpoint

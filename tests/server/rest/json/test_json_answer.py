@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfsctl.core.tensors import object_array
+from tfsctl.core.arrays import object_array
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.rest.json import text as json_text
 from tfsctl.server.status import ServingError

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tfsctl.core import dtypes
-from tfsctl.core.tensors import to_json
+from tfsctl.core.json_tensors import to_json
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.status import Code, ServingError

@@ -12,7 +12,7 @@ from tfsctl.cli.options.target import Asked
 from tfsctl.cli.snippets import can_show
 
 if TYPE_CHECKING:
-    from tfsctl.core.inference import Inference
+    from tfsctl.core.inference import InferenceResult
     from tfsctl.core.types import ModelMetadata, ModelRef
 
 
@@ -68,7 +68,7 @@ def classify(
     target = find_target(asked, records.running())
     with target.connect() as client:
 
-        def ask(served: ModelMetadata, model: ModelRef) -> list[Inference]:
+        def ask(served: ModelMetadata, model: ModelRef) -> list[InferenceResult]:
             tasks = inference_examples.choose_tasks(served, "classify", signature or ())
             tasks += inference_examples.choose_tasks(served, "regress", regress) if regress else []
             return inference_examples.ask(client, model, examples, tasks)

@@ -42,7 +42,7 @@ def predict(
 ) -> None:
     """Ask a model for its answer to what you type.
 
-    The model tells its signature first, and what you type is shaped to it: each argument, or each line of stdin, is a
+    The model tells its signature first, and what you type is shape_rows to it: each argument, or each line of stdin, is a
     row. A mismatch is explained before anything is sent. One server that tfsctl started is found by itself.
 
     \b

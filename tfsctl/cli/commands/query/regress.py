@@ -12,7 +12,7 @@ from tfsctl.cli.options.target import Asked
 from tfsctl.cli.snippets import can_show
 
 if TYPE_CHECKING:
-    from tfsctl.core.inference import Inference
+    from tfsctl.core.inference import InferenceResult
     from tfsctl.core.types import ModelMetadata, ModelRef
 
 
@@ -61,7 +61,7 @@ def regress(
     target = find_target(asked, records.running())
     with target.connect() as client:
 
-        def ask(served: ModelMetadata, model: ModelRef) -> list[Inference]:
+        def ask(served: ModelMetadata, model: ModelRef) -> list[InferenceResult]:
             tasks = inference_examples.choose_tasks(served, "regress", signature or ())
             return inference_examples.ask(client, model, examples, tasks)
 

@@ -43,14 +43,14 @@ def sample(
       tfsctl sample ./house_price --output request.json
     """
     from tfsctl.cli.inference.model_description import describe, describe_either
-    from tfsctl.core.inference import METHODS, is_made_for
+    from tfsctl.core.inference import METHODS, supports_method
     from tfsctl.core.types import ModelMetadata
     from tfsctl.inputs.example_request import example_body, example_row
     from tfsctl.inputs.predict_inputs import choose_signature
 
     told = describe(asked, None) if which is None else describe_either(asked, which, None)
     chosen = choose_signature(ModelMetadata(told.facts["model"], told.facts["version"], told.signatures), signature)
-    verb = next((method for method in METHODS if is_made_for(chosen, method)), None)
+    verb = next((method for method in METHODS if supports_method(chosen, method)), None)
     if verb is not None and chosen.method_name == f"tensorflow/serving/{verb}":
         raise InvalidInput(
             f"{chosen.name} takes examples, and a signature does not tell which features they have",

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core import dtypes
+from tfsctl.core.arrays import object_array
 from tfsctl.core.dtypes import DType
-from tfsctl.core.tensors import object_array
 from tfsctl.server.rest.json.text import debug_text, type_name
 from tfsctl.server.status import Code, ServingError, invalid_argument
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tfsctl.core import protos
-from tfsctl.core.inference import Examples, Features, Inference, ScoredClass, Task
+from tfsctl.core.inference import Examples, Features, InferenceResult, InferenceTask, ScoredClass
 from tfsctl.core.types import ModelRef
 
 if TYPE_CHECKING:
@@ -32,8 +32,12 @@ RestCall = Callable[[str, bytes], Any]  # verb, body -> the document
 
 
 def over_grpc(
-    call: GrpcCall, model: ModelRef, spec: protos.ModelSpec, examples: Examples, tasks: Sequence[Task]
-) -> list[Inference]:
+    call: GrpcCall,
+    model: ModelRef,
+    spec: protos.ModelSpec,
+    examples: Examples,
+    tasks: Sequence[InferenceTask],
+) -> list[InferenceResult]:
     """Ask for one task with its own call, or for several with one MultiInference. `spec` is filled but for the signature."""
     if len(tasks) != 1:
         return _multi(call, model, spec, examples, tasks)
@@ -54,8 +58,12 @@ def over_grpc(
 
 
 def _multi(
-    call: GrpcCall, model: ModelRef, spec: protos.ModelSpec, examples: Examples, tasks: Sequence[Task]
-) -> list[Inference]:
+    call: GrpcCall,
+    model: ModelRef,
+    spec: protos.ModelSpec,
+    examples: Examples,
+    tasks: Sequence[InferenceTask],
+) -> list[InferenceResult]:
     request = protos.MultiInferenceRequest()
     for task in tasks:
         added = request.tasks.add(method_name=_METHOD_NAMES[task.method])
@@ -72,20 +80,20 @@ def _multi(
 
 
 def _inference(
-    task: Task,
+    task: InferenceTask,
     model: ModelRef,
     spec: protos.ModelSpec,
     result: protos.ClassificationResult | protos.RegressionResult,
     latency_s: float,
-) -> Inference:
+) -> InferenceResult:
     version = int(spec.version.value) if spec.HasField("version") else None
     if isinstance(result, protos.RegressionResult):
         values = tuple(_shortest(one.value) for one in result.regressions)
-        return Inference(task, model.name, version, values=values, latency_s=latency_s)
+        return InferenceResult(task, model.name, version, values=values, latency_s=latency_s)
     classes = tuple(
         tuple(ScoredClass(one.label, _shortest(one.score)) for one in row.classes) for row in result.classifications
     )
-    return Inference(task, model.name, version, classes=classes, latency_s=latency_s)
+    return InferenceResult(task, model.name, version, classes=classes, latency_s=latency_s)
 
 
 def _shortest(value: float) -> float:
@@ -117,12 +125,14 @@ def _fill_example(message: protos.Example, features: Features) -> None:
             getattr(feature, kind).value.extend(values)
 
 
-def over_rest(call: RestCall, model: ModelRef, examples: Examples, tasks: Sequence[Task]) -> list[Inference]:
+def over_rest(
+    call: RestCall, model: ModelRef, examples: Examples, tasks: Sequence[InferenceTask]
+) -> list[InferenceResult]:
     """Ask for each task in turn: TensorFlow Serving's REST API has no MultiInference. Raises ValueError for no answer."""
     return [_over_rest(call, model, examples, task) for task in tasks]
 
 
-def _over_rest(call: RestCall, model: ModelRef, examples: Examples, task: Task) -> Inference:
+def _over_rest(call: RestCall, model: ModelRef, examples: Examples, task: InferenceTask) -> InferenceResult:
     document: dict[str, Any] = {"signature_name": task.signature, "examples": [_values(row) for row in examples.rows]}
     if examples.context:
         document["context"] = _values(examples.context)
@@ -133,11 +143,11 @@ def _over_rest(call: RestCall, model: ModelRef, examples: Examples, task: Task) 
     try:
         if task.method == "regress":
             values = tuple(float(value) for value in results)
-            return Inference(task, model.name, model.version, values=values, latency_s=latency_s)
+            return InferenceResult(task, model.name, model.version, values=values, latency_s=latency_s)
         classes = tuple(tuple(ScoredClass(str(label), float(score)) for label, score in row) for row in results)
     except TypeError as error:
         raise ValueError(f"it holds no results ({error})") from error
-    return Inference(task, model.name, model.version, classes=classes, latency_s=latency_s)
+    return InferenceResult(task, model.name, model.version, classes=classes, latency_s=latency_s)
 
 
 def _values(features: Features) -> dict[str, Any]:
