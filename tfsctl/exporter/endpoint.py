@@ -9,6 +9,9 @@ from typing import Any
 from tfsctl.core.types import TensorSpec
 from tfsctl.exporter import naming
 
+Tree = Any
+"""Lists, tuples and dicts of tensors, of their specs or shapes, nested as a model has them; or only one of these."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -23,7 +26,7 @@ class Endpoint:
     notes: tuple[str, ...] = ()
 
 
-def by_name(answer: Any, layers: Sequence[str | None] = ()) -> dict[str, Any]:  # noqa: ANN401 - trees of tensors
+def by_name(answer: Tree, layers: Sequence[str | None] = ()) -> dict[str, Any]:
     """Lay a model's answer out by name; `layers` names outputs that have no dict key, None where nobody named them."""
     import keras
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfsctl.core.types import Signature
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+    from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
+
 _PARSER = "ParseExampleV2"
 _DENSE_KEYS = 3  # which of the parser's inputs: serialized, names, sparse_keys, dense_keys, ragged_keys, defaults…
 
 
-def serialized_examples(function: Any, signature: Signature, *, rows: int) -> dict[str, np.ndarray] | None:  # noqa: ANN401
+def serialized_examples(
+    function: tf.types.experimental.ConcreteFunction[..., Any], signature: Signature, *, rows: int
+) -> dict[str, np.ndarray] | None:
     """Inputs for a signature whose one input holds serialized tf.Examples: a zero for each value they must have.
 
     `function` is the signature as TensorFlow loaded it. Returns None when it parses no examples.
@@ -21,7 +28,8 @@ def serialized_examples(function: Any, signature: Signature, *, rows: int) -> di
 
     if [spec.dtype for spec in signature.inputs] != ["string"]:
         return None
-    graph = function.graph.as_graph_def()
+    concrete: Any = function  # types-tensorflow lacks the attribute `graph`
+    graph = concrete.graph.as_graph_def()
     features, parsers = {}, 0
     for nodes in (graph.node, *(inner.node_def for inner in graph.library.function)):
         by_name = {node.name: node for node in nodes}
@@ -41,7 +49,9 @@ def serialized_examples(function: Any, signature: Signature, *, rows: int) -> di
     return {signature.inputs[0].name: records}
 
 
-def _features(names: list[bytes], types: Any, shapes: Any) -> dict[str, Any]:  # noqa: ANN401 - repeated proto fields
+def _features(
+    names: list[bytes], types: Iterable[int], shapes: Iterable[TensorShapeProto]
+) -> dict[str, tf.train.Feature]:
     import tensorflow as tf
 
     made = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from tfsctl.exporter.agreement import EXPORT_TOLERANCE, Arrays, Run, agree, larg
 from tfsctl.exporter.examples import serialized_examples
 from tfsctl.exporter.exported import Check
 from tfsctl.exporter.samples import Samples
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 Trial = tuple[Literal["samples", "synthetic"], Arrays]
 
@@ -56,7 +59,12 @@ def verify(
     )
 
 
-def _check(signature: Signature, function: Any, own: Run | None, rows: Samples | None) -> Check:  # noqa: ANN401
+def _check(
+    signature: Signature,
+    function: tf.types.experimental.ConcreteFunction[..., Any],
+    own: Run | None,
+    rows: Samples | None,
+) -> Check:
     names = [spec.name for spec in signature.inputs]
     exported = runner(lambda *tensors: function(**dict(zip(names, tensors, strict=True))), signature.inputs)
     notes: list[str] = []
@@ -86,7 +94,12 @@ def _check(signature: Signature, function: Any, own: Run | None, rows: Samples |
     return Check(signature.name, "none", notes=tuple(dict.fromkeys([*notes, reason])))
 
 
-def _trials(signature: Signature, function: Any, rows: Samples | None, notes: list[str]) -> Iterator[Trial]:  # noqa: ANN401
+def _trials(
+    signature: Signature,
+    function: tf.types.experimental.ConcreteFunction[..., Any],
+    rows: Samples | None,
+    notes: list[str],
+) -> Iterator[Trial]:
     """What to run a signature on, best first; says in `notes` what could not be used."""
     if rows is not None:
         try:

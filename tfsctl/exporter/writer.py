@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfsctl.errors import ExportError
 from tfsctl.exporter import failure
 from tfsctl.exporter.endpoint import Endpoint
 
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
 
-def trace(endpoint: Endpoint) -> Any:  # noqa: ANN401 - a tf.function
+
+def trace(endpoint: Endpoint) -> tf.types.experimental.PolymorphicFunction[..., Any]:
     """The endpoint as a traced tf.function. Raises ExportError when the model cannot be traced."""
     import tensorflow as tf
 
@@ -47,7 +51,7 @@ def write(model: object, functions: Mapping[str, Any], directory: Path) -> None:
         raise ExportError(f"TensorFlow cannot write the model: {failure.one_line(error)}") from error
 
 
-def _resources(layer: Any) -> list[Any]:  # noqa: ANN401 - a keras.Layer
+def _resources(layer: keras.Layer) -> list[Any]:
     """The lookup tables and the like that belong to a layer."""
     import tensorflow as tf
 

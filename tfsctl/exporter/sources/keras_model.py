@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfsctl.core import dtypes
 from tfsctl.core.types import DEFAULT_SIGNATURE, TensorSpec
 from tfsctl.errors import ExportError
 from tfsctl.exporter import failure, naming
-from tfsctl.exporter.endpoint import Endpoint, by_name
+from tfsctl.exporter.endpoint import Endpoint, Tree, by_name
 from tfsctl.exporter.samples import Samples
+
+if TYPE_CHECKING:
+    import keras
 
 _NOT_TENSORS = ("training", "mask")  # arguments of a Keras layer's call that Keras fills in
 
 
-def endpoint_of(model: Any, samples: Samples | None) -> Endpoint:  # noqa: ANN401 - a keras.Model
+def endpoint_of(model: keras.Model, samples: Samples | None) -> Endpoint:
     """The model's one endpoint.
 
     `samples` tells what a subclassed model takes, which the model itself does not always know. Raises ExportError when
@@ -44,7 +47,7 @@ def endpoint_of(model: Any, samples: Samples | None) -> Endpoint:  # noqa: ANN40
     return Endpoint(DEFAULT_SIGNATURE, inputs, call, notes)
 
 
-def _call(model: Any, samples: Samples | None) -> tuple[Any, Callable[[Any], Any], tuple[str, ...]]:  # noqa: ANN401
+def _call(model: keras.Model, samples: Samples | None) -> tuple[Tree, Callable[[Tree], Tree], tuple[str, ...]]:
     """What a Keras model takes as a tree of KerasTensors, how to call it with such a tree, and notes for the user."""
     import keras
 
@@ -73,7 +76,7 @@ def _call(model: Any, samples: Samples | None) -> tuple[Any, Callable[[Any], Any
     return tree, invoke, notes
 
 
-def _sampled(samples: Samples) -> dict[str | None, Any]:
+def _sampled(samples: Samples) -> dict[str | None, Tree]:
     """The inputs that a source file's sample rows show, as KerasTensors; None stands for the only one."""
     import keras
 
@@ -83,14 +86,14 @@ def _sampled(samples: Samples) -> dict[str | None, Any]:
     }
 
 
-def _built_with(model: Any) -> tuple[dict[str | None, Any], tuple[str, ...]]:  # noqa: ANN401 - a keras.Model
+def _built_with(model: keras.Model) -> tuple[dict[str | None, Tree], tuple[str, ...]]:
     """The trees of inputs a subclassed model was built with, by argument of its `call`, and a note for the user."""
     import keras
 
     config = model.get_build_config() or {}
     shapes = config.get("shapes_dict") or ({None: config["input_shape"]} if config.get("input_shape") else {})
 
-    def tree(shape: Any) -> Any:  # noqa: ANN401
+    def tree(shape: Tree) -> Tree:
         if isinstance(shape, Mapping):
             return {name: tree(inner) for name, inner in shape.items()}
         if all(dim is None or isinstance(dim, int) for dim in shape):
@@ -101,7 +104,7 @@ def _built_with(model: Any) -> tuple[dict[str | None, Any], tuple[str, ...]]:  #
     return {name and name.removesuffix("_shape"): tree(shape) for name, shape in shapes.items()}, (note,)
 
 
-def _tensor_arguments(model: Any) -> tuple[list[str], list[str]]:  # noqa: ANN401 - a keras.Model
+def _tensor_arguments(model: keras.Model) -> tuple[list[str], list[str]]:
     """The arguments of a model's `call` that take tensors, and those of them that have no default."""
     parameters = [
         parameter
@@ -112,7 +115,7 @@ def _tensor_arguments(model: Any) -> tuple[list[str], list[str]]:  # noqa: ANN40
     return [p.name for p in parameters], [p.name for p in parameters if p.default is p.empty]
 
 
-def _output_layers(model: Any) -> list[str | None]:  # noqa: ANN401 - a keras.Model
+def _output_layers(model: keras.Model) -> list[str | None]:
     """The name of the layer behind each output of a Keras model, None for one that Keras named itself."""
     import keras
 
@@ -124,7 +127,7 @@ def _output_layers(model: Any) -> list[str | None]:  # noqa: ANN401 - a keras.Mo
     return [None if naming.is_generated(layer.name, type(layer).__name__) else layer.name for layer in layers]
 
 
-def _build(model: Any, invoke: Callable[[Any], Any], tree: Any) -> None:  # noqa: ANN401 - a keras.Model, a tree of arrays
+def _build(model: keras.Model, invoke: Callable[[Tree], Tree], tree: Tree) -> None:
     """Build a model by calling it once."""
     try:
         invoke(tree)

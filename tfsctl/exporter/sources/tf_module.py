@@ -7,7 +7,7 @@ input_signature (or to a concrete function); without that attribute, a `__call__
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfsctl.core.types import DEFAULT_SIGNATURE, TensorSpec
@@ -35,7 +35,7 @@ def endpoints_of(model: object) -> tuple[Endpoint, ...]:
     return tuple(_endpoint(str(name), function) for name, function in functions.items())
 
 
-def _endpoint(name: str, function: Any) -> Endpoint:  # noqa: ANN401 - a tf.function
+def _endpoint(name: str, function: Callable[..., Any]) -> Endpoint:
     import keras
     import tensorflow as tf
 
