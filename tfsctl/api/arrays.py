@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Inputs = Mapping[str, ArrayLike] | ArrayLike
 
 
-def input_arrays(inputs: Any, signature: Signature) -> dict[str, np.ndarray]:  # noqa: ANN401 - lists, arrays, mappings
+def input_arrays(inputs: Inputs, signature: Signature) -> dict[str, np.ndarray]:
     """An array for every input, of its dtype and shape; a bare value is for the only input.
 
     Values may be arrays, numbers, text, or nested lists of them. Raises InvalidInput for a name the signature does not
@@ -41,7 +41,7 @@ def input_arrays(inputs: Any, signature: Signature) -> dict[str, np.ndarray]:  #
     return {spec.name: _array(inputs[spec.name], spec) for spec in signature.inputs}
 
 
-def _array(value: Any, spec: TensorSpec) -> np.ndarray:  # noqa: ANN401 - an array, a list, a single value
+def _array(value: ArrayLike, spec: TensorSpec) -> np.ndarray:
     dtype = dtypes.BY_NAME.get(spec.dtype)
     if dtype is None:
         raise InvalidInput(f"input {spec.name!r} has dtype {spec.dtype}, which no array has")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tfsctl.core.types import Prediction
+from tfsctl.core.types import Json, Prediction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ def document(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def json_values(array: np.ndarray, *, b64: bool = False) -> Any:  # noqa: ANN401 - nested lists, or one value
+def json_values(array: np.ndarray, *, b64: bool = False) -> Json:
     """An array as JSON values. A float32 has the digits that tell it from its neighbours, not those of a double."""
     import numpy as np
 
@@ -65,7 +65,7 @@ def is_batch(prediction: Prediction) -> bool:
     return bool(arrays) and all(array.ndim > 0 and len(array) == len(arrays[0]) for array in arrays)
 
 
-def brief(value: Any) -> str:  # noqa: ANN401 - an array, or one value of it
+def brief(value: object) -> str:
     """A value as a terminal has room for it: a large array is summed up, a long text is cut; never the whole answer."""
     import numpy as np
 
@@ -89,7 +89,7 @@ def safe(words: str) -> str:
     return words if words.isprintable() else json.dumps(words, ensure_ascii=False)
 
 
-def text(value: Any) -> str:  # noqa: ANN401 - an array, or one value of it
+def text(value: object) -> str:
     """A value as people read it: the shortest number that reads back the same, plain text, lists in brackets."""
     import numpy as np
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfsctl.core.types import Json
 from tfsctl.engines.docker.container_spec import ContainerSpec
 from tfsctl.engines.docker.health import HealthCheck
 
@@ -73,7 +74,7 @@ def _gpus(gpus: str) -> dict[str, Any]:
     return {"resources": {"reservations": {"devices": [device]}}}
 
 
-def _literal(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def _literal(value: Json) -> Json:
     """The value with each `$` doubled: Compose would put a variable of its own there."""
     if isinstance(value, str):
         return value.replace("$", "$$")
