@@ -79,7 +79,7 @@ class BatchingParameters:
             log.warning("allowed_batch_sizes do not increase; the first that is large enough is used")
 
 
-def from_message(message: Any) -> BatchingParameters:  # noqa: ANN401 - a BatchingParameters message
+def from_message(message: messages.BatchingParameters) -> BatchingParameters:
     """The parameters of a message, with the real server's defaults for what it leaves out."""
     given: dict[str, Any] = {
         field.name: getattr(message, field.name).value

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 START_FAILED = 255  # the exit code of tensorflow_model_server when it cannot start
 WITHOUT_EFFECT = frozenset(
@@ -33,11 +33,12 @@ WITHOUT_EFFECT = frozenset(
 )
 """Flags of the real server for what this one does another way, or not at all."""
 _CPUS = os.cpu_count() or 1
-_KINDS = {int: "int32", float: "float", str: "string", bool: "bool"}
+FlagT = TypeVar("FlagT", int, float, str, bool)
+_KINDS: dict[type, str] = {int: "int32", float: "float", str: "string", bool: "bool"}
 _BITS = {"int32": 32, "int64": 64}
 
 
-def _flag(default: float | str | bool, text: str, kind: str = "", *, hidden: bool = False) -> Any:  # noqa: ANN401 - dataclasses.field is typed so
+def _flag(default: FlagT, text: str, kind: str = "", *, hidden: bool = False) -> FlagT:
     return field(default=default, metadata={"text": text, "kind": kind or _KINDS[type(default)], "hidden": hidden})
 
 

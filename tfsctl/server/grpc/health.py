@@ -7,7 +7,6 @@ Protocol: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from tfsctl.core import protos
 from tfsctl.server.grpc.streaming import Call
@@ -19,7 +18,7 @@ _SERVING = ("", "ModelService", "PredictionService")
 _STILL_THERE_S = 120.0  # a stream that is silent for longer is taken for dead by the proxies on its way
 
 
-async def check(request: Any, _deadline_s: float | None) -> Any:  # noqa: ANN401 - generated messages
+async def check(request: protos.HealthCheckRequest, _deadline_s: float | None) -> protos.HealthCheckResponse:
     """Answer Check. Raises NOT_FOUND for a service that is not known."""
     if request.service not in _SERVING:
         raise not_found("service name unknown")

@@ -8,14 +8,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfsctl.core import protos
 from tfsctl.server.grpc.streaming import Call
 from tfsctl.server.status import Code
 
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import FileDescriptor
+    from google.protobuf.descriptor_pool import DescriptorPool
+
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 PATHS = tuple(f"/{service}/ServerReflectionInfo" for service in SERVICES)
+
+
+Finder = Callable[
+    ["DescriptorPool", "protos.ServerReflectionRequest", "protos.ServerReflectionResponse", set[str]], None
+]
 
 
 class Reflection:
@@ -34,7 +43,13 @@ class Reflection:
             self._answer(request, response, pool, sent)
             await call.send(response.SerializeToString())
 
-    def _answer(self, request: Any, response: Any, pool: Any, sent: set[str]) -> None:  # noqa: ANN401 - messages
+    def _answer(
+        self,
+        request: protos.ServerReflectionRequest,
+        response: protos.ServerReflectionResponse,
+        pool: DescriptorPool,
+        sent: set[str],
+    ) -> None:
         question = request.WhichOneof("message_request")
         if question == "list_services":
             for service in self._services:
@@ -51,16 +66,26 @@ class Reflection:
             _fail(response, Code.NOT_FOUND, f"{what} not found")
 
 
-def _fail(response: Any, code: Code, said: str) -> None:  # noqa: ANN401 - generated messages
+def _fail(response: protos.ServerReflectionResponse, code: Code, said: str) -> None:
     response.error_response.error_code = code
     response.error_response.error_message = said
 
 
-def _by_filename(pool: Any, request: Any, response: Any, sent: set[str]) -> None:  # noqa: ANN401 - generated messages
+def _by_filename(
+    pool: DescriptorPool,
+    request: protos.ServerReflectionRequest,
+    response: protos.ServerReflectionResponse,
+    sent: set[str],
+) -> None:
     _add_files(response, [pool.FindFileByName(request.file_by_filename)], sent)
 
 
-def _by_symbol(pool: Any, request: Any, response: Any, sent: set[str]) -> None:  # noqa: ANN401 - generated messages
+def _by_symbol(
+    pool: DescriptorPool,
+    request: protos.ServerReflectionRequest,
+    response: protos.ServerReflectionResponse,
+    sent: set[str],
+) -> None:
     symbol = request.file_containing_symbol
     try:
         file = pool.FindFileContainingSymbol(symbol)
@@ -69,20 +94,31 @@ def _by_symbol(pool: Any, request: Any, response: Any, sent: set[str]) -> None: 
     _add_files(response, [file], sent)
 
 
-def _by_extension(pool: Any, request: Any, response: Any, sent: set[str]) -> None:  # noqa: ANN401 - generated messages
+def _by_extension(
+    pool: DescriptorPool,
+    request: protos.ServerReflectionRequest,
+    response: protos.ServerReflectionResponse,
+    sent: set[str],
+) -> None:
     asked = request.file_containing_extension
     extended = pool.FindMessageTypeByName(asked.containing_type)
-    _add_files(response, [pool.FindExtensionByNumber(extended, asked.extension_number).file], sent)
+    extension: Any = pool.FindExtensionByNumber(extended, asked.extension_number)  # types-protobuf lacks its `file`
+    _add_files(response, [extension.file], sent)
 
 
-def _extensions(pool: Any, request: Any, response: Any, _sent: set[str]) -> None:  # noqa: ANN401 - generated messages
+def _extensions(
+    pool: DescriptorPool,
+    request: protos.ServerReflectionRequest,
+    response: protos.ServerReflectionResponse,
+    _sent: set[str],
+) -> None:
     extended = pool.FindMessageTypeByName(request.all_extension_numbers_of_type)
     response.all_extension_numbers_response.base_type_name = extended.full_name
     numbers = sorted(extension.number for extension in pool.FindAllExtensions(extended))
     response.all_extension_numbers_response.extension_number.extend(numbers)
 
 
-_FINDERS: dict[str, Callable[[Any, Any, Any, set[str]], None]] = {
+_FINDERS: dict[str, Finder] = {
     "file_by_filename": _by_filename,
     "file_containing_symbol": _by_symbol,
     "file_containing_extension": _by_extension,
@@ -90,7 +126,7 @@ _FINDERS: dict[str, Callable[[Any, Any, Any, set[str]], None]] = {
 }
 
 
-def _add_files(response: Any, files: Iterable[Any], sent: set[str]) -> None:  # noqa: ANN401 - generated messages
+def _add_files(response: protos.ServerReflectionResponse, files: Iterable[FileDescriptor], sent: set[str]) -> None:
     """The files that were asked for, then what they import and was not sent before."""
     waiting = list(files)
     for file in waiting:
@@ -100,7 +136,7 @@ def _add_files(response: Any, files: Iterable[Any], sent: set[str]) -> None:  # 
 
 
 @cache
-def _pool() -> Any:  # noqa: ANN401 - a DescriptorPool
+def _pool() -> DescriptorPool:
     """The pool of all loaded messages, with the services' files in it."""
     from google.protobuf import descriptor_pb2, text_format
 

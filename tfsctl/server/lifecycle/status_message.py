@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from tfsctl.core import protos
 from tfsctl.core.types import VersionStatus
 from tfsctl.server.status import Code
 
 
-def fill_status(response: Any, statuses: Sequence[VersionStatus]) -> None:  # noqa: ANN401 - a GetModelStatusResponse
+def fill_status(response: protos.GetModelStatusResponse, statuses: Sequence[VersionStatus]) -> None:
     """Write the states of versions into a GetModelStatusResponse message."""
     for status in statuses:
         entry = response.model_version_status.add(version=status.version, state=status.state)
