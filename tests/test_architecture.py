@@ -27,6 +27,24 @@ LAYERS: dict[str, list[set[str]]] = {
         {"api", "cli"},
         {"__init__", "__main__"},
     ],
+    "core": [
+        {"dtypes", "protos", "tfrecord", "types", "varint"},
+        {"arrays", "batches", "compatibility", "inference", "saved_model", "version_files"},
+        {"json_tensors", "model_dir", "tensors"},
+        {"predict_response"},
+    ],
+    "data": [
+        {"blocks", "checkpoints", "texts"},
+        {"array_results", "array_rows", "cells", "csv_rows", "image_rows", "json_rows", "parquet_rows", "record_rows"},
+        {"results", "shaping", "sources"},
+    ],
+    "clients": [
+        {"addresses", "connection", "inference_calls", "json_bodies", "throughput_tuner"},
+        {"bulk", "call_errors", "captured_request", "serving_client", "tls"},
+        {"grpc_channel", "rest_connection"},
+        {"grpc", "rest"},
+        {"factory"},
+    ],
     "server": [
         {"status", "request_context"},
         {"process", "monitoring"},

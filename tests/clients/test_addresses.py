@@ -14,14 +14,14 @@ from tfsctl.errors import InvalidInput
 )
 def test_an_address_is_written_as_urls_have_it(host: str, expected: str) -> None:
     """IPv6 addresses get brackets, once."""
-    assert addresses.written(host, 8501) == expected
+    assert addresses.format_address(host, 8501) == expected
 
 
 @pytest.mark.parametrize("host", ["", "http://localhost", "a b", "localhost/v1", "user@host", "a?b", "a#b"])
 def test_what_is_no_host_is_refused(host: str) -> None:
     """A URL in place of a host would quietly go elsewhere."""
     with pytest.raises(InvalidInput, match="is not a host name or address"):
-        addresses.written(host, 8501)
+        addresses.format_address(host, 8501)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from graph_models import write_rows_model
 from model_servers import Served, running_server
 
-from tfsctl.clients.bulk import Answered, Ask, Bulk, Options
+from tfsctl.clients.bulk import AnsweredBatch, BulkOptions, BulkPredictor, PredictBatch
 from tfsctl.clients.connection import Transport
 from tfsctl.clients.factory import open_client
 from tfsctl.clients.serving_client import ServingClient
@@ -54,15 +54,15 @@ def batches(values: Any, of: int = 100) -> Iterator[Batch]:
         yield Batch(np.arange(start + 1, start + 1 + len(part)), {"x": part}, start + len(part))
 
 
-def asking(client: ServingClient, model: str = "rows", signature: str = "serving_default") -> Ask:
+def asking(client: ServingClient, model: str = "rows", signature: str = "serving_default") -> PredictBatch:
     return lambda batch: client.predict(ModelRef(model), batch.arrays, signature=signature).outputs
 
 
-def answers(values: Any, ask: Ask, **options: Any) -> list[Answered]:
-    return list(Bulk(batch_reader(batches(values)), ask, Options(**options)))
+def answers(values: Any, ask: PredictBatch, **options: Any) -> list[AnsweredBatch]:
+    return list(BulkPredictor(batch_reader(batches(values)), ask, BulkOptions(**options)))
 
 
-def outputs(answered: list[Answered], name: str) -> list[float]:
+def outputs(answered: list[AnsweredBatch], name: str) -> list[float]:
     return [value for one in answered if len(one.batch) for value in one.outputs[name].tolist()]
 
 
@@ -82,7 +82,7 @@ def test_the_row_that_cannot_be_answered_is_named(client: ServingClient) -> None
     """The answers before it come first."""
     values = np.ones(200)
     values[149] = 0
-    bulk = Bulk(batch_reader(batches(values)), asking(client, signature="checked"), Options(batch_size=40))
+    bulk = BulkPredictor(batch_reader(batches(values)), asking(client, signature="checked"), BulkOptions(batch_size=40))
     seen: list[int] = []
     with pytest.raises(RequestRejected, match=r"^row 150: .*not a number to divide by") as raised:
         seen.extend(len(one.batch) for one in bulk)
@@ -107,11 +107,11 @@ def test_rows_that_cannot_be_answered_are_left_out(client: ServingClient) -> Non
 
 def test_batches_stay_within_what_the_server_takes(client: ServingClient) -> None:
     """A server that takes 8 rows a request, and few requests at once, is asked so."""
-    bulk = Bulk(batch_reader(batches(range(500))), asking(client, "small"), Options())
+    bulk = BulkPredictor(batch_reader(batches(range(500))), asking(client, "small"), BulkOptions())
     answered = list(bulk)
 
     assert outputs(answered, "y") == list(range(500))
-    assert bulk.setting.rows == 8
+    assert bulk.settings.rows == 8
 
 
 def test_an_output_without_a_value_a_row(client: ServingClient) -> None:
@@ -133,7 +133,7 @@ def test_what_was_asked_is_answered_after_a_stop(client: ServingClient) -> None:
         asked.append(len(batch))
         return ask(batch)
 
-    bulk = Bulk(batch_reader(batches(range(10_000))), counted, Options(batch_size=1, concurrency=4))
+    bulk = BulkPredictor(batch_reader(batches(range(10_000))), counted, BulkOptions(batch_size=1, concurrency=4))
     answered = []
     for one in bulk:
         answered.append(one)
@@ -185,12 +185,14 @@ def test_what_does_not_pass_is_raised(error: TfsctlError) -> None:
 
 def test_a_server_that_was_away_is_asked_as_before() -> None:
     """Only one that has too much to do is asked for less at once."""
-    away = Bulk(batch_reader(batches(range(100))), Moody(ServerUnreachable("no answer"), 1), Options(batch_size=10))
+    away = BulkPredictor(
+        batch_reader(batches(range(100))), Moody(ServerUnreachable("no answer"), 1), BulkOptions(batch_size=10)
+    )
     busy = Moody(RequestRejected("Server Threadpool Exhausted", status="RESOURCE_EXHAUSTED"), 1)
-    full = Bulk(batch_reader(batches(range(100))), busy, Options(batch_size=10))
+    full = BulkPredictor(batch_reader(batches(range(100))), busy, BulkOptions(batch_size=10))
 
     assert len(outputs(list(away), "y")) == len(outputs(list(full), "y")) == 100
-    assert full.setting.at_once == 1 < away.setting.at_once
+    assert full.settings.concurrency == 1 < away.settings.concurrency
 
 
 def test_a_request_that_is_too_large_is_halved() -> None:
@@ -201,10 +203,10 @@ def test_a_request_that_is_too_large_is_halved() -> None:
             raise RequestRejected("Received message larger than max (9 vs. 4)", status="RESOURCE_EXHAUSTED")
         return {"y": batch.arrays["x"]}
 
-    bulk = Bulk(batch_reader(batches(range(1000))), ask, Options(batch_size=100))
+    bulk = BulkPredictor(batch_reader(batches(range(1000))), ask, BulkOptions(batch_size=100))
 
     assert outputs(list(bulk), "y") == list(range(1000))
-    assert bulk.setting.rows <= 50
+    assert bulk.settings.rows <= 50
 
 
 def test_no_more_is_read_than_is_asked() -> None:
@@ -216,7 +218,9 @@ def test_no_more_is_read_than_is_asked() -> None:
             taken.append(row)
             yield Batch(np.array([row]), {"x": np.array([row])}, row)
 
-    bulk = Bulk(batch_reader(endless()), lambda batch: {"y": batch.arrays["x"]}, Options(batch_size=2, concurrency=3))
+    bulk = BulkPredictor(
+        batch_reader(endless()), lambda batch: {"y": batch.arrays["x"]}, BulkOptions(batch_size=2, concurrency=3)
+    )
     first = next(iter(bulk))
 
     assert first.outputs["y"].tolist() == [1, 2]

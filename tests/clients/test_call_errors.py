@@ -10,7 +10,7 @@ import pytest
 
 from tfsctl.clients import call_errors, rest
 from tfsctl.clients import grpc as grpc_client
-from tfsctl.clients.call_errors import ERROR_OF_STATUS, fault
+from tfsctl.clients.call_errors import ERROR_OF_STATUS, error_for_status
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import NotFound, NotReadyInTime, RequestRejected, ServerUnreachable, TfsctlError
 
@@ -56,12 +56,12 @@ def test_every_http_status_is_a_grpc_status() -> None:
 )
 def test_the_words_of_tensorflow_serving_choose_the_error(status: str, words: str, expected: type[TfsctlError]) -> None:
     """The status, and for a missing signature or label the words, say which error it is."""
-    assert type(fault(status, words, address="host:1", about=ModelRef("m"))) is expected
+    assert type(error_for_status(status, words, address="host:1", about=ModelRef("m"))) is expected
 
 
 def test_a_message_is_one_line_that_names_model_and_address() -> None:
     """The server's line breaks go, and model, version, address, status and its words are there."""
-    error = fault("INTERNAL", "it\n\t [[{{node x}}]]", address="host:1", about=ModelRef("m", version=3))
+    error = error_for_status("INTERNAL", "it\n\t [[{{node x}}]]", address="host:1", about=ModelRef("m", version=3))
     assert error.message == "m version 3 at host:1 refused (INTERNAL): it [[{{node x}}]]"
 
 
@@ -75,10 +75,12 @@ def test_a_message_is_one_line_that_names_model_and_address() -> None:
 )
 def test_the_hint_names_what_may_be_wrong(model: ModelRef, hint: str) -> None:
     """Something not found may be the model's name, the version or the label: whichever was given."""
-    assert fault("NOT_FOUND", "no", address="host:1", about=model).hint == hint
+    assert error_for_status("NOT_FOUND", "no", address="host:1", about=model).hint == hint
 
 
 def test_a_dtype_json_cannot_carry_hints_at_grpc() -> None:
     """REST has no way to send float16; gRPC has."""
-    error = call_errors.fault("UNIMPLEMENTED", "Conversion of JSON Value: 1.5 to type: half", address="h:1", about=None)
+    error = call_errors.error_for_status(
+        "UNIMPLEMENTED", "Conversion of JSON Value: 1.5 to type: half", address="h:1", about=None
+    )
     assert error.hint == "REST cannot carry that dtype; gRPC can: --grpc"

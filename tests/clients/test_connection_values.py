@@ -14,7 +14,7 @@ from tfsctl.errors import InvalidInput
 )
 def test_a_header_is_a_name_and_a_value(text: str, name: str, value: str) -> None:
     """As curl takes them."""
-    header = Header.written(text)
+    header = Header.parse(text)
     assert (header.name, header.value) == (name, value)
 
 
@@ -24,7 +24,7 @@ def test_a_header_is_a_name_and_a_value(text: str, name: str, value: str) -> Non
 def test_a_header_from_a_variable(text: str, value: str, before: str) -> None:
     """The whole value, or what follows the name of a scheme; never part of how it is shown."""
     header = Header.from_environment(text, {"TOKEN": "s3cret\n"})
-    assert (header.value, header.variable, header.before) == (value, "TOKEN", before)
+    assert (header.value, header.variable, header.prefix) == (value, "TOKEN", before)
     assert "s3cret" not in repr(header)
     assert "s3cret" not in repr(Connection(headers=(header,)))
 
@@ -33,7 +33,7 @@ def test_a_header_from_a_variable(text: str, value: str, before: str) -> None:
 def test_what_no_header_can_be_is_refused(text: str) -> None:
     """Before it is sent, and without its value."""
     with pytest.raises(InvalidInput) as caught:
-        Header.written(text)
+        Header.parse(text)
     assert "s3cr" not in caught.value.message
 
 

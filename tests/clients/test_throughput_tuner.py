@@ -6,80 +6,85 @@ from collections.abc import Callable
 
 import pytest
 
-from tfsctl.clients.throughput_tuner import MOST_AT_ONCE, MOST_ROWS, Growth, Setting
+from tfsctl.clients.throughput_tuner import MAX_CONCURRENCY, MAX_ROWS, RequestSettings, ThroughputTuner
 
 
 def run(
-    growth: Growth, now: list[float], latency_s: Callable[[Setting], float], *, seconds: float, row_bytes: int = 10
-) -> Setting:
-    """Answer requests as a server of that latency would, for so long; the setting it came to."""
+    tuner: ThroughputTuner,
+    now: list[float],
+    latency_s: Callable[[RequestSettings], float],
+    *,
+    seconds: float,
+    row_bytes: int = 10,
+) -> RequestSettings:
+    """Answer requests as a server of that latency would, for so long; the settings it came to."""
     end = now[0] + seconds
     while now[0] < end:
-        asked = growth.setting
-        now[0] += latency_s(asked) / asked.at_once
-        growth.answered(asked.rows, latency_s(asked), asked.rows * row_bytes, asked)
-    return growth.setting
+        asked = tuner.settings
+        now[0] += latency_s(asked) / asked.concurrency
+        tuner.record_answer(asked.rows, latency_s(asked), asked.rows * row_bytes, asked)
+    return tuner.settings
 
 
-def grown(latency_s: Callable[[Setting], float], **options: int) -> Setting:
-    """The setting after a while, before it is tried again."""
+def grown(latency_s: Callable[[RequestSettings], float], **options: int) -> RequestSettings:
+    """The settings after a while, before it is tried again."""
     now = [0.0]
-    return run(Growth(None, None, clock=lambda: now[0]), now, latency_s, seconds=1.9, **options)
+    return run(ThroughputTuner(None, None, clock=lambda: now[0]), now, latency_s, seconds=1.9, **options)
 
 
 def test_rows_grow_while_a_request_costs_more_than_its_rows() -> None:
     """A request of 1 ms and 1 us a row: the largest batch is the best."""
-    assert grown(lambda setting: 0.001 + setting.rows * 1e-6).rows == MOST_ROWS
+    assert grown(lambda settings: 0.001 + settings.rows * 1e-6).rows == MAX_ROWS
 
 
 def test_rows_stop_where_more_are_no_faster() -> None:
     """1 ms a row: a batch is no better than a row, and a few more at once are none."""
-    assert grown(lambda setting: setting.rows * 0.001 * setting.at_once).rows <= 64
+    assert grown(lambda settings: settings.rows * 0.001 * settings.concurrency).rows <= 64
 
 
 def test_more_at_once_where_the_server_does_more_at_once() -> None:
     """A server whose latency does not depend on how many ask gets asked by many."""
-    assert grown(lambda _setting: 0.002).at_once == MOST_AT_ONCE
+    assert grown(lambda _setting: 0.002).concurrency == MAX_CONCURRENCY
 
 
 def test_large_rows_make_small_batches() -> None:
     """A request stays within a few megabytes."""
-    assert grown(lambda setting: 0.001 + setting.rows * 1e-6, row_bytes=600_000).rows <= 16
+    assert grown(lambda settings: 0.001 + settings.rows * 1e-6, row_bytes=600_000).rows <= 16
 
 
 def test_what_the_server_refused_is_not_tried_again() -> None:
     """Neither so many rows nor so many requests."""
     now = [0.0]
-    growth = Growth(None, None, clock=lambda: now[0])
-    run(growth, now, lambda _setting: 0.002, seconds=1.0)
-    growth.refused(200)
-    growth.exhausted()
-    most = growth.setting
+    tuner = ThroughputTuner(None, None, clock=lambda: now[0])
+    run(tuner, now, lambda _setting: 0.002, seconds=1.0)
+    tuner.record_too_large(200)
+    tuner.record_overload()
+    most = tuner.settings
 
     assert most.rows <= 100
-    assert most.at_once <= MOST_AT_ONCE // 2
+    assert most.concurrency <= MAX_CONCURRENCY // 2
     for _ in range(20):
-        found = run(growth, now, lambda _setting: 0.002, seconds=0.5)
+        found = run(tuner, now, lambda _setting: 0.002, seconds=0.5)
         assert found.rows <= most.rows
-        assert found.at_once <= most.at_once
+        assert found.concurrency <= most.concurrency
 
 
 def test_loads_that_change_are_noticed() -> None:
     """A server that had no time for large batches, and now has."""
     now = [0.0]
-    growth = Growth(None, None, clock=lambda: now[0])
-    before = run(growth, now, lambda setting: setting.rows * 0.001 * setting.at_once, seconds=3)
-    after = run(growth, now, lambda setting: 0.001 + setting.rows * 1e-6, seconds=8)
+    tuner = ThroughputTuner(None, None, clock=lambda: now[0])
+    before = run(tuner, now, lambda settings: settings.rows * 0.001 * settings.concurrency, seconds=3)
+    after = run(tuner, now, lambda settings: 0.001 + settings.rows * 1e-6, seconds=8)
 
-    assert before.rows < after.rows == MOST_ROWS
+    assert before.rows < after.rows == MAX_ROWS
 
 
-@pytest.mark.parametrize(("rows", "at_once"), [(7, 3), (7, None), (None, 3)])
-def test_what_is_asked_for_stays(rows: int | None, at_once: int | None) -> None:
+@pytest.mark.parametrize(("rows", "concurrency"), [(7, 3), (7, None), (None, 3)])
+def test_what_is_asked_for_stays(rows: int | None, concurrency: int | None) -> None:
     """--batch-size and --concurrency are taken at their word."""
     now = [0.0]
-    growth = Growth(rows, at_once, clock=lambda: now[0])
-    found = run(growth, now, lambda setting: 0.001 + setting.rows * 1e-6, seconds=3)
+    tuner = ThroughputTuner(rows, concurrency, clock=lambda: now[0])
+    found = run(tuner, now, lambda settings: 0.001 + settings.rows * 1e-6, seconds=3)
 
     assert rows in (None, found.rows)
-    assert at_once in (None, found.at_once)
+    assert concurrency in (None, found.concurrency)

@@ -44,7 +44,7 @@ def connect(
     paths = [None if one is None else Path(one) for one in (ca, cert, key)]
     connection = Connection(
         tls=ClientTls(*paths) if is_encrypted else None,
-        headers=tuple(Header.written(f"{name}: {value}") for name, value in (headers or {}).items()),
+        headers=tuple(Header.parse(f"{name}: {value}") for name, value in (headers or {}).items()),
         path=at.path,
     )
     opened = partial(open_client, at.transport, at.host, at.port, timeout_s=timeout_s, connection=connection)

@@ -1,4 +1,4 @@
-"""Hosts and ports: how they are written, and which are this machine."""
+"""Server addresses: formatting a host and port, UNIX sockets, and which hosts are this machine."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 from tfsctl.errors import InvalidInput
 
 UNIX = "unix:"
-GRPC_NAMES = (UNIX, "dns:", "ipv4:", "ipv6:")  # gRPC's own way to name a server, which holds the port
+GRPC_NAMES = (UNIX, "dns:", "ipv4:", "ipv6:")  # gRPC's name syntax, which includes the port
 _NOT_IN_HOSTS = re.compile(r"[\s/?#@]")
 
 
-def written(host: str, port: int) -> str:
-    """`host:port`, with the brackets an IPv6 address needs; `unix:PATH` and gRPC's other names stay as they are.
+def format_address(host: str, port: int) -> str:
+    """`host:port`, with brackets around an IPv6 address. `unix:PATH` and other gRPC names are returned unchanged.
 
     Raises InvalidInput for a URL or other text.
     """
@@ -27,9 +27,9 @@ def written(host: str, port: int) -> str:
 
 
 def socket_path(host: str) -> str | None:
-    """The path of a UNIX socket, `unix:PATH` or `unix:///PATH`; None for a host of the network.
+    """The path of a UNIX socket (`unix:PATH` or `unix:///PATH`); None for a host name or IP address.
 
-    Raises InvalidInput for gRPC's other names.
+    Raises InvalidInput for other gRPC names.
     """
     if host.startswith(UNIX):
         return host.removeprefix(UNIX).removeprefix("//")
@@ -39,7 +39,7 @@ def socket_path(host: str) -> str | None:
 
 
 def is_local(host: str) -> bool:
-    """Whether the host is this machine, where a proxy from the environment must not come between."""
+    """Whether a host is this machine. Requests to it must not go through a proxy from the environment."""
     bare = host.strip("[]").lower()
     return (
         bare in ("localhost", "::1", "::", "0.0.0.0")  # noqa: S104 - compared, never bound

@@ -1,7 +1,8 @@
-"""Ask a model about any number of rows: batches, several at once, answers in the order of the rows.
+"""Predictions for any number of rows: batches are sent concurrently, answers are returned in the order of the rows.
 
-Works over any ServingClient: `ask` is its predict. A request that cannot be answered for one row's sake is halved until that
-row stands alone; one that comes at a bad moment (UNAVAILABLE, RESOURCE_EXHAUSTED) is asked again, a little later each time.
+- A batch that the server rejects because of a row is split in halves until that row stands alone.
+- Temporary failures (UNAVAILABLE, RESOURCE_EXHAUSTED) are retried with exponential backoff.
+- Batch size and concurrency are tuned unless they are given.
 """
 
 from __future__ import annotations
@@ -16,19 +17,25 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tfsctl.clients.throughput_tuner import Growth, Setting
+from tfsctl.clients.throughput_tuner import RequestSettings, ThroughputTuner
 from tfsctl.core.batches import Arrays, Batch, Reject, concatenate
 from tfsctl.errors import InvalidInput, RequestRejected, ServerUnreachable, TfsctlError
 
-Ask = Callable[[Batch], Mapping[str, np.ndarray]]
-_READY_AHEAD = 3  # answers that wait for an earlier one, for each request at once
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
-_ROWS_AT_FAULT = frozenset({"INVALID_ARGUMENT", "OUT_OF_RANGE", "FAILED_PRECONDITION", "INTERNAL", "UNKNOWN"})
+PredictBatch = Callable[[Batch], Mapping[str, np.ndarray]]
+_MAX_PENDING_PER_WORKER = 3  # limits the answers that wait for an earlier one
+_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.05, 5.0
+_ROW_ERRORS = frozenset({"INVALID_ARGUMENT", "OUT_OF_RANGE", "FAILED_PRECONDITION", "INTERNAL", "UNKNOWN"})
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How to ask. None for rows or requests at once: found out. `divisible`: a request may have fewer rows."""
+class BulkOptions:
+    """How to send the rows.
+
+    - `batch_size`, `concurrency`: rows per request and requests at a time; None: tuned.
+    - `skip_bad_rows`: a row that the server rejects becomes a reject; otherwise it ends the run.
+    - `retry_s`: how long a request with temporary failures is retried.
+    - `divisible`: a batch may be split, because the model accepts fewer rows.
+    """
 
     batch_size: int | None = None
     concurrency: int | None = None
@@ -38,195 +45,198 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """A batch and its outputs, an item a row; rows the server refused have become rejects. Its inputs are let go."""
+class AnsweredBatch:
+    """A batch with its outputs, one item per row. Its inputs are dropped; rows the server rejected are its rejects."""
 
     batch: Batch
     outputs: Arrays
 
 
 @dataclass(slots=True)
-class _Job:
-    """A batch on its way through a worker."""
+class _PendingBatch:
+    """A batch that a worker sends, and its answer."""
 
     batch: Batch
-    setting: Setting
-    size: int  # bytes of the request, about
+    settings: RequestSettings
+    request_bytes: int  # estimate
     done: threading.Event = field(default_factory=threading.Event)
-    answer: Answered | None = None
+    answer: AnsweredBatch | None = None
     error: BaseException | None = None
     latency_s: float = 0.0
-    too_many: int = 0  # rows of a request the server found too many
-    was_busy: bool = False
+    too_large: int = 0  # rows of a request that the server refused as too large
+    was_overloaded: bool = False
 
 
-class Bulk:
-    """One run over rows. Iterate over it for the answers; `stop` ends it after those under way.
+class BulkPredictor:
+    """One run over rows. Iterate over it for the answers.
 
-    While `has_more` is false, answers under way come before `take` is called, which may have to wait then.
+    - `take(count)` returns the next batch of at most `count` rows, or None at the end.
+    - `predict` sends one batch and returns the outputs.
+    - While `has_more` is false, pending answers are returned before `take` is called, because it may block then.
     """
 
     def __init__(
         self,
         take: Callable[[int], Batch | None],
-        ask: Ask,
-        options: Options,
+        predict: PredictBatch,
+        options: BulkOptions,
         *,
         has_more: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._can_take = has_more
+        self._has_more_now = has_more
         self._take = take
-        self._ask = ask
+        self._predict = predict
         self._options = options
-        self._growth = Growth(options.batch_size, options.concurrency)
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._finished: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._tuner = ThroughputTuner(options.batch_size, options.concurrency)
+        self._queue: queue.SimpleQueue[_PendingBatch | None] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[_PendingBatch] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._workers = 0
-        self._waiting: deque[_Job] = deque()  # in the order of the rows
+        self._pending: deque[_PendingBatch] = deque()  # in the order of the rows
         self._running = 0
         self._has_more = True
-        self._unreadable: TfsctlError | None = None
+        self._source_error: TfsctlError | None = None
 
     @property
-    def setting(self) -> Setting:
-        """How it asks now."""
-        return self._growth.setting
+    def settings(self) -> RequestSettings:
+        """The current batch size and concurrency."""
+        return self._tuner.settings
 
     def stop(self) -> None:
-        """Ask no more; what is under way is still answered. May be called from a signal handler."""
+        """Send no more batches; those already sent are still answered. Safe to call from a signal handler."""
         self._stopped.set()
 
-    def __iter__(self) -> Iterator[Answered]:
+    def __iter__(self) -> Iterator[AnsweredBatch]:
         """The answers, in the order of the rows.
 
-        Raises what `ask` raises once nothing more can be done about it, and what `take` does once all rows before are
-        answered.
+        Raises the error of `predict` that could not be retried, and the error of `take` after all rows before it.
         """
         try:
             while True:
                 while self._running and not self._finished.empty():
-                    self._note(self._finished.get())
+                    self._record(self._finished.get())
                 self._fill()
-                if self._waiting and self._waiting[0].done.is_set():
-                    job = self._waiting.popleft()
+                if self._pending and self._pending[0].done.is_set():
+                    job = self._pending.popleft()
                     if job.error is not None:
                         raise job.error
                     if job.answer is not None:
                         yield job.answer
                 elif self._running:
-                    self._note(self._finished.get())
-                elif self._unreadable is not None:
-                    raise self._unreadable
+                    self._record(self._finished.get())
+                elif self._source_error is not None:
+                    raise self._source_error
                 else:
                     return
         finally:
             self._stopped.set()
             for _ in range(self._workers):
-                self._jobs.put(None)
+                self._queue.put(None)
 
     def _fill(self) -> None:
-        """Ask for as many batches as may be asked for at once."""
+        """Send batches until the concurrency is reached."""
         while self._has_more and not self._stopped.is_set() and self._has_room():
-            if self._waiting and not self._can_take():
+            if self._pending and not self._has_more_now():
                 return
             try:
-                batch = self._take(self.setting.rows)
-            except TfsctlError as error:  # raised once the rows before are answered
-                self._unreadable = error
+                batch = self._take(self.settings.rows)
+            except TfsctlError as error:  # raised after the rows before it are answered
+                self._source_error = error
                 batch = None
             self._has_more = batch is not None
             if batch is not None:
-                self._waiting.append(self._start(batch))
+                self._pending.append(self._start(batch))
                 self._running += 1
 
     def _has_room(self) -> bool:
-        at_once = self.setting.at_once
-        return self._running < at_once and len(self._waiting) < at_once * _READY_AHEAD
+        concurrency = self.settings.concurrency
+        return self._running < concurrency and len(self._pending) < concurrency * _MAX_PENDING_PER_WORKER
 
-    def _start(self, batch: Batch) -> _Job:
-        job = _Job(batch, self.setting, sum(_size(array) for array in batch.arrays.values()))
-        if self._workers < self.setting.at_once:
-            self._workers += 1  # daemons: a process that ends waits for no server
+    def _start(self, batch: Batch) -> _PendingBatch:
+        job = _PendingBatch(batch, self.settings, sum(_wire_bytes(array) for array in batch.arrays.values()))
+        if self._workers < self.settings.concurrency:
+            self._workers += 1  # daemon threads: the process can exit while a server does not answer
             threading.Thread(target=self._work, name=f"bulk-{self._workers}", daemon=True).start()
-        self._jobs.put(job)
+        self._queue.put(job)
         return job
 
-    def _note(self, job: _Job) -> None:
-        """Let an answer that has come say how to ask on."""
+    def _record(self, job: _PendingBatch) -> None:
+        """Tell the tuner about a finished batch."""
         self._running -= 1
-        if job.was_busy:
-            self._growth.exhausted()
-        if job.too_many:
-            self._growth.refused(job.too_many)
+        if job.was_overloaded:
+            self._tuner.record_overload()
+        if job.too_large:
+            self._tuner.record_too_large(job.too_large)
         elif job.error is None:
-            self._growth.answered(len(job.batch), job.latency_s, job.size, job.setting)
+            self._tuner.record_answer(len(job.batch), job.latency_s, job.request_bytes, job.settings)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        while (job := self._queue.get()) is not None:
             start = time.perf_counter()
             try:
-                job.answer = self._answer(job, job.batch) if len(job.batch) else Answered(job.batch, {})
+                job.answer = self._answer(job, job.batch) if len(job.batch) else AnsweredBatch(job.batch, {})
                 job.batch = job.answer.batch
-            except BaseException as error:  # noqa: BLE001 - raised where the answers are read
+            except BaseException as error:  # noqa: BLE001 - raised again by __iter__
                 job.error = error
             job.latency_s = time.perf_counter() - start
             job.done.set()
             self._finished.put(job)
 
-    def _answer(self, job: _Job, batch: Batch) -> Answered:
-        """The answer to a batch: whole, or put together from its halves."""
+    def _answer(self, job: _PendingBatch, batch: Batch) -> AnsweredBatch:
+        """The answer to a batch, put together from halves if the batch had to be split."""
         try:
-            outputs = _by_row(self._patiently(job, batch), len(batch))
-            return Answered(replace(batch, arrays={}), outputs)
+            outputs = _outputs_by_row(self._predict_with_retries(job, batch), len(batch))
+            return AnsweredBatch(replace(batch, arrays={}), outputs)
         except RequestRejected as error:
             too_large = _is_too_large(error)
-            if error.status not in _ROWS_AT_FAULT and not too_large:
+            if error.status not in _ROW_ERRORS and not too_large:
                 raise
             if len(batch) == 1:
                 return self._reject(batch, error)
             if not self._options.divisible:
                 raise
         halves = [self._answer(job, half) for half in batch.split(len(batch) // 2)]
-        if sum(len(half.batch) for half in halves) == len(batch):  # no row was at fault, so they were too many
-            job.too_many = len(batch)
-        return _together(halves)
+        if sum(len(half.batch) for half in halves) == len(batch):  # no row was rejected, so the request was too large
+            job.too_large = len(batch)
+        return _concatenate_answers(halves)
 
-    def _patiently(self, job: _Job, batch: Batch) -> Mapping[str, np.ndarray]:
-        """Ask, again and again while the server has only a bad moment."""
+    def _predict_with_retries(self, job: _PendingBatch, batch: Batch) -> Mapping[str, np.ndarray]:
+        """Send a batch; retry temporary failures with exponential backoff and jitter."""
         deadline = time.monotonic() + self._options.retry_s
-        pause = _FIRST_PAUSE_S
+        pause = _FIRST_BACKOFF_S
         while True:
             try:
-                return self._ask(batch)
+                return self._predict(batch)
             except (ServerUnreachable, RequestRejected) as error:
-                if not _passes(error) or time.monotonic() + pause > deadline or self._stopped.is_set():
+                if not _is_temporary(error) or time.monotonic() + pause > deadline or self._stopped.is_set():
                     raise
-                job.was_busy |= isinstance(error, RequestRejected)  # who is away says nothing of how many it takes
-            self._stopped.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that they do not all come back at once
-            pause = min(pause * 2, _LONGEST_PAUSE_S)
+                job.was_overloaded |= isinstance(
+                    error, RequestRejected
+                )  # an unreachable server says nothing about its capacity
+            self._stopped.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+            pause = min(pause * 2, _MAX_BACKOFF_S)
 
-    def _reject(self, batch: Batch, error: RequestRejected) -> Answered:
+    def _reject(self, batch: Batch, error: RequestRejected) -> AnsweredBatch:
         row = int(batch.rows[0])
         if not self._options.skip_bad_rows:
-            said = RequestRejected(f"row {row}: {error.message}", status=error.status, hint=error.hint)
-            said.hint = said.hint or "--on-error skip goes on without such rows, and lists them"
-            raise said from error
-        held = {name: array[0].tolist() for name, array in batch.arrays.items() if array.size <= 1000}
-        reject = Reject(row, error.message, {name: _readable(value) for name, value in held.items()})
-        return Answered(replace(batch, rows=batch.rows[:0], arrays={}, rejects=(reject, *batch.rejects)), {})
+            rejection = RequestRejected(f"row {row}: {error.message}", status=error.status, hint=error.hint)
+            rejection.hint = rejection.hint or "--on-error skip goes on without such rows, and lists them"
+            raise rejection from error
+        values = {name: array[0].tolist() for name, array in batch.arrays.items() if array.size <= 1000}
+        reject = Reject(row, error.message, {name: _text(value) for name, value in values.items()})
+        return AnsweredBatch(replace(batch, rows=batch.rows[:0], arrays={}, rejects=(reject, *batch.rejects)), {})
 
 
-def _together(halves: list[Answered]) -> Answered:
+def _concatenate_answers(halves: list[AnsweredBatch]) -> AnsweredBatch:
     full = [half for half in halves if len(half.batch)]
     outputs = {
         name: np.concatenate([half.outputs[name] for half in full]) for name in (full[0].outputs if full else ())
     }
-    return Answered(concatenate([half.batch for half in halves]), outputs)
+    return AnsweredBatch(concatenate([half.batch for half in halves]), outputs)
 
 
-def _by_row(outputs: Mapping[str, np.ndarray], rows: int) -> Arrays:
-    """Outputs with an item for each row. Raises InvalidInput for one that has none, unless it answers a single row."""
+def _outputs_by_row(outputs: Mapping[str, np.ndarray], rows: int) -> Arrays:
+    """Outputs with one item per row. Raises InvalidInput for an output without, unless the batch has a single row."""
     by_row = {}
     for name, array in outputs.items():
         if array.ndim and len(array) == rows:
@@ -241,8 +251,8 @@ def _by_row(outputs: Mapping[str, np.ndarray], rows: int) -> Arrays:
     return by_row
 
 
-def _passes(error: TfsctlError) -> bool:
-    """Whether the same request may be answered a little later."""
+def _is_temporary(error: TfsctlError) -> bool:
+    """Whether the same request may succeed later."""
     if isinstance(error, RequestRejected):
         return error.status == "RESOURCE_EXHAUSTED" and not _is_too_large(error)
     return isinstance(error, ServerUnreachable)
@@ -252,13 +262,13 @@ def _is_too_large(error: RequestRejected) -> bool:
     return error.status == "RESOURCE_EXHAUSTED" and "larger than max" in error.message
 
 
-def _size(array: np.ndarray) -> int:
-    """About how many bytes an array takes on the wire."""
+def _wire_bytes(array: np.ndarray) -> int:
+    """An estimate of the bytes of an array in a request."""
     if array.dtype != object or not len(array):
         return array.nbytes
     some = array.ravel()[:: max(1, array.size // 8)]
     return sum(map(len, some)) * array.size // len(some)
 
 
-def _readable(value: object) -> object:
+def _text(value: object) -> object:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value

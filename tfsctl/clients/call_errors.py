@@ -1,4 +1,4 @@
-"""What a failed call becomes: one table from gRPC status names, which both transports speak, to our errors."""
+"""Converts a failed call to a TfsctlError. Both transports use gRPC status names, so one table serves both."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ _MISSING = re.compile(
 )
 
 
-def through(address: str, connection: Connection) -> str:
-    """The address, with the proxy that stands before it: either may be what does not answer."""
+def with_proxy(address: str, connection: Connection) -> str:
+    """The address, and the proxy in front of it: either may be the one that does not answer."""
     return f"{address} through the proxy {connection.proxy_address}" if connection.proxy else address
 
 
-def fault(status: str, message: str, *, address: str, about: ModelRef | None) -> TfsctlError:
-    """The error for a call about a model (or None) that ended with a gRPC status name and the server's words.
+def error_for_status(status: str, message: str, *, address: str, about: ModelRef | None) -> TfsctlError:
+    """The error for a call that ended with a gRPC status and the server's message; `about` is the model, if any.
 
-    Where the words are known, it carries their cause and what to do about it.
+    If the message is a known one, the error carries an explanation (`cause`) and a hint.
     """
-    error = _plain_fault(status, message, address=address, about=about)
+    error = _unexplained_error(status, message, address=address, about=about)
     known = explain(message) or explain(status)
     if known is not None:
         error.cause, error.hint = known.cause, known.hint
     return error
 
 
-def _plain_fault(status: str, message: str, *, address: str, about: ModelRef | None) -> TfsctlError:
+def _unexplained_error(status: str, message: str, *, address: str, about: ModelRef | None) -> TfsctlError:
     words = " ".join(message.split()) or "no reason given"
     kind = NotFound if _MISSING.search(words) else ERROR_OF_STATUS[status]
     if kind is ServerUnreachable:
@@ -65,11 +65,11 @@ def _plain_fault(status: str, message: str, *, address: str, about: ModelRef | N
     if kind is NotReadyInTime:
         return NotReadyInTime(f"{what}: no answer in time ({words})", hint="--timeout SECONDS waits longer")
     if kind is NotFound:
-        return NotFound(f"{what}: {words}", hint=_what_to_name(about))
+        return NotFound(f"{what}: {words}", hint=_not_found_hint(about))
     return RequestRejected(f"{what} refused ({status}): {words}", status=status)
 
 
-def _what_to_name(about: ModelRef | None) -> str:
+def _not_found_hint(about: ModelRef | None) -> str:
     if about is not None and about.version is not None:
         return "leave out --version to ask the latest"
     if about is not None and about.label is not None:

@@ -1,4 +1,4 @@
-"""How a server is reached, apart from where it is: encryption, headers, proxy, limits. The same for both transports."""
+"""Options of a connection, apart from the address: TLS, headers, proxy, timeouts. They apply to both transports."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ DEFAULT_TIMEOUT_S = 60.0
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
-_VARIABLE = re.compile(r"(?:(?P<before>\S.*) )?(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
+_VARIABLE = re.compile(r"(?:(?P<prefix>\S.*) )?(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """What TLS trusts and shows, as PEM files: the authority (else the system's), a certificate of its own and its key."""
+    """The PEM files of a TLS client.
+
+    `ca`: the certificate authority to trust (default: the system's). `cert`, `key`: the client's own certificate and key.
+    """
 
     ca: Path | None = None
     cert: Path | None = None
@@ -34,19 +37,19 @@ class ClientTls:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """One HTTP header, or gRPC metadata entry. The value may be a secret: it is never shown.
+    """One HTTP header or gRPC metadata entry. The value may be a secret, so it is never printed.
 
-    `variable` is the environment variable it came from, and `before` what stands before that in the value (`Bearer `).
+    `variable` is the environment variable that holds the secret; `prefix` is the text before it (`Bearer `).
     """
 
     name: str
     value: str = field(repr=False)
     variable: str = ""
-    before: str = ""
+    prefix: str = ""
 
     @classmethod
-    def written(cls, text: str) -> Header:
-        """The header of `name: value`. Raises InvalidInput, without the value, for what is none."""
+    def parse(cls, text: str) -> Header:
+        """Parse `name: value`. Raises InvalidInput; its message does not contain the value."""
         name, colon, value = text.partition(":")
         if not colon:
             raise InvalidInput("a header has a name, a colon and a value", hint='-H "x-tenant: acme"')
@@ -54,9 +57,9 @@ class Header:
 
     @classmethod
     def from_environment(cls, text: str, environment: Mapping[str, str] = os.environ) -> Header:
-        """The header of `name=VARIABLE` or `name=SCHEME VARIABLE`, as in `authorization=Bearer TOKEN`.
+        """Parse `name=VARIABLE` or `name=SCHEME VARIABLE`, as in `authorization=Bearer TOKEN`.
 
-        Raises InvalidInput when there is no such variable.
+        Raises InvalidInput if the variable is not set.
         """
         name, _, rest = text.partition("=")
         match = _VARIABLE.fullmatch(rest.strip())
@@ -67,25 +70,26 @@ class Header:
         variable = match["name"]
         if variable not in environment:
             raise InvalidInput(f"the environment has no variable {variable}", hint=f"export {variable}=…")
-        before = f"{match['before']} " if match["before"] else ""
-        return cls._checked(name.strip(), before + environment[variable].strip(), variable, before)
+        prefix = f"{match['prefix']} " if match["prefix"] else ""
+        return cls._checked(name.strip(), prefix + environment[variable].strip(), variable, prefix)
 
     @classmethod
-    def _checked(cls, name: str, value: str, variable: str = "", before: str = "") -> Header:
+    def _checked(cls, name: str, value: str, variable: str = "", prefix: str = "") -> Header:
         if not _HEADER_NAME.fullmatch(name):
             raise InvalidInput(f"{name!r} is no name of a header")
         if not _HEADER_VALUE.fullmatch(value):
             raise InvalidInput(f"the value of the header {name} has characters that no header can carry")
-        return cls(name, value, variable, before)
+        return cls(name, value, variable, prefix)
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to speak to a server. The plain one suits a server of this machine.
+    """The options of a connection. The defaults suit a server on this machine.
 
-    `path` stands before `/v1/models` where a gateway wants it (REST). `keepalive_s` is how often an idle connection shows
-    that it is alive. `balancing` is how gRPC spreads requests over the addresses of a host name. With `capture_requests`
-    what would run a model is raised as RequestCaptured instead of sent.
+    - `path`: the URL path in front of `/v1/models`, for a gateway (REST only).
+    - `keepalive_s`: gRPC: the interval of keepalive pings; REST: how long an idle connection stays open.
+    - `balancing`: how gRPC spreads requests over the addresses of a host name.
+    - `capture_requests`: requests that run a model are not sent, but raised as RequestCaptured.
     """
 
     tls: ClientTls | None = None
@@ -99,13 +103,13 @@ class Connection:
     capture_requests: bool = False
 
     def __post_init__(self) -> None:
-        """Raise InvalidInput, without the password it may hold, for what is no URL of a proxy."""
+        """Raise InvalidInput if `proxy` is not the URL of a proxy. The message does not contain the URL's password."""
         if self.proxy is not None and not self.proxy_address:
             raise InvalidInput("--proxy is no URL of an HTTP proxy", hint="--proxy http://HOST:PORT")
 
     @property
     def proxy_address(self) -> str:
-        """The proxy's `host:port`, without name and password; empty for none, or for text that names none."""
+        """`host:port` of the proxy, without user and password; empty without a proxy, or if its URL is invalid."""
         if self.proxy is None:
             return ""
         from urllib.parse import urlsplit

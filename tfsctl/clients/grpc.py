@@ -1,6 +1,6 @@
-"""TensorFlow Serving's gRPC API as a ServingClient. With `grpc_channel.py` the only user of grpcio.
+"""The client of TensorFlow Serving's gRPC API.
 
-The calls are made by name with the messages of `core.protos`: the generated `*_grpc` modules would load TensorFlow.
+Calls methods by name with the messages of `core.protos`, because the generated `*_grpc` modules would load TensorFlow.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from tfsctl.clients import addresses, grpc_channel, inference_calls
-from tfsctl.clients.call_errors import fault, through
+from tfsctl.clients.call_errors import error_for_status, with_proxy
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
 from tfsctl.core import protos, tensors
@@ -36,8 +36,8 @@ ResponseT = TypeVar("ResponseT")
 _PREDICTION_SERVICE = "/tensorflow.serving.PredictionService"
 _MODEL_SERVICE = "/tensorflow.serving.ModelService"
 
-# What gRPC tells before it comes to why there is no connection.
-_BEFORE_THE_REASON = re.compile(
+# The part of gRPC's message before the reason why there is no connection.
+_MESSAGE_PREFIX = re.compile(
     r"(?s).*(?:Failed to connect to remote host: |last error: [A-Z_]+: (?:ipv4|ipv6|unix):\S+: )"
 )
 
@@ -47,17 +47,17 @@ STATUS_OF_CODE: dict[grpc.StatusCode, str] = {
 
 
 class GrpcClient:
-    """A server's gRPC port, over one channel."""
+    """A ServingClient for the gRPC port of a server; uses one channel."""
 
     transport: Literal["grpc"] = "grpc"
 
     def __init__(
         self, host: str, port: int, *, timeout_s: float = DEFAULT_TIMEOUT_S, connection: Connection = PLAIN
     ) -> None:
-        self.address = addresses.written(host, port)
-        self._through = through(self.address, connection)
+        self.address = addresses.format_address(host, port)
+        self._route = with_proxy(self.address, connection)
         self._timeout_s = timeout_s
-        self._call_of = partial(CapturedRequest, "grpc", host, port, timeout_s, connection)
+        self._captured = partial(CapturedRequest, "grpc", host, port, timeout_s, connection)
         self._captures_requests = connection.capture_requests
         self._connect_timeout_s = connection.connect_timeout_s
         self._metadata = grpc_channel.metadata(connection)
@@ -71,42 +71,42 @@ class GrpcClient:
         signature: str = DEFAULT_SIGNATURE,
         outputs: Sequence[str] = (),
     ) -> Prediction:
-        """Run a signature on a whole batch. Raises what ServingClient says."""
+        """Run a signature on one batch. Raises as ServingClient documents."""
         request = protos.PredictRequest(model_spec=_spec(model, signature), output_filter=outputs)
         for name, array in inputs.items():
             request.inputs[name].CopyFrom(tensors.to_proto(array))
         start = time.perf_counter()
-        raw = self._ask(f"{_PREDICTION_SERVICE}/Predict", request, bytes, about=model)
+        raw = self._run(f"{_PREDICTION_SERVICE}/Predict", request, bytes, about=model)
         latency_s = time.perf_counter() - start
         try:
             arrays, spec = read_predict_response(raw)
         except InvalidInput as error:
-            raise self._strange(model, error.message) from error
+            raise self._unexpected_answer(model, error.message) from error
         except DecodeError:
-            raise self._strange(model, "it is no PredictResponse") from None
+            raise self._unexpected_answer(model, "it is no PredictResponse") from None
         return Prediction(arrays, model.name, version=_version(spec), signature=signature, latency_s=latency_s)
 
     def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[InferenceTask]) -> list[InferenceResult]:
-        """Classify or regress examples; several tasks are one MultiInference. Raises what ServingClient says."""
+        """Classify or regress examples; several tasks are one MultiInference. Raises as ServingClient documents."""
 
         def call(method: str, request: Message, parse: Callable[[bytes], ResponseT]) -> ResponseT:
-            return self._ask(method, request, parse, about=model)
+            return self._run(method, request, parse, about=model)
 
         return inference_calls.over_grpc(call, model, _spec(model), examples, tasks)
 
     def metadata(self, model: ModelRef) -> ModelMetadata:
-        """Ask what the model's signatures are. Raises what ServingClient says."""
+        """Fetch the signatures of a model. Raises as ServingClient documents."""
         request = protos.GetModelMetadataRequest(model_spec=_spec(model), metadata_field=["signature_def"])
         method = f"{_PREDICTION_SERVICE}/GetModelMetadata"
         response = self._call(method, request, protos.GetModelMetadataResponse.FromString, about=model)
         packed = protos.SignatureDefMap()
         if not response.metadata["signature_def"].Unpack(packed):
-            raise self._strange(model, "its metadata holds no signature_def")
+            raise self._unexpected_answer(model, "its metadata holds no signature_def")
         signatures = signatures_from_proto(packed.signature_def)
         return ModelMetadata(response.model_spec.name, _version(response.model_spec), signatures)
 
     def status(self, model: ModelRef) -> tuple[VersionStatus, ...]:
-        """Ask where each version is in its life, highest version first. Raises what ServingClient says."""
+        """Fetch the state of each version, highest version first. Raises as ServingClient documents."""
         request = protos.GetModelStatusRequest(model_spec=_spec(model))
         response = self._call(
             f"{_MODEL_SERVICE}/GetModelStatus", request, protos.GetModelStatusResponse.FromString, about=model
@@ -126,7 +126,7 @@ class GrpcClient:
         return tuple(sorted(found, key=lambda status: -status.version))
 
     def close(self) -> None:
-        """Let go of the channel."""
+        """Close the channel."""
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -137,10 +137,10 @@ class GrpcClient:
     ) -> None:
         self.close()
 
-    def _ask(self, method: str, request: Message, parse: Callable[[bytes], ResponseT], *, about: ModelRef) -> ResponseT:
-        """Make a call that runs the model. Raises RequestCaptured where that is to be shown only."""
+    def _run(self, method: str, request: Message, parse: Callable[[bytes], ResponseT], *, about: ModelRef) -> ResponseT:
+        """Make a call that runs the model, or raise RequestCaptured if requests are captured."""
         if self._captures_requests:
-            raise RequestCaptured(self._call_of(method, request))
+            raise RequestCaptured(self._captured(method, request))
         return self._call(method, request, parse, about=about)
 
     def _call(
@@ -158,20 +158,20 @@ class GrpcClient:
             raise self._failure(error, about) from error
 
     def _connect(self, about: ModelRef) -> None:
-        """Wait for the first connection, for as long as it may take where that has a limit of its own."""
+        """Wait for the first connection if there is a timeout for connecting."""
         if self._connect_timeout_s is None:
             return
         if not grpc_channel.is_connected_within(self._channel, self._connect_timeout_s):
             words = f"no connection within {self._connect_timeout_s:g} s"
-            raise fault("DEADLINE_EXCEEDED", words, address=self._through, about=about)
+            raise error_for_status("DEADLINE_EXCEEDED", words, address=self._route, about=about)
         self._connect_timeout_s = None
 
     def _failure(self, error: grpc.RpcError, about: ModelRef) -> TfsctlError:
         status = STATUS_OF_CODE[error.code()]
-        words = _BEFORE_THE_REASON.sub("", error.details() or "")
-        return fault(status, words, address=self._through, about=about)
+        words = _MESSAGE_PREFIX.sub("", error.details() or "")
+        return error_for_status(status, words, address=self._route, about=about)
 
-    def _strange(self, model: ModelRef, why: str) -> RequestRejected:
+    def _unexpected_answer(self, model: ModelRef, why: str) -> RequestRejected:
         return RequestRejected(
             f"{model} at {self.address} answered, but {why}",
             status="INTERNAL",

@@ -1,4 +1,4 @@
-"""The channel below the gRPC client: encryption, metadata, proxies, balancing, and no limit on messages."""
+"""The channel of the gRPC client: TLS, metadata, proxies, balancing; messages of any size."""
 
 from __future__ import annotations
 
@@ -15,35 +15,38 @@ _UNLIMITED = -1
 
 
 def open_channel(host: str, port: int, connection: Connection) -> grpc.Channel:
-    """A channel to one server; it connects with the first call. Raises InvalidInput for what gRPC cannot do."""
+    """A channel to one server; it connects with the first call.
+
+    Raises InvalidInput for an option that gRPC does not support.
+    """
     if connection.path:
         raise InvalidInput(f"gRPC has no paths: {connection.path}", hint="leave the path out of --url")
-    address = addresses.written(host, port)
+    address = addresses.format_address(host, port)
     compression = grpc.Compression.Gzip if connection.compression == "gzip" else None
     options = _options(host, connection)
     if connection.tls is None:
         return grpc.insecure_channel(address, options, compression)
-    credentials = grpc.ssl_channel_credentials(*tls.pem(connection.tls))
+    credentials = grpc.ssl_channel_credentials(*tls.read_pem(connection.tls))
     return grpc.secure_channel(address, credentials, options, compression)
 
 
 def metadata(connection: Connection) -> tuple[tuple[str, str | bytes], ...]:
-    """The headers as gRPC metadata: names in lower case, and bytes where a name says so."""
+    """The headers as gRPC metadata: names in lower case; values of names that end in `-bin` as bytes."""
     named = ((header.name.lower(), header.value) for header in connection.headers)
     return tuple((name, value.encode() if name.endswith("-bin") else value) for name, value in named)
 
 
 def is_connected_within(channel: grpc.Channel, seconds: float) -> bool:
-    """Whether there is a connection, or the news that there can be none, within that time."""
-    told = threading.Event()
+    """Wait until the channel is connected, or cannot connect. Returns False if neither happens within the time."""
+    decided = threading.Event()
 
     def changed(state: grpc.ChannelConnectivity) -> None:
         if state in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE):
-            told.set()
+            decided.set()
 
     channel.subscribe(changed, try_to_connect=True)
     try:
-        return told.wait(seconds)
+        return decided.wait(seconds)
     finally:
         channel.unsubscribe(changed)
 
@@ -62,7 +65,7 @@ def _options(host: str, connection: Connection) -> list[tuple[str, Any]]:
         options.append(("grpc.keepalive_permit_without_calls", 1))
         options.append(("grpc.http2.max_pings_without_data", 0))
     if host.startswith(addresses.UNIX):
-        options.append(("grpc.ssl_target_name_override", "localhost"))  # what a certificate can say of a socket
+        options.append(("grpc.ssl_target_name_override", "localhost"))  # the name in a certificate for a socket
     if connection.balancing is not None:
         options.append(("grpc.lb_policy_name", connection.balancing))
     return options

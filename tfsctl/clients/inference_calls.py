@@ -1,4 +1,4 @@
-"""Classify and regress over both transports: examples as messages or as JSON, and the answers read back."""
+"""Classify and regress calls over both transports: converts examples and answers to and from messages or JSON."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def over_grpc(
     examples: Examples,
     tasks: Sequence[InferenceTask],
 ) -> list[InferenceResult]:
-    """Ask for one task with its own call, or for several with one MultiInference. `spec` is filled but for the signature."""
+    """Send one task as Classify or Regress, several as one MultiInference.
+
+    `spec` names model and version; each request adds its signature.
+    """
     if len(tasks) != 1:
         return _multi(call, model, spec, examples, tasks)
     (task,) = tasks
@@ -97,7 +100,7 @@ def _inference(
 
 
 def _shortest(value: float) -> float:
-    """A float of a message, which is a float32, with the digits that tell it: as REST has it."""
+    """A float32 of a message as the float with the fewest digits, as REST returns it."""
     import numpy as np
 
     return float(str(np.float32(value)))
@@ -128,7 +131,7 @@ def _fill_example(message: protos.Example, features: Features) -> None:
 def over_rest(
     call: RestCall, model: ModelRef, examples: Examples, tasks: Sequence[InferenceTask]
 ) -> list[InferenceResult]:
-    """Ask for each task in turn: TensorFlow Serving's REST API has no MultiInference. Raises ValueError for no answer."""
+    """Send one request per task, because the REST API has no MultiInference. Raises ValueError for an answer without results."""
     return [_over_rest(call, model, examples, task) for task in tasks]
 
 

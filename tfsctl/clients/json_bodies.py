@@ -1,4 +1,4 @@
-"""JSON as the REST API has it, both ways: quickly for what JSON knows, carefully for what it does not."""
+"""JSON bodies of the REST API: orjson writes and reads ordinary values, the json module NaN, Infinity and raw bytes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def predict_body(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
-    """The columnar body of a predict; NaN and Infinity stand bare, as TensorFlow Serving takes them."""
-    if all(_is_plain(array) for array in inputs.values()):
-        plain = {name: array if _is_native(array) else json_tensors.to_json(array) for name, array in inputs.items()}
-        return orjson.dumps({"signature_name": signature, "inputs": plain}, option=orjson.OPT_SERIALIZE_NUMPY)
+    """The columnar body of a predict request. NaN and Infinity are written bare, as TensorFlow Serving accepts them."""
+    if all(_is_standard_json(array) for array in inputs.values()):
+        values = {name: array if _is_native(array) else json_tensors.to_json(array) for name, array in inputs.items()}
+        return orjson.dumps({"signature_name": signature, "inputs": values}, option=orjson.OPT_SERIALIZE_NUMPY)
     values = {name: json_tensors.to_json(array) for name, array in inputs.items()}
     return json.dumps({"signature_name": signature, "inputs": values}).encode()
 
 
 def parsed_object(content: bytes) -> dict[str, Any] | None:
-    """The JSON object of an answer, or None. TensorFlow Serving writes strings raw, so they may hold any byte."""
+    """The JSON object of an answer; None if it is not one. TensorFlow Serving writes the bytes of strings unescaped."""
     try:
         answer = orjson.loads(content)
     except orjson.JSONDecodeError:
@@ -35,8 +35,8 @@ def parsed_object(content: bytes) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def _is_plain(array: np.ndarray) -> bool:
-    """Whether JSON knows all of its values."""
+def _is_standard_json(array: np.ndarray) -> bool:
+    """Whether standard JSON can represent all values."""
     import numpy as np
 
     if array.dtype.kind in "fcV":
@@ -45,5 +45,5 @@ def _is_plain(array: np.ndarray) -> bool:
 
 
 def _is_native(array: np.ndarray) -> bool:
-    """Whether orjson reads it as it is."""
+    """Whether orjson can write the array without conversion."""
     return array.ndim > 0 and array.dtype.kind in "iufb" and array.dtype.isnative and array.flags.c_contiguous

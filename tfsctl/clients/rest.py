@@ -1,7 +1,7 @@
-"""TensorFlow Serving's REST API as a ServingClient. With `rest_connection.py` the only user of httpx.
+"""The client of TensorFlow Serving's REST API.
 
-Format: tensorflow_serving/util/json_tensor.h and model_servers/http_rest_api_util.cc. Requests are columnar (`inputs`),
-the one form every shape of tensor has.
+Format: tensorflow_serving/util/json_tensor.h and model_servers/http_rest_api_util.cc. Requests are columnar
+(`inputs`), the only format that can hold tensors of every shape.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import quote
 import httpx
 
 from tfsctl.clients import addresses, inference_calls, json_bodies, rest_connection
-from tfsctl.clients.call_errors import fault, through
+from tfsctl.clients.call_errors import error_for_status, with_proxy
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
 from tfsctl.core import dtypes, json_tensors
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     from typing_extensions import Self
 
-# `ToHTTPStatusCode` of tensorflow_serving/model_servers/http_server.cc, read backwards; 502 is what proxies say.
+# The inverse of `ToHTTPStatusCode` in tensorflow_serving/model_servers/http_server.cc; 502 is a proxy's answer.
 STATUS_OF_HTTP = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -55,7 +55,7 @@ STATUS_OF_HTTP = {
     504: "DEADLINE_EXCEEDED",
 }
 
-# Most specific first. An address that cannot be one is UNAVAILABLE, as it is to gRPC.
+# Most specific first. An impossible address is UNAVAILABLE, as in gRPC.
 STATUS_OF_FAILURE: tuple[tuple[type[Exception], str], ...] = (
     (httpx.TimeoutException, "DEADLINE_EXCEEDED"),
     (httpx.TransportError, "UNAVAILABLE"),
@@ -67,7 +67,10 @@ _ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 
 
 class RestClient:
-    """A server's REST port. The signatures it has told are remembered, to read the dtypes of outputs by."""
+    """A ServingClient for the REST port of a server.
+
+    Answers do not contain dtypes, so the client fetches the signatures of a model and caches them.
+    """
 
     transport: Literal["rest"] = "rest"
 
@@ -80,10 +83,10 @@ class RestClient:
         connection: Connection = PLAIN,
         wire: httpx.BaseTransport | None = None,
     ) -> None:
-        self.address = addresses.written(host, port) + connection.path
-        self._through = through(self.address, connection)
-        self._known: dict[ModelRef, ModelMetadata] = {}
-        self._call_of = partial(CapturedRequest, "rest", host, port, timeout_s, connection)
+        self.address = addresses.format_address(host, port) + connection.path
+        self._route = with_proxy(self.address, connection)
+        self._metadata_cache: dict[ModelRef, ModelMetadata] = {}
+        self._captured = partial(CapturedRequest, "rest", host, port, timeout_s, connection)
         self._captures_requests = connection.capture_requests
         self._compressed = connection.compression == "gzip"
         try:
@@ -99,50 +102,50 @@ class RestClient:
         signature: str = DEFAULT_SIGNATURE,
         outputs: Sequence[str] = (),
     ) -> Prediction:
-        """Run a signature on a whole batch. Raises what ServingClient says."""
+        """Run a signature on one batch. Raises as ServingClient documents."""
         body = json_bodies.predict_body(signature, inputs)
         start = time.perf_counter()
-        answer = self._ask(f"{_path(model)}:predict", about=model, body=body)
+        answer = self._run(f"{_path(model)}:predict", about=model, body=body)
         latency_s = time.perf_counter() - start
         if "outputs" not in answer:
-            raise self._strange(model, 'there is no "outputs" in it')
+            raise self._unexpected_answer(model, 'there is no "outputs" in it')
         arrays = self._decode(model, signature, answer["outputs"])
         if outputs:  # REST has no output_filter
             arrays = {name: array for name, array in arrays.items() if name in outputs}
         return Prediction(arrays, model.name, version=model.version, signature=signature, latency_s=latency_s)
 
     def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[InferenceTask]) -> list[InferenceResult]:
-        """Classify or regress examples, a request for each task. Raises what ServingClient says."""
+        """Classify or regress examples with one request per task. Raises as ServingClient documents."""
 
         def call(verb: str, body: bytes) -> dict[str, Any]:
-            return self._ask(f"{_path(model)}:{verb}", about=model, body=body)
+            return self._run(f"{_path(model)}:{verb}", about=model, body=body)
 
         try:
             return inference_calls.over_rest(call, model, examples, tasks)
         except ValueError as error:
-            raise self._strange(model, str(error)) from error
+            raise self._unexpected_answer(model, str(error)) from error
 
     def send_raw(self, model: ModelRef, verb: str, body: bytes) -> tuple[bytes, TfsctlError | None]:
-        """Post a body as it is; returns the body that came and, if the server refused, the error that is."""
+        """Post a body unchanged; returns the body of the answer and, if the server refused the request, the error."""
         path = f"{_path(model)}:{verb}"
-        self._withhold(path, body)
+        self._capture(path, body)
         response, content = self._send("POST", path, about=model, body=body)
         refused = response.status_code != httpx.codes.OK
         return content, self._refusal(response, json_bodies.parsed_object(content), model) if refused else None
 
     def metadata(self, model: ModelRef) -> ModelMetadata:
-        """Ask what the model's signatures are. Raises what ServingClient says."""
+        """Fetch the signatures of a model. Raises as ServingClient documents."""
         answer = self._call("GET", f"{_path(model)}/metadata", about=model)
         try:
             spec, defs = answer["model_spec"], answer["metadata"]["signature_def"]["signature_def"]
             served = ModelMetadata(spec["name"], int(spec["version"]), _signatures(defs))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise self._strange(model, f"it is not model metadata ({error!r})") from error
-        self._known[model] = self._known[ModelRef(model.name, version=served.version)] = served
+            raise self._unexpected_answer(model, f"it is not model metadata ({error!r})") from error
+        self._metadata_cache[model] = self._metadata_cache[ModelRef(model.name, version=served.version)] = served
         return served
 
     def status(self, model: ModelRef) -> tuple[VersionStatus, ...]:
-        """Ask where each version is in its life, highest version first. Raises what ServingClient says."""
+        """Fetch the state of each version, highest version first. Raises as ServingClient documents."""
         answer = self._call("GET", _path(model), about=model)
         try:
             found = [
@@ -155,11 +158,11 @@ class RestClient:
                 for entry in answer["model_version_status"]
             ]
         except (KeyError, TypeError, ValueError) as error:
-            raise self._strange(model, f"it is not a model status ({error!r})") from error
+            raise self._unexpected_answer(model, f"it is not a model status ({error!r})") from error
         return tuple(sorted(found, key=lambda status: -status.version))
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -170,13 +173,13 @@ class RestClient:
     ) -> None:
         self.close()
 
-    def _withhold(self, path: str, body: bytes) -> None:
+    def _capture(self, path: str, body: bytes) -> None:
         if self._captures_requests:
-            raise RequestCaptured(self._call_of(path, body))
+            raise RequestCaptured(self._captured(path, body))
 
-    def _ask(self, path: str, *, about: ModelRef, body: bytes) -> dict[str, Any]:
-        """Post what runs the model. Raises RequestCaptured where that is to be shown only."""
-        self._withhold(path, body)
+    def _run(self, path: str, *, about: ModelRef, body: bytes) -> dict[str, Any]:
+        """Post a request that runs the model, or raise RequestCaptured if requests are captured."""
+        self._capture(path, body)
         return self._call("POST", path, about=about, body=body)
 
     def _send(
@@ -199,18 +202,18 @@ class RestClient:
         words = _ERRNO.sub("", str(error)) or type(error).__name__
         if isinstance(error, httpx.ConnectTimeout):
             words = "no connection within the time that one may take"
-        return fault(status, words, address=self._through, about=about)
+        return error_for_status(status, words, address=self._route, about=about)
 
     def _refusal(self, response: httpx.Response, answer: dict[str, Any] | None, about: ModelRef) -> TfsctlError:
         status = STATUS_OF_HTTP.get(response.status_code, "UNKNOWN")
         if answer is not None and isinstance(answer.get("error"), str):
-            return fault(status, answer["error"], address=self.address, about=about)
+            return error_for_status(status, answer["error"], address=self.address, about=about)
         said = f"{response.status_code} {response.reason_phrase}, without TensorFlow Serving's words"
         if status in ("NOT_FOUND", "UNKNOWN"):  # a web server that knows no such page says nothing about models
             status = "UNIMPLEMENTED"
-        return fault(status, said, address=self.address, about=about)
+        return error_for_status(status, said, address=self.address, about=about)
 
-    def _strange(self, model: ModelRef, why: str) -> RequestRejected:
+    def _unexpected_answer(self, model: ModelRef, why: str) -> RequestRejected:
         return RequestRejected(
             f"{model} at {self.address} answered, but {why}",
             status="INTERNAL",
@@ -218,20 +221,22 @@ class RestClient:
         )
 
     def _decode(self, model: ModelRef, signature: str, value: object) -> dict[str, np.ndarray]:
-        """The outputs as arrays; asks for the signature once, and again if the answer no longer fits it."""
-        known = self._known.get(model)
-        if known is not None and signature in known.signatures:
+        """The outputs as arrays. Fetches the signature if it is not cached, or if the answer does not match it."""
+        cached = self._metadata_cache.get(model)
+        if cached is not None and signature in cached.signatures:
             try:
-                return _read_outputs(known.signatures[signature], value)
+                return _read_outputs(cached.signatures[signature], value)
             except (InvalidInput, KeyError, AttributeError):
-                pass  # a new version with other outputs may have come
+                pass  # a new version with other outputs may be served now
         current = self.metadata(model).signatures.get(signature)
         if current is None:
             raise NotFound(f"{model} at {self.address} no longer has a signature {signature!r}")
         try:
             return _read_outputs(current, value)
         except (InvalidInput, KeyError, AttributeError) as error:
-            raise self._strange(model, f"the outputs are not those of signature {signature!r} ({error})") from error
+            raise self._unexpected_answer(
+                model, f"the outputs are not those of signature {signature!r} ({error})"
+            ) from error
 
 
 def _path(model: ModelRef) -> str:
@@ -242,7 +247,7 @@ def _path(model: ModelRef) -> str:
 
 
 def _read_outputs(signature: Signature, value: Json) -> dict[str, np.ndarray]:
-    """Arrays from columnar `outputs`: the bare value of a single output, an object of several."""
+    """The arrays of columnar `outputs`: a bare value for a single output, an object for several."""
     if len(signature.outputs) == 1:
         spec = signature.outputs[0]
         return {spec.name: _read_output(spec, value)}

@@ -1,4 +1,4 @@
-"""The HTTP client below the REST client: encryption, headers, proxies and sockets, and requests with one deadline."""
+"""The HTTP connection of the REST client: TLS, headers, proxies, UNIX sockets, and a deadline for a whole request."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from tfsctl.clients import addresses, tls
 from tfsctl.clients.connection import Connection
 from tfsctl.errors import InvalidInput
 
-_GZIP_LEVEL = 1  # the server and the network are near; a higher level costs more than it saves
+_GZIP_LEVEL = 1  # on a fast network a higher level costs more time than it saves
 _KEEPALIVE_S = 5.0
 
 
 def open_http(
     host: str, port: int, connection: Connection, *, timeout_s: float, wire: httpx.BaseTransport | None = None
 ) -> httpx.Client:
-    """A client for one server. `wire` takes the place of sockets.
+    """An HTTP client for one server. `wire` replaces the network, for tests.
 
-    Raises InvalidInput for what REST cannot do, httpx.InvalidURL for an address that cannot be one.
+    Raises InvalidInput for an option that REST does not support, httpx.InvalidURL for an impossible address.
     """
     if connection.balancing is not None:
         raise InvalidInput("REST opens one connection; requests are spread over gRPC only", hint="add --grpc")
     socket = addresses.socket_path(host)
-    at = "localhost" if socket is not None else addresses.written(host, port)
-    # Plain HTTP needs no certificates, and reading the system's takes a fifth of the start-up. This context trusts
-    # none, which is what should happen if anything were to ask for TLS here.
-    context = tls.context(connection.tls) if connection.tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    at = "localhost" if socket is not None else addresses.format_address(host, port)
+    # Plain HTTP needs no certificates, and reading the system's takes a fifth of the start-up time. This context
+    # trusts no certificate, so nothing can use it for TLS.
+    context = tls.ssl_context(connection.tls) if connection.tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if socket is not None:
         wire = wire or httpx.HTTPTransport(uds=socket, verify=context)
     try:
@@ -43,7 +43,7 @@ def open_http(
             trust_env=not addresses.is_local(host),
             verify=context,
         )
-    except (ImportError, ValueError) as error:  # socks5://…, or what is no URL; httpx would show its password
+    except (ImportError, ValueError) as error:  # socks5://…, or no URL; httpx's own message would contain its password
         hint = "unset ALL_PROXY, HTTP_PROXY and HTTPS_PROXY, or pip install 'httpx[socks]'"
         raise InvalidInput("the environment names a proxy that cannot be used", hint=hint) from error
 
@@ -51,7 +51,10 @@ def open_http(
 def send(
     http: httpx.Client, method: str, path: str, body: bytes | None, *, compressed: bool = False
 ) -> tuple[httpx.Response, bytes]:
-    """Send one request; returns the response and its content. httpx limits each wait, this also their sum.
+    """Send one request; returns the response and its content.
+
+    The timeout of httpx limits each read; this function also limits their sum.
+
 
     Raises httpx.HTTPError, and httpx.InvalidURL.
     """

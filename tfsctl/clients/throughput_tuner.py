@@ -1,4 +1,4 @@
-"""How many rows a request, and how many requests at once: grown step by step until throughput stops rising."""
+"""Tunes the rows per request and the number of concurrent requests, step by step, until throughput stops rising."""
 
 from __future__ import annotations
 
@@ -6,116 +6,117 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-FIRST_ROWS, MOST_ROWS = 16, 4096
-FIRST_AT_ONCE, MOST_AT_ONCE = 2, 16
-MOST_REQUEST_BYTES = 4 << 20  # TensorFlow Serving takes far more, but proxies on the way may not
-MOST_REQUEST_S = 2.0  # past this, more rows a request make an answer's loss dearer and nothing faster
-_RISE, _STEEP = 1.08, 1.7  # a step up that was worth it, and one after which the next is longer
-_PATIENCE = 2  # steps without a rise: one may be chance
-_STEP_S = 0.04
-_STEP_ANSWERS = 6
-_SETTLED_S = 1.0
+FIRST_ROWS, MAX_ROWS = 16, 4096
+FIRST_CONCURRENCY, MAX_CONCURRENCY = 2, 16
+MAX_REQUEST_BYTES = 4 << 20  # TensorFlow Serving accepts far more, but a proxy in between may not
+MAX_REQUEST_S = 2.0  # beyond this, larger requests are not faster and a lost one costs more
+_GAIN, _LARGE_GAIN = 1.08, 1.7  # throughput ratios: a step is kept; the next step is twice as long
+_MAX_FAILED_STEPS = 2  # a single step without a gain may be chance
+_MIN_STEP_S = 0.04
+_MIN_STEP_ANSWERS = 6
+_RETUNE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One way to ask."""
+class RequestSettings:
+    """Rows per request, and requests at a time."""
 
     rows: int
-    at_once: int
+    concurrency: int
 
 
-class Growth:
-    """Finds the setting: rows first, then requests at once; and looks again from time to time, for loads change.
+class ThroughputTuner:
+    """Finds the settings with the highest throughput: rows per request first, then concurrency.
 
-    What is fixed from the start stays so. Not for several threads.
+    Tunes again from time to time, because the load of a server changes. A value given at the start stays fixed.
+    Not thread-safe.
     """
 
     def __init__(
-        self, rows: int | None, at_once: int | None, *, clock: Callable[[], float] = time.perf_counter
+        self, rows: int | None, concurrency: int | None, *, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self._clock = clock
-        self._finds_rows, self._finds_at_once = rows is None, at_once is None
-        self._most_rows, self._most_at_once = rows or MOST_ROWS, at_once or MOST_AT_ONCE
-        self.setting = self._best = Setting(rows or FIRST_ROWS, at_once or FIRST_AT_ONCE)
-        self._step = Step(self.setting)
-        self._begin()
+        self._tunes_rows, self._tunes_concurrency = rows is None, concurrency is None
+        self._max_rows, self._max_concurrency = rows or MAX_ROWS, concurrency or MAX_CONCURRENCY
+        self.settings = self._best = RequestSettings(rows or FIRST_ROWS, concurrency or FIRST_CONCURRENCY)
+        self._measurement = _Measurement(self.settings)
+        self._restart()
 
-    def answered(self, rows: int, latency_s: float, request_bytes: int, asked_with: Setting) -> None:
-        """Note an answer, and decide how to ask on."""
-        if latency_s > MOST_REQUEST_S / 2 or request_bytes * 2 > MOST_REQUEST_BYTES:
-            self._most_rows = min(self._most_rows, self.setting.rows)
-        if asked_with == self.setting and (rate := self._step.rate(rows, self._clock())) is not None:
-            self._judge(rate)
+    def record_answer(self, rows: int, latency_s: float, request_bytes: int, used: RequestSettings) -> None:
+        """Record the answer to a request that used the given settings, and adjust the settings."""
+        if latency_s > MAX_REQUEST_S / 2 or request_bytes * 2 > MAX_REQUEST_BYTES:
+            self._max_rows = min(self._max_rows, self.settings.rows)
+        if used == self.settings and (rate := self._measurement.rate(rows, self._clock())) is not None:
+            self._next_step(rate)
 
-    def refused(self, rows: int) -> None:
-        """Note that so many rows are too many for the server."""
-        self._most_rows = max(1, min(self._most_rows, rows // 2))
-        if self.setting.rows > self._most_rows:
-            self._go(Setting(self._most_rows, self.setting.at_once))
-            self._begin()
+    def record_too_large(self, rows: int) -> None:
+        """Record that the server refused a request of `rows` rows as too large."""
+        self._max_rows = max(1, min(self._max_rows, rows // 2))
+        if self.settings.rows > self._max_rows:
+            self._try(RequestSettings(self._max_rows, self.settings.concurrency))
+            self._restart()
 
-    def exhausted(self) -> None:
-        """Note that the server has more requests than it wants."""
-        if self._finds_at_once and self.setting.at_once > 1:
-            self._most_at_once = max(1, self.setting.at_once // 2)
-            self._go(Setting(self.setting.rows, self._most_at_once))
-            self._begin()
+    def record_overload(self) -> None:
+        """Record that the server refused a request because it has too many."""
+        if self._tunes_concurrency and self.settings.concurrency > 1:
+            self._max_concurrency = max(1, self.settings.concurrency // 2)
+            self._try(RequestSettings(self.settings.rows, self._max_concurrency))
+            self._restart()
 
-    def _begin(self) -> None:
-        """Measure the present setting, and grow from there."""
-        self._best, self._best_rate, self._tries, self._factor = self.setting, 0.0, 0, 2
-        self._grows_rows, self._grows_at_once = self._finds_rows, self._finds_at_once
+    def _restart(self) -> None:
+        """Start tuning from the current settings."""
+        self._best, self._best_rate, self._failed_steps, self._factor = self.settings, 0.0, 0, 2
+        self._grows_rows, self._grows_concurrency = self._tunes_rows, self._tunes_concurrency
 
-    def _judge(self, rate: float) -> None:
-        if not (self._grows_rows or self._grows_at_once):  # settled a while ago
-            self._begin()
-        self._factor = 4 if self._best_rate and rate > self._best_rate * _STEEP else 2
-        if rate > self._best_rate * _RISE:
-            self._best, self._best_rate, self._tries = self.setting, rate, 0
+    def _next_step(self, rate: float) -> None:
+        if not (self._grows_rows or self._grows_concurrency):  # all tuned a while ago
+            self._restart()
+        self._factor = 4 if self._best_rate and rate > self._best_rate * _LARGE_GAIN else 2
+        if rate > self._best_rate * _GAIN:
+            self._best, self._best_rate, self._failed_steps = self.settings, rate, 0
         else:
-            self._tries += 1
-        while self._grows_rows or self._grows_at_once:
+            self._failed_steps += 1
+        while self._grows_rows or self._grows_concurrency:
             bigger = self._bigger()
-            if self._tries < _PATIENCE and bigger is not None:
-                self._go(bigger)
+            if self._failed_steps < _MAX_FAILED_STEPS and bigger is not None:
+                self._try(bigger)
                 return
-            self._tries = 0
-            self._go(self._best)
+            self._failed_steps = 0
+            self._try(self._best)
             if self._grows_rows:
                 self._grows_rows = False
             else:
-                self._grows_at_once = False
-        self._step = Step(self.setting, lasts_s=_SETTLED_S)
+                self._grows_concurrency = False
+        self._measurement = _Measurement(self.settings, min_s=_RETUNE_S)
 
-    def _bigger(self) -> Setting | None:
-        now = self.setting
+    def _bigger(self) -> RequestSettings | None:
+        now = self.settings
         if self._grows_rows:
-            rows = min(now.rows * self._factor, self._most_rows)
-            return Setting(rows, now.at_once) if rows > now.rows else None
-        return Setting(now.rows, now.at_once * 2) if now.at_once * 2 <= self._most_at_once else None
+            rows = min(now.rows * self._factor, self._max_rows)
+            return RequestSettings(rows, now.concurrency) if rows > now.rows else None
+        return RequestSettings(now.rows, now.concurrency * 2) if now.concurrency * 2 <= self._max_concurrency else None
 
-    def _go(self, setting: Setting) -> None:
-        self.setting = setting
-        self._step = Step(setting)
+    def _try(self, settings: RequestSettings) -> None:
+        self.settings = settings
+        self._measurement = _Measurement(settings)
 
 
-class Step:
-    """A setting on trial."""
+class _Measurement:
+    """Measures the throughput of one setting."""
 
-    def __init__(self, setting: Setting, lasts_s: float = _STEP_S) -> None:
-        self._answers_wanted = max(_STEP_ANSWERS, 2 * setting.at_once)
-        self._lasts_s = lasts_s
+    def __init__(self, settings: RequestSettings, min_s: float = _MIN_STEP_S) -> None:
+        self._min_answers = max(_MIN_STEP_ANSWERS, 2 * settings.concurrency)
+        self._min_s = min_s
         self._since: float | None = None
         self._rows = self._answers = 0
 
     def rate(self, rows: int, now: float) -> float | None:
-        """Rows per second once enough answers have come, with this one; None until then."""
-        if self._since is None:  # what the first answer waited for was under way before
+        """Rows per second, once there are enough answers; None until then. `rows` is the size of this answer."""
+        if self._since is None:  # the first answer waited for requests that were sent before
             self._since = now
             return None
         self._rows += rows
         self._answers += 1
-        if self._answers < self._answers_wanted or now - self._since < self._lasts_s:
+        if self._answers < self._min_answers or now - self._since < self._min_s:
             return None
         return self._rows / (now - self._since)

@@ -1,4 +1,4 @@
-"""The PEM files of a TLS connection, read once and alike for both transports."""
+"""Reads the PEM files of a TLS connection for both transports, with the same errors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from tfsctl.clients.connection import ClientTls
 from tfsctl.errors import InvalidInput, NotFound
 
 
-def context(tls: ClientTls) -> ssl.SSLContext:
-    """What REST needs: a context that trusts the authority, else the system's, and shows the certificate.
+def ssl_context(tls: ClientTls) -> ssl.SSLContext:
+    """An SSL context (for REST) that trusts the given authority or the system's, and presents the certificate.
 
-    Raises NotFound for a file that is not there, InvalidInput for one that is not what it should be.
+    Raises NotFound for a missing file, InvalidInput for a file with other contents.
     """
     try:
         made = ssl.create_default_context(cafile=None if tls.ca is None else str(_readable(tls.ca)))
@@ -25,12 +25,12 @@ def context(tls: ClientTls) -> ssl.SSLContext:
     return made
 
 
-def pem(tls: ClientTls) -> tuple[bytes | None, bytes | None, bytes | None]:
-    """What gRPC needs: the authority, else the system's if it is one file; the key and the certificate, or None.
+def read_pem(tls: ClientTls) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """The contents of the PEM files (for gRPC): authorities, key and certificate, each or None.
 
-    Raises as `context` does.
+    Without a given authority, the system's file of authorities is used, if there is one. Raises as `ssl_context` does.
     """
-    context(tls)  # gRPC does not say what is wrong with a file
+    ssl_context(tls)  # checks the files: gRPC does not say what is wrong with one
     system = ssl.get_default_verify_paths().cafile
     ca = tls.ca or (Path(system) if system else None)
     key = tls.key or tls.cert  # one file may hold both

@@ -21,7 +21,7 @@ from tfsctl.cli.options.files import Files
 from tfsctl.cli.output import terminal
 from tfsctl.cli.output.class_columns import class_columns
 from tfsctl.cli.output.classes import View
-from tfsctl.clients.bulk import Answered, Bulk, Options
+from tfsctl.clients.bulk import AnsweredBatch, BulkOptions, BulkPredictor
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import dtypes
 from tfsctl.core.batches import Batch, batch_reader, fixed_batch_size, request_arrays
@@ -64,7 +64,9 @@ def predict_file(
     )
     exact = _Exact(client, model, served.version, chosen, choose_outputs(chosen, only) if only else ())
     has_more = stdin_has_more if files.file == STDIN else lambda: True
-    bulk = Bulk(batch_reader(batches, has_more=has_more), exact.ask, _options(files, chosen), has_more=has_more)
+    bulk = BulkPredictor(
+        batch_reader(batches, has_more=has_more), exact.ask, _options(files, chosen), has_more=has_more
+    )
     gc.set_threshold(100_000, 50, 50)  # rows come and go by thousands, and none of them refers to itself
     before, start = output.rows, time.perf_counter()
     try:
@@ -85,13 +87,13 @@ def predict_file(
         _tell(output, bulk, output.rows - before, seconds, as_json=as_json)
 
 
-def _options(files: Files, signature: Signature) -> Options:
+def _options(files: Files, signature: Signature) -> BulkOptions:
     fixed = fixed_batch_size(signature)
     if fixed is not None and files.batch_size not in (None, fixed):
         raise InvalidInput(
             f"{signature.name} takes exactly {fixed} rows a request", hint=f"--batch-size {fixed}, or none"
         )
-    return Options(
+    return BulkOptions(
         batch_size=files.batch_size or fixed,
         concurrency=files.concurrency,
         skip_bad_rows=files.on_error == "skip",
@@ -122,7 +124,7 @@ def _about(
 
 
 def _run(
-    bulk: Bulk, output: BulkOutput, interrupted: threading.Event, view: View, *, numbered: bool, quiet: bool
+    bulk: BulkPredictor, output: BulkOutput, interrupted: threading.Event, view: View, *, numbered: bool, quiet: bool
 ) -> None:
     """All answers from the one to the other. Raises KeyboardInterrupt after Ctrl-C, once what was asked is answered."""
     with terminal.progress_bar(quiet=quiet) as show:
@@ -139,7 +141,7 @@ def _run(
 
 
 @contextmanager
-def _stopping(bulk: Bulk) -> Iterator[threading.Event]:
+def _stopping(bulk: BulkPredictor) -> Iterator[threading.Event]:
     """The first Ctrl-C sets the event and lets what was asked be answered; the second does not wait."""
     interrupted = threading.Event()
 
@@ -156,7 +158,7 @@ def _stopping(bulk: Bulk) -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _columns(answered: Answered, view: View, *, numbered: bool) -> Mapping[str, np.ndarray]:
+def _columns(answered: AnsweredBatch, view: View, *, numbered: bool) -> Mapping[str, np.ndarray]:
     """The columns of results: the row's number where rows may be missing, the names of files, the outputs."""
     if not len(answered.batch):
         return {}
@@ -175,10 +177,10 @@ def _no_rows(signature: Signature, only: Sequence[str], view: View, *, numbered:
     return rows | {name: array[:0] for name, array in class_columns(one_row, view).items()}
 
 
-def _tell(output: FileOutput, bulk: Bulk, rows: int, seconds: float, *, as_json: bool) -> None:
+def _tell(output: FileOutput, bulk: BulkPredictor, rows: int, seconds: float, *, as_json: bool) -> None:
     """What was done: a document with --json, a line otherwise."""
     rate = rows / max(seconds, 1e-9)
-    setting = bulk.setting
+    setting = bulk.settings
     if as_json:
         terminal.answer_json(
             {
@@ -189,11 +191,11 @@ def _tell(output: FileOutput, bulk: Bulk, rows: int, seconds: float, *, as_json:
                 "seconds": round(seconds, 3),
                 "rows_per_s": round(rate, 1),
                 "batch_size": setting.rows,
-                "concurrency": setting.at_once,
+                "concurrency": setting.concurrency,
             }
         )
         return
-    asked = f"{setting.rows:,} a request, {setting.at_once} at once"
+    asked = f"{setting.rows:,} a request, {setting.concurrency} at once"
     done = f"{output.rows:,} rows" + (f", {rows:,} of them" if output.resumed else "")
     terminal.say(f"{output.path}: {done} in {seconds:.1f} s ({rate:,.0f} rows/s; {asked})")
     if output.rejects:

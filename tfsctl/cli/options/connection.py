@@ -39,7 +39,7 @@ def _asked(
     if key is not None and cert is None:
         raise InvalidInput("--key is the key of a certificate", hint="name that with --cert FILE")
     encrypted = use_tls or ca is not None or cert is not None
-    written = [Header.written(text) for text in headers or ()]
+    written = [Header.parse(text) for text in headers or ()]
     connection = Connection(
         tls=ClientTls(ca, cert, key) if encrypted else None,
         headers=(*written, *(Header.from_environment(text) for text in header_env or ())),

@@ -27,7 +27,7 @@ def header_value(header: Header) -> str:
     if not header.variable:
         return repr(header.value)
     variable = f'os.environ["{header.variable}"]'
-    return f"{header.before!r} + {variable}" if header.before else variable
+    return f"{header.prefix!r} + {variable}" if header.prefix else variable
 
 
 def needs_environment(connection: Connection) -> bool:

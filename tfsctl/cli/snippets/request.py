@@ -21,7 +21,7 @@ def shown(call: CapturedRequest) -> str:
 def document(call: CapturedRequest) -> dict[str, Any]:
     """The same as JSON values."""
     headers = {
-        header.name: f"{header.before}${{{header.variable}}}" if header.variable else header.value
+        header.name: f"{header.prefix}${{{header.variable}}}" if header.variable else header.value
         for header in call.connection.headers
     }
     if call.transport == "rest":

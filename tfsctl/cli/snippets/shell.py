@@ -31,7 +31,7 @@ def header(header: Header, separator: str) -> str:
     start = f"{header.name}{separator}"
     if not header.variable:
         return f"{start}{header.value}"
-    return Quoted(f'{shlex.quote(start + header.before)}"${header.variable}"')
+    return Quoted(f'{shlex.quote(start + header.prefix)}"${header.variable}"')
 
 
 def seconds(value: float) -> str:
