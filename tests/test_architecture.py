@@ -61,6 +61,34 @@ LAYERS: dict[str, list[set[str]]] = {
         {"main"},
         {"__main__"},
     ],
+    "cli": [
+        {"options", "output"},
+        {"inference", "snippets"},
+        {"repl"},
+        {"commands"},
+        {"registry"},
+        {"__init__"},
+    ],
+    "cli/commands": [{"deploy", "export", "query", "serve"}],
+    "cli/options": [
+        {"completion", "input_arguments", "option_groups", "output_options", "server_url"},
+        {"file_options", "running_server_options", "serve_options", "server_options"},
+        {"target"},
+        {"inference_options"},
+    ],
+    "cli/output": [
+        {"classes", "signature_table", "terminal", "value_text"},
+        {"bars", "class_columns", "server_announcement"},
+        {"predictions"},
+    ],
+    "cli/repl": [
+        {"answer_lines", "line_result", "triple_quotes"},
+        {"session"},
+        {"file_rows", "settings"},
+        {"commands"},
+        {"completion", "line_handler"},
+        {"conversation"},
+    ],
 }
 
 # Library -> the only packages or modules that import it.

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return terminal.report(error)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except terminal.NobodyReads:
+    except terminal.OutputClosed:
         return ExitCode.OK
     except OSError as error:
         if error.errno not in _FULL:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from tfsctl.cli.options.arguments import NegativeNumbersAreArguments
+from tfsctl.cli.options.input_arguments import NegativeNumberCommand
 
 
 class Command(NamedTuple):
@@ -83,6 +83,6 @@ def _made(name: str) -> Any:  # noqa: ANN401 - typer's own command, not public
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        cls = NegativeNumbersAreArguments if name in TAKE_NEGATIVE_NUMBERS else None
+        cls = NegativeNumberCommand if name in TAKE_NEGATIVE_NUMBERS else None
         app.command(name, cls=cls)(getattr(module, name))
     return typer.main.get_command(app)

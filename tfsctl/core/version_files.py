@@ -1,6 +1,6 @@
 """Facts about one version directory that are not in `saved_model.pb`.
 
-- the singleprint in TensorFlow's `fingerprint.pb`
+- the fingerprint in TensorFlow's `fingerprint.pb`
 - the warmup requests that TensorFlow Serving replays after loading
 - the manifest that `tfsctl export` writes; `tfsctl/exporter/manifest.py` documents its format
 - a hash of all files
@@ -22,10 +22,10 @@ MANIFEST_FILE = Path("assets.extra", "tfsctl_manifest.json")
 _CHUNK_BYTES = 1 << 20
 
 
-def read_singleprint(directory: Path) -> str | None:
-    """TensorFlow's singleprint: the hashes of graph, signatures, objects and weights; None without `fingerprint.pb`.
+def read_fingerprint(directory: Path) -> str | None:
+    """TensorFlow's fingerprint: the hashes of graph, signatures, objects and weights; None without `fingerprint.pb`.
 
-    Two versions with the same singleprint hold the same model. Raises ModelUnreadable for an unreadable file.
+    Two versions with the same fingerprint hold the same model. Raises ModelUnreadable for an unreadable file.
     Format: tensorflow/core/protobuf/fingerprint.proto.
     """
     from google.protobuf.message import DecodeError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tfsctl.cli.options.target import Asked, Target, find_target
+from tfsctl.cli.options.server_options import ServerOptions
+from tfsctl.cli.options.target import Target, find_target
 from tfsctl.core.types import ModelRef
 from tfsctl.engines.registry.records import RunningServer
 from tfsctl.errors import InvalidInput, NotFound
@@ -25,76 +26,76 @@ OTHER = running("n", "o", rest_port=9601, grpc_port=9600)
 
 
 @pytest.mark.parametrize(
-    ("asked", "servers", "expected"),
+    ("options", "servers", "expected"),
     [
-        (Asked(), [HERE], target("m", "127.0.0.1", 9501, 9500)),
-        (Asked(model="m"), [HERE, OTHER], target("m", "127.0.0.1", 9501, 9500)),
-        (Asked(model="o"), [HERE, OTHER], target("o", "127.0.0.1", 9601, 9600)),
-        (Asked(model="x"), [], target("x", "localhost", 8501, 8500)),
-        (Asked(port=9501), [HERE, OTHER], target("m", "127.0.0.1", 9501, 9500)),
-        (Asked(model="o", port=9601), [HERE, OTHER], target("o", "127.0.0.1", 9601, 9600)),
-        (Asked(model="x", port=1234), [HERE], target("x", "localhost", 1234, 8500)),
-        (Asked(model="x", host="far"), [HERE], target("x", "far", 8501, 8500)),
-        (Asked(model="x", host="far", port=9501), [HERE], target("x", "far", 9501, 8500)),
-        (Asked(host="localhost", port=9501), [HERE], target("m", "localhost", 9501, 9500)),
+        (ServerOptions(), [HERE], target("m", "127.0.0.1", 9501, 9500)),
+        (ServerOptions(model="m"), [HERE, OTHER], target("m", "127.0.0.1", 9501, 9500)),
+        (ServerOptions(model="o"), [HERE, OTHER], target("o", "127.0.0.1", 9601, 9600)),
+        (ServerOptions(model="x"), [], target("x", "localhost", 8501, 8500)),
+        (ServerOptions(port=9501), [HERE, OTHER], target("m", "127.0.0.1", 9501, 9500)),
+        (ServerOptions(model="o", port=9601), [HERE, OTHER], target("o", "127.0.0.1", 9601, 9600)),
+        (ServerOptions(model="x", port=1234), [HERE], target("x", "localhost", 1234, 8500)),
+        (ServerOptions(model="x", host="far"), [HERE], target("x", "far", 8501, 8500)),
+        (ServerOptions(model="x", host="far", port=9501), [HERE], target("x", "far", 9501, 8500)),
+        (ServerOptions(host="localhost", port=9501), [HERE], target("m", "localhost", 9501, 9500)),
     ],
 )
 def test_the_options_and_the_running_servers_choose(
-    asked: Asked, servers: list[RunningServer], expected: Target
+    options: ServerOptions, servers: list[RunningServer], expected: Target
 ) -> None:
     """One fitting server needs no option; an address or a model chooses; else the usual ports here are meant."""
-    assert find_target(asked, servers) == expected
+    assert find_target(options, servers) == expected
 
 
 def test_a_grpc_port_is_the_port_of_grpc() -> None:
-    """--port is the port of the transport that is asked."""
-    found = find_target(Asked(model="x", port=1234, transport="grpc"), [])
+    """--port is the port of the transport that is options."""
+    found = find_target(ServerOptions(model="x", port=1234, transport="grpc"), [])
     assert (found.rest_port, found.grpc_port, found.transport) == (8501, 1234, "grpc")
-    assert find_target(Asked(port=9500, transport="grpc"), [HERE]).model == ModelRef("m")
+    assert find_target(ServerOptions(port=9500, transport="grpc"), [HERE]).model == ModelRef("m")
 
 
 def test_version_label_and_timeout_go_along() -> None:
-    """What else was asked for is part of the target."""
-    assert find_target(Asked(version=3), [HERE]).model == ModelRef("m", version=3)
-    assert find_target(Asked(label="stable"), [HERE]).model == ModelRef("m", label="stable")
-    assert find_target(Asked(timeout_s=2.0), [HERE]).timeout_s == 2.0
+    """What else was options for is part of the target."""
+    assert find_target(ServerOptions(version=3), [HERE]).model == ModelRef("m", version=3)
+    assert find_target(ServerOptions(label="stable"), [HERE]).model == ModelRef("m", label="stable")
+    assert find_target(ServerOptions(timeout_s=2.0), [HERE]).timeout_s == 2.0
 
 
 @pytest.mark.parametrize(
-    ("asked", "servers", "error", "message", "hint"),
+    ("options", "servers", "error", "message", "hint"),
     [
         (
-            Asked(),
+            ServerOptions(),
             [],
             NotFound,
             "no model server is running that tfsctl started",
             "tfsctl serve PATH starts one; --model NAME --port PORT names another",
         ),
         (
-            Asked(),
+            ServerOptions(),
             [HERE, OTHER],
             InvalidInput,
             "several servers fit: m (REST 9501, gRPC 9500), n+o (REST 9601, gRPC 9600)",
             "choose one with --model NAME or --port PORT",
         ),
-        (Asked(), [OTHER], InvalidInput, "n+o serves several models: n, o", "choose one with --model NAME"),
+        (ServerOptions(), [OTHER], InvalidInput, "n+o serves several models: n, o", "choose one with --model NAME"),
         (
-            Asked(model="mm"),
+            ServerOptions(model="mm"),
             [HERE],
             NotFound,
             "no running server serves 'mm'; running: m (REST 9501, gRPC 9500)",
             "did you mean --model m?",
         ),
         (
-            Asked(model="other"),
+            ServerOptions(model="other"),
             [HERE],
             NotFound,
             "no running server serves 'other'; running: m (REST 9501, gRPC 9500)",
             "--port PORT asks a server that tfsctl did not start",
         ),
-        (Asked(port=1234), [HERE], InvalidInput, "which model at localhost:1234?", "name it with --model NAME"),
+        (ServerOptions(port=1234), [HERE], InvalidInput, "which model at localhost:1234?", "name it with --model NAME"),
         (
-            Asked(version=1, label="l"),
+            ServerOptions(version=1, label="l"),
             [HERE],
             InvalidInput,
             "--version and --label both choose a version",
@@ -103,17 +104,17 @@ def test_version_label_and_timeout_go_along() -> None:
     ],
 )
 def test_what_does_not_choose_one_is_explained(
-    asked: Asked, servers: list[RunningServer], error: type[Exception], message: str, hint: str
+    options: ServerOptions, servers: list[RunningServer], error: type[Exception], message: str, hint: str
 ) -> None:
     """No server, several, or none with that model: said with the names there are, and what to type."""
     with pytest.raises(error) as caught:
-        find_target(asked, servers)
+        find_target(options, servers)
     assert (getattr(caught.value, "message", ""), getattr(caught.value, "hint", "")) == (message, hint)
 
 
 def test_a_server_without_the_port_says_which_it_has() -> None:
     """A server may run with one of its ports off."""
-    found = find_target(Asked(), [running("m", rest_port=0)])
+    found = find_target(ServerOptions(), [running("m", rest_port=0)])
     with pytest.raises(InvalidInput, match="the server of m has no rest port") as caught:
         found.connect()
     assert caught.value.hint == "use --grpc"

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfsctl.cli.inference import examples as inference_examples
-from tfsctl.cli.output import answers, bars, predictions
-from tfsctl.cli.output.classes import View, read_labels
+from tfsctl.cli.inference import classify_regress
+from tfsctl.cli.output import bars, predictions, value_text
+from tfsctl.cli.output.classes import ClassOptions, read_labels
 from tfsctl.core.inference import InferenceResult, InferenceTask, ScoredClass
 from tfsctl.core.types import Prediction
 from tfsctl.errors import InvalidInput
@@ -27,7 +27,7 @@ def prediction(**outputs: object) -> Prediction:
 
 
 TWO = ["class 0  0.25  ██████                    25%", "class 1  0.75  ██████████████████        75%"]
-PETS = View(labels=("cat", "dog"))
+PETS = ClassOptions(labels=("cat", "dog"))
 
 
 @pytest.mark.parametrize(
@@ -52,23 +52,23 @@ def test_probabilities_are_drawn_and_other_numbers_are_not(scores: object, lines
 
 
 @pytest.mark.parametrize(
-    ("scores", "view", "lines"),
+    ("scores", "class_options", "lines"),
     [
         (
             [[0.25, 0.75]],
             PETS,
             ["cat  0.25  ██████                    25%", "dog  0.75  ██████████████████        75%"],
         ),
-        ([[0.25, 0.75]], View(top=1), TWO[1:]),
+        ([[0.25, 0.75]], ClassOptions(top=1), TWO[1:]),
         ([[0.75]], PETS, ["cat  0.25  ██████                    25%", "dog  0.75  ██████████████████        75%"]),
         ([[3.0, -1.0]], PETS, ["cat  3.0", "dog  -1.0"]),
-        ([[3.0, -1.0, 5.0]], View(top=2), ["class 2  5.0", "class 0  3.0"]),
-        ([[0.5, 0.5]], View(("a\x1b[2J", "b"), top=1), ['"a\\u001b[2J"  0.5  ████████████              50%']),
+        ([[3.0, -1.0, 5.0]], ClassOptions(top=2), ["class 2  5.0", "class 0  3.0"]),
+        ([[0.5, 0.5]], ClassOptions(("a\x1b[2J", "b"), top=1), ['"a\\u001b[2J"  0.5  ████████████              50%']),
     ],
 )
-def test_labels_and_top_choose_and_name_classes(scores: object, view: View, lines: list[str]) -> None:
-    """Asked for, classes need not be probabilities; of one score two labels name both sides."""
-    assert predictions.drawn_lines(prediction(y=scores), view) == lines
+def test_labels_and_top_choose_and_name_classes(scores: object, class_options: ClassOptions, lines: list[str]) -> None:
+    """ServerOptions for, classes need not be probabilities; of one score two labels name both sides."""
+    assert predictions.drawn_lines(prediction(y=scores), class_options) == lines
 
 
 def test_of_many_classes_the_highest_are_shown() -> None:
@@ -104,17 +104,17 @@ def test_a_large_array_is_summed_up_on_a_terminal_only() -> None:
     large = prediction(y=np.arange(100.0).reshape(1, 100))
     assert predictions.drawn_lines(large) == ["float32 [100]: 0.0 1.0 2.0 … 99.0, 0.0 to 99.0, mean 49.5"]
     assert len(predictions.plain_rows(large)[0][0].split(", ")) == 100
-    assert answers.brief(b"a" * 5000) == f"{'a' * 2000}… (5000 characters)"
+    assert value_text.brief(b"a" * 5000) == f"{'a' * 2000}… (5000 characters)"
 
 
 def test_programs_get_a_line_for_each_class_asked_for() -> None:
     """Row, class and score; with several outputs of classes the output as well."""
     scores = [[0.25, 0.75], [0.5, 0.5]]
-    assert predictions.plain_rows(prediction(y=scores), View(PETS.labels, top=1)) == [
+    assert predictions.plain_rows(prediction(y=scores), ClassOptions(PETS.labels, top=1)) == [
         ["1", "dog", "0.75"],
         ["2", "cat", "0.5"],
     ]
-    assert predictions.plain_rows(prediction(a=scores[:1], b=scores[:1]), View(top=1)) == [
+    assert predictions.plain_rows(prediction(a=scores[:1], b=scores[:1]), ClassOptions(top=1)) == [
         ["1", "a", "class 1", "0.75"],
         ["1", "b", "class 1", "0.75"],
     ]
@@ -125,22 +125,26 @@ def test_the_document_has_the_classes_asked_for() -> None:
     scores = prediction(y=[[0.1, 0.9]])
     assert predictions.document(scores)["outputs"] == {"y": [[0.1, 0.9]]}
     assert "top" not in predictions.document(scores)
-    assert predictions.document(scores, View(top=1))["top"] == {"y": [[{"label": None, "index": 1, "score": 0.9}]]}
+    assert predictions.document(scores, ClassOptions(top=1))["top"] == {
+        "y": [[{"label": None, "index": 1, "score": 0.9}]]
+    }
     assert str(predictions.document(prediction(y=[0.1, np.nan]))["outputs"]["y"]) == "[0.1, nan]"
 
 
 @pytest.mark.parametrize(
-    ("outputs", "view", "message"),
+    ("outputs", "class_options", "message"),
     [
-        ({"y": [1, 2]}, View(top=1), "no output of this answer has scores of classes"),
-        ({"y": [[0.5, 0.5]]}, View(labels=("a", "b", "c")), "there are 3 labels, but y has 2 classes"),
+        ({"y": [1, 2]}, ClassOptions(top=1), "no output of this answer has scores of classes"),
+        ({"y": [[0.5, 0.5]]}, ClassOptions(labels=("a", "b", "c")), "there are 3 labels, but y has 2 classes"),
     ],
 )
-def test_classes_that_are_not_there_are_an_error(outputs: dict[str, object], view: View, message: str) -> None:
-    """Asked for and not found is said, rather than passed over."""
+def test_classes_that_are_not_there_are_an_error(
+    outputs: dict[str, object], class_options: ClassOptions, message: str
+) -> None:
+    """ServerOptions for and not found is said, rather than passed over."""
     for show in (predictions.drawn_lines, predictions.plain_rows, predictions.document):
         with pytest.raises(InvalidInput, match=message):
-            show(prediction(**outputs), view)
+            show(prediction(**outputs), class_options)
 
 
 @pytest.mark.parametrize(
@@ -177,9 +181,9 @@ def test_classifications_are_drawn_alike_in_all_rows() -> None:
     """Bars only where every score of the answer is a share; labels of the model count more than those of a file."""
     rows = ((ScoredClass("a", 0.25), ScoredClass("b", 0.75)), (ScoredClass("a", 2.0), ScoredClass("b", 0.5)))
     answer = InferenceResult(InferenceTask("classify", "s"), "m", 1, classes=rows)
-    assert inference_examples.drawn_lines(answer, PETS) == ["row 1", "a  0.25", "b  0.75", "row 2", "a  2.0", "b  0.5"]
+    assert classify_regress.drawn_lines(answer, PETS) == ["row 1", "a  0.25", "b  0.75", "row 2", "a  2.0", "b  0.5"]
     unnamed = InferenceResult(
         InferenceTask("classify", "s"), "m", 1, classes=((ScoredClass("", 0.25), ScoredClass("", 0.75)),)
     )
-    assert [line[:3] for line in inference_examples.drawn_lines(unnamed, PETS)] == ["cat", "dog"]
-    assert inference_examples.plain_rows(unnamed, View(top=1)) == [["1", "class 1", "0.75"]]
+    assert [line[:3] for line in classify_regress.drawn_lines(unnamed, PETS)] == ["cat", "dog"]
+    assert classify_regress.plain_rows(unnamed, ClassOptions(top=1)) == [["1", "class 1", "0.75"]]

@@ -19,8 +19,9 @@ from terminal import CTRL_C, CTRL_D, ENTER, TAB, UP, Terminal
 
 from tfsctl.cli.options.target import Target
 from tfsctl.cli.repl import commands
-from tfsctl.cli.repl.reply import Reply
-from tfsctl.cli.repl.session import Session
+from tfsctl.cli.repl.line_handler import handle_line
+from tfsctl.cli.repl.line_result import LineResult
+from tfsctl.cli.repl.session import ReplSession
 from tfsctl.core.types import ModelRef
 from tfsctl.engines.registry.records import RunningServer
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected, ServerUnreachable
@@ -32,104 +33,104 @@ def target_of(served: Served, model: str) -> Target:
 
 
 @pytest.fixture
-def session(served: Served) -> Iterator[Session]:
+def session(served: Served) -> Iterator[ReplSession]:
     """A conversation with half_plus_two, as through a pipe."""
-    with Session(target_of(served, "half_plus_two")) as opened:
+    with ReplSession(target_of(served, "half_plus_two")) as opened:
         yield opened
 
 
 # ---- what a line brings ----
-def test_a_line_is_shaped_and_answered(session: Session) -> None:
+def test_a_line_is_shaped_and_answered(session: ReplSession) -> None:
     """A line is what an argument of predict is; an empty one is nothing."""
-    assert session.handle("2") == Reply(answer=("3.0",))
-    assert session.handle("1, 2") == Reply(answer=("2.5", "3.0"))
-    assert session.handle('{"instances": [4]}') == Reply(answer=("4.0",))
-    assert session.handle("  ") == Reply()
+    assert handle_line(session, "2") == LineResult(answer=("3.0",))
+    assert handle_line(session, "1, 2") == LineResult(answer=("2.5", "3.0"))
+    assert handle_line(session, '{"instances": [4]}') == LineResult(answer=("4.0",))
+    assert handle_line(session, "  ") == LineResult()
 
 
 def test_several_outputs_are_named(served: Served) -> None:
     """A row of several outputs is one line, each value by its name."""
-    with Session(target_of(served, "echo"), signature="two") as session:
-        assert session.handle("area=120 city=New York") == Reply(answer=("area 120.0  city New York",))
+    with ReplSession(target_of(served, "echo"), signature="two") as session:
+        assert handle_line(session, "area=120 city=New York") == LineResult(answer=("area 120.0  city New York",))
 
 
-def test_a_failure_is_a_reply(session: Session) -> None:
+def test_a_failure_is_a_reply(session: ReplSession) -> None:
     """What does not fit is explained, and the next line is answered."""
-    reply = session.handle("great")
-    assert isinstance(reply.error, InvalidInput)
-    assert (reply.answer, reply.leave) == ((), False)
-    assert session.handle("2").answer == ("3.0",)
+    result = handle_line(session, "great")
+    assert isinstance(result.error, InvalidInput)
+    assert (result.answer, result.leave) == ((), False)
+    assert handle_line(session, "2").answer == ("3.0",)
 
 
 def test_a_refusal_is_a_reply(served: Served) -> None:
-    """What the server refuses is the reply's error; the signature is not taken for stale by it."""
-    with Session(target_of(served, "echo"), signature="float16") as session:
-        reply = session.handle("1")
-        assert isinstance(reply.error, RequestRejected)
-        assert session.handle(":grpc").error is None
-        assert session.handle("1") == Reply(answer=("1.0",))
+    """What the server refuses is the result's error; the signature is not taken for stale by it."""
+    with ReplSession(target_of(served, "echo"), signature="float16") as session:
+        result = handle_line(session, "1")
+        assert isinstance(result.error, RequestRejected)
+        assert handle_line(session, ":grpc").error is None
+        assert handle_line(session, "1") == LineResult(answer=("1.0",))
 
 
 def test_in_a_terminal_scores_are_drawn_and_timed(served: Served) -> None:
     """People see a bar and how long the request took; where there is no score, the answer as it is."""
-    with Session(target_of(served, "echo"), drawn=True) as session:
-        reply = session.handle("0.75")
-        assert reply.answer == ("0.75  ██████████████████        75%",)
-        (latency,) = reply.notes
+    with ReplSession(target_of(served, "echo"), with_bars=True) as session:
+        result = handle_line(session, "0.75")
+        assert result.answer == ("0.75  ██████████████████        75%",)
+        (latency,) = result.notes
         assert latency.endswith(" ms")
         assert 0 < float(latency.removesuffix(" ms")) < 20_000
-        assert session.handle("2.5").answer == ("2.5",)
+        assert handle_line(session, "2.5").answer == ("2.5",)
 
 
-def test_json_shows_documents(session: Session) -> None:
+def test_json_shows_documents(session: ReplSession) -> None:
     """:json switches to the documents of predict --json, and back."""
-    assert session.handle(":json") == Reply(notes=("answers are JSON now",))
-    (line,) = session.handle("2").answer
+    assert handle_line(session, ":json") == LineResult(notes=("answers are JSON now",))
+    (line,) = handle_line(session, "2").answer
     assert json.loads(line)["outputs"] == {"y": [3.0]}
-    assert session.handle(":json") == Reply(notes=("answers are text now",))
-    assert session.handle("2").answer == ("3.0",)
+    assert handle_line(session, ":json") == LineResult(notes=("answers are text now",))
+    assert handle_line(session, "2").answer == ("3.0",)
 
 
-def test_the_transport_can_be_changed(session: Session, served: Served) -> None:
+def test_the_transport_can_be_changed(session: ReplSession, served: Served) -> None:
     """:grpc and :rest ask the same model over the other port, and say so."""
-    (note,) = session.handle(":grpc").notes
+    (note,) = handle_line(session, ":grpc").notes
     assert note.endswith(f"at 127.0.0.1:{served.grpc_port} over gRPC")
-    assert session.handle("2").answer == ("3.0",)
-    (note,) = session.handle(":rest").notes
+    assert handle_line(session, "2").answer == ("3.0",)
+    (note,) = handle_line(session, ":rest").notes
     assert note.endswith(f"at 127.0.0.1:{served.rest_port} over REST")
-    assert session.handle("2").answer == ("3.0",)
+    assert handle_line(session, "2").answer == ("3.0",)
 
 
-def test_the_model_can_be_changed(session: Session) -> None:
+def test_the_model_can_be_changed(session: ReplSession) -> None:
     """:model NAME talks to another model of the server; one it does not have changes nothing."""
-    assert isinstance(session.handle(":model nope").error, NotFound)
-    assert session.handle("2").answer == ("3.0",)
-    (note,) = session.handle(":model echo").notes
+    assert isinstance(handle_line(session, ":model nope").error, NotFound)
+    assert handle_line(session, "2").answer == ("3.0",)
+    (note,) = handle_line(session, ":model echo").notes
     assert note.startswith("echo version 7 at ")
-    assert session.handle("2").answer == ("2.0",)
-    assert session.handle(":model").answer == ("echo version 7 AVAILABLE",)
+    assert handle_line(session, "2").answer == ("2.0",)
+    assert handle_line(session, ":model").answer == ("echo version 7 AVAILABLE",)
 
 
 def test_a_transport_that_is_not_there_changes_nothing(served: Served) -> None:
     """A server without gRPC keeps being asked over REST."""
     target = Target(ModelRef("echo"), served.host, served.rest_port, 9, "rest")
-    with Session(target) as session:
-        assert isinstance(session.handle(":grpc").error, ServerUnreachable)
-        assert session.handle("2").answer == ("2.0",)
+    with ReplSession(target) as session:
+        assert isinstance(handle_line(session, ":grpc").error, ServerUnreachable)
+        assert handle_line(session, "2").answer == ("2.0",)
 
 
 def test_metadata_shows_place_and_signatures(served: Served) -> None:
     """:metadata says what is talked to, and an aligned line for every input and output."""
-    with Session(target_of(served, "echo"), signature="two") as session:
-        place, *lines = session.handle(":metadata").answer
+    with ReplSession(target_of(served, "echo"), signature="two") as session:
+        place, *lines = handle_line(session, ":metadata").answer
     assert place == f"echo version 7 at 127.0.0.1:{served.rest_port} over REST"
     assert ["two", "input", "city", "string", "[batch]"] in [line.split() for line in lines]
     assert len({line.index("float32") for line in lines if " float32 " in line}) == 1
 
 
-def test_help_lists_every_command(session: Session) -> None:
+def test_help_lists_every_command(session: ReplSession) -> None:
     """The table is the help: each command with its names, and its first words."""
-    text = "\n".join(session.handle(":help").answer)
+    text = "\n".join(handle_line(session, ":help").answer)
     for command in commands.TABLE.values():
         assert command.help
         assert command.help in text
@@ -137,9 +138,9 @@ def test_help_lists_every_command(session: Session) -> None:
 
 
 @pytest.mark.parametrize("line", [":q", ":quit", ":exit", " :q"[1:] + " "])
-def test_leaving_is_a_reply(session: Session, line: str) -> None:
+def test_leaving_is_a_reply(session: ReplSession, line: str) -> None:
     """:q and its other names ask the loop to end."""
-    assert session.handle(line) == Reply(leave=True)
+    assert handle_line(session, line) == LineResult(leave=True)
 
 
 @pytest.mark.parametrize(
@@ -147,14 +148,14 @@ def test_leaving_is_a_reply(session: Session, line: str) -> None:
 )
 def test_what_only_looks_like_a_command_is_input(served: Served, line: str) -> None:
     """Reviews may begin with a colon."""
-    with Session(target_of(served, "echo"), signature="text") as session:
-        assert session.handle(line) == Reply(answer=(line,))
+    with ReplSession(target_of(served, "echo"), signature="text") as session:
+        assert handle_line(session, line) == LineResult(answer=(line,))
 
 
-def test_a_mistyped_command_is_not_sent(session: Session) -> None:
+def test_a_mistyped_command_is_not_sent(session: ReplSession) -> None:
     """The closest is named, of those that take an argument where there is one."""
     for line, word, meant in ((":metdata", ":metdata", ":metadata"), (":verison 2", ":verison", ":version")):
-        error = session.handle(line).error
+        error = handle_line(session, line).error
         assert error is not None
         assert error.message == f"there is no command {word}"
         assert error.hint == f'did you mean {meant}? text goes in quotes: "…"'
@@ -164,23 +165,23 @@ def test_a_new_version_with_another_signature_is_followed(tmp_path: Path) -> Non
     """A line that no longer fits makes the session look again: the new version answers, and is announced."""
     base = tmp_path / "model"
     write_echo_model(base / "1", {"serving_default": {"x": ("float32", (None,))}})
-    with running_server({"m": base}, tmp_path) as served, Session(target_of(served, "m")) as session:
-        assert session.handle("2") == Reply(answer=("2.0",))
+    with running_server({"m": base}, tmp_path) as served, ReplSession(target_of(served, "m")) as session:
+        assert handle_line(session, "2") == LineResult(answer=("2.0",))
         write_echo_model(tmp_path / "new", {"serving_default": {"text": ("string", (None,))}})
         (tmp_path / "new").rename(base / "2")
         deadline = time.monotonic() + 20
-        while session.handle(":model").answer != ("m version 2 AVAILABLE", "m version 1 END"):
+        while handle_line(session, ":model").answer != ("m version 2 AVAILABLE", "m version 1 END"):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         session.refresh()
-        assert session.handle("great") == Reply(answer=("great",))
+        assert handle_line(session, "great") == LineResult(answer=("great",))
         write_echo_model(tmp_path / "newer", {"serving_default": {"n": ("int32", (None,))}})
         (tmp_path / "newer").rename(base / "3")
-        while (reply := session.handle("5")).notes == ():
+        while (result := handle_line(session, "5")).notes == ():
             assert time.monotonic() < deadline
             time.sleep(0.1)
     place = f"m version 3 at 127.0.0.1:{served.rest_port} over REST"
-    assert reply == Reply(answer=("5",), notes=(f"now {place}: serving_default takes n int32 [batch]",))
+    assert result == LineResult(answer=("5",), notes=(f"now {place}: serving_default takes n int32 [batch]",))
 
 
 # ---- piped ----

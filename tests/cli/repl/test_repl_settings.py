@@ -15,12 +15,12 @@ import pytest
 from echo_models import write_echo_model
 from model_servers import Served, running_server
 
-from tfsctl.cli.commands.query import repl
 from tfsctl.cli.options.target import Target
-from tfsctl.cli.repl import reading, settings
+from tfsctl.cli.repl import conversation, settings, triple_quotes
 from tfsctl.cli.repl.completion import complete
-from tfsctl.cli.repl.reply import Reply
-from tfsctl.cli.repl.session import Session
+from tfsctl.cli.repl.line_handler import handle_line
+from tfsctl.cli.repl.line_result import LineResult
+from tfsctl.cli.repl.session import ReplSession
 from tfsctl.core.types import ModelRef
 from tfsctl.engines.planning.launch_spec import Launch
 from tfsctl.engines.registry import records
@@ -35,22 +35,24 @@ def target_of(served: Served, model: str) -> Target:
 
 
 @pytest.fixture
-def session(served: Served) -> Iterator[Session]:
+def session(served: Served) -> Iterator[ReplSession]:
     """A conversation with the echo model, as through a pipe."""
-    with Session(target_of(served, "echo"), known=lambda: {"echo": ("stable", "canary"), "other": ()}) as opened:
+    with ReplSession(
+        target_of(served, "echo"), find_labels=lambda: {"echo": ("stable", "canary"), "other": ()}
+    ) as opened:
         yield opened
 
 
 # ---- settings ----
-def test_settings_are_listed_and_changed(session: Session) -> None:
+def test_settings_are_listed_and_changed(session: ReplSession) -> None:
     """:set shows every setting with its value; :set NAME VALUE changes it, :set NAME takes the value away."""
-    listed = session.handle(":set").answer
+    listed = handle_line(session, ":set").answer
     assert [line.split()[0] for line in listed] == list(settings.TABLE)
-    assert session.handle(":set signature row") == Reply(notes=("signature: row",))
-    assert session.handle("1,2,3").answer == ("[1.0, 2.0, 3.0]",)
-    assert session.handle(":signature") == Reply(answer=("signature: row",))
-    assert session.handle(":set signature") == Reply(notes=("signature: -",))
-    assert session.handle("1").answer == ("1.0",)
+    assert handle_line(session, ":set signature row") == LineResult(notes=("signature: row",))
+    assert handle_line(session, "1,2,3").answer == ("[1.0, 2.0, 3.0]",)
+    assert handle_line(session, ":signature") == LineResult(answer=("signature: row",))
+    assert handle_line(session, ":set signature") == LineResult(notes=("signature: -",))
+    assert handle_line(session, "1").answer == ("1.0",)
 
 
 @pytest.mark.parametrize(
@@ -70,91 +72,93 @@ def test_settings_are_listed_and_changed(session: Session) -> None:
         ("-i 'x=1", '"-i \'x=1" cannot be split into words: No closing quotation', ""),
     ],
 )
-def test_what_cannot_be_set_is_explained(session: Session, line: str, error: str, hint: str | None) -> None:
+def test_what_cannot_be_set_is_explained(session: ReplSession, line: str, error: str, hint: str | None) -> None:
     """The value it has stays, and the conversation goes on."""
-    before = session.handle(":set").answer
-    failed = session.handle(line).error
+    before = handle_line(session, ":set").answer
+    failed = handle_line(session, line).error
     assert failed is not None
     assert failed.message == error
     assert hint in (None, failed.hint)
-    assert session.handle(":set").answer == before
+    assert handle_line(session, ":set").answer == before
 
 
-def test_version_and_label_choose_what_is_asked(session: Session) -> None:
+def test_version_and_label_choose_what_is_asked(session: ReplSession) -> None:
     """A version or label the server does not have changes nothing; `latest` and no label are the way back."""
-    assert session.handle(":version 7") == Reply(notes=("version: 7",))
+    assert handle_line(session, ":version 7") == LineResult(notes=("version: 7",))
     assert session.target.model == ModelRef("echo", version=7)
-    assert isinstance(session.handle(":version 8").error, NotFound)
-    assert isinstance(session.handle(":label nope").error, NotFound)
-    assert session.handle("1").answer == ("1.0",)
-    assert session.handle(":version latest") == Reply(notes=("version: latest",))
+    assert isinstance(handle_line(session, ":version 8").error, NotFound)
+    assert isinstance(handle_line(session, ":label nope").error, NotFound)
+    assert handle_line(session, "1").answer == ("1.0",)
+    assert handle_line(session, ":version latest") == LineResult(notes=("version: latest",))
     assert session.target.model == ModelRef("echo")
 
 
-def test_outputs_and_classes_are_chosen_for_one_signature(session: Session, tmp_path: Path) -> None:
+def test_outputs_and_classes_are_chosen_for_one_signature(session: ReplSession, tmp_path: Path) -> None:
     """:set only, top and labels are as --only, --top and --labels; another signature has them no more."""
-    session.handle(":signature two")
-    session.handle(":set only city")
-    assert session.handle("area=1 city=x") == Reply(answer=("x",))
-    session.handle(":signature row")
+    handle_line(session, ":signature two")
+    handle_line(session, ":set only city")
+    assert handle_line(session, "area=1 city=x") == LineResult(answer=("x",))
+    handle_line(session, ":signature row")
     assert session.only == ()
     (tmp_path / "abc.txt").write_text("a\nb\nc\n")
-    session.handle(f":set labels {tmp_path}/abc.txt")
-    session.handle(":set top 1")
-    assert session.handle("1,5,3") == Reply(answer=("1\tb\t5.0",))
-    assert session.handle(":signature").error is None
-    session.handle(":set signature")
-    assert session.handle("1") == Reply(answer=("1.0",))
+    handle_line(session, f":set labels {tmp_path}/abc.txt")
+    handle_line(session, ":set top 1")
+    assert handle_line(session, "1,5,3") == LineResult(answer=("1\tb\t5.0",))
+    assert handle_line(session, ":signature").error is None
+    handle_line(session, ":set signature")
+    assert handle_line(session, "1") == LineResult(answer=("1.0",))
 
 
-def test_times_are_shown_on_request(session: Session) -> None:
+def test_times_are_shown_on_request(session: ReplSession) -> None:
     """:time turns them on in a pipe, and off again."""
-    assert session.handle(":time") == Reply(notes=("times are shown now",))
-    (note,) = session.handle("1").notes
+    assert handle_line(session, ":time") == LineResult(notes=("times are shown now",))
+    (note,) = handle_line(session, "1").notes
     assert note.endswith(" ms")
-    session.handle(":time")
-    assert session.handle("1").notes == ()
+    handle_line(session, ":time")
+    assert handle_line(session, "1").notes == ()
 
 
-def test_the_last_answer_is_there_in_full(session: Session) -> None:
+def test_the_last_answer_is_there_in_full(session: ReplSession) -> None:
     """:last is the document of predict --json, also of what a terminal only sums up."""
-    session.handle(":signature any")
-    session.handle(json.dumps([list(range(100))]))
-    (line,) = session.handle(":last").answer
+    handle_line(session, ":signature any")
+    handle_line(session, json.dumps([list(range(100))]))
+    (line,) = handle_line(session, ":last").answer
     assert json.loads(line)["outputs"] == {"x": [[float(n) for n in range(100)]]}
 
 
-def test_the_last_input_can_be_asked_with_curl(session: Session) -> None:
+def test_the_last_input_can_be_asked_with_curl(session: ReplSession) -> None:
     """:curl prints a command line that answers the same when run, also after gRPC."""
-    session.handle(":grpc")
-    session.handle(":signature two")
-    session.handle("area=1 city=x")
-    session.handle("great")  # refused: not the last that was answered
-    (command,) = session.handle(":curl").answer
+    handle_line(session, ":grpc")
+    handle_line(session, ":signature two")
+    handle_line(session, "area=1 city=x")
+    handle_line(session, "great")  # refused: not the last that was answered
+    (command,) = handle_line(session, ":curl").answer
     done = subprocess.run([*shlex.split(command), "-s"], capture_output=True, check=True, timeout=30)
     assert json.loads(done.stdout) == {"outputs": {"area": [1.0], "city": ["x"]}}
 
 
 # ---- files and text ----
-def test_a_file_is_answered_row_by_row(session: Session, tmp_path: Path) -> None:
+def test_a_file_is_answered_row_by_row(session: ReplSession, tmp_path: Path) -> None:
     """:file takes what predict --file does; what is not there is an error like any other."""
-    session.handle(":signature two")
+    handle_line(session, ":signature two")
     (tmp_path / "rows.csv").write_text("area,city\n1,a\n2,b\n")
-    assert session.handle(f":file {tmp_path}/rows.csv") == Reply(answer=("area 1.0  city a", "area 2.0  city b"))
-    assert isinstance(session.handle(":file /nope.csv").error, NotFound)
-    session.handle(":set signature")
+    assert handle_line(session, f":file {tmp_path}/rows.csv") == LineResult(
+        answer=("area 1.0  city a", "area 2.0  city b")
+    )
+    assert isinstance(handle_line(session, ":file /nope.csv").error, NotFound)
+    handle_line(session, ":set signature")
     (tmp_path / "many.csv").write_text("x\n" + "1\n" * 1500)
-    reply = session.handle(f":file {tmp_path}/many.csv")
-    assert (len(reply.answer), len(reply.notes)) == (1000, 1)
-    assert reply.notes[0].startswith("the first 1000 rows; tfsctl predict --file ")
+    result = handle_line(session, f":file {tmp_path}/many.csv")
+    assert (len(result.answer), len(result.notes)) == (1000, 1)
+    assert result.notes[0].startswith("the first 1000 rows; tfsctl predict --file ")
 
 
-def test_values_by_name_as_on_the_command_line(session: Session, tmp_path: Path) -> None:
+def test_values_by_name_as_on_the_command_line(session: ReplSession, tmp_path: Path) -> None:
     """A line of -i takes quoted values and files."""
-    session.handle(":signature two")
+    handle_line(session, ":signature two")
     (tmp_path / "city.txt").write_text("New York\n")
-    assert session.handle("-i area=1 -i 'city=a b'").answer == ("area 1.0  city a b",)
-    assert session.handle(f"-i area=1 -i city=@{tmp_path}/city.txt").answer == ("area 1.0  city New York",)
+    assert handle_line(session, "-i area=1 -i 'city=a b'").answer == ("area 1.0  city a b",)
+    assert handle_line(session, f"-i area=1 -i city=@{tmp_path}/city.txt").answer == ("area 1.0  city New York",)
 
 
 @pytest.mark.parametrize(
@@ -166,24 +170,24 @@ def test_values_by_name_as_on_the_command_line(session: Session, tmp_path: Path)
         ('""""""', ""),
     ],
 )
-def test_text_in_triple_quotes_is_nothing_but_text(session: Session, typed: str, text: str) -> None:
+def test_text_in_triple_quotes_is_nothing_but_text(session: ReplSession, typed: str, text: str) -> None:
     """Over several lines, and never a command, a name or JSON, for an input of text."""
-    session.handle(":signature text")
-    session.handle(":json")
-    (line,) = session.handle(typed).answer
+    handle_line(session, ":signature text")
+    handle_line(session, ":json")
+    (line,) = handle_line(session, typed).answer
     assert json.loads(line)["outputs"] == {"text": [text]}
 
 
-def test_json_in_triple_quotes_may_have_lines(session: Session) -> None:
+def test_json_in_triple_quotes_may_have_lines(session: ReplSession) -> None:
     """For other inputs they only hold the lines together."""
-    assert session.handle('"""\n{"instances":\n [1, 2]}\n"""').answer == ("1.0", "2.0")
+    assert handle_line(session, '"""\n{"instances":\n [1, 2]}\n"""').answer == ("1.0", "2.0")
 
 
 def test_lines_are_gathered_until_the_quotes_close() -> None:
     """Each with the number of its first line; quotes that never close hold all that is left."""
     lines = ["a", '"""b', 'c"""', '"""d"""', '"""', "e"]
-    assert list(reading.gather(lines)) == [(1, "a"), (2, '"""b\nc"""'), (4, '"""d"""'), (5, '"""\ne')]
-    assert reading.quoted('"""\ne') == "e"
+    assert list(triple_quotes.join_quoted_lines(lines)) == [(1, "a"), (2, '"""b\nc"""'), (4, '"""d"""'), (5, '"""\ne')]
+    assert triple_quotes.unquote('"""\ne') == "e"
 
 
 # ---- completion ----
@@ -208,13 +212,13 @@ def test_lines_are_gathered_until_the_quotes_close() -> None:
         ("x=1", []),
     ],
 )
-def test_what_the_server_tells_completes(session: Session, text: str, words: list[str]) -> None:
+def test_what_the_server_tells_completes(session: ReplSession, text: str, words: list[str]) -> None:
     """Commands, and for each what it may be given: signatures, versions, labels, models, settings; inputs."""
     assert [word for word, _ in complete(session, text)] == words
     assert all(text.endswith(word[:length]) for word, length in complete(session, text))
 
 
-def test_names_of_files_complete(session: Session, tmp_path: Path) -> None:
+def test_names_of_files_complete(session: ReplSession, tmp_path: Path) -> None:
     """After :file, :set labels and -i name=@; a directory with its slash."""
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows.csv").touch()
@@ -223,7 +227,7 @@ def test_names_of_files_complete(session: Session, tmp_path: Path) -> None:
         assert [word for word, _ in complete(session, text)] == found
 
 
-def test_a_server_that_is_gone_completes_what_is_known(session: Session) -> None:
+def test_a_server_that_is_gone_completes_what_is_known(session: ReplSession) -> None:
     """Tab never complains."""
     session.client.close()
     session.client = replace(session.target, rest_port=9).connect()
@@ -236,13 +240,13 @@ def test_models_and_labels_are_those_the_server_was_started_with(served: Served)
     models = (ModelConfig("echo", "/models/echo", labels={"stable": 7}), ModelConfig("other", "/models/other"))
     ports = (served.host, served.rest_port, served.grpc_port)
     entry = RunningServer("test", "embedded", *ports, ("echo", "other"), os.getpid(), None, time.time(), None)
-    assert repl._known(target_of(served, "echo")) == {}
+    assert conversation._labels_by_model(target_of(served, "echo")) == {}
     records.register(entry, launch=Launch("test", ServingConfig(models), served.host).to_document())
-    assert repl._known(target_of(served, "echo")) == {"echo": ("stable",), "other": ()}
-    assert repl._known(replace(target_of(served, "echo"), rest_port=9)) == {}
+    assert conversation._labels_by_model(target_of(served, "echo")) == {"echo": ("stable",), "other": ()}
+    assert conversation._labels_by_model(replace(target_of(served, "echo"), rest_port=9)) == {}
     records.unregister(entry)
     records.register(entry, launch={"of": "another tfsctl"})
-    assert repl._known(target_of(served, "echo")) == {}
+    assert conversation._labels_by_model(target_of(served, "echo")) == {}
 
 
 # ---- a server that goes and comes ----
@@ -253,17 +257,17 @@ def test_a_server_started_anew_is_found_again(tmp_path: Path, transport: str) ->
     write_echo_model(base / "1")
     where: list[Target] = []
     with running_server({"m": base}, tmp_path) as served:
-        session = Session(target_of(served, "m"), signature="two", find=lambda _model: where[-1])
-        session.handle(f":{transport}")
+        session = ReplSession(target_of(served, "m"), signature="two", find=lambda _model: where[-1])
+        handle_line(session, f":{transport}")
         where.append(session.target)
-        assert session.handle("area=1 city=x").error is None
+        assert handle_line(session, "area=1 city=x").error is None
     with session:
-        assert isinstance(session.handle("area=1 city=x").error, ServerUnreachable)
-        assert isinstance(session.handle(":metadata").error, ServerUnreachable)
+        assert isinstance(handle_line(session, "area=1 city=x").error, ServerUnreachable)
+        assert isinstance(handle_line(session, ":metadata").error, ServerUnreachable)
         write_echo_model(base / "2")
         with running_server({"m": base}, tmp_path) as served:
             where.append(target_of(served, "m"))
-            reply = session.handle("area=2 city=y")
-            assert reply == Reply(answer=("area 2.0  city y",), notes=(f"now {session.place}",))
+            result = handle_line(session, "area=2 city=y")
+            assert result == LineResult(answer=("area 2.0  city y",), notes=(f"now {session.place}",))
             assert (session.served.version, session.client.transport) == (2, transport)
-            assert session.handle("area=3 city=z") == Reply(answer=("area 3.0  city z",))
+            assert handle_line(session, "area=3 city=z") == LineResult(answer=("area 3.0  city z",))

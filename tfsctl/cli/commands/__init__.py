@@ -1,1 +1,1 @@
-"""The commands, one file each."""
+"""The commands: one module and one function per command, in the folders that `registry.py` lists."""

@@ -1,4 +1,4 @@
-"""A model as it describes itself: one that runs, or one in a directory."""
+"""Describe a model for `metadata` and `sample`: a served model, or a model in a directory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfsctl.cli.options.target import Asked, Target
+from tfsctl.cli.inference.served_models import models_of
+from tfsctl.cli.options.server_options import ServerOptions
+from tfsctl.cli.options.target import Target, find_target
 from tfsctl.core.types import Signature
 from tfsctl.errors import InvalidInput, NotFound
 
@@ -17,39 +19,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """Facts by name, as they are printed and as `--json` has them; and the signatures."""
+    """Facts by name, in the order in which they are printed, and the signatures."""
 
     facts: Mapping[str, Any]
     signatures: Mapping[str, Signature]
 
 
-def describe(asked: Asked, path: Path | None) -> Description:
-    """The model of a directory, or without one the model that runs. Raises as either does."""
-    return of_server(asked) if path is None else of_directory(path, asked)
+def describe(options: ServerOptions, path: Path | None) -> Description:
+    """Describe the model in a directory, or the served model if `path` is None."""
+    return of_server(options) if path is None else of_directory(path, options)
 
 
-def describe_either(asked: Asked, text: str, base: Path | None) -> Description:
-    """The model that one word names: a directory, a version (of `base`, else of the server), or NAME[@VERSION]."""
-    from tfsctl.cli.options.target import named
-
+def describe_either(options: ServerOptions, text: str, base: Path | None) -> Description:
+    """Describe the model that `text` names: a directory, a version (of `base`, or of the server), or NAME[@VERSION]."""
     if base is not None:
         if not text.isdecimal():
             raise InvalidInput(f"{text} is no version of {base}", hint="name versions by number, or leave out PATH")
-        return of_directory(base, replace(asked, version=int(text)))
+        return of_directory(base, replace(options, version=int(text)))
     if Path(text).exists():
-        return of_directory(Path(text), asked)
+        return of_directory(Path(text), options)
     if "/" in text:
         raise NotFound(f"no such directory: {text}")
-    return of_server(replace(asked, version=int(text)) if text.isdecimal() else named(asked, text))
+    return of_server(replace(options, version=int(text)) if text.isdecimal() else options.with_model(text))
 
 
-def of_server(asked: Asked) -> Description:
-    """The model that the options name. Raises as `find_target` and the client do."""
-    from tfsctl.cli.options.target import find_target
+def of_server(options: ServerOptions) -> Description:
+    """Describe the model that the options choose. Raises what `find_target` and the client raise."""
     from tfsctl.engines.registry import records
 
     running = records.running()
-    target = find_target(asked, running)
+    target = find_target(options, running)
     with target.connect() as client:
         served = client.metadata(target.model)
     facts = {
@@ -63,29 +62,23 @@ def of_server(asked: Asked) -> Description:
 
 
 def _labels(target: Target, running: list[RunningServer]) -> Mapping[str, int] | None:
-    """The labels of a model whose server tfsctl started; None where nobody knows: TensorFlow Serving does not tell."""
-    from tfsctl.engines.planning.launch_spec import Launch
-    from tfsctl.engines.registry import records
-
+    """The version labels of a model; None if tfsctl did not start its server, because no API returns them."""
     ports = (target.host, target.rest_port, target.grpc_port)
     server = next((one for one in running if (one.host, one.rest_port, one.grpc_port) == ports), None)
-    document = None if server is None else records.launch_of(server)
-    if document is None:
-        return None
-    models = Launch.from_document(document).config.models
+    models = () if server is None else models_of(server)
     return next((dict(model.labels) for model in models if model.name == target.model.name), None)
 
 
-def of_directory(path: Path, asked: Asked) -> Description:
-    """A version directory, a model's base directory (its latest version, or the one asked for), or any SavedModel.
+def of_directory(path: Path, options: ServerOptions) -> Description:
+    """Describe a version directory, a model's base directory (its latest version, or --version), or any SavedModel.
 
-    Raises NotFound and ModelUnreadable for what is none.
+    Raises NotFound or ModelUnreadable if there is no such model.
     """
     from tfsctl.core.model_dir import is_version_dir, list_versions, parse_version
     from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
-    from tfsctl.core.version_files import count_warmup_requests, read_singleprint
+    from tfsctl.core.version_files import count_warmup_requests, read_fingerprint
 
-    if asked.label is not None:
+    if options.label is not None:
         raise InvalidInput("labels are given by a server; a directory has none", hint="use --version N")
     directory = path.resolve()
     if (directory / SAVED_MODEL_FILE).is_file():
@@ -93,17 +86,17 @@ def of_directory(path: Path, asked: Asked) -> Description:
         version = parse_version(directory.name)
     else:
         versions = list_versions(directory)
-        fitting = [found for found in versions if asked.version in (None, found.version)]
-        if not fitting:
+        matching = [found for found in versions if options.version in (None, found.version)]
+        if not matching:
             there = ", ".join(str(found.version) for found in versions) or "none"
-            wanted = "version" if asked.version is None else f"version {asked.version}"
+            wanted = "version" if options.version is None else f"version {options.version}"
             raise NotFound(
                 f"no {wanted} of a model in {path} (versions there: {there})", hint="tfsctl export SOURCE writes one"
             )
-        name, version, directory = directory.name, fitting[-1].version, fitting[-1].path
+        name, version, directory = directory.name, matching[-1].version, matching[-1].path
     info = read_saved_model(directory)
     facts = {
-        "model": asked.model or name,
+        "model": options.model or name,
         "version": version,
         "path": str(info.path),
         "tensorflow_version": info.tensorflow_version,
@@ -111,6 +104,6 @@ def of_directory(path: Path, asked: Asked) -> Description:
         "op_count": len(info.ops),
         "ops": sorted(info.ops),
         "warmup_requests": count_warmup_requests(directory),
-        "fingerprint": read_singleprint(directory),
+        "fingerprint": read_fingerprint(directory),
     }
     return Description(facts, info.signatures)

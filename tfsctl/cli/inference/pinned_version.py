@@ -1,4 +1,4 @@
-"""Ask the version that told its signature, whatever is loaded meanwhile; if it is gone by then, the one that came."""
+"""Send a request to the version whose metadata was fetched, even if the server loads a newer one meanwhile."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from tfsctl.errors import NotFound
 T = TypeVar("T")
 
 
-def ask_pinned(client: ServingClient, target: Target, ask: Callable[[ModelMetadata, ModelRef], T]) -> T:
-    """What `ask` returns for the model's metadata and the very version it is of.
+def request_pinned_version(client: ServingClient, target: Target, send: Callable[[ModelMetadata, ModelRef], T]) -> T:
+    """Fetch the model's metadata, and return what `send` returns for them and for exactly that version.
 
-    A version that was not asked for by number may be unloaded between the two requests: then the metadata are asked for
-    again, and the model as it was named, once. A request that is only shown names the model as it was named, too: it is
-    for use at other times. Raises what the client and `ask` do.
+    If that version was unloaded between the two requests, and the user did not name it, the metadata are fetched again
+    and the request is sent once more, to the model as the user named it. A captured request (--show, --dry-run) names
+    the model as the user did, because it is for later use. Raises what the client and `send` raise.
     """
     model = target.model
     served = client.metadata(model)
     if target.connection.capture_requests:
-        return ask(served, model)
+        return send(served, model)
     exact = model if served.version is None else replace(model, version=served.version, label=None)
     try:
-        return ask(served, exact)
+        return send(served, exact)
     except NotFound:
         if exact == model:
             raise
         newer = client.metadata(model)
         if newer.version == served.version:
             raise
-        return ask(newer, model)
+        return send(newer, model)

@@ -1,4 +1,4 @@
-"""The models a server of ours was started with: where they come from, and the labels of their versions."""
+"""The models that tfsctl started a server with: their directories, and the labels of their versions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def models_of(server: RunningServer) -> Sequence[ModelConfig]:
-    """The models of a running server; none where its entry does not tell, as one of another tfsctl may not."""
+    """The models of a running server; none if its record, written by another version of tfsctl, cannot be read."""
     from tfsctl.engines.planning.launch_spec import Launch
     from tfsctl.engines.registry import records
 

@@ -1,1 +1,1 @@
-"""The options of the commands, each defined once."""
+"""Command-line options that several commands share: their names, help texts, variables and the values they become."""

@@ -1,4 +1,4 @@
-"""Which server and model a command talks to: what the options say, else what tfsctl has running."""
+"""`find_target`: choose the server and the model a command talks to, from its options and the running servers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tfsctl.cli.options.server_options import ServerOptions
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection, Transport
 from tfsctl.clients.factory import open_client
 from tfsctl.clients.serving_client import ServingClient
@@ -21,22 +22,8 @@ LOCALHOST = "localhost"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the options and variables say; None where they say nothing."""
-
-    model: str | None = None
-    host: str | None = None
-    port: int | None = None
-    version: int | None = None
-    label: str | None = None
-    transport: Transport = "rest"
-    timeout_s: float = DEFAULT_TIMEOUT_S
-    connection: Connection = PLAIN
-
-
-@dataclass(frozen=True, slots=True)
 class Target:
-    """One model on one server, and the port of each transport (0: the server has none)."""
+    """One model on one server, and the server's port for each transport (0 if it has none)."""
 
     model: ModelRef
     host: str
@@ -48,7 +35,7 @@ class Target:
 
     @property
     def port(self) -> int:
-        """The port of the transport. Raises InvalidInput when the server has none."""
+        """The port for the transport. Raises InvalidInput if the server has none."""
         port = self.rest_port if self.transport == "rest" else self.grpc_port
         if not port:
             other = "--grpc" if self.transport == "rest" else "--rest"
@@ -56,95 +43,81 @@ class Target:
         return port
 
     def over(self, transport: Transport) -> Target:
-        """The same model over another transport."""
+        """Return the same model over another transport."""
         return replace(self, transport=transport)
 
     def connect(self) -> ServingClient:
-        """A client for it. Raises InvalidInput when the server has no port for the transport."""
-        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its notes on a failed handshake; the error says it all
+        """Return a client for it. Raises InvalidInput if the server has no port for the transport."""
+        os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # hides grpcio's log lines about failed handshakes
         return open_client(self.transport, self.host, self.port, timeout_s=self.timeout_s, connection=self.connection)
 
 
-def named(asked: Asked, text: str | None) -> Asked:
-    """What was asked, with the model of a positional `NAME` or `NAME@VERSION`. Raises InvalidInput if --model differs."""
-    if text is None:
-        return asked
-    name, _, number = text.rpartition("@")
-    if not name or not number.isdecimal():
-        name, number = text, ""
-    version = int(number) if number else None
-    for option, given, other in (("--model", asked.model, name), ("--version", asked.version, version)):
-        if None not in (given, other) and given != other:
-            raise InvalidInput(f"{text} and {option} {given} contradict each other", hint="leave one out")
-    return replace(asked, model=name, version=asked.version if version is None else version)
+def find_target(options: ServerOptions, running: Sequence[RunningServer]) -> Target:
+    """Choose the model to talk to. `running` are the servers that tfsctl started and that still run.
 
-
-def find_target(asked: Asked, running: Sequence[RunningServer]) -> Target:
-    """The model to talk to, given the servers tfsctl has running.
-
-    Raises NotFound when there is none that fits, InvalidInput when there are several or the options contradict.
+    Raises NotFound if no server fits, and InvalidInput if several do or the options contradict each other.
     """
-    if asked.version is not None and asked.label is not None:
+    if options.version is not None and options.label is not None:
         raise InvalidInput("--version and --label both choose a version", hint="give one of them")
-    if asked.host is not None or asked.port is not None:
-        return _addressed(asked, running)
+    if options.host is not None or options.port is not None:
+        return _target_at_address(options, running)
     if not running:
-        if asked.model is None:
+        if options.model is None:
             raise NotFound(
                 "no model server is running that tfsctl started",
                 hint="tfsctl serve PATH starts one; --model NAME --port PORT names another",
             )
-        return _target(asked, asked.model, LOCALHOST, DEFAULT_REST_PORT, DEFAULT_GRPC_PORT)
-    fitting = [server for server in running if asked.model is None or asked.model in server.models]
-    if not fitting:
-        raise _unknown_model(asked.model or "", running)
-    if len(fitting) > 1:
+        return _target(options, options.model, LOCALHOST, DEFAULT_REST_PORT, DEFAULT_GRPC_PORT)
+    candidates = [server for server in running if options.model is None or options.model in server.models]
+    if not candidates:
+        raise _unknown_model(options.model or "", running)
+    if len(candidates) > 1:
         raise InvalidInput(
-            f"several servers fit: {_listed(fitting)}", hint="choose one with --model NAME or --port PORT"
+            f"several servers fit: {_list_servers(candidates)}", hint="choose one with --model NAME or --port PORT"
         )
-    return _on(fitting[0], asked)
+    return _target_on(candidates[0], options)
 
 
-def _addressed(asked: Asked, running: Sequence[RunningServer]) -> Target:
-    """The server at --host and --port; one that tfsctl started there also tells its models and its other port."""
-    port = asked.port or (DEFAULT_REST_PORT if asked.transport == "rest" else DEFAULT_GRPC_PORT)
-    host = asked.host or LOCALHOST
+def _target_at_address(options: ServerOptions, running: Sequence[RunningServer]) -> Target:
+    """The model at --host and --port. If tfsctl started that server, its models and its other port are known."""
+    port = options.port or (DEFAULT_REST_PORT if options.transport == "rest" else DEFAULT_GRPC_PORT)
+    host = options.host or LOCALHOST
     for server in running:
-        at = server.rest_port if asked.transport == "rest" else server.grpc_port
-        if at == port and asked.host in (None, server.host, LOCALHOST):
-            return _on(server, asked)
-    if asked.model is None:
-        where = host if host.startswith("unix:") else f"{host}:{port}"
-        raise InvalidInput(f"which model at {where}?", hint="name it with --model NAME")
-    if asked.transport == "rest":
-        return _target(asked, asked.model, host, port, DEFAULT_GRPC_PORT)
-    return _target(asked, asked.model, host, DEFAULT_REST_PORT, port)
+        server_port = server.rest_port if options.transport == "rest" else server.grpc_port
+        if server_port == port and options.host in (None, server.host, LOCALHOST):
+            return _target_on(server, options)
+    if options.model is None:
+        address = host if host.startswith("unix:") else f"{host}:{port}"
+        raise InvalidInput(f"which model at {address}?", hint="name it with --model NAME")
+    if options.transport == "rest":
+        return _target(options, options.model, host, port, DEFAULT_GRPC_PORT)
+    return _target(options, options.model, host, DEFAULT_REST_PORT, port)
 
 
-def _on(server: RunningServer, asked: Asked) -> Target:
-    if asked.model is None and len(server.models) != 1:
+def _target_on(server: RunningServer, options: ServerOptions) -> Target:
+    if options.model is None and len(server.models) != 1:
         raise InvalidInput(
             f"{server.name} serves several models: {', '.join(server.models)}", hint="choose one with --model NAME"
         )
-    host = asked.host or server.host  # as it was typed: a certificate is for a name
-    return _target(asked, asked.model or server.models[0], host, server.rest_port, server.grpc_port)
+    host = options.host or server.host  # as the user typed it: a TLS certificate is for that name
+    return _target(options, options.model or server.models[0], host, server.rest_port, server.grpc_port)
 
 
-def _target(asked: Asked, model: str, host: str, rest_port: int, grpc_port: int) -> Target:
-    ref = ModelRef(model, version=asked.version, label=asked.label)
-    return Target(ref, host, rest_port, grpc_port, asked.transport, asked.timeout_s, asked.connection)
+def _target(options: ServerOptions, model: str, host: str, rest_port: int, grpc_port: int) -> Target:
+    ref = ModelRef(model, version=options.version, label=options.label)
+    return Target(ref, host, rest_port, grpc_port, options.transport, options.timeout_s, options.connection)
 
 
 def _unknown_model(name: str, running: Sequence[RunningServer]) -> NotFound:
     known = [model for server in running for model in server.models]
     close = difflib.get_close_matches(name, known, n=1)
     return NotFound(
-        f"no running server serves {name!r}; running: {_listed(running)}",
+        f"no running server serves {name!r}; running: {_list_servers(running)}",
         hint=f"did you mean --model {close[0]}?" if close else "--port PORT asks a server that tfsctl did not start",
     )
 
 
-def _listed(servers: Sequence[RunningServer]) -> str:
+def _list_servers(servers: Sequence[RunningServer]) -> str:
     return ", ".join(
         f"{'+'.join(server.models)} (REST {server.rest_port}, gRPC {server.grpc_port})" for server in servers
     )

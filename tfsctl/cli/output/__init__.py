@@ -1,1 +1,1 @@
-"""What commands print."""
+"""What commands print: `terminal.py` prints, and the other modules format."""

@@ -1,4 +1,4 @@
-"""The highest classes of many rows, as columns: what --top and --labels make of answers that go to a file."""
+"""The columns that --top and --labels add to answers written to a file."""
 
 from __future__ import annotations
 
@@ -6,34 +6,35 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tfsctl.cli.output.classes import View, label_table, scored_outputs
+from tfsctl.cli.output.classes import ClassOptions, label_table, scored_outputs
 
 
-def class_columns(outputs: Mapping[str, np.ndarray], view: View) -> Mapping[str, np.ndarray]:
-    """The outputs of a batch; one that scores classes [rows, classes] becomes its highest, highest first.
+def class_columns(outputs: Mapping[str, np.ndarray], class_options: ClassOptions) -> Mapping[str, np.ndarray]:
+    """The outputs of a batch, with each output of class scores [rows, classes] replaced by its highest classes.
 
-    Of NAME those are NAME_label (text) or, where nothing names the classes, NAME_class (their numbers), and NAME (their
-    scores): [rows] for one class, as without --top, else [rows, top]. Raises InvalidInput as `scored_outputs` does.
+    An output NAME becomes NAME_label (text) or, if the classes have no labels, NAME_class (indexes), and NAME (scores),
+    highest first. Their shape is [rows] for one class (default), or [rows, top]. Raises InvalidInput as
+    `scored_outputs` does.
     """
-    if not view.wants_classes:
+    if not class_options.wants_classes:
         return outputs
-    scored = scored_outputs(outputs, view)
+    scored = scored_outputs(outputs, class_options)
     columns: dict[str, np.ndarray] = {}
     for name, array in outputs.items():
         if name not in scored:
             columns[name] = array
             continue
         scores = scored[name]
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : view.top or 1]
-        labels = label_table(outputs, name, scores, view)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : class_options.top or 1]
+        labels = label_table(outputs, name, scores, class_options)
         if labels is None:
-            columns[f"{name}_class"] = _alone(order)
+            columns[f"{name}_class"] = _squeeze(order)
         else:
-            columns[f"{name}_label"] = _alone(np.take_along_axis(labels, order, axis=1))
-        columns[name] = _alone(np.take_along_axis(scores, order, axis=1))
+            columns[f"{name}_label"] = _squeeze(np.take_along_axis(labels, order, axis=1))
+        columns[name] = _squeeze(np.take_along_axis(scores, order, axis=1))
     return columns
 
 
-def _alone(array: np.ndarray) -> np.ndarray:
-    """The only class of each row by itself."""
+def _squeeze(array: np.ndarray) -> np.ndarray:
+    """Drop the second dimension if it holds one class."""
     return array[:, 0] if array.shape[1] == 1 else array

@@ -1,4 +1,4 @@
-"""Scores of classes among the outputs of a model: which those are, what the classes are called, the highest first."""
+"""Class scores among the outputs of a model: find them, name the classes, choose the highest."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ from tfsctl.errors import InvalidInput
 if TYPE_CHECKING:
     import numpy as np
 
-MANY = 10  # classes; of more a terminal shows the highest only
-SHOWN_OF_MANY = 5
+MAX_CLASSES_SHOWN = 10  # with more classes, a terminal shows only the DEFAULT_TOP highest
+DEFAULT_TOP = 5
 _SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """What of an answer is shown: the names of classes (none: their numbers), how many of them (None: as fits)."""
+class ClassOptions:
+    """The values of --labels and --top: the names of the classes (default: their numbers), and how many are shown."""
 
     labels: tuple[str, ...] = ()
     top: int | None = None
 
     @property
     def wants_classes(self) -> bool:
-        """Whether classes were asked for, so that they are shown wherever scores could be theirs."""
+        """Whether the user asked for classes, so that any two-dimensional output is taken for class scores."""
         return bool(self.labels) or self.top is not None
 
 
+NO_CLASS_OPTIONS = ClassOptions()
+
+
 @dataclass(frozen=True, slots=True)
-class Class:
-    """One class of one row: its label, empty where there is none, its number, and its score as the model gave it."""
+class ClassScore:
+    """One class of one row: its label (empty if unknown), its index, and its score."""
 
     label: str
     index: int
@@ -42,14 +45,14 @@ class Class:
 
     @property
     def name(self) -> str:
-        """What people call it: the label, else its number."""
+        """The label, or `class INDEX` if there is none."""
         return self.label or f"class {self.index}"
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """The names of classes in a file: a line each, a JSON list, or a JSON object from number to name.
+    """Read class names from a file: one per line, a JSON list, or a JSON object from index to name.
 
-    Raises InvalidInput for what holds none.
+    Raises InvalidInput if the file holds none.
     """
     from tfsctl.inputs.named_values import read_bytes
 
@@ -66,58 +69,66 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return tuple(map(str, found))
 
 
-def classes_of(prediction: Prediction, view: View) -> dict[str, list[list[Class]]]:
-    """For each output that scores classes, a list of them for each row. Raises InvalidInput as `scored_outputs`."""
+def classes_of(prediction: Prediction, class_options: ClassOptions) -> dict[str, list[list[ClassScore]]]:
+    """For each output with class scores, the classes of each row. Raises InvalidInput as `scored_outputs` does."""
     outputs = prediction.outputs
     return {
-        name: _ranked(scores, label_table(outputs, name, scores, view))
-        for name, scores in scored_outputs(outputs, view).items()
+        name: _ranked(scores, label_table(outputs, name, scores, class_options))
+        for name, scores in scored_outputs(outputs, class_options).items()
     }
 
 
-def scored_outputs(outputs: Mapping[str, np.ndarray], view: View) -> dict[str, np.ndarray]:
-    """The scores [rows, classes] of each output that has any.
+def scored_outputs(outputs: Mapping[str, np.ndarray], class_options: ClassOptions) -> dict[str, np.ndarray]:
+    """The scores [rows, classes] of each output that has class scores.
 
-    Where classes were asked for any scores will do, else only those that sum to one. Raises InvalidInput when none was
-    found though asked for, or the labels are not as many as the classes.
+    If the user asked for classes, any float output [rows, classes] qualifies; otherwise its rows must sum to one.
+    Raises InvalidInput if the user asked for classes and there are none, or if the number of labels is not theirs.
     """
-    scored = {name: scores for name, array in outputs.items() if (scores := _scores(array, view)) is not None}
-    if view.wants_classes and not scored:
+    scored = {name: scores for name, array in outputs.items() if (scores := _scores(array, class_options)) is not None}
+    if class_options.wants_classes and not scored:
         raise InvalidInput("no output of this answer has scores of classes", hint="leave out --top and --labels")
     sizes = {name: scores.shape[1] for name, scores in scored.items()}
-    if view.labels and len(view.labels) not in sizes.values():
+    if class_options.labels and len(class_options.labels) not in sizes.values():
         counts = ", ".join(f"{name} has {size} classes" for name, size in sizes.items())
-        raise InvalidInput(f"there are {len(view.labels)} labels, but {counts}")
+        raise InvalidInput(f"there are {len(class_options.labels)} labels, but {counts}")
     return scored
 
 
-def best(row: Sequence[Class], top: int | None) -> list[Class]:
-    """The highest of a row's classes, highest first; those of many on their own account, few as they are."""
-    if top is None and len(row) <= MANY:
+def displayed_classes(row: Sequence[ClassScore], top: int | None) -> list[ClassScore]:
+    """The classes of a row that a terminal shows: up to `top`, highest first (default: all of a few, the highest of many)."""
+    if top is None and len(row) <= MAX_CLASSES_SHOWN:
         return list(row)
-    return sorted(row, key=lambda one: -float(one.score))[: top or SHOWN_OF_MANY]
+    return sorted(row, key=lambda one: -float(one.score))[: top or DEFAULT_TOP]
 
 
-def highest(row: list[Class], view: View) -> list[Class]:
-    """The classes asked for, for programs: as many as --top says, else all in their order."""
-    return row if view.top is None else best(row, view.top)
+def selected_classes(row: list[ClassScore], class_options: ClassOptions) -> list[ClassScore]:
+    """The classes that a program gets: the --top highest (default: all, in the order of the model)."""
+    return row if class_options.top is None else displayed_classes(row, class_options.top)
 
 
-def are_shares(rows: Sequence[Sequence[Class]]) -> bool:
-    """Whether every score is from 0 to 1, so that bars can show them."""
+def are_fractions(rows: Sequence[Sequence[ClassScore]]) -> bool:
+    """Whether every score is from 0 to 1."""
     return all(0 <= one.score <= 1 for row in rows for one in row)
 
 
 def looks_like_probabilities(array: np.ndarray) -> bool:
-    """Whether these are floats from 0 to 1."""
+    """Whether all values are floats from 0 to 1."""
     return array.dtype.kind == "f" and array.size > 0 and bool(((array >= 0) & (array <= 1)).all())
 
 
-def _scores(array: np.ndarray, view: View) -> np.ndarray | None:
-    """The scores [rows, classes] an output has, or None. Of one score and two labels it is the second's."""
+def _scores(array: np.ndarray, class_options: ClassOptions) -> np.ndarray | None:
+    """The class scores [rows, classes] of an output, or None.
+
+    With two labels and a single score per row, the first label gets 1 - score and the second gets the score.
+    """
     if array.dtype.kind != "f" or not array.size:
         return None
-    if len(view.labels) == 2 and looks_like_probabilities(array) and array.shape[1:] in ((), (1,)) and array.ndim:
+    if (
+        len(class_options.labels) == 2
+        and looks_like_probabilities(array)
+        and array.shape[1:] in ((), (1,))
+        and array.ndim
+    ):
         import numpy as np
 
         second = array.reshape(-1)
@@ -125,29 +136,31 @@ def _scores(array: np.ndarray, view: View) -> np.ndarray | None:
     if array.ndim != 2 or array.shape[1] < 2:
         return None
     sums_to_one = looks_like_probabilities(array) and abs(array.sum(axis=1) - 1).max() <= _SUM_TOLERANCE
-    return array if sums_to_one or view.wants_classes else None
+    return array if sums_to_one or class_options.wants_classes else None
 
 
-def label_table(outputs: Mapping[str, np.ndarray], name: str, scores: np.ndarray, view: View) -> np.ndarray | None:
-    """The labels [rows, classes] (UTF-8) of an output's scores, or None: those of a file, else the model's own.
+def label_table(
+    outputs: Mapping[str, np.ndarray], name: str, scores: np.ndarray, class_options: ClassOptions
+) -> np.ndarray | None:
+    """The labels [rows, classes] (UTF-8) of an output's scores: those of --labels, or the model's own, or None.
 
-    The model's own are its one other output, if that has strings.
+    The model's own labels are its only other output, if that holds strings of the same shape.
     """
     import numpy as np
 
-    if len(view.labels) == scores.shape[1]:
-        return np.broadcast_to(np.array([label.encode() for label in view.labels], dtype=object), scores.shape)
+    if len(class_options.labels) == scores.shape[1]:
+        return np.broadcast_to(np.array([label.encode() for label in class_options.labels], dtype=object), scores.shape)
     others = [array for key, array in outputs.items() if key != name]
     if len(others) == 1 and others[0].dtype.kind == "O" and others[0].shape == scores.shape:
         return others[0]
     return None
 
 
-def _ranked(scores: np.ndarray, labels: np.ndarray | None) -> list[list[Class]]:
+def _ranked(scores: np.ndarray, labels: np.ndarray | None) -> list[list[ClassScore]]:
     def label(row: int, index: int) -> str:
         return "" if labels is None else str(labels[row, index].decode("utf-8", "replace"))
 
     return [
-        [Class(label(number, index), index, score) for index, score in enumerate(row)]
+        [ClassScore(label(number, index), index, score) for index, score in enumerate(row)]
         for number, row in enumerate(scores)
     ]

@@ -1,81 +1,91 @@
-"""A prediction as people see it: values, bars or a table on a terminal; lines and JSON for programs.
+"""Format a prediction: values, bars or a table for a terminal; tab-separated rows and JSON for programs.
 
-Only a terminal gets less than the whole answer.
+Only the terminal formats shorten an answer.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from tfsctl.cli.output import answers, bars, classes
-from tfsctl.cli.output.classes import Class, View
+from tfsctl.cli.output import bars, classes, value_text
+from tfsctl.cli.output.classes import NO_CLASS_OPTIONS, ClassOptions, ClassScore
 from tfsctl.core.types import Prediction
 
-_CELL_BAR = 8
-PLAIN = View()
+_CELL_BAR_WIDTH = 8
 
 
-def document(prediction: Prediction, view: View = PLAIN) -> dict[str, Any]:
-    """The answer as one JSON value; with the classes asked for under `top`."""
-    written = answers.document(prediction)
-    if view.wants_classes:
+def document(prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS) -> dict[str, Any]:
+    """The answer as one JSON value, with the classes that --top or --labels asked for under `top`."""
+    written = value_text.document(prediction)
+    if class_options.wants_classes:
         written["top"] = {
-            name: [_class_documents(row, view) for row in rows]
-            for name, rows in classes.classes_of(prediction, view).items()
+            name: [_class_documents(row, class_options) for row in rows]
+            for name, rows in classes.classes_of(prediction, class_options).items()
         }
     return written
 
 
-def plain_rows(prediction: Prediction, view: View = PLAIN) -> list[list[str]]:
-    """Lines for programs, in cells: a row of the batch each; of classes asked for each one: row, (output,) class, score."""
-    if not view.wants_classes:
-        return answers.rows(prediction)
-    found = classes.classes_of(prediction, view)
+def plain_rows(prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS) -> list[list[str]]:
+    """Rows of cells for programs: one per row of the batch, or per class (row, output if several, class, score)."""
+    if not class_options.wants_classes:
+        return value_text.rows(prediction)
+    found = classes.classes_of(prediction, class_options)
     return [
-        [str(number), *([name] if len(found) > 1 else []), answers.safe(one.name), answers.text(one.score)]
+        [
+            str(number),
+            *([name] if len(found) > 1 else []),
+            value_text.escape_controls(one.name),
+            value_text.text(one.score),
+        ]
         for name, rows in found.items()
         for number, row in enumerate(rows, start=1)
-        for one in classes.highest(row, view)
+        for one in classes.selected_classes(row, class_options)
     ]
 
 
-def drawn_lines(prediction: Prediction, view: View = PLAIN) -> list[str] | None:
-    """Lines for people, with bars for scores; None where the answer is better seen as a table (`drawn_table`)."""
-    found = classes.classes_of(prediction, view)
+def drawn_lines(prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS) -> list[str] | None:
+    """Lines for a terminal, with bars for scores; None if the answer needs a table (`drawn_table`)."""
+    found = classes.classes_of(prediction, class_options)
     only = next(iter(prediction.outputs.values())) if len(prediction.outputs) == 1 else None
-    if len(found) == 1 and (only is not None or (len(prediction.outputs) == 2 and _labelled(prediction, found))):
+    if len(found) == 1 and (
+        only is not None or (len(prediction.outputs) == 2 and _has_label_output(prediction, found))
+    ):
         (rows,) = found.values()
-        return bars.numbered(bars.of_classes(rows, view.top))
+        return bars.numbered(bars.of_classes(rows, class_options.top))
     if only is None:
         return None
     if classes.looks_like_probabilities(only) and (only.ndim == 1 or only.shape[1:] == (1,)):
         return bars.of_scores(list(only.ravel()))
-    return [cell for row in answers.rows(prediction, cell=answers.brief) for cell in row]
+    return [cell for row in value_text.rows(prediction, cell=value_text.brief) for cell in row]
 
 
-def drawn_table(prediction: Prediction, view: View = PLAIN) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows for people: a column an output; classes stand in one cell, a line each."""
-    names = answers.columns(prediction)
-    rows = answers.rows(prediction, cell=answers.brief)
-    found = classes.classes_of(prediction, view)
-    if answers.is_batch(prediction):
+def drawn_table(
+    prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS
+) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows for a terminal, one column per output; a cell of classes has one line per class."""
+    names = value_text.columns(prediction)
+    rows = value_text.rows(prediction, cell=value_text.brief)
+    found = classes.classes_of(prediction, class_options)
+    if value_text.is_batch(prediction):
         for column, name in enumerate(names):
-            for row, block in zip(rows, bars.of_classes(found.get(name, ()), view.top, width=_CELL_BAR), strict=False):
+            for row, block in zip(
+                rows, bars.of_classes(found.get(name, ()), class_options.top, width=_CELL_BAR_WIDTH), strict=False
+            ):
                 row[column] = "\n".join(block)
     return names, rows
 
 
-def _labelled(prediction: Prediction, found: dict[str, list[list[Class]]]) -> bool:
-    """Whether the second output only names the classes of the first."""
+def _has_label_output(prediction: Prediction, found: dict[str, list[list[ClassScore]]]) -> bool:
+    """Whether the second output holds the labels of the first."""
     (name,) = found
     other = next(array for key, array in prediction.outputs.items() if key != name)
     return other.dtype.kind == "O" and other.shape == prediction.outputs[name].shape
 
 
-def _class_documents(row: list[Class], view: View) -> list[dict[str, Any]]:
+def _class_documents(row: list[ClassScore], class_options: ClassOptions) -> list[dict[str, Any]]:
     import numpy as np
 
     return [
-        {"label": one.label or None, "index": one.index, "score": answers.json_values(np.asarray(one.score))}
-        for one in classes.highest(row, view)
+        {"label": one.label or None, "index": one.index, "score": value_text.json_values(np.asarray(one.score))}
+        for one in classes.selected_classes(row, class_options)
     ]

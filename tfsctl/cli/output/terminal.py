@@ -1,6 +1,6 @@
-"""What a command prints and where: the answer on stdout, the talk on stderr. The only user of rich.
+"""Print answers to stdout and messages to stderr. The only module that prints, and the only user of rich.
 
-Text that users or servers wrote (names, shapes, messages) is never read as rich markup.
+Text from users and servers is never interpreted as rich markup.
 """
 
 from __future__ import annotations
@@ -22,76 +22,76 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LOG_STYLES = {"I": "dim", "W": "yellow", "E": "red", "F": "bold red"}
-_LEAST_FOLDED = 12  # columns of text that can still be read
+_MIN_FOLDED_WIDTH = 12  # characters; a narrower column is unreadable
 
 verbose = False  # set by the root callback from --verbose
 
 
 def prepare_streams() -> None:
-    """Give output that was closed (`>&-`) a place to go, and have characters escaped that stdout's encoding lacks."""
+    """Open /dev/null for streams that are closed (`>&-`); escape characters that stdout's encoding cannot represent."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - as long as the process
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say(text: str) -> None:
-    """Print one line of talk (progress, notes, hints) to stderr."""
+    """Print one line (progress, a note, a hint) to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
-def on_terminal() -> bool:
-    """Whether talk goes to a terminal that can show more than lines."""
+def can_redraw() -> bool:
+    """Whether stderr is a terminal that can redraw lines."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-class NobodyReads(Exception):
-    """The reader of the answer went away, as `| head` does."""
+class OutputClosed(Exception):
+    """The reader of stdout closed it, as `| head` does."""
 
 
 @contextmanager
-def _written() -> Iterator[None]:
-    """What writes to stdout. Raises NobodyReads, and TfsctlError where nothing more can be written."""
+def _stdout_errors() -> Iterator[None]:
+    """Wrap writes to stdout. Raises OutputClosed, or TfsctlError if stdout cannot be written."""
     try:
         yield
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter writes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout at exit
         if isinstance(error, BrokenPipeError):
-            raise NobodyReads from error
+            raise OutputClosed from error
         raise TfsctlError(f"cannot write the answer: {error.strerror}") from error
 
 
 def answer(text: str) -> None:
     """Print one line of the answer to stdout."""
-    with _written():
+    with _stdout_errors():
         print(text, flush=True)
 
 
 def answer_bytes(content: bytes) -> None:
-    """Print an answer as it is; on a terminal it ends with its line."""
-    with _written():
+    """Print bytes unchanged; on a terminal, end them with a newline."""
+    with _stdout_errors():
         sys.stdout.flush()
-        sys.stdout.buffer.write(content + b"\n" * (answers_people() and not content.endswith(b"\n")))
+        sys.stdout.buffer.write(content + b"\n" * (is_interactive() and not content.endswith(b"\n")))
         sys.stdout.flush()
 
 
-def answers_people() -> bool:
-    """Whether people read the answer; programs get all of it, a record a line."""
+def is_interactive() -> bool:
+    """Whether stdout is a terminal. Otherwise every answer is printed complete, one record per line."""
     return sys.stdout.isatty()
 
 
 def answer_json(document: object) -> None:
-    """Print the answer as one JSON document; NaN and Infinity as TensorFlow Serving writes them."""
+    """Print the answer as one JSON document, with NaN and Infinity as TensorFlow Serving writes them."""
     answer(json.dumps(document, ensure_ascii=False))
 
 
 def answer_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows: a table with a header on a terminal, or where that is too narrow a line a cell; elsewhere a line a row.
+    """Print rows: a table on a terminal (one line per cell if it is too narrow), tab-separated lines otherwise.
 
-    Nothing is cut off, for it could not be copied then: the widest column is folded.
+    No cell is truncated, so that every value can be copied; the widest column is wrapped.
     """
-    if not answers_people():
+    if not is_interactive():
         for row in rows:
             answer("\t".join(row))
         return
@@ -105,7 +105,7 @@ def answer_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(cell_len, "\n".join(cells).split("\n"))) for cells in zip(columns, *rows, strict=True)]
     widest = max(widths, default=0)
     borders = 3 * len(columns)
-    if console.width - borders - sum(widths) + widest < min(widest, _LEAST_FOLDED):
+    if console.width - borders - sum(widths) + widest < min(widest, _MIN_FOLDED_WIDTH):
         answer("\n\n".join(_record(columns, row) for row in rows))
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -113,18 +113,18 @@ def answer_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, overflow="fold", no_wrap=width < widest)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    with _written():
+    with _stdout_errors():
         console.print(table)
 
 
 def _record(columns: Sequence[str], row: Sequence[str]) -> str:
-    """A row with a line for each of its cells, and for each line of those."""
+    """One row, with one line per cell and per line of a cell."""
     named = [(column, cell.split("\n")) for column, cell in zip(columns, row, strict=True) if cell]
     return "\n".join(f"{column}: {line}".removeprefix(": ") for column, lines in named for line in lines)
 
 
 def log_line(line: str) -> None:
-    """Print a line of a server's log to stderr, on a terminal coloured by its level."""
+    """Print a line of a server log to stderr, coloured by its level on a terminal."""
     style = _LOG_STYLES.get(_log_level(line))
     if style is None or not sys.stderr.isatty():
         say(line)
@@ -136,17 +136,17 @@ def log_line(line: str) -> None:
 
 
 def _log_level(line: str) -> str:
-    """The letter of the level of a line: `2026-11-24 09:00:00.5: W file.cc:1] …`, `W0000 …`; empty where there is none."""
+    """The level letter of a log line (`2026-11-24 09:00:00.5: W file.cc:1] …`, `W0000 …`), or an empty string."""
     found = re.match(r"(?:\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[.,]\d+:? )?([IWEF])(?:\d{4})? ", line)
     return found[1] if found else ""
 
 
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """A step reporter for long work: a spinner with the current step on a terminal, a line a step elsewhere."""
+    """Yield a function that reports the current step: as a spinner on a terminal, as one line per step otherwise."""
     if quiet:
         yield lambda _step: None
-    elif not on_terminal():
+    elif not can_redraw():
         yield lambda step: say(f"{step} …")
     else:
         from rich.console import Console
@@ -159,9 +159,12 @@ def progress(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def progress_bar(*, quiet: bool = False) -> Iterator[Callable[[int, float | None], None]]:
-    """A bar for rows on a terminal, nothing elsewhere: told how many are done, and which part of all that is (0 to 1)."""
-    if quiet or not on_terminal():
-        yield lambda _rows, _part: None
+    """Yield a function that takes the number of finished rows and their fraction of all rows (0 to 1, or None).
+
+    Draws a progress bar on a terminal, and nothing otherwise.
+    """
+    if quiet or not can_redraw():
+        yield lambda _rows, _fraction: None
         return
     from rich import progress as bars
     from rich.console import Console
@@ -171,13 +174,13 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Callable[[int, float | None
     with bars.Progress(*columns, bars.TimeRemainingColumn(), console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("", total=None)
 
-        def show(rows: int, part: float | None) -> None:
+        def show(rows: int, fraction: float | None) -> None:
             nonlocal before
             before = rows if before is None else before
             rate = (rows - before) / max(time.monotonic() - start, 1e-9)
             shown.update(task, description=f"{rows:,} rows  {rate:,.0f} rows/s")
-            if part is not None:
-                shown.update(task, completed=part, total=1.0)
+            if fraction is not None:
+                shown.update(task, completed=fraction, total=1.0)
 
         yield show
 

@@ -1,1 +1,1 @@
-"""The conversation behind `tfsctl repl`: what a line brings, apart from how it was read and where it is shown."""
+"""The REPL of `tfsctl repl` and `tfsctl run`: `conversation.py` reads and prints, `line_handler.py` handles one line."""

@@ -1,4 +1,4 @@
-"""What could be typed next, from what the server tells: commands and their arguments, inputs, files."""
+"""Tab completion in the REPL: commands, their arguments, inputs of the model, files."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ if TYPE_CHECKING:
     from prompt_toolkit.completion import Completer, Completion
     from prompt_toolkit.document import Document
 
-    from tfsctl.cli.repl.session import Session
+    from tfsctl.cli.repl.session import ReplSession
 
 
-def completer(session: Session) -> Completer:
-    """What Tab asks, for prompt_toolkit."""
+def completer(session: ReplSession) -> Completer:
+    """The completer for prompt_toolkit."""
     from prompt_toolkit.completion import Completer, Completion
 
-    class _Completer(Completer):
+    class _ReplCompleter(Completer):
         def get_completions(self, document: Document, complete_event: object) -> Iterator[Completion]:  # noqa: ARG002
             """The completions of the text before the cursor."""
             for word, length in complete(session, document.text_before_cursor):
                 yield Completion(word, start_position=-length)
 
-    return _Completer()
+    return _ReplCompleter()
 
 
-def complete(session: Session, text: str) -> list[tuple[str, int]]:
-    """What could stand for the last characters of `text`, each with the number of characters it stands for."""
+def complete(session: ReplSession, text: str) -> list[tuple[str, int]]:
+    """Completions of the last word of `text`, each with the number of characters it replaces."""
     if text.startswith(":"):
-        return _of_command(session, text)
+        return _command_completions(session, text)
     word = text.rpartition(" ")[2]
     name, at, path = word.partition("=@")
     if at and text.startswith("-i "):
-        return _fitting(path, _paths(path))
+        return _matching(path, _paths(path))
     if session.verb != "predict" or "=" in word:
         return []
-    return _fitting(word, [f"{spec.name}=" for spec in session.signature.inputs]) if word or name == text else []
+    return _matching(word, [f"{spec.name}=" for spec in session.signature.inputs]) if word or name == text else []
 
 
-def _of_command(session: Session, text: str) -> list[tuple[str, int]]:
+def _command_completions(session: ReplSession, text: str) -> list[tuple[str, int]]:
     head, space, argument = text.partition(" ")
     if not space:
-        return _fitting(text, commands.TABLE)
+        return _matching(text, commands.TABLE)
     found = commands.TABLE.get(head)
     if found is None:
         return []
@@ -53,18 +53,20 @@ def _of_command(session: Session, text: str) -> list[tuple[str, int]]:
         name, _, value = argument.partition(" ")
         setting = settings.TABLE.get(name)
         if name == "labels":
-            return _fitting(value, _paths(value))
-        return _fitting(value, setting.choices(session)) if setting else []
+            return _matching(value, _paths(value))
+        return _matching(value, setting.choices(session)) if setting else []
     choices = found.choices(session)
-    return _fitting(argument, _paths(argument) if choices is commands.PATHS else choices)
+    return _matching(argument, _paths(argument) if choices is commands.PATHS else choices)
 
 
-def _fitting(start: str, words: Iterable[str]) -> list[tuple[str, int]]:
+def _matching(start: str, words: Iterable[str]) -> list[tuple[str, int]]:
     return [(word, len(start)) for word in words if word.startswith(start)]
 
 
 def _paths(start: str) -> list[str]:
-    """The files and directories that begin so; a directory with its slash."""
-    home, short = os.path.expanduser("~"), start.startswith("~")
+    """The files and directories whose path begins so; directories end with a slash."""
+    home, is_home = os.path.expanduser("~"), start.startswith("~")
     found = sorted(glob.glob(glob.escape(os.path.expanduser(start)) + "*"))
-    return [(f"~{path.removeprefix(home)}" if short else path) + ("/" if os.path.isdir(path) else "") for path in found]
+    return [
+        (f"~{path.removeprefix(home)}" if is_home else path) + ("/" if os.path.isdir(path) else "") for path in found
+    ]

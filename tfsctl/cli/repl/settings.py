@@ -1,4 +1,4 @@
-"""What can be set in a conversation, as a table: `:set` shows it, `:set NAME VALUE` changes it, Tab completes it."""
+"""The settings of the REPL, a table that `:set`, the commands named after settings and completion use."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.inputs.predict_inputs import choose_outputs
 
 if TYPE_CHECKING:
-    from tfsctl.cli.repl.session import Session
+    from tfsctl.cli.repl.session import ReplSession
 
 LATEST = "latest"
 VERBS = ("predict", "classify", "regress")
-_SWITCH = ("on", "off")
+_ON_OFF = ("on", "off")
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: what it is for, its value as text (empty: as it is by itself), how it changes, values to choose from.
+    """One setting: its help text, its value as text (empty: the default), how to change it, and its choices.
 
-    `change` takes the empty text for the value it has by itself, and raises InvalidInput or what the server answers.
+    `change` sets the default for an empty text. It raises InvalidInput, or what the client raises.
     """
 
     help: str
-    show: Callable[[Session], str]
-    change: Callable[[Session, str], None]
-    choices: Callable[[Session], Iterable[str]]
+    show: Callable[[ReplSession], str]
+    change: Callable[[ReplSession, str], None]
+    choices: Callable[[ReplSession], Iterable[str]]
 
 
 def find(name: str) -> Setting:
-    """The setting of that name. Raises InvalidInput."""
+    """Return the setting with that name. Raises InvalidInput if there is none."""
     if name in TABLE:
         return TABLE[name]
     close = difflib.get_close_matches(name, TABLE, n=1)
@@ -45,56 +45,56 @@ def find(name: str) -> Setting:
     )
 
 
-def _set_verb(session: Session, text: str) -> None:
+def _set_verb(session: ReplSession, text: str) -> None:
     if text not in ("", *VERBS):
         raise InvalidInput(f"{text!r} is no way to ask a model", hint=f"one of {', '.join(VERBS)}")
     session.verb = text or VERBS[0]
 
 
-def _set_signature(session: Session, text: str) -> None:
+def _set_signature(session: ReplSession, text: str) -> None:
     session.switch(signature=text or None)
 
 
-def _set_version(session: Session, text: str) -> None:
+def _set_version(session: ReplSession, text: str) -> None:
     if text not in ("", LATEST) and not text.isdecimal():
         raise InvalidInput(f"{text!r} is no version", hint=f"a number, or {LATEST}")
     number = int(text) if text.isdecimal() else None
     session.switch(model=ModelRef(session.target.model.name, version=number), signature=session.signature_name)
 
 
-def _set_label(session: Session, text: str) -> None:
+def _set_label(session: ReplSession, text: str) -> None:
     session.switch(model=ModelRef(session.target.model.name, label=text or None), signature=session.signature_name)
 
 
-def _set_only(session: Session, text: str) -> None:
+def _set_only(session: ReplSession, text: str) -> None:
     names = text.replace(",", " ").split()
     session.only = choose_outputs(session.signature, names) if names else ()
 
 
-def _set_top(session: Session, text: str) -> None:
+def _set_top(session: ReplSession, text: str) -> None:
     if text and not (text.isdecimal() and int(text)):
         raise InvalidInput(f"{text!r} is no number of classes")
-    view = replace(session.style.view, top=int(text) if text else None)
-    session.style = replace(session.style, view=view)
+    class_options = replace(session.style.class_options, top=int(text) if text else None)
+    session.style = replace(session.style, class_options=class_options)
 
 
-def _set_labels(session: Session, text: str) -> None:
-    view = replace(session.style.view, labels=read_labels(Path(text).expanduser()) if text else ())
-    session.style = replace(session.style, view=view)
+def _set_labels(session: ReplSession, text: str) -> None:
+    class_options = replace(session.style.class_options, labels=read_labels(Path(text).expanduser()) if text else ())
+    session.style = replace(session.style, class_options=class_options)
     session.labels_file = text
 
 
-def _set_json(session: Session, text: str) -> None:
-    session.style = replace(session.style, as_json=_is_on(text))
+def _set_json(session: ReplSession, text: str) -> None:
+    session.style = replace(session.style, as_json=_parse_switch(text))
 
 
-def _set_time(session: Session, text: str) -> None:
-    session.timed = _is_on(text)
+def _set_time(session: ReplSession, text: str) -> None:
+    session.show_latency = _parse_switch(text)
 
 
-def _set_timeout(session: Session, text: str) -> None:
+def _set_timeout(session: ReplSession, text: str) -> None:
     try:
-        seconds = float(text or session.first_timeout_s)
+        seconds = float(text or session.initial_timeout_s)
     except ValueError:
         seconds = math.nan
     if not (seconds > 0 and math.isfinite(seconds)):
@@ -102,24 +102,24 @@ def _set_timeout(session: Session, text: str) -> None:
     session.switch(timeout_s=seconds, signature=session.signature_name)
 
 
-def _is_on(text: str) -> bool:
-    if text not in ("", *_SWITCH):
+def _parse_switch(text: str) -> bool:
+    if text not in ("", *_ON_OFF):
         raise InvalidInput(f"{text!r} is neither on nor off")
     return text == "on"
 
 
-def _none(_session: Session) -> Iterable[str]:
+def _no_choices(_session: ReplSession) -> Iterable[str]:
     return ()
 
 
-def _switch(_session: Session) -> Iterable[str]:
-    return _SWITCH
+def _on_off(_session: ReplSession) -> Iterable[str]:
+    return _ON_OFF
 
 
-def _versions(session: Session) -> Iterable[str]:
+def _versions(session: ReplSession) -> Iterable[str]:
     try:
         found = session.client.status(ModelRef(session.target.model.name))
-    except TfsctlError:  # completion is no place to complain
+    except TfsctlError:  # completion cannot report errors
         return (LATEST,)
     return (*(str(status.version) for status in found if status.state == "AVAILABLE"), LATEST)
 
@@ -150,9 +150,13 @@ TABLE: dict[str, Setting] = {
         _set_only,
         lambda session: [spec.name for spec in session.signature.outputs],
     ),
-    "top": Setting("how many classes of a row", lambda session: str(session.style.view.top or ""), _set_top, _none),
-    "labels": Setting("a file with the names of classes", lambda session: session.labels_file, _set_labels, _none),
-    "json": Setting("answers as JSON", lambda session: _SWITCH[not session.style.as_json], _set_json, _switch),
-    "time": Setting("how long requests took", lambda session: _SWITCH[not session.timed], _set_time, _switch),
-    "timeout": Setting("seconds to wait", lambda session: f"{session.target.timeout_s:g}", _set_timeout, _none),
+    "top": Setting(
+        "how many classes of a row", lambda session: str(session.style.class_options.top or ""), _set_top, _no_choices
+    ),
+    "labels": Setting(
+        "a file with the names of classes", lambda session: session.labels_file, _set_labels, _no_choices
+    ),
+    "json": Setting("answers as JSON", lambda session: _ON_OFF[not session.style.as_json], _set_json, _on_off),
+    "time": Setting("how long requests took", lambda session: _ON_OFF[not session.show_latency], _set_time, _on_off),
+    "timeout": Setting("seconds to wait", lambda session: f"{session.target.timeout_s:g}", _set_timeout, _no_choices),
 }

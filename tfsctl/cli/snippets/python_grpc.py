@@ -1,4 +1,4 @@
-"""A gRPC call as a Python program with TensorFlow Serving's own modules, which load TensorFlow."""
+"""A gRPC request as a Python program that uses grpcio, TensorFlow and TensorFlow Serving's own API modules."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator
 
 from tfsctl.cli.snippets import shell
-from tfsctl.cli.snippets.python import header_value, needs_environment
+from tfsctl.cli.snippets.python_headers import header_expression, needs_os_module
 from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.clients.connection import Connection
 from tfsctl.core import protos
 
-# The module of each request message, as the program imports it.
+# Request message -> the module that defines it.
 _MODULES = {
     "PredictRequest": "predict_pb2",
     "ClassificationRequest": "classification_pb2",
@@ -20,15 +20,15 @@ _MODULES = {
 }
 
 
-def shown(call: CapturedRequest) -> str:
-    """The program that asks the same and prints the answer."""
-    return "\n".join(_lines(call))
+def snippet(request: CapturedRequest) -> str:
+    """Return the program that sends the request and prints the answer."""
+    return "\n".join(_lines(request))
 
 
-def _lines(call: CapturedRequest) -> Iterator[str]:
-    message = type(call.payload).__name__
+def _lines(request: CapturedRequest) -> Iterator[str]:
+    message = type(request.payload).__name__
     module = _MODULES[message]
-    if needs_environment(call.connection):
+    if needs_os_module(request.connection):
         yield "import os"
         yield ""
     yield "import grpc"
@@ -38,26 +38,28 @@ def _lines(call: CapturedRequest) -> Iterator[str]:
         yield "from google.protobuf import text_format"
     yield f"from tensorflow_serving.apis import {module}, prediction_service_pb2_grpc"
     yield ""
-    yield from _channel(call)
+    yield from _channel_lines(request)
     yield "stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)"
     yield ""
     if message == "PredictRequest":
-        yield from _predict(call.payload)
+        yield from _predict_request_lines(request.payload)
     else:
-        yield f"request = text_format.Parse({str(call.payload)!r}, {module}.{message}())"
-    headers = ", ".join(f"({header.name.lower()!r}, {header_value(header)})" for header in call.connection.headers)
+        yield f"request = text_format.Parse({str(request.payload)!r}, {module}.{message}())"
+    headers = ", ".join(
+        f"({header.name.lower()!r}, {header_expression(header)})" for header in request.connection.headers
+    )
     metadata = f", metadata=[{headers}]" if headers else ""
-    yield f"response = stub.{call.path.rpartition('/')[2]}(request, timeout={call.timeout_s:g}{metadata})"
+    yield f"response = stub.{request.path.rpartition('/')[2]}(request, timeout={request.timeout_s:g}{metadata})"
     if message == "PredictRequest":
         yield "print({name: tf.make_ndarray(tensor).tolist() for name, tensor in response.outputs.items()})"
     else:
         yield "print(response)"
 
 
-def _channel(call: CapturedRequest) -> Iterator[str]:
-    options = "options=[" + ", ".join(map(str, _options(call))) + "]"
-    address = call.host if call.host.startswith("unix:") else shell.address(call)
-    tls = call.connection.tls
+def _channel_lines(request: CapturedRequest) -> Iterator[str]:
+    options = "options=[" + ", ".join(map(str, _channel_options(request))) + "]"
+    address = request.host if request.host.startswith("unix:") else shell.address(request)
+    tls = request.connection.tls
     if tls is None:
         yield f"channel = grpc.insecure_channel({address!r}, {options})"
         return
@@ -67,10 +69,10 @@ def _channel(call: CapturedRequest) -> Iterator[str]:
     yield f"channel = grpc.secure_channel({address!r}, credentials, {options})"
 
 
-def _options(call: CapturedRequest) -> Iterator[tuple[str, int | str]]:
-    connection: Connection = call.connection
+def _channel_options(request: CapturedRequest) -> Iterator[tuple[str, int | str]]:
+    connection: Connection = request.connection
     yield "grpc.max_receive_message_length", -1
-    if call.host.startswith("unix:"):
+    if request.host.startswith("unix:"):
         yield "grpc.ssl_target_name_override", "localhost"
     if connection.proxy is not None:
         yield "grpc.http_proxy", connection.proxy
@@ -78,7 +80,7 @@ def _options(call: CapturedRequest) -> Iterator[tuple[str, int | str]]:
         yield "grpc.lb_policy_name", connection.balancing
 
 
-def _predict(request: protos.PredictRequest) -> Iterator[str]:
+def _predict_request_lines(request: protos.PredictRequest) -> Iterator[str]:
     from tfsctl.core import dtypes, tensors
 
     spec = request.model_spec
@@ -100,7 +102,7 @@ def _predict(request: protos.PredictRequest) -> Iterator[str]:
 
 
 def _literal(value: object) -> str:
-    """A value as Python writes it; text as text where it is some."""
+    """A value as a Python literal; UTF-8 bytes become text."""
     if isinstance(value, list):
         return f"[{', '.join(map(_literal, value))}]"
     if isinstance(value, float) and not math.isfinite(value):

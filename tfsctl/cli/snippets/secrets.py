@@ -1,4 +1,4 @@
-"""Secrets of a call, replaced by the variables that hold them: what is shown is no place for them."""
+"""Replace the secrets of a request by environment variables, so that a printed request holds none."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tfsctl.errors import InvalidInput
 _SECRET = re.compile(r"auth|token|key|secret|password|cookie|credential|session", re.IGNORECASE)
 
 
-def without_secrets(call: CapturedRequest) -> tuple[CapturedRequest, dict[str, str]]:
-    """The call with every secret left to a variable, and what each variable has to hold that is not set yet.
+def without_secrets(request: CapturedRequest) -> tuple[CapturedRequest, dict[str, str]]:
+    """Return the request without secrets, and for each variable that the user must set a description of its value.
 
-    Raises InvalidInput for a proxy with a name or password: no program takes that from a variable.
+    Raises InvalidInput for a proxy URL with a password, because no program reads that from a variable.
     """
-    proxy = call.connection.proxy
+    proxy = request.connection.proxy
     if proxy is not None and urlsplit(proxy).username is not None:
         raise InvalidInput("--proxy holds a name or password, which is not shown", hint="leave it out of the URL")
     unset: dict[str, str] = {}
     headers = []
-    for header in call.connection.headers:
+    for header in request.connection.headers:
         if header.variable or not _SECRET.search(header.name):
             headers.append(header)
             continue
         variable = re.sub(r"\W", "_", header.name).upper()
         headers.append(Header(header.name, header.value, variable))
         unset[variable] = f"the value of {header.name}"
-    return replace(call, connection=replace(call.connection, headers=tuple(headers))), unset
+    return replace(request, connection=replace(request.connection, headers=tuple(headers))), unset

@@ -1,4 +1,4 @@
-"""Command lines for a shell: quoted, one option a line, with long input from a here-document."""
+"""Build shell command lines: quoted words, one option per line, long input as a here-document."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.clients.connection import Header
 
-MAX_ARGUMENT = 100_000  # Linux takes 128 KB in one
+MAX_ARGUMENT = 100_000  # bytes; Linux allows 128 KB per argument
 _END = "END_OF_REQUEST"
 
 
 class Quoted(str):
-    """Text that is quoted for the shell already."""
+    """Text that is already quoted for the shell."""
 
     __slots__ = ()
 
 
 def command(lines: Sequence[Sequence[str]], stdin: str | None = None) -> str:
-    """A command line of words, broken after each group of them; with its stdin after it."""
+    """Return a command line with one group of words per line, and a here-document for its standard input."""
     text = " \\\n  ".join(
         " ".join(w if isinstance(w, Quoted) else shlex.quote(w) for w in line) for line in lines if line
     )
@@ -27,7 +27,7 @@ def command(lines: Sequence[Sequence[str]], stdin: str | None = None) -> str:
 
 
 def header(header: Header, separator: str) -> str:
-    """`name: value` as one word; a secret is left to its variable."""
+    """Return `name: value` as one word; a secret is read from its variable."""
     start = f"{header.name}{separator}"
     if not header.variable:
         return f"{start}{header.value}"
@@ -35,18 +35,18 @@ def header(header: Header, separator: str) -> str:
 
 
 def seconds(value: float) -> str:
-    """A time as curl and grpcurl take it."""
+    """A time in seconds, without an exponent or trailing zeros."""
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def url(call: CapturedRequest) -> str:
-    """The whole URL of a REST call."""
-    scheme = "https" if call.connection.tls else "http"
-    at = "localhost" if call.host.startswith("unix:") else address(call)
-    return f"{scheme}://{at}{call.connection.path}{call.path}"
+def url(request: CapturedRequest) -> str:
+    """The URL of a REST request."""
+    scheme = "https" if request.connection.tls else "http"
+    at = "localhost" if request.host.startswith("unix:") else address(request)
+    return f"{scheme}://{at}{request.connection.path}{request.path}"
 
 
-def address(call: CapturedRequest) -> str:
+def address(request: CapturedRequest) -> str:
     """`host:port`, with the brackets of an IPv6 address."""
-    bare = call.host.strip("[]")
-    return f"[{bare}]:{call.port}" if ":" in bare else f"{bare}:{call.port}"
+    bare = request.host.strip("[]")
+    return f"[{bare}]:{request.port}" if ":" in bare else f"{bare}:{request.port}"

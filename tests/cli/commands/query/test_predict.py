@@ -20,7 +20,7 @@ from model_servers import Served, clean_environment, running_server
 from slow_servers import SlowServer, slow_grpc, slow_rest
 from terminal import Terminal
 
-from tfsctl.cli.inference.pinned_version import ask_pinned
+from tfsctl.cli.inference.pinned_version import request_pinned_version
 from tfsctl.cli.options.target import Target
 from tfsctl.core.types import ModelMetadata, ModelRef, Prediction
 from tfsctl.engines.registry.records import RunningServer
@@ -196,7 +196,7 @@ def test_a_version_that_goes_meanwhile_is_followed(tmp_path: Path, transport: Li
     write_echo_model(base / "1", {"serving_default": {"x": ("float32", (None,))}})
     asked = []
 
-    def ask(served: ModelMetadata, model: ModelRef) -> Prediction:
+    def send(served: ModelMetadata, model: ModelRef) -> Prediction:
         asked.append((served.version, model.version))
         if served.version == 1:
             write_echo_model(tmp_path / "2", {"serving_default": {"n": ("int32", (None,))}})
@@ -209,11 +209,13 @@ def test_a_version_that_goes_meanwhile_is_followed(tmp_path: Path, transport: Li
     with running_server({"m": base}, tmp_path) as served:
         target = Target(ModelRef("m"), served.host, served.rest_port, served.grpc_port, transport)
         with target.connect() as client:
-            assert ask_pinned(client, target, ask).outputs["n"].tolist() == [5]
+            assert request_pinned_version(client, target, send).outputs["n"].tolist() == [5]
             assert asked == [(1, 1), (2, None)]
             pinned = replace(target, model=ModelRef("m", version=2))
             with pytest.raises(NotFound):
-                ask_pinned(client, pinned, lambda _served, _model: client.predict(ModelRef("m", version=1), {}))
+                request_pinned_version(
+                    client, pinned, lambda _served, _model: client.predict(ModelRef("m", version=1), {})
+                )
 
 
 @OVER

@@ -1,1 +1,1 @@
-"""Commands that write what another tool deploys: images and Compose files."""
+"""Commands that write what other tools deploy: container images and Compose files."""

@@ -1,19 +1,18 @@
-"""`tfsctl compose`: the container `serve` would run, as a Compose file."""
+"""`tfsctl compose`: print a Compose file with the container that `serve --engine docker` would run."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from tfsctl.cli.options import shared as shared_options
-from tfsctl.cli.options.groups import option_group
-from tfsctl.cli.options.serving import request as request_of_options
+from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.serve_options import takes_serve_options
 from tfsctl.cli.output import terminal
 from tfsctl.engines.planning.serve_options import Request
 from tfsctl.errors import InvalidInput
 
 
-@option_group("request", request_of_options)
-def compose(request: Request, *, as_json: shared_options.Json = False) -> None:
+@takes_serve_options
+def compose(request: Request, *, as_json: Json = False) -> None:
     """Print a Compose file that serves models.
 
     It runs the container that `tfsctl serve --engine docker` with the same options would run, with a health check and
@@ -38,7 +37,7 @@ def compose(request: Request, *, as_json: shared_options.Json = False) -> None:
     for found in plan.founds:
         operations.check(found.model.name, found.saved_model, plan.launch.container.image)
     check = check_of([found.model.name for found in plan.founds])
-    # No server's name begins with an underscore: no `tfsctl stop` takes these files away.
+    # Server names cannot begin with an underscore, so `tfsctl stop` never deletes these files.
     spec = container_of(plan.launch, files_of=f"_compose/{plan.launch.name}")
     document = composing.document(plan.launch.name, spec, check)
     if as_json:

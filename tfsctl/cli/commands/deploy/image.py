@@ -1,4 +1,4 @@
-"""`tfsctl image build`: an image with the models inside."""
+"""`tfsctl image build`: build a container image with models inside."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.options import serving as _s
-from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options import serve_options
+from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.output import terminal
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from tfsctl.engines.planning.launch_spec import DEFAULT_IMAGE
@@ -16,11 +16,11 @@ from tfsctl.engines.planning.serve_options import Request
 
 
 def build(
-    paths: _s.Paths = None,
+    paths: serve_options.Paths = None,
     *,
-    models: _s.Models = None,
-    config: _s.ConfigFile = None,
-    name: _s.Name = None,
+    models: serve_options.Models = None,
+    config: serve_options.ConfigFile = None,
+    name: serve_options.Name = None,
     tag: Annotated[
         str | None, typer.Option("--tag", "-t", metavar="NAME:TAG", help="The image's name; else MODEL:VERSION.")
     ] = None,
@@ -28,17 +28,17 @@ def build(
         str, typer.Option("--base-image", metavar="NAME", help="The image it is made from.")
     ] = DEFAULT_IMAGE,
     pull: Annotated[bool, typer.Option("--pull", help="Pull the base image although one is here.")] = False,
-    platform: _s.Platform = None,
+    platform: serve_options.Platform = None,
     print_dockerfile: Annotated[
         bool, typer.Option("--print-dockerfile", help="Print the Dockerfile, and build nothing.")
     ] = False,
-    metrics: _s.Metrics = False,
-    warmup: _s.Warmup = True,
-    batching: _s.Batching = False,
-    batching_parameters: _s.BatchingParameters = None,
-    batching_file: _s.BatchingFile = None,
-    server_args: _s.ServerFlags = None,
-    as_json: shared_options.Json = False,
+    metrics: serve_options.Metrics = False,
+    warmup: serve_options.Warmup = True,
+    batching: serve_options.Batching = False,
+    batching_parameters: serve_options.BatchingParameters = None,
+    batching_file: serve_options.BatchingFile = None,
+    server_args: serve_options.ServerFlags = None,
+    as_json: Json = False,
 ) -> None:
     """Build an image with models inside.
 
@@ -90,5 +90,5 @@ def build(
 
 
 app = typer.Typer(help="Images with models inside.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-app.callback()(lambda: None)  # with it `build` stays a word of its own
+app.callback()(lambda: None)  # keeps `build` a subcommand; Typer drops the name of a lone command
 app.command("build")(build)

@@ -1,4 +1,4 @@
-"""`tfsctl export`: a model in any form becomes a verified, numbered SavedModel version."""
+"""`tfsctl export`: write a model as a verified, numbered SavedModel version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.output_options import Json
 
 if TYPE_CHECKING:
     from tfsctl.exporter import Exported
@@ -38,7 +38,7 @@ def export(
         int | None,
         typer.Option("--version", metavar="N", help="The version, a positive number; else the Unix time."),
     ] = None,
-    as_json: shared_options.Json = False,
+    as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer only: no progress, no notes.")] = False,
 ) -> None:
     """Make a verified SavedModel version out of a model.
@@ -65,7 +65,7 @@ def export(
       tfsctl export model.keras --name reviews --to /srv/models --version 7
       tfsctl export research/model.py:build_small --json
     """
-    from tfsctl.cli.output import signatures, terminal
+    from tfsctl.cli.output import signature_table, terminal
     from tfsctl.exporter import export as export_model
     from tfsctl.exporter.quiet import tensorflow_noise_hidden
 
@@ -76,16 +76,16 @@ def export(
         return
     for fact in ("model", "version", "path"):
         terminal.answer(f"{fact}: {_document(exported)[fact]}")
-    terminal.answer_table(signatures.COLUMNS, signatures.rows(exported.signatures.values()))
+    terminal.answer_table(signature_table.COLUMNS, signature_table.rows(exported.signatures.values()))
     if not quiet:
         for note in _notes(exported):
             terminal.say(f"note: {note}")
-        terminal.say(f"next: {_next(exported)}")
+        terminal.say(f"next: {_next_command(exported)}")
 
 
 def _document(exported: Exported) -> dict[str, Any]:
-    """The export as JSON values; the keys are documented in docs/reference.md."""
-    from tfsctl.cli.output import signatures
+    """The export as JSON values. The keys are documented in docs/reference.md."""
+    from tfsctl.cli.output import signature_table
 
     return {
         "model": exported.name,
@@ -95,19 +95,19 @@ def _document(exported: Exported) -> dict[str, Any]:
         "tensorflow_version": exported.tensorflow_version,
         "keras_version": exported.keras_version,
         "source_sha256": exported.source_sha256,
-        "signatures": signatures.document(exported.signatures),
+        "signatures": signature_table.document(exported.signatures),
         "row_independent": exported.row_independent,
         "checks": {check.signature: check.as_json() for check in exported.checks},
         "notes": _notes(exported),
-        "next": _next(exported),
+        "next": _next_command(exported),
     }
 
 
 def _notes(exported: Exported) -> list[str]:
-    found = [f"signature {check.signature}: {note}" for check in exported.checks for note in check.notes]
-    return [*exported.notes, *found]
+    check_notes = [f"signature {check.signature}: {note}" for check in exported.checks for note in check.notes]
+    return [*exported.notes, *check_notes]
 
 
-def _next(exported: Exported) -> str:
+def _next_command(exported: Exported) -> str:
     base = str(exported.base_path)
     return f"tfsctl serve {shlex.quote(base if os.path.isabs(base) else f'./{base}')}"

@@ -1,4 +1,4 @@
-"""`tfsctl explain`: what a pasted error or a log means, and what to type next."""
+"""`tfsctl explain`: explain the known errors in a pasted message or a log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, NotFound
 
@@ -20,7 +20,7 @@ def explain(
         list[str] | None, typer.Argument(metavar="TEXT…", help="The error as it was shown; else stdin is read.")
     ] = None,
     *,
-    as_json: shared_options.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Explain an error: its cause, and the next command.
 
@@ -35,16 +35,16 @@ def explain(
     """
     from tfsctl.diagnosis.explanations import explain_all
 
-    found = explain_all(_given(text or []))
+    explanations = explain_all(_read_text(text or []))
     if as_json:
-        terminal.answer_json({"explanations": [asdict(one) for one in found]})
+        terminal.answer_json({"explanations": [asdict(one) for one in explanations]})
         return
-    if not found:
+    if not explanations:
         raise NotFound(
             "nothing in it is an error that tfsctl knows",
             hint="tfsctl status tells how the versions are; tfsctl logs shows what the server said",
         )
-    for number, one in enumerate(found):
+    for number, one in enumerate(explanations):
         if number:
             terminal.answer("")
         terminal.answer(one.words)
@@ -52,7 +52,8 @@ def explain(
         terminal.answer(f"  hint: {one.hint}")
 
 
-def _given(words: list[str]) -> str:
+def _read_text(words: list[str]) -> str:
+    """The error to explain: the arguments, or standard input. Raises InvalidInput if there is neither."""
     if words and words != [STDIN]:
         return " ".join(words)
     if not words and (sys.stdin is None or sys.stdin.isatty()):

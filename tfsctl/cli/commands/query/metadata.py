@@ -1,4 +1,4 @@
-"""`tfsctl metadata`: what a running model, or one on disk, says about itself; and whether another would break its clients."""
+"""`tfsctl metadata`: print the signatures of a served model or a model on disk, or compare two models."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfsctl.cli.options import shared as shared_options
-from tfsctl.cli.options.connection import asks_a_server
-from tfsctl.cli.options.target import Asked
+from tfsctl.cli.options.inference_options import SignatureName
+from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.core.types import Signature
 from tfsctl.errors import ExitCode
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from tfsctl.cli.inference.model_description import Description
 
 CHANGE_COLUMNS = ("", "signature", "change")
-_FOR_PROGRAMS = ("ops",)  # hundreds of words
+_JSON_ONLY_FACTS = ("ops",)  # hundreds of names
 
 
-@asks_a_server
+@takes_server_options
 def metadata(
     path: Annotated[
         Path | None,
@@ -31,8 +31,8 @@ def metadata(
         ),
     ] = None,
     *,
-    asked: Asked,
-    signature: shared_options.Signature = None,
+    options: ServerOptions,
+    signature: SignatureName = None,
     diff: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -41,7 +41,7 @@ def metadata(
             help="Compare two versions, directories or NAME@VERSION: would NEW break clients?",
         ),
     ] = None,
-    as_json: shared_options.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Show a model's signatures, and what else is known of it.
 
@@ -61,44 +61,45 @@ def metadata(
     from tfsctl.cli.inference.model_description import describe, describe_either
 
     if diff is not None:
-        old, new = (describe_either(asked, text, path) for text in diff)
-        _compare(_only(old, signature), _without_others(new, signature), as_json=as_json)
+        old, new = (describe_either(options, text, path) for text in diff)
+        _compare(_choose_signature(old, signature), _with_signature(new, signature), as_json=as_json)
         return
-    told = _only(describe(asked, path), signature)
-    _show(told.facts, told.signatures, as_json=as_json)
+    description = _choose_signature(describe(options, path), signature)
+    _print(description.facts, description.signatures, as_json=as_json)
 
 
-def _only(told: Description, signature: str | None) -> Description:
-    """A model with that signature alone, if one was asked for. Raises NotFound where it has none of that name."""
+def _choose_signature(description: Description, signature: str | None) -> Description:
+    """Keep only the named signature, if a name is given. Raises NotFound if the model has no such signature."""
     from tfsctl.core.types import ModelMetadata
     from tfsctl.inputs.predict_inputs import choose_signature
 
+    facts = description.facts
     if signature is not None:
-        choose_signature(ModelMetadata(told.facts["model"], told.facts["version"], told.signatures), signature)
-    return _without_others(told, signature)
+        choose_signature(ModelMetadata(facts["model"], facts["version"], description.signatures), signature)
+    return _with_signature(description, signature)
 
 
-def _without_others(told: Description, signature: str | None) -> Description:
-    kept = {name: one for name, one in told.signatures.items() if signature in (None, name)}
-    return replace(told, signatures=kept)
+def _with_signature(description: Description, signature: str | None) -> Description:
+    """Keep only the named signature, which the model may not have; None keeps all."""
+    kept = {name: one for name, one in description.signatures.items() if signature in (None, name)}
+    return replace(description, signatures=kept)
 
 
-def _show(facts: Mapping[str, Any], signatures: Mapping[str, Signature], *, as_json: bool) -> None:
-    from tfsctl.cli.output import signatures as signature_tables
-    from tfsctl.cli.output import terminal
+def _print(facts: Mapping[str, Any], signatures: Mapping[str, Signature], *, as_json: bool) -> None:
+    from tfsctl.cli.output import signature_table, terminal
 
     if as_json:
-        terminal.answer_json({**facts, "signatures": signature_tables.document(signatures)})
+        terminal.answer_json({**facts, "signatures": signature_table.document(signatures)})
         return
     for name, value in facts.items():
-        if value not in (None, {}) and name not in _FOR_PROGRAMS:
+        if value not in (None, {}) and name not in _JSON_ONLY_FACTS:
             shown = ", ".join(f"{key} {number}" for key, number in value.items()) if isinstance(value, dict) else value
             terminal.answer(f"{name.replace('_', ' ')}: {shown}")
-    terminal.answer_table(signature_tables.COLUMNS, signature_tables.rows(signatures.values()))
+    terminal.answer_table(signature_table.COLUMNS, signature_table.rows(signatures.values()))
 
 
 def _compare(old: Description, new: Description, *, as_json: bool) -> None:
-    """Print every change, and end with the exit code that tells whether one breaks clients."""
+    """Print every change; exits with 1 if a change breaks clients."""
     from tfsctl.cli.output import terminal
     from tfsctl.core.compatibility import compare
 
@@ -112,6 +113,6 @@ def _compare(old: Description, new: Description, *, as_json: bool) -> None:
     if breaking:
         terminal.say(f"clients of the old version would break: {breaking} of {len(changes)} changes")
         raise typer.Exit(ExitCode.FAILED)
-    fingerprints = {told.facts.get("fingerprint") for told in (old, new)}
+    fingerprints = {model.facts.get("fingerprint") for model in (old, new)}
     same = len(fingerprints) == 1 and None not in fingerprints
     terminal.say("the same model" if same else "clients of the old version can use the new one")

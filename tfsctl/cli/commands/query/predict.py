@@ -1,4 +1,7 @@
-"""`tfsctl predict`: shape what was typed to the model, ask, print the answer."""
+"""`tfsctl predict`: convert the arguments to the model's inputs, send one request, print the predictions.
+
+`--file` goes another way: `inference/predict_file.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,42 +10,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli.options import shared as shared_options
-from tfsctl.cli.options.connection import asks_a_server
-from tfsctl.cli.options.files import Files, refuse_typed, takes_files
-from tfsctl.cli.options.target import Asked
-from tfsctl.cli.snippets import can_show
+from tfsctl.cli.options.file_options import FileOptions, refuse_arguments, takes_file_options
+from tfsctl.cli.options.inference_options import NamedInputs, Raw, SignatureName
+from tfsctl.cli.options.output_options import Json, Labels, Top
+from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
+from tfsctl.cli.snippets.show_options import takes_show_options
 
 if TYPE_CHECKING:
-    from tfsctl.cli.output.classes import View
+    from tfsctl.cli.output.classes import ClassOptions
     from tfsctl.core.types import ModelMetadata, ModelRef, Prediction
 
 
-@takes_files
-@asks_a_server
-@can_show
+@takes_file_options
+@takes_server_options
+@takes_show_options
 def predict(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="INPUT…", help="Text, numbers, NAME=VALUE or JSON; `-` reads lines from stdin."),
     ] = None,
     *,
-    asked: Asked,
-    files: Files,
-    named: shared_options.Named = None,
-    signature: shared_options.Signature = None,
+    options: ServerOptions,
+    files: FileOptions,
+    named: NamedInputs = None,
+    signature: SignatureName = None,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", metavar="OUTPUT", help="Answer with this output alone; may be repeated."),
     ] = None,
-    labels: shared_options.Labels = None,
-    top: shared_options.Top = None,
-    raw: shared_options.Raw = False,
-    as_json: shared_options.Json = False,
+    labels: Labels = None,
+    top: Top = None,
+    raw: Raw = False,
+    as_json: Json = False,
 ) -> None:
     """Ask a model for its answer to what you type.
 
-    The model tells its signature first, and what you type is shape_rows to it: each argument, or each line of stdin, is a
+    The model tells its signature first, and what you type is shaped to it: each argument, or each line of stdin, is a
     row. A mismatch is explained before anything is sent. One server that tfsctl started is found by itself.
 
     \b
@@ -55,67 +58,75 @@ def predict(
       tfsctl predict --model amazon_review < reviews.txt
       tfsctl predict --grpc --file reviews.csv --output scores.csv
     """
-    from tfsctl.cli.inference import raw as raw_request
-    from tfsctl.cli.inference.pinned_version import ask_pinned
-    from tfsctl.cli.options.arguments import read_body, read_texts, refuse_beside
+    from tfsctl.cli.inference import raw_request
+    from tfsctl.cli.inference.pinned_version import request_pinned_version
+    from tfsctl.cli.options.input_arguments import read_body, read_texts, refuse_with
     from tfsctl.cli.options.target import find_target
     from tfsctl.cli.output import predictions, terminal
-    from tfsctl.cli.output.classes import View, read_labels
+    from tfsctl.cli.output.classes import ClassOptions, read_labels
     from tfsctl.engines.registry import records
     from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature, shape_inputs
     from tfsctl.inputs.typed import asked_signature
 
     if raw:
-        refuse_beside("--raw", input=named, only=only, labels=labels, top=top, file=files.file, output=files.output)
-        raw_request.post(asked, "predict", read_body(inputs))
+        refuse_with("--raw", input=named, only=only, labels=labels, top=top, file=files.file, output=files.output)
+        raw_request.post(options, "predict", read_body(inputs))
         return
-    view = View(read_labels(labels) if labels else (), top)
+    class_options = ClassOptions(read_labels(labels) if labels else (), top)
     if files.file is not None:
-        from tfsctl.cli.inference.bulk import predict_file
+        from tfsctl.cli.inference.predict_file import predict_file
 
-        refuse_typed(inputs, named)
-        target = find_target(asked, records.running())
+        refuse_arguments(inputs, named)
+        target = find_target(options, records.running())
         with target.connect() as client:
-            predict_file(client, target.model, signature, files, as_json=as_json, only=only or (), view=view)
+            predict_file(
+                client,
+                target.model,
+                signature,
+                files,
+                as_json=as_json,
+                output_names=only or (),
+                class_options=class_options,
+            )
         return
     if files.output is not None:
         from tfsctl.data.results import check_output
 
         check_output(files.output)
     texts = read_texts(inputs, named)
-    target = find_target(asked, records.running())
+    target = find_target(options, records.running())
     with target.connect() as client:
 
-        def ask(served: ModelMetadata, model: ModelRef) -> Prediction:
+        def send(served: ModelMetadata, model: ModelRef) -> Prediction:
             chosen = choose_signature(served, signature or asked_signature(texts))
             outputs = choose_outputs(chosen, only) if only else ()
             arrays = shape_inputs(texts, chosen, named or ())
-            answered = client.predict(model, arrays, signature=chosen.name, outputs=outputs)
-            return (
-                replace(answered, outputs={name: answered.outputs[name] for name in outputs}) if outputs else answered
-            )
+            prediction = client.predict(model, arrays, signature=chosen.name, outputs=outputs)
+            if not outputs:
+                return prediction
+            return replace(prediction, outputs={name: prediction.outputs[name] for name in outputs})
 
-        prediction = ask_pinned(client, target, ask)
+        prediction = request_pinned_version(client, target, send)
     if files.output is not None:
         from tfsctl.cli.output.class_columns import class_columns
         from tfsctl.data.results import write_results
 
-        write_results(files.output, class_columns(prediction.outputs, view))
+        write_results(files.output, class_columns(prediction.outputs, class_options))
     elif as_json:
-        terminal.answer_json(predictions.document(prediction, view))
+        terminal.answer_json(predictions.document(prediction, class_options))
     else:
-        _show(prediction, view)
+        _print(prediction, class_options)
 
 
-def _show(prediction: Prediction, view: View) -> None:
-    """Print the answer: drawn for people, a record a line for programs."""
+def _print(prediction: Prediction, class_options: ClassOptions) -> None:
+    """Print the predictions: with bars or as a table on a terminal, one line per row otherwise."""
     from tfsctl.cli.output import predictions, terminal
 
-    if not terminal.answers_people():
-        for cells in predictions.plain_rows(prediction, view):
+    if not terminal.is_interactive():
+        for cells in predictions.plain_rows(prediction, class_options):
             terminal.answer("\t".join(cells))
-    elif (lines := predictions.drawn_lines(prediction, view)) is not None:
+    elif (lines := predictions.drawn_lines(prediction, class_options)) is not None:
         for line in lines:
             terminal.answer(line)
     else:
-        terminal.answer_table(*predictions.drawn_table(prediction, view))
+        terminal.answer_table(*predictions.drawn_table(prediction, class_options))

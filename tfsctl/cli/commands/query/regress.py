@@ -1,4 +1,4 @@
-"""`tfsctl regress`: make examples of what was typed, ask for values, print them."""
+"""`tfsctl regress`: build tf.Examples from the arguments, regress them, print the values."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli.options import shared as shared_options
-from tfsctl.cli.options.connection import asks_a_server
-from tfsctl.cli.options.target import Asked
-from tfsctl.cli.snippets import can_show
+from tfsctl.cli.options.inference_options import NamedInputs, Raw, SignatureNames
+from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
+from tfsctl.cli.snippets.show_options import takes_show_options
 
 if TYPE_CHECKING:
     from tfsctl.core.inference import InferenceResult
     from tfsctl.core.types import ModelMetadata, ModelRef
 
 
-@asks_a_server
-@can_show
+@takes_server_options
+@takes_show_options
 def regress(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="INPUT…", help="FEATURE=VALUE or JSON; `-` reads lines from stdin."),
     ] = None,
     *,
-    asked: Asked,
-    named: shared_options.Named = None,
-    signature: shared_options.Signatures = None,
-    raw: shared_options.Raw = False,
-    as_json: shared_options.Json = False,
+    options: ServerOptions,
+    named: NamedInputs = None,
+    signature: SignatureNames = None,
+    raw: Raw = False,
+    as_json: Json = False,
 ) -> None:
     """Ask a model for the value of examples.
 
@@ -42,31 +42,30 @@ def regress(
       tfsctl regress '{"examples": [{"x": 1.0}, {"x": 2.0}]}' --json
       tfsctl regress x=1.0 x=2.0
     """
-    from tfsctl.cli.inference import examples as inference_examples
-    from tfsctl.cli.inference import raw as raw_request
-    from tfsctl.cli.inference.pinned_version import ask_pinned
-    from tfsctl.cli.options.arguments import read_body, read_texts, refuse_beside
+    from tfsctl.cli.inference import classify_regress, raw_request
+    from tfsctl.cli.inference.pinned_version import request_pinned_version
+    from tfsctl.cli.options.input_arguments import read_body, read_texts, refuse_with
     from tfsctl.cli.options.target import find_target
     from tfsctl.cli.output import terminal
-    from tfsctl.cli.output.classes import View
+    from tfsctl.cli.output.classes import ClassOptions
     from tfsctl.engines.registry import records
     from tfsctl.inputs.features import read_examples
 
     if raw:
-        refuse_beside("--raw", input=named, signature=signature)
-        raw_request.post(asked, "regress", read_body(inputs))
+        refuse_with("--raw", input=named, signature=signature)
+        raw_request.post(options, "regress", read_body(inputs))
         return
     examples = read_examples(read_texts(inputs, named), named or ())
-    view = View()
-    target = find_target(asked, records.running())
+    class_options = ClassOptions()
+    target = find_target(options, records.running())
     with target.connect() as client:
 
-        def ask(served: ModelMetadata, model: ModelRef) -> list[InferenceResult]:
-            tasks = inference_examples.choose_tasks(served, "regress", signature or ())
-            return inference_examples.ask(client, model, examples, tasks)
+        def send(served: ModelMetadata, model: ModelRef) -> list[InferenceResult]:
+            tasks = classify_regress.choose_tasks(served, "regress", signature or ())
+            return classify_regress.infer(client, model, examples, tasks)
 
-        answers = ask_pinned(client, target, ask)
+        answers = request_pinned_version(client, target, send)
     if as_json:
-        terminal.answer_json(inference_examples.document(answers, view))
+        terminal.answer_json(classify_regress.document(answers, class_options))
     else:
-        inference_examples.show(answers, view)
+        classify_regress.show(answers, class_options)

@@ -1,4 +1,4 @@
-"""`tfsctl sample`: an example request, made up to fit a model's signature."""
+"""`tfsctl sample`: print an example request that fits a model's signature."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.options import completion
-from tfsctl.cli.options import shared as shared_options
-from tfsctl.cli.options.connection import asks_a_server
-from tfsctl.cli.options.target import Asked
+from tfsctl.cli.options.completion import complete_models
+from tfsctl.cli.options.inference_options import SignatureName
+from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, TfsctlError
 
 
-@asks_a_server
+@takes_server_options
 def sample(
     which: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME|PATH]", autocompletion=completion.models, help="A running model, or the directory of one."
+            metavar="[NAME|PATH]", autocompletion=complete_models, help="A running model, or the directory of one."
         ),
     ] = None,
     *,
-    asked: Asked,
-    signature: shared_options.Signature = None,
+    options: ServerOptions,
+    signature: SignatureName = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there instead of printing it.")
     ] = None,
@@ -48,8 +47,10 @@ def sample(
     from tfsctl.inputs.example_request import example_body, example_row
     from tfsctl.inputs.predict_inputs import choose_signature
 
-    told = describe(asked, None) if which is None else describe_either(asked, which, None)
-    chosen = choose_signature(ModelMetadata(told.facts["model"], told.facts["version"], told.signatures), signature)
+    description = describe(options, None) if which is None else describe_either(options, which, None)
+    chosen = choose_signature(
+        ModelMetadata(description.facts["model"], description.facts["version"], description.signatures), signature
+    )
     verb = next((method for method in METHODS if supports_method(chosen, method)), None)
     if verb is not None and chosen.method_name == f"tensorflow/serving/{verb}":
         raise InvalidInput(

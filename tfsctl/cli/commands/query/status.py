@@ -1,4 +1,4 @@
-"""`tfsctl status`: where each version of a model is in its life."""
+"""`tfsctl status`: print the state of each version of a model, once or on every change."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tfsctl.cli.options import completion
-from tfsctl.cli.options import shared as shared_options
-from tfsctl.cli.options.connection import asks_a_server
-from tfsctl.cli.options.target import Asked, Target
+from tfsctl.cli.options.completion import complete_models
+from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
+from tfsctl.cli.options.target import Target
 from tfsctl.cli.output import terminal
 from tfsctl.clients.connection import Transport
 from tfsctl.core.types import VersionStatus
@@ -23,8 +23,8 @@ INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a server told about a model, and which server that was."""
+class ModelStatus:
+    """The versions of one model on one server."""
 
     model: str
     address: str
@@ -32,20 +32,20 @@ class Told:
     versions: Sequence[VersionStatus]
 
 
-@asks_a_server
+@takes_server_options
 def status(
     name: Annotated[
         str | None,
         typer.Argument(
             metavar="[NAME[@VERSION]]",
-            autocompletion=completion.models,
+            autocompletion=complete_models,
             help="The model; else all of the servers that run.",
         ),
     ] = None,
     *,
-    asked: Asked,
+    options: ServerOptions,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a line for each change.")] = False,
-    as_json: shared_options.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Show where each version of a model is in its life.
 
@@ -58,58 +58,58 @@ def status(
       tfsctl status amazon_review@2 --json
       tfsctl status --watch --host serving.example.com --model amazon_review
     """
-    targets = _targets(asked, name)
+    targets = _targets(options, name)
     if watch:
         try:
-            for change in _changes(targets):
+            for change in _watch(targets):
                 terminal.answer_json(change) if as_json else terminal.answer(_text(change))
         except KeyboardInterrupt:  # how watching is meant to end
             return
-    told = [_ask(target) for target in targets]
+    statuses = [_fetch_status(target) for target in targets]
     if as_json:
-        terminal.answer_json({"models": [_document(one) for one in told]})
+        terminal.answer_json({"models": [_document(one) for one in statuses]})
         return
-    terminal.answer_table(COLUMNS, [row for one in told for row in _rows(one)])
+    terminal.answer_table(COLUMNS, [row for one in statuses for row in _rows(one)])
 
 
-def _targets(asked: Asked, name: str | None) -> list[Target]:
-    """The model that was named, or every model of every server that runs. Raises as `find_target` does."""
-    from tfsctl.cli.options.target import find_target, named
+def _targets(options: ServerOptions, name: str | None) -> list[Target]:
+    """The named model, or every model of every running server. Raises what `find_target` raises."""
+    from tfsctl.cli.options.target import find_target
     from tfsctl.engines.registry import records
 
-    asked, running = named(asked, name), records.running()
-    if asked.model is not None or asked.host is not None or asked.port is not None or not running:
-        return [find_target(asked, running)]
-    everything = [(server, model) for server in running for model in server.models]
-    return [find_target(replace(asked, model=model), [server]) for server, model in everything]
+    options, running = options.with_model(name), records.running()
+    if options.model is not None or options.host is not None or options.port is not None or not running:
+        return [find_target(options, running)]
+    served = [(server, model) for server in running for model in server.models]
+    return [find_target(replace(options, model=model), [server]) for server, model in served]
 
 
-def _ask(target: Target) -> Told:
+def _fetch_status(target: Target) -> ModelStatus:
     with target.connect() as client:
-        return Told(target.model.name, client.address, client.transport, client.status(target.model))
+        return ModelStatus(target.model.name, client.address, client.transport, client.status(target.model))
 
 
-def _changes(targets: Sequence[Target]) -> Iterator[dict[str, Any]]:
-    """Every change of a version, as it comes. A server that does not tell is asked again; its state is UNKNOWN then."""
+def _watch(targets: Sequence[Target]) -> Iterator[dict[str, Any]]:
+    """Yield every change of a version's state. The state is UNKNOWN while the server cannot be reached."""
     before: dict[Target, dict[int | None, tuple[str, str]]] = {}
     while True:
         for target in targets:
             now = _states(target)
-            for version, said in now.items():
-                if before.get(target, {}).get(version) != said:
-                    yield _line(target, version, *said)
+            for version, state in now.items():
+                if before.get(target, {}).get(version) != state:
+                    yield _change(target, version, *state)
             before[target] = now
         time.sleep(INTERVAL_S)
 
 
 def _states(target: Target) -> dict[int | None, tuple[str, str]]:
     try:
-        return {version.version: (version.state, version.error_message) for version in _ask(target).versions}
+        return {version.version: (version.state, version.error_message) for version in _fetch_status(target).versions}
     except (ServerUnreachable, NotReadyInTime, NotFound) as error:
         return {None: ("UNKNOWN", error.message)}
 
 
-def _line(target: Target, version: int | None, state: str, message: str) -> dict[str, Any]:
+def _change(target: Target, version: int | None, state: str, message: str) -> dict[str, Any]:
     return {
         "time": time.strftime("%H:%M:%S"),
         "model": target.model.name,
@@ -123,14 +123,14 @@ def _text(change: dict[str, Any]) -> str:
     return "  ".join(str(value) for value in change.values() if value not in (None, ""))
 
 
-def _rows(told: Told) -> list[tuple[str, ...]]:
-    return [(told.model, str(v.version), v.state, v.error_message) for v in told.versions]
+def _rows(status: ModelStatus) -> list[tuple[str, ...]]:
+    return [(status.model, str(v.version), v.state, v.error_message) for v in status.versions]
 
 
-def _document(told: Told) -> dict[str, Any]:
+def _document(status: ModelStatus) -> dict[str, Any]:
     return {
-        "model": told.model,
-        "address": told.address,
-        "transport": told.transport,
-        "versions": [asdict(version) for version in told.versions],
+        "model": status.model,
+        "address": status.address,
+        "transport": status.transport,
+        "versions": [asdict(version) for version in status.versions],
     }

@@ -1,4 +1,4 @@
-"""`tfsctl wait`: return when a model answers; for scripts, and as a probe."""
+"""`tfsctl wait`: wait until a model is AVAILABLE, for scripts and as a readiness probe."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.options import completion
-from tfsctl.cli.options import shared as shared_options
-from tfsctl.cli.options.connection import asks_a_server
-from tfsctl.cli.options.target import Asked, Target
+from tfsctl.cli.options.completion import complete_models
+from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
+from tfsctl.cli.options.target import Target
 from tfsctl.cli.output import terminal
 from tfsctl.core.types import VersionStatus
 from tfsctl.errors import ModelUnreadable, NotFound, NotReadyInTime, ServerUnreachable, TfsctlError
 
-POLL_S = 0.2
-REQUEST_S = 5.0  # a server that is this slow to tell its status is asked again
+POLL_INTERVAL_S = 0.2
+REQUEST_TIMEOUT_S = 5.0  # per status request; a slower server is queried again
 
 
-@asks_a_server
+@takes_server_options
 def wait(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME[@VERSION]", autocompletion=completion.models, help="The model to wait for."),
+        typer.Argument(metavar="NAME[@VERSION]", autocompletion=complete_models, help="The model to wait for."),
     ],
     *,
-    asked: Asked,
-    as_json: shared_options.Json = False,
+    options: ServerOptions,
+    as_json: Json = False,
 ) -> None:
     """Wait until a model, or one version of it, is AVAILABLE.
 
@@ -42,36 +42,38 @@ def wait(
       tfsctl wait amazon_review@2 --timeout 300 --grpc
       tfsctl wait amazon_review --timeout 1 --host 127.0.0.1 --port 8501
     """
-    from tfsctl.cli.options.target import find_target, named
+    from tfsctl.cli.options.target import find_target
     from tfsctl.engines.registry import records
 
-    asked = named(asked, name)
+    options = options.with_model(name)
     start = time.monotonic()
     while True:
-        left_s = asked.timeout_s - (time.monotonic() - start)
+        left_s = options.timeout_s - (time.monotonic() - start)
         try:
-            target = find_target(replace(asked, timeout_s=max(0.05, min(REQUEST_S, left_s))), records.running())
-            found = _available(target)
+            target = find_target(
+                replace(options, timeout_s=max(0.05, min(REQUEST_TIMEOUT_S, left_s))), records.running()
+            )
+            model, version = _available_version(target)
         except (NotFound, NotReadyInTime, ServerUnreachable) as error:
-            if left_s <= POLL_S:
-                raise _too_late(name, asked.timeout_s, error) from error
+            if left_s <= POLL_INTERVAL_S:
+                raise _too_late(name, options.timeout_s, error) from error
         else:
             break
-        time.sleep(POLL_S)
+        time.sleep(POLL_INTERVAL_S)
     if as_json:
         waited_s = round(time.monotonic() - start, 3)
-        terminal.answer_json({"model": found[0], "version": found[1], "state": "AVAILABLE", "waited_s": waited_s})
+        terminal.answer_json({"model": model, "version": version, "state": "AVAILABLE", "waited_s": waited_s})
         return
-    terminal.answer(f"{found[0]} version {found[1]} AVAILABLE")
+    terminal.answer(f"{model} version {version} AVAILABLE")
 
 
-def _available(target: Target) -> tuple[str, int | None]:
-    """The model and its highest version that answers.
+def _available_version(target: Target) -> tuple[str, int | None]:
+    """The model and its highest AVAILABLE version.
 
-    Raises NotReadyInTime where none does yet, and ModelUnreadable where none will.
+    Raises NotReadyInTime if no version is AVAILABLE yet, and ModelUnreadable if all versions have failed to load.
     """
     with target.connect() as client:
-        if target.model.label is not None:  # a label is one of an available version, or is not known
+        if target.model.label is not None:  # a label always belongs to an AVAILABLE version
             served = client.metadata(target.model)
             return served.name, served.version
         versions = client.status(target.model)

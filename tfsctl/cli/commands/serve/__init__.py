@@ -1,1 +1,1 @@
-"""Commands that start, watch and stop servers."""
+"""Commands that start, stop and list model servers."""

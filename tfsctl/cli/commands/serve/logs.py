@@ -1,4 +1,4 @@
-"""`tfsctl logs`: what a server has written."""
+"""`tfsctl logs`: print the log of a server."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.running_server_options import ServerName
 from tfsctl.cli.output import terminal
 from tfsctl.errors import NotFound
 
 
 def logs(
-    name: shared_options.Server = None,
+    name: ServerName = None,
     *,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on as it is written, until the server ends.")

@@ -1,4 +1,4 @@
-"""`tfsctl ps`: what runs, what it serves and what it takes."""
+"""`tfsctl ps`: list the servers that tfsctl started, their models, and their CPU and memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.output import terminal
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 COLUMNS = ("name", "engine", "models", "REST", "gRPC", "status", "CPU", "memory")
 LOCALHOST = "127.0.0.1"
 NOTHING = "-"
-UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))  # of a duration, the largest that fits
+UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 
-def ps(*, as_json: shared_options.Json = False) -> None:
+def ps(*, as_json: Json = False) -> None:
     """List the servers that tfsctl started.
 
     Each is asked for the states of its versions. A container that has ended is listed until `tfsctl stop` removes it;
@@ -46,23 +46,23 @@ def ps(*, as_json: shared_options.Json = False) -> None:
 
 
 def _document(report: Report) -> dict[str, Any]:
-    """A report as JSON values: the entry of the server, with its models by name."""
-    models: dict[str, Any] = {name: _versions_document(told) for name, told in report.models.items()}
+    """A report as JSON values: the server's record, with its models by name."""
+    models: dict[str, Any] = {name: _versions_document(versions) for name, versions in report.models.items()}
     usage = {"cpu_percent": None, "memory_bytes": None} if report.usage is None else asdict(report.usage)
     uptime_s = None if report.uptime_s is None else round(report.uptime_s, 1)
     return asdict(report.server) | {"models": models, "state": report.state, "uptime_s": uptime_s} | usage
 
 
-def _versions_document(told: Sequence[VersionStatus] | str) -> dict[str, Any]:
-    if isinstance(told, str):
-        return {"versions": [], "error": told}
-    return {"versions": [asdict(version) for version in told], "error": None}
+def _versions_document(versions: Sequence[VersionStatus] | str) -> dict[str, Any]:
+    if isinstance(versions, str):
+        return {"versions": [], "error": versions}
+    return {"versions": [asdict(version) for version in versions], "error": None}
 
 
 def _row(report: Report) -> list[str]:
-    """A report as cells, for `COLUMNS`."""
+    """A report as the cells of `COLUMNS`."""
     server, usage = report.server, report.usage
-    models = [_model(name, told) for name, told in report.models.items()] or list(server.models)
+    models = [_model(name, versions) for name, versions in report.models.items()] or list(server.models)
     return [
         server.name,
         server.engine,
@@ -75,16 +75,16 @@ def _row(report: Report) -> list[str]:
     ]
 
 
-def _model(name: str, told: Sequence[VersionStatus] | str) -> str:
-    """A model's versions and their states; those that have ended only where there is no other."""
-    if isinstance(told, str):
-        return f"{name}: {told}"
-    shown = [version for version in told if version.state != "END"] or told
+def _model(name: str, versions: Sequence[VersionStatus] | str) -> str:
+    """A model's versions and their states; versions that have ended only if there are no others."""
+    if isinstance(versions, str):
+        return f"{name}: {versions}"
+    shown = [version for version in versions if version.state != "END"] or versions
     return f"{name} {', '.join(f'{version.version} {version.state}' for version in shown)}"
 
 
 def _port(host: str, port: int) -> str:
-    """A port, with its address if that is not the usual one."""
+    """A port, with its address unless that is 127.0.0.1."""
     if not port:
         return NOTHING
     address = f"[{host}]" if ":" in host else host
@@ -92,7 +92,7 @@ def _port(host: str, port: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """A time as people say it: `42 s`, `3 min`, `2 h`, `5 d`."""
+    """A duration in its largest unit: `42 s`, `3 min`, `2 h`, `5 d`."""
     for length, unit in UNITS:
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"

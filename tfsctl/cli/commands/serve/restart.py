@@ -1,26 +1,18 @@
-"""`tfsctl restart`: stop a server and start it again as it was started before."""
+"""`tfsctl restart`: stop a server and start it again with the same command line."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from tfsctl.cli.commands.serve.starting import in_background
-from tfsctl.cli.options import shared as shared_options
-from tfsctl.cli.output import ready, terminal
+from tfsctl.cli.commands.serve.background_start import start_in_background
+from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, ServerName, WaitTimeout
+from tfsctl.cli.output import server_announcement, terminal
 
 
 def restart(
-    name: shared_options.Server = None,
+    name: ServerName = None,
     *,
-    wait_timeout: Annotated[
-        float,
-        typer.Option(
-            "--wait-timeout", envvar="TFSCTL_WAIT_TIMEOUT", min=0.1, metavar="SECONDS", help="How long it may load."
-        ),
-    ] = 60.0,
-    as_json: shared_options.Json = False,
+    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
+    as_json: Json = False,
 ) -> None:
     """Restart a server that tfsctl started.
 
@@ -37,9 +29,9 @@ def restart(
 
     chosen = fleet.choose(name, "restart")[0]
     plan = restarting.plan(chosen)
-    ready.explain(plan)
+    server_announcement.explain(plan)
     try:
-        server = in_background(
+        server = start_in_background(
             lambda give_up, show_step: restarting.restart(
                 chosen, plan, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
             )
@@ -47,4 +39,4 @@ def restart(
     except KeyboardInterrupt:
         terminal.say(f"{chosen.server.name} was stopped, and is not started again; tfsctl serve PATH does")
         raise
-    ready.announce(plan, server.entry, as_json=as_json)
+    server_announcement.announce(plan, server.entry, as_json=as_json)

@@ -1,16 +1,18 @@
-"""`tfsctl run`: serve a model unless it is served already, and talk to it; a server started for that ends with it."""
+"""`tfsctl run`: serve a model (unless it is served already) and open the REPL on it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from tfsctl.cli.commands.serve.starting import in_background
-from tfsctl.cli.options import shared as shared_options
-from tfsctl.cli.options.groups import option_group
-from tfsctl.cli.options.serving import request as request_of_options
-from tfsctl.cli.output import ready, terminal
+from tfsctl.cli.commands.serve.background_start import start_in_background
+from tfsctl.cli.options.inference_options import SignatureName
+from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.cli.options.serve_options import takes_serve_options
+from tfsctl.cli.options.server_options import UseGrpc
+from tfsctl.cli.output import server_announcement, terminal
 from tfsctl.engines.planning.serve_options import Request
 from tfsctl.errors import InvalidInput
 
@@ -19,19 +21,14 @@ if TYPE_CHECKING:
     from tfsctl.engines.registry.records import RunningServer
 
 
-@option_group("request", request_of_options)
+@takes_serve_options
 def run(
     request: Request,
     *,
-    use_grpc: shared_options.Grpc = False,
-    signature: shared_options.Signature = None,
-    wait_timeout: Annotated[
-        float,
-        typer.Option(
-            "--wait-timeout", envvar="TFSCTL_WAIT_TIMEOUT", min=0.1, metavar="SECONDS", help="How long it may load."
-        ),
-    ] = 60.0,
-    as_json: shared_options.Json = False,
+    use_grpc: UseGrpc = False,
+    signature: SignatureName = None,
+    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
+    as_json: Json = False,
 ) -> None:
     """Serve a model and talk to it, in one go.
 
@@ -44,8 +41,8 @@ def run(
       tfsctl run ./amazon_review --engine embedded --rest-port 0 --grpc-port 0 --grpc
       tfsctl run ./amazon_review < reviews.txt
     """
-    from tfsctl.cli.commands.query.repl import converse
-    from tfsctl.cli.options.target import Asked
+    from tfsctl.cli.options.server_options import ServerOptions
+    from tfsctl.cli.repl.conversation import converse
     from tfsctl.engines.planning import serve_plan, serving
     from tfsctl.programs.signals import raising
 
@@ -61,13 +58,13 @@ def run(
         started = server = _start(plan, wait_timeout)
     try:
         with raising(EOFError):
-            asked = Asked(
+            options = ServerOptions(
                 plan.found.model.name,
                 server.host,
                 server.grpc_port if use_grpc else server.rest_port,
                 transport="grpc" if use_grpc else "rest",
             )
-            code = converse(asked, signature=signature, as_json=as_json)
+            code = converse(options, signature=signature, as_json=as_json)
     finally:
         if started is not None:
             serving.stop(started)
@@ -76,7 +73,7 @@ def run(
 
 
 def _already_served(plan: Plan) -> RunningServer | None:
-    """The running server that has the model from where it would be served from."""
+    """The running server that serves the same model from the same directory, or None."""
     from tfsctl.cli.inference.served_models import models_of
     from tfsctl.engines.registry import records
 
@@ -88,13 +85,13 @@ def _already_served(plan: Plan) -> RunningServer | None:
 
 
 def _start(plan: Plan, wait_timeout: float) -> RunningServer:
-    """Start the server and say where it is. Raises what `serving.start` does, and KeyboardInterrupt."""
+    """Start the server, and leave it running. Raises what `serving.start` raises, and KeyboardInterrupt."""
     from tfsctl.engines.planning import serving
 
-    ready.explain(plan)
+    server_announcement.explain(plan)
     serving.prepare(plan)
-    # It is left running: Ctrl-C is for the conversation.
-    return in_background(
+    # The server runs in the background, so that Ctrl-C reaches only the REPL.
+    return start_in_background(
         lambda give_up, show_step: serving.start(
             plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
         )

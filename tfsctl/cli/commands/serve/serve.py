@@ -1,4 +1,4 @@
-"""`tfsctl serve`: start a model server, say when it answers and how to ask it, and end it in good order."""
+"""`tfsctl serve`: start a model server, in the foreground or detached, and print how to query it."""
 
 from __future__ import annotations
 
@@ -8,30 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli.commands.serve.starting import in_background
-from tfsctl.cli.options import shared as shared_options
-from tfsctl.cli.options.groups import option_group
-from tfsctl.cli.options.serving import request as request_of_options
-from tfsctl.cli.output import ready, terminal
+from tfsctl.cli.commands.serve.background_start import start_in_background
+from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.cli.options.serve_options import takes_serve_options
+from tfsctl.cli.output import server_announcement, terminal
 from tfsctl.engines.planning.serve_options import Request
 
 if TYPE_CHECKING:
     from tfsctl.engines.planning.serve_plan import Plan
 
 
-@option_group("request", request_of_options)
+@takes_serve_options
 def serve(
     request: Request,
     *,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it running; `tfsctl stop` ends it.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command line, and start nothing.")] = False,
-    wait_timeout: Annotated[
-        float,
-        typer.Option(
-            "--wait-timeout", envvar="TFSCTL_WAIT_TIMEOUT", min=0.1, metavar="SECONDS", help="How long it may load."
-        ),
-    ] = 60.0,
-    as_json: shared_options.Json = False,
+    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
+    as_json: Json = False,
 ) -> None:
     """Serve models over REST and gRPC.
 
@@ -50,7 +45,7 @@ def serve(
     from tfsctl.engines.planning import serve_plan
 
     plan = serve_plan.plan(request)
-    ready.explain(plan)
+    server_announcement.explain(plan)
     if dry_run:
         _answer_command(plan, as_json=as_json)
     elif detach:
@@ -70,12 +65,12 @@ def _start_detached(plan: Plan, *, wait_timeout: float, as_json: bool) -> None:
     from tfsctl.engines.planning import serving
 
     serving.prepare(plan)
-    entry = in_background(
+    entry = start_in_background(
         lambda give_up, show_step: serving.start(
             plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
         )
     ).entry
-    ready.announce(plan, entry, as_json=as_json)
+    server_announcement.announce(plan, entry, as_json=as_json)
     runner = f"process {entry.pid}" if entry.container is None else f"container {entry.container[:12]}"
     terminal.say(f"it goes on as {runner}; to stop it: tfsctl stop {entry.name}")
 
@@ -97,7 +92,7 @@ def _serve_until_stopped(plan: Plan, *, wait_timeout: float, as_json: bool) -> N
         except serving.Interrupted:
             return
         try:
-            ready.announce(plan, server.entry, as_json=as_json)
+            server_announcement.announce(plan, server.entry, as_json=as_json)
             terminal.say("Ctrl-C stops it")
             while not signals.came and server.ended() is None:
                 time.sleep(0.1)

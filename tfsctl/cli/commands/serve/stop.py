@@ -1,4 +1,4 @@
-"""`tfsctl stop`: end servers that tfsctl started."""
+"""`tfsctl stop`: stop servers that tfsctl started."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.options import shared as shared_options
+from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.running_server_options import ServerName
 from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, TfsctlError
 
 
 def stop(
-    name: shared_options.Server = None,
+    name: ServerName = None,
     *,
     stop_all: Annotated[bool, typer.Option("--all", help="Stop every server tfsctl started.")] = False,
-    as_json: shared_options.Json = False,
+    as_json: Json = False,
 ) -> None:
     """Stop a server that tfsctl started.
 
@@ -37,7 +38,7 @@ def stop(
     for each in fleet.servers() if stop_all else fleet.choose(name, "stop"):
         try:
             serving.stop(each.server)
-        except TfsctlError as error:  # the others are stopped all the same
+        except TfsctlError as error:  # the remaining servers are stopped first
             failure = failure or error
             continue
         stopped.append(each.server.name)

@@ -1,4 +1,4 @@
-"""`tfsctl predict --file`: a file of rows to answers, in constant memory, as fast as the server takes them."""
+"""`tfsctl predict --file`: predict every row of a file, with concurrent requests and in constant memory."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from tfsctl.cli.inference.bulk_output import BulkOutput, FileOutput, StandardOutput
-from tfsctl.cli.options.files import Files
+from tfsctl.cli.options.file_options import FileOptions
 from tfsctl.cli.output import terminal
 from tfsctl.cli.output.class_columns import class_columns
-from tfsctl.cli.output.classes import View
+from tfsctl.cli.output.classes import ClassOptions
 from tfsctl.clients.bulk import AnsweredBatch, BulkOptions, BulkPredictor
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import dtypes
@@ -39,13 +39,13 @@ def predict_file(
     client: ServingClient,
     model: ModelRef,
     signature: str | None,
-    files: Files,
+    files: FileOptions,
     *,
     as_json: bool,
-    only: Sequence[str],
-    view: View,
+    output_names: Sequence[str],
+    class_options: ClassOptions,
 ) -> None:
-    """Answer every row of a file. Raises what reading, asking and writing raise; the answers until then are kept."""
+    """Predict every row of a file. Raises what reading, the client and writing raise; answers until then are kept."""
     if files.output is not None:
         check_output(files.output)
     served = client.metadata(model)
@@ -54,7 +54,9 @@ def predict_file(
     output: BulkOutput = (
         StandardOutput(as_json=as_json)
         if files.output is None
-        else FileOutput(files.output, _about(files, source, model, chosen, only, view), resume=files.resume)
+        else FileOutput(
+            files.output, _run_identity(files, source, model, chosen, output_names, class_options), resume=files.resume
+        )
     )
     if files.resume and not output.through:
         terminal.say("nothing to go on with; starting at the first row")
@@ -62,21 +64,25 @@ def predict_file(
     batches = shape_rows(
         source, chosen, renamed=files.columns, skip_bad_rows=skip_bad_rows, after=output.through, note=terminal.say
     )
-    exact = _Exact(client, model, served.version, chosen, choose_outputs(chosen, only) if only else ())
+    requester = _PinnedVersion(
+        client, model, served.version, chosen, choose_outputs(chosen, output_names) if output_names else ()
+    )
     has_more = stdin_has_more if files.file == STDIN else lambda: True
     bulk = BulkPredictor(
-        batch_reader(batches, has_more=has_more), exact.ask, _options(files, chosen), has_more=has_more
+        batch_reader(batches, has_more=has_more), requester.predict, _options(files, chosen), has_more=has_more
     )
-    gc.set_threshold(100_000, 50, 50)  # rows come and go by thousands, and none of them refers to itself
-    before, start = output.rows, time.perf_counter()
+    gc.set_threshold(100_000, 50, 50)  # many short-lived rows without reference cycles
+    rows_before, start = output.rows, time.perf_counter()
     try:
-        with _stopping(bulk) as interrupted:
-            _run(bulk, output, interrupted, view, numbered=skip_bad_rows, quiet=files.output is None)
+        with _interruptible(bulk) as interrupted:
+            _run(bulk, output, interrupted, class_options, numbered=skip_bad_rows, quiet=files.output is None)
             if not output.rows:
-                output.write(_no_rows(chosen, exact.only, view, numbered=skip_bad_rows), (), output.through)
-            output.finish()  # all is answered: the first Ctrl-C comes too late
+                output.write(
+                    _no_rows(chosen, requester.output_names, class_options, numbered=skip_bad_rows), (), output.through
+                )
+            output.finish()  # a first Ctrl-C has no effect from here on
     except BaseException:
-        output.leave()
+        output.abandon()
         if isinstance(output, FileOutput) and output.through:
             terminal.say(
                 f"{output.rows:,} answers are kept; the same command with --resume goes on after row {output.through:,}"
@@ -84,10 +90,10 @@ def predict_file(
         raise
     seconds = time.perf_counter() - start
     if isinstance(output, FileOutput):
-        _tell(output, bulk, output.rows - before, seconds, as_json=as_json)
+        _report(output, bulk, output.rows - rows_before, seconds, as_json=as_json)
 
 
-def _options(files: Files, signature: Signature) -> BulkOptions:
+def _options(files: FileOptions, signature: Signature) -> BulkOptions:
     fixed = fixed_batch_size(signature)
     if fixed is not None and files.batch_size not in (None, fixed):
         raise InvalidInput(
@@ -101,36 +107,47 @@ def _options(files: Files, signature: Signature) -> BulkOptions:
     )
 
 
-def _about(
-    files: Files, source: RowSource, model: ModelRef, signature: Signature, only: Sequence[str], view: View
+def _run_identity(
+    files: FileOptions,
+    source: RowSource,
+    model: ModelRef,
+    signature: Signature,
+    output_names: Sequence[str],
+    class_options: ClassOptions,
 ) -> dict[str, Any]:
-    """What a run is of: an interrupted one goes on only if all of it is the same."""
+    """The properties of a run that must be the same for --resume to continue it."""
     path = files.file or ""
-    known = os.stat(path) if os.path.isfile(path) else None
+    status = os.stat(path) if os.path.isfile(path) else None
     images = source.files if isinstance(source, ImageRows) else ()
     return {
         "file": os.path.abspath(path),
         "images": zlib.crc32("\0".join(map(str, images)).encode("utf-8", "surrogateescape")),
-        "size": known.st_size if known else None,
-        "modified": known.st_mtime_ns if known else None,
+        "size": status.st_size if status else None,
+        "modified": status.st_mtime_ns if status else None,
         "columns": dict(files.columns),
         "model": str(model),
         "signature": signature.name,
-        "outputs": list(only),
-        "labels": zlib.crc32("\0".join(view.labels).encode("utf-8", "surrogateescape")),
-        "top": view.top,
+        "outputs": list(output_names),
+        "labels": zlib.crc32("\0".join(class_options.labels).encode("utf-8", "surrogateescape")),
+        "top": class_options.top,
         "on-error": files.on_error,
     }
 
 
 def _run(
-    bulk: BulkPredictor, output: BulkOutput, interrupted: threading.Event, view: View, *, numbered: bool, quiet: bool
+    bulk: BulkPredictor,
+    output: BulkOutput,
+    interrupted: threading.Event,
+    class_options: ClassOptions,
+    *,
+    numbered: bool,
+    quiet: bool,
 ) -> None:
-    """All answers from the one to the other. Raises KeyboardInterrupt after Ctrl-C, once what was asked is answered."""
+    """Write all answers. Raises KeyboardInterrupt after Ctrl-C, once the requests in flight are answered."""
     with terminal.progress_bar(quiet=quiet) as show:
         try:
             for answered in bulk:
-                columns = _columns(answered, view, numbered=numbered)
+                columns = _columns(answered, class_options, numbered=numbered)
                 output.write(columns, answered.batch.rejects, answered.batch.last_row)
                 show(output.rows, answered.batch.fraction_read)
         except TfsctlError:
@@ -141,8 +158,8 @@ def _run(
 
 
 @contextmanager
-def _stopping(bulk: BulkPredictor) -> Iterator[threading.Event]:
-    """The first Ctrl-C sets the event and lets what was asked be answered; the second does not wait."""
+def _interruptible(bulk: BulkPredictor) -> Iterator[threading.Event]:
+    """The first Ctrl-C sets the event and lets the requests in flight finish; the second one interrupts at once."""
     interrupted = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -158,27 +175,29 @@ def _stopping(bulk: BulkPredictor) -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _columns(answered: AnsweredBatch, view: View, *, numbered: bool) -> Mapping[str, np.ndarray]:
-    """The columns of results: the row's number where rows may be missing, the names of files, the outputs."""
+def _columns(answered: AnsweredBatch, class_options: ClassOptions, *, numbered: bool) -> Mapping[str, np.ndarray]:
+    """The columns of the results: row numbers if rows may be missing, file names, outputs."""
     if not len(answered.batch):
         return {}
     rows = {"row": answered.batch.rows} if numbered else {}
-    return rows | dict(answered.batch.labels) | dict(class_columns(answered.outputs, view))
+    return rows | dict(answered.batch.labels) | dict(class_columns(answered.outputs, class_options))
 
 
-def _no_rows(signature: Signature, only: Sequence[str], view: View, *, numbered: bool) -> Mapping[str, np.ndarray]:
-    """The columns of results without a row: a file that was empty leads to one that says what would be in it."""
+def _no_rows(
+    signature: Signature, output_names: Sequence[str], class_options: ClassOptions, *, numbered: bool
+) -> Mapping[str, np.ndarray]:
+    """The columns of the results of an empty file, without rows, so that the output file has its header."""
     one_row = {
         spec.name: np.zeros((1, *(size or 0 for size in (spec.shape or ())[1:])), dtypes.BY_NAME[spec.dtype].numpy)
         for spec in signature.outputs
-        if spec.dtype in dtypes.BY_NAME and (not only or spec.name in only)
+        if spec.dtype in dtypes.BY_NAME and (not output_names or spec.name in output_names)
     }
     rows = {"row": np.empty(0, np.int64)} if numbered else {}
-    return rows | {name: array[:0] for name, array in class_columns(one_row, view).items()}
+    return rows | {name: array[:0] for name, array in class_columns(one_row, class_options).items()}
 
 
-def _tell(output: FileOutput, bulk: BulkPredictor, rows: int, seconds: float, *, as_json: bool) -> None:
-    """What was done: a document with --json, a line otherwise."""
+def _report(output: FileOutput, bulk: BulkPredictor, rows: int, seconds: float, *, as_json: bool) -> None:
+    """Print a summary: a JSON document with --json, a line otherwise."""
     rate = rows / max(seconds, 1e-9)
     setting = bulk.settings
     if as_json:
@@ -202,18 +221,26 @@ def _tell(output: FileOutput, bulk: BulkPredictor, rows: int, seconds: float, *,
         terminal.say(f"not answered: {output.rejects:,}; {output.rejects_path} says why")
 
 
-class _Exact:
-    """Asks the version that told its signature; once that is gone, the one that came, if it takes the same."""
+class _PinnedVersion:
+    """Sends batches to the version whose signature was fetched.
+
+    Once that version is unloaded, it continues with the newer one, if its inputs are the same.
+    """
 
     def __init__(
-        self, client: ServingClient, model: ModelRef, version: int | None, signature: Signature, only: Sequence[str]
+        self,
+        client: ServingClient,
+        model: ModelRef,
+        version: int | None,
+        signature: Signature,
+        output_names: Sequence[str],
     ) -> None:
-        self._client, self._model, self._signature, self.only = client, model, signature, only
-        self._exact = model if version is None else replace(model, version=version, label=None)
-        self._changing = threading.Lock()
+        self._client, self._model, self._signature, self.output_names = client, model, signature, output_names
+        self._pinned = model if version is None else replace(model, version=version, label=None)
+        self._lock = threading.Lock()
 
-    def ask(self, batch: Batch) -> Mapping[str, np.ndarray]:
-        """The outputs for a batch. Raises what ServingClient says, InvalidInput for fewer rows than the model takes."""
+    def predict(self, batch: Batch) -> Mapping[str, np.ndarray]:
+        """The outputs for a batch. Raises what ServingClient raises, and InvalidInput if the model needs more rows."""
         fixed = fixed_batch_size(self._signature)
         if fixed not in (None, len(batch)):
             raise InvalidInput(
@@ -221,23 +248,23 @@ class _Exact:
                 f"{batch.rows[0]} on",
                 hint="add rows that only fill up the last request",
             )
-        exact = self._exact
+        pinned = self._pinned
         try:
-            return self._outputs(exact, batch)
+            return self._predict(pinned, batch)
         except NotFound:
-            if exact == self._model:
+            if pinned == self._model:
                 raise
-            self._change(exact, int(batch.rows[0]))
-        return self._outputs(self._exact, batch)
+            self._follow(pinned, int(batch.rows[0]))
+        return self._predict(self._pinned, batch)
 
-    def _outputs(self, exact: ModelRef, batch: Batch) -> Mapping[str, np.ndarray]:
+    def _predict(self, version: ModelRef, batch: Batch) -> Mapping[str, np.ndarray]:
         arrays = request_arrays(batch, self._signature)
-        found = self._client.predict(exact, arrays, signature=self._signature.name, outputs=self.only).outputs
-        return {name: found[name] for name in self.only} if self.only else found
+        found = self._client.predict(version, arrays, signature=self._signature.name, outputs=self.output_names).outputs
+        return {name: found[name] for name in self.output_names} if self.output_names else found
 
-    def _change(self, gone: ModelRef, row: int) -> None:
-        with self._changing:
-            if self._exact != gone:
+    def _follow(self, gone: ModelRef, row: int) -> None:
+        with self._lock:
+            if self._pinned != gone:
                 return
             newer = self._client.metadata(self._model)
             if newer.version == gone.version:
@@ -247,5 +274,5 @@ class _Exact:
                 (s.name, s.dtype, s.shape) for s in self._signature.inputs
             ]:
                 raise NotFound(f"{gone} is no longer served, and version {newer.version} takes other inputs")
-            self._exact = replace(gone, version=newer.version)
+            self._pinned = replace(gone, version=newer.version)
             terminal.say(f"{gone} is no longer served; from about row {row:,} on, version {newer.version} answers")

@@ -1,4 +1,7 @@
-"""The options of a command that takes its rows from files and writes answers to them."""
+"""The options of `predict` about files: where rows are read from, where answers are written, and how fast.
+
+A command that is decorated with `@takes_file_options` has them all, and receives them as one `FileOptions`.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from tfsctl.cli.options.groups import option_group
+from tfsctl.cli.options.option_groups import option_group
 from tfsctl.errors import InvalidInput
 
-Format = Literal[
-    "csv", "tsv", "json", "jsonl", "lines", "npy", "npz", "parquet", "tfrecord", "images"
-]  # data.sources has
+# The formats of data/sources.py.
+Format = Literal["csv", "tsv", "json", "jsonl", "lines", "npy", "npz", "parquet", "tfrecord", "images"]
 OnError = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """What the options say of files: `file` is where the rows are, None where they are typed."""
+class FileOptions:
+    """The values of these options. `file` is None if the rows are typed on the command line."""
 
     file: str | None = None
     output: Path | None = None
@@ -32,7 +34,7 @@ class Files:
     resume: bool = False
 
 
-def _files(
+def _file_options(
     *,
     file: Annotated[
         str | None,
@@ -69,34 +71,43 @@ def _files(
     resume: Annotated[
         bool, typer.Option("--resume", help="--file: go on where an interrupted run of --output ended.")
     ] = False,
-) -> Files:
-    """What the options say. Raises InvalidInput for ones that have no meaning together."""
+) -> FileOptions:
+    """Build the options from their values. Raises InvalidInput for combinations without a meaning."""
     if file is None:
-        own = {"--format": format, "--column": column, "--batch-size": batch_size, "--concurrency": concurrency}
-        said = [name for name, value in own.items() if value is not None]
-        said += ["--on-error"] * (on_error != "stop") + ["--resume"] * resume
-        if said:
-            raise InvalidInput(f"{said[0]} is for rows that come from a file", hint="name it with --file FILE")
+        needs_file = {
+            "--format": format is not None,
+            "--column": column is not None,
+            "--batch-size": batch_size is not None,
+            "--concurrency": concurrency is not None,
+            "--on-error": on_error != "stop",
+            "--resume": resume,
+        }
+        given = [name for name, is_given in needs_file.items() if is_given]
+        if given:
+            raise InvalidInput(f"{given[0]} is for rows that come from a file", hint="name it with --file FILE")
     if resume and (output is None or file == "-"):
         raise InvalidInput("--resume goes on with an --output from a --file that can be read again")
     if on_error == "skip" and output is None:
         raise InvalidInput("--on-error skip lists the rows it leaves out beside the output", hint="give --output FILE")
     if on_error == "skip" and output is not None and output.suffix.lower() == ".npy":
         raise InvalidInput("a .npy file has no place for the numbers of the rows", hint="give --output NAME.npz")
-    return Files(file, output, format, dict(map(_pair, column or ())), batch_size, concurrency, on_error, resume)
+    return FileOptions(
+        file, output, format, dict(map(_column_pair, column or ())), batch_size, concurrency, on_error, resume
+    )
 
 
-def refuse_typed(inputs: Sequence[str] | None, named: Sequence[str] | None) -> None:
-    """Raise InvalidInput where rows are both typed and in a file."""
+def refuse_arguments(inputs: Sequence[str] | None, named: Sequence[str] | None) -> None:
+    """Raise InvalidInput if rows are given as arguments as well as with --file."""
     if inputs or named:
         raise InvalidInput(f"{(inputs or named or [''])[0]!r} is typed, and --file says where the rows are")
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _column_pair(text: str) -> tuple[str, str]:
+    """Split `INPUT=COLUMN`. Raises InvalidInput."""
     name, equals, column = text.partition("=")
     if not (name and equals and column):
         raise InvalidInput(f"--column {text}: say INPUT=COLUMN")
     return name, column
 
 
-takes_files = option_group("files", _files)
+takes_file_options = option_group("files", _file_options)

@@ -1,4 +1,4 @@
-"""What one line of a conversation brings."""
+"""`LineResult`: the result of one line of the REPL."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tfsctl.errors import TfsctlError
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What a line brought: lines of the answer, notes beside it, an error instead, or the wish to leave."""
+class LineResult:
+    """Lines to print on stdout (`answer`) and stderr (`notes`), or an error; `leave` ends the REPL."""
 
     answer: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

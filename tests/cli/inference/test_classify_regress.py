@@ -13,8 +13,9 @@ from locations import RECORDED
 from model_servers import Served, running_server
 
 from tfsctl.cli.options.target import Target
-from tfsctl.cli.repl.reply import Reply
-from tfsctl.cli.repl.session import Session
+from tfsctl.cli.repl.line_handler import handle_line
+from tfsctl.cli.repl.line_result import LineResult
+from tfsctl.cli.repl.session import ReplSession
 from tfsctl.core.types import ModelRef
 from tfsctl.engines.registry import records
 from tfsctl.engines.registry.records import RunningServer
@@ -27,7 +28,7 @@ OVER = pytest.mark.parametrize("over", ["--rest", "--grpc"])
 @pytest.fixture(scope="module")
 def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The recorded `half_plus_two` and `zoo`, whose signatures classify and regress."""
-    models = {name: RECORDED / name for name in ("half_plus_two", "zoo")}
+    models = {name: MODELS / name for name in ("half_plus_two", "zoo")}
     with running_server(models, tmp_path_factory.mktemp("classifiers")) as server:
         yield server
 
@@ -119,13 +120,13 @@ def test_raw_bodies_have_their_verb(run_cli: RunCli) -> None:
 def test_the_repl_classifies_and_regresses(classifiers: Served, over: str) -> None:
     """:verb chooses how the model is asked; the signature is the one chosen, or the one that fits."""
     target = Target(ModelRef("zoo"), classifiers.host, classifiers.rest_port, classifiers.grpc_port, "rest")
-    with Session(target) as session:
-        session.handle(f":{over}")
-        assert session.handle(":verb regress").notes == ("verb: regress",)
-        assert session.handle("x=1") == Reply(answer=("2.0",))
-        assert session.handle("-i x=3") == Reply(answer=("6.0",))
-        assert session.handle(":verb classify").notes == ("verb: classify",)
-        assert session.handle("x=1.0") == Reply(answer=("1\ta\t1.0", "1\tb\t0.0"))
-        assert session.handle(":verb predict").notes == ("verb: predict",)
-        assert session.handle("a=1 s=x") == Reply(answer=("a2 2.0  s2 xx",))
-        assert session.handle(":verb guess").error is not None
+    with ReplSession(target) as session:
+        handle_line(session, f":{over}")
+        assert handle_line(session, ":verb regress").notes == ("verb: regress",)
+        assert handle_line(session, "x=1") == LineResult(answer=("2.0",))
+        assert handle_line(session, "-i x=3") == LineResult(answer=("6.0",))
+        assert handle_line(session, ":verb classify").notes == ("verb: classify",)
+        assert handle_line(session, "x=1.0") == LineResult(answer=("1\ta\t1.0", "1\tb\t0.0"))
+        assert handle_line(session, ":verb predict").notes == ("verb: predict",)
+        assert handle_line(session, "a=1 s=x") == LineResult(answer=("a2 2.0  s2 xx",))
+        assert handle_line(session, ":verb guess").error is not None

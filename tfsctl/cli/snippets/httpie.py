@@ -1,4 +1,4 @@
-"""A REST call as a command line of HTTPie."""
+"""A REST request as a command line of HTTPie."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
 from tfsctl.errors import InvalidInput
 
 
-def shown(call: CapturedRequest) -> str:
-    """The command line that asks the same. Raises InvalidInput for a UNIX socket, which HTTPie cannot reach."""
-    if call.host.startswith("unix:"):
+def snippet(request: CapturedRequest) -> str:
+    """Return the command line that sends the request. Raises InvalidInput for a UNIX socket."""
+    if request.host.startswith("unix:"):
         raise InvalidInput("HTTPie reaches no UNIX sockets", hint="--show curl")
-    connection, body = call.connection, call.payload.decode()
+    connection, body = request.connection, request.payload.decode()
     tls = connection.tls
     lines = [["http"]]
     if tls is not None:
@@ -20,9 +20,9 @@ def shown(call: CapturedRequest) -> str:
         lines += [[option, str(file)] for option, file in files if file is not None]
     if connection.proxy is not None:
         lines.append(["--proxy", f"{'https' if tls else 'http'}:{connection.proxy}"])
-    if call.timeout_s != DEFAULT_TIMEOUT_S:
-        lines.append(["--timeout", shell.seconds(call.timeout_s)])
-    request = ["POST", shell.url(call), *(shell.header(header, ":") for header in connection.headers)]
+    if request.timeout_s != DEFAULT_TIMEOUT_S:
+        lines.append(["--timeout", shell.seconds(request.timeout_s)])
+    words = ["POST", shell.url(request), *(shell.header(header, ":") for header in connection.headers)]
     if len(body) > shell.MAX_ARGUMENT:
-        return shell.command([*lines, request], body)
-    return shell.command([*lines, ["--ignore-stdin", "--raw", body], request])
+        return shell.command([*lines, words], body)
+    return shell.command([*lines, ["--ignore-stdin", "--raw", body], words])

@@ -1,4 +1,4 @@
-"""A prediction as text: a line a row for people, one document for programs."""
+"""Output values as text and as JSON values: cells of a table, shortened values, the `--json` document."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tfsctl.core.types import Json, Prediction
 if TYPE_CHECKING:
     import numpy as np
 
-MOST_VALUES = 24  # of one answer that a terminal shows one by one
-LONGEST_TEXT = 2000
+MAX_VALUES_SHOWN = 24  # larger arrays are summarised on a terminal
+MAX_TEXT_LENGTH = 2000  # longer texts are cut on a terminal
 _JSON_WORDS = {"True": "true", "False": "false", "nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def document(prediction: Prediction) -> dict[str, Any]:
-    """The prediction as JSON values; the keys are the same over REST and gRPC, and documented in docs/reference.md."""
+    """A prediction as JSON values, the same over REST and gRPC. The keys are documented in docs/reference.md."""
     return {
         "model": prediction.model,
         "version": prediction.version,
@@ -31,7 +31,7 @@ def document(prediction: Prediction) -> dict[str, Any]:
 
 
 def json_values(array: np.ndarray, *, b64: bool = False) -> Json:
-    """An array as JSON values. A float32 has the digits that tell it from its neighbours, not those of a double."""
+    """An array as JSON values. A float32 is written with its own shortest digits, not with those of a float64."""
     import numpy as np
 
     from tfsctl.core.json_tensors import to_json
@@ -46,12 +46,12 @@ def json_values(array: np.ndarray, *, b64: bool = False) -> Json:
 
 
 def columns(prediction: Prediction) -> list[str]:
-    """The outputs, in the order of the cells of `rows`."""
+    """The names of the outputs, in the order of the cells of `rows`."""
     return list(prediction.outputs)
 
 
 def rows(prediction: Prediction, *, cell: Callable[[Any], str] | None = None) -> list[list[str]]:
-    """A cell for each output in each row of the batch; one row of whole values where the outputs are no batch."""
+    """One cell per output for each row of the batch; a single row of whole values if the outputs are not a batch."""
     cell = cell or text
     arrays = list(prediction.outputs.values())
     if not is_batch(prediction):
@@ -60,22 +60,22 @@ def rows(prediction: Prediction, *, cell: Callable[[Any], str] | None = None) ->
 
 
 def is_batch(prediction: Prediction) -> bool:
-    """Whether every output has a row for each row of the others."""
+    """Whether all outputs have the same number of rows."""
     arrays = list(prediction.outputs.values())
     return bool(arrays) and all(array.ndim > 0 and len(array) == len(arrays[0]) for array in arrays)
 
 
 def brief(value: object) -> str:
-    """A value as a terminal has room for it: a large array is summed up, a long text is cut; never the whole answer."""
+    """A value shortened for a terminal: a large array is summarised, and a long text is cut."""
     import numpy as np
 
-    if isinstance(value, np.ndarray) and value.size > MOST_VALUES:
-        return _summed_up(value)
+    if isinstance(value, np.ndarray) and value.size > MAX_VALUES_SHOWN:
+        return _summary(value)
     whole = text(value)
-    return whole if len(whole) <= LONGEST_TEXT else f"{whole[:LONGEST_TEXT]}… ({len(whole)} characters)"
+    return whole if len(whole) <= MAX_TEXT_LENGTH else f"{whole[:MAX_TEXT_LENGTH]}… ({len(whole)} characters)"
 
 
-def _summed_up(array: np.ndarray) -> str:
+def _summary(array: np.ndarray) -> str:
     from tfsctl.core import dtypes
 
     flat = array.ravel()
@@ -84,13 +84,13 @@ def _summed_up(array: np.ndarray) -> str:
     return f"{dtypes.from_numpy(array.dtype).name} {list(array.shape)}: {' '.join(values)}{spread}"
 
 
-def safe(words: str) -> str:
-    """Words of a server or a file as a terminal can take them: quoted if they hold control characters."""
+def escape_controls(words: str) -> str:
+    """Text of a server or a file, as a JSON string if it holds control characters."""
     return words if words.isprintable() else json.dumps(words, ensure_ascii=False)
 
 
 def text(value: object) -> str:
-    """A value as people read it: the shortest number that reads back the same, plain text, lists in brackets."""
+    """A value as plain text: the shortest number that reads back the same, text as it is, lists in brackets."""
     import numpy as np
 
     if not isinstance(value, np.ndarray):
@@ -106,11 +106,11 @@ def _list(array: np.ndarray) -> str:
 
 
 def _one(value: object, *, quoted: bool) -> str:
-    """One number or string. Text with control characters is quoted: an answer must not drive the terminal."""
+    """One number or string. Text with control characters is escaped, because it could control the terminal."""
     if not isinstance(value, bytes):
         return _JSON_WORDS.get(number := str(value), number)
     try:
         decoded = value.decode()
     except UnicodeDecodeError:
         return json.dumps({"b64": base64.b64encode(value).decode()})
-    return json.dumps(decoded, ensure_ascii=False) if quoted else safe(decoded)
+    return json.dumps(decoded, ensure_ascii=False) if quoted else escape_controls(decoded)

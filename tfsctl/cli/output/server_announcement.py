@@ -1,4 +1,4 @@
-"""What is said about a server: what will be served and by what; once it answers, where it is and how to ask it."""
+"""What `serve`, `run` and `restart` print: the plan before the start, then addresses and example commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def explain(plan: Plan) -> None:
-    """Say what will be served, by what, and what about that may surprise."""
+    """Print the models, the engine and the notes of a plan to stderr."""
     for note in plan.notes:
         terminal.say(f"note: {note}")
     reason = f" ({plan.reason})" if plan.reason else ""
@@ -25,8 +25,8 @@ def explain(plan: Plan) -> None:
 
 
 def announce(plan: Plan, entry: RunningServer, *, as_json: bool) -> None:
-    """Answer with where the server is and what to paste to ask it."""
-    curl, predict = lines_to_paste(plan.found, entry, several=len(plan.founds) > 1)
+    """Print the addresses of a ready server, and commands to query it."""
+    curl, predict = example_commands(plan.found, entry, several=len(plan.founds) > 1)
     config = plan.launch.config
     metrics = f"{entry.url}{_metrics_path()}" if config.metrics else None
     if as_json:
@@ -44,8 +44,8 @@ def announce(plan: Plan, entry: RunningServer, *, as_json: bool) -> None:
             terminal.answer(f"  {line}")
 
 
-def lines_to_paste(found: Found, entry: RunningServer, *, several: bool) -> tuple[str | None, str | None]:
-    """A `curl` and a `tfsctl predict` that this model answers; None where the signature leaves nothing to make up."""
+def example_commands(found: Found, entry: RunningServer, *, several: bool) -> tuple[str | None, str | None]:
+    """A `curl` and a `tfsctl predict` command that the model answers; None if no example fits the signature."""
     from tfsctl.engines.registry import records
     from tfsctl.inputs.example_request import example_body, example_row, example_signature
 

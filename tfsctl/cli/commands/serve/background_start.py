@@ -1,4 +1,4 @@
-"""Starting a server that goes on after the command: the wait on a terminal, and what a signal does meanwhile."""
+"""`start_in_background`: start a server that outlives the command, with progress output and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from tfsctl.engines.planning.server_handle import Server
 
 
-def in_background(start: Callable[[Callable[[], bool], Callable[[str], None]], Server]) -> Server:
-    """What `start` returns, left running.
+def start_in_background(start: Callable[[Callable[[], bool], Callable[[str], None]], Server]) -> Server:
+    """Start a server and leave it running.
 
-    `start` is given what says whether to give up, which is once a signal came, and what shows the step it is at.
+    `start` receives two functions: one tells whether to give up, which is after a signal; one reports the current step.
 
-    Raises what `start` raises, and KeyboardInterrupt where it gave up.
+    Raises what `start` raises, and KeyboardInterrupt if it gave up.
     """
     from tfsctl.engines.planning.readiness import Interrupted
     from tfsctl.programs.signals import StopSignals
 
     with StopSignals() as signals:
         try:
-            with terminal.progress(quiet=not terminal.on_terminal()) as show:
+            with terminal.progress(quiet=not terminal.can_redraw()) as show:
                 server = start(lambda: bool(signals.came), show)
         except Interrupted:
             raise KeyboardInterrupt from None

@@ -1,6 +1,7 @@
-"""The options that say what server is wanted, each defined once.
+"""The options of `serve`, `run` and `compose`: models, engine, ports, batching, TLS, Docker.
 
-A command that is decorated with `@option_group("request", _serving_options.request)` has them all, as one value.
+A command that is decorated with `@takes_serve_options` has them all, and receives them as one value. `image build` has
+some of them.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from tfsctl.cli.options.option_groups import option_group
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from tfsctl.engines.planning.launch_spec import DEFAULT_REPOSITORY, DEFAULT_TAG, ContainerOptions
 from tfsctl.engines.planning.serve_options import Request
 from tfsctl.errors import InvalidInput
 from tfsctl.serving_config.serving_config import Tls
 
-_MODELS, _BATCHING, _SECURITY, _DOCKER = "Models", "Batching", "TLS", "Docker"
+_MODELS, _BATCHING, _TLS, _DOCKER = "Models", "Batching", "TLS", "Docker"
 
 Paths = Annotated[list[Path] | None, typer.Argument(metavar="PATH…", help="A model's directory, or one version of it.")]
 Models = Annotated[
@@ -87,10 +89,10 @@ Warmup = Annotated[
 ]
 Certificate = Annotated[
     Path | None,
-    typer.Option("--ssl-cert", metavar="FILE", help="gRPC over TLS with this certificate.", rich_help_panel=_SECURITY),
+    typer.Option("--ssl-cert", metavar="FILE", help="gRPC over TLS with this certificate.", rich_help_panel=_TLS),
 ]
 Key = Annotated[
-    Path | None, typer.Option("--ssl-key", metavar="FILE", help="The key of --ssl-cert.", rich_help_panel=_SECURITY)
+    Path | None, typer.Option("--ssl-key", metavar="FILE", help="The key of --ssl-cert.", rich_help_panel=_TLS)
 ]
 ClientCa = Annotated[
     Path | None,
@@ -98,7 +100,7 @@ ClientCa = Annotated[
         "--ssl-client-ca",
         metavar="FILE",
         help="Only clients with a certificate of this authority.",
-        rich_help_panel=_SECURITY,
+        rich_help_panel=_TLS,
     ),
 ]
 Environment = Annotated[
@@ -167,7 +169,7 @@ CapAdd = Annotated[
 ]
 
 
-def request(
+def _serve_options(
     paths: Paths = None,
     *,
     models: Models = None,
@@ -199,14 +201,14 @@ def request(
     new_privileges: NewPrivileges = False,
     cap_add: CapAdd = None,
 ) -> Request:
-    """What these options ask for. Raises InvalidInput for those that contradict each other."""
+    """Build the request from the values of the options. Raises InvalidInput if they contradict each other."""
     return Request(
         paths=tuple(paths or ()),
         models=tuple(models or ()),
         config_file=config,
         name=name,
         engine=engine,
-        host="0.0.0.0" if publish_all_interfaces else host,  # noqa: S104 - it was asked for
+        host="0.0.0.0" if publish_all_interfaces else host,  # noqa: S104 - the user asked for it
         rest_port=rest_port,
         grpc_port=grpc_port,
         batching=batching,
@@ -231,13 +233,16 @@ def request(
     )
 
 
-def _image_name(image: str | None, tag: str | None, gpus: str | None) -> str:
-    """The image to run: `image`, else TensorFlow Serving's with `tag`, else the pinned one, for GPUs where asked for.
+takes_serve_options = option_group("request", _serve_options)
 
-    Raises InvalidInput for an image and a tag.
+
+def _image_name(image: str | None, tag: str | None, gpus: str | None) -> str:
+    """The image to run: `image`, or TensorFlow Serving's with `tag` (default: the pinned tag, `-gpu` with --gpus).
+
+    Raises InvalidInput if both --image and --tag are typed.
     """
     if tag is not None and image == os.environ.get("TFSCTL_IMAGE"):
-        image = None  # what is typed wins
+        image = None  # --tag on the command line wins over the variable
     if image is not None and tag is not None:
         raise InvalidInput("--image and --tag contradict each other", hint=f"--image {image} alone: it has a tag")
     if image is not None:
@@ -246,7 +251,7 @@ def _image_name(image: str | None, tag: str | None, gpus: str | None) -> str:
 
 
 def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:
-    """The TLS that was asked for; None without a certificate. Raises InvalidInput for half of it."""
+    """The TLS files; None without a certificate. Raises InvalidInput for a certificate without a key, or a key alone."""
     if certificate is None and key is None:
         if client_ca is not None:
             raise InvalidInput("--ssl-client-ca needs a certificate too", hint="--ssl-cert FILE --ssl-key FILE")
@@ -257,10 +262,10 @@ def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> 
     return Tls(str(certificate.absolute()), str(key.absolute()), ca)
 
 
-def _variables(given: list[str] | None) -> tuple[tuple[str, str | None], ...]:
-    """`NAME=VALUE` and `NAME` as pairs. Raises InvalidInput for one without a name."""
+def _variables(texts: list[str] | None) -> tuple[tuple[str, str | None], ...]:
+    """Split `NAME=VALUE`; a lone `NAME` has the value None. Raises InvalidInput if the name is empty."""
     pairs: list[tuple[str, str | None]] = []
-    for text in given or ():
+    for text in texts or ():
         name, equals, value = text.partition("=")
         if not name:
             raise InvalidInput(f"--env {text} names no variable", hint="--env NAME=VALUE")

@@ -1,4 +1,4 @@
-"""Signatures as text: rows for a table, values for JSON."""
+"""Signatures as rows of a table and as JSON values."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ COLUMNS = ("signature", "", "name", "dtype", "shape")
 
 
 def rows(signatures: Iterable[Signature]) -> list[tuple[str, ...]]:
-    """A row for every input and output, for `COLUMNS`."""
+    """One row per input and output, with the cells of `COLUMNS`."""
     return [
-        (signature.name, way, spec.name, spec.dtype, spec.shape_text)
+        (signature.name, direction, spec.name, spec.dtype, spec.shape_text)
         for signature in signatures
-        for way, specs in (("input", signature.inputs), ("output", signature.outputs))
+        for direction, specs in (("input", signature.inputs), ("output", signature.outputs))
         for spec in specs
     ]
 
 
 def document(signatures: Mapping[str, Signature]) -> dict[str, Any]:
-    """The signatures as JSON values: a free dimension is null, and so is a shape of unknown rank."""
+    """The signatures as JSON values. An unknown dimension is null, and so is a shape of unknown rank."""
     return {
         name: {
             "inputs": {spec.name: _spec(spec) for spec in signature.inputs},

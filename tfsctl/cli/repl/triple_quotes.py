@@ -1,10 +1,10 @@
-"""Lines as they are typed -> inputs: text in triple quotes goes over as many lines as it needs."""
+'''Input in triple quotes (`"""…"""`), which may span several lines.'''
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tfsctl.cli.options.arguments import is_document
+from tfsctl.cli.options.input_arguments import is_json_document
 
 QUOTES = '"""'
 
@@ -14,15 +14,15 @@ def is_open(text: str) -> bool:
     return text.startswith(QUOTES) and not (len(text) >= 2 * len(QUOTES) and text.rstrip().endswith(QUOTES))
 
 
-def quoted(text: str) -> str | None:
-    """What stands between triple quotes; None for a text without them."""
+def unquote(text: str) -> str | None:
+    """Return the text between triple quotes, or None if the text is not quoted so."""
     if not text.startswith(QUOTES):
         return None
     return text.rstrip().removeprefix(QUOTES).removesuffix(QUOTES).removeprefix("\n").removesuffix("\n")
 
 
-def gather(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers, from 1; those within triple quotes as one, under the number of the first."""
+def join_quoted_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yield inputs with the number of their first line, from 1. Lines within triple quotes are one input."""
     open_text, first = "", 0
     for number, line in enumerate(lines, start=1):
         if open_text:
@@ -36,8 +36,8 @@ def gather(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
         yield first, open_text
 
 
-def pasted(text: str) -> list[str]:
-    """What was entered at once: one JSON document or text in triple quotes, else an input a line."""
-    if "\n" not in text or is_document(text):
+def split_pasted(text: str) -> list[str]:
+    """Split pasted text into inputs: one JSON document is one input, and so is text in triple quotes or a line."""
+    if "\n" not in text or is_json_document(text):
         return [text]
-    return [line for _, line in gather(text.split("\n"))]
+    return [line for _, line in join_quoted_lines(text.split("\n"))]

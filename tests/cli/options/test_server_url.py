@@ -1,0 +1,57 @@
+"""`--url`: gateways, and the URLs of models as people paste them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfsctl.cli.options.server_options import ServerOptions
+from tfsctl.clients.connection import ClientTls, Connection
+from tfsctl.errors import InvalidInput
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://gw", ServerOptions(host="gw", port=80)),
+        ("http://gw:8501/", ServerOptions(host="gw", port=8501)),
+        ("https://gw", ServerOptions(host="gw", port=443, connection=Connection(tls=ClientTls()))),
+        ("https://gw/a/b/", ServerOptions(host="gw", port=443, connection=Connection(tls=ClientTls(), path="/a/b"))),
+        ("http://[::1]:8501", ServerOptions(host="::1", port=8501)),
+        ("http://gw/v1/models/m", ServerOptions(model="m", host="gw", port=80)),
+        ("http://gw/v1/models/a%20b:predict", ServerOptions(model="a b", host="gw", port=80)),
+        ("http://gw/v1/models/m/metadata", ServerOptions(model="m", host="gw", port=80)),
+        ("http://gw/v1/models/m/versions/3", ServerOptions(model="m", host="gw", port=80, version=3)),
+        ("http://gw/x/v1/models/m/labels/l:classify", ServerOptions(model="m", host="gw", port=80, label="l", connection=Connection(path="/x"))),
+    ],
+)  # fmt: skip
+def test_a_url_says_where_and_what(url: str, expected: ServerOptions) -> None:
+    """Scheme, host, port and path of a gateway; model, version and label of a model."""
+    assert ServerOptions().with_url(url) == expected
+
+
+def test_what_else_was_asked_stays() -> None:
+    """Certificates and versions given beside it."""
+    tls = ClientTls(ca=None)
+    options = ServerOptions(version=2, connection=Connection(tls=tls, compression="gzip"))
+    found = options.with_url("http://gw/v1/models/m")
+    assert (found.version, found.connection.tls, found.connection.compression) == (2, tls, "gzip")
+
+
+@pytest.mark.parametrize(
+    ("options", "url", "words"),
+    [
+        (ServerOptions(), "gw/models", "--url wants http:// or https:// and a host"),
+        (ServerOptions(), "ftp://gw", "--url wants http:// or https:// and a host"),
+        (ServerOptions(), "http://", "--url wants http:// or https:// and a host"),
+        (ServerOptions(), "http://gw:port", "--url is no URL"),
+        (ServerOptions(), "http://user:s3cret@gw", "--url holds a password"),
+        (ServerOptions(), "http://gw/?token=s3cret", "--url ends with its path"),
+        (ServerOptions(host="x"), "http://gw", "--url says host and port"),
+        (ServerOptions(model="n"), "http://gw/v1/models/m", "--url is about m, --model about n"),
+    ],
+)
+def test_what_is_no_such_url_is_refused(options: ServerOptions, url: str, words: str) -> None:
+    """In words that do not repeat a password."""
+    with pytest.raises(InvalidInput, match=words) as caught:
+        options.with_url(url)
+    assert "s3cret" not in caught.value.message + caught.value.hint

@@ -1,0 +1,54 @@
+"""Options about one request: --signature, --input and --raw. Their values are checked against the model later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from tfsctl.cli.options.completion import matching_names
+from tfsctl.cli.options.server_options import server_options_of
+from tfsctl.cli.options.target import find_target
+
+COMPLETION_TIMEOUT_S = 1.0
+
+
+def complete_signatures(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The signatures of the model that the other options on the command line choose."""
+    return matching_names(incomplete, lambda: _signature_names(ctx))
+
+
+def _signature_names(ctx: typer.Context) -> Iterable[str]:
+    from tfsctl.engines.registry import records
+
+    options = server_options_of(ctx.params | {"timeout": COMPLETION_TIMEOUT_S})
+    target = find_target(options, records.running())
+    with target.connect() as client:
+        return client.metadata(target.model).signatures
+
+
+SignatureName = Annotated[
+    str | None,
+    typer.Option(
+        "--signature",
+        envvar="TFSCTL_SIGNATURE",
+        metavar="NAME",
+        autocompletion=complete_signatures,
+        help="The signature; else serving_default, or the only one.",
+    ),
+]
+SignatureNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--signature",
+        metavar="NAME",
+        autocompletion=complete_signatures,
+        help="The signature, if several fit; may be repeated.",
+    ),
+]
+NamedInputs = Annotated[
+    list[str] | None,
+    typer.Option("-i", "--input", metavar="NAME=VALUE", help="A value by name; NAME=@FILE reads it. May be repeated."),
+]
+Raw = Annotated[bool, typer.Option("--raw", help="Send INPUT as a REST body, and print the body that comes.")]

@@ -1,0 +1,15 @@
+"""Options about how an answer is printed: --json, --labels and --top."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", envvar="TFSCTL_JSON", help="Print the answer as one JSON document.")]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="The names of the classes: one a line, or JSON."),
+]
+Top = Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="The N highest classes of each row.")]

@@ -1,0 +1,234 @@
+"""The options that choose the server and the model, and how to reach them: --model, --host, --tls and so on.
+
+A command that is decorated with `@takes_server_options` has them all, and receives them as one `ServerOptions`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from tfsctl.cli.options.completion import complete_models
+from tfsctl.cli.options.option_groups import option_group
+from tfsctl.cli.options.server_url import parse_server_url
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, ClientTls, Connection, Header, Transport
+from tfsctl.errors import InvalidInput
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        envvar="TFSCTL_MODEL",
+        metavar="NAME",
+        autocompletion=complete_models,
+        help="The model; needed if several are served.",
+    ),
+]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        "--host",
+        envvar="TFSCTL_HOST",
+        metavar="HOST",
+        help="Where the server is, or unix:SOCKET; else the running one is found.",
+    ),
+]
+Port = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        envvar="TFSCTL_PORT",
+        metavar="PORT",
+        min=1,
+        max=65535,
+        help="Its port; else 8501, or 8500 with --grpc.",
+    ),
+]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="TFSCTL_URL",
+        metavar="URL",
+        help="The server behind a gateway: https://HOST/PATH, or the whole URL of a model.",
+    ),
+]
+UseGrpc = Annotated[bool, typer.Option("--grpc/--rest", envvar="TFSCTL_GRPC", help="Ask over gRPC, or over REST.")]
+Version = Annotated[
+    int | None,
+    typer.Option("--version", envvar="TFSCTL_VERSION", min=0, metavar="N", help="The version; else the latest."),
+]
+Label = Annotated[
+    str | None, typer.Option("--label", envvar="TFSCTL_LABEL", metavar="NAME", help="The version with this label.")
+]
+Timeout = Annotated[
+    float,
+    typer.Option("--timeout", envvar="TFSCTL_TIMEOUT", min=0.001, metavar="SECONDS", help="How long to wait."),
+]
+ConnectTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--connect-timeout",
+        envvar="TFSCTL_CONNECT_TIMEOUT",
+        min=0.001,
+        metavar="SECONDS",
+        help="How long to wait for the connection alone.",
+    ),
+]
+UseTls = Annotated[
+    bool, typer.Option("--tls", envvar="TFSCTL_TLS", help="Encrypt; the system's authorities are trusted.")
+]
+Ca = Annotated[
+    Path | None, typer.Option("--ca", envvar="TFSCTL_CA", metavar="PEM", help="TLS: the authority to trust instead.")
+]
+Cert = Annotated[
+    Path | None, typer.Option("--cert", envvar="TFSCTL_CERT", metavar="PEM", help="TLS: the certificate to show.")
+]
+Key = Annotated[
+    Path | None,
+    typer.Option("--key", envvar="TFSCTL_KEY", metavar="PEM", help="TLS: its key, if that is in another file."),
+]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option("--header", "-H", metavar="NAME:VALUE", help="A header, or gRPC metadata; may be repeated."),
+]
+HeaderVariables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header-env",
+        metavar="NAME=VAR",
+        help="A header from a variable, which is never shown: 'authorization=Bearer TOKEN'.",
+    ),
+]
+Proxy = Annotated[
+    str | None,
+    typer.Option(
+        "--proxy", envvar="TFSCTL_PROXY", metavar="URL", help="The HTTP proxy to go through; else the environment's."
+    ),
+]
+Compress = Annotated[
+    Literal["gzip"] | None,
+    typer.Option("--compression", envvar="TFSCTL_COMPRESSION", help="Compress what is sent."),
+]
+KeepAlive = Annotated[
+    float | None,
+    typer.Option(
+        "--keepalive",
+        envvar="TFSCTL_KEEPALIVE",
+        min=0.001,
+        metavar="SECONDS",
+        help="Keep an idle connection so long (REST), or ping so often (gRPC).",
+    ),
+]
+LoadBalancing = Annotated[
+    Literal["round_robin"] | None,
+    typer.Option("--lb", envvar="TFSCTL_LB", help="Spread gRPC requests over all addresses of the host name."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """The values of these options and their environment variables; None for an option that was not given."""
+
+    model: str | None = None
+    host: str | None = None
+    port: int | None = None
+    version: int | None = None
+    label: str | None = None
+    transport: Transport = "rest"
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    connection: Connection = PLAIN
+
+    def with_model(self, text: str | None) -> ServerOptions:
+        """Return the options with the model of a positional argument, `NAME` or `NAME@VERSION`.
+
+        Raises InvalidInput if --model or --version is given too and differs.
+        """
+        if text is None:
+            return self
+        name, _, number = text.rpartition("@")
+        if not name or not number.isdecimal():
+            name, number = text, ""
+        version = int(number) if number else None
+        for option, value, other in (("--model", self.model, name), ("--version", self.version, version)):
+            if None not in (value, other) and value != other:
+                raise InvalidInput(f"{text} and {option} {value} contradict each other", hint="leave one out")
+        return replace(self, model=name, version=self.version if version is None else version)
+
+    def with_url(self, text: str) -> ServerOptions:
+        """Return the options with host, port, TLS and path of a URL, and with the model if the URL names one.
+
+        Raises InvalidInput if the text is not such a URL, or contradicts other options.
+        """
+        if self.host is not None or self.port is not None:
+            raise InvalidInput("--url says host and port", hint="leave out --host and --port")
+        url = parse_server_url(text)
+        if url.model is not None and self.model not in (None, url.model):
+            raise InvalidInput(f"--url is about {url.model}, --model about {self.model}", hint="leave one out")
+        tls = self.connection.tls or (ClientTls() if url.is_encrypted else None)
+        return replace(
+            self,
+            model=self.model if url.model is None else url.model,
+            host=url.host,
+            port=url.port,
+            version=self.version if url.version is None else url.version,
+            label=self.label if url.label is None else url.label,
+            connection=replace(self.connection, tls=tls, path=url.path),
+        )
+
+
+def _server_options(
+    *,
+    model: Model = None,
+    host: Host = None,
+    port: Port = None,
+    url: Url = None,
+    use_grpc: UseGrpc = False,
+    version: Version = None,
+    label: Label = None,
+    timeout: Timeout = DEFAULT_TIMEOUT_S,
+    connect_timeout: ConnectTimeout = None,
+    use_tls: UseTls = False,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    headers: Headers = None,
+    header_env: HeaderVariables = None,
+    proxy: Proxy = None,
+    compression: Compress = None,
+    keepalive: KeepAlive = None,
+    lb: LoadBalancing = None,
+) -> ServerOptions:
+    """Build the options from their values. Raises InvalidInput for an invalid header, URL or combination."""
+    if key is not None and cert is None:
+        raise InvalidInput("--key is the key of a certificate", hint="name that with --cert FILE")
+    is_encrypted = use_tls or ca is not None or cert is not None
+    literal_headers = [Header.parse(text) for text in headers or ()]
+    connection = Connection(
+        tls=ClientTls(ca, cert, key) if is_encrypted else None,
+        headers=(*literal_headers, *(Header.from_environment(text) for text in header_env or ())),
+        proxy=proxy,
+        connect_timeout_s=connect_timeout,
+        compression=compression,
+        keepalive_s=keepalive,
+        balancing=lb,
+    )
+    options = ServerOptions(model, host, port, version, label, "grpc" if use_grpc else "rest", timeout, connection)
+    return options if url is None else options.with_url(url)
+
+
+takes_server_options = option_group("options", _server_options)
+
+
+def server_options_of(values: Mapping[str, Any]) -> ServerOptions:
+    """Build the options from the values of all options of a command line, e.g. an incomplete one.
+
+    Other options are ignored. Raises InvalidInput as the command would.
+    """
+    names = inspect.signature(_server_options).parameters
+    return _server_options(**{name: value for name, value in values.items() if name in names and value is not None})

@@ -1,0 +1,108 @@
+"""The options --show and --dry-run, which print the request of a command instead of sending it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from tfsctl.cli.options.option_groups import option_group
+from tfsctl.cli.options.server_options import ServerOptions
+from tfsctl.clients.captured_request import RequestCaptured
+from tfsctl.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tfsctl.clients.captured_request import CapturedRequest
+
+Program = Literal["curl", "http", "python", "grpcurl"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShowOptions:
+    """What to print: a snippet for a program, or (None) the request itself."""
+
+    program: Program | None
+
+    def capture(self, options: ServerOptions) -> ServerOptions:
+        """Return options whose client raises its request, over the transport that the program speaks.
+
+        Raises InvalidInput for --grpc with a program that speaks REST only.
+        """
+        if self.program in ("curl", "http") and options.transport == "grpc":
+            raise InvalidInput(f"{self.program} speaks REST", hint="leave out --grpc, or --show grpcurl")
+        transport = "grpc" if self.program == "grpcurl" else options.transport
+        return replace(options, transport=transport, connection=replace(options.connection, capture_requests=True))
+
+
+def takes_show_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --show and --dry-run. The command must send its request with the client of its `options`."""
+
+    @functools.wraps(command)
+    def run(*, show_options: ShowOptions | None, options: ServerOptions, **values: Any) -> None:  # noqa: ANN401 - the values of any option
+        if show_options is None:
+            command(options=options, **values)
+            return
+        if getattr(values.get("files"), "file", None) is not None:
+            raise InvalidInput("a file becomes many requests", hint="leave out --file, and type a row")
+        try:
+            command(options=show_options.capture(options), **values)
+        except RequestCaptured as captured:
+            _print_request(captured.request, show_options.program, as_json=values["as_json"])
+
+    return option_group("show_options", _show_options)(run)
+
+
+def _show_options(
+    *,
+    show: Annotated[
+        Program | None,
+        typer.Option("--show", help="Print the command line or program that asks the same, instead of asking."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the request, instead of sending it.")] = False,
+) -> ShowOptions | None:
+    if show is not None and dry_run:
+        raise InvalidInput("--show and --dry-run both print in the place of asking", hint="give one of them")
+    return ShowOptions(show) if show is not None or dry_run else None
+
+
+def _print_request(request: CapturedRequest, program: Program | None, *, as_json: bool) -> None:
+    """Print the request or a snippet for it, and say which environment variables hold its secrets."""
+    from tfsctl.cli.output import terminal
+    from tfsctl.cli.snippets import plain_request
+    from tfsctl.cli.snippets.secrets import without_secrets
+
+    request, variables = without_secrets(request)
+    if program is not None:
+        terminal.answer(_snippet(request, program))
+    elif as_json:
+        terminal.answer_json(plain_request.document(request))
+    else:
+        terminal.answer(plain_request.text(request))
+    for variable, what in variables.items():
+        terminal.say(f"note: {what} is not shown; export {variable}=…")
+
+
+def _snippet(request: CapturedRequest, program: Program) -> str:
+    """The command line, or the program, that sends the request."""
+    if program == "curl":
+        from tfsctl.cli.snippets import curl
+
+        return curl.snippet(request)
+    if program == "http":
+        from tfsctl.cli.snippets import httpie
+
+        return httpie.snippet(request)
+    if program == "grpcurl":
+        from tfsctl.cli.snippets import grpcurl
+
+        return grpcurl.snippet(request)
+    if request.transport == "grpc":
+        from tfsctl.cli.snippets import python_grpc
+
+        return python_grpc.snippet(request)
+    from tfsctl.cli.snippets import python_rest
+
+    return python_rest.snippet(request)
