@@ -29,7 +29,7 @@ START_S = 60.0
 PREPARE = """
 import json, sys
 from pathlib import Path
-from tfsctl.inputs.predict_inputs import choose_signature, example, shape_inputs
+from tfsctl.inputs.predict_inputs import choose_signature, example_arguments, shape_inputs
 from tfsctl.core.model_dir import list_versions
 from tfsctl.core.saved_model import metadata_from_directory
 from tfsctl.core.json_tensors import to_json
@@ -37,7 +37,7 @@ from tfsctl.core.json_tensors import to_json
 base = Path(sys.argv[1])
 newest = list_versions(base)[-1]
 signature = choose_signature(metadata_from_directory(newest.path, name=base.name, version=newest.version), None)
-typed = example(signature)
+typed = example_arguments(signature)
 arrays = shape_inputs([typed], signature)
 inputs = {spec.name: (spec.dtype, to_json(arrays[spec.name])) for spec in signature.inputs}
 print(json.dumps([typed, signature.name, json.dumps(inputs)]))

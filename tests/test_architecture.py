@@ -45,6 +45,12 @@ LAYERS: dict[str, list[set[str]]] = {
         {"grpc", "rest"},
         {"factory"},
     ],
+    "inputs": [
+        {"arrays", "example_request", "images", "literals"},
+        {"named_values"},
+        {"features", "typed"},
+        {"predict_inputs"},
+    ],
     "server": [
         {"status", "request_context"},
         {"process", "monitoring"},

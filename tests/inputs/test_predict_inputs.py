@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tfsctl.core.types import ModelMetadata, Shape, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.arrays import fit_array
-from tfsctl.inputs.predict_inputs import choose_signature, example, shape_inputs
-from tfsctl.inputs.typed import asked_signature
+from tfsctl.inputs.predict_inputs import choose_signature, example_arguments, shape_inputs
+from tfsctl.inputs.typed import signature_in_body
 
 
 def signature(**inputs: tuple[str, Shape | None]) -> Signature:
@@ -154,7 +154,7 @@ def test_a_mismatch_is_explained(wanted: Signature, typed: list[str], message: s
     takes = ", ".join(f"{spec.name} {spec.dtype} {spec.shape_text}" for spec in wanted.inputs)
     assert caught.value.message.startswith(message.removesuffix(" (did you mean"))
     assert caught.value.message.endswith(f"; serving_default takes {takes}")
-    assert caught.value.hint == f"for example: {example(wanted)}"
+    assert caught.value.hint == f"for example: {example_arguments(wanted)}"
 
 
 # ---- named values and files ----
@@ -292,7 +292,7 @@ def test_an_array_is_cast_where_no_value_changes(array: np.ndarray, dtype: str, 
 )
 def test_the_example_fits(wanted: Signature) -> None:
     """What an error proposes to type is accepted."""
-    assert shape_inputs([example(wanted)], wanted).keys() == {spec.name for spec in wanted.inputs}
+    assert shape_inputs([example_arguments(wanted)], wanted).keys() == {spec.name for spec in wanted.inputs}
 
 
 def test_a_signature_without_inputs_takes_an_empty_object() -> None:
@@ -305,7 +305,7 @@ def test_a_signature_without_inputs_takes_an_empty_object() -> None:
 
 def test_an_example_too_long_to_type_is_left_out() -> None:
     """Nobody types an image of numbers."""
-    assert example(signature(image=("float32", (None, 224, 224, 3)))) == ""
+    assert example_arguments(signature(image=("float32", (None, 224, 224, 3)))) == ""
 
 
 def test_the_example_of_an_image_is_a_file() -> None:
@@ -355,7 +355,7 @@ def test_numbers_arrive_as_they_were_typed(numbers: list[float]) -> None:
 )
 def test_a_body_may_name_its_signature(typed: list[str], expected: str | None) -> None:
     """A pasted request body says which signature it is for."""
-    assert asked_signature(typed) == expected
+    assert signature_in_body(typed) == expected
 
 
 def metadata(*names: str) -> ModelMetadata:

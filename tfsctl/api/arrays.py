@@ -12,7 +12,7 @@ from tfsctl.core import dtypes, json_tensors
 from tfsctl.core.arrays import cast_exact, check_shape
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.predict_inputs import describe
+from tfsctl.inputs.predict_inputs import describe_inputs
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -28,16 +28,16 @@ def input_arrays(inputs: Inputs, signature: Signature) -> dict[str, np.ndarray]:
     """
     if not isinstance(inputs, Mapping):
         if len(signature.inputs) != 1:
-            raise InvalidInput(f"name the inputs: {describe(signature)}")
+            raise InvalidInput(f"name the inputs: {describe_inputs(signature)}")
         inputs = {signature.inputs[0].name: inputs}
     for name in inputs:
         if signature.input(name) is None:
             close = difflib.get_close_matches(name, [spec.name for spec in signature.inputs], n=1)
             meant = f" (did you mean {close[0]!r}?)" if close else ""
-            raise InvalidInput(f"there is no input {name!r}{meant}; {describe(signature)}")
+            raise InvalidInput(f"there is no input {name!r}{meant}; {describe_inputs(signature)}")
     missing = [spec.name for spec in signature.inputs if spec.name not in inputs]
     if missing:
-        raise InvalidInput(f"there is no value for {', '.join(missing)}; {describe(signature)}")
+        raise InvalidInput(f"there is no value for {', '.join(missing)}; {describe_inputs(signature)}")
     return {spec.name: _array(inputs[spec.name], spec) for spec in signature.inputs}
 
 

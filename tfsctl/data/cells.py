@@ -19,7 +19,7 @@ from tfsctl.core.dtypes import DType
 from tfsctl.core.types import Shape, TensorSpec
 from tfsctl.data.blocks import UnreadableValue
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.numbers import parse_number
+from tfsctl.inputs.literals import parse_number
 
 if TYPE_CHECKING:
     from tfsctl.data.blocks import Column

@@ -18,7 +18,7 @@ from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.data.blocks import Block, RowSource, UnreadableValue
 from tfsctl.data.cells import column_array, row_spec, value_array
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.predict_inputs import describe
+from tfsctl.inputs.predict_inputs import describe_inputs
 
 MAX_REJECT_VALUES = 1000  # a rejected row with more values is listed without them
 
@@ -72,14 +72,14 @@ def match_columns(names: Sequence[str], signature: Signature, source: str, renam
     """Match columns to inputs. Raises InvalidInput, with the most similar name, for an input without a column."""
     for name in renamed:
         if signature.input(name) is None:
-            raise InvalidInput(f"--column {name}=…: there is no input {name!r}; {describe(signature)}")
+            raise InvalidInput(f"--column {name}=…: there is no input {name!r}; {describe_inputs(signature)}")
     columns = {spec.name: _columns_for(spec, names, signature, renamed) for spec in signature.inputs}
     for name, found in columns.items():
         if not found:
             close = difflib.get_close_matches(name, names, n=1)
             have = "its values have no names" if tuple(names) == ("",) else f"its columns: {', '.join(names)}"
             raise InvalidInput(
-                f"{source} has no column {renamed.get(name, name)!r} ({have}); {describe(signature)}",
+                f"{source} has no column {renamed.get(name, name)!r} ({have}); {describe_inputs(signature)}",
                 hint=f"--column {name}={close[0] if close else 'COLUMN'} names the one to take",
             )
     used = {column for found in columns.values() for column in found}

@@ -1,1 +1,1 @@
-"""What a person typed or stored in a file, converted to input arrays."""
+"""Converts what a person typed or stored in a file to the inputs of a model."""

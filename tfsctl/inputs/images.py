@@ -1,7 +1,7 @@
-"""Image files -> what an input of a signature wants: their bytes for a string, else decoded, resized and cast.
+"""Converts image files to an input of a signature: their bytes for strings, else decoded, resized and cast.
 
-Values stay 0 to 255, as Keras' own loading has them: whether a model of floats wants 0 to 1 is not in its signature.
-Pillow reads the files; it is an optional dependency (`pip install 'tfsctl[images]'`).
+Pixel values stay 0 to 255, as `keras.utils.load_img` returns them: a signature does not say whether a model takes 0 to 1.
+Images are decoded by Pillow, an optional dependency (`pip install 'tfsctl[images]'`).
 """
 
 from __future__ import annotations
@@ -23,23 +23,26 @@ _MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How a tensor holds one image; None where the image decides. `channels` 0: the tensor has no such dimension."""
+    """How a tensor holds one image.
+
+    `height` and `width` are None if they are free. `channels` is 0 if the tensor has no channel dimension.
+    """
 
     height: int | None
     width: int | None
     channels: int
-    first: bool = False  # channels before height and width
+    channels_first: bool = False
 
 
 def takes_images(spec: TensorSpec) -> bool:
-    """Whether an input could be an image: a string, or numbers of an image's shape."""
+    """Whether an input can hold images: strings, or numbers in the shape of an image."""
     return spec.dtype == "string" or _layout(spec) is not None
 
 
 def decode_image(content: bytes, spec: TensorSpec) -> np.ndarray:
-    """One row for the input from an image file's bytes: of the input's shape without its batch dimension.
+    """One row of an input from the bytes of an image file: the shape of the input without its batch dimension.
 
-    Raises InvalidInput for what is no image, or an input that takes none; TfsctlError where Pillow is missing.
+    Raises InvalidInput if the bytes are not an image or the input cannot hold one, TfsctlError without Pillow.
     """
     import numpy as np
 
@@ -53,13 +56,13 @@ def decode_image(content: bytes, spec: TensorSpec) -> np.ndarray:
     values = _pixels(content, layout)
     if not layout.channels:
         values = values[:, :, 0]
-    elif layout.first:
+    elif layout.channels_first:
         values = values.transpose(2, 0, 1)
     return np.ascontiguousarray(values, dtype=dtypes.BY_NAME[spec.dtype].numpy)
 
 
 def _pixels(content: bytes, layout: _Layout) -> np.ndarray:
-    """uint8 [height, width, channels], the right way up."""
+    """Decode to uint8 [height, width, channels], rotated as the EXIF data say."""
     import numpy as np
 
     try:
@@ -69,7 +72,7 @@ def _pixels(content: bytes, layout: _Layout) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content)) as opened:
             upright = ImageOps.exif_transpose(opened)
-            if upright.mode.startswith("I;16"):  # Pillow would cut off what is brighter than 255, not scale it
+            if upright.mode.startswith("I;16"):  # Pillow would clip 16-bit values at 255 instead of scaling them
                 upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
             image = upright.convert(_MODE_OF_CHANNELS[layout.channels or 1])
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -82,7 +85,7 @@ def _pixels(content: bytes, layout: _Layout) -> np.ndarray:
 
 
 def _layout(spec: TensorSpec) -> _Layout | None:
-    """The layout of an input's images, or None where its dtype or shape is not an image's."""
+    """The layout of the images of an input; None if its dtype or shape is not that of an image."""
     dtype = dtypes.BY_NAME.get(spec.dtype)
     if dtype is None or not (dtype.is_floating or dtype.is_integer) or spec.dtype in ("int8", "int4", "uint4"):
         return None
@@ -90,16 +93,16 @@ def _layout(spec: TensorSpec) -> _Layout | None:
     if shape is None:
         return _Layout(None, None, 3)
     if len(shape) == 4:
-        return _of_image(shape[1:])
+        return _image_layout(shape[1:])
     if len(shape) == 3:
-        return _of_image(shape) if shape[2] in _MODE_OF_CHANNELS else _Layout(shape[1], shape[2], 0)
+        return _image_layout(shape) if shape[2] in _MODE_OF_CHANNELS else _Layout(shape[1], shape[2], 0)
     return None
 
 
-def _of_image(shape: Shape) -> _Layout | None:
-    """The layout of a three-dimensional image."""
+def _image_layout(shape: Shape) -> _Layout | None:
+    """The layout of an image of three dimensions."""
     if shape[2] is None and shape[0] not in _MODE_OF_CHANNELS:
         return _Layout(shape[0], shape[1], 3)
     if shape[2] in _MODE_OF_CHANNELS:
         return _Layout(shape[0], shape[1], shape[2])
-    return _Layout(shape[1], shape[2], shape[0], first=True) if shape[0] in _MODE_OF_CHANNELS else None
+    return _Layout(shape[1], shape[2], shape[0], channels_first=True) if shape[0] in _MODE_OF_CHANNELS else None

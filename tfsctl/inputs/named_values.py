@@ -1,7 +1,7 @@
-"""One named value on the command line: `name=value`, `name=@file` (or `@file`, for an only input).
+"""Parses the option `-i`: `name=value` or `name=@file`; `@file` alone if the model has one input.
 
-What a file holds goes by its name: `.npy` an array, `.json` a value as it could be typed, `.txt` text, an image the
-tensor the input wants. For an input of strings any other file is one string: its bytes.
+The suffix of a file tells its format: `.npy` is an array, `.json` a JSON value, `.txt` text, anything else an image. For
+an input of strings, a file with another suffix is one string: its bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def split_pair(text: str, only_name: str | None = None) -> tuple[str, str]:
-    """The name and the value of `name=value`; `@file` alone is for `only_name`. Raises InvalidInput."""
+    """The name and value of `name=value`. `@file` alone gets the name `only_name`, if given. Raises InvalidInput."""
     if text.startswith("@") and only_name is not None:
         return only_name, text
     name, equals, value = text.partition("=")
@@ -29,12 +29,12 @@ def split_pair(text: str, only_name: str | None = None) -> tuple[str, str]:
 
 
 def only_name(signature: Signature) -> str | None:
-    """The name of the only input, or None where there are several."""
+    """The name of the only input; None if there are several."""
     return signature.inputs[0].name if len(signature.inputs) == 1 else None
 
 
 def read_bytes(path: str, *, hint: str = "text that begins with @ goes in quotes: NAME='\"@…\"'") -> bytes:
-    """What a file holds. Raises NotFound, with the hint, or InvalidInput."""
+    """The contents of a file. Raises NotFound, with the hint, or InvalidInput if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
@@ -44,7 +44,7 @@ def read_bytes(path: str, *, hint: str = "text that begins with @ goes in quotes
 
 
 def read_text(content: bytes) -> str:
-    """Text as it is typed: without the byte order mark that editors put first, and the line end that they put last."""
+    """The text of a file without the byte order mark and the final line break that editors add."""
     return content.decode("utf-8-sig", "surrogateescape").removesuffix("\n").removesuffix("\r")
 
 
@@ -57,9 +57,9 @@ def read_json(content: bytes, path: str) -> object:
 
 
 def read_file(path: str, spec: TensorSpec) -> object:
-    """What a file holds for an input: an array (a batch or a row), a JSON value, text or bytes.
+    """The value of a file for an input: an array (a batch or a row), a JSON value, text or bytes.
 
-    Raises NotFound where there is none, InvalidInput for what cannot be read or is not what its name says.
+    Raises NotFound for a missing file, InvalidInput for one that cannot be read or has another format than its suffix.
     """
     content, suffix = read_bytes(path), Path(path).suffix.lower()
     if suffix == ".npy":

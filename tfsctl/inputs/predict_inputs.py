@@ -1,4 +1,4 @@
-"""What people type -> what a model takes: the values read by `core.typed`, shaped to a signature."""
+"""Converts the arguments of `predict` to input arrays: chooses the signature, and shapes typed values to its inputs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.example_request import example_row, example_signature
-from tfsctl.inputs.typed import read_typed
+from tfsctl.inputs.typed import parse_typed
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 def choose_signature(metadata: ModelMetadata, name: str | None) -> Signature:
-    """The signature of that name; with no name `serving_default`, or the only one. Raises NotFound."""
+    """The signature of a name (default: the only one, or `serving_default`). Raises NotFound."""
     signatures = metadata.signatures
     if name is None and len(signatures) == 1:
         return next(iter(signatures.values()))
@@ -32,26 +32,27 @@ def choose_signature(metadata: ModelMetadata, name: str | None) -> Signature:
 
 
 def shape_inputs(texts: Sequence[str], signature: Signature, named: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Arrays for every input of the signature from what was typed: each text a row, unless it says otherwise.
+    """An array for each input of the signature. Each typed text is one row, unless its nesting says otherwise.
 
-    `named` are pairs given with `-i`. Raises InvalidInput that says what was typed, what the signature takes, and gives
-    an example; NotFound for a file that is not there.
+    `named` are the pairs of `-i`. Raises InvalidInput with what the signature takes and an example, NotFound for a
+    missing file.
     """
     try:
-        given = read_typed(texts, signature, named)
+        typed = parse_typed(texts, signature, named)
         arrays = {
-            spec.name: _assemble(spec, [(g.values[spec.name], g.is_row) for g in given]) for spec in signature.inputs
+            spec.name: _input_array(spec, [(row.values[spec.name], row.is_row) for row in typed])
+            for spec in signature.inputs
         }
         _check_rows(arrays, signature)
     except InvalidInput as error:
-        shown = _image_example(signature) or example(signature)
+        shown = _image_example(signature) or example_arguments(signature)
         hint = error.hint or (f"for example: {shown}" if shown else "")
-        raise InvalidInput(f"{error.message}; {describe(signature)}", hint=hint) from error
+        raise InvalidInput(f"{error.message}; {describe_inputs(signature)}", hint=hint) from error
     return arrays
 
 
 def choose_outputs(signature: Signature, names: Sequence[str]) -> tuple[str, ...]:
-    """The outputs of these names, in this order; all of them for no names. Raises InvalidInput."""
+    """The names of the outputs to return, without duplicates (default: all). Raises InvalidInput for an unknown name."""
     known = [spec.name for spec in signature.outputs]
     for name in names:
         if name not in known:
@@ -63,14 +64,14 @@ def choose_outputs(signature: Signature, names: Sequence[str]) -> tuple[str, ...
     return tuple(dict.fromkeys(names)) or tuple(known)
 
 
-def describe(signature: Signature) -> str:
-    """What a signature takes, in a line: `serving_default takes text string [batch]`."""
+def describe_inputs(signature: Signature) -> str:
+    """What a signature takes, on one line: `serving_default takes text string [batch]`."""
     inputs = ", ".join(f"{spec.name} {spec.dtype} {spec.shape_text}" for spec in signature.inputs)
     return f"{signature.name} takes {inputs or 'no inputs'}"
 
 
-def example(signature: Signature) -> str:
-    """What could be typed for the signature, here or in a shell; empty where that would be too long."""
+def example_arguments(signature: Signature) -> str:
+    """Example arguments for a signature, ready for a shell; empty if they would be too long."""
     if example_signature({signature.name: signature}) is None:
         return ""
     row = example_row(signature)
@@ -80,7 +81,7 @@ def example(signature: Signature) -> str:
 
 
 def _image_example(signature: Signature) -> str:
-    """What to type for an only input of images, which nobody types in numbers; empty for any other."""
+    """An example argument for a model whose only input is an image; empty for other models."""
     from tfsctl.inputs.images import takes_images
 
     spec = signature.inputs[0] if len(signature.inputs) == 1 else None
@@ -90,43 +91,43 @@ def _image_example(signature: Signature) -> str:
 
 
 def _compact(value: object) -> str:
-    """JSON without spaces of its own, so that a shell takes lists of numbers for one argument."""
+    """JSON without spaces, so that a list of numbers is one argument in a shell."""
     return json.dumps(value, separators=(",", ":"))
 
 
-def _assemble(spec: TensorSpec, given: Sequence[tuple[object, bool]]) -> np.ndarray:
-    """The array for one input from its values, in the order they were typed."""
+def _input_array(spec: TensorSpec, values: Sequence[tuple[object, bool]]) -> np.ndarray:
+    """The array of one input. `values` are (value, is_row) pairs in the order they were typed."""
     import numpy as np
 
     from tfsctl.core import dtypes, json_tensors
 
-    if any(isinstance(value, np.ndarray) for value, _ in given):
-        return _joined(spec, given)
-    first, is_row = given[0]
+    if any(isinstance(value, np.ndarray) for value, _ in values):
+        return _concatenated(spec, values)
+    first, is_row = values[0]
     if spec.shape == ():
-        if len(given) > 1:
-            raise InvalidInput(f"{spec.name} takes a single value, and {len(given)} were typed")
+        if len(values) > 1:
+            raise InvalidInput(f"{spec.name} takes a single value, and {len(values)} were typed")
         return json_tensors.from_json(first, spec)
     if spec.shape is None:
-        whole = len(given) == 1 and not is_row and isinstance(first, list)
-        return json_tensors.from_json(first if whole else [value for value, _ in given], spec)
-    rows = [row for value, is_row in given for row in _rows(value, spec.shape[1:], is_row=is_row)]
-    if len(rows) > 1 and not spec.dtype.startswith("complex"):  # whose values may be pairs
+        whole = len(values) == 1 and not is_row and isinstance(first, list)
+        return json_tensors.from_json(first if whole else [value for value, _ in values], spec)
+    rows = [row for value, is_row in values for row in _rows_of_value(value, spec.shape[1:], is_row=is_row)]
+    if len(rows) > 1 and not spec.dtype.startswith("complex"):  # a complex number may be a pair
         _check_row_shapes(spec, rows)
     if not rows and spec.dtype in dtypes.BY_NAME:
         return np.empty((0, *(size or 0 for size in spec.shape[1:])), dtype=dtypes.BY_NAME[spec.dtype].numpy)
     return json_tensors.from_json(rows, spec)
 
 
-def _joined(spec: TensorSpec, given: Sequence[tuple[object, bool]]) -> np.ndarray:
-    """The rows of arrays, and of whatever was typed between them."""
+def _concatenated(spec: TensorSpec, values: Sequence[tuple[object, bool]]) -> np.ndarray:
+    """One batch of the rows of arrays and typed values, in order."""
     import numpy as np
 
     from tfsctl.inputs.arrays import fit_array
 
     parts = [
-        fit_array(value, spec) if isinstance(value, np.ndarray) else _assemble(spec, [(value, is_row)])
-        for value, is_row in given
+        fit_array(value, spec) if isinstance(value, np.ndarray) else _input_array(spec, [(value, is_row)])
+        for value, is_row in values
     ]
     if len(parts) == 1:
         return parts[0]
@@ -137,10 +138,10 @@ def _joined(spec: TensorSpec, given: Sequence[tuple[object, bool]]) -> np.ndarra
 
 
 def _check_row_shapes(spec: TensorSpec, rows: Sequence[object]) -> None:
-    """Name the first of several rows that is not of the shape of a row."""
+    """Raise InvalidInput with the number of the first row that has the wrong shape."""
     wanted = (spec.shape or ())[1:]
     for number, row in enumerate(rows, start=1):
-        found = _shape(row)
+        found = _nested_shape(row)
         if len(found) != len(wanted) or any(want not in (None, have) for have, want in zip(found, wanted, strict=True)):
             text = ", ".join("?" if size is None else str(size) for size in wanted)
             raise InvalidInput(
@@ -148,8 +149,8 @@ def _check_row_shapes(spec: TensorSpec, rows: Sequence[object]) -> None:
             )
 
 
-def _shape(value: object) -> tuple[int, ...]:
-    """The shape of nested lists, by the first item of each."""
+def _nested_shape(value: object) -> tuple[int, ...]:
+    """The shape of nested lists, judged by the first item of each list."""
     sizes = []
     while isinstance(value, list):
         sizes.append(len(value))
@@ -157,18 +158,18 @@ def _shape(value: object) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _rows(value: object, row_shape: tuple[int | None, ...], *, is_row: bool) -> list[object]:
-    """The rows a value stands for: itself, its items if it is nested deeply enough, or wrapped to a row of one."""
+def _rows_of_value(value: object, row_shape: tuple[int | None, ...], *, is_row: bool) -> list[object]:
+    """The rows of a value: its items if it is nested deeply enough, else the value itself as one row."""
     if isinstance(value, list) and not is_row:
         if not value or _depth(value) > len(row_shape):
             return value
         if _depth(value) == 1 and all(size == 1 for size in row_shape):
-            return [_wrap(item, row_shape) for item in value]
-    return [_wrap(value, row_shape)]
+            return [_as_row(item, row_shape) for item in value]
+    return [_as_row(value, row_shape)]
 
 
-def _wrap(value: object, row_shape: tuple[int | None, ...]) -> object:
-    """A single value as the row of one it must be, where the shape allows one."""
+def _as_row(value: object, row_shape: tuple[int | None, ...]) -> object:
+    """A bare value as a row of one value, if the row shape allows that."""
     if not isinstance(value, list) and all(size in (1, None) for size in row_shape):
         for _ in row_shape:
             value = [value]
@@ -176,7 +177,7 @@ def _wrap(value: object, row_shape: tuple[int | None, ...]) -> object:
 
 
 def _depth(value: object) -> int:
-    return len(_shape(value))
+    return len(_nested_shape(value))
 
 
 def _check_rows(arrays: Mapping[str, np.ndarray], signature: Signature) -> None:

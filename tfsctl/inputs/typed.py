@@ -1,84 +1,85 @@
-"""What people type, read: text, numbers, `name=value` pairs and JSON become values for inputs, by name.
+"""Parses the arguments of `predict`: text, numbers, `name=value` pairs and JSON, into values by input name.
 
     great movie                         a row for an input of strings
-    2        1,2,3       [1, 2, 3]      rows, or one row of three, as the input's shape says
-    area=120 city=Bern                  a row, each input by its name
-    {"area": 120, "city": "Bern"}       the same as JSON; with lists for whole columns
-    {"instances": [...]}  {"inputs": …} a body for TensorFlow Serving's REST API
-    image=@cat.jpg                      a file, with `-i` only (`core.named`)
+    2        1,2,3       [1, 2, 3]      rows, or one row of three values, depending on the shape of the input
+    area=120 city=Bern                  a row with a value for each input
+    {"area": 120, "city": "Bern"}       the same as JSON; with lists, whole columns
+    {"instances": [...]}  {"inputs": …} a body of TensorFlow Serving's REST API
+    image=@cat.jpg                      a file, with `-i` only (see `named_values`)
 
-Text for an input of strings may be a JSON string, which keeps it from being read as anything else.
+A text that would be parsed as something else can be written as a JSON string.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tfsctl.core.types import Json, Signature, TensorSpec
+from tfsctl.core.json_tensors import is_b64
+from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.literals import parse_json, parse_number
 from tfsctl.inputs.named_values import only_name, read_file, split_pair
 
 _PAIR = re.compile(r"\s*([A-Za-z_][\w./-]*)=")
 _LATER_PAIR = re.compile(r"\s([A-Za-z_][\w./-]*)=")
-_LONGEST_QUOTE = 60
+_MAX_QUOTED_CHARS = 60
 _BODY_KEYS = {"instances", "inputs", "signature_name"}
-_WORDS: dict[str, object] = {"true": True, "false": False, "null": None}
-_TRUTHS = _WORDS | {"1": True, "0": False}
+_LITERALS: dict[str, object] = {"true": True, "false": False, "null": None}
+_BOOLEANS = _LITERALS | {"1": True, "0": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """Values for inputs by name. `is_row`: each is one row; else its nesting says whether it is a row or a batch."""
+class TypedValues:
+    """Values by input name. If `is_row`, each value is one row; else its nesting tells whether it is a row or a batch."""
 
     values: Mapping[str, object]
     is_row: bool = False
 
 
-def asked_signature(texts: Sequence[str]) -> str | None:
-    """The `signature_name` of a REST body among what was typed, or None."""
+def signature_in_body(texts: Sequence[str]) -> str | None:
+    """The `signature_name` of the first REST body among the arguments; None without one."""
     for text in texts:
-        value = _json_of(text) if text.lstrip().startswith("{") else None
+        value = parse_json(text) if text.lstrip().startswith("{") else None
         if isinstance(value, dict) and _is_body(value) and isinstance(value.get("signature_name"), str):
             return str(value["signature_name"])
     return None
 
 
-def read_typed(texts: Sequence[str], signature: Signature, named: Sequence[str] = ()) -> list[Given]:
-    """Values for every input of the signature, in the order they were typed; `named` pairs (`-i`) come last.
+def parse_typed(texts: Sequence[str], signature: Signature, named: Sequence[str] = ()) -> list[TypedValues]:
+    """Parse the values for all inputs of a signature, in the order they were typed; the `named` pairs (`-i`) come last.
 
-    Raises InvalidInput, and NotFound for a file that is not there.
+    Raises InvalidInput, and NotFound for a missing file.
     """
     if not texts and not named:
         raise InvalidInput("nothing was typed")
-    given: list[Given] = []
+    parsed: list[TypedValues] = []
     pairs: dict[str, object] = {}
 
     def end_row() -> None:
         if pairs:
-            given.append(Given(dict(pairs)))
+            parsed.append(TypedValues(dict(pairs)))
             pairs.clear()
 
     for text, is_pair in [*((text, False) for text in texts), *((text, True) for text in named)]:
-        found = [_read_named(text, signature)] if is_pair else _read_pairs(text, signature)
+        found = [_read_by_input(text, signature)] if is_pair else _read_pairs(text, signature)
         for name, value in found:
-            if name in pairs:  # a name said again begins the next row
+            if name in pairs:  # a repeated name starts the next row
                 end_row()
             pairs[name] = value
         if not found:
             end_row()
-            given += _read_values(text, signature)
+            parsed += _read_values(text, signature)
     end_row()
-    for number, one in enumerate(given, start=1):
-        _check_names(one.values, signature, number if len(given) > 1 else None)
-    return _one_row_of_scalars(given, signature)
+    for number, one in enumerate(parsed, start=1):
+        _check_names(one.values, signature, number if len(parsed) > 1 else None)
+    return _merge_scalars(parsed, signature)
 
 
-def _read_named(text: str, signature: Signature) -> tuple[str, object]:
-    """The value of a `name=value` or `name=@file` given with `-i`: the whole of it, whatever it looks like."""
+def _read_by_input(text: str, signature: Signature) -> tuple[str, object]:
+    """The value of a `name=value` or `name=@file` given with `-i`. The value is never split into pairs."""
     name, value = split_pair(text, only_name(signature))
     spec = signature.input(name)
     if spec is None:
@@ -90,7 +91,7 @@ def _read_named(text: str, signature: Signature) -> tuple[str, object]:
 
 
 def _read_pairs(text: str, signature: Signature) -> list[tuple[str, object]]:
-    """`name=value` pairs if the text begins with one; values run up to the next input's name."""
+    """The `name=value` pairs of a text that starts with one. A value ends where the name of the next input begins."""
     first = _PAIR.match(text)
     if first is None or (_takes_plain_text(signature) and signature.input(first[1]) is None):
         return []
@@ -108,27 +109,27 @@ def _read_pairs(text: str, signature: Signature) -> list[tuple[str, object]]:
     return pairs
 
 
-def _read_values(text: str, signature: Signature) -> Iterable[Given]:
-    """The values of one text that is not pairs."""
-    value = _json_of(text) if text.lstrip()[:1] in ("{", "[") else None
+def _read_values(text: str, signature: Signature) -> Iterable[TypedValues]:
+    """The values of a text without pairs."""
+    value = parse_json(text) if text.lstrip()[:1] in ("{", "[") else None
     if isinstance(value, dict):
         if not _is_body(value):
-            return [_named(value, signature, text)]
+            return [_by_input(value, signature, text)]
         if "inputs" in value:
-            return [_named(value["inputs"], signature, text)]
+            return [_by_input(value["inputs"], signature, text)]
         if isinstance(value["instances"], list):
-            return [_named(row, signature, text, is_row=True) for row in value["instances"]]
+            return [_by_input(row, signature, text, is_row=True) for row in value["instances"]]
         raise InvalidInput(f'"instances" is {_quoted(value["instances"])}, which is not a list')
-    if isinstance(value, list) and value and all(isinstance(row, dict) and not _is_b64(row) for row in value):
-        return [Given(row, is_row=True) for row in value]
-    return [_named(_typed(text, _only_input(signature, text)), signature, text)]
+    if isinstance(value, list) and value and all(isinstance(row, dict) and not is_b64(row) for row in value):
+        return [TypedValues(row, is_row=True) for row in value]
+    return [_by_input(_typed(text, _only_input(signature, text)), signature, text)]
 
 
-def _named(value: object, signature: Signature, text: str, *, is_row: bool = False) -> Given:
-    """An object names its values itself; any other value is for the only input there is."""
-    if isinstance(value, dict) and not _is_b64(value):
-        return Given(value, is_row)
-    return Given({_only_input(signature, text).name: value}, is_row)
+def _by_input(value: object, signature: Signature, text: str, *, is_row: bool = False) -> TypedValues:
+    """The values of an object by name; any other value belongs to the only input."""
+    if isinstance(value, dict) and not is_b64(value):
+        return TypedValues(value, is_row)
+    return TypedValues({_only_input(signature, text).name: value}, is_row)
 
 
 def _is_body(value: Mapping[str, object]) -> bool:
@@ -136,48 +137,26 @@ def _is_body(value: Mapping[str, object]) -> bool:
 
 
 def _typed(text: str, spec: TensorSpec) -> object:
-    """One typed value for one input: plain text for strings, else a number, several, or JSON."""
+    """One typed value for one input: text or JSON for strings, else one or several numbers, or JSON."""
     if spec.dtype == "string":
-        value = _json_of(text) if text.lstrip()[:1] in ('"', "[", "{") else None
-        return value if isinstance(value, (str, list)) or _is_b64(value) else text
-    is_truth = spec.dtype == "bool"
-    value = _json_of(text)
-    if value is not None and not (is_truth and isinstance(value, int)):
+        value = parse_json(text) if text.lstrip()[:1] in ('"', "[", "{") else None
+        return value if isinstance(value, (str, list)) or is_b64(value) else text
+    is_boolean = spec.dtype == "bool"
+    value = parse_json(text)
+    if value is not None and not (is_boolean and isinstance(value, int)):
         return value
-    numbers = [_number(word, _TRUTHS if is_truth else _WORDS) for word in text.replace(",", " ").split()]
+    numbers = [_parse_word(word, _BOOLEANS if is_boolean else _LITERALS) for word in text.replace(",", " ").split()]
     if not numbers or any(isinstance(number, str) for number in numbers):
         raise InvalidInput(f"{_quoted(text)} is not {spec.dtype}")
     return numbers[0] if len(numbers) == 1 and "," not in text else numbers
 
 
-def _number(word: str, words: Mapping[str, object]) -> object:
-    """A number or one of the words as it may be typed; the word itself if it is neither."""
-    if word.lower() in words:
-        return words[word.lower()]
-    if "_" in word:  # which Python would pass over
-        return word
-    try:
-        return int(word)
-    except ValueError:
-        pass
-    try:
-        return float(word)
-    except ValueError:
-        return word
-
-
-def _json_of(text: str) -> Json:
-    """The JSON value of a text, or None if it is not JSON."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-    except RecursionError as error:
-        raise InvalidInput("the JSON is nested too deeply") from error
-
-
-def _is_b64(value: object) -> bool:
-    return isinstance(value, dict) and value.keys() == {"b64"}
+def _parse_word(word: str, literals: Mapping[str, object]) -> object:
+    """A number or one of the literals; the word itself if it is neither."""
+    if word.lower() in literals:
+        return literals[word.lower()]
+    number = parse_number(word)
+    return word if number is None else number
 
 
 def _takes_plain_text(signature: Signature) -> bool:
@@ -191,9 +170,9 @@ def _only_input(signature: Signature, text: str) -> TensorSpec:
 
 
 def _quoted(value: object) -> str:
-    """A value as a message has room for it."""
+    """A value for a message, cut to a readable length."""
     written = repr(value)
-    return written if len(written) <= _LONGEST_QUOTE else f"{written[:_LONGEST_QUOTE]}…"
+    return written if len(written) <= _MAX_QUOTED_CHARS else f"{written[:_MAX_QUOTED_CHARS]}…"
 
 
 def _check_names(values: Mapping[str, object], signature: Signature, row: int | None) -> None:
@@ -211,13 +190,13 @@ def _unknown_name(name: str, signature: Signature) -> str:
     return f"there is no input {name!r}" + (f" (did you mean {close[0]!r}?)" if close else "")
 
 
-def _one_row_of_scalars(given: list[Given], signature: Signature) -> list[Given]:
-    """`1 2 3` typed as three texts is one row where rows have three values."""
-    if len(signature.inputs) != 1 or len(given) < 2:
-        return given
+def _merge_scalars(parsed: list[TypedValues], signature: Signature) -> list[TypedValues]:
+    """Merge `1 2 3`, typed as three arguments, into one row if rows have three values."""
+    if len(signature.inputs) != 1 or len(parsed) < 2:
+        return parsed
     (spec,) = signature.inputs
-    values = [one.values[spec.name] for one in given]
+    values = [one.values[spec.name] for one in parsed]
     is_one_row = spec.shape is not None and len(spec.shape) == 2 and spec.shape[1] == len(values)
     if not is_one_row or not all(isinstance(value, (str, bytes, int, float)) for value in values):
-        return given
-    return [Given({spec.name: values}, is_row=True)]
+        return parsed
+    return [TypedValues({spec.name: values}, is_row=True)]

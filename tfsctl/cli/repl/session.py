@@ -23,7 +23,7 @@ from tfsctl.core.inference import Method
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected
 from tfsctl.inputs.features import read_examples
-from tfsctl.inputs.predict_inputs import choose_signature, describe, shape_inputs
+from tfsctl.inputs.predict_inputs import choose_signature, describe_inputs, shape_inputs
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -128,7 +128,7 @@ class ReplSession:
         except (InvalidInput, NotFound, RequestRejected):
             if not self.refresh():
                 raise
-            notes = (f"now {self.place}: {describe(self.signature)}",)
+            notes = (f"now {self.place}: {describe_inputs(self.signature)}",)
             answer = send()
         self.last = answer
         if self.show_latency:

@@ -66,7 +66,7 @@ def predict(
     from tfsctl.cli.output.classes import ClassOptions, read_labels
     from tfsctl.engines.registry import records
     from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature, shape_inputs
-    from tfsctl.inputs.typed import asked_signature
+    from tfsctl.inputs.typed import signature_in_body
 
     if raw:
         refuse_with("--raw", input=named, only=only, labels=labels, top=top, file=files.file, output=files.output)
@@ -98,7 +98,7 @@ def predict(
     with target.connect() as client:
 
         def send(served: ModelMetadata, model: ModelRef) -> Prediction:
-            chosen = choose_signature(served, signature or asked_signature(texts))
+            chosen = choose_signature(served, signature or signature_in_body(texts))
             outputs = choose_outputs(chosen, only) if only else ()
             arrays = shape_inputs(texts, chosen, named or ())
             prediction = client.predict(model, arrays, signature=chosen.name, outputs=outputs)
