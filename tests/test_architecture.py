@@ -67,6 +67,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"main"},
         {"__main__"},
     ],
+    "api": [{"address", "arrays"}, {"client"}, {"async_client"}, {"connecting"}, {"serving"}],
     "cli": [
         {"options", "output"},
         {"inference", "snippets"},

@@ -1,12 +1,12 @@
-"""tfsctl takes a TensorFlow model from a Python file to answers: export, serve, query.
+"""Export, serve and query TensorFlow models from Python.
 
     with tfsctl.connect("localhost:8500", model="amazon_review") as client:
         client.predict({"text": ["This movie is great! :D"]})
 
-What is listed here is loaded when it is first used: `import tfsctl` costs nothing.
+Names are imported on first use, so that `import tfsctl` is fast.
 """
 
-TYPE_CHECKING = False  # what type checkers take for true; importing it would cost more than all the rest
+TYPE_CHECKING = False  # type checkers assume True; importing `typing` would take longer than the rest of this module
 
 if TYPE_CHECKING:
     from tfsctl.api.async_client import AsyncClient
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-# `tfsctl.exporter` is the package of that name, hence `export_model`.
-_PLACES = {
+_MODULES = {
     "AsyncClient": "tfsctl.api.async_client",
     "Client": "tfsctl.api.client",
     "InvalidInput": "tfsctl.errors",
@@ -68,6 +67,6 @@ def __getattr__(name: str) -> object:
         return version("tfsctl")
     if name == "export_model":
         return import_module("tfsctl.exporter").export
-    if name in _PLACES:
-        return getattr(import_module(_PLACES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,14 +1,14 @@
-"""Run tfsctl: `python -m tfsctl` and the `tfsctl` console script."""
+"""The entry point: `python -m tfsctl` and the `tfsctl` console script call `main`."""
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # what type checkers take for true
+TYPE_CHECKING = False  # type checkers assume True
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line. Ctrl-C ends it as quietly while the command is imported as later."""
+    """Run one command line and return its exit code. Ctrl-C during the imports is handled as quietly as later."""
     try:
         from tfsctl import cli
     except KeyboardInterrupt:

@@ -1,1 +1,4 @@
-"""tfsctl from Python. What `import tfsctl` offers, lazily: connect, connect_async, serve, export_model."""
+"""The Python API. `import tfsctl` offers its names, such as `connect`, `serve` and `Client`.
+
+Look in `client.py` for requests, `connecting.py` for addresses and TLS, `serving.py` for starting a server.
+"""

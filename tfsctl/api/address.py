@@ -1,4 +1,4 @@
-"""Addresses as programs write them: `host:port` is gRPC, a URL is REST."""
+"""Parse the addresses that `connect` takes: `host:port` is gRPC, an HTTP URL is REST."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PORT_OF_SCHEME = {"http": 80, "https": 443, "grpc": DEFAULT_GRPC_PORT, "grpcs":
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is, and over what it is asked."""
+    """The address of a server, and the transport to use."""
 
     transport: Transport
     host: str
@@ -24,7 +24,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read `HOST:PORT`, `unix:PATH`, `grpc://…`, `grpcs://…`, `http://…` or `https://…`. Raises InvalidInput."""
+        """Parse `HOST:PORT`, `unix:PATH`, `grpc://…`, `grpcs://…`, `http://…` or `https://…`. Raises InvalidInput."""
         if text.startswith("unix:"):
             return cls("grpc", text, 0)
         try:

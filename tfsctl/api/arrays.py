@@ -1,4 +1,4 @@
-"""What programs pass as inputs -> the arrays a signature wants."""
+"""Convert the inputs of `Client.predict` to the arrays that a signature takes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def input_arrays(inputs: Inputs, signature: Signature) -> dict[str, np.ndarray]:
-    """An array for every input, of its dtype and shape; a bare value is for the only input.
+    """Return an array for every input, with its dtype and shape.
 
-    Values may be arrays, numbers, text, or nested lists of them. Raises InvalidInput for a name the signature does not
-    have, one that is missing, and values that do not fit.
+    Values may be arrays, numbers, text, or nested lists of them. A value without a name is for the only input. Raises
+    InvalidInput for unknown or missing inputs, and for values that cannot be converted without loss.
     """
     if not isinstance(inputs, Mapping):
         if len(signature.inputs) != 1:
@@ -50,7 +50,7 @@ def _array(value: ArrayLike, spec: TensorSpec) -> np.ndarray:
         try:
             return json_tensors.from_json(value, spec)
         except InvalidInput as error:
-            problem = error  # numpy's own values among them, perhaps
+            problem = error  # the list may hold NumPy values, which the next lines convert
     try:
         given = np.asarray(value)
     except ValueError:

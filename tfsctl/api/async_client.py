@@ -1,4 +1,4 @@
-"""The same client for asyncio: calls run in threads of its own, so the event loop never waits."""
+"""`AsyncClient`: `Client` with coroutines, for asyncio. Calls run in a thread pool, so the event loop never blocks."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from tfsctl.api.arrays import Inputs
 
 T = TypeVar("T")
-DEFAULT_AT_ONCE = 32
+DEFAULT_CONCURRENCY = 32
 
 
 class AsyncClient:
-    """What Client is, with coroutines. At most `at_once` calls run at a time; more wait for their turn.
+    """`Client` with coroutines, made by `tfsctl.connect_async`. At most `at_once` calls run at a time; others queue.
 
-    A call that is cancelled is no longer waited for; the server still answers it.
+    Cancelling a call stops waiting for it, but does not cancel the request on the server.
     """
 
-    def __init__(self, client: Client, *, at_once: int = DEFAULT_AT_ONCE) -> None:
+    def __init__(self, client: Client, *, at_once: int = DEFAULT_CONCURRENCY) -> None:
         self._client = client
         self._is_closed = False
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="tfsctl")
@@ -39,7 +39,7 @@ class AsyncClient:
 
     @property
     def address(self) -> str:
-        """Where the server is."""
+        """The address of the server."""
         return self._client.address
 
     async def predict(
@@ -59,15 +59,15 @@ class AsyncClient:
     async def metadata(
         self, model: str | None = None, *, version: int | None = None, label: str | None = None
     ) -> ModelMetadata:
-        """Ask what the model's signatures are, and which version this is."""
+        """Fetch the model's version number and its signatures."""
         return await self._run(partial(self._client.metadata, model, version=version, label=label))
 
     async def status(self, model: str | None = None, *, version: int | None = None) -> tuple[VersionStatus, ...]:
-        """Ask where each version is in its life, highest version first."""
+        """Fetch the state of each version of the model, highest version first."""
         return await self._run(partial(self._client.status, model, version=version))
 
     async def aclose(self) -> None:
-        """Let go of the connection; calls under way end, and others raise InvalidInput."""
+        """Close the connection. Running calls fail, and later calls raise InvalidInput."""
         self._is_closed = True
         self._client.close()
         self._threads.shutdown(wait=False, cancel_futures=True)

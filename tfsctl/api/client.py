@@ -1,4 +1,4 @@
-"""A model server, asked from Python: plain values in, arrays out."""
+"""`Client`: query a model server from Python. Inputs are plain values or arrays, and outputs are NumPy arrays."""
 
 from __future__ import annotations
 
@@ -20,49 +20,54 @@ if TYPE_CHECKING:
 
     from tfsctl.api.arrays import Inputs
 
-_MAY_HAVE_CHANGED = (RequestRejected, NotFound, InvalidInput)
+# After these errors the metadata are fetched again, because the server may have loaded a version with other signatures.
+_STALE_METADATA_ERRORS = (RequestRejected, NotFound, InvalidInput)
 
 
 class Client:
-    """One model server. Threads may share it, and a process that is forked; close it, or use it as a context manager.
+    """A client for one model server, made by `tfsctl.connect`. Close it, or use it as a context manager.
 
-    `model`, `version` and `label` of `connect` are what every call is about unless it says otherwise. Every call raises
-    ServerUnreachable when nobody answers, NotReadyInTime when no answer comes in time, NotFound for a model, version, label
-    or signature the server does not have, InvalidInput for values that do not fit the model, before anything is sent, and
-    RequestRejected for everything else the server refuses.
+    Threads may share a client. It can be used after a fork, and cannot be pickled. The `model`, `version` and `label`
+    of `connect` are the defaults of every call. Every call may raise:
+
+    - ServerUnreachable if the server cannot be reached,
+    - NotReadyInTime if there is no answer within the timeout,
+    - NotFound if the server does not have the model, version, label or signature,
+    - InvalidInput if the inputs do not fit the model; nothing is sent then,
+    - RequestRejected for every other error of the server.
     """
 
     def __init__(self, connect: Callable[[], ServingClient], model: ModelRef | None) -> None:
         self._connect = connect
-        self._connected = connect()
+        self._connection = connect()
         self._process = os.getpid()
-        self._inherited: list[ServingClient] = []
+        self._parent_connections: list[ServingClient] = []
         self._is_closed = False
         self._model = model
-        self._known: dict[ModelRef, ModelMetadata] = {}
+        self._metadata: dict[ModelRef, ModelMetadata] = {}
 
     def __repr__(self) -> str:
         about = f", model={self._model}" if self._model else ""
-        return f"<tfsctl.Client {self.address} over {self._connected.transport}{about}>"
+        return f"<tfsctl.Client {self.address} over {self._connection.transport}{about}>"
 
     def __reduce__(self) -> NoReturn:
-        """Raise TypeError: a connection is of its process."""
+        """Raise TypeError: another process cannot use this connection."""
         raise TypeError("a tfsctl.Client cannot be pickled: call tfsctl.connect in each process")
 
     @property
     def address(self) -> str:
-        """Where the server is."""
-        return self._connected.address
+        """The address of the server."""
+        return self._connection.address
 
     @property
     def _client(self) -> ServingClient:
-        """The connection of this process: a forked one must not speak on that of its parent."""
+        """The connection of this process. After a fork it is opened anew, because the old one belongs to the parent."""
         if self._is_closed:
             raise InvalidInput(f"the client of {self.address} is closed", hint="tfsctl.connect opens another")
         if self._process != os.getpid():
-            self._inherited.append(self._connected)  # to let go of it would end it for the parent
-            self._connected, self._process = self._connect(), os.getpid()
-        return self._connected
+            self._parent_connections.append(self._connection)  # closing it would close it for the parent too
+            self._connection, self._process = self._connect(), os.getpid()
+        return self._connection
 
     def predict(
         self,
@@ -74,34 +79,35 @@ class Client:
         signature: str | None = None,
         outputs: Sequence[str] = (),
     ) -> dict[str, np.ndarray]:
-        """Run a signature on a batch: an array (or lists, or a value) for each input; an array for each output.
+        """Run a signature on a batch. Takes an array, nested lists or a value per input; returns an array per output.
 
-        The arrays that come back are read-only; `array.copy()` can be written to.
-        A bare value is for the only input. `outputs` are those to answer with; none means all. The signature is asked for
-        once, and again when a version that takes something else may have come.
+        `inputs` maps input names to values; for a model with one input it may be the value alone. `outputs` names the
+        outputs to return (default: all). The returned arrays are read-only: use `array.copy()` to change one.
+
+        The model's metadata are fetched once, and again if the server may have loaded a version with other signatures.
         """
         ref = self._ref(model, version, label)
-        is_known = ref in self._known
+        is_cached = ref in self._metadata
         try:
-            return self._predict(ref, self._known.get(ref) or self._learn(ref), inputs, signature, outputs)
-        except _MAY_HAVE_CHANGED:
-            known = self._known[ref] if is_known else None
-            if known is None or self._learn(ref).signatures == known.signatures:
+            return self._predict(ref, self._metadata.get(ref) or self._fetch_metadata(ref), inputs, signature, outputs)
+        except _STALE_METADATA_ERRORS:
+            cached = self._metadata[ref] if is_cached else None
+            if cached is None or self._fetch_metadata(ref).signatures == cached.signatures:
                 raise
-        return self._predict(ref, self._known[ref], inputs, signature, outputs)
+        return self._predict(ref, self._metadata[ref], inputs, signature, outputs)
 
     def metadata(
         self, model: str | None = None, *, version: int | None = None, label: str | None = None
     ) -> ModelMetadata:
-        """Ask what the model's signatures are, and which version this is."""
-        return self._learn(self._ref(model, version, label))
+        """Fetch the model's version number and its signatures."""
+        return self._fetch_metadata(self._ref(model, version, label))
 
     def status(self, model: str | None = None, *, version: int | None = None) -> tuple[VersionStatus, ...]:
-        """Ask where each version is in its life, highest version first."""
+        """Fetch the state of each version of the model, highest version first."""
         return self._client.status(self._ref(model, version, None))
 
     def close(self) -> None:
-        """Let go of the connection; calls raise InvalidInput from then on."""
+        """Close the connection. Later calls raise InvalidInput."""
         if not self._is_closed:
             self._client.close()
         self._is_closed = True
@@ -128,9 +134,9 @@ class Client:
         found = self._client.predict(ref, arrays, signature=chosen.name, outputs=wanted).outputs
         return {name: found[name] for name in wanted or found}
 
-    def _learn(self, ref: ModelRef) -> ModelMetadata:
-        self._known[ref] = self._client.metadata(ref)
-        return self._known[ref]
+    def _fetch_metadata(self, ref: ModelRef) -> ModelMetadata:
+        self._metadata[ref] = self._client.metadata(ref)
+        return self._metadata[ref]
 
     def _ref(self, model: str | None, version: int | None, label: str | None) -> ModelRef:
         if version is not None and label is not None:

@@ -1,4 +1,4 @@
-"""`tfsctl.connect` and `tfsctl.connect_async`."""
+"""`connect` and `connect_async`: make a client from an address, with TLS and headers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from tfsctl.api.address import Address
-from tfsctl.api.async_client import DEFAULT_AT_ONCE, AsyncClient
+from tfsctl.api.async_client import DEFAULT_CONCURRENCY, AsyncClient
 from tfsctl.api.client import Client
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, ClientTls, Connection, Header
 from tfsctl.clients.factory import open_client
@@ -29,11 +29,15 @@ def connect(
     key: str | os.PathLike[str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Client:
-    """A client for the model server at an address; nothing is sent before its first call.
+    """Return a client for the model server at an address. Nothing is sent before its first call.
 
-    `host:port`, `grpc://host:port` and `unix:/path` are asked over gRPC, `http://host:port` over REST; `grpcs://`,
-    `https://` and `tls=True` encrypt. `ca` is the authority to trust instead of the system's, `cert` and `key` what to
-    show, all PEM files. `headers` go with every request. Raises InvalidInput for what is no address.
+    - `host:port`, `grpc://host:port` and `unix:/path` use gRPC; `http://host:port` uses REST.
+    - `grpcs://`, `https://` and `tls=True` use TLS. `ca` is the certificate authority to trust (default: the system's);
+      `cert` and `key` are the client's certificate. All three are PEM files.
+    - `headers` are sent with every request, as gRPC metadata or HTTP headers.
+    - `timeout_s` is the time limit of each call, in seconds.
+
+    Raises InvalidInput if the address is not one of these forms.
     """
     if model is None and (version is not None or label is not None):
         raise InvalidInput("a version or label is one of a model", hint='connect(…, model="NAME")')
@@ -63,9 +67,9 @@ def connect_async(
     cert: str | os.PathLike[str] | None = None,
     key: str | os.PathLike[str] | None = None,
     headers: Mapping[str, str] | None = None,
-    at_once: int = DEFAULT_AT_ONCE,
+    at_once: int = DEFAULT_CONCURRENCY,
 ) -> AsyncClient:
-    """What `connect` is, for asyncio; at most `at_once` calls run at a time."""
+    """Return an AsyncClient; parameters as for `connect`. At most `at_once` calls run at a time."""
     client = connect(
         address,
         model=model,

@@ -1,4 +1,4 @@
-"""`tfsctl.serve`: a model server for as long as a program needs one."""
+"""`serve`: start a model server that ends with the program, and `Serving`, the running server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Serving:
-    """A model server that answers. Stop it, or use it as a context manager; it ends with the process at the latest."""
+    """A running model server. Stop it, or use it as a context manager; it ends with the process at the latest."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -28,21 +28,21 @@ class Serving:
 
     @property
     def grpc_address(self) -> str:
-        """Where it answers over gRPC."""
+        """The gRPC address, `host:port`."""
         return self._server.entry.grpc_address
 
     @property
     def url(self) -> str:
-        """Where its REST API is."""
+        """The base URL of the REST API."""
         return self._server.entry.url
 
     def connect(self, *, model: str | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> Client:
-        """A client for it, over gRPC; `model` need not be named where there is one."""
+        """Return a gRPC client for the server (default for `model`: the only model of the server)."""
         models = self._server.entry.models
         return connect(self.grpc_address, model=model or (models[0] if len(models) == 1 else None), timeout_s=timeout_s)
 
     def stop(self) -> None:
-        """End the server."""
+        """Stop the server."""
         self._server.stop()
 
     def __enter__(self) -> Self:
@@ -62,10 +62,10 @@ def serve(
     grpc_port: int = 0,
     wait_timeout_s: float = 60.0,
 ) -> Serving:
-    """Serve models, and return once they answer. A port of 0 is a free one.
+    """Start a model server, and return once all models are ready. Port 0 (default) chooses a free port.
 
-    Raises what `tfsctl serve` ends with: NotFound and InvalidInput for the paths, EngineError where no server comes up,
-    NotReadyInTime at the deadline. Nothing is left of it then.
+    Raises NotFound or InvalidInput for invalid paths, EngineError if the server does not start, and NotReadyInTime
+    if a model is not ready after `wait_timeout_s` seconds. No server is left running after an error.
     """
     from tfsctl.engines.planning import serve_plan, serving
     from tfsctl.engines.planning.serve_options import Request

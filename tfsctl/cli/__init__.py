@@ -1,4 +1,7 @@
-"""The `tfsctl` command: Typer subcommands, and the one place that turns errors into exit codes."""
+"""The `tfsctl` program: `main` runs one command line, and is the only place that turns errors into exit codes.
+
+The commands are listed in `registry.py` and are in `commands/`.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ from typing import Annotated
 
 import typer
 
-from tfsctl.cli.registry import CommandsByName
+from tfsctl.cli.registry import LazyCommandGroup
 from tfsctl.errors import ExitCode, TfsctlError
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 app = typer.Typer(
     name="tfsctl",
-    cls=CommandsByName,
+    cls=LazyCommandGroup,
     help="Take a TensorFlow model from a Python file to answers: export, serve, query.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -24,8 +27,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_given: bool) -> None:
+    if is_given:
         from importlib.metadata import version
 
         typer.echo(f"tfsctl {version('tfsctl')}")
@@ -33,7 +36,7 @@ def _print_version(asked: bool) -> None:
 
 
 @app.callback()
-def _root(
+def _global_options(
     *,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of a failure.")] = False,
     version: Annotated[  # noqa: ARG001 - handled by its callback
@@ -62,9 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except terminal.OutputClosed:
         return ExitCode.OK
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in _DISK_FULL_ERRORS:
             return terminal.report_bug(error)
         return terminal.report(TfsctlError(f"cannot write {error.filename or 'to disk'}: {error.strerror}"))
-    except Exception as error:  # noqa: BLE001 - the one door for bugs
+    except Exception as error:  # noqa: BLE001 - anything else is a bug, reported as such
         return terminal.report_bug(error)
     return ExitCode.OK

@@ -1,4 +1,4 @@
-"""The commands by name. Each is imported when it is asked for: what runs one command does not wait for the others."""
+"""The table of commands. A command's module is imported when the command is used, to keep start-up fast."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Command(NamedTuple):
     summary: str
 
 
-# In the order of `tfsctl --help`, each with the first line of its own help: to list them is to import none, which would
-# take longer than all the rest. Each is the function of its name in the module of its name, or that module's `app`.
+# In the order of `tfsctl --help`. The summaries repeat the first line of each command's help, so that listing the commands
+# imports none of them. A command is the function of its name in commands/FOLDER/NAME.py, or that module's Typer `app`.
 COMMANDS = {
     "export": Command("export", "Make a verified SavedModel version out of a model."),
     "serve": Command("serve", "Serve models over REST and gRPC."),
@@ -45,30 +45,30 @@ COMMANDS = {
 TAKE_NEGATIVE_NUMBERS = ("predict", "classify", "regress")
 
 
-class CommandsByName(TyperGroup):
-    """A group that imports a command when it is looked up; to list names takes none of them."""
+class LazyCommandGroup(TyperGroup):
+    """A Typer group that imports a command when it is looked up, and none to list their names."""
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - typer's own
         super().__init__(**settings)
-        self.commands = _Commands()  # type: ignore[assignment] # read like the dict it stands for
+        self.commands = _LazyCommands()  # type: ignore[assignment] # a mapping in place of a dict
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own context, not public
-        """The names, without the commands."""
+        """The names of the commands, without importing them."""
         return list(COMMANDS)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - typer's own, not public
-        """Write the list of commands, whole on any terminal."""
+        """Write the list of commands; unlike Typer, never cut a summary to the terminal's width."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
 
 
-class _Commands(Mapping[str, Any]):
-    """Name -> command, made at the first look."""
+class _LazyCommands(Mapping[str, Any]):
+    """Name -> Click command, built on first access."""
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - typer's own command, not public
         if name not in COMMANDS:
             raise KeyError(name)
-        return _made(name)
+        return _build_command(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)
@@ -78,7 +78,7 @@ class _Commands(Mapping[str, Any]):
 
 
 @cache
-def _made(name: str) -> Any:  # noqa: ANN401 - typer's own command, not public
+def _build_command(name: str) -> Any:  # noqa: ANN401 - typer's own command, not public
     module = import_module(f"tfsctl.cli.commands.{COMMANDS[name].folder}.{name}")
     app = getattr(module, "app", None)
     if app is None:
