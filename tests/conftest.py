@@ -20,7 +20,7 @@ from locations import ROOT
 from model_servers import Served, clean_environment, clean_places, running_server
 
 from tfsctl.engines.registry import records
-from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.programs import subprocesses
 
 # Typer decides on colour and width when it is imported.
@@ -53,9 +53,9 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _left_running() -> Iterator[None]:
-    """Servers that commands called in-process left running, and others ended, are taken note of: else Python warns."""
+    """Collect the exit status of servers that in-process commands left running. Otherwise Python warns."""
     yield
-    for server in subprocesses._left_running:
+    for server in subprocesses._detached:
         server.poll()
 
 
@@ -125,10 +125,10 @@ def served(sample_models_dir: Path, echo_dir: Path, tmp_path_factory: pytest.Tem
 
 
 @pytest.fixture
-def registered(served: Served) -> RunningServer:
+def registered(served: Served) -> ServerRecord:
     """The running server as one that tfsctl started: commands find it without options."""
     models = tuple(served.models)
-    server = RunningServer(
+    server = ServerRecord(
         "test",
         "embedded",
         served.host,

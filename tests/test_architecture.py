@@ -96,6 +96,37 @@ LAYERS: dict[str, list[set[str]]] = {
         {"completion", "line_handler"},
         {"conversation"},
     ],
+    "engines": [
+        {"launch_spec", "model_on_disk", "ports", "state_dir"},
+        {"engine"},
+        {"server_record"},
+        {"docker", "process"},
+        {"registry"},
+        {"planning"},
+    ],
+    "engines/docker": [
+        {"container_spec", "docker_errors", "mount_check"},
+        {"container", "daemon", "health", "image"},
+        {"compose", "op_support"},
+        {"engine", "serving_image"},
+        {"image_builder"},
+    ],
+    "engines/process": [{"server_mark"}, {"local_process"}, {"binary", "embedded"}],
+    "engines/registry": [
+        {"tracked_server"},
+        {"discovery", "records", "server_log", "usage"},
+        {"fleet"},
+        {"overview"},
+    ],
+    "engines/planning": [
+        {"engine_choice", "model_arguments", "preflight", "serve_options", "server_handle"},
+        {"readiness", "serve_plan"},
+        {"server_control"},
+        {"restarting"},
+    ],
+    "diagnosis": [{"known_error"}, {"connection_errors", "request_errors", "server_errors"}, {"explanations"}],
+    "programs": [{"processes", "signals"}, {"subprocesses"}, {"log_followers"}],
+    "serving_config": [{"messages", "model_name", "model_config"}, {"text_protos"}, {"serving_config"}],
 }
 
 # Library -> the only packages or modules that import it.

@@ -12,8 +12,8 @@ from locations import ROOT
 from pages import README, section, table
 
 from tfsctl.core.types import Prediction
-from tfsctl.engines.registry.records import RunningServer
 from tfsctl.engines.registry.usage import Usage
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import ExitCode
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -57,7 +57,7 @@ def test_json_keys(run_cli: RunCli, echo_dir: Path) -> None:
     keys = set(ast.literal_eval(shown.stdout.replace("null", "None")))
 
     assert keys <= listed["`metadata`"]
-    assert set(RunningServer.__dataclass_fields__) <= listed["`serve`"]
+    assert set(ServerRecord.__dataclass_fields__) <= listed["`serve`"]
     assert {"servers", "versions", "error", "state", "uptime_s", *Usage.__dataclass_fields__} <= listed["`ps`"]
     assert set(Prediction.__dataclass_fields__) - {"latency_s"} <= listed["`predict`"]
 

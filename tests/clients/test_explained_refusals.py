@@ -20,7 +20,7 @@ from model_servers import HOST, Served, clean_environment, free_ports
 
 from tfsctl.core import protos, tensors
 from tfsctl.diagnosis.explanations import explain, explain_all
-from tfsctl.serving_config.serving_config import ModelConfig, model_config_text
+from tfsctl.serving_config.model_config import ModelConfig, model_config_text
 
 PREDICT = "/v1/models/echo:predict"
 

@@ -9,7 +9,8 @@ import pytest
 from locations import RECORDED
 
 from tfsctl.diagnosis.connection_errors import CONNECTION_ERRORS
-from tfsctl.diagnosis.explanations import Known, explain, explain_all
+from tfsctl.diagnosis.explanations import explain, explain_all
+from tfsctl.diagnosis.known_error import KnownError
 from tfsctl.diagnosis.request_errors import REQUEST_ERRORS
 from tfsctl.diagnosis.server_errors import SERVER_ERRORS
 
@@ -138,7 +139,7 @@ def test_known_words_are_explained(words: str) -> None:
 
 
 @pytest.mark.parametrize("known", ALL, ids=lambda known: known.pattern[:40])
-def test_every_entry_has_a_sample(known: Known) -> None:
+def test_every_entry_has_a_sample(known: KnownError) -> None:
     """No entry is hidden by one before it, and none is untested."""
     fixed = max(re.split(r"\{\w+\}", known.cause), key=len)
 

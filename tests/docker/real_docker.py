@@ -6,7 +6,7 @@ import json
 import subprocess
 from typing import Any
 
-from tfsctl.engines.registry import state_dir
+from tfsctl.engines import state_dir
 
 FREE = ("--rest-port", "0", "--grpc-port", "0")
 

@@ -23,7 +23,8 @@ from echo_models import write_echo_model
 from model_servers import free_ports
 from real_docker import FREE, containers, docker, inspect, remove_containers
 
-from tfsctl.engines.registry import records, state_dir
+from tfsctl.engines import state_dir
+from tfsctl.engines.registry import records
 from tfsctl.errors import ExitCode
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]

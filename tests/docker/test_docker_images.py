@@ -21,7 +21,7 @@ from echo_models import write_echo_model
 from model_servers import free_ports
 from real_docker import docker, inspect
 
-from tfsctl.engines.docker.health import check_of
+from tfsctl.engines.docker.health import health_check
 from tfsctl.errors import ExitCode
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -117,7 +117,7 @@ def test_an_image_of_several_models(run_cli: RunCli, models: Path, standin: str,
     while subprocess.run(["docker", "exec", "tfsctl-test-image", *check[1:]], check=False).returncode != 0:
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    missing = ["docker", "exec", "tfsctl-test-image", *check_of(["echo", "missing"]).command]
+    missing = ["docker", "exec", "tfsctl-test-image", *health_check(["echo", "missing"]).command]
     assert subprocess.run(missing, check=False).returncode == 1
 
     ask = ("predict", "--port", rest_port, "--model")
@@ -192,7 +192,7 @@ def seen(facts: dict[str, Any]) -> dict[str, Any]:
         "arguments": facts["Args"],
         "user": config["User"],
         "mounts": sorted(
-            (mount["Source"].replace("/configs/_compose/", "/configs/"), mount["Destination"], mount["RW"])
+            (mount["Source"].replace("/configs/.compose/", "/configs/"), mount["Destination"], mount["RW"])
             for mount in facts["Mounts"]
         ),
     }

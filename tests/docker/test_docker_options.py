@@ -27,7 +27,8 @@ from real_docker import FREE, containers, docker, inspect, remove_containers
 from tfrecords import write_records
 
 from tfsctl.core import protos, tensors
-from tfsctl.engines.registry import records, state_dir
+from tfsctl.engines import state_dir
+from tfsctl.engines.registry import records
 from tfsctl.errors import ExitCode
 from tfsctl.serving_config import messages
 

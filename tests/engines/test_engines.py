@@ -11,12 +11,13 @@ import pytest
 from fake_docker import VERSION, FakeDocker
 from fake_model_server import install
 
+from tfsctl.engines import state_dir
 from tfsctl.engines.docker.container_spec import Mount
+from tfsctl.engines.launch_spec import ContainerOptions, LaunchSpec
 from tfsctl.engines.planning.engine_choice import ENGINES, choose
-from tfsctl.engines.planning.launch_spec import ContainerOptions, Launch
-from tfsctl.engines.registry import state_dir
 from tfsctl.errors import DockerError, EngineError, ExitCode
-from tfsctl.serving_config.serving_config import ModelConfig, ServingConfig, Tls, VersionPolicy
+from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
+from tfsctl.serving_config.serving_config import ServingConfig, TlsFiles
 
 ECHO = ModelConfig("echo", "/models on disk/echo")
 PINNED = ModelConfig("echo", "/models on disk/echo", VersionPolicy(specific=(3,)))
@@ -45,10 +46,10 @@ def stop_daemon(fake: FakeDocker) -> None:
     fake.expect(*VERSION, stdout='{"Client":{},"Server":null}', stderr=f"{words}\n", code=1)
 
 
-def launch(model: ModelConfig, *, host: str = "127.0.0.1", rest_port: int = 8501, grpc_port: int = 8500) -> Launch:
+def launch(model: ModelConfig, *, host: str = "127.0.0.1", rest_port: int = 8501, grpc_port: int = 8500) -> LaunchSpec:
     """A launch of one model."""
     config = ServingConfig((model,), grpc_port=grpc_port, rest_port=rest_port)
-    return Launch("echo", config, host, container=ContainerOptions(image="serving:1.2"))
+    return LaunchSpec("echo", config, host, container=ContainerOptions(image="serving:1.2"))
 
 
 def test_auto_takes_docker_if_a_daemon_answers(path: Path, fake_docker: FakeDocker) -> None:
@@ -183,8 +184,8 @@ def test_a_mount_is_a_record_of_csv(source: str, written: str) -> None:
 def test_a_launch_survives_as_json() -> None:
     """What the registry keeps is enough to start the same server again."""
     models = (PINNED, ModelConfig("two", "/two", VersionPolicy(all_versions=True), {"stable": 3}))
-    config = ServingConfig(models, 1, 2, batching="", metrics=True, tls=Tls("c", "k"), more_flags=("--a=b",))
+    config = ServingConfig(models, 1, 2, batching="", metrics=True, tls=TlsFiles("c", "k"), more_flags=("--a=b",))
     options = ContainerOptions("i", gpus="all", docker_arguments=("--cpus", "2"), cap_add=("SYS_NICE",))
-    whole = Launch("two", config, "::1", (("A", "b=c"),), options)
+    whole = LaunchSpec("two", config, "::1", (("A", "b=c"),), options)
 
-    assert Launch.from_document(json.loads(json.dumps(whole.to_document()))) == whole
+    assert LaunchSpec.from_document(json.loads(json.dumps(whole.to_document()))) == whole

@@ -19,7 +19,7 @@ from scale_models import write_scale_model
 from tfsctl.core import protos
 from tfsctl.server.grpc import reflection
 from tfsctl.serving_config import messages
-from tfsctl.serving_config.serving_config import ModelConfig, model_config_text
+from tfsctl.serving_config.model_config import ModelConfig, model_config_text
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.node

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from waiting import wait_for
 
-from tfsctl.programs.log_follower import FollowedFile, FollowedProgram
+from tfsctl.programs.log_followers import FileFollower, ProgramFollower
 
 
 def test_a_file_is_shown_as_it_grows(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_a_file_is_shown_as_it_grows(tmp_path: Path) -> None:
     file = tmp_path / "log"
     with file.open("wb", buffering=0) as log:
         log.write(b"first\nsec")
-        followed = FollowedFile(file, shown.append)
+        followed = FileFollower(file, shown.append)
         wait_for(lambda: shown == ["first"])
         log.write(b"ond\n\xff\n")
         wait_for(lambda: shown == ["first", "second", "\ufffd"])
@@ -30,7 +30,7 @@ def test_a_file_is_shown_as_it_grows(tmp_path: Path) -> None:
 def test_a_program_is_shown_to_its_end() -> None:
     """Both of its streams; one that goes on is ended."""
     shown: list[str] = []
-    followed = FollowedProgram(
+    followed = ProgramFollower(
         [sys.executable, "-c", "import sys; print('one'); sys.stderr.write('two')"], shown.append
     )
     wait_for(lambda: sorted(shown) == ["one", "two"])
@@ -38,7 +38,7 @@ def test_a_program_is_shown_to_its_end() -> None:
 
     endless = "import time; print('on', flush=True); time.sleep(60)"
     begin = time.monotonic()
-    followed = FollowedProgram([sys.executable, "-c", endless], shown.append)
+    followed = ProgramFollower([sys.executable, "-c", endless], shown.append)
     wait_for(lambda: shown[-1] == "on")
     followed.stop()
     assert time.monotonic() - begin < 10

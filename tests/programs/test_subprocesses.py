@@ -39,7 +39,7 @@ def test_a_failure_carries_everything() -> None:
     assert isinstance(error, EngineError)
 
 
-@pytest.mark.parametrize("start", [subprocesses.run, subprocesses.run_aloud, subprocesses.Child])
+@pytest.mark.parametrize("start", [subprocesses.run, subprocesses.run_showing_output, subprocesses.Child])
 def test_a_missing_program_is_an_ordinary_failure(start: Callable[[list[str]], object]) -> None:
     """It ends with 127, as a shell would say it, and is named."""
     with pytest.raises(ProgramFailed, match=r"no-such-program .*No such file") as failure:
@@ -67,7 +67,7 @@ def test_a_program_that_takes_too_long_is_ended() -> None:
 
 def test_run_aloud_shows_progress_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     """Stdout is for answers: what a program says of its progress goes to stderr."""
-    subprocesses.run_aloud(python("print('pulling')"))
+    subprocesses.run_showing_output(python("print('pulling')"))
 
     assert capfd.readouterr() == ("", "pulling\n")
 
@@ -84,10 +84,10 @@ def test_a_child_writes_to_its_log_and_ends_when_asked(tmp_path: Path) -> None:
         log_path=log,
     )
     wait_for(lambda: log.exists() and log.read_text() == "out\nerr\n")
-    assert child.ended() is None
+    assert child.exit_status() is None
 
     child.stop()
-    assert child.ended() == 5
+    assert child.exit_status() == 5
 
 
 def test_a_child_that_will_not_end_is_ended_with_all_it_started(tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_a_child_that_will_not_end_is_ended_with_all_it_started(tmp_path: Path) 
     )
     wait_for(lambda: log.exists() and log.read_text().endswith("\n"))
     grandchild = int(log.read_text())
-    assert processes.born(grandchild) is not None
+    assert processes.process_identity(grandchild) is not None
 
     child.stop(grace_s=0.1)
-    assert child.ended() == -9
-    wait_for(lambda: processes.born(grandchild) is None)
+    assert child.exit_status() == -9
+    wait_for(lambda: processes.process_identity(grandchild) is None)
 
 
 def test_a_child_is_out_of_reach_of_our_terminal() -> None:
@@ -124,14 +124,14 @@ def test_a_process_is_known_by_more_than_its_number() -> None:
     """A running process has a stable mark of its own; an ended one has none, even before its parent looked."""
     first = subprocesses.Child(python("import time; time.sleep(60)"))
     second = subprocesses.Child(python("pass"))
-    mark = processes.born(first.pid)
+    mark = processes.process_identity(first.pid)
     try:
-        assert mark == processes.born(first.pid) != processes.born(os.getpid())
-        wait_for(lambda: processes.born(second.pid) is None)
+        assert mark == processes.process_identity(first.pid) != processes.process_identity(os.getpid())
+        wait_for(lambda: processes.process_identity(second.pid) is None)
     finally:
         first.stop()
         second.stop()
-    assert processes.born(first.pid) is None
+    assert processes.process_identity(first.pid) is None
 
 
 def test_a_process_of_another_command_is_stopped_too() -> None:
@@ -139,7 +139,7 @@ def test_a_process_of_another_command_is_stopped_too() -> None:
     child = subprocesses.Child(python("import time; time.sleep(60)"))
 
     processes.stop(child.pid)
-    assert child.ended() == -15
+    assert child.exit_status() == -15
     processes.stop(child.pid)
 
 
@@ -149,4 +149,4 @@ def test_a_process_that_will_not_end_is_ended() -> None:
     time.sleep(0.5)  # let it get to ignoring
 
     processes.stop(child.pid, grace_s=0.1)
-    assert child.ended() == -9
+    assert child.exit_status() == -9

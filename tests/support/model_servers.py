@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tfsctl.serving_config.serving_config import ModelConfig, model_config_text
+from tfsctl.serving_config.model_config import ModelConfig, model_config_text
 
 HOST = "127.0.0.1"
 START_S = 60.0

@@ -1,7 +1,10 @@
-"""What TensorFlow Serving's errors mean: the cause of each that is known, and what to type next.
+"""Explain TensorFlow Serving's errors: the cause of each known error, and what to do about it.
 
-The tables are in `server_errors.py` (what its log says), `request_errors.py` (what it answers) and
-`connection_errors.py` (why it does not).
+The tables of known errors:
+
+- `server_errors.py`: errors in the log of a server
+- `request_errors.py`: errors that a server answers with
+- `connection_errors.py`: errors of connecting to a server
 """
 
 from __future__ import annotations
@@ -11,37 +14,33 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache
 
-_TIME = re.compile(r"[\dTZ:.,+ -]*")  # what a line of a log begins with
-_NEXT_SERVABLE = "}, {{name: "  # one line tells of every servable that did not become available
+from tfsctl.diagnosis.known_error import KnownError
+
+_TIMESTAMP = re.compile(r"[\dTZ:.,+ -]*")  # at the start of a log line
+_NEXT_SERVABLE = "}, {{name: "  # separates servables in the line about those that did not become available
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What some words of a server mean: the words, why they were said, and what to do about it."""
+    """An explained error: the words that were recognised, their cause, and what to do about it."""
 
     words: str
     cause: str
     hint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """One known error: a regular expression for its words; cause and hint may name its groups as `{group}`."""
-
-    pattern: str
-    cause: str
-    hint: str
-
-
 def explain(text: str) -> Explanation | None:
-    """The most telling explanation of an error or a log; None where nothing in it is known."""
+    """The most specific explanation of an error or a log; None if no known error is in it."""
     return next(iter(explain_all(text)), None)
 
 
 def explain_all(text: str) -> tuple[Explanation, ...]:
-    """Every explanation of an error or a log, causes before what follows from them; one for a line, each only once."""
-    text = text.replace('\\"', '"').replace("\\n", "\n")  # as it stands in the JSON of an answer
-    text = _once_each_line(text.replace(_NEXT_SERVABLE, "},\n{{name: "))
+    """All explanations of an error or a log, causes before their consequences.
+
+    There is at most one for each line, and the same explanation is returned once.
+    """
+    text = text.replace('\\"', '"').replace("\\n", "\n")  # escapes, if the text was copied from a JSON answer
+    text = _without_repeated_lines(text.replace(_NEXT_SERVABLE, "},\n{{name: "))
     ends = [match.start() for match in re.finditer("\n", text)]
     found: dict[tuple[str, str], Explanation] = {}
     explained: set[int] = set()
@@ -57,17 +56,18 @@ def explain_all(text: str) -> tuple[Explanation, ...]:
     return tuple(found.values())
 
 
-def _once_each_line(text: str) -> str:
-    """A log without the lines that it repeats, whenever: a server that polls says the same every second for days."""
+def _without_repeated_lines(text: str) -> str:
+    """The log without repeated lines (ignoring timestamps): a polling server logs the same error every second."""
     lines: dict[str, str] = {}
     for line in text.split("\n"):
-        said = line[match.end() :] if (match := _TIME.match(line)) else line
-        lines.setdefault(said, line)
+        message = line[match.end() :] if (match := _TIMESTAMP.match(line)) else line
+        lines.setdefault(message, line)
     return "\n".join(lines.values())
 
 
 @cache
-def _table() -> tuple[tuple[re.Pattern[str], Known], ...]:
+def _table() -> tuple[tuple[re.Pattern[str], KnownError], ...]:
+    # Imported when an error is explained: most commands meet none.
     from tfsctl.diagnosis.connection_errors import CONNECTION_ERRORS
     from tfsctl.diagnosis.request_errors import REQUEST_ERRORS
     from tfsctl.diagnosis.server_errors import SERVER_ERRORS

@@ -1,1 +1,8 @@
-"""How a model server is started, watched and stopped, and which ones run: Docker, the real binary, our own server."""
+"""How model servers are started, watched and stopped.
+
+The modules in this folder are shared by all engines. Above them:
+
+- `docker/` and `process/`: the engines (a container, or a process of this machine)
+- `registry/`: which servers exist, and what they are doing
+- `planning/`: from the options of `tfsctl serve` to a server that answers
+"""

@@ -1,4 +1,4 @@
-"""Addresses and TCP ports to listen on: the number of a host, whether a port is taken, and two that are free."""
+"""Addresses and TCP ports of this machine: resolve a host, test a port, pick free ports."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tfsctl.errors import InvalidInput
 from tfsctl.serving_config.serving_config import ServingConfig
 
 
-def address_of(host: str) -> str:
-    """The number of a host given by name, as servers want it; IPv4 if it has one. Raises InvalidInput for no host."""
+def resolve_host(host: str) -> str:
+    """The IP address of a host, IPv4 if it has one. Raises InvalidInput if it cannot be resolved."""
     try:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -21,7 +21,10 @@ def address_of(host: str) -> str:
 
 
 def is_taken(address: str, port: int) -> bool:
-    """Whether a server could not listen there now. Raises InvalidInput for an address that is not this machine's."""
+    """Whether another socket listens on the port.
+
+    Raises InvalidInput for a privileged port, and for an address that this machine does not have.
+    """
     try:
         _listen(address, port).close()
     except PermissionError:
@@ -34,22 +37,24 @@ def is_taken(address: str, port: int) -> bool:
 
 
 def with_free_ports(config: ServingConfig, address: str) -> ServingConfig:
-    """The same config with a free port wherever it asks for port 0."""
-    with ExitStack() as held:  # both are held until both are known, or they might be the same
+    """Replace each port 0 of the config with a free port."""
+    with ExitStack() as held:  # both sockets stay open until both ports are known, so the ports differ
 
-        def free() -> int:
+        def free_port() -> int:
             port: int = held.enter_context(_listen(address, 0)).getsockname()[1]
             return port
 
-        return replace(config, rest_port=config.rest_port or free(), grpc_port=config.grpc_port or free())
+        return replace(config, rest_port=config.rest_port or free_port(), grpc_port=config.grpc_port or free_port())
 
 
 def _listen(address: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections do not count
+        # Servers set SO_REUSEADDR, so ports of closed connections count as free. A bind alone would then succeed
+        # beside a listener; listen() does not.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
-        listener.listen()  # a port that was only bound with SO_REUSEADDR may still belong to a listener
+        listener.listen()
     except OSError:
         listener.close()
         raise

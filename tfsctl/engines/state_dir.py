@@ -1,4 +1,10 @@
-"""Where tfsctl keeps what outlives a command: the list of running servers, their logs, generated config files."""
+"""The state directory: what outlives a command.
+
+- `servers/`: the records of servers (see `registry/records.py`)
+- `logs/`: the logs of servers that are processes
+- `configs/`: config files that were generated for a server
+- `repl/`: the input history of the REPL
+"""
 
 from __future__ import annotations
 
@@ -10,16 +16,33 @@ from tfsctl.errors import EngineError
 
 
 def base() -> Path:
-    """The state directory: TFSCTL_STATE_DIR, else XDG_STATE_HOME/tfsctl, else ~/.local/state/tfsctl."""
+    """The state directory, which may not exist.
+
+    - TFSCTL_STATE_DIR if that is set
+    - otherwise the platform's folder for state (Linux: $XDG_STATE_HOME/tfsctl or ~/.local/state/tfsctl)
+    - where that differs from Linux and does not exist, a directory that an earlier tfsctl made in the Linux location
+
+    Raises EngineError if there is no home directory.
+    """
+    import platformdirs
+
     chosen = os.environ.get("TFSCTL_STATE_DIR")
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tfsctl"
-    return (Path(chosen) if chosen else home).absolute()
+    if chosen:
+        return Path(chosen).absolute()
+    path = platformdirs.user_state_path("tfsctl")
+    earlier = Path(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "tfsctl")
+    if str(path).startswith("~") or str(earlier).startswith("~"):
+        raise EngineError(
+            "there is no place for the state of tfsctl: this user has no home directory",
+            hint="set TFSCTL_STATE_DIR to a directory",
+        )
+    return (earlier if earlier.is_dir() and not path.is_dir() else path).absolute()
 
 
-def directory(name: str) -> Path:
-    """The folder `name` of the state directory, made if need be and readable by its owner only.
+def subfolder(name: str) -> Path:
+    """A folder in the state directory, created if needed and readable by its owner only.
 
-    Raises EngineError when it cannot be written.
+    Raises EngineError if it cannot be created.
     """
     path = base() / name
     try:
@@ -32,17 +55,17 @@ def directory(name: str) -> Path:
 
 
 def log_file(server: str) -> Path:
-    """Where a detached server of this name that is a process writes its log."""
-    return directory("logs") / f"{server}.log"
+    """The log file of a server of this name that is a process."""
+    return subfolder("logs") / f"{server}.log"
 
 
 def repl_history() -> Path:
-    """Where the repl remembers what was typed."""
-    return directory("repl") / "history"
+    """The file of the REPL's input history."""
+    return subfolder("repl") / "history"
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees all of it or what was there before."""
+    """Write a file by renaming a temporary one, so that readers see either the old or the new content."""
     import tempfile
 
     descriptor, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
@@ -51,15 +74,15 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def write_files(files: Mapping[str, str], *, server: str) -> Path:
-    """Write the generated config files of a server; returns their folder, always the same for the same contents.
+def write_config_files(files: Mapping[str, str], *, server: str) -> Path:
+    """Write the generated config files of a server and return their folder, which depends on their contents only.
 
-    The folder itself is open to all, since a container may run as someone else; the state directory around it is not.
+    Everybody may read the folder, since a container may run as another user. The state directory around it is private.
     """
     import zlib
 
     digest = zlib.crc32("\0".join([*files, *files.values()]).encode())
-    folder = directory("configs") / server / f"{digest:08x}"
+    folder = subfolder("configs") / server / f"{digest:08x}"
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     for file, text in files.items():
@@ -68,8 +91,8 @@ def write_files(files: Mapping[str, str], *, server: str) -> Path:
     return folder
 
 
-def forget_files(server: str) -> None:
-    """Remove the generated config files of a server that was stopped: they may hold a key."""
+def remove_config_files(server: str) -> None:
+    """Remove the generated config files of a server that was stopped. They may contain a private key."""
     import shutil
 
     shutil.rmtree(base() / "configs" / server, ignore_errors=True)

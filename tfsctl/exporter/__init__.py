@@ -19,7 +19,8 @@ from tfsctl.core.saved_model import read_saved_model
 from tfsctl.core.version_files import read_row_independence
 from tfsctl.errors import ExportError, InvalidInput
 from tfsctl.exporter.exported import Check, Exported
-from tfsctl.exporter.sources.source import Source, check_name, check_version, parse_source
+from tfsctl.exporter.sources.source import Source, check_version, parse_source
+from tfsctl.serving_config.model_name import check_name
 
 __all__ = ["Check", "Exported", "export"]
 

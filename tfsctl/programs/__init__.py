@@ -1,1 +1,1 @@
-"""Other programs and processes: started, watched and stopped. The only door to `subprocess`."""
+"""Other programs and processes: start, watch and stop them. Only this package uses `subprocess`."""

@@ -1,4 +1,4 @@
-"""A log as it is written, a line at a time: the file of a process, or what a program such as `docker logs` prints."""
+"""Follow a log line by line, in a thread: a growing file, or the output of a program such as `docker logs`."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from pathlib import Path
 
 from tfsctl.programs import subprocesses
 
-_LOOK_S = 0.05  # how often a file is looked at
-_LAST_S = 2.0  # how long the end of a log may take to come
+_POLL_S = 0.05
+_DRAIN_S = 2.0  # how long `stop` waits for the rest of a log
 
-Show = Callable[[str], None]
+ShowLine = Callable[[str], None]
 
 
-class FollowedFile:
-    """Shows each line that is added to a file, until `stop`, which shows the rest first."""
+class FileFollower:
+    """Passes each line that is added to a file to `show`, until `stop`."""
 
-    def __init__(self, path: Path, show: Show) -> None:
+    def __init__(self, path: Path, show: ShowLine) -> None:
         self._path, self._show = path, show
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="log", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Show what has come until now, and look no longer."""
+        """Show what was written until now, and stop following."""
         self._stopped.set()
-        self._thread.join(_LAST_S)
+        self._thread.join(_DRAIN_S)
 
     def _follow(self) -> None:
-        begun = ""
+        partial = ""
         with self._path.open(encoding="utf-8", errors="replace") as log:
             while True:
-                last_look = self._stopped.is_set()  # asked before reading: what was written before is still shown
-                *lines, begun = (begun + log.read()).split("\n")
+                last_read = self._stopped.is_set()  # checked before reading, so that what was written before is shown
+                *lines, partial = (partial + log.read()).split("\n")
                 for line in lines:
                     self._show(line)
-                if last_look:
+                if last_read:
                     break
-                self._stopped.wait(_LOOK_S)
-        if begun:
-            self._show(begun)
+                self._stopped.wait(_POLL_S)
+        if partial:
+            self._show(partial)
 
 
-class FollowedProgram:
-    """Shows each line that a program prints, until it ends or `stop`."""
+class ProgramFollower:
+    """Passes each line that a program prints to `show`, until the program ends or `stop`."""
 
-    def __init__(self, argv: Sequence[str], show: Show) -> None:
-        """Start the program. Raises ProgramFailed when it cannot be."""
-        self._program = subprocesses.Printing(argv)
+    def __init__(self, argv: Sequence[str], show: ShowLine) -> None:
+        """Start the program. Raises ProgramFailed if it cannot be started."""
+        self._program = subprocesses.StreamingProgram(argv)
         self._show = show
         self._thread = threading.Thread(target=self._follow, name="log", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Show what it still has to say, for a moment, and end it."""
-        self._thread.join(_LAST_S)
+        """Show what the program still prints, for a moment, and stop it."""
+        self._thread.join(_DRAIN_S)
         self._program.stop()
-        self._thread.join(_LAST_S)
+        self._thread.join(_DRAIN_S)
 
     def _follow(self) -> None:
         for line in self._program.lines():

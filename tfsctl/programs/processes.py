@@ -1,4 +1,4 @@
-"""A process that an earlier command started: whether it is still that one, and how it is stopped."""
+"""Processes that an earlier command started: recognise them, and stop them."""
 
 from __future__ import annotations
 
@@ -7,34 +7,46 @@ import signal
 import time
 from pathlib import Path
 
-STOP_GRACE_S = 33.0  # the embedded server answers running requests for 30 s at most, then unloads its models
+STOP_GRACE_S = 33.0  # the embedded server answers running requests for up to 30 s, then unloads its models
 
 
-def born(pid: int) -> str | None:
-    """What tells this process from every other that ever had its number: the boot and the tick it started in.
+def process_identity(pid: int) -> str | None:
+    """A text that no other process has that ever had this number: the boot id and the start time in clock ticks.
 
-    None for a process that has ended, also while its parent has not taken note. Format: proc(5), /proc/PID/stat.
+    None if the process has ended, even if its parent has not collected its exit status. The text does not change with
+    the system clock, so it can be stored.
     """
+    import psutil
+
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                return None
+            since_boot_s = process.create_time() - psutil.boot_time()
+    except psutil.Error:
         return None
-    state, start_tick = fields[0], fields[19]
-    return None if state in "ZX" else f"{boot} {start_tick}"
+    return f"{_boot_id()} {round(since_boot_s * os.sysconf('SC_CLK_TCK'))}"
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # not Linux
+        return ""
 
 
 def stop(pid: int, *, grace_s: float = STOP_GRACE_S) -> None:
-    """Ask a process that leads its session to end with SIGTERM, and after `grace_s` end it and all it started.
+    """Send SIGTERM to a process that leads its session, and after `grace_s` SIGKILL to its process group.
 
-    Returns when it is gone; nothing happens if it is gone already.
+    Returns when the process has ended.
     """
-    same = born(pid)
-    if same is None:
+    identity = process_identity(pid)
+    if identity is None:
         return
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + grace_s
-    while born(pid) == same:
+    while process_identity(pid) == identity:
         if time.monotonic() > deadline:
             os.killpg(pid, signal.SIGKILL)
             deadline += grace_s

@@ -1,4 +1,4 @@
-"""The signals that ask a program to end: noted or raised meanwhile, so that what is under way ends in good order."""
+"""Handle the signals that ask a program to end, so that it can clean up first."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def _handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Have a function called where signals come, but for those that are ignored, as nohup wants it.
+def _handler_for(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Install a handler for these signals. Ignored signals stay ignored, as `nohup` requires.
 
-    Outside the main thread, where Python handles no signals, nothing changes.
+    Does nothing outside the main thread, where Python does not handle signals.
     """
     before: dict[signal.Signals, Any] = {}
     if threading.current_thread() is threading.main_thread():
@@ -32,32 +32,32 @@ def _handled(numbers: Iterable[signal.Signals], handler: Callable[[int, FrameTyp
 
 
 @contextmanager
-def raising(error: type[BaseException]) -> Iterator[None]:
-    """Raise an error where SIGTERM or SIGHUP comes, as Ctrl-C does, instead of dying with everything left as it is."""
+def raise_on_termination(error: type[BaseException]) -> Iterator[None]:
+    """Raise an error on SIGTERM and SIGHUP, as Ctrl-C does, instead of dying without cleaning up."""
 
-    def end(_number: int, _frame: FrameType | None) -> None:
+    def handler(_number: int, _frame: FrameType | None) -> None:
         raise error
 
-    with _handled((signal.SIGTERM, signal.SIGHUP), end):
+    with _handler_for((signal.SIGTERM, signal.SIGHUP), handler):
         yield
 
 
 class StopSignals:
-    """Note SIGINT, SIGTERM and SIGHUP instead of dying of them, while entered; `came` is the first one."""
+    """A context manager that records SIGINT, SIGTERM and SIGHUP instead of dying. `received` is the first of them."""
 
     def __init__(self) -> None:
-        self.came: signal.Signals | None = None
-        self._noting = _handled((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), self._note)
+        self.received: signal.Signals | None = None
+        self._handling = _handler_for((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), self._record)
 
     def __enter__(self) -> Self:
-        self._noting.__enter__()
+        self._handling.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        self._noting.__exit__(None, None, None)
+        self._handling.__exit__(None, None, None)
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.came is None:
-            self.came = signal.Signals(number)
+    def _record(self, number: int, _frame: FrameType | None) -> None:
+        if self.received is None:
+            self.received = signal.Signals(number)

@@ -1,4 +1,10 @@
-"""The one door to other programs: argument lists, never a shell; a failure carries everything that was said."""
+"""Run other programs, always as argument lists and never through a shell.
+
+- `run`: run to the end and return the output
+- `run_showing_output`: run to the end with the output on our stderr
+- `Child`: start a program and watch it
+- `StreamingProgram`: start a program and read its output
+"""
 
 from __future__ import annotations
 
@@ -12,24 +18,23 @@ from typing import NamedTuple
 from tfsctl.errors import ProgramFailed
 from tfsctl.programs.processes import STOP_GRACE_S
 
-# The statuses a shell and timeout(1) give for what is not a program's own end.
+# The exit statuses that a shell and timeout(1) report for a program that did not exit itself.
 TIMED_OUT, NOT_EXECUTABLE, NOT_FOUND = 124, 126, 127
 
-_left_running: list[subprocess.Popen[bytes]] = []  # Popen warns about a running child nobody holds any more
+_detached: list[subprocess.Popen[bytes]] = []  # keeps a reference: Popen warns when a running child is collected
 
 
 class Output(NamedTuple):
-    """What a program wrote."""
+    """The output of a program."""
 
     stdout: str
     stderr: str
 
 
 def run(argv: Sequence[str], *, timeout_s: float = 60.0) -> Output:
-    """Run a program to its end and return what it wrote.
+    """Run a program to its end and return its output.
 
-    Raises ProgramFailed for a status other than 0, for a program that is not there (status 127) and for one that took
-    too long (124).
+    Raises ProgramFailed if it exits with a status other than 0, does not exist (status 127) or takes too long (124).
     """
     try:
         done = subprocess.run(
@@ -50,8 +55,8 @@ def run(argv: Sequence[str], *, timeout_s: float = 60.0) -> Output:
     return Output(done.stdout, done.stderr)
 
 
-def run_aloud(argv: Sequence[str]) -> None:
-    """Run a program that takes a while and shows its progress, which goes to our stderr. Raises ProgramFailed."""
+def run_showing_output(argv: Sequence[str]) -> None:
+    """Run a program to its end with its output, such as progress, on our stderr. Raises ProgramFailed."""
     try:
         status = subprocess.call(argv, stdin=subprocess.DEVNULL, stdout=2)
     except OSError as error:
@@ -61,15 +66,15 @@ def run_aloud(argv: Sequence[str]) -> None:
 
 
 class Child:
-    """A program this process started and watches; its output goes to a log file, or nowhere.
+    """A program that this process started and watches. Its output goes to a log file (default: nowhere).
 
-    It has a session of its own, so Ctrl-C in our terminal reaches it only through `stop`. `pid` is its process.
+    It has its own session, so Ctrl-C in our terminal does not reach it. `pid` is its process id.
     """
 
     def __init__(
         self, argv: Sequence[str], *, log_path: Path = Path(os.devnull), environment: Mapping[str, str] | None = None
     ) -> None:
-        """Start the program, its environment ours plus `environment`. Raises ProgramFailed when it cannot be."""
+        """Start the program with our environment plus `environment`. Raises ProgramFailed if it cannot be started."""
         self.argv = tuple(argv)
         log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
@@ -87,13 +92,13 @@ class Child:
             os.close(log)
         self.pid = self._popen.pid
 
-    def ended(self) -> int | None:
+    def exit_status(self) -> int | None:
         """Its exit status (negative: the signal that ended it), or None while it runs."""
         return self._popen.poll()
 
     def stop(self, *, grace_s: float = STOP_GRACE_S) -> None:
-        """Ask it to end with SIGTERM, and after `grace_s` end it and all it started. Returns when it is gone."""
-        if self.ended() is None:
+        """Send SIGTERM, and after `grace_s` SIGKILL to its process group. Returns when it has ended."""
+        if self.exit_status() is None:
             self._popen.send_signal(signal.SIGTERM)
         try:
             self._popen.wait(grace_s)
@@ -101,16 +106,16 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
             self._popen.wait()
 
-    def leave_running(self) -> None:
+    def detach(self) -> None:
         """Let it outlive this process."""
-        _left_running.append(self._popen)
+        _detached.append(self._popen)
 
 
-class Printing:
-    """A program whose output, both streams of it, is read as it comes."""
+class StreamingProgram:
+    """A program whose output (stdout and stderr) is read line by line."""
 
     def __init__(self, argv: Sequence[str]) -> None:
-        """Start the program, in a session of its own. Raises ProgramFailed when it cannot be."""
+        """Start the program in its own session. Raises ProgramFailed if it cannot be started."""
         try:
             self._popen = subprocess.Popen(
                 argv,
@@ -125,18 +130,18 @@ class Printing:
             raise _not_started(argv, error) from error
 
     def lines(self) -> Iterator[str]:
-        """Each line it prints, until it ends."""
+        """Each line that it prints, until it ends."""
         if self._popen.stdout is not None:
             with self._popen.stdout as output:
                 for line in output:
                     yield line.rstrip("\n")
 
     def wait(self) -> int:
-        """Its exit status, once it has ended."""
+        """Wait until it ends, and return its exit status."""
         return self._popen.wait()
 
     def stop(self) -> None:
-        """End it, if it runs. Returns when it is gone."""
+        """Stop it if it runs. Returns when it has ended."""
         self._popen.terminate()
         self._popen.wait()
 

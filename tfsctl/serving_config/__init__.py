@@ -1,1 +1,1 @@
-"""What to serve, as a value and as TensorFlow Serving's flags and text protos."""
+"""What to serve, as values, and as TensorFlow Serving's flags and text protos."""

@@ -1,10 +1,10 @@
-"""The messages that TensorFlow Serving reads from text files but whose modules no package carries, and how to read one.
+"""Messages of TensorFlow Serving's text files that the tensorflow-serving-api package lacks, and a parser for them.
 
 Fields: tensorflow_serving/servables/tensorflow/session_bundle_config.proto, config/monitoring_config.proto and
-config/ssl_config.proto. They live in a descriptor pool of their own, so the generated modules can be loaded as well.
+config/ssl_config.proto. The messages have their own descriptor pool, so that generated modules can be loaded too.
 
-    from tfsctl.core import config_messages
-    message = config_messages.parse_text(config_messages.BatchingParameters(), text, source=path)
+    from tfsctl.serving_config import messages
+    message = messages.parse_text(messages.BatchingParameters(), text, source=path)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FILE = "tfsctl/config_messages.proto"
 _PACKAGE = "tensorflow.serving"
 _WRAPPERS = ".google.protobuf."
 
-# Message -> its fields in the order of their numbers: (name, type), where [type] repeats.
+# Message -> its fields in the order of their numbers: (name, type); [type] is a repeated field.
 _MESSAGES = {
     "BatchingParameters": (
         ("max_batch_size", "Int64Value"),
@@ -50,7 +50,7 @@ _MESSAGES = {
 
 
 def parse_text(message: MessageT, text: str, *, source: str) -> MessageT:
-    """Read protobuf text into `message` and return it. Raises InvalidInput naming `source`, the line and the column."""
+    """Parse protobuf text into `message` and return it. Raises InvalidInput with `source`, line and column."""
     from google.protobuf import text_format
 
     try:

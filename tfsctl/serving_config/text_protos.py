@@ -1,4 +1,7 @@
-"""The text protos besides the model config that TensorFlow Serving's flags refer to: batching, monitoring, TLS."""
+"""Text protos for TensorFlow Serving's flags: batching parameters, monitoring and TLS.
+
+The text proto of the models is in `model_config.py`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
 def monitoring_text() -> str:
-    """A MonitoringConfig that lets Prometheus scrape METRICS_PATH of the REST port."""
+    """A MonitoringConfig that serves metrics for Prometheus at METRICS_PATH of the REST port."""
     message = messages.MonitoringConfig()
     message.prometheus_config.enable = True
     message.prometheus_config.path = METRICS_PATH
@@ -25,7 +28,10 @@ def monitoring_text() -> str:
 
 
 def batching_text(parameters: Sequence[str]) -> str:
-    """BatchingParameters from `NAME=VALUE`, where allowed_batch_sizes is a list with commas. Raises InvalidInput."""
+    """BatchingParameters from NAME=VALUE arguments. The value of allowed_batch_sizes is comma-separated.
+
+    Raises InvalidInput.
+    """
     message = messages.BatchingParameters()
     fields = message.DESCRIPTOR.fields_by_name
     lines: list[str] = []
@@ -44,16 +50,16 @@ def batching_text(parameters: Sequence[str]) -> str:
     return _text(messages.parse_text(message, "\n".join(lines), source=" ".join(parameters)))
 
 
-def checked_batching(text: str, *, source: str) -> str:
-    """The text itself if it is BatchingParameters. Raises InvalidInput naming `source`."""
+def validate_batching(text: str, *, source: str) -> str:
+    """Return the text. Raises InvalidInput, which names `source`, if it is not a BatchingParameters message."""
     messages.parse_text(messages.BatchingParameters(), text, source=source)
     return text
 
 
 def ssl_text(certificate: str, key: str, ca: str | None) -> str:
-    """An SSLConfig with the contents of these PEM files; with `ca` clients need a certificate of that authority.
+    """An SSLConfig with the contents of these PEM files. With `ca`, clients need a certificate of that authority.
 
-    Raises InvalidInput for a file that cannot be read, or is no PEM.
+    Raises InvalidInput for a file that cannot be read or is not PEM.
     """
     message = messages.SSLConfig(server_key=_pem(key), server_cert=_pem(certificate))
     if ca is not None:

@@ -18,7 +18,7 @@ from tfsctl.cli.repl.line_result import LineResult
 from tfsctl.cli.repl.session import ReplSession
 from tfsctl.core.types import ModelRef
 from tfsctl.engines.registry import records
-from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines.server_record import ServerRecord
 
 MODELS = RECORDED / "models"
 HALF = ("--model", "half_plus_two")
@@ -37,7 +37,7 @@ def classifiers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def _registered(classifiers: Served) -> None:
     ports = (classifiers.host, classifiers.rest_port, classifiers.grpc_port)
     models = tuple(classifiers.models)
-    records.register(RunningServer("test", "embedded", *ports, models, os.getpid(), None, time.time(), None))
+    records.register(ServerRecord("test", "embedded", *ports, models, os.getpid(), None, time.time(), None))
 
 
 @OVER

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from model_servers import Served, clean_environment
 
-from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines.server_record import ServerRecord
 
 
 def completed(line: str, folder: Path, **environment: str) -> list[str]:
@@ -41,7 +41,7 @@ def completed(line: str, folder: Path, **environment: str) -> list[str]:
     ],
 )
 def test_running_servers_their_models_and_signatures(
-    registered: RunningServer, tmp_path: Path, line: str, words: list[str]
+    registered: ServerRecord, tmp_path: Path, line: str, words: list[str]
 ) -> None:
     """What cannot be told is nothing, without a word."""
     assert registered.models

@@ -7,13 +7,13 @@ import pytest
 from tfsctl.cli.options.server_options import ServerOptions
 from tfsctl.cli.options.target import Target, find_target
 from tfsctl.core.types import ModelRef
-from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import InvalidInput, NotFound
 
 
-def running(*models: str, host: str = "127.0.0.1", rest_port: int = 9501, grpc_port: int = 9500) -> RunningServer:
+def running(*models: str, host: str = "127.0.0.1", rest_port: int = 9501, grpc_port: int = 9500) -> ServerRecord:
     """A server tfsctl started."""
-    return RunningServer("+".join(models), "embedded", host, rest_port, grpc_port, models, 1, None, 0.0, None)
+    return ServerRecord("+".join(models), "embedded", host, rest_port, grpc_port, models, 1, None, 0.0, None)
 
 
 def target(model: str, host: str, rest_port: int, grpc_port: int) -> Target:
@@ -41,7 +41,7 @@ OTHER = running("n", "o", rest_port=9601, grpc_port=9600)
     ],
 )
 def test_the_options_and_the_running_servers_choose(
-    options: ServerOptions, servers: list[RunningServer], expected: Target
+    options: ServerOptions, servers: list[ServerRecord], expected: Target
 ) -> None:
     """One fitting server needs no option; an address or a model chooses; else the usual ports here are meant."""
     assert find_target(options, servers) == expected
@@ -104,7 +104,7 @@ def test_version_label_and_timeout_go_along() -> None:
     ],
 )
 def test_what_does_not_choose_one_is_explained(
-    options: ServerOptions, servers: list[RunningServer], error: type[Exception], message: str, hint: str
+    options: ServerOptions, servers: list[ServerRecord], error: type[Exception], message: str, hint: str
 ) -> None:
     """No server, several, or none with that model: said with the names there are, and what to type."""
     with pytest.raises(error) as caught:

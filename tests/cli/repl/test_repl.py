@@ -23,7 +23,7 @@ from tfsctl.cli.repl.line_handler import handle_line
 from tfsctl.cli.repl.line_result import LineResult
 from tfsctl.cli.repl.session import ReplSession
 from tfsctl.core.types import ModelRef
-from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected, ServerUnreachable
 
 
@@ -235,7 +235,7 @@ def terminal(where: Path, *options: object) -> Iterator[Terminal]:
         yield opened
 
 
-def test_a_conversation_in_a_terminal(registered: RunningServer, tmp_path: Path) -> None:
+def test_a_conversation_in_a_terminal(registered: ServerRecord, tmp_path: Path) -> None:
     """Typed lines are answered with bar and latency, commands complete, Ctrl-C drops a line, history comes back."""
     options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo")
     with terminal(tmp_path, *options) as screen:
@@ -265,7 +265,7 @@ def test_a_conversation_in_a_terminal(registered: RunningServer, tmp_path: Path)
         assert screen.wait() == 0
 
 
-def test_text_over_several_lines_in_a_terminal(registered: RunningServer, tmp_path: Path) -> None:
+def test_text_over_several_lines_in_a_terminal(registered: ServerRecord, tmp_path: Path) -> None:
     """Enter goes on until the quotes close; signatures complete; a named value comes from a file."""
     (tmp_path / "words.txt").write_text("from a file\n")
     options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo")
@@ -289,7 +289,7 @@ def test_text_over_several_lines_in_a_terminal(registered: RunningServer, tmp_pa
 PASTE, PASTED = "\x1b[200~", "\x1b[201~"
 
 
-def test_what_is_pasted_is_an_input_a_line(registered: RunningServer, tmp_path: Path) -> None:
+def test_what_is_pasted_is_an_input_a_line(registered: ServerRecord, tmp_path: Path) -> None:
     """As from a pipe; a JSON document of many lines, or text in triple quotes, is one."""
     options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo", "--signature", "text")
     with terminal(tmp_path, *options) as screen:
@@ -308,7 +308,7 @@ def test_what_is_pasted_is_an_input_a_line(registered: RunningServer, tmp_path: 
         assert screen.wait() == 0
 
 
-def test_without_a_place_for_its_history_it_goes_on(registered: RunningServer, tmp_path: Path) -> None:
+def test_without_a_place_for_its_history_it_goes_on(registered: ServerRecord, tmp_path: Path) -> None:
     """A state directory that cannot be written, as in a container: a note, and a conversation as ever."""
     (tmp_path / "file").write_text("")
     options = ("--host", registered.host, "--port", str(registered.rest_port), "--model", "echo")

@@ -22,11 +22,12 @@ from tfsctl.cli.repl.line_handler import handle_line
 from tfsctl.cli.repl.line_result import LineResult
 from tfsctl.cli.repl.session import ReplSession
 from tfsctl.core.types import ModelRef
-from tfsctl.engines.planning.launch_spec import Launch
+from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.registry import records
-from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import NotFound, ServerUnreachable
-from tfsctl.serving_config.serving_config import ModelConfig, ServingConfig
+from tfsctl.serving_config.model_config import ModelConfig
+from tfsctl.serving_config.serving_config import ServingConfig
 
 
 def target_of(served: Served, model: str) -> Target:
@@ -239,9 +240,9 @@ def test_models_and_labels_are_those_the_server_was_started_with(served: Served)
     """Of a server that tfsctl started; nobody can ask another for them."""
     models = (ModelConfig("echo", "/models/echo", labels={"stable": 7}), ModelConfig("other", "/models/other"))
     ports = (served.host, served.rest_port, served.grpc_port)
-    entry = RunningServer("test", "embedded", *ports, ("echo", "other"), os.getpid(), None, time.time(), None)
+    entry = ServerRecord("test", "embedded", *ports, ("echo", "other"), os.getpid(), None, time.time(), None)
     assert conversation._labels_by_model(target_of(served, "echo")) == {}
-    records.register(entry, launch=Launch("test", ServingConfig(models), served.host).to_document())
+    records.register(entry, launch=LaunchSpec("test", ServingConfig(models), served.host).to_document())
     assert conversation._labels_by_model(target_of(served, "echo")) == {"echo": ("stable",), "other": ()}
     assert conversation._labels_by_model(replace(target_of(served, "echo"), rest_port=9)) == {}
     records.unregister(entry)

@@ -22,7 +22,7 @@ from secure_servers import Secure, secure_server
 
 from tfsctl.clients.connection import Transport
 from tfsctl.core import protos, tensors
-from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines.server_record import ServerRecord
 
 AWKWARD = 'it\'s "great" $HOME `x` \\ ü 🎬\n!'
 ECHO_TEXT = ["--model", "echo", "--signature", "text"]
@@ -308,7 +308,7 @@ def test_a_proxy_with_a_password_is_not_shown(run_cli: RunCli, who: str) -> None
     assert "s3cret" not in refused.stderr
 
 
-def test_a_file_is_not_shown(run_cli: RunCli, registered: RunningServer, tmp_path: Path) -> None:
+def test_a_file_is_not_shown(run_cli: RunCli, registered: ServerRecord, tmp_path: Path) -> None:
     """It becomes many requests."""
     (tmp_path / "rows.csv").write_text("x\n1\n")
     assert registered.models

@@ -15,12 +15,12 @@ from tfsctl.core.saved_model import read_saved_model
 from tfsctl.engines.docker import daemon as docker_daemon
 from tfsctl.engines.docker import engine as docker_engine
 from tfsctl.engines.docker import image as docker_image
-from tfsctl.engines.docker import model_tree, operations
+from tfsctl.engines.docker import mount_check, op_support
 from tfsctl.engines.docker.daemon import Daemon
-from tfsctl.engines.docker.model_tree import Reader
-from tfsctl.engines.planning.launch_spec import ContainerOptions, Launch
-from tfsctl.engines.planning.serve_options import Request
-from tfsctl.engines.planning.serve_plan import plan
+from tfsctl.engines.docker.mount_check import Reader
+from tfsctl.engines.launch_spec import ContainerOptions, LaunchSpec
+from tfsctl.engines.planning.serve_options import ServeOptions
+from tfsctl.engines.planning.serve_plan import make_plan
 from tfsctl.errors import DockerError, EngineError
 
 STRANGER = Reader(12345, frozenset({12345}))
@@ -47,7 +47,7 @@ def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fak
 # ---- the tree ----
 def test_what_everybody_may_read_a_container_may(echo: Path) -> None:
     """Whoever it runs as."""
-    model_tree.check(echo, [echo / "1"], STRANGER)
+    mount_check.check(echo, [echo / "1"], STRANGER)
 
 
 @pytest.mark.parametrize(("path", "mode"), [("1/saved_model.pb", 0o600), ("1", 0o700), (".", 0o711)])
@@ -56,10 +56,10 @@ def test_what_only_its_owner_may_read_is_refused_to_others(echo: Path, path: str
     (echo / path).chmod(mode)
 
     with pytest.raises(EngineError, match=f"^the container could not read {(echo / path).absolute()}: ") as refused:
-        model_tree.check(echo, [echo / "1"], STRANGER)
+        mount_check.check(echo, [echo / "1"], STRANGER)
     assert refused.value.hint == f"chmod -R a+rX {echo}"
-    model_tree.check(echo, [echo / "1"], Reader(os.getuid(), frozenset()))
-    model_tree.check(echo, [echo / "1"], None)
+    mount_check.check(echo, [echo / "1"], Reader(os.getuid(), frozenset()))
+    mount_check.check(echo, [echo / "1"], None)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
@@ -69,26 +69,26 @@ def test_root_without_capabilities_is_nobody_special(echo: Path) -> None:
     (echo / "1/saved_model.pb").chmod(0o600)
 
     with pytest.raises(EngineError, match="its root has no capabilities"):
-        model_tree.check(echo, [echo / "1"], ROOT_WITHOUT_CAPABILITIES)
-    model_tree.check(echo, [echo / "1"], STRANGER)
+        mount_check.check(echo, [echo / "1"], ROOT_WITHOUT_CAPABILITIES)
+    mount_check.check(echo, [echo / "1"], STRANGER)
 
 
 def test_a_link_has_to_stay_within_what_is_mounted(echo: Path, tmp_path: Path) -> None:
     """Relative and inside: followed. Absolute, or out of it: not there in the container."""
     (echo / "2").symlink_to("1")
-    model_tree.check(echo, [echo / "2"], STRANGER)
+    mount_check.check(echo, [echo / "2"], STRANGER)
 
     for target in (str(echo / "1"), "../elsewhere/1"):
         (echo / "2").unlink()
         write_echo_model(tmp_path / "elsewhere/1") if target.startswith("..") else None
         (echo / "2").symlink_to(target)
         with pytest.raises(EngineError, match=f"^{echo}/2 is a link to {target}, which the container would not see"):
-            model_tree.check(echo, [echo / "2"], STRANGER)
+            mount_check.check(echo, [echo / "2"], STRANGER)
 
     (echo / "1/assets").mkdir()
     (echo / "1/assets/words.txt").symlink_to("/etc/passwd")
     with pytest.raises(EngineError, match=r"words\.txt is a link to /etc/passwd"):
-        model_tree.check(echo, [echo / "1"], STRANGER)
+        mount_check.check(echo, [echo / "1"], STRANGER)
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", b"a\r\nb"])
@@ -98,7 +98,7 @@ def test_what_docker_cannot_be_told_is_refused(tmp_path: Path, name: bytes) -> N
     write_echo_model(base / "1")
 
     with pytest.raises(EngineError, match=r"^Docker cannot be told of '[ -~]*': its name is no text$"):
-        model_tree.check(base, [base / "1"], None)
+        mount_check.check(base, [base / "1"], None)
 
 
 def test_what_to_type_can_be_pasted(tmp_path: Path) -> None:
@@ -108,15 +108,15 @@ def test_what_to_type_can_be_pasted(tmp_path: Path) -> None:
     (base / "1").chmod(0o700)
 
     with pytest.raises(EngineError) as refused:
-        model_tree.check(base, [base / "1"], STRANGER)
+        mount_check.check(base, [base / "1"], STRANGER)
     assert refused.value.hint == f"chmod -R a+rX '{base}'"
 
 
 def test_who_reads_is_who_the_container_runs_as() -> None:
     """The user that was chosen; a root that was mapped away has no more rights than anybody."""
-    assert model_tree.reader_of("7:8", remapped=False) == Reader(7, frozenset({8}))
-    assert model_tree.reader_of(None, remapped=False).uid == os.getuid()
-    assert model_tree.reader_of("0:0", remapped=True).uid == -1
+    assert mount_check.container_reader("7:8", remapped=False) == Reader(7, frozenset({8}))
+    assert mount_check.container_reader(None, remapped=False).uid == os.getuid()
+    assert mount_check.container_reader("0:0", remapped=True).uid == -1
 
 
 # ---- the operations ----
@@ -134,8 +134,8 @@ def model_with(folder: Path, *ops: str, tensorflow: str = "2.20.0") -> Path:
 def test_tensorflows_own_operations_are_no_news(echo: Path) -> None:
     """Nothing is refused, nothing is noted."""
     info = read_saved_model(echo / "1")
-    operations.check("echo", info, STOCK)
-    assert operations.notes("echo", info, "tensorflow/serving:2.21.0") == []
+    op_support.check("echo", info, STOCK)
+    assert op_support.notes("echo", info, "tensorflow/serving:2.21.0") == []
 
 
 def test_an_operation_the_image_cannot_have_is_refused(tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ def test_an_operation_the_image_cannot_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         EngineError, match=r"^m uses the operation ZeroOut, which tensorflow/serving:2.20.0 does not ha"
     ):
-        operations.check("m", info, STOCK)
-    operations.check("m", info, "mine/serving:2.20.0")
-    operations.check("m", info, "tensorflow/serving:latest")  # who knows
+        op_support.check("m", info, STOCK)
+    op_support.check("m", info, "mine/serving:2.20.0")
+    op_support.check("m", info, "tensorflow/serving:latest")  # who knows
 
 
 def test_an_operation_of_a_newer_tensorflow_is_refused(tmp_path: Path) -> None:
@@ -155,9 +155,9 @@ def test_an_operation_of_a_newer_tensorflow_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         EngineError, match=r"^m uses the operation DecodeJxl, which came with TensorFlow 2\.21"
     ) as refused:
-        operations.check("m", info, STOCK)
+        op_support.check("m", info, STOCK)
     assert refused.value.hint.startswith("--tag 2.21.0")
-    operations.check("m", info, "tensorflow/serving:2.21.0-gpu")
+    op_support.check("m", info, "tensorflow/serving:2.21.0-gpu")
 
 
 def test_libraries_that_the_image_has_in_part_are_noted(tmp_path: Path) -> None:
@@ -165,8 +165,8 @@ def test_libraries_that_the_image_has_in_part_are_noted(tmp_path: Path) -> None:
     info = read_saved_model(
         model_with(tmp_path, "SentencepieceOp", "TFText>RoundRobinTrim", "SimpleMLCreateModelResource")
     )
-    operations.check("m", info, STOCK)
-    text, forests = operations.notes("m", info, STOCK)
+    op_support.check("m", info, STOCK)
+    text, forests = op_support.notes("m", info, STOCK)
 
     assert text.startswith("m uses the operations SentencepieceOp, TFText>RoundRobinTrim of TensorFlow Text, of which")
     assert "SimpleMLCreateModelResource of TensorFlow Decision Forests" in forests
@@ -176,9 +176,9 @@ def test_a_model_newer_than_the_image_is_noted(tmp_path: Path) -> None:
     """By the tag, of TensorFlow Serving's images alone; a patch release is not newer."""
     info = read_saved_model(model_with(tmp_path, tensorflow="2.21.1"))
 
-    assert operations.notes("m", info, STOCK) == [f"m was written by TensorFlow 2.21.1, newer than {STOCK}"]
+    assert op_support.notes("m", info, STOCK) == [f"m was written by TensorFlow 2.21.1, newer than {STOCK}"]
     for image in ("tensorflow/serving:2.21.0-gpu", "tensorflow/serving:latest", "mine:2.19", "tensorflow/serving"):
-        assert operations.notes("m", info, image) == []
+        assert op_support.notes("m", info, image) == []
 
 
 # ---- the image ----
@@ -186,12 +186,12 @@ def test_an_image_for_another_platform_is_another(fake_docker: FakeDocker) -> No
     """It is pulled, unless that is forbidden: then `docker run` says what is here."""
     fake_docker.expect("image", "inspect", stdout="linux/amd64\n")
     for platform in ("linux/amd64", "amd64", "linux/x86_64"):
-        docker_image.provide(ContainerOptions("here:1", platform=platform))
-    docker_image.provide(ContainerOptions("here:1", platform="linux/arm64", pull="never"))
+        docker_image.ensure_present(ContainerOptions("here:1", platform=platform))
+    docker_image.ensure_present(ContainerOptions("here:1", platform="linux/arm64", pull="never"))
 
     fake_docker.expect("pull", "--platform", "linux/arm64", "here:1", code=1)
     with pytest.raises(DockerError, match=r"^cannot pull here:1$") as refused:
-        docker_image.provide(ContainerOptions("here:1", platform="linux/arm64"))
+        docker_image.ensure_present(ContainerOptions("here:1", platform="linux/arm64"))
     assert refused.value.hint == "the one that is here is not made for linux/arm64"
 
 
@@ -207,18 +207,18 @@ def test_an_image_for_another_platform_is_another(fake_docker: FakeDocker) -> No
 )
 def test_an_image_has_a_repository_and_a_tag(image: str, parts: tuple[str, str]) -> None:
     """The port of a registry is no tag."""
-    assert docker_image.split(image) == parts
+    assert docker_image.split_reference(image) == parts
 
 
 def test_an_image_that_is_here_is_not_pulled(fake_docker: FakeDocker) -> None:
     """Unless it is asked for each time."""
     fake_docker.expect("image", "inspect", stdout="sha256:00\n")
-    docker_image.provide(ContainerOptions("here:1"))
-    docker_image.provide(ContainerOptions("here:1", pull="never"))
+    docker_image.ensure_present(ContainerOptions("here:1"))
+    docker_image.ensure_present(ContainerOptions("here:1", pull="never"))
     assert [call[0] for call in fake_docker.calls()] == ["image", "image"]
 
     fake_docker.expect("pull", "here:1")
-    docker_image.provide(ContainerOptions("here:1", pull="always"))
+    docker_image.ensure_present(ContainerOptions("here:1", pull="always"))
 
 
 def test_a_pull_shows_its_progress(fake_docker: FakeDocker, capfd: pytest.CaptureFixture[str]) -> None:
@@ -227,7 +227,7 @@ def test_a_pull_shows_its_progress(fake_docker: FakeDocker, capfd: pytest.Captur
     fake_docker.expect(
         "pull", "--platform", "linux/amd64", "far:1", stderr="1: Pulling\n2: Pull complete\n", takes_s=0.1
     )
-    docker_image.provide(ContainerOptions("far:1", platform="linux/amd64"))
+    docker_image.ensure_present(ContainerOptions("far:1", platform="linux/amd64"))
 
     assert capfd.readouterr() == ("", "1: Pulling\n2: Pull complete\n")
 
@@ -236,18 +236,18 @@ def test_an_image_that_cannot_be_had_is_an_error(fake_docker: FakeDocker) -> Non
     """Whether it may not be pulled or could not be."""
     fake_docker.expect("image", "inspect", stderr="Error: No such image: far:1\n", code=1)
     with pytest.raises(DockerError, match=r"^the image far:1 is not here, and --pull never forbids ") as forbidden:
-        docker_image.provide(ContainerOptions("far:1", pull="never"))
+        docker_image.ensure_present(ContainerOptions("far:1", pull="never"))
     assert forbidden.value.hint == "docker pull far:1"
 
     fake_docker.expect("pull", "far:1", stderr="Error response from daemon: no route to host\n", code=1)
     with pytest.raises(DockerError, match=r"^cannot pull far:1$"):
-        docker_image.provide(ContainerOptions("far:1"))
+        docker_image.ensure_present(ContainerOptions("far:1"))
 
 
 # ---- the daemon ----
-def fitted(echo: Path, image: str = STOCK) -> tuple[Launch, tuple[str, ...]]:
+def fitted(echo: Path, image: str = STOCK) -> tuple[LaunchSpec, tuple[str, ...]]:
     """The launch for docker, and the notes on it."""
-    planned = plan(Request(paths=(echo,), engine="docker", container=ContainerOptions(image)))
+    planned = make_plan(ServeOptions(paths=(echo,), engine="docker", container=ContainerOptions(image)))
     return planned.launch, planned.notes
 
 
@@ -324,7 +324,9 @@ def test_gpus_for_an_image_that_has_no_use_for_them_are_noted(echo: Path, fake_d
     fake_docker.expect_daemon()
     said = {}
     for image in ("tensorflow/serving:2.19.0", "tensorflow/serving:2.19.0-gpu", "mine:1"):
-        said[image] = plan(Request(paths=(echo,), engine="docker", container=ContainerOptions(image, gpus="all"))).notes
+        said[image] = make_plan(
+            ServeOptions(paths=(echo,), engine="docker", container=ContainerOptions(image, gpus="all"))
+        ).notes
 
     assert (
         said["tensorflow/serving:2.19.0"][0] == "tensorflow/serving:2.19.0 has no use for --gpus; --tag 2.19.0-gpu has"
@@ -335,10 +337,10 @@ def test_gpus_for_an_image_that_has_no_use_for_them_are_noted(echo: Path, fake_d
 def test_a_limit_on_memory_that_would_be_dropped_is_noted(echo: Path, fake_docker: FakeDocker) -> None:
     """Docker drops it with no more than a warning, as where a rootless one has no cgroups."""
     fake_docker.expect_daemon(memory="false")
-    request = Request(paths=(echo,), engine="docker", container=ContainerOptions("mine:1", memory="1g"))
-    assert plan(request).notes == ("this Docker cannot limit memory: --memory has no effect",)
+    request = ServeOptions(paths=(echo,), engine="docker", container=ContainerOptions("mine:1", memory="1g"))
+    assert make_plan(request).notes == ("this Docker cannot limit memory: --memory has no effect",)
     fake_docker.expect_daemon()
-    assert plan(request).notes == ()
+    assert make_plan(request).notes == ()
 
 
 def test_selinux_would_keep_a_container_from_the_mounts(echo: Path, fake_docker: FakeDocker) -> None:
@@ -353,7 +355,7 @@ def test_a_daemon_on_another_machine_is_refused(echo: Path, fake_docker: FakeDoc
     """It could not see the model; the way out is an image."""
     fake_docker.expect_daemon(host="ssh://me@far.example")
     launch, _ = fitted(echo, "mine:1")
-    founds = plan(Request(paths=(echo,), engine="embedded")).founds
+    founds = make_plan(ServeOptions(paths=(echo,), engine="embedded")).models
 
     with pytest.raises(
         DockerError, match=r"^the Docker daemon at ssh://me@far\.example is on another machine"

@@ -20,7 +20,7 @@ from graph_models import GraphModel
 from model_servers import clean_environment
 
 from tfsctl.core.version_files import content_hash
-from tfsctl.engines.registry import state_dir
+from tfsctl.engines import state_dir
 from tfsctl.errors import ExitCode
 
 
@@ -234,7 +234,7 @@ def test_what_a_compose_file_mounts_stays_when_servers_are_stopped(run_cli: RunC
     """The generated files of a server are removed with it; those of a Compose file are not a server's."""
     written = service(run_cli, echo, "--metrics")
     folder = Path(written["volumes"][1]["source"])
-    state_dir.forget_files("echo")
+    state_dir.remove_config_files("echo")
 
     assert written["command"] == ["--monitoring_config_file=/etc/tfsctl/monitoring.config"]
     assert (folder / "monitoring.config").is_file()

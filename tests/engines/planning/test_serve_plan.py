@@ -10,10 +10,11 @@ import trustme
 from echo_models import write_echo_model
 
 from tfsctl.engines.planning import model_arguments, serve_plan
-from tfsctl.engines.planning.serve_options import Request
+from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.errors import InvalidInput, NotFound, TfsctlError
 from tfsctl.serving_config import messages
-from tfsctl.serving_config.serving_config import ModelConfig, Tls, VersionPolicy
+from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
+from tfsctl.serving_config.serving_config import TlsFiles
 
 
 @pytest.fixture
@@ -24,9 +25,9 @@ def echo(tmp_path: Path) -> Path:
     return tmp_path / "echo"
 
 
-def plan(**asked: Any) -> serve_plan.Plan:
+def plan(**asked: Any) -> serve_plan.ServePlan:
     """The plan for the embedded engine."""
-    return serve_plan.plan(Request(engine="embedded", **asked))
+    return serve_plan.make_plan(ServeOptions(engine="embedded", **asked))
 
 
 def flags(**asked: Any) -> list[str]:
@@ -78,11 +79,11 @@ def test_several_models_become_one_server(echo: Path, tmp_path: Path) -> None:
     planned = plan(paths=(tmp_path / "other",), models=(f"e={echo},versions=1,3,labels=stable:1",), name="shop")
 
     assert planned.launch.name == "shop"
-    assert [(found.model.name, found.version, found.versions) for found in planned.founds] == [
+    assert [(found.name, found.version, found.required_versions) for found in planned.models] == [
         ("other", 7, None),
         ("e", 3, (1, 3)),
     ]
-    assert [found.folders for found in planned.founds] == [(tmp_path / "other/7",), (echo / "3", echo / "1")]
+    assert [found.folders for found in planned.models] == [(tmp_path / "other/7",), (echo / "3", echo / "1")]
     assert refusal(paths=(echo, echo)).message == "two models are named echo"
     assert refusal().message == "there is nothing to serve"
 
@@ -91,7 +92,7 @@ def test_one_model_gives_the_server_its_name(echo: Path) -> None:
     """And takes the one that was given."""
     assert plan(paths=(echo,)).launch.name == "echo"
     named = plan(paths=(echo,), name="review")
-    assert (named.launch.name, named.found.model.name) == ("review", "review")
+    assert (named.launch.name, named.first_model.name) == ("review", "review")
 
 
 def test_versions_and_labels_that_are_not_there_are_refused(echo: Path) -> None:
@@ -108,7 +109,7 @@ def test_every_version_that_will_be_served_is_looked_at(echo: Path) -> None:
     """The highest is read, the others are there."""
     (echo / "1/saved_model.pb").unlink()
 
-    assert plan(paths=(echo,)).found.version == 3
+    assert plan(paths=(echo,)).first_model.version == 3
     assert refusal(models=(f"e={echo},versions=all",)).message == f"no saved_model.pb in {echo}/1"
 
 
@@ -187,7 +188,7 @@ def test_tls_is_read_from_pem_files(echo: Path, tmp_path: Path) -> None:
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
     certificate.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    tls = Tls(f"{tmp_path}/cert.pem", f"{tmp_path}/key.pem", f"{tmp_path}/ca.pem")
+    tls = TlsFiles(f"{tmp_path}/cert.pem", f"{tmp_path}/key.pem", f"{tmp_path}/ca.pem")
     planned = plan(paths=(echo,), tls=tls)
 
     assert planned.launch.config.option_flags("DIR") == ["--ssl_config_file=DIR/ssl.config"]
@@ -208,4 +209,4 @@ def test_a_launch_can_be_planned_again(echo: Path) -> None:
     launch = plan(paths=(echo,)).launch
     write_echo_model(echo / "4")
 
-    assert serve_plan.again("embedded", launch).found.version == 4
+    assert serve_plan.replan("embedded", launch).first_model.version == 4

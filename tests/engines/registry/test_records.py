@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tfsctl.engines.registry import records, state_dir
-from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines import state_dir
+from tfsctl.engines.registry import records
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import EngineError
 from tfsctl.programs import subprocesses
 
@@ -26,9 +27,9 @@ def process() -> Iterator[subprocesses.Child]:
     child.stop()
 
 
-def server(name: str, pid: int, *, started_at: float = 1.0) -> RunningServer:
+def server(name: str, pid: int, *, started_at: float = 1.0) -> ServerRecord:
     """An entry of the list."""
-    return RunningServer(name, "embedded", "127.0.0.1", 8501, 8500, (name,), pid, None, started_at, None)
+    return ServerRecord(name, "embedded", "127.0.0.1", 8501, 8500, (name,), pid, None, started_at, None)
 
 
 def test_what_is_registered_is_running_until_it_is_unregistered(process: subprocesses.Child) -> None:
@@ -51,13 +52,13 @@ def test_a_server_whose_process_is_gone_is_dropped(process: subprocesses.Child) 
     process.stop()
 
     assert records.running() == []
-    assert list(state_dir.directory("servers").iterdir()) == []
+    assert list(state_dir.subfolder("servers").iterdir()) == []
 
 
 def test_a_recycled_process_number_is_not_taken_for_ours(process: subprocesses.Child) -> None:
     """The same number with another start is another process."""
     records.register(server("ours", process.pid))
-    (file,) = state_dir.directory("servers").iterdir()
+    (file,) = state_dir.subfolder("servers").iterdir()
     entry = json.loads(file.read_text())
     entry["pid"] = os.getpid()
     file.write_text(json.dumps(entry))
@@ -81,7 +82,7 @@ def test_a_name_is_given_once(process: subprocesses.Child) -> None:
 def test_a_file_that_is_no_entry_is_dropped(process: subprocesses.Child) -> None:
     """Half a file, or one of another version of tfsctl, does not stop the others from being listed."""
     records.register(server("good", process.pid))
-    folder = state_dir.directory("servers")
+    folder = state_dir.subfolder("servers")
     (folder / "half.json").write_text('{"name": "ha')
     (folder / "other.json").write_text('{"name": "other", "born": null, "colour": "red"}')
 
@@ -101,13 +102,13 @@ def test_the_state_directory_follows_the_environment(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TFSCTL_STATE_DIR", str(tmp_path / "chosen"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert state_dir.directory("logs") == tmp_path / "chosen/logs"
+    assert state_dir.subfolder("logs") == tmp_path / "chosen/logs"
     assert (tmp_path / "chosen/logs").stat().st_mode & 0o777 == 0o700
 
     monkeypatch.delenv("TFSCTL_STATE_DIR")
-    assert state_dir.directory("logs") == tmp_path / "xdg/tfsctl/logs"
+    assert state_dir.subfolder("logs") == tmp_path / "xdg/tfsctl/logs"
     monkeypatch.delenv("XDG_STATE_HOME")
-    assert state_dir.directory("logs") == tmp_path / "home/.local/state/tfsctl/logs"
+    assert state_dir.subfolder("logs") == tmp_path / "home/.local/state/tfsctl/logs"
 
 
 def test_a_state_directory_that_cannot_be_made_is_one_clear_error(
@@ -128,7 +129,7 @@ def test_a_state_directory_that_cannot_be_written_is_an_empty_list(
     """Who only asks a server needs none."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TFSCTL_STATE_DIR", str(tmp_path / "file" / "state"))
-    assert records.listed() == []
+    assert records.list_servers() == []
 
 
 def test_an_entry_that_cannot_be_removed_is_left_out(
@@ -142,4 +143,4 @@ def test_an_entry_that_cannot_be_removed_is_left_out(
         raise OSError(30, f"Read-only file system ({missing_ok})")
 
     monkeypatch.setattr(Path, "unlink", read_only)
-    assert records.listed() == []
+    assert records.list_servers() == []

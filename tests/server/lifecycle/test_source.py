@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tfsctl.server.lifecycle.source import aspired_versions
-from tfsctl.serving_config.serving_config import ModelConfig, VersionPolicy
+from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 
 
 def test_two_directories_of_one_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,7 @@ from model_servers import Served, free_ports, running_flags
 from tfsctl.core import protos
 from tfsctl.server.monitoring.metrics import MAX_CELLS, Counter, Histogram, exponential, page
 from tfsctl.server.monitoring.serving_metrics import ServingMetrics
-from tfsctl.serving_config.serving_config import ModelConfig, model_config_text
+from tfsctl.serving_config.model_config import ModelConfig, model_config_text
 
 PATH = "/monitoring/prometheus/metrics"
 LEFT_OUT = {  # of the families that are about serving

@@ -16,7 +16,7 @@ from scale_models import write_scale_model
 
 from tfsctl.core import protos, tensors
 from tfsctl.server.grpc.tensor_content import fill_content
-from tfsctl.serving_config.serving_config import ModelConfig, model_config_text
+from tfsctl.serving_config.model_config import ModelConfig, model_config_text
 
 CORS = {
     "access-control-allow-origin": "*",

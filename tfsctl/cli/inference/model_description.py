@@ -14,7 +14,7 @@ from tfsctl.core.types import Signature
 from tfsctl.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from tfsctl.engines.registry.records import RunningServer
+    from tfsctl.engines.server_record import ServerRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def of_server(options: ServerOptions) -> Description:
     return Description(facts, served.signatures)
 
 
-def _labels(target: Target, running: list[RunningServer]) -> Mapping[str, int] | None:
+def _labels(target: Target, running: list[ServerRecord]) -> Mapping[str, int] | None:
     """The version labels of a model; None if tfsctl did not start its server, because no API returns them."""
     ports = (target.host, target.rest_port, target.grpc_port)
     server = next((one for one in running if (one.host, one.rest_port, one.grpc_port) == ports), None)

@@ -9,7 +9,7 @@ def complete_servers(incomplete: str) -> list[str]:
     """The names of the servers that tfsctl started."""
     from tfsctl.engines.registry import records
 
-    return matching_names(incomplete, lambda: (server.name for server, _ in records.listed()))
+    return matching_names(incomplete, lambda: (server.record.name for server in records.list_servers()))
 
 
 def complete_models(incomplete: str) -> list[str]:

@@ -14,10 +14,10 @@ import typer
 
 from tfsctl.cli.options.option_groups import option_group
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
-from tfsctl.engines.planning.launch_spec import DEFAULT_REPOSITORY, DEFAULT_TAG, ContainerOptions
-from tfsctl.engines.planning.serve_options import Request
+from tfsctl.engines.launch_spec import DEFAULT_REPOSITORY, DEFAULT_TAG, ContainerOptions
+from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.errors import InvalidInput
-from tfsctl.serving_config.serving_config import Tls
+from tfsctl.serving_config.serving_config import TlsFiles
 
 _MODELS, _BATCHING, _TLS, _DOCKER = "Models", "Batching", "TLS", "Docker"
 
@@ -200,9 +200,9 @@ def _serve_options(
     writable_root: WritableRoot = False,
     new_privileges: NewPrivileges = False,
     cap_add: CapAdd = None,
-) -> Request:
+) -> ServeOptions:
     """Build the request from the values of the options. Raises InvalidInput if they contradict each other."""
-    return Request(
+    return ServeOptions(
         paths=tuple(paths or ()),
         models=tuple(models or ()),
         config_file=config,
@@ -250,7 +250,7 @@ def _image_name(image: str | None, tag: str | None, gpus: str | None) -> str:
     return f"{DEFAULT_REPOSITORY}:{tag or DEFAULT_TAG + ('-gpu' if gpus else '')}"
 
 
-def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> Tls | None:
+def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
     """The TLS files; None without a certificate. Raises InvalidInput for a certificate without a key, or a key alone."""
     if certificate is None and key is None:
         if client_ca is not None:
@@ -259,7 +259,7 @@ def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> 
     if certificate is None or key is None:
         raise InvalidInput("--ssl-cert and --ssl-key belong together")
     ca = None if client_ca is None else str(client_ca.absolute())
-    return Tls(str(certificate.absolute()), str(key.absolute()), ca)
+    return TlsFiles(str(certificate.absolute()), str(key.absolute()), ca)
 
 
 def _variables(texts: list[str] | None) -> tuple[tuple[str, str | None], ...]:

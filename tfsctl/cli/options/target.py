@@ -16,7 +16,7 @@ from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT, ModelRef
 from tfsctl.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
-    from tfsctl.engines.registry.records import RunningServer
+    from tfsctl.engines.server_record import ServerRecord
 
 LOCALHOST = "localhost"
 
@@ -52,7 +52,7 @@ class Target:
         return open_client(self.transport, self.host, self.port, timeout_s=self.timeout_s, connection=self.connection)
 
 
-def find_target(options: ServerOptions, running: Sequence[RunningServer]) -> Target:
+def find_target(options: ServerOptions, running: Sequence[ServerRecord]) -> Target:
     """Choose the model to talk to. `running` are the servers that tfsctl started and that still run.
 
     Raises NotFound if no server fits, and InvalidInput if several do or the options contradict each other.
@@ -78,7 +78,7 @@ def find_target(options: ServerOptions, running: Sequence[RunningServer]) -> Tar
     return _target_on(candidates[0], options)
 
 
-def _target_at_address(options: ServerOptions, running: Sequence[RunningServer]) -> Target:
+def _target_at_address(options: ServerOptions, running: Sequence[ServerRecord]) -> Target:
     """The model at --host and --port. If tfsctl started that server, its models and its other port are known."""
     port = options.port or (DEFAULT_REST_PORT if options.transport == "rest" else DEFAULT_GRPC_PORT)
     host = options.host or LOCALHOST
@@ -94,7 +94,7 @@ def _target_at_address(options: ServerOptions, running: Sequence[RunningServer])
     return _target(options, options.model, host, DEFAULT_REST_PORT, port)
 
 
-def _target_on(server: RunningServer, options: ServerOptions) -> Target:
+def _target_on(server: ServerRecord, options: ServerOptions) -> Target:
     if options.model is None and len(server.models) != 1:
         raise InvalidInput(
             f"{server.name} serves several models: {', '.join(server.models)}", hint="choose one with --model NAME"
@@ -108,7 +108,7 @@ def _target(options: ServerOptions, model: str, host: str, rest_port: int, grpc_
     return Target(ref, host, rest_port, grpc_port, options.transport, options.timeout_s, options.connection)
 
 
-def _unknown_model(name: str, running: Sequence[RunningServer]) -> NotFound:
+def _unknown_model(name: str, running: Sequence[ServerRecord]) -> NotFound:
     known = [model for server in running for model in server.models]
     close = difflib.get_close_matches(name, known, n=1)
     return NotFound(
@@ -117,7 +117,7 @@ def _unknown_model(name: str, running: Sequence[RunningServer]) -> NotFound:
     )
 
 
-def _list_servers(servers: Sequence[RunningServer]) -> str:
+def _list_servers(servers: Sequence[ServerRecord]) -> str:
     return ", ".join(
         f"{'+'.join(server.models)} (REST {server.rest_port}, gRPC {server.grpc_port})" for server in servers
     )

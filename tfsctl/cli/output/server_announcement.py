@@ -11,31 +11,37 @@ from tfsctl.cli.output import terminal
 from tfsctl.core.types import DEFAULT_SIGNATURE
 
 if TYPE_CHECKING:
-    from tfsctl.engines.planning.preflight import Found
-    from tfsctl.engines.planning.serve_plan import Plan
-    from tfsctl.engines.registry.records import RunningServer
+    from tfsctl.engines.model_on_disk import ModelOnDisk
+    from tfsctl.engines.planning.serve_plan import ServePlan
+    from tfsctl.engines.server_record import ServerRecord
 
 
-def explain(plan: Plan) -> None:
+def explain(plan: ServePlan) -> None:
     """Print the models, the engine and the notes of a plan to stderr."""
     for note in plan.notes:
         terminal.say(f"note: {note}")
     reason = f" ({plan.reason})" if plan.reason else ""
-    terminal.say(f"serving {', '.join(_versions(found) for found in plan.founds)} with {plan.engine}{reason}")
+    terminal.say(f"serving {', '.join(_versions(model) for model in plan.models)} with {plan.engine}{reason}")
 
 
-def announce(plan: Plan, entry: RunningServer, *, as_json: bool) -> None:
+def announce(plan: ServePlan, entry: ServerRecord, *, as_json: bool) -> None:
     """Print the addresses of a ready server, and commands to query it."""
-    curl, predict = example_commands(plan.found, entry, several=len(plan.founds) > 1)
+    curl, predict = example_commands(plan.first_model, entry, several=len(plan.models) > 1)
     config = plan.launch.config
     metrics = f"{entry.url}{_metrics_path()}" if config.metrics else None
     if as_json:
-        more = {"url": entry.url, "version": plan.found.version, "curl": curl, "predict": predict, "metrics": metrics}
+        more = {
+            "url": entry.url,
+            "version": plan.first_model.version,
+            "curl": curl,
+            "predict": predict,
+            "metrics": metrics,
+        }
         terminal.answer_json(asdict(entry) | more)
         return
-    terminal.answer(f"ready: {', '.join(_versions(found) for found in plan.founds)}")
-    for found in plan.founds:
-        terminal.answer(f"  REST  {entry.url}/v1/models/{found.model.name}")
+    terminal.answer(f"ready: {', '.join(_versions(model) for model in plan.models)}")
+    for model in plan.models:
+        terminal.answer(f"  REST  {entry.url}/v1/models/{model.name}")
     terminal.answer(f"  gRPC  {entry.grpc_address}{' (TLS)' if config.tls else ''}")
     if metrics is not None:
         terminal.answer(f"  Prometheus  {metrics}")
@@ -44,20 +50,20 @@ def announce(plan: Plan, entry: RunningServer, *, as_json: bool) -> None:
             terminal.answer(f"  {line}")
 
 
-def example_commands(found: Found, entry: RunningServer, *, several: bool) -> tuple[str | None, str | None]:
+def example_commands(model: ModelOnDisk, entry: ServerRecord, *, several: bool) -> tuple[str | None, str | None]:
     """A `curl` and a `tfsctl predict` command that the model answers; None if no example fits the signature."""
     from tfsctl.engines.registry import records
     from tfsctl.inputs.example_request import example_body, example_row, example_signature
 
-    signature = example_signature(found.saved_model.signatures)
+    signature = example_signature(model.saved_model.signatures)
     if signature is None:
         return None, None
     body, row = example_body(signature), example_row(signature)
-    url = f"{entry.url}/v1/models/{found.model.name}:predict"
+    url = f"{entry.url}/v1/models/{model.name}:predict"
     curl = None if body is None else shlex.join(["curl", "-d", body, "-X", "POST", url])
     words = ["tfsctl", "predict", row if isinstance(row, str) else json.dumps(row)]
     if several or len(records.running()) > 1:
-        words += ["--model", found.model.name]
+        words += ["--model", model.name]
     if signature.name != DEFAULT_SIGNATURE:
         words += ["--signature", signature.name]
     if body is None:
@@ -65,10 +71,10 @@ def example_commands(found: Found, entry: RunningServer, *, several: bool) -> tu
     return curl, shlex.join(words)
 
 
-def _versions(found: Found) -> str:
+def _versions(model: ModelOnDisk) -> str:
     """`amazon_review version 3`, or `versions 3, 2`."""
-    numbers = [str(version) for version in sorted({found.version, *(found.versions or ())}, reverse=True)]
-    return f"{found.model.name} version{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+    numbers = [str(version) for version in sorted({model.version, *(model.required_versions or ())}, reverse=True)]
+    return f"{model.name} version{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
 
 
 def _metrics_path() -> str:

@@ -90,7 +90,7 @@ def _history() -> History:
     """The history file, or a history in memory if the file cannot be written."""
     from prompt_toolkit.history import FileHistory, InMemoryHistory
 
-    from tfsctl.engines.registry import state_dir
+    from tfsctl.engines import state_dir
 
     try:
         file = state_dir.repl_history()

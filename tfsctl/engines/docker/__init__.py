@@ -1,1 +1,1 @@
-"""Model servers that run in a Docker container."""
+"""The docker engine: TensorFlow Serving in a container, Compose files and self-contained images."""

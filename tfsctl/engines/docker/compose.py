@@ -1,4 +1,4 @@
-"""A Compose file (https://compose-spec.io) for a container: what `docker run` would do, said to Docker Compose."""
+"""Write a Compose file (https://compose-spec.io) that runs the same container as `docker run`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tfsctl.engines.docker.health import HealthCheck
 def document(service: str, spec: ContainerSpec, check: HealthCheck) -> dict[str, Any]:
     """The Compose file as JSON values, with one service that is restarted unless it was stopped.
 
-    It has neither the container's name nor our labels: what Compose starts is not ours to list or stop.
+    It has neither the container's name nor our labels, because Compose manages the container, not tfsctl.
     """
     facts: dict[str, Any] = {
         "image": spec.image,
@@ -45,18 +45,18 @@ def document(service: str, spec: ContainerSpec, check: HealthCheck) -> dict[str,
         },
         "restart": "unless-stopped",
     }
-    return {"services": {service: _literal({key: value for key, value in facts.items() if value})}}
+    return {"services": {service: _escaped({key: value for key, value in facts.items() if value})}}
 
 
 def text(compose: dict[str, Any]) -> str:
-    """The document as YAML, as people write it."""
+    """The document as YAML in block style."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """Writes text of several lines as it is."""
+        """Writes text of several lines as a literal block."""
 
         def represent_str(self, data: str) -> yaml.ScalarNode:
-            """A node for a text."""
+            """The node of a string."""
             return self.represent_scalar("tag:yaml.org,2002:str", data, style="|" if "\n" in data else None)
 
     Dumper.add_representer(str, Dumper.represent_str)
@@ -64,7 +64,7 @@ def text(compose: dict[str, Any]) -> str:
 
 
 def _gpus(gpus: str) -> dict[str, Any]:
-    """What `--gpus` says (`all`, a number, or `device=0,2`), as a reservation of devices."""
+    """The device reservation for a value of --gpus (`all`, a number, or `device=0,2`)."""
     device: dict[str, Any] = {"driver": "nvidia", "capabilities": ["gpu"]}
     key, _, ids = gpus.strip('"').partition("=")
     if key == "device":
@@ -74,12 +74,12 @@ def _gpus(gpus: str) -> dict[str, Any]:
     return {"resources": {"reservations": {"devices": [device]}}}
 
 
-def _literal(value: Json) -> Json:
-    """The value with each `$` doubled: Compose would put a variable of its own there."""
+def _escaped(value: Json) -> Json:
+    """The value with each `$` doubled, because Compose replaces `$NAME` by a variable."""
     if isinstance(value, str):
         return value.replace("$", "$$")
     if isinstance(value, list):
-        return [_literal(item) for item in value]
+        return [_escaped(item) for item in value]
     if isinstance(value, dict):
-        return {key: _literal(item) for key, item in value.items()}
+        return {key: _escaped(item) for key, item in value.items()}
     return value

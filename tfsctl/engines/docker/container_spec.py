@@ -1,6 +1,6 @@
-"""What container is to run, as a value: `docker run`, a Compose file and an image are all written from it.
+"""The description of a container, from which `docker run`, Compose files and images are written.
 
-`container_of` derives it from a Launch, once; nothing else decides what a container may do or see.
+`container_spec_for` derives it from a LaunchSpec. No other code decides what a container may do or see.
 """
 
 from __future__ import annotations
@@ -10,20 +10,21 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tfsctl.engines.planning.launch_spec import Launch, Pull
-from tfsctl.engines.registry import state_dir
+from tfsctl.engines import state_dir
+from tfsctl.engines.launch_spec import LaunchSpec, Pull
 
-LABEL = "tfsctl.server"  # on every container we start, with the server's name; only what carries it is ever removed
-MODELS_LABEL = "tfsctl.models"  # the names of its models, comma-separated: `ps` lists what no registry entry tells of
-STATE_LABEL = "tfsctl.state"  # the state directory: what another one started is not ours to list or stop
-GRPC_PORT, REST_PORT = 8500, 8501  # inside the container, where the image's entrypoint puts them
+# Labels of every container that tfsctl starts. Only containers with these labels are ever stopped or removed.
+LABEL = "tfsctl.server"  # the name of the server
+MODELS_LABEL = "tfsctl.models"  # the names of its models, comma-separated
+STATE_LABEL = "tfsctl.state"  # the state directory: `ps` and `stop` ignore containers of another one
+GRPC_PORT, REST_PORT = 8500, 8501  # in the container, set by the image's entrypoint
 MODELS = "/models"  # the image's MODEL_BASE_PATH
 CONFIG = "/etc/tfsctl"  # where the generated files are mounted
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port of the container published on an address of the host; `host_port` 0 is one that Docker chooses."""
+    """A port of the container, published on an address of the host. Docker chooses a port for `host_port` 0."""
 
     address: str
     host_port: int
@@ -31,33 +32,35 @@ class Port:
 
     def __str__(self) -> str:
         address = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{address}:{self.host_port or ''}:{self.container_port}"  # Podman takes no 0
+        return f"{address}:{self.host_port or ''}:{self.container_port}"  # Podman does not accept 0
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A directory of the host, seen read-only inside."""
+    """A directory of the host that is mounted read-only."""
 
     source: str
     target: str
 
     def __str__(self) -> str:
-        """As `--mount` wants it: one record of CSV, so a path may hold commas, quotes and ends of lines."""
+        """The value of --mount: a CSV record, so paths may contain commas, quotes and line breaks."""
         record = io.StringIO()
         fields = ["type=bind", f"source={self.source}", f"target={self.target}", "readonly"]
-        csv.writer(record, lineterminator="\r\n").writerow(fields)  # a field with either of the two is quoted
+        csv.writer(record, lineterminator="\r\n").writerow(fields)  # fields with CR or LF are quoted
         return record.getvalue().removesuffix("\r\n")
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """One container. `arguments` are TensorFlow Serving's flags, appended to those of the image's entrypoint.
+    """One container.
 
-    Hardened unless it says otherwise: a read-only root with a `tmpfs` to write in, no capabilities but `cap_add`, no
-    new privileges. `unlabelled` lets it read the mounts where SELinux would not, their labels being the host's.
-    `init` runs a process 1 that passes signals on, which the image's entrypoint, a shell, does not.
-    A variable of `environment` without a value has the one it has here, which is not written down anywhere.
-    `docker_arguments` are passed to `docker run` as they are, after all others.
+    - `arguments`: TensorFlow Serving's flags, appended to those of the image's entrypoint
+    - `environment`: a variable with the value None is copied from our environment and stored nowhere
+    - `docker_arguments`: passed to `docker run` unchanged, after all other options
+    - `init`: run a process 1 that forwards signals; the image's entrypoint, a shell script, does not
+    - `unlabelled`: turn SELinux labels off, so that the container can read the mounts
+
+    The defaults are hardened: a read-only root with a `tmpfs`, no capabilities, no new privileges.
     """
 
     name: str
@@ -82,7 +85,7 @@ class ContainerSpec:
     docker_arguments: tuple[str, ...] = ()
 
     def run_command(self) -> list[str]:
-        """The `docker run` that starts it and leaves it running."""
+        """The `docker run` command line that starts it in the background."""
         options: list[tuple[str, object]] = [("--name", self.name)]
         options += [("--pull", None if self.pull == "missing" else self.pull), ("--platform", self.platform)]
         options += [("--user", self.user)]
@@ -106,32 +109,32 @@ class ContainerSpec:
 
 
 def container_name(server: str) -> str:
-    """The name of a server's container."""
+    """The name of the container of a server."""
     return f"tfsctl-{server}"
 
 
-def container_of(launch: Launch, *, files_of: str | None = None) -> ContainerSpec:
-    """The container that serves a launch, with its generated files written: the server's own, or those of `files_of`."""
-    options, config = launch.container, launch.config
+def container_spec_for(spec: LaunchSpec, *, files_of: str | None = None) -> ContainerSpec:
+    """The container of a server. Writes its config files, for the server `files_of` (default: the server itself)."""
+    options, config = spec.container, spec.config
     inside = replace(config, models=tuple(replace(m, base_path=f"{MODELS}/{m.name}") for m in config.models))
     mounts = [Mount(model.base_path, f"{MODELS}/{model.name}") for model in config.models]
     files = inside.files()
     if files:
-        mounts.append(Mount(str(state_dir.write_files(files, server=files_of or launch.name)), CONFIG))
+        mounts.append(Mount(str(state_dir.write_config_files(files, server=files_of or spec.name)), CONFIG))
     return ContainerSpec(
-        name=container_name(launch.name),
+        name=container_name(spec.name),
         image=options.image,
         labels={
-            LABEL: launch.name,
+            LABEL: spec.name,
             MODELS_LABEL: ",".join(model.name for model in config.models),
             STATE_LABEL: str(state_dir.base()),
         },
         ports=(
-            Port(launch.host, config.grpc_port, GRPC_PORT),
-            Port(launch.host, config.rest_port, REST_PORT),
+            Port(spec.host, config.grpc_port, GRPC_PORT),
+            Port(spec.host, config.rest_port, REST_PORT),
         ),
         mounts=tuple(mounts),
-        environment={"MODEL_NAME": config.models[0].name, **dict(launch.environment)},
+        environment={"MODEL_NAME": config.models[0].name, **dict(spec.environment)},
         arguments=tuple(inside.option_flags(CONFIG)),
         platform=options.platform,
         user=options.user,

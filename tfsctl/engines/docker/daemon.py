@@ -1,4 +1,4 @@
-"""The Docker daemon that would run a container: whether it answers, where it is, and who its root is."""
+"""Find the Docker (or Podman) daemon and its properties."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from tfsctl.engines.docker.errors import said
+from tfsctl.engines.docker.docker_errors import reason_of
 from tfsctl.errors import DockerError, ProgramFailed
 from tfsctl.programs import subprocesses
 
 PODMAN_FACTS = "{{.Host.Security.Rootless}} {{.Host.ServiceIsRemote}} {{.Host.Security.SELinuxEnabled}}"
-_ANSWER_S = 15.0  # a daemon behind ssh is slow
+_TIMEOUT_S = 15.0  # a daemon behind ssh is slow
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """What a `docker` command leads to. The defaults are those of the daemon most people have.
+    """The daemon behind the `docker` command. The defaults describe an ordinary Docker Engine.
 
-    `endpoint` is where it listens, `architecture` Go's name of its processor. `rootless`: its root is the user it runs
-    as. `remapped`: its root is a user of its own, whom other people's files are closed to. `selinux`: it labels what a
-    container may touch. `limits_memory`: a limit on memory is heeded, not dropped with a warning.
+    - `architecture`: Go's name of its processor; `endpoint`: the address where it listens
+    - `rootless`: root in a container is the user who runs the daemon
+    - `remapped`: root in a container is another user of the host, who may not read other users' files
+    - `selinux`: SELinux labels restrict which files a container can read
+    - `limits_memory`: memory limits work (otherwise Docker ignores them with a warning)
     """
 
     version: str = ""
@@ -38,21 +40,21 @@ class Daemon:
 
     @property
     def title(self) -> str:
-        """Its name and version, for people."""
+        """Its name and version."""
         return f"{'Podman' if self.podman else 'Docker'} {self.version}"
 
     @property
     def container_user(self) -> str | None:
-        """Who a container is to run as: we ourselves, if that is not its root, or the image's choice (None).
+        """The user that a container should run as: ours, or None for the image's user.
 
-        A root without capabilities may not read what only its owner may, so it has to be the owner who reads.
+        Root without capabilities cannot read files that only their owner may read.
         """
-        ours = os.getuid()
-        return None if self.rootless or self.remapped or self.remote or ours == 0 else f"{ours}:{os.getgid()}"
+        uid = os.getuid()
+        return None if self.rootless or self.remapped or self.remote or uid == 0 else f"{uid}:{os.getgid()}"
 
 
 def find() -> Daemon:
-    """The daemon that answers. Raises DockerError: no docker, no right to ask it, or nobody answers."""
+    """The daemon that answers. Raises DockerError: docker is not installed, access is denied, or no daemon answers."""
     try:
         version = json.loads(_docker("version", "--format", "{{json .}}"))
         server = version.get("Server")
@@ -106,7 +108,7 @@ def is_elsewhere(endpoint: str) -> bool:
 
 
 def _docker(*arguments: str) -> str:
-    return subprocesses.run(["docker", *arguments], timeout_s=_ANSWER_S).stdout
+    return subprocesses.run(["docker", *arguments], timeout_s=_TIMEOUT_S).stdout
 
 
 def _unusable(error: ProgramFailed) -> DockerError:
@@ -116,11 +118,13 @@ def _unusable(error: ProgramFailed) -> DockerError:
         )
     if "permission denied" in error.stderr.lower():
         return DockerError(
-            f"the Docker daemon is closed to this user: {said(error)}",
+            f"the Docker daemon is closed to this user: {reason_of(error)}",
             hint="sudo usermod --append --groups docker $USER, then log in again; or use --engine embedded",
         )
     leads_there = next((name for name in ("DOCKER_HOST", "DOCKER_CONTEXT") if os.environ.get(name)), None)
     start = (
         f"start it, or unset {leads_there}" if leads_there else "start it (for example `sudo systemctl start docker`)"
     )
-    return DockerError(f"the Docker daemon does not answer: {said(error)}", hint=f"{start}; or use --engine embedded")
+    return DockerError(
+        f"the Docker daemon does not answer: {reason_of(error)}", hint=f"{start}; or use --engine embedded"
+    )

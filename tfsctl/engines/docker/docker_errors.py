@@ -1,4 +1,4 @@
-"""What Docker says when it refuses, made into one line, with the cause where it is known."""
+"""Turn the error output of docker into a DockerError of one line, with a hint if the cause is known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from tfsctl.errors import DockerError, ProgramFailed
 
-# Docker's words -> what they mean and what to type. Engines, Docker Desktop and Podman each have their own.
+# Pattern of an error of Docker Engine, Docker Desktop or Podman -> cause, hint.
 _KNOWN = (
     (
         r"cannot connect to the docker daemon|is the docker daemon running",
@@ -45,22 +45,22 @@ _KNOWN = (
     ),
 )
 
-_NO_REASON = ("Usage:", "See 'docker", "Run 'docker", "Emulate Docker CLI")  # how lines begin that say nothing of why
+_USAGE_LINES = ("Usage:", "See 'docker", "Run 'docker", "Emulate Docker CLI")  # how lines begin that give no reason
 
 
-def refused(doing: str, error: ProgramFailed, *, hint: str = "") -> DockerError:
-    """The error for a docker command that failed; `doing` names it, e.g. `docker run`."""
-    words = said(error)
-    for pattern, cause, way_out in _KNOWN:
+def docker_error(action: str, error: ProgramFailed, *, hint: str = "") -> DockerError:
+    """The error for a docker command that failed. `action` names it, such as `docker run`."""
+    reason = reason_of(error)
+    for pattern, cause, known_hint in _KNOWN:
         if re.search(pattern, error.stderr, re.IGNORECASE):
-            return DockerError(f"{doing} failed: {cause} ({words})", hint=way_out)
-    return DockerError(f"{doing} failed: {words}", hint=hint)
+            return DockerError(f"{action} failed: {cause} ({reason})", hint=known_hint)
+    return DockerError(f"{action} failed: {reason}", hint=hint)
 
 
-def said(error: ProgramFailed) -> str:
-    """The line of Docker's own words that tells most."""
+def reason_of(error: ProgramFailed) -> str:
+    """The line of docker's error output that gives the reason."""
     lines = [line.strip() for line in error.stderr.splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith(_NO_REASON)]
+    lines = [line for line in lines if not line.startswith(_USAGE_LINES)]
     last = lines[-1] if lines else f"status {error.returncode}"
     line = next((line for line in lines if "rror" in line or "annot" in line), last)
     return (

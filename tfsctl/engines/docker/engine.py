@@ -1,4 +1,4 @@
-"""The docker engine: TensorFlow Serving in a container, run with the `docker` command."""
+"""The docker engine: run TensorFlow Serving in a container, with the `docker` command."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tfsctl.engines import state_dir
 from tfsctl.engines.docker import container as docker_container
 from tfsctl.engines.docker import daemon as docker_daemon
 from tfsctl.engines.docker import image as docker_image
-from tfsctl.engines.docker import model_tree, operations
+from tfsctl.engines.docker import mount_check, op_support
 from tfsctl.engines.docker.container import Container, docker
-from tfsctl.engines.docker.container_spec import LABEL, STATE_LABEL, container_name, container_of
+from tfsctl.engines.docker.container_spec import LABEL, STATE_LABEL, container_name, container_spec_for
 from tfsctl.engines.docker.daemon import Daemon
-from tfsctl.engines.docker.errors import refused
-from tfsctl.engines.planning.launch_spec import DEFAULT_TAG, Launch
-from tfsctl.engines.planning.preflight import Found
-from tfsctl.engines.registry import state_dir
+from tfsctl.engines.docker.docker_errors import docker_error
+from tfsctl.engines.launch_spec import DEFAULT_TAG, LaunchSpec
+from tfsctl.engines.model_on_disk import ModelOnDisk
 from tfsctl.errors import DockerError, ProgramFailed
 from tfsctl.programs import subprocesses
 
-RUN_S = 300.0  # a container of a new image can take a while to be made
+RUN_TIMEOUT_S = 300.0  # the first container of an image can take long to create
 
 
 def check() -> str:
-    """The daemon's name and version. Raises DockerError when there is no docker, or no daemon that answers."""
+    """The daemon's name and version. Raises DockerError if docker is not installed or no daemon answers."""
     return docker_daemon.find().title
 
 
-def fit(launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:
-    """The launch for the daemon that answers (else for an ordinary one), and what about it may surprise."""
+def adapt(spec: LaunchSpec, models: Sequence[ModelOnDisk]) -> tuple[LaunchSpec, list[str]]:
+    """The spec with platform, user and SELinux option for the daemon, and notes for the user."""
     try:
         daemon = docker_daemon.find()
-    except DockerError:  # `start` says so; until then the command for another machine can be had
+    except DockerError:  # `start` raises it; the command line can still be printed for another machine
         daemon = Daemon()
-    options, notes = launch.container, []
+    options, notes = spec.container, []
     platform = docker_image.platform_for(options, daemon.architecture)
     if platform is not None and options.platform is None:
         notes.append(
@@ -43,7 +43,7 @@ def fit(launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:
             "crash; --engine embedded runs natively"
         )
     if docker_image.is_stock(options.image):
-        tag = docker_image.split(options.image)[1]
+        tag = docker_image.split_reference(options.image)[1]
         if tag in ("", "latest"):
             notes.append(
                 f"{options.image} is whatever was newest when it was pulled; --tag {DEFAULT_TAG} is what it says"
@@ -52,71 +52,73 @@ def fit(launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:
             notes.append(f"{options.image} has no use for --gpus; --tag {tag}-gpu has")
     if options.memory and not daemon.limits_memory:
         notes.append("this Docker cannot limit memory: --memory has no effect")
-    for found in founds:
-        notes += operations.notes(found.model.name, found.saved_model, options.image)
+    for model in models:
+        notes += op_support.notes(model.name, model.saved_model, options.image)
     user = options.user or daemon.container_user
-    fitted = replace(options, platform=platform, user=user, unlabelled=daemon.selinux)
-    return replace(launch, container=fitted), notes
+    adapted = replace(options, platform=platform, user=user, unlabelled=daemon.selinux)
+    return replace(spec, container=adapted), notes
 
 
-def command(launch: Launch) -> list[str]:
-    """The `docker run` that starts it."""
-    return container_of(launch).run_command()
+def command(spec: LaunchSpec) -> list[str]:
+    """The `docker run` command line."""
+    return container_spec_for(spec).run_command()
 
 
-def prepare(launch: Launch, founds: Sequence[Found]) -> None:
-    """Have everything here that the container needs. Raises DockerError, EngineError."""
+def prepare(spec: LaunchSpec, models: Sequence[ModelOnDisk]) -> None:
+    """Check that the container can read and run the models, and pull its image. Raises DockerError, EngineError."""
     daemon = docker_daemon.find()
     if daemon.remote:
         at = f" at {daemon.endpoint}" if daemon.endpoint else ""
         raise DockerError(
-            f"the Docker daemon{at} is on another machine, which cannot see {founds[0].model.base_path}",
-            hint=f"tfsctl image build {shlex.quote(founds[0].model.base_path)} puts the model into an image; "
+            f"the Docker daemon{at} is on another machine, which cannot see {models[0].config.base_path}",
+            hint=f"tfsctl image build {shlex.quote(models[0].config.base_path)} puts the model into an image; "
             "or --engine embedded",
         )
-    reads_all = "DAC_OVERRIDE" in launch.container.cap_add
-    reader = None if reads_all else model_tree.reader_of(launch.container.user, remapped=daemon.remapped)
-    for found in founds:
-        model_tree.check(Path(found.model.base_path), found.folders, reader)
-        operations.check(found.model.name, found.saved_model, launch.container.image)
-    docker_image.provide(launch.container)
+    reads_all = "DAC_OVERRIDE" in spec.container.cap_add
+    reader = None if reads_all else mount_check.container_reader(spec.container.user, remapped=daemon.remapped)
+    for model in models:
+        mount_check.check(Path(model.config.base_path), model.folders, reader)
+        op_support.check(model.name, model.saved_model, spec.container.image)
+    docker_image.ensure_present(spec.container)
 
 
-def start(launch: Launch, *, detach: bool) -> Container:  # noqa: ARG001 - a container is always detached from us
-    """Start the container; its image is here. Raises DockerError."""
-    _remove_ended(launch.name)
-    name = container_name(launch.name)
-    spec = container_of(replace(launch, container=replace(launch.container, pull="never")))  # `prepare` did
+def start(spec: LaunchSpec, *, detach: bool) -> Container:  # noqa: ARG001 - a container is always detached
+    """Start the container. `prepare` has pulled its image. Raises DockerError."""
+    _remove_ended(spec.name)
+    name = container_name(spec.name)
+    container_spec = container_spec_for(replace(spec, container=replace(spec.container, pull="never")))
     try:
-        container = subprocesses.run(spec.run_command(), timeout_s=RUN_S).stdout.strip().splitlines()[-1]
+        container = (
+            subprocesses.run(container_spec.run_command(), timeout_s=RUN_TIMEOUT_S).stdout.strip().splitlines()[-1]
+        )
     except ProgramFailed as error:
         if "is already in use" in error.stderr and name in error.stderr:
-            raise _name_in_use(launch.name) from error
-        _remove_ended(launch.name)  # one that was made but could not start
-        raise refused("docker run", error) from error
+            raise _name_in_use(spec.name) from error
+        _remove_ended(spec.name)  # a container that was created but could not start
+        raise docker_error("docker run", error) from error
     try:
-        return Container(container, launch)
+        return Container(container, spec)
     except DockerError:
         docker_container.stop(container)
         raise
 
 
 def _name_in_use(server: str) -> DockerError:
-    """The error for a name that a container has: one of ours that is not on the list, another tfsctl's, or a stranger."""
+    """The error for a container name that is in use: by a server of ours, of another state directory, or unrelated."""
     name = container_name(server)
-    said = docker("inspect", "--format", f'{{{{index .Config.Labels "{STATE_LABEL}"}}}}', name)
-    whose = "" if said == "<no value>" else said
+    label = docker("inspect", "--format", f'{{{{index .Config.Labels "{STATE_LABEL}"}}}}', name)
+    owner = "" if label == "<no value>" else label
     exists, remove = f"a container named {name} exists already", f"docker rm --force {name}"
-    if whose == str(state_dir.base()):
+    if owner == str(state_dir.base()):
         exists, remove = f"a server named {server} runs already", f"tfsctl stop {server}"
-    elif whose:
-        exists += f", started with TFSCTL_STATE_DIR={whose}"
-        remove = f"TFSCTL_STATE_DIR={shlex.quote(whose)} tfsctl stop {server}"
+    elif owner:
+        exists += f", started with TFSCTL_STATE_DIR={owner}"
+        remove = f"TFSCTL_STATE_DIR={shlex.quote(owner)} tfsctl stop {server}"
     return DockerError(exists, hint=f"--name ANOTHER_NAME; or {remove}, if nobody needs it")
 
 
 def _remove_ended(server: str) -> None:
-    """Remove what is left of an earlier container of this server that ended by itself."""
+    """Remove earlier containers of this server that have ended."""
     ours = ("--filter", f"label={LABEL}={server}", "--filter", f"label={STATE_LABEL}={state_dir.base()}")
     ended = docker("ps", "--all", "--quiet", *ours, "--filter", "status=exited", "--filter", "status=created")
     for container in ended.split():

@@ -1,4 +1,4 @@
-"""How a container says that it is healthy: a check that needs nothing but the bash of TensorFlow Serving's image."""
+"""The health check of a container. It needs only bash, which TensorFlow Serving's image has."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from tfsctl.engines.docker.container_spec import REST_PORT
 
-# TensorFlow Serving's image has no curl; its entrypoint is a bash script, and bash opens TCP connections itself. An
-# answer is not enough: a model that is LOADING, or has failed to, is answered for with status 200 too.
+# The image has no curl, but bash can open TCP connections. The status code is not enough: the server answers 200 also
+# for a model that is LOADING or has failed to load.
 _CHECK = """\
 for model in {names}; do
   exec 3<>/dev/tcp/127.0.0.1/{port} || exit 1
@@ -21,9 +21,9 @@ done
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """A program that ends with status 0 while the container is healthy, and how often Docker runs it (seconds).
+    """A program that exits with status 0 while the container is healthy, and how often Docker runs it (seconds).
 
-    It may fail until `start_period_s` have passed without being held against the container.
+    Failures during the first `start_period_s` do not count.
     """
 
     command: tuple[str, ...]
@@ -33,6 +33,6 @@ class HealthCheck:
     retries: int = 3
 
 
-def check_of(models: Sequence[str]) -> HealthCheck:
-    """The check that every one of these models has a version that is AVAILABLE. Their names need no quotes."""
+def health_check(models: Sequence[str]) -> HealthCheck:
+    """The check that each of these models has an AVAILABLE version. The names must be safe in a shell."""
     return HealthCheck(("bash", "-c", _CHECK.format(names=" ".join(models), port=REST_PORT)))

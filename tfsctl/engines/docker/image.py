@@ -1,19 +1,19 @@
-"""The image a container is made of: whether it is here, and how it comes."""
+"""The image of a container: whether it is present, pull it, and parse its name."""
 
 from __future__ import annotations
 
-from tfsctl.engines.docker.errors import said
-from tfsctl.engines.planning.launch_spec import DEFAULT_REPOSITORY, ContainerOptions
+from tfsctl.engines.docker.docker_errors import reason_of
+from tfsctl.engines.launch_spec import DEFAULT_REPOSITORY, ContainerOptions
 from tfsctl.errors import DockerError, ProgramFailed
 from tfsctl.programs import subprocesses
 
-AMD64 = "linux/amd64"  # what TensorFlow Serving's own images are made for, and nothing else
+AMD64 = "linux/amd64"  # the only platform of TensorFlow Serving's own images
 
 
-def provide(options: ContainerOptions) -> None:
-    """Have the image here as `options.pull` says; Docker's own progress goes to our stderr. Raises DockerError."""
+def ensure_present(options: ContainerOptions) -> None:
+    """Pull the image if `options.pull` says so, with the progress on our stderr. Raises DockerError."""
     image = options.image
-    if options.pull != "always" and is_here(image, options.platform if options.pull == "missing" else None):
+    if options.pull != "always" and is_present(image, options.platform if options.pull == "missing" else None):
         return
     if options.pull == "never":
         raise DockerError(
@@ -21,10 +21,10 @@ def provide(options: ContainerOptions) -> None:
         )
     platform = [] if options.platform is None else ["--platform", options.platform]
     try:
-        subprocesses.run_aloud(["docker", "pull", *platform, image])
+        subprocesses.run_showing_output(["docker", "pull", *platform, image])
     except ProgramFailed as error:
         hint = "--image or --tag names another; --engine embedded needs none"
-        if is_here(image):
+        if is_present(image):
             hint = (
                 "--pull missing takes the one that is here"
                 if options.pull == "always"
@@ -33,40 +33,38 @@ def provide(options: ContainerOptions) -> None:
         raise DockerError(f"cannot pull {image}", hint=hint) from error
 
 
-def is_here(image: str, platform: str | None = None) -> bool:
-    """Whether the image need not be pulled: one for another platform than is asked for is another. Raises DockerError."""
+def is_present(image: str, platform: str | None = None) -> bool:
+    """Whether the image is present, and for this platform if one is given. Raises DockerError."""
     try:
-        made_for = subprocesses.run(
-            ["docker", "image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", image]
-        ).stdout
+        actual = subprocesses.run(["docker", "image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", image]).stdout
     except ProgramFailed as error:
         if "no such" in error.stderr.lower() or "image not known" in error.stderr.lower():
             return False
-        raise DockerError(f"docker image inspect failed: {said(error)}") from error
-    return platform is None or _os_and_processor(platform) == _os_and_processor(made_for.strip())
+        raise DockerError(f"docker image inspect failed: {reason_of(error)}") from error
+    return platform is None or _parse_platform(platform) == _parse_platform(actual.strip())
 
 
-def _os_and_processor(platform: str) -> tuple[str, str]:
-    """`linux/arm64/v8`, `linux/aarch64` and `arm64` are all (linux, arm64)."""
+def _parse_platform(platform: str) -> tuple[str, str]:
+    """Operating system and processor: `linux/arm64/v8`, `linux/aarch64` and `arm64` are all (linux, arm64)."""
     os, _, processor = (platform if "/" in platform else f"linux/{platform}").lower().partition("/")
     processor = processor.partition("/")[0]
     return os, {"x86_64": "amd64", "aarch64": "arm64"}.get(processor, processor)
 
 
 def is_stock(image: str) -> bool:
-    """Whether it is one of TensorFlow Serving's own."""
-    return split(image)[0] in {DEFAULT_REPOSITORY, f"docker.io/{DEFAULT_REPOSITORY}"}
+    """Whether it is one of TensorFlow Serving's own images."""
+    return split_reference(image)[0] in {DEFAULT_REPOSITORY, f"docker.io/{DEFAULT_REPOSITORY}"}
 
 
-def split(image: str) -> tuple[str, str]:
-    """The repository and the tag of an image; the tag is empty if it has none, or a digest instead."""
+def split_reference(image: str) -> tuple[str, str]:
+    """The repository and the tag of an image reference. The tag is empty if there is none."""
     name, _, _digest = image.partition("@")
     repository, colon, tag = name.rpartition(":")
     return (repository, tag) if colon and "/" not in tag else (name, "")
 
 
 def platform_for(options: ContainerOptions, architecture: str) -> str | None:
-    """The `--platform` to run it with: what was asked for, else amd64 for an image that has nothing else."""
+    """The value of --platform: the one in `options`, or amd64 for an image that exists for nothing else."""
     if options.platform is None and architecture != "amd64" and is_stock(options.image):
         return AMD64
     return options.platform

@@ -1,4 +1,4 @@
-"""An image built: its context laid out, `docker build` run, and what came of it."""
+"""Build an image: write the build context and run `docker build`."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from tfsctl.engines.docker.container import docker
 from tfsctl.engines.docker.serving_image import ImageSpec
 from tfsctl.errors import DockerError, ProgramFailed
 from tfsctl.programs import subprocesses
-from tfsctl.programs.signals import raising
+from tfsctl.programs.signals import raise_on_termination
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltImage:
     """An image in Docker's store."""
 
     id: str
     size_bytes: int
 
 
-def build(spec: ImageSpec, *, pull: bool = False) -> Built:
-    """Build it with `docker build`, whose progress is shown on stderr.
+def build(spec: ImageSpec, *, pull: bool = False) -> BuiltImage:
+    """Build the image with `docker build`, with the progress on stderr.
 
-    Raises DockerError, and KeyboardInterrupt where it is asked to end; nothing is left of the context then.
+    Raises DockerError, and KeyboardInterrupt on SIGTERM and SIGHUP. The build context is removed in any case.
     """
     daemon = docker_daemon.find()
     options = [*(["--platform", spec.platform] if spec.platform else []), *(["--pull"] if pull else [])]
-    options += ["--format", "docker"] if daemon.podman else []  # its own format has no health check
-    with raising(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="tfsctl-image-") as folder:
-        _lay_out(spec, Path(folder))
+    options += ["--format", "docker"] if daemon.podman else []  # Podman's own format has no health check
+    with raise_on_termination(KeyboardInterrupt), tempfile.TemporaryDirectory(prefix="tfsctl-image-") as folder:
+        _write_context(spec, Path(folder))
         try:
-            subprocesses.run_aloud(["docker", "build", "--tag", spec.tag, *options, folder])
+            subprocesses.run_showing_output(["docker", "build", "--tag", spec.tag, *options, folder])
         except ProgramFailed as error:
             raise DockerError(
                 f"docker build failed with status {error.returncode}; its own words are above",
                 hint="--print-dockerfile shows what was built",
             ) from error
     identity, size = docker("image", "inspect", "--format", "{{.Id}} {{.Size}}", spec.tag).split()
-    return Built(identity, int(size))
+    return BuiltImage(identity, int(size))
 
 
-def _lay_out(spec: ImageSpec, context: Path) -> None:
-    """Put the models and files there, each readable to all: in the image they are root's, and the server is not root."""
+def _write_context(spec: ImageSpec, context: Path) -> None:
+    """Write models, files and the Dockerfile, readable by all: in the image root owns them, and the server is not root."""
     for place, source in spec.folders.items():
         shutil.copytree(source, context / place, copy_function=shutil.copyfile)
     for place, text in spec.files.items():

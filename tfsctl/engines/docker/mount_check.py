@@ -1,4 +1,4 @@
-"""A model's directory as a container sees it: bind-mounted alone, read by a user who may be another."""
+"""Check before the start that a container can read a model directory that is bind-mounted into it."""
 
 from __future__ import annotations
 
@@ -14,71 +14,74 @@ from tfsctl.errors import EngineError
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Who reads the files: a user with these groups. Root without capabilities is a user like any other."""
+    """The user that reads the files. Root without capabilities is a user like any other."""
 
     uid: int
     gids: frozenset[int]
 
-    def may(self, status: os.stat_result) -> bool:
-        """Whether it may read that file, or enter and list that directory."""
+    def can_read(self, status: os.stat_result) -> bool:
+        """Whether the user may read that file, or enter and list that directory."""
         need = 0o5 if stat.S_ISDIR(status.st_mode) else 0o4
         shift = 6 if status.st_uid == self.uid else 3 if status.st_gid in self.gids else 0
         return (status.st_mode >> shift) & need == need
 
 
-def reader_of(user: str | None, *, remapped: bool) -> Reader:
-    """Who a container reads as: `uid:gid`, or else root, whom a daemon may have mapped to someone without rights."""
+def container_reader(user: str | None, *, remapped: bool) -> Reader:
+    """The host user that a container reads as. `user` is `uid:gid`; None means root in the container.
+
+    If the daemon remaps users (`remapped`), that is a user without rights.
+    """
     if remapped:
         return Reader(-1, frozenset())
     if user is None:
-        return Reader(os.getuid(), frozenset({os.getgid()}))  # root is ourselves, or we are root
+        return Reader(os.getuid(), frozenset({os.getgid()}))  # root in the container is our user, or we are root
     uid, _, gid = user.partition(":")
     return Reader(int(uid), frozenset({int(gid or uid)}))
 
 
 def check(base: Path, versions: Sequence[Path], reader: Reader | None) -> None:
-    """Raise EngineError for what of these versions a container with `base` mounted would not see, or could not read.
+    """Raise EngineError for a file of these versions that a container with `base` mounted cannot see or read.
 
-    Without a `reader` it may read everything.
+    `reader` is None if the container can read everything.
     """
-    _check_words(base)
+    _check_path_text(base)
     for version in versions:
         _check_link(version, base)
-    for path in (base, *(found for version in versions for found in _below(version))):
+    for path in (base, *(path for version in versions for path in _tree(version))):
         _check_link(path, base)
-        if reader is not None and not reader.may(path.stat()):
-            who = "its root has no capabilities" if reader.uid == 0 else "its user may not"
+        if reader is not None and not reader.can_read(path.stat()):
+            reason = "its root has no capabilities" if reader.uid == 0 else "its user may not"
             raise EngineError(
-                f"the container could not read {path}: {who}", hint=f"chmod -R a+rX {shlex.quote(str(base))}"
+                f"the container could not read {path}: {reason}", hint=f"chmod -R a+rX {shlex.quote(str(base))}"
             )
 
 
-def _check_words(base: Path) -> None:
-    """Refuse a path that Docker cannot be told: what it is told is JSON, and a mount in it a record of CSV."""
+def _check_path_text(base: Path) -> None:
+    """Refuse a path that cannot be passed to Docker, in JSON and in a mount option (a CSV record)."""
     try:
-        can_be_told = "\r\n" not in os.fsencode(base).decode()
+        representable = "\r\n" not in os.fsencode(base).decode()
     except UnicodeDecodeError:
-        can_be_told = False
-    if not can_be_told:
+        representable = False
+    if not representable:
         raise EngineError(
             f"Docker cannot be told of {str(base)!a}: its name is no text", hint="rename it, or --engine embedded"
         )
 
 
 def _check_link(path: Path, base: Path) -> None:
-    """Refuse a link inside the mount that leads out of it: what it leads to is not there in the container."""
+    """Refuse a link inside the mount that leads out of it: its target does not exist in the container."""
     if path == base or not path.is_symlink():
         return
     target = os.readlink(path)
-    lands = Path(os.path.normpath(path.parent / target))
-    if os.path.isabs(target) or not lands.is_relative_to(base):
+    resolved = Path(os.path.normpath(path.parent / target))
+    if os.path.isabs(target) or not resolved.is_relative_to(base):
         raise EngineError(
             f"{path} is a link to {target}, which the container would not see: only {base} is mounted",
             hint=f"copy the files, or use a relative link within {base}",
         )
 
 
-def _below(version: Path) -> Iterator[Path]:
+def _tree(version: Path) -> Iterator[Path]:
     yield version
     for folder, folders, names in os.walk(version):
         for name in (*folders, *names):

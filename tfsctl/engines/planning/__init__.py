@@ -1,1 +1,1 @@
-"""From the options of `tfsctl serve` to a running server."""
+"""From the options of `tfsctl serve` to a server that answers."""

@@ -5,26 +5,28 @@ from __future__ import annotations
 from typing import Literal
 
 from tfsctl.engines.docker import engine as docker_engine
-from tfsctl.engines.planning.launch_spec import Engine, EngineName
+from tfsctl.engines.engine import Engine
+from tfsctl.engines.launch_spec import EngineName
 from tfsctl.engines.process import binary, embedded
 from tfsctl.errors import TfsctlError
 
-# In the order `auto` tries them.
+# In the order in which "auto" tries them.
 ENGINES: dict[EngineName, Engine] = {"docker": docker_engine, "binary": binary, "embedded": embedded}
 
 
 def choose(wanted: EngineName | Literal["auto"]) -> tuple[EngineName, str]:
-    """The engine to use, and for `auto` why, in words: it is the first that can be used.
+    """The engine to use, and the reason if it was chosen automatically.
 
-    Raises the error that says why the last of all cannot be used; one that was asked for is not looked at.
+    "auto" is the first engine that can be used. Raises the error of the last engine if none can. An engine that the
+    user named is returned without a check.
     """
     if wanted != "auto":
         return wanted, ""
-    passed_over: list[str] = []
+    skipped: list[str] = []
     *preferred, last = ENGINES
     for name in preferred:
         try:
-            return name, "; ".join([ENGINES[name].check(), *passed_over])
+            return name, "; ".join([ENGINES[name].check(), *skipped])
         except TfsctlError as error:
-            passed_over.append(error.message)
-    return last, "; ".join([ENGINES[last].check(), *passed_over])
+            skipped.append(error.message)
+    return last, "; ".join([ENGINES[last].check(), *skipped])

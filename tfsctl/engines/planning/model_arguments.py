@@ -1,4 +1,4 @@
-"""`NAME=PATH[,versions=…][,labels=…]`: a model to serve as it is typed after --model."""
+"""Parse the value of --model: `NAME=PATH[,versions=…][,labels=…]`."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ import shlex
 from pathlib import Path
 
 from tfsctl.core.model_dir import parse_version
-from tfsctl.engines.planning.preflight import checked_name
 from tfsctl.errors import InvalidInput
-from tfsctl.serving_config.serving_config import ModelConfig, VersionPolicy
+from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
+from tfsctl.serving_config.model_name import check_name, valid_name
 
-_SETTING = re.compile(r",(versions|labels)=")  # a comma before anything else is part of the path, or of a list
+_SETTING = re.compile(r",(versions|labels)=")  # any other comma belongs to the path or to a list
 FORM = "NAME=PATH[,versions=all|latest:N|N,N…][,labels=LABEL:N,…]"
 
 
 def parse(argument: str) -> ModelConfig:
-    """The model that `argument` asks for. Raises InvalidInput."""
+    """The model of one --model argument. Raises InvalidInput."""
     place, *settings = _SETTING.split(argument)
     name, equals, path = place.partition("=")
     keys = settings[::2]
     if not (equals and name and path) or len(set(keys)) < len(keys):
         raise InvalidInput(
             f"--model {argument} is not {FORM}",
-            hint=f"--model {shlex.quote(f'{checked_name(Path(place), None)}={place}')}",
+            hint=f"--model {shlex.quote(f'{valid_name(Path(place).name)}={place}')}",
         )
-    given = dict(zip(keys, settings[1::2], strict=True))
+    values = dict(zip(keys, settings[1::2], strict=True))
     return ModelConfig(
-        name=checked_name(Path(path), name),
+        name=check_name(name),
         base_path=str(Path(path).absolute()),
-        policy=_policy(given["versions"]) if "versions" in given else VersionPolicy(),
-        labels=_labels(given["labels"]) if "labels" in given else {},
+        policy=_policy(values["versions"]) if "versions" in values else VersionPolicy(),
+        labels=_labels(values["labels"]) if "labels" in values else {},
     )
 
 
@@ -53,8 +53,8 @@ def _labels(text: str) -> dict[str, int]:
     return labels
 
 
-def _number(text: str, of: str, *, least: int = 0) -> int:
+def _number(text: str, source: str, *, least: int = 0) -> int:
     number = parse_version(text)
     if number is None or number < least:
-        raise InvalidInput(f"{text!r} in {of} is no version number", hint=FORM)
+        raise InvalidInput(f"{text!r} in {source} is no version number", hint=FORM)
     return number

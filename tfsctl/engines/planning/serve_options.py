@@ -1,4 +1,4 @@
-"""What a server is asked to be, before anything of it was looked at."""
+"""The options of `tfsctl serve`, before anything was checked."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Literal
 
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
-from tfsctl.engines.planning.launch_spec import ContainerOptions, EngineName
-from tfsctl.serving_config.serving_config import Tls
+from tfsctl.engines.launch_spec import ContainerOptions, EngineName
+from tfsctl.serving_config.serving_config import TlsFiles
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What a server is asked to be, as it was typed. A port of 0 is a free one.
+class ServeOptions:
+    """What the user asked to serve, and how. Port 0 means any free port.
 
-    The models are those of `paths` (a directory of versions, or one version), of `models` (`NAME=PATH,…`, see
-    model_arguments) and of `config_file`, a `--model_config_file` of TensorFlow Serving. `name` is the model's if there
-    is one, else the server's. `batching_parameters` are `NAME=VALUE` of BatchingParameters. `server_flags` are passed
-    to the server as they are.
+    The models are given by
+
+    - `paths`: directories of versions, or of one version
+    - `models`: arguments of --model (see `model_arguments`)
+    - `config_file`: a model config file of TensorFlow Serving
+
+    `name` is the name of the model if there is only one, and of the server. `batching_parameters` are NAME=VALUE with
+    the fields of BatchingParameters. `server_flags` are passed to the server unchanged.
     """
 
     paths: tuple[Path, ...] = ()
@@ -34,7 +38,7 @@ class Request:
     batching_parameters: tuple[str, ...] = ()
     metrics: bool = False
     warmup: bool = True
-    tls: Tls | None = None
+    tls: TlsFiles | None = None
     environment: tuple[tuple[str, str | None], ...] = ()
     server_flags: tuple[str, ...] = ()
     container: ContainerOptions = field(default_factory=ContainerOptions)

@@ -1,4 +1,4 @@
-"""From what was asked for to a server that can be started: the models found on disk, the engine chosen, all settled."""
+"""From the options of `tfsctl serve` to a plan: models found on disk, engine chosen, options checked."""
 
 from __future__ import annotations
 
@@ -7,90 +7,94 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfsctl.core import protos
-from tfsctl.engines.planning import model_arguments, ports, preflight
+from tfsctl.engines import ports
+from tfsctl.engines.launch_spec import EngineName, LaunchSpec
+from tfsctl.engines.model_on_disk import ModelOnDisk, find_configured, find_model
+from tfsctl.engines.planning import model_arguments
 from tfsctl.engines.planning.engine_choice import ENGINES, choose
-from tfsctl.engines.planning.launch_spec import EngineName, Launch
-from tfsctl.engines.planning.preflight import Found
-from tfsctl.engines.planning.serve_options import Request
+from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.errors import InvalidInput
 from tfsctl.serving_config import messages, text_protos
-from tfsctl.serving_config.serving_config import ModelConfig, ServingConfig, asks_for_request_logging, models_from_proto
+from tfsctl.serving_config.model_config import ModelConfig, has_request_logging, models_from_proto
+from tfsctl.serving_config.model_name import check_name, valid_name
+from tfsctl.serving_config.serving_config import ServingConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A server as it will be started, with everything on disk checked.
+class ServePlan:
+    """A server that can be started. Its models were checked on disk.
 
-    `reason` says why this engine was chosen, `notes` what may surprise.
+    `reason` tells why the engine was chosen; `notes` are remarks for the user.
     """
 
-    founds: tuple[Found, ...]
+    models: tuple[ModelOnDisk, ...]
     engine: EngineName
     reason: str
-    launch: Launch
+    launch: LaunchSpec
     notes: tuple[str, ...] = ()
 
     @property
-    def found(self) -> Found:
+    def first_model(self) -> ModelOnDisk:
         """The first model."""
-        return self.founds[0]
+        return self.models[0]
 
     def command(self) -> list[str]:
-        """The command line, for people to paste."""
+        """The command line that starts the server, to be shown to the user."""
         return ENGINES[self.engine].command(self.launch)
 
 
-def plan(request: Request) -> Plan:
-    """Check the models and choose the engine. Raises what preflight and `choose` raise, and InvalidInput."""
-    founds = _find(request)
-    engine, reason = choose(request.engine)
+def make_plan(options: ServeOptions) -> ServePlan:
+    """Find the models and choose the engine. Raises what `model_on_disk` and `choose` raise, and InvalidInput."""
+    models = _find_models(options)
+    engine, reason = choose(options.engine)
     config = ServingConfig(
-        tuple(found.model for found in founds),
-        grpc_port=request.grpc_port,
-        rest_port=request.rest_port,
-        batching=_batching(request),
-        metrics=request.metrics,
-        tls=request.tls,
-        more_flags=(*(() if request.warmup else ("--enable_model_warmup=false",)), *request.server_flags),
+        tuple(model.config for model in models),
+        grpc_port=options.grpc_port,
+        rest_port=options.rest_port,
+        batching=_batching(options),
+        metrics=options.metrics,
+        tls=options.tls,
+        more_flags=(*(() if options.warmup else ("--enable_model_warmup=false",)), *options.server_flags),
     )
-    config.files()  # what cannot be read is said now
-    name = preflight.checked_name(Path(founds[0].model.base_path), request.name or founds[0].model.name)
-    host = ports.address_of(request.host)
-    launch = Launch(name, config, host, environment=request.environment, container=request.container)
-    return _fitted(Plan(founds, engine, reason, launch, _notes(founds)))
+    config.files()  # raises now if a file cannot be read
+    name = valid_name(models[0].name) if options.name is None else check_name(options.name)
+    spec = LaunchSpec(
+        name, config, ports.resolve_host(options.host), environment=options.environment, container=options.container
+    )
+    return _adapted(ServePlan(models, engine, reason, spec, _pinned_notes(models)))
 
 
-def again(engine: EngineName, launch: Launch) -> Plan:
-    """The plan for a launch that was started before, with what is on disk now. Raises what preflight raises."""
-    founds = tuple(preflight.find_configured(model) for model in launch.config.models)
-    return _fitted(Plan(founds, engine, "", launch))
+def replan(engine: EngineName, spec: LaunchSpec) -> ServePlan:
+    """The plan for a server that was started before, with what is on disk now. Raises what `find_configured` raises."""
+    models = tuple(find_configured(config) for config in spec.config.models)
+    return _adapted(ServePlan(models, engine, "", spec))
 
 
-def _fitted(planned: Plan) -> Plan:
-    launch, notes = ENGINES[planned.engine].fit(planned.launch, planned.founds)
-    return replace(planned, launch=launch, notes=(*planned.notes, *notes))
+def _adapted(plan: ServePlan) -> ServePlan:
+    spec, notes = ENGINES[plan.engine].adapt(plan.launch, plan.models)
+    return replace(plan, launch=spec, notes=(*plan.notes, *notes))
 
 
-def _find(request: Request) -> tuple[Found, ...]:
-    configured = [model_arguments.parse(argument) for argument in request.models]
-    if request.config_file is not None:
-        configured += _configured(request.config_file)
-    alone = len(request.paths) + len(configured) == 1
-    founds = [preflight.find_model(path, name=request.name if alone else None) for path in request.paths]
-    founds += [preflight.find_configured(model) for model in configured]
-    if not founds:
+def _find_models(options: ServeOptions) -> tuple[ModelOnDisk, ...]:
+    configured = [model_arguments.parse(argument) for argument in options.models]
+    if options.config_file is not None:
+        configured += _read_config_file(options.config_file)
+    only_one = len(options.paths) + len(configured) == 1
+    models = [find_model(path, name=options.name if only_one else None) for path in options.paths]
+    models += [find_configured(config) for config in configured]
+    if not models:
         raise InvalidInput("there is nothing to serve", hint="tfsctl serve PATH, or --model NAME=PATH")
-    names = [found.model.name for found in founds]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InvalidInput(f"two models are named {twice}", hint="--model ANOTHER_NAME=PATH names one of them")
-    return tuple(founds)
+    names = [model.name for model in models]
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        raise InvalidInput(f"two models are named {duplicate}", hint="--model ANOTHER_NAME=PATH names one of them")
+    return tuple(models)
 
 
-def _configured(file: Path) -> list[ModelConfig]:
+def _read_config_file(file: Path) -> list[ModelConfig]:
     """The models of a model config file. Raises InvalidInput."""
     message = messages.parse_text(protos.ModelServerConfig(), _text(file), source=str(file))
-    if asks_for_request_logging(message):
+    if has_request_logging(message):
         raise InvalidInput(
             f"{file} asks for request logging, which no public build of TensorFlow Serving can do",
             hint="take logging_config out of it",
@@ -105,23 +109,23 @@ def _configured(file: Path) -> list[ModelConfig]:
     return list(models)
 
 
-def _batching(request: Request) -> str | None:
+def _batching(options: ServeOptions) -> str | None:
     """The text of the batching parameters; None if batching was not asked for. Raises InvalidInput."""
-    file, parameters = request.batching_file, request.batching_parameters
+    file, parameters = options.batching_file, options.batching_parameters
     if file is not None and parameters:
         raise InvalidInput("--batching-file and --batching-parameter contradict each other")
     if file is not None:
-        return text_protos.checked_batching(_text(file), source=str(file))
+        return text_protos.validate_batching(_text(file), source=str(file))
     if parameters:
         return text_protos.batching_text(parameters)
-    return "" if request.batching else None
+    return "" if options.batching else None
 
 
-def _notes(founds: Sequence[Found]) -> tuple[str, ...]:
+def _pinned_notes(models: Sequence[ModelOnDisk]) -> tuple[str, ...]:
     return tuple(
-        f"{found.saved_model.path} is one version; {found.model.base_path} is served, pinned to it"
-        for found in founds
-        if found.pinned
+        f"{model.saved_model.path} is one version; {model.config.base_path} is served, pinned to it"
+        for model in models
+        if model.pinned
     )
 
 

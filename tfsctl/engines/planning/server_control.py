@@ -1,93 +1,95 @@
-"""From a plan to a server that answers: start it, wait, and take it away again if it does not; and end it."""
+"""Start a planned server and wait until it is ready; stop a server."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
+from tfsctl.engines import ports, state_dir
 from tfsctl.engines.docker import container as docker_container
-from tfsctl.engines.planning import ports, preflight, readiness
+from tfsctl.engines.planning import preflight
 from tfsctl.engines.planning.engine_choice import ENGINES
-from tfsctl.engines.planning.readiness import Interrupted
-from tfsctl.engines.planning.serve_plan import Plan
-from tfsctl.engines.planning.server_handle import Server
-from tfsctl.engines.registry import records, state_dir
-from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines.planning.readiness import Interrupted, wait_until_ready
+from tfsctl.engines.planning.serve_plan import ServePlan
+from tfsctl.engines.planning.server_handle import ServerHandle
+from tfsctl.engines.registry import records
+from tfsctl.engines.server_record import ServerRecord, record_of
 from tfsctl.programs import processes
-from tfsctl.programs.log_follower import Show
+from tfsctl.programs.log_followers import ShowLine
 
-__all__ = ["Interrupted", "Server", "prepare", "start", "stop"]
+__all__ = ["Interrupted", "ServerHandle", "prepare", "start", "stop"]
 
 
-def prepare(planned: Plan) -> None:
-    """Check what `start` needs besides the models, and have it at hand: the engine, its image, the ports, the name.
+def prepare(plan: ServePlan) -> None:
+    """Check what `start` needs besides the models: the name, the ports, the engine and its image.
 
-    Raises EngineError (DockerError), which says what to do about it. An image is pulled with its progress on stderr.
+    Pulls a missing image, with the progress on stderr. Raises EngineError (DockerError).
     """
-    launch, config = planned.launch, planned.launch.config
-    preflight.check_free(launch.name, launch.host, (config.rest_port, config.grpc_port), records.running())
-    ENGINES[planned.engine].prepare(launch, planned.founds)
+    spec, config = plan.launch, plan.launch.config
+    preflight.check_free(spec.name, spec.host, (config.rest_port, config.grpc_port), records.running())
+    ENGINES[plan.engine].prepare(spec, plan.models)
 
 
 def start(
-    planned: Plan,
+    plan: ServePlan,
     *,
     detach: bool,
     wait_timeout_s: float = 60.0,
     give_up: Callable[[], bool] = lambda: False,
-    show_log: Show | None = None,
-    show_step: Show = lambda _step: None,
-) -> Server:
-    """Start the server, which was prepared, and return once its models are AVAILABLE; on a failure nothing is left.
+    show_log: ShowLine | None = None,
+    show_step: ShowLine = lambda _step: None,
+) -> ServerHandle:
+    """Start a server that was prepared, and return once its models are AVAILABLE.
 
-    Each line of its log goes to `show_log`, what it is at to `show_step`. Raises EngineError (DockerError) when it
-    cannot be started, ends early or cannot load a model, NotReadyInTime at the deadline, Interrupted once `give_up()`
-    is true.
+    `show_log` receives each line of the server's log, `show_step` each step of the start. Raises EngineError
+    (DockerError) if the server cannot be started, ends or cannot load a model, NotReadyInTime at the deadline, and
+    Interrupted once `give_up()` is true. On an error the server is stopped and its record is deleted.
     """
     deadline = time.monotonic() + wait_timeout_s
     while True:
-        show_step(f"starting {planned.launch.name}")
-        server = _launch(planned, detach=detach, show_log=show_log)
-        show_step(f"loading {', '.join(found.model.name for found in planned.founds)}")
+        show_step(f"starting {plan.launch.name}")
+        server = _launch(plan, detach=detach, show_log=show_log)
+        show_step(f"loading {', '.join(model.name for model in plan.models)}")
         try:
-            readiness.wait(server, planned.founds, deadline, give_up)
+            wait_until_ready(server, plan.models, deadline, give_up)
         except BaseException:
-            lost_port = _lost_port(server, planned) and time.monotonic() < deadline
+            retry = _lost_port(server, plan) and time.monotonic() < deadline
             server.stop()
-            if not lost_port:
+            if not retry:
                 raise
         else:
             return server
 
 
-def stop(entry: RunningServer) -> None:
-    """Stop a server whichever process started it, and forget it. Returns when it is gone. Raises DockerError."""
-    if entry.container is not None:
-        docker_container.stop(entry.container)
-    elif entry.pid is not None:
-        processes.stop(entry.pid)
-    records.unregister(entry)
-    state_dir.forget_files(entry.name)
+def stop(record: ServerRecord) -> None:
+    """Stop a server, whichever process started it, and delete its record. Returns when it is gone.
+
+    Raises DockerError.
+    """
+    if record.container is not None:
+        docker_container.stop(record.container)
+    elif record.pid is not None:
+        processes.stop(record.pid)
+    records.unregister(record)
+    state_dir.remove_config_files(record.name)
 
 
-def _launch(planned: Plan, *, detach: bool, show_log: Show | None) -> Server:
-    launch = planned.launch
-    started = ENGINES[planned.engine].start(launch, detach=detach)
+def _launch(plan: ServePlan, *, detach: bool, show_log: ShowLine | None) -> ServerHandle:
+    process = ENGINES[plan.engine].start(plan.launch, detach=detach)
     try:
         if show_log is not None:
-            started.follow(show_log)
-        entry = records.entry_of(launch, planned.engine, started)
-        records.register(entry, launch=launch.to_document())
+            process.follow(show_log)
+        record = record_of(plan.launch, plan.engine, process)
+        records.register(record, launch=plan.launch.to_document())
     except BaseException:
-        started.stop()
+        process.stop()
         raise
-    return Server(entry, started, followed=show_log is not None)
+    return ServerHandle(record, process, log_shown=show_log is not None)
 
 
-def _lost_port(server: Server, planned: Plan) -> bool:
-    """Whether it ended because someone took the free port that was chosen for it before it could."""
-    entry, config = server.entry, planned.launch.config
-    chosen = [
-        got for asked, got in ((config.rest_port, entry.rest_port), (config.grpc_port, entry.grpc_port)) if not asked
-    ]
-    return server.ended() is not None and any(ports.is_taken(planned.launch.host, port) for port in chosen if port)
+def _lost_port(server: ServerHandle, plan: ServePlan) -> bool:
+    """Whether the server ended because another program took its free port before the server did."""
+    record, config = server.record, plan.launch.config
+    pairs = ((config.rest_port, record.rest_port), (config.grpc_port, record.grpc_port))
+    chosen = [used for wanted, used in pairs if not wanted]
+    return server.exit_status() is not None and any(ports.is_taken(plan.launch.host, port) for port in chosen if port)

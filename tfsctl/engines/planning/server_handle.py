@@ -1,4 +1,4 @@
-"""A server this process started: whether it runs, and if it does not, why not, in one error."""
+"""A server that this process started: whether it runs, and if not, the error that explains why."""
 
 from __future__ import annotations
 
@@ -7,74 +7,73 @@ import signal
 from dataclasses import dataclass
 
 from tfsctl.diagnosis.explanations import explain
-from tfsctl.engines.planning.launch_spec import Started
-from tfsctl.engines.registry import records, state_dir
-from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines import state_dir
+from tfsctl.engines.engine import ServerProcess
+from tfsctl.engines.registry import records
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import DockerError, EngineError, TfsctlError
 
-SHOWN_LINES = 20  # of the end of a log
-LONGEST_LINE = 300  # of a log that is shown; a server's own configuration runs to thousands of characters
+EXCERPT_LINES = 20
+MAX_LINE_CHARS = 300  # longer lines are cut: a server prints its configuration in one line of thousands of characters
 _LOAD_FAILED = re.compile(r"Loading servable: \{name: (\S+) version: (\d+)\} failed: (.*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """A server this process started. `followed` is whether its log was shown as it came."""
+class ServerHandle:
+    """A server that this process started. `log_shown` tells whether its log was already shown to the user."""
 
-    entry: RunningServer
-    started: Started
-    followed: bool
+    record: ServerRecord
+    process: ServerProcess
+    log_shown: bool
 
-    def ended(self) -> int | None:
+    def exit_status(self) -> int | None:
         """Its exit status (negative: the signal that ended it), or None while it runs."""
-        return self.started.ended()
+        return self.process.exit_status()
 
     def failure(self) -> TfsctlError | None:
-        """The error to raise if it ended by itself; None if it runs, or someone stopped it."""
-        status = self.ended()
+        """The error to raise if it failed; None if it runs or was stopped."""
+        status = self.exit_status()
         if status is None or status in (0, -signal.SIGTERM, 128 + signal.SIGTERM):
             return None
-        return self.ended_error(status, "")
+        return self.exit_error(status, "")
 
-    def ended_error(self, status: int, when: str) -> TfsctlError:
-        """The error for its having ended by itself."""
+    def exit_error(self, status: int, when: str) -> TfsctlError:
+        """The error for its end; `when` is appended to the sentence."""
         how = f"ended with status {status}" if status > 0 else "ended"
         if status < 0:
             how = f"was ended by {signal.Signals(-status).name}"
         return self._explained(f"the model server {how}{when}")
 
     def load_error(self) -> TfsctlError | None:
-        """The error for a version that could not be loaded, which a server would try again after a minute."""
-        found = next(
-            (_LOAD_FAILED.search(line) for line in self.started.last_lines() if _LOAD_FAILED.search(line)), None
-        )
+        """The error for a version that the server could not load, or None. The server would retry after a minute."""
+        found = next(filter(None, map(_LOAD_FAILED.search, self.process.log_tail())), None)
         if found is None:
             return None
         name, version, why = found.groups()
-        return self._explained(f"{name} version {version} cannot be loaded: {why[:LONGEST_LINE]}")
+        return self._explained(f"{name} version {version} cannot be loaded: {why[:MAX_LINE_CHARS]}")
 
-    def log_end(self) -> str:
-        """The end of its log, where that was not shown already."""
-        if self.followed:
+    def log_excerpt(self) -> str:
+        """The end of its log for an error message, unless the log was shown."""
+        if self.log_shown:
             return "its log is above"
-        lines = "".join(f"\n    {line[:LONGEST_LINE]}" for line in self.started.last_lines()[-SHOWN_LINES:])
+        lines = "".join(f"\n    {line[:MAX_LINE_CHARS]}" for line in self.process.log_tail()[-EXCERPT_LINES:])
         return f"the end of its log:{lines}" if lines else "its log is empty"
 
     def stop(self) -> None:
-        """End it and forget it."""
-        self.started.stop()
-        if records.unregister(self.entry):  # else it was restarted by another command, with files of its own
-            state_dir.forget_files(self.entry.name)
+        """Stop it and delete its record and config files."""
+        self.process.stop()
+        if records.unregister(self.record):  # otherwise another command restarted it, and the files are in use
+            state_dir.remove_config_files(self.record.name)
 
-    def leave_running(self) -> None:
-        """Let it outlive this process, listed for `tfsctl stop`."""
-        self.started.leave_running()
+    def detach(self) -> None:
+        """Let it outlive this process. Its record remains, for `tfsctl stop`."""
+        self.process.detach()
 
     def _explained(self, what: str) -> TfsctlError:
-        """The error for what happened to it, with the cause as far as it is known."""
-        killed = self.started.cause()
-        known = None if killed else explain("\n".join(self.started.last_lines()))
-        kind = EngineError if self.entry.container is None else DockerError
-        error = kind(f"{what}; {self.log_end()}", hint=known.hint if known else "")
-        error.cause = known.cause if known else killed
+        """The error with this message, the end of the log, and the cause if it is known."""
+        reason = self.process.exit_reason()
+        known = None if reason else explain("\n".join(self.process.log_tail()))
+        kind = EngineError if self.record.container is None else DockerError
+        error = kind(f"{what}; {self.log_excerpt()}", hint=known.hint if known else "")
+        error.cause = known.cause if known else reason
         return error

@@ -1,1 +1,1 @@
-"""Model servers that run as a process of this machine: the binary and the embedded engine."""
+"""The engines whose servers are processes of this machine: `binary` and `embedded`."""

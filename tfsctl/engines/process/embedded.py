@@ -1,4 +1,4 @@
-"""The embedded engine: our own model server, run with this Python."""
+"""The embedded engine: our own model server (`tfsctl.server`), run with this Python."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import sys
 from collections.abc import Sequence
 
 from tfsctl.core import protos
-from tfsctl.engines.planning.launch_spec import Launch
-from tfsctl.engines.planning.preflight import Found
-from tfsctl.engines.process.process_server import ProcessServer, flags, notes, settled
+from tfsctl.engines.launch_spec import LaunchSpec
+from tfsctl.engines.model_on_disk import ModelOnDisk
+from tfsctl.engines.process.local_process import LocalProcess, notes, server_flags, with_concrete_ports
 
 
 def check() -> str:
-    """Raise TfsctlError where TensorFlow is not installed."""
+    """A name for the server. Raises TfsctlError if TensorFlow is not installed."""
     protos.tensorflow_directory()
     return "tfsctl's own server"
 
 
-def fit(launch: Launch, founds: Sequence[Found]) -> tuple[Launch, list[str]]:  # noqa: ARG001 - as every engine
-    """The launch as it is."""
-    return launch, notes(launch)
+def adapt(spec: LaunchSpec, models: Sequence[ModelOnDisk]) -> tuple[LaunchSpec, list[str]]:  # noqa: ARG001 - Engine
+    """The spec unchanged, and notes on options without effect."""
+    return spec, notes(spec)
 
 
-def prepare(launch: Launch, founds: Sequence[Found]) -> None:  # noqa: ARG001 - as every engine
-    """Raise TfsctlError where TensorFlow is not installed."""
+def prepare(spec: LaunchSpec, models: Sequence[ModelOnDisk]) -> None:  # noqa: ARG001 - Engine
+    """Raise TfsctlError if TensorFlow is not installed."""
     check()
 
 
-def command(launch: Launch) -> list[str]:
-    """The embedded server's command line."""
-    launch = settled(launch)
-    return [sys.executable, "-m", "tfsctl.server", f"--host={launch.host}", *flags(launch)]
+def command(spec: LaunchSpec) -> list[str]:
+    """The command line of the embedded server."""
+    spec = with_concrete_ports(spec)
+    return [sys.executable, "-m", "tfsctl.server", f"--host={spec.host}", *server_flags(spec)]
 
 
-def start(launch: Launch, *, detach: bool) -> ProcessServer:
-    """Start it. Unless it is detached it ends when this process does, however that ends."""
-    launch = settled(launch)
-    # The server asks the kernel to be told when that process is gone: kill -9 of tfsctl leaves nothing.
+def start(spec: LaunchSpec, *, detach: bool) -> LocalProcess:
+    """Start the server. Unless `detach`, it ends when this process ends, even if this process is killed."""
+    spec = with_concrete_ports(spec)
+    # The server asks the kernel for a signal when the process of this id ends.
     environment = {} if detach else {"TFSCTL_PARENT_PID": str(os.getpid())}
-    return ProcessServer(command(launch), launch, engine="embedded", environment=environment)
+    return LocalProcess(command(spec), spec, engine="embedded", environment=environment)

@@ -6,73 +6,82 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tfsctl.engines.planning import ports
-from tfsctl.engines.planning.launch_spec import LAST_LINES, EngineName, Launch
-from tfsctl.engines.registry import discovery, records, state_dir
+from tfsctl.engines import ports, state_dir
+from tfsctl.engines.engine import LOG_TAIL_LINES
+from tfsctl.engines.launch_spec import EngineName, LaunchSpec
+from tfsctl.engines.process import server_mark
+from tfsctl.engines.server_record import record_of
 from tfsctl.programs import subprocesses
-from tfsctl.programs.log_follower import FollowedFile, Show
+from tfsctl.programs.log_followers import FileFollower, ShowLine
 
 
-def settled(launch: Launch) -> Launch:
-    """The launch with real numbers for the ports it leaves open: to TensorFlow Serving a port of 0 is off."""
-    return replace(launch, config=ports.with_free_ports(launch.config, launch.host))
+def with_concrete_ports(spec: LaunchSpec) -> LaunchSpec:
+    """Replace each port 0 with a free port. To TensorFlow Serving, port 0 means off."""
+    return replace(spec, config=ports.with_free_ports(spec.config, spec.host))
 
 
-def notes(launch: Launch) -> list[str]:
-    """What was asked for that a process takes no notice of."""
-    given = launch.container.asked_for()
-    return [f"{', '.join(given)}: for a container; this is a process, which takes no notice"] if given else []
+def notes(spec: LaunchSpec) -> list[str]:
+    """A note on options that have no effect for a process."""
+    flags = spec.container.container_only_flags()
+    return [f"{', '.join(flags)}: for a container; this is a process, which takes no notice"] if flags else []
 
 
-def flags(launch: Launch) -> list[str]:
-    """TensorFlow Serving's flags for it, with its config files written if it needs any."""
-    files = launch.config.files()
-    return launch.config.flags(str(state_dir.write_files(files, server=launch.name)) if files else "")
+def server_flags(spec: LaunchSpec) -> list[str]:
+    """TensorFlow Serving's flags for the server. Writes the config files that they refer to."""
+    files = spec.config.files()
+    return spec.config.flags(str(state_dir.write_config_files(files, server=spec.name)) if files else "")
 
 
-class ProcessServer:
-    """A model server run as a child process. Its log goes to a file also in the foreground, so that nobody misses it."""
+class LocalProcess:
+    """A model server that runs as a child process. Its output goes to a log file."""
 
     container = None
 
     def __init__(
-        self, argv: Sequence[str], launch: Launch, *, engine: EngineName, environment: Mapping[str, str] | None = None
+        self,
+        argv: Sequence[str],
+        spec: LaunchSpec,
+        *,
+        engine: EngineName,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Run `argv`, which starts `launch`. Raises ProgramFailed when it cannot be run."""
+        """Run `argv`, the command line of `spec`. Raises ProgramFailed if it cannot be run."""
         self.pid: int | None = None
-        self.rest_port = launch.config.rest_port
-        self.grpc_port = launch.config.grpc_port
-        self._log = state_dir.log_file(launch.name)
+        self.rest_port = spec.config.rest_port
+        self.grpc_port = spec.config.grpc_port
+        self._log = state_dir.log_file(spec.name)
         self.log_path: str | None = str(self._log)
-        self._follower: FollowedFile | None = None
-        given = {name: value for name, value in launch.environment if value is not None}
-        mark = discovery.variable(records.entry_of(launch, engine, self), launch.to_document())
-        self._child = subprocesses.Child(argv, log_path=self._log, environment={**given, **(environment or {}), **mark})
+        self._follower: FileFollower | None = None
+        values = {name: value for name, value in spec.environment if value is not None}
+        mark = server_mark.variable(record_of(spec, engine, self), spec.to_document())
+        self._child = subprocesses.Child(
+            argv, log_path=self._log, environment={**values, **(environment or {}), **mark}
+        )
         self.pid = self._child.pid
 
-    def ended(self) -> int | None:
+    def exit_status(self) -> int | None:
         """Its exit status (negative: the signal that ended it), or None while it runs."""
-        return self._child.ended()
+        return self._child.exit_status()
 
-    def cause(self) -> str:
-        """Nothing: its log tells."""
+    def exit_reason(self) -> str:
+        """Always empty: the log has the reason."""
         return ""
 
-    def last_lines(self) -> list[str]:
+    def log_tail(self) -> list[str]:
         """The last lines of its log file."""
         with self._log.open(encoding="utf-8", errors="replace") as log:
-            return [line.rstrip("\n") for line in deque(log, maxlen=LAST_LINES)]
+            return [line.rstrip("\n") for line in deque(log, maxlen=LOG_TAIL_LINES)]
 
-    def follow(self, show: Show) -> None:
-        """Show each line of its log until it is stopped."""
-        self._follower = FollowedFile(self._log, show)
+    def follow(self, show: ShowLine) -> None:
+        """Pass each line of its log to `show` until `stop`."""
+        self._follower = FileFollower(self._log, show)
 
     def stop(self) -> None:
-        """End it; returns when it is gone and its log is shown."""
+        """Stop it. Returns when it has ended and its log was shown."""
         self._child.stop()
         if self._follower is not None:
             self._follower.stop()
 
-    def leave_running(self) -> None:
+    def detach(self) -> None:
         """Let it outlive this process."""
-        self._child.leave_running()
+        self._child.detach()

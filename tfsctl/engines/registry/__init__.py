@@ -1,1 +1,1 @@
-"""The servers that tfsctl started: records, discovery, logs and resource usage."""
+"""Which servers tfsctl has started, and what they are doing."""

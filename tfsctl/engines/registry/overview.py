@@ -1,4 +1,4 @@
-"""What every server of ours is doing now: its models' versions, asked of itself, and what it takes of the machine."""
+"""What every server is doing now: the state of its models' versions, and its use of CPU and memory."""
 
 from __future__ import annotations
 
@@ -9,58 +9,60 @@ from dataclasses import dataclass
 
 from tfsctl.core.types import ModelRef, VersionStatus
 from tfsctl.engines.registry import fleet, usage
-from tfsctl.engines.registry.records import RUNNING, RunningServer
+from tfsctl.engines.registry.tracked_server import RUNNING
 from tfsctl.engines.registry.usage import Usage
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import TfsctlError
 
-ASK_TIMEOUT_S = 2.0
-Models = Mapping[str, "tuple[VersionStatus, ...] | str"]
+STATUS_TIMEOUT_S = 2.0
+ModelStates = Mapping[str, "tuple[VersionStatus, ...] | str"]
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """One server. `models` has each model's versions, or in words why it did not tell them.
+class ServerReport:
+    """One server.
 
-    For a container that does not run `models` is empty and `uptime_s` is None; `usage` is None where it is not known.
+    - `models`: for each model the states of its versions, or the error of asking for them
+    - `uptime_s`: None if it does not run; `models` is empty then
+    - `usage`: None if it is not known
     """
 
-    server: RunningServer
+    server: ServerRecord
     state: str
-    models: Models
+    models: ModelStates
     uptime_s: float | None
     usage: Usage | None
 
 
-def reports() -> list[Report]:
-    """A report on every server, all asked at once."""
+def reports() -> list[ServerReport]:
+    """A report on every server. All servers are asked at the same time."""
     found = fleet.servers()
-    servers = [each.server for each in found if each.state == RUNNING]
+    running = [server.record for server in found if server.state == RUNNING]
     with ThreadPoolExecutor(max_workers=32) as threads:
-        in_containers = threads.submit(usage.of_containers, [s.container for s in servers if s.container is not None])
-        in_processes = threads.submit(usage.of_processes, [s.pid for s in servers if s.pid is not None])
-        told = dict(zip(servers, threads.map(_models, servers), strict=True))
-    by_container, by_pid = in_containers.result(), in_processes.result()
+        containers = threads.submit(usage.container_usage, [s.container for s in running if s.container is not None])
+        processes = threads.submit(usage.process_usage, [s.pid for s in running if s.pid is not None])
+        states = dict(zip(running, threads.map(_model_states, running), strict=True))
+    by_container, by_pid = containers.result(), processes.result()
     return [
-        Report(
-            server,
-            state,
-            models=told.get(server, {}),
-            uptime_s=max(0.0, time.time() - server.started_at) if state == RUNNING else None,
-            usage=by_container.get(server.container or "") or by_pid.get(server.pid or 0),
+        ServerReport(
+            server.record,
+            server.state,
+            models=states.get(server.record, {}),
+            uptime_s=max(0.0, time.time() - server.record.started_at) if server.state == RUNNING else None,
+            usage=by_container.get(server.record.container or "") or by_pid.get(server.record.pid or 0),
         )
-        for server, state, _ in found
+        for server in found
     ]
 
 
-def _models(server: RunningServer) -> Models:
-    """Each model's versions, or why it did not tell them."""
+def _model_states(server: ServerRecord) -> ModelStates:
     from tfsctl.clients.rest import RestClient
 
-    told: dict[str, tuple[VersionStatus, ...] | str] = {}
-    with RestClient(server.host, server.rest_port, timeout_s=ASK_TIMEOUT_S) as client:
+    states: dict[str, tuple[VersionStatus, ...] | str] = {}
+    with RestClient(server.host, server.rest_port, timeout_s=STATUS_TIMEOUT_S) as client:
         for name in server.models:
             try:
-                told[name] = client.status(ModelRef(name))
-            except TfsctlError as error:  # it may be loading, or be ending
-                told[name] = error.message
-    return told
+                states[name] = client.status(ModelRef(name))
+            except TfsctlError as error:  # the model may be loading, or the server may be stopping
+                states[name] = error.message
+    return states

@@ -1,168 +1,125 @@
-"""The servers tfsctl started that still run: one JSON file each in the state directory.
+"""The records of servers: one JSON file each in the folder `servers` of the state directory.
 
-An entry whose process or container is gone is dropped; one whose container has ended waits for it to be removed, so
-that it can be restarted.
+A file holds the fields of `ServerRecord` and two more: `born` (the identity of the process) and `launch` (the JSON of
+its LaunchSpec). Reading the list deletes the record of a process that has ended and of a container that was removed.
+The record of a container that has ended is kept, so that the container can be restarted.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tfsctl.engines.registry import state_dir
+from tfsctl.engines import state_dir
+from tfsctl.engines.registry.tracked_server import GONE, RUNNING, UNKNOWN, TrackedServer
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import EngineError
 from tfsctl.programs import processes
 
-if TYPE_CHECKING:
-    from tfsctl.engines.planning.launch_spec import EngineName, Launch, Started
-
-_LIST = "servers"  # the folder of the state directory; only to add to it makes it
-RUNNING, UNKNOWN = "running", "unknown"  # the second: Docker does not answer
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what listening everywhere is called, and how to reach it
+_FOLDER = "servers"
 
 
-@dataclass(frozen=True, slots=True)
-class RunningServer:
-    """One model server: who runs it and where it answers.
+def list_servers() -> list[TrackedServer]:
+    """Every server that has a record, the longest-running first.
 
-    `host` is where clients reach it; `pid` is set for processes, `container` (an id) for Docker; `started_at` is Unix
-    time in seconds; `log_path` is None for a container, whose log Docker keeps.
+    Deletes the records of servers that are gone, if they can be deleted.
     """
-
-    name: str
-    engine: EngineName
-    host: str
-    rest_port: int
-    grpc_port: int
-    models: tuple[str, ...]
-    pid: int | None
-    container: str | None
-    started_at: float
-    log_path: str | None
-
-    @property
-    def url(self) -> str:
-        """Where its REST API answers."""
-        return f"http://{self._at(self.rest_port)}"
-
-    @property
-    def grpc_address(self) -> str:
-        """Where gRPC clients connect."""
-        return self._at(self.grpc_port)
-
-    def _at(self, port: int) -> str:
-        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
-
-
-def entry_of(launch: Launch, engine: EngineName, started: Started) -> RunningServer:
-    """The entry of a server that is started now."""
-    return RunningServer(
-        name=launch.name,
-        engine=engine,
-        host=reachable(launch.host),
-        rest_port=started.rest_port,
-        grpc_port=started.grpc_port,
-        models=tuple(model.name for model in launch.config.models),
-        pid=started.pid,
-        container=started.container,
-        started_at=time.time(),
-        log_path=started.log_path,
-    )
-
-
-def listed() -> list[tuple[RunningServer, str]]:
-    """Every server on the list and where it is: `running`, what Docker calls its container, or UNKNOWN.
-
-    The longest-running is first. Drops the entries of those that are gone, where the list can be written.
-    """
-    found: list[tuple[RunningServer, str]] = []
-    for file in (state_dir.base() / _LIST).glob("*.json"):
-        server, born = _read(file)
-        status = "gone" if server is None else _status(server, born)
-        if status == "gone" or server is None:
+    found: list[TrackedServer] = []
+    for file in _folder_files():
+        server = _read(file)
+        if server is None or server.state == GONE:
             with suppress(OSError):
                 file.unlink(missing_ok=True)
-            state_dir.forget_files(file.stem)
+            state_dir.remove_config_files(file.stem)
         else:
-            found.append((server, status))
-    return sorted(found, key=lambda each: (each[0].started_at, each[0].name))
+            found.append(server)
+    return sorted(found, key=lambda server: (server.record.started_at, server.record.name))
 
 
-def running() -> list[RunningServer]:
+def running() -> list[ServerRecord]:
     """The servers that run, the longest-running first."""
-    return [server for server, status in listed() if status == RUNNING]
+    return [server.record for server in list_servers() if server.state == RUNNING]
 
 
-def register(server: RunningServer, *, launch: Mapping[str, Any] | None = None) -> None:
-    """Add a server that was just started; `launch` is what `Launch.to_document` gave for it.
+def register(record: ServerRecord, *, launch: Mapping[str, Any] | None = None) -> None:
+    """Write the record of a server that was just started; `launch` is the result of `LaunchSpec.to_document`.
 
-    Raises EngineError when a running server has its name.
+    Raises EngineError if a server of that name has a record.
     """
-    file = state_dir.directory(_LIST) / f"{server.name}.json"
-    born = None if server.pid is None else processes.born(server.pid)
-    entry = asdict(server) | {"born": born, "launch": launch}
-    claim = file.with_name(f".{server.name}.{os.getpid()}")
-    state_dir.write_atomically(claim, json.dumps(entry))
-    listed()  # an entry of a server that is gone makes room
+    file = state_dir.subfolder(_FOLDER) / f"{record.name}.json"
+    identity = None if record.pid is None else processes.process_identity(record.pid)
+    document = asdict(record) | {"born": identity, "launch": launch}
+    temporary = file.with_name(f".{record.name}.{os.getpid()}")
+    state_dir.write_atomically(temporary, json.dumps(document))
+    list_servers()  # deletes the record of an earlier server of this name that is gone
     try:
-        os.link(claim, file)  # unlike a rename it fails if another command took the name meanwhile
+        os.link(temporary, file)  # unlike a rename, fails if another command has taken the name
     except FileExistsError:
-        raise EngineError(f"a server named {server.name} runs already", hint=f"tfsctl stop {server.name}") from None
+        raise EngineError(f"a server named {record.name} runs already", hint=f"tfsctl stop {record.name}") from None
     finally:
-        claim.unlink()
+        temporary.unlink()
 
 
-def launch_of(server: RunningServer) -> Mapping[str, Any] | None:
-    """What a server was registered with, for `Launch.from_document`; None if it is not listed."""
-    file = _file(server.name)
-    if not _is_same(_read(file)[0], server):
+def launch_document(record: ServerRecord) -> Mapping[str, Any] | None:
+    """The JSON of the LaunchSpec that a server was registered with; None if it has no record."""
+    stored = _read_document(_file(record.name))
+    if stored is None or not _same_server(stored[0], record):
         return None
-    launch: Mapping[str, Any] | None = json.loads(file.read_text(encoding="utf-8"))["launch"]
+    launch: Mapping[str, Any] | None = stored[1]["launch"]
     return launch
 
 
-def unregister(server: RunningServer) -> bool:
-    """Remove a server that was stopped; returns False if it is not listed, or another took its name meanwhile."""
-    file = _file(server.name)
-    if not _is_same(_read(file)[0], server):
+def unregister(record: ServerRecord) -> bool:
+    """Delete the record of a server. Returns False if it has none, or if another server has taken its name."""
+    file = _file(record.name)
+    stored = _read_document(file)
+    if stored is None or not _same_server(stored[0], record):
         return False
     file.unlink(missing_ok=True)
     return True
 
 
-def reachable(host: str) -> str:
-    """Where clients of this machine reach what listens on `host`."""
-    return _ANY_ADDRESS.get(host, host)
+def _same_server(one: ServerRecord, other: ServerRecord) -> bool:
+    return (one.pid, one.container) == (other.pid, other.container)
 
 
-def _is_same(listed: RunningServer | None, server: RunningServer) -> bool:
-    return listed is not None and (listed.pid, listed.container) == (server.pid, server.container)
+def _folder_files() -> list[Path]:
+    try:
+        return sorted((state_dir.base() / _FOLDER).glob("*.json"))
+    except EngineError:  # there is no home directory, so there are no records either
+        return []
 
 
 def _file(name: str) -> Path:
-    return state_dir.base() / _LIST / f"{name}.json"
+    return state_dir.base() / _FOLDER / f"{name}.json"
 
 
-def _read(file: Path) -> tuple[RunningServer | None, str | None]:
+def _read_document(file: Path) -> tuple[ServerRecord, Mapping[str, Any]] | None:
+    """The record in a file, and the fields that only the file has. None if the file is gone or is not a record."""
     try:
-        entry = json.loads(file.read_text(encoding="utf-8"))
-        born = entry.pop("born")
-        del entry["launch"]
-        return RunningServer(**{**entry, "models": tuple(entry["models"])}), born
-    except (OSError, ValueError, TypeError, KeyError):  # gone meanwhile, or not ours
-        return None, None
+        document = json.loads(file.read_text(encoding="utf-8"))
+        extra = {key: document.pop(key) for key in ("born", "launch")}
+        return ServerRecord(**{**document, "models": tuple(document["models"])}), extra
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
-def _status(server: RunningServer, born: str | None) -> str:
-    """Whether it is `running`, `gone`, what Docker calls its container, or UNKNOWN."""
-    if server.pid is not None:
-        return RUNNING if born is not None and processes.born(server.pid) == born else "gone"
-    from tfsctl.engines.docker import container as docker_container  # most servers of those who only ask are processes
+def _read(file: Path) -> TrackedServer | None:
+    stored = _read_document(file)
+    if stored is None:
+        return None
+    record, extra = stored
+    return TrackedServer(record, _state(record, extra["born"]), extra["launch"])
 
-    return docker_container.status(server.container or server.name) or UNKNOWN
+
+def _state(record: ServerRecord, identity: str | None) -> str:
+    if record.pid is not None:
+        return RUNNING if identity is not None and processes.process_identity(record.pid) == identity else GONE
+    from tfsctl.engines.docker import container as docker_container  # most servers are processes, which do not need it
+
+    return docker_container.status(record.container or record.name) or UNKNOWN

@@ -1,4 +1,4 @@
-"""What a server has written: the log Docker keeps of a container, or the file of a process, also after its end."""
+"""The log of a server: the log that Docker keeps of a container, or the log file of a process."""
 
 from __future__ import annotations
 
@@ -10,74 +10,76 @@ from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
+from tfsctl.engines import state_dir
 from tfsctl.engines.docker import daemon as docker_daemon
-from tfsctl.engines.registry import state_dir
-from tfsctl.engines.registry.discovery import Marked
+from tfsctl.engines.registry.tracked_server import TrackedServer
 from tfsctl.errors import DockerError, NotFound
 from tfsctl.programs import processes, subprocesses
 
-LOOK_S = 0.1  # how often a file is looked at
+POLL_S = 0.1
 
 
-def lines(each: Marked, *, tail: int | None, follow: bool) -> Iterator[str]:
-    """Its last `tail` lines (None: all), and with `follow` those to come until it ends.
+def lines(server: TrackedServer, *, tail: int | None, follow: bool) -> Iterator[str]:
+    """The last `tail` lines of the log (None: all), and with `follow` new lines until the server ends.
 
-    Raises NotFound for a log that was removed, DockerError where docker cannot be asked.
+    Raises NotFound if the log was removed, DockerError if Docker fails.
     """
-    server = each.server
-    if server.container is not None:
+    record = server.record
+    if record.container is not None:
         docker_daemon.find()
-        return _of_container(server.container, tail, follow=follow)
-    path = Path(server.log_path or state_dir.log_file(server.name))
+        return _container_log(record.container, tail, follow=follow)
+    path = Path(record.log_path or state_dir.log_file(record.name))
     if not path.is_file():
-        raise NotFound(f"the log of {server.name} is not there any more: {path}")
-    return _of_file(path, tail, written_by=server.pid if follow else None)
+        raise NotFound(f"the log of {record.name} is not there any more: {path}")
+    return _file_log(path, tail, written_by=record.pid if follow else None)
 
 
-def lines_of_ended(name: str, *, tail: int | None) -> Iterator[str] | None:
-    """The last lines of the log that a process of this name left; None if there is none."""
+def last_run(name: str, *, tail: int | None) -> Iterator[str] | None:
+    """The last lines of the log of a process server that has no record any more; None if there is no log."""
     file = state_dir.log_file(name)
-    return _of_file(file, tail, written_by=None) if file.is_file() else None
+    return _file_log(file, tail, written_by=None) if file.is_file() else None
 
 
-def _of_container(container: str, tail: int | None, *, follow: bool) -> Iterator[str]:
-    last = [] if tail is None else ["--tail", str(tail)]
-    with closing(_Stopping(["docker", "logs", *last, *(["--follow"] if follow else []), container])) as program:
+def _container_log(container: str, tail: int | None, *, follow: bool) -> Iterator[str]:
+    options = [] if tail is None else ["--tail", str(tail)]
+    with closing(_LogProgram(["docker", "logs", *options, *(["--follow"] if follow else []), container])) as program:
         yield from program.lines()
         status = program.wait()
         if status != 0:
             raise DockerError(f"docker logs failed with status {status}; its own words are above")
 
 
-class _Stopping(subprocesses.Printing):
-    """A program that is ended when its reader has had enough."""
+class _LogProgram(subprocesses.StreamingProgram):
+    """A program that is stopped when its reader stops reading."""
 
     def close(self) -> None:
-        """End it."""
+        """Stop the program."""
         self.stop()
 
 
-def _of_file(path: Path, tail: int | None, *, written_by: int | None) -> Iterator[str]:
-    """The lines of a file, and those to come while the process `written_by` is what it was."""
+def _file_log(path: Path, tail: int | None, *, written_by: int | None) -> Iterator[str]:
+    """The lines of a file, and new lines while the process `written_by` runs."""
     with path.open(encoding="utf-8", errors="replace", newline="\n") as log:
         if tail is not None:
             yield from (line.rstrip("\n") for line in deque(log, maxlen=tail))
-        same = None if written_by is None else processes.born(written_by)
-        begun = ""
+        identity = None if written_by is None else processes.process_identity(written_by)
+        partial = ""
         while True:
-            # Asked before reading: what was written before the end is still shown.
-            lives = same is not None and written_by is not None and processes.born(written_by) == same
-            *whole, begun = (begun + _read(log)).split("\n")
-            yield from whole
-            if not lives:
+            # Checked before reading, so that what was written before the end is still read.
+            alive = (
+                identity is not None and written_by is not None and processes.process_identity(written_by) == identity
+            )
+            *complete, partial = (partial + _read_new(log)).split("\n")
+            yield from complete
+            if not alive:
                 break
-            time.sleep(LOOK_S)
-        if begun:
-            yield begun
+            time.sleep(POLL_S)
+        if partial:
+            yield partial
 
 
-def _read(log: TextIO) -> str:
-    """What was added since the last look; all of it if the file was begun anew."""
+def _read_new(log: TextIO) -> str:
+    """What was added since the last read; all of the file if it was truncated."""
     if os.fstat(log.fileno()).st_size < os.lseek(log.fileno(), 0, os.SEEK_CUR):
         log.seek(0)
     return log.read()

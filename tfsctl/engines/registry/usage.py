@@ -1,4 +1,4 @@
-"""What running servers take of the machine: CPU and memory, from /proc for processes and from `docker stats`."""
+"""The CPU and memory that running servers use: from psutil for processes, from `docker stats` for containers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from tfsctl.errors import ProgramFailed
 from tfsctl.programs import subprocesses
 
-STATS_S = 6.0  # docker stats takes two seconds, or for ever if a container ends before its first sample
-SAMPLE_S = 0.25  # the CPU time a process takes meanwhile is what it takes now; docker stats looks for a second
-# Fields by name: Podman's `json .` is another document.
+STATS_TIMEOUT_S = 6.0  # docker stats takes two seconds, and never returns if a container ends before its first sample
+SAMPLE_S = 0.25  # CPU use is the CPU time spent during this interval
+# The fields by name: the document that Podman prints for `json .` differs.
 _STATS = '{"ID": "{{.ID}}", "CPUPerc": "{{.CPUPerc}}", "MemUsage": "{{.MemUsage}}"}'
 _SIZE = re.compile(r"([\d.]+)\s*([kKMGT]?)(i?)B")
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
@@ -24,51 +23,48 @@ _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU in percent of one core, memory in bytes (resident, or what Docker counts for the container)."""
+    """CPU in percent of one core; memory in bytes (resident, or what Docker counts for the container)."""
 
     cpu_percent: float
     memory_bytes: int
 
 
-def of_processes(leaders: Iterable[int]) -> dict[int, Usage]:
-    """What each of these processes takes together with all of its session; one that ended is left out."""
-    leaders = set(leaders)
+def process_usage(session_leaders: Iterable[int]) -> dict[int, Usage]:
+    """By process id, the use of each session leader together with its session. Processes that end are left out."""
+    leaders = set(session_leaders)
     if not leaders:
         return {}
-    before, since = _sessions(), time.monotonic()
+    before, start = _sessions(leaders), time.monotonic()
     time.sleep(SAMPLE_S)
-    after, elapsed = _sessions(), time.monotonic() - since
-    tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    after, elapsed = _sessions(leaders), time.monotonic() - start
     found: dict[int, Usage] = {}
     for leader in leaders:
         if leader not in before[leader] or leader not in after[leader]:
             continue
-        ticks = sum(now - before[leader].get(pid, (now, 0))[0] for pid, (now, _) in after[leader].items())
-        pages = sum(resident for _, resident in after[leader].values())
-        found[leader] = Usage(round(100 * ticks / tick / elapsed, 1), pages * page)
+        cpu_s = sum(cpu - before[leader].get(pid, (cpu, 0))[0] for pid, (cpu, _) in after[leader].items())
+        found[leader] = Usage(round(100 * cpu_s / elapsed, 1), sum(memory for _, memory in after[leader].values()))
     return found
 
 
-def of_containers(containers: Iterable[str]) -> dict[str, Usage]:
-    """What each of these running containers takes, by the id it was asked by; nothing where Docker cannot say."""
-    asked = list(containers)
-    if not asked:
+def container_usage(containers: Iterable[str]) -> dict[str, Usage]:
+    """By the given id, the use of each running container. Empty if Docker fails."""
+    ids = list(containers)
+    if not ids:
         return {}
     try:
-        argv = ["docker", "stats", "--no-stream", "--no-trunc", "--format", _STATS, *asked]
-        lines = subprocesses.run(argv, timeout_s=STATS_S).stdout.splitlines()
+        argv = ["docker", "stats", "--no-stream", "--no-trunc", "--format", _STATS, *ids]
+        lines = subprocesses.run(argv, timeout_s=STATS_TIMEOUT_S).stdout.splitlines()
     except ProgramFailed:  # one of them ended meanwhile
         return {}
-    said = [json.loads(line) for line in lines]
     return {
-        facts["ID"]: Usage(float(facts["CPUPerc"].rstrip("%")), size(facts["MemUsage"].partition("/")[0]))
-        for facts in said
-        if _SIZE.match(facts["MemUsage"])  # `--` for one that does not run
+        stats["ID"]: Usage(float(stats["CPUPerc"].rstrip("%")), parse_size(stats["MemUsage"].partition("/")[0]))
+        for stats in map(json.loads, lines)
+        if _SIZE.match(stats["MemUsage"])  # Docker prints `--` for a container that does not run
     }
 
 
-def size(text: str) -> int:
-    """Bytes of a size as Docker writes it, `126.4MiB` or `1.2kB`; 0 for what is none."""
+def parse_size(text: str) -> int:
+    """The bytes of a size as Docker prints it, such as `126.4MiB` or `1.2kB`; 0 if it is not a size."""
     match = _SIZE.match(text.strip())
     if match is None:
         return 0
@@ -76,17 +72,20 @@ def size(text: str) -> int:
     return round(float(number) * (1024 if binary else 1000) ** _POWERS[unit.upper()])
 
 
-def _sessions() -> defaultdict[int, dict[int, tuple[int, int]]]:
-    """By session, its processes: the ticks of CPU each has taken and its resident pages. Format: proc(5), stat."""
-    found: defaultdict[int, dict[int, tuple[int, int]]] = defaultdict(dict)
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdecimal():
-            continue
+def _sessions(leaders: set[int]) -> defaultdict[int, dict[int, tuple[float, int]]]:
+    """By session leader, the processes of its session: seconds of CPU used so far and resident bytes."""
+    import psutil
+
+    found: defaultdict[int, dict[int, tuple[float, int]]] = defaultdict(dict)
+    for process in psutil.process_iter():
         try:
-            fields = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        except OSError:  # it ended
+            session = os.getsid(process.pid)
+            if session not in leaders:
+                continue
+            with process.oneshot():
+                if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                    cpu = process.cpu_times()
+                    found[session][process.pid] = (cpu.user + cpu.system, process.memory_info().rss)
+        except (OSError, psutil.Error):  # it has ended
             continue
-        if fields[0] in "ZX":  # it has ended, and waits for its parent to take note
-            continue
-        found[int(fields[3])][int(entry.name)] = (int(fields[11]) + int(fields[12]), int(fields[21]))
     return found

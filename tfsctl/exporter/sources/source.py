@@ -18,7 +18,6 @@ KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 WANTED = "a Python file (model.py or model.py:attribute), a .keras or .h5 file, or a SavedModel directory"
 
 _PYTHON = re.compile(r"(?P<path>.+\.py)(?::(?P<attribute>\w+))?", re.DOTALL)
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +76,6 @@ def _saved_model(path: Path) -> Source:
             hint=f"tfsctl export {versions[-1].path}",
         )
     raise InvalidInput(f"no {SAVED_MODEL_FILE} in {path}: it is not a SavedModel directory", hint=f"SOURCE is {WANTED}")
-
-
-def check_name(name: str) -> str:
-    """Return `name` if it can stand in TensorFlow Serving's URLs and on disk; raises InvalidInput if not."""
-    if _NAME.fullmatch(name):
-        return name
-    raise InvalidInput(
-        f"{name!r} cannot be a model name: use letters, digits, '_', '-' and '.', and do not begin with '-' or '.'",
-        hint="choose one with --name",
-    )
 
 
 def check_version(version: int | None) -> int | None:

@@ -7,12 +7,7 @@ from tfsctl.errors import InvalidInput
 from tfsctl.server.config.config_files import read_config_file
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.status import invalid_argument
-from tfsctl.serving_config.serving_config import (
-    ModelConfig,
-    asks_for_request_logging,
-    check_base_path,
-    models_from_proto,
-)
+from tfsctl.serving_config.model_config import ModelConfig, check_base_path, has_request_logging, models_from_proto
 
 
 def configured_models(flags: Flags) -> tuple[ModelConfig, ...]:
@@ -35,5 +30,5 @@ def configured_models(flags: Flags) -> tuple[ModelConfig, ...]:
 
 def check_request_logging(message: protos.ModelServerConfig) -> None:
     """Raise INVALID_ARGUMENT, as the real server does once it serves the models, where requests are to be logged."""
-    if asks_for_request_logging(message):
+    if has_request_logging(message):
         raise invalid_argument("No request-logger-creator provided.")

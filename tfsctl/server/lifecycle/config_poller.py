@@ -11,7 +11,7 @@ from tfsctl.server.config.config_files import read_config_file
 from tfsctl.server.config.configured_models import check_request_logging
 from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.status import ServingError
-from tfsctl.serving_config.serving_config import PLATFORM, ModelConfig, models_from_proto
+from tfsctl.serving_config.model_config import PLATFORM, ModelConfig, models_from_proto
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle.manager import ManagedVersion, Manager
 from tfsctl.server.lifecycle.source import aspired_versions
 from tfsctl.server.status import Code, ServingError, invalid_argument, not_found
-from tfsctl.serving_config.serving_config import ModelConfig
+from tfsctl.serving_config.model_config import ModelConfig
 
 log = logging.getLogger(__name__)
 

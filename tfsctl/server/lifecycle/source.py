@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tfsctl.core.model_dir import parse_version
-from tfsctl.serving_config.serving_config import ModelConfig
+from tfsctl.serving_config.model_config import ModelConfig
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from tfsctl.server.runtime.session import BoundSignature
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.predict import feeds_for, fetches_for
 from tfsctl.server.status import Code, ServingError, invalid_argument
-from tfsctl.serving_config.serving_config import PLATFORM, models_from_proto
+from tfsctl.serving_config.model_config import PLATFORM, models_from_proto
 
 
 @dataclass(slots=True)

@@ -12,10 +12,11 @@ from echo_models import write_echo_model
 from model_servers import Served
 from tfrecords import write_records
 
-from tfsctl.engines.planning.launch_spec import Launch
+from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.registry import records
-from tfsctl.engines.registry.records import RunningServer
-from tfsctl.serving_config.serving_config import ModelConfig, ServingConfig
+from tfsctl.engines.server_record import ServerRecord
+from tfsctl.serving_config.model_config import ModelConfig
+from tfsctl.serving_config.serving_config import ServingConfig
 
 SIGNATURES = {
     "two": {
@@ -148,10 +149,10 @@ def test_fingerprint_and_warmup_of_an_export(run_cli: RunCli, sample_models_dir:
     assert broken.stderr.startswith("error: the version would not be loaded: ")
 
 
-def test_labels_of_a_server_that_tfsctl_started(run_cli: RunCli, registered: RunningServer) -> None:
+def test_labels_of_a_server_that_tfsctl_started(run_cli: RunCli, registered: ServerRecord) -> None:
     """Known from what it was started with, as TensorFlow Serving does not tell them."""
     models = (ModelConfig("echo", "/models/echo", labels={"stable": 7}),)
-    launch = Launch("test", ServingConfig(models, rest_port=0, grpc_port=0), "127.0.0.1")
+    launch = LaunchSpec("test", ServingConfig(models, rest_port=0, grpc_port=0), "127.0.0.1")
     records.unregister(registered)
     records.register(registered, launch=launch.to_document())
     assert "labels: stable 7\n" in run_cli("metadata", "--model", "echo").stdout

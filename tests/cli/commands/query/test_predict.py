@@ -23,7 +23,7 @@ from terminal import Terminal
 from tfsctl.cli.inference.pinned_version import request_pinned_version
 from tfsctl.cli.options.target import Target
 from tfsctl.core.types import ModelMetadata, ModelRef, Prediction
-from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import NotFound
 
 pytestmark = pytest.mark.usefixtures("registered")
@@ -171,7 +171,7 @@ def test_options_that_contradict_each_other_are_refused(run_cli: RunCli, typed: 
     assert result.stderr.startswith(said)
 
 
-def test_in_a_terminal_answers_are_drawn(registered: RunningServer, tmp_path: Path) -> None:
+def test_in_a_terminal_answers_are_drawn(registered: ServerRecord, tmp_path: Path) -> None:
     """Bars for scores, a table for several outputs, a large array summed up."""
     port = str(registered.rest_port)
     argv = [sys.executable, "-m", "tfsctl", "predict", "--host", "127.0.0.1", "--port", port, "--model", "echo"]
@@ -260,7 +260,7 @@ def test_a_version_that_goes_meanwhile_is_followed(tmp_path: Path, transport: Li
     ],
 )
 def test_what_goes_wrong_is_said_on_stderr(
-    run_cli: RunCli, registered: RunningServer, over: str, typed: list[str], code: int, said: str
+    run_cli: RunCli, registered: ServerRecord, over: str, typed: list[str], code: int, said: str
 ) -> None:
     """Nothing on stdout, one line that names what and where, one that says what to type; the code tells the kind."""
     port = registered.rest_port if over == "--rest" else registered.grpc_port

@@ -16,7 +16,7 @@ from cli_runner import RunCli
 from echo_models import write_echo_model
 from model_servers import HOST, Served, clean_environment, running_server
 
-from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines.server_record import ServerRecord
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_versions_and_their_states(run_cli: RunCli, living: Served, over: str) -
     assert "Could not find version 9 of model echo" in gone.stderr
 
 
-def test_without_a_name_every_model_that_runs(run_cli: RunCli, registered: RunningServer) -> None:
+def test_without_a_name_every_model_that_runs(run_cli: RunCli, registered: ServerRecord) -> None:
     """Of all servers that tfsctl started."""
     result = run_cli("status")
     assert [line.split("\t")[0] for line in result.stdout.splitlines()] == list(registered.models)

@@ -18,9 +18,10 @@ from cli_runner import RunCli
 from echo_models import write_echo_model
 from model_servers import resident_mb
 
-from tfsctl.engines.planning import serving
-from tfsctl.engines.registry import fleet, records, state_dir, usage
-from tfsctl.engines.registry.records import RunningServer
+from tfsctl.engines import state_dir
+from tfsctl.engines.planning import server_control
+from tfsctl.engines.registry import fleet, records, usage
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import ExitCode
 
 FREE = ("--rest-port", "0", "--grpc-port", "0")
@@ -45,7 +46,7 @@ def _nothing_is_left(_isolated: None) -> Iterator[None]:
     """No test leaves a server behind."""
     yield
     for each in fleet.servers():
-        serving.stop(each.server)
+        server_control.stop(each.record)
 
 
 def tfsctl(*arguments: object) -> subprocess.Popen[str]:
@@ -141,7 +142,7 @@ def test_ps_without_the_daemon_forgets_no_container(
     program.write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon at unix:///x.' >&2; exit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    records.register(RunningServer("far", "docker", "127.0.0.1", 1, 2, ("m",), None, "0" * 64, time.time(), None))
+    records.register(ServerRecord("far", "docker", "127.0.0.1", 1, 2, ("m",), None, "0" * 64, time.time(), None))
 
     shown = run_cli("ps")
     assert shown.stdout.split("\t") == ["far", "docker", "m", "1", "2", "unknown", "-", "-\n"]
@@ -149,8 +150,8 @@ def test_ps_without_the_daemon_forgets_no_container(
     for command in ("stop", "logs"):
         refused = run_cli(command, "far")
         assert (refused.code, refused.stdout) == (ExitCode.DOCKER, ""), command
-    assert [server.name for server, _ in records.listed()] == ["far"]
-    records.unregister(records.listed()[0][0])
+    assert [server.record.name for server in records.list_servers()] == ["far"]
+    records.unregister(records.list_servers()[0].record)
 
 
 def test_ps_of_nothing(run_cli: RunCli) -> None:
@@ -169,13 +170,13 @@ def test_usage_counts_what_a_server_started_too(tmp_path: Path) -> None:
     process = subprocess.Popen(["sh", str(script)], start_new_session=True)
     try:
         deadline = time.monotonic() + 20
-        while usage.of_processes([process.pid])[process.pid].memory_bytes < 10**8:
+        while usage.process_usage([process.pid])[process.pid].memory_bytes < 10**8:
             assert time.monotonic() < deadline
-        assert usage.of_processes([process.pid, 2**22])[process.pid].cpu_percent > 10
+        assert usage.process_usage([process.pid, 2**22])[process.pid].cpu_percent > 10
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert usage.of_processes([process.pid]) == {}
+    assert usage.process_usage([process.pid]) == {}
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_usage_counts_what_a_server_started_too(tmp_path: Path) -> None:
 )
 def test_sizes_as_docker_writes_them(text: str, size: int) -> None:
     """In powers of 1024 or of 1000."""
-    assert usage.size(text) == size
+    assert usage.parse_size(text) == size
 
 
 # ---- logs ----

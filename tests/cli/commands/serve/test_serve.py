@@ -20,8 +20,8 @@ from echo_models import write_echo_model
 from terminal import Terminal
 from waiting import wait_for
 
-from tfsctl.engines.planning import serve_plan, serving
-from tfsctl.engines.planning.serve_options import Request
+from tfsctl.engines.planning import serve_plan, server_control
+from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.engines.registry import records
 from tfsctl.errors import ExitCode
 from tfsctl.programs import processes
@@ -148,7 +148,7 @@ def test_no_embedded_server_outlives_a_tfsctl_that_was_killed(start: Start, echo
     process.kill()
     process.wait()
 
-    wait_for(lambda: processes.born(int(str(document["pid"]))) is None)
+    wait_for(lambda: processes.process_identity(int(str(document["pid"]))) is None)
     wait_for(lambda: is_refused(document["rest_port"]))
     assert records.running() == []
 
@@ -264,8 +264,8 @@ def test_a_terminal_shows_how_far_it_is(echo: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setenv("FAKE_LOAD_S", "0")
     steps: list[str] = []
-    plan = serve_plan.plan(Request(paths=(echo,), name="other", engine="binary", rest_port=0, grpc_port=0))
-    serving.start(plan, detach=True, show_step=steps.append).stop()
+    plan = serve_plan.make_plan(ServeOptions(paths=(echo,), name="other", engine="binary", rest_port=0, grpc_port=0))
+    server_control.start(plan, detach=True, show_step=steps.append).stop()
     assert steps == ["starting other", "loading other"]
 
 

@@ -20,7 +20,8 @@ from cli_runner import RunCli
 from echo_models import write_echo_model
 from graph_models import GraphModel
 
-from tfsctl.engines.registry import records, state_dir
+from tfsctl.engines import state_dir
+from tfsctl.engines.registry import records
 from tfsctl.errors import ExitCode
 from tfsctl.programs import processes
 
@@ -87,14 +88,14 @@ def test_the_files_of_a_server_that_was_killed_go_too(run_cli: RunCli, echo: Pat
     """With its entry, the next time anybody looks."""
     served = run_cli("serve", echo, "--metrics", "--detach", "--json", *FREE)
     assert served.code == 0, served.stderr
-    assert list(state_dir.directory("configs").iterdir())
+    assert list(state_dir.subfolder("configs").iterdir())
     pid = json.loads(served.stdout)["pid"]
     os.killpg(pid, signal.SIGKILL)
-    while processes.born(pid) is not None:
+    while processes.process_identity(pid) is not None:
         time.sleep(0.01)
 
     assert records.running() == []
-    assert list(state_dir.directory("configs").iterdir()) == []
+    assert list(state_dir.subfolder("configs").iterdir()) == []
 
 
 def test_options_that_contradict_each_other_are_refused(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:

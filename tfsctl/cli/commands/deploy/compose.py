@@ -7,12 +7,12 @@ from dataclasses import replace
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.serve_options import takes_serve_options
 from tfsctl.cli.output import terminal
-from tfsctl.engines.planning.serve_options import Request
+from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.errors import InvalidInput
 
 
 @takes_serve_options
-def compose(request: Request, *, as_json: Json = False) -> None:
+def compose(request: ServeOptions, *, as_json: Json = False) -> None:
     """Print a Compose file that serves models.
 
     It runs the container that `tfsctl serve --engine docker` with the same options would run, with a health check and
@@ -24,21 +24,21 @@ def compose(request: Request, *, as_json: Json = False) -> None:
       tfsctl compose ./amazon_review ./house_price --name shop --memory 2g
     """
     from tfsctl.engines.docker import compose as composing
-    from tfsctl.engines.docker import operations
-    from tfsctl.engines.docker.container_spec import container_of
-    from tfsctl.engines.docker.health import check_of
+    from tfsctl.engines.docker import op_support
+    from tfsctl.engines.docker.container_spec import container_spec_for
+    from tfsctl.engines.docker.health import health_check
     from tfsctl.engines.planning import serve_plan
 
     if request.container.docker_arguments:
         raise InvalidInput("--docker-arg has no place in a Compose file", hint="add what it does to the file")
-    plan = serve_plan.plan(replace(request, engine="docker"))
+    plan = serve_plan.make_plan(replace(request, engine="docker"))
     for note in plan.notes:
         terminal.say(f"note: {note}")
-    for found in plan.founds:
-        operations.check(found.model.name, found.saved_model, plan.launch.container.image)
-    check = check_of([found.model.name for found in plan.founds])
-    # Server names cannot begin with an underscore, so `tfsctl stop` never deletes these files.
-    spec = container_of(plan.launch, files_of=f"_compose/{plan.launch.name}")
+    for model in plan.models:
+        op_support.check(model.name, model.saved_model, plan.launch.container.image)
+    check = health_check([model.name for model in plan.models])
+    # Server names cannot begin with a dot, so `tfsctl stop` never deletes these files.
+    spec = container_spec_for(plan.launch, files_of=f".compose/{plan.launch.name}")
     document = composing.document(plan.launch.name, spec, check)
     if as_json:
         terminal.answer_json(document)

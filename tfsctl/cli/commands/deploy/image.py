@@ -11,8 +11,8 @@ from tfsctl.cli.options import serve_options
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.output import terminal
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
-from tfsctl.engines.planning.launch_spec import DEFAULT_IMAGE
-from tfsctl.engines.planning.serve_options import Request
+from tfsctl.engines.launch_spec import DEFAULT_IMAGE
+from tfsctl.engines.planning.serve_options import ServeOptions
 
 
 def build(
@@ -52,11 +52,11 @@ def build(
       tfsctl image build ./amazon_review --tag registry.example.com/review:3
       tfsctl image build ./amazon_review --print-dockerfile
     """
-    from tfsctl.engines.docker import image_build, serving_image
+    from tfsctl.engines.docker import image_builder, serving_image
+    from tfsctl.engines.launch_spec import ContainerOptions
     from tfsctl.engines.planning import serve_plan
-    from tfsctl.engines.planning.launch_spec import ContainerOptions
 
-    request = Request(
+    request = ServeOptions(
         paths=tuple(paths or ()),
         models=tuple(models or ()),
         config_file=config,
@@ -70,16 +70,16 @@ def build(
         server_flags=tuple(server_args or ()),
         container=ContainerOptions(image=base_image, platform=platform),
     )
-    plan = serve_plan.plan(request)
+    plan = serve_plan.make_plan(request)
     for note in plan.notes:
         terminal.say(f"note: {note}")
-    spec = serving_image.spec_of(plan, base=base_image, tag=tag)
+    spec = serving_image.image_spec(plan.launch, plan.models, base=base_image, tag=tag)
     if print_dockerfile:
         for place, source in spec.folders.items():
             terminal.say(f"note: in its build context {place} is {source}")
         terminal.answer(spec.dockerfile().removesuffix("\n"))
         return
-    built = image_build.build(spec, pull=pull)
+    built = image_builder.build(spec, pull=pull)
     run = shlex.join(spec.run_command(host=request.host, rest_port=DEFAULT_REST_PORT, grpc_port=DEFAULT_GRPC_PORT))
     if as_json:
         more = {"id": built.id, "size_bytes": built.size_bytes, "labels": dict(spec.labels), "run": run}

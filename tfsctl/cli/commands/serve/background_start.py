@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from tfsctl.cli.output import terminal
 
 if TYPE_CHECKING:
-    from tfsctl.engines.planning.server_handle import Server
+    from tfsctl.engines.planning.server_handle import ServerHandle
 
 
-def start_in_background(start: Callable[[Callable[[], bool], Callable[[str], None]], Server]) -> Server:
+def start_in_background(start: Callable[[Callable[[], bool], Callable[[str], None]], ServerHandle]) -> ServerHandle:
     """Start a server and leave it running.
 
     `start` receives two functions: one tells whether to give up, which is after a signal; one reports the current step.
@@ -24,8 +24,8 @@ def start_in_background(start: Callable[[Callable[[], bool], Callable[[str], Non
     with StopSignals() as signals:
         try:
             with terminal.progress(quiet=not terminal.can_redraw()) as show:
-                server = start(lambda: bool(signals.came), show)
+                server = start(lambda: bool(signals.received), show)
         except Interrupted:
             raise KeyboardInterrupt from None
-        server.leave_running()
+        server.detach()
     return server

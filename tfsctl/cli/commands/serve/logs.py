@@ -36,7 +36,7 @@ def logs(
     try:
         chosen = fleet.choose(name, "logs")[0]
     except NotFound:
-        lines = None if name is None else server_log.lines_of_ended(name, tail=tail)
+        lines = None if name is None else server_log.last_run(name, tail=tail)
         if lines is None:
             raise
         terminal.say(f"note: {name} does not run; this is the log of its last run")

@@ -12,7 +12,7 @@ from tfsctl.cli.output import terminal
 
 if TYPE_CHECKING:
     from tfsctl.core.types import VersionStatus
-    from tfsctl.engines.registry.overview import Report
+    from tfsctl.engines.registry.overview import ServerReport
 
 COLUMNS = ("name", "engine", "models", "REST", "gRPC", "status", "CPU", "memory")
 LOCALHOST = "127.0.0.1"
@@ -32,7 +32,7 @@ def ps(*, as_json: Json = False) -> None:
       tfsctl ps --json
     """
     from tfsctl.engines.registry import overview
-    from tfsctl.engines.registry.records import UNKNOWN
+    from tfsctl.engines.registry.tracked_server import UNKNOWN
 
     reports = overview.reports()
     if any(report.state == UNKNOWN for report in reports):
@@ -45,7 +45,7 @@ def ps(*, as_json: Json = False) -> None:
         terminal.say("no server runs that tfsctl started; tfsctl serve PATH starts one")
 
 
-def _document(report: Report) -> dict[str, Any]:
+def _document(report: ServerReport) -> dict[str, Any]:
     """A report as JSON values: the server's record, with its models by name."""
     models: dict[str, Any] = {name: _versions_document(versions) for name, versions in report.models.items()}
     usage = {"cpu_percent": None, "memory_bytes": None} if report.usage is None else asdict(report.usage)
@@ -59,7 +59,7 @@ def _versions_document(versions: Sequence[VersionStatus] | str) -> dict[str, Any
     return {"versions": [asdict(version) for version in versions], "error": None}
 
 
-def _row(report: Report) -> list[str]:
+def _row(report: ServerReport) -> list[str]:
     """A report as the cells of `COLUMNS`."""
     server, usage = report.server, report.usage
     models = [_model(name, versions) for name, versions in report.models.items()] or list(server.models)

@@ -28,7 +28,7 @@ def restart(
     from tfsctl.engines.registry import fleet
 
     chosen = fleet.choose(name, "restart")[0]
-    plan = restarting.plan(chosen)
+    plan = restarting.plan_restart(chosen)
     server_announcement.explain(plan)
     try:
         server = start_in_background(
@@ -37,6 +37,6 @@ def restart(
             )
         )
     except KeyboardInterrupt:
-        terminal.say(f"{chosen.server.name} was stopped, and is not started again; tfsctl serve PATH does")
+        terminal.say(f"{chosen.record.name} was stopped, and is not started again; tfsctl serve PATH does")
         raise
-    server_announcement.announce(plan, server.entry, as_json=as_json)
+    server_announcement.announce(plan, server.record, as_json=as_json)

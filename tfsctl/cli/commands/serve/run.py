@@ -13,17 +13,17 @@ from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, Wa
 from tfsctl.cli.options.serve_options import takes_serve_options
 from tfsctl.cli.options.server_options import UseGrpc
 from tfsctl.cli.output import server_announcement, terminal
-from tfsctl.engines.planning.serve_options import Request
+from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tfsctl.engines.planning.serve_plan import Plan
-    from tfsctl.engines.registry.records import RunningServer
+    from tfsctl.engines.planning.serve_plan import ServePlan
+    from tfsctl.engines.server_record import ServerRecord
 
 
 @takes_serve_options
 def run(
-    request: Request,
+    request: ServeOptions,
     *,
     use_grpc: UseGrpc = False,
     signature: SignatureName = None,
@@ -43,10 +43,10 @@ def run(
     """
     from tfsctl.cli.options.server_options import ServerOptions
     from tfsctl.cli.repl.conversation import converse
-    from tfsctl.engines.planning import serve_plan, serving
-    from tfsctl.programs.signals import raising
+    from tfsctl.engines.planning import serve_plan, server_control
+    from tfsctl.programs.signals import raise_on_termination
 
-    plan = serve_plan.plan(request)
+    plan = serve_plan.make_plan(request)
     if use_grpc and plan.launch.config.tls is not None:
         raise InvalidInput(
             "run does not know which authority to trust for gRPC over TLS",
@@ -57,9 +57,9 @@ def run(
     if server is None:
         started = server = _start(plan, wait_timeout)
     try:
-        with raising(EOFError):
+        with raise_on_termination(EOFError):
             options = ServerOptions(
-                plan.found.model.name,
+                plan.first_model.name,
                 server.host,
                 server.grpc_port if use_grpc else server.rest_port,
                 transport="grpc" if use_grpc else "rest",
@@ -67,32 +67,32 @@ def run(
             code = converse(options, signature=signature, as_json=as_json)
     finally:
         if started is not None:
-            serving.stop(started)
+            server_control.stop(started)
             terminal.say(f"stopped {started.name}")
     raise typer.Exit(code)
 
 
-def _already_served(plan: Plan) -> RunningServer | None:
+def _already_served(plan: ServePlan) -> ServerRecord | None:
     """The running server that serves the same model from the same directory, or None."""
     from tfsctl.cli.inference.served_models import models_of
     from tfsctl.engines.registry import records
 
-    wanted = plan.found.model
+    wanted = plan.first_model.config
     for server in records.running():
         if any((model.name, model.base_path) == (wanted.name, wanted.base_path) for model in models_of(server)):
             return server
     return None
 
 
-def _start(plan: Plan, wait_timeout: float) -> RunningServer:
-    """Start the server, and leave it running. Raises what `serving.start` raises, and KeyboardInterrupt."""
-    from tfsctl.engines.planning import serving
+def _start(plan: ServePlan, wait_timeout: float) -> ServerRecord:
+    """Start the server, and leave it running. Raises what `server_control.start` raises, and KeyboardInterrupt."""
+    from tfsctl.engines.planning import server_control
 
     server_announcement.explain(plan)
-    serving.prepare(plan)
+    server_control.prepare(plan)
     # The server runs in the background, so that Ctrl-C reaches only the REPL.
     return start_in_background(
-        lambda give_up, show_step: serving.start(
+        lambda give_up, show_step: server_control.start(
             plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
         )
-    ).entry
+    ).record

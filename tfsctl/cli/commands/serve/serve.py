@@ -13,15 +13,15 @@ from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
 from tfsctl.cli.options.serve_options import takes_serve_options
 from tfsctl.cli.output import server_announcement, terminal
-from tfsctl.engines.planning.serve_options import Request
+from tfsctl.engines.planning.serve_options import ServeOptions
 
 if TYPE_CHECKING:
-    from tfsctl.engines.planning.serve_plan import Plan
+    from tfsctl.engines.planning.serve_plan import ServePlan
 
 
 @takes_serve_options
 def serve(
-    request: Request,
+    request: ServeOptions,
     *,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it running; `tfsctl stop` ends it.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command line, and start nothing.")] = False,
@@ -44,7 +44,7 @@ def serve(
     """
     from tfsctl.engines.planning import serve_plan
 
-    plan = serve_plan.plan(request)
+    plan = serve_plan.make_plan(request)
     server_announcement.explain(plan)
     if dry_run:
         _answer_command(plan, as_json=as_json)
@@ -54,51 +54,51 @@ def serve(
         _serve_until_stopped(plan, wait_timeout=wait_timeout, as_json=as_json)
 
 
-def _answer_command(plan: Plan, *, as_json: bool) -> None:
+def _answer_command(plan: ServePlan, *, as_json: bool) -> None:
     if as_json:
         terminal.answer_json({"command": plan.command()})
     else:
         terminal.answer(shlex.join(plan.command()))
 
 
-def _start_detached(plan: Plan, *, wait_timeout: float, as_json: bool) -> None:
-    from tfsctl.engines.planning import serving
+def _start_detached(plan: ServePlan, *, wait_timeout: float, as_json: bool) -> None:
+    from tfsctl.engines.planning import server_control
 
-    serving.prepare(plan)
-    entry = start_in_background(
-        lambda give_up, show_step: serving.start(
+    server_control.prepare(plan)
+    record = start_in_background(
+        lambda give_up, show_step: server_control.start(
             plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
         )
-    ).entry
-    server_announcement.announce(plan, entry, as_json=as_json)
-    runner = f"process {entry.pid}" if entry.container is None else f"container {entry.container[:12]}"
-    terminal.say(f"it goes on as {runner}; to stop it: tfsctl stop {entry.name}")
+    ).record
+    server_announcement.announce(plan, record, as_json=as_json)
+    runner = f"process {record.pid}" if record.container is None else f"container {record.container[:12]}"
+    terminal.say(f"it goes on as {runner}; to stop it: tfsctl stop {record.name}")
 
 
-def _serve_until_stopped(plan: Plan, *, wait_timeout: float, as_json: bool) -> None:
-    from tfsctl.engines.planning import serving
+def _serve_until_stopped(plan: ServePlan, *, wait_timeout: float, as_json: bool) -> None:
+    from tfsctl.engines.planning import server_control
     from tfsctl.programs.signals import StopSignals
 
-    serving.prepare(plan)
+    server_control.prepare(plan)
     with StopSignals() as signals:
         try:
-            server = serving.start(
+            server = server_control.start(
                 plan,
                 detach=False,
                 wait_timeout_s=wait_timeout,
-                give_up=lambda: bool(signals.came),
+                give_up=lambda: bool(signals.received),
                 show_log=terminal.log_line,
             )
-        except serving.Interrupted:
+        except server_control.Interrupted:
             return
         try:
-            server_announcement.announce(plan, server.entry, as_json=as_json)
+            server_announcement.announce(plan, server.record, as_json=as_json)
             terminal.say("Ctrl-C stops it")
-            while not signals.came and server.ended() is None:
+            while not signals.received and server.exit_status() is None:
                 time.sleep(0.1)
-            failure = None if signals.came else server.failure()
+            failure = None if signals.received else server.failure()
         finally:
             server.stop()
     if failure is not None:
         raise failure
-    terminal.say(f"{server.entry.name} has ended")
+    terminal.say(f"{server.record.name} has ended")

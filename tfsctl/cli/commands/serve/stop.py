@@ -28,7 +28,7 @@ def stop(
       tfsctl stop amazon_review
       tfsctl stop --all
     """
-    from tfsctl.engines.planning import serving
+    from tfsctl.engines.planning import server_control
     from tfsctl.engines.registry import fleet
 
     if stop_all and name is not None:
@@ -37,13 +37,13 @@ def stop(
     failure: TfsctlError | None = None
     for each in fleet.servers() if stop_all else fleet.choose(name, "stop"):
         try:
-            serving.stop(each.server)
+            server_control.stop(each.record)
         except TfsctlError as error:  # the remaining servers are stopped first
             failure = failure or error
             continue
-        stopped.append(each.server.name)
+        stopped.append(each.record.name)
         if not as_json:
-            terminal.answer(f"stopped {each.server.name}")
+            terminal.answer(f"stopped {each.record.name}")
     if as_json:
         terminal.answer_json({"stopped": stopped})
     elif not stopped and failure is None:

@@ -1,0 +1,111 @@
+"""A model's directory on disk: find the versions that a server would serve, and read the newest one."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tfsctl.core.model_dir import VersionDir, is_version_dir, list_versions
+from tfsctl.core.saved_model import SAVED_MODEL_FILE, SavedModelInfo, read_saved_model
+from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
+from tfsctl.serving_config.model_name import check_name
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOnDisk:
+    """A model that can be served: its configuration, and what its directory holds now.
+
+    - `folders`: the directories of the versions that will be served now, highest version first
+    - `version` and `saved_model`: number and content of the highest of these
+    - `pinned`: the user gave the directory of one version, which is then the only one served
+    """
+
+    config: ModelConfig
+    version: int
+    saved_model: SavedModelInfo
+    folders: tuple[Path, ...]
+    pinned: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name it is served by."""
+        return self.config.name
+
+    @property
+    def required_versions(self) -> tuple[int, ...] | None:
+        """The versions that must be AVAILABLE before the server is ready.
+
+        None if any version will do: with a "latest" policy a newer version may arrive while the server starts.
+        """
+        policy = self.config.policy
+        return policy.specific or (tuple(int(folder.name) for folder in self.folders) if policy.all_versions else None)
+
+
+def find_model(path: Path, *, name: str | None = None) -> ModelOnDisk:
+    """The model at `path`: a base directory, or a version directory, whose parent is then served pinned to it.
+
+    `name` is the model's name (default: the name of the base directory). Raises NotFound, InvalidInput or
+    ModelUnreadable.
+    """
+    path = Path(os.path.abspath(path))
+    if path.is_file():
+        fix = f"serve {_quoted(path.parent)}" if path.name == SAVED_MODEL_FILE else f"export {_quoted(path)}"
+        raise InvalidInput(f"{path} is a file; what is served is the directory of an export", hint=f"tfsctl {fix}")
+    pinned = is_version_dir(path)
+    if pinned:
+        served = VersionDir(int(path.resolve().name), path.resolve())
+        base, policy = served.path.parent, VersionPolicy(specific=(served.version,))
+    else:
+        _require_versions(path)
+        base, policy = path, VersionPolicy()
+    return replace(
+        find_configured(ModelConfig(check_name(base.name if name is None else name), str(base), policy)), pinned=pinned
+    )
+
+
+def find_configured(config: ModelConfig) -> ModelOnDisk:
+    """The model of a configuration. Raises NotFound for missing versions, InvalidInput, ModelUnreadable."""
+    base = Path(config.base_path)
+    _require_versions(base)
+    on_disk = {found.version: found.path for found in list_versions(base)}
+    missing = [version for version in config.policy.specific or () if version not in on_disk]
+    if missing:
+        there = ", ".join(map(str, on_disk))
+        raise NotFound(f"{config.name} has no version {missing[0]}: {base} holds {there}")
+    aspired = config.policy.aspired(list(on_disk))
+    for label, version in config.labels.items():
+        if version not in aspired:
+            served = ", ".join(map(str, aspired))
+            raise InvalidInput(
+                f"the label {label} of {config.name} is for version {version}, which would not be served "
+                f"(served: {served})",
+                hint=f"versions={','.join(map(str, sorted({version, *aspired})))} serves it as well",
+            )
+    for version in aspired[1:]:
+        if not (on_disk[version] / SAVED_MODEL_FILE).is_file():
+            raise NotFound(f"no {SAVED_MODEL_FILE} in {on_disk[version]}")
+    newest = aspired[0]
+    info = read_saved_model(on_disk[newest])
+    return ModelOnDisk(config, newest, info, tuple(on_disk[version] for version in aspired))
+
+
+def _require_versions(base: Path) -> None:
+    """Raise NotFound or InvalidInput, with a hint that fits, unless `base` holds a version directory."""
+    if list_versions(base):
+        return
+    if (base / SAVED_MODEL_FILE).is_file():
+        raise InvalidInput(
+            f"{base} holds a SavedModel itself, and {base.name!r} is no version number",
+            hint=f"tfsctl export {_quoted(base)} makes a version of it that can be served",
+        )
+    below = next((child for child in sorted(base.iterdir()) if child.is_dir() and list_versions(child)), None)
+    export = f"tfsctl export SOURCE --to {_quoted(base.parent)} --name {_quoted(base.name)}"
+    hint = f"tfsctl serve {_quoted(below)}" if below else export
+    raise NotFound(f"no version of a model in {base}: it has no directory with a number for a name", hint=hint)
+
+
+def _quoted(path: Path | str) -> str:
+    return shlex.quote(str(path))

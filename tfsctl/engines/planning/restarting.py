@@ -1,0 +1,57 @@
+"""Restart a server as it was started before: the same models, flags, ports and container options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from tfsctl.engines.launch_spec import LaunchSpec
+from tfsctl.engines.planning import serve_plan, server_control
+from tfsctl.engines.planning.engine_choice import ENGINES
+from tfsctl.engines.planning.serve_plan import ServePlan
+from tfsctl.engines.planning.server_handle import ServerHandle
+from tfsctl.engines.registry.tracked_server import TrackedServer
+from tfsctl.errors import EngineError, TfsctlError
+from tfsctl.programs.log_followers import ShowLine
+
+
+def plan_restart(server: TrackedServer) -> ServePlan:
+    """The plan for the restart, checked while the server still runs: a server that cannot come back is not stopped.
+
+    The plan has the ports that the server has now. Raises EngineError for a container whose launch is not known, and
+    what `serve_plan.replan` and `Engine.prepare` raise.
+    """
+    record = server.record
+    if server.launch is None:
+        raise EngineError(
+            f"what {record.name} was started with is not known",
+            hint=f"tfsctl stop {record.name}, and tfsctl serve PATH again",
+        )
+    spec = LaunchSpec.from_document(server.launch)
+    config = replace(spec.config, rest_port=record.rest_port, grpc_port=record.grpc_port)
+    plan = serve_plan.replan(record.engine, replace(spec, config=config))
+    ENGINES[plan.engine].prepare(plan.launch, plan.models)
+    return plan
+
+
+def restart(
+    server: TrackedServer,
+    plan: ServePlan,
+    *,
+    wait_timeout_s: float = 60.0,
+    give_up: Callable[[], bool] = lambda: False,
+    show_step: ShowLine = lambda _step: None,
+) -> ServerHandle:
+    """Stop a server and start it again, detached. Returns once its models are AVAILABLE.
+
+    Raises what `server_control.start` raises. The old server is gone then, which the error says.
+    """
+    show_step(f"stopping {server.record.name}")
+    server_control.stop(server.record)
+    try:
+        return server_control.start(
+            plan, detach=True, wait_timeout_s=wait_timeout_s, give_up=give_up, show_step=show_step
+        )
+    except TfsctlError as error:
+        error.message = f"{server.record.name} was stopped and did not come back: {error.message}"
+        raise

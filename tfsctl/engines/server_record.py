@@ -1,0 +1,70 @@
+"""The record of one model server: how it runs and where it answers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from tfsctl.engines.engine import ServerProcess
+from tfsctl.engines.launch_spec import EngineName, LaunchSpec
+
+# An address that means "all interfaces" -> the address at which this machine reaches it.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """One model server.
+
+    - `host`: the address at which clients reach it
+    - `pid`: set for a process; `container` (an id): set for a container
+    - `started_at`: Unix time in seconds
+    - `log_path`: None for a container, whose log Docker keeps
+
+    Record files and the environment of running servers hold these field names.
+    """
+
+    name: str
+    engine: EngineName
+    host: str
+    rest_port: int
+    grpc_port: int
+    models: tuple[str, ...]
+    pid: int | None
+    container: str | None
+    started_at: float
+    log_path: str | None
+
+    @property
+    def url(self) -> str:
+        """The base URL of its REST API."""
+        return f"http://{self._address(self.rest_port)}"
+
+    @property
+    def grpc_address(self) -> str:
+        """HOST:PORT of its gRPC API."""
+        return self._address(self.grpc_port)
+
+    def _address(self, port: int) -> str:
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
+
+
+def record_of(spec: LaunchSpec, engine: EngineName, process: ServerProcess) -> ServerRecord:
+    """The record of a server that is being started now."""
+    return ServerRecord(
+        name=spec.name,
+        engine=engine,
+        host=reachable_host(spec.host),
+        rest_port=process.rest_port,
+        grpc_port=process.grpc_port,
+        models=tuple(model.name for model in spec.config.models),
+        pid=process.pid,
+        container=process.container,
+        started_at=time.time(),
+        log_path=process.log_path,
+    )
+
+
+def reachable_host(host: str) -> str:
+    """The address at which this machine reaches a server that listens on `host`."""
+    return _LOOPBACK.get(host, host)
