@@ -1,4 +1,4 @@
-"""PredictRequests like one before are read as the official message reads them, whatever they hold."""
+"""Cached PredictRequests are read as the official message reads them, whatever they hold."""
 
 from __future__ import annotations
 
@@ -13,13 +13,20 @@ from hypothesis.extra import numpy as hnp
 
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.arrays import object_array
-from tfsctl.server.grpc import predict_request_cache
-from tfsctl.server.grpc.predict_request_cache import LikeOneBefore, read
+from tfsctl.server.grpc.predict_request_cache import (
+    MAX_LENGTHS,
+    MAX_MESSAGE_BYTES,
+    MAX_PREFIX_BYTES,
+    MAX_PREFIXES_PER_LENGTH,
+    CachedRequest,
+    PredictRequestCache,
+)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_known() -> None:
-    predict_request_cache._known.clear()
+@pytest.fixture
+def cache() -> PredictRequestCache:
+    """An empty cache."""
+    return PredictRequestCache()
 
 
 def request(*arrays: np.ndarray, as_content: bool = False, **spec: Any) -> Any:
@@ -35,8 +42,8 @@ def text(value: bytes) -> np.ndarray:
     return object_array([value])
 
 
-def agree(found: LikeOneBefore, raw: bytes) -> None:
-    """Check that this is what the official message says."""
+def assert_equal_to_official(found: CachedRequest, raw: bytes) -> None:
+    """Check that a cached request holds what the official message does."""
     official = protos.PredictRequest.FromString(raw)
     assert found.model_spec == official.model_spec
     assert list(found.inputs) == list(official.inputs)
@@ -49,30 +56,30 @@ def agree(found: LikeOneBefore, raw: bytes) -> None:
 @given(st.binary(min_size=1, max_size=40), st.randoms(use_true_random=False))
 @settings(max_examples=300, deadline=None)
 def test_strings(value: bytes, random: Any) -> None:
-    """Texts of one length, NULs and all; of another length they are another request."""
-    predict_request_cache._known.clear()
-    read(request(text(value)).SerializeToString())
+    """Strings of one length share an entry, NUL bytes included; another length is another request."""
+    cache = PredictRequestCache()
+    cache.parse(request(text(value)).SerializeToString())
     other = random.randbytes(len(value))
     raw = request(text(other)).SerializeToString()
-    found = read(raw)
-    assert isinstance(found, LikeOneBefore)
-    agree(found, raw)
-    assert not isinstance(read(request(text(value + b"x")).SerializeToString()), LikeOneBefore)
+    found = cache.parse(raw)
+    assert isinstance(found, CachedRequest)
+    assert_equal_to_official(found, raw)
+    assert not isinstance(cache.parse(request(text(value + b"x")).SerializeToString()), CachedRequest)
 
 
 @given(st.data(), st.sampled_from(["float32", "float64", "int64", "uint8", "bool"]), st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_numbers(data: st.DataObject, name: str, as_content: bool) -> None:
-    """Floats are their memory, others in tensor_content only; whatever is not known is read as before."""
-    predict_request_cache._known.clear()
+    """Floats are cached, other numbers only in tensor_content; whatever is not cached is the official message."""
+    cache = PredictRequestCache()
     shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=3, max_side=4))
     dtype = dtypes.BY_NAME[name].numpy
     one, other = (data.draw(hnp.arrays(dtype, shape)) for _ in range(2))
-    read(request(one, as_content=as_content).SerializeToString())
+    cache.parse(request(one, as_content=as_content).SerializeToString())
     raw = request(other, as_content=as_content).SerializeToString()
-    found = read(raw)
-    if isinstance(found, LikeOneBefore):
-        agree(found, raw)
+    found = cache.parse(raw)
+    if isinstance(found, CachedRequest):
+        assert_equal_to_official(found, raw)
     else:
         assert not found.inputs["x0"].tensor_content
         assert name not in ("float32", "float64")
@@ -95,33 +102,34 @@ def test_numbers(data: st.DataObject, name: str, as_content: bool) -> None:
             model_spec={"name": "m"},
             inputs={"x": {"dtype": 1, "float_val": [1.0], "tensor_shape": {"dim": [{"size": 1000}] * 2}}},
         ),
-        request(text(b"long" * 1000)),
+        request(text(b"long" * 5000)),
+        request(text(b"x"), signature_name="long" * 300),
     ],
 )
-def test_not_known(message: Any) -> None:
-    """Several inputs or values, none, other outputs than all, integers of any length, what is wrong or long."""
+def test_requests_that_are_not_cached(cache: PredictRequestCache, message: Any) -> None:
+    """Several inputs or strings, none, an output filter, integers as varints, broken tensors, long messages."""
     raw = message.SerializeToString(deterministic=True)
-    again = [read(raw) for _ in range(2)][1]
-    if isinstance(again, LikeOneBefore):  # a scalar of one value
-        agree(again, raw)
+    again = [cache.parse(raw) for _ in range(2)][1]
+    if isinstance(again, CachedRequest):  # a scalar of one value
+        assert_equal_to_official(again, raw)
     else:
         assert again == message
 
 
-def test_values_that_stand_elsewhere() -> None:
-    """The end of a message may look like its values: a label that is the text, after it."""
+def test_values_that_are_not_at_the_end(cache: PredictRequestCache) -> None:
+    """The end of a message may equal its values by chance: a version label after the input, with the same text."""
     message = request(text(b"stable"), version_label="stable")
     spec = message.model_spec.SerializeToString()
     alone = protos.PredictRequest(inputs=message.inputs).SerializeToString()
     raw = alone + b"\x0a" + bytes([len(spec)]) + spec
     assert raw.endswith(b"stable")
     for _ in range(2):
-        found = read(raw)
-        assert not isinstance(found, LikeOneBefore)
+        found = cache.parse(raw)
+        assert not isinstance(found, CachedRequest)
         assert found == message
 
 
-def test_models_are_told_apart() -> None:
+def test_models_are_told_apart(cache: PredictRequestCache) -> None:
     """Requests of one length for several models, signatures and versions."""
     messages = [
         request(text(b"good"), name="a"),
@@ -133,24 +141,44 @@ def test_models_are_told_apart() -> None:
     for _ in range(3):
         for message in messages:
             raw = message.SerializeToString()
-            found = read(raw)
+            found = cache.parse(raw)
             assert found.model_spec == message.model_spec
             assert object_array([b"good"]).shape == (1,)
-            if isinstance(found, LikeOneBefore):
-                agree(found, raw)
+            if isinstance(found, CachedRequest):
+                assert_equal_to_official(found, raw)
 
 
-def test_what_is_no_message() -> None:
-    """Is refused as before, with something like it known."""
+def test_broken_messages(cache: PredictRequestCache) -> None:
+    """A broken message is refused even if one of its length is cached."""
     raw = request(text(b"good")).SerializeToString()
-    read(raw)
+    cache.parse(raw)
     with pytest.raises(DecodeError):
-        read(b"\xff" + raw[1:])
+        cache.parse(b"\xff" + raw[1:])
 
 
-def test_memory_is_bounded() -> None:
-    """However many different requests come."""
+def test_memory_is_bounded(cache: PredictRequestCache) -> None:
+    """The cache holds a bounded number of short prefixes, whatever requests arrive."""
     for number in range(3000):
-        read(request(text(b"x" * (number % 1500 + 1)), name=f"m{number % 7}").SerializeToString())
-    assert len(predict_request_cache._known) <= 1024
-    assert all(len(alike) <= 4 for alike in predict_request_cache._known.values())
+        cache.parse(request(text(b"x" * (number % 1500 + 1)), name=f"m{number % 7}").SerializeToString())
+    assert len(cache._entries) <= MAX_LENGTHS
+    assert all(len(entries) <= MAX_PREFIXES_PER_LENGTH for entries in cache._entries.values())
+    assert all(len(entry.prefix) <= MAX_PREFIX_BYTES for entries in cache._entries.values() for entry in entries)
+
+
+@pytest.mark.parametrize("count", [256, 1000, MAX_MESSAGE_BYTES // 4 - 100])
+def test_requests_of_some_kilobytes_are_cached(cache: PredictRequestCache, count: int) -> None:
+    """The length of the values does not matter up to the limit: only the prefix is kept."""
+    first, second = (request(np.full(count, value, np.float32)).SerializeToString() for value in (1.5, 2.5))
+    cache.parse(first)
+    found = cache.parse(second)
+    assert isinstance(found, CachedRequest)
+    assert_equal_to_official(found, second)
+
+
+def test_a_disabled_cache_only_parses() -> None:
+    """--disable_request_optimizations: nothing is remembered."""
+    cache = PredictRequestCache(is_enabled=False)
+    raw = request(text(b"good")).SerializeToString()
+    for _ in range(2):
+        assert cache.parse(raw) == protos.PredictRequest.FromString(raw)
+    assert not cache._entries

@@ -7,7 +7,7 @@ import re
 
 from tfsctl.server.app.model_server import ModelServer
 from tfsctl.server.config.flags import Flags
-from tfsctl.server.grpc import api as grpc_api
+from tfsctl.server.grpc import framing
 from tfsctl.server.http.exchange import BodyTooLargeError, ClientGoneError, Exchange
 from tfsctl.server.process import shutdown
 from tfsctl.server.request_context import current_client
@@ -15,13 +15,12 @@ from tfsctl.server.rest import api as rest_api
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.status import Code
 
-_GRPC_HEADERS = ((b"content-type", b"application/grpc"),)
-_MAX_BODY_BYTES = grpc_api.MAX_MESSAGE_BYTES + 5  # and the head of its frame
+_MAX_BODY_BYTES = framing.MAX_MESSAGE_BYTES + framing.FRAME_HEAD_BYTES
 _NO_GRPC = rest_api.Reply(415, b"this is the gRPC port: its requests are of type application/grpc\n", b"text/plain")
 _ORIGIN = re.compile("^https?://[^/?]*", re.IGNORECASE)  # as a request to a proxy has it; every server has to take that
 _ENDING = "The server is shutting down"
 _ENDING_REST = rest_api.Reply(503, json_answer.error(_ENDING))
-_ENDING_GRPC = grpc_api.Reply(b"", Code.UNAVAILABLE, _ENDING)
+_ENDING_GRPC = framing.GrpcResponse(b"", Code.UNAVAILABLE, _ENDING)
 
 
 class Application:
@@ -39,7 +38,7 @@ class Application:
         requests.running += 1
         current_client.set(exchange.client)
         try:
-            is_grpc = exchange.headers.get(b"content-type", b"").startswith(b"application/grpc")
+            is_grpc = framing.is_grpc(exchange.headers)
             if requests.refuse:  # so that its client asks another server
                 await (_send_grpc(_ENDING_GRPC, exchange) if is_grpc else _send_rest(_ENDING_REST, exchange))
             elif exchange.port == self._rest_port:
@@ -87,7 +86,7 @@ class Application:
         await _send_rest(await self._server.rest.answer(exchange.method, target, exchange.headers, body), exchange)
 
     async def _serve_grpc(self, exchange: Exchange) -> None:
-        if exchange.path in self._server.streams:
+        if exchange.target in self._server.streams:
             self._requests.running -= 1  # a stream lasts as long as its client likes: nobody waits for it
             try:
                 await self._server.streams.serve(exchange)
@@ -97,21 +96,23 @@ class Application:
         try:
             body = await exchange.body(_MAX_BODY_BYTES)
         except BodyTooLargeError as error:
-            await _send_grpc(grpc_api.Reply(b"", Code.RESOURCE_EXHAUSTED, _too_large(error)), exchange)
+            await _send_grpc(framing.GrpcResponse(b"", Code.RESOURCE_EXHAUSTED, _too_large(error)), exchange)
             return
-        await _send_grpc(await self._server.grpc.answer(exchange.path, exchange.headers, body), exchange)
+        await _send_grpc(await self._server.grpc.answer(exchange.target, exchange.headers, body), exchange)
 
 
 def _too_large(error: BodyTooLargeError) -> str:
-    return f"Received message larger than max ({error.size} vs. {grpc_api.MAX_MESSAGE_BYTES})"
+    return f"Received message larger than max ({error.size} vs. {framing.MAX_MESSAGE_BYTES})"
 
 
-async def _send_grpc(reply: grpc_api.Reply, exchange: Exchange) -> None:
-    await exchange.reply(200, _GRPC_HEADERS, reply.body, _GRPC_OK if reply.code is Code.OK else reply.trailers)
+async def _send_grpc(reply: framing.GrpcResponse, exchange: Exchange) -> None:
+    await exchange.reply(
+        200, framing.RESPONSE_HEADERS, reply.body, _GRPC_OK if reply.code is Code.OK else reply.trailers
+    )
 
 
 async def _send_rest(reply: rest_api.Reply, exchange: Exchange) -> None:
     await exchange.reply(reply.status, ((b"content-type", reply.content_type), *reply.headers), reply.body)
 
 
-_GRPC_OK = grpc_api.Reply(b"").trailers
+_GRPC_OK = framing.GrpcResponse(b"").trailers

@@ -1,8 +1,10 @@
-"""PredictRequests that came before but for their values: clients that ask often ask in the same words.
+"""A cache of parsed PredictRequests: a request that differs from an earlier one in its values only is not parsed again.
 
-Where the values of the only input are the end of the message, as all official clients write them, what stands before them
-is the same for requests of one shape and length, and is parsed once. A string is its bytes; floats, and whatever is in
-tensor_content, are their memory. Format: https://protobuf.dev/programming-guides/encoding.
+Official clients write the values of the only input at the end of the message. The bytes in front of them (the prefix)
+are then the same for all requests of one shape and length: they hold the model, the signature, the name of the input,
+its dtype and its shape. The cache maps such a prefix to what it holds, and reads the values from the rest of the bytes:
+a string is its bytes, floats and `tensor_content` are their memory.
+Format: https://protobuf.dev/programming-guides/encoding.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -19,97 +20,106 @@ from google.protobuf.message import DecodeError
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.errors import InvalidInput
 
-_LONGEST_BYTES, _MANY, _ALIKE = 1024, 1024, 4  # so that all of it is some megabytes
-_MEMORY = {dtypes.FLOAT: "float_val", dtypes.BY_NAME["float64"]: "double_val"}  # fields that are the values' memory
+MAX_MESSAGE_BYTES = 16 * 1024  # larger ones are rarely of equal length, and their parsing is a small part of their cost
+MAX_PREFIX_BYTES = 1024
+MAX_LENGTHS, MAX_PREFIXES_PER_LENGTH = 1024, 4  # with the limit above, some megabytes in all
+_VALUE_FIELDS = {dtypes.FLOAT: "float_val", dtypes.DOUBLE: "double_val"}  # packed, so that they are the values' memory
 
 
 @dataclass(slots=True)
-class LikeOneBefore:
-    """A request that differs from one before in the values of its input only."""
+class CachedRequest:
+    """A request that was read without parsing the message: its ModelSpec, and its input as an array by name."""
 
-    model_spec: Any
-    """The ModelSpec message of both."""
+    model_spec: protos.ModelSpec
     inputs: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    start: bytes
-    """The message up to the values."""
-    model_spec: Any
+class _Entry:
+    prefix: bytes
+    model_spec: protos.ModelSpec
     alias: str
-    array: Callable[[bytes], np.ndarray]
-    """The input, of its values."""
+    to_array: Callable[[bytes], np.ndarray]
+    """Makes the input's array from the bytes after the prefix."""
 
 
-_known: dict[int, list[_Known]] = {}  # by the length of the whole message
+class PredictRequestCache:
+    """Parses PredictRequests, remembering their prefixes. With `is_enabled` off it only parses."""
+
+    def __init__(self, *, is_enabled: bool = True) -> None:
+        self._is_enabled = is_enabled
+        self._entries: dict[int, list[_Entry]] = {}
+        """By the length of the whole message."""
+
+    def parse(self, raw: bytes) -> protos.PredictRequest | CachedRequest:
+        """Read a serialized PredictRequest. Raises DecodeError if it is none."""
+        entries = self._entries.get(len(raw), [])
+        for entry in entries:
+            if raw.startswith(entry.prefix):
+                return CachedRequest(entry.model_spec, {entry.alias: entry.to_array(raw[len(entry.prefix) :])})
+        request = protos.PredictRequest.FromString(raw)
+        if self._is_enabled and len(raw) <= MAX_MESSAGE_BYTES and (new := _entry_for(raw, request)) is not None:
+            if len(self._entries) >= MAX_LENGTHS:
+                self._entries.clear()
+            self._entries[len(raw)] = [new, *entries][:MAX_PREFIXES_PER_LENGTH]
+        return request
 
 
-def read(raw: bytes) -> Any:  # noqa: ANN401 - a PredictRequest message, or a LikeOneBefore
-    """A serialized PredictRequest. Raises DecodeError."""
-    known = _known.get(len(raw), [])
-    for one in known:
-        if raw.startswith(one.start):
-            return LikeOneBefore(one.model_spec, {one.alias: one.array(raw[len(one.start) :])})
-    message = protos.PredictRequest.FromString(raw)
-    if len(raw) <= _LONGEST_BYTES and (new := _to_know(raw, message)) is not None:
-        if len(_known) >= _MANY:
-            _known.clear()
-        _known[len(raw)] = [new, *known][:_ALIKE]
-    return message
-
-
-def _to_know(raw: bytes, message: Any) -> _Known | None:  # noqa: ANN401 - a PredictRequest message
-    """What to know of a request; None where its values are not its end, or are not those of one input."""
-    if not message.HasField("model_spec") or len(message.inputs) != 1 or message.output_filter:
+def _entry_for(raw: bytes, request: protos.PredictRequest) -> _Entry | None:
+    """The cache entry for a request; None if its message does not end with the values of its only input."""
+    if not request.HasField("model_spec") or len(request.inputs) != 1 or request.output_filter:
         return None
-    (alias,) = message.inputs
-    if math.prod(dim.size for dim in message.inputs[alias].tensor_shape.dim) > len(raw):
-        return None  # one value for many: not worth making them twice
+    (alias,) = request.inputs
+    tensor = request.inputs[alias]
+    if math.prod(dim.size for dim in tensor.tensor_shape.dim) > len(raw):
+        return None  # a few values that are repeated to fill a large shape: too expensive to expand here
     try:
-        array = tensors.from_proto(message.inputs[alias])
+        array = tensors.from_proto(tensor)
     except InvalidInput:
         return None
     if array.dtype.hasobject and array.size == 1:
-        values, make = array.item(), partial(_string, array.shape)
+        values, to_array = array.item(), partial(_string_array, array.shape)
     elif array.dtype.isnative and not array.dtype.hasobject:
-        values, make = array.tobytes(), partial(_numbers, array.dtype, array.shape)
+        values, to_array = array.tobytes(), partial(_numeric_array, array.dtype, array.shape)
     else:
         return None
-    if not values or not raw.endswith(values):
+    prefix = raw[: len(raw) - len(values)]
+    if not values or len(prefix) > MAX_PREFIX_BYTES or not raw.endswith(values):
         return None
-    start = raw[: -len(values)]
-    return _Known(start, message.model_spec, alias, make) if _is_end(start, values, message, alias) else None
+    return _Entry(prefix, request.model_spec, alias, to_array) if _ends_with_values(prefix, values, request) else None
 
 
-def _is_end(start: bytes, values: bytes, message: Any, alias: str) -> bool:  # noqa: ANN401 - a PredictRequest message
-    """Whether other values in the place of these make the same message with other values; they may be there by chance."""
-    others = bytes(byte ^ 1 for byte in values)
-    wanted = protos.PredictRequest()
-    wanted.CopyFrom(message)
-    tensor = wanted.inputs[alias]
+def _ends_with_values(prefix: bytes, values: bytes, request: protos.PredictRequest) -> bool:
+    """Whether the last bytes of a message are its input's values, and not equal to them by chance.
+
+    True if other bytes in their place make the same message with those bytes as its values.
+    """
+    others = (np.frombuffer(values, np.uint8) ^ 1).tobytes()
+    expected = protos.PredictRequest()
+    expected.CopyFrom(request)
+    (alias,) = expected.inputs
+    tensor = expected.inputs[alias]
     dtype = dtypes.BY_NUMBER[tensor.dtype]
     if tensor.tensor_content:
         tensor.tensor_content = others
     elif dtype is dtypes.STRING:
         tensor.string_val[:] = [others]
-    elif dtype in _MEMORY:
-        getattr(tensor, _MEMORY[dtype])[:] = np.frombuffer(others, dtype.numpy).tolist()
+    elif dtype in _VALUE_FIELDS:
+        getattr(tensor, _VALUE_FIELDS[dtype])[:] = np.frombuffer(others, dtype.numpy).tolist()
     else:
         return False
     try:
-        found = protos.PredictRequest.FromString(start + others)
+        found = protos.PredictRequest.FromString(prefix + others)
     except DecodeError:
         return False
-    same: bool = found.SerializeToString(deterministic=True) == wanted.SerializeToString(deterministic=True)
-    return same
+    return found.SerializeToString(deterministic=True) == expected.SerializeToString(deterministic=True)
 
 
-def _string(shape: tuple[int, ...], value: bytes) -> np.ndarray:
+def _string_array(shape: tuple[int, ...], value: bytes) -> np.ndarray:
     array = np.empty(shape, object)
     array.fill(value)
     return array
 
 
-def _numbers(dtype: np.dtype, shape: tuple[int, ...], values: bytes) -> np.ndarray:
+def _numeric_array(dtype: np.dtype, shape: tuple[int, ...], values: bytes) -> np.ndarray:
     return np.frombuffer(values, dtype).reshape(shape)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
-from tfsctl.server.grpc.api import Reply, framed, unframed
+from tfsctl.server.grpc.framing import RESPONSE_HEADERS, GrpcResponse, frame, unframe
 from tfsctl.server.http.exchange import ClientGoneError, Exchange
 from tfsctl.server.status import Code, ServingError
 
@@ -41,14 +41,14 @@ class Call:
                     )
                 if len(pending) < end:
                     break
-                frame, pending = pending[:end], pending[end:]
-                yield unframed(self._exchange.headers, frame)
+                framed, pending = pending[:end], pending[end:]
+                yield unframe(self._exchange.headers, framed)
         if pending:
             raise ServingError(Code.INTERNAL, "The request ended before its message")
 
     async def send(self, message: bytes) -> None:
         """Send one message to the client."""
-        await self._exchange.write(framed(message))
+        await self._exchange.write(frame(message))
 
     async def until_client_leaves(self) -> None:
         """Return when the client has gone away."""
@@ -71,8 +71,8 @@ class Streams:
 
     async def serve(self, exchange: Exchange) -> None:
         """Serve one call; a ServingError of its handler becomes its status. Raises ClientGoneError."""
-        exchange.start(200, ((b"content-type", b"application/grpc"),))
-        call = asyncio.ensure_future(self._handlers[exchange.path](Call(exchange)))
+        exchange.start(200, RESPONSE_HEADERS)
+        call = asyncio.ensure_future(self._handlers[exchange.target](Call(exchange)))
         ending = asyncio.ensure_future(self._ending.wait())
         try:
             await asyncio.wait((call, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -82,16 +82,16 @@ class Streams:
             call.cancel()
         await exchange.finish(status.trailers)
 
-    async def _status(self, call: asyncio.Future[None]) -> Reply:
+    async def _status(self, call: asyncio.Future[None]) -> GrpcResponse:
         if not call.done():
-            return Reply(b"", Code.UNAVAILABLE, "The server is shutting down")
+            return GrpcResponse(b"", Code.UNAVAILABLE, "The server is shutting down")
         try:
             await call
         except ClientGoneError:
             raise
         except ServingError as error:
-            return Reply(b"", error.code, error.message)
+            return GrpcResponse(b"", error.code, error.message)
         except Exception as error:  # the one door for bugs: a status, never a broken stream
             log.exception("Streaming call failed")
-            return Reply(b"", Code.INTERNAL, f"{type(error).__name__}: {error}")
-        return Reply(b"")
+            return GrpcResponse(b"", Code.INTERNAL, f"{type(error).__name__}: {error}")
+        return GrpcResponse(b"")

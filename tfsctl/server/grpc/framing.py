@@ -1,0 +1,120 @@
+"""gRPC's framing over HTTP/2: messages in and out of their frames, request headers, and the status in the trailers.
+
+Format: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md. A message is preceded by a byte that says whether
+it is compressed and by four bytes with its length.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from tfsctl.server.http.exchange import Pairs
+from tfsctl.server.rest.api import MAX_UNCOMPRESSED_BYTES
+from tfsctl.server.status import Code, ServingError
+
+MAX_MESSAGE_BYTES = 2**31 - 1  # the real server's limit, and gRPC's
+FRAME_HEAD_BYTES = 5
+RESPONSE_HEADERS: Pairs = (
+    (b"content-type", b"application/grpc"),
+    (b"grpc-accept-encoding", b"identity, deflate, gzip"),
+)
+_MAX_STATUS_CHARACTERS = 1024  # the real server cuts its messages there, so that they fit a header
+_PRINTABLE = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~\\"  # what grpc-message carries without percent-encoding
+_CONTENT_TYPE = re.compile(rb"application/grpc(\+proto)?[ \t]*(;.*)?", re.IGNORECASE)
+_TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
+_UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_WINDOW_BITS = {b"gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}
+
+
+@dataclass(slots=True)
+class GrpcResponse:
+    """The response to a call: the framed message (empty unless OK), and the status for the trailers."""
+
+    body: bytes
+    code: Code = Code.OK
+    message: str = ""
+
+    @property
+    def trailers(self) -> Pairs:
+        """`grpc-status`, and `grpc-message` if there is a message, percent-encoded."""
+        status = (b"grpc-status", b"%d" % self.code)
+        if not self.message:
+            return (status,)
+        return status, (b"grpc-message", quote(self.message, safe=_PRINTABLE).encode())
+
+
+def failure(code: Code, message: str) -> GrpcResponse:
+    """The response to a call that failed. A long message is truncated as the real server truncates it."""
+    if len(message) > _MAX_STATUS_CHARACTERS:
+        message = message[:_MAX_STATUS_CHARACTERS] + "...TRUNCATED"
+    return GrpcResponse(b"", code, message)
+
+
+def is_grpc(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a request's content type is gRPC with protobuf messages."""
+    content_type = headers.get(b"content-type", b"")
+    return content_type == b"application/grpc" or _CONTENT_TYPE.fullmatch(content_type) is not None
+
+
+def deadline_s(headers: Mapping[bytes, bytes]) -> float | None:
+    """When a call has to be answered, on the clock of `time.monotonic`; None for no deadline.
+
+    Raises INTERNAL for a malformed `grpc-timeout`.
+    """
+    timeout = headers.get(b"grpc-timeout")
+    if timeout is None:
+        return None
+    match = _TIMEOUT.fullmatch(timeout)
+    if match is None:
+        raise ServingError(Code.INTERNAL, f"Malformed grpc-timeout: {timeout.decode('latin-1')!r}")
+    return time.monotonic() + int(match[1]) * _UNIT_S[match[2]]
+
+
+def frame(message: bytes) -> bytes:
+    """A message in its frame, not compressed."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def unframe(headers: Mapping[bytes, bytes], body: bytes) -> bytes:
+    """The one message of a request body, decompressed.
+
+    Raises INTERNAL if the body is not exactly one message or cannot be decompressed, UNIMPLEMENTED for an unknown
+    compression, RESOURCE_EXHAUSTED if the message is too large when decompressed.
+    """
+    if len(body) < FRAME_HEAD_BYTES or len(body) - FRAME_HEAD_BYTES < (length := int.from_bytes(body[1:5], "big")):
+        raise ServingError(Code.INTERNAL, "The request ended before its message")
+    if len(body) - FRAME_HEAD_BYTES > length:
+        raise ServingError(Code.INTERNAL, "The request of a unary call has more than one message")
+    message = body[FRAME_HEAD_BYTES:]
+    return message if not body[0] else _decompressed(headers, body[0], message)
+
+
+def is_compressed(body: bytes) -> bool:
+    """Whether the first message of a request body is compressed."""
+    return body[:1] not in (b"", b"\0")
+
+
+def _decompressed(headers: Mapping[bytes, bytes], flag: int, message: bytes) -> bytes:
+    encoding = headers.get(b"grpc-encoding", b"identity")
+    if flag != 1 or encoding == b"identity":
+        raise ServingError(
+            Code.INTERNAL, f"The message has compression flag {flag} and encoding {encoding.decode('latin-1')}"
+        )
+    window_bits = _WINDOW_BITS.get(encoding)
+    if window_bits is None:
+        raise ServingError(Code.UNIMPLEMENTED, f"Compression {encoding.decode('latin-1')} is not supported")
+    decompressor = zlib.decompressobj(window_bits)
+    try:
+        plain = decompressor.decompress(message, MAX_UNCOMPRESSED_BYTES)
+    except zlib.error:
+        raise ServingError(Code.INTERNAL, "The compressed message cannot be unpacked") from None
+    if decompressor.eof:
+        return plain
+    if len(plain) < MAX_UNCOMPRESSED_BYTES:
+        raise ServingError(Code.INTERNAL, "The compressed message is truncated")
+    raise ServingError(Code.RESOURCE_EXHAUSTED, f"The message unpacks to more than {MAX_UNCOMPRESSED_BYTES} bytes")
