@@ -52,12 +52,16 @@ HTTP_STATUS = {
 
 
 class ServingError(Exception):
-    """A request, load or configuration refused. The message is TensorFlow Serving's where it has one."""
+    """A request, load or configuration refused. The message is TensorFlow Serving's where it has one.
 
-    def __init__(self, code: Code, message: str) -> None:
+    `retry_after_s` is when a client may try again, for a refusal that passes.
+    """
+
+    def __init__(self, code: Code, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.message}"

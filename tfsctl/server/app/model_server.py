@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import get_args
 
 from tfsctl.server.app.interfaces import make_interfaces, make_recorder
@@ -12,10 +13,12 @@ from tfsctl.server.batching.scheduler import BatchScheduler
 from tfsctl.server.config.configured_models import configured_models
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.config.session_config import session_config
+from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.lifecycle.config_poller import poll_config_file
 from tfsctl.server.lifecycle.loader import Loader, Merging, ServerBatching
 from tfsctl.server.lifecycle.manager import Manager
 from tfsctl.server.lifecycle.server_core import ServerCore
+from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.process import memory, priorities
 from tfsctl.server.runtime import capi
 from tfsctl.server.status import invalid_argument
@@ -42,6 +45,8 @@ class ModelServer:
             config=config,
             merging=_merging(flags),
             loop=loop,
+            queue_limits=_queue_limits(flags, recorder),
+            coalesces=not flags.disable_request_optimizations,
             batching=_batching(flags, loop),
             warmup_iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,
             check_method_names=flags.enable_signature_method_name_check,
@@ -95,6 +100,16 @@ def _merging(flags: Flags) -> Merging:
         if flags.batching == choice:
             return choice
     raise invalid_argument(f"--batching must be auto, on or off; got {flags.batching}")
+
+
+def _queue_limits(flags: Flags, recorder: Recorder) -> QueueLimits:
+    timeout_ms = flags.rest_api_timeout_in_ms
+    return QueueLimits(
+        recorder,
+        max_requests=max(0, flags.max_queued_requests),
+        max_bytes=max(0, flags.max_queued_bytes),
+        max_wait_s=timeout_ms / 1e3 if timeout_ms > 0 else math.inf,
+    )
 
 
 def _batching(flags: Flags, loop: asyncio.AbstractEventLoop) -> ServerBatching | None:

@@ -1,4 +1,4 @@
-"""What TensorFlow Serving's batching is told, and the rules it is held to.
+"""The parameters of TensorFlow Serving's batching, and the checks that the real server makes.
 
 Fields: BatchingParameters in tensorflow_serving/servables/tensorflow/session_bundle_config.proto; defaults: the queue
 options of tensorflow/core/kernels/batching_util/shared_batch_scheduler.h; messages: those two and
@@ -27,9 +27,9 @@ PER_MODEL_FILE = "batching_params.pbtxt"
 class BatchingParameters:
     """How batches are formed and run.
 
-    A request has at most `max_batch_size` rows, and so has a batch: or, where large requests are split,
-    `max_execution_batch_size`. A batch that is not full waits for `batch_timeout_s`; `max_enqueued_batches` may wait
-    in one queue. `allowed_batch_sizes` are those a batch is padded to; empty for any.
+    A request has at most `max_batch_size` rows. So has a batch, or `max_execution_batch_size` if large requests are
+    split. A batch that is not full waits for `batch_timeout_s`. At most `max_enqueued_batches` wait in one queue. A
+    batch is padded to one of `allowed_batch_sizes`; empty means any size.
     """
 
     max_batch_size: int = 1000
@@ -44,11 +44,11 @@ class BatchingParameters:
 
     @property
     def largest_batch(self) -> int:
-        """The rows a batch has at most, padding apart."""
+        """The largest number of rows in a batch, without padding."""
         return self.max_execution_batch_size if self.enable_large_batch_splitting else self.max_batch_size
 
     def padded(self, rows: int) -> int:
-        """The rows a batch of that many is run with."""
+        """The number of rows that a batch of `rows` rows is padded to."""
         return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
 
     def check_threads(self) -> None:
@@ -57,7 +57,7 @@ class BatchingParameters:
             raise invalid_argument(f"num_batch_threads must be positive; was {self.num_batch_threads}")
 
     def check_batches(self) -> None:
-        """Raise INVALID_ARGUMENT if no batches can be formed so; the real server finds that when it loads a model."""
+        """Raise INVALID_ARGUMENT if no batches can be formed. The real server checks this when it loads a model."""
         largest = self.largest_batch
         if self.allowed_batch_sizes and self.allowed_batch_sizes[-1] not in (self.max_batch_size, largest):
             raise invalid_argument(
@@ -89,10 +89,10 @@ def from_message(message: messages.BatchingParameters) -> BatchingParameters:
     if "batch_timeout_micros" in given:
         given["batch_timeout_s"] = given.pop("batch_timeout_micros") / 1e6
     splitting = given.get("enable_large_batch_splitting", False)
-    if splitting:  # without a size of its own, batches are as large as requests
+    if splitting:  # the default size of batches is that of requests
         given.setdefault("max_execution_batch_size", given.get("max_batch_size", BatchingParameters().max_batch_size))
     elif given.get("max_enqueued_batches") == 0:
-        given["max_enqueued_batches"] = 1  # the real server takes it so, for the sake of old configurations
+        given["max_enqueued_batches"] = 1  # as the real server does, for old configurations
     return BatchingParameters(
         allowed_batch_sizes=tuple(message.allowed_batch_sizes),
         pad_variable_length_inputs=message.pad_variable_length_inputs,
@@ -101,7 +101,7 @@ def from_message(message: messages.BatchingParameters) -> BatchingParameters:
 
 
 def server_parameters(flags: Flags) -> BatchingParameters | None:
-    """What the command line asks for, None if no batching. Raises as the real server's start does."""
+    """The parameters that the command line sets, None without batching. Raises what the real server's start raises."""
     path = flags.batching_parameters_file
     if not flags.enable_batching:
         if path:
@@ -117,9 +117,9 @@ def server_parameters(flags: Flags) -> BatchingParameters | None:
 
 
 def model_parameters(common: BatchingParameters, version_dir: Path, *, per_model: bool) -> BatchingParameters | None:
-    """The parameters of one model version; with `per_model` those of its own file, and None if it has none.
+    """The parameters of one model version: with `per_model` those of its own file, None if it has no file.
 
-    The threads are always the common ones. Raises INVALID_ARGUMENT where they cannot be used.
+    The threads are always the common ones. Raises INVALID_ARGUMENT for parameters that cannot be used.
     """
     parameters = common
     if per_model:

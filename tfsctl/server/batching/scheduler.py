@@ -1,7 +1,7 @@
-"""The batch scheduler: queues that form batches out of tasks, and the threads that all of them share.
+"""The batch scheduler: queues that form batches of tasks, and the threads that all queues share.
 
 Rules and messages: tensorflow/core/kernels/batching_util/shared_batch_scheduler.h. Queues live on one event loop; only
-the runs themselves happen in threads.
+the runs happen in threads.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from typing import Protocol
 
 from tfsctl.server.batching.parameters import BatchingParameters
 from tfsctl.server.process import priorities
-from tfsctl.server.runtime.run_timing import RunTiming
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
-Outcome = list[Arrays] | Exception
+Outcome = Sequence[Arrays] | Exception
 
 
 @dataclass(slots=True, eq=False)
-class Task:
-    """The rows of one request, or some of them; `answer` is awaited on the event loop."""
+class BatchTask:
+    """The rows of one request, or a part of them. `answer` is awaited on the event loop."""
 
     feeds: Feeds
     fetches: Sequence[Endpoint]
@@ -35,32 +34,34 @@ class Task:
 
 
 @dataclass(slots=True, eq=False)
-class Batch:
-    """Tasks that will run together. `is_due` once they have waited long enough."""
+class TaskBatch:
+    """Tasks that will run as one batch. `is_due` is set when they have waited long enough."""
 
-    tasks: list[Task] = field(default_factory=list)
+    tasks: list[BatchTask] = field(default_factory=list)
     rows: int = 0
     is_due: bool = False
     timer: asyncio.Handle | None = None
 
 
 class Runner(Protocol):
-    """What runs the batches of a queue, and how long that takes."""
+    """Runs the batches of a queue."""
 
-    timing: RunTiming
+    @property
+    def is_quick(self) -> bool:
+        """Whether a run takes less time than the hand-over to a thread is worth."""
 
     def begin(self) -> None:
-        """A batch is on its way to a thread."""
+        """Count a batch that is handed to a thread."""
 
-    def run_tasks(self, tasks: Sequence[Task]) -> list[Arrays]:
+    def run_tasks(self, tasks: Sequence[BatchTask]) -> Sequence[Arrays]:
         """Run tasks as one batch, on this thread; the arrays of each."""
 
     def end(self) -> None:
-        """The batch has been run."""
+        """Count a batch that a thread has run."""
 
 
 class BatchScheduler:
-    """The threads that run batches, and the queues that have some for them. Lives on one event loop."""
+    """The threads that run batches, and the queues that have batches to run. Lives on one event loop."""
 
     def __init__(self, parameters: BatchingParameters, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -69,7 +70,7 @@ class BatchScheduler:
         self._ready: deque[BatchQueue] = deque()
 
     def offer(self, queue: BatchQueue) -> None:
-        """Look whether a queue has a batch to run: now, or when a thread is free."""
+        """Run the next batch of a queue, if it has one: now, or when a thread is free."""
         if not queue.is_offered:
             queue.is_offered = True
             self._ready.append(queue)
@@ -82,33 +83,33 @@ class BatchScheduler:
             if tasks is None:
                 queue.is_offered = False
                 continue
-            self._ready.append(queue)  # it may have more, but others come first
-            if len(tasks) == 1 and self._idle == self._all and queue.runner.timing.is_quick:
-                _settle(tasks, _outcome(queue.runner, tasks))  # the hand-over to a thread would take longer
+            self._ready.append(queue)  # it may have more batches, but the other queues come first
+            if len(tasks) == 1 and self._idle == self._all and queue.runner.is_quick:
+                _settle(tasks, _outcome(queue.runner, tasks))  # handing over to a thread would take longer
                 continue
             self._idle -= 1
             queue.runner.begin()
             self._threads.submit(self._work, queue.runner, tasks)
 
-    def _work(self, runner: Runner, tasks: list[Task]) -> None:
+    def _work(self, runner: Runner, tasks: list[BatchTask]) -> None:
         outcome = _outcome(runner, tasks)
         runner.end()
         self.loop.call_soon_threadsafe(self._finish, tasks, outcome)
 
-    def _finish(self, tasks: list[Task], outcome: Outcome) -> None:
+    def _finish(self, tasks: list[BatchTask], outcome: Outcome) -> None:
         self._idle += 1
         self._dispatch()
         _settle(tasks, outcome)
 
 
-def _outcome(runner: Runner, tasks: list[Task]) -> Outcome:
+def _outcome(runner: Runner, tasks: list[BatchTask]) -> Outcome:
     try:
         return runner.run_tasks(tasks)
     except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the answers
         return error
 
 
-def _settle(tasks: list[Task], outcome: Outcome) -> None:
+def _settle(tasks: list[BatchTask], outcome: Outcome) -> None:
     for index, task in enumerate(tasks):
         if task.answer.done():
             continue
@@ -121,24 +122,24 @@ def _settle(tasks: list[Task], outcome: Outcome) -> None:
 
 
 class BatchQueue:
-    """Batches of tasks for the same tensors. The last batch is open, those before it are closed."""
+    """Batches of tasks for the same tensors. The last batch is open, the others are closed."""
 
     def __init__(self, parameters: BatchingParameters, scheduler: BatchScheduler, runner: Runner) -> None:
         self.runner = runner
         self.is_offered = False
         self._parameters = parameters
         self._scheduler = scheduler
-        self._batches: deque[Batch] = deque([Batch()])
+        self._batches: deque[TaskBatch] = deque([TaskBatch()])
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits here."""
+        """Whether no task waits in this queue."""
         return not self.is_offered and len(self._batches) == 1 and not self._batches[0].tasks
 
     def room(self, rows: int) -> int:
-        """How many more rows the open batch takes, for a task of so many.
+        """How many more rows the open batch takes, for a task of `rows` rows.
 
-        Raises INVALID_ARGUMENT if the task is too large for any queue, UNAVAILABLE if it is for this one now.
+        Raises INVALID_ARGUMENT if the task is too large for any queue, UNAVAILABLE if this queue is too full for it.
         """
         parameters, waiting, open_rows = self._parameters, len(self._batches), self._batches[-1].rows
         limit, largest = parameters.max_enqueued_batches, parameters.largest_batch
@@ -157,10 +158,10 @@ class BatchQueue:
             raise _full(f"currently {waiting} batches enqueued and max_enqueued_batches is {limit}")
         return largest - open_rows
 
-    def add(self, task: Task) -> None:
-        """Put a task into the open batch, or into a new one where it does not fit. One of no rows goes alone."""
+    def add(self, task: BatchTask) -> None:
+        """Put a task into the open batch, or into a new one if it does not fit. A task without rows runs alone."""
         if not task.rows:
-            self._batches.insert(len(self._batches) - 1, Batch([task]))
+            self._batches.insert(len(self._batches) - 1, TaskBatch([task]))
             self._scheduler.offer(self)
             return
         if self._batches[-1].rows + task.rows > self._parameters.largest_batch:
@@ -171,12 +172,12 @@ class BatchQueue:
         if len(batch.tasks) == 1:
             loop, wait_s = self._scheduler.loop, self._parameters.batch_timeout_s
             batch.timer = (
-                loop.call_later(wait_s, self._let_go, batch) if wait_s else loop.call_soon(self._let_go, batch)
+                loop.call_later(wait_s, self._make_due, batch) if wait_s else loop.call_soon(self._make_due, batch)
             )
         if len(self._batches) > 1 or batch.rows == self._parameters.largest_batch:
             self._scheduler.offer(self)
 
-    def _let_go(self, batch: Batch) -> None:
+    def _make_due(self, batch: TaskBatch) -> None:
         batch.is_due = True
         self._scheduler.offer(self)
 
@@ -184,10 +185,10 @@ class BatchQueue:
         closed = self._batches[-1]
         if closed.timer is not None:
             closed.timer.cancel()
-        self._batches.append(Batch())
+        self._batches.append(TaskBatch())
 
-    def take(self) -> list[Task] | None:
-        """The next tasks to run, None if there are none yet. Those that nobody waits for any more are dropped."""
+    def take(self) -> list[BatchTask] | None:
+        """The next tasks to run, None if there are none yet. Tasks whose answer was cancelled are dropped."""
         while True:
             first = self._batches[0]
             if len(self._batches) == 1:

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's batching: requests for the same tensors wait for each other and run as one.
+"""TensorFlow Serving's batching of one session: requests for the same tensors wait for each other and run as one.
 
 Rules and messages: tensorflow_serving/batching/batching_session.cc.
 """
@@ -12,19 +12,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfsctl.server.batching.executor import BatchingExecutor
 from tfsctl.server.batching.parameters import BatchingParameters
-from tfsctl.server.batching.scheduler import BatchQueue, BatchScheduler, Task
-from tfsctl.server.batching.tensors import merged, rows_of, split
+from tfsctl.server.batching.scheduler import BatchQueue, BatchScheduler, BatchTask
+from tfsctl.server.batching.tensors import rows_of
+from tfsctl.server.execution.pending_run import PendingRun, deadline_exceeded
+from tfsctl.server.execution.stacked_run import Stack, StackedRun
 from tfsctl.server.monitoring.recorder import Recorder
-from tfsctl.server.runtime.run_timing import RunTiming
-from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feeds, Session
-from tfsctl.server.status import Code, ServingError
+from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
 
-_MANY_QUEUES = 64  # clients may fetch outputs in ever new combinations: beyond these, idle queues are not kept
+_MAX_QUEUES = 64  # clients may fetch ever new combinations of outputs: if there are more, idle queues are dropped
 
 
-class Batching:
-    """Runs one session in batches. Where one row of a batch fails, the whole batch fails."""
+class BatchingSession:
+    """Queues the requests for one session and runs them in batches."""
+
+    accepts_codecs = False
+    """Requests with a Codec cannot be submitted: each request is a task of its own."""
 
     def __init__(
         self, session: Session, parameters: BatchingParameters, scheduler: BatchScheduler, recorder: Recorder
@@ -32,55 +36,47 @@ class Batching:
         self._recorder = recorder
         self._parameters = parameters
         self._scheduler = scheduler
-        self.timing = RunTiming()
-        self._session = session
+        self._executor = BatchingExecutor(session, parameters)
         self._queues: dict[object, BatchQueue] = {}
         self._running = 0
         self._changed = threading.Condition()
 
-    def submit(
-        self,
-        feeds: Feeds,
-        fetches: Sequence[Endpoint],
-        *,
-        deadline_s: float | None,
-        merge_key: object = None,
-        is_stack: bool = False,
-    ) -> asyncio.Future[Arrays]:
-        """The arrays to come. `deadline_s` is a time.monotonic() moment; runs are merged whatever their `merge_key`.
+    @property
+    def is_quick(self) -> bool:
+        """Whether a run takes less time than the hand-over to a thread is worth."""
+        return self._executor.timing.is_quick
 
-        Raises INVALID_ARGUMENT for what cannot be part of a batch, UNAVAILABLE where too many wait already.
+    def submit(self, run: PendingRun) -> None:
+        """Queue a request; it is merged with others whatever its `merge_key`.
+
+        Raises INVALID_ARGUMENT for what cannot be part of a batch, UNAVAILABLE if too many wait already.
         """
-        del merge_key, is_stack  # there are no stacks where `most_together` is 1
+        feeds, fetches, answer, deadline_s = run.array_feeds(), run.fetches, run.answer, run.deadline_s
         rows = rows_of(feeds)
         queue = self._queue(feeds, fetches)
         room = queue.room(rows)
         loop = self._scheduler.loop
-        answer: asyncio.Future[Arrays] = loop.create_future()
         if deadline_s is not None:
-            timer = loop.call_later(deadline_s - time.monotonic(), _expire, answer)
+            timer = loop.call_later(deadline_s - time.monotonic(), run.settle, deadline_exceeded())
             answer.add_done_callback(lambda _: timer.cancel())
         if rows <= room or not self._parameters.enable_large_batch_splitting:
-            queue.add(Task(feeds, fetches, rows, deadline_s, answer))
-            return answer
+            queue.add(BatchTask(feeds, fetches, rows, deadline_s, answer))
+            return
         cuts = self._cuts(rows, room)
         parts = [loop.create_future() for _ in cuts]
         _join(parts, answer)
         for part, (start, end) in zip(parts, cuts, strict=True):
-            queue.add(Task(_rows(feeds, start, end), fetches, end - start, deadline_s, part))
-        return answer
+            queue.add(BatchTask(_rows(feeds, start, end), fetches, end - start, deadline_s, part))
 
-    def most_together(self, bound: BoundSignature, rows: int, *, may_merge: bool) -> int:
-        """1: every request is a task of its own."""
-        del bound, rows, may_merge
-        return 1
+    def cancel(self, run: PendingRun) -> None:
+        """Nothing to do: a task whose answer was cancelled is dropped when its batch starts."""
 
     def _queue(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> BatchQueue:
-        """The queue for these tensors; those of a wrong dtype have one of their own, to fail alone."""
+        """The queue for these tensors. Those of a wrong dtype have their own queue, and so fail alone."""
         key = (*((e.tensor_name, array.dtype.char) for e, array in feeds), *(e.tensor_name for e in fetches))
         queue = self._queues.get(key)
         if queue is None:
-            if len(self._queues) >= _MANY_QUEUES:
+            if len(self._queues) >= _MAX_QUEUES:
                 self._queues = {known: queue for known, queue in self._queues.items() if not queue.is_idle}
             queue = self._queues[key] = self._new_queue()
         return queue
@@ -89,39 +85,39 @@ class Batching:
         return BatchQueue(self._parameters, self._scheduler, self)
 
     def _cuts(self, rows: int, room: int) -> list[tuple[int, int]]:
-        """Where a large task is split: first what the open batch still takes, then whole batches."""
+        """Where to split a large task: first what fits the open batch, then whole batches."""
         ends = [*range(room or self._parameters.largest_batch, rows, self._parameters.largest_batch), rows]
         return list(zip([0, *ends], ends, strict=False))
 
     def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
-        """Run one request on this thread, in batches of its own. Raises as `submit` and the run do."""
+        """Run one request on this thread, in its own batches. Raises what `submit` and the run raise."""
         rows = rows_of(feeds)
         self._new_queue().room(rows)
         parts = [
-            self._run_together([_rows(feeds, start, end)], fetches, 0)[0]
+            self._run([_rows(feeds, start, end)], fetches, 0)[0]
             for start, end in self._cuts(rows, self._parameters.largest_batch)
         ]
         return parts[0] if len(parts) == 1 else _concatenated(parts)
 
-    def run_tasks(self, tasks: Sequence[Task]) -> list[Arrays]:
+    def run_tasks(self, tasks: Sequence[BatchTask]) -> Sequence[Arrays]:
         """Run tasks as one batch, on this thread; the arrays of each."""
         now_s = time.monotonic()
         self._recorder.batch_started(self._parameters.thread_pool_name, [now_s - task.added_s for task in tasks])
-        return self._run_together([task.feeds for task in tasks], tasks[0].fetches, _timeout_ms(tasks))
+        return self._run([task.feeds for task in tasks], tasks[0].fetches, _timeout_ms(tasks))
 
-    def _run_together(self, requests: Sequence[Feeds], fetches: Sequence[Endpoint], timeout_ms: int) -> list[Arrays]:
-        feeds = merged(requests, self._parameters)
-        arrays = self.timing.run(self._session, feeds, fetches, timeout_ms=timeout_ms)
-        return split(arrays, fetches, [len(request[0][1]) for request in requests], len(feeds[0][1]))
+    def _run(self, requests: Sequence[Feeds], fetches: Sequence[Endpoint], timeout_ms: int) -> Sequence[Arrays]:
+        inputs = Stack.of_requests([[array for _, array in feeds] for feeds in requests])
+        feeds = [endpoint for endpoint, _ in requests[0]]
+        return self._executor.run(StackedRun(feeds, fetches, inputs, timeout_ms=timeout_ms)).each
 
-    # ---- a session is closed only after its last run, though its answer may have been given up ----
+    # ---- a session is closed only after its last run, which may go on after its requests were cancelled ----
     def begin(self) -> None:
-        """Say that a batch is on its way to a thread."""
+        """Count a batch that is handed to a thread."""
         with self._changed:
             self._running += 1
 
     def end(self) -> None:
-        """Say that a batch has been run."""
+        """Count a batch that a thread has run."""
         with self._changed:
             self._running -= 1
             self._changed.notify_all()
@@ -141,13 +137,13 @@ def _concatenated(parts: Sequence[Arrays]) -> Arrays:
 
 
 def _join(parts: Sequence[asyncio.Future[Arrays]], answer: asyncio.Future[Arrays]) -> None:
-    """Let `answer` be all parts together, or the first failure among them; the parts go when nobody waits for it."""
+    """Answer with all parts, or with the first failure among them. Cancel the parts if the answer is cancelled."""
 
-    def give_up(_: asyncio.Future[Arrays]) -> None:
+    def cancel_parts(_: asyncio.Future[Arrays]) -> None:
         for part in parts:
             part.cancel()
 
-    def put_together(gathered: asyncio.Future[list[Arrays | BaseException]]) -> None:
+    def concatenate(gathered: asyncio.Future[list[Arrays | BaseException]]) -> None:
         results = gathered.result()
         if answer.done():
             return
@@ -157,17 +153,12 @@ def _join(parts: Sequence[asyncio.Future[Arrays]], answer: asyncio.Future[Arrays
         else:
             answer.set_result(_concatenated([result for result in results if isinstance(result, list)]))
 
-    answer.add_done_callback(give_up)
-    asyncio.gather(*parts, return_exceptions=True).add_done_callback(put_together)
+    answer.add_done_callback(cancel_parts)
+    asyncio.gather(*parts, return_exceptions=True).add_done_callback(concatenate)
 
 
-def _expire(answer: asyncio.Future[Arrays]) -> None:
-    if not answer.done():
-        answer.set_exception(ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification"))
-
-
-def _timeout_ms(tasks: Sequence[Task]) -> int:
-    """How long a run may take: until the last deadline of those who wait for it; 0 for ever."""
+def _timeout_ms(tasks: Sequence[BatchTask]) -> int:
+    """How long a run may take: until the last deadline of its tasks; 0 if one of them has none."""
     deadlines_s = [task.deadline_s for task in tasks if task.deadline_s is not None]
     if len(deadlines_s) < len(tasks):
         return 0

@@ -1,4 +1,4 @@
-"""The tensors of a batch: many requests' rows laid together for one run, and its answer taken apart again.
+"""The tensors of a batch: concatenates the rows of many requests for one run, and splits its outputs again.
 
 Rules and messages: tensorflow_serving/batching/batching_session.cc and batching_util.cc.
 """
@@ -31,27 +31,27 @@ def rows_of(feeds: Feeds) -> int:
 
 
 def merged(requests: Sequence[Feeds], parameters: BatchingParameters) -> Feeds:
-    """The inputs of one run for several requests, with more rows at the end if this number of them is not allowed.
+    """The inputs of one run for several requests, padded with more rows if this number of rows is not allowed.
 
-    Raises FAILED_PRECONDITION or INVALID_ARGUMENT where the rows differ in shape and may or can not be padded.
+    Raises FAILED_PRECONDITION or INVALID_ARGUMENT if the rows differ in shape and padding is off, or impossible.
     """
     total = sum(len(feeds[0][1]) for feeds in requests)
     surplus = parameters.padded(total) - total if total else 0
     if len(requests) == 1 and not surplus:
         return requests[0]
-    together = []
+    inputs = []
     for index, (endpoint, _) in enumerate(requests[0]):
         arrays = [feeds[index][1] for feeds in requests]
         if any(array.shape[1:] != arrays[0].shape[1:] for array in arrays):
             arrays = _padded(arrays, endpoint, allowed=parameters.pad_variable_length_inputs)
-        if surplus:  # the first row of the last request is sure to be one the model takes
+        if surplus:  # the first row of the last request is a row that the model accepts
             arrays.append(np.repeat(arrays[-1][:1], surplus, axis=0))
-        together.append((endpoint, np.concatenate(arrays)))
-    return together
+        inputs.append((endpoint, np.concatenate(arrays)))
+    return inputs
 
 
 def _padded(arrays: Arrays, endpoint: Endpoint, *, allowed: bool) -> Arrays:
-    """The arrays made equal in all dimensions but the first, each filled with its own first value."""
+    """The arrays padded to the same size in all dimensions but the first, each with its own first value."""
     if not allowed:
         raise ServingError(
             Code.FAILED_PRECONDITION,
@@ -77,9 +77,9 @@ def _padded(arrays: Arrays, endpoint: Endpoint, *, allowed: bool) -> Arrays:
 
 
 def split(arrays: Arrays, fetches: Sequence[Endpoint], sizes: Sequence[int], total: int) -> list[Arrays]:
-    """The answers to requests of so many rows each, out of a run of `total` rows.
+    """The outputs of each request, from a run of `total` rows; `sizes` are the rows of the requests.
 
-    Raises FAILED_PRECONDITION for an output without a row for each row of input.
+    Raises FAILED_PRECONDITION for an output that does not have one row for each row of input.
     """
     if any(not array.ndim or len(array) != total for array in arrays):
         by_name = sorted(zip((e.tensor_name for e in fetches), arrays, strict=True), key=lambda pair: pair[0])

@@ -276,6 +276,17 @@ class Flags:
         "How long requests that are running at SIGTERM or SIGINT may take to finish "
         "(not a flag of tensorflow_model_server).",
     )
+    max_queued_requests: int = _flag(
+        0,
+        "How many requests may wait for their run, over all models. The server refuses more with 429 or "
+        "RESOURCE_EXHAUSTED. If 0, the limit follows from --max_queued_bytes (not a flag of tensorflow_model_server).",
+    )
+    max_queued_bytes: int = _flag(
+        0,
+        "How many bytes of tensors may wait for their run, over all models. If 0, an eighth of the memory that the "
+        "server may use (not a flag of tensorflow_model_server).",
+        kind="int64",
+    )
     disable_request_optimizations: bool = _flag(
         default=False,
         text=(

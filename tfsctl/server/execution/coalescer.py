@@ -1,104 +1,269 @@
-"""Requests that come together done together: gathered over the turns of the event loop, and parted again as answers.
+"""The one place where requests for a model wait for each other, and for their run.
 
-Most of what a small request costs is Python stepping from one thing to the next; what many requests do at once costs it
-once. Whoever asks here decides what may be one piece of work, by a key, and does it alone where that comes to nothing.
+Requests that arrive within a few iterations of the event loop, or wait while others run, are coalesced into batches.
+A quick model runs on the event loop, in slices after which other work gets its turn. A slow model, or a large run, runs
+in threads; requests wait until a thread is free. Rows are merged into one run only if that is known to change no
+answer. Otherwise small requests of a quick model run as parallel calls of the model's function, if it can have replicas.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
 
-from tfsctl.server.execution.jobs import too_late
+from tfsctl.server.execution.batch import Batch
+from tfsctl.server.execution.executor import Executor, MergingExecutor, SessionExecutor
+from tfsctl.server.execution.fair_queue import FairQueue
 from tfsctl.server.execution.loop_debouncer import LoopDebouncer
-from tfsctl.server.status import Code, ServingError
+from tfsctl.server.execution.pending_run import SMALL_ROWS, PendingRun, deadline_exceeded
+from tfsctl.server.execution.queue_limits import QueueLimits
+from tfsctl.server.execution.replica_executor import ReplicaExecutor
+from tfsctl.server.execution.stacked_run import Stack, StackedRun
+from tfsctl.server.process import priorities
+from tfsctl.server.runtime.run_timing import RunTiming
+from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
+from tfsctl.server.status import ServingError
 
 log = logging.getLogger(__name__)
 
-_Key = TypeVar("_Key", bound=Hashable)
-_Item = TypeVar("_Item")
-_Answer = TypeVar("_Answer")
+_LOOP_SLICE_S = 0.004  # how long quick runs hold the event loop before other work gets its turn
+_MAX_MERGED_ROWS = 1024
+_MAX_FORMED = 256  # requests in batches that are not full: what a client's next request waits for at most
+_SHORT_QUEUE = 64  # requests that a quick model runs within one or two slices
+_RATE_WEIGHT = 0.1  # of the newest batch in the moving average of seconds per request
 
 
-class Together(Generic[_Key, _Item, _Answer]):
-    """Gathers items with the same key, on one event loop.
+class RequestCoalescer:
+    """Queues the requests for one session, on one event loop, and runs them in batches.
 
-    `most` tells how many of a key may be done at once (1: none may), and `work` does it: it gives an answer for each
-    item, None for one that has to be done alone, and may raise where all have to be. `deadline_s` are time.monotonic() moments.
+    With `coalesces` off each request is run alone, in its turn.
     """
+
+    accepts_codecs = True
+    """Whether requests may be submitted with a Codec."""
 
     def __init__(
         self,
-        most: Callable[[_Key], int],
-        work: Callable[[_Key, list[_Item], float | None], Awaitable[Sequence[_Answer | None]]],
+        session: Session,
+        name: str,
+        loop: asyncio.AbstractEventLoop,
+        limits: QueueLimits,
+        *,
+        coalesces: bool = True,
     ) -> None:
-        self._most, self._work = most, work
-        self._loop = asyncio.get_running_loop()
-        self._waiting: dict[_Key, list[tuple[_Item, float | None, asyncio.Future[_Answer | None]]]] = {}
-        self._count = 0
-        self._debouncer = LoopDebouncer(self._loop, lambda: self._count, self._begin)
-        self._were_together = False  # those that waited last: so will be the next, most likely
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.running = 0
-        """How many requests there are that may ask; whoever does counts."""
+        self._session, self._loop, self._limits = session, loop, limits
+        self._coalesces = self.accepts_codecs = coalesces
+        self.queue = FairQueue()
+        self._open: dict[object, Batch] = {}  # formed batches that others may join
+        self._formed: deque[Batch] = deque()
+        self._formed_requests = 0
+        self._newest_coalesces = False
+        self._debouncer = LoopDebouncer(loop, self._coalescible, self._dispatch)
+        self._timing = RunTiming()
+        self._alone = SessionExecutor(session, self._timing)
+        self._merging = MergingExecutor(self._alone)
+        self._replicas = ReplicaExecutor(session, name, self._timing)
+        self._workers = os.cpu_count() or 1
+        self._busy = 0
+        self._threads = priorities.low_priority_executor(self._workers, f"run-{name}")
+        self._seconds_per_request = 0.0
+        self._last_finish_s: float | None = None
 
-    @property
-    def is_worth_it(self) -> bool:
-        """Whether there are others to wait for."""
-        return self.running > 1 or self._were_together
-
-    def ask(self, key: _Key, item: _Item, deadline_s: float | None) -> asyncio.Future[_Answer | None]:
-        """The answer to come; None where the item has to be done alone. Raises DEADLINE_EXCEEDED."""
-        answer: asyncio.Future[_Answer | None] = self._loop.create_future()
-        self._waiting.setdefault(key, []).append((item, deadline_s, answer))
-        self._count += 1
+    # ---- submitting ----
+    def submit(self, run: PendingRun) -> None:
+        """Queue a request. Raises RESOURCE_EXHAUSTED if too many wait already."""
+        waiting = len(self.queue) + self._formed_requests
+        self._limits.admit(run.nbytes, waiting * self._seconds_per_request if waiting > _SHORT_QUEUE else 0.0)
+        run.is_waiting = True
+        self.queue.push(run)
+        if run.deadline_s is not None and (waiting > _SHORT_QUEUE or not self._timing.is_quick):
+            run.timer = self._loop.call_later(run.deadline_s - time.monotonic(), self._expire, run)
+        self._newest_coalesces = self._coalesces and (run.merge_key is not None or self._replicas.is_ready(run.kind))
         self._debouncer.notify()
-        return answer
 
-    def _begin(self) -> None:
-        waiting, self._waiting, self._count = self._waiting, {}, 0
-        self._were_together = False
-        for key, asked in waiting.items():
-            most = self._most(key) if len(asked) > 1 else 1
-            for start in range(0, len(asked), most):
-                group = asked[start : start + most]
-                if len(group) == 1:
-                    _settle(group[0][2], None)
-                    continue
-                self._were_together = True
-                task = self._loop.create_task(self._do(key, group))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+    def cancel(self, run: PendingRun) -> None:
+        """Forget a request that nobody waits for any more. A run that has begun goes on."""
+        if run.timer is not None:
+            run.timer.cancel()
+            run.timer = None
+        self._release(run)
+        if run.is_queued:
+            self.queue.remove(run)
+        run.payload = None
 
-    async def _do(self, key: _Key, group: list[tuple[_Item, float | None, asyncio.Future[_Answer | None]]]) -> None:
-        now_s = time.monotonic()
-        for _, deadline_s, waiting in group:
-            if deadline_s is not None and deadline_s < now_s:
-                _settle(waiting, too_late())
-        group = [one for one in group if not one[2].done()]
-        if not group:
-            return
-        deadlines_s = [deadline_s for _, deadline_s, _ in group if deadline_s is not None]
-        last_s = max(deadlines_s) if len(deadlines_s) == len(group) else None
-        answers: Sequence[_Answer | ServingError | None] = [None] * len(group)
+    def _expire(self, run: PendingRun) -> None:
+        """Answer a request at its deadline, whether it waits or its run has begun."""
+        self.cancel(run)
+        run.settle(deadline_exceeded())
+
+    def _release(self, run: PendingRun) -> None:
+        if run.is_waiting:
+            run.is_waiting = False
+            self._limits.release(run.nbytes)
+
+    def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
+        """Run on this thread, regardless of the queue, and return the fetched arrays."""
+        return self._session.run(feeds, fetches)
+
+    def close(self) -> None:
+        """End the threads, after their last run."""
+        self._replicas.close()
+        self._threads.shutdown(wait=True)
+
+    # ---- forming batches ----
+    def _coalescible(self) -> int:
+        """How many requests wait, if they may be run together."""
+        return len(self.queue) if self._newest_coalesces else 0
+
+    def _next_batch(self) -> Batch | None:
+        """The next batch that can be started now; None if nothing waits or no thread is free."""
+        is_blocked = self._busy >= self._workers
+        if is_blocked and not self._timing.is_quick:
+            return None
+        while True:
+            self._form_batches()
+            if not self._formed:
+                return None
+            batch = self._formed[0]
+            if is_blocked and not batch.is_small:
+                return None
+            self._formed.popleft()
+            self._formed_requests -= len(batch.requests)
+            if self._open.get(batch.key) is batch:
+                del self._open[batch.key]
+            for run in batch.requests:
+                self._release(run)
+            if batch.start():
+                return batch
+
+    def _form_batches(self) -> None:
+        """Move requests from the queue into batches, each client in turn, until the first batch is full."""
+        formed = self._formed
+        while not formed or (not formed[0].is_full and self._formed_requests - len(formed[0].requests) < _MAX_FORMED):
+            run = self.queue.pop()
+            if run is None:
+                return
+            self._batch_for(run).add(run)
+            self._formed_requests += 1
+
+    def _batch_for(self, run: PendingRun) -> Batch:
+        """An open batch with room for a request, or a new one."""
+        executor: Executor = self._alone
+        key: object = None
+        max_requests, max_rows = 1, run.rows
+        if run.merge_key is not None and self._coalesces:
+            executor, key, max_requests, max_rows = self._merging, run.merge_key, _MAX_MERGED_ROWS, _MAX_MERGED_ROWS
+        elif run.is_small and self._timing.is_quick and self._replicas.is_ready(run.kind):
+            executor, key, max_requests = self._replicas, run.codec or run.kind, self._replicas.max_requests
+            max_rows = SMALL_ROWS
+        batch = self._open.get(key)
+        if batch is None or not batch.has_room(run):
+            batch = Batch(executor, key, max_requests=max_requests, max_rows=max_rows)
+            self._formed.append(batch)
+            if key is not None:
+                self._open[key] = batch
+        return batch
+
+    # ---- running ----
+    def _dispatch(self) -> None:
+        """Start what waits: on the loop if it is small and quick, otherwise in threads as far as they are free."""
+        end_s = time.perf_counter() + _LOOP_SLICE_S
+        while (batch := self._next_batch()) is not None:
+            if not (batch.is_small and self._timing.is_quick):
+                self._busy += 1
+                self._threads.submit(self._work, batch)
+                continue
+            result = self._run(batch)
+            self._finish(batch, result)
+            self._measure_rate(len(batch.requests))
+            if not (self.queue or self._formed):
+                return
+            if self._coalesces and batch.executor is self._alone and batch.stacked is not None:
+                self._prepare_replicas(batch.stacked, result)
+            if time.perf_counter() > end_s:
+                self._debouncer.notify()
+                return
+
+    def _work(self, batch: Batch) -> None:
+        """Run a batch in a thread."""
+        self._loop.call_soon_threadsafe(self._finish_work, batch, self._run(batch))
+
+    def _finish_work(self, batch: Batch, result: Stack | list[Any]) -> None:
+        self._busy -= 1
+        self._finish(batch, result)
+        self._measure_rate(len(batch.requests))
+        self._dispatch()
+
+    def _run(self, batch: Batch) -> Stack | list[Any]:
+        """Run a batch on this thread: the outputs, or a list of outcomes if requests had to be run alone."""
         try:
-            answers = await self._work(key, [item for item, _, _ in group], last_s)
-        except ServingError as error:
-            if error.code is Code.DEADLINE_EXCEEDED:
-                answers = [error] * len(group)
-        except Exception:  # the one door for bugs: they may go well alone
+            run = batch.stack()
+            if run is None:
+                return [None] * len(batch.requests)
+            if run.inputs.count > 1:
+                return batch.executor.run(run)
+        except ServingError:
+            pass  # one request may be at fault: each is run alone
+        except Exception:  # bugs end here: each request is run alone, and gets its own answer
             log.exception("Requests failed together")
-        for (_, _, waiting), outcome in zip(group, answers, strict=True):
-            _settle(waiting, outcome)
+        if batch.stacked is None:
+            return [None] * len(batch.requests)
+        runs = [batch.stacked] if len(batch.requests) == 1 else batch.stacked.split()
+        return [self._run_alone(alone) for alone in runs]
+
+    def _run_alone(self, run: StackedRun) -> Stack | Exception:
+        try:
+            return self._alone.run(run)
+        except Exception as error:  # noqa: BLE001 - the error is the answer to this request
+            return error
+
+    def _prepare_replicas(self, run: StackedRun, result: Stack | list[Any]) -> None:
+        """Have replicas made for requests like this one, which succeeded alone while others waited."""
+        if not isinstance(result, Stack) and isinstance(result[0], Stack):
+            self._replicas.prepare(run)
+
+    # ---- answering ----
+    def _finish(self, batch: Batch, result: Stack | list[Any]) -> None:
+        """Answer the requests of a batch."""
+        codec = batch.requests[0].codec
+        if isinstance(result, Stack):
+            if codec is None:
+                batch.settle(result.each)
+                return
+            try:
+                answers = codec.encode(result)
+            except Exception as error:  # noqa: BLE001 - the error is the answer to these requests
+                answers = [error] * len(batch.requests)
+            if isinstance(answers, asyncio.Future):
+                answers.add_done_callback(lambda done: batch.settle(_results(done, len(batch.requests))))
+            else:
+                batch.settle(answers)
+            return
+        for run, outcome in zip(batch.requests, result, strict=True):
+            if not isinstance(outcome, Stack):
+                run.settle(outcome)
+            elif codec is None:
+                run.settle(outcome.each[0])
+            else:
+                single = Batch(self._alone, None, max_requests=1, max_rows=run.rows)
+                single.add(run)
+                self._finish(single, outcome)
+
+    def _measure_rate(self, requests: int) -> None:
+        """Keep the average time that passes for each request while there is no pause."""
+        now_s = time.perf_counter()
+        if self._last_finish_s is not None:
+            seconds = (now_s - self._last_finish_s) / requests
+            self._seconds_per_request += (seconds - self._seconds_per_request) * _RATE_WEIGHT
+        is_idle = not (self._busy or self.queue or self._formed)
+        self._last_finish_s = None if is_idle else now_s
 
 
-def _settle(waiting: asyncio.Future[_Answer | None], answer: _Answer | ServingError | None) -> None:
-    if waiting.done():
-        return
-    if isinstance(answer, ServingError):
-        waiting.set_exception(answer)
-    else:
-        waiting.set_result(answer)
+def _results(done: asyncio.Future[Sequence[Any]], count: int) -> Sequence[Any]:
+    error = done.exception()
+    return done.result() if error is None else [error] * count

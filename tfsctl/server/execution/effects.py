@@ -1,7 +1,7 @@
-"""Whether a function of a graph does anything but compute its outputs: a run that does may not be made twice.
+"""Tells whether a function of a graph has effects besides its outputs; a run with effects must not be repeated.
 
-What an operation is comes from its OpDef (tensorflow/core/framework/op_def.proto): `is_stateful`, and inputs that are
-resources, which those that change a resource have although not all of them say so.
+An operation is judged by its OpDef (tensorflow/core/framework/op_def.proto): by `is_stateful`, and by inputs that are
+resources. Operations that change a resource have such an input, but not all of them are marked as stateful.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tfsctl.core import protos
 from tfsctl.server.runtime import capi
 
 _RESOURCE = 20  # DT_RESOURCE
-# Operations with state that leave it as it is. What those that call functions do is looked up in the functions.
+# Stateful operations that do not change their state. The functions that _CALLS call are checked too.
 _CHECKS = {"Assert", "CheckNumerics", "CheckNumericsV2", "NoOp", "Placeholder"}
 _CALLS = {"Case", "If", "StatefulPartitionedCall", "While"}
 _VARIABLES = {
@@ -28,19 +28,19 @@ _HARMLESS = _CHECKS | _CALLS | _VARIABLES | _TABLES
 
 
 def has_effects(graph: int, function: str) -> bool:
-    """Whether running this function of a TF_Graph may change anything, or tell the same inputs another answer."""
+    """Whether running this function of a TF_Graph may change state, or give other outputs for the same inputs."""
     library = {f.signature.name: f for f in _graph_def(graph).library.function}
     if function not in library:
         return True
     operations: set[str] = set()
-    seen, ahead = set(), [function]
-    while ahead:
-        name = ahead.pop()
+    seen, pending = set(), [function]
+    while pending:
+        name = pending.pop()
         if name not in seen:
             seen.add(name)
             for node in library[name].node_def:
                 operations.add(node.op)
-                ahead += [called for called in (node.op, *_called(node)) if called in library]
+                pending += [called for called in (node.op, *_called(node)) if called in library]
     return any(_is_stateful(graph, operation) for operation in operations - _HARMLESS - library.keys())
 
 
@@ -49,7 +49,7 @@ def _graph_def(graph: int) -> protos.GraphDef:
 
 
 def _called(node: protos.NodeDef) -> Iterator[str]:
-    """The functions that a node names in its attributes."""
+    """The names of functions in the attributes of a node."""
     for value in node.attr.values():
         if value.HasField("func"):
             yield value.func.name

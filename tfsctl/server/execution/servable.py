@@ -1,41 +1,53 @@
-"""One loaded version of a model: what can be asked of it, and who is still asking."""
+"""One loaded version of a model: runs its graph for requests, and closes it after the last one."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
-from typing import TypeVar
+from typing import Any, Protocol
 
-from tfsctl.server.batching.session import Batching
-from tfsctl.server.execution.executor import Execution
-from tfsctl.server.execution.jobs import check_rows
+from tfsctl.server.execution.pending_run import Codec, PendingRun
+from tfsctl.server.request_context import current_client
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feeds, Session
 
-_T = TypeVar("_T")
+
+class RunQueue(Protocol):
+    """Where requests for a session wait for their run: a RequestCoalescer, or TensorFlow Serving's batching."""
+
+    accepts_codecs: bool
+    """Whether requests with a Codec may be submitted."""
+
+    def submit(self, run: PendingRun) -> None:
+        """Queue a request. Raises ServingError if it is refused."""
+
+    def cancel(self, run: PendingRun) -> None:
+        """Forget a request that nobody waits for any more."""
+
+    def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
+        """Run on this thread, regardless of the queue, and return the fetched arrays."""
+
+    def close(self) -> None:
+        """End everything that runs the session. Nothing may be submitted any more."""
 
 
 class Servable:
-    """A version that can answer. Counts what is running on it, so that it leaves only when its last request is done.
+    """A version that answers requests. It counts those that are in flight, and is closed when there are none.
 
     `row_independent` are the signatures whose rows do not affect each other: their runs may be merged.
     """
 
     def __init__(
-        self,
-        name: str,
-        version: int,
-        session: Session,
-        row_independent: Collection[str],
-        execution: Execution | Batching,
+        self, name: str, version: int, session: Session, row_independent: Collection[str], queue: RunQueue
     ) -> None:
         self.name = name
         self.version = version
         self.session = session
+        self.accepts_codecs = queue.accepts_codecs
         self._row_independent = frozenset(row_independent)
         self._in_flight = 0
         self._drained: asyncio.Event | None = None
-        self._execution = execution
+        self._queue = queue
 
     def signature(self, name: str) -> BoundSignature | None:
         """The signature of that name, or None."""
@@ -46,47 +58,64 @@ class Servable:
     ) -> Arrays:
         """Run the graph and return the fetched arrays, in order.
 
-        `deadline_s` is a time.monotonic() moment; past it, DEADLINE_EXCEEDED. `signature` names the one whose inputs
-        and outputs these are, if they are of one.
+        `deadline_s` is a time.monotonic() moment; past it, DEADLINE_EXCEEDED is raised. `signature` names the signature
+        whose inputs and outputs these are, if they are of one.
         """
-        merge_key = fetches if signature in self._row_independent else None
-        return await self._counted(self._execution.submit(feeds, fetches, deadline_s=deadline_s, merge_key=merge_key))
+        arrays: Arrays = await self._answer(
+            PendingRun.of_feeds(
+                feeds,
+                fetches,
+                may_merge=signature in self._row_independent,
+                deadline_s=deadline_s,
+                client=current_client.get(),
+            )
+        )
+        return arrays
 
-    async def _counted(self, answer: Awaitable[_T]) -> _T:
-        """Wait for an answer. The session is not freed before it is there."""
+    async def run_payload(
+        self,
+        payload: Any,  # noqa: ANN401 - what the codec takes
+        codec: Codec,
+        *,
+        rows: int,
+        nbytes: int,
+        deadline_s: float | None,
+        signature: str,
+    ) -> Any:  # noqa: ANN401 - what the codec makes
+        """Run a signature for a payload that is converted together with others, and return the codec's answer.
+
+        Returns None if the payload could not be converted together with others. Only if `accepts_codecs`.
+        """
+        return await self._answer(
+            PendingRun(
+                codec.feeds,
+                codec.fetches,
+                payload,
+                rows=rows,
+                nbytes=nbytes,
+                merge_key=codec if signature in self._row_independent else None,
+                deadline_s=deadline_s,
+                client=current_client.get(),
+                codec=codec,
+            )
+        )
+
+    async def _answer(self, run: PendingRun) -> Any:  # noqa: ANN401 - arrays, or what the codec makes
+        """Queue a request and wait for its answer. The session is not closed before that."""
+        self._queue.submit(run)
         self._in_flight += 1
         try:
-            return await answer
+            return await run.answer
         finally:
+            if run.is_waiting:
+                self._queue.cancel(run)
             self._in_flight -= 1
             if self._drained is not None and not self._in_flight:
                 self._drained.set()
 
-    def most_together(self, bound: BoundSignature, signature: str, rows: int) -> int:
-        """How many requests of so many rows, with all inputs and outputs of a signature, `run_together` may be given.
-
-        1 where it may not.
-        """
-        return self._execution.most_together(bound, rows, may_merge=signature in self._row_independent)
-
-    async def run_together(
-        self, stack: Feeds, fetches: Sequence[Endpoint], *, deadline_s: float | None, signature: str
-    ) -> Arrays:
-        """Run several requests, whose tensors are stacked: an array for each feed, and for each fetch.
-
-        Raises where one of the requests fails.
-        """
-        if signature not in self._row_independent:
-            return await self._counted(self._execution.submit(stack, fetches, deadline_s=deadline_s, is_stack=True))
-        requests, rows = stack[0][1].shape[:2]
-        feeds = [(endpoint, array.reshape(requests * rows, *array.shape[2:])) for endpoint, array in stack]
-        arrays = await self.run(feeds, fetches, deadline_s=deadline_s, signature=signature)
-        check_rows(arrays, requests * rows)
-        return [array.reshape(requests, rows, *array.shape[1:]) for array in arrays]
-
     def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
-        """Run the graph on this thread, whatever else waits, and return the fetched arrays, in order."""
-        return self._execution.run_now(feeds, fetches)
+        """Run the graph on this thread, regardless of the queue, and return the fetched arrays, in order."""
+        return self._queue.run_now(feeds, fetches)
 
     async def drain_and_close(self, executor: Executor | None = None) -> None:
         """Wait for the last request, then free the session on a thread of the executor."""
@@ -96,6 +125,6 @@ class Servable:
         await asyncio.get_running_loop().run_in_executor(executor, self.close)
 
     def close(self) -> None:
-        """Free the session. Nothing may be asked of it any more."""
-        self._execution.close()
+        """Free the session. It cannot be used any more."""
+        self._queue.close()
         self.session.close()

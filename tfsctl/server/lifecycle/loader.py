@@ -13,9 +13,10 @@ from typing import Literal
 from tfsctl.core.version_files import read_row_independence
 from tfsctl.server.batching.parameters import BatchingParameters, model_parameters
 from tfsctl.server.batching.scheduler import BatchScheduler
-from tfsctl.server.batching.session import Batching
-from tfsctl.server.execution.executor import Execution
-from tfsctl.server.execution.servable import Servable
+from tfsctl.server.batching.session import BatchingSession
+from tfsctl.server.execution.coalescer import RequestCoalescer
+from tfsctl.server.execution.queue_limits import QueueLimits
+from tfsctl.server.execution.servable import RunQueue, Servable
 from tfsctl.server.lifecycle import completeness, warmup
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.runtime.session import Session
@@ -41,12 +42,15 @@ class Loader:
 
     With `merging` auto, the signatures that the export found to be row-independent may be merged; TensorFlow Serving's
     own `batching` takes its place where there is any. Warmup requests are run `warmup_iterations` times each.
+    With `coalesces` off every request is run alone.
     """
 
     tags: Sequence[str]
     config: bytes
     merging: Merging
     loop: asyncio.AbstractEventLoop
+    queue_limits: QueueLimits
+    coalesces: bool = True
     batching: ServerBatching | None = None
     warmup_iterations: int = 1
     check_method_names: bool = False
@@ -59,13 +63,15 @@ class Loader:
         """
         parameters = self._batching_parameters(directory)
         session = self.open_session(directory)
-        execution: Execution | Batching
+        queue: RunQueue
         if parameters is not None and self.batching is not None:
             log.info("Wrapping session to perform batch processing")
-            execution = Batching(session, parameters, self.batching.scheduler, self.recorder)
+            queue = BatchingSession(session, parameters, self.batching.scheduler, self.recorder)
         else:
-            execution = Execution(session, f"{name}-{version}", self.loop)
-        servable = Servable(name, version, session, self._mergeable(session, directory), execution)
+            queue = RequestCoalescer(
+                session, f"{name}-{version}", self.loop, self.queue_limits, coalesces=self.coalesces
+            )
+        servable = Servable(name, version, session, self._mergeable(session, directory), queue)
         try:
             if self.warmup_iterations:
                 self.warm_up(servable, directory)

@@ -108,7 +108,10 @@ class RestApi:
             answer = self._predict.answer(ref, body) if verb == "predict" else self._infer(ref, verb, body)
             return Reply(200, await answer)
         except ServingError as error:
-            return Reply(HTTP_STATUS[error.code], json_answer.error(error.message), code=error.code)
+            retry_after = () if error.retry_after_s is None else ((b"retry-after", b"%d" % error.retry_after_s),)
+            return Reply(
+                HTTP_STATUS[error.code], json_answer.error(error.message), code=error.code, headers=retry_after
+            )
         except Exception as error:  # the one door for bugs: a message, never a broken connection
             log.exception("Request failed: %s %s", method, target)
             return Reply(500, json_answer.error(f"{type(error).__name__}: {error}"), code=Code.INTERNAL)

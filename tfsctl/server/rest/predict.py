@@ -1,7 +1,8 @@
-"""Predict over REST: a body read, run and answered by itself, or together with those that came in the same turn.
+"""Predict over REST: reads a body, runs its signature, and writes the answer.
 
-Plain bodies are one on their way if they ask the same of the same signature: their rows are converted, run and written
-at once. Whatever is not plain, or fails together, goes its way alone, which is where every refusal is said.
+Small plain bodies (`instances` and nothing else but a signature) are queued as they are: those that end up in one batch
+are converted, run and written together, by a `RowCodec`. Every other body is converted alone, and so is one that cannot
+be converted together with others: the exact error of a bad body comes from there.
 """
 
 from __future__ import annotations
@@ -13,58 +14,92 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from tfsctl.core.types import ModelRef
-from tfsctl.server.execution.coalescer import Together
+from tfsctl.server.execution.servable import Servable
+from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import numbers as json_numbers
 from tfsctl.server.rest.json import tensor as json_tensor
+from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint
 from tfsctl.server.service.model_service import Service
+from tfsctl.server.status import ServingError
 
 LARGE_BODY_BYTES, _LARGE_ANSWER_VALUES = 64 * 1024, 4096  # from here on reading or writing takes milliseconds
-_SMALL_BODY_BYTES = 4 * 1024  # of those that are read together: all of them in one turn of the loop
+_SMALL_BODY_BYTES = 4 * 1024  # of a body that may be converted together with others, on the event loop
+_MAX_CODECS = 64  # of a servable: clients may send ever new numbers of rows
 _T = TypeVar("_T")
-_Key = tuple[ModelRef, str, int]  # the model, its signature, and how many rows
-_Inputs = tuple[str, dict[str, np.ndarray], bool]  # for which signature, and whether in row form
+_Inputs = tuple[str, dict[str, np.ndarray], bool]  # the signature, its inputs, and whether they were in row form
+
+
+class RowCodec:
+    """Converts the rows of many requests with the same signature and number of rows at once."""
+
+    def __init__(self, bound: BoundSignature, rows: int, threads: ThreadPoolExecutor) -> None:
+        self.feeds: Sequence[Endpoint] = tuple(bound.inputs.values())
+        self.fetches: Sequence[Endpoint] = bound.fetches
+        self._bound, self._rows, self._threads = bound, rows, threads
+
+    def decode(self, payloads: Sequence[list[Any]]) -> Arrays | None:
+        """One array for each input, [requests, rows, …]; None if the rows are not well-formed or not all alike."""
+        inputs = json_tensor.rows_at_once(list(chain.from_iterable(payloads)), self._bound.dtypes)
+        if inputs is None:
+            return None
+        arrays = [inputs[alias] for alias in self._bound.inputs]
+        return [array.reshape(len(payloads), self._rows, *array.shape[1:]) for array in arrays]
+
+    def encode(self, outputs: Stack) -> Sequence[Any] | asyncio.Future[Sequence[Any]]:
+        """The body of each answer. Large outputs are written in a thread."""
+        arrays = outputs.arrays
+        aliases = [endpoint.alias for endpoint in self.fetches]
+        if arrays is None:
+            return [self._encode_one(dict(zip(aliases, one, strict=True))) for one in outputs.each]
+        stacked = dict(zip(aliases, arrays, strict=True))
+        if _are_small(stacked):
+            return json_answer.row_answers(stacked, outputs.count)
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._threads, json_answer.row_answers, stacked, outputs.count)
+
+    @staticmethod
+    def _encode_one(outputs: Mapping[str, np.ndarray]) -> bytes | ServingError:
+        try:
+            return json_answer.answer(outputs, row_form=True)
+        except ServingError as error:
+            return error
 
 
 class RestPredict:
-    """Answers predict bodies from a Service. `threads` do what would keep other requests waiting."""
+    """Answers predict bodies from a Service. `threads` do the work that would hold the event loop."""
 
     def __init__(self, service: Service, threads: ThreadPoolExecutor, *, timeout_s: float | None) -> None:
         self._service = service
         self._threads = threads
         self._timeout_s = timeout_s
-        self._together: Together[_Key, list[Any], bytes] = Together(self._most, self._answer_rows)
+        self._codecs: WeakKeyDictionary[Servable, dict[tuple[str, int], RowCodec | None]] = WeakKeyDictionary()
 
     async def answer(self, ref: ModelRef, body: bytes) -> bytes:
         """The answer to one body. Raises ServingError in TensorFlow Serving's words."""
-        self._together.running += 1
-        try:
-            if len(body) > LARGE_BODY_BYTES:
-                return await self._answer(ref, await self._aside(self._read_large, ref, body))
-            document = json_document.parse(body)
-            signature = json_tensor.signature_name(document)
-            if self._together.is_worth_it and len(body) <= _SMALL_BODY_BYTES:
-                rows = json_tensor.plain_rows(document)
-                if rows:
-                    answer = await self._together.ask((ref, signature, len(rows)), rows, self._deadline_s())
-                    if answer is not None:
-                        return answer
-            return await self._answer(ref, self._inputs(ref, signature, document, body))
-        finally:
-            self._together.running -= 1
+        if len(body) > LARGE_BODY_BYTES:
+            return await self._answer(ref, await self._in_thread(self._read_large, ref, body))
+        document = json_document.parse(body)
+        signature = json_tensor.signature_name(document)
+        if len(body) <= _SMALL_BODY_BYTES and (rows := json_tensor.plain_rows(document)):
+            answer = await self._answer_rows(ref, signature, rows, len(body))
+            if answer is not None:
+                return answer
+        return await self._answer(ref, self._inputs(ref, signature, document, body))
 
     def _deadline_s(self) -> float | None:
         return None if self._timeout_s is None else time.monotonic() + self._timeout_s
 
-    async def _aside(self, work: Callable[..., _T], *arguments: object) -> _T:
+    async def _in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
-    # ---- alone ----
+    # ---- converted alone ----
     def _read_large(self, ref: ModelRef, body: bytes) -> _Inputs:
         plain = json_numbers.plain_inputs(body, partial(self._service.input_dtypes, ref))
         if plain is not None:
@@ -76,33 +111,42 @@ class RestPredict:
         inputs, row_form = json_tensor.inputs_from_document(document, self._service.input_dtypes(ref, signature), body)
         return signature, inputs, row_form
 
-    async def _answer(self, ref: ModelRef, given: _Inputs) -> bytes:
-        signature, inputs, row_form = given
+    async def _answer(self, ref: ModelRef, request: _Inputs) -> bytes:
+        signature, inputs, row_form = request
         predicted = await self._service.predict(ref, signature, inputs, deadline_s=self._deadline_s())
         outputs = predicted.outputs
         if _are_small(outputs):
             return json_answer.answer(outputs, row_form=row_form)
-        return await self._aside(partial(json_answer.answer, outputs, row_form=row_form))
+        return await self._in_thread(partial(json_answer.answer, outputs, row_form=row_form))
 
-    # ---- together ----
-    def _most(self, key: _Key) -> int:
-        return self._service.most_together(*key)
+    # ---- converted together with others ----
+    async def _answer_rows(self, ref: ModelRef, signature: str, rows: list[Any], nbytes: int) -> bytes | None:
+        """The answer to a plain body; None if it has to be converted alone."""
+        try:
+            target = self._service.bound_signature(ref, signature)
+        except ServingError:
+            return None
+        codec = self._codec(target.servable, target.bound, target.signature, len(rows))
+        if codec is None:
+            return None
+        answer: bytes | None = await self._service.predict_payload(
+            ref, target, rows, codec, rows=len(rows), nbytes=nbytes, deadline_s=self._deadline_s()
+        )
+        return answer
 
-    async def _answer_rows(
-        self, key: _Key, bodies: Sequence[list[Any]], deadline_s: float | None
-    ) -> Sequence[bytes | None]:
-        ref, signature, size = key
-        count = len(bodies)
-        inputs = json_tensor.rows_at_once(list(chain.from_iterable(bodies)), self._service.input_dtypes(ref, signature))
-        if inputs is None:
-            return [None] * count
-        stacked = {name: array.reshape(count, size, *array.shape[1:]) for name, array in inputs.items()}
-        predicted = await self._service.predict_together(ref, signature, stacked, deadline_s=deadline_s)
-        if _are_small(predicted.outputs):
-            return json_answer.row_answers(predicted.outputs, count)
-        return await self._aside(json_answer.row_answers, predicted.outputs, count)
+    def _codec(self, servable: Servable, bound: BoundSignature, signature: str, rows: int) -> RowCodec | None:
+        codecs = self._codecs.get(servable)
+        if codecs is None:
+            codecs = self._codecs[servable] = {}
+        key = signature, rows
+        if key not in codecs:
+            if len(codecs) >= _MAX_CODECS:
+                codecs.clear()
+            is_usable = servable.accepts_codecs and bound.inputs and bound.inputs.keys() == bound.dtypes.keys()
+            codecs[key] = RowCodec(bound, rows, self._threads) if is_usable else None
+        return codecs[key]
 
 
 def _are_small(outputs: Mapping[str, np.ndarray]) -> bool:
-    """Whether writing them takes no time to speak of; an empty one may still have many lists."""
+    """Whether writing them takes well under a millisecond; an empty array may still have many lists."""
     return all(0 < array.size <= _LARGE_ANSWER_VALUES for array in outputs.values())

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from tfsctl.core.dtypes import DType
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef, VersionStatus
 from tfsctl.errors import InvalidInput
 from tfsctl.server.config.configured_models import check_request_logging
+from tfsctl.server.execution.pending_run import Codec
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
@@ -35,6 +36,15 @@ class Predicted:
     version: int
     signature: str
     outputs: Mapping[str, np.ndarray]
+
+
+class Target(NamedTuple):
+    """What a predict request is for: a signature of a servable."""
+
+    servable: Servable
+    bound: BoundSignature
+    signature: str
+    """The signature's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,50 +89,46 @@ class Service:
     ) -> Predicted:
         """Run one signature. `deadline_s` is a time.monotonic() moment, None for no limit."""
         start_s = perf_counter()
-        name = signature or DEFAULT_SIGNATURE
-        servable, bound = self._bound(ref, name)
+        servable, bound, name = self.bound_signature(ref, signature)
         fetches = fetches_for(bound, output_filter)
         arrays = await servable.run(feeds_for(bound, inputs), fetches, deadline_s=deadline_s, signature=name)
         outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays)}  # noqa: B905 - asked for, got
         self._recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
         return Predicted(servable.name, servable.version, name, outputs)
 
-    def most_together(self, ref: ModelRef, signature: str, rows: int) -> int:
-        """How many requests of so many rows for a signature `predict_together` may be given; 1 where it may not."""
-        try:
-            servable = self.core.servable(ref)
-        except ServingError:
-            return 1
-        name = signature or DEFAULT_SIGNATURE
-        bound = servable.signature(name)
-        return 1 if bound is None else servable.most_together(bound, name, rows)
+    async def predict_payload(
+        self,
+        ref: ModelRef,
+        target: Target,
+        payload: Any,  # noqa: ANN401 - what the codec takes
+        codec: Codec,
+        *,
+        rows: int,
+        nbytes: int,
+        deadline_s: float | None,
+    ) -> Any:  # noqa: ANN401 - what the codec makes
+        """Run one signature for a payload of `nbytes` bytes that may be converted together with those of others.
 
-    async def predict_together(
-        self, ref: ModelRef, signature: str, stacked: Mapping[str, np.ndarray], *, deadline_s: float | None = None
-    ) -> Predicted:
-        """Run one signature for several requests of one shape: inputs and outputs are theirs, stacked.
-
-        Raises where one of them fails.
+        Returns the codec's answer, None if the payload has to be converted alone.
         """
         start_s = perf_counter()
-        name = signature or DEFAULT_SIGNATURE
-        servable, bound = self._bound(ref, name)
-        arrays = await servable.run_together(
-            feeds_for(bound, stacked), bound.fetches, deadline_s=deadline_s, signature=name
+        answer = await target.servable.run_payload(
+            payload, codec, rows=rows, nbytes=nbytes, deadline_s=deadline_s, signature=target.signature
         )
-        outputs = {endpoint.alias: array for endpoint, array in zip(bound.fetches, arrays, strict=True)}
-        count = len(next(iter(stacked.values())))
-        self._recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s, requests=count)
-        return Predicted(servable.name, servable.version, name, outputs)
+        if answer is not None:
+            self._recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
+        return answer
 
-    def _bound(self, ref: ModelRef, signature: str) -> tuple[Servable, BoundSignature]:
+    def bound_signature(self, ref: ModelRef, signature: str) -> Target:
+        """The signature that a predict request names. Raises NOT_FOUND, FAILED_PRECONDITION or INTERNAL."""
+        name = signature or DEFAULT_SIGNATURE
         servable = self.core.servable(ref)
-        bound = servable.signature(signature)
+        bound = servable.signature(name)
         if bound is None:
-            raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{signature}" not found.')
+            raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
         if self._check_method_names:
-            _check_method_name(servable, signature)
-        return servable, bound
+            _check_method_name(servable, name)
+        return Target(servable, bound, name)
 
     def refuse_predict(self, ref: ModelRef, signature: str, names: Iterable[str]) -> None:
         """Raise what speaks against a predict with inputs of these names, before any value is looked at."""

@@ -1,0 +1,87 @@
+"""The queue serves clients in turn, and forgets removed requests at a constant cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tfsctl.server.execution.fair_queue import FairQueue
+from tfsctl.server.execution.pending_run import PendingRun
+
+
+@pytest.fixture
+def pending() -> Iterator[Callable[[str], PendingRun]]:
+    """Makes requests of a client."""
+    loop = asyncio.new_event_loop()
+
+    def make(client: str) -> PendingRun:
+        async def run() -> PendingRun:
+            return PendingRun([], [], b"payload", rows=1, nbytes=7, client=client)
+
+        return loop.run_until_complete(run())
+
+    yield make
+    loop.close()
+
+
+def popped(queue: FairQueue) -> list[PendingRun]:
+    """All requests, in the order in which they are served."""
+    return list(iter(queue.pop, None))
+
+
+def test_requests_of_one_client_keep_their_order(pending: Callable[[str], PendingRun]) -> None:
+    queue = FairQueue()
+    runs = [pending("a") for _ in range(5)]
+    for run in runs:
+        queue.push(run)
+    assert len(queue) == 5
+    assert popped(queue) == runs
+    assert len(queue) == 0
+
+
+def test_clients_are_served_in_turn(pending: Callable[[str], PendingRun]) -> None:
+    """A client that sends many requests first does not delay the single request of another."""
+    queue = FairQueue()
+    for client in ("a",) * 5 + ("b",) * 2 + ("c",):
+        queue.push(pending(client))
+    assert "".join(str(run.client) for run in popped(queue)) == "abcabaaa"
+
+
+def test_removed_requests_are_skipped(pending: Callable[[str], PendingRun]) -> None:
+    queue = FairQueue()
+    runs = [pending("a") for _ in range(4)]
+    for run in runs:
+        queue.push(run)
+    queue.remove(runs[0])
+    queue.remove(runs[2])
+    assert len(queue) == 2
+    assert popped(queue) == [runs[1], runs[3]]
+
+
+def test_removing_a_burst_takes_constant_work_for_each_request(pending: Callable[[str], PendingRun]) -> None:
+    """20,000 requests of a client that left, among those of others, in any order."""
+    queue = FairQueue()
+    burst = [pending("a") for _ in range(20_000)]
+    others = [pending("b") for _ in range(100)]
+    for run in (*burst, *others):
+        queue.push(run)
+    for run in (*burst[::2], *reversed(burst[1::2])):
+        queue.remove(run)
+    assert queue.operations < 4 * len(burst)
+    assert len(queue) == 100
+    assert popped(queue) == others
+
+
+def test_nothing_is_kept_of_removed_requests(pending: Callable[[str], PendingRun]) -> None:
+    """Requests that are pushed and removed again and again do not pile up."""
+    queue = FairQueue()
+    for _ in range(10):
+        burst = [pending("a") for _ in range(1000)]
+        for run in burst:
+            queue.push(run)
+        for run in burst:
+            queue.remove(run)
+    assert queue.pop() is None
+    assert queue.operations < 4 * 10_000

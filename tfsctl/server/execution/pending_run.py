@@ -1,0 +1,149 @@
+"""A request that waits for its run, and the codecs of requests that are converted many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from tfsctl.server.execution.stacked_run import Stack
+from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
+from tfsctl.server.status import Code, ServingError
+
+SMALL_BYTES, SMALL_ROWS = 256 * 1024, 128  # a larger run is no measure of the model, and runs in a thread
+
+
+class Codec(Protocol):
+    """Converts the payloads of many requests of one kind to tensors at once, and their outputs to answers.
+
+    One codec stands for one signature and number of rows: requests with the same codec may be stacked.
+    """
+
+    @property
+    def feeds(self) -> Sequence[Endpoint]:
+        """What the payloads are converted to."""
+
+    @property
+    def fetches(self) -> Sequence[Endpoint]:
+        """What the answers are made of."""
+
+    def decode(self, payloads: Sequence[Any]) -> Arrays | None:
+        """One array for each feed, with the requests along its first axis; None if the payloads cannot be stacked."""
+
+    def encode(self, outputs: Stack) -> Sequence[Any] | asyncio.Future[Sequence[Any]]:
+        """The answer (or the exception) of each request. Large outputs may be converted in a thread."""
+
+
+class PendingRun:
+    """A request that waits for its run.
+
+    `payload` is the arrays of its feeds, in order, or what its codec converts to them. `kind` is equal for requests with
+    the same feeds and fetches. `merge_key` is equal for requests whose rows may be merged, None if they may not be.
+    `client` identifies the connection. `deadline_s` is a time.monotonic() moment.
+    """
+
+    __slots__ = (
+        "answer",
+        "client",
+        "codec",
+        "deadline_s",
+        "feeds",
+        "fetches",
+        "is_queued",
+        "is_waiting",
+        "kind",
+        "merge_key",
+        "nbytes",
+        "payload",
+        "rows",
+        "timer",
+    )
+
+    def __init__(
+        self,
+        feeds: Sequence[Endpoint],
+        fetches: Sequence[Endpoint],
+        payload: Any,  # noqa: ANN401 - arrays, or what the codec takes
+        *,
+        rows: int,
+        nbytes: int,
+        merge_key: object = None,
+        deadline_s: float | None = None,
+        client: object = None,
+        codec: Codec | None = None,
+    ) -> None:
+        self.feeds, self.fetches, self.payload = feeds, fetches, payload
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.rows, self.nbytes, self.merge_key = rows, nbytes, merge_key
+        self.deadline_s, self.client, self.codec = deadline_s, client, codec
+        self.kind: tuple[Endpoint, ...] = (*feeds, *fetches)
+        self.is_queued = False
+        """Whether it is in a FairQueue."""
+        self.is_waiting = False
+        """Whether it counts as waiting: from its submission until its run begins."""
+        self.timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def of_feeds(
+        cls,
+        feeds: Feeds,
+        fetches: Sequence[Endpoint],
+        *,
+        may_merge: bool,
+        deadline_s: float | None = None,
+        client: object = None,
+    ) -> PendingRun:
+        """A request whose tensors are there."""
+        arrays = [array for _, array in feeds]
+        shape = arrays[0].shape if arrays else ()
+        rows = shape[0] if shape else 1
+        merge_key = _merge_key(fetches, arrays, rows) if may_merge and shape else None
+        return cls(
+            [endpoint for endpoint, _ in feeds],
+            fetches,
+            arrays,
+            rows=rows,
+            nbytes=sum([array.nbytes for array in arrays]),
+            merge_key=merge_key,
+            deadline_s=deadline_s,
+            client=client,
+        )
+
+    def array_feeds(self) -> Feeds:
+        """The feeds of a request without a codec."""
+        return list(zip(self.feeds, self.payload, strict=True))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether its run is a measure of the model."""
+        return self.nbytes < SMALL_BYTES and self.rows <= SMALL_ROWS
+
+    def settle(self, outcome: Any) -> None:  # noqa: ANN401 - arrays, an answer of the codec, or an exception
+        """Give the answer, or raise the exception where it is awaited, unless that was done before."""
+        self.payload = None
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.answer.done():
+            return
+        if isinstance(outcome, BaseException):
+            self.answer.set_exception(outcome)
+        else:
+            self.answer.set_result(outcome)
+
+
+def deadline_exceeded() -> ServingError:
+    """The error of a request whose deadline has passed."""
+    return ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+
+
+def _merge_key(fetches: Sequence[Endpoint], arrays: Arrays, rows: int) -> object:
+    """What must be equal for two runs to be merged; None if this one cannot be merged."""
+    if not rows:
+        return None
+    if len(arrays) == 1:
+        array = arrays[0]
+        return fetches, array.dtype.char, array.shape[1:]
+    if any(array.shape[:1] != (rows,) for array in arrays):
+        return None
+    return (fetches, *((array.dtype.char, array.shape[1:]) for array in arrays))

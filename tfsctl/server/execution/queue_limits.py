@@ -1,0 +1,64 @@
+"""Bounds what waits for a run in all queues of a server, and counts it."""
+
+from __future__ import annotations
+
+import math
+
+from tfsctl.server.monitoring.recorder import Recorder
+from tfsctl.server.process.resources import memory_limit_bytes
+from tfsctl.server.status import Code, ServingError
+
+_MEMORY_SHARE = 8  # the queues may hold an eighth of the memory that the server may use
+_REQUEST_BYTES = 16 * 1024  # what a waiting request takes besides its tensors: task, stream, headers, parsed message
+_MAX_RETRY_AFTER_S = 60
+
+
+class QueueLimits:
+    """The requests that wait in all queues, and how many may.
+
+    `max_requests` 0 derives the number from `max_bytes`; `max_bytes` 0 is an eighth of the memory that the server may
+    use. Requests are also refused if, at the model's pace, they would wait for longer than `max_wait_s`.
+    """
+
+    def __init__(
+        self, recorder: Recorder, *, max_requests: int = 0, max_bytes: int = 0, max_wait_s: float = math.inf
+    ) -> None:
+        self._recorder = recorder
+        self.max_bytes = max_bytes or memory_limit_bytes() // _MEMORY_SHARE
+        self.max_requests = max_requests or max(1, self.max_bytes // _REQUEST_BYTES)
+        self.max_wait_s = max_wait_s
+        self.requests = 0
+        self.nbytes = 0
+        self.rejected = 0
+        recorder.add_gauge("queued_requests", lambda: self.requests)
+        recorder.add_gauge("queued_bytes", lambda: self.nbytes)
+        recorder.add_gauge("max_queued_requests", lambda: self.max_requests)
+
+    def admit(self, nbytes: int, wait_s: float) -> None:
+        """Count a request that is about to wait. Raises RESOURCE_EXHAUSTED if there is no room for it.
+
+        `wait_s` is how long it is expected to wait.
+        """
+        if self.requests >= self.max_requests:
+            raise self._full(f"{self.requests} requests are waiting", "--max_queued_requests", wait_s)
+        if self.nbytes + nbytes > self.max_bytes and self.requests:
+            raise self._full(f"waiting requests hold {self.nbytes} bytes", "--max_queued_bytes", wait_s)
+        if wait_s > self.max_wait_s:
+            raise self._full(f"a request would wait for {wait_s:.0f} s", "--max_queued_requests", wait_s)
+        self.requests += 1
+        self.nbytes += nbytes
+
+    def release(self, nbytes: int) -> None:
+        """Forget a request: its run begins, or nobody waits for it any more."""
+        self.requests -= 1
+        self.nbytes -= nbytes
+
+    def _full(self, reason: str, flag: str, wait_s: float) -> ServingError:
+        self.rejected += 1
+        self._recorder.request_rejected("queue_full")
+        retry_after_s = max(1, min(_MAX_RETRY_AFTER_S, math.ceil(wait_s)))
+        return ServingError(
+            Code.RESOURCE_EXHAUSTED,
+            f"The server is overloaded: {reason} (limit set by {flag}). Retry after {retry_after_s} s.",
+            retry_after_s=retry_after_s,
+        )

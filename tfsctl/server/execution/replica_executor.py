@@ -1,0 +1,112 @@
+"""Runs small requests of a quick model as parallel calls in one run, and makes the replicas for that in the background."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
+from typing import TypeVar
+
+from tfsctl.server.execution.replica_graph import NoReplicasError
+from tfsctl.server.execution.replicas import WIDTHS, Replicas
+from tfsctl.server.execution.stacked_run import Stack, StackedRun
+from tfsctl.server.runtime.run_timing import RunTiming
+from tfsctl.server.runtime.session import Arrays, Session
+from tfsctl.server.status import ServingError
+
+log = logging.getLogger(__name__)
+
+_S = TypeVar("_S")
+_T = TypeVar("_T")
+_MAX_KINDS = 8  # clients may fetch ever new combinations of outputs
+_MIN_REQUESTS_PER_THREAD = 8  # a smaller share takes less time than waking the thread
+
+
+class ReplicaExecutor:
+    """Runs requests as parallel calls of the model's function, shared between the calling thread and helper threads.
+
+    Replicas are kept by what runs feed and fetch. They are made in a thread of normal priority: making them takes half a
+    second of CPU, and a low-priority thread would take many seconds while requests keep the CPU busy. The calling
+    thread waits for the helpers while it runs its own share inside TensorFlow, so that none of them waits for the GIL.
+    """
+
+    def __init__(self, session: Session, name: str, timing: RunTiming) -> None:
+        self._session, self._timing = session, timing
+        self._maker = ThreadPoolExecutor(1, thread_name_prefix=f"replicas-{name}")
+        self._workers = os.cpu_count() or 1
+        self._helpers = ThreadPoolExecutor(self._workers, thread_name_prefix=f"help-{name}")
+        self.max_requests = WIDTHS[-1] * self._workers
+        """How many requests are worth running at once."""
+        self._replicas: dict[Hashable, Replicas] = {}
+        self._tried: set[Hashable] = set()
+        self._is_closed = False
+
+    def is_ready(self, kind: Hashable) -> bool:
+        """Whether there are replicas for requests with these feeds and fetches."""
+        return kind in self._replicas
+
+    def run(self, run: StackedRun) -> Stack:
+        """Run requests for which `is_ready`, on this thread and helpers. Raises ServingError if one of them fails."""
+        replicas = self._replicas[(*run.feeds, *run.fetches)]
+        if replicas.may_pack and (arrays := run.inputs.arrays) is not None:
+            try:
+                return self._run_packed(replicas, arrays)
+            except ServingError:
+                outputs = self._run_each(replicas, run)
+                replicas.may_pack = False  # there was nothing wrong with the requests: their outputs differ in shape
+                return outputs
+        return self._run_each(replicas, run)
+
+    def _run_packed(self, replicas: Replicas, arrays: Arrays) -> Stack:
+        shares = [[array[share] for array in arrays] for share in self._shares(len(arrays[0]))]
+        return Stack.of_parts(self._run_shares(replicas.run_packed, shares, len(shares[0][0])))
+
+    def _run_each(self, replicas: Replicas, run: StackedRun) -> Stack:
+        requests = run.request_feeds()
+        shares = [requests[share] for share in self._shares(len(requests))]
+        parts = self._run_shares(replicas.run, shares, len(shares[0]))
+        return Stack.of_requests([arrays for part in parts for arrays in part])
+
+    def _shares(self, count: int) -> list[slice]:
+        """How to divide so many requests between as many threads as are worth it."""
+        threads = max(1, min(self._workers, count // _MIN_REQUESTS_PER_THREAD))
+        return [slice(count * index // threads, count * (index + 1) // threads) for index in range(threads)]
+
+    def _run_shares(self, run: Callable[[_S], _T], shares: Sequence[_S], requests: int) -> list[_T]:
+        """Run each share in a thread; the first, of so many requests, in this thread, where it is measured."""
+        others = [self._helpers.submit(run, share) for share in shares[1:]]
+        try:
+            first = self._timing.run_inline(partial(run, shares[0]), requests)
+        finally:
+            wait(others)  # nothing may still run when this returns
+        return [first, *(other.result() for other in others)]
+
+    def prepare(self, example: StackedRun) -> None:
+        """Make replicas in the background for requests like this one, unless that was tried before."""
+        kind = (*example.feeds, *example.fetches)
+        if kind not in self._tried and len(self._tried) < _MAX_KINDS:
+            self._tried.add(kind)
+            self._maker.submit(self._make, kind, example)
+
+    def close(self) -> None:
+        """Make no more replicas. Nothing may be run any more."""
+        self._is_closed = True
+        self._helpers.shutdown(wait=True)
+        self._maker.shutdown(wait=True)
+
+    def _make(self, kind: Hashable, example: StackedRun) -> None:
+        try:
+            replicas = Replicas(self._session, example.feeds, example.fetches)
+            for width in WIDTHS:
+                if self._is_closed:
+                    return
+                replicas.make_ready(width, example.request_feeds()[0])
+                self._replicas[kind] = replicas
+        except NoReplicasError:
+            pass
+        except ServingError as error:
+            log.warning("Requests cannot be run side by side: %s", error.message)
+        except Exception:  # bugs end here: requests are run one by one
+            log.exception("Requests cannot be run side by side")
