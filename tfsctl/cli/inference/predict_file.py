@@ -28,7 +28,7 @@ from tfsctl.core.batches import Batch, batch_reader, fixed_batch_size, request_a
 from tfsctl.core.types import ModelRef, Signature
 from tfsctl.data.blocks import STDIN, RowSource, stdin_has_more
 from tfsctl.data.image_rows import ImageRows
-from tfsctl.data.results import check_output
+from tfsctl.data.overwriting import refuse_overwriting, refuse_stdout_input
 from tfsctl.data.shaping import shape_rows
 from tfsctl.data.sources import open_source
 from tfsctl.errors import InvalidInput, NotFound, TfsctlError
@@ -46,11 +46,13 @@ def predict_file(
     class_options: ClassOptions,
 ) -> None:
     """Predict every row of a file. Raises what reading, the client and writing raise; answers until then are kept."""
-    if files.output is not None:
-        check_output(files.output)
     served = client.metadata(model)
     chosen = choose_signature(served, signature)
     source = open_source(files.file or "", chosen, format=files.format)
+    if files.output is None:
+        refuse_stdout_input(files.file or "")
+    elif isinstance(source, ImageRows):
+        refuse_overwriting(files.output, source.files)
     output: BulkOutput = (
         StandardOutput(as_json=as_json)
         if files.output is None

@@ -70,7 +70,7 @@ def ones(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("over", ["rest", "grpc"])
-def test_a_file_to_a_file(served: Served, tmp_path: Path, run_cli: RunCli, over: str) -> None:
+def test_file_to_file(served: Served, tmp_path: Path, run_cli: RunCli, over: str) -> None:
     """Every row, in order, with a line about it on stderr."""
     rows = [(index / 4, f"city {index}, ü") for index in range(2000)]
     (tmp_path / "in.csv").write_text("city,area\n" + "".join(f'"{city}",{area}\n' for area, city in rows))
@@ -85,7 +85,7 @@ def test_a_file_to_a_file(served: Served, tmp_path: Path, run_cli: RunCli, over:
     assert [path.name for path in tmp_path.glob("out*")] == ["out.jsonl"]
 
 
-def test_to_stdout(server: Served, ones: Path, run_cli: RunCli) -> None:
+def test_file_to_stdout(server: Served, ones: Path, run_cli: RunCli) -> None:
     """A line a row for people and pipes, an object a row with --json; --only chooses outputs."""
     asked = [*options(server, "rows"), "--file", ones, "--batch-size", 100, "--concurrency", 2]
 
@@ -104,7 +104,7 @@ def test_stdin_is_streamed(served: Served, run_cli: RunCli) -> None:
     assert shown.stdout == "good\nbad\n"
 
 
-def test_answers_come_while_stdin_is_open(served: Served, tmp_path: Path) -> None:
+def test_answers_are_streamed_while_stdin_is_open(served: Served, tmp_path: Path) -> None:
     """A program may write a row and wait for its answer, many times."""
     argv = [sys.executable, "-m", "tfsctl", *map(str, options(served, "echo")), "--file", "-", "--format", "jsonl"]
     with subprocess.Popen(argv, env=clean_environment(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
@@ -119,7 +119,7 @@ def test_answers_come_while_stdin_is_open(served: Served, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.npz"])
-def test_rows_that_are_left_out(server: Served, tmp_path: Path, run_cli: RunCli, name: str) -> None:
+def test_skipped_rows_are_listed(server: Served, tmp_path: Path, run_cli: RunCli, name: str) -> None:
     """Those that do not fit and those the server refuses are listed with the reason; the others keep their numbers."""
     (tmp_path / "in.csv").write_text("x,id\n1,a\ntwo,b\n0,c\n4,d\n5\n")
     asked = [*options(server, "rows"), "--signature", "checked", "--file", tmp_path / "in.csv"]
@@ -142,7 +142,7 @@ def test_rows_that_are_left_out(server: Served, tmp_path: Path, run_cli: RunCli,
         assert (tmp_path / name).read_text() == "row,y\n1,1.0\n4,0.25\n"
 
 
-def test_images_by_name(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
+def test_images_are_labelled_with_their_names(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
     """Answers to a directory of images name their files."""
     for name, grey in (("b.png", 20), ("a.png", 10)):
         Image.new("RGB", (4, 4), (grey, grey, grey)).save(tmp_path / name)
@@ -158,7 +158,7 @@ def test_images_by_name(tmp_path: Path, run_cli: RunCli, echo_images: Served) ->
     assert "c.png: not an image" in (tmp_path / "out.jsonl.rejects.jsonl").read_text()
 
 
-def test_images_that_came_after_an_interruption(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
+def test_resume_refuses_new_images(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
     """A row's number is the place of its file among the others: with others it is another run."""
     for name in ("a.png", "b.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
@@ -171,7 +171,19 @@ def test_images_that_came_after_an_interruption(tmp_path: Path, run_cli: RunCli,
     assert "another one: images changed" in run_cli(*asked, "--resume").stderr
 
 
-def test_a_model_of_fixed_size(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
+def test_output_is_no_image_of_the_folder(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
+    """With --format images, files with any name are images and would be lost."""
+    file = tmp_path / "photo.npy"
+    Image.new("RGB", (4, 4)).save(file, format="png")
+    before = file.read_bytes()
+
+    asked = [*options(echo_images, "images"), "--file", tmp_path, "--format", "images"]
+
+    assert "would overwrite" in run_cli(*asked, "--output", file).stderr
+    assert file.read_bytes() == before
+
+
+def test_fixed_batch_size(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
     """It gets as many rows a request as it takes; a rest that is smaller is refused, after the others."""
     (tmp_path / "x.csv").write_text("x\n1\n2\n3\n4\n5\n")
     asked = [*options(echo_images, "images"), "--file", tmp_path / "x.csv"]
@@ -185,7 +197,7 @@ def test_a_model_of_fixed_size(tmp_path: Path, run_cli: RunCli, echo_images: Ser
     assert "error: pairs takes exactly 2 rows a request" in wrong.stderr
 
 
-def test_a_version_that_goes_away_on_the_way(tmp_path: Path) -> None:
+def test_unloaded_version_is_followed(tmp_path: Path) -> None:
     """The one that comes answers on, and stderr says from where."""
     write_scale_model(tmp_path / "m" / "1", 10)
     with running_server({"m": tmp_path / "m"}, tmp_path) as server:
@@ -254,7 +266,7 @@ class Run:
 @pytest.mark.parametrize(
     ("sign", "name"), [(signal.SIGINT, "out.csv"), (signal.SIGKILL, "out.csv"), (signal.SIGINT, "out.npy")]
 )
-def test_an_interrupted_run_is_gone_on_with(
+def test_interrupted_run_is_resumed(
     server: Served, ones: Path, tmp_path: Path, sign: signal.Signals, name: str
 ) -> None:
     """Ctrl-C keeps every answer there is; what was killed goes on from its last mark; and the result is the same."""
@@ -286,7 +298,7 @@ def test_an_interrupted_run_is_gone_on_with(
     assert {path.name for path in tmp_path.glob("out*")} == {name}
 
 
-def test_ctrl_c_while_the_file_is_being_completed(server: Served, ones: Path, tmp_path: Path, run_cli: RunCli) -> None:
+def test_ctrl_c_while_publishing(server: Served, ones: Path, tmp_path: Path, run_cli: RunCli) -> None:
     """It comes too late: all is answered, and the file is there; a second one leaves what --resume completes."""
     for times, code in ((1, 0), (2, 130)):
         output = tmp_path / f"out{times}.npz"
@@ -309,7 +321,7 @@ def test_ctrl_c_while_the_file_is_being_completed(server: Served, ones: Path, tm
     assert {path.name for path in tmp_path.glob("out*")} == {"out1.npz", "out2.npz"}
 
 
-def test_a_run_of_another_file_is_not_gone_on_with(server: Served, ones: Path, tmp_path: Path) -> None:
+def test_resume_refuses_another_file(server: Served, ones: Path, tmp_path: Path) -> None:
     """What changed is said."""
     run = Run(server, ones, tmp_path / "out.csv")
     interrupted = run.start_and_wait_for_a_mark()
@@ -340,7 +352,7 @@ def test_a_full_disk(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
     assert {path.name for path in tmp_path.glob("out*")} == {"out.csv"}
 
 
-def test_memory_stays_the_same_however_long_the_file(served: Served, tmp_path: Path) -> None:
+def test_memory_is_constant(served: Served, tmp_path: Path) -> None:
     """A file of 20 MB goes through a process of less than 150 MB."""
     (tmp_path / "in.csv").write_text("x\n" + "0.123456789012345678\n" * 1_000_000)
     asked = [*options(served, "echo"), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]
@@ -370,7 +382,9 @@ def test_memory_stays_the_same_however_long_the_file(served: Served, tmp_path: P
         (["--file", "{ones}", "--only", "z"], "error: "),
     ],
 )
-def test_options_that_make_no_sense(server: Served, ones: Path, run_cli: RunCli, argv: list[str], message: str) -> None:
+def test_meaningless_options_are_refused(
+    server: Served, ones: Path, run_cli: RunCli, argv: list[str], message: str
+) -> None:
     """One line says so before anything is asked."""
     shown = run_cli(*options(server, "rows"), *(word.format(ones=ones) for word in argv))
 
@@ -379,7 +393,7 @@ def test_options_that_make_no_sense(server: Served, ones: Path, run_cli: RunCli,
     assert shown.stdout == ""
 
 
-def test_typed_rows_to_a_file(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
+def test_typed_rows_are_written_to_a_file(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
     """--output takes the answer to what was typed, too."""
     refused = run_cli(*options(served, "none"), "1", "--output", tmp_path / "out.xls")
     assert refused.stderr.startswith(

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,6 +74,12 @@ def predict(
         refuse_with("--raw", input=named, only=only, labels=labels, top=top, file=files.file, output=files.output)
         raw_request.post(options, "predict", read_body(inputs))
         return
+    if files.output is not None:
+        from tfsctl.data.overwriting import refuse_overwriting
+        from tfsctl.data.results import check_output
+
+        check_output(files.output)
+        refuse_overwriting(files.output, _files_read(options, files, labels, named or ()))
     class_options = ClassOptions(read_labels(labels) if labels else (), top)
     if files.file is not None:
         from tfsctl.cli.inference.predict_file import predict_file
@@ -89,10 +97,6 @@ def predict(
                 class_options=class_options,
             )
         return
-    if files.output is not None:
-        from tfsctl.data.results import check_output
-
-        check_output(files.output)
     texts = read_texts(inputs, named)
     target = find_target(options, records.running())
     with target.connect() as client:
@@ -116,6 +120,16 @@ def predict(
         terminal.answer_json(predictions.document(prediction, class_options))
     else:
         _print(prediction, class_options)
+
+
+def _files_read(
+    options: ServerOptions, files: FileOptions, labels: Path | None, named: Sequence[str]
+) -> list[Path | str]:
+    """The files that the options name as inputs, and stdin (`-`) if rows may come from it."""
+    tls = options.connection.tls
+    paths = [labels, *((tls.ca, tls.cert, tls.key) if tls else ())]
+    named_files = [text.partition("@")[2] for text in named if "=@" in text or text.startswith("@")]
+    return [files.file or "-", *(path for path in paths if path is not None), *named_files]
 
 
 def _print(prediction: Prediction, class_options: ClassOptions) -> None:

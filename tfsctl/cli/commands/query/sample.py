@@ -29,6 +29,7 @@ def sample(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there instead of printing it.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --output if it exists.")] = False,
 ) -> None:
     """Make up an example request that fits a model's signature.
 
@@ -66,8 +67,17 @@ def sample(
     if output is None:
         terminal.answer(body)
         return
+    _write(output, body, force=force)
+    terminal.say(f"written to {output}; to ask with it: tfsctl predict --raw < {output}")
+
+
+def _write(output: Path, body: str, *, force: bool) -> None:
+    """Write the file. Raises InvalidInput if it exists, unless `force` is set; a device or pipe never counts as existing."""
+    is_new = not force and (not output.exists() or output.is_file())
     try:
-        output.write_text(f"{body}\n", encoding="utf-8")
+        with output.open("x" if is_new else "w", encoding="utf-8") as file:
+            file.write(f"{body}\n")
+    except FileExistsError as error:
+        raise InvalidInput(f"{output} exists already", hint="--force overwrites it") from error
     except OSError as error:
         raise TfsctlError(f"cannot write {output}: {error.strerror}") from error
-    terminal.say(f"written to {output}; to ask with it: tfsctl predict --raw < {output}")
