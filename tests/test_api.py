@@ -76,7 +76,7 @@ def test_the_python_page_runs(
         (None, [], {"x": []}),
     ],
 )
-def test_values_become_what_the_model_wants(
+def test_values_are_converted_to_inputs(
     echo: tfsctl.Client, signature: str | None, given: Any, wanted: dict[str, Any]
 ) -> None:
     """Lists, tuples, arrays, numpy's values; named or not; the answer is an array for each output."""
@@ -100,15 +100,13 @@ def test_values_become_what_the_model_wants(
         ("two", [1], "name the inputs: two takes area float32"),
     ],
 )
-def test_values_that_do_not_fit_are_refused(
-    echo: tfsctl.Client, signature: str | None, given: Any, message: str
-) -> None:
+def test_invalid_values_are_refused(echo: tfsctl.Client, signature: str | None, given: Any, message: str) -> None:
     """Before anything is sent, with what is wanted."""
     with pytest.raises(tfsctl.InvalidInput, match=message):
         echo.predict(given, signature=signature)
 
 
-def test_each_fault_has_its_class(echo: tfsctl.Client, address: str) -> None:
+def test_errors_have_classes(echo: tfsctl.Client, address: str) -> None:
     """The same ones over both transports."""
     with pytest.raises(tfsctl.NotFound, match="none"):
         echo.predict([1], model="none")
@@ -144,7 +142,7 @@ def test_threads_share_a_client(echo: tfsctl.Client) -> None:
         assert all(threads.map(ask, range(400)))
 
 
-def test_many_at_once_from_asyncio(address: str) -> None:
+def test_concurrent_asyncio_calls(address: str) -> None:
     """The event loop goes on while they are asked."""
 
     async def ask() -> tuple[list[Any], int]:
@@ -172,7 +170,7 @@ def test_many_at_once_from_asyncio(address: str) -> None:
     assert ticks > 5
 
 
-def test_a_version_that_takes_something_else(tmp_path: Path) -> None:
+def test_new_signature_is_fetched(tmp_path: Path) -> None:
     """The signature is asked for again when a new version may have come."""
     write_scale_model(tmp_path / "m" / "1", 2.0)
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--file_system_poll_wait_seconds=1"]
@@ -187,7 +185,7 @@ def test_a_version_that_takes_something_else(tmp_path: Path) -> None:
             assert client.predict({"text": ["a"]})["text"].tolist() == [b"a"]
 
 
-def test_a_forked_process_has_a_connection_of_its_own(address: str) -> None:
+def test_fork_opens_a_new_connection(address: str) -> None:
     """Parent and child ask at the same time, and each gets the answers to its own questions."""
     program = FORKING.format(address=address)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
@@ -208,7 +206,7 @@ os._exit(0)
 """
 
 
-def test_a_client_is_of_its_process(echo: tfsctl.Client) -> None:
+def test_client_cannot_be_pickled(echo: tfsctl.Client) -> None:
     """Pickling says what to do."""
     with pytest.raises(TypeError, match=r"call tfsctl\.connect in each process"):
         pickle.dumps(echo)
@@ -222,7 +220,7 @@ def test_a_client_is_of_its_process(echo: tfsctl.Client) -> None:
         ProgramFailed(["docker"], 1, "", "no\n", hint="h"),
     ],
 )
-def test_errors_come_through_process_pools(error: tfsctl.TfsctlError) -> None:
+def test_errors_can_be_pickled(error: tfsctl.TfsctlError) -> None:
     """With all that they tell."""
     error.cause = "because"
     other = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
@@ -230,7 +228,7 @@ def test_errors_come_through_process_pools(error: tfsctl.TfsctlError) -> None:
     assert (str(other), vars(other)) == (str(error), vars(error))
 
 
-def test_a_closed_client_says_so(address: str) -> None:
+def test_closed_client_is_an_error(address: str) -> None:
     """However often it is closed; the same for asyncio."""
     client = tfsctl.connect(address, model="echo")
     client.predict([1.0])
@@ -269,13 +267,13 @@ def test_addresses(text: str, wanted: Address) -> None:
 @pytest.mark.parametrize(
     "text", ["", "host:port", "ftp://host", "grpc://host/path", "http://user:secret@host", "a b:1"]
 )
-def test_what_is_no_address(text: str) -> None:
+def test_invalid_addresses(text: str) -> None:
     """It is said at once."""
     with pytest.raises(tfsctl.InvalidInput):
         tfsctl.connect(text)
 
 
-def test_importing_it_loads_nothing() -> None:
+def test_import_is_lazy() -> None:
     """Neither numpy nor a transport, and everything that is offered is there."""
     program = "import sys, tfsctl; print(len(sys.modules)); [getattr(tfsctl, name) for name in tfsctl.__all__]"
     bare = "import sys; print(len(sys.modules))"

@@ -32,7 +32,7 @@ def test_exit_codes() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_and_stands_in_the_readme(command: str, run_cli: RunCli) -> None:
+def test_every_command_has_help_and_is_documented(command: str, run_cli: RunCli) -> None:
     """Help opens with a full sentence, shows examples, and the README names the command."""
     shown = run_cli(*command.split(), "--help")
 

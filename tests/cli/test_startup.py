@@ -61,7 +61,7 @@ def test_listing_commands_loads_none(tmp_path: Path) -> None:
         assert (command.help or "").split("\n")[0].strip() == registered.summary, name
 
 
-def test_a_command_does_not_load_the_others(tmp_path: Path) -> None:
+def test_commands_do_not_import_each_other(tmp_path: Path) -> None:
     """What runs one command is spared what the others import."""
     modules = loaded_by(tmp_path, "explain", "Connection refused")
     assert "tfsctl.cli.commands.query.explain" in modules
@@ -83,7 +83,7 @@ def test_a_command_does_not_load_the_others(tmp_path: Path) -> None:
         (["repl"], "2\n:metadata\n:json\n3\n"),
     ],
 )
-def test_asking_a_server_never_loads_tensorflow(
+def test_client_commands_never_load_tensorflow(
     served: Served, tmp_path: Path, over: str, argv: list[str], stdin: str
 ) -> None:
     """Predictions, metadata and the repl need the messages only, and one transport does not load the other's library."""
@@ -94,7 +94,7 @@ def test_asking_a_server_never_loads_tensorflow(
     assert ("httpx" in modules, "grpc" in modules) == (over == "rest", over == "grpc")
 
 
-def test_reading_a_directory_loads_neither_tensorflow_nor_a_transport(echo_dir: Path, tmp_path: Path) -> None:
+def test_reading_a_directory_loads_no_client(echo_dir: Path, tmp_path: Path) -> None:
     """`tfsctl metadata PATH` reads saved_model.pb with the messages alone."""
     modules = loaded_by(tmp_path, "metadata", echo_dir)
     assert not modules & {"tensorflow", "keras", "httpx", "grpc", "numpy"}
@@ -112,7 +112,7 @@ raise SystemExit(main(["ps"]))
 """
 
 
-def test_ctrl_c_while_it_is_imported_ends_it_quietly(tmp_path: Path) -> None:
+def test_ctrl_c_during_import_is_quiet(tmp_path: Path) -> None:
     """The first moments are importing, and Ctrl-C is no traceback then either."""
     argv = [sys.executable, "-c", INTERRUPTED_AT_ITS_START]
     done = subprocess.run(argv, env=clean_environment(tmp_path), capture_output=True, timeout=60, check=False)

@@ -31,7 +31,7 @@ def tfsctl(folder: Path, *argv: str, redirected: str = "", **environment: str) -
 
 
 @pytest.mark.parametrize("argv", [EXPLAIN, ("ps", "--json"), ("compose", "--help")])
-def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path, argv: Sequence[str]) -> None:
+def test_closed_pipe_is_not_a_failure(tmp_path: Path, argv: Sequence[str]) -> None:
     """As with `| head`: no traceback, and nothing that `pipefail` would trip over."""
     reading, writing = os.pipe()
     os.close(reading)
@@ -50,19 +50,19 @@ def test_a_reader_that_goes_away_is_no_failure(tmp_path: Path, argv: Sequence[st
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_said(tmp_path: Path) -> None:
+def test_full_disk_is_reported(tmp_path: Path) -> None:
     """One line, and a code that is not 0."""
     done = tfsctl(tmp_path, *EXPLAIN, redirected=">/dev/full")
     assert (done.returncode, done.stderr) == (1, "error: cannot write the answer: No space left on device\n")
 
 
-def test_streams_that_are_closed_are_done_without(tmp_path: Path) -> None:
+def test_closed_streams_are_tolerated(tmp_path: Path) -> None:
     """As some cron jobs run: the answer goes nowhere, and the code tells."""
     assert tfsctl(tmp_path, *EXPLAIN, redirected=">&-").returncode == 0
     assert tfsctl(tmp_path, "explain", "nothing known", redirected="2>&-").returncode == 4
 
 
-def test_characters_the_terminal_lacks_are_escaped(tmp_path: Path) -> None:
+def test_unencodable_characters_are_escaped(tmp_path: Path) -> None:
     """An answer is better than a traceback."""
     done = tfsctl(tmp_path, *EXPLAIN, PYTHONIOENCODING="ascii")
     assert done.returncode == 0
@@ -78,7 +78,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, width: int, columns: Sequence[str], *
     return [line.rstrip() for line in screen.written().splitlines() if line.strip()]
 
 
-def test_a_table_folds_its_widest_column_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_wraps_only_its_widest_column(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names and states stay whole; a long message takes the room that is left, wide characters twice as much of it."""
     columns, row = ("model", "state", "error"), ("review", "AVAILABLE", "日本 " * 10)
     wide = drawn(monkeypatch, 100, columns, row)
@@ -89,7 +89,7 @@ def test_a_table_folds_its_widest_column_only(monkeypatch: pytest.MonkeyPatch) -
     assert sum(line.count("日本") for line in narrow) == 10
 
 
-def test_a_terminal_too_narrow_for_a_table_gets_a_line_a_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_narrow_terminal_prints_one_line_per_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is broken in the middle of a name; what is empty is left out."""
     columns = ("name", "models", "REST", "status")
     first, second = ("shop", "house_price 1 AVAILABLE\nreview 2 LOADING", "8501", "up 2 min"), ("b", "m", "", "up")

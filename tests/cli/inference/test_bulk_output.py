@@ -17,7 +17,7 @@ def options(server: Served) -> list[object]:
     return ["predict", "--grpc", "--host", server.host, "--port", server.grpc_port, "--model", "echo"]
 
 
-def test_a_full_disk_below_stdout(served: Served, tmp_path: Path) -> None:
+def test_full_disk_on_stdout(served: Served, tmp_path: Path) -> None:
     """One line says so, for typed rows and for those of a file; `| head` ends quietly."""
     ones = tmp_path / "ones.csv"
     ones.write_text("x\n" + "1\n" * 300)
@@ -33,7 +33,7 @@ def test_a_full_disk_below_stdout(served: Served, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.npy", "out.npz"])
-def test_a_file_without_rows(served: Served, tmp_path: Path, run_cli: RunCli, name: str) -> None:
+def test_file_without_rows(served: Served, tmp_path: Path, run_cli: RunCli, name: str) -> None:
     """The output is there all the same, and says what would be in it."""
     (tmp_path / "in.csv").write_text("x\n")
 
@@ -64,7 +64,7 @@ ROWS = "x_0,x_1,x_2\n1,3,2\n0.5,0.25,0.125\n"
         ),
     ],
 )
-def test_the_highest_classes_of_each_row(
+def test_highest_classes_of_each_row(
     served: Served,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -88,7 +88,7 @@ def test_the_highest_classes_of_each_row(
         assert printed.stdout == "1\t3.0\n0\t0.5\n"
 
 
-def test_labels_that_do_not_fit_a_file(
+def test_number_of_labels_must_match(
     served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli
 ) -> None:
     """They are counted against the classes; a file without rows has the columns all the same."""
@@ -105,7 +105,7 @@ def test_labels_that_do_not_fit_a_file(
     assert Path("out.csv").read_text() == "x_class,x\n"
 
 
-def test_a_run_killed_after_it_was_complete(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
+def test_resume_after_a_kill_at_the_end(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
     """Its marks are still there, the files they are of are not: nothing stands in the way of another run."""
     (tmp_path / "in.csv").write_text("x\n1\n")
     asked = [*options(served), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]

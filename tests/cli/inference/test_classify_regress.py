@@ -60,7 +60,7 @@ def _registered(classifiers: Served) -> None:
          "classify_x_to_y\t1\tclass 0\t3.0\nregress_x_to_y2\t3.0\n"),
     ],
 )  # fmt: skip
-def test_examples_are_made_of_plain_values(run_cli: RunCli, over: str, typed: list[str], printed: str) -> None:
+def test_features_become_examples(run_cli: RunCli, over: str, typed: list[str], printed: str) -> None:
     """A value a line, or a class a line after its row; several signatures each under its name."""
     result = run_cli(typed[0], over, *typed[1:])
     assert (result.stdout, result.stderr, result.code) == (printed, "", 0)
@@ -80,7 +80,7 @@ def test_json_is_one_document(run_cli: RunCli, over: str) -> None:
     assert one == [0.2]
 
 
-def test_several_signatures_are_one_call(run_cli: RunCli) -> None:
+def test_several_signatures_use_one_call(run_cli: RunCli) -> None:
     """Over gRPC: TensorFlow Serving refuses a signature that is named twice in a MultiInference, REST asks it twice."""
     twice = ["regress", *HALF, "--signature", "regress_x_to_y", "--signature", "regress_x_to_y", "x=1.0"]
     refused = run_cli(*twice, "--grpc")
@@ -102,14 +102,14 @@ def test_several_signatures_are_one_call(run_cli: RunCli) -> None:
         (["classify", *HALF, "--version", "9", "x=2"], 4, "half_plus_two version 9 at "),
     ],
 )
-def test_what_goes_wrong_is_said(run_cli: RunCli, over: str, typed: list[str], code: int, said: str) -> None:
+def test_errors_are_explained(run_cli: RunCli, over: str, typed: list[str], code: int, said: str) -> None:
     """Before anything is sent where that is possible, else in the server's words; nothing on stdout."""
     result = run_cli(typed[0], over, *typed[1:])
     assert (result.stdout, result.code) == ("", code)
     assert said in result.stderr
 
 
-def test_raw_bodies_have_their_verb(run_cli: RunCli) -> None:
+def test_raw_bodies_are_posted_to_their_verb(run_cli: RunCli) -> None:
     """--raw posts to :classify and :regress, whatever is in it."""
     body = '{"signature_name": "regress_x_to_y", "examples": [{"x": 2.0}]}'
     assert json.loads(run_cli("regress", *HALF, "--raw", body).stdout) == {"results": [3.0]}

@@ -40,7 +40,7 @@ def completed(line: str, folder: Path, **environment: str) -> list[str]:
         ("tfsctl predict --model none --signature ", []),
     ],
 )
-def test_running_servers_their_models_and_signatures(
+def test_completes_servers_models_and_signatures(
     registered: ServerRecord, tmp_path: Path, line: str, words: list[str]
 ) -> None:
     """What cannot be told is nothing, without a word."""
@@ -48,7 +48,7 @@ def test_running_servers_their_models_and_signatures(
     assert completed(line, tmp_path, TFSCTL_STATE_DIR=os.environ["TFSCTL_STATE_DIR"]) == words
 
 
-def test_a_server_that_the_options_name(served: Served, tmp_path: Path) -> None:
+def test_completes_signatures_of_an_addressed_server(served: Served, tmp_path: Path) -> None:
     """Nothing needs to have been started by tfsctl."""
     line = f"tfsctl predict --host {served.host} --port {served.rest_port} --model echo --signature tex"
     assert completed(line, tmp_path) == ["text", "text_bytes", "text_column"]

@@ -24,12 +24,12 @@ from tfsctl.errors import InvalidInput
         ("http://gw/x/v1/models/m/labels/l:classify", ServerOptions(model="m", host="gw", port=80, label="l", connection=Connection(path="/x"))),
     ],
 )  # fmt: skip
-def test_a_url_says_where_and_what(url: str, expected: ServerOptions) -> None:
+def test_url_sets_address_and_model(url: str, expected: ServerOptions) -> None:
     """Scheme, host, port and path of a gateway; model, version and label of a model."""
     assert ServerOptions().with_url(url) == expected
 
 
-def test_what_else_was_asked_stays() -> None:
+def test_url_keeps_other_options() -> None:
     """Certificates and versions given beside it."""
     tls = ClientTls(ca=None)
     options = ServerOptions(version=2, connection=Connection(tls=tls, compression="gzip"))
@@ -50,7 +50,7 @@ def test_what_else_was_asked_stays() -> None:
         (ServerOptions(model="n"), "http://gw/v1/models/m", "--url is about m, --model about n"),
     ],
 )
-def test_what_is_no_such_url_is_refused(options: ServerOptions, url: str, words: str) -> None:
+def test_invalid_urls_are_refused(options: ServerOptions, url: str, words: str) -> None:
     """In words that do not repeat a password."""
     with pytest.raises(InvalidInput, match=words) as caught:
         options.with_url(url)

@@ -40,21 +40,21 @@ OTHER = running("n", "o", rest_port=9601, grpc_port=9600)
         (ServerOptions(host="localhost", port=9501), [HERE], target("m", "localhost", 9501, 9500)),
     ],
 )
-def test_the_options_and_the_running_servers_choose(
+def test_options_and_running_servers_select_the_target(
     options: ServerOptions, servers: list[ServerRecord], expected: Target
 ) -> None:
     """One fitting server needs no option; an address or a model chooses; else the usual ports here are meant."""
     assert find_target(options, servers) == expected
 
 
-def test_a_grpc_port_is_the_port_of_grpc() -> None:
+def test_port_option_is_for_the_chosen_transport() -> None:
     """--port is the port of the transport that is options."""
     found = find_target(ServerOptions(model="x", port=1234, transport="grpc"), [])
     assert (found.rest_port, found.grpc_port, found.transport) == (8501, 1234, "grpc")
     assert find_target(ServerOptions(port=9500, transport="grpc"), [HERE]).model == ModelRef("m")
 
 
-def test_version_label_and_timeout_go_along() -> None:
+def test_version_label_and_timeout_are_kept() -> None:
     """What else was options for is part of the target."""
     assert find_target(ServerOptions(version=3), [HERE]).model == ModelRef("m", version=3)
     assert find_target(ServerOptions(label="stable"), [HERE]).model == ModelRef("m", label="stable")
@@ -103,7 +103,7 @@ def test_version_label_and_timeout_go_along() -> None:
         ),
     ],
 )
-def test_what_does_not_choose_one_is_explained(
+def test_ambiguous_or_unknown_targets_are_explained(
     options: ServerOptions, servers: list[ServerRecord], error: type[Exception], message: str, hint: str
 ) -> None:
     """No server, several, or none with that model: said with the names there are, and what to type."""
@@ -112,7 +112,7 @@ def test_what_does_not_choose_one_is_explained(
     assert (getattr(caught.value, "message", ""), getattr(caught.value, "hint", "")) == (message, hint)
 
 
-def test_a_server_without_the_port_says_which_it_has() -> None:
+def test_missing_port_names_the_other_transport() -> None:
     """A server may run with one of its ports off."""
     found = find_target(ServerOptions(), [running("m", rest_port=0)])
     with pytest.raises(InvalidInput, match="the server of m has no rest port") as caught:

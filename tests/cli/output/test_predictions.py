@@ -46,7 +46,7 @@ PETS = ClassOptions(labels=("cat", "dog"))
         ([1, 0], ["1", "0"]),
     ],
 )
-def test_probabilities_are_drawn_and_other_numbers_are_not(scores: object, lines: list[str]) -> None:
+def test_only_probabilities_have_bars(scores: object, lines: list[str]) -> None:
     """One score a row, or classes that sum to one; anything else is shown as it is."""
     assert predictions.drawn_lines(prediction(y=scores)) == lines
 
@@ -66,12 +66,12 @@ def test_probabilities_are_drawn_and_other_numbers_are_not(scores: object, lines
         ([[0.5, 0.5]], ClassOptions(("a\x1b[2J", "b"), top=1), ['"a\\u001b[2J"  0.5  ████████████              50%']),
     ],
 )
-def test_labels_and_top_choose_and_name_classes(scores: object, class_options: ClassOptions, lines: list[str]) -> None:
+def test_labels_and_top_select_classes(scores: object, class_options: ClassOptions, lines: list[str]) -> None:
     """ServerOptions for, classes need not be probabilities; of one score two labels name both sides."""
     assert predictions.drawn_lines(prediction(y=scores), class_options) == lines
 
 
-def test_of_many_classes_the_highest_are_shown() -> None:
+def test_only_the_highest_of_many_classes_are_shown() -> None:
     """Five of them on a terminal by itself, and how many there are besides; programs get all."""
     scores = np.full((1, 1000), 0.0005)
     scores[0, 7] += 0.5
@@ -83,7 +83,7 @@ def test_of_many_classes_the_highest_are_shown() -> None:
     assert len(predictions.plain_rows(many)[0][0].split(", ")) == 1000
 
 
-def test_a_model_that_names_its_classes_is_believed() -> None:
+def test_label_output_names_the_classes() -> None:
     """An output of text beside the scores, of the same shape, holds their labels."""
     named = prediction(classes=[[b"a", b"b"]], scores=[[0.25, 0.75]])
     assert [line.split()[:2] for line in predictions.drawn_lines(named) or ()] == [["a", "0.25"], ["b", "0.75"]]
@@ -99,7 +99,7 @@ def test_several_outputs_are_a_table() -> None:
     assert rows[1][0] == "2"
 
 
-def test_a_large_array_is_summed_up_on_a_terminal_only() -> None:
+def test_large_arrays_are_summarised_on_a_terminal_only() -> None:
     """Dtype, shape, some values and their spread for people; every value for programs. Long text is cut likewise."""
     large = prediction(y=np.arange(100.0).reshape(1, 100))
     assert predictions.drawn_lines(large) == ["float32 [100]: 0.0 1.0 2.0 … 99.0, 0.0 to 99.0, mean 49.5"]
@@ -107,7 +107,7 @@ def test_a_large_array_is_summed_up_on_a_terminal_only() -> None:
     assert value_text.brief(b"a" * 5000) == f"{'a' * 2000}… (5000 characters)"
 
 
-def test_programs_get_a_line_for_each_class_asked_for() -> None:
+def test_plain_rows_have_one_line_per_class() -> None:
     """Row, class and score; with several outputs of classes the output as well."""
     scores = [[0.25, 0.75], [0.5, 0.5]]
     assert predictions.plain_rows(prediction(y=scores), ClassOptions(PETS.labels, top=1)) == [
@@ -120,7 +120,7 @@ def test_programs_get_a_line_for_each_class_asked_for() -> None:
     ]
 
 
-def test_the_document_has_the_classes_asked_for() -> None:
+def test_document_includes_top_classes() -> None:
     """Beside the outputs, which are whole; a float32 has its own digits, and a class without label none."""
     scores = prediction(y=[[0.1, 0.9]])
     assert predictions.document(scores)["outputs"] == {"y": [[0.1, 0.9]]}
@@ -138,9 +138,7 @@ def test_the_document_has_the_classes_asked_for() -> None:
         ({"y": [[0.5, 0.5]]}, ClassOptions(labels=("a", "b", "c")), "there are 3 labels, but y has 2 classes"),
     ],
 )
-def test_classes_that_are_not_there_are_an_error(
-    outputs: dict[str, object], class_options: ClassOptions, message: str
-) -> None:
+def test_missing_classes_are_an_error(outputs: dict[str, object], class_options: ClassOptions, message: str) -> None:
     """ServerOptions for and not found is said, rather than passed over."""
     for show in (predictions.drawn_lines, predictions.plain_rows, predictions.document):
         with pytest.raises(InvalidInput, match=message):
@@ -162,7 +160,7 @@ def test_labels_are_lines_or_json(tmp_path: Path, name: str, content: str, label
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.txt", b""), ("a.txt", b"\xff"), ("a.json", b"{"), ("a.json", b"[]")])
-def test_what_holds_no_labels_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+def test_invalid_label_files_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
     """Empty, not text, not JSON."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidInput, match="holds no labels"):
@@ -172,12 +170,12 @@ def test_what_holds_no_labels_is_refused(tmp_path: Path, name: str, content: byt
 @pytest.mark.parametrize(
     ("share", "drawn"), [(0, "    "), (1, "████"), (0.5, "██  "), (0.53125, "██▏ "), (0.999, "████")]
 )
-def test_a_bar_is_drawn_to_an_eighth_of_a_character(share: float, drawn: str) -> None:
+def test_bars_are_drawn_in_eighths(share: float, drawn: str) -> None:
     """Always of one width, so that what follows lines up."""
     assert bars.bar(share, 4) == drawn
 
 
-def test_classifications_are_drawn_alike_in_all_rows() -> None:
+def test_classification_bars_are_consistent() -> None:
     """Bars only where every score of the answer is a share; labels of the model count more than those of a file."""
     rows = ((ScoredClass("a", 0.25), ScoredClass("b", 0.75)), (ScoredClass("a", 2.0), ScoredClass("b", 0.5)))
     answer = InferenceResult(InferenceTask("classify", "s"), "m", 1, classes=rows)

@@ -40,7 +40,7 @@ def session(served: Served) -> Iterator[ReplSession]:
 
 
 # ---- what a line brings ----
-def test_a_line_is_shaped_and_answered(session: ReplSession) -> None:
+def test_line_is_converted_and_answered(session: ReplSession) -> None:
     """A line is what an argument of predict is; an empty one is nothing."""
     assert handle_line(session, "2") == LineResult(answer=("3.0",))
     assert handle_line(session, "1, 2") == LineResult(answer=("2.5", "3.0"))
@@ -54,7 +54,7 @@ def test_several_outputs_are_named(served: Served) -> None:
         assert handle_line(session, "area=120 city=New York") == LineResult(answer=("area 120.0  city New York",))
 
 
-def test_a_failure_is_a_reply(session: ReplSession) -> None:
+def test_invalid_input_is_an_error_result(session: ReplSession) -> None:
     """What does not fit is explained, and the next line is answered."""
     result = handle_line(session, "great")
     assert isinstance(result.error, InvalidInput)
@@ -62,7 +62,7 @@ def test_a_failure_is_a_reply(session: ReplSession) -> None:
     assert handle_line(session, "2").answer == ("3.0",)
 
 
-def test_a_refusal_is_a_reply(served: Served) -> None:
+def test_rejected_request_is_an_error_result(served: Served) -> None:
     """What the server refuses is the result's error; the signature is not taken for stale by it."""
     with ReplSession(target_of(served, "echo"), signature="float16") as session:
         result = handle_line(session, "1")
@@ -71,7 +71,7 @@ def test_a_refusal_is_a_reply(served: Served) -> None:
         assert handle_line(session, "1") == LineResult(answer=("1.0",))
 
 
-def test_in_a_terminal_scores_are_drawn_and_timed(served: Served) -> None:
+def test_terminal_shows_bars_and_latency(served: Served) -> None:
     """People see a bar and how long the request took; where there is no score, the answer as it is."""
     with ReplSession(target_of(served, "echo"), with_bars=True) as session:
         result = handle_line(session, "0.75")
@@ -82,7 +82,7 @@ def test_in_a_terminal_scores_are_drawn_and_timed(served: Served) -> None:
         assert handle_line(session, "2.5").answer == ("2.5",)
 
 
-def test_json_shows_documents(session: ReplSession) -> None:
+def test_json_command_prints_documents(session: ReplSession) -> None:
     """:json switches to the documents of predict --json, and back."""
     assert handle_line(session, ":json") == LineResult(notes=("answers are JSON now",))
     (line,) = handle_line(session, "2").answer
@@ -111,7 +111,7 @@ def test_the_model_can_be_changed(session: ReplSession) -> None:
     assert handle_line(session, ":model").answer == ("echo version 7 AVAILABLE",)
 
 
-def test_a_transport_that_is_not_there_changes_nothing(served: Served) -> None:
+def test_failed_transport_switch_changes_nothing(served: Served) -> None:
     """A server without gRPC keeps being asked over REST."""
     target = Target(ModelRef("echo"), served.host, served.rest_port, 9, "rest")
     with ReplSession(target) as session:
@@ -138,7 +138,7 @@ def test_help_lists_every_command(session: ReplSession) -> None:
 
 
 @pytest.mark.parametrize("line", [":q", ":quit", ":exit", " :q"[1:] + " "])
-def test_leaving_is_a_reply(session: ReplSession, line: str) -> None:
+def test_quit_commands_leave(session: ReplSession, line: str) -> None:
     """:q and its other names ask the loop to end."""
     assert handle_line(session, line) == LineResult(leave=True)
 
@@ -146,7 +146,7 @@ def test_leaving_is_a_reply(session: ReplSession, line: str) -> None:
 @pytest.mark.parametrize(
     "line", [":)", ":D great", ":q is how I feel", ":json :json", ":p", " :q", ":wow, what a film", "::"]
 )
-def test_what_only_looks_like_a_command_is_input(served: Served, line: str) -> None:
+def test_text_that_looks_like_a_command_is_input(served: Served, line: str) -> None:
     """Reviews may begin with a colon."""
     with ReplSession(target_of(served, "echo"), signature="text") as session:
         assert handle_line(session, line) == LineResult(answer=(line,))
@@ -161,7 +161,7 @@ def test_a_mistyped_command_is_not_sent(session: ReplSession) -> None:
         assert error.hint == f'did you mean {meant}? text goes in quotes: "…"'
 
 
-def test_a_new_version_with_another_signature_is_followed(tmp_path: Path) -> None:
+def test_new_signature_of_a_new_version_is_used(tmp_path: Path) -> None:
     """A line that no longer fits makes the session look again: the new version answers, and is announced."""
     base = tmp_path / "model"
     write_echo_model(base / "1", {"serving_default": {"x": ("float32", (None,))}})
@@ -186,7 +186,7 @@ def test_a_new_version_with_another_signature_is_followed(tmp_path: Path) -> Non
 
 # ---- piped ----
 @pytest.mark.usefixtures("registered")
-def test_piped_lines_are_answered_a_line_each(run_cli: RunCli) -> None:
+def test_piped_lines_give_one_answer_each(run_cli: RunCli) -> None:
     """No prompt, no bars, no latency: answers on stdout, an answer a line."""
     result = run_cli("repl", "--model", "half_plus_two", stdin="2\n\n1\n:grpc\n0.5")
     assert (result.stdout, result.code) == ("3.0\n2.5\n2.25\n", 0)
@@ -194,7 +194,7 @@ def test_piped_lines_are_answered_a_line_each(run_cli: RunCli) -> None:
 
 
 @pytest.mark.usefixtures("registered")
-def test_piped_the_first_failure_is_the_exit_code(run_cli: RunCli) -> None:
+def test_piped_exit_code_is_the_first_failure(run_cli: RunCli) -> None:
     """Failures are said with their line and do not end the run; :q does."""
     result = run_cli("repl", "--model", "half_plus_two", stdin="2\ngreat\n:model nope\n1\n:q\n3\n")
     assert (result.stdout, result.code) == ("3.0\n2.5\n", 2)
@@ -204,7 +204,7 @@ def test_piped_the_first_failure_is_the_exit_code(run_cli: RunCli) -> None:
 
 
 @pytest.mark.usefixtures("registered")
-def test_piped_text_may_have_lines(run_cli: RunCli) -> None:
+def test_piped_text_may_span_lines(run_cli: RunCli) -> None:
     """Triple quotes hold lines together in a pipe as well; a failure names the first of them."""
     typed = ':signature text\n"""a\nb"""\n:signature row\n"""x\ny"""\n'
     result = run_cli("repl", "--model", "echo", stdin=typed)
@@ -213,13 +213,13 @@ def test_piped_text_may_have_lines(run_cli: RunCli) -> None:
 
 
 @pytest.mark.usefixtures("registered")
-def test_piped_json_is_a_document_a_line(run_cli: RunCli) -> None:
+def test_piped_json_prints_one_document_per_line(run_cli: RunCli) -> None:
     """--json from the start: each line of stdout is one answer."""
     result = run_cli("repl", "--model", "half_plus_two", "--json", "--grpc", stdin="2\n1\n")
     assert [json.loads(line)["outputs"]["y"] for line in result.stdout.splitlines()] == [[3.0], [2.5]]
 
 
-def test_without_a_server_the_repl_does_not_start(run_cli: RunCli) -> None:
+def test_repl_needs_a_server(run_cli: RunCli) -> None:
     """Nobody there is said at once, before anything is typed."""
     result = run_cli("repl", "--model", "m", "--host", "127.0.0.1", "--port", "9")
     assert (result.stdout, result.code) == ("", 3)
@@ -235,7 +235,7 @@ def terminal(where: Path, *options: object) -> Iterator[Terminal]:
         yield opened
 
 
-def test_a_conversation_in_a_terminal(registered: ServerRecord, tmp_path: Path) -> None:
+def test_terminal_session(registered: ServerRecord, tmp_path: Path) -> None:
     """Typed lines are answered with bar and latency, commands complete, Ctrl-C drops a line, history comes back."""
     options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo")
     with terminal(tmp_path, *options) as screen:
@@ -265,7 +265,7 @@ def test_a_conversation_in_a_terminal(registered: ServerRecord, tmp_path: Path) 
         assert screen.wait() == 0
 
 
-def test_text_over_several_lines_in_a_terminal(registered: ServerRecord, tmp_path: Path) -> None:
+def test_multiline_text_in_a_terminal(registered: ServerRecord, tmp_path: Path) -> None:
     """Enter goes on until the quotes close; signatures complete; a named value comes from a file."""
     (tmp_path / "words.txt").write_text("from a file\n")
     options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo")
@@ -289,7 +289,7 @@ def test_text_over_several_lines_in_a_terminal(registered: ServerRecord, tmp_pat
 PASTE, PASTED = "\x1b[200~", "\x1b[201~"
 
 
-def test_what_is_pasted_is_an_input_a_line(registered: ServerRecord, tmp_path: Path) -> None:
+def test_pasted_lines_are_separate_inputs(registered: ServerRecord, tmp_path: Path) -> None:
     """As from a pipe; a JSON document of many lines, or text in triple quotes, is one."""
     options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo", "--signature", "text")
     with terminal(tmp_path, *options) as screen:
@@ -308,7 +308,7 @@ def test_what_is_pasted_is_an_input_a_line(registered: ServerRecord, tmp_path: P
         assert screen.wait() == 0
 
 
-def test_without_a_place_for_its_history_it_goes_on(registered: ServerRecord, tmp_path: Path) -> None:
+def test_repl_works_without_a_history_file(registered: ServerRecord, tmp_path: Path) -> None:
     """A state directory that cannot be written, as in a container: a note, and a conversation as ever."""
     (tmp_path / "file").write_text("")
     options = ("--host", registered.host, "--port", str(registered.rest_port), "--model", "echo")
@@ -326,7 +326,7 @@ def test_without_a_place_for_its_history_it_goes_on(registered: ServerRecord, tm
 
 
 @pytest.mark.parametrize(("slow_server", "over"), [(slow_rest, "--rest"), (slow_grpc, "--grpc")])
-def test_ctrl_c_abandons_a_request(tmp_path: Path, slow_server: SlowServer, over: str) -> None:
+def test_ctrl_c_cancels_a_request(tmp_path: Path, slow_server: SlowServer, over: str) -> None:
     """A request that takes too long is given up, and the conversation goes on."""
     asked = threading.Event()
     with slow_server(asked) as port:

@@ -73,7 +73,7 @@ def test_settings_are_listed_and_changed(session: ReplSession) -> None:
         ("-i 'x=1", '"-i \'x=1" cannot be split into words: No closing quotation', ""),
     ],
 )
-def test_what_cannot_be_set_is_explained(session: ReplSession, line: str, error: str, hint: str | None) -> None:
+def test_invalid_settings_are_explained(session: ReplSession, line: str, error: str, hint: str | None) -> None:
     """The value it has stays, and the conversation goes on."""
     before = handle_line(session, ":set").answer
     failed = handle_line(session, line).error
@@ -83,7 +83,7 @@ def test_what_cannot_be_set_is_explained(session: ReplSession, line: str, error:
     assert handle_line(session, ":set").answer == before
 
 
-def test_version_and_label_choose_what_is_asked(session: ReplSession) -> None:
+def test_version_and_label_select_a_version(session: ReplSession) -> None:
     """A version or label the server does not have changes nothing; `latest` and no label are the way back."""
     assert handle_line(session, ":version 7") == LineResult(notes=("version: 7",))
     assert session.target.model == ModelRef("echo", version=7)
@@ -94,7 +94,7 @@ def test_version_and_label_choose_what_is_asked(session: ReplSession) -> None:
     assert session.target.model == ModelRef("echo")
 
 
-def test_outputs_and_classes_are_chosen_for_one_signature(session: ReplSession, tmp_path: Path) -> None:
+def test_output_settings_reset_with_the_signature(session: ReplSession, tmp_path: Path) -> None:
     """:set only, top and labels are as --only, --top and --labels; another signature has them no more."""
     handle_line(session, ":signature two")
     handle_line(session, ":set only city")
@@ -110,7 +110,7 @@ def test_outputs_and_classes_are_chosen_for_one_signature(session: ReplSession, 
     assert handle_line(session, "1") == LineResult(answer=("1.0",))
 
 
-def test_times_are_shown_on_request(session: ReplSession) -> None:
+def test_time_setting_shows_latency(session: ReplSession) -> None:
     """:time turns them on in a pipe, and off again."""
     assert handle_line(session, ":time") == LineResult(notes=("times are shown now",))
     (note,) = handle_line(session, "1").notes
@@ -119,7 +119,7 @@ def test_times_are_shown_on_request(session: ReplSession) -> None:
     assert handle_line(session, "1").notes == ()
 
 
-def test_the_last_answer_is_there_in_full(session: ReplSession) -> None:
+def test_last_prints_the_complete_answer(session: ReplSession) -> None:
     """:last is the document of predict --json, also of what a terminal only sums up."""
     handle_line(session, ":signature any")
     handle_line(session, json.dumps([list(range(100))]))
@@ -127,7 +127,7 @@ def test_the_last_answer_is_there_in_full(session: ReplSession) -> None:
     assert json.loads(line)["outputs"] == {"x": [[float(n) for n in range(100)]]}
 
 
-def test_the_last_input_can_be_asked_with_curl(session: ReplSession) -> None:
+def test_curl_prints_the_last_request(session: ReplSession) -> None:
     """:curl prints a command line that answers the same when run, also after gRPC."""
     handle_line(session, ":grpc")
     handle_line(session, ":signature two")
@@ -139,7 +139,7 @@ def test_the_last_input_can_be_asked_with_curl(session: ReplSession) -> None:
 
 
 # ---- files and text ----
-def test_a_file_is_answered_row_by_row(session: ReplSession, tmp_path: Path) -> None:
+def test_file_command_predicts_each_row(session: ReplSession, tmp_path: Path) -> None:
     """:file takes what predict --file does; what is not there is an error like any other."""
     handle_line(session, ":signature two")
     (tmp_path / "rows.csv").write_text("area,city\n1,a\n2,b\n")
@@ -154,7 +154,7 @@ def test_a_file_is_answered_row_by_row(session: ReplSession, tmp_path: Path) -> 
     assert result.notes[0].startswith("the first 1000 rows; tfsctl predict --file ")
 
 
-def test_values_by_name_as_on_the_command_line(session: ReplSession, tmp_path: Path) -> None:
+def test_named_inputs_work_as_on_the_command_line(session: ReplSession, tmp_path: Path) -> None:
     """A line of -i takes quoted values and files."""
     handle_line(session, ":signature two")
     (tmp_path / "city.txt").write_text("New York\n")
@@ -171,7 +171,7 @@ def test_values_by_name_as_on_the_command_line(session: ReplSession, tmp_path: P
         ('""""""', ""),
     ],
 )
-def test_text_in_triple_quotes_is_nothing_but_text(session: ReplSession, typed: str, text: str) -> None:
+def test_triple_quoted_text_is_not_parsed(session: ReplSession, typed: str, text: str) -> None:
     """Over several lines, and never a command, a name or JSON, for an input of text."""
     handle_line(session, ":signature text")
     handle_line(session, ":json")
@@ -179,12 +179,12 @@ def test_text_in_triple_quotes_is_nothing_but_text(session: ReplSession, typed: 
     assert json.loads(line)["outputs"] == {"text": [text]}
 
 
-def test_json_in_triple_quotes_may_have_lines(session: ReplSession) -> None:
+def test_triple_quoted_json_may_span_lines(session: ReplSession) -> None:
     """For other inputs they only hold the lines together."""
     assert handle_line(session, '"""\n{"instances":\n [1, 2]}\n"""').answer == ("1.0", "2.0")
 
 
-def test_lines_are_gathered_until_the_quotes_close() -> None:
+def test_quoted_lines_are_joined() -> None:
     """Each with the number of its first line; quotes that never close hold all that is left."""
     lines = ["a", '"""b', 'c"""', '"""d"""', '"""', "e"]
     assert list(triple_quotes.join_quoted_lines(lines)) == [(1, "a"), (2, '"""b\nc"""'), (4, '"""d"""'), (5, '"""\ne')]
@@ -213,13 +213,13 @@ def test_lines_are_gathered_until_the_quotes_close() -> None:
         ("x=1", []),
     ],
 )
-def test_what_the_server_tells_completes(session: ReplSession, text: str, words: list[str]) -> None:
+def test_completion_uses_server_metadata(session: ReplSession, text: str, words: list[str]) -> None:
     """Commands, and for each what it may be given: signatures, versions, labels, models, settings; inputs."""
     assert [word for word, _ in complete(session, text)] == words
     assert all(text.endswith(word[:length]) for word, length in complete(session, text))
 
 
-def test_names_of_files_complete(session: ReplSession, tmp_path: Path) -> None:
+def test_completion_of_paths(session: ReplSession, tmp_path: Path) -> None:
     """After :file, :set labels and -i name=@; a directory with its slash."""
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows.csv").touch()
@@ -228,7 +228,7 @@ def test_names_of_files_complete(session: ReplSession, tmp_path: Path) -> None:
         assert [word for word, _ in complete(session, text)] == found
 
 
-def test_a_server_that_is_gone_completes_what_is_known(session: ReplSession) -> None:
+def test_completion_without_a_server(session: ReplSession) -> None:
     """Tab never complains."""
     session.client.close()
     session.client = replace(session.target, rest_port=9).connect()
@@ -236,7 +236,7 @@ def test_a_server_that_is_gone_completes_what_is_known(session: ReplSession) -> 
     assert [word for word, _ in complete(session, ":sig")] == [":signature"]
 
 
-def test_models_and_labels_are_those_the_server_was_started_with(served: Served) -> None:
+def test_models_and_labels_come_from_the_server_record(served: Served) -> None:
     """Of a server that tfsctl started; nobody can ask another for them."""
     models = (ModelConfig("echo", "/models/echo", labels={"stable": 7}), ModelConfig("other", "/models/other"))
     ports = (served.host, served.rest_port, served.grpc_port)
@@ -252,7 +252,7 @@ def test_models_and_labels_are_those_the_server_was_started_with(served: Served)
 
 # ---- a server that goes and comes ----
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
-def test_a_server_started_anew_is_found_again(tmp_path: Path, transport: str) -> None:
+def test_session_reconnects_to_a_restarted_server(tmp_path: Path, transport: str) -> None:
     """On other ports, with another version: the conversation says so and goes on; until then it is an error a line."""
     base = tmp_path / "m"
     write_echo_model(base / "1")

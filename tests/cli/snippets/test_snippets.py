@@ -55,7 +55,7 @@ def shown(run_cli: RunCli, *typed: object) -> str:
 @pytest.mark.parametrize(
     ("program", "shell"), [("curl", ["bash"]), ("python", [sys.executable, "-"])], ids=["curl", "python"]
 )
-def test_what_is_printed_asks_the_same(run_cli: RunCli, program: str, shell: Sequence[str]) -> None:
+def test_printed_command_sends_the_same_request(run_cli: RunCli, program: str, shell: Sequence[str]) -> None:
     """As it was typed, whatever quotes and variables it looks like; and without a version nobody asked for."""
     printed = shown(run_cli, *ECHO_TEXT, "--show", program, AWKWARD)
     assert "/versions/" not in printed
@@ -64,14 +64,14 @@ def test_what_is_printed_asks_the_same(run_cli: RunCli, program: str, shell: Seq
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_version_or_label_that_was_asked_for_is_kept(run_cli: RunCli) -> None:
+def test_version_and_label_are_kept(run_cli: RunCli) -> None:
     """The version is part of the URL, and of the message."""
     assert "/versions/7:predict" in shown(run_cli, "--model", "echo", "--version", 7, "--show", "curl", "1")
     assert "version.value = 7" in shown(run_cli, "--model", "echo", "--version", 7, "--grpc", "--show", "python", "1")
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_large_request_comes_from_a_here_document(run_cli: RunCli) -> None:
+def test_large_request_uses_a_here_document(run_cli: RunCli) -> None:
     """No command line may be that long."""
     numbers = json.dumps([float(value) for value in range(30_000)])
     printed = shown(run_cli, "--model", "echo", "--signature", "any", "--show", "curl", numbers)
@@ -80,7 +80,7 @@ def test_a_large_request_comes_from_a_here_document(run_cli: RunCli) -> None:
 
 
 @pytest.mark.usefixtures("registered")
-def test_python_over_grpc_is_the_official_client(run_cli: RunCli) -> None:
+def test_python_grpc_snippet_uses_the_official_client(run_cli: RunCli) -> None:
     """With tensorflow_serving.apis, as the documentation of TensorFlow Serving does it."""
     typed = ["--model", "echo", "--signature", "two", "--only", "city", "--grpc", "area=2.5", "city=Zürich"]
     printed = shown(run_cli, *typed, "--show", "python")
@@ -159,7 +159,7 @@ BESIDE_PYTHON = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 @pytest.mark.parametrize(
     ("transport", "program"), [("rest", "curl"), ("rest", "http"), ("rest", "python"), ("grpc", "python")]
 )
-def test_certificates_are_shown_and_used(
+def test_certificates_are_printed_and_used(
     secure: Secure, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, transport: Transport, program: str
 ) -> None:
     """The same files, the same server over mutual TLS, with a header from a variable."""
@@ -185,7 +185,7 @@ def test_a_grpcurl_command_line_with_certificates(secure: Secure, run_cli: RunCl
 
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
-def test_bytes_that_are_no_text(run_cli: RunCli, tmp_path: Path, transport: Transport) -> None:
+def test_non_utf8_bytes(run_cli: RunCli, tmp_path: Path, transport: Transport) -> None:
     """An image, say: in JSON as base64, in a message as it is."""
     (tmp_path / "image").write_bytes(b"\x89PNG\r\n\x00\xff'\"$")
     typed = ["--model", "echo", "--signature", "text_bytes", "-i", f"text_bytes=@{tmp_path / 'image'}"]
@@ -197,7 +197,7 @@ def test_bytes_that_are_no_text(run_cli: RunCli, tmp_path: Path, transport: Tran
 
 
 @pytest.mark.usefixtures("registered")
-def test_what_a_shell_would_run_is_only_text(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_shell_syntax_is_quoted(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Names, schemes and values of headers, and a body that looks like a file."""
     monkeypatch.setenv("TOKEN", "t")
     touched = tmp_path / "touched"
@@ -210,7 +210,7 @@ def test_what_a_shell_would_run_is_only_text(run_cli: RunCli, monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("registered")
-def test_times_as_curl_reads_them(run_cli: RunCli) -> None:
+def test_timeouts_have_no_exponent(run_cli: RunCli) -> None:
     """Neither a long nor a short one has an exponent."""
     for seconds in ("1000000", "2.5"):
         words = words_of(
@@ -220,7 +220,7 @@ def test_times_as_curl_reads_them(run_cli: RunCli) -> None:
 
 
 @pytest.mark.parametrize("program", ["curl", "python"])
-def test_a_secret_is_left_to_its_variable(
+def test_secrets_are_read_from_variables(
     served: Served, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     """A token from a variable, or typed, is not printed; with the variable set the command runs."""
@@ -254,7 +254,7 @@ def test_a_dry_run_prints_the_request(run_cli: RunCli, served: Served) -> None:
 
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("verb", ["classify", "regress"])
-def test_other_verbs_are_shown_too(run_cli: RunCli, verb: str) -> None:
+def test_classify_and_regress_requests_are_printed(run_cli: RunCli, verb: str) -> None:
     """Classify and regress, over both transports; nothing is asked of the model."""
     typed = [verb, "--model", "half_plus_two", "x=2.0"]
     rest = run_cli(*typed, "--show", "curl")
@@ -287,7 +287,7 @@ def test_several_signatures_in_one_program(run_cli: RunCli) -> None:
         (["--show", "curl", "two"], "error: 'two' is not float32"),
     ],
 )
-def test_what_cannot_be_shown_is_refused(run_cli: RunCli, typed: list[str], words: str) -> None:
+def test_unprintable_requests_are_refused(run_cli: RunCli, typed: list[str], words: str) -> None:
     """Before anything is printed; what was typed is checked as ever."""
     result = run_cli("predict", "--model", "echo", *typed)
     assert result.stdout == ""
@@ -308,7 +308,7 @@ def test_a_proxy_with_a_password_is_not_shown(run_cli: RunCli, who: str) -> None
     assert "s3cret" not in refused.stderr
 
 
-def test_a_file_is_not_shown(run_cli: RunCli, registered: ServerRecord, tmp_path: Path) -> None:
+def test_show_refuses_files(run_cli: RunCli, registered: ServerRecord, tmp_path: Path) -> None:
     """It becomes many requests."""
     (tmp_path / "rows.csv").write_text("x\n1\n")
     assert registered.models

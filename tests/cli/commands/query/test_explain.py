@@ -16,7 +16,7 @@ unknown argument: --nope=1
 """
 
 
-def test_a_pasted_error(run_cli: RunCli) -> None:
+def test_explain_a_pasted_error(run_cli: RunCli) -> None:
     """The words that are known, their cause, and what to type."""
     result = run_cli("explain", "Servable not found", "for request: Latest(m)")
     assert (result.stderr, result.code) == ("", 0)
@@ -27,14 +27,14 @@ def test_a_pasted_error(run_cli: RunCli) -> None:
     )
 
 
-def test_a_log(run_cli: RunCli) -> None:
+def test_explain_a_log(run_cli: RunCli) -> None:
     """Every known line once, however often it was said."""
     result = run_cli("explain", "--json", stdin=LOG)
     words = [entry["words"] for entry in json.loads(result.stdout)["explanations"]]
     assert words == ["Could not find base path /models/x for servable x", "unknown argument: --nope=1"]
 
 
-def test_what_is_not_known_is_said_to_be_so(run_cli: RunCli) -> None:
+def test_explain_an_unknown_error(run_cli: RunCli) -> None:
     """An honest error; as JSON an empty list."""
     result = run_cli("explain", stdin="all is well\n")
     assert (result.stdout, result.code) == ("", 4)
@@ -42,7 +42,7 @@ def test_what_is_not_known_is_said_to_be_so(run_cli: RunCli) -> None:
     assert json.loads(run_cli("explain", "--json", "all is well").stdout) == {"explanations": []}
 
 
-def test_without_text_it_says_what_to_give(run_cli: RunCli) -> None:
+def test_explain_without_text(run_cli: RunCli) -> None:
     """On a terminal nobody is kept waiting for stdin."""
     result = run_cli("explain")
     assert result.code == 2

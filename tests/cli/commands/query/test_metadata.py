@@ -39,7 +39,7 @@ ROWS = (
 
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("over", ["rest", "grpc"])
-def test_a_running_model_tells_its_signatures(run_cli: RunCli, served: Served, over: str) -> None:
+def test_served_model_signatures(run_cli: RunCli, served: Served, over: str) -> None:
     """Model, version, where it was asked, then a line for every input and output; the same facts as JSON."""
     address = f"127.0.0.1:{served.rest_port if over == 'rest' else served.grpc_port}"
     typed = ["metadata", f"--{over}", "--model", "echo", "--signature", "two"]
@@ -57,7 +57,7 @@ def test_a_running_model_tells_its_signatures(run_cli: RunCli, served: Served, o
 
 
 @pytest.mark.parametrize("version_named", [False, True])
-def test_a_directory_tells_the_same_and_more(run_cli: RunCli, echo_dir: Path, version_named: bool) -> None:
+def test_directory_facts_and_signatures(run_cli: RunCli, echo_dir: Path, version_named: bool) -> None:
     """Of a base directory the latest version, or of a version directory that one: with what only the files know."""
     path = echo_dir / "7" if version_named else echo_dir
     size = (echo_dir / "7" / "saved_model.pb").stat().st_size
@@ -100,14 +100,14 @@ def test_the_highest_version_is_the_latest(run_cli: RunCli, two_versions: Path) 
     assert result.stderr.startswith(f"error: no version 3 of a model in {two_versions} (versions there: 2, 10)\n")
 
 
-def test_a_savedmodel_under_any_name_is_read(run_cli: RunCli, two_versions: Path, tmp_path: Path) -> None:
+def test_savedmodel_in_any_directory(run_cli: RunCli, two_versions: Path, tmp_path: Path) -> None:
     """A directory with a saved_model.pb need not have a number for a name: it has no version then."""
     loose = shutil.copytree(two_versions / "2", tmp_path / "loose")
     facts = json.loads(run_cli("metadata", loose, "--json").stdout)
     assert (facts["model"], facts["version"]) == ("loose", None)
 
 
-def test_what_is_no_model_is_explained(run_cli: RunCli, tmp_path: Path) -> None:
+def test_invalid_models_are_explained(run_cli: RunCli, tmp_path: Path) -> None:
     """A missing path, an empty directory and a broken file end with their own codes and words."""
     missing = run_cli("metadata", tmp_path / "nope")
     assert (missing.code, missing.stderr) == (4, f"error: no such directory: {tmp_path / 'nope'}\n")
@@ -149,7 +149,7 @@ def test_fingerprint_and_warmup_of_an_export(run_cli: RunCli, sample_models_dir:
     assert broken.stderr.startswith("error: the version would not be loaded: ")
 
 
-def test_labels_of_a_server_that_tfsctl_started(run_cli: RunCli, registered: ServerRecord) -> None:
+def test_labels_come_from_the_server_record(run_cli: RunCli, registered: ServerRecord) -> None:
     """Known from what it was started with, as TensorFlow Serving does not tell them."""
     models = (ModelConfig("echo", "/models/echo", labels={"stable": 7}),)
     launch = LaunchSpec("test", ServingConfig(models, rest_port=0, grpc_port=0), "127.0.0.1")
@@ -159,7 +159,7 @@ def test_labels_of_a_server_that_tfsctl_started(run_cli: RunCli, registered: Ser
     assert json.loads(run_cli("metadata", "--model", "echo", "--json").stdout)["labels"] == {"stable": 7}
 
 
-def test_without_server_or_path_the_next_command_is_named(run_cli: RunCli) -> None:
+def test_hint_without_server_or_path(run_cli: RunCli) -> None:
     """Nothing runs, nothing was named: the hint says what would help."""
     result = run_cli("metadata")
     assert (result.stdout, result.code) == ("", 4)

@@ -21,14 +21,14 @@ def versions(tmp_path: Path) -> Path:
     return base
 
 
-def test_changes_that_break_nobody(run_cli: RunCli, versions: Path) -> None:
+def test_compatible_changes(run_cli: RunCli, versions: Path) -> None:
     """A new signature: exit code 0, so that a script may go on."""
     result = run_cli("metadata", versions, "--diff", 1, 2)
     assert (result.stdout, result.code) == ("fine\tmore\tthe signature is new\n", 0)
     assert result.stderr == "clients of the old version can use the new one\n"
 
 
-def test_changes_that_break_clients(run_cli: RunCli, versions: Path) -> None:
+def test_breaking_changes(run_cli: RunCli, versions: Path) -> None:
     """Another dtype: exit code 1; every change is told."""
     result = run_cli("metadata", "--diff", versions / "2", versions / "3")
     assert result.code == 1
@@ -45,7 +45,7 @@ def test_changes_that_break_clients(run_cli: RunCli, versions: Path) -> None:
 
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("name", ["echo", "echo@7"])
-def test_a_running_model_against_a_directory(run_cli: RunCli, tmp_path: Path, name: str) -> None:
+def test_compare_served_model_with_directory(run_cli: RunCli, tmp_path: Path, name: str) -> None:
     """What is served now against what would be next."""
     write_echo_model(tmp_path / "same", ECHO)
     assert run_cli("metadata", "--diff", name, tmp_path / "same").code == 0
@@ -54,7 +54,7 @@ def test_a_running_model_against_a_directory(run_cli: RunCli, tmp_path: Path, na
     assert run_cli("metadata", "--diff", tmp_path / "less", name).code == 0
 
 
-def test_the_same_model_is_said_to_be_the_same(run_cli: RunCli, sample_models_dir: Path, tmp_path: Path) -> None:
+def test_identical_models_are_recognised(run_cli: RunCli, sample_models_dir: Path, tmp_path: Path) -> None:
     """By its fingerprint."""
     (version,) = (sample_models_dir / "half_plus_two").iterdir()
     copy = shutil.copytree(version, tmp_path / "copy")
@@ -70,7 +70,7 @@ def test_the_same_model_is_said_to_be_the_same(run_cli: RunCli, sample_models_di
         (["--diff", "{base}/1", "gone"], 3, "error: no answer from localhost:9: Connection refused\n"),
     ],
 )
-def test_what_cannot_be_compared_is_named(
+def test_incomparable_models_are_named(
     run_cli: RunCli, versions: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], code: int, words: str
 ) -> None:
     """A missing version, a missing directory, a model nobody serves."""
@@ -80,7 +80,7 @@ def test_what_cannot_be_compared_is_named(
     assert result.stderr.startswith(words.format(base=versions))
 
 
-def test_one_signature_by_itself(run_cli: RunCli, versions: Path) -> None:
+def test_compare_one_signature(run_cli: RunCli, versions: Path) -> None:
     """The others may change; one that OLD does not have is said to be none."""
     result = run_cli("metadata", "--diff", versions / "2", versions / "3", "--signature", "more")
     assert (result.stdout, result.code) == ("breaks\tmore\tthe signature is gone\n", 1)

@@ -60,7 +60,7 @@ def document(text: str) -> dict[str, Any]:
         (["--model", "echo", "--version", "7", "1"], "1.0\n"),
     ],
 )
-def test_each_row_is_a_line(run_cli: RunCli, over: str, typed: list[str], printed: str) -> None:
+def test_one_line_per_row(run_cli: RunCli, over: str, typed: list[str], printed: str) -> None:
     """The answer, and nothing else, is on stdout: a value a line, or a line of values for several outputs."""
     result = run_cli("predict", over, *typed)
     assert (result.stdout, result.stderr, result.code) == (printed, "", 0)
@@ -80,7 +80,9 @@ def test_each_row_is_a_line(run_cli: RunCli, over: str, typed: list[str], printe
         (["echo", "--signature", "two"], "area=1 city=a\ncity=b area=2\n", "1.0\ta\n2.0\tb\n"),
     ],
 )
-def test_stdin_is_a_row_a_line(run_cli: RunCli, over: str, typed: list[str], stdin: str | bytes, printed: str) -> None:
+def test_stdin_has_one_row_per_line(
+    run_cli: RunCli, over: str, typed: list[str], stdin: str | bytes, printed: str
+) -> None:
     """Without arguments, or with `-`, lines are read from a pipe; a whole JSON document may span several."""
     result = run_cli("predict", over, "--model", *typed, stdin=stdin)
     assert (result.stdout, result.stderr, result.code) == (printed, "", 0)
@@ -122,7 +124,7 @@ def test_json_is_one_document(run_cli: RunCli, over: str) -> None:
         (["--signature", "row", "1,2,3", "--labels", "abc.txt"], "1\ta\t1.0\n1\tb\t2.0\n1\tc\t3.0\n"),
     ],
 )
-def test_values_by_name_and_parts_of_the_answer(
+def test_named_inputs_and_only(
     run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, over: str, typed: list[str], printed: str
 ) -> None:
     """-i takes values and files, --only outputs in their order, --top and --labels classes."""
@@ -135,7 +137,7 @@ def test_values_by_name_and_parts_of_the_answer(
 
 
 @OVER
-def test_only_is_left_to_the_server_where_it_can_be(run_cli: RunCli, over: str) -> None:
+def test_only_uses_the_output_filter(run_cli: RunCli, over: str) -> None:
     """The document has the outputs asked for; a name that is none is refused before anything is sent."""
     typed = ["predict", over, "--model", "echo", "--signature", "two", "area=1", "city=x"]
     assert document(run_cli(*typed, "--only", "area", "--json").stdout)["outputs"] == {"area": [1.0]}
@@ -144,7 +146,7 @@ def test_only_is_left_to_the_server_where_it_can_be(run_cli: RunCli, over: str) 
     assert "hint: did you mean --only area?\n" in refused.stderr
 
 
-def test_raw_bodies_go_and_come_as_they_are(run_cli: RunCli) -> None:
+def test_raw_bodies_are_unchanged(run_cli: RunCli) -> None:
     """From an argument or stdin, to the byte; a refusal is printed as well as said. There is no such thing over gRPC."""
     body = '{"signature_name":"int32", "instances": [1,2]}'
     typed = run_cli("predict", "--model", "echo", "--raw", body)
@@ -164,14 +166,14 @@ def test_raw_bodies_go_and_come_as_they_are(run_cli: RunCli) -> None:
         (["--raw", "{}", "--top", "1"], "error: --top has no meaning beside --raw\n"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(run_cli: RunCli, typed: list[str], said: str) -> None:
+def test_contradicting_options_are_refused(run_cli: RunCli, typed: list[str], said: str) -> None:
     """Nothing that was asked for is passed over in silence."""
     result = run_cli("predict", "--model", "echo", *typed)
     assert (result.stdout, result.code) == ("", 2)
     assert result.stderr.startswith(said)
 
 
-def test_in_a_terminal_answers_are_drawn(registered: ServerRecord, tmp_path: Path) -> None:
+def test_terminal_shows_bars(registered: ServerRecord, tmp_path: Path) -> None:
     """Bars for scores, a table for several outputs, a large array summed up."""
     port = str(registered.rest_port)
     argv = [sys.executable, "-m", "tfsctl", "predict", "--host", "127.0.0.1", "--port", port, "--model", "echo"]
@@ -190,7 +192,7 @@ def test_in_a_terminal_answers_are_drawn(registered: ServerRecord, tmp_path: Pat
 
 
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
-def test_a_version_that_goes_meanwhile_is_followed(tmp_path: Path, transport: Literal["rest", "grpc"]) -> None:
+def test_unloaded_version_is_followed(tmp_path: Path, transport: Literal["rest", "grpc"]) -> None:
     """Between its metadata and the request a version is replaced: the new one is asked, by its own signature."""
     base = tmp_path / "m"
     write_echo_model(base / "1", {"serving_default": {"x": ("float32", (None,))}})
@@ -259,7 +261,7 @@ def test_a_version_that_goes_meanwhile_is_followed(tmp_path: Path, transport: Li
         (["2"], 2, "error: test serves several models: {models}\nhint: choose one with --model NAME\n"),
     ],
 )
-def test_what_goes_wrong_is_said_on_stderr(
+def test_errors_are_printed_to_stderr(
     run_cli: RunCli, registered: ServerRecord, over: str, typed: list[str], code: int, said: str
 ) -> None:
     """Nothing on stdout, one line that names what and where, one that says what to type; the code tells the kind."""
@@ -289,7 +291,7 @@ def test_an_address_needs_no_running_server(run_cli: RunCli, served: Served) -> 
 
 
 @OVER
-def test_nobody_there_is_unreachable(run_cli: RunCli, over: str) -> None:
+def test_no_server_is_unreachable(run_cli: RunCli, over: str) -> None:
     """A closed port ends with 3, in the same words over both transports."""
     result = run_cli("predict", over, "--host", "127.0.0.1", "--port", "9", "--model", "echo", "5")
     assert (result.stderr, result.code) == (
@@ -307,9 +309,7 @@ def test_an_unknown_option_is_not_an_input(run_cli: RunCli) -> None:
     assert "--model" in result.stderr.replace("--modle", "")
 
 
-def test_a_flag_beats_a_variable_beats_the_default(
-    run_cli: RunCli, served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_option_precedence(run_cli: RunCli, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every option has a variable; what is typed counts more."""
     monkeypatch.setenv("TFSCTL_MODEL", "echo")
     monkeypatch.setenv("TFSCTL_SIGNATURE", "int32")

@@ -23,7 +23,7 @@ from model_servers import Served
     ],
     ids=" ".join,
 )
-def test_the_model_takes_it(run_cli: RunCli, served: Served, typed: list[str]) -> None:
+def test_sample_is_accepted_by_the_model(run_cli: RunCli, served: Served, typed: list[str]) -> None:
     """As it is, over REST: every signature of every sample."""
     result = run_cli("sample", *typed)
     assert (result.stderr, result.code) == ("", 0)
@@ -31,7 +31,7 @@ def test_the_model_takes_it(run_cli: RunCli, served: Served, typed: list[str]) -
     assert status == 200, said
 
 
-def test_of_a_directory_into_a_file(run_cli: RunCli, echo_dir: Path, tmp_path: Path) -> None:
+def test_sample_of_a_directory_to_a_file(run_cli: RunCli, echo_dir: Path, tmp_path: Path) -> None:
     """Nothing needs to run; the next command is named."""
     file = tmp_path / "request.json"
     result = run_cli("sample", echo_dir, "--output", file)
@@ -44,7 +44,7 @@ def test_of_a_directory_into_a_file(run_cli: RunCli, echo_dir: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_dtype_that_rest_cannot_carry(run_cli: RunCli) -> None:
+def test_sample_with_a_dtype_that_needs_grpc(run_cli: RunCli) -> None:
     """It is said, and tfsctl predict --grpc takes the same document."""
     result = run_cli("sample", "echo", "--signature", "float16")
     assert "REST cannot carry every dtype" in result.stderr
@@ -52,7 +52,7 @@ def test_a_dtype_that_rest_cannot_carry(run_cli: RunCli) -> None:
     assert (answered.stdout, answered.code) == ("1.0\n", 0)
 
 
-def test_examples_cannot_be_made_up(run_cli: RunCli, tmp_path: Path) -> None:
+def test_sample_refuses_example_signatures(run_cli: RunCli, tmp_path: Path) -> None:
     """A classify signature takes serialized examples: which features, only its author knows."""
     write_rows_model(tmp_path / "rows" / "1")
     result = run_cli("sample", tmp_path / "rows", "--signature", "kinds")
@@ -61,7 +61,7 @@ def test_examples_cannot_be_made_up(run_cli: RunCli, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("registered")
-def test_what_may_be_examples_is_noted(run_cli: RunCli) -> None:
+def test_possible_example_inputs_are_noted(run_cli: RunCli) -> None:
     """By the names of its inputs and outputs; the signatures that Keras writes do not say what they are for."""
     result = run_cli("sample", "half_plus_two", "--signature", "regress_x_to_y")
     assert json.loads(result.stdout) == {"signature_name": "regress_x_to_y", "instances": ["This movie is great! :D"]}

@@ -62,13 +62,13 @@ def test_versions_and_their_states(run_cli: RunCli, living: Served, over: str) -
     assert "Could not find version 9 of model echo" in gone.stderr
 
 
-def test_without_a_name_every_model_that_runs(run_cli: RunCli, registered: ServerRecord) -> None:
+def test_status_without_a_name_lists_all_models(run_cli: RunCli, registered: ServerRecord) -> None:
     """Of all servers that tfsctl started."""
     result = run_cli("status")
     assert [line.split("\t")[0] for line in result.stdout.splitlines()] == list(registered.models)
 
 
-def test_a_name_and_an_option_that_contradict(run_cli: RunCli) -> None:
+def test_contradicting_name_and_option(run_cli: RunCli) -> None:
     """Rather an error than one of them at random."""
     for typed in (["m", "--model", "n"], ["m@1", "--version", "2"]):
         result = run_cli("status", *typed)
@@ -76,7 +76,7 @@ def test_a_name_and_an_option_that_contradict(run_cli: RunCli) -> None:
         assert "contradict each other" in result.stderr
 
 
-def test_watching_tells_each_change(living: Served, tmp_path: Path) -> None:
+def test_watch_prints_each_change(living: Served, tmp_path: Path) -> None:
     """A line for what is, and one for everything that comes; Ctrl-C is how it ends."""
     watching = subprocess.Popen(
         [sys.executable, "-m", "tfsctl", "status", "--watch", "--json", *map(str, address(living)), "echo"],
@@ -103,7 +103,7 @@ def test_watching_tells_each_change(living: Served, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("over", ["rest", "grpc"])
-def test_waiting_ends_when_a_version_answers(run_cli: RunCli, living: Served, over: str) -> None:
+def test_wait_ends_when_available(run_cli: RunCli, living: Served, over: str) -> None:
     """The model, or one version of it; at once if it is there."""
     result = run_cli("wait", *address(living, over), "echo")
     assert (result.stderr, result.code) == ("", 0)
@@ -119,7 +119,7 @@ def test_waiting_ends_when_a_version_answers(run_cli: RunCli, living: Served, ov
     assert told == {"model": "echo", "version": wanted, "state": "AVAILABLE"}
 
 
-def test_a_version_that_cannot_be_loaded_is_not_waited_for(run_cli: RunCli, living: Served) -> None:
+def test_wait_ends_on_a_failed_load(run_cli: RunCli, living: Served) -> None:
     """The server's own words, their cause, and exit code 1 well before the timeout."""
     publish(living, 20, b"\x00 not a model")
     start = time.monotonic()
@@ -147,14 +147,14 @@ def test_a_version_that_cannot_be_loaded_is_not_waited_for(run_cli: RunCli, livi
         ),
     ],
 )
-def test_waiting_ends_at_its_time(run_cli: RunCli, living: Served, typed: list[str], words: str) -> None:
+def test_wait_ends_at_the_timeout(run_cli: RunCli, living: Served, typed: list[str], words: str) -> None:
     """With code 3, and what was missing last."""
     result = run_cli("wait", *address(living), *typed, "--timeout", 0.3)
     assert (result.stdout, result.code) == ("", 3)
     assert result.stderr.startswith(words.format(at=f"{HOST}:{living.rest_port}"))
 
 
-def test_a_server_that_is_not_there_yet_is_waited_for(run_cli: RunCli) -> None:
+def test_wait_for_a_server_that_starts_later(run_cli: RunCli) -> None:
     """Also one that tfsctl did not start; the last failure is told."""
     result = run_cli("wait", "--host", HOST, "--port", 9, "echo", "--timeout", 0.5)
     assert result.code == 3

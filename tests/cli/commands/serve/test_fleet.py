@@ -83,7 +83,7 @@ def settled(run_cli: RunCli) -> list[dict[str, Any]]:
 
 
 # ---- ps ----
-def test_ps_tells_what_runs_and_what_it_serves(run_cli: RunCli, echo: Path) -> None:
+def test_ps_lists_servers_and_models(run_cli: RunCli, echo: Path) -> None:
     """The server's own word for its versions, its ports, and what it takes of the machine."""
     assert run_cli("serve", echo, "--engine", "embedded", "--detach", *FREE).code == 0
     (server,) = records.running()
@@ -133,7 +133,7 @@ def test_ps_lists_a_server_that_does_not_answer(run_cli: RunCli, echo: Path) -> 
     assert servers[1]["models"]["other"]["versions"][0]["state"] == "AVAILABLE"
 
 
-def test_ps_without_the_daemon_forgets_no_container(
+def test_ps_keeps_containers_without_the_daemon(
     run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is listed as unknown, and stop says why it cannot."""
@@ -154,7 +154,7 @@ def test_ps_without_the_daemon_forgets_no_container(
     records.unregister(records.list_servers()[0].record)
 
 
-def test_ps_of_nothing(run_cli: RunCli) -> None:
+def test_ps_without_servers(run_cli: RunCli) -> None:
     """Nothing is on stdout, or an empty list; a way on is on stderr."""
     shown = run_cli("ps")
 
@@ -163,7 +163,7 @@ def test_ps_of_nothing(run_cli: RunCli) -> None:
     assert json.loads(run_cli("ps", "--json").stdout) == {"servers": []}
 
 
-def test_usage_counts_what_a_server_started_too(tmp_path: Path) -> None:
+def test_usage_includes_child_processes(tmp_path: Path) -> None:
     """CPU time and memory of the whole session; a session that has ended is left out."""
     script = tmp_path / "busy.sh"
     script.write_text(f"{sys.executable} -c 'x = bytearray(10**8)\nwhile True: pass' & wait\n")
@@ -183,14 +183,14 @@ def test_usage_counts_what_a_server_started_too(tmp_path: Path) -> None:
     ("text", "size"),
     [("126.4MiB", 132_540_006), ("1.2kB", 1200), ("7GiB", 7 * 2**30), ("0B", 0), ("3.5GB", 3_500_000_000), ("--", 0)],
 )
-def test_sizes_as_docker_writes_them(text: str, size: int) -> None:
+def test_docker_sizes(text: str, size: int) -> None:
     """In powers of 1024 or of 1000."""
     assert usage.parse_size(text) == size
 
 
 # ---- logs ----
 @pytest.mark.usefixtures("fake")
-def test_logs_prints_what_a_server_wrote_also_after_its_end(run_cli: RunCli, echo: Path) -> None:
+def test_logs_of_running_and_ended_servers(run_cli: RunCli, echo: Path) -> None:
     """All of it or its end; the file stays until the next server of the name."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     shown = run_cli("logs", "echo")
@@ -223,7 +223,7 @@ def test_logs_are_followed_until_the_server_ends(run_cli: RunCli, echo: Path) ->
 
 # ---- what a crash leaves ----
 @pytest.mark.parametrize("engine", ["embedded", "binary"])
-def test_a_killed_serve_leaves_nothing_or_what_ps_lists_and_stop_removes(
+def test_killed_serve_is_found_by_ps_and_stop(
     run_cli: RunCli, echo: Path, engine: str, request: pytest.FixtureRequest
 ) -> None:
     """At whatever moment, also between the start of the server and its entry on the list."""
@@ -248,7 +248,7 @@ def test_a_killed_serve_leaves_nothing_or_what_ps_lists_and_stop_removes(
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_server_without_an_entry_is_ours_by_its_mark(run_cli: RunCli, echo: Path) -> None:
+def test_server_without_a_record_is_discovered(run_cli: RunCli, echo: Path) -> None:
     """It is listed with everything that can be told; one of another state directory is not ours."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     (before,) = json.loads(run_cli("ps", "--json").stdout)["servers"]
@@ -266,7 +266,7 @@ def test_a_server_without_an_entry_is_ours_by_its_mark(run_cli: RunCli, echo: Pa
 
 
 # ---- restart ----
-def test_a_restarted_server_is_the_same_at_the_same_place(run_cli: RunCli, echo: Path) -> None:
+def test_restart_keeps_ports_and_options(run_cli: RunCli, echo: Path) -> None:
     """Its ports are kept, also those that were free ones; ready is said when it answers."""
     assert run_cli("serve", echo, "--engine", "embedded", "--name", "again", "--detach", *FREE).code == 0
     (before,) = records.running()
@@ -283,7 +283,7 @@ def test_a_restarted_server_is_the_same_at_the_same_place(run_cli: RunCli, echo:
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_server_that_cannot_come_back_is_not_stopped(run_cli: RunCli, echo: Path) -> None:
+def test_restart_checks_before_stopping(run_cli: RunCli, echo: Path) -> None:
     """What is wrong on disk is found before."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     (before,) = records.running()
@@ -295,7 +295,7 @@ def test_a_server_that_cannot_come_back_is_not_stopped(run_cli: RunCli, echo: Pa
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_server_that_does_not_come_back_is_said(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_restart_is_reported(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the end of its log; it is gone."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     monkeypatch.setenv("FAKE_DIES", "3")
@@ -308,9 +308,7 @@ def test_a_server_that_does_not_come_back_is_said(run_cli: RunCli, echo: Path, m
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_restart_that_is_interrupted_says_what_is_left(
-    run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_restart_is_reported(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server was stopped: whoever pressed Ctrl-C should know."""
     assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
     (before,) = records.running()
@@ -327,7 +325,7 @@ def test_a_restart_that_is_interrupted_says_what_is_left(
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_server_of_a_terminal_goes_on_in_the_background(run_cli: RunCli, echo: Path) -> None:
+def test_foreground_server_restarts_in_background(run_cli: RunCli, echo: Path) -> None:
     """The command that had it in the foreground ends, and takes nothing of the new one with it."""
     process = tfsctl("serve", echo / "1", "--engine", "binary", "--json", *FREE)  # one version needs a config file
     assert process.stdout is not None

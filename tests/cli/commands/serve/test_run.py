@@ -45,7 +45,7 @@ def stopped_at_last(where: Path) -> Iterator[None]:
         tfsctl(where, "stop", "--all")
 
 
-def test_a_conversation_brings_its_server(echo_dir: Path, tmp_path: Path) -> None:
+def test_run_starts_and_stops_a_server(echo_dir: Path, tmp_path: Path) -> None:
     """It answers in a terminal, also over gRPC, and is gone after the conversation."""
     argv = [sys.executable, "-m", "tfsctl", "run", str(echo_dir), *ENGINE, "--grpc", "--signature", "text"]
     with stopped_at_last(tmp_path), Terminal(argv, clean_environment(tmp_path)) as screen:
@@ -62,7 +62,7 @@ def test_a_conversation_brings_its_server(echo_dir: Path, tmp_path: Path) -> Non
         assert running(tmp_path) == []
 
 
-def test_a_pipe_gets_answers_and_the_code_of_the_first_failure(echo_dir: Path, tmp_path: Path) -> None:
+def test_piped_run_returns_the_first_failure(echo_dir: Path, tmp_path: Path) -> None:
     """Nothing but answers is on stdout; the server ends with the last line."""
     with stopped_at_last(tmp_path):
         done = tfsctl(tmp_path, "run", echo_dir, *ENGINE, stdin="1\ngreat\n2\n")
@@ -71,7 +71,7 @@ def test_a_pipe_gets_answers_and_the_code_of_the_first_failure(echo_dir: Path, t
         assert running(tmp_path) == []
 
 
-def test_a_model_that_is_served_already_is_left_running(echo_dir: Path, tmp_path: Path) -> None:
+def test_running_server_is_reused(echo_dir: Path, tmp_path: Path) -> None:
     """It is talked to where it is, and no second server is started; one from elsewhere is not taken for it."""
     with stopped_at_last(tmp_path):
         served = json.loads(tfsctl(tmp_path, "serve", echo_dir, *ENGINE, "--detach", "--json").stdout)
@@ -89,7 +89,7 @@ def test_a_model_that_is_served_already_is_left_running(echo_dir: Path, tmp_path
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_server_too(echo_dir: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_stops_the_server(echo_dir: Path, tmp_path: Path, number: signal.Signals) -> None:
     """A closed terminal, or a `kill`, leaves nothing behind."""
     with stopped_at_last(tmp_path):
         process = subprocess.Popen(
@@ -109,14 +109,14 @@ def test_a_signal_ends_the_server_too(echo_dir: Path, tmp_path: Path, number: si
         assert running(tmp_path) == []
 
 
-def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
+def test_invalid_models_are_reported(tmp_path: Path) -> None:
     """As by `tfsctl serve`, before anything is started."""
     done = tfsctl(tmp_path, "run", tmp_path / "nothing", *ENGINE)
     assert (done.stdout, done.returncode) == ("", 4)
     assert done.stderr.startswith("error: ")
 
 
-def test_grpc_over_tls_is_left_to_the_repl(echo_dir: Path, tmp_path: Path) -> None:
+def test_grpc_over_tls_is_refused(echo_dir: Path, tmp_path: Path) -> None:
     """Which has the options to say whom to trust; nothing is started."""
     certificate = trustme.CA().issue_cert("127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
@@ -127,7 +127,7 @@ def test_grpc_over_tls_is_left_to_the_repl(echo_dir: Path, tmp_path: Path) -> No
     assert "hint: tfsctl serve … --detach, then tfsctl repl --grpc --ca FILE\n" in done.stderr
 
 
-def test_a_signature_that_is_not_there_leaves_nothing(echo_dir: Path, tmp_path: Path) -> None:
+def test_unknown_signature_leaves_no_server(echo_dir: Path, tmp_path: Path) -> None:
     """The conversation cannot begin, and the server for it ends."""
     with stopped_at_last(tmp_path):
         done = tfsctl(tmp_path, "run", echo_dir, *ENGINE, "--signature", "txt", stdin="1\n")

@@ -87,7 +87,7 @@ def is_refused(port: object) -> bool:
 
 
 # ---- the embedded server ----
-def test_a_detached_server_answers_what_is_printed_until_it_is_stopped(run_cli: RunCli, echo: Path) -> None:
+def test_printed_commands_work_until_stop(run_cli: RunCli, echo: Path) -> None:
     """Ready is said when it is; the curl and tfsctl lines work as printed; stop leaves nothing."""
     served = run_cli("serve", echo, "--engine", "embedded", "--detach", *FREE)
     assert served.code == 0, served.stderr
@@ -126,7 +126,7 @@ def test_a_detached_server_is_described_as_json(run_cli: RunCli, echo: Path) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_foreground_server_ends_with_the_terminal(start: Start, echo: Path, number: signal.Signals) -> None:
+def test_foreground_server_ends_with_the_terminal(start: Start, echo: Path, number: signal.Signals) -> None:
     """Ctrl-C, a plain kill and a closed terminal all end it cleanly, with exit code 0; its log was on stderr."""
     process = start("serve", echo, "--engine", "embedded", "--json", *FREE)
     document = ready(process)
@@ -141,7 +141,7 @@ def test_a_foreground_server_ends_with_the_terminal(start: Start, echo: Path, nu
     assert records.running() == []
 
 
-def test_no_embedded_server_outlives_a_tfsctl_that_was_killed(start: Start, echo: Path) -> None:
+def test_embedded_server_ends_with_a_killed_tfsctl(start: Start, echo: Path) -> None:
     """A kill -9 leaves tfsctl no time to clean up; the server goes by itself."""
     process = start("serve", echo, "--engine", "embedded", "--json", *FREE)
     document = ready(process)
@@ -153,7 +153,7 @@ def test_no_embedded_server_outlives_a_tfsctl_that_was_killed(start: Start, echo
     assert records.running() == []
 
 
-def test_one_version_is_served_from_its_parent(run_cli: RunCli, echo: Path) -> None:
+def test_version_directory_is_served_from_its_parent(run_cli: RunCli, echo: Path) -> None:
     """A higher version is there and is not served; a note says what is done."""
     write_echo_model(echo / "2")
     served = run_cli("serve", echo / "1", "--engine", "embedded", "--detach", *FREE)
@@ -164,7 +164,7 @@ def test_one_version_is_served_from_its_parent(run_cli: RunCli, echo: Path) -> N
 
 
 # ---- before anything starts ----
-def test_a_dry_run_prints_a_line_that_works_and_starts_nothing(run_cli: RunCli, echo: Path) -> None:
+def test_dry_run_prints_a_working_command(run_cli: RunCli, echo: Path) -> None:
     """The line alone is on stdout, quoted for a shell."""
     odd = echo.rename(echo.parent / 'it\'s, "odd"')
     served = run_cli("serve", odd, "--name", "odd", "--engine", "embedded", "--dry-run")
@@ -214,9 +214,7 @@ def test_a_taken_port_and_a_taken_name_are_refused(run_cli: RunCli, echo: Path) 
 
 # ---- a server that fails, by the fake ----
 @pytest.mark.usefixtures("fake")
-def test_a_server_that_ends_early_shows_the_end_of_its_log(
-    run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_early_exit_shows_the_log(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, not at the deadline; nothing is listed."""
     monkeypatch.setenv("FAKE_DIES", "3")
     served = run_cli("serve", echo, "--engine", "binary", "--detach", *FREE)
@@ -228,9 +226,7 @@ def test_a_server_that_ends_early_shows_the_end_of_its_log(
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_server_that_is_not_available_in_time_is_ended(
-    run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wait_timeout_stops_the_server(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer is not enough: the state must be AVAILABLE. The error holds the last one seen."""
     monkeypatch.setenv("FAKE_STATE", "LOADING")
     served = run_cli("serve", echo, "--engine", "binary", "--detach", "--wait-timeout", "1", *FREE)
@@ -242,7 +238,7 @@ def test_a_server_that_is_not_available_in_time_is_ended(
 
 
 @pytest.mark.usefixtures("fake")
-def test_ready_is_said_after_loading(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ready_is_printed_after_loading(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not before the server answers."""
     monkeypatch.setenv("FAKE_LOAD_S", "1.5")
     begin = time.monotonic()
@@ -253,7 +249,7 @@ def test_ready_is_said_after_loading(run_cli: RunCli, echo: Path, monkeypatch: p
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_terminal_shows_how_far_it_is(echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_shows_progress(echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Starting, which may be too quick to be seen, then loading, until it is ready."""
     monkeypatch.setenv("FAKE_LOAD_S", "1.5")
     argv = [sys.executable, "-m", "tfsctl", "serve", str(echo), "--engine", "binary", "--detach", *FREE]
@@ -270,7 +266,7 @@ def test_a_terminal_shows_how_far_it_is(echo: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("fake")
-def test_ctrl_c_while_it_loads_ends_it(start: Start, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_during_loading_stops_the_server(start: Start, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the foreground that is a normal end; a server to be left running was not, which the exit code says."""
     monkeypatch.setenv("FAKE_LOAD_S", "60")
     for detach, code in (((), 0), (("--detach",), ExitCode.INTERRUPTED)):
@@ -284,7 +280,7 @@ def test_ctrl_c_while_it_loads_ends_it(start: Start, echo: Path, monkeypatch: py
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_server_that_dies_later_is_a_failure(start: Start, echo: Path) -> None:
+def test_later_crash_is_a_failure(start: Start, echo: Path) -> None:
     """One that is stopped by another command is not."""
     process = start("serve", echo, "--engine", "binary", "--json", *FREE)
     os.kill(int(str(ready(process)["pid"])), signal.SIGKILL)
@@ -299,7 +295,7 @@ def test_a_server_that_dies_later_is_a_failure(start: Start, echo: Path) -> None
 
 
 @pytest.mark.usefixtures("fake")
-def test_a_killed_tfsctl_leaves_what_stop_removes(start: Start, run_cli: RunCli, echo: Path) -> None:
+def test_stop_cleans_up_after_a_killed_tfsctl(start: Start, run_cli: RunCli, echo: Path) -> None:
     """tensorflow_model_server cannot be told to end with us; it stays listed."""
     process = start("serve", echo, "--engine", "binary", "--json", *FREE)
     document = ready(process)
@@ -313,7 +309,7 @@ def test_a_killed_tfsctl_leaves_what_stop_removes(start: Start, run_cli: RunCli,
 
 # ---- stop ----
 @pytest.mark.usefixtures("fake")
-def test_stop_wants_to_know_which(run_cli: RunCli, echo: Path) -> None:
+def test_stop_needs_a_name_if_several_run(run_cli: RunCli, echo: Path) -> None:
     """With several servers a name is needed, or --all; an unknown name is not found."""
     for name in ("one", "two", "three"):
         assert run_cli("serve", echo, "--name", name, "--engine", "binary", "--detach", *FREE).code == 0

@@ -46,7 +46,7 @@ def _embedded(monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None
             processes.stop(server.pid)
 
 
-def test_everything_at_once(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+def test_all_options_together(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
     """Two models, versions, labels, metrics, batching and mutual TLS are said to the server by its own flags."""
     write_echo_model(tmp_path / "other/7")
     authority = trustme.CA()
@@ -84,7 +84,7 @@ def test_everything_at_once(run_cli: RunCli, echo: Path, tmp_path: Path) -> None
     assert not [file for file in state_dir.base().rglob("*") if file.is_file() and b"PRIVATE" in file.read_bytes()]
 
 
-def test_the_files_of_a_server_that_was_killed_go_too(run_cli: RunCli, echo: Path) -> None:
+def test_files_of_a_killed_server_are_removed(run_cli: RunCli, echo: Path) -> None:
     """With its entry, the next time anybody looks."""
     served = run_cli("serve", echo, "--metrics", "--detach", "--json", *FREE)
     assert served.code == 0, served.stderr
@@ -98,7 +98,7 @@ def test_the_files_of_a_server_that_was_killed_go_too(run_cli: RunCli, echo: Pat
     assert list(state_dir.subfolder("configs").iterdir()) == []
 
 
-def test_options_that_contradict_each_other_are_refused(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+def test_contradicting_options_are_refused(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
     """Before anything is looked at, with a usage error."""
     for options, words in (
         (("--image", "a:1", "--tag", "2"), "--image and --tag contradict each other"),
@@ -115,7 +115,7 @@ def test_options_that_contradict_each_other_are_refused(run_cli: RunCli, echo: P
         assert refused.stderr.startswith(f"error: {words}")
 
 
-def test_gpus_take_the_image_for_them(run_cli: RunCli, echo: Path) -> None:
+def test_gpus_select_the_gpu_image(run_cli: RunCli, echo: Path) -> None:
     """Unless another was asked for."""
     for options, image in (
         (("--gpus", "all"), "tensorflow/serving:2.20.0-gpu"),
@@ -128,7 +128,7 @@ def test_gpus_take_the_image_for_them(run_cli: RunCli, echo: Path) -> None:
         assert command[command.index("--gpus") + 1] == "all"
 
 
-def test_what_is_for_containers_is_noted_where_there_is_none(
+def test_container_options_without_a_container_are_noted(
     run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Instead of being forgotten. A tag that is typed wins over an image from the environment."""
@@ -142,7 +142,7 @@ def test_what_is_for_containers_is_noted_where_there_is_none(
     assert printed.stdout.endswith(" tensorflow/serving:2.19.0\n")
 
 
-def test_the_environment_of_a_server_is_ours_and_what_was_given(run_cli: RunCli, echo: Path) -> None:
+def test_server_environment_includes_env_options(run_cli: RunCli, echo: Path) -> None:
     """It is there before the server's first word."""
     served = run_cli("serve", echo, "--env", "LEVEL=a=b c", "--detach", "--json", *FREE)
     assert served.code == 0, served.stderr
@@ -151,7 +151,7 @@ def test_the_environment_of_a_server_is_ours_and_what_was_given(run_cli: RunCli,
     assert b"LEVEL=a=b c" in variables
 
 
-def test_a_version_that_cannot_be_loaded_is_explained_at_once(run_cli: RunCli, tmp_path: Path) -> None:
+def test_failed_load_is_explained_at_once(run_cli: RunCli, tmp_path: Path) -> None:
     """Not after the minute the server waits before it tries again."""
     model = GraphModel()
     model.op("ZeroOut", "zeroed", model.input("x"))
@@ -166,7 +166,7 @@ def test_a_version_that_cannot_be_loaded_is_explained_at_once(run_cli: RunCli, t
     assert records.running() == []
 
 
-def test_on_a_terminal_the_log_has_colours(echo: Path) -> None:
+def test_log_is_coloured_on_a_terminal(echo: Path) -> None:
     """By level; what tfsctl says itself has none."""
     screen, inside = pty.openpty()
     argv = [sys.executable, "-m", "tfsctl", "serve", str(echo), *FREE]
