@@ -125,7 +125,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"restarting"},
     ],
     "diagnosis": [{"known_error"}, {"connection_errors", "request_errors", "server_errors"}, {"explanations"}],
-    "programs": [{"processes", "signals"}, {"subprocesses"}, {"log_followers"}],
+    "programs": [{"ports", "processes", "signals"}, {"subprocesses"}, {"log_followers"}],
     "serving_config": [{"messages", "model_name", "model_config"}, {"text_protos"}, {"serving_config"}],
 }
 

@@ -29,6 +29,8 @@ def test_an_address_of_another_machine_is_refused() -> None:
     """No server can listen on it."""
     with pytest.raises(InvalidInput, match=r"^this machine does not have the address 192\.0\.2\.1$"):
         ports.is_taken("192.0.2.1", 0)
+    with pytest.raises(InvalidInput, match=r"^this machine does not have the address 192\.0\.2\.1$"):
+        ports.with_free_ports(ServingConfig((ModelConfig("m", "/m"),), rest_port=0, grpc_port=0), "192.0.2.1")
 
 
 def test_a_host_name_is_resolved() -> None:

@@ -7,7 +7,8 @@ import socket
 from contextlib import ExitStack
 from dataclasses import replace
 
-from tfsctl.errors import InvalidInput
+from tfsctl.errors import EngineError, InvalidInput
+from tfsctl.programs.ports import open_listener
 from tfsctl.serving_config.serving_config import ServingConfig
 
 
@@ -27,35 +28,34 @@ def is_taken(address: str, port: int) -> bool:
     """
     try:
         _listen(address, port).close()
-    except PermissionError:
-        raise InvalidInput(f"port {port} needs the rights of root", hint="choose a port above 1023") from None
-    except OSError as error:
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise InvalidInput(f"this machine does not have the address {address}", hint="--host 127.0.0.1") from None
+    except OSError:
         return True
     return False
 
 
 def with_free_ports(config: ServingConfig, address: str) -> ServingConfig:
-    """Replace each port 0 of the config with a free port."""
+    """Replace each port 0 of the config with a free port.
+
+    Raises InvalidInput for an address that this machine does not have, EngineError if no port can be opened.
+    """
     with ExitStack() as held:  # both sockets stay open until both ports are known, so the ports differ
 
         def free_port() -> int:
-            port: int = held.enter_context(_listen(address, 0)).getsockname()[1]
+            try:
+                port: int = held.enter_context(_listen(address, 0)).getsockname()[1]
+            except OSError as error:
+                raise EngineError(f"cannot open a port of {address}: {error.strerror}") from error
             return port
 
         return replace(config, rest_port=config.rest_port or free_port(), grpc_port=config.grpc_port or free_port())
 
 
 def _listen(address: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # Servers set SO_REUSEADDR, so ports of closed connections count as free. A bind alone would then succeed
-        # beside a listener; listen() does not.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address, port))
-        listener.listen()
-    except OSError:
-        listener.close()
+        return open_listener(address, port)
+    except PermissionError:
+        raise InvalidInput(f"port {port} needs the rights of root", hint="choose a port above 1023") from None
+    except OSError as error:
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            raise InvalidInput(f"this machine does not have the address {address}", hint="--host 127.0.0.1") from None
         raise
-    return listener

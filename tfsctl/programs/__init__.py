@@ -1,1 +1,1 @@
-"""Other programs and processes: start, watch and stop them. Only this package uses `subprocess`."""
+"""Other programs, processes and ports of this machine. Only this package uses `subprocess`."""

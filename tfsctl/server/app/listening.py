@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from tfsctl.programs.ports import open_listener
 from tfsctl.server.config.addresses import ip_address
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.config.monitoring_config import prometheus_path
@@ -121,10 +122,7 @@ def _warn_of_unknown(channel_arguments: str) -> None:
 def _check_port(host: str, port: int, flag: str) -> None:
     """Raise OSError naming a port that cannot be listened on."""
     try:
-        address = ip_address(host)
-        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((address, port))
+        open_listener(ip_address(host), port).close()
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise OSError(f"cannot listen on {host}:{port} ({flag}): {reason}") from error
