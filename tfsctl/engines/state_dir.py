@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tfsctl.errors import EngineError
@@ -29,14 +30,15 @@ def base() -> Path:
     chosen = os.environ.get("TFSCTL_STATE_DIR")
     if chosen:
         return Path(chosen).absolute()
-    path = platformdirs.user_state_path("tfsctl")
     earlier = Path(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "tfsctl")
-    if str(path).startswith("~") or str(earlier).startswith("~"):
-        raise EngineError(
-            "there is no place for the state of tfsctl: this user has no home directory",
-            hint="set TFSCTL_STATE_DIR to a directory",
-        )
-    return (earlier if earlier.is_dir() and not path.is_dir() else path).absolute()
+    with suppress(RuntimeError):  # newer versions of platformdirs raise it, older ones return a path with "~"
+        path = platformdirs.user_state_path("tfsctl")
+        if not str(path).startswith("~") and not str(earlier).startswith("~"):
+            return (earlier if earlier.is_dir() and not path.is_dir() else path).absolute()
+    raise EngineError(
+        "there is no place for the state of tfsctl: this user has no home directory",
+        hint="set TFSCTL_STATE_DIR to a directory",
+    )
 
 
 def subfolder(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The list of running servers: what is on it, and what falls off it."""
+"""The records of servers: which are listed, and when a record is deleted."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def process() -> Iterator[subprocesses.Child]:
 
 
 def server(name: str, pid: int, *, started_at: float = 1.0) -> ServerRecord:
-    """An entry of the list."""
+    """A record of a server."""
     return ServerRecord(name, "embedded", "127.0.0.1", 8501, 8500, (name,), pid, None, started_at, None)
 
 
-def test_what_is_registered_is_running_until_it_is_unregistered(process: subprocesses.Child) -> None:
-    """An entry comes back as it went in, the longest-running first; removing one that is not there is fine."""
+def test_a_registered_server_runs_until_it_is_unregistered(process: subprocesses.Child) -> None:
+    """The longest-running server comes first. Removing a record twice is not an error."""
     old, new = server("old", process.pid), server("new", process.pid, started_at=time.time())
     records.register(new)
     records.register(old)
@@ -46,8 +46,8 @@ def test_what_is_registered_is_running_until_it_is_unregistered(process: subproc
     assert records.running() == [new], "another server has taken the name"
 
 
-def test_a_server_whose_process_is_gone_is_dropped(process: subprocesses.Child) -> None:
-    """Its entry goes from the disk too."""
+def test_the_record_of_an_ended_process_is_deleted(process: subprocesses.Child) -> None:
+    """Its file is deleted."""
     records.register(server("gone", process.pid))
     process.stop()
 
@@ -55,66 +55,52 @@ def test_a_server_whose_process_is_gone_is_dropped(process: subprocesses.Child) 
     assert list(state_dir.subfolder("servers").iterdir()) == []
 
 
-def test_a_recycled_process_number_is_not_taken_for_ours(process: subprocesses.Child) -> None:
-    """The same number with another start is another process."""
+def test_a_reused_process_id_is_not_our_server(process: subprocesses.Child) -> None:
+    """The same number with another start time is another process."""
     records.register(server("ours", process.pid))
     (file,) = state_dir.subfolder("servers").iterdir()
-    entry = json.loads(file.read_text())
-    entry["pid"] = os.getpid()
-    file.write_text(json.dumps(entry))
+    record = json.loads(file.read_text())
+    record["pid"] = os.getpid()
+    file.write_text(json.dumps(record))
 
     assert records.running() == []
 
 
-def test_a_name_is_given_once(process: subprocesses.Child) -> None:
-    """A second server of a name is refused while the first runs, and welcome afterwards."""
+def test_a_name_belongs_to_one_server(process: subprocesses.Child) -> None:
+    """A second server of the same name is refused while the first runs."""
     records.register(server("taken", process.pid))
     with pytest.raises(EngineError, match="a server named taken runs already") as refusal:
         records.register(server("taken", os.getpid()))
     assert refusal.value.hint == "tfsctl stop taken"
-    assert [entry.pid for entry in records.running()] == [process.pid]
+    assert [record.pid for record in records.running()] == [process.pid]
 
     process.stop()
     records.register(server("taken", os.getpid()))
-    assert [entry.pid for entry in records.running()] == [os.getpid()]
+    assert [record.pid for record in records.running()] == [os.getpid()]
 
 
-def test_a_file_that_is_no_entry_is_dropped(process: subprocesses.Child) -> None:
-    """Half a file, or one of another version of tfsctl, does not stop the others from being listed."""
+def test_an_invalid_record_file_is_deleted(process: subprocesses.Child) -> None:
+    """A truncated file, or one of another version of tfsctl, does not hide the other servers."""
     records.register(server("good", process.pid))
     folder = state_dir.subfolder("servers")
     (folder / "half.json").write_text('{"name": "ha')
     (folder / "other.json").write_text('{"name": "other", "born": null, "colour": "red"}')
 
-    assert [entry.name for entry in records.running()] == ["good"]
+    assert [record.name for record in records.running()] == ["good"]
     assert [file.name for file in folder.iterdir()] == ["good.json"]
 
 
-def test_addresses_are_written_as_clients_take_them() -> None:
-    """An IPv6 address needs brackets before a port."""
+def test_addresses_for_clients() -> None:
+    """An IPv6 address is in brackets."""
     at_home = server("m", 1)
     assert (at_home.url, at_home.grpc_address) == ("http://127.0.0.1:8501", "127.0.0.1:8500")
     assert replace(at_home, host="::1").url == "http://[::1]:8501"
 
 
-def test_the_state_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """TFSCTL_STATE_DIR, else XDG_STATE_HOME, else the home directory; private to its owner."""
-    monkeypatch.setenv("TFSCTL_STATE_DIR", str(tmp_path / "chosen"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert state_dir.subfolder("logs") == tmp_path / "chosen/logs"
-    assert (tmp_path / "chosen/logs").stat().st_mode & 0o777 == 0o700
-
-    monkeypatch.delenv("TFSCTL_STATE_DIR")
-    assert state_dir.subfolder("logs") == tmp_path / "xdg/tfsctl/logs"
-    monkeypatch.delenv("XDG_STATE_HOME")
-    assert state_dir.subfolder("logs") == tmp_path / "home/.local/state/tfsctl/logs"
-
-
-def test_a_state_directory_that_cannot_be_made_is_one_clear_error(
+def test_registering_fails_if_the_state_directory_cannot_be_created(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, process: subprocesses.Child
 ) -> None:
-    """It names the directory and the variable that moves it."""
+    """The error names the directory, the hint the variable that changes it."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TFSCTL_STATE_DIR", str(tmp_path / "file"))
     with pytest.raises(EngineError, match=f"cannot write the state directory {tmp_path}/file: Not a dir") as refusal:
@@ -123,19 +109,17 @@ def test_a_state_directory_that_cannot_be_made_is_one_clear_error(
     assert "TFSCTL_STATE_DIR" in refusal.value.hint
 
 
-def test_a_state_directory_that_cannot_be_written_is_an_empty_list(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who only asks a server needs none."""
+def test_without_a_state_directory_no_server_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that only send requests do not need one."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("TFSCTL_STATE_DIR", str(tmp_path / "file" / "state"))
     assert records.list_servers() == []
 
 
-def test_an_entry_that_cannot_be_removed_is_left_out(
+def test_a_record_that_cannot_be_deleted_is_not_listed(
     process: subprocesses.Child, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a read-only disk the list may be out of date."""
+    """On a read-only disk the record of an ended server remains."""
     records.register(server("gone", process.pid))
     process.stop()
 
@@ -144,3 +128,32 @@ def test_an_entry_that_cannot_be_removed_is_left_out(
 
     monkeypatch.setattr(Path, "unlink", read_only)
     assert records.list_servers() == []
+
+
+def test_the_format_of_a_record_file(process: subprocesses.Child) -> None:
+    """Servers that an earlier version started are still listed: the keys and the identity must not change."""
+    stat = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    document = {
+        "name": "old",
+        "engine": "embedded",
+        "host": "127.0.0.1",
+        "rest_port": 8501,
+        "grpc_port": 8500,
+        "models": ["m"],
+        "pid": process.pid,
+        "container": None,
+        "started_at": 5.0,
+        "log_path": "/x.log",
+        "born": f"{boot_id} {stat[19]}",
+        "launch": None,
+    }
+    file = state_dir.subfolder("servers") / "old.json"
+    file.write_text(json.dumps(document))
+
+    assert records.running() == [
+        ServerRecord("old", "embedded", "127.0.0.1", 8501, 8500, ("m",), process.pid, None, 5.0, "/x.log")
+    ]
+    records.unregister(records.running()[0])
+    records.register(ServerRecord("old", "embedded", "127.0.0.1", 8501, 8500, ("m",), process.pid, None, 5.0, "/x.log"))
+    assert json.loads(file.read_text()) == document
