@@ -1,11 +1,11 @@
-"""A product review in, a score out: 0 for a bad one, 1 for a good one.
+"""Scores a product review: 0 is bad, 1 is good.
 
     tfsctl export sample_models/amazon_review.py
     tfsctl serve ./amazon_review
     tfsctl predict "This movie is great! :D"
 
-The text goes in as it is: the model holds its vocabulary. It learns from the labelled sentences in amazon_review.csv, all
-but every fifth, and prints how many of those it then gets right.
+The model contains its vocabulary, so its input is plain text. It is trained on the labelled sentences in
+amazon_review.csv except every fifth, which it is evaluated on; the accuracy is printed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ samples = [
 
 
 def build_model() -> keras.Model:
-    """Train the model: some seconds on one core, with the same result every time."""
+    """Train the model. This takes some seconds on one core; the result is always the same."""
     keras.utils.set_random_seed(7)
     with DATA.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

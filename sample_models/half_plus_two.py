@@ -1,4 +1,4 @@
-"""Half of x, plus two: a model whose answers can be computed in the head, with every kind of signature.
+"""Computes x / 2 + 2, with every kind of signature: answers are easy to check.
 
     tfsctl export sample_models/half_plus_two.py
     tfsctl serve ./half_plus_two

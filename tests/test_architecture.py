@@ -36,7 +36,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "data": [
         {"blocks", "checkpoints", "texts"},
         {"array_results", "array_rows", "cells", "csv_rows", "image_rows", "json_rows", "parquet_rows", "record_rows"},
-        {"results", "shaping", "sources"},
+        {"overwriting", "results", "shaping", "sources"},
     ],
     "clients": [
         {"addresses", "connection", "inference_calls", "json_bodies", "throughput_tuner"},
@@ -50,6 +50,16 @@ LAYERS: dict[str, list[set[str]]] = {
         {"named_values"},
         {"features", "typed"},
         {"predict_inputs"},
+    ],
+    "exporter": [
+        {"error_text", "exported", "log_filter", "naming", "samples", "synthetic_examples"},
+        {"comparison", "export_signature", "manifest"},
+        {"sources", "verification", "writer"},
+        {"pipeline"},
+    ],
+    "exporter/sources": [
+        {"keras_model", "model_source", "python_file", "tf_module"},
+        {"loading"},
     ],
     "server": [
         {"status", "request_context"},

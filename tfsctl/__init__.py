@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         ServerUnreachable,
         TfsctlError,
     )
-    from tfsctl.exporter import export as export_model
+    from tfsctl.exporter.pipeline import export_model
 
     __version__: str
 
@@ -37,6 +37,7 @@ _MODULES = {
     "TfsctlError": "tfsctl.errors",
     "connect": "tfsctl.api.connecting",
     "connect_async": "tfsctl.api.connecting",
+    "export_model": "tfsctl.exporter.pipeline",
     "serve": "tfsctl.api.serving",
 }
 
@@ -65,8 +66,6 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("tfsctl")
-    if name == "export_model":
-        return import_module("tfsctl.exporter").export
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,18 +1,18 @@
-"""Every expected failure of tfsctl, and the exit code each one ends a command with.
+"""The expected errors of tfsctl and their exit codes.
 
     TfsctlError                     1  FAILED
-    ├── InvalidInput                2  USAGE        what was typed does not fit what is wanted
-    ├── ServerUnreachable           3  UNREACHABLE  nobody answered at that address
-    ├── NotReadyInTime              3  UNREACHABLE  it was not available before the deadline
-    ├── NotFound                    4  NOT_FOUND    a model, version, signature, file or server that is not there
-    ├── RequestRejected             5  REJECTED     the server answered "no" to this request
+    ├── InvalidInput                2  USAGE        wrong arguments, options or input values
+    ├── ServerUnreachable           3  UNREACHABLE  nothing answers at the address
+    ├── NotReadyInTime              3  UNREACHABLE  no result before the deadline
+    ├── NotFound                    4  NOT_FOUND    no such model, version, signature, file or server
+    ├── RequestRejected             5  REJECTED     the server refused the request
     ├── DockerError                 6  DOCKER       no docker, no daemon, or the container failed
-    ├── ExportError                 1  FAILED       a model could not be made into a SavedModel version
-    ├── ModelUnreadable             1  FAILED       a directory or file is not the model it should be
-    └── EngineError                 1  FAILED       a model server could not be started or watched
+    ├── ExportError                 1  FAILED       a model could not be exported
+    ├── ModelUnreadable             1  FAILED       a directory or file is not a valid model
+    └── EngineError                 1  FAILED       a model server could not be started or monitored
 
-An error says *what* failed, with the name and the address; `cause` is why, where that is known, and `hint` the next
-thing to type.
+The message says what failed, with its name or address. `cause` explains why, if that is known. `hint` is a command or a
+change that fixes it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ExitCode(IntEnum):
 
 
 class TfsctlError(Exception):
-    """An expected failure: shown as one line and a hint, never as a traceback."""
+    """An expected error, printed as one line and a hint, without a traceback."""
 
     exit_code = ExitCode.FAILED
     cause = ""
@@ -49,36 +49,36 @@ class TfsctlError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Another process gets the same error: how it was made is left aside, what it holds is kept."""
+        """Pickle the attributes instead of the arguments of the constructor, which differ between subclasses."""
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InvalidInput(TfsctlError):
-    """What was typed does not fit what the command or the model wants."""
+    """Arguments, options or input values do not fit the command or the model."""
 
     exit_code = ExitCode.USAGE
 
 
 class ServerUnreachable(TfsctlError):
-    """Nobody answered at the address, or the connection broke."""
+    """Nothing answers at the address, or the connection broke."""
 
     exit_code = ExitCode.UNREACHABLE
 
 
 class NotReadyInTime(TfsctlError):
-    """A server or a request did not get there before its deadline."""
+    """A server was not ready, or a request had no answer, before the deadline."""
 
     exit_code = ExitCode.UNREACHABLE
 
 
 class NotFound(TfsctlError):
-    """A model, version, signature, file or running server that is not there."""
+    """There is no such model, version, signature, file or running server."""
 
     exit_code = ExitCode.NOT_FOUND
 
 
 class RequestRejected(TfsctlError):
-    """The server refused this request. `status` is the gRPC status name, e.g. INVALID_ARGUMENT."""
+    """The server refused the request. `status` is the name of the gRPC status, such as INVALID_ARGUMENT."""
 
     exit_code = ExitCode.REJECTED
 
@@ -94,23 +94,23 @@ class DockerError(TfsctlError):
 
 
 class ExportError(TfsctlError):
-    """A model could not be made into a SavedModel version."""
+    """A model could not be exported."""
 
 
 class ModelUnreadable(TfsctlError):
-    """A directory or file is not the model it should be."""
+    """A directory or file is not a valid model."""
 
 
 class EngineError(TfsctlError):
-    """A model server could not be started or watched."""
+    """A model server could not be started or monitored."""
 
 
 class ProgramFailed(EngineError):
-    """A program tfsctl ran ended badly; carries what ran and everything it said."""
+    """A subprocess failed. Holds its command line, return code and output."""
 
     def __init__(self, argv: Sequence[str], returncode: int, stdout: str, stderr: str, *, hint: str = "") -> None:
-        said = (stderr.strip() or stdout.strip() or "it printed nothing").splitlines()[-1]
-        super().__init__(f"{argv[0]} ended with status {returncode}: {said}", hint=hint)
+        last_line = (stderr.strip() or stdout.strip() or "it printed nothing").splitlines()[-1]
+        super().__init__(f"{argv[0]} ended with status {returncode}: {last_line}", hint=hint)
         self.argv = tuple(argv)
         self.returncode = returncode
         self.stdout = stdout

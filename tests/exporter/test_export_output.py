@@ -170,8 +170,8 @@ def test_verbose_shows_what_tensorflow_says(export: Export, tmp_path: Path) -> N
 
 FILTERED = """
 import os, sys
-from tfsctl.exporter.quiet import tensorflow_noise_hidden
-with tensorflow_noise_hidden():
+from tfsctl.exporter.log_filter import filter_tensorflow_logs
+with filter_tensorflow_logs():
     os.write(2, b"I0000 00:00:1795340929.595180    4074 port.cc:153] oneDNN custom operations are on.\\n")
     os.write(2, b"2026-11-22 09:48:50.516770: W tensorflow/core/x.cc:1] hidden\\n")
     os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\\n")
@@ -213,15 +213,15 @@ def test_tensorflow_is_not_loaded_for_what_needs_none(tmp_path: Path, argv: list
 
 
 def test_importing_export_loads_neither_tensorflow_nor_numpy(tmp_path: Path) -> None:
-    """`import tfsctl.exporter` is light; and the API needs no command line."""
+    """`import tfsctl.exporter.pipeline` is light; and the API needs no command line."""
     (tmp_path / "net.py").write_text(
         "import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
     )
     code = (
-        "import sys, tfsctl.exporter, tfsctl.cli.commands.export.export\n"
+        "import sys, tfsctl.exporter.pipeline, tfsctl.cli.commands.export.export\n"
         "print({'tensorflow', 'keras', 'numpy'} & set(sys.modules))\n"
         "steps = []\n"
-        "exported = tfsctl.exporter.export('net.py', version=5, report=steps.append)\n"
+        "exported = tfsctl.exporter.pipeline.export_model('net.py', version=5, report=steps.append)\n"
         "print(exported.name, exported.version, exported.path, exported.base_path, list(exported.signatures))\n"
         "print(exported.row_independent, [check.ran for check in exported.checks], len(steps))\n"
     )

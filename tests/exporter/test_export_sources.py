@@ -12,7 +12,7 @@ from exporting import Export
 
 from tfsctl.core.saved_model import read_saved_model
 from tfsctl.errors import InvalidInput, NotFound
-from tfsctl.exporter.sources.source import check_version, parse_source
+from tfsctl.exporter.sources.model_source import check_version, parse_source
 
 NET = """
     import keras

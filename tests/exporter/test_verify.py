@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
 from tfsctl.exporter import samples
-from tfsctl.exporter.agreement import (
+from tfsctl.exporter.comparison import (
     ROW_TOLERANCE,
     Arrays,
     agree,
@@ -135,7 +135,7 @@ SPECS = (TensorSpec("area", "float32", (None,)), TensorSpec("city", "string", (N
 )
 def test_samples_as_rows_or_columns(value: object) -> None:
     """`samples` is a list of rows or a dict of columns; strings keep every byte."""
-    fitted = samples.parse(value).fit(SPECS)
+    fitted = samples.parse_samples(value).fit(SPECS)
     assert fitted["area"].dtype == np.float32
     assert fitted["area"].tolist() == [50, 40.5]
     assert fitted["city"].tolist() == [b"Paris", b"Lyon\0"]
@@ -143,12 +143,15 @@ def test_samples_as_rows_or_columns(value: object) -> None:
 
 def test_samples_of_a_single_input_need_no_name() -> None:
     """A list of plain rows is for the one input there is."""
-    assert samples.parse([[1, 2], [3, 4]]).fit([TensorSpec("x", "int64", (None, 2))])["x"].tolist() == [[1, 2], [3, 4]]
+    assert samples.parse_samples([[1, 2], [3, 4]]).fit([TensorSpec("x", "int64", (None, 2))])["x"].tolist() == [
+        [1, 2],
+        [3, 4],
+    ]
 
 
 def test_no_more_than_32_samples_are_used() -> None:
     """A training set called `samples` does not make an export slow."""
-    assert len(samples.parse(np.zeros((100_000, 2))).fit([TensorSpec("x", "float32", (None, 2))])["x"]) == 32
+    assert len(samples.parse_samples(np.zeros((100_000, 2))).fit([TensorSpec("x", "float32", (None, 2))])["x"]) == 32
 
 
 @pytest.mark.parametrize(
@@ -169,7 +172,7 @@ def test_no_more_than_32_samples_are_used() -> None:
 def test_what_samples_are_not(value: object, reason: str) -> None:
     """A name `samples` that holds something else is told, not guessed at."""
     with pytest.raises(InvalidInput, match=reason):
-        samples.parse(value)
+        samples.parse_samples(value)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +191,7 @@ def test_what_samples_are_not(value: object, reason: str) -> None:
 def test_samples_that_do_not_fit(value: object, reason: str) -> None:
     """Samples that are not what the model takes are told with both sides."""
     with pytest.raises(InvalidInput, match=reason):
-        samples.parse(value).fit(SPECS)
+        samples.parse_samples(value).fit(SPECS)
 
 
 DIMS = st.none() | st.integers(0, 4)
@@ -198,7 +201,7 @@ SHAPES = st.none() | st.lists(DIMS, max_size=4).map(tuple)
 @given(st.sampled_from(["float32", "int8", "string", "bool", "bfloat16", "complex64"]), SHAPES)
 def test_synthetic_inputs_fit_the_signature(dtype: str, shape: tuple[int | None, ...] | None) -> None:
     """Made-up inputs have the dtype and a shape that the signature allows, two rows where it leaves the batch free."""
-    made = samples.synthetic([TensorSpec("x", dtype, shape)], rows=2, free=8)["x"]
+    made = samples.synthetic_inputs([TensorSpec("x", dtype, shape)], rows=2, free=8)["x"]
     if shape is None:
         assert made.shape == (2,)
         return
@@ -211,7 +214,7 @@ def test_synthetic_inputs_fit_the_signature(dtype: str, shape: tuple[int | None,
 def test_resources_cannot_be_made_up() -> None:
     """A dtype without values is told."""
     with pytest.raises(InvalidInput, match="no values can be made up for x of dtype dtype_20"):
-        samples.synthetic([TensorSpec("x", "dtype_20", (None,))], rows=2, free=1)
+        samples.synthetic_inputs([TensorSpec("x", "dtype_20", (None,))], rows=2, free=1)
 
 
 CHECKED = """

@@ -1,1 +1,1 @@
-"""The nouns of the field: models, versions, signatures, tensors. Nothing here prints, serves, or loads TensorFlow."""
+"""Models, versions, signatures and tensors: values and file formats. Nothing here prints, serves or loads TensorFlow."""

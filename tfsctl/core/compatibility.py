@@ -1,4 +1,4 @@
-"""Whether clients of one version can use another: the changes between their signatures, and which of them break calls."""
+"""Compares the signatures of two versions: what changed, and whether it breaks clients."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfsctl.core.types import Shape, Signature, TensorSpec
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference: in which signature, what it is, and whether requests that worked would fail or answers differ."""
+    """One difference. `breaks`: requests that worked would fail, or answers would have another form."""
 
     signature: str
     what: str
@@ -18,7 +18,7 @@ class Change:
 
 
 def compare(old: Mapping[str, Signature], new: Mapping[str, Signature]) -> tuple[Change, ...]:
-    """Every change from the old signatures to the new ones, by signature."""
+    """All changes from the old signatures to the new ones, sorted by signature name."""
     return tuple(change for name in sorted(old.keys() | new.keys()) for change in _signature(name, old, new))
 
 
@@ -35,7 +35,7 @@ def _signature(name: str, old: Mapping[str, Signature], new: Mapping[str, Signat
 
 
 def _inputs(old: Sequence[TensorSpec], new: Sequence[TensorSpec]) -> Iterator[tuple[str, bool]]:
-    """A request names exactly the inputs there are; each must take every shape it took."""
+    """Changes of inputs. A request names exactly the inputs of a signature, and may have any shape that fits them."""
     before, after = _by_name(old), _by_name(new)
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
@@ -47,7 +47,7 @@ def _inputs(old: Sequence[TensorSpec], new: Sequence[TensorSpec]) -> Iterator[tu
 
 
 def _outputs(old: Sequence[TensorSpec], new: Sequence[TensorSpec]) -> Iterator[tuple[str, bool]]:
-    """An answer must have what it had, and in shapes it could have had. Over REST a single output has no name."""
+    """Changes of outputs. Clients rely on names and shapes; over REST, a single output has no name."""
     before, after = _by_name(old), _by_name(new)
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
@@ -68,7 +68,7 @@ def _tensor(way: str, old: TensorSpec, new: TensorSpec, *, fits: bool) -> Iterat
 
 
 def _fits(given: Shape | None, wanted: Shape | None) -> bool:
-    """Whether every tensor of one shape is one of the other."""
+    """Whether every tensor of the given shape fits the wanted shape."""
     if wanted is None:
         return True
     if given is None or len(given) != len(wanted):

@@ -1,4 +1,4 @@
-"""Every TensorFlow dtype in one table: number, names, numpy form, and the TensorProto field that carries it.
+"""The TensorFlow dtypes: number, names, numpy dtype, and the TensorProto field of their values.
 
 Numbers and field rules: tensorflow/core/framework/types.proto and tensor.proto.
 """
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 class DType:
     """One dtype.
 
-    `name` is TensorFlow's Python name (`float32`), `c_name` the one its C++ messages use (`float`), `field` the
-    repeated TensorProto field of its values, `numpy_name` what numpy (or ml_dtypes) calls it.
+    - `name`: in Python (`float32`). `c_name`: in messages of the C++ code (`float`).
+    - `field`: the repeated TensorProto field of its values.
+    - `numpy_name`: in numpy, or in ml_dtypes.
     """
 
     number: int
@@ -30,12 +31,12 @@ class DType:
 
     @property
     def numpy(self) -> np.dtype:
-        """The numpy dtype; strings are objects (bytes). Loads ml_dtypes for bfloat16 and the 8-bit floats only."""
+        """The numpy dtype. Strings are objects (bytes). ml_dtypes is imported for bfloat16, 8-bit floats and 4-bit integers."""
         return _numpy_dtype(self.numpy_name)
 
     @property
     def is_integer(self) -> bool:
-        """Whether values are whole numbers (bool is not)."""
+        """Whether values are integers; bool is not."""
         return self.name.startswith(("int", "uint"))
 
     @property
@@ -90,13 +91,13 @@ FLOAT, DOUBLE, STRING = BY_NAME["float32"], BY_NAME["float64"], BY_NAME["string"
 
 @lru_cache(maxsize=None)
 def from_numpy(dtype: np.dtype) -> DType:
-    """The TensorFlow dtype that carries a numpy dtype. Raises KeyError for one TensorFlow does not have."""
+    """The TensorFlow dtype for a numpy dtype. Raises KeyError if there is none."""
     if dtype.kind in "SUO":
         return STRING
     return BY_NAME[dtype.name]
 
 
 def name_of(number: int) -> str:
-    """TensorFlow's name of a DataType number; a number this table lacks reads `dtype_<number>`."""
+    """The name of a DataType number; `dtype_<number>` if it is not in the table."""
     known = BY_NUMBER.get(number)
     return known.name if known else f"dtype_{number}"

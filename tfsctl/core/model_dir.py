@@ -1,7 +1,7 @@
-"""BASE/VERSION on disk: list the versions of a model, publish a new one atomically, prune old ones.
+"""The directory of a model, BASE/VERSION: lists versions, publishes a new one atomically, prunes old ones.
 
-A version is a directory whose name is a number, as TensorFlow Serving reads it. A new version is written under a
-sibling name that is no number, flushed to disk and renamed, so a server sees all of it or nothing.
+TensorFlow Serving takes a directory for a version if its name is a number. A new version is written under another name
+in the same directory, flushed to disk and renamed, so a server sees the complete version or nothing.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class VersionDir:
 
 
 def parse_version(name: str) -> int | None:
-    """The version a directory name stands for, or None if TensorFlow Serving would pass it over."""
+    """The version number of a directory name; None if TensorFlow Serving ignores it."""
     if not name.isascii() or not name.isdigit() or int(name) > MAX_VERSION:
         return None
     return int(name)
 
 
 def list_versions(base: Path) -> list[VersionDir]:
-    """The version directories under `base`, lowest first. Raises NotFound when `base` is not a directory."""
+    """The version directories in `base`, lowest first. Raises NotFound if `base` is not a directory."""
     try:
         entries = list(os.scandir(base))
     except (FileNotFoundError, NotADirectoryError):
@@ -49,21 +49,21 @@ def list_versions(base: Path) -> list[VersionDir]:
 
 
 def is_version_dir(path: Path) -> bool:
-    """Whether `path` is itself one SavedModel under a numeric name."""
+    """Whether `path` is a SavedModel with a number as its name."""
     return parse_version(path.resolve().name) is not None and (path / SAVED_MODEL_FILE).is_file()
 
 
 def new_version(base: Path, *, now_s: float | None = None) -> int:
-    """A version number for a new export: the Unix time in seconds, or one more than the highest if that is taken.
+    """The number for a new version: the Unix time in seconds, but more than the highest existing number.
 
-    A server's default policy serves the highest number, so a new version always has it.
+    By default a server serves the highest number, so a new version must have it.
     """
     highest = max((d.version for d in list_versions(base)), default=0) if base.is_dir() else 0
     return max(int(time.time() if now_s is None else now_s), highest + 1)
 
 
 def refuse_existing(base: Path, version: int) -> None:
-    """Raise ExportError if `version` is there already, under whatever spelling: a version is never overwritten."""
+    """Raise ExportError if `version` exists, also with leading zeros: a version is never overwritten."""
     taken = next((d for d in list_versions(base) if d.version == version), None) if base.is_dir() else None
     if taken is not None:
         hint = "leave out --version, or choose another number"
@@ -71,16 +71,16 @@ def refuse_existing(base: Path, version: int) -> None:
 
 
 class Staging:
-    """A version being written: `path` is where, `publish` makes it a version."""
+    """A version that is being written to `path`; `publish` makes it visible."""
 
     def __init__(self, base: Path, path: Path) -> None:
         self.base = base
         self.path = path
 
     def publish(self, version: int | None = None) -> VersionDir:
-        """Flush the files and rename them into place; with no `version`, under a fresh number.
+        """Flush the files and rename the directory to `version` (default: a new number).
 
-        Raises ExportError if `version` exists already: a version is never overwritten.
+        Raises ExportError if `version` exists: a version is never overwritten.
         """
         _flush_tree(self.path)
         while True:
@@ -96,7 +96,7 @@ class Staging:
                 os.rename(self.path, target)
             except OSError as error:
                 if version is None and target.exists():
-                    continue  # another export took the number between the look and the rename
+                    continue  # another export took the number before the rename
                 raise ExportError(
                     f"cannot publish version {number} in {self.base}: {error.strerror or 'it exists'}"
                 ) from error
@@ -106,10 +106,11 @@ class Staging:
 
 @contextmanager
 def staging(base: Path) -> Iterator[Staging]:
-    """A private directory in `base` for a version being written; gone afterwards unless it was published.
+    """A private directory in `base` to write a version to. It is removed afterwards unless it was published.
 
-    It is locked while in use, so that a later export can tell what a killed one left behind, and remove it.
-    Directories made for it go too if nothing was published in them. Raises ExportError when `base` cannot be written.
+    The directory is locked while it is in use, so that a later export can recognize and remove what a killed one left.
+    Parent directories created for it are removed too if nothing was published. Raises ExportError if `base` cannot be
+    written.
     """
     made = [folder for folder in (base, *base.parents) if not folder.exists()]
     try:
@@ -125,15 +126,15 @@ def staging(base: Path) -> Iterator[Staging]:
         os.close(descriptor)
         if path.exists():
             shutil.rmtree(path, ignore_errors=True)
-        with suppress(OSError):  # not empty: something was published, here or by another export
+        with suppress(OSError):  # not empty: a version was published, perhaps by another export
             for folder in made:
                 folder.rmdir()
 
 
 def _make_locked(base: Path) -> tuple[Path, int]:
-    """Make a staging directory in `base` and lock it; returns it with the descriptor that holds the lock.
+    """Create a staging directory in `base` and lock it. Returns it with the descriptor that holds the lock.
 
-    `base` is locked meanwhile, so that no other export takes a directory made but not yet locked for an abandoned one.
+    `base` is locked meanwhile, so that another export does not remove the new directory before it is locked.
     """
     guard = os.open(base, os.O_RDONLY)
     try:
@@ -157,7 +158,7 @@ def _remove_abandoned(base: Path) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            continue  # a running export holds it
+            continue  # in use by a running export
         else:
             shutil.rmtree(path, ignore_errors=True)
         finally:
@@ -180,9 +181,9 @@ def _flush(path: Path) -> None:
 
 
 def prune(base: Path, *, keep: int) -> list[VersionDir]:
-    """Remove all but the `keep` highest versions, lowest first; returns what was removed.
+    """Remove all but the `keep` highest versions, lowest first. Returns the removed ones.
 
-    Each is renamed to a non-numeric name before its files go, so no server loads half of one.
+    Each is renamed to a name that is not a number first, so no server loads a partly removed version.
     """
     if keep < 1:
         raise ValueError("keep must be at least 1")

@@ -1,7 +1,7 @@
-"""PredictResponse read from its bytes: large numeric outputs stay where they are, as arrays over the bytes.
+"""Reads a PredictResponse from its bytes without copying large numeric outputs: these are views of the bytes.
 
-Building the official message would copy each value twice. Everything else is left to it: what is small, what is no plain
-memory on the wire, what is written in a way that nobody writes. Formats: https://protobuf.dev/programming-guides/encoding,
+The generated message class would copy each value twice. It still parses everything else: small outputs, values whose
+wire format is not their memory, and unusual encodings. Formats: https://protobuf.dev/programming-guides/encoding,
 tensorflow_serving/apis/predict.proto and tensorflow/core/framework/tensor.proto.
 """
 
@@ -14,26 +14,30 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core import dtypes, protos, tensors
+from tfsctl.core.varint import decode_varint
 
 _LARGE_BYTES = 4096
-_OUTPUTS = 1  # of PredictResponse
-_KEY, _VALUE = 1, 2  # of an entry of its map
-_CONTENT = 4  # of TensorProto: the memory of any numbers
-_MEMORY_OF = {5: dtypes.FLOAT, 6: dtypes.DOUBLE}  # of TensorProto: packed values whose wire form is their memory
+_OUTPUTS = 1  # field of PredictResponse
+_KEY, _VALUE = 1, 2  # fields of a map entry
+_CONTENT = 4  # field of TensorProto: tensor_content, the memory of numbers of any dtype
+_MEMORY_OF = {
+    5: dtypes.FLOAT,
+    6: dtypes.DOUBLE,
+}  # fields of TensorProto: packed values whose wire format is their memory
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 
-Part = tuple[int, int, int, int, int]
-"""A field: its number and wire type, where it begins, and where its value begins and ends."""
+Field = tuple[int, int, int, int, int]
+"""A field: number, wire type, and the offsets of its start, its value and its end."""
 
 
 def read_predict_response(raw: bytes) -> tuple[dict[str, np.ndarray], Any]:
-    """The outputs by name, in sorted order, and the ModelSpec message. Large arrays cannot be written to.
+    """The outputs by name, sorted, and the ModelSpec message. Large arrays are read-only.
 
-    Raises InvalidInput for a tensor that does not hold together, google.protobuf.message.DecodeError for no message.
+    Raises InvalidInput for an invalid tensor, google.protobuf.message.DecodeError if the bytes are not a message.
     """
     outputs: dict[str, np.ndarray] = {}
     small = bytearray()
-    for part in _parts(raw, 0, len(raw)):
+    for part in _fields(raw, 0, len(raw)):
         number, _, start, value, end = part
         if number != _OUTPUTS or end - value < _LARGE_BYTES or (found := _large_output(raw, value, end)) is None:
             small += raw[start:end]
@@ -46,8 +50,8 @@ def read_predict_response(raw: bytes) -> tuple[dict[str, np.ndarray], Any]:
 
 
 def _large_output(raw: bytes, start: int, end: int) -> tuple[str, np.ndarray] | None:
-    """The name and array of one entry of the map, if it is written as everybody writes it."""
-    parts = list(_parts(raw, start, end))
+    """The name and array of one map entry; None if its encoding is unusual."""
+    parts = list(_fields(raw, start, end))
     if [(number, kind) for number, kind, *_ in parts] != [(_KEY, _BYTES), (_VALUE, _BYTES)]:
         return None
     (_, _, _, name, name_end), (_, _, _, tensor, tensor_end) = parts
@@ -59,8 +63,8 @@ def _large_output(raw: bytes, start: int, end: int) -> tuple[str, np.ndarray] | 
 
 
 def _large_array(raw: bytes, start: int, end: int) -> np.ndarray | None:
-    """The array of a TensorProto whose values are one piece of memory, and nearly all of it."""
-    parts = list(_parts(raw, start, end))
+    """The array of a TensorProto whose values are one contiguous field; None for any other."""
+    parts = list(_fields(raw, start, end))
     large = [part for part in parts if part[4] - part[3] >= _LARGE_BYTES // 2]
     if len(large) != 1:
         return None
@@ -80,19 +84,19 @@ def _large_array(raw: bytes, start: int, end: int) -> np.ndarray | None:
     return np.frombuffer(raw, dtype.numpy, count, value).reshape(shape)
 
 
-def _parts(raw: bytes, at: int, end: int) -> Iterator[Part]:
-    """The fields of a message. What is no message ends in one field that is the rest: the official reader refuses it."""
+def _fields(raw: bytes, at: int, end: int) -> Iterator[Field]:
+    """The fields of a message. Where it is invalid, the rest is returned as one field, which the generated class refuses."""
     while at < end:
         start = at
         try:
-            tag, at = _varint(raw, at)
+            tag, at = decode_varint(raw, at)
             kind = tag & 7
             if kind == _BYTES:
-                size, value = _varint(raw, at)
+                size, value = decode_varint(raw, at)
                 at = value + size
             elif kind == _VARINT:
                 value = at
-                _, at = _varint(raw, at)
+                _, at = decode_varint(raw, at)
             elif kind in (_FIXED32, _FIXED64):
                 value, at = at, at + (4 if kind == _FIXED32 else 8)
             else:
@@ -103,17 +107,3 @@ def _parts(raw: bytes, at: int, end: int) -> Iterator[Part]:
             yield 0, 0, start, start, end
             return
         yield tag >> 3, kind, start, value, at
-
-
-def _varint(raw: bytes, at: int) -> tuple[int, int]:
-    """A varint, and where it ends. Raises IndexError at the end of the bytes."""
-    number = shift = 0
-    while True:
-        byte = raw[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-        shift += 7
-        if shift > 63:
-            raise IndexError

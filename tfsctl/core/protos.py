@@ -1,8 +1,8 @@
-"""The one door to TensorFlow's and TensorFlow Serving's messages (and gRPC's own), without loading TensorFlow.
+"""Imports the messages of TensorFlow, TensorFlow Serving and gRPC without loading TensorFlow.
 
-`import tensorflow_serving.apis…` imports all of TensorFlow: seconds, and half a gigabyte. The generated messages need
-none of it, only a package named `tensorflow` whose `__path__` leads to the installed files. While this module imports
-one, a placeholder stands in `sys.modules`; it is taken away again before anyone can mistake it for TensorFlow.
+`import tensorflow_serving.apis…` loads all of TensorFlow, which takes seconds and 500 MB. The generated modules only need
+a package named `tensorflow` whose `__path__` leads to the installed files. So this module puts a placeholder package in
+`sys.modules` while it imports them, and removes it afterwards.
 
     from tfsctl.core import protos
     request = protos.PredictRequest()

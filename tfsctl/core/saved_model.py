@@ -1,4 +1,4 @@
-"""What a SavedModel directory says about itself, read from `saved_model.pb` without TensorFlow.
+"""Reads `saved_model.pb` without TensorFlow: tags, signatures and operations of a SavedModel.
 
 Format: tensorflow/core/protobuf/saved_model.proto and meta_graph.proto.
 """
@@ -20,10 +20,11 @@ SERVE_TAG = "serve"
 
 @dataclass(frozen=True, slots=True)
 class SavedModelInfo:
-    """One SavedModel's own account of itself.
+    """The contents of a SavedModel.
 
-    `signatures` are those of the graph tagged `serve` (without TensorFlow's internal `__…` entries), `ops` every
-    operation its graph and functions use, `size_bytes` the size of all files in the directory.
+    - `signatures`: of the graph tagged `serve`, without TensorFlow's internal `__…` entries.
+    - `ops`: all operations that the graph and its functions use.
+    - `size_bytes`: the size of all files in the directory.
     """
 
     path: Path
@@ -37,7 +38,7 @@ class SavedModelInfo:
 def read_saved_model(directory: Path, *, tag: str = SERVE_TAG) -> SavedModelInfo:
     """Read one SavedModel directory (a version directory of a model).
 
-    Raises NotFound when there is no `saved_model.pb`, ModelUnreadable when it is not one or has no graph tagged `tag`.
+    Raises NotFound if there is no `saved_model.pb`, ModelUnreadable if it is invalid or has no graph tagged `tag`.
     """
     file = directory / SAVED_MODEL_FILE
     try:
@@ -54,7 +55,7 @@ def read_saved_model(directory: Path, *, tag: str = SERVE_TAG) -> SavedModelInfo
     ops = {node.op for node in graph.graph_def.node}
     for function in graph.graph_def.library.function:
         ops.update(node.op for node in function.node_def)
-    ops -= {function.signature.name for function in graph.graph_def.library.function}  # a call by the function's name
+    ops -= {function.signature.name for function in graph.graph_def.library.function}  # calls of functions by name
     return SavedModelInfo(
         path=directory,
         tags=tuple(graph.meta_info_def.tags),
@@ -80,7 +81,7 @@ def _parse(raw: bytes, file: Path) -> protos.SavedModel:
 
 
 def signatures_from_proto(signature_defs: Mapping[str, Any]) -> dict[str, Signature]:
-    """Signatures by name from a map of SignatureDef messages, sorted, without TensorFlow's internal `__…` entries."""
+    """The signatures of a map of SignatureDef messages, sorted by name, without TensorFlow's internal `__…` entries."""
     return {
         name: Signature(
             name=name,
@@ -104,5 +105,5 @@ def _spec(name: str, info: protos.TensorInfo) -> TensorSpec:
 
 
 def metadata_from_directory(directory: Path, *, name: str, version: int | None) -> ModelMetadata:
-    """The same value a running server would give for this directory. Raises as `read_saved_model` does."""
+    """The metadata that a running server would return for this directory. Raises as `read_saved_model` does."""
     return ModelMetadata(name=name, version=version, signatures=read_saved_model(directory).signatures)

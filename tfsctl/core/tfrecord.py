@@ -1,4 +1,4 @@
-"""TFRecord files: records framed by their length, with a masked CRC-32C of the length and one of the data.
+"""Reads TFRecord files: each record has its length, and masked CRC-32C checksums of length and data.
 
 Format: https://www.tensorflow.org/tutorials/load_data/tfrecord; messages: tensorflow/core/lib/io/record_reader.cc.
 """
@@ -15,20 +15,20 @@ from tfsctl.errors import InvalidInput
 _HEADER = struct.Struct("<QI")  # length, its CRC
 _FOOTER = struct.Struct("<I")
 _MASK_DELTA = 0xA282EAD8
-_AT_ONCE = 1 << 24
+_CHUNK_BYTES = 1 << 24
 
 
 def read_records(path: Path) -> Iterator[bytes]:
-    """The records of a file, one after another. Raises what `iter_records` does, OSError where it cannot be read."""
+    """The records of a file. Raises OSError if it cannot be read, and InvalidInput as `iter_records` does."""
     with path.open("rb") as file:
         yield from iter_records(file)
 
 
 def iter_records(file: BinaryIO) -> Iterator[bytes]:
-    """The records of an open file, from its first.
+    """The records of an open file.
 
-    Raises InvalidInput at the first that is damaged or cut short; less than a header at the end is passed over, as
-    TensorFlow does.
+    Raises InvalidInput at the first damaged or truncated record. Fewer bytes than a header at the end are ignored, as
+    in TensorFlow.
     """
     at = 0
     while len(header := file.read(_HEADER.size)) == _HEADER.size:
@@ -50,18 +50,18 @@ def _read_record(file: BinaryIO, header: bytes, at: int) -> bytes:
 
 
 def _read_up_to(file: BinaryIO, count: int) -> bytes:
-    """So many bytes, or what there is: no memory is taken for bytes that only a header promises."""
-    if count <= _AT_ONCE:
+    """Up to `count` bytes. Reads in chunks, so that a wrong length in a header does not allocate that much memory."""
+    if count <= _CHUNK_BYTES:
         return file.read(count)
     parts = []
-    while count and (part := file.read(min(count, _AT_ONCE))):
+    while count and (part := file.read(min(count, _CHUNK_BYTES))):
         parts.append(part)
         count -= len(part)
     return b"".join(parts)
 
 
 def masked_crc32c(data: bytes) -> int:
-    """A CRC-32C, rotated and shifted so that data which holds CRCs itself is guarded as well."""
+    """The CRC-32C of data, masked as TFRecord does it: rotated, plus a constant."""
     from google_crc32c import value
 
     crc: int = value(data)

@@ -1,4 +1,4 @@
-"""The values that pass between the rooms of tfsctl, in TensorFlow Serving's words."""
+"""The values that the packages of tfsctl share, in TensorFlow Serving's terms."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Shape = tuple[int | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """Which model, and which of its versions: a number, a label, or (neither) the latest."""
+    """A model and one of its versions, by number or label (default: the latest)."""
 
     name: str
     version: int | None = None
@@ -40,8 +40,9 @@ class ModelRef:
 class TensorSpec:
     """One input or output of a signature.
 
-    `dtype` is TensorFlow's name (`float32`, `string`); `shape` has None for a free dimension and is None itself when
-    the rank is unknown; `tensor` is the name in the graph (`serving_default_text:0`).
+    - `dtype`: TensorFlow's name (`float32`, `string`).
+    - `shape`: None for a free dimension; None as a whole if the rank is unknown.
+    - `tensor`: the name in the graph (`serving_default_text:0`).
     """
 
     name: str
@@ -51,7 +52,7 @@ class TensorSpec:
 
     @property
     def shape_text(self) -> str:
-        """The shape as people write it: `[batch, 3]`, `[]`, `unknown rank`."""
+        """The shape for messages: `[batch, 3]`, `[]`, `unknown rank`."""
         if self.shape is None:
             return "unknown rank"
         dims = ["?" if dim is None else str(dim) for dim in self.shape]
@@ -62,7 +63,7 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A named function of a model: its inputs and outputs, each sorted by name."""
+    """A named function of a model. Inputs and outputs are sorted by name."""
 
     name: str
     inputs: tuple[TensorSpec, ...]
@@ -76,7 +77,7 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """What a served model says about itself. `signatures` leaves out TensorFlow's internal `__…` entries."""
+    """The metadata of a served model. `signatures` excludes TensorFlow's internal `__…` entries."""
 
     name: str
     version: int | None
@@ -85,7 +86,7 @@ class ModelMetadata:
 
 @dataclass(frozen=True, slots=True)
 class VersionStatus:
-    """One version's place in its life, as GetModelStatus reports it."""
+    """The state of one version, as GetModelStatus reports it."""
 
     version: int
     state: State
@@ -95,9 +96,9 @@ class VersionStatus:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A model's answer: an array for each output, not to be written to (a large one is the answer's own bytes).
+    """The answer of a model: an array for each output. The arrays are read-only, because large ones are views.
 
-    `version` is None where the transport does not tell (REST).
+    `version` is None over REST unless the request named one.
     """
 
     outputs: Mapping[str, np.ndarray]
@@ -107,6 +108,6 @@ class Prediction:
     latency_s: float = field(default=0.0, compare=False)
 
     def __post_init__(self) -> None:
-        """Let no array be written to: not only the large ones."""
+        """Make all arrays read-only, not only the large ones."""
         for array in self.outputs.values():
             array.setflags(write=False)

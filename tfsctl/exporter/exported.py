@@ -1,4 +1,4 @@
-"""What an export found out and left behind."""
+"""The result of an export: the published version and the checks it passed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from tfsctl.core.types import Signature
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """What happened when one signature of the written model was loaded afresh and run.
+class SignatureCheck:
+    """The result of running one signature of the written version.
 
-    `inputs` says what it ran on: the source's own sample rows, made-up rows, or nothing (it could not be run).
-    `max_difference` is the largest absolute difference from the model's own answer, None where there was none to
-    compare with. `row_independent` says whether each row of an answer depends on its own input row only: True or False
-    once sample rows have shown it, None while it is not known.
+    - `inputs`: the rows it ran on: the samples of the source, synthetic rows, or none if it could not be run.
+    - `max_difference`: the largest absolute difference from the source model's outputs; None if not compared.
+    - `row_independent`: whether each output row depends on its own input row only; None if unknown.
     """
 
     signature: str
@@ -29,11 +28,11 @@ class Check:
 
     @property
     def ran(self) -> bool:
-        """Whether the signature answered."""
+        """Whether the signature could be run."""
         return self.inputs != "none"
 
     def as_json(self) -> dict[str, object]:
-        """The check as JSON values, without what stands beside it."""
+        """The check for the manifest, which holds `signature` and `row_independent` elsewhere."""
         return {
             "ran": self.ran,
             "inputs": self.inputs,
@@ -44,17 +43,18 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    """One published version: `path` is its directory, `created` an ISO 8601 time.
+class ExportedModel:
+    """One published version.
 
-    `keras_version` is None for a SavedModel that was copied; `tensorflow_version` is the one that wrote the model.
+    `path` is its directory, `created` an ISO 8601 time, `tensorflow_version` the version that wrote the model.
+    `keras_version` is None for a copied SavedModel.
     """
 
     name: str
     version: int
     path: Path
     signatures: Mapping[str, Signature]
-    checks: tuple[Check, ...]
+    checks: tuple[SignatureCheck, ...]
     tensorflow_version: str
     keras_version: str | None
     source_sha256: str
@@ -63,10 +63,10 @@ class Exported:
 
     @property
     def base_path(self) -> Path:
-        """The directory of all versions of the model, the one a model server is pointed at."""
+        """The directory of all versions of the model, which is the base path for a model server."""
         return self.path.parent
 
     @property
     def row_independent(self) -> dict[str, bool | None]:
-        """For each signature, whether its rows are known not to affect each other."""
+        """By signature, whether the rows of a batch do not affect each other; None if unknown."""
         return {check.signature: check.row_independent for check in self.checks}

@@ -1,4 +1,4 @@
-"""What tfsctl knows about a version it exported, kept beside the model in `assets.extra/tfsctl_manifest.json`.
+"""Writes the manifest of a version, `assets.extra/tfsctl_manifest.json`.
 
     {"format": 1, "model": "amazon_review", "version": 1795340941, "created": "2026-11-22T09:49:01Z",
      "tfsctl_version": "0.1.0", "tensorflow_version": "2.21.0", "keras_version": "3.15.1",
@@ -10,8 +10,7 @@
          "check": {"ran": true, "inputs": "samples", "rows": 8, "max_difference": 0.0, "notes": []}}},
      "notes": []}
 
-`row_independent` is true or false once real sample rows have shown it, and null while it is not known. TensorFlow
-Serving passes over the files in `assets.extra` that it does not know.
+`row_independent` is null if it is unknown. TensorFlow Serving ignores unknown files in `assets.extra`.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from importlib.metadata import version as package_version
 
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.core.version_files import MANIFEST_FILE
-from tfsctl.exporter.exported import Check, Exported
+from tfsctl.exporter.exported import ExportedModel, SignatureCheck
 
 FORMAT = 1
 
 
-def write(exported: Exported, *, file_name: str) -> None:
-    """Write the manifest into the directory of a version that is about to be published; its source was `file_name`."""
-    found = {check.signature: check for check in exported.checks}
+def write(exported: ExportedModel, *, file_name: str) -> None:
+    """Write the manifest into the directory of a version before it is published. `file_name` is the source's."""
+    checks = {check.signature: check for check in exported.checks}
     document = {
         "format": FORMAT,
         "model": exported.name,
@@ -38,7 +37,7 @@ def write(exported: Exported, *, file_name: str) -> None:
         "tensorflow_version": exported.tensorflow_version,
         "keras_version": exported.keras_version,
         "source": {"file": file_name, "sha256": exported.source_sha256},
-        "signatures": {name: _signature(signature, found[name]) for name, signature in exported.signatures.items()},
+        "signatures": {name: _signature(signature, checks[name]) for name, signature in exported.signatures.items()},
         "notes": list(exported.notes),
     }
     file = exported.path / MANIFEST_FILE
@@ -46,7 +45,7 @@ def write(exported: Exported, *, file_name: str) -> None:
     file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def _signature(signature: Signature, check: Check) -> dict[str, object]:
+def _signature(signature: Signature, check: SignatureCheck) -> dict[str, object]:
     return {
         "inputs": _tensors(signature.inputs),
         "outputs": _tensors(signature.outputs),

@@ -1,10 +1,12 @@
-"""Stable, meaningful names for a model's inputs and outputs, the same whenever and wherever it is exported.
+"""Names of inputs and outputs that stay the same from export to export.
 
-The rule: a dict key, the name given to `keras.Input`, a layer or a `tf.TensorSpec`, or the name of an argument of
-`call` is kept. A name Keras or TensorFlow made up (`keras_tensor_5`, `dense_3`, `args_0`) depends on what was built
-before, so it is replaced: by `inputs` or `outputs` for a single one, by `input_1`, `input_2`, … or `output_1`, … by
-position for one of several. An input is an argument of a TensorFlow function, so its name becomes an identifier:
-`Sea view` is `Sea_view`, `class` is `class_`. Equal names are numbered.
+- A name that the user gave is kept: a dict key, the name of a `keras.Input`, a layer or a `tf.TensorSpec`, or of an
+  argument of `call`.
+- A name that Keras or TensorFlow generated (`keras_tensor_5`, `dense_3`, `args_0`) depends on what was built before, so
+  it is replaced: by `inputs` or `outputs` for a single one, by `input_1`, … or `output_1`, … for several.
+- An input is an argument of a TensorFlow function, so its name must be an identifier: `Sea view` becomes `Sea_view`,
+  `class` becomes `class_`.
+- Equal names are numbered.
 """
 
 from __future__ import annotations
@@ -21,18 +23,18 @@ _LEGACY_CLASSES = ("model",)  # Keras 2 called an unnamed functional model model
 
 
 def input_names(candidates: Sequence[str | None]) -> list[str]:
-    """Names for the inputs in order; None stands for an input nobody named."""
+    """Names for the inputs, in order. A candidate is None if there is no name."""
     chosen = [name if name and not _GENERATED_INPUT.fullmatch(name) else None for name in candidates]
-    return _numbered([name and _argument(name) for name in chosen], "input")
+    return _numbered([name and _identifier(name) for name in chosen], "input")
 
 
 def output_names(candidates: Sequence[str | None]) -> list[str]:
-    """Names for the outputs in order; None stands for an output nobody named."""
+    """Names for the outputs, in order. A candidate is None if there is no name."""
     return _numbered(list(candidates), "output")
 
 
 def from_path(path: Path) -> str | None:
-    """The name a place in a structure gives: its dict keys, and positions below one from 1; None without a key.
+    """The name for a path in a nested structure: its keys, and positions from 1; None for a path without a key.
 
     `("scores",)` is `scores`, `("encoder", 0)` is `encoder_1`, `(0,)` is None.
     """
@@ -42,19 +44,19 @@ def from_path(path: Path) -> str | None:
 
 
 def is_generated(layer_name: str, class_name: str) -> bool:
-    """Whether Keras made a layer's name up from its class, as `dense` and `dense_3` for Dense."""
+    """Whether Keras generated the name of a layer from its class, such as `dense` or `dense_3` for Dense."""
     bases = "|".join(re.escape(base) for base in (_snake_case(class_name), *_LEGACY_CLASSES))
     return re.fullmatch(rf"({bases})(_\d+)?", layer_name) is not None
 
 
 def _snake_case(class_name: str) -> str:
-    """As keras.src.utils.naming.to_snake_case does it."""
+    """The same conversion as keras.src.utils.naming.to_snake_case."""
     name = re.sub(r"\W+", "", class_name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _argument(name: str) -> str:
+def _identifier(name: str) -> str:
     name = re.sub(r"\W", "_", name, flags=re.ASCII).lstrip("_")
     if not name[:1].isalpha():
         name = f"input_{name}"

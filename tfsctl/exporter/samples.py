@@ -1,7 +1,7 @@
-"""Real rows of input that a source file offers in `samples`, and made-up ones where it offers none.
+"""Rows to run a model on: the `samples` of a source file, or synthetic ones.
 
-`samples` is a list of rows (a value each, or a dict of input name to value), or a dict of input name to a column of
-values: the shapes of TensorFlow Serving's `instances` and `inputs`.
+`samples` is a list of rows (a value, or a dict of values by input), or a dict of columns by input: the shapes of
+TensorFlow Serving's `instances` and `inputs`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from tfsctl.core import dtypes
 from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
 
-MOST_ROWS = 32
-_TEXT = b"example"
+MAX_SAMPLE_ROWS = 32
+_SYNTHETIC_TEXT = b"example"
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """At most MOST_ROWS rows, column by column; the key None is the one input of a model with a single input."""
+    """At most MAX_SAMPLE_ROWS rows, by column. The key None stands for the only input of a model."""
 
     columns: Mapping[str | None, np.ndarray]
 
     def fit(self, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
-        """The columns as inputs of a signature. Raises InvalidInput when they are not what it takes."""
+        """The columns as inputs of a signature. Raises InvalidInput if they do not fit."""
         columns = dict(self.columns)
         if None in columns and len(specs) == 1:
             columns = {specs[0].name: columns[None]}
@@ -38,8 +38,8 @@ class Samples:
         return {spec.name: _fit(columns[spec.name], spec) for spec in specs}
 
 
-def parse(value: object) -> Samples:
-    """Read a source file's `samples`. Raises InvalidInput, with the reason only, if it is nothing of the kind."""
+def parse_samples(value: object) -> Samples:
+    """Parse the `samples` of a source file. Raises InvalidInput with the reason if they are not rows or columns."""
     if isinstance(value, Mapping):
         columns: dict[str | None, Any] = {str(name): column for name, column in value.items()}
     elif isinstance(value, (list, tuple, np.ndarray)) and len(value) > 0:
@@ -53,10 +53,10 @@ def parse(value: object) -> Samples:
     return Samples(arrays)
 
 
-def synthetic(specs: Sequence[TensorSpec], *, rows: int, free: int) -> dict[str, np.ndarray]:
-    """Made-up inputs for a signature: zeros, or the text "example"; `rows` of them, `free` in other free dimensions.
+def synthetic_inputs(specs: Sequence[TensorSpec], *, rows: int, free: int) -> dict[str, np.ndarray]:
+    """Synthetic inputs for a signature: zeros, or the text "example".
 
-    Raises InvalidInput for a dtype that has no values to make up.
+    The batch dimension has size `rows`, other free dimensions `free`. Raises InvalidInput for a dtype without values.
     """
     made = {}
     for spec in specs:
@@ -68,7 +68,7 @@ def synthetic(specs: Sequence[TensorSpec], *, rows: int, free: int) -> dict[str,
             shape[0] = rows
         if spec.shape == ():
             shape = []
-        made[spec.name] = np.full(shape, _TEXT if dtype is dtypes.STRING else 0, dtype.numpy)
+        made[spec.name] = np.full(shape, _SYNTHETIC_TEXT if dtype is dtypes.STRING else 0, dtype.numpy)
     return made
 
 
@@ -83,11 +83,11 @@ def _columns(rows: Sequence[Any] | np.ndarray) -> dict[str | None, Any]:
 
 def _array(column: object) -> np.ndarray:
     try:
-        array = np.asarray(column)[:MOST_ROWS]
+        array = np.asarray(column)[:MAX_SAMPLE_ROWS]
     except (ValueError, TypeError, IndexError) as error:
         raise InvalidInput(f"they do not make arrays: {error}") from error
     if array.dtype.kind in "USO":
-        return _bytes(np.array(column, object)[:MOST_ROWS])  # numpy's own strings lose zero bytes at their end
+        return _bytes(np.array(column, object)[:MAX_SAMPLE_ROWS])  # numpy's own string dtypes strip trailing zero bytes
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 

@@ -1,4 +1,4 @@
-"""Write a model's endpoints as a SavedModel."""
+"""Traces the signatures of a model and writes them as a SavedModel."""
 
 from __future__ import annotations
 
@@ -7,38 +7,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.errors import ExportError
-from tfsctl.exporter import failure
-from tfsctl.exporter.endpoint import Endpoint
+from tfsctl.exporter import error_text
+from tfsctl.exporter.export_signature import ExportSignature
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
 
-def trace(endpoint: Endpoint) -> tf.types.experimental.PolymorphicFunction[..., Any]:
-    """The endpoint as a traced tf.function. Raises ExportError when the model cannot be traced."""
+def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFunction[..., Any]:
+    """The signature as a traced tf.function. Raises ExportError if it cannot be traced."""
     import tensorflow as tf
 
-    shapes: list[Any] = [spec.shape for spec in endpoint.inputs]  # types-tensorflow knows no unknown rank
-    signature = [
-        tf.TensorSpec(shape, spec.dtype, spec.name) for shape, spec in zip(shapes, endpoint.inputs, strict=True)
-    ]
-    function = tf.function(endpoint.call, input_signature=signature, autograph=False)
+    shapes: list[Any] = [spec.shape for spec in signature.inputs]  # types-tensorflow knows no unknown rank
+    specs = [tf.TensorSpec(shape, spec.dtype, spec.name) for shape, spec in zip(shapes, signature.inputs, strict=True)]
+    function = tf.function(signature.call, input_signature=specs, autograph=False)
     try:
         function.get_concrete_function()
     except Exception as error:
-        raise ExportError(f"signature {endpoint.name} cannot be traced: {failure.one_line(error)}") from error
+        raise ExportError(f"signature {signature.name} cannot be traced: {error_text.one_line(error)}") from error
     return function
 
 
 def write(model: object, functions: Mapping[str, Any], directory: Path) -> None:
-    """Write a model and its traced signatures to `directory`. Raises ExportError when TensorFlow cannot."""
+    """Write a model with its traced signatures to `directory`. Raises ExportError if TensorFlow cannot write it."""
     import keras
     import tensorflow as tf
 
-    root: Any = tf.Module()  # not the model: TensorFlow reserves the attribute `signatures` of the very object it saves
+    root: Any = tf.Module()  # not the model: the saved object may not have its own attribute `signatures`
     if isinstance(model, keras.Model):
-        # What the signatures need, not the model: TensorFlow would trace it once more, with one input whatever it takes.
+        # Save the variables and tables of the signatures, not the model: TensorFlow would trace it again, with one input.
         root.used = [
             variable for function in functions.values() for variable in function.get_concrete_function().variables
         ]
@@ -48,11 +46,11 @@ def write(model: object, functions: Mapping[str, Any], directory: Path) -> None:
     try:
         tf.saved_model.save(root, str(directory), signatures=functions)
     except (tf.errors.OpError, ValueError, TypeError, AssertionError) as error:
-        raise ExportError(f"TensorFlow cannot write the model: {failure.one_line(error)}") from error
+        raise ExportError(f"TensorFlow cannot write the model: {error_text.one_line(error)}") from error
 
 
 def _resources(layer: keras.Layer) -> list[Any]:
-    """The lookup tables and the like that belong to a layer."""
+    """The resources of a layer, such as lookup tables."""
     import tensorflow as tf
 
     parts = tf.train.TrackableView(layer).descendants()

@@ -1,1 +1,1 @@
-"""The forms a model comes in, each turned into endpoints to export."""
+"""The sources of a model: Python files, Keras files and SavedModels. Each yields the signatures to export."""

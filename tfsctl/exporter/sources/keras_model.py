@@ -1,4 +1,4 @@
-"""The endpoint of a Keras model: `serving_default`, with names that do not depend on what was built before it."""
+"""The signature of a Keras model, `serving_default`, with stable names for its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any
 from tfsctl.core import dtypes
 from tfsctl.core.types import DEFAULT_SIGNATURE, TensorSpec
 from tfsctl.errors import ExportError
-from tfsctl.exporter import failure, naming
-from tfsctl.exporter.endpoint import Endpoint, Tree, by_name
+from tfsctl.exporter import error_text, naming
+from tfsctl.exporter.export_signature import ExportSignature, Tree, outputs_by_name
 from tfsctl.exporter.samples import Samples
 
 if TYPE_CHECKING:
     import keras
 
-_NOT_TENSORS = ("training", "mask")  # arguments of a Keras layer's call that Keras fills in
+_NOT_TENSORS = ("training", "mask")  # arguments of `call` that Keras sets
 
 
-def endpoint_of(model: keras.Model, samples: Samples | None) -> Endpoint:
-    """The model's one endpoint.
+def signature_of(model: keras.Model, samples: Samples | None) -> ExportSignature:
+    """The only signature of a model.
 
-    `samples` tells what a subclassed model takes, which the model itself does not always know. Raises ExportError when
-    nobody knows, or the model fails on its samples.
+    `samples` show the inputs of a subclassed model, which does not always declare them. Raises ExportError if the inputs
+    are unknown, or the model fails on its samples.
     """
     import keras
 
     tree, invoke, notes = _call(model, samples)
     leaves = keras.tree.flatten_with_path(tree)
-    # Keras 2 named the input of an unnamed first layer after it: dense_input.
+    # Keras 2 named an unnamed input after the first layer: dense_input.
     legacy = {f"{layer.name}_input" for layer in model.layers if naming.is_generated(layer.name, type(layer).__name__)}
     names = naming.input_names(
         [naming.from_path(path) or (None if leaf.name in legacy else leaf.name) for path, leaf in leaves]
@@ -42,13 +42,13 @@ def endpoint_of(model: keras.Model, samples: Samples | None) -> Endpoint:
         _build(model, invoke, keras.tree.pack_sequence_as(tree, [samples.fit(inputs)[spec.name] for spec in inputs]))
 
     def call(*tensors: object) -> dict[str, Any]:
-        return by_name(invoke(keras.tree.pack_sequence_as(tree, list(tensors))), layers)
+        return outputs_by_name(invoke(keras.tree.pack_sequence_as(tree, list(tensors))), layers)
 
-    return Endpoint(DEFAULT_SIGNATURE, inputs, call, notes)
+    return ExportSignature(DEFAULT_SIGNATURE, inputs, call, notes)
 
 
 def _call(model: keras.Model, samples: Samples | None) -> tuple[Tree, Callable[[Tree], Tree], tuple[str, ...]]:
-    """What a Keras model takes as a tree of KerasTensors, how to call it with such a tree, and notes for the user."""
+    """The inputs of a model as a tree of KerasTensors, a function that calls it with such a tree, and notes."""
     import keras
 
     if hasattr(model, "output_names"):  # a functional model
@@ -60,7 +60,7 @@ def _call(model: keras.Model, samples: Samples | None) -> tuple[Tree, Callable[[
     arguments = [name for name in known if name in wanted]
     if len(arguments) == len(known) > 1:
         given, tree, invoke = arguments, known, lambda tree: model(**tree, training=False)
-    else:  # the first argument takes all there is: one tensor, or a dict of them
+    else:  # the first argument takes all inputs: one tensor, or a dict of tensors
         given, tree, invoke = wanted[:1], known, lambda tree: model(tree, training=False)
         if list(known) in ([None], wanted[:1]):
             (tree,) = known.values()
@@ -77,7 +77,7 @@ def _call(model: keras.Model, samples: Samples | None) -> tuple[Tree, Callable[[
 
 
 def _sampled(samples: Samples) -> dict[str | None, Tree]:
-    """The inputs that a source file's sample rows show, as KerasTensors; None stands for the only one."""
+    """The inputs that the samples show, as KerasTensors by name. The name None stands for the only input."""
     import keras
 
     return {
@@ -87,7 +87,7 @@ def _sampled(samples: Samples) -> dict[str | None, Tree]:
 
 
 def _built_with(model: keras.Model) -> tuple[dict[str | None, Tree], tuple[str, ...]]:
-    """The trees of inputs a subclassed model was built with, by argument of its `call`, and a note for the user."""
+    """The inputs a subclassed model was built with, by argument of its `call`, and notes."""
     import keras
 
     config = model.get_build_config() or {}
@@ -105,7 +105,7 @@ def _built_with(model: keras.Model) -> tuple[dict[str | None, Tree], tuple[str, 
 
 
 def _tensor_arguments(model: keras.Model) -> tuple[list[str], list[str]]:
-    """The arguments of a model's `call` that take tensors, and those of them that have no default."""
+    """The arguments of `call` that take tensors, and those of them without a default."""
     parameters = [
         parameter
         for parameter in inspect.signature(model.call).parameters.values()
@@ -116,7 +116,7 @@ def _tensor_arguments(model: keras.Model) -> tuple[list[str], list[str]]:
 
 
 def _output_layers(model: keras.Model) -> list[str | None]:
-    """The name of the layer behind each output of a Keras model, None for one that Keras named itself."""
+    """The name of the layer of each output; None if Keras generated it."""
     import keras
 
     if hasattr(model, "output_names"):
@@ -128,8 +128,8 @@ def _output_layers(model: keras.Model) -> list[str | None]:
 
 
 def _build(model: keras.Model, invoke: Callable[[Tree], Tree], tree: Tree) -> None:
-    """Build a model by calling it once."""
+    """Build a model by calling it once on its samples."""
     try:
         invoke(tree)
     except Exception as error:
-        raise ExportError(f"the model {model.name!r} fails on its `samples`: {failure.one_line(error)}") from error
+        raise ExportError(f"the model {model.name!r} fails on its `samples`: {error_text.one_line(error)}") from error

@@ -1,7 +1,7 @@
-"""Run a user's Python file and take the model out of it.
+"""Runs a user's Python file and takes the model from it.
 
-Convention: the file defines `model`, or a function `build_model()` that returns it; `file.py:name` names another
-object or function. It may define `samples`, real inputs for the model (`tfsctl.exporter.samples` says in which form).
+The file defines `model`, or a function `build_model()` that returns the model; `file.py:name` names another object or
+function. The file may define `samples`, real inputs for the model (see `tfsctl.exporter.samples`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tfsctl.errors import ExportError, InvalidInput
-from tfsctl.exporter import failure
+from tfsctl.exporter import error_text
 
 MODEL = "model"
 BUILD_MODEL = "build_model"
@@ -23,34 +23,34 @@ SAMPLES = "samples"
 
 
 @contextlib.contextmanager
-def running(file: Path) -> Iterator[ModuleType]:
-    """Run `file` as a module; its folder is on `sys.path` until the block ends, so that its siblings import.
+def run_file(file: Path) -> Iterator[ModuleType]:
+    """Run `file` as a module. During the block its folder is on `sys.path`, so that it can import its siblings.
 
-    Raises ExportError with file and line when the file cannot be read, is no Python, or raises.
+    Raises ExportError with file and line if the file is not valid Python or raises an exception.
     """
     file = file.resolve()
     folder, working_directory = str(file.parent), os.getcwd()
     before = set(sys.modules)
     module = ModuleType(f"tfsctl_source_{file.stem}")
     module.__file__ = str(file)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look classes up there
+    sys.modules[module.__name__] = module  # dataclasses and pickle look up classes there
     sys.path.insert(0, folder)
     try:
         _execute(file, module)
         yield module
     finally:
         os.chdir(working_directory)
-        with contextlib.suppress(ValueError):  # the file took it away itself
+        with contextlib.suppress(ValueError):  # the file removed it
             sys.path.remove(folder)
         sys.modules.pop(module.__name__, None)
         for name in [name for name in sys.modules if name not in before and _is_sibling(name, file.parent)]:
-            del sys.modules[name]  # another source may have a sibling of the same name
+            del sys.modules[name]  # another source may have a sibling with the same name
 
 
 def find_model(module: ModuleType, attribute: str | None, *, is_model: Callable[[object], bool]) -> object:
-    """Return the model a module defines; a function is called to build it.
+    """The model that a module defines; a function is called to build it.
 
-    Raises InvalidInput when there is none, or the function wants arguments; ExportError when building it fails.
+    Raises InvalidInput if there is no model or the function requires arguments, ExportError if the function fails.
     """
     file = Path(str(module.__file__))
     name = attribute or next((name for name in (MODEL, BUILD_MODEL) if hasattr(module, name)), None)
@@ -67,7 +67,9 @@ def find_model(module: ModuleType, attribute: str | None, *, is_model: Callable[
     try:
         return found()
     except (Exception, SystemExit) as error:
-        raise ExportError(f"{failure.place(error, file)}: {name}() failed: {failure.one_line(error)}") from error
+        raise ExportError(
+            f"{error_text.source_location(error, file)}: {name}() failed: {error_text.one_line(error)}"
+        ) from error
 
 
 def _execute(file: Path, module: ModuleType) -> None:
@@ -75,12 +77,14 @@ def _execute(file: Path, module: ModuleType) -> None:
         code = compile(file.read_bytes(), str(file), "exec")
         exec(code, module.__dict__)  # noqa: S102 - running the user's file is what was asked for
     except SyntaxError as error:
-        raise ExportError(f"{failure.place(error, file)}: {failure.one_line(error)}") from error
+        raise ExportError(f"{error_text.source_location(error, file)}: {error_text.one_line(error)}") from error
     except ModuleNotFoundError as error:
         hint = f"install what has {error.name} for {sys.executable}, the Python that tfsctl runs on"
-        raise ExportError(f"{failure.place(error, file)}: {failure.one_line(error)}", hint=hint) from error
+        raise ExportError(
+            f"{error_text.source_location(error, file)}: {error_text.one_line(error)}", hint=hint
+        ) from error
     except (Exception, SystemExit) as error:
-        raise ExportError(f"{failure.place(error, file)}: {failure.one_line(error)}") from error
+        raise ExportError(f"{error_text.source_location(error, file)}: {error_text.one_line(error)}") from error
 
 
 def _is_sibling(name: str, folder: Path) -> bool:
@@ -95,7 +99,7 @@ def _is_sibling(name: str, folder: Path) -> bool:
 def _refuse_arguments(function: Callable[..., object], file: Path, name: str) -> None:
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # a builtin without a signature: calling it tells
+    except (TypeError, ValueError):  # a builtin without a signature
         return
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     wanted = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in variadic]

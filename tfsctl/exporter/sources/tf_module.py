@@ -1,8 +1,7 @@
-"""The endpoints of a TensorFlow object that is no Keras model: it says itself what its signatures are.
+"""The signatures of a tf.Module, or another TensorFlow object that is not a Keras model.
 
-As with TensorFlow's own loaded models, its attribute `signatures` maps a name to a `tf.function` with an
-input_signature (or to a concrete function); without that attribute, a `__call__` that is such a function becomes
-`serving_default`.
+Its attribute `signatures` maps names to `tf.function`s with an input_signature, or to concrete functions, as in models
+that TensorFlow loaded. Without that attribute, a `__call__` that is such a function becomes `serving_default`.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from typing import Any
 from tfsctl.core.types import DEFAULT_SIGNATURE, TensorSpec
 from tfsctl.errors import ExportError
 from tfsctl.exporter import naming
-from tfsctl.exporter.endpoint import Endpoint, by_name
+from tfsctl.exporter.export_signature import ExportSignature, outputs_by_name
 
 
 def is_tf_module(value: object) -> bool:
-    """Whether `value` is a tf.Module, or has signatures like one."""
+    """Whether `value` is a tf.Module, or has an attribute `signatures`."""
     import tensorflow as tf
 
     return isinstance(value, tf.Module) or isinstance(getattr(value, "signatures", None), Mapping)
 
 
-def endpoints_of(model: object) -> tuple[Endpoint, ...]:
-    """An endpoint for each signature. Raises ExportError when there are none, or one does not say what it takes."""
+def signatures_of(model: object) -> tuple[ExportSignature, ...]:
+    """The signatures. Raises ExportError if there are none, or the inputs of one are unknown."""
     call = getattr(model, "__call__", None)  # noqa: B004 - the function itself is wanted, not whether there is one
     functions = getattr(model, "signatures", None if call is None else {DEFAULT_SIGNATURE: call})
     if not isinstance(functions, Mapping) or not functions:
@@ -32,10 +31,10 @@ def endpoints_of(model: object) -> tuple[Endpoint, ...]:
             f"the {type(model).__name__} has no signatures",
             hint="give it an attribute `signatures`: a dict of name -> tf.function with an input_signature",
         )
-    return tuple(_endpoint(str(name), function) for name, function in functions.items())
+    return tuple(_signature(str(name), function) for name, function in functions.items())
 
 
-def _endpoint(name: str, function: Callable[..., Any]) -> Endpoint:
+def _signature(name: str, function: Callable[..., Any]) -> ExportSignature:
     import keras
     import tensorflow as tf
 
@@ -51,7 +50,7 @@ def _endpoint(name: str, function: Callable[..., Any]) -> Endpoint:
             hint="write @tf.function(input_signature=[tf.TensorSpec(...)]) above it",
         )
     signature: Any = concrete  # types-tensorflow lacks the attribute
-    tree = signature.structured_input_signature  # (positional, by name); constants bound at tracing stand as they are
+    tree = signature.structured_input_signature  # (positional, by name); contains the constants bound at tracing
     leaves = keras.tree.flatten_with_path(tree)
     specs = [(path, leaf) for path, leaf in leaves if isinstance(leaf, tf.TensorSpec)]
     other = next(
@@ -68,9 +67,9 @@ def _endpoint(name: str, function: Callable[..., Any]) -> Endpoint:
     )
 
     def call(*tensors: object) -> dict[str, Any]:
-        waiting = iter(tensors)
-        filled = [next(waiting) if isinstance(leaf, tf.TensorSpec) else leaf for _, leaf in leaves]
+        remaining = iter(tensors)
+        filled = [next(remaining) if isinstance(leaf, tf.TensorSpec) else leaf for _, leaf in leaves]
         arguments, keywords = keras.tree.pack_sequence_as(tree, filled)
-        return by_name(function(*arguments, **keywords))
+        return outputs_by_name(function(*arguments, **keywords))
 
-    return Endpoint(name, inputs, call)
+    return ExportSignature(name, inputs, call)

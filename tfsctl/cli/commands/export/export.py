@@ -12,7 +12,7 @@ import typer
 from tfsctl.cli.options.output_options import Json
 
 if TYPE_CHECKING:
-    from tfsctl.exporter import Exported
+    from tfsctl.exporter.exported import ExportedModel
 
 
 def export(
@@ -66,10 +66,10 @@ def export(
       tfsctl export research/model.py:build_small --json
     """
     from tfsctl.cli.output import signature_table, terminal
-    from tfsctl.exporter import export as export_model
-    from tfsctl.exporter.quiet import tensorflow_noise_hidden
+    from tfsctl.exporter.log_filter import filter_tensorflow_logs
+    from tfsctl.exporter.pipeline import export_model
 
-    with tensorflow_noise_hidden(unless=terminal.verbose), terminal.progress(quiet=quiet or as_json) as report:
+    with filter_tensorflow_logs(unless=terminal.verbose), terminal.progress(quiet=quiet or as_json) as report:
         exported = export_model(str(source), name=name, to=to, version=version, report=report)
     if as_json:
         terminal.answer_json(_document(exported))
@@ -83,7 +83,7 @@ def export(
         terminal.say(f"next: {_next_command(exported)}")
 
 
-def _document(exported: Exported) -> dict[str, Any]:
+def _document(exported: ExportedModel) -> dict[str, Any]:
     """The export as JSON values. The keys are documented in docs/reference.md."""
     from tfsctl.cli.output import signature_table
 
@@ -103,11 +103,11 @@ def _document(exported: Exported) -> dict[str, Any]:
     }
 
 
-def _notes(exported: Exported) -> list[str]:
+def _notes(exported: ExportedModel) -> list[str]:
     check_notes = [f"signature {check.signature}: {note}" for check in exported.checks for note in check.notes]
     return [*exported.notes, *check_notes]
 
 
-def _next_command(exported: Exported) -> str:
+def _next_command(exported: ExportedModel) -> str:
     base = str(exported.base_path)
     return f"tfsctl serve {shlex.quote(base if os.path.isabs(base) else f'./{base}')}"

@@ -10,11 +10,11 @@ import numpy as np
 
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature, TensorSpec
 from tfsctl.errors import ExportError, InvalidInput
-from tfsctl.exporter import failure, samples
-from tfsctl.exporter.agreement import EXPORT_TOLERANCE, Arrays, Run, agree, largest_difference, rows_are_independent
-from tfsctl.exporter.examples import serialized_examples
-from tfsctl.exporter.exported import Check
+from tfsctl.exporter import error_text, samples
+from tfsctl.exporter.comparison import EXPORT_TOLERANCE, Arrays, Run, agree, largest_difference, rows_are_independent
+from tfsctl.exporter.exported import SignatureCheck
 from tfsctl.exporter.samples import Samples
+from tfsctl.exporter.synthetic_examples import serialized_examples
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -25,7 +25,7 @@ _SYNTHETIC_ROWS = 2
 _FREE_SIZES = (1, 8, 64)  # for free dimensions besides the batch, tried in turn: a convolution wants room
 
 
-def runner(call: Callable[..., Mapping[str, Any]], specs: Sequence[TensorSpec]) -> Run:
+def tensor_function(call: Callable[..., Mapping[str, Any]], specs: Sequence[TensorSpec]) -> Run:
     """A function from arrays to arrays, by name, out of one that takes a tensor for each of `specs` in order."""
     import tensorflow as tf
 
@@ -38,7 +38,7 @@ def runner(call: Callable[..., Mapping[str, Any]], specs: Sequence[TensorSpec]) 
 
 def verify(
     directory: Path, signatures: Mapping[str, Signature], own: Mapping[str, Run], rows: Samples | None
-) -> tuple[Check, ...]:
+) -> tuple[SignatureCheck, ...]:
     """Check every signature of the SavedModel in `directory`.
 
     `own` is the model itself, by signature, to compare with; `rows` are for `serving_default`. Raises ExportError when
@@ -52,7 +52,7 @@ def verify(
         loaded = tf.saved_model.load(str(directory)).signatures
         functions = {name: loaded[name] for name in signatures}
     except Exception as error:
-        raise ExportError(f"what was written cannot be loaded: {failure.one_line(error)}") from error
+        raise ExportError(f"what was written cannot be loaded: {error_text.one_line(error)}") from error
     return tuple(
         _check(signature, functions[name], own.get(name), rows if name == DEFAULT_SIGNATURE else None)
         for name, signature in signatures.items()
@@ -64,9 +64,9 @@ def _check(
     function: tf.types.experimental.ConcreteFunction[..., Any],
     own: Run | None,
     rows: Samples | None,
-) -> Check:
+) -> SignatureCheck:
     names = [spec.name for spec in signature.inputs]
-    exported = runner(lambda *tensors: function(**dict(zip(names, tensors, strict=True))), signature.inputs)
+    exported = tensor_function(lambda *tensors: function(**dict(zip(names, tensors, strict=True))), signature.inputs)
     notes: list[str] = []
     reason = ""
     for kind, inputs in _trials(signature, function, rows, notes):
@@ -75,9 +75,9 @@ def _check(
         except Exception as error:
             if own is not None and _answers(own, inputs):
                 raise ExportError(
-                    f"signature {signature.name} fails where the model itself answers: {failure.one_line(error)}"
+                    f"signature {signature.name} fails where the model itself answers: {error_text.one_line(error)}"
                 ) from error
-            reason = f"not run on {kind} rows: {failure.one_line(error)}"
+            reason = f"not run on {kind} rows: {error_text.one_line(error)}"
             if kind == "samples":
                 notes.append(reason)
             continue
@@ -90,8 +90,8 @@ def _check(
             independent, why = rows_are_independent(exported, inputs)
             notes += [f"rows may not be merged into batches: {why}"] if why else []
         count = max((len(array) for array in inputs.values() if array.ndim), default=1)
-        return Check(signature.name, kind, count, difference, independent, tuple(notes))
-    return Check(signature.name, "none", notes=tuple(dict.fromkeys([*notes, reason])))
+        return SignatureCheck(signature.name, kind, count, difference, independent, tuple(notes))
+    return SignatureCheck(signature.name, "none", notes=tuple(dict.fromkeys([*notes, reason])))
 
 
 def _trials(
@@ -114,7 +114,7 @@ def _trials(
         return
     for free in _FREE_SIZES:
         try:
-            made = samples.synthetic(signature.inputs, rows=_SYNTHETIC_ROWS, free=free)
+            made = samples.synthetic_inputs(signature.inputs, rows=_SYNTHETIC_ROWS, free=free)
         except InvalidInput as error:
             notes.append(f"not run: {error.message}")
             return
@@ -134,7 +134,7 @@ def _compare(answer: Arrays, own: Run, inputs: Arrays, name: str) -> tuple[float
     try:
         expected = own(inputs)
     except Exception as error:  # noqa: BLE001 - whatever the model raises, there is nothing to compare with
-        return None, [f"not compared: the model itself fails on these rows: {failure.one_line(error)}"]
+        return None, [f"not compared: the model itself fails on these rows: {error_text.one_line(error)}"]
     difference = largest_difference(expected, answer)
     if agree(expected, answer, tolerance=EXPORT_TOLERANCE):
         return difference, []

@@ -1,4 +1,4 @@
-"""Made-up tf.Example records for a signature that parses them itself, as those for classify and regress do."""
+"""Synthetic tf.Example records for a signature that parses them, as signatures for classify and regress do."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
 
 _PARSER = "ParseExampleV2"
-_DENSE_KEYS = 3  # which of the parser's inputs: serialized, names, sparse_keys, dense_keys, ragged_keys, defaults…
+_DENSE_KEYS = 3  # index of this input: serialized, names, sparse_keys, dense_keys, ragged_keys, defaults…
 
 
 def serialized_examples(
     function: tf.types.experimental.ConcreteFunction[..., Any], signature: Signature, *, rows: int
 ) -> dict[str, np.ndarray] | None:
-    """Inputs for a signature whose one input holds serialized tf.Examples: a zero for each value they must have.
+    """Inputs for a signature whose only input takes serialized tf.Examples: zeros for all required features.
 
-    `function` is the signature as TensorFlow loaded it. Returns None when it parses no examples.
+    `function` is the signature as TensorFlow loaded it. Returns None if it does not parse examples.
     """
     import tensorflow as tf
 
@@ -45,7 +45,7 @@ def serialized_examples(
         return None
     record = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
     records = np.empty(rows, object)
-    records[:] = [record] * rows  # np.full would take the zero bytes at its end away
+    records[:] = [record] * rows  # np.full would strip trailing zero bytes
     return {signature.inputs[0].name: records}
 
 

@@ -1,8 +1,8 @@
-"""While a model is exported, keep TensorFlow's own log lines off the terminal, and all but the answer off stdout.
+"""Hides TensorFlow's log lines during an export, and keeps stdout for the result.
 
-TensorFlow's C++ code writes to file descriptor 2 whatever Python thinks of it, some of it before any setting is read.
-So that descriptor leads to a scratch file meanwhile, from which all lines but TensorFlow's are passed on: a `tf.print`,
-or the words of a program that the user's file runs. What Python code prints reaches the terminal directly.
+TensorFlow's C++ code writes to file descriptor 2 directly, partly before it reads any setting. During an export that
+descriptor leads to a temporary file; all lines except TensorFlow's are copied to the terminal, such as those of
+`tf.print` or of a program that the user's file runs. Output of Python code goes to the terminal directly.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _NOISE = re.compile(
     rb"|WARNING: All log messages before absl::InitializeLog\(\)"
     rb"|To enable the following instructions: "
 )
-_NOTHING = re.compile(rb"(?!)")
+_NEVER = re.compile(rb"(?!)")
 _NOISY_PACKAGES = r"(tensorflow|keras|absl|google\.protobuf|h5py)(\.|$)"
 _INTERVAL_S = 0.1
 
 
 @contextlib.contextmanager
-def tensorflow_noise_hidden(*, unless: bool = False) -> Iterator[None]:
-    """Within the block, lead stdout to stderr, and hide TensorFlow's log lines, banners and warnings `unless` told not to.
+def filter_tensorflow_logs(*, unless: bool = False) -> Iterator[None]:
+    """Redirect stdout to stderr and hide TensorFlow's log lines, banners and warnings; `unless` shows them.
 
-    Enter it before TensorFlow is imported.
+    Enter the block before TensorFlow is imported.
     """
     with contextlib.ExitStack() as stack:
         if not unless:
@@ -44,22 +44,22 @@ def tensorflow_noise_hidden(*, unless: bool = False) -> Iterator[None]:
             absl_logging.set_verbosity(absl_logging.ERROR)
             stack.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", module=_NOISY_PACKAGES)
-        stack.enter_context(_descriptors(_NOISE if not unless else _NOTHING))
+        stack.enter_context(_descriptors(_NOISE if not unless else _NEVER))
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         yield
 
 
 @contextlib.contextmanager
 def _descriptors(noise: re.Pattern[bytes]) -> Iterator[None]:
-    """Lead descriptor 1 to where 2 goes, and 2 through the filter; `sys.stderr` keeps its way to the terminal."""
+    """Redirect descriptor 1 to 2, and 2 through the filter. `sys.stderr` still writes to the terminal directly."""
     sys.stdout.flush()
     sys.stderr.flush()
     stdout, stderr = os.dup(1), os.dup(2)
     previous = sys.stderr
-    if _descriptor(previous) == 2:  # otherwise something else takes what Python prints: a test, a notebook
+    if _descriptor(previous) == 2:  # otherwise a test or a notebook captures the output of Python code
         sys.stderr = os.fdopen(os.dup(stderr), "w", buffering=1, encoding=previous.encoding, errors=previous.errors)
     try:
-        with _scratch_file() as scratch, _passing_on(scratch.fileno(), stderr, noise):
+        with _scratch_file() as scratch, _copy_lines(scratch.fileno(), stderr, noise):
             os.dup2(stderr, 1)
             os.dup2(scratch.fileno(), 2)
             try:
@@ -68,13 +68,13 @@ def _descriptors(noise: re.Pattern[bytes]) -> Iterator[None]:
                 os.dup2(stdout, 1)
                 os.dup2(stderr, 2)
     finally:
-        sys.stderr = previous  # the other is not closed: a logger made meanwhile may hold it
+        sys.stderr = previous  # the other stays open: a new logger may hold it
         os.close(stdout)
         os.close(stderr)
 
 
 def _scratch_file() -> IO[bytes]:
-    """A file without a name: in memory where the system offers that, so that a full disk is no trouble."""
+    """A temporary file without a name; in memory if possible, so that it works with a full disk."""
     if hasattr(os, "memfd_create"):
         return open(os.memfd_create("tfsctl-stderr"), "w+b")
     return tempfile.TemporaryFile()
@@ -88,12 +88,12 @@ def _descriptor(stream: IO[str]) -> int | None:
 
 
 @contextlib.contextmanager
-def _passing_on(scratch: int, target: int, noise: re.Pattern[bytes]) -> Iterator[None]:
-    """Until the block ends, copy what others append to the file `scratch` to `target`, all lines but `noise`."""
+def _copy_lines(scratch: int, target: int, noise: re.Pattern[bytes]) -> Iterator[None]:
+    """During the block, copy the lines that are appended to the file `scratch` to `target`, except `noise`."""
     done = threading.Event()
-    clear = b"\r\x1b[2K" if os.isatty(target) else b""  # a spinner may stand on the line
+    clear = b"\r\x1b[2K" if os.isatty(target) else b""  # erases a spinner on the line
 
-    def pass_on() -> None:
+    def copy_lines() -> None:
         offset, waiting = 0, b""
         while True:
             last = done.wait(_INTERVAL_S)
@@ -105,7 +105,7 @@ def _passing_on(scratch: int, target: int, noise: re.Pattern[bytes]) -> Iterator
                 _write(target, b"" if noise.match(waiting) else waiting)
                 return
 
-    thread = threading.Thread(target=pass_on, name="tfsctl-stderr", daemon=True)
+    thread = threading.Thread(target=copy_lines, name="tfsctl-stderr", daemon=True)
     thread.start()
     try:
         yield
@@ -115,6 +115,6 @@ def _passing_on(scratch: int, target: int, noise: re.Pattern[bytes]) -> Iterator
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    with contextlib.suppress(OSError):  # nobody reads stderr any more
+    with contextlib.suppress(OSError):  # stderr was closed
         while data:
             data = data[os.write(descriptor, data) :]

@@ -1,4 +1,4 @@
-"""One signature to be: named inputs, and a function from them to named outputs."""
+"""A signature of the source model: named inputs, and a function from them to named outputs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tfsctl.core.types import TensorSpec
 from tfsctl.exporter import naming
 
 Tree = Any
-"""Lists, tuples and dicts of tensors, of their specs or shapes, nested as a model has them; or only one of these."""
+"""Nested lists, tuples and dicts of tensors (or of their specs or shapes), or a single one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A signature before it is written.
+class ExportSignature:
+    """A signature to export.
 
-    `call` takes a tensor for each of `inputs`, in that order, and returns outputs by name. `notes` are for the user.
+    `call` takes a tensor for each of `inputs`, in that order, and returns outputs by name. `notes` are shown to the user.
     """
 
     name: str
@@ -26,8 +26,8 @@ class Endpoint:
     notes: tuple[str, ...] = ()
 
 
-def by_name(answer: Tree, layers: Sequence[str | None] = ()) -> dict[str, Any]:
-    """Lay a model's answer out by name; `layers` names outputs that have no dict key, None where nobody named them."""
+def outputs_by_name(answer: Tree, layers: Sequence[str | None] = ()) -> dict[str, Any]:
+    """The outputs of a model by name. `layers` holds names for outputs without a dict key, or None for generated names."""
     import keras
 
     leaves = keras.tree.flatten_with_path(answer)

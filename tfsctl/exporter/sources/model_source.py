@@ -1,4 +1,4 @@
-"""What SOURCE means on the command line: a Python file, a Keras file or a SavedModel directory."""
+"""Parses SOURCE of the command line: a Python file, a Keras file or a SavedModel directory."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _PYTHON = re.compile(r"(?P<path>.+\.py)(?::(?P<attribute>\w+))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a model comes from; `attribute` is the name after the colon of `file.py:attribute`."""
+class ModelSource:
+    """The origin of a model. `attribute` is the name after the colon in `file.py:attribute`."""
 
     kind: Kind
     path: Path
@@ -30,7 +30,7 @@ class Source:
 
     @property
     def default_name(self) -> str:
-        """The model name to use when none was given: the file's stem, or the folder that holds a numbered version."""
+        """The default model name: the stem of the file, or the folder that contains a numbered version."""
         path = self.path.resolve()
         if self.kind != "saved_model":
             return path.stem
@@ -48,27 +48,27 @@ class Source:
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def parse_source(text: str) -> Source:
-    """Tell what `text` names.
+def parse_source(text: str) -> ModelSource:
+    """Parse SOURCE.
 
-    Raises NotFound when nothing is there, InvalidInput when it is nothing that can be exported.
+    Raises NotFound if there is no such file, InvalidInput if it cannot be exported.
     """
     python = _PYTHON.fullmatch(text)
     path = Path(python["path"] if python else text)
     if not path.exists():
         raise NotFound(f"no such file or directory: {path}", hint=f"SOURCE is {WANTED}")
     if python and path.is_file():
-        return Source("python", path, python["attribute"])
+        return ModelSource("python", path, python["attribute"])
     if path.is_file() and path.suffix in KERAS_SUFFIXES:
-        return Source("keras", path)
+        return ModelSource("keras", path)
     if path.is_dir():
         return _saved_model(path)
     raise InvalidInput(f"{path} is nothing tfsctl can export", hint=f"SOURCE is {WANTED}")
 
 
-def _saved_model(path: Path) -> Source:
+def _saved_model(path: Path) -> ModelSource:
     if (path / SAVED_MODEL_FILE).is_file():
-        return Source("saved_model", path)
+        return ModelSource("saved_model", path)
     versions = [found for found in list_versions(path) if (found.path / SAVED_MODEL_FILE).is_file()]
     if versions:
         raise InvalidInput(
@@ -79,7 +79,7 @@ def _saved_model(path: Path) -> Source:
 
 
 def check_version(version: int | None) -> int | None:
-    """Return `version` if TensorFlow Serving would read it as one; raises InvalidInput if not."""
+    """Return `version` if TensorFlow Serving accepts it as a version; raises InvalidInput if not."""
     if version is None or 0 < version <= MAX_VERSION:
         return version
     raise InvalidInput(f"{version} cannot be a version: it is a whole number from 1 to {MAX_VERSION}")

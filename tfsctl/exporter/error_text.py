@@ -1,0 +1,36 @@
+"""Describes exceptions of TensorFlow, Keras and the user's file in one line, with the line of the user's file."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from pathlib import Path
+
+_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
+_MAX_HALF_CHARS = 200
+
+
+def one_line(error: BaseException) -> str:
+    """The type and message of an exception on one line; the middle of a long message is cut."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}"
+    text = " ".join(_TERMINAL_CODES.sub("", str(error)).split())
+    text = text.rpartition("Exception encountered: ")[2]  # Keras writes the whole configuration of the model before it
+    text = "".join(
+        char if char.isprintable() else repr(char)[1:-1] for char in text
+    )  # no control characters for the terminal
+    if len(text) > 2 * _MAX_HALF_CHARS:
+        text = f"{text[:_MAX_HALF_CHARS].rsplit(' ', 1)[0]} … {text[-_MAX_HALF_CHARS:].split(' ', 1)[-1]} (--verbose shows all of it)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def source_location(error: BaseException, file: Path) -> str:
+    """`file:line` in the user's code where an exception was raised: the innermost frame in `file` or its folder."""
+    if isinstance(error, SyntaxError) and error.filename and error.lineno:
+        return f"{error.filename}:{error.lineno}"
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == file.parent
+    ]
+    if not frames:
+        return str(file)
+    return f"{frames[-1].filename}:{frames[-1].lineno}"
