@@ -12,12 +12,15 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import hypothesis
+import psutil
 import pytest
+import unit_guard
 from cli_runner import MemoryStream, Result, RunCli
 from echo_models import write_echo_model
 from exporting import Export, exporter_process
 from locations import ROOT
-from model_servers import Served, clean_environment, clean_places, running_server
+from model_servers import Served, clean_environment, clean_places
+from shared import end_server, made_once, run_folder, shared_server
 
 from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord
@@ -31,8 +34,10 @@ os.environ["COLUMNS"] = "100"
 hypothesis.settings.register_profile("tfsctl", deadline=None)  # how long an example takes says more of the machine
 hypothesis.settings.load_profile("tfsctl")
 
-EXPORT_S = 150.0
 SAMPLES = ("amazon_review", "half_plus_two", "house_price")
+MARKER_OF_FIXTURE = {"served": "server", "sample_models_dir": "tensorflow", "export": "tensorflow"}
+NOT_UNIT = ("server", "tensorflow", "docker", "node")
+MEMORY_PER_WORKER = 1.5e9  # a few servers and a process that exports
 
 
 def pytest_configure() -> None:
@@ -40,6 +45,44 @@ def pytest_configure() -> None:
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, lambda *_: None)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+    unit_guard.install()
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """How many workers `-n auto` means: one for each CPU that this process may use, if there is memory for them."""
+    return max(1, min(len(os.sched_getaffinity(0)), int(psutil.virtual_memory().available / MEMORY_PER_WORKER)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the shared fixtures they use. Tests that start something themselves carry the marker themselves."""
+    for item in items:
+        for fixture, marker in MARKER_OF_FIXTURE.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the server that the workers share, once they are done. A server that ends badly fails the run."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    problem = end_server(run_folder(session.config._tmp_path_factory) / "served")  # type: ignore[attr-defined]
+    if problem:
+        sys.stderr.write(f"\nthe shared server ended badly:\n{problem}\n")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Unit tests, which `make test-fast` runs, load no TensorFlow and start no server: see unit_guard.py."""
+    with unit_guard.forbidding(not any(item.get_closest_marker(name) for name in NOT_UNIT)):
+        return (yield)
+
+
+@pytest.fixture(autouse=True)
+def _unit_guard() -> Iterator[None]:
+    """Fail a unit test that loaded TensorFlow or started a server, even if the code under test hid the error."""
+    yield
+    unit_guard.check()
 
 
 @pytest.fixture(autouse=True)
@@ -77,22 +120,15 @@ def run_cli(monkeypatch: pytest.MonkeyPatch) -> RunCli:
 
 @pytest.fixture(scope="session")
 def sample_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the base directory of every sample model, each exported once for the whole run."""
-    base = tmp_path_factory.mktemp("sample_models")
-    environment = clean_environment(tmp_path_factory.mktemp("export"))
-    exports = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tfsctl", "export", str(ROOT / "sample_models" / f"{name}.py"), "--to", str(base)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for name in SAMPLES
-    ]
-    said = [export.communicate(timeout=EXPORT_S)[0] for export in exports]
-    assert [export.returncode for export in exports] == [0] * len(SAMPLES), "\n".join(said)
-    return base
+    """A directory with the base directory of every sample model, exported once for the whole run."""
+    return made_once(run_folder(tmp_path_factory) / "sample_models", _export_samples)
+
+
+def _export_samples(folder: Path) -> None:
+    with exporter_process(clean_environment(folder.with_name("sample_models_home"))) as process:
+        for name in SAMPLES:
+            exported = Export(process, folder).source(ROOT / "sample_models" / f"{name}.py", "--to", folder)
+            assert exported.code == 0, exported.stderr
 
 
 @pytest.fixture(scope="session")
@@ -110,18 +146,15 @@ def export(_exporter: subprocess.Popen[str], tmp_path: Path) -> Export:
 
 @pytest.fixture(scope="session")
 def echo_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The base directory of a model, version 7, whose signatures give back what they are asked."""
-    base = tmp_path_factory.mktemp("models") / "echo"
-    write_echo_model(base / "7")
-    return base
+    """The base directory of a model, version 7, whose signatures return their inputs."""
+    return made_once(run_folder(tmp_path_factory) / "echo", lambda folder: write_echo_model(folder / "7"))
 
 
 @pytest.fixture(scope="session")
-def served(sample_models_dir: Path, echo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The embedded server with the sample models and `echo`, for the whole run."""
+def served(sample_models_dir: Path, echo_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """The embedded server with the sample models and `echo`, which all workers share."""
     models = {name: sample_models_dir / name for name in SAMPLES} | {"echo": echo_dir}
-    with running_server(models, tmp_path_factory.mktemp("served")) as server:
-        yield server
+    return shared_server(run_folder(tmp_path_factory) / "served", models)
 
 
 @pytest.fixture

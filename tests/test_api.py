@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 from echo_models import write_echo_model
-from model_servers import HOST, Served, free_ports, running_flags
+from model_servers import Served, running_flags
 from pages import section
+from ports import HOST, free_ports
 from scale_models import write_scale_model
 
 import tfsctl

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from cli_runner import RunCli
 from gateways import running_gateway, running_proxy
-from model_servers import HOST, Served, clean_environment
+from model_servers import Served, clean_environment
+from ports import HOST
 from secure_servers import Secure, secure_server
 
 from tfsctl.clients.connection import ClientTls, Connection, Header, Transport

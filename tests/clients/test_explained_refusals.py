@@ -16,7 +16,8 @@ import pytest
 from asking import rest
 from echo_models import write_echo_model
 from graph_models import GraphModel, write_rows_model
-from model_servers import HOST, Served, clean_environment, free_ports
+from model_servers import Served, clean_environment
+from ports import HOST, free_ports
 
 from tfsctl.core import protos, tensors
 from tfsctl.diagnosis.explanations import explain, explain_all

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from model_servers import HOST, clean_environment, free_ports
+from model_servers import clean_environment
+from ports import HOST, free_ports
 from recorded_cases import MODELS, StartCase, start_cases
 from recorded_servers import write_configuration
 

@@ -20,7 +20,7 @@ import pytest
 from build_standin import build
 from cli_runner import RunCli
 from echo_models import write_echo_model
-from model_servers import free_ports
+from ports import free_ports
 from real_docker import FREE, containers, docker, inspect, remove_containers
 
 from tfsctl.engines import state_dir

@@ -18,7 +18,7 @@ import yaml
 from build_standin import build
 from cli_runner import RunCli
 from echo_models import write_echo_model
-from model_servers import free_ports
+from ports import free_ports
 from real_docker import docker, inspect
 
 from tfsctl.engines.docker.health import health_check

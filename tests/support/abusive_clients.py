@@ -11,7 +11,8 @@ from pathlib import Path
 
 import grpc
 from asking import predict, rest
-from model_servers import HOST, Served, own_mb
+from model_servers import Served, own_mb
+from ports import HOST
 
 PROMPT_S = 1.0  # others are answered within that, whatever one client does
 STALL_S = 1.0  # a server that takes nothing for so long has stopped reading

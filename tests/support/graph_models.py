@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gates import Gate
 
 from tfsctl.core import dtypes, protos, tensors
 
@@ -52,6 +53,17 @@ class GraphModel:
                 node.attr[key].type = dtypes.BY_NAME[value].number
         return name
 
+    def gate(self, name: str, after: str, gate: Gate) -> str:
+        """The float32 tensor `after`, once the gate is open."""
+        self.constant(f"{name}_byte", np.array("x", object))
+        waits: list[str] = []
+        for pipe in (gate.begun, gate.go):
+            write, path = f"{name}_{pipe.name}", f"{name}_{pipe.name}_path"
+            self.constant(path, np.array(str(pipe), object))
+            self.op("WriteFile", write, path, f"{name}_byte", f"^{after}", *waits)
+            waits = [f"^{write}"]
+        return self.op("Identity", name, after, *waits, T="float32")
+
     def slow(self, name: str, after: str, size: int) -> str:
         """The float32 tensor `after`, once two `size` by `size` matrices are multiplied."""
         self.constant(f"{name}_size", np.array([size, size], np.int32))
@@ -96,11 +108,11 @@ def _fill_shape(proto: Any, shape: Shape) -> None:
         proto.dim.add(size=size)
 
 
-def write_rows_model(version_dir: Path, *, slow: int = 0) -> None:
+def write_rows_model(version_dir: Path, *, slow: int = 0, gate: Gate | None = None) -> None:
     """Write a version whose answers tell what they ran with.
 
     serving_default answers `x` with `y` = x and `rows` = the rows of the run, for each row; `filtered` `y` alone.
-    `slow` does so after multiplying large matrices; `checked` answers 1 / x, and fails for a 0; `any` takes every
+    `slow` does so after multiplying large matrices, `gated` once the gate is open; `checked` answers 1 / x, and fails for a 0; `any` takes every
     shape; `pair` adds `a` and `b`; `total` has no row for each row, `twice` has two; `text` regresses and classifies
     strings by their length.
     """
@@ -116,6 +128,10 @@ def write_rows_model(version_dir: Path, *, slow: int = 0) -> None:
         graph.input("slow_x")
         graph.slow("slow_y", "slow_x", slow)
         graph.signature({"x": "slow_x"}, {"y": "slow_y"}, name="slow")
+    if gate:
+        graph.input("gated_x")
+        graph.gate("gated_y", "gated_x", gate)
+        graph.signature({"x": "gated_x"}, {"y": "gated_y"}, name="gated")
     graph.input("checked_x")
     graph.constant("one", np.float32(1))
     graph.op("RealDiv", "inverse", "one", "checked_x", T="float32")

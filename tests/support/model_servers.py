@@ -7,17 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ports import HOST, free_ports, wait_until_listening
+
 from tfsctl.serving_config.model_config import ModelConfig, model_config_text
 
-HOST = "127.0.0.1"
-START_S = 60.0
-STOP_S = 60.0
+STOP_S = 240.0
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,7 @@ def running_flags(
         env = clean_environment(workspace) | dict(environment or {})
         process = subprocess.Popen(argv, env=env, stdout=output, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + START_S
-        while not all(map(_listens, open_ports)):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
+        wait_until_listening(process, open_ports, log)
         yield Served(HOST, rest_port, grpc_port, {}, process.pid)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=STOP_S) == 0, log.read_text()
@@ -91,23 +86,6 @@ def clean_places(under: Path) -> dict[str, str]:
     """The variables that keep a home and a state directory `under` a folder."""
     (under / "home").mkdir(parents=True, exist_ok=True)
     return {"TFSCTL_STATE_DIR": str(under / "state"), "HOME": str(under / "home")}
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now: the server takes 0 for off, as TensorFlow Serving does."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
 
 
 def _has_ipv6() -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import trustme
 from echo_models import write_echo_model
-from model_servers import HOST, Served, running_flags
+from model_servers import Served, running_flags
+from ports import HOST
 
 from tfsctl.clients.connection import ClientTls, Connection, Transport
 from tfsctl.clients.factory import open_client

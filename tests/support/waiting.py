@@ -1,13 +1,15 @@
-"""Waiting for what comes to be so."""
+"""Waiting for a condition, by looking again and again."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
+PATIENCE_S = 240.0  # a busy machine takes its time; what has not happened by then never will
 
-def eventually(seen: Callable[[], object], expected: object, timeout_s: float = 60.0) -> None:
-    """Wait until what is seen is what is expected."""
+
+def eventually(seen: Callable[[], object], expected: object, timeout_s: float = PATIENCE_S) -> None:
+    """Wait until `seen()` returns what is expected."""
     deadline = time.monotonic() + timeout_s
     while (saw := seen()) != expected:
         assert time.monotonic() < deadline, f"saw {saw}, expected {expected}"
@@ -15,5 +17,5 @@ def eventually(seen: Callable[[], object], expected: object, timeout_s: float = 
 
 
 def wait_for(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so."""
+    """Wait until `is_so()` is true."""
     eventually(is_so, True)

@@ -17,7 +17,8 @@ import grpc
 import pytest
 from cli_runner import RunCli
 from gateways import running_gateway, running_proxy
-from model_servers import HOST, Served
+from model_servers import Served
+from ports import HOST
 from secure_servers import Secure, secure_server
 
 from tfsctl.clients.connection import Transport

@@ -13,7 +13,8 @@ import grpc
 import pytest
 from asking import predict, rest
 from echo_models import write_echo_model
-from model_servers import Served, clean_environment, free_ports, running_flags
+from model_servers import Served, clean_environment, running_flags
+from ports import free_ports
 
 
 @pytest.fixture(scope="module")

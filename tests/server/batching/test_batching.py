@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from calls import Calls, calling, predict
 from graph_models import CLASSIFY, REGRESS, write_rows_model
-from model_servers import HOST, Served, clean_environment, free_ports, running_server
+from model_servers import Served, clean_environment, running_server
+from ports import HOST, free_ports
 
 from tfsctl.core import protos
 

@@ -17,7 +17,8 @@ import pytest
 from calls import calling, predict
 from graph_models import GraphModel, write_rows_model
 from locations import ROOT
-from model_servers import HOST, Served, clean_environment, free_ports, running_flags, running_server
+from model_servers import Served, clean_environment, running_flags, running_server
+from ports import HOST, free_ports
 from scale_models import write_scale_model
 from tfrecords import write_records
 from waiting import eventually

@@ -17,7 +17,8 @@ import pytest
 import trustme
 from asking import predict, rest
 from echo_models import write_echo_model
-from model_servers import Served, clean_environment, free_ports, running_flags
+from model_servers import Served, clean_environment, running_flags
+from ports import free_ports
 
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.config.tls import credentials

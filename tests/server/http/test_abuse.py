@@ -23,7 +23,8 @@ import grpc
 import pytest
 from asking import raw_call
 from fuzzing import fuzz, is_well
-from model_servers import HOST, Served, clean_environment, free_ports, own_mb, running_flags, running_server
+from model_servers import Served, clean_environment, own_mb, running_flags, running_server
+from ports import HOST, free_ports
 from recorded_cases import MODELS
 from recorded_servers import running_like
 from rest_requests import ONE, factor, post

@@ -17,7 +17,8 @@ import h2.events
 import pytest
 from asking import predict, rest
 from echo_models import write_echo_model
-from model_servers import HAS_IPV6, Served, free_ports, running_flags
+from model_servers import HAS_IPV6, Served, running_flags
+from ports import free_ports
 
 from tfsctl.server.app.listening import addresses, settled
 from tfsctl.server.config.flags import Flags

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from abusive_clients import deaf, flooded, others_are_served
 from echo_models import write_echo_model
-from model_servers import HOST, Served, running_flags
+from model_servers import Served, running_flags
+from ports import HOST
 
 WAIT_S = 30.0  # what has not come by then never comes
 STATUS_PATH = "/v1/models/echo"

@@ -18,7 +18,8 @@ import pytest
 from abusive_clients import deaf, flooded, others_are_served
 from echo_models import write_echo_model
 from hpack import Decoder, Encoder
-from model_servers import HOST, Served, own_mb, running_flags
+from model_servers import Served, own_mb, running_flags
+from ports import HOST
 
 from tfsctl.core import protos, tensors
 

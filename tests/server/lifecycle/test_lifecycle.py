@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_servers import HOST, Served, clean_environment, free_ports, running_server
+from model_servers import Served, clean_environment, running_server
+from ports import HOST, free_ports
 from scale_models import write_scale_model
 from waiting import eventually
 

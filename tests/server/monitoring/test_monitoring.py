@@ -15,7 +15,8 @@ import pytest
 from asking import predict, raw_call, rest
 from echo_models import write_echo_model
 from locations import RECORDED
-from model_servers import Served, free_ports, running_flags
+from model_servers import Served, running_flags
+from ports import free_ports
 
 from tfsctl.core import protos
 from tfsctl.server.monitoring.metrics import MAX_CELLS, Counter, Histogram, exponential, page

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from cli_runner import RunCli
 from echo_models import write_echo_model
-from model_servers import HOST, Served, clean_environment, running_server
+from model_servers import Served, clean_environment, running_server
+from ports import HOST
 
 from tfsctl.engines.server_record import ServerRecord
 

@@ -1,0 +1,81 @@
+"""TCP ports for the tests: each test process has a block of its own, and a listener is known by its process."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Collection, Iterator
+from functools import cache
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+HOST = "127.0.0.1"
+START_S = 240.0  # a busy machine takes its time to load TensorFlow
+_FIRST, _LAST, _BLOCK = 10_240, 32_768, 256  # below the ports that Linux gives to clients
+_locks: list[FileLock] = []
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, and that no other test process will choose.
+
+    TensorFlow Serving takes port 0 for "off", so the system cannot choose one when the server starts.
+    """
+    chosen: list[int] = []
+    for port in itertools.islice(_block(), 4 * _BLOCK):
+        if _is_free(port):
+            chosen.append(port)
+        if len(chosen) == count:
+            return chosen
+    raise AssertionError(f"no {count} free ports in this process's block")
+
+
+def listening_ports(pid: int) -> set[int]:
+    """The TCP ports that a process listens on."""
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return set()
+    return {connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN}
+
+
+def wait_until_listening(process: subprocess.Popen[bytes], ports: Collection[int], log: Path) -> None:
+    """Wait until this very process listens on the ports. Fails with the log if it ends before."""
+    deadline_s = time.monotonic() + START_S
+    while not listening_ports(process.pid) >= set(ports):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline_s, log.read_text()
+        time.sleep(0.05)
+
+
+@cache
+def _block() -> Iterator[int]:
+    """The ports of this process's block, over and over. A lock keeps other test processes of the user out of it."""
+    folder = Path(tempfile.gettempdir()) / f"tfsctl-test-ports-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    firsts = list(range(_FIRST, _LAST, _BLOCK))
+    random.shuffle(firsts)
+    for first in firsts:
+        lock = FileLock(folder / f"{first}.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            continue
+        _locks.append(lock)  # until the process ends
+        return itertools.cycle(range(first, first + _BLOCK))
+    raise AssertionError(f"every block of ports is locked in {folder}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
