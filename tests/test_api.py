@@ -171,6 +171,7 @@ def test_concurrent_asyncio_calls(address: str) -> None:
     assert ticks > 5
 
 
+@pytest.mark.server
 def test_new_signature_is_fetched(tmp_path: Path) -> None:
     """The signature is asked for again when a new version may have come."""
     write_scale_model(tmp_path / "m" / "1", 2.0)

@@ -66,6 +66,7 @@ def outputs(answered: list[AnsweredBatch], name: str) -> list[float]:
     return [value for one in answered if len(one.batch) for value in one.outputs[name].tolist()]
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("options", [{}, {"batch_size": 7, "concurrency": 5}, {"batch_size": 1, "concurrency": 1}])
 def test_every_row_is_answered_in_order(client: ServingClient, options: dict[str, int]) -> None:
     """However they are asked, the answers come in the order of the rows, and each says how many ran with it."""
@@ -78,6 +79,7 @@ def test_every_row_is_answered_in_order(client: ServingClient, options: dict[str
         assert max(outputs(answered, "rows")) == options["batch_size"]
 
 
+@pytest.mark.server
 def test_the_row_that_cannot_be_answered_is_named(client: ServingClient) -> None:
     """The answers before it come first."""
     values = np.ones(200)
@@ -91,6 +93,7 @@ def test_the_row_that_cannot_be_answered_is_named(client: ServingClient) -> None
     assert raised.value.hint
 
 
+@pytest.mark.server
 def test_rows_that_cannot_be_answered_are_left_out(client: ServingClient) -> None:
     """All others are answered; the rejects say why and what they held."""
     values = np.arange(1, 201, dtype=np.float32)
@@ -105,6 +108,7 @@ def test_rows_that_cannot_be_answered_are_left_out(client: ServingClient) -> Non
     assert answered[-1].batch.last_row == 200
 
 
+@pytest.mark.server
 def test_batches_stay_within_what_the_server_takes(client: ServingClient) -> None:
     """A server that takes 8 rows a request, and few requests at once, is asked so."""
     bulk = BulkPredictor(batch_reader(batches(range(500))), asking(client, "small"), BulkOptions())
@@ -114,6 +118,7 @@ def test_batches_stay_within_what_the_server_takes(client: ServingClient) -> Non
     assert bulk.settings.rows == 8
 
 
+@pytest.mark.server
 def test_an_output_without_a_value_a_row(client: ServingClient) -> None:
     """It is refused, unless each row is asked by itself."""
     ask = asking(client, signature="total")
@@ -124,6 +129,7 @@ def test_an_output_without_a_value_a_row(client: ServingClient) -> None:
     assert outputs(answers(range(10), ask, batch_size=1), "y") == list(range(10))
 
 
+@pytest.mark.server
 def test_what_was_asked_is_answered_after_a_stop(client: ServingClient) -> None:
     """Nothing more is asked; nothing that was asked is lost."""
     asked: list[int] = []

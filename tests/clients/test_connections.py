@@ -41,6 +41,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
         yield server
 
 
+@pytest.mark.server
 @BOTH
 @pytest.mark.parametrize("host", ["localhost", HOST])
 def test_mutual_tls(secure: Secure, transport: Transport, host: str) -> None:
@@ -49,6 +50,7 @@ def test_mutual_tls(secure: Secure, transport: Transport, host: str) -> None:
         assert client.status(ECHO) == AVAILABLE
 
 
+@pytest.mark.server
 @BOTH
 def test_one_file_may_hold_certificate_and_key(secure: Secure, transport: Transport, tmp_path: Path) -> None:
     """As curl and nginx take them."""
@@ -60,6 +62,7 @@ def test_one_file_may_hold_certificate_and_key(secure: Secure, transport: Transp
         assert client.status(ECHO) == AVAILABLE
 
 
+@pytest.mark.server
 @BOTH
 def test_commands_take_the_files(secure: Secure, run_cli: RunCli, transport: Transport) -> None:
     """--ca, --cert and --key are options of every command that asks a server, and mean TLS."""
@@ -68,6 +71,7 @@ def test_commands_take_the_files(secure: Secure, run_cli: RunCli, transport: Tra
     assert (result.stdout, result.stderr, result.code) == ("1.5\n", "", 0)
 
 
+@pytest.mark.server
 @BOTH
 def test_an_unknown_authority_is_explained(secure: Secure, run_cli: RunCli, transport: Transport) -> None:
     """Without --ca the system's authorities are asked, who do not know this server's."""
@@ -77,6 +81,7 @@ def test_an_unknown_authority_is_explained(secure: Secure, run_cli: RunCli, tran
     assert "hint: --ca FILE names that authority's certificate\n" in result.stderr
 
 
+@pytest.mark.server
 @BOTH
 def test_a_failed_handshake_is_told_once(secure: Secure, tmp_path: Path, transport: Transport) -> None:
     """The log lines of gRPC stay out of stderr."""
@@ -85,6 +90,7 @@ def test_a_failed_handshake_is_told_once(secure: Secure, tmp_path: Path, transpo
     assert [line.split(":")[0] for line in asked.stderr.splitlines()] == ["error", "cause", "hint"]
 
 
+@pytest.mark.server
 @BOTH
 def test_strangers_are_turned_away(secure: Secure, transport: Transport) -> None:
     """No certificate, or one of another authority: nobody answers."""
@@ -102,6 +108,7 @@ def test_tls_asked_of_a_plain_port_is_explained(served: Served, run_cli: RunCli,
     assert "hint: leave out --tls (in a URL write http://)\n" in result.stderr
 
 
+@pytest.mark.server
 @BOTH
 def test_no_tls_where_it_is_needed(secure: Secure, transport: Transport) -> None:
     """A plain request is told nothing; the hint names the option."""
@@ -110,6 +117,7 @@ def test_no_tls_where_it_is_needed(secure: Secure, transport: Transport) -> None
     assert "--tls" in caught.value.hint
 
 
+@pytest.mark.server
 @BOTH
 def test_files_that_are_none_are_named(secure: Secure, transport: Transport, tmp_path: Path) -> None:
     """A missing file, and one that is no PEM file, are errors before anything is sent."""
@@ -120,6 +128,7 @@ def test_files_that_are_none_are_named(secure: Secure, transport: Transport, tmp
         secure.client(transport, ClientTls(secure.tls.ca, tmp_path / "no.pem"))
 
 
+@pytest.mark.server
 @BOTH
 def test_a_key_that_cannot_be_used_is_explained(secure: Secure, transport: Transport, tmp_path: Path) -> None:
     """An encrypted one, whose password nobody is asked for, and one that was left out."""
@@ -138,6 +147,7 @@ def test_a_key_that_cannot_be_used_is_explained(secure: Secure, transport: Trans
     assert caught.value.hint == "if the key is in a file of its own, name it with --key FILE"
 
 
+@pytest.mark.server
 def test_a_unix_socket_over_tls(secure: Secure) -> None:
     """Over gRPC through the server's socket, with the certificate of localhost."""
     client = open_client("grpc", f"unix:{secure.socket}", 0, timeout_s=10, connection=Connection(tls=secure.tls))

@@ -23,6 +23,8 @@ from tfsctl.core import protos, tensors
 from tfsctl.diagnosis.explanations import explain, explain_all
 from tfsctl.serving_config.model_config import ModelConfig, model_config_text
 
+pytestmark = pytest.mark.server
+
 PREDICT = "/v1/models/echo:predict"
 
 

@@ -18,6 +18,8 @@ from ports import HOST, free_ports
 from recorded_cases import MODELS, StartCase, start_cases
 from recorded_servers import write_configuration
 
+pytestmark = pytest.mark.server
+
 CASES = start_cases()
 GRPC, REST, TAKEN = "18600", "18601", "2024"  # the ports of the recorded command lines; TAKEN had its listener
 QUIET_S = 4.0  # a port that is to open is open by then

@@ -16,6 +16,8 @@ from locations import RECORDED
 from model_servers import Served, running_server
 from recorded_cases import MODELS
 
+pytestmark = pytest.mark.server
+
 View = tuple[tuple[tuple[str, str], ...], object]  # the states, highest version first; what a predict gave
 SETTLE_S = 60.0
 PUBLISHED = "publish 2"

@@ -7,9 +7,12 @@ import urllib.request
 from collections import defaultdict
 from pathlib import Path
 
+import pytest
 from locations import RECORDED
 from model_servers import Served
 from recorded_servers import running_like
+
+pytestmark = pytest.mark.server
 
 PAGE = "/monitoring/prometheus/metrics"
 PREFIX = ":tensorflow:serving:"

@@ -16,6 +16,8 @@ from recorded_cases import MODELS, GrpcCase, RestCase, grpc_cases, rest_cases
 from recorded_servers import running_like
 from replaying import in_steps, replay_grpc, replay_rest, replay_together
 
+pytestmark = pytest.mark.server
+
 OTHER_SERVERS = ("B", "Bpad", "C", "D", "R")
 IMPATIENT_S = 1.0  # a reload that will be answered is answered within a third of this
 REST, GRPC = rest_cases(), grpc_cases()

@@ -13,6 +13,8 @@ from model_servers import Served
 from recorded_cases import MODELS, GrpcCase, RestCase
 from recorded_servers import running_like
 
+pytestmark = pytest.mark.server
+
 ROWS = b'{"instances": [1.0]}'
 EXAMPLES = "input { example_list { examples { } } }"
 FLOAT = "dtype: DT_FLOAT tensor_shape { dim { size: 1 } } float_val: 1.5"

@@ -212,6 +212,7 @@ def test_tensorflow_is_not_loaded_for_what_needs_none(tmp_path: Path, argv: list
     assert done.stderr.splitlines()[-1] == "set()"
 
 
+@pytest.mark.server
 def test_importing_export_loads_neither_tensorflow_nor_numpy(tmp_path: Path) -> None:
     """`import tfsctl.exporter.pipeline` is light; and the API needs no command line."""
     (tmp_path / "net.py").write_text(

@@ -68,6 +68,7 @@ def test_there_is_an_example_only_where_one_can_be_made_up(tmp_path: Path) -> No
     assert example_signature({}) is None
 
 
+@pytest.mark.server
 def test_a_server_answers_every_example(tmp_path: Path) -> None:
     """Each kind of signature, as the default one of a model of its own."""
     bodies = {}

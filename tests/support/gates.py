@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from waiting import wait_for
@@ -29,10 +29,8 @@ class Gate:
     @property
     def runs(self) -> int:
         """How many runs have come to the gate so far."""
-        try:
+        with suppress(BlockingIOError):  # none since the last look
             self._runs += len(os.read(self._readers[0], 65536))
-        except BlockingIOError:  # none since the last look, and one has the pipe open
-            pass
         return self._runs
 
     def wait_for_run(self, number: int = 1) -> None:

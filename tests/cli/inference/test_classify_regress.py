@@ -20,6 +20,8 @@ from tfsctl.core.types import ModelRef
 from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord
 
+pytestmark = pytest.mark.server
+
 MODELS = RECORDED / "models"
 HALF = ("--model", "half_plus_two")
 OVER = pytest.mark.parametrize("over", ["--rest", "--grpc"])

@@ -161,6 +161,7 @@ def test_a_mistyped_command_is_not_sent(session: ReplSession) -> None:
         assert error.hint == f'did you mean {meant}? text goes in quotes: "…"'
 
 
+@pytest.mark.server
 def test_new_signature_of_a_new_version_is_used(tmp_path: Path) -> None:
     """A line that no longer fits makes the session look again: the new version answers, and is announced."""
     base = tmp_path / "model"

@@ -251,6 +251,7 @@ def test_models_and_labels_come_from_the_server_record(served: Served) -> None:
 
 
 # ---- a server that goes and comes ----
+@pytest.mark.server
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
 def test_session_reconnects_to_a_restarted_server(tmp_path: Path, transport: str) -> None:
     """On other ports, with another version: the conversation says so and goes on; until then it is an error a line."""

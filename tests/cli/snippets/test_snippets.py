@@ -157,6 +157,7 @@ def test_an_httpie_command_line(run_cli: RunCli) -> None:
 BESIDE_PYTHON = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("transport", "program"), [("rest", "curl"), ("rest", "http"), ("rest", "python"), ("grpc", "python")]
 )
@@ -173,6 +174,7 @@ def test_certificates_are_printed_and_used(
     assert "s3cret" not in printed
 
 
+@pytest.mark.server
 def test_a_grpcurl_command_line_with_certificates(secure: Secure, run_cli: RunCli) -> None:
     """Its words, for what is not installed here."""
     files = ["--ca", secure.tls.ca, "--cert", secure.tls.cert, "--key", secure.tls.key]

@@ -16,6 +16,8 @@ from echo_models import write_echo_model
 from model_servers import Served, clean_environment, running_flags
 from ports import free_ports
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:

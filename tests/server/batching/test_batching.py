@@ -22,6 +22,8 @@ from ports import HOST, free_ports
 
 from tfsctl.core import protos
 
+pytestmark = pytest.mark.server
+
 # Model -> its batching_params.pbtxt. One that is not full waits long in `fours`, a moment in `short`, not at all else.
 PARAMETERS = {
     "fours": "max_batch_size { value: 4 } batch_timeout_micros { value: 20000000 }",

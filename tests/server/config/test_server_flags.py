@@ -81,6 +81,7 @@ def test_flags_go_before_the_session_config_file(tmp_path: Path) -> None:
     assert with_flags.gpu_options.per_process_gpu_memory_fraction == 0.5
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -114,6 +115,7 @@ def test_what_makes_no_session_ends_the_start(tmp_path: Path, flags: list[str], 
     assert done.stdout == f"Failed to start server. Error: {said.format(folder=tmp_path)}\n"
 
 
+@pytest.mark.server
 def test_flags_without_effect_are_accepted_and_named_once(tmp_path: Path) -> None:
     """Those of the real server for what this one does another way; those with an effect are not among them."""
     write_scale_model(tmp_path / "m" / "1", 2.0)
@@ -126,6 +128,7 @@ def test_flags_without_effect_are_accepted_and_named_once(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.server
 def test_several_tags_choose_the_graph(tmp_path: Path) -> None:
     """All of its tags, in any order; the real server's default finds no graph then."""
     graph = GraphModel("serve", "gpu")
@@ -141,6 +144,7 @@ def test_several_tags_choose_the_graph(tmp_path: Path) -> None:
     assert "NOT_FOUND: Could not find meta graph def matching supplied tags: { serve }" in done.stdout
 
 
+@pytest.mark.server
 def test_a_vocabulary_file_is_found_in_the_model(tmp_path: Path) -> None:
     """A TensorFlow 1 model with a table that its initialization reads from an asset."""
     graph = GraphModel()
@@ -161,6 +165,7 @@ def test_a_vocabulary_file_is_found_in_the_model(tmp_path: Path) -> None:
         assert ask(predict("m", x=np.array([b"two", b"zero", b"seven"], object)))["y"] == [2, 0, -1]
 
 
+@pytest.mark.server
 def test_custom_operations(tmp_path: Path) -> None:
     """A library of them is loaded before the models; without it the model says what it lacks."""
     compiler = shutil.which("cc") or pytest.skip("there is no C compiler to make a library with")
@@ -180,6 +185,7 @@ def test_custom_operations(tmp_path: Path) -> None:
     assert "Op type not registered 'TfsctlTriple'" in run_to_its_end(tmp_path, *flags).stdout
 
 
+@pytest.mark.server
 def test_a_model_config_file_is_read_again(tmp_path: Path) -> None:
     """Models come and go with it; nonsense in it changes nothing."""
     bases = {name: tmp_path / name for name in ("a", "b")}
@@ -209,6 +215,7 @@ def test_a_model_config_file_is_read_again(tmp_path: Path) -> None:
         assert (states(server, "a"), states(server, "b")) == ({"1": "AVAILABLE"}, {"1": "AVAILABLE"})
 
 
+@pytest.mark.server
 def test_a_config_file_is_not_read_again_unless_asked(tmp_path: Path) -> None:
     """The default is once."""
     write_scale_model(tmp_path / "m" / "1", 2.0)
@@ -219,6 +226,7 @@ def test_a_config_file_is_not_read_again_unless_asked(tmp_path: Path) -> None:
         assert "nonsense" not in (tmp_path / "server.log").read_text()
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(("threads", "together"), [(0, False), (2, True)])
 def test_so_many_versions_load_at_the_same_time(tmp_path: Path, threads: int, *, together: bool) -> None:
     """`--num_load_threads`: one by one by default, once the server is up."""

@@ -97,6 +97,7 @@ def everywhere(authority: Authority, model: list[str], tmp_path_factory: pytest.
         yield server
 
 
+@pytest.mark.server
 def test_grpc_over_mutual_tls(mutual: tuple[Served, Path], authority: Authority) -> None:
     """A client that shows a certificate of the right authority is answered, by port and by socket."""
     server, folder = mutual
@@ -105,6 +106,7 @@ def test_grpc_over_mutual_tls(mutual: tuple[Served, Path], authority: Authority)
             assert predict(channel) == 1.5
 
 
+@pytest.mark.server
 def test_clients_without_the_right_certificate_are_turned_away(
     mutual: tuple[Served, Path], authority: Authority
 ) -> None:
@@ -119,6 +121,7 @@ def test_clients_without_the_right_certificate_are_turned_away(
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
+@pytest.mark.server
 def test_rest_stays_plain_unless_asked_otherwise(mutual: tuple[Served, Path], authority: Authority) -> None:
     """As in the real server, --ssl_config_file is about gRPC; and the gRPC port serves no REST, over TLS neither."""
     server, _ = mutual
@@ -129,6 +132,7 @@ def test_rest_stays_plain_unless_asked_otherwise(mutual: tuple[Served, Path], au
     assert (status, said) == (415, b"this is the gRPC port: its requests are of type application/grpc\n")
 
 
+@pytest.mark.server
 def test_the_key_is_on_no_command_line(mutual: tuple[Served, Path]) -> None:
     """What everyone on the machine can read does not hold the key, nor any file the server made."""
     server, folder = mutual
@@ -138,6 +142,7 @@ def test_the_key_is_on_no_command_line(mutual: tuple[Served, Path]) -> None:
     assert not [path for path in files if b"PRIVATE KEY" in path.read_bytes()]
 
 
+@pytest.mark.server
 def test_both_over_tls(everywhere: Served, authority: Authority) -> None:
     """With --rest_api_enable_ssl REST is over TLS as well, with HTTP/1.1 and the same certificate."""
     with authority.channel(f"{everywhere.host}:{everywhere.grpc_port}") as channel:
@@ -148,6 +153,7 @@ def test_both_over_tls(everywhere: Served, authority: Authority) -> None:
     assert (status, answer) == (200, b'{\n    "predictions": [1.5\n    ]\n}')
 
 
+@pytest.mark.server
 def test_plain_text_gets_nothing_from_a_tls_port(everywhere: Served) -> None:
     """Not even an error in plain text."""
     with socket.create_connection((everywhere.host, everywhere.rest_port)) as connection:
@@ -155,6 +161,7 @@ def test_plain_text_gets_nothing_from_a_tls_port(everywhere: Served) -> None:
         assert b"HTTP" not in connection.recv(1000)
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("config", "said", "logged"),
     [
@@ -180,6 +187,7 @@ def test_what_is_no_credential_ends_the_start(
     assert logged.format(file=file) in stderr
 
 
+@pytest.mark.server
 def test_a_key_of_another_certificate_ends_the_start(tmp_path: Path, model: list[str], authority: Authority) -> None:
     """Found out at the start, not by the first client."""
     other = Authority(authority.ca, authority.client, authority.client)
@@ -195,6 +203,7 @@ def test_a_key_of_another_certificate_ends_the_start(tmp_path: Path, model: list
     assert "KEY_VALUES_MISMATCH" in stderr
 
 
+@pytest.mark.server
 def test_rest_over_tls_needs_a_certificate(tmp_path: Path, model: list[str]) -> None:
     """--rest_api_enable_ssl alone says not with what."""
     stdout, _, code = _started(tmp_path, [*model, "--rest_api_enable_ssl"])

@@ -17,6 +17,8 @@ from calls import Answer, Calls, calling, predict
 from function_models import write_function_model
 from model_servers import Served, running_flags
 
+pytestmark = pytest.mark.server
+
 PAGE = "/monitoring/prometheus/metrics"
 TOGETHER, PATIENCE_S = 40, 60
 

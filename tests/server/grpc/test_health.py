@@ -12,6 +12,8 @@ from echo_models import write_echo_model
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from model_servers import Served, running_flags
 
+pytestmark = pytest.mark.server
+
 SERVING, UNKNOWN = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 

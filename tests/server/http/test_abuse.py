@@ -33,6 +33,8 @@ from waiting import eventually
 
 from tfsctl.core import protos
 
+pytestmark = pytest.mark.server
+
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 READY_S = 30.0
 PROMPT_S = 2.0  # others are answered within that, whatever one of them does, on a busy machine too

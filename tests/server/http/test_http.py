@@ -50,6 +50,7 @@ def raw(server: Served, text: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
+@pytest.mark.server
 def test_rest_is_on_its_port_only(server: Served) -> None:
     """The gRPC port answers no REST, whatever the method."""
     assert rest(server, "GET", "/v1/models/echo")[0] == 200
@@ -58,6 +59,7 @@ def test_rest_is_on_its_port_only(server: Served) -> None:
     assert rest(server, "POST", "/v1/models/echo:predict", body, port=server.grpc_port)[:2] == (415, NOT_GRPC)
 
 
+@pytest.mark.server
 def test_grpc_is_on_its_port_only(server: Served) -> None:
     """On the REST port there is no gRPC; a content type changes nothing there."""
     with grpc.insecure_channel(f"{server.host}:{server.rest_port}") as channel, pytest.raises(grpc.RpcError):
@@ -66,17 +68,20 @@ def test_grpc_is_on_its_port_only(server: Served) -> None:
     assert rest(server, "POST", "/v1/models/echo:predict", b'{"instances": [1.5]}', headers)[0] == 200
 
 
+@pytest.mark.server
 def test_with_rest_off_nothing_answers_rest(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     """`--rest_api_port=0`, the default: not even on the gRPC port."""
     with running_flags([*model, "--rest_api_port=0"], tmp_path_factory.mktemp("off")) as running:
         assert rest(running, "GET", "/v1/models/echo", port=running.grpc_port)[:2] == (415, NOT_GRPC)
 
 
+@pytest.mark.server
 def test_no_software_is_named(server: Served) -> None:
     """As in the real server there is no `server` header."""
     assert "server" not in rest(server, "GET", "/v1/models/echo")[2]
 
 
+@pytest.mark.server
 def test_a_whole_url(server: Served) -> None:
     """A request may name the server in its first line, as one that went through a proxy does."""
     url = b"HTTP://%b:%d/v1/models/echo" % (server.host.encode(), server.rest_port)
@@ -85,6 +90,7 @@ def test_a_whole_url(server: Served) -> None:
     assert b"AVAILABLE" in answer
 
 
+@pytest.mark.server
 def test_http_1_0(server: Served) -> None:
     """ApacheBench and proxies speak it: the answer comes, and the connection closes unless it is to be kept."""
     answer = raw(server, b"GET /v1/models/echo HTTP/1.0\r\n\r\n")
@@ -92,6 +98,7 @@ def test_http_1_0(server: Served) -> None:
     assert b'"AVAILABLE"' in answer
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "CONNECT"])
 def test_methods_that_are_none_of_ours(server: Served, method: str) -> None:
     """501 and the connection closes, as the real server's HTTP library has it."""
@@ -103,6 +110,7 @@ def test_methods_that_are_none_of_ours(server: Served, method: str) -> None:
     assert b"<TITLE>501 Not Implemented</TITLE>" in answer
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("path", ["/v1/models/a%zzb", "/v1/models/a%2", '/v1/models/a"b', "/v1/models/{echo}:predict"])
 def test_what_is_no_uri(server: Served, path: str) -> None:
     """400 with an HTML page, before any model is looked for."""
@@ -112,6 +120,7 @@ def test_what_is_no_uri(server: Served, path: str) -> None:
     assert b"Could not find" not in answer
 
 
+@pytest.mark.server
 def test_names_may_hold_what_a_uri_may(server: Served) -> None:
     """Escaped or not, and a question mark on GET."""
     for path, name in (("a%20b", "a b"), ("a+b", "a+b"), ("(x)!", "(x)!"), ("e%C3%A9", "e\u00e9"), ("m?x=1", "m?x=1")):
@@ -120,6 +129,7 @@ def test_names_may_hold_what_a_uri_may(server: Served) -> None:
         assert f"of model {name}".encode() in body or name == "e\u00e9"
 
 
+@pytest.mark.server
 def test_many_percent_signs_take_no_time(server: Served) -> None:
     """A path is matched in one pass."""
     status, _, _ = rest(server, "GET", "/v1/models/" + "%41" * 5000 + "%")
@@ -127,6 +137,7 @@ def test_many_percent_signs_take_no_time(server: Served) -> None:
     assert status == 400
 
 
+@pytest.mark.server
 def test_grpc_goes_on_where_rest_cannot(
     server: Served, model: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -143,6 +154,7 @@ def test_grpc_goes_on_where_rest_cannot(
     assert f"Failed to start HTTP Server at localhost:{server.rest_port}: cannot listen on" in log
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("host", ["0.0.0.0", "localhost"])
 def test_hosts(host: str, model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     """By default the server listens everywhere, over IPv6 too where there is any; a host may be a name."""
@@ -221,6 +233,7 @@ def test_what_is_no_channel_argument(arguments: str, said: str) -> None:
         settled(Flags(port=0, grpc_socket_path="x", grpc_channel_arguments=arguments))
 
 
+@pytest.mark.server
 def test_connections_grow_old(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     """With grpc.max_connection_age_ms a client is sent away after that time, and its calls do not notice."""
     flags = [*model, "--grpc_channel_arguments=grpc.max_connection_age_ms=300"]
@@ -237,6 +250,7 @@ def test_connections_grow_old(model: list[str], tmp_path_factory: pytest.TempPat
     assert len(ports) > 1
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("more", ["", ",grpc.keepalive_time_ms=100"])
 def test_idle_connections_are_closed(model: list[str], tmp_path_factory: pytest.TempPathFactory, more: str) -> None:
     """With grpc.max_connection_idle_ms a client that asks nothing is sent away after that time, though it be there."""
@@ -255,6 +269,7 @@ def test_idle_connections_are_closed(model: list[str], tmp_path_factory: pytest.
     assert 0.3 < took_s < 5
 
 
+@pytest.mark.server
 def test_clients_that_are_gone_are_noticed(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     """With grpc.keepalive_time_ms a silent client is asked whether it is there; without an answer it is given up."""
     flags = [*model, "--grpc_channel_arguments=grpc.keepalive_time_ms=200,grpc.keepalive_timeout_ms=300"]

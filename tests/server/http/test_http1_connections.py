@@ -17,6 +17,8 @@ from echo_models import write_echo_model
 from model_servers import Served, running_flags
 from ports import HOST
 
+pytestmark = pytest.mark.server
+
 WAIT_S = 30.0  # what has not come by then never comes
 STATUS_PATH = "/v1/models/echo"
 PREDICT_PATH = "/v1/models/echo:predict"

@@ -23,6 +23,8 @@ from ports import HOST
 
 from tfsctl.core import protos, tensors
 
+pytestmark = pytest.mark.server
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 STATUS_PATH = "/v1/models/echo"

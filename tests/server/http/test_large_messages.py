@@ -40,6 +40,7 @@ def memory_mb(pid: int) -> int:
     return int(status.partition("VmRSS:")[2].split()[0]) // 1024
 
 
+@pytest.mark.server
 def test_a_large_message_there_and_back(server: Served) -> None:
     """Far more than gRPC's default of 4 MB; the server has no limit but gRPC's own."""
     array = np.arange(MEGABYTES * 1024 * 256, dtype=np.float32)
@@ -54,6 +55,7 @@ def test_a_large_message_there_and_back(server: Served) -> None:
     np.testing.assert_array_equal(tensors.from_proto(answer.outputs["x"]), array)
 
 
+@pytest.mark.server
 def test_a_declared_length_takes_no_memory(server: Served) -> None:
     """Fifty frames that claim a gigabyte and bring ten bytes, fifty bodies that claim one: none is made room for."""
     before = memory_mb(server.pid)

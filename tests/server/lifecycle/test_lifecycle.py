@@ -26,6 +26,8 @@ from waiting import eventually
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.core.types import ModelRef
 
+pytestmark = pytest.mark.server
+
 
 def ask(server: Served, path: str, body: object = None) -> tuple[int, Any]:
     """One REST request: the status, and the JSON of the answer."""

@@ -20,6 +20,8 @@ from waiting import eventually
 from tfsctl.core import protos, tensors
 from tfsctl.server.lifecycle.warmup import WARMUP_FILE
 
+pytestmark = pytest.mark.server
+
 
 def log_of(kind: str, request: Any) -> bytes:
     """A PredictionLog of one request."""

@@ -112,6 +112,7 @@ def shown(server: Served) -> dict[str, Family]:
     return families(text.decode())
 
 
+@pytest.mark.server
 def test_requests_are_counted_by_model_and_status(shown: dict[str, Family]) -> None:
     """Those of both protocols together; a GET is a request too, a page outside the API is none."""
     assert shown[":tensorflow:serving:request_count"].values == {
@@ -122,6 +123,7 @@ def test_requests_are_counted_by_model_and_status(shown: dict[str, Family]) -> N
     }
 
 
+@pytest.mark.server
 def test_latencies_are_those_of_what_worked(shown: dict[str, Family]) -> None:
     """By API and protocol, each spelled as TensorFlow Serving does."""
     assert shown[":tensorflow:serving:request_latency"].values == {
@@ -138,6 +140,7 @@ def test_latencies_are_those_of_what_worked(shown: dict[str, Family]) -> None:
     }
 
 
+@pytest.mark.server
 def test_examples_are_counted(shown: dict[str, Family]) -> None:
     """Those that were classified or regressed."""
     assert shown[":tensorflow:serving:request_example_count_total"].values == {("half_plus_two",): 4}
@@ -145,6 +148,7 @@ def test_examples_are_counted(shown: dict[str, Family]) -> None:
     assert shown[":tensorflow:serving:request_example_counts"].limits == [*(f"{2**n}" for n in range(15)), "+Inf"]
 
 
+@pytest.mark.server
 def test_loads_and_runs_are_counted(shown: dict[str, Family], server: Served) -> None:
     """Each version's load by its path; runs of graphs without labels."""
     loads = shown[":tensorflow:cc:saved_model:load_attempt_count"].values
@@ -159,6 +163,7 @@ def test_loads_and_runs_are_counted(shown: dict[str, Family], server: Served) ->
     assert rest(server, "GET", PATH)[0] == 200  # looking is no run
 
 
+@pytest.mark.server
 def test_the_tensors_of_runs_are_weighed(shown: dict[str, Family]) -> None:
     """Floats by their four bytes, strings with what TensorFlow keeps of each."""
     example = protos.Example()
@@ -173,6 +178,7 @@ def test_the_tensors_of_runs_are_weighed(shown: dict[str, Family]) -> None:
     assert (outputs.values, outputs.sums) == ({(): 5}, {(): 4 * 4 + floats})
 
 
+@pytest.mark.server
 def test_the_page_is_like_the_recorded_one(shown: dict[str, Family], recorded: dict[str, Family]) -> None:
     """The same names, kinds, labels and buckets, in the order of the names; and metrics of our own."""
     assert list(shown) == sorted(shown)
@@ -185,6 +191,7 @@ def test_the_page_is_like_the_recorded_one(shown: dict[str, Family], recorded: d
             assert (family.labels, family.limits) == (real.labels, real.limits), name
 
 
+@pytest.mark.server
 def test_what_is_left_out_is_known(shown: dict[str, Family], recorded: dict[str, Family]) -> None:
     """Every other family about serving and loading is there."""
     about = {name for name in recorded if name.startswith((":tensorflow:serving:", ":tensorflow:cc:saved_model:"))}
@@ -192,6 +199,7 @@ def test_what_is_left_out_is_known(shown: dict[str, Family], recorded: dict[str,
     assert about - shown.keys() == LEFT_OUT.keys()
 
 
+@pytest.mark.server
 def test_batches_warmups_and_failed_loads(tmp_path: Path) -> None:
     """How long tasks waited for their batch, how long a version's warmup took, and what could not be loaded."""
     base = tmp_path / "warm"
@@ -216,6 +224,7 @@ def test_batches_warmups_and_failed_loads(tmp_path: Path) -> None:
     assert page[":tensorflow:serving:batching_session:wrapped_run_count"].values == {(): 3}
 
 
+@pytest.mark.server
 def test_paths_of_the_page(server: Served) -> None:
     """A query is refused as the real server refuses it; other pages stay as they are."""
     assert rest(server, "GET", f"{PATH}?x=1")[:2] == (
@@ -225,6 +234,7 @@ def test_paths_of_the_page(server: Served) -> None:
     assert rest(server, "GET", "/metrics")[0] == 404
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("config", "status", "other_status"),
     [
@@ -242,6 +252,7 @@ def test_where_the_page_is(config: str, status: int, other_status: int, tmp_path
         assert rest(running, "GET", "/metrics")[0] == other_status
 
 
+@pytest.mark.server
 def test_a_broken_file_leaves_grpc_alone(tmp_path: Path) -> None:
     """As in the real server: REST stays off, the log says why, and gRPC answers."""
     write_echo_model(tmp_path / "echo" / "7")

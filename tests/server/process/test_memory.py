@@ -20,6 +20,7 @@ from tfsctl.server.process import memory
 GOAL_MB = 400
 
 
+@pytest.mark.server
 def test_resident_memory(tmp_path: Path) -> None:
     """A small model is served in less than 400 MB, and answers are right after memory was given back."""
     write_scale_model(tmp_path / "hot" / "1", 3.0)
@@ -65,7 +66,7 @@ def _is_among(mapping: mmap.mmap, parts: list[tuple[int, int]]) -> bool:
 
 ARENAS = """
 import ctypes, threading
-from tfsctl.server import memory
+from tfsctl.server.process import memory
 memory.use_few_arenas()
 library = ctypes.CDLL(None)
 together = threading.Barrier(17)
@@ -81,6 +82,7 @@ together.wait()
 """
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("asked", [None, 5])
 def test_threads_share_a_few_arenas(asked: int | None) -> None:
     """One a core, whatever the number of threads; what the environment says counts for more."""

@@ -15,6 +15,8 @@ import pytest
 from model_servers import Served, running_flags, running_server
 from scale_models import write_scale_model
 
+pytestmark = pytest.mark.server
+
 MATRIX = 1200  # some 50 ms a run
 CLIENTS = 6
 

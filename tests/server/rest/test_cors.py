@@ -47,6 +47,7 @@ def cors(headers: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.startswith("access-control-")}
 
 
+@pytest.mark.server
 def test_answers_may_be_read_from_other_sites(server: Served) -> None:
     """Every answer of the API says so, refusals too, whether or not a site was named; HTML pages do not."""
     origin = {"Origin": "http://example.com"}
@@ -64,6 +65,7 @@ def test_answers_may_be_read_from_other_sites(server: Served) -> None:
     assert cors(rest(server, "GET", "/healthz")[2]) == {}
 
 
+@pytest.mark.server
 def test_preflight(server: Served) -> None:
     """What a browser asks first: yes to a site, no to what is none."""
     path = "/v1/models/echo:predict"
@@ -77,6 +79,7 @@ def test_preflight(server: Served) -> None:
     assert rest(server, "OPTIONS", "/foo", headers={"Origin": "https://example.com"})[0] == 404
 
 
+@pytest.mark.server
 def test_rest_gives_up_in_time(server: Served) -> None:
     """A model that takes longer than --rest_api_timeout_in_ms is a 504 in the real server's words."""
     status, body, _ = rest(server, "POST", "/v1/models/slow:predict", b'{"instances": [1.5]}')
@@ -84,6 +87,7 @@ def test_rest_gives_up_in_time(server: Served) -> None:
     assert (status, body) == (504, b'{\n    "error": "Timed out waiting for notification"\n}')
 
 
+@pytest.mark.server
 def test_no_cross_origin_headers_by_default(tmp_path_factory: pytest.TempPathFactory) -> None:
     """And no time limit for REST where the limit is 0."""
     folder = tmp_path_factory.mktemp("plain")
@@ -96,6 +100,7 @@ def test_no_cross_origin_headers_by_default(tmp_path_factory: pytest.TempPathFac
 
 
 # ---- tensors as bytes ----
+@pytest.mark.server
 def test_predict_answers_with_bytes(server: Served) -> None:
     """Over gRPC, whatever the size and also for strings; official clients read both forms."""
     values = np.array(["a", "", "x" * 300], object)

@@ -20,6 +20,8 @@ from asking import rest
 from function_models import write_function_model
 from model_servers import Served, running_flags
 
+pytestmark = pytest.mark.server
+
 PAGE = "/monitoring/prometheus/metrics"
 CLIENTS, PATIENCE_S = 24, 60
 

@@ -21,6 +21,8 @@ from scale_models import write_scale_model
 
 from tfsctl.core import protos, tensors
 
+pytestmark = pytest.mark.server
+
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"

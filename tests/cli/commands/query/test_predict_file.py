@@ -22,6 +22,8 @@ from scale_models import write_scale_model
 from tfsctl.clients.factory import open_client
 from tfsctl.core.types import ModelRef
 
+pytestmark = pytest.mark.server
+
 SLOW_MATRIX = 700  # some milliseconds
 
 # A child's peak memory counts from that of its parent, which must be small.

@@ -46,6 +46,7 @@ def publish(server: Served, version: int, content: bytes | None = None) -> None:
     staged.rename(base / str(version))
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("over", ["rest", "grpc"])
 def test_versions_and_their_states(run_cli: RunCli, living: Served, over: str) -> None:
     """A line a version; as JSON with the address; one version by itself."""
@@ -77,6 +78,7 @@ def test_contradicting_name_and_option(run_cli: RunCli) -> None:
         assert "contradict each other" in result.stderr
 
 
+@pytest.mark.server
 def test_watch_prints_each_change(living: Served, tmp_path: Path) -> None:
     """A line for what is, and one for everything that comes; Ctrl-C is how it ends."""
     watching = subprocess.Popen(
@@ -103,6 +105,7 @@ def test_watch_prints_each_change(living: Served, tmp_path: Path) -> None:
     watching.stdout.close()
 
 
+@pytest.mark.server
 @pytest.mark.parametrize("over", ["rest", "grpc"])
 def test_wait_ends_when_available(run_cli: RunCli, living: Served, over: str) -> None:
     """The model, or one version of it; at once if it is there."""
@@ -120,6 +123,7 @@ def test_wait_ends_when_available(run_cli: RunCli, living: Served, over: str) ->
     assert told == {"model": "echo", "version": wanted, "state": "AVAILABLE"}
 
 
+@pytest.mark.server
 def test_wait_ends_on_a_failed_load(run_cli: RunCli, living: Served) -> None:
     """The server's own words, their cause, and exit code 1 well before the timeout."""
     publish(living, 20, b"\x00 not a model")
@@ -131,6 +135,7 @@ def test_wait_ends_on_a_failed_load(run_cli: RunCli, living: Served) -> None:
     assert "echo\t20\tEND\t" in run_cli("status", *address(living), "echo").stdout
 
 
+@pytest.mark.server
 @pytest.mark.parametrize(
     ("typed", "words"),
     [

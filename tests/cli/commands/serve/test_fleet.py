@@ -24,6 +24,8 @@ from tfsctl.engines.registry import fleet, records, usage
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import ExitCode
 
+pytestmark = pytest.mark.server
+
 FREE = ("--rest-port", "0", "--grpc-port", "0")
 
 

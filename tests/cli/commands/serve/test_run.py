@@ -15,6 +15,8 @@ import trustme
 from model_servers import clean_environment
 from terminal import CTRL_D, ENTER, Terminal
 
+pytestmark = pytest.mark.server
+
 ENGINE = ("--engine", "embedded", "--rest-port", "0", "--grpc-port", "0")
 
 

@@ -26,6 +26,8 @@ from tfsctl.engines.registry import records
 from tfsctl.errors import ExitCode
 from tfsctl.programs import processes
 
+pytestmark = pytest.mark.server
+
 FREE = ("--rest-port", "0", "--grpc-port", "0")
 
 

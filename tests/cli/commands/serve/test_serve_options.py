@@ -46,6 +46,7 @@ def _embedded(monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None
             processes.stop(server.pid)
 
 
+@pytest.mark.server
 def test_all_options_together(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
     """Two models, versions, labels, metrics, batching and mutual TLS are said to the server by its own flags."""
     write_echo_model(tmp_path / "other/7")
@@ -84,6 +85,7 @@ def test_all_options_together(run_cli: RunCli, echo: Path, tmp_path: Path) -> No
     assert not [file for file in state_dir.base().rglob("*") if file.is_file() and b"PRIVATE" in file.read_bytes()]
 
 
+@pytest.mark.server
 def test_files_of_a_killed_server_are_removed(run_cli: RunCli, echo: Path) -> None:
     """With its entry, the next time anybody looks."""
     served = run_cli("serve", echo, "--metrics", "--detach", "--json", *FREE)
@@ -142,6 +144,7 @@ def test_container_options_without_a_container_are_noted(
     assert printed.stdout.endswith(" tensorflow/serving:2.19.0\n")
 
 
+@pytest.mark.server
 def test_server_environment_includes_env_options(run_cli: RunCli, echo: Path) -> None:
     """It is there before the server's first word."""
     served = run_cli("serve", echo, "--env", "LEVEL=a=b c", "--detach", "--json", *FREE)
@@ -151,6 +154,7 @@ def test_server_environment_includes_env_options(run_cli: RunCli, echo: Path) ->
     assert b"LEVEL=a=b c" in variables
 
 
+@pytest.mark.server
 def test_failed_load_is_explained_at_once(run_cli: RunCli, tmp_path: Path) -> None:
     """Not after the minute the server waits before it tries again."""
     model = GraphModel()
@@ -166,6 +170,7 @@ def test_failed_load_is_explained_at_once(run_cli: RunCli, tmp_path: Path) -> No
     assert records.running() == []
 
 
+@pytest.mark.server
 def test_log_is_coloured_on_a_terminal(echo: Path) -> None:
     """By level; what tfsctl says itself has none."""
     screen, inside = pty.openpty()
