@@ -35,7 +35,7 @@ hypothesis.settings.register_profile("tfsctl", deadline=None)  # how long an exa
 hypothesis.settings.load_profile("tfsctl")
 
 SAMPLES = ("amazon_review", "half_plus_two", "house_price")
-MARKER_OF_FIXTURE = {"served": "server", "sample_models_dir": "tensorflow", "export": "tensorflow"}
+MARKER_OF_FIXTURE = {"served": "server", "server": "server", "sample_models_dir": "tensorflow", "export": "tensorflow"}
 NOT_UNIT = ("server", "tensorflow", "docker", "node")
 MEMORY_PER_WORKER = 1.5e9  # a few servers and a process that exports
 
@@ -59,6 +59,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture, marker in MARKER_OF_FIXTURE.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long bytes by their length: compressed ones differ from worker to worker, and pytest-xdist compares names."""
+    return f"{argname} of {len(val)} bytes" if isinstance(val, bytes) and len(val) > 40 else None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

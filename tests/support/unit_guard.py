@@ -60,7 +60,7 @@ def _look(event: str, arguments: tuple[object, ...]) -> None:
         return
     with Path(notes).open("a", encoding="utf-8") as file:
         file.write(f"{what}\n")
-    raise RuntimeError(f"forbidden in a unit test: {what}")
+    raise RuntimeError(f"forbidden in a unit test: {what}; mark the test `server` or `tensorflow`")
 
 
 def _forbidden(event: str, arguments: tuple[object, ...]) -> str:

@@ -15,6 +15,8 @@ from recorded_cases import MODELS
 from tfsctl.core import protos
 from tfsctl.core.varint import encode_varint
 
+pytestmark = pytest.mark.server
+
 OK, INVALID_ARGUMENT, NOT_FOUND = 0, 3, 5
 DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL = 4, 8, 12, 13
 MESSAGE = request()
