@@ -1,8 +1,9 @@
-"""Large plain arrays are read to the same arrays as all others, and whatever is not plain is left to the other way."""
+"""The fast path for arrays of numbers gives the same arrays as the general reader, with simdjson and without."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tfsctl.core import dtypes
 from tfsctl.core.dtypes import DType
 from tfsctl.server.rest.json import document as json_document
+from tfsctl.server.rest.json import numbers
 from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.rest.json.numbers import plain_inputs
 
@@ -22,6 +24,18 @@ LISTS = st.recursive(NUMBERS, lambda inner: st.lists(inner, min_size=1, max_size
 REGULAR = st.lists(st.integers(1, 4), min_size=1, max_size=4).flatmap(
     lambda shape: st.integers(-9, 300).map(lambda start: _counted(start, shape))
 )
+
+
+@pytest.fixture(params=["simdjson", "pieces"], autouse=True, scope="module")
+def _reader(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test runs with each reader: with simdjson, and with orjson in pieces of some bytes."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "simdjson":
+            pytest.importorskip("simdjson")
+        else:
+            patch.setattr(numbers, "simdjson", None)
+            patch.setattr(numbers, "_PIECE_BYTES", 16)
+        yield
 
 
 def _counted(start: int, shape: list[int]) -> Any:
@@ -36,8 +50,8 @@ def read(body: bytes, dtype: DType = FLOAT) -> tuple[str, dict[str, np.ndarray],
 @given(
     values=st.one_of(LISTS, REGULAR), form=st.sampled_from(["instances", "inputs"]), dtype=st.sampled_from([FLOAT, INT])
 )
-def test_agrees_with_the_other_way(values: Any, form: str, dtype: DType) -> None:
-    """What is read here is what the reader of all bodies makes of it."""
+def test_agrees_with_the_general_reader(values: Any, form: str, dtype: DType) -> None:
+    """An array that the fast path reads equals what the general reader makes of the body."""
     body = json.dumps({form: values}, indent=1).encode()
     found = read(body, dtype)
     if found is not None:
@@ -50,7 +64,7 @@ def test_agrees_with_the_other_way(values: Any, form: str, dtype: DType) -> None
 
 @given(values=REGULAR)
 def test_regular_arrays_are_read(values: Any) -> None:
-    """An array of plain numbers is read here, in its shape."""
+    """The fast path reads every regular array of numbers, in its shape."""
     found = read(json.dumps({"instances": values}).encode())
     assert found is not None
     assert found[1]["x"].shape == np.shape(values)
@@ -78,18 +92,26 @@ def test_regular_arrays_are_read(values: Any) -> None:
         '{"signature_name": 1, "instances": [1]}',
         '{"signature_name": "[", "instances": [1, 2]}',
         '{"instances": [[1, 2]], "signature_name": "]]"}',
+        '{"instances": [1,, 2]}',
+        '{"instances": [1, 2,]}',
+        '{"instances": [01, 2]}',
+        '{"instances": [1., 2]}',
+        '{"instances": [1 2, 3]}',
+        '{"instances": [1e999]}',
+        '{"instances": 1, "instances": [2]}',
+        '{"instances": [1]',
         "[1, 2]",
         "{}",
         "nothing",
     ],
 )
-def test_what_is_not_plain_is_left(body: str) -> None:
-    """Ragged lists, other values, other documents: None, for the reader that knows the errors."""
+def test_other_bodies_are_left_to_the_general_reader(body: str) -> None:
+    """Ragged lists, other values and other documents: the general reader knows their errors."""
     assert read(body.encode()) is None
 
 
-def test_promised_sizes_cost_nothing() -> None:
-    """Lists that are long at their first place only promise an array that no memory holds."""
+def test_sizes_are_checked_before_allocation() -> None:
+    """Lists that are long at their first place only do not make the reader allocate the array they promise."""
     nested: Any = [1] * 1000
     for _ in range(6):
         nested = [nested, *[1] * 999]
@@ -112,3 +134,12 @@ def test_signature_and_dtypes() -> None:
     assert plain_inputs(b'{"instances": [1.5]}', dtypes_of) is None
     assert plain_inputs(b'{"instances": [1]}', lambda _: {"x": FLOAT, "y": FLOAT}) is None
     assert plain_inputs(b'{"instances": [1]}', lambda _: {"x": dtypes.STRING}) is None
+
+
+def test_very_large_bodies_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Past a few megabytes one call of simdjson would keep every other thread waiting."""
+    monkeypatch.setattr(numbers, "_MAX_SIMDJSON_BYTES", 100)
+    values = np.arange(3000).reshape(10, 300) / 8
+    found = read(json.dumps({"instances": values.tolist()}).encode())
+    assert found is not None
+    np.testing.assert_array_equal(found[1]["x"], values.astype(np.float32))

@@ -1,23 +1,47 @@
-"""Large arrays of nothing but numbers, read by simdjson straight into numpy: no Python object for any of them.
+"""The fast path for large predict bodies that hold one array of plain numbers: text to numpy without walking the values.
 
-simdjson gives the numbers of nested lists in a row and does not say how they were nested. So what is left of the text
-without its numbers, brackets and commas, is compared with what a regular array of that shape leaves. Whatever is not
-as plain as that (NaN, strings, ragged lists, objects) is not read here.
+Two readers, with the same results. simdjson (the optional extra `simdjson`) is the faster one; it gives the numbers of
+nested lists in a row. Without it, and for bodies so large that one call would hold the interpreter for too long, orjson
+reads the numbers in pieces. Neither tells how the numbers were nested, so what is left of the text without the numbers
+(the skeleton: brackets and commas) is compared with that of a regular array. Anything else in the array (NaN, strings,
+ragged lists, objects) is left to `document` and `tensor`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import simdjson
+import orjson
 
 from tfsctl.core.dtypes import DType
 from tfsctl.server.rest.json.tensor import INPUTS, INSTANCES, MAX_RANK, SIGNATURE_NAME, as_dtype
 
-_OF_NUMBERS = b"0123456789+-.eE \n\r\t"
+if TYPE_CHECKING:
+    from types import ModuleType
+
+simdjson: ModuleType | None
+try:
+    import simdjson
+except ImportError:
+    simdjson = None
+
+_NUMBER_CHARACTERS = b"0123456789+-.eE \n\r\t"
+_MAX_SIMDJSON_BYTES = 4 * 1024 * 1024  # some milliseconds, during which no other thread runs
+_PIECE_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """A body around one array: the signature it asks for, its form, and where the array is."""
+
+    signature: str
+    form: str
+    start: int
+    end: int
 
 
 def plain_inputs(
@@ -25,50 +49,105 @@ def plain_inputs(
 ) -> tuple[str, dict[str, np.ndarray], bool] | None:
     """The signature that a predict body asks for, its one input, and whether it was in row form.
 
-    `dtypes_of` tells the dtypes of a signature's inputs, and may raise. None if the body has to be read another way.
+    `dtypes_of` gives the dtypes of a signature's inputs, and may raise. Returns None if the body has to be read by the
+    general reader.
     """
+    envelope = _envelope(body)
+    if envelope is None:
+        return None
+    text = body[envelope.start : envelope.end]
+    shape = _shape_of(text.translate(None, _NUMBER_CHARACTERS))
+    if shape is None:
+        return None
+    ((name, dtype), *others) = dtypes_of(envelope.signature).items()
+    if others or not (dtype.is_floating or dtype.is_integer):
+        return None
+    numbers = read_numbers(text, math.prod(shape), is_floating=dtype.is_floating)
+    array = None if numbers is None else as_dtype(numbers.reshape(shape), dtype)
+    return None if array is None else (envelope.signature, {name: array}, envelope.form == INSTANCES)
+
+
+def _envelope(body: bytes) -> _Body | None:
+    """The parts of `{"instances": […]}`, with or without a signature name; None for any other body."""
+    start, end = body.find(b"["), body.rfind(b"]") + 1
+    if start < 0 or end <= start:
+        return None
+    around = b"%b0%b" % (body[:start], body[end:])
     try:
-        document: Any = simdjson.Parser().parse(body)
-    except (ValueError, RuntimeError):
+        document = orjson.loads(around)
+    except orjson.JSONDecodeError:
         return None
-    if not isinstance(document, simdjson.Object):
+    if not isinstance(document, dict) or around.count(b":") != len(document):  # a key may be repeated
         return None
-    keys = list(document.keys())
-    signature = document[SIGNATURE_NAME] if SIGNATURE_NAME in keys else ""
-    forms = [key for key in keys if key != SIGNATURE_NAME]
-    if forms not in ([INSTANCES], [INPUTS]) or not isinstance(signature, str):
+    signature = document.pop(SIGNATURE_NAME, "")
+    if list(document) not in ([INSTANCES], [INPUTS]) or not isinstance(signature, str):
         return None
-    wanted = dtypes_of(signature)
-    ((name, dtype), *others) = wanted.items()
-    values: Any = document[forms[0]]
-    shape = _shape(values)
-    if others or not (dtype.is_floating or dtype.is_integer) or not shape or not _is_regular(body, shape):
+    return _Body(signature, next(iter(document)), start, end)
+
+
+def _shape_of(skeleton: bytes) -> tuple[int, ...] | None:
+    """The shape of the regular array with this skeleton; None if there is none, or if it is empty.
+
+    A sub-array with n elements of length l each has the length n * (l + 1) + 1, with its brackets and commas.
+    """
+    rank = len(skeleton) - len(skeleton.lstrip(b"["))
+    if not 0 < rank <= MAX_RANK:
         return None
+    sizes: list[int] = []
+    expected = b""
+    for level in range(1, rank + 1):
+        end = skeleton.find(b"]" * level) + level
+        size, rest = divmod(end - (rank - level) - 1, len(expected) + 1)
+        if end < level or size < 1 or rest or size * (len(expected) + 1) > len(skeleton):
+            return None
+        expected = b"[" + (expected + b",") * (size - 1) + expected + b"]"
+        sizes.append(size)
+    return tuple(reversed(sizes)) if expected == skeleton else None
+
+
+def read_numbers(text: bytes, count: int, *, is_floating: bool) -> np.ndarray | None:
+    """The `count` numbers of a JSON text of nested lists, as float64 or int64; None if they do not all fit."""
+    if simdjson is not None and len(text) <= _MAX_SIMDJSON_BYTES:
+        return _with_simdjson(simdjson, text, count, is_floating=is_floating)
+    return _in_pieces(text, count, is_floating=is_floating)
+
+
+def _with_simdjson(library: ModuleType, text: bytes, count: int, *, is_floating: bool) -> np.ndarray | None:
     try:
-        numbers = values.as_buffer(of_type="d" if dtype.is_floating else "i")
+        numbers = library.Parser().parse(text).as_buffer(of_type="d" if is_floating else "i")
     except (ValueError, TypeError, RuntimeError):
         return None
-    array = as_dtype(np.frombuffer(numbers, np.float64 if dtype.is_floating else np.int64).reshape(shape), dtype)
-    return None if array is None else (signature, {name: array}, forms[0] == INSTANCES)
+    array = np.frombuffer(numbers, np.float64 if is_floating else np.int64)
+    return array if array.size == count else None
 
 
-def _shape(values: Any) -> tuple[int, ...]:  # noqa: ANN401 - a value of simdjson's
-    """The shape told by the first element at each level; () for what is no list, or has one that is empty."""
-    shape: list[int] = []
-    while isinstance(values, simdjson.Array):
-        if not len(values) or len(shape) == MAX_RANK:
-            return ()
-        shape.append(len(values))
-        values = values[0]
-    return tuple(shape)
+def _in_pieces(text: bytes, count: int, *, is_floating: bool) -> np.ndarray | None:
+    array = np.empty(count, np.float64 if is_floating else np.int64)
+    done = 0
+    try:
+        for piece in _pieces(text.translate(_BRACKETS_TO_SPACES)):
+            values = orjson.loads(b"[%b]" % piece)
+            part = np.asarray(values)
+            if part.dtype.kind not in ("iuf" if is_floating else "iu"):
+                return None
+            if part.dtype.kind == "u" and not is_floating:
+                return None  # past int64
+            array[done : done + len(values)] = part
+            done += len(values)
+    except (ValueError, OverflowError):  # an invalid number, or an empty place between two commas
+        return None
+    return array if done == count else None
 
 
-def _is_regular(body: bytes, shape: tuple[int, ...]) -> bool:
-    """Whether the lists in a body are those of an array of that shape, with nothing but numbers in them."""
-    if math.prod(shape) > len(body):  # the first lists may promise any size
-        return False
-    skeleton = b""
-    for size in reversed(shape):
-        skeleton = b"[" + (skeleton + b",") * (size - 1) + skeleton + b"]"
-    around = [body[: body.index(b"[")], body[body.rindex(b"]") + 1 :]]
-    return body.translate(None, _OF_NUMBERS) == skeleton.join(part.translate(None, _OF_NUMBERS) for part in around)
+_BRACKETS_TO_SPACES = bytes.maketrans(b"[]", b"  ")
+
+
+def _pieces(text: bytes) -> Iterator[bytes]:
+    """A text cut at commas into pieces of about `_PIECE_BYTES`."""
+    start = 0
+    while start < len(text):
+        end = text.find(b",", start + _PIECE_BYTES)
+        if end < 0:
+            end = len(text)
+        yield text[start:end]
+        start = end + 1
