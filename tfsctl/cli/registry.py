@@ -52,7 +52,7 @@ class LazyCommandGroup(TyperGroup):
         super().__init__(**settings)
         self.commands = _LazyCommands()  # type: ignore[assignment] # a mapping in place of a dict
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's own context, not public
+    def list_commands(self, ctx: object) -> list[str]:  # noqa: ARG002 - typer passes it
         """The names of the commands, without importing them."""
         return list(COMMANDS)
 
@@ -62,10 +62,10 @@ class LazyCommandGroup(TyperGroup):
             formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
 
 
-class _LazyCommands(Mapping[str, Any]):
+class _LazyCommands(Mapping[str, object]):
     """Name -> Click command, built on first access."""
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - typer's own command, not public
+    def __getitem__(self, name: str) -> object:
         if name not in COMMANDS:
             raise KeyError(name)
         return _build_command(name)
@@ -78,7 +78,7 @@ class _LazyCommands(Mapping[str, Any]):
 
 
 @cache
-def _build_command(name: str) -> Any:  # noqa: ANN401 - typer's own command, not public
+def _build_command(name: str) -> object:
     module = import_module(f"tfsctl.cli.commands.{COMMANDS[name].folder}.{name}")
     app = getattr(module, "app", None)
     if app is None:

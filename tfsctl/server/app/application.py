@@ -16,10 +16,12 @@ from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.status import Code
 
 _MAX_BODY_BYTES = framing.MAX_MESSAGE_BYTES + framing.FRAME_HEAD_BYTES
-_NO_GRPC = rest_api.Reply(415, b"this is the gRPC port: its requests are of type application/grpc\n", b"text/plain")
+_NO_GRPC = rest_api.RestResponse(
+    415, b"this is the gRPC port: its requests are of type application/grpc\n", b"text/plain"
+)
 _ORIGIN = re.compile("^https?://[^/?]*", re.IGNORECASE)  # as a request to a proxy has it; every server has to take that
 _ENDING = "The server is shutting down"
-_ENDING_REST = rest_api.Reply(503, json_answer.error(_ENDING))
+_ENDING_REST = rest_api.RestResponse(503, json_answer.error(_ENDING))
 _ENDING_GRPC = framing.GrpcResponse(b"", Code.UNAVAILABLE, _ENDING)
 
 
@@ -77,7 +79,7 @@ class Application:
             body = await exchange.body(_MAX_BODY_BYTES)
         except BodyTooLargeError as error:
             await _send_rest(
-                rest_api.Reply(413, json_answer.error(_too_large(error)), code=Code.RESOURCE_EXHAUSTED), exchange
+                rest_api.RestResponse(413, json_answer.error(_too_large(error)), code=Code.RESOURCE_EXHAUSTED), exchange
             )
             return
         target = exchange.target
@@ -111,7 +113,7 @@ async def _send_grpc(reply: framing.GrpcResponse, exchange: Exchange) -> None:
     )
 
 
-async def _send_rest(reply: rest_api.Reply, exchange: Exchange) -> None:
+async def _send_rest(reply: rest_api.RestResponse, exchange: Exchange) -> None:
     await exchange.reply(reply.status, ((b"content-type", reply.content_type), *reply.headers), reply.body)
 
 

@@ -43,7 +43,10 @@ def make_interfaces(flags: Flags, core: ServerCore, recorder: Recorder) -> Inter
     service = Service(core, check_method_names=flags.enable_signature_method_name_check, recorder=recorder)
     timeout_ms = flags.rest_api_timeout_in_ms
     api: rest_api.Api = rest_api.RestApi(
-        service, timeout_s=timeout_ms / 1e3 if timeout_ms > 0 else None, recorder=recorder
+        service,
+        timeout_s=timeout_ms / 1e3 if timeout_ms > 0 else None,
+        cache_requests=not flags.disable_request_optimizations,
+        recorder=recorder,
     )
     if flags.rest_api_enable_cors_support:
         api = CrossOrigin(api)

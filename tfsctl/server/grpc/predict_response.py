@@ -1,7 +1,7 @@
-"""PredictResponse as it goes over the wire, written without building the message.
+"""Serializes PredictResponse without building the message.
 
-The message around the values is the same for every answer of one shape, so it is made once; the values of floats are
-their memory. Format: https://protobuf.dev/programming-guides/encoding and tensorflow_serving/apis/predict.proto.
+The bytes around the values are the same for all responses of one shape, so they are cached. Packed floats are their
+memory. Format: https://protobuf.dev/programming-guides/encoding and tensorflow_serving/apis/predict.proto.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from tfsctl.server.grpc.tensor_content import fill_content
 
 _OUTPUTS, _ALIAS, _TENSOR = b"\x0a", b"\x0a", b"\x12"  # tags: outputs and, in each of its entries, key and value
 _FLOAT_VAL = b"\x2a"
-_KNOWN = 4096
+_MAX_CACHED = 4096
 
 
 def predict_response(
     name: str, version: int, signature: str, outputs: Mapping[str, np.ndarray], *, as_content: bool
 ) -> bytes:
-    """A serialized PredictResponse; with `as_content` the values of all tensors are bytes."""
+    """A serialized PredictResponse. With `as_content`, the values of all tensors are in `tensor_content`."""
     parts: list[bytes] = []
     for alias, array in outputs.items():
         if array.dtype.char == "f" and array.size and not as_content:
-            head = _float_head(array.shape)
+            prefix = _float_prefix(array.shape)
             values = array.tobytes()
-            tensor = b"%b%b%b%b" % (head, _FLOAT_VAL, encode_varint(len(values)), values)
+            tensor = b"%b%b%b%b" % (prefix, _FLOAT_VAL, encode_varint(len(values)), values)
         else:
             tensor = _serialized(array, as_content=as_content)
         entry = b"%b%b%b%b" % (_alias(alias), _TENSOR, encode_varint(len(tensor)), tensor)
@@ -44,32 +44,29 @@ def _serialized(array: np.ndarray, *, as_content: bool) -> bytes:
         fill_content(proto, array)
     else:
         tensors.fill_proto(proto, array, as_content=False)
-    serialized: bytes = proto.SerializeToString()
-    return serialized
+    return proto.SerializeToString()
 
 
-@lru_cache(_KNOWN)
-def _float_head(shape: tuple[int, ...]) -> bytes:
-    """A TensorProto of floats up to its values."""
+@lru_cache(_MAX_CACHED)
+def _float_prefix(shape: tuple[int, ...]) -> bytes:
+    """The bytes of a TensorProto of floats in front of its values."""
     proto = protos.TensorProto(dtype=dtypes.FLOAT.number)
-    proto.tensor_shape.SetInParent()  # a scalar's shape is known too
+    proto.tensor_shape.SetInParent()  # a scalar has a shape, too
     for size in shape:
         proto.tensor_shape.dim.add(size=size)
-    head: bytes = proto.SerializeToString()
-    return head
+    return proto.SerializeToString()
 
 
-@lru_cache(_KNOWN)
+@lru_cache(_MAX_CACHED)
 def _alias(alias: str) -> bytes:
     raw = alias.encode()
     return _ALIAS + encode_varint(len(raw)) + raw
 
 
-@lru_cache(_KNOWN)
+@lru_cache(_MAX_CACHED)
 def _model_spec(name: str, version: int, signature: str) -> bytes:
     response = protos.PredictResponse()
     response.model_spec.name = name
     response.model_spec.version.value = version
     response.model_spec.signature_name = signature
-    serialized: bytes = response.SerializeToString()
-    return serialized
+    return response.SerializeToString()

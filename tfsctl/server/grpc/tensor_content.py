@@ -1,24 +1,22 @@
-"""Tensors as the bytes of `tensor_content` (--enable_serialization_as_tensor_content).
+"""Tensors whose values are bytes in `tensor_content` (--enable_serialization_as_tensor_content).
 
-Format: Tensor::AsProtoTensorContent in tensorflow/core/framework/tensor.cc: numbers as they lie in memory, strings as
-their lengths (varints) and then all their bytes.
+Numbers are written as they are in memory; strings as all lengths (varints), then all bytes.
+Format: Tensor::AsProtoTensorContent in tensorflow/core/framework/tensor.cc.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from tfsctl.core import dtypes
+from tfsctl.core import dtypes, protos
 from tfsctl.core.varint import encode_varint
 
 
-def fill_content(proto: Any, array: np.ndarray) -> None:  # noqa: ANN401 - a TensorProto
-    """Write an array into an empty TensorProto, its values as bytes whatever its size."""
+def fill_content(proto: protos.TensorProto, array: np.ndarray) -> None:
+    """Write an array of any size into an empty TensorProto, its values as `tensor_content`."""
     dtype = dtypes.from_numpy(array.dtype)
     proto.dtype = dtype.number
-    proto.tensor_shape.SetInParent()  # a scalar's shape is known too
+    proto.tensor_shape.SetInParent()  # a scalar has a shape, too
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     if dtype is dtypes.STRING:

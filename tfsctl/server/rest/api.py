@@ -1,5 +1,7 @@
-"""The REST adapter: TensorFlow Serving's paths, bodies and refusals, translated to the service and back.
+"""The REST adapter: translates the requests of TensorFlow Serving's REST API to the service, and its results back.
 
+Look here for paths, methods, gzip bodies, statuses and the pages that are not about predictions; `predict` answers
+predict bodies, and `json` reads and writes them.
 Paths and texts: tensorflow_serving/model_servers/http_rest_api_util.cc and http_rest_api_handler.cc.
 """
 
@@ -15,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from tfsctl.core import protos
@@ -32,11 +34,14 @@ from tfsctl.server.service.model_service import Service
 from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD
 from tfsctl.server.status import HTTP_STATUS, Code, ServingError, invalid_argument
 
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
 log = logging.getLogger(__name__)
 
 MAX_UNCOMPRESSED_BYTES = 100 * 1024 * 1024  # kMaxUncompressedBytes of TensorFlow Serving's HTTP server
 _THREADS = 2
-_LONG_TARGET = 256  # characters; a longer path is looked at anew each time
+_MAX_CACHED_TARGET = 256  # characters; longer paths are parsed each time
 _T = TypeVar("_T")
 _VERSION_DIGITS = 20  # one more than a version may have
 KNOWN_METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
@@ -51,8 +56,8 @@ _URI = re.compile(r"[\w.~!$&'()*+,;=@?#:/-]*(?:%[0-9a-fA-F]{2}[\w.~!$&'()*+,;=@?
 
 
 @dataclass(slots=True)
-class Reply:
-    """An HTTP answer; `code` is the outcome behind the status, `headers` are those besides its type and length."""
+class RestResponse:
+    """An HTTP response. `code` is the outcome behind the status; `headers` are those besides its type and length."""
 
     status: int
     body: bytes
@@ -62,24 +67,32 @@ class Reply:
 
 
 class Api(Protocol):
-    """What answers HTTP requests."""
+    """Answers HTTP requests: the REST API, or a wrapper around it."""
 
-    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
-        """Answer one request; `target` is the request's path as it was sent, with its query string."""
+    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> RestResponse:
+        """Answer one request; `target` is its path as the client sent it, with the query string."""
 
 
 class RestApi:
-    """TensorFlow Serving's REST API over a Service."""
+    """TensorFlow Serving's REST API over a Service. With `cache_requests` off, every path is parsed from scratch."""
 
-    def __init__(self, service: Service, *, timeout_s: float | None, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        *,
+        timeout_s: float | None,
+        cache_requests: bool = True,
+        recorder: Recorder | None = None,
+    ) -> None:
         self._service = service
         self._recorder = recorder or NullRecorder()
         self._timeout_s = timeout_s
+        self._route = _cached_route if cache_requests else _parse_route
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="json")
         self._predict = RestPredict(service, self._threads, timeout_s=timeout_s)
 
-    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
-        """Answer one request; `target` is the request's path as it was sent, with its query string."""
+    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> RestResponse:
+        """Answer one request; `target` is its path as the client sent it, with the query string."""
         if not self._recorder.is_active:
             return await self._answer(method, target, headers, body)
         start_s = perf_counter()
@@ -87,7 +100,7 @@ class RestApi:
         self._record(method, target, reply, perf_counter() - start_s)
         return reply
 
-    def _record(self, method: str, target: str, reply: Reply, seconds: float) -> None:
+    def _record(self, method: str, target: str, reply: RestResponse, seconds: float) -> None:
         """Count an answer as TensorFlow Serving does: a GET belongs to the API "", and HTML pages count nowhere."""
         if reply.code is Code.OK:
             name, verb = _model_and_verb(method, target)
@@ -96,28 +109,28 @@ class RestApi:
             name, _ = _model_and_verb(method, target)
             self._recorder.request_failed(name, reply.code)
 
-    async def _answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
+    async def _answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> RestResponse:
         try:
-            if method != "POST" or (route := _route(target)) is None:
+            if method != "POST" or (route := self._route(target)) is None:
                 return self._answer_other(method, target, headers)
             ref, verb = route
             if ref is None:
                 return _NO_VERSION
             if b"gzip" in headers.get(b"content-encoding", b""):
-                body = await self._aside(_unpacked, body)
+                body = await self._in_thread(_gunzip, body)
             answer = self._predict.answer(ref, body) if verb == "predict" else self._infer(ref, verb, body)
-            return Reply(200, await answer)
+            return RestResponse(200, await answer)
         except ServingError as error:
             retry_after = () if error.retry_after_s is None else ((b"retry-after", b"%d" % error.retry_after_s),)
-            return Reply(
+            return RestResponse(
                 HTTP_STATUS[error.code], json_answer.error(error.message), code=error.code, headers=retry_after
             )
-        except Exception as error:  # the one door for bugs: a message, never a broken connection
+        except Exception as error:  # the outermost handler of bugs: a message instead of a broken connection
             log.exception("Request failed: %s %s", method, target)
-            return Reply(500, json_answer.error(f"{type(error).__name__}: {error}"), code=Code.INTERNAL)
+            return RestResponse(500, json_answer.error(f"{type(error).__name__}: {error}"), code=Code.INTERNAL)
 
-    def _answer_other(self, method: str, target: str, headers: Mapping[bytes, bytes]) -> Reply:
-        """Answer what asks for no run of a model."""
+    def _answer_other(self, method: str, target: str, headers: Mapping[bytes, bytes]) -> RestResponse:
+        """Answer a request that does not run a model."""
         if target[:4].lower() != "/v1/":
             return _html(404, "Not Found")
         if method == "OPTIONS":
@@ -131,7 +144,7 @@ class RestApi:
     async def _infer(self, ref: ModelRef, verb: str, body: bytes) -> bytes:
         """Answer :classify and :regress."""
         is_large = len(body) > LARGE_BODY_BYTES
-        signature, given = await self._aside(_read_examples, body) if is_large else _read_examples(body)
+        signature, given = await self._in_thread(_read_examples, body) if is_large else _read_examples(body)
         method = CLASSIFY_METHOD if verb == "classify" else REGRESS_METHOD
         deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         inferred = await self._service.infer(ref, [(method, signature)], given, deadline_s=deadline_s)
@@ -139,45 +152,49 @@ class RestApi:
         write = json_answer.classifications if verb == "classify" else json_answer.regressions
         return write(results)
 
-    async def _aside(self, work: Callable[..., _T], *arguments: object) -> _T:
-        """Do in a thread what would keep the other requests waiting; not in those that load models."""
+    async def _in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
+        """Do long work outside the event loop, in threads that never load models."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
-    def _status(self, match: re.Match[str]) -> Reply:
+    def _status(self, match: re.Match[str]) -> RestResponse:
         ref = _model_ref(match)
         if ref is None:
             return _NO_VERSION
-        return Reply(200, _status_json(self._service.status(ref.name, ref.version)))
+        return RestResponse(200, _status_json(self._service.status(ref.name, ref.version)))
 
-    def _metadata(self, match: re.Match[str]) -> Reply:
+    def _metadata(self, match: re.Match[str]) -> RestResponse:
         ref = _model_ref(match)
         if ref is None:
             return _NO_VERSION
         servable, definitions = self._service.signature_defs(ref)
-        return Reply(200, _metadata_json(servable.name, servable.version, definitions))
+        return RestResponse(200, _metadata_json(servable.name, servable.version, definitions))
 
 
-def _route(target: str) -> tuple[ModelRef | None, str] | None:
-    """What a POST to this path asks of which model (None for a version that is no int64); None if there is no such."""
-    return (_known_route if len(target) < _LONG_TARGET else _new_route)(target)
+Route = tuple["ModelRef | None", str]
+"""The model (None if its version is no int64) and the verb of a POST."""
 
 
-def _new_route(target: str) -> tuple[ModelRef | None, str] | None:
+def _parse_route(target: str) -> Route | None:
+    """The route of a path; None if a POST to it is malformed."""
     match = _VERBS.fullmatch(target)
     return None if match is None else (_model_ref(match), match["verb"])
 
 
-_known_route = lru_cache(1024)(_new_route)
+_parse_route_once = lru_cache(1024)(_parse_route)
 
 
-def _read_examples(body: bytes) -> tuple[str, Any]:
+def _cached_route(target: str) -> Route | None:
+    return (_parse_route_once if len(target) < _MAX_CACHED_TARGET else _parse_route)(target)
+
+
+def _read_examples(body: bytes) -> tuple[str, protos.Input]:
     """The signature a body asks for, and its examples as an Input message."""
     document = json_document.parse(body)
     return json_tensor.signature_name(document), json_example.input_from_document(document)
 
 
 def _model_ref(match: re.Match[str]) -> ModelRef | None:
-    """The model of a path; None when its version is no int64, which TensorFlow Serving answers with an empty 400."""
+    """The model of a path; None if its version is no int64, which TensorFlow Serving answers with an empty 400."""
     if match["name"] is None:
         raise invalid_argument("Missing model name in request.")
     version = None if match["version"] is None else int(match["version"].lstrip("0")[:_VERSION_DIGITS] or 0)
@@ -191,8 +208,8 @@ def _unescape(text: str) -> str:
     return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
 
 
-def _unpacked(body: bytes) -> bytes:
-    """The body without its gzip encoding; what is no gzip, or unpacks past the limit, reads as empty."""
+def _gunzip(body: bytes) -> bytes:
+    """The decompressed body; empty if it is no complete gzip stream or expands past the limit, as in the real server."""
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         plain = unpacker.decompress(body, MAX_UNCOMPRESSED_BYTES)
@@ -201,39 +218,39 @@ def _unpacked(body: bytes) -> bytes:
     return plain if unpacker.eof else b""
 
 
-def _html(status: int, reason: str) -> Reply:
+def _html(status: int, reason: str) -> RestResponse:
     page = f"<HTML><HEAD>\n<TITLE>{status} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
-    return Reply(status, page.encode(), b"text/html", Code.UNKNOWN)
+    return RestResponse(status, page.encode(), b"text/html", Code.UNKNOWN)
 
 
-NOT_IMPLEMENTED = _html(501, "Not Implemented")  # for a method that HTTP servers need not know
-_NO_VERSION = Reply(400, b"", code=Code.INVALID_ARGUMENT)
+NOT_IMPLEMENTED = _html(501, "Not Implemented")  # for unknown HTTP methods
+_NO_VERSION = RestResponse(400, b"", code=Code.INVALID_ARGUMENT)
 
 
-def _preflight(headers: Mapping[bytes, bytes]) -> Reply:
-    """Answer OPTIONS, which a browser asks before a request from another site's page."""
+def _preflight(headers: Mapping[bytes, bytes]) -> RestResponse:
+    """Answer OPTIONS, the preflight request of a browser for a page of another site."""
     from_a_site = re.search(rb"https?://", headers.get(b"origin", b""))
     status, code = (200, Code.OK) if from_a_site else (400, Code.FAILED_PRECONDITION)
-    return Reply(status, b"", b"text/html; charset=ISO-8859-1", code)
+    return RestResponse(status, b"", b"text/html; charset=ISO-8859-1", code)
 
 
 def _model_and_verb(method: str, target: str) -> tuple[str, str]:
     """The model in a request's path and its verb ("predict" and so on, "" for a GET); "" for a missing one."""
-    return (_known_model_and_verb if len(target) < _LONG_TARGET else _new_model_and_verb)(method, target)
+    return (_parse_model_and_verb_once if len(target) < _MAX_CACHED_TARGET else _parse_model_and_verb)(method, target)
 
 
-def _new_model_and_verb(method: str, target: str) -> tuple[str, str]:
+def _parse_model_and_verb(method: str, target: str) -> tuple[str, str]:
     match = (_VERBS if method == "POST" else _MODELS).fullmatch(target) if method in ("POST", "GET") else None
     if match is None:
         return "", ""
     return _unescape(match["name"] or ""), match["verb"] if method == "POST" else ""
 
 
-_known_model_and_verb = lru_cache(1024)(_new_model_and_verb)
+_parse_model_and_verb_once = lru_cache(1024)(_parse_model_and_verb)
 
 
-# ---- protobuf's JSON, as the real server prints it: a space an indent, every field, int64 as text ----
-def _message_json(message: Any) -> str:  # noqa: ANN401 - any generated message
+# ---- messages as protobuf's JSON, as the real server prints it: indented by one space, all fields, int64 as text ----
+def _message_json(message: Message) -> str:
     from google.protobuf import json_format
 
     text: str = json_format.MessageToJson(
@@ -248,7 +265,7 @@ def _status_json(statuses: list[VersionStatus]) -> bytes:
     return f"{_message_json(response)}\n".encode()
 
 
-def _metadata_json(name: str, version: int, definitions: Any) -> bytes:  # noqa: ANN401 - SignatureDefs by name
+def _metadata_json(name: str, version: int, definitions: Mapping[str, protos.SignatureDef]) -> bytes:
     spec = protos.ModelSpec(name=name)
     spec.version.value = version
     signatures = protos.SignatureDefMap()

@@ -18,12 +18,14 @@ _HEADERS = (
 
 
 class CrossOrigin:
-    """A REST API whose answers may be read from anywhere."""
+    """Adds CORS headers to the responses of a REST API."""
 
     def __init__(self, api: rest_api.Api) -> None:
         self._api = api
 
-    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> rest_api.Reply:
-        """Answer one request; what is not of the API (an HTML page) gets no such header."""
+    async def answer(
+        self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes
+    ) -> rest_api.RestResponse:
+        """Answer one request; HTML pages, which are not part of the API, get no CORS headers."""
         reply = await self._api.answer(method, target, headers, body)
         return reply if reply.content_type == b"text/html" else replace(reply, headers=_HEADERS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from tfsctl.server.rest.api import Api, Reply
+from tfsctl.server.rest.api import Api, RestResponse
 from tfsctl.server.status import Code
 
 
@@ -16,11 +16,11 @@ class MetricsPage:
         self._path = path
         self._write = write
 
-    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> Reply:
+    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> RestResponse:
         """Answer one request. A query string after the page's path is an error, as in TensorFlow Serving."""
         if not target.startswith(self._path) or target.partition("?")[0] != self._path:
             return await self._api.answer(method, target, headers, body)
         if target == self._path:
-            return Reply(200, self._write(), b"text/plain")
+            return RestResponse(200, self._write(), b"text/plain")
         message = f"Unexpected path: {target}. Should be {self._path}"
-        return Reply(400, message.encode("utf-8", "replace"), b"text/plain", code=Code.INVALID_ARGUMENT)
+        return RestResponse(400, message.encode("utf-8", "replace"), b"text/plain", code=Code.INVALID_ARGUMENT)

@@ -1,7 +1,7 @@
-"""Output arrays -> REST answers, laid out as TensorFlow Serving prints them.
+"""Writes the JSON bodies of REST answers from output arrays, laid out as TensorFlow Serving prints them.
 
-Row form (`predictions`) zips the outputs by their 0-th dimension; columnar form (`outputs`) gives them whole. Strings
-leave as the bytes they are, or as `{"b64": …}` where the output's name ends in `_bytes`.
+Row form (`predictions`) zips the outputs by their 0-th dimension; columnar form (`outputs`) gives each output whole.
+Strings are written as text, or as `{"b64": …}` if the output's name ends in `_bytes`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tfsctl.server.signatures.examples import Classes
 from tfsctl.server.status import invalid_argument
 
 _INDENT = "    "
-_BLOCK = 8192  # values at a time: nobody else is answered while Python or numpy is inside one call
+_BLOCK = 8192  # values per call into numpy or str.join, during which no other thread runs
 _UNWRITABLE = {"float16", "bfloat16", "complex64", "complex128", "uint16"}
 
 
@@ -33,14 +33,16 @@ def answer(outputs: Mapping[str, np.ndarray], *, row_form: bool) -> bytes:
     else:
         members = ",\n".join(
             f"{_INDENT * 2}{quote(name)}: {_lines(_texts_of(name, array, 2 + array.ndim), array.shape, 2)}"
-            for name, array in reversed(list(outputs.items()))  # no order is TensorFlow Serving's; this was recorded
+            for name, array in reversed(
+                list(outputs.items())
+            )  # TensorFlow Serving has no fixed order; this one was recorded
         )
         text = f'{{\n{_INDENT}"outputs": {{\n{members}\n{_INDENT}}}\n}}'
     return text.encode("utf-8", "surrogateescape")
 
 
 def row_answers(stacked: Mapping[str, np.ndarray], count: int) -> list[bytes]:
-    """The bodies of predict answers in row form to so many requests, whose outputs are stacked. Raises as `answer`."""
+    """The bodies of predict answers in row form for `count` requests with stacked outputs. Raises like `answer`."""
     shapes = {name: array.shape[1:] for name, array in stacked.items()}
     batch, level = _batch_of(shapes), 1 if len(stacked) == 1 else 2
     texts = {name: _texts_of(name, array, level + array.ndim - 1) for name, array in stacked.items()}
@@ -80,7 +82,7 @@ def error(message: str) -> bytes:
 
 
 def _batch_of(shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """The 0-th dimension of all outputs. Raises INVALID_ARGUMENT if they have not all the same."""
+    """The 0-th dimension of all outputs. Raises INVALID_ARGUMENT if they differ."""
     batch: int | None = None
     for name, shape in shapes.items():
         if not shape:
@@ -92,7 +94,7 @@ def _batch_of(shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 
 def _rows(shapes: Mapping[str, tuple[int, ...]], texts: Mapping[str, list[str]], batch: int) -> str:
-    """The rows of an answer, of the shapes of its outputs and the texts of their values."""
+    """The rows of an answer, from the shapes of its outputs and the texts of their values."""
     if not batch:
         return "[]"
     if len(shapes) == 1:
@@ -109,7 +111,7 @@ def _rows(shapes: Mapping[str, tuple[int, ...]], texts: Mapping[str, list[str]],
 
 
 def _texts_of(name: str, array: np.ndarray, level: int) -> list[str]:
-    """The text of every value, in order. `level` is the nesting of a value, for objects over several lines."""
+    """The text of every value, in order. `level` is the nesting of a value: it indents objects over several lines."""
     flat, indent = array.ravel(), _INDENT * level
     if flat.size <= _BLOCK:
         return _texts(name, flat, indent)
@@ -118,8 +120,8 @@ def _texts_of(name: str, array: np.ndarray, level: int) -> list[str]:
 
 
 def _texts(name: str, flat: np.ndarray, indent: str) -> list[str]:
-    """The text of every value of a flat array; `indent` is where an object over several lines stands."""
-    if flat.dtype.char in "fd":  # float32 and float64, what most models answer with
+    """The text of every value of a flat array; `indent` is for objects over several lines."""
+    if flat.dtype.char in "fd":  # float32 and float64, the most common
         return float_texts(flat)
     dtype = dtypes.from_numpy(flat.dtype)
     if dtype is dtypes.STRING:
@@ -145,7 +147,7 @@ def _single_line(texts: list[str], shape: tuple[int, ...]) -> str:
         size = shape[depth]
         if size == 0:
             texts = ["[]"] * math.prod(shape[:depth])
-        elif size == 1:  # a score a row, mostly
+        elif size == 1:  # usually a score per row
             texts = [f"[{text}]" for text in texts]
         else:
             texts = [f"[{_joined(', ', texts[at : at + size])}]" for at in range(0, len(texts), size)]
@@ -153,7 +155,7 @@ def _single_line(texts: list[str], shape: tuple[int, ...]) -> str:
 
 
 def _lines(texts: list[str], shape: tuple[int, ...], level: int) -> str:
-    """Nested lists with a value a line, indented; `level` is the nesting of the outermost list."""
+    """Nested lists with one value per line, indented; `level` is the nesting of the outermost list."""
     for depth in range(len(shape) - 1, -1, -1):
         size = shape[depth]
         if size == 0:

@@ -1,9 +1,9 @@
 """Request bodies as JSON documents, read as RapidJSON does for TensorFlow Serving.
 
 TensorFlow Serving parses with kParseNanAndInfFlag and kParseStopWhenDoneFlag: bare NaN and Infinity pass, so does
-anything after the first value, invalid UTF-8 and a byte-order mark; of duplicate keys the first wins. orjson reads the
-ordinary document; what it refuses, or what may hold duplicates, is read again by slower readers that know these rules.
-Text that is not UTF-8 is carried in `str` with surrogateescape.
+anything after the first value, invalid UTF-8 and a byte-order mark; of duplicate keys the first wins. orjson reads
+ordinary documents. Documents that orjson refuses, or that may hold duplicate keys, are read again by slower readers that
+follow these rules. Text that is not UTF-8 is kept in `str` with surrogateescape.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 
 import orjson
 
-from tfsctl.server.rest.json.text import Repeating
+from tfsctl.core.types import Json
+from tfsctl.server.rest.json.text import DuplicateKeys
 from tfsctl.server.status import ServingError, invalid_argument
 
 _BRACKETS = re.compile(r"\[+")
@@ -36,7 +37,7 @@ _PLAIN_STRING = re.compile(r'[^"\\\x00-\x1f]*')
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
-def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+def parse(body: bytes) -> Json:
     """The first JSON value of a request body. Raises INVALID_ARGUMENT in RapidJSON's words."""
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
@@ -51,13 +52,13 @@ def parse(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
     except orjson.JSONDecodeError:
         return _parse_leniently(body)
     if isinstance(document, dict) and body.count(b":") != (count := _count_keys(document)):
-        # A key may stand twice, or a string holds a colon: look closer.
+        # A key may be repeated, or a string holds a colon.
         return document if len(_KEY_ENDS.findall(body)) == count else _parse_leniently(body)
     return document
 
 
 def _count_keys(document: dict[str, Any]) -> int:
-    """How many keys the usual places of a request hold; fewer than its colons if any stands twice or elsewhere."""
+    """The number of keys in the usual places of a request; less than the number of colons if a key is repeated or elsewhere."""
     count = len(document)
     for value in document.values():
         if isinstance(value, dict):
@@ -71,28 +72,26 @@ def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for key, value in pairs:
         members.setdefault(key, value)
-    return members if len(members) == len(pairs) else Repeating(members, pairs)
+    return members if len(members) == len(pairs) else DuplicateKeys(members, pairs)
 
 
-def _finite_or_refuse(text: str) -> float:
+def _finite_float(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError("left to the exact reader, which knows the offset")
+        raise ValueError("too large: _ExactReader reports the offset")
     return value
 
 
-def _whole_or_double(text: str) -> int | float:
+def _int_or_float(text: str) -> int | float:
     value = int(text) if len(text) < 25 else 2**64
-    return value if -(2**63) <= value < 2**64 else _finite_or_refuse(text)
+    return value if -(2**63) <= value < 2**64 else _finite_float(text)
 
 
-_lenient_decoder = json.JSONDecoder(
-    object_pairs_hook=_first_wins, parse_float=_finite_or_refuse, parse_int=_whole_or_double
-)
+_lenient_decoder = json.JSONDecoder(object_pairs_hook=_first_wins, parse_float=_finite_float, parse_int=_int_or_float)
 
 
-def _parse_leniently(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Read with the standard library where its rules are RapidJSON's, else with the exact reader."""
+def _parse_leniently(body: bytes) -> Json:
+    """Read with the standard library where its rules are RapidJSON's, otherwise with the exact reader."""
     start = len(_BOM.match(body)[0])  # type: ignore[index] # it matches anything
     failed_at = start
     if b"\0" not in body and not _SURROGATE.search(body):  # a NUL ends the document, half a surrogate pair is an error
@@ -119,7 +118,7 @@ class _ExactReader:
         self.text = body.decode("latin-1")
         self.at = start
 
-    def read(self) -> Any:  # noqa: ANN401 - any JSON value
+    def read(self) -> Json:
         """The first value. Containers are kept on a list, so nesting costs no Python recursion."""
         open_containers: list[tuple[Any, str | None]] = []  # (container, key it waits to fill)
         self._skip()
@@ -256,7 +255,7 @@ class _ExactReader:
         text = self.text[start : self.at]
         if is_whole:
             try:
-                return _whole_or_double(text)
+                return _int_or_float(text)
             except ValueError:
                 raise self._error(_TOO_BIG, start) from None
         mantissa, _, exponent = text.lower().partition("e")

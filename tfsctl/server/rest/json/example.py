@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core import protos
+from tfsctl.core.types import Json
 from tfsctl.server.rest.json.tensor import decode_b64, is_b64
-from tfsctl.server.rest.json.text import Repeating, debug_text, type_name
+from tfsctl.server.rest.json.text import DuplicateKeys, debug_text, type_name
 from tfsctl.server.status import invalid_argument
 
 MAX_VALUES = 500_000  # examples and values in one request; each takes some microseconds
 _KINDS = {"int64_list": "int64", "float_list": "float", "bytes_list": "bytes"}
 
 
-def input_from_document(document: dict[str, Any]) -> Any:  # noqa: ANN401 - an Input message
+def input_from_document(document: dict[str, Any]) -> protos.Input:
     """The Input message of a classify or regress body. Raises INVALID_ARGUMENT in TensorFlow Serving's words."""
     message = protos.Input()
     examples = message.example_list.examples
@@ -43,16 +44,16 @@ def input_from_document(document: dict[str, Any]) -> Any:  # noqa: ANN401 - an I
     return message
 
 
-def _fill(example: Any, features: object) -> int:  # noqa: ANN401 - an Example message
-    """Write features into an Example; returns how many values they have."""
+def _fill(example: protos.Example, features: object) -> int:
+    """Write features into an Example. Returns the number of their values."""
     if not isinstance(features, dict):
         raise invalid_argument(f"Example must be JSON object but got JSON {type_name(features)}")
     example.features.SetInParent()
-    if isinstance(features, Repeating):
+    if isinstance(features, DuplicateKeys):
         features = dict(features.pairs)  # of a feature, the last one counts
     count = 0
     for name, content in features.items():
-        feature = example.features.feature[_text(name)]
+        feature = example.features.feature[_valid_name(name)]
         values = content if isinstance(content, list) else [content]
         count += len(values)
         if count > MAX_VALUES:
@@ -62,17 +63,17 @@ def _fill(example: Any, features: object) -> int:  # noqa: ANN401 - an Example m
     return count
 
 
-def _text(name: str) -> str:
-    """A name as messages can carry it; one that is not UTF-8 is no model's."""
+def _valid_name(name: str) -> str:
+    """A name as messages can hold it: bytes that are not UTF-8 are replaced."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _add(feature: Any, name: str, value: object) -> None:  # noqa: ANN401 - a Feature message
+def _add(feature: protos.Feature, name: str, value: object) -> None:
     kind = _kind_of(name, value)
     chosen = feature.WhichOneof("kind")
     if chosen not in (None, kind):
         raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {_KINDS[chosen]}")
-    getattr(feature, kind).value.append(_plain(name, value))
+    getattr(feature, kind).value.append(_list_value(name, value))
 
 
 def _kind_of(name: str, value: object) -> str:
@@ -85,8 +86,8 @@ def _kind_of(name: str, value: object) -> str:
     raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")
 
 
-def _plain(name: str, value: Any) -> object:  # noqa: ANN401 - a value that has a kind
-    """The value as its list has it."""
+def _list_value(name: str, value: Json) -> object:
+    """The value as the list of its kind holds it."""
     if isinstance(value, dict):
         return decode_b64(value["b64"])
     if isinstance(value, str):

@@ -1,5 +1,7 @@
-"""The digits RapidJSON's writer gives a double: Grisu2, which is mostly but not always the shortest and closest text.
+"""The digits that RapidJSON's writer prints for a double: Grisu2, which is usually but not always the shortest text.
 
+TensorFlow Serving quotes values in its errors with them. `repr` gives other digits for some: the recorded answers
+`lit … <- 2^64` quote 2**64 as 18446744073709553000.0, and `repr` gives 18446744073709552000.0.
 Florian Loitsch, "Printing Floating-Point Numbers Quickly and Accurately with Integers", PLDI 2010. A number is
 `f * 2**e` with a 64-bit f; powers of ten are taken eight apart, rounded to 64 bits.
 """

@@ -1,7 +1,9 @@
-"""REST predict bodies -> input arrays, by the rules and in the words of tensorflow_serving/util/json_tensor.cc.
+"""Converts REST predict bodies to input arrays, by the rules and in the words of TensorFlow Serving.
 
-A row body lists `instances` (values, or objects with exactly all inputs); a columnar one gives `inputs` whole.
-Well-formed numbers and strings take a quick path; anything else is walked value by value for its exact error.
+A row body lists `instances` (values, or objects with exactly all inputs); a columnar body gives each of `inputs` whole.
+Well-formed numbers and strings are converted by numpy at once. Anything else is walked value by value, which finds
+the exact error. Unlike `core.json_tensors`, which explains a mismatch to a person, this module reproduces the real
+server's leniency and messages. Rules: tensorflow_serving/util/json_tensor.cc.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from tfsctl.server.status import Code, ServingError, invalid_argument
 
 INSTANCES, INPUTS, SIGNATURE_NAME = "instances", "inputs", "signature_name"
 MAX_RANK = 64  # numpy's; 254 in the real server
-MAX_CAREFUL_VALUES = 500_000  # what walking value by value does in a few seconds; more are read whole or not at all
+MAX_WALKED_VALUES = 500_000  # walking these value by value takes a few seconds
 _SMALL_INTS = ("int32", "int16", "int8", "uint8")
 _WRITABLE = {*_SMALL_INTS, "float32", "float64", "int64", "uint32", "uint64", "bool", "string"}
 
@@ -90,7 +92,7 @@ def _whole_tensor(value: object, dtype: DType, *, has_literals: bool) -> np.ndar
 # ---- rows ----
 @dataclass(slots=True)
 class _Column:
-    """One input being gathered from rows: the first row's shape and number of values bind the others."""
+    """One input, collected from rows: all rows must have the first row's shape and number of values."""
 
     dtype: DType
     shape: tuple[int, ...] | None = None
@@ -130,7 +132,7 @@ def _from_instances(
     quick = _quick_rows(rows, wanted, of_objects=of_objects, has_literals=has_literals)
     if quick is not None:
         return quick
-    if len(rows) > MAX_CAREFUL_VALUES:
+    if len(rows) > MAX_WALKED_VALUES:
         raise _too_many()
     columns = {name: _Column(dtype) for name, dtype in wanted.items()}
     for index, row in enumerate(rows):
@@ -148,7 +150,7 @@ def plain_rows(document: dict[str, Any]) -> list[Any]:
 
 
 def rows_at_once(rows: list[Any], wanted: Mapping[str, DType]) -> dict[str, np.ndarray] | None:
-    """The arrays of well-formed rows that are all alike, those of several bodies maybe; None if they are not."""
+    """The arrays of well-formed rows of one shape, maybe of several bodies; None if there are other values among them."""
     of_objects = _is_row_object(rows[0])
     return (
         _quick_rows(rows, wanted, of_objects=of_objects, has_literals=True) if of_objects or len(wanted) == 1 else None
@@ -213,7 +215,7 @@ def is_b64(value: object) -> bool:
 
 # ---- values ----
 def _quick(value: object, dtype: DType, *, has_literals: bool) -> np.ndarray | None:
-    """The array of well-formed values, converted at once; None when a closer look is needed."""
+    """The array of well-formed values, converted at once; None if they have to be walked."""
     if not isinstance(value, list) or not value:
         return None
     if dtype is dtypes.STRING:
@@ -249,7 +251,7 @@ def _quick_numbers(values: list[Any], dtype: DType, *, has_literals: bool) -> np
         array = np.asarray(values)
     except (ValueError, OverflowError):
         return None
-    if not array.size:  # lists of the same size all over, and none with a value
+    if not array.size:  # regular lists without a value
         return np.empty(array.shape, dtype=dtype.numpy)
     if dtype.name == "bool":
         return array if array.dtype.kind == "b" else None
@@ -259,10 +261,10 @@ def _quick_numbers(values: list[Any], dtype: DType, *, has_literals: bool) -> np
 
 
 def as_dtype(array: np.ndarray, dtype: DType) -> np.ndarray | None:
-    """Numbers read from JSON as a dtype; None when they do not all fit, or have no such form."""
+    """Numbers of JSON as an array of a dtype; None if they do not all fit, or the dtype has no JSON form."""
     if dtype.name not in _WRITABLE or array.dtype.kind not in ("iuf" if dtype.is_floating else "iu"):
         return None
-    if dtype.is_floating:  # by way of float64, where RapidJSON rounds a whole number first
+    if dtype.is_floating:  # through float64, as RapidJSON does with whole numbers
         return _narrow(array.astype(np.float64, copy=False), dtype)
     limits = np.iinfo(np.int32 if dtype.name in _SMALL_INTS else dtype.numpy)
     within = limits.min <= array.min() and array.max() <= limits.max
@@ -276,7 +278,7 @@ def _kinds_of_leaves(values: Iterable[Any], rank: int) -> set[type]:
 
 
 def _narrow(array: np.ndarray, dtype: DType) -> np.ndarray:
-    """Numbers as a float dtype; too large becomes Infinity, and denormals zero, as TensorFlow's threads have it."""
+    """Numbers as a float dtype: too large ones become Infinity and denormals zero, as in TensorFlow's threads."""
     with np.errstate(over="ignore"):
         narrowed = array.astype(dtype.numpy)
     tiny = np.finfo(dtype.numpy).tiny
@@ -289,7 +291,7 @@ def _narrow(array: np.ndarray, dtype: DType) -> np.ndarray:
 def _array(values: list[Any], shape: tuple[int, ...], dtype: DType) -> np.ndarray:
     if len(shape) > MAX_RANK:
         raise invalid_argument(f"Shape must be at most rank {MAX_RANK} but is rank {len(shape)}")
-    if not values:  # of any dtype, those without a JSON form included
+    if not values:  # empty arrays of any dtype, also of those without a JSON form
         return np.empty(shape, dtype=dtype.numpy)
     if dtype is dtypes.STRING:
         return object_array(values).reshape(shape)
@@ -301,7 +303,7 @@ def _array(values: list[Any], shape: tuple[int, ...], dtype: DType) -> np.ndarra
 
 
 def _shape_of(value: object) -> tuple[int, ...]:
-    """The shape told by the first element at each level."""
+    """The shape given by the first element at each level."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -312,11 +314,11 @@ def _shape_of(value: object) -> tuple[int, ...]:
 
 
 def _leaves(value: object, shape: tuple[int, ...], dtype: DType) -> list[Any]:
-    """All values in order, each checked; lists must have the given sizes. Not recursive: the sender chose the depth."""
+    """All values in order, each checked; lists must have the given sizes. Not recursive: the client chose the depth."""
     rank = len(shape)
     leaves: list[Any] = []
     open_lists: list[Iterator[object]] = [iter((value,))]
-    left = MAX_CAREFUL_VALUES
+    left = MAX_WALKED_VALUES
     while open_lists:
         level = len(open_lists) - 1
         for item in open_lists[-1]:
@@ -349,7 +351,7 @@ def _check_list(values: list[Any], level: int, shape: tuple[int, ...]) -> None:
 
 
 def _too_many() -> ServingError:
-    return invalid_argument(f"More than {MAX_CAREFUL_VALUES} JSON values that are not alike: not all plain, or ragged")
+    return invalid_argument(f"More than {MAX_WALKED_VALUES} JSON values that are not alike: not all plain, or ragged")
 
 
 def _leaf(value: object, dtype: DType) -> object:

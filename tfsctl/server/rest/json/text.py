@@ -46,8 +46,8 @@ def double_text(value: float) -> str:
     return f"{sign}{digits[0]}{tail}e{point - 1}"
 
 
-class Repeating(dict[str, Any]):
-    """An object some of whose keys stand twice; the first of each is its value, and `pairs` are all."""
+class DuplicateKeys(dict[str, Any]):
+    """An object with repeated keys: the mapping has the first value of each key, `pairs` has them all."""
 
     def __init__(self, members: dict[str, Any], pairs: list[tuple[str, Any]]) -> None:
         super().__init__(members)
@@ -75,7 +75,7 @@ def _write_debug(value: object, level: int, parts: list[str]) -> None:
         raise _Unwritable
     if isinstance(value, dict):
         parts.append("{")
-        for index, (key, member) in enumerate(value.pairs if isinstance(value, Repeating) else value.items()):
+        for index, (key, member) in enumerate(value.pairs if isinstance(value, DuplicateKeys) else value.items()):
             parts.append(("," if index else "") + "\n" + "    " * (level + 1) + quote(key) + ": ")
             _write_debug(member, level + 1, parts)
         parts.append(("\n" + "    " * level if value else "") + "}")
