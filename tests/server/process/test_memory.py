@@ -1,4 +1,4 @@
-"""The server keeps what it needs: pages that only the start touched are given back, and none that it has written to."""
+"""Memory: startup pages are released, changed pages are kept, and threads share a few malloc arenas."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from scale_models import write_scale_model
 from waiting import eventually
 
 from tfsctl.server.process import memory
+from tfsctl.server.process.resources import cpu_count
 
 GOAL_MB = 400
 
 
 @pytest.mark.server
 def test_resident_memory(tmp_path: Path) -> None:
-    """A small model is served in less than 400 MB, and answers are right after memory was given back."""
+    """A small model is served in less than 400 MB, and answers stay right after pages were released."""
     write_scale_model(tmp_path / "hot" / "1", 3.0)
     with running_server({"hot": tmp_path / "hot"}, tmp_path) as server:
         eventually(lambda: resident_mb(server.pid) < GOAL_MB, expected=True)
@@ -30,8 +31,8 @@ def test_resident_memory(tmp_path: Path) -> None:
         assert resident_mb(server.pid) < GOAL_MB
 
 
-def test_only_unchanged_parts_of_files_are_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mapping that was written to keeps what was written; one that was only read is read again from the file."""
+def test_only_unchanged_file_pages_are_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mapping that was written to keeps its contents; one that was only read is read again from the file."""
     size = 2 * memory._LARGE_BYTES
     (tmp_path / "library").write_bytes(b"\x01" * size)
     with (tmp_path / "library").open("r+b") as file:
@@ -42,8 +43,8 @@ def test_only_unchanged_parts_of_files_are_given_back(tmp_path: Path, monkeypatc
         address = ctypes.addressof(ctypes.c_char.from_buffer(written))
         assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), 1) == 0  # as the linker does
 
-        monkeypatch.setattr(memory, "_unchanged_library_parts", _recorded := _Recorded())
-        memory.release_start()
+        monkeypatch.setattr(memory, "_unchanged_library_mappings", _recorded := _Recorded())
+        memory.release_unused_pages()
 
         assert _is_among(read, _recorded.parts)
         assert all(start != address for start, _ in _recorded.parts)
@@ -53,7 +54,7 @@ def test_only_unchanged_parts_of_files_are_given_back(tmp_path: Path, monkeypatc
 class _Recorded:
     def __init__(self) -> None:
         self.parts: list[tuple[int, int]] = []
-        self._look = memory._unchanged_library_parts
+        self._look = memory._unchanged_library_mappings
 
     def __call__(self) -> list[tuple[int, int]]:
         self.parts = [part for part in self._look() if part[1] <= 2 * memory._LARGE_BYTES]
@@ -67,7 +68,7 @@ def _is_among(mapping: mmap.mmap, parts: list[tuple[int, int]]) -> bool:
 ARENAS = """
 import ctypes, threading
 from tfsctl.server.process import memory
-memory.use_few_arenas()
+memory.limit_malloc_arenas()
 library = ctypes.CDLL(None)
 together = threading.Barrier(17)
 def allocate():
@@ -85,7 +86,7 @@ together.wait()
 @pytest.mark.server
 @pytest.mark.parametrize("asked", [None, 5])
 def test_threads_share_a_few_arenas(asked: int | None) -> None:
-    """One a core, whatever the number of threads; what the environment says counts for more."""
+    """One per CPU, whatever the number of threads; what the environment says counts for more."""
     environment = {**os.environ, **({} if asked is None else {"MALLOC_ARENA_MAX": str(asked)})}
     said = subprocess.run([sys.executable, "-c", ARENAS], env=environment, capture_output=True, text=True, check=True)
-    assert said.stderr.count("Arena ") == (asked or max(2, os.cpu_count() or 1)), said.stderr
+    assert said.stderr.count("Arena ") == (asked or max(2, cpu_count())), said.stderr

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tfsctl.server.process import resources
+
+MACHINE_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_without_a_cgroup_the_machine_is_the_limit(cgroup: Path) -> None:
     """The affinity's CPUs and the machine's memory."""
     assert list(cgroup.iterdir()) == []
     assert resources.cpu_count() == 8
-    assert resources.memory_limit_bytes() == psutil.virtual_memory().total
+    assert resources.memory_limit_bytes() == MACHINE_BYTES
 
 
 def test_the_lowest_limit_of_the_cgroup_and_its_parents_holds(cgroup: Path) -> None:

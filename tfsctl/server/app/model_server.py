@@ -84,8 +84,8 @@ class ModelServer:
             log.info("Running gRPC ModelServer at UNIX socket %s ...", flags.grpc_socket_path)
         if flags.rest_api_port:
             log.info("Exporting HTTP/REST API at:%s:%d ...", flags.host, flags.rest_api_port)
-        memory.keep_start()
-        await asyncio.to_thread(memory.release_start)
+        memory.freeze_startup_objects()
+        await asyncio.to_thread(memory.release_unused_pages)
 
     async def stop(self) -> None:
         """Unload every model, each after its last request."""

@@ -24,7 +24,7 @@ def serve(flags: Flags, credentials: Credentials | None = None) -> NoReturn:
     Both signals are held (`draining.hold_signals`). With credentials gRPC is served over TLS, and REST too where the
     flags say so.
     """
-    memory.use_few_arenas()
+    memory.limit_malloc_arenas()
     open_files.raise_limit()
     logs.start()
     _end(flags, uvloop.run(_serve(flags, credentials)))

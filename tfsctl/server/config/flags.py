@@ -6,11 +6,12 @@ takes `--name=value` (for a boolean also `--name`), calls anything else an unkno
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
+
+from tfsctl.server.process.resources import cpu_count
 
 START_FAILED = 255  # the exit code of tensorflow_model_server when it cannot start
 WITHOUT_EFFECT = frozenset(
@@ -32,7 +33,7 @@ WITHOUT_EFFECT = frozenset(
     }
 )
 """Flags of the real server for what this one does another way, or not at all."""
-_CPUS = os.cpu_count() or 1
+_CPUS = cpu_count()
 FlagT = TypeVar("FlagT", int, float, str, bool)
 _KINDS: dict[type, str] = {int: "int32", float: "float", str: "string", bool: "bool"}
 _BITS = {"int32": 32, "int64": 64}

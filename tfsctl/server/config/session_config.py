@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from tfsctl.core import protos
 from tfsctl.server.config.config_files import read_config_file
 from tfsctl.server.config.flags import Flags
+from tfsctl.server.process.resources import cpu_count
 from tfsctl.server.status import invalid_argument
 
 
@@ -53,4 +52,4 @@ def _default_intra() -> int:
     Small models run several times faster without hand-overs between threads, and many requests use the cores anyway:
     so half of them. Between operations TensorFlow's own choice, 0, stands: all cores.
     """
-    return max(1, (os.cpu_count() or 1) // 2)
+    return max(1, cpu_count() // 2)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,11 +18,12 @@ from typing import Any
 
 from tfsctl.core.types import State
 from tfsctl.server.execution.servable import Servable
+from tfsctl.server.process.resources import cpu_count
 from tfsctl.server.status import Code, ServingError, not_found
 
 log = logging.getLogger(__name__)
 Loader = Callable[[str, int, Path], Servable]
-_INITIAL_LOADS = 4 * (os.cpu_count() or 1)  # num_initial_load_threads of TensorFlow Serving's server core
+_INITIAL_LOADS = 4 * cpu_count()  # num_initial_load_threads of TensorFlow Serving's server core
 
 
 @dataclass(slots=True, eq=False)

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-import psutil
-
 _CGROUP_ROOT = Path("/sys/fs/cgroup")
 _PROCESS_CGROUPS = Path("/proc/self/cgroup")
 
@@ -29,7 +27,7 @@ def cpu_count() -> int:
 @lru_cache(maxsize=None)
 def memory_limit_bytes() -> int:
     """The memory this process may use: the least of the machine's memory and its cgroup limits."""
-    return min([psutil.virtual_memory().total, *_memory_limits()])
+    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_memory_limits()])
 
 
 def _cpu_quotas() -> Iterator[float]:
