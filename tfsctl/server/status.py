@@ -1,4 +1,4 @@
-"""Failures as TensorFlow Serving has them: one code and one message, and each protocol's table for the code.
+"""Errors as TensorFlow Serving reports them: a code and a message, and the HTTP status of each code.
 
 HTTP statuses: ToHTTPStatusCode in tensorflow_serving/model_servers/http_server.cc.
 """
@@ -9,7 +9,7 @@ from enum import IntEnum
 
 
 class Code(IntEnum):
-    """The canonical status codes; the numbers are gRPC's and TensorFlow's alike."""
+    """The canonical status codes; gRPC and TensorFlow use the same numbers."""
 
     OK = 0
     CANCELLED = 1
@@ -52,7 +52,7 @@ HTTP_STATUS = {
 
 
 class ServingError(Exception):
-    """A request, load or configuration refused. The message is TensorFlow Serving's where it has one.
+    """A request, load or configuration that failed. The message is TensorFlow Serving's where it has one.
 
     `retry_after_s` is when a client may try again, for a refusal that passes.
     """
@@ -67,11 +67,15 @@ class ServingError(Exception):
         return f"{self.code.name}: {self.message}"
 
 
+class UnsafeVersionError(ServingError):
+    """A version that ended a process that loaded it, or would: it is refused, and the server goes on without it."""
+
+
 def invalid_argument(message: str) -> ServingError:
-    """The commonest refusal."""
+    """An INVALID_ARGUMENT error, the most common one."""
     return ServingError(Code.INVALID_ARGUMENT, message)
 
 
 def not_found(message: str) -> ServingError:
-    """A model or version that is not there."""
+    """A NOT_FOUND error."""
     return ServingError(Code.NOT_FOUND, message)

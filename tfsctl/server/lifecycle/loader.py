@@ -17,8 +17,10 @@ from tfsctl.server.batching.session import BatchingSession
 from tfsctl.server.execution.coalescer import RequestCoalescer
 from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.execution.servable import RunQueue, Servable
-from tfsctl.server.lifecycle import completeness, warmup
+from tfsctl.server.lifecycle import warmup
+from tfsctl.server.lifecycle.completeness import check_variables
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.runtime.saved_model_file import read_meta_graph
 from tfsctl.server.runtime.session import Session
 from tfsctl.server.status import ServingError
 
@@ -85,8 +87,11 @@ class Loader:
         path, start_s = str(directory), time.perf_counter()
         session: Session | None = None
         try:
-            with completeness.watched(directory, self.tags):
-                session = Session(directory, tags=self.tags, config=self.config, recorder=self.recorder)
+            meta_graph = read_meta_graph(directory, self.tags)
+            with check_variables(directory, meta_graph):
+                session = Session(
+                    directory, tags=self.tags, config=self.config, recorder=self.recorder, meta_graph=meta_graph
+                )
         except ServingError:
             if session is not None:
                 session.close()

@@ -27,6 +27,7 @@ from tfsctl.server.status import Code, ServingError
 _POINTER, _INT64 = c.c_void_p, c.c_int64
 TSTRING_BYTES = 24
 _STRING = 7  # DT_STRING
+_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
 class Buffer(c.Structure):
@@ -46,7 +47,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "TF_NewStatus": (_POINTER, []),
     "TF_GetCode": (c.c_int, [_POINTER]),
     "TF_SetStatus": (None, [_POINTER, c.c_int, c.c_char_p]),
-    "TF_Message": (c.c_char_p, [_POINTER]),
+    "TF_Message": (_POINTER, [_POINTER]),
     "TF_LoadLibrary": (_POINTER, [c.c_char_p, _POINTER]),
     "TF_NewSessionOptions": (_POINTER, []),
     "TF_SetConfig": (None, [_POINTER, c.c_char_p, c.c_size_t, _POINTER]),
@@ -200,9 +201,25 @@ def check() -> None:
     """Raise what the last call on this thread's status reported, if it was not OK."""
     code = holding().TF_GetCode(status())
     if code:
-        message = holding().TF_Message(status()).decode("utf-8", "replace")
+        message = _message(status()).decode("utf-8", "replace")
         holding().TF_SetStatus(status(), 0, b"")  # not every function sets OK when all is well
         raise ServingError(Code(code) if code in Code._value2member_map_ else Code.UNKNOWN, message)
+
+
+def _message(status: int) -> bytes:
+    """The whole message of a TF_Status, which may contain NUL bytes. TF_Message's result does not tell its length.
+
+    A TF_Status is a pointer to a reference count, a code and a std::string (absl/status/internal/status_internal.h).
+    If the string found that way is not the one TF_Message returned, the message ends at the first NUL byte.
+    """
+    message: int = holding().TF_Message(status)
+    representation = c.c_void_p.from_address(status).value or 0
+    if representation and not representation % 4:
+        string = representation + 2 * c.sizeof(c.c_int)
+        data, length = c.c_void_p.from_address(string).value, c.c_size_t.from_address(string + c.sizeof(_POINTER)).value
+        if data == message and length < _MAX_MESSAGE_BYTES and c.string_at(message + length, 1) == b"\0":
+            return c.string_at(message, length)
+    return c.string_at(message)
 
 
 def written(function: Callable[..., None], *arguments: object) -> bytes:

@@ -14,6 +14,7 @@ from tfsctl.core import dtypes, protos
 from tfsctl.core.dtypes import DType
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.runtime import capi
+from tfsctl.server.runtime.saved_model_file import MetaGraph, parse_meta_graph, read_meta_graph
 from tfsctl.server.status import Code, ServingError
 
 _MANY_CALLS = 256  # clients may fetch outputs in ever new combinations
@@ -63,7 +64,9 @@ class _Call:
 class Session:
     """A loaded SavedModel. Safe to run from many threads; `close` frees everything, once nothing runs any more.
 
-    Loading restores variables, tables and assets; it raises ServingError with TensorFlow's own code and message.
+    Loading restores variables, tables and assets. Raises ServingError with TensorFlow's own code and message, and
+    UnsafeVersionError for a graph that could end the process. `meta_graph` is what `read_meta_graph` returned, if the
+    caller has read the file already.
     """
 
     def __init__(
@@ -73,35 +76,38 @@ class Session:
         tags: Sequence[str] = ("serve",),
         config: bytes = b"",
         recorder: Recorder | None = None,
+        meta_graph: MetaGraph | None = None,
     ) -> None:
         self._recorder = recorder or NullRecorder()
         library = capi.releasing()
+        meta_graph = meta_graph or read_meta_graph(directory, tags)
         options = library.TF_NewSessionOptions()
         library.TF_SetConfig(options, config, len(config), capi.status())
         capi.check()
         self.graph = library.TF_NewGraph()
-        meta_graph = library.TF_NewBuffer()
+        # TensorFlow copies its MetaGraphDef only where the file has none that we can read.
+        copied = library.TF_NewBuffer() if meta_graph is None else None
         tag_array = (c.c_char_p * len(tags))(*(tag.encode() for tag in tags))
         path = str(directory).encode()
         try:
             self._session = library.TF_LoadSessionFromSavedModel(
-                options, None, path, tag_array, len(tags), self.graph, meta_graph, capi.status()
+                options, None, path, tag_array, len(tags), self.graph, copied, capi.status()
             )
             capi.check()
-            raw = c.string_at(meta_graph.contents.data, meta_graph.contents.length)
+            if copied is not None:
+                meta_graph = parse_meta_graph(c.string_at(copied.contents.data, copied.contents.length))
         except ServingError:
             library.TF_DeleteGraph(self.graph)
             raise
         finally:
-            library.TF_DeleteBuffer(meta_graph)
+            if copied is not None:
+                library.TF_DeleteBuffer(copied)
             library.TF_DeleteSessionOptions(options)
-        self._inline = _run_options(
-            protos.RunOptions(inter_op_thread_pool=-1)
-        )  # in the caller's thread, not handed to another
-        self.graph_bytes = len(raw)
-        meta = protos.MetaGraphDef.FromString(raw)
-        self.signature_defs = _signature_defs(meta)
-        self.has_object_graph = meta.HasField("object_graph_def")
+        self._inline = _run_options(protos.RunOptions(inter_op_thread_pool=-1))  # -1: in the caller's thread
+        meta_graph = meta_graph or MetaGraph()
+        self.graph_bytes = meta_graph.graph_bytes
+        self.signature_defs: Mapping[str, protos.SignatureDef] = meta_graph.signature_defs
+        self.has_object_graph = meta_graph.has_object_graph
         self._bound: dict[str, BoundSignature] = {}
         self._calls: dict[object, _Call] = {}
 
@@ -127,9 +133,9 @@ class Session:
         return bound
 
     def _endpoint(self, alias: str, info: protos.TensorInfo) -> Endpoint:
-        operation, _, index = info.name.partition(":")
-        pointer = capi.holding().TF_GraphOperationByName(self.graph, operation.encode())
-        output = capi.Output(pointer, int(index or 0))
+        operation, index = _parse_tensor_name(info.name)
+        pointer = capi.holding().TF_GraphOperationByName(self.graph, operation.encode()) if operation else None
+        output = capi.Output(pointer, index)
         return Endpoint(alias, info.name, dtypes.BY_NUMBER.get(info.dtype), output)
 
     def run(
@@ -192,14 +198,15 @@ class Session:
         return call
 
 
-def _signature_defs(meta_graph: protos.MetaGraphDef) -> dict[str, protos.SignatureDef]:
-    """The SignatureDef messages of a MetaGraphDef; the graph itself is not kept."""
-    definitions = {}
-    for name, definition in meta_graph.signature_def.items():
-        kept = protos.SignatureDef()
-        kept.CopyFrom(definition)
-        definitions[name] = kept
-    return definitions
+def _parse_tensor_name(name: str) -> tuple[str, int]:
+    """The operation and output index of a tensor name, by the rules of TensorFlow's ParseTensorName.
+
+    The operation is "" if there can be none of that name: the C API would cut it at a NUL, and its index is an int32.
+    """
+    operation, colon, digits = name.rpartition(":")
+    if not colon or not (digits.isascii() and digits.isdecimal()):
+        operation, digits = name, "0"
+    return ("", 0) if "\0" in operation or len(digits) > 9 else (operation, int(digits))
 
 
 def _run_options(options: protos.RunOptions) -> c.c_void_p:

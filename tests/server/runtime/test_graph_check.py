@@ -1,0 +1,185 @@
+"""Graphs on which TensorFlow would abort the process are refused before it sees them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+
+from tfsctl.core import protos
+from tfsctl.server.runtime.saved_model_file import read_meta_graph
+from tfsctl.server.runtime.wire_format import without_large_contents
+from tfsctl.server.status import UnsafeVersionError
+
+HUGE = "tensor_shape { dim { size: 1099511627776 } dim { size: 1099511627776 } }"
+HUGE_SHAPE = "shape { dim { size: 4611686018427387904 } dim { size: 4 } }"
+CONSTANT = "tensor { dtype: DT_FLOAT tensor_shape { dim { size: 2 } } float_val: 1 }"
+
+
+def write_graph(directory: Path, graph: str, *, file: str = "saved_model.pb") -> Path:
+    """A SavedModel with this GraphDef (in text form)."""
+    message = protos.SavedModel(saved_model_schema_version=1)
+    meta_graph = message.meta_graphs.add()
+    meta_graph.meta_info_def.tags.append("serve")
+    text_format.Merge(graph, meta_graph.graph_def)
+    raw = message.SerializeToString() if file.endswith(".pb") else text_format.MessageToBytes(message)
+    (directory / file).write_bytes(raw)
+    return directory
+
+
+def constant(value: str, name: str = "c") -> str:
+    """A node with one attribute."""
+    return f'node {{ name: "{name}" op: "Const" attr {{ key: "value" value {{ {value} }} }} }}'
+
+
+def function(name: str, *nodes: str) -> str:
+    """A function of the library."""
+    inner = " ".join(node.replace("node {", "node_def {", 1) for node in nodes)
+    return f'library {{ function {{ signature {{ name: "{name}" }} {inner} }} }}'
+
+
+def call(*functions: str, op: str = "PartitionedCall") -> str:
+    """Nodes that call functions."""
+    return " ".join(
+        f'node {{ name: "to_{name}" op: "{op}" attr {{ key: "f" value {{ func {{ name: "{name}" }} }} }} }}'
+        for name in functions
+    )
+
+
+UNSAFE = {
+    "a constant too large": constant(f"tensor {{ dtype: DT_FLOAT {HUGE} }}"),
+    "a constant too large in a function": function("f", constant(f"tensor {{ dtype: DT_FLOAT {HUGE} }}")),
+    "one of a list of tensors": constant(f"list {{ tensor {{ dtype: DT_FLOAT {HUGE} }} }}"),
+    "a constant of a negative size": constant(
+        "tensor { dtype: DT_FLOAT tensor_shape { dim { size: -5 } } float_val: 1 }"
+    ),
+    "a constant without a rank": constant("tensor { dtype: DT_FLOAT tensor_shape { unknown_rank: true } }"),
+    "a constant that claims a terabyte": constant(
+        "tensor { dtype: DT_FLOAT tensor_shape { dim { size: 274877906944 } } float_val: 1 }"
+    ),
+    "strings that claim a terabyte": constant("tensor { dtype: DT_STRING tensor_shape { dim { size: 68719476736 } } }"),
+    "constants that claim it together": " ".join(
+        constant("tensor { dtype: DT_FLOAT tensor_shape { dim { size: 274877906 } } float_val: 1 }", name=f"c{i}")
+        for i in range(1000)
+    ),
+    "a tensor within a variant": constant(
+        f"tensor {{ dtype: DT_VARIANT variant_val {{ tensors {{ dtype: DT_FLOAT {HUGE} }} }} }}"
+    ),
+    "a shape within a resource handle": constant(
+        "tensor { dtype: DT_RESOURCE resource_handle_val { dtypes_and_shapes { dtype: DT_FLOAT "
+        "shape { dim { size: -9 } } } } }"
+    ),
+    "a shape too large": constant(HUGE_SHAPE),
+    "one of a list of shapes": constant(f"list {{ {HUGE_SHAPE} }}"),
+    "a shape of a negative size": constant("shape { dim { size: -2 } }"),
+    "a shape of 300 dimensions": constant(f"shape {{ {'dim { size: 1 } ' * 300} }}"),
+    "an unknown dtype": constant("type: 9999"),
+    "an unknown dtype in a list": constant("list { type: 9999 }"),
+    "an unknown dtype of a tensor": constant("tensor { dtype: 9999 }"),
+    "an attribute of a called function": constant(f'func {{ name: "f" attr {{ key: "s" value {{ {HUGE_SHAPE} }} }} }}'),
+    "a function's default value": (
+        f'library {{ function {{ signature {{ name: "f" attr {{ name: "s" default_value {{ {HUGE_SHAPE} }} }} }} }} }}'
+    ),
+    "a function's attribute": (
+        f'library {{ function {{ signature {{ name: "f" }} attr {{ key: "s" value {{ {HUGE_SHAPE} }} }} }} }}'
+    ),
+    "an argument's attribute": (
+        'library { function { signature { name: "f" } arg_attr { key: 0 value { '
+        f'attr {{ key: "s" value {{ {HUGE_SHAPE} }} }} }} }} }} }}'
+    ),
+    "a fill of too many elements": constant(
+        "tensor { dtype: DT_INT64 tensor_shape { dim { size: 2 } } int64_val: 1099511627776 }", name="dims"
+    )
+    + ' node { name: "fill" op: "Fill" input: "dims:0" input: "v" }',
+    "a function that calls itself": function("f", call("f")) + call("f"),
+    "functions that call each other": function("f", call("g")) + function("g", call("f")) + call("f"),
+    "a direct call of itself": function("f", 'node { name: "c" op: "f" }') + call("f"),
+    "a branch that calls itself": function("f", call("f", op="If")) + call("f"),
+    "calls thousands of levels deep": "".join(function(f"f{i}", call(f"f{i + 1}")) for i in range(3000)) + call("f0"),
+    "calls that double forty times": "".join(function(f"f{i}", call(f"f{i + 1}"), call(f"f{i + 1}")) for i in range(40))
+    + function("f40", constant(CONSTANT))
+    + call("f0"),
+}
+
+
+@pytest.mark.parametrize("graph", UNSAFE.values(), ids=UNSAFE.keys())
+def test_unsafe_graphs_are_refused(graph: str, tmp_path: Path) -> None:
+    """In binary and in text form."""
+    write_graph(tmp_path, graph)
+    with pytest.raises(UnsafeVersionError, match="could end the server"):
+        read_meta_graph(tmp_path, ["serve"])
+
+    (tmp_path / "saved_model.pb").unlink()
+    write_graph(tmp_path, graph, file="saved_model.pbtxt")
+    with pytest.raises(UnsafeVersionError, match="could end the server"):
+        read_meta_graph(tmp_path, ["serve"])
+
+
+SAFE = {
+    "a constant": constant(CONSTANT),
+    "an empty constant": constant("tensor { dtype: DT_FLOAT tensor_shape { dim { size: 0 } dim { size: 7 } } }"),
+    "a partly unknown shape": constant("shape { dim { size: -1 } dim { size: 224 } }"),
+    "a shape of unknown rank": constant("shape { unknown_rank: true }"),
+    "a reference dtype": constant("type: DT_FLOAT_REF"),
+    "functions that share one": function("f", call("h"))
+    + function("g", call("h"))
+    + function("h", constant(CONSTANT))
+    + call("f", "g"),
+    "a function that calls itself but is not used": function("f", call("f")),
+    "a small fill": constant("tensor { dtype: DT_INT32 tensor_shape { dim { size: 3 } } int_val: 2 }", name="dims")
+    + ' node { name: "fill" op: "Fill" input: "dims" input: "v" }',
+}
+
+
+@pytest.mark.parametrize("graph", SAFE.values(), ids=SAFE.keys())
+def test_usual_graphs_pass(graph: str, tmp_path: Path) -> None:
+    """Whatever TensorFlow loads is not refused."""
+    assert read_meta_graph(write_graph(tmp_path, graph), ["serve"]) is not None
+
+
+def test_a_message_in_two_parts_is_merged(tmp_path: Path) -> None:
+    """Protobuf merges a field that is there twice, and so does the check."""
+    graph = protos.GraphDef()
+    node = protos.NodeDef(name="c", op="Const")
+    node.attr["value"].tensor.dtype = 1
+    graph.node.add().CopyFrom(node)
+    more = protos.NodeDef(name="d", op="Const")
+    more.attr["value"].tensor.tensor_shape.dim.add(size=-3)
+    parts = [part.SerializeToString() for part in (graph, protos.GraphDef(node=[more]))]
+    meta = b"".join(b"\x12" + bytes([len(part)]) + part for part in parts)
+    (tmp_path / "saved_model.pb").write_bytes(b"\x12" + bytes([len(meta)]) + meta)
+
+    with pytest.raises(UnsafeVersionError, match="node d"):
+        read_meta_graph(tmp_path, ["serve"])
+
+
+def test_large_contents_are_left_out_of_the_check(tmp_path: Path) -> None:
+    """A large tensor's shape is checked, its values are not copied."""
+    model = protos.SavedModel()
+    graph = model.meta_graphs.add()
+    graph.meta_info_def.tags.append("serve")
+    tensor = graph.graph_def.node.add(name="c", op="Const").attr["value"].tensor
+    tensor.dtype = 1
+    tensor.tensor_content = bytes(1_000_000)
+    tensor.tensor_shape.dim.add(size=250_000)
+    (tmp_path / "saved_model.pb").write_bytes(model.SerializeToString())
+    found = read_meta_graph(tmp_path, ["serve"])
+
+    assert found is not None
+    assert found.graph_bytes > 1_000_000
+    node = memoryview(graph.graph_def.node[0].SerializeToString())
+    assert len(without_large_contents(node, protos.NodeDef.DESCRIPTOR)) < 100
+
+    tensor.tensor_shape.dim[0].size = -1
+    (tmp_path / "saved_model.pb").write_bytes(model.SerializeToString())
+    with pytest.raises(UnsafeVersionError):
+        read_meta_graph(tmp_path, ["serve"])
+
+
+def test_what_cannot_be_read_is_left_to_tensorflow(tmp_path: Path) -> None:
+    """TensorFlow has its own words for a missing or damaged file, and for tags that no graph has."""
+    assert read_meta_graph(tmp_path, ["serve"]) is None
+    (tmp_path / "saved_model.pb").write_bytes(b"\x12\xff\xff")
+    assert read_meta_graph(tmp_path, ["serve"]) is None
+    assert read_meta_graph(write_graph(tmp_path, ""), ["train"]) is None

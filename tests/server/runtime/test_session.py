@@ -1,0 +1,53 @@
+"""A session, with signatures that do not fit its graph, and TensorFlow's messages in full."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from locations import RECORDED
+
+from tfsctl.core import protos
+from tfsctl.server.runtime import capi
+from tfsctl.server.runtime.session import Session
+from tfsctl.server.status import Code, ServingError
+
+pytestmark = pytest.mark.tensorflow
+
+HALF_PLUS_TWO = RECORDED / "models" / "half_plus_two" / "00000123"
+
+
+@pytest.mark.parametrize(
+    "name", ["x:abc", "x:-1", "x:99999999999", "x:4294967296", "x:0:0", ":0", "", "^x", "x:", "x:\u0663", "x\0y:0"]
+)
+def test_a_tensor_name_that_is_none_is_not_found(name: str, tmp_path: Path) -> None:
+    """The version loads, and requests for the signature are answered with NOT_FOUND."""
+    shutil.copytree(HALF_PLUS_TWO, tmp_path / "1")
+    file = tmp_path / "1" / "saved_model.pb"
+    model = protos.SavedModel.FromString(file.read_bytes())
+    model.meta_graphs[0].signature_def["serving_default"].inputs["x"].name = name
+    file.write_bytes(model.SerializeToString())
+    session = Session(tmp_path / "1")
+
+    bound = session.signature("serving_default")
+
+    assert bound is not None
+    with pytest.raises(ServingError) as refused:
+        session.run([(bound.inputs["x"], np.ones(1, np.float32))], bound.fetches)
+    assert refused.value.code is Code.NOT_FOUND
+    session.close()
+
+
+def test_messages_are_not_cut_at_a_nul_byte(tmp_path: Path) -> None:
+    """The name of a missing operation may have one."""
+    shutil.copytree(HALF_PLUS_TWO, tmp_path / "1")
+    file = tmp_path / "1" / "saved_model.pb"
+    model = protos.SavedModel.FromString(file.read_bytes())
+    model.meta_graphs[0].graph_def.node[0].op = "No\0Op"
+    file.write_bytes(model.SerializeToString())
+
+    with pytest.raises(ServingError, match="No\0Op"):
+        Session(tmp_path / "1")
+    assert capi.holding().TF_GetCode(capi.status()) == 0

@@ -1,0 +1,157 @@
+"""Refuses graphs whose values would make TensorFlow abort the process: shapes, sizes and dtypes out of range.
+
+TensorFlow's loader trusts these values and checks them with CHECK, which ends the process. The rules are those of
+PartialTensorShape::IsValid and Tensor::FromProto (tensorflow/core/framework/tensor_shape.cc and tensor.cc).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from tfsctl.core import dtypes, protos
+from tfsctl.server.runtime.function_calls import Body, find_endless_calls
+from tfsctl.server.status import Code, UnsafeVersionError
+
+_MAX_INT64 = 2**63 - 1
+_MAX_DIMENSIONS = 254  # TensorShape::MaxDimensions
+_STRING, _HANDLES = 7, (20, 21)  # DT_STRING; DT_RESOURCE, DT_VARIANT
+_STRING_BYTES = 24  # sizeof(tstring)
+_INTEGERS = {3: "<i4", 9: "<i8"}  # DT_INT32, DT_INT64
+_REFUSED = "The graph is not loaded, as it could end the server"
+_HANDLE_BYTES = 64  # a resource handle or a variant takes at least this
+
+
+class GraphCheck:
+    """Checks the nodes and functions of one graph. Every method raises UnsafeVersionError for an unsafe value.
+
+    Call `check_node` and `check_function` for each, then `check_calls`. `memory_bytes` bounds what all constants
+    together may claim: a constant has one value for any number of elements.
+    """
+
+    def __init__(self, memory_bytes: int) -> None:
+        self._memory_bytes = memory_bytes
+        self._claimed_bytes = 0
+        self._bodies: dict[str | None, Body] = {None: Body()}
+        self._huge_shapes: set[tuple[str | None, str]] = set()
+        self._fills: list[tuple[str | None, str, str]] = []
+        dtype_field = protos.TensorProto.DESCRIPTOR.fields_by_name["dtype"]
+        self._dtypes = frozenset(dtype_field.enum_type.values_by_number if dtype_field.enum_type else ())
+
+    def check_node(self, node: protos.NodeDef, function: str | None = None) -> None:
+        """Check the attributes of one node of a function (None: of the graph itself)."""
+        self.check_attributes(node.name, node.attr.values())
+        self._bodies.setdefault(function, Body()).add(node)
+        if node.op == "Const" and _product(node.attr["value"].tensor) > _MAX_INT64:
+            self._huge_shapes.add((function, node.name))
+        elif node.op == "Fill" and node.input:
+            self._fills.append((function, node.name, node.input[0].partition(":")[0]))
+
+    def check_calls(self) -> None:
+        """Check what needs all nodes: the calls of functions, and the constant shapes of Fill."""
+        for function, name, shape in self._fills:
+            if (function, shape) in self._huge_shapes:
+                raise _refused(name, "it fills a tensor of more than 2^63 - 1 elements")
+        functions = {name: body for name, body in self._bodies.items() if name is not None}
+        if reason := find_endless_calls(self._bodies[None], functions):
+            raise UnsafeVersionError(Code.INVALID_ARGUMENT, f"{_REFUSED}: {reason}")
+
+    def check_function(self, function: protos.FunctionDef) -> None:
+        """Check a function's signature and attributes. Its nodes are checked one by one."""
+        name = function.signature.name
+        self._bodies.setdefault(name, Body())
+        self.check_attributes(name, function.attr.values())
+        for arguments in function.arg_attr.values():
+            self.check_attributes(name, arguments.attr.values())
+        for attribute in function.signature.attr:
+            self.check_attributes(name, (attribute.default_value, attribute.allowed_values))
+
+    def check_attributes(self, node: str, values: Iterable[protos.AttrValue]) -> None:
+        """Check the shapes, dtypes and tensors of a node's attributes."""
+        for value in values:
+            kind = value.WhichOneof("value")
+            if kind == "list":
+                items = value.list
+                for number in items.type:
+                    self._check_dtype(node, number)
+                for shape in items.shape:
+                    self._check_shape(node, shape)
+                for tensor in items.tensor:
+                    self._check_tensor(node, tensor)
+                for called in items.func:
+                    self.check_attributes(node, called.attr.values())
+            elif kind == "type":
+                self._check_dtype(node, value.type)
+            elif kind == "shape":
+                self._check_shape(node, value.shape)
+            elif kind == "tensor":
+                self._check_tensor(node, value.tensor)
+            elif kind == "func":
+                self.check_attributes(node, value.func.attr.values())
+
+    def _check_dtype(self, node: str, number: int) -> None:
+        if number not in self._dtypes:
+            raise _refused(node, f"{number} is not the number of a dtype")
+
+    def _check_shape(self, node: str, shape: protos.TensorShapeProto, *, partial: bool = True) -> int:
+        """The elements of a shape, unknown dimensions (only in a partial one) left out."""
+        if shape.unknown_rank:
+            if not partial:
+                raise _refused(node, "a tensor has no rank")
+            return 0
+        if len(shape.dim) > _MAX_DIMENSIONS:
+            raise _refused(node, f"a shape has {len(shape.dim)} dimensions, more than {_MAX_DIMENSIONS}")
+        elements = 1
+        for dimension in shape.dim:
+            size = dimension.size
+            if size == -1 and partial:
+                continue
+            if size < 0:
+                raise _refused(node, f"a shape has a dimension of {size}")
+            elements *= size
+            if elements > _MAX_INT64:
+                sizes = ",".join(str(one.size) for one in shape.dim)
+                raise _refused(node, f"the shape [{sizes}] has more than 2^63 - 1 elements")
+        return elements
+
+    def _check_tensor(self, node: str, tensor: protos.TensorProto) -> None:
+        self._check_dtype(node, tensor.dtype)
+        elements = self._check_shape(node, tensor.tensor_shape, partial=False)
+        size = _element_bytes(tensor.dtype)
+        self._claimed_bytes += elements * size
+        if self._claimed_bytes > self._memory_bytes:
+            raise _refused(node, f"the constants up to here claim {self._claimed_bytes} bytes of memory")
+        for handle in tensor.resource_handle_val:
+            for value in handle.dtypes_and_shapes:
+                self._check_dtype(node, value.dtype)
+                self._check_shape(node, value.shape)
+        for variant in tensor.variant_val:
+            for inner in variant.tensors:
+                self._check_tensor(node, inner)
+
+
+def _element_bytes(number: int) -> int:
+    dtype = dtypes.BY_NUMBER.get(number)
+    if number == _STRING:
+        return _STRING_BYTES
+    if number in _HANDLES:
+        return _HANDLE_BYTES
+    return 1 if dtype is None or dtype.numpy_name not in np.sctypeDict else np.dtype(dtype.numpy_name).itemsize
+
+
+def _product(tensor: protos.TensorProto) -> int:
+    """The elements of a shape that a constant vector of integers describes; 0 for another constant."""
+    if len(tensor.tensor_shape.dim) != 1 or tensor.tensor_shape.dim[0].size > _MAX_DIMENSIONS:
+        return 0
+    sizes = list(tensor.int64_val or tensor.int_val)
+    if tensor.tensor_content and tensor.dtype in _INTEGERS:
+        sizes = np.frombuffer(tensor.tensor_content, _INTEGERS[tensor.dtype]).tolist()
+    if len(sizes) == 1:  # one value stands for all
+        sizes *= tensor.tensor_shape.dim[0].size
+    return math.prod(sizes)
+
+
+def _refused(node: str, reason: str) -> UnsafeVersionError:
+    return UnsafeVersionError(Code.INVALID_ARGUMENT, f"{_REFUSED}: node {node}: {reason}")

@@ -1,0 +1,145 @@
+"""Reads `saved_model.pb` before TensorFlow does: checks its graphs, and takes from it what the server needs.
+
+The file is not parsed as a whole, which would take its size in memory once more: constants may be most of it.
+Format: tensorflow/core/protobuf/saved_model.proto, meta_graph.proto, and tensorflow/core/framework/graph.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+
+from tfsctl.core import protos
+from tfsctl.core.saved_model import SAVED_MODEL_FILE
+from tfsctl.server.process.resources import memory_limit_bytes
+from tfsctl.server.runtime.graph_check import GraphCheck
+from tfsctl.server.runtime.wire_format import LENGTH_DELIMITED, fields, without_large_contents
+
+_TEXT_FILE = "saved_model.pbtxt"  # TensorFlow reads it if there is no saved_model.pb
+_VARIABLES = {"VarHandleOp", "VariableV2", "Variable"}
+_LARGE_BYTES = 64 * 1024
+# Field numbers: of SavedModel, MetaGraphDef, GraphDef, FunctionDefLibrary and FunctionDef
+_META_GRAPHS = 2
+_GRAPH, _OBJECT_GRAPH = 2, 7
+_NODE, _LIBRARY = 1, 2
+_FUNCTION = 1
+_FUNCTION_NODE = 3
+
+
+@dataclass(slots=True)
+class MetaGraph:
+    """One meta graph of a SavedModel. `graph_bytes` is the serialized size of its GraphDef."""
+
+    tags: frozenset[str] = frozenset()
+    signature_defs: dict[str, protos.SignatureDef] = field(default_factory=dict)
+    graph_bytes: int = 0
+    has_object_graph: bool = False
+    has_variables: bool = False
+    """Whether the graph has variables, and a saver that restores them."""
+
+
+def read_meta_graph(directory: Path, tags: Sequence[str]) -> MetaGraph | None:
+    """Check every graph of a SavedModel and return the one with exactly these tags.
+
+    None if there is no such graph, or no readable file: loading it says what is wrong. Raises UnsafeVersionError for a
+    graph that TensorFlow must not see.
+    """
+    data = _serialized(directory)
+    if data is None:
+        return None
+    try:
+        graphs = _read_meta_graphs(data)
+    except DecodeError:  # damaged, or written in an unusual way: normalize it
+        try:
+            graphs = _read_meta_graphs(memoryview(protos.SavedModel.FromString(bytes(data)).SerializeToString()))
+        except DecodeError:
+            return None
+    return next((graph for graph in graphs if graph.tags == frozenset(tags)), None)
+
+
+def parse_meta_graph(data: bytes) -> MetaGraph:
+    """Check and summarize one serialized MetaGraphDef. Raises UnsafeVersionError, and DecodeError for a damaged one."""
+    return _read_meta_graph(memoryview(data))
+
+
+def _serialized(directory: Path) -> memoryview | None:
+    """The SavedModel in a directory in binary form; None if there is none, or a damaged one."""
+    try:
+        if (directory / SAVED_MODEL_FILE).exists():
+            return memoryview((directory / SAVED_MODEL_FILE).read_bytes())
+        text = (directory / _TEXT_FILE).read_text(encoding="utf-8")
+        return memoryview(text_format.Parse(text, protos.SavedModel()).SerializeToString())
+    except (OSError, UnicodeDecodeError, text_format.ParseError):
+        return None
+
+
+def _read_meta_graphs(data: memoryview) -> list[MetaGraph]:
+    return [_read_meta_graph(data[start:end]) for start, end in _messages(data, _META_GRAPHS)]
+
+
+def _messages(data: memoryview, number: int) -> Iterator[tuple[int, int]]:
+    """Start and end of each occurrence of a message field."""
+    for found, wire_type, _, start, end in fields(data):
+        if found == number and wire_type == LENGTH_DELIMITED:
+            yield start, end
+
+
+def _read_meta_graph(data: memoryview) -> MetaGraph:
+    graph, check = MetaGraph(), GraphCheck(memory_limit_bytes())
+    small = bytearray()  # all fields but the graph and the objects
+    for number, wire_type, begin, start, end in fields(data):
+        if number == _GRAPH and wire_type == LENGTH_DELIMITED:
+            graph.graph_bytes += end - start
+            graph.has_variables |= _check_graph(data[start:end], check)
+        elif number == _OBJECT_GRAPH:
+            graph.has_object_graph = True
+        else:
+            small += data[begin:end]
+    check.check_calls()
+    rest = protos.MetaGraphDef.FromString(bytes(small))
+    graph.tags = frozenset(rest.meta_info_def.tags)
+    graph.has_variables &= bool(rest.saver_def.restore_op_name)
+    for name, definition in rest.signature_def.items():
+        kept = graph.signature_defs[name] = protos.SignatureDef()
+        kept.CopyFrom(definition)
+    return graph
+
+
+def _check_graph(data: memoryview, check: GraphCheck) -> bool:
+    """Check a GraphDef and say whether variables are among its nodes."""
+    has_variables = False
+    for number, wire_type, _, start, end in fields(data):
+        if wire_type != LENGTH_DELIMITED:
+            continue
+        if number == _NODE:
+            node = protos.NodeDef.FromString(_small(data[start:end], protos.NodeDef))
+            check.check_node(node)
+            has_variables |= node.op in _VARIABLES
+        elif number == _LIBRARY:
+            library = data[start:end]
+            for function_start, function_end in _messages(library, _FUNCTION):
+                _check_function(library[function_start:function_end], check)
+    return has_variables
+
+
+def _check_function(data: memoryview, check: GraphCheck) -> None:
+    nodes: list[tuple[int, int]] = []
+    other = bytearray()  # all fields but the nodes
+    for number, wire_type, begin, start, end in fields(data):
+        if number == _FUNCTION_NODE and wire_type == LENGTH_DELIMITED:
+            nodes.append((start, end))
+        else:
+            other += data[begin:end]
+    function = protos.FunctionDef.FromString(_small(memoryview(other), protos.FunctionDef))
+    check.check_function(function)
+    for start, end in nodes:
+        check.check_node(protos.NodeDef.FromString(_small(data[start:end], protos.NodeDef)), function.signature.name)
+
+
+def _small(data: memoryview, message: type[protos.NodeDef | protos.FunctionDef]) -> bytes:
+    """A serialized message without the contents of its tensors, if it is large."""
+    return bytes(data) if len(data) < _LARGE_BYTES else without_large_contents(data, message.DESCRIPTOR)
