@@ -63,7 +63,8 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "server": [
         {"status", "request_context"},
-        {"process", "monitoring"},
+        {"process", "monitoring", "memory_budget"},
+        {"limits"},
         {"config", "runtime"},
         {"execution"},
         {"batching"},
@@ -137,6 +138,14 @@ LAYERS: dict[str, list[set[str]]] = {
     "diagnosis": [{"known_error"}, {"connection_errors", "request_errors", "server_errors"}, {"explanations"}],
     "programs": [{"ports", "processes", "signals"}, {"subprocesses"}, {"log_followers"}],
     "serving_config": [{"messages", "model_name", "model_config"}, {"text_protos"}, {"serving_config"}],
+    "server/http": [
+        {"frames", "request_head", "task_canceller", "timeouts"},
+        {"exchange", "frame_reader", "hpack_cache", "http1_parser"},
+        {"http2_sending", "listener_state", "request_head_cache"},
+        {"http1_request", "http2_stream"},
+        {"http1", "http2"},
+        {"listener"},
+    ],
 }
 
 # Library -> the only packages or modules that import it.
@@ -158,7 +167,6 @@ LIBRARIES = {
     "grpc_health": [],
     "grpc_reflection": [],
     "uvloop": ["server/app"],
-    "httptools": ["server/http"],
     "hpack": ["server/http"],
 }
 

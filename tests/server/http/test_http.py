@@ -22,7 +22,7 @@ from ports import free_ports
 
 from tfsctl.server.app.listening import addresses, settled
 from tfsctl.server.config.flags import Flags
-from tfsctl.server.http.settings import Limits
+from tfsctl.server.limits import Limits
 from tfsctl.server.status import ServingError
 
 NOT_GRPC = b"this is the gRPC port: its requests are of type application/grpc\n"

@@ -21,8 +21,9 @@ from tfsctl.core import protos, tensors
 from tfsctl.server.app.application import Application
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.http.exchange import Exchange, Pairs
+from tfsctl.server.memory_budget import MemoryBudget
 
-MEGABYTES = 200
+MEGABYTES = 100  # within the default of --max_held_megabytes wherever there are 16 GB of memory
 
 
 @pytest.fixture
@@ -100,7 +101,15 @@ def test_no_body_is_larger_than_a_message() -> None:
     chunk = b"\0" * (1 << 28)
 
     async def ask() -> tuple[int, bytes]:
-        request = Request(asyncio.get_running_loop(), 8501, "POST", "/v1/models/m:predict", "/v1/models/m:predict", {})
+        request = Request(
+            asyncio.get_running_loop(),
+            MemoryBudget(2**40),
+            8501,
+            "POST",
+            "/v1/models/m:predict",
+            "/v1/models/m:predict",
+            {},
+        )
         serving = asyncio.ensure_future(Application(Flags(rest_api_port=8501))(request))
         while not serving.done():
             request.add(chunk)
@@ -109,7 +118,7 @@ def test_no_body_is_larger_than_a_message() -> None:
 
     status, body = asyncio.run(ask())
     assert status == 413
-    assert b"Received message larger than max (2415919104 vs. 2147483647)" in body
+    assert b"Received message larger than max (2147483648 vs. 2147483647)" in body
 
 
 def test_a_body_that_announces_too_much_is_not_waited_for() -> None:
@@ -117,7 +126,7 @@ def test_a_body_that_announces_too_much_is_not_waited_for() -> None:
 
     async def ask() -> tuple[int, bytes]:
         path, headers = "/v1/models/m:predict", {b"content-length": b"3000000000"}
-        request = Request(asyncio.get_running_loop(), 8501, "POST", path, path, headers)
+        request = Request(asyncio.get_running_loop(), MemoryBudget(2**40), 8501, "POST", path, path, headers)
         await asyncio.wait_for(Application(Flags(rest_api_port=8501))(request), timeout=60)
         return request.answer
 

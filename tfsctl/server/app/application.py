@@ -1,4 +1,4 @@
-"""The one application behind both ports: tells gRPC from REST, gathers bodies, sends answers."""
+"""The application behind both ports: tells gRPC from REST, reads request bodies, and sends the APIs' responses."""
 
 from __future__ import annotations
 
@@ -8,21 +8,33 @@ import re
 from tfsctl.server.app.model_server import ModelServer
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.grpc import framing
-from tfsctl.server.http.exchange import BodyTooLargeError, ClientGoneError, Exchange
+from tfsctl.server.http.exchange import (
+    GRPC_PREFIX_BYTES,
+    BodyTimeoutError,
+    BodyTooLargeError,
+    ClientGoneError,
+    Exchange,
+)
+from tfsctl.server.limits import MAX_MESSAGE_BYTES, max_message_bytes
+from tfsctl.server.memory_budget import BudgetExceededError
+from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.process import shutdown
 from tfsctl.server.request_context import current_client
 from tfsctl.server.rest import api as rest_api
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.status import Code
 
-_MAX_BODY_BYTES = framing.MAX_MESSAGE_BYTES + framing.FRAME_HEAD_BYTES
-_NO_GRPC = rest_api.RestResponse(
+_NOT_GRPC = rest_api.RestResponse(
     415, b"this is the gRPC port: its requests are of type application/grpc\n", b"text/plain"
 )
-_ORIGIN = re.compile("^https?://[^/?]*", re.IGNORECASE)  # as a request to a proxy has it; every server has to take that
-_ENDING = "The server is shutting down"
-_ENDING_REST = rest_api.RestResponse(503, json_answer.error(_ENDING))
-_ENDING_GRPC = framing.GrpcResponse(b"", Code.UNAVAILABLE, _ENDING)
+_ORIGIN = re.compile("^https?://[^/?]*", re.IGNORECASE)  # of a request to a proxy; every server has to accept it
+_DRAINING = "The server is shutting down"
+_DRAINING_REST = rest_api.RestResponse(503, json_answer.error(_DRAINING))
+_DRAINING_GRPC = framing.GrpcResponse(b"", Code.UNAVAILABLE, _DRAINING)
+_SLOW_BODY = "The request's body arrived too slowly"
+_RUN_TIMEOUT = "Timed out waiting for notification"  # TensorFlow Serving's words
+_RETRY_LATER = ((b"retry-after", b"1"),)
+_LARGE_BYTES = 64 * 1024  # of a body: reading it takes so long that the REST timeout has to cover it
 
 
 class Application:
@@ -30,6 +42,9 @@ class Application:
 
     def __init__(self, flags: Flags) -> None:
         self._rest_port = flags.rest_api_port
+        self._rest_timeout_s = flags.rest_api_timeout_in_ms / 1e3 if flags.rest_api_timeout_in_ms > 0 else None
+        self._max_body_bytes = min(flags.max_body_bytes, MAX_MESSAGE_BYTES)
+        self._max_message_bytes = min(self._max_body_bytes, max_message_bytes(flags.grpc_channel_arguments))
         self._server = ModelServer(flags)
         self._requests = shutdown.Requests()
         self._announcing: asyncio.Task[None] | None = None
@@ -41,14 +56,15 @@ class Application:
         current_client.set(exchange.client)
         try:
             is_grpc = framing.is_grpc(exchange.headers)
-            if requests.refuse:  # so that its client asks another server
-                await (_send_grpc(_ENDING_GRPC, exchange) if is_grpc else _send_rest(_ENDING_REST, exchange))
+            if requests.refuse:  # so that the client asks another server
+                self._server.recorder.request_rejected("draining")
+                await (_send_grpc(_DRAINING_GRPC, exchange) if is_grpc else _send_rest(_DRAINING_REST, exchange))
             elif exchange.port == self._rest_port:
                 await self._serve_rest(exchange)
             elif is_grpc:
                 await self._serve_grpc(exchange)
             else:
-                await _send_rest(_NO_GRPC, exchange)
+                await _send_rest(_NOT_GRPC, exchange)
         except ClientGoneError:
             pass  # nobody is there to be answered
         finally:
@@ -71,40 +87,88 @@ class Application:
         """Unload every model."""
         await self._server.stop()
 
+    @property
+    def recorder(self) -> Recorder:
+        """What records the server's metrics; there once `start` has begun."""
+        return self._server.recorder
+
+    # ---- REST ----
     async def _serve_rest(self, exchange: Exchange) -> None:
         if exchange.method not in rest_api.KNOWN_METHODS:
             await _send_rest(rest_api.NOT_IMPLEMENTED, exchange)
             return
+        if exchange.has_all and exchange.size <= _LARGE_BYTES:
+            reply = await self._answer_rest(exchange, await exchange.body(self._max_body_bytes))
+        else:
+            reply = await self._answer_slow_rest(exchange)
         try:
-            body = await exchange.body(_MAX_BODY_BYTES)
+            await _send_rest(reply, exchange)
+        except BudgetExceededError as error:
+            await _send_rest(_over_budget(error), exchange)
+
+    async def _answer_slow_rest(self, exchange: Exchange) -> rest_api.RestResponse:
+        """Read a body that has not arrived or is large, and answer it, all within the REST timeout."""
+
+        async def read_and_answer() -> rest_api.RestResponse:
+            return await self._answer_rest(exchange, await exchange.body(self._max_body_bytes))
+
+        try:
+            return await asyncio.wait_for(read_and_answer(), self._rest_timeout_s)
         except BodyTooLargeError as error:
-            await _send_rest(
-                rest_api.RestResponse(413, json_answer.error(_too_large(error)), code=Code.RESOURCE_EXHAUSTED), exchange
-            )
-            return
+            text = _too_large(error, self._max_body_bytes)
+            return rest_api.RestResponse(413, json_answer.error(text), code=Code.RESOURCE_EXHAUSTED)
+        except BudgetExceededError as error:
+            return _over_budget(error)
+        except BodyTimeoutError:
+            return rest_api.RestResponse(408, json_answer.error(_SLOW_BODY), code=Code.DEADLINE_EXCEEDED)
+        except asyncio.TimeoutError:
+            if not exchange.has_all:
+                self.recorder.request_rejected("body_timeout")
+                return rest_api.RestResponse(408, json_answer.error(_SLOW_BODY), code=Code.DEADLINE_EXCEEDED)
+            return rest_api.RestResponse(504, json_answer.error(_RUN_TIMEOUT), code=Code.DEADLINE_EXCEEDED)
+
+    async def _answer_rest(self, exchange: Exchange, body: bytes) -> rest_api.RestResponse:
         target = exchange.target
         if target[:1] != "/":
             target = _ORIGIN.sub("", target)
-        await _send_rest(await self._server.rest.answer(exchange.method, target, exchange.headers, body), exchange)
+        return await self._server.rest.answer(exchange.method, target, exchange.headers, body)
 
+    # ---- gRPC ----
     async def _serve_grpc(self, exchange: Exchange) -> None:
         if exchange.target in self._server.streams:
-            self._requests.running -= 1  # a stream lasts as long as its client likes: nobody waits for it
+            exchange.is_streaming = True
+            self._requests.running -= 1  # a stream lasts as long as its client likes: draining does not wait for it
             try:
                 await self._server.streams.serve(exchange)
             finally:
                 self._requests.running += 1
             return
         try:
-            body = await exchange.body(_MAX_BODY_BYTES)
+            await _send_grpc(await self._answer_grpc(exchange), exchange)
         except BodyTooLargeError as error:
-            await _send_grpc(framing.GrpcResponse(b"", Code.RESOURCE_EXHAUSTED, _too_large(error)), exchange)
-            return
-        await _send_grpc(await self._server.grpc.answer(exchange.target, exchange.headers, body), exchange)
+            await _send_grpc(
+                framing.GrpcResponse(b"", Code.RESOURCE_EXHAUSTED, _too_large(error, self._max_message_bytes)), exchange
+            )
+        except BudgetExceededError as error:
+            await _send_grpc(framing.GrpcResponse(b"", error.code, error.message), exchange)
+        except BodyTimeoutError:
+            await _send_grpc(framing.GrpcResponse(b"", Code.DEADLINE_EXCEEDED, _SLOW_BODY), exchange)
+
+    async def _answer_grpc(self, exchange: Exchange) -> framing.GrpcResponse:
+        body = await exchange.body(self._max_message_bytes + GRPC_PREFIX_BYTES, is_framed=True)
+        return await self._server.grpc.answer(exchange.target, exchange.headers, body)
 
 
-def _too_large(error: BodyTooLargeError) -> str:
-    return f"Received message larger than max ({error.size} vs. {framing.MAX_MESSAGE_BYTES})"
+def _too_large(error: BodyTooLargeError, limit: int) -> str:
+    return f"Received message larger than max ({error.size} vs. {limit})"
+
+
+def _over_budget(error: BudgetExceededError) -> rest_api.RestResponse:
+    """413 for a request that is too large even for an idle server, 503 for one that has to wait for others."""
+    body = json_answer.error(error.message)
+    if error.size > error.limit:
+        return rest_api.RestResponse(413, body, code=error.code)
+    return rest_api.RestResponse(503, body, code=error.code, headers=_RETRY_LATER)
 
 
 async def _send_grpc(reply: framing.GrpcResponse, exchange: Exchange) -> None:

@@ -25,7 +25,7 @@ class Interfaces:
 
     rest: rest_api.Api
     grpc: GrpcApi
-    streams: streaming.Streams
+    streams: streaming.StreamingMethods
 
 
 def make_recorder(flags: Flags) -> Recorder:
@@ -60,8 +60,11 @@ def make_interfaces(flags: Flags, core: ServerCore, recorder: Recorder) -> Inter
         others={health.CHECK: ("HealthCheckRequest", health.check)} if with_health else {},
         recorder=recorder,
     )
-    described = reflection.Reflection((*_SERVICES, health.SERVICE) if with_health else _SERVICES)
-    streams: dict[str, streaming.Handler] = dict.fromkeys(reflection.PATHS, described.info)
+    streams: dict[str, streaming.Handler] = {}
+    if flags.enable_reflection:
+        described = reflection.Reflection((*_SERVICES, health.SERVICE) if with_health else _SERVICES)
+        streams |= dict.fromkeys(reflection.PATHS, described.info)
     if with_health:
         streams[health.WATCH] = health.watch
-    return Interfaces(api, grpc, streaming.Streams(streams))
+    idle_timeout_s = flags.stream_idle_timeout_seconds or None
+    return Interfaces(api, grpc, streaming.StreamingMethods(streams, idle_timeout_s=idle_timeout_s))

@@ -1,4 +1,4 @@
-"""Where the server listens: what of that cannot be, found out before anything heavy starts."""
+"""Where the server listens, and with which limits. What cannot be is found out before anything heavy starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tfsctl.server.config.flags import Flags
 from tfsctl.server.config.monitoring_config import prometheus_path
 from tfsctl.server.config.tls import Credentials
 from tfsctl.server.http.listener import Address
-from tfsctl.server.http.settings import Limits
+from tfsctl.server.limits import Limits
 from tfsctl.server.status import ServingError, invalid_argument
 
 log = logging.getLogger(__name__)
@@ -33,11 +33,11 @@ def check_grpc_is_asked_for(flags: Flags) -> None:
 
 
 def settled(flags: Flags) -> Flags:
-    """The flags, with REST off where it cannot be served: the real server goes on without it, and says so in its log.
+    """The flags, with REST off if it cannot be served: like the real server this one goes on without it, and logs that.
 
     Raises INVALID_ARGUMENT when gRPC cannot be served, with the reason in the log.
     """
-    _limits(flags.grpc_channel_arguments)
+    _channel_limits(flags.grpc_channel_arguments)
     _warn_of_unknown(flags.grpc_channel_arguments)
     try:
         if flags.port:
@@ -65,22 +65,23 @@ def settled(flags: Flags) -> Flags:
 
 
 def addresses(flags: Flags, credentials: Credentials | None) -> list[Address]:
-    """Where to listen. With credentials over TLS, but for REST only where the flags say so."""
+    """Where to listen: gRPC over TLS if there are credentials, REST only if --rest_api_enable_ssl is set, too."""
     tls = None if credentials is None else credentials.context()
-    limits = _limits(flags.grpc_channel_arguments)
+    limits = _limits(flags)
+    grpc_limits = replace(limits, **_channel_limits(flags.grpc_channel_arguments))
     found = []
     if flags.grpc_socket_path:
-        found.append(Address(path=os.path.abspath(flags.grpc_socket_path), tls=tls, limits=limits))
+        found.append(Address(path=os.path.abspath(flags.grpc_socket_path), tls=tls, limits=grpc_limits))
     if flags.port:
-        found.append(Address(ip_address(flags.host), flags.port, tls=tls, limits=limits))
+        found.append(Address(ip_address(flags.host), flags.port, tls=tls, limits=grpc_limits))
     if flags.rest_api_port:
         rest_tls = tls if flags.rest_api_enable_ssl else None
-        found.append(Address(ip_address(flags.host), flags.rest_api_port, tls=rest_tls))
+        found.append(Address(ip_address(flags.host), flags.rest_api_port, tls=rest_tls, limits=limits))
     return found
 
 
 def tidy(flags: Flags) -> None:
-    """Remove what listening left on the disk: the UNIX socket."""
+    """Remove what listening left on disk: the UNIX socket."""
     if flags.grpc_socket_path:
         with suppress(OSError):
             os.unlink(flags.grpc_socket_path)
@@ -94,28 +95,47 @@ _CHANNEL_ARGUMENTS = {  # and the fields of Limits that they set
     "grpc.keepalive_timeout_ms": "keepalive_timeout_s",
     "grpc.max_concurrent_streams": "max_streams",
 }
+_MAX_MESSAGE_ARGUMENT = "grpc.max_receive_message_length"  # read by the application; -1 means no limit
 
 
-def _limits(channel_arguments: str) -> Limits:
-    """--grpc_channel_arguments. Raises INVALID_ARGUMENT for what is not name=value,name=value."""
+def _limits(flags: Flags) -> Limits:
+    """The limits that flags set, for every address. A time or count of 0 means no limit."""
+    return Limits(
+        max_header_bytes=flags.max_header_bytes,
+        max_header_count=flags.max_header_count,
+        max_connections_per_peer=flags.max_connections_per_peer or _LARGEST,
+        max_requests_per_connection=flags.max_requests_per_connection or None,
+        header_timeout_s=flags.request_header_timeout_seconds or None,
+        body_grace_s=flags.request_body_timeout_seconds or None,
+        body_bytes_per_s=max(1, flags.min_request_body_bytes_per_second),
+        write_stall_timeout_s=flags.write_stall_timeout_seconds or None,
+    )
+
+
+def _channel_limits(channel_arguments: str) -> dict[str, Any]:
+    """The fields of Limits that --grpc_channel_arguments sets.
+
+    Raises INVALID_ARGUMENT for what is not name=value,name=value.
+    """
     fields: dict[str, Any] = {}
     for argument in filter(None, channel_arguments.split(",")):
         name, equals, value = argument.partition("=")
-        if not equals or (name in _CHANNEL_ARGUMENTS and not value.isdecimal()):
+        is_ours = name in _CHANNEL_ARGUMENTS or name == _MAX_MESSAGE_ARGUMENT
+        is_number = value.isdecimal() or (name == _MAX_MESSAGE_ARGUMENT and value == "-1")
+        if not equals or (is_ours and not is_number):
             raise invalid_argument(f"--grpc_channel_arguments: {argument} is not name=number")
         if name in _CHANNEL_ARGUMENTS:
             number = min(int(value), _LARGEST)
             fields[_CHANNEL_ARGUMENTS[name]] = number / 1000 if name.endswith("_ms") else number
-    limits = Limits(**fields)
-    if not limits.max_streams:
+    if fields.get("max_streams") == 0:
         raise invalid_argument("--grpc_channel_arguments: grpc.max_concurrent_streams=0 would let no call in")
-    return limits
+    return fields
 
 
 def _warn_of_unknown(channel_arguments: str) -> None:
     for argument in filter(None, channel_arguments.split(",")):
         name = argument.partition("=")[0]
-        if name not in _CHANNEL_ARGUMENTS:
+        if name not in _CHANNEL_ARGUMENTS and name != _MAX_MESSAGE_ARGUMENT:
             log.warning("--grpc_channel_arguments: %s has no effect here", name)
 
 

@@ -37,7 +37,7 @@ class ModelServer:
         """Load the models; returns once all are available. Raises ServingError when that cannot come to pass."""
         flags = self._flags
         models = configured_models(flags)
-        recorder = make_recorder(flags)
+        recorder = self.recorder = make_recorder(flags)
         loop = asyncio.get_running_loop()
         config = session_config(flags)
         loader = Loader(

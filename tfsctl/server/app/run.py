@@ -14,6 +14,7 @@ from tfsctl.server.app.application import Application
 from tfsctl.server.config.flags import START_FAILED, Flags
 from tfsctl.server.config.tls import Credentials
 from tfsctl.server.http.listener import Listener
+from tfsctl.server.limits import MIB
 from tfsctl.server.process import logs, memory, open_files, shutdown
 from tfsctl.server.status import ServingError
 
@@ -48,7 +49,11 @@ async def _serve(flags: Flags, credentials: Credentials | None) -> int:
     try:
         await starting
         listener = Listener(
-            application, listening.addresses(flags, credentials), max_connections=open_files.for_connections()
+            application,
+            listening.addresses(flags, credentials),
+            max_connections=open_files.for_connections(),
+            held_bytes=flags.max_held_megabytes * MIB or None,
+            recorder=application.recorder,
         )
         await listener.start()
     except (OSError, ServingError) as error:

@@ -43,6 +43,10 @@ def _flag(default: FlagT, text: str, kind: str = "", *, hidden: bool = False) ->
     return field(default=default, metadata={"text": text, "kind": kind or _KINDS[type(default)], "hidden": hidden})
 
 
+def _own_flag(default: FlagT, text: str, kind: str = "") -> FlagT:
+    return _flag(default, f"{text} (not a flag of tensorflow_model_server).", kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Flags:
     """What the server is told. Times are in the unit their name says; port 0 is off."""
@@ -295,6 +299,34 @@ class Flags:
             "coalescing, merging and replicas (not a flag of tensorflow_model_server)."
         ),
         hidden=True,
+    )
+    enable_reflection: bool = _own_flag(default=True, text="Enable gRPC server reflection")
+    max_held_megabytes: int = _own_flag(
+        0,
+        "How many MiB of requests and unread answers may be held for all clients together; 0 is 1/128 of the memory, "
+        "at least 64",
+    )
+    max_body_bytes: int = _own_flag(2**31 - 1, "The largest body of a request", kind="int64")
+    max_header_bytes: int = _own_flag(32 * 1024, "The largest header section of a request, request line included")
+    max_header_count: int = _own_flag(256, "How many header fields a request may have")
+    max_connections_per_peer: int = _own_flag(10_000, "How many connections one IP address may have; 0 is no limit")
+    max_requests_per_connection: int = _own_flag(0, "After how many requests a connection is closed; 0 is no limit")
+    request_header_timeout_seconds: int = _own_flag(
+        30, "How long the header section of a request may take to arrive; 0 is no limit"
+    )
+    request_body_timeout_seconds: int = _own_flag(
+        30,
+        "How long the body of a request may take to arrive, however slowly; after that it has to keep to "
+        "--min_request_body_bytes_per_second; 0 is no limit",
+    )
+    min_request_body_bytes_per_second: int = _own_flag(
+        16 * 1024, "How fast a body has to arrive that takes longer than --request_body_timeout_seconds"
+    )
+    write_stall_timeout_seconds: int = _own_flag(
+        60, "After how long a client is disconnected that reads nothing of its answer; 0 is no limit"
+    )
+    stream_idle_timeout_seconds: int = _own_flag(
+        600, "After how long a reflection stream ends whose client sends nothing; 0 is no limit"
     )
     host: str = _flag("0.0.0.0", "Address to listen on (not a flag of tensorflow_model_server).")  # noqa: S104 - its default
 

@@ -80,18 +80,18 @@ def frame(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-def unframe(headers: Mapping[bytes, bytes], body: bytes) -> bytes:
+def unframe(headers: Mapping[bytes, bytes], body: bytes, limit: int = MAX_UNCOMPRESSED_BYTES) -> bytes:
     """The one message of a request body, decompressed.
 
     Raises INTERNAL if the body is not exactly one message or cannot be decompressed, UNIMPLEMENTED for an unknown
-    compression, RESOURCE_EXHAUSTED if the message is too large when decompressed.
+    compression, RESOURCE_EXHAUSTED if the message has more than `limit` bytes when decompressed.
     """
     if len(body) < FRAME_HEAD_BYTES or len(body) - FRAME_HEAD_BYTES < (length := int.from_bytes(body[1:5], "big")):
         raise ServingError(Code.INTERNAL, "The request ended before its message")
     if len(body) - FRAME_HEAD_BYTES > length:
         raise ServingError(Code.INTERNAL, "The request of a unary call has more than one message")
     message = body[FRAME_HEAD_BYTES:]
-    return message if not body[0] else _decompressed(headers, body[0], message)
+    return message if not body[0] else _decompressed(headers, body[0], message, limit)
 
 
 def is_compressed(body: bytes) -> bool:
@@ -99,7 +99,7 @@ def is_compressed(body: bytes) -> bool:
     return body[:1] not in (b"", b"\0")
 
 
-def _decompressed(headers: Mapping[bytes, bytes], flag: int, message: bytes) -> bytes:
+def _decompressed(headers: Mapping[bytes, bytes], flag: int, message: bytes, limit: int) -> bytes:
     encoding = headers.get(b"grpc-encoding", b"identity")
     if flag != 1 or encoding == b"identity":
         raise ServingError(
@@ -110,11 +110,11 @@ def _decompressed(headers: Mapping[bytes, bytes], flag: int, message: bytes) -> 
         raise ServingError(Code.UNIMPLEMENTED, f"Compression {encoding.decode('latin-1')} is not supported")
     decompressor = zlib.decompressobj(window_bits)
     try:
-        plain = decompressor.decompress(message, MAX_UNCOMPRESSED_BYTES)
+        plain = decompressor.decompress(message, limit)
     except zlib.error:
         raise ServingError(Code.INTERNAL, "The compressed message cannot be unpacked") from None
     if decompressor.eof:
         return plain
-    if len(plain) < MAX_UNCOMPRESSED_BYTES:
+    if len(plain) < limit:
         raise ServingError(Code.INTERNAL, "The compressed message is truncated")
-    raise ServingError(Code.RESOURCE_EXHAUSTED, f"The message unpacks to more than {MAX_UNCOMPRESSED_BYTES} bytes")
+    raise ServingError(Code.RESOURCE_EXHAUSTED, f"The message unpacks to more than {limit} bytes")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from tfsctl.core import protos
-from tfsctl.server.grpc.streaming import Call
+from tfsctl.server.grpc.streaming import StreamingCall
 from tfsctl.server.status import not_found
 
 SERVICE = "grpc.health.v1.Health"
@@ -25,7 +25,7 @@ async def check(request: protos.HealthCheckRequest, _deadline_s: float | None) -
     return protos.HealthCheckResponse(status="SERVING")
 
 
-async def watch(call: Call) -> None:
+async def watch(call: StreamingCall) -> None:
     """Answer Watch: the status of one service now, and again every two minutes, until the client leaves."""
     service = ""
     async for raw in call.messages():

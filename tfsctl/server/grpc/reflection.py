@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.core import protos
-from tfsctl.server.grpc.streaming import Call
+from tfsctl.server.grpc.streaming import StreamingCall
 from tfsctl.server.status import Code
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Reflection:
     def __init__(self, services: Sequence[str]) -> None:
         self._services = sorted((*services, *SERVICES))
 
-    async def info(self, call: Call) -> None:
+    async def info(self, call: StreamingCall) -> None:
         """Answer one stream of questions. A file goes out once a stream, and with it all that it imports."""
         pool = await asyncio.to_thread(_pool)  # the first time, it loads what nobody needed so far
         sent: set[str] = set()

@@ -1,4 +1,8 @@
-"""Streaming gRPC calls: the client's messages as they come, answers as they are made."""
+"""Streaming gRPC calls (reflection, health): the client's messages as they arrive, responses as they are made.
+
+A call takes a message only after its response to the one before was written, and the client may send more only as
+messages are taken: a client that reads nothing cannot pile up anything here.
+"""
 
 from __future__ import annotations
 
@@ -8,71 +12,95 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from tfsctl.server.grpc.framing import RESPONSE_HEADERS, GrpcResponse, frame, unframe
-from tfsctl.server.http.exchange import ClientGoneError, Exchange
+from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES, ClientGoneError, Exchange
+from tfsctl.server.limits import MIB
 from tfsctl.server.status import Code, ServingError
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[["Call"], Coroutine[Any, Any, None]]
+Handler = Callable[["StreamingCall"], Coroutine[Any, Any, None]]
 
-_MAX_MESSAGE_BYTES = 4 * 1024 * 1024  # what asks about health or services is small
+_MAX_MESSAGE_BYTES = 4 * MIB  # gRPC's default: questions about health or services are small
+_MESSAGES_PER_TURN = 16  # of one call, before other clients have their turn of the event loop
 
 
-class Call:
-    """One streaming call."""
+class StreamingCall:
+    """One streaming call. `idle_timeout_s` is how long it waits for the client's next message."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, idle_timeout_s: float | None) -> None:
         self._exchange = exchange
+        self._idle_timeout_s = idle_timeout_s
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """The client's messages, until it has said its last.
+        """The client's messages, up to its last.
 
-        Raises ClientGoneError when it leaves, RESOURCE_EXHAUSTED for a message of more than 4 MiB.
+        Raises ClientGoneError if the client leaves, and ServingError: RESOURCE_EXHAUSTED for a message of more than
+        4 MiB, DEADLINE_EXCEEDED if the client sends nothing for too long.
         """
-        pending = b""
-        while part := await self._exchange.part():
+        pending = bytearray()
+        taken = 0
+        while part := await self._next_part():
             pending += part
-            while len(pending) >= 5:
-                end = 5 + int.from_bytes(pending[1:5], "big")
-                if end > _MAX_MESSAGE_BYTES:
-                    raise ServingError(
-                        Code.RESOURCE_EXHAUSTED,
-                        f"Received message larger than max ({end - 5} vs. {_MAX_MESSAGE_BYTES})",
-                    )
-                if len(pending) < end:
-                    break
-                framed, pending = pending[:end], pending[end:]
-                yield unframe(self._exchange.headers, framed)
+            at = 0
+            while (end := self._message_end(pending, at)) is not None:
+                framed, at = bytes(pending[at:end]), end
+                yield unframe(self._exchange.headers, framed, _MAX_MESSAGE_BYTES)
+                taken += 1
+                if taken % _MESSAGES_PER_TURN == 0:
+                    await asyncio.sleep(0)
+                if self._exchange.is_gone:
+                    raise ClientGoneError
+            del pending[:at]
         if pending:
             raise ServingError(Code.INTERNAL, "The request ended before its message")
 
+    async def _next_part(self) -> bytes:
+        try:
+            return await asyncio.wait_for(self._exchange.part(), self._idle_timeout_s)
+        except asyncio.TimeoutError:
+            raise ServingError(Code.DEADLINE_EXCEEDED, "The client sent no message for too long") from None
+
+    @staticmethod
+    def _message_end(pending: bytearray, at: int) -> int | None:
+        """Where the message that begins at `at` ends; None if its end has not arrived. Raises RESOURCE_EXHAUSTED."""
+        if len(pending) - at < GRPC_PREFIX_BYTES:
+            return None
+        size = int.from_bytes(pending[at + 1 : at + GRPC_PREFIX_BYTES], "big")
+        if size > _MAX_MESSAGE_BYTES:
+            raise ServingError(
+                Code.RESOURCE_EXHAUSTED, f"Received message larger than max ({size} vs. {_MAX_MESSAGE_BYTES})"
+            )
+        end = at + GRPC_PREFIX_BYTES + size
+        return end if end <= len(pending) else None
+
     async def send(self, message: bytes) -> None:
-        """Send one message to the client."""
+        """Send one message to the client. Returns when the client's window has taken it."""
         await self._exchange.write(frame(message))
 
     async def until_client_leaves(self) -> None:
-        """Return when the client has gone away."""
-        await self._exchange.gone()
+        """Return when the client has gone."""
+        await self._exchange.until_gone()
 
 
-class Streams:
-    """The streaming methods of a server, by path, and the calls of them that are open."""
+class StreamingMethods:
+    """The streaming methods of a server, by path, and their calls that are open."""
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, handlers: Mapping[str, Handler], *, idle_timeout_s: float | None = None) -> None:
         self._handlers = handlers
+        self._idle_timeout_s = idle_timeout_s
         self._ending = asyncio.Event()
 
     def __contains__(self, path: str) -> bool:
         return path in self._handlers
 
     def end(self) -> None:
-        """End the open calls: a client that watches would hold up the end of the server for as long as it likes."""
+        """End the open calls: a client that watches would delay the server's end for as long as it likes."""
         self._ending.set()
 
     async def serve(self, exchange: Exchange) -> None:
         """Serve one call; a ServingError of its handler becomes its status. Raises ClientGoneError."""
         exchange.start(200, RESPONSE_HEADERS)
-        call = asyncio.ensure_future(self._handlers[exchange.target](Call(exchange)))
+        call = asyncio.ensure_future(self._handlers[exchange.target](StreamingCall(exchange, self._idle_timeout_s)))
         ending = asyncio.ensure_future(self._ending.wait())
         try:
             await asyncio.wait((call, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -91,7 +119,7 @@ class Streams:
             raise
         except ServingError as error:
             return GrpcResponse(b"", error.code, error.message)
-        except Exception as error:  # the one door for bugs: a status, never a broken stream
+        except Exception as error:  # the last resort for bugs: a status, never a broken stream
             log.exception("Streaming call failed")
             return GrpcResponse(b"", Code.INTERNAL, f"{type(error).__name__}: {error}")
         return GrpcResponse(b"")

@@ -1,4 +1,4 @@
-"""One request and its answer, as the application sees them, whichever version of HTTP carries them."""
+"""One request and its response as the application sees them, whichever version of HTTP carries them."""
 
 from __future__ import annotations
 
@@ -6,40 +6,62 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 
+from tfsctl.server.memory_budget import BudgetExceededError, MemoryBudget
+
 _SMALL_BYTES = 1024
-NO_BODY = frozenset((204, 304))  # answers that never have one
-_LENGTH_DIGITS = 19  # as many as any length has
+NO_BODY = frozenset((204, 304))
+"""Statuses of responses that never have a body."""
+GRPC_PREFIX_BYTES = 5
+"""Before each gRPC message: a byte that tells whether it is compressed, and four of its length."""
+_LENGTH_DIGITS = 19  # of the largest int64
 Pairs = tuple[tuple[bytes, bytes], ...]
-"""Headers, or trailers, as they are sent; names in lower case."""
+"""Header or trailer fields as they are sent; names in lower case."""
 
 
 class ClientGoneError(Exception):
-    """The client left before the request or its answer was complete."""
+    """The client disconnected or cancelled before the request or its response was complete."""
 
 
 class BodyTooLargeError(Exception):
-    """A body has more bytes than it may have; `size` of them are here, or are announced."""
+    """A body has more bytes than allowed; `size` of them have arrived or are announced."""
 
     def __init__(self, size: int) -> None:
         super().__init__(f"{size} bytes")
         self.size = size
 
 
-class Exchange(ABC):
-    """A request: its head, and its body as it comes. The answer goes out by `reply`, or by `start`, `write` and `finish`.
+class BodyTimeoutError(Exception):
+    """A body arrived too slowly."""
 
-    `port` is the one it came in by, None for a UNIX socket; `target` the path with its query string, as it was sent;
-    `path` the path with its escapes undone; `headers` have names in lower case, and are not to be changed.
+
+class Exchange(ABC):
+    """A request and its response. The transport calls the first group of methods, the application the others.
+
+    Attributes:
+        port: the port it came in by; None for a UNIX socket.
+        target: the path with its query string, as it was sent.
+        path: the path without the query string, percent-decoded.
+        headers: the header fields, names in lower case; not to be changed.
+        has_all: whether the whole request has arrived.
+        is_gone: whether the client has left, so that nobody waits for a response.
+        is_streaming: whether the body may arrive as slowly as the client likes (streaming calls); the application's.
+        held: the bytes counted in the memory budget for this exchange.
     """
 
     __slots__ = (
+        "_budget",
         "_chunks",
+        "_error",
+        "_is_consuming",
         "_loop",
         "_news",
         "_size",
+        "_unconsumed",
         "has_all",
         "headers",
+        "held",
         "is_gone",
+        "is_streaming",
         "method",
         "path",
         "port",
@@ -49,35 +71,48 @@ class Exchange(ABC):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        budget: MemoryBudget,
         port: int | None,
         method: str,
         target: str,
         path: str,
         headers: Mapping[bytes, bytes],
     ) -> None:
-        self._loop = loop
+        self._loop, self._budget = loop, budget
         self.port, self.method, self.target, self.path, self.headers = port, method, target, path, headers
         self._chunks: list[bytes | bytearray] = []
-        self._size = 0
+        self._size = self._unconsumed = 0  # bytes of the body that have arrived; those the application has not taken
         self._news: asyncio.Future[None] | None = None
-        self.has_all = False
-        """The whole request is here."""
-        self.is_gone = False
-        """The client has left."""
+        self._error: Exception | None = None  # why the body is not taken
+        self._is_consuming = False  # what arrives of the body is consumed at once
+        self.has_all = self.is_gone = self.is_streaming = False
+        self.held = 0
 
-    # ---- the connection's side ----
+    # ---- called by the transport ----
     def add(self, data: bytes) -> None:
         """Take the next part of the body."""
-        if self.is_gone:
+        size = len(data)
+        self._unconsumed += size
+        if self.is_gone or self._error is not None:
+            self._consume(size)
             return
+        try:
+            self._budget.reserve(size, self.held)
+        except BudgetExceededError as error:
+            self.refuse_body(error)
+            self._consume(size)
+            return
+        self.held += size
         chunks = self._chunks
-        if not chunks or len(data) > _SMALL_BYTES:
+        if not chunks or size > _SMALL_BYTES:
             chunks.append(data)
         elif isinstance(last := chunks[-1], bytearray):
             last += data
         else:
-            chunks.append(bytearray(data))  # one for many small ones
-        self._size += len(data)
+            chunks.append(bytearray(data))  # joins small parts
+        self._size += size
+        if self._is_consuming:
+            self._consume(size)
         if self._news is not None:
             self._wake()
 
@@ -87,78 +122,170 @@ class Exchange(ABC):
         if self._news is not None:
             self._wake()
 
-    def leave(self) -> None:
-        """Nobody waits for the answer any more."""
+    def refuse_body(self, error: Exception) -> None:
+        """Take no more of the body: whoever reads it gets this error, unless all of it has arrived."""
+        if self._error is None and not self.has_all:
+            self._error = error
+            self._drop_body()
+            if self._news is not None:
+                self._wake()
+
+    def cancel(self) -> None:
+        """The client has left: nobody waits for the response any more."""
         self.is_gone = True
-        self._chunks.clear()
+        self._drop_body()
         if self._news is not None:
             self._wake()
+
+    def release(self) -> None:
+        """The exchange is over: what it held is free."""
+        held, self.held = self.held, 0
+        if held:
+            self._budget.remove(held)
+
+    def _drop_body(self) -> None:
+        if self._chunks:
+            size = sum(map(len, self._chunks))
+            self._chunks.clear()
+            self.held -= size
+            self._budget.remove(size)
+            if self._unconsumed:
+                self._consume(self._unconsumed)
+
+    def _consume(self, size: int) -> None:
+        self._unconsumed -= size
+        self._on_consumed(size)
+
+    def _on_consumed(self, size: int) -> None:  # noqa: B027 - not every transport has flow control
+        """Called when the application has taken that much of the body: the transport lets the client send more."""
 
     def _wake(self) -> None:
         news, self._news = self._news, None
         if news is not None and not news.done():
             news.set_result(None)
 
-    # ---- the application's side: the request ----
-    async def body(self, limit: int) -> bytes:
-        """The whole body. Raises ClientGoneError, BodyTooLargeError for one of more than `limit` bytes."""
-        if not self.has_all and (announced := self._announced_size()) > limit:
-            raise BodyTooLargeError(announced)
-        while not self.has_all:
-            await self._until_news()
+    # ---- called by the application: the request ----
+    @property
+    def size(self) -> int:
+        """How many bytes of the body have arrived."""
+        return self._size
+
+    async def body(self, limit: int, *, is_framed: bool = False) -> bytes:
+        """The whole body. Raises ClientGoneError, BodyTooLargeError if it has more than `limit` bytes.
+
+        With `is_framed` the body is a gRPC message, which begins with its length: a length above the limit is refused
+        at once, and a body that goes on after its message is returned as soon as that shows. Raises BudgetExceededError
+        if the server would hold too much, and BodyTimeoutError for a body that arrives too slowly.
+        """
+        if self.has_all:
             if self._size > limit:
-                self._chunks.clear()
                 raise BodyTooLargeError(self._size)
+        else:
+            if (announced := self._announced_size()) > limit:
+                raise BodyTooLargeError(announced)
+            if announced > self._budget.limit:
+                raise BudgetExceededError(announced, self._budget.limit)
+            self._is_consuming = True
+            self._consume(self._unconsumed)
+            while not self.has_all and not (is_framed and self._has_message(limit)):
+                await self._until_news()
+                if self._size > limit:
+                    self._drop_body()
+                    raise BodyTooLargeError(self._size)
         chunks = self._chunks
         if len(chunks) == 1 and isinstance(only := chunks[0], bytes):
             return only
-        return b"".join(chunks)
+        body = b"".join(chunks)
+        self._chunks = [body]
+        return body
+
+    def _has_message(self, limit: int) -> bool:
+        """Whether more than a whole gRPC message has arrived. Raises BodyTooLargeError for one that is too large."""
+        if self._size < GRPC_PREFIX_BYTES:
+            return False
+        prefix = b"".join([bytes(chunk[:GRPC_PREFIX_BYTES]) for chunk in self._chunks[:GRPC_PREFIX_BYTES]])
+        end = GRPC_PREFIX_BYTES + int.from_bytes(prefix[1:GRPC_PREFIX_BYTES], "big")
+        if end > limit:
+            raise BodyTooLargeError(end)
+        return self._size > end
 
     def _announced_size(self) -> int:
         length = self.headers.get(b"content-length", b"")
         return int(length[:_LENGTH_DIGITS]) if length.isdigit() else 0
 
+    def abort(self) -> None:
+        """Give the exchange up: the client sees a broken connection or stream."""
+        self.cancel()
+
     async def part(self) -> bytes:
-        """The next part of the body; empty after the last one. Raises ClientGoneError."""
+        """The next part of the body; empty after the last one. Raises ClientGoneError.
+
+        The client may send more only as parts are taken.
+        """
         while not self._chunks and not self.has_all:
             await self._until_news()
         chunks, self._chunks = self._chunks, []
-        return b"".join(chunks)
+        part = b"".join(chunks)
+        self.held -= len(part)
+        self._budget.remove(len(part))
+        if self._unconsumed:
+            self._consume(min(self._unconsumed, len(part)))
+        return part
 
-    async def gone(self) -> None:
+    async def until_gone(self) -> None:
         """Return when the client has left."""
         while not self.is_gone:
             self._news = self._loop.create_future()
             await self._news
 
     async def _until_news(self) -> None:
-        if not self.is_gone:
+        if not self.is_gone and self._error is None:
             self._news = self._loop.create_future()
             await self._news
         if self.is_gone:
             raise ClientGoneError
+        if self._error is not None:
+            raise self._error
+
+    def charge_response(self, size: int) -> None:
+        """Count a response, which takes the place of the request and all that was made of it.
+
+        Raises BudgetExceededError if it is too large.
+        """
+        if self.has_all:
+            self._chunks.clear()
+            self.release()
+        self.charge(size)
+
+    def charge(self, size: int) -> None:
+        """Count bytes made of the request, until the exchange is over. Raises BudgetExceededError if they are too many."""
+        self._budget.reserve(size, self.held)
+        self.held += size
 
     @property
     def client(self) -> object:
         """The connection that the request came on: one object for all requests of a connection."""
         return self
 
-    # ---- the application's side: the answer ----
+    # ---- called by the application: the response ----
     @abstractmethod
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
-        """Send a whole answer, and how long it is. Returns when it is on its way, or nobody wants it any more."""
+        """Send a whole response with its length. Returns when it is written, or nobody wants it any more.
+
+        Raises BudgetExceededError, before anything is sent, if the memory budget does not allow the response.
+        """
 
     @abstractmethod
     def start(self, status: int, headers: Pairs) -> None:
-        """Begin an answer whose body comes in parts."""
+        """Begin a response whose body is sent in parts."""
 
     @abstractmethod
     async def write(self, data: bytes) -> None:
-        """Send a part of the body. Returns when it is on its way, or nobody wants it any more."""
+        """Send a part of the body. Returns when it is written, or nobody wants it any more."""
 
     @abstractmethod
     async def finish(self, trailers: Pairs) -> None:
-        """End an answer that came in parts."""
+        """End a response that was sent in parts."""
 
 
 Application = Callable[[Exchange], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""HTTP/2 frames (RFC 9113, sections 4 and 6): their numbers, and how the server writes its own."""
+"""HTTP/2 frames (RFC 9113, sections 4 and 6): their numbers, and how the server's own are written."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ MAX_WINDOW = 2**31 - 1
 DEFAULT_WINDOW = 65_535
 DEFAULT_FRAME_BYTES = 16_384
 MAX_FRAME_BYTES = 2**24 - 1
-OUR_FRAME_BYTES = 1024 * 1024  # the largest we take, and send
+OUR_FRAME_BYTES = 1024 * 1024  # the largest that this server takes, and sends
+MAX_STREAM = 2**31 - 1
+SETTING_BYTES = 6
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM = ACK = 0x1
 END_HEADERS, PADDED, HAS_PRIORITY = 0x4, 0x8, 0x20
 
-# settings
+# settings (section 6.5.2)
 HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 1, 2, 3, 4
 MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = 5, 6
 DEFAULT_TABLE_BYTES = 4096
-NO_TABLE = b"\x20"  # of a header block: a table of no bytes from here on (RFC 7541, section 6.3)
+NO_TABLE = b"\x20"  # begins a header block: the dynamic table has 0 bytes from here on (RFC 7541, section 6.3)
 
 _HEAD = struct.Struct(">HBBBI")  # the length in its high two bytes and its low one, type, flags, stream
 _STATUS_200 = b"\x88"  # indexed, from the static table of RFC 7541
@@ -48,7 +50,7 @@ class ErrorCode(IntEnum):
 
 
 class ConnectionFailedError(Exception):
-    """What the peer did leaves the connection without a meaning: it is closed with this code."""
+    """A connection error (RFC 9113, section 5.4.1): the connection is closed with this code."""
 
     def __init__(self, code: ErrorCode, why: str) -> None:
         super().__init__(why)
@@ -81,13 +83,13 @@ def rst_stream(stream: int, code: ErrorCode) -> bytes:
 
 
 def goaway(last_stream: int, code: ErrorCode, why: str = "") -> bytes:
-    """A GOAWAY frame, with words for whoever looks at the wire."""
+    """A GOAWAY frame with debug data."""
     return frame(GOAWAY, 0, 0, struct.pack(">II", last_stream, code) + why.encode())
 
 
 @lru_cache(1024)
 def block(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """A header block (RFC 7541) that changes no table: literals, but for status 200. Status 0 is for trailers."""
+    """A header block (RFC 7541) of literals that leaves the dynamic table as it is. Status 0 is for trailers."""
     parts = [b"" if not status else _STATUS_200 if status == 200 else _STATUS_NAME + _text(b"%d" % status)]
     parts += [b"\0" + _text(name) + _text(value) for name, value in headers]
     return b"".join(parts)
@@ -119,7 +121,7 @@ def _text(value: bytes) -> bytes:
 
 
 def check(name: str, *is_right: bool) -> None:
-    """Refuse a frame unless its stream can have it and, where that matters, its length is right."""
+    """Raise ConnectionFailedError unless a frame's stream number and, as a second condition, its length are right."""
     if not is_right[0]:
         raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"{name} on a stream that cannot have it")
     if not all(is_right):
@@ -127,7 +129,7 @@ def check(name: str, *is_right: bool) -> None:
 
 
 def without_padding(payload: bytes) -> bytes:
-    """The payload of a frame with PADDED. Raises ConnectionFailedError where there is more padding than frame."""
+    """The payload of a PADDED frame without its padding. Raises ConnectionFailedError if there is more padding than frame."""
     if not payload:
         raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, "a padded frame without its padding's length")
     if payload[0] >= len(payload):

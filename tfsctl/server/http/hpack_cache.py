@@ -1,79 +1,98 @@
-"""Header blocks of HTTP/2 requests, decoded and checked (RFC 7541 by `hpack`; RFC 9113, section 8.2 and 8.3).
+"""Header blocks of HTTP/2 requests, decoded and checked (RFC 7541 by `hpack`; RFC 9113, sections 8.2 and 8.3).
 
-A client that asks the same again sends the same block again, most often a few bytes of indices. While the table behind
-them has not changed it means the same again, and is not decoded anew.
+A client repeats its header blocks, most often a few bytes of indices. While the dynamic table behind them has not
+changed they mean the same, so the decoded heads are cached by the block's bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from urllib.parse import unquote
 
 from hpack import Decoder
 from hpack.exceptions import HPACKError, OversizedHeaderListError
 
 from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
+from tfsctl.server.http.request_head import (
+    MAX_LENGTH_DIGITS,
+    RequestHead,
+    is_host,
+    is_method,
+    is_scheme,
+    is_target,
+    path_of,
+)
 
-MAX_HEADER_LIST_BYTES = 64 * 1024
-_KNOWN_BLOCKS = 64
-_LONGEST_LENGTH = 19  # digits
-_NO_TRAILERS = "trailers have no pseudo-headers"
+_MAX_BLOCKS = 64
+_NO_PSEUDO_IN_TRAILERS = "trailers have no pseudo-headers"
 _SIZE_UPDATE, _SIZE_UPDATE_MASK = 0x20, 0xE0  # the first bits of a block that changes the table's size
 
 Headers = list[tuple[bytes, bytes]]
 
 
+class MalformedRequestError(Exception):
+    """A header block that can be decoded, but is no request's (RFC 9113, section 8.1.1): a stream error."""
+
+    def __init__(self, reason: str, code: ErrorCode) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
 @dataclass(frozen=True, slots=True)
-class Head:
-    """A request's head: what its pseudo-headers and headers say. `error` is why it is malformed, or empty."""
+class _Malformed:
+    """Why a header block is no request's."""
 
-    method: str = ""
-    target: str = ""
-    path: str = ""
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
-    length: int | None = None
-    """The Content-Length."""
-    error: str = ""
+    reason: str
+    code: ErrorCode = ErrorCode.PROTOCOL_ERROR
 
 
-class HeadReader:
-    """Reads the header blocks of one connection, in the order they came."""
+class HeaderBlockReader:
+    """Reads the header blocks of one connection, in the order they arrive."""
 
-    def __init__(self) -> None:
-        self._decoder = Decoder(max_header_list_size=MAX_HEADER_LIST_BYTES)
+    def __init__(self, max_bytes: int, max_count: int) -> None:
+        self._decoder = Decoder(max_header_list_size=max_bytes)
+        self._max_count = max_count
         self._table = self._decoder.header_table.dynamic_entries
-        self._known: dict[bytes, Head] = {}
+        self._cache: dict[bytes, RequestHead | _Malformed] = {}
 
-    def read(self, block: bytes) -> Head:
-        """The head that a block means. Raises ConnectionFailedError for one that cannot be decoded."""
-        known = self._known.get(block)
-        if known is not None:
-            return known
+    def read(self, block: bytes) -> RequestHead:
+        """The head in a block. Raises MalformedRequestError, or ConnectionFailedError if it cannot be decoded."""
+        head = self._cache.get(block)
+        if head is None:
+            head = self._decode_head(block)
+        if isinstance(head, _Malformed):
+            raise MalformedRequestError(head.reason, head.code)
+        return head
+
+    def _decode_head(self, block: bytes) -> RequestHead | _Malformed:
         table = self._table
         size, newest = len(table), table[0] if table else None
-        read = _head(tuple(self._decode(block)))
+        fields = self._decode(block)
+        head: RequestHead | _Malformed
+        if len(fields) > self._max_count:
+            head = _Malformed("too many headers", ErrorCode.ENHANCE_YOUR_CALM)
+        else:
+            head = _head(tuple(fields))
         is_update = block[:1] != b"" and block[0] & _SIZE_UPDATE_MASK == _SIZE_UPDATE
         if is_update or len(table) != size or (table and table[0] is not newest):
-            self._known.clear()  # indices now mean something else
-            return read
-        if len(self._known) >= _KNOWN_BLOCKS:
-            self._known.clear()
-        self._known[block] = read
-        return read
+            self._cache.clear()  # indices now mean something else
+            return head
+        if len(self._cache) >= _MAX_BLOCKS:
+            self._cache.clear()
+        self._cache[block] = head
+        return head
 
     def read_trailers(self, block: bytes) -> str:
-        """Why a block cannot be trailers, or nothing. Raises ConnectionFailedError for one that cannot be decoded."""
-        if block in self._known:
-            return _NO_TRAILERS
-        self._known.clear()  # the table may have changed
+        """Why a block cannot be trailers; empty if it can. Raises ConnectionFailedError if it cannot be decoded."""
+        if block in self._cache:
+            return _NO_PSEUDO_IN_TRAILERS
+        self._cache.clear()  # the table may have changed
         for name, value in self._decode(block):
             if name[:1] == b":":
-                return _NO_TRAILERS
-            if (why := _why_not(name, value)) is not None:
-                return why
+                return _NO_PSEUDO_IN_TRAILERS
+            if reason := _field_error(name, value):
+                return reason
         return ""
 
     def _decode(self, block: bytes) -> Headers:
@@ -86,46 +105,46 @@ class HeadReader:
 
 
 @lru_cache(256)
-def _head(pairs: tuple[tuple[bytes, bytes], ...]) -> Head:
+def _head(pairs: tuple[tuple[bytes, bytes], ...]) -> RequestHead | _Malformed:
     pseudo: dict[bytes, bytes] = {}
     headers: Headers = []
     for name, value in pairs:
         if name[:1] == b":":
             if headers or name not in _PSEUDO or name in pseudo:
-                return Head(error=f"the pseudo-header {name!r} does not belong there")
+                return _Malformed(f"the pseudo-header {name!r} does not belong there")
+            if not _PSEUDO[name](value):
+                return _Malformed(f"{value!r} cannot be a {name.decode()}")
             pseudo[name] = value
-            continue
-        if (why := _why_not(name, value)) is not None:
-            return Head(error=why)
-        headers.append((name, value))
-    method, target, scheme = pseudo.get(b":method"), pseudo.get(b":path"), pseudo.get(b":scheme")
-    if not method or not target or not scheme:  # CONNECT has neither path nor scheme, and is not for us
-        return Head(error="a request has a :method, a :path and a :scheme")
+        elif reason := _field_error(name, value):
+            return _Malformed(reason)
+        else:
+            headers.append((name, value))
+    if not pseudo.keys() >= _REQUIRED:  # CONNECT has neither path nor scheme, and is not served
+        return _Malformed("a request has a :method, a :path and a :scheme")
     lengths = {value for name, value in headers if name == b"content-length"}
-    if len(lengths) > 1 or not all(value.isdigit() and len(value) <= _LONGEST_LENGTH for value in lengths):
-        return Head(error="content-length is no number")
+    if len(lengths) > 1 or not all(value.isdigit() and len(value) <= MAX_LENGTH_DIGITS for value in lengths):
+        return _Malformed("content-length is not a number")
     length = int(next(iter(lengths))) if lengths else None
-    text = target.decode("latin-1")
-    return Head(method.decode("latin-1"), text, path_of(text), MappingProxyType(dict(headers)), length)
+    text = pseudo[b":path"].decode("latin-1")
+    return RequestHead(
+        pseudo[b":method"].decode("latin-1"), text, path_of(text), MappingProxyType(dict(headers)), length
+    )
 
 
-_PSEUDO = frozenset((b":method", b":path", b":scheme", b":authority"))
+_PSEUDO = {b":method": is_method, b":path": is_target, b":scheme": is_scheme, b":authority": is_host}
+_REQUIRED = {b":method", b":path", b":scheme"}
 _OF_CONNECTIONS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
 _NOT_IN_NAMES = frozenset(range(0x21)) | frozenset(range(0x41, 0x5B)) | frozenset(range(0x7F, 0x100)) | {ord(":")}
 
 
-def _why_not(name: bytes, value: bytes) -> str | None:
-    """What is wrong with a header, or None."""
+def _field_error(name: bytes, value: bytes) -> str:
+    """What is wrong with a header field; empty if nothing is."""
     if not name or not _NOT_IN_NAMES.isdisjoint(name):
-        return f"{name!r} is no header's name"
+        return f"{name!r} is not a field name"
     if name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
         return f"{name!r} belongs to HTTP/1.1"
     if b"\0" in value or b"\r" in value or b"\n" in value or value != value.strip(b" \t"):
-        return f"the value of {name!r} is none"
-    return None
-
-
-def path_of(target: str) -> str:
-    """The path of a request's target, escapes undone."""
-    path = target.partition("?")[0]
-    return unquote(path) if "%" in path else path
+        return f"{value!r} cannot be the value of {name!r}"
+    if name == b"host" and not is_host(value):
+        return f"{value!r} cannot be a host"
+    return ""

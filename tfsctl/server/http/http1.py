@@ -1,395 +1,320 @@
-"""One HTTP/1.1 or HTTP/1.0 connection (RFC 9112): requests by `httptools`, answered one after the other."""
+"""One HTTP/1.1 or HTTP/1.0 connection (RFC 9112): requests are read and answered one after the other.
+
+A request is parsed only when the one before it is answered, so that a client that pipelines costs no more than one that
+waits. Bytes of a body are never looked at as anything else.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import re
-from collections import deque
-from collections.abc import Sequence
-from email.utils import formatdate
-from functools import lru_cache
+from enum import IntFlag
 from http import HTTPStatus
 from typing import cast
 
-import httptools
-
 from tfsctl.server.http import request_head_cache
-from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs
-from tfsctl.server.http.hpack_cache import path_of
-from tfsctl.server.http.settings import Limits, Site
+from tfsctl.server.http.exchange import BodyTimeoutError
+from tfsctl.server.http.http1_parser import BadRequestError, ChunkDecoder, head_end, parse_head, without_empty_lines
+from tfsctl.server.http.http1_request import Request, error_page
+from tfsctl.server.http.listener_state import ListenerState
+from tfsctl.server.http.request_head import RequestHead
+from tfsctl.server.http.timeouts import Linger, WriteStall, is_slow_body
+from tfsctl.server.limits import Limits
 
-log = logging.getLogger(__name__)
+_MAX_PIPELINED_BYTES = 64 * 1024  # that are read while a request is answered
+_MAX_UNCONSUMED_BYTES = 256 * 1024  # of a body that the application does not take yet
 
-_MAX_HEAD_BYTES = 64 * 1024
-_MAX_WAITING = 32  # requests that came before their turn
-_LINGER_S = 0.5
-_is_host = lru_cache(256)(re.compile(rb"[^\s/?#@]*").fullmatch)
+
+class Pause(IntFlag):
+    """Why nothing is read from the client."""
+
+    CLIENT_READS_NOTHING = 1
+    PIPELINED = 2
+    UNCONSUMED_BODY = 4
+    MEMORY = 8
+    OTHERS_TURN = 16
 
 
 class Http1Connection(asyncio.Protocol):
-    """One client."""
+    """One client's connection."""
 
-    def __init__(self, site: Site, limits: Limits, port: int | None) -> None:
-        self.site = site
-        self.loop = site.loop
-        self._port = port
+    def __init__(self, state: ListenerState, limits: Limits, port: int | None, peer: str) -> None:
+        self.state, self.loop, self.port, self._peer = state, state.loop, port, peer
         self._limits = limits
-        self._parser = httptools.HttpRequestParser(self)
-        self._waiting: deque[Request] = deque()  # the first one is being answered, once it has a task
-        self._reading: Request | None = None
-        self._head_bytes = self._most_head_bytes = 0  # since the last thing that made sense; before that was found
-        self._url = b""
-        self._plain_head = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._refusal: HTTPStatus | None = None  # what is said after the last answer, before the connection closes
-        self._is_closing = False
-        self._is_reading_paused = False
+        self._buffer = bytearray()  # what has arrived and is not parsed
+        self._searched = 0  # bytes of the buffer in which the end of a head was looked for
+        self._current: Request | None = None
+        self._is_in_body = False  # the body of the current request has not arrived completely
+        self._body_left = 0  # bytes of it
+        self._chunks: ChunkDecoder | None = None  # of it, if it is chunked
+        self._requests = 0
+        self._refusal: HTTPStatus | None = None  # answered before the connection closes
+        self._is_closing = self._is_ended = False
+        self._pauses = Pause(0)
         self._writable: asyncio.Future[None] | None = None
-        self.is_paused = False
+        self._linger: Linger | None = None
 
-    # ---- asyncio's side ----
+    # ---- asyncio.Protocol ----
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the client in."""
+        """Begin to serve a client."""
         self._transport = cast("asyncio.Transport", transport)
-        self._opened_s = self._heard_s = self.loop.time()
-        self.site.connections.add(self)
+        self._stall = WriteStall(self._transport)
+        self._opened_s = self._heard_s = self._head_since_s = self.loop.time()
+        self.state.connections.add(self)
+        self.state.budget.connected()
 
     def data_received(self, data: bytes) -> None:
-        """Read requests, and begin with the first one that is not answered yet."""
-        if self._is_closing or self._refusal is not None:
+        """Read requests, and serve the first that is complete enough."""
+        if self._is_closing:
+            if self._linger is not None:
+                self._linger.heard()
             return
-        self._heard_s = self.loop.time()
-        is_begin = not self._waiting and not self._head_bytes and self._reading is None
-        if is_begin and self._take_known(data):
+        if self._current is None:
+            if not self._buffer:
+                self._head_since_s = self._heard_s = self.loop.time()
+                found = request_head_cache.find(data)
+                if found is not None:
+                    self._serve_known(*found)
+                    return
+        elif self._is_in_body and not self._buffer and len(data) < self._body_left:
+            self._body_left -= len(data)
+            self._add_to_body(data)
             return
-        self._head_bytes += len(data)
-        self._most_head_bytes = self._head_bytes
-        try:
-            self._feed(data)
-            if self._head_bytes > _MAX_HEAD_BYTES:
-                self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        except httptools.HttpParserInvalidMethodError:
-            self._refusal = HTTPStatus.NOT_IMPLEMENTED
-        except (httptools.HttpParserError, httptools.HttpParserCallbackError) as error:
-            too_large = isinstance(error.__context__, _TooLargeError)
-            self._refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE if too_large else HTTPStatus.BAD_REQUEST
-        if self._refusal is not None and self._reading is not None:
-            self._reading.leave()  # its body makes no sense
-        if is_begin and self._waiting and self._waiting[0].goes_on:
-            request_head_cache.keep(data, self._waiting[0])
-        self._next()
+        self._buffer += data
+        self._parse()
 
-    def _take_known(self, data: bytes) -> bool:
-        """Take a whole request whose head came before, to the letter; whether this is one."""
-        found = request_head_cache.find(data)
-        if found is None:
-            return False
-        head, body = found
-        request = Request(self.loop, self._port, head.method, head.target, head.path, head.headers)
-        request.attach(self, request_head_cache.VERSION, keeps_alive=True)
+    def _serve_known(self, head: RequestHead, body: bytes) -> None:
+        """Serve a whole request whose head was parsed before."""
+        request = self._current = Request(self, head)
         if body:
             request.add(body)
         request.end()
-        self._waiting.append(request)
-        self._next()
-        return True
-
-    def _feed(self, data: bytes) -> None:
-        """Parse. A request to go over to another protocol is read as one that asks for no such thing."""
-        while data:
-            try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                data = self._plain_head + data[upgrade.args[0] :]
-                self._parser = httptools.HttpRequestParser(self)
-            else:
-                return
+        self._start(request)
 
     def pause_writing(self) -> None:
-        """The client does not read: what it asks now would only pile up."""
-        self.is_paused = True
-        self._pause_reading()
+        """The client does not read: requests that it sends now would only pile up."""
+        self._pause(Pause.CLIENT_READS_NOTHING)
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        self.is_paused = False
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
-        self._resume_reading()
+        self._resume(Pause.CLIENT_READS_NOTHING)
 
     def eof_received(self) -> bool:
-        """The client says no more, but may still listen."""
-        self._refusal = self._refusal or HTTPStatus.OK
-        if self._reading is not None:
-            self._reading.leave()
-        return bool(self._waiting)
+        """The client sends no more, but may still read."""
+        self._is_ended = True
+        if self._is_closing or self._current is None:
+            return False
+        if self._is_in_body:
+            self._current.cancel()
+        return True
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The client has left."""
         self._is_closing = True
-        self.site.connections.discard(self)
-        for request in self._waiting:
-            request.leave()
+        self.state.disconnected(self, self._peer)
+        self.state.budget.disconnected(self)
+        if self._current is not None:
+            self._current.cancel()
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
 
-    # ---- what the time brings ----
-    def look_after(self, now_s: float) -> None:
-        """Send a client away that has been here for long, or silent for long."""
-        limits = self._limits
-        is_old = limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s
-        is_silent = limits.max_idle_s is not None and now_s - self._heard_s > limits.max_idle_s
-        is_idle = not self._waiting or not (self._waiting[0].has_all or self._waiting[0].has_answered)
-        if is_idle and (is_silent or (is_old and not self._head_bytes)):
-            self._transport.close()
-        elif is_old and self._waiting:
-            self._waiting[-1].keeps_alive = False
-
-    def close(self) -> None:
-        """End the connection; what is written reaches the client."""
-        self._transport.close()
-
-    # ---- httptools' side ----
-    def on_message_begin(self) -> None:
-        """A request line begins."""
-        self._url, self._headers = b"", []
-
-    def on_url(self, url: bytes) -> None:
-        """The target, or a part of it."""
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        self._headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        """The head of a request is here. Raises _TooLargeError or _BadRequestError for one that cannot be."""
-        parser, target, method = self._parser, self._url, self._parser.get_method()
-        if self._most_head_bytes > _MAX_HEAD_BYTES and _size(target, self._headers) > _MAX_HEAD_BYTES:
-            raise _TooLargeError
-        if parser.should_upgrade() and method != b"CONNECT":
-            kept = [b"%b: %b\r\n" % pair for pair in self._headers if pair[0] != b"upgrade"]
-            self._plain_head = b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, b"".join(kept))
-            return
-        version = parser.get_http_version()
-        hosts = [value for name, value in self._headers if name == b"host"]
-        if version not in ("1.0", "1.1") or len(hosts) > 1 or (version == "1.1" and not hosts):
-            raise _BadRequestError
-        if hosts and not _is_host(hosts[0]):
-            raise _BadRequestError
-        self._head_bytes = 0
-        text = target.decode("latin-1")
-        request = Request(self.loop, self._port, method.decode("latin-1"), text, path_of(text), dict(self._headers))
-        request.attach(self, version, keeps_alive=parser.should_keep_alive() and method != b"CONNECT")
-        self._reading = request
-        self._waiting.append(request)
-
-    def on_body(self, data: bytes) -> None:
-        """A part of the body."""
-        self._head_bytes = 0
-        if self._reading is not None:
-            self._reading.add(data)
-
-    def on_message_complete(self) -> None:
-        """The request is whole."""
-        self._head_bytes = 0
-        if self._reading is not None:
-            self._reading.end()
-            self._reading = None
-
-    # ---- one after the other ----
-    def _next(self) -> None:
-        """Begin with the first request that waits; after the last, do what is left to do."""
-        waiting = self._waiting
-        if waiting:
-            if waiting[0].task is None:
-                waiting[0].task = self.loop.create_task(waiting[0].serve())
-            if len(waiting) > _MAX_WAITING:
-                self._pause_reading()
-        elif self._refusal is not None and not self._is_closing:
-            if self._refusal is not HTTPStatus.OK:
-                self.write(_page(self._refusal))
-            self._close_after_a_while()
-
-    def done_with(self, request: Request) -> None:
-        """The first request is answered: the next one's turn."""
+    # ---- timeouts ----
+    def check_timeouts(self, now_s: float) -> None:
+        """Close the connection if the client is too slow, or has been idle or connected for too long."""
+        limits, current = self._limits, self._current
         if self._is_closing:
             return
-        self._waiting.popleft()
-        request.leave()  # what is left of its body is for nobody
-        if not request.keeps_alive:
-            self._waiting.clear()
-            if self._refusal not in (None, HTTPStatus.OK) and not request.has_begun:
-                self.write(_page(self._refusal))
-            self._close_after_a_while()
-            return
-        self._resume_reading()
-        self._next()
+        if self._stall.lasts(now_s, limits.write_stall_timeout_s):
+            self.state.recorder.request_rejected("write_stall_timeout")
+            self._transport.abort()
+        elif current is not None:
+            if self._is_in_body and is_slow_body(limits, now_s - current.started_s, current.size):
+                self.state.recorder.request_rejected("body_timeout")
+                current.refuse_body(BodyTimeoutError())
+            if limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s:
+                current.keeps_alive = False
+        elif self._buffer or not self._requests:
+            if limits.header_timeout_s is not None and now_s - self._head_since_s > limits.header_timeout_s:
+                self.state.recorder.request_rejected("header_timeout")
+                self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        elif (limits.max_idle_s is not None and now_s - self._heard_s > limits.max_idle_s) or (
+            limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s
+        ):
+            self._transport.close()
 
-    def _close_after_a_while(self) -> None:
-        """Close, when the client had a moment to read the answer: what it still sends would make it lose that."""
+    def close(self) -> None:
+        """Close the connection; what is written still reaches the client."""
+        self._transport.close()
+
+    # ---- parsing ----
+    def _parse(self) -> None:
+        """Read what has arrived, up to the request after the current one."""
+        try:
+            while self._buffer and not self._is_closing:
+                if self._current is None:
+                    if not self._read_head():
+                        return
+                elif not self._is_in_body:
+                    if len(self._buffer) > _MAX_PIPELINED_BYTES:
+                        self._pause(Pause.PIPELINED)
+                    return
+                elif not self._read_body():
+                    return
+        except BadRequestError as error:
+            self._refuse(error.status)
+
+    def _read_head(self) -> bool:
+        """Begin with the next request; whether its head has arrived. Raises BadRequestError."""
+        buffer = self._buffer
+        if buffer[0] == 0x0D:
+            buffer[:] = without_empty_lines(bytes(buffer))
+            self._searched = 0
+        end = head_end(buffer, self._searched, self._limits)
+        if not end:
+            self._searched = len(buffer)
+            return False
+        raw, self._searched = bytes(buffer[:end]), 0
+        del buffer[:end]
+        head = parse_head(raw, self._limits)
+        request_head_cache.keep(raw, head)
+        request = self._current = Request(self, head)
+        self._body_left = head.length or 0
+        self._chunks = ChunkDecoder(self._limits) if head.is_chunked else None
+        self._is_in_body = head.is_chunked or self._body_left > 0
+        self._start(request)
+        if not self._is_in_body:
+            request.end()
+        else:
+            self._read_body()
+        return True
+
+    def _read_body(self) -> bool:
+        """Read the body of the current request; whether it has arrived completely. Raises BadRequestError."""
+        request, buffer = cast("Request", self._current), self._buffer
+        if self._chunks is None:
+            part = bytes(buffer[: self._body_left])
+            del buffer[: len(part)]
+            self._body_left -= len(part)
+            is_complete = not self._body_left
+        else:
+            parts, done, has_more = self._chunks.decode(bytes(buffer))
+            del buffer[:done]
+            part, is_complete = b"".join(parts), self._chunks.is_complete
+            if has_more:
+                self._pause(Pause.OTHERS_TURN)
+                self.loop.call_soon(self._take_turn)
+        if part:
+            self._add_to_body(part)
+        if is_complete:
+            self._is_in_body = False
+            self.state.budget.stop_waiting(self)
+            self._resume(Pause.UNCONSUMED_BODY | Pause.MEMORY)
+            request.end()
+        return is_complete
+
+    def _take_turn(self) -> None:
+        """Go on with what was left for another turn of the event loop."""
+        self._resume(Pause.OTHERS_TURN)
+        self._parse()
+
+    def _add_to_body(self, part: bytes) -> None:
+        request = cast("Request", self._current)
+        request.add(part)
+        if request.unconsumed > _MAX_UNCONSUMED_BYTES:
+            self._pause(Pause.UNCONSUMED_BODY)
+        if self.state.budget.must_wait(self, request.held, self._resume_for_memory):
+            self._pause(Pause.MEMORY)
+
+    def _resume_for_memory(self) -> None:
+        self._resume(Pause.MEMORY)
+
+    def on_body_consumed(self, request: Request) -> None:
+        """The application has taken a part of the body: read more of it."""
+        if self._pauses & Pause.UNCONSUMED_BODY and request.unconsumed <= _MAX_UNCONSUMED_BYTES:
+            self._resume(Pause.UNCONSUMED_BODY)
+
+    def _pause(self, reason: Pause) -> None:
+        if not self._pauses and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._pauses |= reason
+
+    def _resume(self, reason: Pause) -> None:
+        if self._pauses:
+            self._pauses &= ~reason
+            if not self._pauses and not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    # ---- one request after the other ----
+    def _start(self, request: Request) -> None:
+        self._requests += 1
+        most = self._limits.max_requests_per_connection
+        if most is not None and self._requests >= most:
+            request.keeps_alive = False
+        request.task = self.loop.create_task(request.serve())
+
+    def on_done(self, request: Request) -> None:
+        """The request is answered: close the connection, or go on with the next request."""
+        self._current = None
+        if self._is_closing:
+            return
+        if self._is_in_body or not request.keeps_alive or self._refusal is not None:
+            if not request.has_begun and (self._refusal is not None):
+                self.write(error_page(self._refusal))
+            self._close_soon()
+            return
+        self._head_since_s = self._heard_s = self.loop.time()
+        if self._buffer:
+            self._parse()
+            if self._pauses & Pause.PIPELINED and len(self._buffer) <= _MAX_PIPELINED_BYTES:
+                self._resume(Pause.PIPELINED)
+        if self._is_ended and self._current is None and not self._is_closing:
+            self._close_soon()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer bytes that are no request, after the current request, and close the connection."""
+        self._refusal = status
+        self.state.recorder.request_rejected(f"refused_{status.value}")
+        self._buffer.clear()
+        if self._current is not None:
+            self._current.cancel()  # its body makes no sense
+            return
+        self.write(error_page(status))
+        self._close_soon()
+
+    def _close_soon(self) -> None:
+        """Close when the client has had a moment to read: bytes that it still sends would make it lose the answer."""
         self._is_closing = True
+        self._buffer.clear()
         transport = self._transport
         if transport.is_closing():
             return
-        if transport.can_write_eof() and (self._reading is not None or self._refusal is not None):
+        if transport.can_write_eof() and not self._is_ended:
             transport.write_eof()
-            self.loop.call_later(_LINGER_S, transport.close)
+            if self._pauses:
+                transport.resume_reading()  # to throw away what arrives
+            self._linger = Linger(self.loop, transport)
         else:
             transport.close()
 
-    def _pause_reading(self) -> None:
-        if not self._is_reading_paused and not self._transport.is_closing():
-            self._is_reading_paused = True
-            self._transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if self._is_reading_paused and not self.is_paused and len(self._waiting) <= _MAX_WAITING:
-            self._is_reading_paused = False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
-
-    def write(self, data: bytes) -> None:
+    # ---- writing ----
+    def write(self, *parts: bytes) -> None:
         """Send bytes, if the client is still there."""
         if not self._transport.is_closing():
-            self._transport.write(data)
+            if not self._pauses & Pause.CLIENT_READS_NOTHING:
+                self._stall.restart()
+            if len(parts) == 1:
+                self._transport.write(parts[0])
+            else:
+                self._transport.writelines(parts)
+
+    def abort(self) -> None:
+        """Close the connection at once; what is written is lost."""
+        self._transport.abort()
 
     async def until_writable(self) -> None:
-        """Return when the client reads what it was sent."""
-        if self.is_paused and not self._transport.is_closing():
+        """Return when the client has read what it was sent, or has gone."""
+        if self._pauses & Pause.CLIENT_READS_NOTHING and not self._transport.is_closing():
             self._writable = self.loop.create_future()
             await self._writable
-
-
-class Request(Exchange):
-    """A request, and its answer as HTTP/1 writes it."""
-
-    __slots__ = ("_connection", "_is_chunked", "_version", "has_answered", "has_begun", "keeps_alive", "task")
-
-    _connection: Http1Connection
-    _version: str
-    keeps_alive: bool
-
-    def attach(self, connection: Http1Connection, version: str, *, keeps_alive: bool) -> None:
-        """Say which connection it came on, and whether there may be another one after it."""
-        self._connection, self._version, self.keeps_alive = connection, version, keeps_alive
-        self.task: asyncio.Task[None] | None = None
-        self._is_chunked = self.has_begun = self.has_answered = False
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether there may be another one after it, without a word about that."""
-        return self.keeps_alive and self._version == request_head_cache.VERSION
-
-    @property
-    def client(self) -> object:
-        """The connection."""
-        return self._connection
-
-    def leave(self) -> None:
-        """Nobody waits for the answer any more."""
-        super().leave()
-        if self.task is not None:
-            self._connection.site.canceller.cancel(self.task)
-
-    async def serve(self) -> None:
-        """Let the application answer."""
-        connection = self._connection
-        if not self.has_all and self._version == "1.1" and self.headers.get(b"expect", b"").lower() == b"100-continue":
-            connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        try:
-            await connection.site.application(self)
-        except Exception:  # the one door for bugs: the connection is of no use any more
-            log.exception("A request failed: %s", self.path)
-        finally:
-            if not self.has_answered:
-                self.keeps_alive = False
-            connection.done_with(self)
-
-    async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
-        """Send a whole answer."""
-        if trailers:
-            self.start(status, headers)
-            await self.write(body)
-            await self.finish(trailers)
-            return
-        head = self._head(status, headers, b"" if status in NO_BODY else b"content-length: %d\r\n" % len(body))
-        self.has_answered = True
-        await self._send(head if self.method == "HEAD" else head + body)
-
-    def start(self, status: int, headers: Pairs) -> None:
-        """Begin an answer whose body comes in parts."""
-        if self._version == "1.1":
-            self._is_chunked = self.method != "HEAD"
-            headers = (*headers, (b"transfer-encoding", b"chunked"))
-        else:
-            self.keeps_alive = False  # the end of the connection is the end of the answer
-        self._connection.write(self._head(status, headers))
-
-    async def write(self, data: bytes) -> None:
-        """Send a part of the body."""
-        if data and self.method != "HEAD":
-            await self._send(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
-
-    async def finish(self, trailers: Pairs) -> None:
-        """End an answer that came in parts; HTTP/1.0 has no trailers."""
-        self.has_answered = True
-        lines = b"".join([b"%b: %b\r\n" % pair for pair in trailers])
-        await self._send(b"0\r\n" + lines + b"\r\n" if self._is_chunked else b"")
-
-    async def _send(self, data: bytes) -> None:
-        connection = self._connection
-        connection.write(data)
-        if connection.is_paused:
-            await connection.until_writable()
-
-    def _head(self, status: int, headers: Pairs, length: bytes = b"") -> bytes:
-        self.has_begun = True
-        lines, date = _head_lines(status, headers), _date(int(self._loop.time()))
-        if not self.keeps_alive:
-            return b"%b%b%bconnection: close\r\n\r\n" % (lines, length, date)
-        if self._version == "1.0":
-            return b"%b%b%bconnection: keep-alive\r\n\r\n" % (lines, length, date)
-        return b"%b%b%b\r\n" % (lines, length, date)
-
-
-class _TooLargeError(Exception):
-    """A head is larger than it may be."""
-
-
-class _BadRequestError(Exception):
-    """A head says what no request may."""
-
-
-def _size(target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> int:
-    return len(target) + sum(len(name) + len(value) for name, value in headers)
-
-
-def _page(status: HTTPStatus) -> bytes:
-    """A whole answer to what is no request, as the real server's HTTP library writes it; then the connection closes."""
-    title = f"{status.value} {status.phrase}"
-    page = f"<HTML><HEAD>\n<TITLE>{title}</TITLE>\n</HEAD><BODY>\n<H1>{status.phrase}</H1>\n</BODY></HTML>\n".encode()
-    head = b"content-type: text/html\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(page)
-    return _status_line(status.value) + head + page
-
-
-@lru_cache(256)
-def _head_lines(status: int, headers: Pairs) -> bytes:
-    """What heads of one kind have in common: all but their length and date."""
-    return b"".join([_status_line(status), *[b"%b: %b\r\n" % pair for pair in headers]])
-
-
-@lru_cache(maxsize=None)
-def _status_line(status: int) -> bytes:
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "Unknown"
-    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
-
-
-@lru_cache(1)
-def _date(_second: int) -> bytes:
-    return f"date: {formatdate(usegmt=True)}\r\n".encode()

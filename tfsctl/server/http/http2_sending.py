@@ -1,34 +1,53 @@
-"""What one HTTP/2 connection sends: frames, as far as the client's windows let them out, each stream in its turn."""
+"""What one HTTP/2 connection sends: frames, as far as the client's flow-control windows allow, each stream in turn."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tfsctl.server.http import frames
 from tfsctl.server.http.exchange import Pairs
 from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
 
-if TYPE_CHECKING:
-    from tfsctl.server.http.http2_stream import Stream
+
+class SendingStream(Protocol):
+    """A stream as the sender sees it.
+
+    `credit` is what the client has granted of the stream's window beyond the connection's `initial_window`, less what
+    was sent.
+    """
+
+    number: int
+    credit: int
+    is_over: bool
+
+    def send_more(self) -> bool:
+        """Send what the windows allow now; whether that was all there is."""
+
+    def wait_for_turn(self) -> None:
+        """Register with the sender if only the connection holds the stream up."""
+
+    def reset(self, code: ErrorCode) -> None:
+        """Send RST_STREAM."""
 
 
-class Sending:
+class Sender:
     """The client's settings and windows, and the streams that wait for them."""
 
     transport: asyncio.Transport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, streams: Mapping[int, Stream]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, streams: Mapping[int, SendingStream]) -> None:
         self._loop = loop
         self._streams = streams
         self.window = self.initial_window = frames.DEFAULT_WINDOW
         self.frame_bytes = frames.DEFAULT_FRAME_BYTES
-        self.is_paused = False
+        self.is_paused = False  # the client does not read
         self._largest_credit = 0  # of any stream
         self._table_update = b""  # begins the next header block
-        self._blocked: dict[int, Stream] = {}  # by the connection alone; in turn
+        self._blocked: dict[int, SendingStream] = {}  # by the connection alone; in turn
         self._pump_is_due = self._review_is_due = False
+        self._writable: list[asyncio.Future[None]] = []
 
     def write(self, data: bytes) -> None:
         """Send bytes, if the client is still there."""
@@ -40,7 +59,30 @@ class Sending:
         if not self.transport.is_closing():
             self.transport.writelines(parts)
 
-    def block(self, stream: Stream) -> None:
+    def pause(self) -> None:
+        """The client does not read."""
+        self.is_paused = True
+
+    def resume(self) -> None:
+        """The client reads again."""
+        self.is_paused = False
+        self._wake_writers()
+        self.pump()
+
+    async def until_writable(self) -> None:
+        """Return when the client reads what it was sent, or has gone."""
+        if self.is_paused and not self.transport.is_closing():
+            writable = self._loop.create_future()
+            self._writable.append(writable)
+            await writable
+
+    def _wake_writers(self) -> None:
+        writers, self._writable = self._writable, []
+        for writable in writers:
+            if not writable.done():
+                writable.set_result(None)
+
+    def block(self, stream: SendingStream) -> None:
         """Remember a stream that has more to send than the connection takes now."""
         self._blocked[stream.number] = stream
         if self.window > 0 and not self.is_paused:
@@ -53,9 +95,9 @@ class Sending:
             block, self._table_update = self._table_update + block, b""
         return frames.header_frames(number, block, ends=ends, limit=self.frame_bytes)
 
-    # ---- what the client says ----
+    # ---- what the client sends ----
     def set(self, name: int, value: int) -> None:
-        """Heed a setting of the client. Raises ConnectionFailedError for one that cannot be."""
+        """Apply a setting of the client. Raises ConnectionFailedError for a value that is not allowed."""
         if name == frames.INITIAL_WINDOW_SIZE:
             self.initial_window = value
             self._review_soon()
@@ -70,10 +112,10 @@ class Sending:
         elif name == frames.ENABLE_PUSH and value > 1:
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"ENABLE_PUSH {value}")
         elif name == frames.HEADER_TABLE_SIZE and value < frames.DEFAULT_TABLE_BYTES:
-            self._table_update = frames.NO_TABLE  # RFC 7541, section 4.2: said, though the table was never used
+            self._table_update = frames.NO_TABLE  # RFC 7541, section 4.2: announced, though the table is never used
 
     def open_window(self, number: int, size: int) -> None:
-        """The client takes so many more bytes, of one stream or, for stream 0, of all."""
+        """WINDOW_UPDATE: the client takes `size` more bytes of one stream or, for stream 0, of all."""
         if number == 0:
             self.window += size
             if not size or self.window > frames.MAX_WINDOW:
@@ -98,15 +140,15 @@ class Sending:
             self._loop.call_soon(self._review)
 
     def _review(self) -> None:
-        """Let the streams that waited for larger windows look at them."""
+        """Let the streams that waited for larger windows go on."""
         self._review_is_due = False
-        for stream in self._streams.values():
+        for stream in list(self._streams.values()):
             stream.wait_for_turn()
         self.pump()
 
-    # ---- in turn ----
+    # ---- each stream in turn ----
     def _pump_soon(self) -> None:
-        """Let the streams that wait go on when the event loop has looked at the other connections."""
+        """Let the streams that wait go on when the event loop has served the other connections."""
         if not self._pump_is_due:
             self._pump_is_due = True
             self._loop.call_soon(self.pump)
@@ -123,11 +165,12 @@ class Sending:
         if self._blocked:
             self._pump_soon()
 
-    def forget(self, stream: Stream) -> None:
+    def forget(self, stream: SendingStream) -> None:
         """The stream has nothing more to send."""
         if self._blocked:
             self._blocked.pop(stream.number, None)
 
     def clear(self) -> None:
-        """No stream has."""
+        """The client has left: nobody sends any more."""
         self._blocked.clear()
+        self._wake_writers()

@@ -1,113 +1,170 @@
-"""One stream of an HTTP/2 connection: a request, and the answer as the client's windows let it out."""
+"""One stream of an HTTP/2 connection: a request, and its response as the client's windows allow it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tfsctl.server.http import frames
 from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs
 from tfsctl.server.http.frames import ErrorCode
-
-if TYPE_CHECKING:
-    from tfsctl.server.http.hpack_cache import Head
-    from tfsctl.server.http.http2 import Http2Connection
+from tfsctl.server.http.http2_sending import Sender
+from tfsctl.server.http.listener_state import ListenerState
+from tfsctl.server.http.request_head import RequestHead
+from tfsctl.server.request_context import memory_account
 
 log = logging.getLogger(__name__)
 
-_MAX_AT_ONCE_BYTES = 1024 * 1024  # of one answer, before the other streams have their turn
+WINDOW_BYTES = 16 * 1024 * 1024
+"""Of each stream and of the connection, for requests: a large tensor should not wait for window updates."""
+_MAX_AT_ONCE_BYTES = 1024 * 1024  # of one response, before the other streams have their turn
+_LARGE_BYTES = 64 * 1024  # a response from here on is counted in the memory budget
+
+
+class StreamOwner(Protocol):
+    """The connection of a stream."""
+
+    state: ListenerState
+    loop: asyncio.AbstractEventLoop
+    port: int | None
+    out: Sender
+
+    def give_back(self, size: int) -> None:
+        """Let the client send that many bytes more on the connection."""
+
+    def cut_short(self, number: int, code: ErrorCode) -> bytes:
+        """The RST_STREAM frame for a stream whose client may still be sending."""
+
+    def on_done(self, stream: Stream) -> None:
+        """The application is done with the stream."""
 
 
 class Stream(Exchange):
-    """A request and its answer."""
+    """A request and its response.
+
+    Attributes:
+        number: the stream's number.
+        credit: what the client has granted of its window beyond the connection's `initial_window`, less what was sent.
+        window: how much of the request's body the client may still send.
+        is_over: whether nothing more is sent or received.
+        started_s: when the request began, in the event loop's time.
+    """
 
     __slots__ = (
-        "_connection",
+        "_body_left",
         "_end",
-        "_left_bytes",
         "_out",
+        "_owner",
         "_pending",
+        "_progress_s",
         "_sent",
+        "_to_give_back",
         "credit",
         "is_over",
         "number",
-        "received",
+        "started_s",
         "task",
+        "window",
     )
 
-    def __init__(self, connection: Http2Connection, number: int, head: Head) -> None:
-        super().__init__(connection.loop, connection.port, head.method, head.target, head.path, head.headers)
-        self._connection, self._out = connection, connection.out
+    def __init__(self, owner: StreamOwner, number: int, head: RequestHead) -> None:
+        super().__init__(owner.loop, owner.state.budget, owner.port, head.method, head.target, head.path, head.headers)
+        self._owner, self._out = owner, owner.out
         self.number = number
-        self._left_bytes = head.length
+        self._body_left = head.length
         self.credit = 0
-        """What the client takes of the answer, beyond the connection's `initial_window`."""
-        self.received = 0
-        """What the client was not given back of its own window."""
+        self.window = WINDOW_BYTES
+        self._to_give_back = 0  # what was consumed, and the client was not told of
         self.is_over = False
-        """Nothing more is sent or taken."""
+        self.started_s = owner.loop.time()
         self.task: asyncio.Task[None] | None = None
-        self._pending: list[memoryview] = []  # of the body, for when the client takes more
+        self._pending: list[memoryview] = []  # of the response's body, for when the client takes more
         self._end = b""  # the frames after that
         self._sent: asyncio.Future[None] | None = None
+        self._progress_s = 0.0  # when a part of what is pending was last sent
 
     async def serve(self) -> None:
         """Let the application answer."""
-        connection = self._connection
+        owner = self._owner
+        memory_account.set(self)
         try:
-            await connection.site.application(self)
-        except Exception:  # the one door for bugs: the client is told, and the connection goes on
+            await owner.state.application(self)
+        except Exception:  # the last resort for bugs: the client is told, and the connection goes on
             log.exception("A request failed: %s", self.path)
         finally:
             if not self.is_over:
                 self.reset(ErrorCode.INTERNAL_ERROR)
-            connection.forget(self)
+            if self._unconsumed:
+                owner.give_back(self._unconsumed)
+                self._unconsumed = 0
+            self.release()
+            owner.on_done(self)
 
     # ---- the request ----
-    def take(self, data: bytes) -> None:
-        """The next part of the body."""
-        if self._left_bytes is not None:
-            self._left_bytes -= len(data)
-            if self._left_bytes < 0:
-                self.reset(ErrorCode.PROTOCOL_ERROR)
-                return
+    def receive(self, data: bytes) -> None:
+        """Take the next part of the body."""
+        if self._body_left is not None:
+            self._body_left -= len(data)
+            if self._body_left < 0:
+                self.reset(ErrorCode.PROTOCOL_ERROR)  # more than its Content-Length
         self.add(data)
+
+    def receive_padding(self, size: int) -> None:
+        """Take bytes that count for flow control only."""
+        self._on_consumed(size)
 
     def end_request(self) -> None:
         """The body is complete."""
-        if self._left_bytes:
+        if self._body_left:
             self.reset(ErrorCode.PROTOCOL_ERROR)  # less than its Content-Length
         else:
             self.end()
 
-    def reset(self, code: ErrorCode) -> None:
-        """Break it off."""
-        if not self.is_over:
-            self._out.write(self._connection.cut_short(self.number, code))
-        self.leave()
+    def _on_consumed(self, size: int) -> None:
+        self._owner.give_back(size)
+        self._to_give_back += size
+        if self._to_give_back >= WINDOW_BYTES // 2 and not (self.is_over or self.has_all):
+            self._out.write(frames.window_update(self.number, self._to_give_back))
+            self.window += self._to_give_back
+            self._to_give_back = 0
 
-    def leave(self) -> None:
-        """The client has left, or was sent away."""
+    def reset(self, code: ErrorCode) -> None:
+        """End the stream with RST_STREAM."""
+        if not self.is_over:
+            self._out.write(self._owner.cut_short(self.number, code))
+        self.cancel()
+
+    def abort(self) -> None:
+        """Give the exchange up: the client gets RST_STREAM."""
+        self.reset(ErrorCode.CANCEL)
+
+    def cancel(self) -> None:
+        """The client has left, or the stream was reset."""
         self.is_over = True
         self._pending.clear()
         self._wake_sender()
-        super().leave()
+        super().cancel()
         if self.task is not None:
-            self._connection.site.canceller.cancel(self.task)
+            self._owner.state.canceller.cancel(self.task)
 
     @property
     def client(self) -> object:
         """The connection."""
-        return self._connection
+        return self._owner
 
-    # ---- the answer ----
+    # ---- the response ----
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
-        """Send a whole answer, in one piece where the client takes it."""
+        """Send a whole response, in one piece if the client's windows allow it.
+
+        Raises BudgetExceededError, before anything is sent, if the memory budget does not allow the response.
+        """
         if self.is_over:
             return
         out, number = self._out, self.number
         size = 0 if self.method == "HEAD" else len(body)
+        if size > _LARGE_BYTES:
+            self.charge_response(size)
         if not trailers and status not in NO_BODY:
             headers = (*headers, (b"content-length", b"%d" % len(body)))
         start = out.headers(number, status, headers, ends=not size and not trailers)
@@ -123,9 +180,11 @@ class Stream(Exchange):
             out.write(start)
             self._end = end or frames.frame(frames.DATA, frames.END_STREAM, number)
             await self._send(body)
+        if size > _LARGE_BYTES:
+            await out.until_writable()
 
     def start(self, status: int, headers: Pairs) -> None:
-        """Begin an answer whose body comes in parts."""
+        """Begin a response whose body is sent in parts."""
         if not self.is_over:
             self._out.write(self._out.headers(self.number, status, headers, ends=False))
 
@@ -135,25 +194,30 @@ class Stream(Exchange):
             await self._send(data)
 
     async def finish(self, trailers: Pairs) -> None:
-        """End an answer that came in parts."""
+        """End a response that was sent in parts."""
         if not self.is_over:
             self._finish(self._out.headers(self.number, 0, trailers, ends=True))
 
     async def _send(self, data: bytes) -> None:
-        """Send data as the client takes it; returns when all is on its way."""
+        """Send data as the client takes it; returns when all is written."""
         self._pending.append(memoryview(data))
         if self._out.is_paused or not self.send_more():
+            self._progress_s = self._loop.time()
             self.wait_for_turn()
             self._sent = self._loop.create_future()
             await self._sent
 
+    def is_stalled(self, now_s: float, longest_s: float) -> bool:
+        """Whether for so long the client's windows have taken nothing of what is pending."""
+        return bool(self._pending) and now_s - self._progress_s > longest_s
+
     def wait_for_turn(self) -> None:
-        """Where only the connection holds it up, let it tell when there is room. The client's windows tell themselves."""
+        """Register with the sender if only the connection holds this stream up, not its own window."""
         if self._pending and self._out.initial_window + self.credit > 0:
             self._out.block(self)
 
     def send_more(self) -> bool:
-        """Send what the windows take now, up to a bound; whether that was all there is."""
+        """Send what the windows allow now, up to a bound; whether that was all there is."""
         out = self._out
         parts: list[bytes | memoryview] = []
         room = sent = min(self._room(), _MAX_AT_ONCE_BYTES)
@@ -171,6 +235,8 @@ class Stream(Exchange):
             self.credit -= sent
             out.window -= sent
             out.write_many(parts)
+            if sent >= _LARGE_BYTES or not self._pending:
+                self._progress_s = self._loop.time()
         if self._pending:
             return False
         if self._end:
@@ -179,14 +245,14 @@ class Stream(Exchange):
         return True
 
     def _room(self) -> int:
-        """What the client takes now."""
+        """How much the client takes now."""
         out = self._out
         return min(out.initial_window + self.credit, out.window)
 
     def _finish(self, last: bytes) -> None:
-        """Send the end of the answer. A client that is still sending is told to stop."""
+        """Send the end of the response. A client that is still sending is told to stop."""
         self.is_over = True
-        end = b"" if self.has_all else self._connection.cut_short(self.number, ErrorCode.NO_ERROR)
+        end = b"" if self.has_all else self._owner.cut_short(self.number, ErrorCode.NO_ERROR)
         self._out.write(last + end)
 
     def _wake_sender(self) -> None:

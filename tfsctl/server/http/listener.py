@@ -1,4 +1,4 @@
-"""Sockets that are listened on, and the connections that come in on them, whichever version of HTTP they speak."""
+"""Listens on sockets, accepts connections, and finds out which version of HTTP each of them speaks."""
 
 from __future__ import annotations
 
@@ -17,17 +17,22 @@ from tfsctl.server.http.exchange import Application
 from tfsctl.server.http.frames import PREFACE
 from tfsctl.server.http.http1 import Http1Connection
 from tfsctl.server.http.http2 import Http2Connection
-from tfsctl.server.http.settings import Limits, Site
+from tfsctl.server.http.listener_state import ListenerState
+from tfsctl.server.limits import Limits, default_held_bytes
+from tfsctl.server.memory_budget import MemoryBudget
+from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 
 log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
-_CLOSE_S = 5.0  # for what was written to leave
+_STALL_CHECK_S = 0.02
+_STALL_S = 0.002  # what is shorter is no stall
+_CLOSE_S = 5.0  # for what was written to be sent
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen: a host and port, or the path of a UNIX socket. Over TLS with an ssl context."""
+    """Where to listen: a host and port, or the path of a UNIX socket. With an ssl context over TLS."""
 
     host: str = ""
     port: int = 0
@@ -37,102 +42,150 @@ class Address:
 
 
 class Listener:
-    """Serves an application on addresses. Make it on the event loop it will run on."""
+    """Serves an application on addresses. Create it on the event loop it will run on.
 
-    def __init__(self, application: Application, addresses: Sequence[Address], *, max_connections: int) -> None:
-        self._site = Site(application, asyncio.get_running_loop(), max_connections)
+    `held_bytes` limits what is held in memory for all clients together (default: a share of the machine's memory).
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        addresses: Sequence[Address],
+        *,
+        max_connections: int,
+        held_bytes: int | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        budget = MemoryBudget(held_bytes or default_held_bytes())
+        loop = asyncio.get_running_loop()
+        self.state = ListenerState(application, loop, max_connections, budget, recorder=recorder or NullRecorder())
+        if recorder is not None:
+            recorder.add_gauge("connections", lambda: len(self.state.connections))
+            recorder.add_gauge("held_bytes", lambda: budget.used)
+            recorder.add_gauge("max_held_bytes", lambda: budget.limit)
         self._addresses = addresses
         self._servers: list[asyncio.AbstractServer] = []
-        self._watch: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        """Listen; connections are taken from here on. Raises OSError, and then listens nowhere."""
-        loop = self._site.loop
+        """Listen, and accept connections from here on. Raises OSError, and then listens nowhere."""
+        loop = self.state.loop
         with ExitStack() as undo:
             sockets = [undo.enter_context(_bound(address)) for address in self._addresses]
             undo.pop_all()
         for address, bound in zip(self._addresses, sockets, strict=True):
-            accept = partial(_Unknown, self._site, address.limits, None if address.path else address.port)
+            accept = partial(_NewConnection, self.state, address.limits, None if address.path else address.port)
             create = loop.create_unix_server if address.path else loop.create_server
             self._servers.append(await create(accept, sock=bound, ssl=address.tls, backlog=_BACKLOG))
-        self._look_after()
+        self._check_timeouts()
+        if self.state.recorder.is_active:
+            self._watch_stalls(loop.time())
 
     async def stop(self) -> None:
-        """Close every connection, once what was written has left; some seconds at most."""
-        if self._watch is not None:
-            self._watch.cancel()
+        """Close every connection when what was written has been sent, within a few seconds."""
+        for timer in filter(None, (self._timer, self._stall_timer)):
+            timer.cancel()
         for server in self._servers:
             server.close()
-        for connection in list(self._site.connections):
+        state = self.state
+        for connection in list(state.connections):
             connection.close()
-        end_s = self._site.loop.time() + _CLOSE_S
-        while self._site.connections and self._site.loop.time() < end_s:  # noqa: ASYNC110 - an event would be set often
+        end_s = state.loop.time() + _CLOSE_S
+        while state.connections and state.loop.time() < end_s:  # noqa: ASYNC110 - an event would be set often
             await asyncio.sleep(0.01)
 
-    def _look_after(self) -> None:
-        loop = self._site.loop
+    def _check_timeouts(self) -> None:
+        loop = self.state.loop
         now_s = loop.time()
-        for connection in list(self._site.connections):
-            connection.look_after(now_s)
-        every_s = min(address.limits.look_every_s() for address in self._addresses)
-        self._watch = loop.call_later(every_s, self._look_after)
+        for connection in list(self.state.connections):
+            connection.check_timeouts(now_s)
+        interval_s = min(address.limits.check_interval_s() for address in self._addresses)
+        self._timer = loop.call_later(interval_s, self._check_timeouts)
+
+    def _watch_stalls(self, due_s: float) -> None:
+        """Record how late this callback is called: so long something held the event loop."""
+        loop = self.state.loop
+        now_s = loop.time()
+        if now_s - due_s >= _STALL_S:
+            self.state.recorder.loop_stalled(now_s - due_s)
+        due_s = now_s + _STALL_CHECK_S
+        self._stall_timer = loop.call_at(due_s, self._watch_stalls, due_s)
 
 
-class _Unknown(asyncio.Protocol):
-    """A connection that has not yet said which version of HTTP it speaks."""
+class _NewConnection(asyncio.Protocol):
+    """A connection whose first bytes have not yet told which version of HTTP it speaks."""
 
-    def __init__(self, site: Site, limits: Limits, port: int | None) -> None:
-        self._site, self._limits, self._port = site, limits, port
-        self._begun = b""
+    def __init__(self, state: ListenerState, limits: Limits, port: int | None) -> None:
+        self._state, self._limits, self._port = state, limits, port
+        self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take it in, if there is room."""
+        """Accept the connection if there is room for it."""
         self._transport = cast("asyncio.Transport", transport)
-        self._opened_s = self._site.loop.time()
-        if len(self._site.connections) >= self._site.max_connections:
-            self._transport.abort()
+        self._opened_s = self._state.loop.time()
+        state = self._state
+        self._peer = _peer(transport)
+        if self._peer:
+            state.peers[self._peer] += 1
+        if len(state.connections) >= state.max_connections:
+            self._refuse("connections")
+        elif state.peers[self._peer] > self._limits.max_connections_per_peer:
+            self._refuse("connections_of_peer")
         else:
-            self._site.connections.add(self)
+            state.connections.add(self)
+
+    def _refuse(self, reason: str) -> None:
+        self._state.recorder.request_rejected(reason)
+        self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """The first bytes tell: those of HTTP/2 are always the same."""
-        data = self._begun + data
+        data = self._received + data
         if len(data) < len(PREFACE) and PREFACE.startswith(data):
-            self._begun = data
+            self._received = data
             return
         kind = Http2Connection if data.startswith(PREFACE) else Http1Connection
-        connection = kind(self._site, self._limits, self._port)
-        self._site.connections.discard(self)
+        connection = kind(self._state, self._limits, self._port, self._peer)
+        self._state.connections.discard(self)
         self._transport.set_protocol(connection)
         connection.connection_made(self._transport)
         connection.data_received(data)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """It left without a word."""
-        self._site.connections.discard(self)
+        """The client has left without a request."""
+        self._state.disconnected(self, self._peer)
 
-    def look_after(self, now_s: float) -> None:
-        """Send it away when it has been silent for long."""
-        if self._limits.max_idle_s is not None and now_s - self._opened_s > self._limits.max_idle_s:
+    def check_timeouts(self, now_s: float) -> None:
+        """Close the connection if the client has said nothing for too long."""
+        longest_s = self._limits.header_timeout_s
+        if longest_s is not None and now_s - self._opened_s > longest_s:
+            self._state.recorder.request_rejected("header_timeout")
             self._transport.close()
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection."""
         self._transport.close()
 
 
+def _peer(transport: asyncio.BaseTransport) -> str:
+    """The IP address of a client; empty for a UNIX socket."""
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) else ""
+
+
 def _bound(address: Address) -> socket.socket:
-    """A socket with that address. Raises OSError saying which could not be had."""
+    """A socket bound to an address. Raises OSError that names the address."""
     if address.path:
         with suppress(FileNotFoundError):
-            os.unlink(address.path)  # of a server that is gone: whether it is was found out before
+            os.unlink(address.path)  # app/listening has checked that no other server holds it
         bound = socket.socket(socket.AF_UNIX)
         name: str | tuple[str, int] = address.path
     else:
         bound = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if bound.family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # :: is all of IPv4 too
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # :: includes IPv4
         name = address.host, address.port
     try:
         bound.bind(name)

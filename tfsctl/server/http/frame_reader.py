@@ -1,0 +1,260 @@
+"""Splits what an HTTP/2 client sends into frames and header blocks (RFC 9113, sections 3.4, 4 and 6.10).
+
+Every frame is judged by its nine-byte head: one that is too long for its type is refused before its payload arrives, one
+that nobody needs is skipped, and DATA is passed on as it arrives. So at most one small frame is ever held here, and a
+frame that arrives in a thousand pieces costs no more than the pieces.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tfsctl.server.http import frames
+from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
+
+_MAX_BLOCK_FRAMES = 64
+_MAX_SETTINGS = 256  # in one frame; a dozen are defined
+_WORK_PER_TURN = 300  # frames; a header block counts as one for every 16 of its bytes
+_BLOCK_BYTES_PER_UNIT = 16
+_PRIORITY_BYTES = 5
+_LENGTHS = {frames.PING: 8, frames.RST_STREAM: 4, frames.WINDOW_UPDATE: 4}
+_SKIPPED_WITH_MINIMUM = {frames.GOAWAY: 8}
+
+
+class DataReceiver(Protocol):
+    """What takes the payload of a DATA frame."""
+
+    def receive(self, data: bytes) -> None:
+        """Take a part of the payload."""
+
+    def receive_padding(self, size: int) -> None:
+        """Take note of bytes that count for flow control only."""
+
+    def end_request(self) -> None:
+        """The frame was the last one of the request."""
+
+
+class FrameHandler(Protocol):
+    """What takes the frames. Its methods raise ConnectionFailedError for what must not have come."""
+
+    def on_data(self, number: int, length: int) -> DataReceiver | None:
+        """A DATA frame begins; returns who takes its payload, None if nobody does."""
+
+    def on_header_block(self, number: int, block: bytes, flags: int) -> None:
+        """A header block is complete; `flags` are those of its HEADERS frame."""
+
+    def on_settings(self, number: int, payload: bytes, flags: int) -> None:
+        """A SETTINGS frame."""
+
+    def on_control(self, kind: int, number: int, payload: bytes, flags: int) -> None:
+        """PING, RST_STREAM or WINDOW_UPDATE, of the right length."""
+
+    def on_wrong_priority(self, number: int) -> None:
+        """A PRIORITY frame of a wrong length."""
+
+
+class FrameReader:
+    """Reads one connection. `is_incomplete` tells whether anything but DATA has begun and not ended."""
+
+    def __init__(self, handler: FrameHandler, max_block_bytes: int) -> None:
+        self._handler = handler
+        self._max_block_bytes = max_block_bytes
+        self._rest = bytearray()
+        self._needed = len(frames.PREFACE)  # bytes that `_rest` has to have before it is worth a look
+        self._has_preface = self._has_settings = False
+        # a DATA frame whose end has not arrived: who takes it, the bytes of data and padding to come, its flags
+        self._receiver: DataReceiver | None = None
+        self._data_left = self._padding_left = self._data_flags = 0
+        self._skip = 0  # bytes to come of a frame that nobody needs
+        self._block: list[bytes] = []  # a header block whose end has not arrived
+        self._block_stream = self._block_flags = self._block_bytes = 0
+        self._work = 0
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether a frame (but DATA), a header block or the beginning of the connection is still incomplete."""
+        return bool(self._rest or self._block or self._skip or not self._has_settings)
+
+    def feed(self, data: bytes) -> bool:
+        """Read what has arrived. False if some was left for another turn of the event loop: feed b"" then.
+
+        Raises ConnectionFailedError.
+        """
+        rest = self._rest
+        if rest:
+            rest += data
+            if len(rest) < self._needed:
+                return True
+            data = bytes(rest)
+            rest.clear()
+        at = self._continue(data)
+        self._work = _WORK_PER_TURN
+        size = len(data)
+        while size - at >= frames.HEAD_BYTES:
+            if self._work <= 0:
+                self._keep(data, at, 0)
+                return False
+            self._work -= 1
+            length = data[at] << 16 | data[at + 1] << 8 | data[at + 2]
+            kind, flags = data[at + 3], data[at + 4]
+            number = int.from_bytes(data[at + 5 : at + 9], "big") & frames.MAX_STREAM
+            if length > frames.OUR_FRAME_BYTES or self._block or not self._has_settings:
+                self._check_order(kind, number, length)
+            start = at + frames.HEAD_BYTES
+            end = start + length
+            if kind == frames.DATA:
+                if flags & frames.PADDED and length and start >= size:
+                    self._keep(data, at, frames.HEAD_BYTES + 1)
+                    return True
+                at = self._read_data(data, start, number, flags, length)
+                continue
+            is_needed = self._check(kind, number, length)
+            if not is_needed:
+                at = min(end, size)
+                self._skip = end - at
+            elif end > size:
+                self._keep(data, at, frames.HEAD_BYTES + length)
+                return True
+            else:
+                self._pass_on(kind, number, data[start:end], flags)
+                at = end
+        if at < size:
+            self._keep(data, at, frames.HEAD_BYTES)
+        return True
+
+    def _keep(self, data: bytes, at: int, needed: int) -> None:
+        self._rest += data[at:] if at else data
+        self._needed = needed
+
+    def _continue(self, data: bytes) -> int:
+        """Read what comes before the next frame: the preface, or the rest of a frame; returns how far that goes."""
+        if self._data_left or self._padding_left:
+            return self._continue_data(data, 0)
+        if self._skip:
+            done = min(self._skip, len(data))
+            self._skip -= done
+            return done
+        if self._has_preface:
+            return 0
+        if not data.startswith(frames.PREFACE):
+            raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "not the preface of HTTP/2")
+        self._has_preface = True
+        return len(frames.PREFACE)
+
+    def _check_order(self, kind: int, number: int, length: int) -> None:
+        """Refuse a frame that is longer than any may be, or not the one that has to come now."""
+        if length > frames.OUR_FRAME_BYTES:
+            raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
+        if self._block and (kind != frames.CONTINUATION or number != self._block_stream):
+            raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "a header block was interrupted")
+        if not self._has_settings and kind != frames.SETTINGS:
+            raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "no SETTINGS after the preface")
+
+    def _check(self, kind: int, number: int, length: int) -> bool:
+        """Whether the payload of a frame is needed; raises ConnectionFailedError if it has a wrong length."""
+        if (right := _LENGTHS.get(kind)) is not None:
+            if length != right:
+                raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of type {kind} with {length} bytes")
+        elif kind in (frames.HEADERS, frames.CONTINUATION):
+            if length > self._max_block_bytes:
+                raise ConnectionFailedError(ErrorCode.ENHANCE_YOUR_CALM, "too many headers")
+        elif kind == frames.SETTINGS:
+            if length > _MAX_SETTINGS * frames.SETTING_BYTES:
+                raise ConnectionFailedError(ErrorCode.ENHANCE_YOUR_CALM, "too many settings")
+        elif kind == frames.PUSH_PROMISE:
+            raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
+        else:
+            if kind == frames.GOAWAY:
+                frames.check("GOAWAY", number == 0, length >= 8)
+            elif kind == frames.PRIORITY:
+                frames.check("PRIORITY", number != 0)
+                if length != _PRIORITY_BYTES:
+                    self._handler.on_wrong_priority(number)
+            return False
+        return True
+
+    def _pass_on(self, kind: int, number: int, payload: bytes, flags: int) -> None:
+        if kind == frames.HEADERS:
+            self._take_headers(number, payload, flags)
+        elif kind == frames.CONTINUATION:
+            self._take_continuation(payload, flags)
+        elif kind == frames.SETTINGS:
+            self._has_settings = True
+            self._handler.on_settings(number, payload, flags)
+        else:
+            self._handler.on_control(kind, number, payload, flags)
+
+    # ---- DATA ----
+    def _read_data(self, data: bytes, start: int, number: int, flags: int, length: int) -> int:
+        """Begin with a DATA frame whose payload begins at `start`; returns how far it was read."""
+        padding = 0
+        if flags & frames.PADDED:
+            if not length:
+                raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, "a padded frame without its padding's length")
+            padding = data[start]
+            if padding >= length:
+                raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "more padding than frame")
+        receiver = self._handler.on_data(number, length)
+        if flags & frames.PADDED:
+            if receiver is not None:
+                receiver.receive_padding(padding + 1)
+            start += 1
+            length -= 1
+        elif start + length <= len(data):  # whole, and plain: the usual case
+            if receiver is not None:
+                if length:
+                    receiver.receive(data[start : start + length])
+                if flags & frames.END_STREAM:
+                    receiver.end_request()
+            return start + length
+        self._receiver, self._data_flags = receiver, flags
+        self._data_left, self._padding_left = length - padding, padding
+        return self._continue_data(data, start)
+
+    def _continue_data(self, data: bytes, at: int) -> int:
+        """Read the next part of a DATA frame; returns how far that goes."""
+        receiver, size = self._receiver, len(data)
+        if self._data_left:
+            end = min(at + self._data_left, size)
+            self._data_left -= end - at
+            if receiver is not None and end > at:
+                receiver.receive(data[at:end])
+            at = end
+        if not self._data_left:
+            end = min(at + self._padding_left, size)
+            self._padding_left -= end - at
+            at = end
+            if not self._padding_left:
+                self._receiver = None
+                if receiver is not None and self._data_flags & frames.END_STREAM:
+                    receiver.end_request()
+        return at
+
+    # ---- header blocks ----
+    def _take_headers(self, number: int, payload: bytes, flags: int) -> None:
+        if number % 2 == 0:
+            raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {number}, which is no client's")
+        if flags & frames.PADDED:
+            payload = frames.without_padding(payload)
+        if flags & frames.HAS_PRIORITY:
+            if len(payload) < _PRIORITY_BYTES:
+                raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, "HEADERS without the priority it promises")
+            payload = payload[_PRIORITY_BYTES:]
+        if flags & frames.END_HEADERS:
+            self._work -= len(payload) // _BLOCK_BYTES_PER_UNIT
+            self._handler.on_header_block(number, payload, flags)
+        else:
+            self._block, self._block_bytes = [payload], len(payload)
+            self._block_stream, self._block_flags = number, flags
+
+    def _take_continuation(self, payload: bytes, flags: int) -> None:
+        if not self._block:
+            raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
+        self._block.append(payload)
+        self._block_bytes += len(payload)
+        if len(self._block) > _MAX_BLOCK_FRAMES or self._block_bytes > self._max_block_bytes:
+            raise ConnectionFailedError(ErrorCode.ENHANCE_YOUR_CALM, "too many headers")
+        if flags & frames.END_HEADERS:
+            block, self._block = b"".join(self._block), []
+            self._work -= len(block) // _BLOCK_BYTES_PER_UNIT
+            self._handler.on_header_block(self._block_stream, block, self._block_flags)

@@ -1,0 +1,195 @@
+"""One HTTP/1 request, and its response as HTTP/1 writes it (RFC 9112)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Protocol
+
+from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs
+from tfsctl.server.http.listener_state import ListenerState
+from tfsctl.server.http.request_head import RequestHead
+from tfsctl.server.request_context import memory_account
+
+log = logging.getLogger(__name__)
+
+_LARGE_BYTES = 64 * 1024  # a body from here on is counted in the memory budget, and not copied behind its head
+
+
+class RequestOwner(Protocol):
+    """The connection that a request came on."""
+
+    state: ListenerState
+    loop: asyncio.AbstractEventLoop
+    port: int | None
+
+    def write(self, *parts: bytes) -> None:
+        """Send bytes, if the client is still there."""
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+
+    async def until_writable(self) -> None:
+        """Return when the client has read what it was sent, or has gone."""
+
+    def on_body_consumed(self, request: Request) -> None:
+        """The application has taken a part of the body."""
+
+    def on_done(self, request: Request) -> None:
+        """The application is done with the request."""
+
+
+class Request(Exchange):
+    """A request and its response.
+
+    `keeps_alive` tells whether another request may follow, `has_begun` whether a byte of the response was sent,
+    `has_answered` whether all of it was.
+    """
+
+    __slots__ = (
+        "_expects_continue",
+        "_head",
+        "_is_chunked",
+        "_owner",
+        "has_answered",
+        "has_begun",
+        "keeps_alive",
+        "started_s",
+        "task",
+    )
+
+    def __init__(self, owner: RequestOwner, head: RequestHead) -> None:
+        super().__init__(owner.loop, owner.state.budget, owner.port, head.method, head.target, head.path, head.headers)
+        self._owner, self._head = owner, head
+        self.keeps_alive = head.keeps_alive
+        self.task: asyncio.Task[None] | None = None
+        self.started_s = owner.loop.time()
+        self._is_chunked = self.has_begun = self.has_answered = False
+        self._expects_continue = (
+            not head.is_http_1_0 and b"expect" in head.headers and head.headers[b"expect"].lower() == b"100-continue"
+        )
+
+    @property
+    def unconsumed(self) -> int:
+        """How many of them the application has not taken."""
+        return self._unconsumed
+
+    @property
+    def client(self) -> object:
+        """The connection."""
+        return self._owner
+
+    def abort(self) -> None:
+        """Give the exchange up: the client sees a broken connection."""
+        self._owner.abort()
+        self.cancel()
+
+    def cancel(self) -> None:
+        """The client has left: nobody waits for the response any more."""
+        super().cancel()
+        if self.task is not None:
+            self._owner.state.canceller.cancel(self.task)
+
+    async def serve(self) -> None:
+        """Let the application answer."""
+        owner = self._owner
+        memory_account.set(self)
+        try:
+            await owner.state.application(self)
+        except Exception:  # the last resort for bugs: the connection is closed
+            log.exception("A request failed: %s", self.path)
+        finally:
+            if not self.has_answered:
+                self.keeps_alive = False
+            self.release()
+            owner.on_done(self)
+
+    def _on_consumed(self, size: int) -> None:
+        if self._expects_continue and not self.has_begun and not self.has_all and not size:
+            self._expects_continue = False
+            self._owner.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._owner.on_body_consumed(self)
+
+    async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
+        """Send a whole response with its length. Raises BudgetExceededError, before anything is sent."""
+        if trailers:
+            self.start(status, headers)
+            await self.write(body)
+            await self.finish(trailers)
+            return
+        if len(body) > _LARGE_BYTES:
+            self.charge_response(len(body))
+        head = self._head_bytes(status, headers, b"" if status in NO_BODY else b"content-length: %d\r\n" % len(body))
+        self.has_answered = True
+        if self.method == "HEAD":
+            self._owner.write(head)
+        elif len(body) > _LARGE_BYTES:
+            self._owner.write(head, body)
+        else:
+            self._owner.write(head + body)
+        await self._owner.until_writable()
+
+    def start(self, status: int, headers: Pairs) -> None:
+        """Begin a response whose body is sent in parts."""
+        if self._head.is_http_1_0:
+            self.keeps_alive = False  # the end of the connection is the end of the response
+        else:
+            self._is_chunked = self.method != "HEAD"
+            headers = (*headers, (b"transfer-encoding", b"chunked"))
+        self._owner.write(self._head_bytes(status, headers))
+
+    async def write(self, data: bytes) -> None:
+        """Send a part of the body."""
+        if data and self.method != "HEAD":
+            self._owner.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+            await self._owner.until_writable()
+
+    async def finish(self, trailers: Pairs) -> None:
+        """End a response that was sent in parts; HTTP/1.0 has no trailers."""
+        self.has_answered = True
+        if self._is_chunked:
+            lines = b"".join([b"%b: %b\r\n" % pair for pair in trailers])
+            self._owner.write(b"0\r\n" + lines + b"\r\n")
+        await self._owner.until_writable()
+
+    def _head_bytes(self, status: int, headers: Pairs, length: bytes = b"") -> bytes:
+        if not self.has_all:
+            self.keeps_alive = False  # what is left of the body must never be taken for a request
+        self.has_begun = True
+        lines, date = _head_lines(status, headers), _date(int(self._loop.time()))
+        if not self.keeps_alive:
+            return b"%b%b%bconnection: close\r\n\r\n" % (lines, length, date)
+        if self._head.is_http_1_0:
+            return b"%b%b%bconnection: keep-alive\r\n\r\n" % (lines, length, date)
+        return b"%b%b%b\r\n" % (lines, length, date)
+
+
+def error_page(status: HTTPStatus) -> bytes:
+    """A whole response to bytes that are no request, as libevent writes it; the connection closes after it."""
+    title = f"{status.value} {status.phrase}"
+    page = f"<HTML><HEAD>\n<TITLE>{title}</TITLE>\n</HEAD><BODY>\n<H1>{status.phrase}</H1>\n</BODY></HTML>\n".encode()
+    head = b"content-type: text/html\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(page)
+    return _status_line(status.value) + head + page
+
+
+@lru_cache(256)
+def _head_lines(status: int, headers: Pairs) -> bytes:
+    """The status line and header fields that responses of one kind have in common."""
+    return b"".join([_status_line(status), *[b"%b: %b\r\n" % pair for pair in headers]])
+
+
+@lru_cache(maxsize=None)
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "Unknown"
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+@lru_cache(1)
+def _date(_second: int) -> bytes:
+    return f"date: {formatdate(usegmt=True)}\r\n".encode()

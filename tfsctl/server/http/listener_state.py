@@ -1,0 +1,51 @@
+"""What all connections of a listener share: the application, the memory budget, and the connections themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from tfsctl.server.http.task_canceller import TaskCanceller
+from tfsctl.server.memory_budget import MemoryBudget
+from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+
+if TYPE_CHECKING:
+    from tfsctl.server.http.exchange import Application
+
+
+class Connection(Protocol):
+    """One client's connection."""
+
+    def check_timeouts(self, now_s: float) -> None:
+        """Do what is due at `now_s`, a time of the event loop: close an idle, slow or old connection."""
+
+    def close(self) -> None:
+        """Close the connection; requests that are running are cancelled."""
+
+
+@dataclass(slots=True)
+class ListenerState:
+    """The state that a listener's connections share. `peers` counts the connections of each IP address."""
+
+    application: Application
+    loop: asyncio.AbstractEventLoop
+    max_connections: int
+    budget: MemoryBudget
+    connections: set[Connection] = field(default_factory=set)
+    peers: Counter[str] = field(default_factory=Counter)
+    recorder: Recorder = field(default_factory=NullRecorder)
+    canceller: TaskCanceller = field(init=False)
+    """Cancels the tasks of requests whose client has left."""
+
+    def __post_init__(self) -> None:
+        self.canceller = TaskCanceller(self.loop)
+
+    def disconnected(self, connection: Connection, peer: str) -> None:
+        """Forget a connection, and count one less for its IP address."""
+        self.connections.discard(connection)
+        if peer:
+            self.peers[peer] -= 1
+            if self.peers[peer] <= 0:
+                del self.peers[peer]

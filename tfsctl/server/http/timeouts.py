@@ -1,0 +1,70 @@
+"""Clients that are too slow: bodies that trickle in, answers that nobody reads, connections that are slow to close."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tfsctl.server.limits import Limits
+
+_MIN_READ_BYTES = 64 * 1024  # that a client has to read in `write_stall_timeout_s`, if so much waits for it
+_LINGER_CHECK_S = 0.5
+_MAX_LINGER_CHECKS = 10
+
+
+def is_slow_body(limits: Limits, elapsed_s: float, received: int) -> bool:
+    """Whether a body that began so long ago has brought fewer bytes than it has to."""
+    grace_s = limits.body_grace_s
+    return grace_s is not None and elapsed_s - grace_s > received / limits.body_bytes_per_s
+
+
+class WriteStall:
+    """Notices that a client reads nothing, or next to nothing, of what it was sent."""
+
+    __slots__ = ("_left", "_since_s", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._left = 0  # bytes that waited to be sent when the client was last found to read
+        self._since_s = 0.0
+
+    def restart(self) -> None:
+        """More was written: what waits now counts from the next check."""
+        self._left = 0
+
+    def lasts(self, now_s: float, longest_s: float | None) -> bool:
+        """Whether the client has read too little for so long. Call it every few seconds."""
+        left = self._transport.get_write_buffer_size()
+        if not left or not self._left or self._left - left >= min(self._left, _MIN_READ_BYTES):
+            self._left, self._since_s = left, now_s
+            return False
+        return longest_s is not None and now_s - self._since_s > longest_s
+
+
+class Linger:
+    """Closes a connection once its client is silent, or after some seconds.
+
+    Closing it at once, with bytes of the client unread, would make the kernel send a reset, and the client might lose
+    the response.
+    """
+
+    __slots__ = ("_has_heard", "_left", "_loop", "_transport")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+        self._loop, self._transport = loop, transport
+        self._has_heard = False
+        self._left = _MAX_LINGER_CHECKS
+        loop.call_later(_LINGER_CHECK_S, self._check)
+
+    def heard(self) -> None:
+        """The client has sent something, which nobody reads."""
+        self._has_heard = True
+
+    def _check(self) -> None:
+        self._left -= 1
+        if self._transport.is_closing():
+            return
+        if self._has_heard and self._left:
+            self._has_heard = False
+            self._loop.call_later(_LINGER_CHECK_S, self._check)
+        else:
+            self._transport.close()

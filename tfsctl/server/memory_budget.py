@@ -1,0 +1,95 @@
+"""The memory held for clients: how much, for whom, and who has to wait or is refused when there is too much of it.
+
+Every byte of a request's body, everything made of it (unpacked bodies, expanded tensors) and every answer that a client
+has not read yet is counted here until the request is over. Above half of the budget (`is_tight`) connections that
+already hold more than their share are not read from, but for the one that has waited longest, so that at least one
+body is always completed. Above the whole budget a request is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tfsctl.server.status import Code, ServingError
+
+_MIN_SHARE_BYTES = 16 * 1024
+_SMALL_BYTES = 64 * 1024  # requests that hold no more have a quarter of the budget to themselves
+_MAX_WAKES = 16  # connections that are read from again at once when memory is released
+
+Waiter = Callable[[], None]
+
+
+class BudgetExceededError(ServingError):
+    """More memory would be held for clients than the budget allows."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            Code.RESOURCE_EXHAUSTED,
+            f"The server holds too much for its clients to take {size} more bytes (limit: {limit} bytes in all)",
+        )
+        self.size, self.limit = size, limit
+
+
+class MemoryBudget:
+    """Counts the bytes held for all clients of one server. Used on the event loop only."""
+
+    __slots__ = ("_connections", "_waiting", "limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self._connections = 0
+        self._waiting: dict[object, Waiter] = {}  # connections that are not read from, the oldest first
+
+    def remove(self, size: int) -> None:
+        """Count bytes that are held no more, and resume connections that waited for that."""
+        self.used -= size
+        if self._waiting and not self.is_tight:
+            for _ in range(min(_MAX_WAKES, len(self._waiting))):
+                self._waiting.pop(next(iter(self._waiting)))()
+
+    def reserve(self, size: int, held: int) -> None:
+        """Count bytes that are about to be held for a request, which holds `held` already.
+
+        Requests that hold little may go over the limit by a quarter, so that others' large ones do not shut them out.
+        Raises BudgetExceededError, and counts nothing, if they are too many.
+        """
+        used = self.used + size
+        if used > self.limit and (held + size > _SMALL_BYTES or used > self.limit + self.limit // 4):
+            raise BudgetExceededError(size, self.limit)
+        self.used = used
+
+    @property
+    def is_tight(self) -> bool:
+        """Whether connections that hold much have to wait."""
+        return self.used > self.limit // 2
+
+    def must_wait(self, connection: object, held: int, resume: Waiter) -> bool:
+        """Whether a connection that holds so much may not be read from now; if so, `resume` is called later, once."""
+        if self.used <= self.limit // 2 or held <= max(_MIN_SHARE_BYTES, self.limit // 2 // max(1, self._connections)):
+            return False
+        if connection not in self._waiting:
+            self._waiting[connection] = resume
+        return next(iter(self._waiting)) is not connection
+
+    def connected(self) -> None:
+        """Count a connection."""
+        self._connections += 1
+
+    def disconnected(self, connection: object) -> None:
+        """Count a connection no more."""
+        self._connections -= 1
+        self._forget(connection)
+
+    def stop_waiting(self, connection: object) -> None:
+        """The connection's body is complete, so that another one has its turn to be read."""
+        self._forget(connection)
+
+    def _forget(self, connection: object) -> None:
+        waiting = self._waiting
+        if not waiting:
+            return
+        was_first = next(iter(waiting)) is connection
+        waiting.pop(connection, None)
+        if was_first and waiting:
+            next(iter(waiting.values()))()
