@@ -99,6 +99,9 @@ def test_values_are_converted_to_inputs(
         ("int8", [1.5], "a whole number"),
         ("two", {"are": [1], "city": ["Bern"]}, r"'are' \(did you mean 'area'\?\)"),
         ("two", [1], "name the inputs: two takes area float32"),
+        ("two", {"area": [1, 2], "city": ["a"]}, "different numbers of rows: area 2, city 1"),
+        ("text", ["caf\udce9"], "not UTF-8 text"),
+        ("text", np.array(["caf\udce9"]), "not all of its values are string"),
     ],
 )
 def test_invalid_values_are_refused(echo: tfsctl.Client, signature: str | None, given: Any, message: str) -> None:

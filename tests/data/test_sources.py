@@ -119,10 +119,30 @@ def test_values_without_names_are_for_the_only_input(tmp_path: Path, name: str, 
 
 
 def test_lines_of_text(tmp_path: Path) -> None:
-    """A line a row, whatever bytes it holds; an empty line is a row too."""
-    (tmp_path / "reviews.txt").write_bytes(b"good\r\n\nwith \xff bytes\n[not json")
+    """Each line is a row, as it is; an empty line is a row too."""
+    (tmp_path / "reviews.txt").write_bytes(b"good\r\n\ncaf\xc3\xa9\n[not json")
 
-    assert read(tmp_path / "reviews.txt", TEXT) == {"text": [b"good", b"", b"with \xff bytes", b"[not json"]}
+    assert read(tmp_path / "reviews.txt", TEXT) == {"text": [b"good", b"", b"caf\xc3\xa9", b"[not json"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("reviews.txt", b"good\ncaf\xe9\n"),
+        ("reviews.csv", b"text\ngood\ncaf\xe9\n"),
+        ("reviews.csv", b'text\n"good"\n"caf\xe9"\n'),
+        ("reviews.jsonl", b'"good"\n"caf\xe9"\n'),
+        ("reviews.jsonl", b'"good"\n"\\ud800"\n'),
+    ],
+)
+def test_text_that_is_not_utf8(tmp_path: Path, name: str, content: bytes) -> None:
+    """Latin-1, and escapes that no UTF-8 text can hold, are refused with the number of the row."""
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(InvalidInput, match=r"row 2: .*not UTF-8 text") as caught:
+        read(tmp_path / name, TEXT)
+
+    assert "iconv" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,10 @@ NUMBER_COLUMN = signature(x=("int32", (None, 1)))
 VECTOR = signature(x=("float32", (None, 3)))
 PAIR_OF_VECTORS = signature(x=("float32", (2, 3)))
 SCALAR = signature(x=("float32", ()))
+INTEGERS = signature(x=("int64", (None,)))
 ANY = signature(x=("float32", None))
 TRUTH = signature(x=("bool", (None,)))
+MIXED = signature(left=("float32", (None, 3)), training=("bool", None), keep=("float32", None))
 HOUSE = signature(area=("float32", (None,)), city=("string", (None,)))
 NAMED_INPUTS = signature(inputs=("string", (None,)))
 
@@ -49,7 +51,6 @@ NAMED_INPUTS = signature(inputs=("string", (None,)))
         (TEXT, ['"[1]"'], [b"[1]"]),
         (TEXT, ['["a", "b"]'], [b"a", b"b"]),
         (TEXT, ['{"b64": "/w=="}'], [b"\xff"]),
-        (TEXT, ["\udcff"], [b"\xff"]),
         (TEXT_COLUMN, ["a", "b"], [[b"a"], [b"b"]]),
         (TEXT_COLUMN, ['["a", "b"]'], [[b"a"], [b"b"]]),
         (TEXT_COLUMN, ['[["a"], ["b"]]'], [[b"a"], [b"b"]]),
@@ -60,6 +61,8 @@ NAMED_INPUTS = signature(inputs=("string", (None,)))
         (NUMBER, ["1 2", "[3]"], [1.0, 2.0, 3.0]),
         (NUMBER, ["-1.5", ".5", "1e3", "inf"], [-1.5, 0.5, 1000.0, np.inf]),
         (NUMBER, ["1e39"], [np.inf]),
+        (INTEGERS, ["9007199254740993.0"], [9007199254740993]),
+        (INTEGERS, ["1e3", "-0.0"], [1000, 0]),
         (NUMBER, ["x=3", "x=4"], [3.0, 4.0]),
         (NUMBER, ["4", "x=3", '{"x": 2}', "1"], [4.0, 3.0, 2.0, 1.0]),
         (NUMBER, ["[]"], []),
@@ -313,6 +316,58 @@ def test_the_example_of_an_image_is_a_file() -> None:
     with pytest.raises(InvalidInput) as caught:
         shape_inputs(["1"], IMAGE)
     assert caught.value.hint == "for example: -i image=@photo.jpg"
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        (['{"inputs": {"left": [[1, 2, 3]], "training": false, "keep": 1.0}}'], []),
+        (['{"left": [[1, 2, 3]], "training": false, "keep": 1.0}'], []),
+        (["left=[1,2,3]", "training=false", "keep=1.0"], []),
+        ([], ["left=[1,2,3]", "training=false", "keep=1.0"]),
+    ],
+)
+def test_scalars_of_unknown_rank_stay_scalars(typed: list[str], named: list[str]) -> None:
+    """One value by name is the whole input, where nothing says that it is a batch."""
+    arrays = shape_inputs(typed, MIXED, named)
+
+    assert {name: array.tolist() for name, array in arrays.items()} == {
+        "left": [[1.0, 2.0, 3.0]],
+        "training": False,
+        "keep": 1.0,
+    }
+
+
+def test_rows_of_unknown_rank_are_batches() -> None:
+    """Several rows, rows of `instances`, and values without a name."""
+    rows = ["left=[1,2,3]", "training=true", "keep=1", "left=[4,5,6]", "training=false", "keep=0.5"]
+    assert shape_inputs(rows, MIXED)["keep"].tolist() == [1.0, 0.5]
+    instances = '{"instances": [{"left": [1, 2, 3], "training": true, "keep": 1}]}'
+    assert shape_inputs([instances], MIXED)["keep"].tolist() == [1.0]
+    assert shape_inputs(["2"], ANY)["x"].tolist() == [2.0]
+    assert shape_inputs(['{"inputs": 2}'], ANY)["x"].tolist() == 2.0
+
+
+@pytest.mark.parametrize("typed", ["1e400", "-1e400", "[1e400]", '{"x": 1E+0400}', "1" + "0" * 400 + ".0"])
+@pytest.mark.parametrize("wanted", [NUMBER, INTEGERS])
+def test_numbers_that_no_float64_holds_are_refused(wanted: Signature, typed: str) -> None:
+    """They would become Infinity."""
+    with pytest.raises(InvalidInput, match="too large"):
+        shape_inputs([typed], wanted)
+
+
+@pytest.mark.parametrize("typed", ["[9007199254740993.0]", '{"x": [9007199254740993.0]}'])
+def test_json_floats_for_integers_are_exact_or_refused(typed: str) -> None:
+    """The digits beyond 2**53 are gone when JSON was parsed."""
+    with pytest.raises(InvalidInput, match="may lose digits"):
+        shape_inputs([typed], INTEGERS)
+
+
+def test_text_that_is_not_utf8_is_refused() -> None:
+    """An argument in Latin-1 is decoded with surrogate escapes."""
+    with pytest.raises(InvalidInput, match="not UTF-8 text") as caught:
+        shape_inputs(["caf\udce9"], TEXT)
+    assert "iconv" in caught.value.hint
 
 
 @given(st.text())

@@ -12,7 +12,7 @@ from tfsctl.core import dtypes, json_tensors
 from tfsctl.core.arrays import cast_exact, check_shape
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.predict_inputs import describe_inputs
+from tfsctl.inputs.predict_inputs import check_row_counts, describe_inputs
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -38,7 +38,9 @@ def input_arrays(inputs: Inputs, signature: Signature) -> dict[str, np.ndarray]:
     missing = [spec.name for spec in signature.inputs if spec.name not in inputs]
     if missing:
         raise InvalidInput(f"there is no value for {', '.join(missing)}; {describe_inputs(signature)}")
-    return {spec.name: _array(inputs[spec.name], spec) for spec in signature.inputs}
+    arrays = {spec.name: _array(inputs[spec.name], spec) for spec in signature.inputs}
+    check_row_counts(arrays, signature)
+    return arrays
 
 
 def _array(value: ArrayLike, spec: TensorSpec) -> np.ndarray:

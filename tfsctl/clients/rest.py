@@ -257,9 +257,8 @@ def _read_outputs(signature: Signature, value: Json) -> dict[str, np.ndarray]:
 
 
 def _read_output(spec: TensorSpec, value: object) -> np.ndarray:
-    array = json_tensors.from_json(
-        value, replace(spec, shape=None)
-    )  # a model may answer with another shape than it declared
+    any_shape = replace(spec, shape=None)  # a model may answer with another shape than it declared
+    array = json_tensors.from_json(value, any_shape, is_answer=True)
     if array.size == 0 and spec.shape is not None:  # JSON has one empty list for [0] and [0, 3]
         array = array.reshape(array.shape + tuple(dim or 0 for dim in spec.shape[array.ndim :]))
     return array

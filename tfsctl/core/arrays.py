@@ -37,7 +37,7 @@ def cast_exact(array: np.ndarray, dtype: DType) -> np.ndarray | None:
 
     - Numbers cast to a floating-point or complex dtype may lose digits, as numbers typed in decimal do.
     - Numbers cast to an integer dtype must be integers in its range.
-    - Strings (str or bytes) become bytes; text is encoded as UTF-8.
+    - Strings (str or bytes) become bytes; text is encoded as UTF-8, and must be encodable.
     - Booleans are not numbers.
     """
     if dtype is dtypes.STRING:
@@ -86,5 +86,8 @@ def _encode_strings(array: np.ndarray) -> np.ndarray | None:
     if not kinds <= {str, bytes}:
         return None
     if str in kinds:
-        values = [value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value for value in values]
+        try:
+            values = [value.encode() if isinstance(value, str) else value for value in values]
+        except UnicodeEncodeError:
+            return None
     return object_array(values).reshape(array.shape)

@@ -19,6 +19,8 @@ from tfsctl.core.dtypes import DType
 from tfsctl.core.types import Json, TensorSpec
 from tfsctl.errors import InvalidInput
 
+_MAX_EXACT_FLOAT = 2**53  # from here on, a float64 cannot tell neighbouring integers apart
+
 
 def to_json(array: np.ndarray, *, b64: bool = False) -> Json:
     """Nested lists of the values of an array; a bare value for rank 0.
@@ -45,8 +47,10 @@ def _string_to_json(value: object, *, b64: bool) -> object:
     return {"b64": base64.b64encode(content).decode()}
 
 
-def from_json(value: object, spec: TensorSpec) -> np.ndarray:
+def from_json(value: object, spec: TensorSpec, *, is_answer: bool = False) -> np.ndarray:
     """The array for one input of a signature, from nested JSON lists of numbers, strings or `{"b64": …}`.
+
+    `is_answer`: the value is a server's output. Its strings may hold surrogate escapes, for bytes that are not UTF-8.
 
     Raises InvalidInput if a value does not fit the dtype, lists have different lengths, or the shape is wrong.
     """
@@ -55,7 +59,7 @@ def from_json(value: object, spec: TensorSpec) -> np.ndarray:
         raise InvalidInput(f"input {spec.name!r} has dtype {spec.dtype}, which cannot be written as JSON")
     array = _numbers_at_once(value, dtype)
     if array is None:
-        array = _ValueReader(spec, dtype).array(value)
+        array = _ValueReader(spec, dtype, is_answer=is_answer).array(value)
     check_shape(array.shape, spec)
     return array
 
@@ -63,6 +67,17 @@ def from_json(value: object, spec: TensorSpec) -> np.ndarray:
 def is_b64(value: object) -> bool:
     """Whether a JSON value is `{"b64": …}`, which stands for bytes."""
     return isinstance(value, dict) and value.keys() == {"b64"}
+
+
+def encode_text(text: str, where: str) -> bytes:
+    """Text as UTF-8. Raises InvalidInput, with `where` in front, for text that was decoded from other bytes."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"{where} is not UTF-8 text (at character {error.start + 1})",
+            hint="iconv -f LATIN1 -t UTF-8 converts Latin-1 text",
+        ) from None
 
 
 def decode_b64(text: object, where: str) -> bytes:
@@ -92,8 +107,9 @@ def _numbers_at_once(value: object, dtype: DType) -> np.ndarray | None:
 class _ValueReader:
     """Reads nested lists value by value. The first list at each depth sets the length of the others."""
 
-    def __init__(self, spec: TensorSpec, dtype: DType) -> None:
+    def __init__(self, spec: TensorSpec, dtype: DType, *, is_answer: bool) -> None:
         self._spec = spec
+        self._is_answer = is_answer
         self._dtype = dtype
         self._shape: list[int] = []
         self._leaves: list[object] = []
@@ -129,7 +145,7 @@ class _ValueReader:
             if isinstance(value, bytes):
                 return value
             if isinstance(value, str):
-                return value.encode("utf-8", "surrogateescape")
+                return value.encode("utf-8", "surrogateescape") if self._is_answer else encode_text(value, where)
             if isinstance(value, dict) and is_b64(value):
                 return decode_b64(value["b64"], where)
         elif dtype.name == "bool":
@@ -157,6 +173,8 @@ def _real(value: float, dtype: DType, where: str) -> float:
 def _integer(value: float, dtype: DType, where: str) -> int:
     if not math.isfinite(value) or value != int(value):
         raise InvalidInput(f"{where} is {value}, but the model wants {dtype.name}: a whole number")
+    if isinstance(value, float) and abs(value) >= _MAX_EXACT_FLOAT:
+        raise InvalidInput(f"{where} is written as a float, which may lose digits: write it without a decimal point")
     bits = int("".join(c for c in dtype.name if c.isdigit()))
     low, high = (0, 2**bits - 1) if dtype.name.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     if not low <= value <= high:

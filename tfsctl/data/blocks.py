@@ -35,6 +35,7 @@ class UnreadableValue:
     """In place of a value that could not be read. An empty `reason` means that the value is missing."""
 
     reason: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,17 @@ class Block:
     is_text: bool = False
     label: tuple[str, Sequence[str]] | None = None
     fraction_read: float | None = None
+
+
+def decode_line(line: bytes) -> str | UnreadableValue:
+    """A line of text without its line break. A line that is not UTF-8 is unreadable."""
+    try:
+        return line.rstrip(b"\r\n").decode()
+    except UnicodeDecodeError as error:
+        return UnreadableValue(
+            f"not UTF-8 text (byte 0x{line[error.start]:02x} at {error.start + 1})",
+            "iconv -f LATIN1 -t UTF-8 FILE converts Latin-1 text",
+        )
 
 
 def single_column(values: Column) -> Callable[[str], Column]:

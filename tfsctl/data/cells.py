@@ -19,7 +19,7 @@ from tfsctl.core.dtypes import DType
 from tfsctl.core.types import Shape, TensorSpec
 from tfsctl.data.blocks import UnreadableValue
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.literals import parse_number
+from tfsctl.inputs.literals import parse_integer, parse_number
 
 if TYPE_CHECKING:
     from tfsctl.data.blocks import Column
@@ -47,7 +47,7 @@ def column_array(values: Column, spec: TensorSpec, *, is_text: bool) -> np.ndarr
 def value_array(value: object, spec: TensorSpec, *, is_text: bool) -> np.ndarray:
     """One value as an array in the shape of one row. Raises InvalidInput that says what was found and what fits."""
     if isinstance(value, UnreadableValue):
-        raise InvalidInput(value.reason or f"there is no value for {spec.name}")
+        raise InvalidInput(value.reason or f"there is no value for {spec.name}", hint=value.hint)
     if is_text and isinstance(value, str):
         value = _parse_cell(value, spec)
     elif isinstance(value, np.ndarray) and value.dtype.kind != "O":
@@ -89,10 +89,7 @@ def _list_array(values: Sequence[Any], spec: TensorSpec, dtype: DType, is_text: 
 def _string_array(values: Sequence[Any]) -> np.ndarray | None:
     if isinstance(values[0], bytes):
         return object_array(list(values)) if set(map(type, values)) == {bytes} else None
-    try:
-        return object_array(list(map(str.encode, values)))
-    except UnicodeEncodeError:  # a str with surrogate escapes: its bytes were not UTF-8
-        return object_array([str.encode(value, "utf-8", "surrogateescape") for value in values])
+    return object_array(list(map(str.encode, values)))  # UnicodeEncodeError is a ValueError: read one by one
 
 
 def _cell_array(values: Sequence[str], dtype: DType) -> np.ndarray | None:
@@ -100,8 +97,11 @@ def _cell_array(values: Sequence[str], dtype: DType) -> np.ndarray | None:
     if "_" in "".join(values):  # Python alone reads 1_000 as a number
         return None
     if dtype.is_floating:
+        numbers = np.array([float(value) for value in values], np.float64)
+        if np.isinf(numbers).any():  # `inf`, or a number that is too large: read one by one
+            return None
         with np.errstate(over="ignore"):  # 1e39 is Infinity as a float32, as TensorFlow Serving reads it
-            return np.array([float(value) for value in values], np.float64).astype(dtype.numpy)
+            return numbers.astype(dtype.numpy)
     if dtype.is_integer:
         return cast_exact(np.array([int(value) for value in values]), dtype)
     return np.array([_BOOLEANS[value.strip().lower()] for value in values]) if dtype.name == "bool" else None
@@ -132,7 +132,7 @@ def _parse_cell(text: str, spec: TensorSpec) -> object:
             return orjson.loads(stripped)
         except orjson.JSONDecodeError:
             return text
-    parse = _parse_boolean if dtype.name == "bool" else parse_number
+    parse = _parse_boolean if dtype.name == "bool" else parse_integer if dtype.is_integer else parse_number
     values = [parse(word) for word in stripped.replace(",", " ").split()]
     if None in values:
         return text

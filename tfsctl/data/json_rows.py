@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +20,13 @@ from tfsctl.data.blocks import (
     Block,
     BlockSizer,
     UnreadableValue,
+    decode_line,
     open_file,
     single_column,
     strip_byte_order_mark,
 )
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.literals import load_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class TextLines:
                 if is_json:
                     yield _json_block([_parse(line) for line in lines if line.strip()], position.fraction())
                 else:
-                    texts = [line.rstrip(b"\r\n").decode("utf-8", "surrogateescape") for line in lines]
+                    texts = list(map(decode_line, lines))
                     yield Block(
                         len(texts), ("",), single_column(texts), is_text=True, fraction_read=position.fraction()
                     )
@@ -173,7 +174,12 @@ def _parse(text: bytes) -> Json:
     except orjson.JSONDecodeError:
         pass
     try:
-        return json.loads(text.decode("utf-8", "surrogateescape"))
+        return load_json(text)
+    except UnicodeDecodeError:
+        found = decode_line(text)
+        return found if isinstance(found, UnreadableValue) else UnreadableValue("not UTF-8 text")
+    except InvalidInput as error:
+        return UnreadableValue(error.message)
     except ValueError as error:
         return UnreadableValue(f"not JSON: {error}")
     except RecursionError:

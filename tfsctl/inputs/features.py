@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfsctl.core.inference import Examples, Feature, Features
-from tfsctl.core.json_tensors import decode_b64, is_b64
+from tfsctl.core.json_tensors import decode_b64, encode_text, is_b64
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.literals import parse_json, parse_number
 from tfsctl.inputs.named_values import read_array, read_bytes, read_json, read_text, split_pair
@@ -132,7 +132,7 @@ def _feature(name: str, value: object) -> Feature:
 
 def _value(name: str, value: object) -> bytes | int | float:
     if isinstance(value, str):
-        return value.encode("utf-8", "surrogateescape")
+        return encode_text(value, f"feature {name!r}")
     if isinstance(value, dict) and is_b64(value):
         return decode_b64(value["b64"], f"feature {name!r}")
     if isinstance(value, bool):

@@ -3,31 +3,71 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+from decimal import Decimal
 
 from tfsctl.core.types import Json
 from tfsctl.errors import InvalidInput
+
+# Only a number with such an exponent, or with as many digits, can be too large for a float64.
+_MAY_OVERFLOW = re.compile(r"[eE]\+?0*[1-9]\d\d|\d{300}")
 
 
 def parse_number(word: str) -> int | float | None:
     """The number that a word is, an int if possible; None if it is not a number.
 
-    Accepts what Python's `int` and `float` accept (`1e3`, `nan`, `-inf`) except underscores between digits.
+    Accepts what Python's `int` and `float` accept (`1e3`, `nan`, `-inf`) except underscores between digits. Raises
+    InvalidInput for a finite number that is too large for a float64, such as `1e400`.
     """
     if "_" in word:
         return None
-    for parse in (int, float):
-        try:
-            return parse(word)
-        except ValueError:
-            continue
-    return None
+    try:
+        return int(word)
+    except ValueError:
+        pass
+    try:
+        return _finite_float(word)
+    except ValueError:
+        return None
+
+
+def parse_integer(word: str) -> int | float | None:
+    """Like `parse_number`, for an integer input: a whole number written with `.0` or an exponent is an exact int."""
+    number = parse_number(word)
+    if not isinstance(number, float) or not number.is_integer():
+        return number
+    exact = Decimal(word.strip())
+    return int(exact) if exact == exact.to_integral_value() else number
 
 
 def parse_json(text: str) -> Json:
-    """The value of a JSON text; None if it is not JSON. Raises InvalidInput if it is nested too deeply."""
+    """The value of a JSON text; None if it is not JSON.
+
+    Raises InvalidInput if it is nested too deeply, or holds a number that is too large for a float64.
+    """
     try:
-        return json.loads(text)
+        return load_json(text)
     except ValueError:
         return None
     except RecursionError as error:
         raise InvalidInput("the JSON is nested too deeply") from error
+
+
+def load_json(text: str | bytes) -> Json:
+    """The value of a JSON text, which may contain NaN and Infinity.
+
+    Raises ValueError if it is not JSON or not UTF-8, RecursionError if it is nested too deeply, and InvalidInput if it
+    holds a number that is too large for a float64.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8-sig")
+    return json.loads(text, parse_float=_finite_float if _MAY_OVERFLOW.search(text) else None)
+
+
+def _finite_float(word: str) -> float:
+    """The float of a literal. Raises InvalidInput if a finite literal would become Infinity."""
+    number = float(word)
+    if math.isinf(number) and any(map(str.isdigit, word)):
+        raise InvalidInput(f"{word.strip()[:40]} is too large for a number")
+    return number

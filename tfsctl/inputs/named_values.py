@@ -7,12 +7,12 @@ an input of strings, a file with another suffix is one string: its bytes.
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.inputs.literals import load_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +51,7 @@ def read_text(content: bytes) -> str:
 def read_json(content: bytes, path: str) -> object:
     """The value of a JSON file. Raises InvalidInput."""
     try:
-        return json.loads(content)
+        return load_json(content)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{path} is not JSON: {error}") from error
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.example_request import example_row, example_signature
-from tfsctl.inputs.typed import parse_typed
+from tfsctl.inputs.typed import TypedValues, parse_typed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,11 +39,8 @@ def shape_inputs(texts: Sequence[str], signature: Signature, named: Sequence[str
     """
     try:
         typed = parse_typed(texts, signature, named)
-        arrays = {
-            spec.name: _input_array(spec, [(row.values[spec.name], row.is_row) for row in typed])
-            for spec in signature.inputs
-        }
-        _check_rows(arrays, signature)
+        arrays = {spec.name: _typed_array(spec, typed) for spec in signature.inputs}
+        check_row_counts(arrays, signature)
     except InvalidInput as error:
         shown = _image_example(signature) or example_arguments(signature)
         hint = error.hint or (f"for example: {shown}" if shown else "")
@@ -93,6 +90,19 @@ def _image_example(signature: Signature) -> str:
 def _compact(value: object) -> str:
     """JSON without spaces, so that a list of numbers is one argument in a shell."""
     return json.dumps(value, separators=(",", ":"))
+
+
+def _typed_array(spec: TensorSpec, typed: Sequence[TypedValues]) -> np.ndarray:
+    """The array of one input from everything that was typed."""
+    if spec.shape is None and len(typed) == 1 and typed[0].is_exact and _is_json(typed[0].values[spec.name]):
+        from tfsctl.core import json_tensors
+
+        return json_tensors.from_json(typed[0].values[spec.name], spec)
+    return _input_array(spec, [(row.values[spec.name], row.is_row) for row in typed])
+
+
+def _is_json(value: object) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str, list, dict))
 
 
 def _input_array(spec: TensorSpec, values: Sequence[tuple[object, bool]]) -> np.ndarray:
@@ -180,7 +190,8 @@ def _depth(value: object) -> int:
     return len(_nested_shape(value))
 
 
-def _check_rows(arrays: Mapping[str, np.ndarray], signature: Signature) -> None:
+def check_row_counts(arrays: Mapping[str, np.ndarray], signature: Signature) -> None:
+    """Raise InvalidInput unless all inputs with a batch dimension have the same number of rows."""
     counts = {spec.name: len(arrays[spec.name]) for spec in signature.inputs if spec.shape and spec.shape[0] is None}
     if len(set(counts.values())) > 1:
         raise InvalidInput(

@@ -15,12 +15,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tfsctl.core import dtypes
 from tfsctl.core.json_tensors import is_b64
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.literals import parse_json, parse_number
+from tfsctl.inputs.literals import parse_integer, parse_json, parse_number
 from tfsctl.inputs.named_values import only_name, read_file, split_pair
 
 _PAIR = re.compile(r"\s*([A-Za-z_][\w./-]*)=")
@@ -33,10 +34,14 @@ _BOOLEANS = _LITERALS | {"1": True, "0": False}
 
 @dataclass(frozen=True, slots=True)
 class TypedValues:
-    """Values by input name. If `is_row`, each value is one row; else its nesting tells whether it is a row or a batch."""
+    """Values by input name. If `is_row`, each value is one row; else its nesting tells whether it is a row or a batch.
+
+    If `is_exact`, a value for an input of unknown rank is the whole input, and a single value stays a scalar.
+    """
 
     values: Mapping[str, object]
     is_row: bool = False
+    is_exact: bool = False
 
 
 def signature_in_body(texts: Sequence[str]) -> str | None:
@@ -60,7 +65,7 @@ def parse_typed(texts: Sequence[str], signature: Signature, named: Sequence[str]
 
     def end_row() -> None:
         if pairs:
-            parsed.append(TypedValues(dict(pairs)))
+            parsed.append(TypedValues(dict(pairs), is_exact=len(signature.inputs) > 1))
             pairs.clear()
 
     for text, is_pair in [*((text, False) for text in texts), *((text, True) for text in named)]:
@@ -116,7 +121,7 @@ def _read_values(text: str, signature: Signature) -> Iterable[TypedValues]:
         if not _is_body(value):
             return [_by_input(value, signature, text)]
         if "inputs" in value:
-            return [_by_input(value["inputs"], signature, text)]
+            return [replace(_by_input(value["inputs"], signature, text), is_exact=True)]
         if isinstance(value["instances"], list):
             return [_by_input(row, signature, text, is_row=True) for row in value["instances"]]
         raise InvalidInput(f'"instances" is {_quoted(value["instances"])}, which is not a list')
@@ -128,7 +133,7 @@ def _read_values(text: str, signature: Signature) -> Iterable[TypedValues]:
 def _by_input(value: object, signature: Signature, text: str, *, is_row: bool = False) -> TypedValues:
     """The values of an object by name; any other value belongs to the only input."""
     if isinstance(value, dict) and not is_b64(value):
-        return TypedValues(value, is_row)
+        return TypedValues(value, is_row, is_exact=len(signature.inputs) > 1 and not is_row)
     return TypedValues({_only_input(signature, text).name: value}, is_row)
 
 
@@ -141,22 +146,27 @@ def _typed(text: str, spec: TensorSpec) -> object:
     if spec.dtype == "string":
         value = parse_json(text) if text.lstrip()[:1] in ('"', "[", "{") else None
         return value if isinstance(value, (str, list)) or is_b64(value) else text
-    is_boolean = spec.dtype == "bool"
     value = parse_json(text)
-    if value is not None and not (is_boolean and isinstance(value, int)):
+    if value is not None and not isinstance(value, (int, float)):
         return value
-    numbers = [_parse_word(word, _BOOLEANS if is_boolean else _LITERALS) for word in text.replace(",", " ").split()]
+    numbers = [_parse_word(word, spec) for word in text.replace(",", " ").split()]
     if not numbers or any(isinstance(number, str) for number in numbers):
         raise InvalidInput(f"{_quoted(text)} is not {spec.dtype}")
     return numbers[0] if len(numbers) == 1 and "," not in text else numbers
 
 
-def _parse_word(word: str, literals: Mapping[str, object]) -> object:
+def _parse_word(word: str, spec: TensorSpec) -> object:
     """A number or one of the literals; the word itself if it is neither."""
+    literals = _BOOLEANS if spec.dtype == "bool" else _LITERALS
     if word.lower() in literals:
         return literals[word.lower()]
-    number = parse_number(word)
+    number = parse_integer(word) if _is_integer(spec) else parse_number(word)
     return word if number is None else number
+
+
+def _is_integer(spec: TensorSpec) -> bool:
+    dtype = dtypes.BY_NAME.get(spec.dtype)
+    return dtype is not None and dtype.is_integer
 
 
 def _takes_plain_text(signature: Signature) -> bool:

@@ -75,7 +75,6 @@ def test_one_line_per_row(run_cli: RunCli, over: str, typed: list[str], printed:
         (["half_plus_two"], b"\xef\xbb\xbf2\n1\n", "3.0\n2.5\n"),
         (["half_plus_two"], '{"instances":\n [2, 1]}\n', "3.0\n2.5\n"),
         (["echo", "--signature", "text"], "a\r\n\nb\n", "a\n\nb\n"),
-        (["echo", "--signature", "text"], b"\xff\n", '{"b64": "/w=="}\n'),
         (["echo", "--signature", "text"], "[not JSON\n", "[not JSON\n"),
         (["echo", "--signature", "two"], "area=1 city=a\ncity=b area=2\n", "1.0\ta\n2.0\tb\n"),
     ],
