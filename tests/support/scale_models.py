@@ -12,10 +12,11 @@ from tfsctl.core import protos, tensors
 _FLOAT, _INT32 = 1, 3
 
 
-def write_scale_model(version_dir: Path, factor: float, *, matmul_size: int = 0) -> None:
+def write_scale_model(version_dir: Path, factor: float, *, matmul_size: int = 0, aborts: bool = False) -> None:
     """Write one version answering `factor * x` for float32 `x` [batch].
 
     With `matmul_size` n each run first multiplies two random n-by-n matrices, and adds nothing of it to the answer.
+    With `aborts` it loads, and each run ends the process.
     """
     saved = protos.SavedModel(saved_model_schema_version=1)
     graph = saved.meta_graphs.add()
@@ -40,6 +41,9 @@ def write_scale_model(version_dir: Path, factor: float, *, matmul_size: int = 0)
         _binary(nodes, "gone", "Mul", "total", "nothing")
         _binary(nodes, "late", "AddV2", "y", "gone")
         answer = "late"
+    if aborts:
+        nodes.node.add(name="abort", op="Abort").attr["error_msg"].s = b"as it should"
+        next(node for node in nodes.node if node.name == "y").input.append("^abort")
     signature = graph.signature_def["serving_default"]
     signature.method_name = "tensorflow/serving/predict"
     for infos, key, tensor in ((signature.inputs, "x", "x"), (signature.outputs, "y", answer)):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,9 +19,6 @@ from tfsctl.server.process.logs import write_line
 from tfsctl.server.status import ServingError
 
 log = logging.getLogger(__name__)
-
-PARENT_VARIABLE = "TFSCTL_PARENT_PID"  # set by whoever wants the server to end when it does
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ServingError as error:
         write_line(sys.stdout, f"Failed to start server. Error: {error}")
         return START_FAILED
-    _end_with_parent()
+    shutdown.end_with_parent(signal.SIGTERM)
     shutdown.hold_signals()  # before anything starts a thread: NumPy does when it is imported
     from tfsctl.server.app import run as server_run
 
@@ -71,13 +66,3 @@ def _print_version() -> None:
     write_line(
         sys.stdout, f"TensorFlow ModelServer: tfsctl {version('tfsctl')}\nTensorFlow Library: {version('tensorflow')}"
     )
-
-
-def _end_with_parent() -> None:
-    """Where a parent asked for it, get SIGTERM from the kernel when that process is gone."""
-    parent = os.environ.pop(PARENT_VARIABLE, "")
-    if not parent or sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != int(parent):  # it went before the kernel was asked
-        raise SystemExit(START_FAILED)

@@ -92,6 +92,8 @@ UNSAFE = {
         "tensor { dtype: DT_INT64 tensor_shape { dim { size: 2 } } int64_val: 1099511627776 }", name="dims"
     )
     + ' node { name: "fill" op: "Fill" input: "dims:0" input: "v" }',
+    "billions of outputs": 'node { name: "s" op: "Split" attr { key: "num_split" value { i: 2147483647 } } }',
+    "an input of too large a number": 'node { name: "s" op: "Identity" input: "x:2147483648" }',
     "a function that calls itself": function("f", call("f")) + call("f"),
     "functions that call each other": function("f", call("g")) + function("g", call("f")) + call("f"),
     "a direct call of itself": function("f", 'node { name: "c" op: "f" }') + call("f"),

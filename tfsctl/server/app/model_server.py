@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from typing import get_args
+from dataclasses import asdict
 
 from tfsctl.server.app.interfaces import make_interfaces, make_recorder
-from tfsctl.server.batching.parameters import server_parameters
-from tfsctl.server.batching.scheduler import BatchScheduler
+from tfsctl.server.app.loading import make_loader, start_runtime
 from tfsctl.server.config.configured_models import configured_models
 from tfsctl.server.config.flags import Flags
-from tfsctl.server.config.session_config import session_config
-from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.lifecycle.config_poller import poll_config_file
-from tfsctl.server.lifecycle.loader import Loader, Merging, ServerBatching
-from tfsctl.server.lifecycle.manager import Manager
+from tfsctl.server.lifecycle.manager import Manager, VersionCheck
 from tfsctl.server.lifecycle.server_core import ServerCore
-from tfsctl.server.monitoring.recorder import Recorder
+from tfsctl.server.lifecycle.version_checks import VersionChecks, check_command
 from tfsctl.server.process import memory, priorities
-from tfsctl.server.runtime import capi
 from tfsctl.server.status import invalid_argument
 
 log = logging.getLogger(__name__)
@@ -39,29 +33,16 @@ class ModelServer:
         models = configured_models(flags)
         recorder = self.recorder = make_recorder(flags)
         loop = asyncio.get_running_loop()
-        config = session_config(flags)
-        loader = Loader(
-            tags=flags.saved_model_tags.split(","),
-            config=config,
-            merging=_merging(flags),
-            loop=loop,
-            queue_limits=_queue_limits(flags, recorder),
-            coalesces=not flags.disable_request_optimizations,
-            batching=_batching(flags, loop),
-            warmup_iterations=max(1, flags.num_request_iterations_for_warmup) if flags.enable_model_warmup else 0,
-            check_method_names=flags.enable_signature_method_name_check,
-            recorder=recorder,
-        )
-        await priorities.run_in_low_priority_thread(capi.start_runtime, config)
-        for path in filter(None, flags.custom_op_library.split(",")):
-            await asyncio.to_thread(capi.load_library, path)
-            log.info("Loaded custom operations: %s", path)
+        loader = make_loader(flags, loop, recorder)
+        await priorities.run_in_low_priority_thread(start_runtime, flags)
         manager = Manager(
             loader.load,
             max_retries=flags.max_num_load_retries,
             retry_interval_s=flags.load_retry_interval_micros / 1e6,
             load_threads=flags.num_load_threads,
             unload_threads=flags.num_unload_threads,
+            check=_version_check(flags),
+            checks_alone=flags.check_new_versions == "always",
         )
         self.core = ServerCore(
             manager,
@@ -94,26 +75,9 @@ class ModelServer:
         await self.core.stop()
 
 
-def _merging(flags: Flags) -> Merging:
-    known: tuple[Merging, ...] = get_args(Merging)
-    for choice in known:
-        if flags.batching == choice:
-            return choice
-    raise invalid_argument(f"--batching must be auto, on or off; got {flags.batching}")
-
-
-def _queue_limits(flags: Flags, recorder: Recorder) -> QueueLimits:
-    timeout_ms = flags.rest_api_timeout_in_ms
-    return QueueLimits(
-        recorder,
-        max_requests=max(0, flags.max_queued_requests),
-        max_bytes=max(0, flags.max_queued_bytes),
-        max_wait_s=timeout_ms / 1e3 if timeout_ms > 0 else math.inf,
-    )
-
-
-def _batching(flags: Flags, loop: asyncio.AbstractEventLoop) -> ServerBatching | None:
-    parameters = server_parameters(flags)
-    if parameters is None:
+def _version_check(flags: Flags) -> VersionCheck | None:
+    if flags.check_new_versions not in ("auto", "always", "never"):
+        raise invalid_argument(f"--check_new_versions must be auto, always or never; got {flags.check_new_versions}")
+    if flags.check_new_versions == "never":
         return None
-    return ServerBatching(parameters, BatchScheduler(parameters, loop), flags.enable_per_model_batching_parameters)
+    return VersionChecks(check_command(), asdict(flags)).check

@@ -276,6 +276,12 @@ class Flags:
         "Comma-separated paths of shared libraries with custom TensorFlow operations, loaded before any model "
         "(not a flag of tensorflow_model_server).",
     )
+    check_new_versions: str = _flag(
+        "auto",
+        "Load, warm up and run a new version in another process first, so that a version that ends its process does "
+        "not end the server: auto (if the server has other versions), always (also the only version), never (not a "
+        "flag of tensorflow_model_server).",
+    )
     drain_timeout_seconds: int = _flag(
         30,
         "How long requests that are running at SIGTERM or SIGINT may take to finish "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
@@ -19,10 +19,11 @@ from typing import Any
 from tfsctl.core.types import State
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.process.resources import cpu_count
-from tfsctl.server.status import Code, ServingError, not_found
+from tfsctl.server.status import Code, ServingError, UnsafeVersionError, not_found
 
 log = logging.getLogger(__name__)
 Loader = Callable[[str, int, Path], Servable]
+VersionCheck = Callable[[str, int, Path], Awaitable[None]]
 _INITIAL_LOADS = 4 * cpu_count()  # num_initial_load_threads of TensorFlow Serving's server core
 
 
@@ -36,6 +37,11 @@ class ManagedVersion:
     state: State = "START"
     error: ServingError | None = None
     servable: Servable | None = None
+
+    @property
+    def is_unsafe(self) -> bool:
+        """Whether its last load was refused because it could end the server."""
+        return isinstance(self.error, UnsafeVersionError)
 
     def __str__(self) -> str:
         return f"{{name: {self.name} version: {self.number}}}"
@@ -56,8 +62,12 @@ class Manager:
         retry_interval_s: float,
         load_threads: int = 0,
         unload_threads: int = 0,
+        check: VersionCheck | None = None,
+        checks_alone: bool = False,
     ) -> None:
         self._load = load
+        self._check = check
+        self._checks_alone = checks_alone
         self._max_retries = max_retries
         self._retry_interval_s = retry_interval_s
         self._versions: dict[str, dict[int, ManagedVersion]] = {}
@@ -86,6 +96,10 @@ class Manager:
     def is_available(self, name: str, version: int) -> bool:
         """Whether requests for this version are answered now."""
         return version in self._available.get(name, {})
+
+    def is_served(self, name: str) -> bool:
+        """Whether any version of this model answers requests now."""
+        return bool(self._available.get(name))
 
     def versions(self, name: str) -> list[ManagedVersion]:
         """Every version of a model that was ever aspired to, highest first."""
@@ -132,7 +146,8 @@ class Manager:
         changed.set()
 
     def _is_aspired(self, version: ManagedVersion) -> bool:
-        return version.number in self._aspired.get(version.name, {})
+        is_current = self._versions.get(version.name, {}).get(version.number) is version
+        return is_current and version.number in self._aspired.get(version.name, {})
 
     async def _bring_up(self, version: ManagedVersion) -> None:
         for attempt in count() if self._max_retries < 0 else range(self._max_retries + 1):
@@ -147,6 +162,8 @@ class Manager:
             if version.error is None:
                 break
             log.error("Loading servable: %s failed: %s", version, version.error)
+            if version.is_unsafe:
+                self._set_state(version, "END")  # retried too, but nothing waits for that
         if version.servable is None:
             self._set_state(version, "END")
             return
@@ -159,6 +176,8 @@ class Manager:
         log.info("Loading servable version %s", version)
         loop = asyncio.get_running_loop()
         try:
+            if self._check is not None and (self._checks_alone or self._has_others(version)):
+                await self._check(version.name, version.number, version.path)
             version.servable = await loop.run_in_executor(
                 self._loaders, self._load, version.name, version.number, version.path
             )
@@ -170,6 +189,11 @@ class Manager:
         except Exception as error:  # noqa: BLE001 - whatever a load does, the server goes on with what it has
             return ServingError(Code.UNKNOWN, f"{type(error).__name__}: {error}")
         return None
+
+    def _has_others(self, version: ManagedVersion) -> bool:
+        """Whether versions besides this one are served or will be."""
+        known = (other for versions in self._versions.values() for other in versions.values())
+        return any(other is not version and other.state != "END" for other in known)
 
     def _retire(self, name: str) -> None:
         """Unload what is no longer aspired, once that leaves no gap."""

@@ -43,6 +43,8 @@ class ServerCore:
         if self._poll_wait_s > 0:
             self._polling = asyncio.create_task(self._poll_for_ever())
         failed = await self.manager.wait_until_settled(self._models)
+        if any(self.manager.is_served(name) for name in self._models):
+            failed = [version for version in failed if not version.is_unsafe]
         if failed:
             raise _did_not_become_available(failed, "servable")
         self.manager.end_initial_loads()
@@ -116,8 +118,8 @@ class ServerCore:
                 log.exception("Polling the file system failed")
 
     async def _poll(self) -> None:
-        for model in list(self._models.values()):
-            versions = await asyncio.to_thread(aspired_versions, model)
+        found = [(model, await asyncio.to_thread(aspired_versions, model)) for model in list(self._models.values())]
+        for model, versions in found:
             if versions is not None and self._models.get(model.name) is model:  # not reconfigured meanwhile
                 self.manager.set_aspired(model.name, versions)
 

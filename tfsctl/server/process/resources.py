@@ -30,6 +30,19 @@ def memory_limit_bytes() -> int:
     return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_memory_limits()])
 
 
+def available_memory_bytes() -> int:
+    """The memory that is free now: the least of the machine's and of what the cgroup limits leave."""
+    import psutil
+
+    available = int(psutil.virtual_memory().available)
+    for folder in _cgroup_folders("memory"):
+        limit, used = _memory_limit(folder), _read(folder / "memory.current") or _read(folder / "memory.usage_in_bytes")
+        if limit and used.isdecimal():
+            cached = sum(int(size) for kind, size in _statistics(folder) if kind in ("file", "cache"))
+            available = min(available, max(0, limit - int(used) + cached))
+    return available
+
+
 def _cpu_quotas() -> Iterator[float]:
     for folder in _cgroup_folders("cpu"):
         quota, _, period = _read(folder / "cpu.max").partition(" ")  # "max 100000" without a limit
@@ -40,10 +53,21 @@ def _cpu_quotas() -> Iterator[float]:
 
 
 def _memory_limits() -> Iterator[int]:
-    for folder in _cgroup_folders("memory"):
-        limit = _read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")
-        if limit.isdecimal() and int(limit):
-            yield int(limit)
+    return filter(None, map(_memory_limit, _cgroup_folders("memory")))
+
+
+def _memory_limit(folder: Path) -> int:
+    """The limit of one cgroup, 0 if it has none."""
+    limit = _read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")
+    return int(limit) if limit.isdecimal() else 0
+
+
+def _statistics(folder: Path) -> Iterator[tuple[str, str]]:
+    """The lines of memory.stat: `file` (version 2) or `cache` (version 1) is memory that the kernel can take back."""
+    for line in _read(folder / "memory.stat").splitlines():
+        kind, _, size = line.partition(" ")
+        if size.isdecimal():
+            yield kind, size
 
 
 def _cgroup_folders(controller: str) -> Iterator[Path]:

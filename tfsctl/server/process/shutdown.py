@@ -6,14 +6,19 @@ A thread takes the signals: the event loop may be inside a run of TensorFlow tha
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
+PARENT_VARIABLE = "TFSCTL_PARENT_PID"  # set by a process that wants the server to end with it
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 _LOOK_AGAIN_S = 0.02
 _UNLOAD_S = 2.0
@@ -42,6 +47,16 @@ class Requests:
 def hold_signals() -> None:
     """Block both signals for this thread and those that it will start, until `signalled` takes them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def end_with_parent(number: signal.Signals) -> None:
+    """Get this signal from the kernel when the process named in PARENT_VARIABLE ends. Does nothing outside Linux."""
+    parent = os.environ.pop(PARENT_VARIABLE, "")
+    if not parent or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != int(parent):  # it ended before the kernel was asked
+        signal.raise_signal(number)
 
 
 async def signalled(drain_s: float, end: Callable[[], None]) -> None:

@@ -272,12 +272,21 @@ def read_tensor(tensor: int) -> np.ndarray:
     at = library.TF_TensorData(tensor)
     size = library.TF_TensorByteSize(tensor)
     if number != _STRING:
-        return np.frombuffer(c.string_at(at, size), dtype=dtype.numpy).reshape(shape)
+        values = np.frombuffer(c.string_at(at, size), dtype=dtype.numpy)
+        return _reshaped(values, shape)
     strings = [
         c.string_at(library.TF_StringGetDataPointer(s), library.TF_StringGetSize(s))
         for s in range(at, at + size, TSTRING_BYTES)
     ]
-    return object_array(strings).reshape(shape)
+    return _reshaped(object_array(strings), shape)
+
+
+def _reshaped(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The values in a shape. Raises UNIMPLEMENTED for a shape that NumPy has no arrays of."""
+    try:
+        return values.reshape(shape)
+    except ValueError as error:  # more dimensions, or a larger size in one of an empty array
+        raise ServingError(Code.UNIMPLEMENTED, f"an output of shape {list(shape)} cannot be sent: {error}") from None
 
 
 def tensor_bytes(arrays: Sequence[np.ndarray]) -> int:

@@ -1,0 +1,85 @@
+"""Versions that end the process that runs them, beside others (--check_new_versions)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asking import rest
+from model_servers import Served, clean_environment, running_flags, running_server
+from orjson import loads
+from rest_requests import factor
+from scale_models import write_scale_model
+from waiting import eventually
+
+pytestmark = pytest.mark.server
+
+
+def states(server: Served, model: str) -> dict[str, tuple[str, str]]:
+    """State and error of each version of a model."""
+    status: dict[str, Any] = loads(rest(server, "GET", f"/v1/models/{model}")[1])
+    versions = status["model_version_status"]
+    return {version["version"]: (version["state"], version["status"]["error_message"]) for version in versions}
+
+
+def put_version(base: Path, number: int, factor_: float, *, aborts: bool = False) -> None:
+    """Put a version under a served model, whole at once."""
+    write_scale_model(base.parent / f"new-{number}", factor_, aborts=aborts)
+    (base.parent / f"new-{number}").rename(base / str(number))
+
+
+def test_a_version_that_arrives_and_aborts_is_refused(tmp_path: Path) -> None:
+    """Its status says why, the version before it goes on, and a good one after it is served."""
+    write_scale_model(tmp_path / "hot" / "1", 2.0)
+    with running_server({"hot": tmp_path / "hot"}, tmp_path, flags=["--max_num_load_retries=0"]) as server:
+        put_version(tmp_path / "hot", 2, 3.0, aborts=True)
+        eventually(lambda: states(server, "hot").get("2", ("", ""))[0], "END")
+        assert "ended with SIGABRT" in states(server, "hot")["2"][1]
+        assert "as it should" in (tmp_path / "server.log").read_text()
+        assert factor(server) == 2.0
+
+        put_version(tmp_path / "hot", 3, 4.0)
+        eventually(lambda: factor(server), 4.0)
+
+
+def test_a_server_that_starts_beside_one_serves_the_others(tmp_path: Path) -> None:
+    """It does not wait for the retries of the bad version."""
+    write_scale_model(tmp_path / "good" / "1", 2.0)
+    write_scale_model(tmp_path / "bad" / "1", 3.0, aborts=True)
+    with running_server({"bad": tmp_path / "bad", "good": tmp_path / "good"}, tmp_path) as server:
+        assert factor(server, "good") == 2.0
+        assert states(server, "bad")["1"][0] == "END"
+
+
+def test_a_server_that_can_serve_nothing_does_not_start(tmp_path: Path) -> None:
+    """The reason is the last line of its output, whatever the number of retries."""
+    write_scale_model(tmp_path / "bad" / "1", 3.0, aborts=True)
+    flags = ["--port=0", f"--grpc_socket_path={tmp_path / 's'}", "--model_name=bad"]
+    flags += [f"--model_base_path={tmp_path / 'bad'}", "--check_new_versions=always"]
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "tfsctl.server", *flags],
+        env=clean_environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+    assert ended.returncode == 255
+    assert "1 servable(s) did not become available" in ended.stdout
+    assert "ended with SIGABRT" in ended.stdout
+
+
+@pytest.mark.parametrize(("choice", "checks"), [("never", False), ("always", True), ("auto", False)])
+def test_when_the_only_version_is_checked(choice: str, checks: bool, tmp_path: Path) -> None:
+    """Not by default: nothing else is served that it could end."""
+    write_scale_model(tmp_path / "hot" / "1", 2.0)
+    flags = ["--model_name=hot", f"--model_base_path={tmp_path / 'hot'}", f"--check_new_versions={choice}"]
+    with running_flags(flags, tmp_path) as server:
+        assert factor(server) == 2.0
+
+    assert ("in another process" in (tmp_path / "server.log").read_text()) is checks

@@ -1,0 +1,120 @@
+"""The process that checks new versions before a server loads them: `python -m tfsctl.server.app.check_process`.
+
+`lifecycle/version_checks.py` starts it with a job in its environment, and reads from its output, line by line, that
+TensorFlow is ready and what came of each version. Whatever a version does to this process, the server goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import resource
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from tfsctl.server.app.loading import make_loader, start_runtime
+from tfsctl.server.config.flags import Flags
+from tfsctl.server.lifecycle.loader import Loader
+from tfsctl.server.lifecycle.version_checks import JOB_VARIABLE
+from tfsctl.server.monitoring.recorder import NullRecorder
+from tfsctl.server.process.resources import available_memory_bytes
+from tfsctl.server.process.shutdown import end_with_parent
+from tfsctl.server.runtime.session import Session
+from tfsctl.server.status import Code, ServingError
+
+_NICE_INCREMENT = 10
+_MAX_OUTPUT_BYTES = 64 * 1024 * 1024
+_MAX_DIMENSIONS = 32  # of a NumPy array
+_MAX_INPUT_ELEMENTS = 16 * 1024 * 1024
+_RUN_TIMEOUT_MS = 10_000
+
+
+def main() -> None:
+    """Check the versions of the job, one after another."""
+    job = json.loads(os.environ.pop(JOB_VARIABLE))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    end_with_parent(signal.SIGKILL)
+    _step_back()
+    flags = Flags(**job["settings"])
+    loader = make_loader(flags, asyncio.new_event_loop(), NullRecorder())
+    logging.disable(logging.WARNING)
+    start_runtime(flags)
+    _limit_memory()
+    _report(job["token"], Code.OK)
+    for name, version, directory in job["versions"]:
+        error = _check(loader, name, version, Path(directory))
+        _report(job["token"], error.code if error else Code.OK, error.message if error else "")
+    sys.stdout.flush()
+    os._exit(0)  # threads inside TensorFlow end no other way
+
+
+def _check(loader: Loader, name: str, version: int, directory: Path) -> ServingError | None:
+    """Load a version, which warms it up, and run its signatures. Returns the error if it cannot be loaded."""
+    try:
+        servable = loader.load(name, version, directory)
+        run_signatures(servable.session)
+        servable.close()
+    except ServingError as error:
+        return error
+    except MemoryError as error:
+        return ServingError(Code.RESOURCE_EXHAUSTED, f"Not enough memory to load the version: {error}")
+    except Exception as error:  # noqa: BLE001 - the server meets it too, and reports it
+        return ServingError(Code.UNKNOWN, f"{type(error).__name__}: {error}")
+    return None
+
+
+def run_signatures(session: Session) -> None:
+    """Run each signature once, with zeros and empty strings. A run that fails is all right, one that aborts is not."""
+    for name, definition in session.signature_defs.items():
+        bound = session.signature(name)
+        if bound is None or name.startswith("__"):
+            continue
+        feeds = []
+        for alias, endpoint in bound.inputs.items():
+            shape = [1 if dim.size < 0 else dim.size for dim in definition.inputs[alias].tensor_shape.dim]
+            if (
+                endpoint.dtype is None
+                or len(shape) > _MAX_DIMENSIONS
+                or np.prod(shape, dtype=float) > _MAX_INPUT_ELEMENTS
+            ):
+                break
+            empty = b"" if endpoint.dtype.numpy.hasobject else 0
+            feeds.append((endpoint, np.full(shape, empty, endpoint.dtype.numpy)))
+        else:
+            with suppress(ServingError):
+                session.run(feeds, bound.fetches, timeout_ms=_RUN_TIMEOUT_MS)
+
+
+def _step_back() -> None:
+    """Leave the CPU to the server, and be the first to end when memory is short. Write no endless output."""
+    with suppress(OSError):
+        os.nice(_NICE_INCREMENT)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_OUTPUT_BYTES, _MAX_OUTPUT_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _limit_memory() -> None:
+    """Let this process allocate what is free now, but not more: the server must not be short of memory."""
+    import psutil
+
+    used = psutil.Process().memory_info()
+    limit = getattr(used, "data", used.vms) + available_memory_bytes()
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _report(token: str, code: Code, message: str = "") -> None:
+    line = json.dumps({"code": code, "message": message})
+    os.write(1, f"{token}{line}\n".encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""Checks new versions in a process of their own before the server loads them (--check_new_versions).
+
+TensorFlow ends the process on some errors, and a server with it. So another process loads, warms up and runs a version
+first: see `app/check_process.py`. If that process ends, the server goes on without the version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from tfsctl.errors import ProgramFailed
+from tfsctl.programs.subprocesses import Child
+from tfsctl.server.process.open_files import scratch_file
+from tfsctl.server.process.shutdown import PARENT_VARIABLE
+from tfsctl.server.status import Code, ServingError, UnsafeVersionError
+
+log = logging.getLogger(__name__)
+
+JOB_VARIABLE = "TFSCTL_VERSION_CHECK"  # the environment variable with a Job in JSON
+START_TIMEOUT_S = 120.0
+BASE_TIMEOUT_S = 300.0
+_BYTES_PER_S = 10 * 1024 * 1024  # a large version may take longer by its size at this rate
+_MAX_BATCH = 100  # versions per process: the job is one environment variable
+_POLL_S = 0.02
+_SHOWN_LINES = 30
+
+
+@dataclass(slots=True)
+class CheckRequest:
+    """A version to check, and what came of it: None if it may be loaded."""
+
+    name: str
+    version: int
+    directory: Path
+    timeout_s: float = 0.0
+    is_done: bool = False
+    error: ServingError | None = None
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class VersionChecks:
+    """Runs `command` to check versions. Versions that wait at the same time are checked by one process.
+
+    A check ends only after its process has ended, so that two copies of a model are never in memory at a time.
+    `settings` is what the process has to know about the server, as JSON values.
+    """
+
+    def __init__(self, command: Sequence[str], settings: object) -> None:
+        self._command = tuple(command)
+        self._settings = settings
+        self._waiting: deque[CheckRequest] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def check(self, name: str, version: int, directory: Path) -> None:
+        """Return once another process has loaded and run this version.
+
+        Raises UnsafeVersionError if that ended the process or took too long, RESOURCE_EXHAUSTED if memory was lacking.
+        Other errors are not raised: the server meets them itself when it loads the version.
+        """
+        request = CheckRequest(name, version, directory)
+        self._waiting.append(request)
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._work())
+        await request.finished.wait()
+        if request.error is not None:
+            raise request.error
+
+    async def _work(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(0)  # versions that are about to wait join the batch
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_BATCH))]
+            await asyncio.to_thread(self._run, batch)
+            for request in reversed(batch):
+                if request.is_done:
+                    request.finished.set()
+                else:  # the process ended before its turn
+                    self._waiting.appendleft(request)
+
+    def _run(self, batch: Sequence[CheckRequest]) -> None:
+        """Run one process until it has checked the batch, ends, or takes too long. At least one request is done then."""
+        started_s = time.monotonic()
+        token = secrets.token_hex(8)
+        for request in batch:
+            request.timeout_s = BASE_TIMEOUT_S + _size_bytes(request.directory) / _BYTES_PER_S
+        versions = [(request.name, request.version, str(request.directory)) for request in batch]
+        job = json.dumps({"settings": self._settings, "token": token, "versions": versions})
+        environment = {JOB_VARIABLE: job, PARENT_VARIABLE: str(os.getpid())}
+        with scratch_file() as (output, path):
+            try:
+                child = Child(self._command, log_path=Path(path), environment=environment)
+            except ProgramFailed as error:
+                _give_up(batch, str(error))
+                return
+            reports = _Reports(output, token)
+            is_overdue = _wait(child, batch, reports)
+            child.stop(grace_s=0)
+            exit_status = child.exit_status()
+            reports.read_into(batch)
+            text = reports.text()
+        log.info("Checked %d version(s) in another process in %.1f s", len(batch), time.monotonic() - started_s)
+        current = next((request for request in batch if not request.is_done), None)
+        if current is None:
+            return
+        if not reports.has_started:
+            _give_up(batch, f"exit status {exit_status}: {text[-1] if text else 'no output'}")
+            return
+        if is_overdue:
+            current.error = UnsafeVersionError(
+                Code.DEADLINE_EXCEEDED,
+                f"The version is not loaded: another process did not load and run it within {current.timeout_s:.0f} s",
+            )
+        else:
+            current.error = UnsafeVersionError(
+                Code.INTERNAL,
+                "The version is not loaded, as it could end the server: another process that loaded and ran it "
+                f"ended with {_described(exit_status)}{_reason(text)}",
+            )
+            for line in text[-_SHOWN_LINES:]:
+                log.error("%s %d: %s", current.name, current.version, line)
+        current.is_done = True
+
+
+class _Reports:
+    """The output of a check process: lines that begin with the token are its reports, in the order of the batch."""
+
+    def __init__(self, output: IO[bytes], token: str) -> None:
+        self._output = output
+        self._token = token.encode()
+        self.has_started = False
+        self.count = 0
+
+    def read_into(self, batch: Sequence[CheckRequest]) -> None:
+        """Mark the requests that are reported done."""
+        lines = [line for line in self._lines() if line.startswith(self._token)]
+        self.has_started = bool(lines)
+        self.count = len(lines)
+        for request, line in zip(batch, lines[1:], strict=False):  # the first says that TensorFlow is ready
+            report = json.loads(line[len(self._token) :])
+            request.is_done = True
+            if report["code"] == Code.RESOURCE_EXHAUSTED:
+                request.error = ServingError(Code.RESOURCE_EXHAUSTED, report["message"])
+
+    def text(self) -> list[str]:
+        """What else the process wrote."""
+        return [line.decode("utf-8", "replace") for line in self._lines() if not line.startswith(self._token)]
+
+    def _lines(self) -> list[bytes]:
+        self._output.seek(0)
+        *lines, _unfinished = self._output.read().split(b"\n")
+        return lines
+
+
+def _wait(child: Child, batch: Sequence[CheckRequest], reports: _Reports) -> bool:
+    """Wait until the process ends or is overdue; says whether it is."""
+    count, since_s = -1, time.monotonic()
+    while child.exit_status() is None:
+        reports.read_into(batch)
+        if reports.count != count:
+            count, since_s = reports.count, time.monotonic()
+        current = next((request for request in batch if not request.is_done), None)
+        timeout_s = current.timeout_s if current is not None and reports.has_started else START_TIMEOUT_S
+        if time.monotonic() - since_s > timeout_s:
+            return True
+        time.sleep(_POLL_S)
+    return False
+
+
+def _give_up(batch: Sequence[CheckRequest], reason: str) -> None:
+    """No process could be started: load the versions unchecked rather than never."""
+    log.warning("New versions cannot be checked in another process and are loaded unchecked: %s", reason)
+    for request in batch:
+        request.is_done = True
+
+
+def _described(exit_status: int | None) -> str:
+    if exit_status is not None and exit_status < 0:
+        return signal.Signals(-exit_status).name
+    return f"exit status {exit_status}"
+
+
+def _reason(text: Sequence[str]) -> str:
+    """The line that tells why the process ended, if there is one."""
+    for line in text:
+        if "Check failed" in line or "what():" in line or line.startswith("F0000"):
+            return f": {line.partition('] ')[2] or line}".rstrip()
+    return ""
+
+
+def _size_bytes(directory: Path) -> int:
+    try:
+        return sum(entry.stat().st_size for entry in directory.rglob("*") if entry.is_file())
+    except OSError:
+        return 0
+
+
+def check_command() -> list[str]:
+    """The command that checks versions: this Python, with this tfsctl."""
+    return [sys.executable, "-m", "tfsctl.server.app.check_process"]
