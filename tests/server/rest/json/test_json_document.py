@@ -110,3 +110,12 @@ def test_hostile_bodies_never_crash(body: bytes) -> None:
     """Any bytes are a value or an INVALID_ARGUMENT."""
     with contextlib.suppress(ServingError):
         json_document.parse(body)
+
+
+def test_documents_of_too_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values are counted before they become objects; commas in strings are not counted."""
+    monkeypatch.setattr(json_document, "MAX_VALUES", 100)
+    with pytest.raises(ServingError, match="More than 100 values"):
+        json_document.parse(b"[" + b"1," * 100 + b"1]")
+    assert json_document.parse(b"[" + b"10," * 99 + b"1]")[-1] == 1
+    assert json_document.parse(b'{"instances": ["' + b"," * 1000 + b'\\"' + b"," * 1000 + b'"]}')

@@ -22,9 +22,11 @@ from tfsctl.server.status import ServingError, invalid_argument
 _BRACKETS = re.compile(r"\[+")
 _KEY_ENDS = re.compile(rb'"[ \n\r\t]*:')
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+MAX_VALUES = 10_000_000  # each takes up to a hundred bytes as a Python object
 MAX_CONTAINERS = 5_000_000  # each takes some hundred bytes, of two or three in the document
 _MAX_DEPTH = 10_000  # no tensor is nested so deep
 _MAX_EXACT_BYTES = 1024 * 1024  # the exact reader takes microseconds for each value
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BOM = re.compile(rb"\xef?\xbb?\xbf?")  # RapidJSON passes over each of its bytes by itself
 _MAX_EXPONENT, _EXPONENT_DIGITS = 308, 9
 _WHITESPACE = " \n\r\t"
@@ -47,6 +49,8 @@ def parse(body: bytes) -> Json:
         and not _is_all_brackets(body)
     ):
         raise invalid_argument(f"JSON Parse error: More than {MAX_CONTAINERS} lists and objects")
+    if len(body) > 2 * MAX_VALUES and body.count(b",") >= MAX_VALUES and _count_values(body) > MAX_VALUES:
+        raise invalid_argument(f"JSON Parse error: More than {MAX_VALUES} values")
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -55,6 +59,11 @@ def parse(body: bytes) -> Json:
         # A key may be repeated, or a string holds a colon.
         return document if len(_KEY_ENDS.findall(body)) == count else _parse_leniently(body)
     return document
+
+
+def _count_values(body: bytes) -> int:
+    """About how many values a document has: one more than its commas outside of strings."""
+    return 1 + _STRING.sub(b"", body).count(b",")
 
 
 def _count_keys(document: dict[str, Any]) -> int:
