@@ -21,7 +21,7 @@ from tfsctl.core import protos
 from tfsctl.core.batches import concatenate
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.data.shaping import shape_rows
-from tfsctl.data.sources import open_source
+from tfsctl.data.sources import Format, open_source
 from tfsctl.errors import InvalidInput, NotFound
 
 AREAS, CITIES = [120.0, 80.5, -1.0], ["Bern", 'the "old" town, Zürich', "line\nend"]
@@ -150,19 +150,81 @@ def test_text_that_is_not_utf8(tmp_path: Path, name: str, content: bytes) -> Non
     [
         (b"one\ntwo\n", [b"one", b"two"]),
         (b"\xef\xbb\xbfone\ntw\ro\r\n", [b"one", b"tw\ro"]),
-        (b'{"text": "one"}\n{"text": "two"}\n', [b"one", b"two"]),
-        (b'[{"text": "one"},\n{"text": "two"}]', [b"one", b"two"]),
-        (b'[{"text": "one"}, {"text": "two"}]\n', [b"one", b"two"]),
-        (b'{"instances": ["one", "two"]}\n', [b"one", b"two"]),
-        (b'{\n"inputs": {"text":\n["one", "two"]}}\n', [b"one", b"two"]),
+        (b'{"text": "one"}\n["two"]\n"three"\n', [b'{"text": "one"}', b'["two"]', b'"three"']),
+        (b'{"instances": ["one",\n"two"]}\n', [b'{"instances": ["one",', b'"two"]}']),
+        (b"[sic] one\n\ntext=two\n42\n", [b"[sic] one", b"", b"text=two", b"42"]),
         (gzip.compress(b"one\ntwo\n"), [b"one", b"two"]),
     ],
 )
-def test_stdin(monkeypatch: pytest.MonkeyPatch, typed: bytes, wanted: list[bytes]) -> None:
-    """Lines of text, or JSON where the first line is; packed or not."""
+def test_lines_of_stdin_are_text(monkeypatch: pytest.MonkeyPatch, typed: bytes, wanted: list[bytes]) -> None:
+    """Nothing is decided by how a line begins: each line is the text, also in gzip."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(typed))))
 
     assert read("-", TEXT) == {"text": wanted}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "typed"),
+    [
+        ("jsonl", b'{"text": "one"}\n{"text": "two"}\n'),
+        ("json", b'[{"text": "one"},\n{"text": "two"}]'),
+        ("json", b'{"instances": ["one", "two"]}\n'),
+        ("json", b'{\n"inputs": {"text":\n["one", "two"]}}\n'),
+        ("csv", b"text\none\ntwo\n"),
+    ],
+)
+def test_the_format_of_stdin_is_an_option(monkeypatch: pytest.MonkeyPatch, chosen: Format, typed: bytes) -> None:
+    """JSON lines, JSON documents and CSV are read from stdin if the user says so."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(typed))))
+
+    assert read("-", TEXT, format=chosen) == {"text": [b"one", b"two"]}
+
+
+NUMBERS = Signature("serving_default", (TensorSpec("x", "float32", (None,)),), ())
+PAIRS = Signature("two", (TensorSpec("area", "float32", (None,)), TensorSpec("city", "string", (None,))), ())
+
+
+@pytest.mark.parametrize(
+    ("signature", "lines", "wanted"),
+    [
+        (NUMBERS, "1\n2.5\n", {"x": [1.0, 2.5]}),
+        (NUMBERS, '1\nx=2\n{"x": 3}\n', {"x": [1.0, 2.0, 3.0]}),
+        (NUMBERS, '{"instances": [4]}\n', {"x": [4.0]}),
+        (PAIRS, 'area=1 city=New York\n{"area": 2, "city": "b"}\n', {"area": [1.0, 2.0], "city": [b"New York", b"b"]}),
+    ],
+)
+def test_lines_for_other_signatures(
+    tmp_path: Path, signature: Signature, lines: str, wanted: dict[str, list[object]]
+) -> None:
+    """A line is a number, JSON or NAME=VALUE pairs."""
+    (tmp_path / "rows.txt").write_text(lines)
+
+    assert read(tmp_path / "rows.txt", signature) == wanted
+
+
+@pytest.mark.parametrize(
+    ("signature", "line", "message"),
+    [
+        (NUMBERS, "great", "x is text"),
+        (NUMBERS, "", "x is empty"),
+        (NUMBERS, "[2", "x is text"),
+        (NUMBERS, '{"x": 2', "is not JSON"),
+        (NUMBERS, "[2, 3]", r"shape \[2\]"),
+        (NUMBERS, '{"instances": [2, 3]}', "is not one row"),
+        (NUMBERS, '{"inputs": [2]}', "is not one row"),
+        (NUMBERS, "y=2", "no input 'y'"),
+        (PAIRS, "area=2", "no value for city"),
+        (PAIRS, '{"area": [2, 3], "city": ["a", "b"]}', r"shape \[2\]"),
+        (PAIRS, "2", "does not say which of 2 inputs"),
+    ],
+)
+def test_a_line_that_is_not_a_row(tmp_path: Path, signature: Signature, line: str, message: str) -> None:
+    """The error has the number of the line, which is that of the row."""
+    first = "1" if signature is NUMBERS else "area=1 city=a"
+    (tmp_path / "rows.txt").write_text(f"{first}\n{line}\n{first}\n")
+
+    with pytest.raises(InvalidInput, match=rf"rows.txt row 2: .*{message}"):
+        read(tmp_path / "rows.txt", signature)
 
 
 def test_records_that_the_model_parses_itself(tmp_path: Path) -> None:

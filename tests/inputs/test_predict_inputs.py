@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tfsctl.core.types import ModelMetadata, Shape, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.arrays import fit_array
-from tfsctl.inputs.predict_inputs import choose_signature, example_arguments, shape_inputs
-from tfsctl.inputs.typed import signature_in_body
+from tfsctl.inputs.predict_inputs import choose_signature, example_arguments, shape_inputs, shape_lines
+from tfsctl.inputs.typed import signature_in_body, text_notes
 
 
 def signature(**inputs: tuple[str, Shape | None]) -> Signature:
@@ -44,7 +44,7 @@ NAMED_INPUTS = signature(inputs=("string", (None,)))
     [
         (TEXT, ["great"], [b"great"]),
         (TEXT, ["great", ""], [b"great", b""]),
-        (TEXT, ["[spoiler] it ends"], [b"[spoiler] it ends"]),
+        (TEXT, ['"Great", they said'], [b'"Great", they said']),
         (TEXT, ["5"], [b"5"]),
         (TEXT, ["a=b, :D"], [b"a=b, :D"]),
         (TEXT, ["text=a b"], [b"a b"]),
@@ -361,6 +361,102 @@ def test_json_floats_for_integers_are_exact_or_refused(typed: str) -> None:
     """The digits beyond 2**53 are gone when JSON was parsed."""
     with pytest.raises(InvalidInput, match="may lose digits"):
         shape_inputs([typed], INTEGERS)
+
+
+@pytest.mark.parametrize("typed", ["{'single': 'quotes'}", '{"instances": ["x"]', "[spoiler] it ends", " {"])
+def test_broken_json_is_not_text(typed: str) -> None:
+    """An argument that begins with a bracket or a brace is JSON, or sent with --text."""
+    with pytest.raises(InvalidInput, match="begins like JSON, but is not JSON") as caught:
+        shape_inputs([typed], TEXT)
+    assert caught.value.hint == "--text sends it as text"
+    assert shape_inputs([typed], TEXT, as_text=True)["text"].tolist() == [typed.encode()]
+
+
+@pytest.mark.parametrize("typed", ['["a"]', '"a"', '{"inputs": ["a"]}', "text=a", "@a", ""])
+def test_text_as_it_is(typed: str) -> None:
+    """--text parses nothing."""
+    assert shape_inputs([typed, "b"], TEXT, as_text=True)["text"].tolist() == [typed.encode(), b"b"]
+    assert shape_inputs([typed], TEXT_COLUMN, as_text=True)["text"].tolist() == [[typed.encode()]]
+
+
+def test_named_text_as_it_is() -> None:
+    """--text applies to the strings of -i, and not to files."""
+    assert shape_inputs([], HOUSE, ["area=1", 'city=["a"]'], as_text=True)["city"].tolist() == [b'["a"]']
+
+
+def test_text_is_for_models_that_take_text() -> None:
+    """A model of numbers, and one with several inputs, have no use for --text."""
+    for wanted in (NUMBER, HOUSE):
+        with pytest.raises(InvalidInput, match="only a model with one string input"):
+            shape_inputs(["1"], wanted, as_text=True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "note"),
+    [
+        (["txt=great"], "'txt=great' is sent as text; there is no input 'txt' (did you mean 'text'?)"),
+        (
+            ["review.txt"],
+            "'review.txt' is sent as text, and not the content of that file: -i text=@review.txt sends it",
+        ),
+        (["@review.txt"], "'@review.txt' is sent as text; -i text=@review.txt sends the content of the file"),
+        (["this", "movie", "is", "great"], "4 arguments are 4 rows; a text with spaces goes in quotes"),
+        (["a great movie", "bad"], None),
+        (["great"], None),
+        (["text=great"], None),
+        (["nope.txt"], None),
+        (["a\0b"], None),
+    ],
+)
+def test_notes_about_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], note: str | None) -> None:
+    """Arguments that look like something else are noted."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "review.txt").write_text("great")
+
+    assert text_notes(typed, TEXT) == ([] if note is None else [note])
+    assert text_notes(typed, NUMBER) == []
+
+
+@pytest.mark.parametrize("line", ['{"instances": ["a"]}', "[1]", '"a"', "text=a", "", "[sic] a", "5"])
+def test_lines_of_text_are_text(line: str) -> None:
+    """A line of stdin is the text, as it is."""
+    assert shape_lines([line, "b"], TEXT)["text"].tolist() == [line.encode(), b"b"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lines", "expected"),
+    [
+        (NUMBER, ["1", "[2]", '{"x": 3}', "x=4", '{"instances": [5]}'], [1.0, 2.0, 3.0, 4.0, 5.0]),
+        (NUMBER_COLUMN, ["1", "[2]"], [[1], [2]]),
+        (VECTOR, ["1 2 3", "[4,5,6]", "7,8,9"], [[1, 2, 3], [4, 5, 6], [7, 8, 9]]),
+    ],
+)
+def test_lines_are_rows(wanted: Signature, lines: list[str], expected: list[object]) -> None:
+    """Each line is exactly one row."""
+    assert shape_lines(lines, wanted)["x"].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "line", "message"),
+    [
+        (NUMBER, "great", "line 2: 'great' is not float32"),
+        (NUMBER, "", "line 2: '' is not float32"),
+        (NUMBER, "[2", "line 2: '[2' is not JSON"),
+        (NUMBER, "2 3", "line 2: 2 rows for x"),
+        (NUMBER, "[]", "line 2: 0 rows for x"),
+        (NUMBER, '{"instances": [2, 3]}', "line 2: "),
+        (NUMBER, '"2"', "line 2: x is text"),
+        (VECTOR, "1", "line 2: input 'x' has shape"),
+        (HOUSE, "area=2", "line 2: there is no value for city"),
+        (HOUSE, '{"area": [2, 3], "city": ["a", "b"]}', "line 2: 2 rows for area"),
+    ],
+)
+def test_a_line_that_is_not_a_row_is_named(wanted: Signature, line: str, message: str) -> None:
+    """Answers line up with lines, so a line that is not one row is an error with its number."""
+    first = {1: "1", 2: "area=1 city=a"}[len(wanted.inputs)] if wanted is not VECTOR else "1 2 3"
+    with pytest.raises(InvalidInput) as caught:
+        shape_lines([first, line], wanted)
+    assert caught.value.message.startswith(message)
 
 
 def test_text_that_is_not_utf8_is_refused() -> None:

@@ -19,7 +19,7 @@ from tfsctl.core.dtypes import DType
 from tfsctl.core.types import Shape, TensorSpec
 from tfsctl.data.blocks import UnreadableValue
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.literals import parse_integer, parse_number
+from tfsctl.inputs.literals import parse_integer, parse_json, parse_number
 
 if TYPE_CHECKING:
     from tfsctl.data.blocks import Column
@@ -121,17 +121,16 @@ def _parse_cell(text: str, spec: TensorSpec) -> object:
     """The value of a text cell: the text itself for strings, else one or several numbers or booleans, or JSON."""
     dtype = _dtype_of(spec)
     if dtype is dtypes.STRING:
-        if spec.shape and text.startswith("["):
-            return orjson.loads(text)
+        if spec.shape and text.startswith("[") and not all(size in (1, None) for size in spec.shape):
+            value = parse_json(text)
+            return text if value is None else value
         return text
     stripped = text.strip()
     if not stripped:
         raise InvalidInput(f"{spec.name} is empty, but the model wants {spec.dtype}")
     if stripped.startswith("["):
-        try:
-            return orjson.loads(stripped)
-        except orjson.JSONDecodeError:
-            return text
+        value = parse_json(stripped)
+        return text if value is None else value
     parse = _parse_boolean if dtype.name == "bool" else parse_integer if dtype.is_integer else parse_number
     values = [parse(word) for word in stripped.replace(",", " ").split()]
     if None in values:

@@ -27,6 +27,7 @@ from tfsctl.data.blocks import (
 )
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.literals import load_json
+from tfsctl.inputs.typed import parse_line, takes_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +46,28 @@ class JsonLines:
 
 @dataclass(frozen=True, slots=True)
 class TextLines:
-    """One row of text per line, for the only input.
+    """One row per line, empty lines included.
 
-    If `detect_json_for` is set and the first line begins with `{` or `[`, the text is read as JSON lines, or as one JSON
-    document for that signature.
+    If the signature takes one text per row, a line is the text, as it is. Otherwise it is a number, JSON or NAME=VALUE
+    pairs; any other line is an unreadable row.
     """
 
     name: str
     path: Path | str
-    detect_json_for: Signature | None = None
+    signature: Signature
 
     def blocks(self) -> Iterator[Block]:
-        """All rows, as text."""
+        """All rows."""
+        is_plain = takes_text(self.signature)
         with open_file(self.path) as (file, position):
-            blocks = _line_blocks(file, self.name, keep_empty=True)
-            first = next(blocks, [])
-            is_json = self.detect_json_for is not None and bool(first) and first[0].lstrip()[:1] in (b"{", b"[")
-            if is_json and self.detect_json_for is not None and _starts_document(first[0]):
-                whole = b"\n".join(chain(first, *blocks))
-                yield from _document_blocks(_parse(whole), self.name, self.detect_json_for)
-                return
-            for lines in chain([first], blocks):
-                if is_json:
-                    yield _json_block([_parse(line) for line in lines if line.strip()], position.fraction())
-                else:
-                    texts = list(map(decode_line, lines))
+            for lines in _line_blocks(file, self.name, keep_empty=True):
+                texts = list(map(decode_line, lines))
+                if is_plain or _are_numbers(lines, self.signature):
                     yield Block(
                         len(texts), ("",), single_column(texts), is_text=True, fraction_read=position.fraction()
                     )
+                else:
+                    yield _json_block([_parse_text_line(text, self.signature) for text in texts], position.fraction())
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +122,20 @@ def _column_blocks(columns: Mapping[str, list[Any]], name: str) -> Iterator[Bloc
         yield Block(end - start, tuple(columns), partial(_column_slice, columns, start, end), fraction_read=end / total)
 
 
-def _starts_document(line: bytes) -> bool:
-    """Whether the first line starts a document (or is one), and is not a row of JSON lines."""
-    if line.rstrip().endswith((b",", b"[", b"{", b":")):
-        return True
-    value = _parse(line)
-    if isinstance(value, list):
-        return bool(value) and all(map(_is_object, value))
-    return isinstance(value, dict) and not value.keys().isdisjoint(("instances", "signature_name"))
+def _are_numbers(lines: Sequence[bytes], signature: Signature) -> bool:
+    """Whether no line holds pairs, objects or JSON strings, so that the lines can be parsed as cells, which is faster."""
+    return len(signature.inputs) == 1 and not any(map(b"".join(lines).__contains__, (b"=", b"{", b'"')))
+
+
+def _parse_text_line(text: str | UnreadableValue, signature: Signature) -> Json:
+    """The values of a line by input, or the value of the only input; UnreadableValue if it is not one row."""
+    if isinstance(text, UnreadableValue):
+        return text
+    try:
+        values = parse_line(text, signature).values
+    except InvalidInput as error:
+        return UnreadableValue(error.message, error.hint)
+    return values if len(signature.inputs) > 1 else values[signature.inputs[0].name]
 
 
 def _line_blocks(file: BinaryIO, name: str, *, keep_empty: bool = False) -> Iterator[list[bytes]]:

@@ -13,12 +13,12 @@ from tfsctl.data.blocks import STDIN, RowSource
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.images import SUFFIXES, takes_images
 
-Format = Literal["csv", "tsv", "json", "jsonl", "lines", "npy", "npz", "parquet", "tfrecord", "images"]
+Format = Literal["csv", "tsv", "json", "jsonl", "text", "npy", "npz", "parquet", "tfrecord", "images"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 _FORMAT_OF_SUFFIX: dict[str, Format] = {
-    **{f".{name}": name for name in FORMATS if name not in ("lines", "images")},
+    **{f".{name}": name for name in FORMATS if name not in ("text", "images")},
     ".ndjson": "jsonl",
-    ".txt": "lines",
+    ".txt": "text",
     ".tfrecords": "tfrecord",
     ".pq": "parquet",
     **dict.fromkeys(SUFFIXES, "images"),
@@ -54,13 +54,9 @@ def _format_of(path: Path) -> Format:
 
 
 def _from_stdin(signature: Signature, chosen: Format | None) -> RowSource:
-    from tfsctl.data.json_rows import TextLines
-
     if chosen in ("images", "parquet", "npz"):
         raise InvalidInput(f"{chosen} cannot be read from stdin", hint="give a file: --file PATH")
-    if chosen is None:
-        return TextLines("stdin", STDIN, detect_json_for=signature)
-    return _reader(chosen, STDIN, "stdin", signature)
+    return _reader(chosen or "text", STDIN, "stdin", signature)
 
 
 def _reader(chosen: Format, path: Path | str, name: str, signature: Signature) -> RowSource:
@@ -78,6 +74,10 @@ def _reader(chosen: Format, path: Path | str, name: str, signature: Signature) -
         from tfsctl.data.json_rows import JsonDocument
 
         return JsonDocument(name, path, signature)
+    if chosen == "text":
+        from tfsctl.data.json_rows import TextLines
+
+        return TextLines(name, path, signature)
     return _plain_reader(chosen)(name, path)
 
 
@@ -91,9 +91,9 @@ def _plain_reader(chosen: Format) -> Callable[[str, Path | str], RowSource]:
         from tfsctl.data.parquet_rows import ParquetRows
 
         return ParquetRows
-    from tfsctl.data.json_rows import JsonLines, TextLines
+    from tfsctl.data.json_rows import JsonLines
 
-    return JsonLines if chosen == "jsonl" else TextLines
+    return JsonLines
 
 
 def _images(location: str, found: list[Path], signature: Signature, given: Format | None) -> RowSource:

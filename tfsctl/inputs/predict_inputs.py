@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.example_request import example_row, example_signature
-from tfsctl.inputs.typed import TypedValues, parse_typed
+from tfsctl.inputs.typed import LINES_HINT, TypedValues, parse_line, parse_typed, takes_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,21 +33,73 @@ def choose_signature(metadata: ModelMetadata, name: str | None) -> Signature:
     )
 
 
-def shape_inputs(texts: Sequence[str], signature: Signature, named: Sequence[str] = ()) -> dict[str, np.ndarray]:
+def shape_inputs(
+    texts: Sequence[str], signature: Signature, named: Sequence[str] = (), *, as_text: bool = False
+) -> dict[str, np.ndarray]:
     """An array for each input of the signature. Each typed text is one row, unless its nesting says otherwise.
 
-    `named` are the pairs of `-i`. Raises InvalidInput with what the signature takes and an example, NotFound for a
+    `named` are the pairs of `-i`. `as_text` takes strings as they are, without parsing. Raises InvalidInput with what the signature takes and an example, NotFound for a
     missing file.
     """
+    with _described_errors(signature):
+        return _typed_arrays(parse_typed(texts, signature, named, as_text=as_text), signature)
+
+
+def shape_lines(lines: Sequence[str], signature: Signature) -> dict[str, np.ndarray]:
+    """An array for each input, with exactly one row per line.
+
+    If the signature takes one text per row, a line is the text, as it is. Otherwise it is a number, JSON or NAME=VALUE
+    pairs. Raises InvalidInput with the number of the first line that is not one row.
+    """
+    with _described_errors(signature):
+        if takes_text(signature):
+            return _typed_arrays(parse_typed(lines, signature, as_text=True), signature)
+        if not lines:
+            raise InvalidInput("nothing was typed")
+        return _typed_arrays([_line_row(line, number, signature) for number, line in enumerate(lines, 1)], signature)
+
+
+def _line_row(line: str, number: int, signature: Signature) -> TypedValues:
+    """The row of a line, as TypedValues with `is_row`. Raises InvalidInput with the number of the line."""
     try:
-        typed = parse_typed(texts, signature, named)
-        arrays = {spec.name: _typed_array(spec, typed) for spec in signature.inputs}
-        check_row_counts(arrays, signature)
+        parsed = parse_line(line, signature)
+        row = {}
+        for spec in signature.inputs:
+            row[spec.name] = _single_row(parsed.values[spec.name], spec, is_row=parsed.is_row)
+    except InvalidInput as error:
+        raise InvalidInput(f"line {number}: {error.message}", hint=error.hint) from error
+    return TypedValues(row, is_row=True)
+
+
+def _single_row(value: object, spec: TensorSpec, *, is_row: bool) -> object:
+    """The value as one row. Raises InvalidInput if it is several rows, or does not fit a row."""
+    from tfsctl.core import json_tensors
+
+    if not spec.shape:
+        json_tensors.from_json(value, spec)
+        return value
+    rows = _rows_of_value(value, spec.shape[1:], is_row=is_row)
+    if len(rows) != 1:
+        raise InvalidInput(f"{len(rows)} rows for {spec.name}", hint=LINES_HINT)
+    json_tensors.from_json(rows[0], replace(spec, shape=spec.shape[1:]))
+    return rows[0]
+
+
+def _typed_arrays(typed: Sequence[TypedValues], signature: Signature) -> dict[str, np.ndarray]:
+    arrays = {spec.name: _typed_array(spec, typed) for spec in signature.inputs}
+    check_row_counts(arrays, signature)
+    return arrays
+
+
+@contextmanager
+def _described_errors(signature: Signature) -> Iterator[None]:
+    """Add what the signature takes to InvalidInput, and an example as the hint if there is none."""
+    try:
+        yield
     except InvalidInput as error:
         shown = _image_example(signature) or example_arguments(signature)
         hint = error.hint or (f"for example: {shown}" if shown else "")
         raise InvalidInput(f"{error.message}; {describe_inputs(signature)}", hint=hint) from error
-    return arrays
 
 
 def choose_outputs(signature: Signature, names: Sequence[str]) -> tuple[str, ...]:

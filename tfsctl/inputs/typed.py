@@ -7,12 +7,14 @@
     {"instances": [...]}  {"inputs": …} a body of TensorFlow Serving's REST API
     image=@cat.jpg                      a file, with `-i` only (see `named_values`)
 
-A text that would be parsed as something else can be written as a JSON string.
+A text that would be parsed as something else can be written as a JSON string. Text is never a fallback for broken JSON:
+an argument that begins with `{` or `[` is JSON or an error.
 """
 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +28,8 @@ from tfsctl.inputs.named_values import only_name, read_file, split_pair
 
 _PAIR = re.compile(r"\s*([A-Za-z_][\w./-]*)=")
 _LATER_PAIR = re.compile(r"\s([A-Za-z_][\w./-]*)=")
+TEXT_HINT = "--text sends it as text"
+LINES_HINT = "each line is one row; --format json reads everything as one JSON document"
 _MAX_QUOTED_CHARS = 60
 _BODY_KEYS = {"instances", "inputs", "signature_name"}
 _LITERALS: dict[str, object] = {"true": True, "false": False, "null": None}
@@ -53,13 +57,29 @@ def signature_in_body(texts: Sequence[str]) -> str | None:
     return None
 
 
-def parse_typed(texts: Sequence[str], signature: Signature, named: Sequence[str] = ()) -> list[TypedValues]:
+def takes_text(signature: Signature) -> bool:
+    """Whether a row is one text: the signature has one input of strings, with one string per row."""
+    if len(signature.inputs) != 1 or signature.inputs[0].dtype != "string":
+        return False
+    return all(size in (1, None) for size in (signature.inputs[0].shape or ())[1:])
+
+
+def parse_typed(
+    texts: Sequence[str], signature: Signature, named: Sequence[str] = (), *, as_text: bool = False
+) -> list[TypedValues]:
     """Parse the values for all inputs of a signature, in the order they were typed; the `named` pairs (`-i`) come last.
 
-    Raises InvalidInput, and NotFound for a missing file.
+    With `as_text`, each text is one row, and strings are not parsed at all. Raises InvalidInput, and NotFound for a
+    missing file.
     """
     if not texts and not named:
         raise InvalidInput("nothing was typed")
+    if as_text and texts:
+        if not takes_text(signature):
+            raise InvalidInput("only a model with one string input takes text as it is")
+        if named:
+            raise InvalidInput(f"{_quoted(texts[0])} and -i {_quoted(named[0])} are both values of the only input")
+        return [TypedValues({signature.inputs[0].name: text}, is_row=True) for text in texts]
     parsed: list[TypedValues] = []
     pairs: dict[str, object] = {}
 
@@ -69,7 +89,7 @@ def parse_typed(texts: Sequence[str], signature: Signature, named: Sequence[str]
             pairs.clear()
 
     for text, is_pair in [*((text, False) for text in texts), *((text, True) for text in named)]:
-        found = [_read_by_input(text, signature)] if is_pair else _read_pairs(text, signature)
+        found = [_read_by_input(text, signature, as_text=as_text)] if is_pair else _read_pairs(text, signature)
         for name, value in found:
             if name in pairs:  # a repeated name starts the next row
                 end_row()
@@ -83,14 +103,55 @@ def parse_typed(texts: Sequence[str], signature: Signature, named: Sequence[str]
     return _merge_scalars(parsed, signature)
 
 
-def _read_by_input(text: str, signature: Signature) -> tuple[str, object]:
+def parse_line(line: str, signature: Signature) -> TypedValues:
+    """The row of one line of a file or of stdin, for a signature that does not take text: a number, JSON or pairs.
+
+    Raises InvalidInput for anything else, and for a line with several rows.
+    """
+    if line.lstrip()[:1] in ("{", "[") and parse_json(line) is None:
+        raise InvalidInput(f"{_quoted(line)} is not JSON", hint=LINES_HINT)
+    rows = parse_typed([line], signature)
+    if len(rows) != 1 or (rows[0].is_exact and len(signature.inputs) == 1):  # the `inputs` of a body are a batch
+        raise InvalidInput(f"{_quoted(line)} is not one row", hint=LINES_HINT)
+    return rows[0]
+
+
+def text_notes(texts: Sequence[str], signature: Signature) -> list[str]:
+    """Notes about arguments that are sent as text, but look like something else. Empty if the model takes no text."""
+    if not takes_text(signature):
+        return []
+    name = signature.inputs[0].name
+    notes = []
+    for text in texts:
+        pair = _PAIR.match(text)
+        if pair is not None and signature.input(pair[1]) is None:
+            notes.append(f"{_quoted(text)} is sent as text; {_unknown_name(pair[1], signature)}")
+        elif text.startswith("@") and _is_file(text[1:]):
+            notes.append(f"{_quoted(text)} is sent as text; -i {name}={text} sends the content of the file")
+        elif _is_file(text):
+            notes.append(
+                f"{_quoted(text)} is sent as text, and not the content of that file: -i {name}=@{text} sends it"
+            )
+    if len(texts) > 1 and not any(re.search(r"\s", text) for text in texts):
+        notes.append(f"{len(texts)} arguments are {len(texts)} rows; a text with spaces goes in quotes")
+    return notes
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return bool(text) and os.path.isfile(text)
+    except ValueError:  # a null character
+        return False
+
+
+def _read_by_input(text: str, signature: Signature, *, as_text: bool) -> tuple[str, object]:
     """The value of a `name=value` or `name=@file` given with `-i`. The value is never split into pairs."""
     name, value = split_pair(text, only_name(signature))
     spec = signature.input(name)
     if spec is None:
         raise InvalidInput(_unknown_name(name, signature))
     if not value.startswith("@"):
-        return name, _typed(value, spec)
+        return name, value if as_text and spec.dtype == "string" else _typed(value, spec)
     found = read_file(value[1:], spec)
     return name, _typed(found, spec) if isinstance(found, str) and spec.dtype != "string" else found
 
@@ -117,6 +178,8 @@ def _read_pairs(text: str, signature: Signature) -> list[tuple[str, object]]:
 def _read_values(text: str, signature: Signature) -> Iterable[TypedValues]:
     """The values of a text without pairs."""
     value = parse_json(text) if text.lstrip()[:1] in ("{", "[") else None
+    if value is None and _takes_plain_text(signature) and text.lstrip()[:1] in ("{", "["):
+        raise InvalidInput(f"{_quoted(text)} begins like JSON, but is not JSON", hint=TEXT_HINT)
     if isinstance(value, dict):
         if not _is_body(value):
             return [_by_input(value, signature, text)]

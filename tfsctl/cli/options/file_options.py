@@ -12,17 +12,18 @@ from typing import Annotated, Literal
 
 import typer
 
+from tfsctl.cli.options.input_arguments import STDIN
 from tfsctl.cli.options.option_groups import option_group
 from tfsctl.errors import InvalidInput
 
 # The formats of data/sources.py.
-Format = Literal["csv", "tsv", "json", "jsonl", "lines", "npy", "npz", "parquet", "tfrecord", "images"]
+Format = Literal["csv", "tsv", "json", "jsonl", "text", "npy", "npz", "parquet", "tfrecord", "images"]
 OnError = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """The values of these options. `file` is None if the rows are typed on the command line."""
+    """The values of these options. `file` is None if the rows are typed, or lines of stdin without a --format."""
 
     file: str | None = None
     output: Path | None = None
@@ -53,7 +54,8 @@ def _file_options(
         ),
     ] = None,
     format: Annotated[  # noqa: A002 - the option's name
-        Format | None, typer.Option("--format", help="What --file holds, if its name does not tell.")
+        Format | None,
+        typer.Option("--format", help="The format of --file (default: by its name), or of stdin (default: text)."),
     ] = None,
     column: Annotated[
         list[str] | None,
@@ -73,9 +75,10 @@ def _file_options(
     ] = False,
 ) -> FileOptions:
     """Build the options from their values. Raises InvalidInput for combinations without a meaning."""
+    if file is None and format is not None:
+        file = STDIN
     if file is None:
         needs_file = {
-            "--format": format is not None,
             "--column": column is not None,
             "--batch-size": batch_size is not None,
             "--concurrency": concurrency is not None,
@@ -97,9 +100,12 @@ def _file_options(
 
 
 def refuse_arguments(inputs: Sequence[str] | None, named: Sequence[str] | None) -> None:
-    """Raise InvalidInput if rows are given as arguments as well as with --file."""
-    if inputs or named:
-        raise InvalidInput(f"{(inputs or named or [''])[0]!r} is typed, and --file says where the rows are")
+    """Raise InvalidInput if rows are given as arguments as well as with --file, or --format without it (stdin)."""
+    if (inputs and list(inputs) != [STDIN]) or named:
+        raise InvalidInput(
+            f"{(inputs or named or [''])[0]!r} is typed, and --file says where the rows are",
+            hint="leave out --file and --format, or what is typed",
+        )
 
 
 def _column_pair(text: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Options about one request: --signature, --input and --raw. Their values are checked against the model later."""
+"""Options about one request: --signature, --input, --text and --raw. Their values are checked against the model later."""
 
 from __future__ import annotations
 
@@ -50,5 +50,8 @@ SignatureNames = Annotated[
 NamedInputs = Annotated[
     list[str] | None,
     typer.Option("-i", "--input", metavar="NAME=VALUE", help="A value by name; NAME=@FILE reads it. May be repeated."),
+]
+Text = Annotated[
+    bool, typer.Option("--text", help="Send each INPUT, and each string of -i, as it is: no JSON, no NAME=VALUE.")
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Send INPUT as a REST body, and print the body that comes.")]

@@ -45,9 +45,19 @@ def read_texts(arguments: list[str] | None, named: Sequence[str] | None = None) 
         return unescape_arguments(arguments)
     if not arguments and named:
         return []
+    lines = read_lines(arguments)
+    content = "\n".join(lines)
+    return [content] if is_json_document(content) else lines
+
+
+def is_stdin(arguments: list[str] | None, named: Sequence[str] | None) -> bool:
+    """Whether the rows are the lines of standard input: `-` is typed, or nothing at all."""
+    return arguments == [STDIN] or not (arguments or named)
+
+
+def read_lines(arguments: list[str] | None) -> list[str]:
+    """Return the lines of standard input, without line breaks. Raises InvalidInput if it is a terminal."""
     content = read_stdin(arguments).decode("utf-8-sig", "surrogateescape")
-    if is_json_document(content):
-        return [content]
     return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")] if content else []
 
 

@@ -24,8 +24,10 @@ from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected
 from tfsctl.inputs.features import read_examples
 from tfsctl.inputs.predict_inputs import choose_signature, describe_inputs, shape_inputs
+from tfsctl.inputs.typed import TEXT_HINT, text_notes
 
 if TYPE_CHECKING:
+    import numpy as np
     from typing_extensions import Self
 
 _NAMED_INPUT = "-i "
@@ -139,7 +141,13 @@ class ReplSession:
         """Send one line of inputs to the model, and remember it for `last_request`."""
         result = self.answer(lambda: self._send(self.client, line))
         self.last_line = line
-        return result
+        notes = self._text_notes(line)
+        return replace(result, notes=(*notes, *result.notes)) if notes else result
+
+    def _text_notes(self, line: str) -> list[str]:
+        if self.verb != "predict" or line.startswith(_NAMED_INPUT) or unquote(line) is not None:
+            return []
+        return text_notes([line], self.signature)
 
     def last_request(self) -> CapturedRequest:
         """The REST request of the last line that was answered. Raises InvalidInput if there is none."""
@@ -158,11 +166,19 @@ class ReplSession:
         pairs = _named_inputs(line) if line.startswith(_NAMED_INPUT) else []
         texts = [] if pairs else [line if literal is None else self._input_text(literal)]
         if self.verb == "predict":
-            arrays = shape_inputs(texts, self.signature, pairs)
+            arrays = self._shape_inputs(texts, pairs)
             return client.predict(self.target.model, arrays, signature=self.signature.name, outputs=self.only)
         method: Method = "classify" if self.verb == "classify" else "regress"
         tasks = classify_regress.choose_tasks(self.served, method, [self.signature_name] if self.signature_name else [])
         return classify_regress.infer(client, self.target.model, read_examples(texts, pairs), tasks)
+
+    def _shape_inputs(self, texts: list[str], pairs: list[str]) -> dict[str, np.ndarray]:
+        try:
+            return shape_inputs(texts, self.signature, pairs)
+        except InvalidInput as error:
+            if error.hint == TEXT_HINT:  # an option of `tfsctl predict`
+                error.hint = 'triple quotes make it text: """…"""'
+            raise
 
     def _input_text(self, literal: str) -> str:
         """The input for text from triple quotes. A JSON string is never parsed further, if the model takes text."""

@@ -46,8 +46,8 @@ def document(text: str) -> dict[str, Any]:
         (["--model", "half_plus_two", "-1", "-.5", "--", "-3"], "1.5\n1.75\n0.5\n"),
         (["--model", "half_plus_two", "1,2,nan"], "2.5\n3.0\nNaN\n"),
         (["--model", "half_plus_two", '{"instances": [2]}'], "3.0\n"),
-        (["--model", "echo", "--signature", "text", "great :D", "[x]"], "great :D\n[x]\n"),
-        (["--model", "echo", "--signature", "text_column", "a", "b"], "a\nb\n"),
+        (["--model", "echo", "--signature", "text", "great :D", "[x]", "--text"], "great :D\n[x]\n"),
+        (["--model", "echo", "--signature", "text_column", "a b", "b"], "a b\nb\n"),
         (["--model", "echo", "--signature", "row", "1,2,3", "4 5 6"], "[1.0, 2.0, 3.0]\n[4.0, 5.0, 6.0]\n"),
         (["--model", "echo", "--signature", "scalar", "2"], "2.0\n"),
         (["--model", "echo", "--signature", "int64", "9007199254740993"], "9007199254740993\n"),
@@ -73,7 +73,10 @@ def test_one_line_per_row(run_cli: RunCli, over: str, typed: list[str], printed:
         (["half_plus_two"], "2\n1\n", "3.0\n2.5\n"),
         (["half_plus_two", "-"], "2", "3.0\n"),
         (["half_plus_two"], b"\xef\xbb\xbf2\n1\n", "3.0\n2.5\n"),
-        (["half_plus_two"], '{"instances":\n [2, 1]}\n', "3.0\n2.5\n"),
+        (["half_plus_two", "--format", "json"], '{"instances":\n [2, 1]}\n', "3.0\n2.5\n"),
+        (["half_plus_two", "--format", "csv"], "x\n2\n1\n", "3.0\n2.5\n"),
+        (["half_plus_two", "-", "--format", "text"], "2\nx=1\n", "3.0\n2.5\n"),
+        (["echo", "--signature", "text"], '{"instances": ["a"]}\n"b"\ntext=c\n', '{"instances": ["a"]}\n"b"\ntext=c\n'),
         (["echo", "--signature", "text"], "a\r\n\nb\n", "a\n\nb\n"),
         (["echo", "--signature", "text"], "[not JSON\n", "[not JSON\n"),
         (["echo", "--signature", "two"], "area=1 city=a\ncity=b area=2\n", "1.0\ta\n2.0\tb\n"),
@@ -339,3 +342,43 @@ def test_ctrl_c_ends_with_130(tmp_path: Path, slow_server: SlowServer, over: str
         _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in said
+
+
+@OVER
+def test_notes_about_text_go_to_stderr(run_cli: RunCli, over: str, tmp_path: Path) -> None:
+    """The answer is printed all the same; --text leaves the notes out."""
+    text = ("--model", "echo", "--signature", "text")
+
+    noted = run_cli("predict", over, *text, "txt=great")
+    assert (noted.stdout, noted.code) == ("txt=great\n", 0)
+    assert noted.stderr == "note: 'txt=great' is sent as text; there is no input 'txt' (did you mean 'text'?)\n"
+    assert "4 arguments are 4 rows" in run_cli("predict", over, *text, "what", "a", "great", "movie").stderr
+    (tmp_path / "review.txt").write_text("great")
+    assert "is sent as text, and not the content" in run_cli("predict", over, *text, tmp_path / "review.txt").stderr
+
+    silent = run_cli("predict", over, *text, "--text", "txt=great", "[1]")
+    assert (silent.stdout, silent.stderr, silent.code) == ("txt=great\n[1]\n", "", 0)
+
+
+@pytest.mark.parametrize("typed", ["{'single': 'quotes'}", '{"instances": ["x"]', "[sic] great"])
+def test_broken_json_is_an_error(run_cli: RunCli, typed: str) -> None:
+    """It is not scored as text, and the hint works."""
+    text = ("--model", "echo", "--signature", "text")
+    refused = run_cli("predict", *text, typed)
+    assert (refused.stdout, refused.code) == ("", 2)
+    assert refused.stderr.endswith("hint: --text sends it as text\n")
+
+    assert run_cli("predict", *text, "--text", typed).stdout == f"{typed}\n"
+
+
+def test_a_line_that_does_not_fit_is_named(run_cli: RunCli) -> None:
+    """The number is that of the line on stdin, and nothing is sent."""
+    refused = run_cli("predict", "--model", "half_plus_two", stdin="1\n2, 3\n4\n")
+    assert (refused.stdout, refused.code) == ("", 2)
+    assert refused.stderr.startswith("error: line 2: 2 rows for x; ")
+
+
+def test_text_is_refused_with_files(run_cli: RunCli, tmp_path: Path) -> None:
+    """--format text says it for files; arguments and --format exclude each other."""
+    assert "--text has no meaning beside --file" in run_cli("predict", "--text", "--file", tmp_path / "a.csv").stderr
+    assert "'great' is typed" in run_cli("predict", "great", "--format", "text").stderr

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfsctl.cli.options.file_options import FileOptions, refuse_arguments, takes_file_options
-from tfsctl.cli.options.inference_options import NamedInputs, Raw, SignatureName
+from tfsctl.cli.options.inference_options import NamedInputs, Raw, SignatureName, Text
 from tfsctl.cli.options.output_options import Json, Labels, Top
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.cli.snippets.show_options import takes_show_options
@@ -42,6 +42,7 @@ def predict(
     ] = None,
     labels: Labels = None,
     top: Top = None,
+    text: Text = False,
     raw: Raw = False,
     as_json: Json = False,
 ) -> None:
@@ -62,16 +63,17 @@ def predict(
     """
     from tfsctl.cli.inference import raw_request
     from tfsctl.cli.inference.pinned_version import request_pinned_version
-    from tfsctl.cli.options.input_arguments import read_body, read_texts, refuse_with
+    from tfsctl.cli.options.input_arguments import is_stdin, read_body, read_lines, refuse_with, unescape_arguments
     from tfsctl.cli.options.target import find_target
     from tfsctl.cli.output import predictions, terminal
     from tfsctl.cli.output.classes import ClassOptions, read_labels
     from tfsctl.engines.registry import records
-    from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature, shape_inputs
-    from tfsctl.inputs.typed import signature_in_body
+    from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature, shape_inputs, shape_lines
+    from tfsctl.inputs.typed import signature_in_body, text_notes
 
     if raw:
-        refuse_with("--raw", input=named, only=only, labels=labels, top=top, file=files.file, output=files.output)
+        refuse_with("--raw", input=named, only=only, labels=labels, top=top, text=text)
+        refuse_with("--raw", file=files.file, output=files.output)
         raw_request.post(options, "predict", read_body(inputs))
         return
     if files.output is not None:
@@ -85,6 +87,7 @@ def predict(
         from tfsctl.cli.inference.predict_file import predict_file
 
         refuse_arguments(inputs, named)
+        refuse_with("--file", text=text)
         target = find_target(options, records.running())
         with target.connect() as client:
             predict_file(
@@ -97,14 +100,20 @@ def predict(
                 class_options=class_options,
             )
         return
-    texts = read_texts(inputs, named)
+    lines = read_lines(inputs) if is_stdin(inputs, named) else None
+    texts = unescape_arguments(inputs or []) if lines is None else []
     target = find_target(options, records.running())
     with target.connect() as client:
 
         def send(served: ModelMetadata, model: ModelRef) -> Prediction:
             chosen = choose_signature(served, signature or signature_in_body(texts))
             outputs = choose_outputs(chosen, only) if only else ()
-            arrays = shape_inputs(texts, chosen, named or ())
+            if lines is not None:
+                arrays = shape_inputs(lines, chosen, as_text=True) if text else shape_lines(lines, chosen)
+            else:
+                arrays = shape_inputs(texts, chosen, named or (), as_text=text)
+                for note in () if text else text_notes(texts, chosen):
+                    terminal.say(f"note: {note}")
             prediction = client.predict(model, arrays, signature=chosen.name, outputs=outputs)
             if not outputs:
                 return prediction
