@@ -25,6 +25,7 @@ SAMPLES = {
     "WARNING: The requested image's platform (linux/amd64) does not match the detected host platform (linux/arm64/v8)": "another processor",
     "Duplicate version directories detected. Version 1 will be loaded from /m/01, ignoring /m/1": "stand for one version",
     "Error while reading resource variable dense/kernel from Container: localhost. This could mean": "without its variables",
+    "Could not find base path s3://b/m for servable m with error UNIMPLEMENTED: File system scheme 's3' not implemented (file: 's3://b/m')": "cannot read s3:// paths",
     "Could not find base path /models/x for servable x with error NOT_FOUND": "the server sees no directory /models/x",
     "Expected model x to have an absolute path or URI; got base_path()=models/x": "no relative base path",
     "Could not find meta graph def matching supplied tags: { zz }. To inspect": "no graph tagged zz",

@@ -21,6 +21,8 @@ from collections.abc import Iterable
 from importlib.metadata import distributions
 from pathlib import Path
 
+import httptools
+
 import tfsctl
 
 ENTRYPOINT = """#!/bin/sh
@@ -87,7 +89,8 @@ def fingerprint() -> str:
 def add_everything(image: tarfile.TarFile) -> None:
     """Write every file of the image."""
     python = Path(sys.executable).resolve()
-    stdlib, site = Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("purelib"))
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    site = Path(httptools.__file__).parents[1]  # may be the packages of another virtual environment
     add(image, python, str(python))
     add_tree(image, stdlib, str(stdlib), left_out=STDLIB_LEFT_OUT)
     add_tree(image, site, SITE, left_out=LEFT_OUT)

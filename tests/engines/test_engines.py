@@ -12,7 +12,7 @@ from fake_docker import VERSION, FakeDocker
 from fake_model_server import install
 
 from tfsctl.engines import state_dir
-from tfsctl.engines.docker.container_spec import Mount
+from tfsctl.engines.docker.container_spec import Mount, config_inside
 from tfsctl.engines.launch_spec import ContainerOptions, LaunchSpec
 from tfsctl.engines.planning.engine_choice import ENGINES, choose
 from tfsctl.errors import DockerError, EngineError, ExitCode
@@ -145,8 +145,9 @@ def test_a_free_port_is_chosen_where_zero_would_be_off() -> None:
 
 
 def test_a_pinned_version_comes_in_a_config_file() -> None:
-    """The file is written with the command line, so that it works when pasted; the same file each time."""
+    """The same file each time. It is written when the server starts."""
     argv = ENGINES["binary"].command(launch(PINNED))
+    state_dir.write_config_files(launch(PINNED).config.files(), server="echo")
     flag = argv[-1]
     text = Path(flag.removeprefix("--model_config_file=")).read_text(encoding="utf-8")
 
@@ -160,6 +161,7 @@ def test_a_pinned_version_comes_in_a_config_file() -> None:
 def test_a_container_reads_the_config_file_at_a_place_of_its_own() -> None:
     """With the model's path as the container sees it."""
     argv = ENGINES["docker"].command(launch(PINNED))
+    state_dir.write_config_files(config_inside(launch(PINNED).config).files(), server="echo")
     source = next(word for word in argv if word.endswith(",target=/etc/tfsctl,readonly"))
     source = source.removeprefix("type=bind,source=").removesuffix(",target=/etc/tfsctl,readonly")
 

@@ -8,6 +8,7 @@ import pytest
 from echo_models import write_echo_model
 
 from tfsctl.engines.model_on_disk import find_model
+from tfsctl.engines.planning import model_arguments
 from tfsctl.errors import InvalidInput, ModelUnreadable, NotFound, TfsctlError
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 
@@ -110,3 +111,51 @@ def test_the_directory_may_have_any_name_if_the_model_has_one(tmp_path: Path) ->
     write_echo_model(base / "1")
     assert refusal(base).hint == "--name it_s_hm_a_model"
     assert find_model(base, name="odd").config == ModelConfig("odd", str(base))
+
+
+@pytest.mark.parametrize("name", ["v1", "1.0", "2024-01-01"])
+def test_a_saved_model_in_a_misnamed_directory_is_named(tmp_path: Path, name: str) -> None:
+    """The hint exports that SavedModel under a valid version number."""
+    write_echo_model(tmp_path / "echo" / name)
+    refused = refusal(tmp_path / "echo")
+
+    assert isinstance(refused, NotFound)
+    assert refused.message == f"{tmp_path}/echo/{name} is a SavedModel, and {name} is no version number"
+    assert refused.hint == f"tfsctl export {tmp_path}/echo/{name} --to {tmp_path} --name echo"
+
+
+def test_a_version_number_that_is_too_large(tmp_path: Path) -> None:
+    """Versions are signed 64-bit numbers."""
+    number = "99999999999999999999"
+    write_echo_model(tmp_path / "echo" / number)
+    too_large = "larger than 9223372036854775807, the highest version number"
+
+    assert (
+        refusal(tmp_path / "echo").message == f"{tmp_path}/echo/{number} is a SavedModel, and {number} is {too_large}"
+    )
+    assert refusal(tmp_path / "echo" / number).message.endswith(f"itself, and '{number}' is {too_large}")
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/a/m", "gs://bucket/a/m", "hdfs://host/a/m", "az://bucket/a/m"])
+def test_a_url_of_an_object_store_is_refused(url: str) -> None:
+    """The error shows the URL as it was typed, the hint says that the model must be copied."""
+    for refused in (refusal(Path(url)), refusal_of_argument(f"m={url}")):
+        assert isinstance(refused, InvalidInput)
+        assert refused.message == f"{url} is not a directory of this machine"
+        assert refused.hint.startswith("copy the model ")
+
+
+def refusal_of_argument(argument: str) -> TfsctlError:
+    """The error for an argument of --model."""
+    with pytest.raises(TfsctlError) as refused:
+        model_arguments.parse(argument)
+    return refused.value
+
+
+def test_a_file_url_is_a_local_path(tmp_path: Path) -> None:
+    """So is a relative path with a colon, if that directory exists."""
+    write_echo_model(tmp_path / "echo/1")
+    assert find_model(Path(f"file://{tmp_path}/echo")) == find_model(tmp_path / "echo")
+
+    write_echo_model(tmp_path / "s3:/bucket/echo/1")
+    assert find_model(tmp_path / "s3:/bucket/echo").name == "echo"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tfsctl.core import protos
 from tfsctl.errors import InvalidInput
 from tfsctl.serving_config import messages
 
@@ -46,3 +47,26 @@ def test_other_names_are_not_there() -> None:
     """As in any module."""
     with pytest.raises(AttributeError, match="Nope"):
         _ = messages.Nope
+
+
+def test_a_byte_order_mark_is_named() -> None:
+    """Windows editors write it, and the parser's own message shows an invisible character."""
+    text = "\ufeffmax_batch_size { value: 2 }"
+    with pytest.raises(InvalidInput, match=r"^x is no .*: it begins with a byte order mark \(U\+FEFF\)$") as refusal:
+        messages.parse_text(messages.BatchingParameters(), text, source="x")
+    assert refusal.value.hint == "save it as UTF-8 without a byte order mark"
+
+
+def test_json_is_named_and_converted() -> None:
+    """The hint has the same content as a text protobuf."""
+    text = '{"model_config_list": {"config": [{"name": "h", "base_path": "/m", "model_platform": "tensorflow"}]}}'
+    with pytest.raises(InvalidInput, match=r"^x is no .*: it is JSON, and must be a text protobuf$") as refusal:
+        messages.parse_text(protos.ModelServerConfig(), text, source="x")
+
+    prefix, _, converted = refusal.value.hint.partition(": ")
+    assert prefix == "the same as a text protobuf"
+    message = messages.parse_text(protos.ModelServerConfig(), converted, source="y")
+    assert message.model_config_list.config[0].base_path == "/m"
+    with pytest.raises(InvalidInput, match="it is JSON") as other:
+        messages.parse_text(protos.ModelServerConfig(), '{"colour": "red"}', source="x")
+    assert other.value.hint.startswith("write it as a text protobuf")

@@ -14,6 +14,11 @@ SERVER_ERRORS = (
         "give the directory that holds the versions (NAME, not NAME/1): tfsctl serve NAME",
     ),
     KnownError(
+        r"File system scheme '(?P<scheme>[^']+)' not implemented",
+        "this server cannot read {scheme}:// paths: its build has no file system for them",
+        "copy the model to a directory of the machine where the server runs, and serve that directory",
+    ),
+    KnownError(
         r"Could not find base path (?P<path>\S+) for servable (?P<model>\S+)",
         "the server sees no directory {path}: in a container the model is mounted elsewhere, or under another name",
         "tfsctl serve PATH mounts it where the server looks; --dry-run prints the command",

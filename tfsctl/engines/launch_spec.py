@@ -15,6 +15,8 @@ DEFAULT_IMAGE = f"{DEFAULT_REPOSITORY}:{DEFAULT_TAG}"
 
 # Options that only a container has -> the flag that sets each.
 _CONTAINER_FLAGS = {
+    "image": "--image",
+    "pull": "--pull",
     "platform": "--platform",
     "gpus": "--gpus",
     "memory": "--memory",

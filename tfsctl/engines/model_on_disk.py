@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tfsctl.core.model_dir import VersionDir, is_version_dir, list_versions
+from tfsctl.core.model_dir import MAX_VERSION, VersionDir, is_version_dir, list_versions
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, SavedModelInfo, read_saved_model
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
-from tfsctl.serving_config.model_name import check_name
+from tfsctl.serving_config.model_name import check_name, valid_name
+
+# `Path` joins the slashes of a URL: s3://bucket/model becomes s3:/bucket/model.
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
+_COPY_COMMANDS = {
+    "s3": "copy the model here first: aws s3 sync {url} {name}, then tfsctl serve {name}",
+    "gs": "copy the model here first: gcloud storage cp --recursive {url} . and then tfsctl serve {name}",
+    "hdfs": "copy the model here first: hdfs dfs -get {url} {name}, then tfsctl serve {name}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,7 @@ def find_model(path: Path, *, name: str | None = None) -> ModelOnDisk:
     `name` is the model's name (default: the name of the base directory). Raises NotFound, InvalidInput or
     ModelUnreadable.
     """
-    path = Path(os.path.abspath(path))
+    path = local_path(path)
     if path.is_file():
         fix = f"serve {_quoted(path.parent)}" if path.name == SAVED_MODEL_FILE else f"export {_quoted(path)}"
         raise InvalidInput(f"{path} is a file; what is served is the directory of an export", hint=f"tfsctl {fix}")
@@ -63,6 +72,23 @@ def find_model(path: Path, *, name: str | None = None) -> ModelOnDisk:
         base, policy = path, VersionPolicy()
     return replace(
         find_configured(ModelConfig(check_name(base.name if name is None else name), str(base), policy)), pinned=pinned
+    )
+
+
+def local_path(path: Path | str) -> Path:
+    """The absolute path of a directory of this machine, which may be given as a `file:` URL.
+
+    Raises InvalidInput for a URL of an object store, such as s3://BUCKET/MODEL.
+    """
+    url = None if os.path.exists(path) else _URL.fullmatch(str(path))
+    if url is None:
+        return Path(os.path.abspath(path))
+    if url["scheme"] == "file":
+        return Path("/", url["rest"])
+    copy = _COPY_COMMANDS.get(url["scheme"], "copy the model to a directory of this machine first")
+    raise InvalidInput(
+        f"{url['scheme']}://{url['rest']} is not a directory of this machine",
+        hint=copy.format(url=f"{url['scheme']}://{url['rest']}", name=Path(url["rest"]).name),
     )
 
 
@@ -98,13 +124,26 @@ def _require_versions(base: Path) -> None:
         return
     if (base / SAVED_MODEL_FILE).is_file():
         raise InvalidInput(
-            f"{base} holds a SavedModel itself, and {base.name!r} is no version number",
+            f"{base} holds a SavedModel itself, and {base.name!r} is {_why_no_version(base.name)}",
             hint=f"tfsctl export {_quoted(base)} makes a version of it that can be served",
+        )
+    misnamed = next((child for child in sorted(base.iterdir()) if (child / SAVED_MODEL_FILE).is_file()), None)
+    if misnamed is not None:
+        to = f"--to {_quoted(base.parent)} --name {_quoted(valid_name(base.name))}"
+        raise NotFound(
+            f"{misnamed} is a SavedModel, and {misnamed.name} is {_why_no_version(misnamed.name)}",
+            hint=f"tfsctl export {_quoted(misnamed)} {to}",
         )
     below = next((child for child in sorted(base.iterdir()) if child.is_dir() and list_versions(child)), None)
     export = f"tfsctl export SOURCE --to {_quoted(base.parent)} --name {_quoted(base.name)}"
     hint = f"tfsctl serve {_quoted(below)}" if below else export
     raise NotFound(f"no version of a model in {base}: it has no directory with a number for a name", hint=hint)
+
+
+def _why_no_version(name: str) -> str:
+    """Why the name of a directory is not a version number."""
+    too_large = name.isascii() and name.isdigit()
+    return f"larger than {MAX_VERSION}, the highest version number" if too_large else "no version number"
 
 
 def _quoted(path: Path | str) -> str:

@@ -76,21 +76,28 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def write_config_files(files: Mapping[str, str], *, server: str) -> Path:
-    """Write the generated config files of a server and return their folder, which depends on their contents only.
-
-    Everybody may read the folder, since a container may run as another user. The state directory around it is private.
-    """
+def config_folder(files: Mapping[str, str], *, server: str) -> Path:
+    """The folder for generated config files of a server. It depends on their contents only, and may not exist."""
     import zlib
 
     digest = zlib.crc32("\0".join([*files, *files.values()]).encode())
-    folder = subfolder("configs") / server / f"{digest:08x}"
+    return base() / "configs" / server / f"{digest:08x}"
+
+
+def write_config_files(files: Mapping[str, str], *, server: str) -> None:
+    """Write the generated config files of a server to their `config_folder`. Does nothing if there are none.
+
+    Everybody may read the folder, since a container may run as another user. The state directory around it is private.
+    """
+    if not files:
+        return
+    subfolder("configs")
+    folder = config_folder(files, server=server)
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     for file, text in files.items():
         write_atomically(folder / file, text)
         (folder / file).chmod(0o644)
-    return folder
 
 
 def remove_config_files(server: str) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 MessageT = TypeVar("MessageT", bound="Message")
+_BYTE_ORDER_MARK = "\ufeff"
 _FILE = "tfsctl/config_messages.proto"
 _PACKAGE = "tensorflow.serving"
 _WRAPPERS = ".google.protobuf."
@@ -56,7 +57,32 @@ def parse_text(message: MessageT, text: str, *, source: str) -> MessageT:
     try:
         return text_format.Parse(text, message)
     except text_format.ParseError as error:
-        raise InvalidInput(f"{source} is no {message.DESCRIPTOR.full_name}: {error}") from error
+        what = f"{source} is no {message.DESCRIPTOR.full_name}"
+        if text.startswith(_BYTE_ORDER_MARK):
+            raise InvalidInput(
+                f"{what}: it begins with a byte order mark (U+FEFF)", hint="save it as UTF-8 without a byte order mark"
+            ) from error
+        if (as_text := _from_json(message, text)) is not None:
+            raise InvalidInput(f"{what}: it is JSON, and must be a text protobuf", hint=as_text) from error
+        raise InvalidInput(f"{what}: {error}") from error
+
+
+def _from_json(message: Message, text: str) -> str | None:
+    """A hint with the text protobuf that a JSON document stands for; None if the text is not JSON."""
+    import json
+
+    from google.protobuf import json_format, text_format
+
+    try:
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            return None
+        parsed = json_format.ParseDict(document, type(message)())
+    except (json_format.ParseError, RecursionError):
+        return "write it as a text protobuf: name: value, and name { ... } for a message"
+    except ValueError:
+        return None
+    return f"the same as a text protobuf: {text_format.MessageToString(parsed, as_one_line=True)}"
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - these messages have no stub

@@ -9,6 +9,8 @@ import pytest
 import trustme
 from echo_models import write_echo_model
 
+from tfsctl.engines import state_dir
+from tfsctl.engines.launch_spec import EngineName
 from tfsctl.engines.planning import model_arguments, serve_plan
 from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.errors import InvalidInput, NotFound, TfsctlError
@@ -210,3 +212,22 @@ def test_a_launch_can_be_planned_again(echo: Path) -> None:
     write_echo_model(echo / "4")
 
     assert serve_plan.replan("embedded", launch).first_model.version == 4
+
+
+@pytest.mark.parametrize("engine", ["embedded", "binary", "docker"])
+def test_the_command_line_is_printed_without_writing_files(echo: Path, engine: EngineName) -> None:
+    """`serve --dry-run` changes nothing on disk, although the command line refers to config files."""
+    options = ServeOptions(paths=(echo,), engine=engine, metrics=True, batching_parameters=("max_batch_size=4",))
+    command = serve_plan.make_plan(options).command()
+
+    assert any("monitoring.config" in argument for argument in command)
+    assert not state_dir.base().exists()
+
+
+def test_a_server_argument_that_is_not_a_flag_is_refused(echo: Path) -> None:
+    """The server would ignore it."""
+    with pytest.raises(InvalidInput, match=r"^--server-arg grpc_max_threads=64 is not a flag") as refusal:
+        plan(paths=(echo,), server_flags=("grpc_max_threads=64",))
+
+    assert refusal.value.hint == "--server-arg=--grpc_max_threads=64"
+    assert "--grpc_max_threads=64" in plan(paths=(echo,), server_flags=("--grpc_max_threads=64",)).command()

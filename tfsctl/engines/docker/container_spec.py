@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.launch_spec import LaunchSpec, Pull
+from tfsctl.serving_config.serving_config import ServingConfig
 
 # Labels of every container that tfsctl starts. Only containers with these labels are ever stopped or removed.
 LABEL = "tfsctl.server"  # the name of the server
@@ -113,14 +114,22 @@ def container_name(server: str) -> str:
     return f"tfsctl-{server}"
 
 
+def config_inside(config: ServingConfig) -> ServingConfig:
+    """The config with the base paths that the models have in the container."""
+    return replace(config, models=tuple(replace(m, base_path=f"{MODELS}/{m.name}") for m in config.models))
+
+
 def container_spec_for(spec: LaunchSpec, *, files_of: str | None = None) -> ContainerSpec:
-    """The container of a server. Writes its config files, for the server `files_of` (default: the server itself)."""
+    """The container of a server. It mounts the config files of the server `files_of` (default: the server itself).
+
+    `state_dir.write_config_files` must write the files of `config_inside(spec.config)` before the container starts.
+    """
     options, config = spec.container, spec.config
-    inside = replace(config, models=tuple(replace(m, base_path=f"{MODELS}/{m.name}") for m in config.models))
+    inside = config_inside(config)
     mounts = [Mount(model.base_path, f"{MODELS}/{model.name}") for model in config.models]
     files = inside.files()
     if files:
-        mounts.append(Mount(str(state_dir.write_config_files(files, server=files_of or spec.name)), CONFIG))
+        mounts.append(Mount(str(state_dir.config_folder(files, server=files_of or spec.name)), CONFIG))
     return ContainerSpec(
         name=container_name(spec.name),
         image=options.image,

@@ -13,7 +13,7 @@ from tfsctl.engines.docker import daemon as docker_daemon
 from tfsctl.engines.docker import image as docker_image
 from tfsctl.engines.docker import mount_check, op_support
 from tfsctl.engines.docker.container import Container, docker
-from tfsctl.engines.docker.container_spec import LABEL, STATE_LABEL, container_name, container_spec_for
+from tfsctl.engines.docker.container_spec import LABEL, STATE_LABEL, config_inside, container_name, container_spec_for
 from tfsctl.engines.docker.daemon import Daemon
 from tfsctl.engines.docker.docker_errors import docker_error
 from tfsctl.engines.launch_spec import DEFAULT_TAG, LaunchSpec
@@ -86,6 +86,7 @@ def start(spec: LaunchSpec, *, detach: bool) -> Container:  # noqa: ARG001 - a c
     """Start the container. `prepare` has pulled its image. Raises DockerError."""
     _remove_ended(spec.name)
     name = container_name(spec.name)
+    state_dir.write_config_files(config_inside(spec.config).files(), server=spec.name)
     container_spec = container_spec_for(replace(spec, container=replace(spec.container, pull="never")))
     try:
         container = (

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from tfsctl.core.model_dir import parse_version
+from tfsctl.engines.model_on_disk import local_path
 from tfsctl.errors import InvalidInput
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 from tfsctl.serving_config.model_name import check_name, valid_name
@@ -28,7 +29,7 @@ def parse(argument: str) -> ModelConfig:
     values = dict(zip(keys, settings[1::2], strict=True))
     return ModelConfig(
         name=check_name(name),
-        base_path=str(Path(path).absolute()),
+        base_path=str(local_path(path)),
         policy=_policy(values["versions"]) if "versions" in values else VersionPolicy(),
         labels=_labels(values["labels"]) if "labels" in values else {},
     )

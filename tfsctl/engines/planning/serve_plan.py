@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,6 +46,7 @@ class ServePlan:
 
 def make_plan(options: ServeOptions) -> ServePlan:
     """Find the models and choose the engine. Raises what `model_on_disk` and `choose` raise, and InvalidInput."""
+    _check_server_flags(options.server_flags)
     models = _find_models(options)
     engine, reason = choose(options.engine)
     config = ServingConfig(
@@ -107,6 +109,16 @@ def _read_config_file(file: Path) -> list[ModelConfig]:
                 hint="copy it here, or give the file to tensorflow_model_server itself",
             )
     return list(models)
+
+
+def _check_server_flags(flags: Sequence[str]) -> None:
+    """Raise InvalidInput for an argument that is not a flag: the server would ignore it."""
+    for flag in flags:
+        if not flag.startswith("--"):
+            raise InvalidInput(
+                f"--server-arg {flag} is not a flag of the server: flags begin with --",
+                hint=f"--server-arg={shlex.quote(f'--{flag.lstrip(chr(45))}')}",
+            )
 
 
 def _batching(options: ServeOptions) -> str | None:

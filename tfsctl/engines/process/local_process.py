@@ -27,9 +27,9 @@ def notes(spec: LaunchSpec) -> list[str]:
 
 
 def server_flags(spec: LaunchSpec) -> list[str]:
-    """TensorFlow Serving's flags for the server. Writes the config files that they refer to."""
+    """TensorFlow Serving's flags for the server. The config files that they refer to need not exist yet."""
     files = spec.config.files()
-    return spec.config.flags(str(state_dir.write_config_files(files, server=spec.name)) if files else "")
+    return spec.config.flags(str(state_dir.config_folder(files, server=spec.name)) if files else "")
 
 
 class LocalProcess:
@@ -45,10 +45,11 @@ class LocalProcess:
         engine: EngineName,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Run `argv`, the command line of `spec`. Raises ProgramFailed if it cannot be run."""
+        """Write the config files of `spec` and run `argv`, its command line. Raises ProgramFailed if it cannot be run."""
         self.pid: int | None = None
         self.rest_port = spec.config.rest_port
         self.grpc_port = spec.config.grpc_port
+        state_dir.write_config_files(spec.config.files(), server=spec.name)
         self._log = state_dir.log_file(spec.name)
         self.log_path: str | None = str(self._log)
         self._follower: FileFollower | None = None

@@ -133,11 +133,13 @@ def test_gpus_select_the_gpu_image(run_cli: RunCli, echo: Path) -> None:
 def test_container_options_without_a_container_are_noted(
     run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Instead of being forgotten. A tag that is typed wins over an image from the environment."""
+    """Every one of them. A tag that is typed wins over an image from the environment."""
     printed = run_cli("serve", echo, "--dry-run", "--memory", "2g", "--docker-arg=--cpus=1")
     note = "note: --memory, --docker-arg: for a container; this is a process, which takes no notice\n"
     assert note in printed.stderr
-    assert "note:" not in run_cli("serve", echo, "--dry-run", "--image", "mine:1").stderr
+    printed = run_cli("serve", echo, "--dry-run", "--image", "mine:1", "--pull", "always")
+    assert "note: --image, --pull: for a container" in printed.stderr
+    assert "note:" not in run_cli("serve", echo, "--dry-run").stderr
 
     monkeypatch.setenv("TFSCTL_IMAGE", "mine:1")
     printed = run_cli("serve", echo, "--engine", "docker", "--dry-run", "--tag", "2.19.0")

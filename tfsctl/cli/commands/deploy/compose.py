@@ -23,9 +23,10 @@ def compose(request: ServeOptions, *, as_json: Json = False) -> None:
       tfsctl compose ./amazon_review > compose.yaml
       tfsctl compose ./amazon_review ./house_price --name shop --memory 2g
     """
+    from tfsctl.engines import state_dir
     from tfsctl.engines.docker import compose as composing
     from tfsctl.engines.docker import op_support
-    from tfsctl.engines.docker.container_spec import container_spec_for
+    from tfsctl.engines.docker.container_spec import config_inside, container_spec_for
     from tfsctl.engines.docker.health import health_check
     from tfsctl.engines.planning import serve_plan
 
@@ -38,7 +39,9 @@ def compose(request: ServeOptions, *, as_json: Json = False) -> None:
         op_support.check(model.name, model.saved_model, plan.launch.container.image)
     check = health_check([model.name for model in plan.models])
     # Server names cannot begin with a dot, so `tfsctl stop` never deletes these files.
-    spec = container_spec_for(plan.launch, files_of=f".compose/{plan.launch.name}")
+    folder = f".compose/{plan.launch.name}"
+    state_dir.write_config_files(config_inside(plan.launch.config).files(), server=folder)
+    spec = container_spec_for(plan.launch, files_of=folder)
     document = composing.document(plan.launch.name, spec, check)
     if as_json:
         terminal.answer_json(document)

@@ -55,6 +55,9 @@ def serve(
 
 
 def _answer_command(plan: ServePlan, *, as_json: bool) -> None:
+    files = ", ".join(plan.launch.config.files())
+    if files:
+        terminal.say(f"note: the command reads generated files ({files}), which --dry-run does not write")
     if as_json:
         terminal.answer_json({"command": plan.command()})
     else:
