@@ -108,7 +108,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"conversation"},
     ],
     "engines": [
-        {"launch_spec", "model_on_disk", "ports", "state_dir"},
+        {"exit_reasons", "launch_spec", "model_on_disk", "ports", "state_dir"},
         {"engine"},
         {"server_record"},
         {"docker", "process"},
@@ -136,7 +136,11 @@ LAYERS: dict[str, list[set[str]]] = {
         {"restarting"},
     ],
     "diagnosis": [{"known_error"}, {"connection_errors", "request_errors", "server_errors"}, {"explanations"}],
-    "programs": [{"ports", "processes", "signals"}, {"subprocesses"}, {"log_followers"}],
+    "programs": [
+        {"exit_recorder", "exit_records", "ports", "processes", "signals"},
+        {"subprocesses"},
+        {"log_followers"},
+    ],
     "serving_config": [{"messages", "model_name", "model_config"}, {"text_protos"}, {"serving_config"}],
     "server/http": [
         {"frames", "request_head", "task_canceller", "timeouts"},
@@ -172,7 +176,10 @@ LIBRARIES = {
 
 # The only modules that may end the process; everything else raises. server/app/run ends it without waiting for threads
 # inside TensorFlow.
-EXITS = ["__main__", "cli/__init__", "server/__main__", "server/main", "server/app/run"]
+EXITS = [
+    *("__main__", "cli/__init__", "server/__main__", "server/main", "server/app/run"),
+    "programs/exit_recorder",  # in the child of a fork
+]
 
 MAX_MODULES_PER_FOLDER = 16
 MAX_MODULE_LINES = 400

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import platformdirs
@@ -10,6 +12,7 @@ import pytest
 from tfsctl.engines import state_dir
 from tfsctl.engines.registry import records
 from tfsctl.errors import EngineError
+from tfsctl.programs import subprocesses
 
 
 def test_the_environment_decides(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -52,3 +55,48 @@ def test_without_a_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineError, match="no home directory") as refusal:
         state_dir.subfolder("logs")
     assert "TFSCTL_STATE_DIR" in refusal.value.hint
+
+
+def test_the_directory_and_its_folders_are_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the umask is."""
+    monkeypatch.setenv("TFSCTL_STATE_DIR", str(tmp_path / "new/state"))
+    before = os.umask(0)
+    try:
+        folder = state_dir.subfolder("logs")
+    finally:
+        os.umask(before)
+
+    assert [path.stat().st_mode & 0o777 for path in (folder, folder.parent)] == [0o700, 0o700]
+
+
+@pytest.mark.parametrize("linked", ["state", "state/servers"])
+def test_a_symbolic_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: str) -> None:
+    """Another user might have made it."""
+    monkeypatch.setenv("TFSCTL_STATE_DIR", str(tmp_path / "state"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / linked).parent.mkdir(exist_ok=True)
+    (tmp_path / linked).symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(EngineError, match=r"is a symbolic link$") as refusal:
+        state_dir.subfolder("servers")
+    assert refusal.value.hint == "set TFSCTL_STATE_DIR to another"
+
+
+def test_a_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That user could replace our files."""
+    monkeypatch.setenv("TFSCTL_STATE_DIR", str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: tmp_path.stat().st_uid + 1)
+
+    with pytest.raises(EngineError, match=r"belongs to another user$"):
+        state_dir.subfolder("servers")
+
+
+def test_a_log_is_not_written_through_a_link(tmp_path: Path) -> None:
+    """Otherwise another user could have us overwrite any of our files."""
+    target, link = tmp_path / "target", tmp_path / "log"
+    target.write_text("kept")
+    link.symlink_to(target)
+
+    with pytest.raises(EngineError, match=f"^cannot write the log {link}: "):
+        subprocesses.Child([sys.executable, "-c", "print(1)"], log_path=link)
+    assert target.read_text() == "kept"

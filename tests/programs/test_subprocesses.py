@@ -1,18 +1,21 @@
-"""Programs: what they say, how they fail, and that none outlives what it should not."""
+"""Programs: their output, their failures, and how they are stopped."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from waiting import wait_for
 
 from tfsctl.errors import EngineError, ProgramFailed
-from tfsctl.programs import processes, subprocesses
+from tfsctl.programs import exit_recorder, processes, subprocesses
+from tfsctl.programs.exit_records import read_exit_record
 
 
 def python(code: str) -> list[str]:
@@ -21,13 +24,13 @@ def python(code: str) -> list[str]:
 
 
 def test_run_returns_what_was_written() -> None:
-    """Stdout and stderr come back apart, and text in any encoding is survived."""
+    """Stdout and stderr are separate. Bytes that are not UTF-8 are replaced."""
     output = subprocesses.run(python("import sys; print('answer'); sys.stderr.buffer.write(b'talk \\xff')"))
 
     assert output == ("answer\n", "talk �")
 
 
-def test_a_failure_carries_everything() -> None:
+def test_a_failure_has_status_and_output() -> None:
     """The error holds the command, its status and both streams, and says the last line of it."""
     argv = python("import sys; print('half'); print('first\\nwhy', file=sys.stderr); sys.exit(7)")
     with pytest.raises(ProgramFailed) as failure:
@@ -40,7 +43,7 @@ def test_a_failure_carries_everything() -> None:
 
 
 @pytest.mark.parametrize("start", [subprocesses.run, subprocesses.run_showing_output, subprocesses.Child])
-def test_a_missing_program_is_an_ordinary_failure(start: Callable[[list[str]], object]) -> None:
+def test_a_missing_program_is_a_failure(start: Callable[[list[str]], object]) -> None:
     """It ends with 127, as a shell would say it, and is named."""
     with pytest.raises(ProgramFailed, match=r"no-such-program .*No such file") as failure:
         start(["no-such-program", "argument"])
@@ -48,7 +51,7 @@ def test_a_missing_program_is_an_ordinary_failure(start: Callable[[list[str]], o
     assert failure.value.returncode == 127
 
 
-def test_a_program_without_the_right_to_run_is_told_apart(tmp_path: Path) -> None:
+def test_a_program_that_may_not_be_executed(tmp_path: Path) -> None:
     """It ends with 126."""
     (tmp_path / "text").write_text("no program")
     with pytest.raises(ProgramFailed, match="Permission denied") as failure:
@@ -57,7 +60,7 @@ def test_a_program_without_the_right_to_run_is_told_apart(tmp_path: Path) -> Non
     assert failure.value.returncode == 126
 
 
-def test_a_program_that_takes_too_long_is_ended() -> None:
+def test_a_program_is_stopped_at_the_timeout() -> None:
     """After its time it is gone, and the error says how long it had."""
     with pytest.raises(ProgramFailed, match=r"no end within 0\.2 s") as failure:
         subprocesses.run(python("import time; time.sleep(60)"), timeout_s=0.2)
@@ -65,14 +68,14 @@ def test_a_program_that_takes_too_long_is_ended() -> None:
     assert failure.value.returncode == 124
 
 
-def test_run_aloud_shows_progress_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_is_shown_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     """Stdout is for answers: what a program says of its progress goes to stderr."""
     subprocesses.run_showing_output(python("print('pulling')"))
 
     assert capfd.readouterr() == ("", "pulling\n")
 
 
-def test_a_child_writes_to_its_log_and_ends_when_asked(tmp_path: Path) -> None:
+def test_a_child_writes_to_its_log_and_can_be_stopped(tmp_path: Path) -> None:
     """Both streams of a child go to the log; SIGTERM lets it end in its own way."""
     log = tmp_path / "log"
     child = subprocesses.Child(
@@ -90,7 +93,7 @@ def test_a_child_writes_to_its_log_and_ends_when_asked(tmp_path: Path) -> None:
     assert child.exit_status() == 5
 
 
-def test_a_child_that_will_not_end_is_ended_with_all_it_started(tmp_path: Path) -> None:
+def test_a_child_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
     """Neither the child nor its own child is there after the grace."""
     log = tmp_path / "log"
     child = subprocesses.Child(
@@ -111,7 +114,7 @@ def test_a_child_that_will_not_end_is_ended_with_all_it_started(tmp_path: Path) 
     wait_for(lambda: processes.process_identity(grandchild) is None)
 
 
-def test_a_child_is_out_of_reach_of_our_terminal() -> None:
+def test_a_child_has_its_own_session() -> None:
     """It leads a session of its own, so Ctrl-C comes to it only through us."""
     child = subprocesses.Child(python("import time; time.sleep(60)"))
     try:
@@ -120,7 +123,7 @@ def test_a_child_is_out_of_reach_of_our_terminal() -> None:
         child.stop()
 
 
-def test_a_process_is_known_by_more_than_its_number() -> None:
+def test_process_identity_is_more_than_the_id() -> None:
     """A running process has a stable mark of its own; an ended one has none, even before its parent looked."""
     first = subprocesses.Child(python("import time; time.sleep(60)"))
     second = subprocesses.Child(python("pass"))
@@ -134,7 +137,7 @@ def test_a_process_is_known_by_more_than_its_number() -> None:
     assert processes.process_identity(first.pid) is None
 
 
-def test_a_process_of_another_command_is_stopped_too() -> None:
+def test_a_process_of_another_command_can_be_stopped() -> None:
     """`stop` needs the number only, waits until it is gone, and takes one that is gone as it is."""
     child = subprocesses.Child(python("import time; time.sleep(60)"))
 
@@ -143,10 +146,76 @@ def test_a_process_of_another_command_is_stopped_too() -> None:
     processes.stop(child.pid)
 
 
-def test_a_process_that_will_not_end_is_ended() -> None:
+def test_a_process_that_ignores_sigterm_is_killed() -> None:
     """After the grace comes SIGKILL."""
     child = subprocesses.Child(python("import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"))
     time.sleep(0.5)  # let it get to ignoring
 
     processes.stop(child.pid, grace_s=0.1)
     assert child.exit_status() == -9
+
+
+@pytest.fixture
+def detached(tmp_path: Path) -> Iterator[Callable[..., subprocesses.DetachedChild]]:
+    """Start detached programs, which are stopped after the test."""
+    started: list[subprocesses.DetachedChild] = []
+
+    def start(argv: Sequence[str], **environment: str) -> subprocesses.DetachedChild:
+        child = subprocesses.DetachedChild(
+            argv, log_path=tmp_path / "log", exit_file=tmp_path / "exit", environment=environment
+        )
+        started.append(child)
+        return started[-1]
+
+    yield start
+    for child in started:
+        child.stop()
+
+
+def test_a_detached_program_has_its_environment_log_and_session(
+    detached: Callable[..., subprocesses.DetachedChild], tmp_path: Path
+) -> None:
+    """Values may have line breaks, `=` and bytes that are not text. Its parent is not this process."""
+    child = detached(python("import os; print([os.environb[b'A'], os.getsid(0) == os.getpid(), 5])"), A="b=\n\udcff")
+    wait_for(lambda: child.exit_status() is not None)
+
+    assert (tmp_path / "log").read_text() == "[b'b=\\n\\xff', True, 5]\n"
+    recorded = read_exit_record(tmp_path / "exit", child.pid)
+    assert recorded is not None
+    assert recorded.status == child.exit_status() == 0
+    assert read_exit_record(tmp_path / "exit", child.pid + 1) is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_the_signal_that_ended_a_detached_program_is_recorded(
+    detached: Callable[..., subprocesses.DetachedChild], tmp_path: Path, number: signal.Signals
+) -> None:
+    """As a negative status."""
+    child = detached(["sleep", "60"])
+    assert child.exit_status() is None
+    os.kill(child.pid, number)
+    wait_for(lambda: child.exit_status() is not None)
+
+    recorded = read_exit_record(tmp_path / "exit", child.pid)
+    assert recorded is not None
+    assert recorded.status == child.exit_status() == -number
+
+
+def test_a_detached_program_that_cannot_be_started(
+    detached: Callable[..., subprocesses.DetachedChild], tmp_path: Path
+) -> None:
+    """The same errors as for other programs; nothing is recorded."""
+    for program, status in (("/nowhere", subprocesses.NOT_FOUND), (str(tmp_path), subprocesses.NOT_EXECUTABLE)):
+        with pytest.raises(ProgramFailed) as failure:
+            detached([program])
+        assert failure.value.returncode == status
+    assert not (tmp_path / "exit").exists()
+
+
+def test_a_detached_program_is_not_started_with_half_an_environment(tmp_path: Path) -> None:
+    """If tfsctl is killed while it starts a server, no server runs that nobody can find."""
+    argv = [sys.executable, "-I", "-S", exit_recorder.__file__, str(tmp_path / "exit"), "touch", str(tmp_path / "ran")]
+    for variables, ran in ((b"PATH=/bin:/usr/bin\0A=hal", False), (b"PATH=/bin:/usr/bin\0A=half\0\0", True)):
+        done = subprocess.run(argv, input=variables, capture_output=True, check=True)
+        assert done.stdout.startswith(b"started ") is ran
+        assert (tmp_path / "ran").exists() is ran

@@ -3,17 +3,21 @@
 - `servers/`: the records of servers (see `registry/records.py`)
 - `logs/`: the logs of servers that are processes
 - `configs/`: config files that were generated for a server
+- `exits/`: how the processes of servers ended
 - `repl/`: the input history of the REPL
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from tfsctl.errors import EngineError
+
+_ANOTHER = "set TFSCTL_STATE_DIR to another"
 
 
 def base() -> Path:
@@ -42,23 +46,35 @@ def base() -> Path:
 
 
 def subfolder(name: str) -> Path:
-    """A folder in the state directory, created if needed and readable by its owner only.
+    """A folder in the state directory. Both are created if needed, readable by their owner only.
 
-    Raises EngineError if it cannot be created.
+    Raises EngineError if one cannot be created, is a symbolic link or belongs to another user: whoever could replace
+    files there could have our server run other commands.
     """
     path = base() / name
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.parent.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (path.parent, path):
+            folder.mkdir(exist_ok=True, mode=0o700)
+            status = folder.lstat()
+            if stat.S_ISLNK(status.st_mode):
+                raise EngineError(f"{folder} of the state directory is a symbolic link", hint=_ANOTHER)
+            if status.st_uid != os.geteuid():
+                raise EngineError(f"{folder} of the state directory belongs to another user", hint=_ANOTHER)
     except OSError as error:
-        raise EngineError(
-            f"cannot write the state directory {path.parent}: {error.strerror}", hint="set TFSCTL_STATE_DIR to another"
-        ) from error
+        reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
+        raise EngineError(f"cannot write the state directory {path.parent}: {reason}", hint=_ANOTHER) from error
     return path
 
 
 def log_file(server: str) -> Path:
     """The log file of a server of this name that is a process."""
     return subfolder("logs") / f"{server}.log"
+
+
+def exit_file(server: str) -> Path:
+    """The file that tells how the last process of a server ended (see `programs/exit_records`). It may not exist."""
+    return base() / "exits" / server
 
 
 def repl_history() -> Path:
@@ -100,8 +116,16 @@ def write_config_files(files: Mapping[str, str], *, server: str) -> None:
         (folder / file).chmod(0o644)
 
 
-def remove_config_files(server: str) -> None:
-    """Remove the generated config files of a server that was stopped. They may contain a private key."""
+def remove_config_files(server: str, *, written_before: float | None = None) -> None:
+    """Remove the generated config files of a server that was stopped. They may contain a private key.
+
+    With `written_before` (Unix time), newer files are kept: a new server of the same name may be starting with them.
+    """
     import shutil
 
-    shutil.rmtree(base() / "configs" / server, ignore_errors=True)
+    folder = base() / "configs" / server
+    with suppress(OSError):
+        for version in folder.iterdir():
+            if written_before is None or version.stat().st_mtime < written_before:
+                shutil.rmtree(version, ignore_errors=True)
+        folder.rmdir()

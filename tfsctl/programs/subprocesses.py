@@ -3,19 +3,24 @@
 - `run`: run to the end and return the output
 - `run_showing_output`: run to the end with the output on our stderr
 - `Child`: start a program and watch it
+- `DetachedChild`: the same for a program that outlives this process
 - `StreamingProgram`: start a program and read its output
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, cast
 
-from tfsctl.errors import ProgramFailed
+from tfsctl.errors import EngineError, ProgramFailed
+from tfsctl.programs import exit_recorder, processes
+from tfsctl.programs.exit_records import read_exit_record
 from tfsctl.programs.processes import STOP_GRACE_S
 
 # The exit statuses that a shell and timeout(1) report for a program that did not exit itself.
@@ -76,7 +81,7 @@ class Child:
     ) -> None:
         """Start the program with our environment plus `environment`. Raises ProgramFailed if it cannot be started."""
         self.argv = tuple(argv)
-        log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        log = _open_log(log_path)
         try:
             self._popen = subprocess.Popen(
                 argv,
@@ -109,6 +114,60 @@ class Child:
     def detach(self) -> None:
         """Let it outlive this process."""
         _detached.append(self._popen)
+
+
+class DetachedChild:
+    """A program in its own session that can outlive this process, with a record of how it ends.
+
+    Its parent is `exit_recorder`, which writes `exit_file` (see `exit_records`). The methods are those of `Child`.
+    """
+
+    def __init__(self, argv: Sequence[str], *, log_path: Path, exit_file: Path, environment: Mapping[str, str]) -> None:
+        """Start the program with our environment plus `environment`. Raises ProgramFailed if it cannot be started."""
+        self._exit_file = exit_file
+        exit_file.unlink(missing_ok=True)
+        log = _open_log(log_path)
+        try:
+            self._recorder = subprocess.Popen(
+                [sys.executable, "-I", "-S", exit_recorder.__file__, str(exit_file), *argv],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise _not_started(argv, error) from error
+        finally:
+            os.close(log)
+        with cast("IO[bytes]", self._recorder.stdin) as stdin, cast("IO[bytes]", self._recorder.stdout) as stdout:
+            variables = {**os.environ, **environment}
+            stdin.write(b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in variables.items()) + b"\0")
+            stdin.close()
+            word, _, number = stdout.readline().decode().partition(" ")
+        if word != "started":
+            self._recorder.wait()
+            code = int(number or errno.EIO)
+            raise _not_started(argv, OSError(code, os.strerror(code)))
+        self.pid = int(number)
+
+    def exit_status(self) -> int | None:
+        """Its exit status (negative: the signal that ended it), or None while it runs."""
+        if self._recorder.poll() is None:
+            return None
+        recorded = read_exit_record(self._exit_file, self.pid)
+        if recorded is not None:
+            return recorded.status
+        # The recorder was killed, so nobody knows the status.
+        return None if processes.process_identity(self.pid) is not None else -signal.SIGKILL
+
+    def stop(self, *, grace_s: float = STOP_GRACE_S) -> None:
+        """Send SIGTERM, and after `grace_s` SIGKILL to its process group. Returns when it has ended."""
+        processes.stop(self.pid, grace_s=grace_s)
+        self._recorder.wait()
+
+    def detach(self) -> None:
+        """Let it outlive this process."""
+        _detached.append(self._recorder)
 
 
 class StreamingProgram:
@@ -149,3 +208,11 @@ class StreamingProgram:
 def _not_started(argv: Sequence[str], error: OSError) -> ProgramFailed:
     status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
     return ProgramFailed(argv, status, "", f"cannot be started: {error.strerror}")
+
+
+def _open_log(path: Path) -> int:
+    """Open a log for writing. Raises EngineError, also if it is a symbolic link."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise EngineError(f"cannot write the log {path}: {error.strerror}") from error

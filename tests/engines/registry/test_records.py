@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -11,9 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from waiting import wait_for
 
 from tfsctl.engines import state_dir
+from tfsctl.engines.planning import server_control
 from tfsctl.engines.registry import records
+from tfsctl.engines.registry.tracked_server import ENDED
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import EngineError
 from tfsctl.programs import subprocesses
@@ -46,13 +50,47 @@ def test_a_registered_server_runs_until_it_is_unregistered(process: subprocesses
     assert records.running() == [new], "another server has taken the name"
 
 
-def test_the_record_of_an_ended_process_is_deleted(process: subprocesses.Child) -> None:
-    """Its file is deleted."""
-    records.register(server("gone", process.pid))
+def test_the_record_of_an_ended_process_is_kept(process: subprocesses.Child) -> None:
+    """It does not run, but it can be restarted. How it ended is not known if nobody recorded it."""
+    records.register(server("ended", process.pid))
     process.stop()
 
     assert records.running() == []
-    assert list(state_dir.subfolder("servers").iterdir()) == []
+    assert [(each.record.name, each.state, each.exit) for each in records.list_servers()] == [("ended", ENDED, None)]
+
+
+def test_how_a_detached_process_ended_is_known(tmp_path: Path) -> None:
+    """Its exit status and the time, also if it was killed. An exit record of another process does not count."""
+    state_dir.subfolder("exits")
+    child = subprocesses.DetachedChild(
+        [sys.executable, "-c", "import time; time.sleep(60)"],
+        log_path=tmp_path / "log",
+        exit_file=state_dir.exit_file("killed"),
+        environment={},
+    )
+    records.register(server("killed", child.pid))
+    begin = time.time()
+    os.kill(child.pid, signal.SIGKILL)
+    wait_for(lambda: child.exit_status() is not None)
+
+    (found,) = records.list_servers()
+    assert found.exit is not None
+    assert (found.state, found.exit.status) == (ENDED, -signal.SIGKILL)
+    assert begin <= found.exit.ended_at <= time.time()
+    state_dir.exit_file("killed").write_text("1 0 5.0\n")
+    assert records.list_servers()[0].exit is None
+
+
+def test_stopping_an_ended_server_spares_the_process_that_has_its_id(process: subprocesses.Child) -> None:
+    """Process ids are reused."""
+    records.register(server("ended", process.pid))
+    (file,) = state_dir.subfolder("servers").iterdir()
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps(document | {"born": "another boot 1"}))
+    server_control.stop(records.list_servers()[0].record)
+
+    assert process.exit_status() is None
+    assert records.list_servers() == []
 
 
 def test_a_reused_process_id_is_not_our_server(process: subprocesses.Child) -> None:
@@ -116,12 +154,9 @@ def test_without_a_state_directory_no_server_is_listed(tmp_path: Path, monkeypat
     assert records.list_servers() == []
 
 
-def test_a_record_that_cannot_be_deleted_is_not_listed(
-    process: subprocesses.Child, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a read-only disk the record of an ended server remains."""
-    records.register(server("gone", process.pid))
-    process.stop()
+def test_a_record_that_cannot_be_deleted_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a read-only disk an invalid record remains."""
+    (state_dir.subfolder("servers") / "half.json").write_text('{"name": "ha')
 
     def read_only(_path: Path, *, missing_ok: bool = False) -> None:
         raise OSError(30, f"Read-only file system ({missing_ok})")

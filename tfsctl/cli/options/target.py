@@ -63,10 +63,7 @@ def find_target(options: ServerOptions, running: Sequence[ServerRecord]) -> Targ
         return _target_at_address(options, running)
     if not running:
         if options.model is None:
-            raise NotFound(
-                "no model server is running that tfsctl started",
-                hint="tfsctl serve PATH starts one; --model NAME --port PORT names another",
-            )
+            raise _no_running_server()
         return _target(options, options.model, LOCALHOST, DEFAULT_REST_PORT, DEFAULT_GRPC_PORT)
     candidates = [server for server in running if options.model is None or options.model in server.models]
     if not candidates:
@@ -76,6 +73,27 @@ def find_target(options: ServerOptions, running: Sequence[ServerRecord]) -> Targ
             f"several servers fit: {_list_servers(candidates)}", hint="choose one with --model NAME or --port PORT"
         )
     return _target_on(candidates[0], options)
+
+
+def _no_running_server() -> NotFound:
+    """The error if tfsctl started no server that runs. It names the server that ended last, if there is one."""
+    from tfsctl.engines.exit_reasons import describe_status
+    from tfsctl.engines.registry import records, server_log
+    from tfsctl.engines.registry.tracked_server import ENDED
+
+    ended = [server for server in records.list_servers() if server.state == ENDED]
+    if not ended:
+        return NotFound(
+            "no model server is running that tfsctl started",
+            hint="tfsctl serve PATH starts one; --model NAME --port PORT names another",
+        )
+    last = max(ended, key=lambda server: server.exit.ended_at if server.exit else 0.0)
+    how = f" ({describe_status(last.exit.status)})" if last.exit else ""
+    error = NotFound(
+        f"no model server is running: {last.record.name} has ended{how}", hint=f"tfsctl restart {last.record.name}"
+    )
+    error.cause = server_log.exit_cause(last)
+    return error
 
 
 def _target_at_address(options: ServerOptions, running: Sequence[ServerRecord]) -> Target:

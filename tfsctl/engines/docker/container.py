@@ -7,6 +7,7 @@ import json
 from tfsctl.engines.docker.container_spec import GRPC_PORT, REST_PORT
 from tfsctl.engines.docker.docker_errors import docker_error, reason_of
 from tfsctl.engines.engine import LOG_TAIL_LINES
+from tfsctl.engines.exit_reasons import REASONS
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.errors import DockerError, ProgramFailed
 from tfsctl.programs import subprocesses
@@ -15,11 +16,8 @@ from tfsctl.programs.log_followers import ProgramFollower, ShowLine
 STOP_S = 35  # an image may hold the embedded server, which answers running requests for up to 30 s
 _INSPECT_PORTS = "{{json .NetworkSettings.Ports}} {{.State.Running}} {{.HostConfig.NetworkMode}}"
 # Exit status of a program that was ended by a signal -> the likely cause.
-_EXIT_REASONS = {
-    132: "it was made for another processor: an illegal instruction ended it",
-    137: "it was killed, as is done when memory runs out; --memory is how much it may take",
-    139: "it crashed: a segmentation fault ended it",
-}
+_EXIT_REASONS = {128 + number: reason for number, reason in REASONS.items()}
+_EXIT_REASONS[137] += "; --memory is how much it may take"
 
 
 def status(container: str) -> str | None:

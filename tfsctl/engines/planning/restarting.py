@@ -10,7 +10,7 @@ from tfsctl.engines.planning import serve_plan, server_control
 from tfsctl.engines.planning.engine_choice import ENGINES
 from tfsctl.engines.planning.serve_plan import ServePlan
 from tfsctl.engines.planning.server_handle import ServerHandle
-from tfsctl.engines.registry.tracked_server import TrackedServer
+from tfsctl.engines.registry.tracked_server import ENDED, TrackedServer
 from tfsctl.errors import EngineError, TfsctlError
 from tfsctl.programs.log_followers import ShowLine
 
@@ -30,7 +30,10 @@ def plan_restart(server: TrackedServer) -> ServePlan:
     spec = LaunchSpec.from_document(server.launch)
     config = replace(spec.config, rest_port=record.rest_port, grpc_port=record.grpc_port)
     plan = serve_plan.replan(record.engine, replace(spec, config=config))
-    ENGINES[plan.engine].prepare(plan.launch, plan.models)
+    if server.state == ENDED:
+        server_control.prepare(plan)  # another server may have taken its ports
+    else:
+        ENGINES[plan.engine].prepare(plan.launch, plan.models)
     return plan
 
 

@@ -64,11 +64,13 @@ def start(
 def stop(record: ServerRecord) -> None:
     """Stop a server, whichever process started it, and delete its record. Returns when it is gone.
 
+    A server that has ended only loses its record.
+
     Raises DockerError.
     """
     if record.container is not None:
         docker_container.stop(record.container)
-    elif record.pid is not None:
+    elif record.pid is not None and not records.has_ended(record):
         processes.stop(record.pid)
     records.unregister(record)
     state_dir.remove_config_files(record.name)

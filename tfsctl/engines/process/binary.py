@@ -36,7 +36,7 @@ def command(spec: LaunchSpec) -> list[str]:
     return [PROGRAM, *server_flags(with_concrete_ports(spec))]
 
 
-def start(spec: LaunchSpec, *, detach: bool) -> LocalProcess:  # noqa: ARG001 - it has no way to end with its parent
+def start(spec: LaunchSpec, *, detach: bool) -> LocalProcess:
     """Start the program."""
     spec = with_concrete_ports(spec)
-    return LocalProcess(command(spec), spec, engine="binary")
+    return LocalProcess(command(spec), spec, engine="binary", detach=detach)

@@ -39,4 +39,4 @@ def start(spec: LaunchSpec, *, detach: bool) -> LocalProcess:
     spec = with_concrete_ports(spec)
     # The server asks the kernel for a signal when the process of this id ends.
     environment = {} if detach else {"TFSCTL_PARENT_PID": str(os.getpid())}
-    return LocalProcess(command(spec), spec, engine="embedded", environment=environment)
+    return LocalProcess(command(spec), spec, engine="embedded", detach=detach, environment=environment)

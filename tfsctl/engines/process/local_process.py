@@ -43,9 +43,13 @@ class LocalProcess:
         spec: LaunchSpec,
         *,
         engine: EngineName,
+        detach: bool,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Write the config files of `spec` and run `argv`, its command line. Raises ProgramFailed if it cannot be run."""
+        """Write the config files of `spec` and run `argv`, its command line. Raises ProgramFailed if it cannot be run.
+
+        With `detach`, the process can outlive this one, and its exit status is recorded.
+        """
         self.pid: int | None = None
         self.rest_port = spec.config.rest_port
         self.grpc_port = spec.config.grpc_port
@@ -55,9 +59,16 @@ class LocalProcess:
         self._follower: FileFollower | None = None
         values = {name: value for name, value in spec.environment if value is not None}
         mark = server_mark.variable(record_of(spec, engine, self), spec.to_document())
-        self._child = subprocesses.Child(
-            argv, log_path=self._log, environment={**values, **(environment or {}), **mark}
-        )
+        variables = {**values, **(environment or {}), **mark}
+        self._child: subprocesses.Child | subprocesses.DetachedChild
+        if detach:
+            state_dir.subfolder("exits")
+            exit_file = state_dir.exit_file(spec.name)
+            self._child = subprocesses.DetachedChild(
+                argv, log_path=self._log, exit_file=exit_file, environment=variables
+            )
+        else:
+            self._child = subprocesses.Child(argv, log_path=self._log, environment=variables)
         self.pid = self._child.pid
 
     def exit_status(self) -> int | None:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 
+from tfsctl.engines import state_dir
 from tfsctl.engines.registry import discovery, records
-from tfsctl.engines.registry.tracked_server import RUNNING, TrackedServer
-from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.engines.registry.tracked_server import ENDED, RUNNING, TrackedServer
+from tfsctl.errors import EngineError, InvalidInput, NotFound
 
 
 def servers() -> list[TrackedServer]:
-    """All servers: running ones first, the longest-running of them first, then containers that do not run."""
+    """All servers: running ones first, the longest-running of them first, then those that have ended.
+
+    Empty if there is no state directory, because this user has no home directory.
+    """
+    try:
+        state_dir.base()
+    except EngineError:
+        return []
     discovered = {
         (server.record.pid, server.record.container): server
         for server in (*discovery.processes(), *discovery.containers())
@@ -27,11 +35,18 @@ def servers() -> list[TrackedServer]:
 def choose(name: str | None, command: str) -> list[TrackedServer]:
     """The servers of this name, or the only server if no name is given.
 
-    There can be several of one name if tfsctl was killed while it started one. `command` is the tfsctl command that
-    hints name. Raises NotFound if there is none, InvalidInput if no name is given and several run.
+    Without a name, processes that have ended are considered only if no server runs. There can be several servers of one
+    name if tfsctl was killed while it started one. `command` is the tfsctl command that hints name. Raises NotFound if
+    there is none, InvalidInput if no name is given and there are several.
     """
     found = servers()
-    names = list(dict.fromkeys(server.record.name for server in found))
+    current = [server for server in found if server.state != ENDED]
+    names = list(dict.fromkeys(server.record.name for server in current))
+    if name is None:
+        found = current or found
+        ended = list(dict.fromkeys(server.record.name for server in found))
+        if not names and len(ended) > 1:
+            raise InvalidInput(f"no server runs; ended: {', '.join(ended)}", hint=f"tfsctl {command} NAME")
     if name is None and len(names) > 1:
         raise InvalidInput(f"several servers run: {', '.join(names)}", hint=f"tfsctl {command} NAME")
     chosen = [server for server in found if name in (None, server.record.name)]

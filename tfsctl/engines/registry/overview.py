@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tfsctl.core.types import ModelRef, VersionStatus
-from tfsctl.engines.registry import fleet, usage
-from tfsctl.engines.registry.tracked_server import RUNNING
+from tfsctl.engines.registry import fleet, server_log, usage
+from tfsctl.engines.registry.tracked_server import ENDED, RUNNING
 from tfsctl.engines.registry.usage import Usage
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import TfsctlError
+from tfsctl.programs.exit_records import ExitRecord
 
 STATUS_TIMEOUT_S = 2.0
 ModelStates = Mapping[str, "tuple[VersionStatus, ...] | str"]
@@ -25,6 +26,8 @@ class ServerReport:
     - `models`: for each model the states of its versions, or the error of asking for them
     - `uptime_s`: None if it does not run; `models` is empty then
     - `usage`: None if it is not known
+    - `exit`: how a process ended, if that is known
+    - `cause`: why it ended, if that is known; otherwise empty
     """
 
     server: ServerRecord
@@ -32,11 +35,16 @@ class ServerReport:
     models: ModelStates
     uptime_s: float | None
     usage: Usage | None
+    exit: ExitRecord | None = None
+    cause: str = ""
 
 
-def reports() -> list[ServerReport]:
-    """A report on every server. All servers are asked at the same time."""
-    found = fleet.servers()
+def reports(*, with_ended: bool = False) -> list[ServerReport]:
+    """A report on every server. All servers are asked at the same time.
+
+    Processes that have ended are left out unless `with_ended`.
+    """
+    found = [server for server in fleet.servers() if with_ended or server.state != ENDED]
     running = [server.record for server in found if server.state == RUNNING]
     with ThreadPoolExecutor(max_workers=32) as threads:
         containers = threads.submit(usage.container_usage, [s.container for s in running if s.container is not None])
@@ -50,6 +58,8 @@ def reports() -> list[ServerReport]:
             models=states.get(server.record, {}),
             uptime_s=max(0.0, time.time() - server.record.started_at) if server.state == RUNNING else None,
             usage=by_container.get(server.record.container or "") or by_pid.get(server.record.pid or 0),
+            exit=server.exit,
+            cause=server_log.exit_cause(server) if server.state == ENDED else "",
         )
         for server in found
     ]

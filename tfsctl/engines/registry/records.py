@@ -1,8 +1,8 @@
 """The records of servers: one JSON file each in the folder `servers` of the state directory.
 
 A file holds the fields of `ServerRecord` and two more: `born` (the identity of the process) and `launch` (the JSON of
-its LaunchSpec). Reading the list deletes the record of a process that has ended and of a container that was removed.
-The record of a container that has ended is kept, so that the container can be restarted.
+its LaunchSpec). The record of a server that has ended is kept until `tfsctl stop`, or until a new server takes its
+name, so that the server can be restarted. Reading the list deletes the record of a container that was removed.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from tfsctl.engines import state_dir
-from tfsctl.engines.registry.tracked_server import GONE, RUNNING, UNKNOWN, TrackedServer
+from tfsctl.engines.registry.tracked_server import ENDED, GONE, RUNNING, UNKNOWN, TrackedServer
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import EngineError
 from tfsctl.programs import processes
+from tfsctl.programs.exit_records import read_exit_record
 
 _FOLDER = "servers"
 
 
 def list_servers() -> list[TrackedServer]:
-    """Every server that has a record, the longest-running first.
+    """Every server that has a record, the longest-running first. Some have ended.
 
-    Deletes the records of servers that are gone, if they can be deleted.
+    Deletes invalid records, those of removed containers, and the config files of servers that have ended.
     """
     found: list[TrackedServer] = []
     for file in _folder_files():
@@ -37,6 +38,8 @@ def list_servers() -> list[TrackedServer]:
                 file.unlink(missing_ok=True)
             state_dir.remove_config_files(file.stem)
         else:
+            if server.exit is not None:
+                state_dir.remove_config_files(file.stem, written_before=server.exit.ended_at)
             found.append(server)
     return sorted(found, key=lambda server: (server.record.started_at, server.record.name))
 
@@ -49,20 +52,28 @@ def running() -> list[ServerRecord]:
 def register(record: ServerRecord, *, launch: Mapping[str, Any] | None = None) -> None:
     """Write the record of a server that was just started; `launch` is the result of `LaunchSpec.to_document`.
 
-    Raises EngineError if a server of that name has a record.
+    Raises EngineError if a server of that name runs. The record of one that has ended is replaced.
     """
     file = state_dir.subfolder(_FOLDER) / f"{record.name}.json"
     identity = None if record.pid is None else processes.process_identity(record.pid)
     document = asdict(record) | {"born": identity, "launch": launch}
     temporary = file.with_name(f".{record.name}.{os.getpid()}")
     state_dir.write_atomically(temporary, json.dumps(document))
-    list_servers()  # deletes the record of an earlier server of this name that is gone
+    earlier = _read(file)
+    if earlier is None or earlier.state in (ENDED, GONE):
+        file.unlink(missing_ok=True)
     try:
         os.link(temporary, file)  # unlike a rename, fails if another command has taken the name
     except FileExistsError:
         raise EngineError(f"a server named {record.name} runs already", hint=f"tfsctl stop {record.name}") from None
     finally:
         temporary.unlink()
+
+
+def has_ended(record: ServerRecord) -> bool:
+    """Whether the record of this server tells that its process has ended. Another process may have its id now."""
+    stored = _read(_file(record.name))
+    return stored is not None and _same_server(stored.record, record) and stored.state == ENDED
 
 
 def launch_document(record: ServerRecord) -> Mapping[str, Any] | None:
@@ -81,6 +92,8 @@ def unregister(record: ServerRecord) -> bool:
     if stored is None or not _same_server(stored[0], record):
         return False
     file.unlink(missing_ok=True)
+    with suppress(OSError):
+        state_dir.exit_file(record.name).unlink(missing_ok=True)
     return True
 
 
@@ -114,12 +127,16 @@ def _read(file: Path) -> TrackedServer | None:
     if stored is None:
         return None
     record, extra = stored
-    return TrackedServer(record, _state(record, extra["born"]), extra["launch"])
+    state = _state(record, extra["born"])
+    ended = None
+    if state == ENDED and record.pid is not None:
+        ended = read_exit_record(state_dir.exit_file(record.name), record.pid)
+    return TrackedServer(record, state, extra["launch"], ended)
 
 
 def _state(record: ServerRecord, identity: str | None) -> str:
     if record.pid is not None:
-        return RUNNING if identity is not None and processes.process_identity(record.pid) == identity else GONE
+        return RUNNING if identity is not None and processes.process_identity(record.pid) == identity else ENDED
     from tfsctl.engines.docker import container as docker_container  # most servers are processes, which do not need it
 
     return docker_container.status(record.container or record.name) or UNKNOWN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -10,8 +11,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TextIO
 
+from tfsctl.diagnosis.explanations import explain
 from tfsctl.engines import state_dir
 from tfsctl.engines.docker import daemon as docker_daemon
+from tfsctl.engines.engine import LOG_TAIL_LINES
+from tfsctl.engines.exit_reasons import REASONS
 from tfsctl.engines.registry.tracked_server import TrackedServer
 from tfsctl.errors import DockerError, NotFound
 from tfsctl.programs import processes, subprocesses
@@ -29,7 +33,7 @@ def lines(server: TrackedServer, *, tail: int | None, follow: bool) -> Iterator[
         docker_daemon.find()
         return _container_log(record.container, tail, follow=follow)
     path = Path(record.log_path or state_dir.log_file(record.name))
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         raise NotFound(f"the log of {record.name} is not there any more: {path}")
     return _file_log(path, tail, written_by=record.pid if follow else None)
 
@@ -37,7 +41,18 @@ def lines(server: TrackedServer, *, tail: int | None, follow: bool) -> Iterator[
 def last_run(name: str, *, tail: int | None) -> Iterator[str] | None:
     """The last lines of the log of a process server that has no record any more; None if there is no log."""
     file = state_dir.log_file(name)
-    return _file_log(file, tail, written_by=None) if file.is_file() else None
+    return _file_log(file, tail, written_by=None) if file.is_file() and not file.is_symlink() else None
+
+
+def exit_cause(server: TrackedServer) -> str:
+    """Why a process ended: from the signal, or from an error in its log that is known. Empty if neither tells."""
+    if server.exit is not None and -server.exit.status in REASONS:
+        return REASONS[signal.Signals(-server.exit.status)]
+    try:
+        known = explain("\n".join(lines(server, tail=LOG_TAIL_LINES, follow=False)))
+    except (NotFound, OSError):
+        return ""
+    return known.cause if known else ""
 
 
 def _container_log(container: str, tail: int | None, *, follow: bool) -> Iterator[str]:
@@ -59,7 +74,8 @@ class _LogProgram(subprocesses.StreamingProgram):
 
 def _file_log(path: Path, tail: int | None, *, written_by: int | None) -> Iterator[str]:
     """The lines of a file, and new lines while the process `written_by` runs."""
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as log:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with open(descriptor, encoding="utf-8", errors="replace", newline="\n") as log:
         if tail is not None:
             yield from (line.rstrip("\n") for line in deque(log, maxlen=tail))
         identity = None if written_by is None else processes.process_identity(written_by)

@@ -7,20 +7,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfsctl.engines.server_record import ServerRecord
+from tfsctl.programs.exit_records import ExitRecord
 
 RUNNING = "running"
 UNKNOWN = "unknown"  # a container, and the Docker daemon does not answer
-GONE = "gone"  # the process has ended, or the container was removed
+ENDED = "ended"  # a process that has ended
+GONE = "gone"  # a container that was removed
 
 
 @dataclass(frozen=True, slots=True)
 class TrackedServer:
     """A server that tfsctl started.
 
-    - `state`: RUNNING, UNKNOWN, GONE, or Docker's word for the state of its container
+    - `state`: RUNNING, UNKNOWN, ENDED, GONE, or Docker's word for the state of its container
     - `launch`: the JSON of its LaunchSpec, for `LaunchSpec.from_document`; None if that is not known
+    - `exit`: how a process ended; None if it runs, or if that is not known
     """
 
     record: ServerRecord
     state: str = RUNNING
     launch: Mapping[str, Any] | None = None
+    exit: ExitRecord | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from cli_runner import RunCli
 from echo_models import write_echo_model
 from model_servers import resident_mb
+from waiting import wait_for
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.planning import server_control
@@ -190,6 +192,53 @@ def test_docker_sizes(text: str, size: int) -> None:
     assert usage.parse_size(text) == size
 
 
+@pytest.mark.usefixtures("fake")
+def test_a_killed_server_is_known_until_it_is_stopped(run_cli: RunCli, echo: Path) -> None:
+    """`ps --all` tells how it ended and why, `predict` names it, `logs` and `restart` work, and `stop` removes it."""
+    assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
+    (record,) = records.running()
+    assert record.pid is not None
+    os.kill(record.pid, signal.SIGKILL)
+    wait_for(lambda: [each.exit is not None for each in records.list_servers()] == [True])
+
+    assert json.loads(run_cli("ps", "--json").stdout) == {"servers": []}
+    (told,) = json.loads(run_cli("ps", "--all", "--json").stdout)["servers"]
+    assert (told["state"], told["exit_status"], told["uptime_s"]) == ("ended", -9, None)
+    assert told["cause"] == "it was killed, as is done when memory runs out"
+    assert told["ended_at"] <= time.time()
+    status = run_cli("ps", "--all").stdout.split("\t")[5]
+    assert re.fullmatch(r"ended \(SIGKILL\) \d+ (s|min) ago: it was killed, as is done when memory runs out", status)
+
+    refused = run_cli("predict", "1")
+    assert refused.code == ExitCode.NOT_FOUND
+    assert "error: no model server is running: echo has ended (SIGKILL)\n" in refused.stderr
+    assert "hint: tfsctl restart echo\n" in refused.stderr
+    shown = run_cli("logs", "echo")
+    assert (shown.code, shown.stderr) == (0, "note: echo has ended; this is the log of its last run\n")
+
+    assert run_cli("restart", "echo").code == 0
+    (again,) = records.running()
+    assert (again.rest_port, again.grpc_port) == (record.rest_port, record.grpc_port)
+    assert again.pid is not None
+    os.kill(again.pid, signal.SIGKILL)
+    wait_for(lambda: [each.exit is not None for each in records.list_servers()] == [True])
+    assert run_cli("stop", "echo").stdout == "removed echo, which had ended\n"
+    assert records.list_servers() == []
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_new_server_takes_the_name_of_an_ended_one(run_cli: RunCli, echo: Path) -> None:
+    """Only a server that runs keeps its name."""
+    assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
+    (record,) = records.running()
+    assert record.pid is not None
+    os.kill(record.pid, signal.SIGKILL)
+    wait_for(lambda: records.running() == [])
+
+    assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
+    assert [each.name for each in records.running()] == ["echo"]
+
+
 # ---- logs ----
 @pytest.mark.usefixtures("fake")
 def test_logs_of_running_and_ended_servers(run_cli: RunCli, echo: Path) -> None:
@@ -245,7 +294,7 @@ def test_killed_serve_is_found_by_ps_and_stop(
 
         stopped = json.loads(run_cli("stop", "--all", "--json").stdout)["stopped"]
         assert stopped == ["echo"] * len(servers)
-        assert processes_of_ours() == set()
+        wait_for(lambda: processes_of_ours() == set())
     assert listed, "no moment was late enough"
 
 
@@ -264,7 +313,7 @@ def test_server_without_a_record_is_discovered(run_cli: RunCli, echo: Path) -> N
         elsewhere.setenv("TFSCTL_STATE_DIR", str(echo.parent / "elsewhere"))
         assert run_cli("stop", "--all").stdout == ""
     assert run_cli("stop", "echo").stdout == "stopped echo\n"
-    assert processes_of_ours() == set()
+    wait_for(lambda: processes_of_ours() == set())
 
 
 # ---- restart ----

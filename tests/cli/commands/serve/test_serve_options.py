@@ -8,7 +8,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,6 +18,7 @@ import trustme
 from cli_runner import RunCli
 from echo_models import write_echo_model
 from graph_models import GraphModel
+from waiting import wait_for
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.registry import records
@@ -87,14 +87,13 @@ def test_all_options_together(run_cli: RunCli, echo: Path, tmp_path: Path) -> No
 
 @pytest.mark.server
 def test_files_of_a_killed_server_are_removed(run_cli: RunCli, echo: Path) -> None:
-    """With its entry, the next time anybody looks."""
+    """The next time anybody lists servers, if it is known when the server ended."""
     served = run_cli("serve", echo, "--metrics", "--detach", "--json", *FREE)
     assert served.code == 0, served.stderr
     assert list(state_dir.subfolder("configs").iterdir())
     pid = json.loads(served.stdout)["pid"]
     os.killpg(pid, signal.SIGKILL)
-    while processes.process_identity(pid) is not None:
-        time.sleep(0.01)
+    wait_for(lambda: [each.exit is not None for each in records.list_servers()] == [True])
 
     assert records.running() == []
     assert list(state_dir.subfolder("configs").iterdir()) == []

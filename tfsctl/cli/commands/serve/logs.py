@@ -32,6 +32,7 @@ def logs(
       tfsctl logs -f
     """
     from tfsctl.engines.registry import fleet, server_log
+    from tfsctl.engines.registry.tracked_server import ENDED
 
     try:
         chosen = fleet.choose(name, "logs")[0]
@@ -41,6 +42,8 @@ def logs(
             raise
         terminal.say(f"note: {name} does not run; this is the log of its last run")
     else:
+        if chosen.state == ENDED:
+            terminal.say(f"note: {chosen.record.name} has ended; this is the log of its last run")
         lines = server_log.lines(chosen, tail=tail, follow=follow)
     for line in lines:
         terminal.answer(line)

@@ -30,6 +30,7 @@ def stop(
     """
     from tfsctl.engines.planning import server_control
     from tfsctl.engines.registry import fleet
+    from tfsctl.engines.registry.tracked_server import ENDED
 
     if stop_all and name is not None:
         raise InvalidInput("--all and a name contradict each other", hint=f"tfsctl stop {name}")
@@ -43,7 +44,8 @@ def stop(
             continue
         stopped.append(each.record.name)
         if not as_json:
-            terminal.answer(f"stopped {each.record.name}")
+            ended = f"removed {each.record.name}, which had ended"
+            terminal.answer(ended if each.state == ENDED else f"stopped {each.record.name}")
     if as_json:
         terminal.answer_json({"stopped": stopped})
     elif not stopped and failure is None:
