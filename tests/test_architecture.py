@@ -52,13 +52,14 @@ LAYERS: dict[str, list[set[str]]] = {
         {"predict_inputs"},
     ],
     "exporter": [
-        {"error_text", "exported", "log_filter", "naming", "samples", "synthetic_examples"},
-        {"comparison", "export_signature", "manifest"},
-        {"sources", "verification", "writer"},
+        {"error_text", "exported", "log_filter", "naming", "samples", "session_worker", "signature_graph"},
+        {"comparison", "export_signature", "manifest", "session_process", "synthetic_examples"},
+        {"sources", "verification"},
+        {"writer"},
         {"pipeline"},
     ],
     "exporter/sources": [
-        {"keras_model", "model_source", "python_file", "tf_module"},
+        {"keras2", "keras_model", "model_source", "python_file", "tf_module"},
         {"loading"},
     ],
     "server": [

@@ -10,9 +10,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from google.protobuf import json_format
 from model_servers import HAS_IPV6
 
 from tfsctl.clients.rest import RestClient
+from tfsctl.core import protos
+from tfsctl.core.saved_model import signatures_from_proto
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import NotFound, NotReadyInTime, RequestRejected, ServerUnreachable, TfsctlError
 
@@ -202,6 +205,40 @@ def test_an_answer_that_is_no_prediction_is_an_error(status: int, body: bytes, e
     with client_of(answer) as client, pytest.raises(TfsctlError) as caught:
         client.predict(MODEL, {"x": np.array([1.0], np.float32)})
     assert type(caught.value) is expected
+
+
+def test_metadata_reads_as_over_grpc() -> None:
+    """Unset and unknown shapes, TF1 references and sparse tensors give the same specs as the messages themselves."""
+    definitions = protos.SignatureDefMap()
+    signature = definitions.signature_def["serving_default"]
+    signature.inputs["unset"].MergeFrom(protos.TensorInfo(name="a:0", dtype="DT_FLOAT_REF"))
+    unknown = signature.inputs["unknown"]
+    unknown.MergeFrom(protos.TensorInfo(name="b:0", dtype="DT_STRING"))
+    unknown.tensor_shape.unknown_rank = True
+    scalar = signature.inputs["scalar"]
+    scalar.MergeFrom(protos.TensorInfo(name="c:0", dtype="DT_INT64"))
+    scalar.tensor_shape.SetInParent()
+    sparse = signature.outputs["sparse"]
+    sparse.dtype = 9
+    sparse.coo_sparse.values_tensor_name = "d:0"
+    for size in (-1, 7):
+        sparse.tensor_shape.dim.add(size=size)
+    document = json_format.MessageToDict(
+        definitions, always_print_fields_with_no_presence=True, preserving_proto_field_name=True
+    )
+    answer = metadata_answer({})
+    answer["metadata"]["signature_def"] = document
+
+    with client_of(lambda _request: httpx.Response(200, json=answer)) as client:
+        found = client.metadata(MODEL).signatures["serving_default"]
+
+    assert found == signatures_from_proto(definitions.signature_def)["serving_default"]
+    assert [(spec.name, spec.dtype, spec.shape) for spec in found.inputs] == [
+        ("scalar", "int64", ()),
+        ("unknown", "string", None),
+        ("unset", "float32", None),
+    ]
+    assert [(spec.shape_text, spec.encoding) for spec in found.outputs] == [("[batch, 7] (sparse)", "sparse")]
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,12 @@ from tfsctl.core import dtypes, json_tensors
 from tfsctl.core.inference import Examples, InferenceResult, InferenceTask
 from tfsctl.core.types import (
     DEFAULT_SIGNATURE,
+    Encoding,
     Json,
     ModelMetadata,
     ModelRef,
     Prediction,
+    Shape,
     Signature,
     TensorSpec,
     VersionStatus,
@@ -277,12 +279,16 @@ def _specs(infos: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
 
 
 def _spec(name: str, info: Mapping[str, Any]) -> TensorSpec:
-    known = dtypes.BY_ENUM_NAME.get(info["dtype"])
-    shape = info["tensor_shape"]
-    sizes = tuple(int(dim["size"]) for dim in shape["dim"])
+    """One TensorInfo in JSON. TensorFlow Serving leaves out messages that are not set, such as an unknown shape."""
+    encoding: Encoding = "sparse" if "coo_sparse" in info else "composite" if "composite_tensor" in info else "dense"
+    shape: Shape | None = None
+    if "tensor_shape" in info and not info["tensor_shape"]["unknown_rank"]:
+        sizes = [int(dim["size"]) for dim in info["tensor_shape"]["dim"]]
+        shape = tuple(None if size < 0 else size for size in sizes)
     return TensorSpec(
         name=name,
-        dtype=known.name if known else str(info["dtype"]).removeprefix("DT_").lower(),
-        shape=None if shape["unknown_rank"] else tuple(None if size < 0 else size for size in sizes),
-        tensor=info["name"],
+        dtype=dtypes.name_of_enum(str(info["dtype"])),
+        shape=shape,
+        tensor=info["name"] if encoding == "dense" else "",
+        encoding=encoding,
     )

@@ -83,6 +83,7 @@ DTYPES = (
     DType(29, "DT_INT4", "int4", "int4", "int_val", "int4"),
     DType(30, "DT_UINT4", "uint4", "uint4", "int_val", "uint4"),
 )
+_REF_OFFSET = 100  # DT_FLOAT_REF = 101 is a reference to DT_FLOAT = 1
 BY_NUMBER = {dtype.number: dtype for dtype in DTYPES}
 BY_NAME = {dtype.name: dtype for dtype in DTYPES}
 BY_ENUM_NAME = {dtype.enum_name: dtype for dtype in DTYPES}
@@ -98,6 +99,15 @@ def from_numpy(dtype: np.dtype) -> DType:
 
 
 def name_of(number: int) -> str:
-    """The name of a DataType number; `dtype_<number>` if it is not in the table."""
-    known = BY_NUMBER.get(number)
+    """The name of a DataType number; `dtype_<number>` if it is not in the table.
+
+    The type of a TF1 reference variable (`DT_FLOAT_REF`) has the name of its values' type.
+    """
+    known = BY_NUMBER.get(number - _REF_OFFSET if number > _REF_OFFSET else number)
     return known.name if known else f"dtype_{number}"
+
+
+def name_of_enum(enum_name: str) -> str:
+    """The name of a DataType by its enum name (`DT_FLOAT`, `DT_FLOAT_REF`); `dtype` in lower case if it is unknown."""
+    known = BY_ENUM_NAME.get(enum_name.removesuffix("_REF"))
+    return known.name if known else enum_name.removeprefix("DT_").lower()

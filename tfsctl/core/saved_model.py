@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfsctl.core import dtypes, protos
-from tfsctl.core.types import ModelMetadata, Signature, TensorSpec
+from tfsctl.core.types import Encoding, ModelMetadata, Shape, Signature, TensorSpec
 from tfsctl.errors import ModelUnreadable, NotFound
 
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -40,18 +40,7 @@ def read_saved_model(directory: Path, *, tag: str = SERVE_TAG) -> SavedModelInfo
 
     Raises NotFound if there is no `saved_model.pb`, ModelUnreadable if it is invalid or has no graph tagged `tag`.
     """
-    file = directory / SAVED_MODEL_FILE
-    try:
-        raw = file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"no {SAVED_MODEL_FILE} in {directory}", hint="tfsctl export SOURCE writes one") from None
-    except OSError as error:
-        raise ModelUnreadable(f"cannot read {file}: {error.strerror}") from error
-    graphs = _parse(raw, file).meta_graphs
-    graph = next((g for g in graphs if tag in g.meta_info_def.tags), None)
-    if graph is None:
-        found = ", ".join("{" + ", ".join(g.meta_info_def.tags) + "}" for g in graphs) or "none"
-        raise ModelUnreadable(f"{file} has no graph tagged {tag!r} (its tag sets: {found})")
+    graph = read_meta_graph(directory, tag=tag)
     ops = {node.op for node in graph.graph_def.node}
     for function in graph.graph_def.library.function:
         ops.update(node.op for node in function.node_def)
@@ -64,6 +53,28 @@ def read_saved_model(directory: Path, *, tag: str = SERVE_TAG) -> SavedModelInfo
         tensorflow_version=graph.meta_info_def.tensorflow_version,
         size_bytes=sum(f.stat().st_size for f in directory.rglob("*") if f.is_file()),
     )
+
+
+def read_meta_graph(directory: Path, *, tag: str = SERVE_TAG) -> protos.MetaGraphDef:
+    """The graph of a SavedModel with exactly this tag, or else the first one that has it among others.
+
+    Raises as `read_saved_model` does.
+    """
+    file = directory / SAVED_MODEL_FILE
+    try:
+        raw = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"no {SAVED_MODEL_FILE} in {directory}", hint="tfsctl export SOURCE writes one") from None
+    except OSError as error:
+        raise ModelUnreadable(f"cannot read {file}: {error.strerror}") from error
+    graphs = _parse(raw, file).meta_graphs
+    graph = min(
+        (g for g in graphs if tag in g.meta_info_def.tags), key=lambda g: len(g.meta_info_def.tags) > 1, default=None
+    )
+    if graph is None:
+        found = ", ".join("{" + ", ".join(g.meta_info_def.tags) + "}" for g in graphs) or "none"
+        raise ModelUnreadable(f"{file} has no graph tagged {tag!r} (its tag sets: {found})")
+    return graph
 
 
 def _parse(raw: bytes, file: Path) -> protos.SavedModel:
@@ -99,9 +110,13 @@ def _specs(infos: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
 
 
 def _spec(name: str, info: protos.TensorInfo) -> TensorSpec:
-    dims = info.tensor_shape.dim
-    shape = None if info.tensor_shape.unknown_rank else tuple(None if d.size < 0 else int(d.size) for d in dims)
-    return TensorSpec(name=name, dtype=dtypes.name_of(info.dtype), shape=shape, tensor=info.name)
+    shape: Shape | None = None
+    if info.HasField("tensor_shape") and not info.tensor_shape.unknown_rank:
+        shape = tuple(None if dim.size < 0 else int(dim.size) for dim in info.tensor_shape.dim)
+    encoding: Encoding = (
+        "sparse" if info.HasField("coo_sparse") else "composite" if info.HasField("composite_tensor") else "dense"
+    )
+    return TensorSpec(name=name, dtype=dtypes.name_of(info.dtype), shape=shape, tensor=info.name, encoding=encoding)
 
 
 def metadata_from_directory(directory: Path, *, name: str, version: int | None) -> ModelMetadata:

@@ -18,6 +18,7 @@ Json = Any
 
 State = Literal["UNKNOWN", "START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 Shape = tuple[int | None, ...]
+Encoding = Literal["dense", "sparse", "composite"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +43,26 @@ class TensorSpec:
 
     - `dtype`: TensorFlow's name (`float32`, `string`).
     - `shape`: None for a free dimension; None as a whole if the rank is unknown.
-    - `tensor`: the name in the graph (`serving_default_text:0`).
+    - `tensor`: the name in the graph (`serving_default_text:0`); empty unless the encoding is dense.
+    - `encoding`: how the values are represented. Predict requests and responses carry dense tensors only.
     """
 
     name: str
     dtype: str
     shape: Shape | None
     tensor: str = ""
+    encoding: Encoding = "dense"
 
     @property
     def shape_text(self) -> str:
-        """The shape for messages: `[batch, 3]`, `[]`, `unknown rank`."""
+        """The shape for messages: `[batch, 3]`, `[]`, `unknown rank`, `[?, ?] (sparse)`."""
+        note = "" if self.encoding == "dense" else f" ({self.encoding})"
         if self.shape is None:
-            return "unknown rank"
+            return f"unknown rank{note}"
         dims = ["?" if dim is None else str(dim) for dim in self.shape]
         if self.shape and self.shape[0] is None:
             dims[0] = "batch"
-        return f"[{', '.join(dims)}]"
+        return f"[{', '.join(dims)}]{note}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,27 @@ _MAX_HALF_CHARS = 200
 
 
 def one_line(error: BaseException) -> str:
-    """The type and message of an exception on one line; the middle of a long message is cut."""
+    """The type and message of an exception on one line."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}"
-    text = " ".join(_TERMINAL_CODES.sub("", str(error)).split())
+    return shortened(type(error).__name__, str(error))
+
+
+def tensorflow_error(status: str, message: str) -> str:
+    """A gRPC status and TensorFlow's message on one line, as `one_line` describes TensorFlow's Python exceptions."""
+    return shortened("".join(word.capitalize() for word in status.split("_")) + "Error", message)
+
+
+def shortened(kind: str, message: str) -> str:
+    """The kind of an error and its message on one line; the middle of a long message is cut."""
+    text = " ".join(_TERMINAL_CODES.sub("", message).split())
     text = text.rpartition("Exception encountered: ")[2]  # Keras writes the whole configuration of the model before it
     text = "".join(
         char if char.isprintable() else repr(char)[1:-1] for char in text
     )  # no control characters for the terminal
     if len(text) > 2 * _MAX_HALF_CHARS:
         text = f"{text[:_MAX_HALF_CHARS].rsplit(' ', 1)[0]} … {text[-_MAX_HALF_CHARS:].split(' ', 1)[-1]} (--verbose shows all of it)"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return f"{kind}: {text}" if text else kind
 
 
 def source_location(error: BaseException, file: Path) -> str:

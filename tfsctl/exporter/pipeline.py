@@ -69,9 +69,6 @@ def _export(
     from tfsctl.exporter import manifest
 
     created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    report("loading TensorFlow")
-    import tensorflow as tf  # noqa: F401 - loaded here, while the user is told so
-
     write_version = _copy if source.kind == "saved_model" else _build
     checks, notes = write_version(source, staged.path, report)
     info = read_saved_model(staged.path)
@@ -105,6 +102,9 @@ def _build(
 ) -> tuple[tuple[SignatureCheck, ...], tuple[str, ...]]:
     from tfsctl.exporter import verification, writer
     from tfsctl.exporter.sources import loading
+
+    report("loading TensorFlow")
+    import tensorflow as tf  # noqa: F401 - the reported step
 
     report(f"building the model of {source.path.name}")
     with loading.load_source(source) as (model, samples, notes):

@@ -1,32 +1,40 @@
-"""Load what was written afresh and run every signature once, before anybody is told that there is a new version."""
+"""Verifies a written version before it is published: a server must be able to load it, run it, and answer correctly.
+
+The version is loaded in a fresh process by the embedded server's own code. Each signature runs on samples of the source
+or on synthetic rows, and its outputs are compared with those of the source model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from tfsctl.core.saved_model import read_meta_graph
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature, TensorSpec
 from tfsctl.errors import ExportError, InvalidInput
 from tfsctl.exporter import error_text, samples
 from tfsctl.exporter.comparison import EXPORT_TOLERANCE, Arrays, Run, agree, largest_difference, rows_are_independent
 from tfsctl.exporter.exported import SignatureCheck
 from tfsctl.exporter.samples import Samples
+from tfsctl.exporter.session_process import SessionError, SessionProcess
+from tfsctl.exporter.signature_graph import SignatureGraph, signature_graph
 from tfsctl.exporter.synthetic_examples import serialized_examples
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 Trial = tuple[Literal["samples", "synthetic"], Arrays]
 
 _SYNTHETIC_ROWS = 2
-_FREE_SIZES = (1, 8, 64)  # for free dimensions besides the batch, tried in turn: a convolution wants room
+_FREE_SIZES = (1, 8, 64)  # tried in turn for free dimensions other than the batch: a convolution needs space
+# TensorFlow errors that no other input would avoid: the version itself is broken.
+_BROKEN_STATUSES = {"ABORTED", "FAILED_PRECONDITION", "NOT_FOUND", "UNIMPLEMENTED"}
+_BROKEN_MESSAGES = ("No OpKernel was registered", "Op type not registered")
 
 
 def tensor_function(call: Callable[..., Mapping[str, Any]], specs: Sequence[TensorSpec]) -> Run:
-    """A function from arrays to arrays, by name, out of one that takes a tensor for each of `specs` in order."""
+    """A function from arrays to arrays by name, from one that takes a tensor for each of `specs`, in that order."""
     import tensorflow as tf
 
     def run(inputs: Arrays) -> dict[str, np.ndarray]:
@@ -37,53 +45,77 @@ def tensor_function(call: Callable[..., Mapping[str, Any]], specs: Sequence[Tens
 
 
 def verify(
-    directory: Path, signatures: Mapping[str, Signature], own: Mapping[str, Run], rows: Samples | None
+    directory: Path, signatures: Mapping[str, Signature], reference: Mapping[str, Run], rows: Samples | None
 ) -> tuple[SignatureCheck, ...]:
     """Check every signature of the SavedModel in `directory`.
 
-    `own` is the model itself, by signature, to compare with; `rows` are for `serving_default`. Raises ExportError when
-    the model cannot be loaded, or does not answer as the model itself does.
-    """
-    import tensorflow as tf
+    `reference` runs the source model, by signature; without it there is no comparison. `rows` are samples for
+    `serving_default`.
 
+    Raises ExportError if a server cannot load the version or run a signature, or the outputs differ from the source's.
+    """
     if not signatures:
         raise ExportError("the model has no signatures: a model server could not answer with it")
+    meta_graph = read_meta_graph(directory)
+    graphs = {name: signature_graph(meta_graph, name) for name in signatures}
+    for name, graph in graphs.items():
+        _refuse_python(name, graph)
     try:
-        loaded = tf.saved_model.load(str(directory)).signatures
-        functions = {name: loaded[name] for name in signatures}
-    except Exception as error:
-        raise ExportError(f"what was written cannot be loaded: {error_text.one_line(error)}") from error
-    return tuple(
-        _check(signature, functions[name], own.get(name), rows if name == DEFAULT_SIGNATURE else None)
-        for name, signature in signatures.items()
-    )
+        process = SessionProcess(directory)
+    except SessionError as error:
+        raise ExportError(f"what was written cannot be loaded: {_one_line(error)}") from error
+    with process:
+        return tuple(
+            _check(
+                signature,
+                graphs[name],
+                lambda inputs, name=name: process.run(name, inputs),  # type: ignore[misc]
+                reference.get(name),
+                rows if name == DEFAULT_SIGNATURE else None,
+            )
+            for name, signature in signatures.items()
+        )
+
+
+def _refuse_python(name: str, graph: SignatureGraph) -> None:
+    if graph.python_ops:
+        raise ExportError(
+            f"signature {name} calls Python code ({', '.join(graph.python_ops)}), and a model server has no Python",
+            hint="replace tf.numpy_function and tf.py_function by TensorFlow operations",
+        )
 
 
 def _check(
-    signature: Signature,
-    function: tf.types.experimental.ConcreteFunction[..., Any],
-    own: Run | None,
-    rows: Samples | None,
+    signature: Signature, graph: SignatureGraph, exported: Run, reference: Run | None, rows: Samples | None
 ) -> SignatureCheck:
-    names = [spec.name for spec in signature.inputs]
-    exported = tensor_function(lambda *tensors: function(**dict(zip(names, tensors, strict=True))), signature.inputs)
+    not_dense = [spec for spec in (*signature.inputs, *signature.outputs) if spec.encoding != "dense"]
+    if not_dense:
+        names = ", ".join(f"{spec.name} is a {spec.encoding} tensor" for spec in not_dense)
+        note = f"it cannot be called with predict: {names}, and requests and responses hold dense tensors"
+        return SignatureCheck(signature.name, "none", notes=(note,))
     notes: list[str] = []
+    if graph.changes_state:
+        notes.append("it keeps state: an answer depends on the requests before it")
     reason = ""
-    for kind, inputs in _trials(signature, function, rows, notes):
+    for kind, inputs in _trials(signature, graph, rows, notes):
         try:
             answer = exported(inputs)
-        except Exception as error:
-            if own is not None and _answers(own, inputs):
+        except SessionError as error:
+            if error.status in _BROKEN_STATUSES or any(words in str(error) for words in _BROKEN_MESSAGES):
                 raise ExportError(
-                    f"signature {signature.name} fails where the model itself answers: {error_text.one_line(error)}"
+                    f"no server can answer with signature {signature.name}: {_one_line(error)}"
                 ) from error
-            reason = f"not run on {kind} rows: {error_text.one_line(error)}"
+            if reference is not None and _answers(reference, inputs):
+                raise ExportError(
+                    f"signature {signature.name} fails where the model itself answers: {_one_line(error)}"
+                ) from error
+            reason = f"not run on {kind} rows: {_one_line(error)}"
             if kind == "samples":
                 notes.append(reason)
             continue
         difference = None
-        if own is not None:
-            difference, remark = _compare(answer, own, inputs, signature.name)
+        if reference is not None:
+            difference, remark = _compare(answer, reference, inputs, signature.name)
             notes += remark
         independent = None
         if kind == "samples":
@@ -94,13 +126,15 @@ def _check(
     return SignatureCheck(signature.name, "none", notes=tuple(dict.fromkeys([*notes, reason])))
 
 
-def _trials(
-    signature: Signature,
-    function: tf.types.experimental.ConcreteFunction[..., Any],
-    rows: Samples | None,
-    notes: list[str],
-) -> Iterator[Trial]:
-    """What to run a signature on, best first; says in `notes` what could not be used."""
+def _one_line(error: SessionError) -> str:
+    return error_text.tensorflow_error(error.status, str(error))
+
+
+def _trials(signature: Signature, graph: SignatureGraph, rows: Samples | None, notes: list[str]) -> Iterator[Trial]:
+    """The inputs to run a signature on, best first. Adds to `notes` what could not be used."""
+    if not signature.inputs:
+        yield "synthetic", {}
+        return
     if rows is not None:
         try:
             fitted = rows.fit(signature.inputs)
@@ -108,7 +142,7 @@ def _trials(
             notes.append(f"`samples` was not used: {error.message}")
         else:
             yield "samples", fitted
-    examples = serialized_examples(function, signature, rows=_SYNTHETIC_ROWS)
+    examples = serialized_examples(graph, signature, rows=_SYNTHETIC_ROWS)
     if examples is not None:
         yield "synthetic", examples
         return
@@ -119,26 +153,29 @@ def _trials(
             notes.append(f"not run: {error.message}")
             return
         yield "synthetic", made
+    if any(spec.shape is None for spec in signature.inputs):
+        scalars = [replace(spec, shape=() if spec.shape is None else spec.shape) for spec in signature.inputs]
+        yield "synthetic", samples.synthetic_inputs(scalars, rows=_SYNTHETIC_ROWS, free=1)
 
 
 def _answers(run: Run, inputs: Arrays) -> bool:
     try:
         run(inputs)
-    except Exception:  # noqa: BLE001 - whatever the model raises, it does not answer
+    except Exception:  # noqa: BLE001 - whatever the model raises
         return False
     return True
 
 
-def _compare(answer: Arrays, own: Run, inputs: Arrays, name: str) -> tuple[float | None, list[str]]:
-    """The largest difference from the model's own answer; None, and why, where there is nothing to compare with."""
+def _compare(answer: Arrays, reference: Run, inputs: Arrays, name: str) -> tuple[float | None, list[str]]:
+    """The largest difference from the outputs of the source model; None, and the reason, if they cannot be compared."""
     try:
-        expected = own(inputs)
-    except Exception as error:  # noqa: BLE001 - whatever the model raises, there is nothing to compare with
+        expected = reference(inputs)
+    except Exception as error:  # noqa: BLE001 - whatever the model raises
         return None, [f"not compared: the model itself fails on these rows: {error_text.one_line(error)}"]
     difference = largest_difference(expected, answer)
     if agree(expected, answer, tolerance=EXPORT_TOLERANCE):
         return difference, []
-    if not agree(expected, own(inputs), tolerance=EXPORT_TOLERANCE):
+    if not agree(expected, reference(inputs), tolerance=EXPORT_TOLERANCE):
         return None, ["not compared: the model does not answer the same question twice in the same way"]
     raise ExportError(
         f"signature {name} answers otherwise than the model itself: the largest difference is {difference:g}",

@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 from tfsctl.errors import ExportError
 from tfsctl.exporter import error_text
 from tfsctl.exporter.export_signature import ExportSignature
+from tfsctl.exporter.sources.keras2 import is_keras2_model
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+
+
+_DENSE_HINTS = {
+    "RaggedTensor": "return x.to_tensor(), or x.flat_values and x.row_lengths() as two outputs",
+    "SparseTensor": "return tf.sparse.to_dense(x), or x.indices, x.values and x.dense_shape as three outputs",
+}
 
 
 def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFunction[..., Any]:
@@ -23,23 +30,29 @@ def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFuncti
     specs = [tf.TensorSpec(shape, spec.dtype, spec.name) for shape, spec in zip(shapes, signature.inputs, strict=True)]
     function = tf.function(signature.call, input_signature=specs, autograph=False)
     try:
-        function.get_concrete_function()
+        outputs = function.get_concrete_function().structured_outputs
     except Exception as error:
         raise ExportError(f"signature {signature.name} cannot be traced: {error_text.one_line(error)}") from error
+    for name, output in outputs.items():
+        kind = type(output).__name__.removesuffix("Spec")
+        if kind in _DENSE_HINTS:
+            raise ExportError(
+                f"signature {signature.name} returns a {kind} (output {name!r}): a server returns dense tensors only",
+                hint=_DENSE_HINTS[kind],
+            )
     return function
 
 
-def write(model: object, functions: Mapping[str, Any], directory: Path) -> None:
+def write(model: Any, functions: Mapping[str, Any], directory: Path) -> None:  # noqa: ANN401 - any trackable object
     """Write a model with its traced signatures to `directory`. Raises ExportError if TensorFlow cannot write it."""
     import keras
     import tensorflow as tf
 
     root: Any = tf.Module()  # not the model: the saved object may not have its own attribute `signatures`
-    if isinstance(model, keras.Model):
-        # Save the variables and tables of the signatures, not the model: TensorFlow would trace it again, with one input.
-        root.used = [
-            variable for function in functions.values() for variable in function.get_concrete_function().variables
-        ]
+    # TensorFlow does not find all variables of a Keras model inside a tf.Module, so save those that the signatures use.
+    root.used = [variable for function in functions.values() for variable in function.get_concrete_function().variables]
+    if isinstance(model, keras.Model) or is_keras2_model(model):
+        # Save the tables, not the model: TensorFlow would trace it again, with one input.
         root.tables = [part for layer in (model, *model.layers) for part in _resources(layer)]
     else:
         root.model = model

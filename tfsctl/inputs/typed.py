@@ -72,7 +72,7 @@ def parse_typed(
     With `as_text`, each text is one row, and strings are not parsed at all. Raises InvalidInput, and NotFound for a
     missing file.
     """
-    if not texts and not named:
+    if not texts and not named and signature.inputs:
         raise InvalidInput("nothing was typed")
     if as_text and texts:
         if not takes_text(signature):
@@ -85,7 +85,7 @@ def parse_typed(
 
     def end_row() -> None:
         if pairs:
-            parsed.append(TypedValues(dict(pairs), is_exact=len(signature.inputs) > 1))
+            parsed.append(TypedValues(dict(pairs), is_exact=True))
             pairs.clear()
 
     for text, is_pair in [*((text, False) for text in texts), *((text, True) for text in named)]:

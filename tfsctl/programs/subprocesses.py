@@ -5,6 +5,7 @@
 - `Child`: start a program and watch it
 - `DetachedChild`: the same for a program that outlives this process
 - `StreamingProgram`: start a program and read its output
+- `PipedProgram`: start a program, send it requests and read its answers
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, BinaryIO, NamedTuple, cast
 
 from tfsctl.errors import EngineError, ProgramFailed
 from tfsctl.programs import exit_recorder, processes
@@ -203,6 +205,37 @@ class StreamingProgram:
         """Stop it if it runs. Returns when it has ended."""
         self._popen.terminate()
         self._popen.wait()
+
+
+class PipedProgram:
+    """A program that reads requests from its stdin and writes answers to its stdout. Its stderr is ours.
+
+    It has its own session, so Ctrl-C in our terminal does not reach it. It should end when its stdin is closed.
+    """
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        """Start the program. Raises ProgramFailed if it cannot be started."""
+        try:
+            self._popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        except OSError as error:
+            raise _not_started(argv, error) from error
+        self.stdin = cast("BinaryIO", self._popen.stdin)
+        self.stdout = cast("BinaryIO", self._popen.stdout)
+
+    def wait(self) -> int:
+        """Wait until it ends, and return its exit status (negative: the signal that ended it)."""
+        return self._popen.wait()
+
+    def stop(self, *, grace_s: float = STOP_GRACE_S) -> None:
+        """Close its stdin, and kill it if it does not end within `grace_s`. Returns when it has ended."""
+        with suppress(OSError):
+            self.stdin.close()
+        try:
+            self._popen.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+        self.stdout.close()
 
 
 def _not_started(argv: Sequence[str], error: OSError) -> ProgramFailed:

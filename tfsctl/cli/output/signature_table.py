@@ -33,4 +33,5 @@ def document(signatures: Mapping[str, Signature]) -> dict[str, Any]:
 
 
 def _spec(spec: TensorSpec) -> dict[str, Any]:
-    return {"dtype": spec.dtype, "shape": None if spec.shape is None else list(spec.shape), "tensor": spec.tensor}
+    values = {"dtype": spec.dtype, "shape": None if spec.shape is None else list(spec.shape), "tensor": spec.tensor}
+    return values if spec.encoding == "dense" else {**values, "encoding": spec.encoding}

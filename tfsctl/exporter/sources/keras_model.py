@@ -1,4 +1,4 @@
-"""The signature of a Keras model, `serving_default`, with stable names for its inputs and outputs."""
+"""The signature of a Keras 3 or tf_keras model, `serving_default`, with stable names for its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def signature_of(model: keras.Model, samples: Samples | None) -> ExportSignature
     are unknown, or the model fails on its samples.
     """
     import keras
+    import tensorflow as tf
 
     tree, invoke, notes = _call(model, samples)
     leaves = keras.tree.flatten_with_path(tree)
@@ -35,7 +36,8 @@ def signature_of(model: keras.Model, samples: Samples | None) -> ExportSignature
         [naming.from_path(path) or (None if leaf.name in legacy else leaf.name) for path, leaf in leaves]
     )
     inputs = tuple(
-        TensorSpec(name, leaf.dtype, (None, *leaf.shape[1:])) for name, (_, leaf) in zip(names, leaves, strict=True)
+        TensorSpec(name, tf.as_dtype(leaf.dtype).name, (None, *tuple(leaf.shape)[1:]))
+        for name, (_, leaf) in zip(names, leaves, strict=True)
     )
     layers = _output_layers(model)
     if not model.built and samples is not None:
@@ -120,7 +122,8 @@ def _output_layers(model: keras.Model) -> list[str | None]:
     import keras
 
     if hasattr(model, "output_names"):
-        operations = {operation.name: operation for operation in model.operations}
+        nodes = getattr(model, "operations", model.layers)  # Keras 2 names outputs by layers only
+        operations = {operation.name: operation for operation in nodes}
         layers = [operations[name] for name in model.output_names]
     else:
         layers = model.layers[-1:] if isinstance(model, keras.Sequential) else []

@@ -11,7 +11,7 @@ from tfsctl.errors import ExportError, InvalidInput
 from tfsctl.exporter import error_text, samples
 from tfsctl.exporter.export_signature import ExportSignature
 from tfsctl.exporter.samples import Samples
-from tfsctl.exporter.sources import keras_model, python_file, tf_module
+from tfsctl.exporter.sources import keras2, keras_model, python_file, tf_module
 from tfsctl.exporter.sources.model_source import ModelSource
 
 
@@ -57,6 +57,8 @@ def signatures_of(model: object, rows: Samples | None) -> tuple[ExportSignature,
                 hint="set KERAS_BACKEND=tensorflow",
             )
         return (keras_model.signature_of(model, rows),)
+    if keras2.is_keras2_model(model):
+        return (keras_model.signature_of(model, rows),)
     if tf_module.is_tf_module(model):
         return tf_module.signatures_of(model)
     raise ExportError(
@@ -73,6 +75,9 @@ def _keras_file(path: Path) -> object:
     try:
         model: object = keras.models.load_model(path, compile=False)
     except Exception as error:
+        version = keras2.keras2_version(path)
+        if version is not None:
+            return keras2.load_keras2(path, version, error)
         raise ExportError(
             f"{path}: {error_text.one_line(error)}",
             hint="if it needs your classes, export a Python file with them and `model = keras.models.load_model(...)`",

@@ -24,22 +24,26 @@ SAMPLES = "samples"
 
 @contextlib.contextmanager
 def run_file(file: Path) -> Iterator[ModuleType]:
-    """Run `file` as a module. During the block its folder is on `sys.path`, so that it can import its siblings.
+    """Run `file` as a module.
+
+    During the block its folder is on `sys.path`, so that it can import its siblings, and `sys.argv` is `[FILE]`.
 
     Raises ExportError with file and line if the file is not valid Python or raises an exception.
     """
     file = file.resolve()
-    folder, working_directory = str(file.parent), os.getcwd()
+    folder, working_directory, arguments = str(file.parent), os.getcwd(), sys.argv
     before = set(sys.modules)
     module = ModuleType(f"tfsctl_source_{file.stem}")
     module.__file__ = str(file)
     sys.modules[module.__name__] = module  # dataclasses and pickle look up classes there
     sys.path.insert(0, folder)
+    sys.argv = [str(file)]
     try:
         _execute(file, module)
         yield module
     finally:
         os.chdir(working_directory)
+        sys.argv = arguments
         with contextlib.suppress(ValueError):  # the file removed it
             sys.path.remove(folder)
         sys.modules.pop(module.__name__, None)

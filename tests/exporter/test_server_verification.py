@@ -1,0 +1,235 @@
+"""What `export` verifies, a server answers: the version runs in the embedded server's own session code."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exporting import Export
+
+from tfsctl.core import protos
+from tfsctl.core.saved_model import read_saved_model
+from tfsctl.exporter.session_process import SessionError, SessionProcess
+from tfsctl.exporter.signature_graph import signature_graph
+
+MODULE = """
+    import keras
+    import tensorflow as tf
+
+    class Model(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.signatures = {{"serving_default": self.run}}
+            self.net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+            self.net.layers[0].bias.assign([0.5])
+
+        @tf.function(input_signature=[{spec}])
+        def run(self, x):
+            return {outputs}
+
+    model = Model()
+"""
+FLOATS = 'tf.TensorSpec([None, 2], tf.float32, name="x")'
+
+# A TF1 graph as in TensorFlow Serving's own test models: a reference variable as output, and inputs without a shape.
+REFERENCE_VARIABLES = """
+    import tensorflow as tf
+    from tensorflow.core.protobuf import meta_graph_pb2 as pb
+
+    tv1 = tf.compat.v1
+    with tf.Graph().as_default(), tv1.Session() as session:
+        count = tv1.get_variable("count", [], use_resource=False, initializer=tv1.zeros_initializer())
+        delta = tv1.placeholder(tf.float32, [], name="delta")
+        new = tv1.assign_add(count, delta, name="new")
+        session.run(tv1.global_variables_initializer())
+        definition = pb.SignatureDef(
+            inputs={"delta": pb.TensorInfo(name="delta:0", dtype=tf.float32.as_datatype_enum)},
+            outputs={"count": pb.TensorInfo(name="new:0", dtype=new.dtype.as_datatype_enum)},
+            method_name="tensorflow/serving/predict",
+        )
+        reading = pb.SignatureDef(
+            outputs={"count": pb.TensorInfo(name="count:0", dtype=new.dtype.as_datatype_enum)},
+            method_name="tensorflow/serving/predict",
+        )
+        for name, tag_sets in {"one": [["serve"]], "several": [["serve", "gpu"], ["serve"]]}.items():
+            builder = tv1.saved_model.builder.SavedModelBuilder(name)
+            for number, tags in enumerate(tag_sets):
+                signatures = {"serving_default": definition, "read": reading}
+                if number:
+                    builder.add_meta_graph(tags, signature_def_map=signatures)
+                else:
+                    builder.add_meta_graph_and_variables(session, tags, signature_def_map=signatures)
+            builder.save()
+    model = 1
+"""
+
+
+def test_keras_model_inside_a_module(export: Export) -> None:
+    """All variables that a signature reads are saved and restored, also those of a Keras model inside a tf.Module."""
+    result = export(MODULE.format(spec=FLOATS, outputs='{"y": self.net(x)}'), "--json")
+
+    with SessionProcess(result.path) as session:
+        outputs = session.run("serving_default", {"x": np.array([[1, 2], [3, 4]], np.float32)})
+
+    assert outputs["y"].tolist() == [[3.5], [7.5]]
+    assert result.document["checks"]["serving_default"]["max_difference"] < 1e-5
+
+
+@pytest.mark.parametrize("function", ["numpy_function", "py_function"])
+def test_python_code(export: Export, function: str) -> None:
+    """A signature that calls Python code is refused: the check process has no such code, nor has a server."""
+    outputs = f'{{"y": tf.ensure_shape(tf.{function}(lambda a: a * 2, [x], tf.float32), [None, 2])}}'
+    result = export(MODULE.format(spec=FLOATS, outputs=outputs))
+
+    operation = {"numpy_function": "PyFunc", "py_function": "EagerPyFunc"}[function]
+    assert result.code == 1
+    assert result.last_words == [
+        f"error: signature serving_default calls Python code ({operation}), and a model server has no Python",
+        "hint: replace tf.numpy_function and tf.py_function by TensorFlow operations",
+    ]
+    assert not (export.folder / "net").exists()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "kind"),
+    [("tf.RaggedTensor.from_tensor(x)", "RaggedTensor"), ("tf.sparse.from_dense(x)", "SparseTensor")],
+)
+def test_outputs_that_are_not_dense(export: Export, outputs: str, kind: str) -> None:
+    """A signature that returns ragged or sparse tensors is refused in one line, with the dense components."""
+    result = export(MODULE.format(spec=FLOATS, outputs=f'{{"y": {outputs}}}'))
+
+    assert result.code == 1
+    error, hint = result.last_words
+    assert (
+        error == f"error: signature serving_default returns a {kind} (output 'y'): a server returns dense tensors only"
+    )
+    assert hint.startswith("hint: return ")
+
+
+def test_reference_variables(export: Export) -> None:
+    """A TF1 SavedModel that only TensorFlow's Python loader refuses is exported, with a note that it keeps state."""
+    assert export(REFERENCE_VARIABLES, file="writer.py").code == 1  # it writes SavedModels, and has no model
+    for name in ("one", "several"):
+        result = export.source(name, "--name", f"{name}_copy", "--json")
+        assert result.document["checks"]["serving_default"]["ran"]
+        assert result.document["notes"] == [
+            "signature serving_default: it keeps state: an answer depends on the requests before it"
+        ]
+        assert result.document["checks"]["read"]["ran"], "a signature without inputs"
+        assert read_saved_model(result.path).signatures["read"].outputs[0].dtype == "float32"
+
+        with SessionProcess(result.path) as session:
+            counts = [
+                float(session.run("serving_default", {"delta": np.array(2, np.float32)})["count"]) for _ in range(2)
+            ]
+        assert counts == [2.0, 4.0]
+
+
+def test_missing_variables(export: Export) -> None:
+    """A copied SavedModel whose variables cannot be restored is refused, although TensorFlow loads its graph."""
+    result = export(MODULE.format(spec=FLOATS, outputs='{"y": self.net(x)}'), "--json")
+    for file in (result.path / "variables").iterdir():
+        file.unlink()
+    (result.path / "variables").rmdir()
+
+    refused = export.source(result.path, "--name", "copy")
+
+    assert refused.code == 1
+    assert refused.last_words[0].startswith("error: what was written cannot be loaded: NotFoundError: ")
+
+
+def test_graph_pinned_to_a_gpu(export: Export) -> None:
+    """A graph whose operations are pinned to a GPU is refused: a server places them where the graph says."""
+    export(
+        """
+        import tensorflow as tf
+        tv1 = tf.compat.v1
+        with tf.Graph().as_default(), tv1.Session() as session:
+            x = tv1.placeholder(tf.float32, [None], name="x")
+            with tf.device("/GPU:0"):
+                y = tf.multiply(x, 2.0, name="y")
+            signature = tv1.saved_model.predict_signature_def({"x": x}, {"y": y})
+            builder = tv1.saved_model.builder.SavedModelBuilder("pinned")
+            builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map={"serving_default": signature})
+            builder.save()
+        """
+    )
+
+    result = export.source("pinned", "--name", "copy")
+
+    assert result.code == 1
+    expected = "error: what was written cannot be loaded: InvalidArgumentError: Cannot assign a device for operation y"
+    assert result.last_words[0].startswith(expected)
+
+
+@pytest.mark.skipif(find_spec("tf_keras") is not None, reason="tf_keras loads the file")
+def test_keras_2_file_without_tf_keras(export: Export) -> None:
+    """A file that Keras 2 wrote and Keras 3 cannot load is named for what it is, with the command that helps."""
+    export(
+        """
+        import json
+        import h5py
+        import keras
+        model = keras.Sequential([keras.Input((5, 2)), keras.layers.LSTM(3)])
+        model.save("old.h5")
+        with h5py.File("old.h5", "r+") as file:
+            config = json.loads(file.attrs["model_config"])
+            config["config"]["layers"][-1]["config"]["time_major"] = False  # an argument that Keras 3 removed
+            file.attrs["model_config"] = json.dumps(config)
+            file.attrs["keras_version"] = "2.15.0"
+        """
+    )
+
+    result = export.source("old.h5")
+
+    assert result.code == 1
+    assert result.last_words[0].startswith("error: old.h5 was written by Keras 2.15.0, and Keras 3 cannot load it: ")
+    assert result.last_words[1] == "hint: pip install tf-keras"
+
+
+def test_command_line_of_the_source(export: Export) -> None:
+    """A training script sees the `sys.argv` of `python FILE`, not the arguments of tfsctl."""
+    result = export(
+        """
+        import argparse
+        import keras
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--units", type=int, default=4)
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(parser.parse_args().units, name="y")])
+        """,
+        "--json",
+    )
+
+    (output,) = read_saved_model(result.path).signatures["serving_default"].outputs
+    assert (output.name, output.shape) == ("y", (None, 4))
+
+
+@pytest.mark.tensorflow
+def test_process_that_ends(tmp_path: Path) -> None:
+    """A version that cannot be loaded is an error with TensorFlow's status; the process is gone afterwards."""
+    with pytest.raises(SessionError, match="Could not find SavedModel") as raised:
+        SessionProcess(tmp_path)
+
+    assert raised.value.status == "NOT_FOUND"
+
+
+def test_graph_of_a_signature() -> None:
+    """Only the operations that a signature runs count: through functions and control inputs, not those beside them."""
+    graph = protos.MetaGraphDef()
+    graph.graph_def.node.add(name="x", op="Placeholder")
+    graph.graph_def.node.add(name="call", op="StatefulPartitionedCall", input=["x", "^write"])
+    graph.graph_def.node[1].attr["f"].func.name = "body"
+    graph.graph_def.node.add(name="write", op="AssignAddVariableOp", input=["x"])
+    graph.graph_def.node.add(name="other", op="PyFunc", input=["x"])
+    body = graph.graph_def.library.function.add()
+    body.signature.name = "body"
+    body.node_def.add(name="python", op="EagerPyFunc")
+    graph.signature_def["called"].outputs["y"].name = "call:0"
+    graph.signature_def["plain"].outputs["y"].name = "x:0"
+
+    called, plain = signature_graph(graph, "called"), signature_graph(graph, "plain")
+
+    assert (called.python_ops, called.changes_state) == (["EagerPyFunc"], True)
+    assert (plain.python_ops, plain.changes_state) == ([], False)

@@ -1,0 +1,91 @@
+"""The part of a graph that a signature runs: its nodes, and those of the functions they call.
+
+Formats: tensorflow/core/framework/graph.proto, node_def.proto and function.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tfsctl.core import protos
+
+# Operations that call back into the Python process that built the model. A model server has no Python.
+_PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+# Operations that change a variable, which the next request reads.
+_STATE_OPS = {
+    *("Assign", "AssignAdd", "AssignSub", "ScatterAdd", "ScatterUpdate"),
+    *("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"),
+    *("ResourceScatterAdd", "ResourceScatterUpdate"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureGraph:
+    """The nodes that a signature runs, grouped by function; the nodes of the main graph come first."""
+
+    nodes: Sequence[Sequence[protos.NodeDef]]
+
+    @property
+    def python_ops(self) -> list[str]:
+        """The operations that need Python, sorted."""
+        return sorted(self._ops & _PYTHON_OPS)
+
+    @property
+    def changes_state(self) -> bool:
+        """Whether a run changes variables, so that the next answer may differ."""
+        return bool(self._ops & _STATE_OPS)
+
+    @property
+    def _ops(self) -> set[str]:
+        return {node.op for nodes in self.nodes for node in nodes}
+
+
+def signature_graph(graph: protos.MetaGraphDef, name: str) -> SignatureGraph:
+    """The part of a graph that the signature of a name runs."""
+    functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
+    outputs = [tensor for info in graph.signature_def[name].outputs.values() for tensor in _tensor_names(info)]
+    main = list(_ancestors({node.name: node for node in graph.graph_def.node}, outputs))
+    groups: list[Sequence[protos.NodeDef]] = [main]
+    seen: set[str] = set()
+    pending = list(_called_functions(main))
+    while pending:
+        function = pending.pop()
+        if function in functions and function not in seen:
+            seen.add(function)
+            groups.append(functions[function])
+            pending += _called_functions(functions[function])
+    return SignatureGraph(groups)
+
+
+def _tensor_names(info: protos.TensorInfo) -> Iterator[str]:
+    """The names of the tensors of an output: one if it is dense, several if it is sparse or a composite."""
+    if info.HasField("coo_sparse"):
+        sparse = info.coo_sparse
+        yield from (sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name)
+    elif info.HasField("composite_tensor"):
+        yield from (component.name for component in info.composite_tensor.components)
+    else:
+        yield info.name
+
+
+def _ancestors(nodes: Mapping[str, protos.NodeDef], tensors: Iterable[str]) -> Iterator[protos.NodeDef]:
+    """The nodes that compute some tensors, control inputs (`^name`) included."""
+    seen: set[str] = set()
+    pending = list(tensors)
+    while pending:
+        name = pending.pop().removeprefix("^").partition(":")[0]
+        if name in nodes and name not in seen:
+            seen.add(name)
+            yield nodes[name]
+            pending += nodes[name].input
+
+
+def _called_functions(nodes: Iterable[protos.NodeDef]) -> Iterator[str]:
+    """The names that may be functions: operations themselves, and function attributes."""
+    for node in nodes:
+        yield node.op
+        for value in node.attr.values():
+            if value.HasField("func"):
+                yield value.func.name
+            yield from (function.name for function in value.list.func)
