@@ -173,7 +173,7 @@ def test_tensors(grpc_server: GrpcServer, signature: str, tensor: str, code: str
             "GetModelMetadata",
             'model_spec { name: "nope" } metadata_field: "x"',
             "INVALID_ARGUMENT",
-            "Metadata field %s is not supportedx",
+            "Metadata field x is not supported",
         ),
         (
             "MultiInference",

@@ -79,16 +79,32 @@ def test_nowhere_to_listen(tmp_path: Path, model: list[str]) -> None:
     )
 
 
-def test_paths_where_no_socket_can_be(tmp_path: Path, model: list[str], server: tuple[Served, Path]) -> None:
-    """A file of another kind, a folder that is not there, a path too long, another server's socket: none is touched."""
-    _, in_use = server
+def test_a_socket_in_use_is_taken_over(tmp_path: Path, model: list[str]) -> None:
+    """As in TensorFlow Serving. The first server leaves the second one's socket in place, and keeps its connections."""
+    path, first, second = tmp_path / "grpc.sock", tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    with running_flags([*model, f"--grpc_socket_path={path}"], first):
+        with grpc.insecure_channel(f"unix:{path}") as before:
+            assert predict(before) == 1.5
+            with running_flags([*model, f"--grpc_socket_path={path}"], second):
+                with grpc.insecure_channel(f"unix:{path}") as channel:
+                    assert predict(channel) == 1.5
+                assert predict(before) == 1.5
+            assert not path.exists()
+        with socket.socket(socket.AF_UNIX) as another:
+            another.bind(str(path))
+    assert path.exists()
+
+
+def test_paths_where_no_socket_can_be(tmp_path: Path, model: list[str]) -> None:
+    """A file of another kind, a folder that is not there, a path too long: none is touched."""
     file = tmp_path / "file"
     file.write_text("kept")
     reasons = {
         file: "there is a file that is no socket",
         tmp_path / "no" / "grpc.sock": "there is no folder that can be written to",
         tmp_path / ("x" * 100): "the path has more than 107 bytes",
-        in_use: "Address already in use",
     }
     for path, reason in reasons.items():
         stdout, stderr = _failed_start(tmp_path, [*model, f"--grpc_socket_path={path}"])
@@ -96,8 +112,6 @@ def test_paths_where_no_socket_can_be(tmp_path: Path, model: list[str], server: 
         assert stdout == "Failed to start server. Error: INVALID_ARGUMENT: Failed to BuildAndStart gRPC server\n"
         assert f"cannot listen on the UNIX socket {path} (--grpc_socket_path): {reason}" in stderr
     assert file.read_text() == "kept"
-    with grpc.insecure_channel(f"unix:{in_use}") as channel:
-        assert predict(channel) == 1.5
 
 
 def _failed_start(folder: Path, flags: list[str]) -> tuple[str, str]:

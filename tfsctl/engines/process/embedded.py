@@ -29,9 +29,9 @@ def prepare(spec: LaunchSpec, models: Sequence[ModelOnDisk]) -> None:  # noqa: A
 
 
 def command(spec: LaunchSpec) -> list[str]:
-    """The command line of the embedded server."""
+    """The command line of the embedded server. Only clients on this machine may change its models."""
     spec = with_concrete_ports(spec)
-    return [sys.executable, "-m", "tfsctl.server", f"--host={spec.host}", *server_flags(spec)]
+    return [sys.executable, "-m", "tfsctl.server", f"--host={spec.host}", "--model_reload=local", *server_flags(spec)]
 
 
 def start(spec: LaunchSpec, *, detach: bool) -> LocalProcess:

@@ -8,6 +8,7 @@ import re
 from tfsctl.server.app.model_server import ModelServer
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.grpc import framing
+from tfsctl.server.grpc.api import RELOAD_PATH
 from tfsctl.server.http.exchange import (
     GRPC_PREFIX_BYTES,
     BodyTimeoutError,
@@ -46,6 +47,7 @@ class Application:
         self._max_body_bytes = min(flags.max_body_bytes, MAX_MESSAGE_BYTES)
         self._max_message_bytes = min(self._max_body_bytes, max_message_bytes(flags.grpc_channel_arguments))
         self._server = ModelServer(flags)
+        self._model_reload = flags.model_reload
         self._requests = shutdown.Requests()
         self._announcing: asyncio.Task[None] | None = None
 
@@ -91,6 +93,14 @@ class Application:
     def recorder(self) -> Recorder:
         """What records the server's metrics; there once `start` has begun."""
         return self._server.recorder
+
+    def _reload_refusal(self, exchange: Exchange) -> str:
+        """Why this client may not change the served models (--model_reload); "" if it may."""
+        if self._model_reload == "off":
+            return "ReloadConfig is switched off (--model_reload=off)"
+        if self._model_reload == "local" and not exchange.is_local:
+            return "ReloadConfig is allowed only to clients on this machine (--model_reload=local)"
+        return ""
 
     # ---- REST ----
     async def _serve_rest(self, exchange: Exchange) -> None:
@@ -155,6 +165,8 @@ class Application:
             await _send_grpc(framing.GrpcResponse(b"", Code.DEADLINE_EXCEEDED, _SLOW_BODY), exchange)
 
     async def _answer_grpc(self, exchange: Exchange) -> framing.GrpcResponse:
+        if exchange.target == RELOAD_PATH and (refusal := self._reload_refusal(exchange)):
+            return framing.failure(Code.PERMISSION_DENIED, refusal)
         body = await exchange.body(self._max_message_bytes + GRPC_PREFIX_BYTES, is_framed=True)
         return await self._server.grpc.answer(exchange.target, exchange.headers, body)
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import stat
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -80,13 +78,6 @@ def addresses(flags: Flags, credentials: Credentials | None) -> list[Address]:
     return found
 
 
-def tidy(flags: Flags) -> None:
-    """Remove what listening left on disk: the UNIX socket."""
-    if flags.grpc_socket_path:
-        with suppress(OSError):
-            os.unlink(flags.grpc_socket_path)
-
-
 _LARGEST = 2**31 - 1  # gRPC's numbers are ints
 _CHANNEL_ARGUMENTS = {  # and the fields of Limits that they set
     "grpc.max_connection_age_ms": "max_age_s",
@@ -149,7 +140,7 @@ def _check_port(host: str, port: int, flag: str) -> None:
 
 
 def _check_socket_path(path: str) -> None:
-    """Raise OSError for a path where no socket can be; the socket of a server that is gone may be there."""
+    """Raise OSError for a path where no socket can be. A socket that is there is replaced, as in TensorFlow Serving."""
     said = f"cannot listen on the UNIX socket {path} (--grpc_socket_path): "
     absolute = os.path.abspath(path)
     if len(os.fsencode(absolute)) > _LONGEST_SOCKET_PATH:
@@ -160,6 +151,3 @@ def _check_socket_path(path: str) -> None:
         return
     if not stat.S_ISSOCK(os.stat(absolute).st_mode):
         raise OSError(f"{said}there is a file that is no socket")
-    with socket.socket(socket.AF_UNIX) as probe:
-        if probe.connect_ex(absolute) == 0:
-            raise OSError(f"{said}Address already in use")

@@ -30,6 +30,7 @@ class ModelServer:
     async def start(self) -> None:
         """Load the models; returns once all are available. Raises ServingError when that cannot come to pass."""
         flags = self._flags
+        check_choices(flags)
         models = configured_models(flags)
         recorder = self.recorder = make_recorder(flags)
         loop = asyncio.get_running_loop()
@@ -75,9 +76,17 @@ class ModelServer:
         await self.core.stop()
 
 
+def check_choices(flags: Flags) -> None:
+    """Raise INVALID_ARGUMENT for a flag whose value is none of its choices."""
+    for name, value, choices in (
+        ("check_new_versions", flags.check_new_versions, ("auto", "always", "never")),
+        ("model_reload", flags.model_reload, ("all", "local", "off")),
+    ):
+        if value not in choices:
+            raise invalid_argument(f"--{name} must be {', '.join(choices[:-1])} or {choices[-1]}; got {value}")
+
+
 def _version_check(flags: Flags) -> VersionCheck | None:
-    if flags.check_new_versions not in ("auto", "always", "never"):
-        raise invalid_argument(f"--check_new_versions must be auto, always or never; got {flags.check_new_versions}")
     if flags.check_new_versions == "never":
         return None
     return VersionChecks(check_command(), asdict(flags)).check

@@ -16,6 +16,7 @@ from tfsctl.server.config.tls import Credentials
 from tfsctl.server.http.listener import Listener
 from tfsctl.server.limits import MIB
 from tfsctl.server.process import logs, memory, open_files, shutdown
+from tfsctl.server.process.socket_file import SocketFile
 from tfsctl.server.status import ServingError
 
 
@@ -28,20 +29,21 @@ def serve(flags: Flags, credentials: Credentials | None = None) -> NoReturn:
     memory.limit_malloc_arenas()
     open_files.raise_limit()
     logs.start()
-    _end(flags, uvloop.run(_serve(flags, credentials)))
+    socket_file = SocketFile(flags.grpc_socket_path)
+    _end(socket_file, uvloop.run(_serve(flags, credentials, socket_file)))
 
 
-def _end(flags: Flags, code: int = 0) -> NoReturn:
-    """End the process, leaving nothing behind on the disk. Threads inside TensorFlow end no other way."""
-    listening.tidy(flags)
+def _end(socket_file: SocketFile, code: int = 0) -> NoReturn:
+    """Remove the UNIX socket and end the process. Threads inside TensorFlow end no other way."""
+    socket_file.remove()
     logs.flush()
     os._exit(code)
 
 
-async def _serve(flags: Flags, credentials: Credentials | None) -> int:
+async def _serve(flags: Flags, credentials: Credentials | None, socket_file: SocketFile) -> int:
     drain_s = max(0, flags.drain_timeout_seconds)
     application = Application(flags)
-    signalled = asyncio.ensure_future(shutdown.signalled(drain_s, lambda: _end(flags)))
+    signalled = asyncio.ensure_future(shutdown.signalled(drain_s, lambda: _end(socket_file)))
     starting = asyncio.ensure_future(application.start())
     await asyncio.wait((starting, signalled), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
@@ -56,6 +58,7 @@ async def _serve(flags: Flags, credentials: Credentials | None) -> int:
             recorder=application.recorder,
         )
         await listener.start()
+        socket_file.remember()
     except (OSError, ServingError) as error:
         logs.flush()  # the reason is the last thing said
         logs.write_line(sys.stdout, f"Failed to start server. Error: {error}")  # where the real server says it

@@ -1,4 +1,4 @@
-"""Configuration files in protobuf's text form, read and refused as TensorFlow Serving does (ParseProtoTextFile)."""
+"""Reads configuration files in protobuf's text form, with TensorFlow Serving's errors (ParseProtoTextFile)."""
 
 from __future__ import annotations
 
@@ -6,31 +6,51 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from tfsctl.errors import InvalidInput
 from tfsctl.server.status import Code, ServingError, invalid_argument
-from tfsctl.serving_config.messages import parse_text
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
 MessageT = TypeVar("MessageT", bound="Message")
+_BYTE_ORDER_MARK = "\ufeff"
 log = logging.getLogger(__name__)
 
 
 def read_config_file(path: str | Path, message: MessageT) -> MessageT:
-    """Fill `message` from a file and return it. Raises NOT_FOUND or INVALID_ARGUMENT in the real server's words.
+    """Parse a file into `message` and return it. Raises NOT_FOUND or INVALID_ARGUMENT in TensorFlow Serving's words.
 
-    What is wrong inside the file goes to the log, as there.
+    The log says what is wrong inside the file, as the real server's does.
     """
+    from google.protobuf import text_format
+
     try:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise ServingError(Code.NOT_FOUND, f"{path}; {error.strerror}") from error
     if not raw:
-        raise invalid_argument(f"{path}; Invalid argument")  # the real server maps files into memory: none can be empty
+        raise invalid_argument(f"{path}; Invalid argument")  # the real server cannot map an empty file
     try:
-        return parse_text(message, raw.decode(), source=str(path))
-    except (InvalidInput, UnicodeDecodeError) as error:
-        log.error("%s", error)  # noqa: TRY400 - a file's fault, not a traceback
-        raise invalid_argument(f"Invalid protobuf file: '{path}'") from error
+        return text_format.Parse(raw.decode(), message)
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode()
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        reason = f"{line}:{column}: this is not UTF-8"
+    except text_format.ParseError as error:
+        _, _, text = str(error).partition(" : ")
+        reason = f"{error.GetLine() or 1}:{error.GetColumn() or 1}: {text or error}{_hint(raw.decode())}"
+    log.error("Error parsing text-format %s: %s (%s)", message.DESCRIPTOR.full_name, _visible(reason), path)
+    raise invalid_argument(f"Invalid protobuf file: '{path}'")
+
+
+def _hint(text: str) -> str:
+    """What the file is instead, if that is easy to see."""
+    if text.startswith(_BYTE_ORDER_MARK):
+        return "; the file begins with a byte order mark: save it as UTF-8 without BOM"
+    if text.lstrip().startswith("{"):
+        return "; this is JSON: the file must be a text protobuf"
+    return ""
+
+
+def _visible(text: str) -> str:
+    return text.replace(_BYTE_ORDER_MARK, "\\ufeff")

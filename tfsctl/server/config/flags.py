@@ -247,7 +247,9 @@ class Flags:
         default=False,
         text="EXPERIMENTAL; CAN BE REMOVED ANYTIME! Enable both XLA:CPU JIT and XLA:GPU JIT (default is disabled).",
     )
-    enable_profiler: bool = _flag(default=True, text="Enable profiler service.")
+    enable_profiler: bool = _flag(
+        default=True, text="Enable profiler service. Has no effect in this server, which has no profiler."
+    )
     thread_pool_factory_config_file: str = _flag(
         "",
         "If non-empty, read an ascii ThreadPoolConfig protobuf from the supplied file name.",
@@ -281,6 +283,11 @@ class Flags:
         "Load, warm up and run a new version in another process first, so that a version that ends its process does "
         "not end the server: auto (if the server has other versions), always (also the only version), never (not a "
         "flag of tensorflow_model_server).",
+    )
+    model_reload: str = _flag(
+        "all",
+        "Who may change the served models with ReloadConfig: all, local (clients on this machine), off (not a flag of "
+        "tensorflow_model_server).",
     )
     drain_timeout_seconds: int = _flag(
         30,

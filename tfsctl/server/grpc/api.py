@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
+RELOAD_PATH = _MODEL + "HandleReloadConfigRequest"
 _PROFILER = "/tensorflow.ProfilerService/"  # the real server has it, and answers this if it was built without it
 _SIGNATURE_DEF = "signature_def"
 _DEADLINE_EXCEEDED = "Deadline Exceeded"
@@ -81,7 +82,7 @@ class GrpcApi:
             _PREDICTION + "MultiInference": ("MultiInferenceRequest", self._multi_inference),
             _PREDICTION + "GetModelMetadata": ("GetModelMetadataRequest", self._metadata),
             _MODEL + "GetModelStatus": ("GetModelStatusRequest", self._status),
-            _MODEL + "HandleReloadConfigRequest": ("ReloadConfigRequest", self._reload),
+            RELOAD_PATH: ("ReloadConfigRequest", self._reload),
         }
 
     def _recorded(self, api: str, handler: Handler) -> Handler:
@@ -216,7 +217,7 @@ class GrpcApi:
             raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
         for field in request.metadata_field:
             if field != _SIGNATURE_DEF:
-                raise invalid_argument(f"Metadata field %s is not supported{field}")  # its words, to the letter
+                raise invalid_argument(f"Metadata field {field} is not supported")
         servable, definitions = self._service.signature_defs(_model_ref(request.model_spec))
         response = protos.GetModelMetadataResponse()
         response.model_spec.name = servable.name

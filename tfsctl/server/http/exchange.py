@@ -267,6 +267,11 @@ class Exchange(ABC):
         """The connection that the request came on: one object for all requests of a connection."""
         return self
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the client is known to run on this machine."""
+        return False
+
     # ---- called by the application: the response ----
     @abstractmethod
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+from tfsctl.server.config.addresses import is_on_this_machine
 from tfsctl.server.http import frames
 from tfsctl.server.http.exchange import BodyTimeoutError
 from tfsctl.server.http.frame_reader import FrameReader
@@ -40,12 +41,14 @@ class Http2Connection(asyncio.Protocol):
         self._pinged_s: float | None = None
         self._incomplete_since_s: float | None = None
         self._is_yielding = self._waits_for_memory = False
+        self.is_local = False
         self._linger: Linger | None = None
 
     # ---- asyncio.Protocol ----
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Tell the client what it may send."""
         self._transport = self.out.transport = cast("asyncio.Transport", transport)
+        self.is_local = is_on_this_machine(transport)
         self._stall = WriteStall(self._transport)
         self._opened_s = self._heard_s = self._idle_since_s = self.loop.time()
         settings = {

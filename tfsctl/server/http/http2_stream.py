@@ -29,6 +29,7 @@ class StreamOwner(Protocol):
     loop: asyncio.AbstractEventLoop
     port: int | None
     out: Sender
+    is_local: bool
 
     def give_back(self, size: int) -> None:
         """Let the client send that many bytes more on the connection."""
@@ -152,6 +153,11 @@ class Stream(Exchange):
     def client(self) -> object:
         """The connection."""
         return self._owner
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the client is known to run on this machine."""
+        return self._owner.is_local
 
     # ---- the response ----
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:

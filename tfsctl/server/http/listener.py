@@ -178,7 +178,7 @@ def _bound(address: Address) -> socket.socket:
     """A socket bound to an address. Raises OSError that names the address."""
     if address.path:
         with suppress(FileNotFoundError):
-            os.unlink(address.path)  # app/listening has checked that no other server holds it
+            os.unlink(address.path)  # app/listening has checked that it is a socket
         bound = socket.socket(socket.AF_UNIX)
         name: str | tuple[str, int] = address.path
     else:

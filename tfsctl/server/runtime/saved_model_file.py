@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from tfsctl.core import protos
@@ -72,8 +71,13 @@ def _serialized(directory: Path) -> memoryview | None:
         if (directory / SAVED_MODEL_FILE).exists():
             return memoryview((directory / SAVED_MODEL_FILE).read_bytes())
         text = (directory / _TEXT_FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    from google.protobuf import text_format
+
+    try:
         return memoryview(text_format.Parse(text, protos.SavedModel()).SerializeToString())
-    except (OSError, UnicodeDecodeError, text_format.ParseError):
+    except text_format.ParseError:
         return None
 
 

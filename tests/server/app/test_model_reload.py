@@ -1,0 +1,70 @@
+"""Who may change the served models with ReloadConfig (--model_reload)."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import pytest
+from asking import raw_call
+from model_servers import running_flags
+from scale_models import write_scale_model
+
+from tfsctl.core import protos
+from tfsctl.server.config.addresses import is_on_this_machine
+
+METHOD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(("choice", "code"), [("all", None), ("local", None), ("off", "PERMISSION_DENIED")])
+def test_reloads_from_this_machine(choice: str, code: str | None, tmp_path: Path) -> None:
+    """By port and by UNIX socket."""
+    write_scale_model(tmp_path / "hot" / "1", 2.0)
+    request = protos.ReloadConfigRequest()
+    request.config.model_config_list.config.add(
+        name="hot", base_path=str(tmp_path / "hot"), model_platform="tensorflow"
+    )
+    flags = ["--model_name=hot", f"--model_base_path={tmp_path / 'hot'}", f"--model_reload={choice}"]
+    with running_flags([*flags, f"--grpc_socket_path={tmp_path / 's'}"], tmp_path) as server:
+        for target in (f"{server.host}:{server.grpc_port}", f"unix:{tmp_path / 's'}"):
+            with grpc.insecure_channel(target) as channel:
+                assert reload_error(channel, request) == code
+
+
+def reload_error(channel: grpc.Channel, request: protos.ReloadConfigRequest) -> str | None:
+    """The status code that a reload fails with, None if it works."""
+    try:
+        raw_call(channel, METHOD)(request.SerializeToString(), timeout=60)
+    except grpc.RpcError as error:
+        return error.code().name
+    return None
+
+
+class Connection(asyncio.BaseTransport):
+    """A connection with these two ends."""
+
+    def __init__(self, client: object, server: object) -> None:
+        super().__init__({"peername": client, "sockname": server})
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "is_local"),
+    [
+        (("127.0.0.1", 1), ("127.0.0.1", 2), True),
+        (("127.0.0.9", 1), ("127.0.0.1", 2), True),
+        (("::1", 1, 0, 0), ("::1", 2, 0, 0), True),
+        (("::ffff:127.0.0.1", 1, 0, 0), ("::ffff:127.0.0.1", 2, 0, 0), True),
+        (("192.0.2.7", 1), ("192.0.2.7", 2), True),
+        ("", "/run/grpc.sock", True),
+        (("192.0.2.8", 1), ("192.0.2.7", 2), False),
+        (("::ffff:192.0.2.8", 1, 0, 0), ("::ffff:192.0.2.7", 2, 0, 0), False),
+        (("fe80::1%eth0", 1, 0, 2), ("fe80::2%eth0", 2, 0, 2), False),
+        (None, None, False),
+        (None, ("192.0.2.7", 2), False),
+    ],
+)
+def test_clients_on_this_machine(client: object, server: object, is_local: bool) -> None:
+    """Loopback, the machine's own address, and UNIX sockets are; what is not known is not."""
+    assert is_on_this_machine(Connection(client, server)) is is_local

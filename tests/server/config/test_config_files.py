@@ -1,0 +1,50 @@
+"""Configuration files in protobuf's text form, and what the log says of one that cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tfsctl.core import protos
+from tfsctl.server.config.config_files import read_config_file
+from tfsctl.server.status import Code, ServingError
+from tfsctl.serving_config import messages
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"improper { }", '1:1: Message type "tensorflow.serving.ModelServerConfig" has no field named "improper".'),
+        (b"model_config_list {\n  config { nope: 1 } }", "2:12: Message type"),
+        (b"model_config_list {\n  config {", "2:10: "),
+        (b"model_config_list { }\n \xff", "2:2: this is not UTF-8"),
+        (b"\xef\xbb\xbfmodel_config_list { }", "the file begins with a byte order mark: save it as UTF-8 without BOM"),
+        (b'{"model_config_list": {}}', "this is JSON: the file must be a text protobuf"),
+    ],
+)
+def test_the_log_tells_what_is_wrong_and_where(
+    content: bytes, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the real server's form, with a byte order mark made visible."""
+    file = tmp_path / "models.config"
+    file.write_bytes(content)
+
+    with pytest.raises(ServingError, match="Invalid protobuf file") as refused:
+        read_config_file(file, protos.ModelServerConfig())
+
+    assert refused.value.code is Code.INVALID_ARGUMENT
+    (line,) = caplog.messages
+    assert line.startswith("Error parsing text-format tensorflow.serving.ModelServerConfig: ")
+    assert reason in line
+    assert line.endswith(f" ({file})")
+    assert "\ufeff" not in line
+
+
+def test_the_message_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each flag's file has a message of its own."""
+    (tmp_path / "file").write_text("nope: 1")
+    for message in (messages.BatchingParameters(), messages.MonitoringConfig(), messages.SSLConfig()):
+        with pytest.raises(ServingError):
+            read_config_file(tmp_path / "file", message)
+        assert f"Error parsing text-format {message.DESCRIPTOR.full_name}: 1:1: " in caplog.messages[-1]
