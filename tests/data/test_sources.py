@@ -29,6 +29,8 @@ HOUSES = Signature(
     "serving_default", (TensorSpec("area", "float32", (None,)), TensorSpec("city", "string", (None, 1))), ()
 )
 TEXT = Signature("serving_default", (TensorSpec("text", "string", (None,)),), ())
+NUMBERS = Signature("serving_default", (TensorSpec("x", "float32", (None,)),), ())
+PAIRS = Signature("two", (TensorSpec("area", "float32", (None,)), TensorSpec("city", "string", (None,))), ())
 PIXELS = Signature("serving_default", (TensorSpec("image", "uint8", (None, 2, 2, 3)),), ())
 ROWS = [{"area": area, "city": city} for area, city in zip(AREAS, CITIES, strict=True)]
 
@@ -145,6 +147,23 @@ def test_text_that_is_not_utf8(tmp_path: Path, name: str, content: bytes) -> Non
     assert "iconv" in caught.value.hint
 
 
+def test_a_header_that_is_not_utf8(tmp_path: Path) -> None:
+    """No column can be matched by a name that cannot be read."""
+    (tmp_path / "x.csv").write_bytes(b"caf\xe9\na\n")
+
+    with pytest.raises(InvalidInput, match=r"the header of x\.csv is not UTF-8 text"):
+        read(tmp_path / "x.csv", TEXT)
+
+
+@pytest.mark.parametrize("name", ["x.json", "x.jsonl"])
+def test_json_numbers_out_of_range(tmp_path: Path, name: str) -> None:
+    """They would become Infinity."""
+    (tmp_path / name).write_text('[{"x": 1e400}]' if name == "x.json" else '{"x": 1e400}')
+
+    with pytest.raises(InvalidInput, match="JSON with a number out of range: 1e400 is too large"):
+        read(tmp_path / name, NUMBERS)
+
+
 @pytest.mark.parametrize(
     ("typed", "wanted"),
     [
@@ -178,10 +197,6 @@ def test_the_format_of_stdin_is_an_option(monkeypatch: pytest.MonkeyPatch, chose
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(typed))))
 
     assert read("-", TEXT, format=chosen) == {"text": [b"one", b"two"]}
-
-
-NUMBERS = Signature("serving_default", (TensorSpec("x", "float32", (None,)),), ())
-PAIRS = Signature("two", (TensorSpec("area", "float32", (None,)), TensorSpec("city", "string", (None,))), ())
 
 
 @pytest.mark.parametrize(

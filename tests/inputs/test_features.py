@@ -77,6 +77,7 @@ def test_named_values_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ("typed", "message"),
     [
         (["great"], "'great' does not say which feature it is"),
+        (['{"x": 1'], "'{\"x\": 1' begins like JSON, but is not JSON"),
         ([], "there is no example"),
         (["[]"], "there is no example"),
         (["[1]"], "an example is an object of features, not 1"),

@@ -14,7 +14,7 @@ from tfsctl.core.types import ModelMetadata, Shape, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.arrays import fit_array
 from tfsctl.inputs.predict_inputs import choose_signature, example_arguments, shape_inputs, shape_lines
-from tfsctl.inputs.typed import signature_in_body, text_notes
+from tfsctl.inputs.typed import TEXT_HINT, signature_in_body, text_notes
 
 
 def signature(**inputs: tuple[str, Shape | None]) -> Signature:
@@ -464,6 +464,8 @@ def test_text_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(InvalidInput, match="not UTF-8 text") as caught:
         shape_inputs(["caf\udce9"], TEXT)
     assert "iconv" in caught.value.hint
+    with pytest.raises(InvalidInput, match="line 2 is not UTF-8 text"):
+        shape_lines(["a", "caf\udce9"], TEXT)
 
 
 @given(st.text())
@@ -483,7 +485,19 @@ def test_whatever_is_typed_is_shaped_or_explained(text: str) -> None:
             assert shape_inputs([text], wanted).keys() == {spec.name for spec in wanted.inputs}
         except InvalidInput as error:
             explained.append(error.hint)
-    assert all(hint.startswith("for example: ") for hint in explained)
+    assert all(hint.startswith("for example: ") or hint == TEXT_HINT for hint in explained)
+
+
+@given(st.text())
+def test_whatever_a_line_is_it_is_one_row_or_explained(text: str) -> None:
+    """Answers line up with lines, whatever the lines are."""
+    explained = []
+    for wanted in (TEXT, TEXT_COLUMN, NUMBER, NUMBER_COLUMN, VECTOR, HOUSE):
+        try:
+            assert {len(array) for array in shape_lines([text], wanted).values()} == {1}
+        except InvalidInput as error:
+            explained.append((error.message[:6], bool(error.hint)))
+    assert set(explained) <= {("line 1", True)}
 
 
 @given(st.lists(st.floats(width=32), min_size=1))

@@ -67,6 +67,16 @@ class CheckpointFile:
         self._path.unlink(missing_ok=True)
 
 
+def refuse_interrupted_run(output: Path) -> None:
+    """Raise InvalidInput if an earlier run for this output was interrupted: its results would be lost."""
+    checkpoint = CheckpointFile(output).read()
+    if checkpoint is not None:
+        raise InvalidInput(
+            f"an earlier run for {output} ended after {checkpoint.last_row:,} rows",
+            hint=f"--resume goes on with it; rm {output}.progress forgets it",
+        )
+
+
 def open_partial(path: Path, length: int | None) -> BinaryIO:
     """A new file to write, or an existing one cut to its length in a checkpoint.
 

@@ -12,13 +12,14 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from tfsctl.core.json_tensors import encode_text
 from tfsctl.data.blocks import Block, BlockSizer, UnreadableValue, open_file, strip_byte_order_mark
 from tfsctl.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
 class CsvRows:
-    """The rows below the header. Bytes that are not UTF-8 are kept unchanged."""
+    """The rows below the header. Cells that are not UTF-8 are kept, and refused if they are an input."""
 
     name: str
     path: Path | str
@@ -53,6 +54,7 @@ class CsvRows:
         if first:
             strip_byte_order_mark(first[0].encode("utf-8", "surrogateescape"), self.name)
         header = tuple(name.strip() for name in first)
+        encode_text("".join(header), f"the header of {self.name}")
         if not header:
             raise InvalidInput(f"{self.name} is empty: the first line must name the columns")
         twice = next((name for name in header if header.count(name) > 1), None)

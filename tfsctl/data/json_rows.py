@@ -87,7 +87,8 @@ class JsonDocument:
 
 def _document_blocks(document: Json, name: str, signature: Signature) -> Iterator[Block]:
     if isinstance(document, UnreadableValue):
-        raise InvalidInput(f"{name} is {document.reason}", hint="--format jsonl reads a JSON value from each line")
+        hint = document.hint or "--format jsonl reads a JSON value from each line"
+        raise InvalidInput(f"{name} is {document.reason}", hint=hint)
     if isinstance(document, dict) and not document.keys().isdisjoint(("instances", "inputs")):
         requested = document.get("signature_name", signature.name)
         if requested != signature.name:
@@ -180,7 +181,7 @@ def _parse(text: bytes) -> Json:
         found = decode_line(text)
         return found if isinstance(found, UnreadableValue) else UnreadableValue("not UTF-8 text")
     except InvalidInput as error:
-        return UnreadableValue(error.message)
+        return UnreadableValue(f"JSON with a number out of range: {error.message}")
     except ValueError as error:
         return UnreadableValue(f"not JSON: {error}")
     except RecursionError:

@@ -51,6 +51,8 @@ def read_examples(texts: Sequence[str], named: Sequence[str] = ()) -> Examples:
 
     for text in texts:
         value = parse_json(text) if text.lstrip()[:1] in ("{", "[") else None
+        if value is None and text.lstrip()[:1] in ("{", "["):
+            raise InvalidInput(f"{text[:60]!r} begins like JSON, but is not JSON", hint=_HINT)
         if value is None:
             for name, typed in _split_pairs(text):
                 add(name, _parse_value(typed))

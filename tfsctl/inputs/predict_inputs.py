@@ -53,10 +53,18 @@ def shape_lines(lines: Sequence[str], signature: Signature) -> dict[str, np.ndar
     """
     with _described_errors(signature):
         if takes_text(signature):
+            _check_encoding(lines)
             return _typed_arrays(parse_typed(lines, signature, as_text=True), signature)
         if not lines:
             raise InvalidInput("nothing was typed")
         return _typed_arrays([_line_row(line, number, signature) for number, line in enumerate(lines, 1)], signature)
+
+
+def _check_encoding(lines: Sequence[str]) -> None:
+    from tfsctl.core.json_tensors import encode_text
+
+    for number, line in enumerate(lines, 1):
+        encode_text(line, f"line {number}")
 
 
 def _line_row(line: str, number: int, signature: Signature) -> TypedValues:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from tfsctl.cli.output import terminal
 from tfsctl.core.batches import Arrays, Reject
-from tfsctl.data.checkpoints import Checkpoint, CheckpointFile
+from tfsctl.data.checkpoints import Checkpoint, CheckpointFile, refuse_interrupted_run
 from tfsctl.data.results import RejectsWriter, open_writer
 from tfsctl.data.texts import delimited_lines, json_lines
 from tfsctl.errors import InvalidInput, TfsctlError
@@ -44,12 +44,9 @@ class FileOutput:
         self.path = path
         self._run = dict(run)
         self._checkpoint_file = CheckpointFile(path)
+        if not resume:
+            refuse_interrupted_run(path)
         checkpoint = self._checkpoint_file.read()
-        if checkpoint is not None and not resume:
-            raise InvalidInput(
-                f"an earlier run for {path} ended after {checkpoint.last_row:,} rows",
-                hint=f"--resume goes on with it; rm {path}.progress forgets it",
-            )
         if checkpoint is not None and checkpoint.run != self._run:
             changed = ", ".join(name for name in self._run if checkpoint.run.get(name) != self._run[name])
             raise InvalidInput(

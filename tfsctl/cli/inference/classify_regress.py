@@ -39,15 +39,15 @@ def choose_tasks(served: ModelMetadata, method: Method, names: Sequence[str]) ->
     """A task for each named signature (default: the signature for this method). Raises NotFound or InvalidInput."""
     if names:
         return [InferenceTask(method, choose_signature(served, name).name) for name in names]
-    fitting = [name for name, signature in served.signatures.items() if supports_method(signature, method)]
-    if DEFAULT_SIGNATURE in fitting or not fitting:
+    candidates = [name for name, signature in served.signatures.items() if supports_method(signature, method)]
+    if DEFAULT_SIGNATURE in candidates or not candidates:
         return [InferenceTask(method, choose_signature(served, None).name)]
-    if len(fitting) > 1:
+    if len(candidates) > 1:
         raise InvalidInput(
-            f"{served.name} has several signatures to {method} with: {', '.join(fitting)}",
+            f"{served.name} has several signatures to {method} with: {', '.join(candidates)}",
             hint="choose with --signature NAME, which may be repeated",
         )
-    return [InferenceTask(method, fitting[0])]
+    return [InferenceTask(method, candidates[0])]
 
 
 def show(answers: Sequence[InferenceResult], class_options: ClassOptions) -> None:

@@ -216,9 +216,9 @@ def _report(output: FileOutput, bulk: BulkPredictor, rows: int, seconds: float, 
             }
         )
         return
-    asked = f"{setting.rows:,} a request, {setting.concurrency} at once"
+    sizes = f"{setting.rows:,} a request, {setting.concurrency} at once"
     done = f"{output.rows:,} rows" + (f", {rows:,} of them" if output.resumed else "")
-    terminal.say(f"{output.path}: {done} in {seconds:.1f} s ({rate:,.0f} rows/s; {asked})")
+    terminal.say(f"{output.path}: {done} in {seconds:.1f} s ({rate:,.0f} rows/s; {sizes})")
     if output.rejects:
         terminal.say(f"not answered: {output.rejects:,}; {output.rejects_path} says why")
 

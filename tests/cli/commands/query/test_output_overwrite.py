@@ -152,3 +152,17 @@ def test_sample_does_not_overwrite(run_cli: RunCli, echo_dir: Path, tmp_path: Pa
 def test_sample_writes_to_devices(run_cli: RunCli, echo_dir: Path) -> None:
     """/dev/null and the like exist, and nothing is lost by writing to them."""
     assert run_cli("sample", echo_dir, "--output", "/dev/null").code == 0
+
+
+def test_output_of_an_interrupted_run_is_kept(run_cli: RunCli, tmp_path: Path) -> None:
+    """Typed rows would overwrite its partial results."""
+    partial = tmp_path / "out.csv.partial"
+    partial.write_text("y\n1\n")
+    (tmp_path / "out.csv.progress").write_text(
+        '{"about": {}, "through": 1, "rows": 1, "rejects": 0, "files": {"out.csv.partial": 4}}'
+    )
+
+    result = run_cli("predict", "--model", "m", "1", "--output", tmp_path / "out.csv")
+
+    assert (result.code, partial.read_text()) == (2, "y\n1\n")
+    assert f"an earlier run for {tmp_path / 'out.csv'} ended after 1 rows" in result.stderr

@@ -77,11 +77,7 @@ def predict(
         raw_request.post(options, "predict", read_body(inputs))
         return
     if files.output is not None:
-        from tfsctl.data.overwriting import refuse_overwriting
-        from tfsctl.data.results import check_output
-
-        check_output(files.output)
-        refuse_overwriting(files.output, _files_read(options, files, labels, named or ()))
+        _check_output_file(files.output, files, _files_read(options, labels, named or ()))
     class_options = ClassOptions(read_labels(labels) if labels else (), top)
     if files.file is not None:
         from tfsctl.cli.inference.predict_file import predict_file
@@ -131,14 +127,24 @@ def predict(
         _print(prediction, class_options)
 
 
-def _files_read(
-    options: ServerOptions, files: FileOptions, labels: Path | None, named: Sequence[str]
-) -> list[Path | str]:
-    """The files that the options name as inputs, and stdin (`-`) if rows may come from it."""
+def _check_output_file(output: Path, files: FileOptions, other_inputs: list[Path | str]) -> None:
+    """Raise InvalidInput unless the output can be written without losing an input or an earlier run."""
+    from tfsctl.data.checkpoints import refuse_interrupted_run
+    from tfsctl.data.overwriting import refuse_overwriting
+    from tfsctl.data.results import check_output
+
+    check_output(output)
+    refuse_overwriting(output, [files.file or "-", *other_inputs])
+    if files.file is None:
+        refuse_interrupted_run(output)
+
+
+def _files_read(options: ServerOptions, labels: Path | None, named: Sequence[str]) -> list[Path | str]:
+    """The files that the options name as inputs, besides --file."""
     tls = options.connection.tls
     paths = [labels, *((tls.ca, tls.cert, tls.key) if tls else ())]
     named_files = [text.partition("@")[2] for text in named if "=@" in text or text.startswith("@")]
-    return [files.file or "-", *(path for path in paths if path is not None), *named_files]
+    return [*(path for path in paths if path is not None), *named_files]
 
 
 def _print(prediction: Prediction, class_options: ClassOptions) -> None:
