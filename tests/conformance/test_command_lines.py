@@ -6,25 +6,24 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from model_servers import clean_environment
-from ports import HOST, free_ports
+from model_servers import STOP_S, clean_environment
+from ports import HOST, free_ports, listening_ports
 from recorded_cases import MODELS, StartCase, start_cases
 from recorded_servers import write_configuration
+from waiting import wait_for
 
 pytestmark = pytest.mark.server
 
 CASES = start_cases()
 GRPC, REST, TAKEN = "18600", "18601", "2024"  # the ports of the recorded command lines; TAKEN had its listener
-QUIET_S = 4.0  # a port that is to open is open by then
-END_S = 30.0
 AT_ONCE = 4
+WAITS = re.compile("Could not find base path|No versions of servable")  # logged again with each poll of the model
 _MODEL = 'config {{ name: "{}" base_path: "{}" model_platform: "tensorflow" }}'
 
 # The configuration files the recorded command lines name under {CONF}/bad.
@@ -65,44 +64,49 @@ class Starter:
         self._taken = taken
 
     def run(self, case: StartCase) -> Outcome:
-        """Start the server; wait until it has ended or stands as recorded, or no more is to be expected."""
+        """Start the server and wait until it has ended, has opened its ports, or has waited for its model a while."""
         grpc_port, rest_port, default_port = free_ports(3)
         ports = {GRPC: grpc_port, REST: rest_port, TAKEN: self._taken}
         flags = [self._filled(argument, ports) for argument in case.arguments]
         if not any(flag.startswith("--port=") for flag in flags):
             flags.append(f"--port={default_port}")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tfsctl.server", *flags, f"--host={HOST}"],
-            env=clean_environment(self._folder),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        last_look_s = time.monotonic() + (QUIET_S if case.exit_code is None and not case.open_ports else END_S)
+        stdout, stderr = (self._folder / f"{grpc_port}.{name}" for name in ("stdout", "stderr"))
+        with stdout.open("wb") as output, stderr.open("wb") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tfsctl.server", *flags, f"--host={HOST}"],
+                env=clean_environment(self._folder),
+                stdout=output,
+                stderr=errors,
+            )
+
+        def is_settled() -> bool:
+            if process.poll() is not None:
+                return True
+            if case.exit_code is not None:
+                return False
+            if case.open_ports:
+                return _open(process, case, ports) == case.open_ports
+            return default_port in listening_ports(process.pid) or len(WAITS.findall(stderr.read_text())) > 1
+
         try:
-            while process.poll() is None and time.monotonic() < last_look_s:
-                if case.open_ports and _open(case, ports) == case.open_ports:
-                    break
-                time.sleep(0.1)
-            exit_code, open_ports = process.poll(), _open(case, ports)
+            wait_for(is_settled)
+            exit_code, open_ports = process.poll(), _open(process, case, ports)
         finally:
             process.terminate()
-            stdout, stderr = process.communicate(timeout=END_S)
-        return Outcome(exit_code, open_ports, stdout.replace(str(self._folder), "{CONF}"), stderr)
+            process.wait(timeout=STOP_S)
+        return Outcome(
+            exit_code, open_ports, stdout.read_text().replace(str(self._folder), "{CONF}"), stderr.read_text()
+        )
 
     def _filled(self, argument: str, ports: dict[str, int]) -> str:
         argument = argument.replace("{MODELS}", str(MODELS)).replace("{CONF}", str(self._folder))
         return re.sub(r"(?<=port=)\d+", lambda port: str(ports.get(port.group(), 0)), argument)
 
 
-def _open(case: StartCase, ports: dict[str, int]) -> frozenset[str]:
-    """Which of the recorded ports answer."""
-    return frozenset(port for port in case.open_ports | case.closed_ports if _listens(ports[port]))
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
+def _open(process: subprocess.Popen[bytes], case: StartCase, ports: dict[str, int]) -> frozenset[str]:
+    """The recorded ports that the process listens on."""
+    listening = listening_ports(process.pid)
+    return frozenset(port for port in case.open_ports | case.closed_ports if ports[port] in listening)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -15,13 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 from calls import calling, predict
+from gates import closed_gate
 from graph_models import GraphModel, write_rows_model
 from locations import ROOT
 from model_servers import Served, clean_environment, running_flags, running_server
 from ports import HOST, free_ports
 from scale_models import write_scale_model
 from tfrecords import write_records
-from waiting import eventually
+from waiting import eventually, wait_for
 
 from tfsctl.core import protos
 from tfsctl.core.protos import tensorflow_directory
@@ -50,6 +50,12 @@ def run_to_its_end(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[s
     return subprocess.run(
         argv, env=clean_environment(tmp_path), capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def publish(base: Path, version: str) -> None:
+    """Add a version to a model, in one step."""
+    write_scale_model(base.parent / "draft", 2.0)
+    (base.parent / "draft").rename(base / version)
 
 
 def configured(*arguments: str) -> Any:
@@ -221,30 +227,35 @@ def test_a_config_file_is_not_read_again_unless_asked(tmp_path: Path) -> None:
     write_scale_model(tmp_path / "m" / "1", 2.0)
     with running_server({"m": tmp_path / "m"}, tmp_path) as server:
         (tmp_path / "models.config").write_text("nonsense")
-        time.sleep(2.5)
-        assert states(server, "m") == {"1": "AVAILABLE"}
+        publish(tmp_path / "m", "2")
+        eventually(lambda: states(server, "m"), {"1": "END", "2": "AVAILABLE"})  # it has looked for versions meanwhile
+        publish(tmp_path / "m", "3")
+        eventually(lambda: states(server, "m").get("3"), "AVAILABLE")
         assert "nonsense" not in (tmp_path / "server.log").read_text()
 
 
 @pytest.mark.server
-@pytest.mark.parametrize(("threads", "together"), [(0, False), (2, True)])
-def test_so_many_versions_load_at_the_same_time(tmp_path: Path, threads: int, *, together: bool) -> None:
+@pytest.mark.parametrize("threads", [0, 2])
+def test_so_many_versions_load_at_the_same_time(tmp_path: Path, threads: int) -> None:
     """`--num_load_threads`: one by one by default, once the server is up."""
     bases = {name: tmp_path / name for name in ("a", "b")}
     for base in bases.values():
         write_rows_model(base / "1")
-    with running_server(bases, tmp_path, flags=[f"--num_load_threads={threads}"]) as server:
-        for name, base in bases.items():
-            draft = tmp_path / f"{name}-draft"
-            write_rows_model(draft, slow=2500)
-            _, slow = predict(name, "slow", x=[1])
-            log = protos.PredictionLog()
-            log.predict_log.request.CopyFrom(slow)
-            write_records(draft / WARMUP_FILE, [log.SerializeToString()] * 10)
-            draft.rename(base / "2")
-        seen = False
-        while not all(states(server, name).get("2") == "AVAILABLE" for name in bases):
-            loading = [states(server, name).get("2") == "LOADING" for name in ("a", "b", "a")]
-            seen = seen or all(loading)  # `b` while `a` is, too: before and after
+    with closed_gate(tmp_path / "gate") as gate:
+        with running_server(bases, tmp_path, flags=[f"--num_load_threads={threads}"]) as server:
+            for name, base in bases.items():
+                write_rows_model(tmp_path / f"{name}-draft", gate=gate)
+                log = protos.PredictionLog()
+                log.predict_log.request.CopyFrom(predict(name, "gated", x=[1])[1])
+                write_records(tmp_path / f"{name}-draft" / WARMUP_FILE, [log.SerializeToString()])
+                (tmp_path / f"{name}-draft").rename(base / "2")
+            # Each warmup waits at the gate. Of one at a time the second is not even begun while the first waits.
+            gate.wait_for_run(max(1, threads))
+            wait_for(lambda: all("2" in states(server, name) for name in bases))
+            loading = sorted(states(server, name)["2"] for name in bases)
+            gate.open()
+            for name in bases:
+                eventually(lambda n=name: states(server, n).get("2"), "AVAILABLE")  # type: ignore[misc] # n is bound now
 
-    assert seen == together
+        assert loading == (["LOADING", "LOADING"] if threads else ["LOADING", "START"])
+        assert gate.runs == 2
