@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from model_servers import STOP_S, clean_environment
-from ports import HOST, free_ports, listening_ports
+from ports import HOST, free_ports, listening
 from recorded_cases import MODELS, StartCase, start_cases
 from recorded_servers import write_configuration
 from waiting import wait_for
@@ -86,7 +86,7 @@ class Starter:
                 return False
             if case.open_ports:
                 return _open(process, case, ports) == case.open_ports
-            return default_port in listening_ports(process.pid) or len(WAITS.findall(stderr.read_text())) > 1
+            return bool(listening(process.pid, [default_port])) or len(WAITS.findall(stderr.read_text())) > 1
 
         try:
             wait_for(is_settled)
@@ -105,8 +105,9 @@ class Starter:
 
 def _open(process: subprocess.Popen[bytes], case: StartCase, ports: dict[str, int]) -> frozenset[str]:
     """The recorded ports that the process listens on."""
-    listening = listening_ports(process.pid)
-    return frozenset(port for port in case.open_ports | case.closed_ports if ports[port] in listening)
+    recorded = case.open_ports | case.closed_ports
+    own = listening(process.pid, [ports[port] for port in recorded])
+    return frozenset(port for port in recorded if ports[port] in own)
 
 
 @pytest.fixture(scope="module")

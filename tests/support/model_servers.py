@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ports import HOST, free_ports, wait_until_listening
+from waiting import PATIENCE_S
 
 from tfsctl.serving_config.model_config import ModelConfig, model_config_text
 
-STOP_S = 240.0
+STOP_S = PATIENCE_S
 
 
 @dataclass(frozen=True)

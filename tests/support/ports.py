@@ -8,16 +8,16 @@ import random
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Collection, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
+from waiting import wait_for
 
 HOST = "127.0.0.1"
-START_S = 240.0  # a busy machine takes its time to load TensorFlow
 _FIRST, _LAST, _BLOCK = 10_240, 32_768, 256  # below the ports that Linux gives to clients
 _locks: list[FileLock] = []
 
@@ -36,22 +36,26 @@ def free_ports(count: int) -> list[int]:
     raise AssertionError(f"no {count} free ports in this process's block")
 
 
-def listening_ports(pid: int) -> set[int]:
-    """The TCP ports that a process listens on."""
+def listening(pid: int, ports: Collection[int]) -> set[int]:
+    """Those of the ports that this very process listens on."""
+    candidates = {port for port in ports if _answers(port)}  # /proc has thousands of connections: read it when it pays
+    if not candidates:
+        return set()
     try:
         connections = psutil.Process(pid).net_connections("tcp")
     except psutil.NoSuchProcess:
         return set()
-    return {connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN}
+    return candidates & {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
 
 
-def wait_until_listening(process: subprocess.Popen[bytes], ports: Collection[int], log: Path) -> None:
+def wait_until_listening(process: subprocess.Popen[Any], ports: Collection[int], log: Path) -> None:
     """Wait until this very process listens on the ports. Fails with the log if it ends before."""
-    deadline_s = time.monotonic() + START_S
-    while not listening_ports(process.pid) >= set(ports):
+
+    def is_listening() -> bool:
         assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline_s, log.read_text()
-        time.sleep(0.05)
+        return listening(process.pid, ports) == set(ports)
+
+    wait_for(is_listening, log.read_text)
 
 
 @cache
@@ -70,6 +74,11 @@ def _block() -> Iterator[int]:
         _locks.append(lock)  # until the process ends
         return itertools.cycle(range(first, first + _BLOCK))
     raise AssertionError(f"every block of ports is locked in {folder}")
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def _is_free(port: int) -> bool:

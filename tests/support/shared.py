@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 from filelock import FileLock
-from model_servers import STOP_S, Served
-from ports import START_S, listening_ports
+from model_servers import Served
+from ports import listening
+from waiting import PATIENCE_S, wait_for
 
 RECORD = "server.json"  # the running shared server, in its folder
 ENDED = "ended"  # how it ended: empty if cleanly
@@ -50,7 +51,7 @@ def shared_server(folder: Path, models: Mapping[str, Path]) -> Served:
             _start(folder, models)
     record = json.loads((folder / RECORD).read_text())
     server = Served(record["host"], record["rest_port"], record["grpc_port"], models, record["pid"])
-    assert listening_ports(server.pid) >= {server.rest_port, server.grpc_port}, "the shared server is gone"
+    assert len(listening(server.pid, [server.rest_port, server.grpc_port])) == 2, "the shared server is gone"
     return server
 
 
@@ -70,11 +71,12 @@ def _start(folder: Path, models: Mapping[str, Path]) -> None:
         ],
         setpgroup=0,  # Ctrl-C ends the tests first
     )
-    deadline_s = time.monotonic() + 2 * START_S
-    while not (folder / RECORD).exists():
+
+    def is_ready() -> bool:
         assert os.waitpid(pid, os.WNOHANG) == (0, 0), Path(log).read_text()
-        assert time.monotonic() < deadline_s, Path(log).read_text()
-        time.sleep(0.05)
+        return (folder / RECORD).exists()
+
+    wait_for(is_ready, lambda: Path(log).read_text())
 
 
 def end_server(folder: Path) -> str:
@@ -86,7 +88,7 @@ def end_server(folder: Path) -> str:
         return ""
     except psutil.NoSuchProcess:
         pass
-    deadline_s = time.monotonic() + 2 * STOP_S
+    deadline_s = time.monotonic() + 2 * PATIENCE_S
     while psutil.pid_exists(record["supervisor"]) and not (folder / ENDED).exists() and time.monotonic() < deadline_s:
         time.sleep(0.02)
     return (folder / ENDED).read_text() if (folder / ENDED).exists() else f"the shared server did not end: see {folder}"

@@ -18,7 +18,7 @@ from calls import Calls, answer, predict
 from gates import Gate, closed_gate
 from graph_models import write_rows_model
 from model_servers import STOP_S, clean_environment
-from ports import HOST, START_S, free_ports, wait_until_listening
+from ports import HOST, free_ports, wait_until_listening
 from waiting import PATIENCE_S, wait_for
 
 BODY = b'{"signature_name": "gated", "instances": [1.0]}'
@@ -78,7 +78,7 @@ def serving(folder: Path, *flags: str) -> Iterator[tuple[Process, Calls, Gate]]:
         with started(folder, *base, *flags) as process:
             wait_until_listening(process.popen, [process.grpc_port, process.rest_port], process.log)
             with grpc.insecure_channel(f"{HOST}:{process.grpc_port}") as channel:
-                grpc.channel_ready_future(channel).result(timeout=START_S)
+                grpc.channel_ready_future(channel).result(timeout=PATIENCE_S)
                 yield process, Calls(channel), gate
 
 
