@@ -193,7 +193,7 @@ def test_new_signature_is_fetched(tmp_path: Path) -> None:
 def test_fork_opens_a_new_connection(address: str) -> None:
     """Parent and child ask at the same time, and each gets the answers to its own questions."""
     program = FORKING.format(address=address)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout) == (0, "True\nTrue\n"), done.stderr
 
 

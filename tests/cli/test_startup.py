@@ -32,7 +32,7 @@ def loaded_by(where: Path, *argv: object, stdin: str = "") -> set[str]:
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
     )
     told = json.loads(done.stderr.splitlines()[-1])
@@ -115,5 +115,5 @@ raise SystemExit(main(["ps"]))
 def test_ctrl_c_during_import_is_quiet(tmp_path: Path) -> None:
     """The first moments are importing, and Ctrl-C is no traceback then either."""
     argv = [sys.executable, "-c", INTERRUPTED_AT_ITS_START]
-    done = subprocess.run(argv, env=clean_environment(tmp_path), capture_output=True, timeout=60, check=False)
+    done = subprocess.run(argv, env=clean_environment(tmp_path), capture_output=True, timeout=240, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")

@@ -25,7 +25,7 @@ def tfsctl(folder: Path, *argv: str, redirected: str = "", **environment: str) -
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 
@@ -41,7 +41,7 @@ def test_closed_pipe_is_not_a_failure(tmp_path: Path, argv: Sequence[str]) -> No
         stdin=subprocess.DEVNULL,
         stdout=writing,
         stderr=subprocess.PIPE,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     os.close(writing)

@@ -180,7 +180,7 @@ def rest_socket(served: Served, path: Path) -> Iterator[None]:
 
         done = threads.submit(serve)
         yield
-        done.result(timeout=60)
+        done.result(timeout=240)
 
 
 def test_rest_over_a_unix_socket(served: Served, run_cli: RunCli, tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_a_refusal_over_grpc(
             protos.PredictResponse.FromString,
         )
         with pytest.raises(grpc.RpcError) as refused:
-            call(request(signature, outputs, **inputs), timeout=20)
+            call(request(signature, outputs, **inputs), timeout=240)
     found = explain(refused.value.details() or "")
     assert found is not None, refused.value.details()
     assert cause in found.cause
@@ -126,7 +126,7 @@ def test_a_label_moved_too_early(served: Served) -> None:
             protos.ReloadConfigResponse.FromString,
         )
         with pytest.raises(grpc.RpcError) as refused:
-            call(reload, timeout=20)
+            call(reload, timeout=240)
     found = explain(refused.value.details() or "")
     assert found is not None, refused.value.details()
     assert found.cause.startswith("labels are checked before new versions are loaded")
@@ -146,7 +146,7 @@ def log_of(folder: Path, *flags: str, until: tuple[str, ...] = ()) -> str:
     while process.poll() is None and time.monotonic() < deadline:
         if until and all(words in log.read_text() for words in until):
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=60)
+            process.wait(timeout=240)
         time.sleep(0.05)
     assert process.poll() is not None, log.read_text()
     return log.read_text()

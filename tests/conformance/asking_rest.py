@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from recorded_cases import RestCase
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 240.0
 
 
 @dataclass(frozen=True, slots=True)

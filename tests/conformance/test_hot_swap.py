@@ -19,7 +19,7 @@ from recorded_cases import MODELS
 pytestmark = pytest.mark.server
 
 View = tuple[tuple[tuple[str, str], ...], object]  # the states, highest version first; what a predict gave
-SETTLE_S = 60.0
+SETTLE_S = 240.0
 PUBLISHED = "publish 2"
 
 
@@ -70,14 +70,14 @@ def view(server: Served) -> View:
 
 
 def _states(server: Served) -> tuple[tuple[str, str], ...]:
-    with urllib.request.urlopen(_url(server), timeout=60) as response:
+    with urllib.request.urlopen(_url(server), timeout=240) as response:
         return tuple((entry["version"], entry["state"]) for entry in json.load(response)["model_version_status"])
 
 
 def _answer(server: Served) -> object:
     request = urllib.request.Request(f"{_url(server)}:predict", data=b'{"instances": [1.0]}')
     try:
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=240) as response:
             return json.load(response)["predictions"]
     except urllib.error.HTTPError as error:
         with error:

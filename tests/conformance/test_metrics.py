@@ -41,7 +41,7 @@ def bounds(page: str, metric: str) -> set[str]:
 def ask(server: Served, path: str, body: bytes | None = None) -> str:
     """One REST request's answer."""
     url = f"http://{server.host}:{server.rest_port}{path}"
-    with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=60) as response:
+    with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=240) as response:
         text: str = response.read().decode()
         return text
 

@@ -129,7 +129,7 @@ def test_to_from_the_environment(export: Export, tmp_path: Path) -> None:
 def run(argv: list[str], folder: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run a process in `folder`."""
     return subprocess.run(
-        argv, cwd=folder, env=dict(environment), capture_output=True, text=True, timeout=120, check=False
+        argv, cwd=folder, env=dict(environment), capture_output=True, text=True, timeout=240, check=False
     )
 
 

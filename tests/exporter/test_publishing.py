@@ -103,7 +103,7 @@ def test_full_disk(export: Export, tmp_path: Path) -> None:
         env=clean_environment(tmp_path / "process"),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")
@@ -132,7 +132,7 @@ def test_two_exports_at_once(export: Export, tmp_path: Path) -> None:
     )
     environment = clean_environment(tmp_path / "process")
     both = [start(export.folder, environment) for _ in range(2)]
-    answers = [process.communicate(timeout=120) for process in both]
+    answers = [process.communicate(timeout=240) for process in both]
     assert [process.returncode for process in both] == [0, 0], answers
     versions = sorted(json.loads(stdout)["version"] for stdout, _ in answers)
     assert [found.version for found in list_versions(export.folder / "net")] == versions
@@ -153,7 +153,7 @@ def test_interrupted(export: Export, tmp_path: Path) -> None:
         time.sleep(0.02)
     assert any(path.name.startswith(".tfsctl-staging-") for path in (export.folder / "net").iterdir())
     os.kill(process.pid, signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=240)
     assert (process.returncode, stdout) == (130, "")
     assert "Traceback" not in stderr
     assert not (export.folder / "net").exists()

@@ -81,5 +81,5 @@ def test_a_server_answers_every_example(tmp_path: Path) -> None:
     with running_server({name: tmp_path / name for name in bodies}, tmp_path) as served:
         for name, body in bodies.items():
             url = f"http://{served.host}:{served.rest_port}/v1/models/{name}:predict"
-            with urllib.request.urlopen(url, body.encode(), timeout=20) as answer:
+            with urllib.request.urlopen(url, body.encode(), timeout=240) as answer:
                 assert list(json.load(answer)) == ["predictions" if "instances" in body else "outputs"]

@@ -29,9 +29,9 @@ def rest(
     port = port or server.rest_port
     connection: http.client.HTTPConnection
     if context is None:
-        connection = http.client.HTTPConnection(server.host, port, timeout=30)
+        connection = http.client.HTTPConnection(server.host, port, timeout=240)
     else:
-        connection = http.client.HTTPSConnection(server.host, port, timeout=30, context=context)
+        connection = http.client.HTTPSConnection(server.host, port, timeout=240, context=context)
     try:
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()
@@ -51,6 +51,6 @@ def predict(channel: grpc.Channel, value: float = 1.5, *, model: str = "echo", *
     request.model_spec.name = model
     request.inputs["x"].CopyFrom(tensors.to_proto(np.array([value], np.float32)))
     call = channel.unary_unary(PREDICT, protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString)
-    (output,) = call(request, **{"timeout": 30, **options}).outputs.values()
+    (output,) = call(request, **{"timeout": 240, **options}).outputs.values()
     answer: float = tensors.from_proto(output)[0]
     return answer

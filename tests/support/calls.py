@@ -52,7 +52,7 @@ class Calls:
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
 
-    def start(self, call: tuple[str, Any], timeout_s: float = 30) -> Any:
+    def start(self, call: tuple[str, Any], timeout_s: float = 240) -> Any:
         """A call under way."""
         method, request = call
         request_type, response_type = (getattr(protos, name) for name in _TYPES[method])
@@ -60,11 +60,11 @@ class Calls:
             _PREDICTION + method, request_type.SerializeToString, response_type.FromString
         ).future(request, timeout=timeout_s)
 
-    def __call__(self, call: tuple[str, Any], timeout_s: float = 30) -> Answer:
+    def __call__(self, call: tuple[str, Any], timeout_s: float = 240) -> Answer:
         """One call and its answer."""
         return answer(self.start(call, timeout_s))
 
-    def together(self, calls: Sequence[tuple[str, Any]], timeout_s: float = 30) -> list[Answer]:
+    def together(self, calls: Sequence[tuple[str, Any]], timeout_s: float = 240) -> list[Answer]:
         """Calls of the same moment, and their answers in the same order."""
         return [answer(started) for started in [self.start(call, timeout_s) for call in calls]]
 
@@ -81,5 +81,5 @@ def answer(started: Any) -> Answer:
 def calling(server: Served) -> Iterator[Calls]:
     """Calls to a server while the block lasts; the connection is up."""
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
-        grpc.channel_ready_future(channel).result(timeout=60)
+        grpc.channel_ready_future(channel).result(timeout=240)
         yield Calls(channel)

@@ -14,7 +14,7 @@ from typing import Any
 
 from tfsctl.core.saved_model import read_saved_model
 
-STOP_S = 30.0
+STOP_S = 240.0
 
 
 @dataclass(frozen=True)

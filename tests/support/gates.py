@@ -42,6 +42,11 @@ class Gate:
         self.is_open = True
         self._readers.append(os.open(self.go, os.O_RDONLY | os.O_NONBLOCK))
 
+    def shut(self) -> None:
+        """Make runs wait again."""
+        self.is_open = False
+        os.close(self._readers.pop())
+
     def release(self) -> None:
         """Close the files; the model can no longer be run."""
         for reader in self._readers:

@@ -91,7 +91,7 @@ def running_gateway(rest_port: int, *, path: str, authorization: str) -> Iterato
                 self.send_error(401)
                 return
             body = self.rfile.read(int(self.headers["content-length"] or 0))
-            connection = http.client.HTTPConnection(HOST, rest_port, timeout=20)
+            connection = http.client.HTTPConnection(HOST, rest_port, timeout=240)
             connection.request(self.command, self.path.removeprefix(path), body)
             response = connection.getresponse()
             content = response.read()

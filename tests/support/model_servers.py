@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 from ports import HOST, free_ports, wait_until_listening
 from waiting import PATIENCE_S
 
@@ -54,14 +55,15 @@ def running_flags(
 ) -> Iterator[Served]:
     """Run the embedded server with these flags, and ports of its own, while the block lasts. It must end cleanly.
 
-    `--port=0` and `--rest_api_port=0` among the flags turn those off.
+    `--port=0` and `--rest_api_port=0` among the flags turn those off. New versions are not checked in another process,
+    which would take a second each, unless a flag says so.
     """
     grpc_port, rest_port = free_ports(2)
     open_ports = [grpc_port] * ("--port=0" not in flags) + [rest_port] * ("--rest_api_port=0" not in flags)
     log = workspace / "server.log"
     argv = [
         *(sys.executable, "-m", "tfsctl.server", f"--host={HOST}", "--file_system_poll_wait_seconds=1"),
-        *(f"--port={grpc_port}", f"--rest_api_port={rest_port}", *flags),
+        *(f"--port={grpc_port}", f"--rest_api_port={rest_port}", "--check_new_versions=never", *flags),
     ]
     with log.open("wb") as output:
         env = clean_environment(workspace) | dict(environment or {})
@@ -103,6 +105,12 @@ HAS_IPV6 = _has_ipv6()
 def resident_mb(pid: int) -> float:
     """The resident memory of a process, in MB (10**6 bytes)."""
     return _pages(pid)[1] * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def cpu_s(pid: int) -> float:
+    """The CPU time that a process has used, in seconds: unlike wall time it says nothing of what else the machine does."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def own_mb(pid: int) -> float:

@@ -13,7 +13,7 @@ import h2.events
 from tfsctl.core import protos
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
-TIMEOUT_S = 60.0
+TIMEOUT_S = 240.0
 Header = tuple[bytes, bytes]
 
 

@@ -13,7 +13,7 @@ ONE = b'{"instances": [1.0]}'
 
 def post(server: Served, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
     """One REST request on a connection of its own: status and body."""
-    with closing(http.client.HTTPConnection(server.host, server.rest_port, timeout=60)) as connection:
+    with closing(http.client.HTTPConnection(server.host, server.rest_port, timeout=240)) as connection:
         connection.request("POST", f"/v1/models/{path}", body, headers or {})
         response = connection.getresponse()
         return response.status, response.read()

@@ -30,7 +30,7 @@ class Secure:
     def client(self, transport: Transport, tls: ClientTls | None, host: str = "localhost") -> ServingClient:
         """A client with these files."""
         port = self.server.rest_port if transport == "rest" else self.server.grpc_port
-        return open_client(transport, host, port, timeout_s=10, connection=Connection(tls=tls))
+        return open_client(transport, host, port, timeout_s=60, connection=Connection(tls=tls))
 
     def options(self, transport: Transport) -> list[object]:
         """The address as options of a command."""

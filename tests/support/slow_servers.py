@@ -64,7 +64,7 @@ def slow_grpc(asked: threading.Event) -> Iterator[int]:
     def predict(_request: bytes, context: grpc.ServicerContext) -> bytes:
         context.add_callback(abandoned.set)
         asked.set()
-        abandoned.wait(timeout=20)
+        abandoned.wait(timeout=240)
         return b""
 
     def metadata(_request: bytes, _context: grpc.ServicerContext) -> bytes:

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from waiting import PATIENCE_S
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -26,7 +28,6 @@ _AT_THE_TOP = b"\x1b[1;1R"
 _OWN_TERMINAL = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 )
-PATIENCE_S = 30.0
 
 ENTER, TAB, CTRL_C, CTRL_D, UP = "\r", "\t", "\x03", "\x04", "\x1b[A"
 

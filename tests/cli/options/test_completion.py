@@ -21,7 +21,7 @@ def completed(line: str, folder: Path, **environment: str) -> list[str]:
         env=clean_environment(folder) | environment | asked,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.stderr == ""

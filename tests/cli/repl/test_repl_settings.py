@@ -134,7 +134,7 @@ def test_curl_prints_the_last_request(session: ReplSession) -> None:
     handle_line(session, "area=1 city=x")
     handle_line(session, "great")  # refused: not the last that was answered
     (command,) = handle_line(session, ":curl").answer
-    done = subprocess.run([*shlex.split(command), "-s"], capture_output=True, check=True, timeout=30)
+    done = subprocess.run([*shlex.split(command), "-s"], capture_output=True, check=True, timeout=240)
     assert json.loads(done.stdout) == {"outputs": {"area": [1.0], "city": ["x"]}}
 
 

@@ -39,7 +39,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
 def run(script: str, *shell: str, **environment: str) -> str:
     """Run what was printed, with a shell or an interpreter that reads it from stdin; returns its stdout."""
     done = subprocess.run(
-        shell, input=script, capture_output=True, text=True, timeout=120, env={**os.environ, **environment}, check=False
+        shell, input=script, capture_output=True, text=True, timeout=240, env={**os.environ, **environment}, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -105,7 +105,7 @@ def asked_as_grpcurl_would(printed: str) -> tuple[list[str], Any]:
         call = channel.unary_unary(
             f"/{method}", protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString
         )
-        return words, call(request, timeout=20)
+        return words, call(request, timeout=240)
 
 
 def methods_by_reflection(port: int) -> set[str]:
@@ -119,7 +119,7 @@ def methods_by_reflection(port: int) -> set[str]:
             protos.ServerReflectionRequest.SerializeToString,
             protos.ServerReflectionResponse.FromString,
         )
-        (response,) = call(iter([request]), timeout=20)
+        (response,) = call(iter([request]), timeout=240)
     files = map(descriptor_pb2.FileDescriptorProto.FromString, response.file_descriptor_response.file_descriptor_proto)
     return {
         f"{file.package}.{service.name}/{method.name}"

@@ -152,7 +152,7 @@ def test_a_build_that_is_ended_leaves_nothing(echo: Path, tmp_path: Path, number
     assert len(list(temporary.iterdir())) == 1
 
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 130, said
     assert b"Traceback" not in said
     assert list(temporary.iterdir()) == []

@@ -118,7 +118,7 @@ def _failed_start(folder: Path, flags: list[str]) -> tuple[str, str]:
     port = free_ports(1)[0]
     argv = [sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1", f"--port={port}", *flags]
     done = subprocess.run(
-        argv, env=clean_environment(folder), capture_output=True, text=True, check=False, timeout=30, cwd=os.curdir
+        argv, env=clean_environment(folder), capture_output=True, text=True, check=False, timeout=240, cwd=os.curdir
     )
     assert done.returncode == 255
     return done.stdout, done.stderr

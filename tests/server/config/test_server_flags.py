@@ -36,7 +36,7 @@ def states(server: Served, model: str) -> dict[str, str]:
     """The state of each version of a model; nothing for one that is not known."""
     url = f"http://{server.host}:{server.rest_port}/v1/models/{model}"
     try:
-        with urllib.request.urlopen(url, timeout=60) as response:
+        with urllib.request.urlopen(url, timeout=240) as response:
             return {v["version"]: v["state"] for v in json.load(response)["model_version_status"]}
     except urllib.error.HTTPError as error:
         with error:
@@ -48,7 +48,7 @@ def run_to_its_end(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[s
     (port,) = free_ports(1)
     argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={port}", *flags]
     return subprocess.run(
-        argv, env=clean_environment(tmp_path), capture_output=True, text=True, timeout=60, check=False
+        argv, env=clean_environment(tmp_path), capture_output=True, text=True, timeout=240, check=False
     )
 
 
@@ -178,7 +178,7 @@ def test_custom_operations(tmp_path: Path) -> None:
     library = tmp_path / "triple.so"
     (framework,) = Path(tensorflow_directory()).glob("libtensorflow_framework.so.*")
     link = [f"-L{framework.parent}", f"-l:{framework.name}"]
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, TRIPLE, *link], check=True, timeout=60)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, TRIPLE, *link], check=True, timeout=240)
     graph = GraphModel()
     graph.input("x")
     graph.op("TfsctlTriple", "y", "x")

@@ -117,7 +117,7 @@ def test_clients_without_the_right_certificate_are_turned_away(
     channels = [authority.channel(target), authority.channel(target, stranger), grpc.insecure_channel(target)]
     for channel in channels:
         with channel, pytest.raises(grpc.RpcError) as refused:
-            predict(channel, timeout=60)
+            predict(channel, timeout=240)
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
@@ -236,6 +236,6 @@ def _started(folder: Path, flags: list[str]) -> tuple[str, str, int]:
     port, rest_port = free_ports(2)
     argv = [sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1", f"--port={port}", f"--rest_api_port={rest_port}"]
     done = subprocess.run(
-        [*argv, *flags], env=clean_environment(folder), capture_output=True, text=True, check=False, timeout=30
+        [*argv, *flags], env=clean_environment(folder), capture_output=True, text=True, check=False, timeout=240
     )
     return done.stdout, done.stderr, done.returncode

@@ -42,14 +42,14 @@ def test_check(channel: grpc.Channel, service: str) -> None:
     """The server, and its parts by the names TensorFlow Serving gives them, are serving."""
     stub = health_pb2_grpc.HealthStub(channel)
 
-    assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=60).status == SERVING
+    assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=240).status == SERVING
 
 
 @pytest.mark.parametrize("service", ["tensorflow.serving.PredictionService", "x"])
 def test_check_of_an_unknown_service(channel: grpc.Channel, service: str) -> None:
     """Other names are not found, full ones as well."""
     with pytest.raises(grpc.RpcError) as refused:
-        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=60)
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=240)
 
     assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.NOT_FOUND, "service name unknown")
 
@@ -69,7 +69,7 @@ def test_a_message_too_large_for_a_stream(channel: grpc.Channel) -> None:
     """Nobody may fill the memory by a question about health."""
     call: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream("/grpc.health.v1.Health/Watch")
     with pytest.raises(grpc.RpcError) as refused:
-        next(call(b"\x00" * (5 * 1024 * 1024), timeout=60))
+        next(call(b"\x00" * (5 * 1024 * 1024), timeout=240))
 
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -80,7 +80,7 @@ def test_off_by_default_and_no_watcher_holds_up_the_end(tmp_path: Path) -> None:
     request = health_pb2.HealthCheckRequest()
     with running_flags(flags, tmp_path) as running, _channel(running) as channel:
         with pytest.raises(grpc.RpcError) as refused:
-            health_pb2_grpc.HealthStub(channel).Check(request, timeout=60)
+            health_pb2_grpc.HealthStub(channel).Check(request, timeout=240)
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
     with running_flags([*flags, "--enable_grpc_healthcheck_service"], tmp_path) as running:

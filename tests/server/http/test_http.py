@@ -45,7 +45,7 @@ def server(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 def raw(server: Served, text: bytes) -> bytes:
     """All that comes back for these bytes, until the server closes the connection."""
-    with socket.create_connection((server.host, server.rest_port), timeout=60) as connection:
+    with socket.create_connection((server.host, server.rest_port), timeout=240) as connection:
         connection.sendall(text)
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
@@ -63,7 +63,7 @@ def test_rest_is_on_its_port_only(server: Served) -> None:
 def test_grpc_is_on_its_port_only(server: Served) -> None:
     """On the REST port there is no gRPC; a content type changes nothing there."""
     with grpc.insecure_channel(f"{server.host}:{server.rest_port}") as channel, pytest.raises(grpc.RpcError):
-        predict(channel, timeout=60)
+        predict(channel, timeout=240)
     headers = {"Content-Type": "application/grpc"}
     assert rest(server, "POST", "/v1/models/echo:predict", b'{"instances": [1.5]}', headers)[0] == 200
 
@@ -292,7 +292,7 @@ def _http2(server: Served) -> Iterator[tuple[socket.socket, h2.connection.H2Conn
     """A connection to the gRPC port that has said the preface and SETTINGS, and its state."""
     connection = h2.connection.H2Connection()
     connection.initiate_connection()
-    with socket.create_connection((server.host, server.grpc_port), timeout=60) as wire:
+    with socket.create_connection((server.host, server.grpc_port), timeout=240) as wire:
         wire.sendall(connection.data_to_send())
         yield wire, connection
 

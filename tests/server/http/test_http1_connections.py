@@ -19,7 +19,7 @@ from ports import HOST
 
 pytestmark = pytest.mark.server
 
-WAIT_S = 30.0  # what has not come by then never comes
+WAIT_S = 240.0  # what has not come by then never comes
 STATUS_PATH = "/v1/models/echo"
 PREDICT_PATH = "/v1/models/echo:predict"
 ONE = b'{"instances": [1.5]}'

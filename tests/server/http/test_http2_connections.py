@@ -28,7 +28,7 @@ pytestmark = pytest.mark.server
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 STATUS_PATH = "/v1/models/echo"
-WAIT_S = 30.0  # what has not come by then never comes
+WAIT_S = 240.0  # what has not come by then never comes
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20  # flags
 DEFAULT_WINDOW, MAX_WINDOW, DEFAULT_FRAME = 65_535, 2**31 - 1, 16_384
 

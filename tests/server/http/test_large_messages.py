@@ -51,7 +51,7 @@ def test_a_large_message_there_and_back(server: Served) -> None:
     limits = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}", limits) as channel:
         call = channel.unary_unary(PREDICT, protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString)
-        answer = call(request, timeout=120)
+        answer = call(request, timeout=240)
 
     np.testing.assert_array_equal(tensors.from_proto(answer.outputs["x"]), array)
 
@@ -127,7 +127,7 @@ def test_a_body_that_announces_too_much_is_not_waited_for() -> None:
     async def ask() -> tuple[int, bytes]:
         path, headers = "/v1/models/m:predict", {b"content-length": b"3000000000"}
         request = Request(asyncio.get_running_loop(), MemoryBudget(2**40), 8501, "POST", path, path, headers)
-        await asyncio.wait_for(Application(Flags(rest_api_port=8501))(request), timeout=60)
+        await asyncio.wait_for(Application(Flags(rest_api_port=8501))(request), timeout=240)
         return request.answer
 
     status, body = asyncio.run(ask())
@@ -142,7 +142,7 @@ def _status_of(server: Served, body: bytes) -> str:
     headers = [(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", PREDICT)]
     connection.send_headers(1, [*headers, ("content-type", "application/grpc"), ("te", "trailers")])
     connection.send_data(1, body, end_stream=True)
-    with socket.create_connection((server.host, server.grpc_port), timeout=60) as wire:
+    with socket.create_connection((server.host, server.grpc_port), timeout=240) as wire:
         wire.sendall(connection.data_to_send())
         while True:
             for event in connection.receive_data(wire.recv(65536)):

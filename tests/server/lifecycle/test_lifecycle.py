@@ -9,17 +9,19 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from model_servers import Served, clean_environment, running_server
-from ports import HOST, free_ports
+from gates import closed_gate
+from graph_models import write_rows_model
+from model_servers import STOP_S, Served, clean_environment, running_server
+from ports import HOST, free_ports, listening
 from scale_models import write_scale_model
 from waiting import eventually
 
@@ -34,7 +36,7 @@ def ask(server: Served, path: str, body: object = None) -> tuple[int, Any]:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"http://{server.host}:{server.rest_port}/v1/models/{path}", data=data)
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=STOP_S) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         with error:
@@ -153,51 +155,63 @@ def test_a_bad_version_never_takes_down_a_good_one(server: Served, base: Path, d
 
 def test_the_old_version_drains_first(base: Path, tmp_path: Path) -> None:
     """A request that is running when its version is replaced gets its answer from that version."""
-    write_scale_model(tmp_path / "slow" / "1", 1.0, matmul_size=3000)
-    with running_server({"slow": tmp_path / "slow", "hot": base}, tmp_path) as server:
-        results: list[tuple[int, Any]] = []
-        thread = threading.Thread(
-            target=lambda: results.append(ask(server, "slow:predict", {"instances": [[1.0] * 9]}))
-        )
-        thread.start()
-        publish(tmp_path / "slow", "2", 2.0)
-        thread.join()
-        eventually(lambda: answer(server, "slow"), 2.0)
+    with closed_gate(tmp_path / "gate") as gate:
+        write_rows_model(tmp_path / "slow" / "1", gate=gate)
+        with (
+            running_server({"slow": tmp_path / "slow", "hot": base}, tmp_path) as server,
+            waiting_request(server) as got,
+        ):
+            gate.wait_for_run()
+            publish(tmp_path / "slow", "2", 2.0)
+            eventually(lambda: answer(server, "slow"), 2.0)
+            assert states(server, "slow")["1"] == "UNLOADING"
+            assert got == []
+            gate.open()
+            eventually(lambda: states(server, "slow"), {"2": "AVAILABLE", "1": "END"})
 
-    assert results == [(200, {"predictions": [[1.0] * 9]})]
+    assert got == [(200, {"predictions": [1.0] * 9})]
 
 
 def test_a_slow_model_does_not_hold_up_another(base: Path, tmp_path: Path) -> None:
-    """While one model computes for long, another answers and so does the status."""
-    write_scale_model(tmp_path / "slow" / "1", 1.0, matmul_size=4000)
-    with running_server({"slow": tmp_path / "slow", "hot": base}, tmp_path) as server:
-        done = threading.Event()
+    """While a run of one model does not end, another model answers and so does the status."""
+    with closed_gate(tmp_path / "gate") as gate:
+        write_rows_model(tmp_path / "slow" / "1", gate=gate)
+        with (
+            running_server({"slow": tmp_path / "slow", "hot": base}, tmp_path) as server,
+            waiting_request(server) as got,
+        ):
+            gate.wait_for_run()
+            assert [answer(server, "hot") for _ in range(50)] == [1.0] * 50
+            assert states(server, "slow") == {"1": "AVAILABLE"}
+            assert got == []
+            gate.open()
 
-        def run_slowly() -> None:
-            ask(server, "slow:predict", {"instances": [1.0]})
-            done.set()
+    assert got == [(200, {"predictions": [1.0] * 9})]
 
-        thread = threading.Thread(target=run_slowly)
-        thread.start()
-        answered = 0
-        while not done.is_set():
-            assert answer(server, "hot") == 1.0
-            answered += not done.is_set()
-        thread.join()
 
-    assert answered >= 5
+@contextmanager
+def waiting_request(server: Served) -> Iterator[list[tuple[int, Any]]]:
+    """A request to `slow` that waits at the gate of the model; its answer is there when the block is left."""
+    got: list[tuple[int, Any]] = []
+    body = {"signature_name": "gated", "instances": [1.0] * 9}
+    thread = threading.Thread(target=lambda: got.append(ask(server, "slow:predict", body)))
+    thread.start()
+    yield got
+    thread.join()
 
 
 def _start(tmp_path: Path, *flags: str) -> tuple[subprocess.Popen[str], int, int]:
+    """Start a server whose log is `server.log`; returns its process, its gRPC port and its REST port."""
     grpc_port, rest_port = free_ports(2)
     argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={grpc_port}", *flags]
-    process = subprocess.Popen(
-        [*argv, f"--rest_api_port={rest_port}"],
-        env=clean_environment(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with (tmp_path / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*argv, f"--rest_api_port={rest_port}"],
+            env=clean_environment(tmp_path),
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
     return process, grpc_port, rest_port
 
 
@@ -206,7 +220,9 @@ def test_ports_open_only_once_the_model_is_available(tmp_path: Path) -> None:
     process, grpc_port, rest_port = _start(tmp_path, "--model_name=late", f"--model_base_path={tmp_path / 'late'}")
     server = Served(HOST, rest_port, grpc_port, {})
     try:
-        time.sleep(3)
+        log, waits = tmp_path / "server.log", "Could not find base path"
+        eventually(lambda: log.read_text().count(waits) >= 3, expected=True)  # it looks for the model again and again
+        assert listening(process.pid, [grpc_port, rest_port]) == set()
         with pytest.raises(OSError, match="refused"):
             ask(server, "late")
         (tmp_path / "late").mkdir()
@@ -221,11 +237,12 @@ def test_ports_open_only_once_the_model_is_available(tmp_path: Path) -> None:
         eventually(factor, 4.0)
     finally:
         process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=60)
+        process.communicate(timeout=STOP_S)
 
+    logged = log.read_text()
     assert process.returncode == 0
-    assert f"Could not find base path {tmp_path / 'late'} for servable late" in log
-    assert log.index("Successfully loaded servable version") < log.index("Exporting HTTP/REST API at:")
+    assert f"Could not find base path {tmp_path / 'late'} for servable late" in logged
+    assert logged.index("Successfully loaded servable version") < logged.index("Exporting HTTP/REST API at:")
 
 
 def test_a_failed_start_says_so_on_stdout_and_exits_255(tmp_path: Path) -> None:
@@ -235,7 +252,7 @@ def test_a_failed_start_says_so_on_stdout_and_exits_255(tmp_path: Path) -> None:
     process, *_ = _start(
         tmp_path, "--model_name=b", f"--model_base_path={tmp_path / 'bad'}", "--max_num_load_retries=0"
     )
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=STOP_S)
 
     assert process.returncode == 255
     assert said.startswith(
@@ -261,7 +278,7 @@ def test_nonsense_is_refused_at_once(tmp_path: Path, flags: list[str], said: str
     entry = 'name: "m" base_path: "/m" model_platform: "tensorflow" logging_config { }'
     logged.write_text(f"model_config_list {{ config {{ {entry} }} }}")
     process, *_ = _start(tmp_path, *(flag.replace("{LOGGED}", str(logged)) for flag in flags))
-    stdout, _ = process.communicate(timeout=60)
+    stdout, _ = process.communicate(timeout=STOP_S)
 
     assert (process.returncode, stdout) == (255, f"Failed to start server. Error: {said}\n")
 
@@ -275,7 +292,7 @@ def test_a_port_in_use_is_named(server: Served, base: Path, tmp_path: Path) -> N
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=STOP_S,
     )
 
     assert done.returncode == 255
@@ -292,7 +309,7 @@ def test_the_server_ends_with_its_parent(base: Path, tmp_path: Path) -> None:
         "import os, subprocess, sys, time\n"
         "child = subprocess.Popen(sys.argv[1:], env=os.environ | {'TFSCTL_PARENT_PID': str(os.getpid())})\n"
         "print(child.pid, flush=True)\n"
-        "time.sleep(60)\n"
+        "time.sleep(3600)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, *argv],
@@ -349,4 +366,4 @@ def test_model_config_file(base: Path, tmp_path: Path) -> None:
         assert answer(server, "hot/labels/stable") == 1.0
     finally:
         process.terminate()
-        process.communicate(timeout=60)
+        process.communicate(timeout=STOP_S)

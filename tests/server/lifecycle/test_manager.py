@@ -44,7 +44,7 @@ def managed(scenario: Callable[[Manager, list[Lingering]], Awaitable[None]]) -> 
             servable.gone.set()
         await manager.close()
 
-    asyncio.run(asyncio.wait_for(run(), timeout=20))
+    asyncio.run(asyncio.wait_for(run(), timeout=240))
 
 
 def test_a_version_wanted_again_while_it_unloads_is_loaded_again() -> None:

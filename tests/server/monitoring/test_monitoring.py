@@ -101,7 +101,7 @@ def shown(server: Served) -> dict[str, Family]:
         for _ in range(3):
             request.input.example_list.examples.add().features.feature["x"].float_list.value.append(1.0)
         classify = raw_call(channel, "/tensorflow.serving.PredictionService/Classify")
-        classify(request.SerializeToString(), timeout=30)
+        classify(request.SerializeToString(), timeout=240)
     assert rest(server, "POST", "/v1/models/echo:predict", good)[0] == 200
     assert rest(server, "POST", "/v1/models/half_plus_two:regress", body)[0] == 200
     assert rest(server, "POST", "/v1/models/echo:predict", b"{")[0] == 400

@@ -109,7 +109,7 @@ def test_predict_answers_with_bytes(server: Served) -> None:
     request.inputs["text"].CopyFrom(tensors.to_proto(values))
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
         call = channel.unary_unary(PREDICT, protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString)
-        output = call(request, timeout=30).outputs["text"]
+        output = call(request, timeout=240).outputs["text"]
 
     assert output.tensor_content == b"\x01\x00\xac\x02a" + b"x" * 300
     assert not output.string_val

@@ -42,7 +42,7 @@ class Asked:
         start = threading.Barrier(CLIENTS)
 
         def client(number: int) -> list[tuple[int, bytes]]:
-            connection = http.client.HTTPConnection(self.server.host, self.server.rest_port, timeout=60)
+            connection = http.client.HTTPConnection(self.server.host, self.server.rest_port, timeout=240)
             start.wait()
             answers = []
             for body in bodies[number::CLIENTS]:

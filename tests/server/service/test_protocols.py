@@ -51,7 +51,7 @@ def rest(
     server: Served, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, bytes, dict[str, str]]:
     """One HTTP request: status, body, headers in lower case."""
-    connection = http.client.HTTPConnection(server.host, server.rest_port, timeout=30)
+    connection = http.client.HTTPConnection(server.host, server.rest_port, timeout=240)
     connection.request(method, path, body, headers or {})
     response = connection.getresponse()
     answer = response.status, response.read(), {k.lower(): v for k, v in response.getheaders()}
@@ -65,7 +65,7 @@ def call(channel: grpc.Channel, method: str, request: Any, **options: Any) -> An
     stub: grpc.UnaryUnaryMultiCallable[Any, Any] = channel.unary_unary(
         method, request_serializer=type(request).SerializeToString, response_deserializer=response.FromString
     )
-    return stub(request, timeout=30, **options)
+    return stub(request, timeout=240, **options)
 
 
 def predict_request(array: np.ndarray, *, model: str = "echo", signature: str = "") -> Any:
@@ -241,7 +241,7 @@ def test_long_messages_are_cut(channel: grpc.Channel) -> None:
 def test_unknown_methods_are_unimplemented(channel: grpc.Channel) -> None:
     """Whatever is no method of ours is UNIMPLEMENTED, with no message."""
     with pytest.raises(grpc.RpcError) as refused:
-        raw_call(channel, "/tensorflow.serving.PredictionService/Nope")(b"", timeout=60)
+        raw_call(channel, "/tensorflow.serving.PredictionService/Nope")(b"", timeout=240)
 
     assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.UNIMPLEMENTED, "")
 
@@ -251,7 +251,7 @@ def test_broken_requests_get_a_status(channel: grpc.Channel) -> None:
     stub = raw_call(channel, PREDICT)
     for raw in (b"\xff\xff\xff", os.urandom(1000)):
         with pytest.raises(grpc.RpcError) as refused:
-            stub(raw, timeout=60)
+            stub(raw, timeout=240)
         assert refused.value.code() in (grpc.StatusCode.INTERNAL, grpc.StatusCode.INVALID_ARGUMENT)
 
     assert call(channel, PREDICT, predict_request(np.ones(1, np.float32))).outputs["x"].float_val[0] == 1

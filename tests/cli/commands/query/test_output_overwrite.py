@@ -98,7 +98,7 @@ def test_output_is_not_the_redirected_stdin(rows: Path) -> None:
     argv = [sys.executable, "-m", "tfsctl", "predict", "--model", "m", "--file", "-", "--format", "csv"]
     with rows.open("rb") as stdin:
         done = subprocess.run(
-            [*argv, "--output", str(rows)], stdin=stdin, capture_output=True, text=True, timeout=60, check=False
+            [*argv, "--output", str(rows)], stdin=stdin, capture_output=True, text=True, timeout=240, check=False
         )
 
     assert (done.returncode, rows.read_text()) == (2, ROWS)
@@ -114,7 +114,7 @@ def test_stdout_is_not_the_input(served: Served, rows: Path) -> None:
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            timeout=240,
             check=False,
         )
 

@@ -101,7 +101,7 @@ def test_watch_prints_each_change(living: Served, tmp_path: Path) -> None:
         change = json.loads(watching.stdout.readline())
         seen.add((change["version"], change["state"]))
     watching.send_signal(signal.SIGINT)
-    assert watching.wait(timeout=60) == 0
+    assert watching.wait(timeout=240) == 0
     watching.stdout.close()
 
 

@@ -268,7 +268,7 @@ def test_logs_are_followed_until_the_server_ends(run_cli: RunCli, echo: Path) ->
     assert process.stdout.readline().endswith('"GET /v1/models/echo HTTP/1.1" 200 -\n')
 
     assert run_cli("stop").code == 0
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=240)
     assert (process.returncode, stdout, stderr) == (0, "fake model server: terminated\n", "")
 
 
@@ -369,7 +369,7 @@ def test_interrupted_restart_is_reported(run_cli: RunCli, echo: Path, monkeypatc
         time.sleep(0.05)
     restarting.send_signal(signal.SIGINT)
 
-    _, said = restarting.communicate(timeout=60)
+    _, said = restarting.communicate(timeout=240)
     assert restarting.returncode == ExitCode.INTERRUPTED
     assert said.splitlines()[-1] == "echo was stopped, and is not started again; tfsctl serve PATH does"
     assert records.running() == []
@@ -383,7 +383,7 @@ def test_foreground_server_restarts_in_background(run_cli: RunCli, echo: Path) -
     first = json.loads(process.stdout.readline())
 
     assert run_cli("restart").code == 0
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=240)
     assert (process.returncode, stderr.splitlines()[-1]) == (0, "echo has ended")
     (server,) = records.running()
     assert (server.rest_port, server.pid != first["pid"]) == (first["rest_port"], True)

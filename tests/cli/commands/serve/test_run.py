@@ -107,7 +107,7 @@ def test_signal_stops_the_server(echo_dir: Path, tmp_path: Path, number: signal.
         process.stdin.flush()
         assert process.stdout.readline() == "1.0\n"
         process.send_signal(number)
-        process.communicate(timeout=60)
+        process.communicate(timeout=240)
         assert running(tmp_path) == []
 
 

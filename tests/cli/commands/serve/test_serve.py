@@ -135,7 +135,7 @@ def test_foreground_server_ends_with_the_terminal(start: Start, echo: Path, numb
     assert not is_refused(document["rest_port"])
 
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=240)
     assert (process.returncode, stdout) == (0, "")
     assert "Successfully loaded servable version" in stderr
     assert stderr.endswith("echo has ended\n")
@@ -276,7 +276,7 @@ def test_ctrl_c_during_loading_stops_the_server(start: Start, echo: Path, monkey
         wait_for(lambda: len(records.running()) == 1)
         process.send_signal(signal.SIGINT)
 
-        assert process.communicate(timeout=60)[0] == ""
+        assert process.communicate(timeout=240)[0] == ""
         assert process.returncode == code
         assert records.running() == []
 
@@ -286,13 +286,13 @@ def test_later_crash_is_a_failure(start: Start, echo: Path) -> None:
     """One that is stopped by another command is not."""
     process = start("serve", echo, "--engine", "binary", "--json", *FREE)
     os.kill(int(str(ready(process)["pid"])), signal.SIGKILL)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=240)
     assert process.returncode == ExitCode.FAILED
     assert stderr.endswith("error: the model server was ended by SIGKILL; its log is above\n")
 
     process = start("serve", echo, "--engine", "binary", "--json", *FREE)
     os.kill(int(str(ready(process)["pid"])), signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=240)
     assert (process.returncode, stderr.splitlines()[-1]) == (0, "echo has ended")
 
 
