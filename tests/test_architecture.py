@@ -175,11 +175,12 @@ LIBRARIES = {
     "hpack": ["server/http"],
 }
 
-# The only modules that may end the process; everything else raises. server/app/run ends it without waiting for threads
-# inside TensorFlow.
+# The only modules that may end the process; everything else raises. server/app/run and server/app/check_process end it
+# without waiting for threads inside TensorFlow.
 EXITS = [
     *("__main__", "cli/__init__", "server/__main__", "server/main", "server/app/run"),
-    "programs/exit_recorder",  # in the child of a fork
+    "programs/exit_recorder",  # in the child of a fork,
+    "server/app/check_process",
 ]
 
 MAX_MODULES_PER_FOLDER = 16

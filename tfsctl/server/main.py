@@ -9,10 +9,9 @@ from collections.abc import Sequence
 
 from tfsctl.server.app.listening import check_grpc_is_asked_for, settled
 from tfsctl.server.batching.parameters import server_parameters
-from tfsctl.server.config import flags as server_flags
-from tfsctl.server.config import tls
+from tfsctl.server.config import command_line, tls
 from tfsctl.server.config.configured_models import configured_models
-from tfsctl.server.config.flags import START_FAILED
+from tfsctl.server.config.flags import START_FAILED, WITHOUT_EFFECT
 from tfsctl.server.config.session_config import check_session_flags
 from tfsctl.server.process import open_files, shutdown
 from tfsctl.server.process.logs import write_line
@@ -25,13 +24,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop. Exit codes are `tensorflow_model_server`'s: 0, or 255 when it cannot start."""
     open_files.open_standard()
     arguments = sys.argv[1:] if arguments is None else arguments
-    parsed = server_flags.parse(arguments)
+    parsed = command_line.parse(arguments)
     if parsed.error:
         write_line(sys.stderr, f"E {parsed.error}")
-        write_line(sys.stdout, server_flags.usage())
+        write_line(sys.stdout, command_line.usage())
         return START_FAILED
     if parsed.wants_help:
-        write_line(sys.stdout, server_flags.usage())
+        write_line(sys.stdout, command_line.usage())
         return START_FAILED
     if parsed.flags.version:
         _print_version()
@@ -39,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for argument in parsed.unknown:
         write_line(sys.stdout, f"unknown argument: {argument}")
     if parsed.unknown:
-        write_line(sys.stdout, server_flags.usage())
+        write_line(sys.stdout, command_line.usage())
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s")
-    if idle := [f"--{name}" for name in parsed.given if name in server_flags.WITHOUT_EFFECT]:
+    if idle := [f"--{name}" for name in parsed.given if name in WITHOUT_EFFECT]:
         log.warning("Without effect in this server: %s", ", ".join(idle))
     try:
         check_grpc_is_asked_for(parsed.flags)

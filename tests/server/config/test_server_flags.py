@@ -25,7 +25,7 @@ from waiting import eventually, wait_for
 
 from tfsctl.core import protos
 from tfsctl.core.protos import tensorflow_directory
-from tfsctl.server.config import flags as server_flags
+from tfsctl.server.config import command_line
 from tfsctl.server.config.session_config import session_config
 from tfsctl.server.lifecycle.warmup import WARMUP_FILE
 
@@ -60,7 +60,7 @@ def publish(base: Path, version: str) -> None:
 
 def configured(*arguments: str) -> Any:
     """The session configuration of a command line."""
-    return protos.ConfigProto.FromString(session_config(server_flags.parse(arguments).flags))
+    return protos.ConfigProto.FromString(session_config(command_line.parse(arguments).flags))
 
 
 def test_threads_come_from_the_flags() -> None:

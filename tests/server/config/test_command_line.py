@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tfsctl.server.config import flags
+from tfsctl.server.config import command_line
+from tfsctl.server.config.flags import WITHOUT_EFFECT
 
 
 def test_defaults_are_the_real_servers() -> None:
     """Port 8500 for gRPC, REST off, one poll a second."""
-    parsed = flags.parse([]).flags
+    parsed = command_line.parse([]).flags
 
     assert (parsed.port, parsed.rest_api_port, parsed.model_name) == (8500, 0, "default")
     assert (parsed.file_system_poll_wait_seconds, parsed.max_num_load_retries) == (1, 5)
@@ -17,7 +18,9 @@ def test_defaults_are_the_real_servers() -> None:
 
 def test_values_booleans_and_strangers() -> None:
     """`--name=value`, a bare boolean; anything else is an unknown argument, and the rest still counts."""
-    parsed = flags.parse(["--port=9000", "--version", "--nope=1", "foo", "--model_name=a=b", "--rest_api_port", "1"])
+    parsed = command_line.parse(
+        ["--port=9000", "--version", "--nope=1", "foo", "--model_name=a=b", "--rest_api_port", "1"]
+    )
 
     assert (parsed.flags.port, parsed.flags.version, parsed.flags.model_name) == (9000, True, "a=b")
     assert parsed.unknown == ("--nope=1", "foo", "--rest_api_port", "1")
@@ -34,12 +37,12 @@ def test_a_value_that_is_none(argument: str) -> None:
     """The first value that cannot be read is named."""
     name, _, value = argument.removeprefix("--").partition("=")
 
-    assert flags.parse([argument]).error == f"Couldn't interpret value {value} for flag {name}."
+    assert command_line.parse([argument]).error == f"Couldn't interpret value {value} for flag {name}."
 
 
 def test_usage_names_every_flag_with_its_default() -> None:
     """Quoted strings, plain numbers, as TensorFlow prints them."""
-    lines = flags.usage().splitlines()
+    lines = command_line.usage().splitlines()
 
     assert lines[:2] == ["usage: tensorflow_model_server", "Flags:"]
     assert any(line.startswith("\t--port=8500 ") and "\tint32\t" in line for line in lines)
@@ -51,7 +54,7 @@ def test_usage_names_every_flag_with_its_default() -> None:
 
 def test_numbers_have_the_real_servers_sizes() -> None:
     """32 bits for most, 64 for microseconds, fractions for what is one; a negative interval is one that is not waited."""
-    parsed = flags.parse(
+    parsed = command_line.parse(
         [
             "--load_retry_interval_micros=-9223372036854775808",
             "--per_process_gpu_memory_fraction=.25",
@@ -65,11 +68,11 @@ def test_numbers_have_the_real_servers_sizes() -> None:
 
 def test_what_was_given_is_known() -> None:
     """Even where it is the default."""
-    assert flags.parse(["--port=8500", "--enable_batching", "--nope=1"]).given == ("port", "enable_batching")
+    assert command_line.parse(["--port=8500", "--enable_batching", "--nope=1"]).given == ("port", "enable_batching")
 
 
 def test_the_flags_without_effect_are_flags() -> None:
     """Each is named in the usage text."""
-    names = {line.partition("=")[0].strip() for line in flags.usage().splitlines()[2:]}
+    names = {line.partition("=")[0].strip() for line in command_line.usage().splitlines()[2:]}
 
-    assert {f"--{name}" for name in flags.WITHOUT_EFFECT} <= names
+    assert {f"--{name}" for name in WITHOUT_EFFECT} <= names
