@@ -57,8 +57,16 @@ class Block:
     fraction_read: float | None = None
 
 
+def decode_lines(lines: Sequence[bytes]) -> list[str | UnreadableValue]:
+    """Lines of text without their line breaks. A line that is not UTF-8 is unreadable."""
+    try:
+        return [line.rstrip(b"\r\n").decode() for line in lines]
+    except UnicodeDecodeError:
+        return list(map(decode_line, lines))
+
+
 def decode_line(line: bytes) -> str | UnreadableValue:
-    """A line of text without its line break. A line that is not UTF-8 is unreadable."""
+    """One line, as `decode_lines` reads it."""
     try:
         return line.rstrip(b"\r\n").decode()
     except UnicodeDecodeError as error:

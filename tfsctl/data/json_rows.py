@@ -21,6 +21,7 @@ from tfsctl.data.blocks import (
     BlockSizer,
     UnreadableValue,
     decode_line,
+    decode_lines,
     open_file,
     single_column,
     strip_byte_order_mark,
@@ -61,7 +62,7 @@ class TextLines:
         is_plain = takes_text(self.signature)
         with open_file(self.path) as (file, position):
             for lines in _line_blocks(file, self.name, keep_empty=True):
-                texts = list(map(decode_line, lines))
+                texts = decode_lines(lines)
                 if is_plain or _are_numbers(lines, self.signature):
                     yield Block(
                         len(texts), ("",), single_column(texts), is_text=True, fraction_read=position.fraction()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tfsctl.engines.engine import ServerProcess
-from tfsctl.engines.launch_spec import EngineName, LaunchSpec
+if TYPE_CHECKING:  # client commands read records, and need none of these
+    from tfsctl.engines.engine import ServerProcess
+    from tfsctl.engines.launch_spec import EngineName, LaunchSpec
 
 # An address that means "all interfaces" -> the address at which this machine reaches it.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
