@@ -80,7 +80,7 @@ def test_the_python_page_runs(
 def test_values_are_converted_to_inputs(
     echo: tfsctl.Client, signature: str | None, given: Any, wanted: dict[str, Any]
 ) -> None:
-    """Lists, tuples, arrays, numpy's values; named or not; the answer is an array for each output."""
+    """Lists, tuples, arrays and NumPy values, with or without names; the answer has an array per output."""
     answer = echo.predict(given, signature=signature)
 
     assert {name: array.tolist() for name, array in answer.items()} == wanted
@@ -105,13 +105,13 @@ def test_values_are_converted_to_inputs(
     ],
 )
 def test_invalid_values_are_refused(echo: tfsctl.Client, signature: str | None, given: Any, message: str) -> None:
-    """Before anything is sent, with what is wanted."""
+    """Before anything is sent; the message says what the model takes."""
     with pytest.raises(tfsctl.InvalidInput, match=message):
         echo.predict(given, signature=signature)
 
 
 def test_errors_have_classes(echo: tfsctl.Client, address: str) -> None:
-    """The same ones over both transports."""
+    """The same classes over both transports."""
     with pytest.raises(tfsctl.NotFound, match="none"):
         echo.predict([1], model="none")
     with pytest.raises(tfsctl.NotFound, match="99"):
@@ -127,7 +127,7 @@ def test_errors_have_classes(echo: tfsctl.Client, address: str) -> None:
 
 
 def test_metadata_and_status(echo: tfsctl.Client) -> None:
-    """Of the client's model, or another."""
+    """For the client's default model, or another."""
     assert echo.metadata().version == 7
     assert "row" in echo.metadata("echo").signatures
     assert [status.state for status in echo.status()] == ["AVAILABLE"]
@@ -136,7 +136,7 @@ def test_metadata_and_status(echo: tfsctl.Client) -> None:
 
 
 def test_threads_share_a_client(echo: tfsctl.Client) -> None:
-    """Every answer is that to its own question."""
+    """Each thread gets its own answers."""
 
     def ask(number: int) -> bool:
         signature, wanted = ("row", [[number] * 3]) if number % 2 else (None, [number])
@@ -147,7 +147,7 @@ def test_threads_share_a_client(echo: tfsctl.Client) -> None:
 
 
 def test_concurrent_asyncio_calls(address: str) -> None:
-    """The event loop goes on while they are asked."""
+    """The event loop is not blocked."""
 
     async def ask() -> tuple[list[Any], int]:
         ticks = 0
@@ -176,7 +176,7 @@ def test_concurrent_asyncio_calls(address: str) -> None:
 
 @pytest.mark.server
 def test_new_signature_is_fetched(tmp_path: Path) -> None:
-    """The signature is asked for again when a new version may have come."""
+    """The metadata are fetched again when the server may have loaded a new version."""
     write_scale_model(tmp_path / "m" / "1", 2.0)
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--file_system_poll_wait_seconds=1"]
     with running_flags(flags, tmp_path) as server:
@@ -191,7 +191,7 @@ def test_new_signature_is_fetched(tmp_path: Path) -> None:
 
 
 def test_fork_opens_a_new_connection(address: str) -> None:
-    """Parent and child ask at the same time, and each gets the answers to its own questions."""
+    """Parent and child send requests at the same time, and each gets its own answers."""
     program = FORKING.format(address=address)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, done.stdout) == (0, "True\nTrue\n"), done.stderr
@@ -212,7 +212,7 @@ os._exit(0)
 
 
 def test_client_cannot_be_pickled(echo: tfsctl.Client) -> None:
-    """Pickling says what to do."""
+    """The message says to call connect in each process."""
     with pytest.raises(TypeError, match=r"call tfsctl\.connect in each process"):
         pickle.dumps(echo)
 
@@ -226,7 +226,7 @@ def test_client_cannot_be_pickled(echo: tfsctl.Client) -> None:
     ],
 )
 def test_errors_can_be_pickled(error: tfsctl.TfsctlError) -> None:
-    """With all that they tell."""
+    """With all attributes."""
     error.cause = "because"
     other = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert type(other) is type(error)
@@ -234,7 +234,7 @@ def test_errors_can_be_pickled(error: tfsctl.TfsctlError) -> None:
 
 
 def test_closed_client_is_an_error(address: str) -> None:
-    """However often it is closed; the same for asyncio."""
+    """Closing may be repeated; the same holds for asyncio."""
     client = tfsctl.connect(address, model="echo")
     client.predict([1.0])
     client.close()
@@ -265,7 +265,7 @@ def test_closed_client_is_an_error(address: str) -> None:
     ],
 )
 def test_addresses(text: str, wanted: Address) -> None:
-    """A URL is REST, anything else gRPC."""
+    """A URL is REST; anything else is gRPC."""
     assert Address.parse(text) == wanted
 
 
@@ -273,13 +273,13 @@ def test_addresses(text: str, wanted: Address) -> None:
     "text", ["", "host:port", "ftp://host", "grpc://host/path", "http://user:secret@host", "a b:1"]
 )
 def test_invalid_addresses(text: str) -> None:
-    """It is said at once."""
+    """The error is raised by connect, before any request."""
     with pytest.raises(tfsctl.InvalidInput):
         tfsctl.connect(text)
 
 
 def test_import_is_lazy() -> None:
-    """Neither numpy nor a transport, and everything that is offered is there."""
+    """`import tfsctl` loads neither NumPy nor a client, and every listed name exists."""
     program = "import sys, tfsctl; print(len(sys.modules)); [getattr(tfsctl, name) for name in tfsctl.__all__]"
     bare = "import sys; print(len(sys.modules))"
     counts = [int(subprocess.check_output([sys.executable, "-c", text])) for text in (program, bare)]

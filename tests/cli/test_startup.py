@@ -46,13 +46,13 @@ def loaded_by(where: Path, *argv: object, stdin: str = "") -> set[str]:
     ids=" ".join,
 )
 def test_help_and_version_load_nothing_heavy(tmp_path: Path, argv: list[str]) -> None:
-    """Neither TensorFlow nor what speaks to servers and terminals is loaded to print help."""
+    """Help loads neither TensorFlow nor a client nor a terminal library."""
     modules = loaded_by(tmp_path, *argv)
     assert not modules & (HEAVY | {"tensorflow", "keras"})
 
 
 def test_listing_commands_loads_none(tmp_path: Path) -> None:
-    """Their first lines are known without them, and are theirs."""
+    """The summaries in the registry equal the first lines of the commands' help."""
     modules = loaded_by(tmp_path, "--help")
     assert not [module for module in modules if module.startswith("tfsctl.cli.commands.")]
     group = typer.main.get_command(app)
@@ -62,7 +62,7 @@ def test_listing_commands_loads_none(tmp_path: Path) -> None:
 
 
 def test_commands_do_not_import_each_other(tmp_path: Path) -> None:
-    """What runs one command is spared what the others import."""
+    """A command imports no module of another command."""
     modules = loaded_by(tmp_path, "explain", "Connection refused")
     assert "tfsctl.cli.commands.query.explain" in modules
     others = {f"tfsctl.cli.commands.{other.folder}.{name}" for name, other in COMMANDS.items() if name != "explain"}
@@ -86,7 +86,7 @@ def test_commands_do_not_import_each_other(tmp_path: Path) -> None:
 def test_client_commands_never_load_tensorflow(
     served: Served, tmp_path: Path, over: str, argv: list[str], stdin: str
 ) -> None:
-    """Predictions, metadata and the repl need the messages only, and one transport does not load the other's library."""
+    """Each transport loads only its own client library."""
     port = served.rest_port if over == "rest" else served.grpc_port
     options = [f"--{over}", "--host", served.host, "--port", port, "--model", "half_plus_two"]
     modules = loaded_by(tmp_path, *argv, *options, stdin=stdin)
@@ -95,7 +95,7 @@ def test_client_commands_never_load_tensorflow(
 
 
 def test_reading_a_directory_loads_no_client(echo_dir: Path, tmp_path: Path) -> None:
-    """`tfsctl metadata PATH` reads saved_model.pb with the messages alone."""
+    """`tfsctl metadata PATH` parses saved_model.pb without TensorFlow."""
     modules = loaded_by(tmp_path, "metadata", echo_dir)
     assert not modules & {"tensorflow", "keras", "httpx", "grpc", "numpy"}
 
@@ -113,7 +113,7 @@ raise SystemExit(main(["ps"]))
 
 
 def test_ctrl_c_during_import_is_quiet(tmp_path: Path) -> None:
-    """The first moments are importing, and Ctrl-C is no traceback then either."""
+    """There is no traceback."""
     argv = [sys.executable, "-c", INTERRUPTED_AT_ITS_START]
     done = subprocess.run(argv, env=clean_environment(tmp_path), capture_output=True, timeout=240, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")

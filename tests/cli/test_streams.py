@@ -32,7 +32,7 @@ def tfsctl(folder: Path, *argv: str, redirected: str = "", **environment: str) -
 
 @pytest.mark.parametrize("argv", [EXPLAIN, ("ps", "--json"), ("compose", "--help")])
 def test_closed_pipe_is_not_a_failure(tmp_path: Path, argv: Sequence[str]) -> None:
-    """As with `| head`: no traceback, and nothing that `pipefail` would trip over."""
+    """As with `| head`: no traceback, and exit code 0 for `pipefail`."""
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -51,19 +51,19 @@ def test_closed_pipe_is_not_a_failure(tmp_path: Path, argv: Sequence[str]) -> No
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_full_disk_is_reported(tmp_path: Path) -> None:
-    """One line, and a code that is not 0."""
+    """One message, and an exit code other than 0."""
     done = tfsctl(tmp_path, *EXPLAIN, redirected=">/dev/full")
     assert (done.returncode, done.stderr) == (1, "error: cannot write the answer: No space left on device\n")
 
 
 def test_closed_streams_are_tolerated(tmp_path: Path) -> None:
-    """As some cron jobs run: the answer goes nowhere, and the code tells."""
+    """As in some cron jobs: the answer is dropped, and the exit code is right."""
     assert tfsctl(tmp_path, *EXPLAIN, redirected=">&-").returncode == 0
     assert tfsctl(tmp_path, "explain", "nothing known", redirected="2>&-").returncode == 4
 
 
 def test_unencodable_characters_are_escaped(tmp_path: Path) -> None:
-    """An answer is better than a traceback."""
+    """The answer is printed with escapes, not with a traceback."""
     done = tfsctl(tmp_path, *EXPLAIN, PYTHONIOENCODING="ascii")
     assert done.returncode == 0
     assert done.stdout.startswith("Could not find base path /models/\\xfc for servable x\n")
@@ -79,7 +79,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, width: int, columns: Sequence[str], *
 
 
 def test_table_wraps_only_its_widest_column(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names and states stay whole; a long message takes the room that is left, wide characters twice as much of it."""
+    """Names and states stay whole; wide characters count twice."""
     columns, row = ("model", "state", "error"), ("review", "AVAILABLE", "日本 " * 10)
     wide = drawn(monkeypatch, 100, columns, row)
     assert len(wide) == 3
@@ -90,7 +90,7 @@ def test_table_wraps_only_its_widest_column(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_narrow_terminal_prints_one_line_per_cell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is broken in the middle of a name; what is empty is left out."""
+    """Names are not broken; empty cells are left out."""
     columns = ("name", "models", "REST", "status")
     first, second = ("shop", "house_price 1 AVAILABLE\nreview 2 LOADING", "8501", "up 2 min"), ("b", "m", "", "up")
     assert drawn(monkeypatch, 30, columns, first, second) == [

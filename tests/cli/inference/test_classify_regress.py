@@ -70,7 +70,7 @@ def test_features_become_examples(run_cli: RunCli, over: str, typed: list[str], 
 
 @OVER
 def test_json_is_one_document(run_cli: RunCli, over: str) -> None:
-    """The same over both transports: results by signature, with an entry for each row."""
+    """Keys and values are the same over both transports; bytes are base64, and NaN is bare."""
     typed = ["--signature", "classify_labels", "--regress", "regress_x_to_y", "--json", "x=1.0", "x=2.0"]
     answer = json.loads(run_cli("classify", over, *HALF, *typed).stdout)
     assert 0 < answer.pop("latency_ms") < 60_000

@@ -43,12 +43,12 @@ def completed(line: str, folder: Path, **environment: str) -> list[str]:
 def test_completes_servers_models_and_signatures(
     registered: ServerRecord, tmp_path: Path, line: str, words: list[str]
 ) -> None:
-    """What cannot be told is nothing, without a word."""
+    """If nothing can be found, there are no completions and no message."""
     assert registered.models
     assert completed(line, tmp_path, TFSCTL_STATE_DIR=os.environ["TFSCTL_STATE_DIR"]) == words
 
 
 def test_completes_signatures_of_an_addressed_server(served: Served, tmp_path: Path) -> None:
-    """Nothing needs to have been started by tfsctl."""
+    """--host and --port reach a server that tfsctl did not start."""
     line = f"tfsctl predict --host {served.host} --port {served.rest_port} --model echo --signature tex"
     assert completed(line, tmp_path) == ["text", "text_bytes", "text_column"]

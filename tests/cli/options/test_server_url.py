@@ -30,7 +30,7 @@ def test_url_sets_address_and_model(url: str, expected: ServerOptions) -> None:
 
 
 def test_url_keeps_other_options() -> None:
-    """Certificates and versions given beside it."""
+    """Certificates, compression and version given by other options."""
     tls = ClientTls(ca=None)
     options = ServerOptions(version=2, connection=Connection(tls=tls, compression="gzip"))
     found = options.with_url("http://gw/v1/models/m")
@@ -51,7 +51,7 @@ def test_url_keeps_other_options() -> None:
     ],
 )
 def test_invalid_urls_are_refused(options: ServerOptions, url: str, words: str) -> None:
-    """In words that do not repeat a password."""
+    """The message does not repeat a password."""
     with pytest.raises(InvalidInput, match=words) as caught:
         options.with_url(url)
     assert "s3cret" not in caught.value.message + caught.value.hint

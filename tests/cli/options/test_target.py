@@ -43,19 +43,19 @@ OTHER = running("n", "o", rest_port=9601, grpc_port=9600)
 def test_options_and_running_servers_select_the_target(
     options: ServerOptions, servers: list[ServerRecord], expected: Target
 ) -> None:
-    """One fitting server needs no option; an address or a model chooses; else the usual ports here are meant."""
+    """One running server needs no option; an address or a model selects one; the default ports come last."""
     assert find_target(options, servers) == expected
 
 
 def test_port_option_is_for_the_chosen_transport() -> None:
-    """--port is the port of the transport that is options."""
+    """--port is the REST port, or the gRPC port with --grpc."""
     found = find_target(ServerOptions(model="x", port=1234, transport="grpc"), [])
     assert (found.rest_port, found.grpc_port, found.transport) == (8501, 1234, "grpc")
     assert find_target(ServerOptions(port=9500, transport="grpc"), [HERE]).model == ModelRef("m")
 
 
 def test_version_label_and_timeout_are_kept() -> None:
-    """What else was options for is part of the target."""
+    """These options are part of the target."""
     assert find_target(ServerOptions(version=3), [HERE]).model == ModelRef("m", version=3)
     assert find_target(ServerOptions(label="stable"), [HERE]).model == ModelRef("m", label="stable")
     assert find_target(ServerOptions(timeout_s=2.0), [HERE]).timeout_s == 2.0
@@ -106,14 +106,14 @@ def test_version_label_and_timeout_are_kept() -> None:
 def test_ambiguous_or_unknown_targets_are_explained(
     options: ServerOptions, servers: list[ServerRecord], error: type[Exception], message: str, hint: str
 ) -> None:
-    """No server, several, or none with that model: said with the names there are, and what to type."""
+    """No server, several servers, or none with that model: the message lists the servers, the hint says what to type."""
     with pytest.raises(error) as caught:
         find_target(options, servers)
     assert (getattr(caught.value, "message", ""), getattr(caught.value, "hint", "")) == (message, hint)
 
 
 def test_missing_port_names_the_other_transport() -> None:
-    """A server may run with one of its ports off."""
+    """A server may run without one of its ports."""
     found = find_target(ServerOptions(), [running("m", rest_port=0)])
     with pytest.raises(InvalidInput, match="the server of m has no rest port") as caught:
         found.connect()

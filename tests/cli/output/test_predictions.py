@@ -47,7 +47,7 @@ PETS = ClassOptions(labels=("cat", "dog"))
     ],
 )
 def test_only_probabilities_have_bars(scores: object, lines: list[str]) -> None:
-    """One score a row, or classes that sum to one; anything else is shown as it is."""
+    """One score per row, or classes that sum to one; other numbers are printed as they are."""
     assert predictions.drawn_lines(prediction(y=scores)) == lines
 
 
@@ -67,12 +67,12 @@ def test_only_probabilities_have_bars(scores: object, lines: list[str]) -> None:
     ],
 )
 def test_labels_and_top_select_classes(scores: object, class_options: ClassOptions, lines: list[str]) -> None:
-    """ServerOptions for, classes need not be probabilities; of one score two labels name both sides."""
+    """With --labels or --top, classes need not be probabilities; two labels name both sides of a single score."""
     assert predictions.drawn_lines(prediction(y=scores), class_options) == lines
 
 
 def test_only_the_highest_of_many_classes_are_shown() -> None:
-    """Five of them on a terminal by itself, and how many there are besides; programs get all."""
+    """A terminal shows five classes and the number of the others; programs get all classes."""
     scores = np.full((1, 1000), 0.0005)
     scores[0, 7] += 0.5
     many = prediction(y=scores)
@@ -84,13 +84,13 @@ def test_only_the_highest_of_many_classes_are_shown() -> None:
 
 
 def test_label_output_names_the_classes() -> None:
-    """An output of text beside the scores, of the same shape, holds their labels."""
+    """An output of strings with the shape of the scores holds their labels."""
     named = prediction(classes=[[b"a", b"b"]], scores=[[0.25, 0.75]])
     assert [line.split()[:2] for line in predictions.drawn_lines(named) or ()] == [["a", "0.25"], ["b", "0.75"]]
 
 
 def test_several_outputs_are_a_table() -> None:
-    """A column each; classes stand in one cell, a line each."""
+    """One column per output; a cell of classes has one line per class."""
     several = prediction(id=[1, 2], p=[[0.25, 0.75], [0.5, 0.5]])
     assert predictions.drawn_lines(several) is None
     names, rows = predictions.drawn_table(several)
@@ -100,7 +100,7 @@ def test_several_outputs_are_a_table() -> None:
 
 
 def test_large_arrays_are_summarised_on_a_terminal_only() -> None:
-    """Dtype, shape, some values and their spread for people; every value for programs. Long text is cut likewise."""
+    """A terminal shows dtype, shape, some values and statistics; programs get every value. Long text is cut."""
     large = prediction(y=np.arange(100.0).reshape(1, 100))
     assert predictions.drawn_lines(large) == ["float32 [100]: 0.0 1.0 2.0 … 99.0, 0.0 to 99.0, mean 49.5"]
     assert len(predictions.plain_rows(large)[0][0].split(", ")) == 100
@@ -108,7 +108,7 @@ def test_large_arrays_are_summarised_on_a_terminal_only() -> None:
 
 
 def test_plain_rows_have_one_line_per_class() -> None:
-    """Row, class and score; with several outputs of classes the output as well."""
+    """Row, class and score; with several outputs also the output."""
     scores = [[0.25, 0.75], [0.5, 0.5]]
     assert predictions.plain_rows(prediction(y=scores), ClassOptions(PETS.labels, top=1)) == [
         ["1", "dog", "0.75"],
@@ -121,7 +121,7 @@ def test_plain_rows_have_one_line_per_class() -> None:
 
 
 def test_document_includes_top_classes() -> None:
-    """Beside the outputs, which are whole; a float32 has its own digits, and a class without label none."""
+    """In addition to the complete outputs; a float32 has its own shortest digits."""
     scores = prediction(y=[[0.1, 0.9]])
     assert predictions.document(scores)["outputs"] == {"y": [[0.1, 0.9]]}
     assert "top" not in predictions.document(scores)
@@ -139,7 +139,7 @@ def test_document_includes_top_classes() -> None:
     ],
 )
 def test_missing_classes_are_an_error(outputs: dict[str, object], class_options: ClassOptions, message: str) -> None:
-    """ServerOptions for and not found is said, rather than passed over."""
+    """--top or --labels without class scores is an error."""
     for show in (predictions.drawn_lines, predictions.plain_rows, predictions.document):
         with pytest.raises(InvalidInput, match=message):
             show(prediction(**outputs), class_options)
@@ -161,7 +161,7 @@ def test_labels_are_lines_or_json(tmp_path: Path, name: str, content: str, label
 
 @pytest.mark.parametrize(("name", "content"), [("a.txt", b""), ("a.txt", b"\xff"), ("a.json", b"{"), ("a.json", b"[]")])
 def test_invalid_label_files_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
-    """Empty, not text, not JSON."""
+    """Empty files, files that are not UTF-8, and broken JSON."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidInput, match="holds no labels"):
         read_labels(tmp_path / name)
@@ -171,12 +171,12 @@ def test_invalid_label_files_are_refused(tmp_path: Path, name: str, content: byt
     ("share", "drawn"), [(0, "    "), (1, "████"), (0.5, "██  "), (0.53125, "██▏ "), (0.999, "████")]
 )
 def test_bars_are_drawn_in_eighths(share: float, drawn: str) -> None:
-    """Always of one width, so that what follows lines up."""
+    """All bars have the same width."""
     assert bars.bar(share, 4) == drawn
 
 
 def test_classification_bars_are_consistent() -> None:
-    """Bars only where every score of the answer is a share; labels of the model count more than those of a file."""
+    """Bars appear only if all scores are from 0 to 1; the model's labels win over those of a file."""
     rows = ((ScoredClass("a", 0.25), ScoredClass("b", 0.75)), (ScoredClass("a", 2.0), ScoredClass("b", 0.5)))
     answer = InferenceResult(InferenceTask("classify", "s"), "m", 1, classes=rows)
     assert classify_regress.drawn_lines(answer, PETS) == ["row 1", "a  0.25", "b  0.75", "row 2", "a  2.0", "b  0.5"]

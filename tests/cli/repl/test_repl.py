@@ -41,7 +41,7 @@ def session(served: Served) -> Iterator[ReplSession]:
 
 # ---- what a line brings ----
 def test_line_is_converted_and_answered(session: ReplSession) -> None:
-    """A line is what an argument of predict is; an empty one is nothing."""
+    """A line has the form of an argument of predict; an empty line does nothing."""
     assert handle_line(session, "2") == LineResult(answer=("3.0",))
     assert handle_line(session, "1, 2") == LineResult(answer=("2.5", "3.0"))
     assert handle_line(session, '{"instances": [4]}') == LineResult(answer=("4.0",))
@@ -49,13 +49,13 @@ def test_line_is_converted_and_answered(session: ReplSession) -> None:
 
 
 def test_several_outputs_are_named(served: Served) -> None:
-    """A row of several outputs is one line, each value by its name."""
+    """One line with the name and value of each output."""
     with ReplSession(target_of(served, "echo"), signature="two") as session:
         assert handle_line(session, "area=120 city=New York") == LineResult(answer=("area 120.0  city New York",))
 
 
 def test_invalid_input_is_an_error_result(session: ReplSession) -> None:
-    """What does not fit is explained, and the next line is answered."""
+    """The error is explained, and the next line is answered."""
     result = handle_line(session, "great")
     assert isinstance(result.error, InvalidInput)
     assert (result.answer, result.leave) == ((), False)
@@ -63,7 +63,7 @@ def test_invalid_input_is_an_error_result(session: ReplSession) -> None:
 
 
 def test_rejected_request_is_an_error_result(served: Served) -> None:
-    """What the server refuses is the result's error; the signature is not taken for stale by it."""
+    """A request that the server rejects does not make the signature stale."""
     with ReplSession(target_of(served, "echo"), signature="float16") as session:
         result = handle_line(session, "1")
         assert isinstance(result.error, RequestRejected)
@@ -72,7 +72,7 @@ def test_rejected_request_is_an_error_result(served: Served) -> None:
 
 
 def test_terminal_shows_bars_and_latency(served: Served) -> None:
-    """People see a bar and how long the request took; where there is no score, the answer as it is."""
+    """A bar and the latency; a value that is not a score is printed as it is."""
     with ReplSession(target_of(served, "echo"), with_bars=True) as session:
         result = handle_line(session, "0.75")
         assert result.answer == ("0.75  ██████████████████        75%",)
@@ -83,7 +83,7 @@ def test_terminal_shows_bars_and_latency(served: Served) -> None:
 
 
 def test_json_command_prints_documents(session: ReplSession) -> None:
-    """:json switches to the documents of predict --json, and back."""
+    """:json switches to the documents of `predict --json` and back."""
     assert handle_line(session, ":json") == LineResult(notes=("answers are JSON now",))
     (line,) = handle_line(session, "2").answer
     assert json.loads(line)["outputs"] == {"y": [3.0]}
@@ -92,7 +92,7 @@ def test_json_command_prints_documents(session: ReplSession) -> None:
 
 
 def test_the_transport_can_be_changed(session: ReplSession, served: Served) -> None:
-    """:grpc and :rest ask the same model over the other port, and say so."""
+    """:grpc and :rest query the same model over the other port."""
     (note,) = handle_line(session, ":grpc").notes
     assert note.endswith(f"at 127.0.0.1:{served.grpc_port} over gRPC")
     assert handle_line(session, "2").answer == ("3.0",)
@@ -102,7 +102,7 @@ def test_the_transport_can_be_changed(session: ReplSession, served: Served) -> N
 
 
 def test_the_model_can_be_changed(session: ReplSession) -> None:
-    """:model NAME talks to another model of the server; one it does not have changes nothing."""
+    """:model NAME switches to another model of the server; an unknown name changes nothing."""
     assert isinstance(handle_line(session, ":model nope").error, NotFound)
     assert handle_line(session, "2").answer == ("3.0",)
     (note,) = handle_line(session, ":model echo").notes
@@ -112,7 +112,7 @@ def test_the_model_can_be_changed(session: ReplSession) -> None:
 
 
 def test_failed_transport_switch_changes_nothing(served: Served) -> None:
-    """A server without gRPC keeps being asked over REST."""
+    """Without a gRPC port, the session stays on REST."""
     target = Target(ModelRef("echo"), served.host, served.rest_port, 9, "rest")
     with ReplSession(target) as session:
         assert isinstance(handle_line(session, ":grpc").error, ServerUnreachable)
@@ -120,7 +120,7 @@ def test_failed_transport_switch_changes_nothing(served: Served) -> None:
 
 
 def test_metadata_shows_place_and_signatures(served: Served) -> None:
-    """:metadata says what is talked to, and an aligned line for every input and output."""
+    """:metadata prints the model and server, and an aligned line per input and output."""
     with ReplSession(target_of(served, "echo"), signature="two") as session:
         place, *lines = handle_line(session, ":metadata").answer
     assert place == f"echo version 7 at 127.0.0.1:{served.rest_port} over REST"
@@ -129,7 +129,7 @@ def test_metadata_shows_place_and_signatures(served: Served) -> None:
 
 
 def test_help_lists_every_command(session: ReplSession) -> None:
-    """The table is the help: each command with its names, and its first words."""
+    """:help lists the names and the first docstring line of each command."""
     text = "\n".join(handle_line(session, ":help").answer)
     for command in commands.TABLE.values():
         assert command.help
@@ -139,7 +139,7 @@ def test_help_lists_every_command(session: ReplSession) -> None:
 
 @pytest.mark.parametrize("line", [":q", ":quit", ":exit", " :q"[1:] + " "])
 def test_quit_commands_leave(session: ReplSession, line: str) -> None:
-    """:q and its other names ask the loop to end."""
+    """:q and its aliases end the REPL."""
     assert handle_line(session, line) == LineResult(leave=True)
 
 
@@ -153,7 +153,7 @@ def test_text_that_looks_like_a_command_is_input(served: Served, line: str) -> N
 
 
 def test_a_mistyped_command_is_not_sent(session: ReplSession) -> None:
-    """The closest is named, of those that take an argument where there is one."""
+    """The hint suggests the most similar command."""
     for line, word, meant in ((":metdata", ":metdata", ":metadata"), (":verison 2", ":verison", ":version")):
         error = handle_line(session, line).error
         assert error is not None
@@ -163,7 +163,7 @@ def test_a_mistyped_command_is_not_sent(session: ReplSession) -> None:
 
 @pytest.mark.server
 def test_new_signature_of_a_new_version_is_used(tmp_path: Path) -> None:
-    """A line that no longer fits makes the session look again: the new version answers, and is announced."""
+    """If a line no longer fits, the metadata are fetched again, and a note names the new version."""
     base = tmp_path / "model"
     write_echo_model(base / "1", {"serving_default": {"x": ("float32", (None,))}})
     with running_server({"m": base}, tmp_path) as served, ReplSession(target_of(served, "m")) as session:
@@ -188,7 +188,7 @@ def test_new_signature_of_a_new_version_is_used(tmp_path: Path) -> None:
 # ---- piped ----
 @pytest.mark.usefixtures("registered")
 def test_piped_lines_give_one_answer_each(run_cli: RunCli) -> None:
-    """No prompt, no bars, no latency: answers on stdout, an answer a line."""
+    """Without a prompt, bars or latency: one answer per line on stdout."""
     result = run_cli("repl", "--model", "half_plus_two", stdin="2\n\n1\n:grpc\n0.5")
     assert (result.stdout, result.code) == ("3.0\n2.5\n2.25\n", 0)
     assert "over gRPC" in result.stderr
@@ -196,7 +196,7 @@ def test_piped_lines_give_one_answer_each(run_cli: RunCli) -> None:
 
 @pytest.mark.usefixtures("registered")
 def test_piped_exit_code_is_the_first_failure(run_cli: RunCli) -> None:
-    """Failures are said with their line and do not end the run; :q does."""
+    """Failures are reported with their line number and do not end the run; :q does."""
     result = run_cli("repl", "--model", "half_plus_two", stdin="2\ngreat\n:model nope\n1\n:q\n3\n")
     assert (result.stdout, result.code) == ("3.0\n2.5\n", 2)
     first, second = (line for line in result.stderr.splitlines() if line.startswith("error: "))
@@ -206,7 +206,7 @@ def test_piped_exit_code_is_the_first_failure(run_cli: RunCli) -> None:
 
 @pytest.mark.usefixtures("registered")
 def test_piped_text_may_span_lines(run_cli: RunCli) -> None:
-    """Triple quotes hold lines together in a pipe as well; a failure names the first of them."""
+    """Triple quotes work in a pipe; a failure names the first line."""
     typed = ':signature text\n"""a\nb"""\n:signature row\n"""x\ny"""\n'
     result = run_cli("repl", "--model", "echo", stdin=typed)
     assert (result.stdout, result.code) == ('"a\\nb"\n', 2)
@@ -215,13 +215,13 @@ def test_piped_text_may_span_lines(run_cli: RunCli) -> None:
 
 @pytest.mark.usefixtures("registered")
 def test_piped_json_prints_one_document_per_line(run_cli: RunCli) -> None:
-    """--json from the start: each line of stdout is one answer."""
+    """With --json, each line of stdout is one answer."""
     result = run_cli("repl", "--model", "half_plus_two", "--json", "--grpc", stdin="2\n1\n")
     assert [json.loads(line)["outputs"]["y"] for line in result.stdout.splitlines()] == [[3.0], [2.5]]
 
 
 def test_repl_needs_a_server(run_cli: RunCli) -> None:
-    """Nobody there is said at once, before anything is typed."""
+    """An unreachable server is reported before the first prompt."""
     result = run_cli("repl", "--model", "m", "--host", "127.0.0.1", "--port", "9")
     assert (result.stdout, result.code) == ("", 3)
     assert result.stderr.startswith("error: no answer from 127.0.0.1:9: Connection refused\n")
@@ -237,7 +237,7 @@ def terminal(where: Path, *options: object) -> Iterator[Terminal]:
 
 
 def test_terminal_session(registered: ServerRecord, tmp_path: Path) -> None:
-    """Typed lines are answered with bar and latency, commands complete, Ctrl-C drops a line, history comes back."""
+    """Answers with bar and latency, command completion, Ctrl-C and history."""
     options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo")
     with terminal(tmp_path, *options) as screen:
         screen.expect("echo version 7 at 127.0.0.1")
@@ -267,7 +267,7 @@ def test_terminal_session(registered: ServerRecord, tmp_path: Path) -> None:
 
 
 def test_multiline_text_in_a_terminal(registered: ServerRecord, tmp_path: Path) -> None:
-    """Enter goes on until the quotes close; signatures complete; a named value comes from a file."""
+    """Enter adds lines until the quotes close; signatures complete; a named value comes from a file."""
     (tmp_path / "words.txt").write_text("from a file\n")
     options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo")
     with terminal(tmp_path, *options) as screen:
@@ -291,7 +291,7 @@ PASTE, PASTED = "\x1b[200~", "\x1b[201~"
 
 
 def test_pasted_lines_are_separate_inputs(registered: ServerRecord, tmp_path: Path) -> None:
-    """As from a pipe; a JSON document of many lines, or text in triple quotes, is one."""
+    """A pasted JSON document, or text in triple quotes, is one input."""
     options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo", "--signature", "text")
     with terminal(tmp_path, *options) as screen:
         screen.expect("echo>")
@@ -310,7 +310,7 @@ def test_pasted_lines_are_separate_inputs(registered: ServerRecord, tmp_path: Pa
 
 
 def test_repl_works_without_a_history_file(registered: ServerRecord, tmp_path: Path) -> None:
-    """A state directory that cannot be written, as in a container: a note, and a conversation as ever."""
+    """If the state directory cannot be written, a note says so and the REPL works."""
     (tmp_path / "file").write_text("")
     options = ("--host", registered.host, "--port", str(registered.rest_port), "--model", "echo")
     environment = clean_environment(tmp_path) | {"TFSCTL_STATE_DIR": str(tmp_path / "file" / "state")}
@@ -328,7 +328,7 @@ def test_repl_works_without_a_history_file(registered: ServerRecord, tmp_path: P
 
 @pytest.mark.parametrize(("slow_server", "over"), [(slow_rest, "--rest"), (slow_grpc, "--grpc")])
 def test_ctrl_c_cancels_a_request(tmp_path: Path, slow_server: SlowServer, over: str) -> None:
-    """A request that takes too long is given up, and the conversation goes on."""
+    """The REPL goes on after a request is cancelled."""
     asked = threading.Event()
     with slow_server(asked) as port:
         options = (over, "--host", "127.0.0.1", "--port", port, "--model", "slow")

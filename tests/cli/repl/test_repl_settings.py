@@ -46,7 +46,7 @@ def session(served: Served) -> Iterator[ReplSession]:
 
 # ---- settings ----
 def test_settings_are_listed_and_changed(session: ReplSession) -> None:
-    """:set shows every setting with its value; :set NAME VALUE changes it, :set NAME takes the value away."""
+    """:set lists all settings; :set NAME VALUE changes one; :set NAME restores its default."""
     listed = handle_line(session, ":set").answer
     assert [line.split()[0] for line in listed] == list(settings.TABLE)
     assert handle_line(session, ":set signature row") == LineResult(notes=("signature: row",))
@@ -74,7 +74,7 @@ def test_settings_are_listed_and_changed(session: ReplSession) -> None:
     ],
 )
 def test_invalid_settings_are_explained(session: ReplSession, line: str, error: str, hint: str | None) -> None:
-    """The value it has stays, and the conversation goes on."""
+    """The setting keeps its value."""
     before = handle_line(session, ":set").answer
     failed = handle_line(session, line).error
     assert failed is not None
@@ -84,7 +84,7 @@ def test_invalid_settings_are_explained(session: ReplSession, line: str, error: 
 
 
 def test_version_and_label_select_a_version(session: ReplSession) -> None:
-    """A version or label the server does not have changes nothing; `latest` and no label are the way back."""
+    """An unknown version or label changes nothing; `latest` or an empty label restores the default."""
     assert handle_line(session, ":version 7") == LineResult(notes=("version: 7",))
     assert session.target.model == ModelRef("echo", version=7)
     assert isinstance(handle_line(session, ":version 8").error, NotFound)
@@ -95,7 +95,7 @@ def test_version_and_label_select_a_version(session: ReplSession) -> None:
 
 
 def test_output_settings_reset_with_the_signature(session: ReplSession, tmp_path: Path) -> None:
-    """:set only, top and labels are as --only, --top and --labels; another signature has them no more."""
+    """only, top and labels belong to one signature."""
     handle_line(session, ":signature two")
     handle_line(session, ":set only city")
     assert handle_line(session, "area=1 city=x") == LineResult(answer=("x",))
@@ -111,7 +111,7 @@ def test_output_settings_reset_with_the_signature(session: ReplSession, tmp_path
 
 
 def test_time_setting_shows_latency(session: ReplSession) -> None:
-    """:time turns them on in a pipe, and off again."""
+    """:time switches the latency on and off in a pipe."""
     assert handle_line(session, ":time") == LineResult(notes=("times are shown now",))
     (note,) = handle_line(session, "1").notes
     assert note.endswith(" ms")
@@ -120,7 +120,7 @@ def test_time_setting_shows_latency(session: ReplSession) -> None:
 
 
 def test_last_prints_the_complete_answer(session: ReplSession) -> None:
-    """:last is the document of predict --json, also of what a terminal only sums up."""
+    """:last prints the document of `predict --json`, even if the terminal showed a summary."""
     handle_line(session, ":signature any")
     handle_line(session, json.dumps([list(range(100))]))
     (line,) = handle_line(session, ":last").answer
@@ -128,7 +128,7 @@ def test_last_prints_the_complete_answer(session: ReplSession) -> None:
 
 
 def test_curl_prints_the_last_request(session: ReplSession) -> None:
-    """:curl prints a command line that answers the same when run, also after gRPC."""
+    """The printed curl command gives the same answer, also after gRPC."""
     handle_line(session, ":grpc")
     handle_line(session, ":signature two")
     handle_line(session, "area=1 city=x")
@@ -140,7 +140,7 @@ def test_curl_prints_the_last_request(session: ReplSession) -> None:
 
 # ---- files and text ----
 def test_file_command_predicts_each_row(session: ReplSession, tmp_path: Path) -> None:
-    """:file takes what predict --file does; what is not there is an error like any other."""
+    """:file takes the formats of `predict --file`; a missing file is an ordinary error."""
     handle_line(session, ":signature two")
     (tmp_path / "rows.csv").write_text("area,city\n1,a\n2,b\n")
     assert handle_line(session, f":file {tmp_path}/rows.csv") == LineResult(
@@ -155,7 +155,7 @@ def test_file_command_predicts_each_row(session: ReplSession, tmp_path: Path) ->
 
 
 def test_named_inputs_work_as_on_the_command_line(session: ReplSession, tmp_path: Path) -> None:
-    """A line of -i takes quoted values and files."""
+    """A line of -i options takes quoted values and files."""
     handle_line(session, ":signature two")
     (tmp_path / "city.txt").write_text("New York\n")
     assert handle_line(session, "-i area=1 -i 'city=a b'").answer == ("area 1.0  city a b",)
@@ -172,7 +172,7 @@ def test_named_inputs_work_as_on_the_command_line(session: ReplSession, tmp_path
     ],
 )
 def test_triple_quoted_text_is_not_parsed(session: ReplSession, typed: str, text: str) -> None:
-    """Over several lines, and never a command, a name or JSON, for an input of text."""
+    """For a text input, it is never a command, a pair or JSON."""
     handle_line(session, ":signature text")
     handle_line(session, ":json")
     (line,) = handle_line(session, typed).answer
@@ -180,12 +180,12 @@ def test_triple_quoted_text_is_not_parsed(session: ReplSession, typed: str, text
 
 
 def test_triple_quoted_json_may_span_lines(session: ReplSession) -> None:
-    """For other inputs they only hold the lines together."""
+    """For other inputs, triple quotes only join lines."""
     assert handle_line(session, '"""\n{"instances":\n [1, 2]}\n"""').answer == ("1.0", "2.0")
 
 
 def test_quoted_lines_are_joined() -> None:
-    """Each with the number of its first line; quotes that never close hold all that is left."""
+    """Each input has the number of its first line; unclosed quotes take all remaining lines."""
     lines = ["a", '"""b', 'c"""', '"""d"""', '"""', "e"]
     assert list(triple_quotes.join_quoted_lines(lines)) == [(1, "a"), (2, '"""b\nc"""'), (4, '"""d"""'), (5, '"""\ne')]
     assert triple_quotes.unquote('"""\ne') == "e"
@@ -214,13 +214,13 @@ def test_quoted_lines_are_joined() -> None:
     ],
 )
 def test_completion_uses_server_metadata(session: ReplSession, text: str, words: list[str]) -> None:
-    """Commands, and for each what it may be given: signatures, versions, labels, models, settings; inputs."""
+    """Commands and their arguments: signatures, versions, labels, models, settings; and inputs."""
     assert [word for word, _ in complete(session, text)] == words
     assert all(text.endswith(word[:length]) for word, length in complete(session, text))
 
 
 def test_completion_of_paths(session: ReplSession, tmp_path: Path) -> None:
-    """After :file, :set labels and -i name=@; a directory with its slash."""
+    """After :file, :set labels and -i name=@; directories end with a slash."""
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows.csv").touch()
     found = [f"{tmp_path}/rows/", f"{tmp_path}/rows.csv"]
@@ -229,7 +229,7 @@ def test_completion_of_paths(session: ReplSession, tmp_path: Path) -> None:
 
 
 def test_completion_without_a_server(session: ReplSession) -> None:
-    """Tab never complains."""
+    """Completion reports no errors."""
     session.client.close()
     session.client = replace(session.target, rest_port=9).connect()
     assert [word for word, _ in complete(session, ":version ")] == ["latest"]
@@ -237,7 +237,7 @@ def test_completion_without_a_server(session: ReplSession) -> None:
 
 
 def test_models_and_labels_come_from_the_server_record(served: Served) -> None:
-    """Of a server that tfsctl started; nobody can ask another for them."""
+    """Only for a server that tfsctl started, because no API returns labels."""
     models = (ModelConfig("echo", "/models/echo", labels={"stable": 7}), ModelConfig("other", "/models/other"))
     ports = (served.host, served.rest_port, served.grpc_port)
     entry = ServerRecord("test", "embedded", *ports, ("echo", "other"), os.getpid(), None, time.time(), None)
@@ -254,7 +254,7 @@ def test_models_and_labels_come_from_the_server_record(served: Served) -> None:
 @pytest.mark.server
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
 def test_session_reconnects_to_a_restarted_server(tmp_path: Path, transport: str) -> None:
-    """On other ports, with another version: the conversation says so and goes on; until then it is an error a line."""
+    """On other ports, with another version: a note says so; until then each line is an error."""
     base = tmp_path / "m"
     write_echo_model(base / "1")
     where: list[Target] = []

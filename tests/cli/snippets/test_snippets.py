@@ -57,7 +57,7 @@ def shown(run_cli: RunCli, *typed: object) -> str:
     ("program", "shell"), [("curl", ["bash"]), ("python", [sys.executable, "-"])], ids=["curl", "python"]
 )
 def test_printed_command_sends_the_same_request(run_cli: RunCli, program: str, shell: Sequence[str]) -> None:
-    """As it was typed, whatever quotes and variables it looks like; and without a version nobody asked for."""
+    """Quotes and variables in the input are kept; no version is added."""
     printed = shown(run_cli, *ECHO_TEXT, "--show", program, AWKWARD)
     assert "/versions/" not in printed
     said = run(printed, *shell)
@@ -66,14 +66,14 @@ def test_printed_command_sends_the_same_request(run_cli: RunCli, program: str, s
 
 @pytest.mark.usefixtures("registered")
 def test_version_and_label_are_kept(run_cli: RunCli) -> None:
-    """The version is part of the URL, and of the message."""
+    """They are part of the URL or of the message."""
     assert "/versions/7:predict" in shown(run_cli, "--model", "echo", "--version", 7, "--show", "curl", "1")
     assert "version.value = 7" in shown(run_cli, "--model", "echo", "--version", 7, "--grpc", "--show", "python", "1")
 
 
 @pytest.mark.usefixtures("registered")
 def test_large_request_uses_a_here_document(run_cli: RunCli) -> None:
-    """No command line may be that long."""
+    """The body is too long for a command line."""
     numbers = json.dumps([float(value) for value in range(30_000)])
     printed = shown(run_cli, "--model", "echo", "--signature", "any", "--show", "curl", numbers)
     assert "<<'END_OF_REQUEST'" in printed
@@ -82,7 +82,7 @@ def test_large_request_uses_a_here_document(run_cli: RunCli) -> None:
 
 @pytest.mark.usefixtures("registered")
 def test_python_grpc_snippet_uses_the_official_client(run_cli: RunCli) -> None:
-    """With tensorflow_serving.apis, as the documentation of TensorFlow Serving does it."""
+    """It uses tensorflow_serving.apis, as TensorFlow Serving's documentation does."""
     typed = ["--model", "echo", "--signature", "two", "--only", "city", "--grpc", "area=2.5", "city=Zürich"]
     printed = shown(run_cli, *typed, "--show", "python")
     assert "predict_pb2.PredictRequest()" in printed
@@ -164,7 +164,7 @@ BESIDE_PYTHON = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 def test_certificates_are_printed_and_used(
     secure: Secure, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, transport: Transport, program: str
 ) -> None:
-    """The same files, the same server over mutual TLS, with a header from a variable."""
+    """The same files reach the same server over mutual TLS, with a header from a variable."""
     monkeypatch.setenv("TOKEN", "s3cret")
     files = ["--ca", secure.tls.ca, "--cert", secure.tls.cert, "--key", secure.tls.key]
     files += ["--header-env", "authorization=Bearer TOKEN"]
@@ -189,7 +189,7 @@ def test_a_grpcurl_command_line_with_certificates(secure: Secure, run_cli: RunCl
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
 def test_non_utf8_bytes(run_cli: RunCli, tmp_path: Path, transport: Transport) -> None:
-    """An image, say: in JSON as base64, in a message as it is."""
+    """Base64 in JSON, raw bytes in a message."""
     (tmp_path / "image").write_bytes(b"\x89PNG\r\n\x00\xff'\"$")
     typed = ["--model", "echo", "--signature", "text_bytes", "-i", f"text_bytes=@{tmp_path / 'image'}"]
     said = run(shown(run_cli, *typed, f"--{transport}", "--show", "python"), sys.executable, "-")
@@ -201,7 +201,7 @@ def test_non_utf8_bytes(run_cli: RunCli, tmp_path: Path, transport: Transport) -
 
 @pytest.mark.usefixtures("registered")
 def test_shell_syntax_is_quoted(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Names, schemes and values of headers, and a body that looks like a file."""
+    """In names, schemes and values of headers, and in a body that begins with `@`."""
     monkeypatch.setenv("TOKEN", "t")
     touched = tmp_path / "touched"
     for header in (f'x=a"$(touch {touched})" TOKEN', f"x=`touch {touched}` TOKEN", f"x=\\'; touch {touched}; TOKEN"):
@@ -226,7 +226,7 @@ def test_timeouts_have_no_exponent(run_cli: RunCli) -> None:
 def test_secrets_are_read_from_variables(
     served: Served, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
-    """A token from a variable, or typed, is not printed; with the variable set the command runs."""
+    """A token is never printed; with its variable set, the printed command works."""
     monkeypatch.setenv("TOKEN", "s3cret")
     with running_gateway(served.rest_port, path="/gw", authorization="Bearer s3cret") as port:
         url = ["--url", f"http://{HOST}:{port}/gw", "--model", "echo", "--show", program]
@@ -241,7 +241,7 @@ def test_secrets_are_read_from_variables(
 
 @pytest.mark.usefixtures("registered")
 def test_a_dry_run_prints_the_request(run_cli: RunCli, served: Served) -> None:
-    """Where it goes, its headers, its body; over both transports, and as JSON."""
+    """Address, headers and body, over both transports, and as JSON."""
     typed = ["--model", "echo", "-H", "x-a: b", "--dry-run", "1.5"]
     url = f"http://{HOST}:{served.rest_port}/v1/models/echo:predict"
     body = {"signature_name": "serving_default", "inputs": {"x": [1.5]}}
@@ -258,7 +258,7 @@ def test_a_dry_run_prints_the_request(run_cli: RunCli, served: Served) -> None:
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("verb", ["classify", "regress"])
 def test_classify_and_regress_requests_are_printed(run_cli: RunCli, verb: str) -> None:
-    """Classify and regress, over both transports; nothing is asked of the model."""
+    """Over both transports; no model is run."""
     typed = [verb, "--model", "half_plus_two", "x=2.0"]
     rest = run_cli(*typed, "--show", "curl")
     assert rest.code == 0, rest.stderr
@@ -291,7 +291,7 @@ def test_several_signatures_in_one_program(run_cli: RunCli) -> None:
     ],
 )
 def test_unprintable_requests_are_refused(run_cli: RunCli, typed: list[str], words: str) -> None:
-    """Before anything is printed; what was typed is checked as ever."""
+    """Before anything is printed; the input is still checked."""
     result = run_cli("predict", "--model", "echo", *typed)
     assert result.stdout == ""
     assert result.code != 0
@@ -301,7 +301,7 @@ def test_unprintable_requests_are_refused(run_cli: RunCli, typed: list[str], wor
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("who", ["name:s3cret", "s3cret"])
 def test_a_proxy_with_a_password_is_not_shown(run_cli: RunCli, who: str) -> None:
-    """Nor one with a token for a name; without either it is."""
+    """A user name in the proxy URL is refused too; a plain URL is printed."""
     with running_proxy() as proxy:
         typed = ["predict", "--model", "echo", "--show", "curl", "1"]
         refused = run_cli(*typed, "--proxy", proxy.url.replace("//", f"//{who}@"))
@@ -312,7 +312,7 @@ def test_a_proxy_with_a_password_is_not_shown(run_cli: RunCli, who: str) -> None
 
 
 def test_show_refuses_files(run_cli: RunCli, registered: ServerRecord, tmp_path: Path) -> None:
-    """It becomes many requests."""
+    """A file becomes many requests."""
     (tmp_path / "rows.csv").write_text("x\n1\n")
     assert registered.models
     result = run_cli("predict", "--model", "echo", "--file", tmp_path / "rows.csv", "--show", "curl")

@@ -17,7 +17,7 @@ unknown argument: --nope=1
 
 
 def test_explain_a_pasted_error(run_cli: RunCli) -> None:
-    """The words that are known, their cause, and what to type."""
+    """Prints the known sentence, its cause and a hint."""
     result = run_cli("explain", "Servable not found", "for request: Latest(m)")
     assert (result.stderr, result.code) == ("", 0)
     assert result.stdout == (
@@ -28,14 +28,14 @@ def test_explain_a_pasted_error(run_cli: RunCli) -> None:
 
 
 def test_explain_a_log(run_cli: RunCli) -> None:
-    """Every known line once, however often it was said."""
+    """Each known line is explained once, however often it occurs."""
     result = run_cli("explain", "--json", stdin=LOG)
     words = [entry["words"] for entry in json.loads(result.stdout)["explanations"]]
     assert words == ["Could not find base path /models/x for servable x", "unknown argument: --nope=1"]
 
 
 def test_explain_an_unknown_error(run_cli: RunCli) -> None:
-    """An honest error; as JSON an empty list."""
+    """An error in text mode, an empty list with --json."""
     result = run_cli("explain", stdin="all is well\n")
     assert (result.stdout, result.code) == ("", 4)
     assert result.stderr.startswith("error: nothing in it is an error that tfsctl knows\nhint: ")
@@ -43,7 +43,7 @@ def test_explain_an_unknown_error(run_cli: RunCli) -> None:
 
 
 def test_explain_without_text(run_cli: RunCli) -> None:
-    """On a terminal nobody is kept waiting for stdin."""
+    """On a terminal, the command does not wait for stdin."""
     result = run_cli("explain")
     assert result.code == 2
     assert result.stderr == 'error: nothing to explain\nhint: tfsctl explain "the error", or a log on stdin\n'

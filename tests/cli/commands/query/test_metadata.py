@@ -40,7 +40,7 @@ ROWS = (
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("over", ["rest", "grpc"])
 def test_served_model_signatures(run_cli: RunCli, served: Served, over: str) -> None:
-    """Model, version, where it was asked, then a line for every input and output; the same facts as JSON."""
+    """Model, version, address, then one line per input and output; the same facts with --json."""
     address = f"127.0.0.1:{served.rest_port if over == 'rest' else served.grpc_port}"
     typed = ["metadata", f"--{over}", "--model", "echo", "--signature", "two"]
     result = run_cli(*typed)
@@ -58,7 +58,7 @@ def test_served_model_signatures(run_cli: RunCli, served: Served, over: str) -> 
 
 @pytest.mark.parametrize("version_named", [False, True])
 def test_directory_facts_and_signatures(run_cli: RunCli, echo_dir: Path, version_named: bool) -> None:
-    """Of a base directory the latest version, or of a version directory that one: with what only the files know."""
+    """A base directory means its latest version; the files add facts that no server knows."""
     path = echo_dir / "7" if version_named else echo_dir
     size = (echo_dir / "7" / "saved_model.pb").stat().st_size
     result = run_cli("metadata", path, "--signature", "two")
@@ -92,7 +92,7 @@ def two_versions(tmp_path: Path) -> Path:
 
 
 def test_the_highest_version_is_the_latest(run_cli: RunCli, two_versions: Path) -> None:
-    """Versions are numbers: 10 comes after 2; --version names another."""
+    """Versions are compared as numbers, so 10 comes after 2; --version selects another."""
     assert json.loads(run_cli("metadata", two_versions, "--json").stdout)["version"] == 10
     assert json.loads(run_cli("metadata", two_versions, "--version", 2, "--json").stdout)["version"] == 2
     result = run_cli("metadata", two_versions, "--version", 3)
@@ -101,14 +101,14 @@ def test_the_highest_version_is_the_latest(run_cli: RunCli, two_versions: Path) 
 
 
 def test_savedmodel_in_any_directory(run_cli: RunCli, two_versions: Path, tmp_path: Path) -> None:
-    """A directory with a saved_model.pb need not have a number for a name: it has no version then."""
+    """A directory with a saved_model.pb may have any name; it has no version then."""
     loose = shutil.copytree(two_versions / "2", tmp_path / "loose")
     facts = json.loads(run_cli("metadata", loose, "--json").stdout)
     assert (facts["model"], facts["version"]) == ("loose", None)
 
 
 def test_invalid_models_are_explained(run_cli: RunCli, tmp_path: Path) -> None:
-    """A missing path, an empty directory and a broken file end with their own codes and words."""
+    """A missing path, an empty directory and a damaged file have exit codes and messages of their own."""
     missing = run_cli("metadata", tmp_path / "nope")
     assert (missing.code, missing.stderr) == (4, f"error: no such directory: {tmp_path / 'nope'}\n")
 
@@ -125,7 +125,7 @@ def test_invalid_models_are_explained(run_cli: RunCli, tmp_path: Path) -> None:
 
 
 def test_a_directory_has_no_labels(run_cli: RunCli, two_versions: Path) -> None:
-    """Labels are given by a server's configuration; asking a directory for one is a usage error."""
+    """Labels belong to a server's configuration, so --label with a directory is a usage error."""
     result = run_cli("metadata", two_versions, "--label", "stable")
     assert (result.code, result.stderr) == (
         2,
@@ -134,7 +134,7 @@ def test_a_directory_has_no_labels(run_cli: RunCli, two_versions: Path) -> None:
 
 
 def test_fingerprint_and_warmup_of_an_export(run_cli: RunCli, sample_models_dir: Path, tmp_path: Path) -> None:
-    """What TensorFlow wrote about the version, and how many requests it is warmed up with."""
+    """TensorFlow's fingerprint, and the number of warmup requests."""
     model = shutil.copytree(sample_models_dir / "half_plus_two", tmp_path / "half_plus_two")
     (version,) = model.iterdir()
     facts = json.loads(run_cli("metadata", model, "--json").stdout)
@@ -150,7 +150,7 @@ def test_fingerprint_and_warmup_of_an_export(run_cli: RunCli, sample_models_dir:
 
 
 def test_labels_come_from_the_server_record(run_cli: RunCli, registered: ServerRecord) -> None:
-    """Known from what it was started with, as TensorFlow Serving does not tell them."""
+    """TensorFlow Serving's API does not return labels."""
     models = (ModelConfig("echo", "/models/echo", labels={"stable": 7}),)
     launch = LaunchSpec("test", ServingConfig(models, rest_port=0, grpc_port=0), "127.0.0.1")
     records.unregister(registered)
@@ -160,7 +160,7 @@ def test_labels_come_from_the_server_record(run_cli: RunCli, registered: ServerR
 
 
 def test_hint_without_server_or_path(run_cli: RunCli) -> None:
-    """Nothing runs, nothing was named: the hint says what would help."""
+    """If no server runs and nothing is named, the hint says how to start or name one."""
     result = run_cli("metadata")
     assert (result.stdout, result.code) == ("", 4)
     assert result.stderr == (

@@ -22,14 +22,14 @@ def versions(tmp_path: Path) -> Path:
 
 
 def test_compatible_changes(run_cli: RunCli, versions: Path) -> None:
-    """A new signature: exit code 0, so that a script may go on."""
+    """A new signature breaks no client: exit code 0."""
     result = run_cli("metadata", versions, "--diff", 1, 2)
     assert (result.stdout, result.code) == ("fine\tmore\tthe signature is new\n", 0)
     assert result.stderr == "clients of the old version can use the new one\n"
 
 
 def test_breaking_changes(run_cli: RunCli, versions: Path) -> None:
-    """Another dtype: exit code 1; every change is told."""
+    """Another dtype breaks clients: exit code 1, and every change is listed."""
     result = run_cli("metadata", "--diff", versions / "2", versions / "3")
     assert result.code == 1
     assert result.stdout == (
@@ -46,7 +46,7 @@ def test_breaking_changes(run_cli: RunCli, versions: Path) -> None:
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("name", ["echo", "echo@7"])
 def test_compare_served_model_with_directory(run_cli: RunCli, tmp_path: Path, name: str) -> None:
-    """What is served now against what would be next."""
+    """The served version is compared with a candidate on disk."""
     write_echo_model(tmp_path / "same", ECHO)
     assert run_cli("metadata", "--diff", name, tmp_path / "same").code == 0
     write_echo_model(tmp_path / "less", {"serving_default": ECHO["serving_default"]})
@@ -55,7 +55,7 @@ def test_compare_served_model_with_directory(run_cli: RunCli, tmp_path: Path, na
 
 
 def test_identical_models_are_recognised(run_cli: RunCli, sample_models_dir: Path, tmp_path: Path) -> None:
-    """By its fingerprint."""
+    """Their fingerprints are equal."""
     (version,) = (sample_models_dir / "half_plus_two").iterdir()
     copy = shutil.copytree(version, tmp_path / "copy")
     assert run_cli("metadata", "--diff", version, copy).stderr == "the same model\n"
@@ -73,7 +73,7 @@ def test_identical_models_are_recognised(run_cli: RunCli, sample_models_dir: Pat
 def test_incomparable_models_are_named(
     run_cli: RunCli, versions: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], code: int, words: str
 ) -> None:
-    """A missing version, a missing directory, a model nobody serves."""
+    """A missing version, a missing directory, a model that is not served."""
     monkeypatch.setenv("TFSCTL_PORT", "9")
     result = run_cli("metadata", *(word.format(base=versions) for word in typed))
     assert (result.stdout, result.code) == ("", code)
@@ -81,7 +81,7 @@ def test_incomparable_models_are_named(
 
 
 def test_compare_one_signature(run_cli: RunCli, versions: Path) -> None:
-    """The others may change; one that OLD does not have is said to be none."""
+    """--signature ignores changes of the other signatures."""
     result = run_cli("metadata", "--diff", versions / "2", versions / "3", "--signature", "more")
     assert (result.stdout, result.code) == ("breaks\tmore\tthe signature is gone\n", 1)
     result = run_cli("metadata", "--diff", versions / "1", versions / "2", "--signature", "serving_default")

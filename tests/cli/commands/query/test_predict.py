@@ -61,7 +61,7 @@ def document(text: str) -> dict[str, Any]:
     ],
 )
 def test_one_line_per_row(run_cli: RunCli, over: str, typed: list[str], printed: str) -> None:
-    """The answer, and nothing else, is on stdout: a value a line, or a line of values for several outputs."""
+    """Only the answer is on stdout: one value per line, or tab-separated values for several outputs."""
     result = run_cli("predict", over, *typed)
     assert (result.stdout, result.stderr, result.code) == (printed, "", 0)
 
@@ -85,14 +85,14 @@ def test_one_line_per_row(run_cli: RunCli, over: str, typed: list[str], printed:
 def test_stdin_has_one_row_per_line(
     run_cli: RunCli, over: str, typed: list[str], stdin: str | bytes, printed: str
 ) -> None:
-    """Without arguments, or with `-`, lines are read from a pipe; a whole JSON document may span several."""
+    """Without arguments, or with `-`, each line of stdin is one row; --format reads other formats."""
     result = run_cli("predict", over, "--model", *typed, stdin=stdin)
     assert (result.stdout, result.stderr, result.code) == (printed, "", 0)
 
 
 @OVER
 def test_json_is_one_document(run_cli: RunCli, over: str) -> None:
-    """The same keys and values over both transports, the version included; bytes as b64, NaN bare."""
+    """Keys and values are the same over both transports; bytes are base64, and NaN is bare."""
     printed = run_cli("predict", over, "--model", "half_plus_two", "2", "--json").stdout
     assert printed.count("\n") == 1
     answer = document(printed)
@@ -129,7 +129,7 @@ def test_json_is_one_document(run_cli: RunCli, over: str) -> None:
 def test_named_inputs_and_only(
     run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, over: str, typed: list[str], printed: str
 ) -> None:
-    """-i takes values and files, --only outputs in their order, --top and --labels classes."""
+    """-i takes values and files; --only selects outputs in its order; --top and --labels select classes."""
     monkeypatch.chdir(tmp_path)
     Path("words.txt").write_text("two words\n")
     Path("abc.txt").write_text("a\nb\nc\n")
@@ -140,7 +140,7 @@ def test_named_inputs_and_only(
 
 @OVER
 def test_only_uses_the_output_filter(run_cli: RunCli, over: str) -> None:
-    """The document has the outputs asked for; a name that is none is refused before anything is sent."""
+    """The server returns only the selected outputs; an unknown name is refused before the request."""
     typed = ["predict", over, "--model", "echo", "--signature", "two", "area=1", "city=x"]
     assert document(run_cli(*typed, "--only", "area", "--json").stdout)["outputs"] == {"area": [1.0]}
     refused = run_cli(*typed, "--only", "aera")
@@ -149,7 +149,7 @@ def test_only_uses_the_output_filter(run_cli: RunCli, over: str) -> None:
 
 
 def test_raw_bodies_are_unchanged(run_cli: RunCli) -> None:
-    """From an argument or stdin, to the byte; a refusal is printed as well as said. There is no such thing over gRPC."""
+    """The body is sent and printed byte for byte, errors included; gRPC has no such mode."""
     body = '{"signature_name":"int32", "instances": [1,2]}'
     typed = run_cli("predict", "--model", "echo", "--raw", body)
     assert (typed.stdout, typed.code) == ('{\n    "predictions": [1, 2\n    ]\n}', 0)
@@ -169,14 +169,14 @@ def test_raw_bodies_are_unchanged(run_cli: RunCli) -> None:
     ],
 )
 def test_contradicting_options_are_refused(run_cli: RunCli, typed: list[str], said: str) -> None:
-    """Nothing that was asked for is passed over in silence."""
+    """No option is ignored silently."""
     result = run_cli("predict", "--model", "echo", *typed)
     assert (result.stdout, result.code) == ("", 2)
     assert result.stderr.startswith(said)
 
 
 def test_terminal_shows_bars(registered: ServerRecord, tmp_path: Path) -> None:
-    """Bars for scores, a table for several outputs, a large array summed up."""
+    """Bars for scores, a table for several outputs, a summary of a large array."""
     port = str(registered.rest_port)
     argv = [sys.executable, "-m", "tfsctl", "predict", "--host", "127.0.0.1", "--port", port, "--model", "echo"]
     environment = clean_environment(tmp_path)
@@ -195,7 +195,7 @@ def test_terminal_shows_bars(registered: ServerRecord, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
 def test_unloaded_version_is_followed(tmp_path: Path, transport: Literal["rest", "grpc"]) -> None:
-    """Between its metadata and the request a version is replaced: the new one is asked, by its own signature."""
+    """If the version is replaced, the new version answers by its own signature, and stderr says so."""
     base = tmp_path / "m"
     write_echo_model(base / "1", {"serving_default": {"x": ("float32", (None,))}})
     asked = []
@@ -266,7 +266,7 @@ def test_unloaded_version_is_followed(tmp_path: Path, transport: Literal["rest",
 def test_errors_are_printed_to_stderr(
     run_cli: RunCli, registered: ServerRecord, over: str, typed: list[str], code: int, said: str
 ) -> None:
-    """Nothing on stdout, one line that names what and where, one that says what to type; the code tells the kind."""
+    """Stdout is empty; stderr has an error and a hint; the exit code tells the kind of error."""
     port = registered.rest_port if over == "--rest" else registered.grpc_port
     expected = said.format(
         address=f"127.0.0.1:{port}",
@@ -278,7 +278,7 @@ def test_errors_are_printed_to_stderr(
 
 
 def test_float16_goes_over_grpc_and_rest_says_so(run_cli: RunCli) -> None:
-    """TensorFlow Serving's REST API has no float16; the hint names the way that has."""
+    """TensorFlow Serving's REST API cannot carry float16; the hint names gRPC."""
     typed = ["predict", "--model", "echo", "--signature", "float16", "1.5"]
     assert run_cli(*typed, "--grpc").stdout == "1.5\n"
     refused = run_cli(*typed, "--rest")
@@ -287,14 +287,14 @@ def test_float16_goes_over_grpc_and_rest_says_so(run_cli: RunCli) -> None:
 
 
 def test_an_address_needs_no_running_server(run_cli: RunCli, served: Served) -> None:
-    """--host and --port reach a server tfsctl did not start."""
+    """--host and --port reach a server that tfsctl did not start."""
     result = run_cli("predict", "--host", "localhost", "--port", served.grpc_port, "--grpc", "--model", "echo", "5")
     assert (result.stdout, result.code) == ("5.0\n", 0)
 
 
 @OVER
 def test_no_server_is_unreachable(run_cli: RunCli, over: str) -> None:
-    """A closed port ends with 3, in the same words over both transports."""
+    """A closed port ends with exit code 3 and the same message over both transports."""
     result = run_cli("predict", over, "--host", "127.0.0.1", "--port", "9", "--model", "echo", "5")
     assert (result.stderr, result.code) == (
         "error: no answer from 127.0.0.1:9: Connection refused\ncause: nobody listens on that port\n"
@@ -304,7 +304,7 @@ def test_no_server_is_unreachable(run_cli: RunCli, over: str) -> None:
 
 
 def test_an_unknown_option_is_not_an_input(run_cli: RunCli) -> None:
-    """Only numbers may begin with a dash: a mistyped option is a usage error, with the right one."""
+    """Only numbers may begin with a dash; a misspelt option is a usage error with a suggestion."""
     result = run_cli("predict", "--modle", "echo", "5")
     assert result.code == 2
     assert "--modle" in result.stderr
@@ -312,7 +312,7 @@ def test_an_unknown_option_is_not_an_input(run_cli: RunCli) -> None:
 
 
 def test_option_precedence(run_cli: RunCli, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every option has a variable; what is typed counts more."""
+    """An option on the command line overrides its environment variable."""
     monkeypatch.setenv("TFSCTL_MODEL", "echo")
     monkeypatch.setenv("TFSCTL_SIGNATURE", "int32")
     assert run_cli("predict", "5").stdout == "5\n"

@@ -73,7 +73,7 @@ def ones(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("over", ["rest", "grpc"])
 def test_file_to_file(served: Served, tmp_path: Path, run_cli: RunCli, over: str) -> None:
-    """Every row, in order, with a line about it on stderr."""
+    """Every row is written in order; stderr has a summary."""
     rows = [(index / 4, f"city {index}, ü") for index in range(2000)]
     (tmp_path / "in.csv").write_text("city,area\n" + "".join(f'"{city}",{area}\n' for area, city in rows))
     asked = [*options(served, "echo", over), "--signature", "two"]
@@ -88,7 +88,7 @@ def test_file_to_file(served: Served, tmp_path: Path, run_cli: RunCli, over: str
 
 
 def test_file_to_stdout(server: Served, ones: Path, run_cli: RunCli) -> None:
-    """A line a row for people and pipes, an object a row with --json; --only chooses outputs."""
+    """One line per row, or one JSON object per row with --json; --only selects outputs."""
     asked = [*options(server, "rows"), "--file", ones, "--batch-size", 100, "--concurrency", 2]
 
     plain, objects, only = run_cli(*asked), run_cli(*asked, "--json"), run_cli(*asked, "--only", "y")
@@ -100,14 +100,14 @@ def test_file_to_stdout(server: Served, ones: Path, run_cli: RunCli) -> None:
 
 
 def test_stdin_is_streamed(served: Served, run_cli: RunCli) -> None:
-    """Lines of text come in, answers go out."""
+    """Lines of text are answered in order."""
     shown = run_cli(*options(served, "echo"), "--signature", "text", "-f", "-", stdin="good\nbad\n")
 
     assert shown.stdout == "good\nbad\n"
 
 
 def test_answers_are_streamed_while_stdin_is_open(served: Served, tmp_path: Path) -> None:
-    """A program may write a row and wait for its answer, many times."""
+    """A program may write a row and wait for its answer, repeatedly."""
     argv = [sys.executable, "-m", "tfsctl", *map(str, options(served, "echo")), "--file", "-", "--format", "jsonl"]
     with subprocess.Popen(argv, env=clean_environment(tmp_path), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
         assert run.stdin is not None
@@ -122,7 +122,7 @@ def test_answers_are_streamed_while_stdin_is_open(served: Served, tmp_path: Path
 
 @pytest.mark.parametrize("name", ["out.csv", "out.npz"])
 def test_skipped_rows_are_listed(server: Served, tmp_path: Path, run_cli: RunCli, name: str) -> None:
-    """Those that do not fit and those the server refuses are listed with the reason; the others keep their numbers."""
+    """Rejected rows are listed with their reason; the other rows keep their numbers."""
     (tmp_path / "in.csv").write_text("x,id\n1,a\ntwo,b\n0,c\n4,d\n5\n")
     asked = [*options(server, "rows"), "--signature", "checked", "--file", tmp_path / "in.csv"]
 
@@ -145,7 +145,7 @@ def test_skipped_rows_are_listed(server: Served, tmp_path: Path, run_cli: RunCli
 
 
 def test_images_are_labelled_with_their_names(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
-    """Answers to a directory of images name their files."""
+    """The results of a directory of images have a column with the file names."""
     for name, grey in (("b.png", 20), ("a.png", 10)):
         Image.new("RGB", (4, 4), (grey, grey, grey)).save(tmp_path / name)
     (tmp_path / "c.png").write_text("no image")
@@ -161,7 +161,7 @@ def test_images_are_labelled_with_their_names(tmp_path: Path, run_cli: RunCli, e
 
 
 def test_resume_refuses_new_images(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
-    """A row's number is the place of its file among the others: with others it is another run."""
+    """A row number is the position of its file, so a run over other files cannot continue."""
     for name in ("a.png", "b.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     (tmp_path / "c.png").write_text("no image")
@@ -200,7 +200,7 @@ def test_fixed_batch_size(tmp_path: Path, run_cli: RunCli, echo_images: Served) 
 
 
 def test_unloaded_version_is_followed(tmp_path: Path) -> None:
-    """The one that comes answers on, and stderr says from where."""
+    """If the version is replaced, the new version answers by its own signature, and stderr says so."""
     write_scale_model(tmp_path / "m" / "1", 10)
     with running_server({"m": tmp_path / "m"}, tmp_path) as server:
         argv = [sys.executable, "-m", "tfsctl", *map(str, options(server, "m")), "--file", "-"]
@@ -271,7 +271,7 @@ class Run:
 def test_interrupted_run_is_resumed(
     server: Served, ones: Path, tmp_path: Path, sign: signal.Signals, name: str
 ) -> None:
-    """Ctrl-C keeps every answer there is; what was killed goes on from its last mark; and the result is the same."""
+    """Ctrl-C keeps every answer; a killed run continues at its last checkpoint; the result is the same."""
     run = Run(server, ones, tmp_path / name)
     interrupted = run.start_and_wait_for_a_mark()
     interrupted.send_signal(sign)
@@ -301,7 +301,7 @@ def test_interrupted_run_is_resumed(
 
 
 def test_ctrl_c_while_publishing(server: Served, ones: Path, tmp_path: Path, run_cli: RunCli) -> None:
-    """It comes too late: all is answered, and the file is there; a second one leaves what --resume completes."""
+    """A first Ctrl-C has no effect any more; a second one leaves files that --resume completes."""
     for times, code in ((1, 0), (2, 130)):
         output = tmp_path / f"out{times}.npz"
         asked = [*map(str, options(server, "rows")), "--only", "y", "--file", str(ones), "--output", str(output)]
@@ -324,7 +324,7 @@ def test_ctrl_c_while_publishing(server: Served, ones: Path, tmp_path: Path, run
 
 
 def test_resume_refuses_another_file(server: Served, ones: Path, tmp_path: Path) -> None:
-    """What changed is said."""
+    """The message names what has changed."""
     run = Run(server, ones, tmp_path / "out.csv")
     interrupted = run.start_and_wait_for_a_mark()
     interrupted.kill()
@@ -339,7 +339,7 @@ def test_resume_refuses_another_file(server: Served, ones: Path, tmp_path: Path)
 
 
 def test_a_full_disk(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
-    """One line says so; with room again the run goes on, to the same result."""
+    """The run ends with one message; with free space, --resume continues it to the same result."""
     (tmp_path / "in.csv").write_text("x\n" + "".join(f"{x}\n" for x in range(400_000)))
     asked = [*options(served, "echo"), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]
     argv = ["bash", "-c", 'ulimit -f 1000 && exec "$@"', "-", sys.executable, "-m", "tfsctl", *map(str, asked)]
@@ -355,7 +355,7 @@ def test_a_full_disk(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
 
 
 def test_memory_is_constant(served: Served, tmp_path: Path) -> None:
-    """A file of 20 MB goes through a process of less than 150 MB."""
+    """A file of 20 MB is processed in less than 150 MB of memory."""
     (tmp_path / "in.csv").write_text("x\n" + "0.123456789012345678\n" * 1_000_000)
     asked = [*options(served, "echo"), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]
     run = subprocess.run(
@@ -387,7 +387,7 @@ def test_memory_is_constant(served: Served, tmp_path: Path) -> None:
 def test_meaningless_options_are_refused(
     server: Served, ones: Path, run_cli: RunCli, argv: list[str], message: str
 ) -> None:
-    """One line says so before anything is asked."""
+    """The message comes before any request."""
     shown = run_cli(*options(server, "rows"), *(word.format(ones=ones) for word in argv))
 
     assert shown.code in (2, 4)
@@ -396,7 +396,7 @@ def test_meaningless_options_are_refused(
 
 
 def test_typed_rows_are_written_to_a_file(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
-    """--output takes the answer to what was typed, too."""
+    """--output also writes the answer to typed rows."""
     refused = run_cli(*options(served, "none"), "1", "--output", tmp_path / "out.xls")
     assert refused.stderr.startswith(
         f"error: --output {tmp_path / 'out.xls'}: unknown kind"

@@ -24,7 +24,7 @@ from model_servers import Served
     ids=" ".join,
 )
 def test_sample_is_accepted_by_the_model(run_cli: RunCli, served: Served, typed: list[str]) -> None:
-    """As it is, over REST: every signature of every sample."""
+    """Every signature of every sample model accepts its example over REST."""
     result = run_cli("sample", *typed)
     assert (result.stderr, result.code) == ("", 0)
     status, said, _ = rest(served, "POST", f"/v1/models/{typed[0]}:predict", result.stdout.encode())
@@ -32,7 +32,7 @@ def test_sample_is_accepted_by_the_model(run_cli: RunCli, served: Served, typed:
 
 
 def test_sample_of_a_directory_to_a_file(run_cli: RunCli, echo_dir: Path, tmp_path: Path) -> None:
-    """Nothing needs to run; the next command is named."""
+    """No server is needed; the message names the next command."""
     file = tmp_path / "request.json"
     result = run_cli("sample", echo_dir, "--output", file)
     assert (result.stdout, result.code) == ("", 0)
@@ -45,7 +45,7 @@ def test_sample_of_a_directory_to_a_file(run_cli: RunCli, echo_dir: Path, tmp_pa
 
 @pytest.mark.usefixtures("registered")
 def test_sample_with_a_dtype_that_needs_grpc(run_cli: RunCli) -> None:
-    """It is said, and tfsctl predict --grpc takes the same document."""
+    """A note says so, and `tfsctl predict --grpc` takes the same document."""
     result = run_cli("sample", "echo", "--signature", "float16")
     assert "REST cannot carry every dtype" in result.stderr
     answered = run_cli("predict", "--grpc", "--model", "echo", "--signature", "float16", result.stdout.strip())
@@ -53,7 +53,7 @@ def test_sample_with_a_dtype_that_needs_grpc(run_cli: RunCli) -> None:
 
 
 def test_sample_refuses_example_signatures(run_cli: RunCli, tmp_path: Path) -> None:
-    """A classify signature takes serialized examples: which features, only its author knows."""
+    """A signature does not tell which features its tf.Examples have."""
     write_rows_model(tmp_path / "rows" / "1")
     result = run_cli("sample", tmp_path / "rows", "--signature", "kinds")
     assert (result.stdout, result.code) == ("", 2)
@@ -62,7 +62,7 @@ def test_sample_refuses_example_signatures(run_cli: RunCli, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("registered")
 def test_possible_example_inputs_are_noted(run_cli: RunCli) -> None:
-    """By the names of its inputs and outputs; the signatures that Keras writes do not say what they are for."""
+    """The names of inputs and outputs suggest it; signatures that Keras writes have no method name."""
     result = run_cli("sample", "half_plus_two", "--signature", "regress_x_to_y")
     assert json.loads(result.stdout) == {"signature_name": "regress_x_to_y", "instances": ["This movie is great! :D"]}
     assert result.stderr == (

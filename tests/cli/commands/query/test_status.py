@@ -49,7 +49,7 @@ def publish(server: Served, version: int, content: bytes | None = None) -> None:
 @pytest.mark.server
 @pytest.mark.parametrize("over", ["rest", "grpc"])
 def test_versions_and_their_states(run_cli: RunCli, living: Served, over: str) -> None:
-    """A line a version; as JSON with the address; one version by itself."""
+    """One line per version; --json adds the address; NAME@VERSION selects one version."""
     typed = ["status", *address(living, over), "echo"]
     result = run_cli(*typed)
     assert (result.stdout, result.stderr, result.code) == ("echo\t1\tAVAILABLE\t\n", "", 0)
@@ -65,13 +65,13 @@ def test_versions_and_their_states(run_cli: RunCli, living: Served, over: str) -
 
 
 def test_status_without_a_name_lists_all_models(run_cli: RunCli, registered: ServerRecord) -> None:
-    """Of all servers that tfsctl started."""
+    """All models of all servers that tfsctl started."""
     result = run_cli("status")
     assert [line.split("\t")[0] for line in result.stdout.splitlines()] == list(registered.models)
 
 
 def test_contradicting_name_and_option(run_cli: RunCli) -> None:
-    """Rather an error than one of them at random."""
+    """An error, not a random choice."""
     for typed in (["m", "--model", "n"], ["m@1", "--version", "2"]):
         result = run_cli("status", *typed)
         assert result.code == 2
@@ -80,7 +80,7 @@ def test_contradicting_name_and_option(run_cli: RunCli) -> None:
 
 @pytest.mark.server
 def test_watch_prints_each_change(living: Served, tmp_path: Path) -> None:
-    """A line for what is, and one for everything that comes; Ctrl-C is how it ends."""
+    """One line per state at the start, then one per change, until Ctrl-C."""
     watching = subprocess.Popen(
         [sys.executable, "-m", "tfsctl", "status", "--watch", "--json", *map(str, address(living)), "echo"],
         env=clean_environment(tmp_path),
@@ -108,7 +108,7 @@ def test_watch_prints_each_change(living: Served, tmp_path: Path) -> None:
 @pytest.mark.server
 @pytest.mark.parametrize("over", ["rest", "grpc"])
 def test_wait_ends_when_available(run_cli: RunCli, living: Served, over: str) -> None:
-    """The model, or one version of it; at once if it is there."""
+    """For the model or one version of it; immediately if it is AVAILABLE already."""
     result = run_cli("wait", *address(living, over), "echo")
     assert (result.stderr, result.code) == ("", 0)
     assert result.stdout.startswith("echo version ")
@@ -125,7 +125,7 @@ def test_wait_ends_when_available(run_cli: RunCli, living: Served, over: str) ->
 
 @pytest.mark.server
 def test_wait_ends_on_a_failed_load(run_cli: RunCli, living: Served) -> None:
-    """The server's own words, their cause, and exit code 1 well before the timeout."""
+    """Prints the server's message and its cause, and exits with 1 well before the timeout."""
     publish(living, 20, b"\x00 not a model")
     start = time.monotonic()
     result = run_cli("wait", *address(living), "echo@20", "--timeout", 30)
@@ -154,14 +154,14 @@ def test_wait_ends_on_a_failed_load(run_cli: RunCli, living: Served) -> None:
     ],
 )
 def test_wait_ends_at_the_timeout(run_cli: RunCli, living: Served, typed: list[str], words: str) -> None:
-    """With code 3, and what was missing last."""
+    """With exit code 3 and the last reason."""
     result = run_cli("wait", *address(living), *typed, "--timeout", 0.3)
     assert (result.stdout, result.code) == ("", 3)
     assert result.stderr.startswith(words.format(at=f"{HOST}:{living.rest_port}"))
 
 
 def test_wait_for_a_server_that_starts_later(run_cli: RunCli) -> None:
-    """Also one that tfsctl did not start; the last failure is told."""
+    """Also for a server that tfsctl did not start; the last failure is printed."""
     result = run_cli("wait", "--host", HOST, "--port", 9, "echo", "--timeout", 0.5)
     assert result.code == 3
     assert result.stderr.startswith(

@@ -100,7 +100,7 @@ def test_files_of_a_killed_server_are_removed(run_cli: RunCli, echo: Path) -> No
 
 
 def test_contradicting_options_are_refused(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
-    """Before anything is looked at, with a usage error."""
+    """No option is ignored silently."""
     for options, words in (
         (("--image", "a:1", "--tag", "2"), "--image and --tag contradict each other"),
         (("--ssl-cert", tmp_path / "c"), "--ssl-cert and --ssl-key belong together"),
