@@ -338,6 +338,23 @@ def test_scalars_of_unknown_rank_stay_scalars(typed: list[str], named: list[str]
     }
 
 
+def test_single_input_of_unknown_rank() -> None:
+    """A value given by name keeps its shape, as a TF1 placeholder without a shape may need a scalar."""
+    signature = Signature("s", (TensorSpec("delta", "float32", None),), ())
+
+    assert shape_inputs(["delta=2"], signature)["delta"].shape == ()
+    assert shape_inputs([], signature, ["delta=[1,2]"])["delta"].shape == (2,)
+    assert shape_inputs(["2"], signature)["delta"].shape == (1,)
+
+
+def test_signature_without_inputs() -> None:
+    """Nothing has to be typed, on the command line or on stdin."""
+    signature = Signature("get_counter", (), (TensorSpec("output", "float32", ()),))
+
+    assert shape_inputs([], signature) == {}
+    assert shape_lines([], signature) == {}
+
+
 def test_rows_of_unknown_rank_are_batches() -> None:
     """Several rows, rows of `instances`, and values without a name."""
     rows = ["left=[1,2,3]", "training=true", "keep=1", "left=[4,5,6]", "training=false", "keep=0.5"]

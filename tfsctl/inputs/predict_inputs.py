@@ -38,8 +38,8 @@ def shape_inputs(
 ) -> dict[str, np.ndarray]:
     """An array for each input of the signature. Each typed text is one row, unless its nesting says otherwise.
 
-    `named` are the pairs of `-i`. `as_text` takes strings as they are, without parsing. Raises InvalidInput with what the signature takes and an example, NotFound for a
-    missing file.
+    `named` are the pairs of `-i`. `as_text` takes strings as they are, without parsing. Raises InvalidInput with what
+    the signature takes and an example, NotFound for a missing file.
     """
     with _described_errors(signature):
         return _typed_arrays(parse_typed(texts, signature, named, as_text=as_text), signature)
@@ -55,7 +55,7 @@ def shape_lines(lines: Sequence[str], signature: Signature) -> dict[str, np.ndar
         if takes_text(signature):
             _check_encoding(lines)
             return _typed_arrays(parse_typed(lines, signature, as_text=True), signature)
-        if not lines:
+        if not lines and signature.inputs:
             raise InvalidInput("nothing was typed")
         return _typed_arrays([_line_row(line, number, signature) for number, line in enumerate(lines, 1)], signature)
 

@@ -40,12 +40,14 @@ _BOOLEANS = _LITERALS | {"1": True, "0": False}
 class TypedValues:
     """Values by input name. If `is_row`, each value is one row; else its nesting tells whether it is a row or a batch.
 
-    If `is_exact`, a value for an input of unknown rank is the whole input, and a single value stays a scalar.
+    If `is_exact`, a value for an input of unknown rank is the whole input, and a single value stays a scalar. If
+    `is_batch`, the values are the `inputs` of a body, which are a batch.
     """
 
     values: Mapping[str, object]
     is_row: bool = False
     is_exact: bool = False
+    is_batch: bool = False
 
 
 def signature_in_body(texts: Sequence[str]) -> str | None:
@@ -111,7 +113,7 @@ def parse_line(line: str, signature: Signature) -> TypedValues:
     if line.lstrip()[:1] in ("{", "[") and parse_json(line) is None:
         raise InvalidInput(f"{_quoted(line)} is not JSON", hint=LINES_HINT)
     rows = parse_typed([line], signature)
-    if len(rows) != 1 or (rows[0].is_exact and len(signature.inputs) == 1):  # the `inputs` of a body are a batch
+    if len(rows) != 1 or (rows[0].is_batch and len(signature.inputs) == 1):
         raise InvalidInput(f"{_quoted(line)} is not one row", hint=LINES_HINT)
     return rows[0]
 
@@ -184,7 +186,7 @@ def _read_values(text: str, signature: Signature) -> Iterable[TypedValues]:
         if not _is_body(value):
             return [_by_input(value, signature, text)]
         if "inputs" in value:
-            return [replace(_by_input(value["inputs"], signature, text), is_exact=True)]
+            return [replace(_by_input(value["inputs"], signature, text), is_exact=True, is_batch=True)]
         if isinstance(value["instances"], list):
             return [_by_input(row, signature, text, is_row=True) for row in value["instances"]]
         raise InvalidInput(f'"instances" is {_quoted(value["instances"])}, which is not a list')
