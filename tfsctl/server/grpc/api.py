@@ -26,8 +26,11 @@ from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.framing import GrpcResponse
 from tfsctl.server.grpc.predict_request_cache import CachedRequest, PredictRequestCache
 from tfsctl.server.grpc.predict_response import predict_response
+from tfsctl.server.grpc.tensor_expansion import charge_expansion
 from tfsctl.server.lifecycle.status_message import fill_status
+from tfsctl.server.limits import MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.request_context import charge_memory, max_step_bytes
 from tfsctl.server.service.model_service import Inferred, Service
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.examples import Classes
@@ -45,7 +48,7 @@ _PROFILER = "/tensorflow.ProfilerService/"  # the real server has it, and answer
 _SIGNATURE_DEF = "signature_def"
 _DEADLINE_EXCEEDED = "Deadline Exceeded"
 _SMALL_COMPRESSED_BYTES = 4096  # larger ones are decompressed in a thread; this much becomes 4 MB at most
-_THREADS = 2
+_THREADS = 1  # a decompressed message is large: one after the other
 
 Handler = Callable[[Any, "float | None"], "Awaitable[Message | bytes]"]
 """Answers a request message by a deadline with a response message, or with one that is already serialized."""
@@ -125,7 +128,12 @@ class GrpcApi:
     async def _message(self, headers: Mapping[bytes, bytes], body: bytes) -> bytes:
         """The message of a request; large compressed ones are decompressed without holding the event loop."""
         if framing.is_compressed(body) and len(body) > _SMALL_COMPRESSED_BYTES:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, framing.unframe, headers, body)
+            limit = min(MAX_UNCOMPRESSED_BYTES, max_step_bytes())
+            message = await asyncio.get_running_loop().run_in_executor(
+                self._threads, framing.unframe, headers, body, limit
+            )
+            charge_memory(len(message))
+            return message
         return framing.unframe(headers, body)
 
     def _parse(self, message_type: str, raw: bytes) -> Message | CachedRequest:
@@ -156,6 +164,7 @@ class GrpcApi:
             raise invalid_argument("Missing ModelSpec")
         ref, signature = _model_ref(request.model_spec), request.model_spec.signature_name
         sent, inputs = request.inputs, {}
+        charge_expansion(sent)
         for alias in sent:  # not items(), which protobuf has in Python
             try:
                 inputs[alias] = tensors.from_proto(sent[alias])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from tfsctl.server.http.exchange import Pairs
-from tfsctl.server.rest.api import MAX_UNCOMPRESSED_BYTES
+from tfsctl.server.limits import MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.status import Code, ServingError
 
 MAX_MESSAGE_BYTES = 2**31 - 1  # the real server's limit, and gRPC's

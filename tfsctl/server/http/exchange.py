@@ -247,6 +247,11 @@ class Exchange(ABC):
         if self._error is not None:
             raise self._error
 
+    @property
+    def memory_limit(self) -> int:
+        """How many bytes may be held for all exchanges together."""
+        return self._budget.limit
+
     def charge_response(self, size: int) -> None:
         """Count a response, which takes the place of the request and all that was made of it.
 

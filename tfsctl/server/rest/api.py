@@ -7,13 +7,11 @@ Paths and texts: tensorflow_serving/model_servers/http_rest_api_util.cc and http
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import time
 import zlib
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -24,12 +22,16 @@ from tfsctl.core import protos
 from tfsctl.core.model_dir import MAX_VERSION
 from tfsctl.core.types import ModelRef, VersionStatus
 from tfsctl.server.lifecycle.status_message import fill_status
+from tfsctl.server.limits import MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.request_context import charge_memory, max_step_bytes
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import example as json_example
 from tfsctl.server.rest.json import tensor as json_tensor
+from tfsctl.server.rest.json.decoded_size import check_decoded_size
 from tfsctl.server.rest.predict import LARGE_BODY_BYTES, RestPredict
+from tfsctl.server.rest.worker_threads import WorkerThreads
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD
 from tfsctl.server.status import HTTP_STATUS, Code, ServingError, invalid_argument
@@ -39,8 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAX_UNCOMPRESSED_BYTES = 100 * 1024 * 1024  # kMaxUncompressedBytes of TensorFlow Serving's HTTP server
-_THREADS = 2
+_MAX_GZIP_RATIO = 1032  # deflate cannot expand a byte to more
 _MAX_CACHED_TARGET = 256  # characters; longer paths are parsed each time
 _T = TypeVar("_T")
 _VERSION_DIGITS = 20  # one more than a version may have
@@ -88,7 +89,7 @@ class RestApi:
         self._recorder = recorder or NullRecorder()
         self._timeout_s = timeout_s
         self._route = _cached_route if cache_requests else _parse_route
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="json")
+        self._threads = WorkerThreads()
         self._predict = RestPredict(service, self._threads, timeout_s=timeout_s)
 
     async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> RestResponse:
@@ -117,7 +118,9 @@ class RestApi:
             if ref is None:
                 return _NO_VERSION
             if b"gzip" in headers.get(b"content-encoding", b""):
-                body = await self._in_thread(_gunzip, body)
+                limit = min(MAX_UNCOMPRESSED_BYTES, max_step_bytes())
+                body = await self._threads.run(len(body) * _MAX_GZIP_RATIO, _gunzip, body, limit)
+                charge_memory(len(body))
             answer = self._predict.answer(ref, body) if verb == "predict" else self._infer(ref, verb, body)
             return RestResponse(200, await answer)
         except ServingError as error:
@@ -144,17 +147,17 @@ class RestApi:
     async def _infer(self, ref: ModelRef, verb: str, body: bytes) -> bytes:
         """Answer :classify and :regress."""
         is_large = len(body) > LARGE_BODY_BYTES
-        signature, given = await self._in_thread(_read_examples, body) if is_large else _read_examples(body)
+        limit = max_step_bytes()
+        if is_large:
+            signature, given = await self._threads.run(len(body), _read_examples, body, limit)
+        else:
+            signature, given = _read_examples(body, limit)
         method = CLASSIFY_METHOD if verb == "classify" else REGRESS_METHOD
         deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         inferred = await self._service.infer(ref, [(method, signature)], given, deadline_s=deadline_s)
         (results,) = inferred.results
         write = json_answer.classifications if verb == "classify" else json_answer.regressions
         return write(results)
-
-    async def _in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
-        """Do long work outside the event loop, in threads that never load models."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     def _status(self, match: re.Match[str]) -> RestResponse:
         ref = _model_ref(match)
@@ -187,8 +190,9 @@ def _cached_route(target: str) -> Route | None:
     return (_parse_route_once if len(target) < _MAX_CACHED_TARGET else _parse_route)(target)
 
 
-def _read_examples(body: bytes) -> tuple[str, protos.Input]:
-    """The signature a body asks for, and its examples as an Input message."""
+def _read_examples(body: bytes, limit: int) -> tuple[str, protos.Input]:
+    """The signature a body asks for, and its examples as an Input message. Decoding may take `limit` bytes."""
+    check_decoded_size(body, limit)
     document = json_document.parse(body)
     return json_tensor.signature_name(document), json_example.input_from_document(document)
 
@@ -208,11 +212,11 @@ def _unescape(text: str) -> str:
     return unquote_to_bytes(text).decode("utf-8", "surrogateescape")
 
 
-def _gunzip(body: bytes) -> bytes:
+def _gunzip(body: bytes, limit: int) -> bytes:
     """The decompressed body; empty if it is no complete gzip stream or expands past the limit, as in the real server."""
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        plain = unpacker.decompress(body, MAX_UNCOMPRESSED_BYTES)
+        plain = unpacker.decompress(body, limit)
     except zlib.error:
         return b""
     return plain if unpacker.eof else b""

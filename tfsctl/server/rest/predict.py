@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,25 +20,28 @@ import numpy as np
 from tfsctl.core.types import ModelRef
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.execution.stacked_run import Stack
+from tfsctl.server.request_context import charge_memory, max_step_bytes
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import numbers as json_numbers
 from tfsctl.server.rest.json import tensor as json_tensor
+from tfsctl.server.rest.json.decoded_size import check_decoded_size
+from tfsctl.server.rest.worker_threads import WorkerThreads
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.status import ServingError
 
 LARGE_BODY_BYTES, _LARGE_ANSWER_VALUES = 64 * 1024, 4096  # from here on reading or writing takes milliseconds
 _SMALL_BODY_BYTES = 4 * 1024  # of a body that may be converted together with others, on the event loop
+_VALUE_TEXT_BYTES = 8
 _MAX_CODECS = 64  # of a servable: clients may send ever new numbers of rows
-_T = TypeVar("_T")
 _Inputs = tuple[str, dict[str, np.ndarray], bool]  # the signature, its inputs, and whether they were in row form
 
 
 class RowCodec:
     """Converts the rows of many requests with the same signature and number of rows at once."""
 
-    def __init__(self, bound: BoundSignature, rows: int, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, bound: BoundSignature, rows: int, threads: WorkerThreads) -> None:
         self.feeds: Sequence[Endpoint] = tuple(bound.inputs.values())
         self.fetches: Sequence[Endpoint] = bound.fetches
         self._bound, self._rows, self._threads = bound, rows, threads
@@ -61,8 +63,7 @@ class RowCodec:
         stacked = dict(zip(aliases, arrays, strict=True))
         if _are_small(stacked):
             return json_answer.row_answers(stacked, outputs.count)
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._threads, json_answer.row_answers, stacked, outputs.count)
+        return self._threads.run(_text_bytes(stacked), json_answer.row_answers, stacked, outputs.count)
 
     @staticmethod
     def _encode_one(outputs: Mapping[str, np.ndarray]) -> bytes | ServingError:
@@ -75,7 +76,7 @@ class RowCodec:
 class RestPredict:
     """Answers predict bodies from a Service. `threads` do the work that would hold the event loop."""
 
-    def __init__(self, service: Service, threads: ThreadPoolExecutor, *, timeout_s: float | None) -> None:
+    def __init__(self, service: Service, threads: WorkerThreads, *, timeout_s: float | None) -> None:
         self._service = service
         self._threads = threads
         self._timeout_s = timeout_s
@@ -84,7 +85,9 @@ class RestPredict:
     async def answer(self, ref: ModelRef, body: bytes) -> bytes:
         """The answer to one body. Raises ServingError in TensorFlow Serving's words."""
         if len(body) > LARGE_BODY_BYTES:
-            return await self._answer(ref, await self._in_thread(self._read_large, ref, body))
+            request = await self._threads.run(len(body), self._read_large, ref, body, max_step_bytes())
+            charge_memory(sum(array.nbytes for array in request[1].values()))
+            return await self._answer(ref, request)
         document = json_document.parse(body)
         signature = json_tensor.signature_name(document)
         if len(body) <= _SMALL_BODY_BYTES and (rows := json_tensor.plain_rows(document)):
@@ -96,14 +99,13 @@ class RestPredict:
     def _deadline_s(self) -> float | None:
         return None if self._timeout_s is None else time.monotonic() + self._timeout_s
 
-    async def _in_thread(self, work: Callable[..., _T], *arguments: object) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-
     # ---- converted alone ----
-    def _read_large(self, ref: ModelRef, body: bytes) -> _Inputs:
+    def _read_large(self, ref: ModelRef, body: bytes, limit: int) -> _Inputs:
+        """Read a large body. Decoding may take `limit` bytes."""
         plain = json_numbers.plain_inputs(body, partial(self._service.input_dtypes, ref))
         if plain is not None:
             return plain
+        check_decoded_size(body, limit)
         document = json_document.parse(body)
         return self._inputs(ref, json_tensor.signature_name(document), document, body)
 
@@ -117,7 +119,7 @@ class RestPredict:
         outputs = predicted.outputs
         if _are_small(outputs):
             return json_answer.answer(outputs, row_form=row_form)
-        return await self._in_thread(partial(json_answer.answer, outputs, row_form=row_form))
+        return await self._threads.run(_text_bytes(outputs), partial(json_answer.answer, outputs, row_form=row_form))
 
     # ---- converted together with others ----
     async def _answer_rows(self, ref: ModelRef, signature: str, rows: list[Any], nbytes: int) -> bytes | None:
@@ -145,6 +147,11 @@ class RestPredict:
             is_usable = servable.accepts_codecs and bound.inputs and bound.inputs.keys() == bound.dtypes.keys()
             codecs[key] = RowCodec(bound, rows, self._threads) if is_usable else None
         return codecs[key]
+
+
+def _text_bytes(outputs: Mapping[str, np.ndarray]) -> int:
+    """About how long the text of outputs is."""
+    return sum(_VALUE_TEXT_BYTES * array.size for array in outputs.values())
 
 
 def _are_small(outputs: Mapping[str, np.ndarray]) -> bool:

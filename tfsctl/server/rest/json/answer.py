@@ -19,6 +19,7 @@ from tfsctl.server.signatures.examples import Classes
 from tfsctl.server.status import invalid_argument
 
 _INDENT = "    "
+_MIN_JOINED = 8  # values of an innermost row that are worth joining early
 _BLOCK = 8192  # values per call into numpy or str.join, during which no other thread runs
 _UNWRITABLE = {"float16", "bfloat16", "complex64", "complex128", "uint16"}
 
@@ -29,10 +30,10 @@ def answer(outputs: Mapping[str, np.ndarray], *, row_form: bool) -> bytes:
         return row_answers({name: array[None] for name, array in outputs.items()}, 1)[0]
     if len(outputs) == 1:
         ((name, array),) = outputs.items()
-        text = f'{{\n{_INDENT}"outputs": {_lines(_texts_of(name, array, 1 + array.ndim), array.shape, 1)}\n}}'
+        text = f'{{\n{_INDENT}"outputs": {_output_lines(name, array, 1)}\n}}'
     else:
         members = ",\n".join(
-            f"{_INDENT * 2}{quote(name)}: {_lines(_texts_of(name, array, 2 + array.ndim), array.shape, 2)}"
+            f"{_INDENT * 2}{quote(name)}: {_output_lines(name, array, 2)}"
             for name, array in reversed(
                 list(outputs.items())
             )  # TensorFlow Serving has no fixed order; this one was recorded
@@ -45,6 +46,12 @@ def row_answers(stacked: Mapping[str, np.ndarray], count: int) -> list[bytes]:
     """The bodies of predict answers in row form for `count` requests with stacked outputs. Raises like `answer`."""
     shapes = {name: array.shape[1:] for name, array in stacked.items()}
     batch, level = _batch_of(shapes), 1 if len(stacked) == 1 else 2
+    if count == 1 and len(stacked) == 1:
+        ((name, array),) = stacked.items()
+        if array.size > _BLOCK:
+            texts_of_rows, shape = _joined_rows(name, array[0], level + array.ndim - 1, ", ")
+            text = f'{{\n{_INDENT}"predictions": {_rows({name: shape}, {name: texts_of_rows}, batch)}\n}}'
+            return [text.encode("utf-8", "surrogateescape")]
     texts = {name: _texts_of(name, array, level + array.ndim - 1) for name, array in stacked.items()}
     answers = []
     for index in range(count):
@@ -108,6 +115,36 @@ def _rows(shapes: Mapping[str, tuple[int, ...]], texts: Mapping[str, list[str]],
         )
         objects.append(f"{_INDENT * 2}{{\n{members}\n{_INDENT * 2}}}")
     return "[\n" + ",\n".join(objects) + f"\n{_INDENT}]"
+
+
+def _output_lines(name: str, array: np.ndarray, level: int) -> str:
+    """One output with one value per line; `level` is the nesting of its outermost list."""
+    joiner = f",\n{_INDENT * (level + array.ndim)}"
+    texts, shape = _joined_rows(name, array, level + array.ndim, joiner)
+    return _lines(texts, shape, level)
+
+
+def _joined_rows(name: str, array: np.ndarray, level: int, joiner: str) -> tuple[list[str], tuple[int, ...]]:
+    """The text of every value, and the shape. Of a large array the values of each innermost row are joined.
+
+    The innermost dimension is then 1. So a large answer never exists as a list of millions of strings.
+    """
+    size = array.shape[-1] if array.ndim else 0
+    if array.size <= _BLOCK or size < _MIN_JOINED:
+        return _texts_of(name, array, level), array.shape
+    flat, indent = array.reshape(-1), _INDENT * level
+    rows: list[str] = []
+    if size > _BLOCK:
+        for start in range(0, flat.size, size):
+            row = flat[start : start + size]
+            blocks = [joiner.join(_texts(name, row[at : at + _BLOCK], indent)) for at in range(0, size, _BLOCK)]
+            rows.append(joiner.join(blocks))
+    else:
+        step = _BLOCK // size * size
+        for start in range(0, flat.size, step):
+            texts = _texts(name, flat[start : start + step], indent)
+            rows += [joiner.join(texts[at : at + size]) for at in range(0, len(texts), size)]
+    return rows, (*array.shape[:-1], 1)
 
 
 def _texts_of(name: str, array: np.ndarray, level: int) -> list[str]:
