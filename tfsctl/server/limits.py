@@ -16,7 +16,7 @@ MAX_MESSAGE_BYTES = 2**31 - 1
 MAX_UNCOMPRESSED_BYTES = 100 * MIB
 """kMaxUncompressedBytes of TensorFlow Serving's HTTP server: the largest a gzip body may become."""
 
-_MEMORY_SHARE = 1 / 128
+_MEMORY_SHARE = 1 / 256
 _MIN_HELD_BYTES = 64 * MIB
 
 
@@ -25,9 +25,9 @@ class Limits:
     """The limits of one address. Times are in seconds; None means no limit."""
 
     # ---- sizes ----
-    max_header_bytes: int = 32 * KIB
-    """Names and values of one request's header fields, request line included. nginx and Envoy allow 32 and 60 KiB;
-    Python decodes a Huffman-coded header block of this size in some 10 ms."""
+    max_header_bytes: int = 64 * KIB
+    """Names and values of one request's header fields, request line included. Envoy allows 60 KiB, gRPC clients send 16;
+    Python decodes a Huffman-coded header block of this size in some 12 ms."""
     max_header_count: int = 256
     """Header fields of one request. Proxies add a dozen; Envoy allows 100."""
 
@@ -78,7 +78,7 @@ def max_message_bytes(channel_arguments: str) -> int:
 
 
 def default_held_bytes() -> int:
-    """How many bytes may be held for all clients together: 1/128 of the memory, at least 64 MiB.
+    """How many bytes may be held for all clients together: 1/256 of the memory, at least 64 MiB.
 
     That is little on purpose: these bytes are copied several times on their way through the model, and the limit has
     to hold while the models themselves need the memory.

@@ -23,7 +23,7 @@ from tfsctl.server.config.flags import Flags
 from tfsctl.server.http.exchange import Exchange, Pairs
 from tfsctl.server.memory_budget import MemoryBudget
 
-MEGABYTES = 100  # within the default of --max_held_megabytes wherever there are 16 GB of memory
+MEGABYTES = 60  # within the smallest default of --max_held_megabytes
 
 
 @pytest.fixture

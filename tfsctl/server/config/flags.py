@@ -312,11 +312,11 @@ class Flags:
     enable_reflection: bool = _own_flag(default=True, text="Enable gRPC server reflection")
     max_held_megabytes: int = _own_flag(
         0,
-        "How many MiB of requests and unread answers may be held for all clients together; 0 is 1/128 of the memory, "
+        "How many MiB of requests and unread answers may be held for all clients together; 0 is 1/256 of the memory, "
         "at least 64",
     )
     max_body_bytes: int = _own_flag(2**31 - 1, "The largest body of a request", kind="int64")
-    max_header_bytes: int = _own_flag(32 * 1024, "The largest header section of a request, request line included")
+    max_header_bytes: int = _own_flag(64 * 1024, "The largest header section of a request, request line included")
     max_header_count: int = _own_flag(256, "How many header fields a request may have")
     max_connections_per_peer: int = _own_flag(10_000, "How many connections one IP address may have; 0 is no limit")
     max_requests_per_connection: int = _own_flag(0, "After how many requests a connection is closed; 0 is no limit")

@@ -6,29 +6,29 @@ import math
 from collections.abc import Mapping
 
 from tfsctl.core import dtypes, protos
-from tfsctl.core.tensors import MAX_TENSOR_BYTES
+from tfsctl.core.tensors import MAX_PADDING_BYTES
 from tfsctl.server.request_context import charge_memory
 
 _SMALL_BYTES = 64 * 1024
+_STRING_BYTES = 64  # memory of an empty string, the largest value
 _COPIES = 3  # the input, an output of the same size, and the response
 
 
 def charge_expansion(tensors: Mapping[str, protos.TensorProto]) -> None:
     """Charge what the inputs of a request take beyond the message they came in.
 
-    Raises ServingError (RESOURCE_EXHAUSTED). Leaves shapes that are impossible to whoever reads the tensors.
+    Raises ServingError (RESOURCE_EXHAUSTED). Leaves shapes that `from_proto` refuses to it.
     """
     for alias in tensors:
         tensor = tensors[alias]
         dims = [dim.size for dim in tensor.tensor_shape.dim]
         count = math.prod(dims)
-        if count * _LARGEST_ITEM <= _SMALL_BYTES or min(dims) < 0:
+        if count * _STRING_BYTES <= _SMALL_BYTES:
             continue
         dtype = dtypes.BY_NUMBER.get(tensor.dtype)
-        size = count * dtype.numpy.itemsize if dtype is not None else 0
-        expansion = size - tensor.ByteSize()
-        if expansion > _SMALL_BYTES and size <= MAX_TENSOR_BYTES:
+        if dtype is None or min(dims, default=0) < 0:
+            continue
+        item_bytes = _STRING_BYTES if dtype is dtypes.STRING else dtype.numpy.itemsize
+        expansion = count * item_bytes - tensor.ByteSize()
+        if _SMALL_BYTES < expansion <= MAX_PADDING_BYTES:
             charge_memory(_COPIES * expansion)
-
-
-_LARGEST_ITEM = 16  # bytes, of complex128

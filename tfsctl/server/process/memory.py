@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _MADV_DONTNEED = 4  # linux/mman.h
 _M_ARENA_MAX = -8  # malloc.h
+_M_MMAP_THRESHOLD = -3
 _GC_THRESHOLD = 20_000  # allocations between two collections of the youngest generation
 _LARGE_BYTES = 4 * 1024 * 1024
 
@@ -27,11 +28,13 @@ def limit_malloc_arenas() -> None:
     """Give glibc's allocator one arena per CPU (default: eight). Call it before any thread starts.
 
     Threads come and go with versions of models, and memory that one leaves free in its arena is of no use to the next.
-    MALLOC_ARENA_MAX in the environment takes precedence.
+    MALLOC_ARENA_MAX in the environment takes precedence. Blocks of 4 MiB and more are mapped on their own whatever was
+    freed before (glibc would raise that limit up to 32 MiB), so that a large request leaves nothing behind.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
         mallopt(ctypes.c_int(_M_ARENA_MAX), ctypes.c_int(max(2, cpu_count())))
+        mallopt(ctypes.c_int(_M_MMAP_THRESHOLD), ctypes.c_int(_LARGE_BYTES))
 
 
 def freeze_startup_objects() -> None:
@@ -51,7 +54,12 @@ def release_unused_pages() -> None:
             libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_DONTNEED)
     except OSError as error:
         log.debug("Cannot read the memory map of the process: %s", error)
-    trim = getattr(libc, "malloc_trim", None)  # glibc only
+    release_free_heap()
+
+
+def release_free_heap() -> None:
+    """Give the free pages of the heap back to the system. Does nothing without glibc."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(ctypes.c_size_t(0))
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote_to_bytes
 
 from tfsctl.core import protos
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 
 _MAX_GZIP_RATIO = 1032  # deflate cannot expand a byte to more
 _MAX_CACHED_TARGET = 256  # characters; longer paths are parsed each time
-_T = TypeVar("_T")
 _VERSION_DIGITS = 20  # one more than a version may have
 KNOWN_METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
 _CHARACTER = r"[\w.~!$&'()*+,;=@?#-]"  # of a URI (RFC 3986), but / and :; to the real server ? and # are part of a name

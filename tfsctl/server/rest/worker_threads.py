@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from tfsctl.server.limits import MIB
+from tfsctl.server.process import memory
 
 _THREADS = 2
 _HUGE_BYTES = MIB
@@ -26,5 +27,15 @@ class WorkerThreads:
 
     def run(self, size: int, work: Callable[..., _T], *arguments: object) -> asyncio.Future[_T]:
         """Run `work`, which reads or writes about `size` bytes."""
-        threads = self._huge if size > _HUGE_BYTES else self._threads
-        return asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
+        loop = asyncio.get_running_loop()
+        if size <= _HUGE_BYTES:
+            return loop.run_in_executor(self._threads, work, *arguments)
+        return loop.run_in_executor(self._huge, _run_and_trim, work, arguments)
+
+
+def _run_and_trim(work: Callable[..., _T], arguments: tuple[object, ...]) -> _T:
+    """Do the work, and give the memory that it no longer needs back to the system."""
+    try:
+        return work(*arguments)
+    finally:
+        memory.release_free_heap()

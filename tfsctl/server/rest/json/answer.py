@@ -49,9 +49,7 @@ def row_answers(stacked: Mapping[str, np.ndarray], count: int) -> list[bytes]:
     if count == 1 and len(stacked) == 1:
         ((name, array),) = stacked.items()
         if array.size > _BLOCK:
-            texts_of_rows, shape = _joined_rows(name, array[0], level + array.ndim - 1, ", ")
-            text = f'{{\n{_INDENT}"predictions": {_rows({name: shape}, {name: texts_of_rows}, batch)}\n}}'
-            return [text.encode("utf-8", "surrogateescape")]
+            return [_large_row_answer(name, array[0], level + array.ndim - 1)]
     texts = {name: _texts_of(name, array, level + array.ndim - 1) for name, array in stacked.items()}
     answers = []
     for index in range(count):
@@ -59,6 +57,12 @@ def row_answers(stacked: Mapping[str, np.ndarray], count: int) -> list[bytes]:
         text = f'{{\n{_INDENT}"predictions": {_rows(shapes, parts, batch)}\n}}'
         answers.append(text.encode("utf-8", "surrogateescape"))
     return answers
+
+
+def _large_row_answer(name: str, array: np.ndarray, level: int) -> bytes:
+    """The body of one large answer in row form with one output, with few copies of its text at a time."""
+    line = _single_line(*_joined_rows(name, array, level, ", ")).encode("utf-8", "surrogateescape")
+    return b"".join((f'{{\n{_INDENT}"predictions": '.encode(), memoryview(line)[:-1], f"\n{_INDENT}]\n}}".encode()))
 
 
 def classifications(results: Sequence[Classes]) -> bytes:
