@@ -6,16 +6,21 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from fake_docker import VERSION, FakeDocker
 from fake_model_server import install
 
+from tfsctl.core import protos
 from tfsctl.engines import state_dir
-from tfsctl.engines.docker.container_spec import Mount, config_inside
+from tfsctl.engines.docker.container_spec import Mount, config_inside, container_spec_for
+from tfsctl.engines.docker.health import health_check
 from tfsctl.engines.launch_spec import ContainerOptions, LaunchSpec
 from tfsctl.engines.planning.engine_choice import ENGINES, choose
 from tfsctl.errors import DockerError, EngineError, ExitCode
+from tfsctl.programs import subprocesses
+from tfsctl.serving_config import messages
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 from tfsctl.serving_config.serving_config import ServingConfig, TlsFiles
 
@@ -67,15 +72,14 @@ def test_auto_takes_the_binary_if_no_daemon_answers(path: Path, fake_docker: Fak
 
     engine, reason = choose("auto")
     assert engine == "binary"
-    assert reason.startswith(f"{program}; the Docker daemon does not answer: Cannot connect to the Docker daemon at ")
+    assert reason == f"{program}; the Docker daemon does not answer"
 
 
 def test_auto_takes_the_embedded_server_if_there_is_nothing_else() -> None:
     """It is always there; the reason says what was not."""
     assert choose("auto") == (
         "embedded",
-        "tfsctl's own server; "
-        "docker is not installed: there is no `docker` on PATH; no tensorflow_model_server on PATH",
+        "tfsctl's own server; docker is not installed; no tensorflow_model_server on PATH",
     )
 
 
@@ -191,3 +195,34 @@ def test_a_launch_survives_as_json() -> None:
     whole = LaunchSpec("two", config, "::1", (("A", "b=c"),), options)
 
     assert LaunchSpec.from_document(json.loads(json.dumps(whole.to_document()))) == whole
+
+
+ODD_NAMES = ("a/b", "my model", "$(touch x)", "../../up", "~", "a,b", "m")
+
+
+def test_model_names_never_become_paths_or_shell_words() -> None:
+    """Names in a model config file may be anything: in a container they are in its config file only."""
+    config = ServingConfig(tuple(ModelConfig(name, "/m") for name in ODD_NAMES))
+    spec = container_spec_for(LaunchSpec("shop", config, "127.0.0.1"))
+
+    targets = [mount.target for mount in spec.mounts]
+    assert targets == [*(f"/models/.model-{number}" for number in range(1, 7)), "/models/m", "/etc/tfsctl"]
+    assert spec.environment["MODEL_NAME"] == "a_b"
+    text = config_inside(config).files()["models.config"]
+    parsed = messages.parse_text(protos.ModelServerConfig(), text, source="").model_config_list.config
+    assert [(model.name, model.base_path) for model in parsed] == list(zip(ODD_NAMES, targets, strict=False))
+
+    one = ServingConfig((ModelConfig("my model", "/m"),))
+    assert "--model_config_file=/etc/tfsctl/models.config" in one.flags("/etc/tfsctl")
+
+
+def test_the_health_check_quotes_model_names(tmp_path: Path) -> None:
+    """Bash sees one word for each model, and the request line has its name as a URL has it."""
+    script = health_check(ODD_NAMES).command[-1]
+    names = script.splitlines()[0].removeprefix("for model in ").removesuffix("; do")
+    assert [unquote(name) for name in names.split(" ")] == list(ODD_NAMES)
+
+    echo = f"cd {tmp_path}; for model in {names}; do printf '%s\\n' \"$model\"; done"
+    words = subprocesses.run(["/bin/bash", "-c", echo]).stdout.splitlines()
+    assert words == names.split(" ")
+    assert not (tmp_path / "x").exists()

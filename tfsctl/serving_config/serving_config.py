@@ -12,6 +12,7 @@ from typing import Any
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from tfsctl.serving_config import text_protos
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy, model_config_text, model_from_document
+from tfsctl.serving_config.model_name import valid_name
 
 MODELS_FILE, BATCHING_FILE, MONITORING_FILE, TLS_FILE = (
     "models.config",
@@ -65,7 +66,11 @@ class ServingConfig:
     @property
     def needs_config_file(self) -> bool:
         """Whether --model_name and --model_base_path cannot express the models."""
-        return len(self.models) != 1 or self.models[0].policy != VersionPolicy() or bool(self.models[0].labels)
+        if len(self.models) != 1:
+            return True
+        (model,) = self.models
+        # The entrypoint of TensorFlow Serving's image does not quote MODEL_NAME.
+        return model.policy != VersionPolicy() or bool(model.labels) or valid_name(model.name) != model.name
 
     def files(self) -> dict[str, str]:
         """The text protos that `flags` refer to, by file name. Raises InvalidInput for a TLS file that cannot be read."""

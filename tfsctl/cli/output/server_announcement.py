@@ -6,6 +6,7 @@ import json
 import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from tfsctl.cli.output import terminal
 from tfsctl.core.types import DEFAULT_SIGNATURE
@@ -41,7 +42,7 @@ def announce(plan: ServePlan, entry: ServerRecord, *, as_json: bool) -> None:
         return
     terminal.answer(f"ready: {', '.join(_versions(model) for model in plan.models)}")
     for model in plan.models:
-        terminal.answer(f"  REST  {entry.url}/v1/models/{model.name}")
+        terminal.answer(f"  REST  {entry.url}/v1/models/{quote(model.name, safe='')}")
     terminal.answer(f"  gRPC  {entry.grpc_address}{' (TLS)' if config.tls else ''}")
     if metrics is not None:
         terminal.answer(f"  Prometheus  {metrics}")
@@ -59,7 +60,7 @@ def example_commands(model: ModelOnDisk, entry: ServerRecord, *, several: bool) 
     if signature is None:
         return None, None
     body, row = example_body(signature), example_row(signature)
-    url = f"{entry.url}/v1/models/{model.name}:predict"
+    url = f"{entry.url}/v1/models/{quote(model.name, safe='')}:predict"
     curl = None if body is None else shlex.join(["curl", "-d", body, "-X", "POST", url])
     words = ["tfsctl", "predict", row if isinstance(row, str) else json.dumps(row)]
     if several or len(records.running()) > 1:

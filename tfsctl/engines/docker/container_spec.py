@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.launch_spec import LaunchSpec, Pull
+from tfsctl.serving_config.model_config import ModelConfig
+from tfsctl.serving_config.model_name import valid_name
 from tfsctl.serving_config.serving_config import ServingConfig
 
 # Labels of every container that tfsctl starts. Only containers with these labels are ever stopped or removed.
 LABEL = "tfsctl.server"  # the name of the server
-MODELS_LABEL = "tfsctl.models"  # the names of its models, comma-separated
+MODELS_LABEL = "tfsctl.models"  # the names of its models, URL-quoted and comma-separated
 STATE_LABEL = "tfsctl.state"  # the state directory: `ps` and `stop` ignore containers of another one
 GRPC_PORT, REST_PORT = 8500, 8501  # in the container, set by the image's entrypoint
 MODELS = "/models"  # the image's MODEL_BASE_PATH
@@ -114,9 +117,21 @@ def container_name(server: str) -> str:
     return f"tfsctl-{server}"
 
 
+def model_folders(models: Sequence[ModelConfig]) -> list[str]:
+    """The folder of each model below /models: its name, or another one for a name that is not a safe file name."""
+    return [
+        model.name if valid_name(model.name) == model.name else f".model-{number}"
+        for number, model in enumerate(models, 1)
+    ]
+
+
 def config_inside(config: ServingConfig) -> ServingConfig:
     """The config with the base paths that the models have in the container."""
-    return replace(config, models=tuple(replace(m, base_path=f"{MODELS}/{m.name}") for m in config.models))
+    folders = model_folders(config.models)
+    inside = [
+        replace(model, base_path=f"{MODELS}/{folder}") for model, folder in zip(config.models, folders, strict=True)
+    ]
+    return replace(config, models=tuple(inside))
 
 
 def container_spec_for(spec: LaunchSpec, *, files_of: str | None = None) -> ContainerSpec:
@@ -126,7 +141,8 @@ def container_spec_for(spec: LaunchSpec, *, files_of: str | None = None) -> Cont
     """
     options, config = spec.container, spec.config
     inside = config_inside(config)
-    mounts = [Mount(model.base_path, f"{MODELS}/{model.name}") for model in config.models]
+    pairs = zip(config.models, inside.models, strict=True)
+    mounts = [Mount(model.base_path, mounted.base_path) for model, mounted in pairs]
     files = inside.files()
     if files:
         mounts.append(Mount(str(state_dir.config_folder(files, server=files_of or spec.name)), CONFIG))
@@ -135,7 +151,7 @@ def container_spec_for(spec: LaunchSpec, *, files_of: str | None = None) -> Cont
         image=options.image,
         labels={
             LABEL: spec.name,
-            MODELS_LABEL: ",".join(model.name for model in config.models),
+            MODELS_LABEL: ",".join(quote(model.name, safe="") for model in config.models),
             STATE_LABEL: str(state_dir.base()),
         },
         ports=(
@@ -143,7 +159,7 @@ def container_spec_for(spec: LaunchSpec, *, files_of: str | None = None) -> Cont
             Port(spec.host, config.rest_port, REST_PORT),
         ),
         mounts=tuple(mounts),
-        environment={"MODEL_NAME": config.models[0].name, **dict(spec.environment)},
+        environment={"MODEL_NAME": valid_name(config.models[0].name), **dict(spec.environment)},
         arguments=tuple(inside.option_flags(CONFIG)),
         platform=options.platform,
         user=options.user,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from tfsctl.engines.docker.container_spec import REST_PORT
 
@@ -34,5 +35,9 @@ class HealthCheck:
 
 
 def health_check(models: Sequence[str]) -> HealthCheck:
-    """The check that each of these models has an AVAILABLE version. The names must be safe in a shell."""
-    return HealthCheck(("bash", "-c", _CHECK.format(names=" ".join(models), port=REST_PORT)))
+    """The check that each of these models has an AVAILABLE version.
+
+    Names are URL-quoted, which also leaves nothing in them that a shell would interpret.
+    """
+    names = [quote(name, safe="").replace("~", "%7E") for name in models]
+    return HealthCheck(("bash", "-c", _CHECK.format(names=" ".join(names), port=REST_PORT)))

@@ -7,14 +7,25 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from tfsctl.core.version_files import content_hash, read_source_sha256
 from tfsctl.engines.docker import op_support
-from tfsctl.engines.docker.container_spec import CONFIG, GRPC_PORT, MODELS, REST_PORT, ContainerSpec, Port
+from tfsctl.engines.docker.container_spec import (
+    CONFIG,
+    GRPC_PORT,
+    MODELS,
+    REST_PORT,
+    ContainerSpec,
+    Port,
+    config_inside,
+    model_folders,
+)
 from tfsctl.engines.docker.health import health_check
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.model_on_disk import ModelOnDisk
 from tfsctl.serving_config.model_config import VersionPolicy
+from tfsctl.serving_config.model_name import valid_name
 
 ENTRYPOINT = "/usr/bin/tf_serving_entrypoint.sh"  # of TensorFlow Serving's image: tools/docker/Dockerfile
 USER = "65532:65532"  # an unprivileged user without an account; the models are readable by all
@@ -45,7 +56,7 @@ class ImageSpec:
         lines = [f"FROM {self.base}", f"COPY {MODELS_FOLDER} {MODELS}"]
         if self.files:
             lines.append(f"COPY {CONFIG_FOLDER} {CONFIG}")
-        lines.append(f"ENV MODEL_NAME={self.models[0]}")
+        lines.append(f"ENV MODEL_NAME={valid_name(self.models[0])}")
         lines.append("LABEL " + " \\\n      ".join(f"{key}={_quoted(value)}" for key, value in self.labels.items()))
         lines.append(f"USER {USER}")
         lines.append(f"HEALTHCHECK {times} --retries={check.retries} CMD {json.dumps(check.command)}")
@@ -69,15 +80,17 @@ def image_spec(spec: LaunchSpec, models: Sequence[ModelOnDisk], *, base: str, ta
     for model in models:
         op_support.check(model.name, model.saved_model, base)
     included = tuple(_without_policy(model) for model in models)
-    inside = [replace(model.config, base_path=f"{MODELS}/{model.name}") for model in included]
-    config = replace(spec.config, models=tuple(inside))
+    config = config_inside(replace(spec.config, models=tuple(model.config for model in included)))
+    places = model_folders(config.models)
     only = included[0] if len(included) == 1 else None
     return ImageSpec(
         tag=tag or f"{_repository(spec.name)}:{only.version if only else 'latest'}",
         base=base,
-        models=tuple(model.name for model in inside),
+        models=tuple(model.name for model in included),
         folders={
-            f"{MODELS_FOLDER}/{model.name}/{int(folder.name)}": folder for model in included for folder in model.folders
+            f"{MODELS_FOLDER}/{place}/{int(folder.name)}": folder
+            for model, place in zip(included, places, strict=True)
+            for folder in model.folders
         },
         files={f"{CONFIG_FOLDER}/{name}": text for name, text in config.files().items()},
         flags=tuple(config.option_flags(CONFIG)),
@@ -98,7 +111,7 @@ def _labels(name: str, models: Sequence[ModelOnDisk], base: str) -> dict[str, st
     if len(models) == 1:
         labels[f"{OCI}.version"] = str(models[0].version)
     for model in models:
-        key, newest = f"tfsctl.model.{model.name}", model.folders[0]
+        key, newest = f"tfsctl.model.{quote(model.name, safe='')}", model.folders[0]
         labels[f"{key}.version"] = ",".join(str(int(folder.name)) for folder in model.folders)
         labels[f"{key}.fingerprint"] = content_hash(newest)
         source = read_source_sha256(newest)

@@ -28,5 +28,5 @@ def choose(wanted: EngineName | Literal["auto"]) -> tuple[EngineName, str]:
         try:
             return name, "; ".join([ENGINES[name].check(), *skipped])
         except TfsctlError as error:
-            skipped.append(error.message)
+            skipped.append(error.message.partition(": ")[0])
     return last, "; ".join([ENGINES[last].check(), *skipped])

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.docker.container_spec import GRPC_PORT, LABEL, MODELS_LABEL, REST_PORT, STATE_LABEL
@@ -63,7 +64,7 @@ def _from_inspect(facts: Mapping[str, Any]) -> TrackedServer:
         host=reachable_host(host),
         rest_port=rest_port,
         grpc_port=_published(facts, GRPC_PORT)[1],
-        models=tuple(labels.get(MODELS_LABEL, "").split(",")),
+        models=tuple(map(unquote, labels.get(MODELS_LABEL, "").split(","))),
         pid=None,
         container=facts["Id"],
         started_at=_unix_time(state["StartedAt"] if state["Status"] == RUNNING else facts["Created"]),
