@@ -79,11 +79,19 @@ class Child:
     """
 
     def __init__(
-        self, argv: Sequence[str], *, log_path: Path = Path(os.devnull), environment: Mapping[str, str] | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        log_path: Path = Path(os.devnull),
+        log_may_be_link: bool = True,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start the program with our environment plus `environment`. Raises ProgramFailed if it cannot be started."""
+        """Start the program with our environment plus `environment`.
+
+        Raises ProgramFailed if it cannot be started, EngineError if the log cannot be written.
+        """
         self.argv = tuple(argv)
-        log = _open_log(log_path)
+        log = _open_log(log_path, may_be_link=log_may_be_link)
         try:
             self._popen = subprocess.Popen(
                 argv,
@@ -128,7 +136,7 @@ class DetachedChild:
         """Start the program with our environment plus `environment`. Raises ProgramFailed if it cannot be started."""
         self._exit_file = exit_file
         exit_file.unlink(missing_ok=True)
-        log = _open_log(log_path)
+        log = _open_log(log_path, may_be_link=False)
         try:
             self._recorder = subprocess.Popen(
                 [sys.executable, "-I", "-S", exit_recorder.__file__, str(exit_file), *argv],
@@ -243,9 +251,10 @@ def _not_started(argv: Sequence[str], error: OSError) -> ProgramFailed:
     return ProgramFailed(argv, status, "", f"cannot be started: {error.strerror}")
 
 
-def _open_log(path: Path) -> int:
-    """Open a log for writing. Raises EngineError, also if it is a symbolic link."""
+def _open_log(path: Path, *, may_be_link: bool) -> int:
+    """Open a log for writing. Raises EngineError, also for a symbolic link unless `may_be_link`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | (0 if may_be_link else os.O_NOFOLLOW)
     try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        return os.open(path, flags, 0o600)
     except OSError as error:
         raise EngineError(f"cannot write the log {path}: {error.strerror}") from error

@@ -14,6 +14,12 @@ ServerName = Annotated[
     str | None,
     typer.Argument(metavar="[NAME]", autocompletion=complete_servers, help="The server; needed if there are several."),
 ]
+ServerNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME]...", autocompletion=complete_servers, help="The servers; needed if there are several."
+    ),
+]
 WaitTimeout = Annotated[
     float,
     typer.Option(

@@ -68,7 +68,7 @@ class LocalProcess:
                 argv, log_path=self._log, exit_file=exit_file, environment=variables
             )
         else:
-            self._child = subprocesses.Child(argv, log_path=self._log, environment=variables)
+            self._child = subprocesses.Child(argv, log_path=self._log, log_may_be_link=False, environment=variables)
         self.pid = self._child.pid
 
     def exit_status(self) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tfsctl.engines import state_dir
@@ -30,6 +31,11 @@ def servers() -> list[TrackedServer]:
         found.append(replace(server, state=other.state) if other else server)
     found += discovered.values()
     return sorted(found, key=lambda server: (server.state != RUNNING, server.record.started_at, server.record.name))
+
+
+def choose_all(names: Sequence[str], command: str) -> list[TrackedServer]:
+    """The servers of these names, or the only server if there are no names. Raises what `choose` raises."""
+    return [server for name in (dict.fromkeys(names) or [None]) for server in choose(name, command)]
 
 
 def choose(name: str | None, command: str) -> list[TrackedServer]:

@@ -390,3 +390,35 @@ def test_foreground_server_restarts_in_background(run_cli: RunCli, echo: Path) -
     assert list((state_dir.base() / "configs/echo").rglob("models.config"))
     assert run_cli("stop").code == 0
     assert not (state_dir.base() / "configs/echo").exists()
+
+
+@pytest.mark.usefixtures("fake")
+def test_stop_and_logs_take_several_names(run_cli: RunCli, echo: Path) -> None:
+    """A wrong name stops nothing. Each line of several logs begins with the name of the server."""
+    for name in ("one", "two", "three"):
+        assert run_cli("serve", echo, "--engine", "binary", "--name", name, "--detach", *FREE).code == 0
+    for record in records.running():
+        Path(record.log_path or "").write_text(f"hello from {record.name}\n")
+
+    assert run_cli("logs", "two", "one").stdout == "two | hello from two\none | hello from one\n"
+    assert run_cli("logs", "two", "one", "--follow").code == ExitCode.USAGE
+    assert run_cli("stop", "one", "nothing").code == ExitCode.NOT_FOUND
+    assert len(records.running()) == 3
+    assert run_cli("stop", "three", "one", "one").stdout == "stopped three\nstopped one\n"
+    assert [record.name for record in records.running()] == ["two"]
+    assert run_cli("stop", "two", "--all").code == ExitCode.USAGE
+
+
+@pytest.mark.usefixtures("fake")
+def test_stop_says_what_it_waits_for(run_cli: RunCli, echo: Path) -> None:
+    """A process that hangs is killed in the end; until then the command tells why it has not returned."""
+    assert run_cli("serve", echo, "--engine", "binary", "--detach", *FREE).code == 0
+    (record,) = records.running()
+    assert record.pid is not None
+    os.kill(record.pid, signal.SIGSTOP)
+    with tfsctl("stop", "echo") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(f"waiting for process {record.pid} of echo to end; it is killed ")
+        os.kill(record.pid, signal.SIGCONT)
+        assert process.wait(60) == 0
+    assert records.list_servers() == []

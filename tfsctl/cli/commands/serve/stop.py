@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import shlex
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tfsctl.cli.options.output_options import Json
-from tfsctl.cli.options.running_server_options import ServerName
+from tfsctl.cli.options.running_server_options import ServerNames
 from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, TfsctlError
+from tfsctl.programs.processes import STOP_GRACE_S
+
+if TYPE_CHECKING:
+    from tfsctl.engines.server_record import ServerRecord
+
+SLOW_S = 2.0
 
 
 def stop(
-    name: ServerName = None,
+    names: ServerNames = None,
     *,
     stop_all: Annotated[bool, typer.Option("--all", help="Stop every server tfsctl started.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop a server that tfsctl started.
+    """Stop servers that tfsctl started.
 
     Returns when it is gone, with what is left of a container that has ended. Nothing that tfsctl did not start is ever
     stopped.
@@ -26,19 +36,22 @@ def stop(
     \b
     Examples:
       tfsctl stop amazon_review
+      tfsctl stop amazon_review house_price
       tfsctl stop --all
     """
     from tfsctl.engines.planning import server_control
     from tfsctl.engines.registry import fleet
     from tfsctl.engines.registry.tracked_server import ENDED
 
-    if stop_all and name is not None:
-        raise InvalidInput("--all and a name contradict each other", hint=f"tfsctl stop {name}")
+    if stop_all and names:
+        raise InvalidInput("--all and a name contradict each other", hint=f"tfsctl stop {shlex.join(names)}")
+    chosen = fleet.servers() if stop_all else fleet.choose_all(names or (), "stop")
     stopped: list[str] = []
     failure: TfsctlError | None = None
-    for each in fleet.servers() if stop_all else fleet.choose(name, "stop"):
+    for each in chosen:
         try:
-            server_control.stop(each.record)
+            with _note_if_slow(each.record):
+                server_control.stop(each.record)
         except TfsctlError as error:  # the remaining servers are stopped first
             failure = failure or error
             continue
@@ -52,3 +65,16 @@ def stop(
         terminal.say("no server runs that tfsctl started")
     if failure is not None:
         raise failure
+
+
+@contextmanager
+def _note_if_slow(server: ServerRecord) -> Iterator[None]:
+    """Say what is waited for if it takes longer than SLOW_S."""
+    what = f"process {server.pid}" if server.container is None else f"container {server.container[:12]}"
+    note = f"waiting for {what} of {server.name} to end; it is killed if that takes longer than {STOP_GRACE_S:.0f} s"
+    timer = threading.Timer(SLOW_S, terminal.say, [note])
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
