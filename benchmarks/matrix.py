@@ -192,21 +192,23 @@ def encoded(cell: Cell) -> list[tuple[bytes, bytes]]:
     count = VARIANTS.get(cell.workload, DEFAULT_VARIANTS)
     requests = matrix_models.requests_for(cell.workload, model, count)
     if cell.protocol == "grpc":
-        return [
-            (_grpc_head(one.grpc_path), b"\0" + len(one.grpc_message).to_bytes(4, "big") + one.grpc_message)
-            for one in requests
-        ]
-    return [
-        (
-            f"POST /v1/models/{model}:{one.rest_verb} HTTP/1.1\r\nHost: {HOST}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(one.rest_body)}\r\n\r\n".encode(),
-            one.rest_body,
-        )
-        for one in requests
-    ]
+        return [(grpc_head(one.grpc_path), grpc_frame(one.grpc_message)) for one in requests]
+    return [(rest_head(f"/v1/models/{model}:{one.rest_verb}", len(one.rest_body)), one.rest_body) for one in requests]
 
 
-def _grpc_head(path: str) -> bytes:
+def rest_head(path: str, length: int) -> bytes:
+    """The head of an HTTP/1.1 request with a JSON body of that length."""
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+def grpc_frame(message: bytes) -> bytes:
+    """A message in its gRPC frame."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def grpc_head(path: str) -> bytes:
     """An HPACK block without references to the dynamic table, so that it can be sent any number of times."""
     fields = [
         (":method", "POST", True),

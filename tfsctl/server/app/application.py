@@ -57,13 +57,13 @@ class Application:
         requests.running += 1
         current_client.set(exchange.client)
         try:
-            is_grpc = framing.is_grpc(exchange.headers)
             if requests.refuse:  # so that the client asks another server
                 self._server.recorder.request_rejected("draining")
+                is_grpc = framing.is_grpc(exchange.headers)
                 await (_send_grpc(_DRAINING_GRPC, exchange) if is_grpc else _send_rest(_DRAINING_REST, exchange))
             elif exchange.port == self._rest_port:
                 await self._serve_rest(exchange)
-            elif is_grpc:
+            elif framing.is_grpc(exchange.headers):
                 await self._serve_grpc(exchange)
             else:
                 await _send_rest(_NOT_GRPC, exchange)

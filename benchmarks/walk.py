@@ -1,0 +1,217 @@
+"""How many files of tfsctl/ one request or one command walks through: what a reader has to open to follow it.
+
+    python benchmarks/walk.py [--model BASE_DIRECTORY] [--list]
+
+Counts the distinct files in which a function is entered (importing a module does not count):
+
+- REST and gRPC: on the event loop's thread of the embedded server, for one request whose head and shape no earlier
+  request had. The requests before it are different ones.
+- predict TEXT: in all threads of the command.
+- predict --file, per row: files in which more functions are entered for 3,000 rows than for 1,000.
+
+MODEL is a model with one string input `text` (default: `text` of matrix_models.py, written to a temporary folder). To
+count in another tree, put it on PYTHONPATH and run this file from a folder without a `tfsctl` package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+HOST = "127.0.0.1"
+HERE = Path(__file__).parent
+READY_S = 120.0
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+
+
+class Walk:
+    """Counts the calls per file of a package, in the threads that it is installed in, while `is_on`."""
+
+    def __init__(self, package: Path) -> None:
+        self._package = f"{package}{os.sep}"
+        self.calls: Counter[str] = Counter()
+        self.is_on = False
+
+    def profile(self, frame: FrameType, event: str, _argument: object) -> None:
+        """For sys.setprofile."""
+        if self.is_on and event == "call":
+            code = frame.f_code
+            if code.co_filename.startswith(self._package) and code.co_name != "<module>":
+                self.calls[code.co_filename.removeprefix(self._package)] += 1
+
+
+def package_folder() -> Path:
+    """The folder of the tfsctl package that is imported here."""
+    import tfsctl
+
+    return Path(tfsctl.__file__).parent
+
+
+# ---- children ----
+def serve(output: str, grpc_port: str, rest_port: str, model: str) -> None:
+    """Run the server in this thread, make requests from another, and write the files of one request per protocol."""
+    walk = Walk(package_folder())
+
+    def ask() -> None:
+        ports = {"gRPC": int(grpc_port), "REST": int(rest_port)}
+        for port in ports.values():
+            _wait_for(port)
+        files = {}
+        for protocol, port in ports.items():
+            make = _grpc if protocol == "gRPC" else _rest
+            for count in range(3, 9):
+                make(port, "word " * count)
+            walk.calls.clear()
+            walk.is_on = True
+            make(port, "word " * 20, header=("x-walk", protocol))
+            walk.is_on = False
+            files[protocol] = dict(walk.calls)
+        Path(output).write_text(json.dumps(files))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=ask, daemon=True).start()
+    sys.argv = ["tfsctl-model-server", f"--host={HOST}", f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
+    sys.argv += ["--model_name=m", f"--model_base_path={model}"]
+    sys.setprofile(walk.profile)
+    runpy.run_module("tfsctl.server", run_name="__main__")
+
+
+def command(output: str, *arguments: str) -> None:
+    """Run a command of the CLI and write the files that it walks through."""
+    walk = Walk(package_folder())
+    sys.argv = ["tfsctl", *arguments]
+    threading.setprofile(walk.profile)
+    sys.setprofile(walk.profile)
+    walk.is_on = True
+    try:
+        runpy.run_module("tfsctl", run_name="__main__")
+    finally:
+        walk.is_on = False
+        Path(output).write_text(json.dumps(dict(walk.calls)))
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + READY_S
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                return
+        if time.monotonic() > deadline:
+            raise SystemExit(f"nobody listens on port {port}")
+        time.sleep(0.1)
+
+
+def _rest(port: int, text: str, header: tuple[str, str] | None = None) -> None:
+    request = urllib.request.Request(
+        f"http://{HOST}:{port}/v1/models/m:predict",
+        json.dumps({"instances": [text]}).encode(),
+        dict([header] if header else []),
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 - a server of our own
+        response.read()
+
+
+def _grpc(port: int, text: str, header: tuple[str, str] | None = None) -> None:
+    import grpc
+
+    from tfsctl.core import protos
+
+    message = protos.PredictRequest()
+    message.model_spec.name = "m"
+    message.inputs["text"].dtype = 7
+    message.inputs["text"].tensor_shape.dim.add(size=1)
+    message.inputs["text"].string_val.append(text.encode())
+    with grpc.insecure_channel(f"{HOST}:{port}") as channel:
+        call: Any = channel.unary_unary(PREDICT)
+        call(message.SerializeToString(), timeout=60, metadata=(header,) if header else None)
+
+
+# ---- the parent ----
+def child(kind: str, *arguments: str) -> Any:  # noqa: ANN401 - JSON
+    """What a child process wrote."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "files.json")
+        argv = [sys.executable, __file__, f"--child={kind}", str(output), *arguments]
+        done = subprocess.run(argv, capture_output=True, text=True, cwd=folder, check=False)
+        if not output.exists():
+            raise SystemExit(done.stderr[-2000:])
+        return json.loads(output.read_text())
+
+
+def walks(model: Path, folder: Path) -> dict[str, list[str]]:
+    """By what is counted: the files."""
+    grpc_port, rest_port = _free_ports()
+    served = child("serve", str(grpc_port), str(rest_port), str(model))
+    found = {f"{protocol} request": sorted(served[protocol]) for protocol in ("REST", "gRPC")}
+    flags = [f"--host={HOST}", f"--port={grpc_port}", f"--rest_api_port={rest_port}"]
+    flags += ["--model_name=m", f"--model_base_path={model}"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tfsctl.server", *flags],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        try:
+            _wait_for(rest_port)
+            target = ["--host", HOST, "--port", str(rest_port), "--model", "m", "--rest"]
+            found["predict TEXT"] = sorted(child("command", "predict", "a great film", *target))
+            calls = []
+            for rows in (1000, 3000):
+                file = folder / f"{rows}.txt"
+                file.write_text("".join(f"a film of {number} stars\n" for number in range(rows)))
+                output = ["--output", str(folder / f"{rows}.jsonl")]
+                calls.append(child("command", "predict", "--file", str(file), *output, *target))
+            found["row of predict --file"] = sorted(name for name in calls[1] if calls[1][name] > calls[0].get(name, 0))
+        finally:
+            server.terminate()
+    return found
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind((HOST, 0))
+        other.bind((HOST, 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+def main() -> None:
+    """Count and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--list", action="store_true", help="also print the files")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        model = options.model
+        if model is None:
+            subprocess.run([sys.executable, str(HERE / "matrix_models.py"), scratch], check=True, capture_output=True)
+            model = folder / "text"
+        found = walks(model.resolve(), folder)
+    print(f"files of {package_folder()}")
+    for what, files in found.items():
+        print(f"{what:24} {len(files):4}")
+        if options.list:
+            print("".join(f"    {file}\n" for file in files), end="")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] and sys.argv[1].startswith("--child="):
+        run: Callable[..., None] = serve if sys.argv[1] == "--child=serve" else command
+        run(*sys.argv[2:])
+    else:
+        main()
