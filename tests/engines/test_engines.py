@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,6 +21,7 @@ from tfsctl.engines.launch_spec import ContainerOptions, LaunchSpec
 from tfsctl.engines.planning.engine_choice import ENGINES, choose
 from tfsctl.errors import DockerError, EngineError, ExitCode
 from tfsctl.programs import subprocesses
+from tfsctl.server.config.command_line import parse
 from tfsctl.serving_config import messages
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 from tfsctl.serving_config.serving_config import ServingConfig, TlsFiles
@@ -57,16 +59,16 @@ def launch(model: ModelConfig, *, host: str = "127.0.0.1", rest_port: int = 8501
     return LaunchSpec("echo", config, host, container=ContainerOptions(image="serving:1.2"))
 
 
-def test_auto_takes_docker_if_a_daemon_answers(path: Path, fake_docker: FakeDocker) -> None:
-    """It is first, and its version is the reason."""
+def test_auto_chooses_docker_if_a_daemon_answers(path: Path, fake_docker: FakeDocker) -> None:
+    """The reason is its version."""
     fake_docker.expect_daemon("28.2.2")
     install(path)
 
     assert choose("auto") == ("docker", "Docker 28.2.2")
 
 
-def test_auto_takes_the_binary_if_no_daemon_answers(path: Path, fake_docker: FakeDocker) -> None:
-    """The reason says where it is, and why not Docker."""
+def test_auto_chooses_the_binary_without_a_daemon(path: Path, fake_docker: FakeDocker) -> None:
+    """The reason is its path, and briefly why it is not Docker."""
     stop_daemon(fake_docker)
     program = install(path)
 
@@ -75,8 +77,8 @@ def test_auto_takes_the_binary_if_no_daemon_answers(path: Path, fake_docker: Fak
     assert reason == f"{program}; the Docker daemon does not answer"
 
 
-def test_auto_takes_the_embedded_server_if_there_is_nothing_else() -> None:
-    """It is always there; the reason says what was not."""
+def test_auto_falls_back_to_the_embedded_server() -> None:
+    """The reason says briefly what is missing."""
     assert choose("auto") == (
         "embedded",
         "tfsctl's own server; docker is not installed; no tensorflow_model_server on PATH",
@@ -102,21 +104,21 @@ def test_no_docker_and_no_daemon_are_two_errors(path: Path) -> None:
     assert missing.value.exit_code == stopped.value.exit_code == closed.value.exit_code == ExitCode.DOCKER
 
 
-def test_an_engine_asked_for_is_taken_unseen() -> None:
-    """Its command line can be printed where it cannot be run; starting it is what tells."""
+def test_a_named_engine_is_not_checked() -> None:
+    """Its command line can be printed on a machine where it cannot run."""
     assert choose("docker") == ("docker", "")
     assert choose("binary") == ("binary", "")
     with pytest.raises(EngineError, match=r"^no tensorflow_model_server on PATH$"):
         ENGINES["binary"].check()
 
 
-def test_the_three_command_lines_are_one_but_for_the_prefix() -> None:
-    """TensorFlow Serving's own flags, with the address only our server has a flag for."""
+def test_the_engines_share_the_flags_of_tensorflow_serving() -> None:
+    """The embedded server has two more: the address, and who may reload models."""
     flags = ["--port=8500", "--rest_api_port=8501", "--model_name=echo", "--model_base_path=/models on disk/echo"]
 
     assert ENGINES["binary"].command(launch(ECHO)) == ["tensorflow_model_server", *flags]
     assert ENGINES["embedded"].command(launch(ECHO)) == [
-        *(sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1"),
+        *(sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1", "--model_reload=local"),
         *flags,
     ]
 
@@ -148,7 +150,7 @@ def test_a_free_port_is_chosen_where_zero_would_be_off() -> None:
     assert grpc.removeprefix("--port=") != rest.removeprefix("--rest_api_port=")
 
 
-def test_a_pinned_version_comes_in_a_config_file() -> None:
+def test_a_pinned_version_needs_a_config_file() -> None:
     """The same file each time. It is written when the server starts."""
     argv = ENGINES["binary"].command(launch(PINNED))
     state_dir.write_config_files(launch(PINNED).config.files(), server="echo")
@@ -162,8 +164,8 @@ def test_a_pinned_version_comes_in_a_config_file() -> None:
     assert not [word for word in argv if word.startswith("--model_name")]
 
 
-def test_a_container_reads_the_config_file_at_a_place_of_its_own() -> None:
-    """With the model's path as the container sees it."""
+def test_a_container_mounts_its_config_file() -> None:
+    """The file has the path of the model in the container."""
     argv = ENGINES["docker"].command(launch(PINNED))
     state_dir.write_config_files(config_inside(launch(PINNED).config).files(), server="echo")
     source = next(word for word in argv if word.endswith(",target=/etc/tfsctl,readonly"))
@@ -182,13 +184,13 @@ def test_a_container_reads_the_config_file_at_a_place_of_its_own() -> None:
         ("/it's=ü", "type=bind,source=/it's=ü,target=/t,readonly"),
     ],
 )
-def test_a_mount_is_a_record_of_csv(source: str, written: str) -> None:
-    """Docker reads it so: a comma or a quote in the path does not end it."""
+def test_a_mount_is_a_csv_record(source: str, written: str) -> None:
+    """Docker parses it as one, so a path may contain commas and quotes."""
     assert str(Mount(source, "/t")) == written
 
 
-def test_a_launch_survives_as_json() -> None:
-    """What the registry keeps is enough to start the same server again."""
+def test_a_launch_spec_is_stored_as_json() -> None:
+    """The record of a server holds it, and `restart` reads it."""
     models = (PINNED, ModelConfig("two", "/two", VersionPolicy(all_versions=True), {"stable": 3}))
     config = ServingConfig(models, 1, 2, batching="", metrics=True, tls=TlsFiles("c", "k"), more_flags=("--a=b",))
     options = ContainerOptions("i", gpus="all", docker_arguments=("--cpus", "2"), cap_add=("SYS_NICE",))
@@ -226,3 +228,12 @@ def test_the_health_check_quotes_model_names(tmp_path: Path) -> None:
     words = subprocesses.run(["/bin/bash", "-c", echo]).stdout.splitlines()
     assert words == names.split(" ")
     assert not (tmp_path / "x").exists()
+
+
+def test_models_are_reloaded_by_local_peers_only_unless_the_user_says_otherwise() -> None:
+    """The last of two flags counts."""
+    spec = launch(ECHO)
+    assert parse(ENGINES["embedded"].command(spec)[3:]).flags.model_reload == "local"
+
+    config = replace(spec.config, more_flags=("--model_reload=all",))
+    assert parse(ENGINES["embedded"].command(replace(spec, config=config))[3:]).flags.model_reload == "all"

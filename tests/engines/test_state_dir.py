@@ -100,3 +100,18 @@ def test_a_log_is_not_written_through_a_link(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=f"^cannot write the log {link}: "):
         subprocesses.Child([sys.executable, "-c", "print(1)"], log_path=link, log_may_be_link=False)
     assert target.read_text() == "kept"
+
+
+def test_a_file_that_cannot_be_written_is_an_error_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, a directory in its place: not a bug of tfsctl."""
+    monkeypatch.setenv("TFSCTL_STATE_DIR", str(tmp_path))
+    folder = state_dir.subfolder("servers")
+    (folder / "m.json" / "x").mkdir(parents=True)
+    with pytest.raises(EngineError, match=f"^cannot write {folder}/m.json: "):
+        state_dir.write_atomically(folder / "m.json", "{}")
+
+    (state_dir.subfolder("configs") / "m").write_text("")
+    with pytest.raises(EngineError, match=f"^cannot write {tmp_path}/configs/m/"):
+        state_dir.write_config_files({"models.config": ""}, server="m")

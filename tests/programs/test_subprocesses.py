@@ -219,3 +219,22 @@ def test_a_detached_program_is_not_started_with_half_an_environment(tmp_path: Pa
         done = subprocess.run(argv, input=variables, capture_output=True, check=True)
         assert done.stdout.startswith(b"started ") is ran
         assert (tmp_path / "ran").exists() is ran
+
+
+def test_a_process_of_another_user_is_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that says so; a process that ends at that moment is none."""
+    child = subprocesses.Child(["sleep", "60"])
+
+    def refuse(_pid: int, _number: int) -> None:
+        raise PermissionError
+
+    def end(_pid: int, _number: int) -> None:
+        raise ProcessLookupError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", refuse)
+        with pytest.raises(EngineError, match=f"^this user may not stop process {child.pid}, "):
+            processes.stop(child.pid)
+        patch.setattr(os, "kill", end)
+        processes.stop(child.pid)
+    child.stop()

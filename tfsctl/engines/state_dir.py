@@ -83,13 +83,19 @@ def repl_history() -> Path:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file by renaming a temporary one, so that readers see either the old or the new content."""
+    """Write a file by renaming a temporary one, so that readers see either the old or the new content.
+
+    Raises EngineError if it cannot be written.
+    """
     import tempfile
 
-    descriptor, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise EngineError(f"cannot write {path}: {error.strerror}", hint=_ANOTHER) from error
 
 
 def config_folder(files: Mapping[str, str], *, server: str) -> Path:
@@ -104,13 +110,17 @@ def write_config_files(files: Mapping[str, str], *, server: str) -> None:
     """Write the generated config files of a server to their `config_folder`. Does nothing if there are none.
 
     Everybody may read the folder, since a container may run as another user. The state directory around it is private.
+    Raises EngineError if they cannot be written.
     """
     if not files:
         return
     subfolder("configs")
     folder = config_folder(files, server=server)
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)
+    except OSError as error:
+        raise EngineError(f"cannot write {folder}: {error.strerror}", hint=_ANOTHER) from error
     for file, text in files.items():
         write_atomically(folder / file, text)
         (folder / file).chmod(0o644)

@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+from tfsctl.errors import EngineError
+
 STOP_GRACE_S = 33.0  # the embedded server answers running requests for up to 30 s, then unloads its models
 
 
@@ -39,15 +41,20 @@ def _boot_id() -> str:
 def stop(pid: int, *, grace_s: float = STOP_GRACE_S) -> None:
     """Send SIGTERM to a process that leads its session, and after `grace_s` SIGKILL to its process group.
 
-    Returns when the process has ended.
+    Returns when the process has ended. Raises EngineError if this user may not stop it.
     """
     identity = process_identity(pid)
     if identity is None:
         return
-    os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + grace_s
-    while process_identity(pid) == identity:
-        if time.monotonic() > deadline:
-            os.killpg(pid, signal.SIGKILL)
-            deadline += grace_s
-        time.sleep(0.02)
+    try:
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + grace_s
+        while process_identity(pid) == identity:
+            if time.monotonic() > deadline:
+                os.killpg(pid, signal.SIGKILL)
+                deadline += grace_s
+            time.sleep(0.02)
+    except ProcessLookupError:  # it has just ended
+        return
+    except PermissionError:
+        raise EngineError(f"this user may not stop process {pid}, which belongs to another user") from None

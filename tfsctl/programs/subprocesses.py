@@ -135,7 +135,8 @@ class DetachedChild:
     def __init__(self, argv: Sequence[str], *, log_path: Path, exit_file: Path, environment: Mapping[str, str]) -> None:
         """Start the program with our environment plus `environment`. Raises ProgramFailed if it cannot be started."""
         self._exit_file = exit_file
-        exit_file.unlink(missing_ok=True)
+        with suppress(OSError):  # an earlier record is ignored: it has another process id
+            exit_file.unlink()
         log = _open_log(log_path, may_be_link=False)
         try:
             self._recorder = subprocess.Popen(

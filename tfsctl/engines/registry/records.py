@@ -60,12 +60,14 @@ def register(record: ServerRecord, *, launch: Mapping[str, Any] | None = None) -
     temporary = file.with_name(f".{record.name}.{os.getpid()}")
     state_dir.write_atomically(temporary, json.dumps(document))
     earlier = _read(file)
-    if earlier is None or earlier.state in (ENDED, GONE):
-        file.unlink(missing_ok=True)
     try:
+        if earlier is None or earlier.state in (ENDED, GONE):
+            file.unlink(missing_ok=True)
         os.link(temporary, file)  # unlike a rename, fails if another command has taken the name
     except FileExistsError:
         raise EngineError(f"a server named {record.name} runs already", hint=f"tfsctl stop {record.name}") from None
+    except OSError as error:
+        raise EngineError(f"cannot write {file}: {error.strerror}") from error
     finally:
         temporary.unlink()
 

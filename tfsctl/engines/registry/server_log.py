@@ -74,7 +74,10 @@ class _LogProgram(subprocesses.StreamingProgram):
 
 def _file_log(path: Path, tail: int | None, *, written_by: int | None) -> Iterator[str]:
     """The lines of a file, and new lines while the process `written_by` runs."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise NotFound(f"cannot read the log {path}: {error.strerror}") from error
     with open(descriptor, encoding="utf-8", errors="replace", newline="\n") as log:
         if tail is not None:
             yield from (line.rstrip("\n") for line in deque(log, maxlen=tail))
