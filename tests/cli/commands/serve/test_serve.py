@@ -172,7 +172,8 @@ def test_dry_run_prints_a_working_command(run_cli: RunCli, echo: Path) -> None:
     served = run_cli("serve", odd, "--name", "odd", "--engine", "embedded", "--dry-run")
 
     assert shlex.split(served.stdout) == [
-        *(sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1", "--port=8500", "--rest_api_port=8501"),
+        *(sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1", "--model_reload=local"),
+        *("--port=8500", "--rest_api_port=8501"),
         *("--model_name=odd", f"--model_base_path={odd}"),
     ]
     assert served.code == 0
