@@ -6,6 +6,7 @@ import gc
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from gateways import running_gateway, running_proxy
 from model_servers import Served, clean_environment
 from ports import HOST
 from secure_servers import Secure, secure_server
+from waiting import PATIENCE_S, wait_for
 
 from tfsctl.clients.connection import ClientTls, Connection, Header, Transport
 from tfsctl.clients.factory import open_client
@@ -255,23 +257,25 @@ def test_compression(served: Served, transport: Transport) -> None:
 
 def test_idle_connections_live_as_long_as_asked(served: Served) -> None:
     """REST: one connection for both requests, or one for each. gRPC: pings while nothing else is said."""
-    for keepalive_s, connections in ((10.0, 1), (0.05, 2)):
+    for keepalive_s, connections in ((3600.0, 1), (0.05, 2)):
         with running_proxy() as proxy:
             connection = Connection(proxy=proxy.url, keepalive_s=keepalive_s)
             with open_client("rest", HOST, served.rest_port, connection=connection) as client:
                 client.status(ECHO)
-                time.sleep(0.2)
+                time.sleep(0.2)  # longer than the shorter keepalive
                 client.status(ECHO)
         assert len(proxy.asked) == connections
-    for keepalive_s, pings in ((10.0, False), (0.1, True)):
-        with running_proxy() as proxy:
+    with ExitStack() as stack:
+        quiet, pinging = (stack.enter_context(running_proxy()) for _ in range(2))
+        for proxy, keepalive_s in ((quiet, 3600.0), (pinging, 0.1)):
             connection = Connection(proxy=proxy.url, keepalive_s=keepalive_s)
-            with open_client("grpc", HOST, served.grpc_port, connection=connection) as client:
-                client.status(ECHO)
-                time.sleep(0.2)
-                before = proxy.bytes_up
-                time.sleep(1.5)  # gRPC pings once a second at most
-                assert (proxy.bytes_up > before) == pings
+            client = stack.enter_context(open_client("grpc", HOST, served.grpc_port, connection=connection))
+            client.status(ECHO)
+        before = pinging.bytes_up
+        wait_for(lambda: pinging.bytes_up > before)  # what follows the answer
+        before_quiet, before = quiet.bytes_up, pinging.bytes_up
+        wait_for(lambda: pinging.bytes_up > before)  # a ping: gRPC sends one a second at most
+        assert quiet.bytes_up == before_quiet
 
 
 def test_a_gateway_with_a_path_and_a_token(served: Served, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,7 +320,7 @@ def test_round_robin_spreads_requests() -> None:
             with open_client(
                 "grpc", name, 0, connection=Connection(balancing="round_robin" if balancing else None)
             ) as client:
-                deadline = time.monotonic() + 60
+                deadline = time.monotonic() + PATIENCE_S
                 while not (first and second) and time.monotonic() < deadline and len(first + second) < 20:
                     client.status(ECHO)
             assert (bool(first) and bool(second)) == both
@@ -360,40 +364,37 @@ def port_that_never_connects() -> Iterator[int]:
 def test_connecting_may_have_a_limit_of_its_own(transport: Transport) -> None:
     """--connect-timeout ends the wait for a host that does not answer, long before --timeout."""
     with port_that_never_connects() as port:
-        start = time.monotonic()
         connection = Connection(connect_timeout_s=0.2)
         with (
-            open_client(transport, HOST, port, timeout_s=20, connection=connection) as client,
+            open_client(transport, HOST, port, timeout_s=3600, connection=connection) as client,
             pytest.raises(NotReadyInTime) as raised,
         ):
             client.status(ECHO)
-        assert time.monotonic() - start < 5
         assert "--connect-timeout" in raised.value.hint
 
 
 def test_the_timeout_is_for_the_whole_answer() -> None:
     """A server that sends a byte now and then is not waited for beyond the timeout."""
+    is_over = threading.Event()
     with socket.create_server((HOST, 0)) as listener, ThreadPoolExecutor(1) as threads:
 
         def drip() -> None:
             client, _ = listener.accept()
             with client:
-                client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+                client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
                 try:
-                    for _ in range(100):
+                    while not is_over.wait(0.05):
                         client.sendall(b" ")
-                        time.sleep(0.05)
                 except OSError:
                     return
 
         threads.submit(drip)
-        start = time.monotonic()
         with (
             open_client("rest", HOST, listener.getsockname()[1], timeout_s=0.3) as client,
             pytest.raises(NotReadyInTime),
         ):
             client.status(ECHO)
-        assert time.monotonic() - start < 2
+        is_over.set()
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from echo_models import write_echo_model
 from graph_models import GraphModel, write_rows_model
 from model_servers import Served, clean_environment
 from ports import HOST, free_ports
+from waiting import PATIENCE_S
 
 from tfsctl.core import protos, tensors
 from tfsctl.diagnosis.explanations import explain, explain_all
@@ -142,7 +143,7 @@ def log_of(folder: Path, *flags: str, until: tuple[str, ...] = ()) -> str:
         process = subprocess.Popen(
             [*argv, *flags], env=clean_environment(folder), stdout=output, stderr=subprocess.STDOUT
         )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while process.poll() is None and time.monotonic() < deadline:
         if until and all(words in log.read_text() for words in until):
             process.send_signal(signal.SIGTERM)

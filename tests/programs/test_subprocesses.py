@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -63,7 +62,7 @@ def test_a_program_that_may_not_be_executed(tmp_path: Path) -> None:
 def test_a_program_is_stopped_at_the_timeout() -> None:
     """After its time it is gone, and the error says how long it had."""
     with pytest.raises(ProgramFailed, match=r"no end within 0\.2 s") as failure:
-        subprocesses.run(python("import time; time.sleep(60)"), timeout_s=0.2)
+        subprocesses.run(python("import time; time.sleep(3600)"), timeout_s=0.2)
 
     assert failure.value.returncode == 124
 
@@ -82,7 +81,7 @@ def test_a_child_writes_to_its_log_and_can_be_stopped(tmp_path: Path) -> None:
         python(
             "import signal, sys, time\n"
             "signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n"
-            "print('out', flush=True); print('err', file=sys.stderr, flush=True); time.sleep(60)"
+            "print('out', flush=True); print('err', file=sys.stderr, flush=True); time.sleep(3600)"
         ),
         log_path=log,
     )
@@ -100,8 +99,8 @@ def test_a_child_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path
         python(
             "import signal, subprocess, sys, time\n"
             "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-            "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid, flush=True)\n"
-            "time.sleep(60)"
+            "print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3600)']).pid, flush=True)\n"
+            "time.sleep(3600)"
         ),
         log_path=log,
     )
@@ -116,7 +115,7 @@ def test_a_child_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path
 
 def test_a_child_has_its_own_session() -> None:
     """It leads a session of its own, so Ctrl-C comes to it only through us."""
-    child = subprocesses.Child(python("import time; time.sleep(60)"))
+    child = subprocesses.Child(python("import time; time.sleep(3600)"))
     try:
         assert os.getsid(child.pid) == child.pid
     finally:
@@ -125,7 +124,7 @@ def test_a_child_has_its_own_session() -> None:
 
 def test_process_identity_is_more_than_the_id() -> None:
     """A running process has a stable mark of its own; an ended one has none, even before its parent looked."""
-    first = subprocesses.Child(python("import time; time.sleep(60)"))
+    first = subprocesses.Child(python("import time; time.sleep(3600)"))
     second = subprocesses.Child(python("pass"))
     mark = processes.process_identity(first.pid)
     try:
@@ -139,17 +138,19 @@ def test_process_identity_is_more_than_the_id() -> None:
 
 def test_a_process_of_another_command_can_be_stopped() -> None:
     """`stop` needs the number only, waits until it is gone, and takes one that is gone as it is."""
-    child = subprocesses.Child(python("import time; time.sleep(60)"))
+    child = subprocesses.Child(python("import time; time.sleep(3600)"))
 
     processes.stop(child.pid)
     assert child.exit_status() == -15
     processes.stop(child.pid)
 
 
-def test_a_process_that_ignores_sigterm_is_killed() -> None:
+def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     """After the grace comes SIGKILL."""
-    child = subprocesses.Child(python("import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(60)"))
-    time.sleep(0.5)  # let it get to ignoring
+    ignores = tmp_path / "ignores"
+    code = f"import pathlib, signal, time; signal.signal(15, signal.SIG_IGN); pathlib.Path({str(ignores)!r}).touch()"
+    child = subprocesses.Child(python(f"{code}; time.sleep(3600)"))
+    wait_for(ignores.exists)
 
     processes.stop(child.pid, grace_s=0.1)
     assert child.exit_status() == -9

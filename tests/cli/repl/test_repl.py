@@ -16,6 +16,7 @@ from echo_models import write_echo_model
 from model_servers import Served, clean_environment, running_server
 from slow_servers import SlowServer, slow_grpc, slow_rest
 from terminal import CTRL_C, CTRL_D, ENTER, TAB, UP, Terminal
+from waiting import PATIENCE_S
 
 from tfsctl.cli.options.target import Target
 from tfsctl.cli.repl import commands
@@ -170,7 +171,7 @@ def test_new_signature_of_a_new_version_is_used(tmp_path: Path) -> None:
         assert handle_line(session, "2") == LineResult(answer=("2.0",))
         write_echo_model(tmp_path / "new", {"serving_default": {"text": ("string", (None,))}})
         (tmp_path / "new").rename(base / "2")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while handle_line(session, ":model").answer != ("m version 2 AVAILABLE", "m version 1 END"):
             assert time.monotonic() < deadline
             time.sleep(0.1)

@@ -146,7 +146,7 @@ def test_a_build_that_is_ended_leaves_nothing(echo: Path, tmp_path: Path, number
     places = {"PATH": f"{tmp_path / 'bin'}", "TMPDIR": str(temporary)}
     argv = [sys.executable, "-m", "tfsctl", "image", "build", str(echo)]
     process = subprocess.Popen(argv, env=clean_environment(tmp_path) | places, stderr=subprocess.PIPE)
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + 240
     while not any(call[0] == "build" for call in docker.calls()) and time.monotonic() < deadline_s:
         time.sleep(0.02)
     assert len(list(temporary.iterdir())) == 1

@@ -20,7 +20,7 @@ from model_servers import Served, running_flags
 pytestmark = pytest.mark.server
 
 PAGE = "/monitoring/prometheus/metrics"
-TOGETHER, PATIENCE_S = 40, 60
+TOGETHER, PATIENCE_S = 40, 240
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,11 @@ class Asked:
         answers = self.call.together([predict("m", signature, x=row) for row in rows])
         return answers, self.runs() - before
 
-    def until_at_rest(self) -> None:
-        """Wait for the lanes of other signatures to be made, which takes runs too."""
-        before, runs = -1, self.runs()
-        while runs != before:
-            time.sleep(1.0)
-            before, runs = runs, self.runs()
-
     def runs(self) -> int:
         """How many runs of the graph there were so far."""
         _, page, _ = rest(self.server, "GET", PAGE)
         found = re.search(rb"^:tensorflow:core:graph_run_time_usecs_histogram_count\{\} (\d+)", page, re.MULTILINE)
-        assert found is not None, page
-        return int(found[1])
+        return int(found[1]) if found else 0
 
 
 @contextmanager
@@ -62,11 +54,17 @@ def counted(base: Path, folder: Path, *flags: str) -> Iterator[Asked]:
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
-    """A server with a model of functions."""
-    folder = tmp_path_factory.mktemp("side_by_side")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The base directory of a model of functions."""
+    folder = tmp_path_factory.mktemp("functions")
     write_function_model(folder / "m" / "1")
-    with counted(folder / "m", folder) as server:
+    return folder / "m"
+
+
+@pytest.fixture(scope="module")
+def asked(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    """A server with a model of functions."""
+    with counted(base, tmp_path_factory.mktemp("parallel")) as server:
         for _ in range(20):  # enough to find that it is quick
             server.call(predict("m", x=[1.0]))
         yield server
@@ -148,15 +146,20 @@ def test_a_failure_is_its_own(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize("signature", ["random", "counted"])
-def test_what_has_effects_runs_alone(asked: Asked, signature: str) -> None:
-    """Random numbers, and what changes a table: a run of many might have to be repeated."""
-    asked.until_at_rest()
-    for index in range(10):
-        answers, runs = asked.flood(signature, [[float(index * TOGETHER + call)] for call in range(TOGETHER)])
-        assert runs == TOGETHER
-        if signature == "counted":
-            first, last = index * TOGETHER + 1, (index + 1) * TOGETHER
-            assert sorted(answer["y"][0] for answer in answers) == list(range(first, last + 1))
+def test_what_has_effects_runs_alone(base: Path, tmp_path: Path, signature: str) -> None:
+    """Random numbers, and what changes a table: a run of many might have to be repeated.
+
+    The server is one of its own: in another, replicas of other signatures may be made meanwhile, which takes runs too.
+    """
+    with counted(base, tmp_path) as asked:
+        for _ in range(20):  # enough to find that it is quick
+            asked.call(predict("m", signature, x=[-1.0]))
+        for index in range(10):
+            answers, runs = asked.flood(signature, [[float(index * TOGETHER + call)] for call in range(TOGETHER)])
+            assert runs == TOGETHER
+            if signature == "counted":
+                first = 2 + index * TOGETHER  # -1 was the first
+                assert sorted(answer["y"][0] for answer in answers) == list(range(first, first + TOGETHER))
 
 
 def test_sample_models(sample_models_dir: Path, tmp_path: Path) -> None:

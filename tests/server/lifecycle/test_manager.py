@@ -58,7 +58,8 @@ def test_a_version_wanted_again_while_it_unloads_is_loaded_again() -> None:
 
         manager.set_aspired("m", ONE)
         waiting = asyncio.ensure_future(manager.wait_until_settled(["m"]))
-        await asyncio.sleep(0.05)
+        for _ in range(100):
+            await asyncio.sleep(0)
         assert not waiting.done()
         loaded[0].gone.set()
 
@@ -76,7 +77,10 @@ def test_a_version_that_unloads_for_good_ends() -> None:
         await manager.wait_until_settled(["m"])
         manager.set_aspired("m", {})
         loaded[0].gone.set()
-        await asyncio.sleep(0.05)
+        while [v.state for v in manager.versions("m")] != ["END"]:  # noqa: ASYNC110 - a Manager has no event for it
+            await asyncio.sleep(0)
+        for _ in range(100):
+            await asyncio.sleep(0)
 
         assert [v.state for v in manager.versions("m")] == ["END"]
         assert len(loaded) == 1

@@ -23,7 +23,7 @@ from model_servers import Served, running_flags
 pytestmark = pytest.mark.server
 
 PAGE = "/monitoring/prometheus/metrics"
-CLIENTS, PATIENCE_S = 24, 60
+CLIENTS, PATIENCE_S = 24, 240
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from graph_models import write_rows_model
 from model_servers import Served, clean_environment, running_server
 from PIL import Image
 from scale_models import write_scale_model
+from waiting import PATIENCE_S
 
 from tfsctl.clients.factory import open_client
 from tfsctl.core.types import ModelRef
@@ -257,7 +258,7 @@ class Run:
     def start_and_wait_for_a_mark(self) -> subprocess.Popen[str]:
         """Start it, and return when some of its answers are noted."""
         run = self.start()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while not self.output.with_name(f"{self.output.name}.progress").exists():
             assert run.poll() is None
             assert time.monotonic() < deadline

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from cli_runner import RunCli
 from echo_models import write_echo_model
 from model_servers import Served, clean_environment, running_server
 from ports import HOST
+from waiting import PATIENCE_S
 
 from tfsctl.engines.server_record import ServerRecord
 
@@ -119,7 +119,7 @@ def test_wait_ends_when_available(run_cli: RunCli, living: Served, over: str) ->
     result = run_cli("wait", *address(living, over), f"echo@{wanted}", "--json", "--timeout", 20)
     later.join()
     told = json.loads(result.stdout)
-    assert 0.3 < told.pop("waited_s") < 20
+    assert 0.3 < told.pop("waited_s") < PATIENCE_S
     assert told == {"model": "echo", "version": wanted, "state": "AVAILABLE"}
 
 
@@ -127,9 +127,7 @@ def test_wait_ends_when_available(run_cli: RunCli, living: Served, over: str) ->
 def test_wait_ends_on_a_failed_load(run_cli: RunCli, living: Served) -> None:
     """Prints the server's message and its cause, and exits with 1 well before the timeout."""
     publish(living, 20, b"\x00 not a model")
-    start = time.monotonic()
-    result = run_cli("wait", *address(living), "echo@20", "--timeout", 30)
-    assert time.monotonic() - start < 15
+    result = run_cli("wait", *address(living), "echo@20", "--timeout", 3600)
     assert (result.stdout, result.code) == ("", 1)
     assert result.stderr.startswith("error: echo version 20 could not be loaded (")
     assert "echo\t20\tEND\t" in run_cli("status", *address(living), "echo").stdout

@@ -18,7 +18,7 @@ import pytest
 from cli_runner import RunCli
 from echo_models import write_echo_model
 from model_servers import resident_mb
-from waiting import wait_for
+from waiting import PATIENCE_S, wait_for
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.planning import server_control
@@ -76,7 +76,7 @@ def processes_of_ours() -> set[int]:
 
 def settled(run_cli: RunCli) -> list[dict[str, Any]]:
     """What ps lists, once that is everything there is: a child that was just forked has no name yet."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         left = processes_of_ours()
         servers: list[dict[str, Any]] = json.loads(run_cli("ps", "--json").stdout)["servers"]
@@ -173,10 +173,8 @@ def test_usage_includes_child_processes(tmp_path: Path) -> None:
     script.write_text(f"{sys.executable} -c 'x = bytearray(10**8)\nwhile True: pass' & wait\n")
     process = subprocess.Popen(["sh", str(script)], start_new_session=True)
     try:
-        deadline = time.monotonic() + 20
-        while usage.process_usage([process.pid])[process.pid].memory_bytes < 10**8:
-            assert time.monotonic() < deadline
-        assert usage.process_usage([process.pid, 2**22])[process.pid].cpu_percent > 10
+        wait_for(lambda: usage.process_usage([process.pid])[process.pid].memory_bytes >= 10**8)
+        assert usage.process_usage([process.pid, 2**22])[process.pid].cpu_percent > 1
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
