@@ -29,11 +29,11 @@ def base() -> Path:
 
     Raises EngineError if there is no home directory.
     """
-    import platformdirs
-
     chosen = os.environ.get("TFSCTL_STATE_DIR")
     if chosen:
         return Path(chosen).absolute()
+    import platformdirs
+
     earlier = Path(os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "tfsctl")
     with suppress(RuntimeError):  # newer versions of platformdirs raise it, older ones return a path with "~"
         path = platformdirs.user_state_path("tfsctl")
