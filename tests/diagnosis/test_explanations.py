@@ -1,4 +1,4 @@
-"""The words of errors, as TensorFlow Serving, gRPC, OpenSSL, curl and Keras write them, find their explanations."""
+"""Errors of TensorFlow Serving, gRPC, OpenSSL, curl and Keras are explained."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize("words", SAMPLES)
-def test_known_words_are_explained(words: str) -> None:
-    """The cause names what is in the words, and there is something to do."""
+def test_known_errors_are_explained(words: str) -> None:
+    """The cause names what the error names, and there is a hint."""
     found = explain(words)
     assert found is not None
     assert SAMPLES[words] in found.cause
@@ -141,14 +141,14 @@ def test_known_words_are_explained(words: str) -> None:
 
 @pytest.mark.parametrize("known", ALL, ids=lambda known: known.pattern[:40])
 def test_every_entry_has_a_sample(known: KnownError) -> None:
-    """No entry is hidden by one before it, and none is untested."""
+    """No entry is hidden by an earlier one, and none is untested."""
     fixed = max(re.split(r"\{\w+\}", known.cause), key=len)
 
     assert any(fixed in found.cause for words in SAMPLES if (found := explain(words)) is not None)
 
 
-def test_what_is_not_known_has_no_explanation() -> None:
-    """The words are shown as they are then."""
+def test_unknown_errors_have_no_explanation() -> None:
+    """The error is then shown as it is."""
     for words in ("", "OK", "everything is fine", "1.0", "I loader.cc] Took 50777 microseconds."):
         assert explain(words) is None
 
@@ -183,8 +183,8 @@ def test_every_recorded_refusal_is_explained() -> None:
     assert {words for words in said if explain(words) is None} == WITHOUT_A_CAUSE
 
 
-def test_a_log_tells_causes_before_consequences() -> None:
-    """The recorded start with a broken file: what broke it, and not only that nothing became available."""
+def test_causes_come_before_consequences() -> None:
+    """In the recorded start with a broken file."""
     starts = recorded_starts()
     log = starts["config file bad syntax"]["stdout"] + starts["config file bad syntax"]["stderr"]
     assert [found.words.split()[0] for found in explain_all(log)] == ["Message", "Invalid"]
@@ -194,14 +194,14 @@ def test_a_log_tells_causes_before_consequences() -> None:
     ]
 
 
-def test_a_good_log_is_not_explained_away() -> None:
-    """Recorded starts that went well find nothing."""
+def test_a_good_log_has_no_explanations() -> None:
+    """In recorded starts without errors."""
     good = recorded_starts()["both base path and config file"]
     assert explain_all(good["stdout"] + good["stderr"]) == ()
 
 
-def test_errors_that_share_a_line_are_found_on_their_own_lines_too() -> None:
-    """A start that failed names all errors in one line; each is explained where it stands by itself."""
+def test_errors_that_share_a_line_are_all_found() -> None:
+    """A failed start names all errors in one line."""
     first, second = (
         "Op type not registered 'SentencepieceOp' in binary",
         "Please verify your warmup data is in TFRecord format",
@@ -211,8 +211,8 @@ def test_errors_that_share_a_line_are_found_on_their_own_lines_too() -> None:
     assert any("is no TFRecord file" in cause for cause in causes)
 
 
-def test_each_of_several_is_explained_once() -> None:
-    """A server that polls says the same every second: two models are two explanations, and a day of it no more."""
+def test_repeated_errors_are_explained_once() -> None:
+    """A polling server logs the same every second."""
     lines = [
         f"2026-07-21 10:{second // 60:02d}:{second % 60:02d}.5: W source.cc:268] No versions of servable {model} found "
         f"under base path /models/{model}. Did you forget to name your leaf directory as a number (eg. '/1/')?"

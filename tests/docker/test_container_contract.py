@@ -1,4 +1,4 @@
-"""What a model server promises, asked of a container: the cases of test_contract.py, over its published ports."""
+"""The contract of a model server (test_contract.py) for a container."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ def echo(tmp_path: Path) -> Path:
     return tmp_path / "echo"
 
 
-def test_a_detached_container_answers_on_both_ports_until_it_is_stopped(run_cli: RunCli, echo: Path) -> None:
-    """Docker is what auto takes; the printed lines work as printed; nothing is left."""
+def test_a_detached_container_answers_until_it_is_stopped(run_cli: RunCli, echo: Path) -> None:
+    """`auto` chooses Docker, and the printed commands work."""
     served = run_cli("serve", echo, "--engine", "auto", "--detach", *FREE)
     assert served.code == 0, served.stderr
     assert served.stderr.startswith("serving echo version 1 with docker (Docker ")
@@ -73,8 +73,8 @@ def test_a_detached_container_answers_on_both_ports_until_it_is_stopped(run_cli:
     assert records.running() == []
 
 
-def test_a_container_is_what_the_command_line_says(run_cli: RunCli, echo: Path, standin: str) -> None:
-    """Published on one address, the model read-only at its place, labelled and named; no more rights than that."""
+def test_the_container_matches_the_command_line(run_cli: RunCli, echo: Path, standin: str) -> None:
+    """Ports on one address, a read-only mount, labels, a name, and no more rights."""
     rest_port, grpc_port = free_ports(2)
     served = run_cli("serve", echo, "--detach", "--json", "--rest-port", rest_port, "--grpc-port", grpc_port)
     found = inspect(json.loads(served.stdout)["container"])
@@ -103,7 +103,7 @@ def test_a_container_is_what_the_command_line_says(run_cli: RunCli, echo: Path, 
     assert found["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]
 
 
-def test_what_a_dry_run_prints_can_be_pasted(run_cli: RunCli, echo: Path) -> None:
+def test_the_command_of_a_dry_run_can_be_pasted(run_cli: RunCli, echo: Path) -> None:
     """A shell runs it unchanged, unless it needs generated files: a dry run writes none."""
     odd = echo.rename(echo.parent / ODD)
     write_echo_model(odd / "2")
@@ -133,8 +133,8 @@ def test_a_foreground_container_ends_with_the_terminal(echo: Path, number: signa
     assert containers() == []
 
 
-def test_a_killed_tfsctl_leaves_what_stop_removes(run_cli: RunCli, echo: Path) -> None:
-    """The container goes on, listed; with it goes what tfsctl had following its log."""
+def test_stop_removes_the_container_of_a_killed_tfsctl(run_cli: RunCli, echo: Path) -> None:
+    """It is listed. The program that followed its log ends."""
     process = start("serve", echo, "--json", *FREE)
     assert process.stdout is not None
     process.stdout.readline()
@@ -148,7 +148,7 @@ def test_a_killed_tfsctl_leaves_what_stop_removes(run_cli: RunCli, echo: Path) -
 
 
 def test_paths_with_any_character_are_mounted(run_cli: RunCli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Docker reads a mount as CSV; nothing in a path ends it or becomes a setting."""
+    """Docker reads a mount as a CSV record."""
     folders = ["a b", "a,b", 'say "hi"', "it's", "größe ✓", "a=b,target=c", "#a;b&c$d\\e", "a\nb", "a\tb", "a:b", ODD]
     for version, folder in enumerate(("-a", *folders)):
         write_echo_model(tmp_path / folder / str(version))
@@ -166,7 +166,7 @@ def test_paths_with_any_character_are_mounted(run_cli: RunCli, tmp_path: Path, m
 
 
 def test_a_new_version_is_served_through_the_mount(run_cli: RunCli, echo: Path) -> None:
-    """As on the host: a directory that is renamed into place is found and takes over."""
+    """A directory that is renamed into place is loaded."""
     assert run_cli("serve", echo, "--detach", *FREE).code == 0
     write_echo_model(echo / "next")
     (echo / "next").rename(echo / "2")
@@ -179,7 +179,7 @@ def test_a_new_version_is_served_through_the_mount(run_cli: RunCli, echo: Path) 
 
 
 def test_one_version_is_served_from_its_parent(run_cli: RunCli, echo: Path) -> None:
-    """By a config file that is mounted beside the model."""
+    """With a mounted config file."""
     write_echo_model(echo / "2")
     assert run_cli("serve", echo / "1", "--detach", *FREE).code == 0
 
@@ -187,7 +187,7 @@ def test_one_version_is_served_from_its_parent(run_cli: RunCli, echo: Path) -> N
 
 
 def test_a_container_that_ends_at_once_shows_its_log(run_cli: RunCli, echo: Path, standin: str) -> None:
-    """And is removed; the exit code is Docker's."""
+    """It is removed. The exit code is that of Docker errors."""
     broken = "tfsctl-standin:broken"
     dockerfile = f'FROM {standin}\nENTRYPOINT ["/bin/sh", "-c", "echo \'Check failed: no luck\' >&2; exit 3"]\n'
     subprocess.run(
@@ -204,8 +204,8 @@ def test_a_container_that_ends_at_once_shows_its_log(run_cli: RunCli, echo: Path
     docker("rmi", broken)
 
 
-def test_a_taken_port_is_refused_before_docker_is_asked(run_cli: RunCli, echo: Path) -> None:
-    """Nothing is made that would have to be removed."""
+def test_a_taken_port_is_refused_before_the_start(run_cli: RunCli, echo: Path) -> None:
+    """No container is created."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         served = run_cli("serve", echo, "--rest-port", port, "--grpc-port", "0")
@@ -216,7 +216,7 @@ def test_a_taken_port_is_refused_before_docker_is_asked(run_cli: RunCli, echo: P
 
 
 def test_a_container_name_in_use_is_refused(run_cli: RunCli, echo: Path, standin: str) -> None:
-    """A container that is not known to be ours is left alone; what remains of an ended one of ours makes room."""
+    """A foreign container is left alone. An ended one of ours is replaced."""
     stranger = docker("create", "--name", "tfsctl-echo", standin)
     try:
         served = run_cli("serve", echo, "--detach", *FREE)
@@ -233,10 +233,10 @@ def test_a_container_name_in_use_is_refused(run_cli: RunCli, echo: Path, standin
     assert run_cli("serve", echo, "--detach", *FREE).code == 0
 
 
-def test_a_container_of_another_tfsctl_keeps_its_name(
+def test_a_container_of_another_state_directory_keeps_its_name(
     run_cli: RunCli, echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also one that has ended: its log is not ours to remove. One of ours that is not on the list is told as ours."""
+    """Also after its end. The error for a container of ours without a record says so."""
     elsewhere = tmp_path / "else where"
     with monkeypatch.context() as there:
         there.setenv("TFSCTL_STATE_DIR", str(elsewhere))
@@ -259,8 +259,8 @@ def test_a_container_of_another_tfsctl_keeps_its_name(
     assert run_cli("stop", "echo").code == 0
 
 
-def test_a_container_removed_by_others_is_no_longer_listed(run_cli: RunCli, echo: Path) -> None:
-    """The list follows Docker."""
+def test_a_removed_container_is_no_longer_listed(run_cli: RunCli, echo: Path) -> None:
+    """Whoever removed it."""
     assert run_cli("serve", echo, "--detach", *FREE).code == 0
     docker("rm", "--force", "tfsctl-echo")
 
@@ -268,10 +268,10 @@ def test_a_container_removed_by_others_is_no_longer_listed(run_cli: RunCli, echo
     assert run_cli("stop").code == ExitCode.NOT_FOUND
 
 
-def test_a_stopped_daemon_is_an_error_of_its_own(
+def test_a_stopped_daemon_has_its_own_error(
     run_cli: RunCli, echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The docker command is there, nobody answers it; a server that runs is not forgotten for that."""
+    """The records of running containers are kept."""
     assert run_cli("serve", echo, "--detach", *FREE).code == 0
     with monkeypatch.context() as without:
         without.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
@@ -286,8 +286,8 @@ def test_a_stopped_daemon_is_an_error_of_its_own(
     assert [server.name for server in records.running()] == ["echo"]
 
 
-def test_an_image_that_cannot_be_had_is_one_error(run_cli: RunCli, echo: Path) -> None:
-    """Docker's own progress and words come first."""
+def test_a_failed_pull_is_one_error(run_cli: RunCli, echo: Path) -> None:
+    """After Docker's own output."""
     served = run_cli("serve", echo, "--image", "localhost:1/no/such:image", *FREE)
 
     assert (served.code, served.stdout) == (ExitCode.DOCKER, "")

@@ -88,7 +88,7 @@ def is_running(pid: int) -> bool:
 
 
 def test_ps_and_logs_of_a_container(run_cli: RunCli, echo: Path) -> None:
-    """What it serves, what Docker says it takes, and what it wrote, until it ends."""
+    """Its models, its use of CPU and memory, and its log until its end."""
     assert run_cli("serve", echo, "--detach", *FREE).code == 0
     (server,) = listed(run_cli)
     assert (server["name"], server["engine"], server["state"], server["pid"]) == ("echo", "docker", "running", None)
@@ -106,8 +106,8 @@ def test_ps_and_logs_of_a_container(run_cli: RunCli, echo: Path) -> None:
     assert (containers(), listed(run_cli)) == ([], [])
 
 
-def test_a_container_that_ended_is_listed_and_comes_back(run_cli: RunCli, echo: Path) -> None:
-    """Its log can be read; restarted it is what it was, at the same ports; stop removes it."""
+def test_an_ended_container_can_be_restarted(run_cli: RunCli, echo: Path) -> None:
+    """It is listed, its log can be read, it gets the same ports, and `stop` removes it."""
     assert run_cli("serve", echo, "--detach", *FREE).code == 0
     (before,) = listed(run_cli)
     docker("kill", "tfsctl-echo")
@@ -130,8 +130,8 @@ def test_a_container_that_ended_is_listed_and_comes_back(run_cli: RunCli, echo: 
     assert containers() == []
 
 
-def test_a_container_without_an_entry_is_ours_by_its_labels(run_cli: RunCli, echo: Path) -> None:
-    """One that runs, and one that docker had only made: both are listed, and stop removes them."""
+def test_a_container_without_a_record_is_found_by_its_labels(run_cli: RunCli, echo: Path) -> None:
+    """Running, or created and never started."""
     command = shlex.split(run_cli("serve", echo, "--dry-run", *FREE).stdout)
     docker(*command[1:])
     deadline = time.monotonic() + 30
@@ -150,8 +150,8 @@ def test_a_container_without_an_entry_is_ours_by_its_labels(run_cli: RunCli, ech
     assert containers() == []
 
 
-def test_a_log_that_docker_does_not_keep_is_a_failure(run_cli: RunCli, echo: Path) -> None:
-    """Its words for that are no line of the log."""
+def test_a_log_that_docker_does_not_keep_is_an_error(run_cli: RunCli, echo: Path) -> None:
+    """Docker's message is not shown as a log line."""
     assert run_cli("serve", echo, "--docker-arg=--log-driver=none", "--detach", *FREE).code == 0
     shown = run_cli("logs", "echo")
 
@@ -159,10 +159,10 @@ def test_a_log_that_docker_does_not_keep_is_a_failure(run_cli: RunCli, echo: Pat
     assert shown.stderr == "error: docker logs failed with status 1; its own words are above\n"
 
 
-def test_what_is_not_ours_is_left_alone(
+def test_foreign_containers_are_left_alone(
     run_cli: RunCli, echo: Path, standin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A container without our label, and one that another state directory's tfsctl started."""
+    """Without our label, or of another state directory."""
     stranger = docker("run", "--detach", standin)
     try:
         with monkeypatch.context() as elsewhere:
@@ -177,8 +177,8 @@ def test_what_is_not_ours_is_left_alone(
         docker("rm", "--force", stranger, "tfsctl-theirs")
 
 
-def test_a_killed_serve_leaves_nothing_or_what_ps_lists_and_stop_removes(run_cli: RunCli, echo: Path) -> None:
-    """At whatever moment; a `docker run` that is under way still ends."""
+def test_a_killed_serve_leaves_nothing_that_ps_does_not_list(run_cli: RunCli, echo: Path) -> None:
+    """Whenever it is killed, also during `docker run`."""
     found = 0
     for moment in (0.3, 0.6, 1.2, None):
         process = tfsctl("serve", echo, "--detach", *FREE)

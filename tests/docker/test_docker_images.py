@@ -70,8 +70,8 @@ def run_printed(line: str, name: str) -> tuple[int, int]:
     return rest_port, grpc_port
 
 
-def test_an_image_has_everything_inside(run_cli: RunCli, models: Path, standin: str, remove: list[str]) -> None:
-    """Built, the printed line runs it; it answers on both ports, is not root, is healthy and ends when told."""
+def test_an_image_is_self_contained(run_cli: RunCli, models: Path, standin: str, remove: list[str]) -> None:
+    """It answers on both ports, is not root, becomes healthy, and stops when told."""
     remove.append("tfsctl-test-image")
     built = run_cli("image", "build", models / "echo", "--base-image", standin, "--tag", TAG)
     assert built.code == 0, built.stderr
@@ -100,7 +100,7 @@ def test_an_image_has_everything_inside(run_cli: RunCli, models: Path, standin: 
 
 
 def test_an_image_of_several_models(run_cli: RunCli, models: Path, standin: str, remove: list[str]) -> None:
-    """Their versions, labels and the server's options are inside; what is not available makes it unhealthy."""
+    """With versions, labels and options. A model that is not AVAILABLE makes it unhealthy."""
     remove.append("tfsctl-test-image")
     arguments = [f"--model=echo={models}/echo,versions=1,2,labels=stable:1", f"--model=other={models}/other"]
     options = ["--metrics", "--batching-parameter", "max_batch_size=4", "--base-image", standin, "--tag", TAG]
@@ -125,18 +125,16 @@ def test_an_image_of_several_models(run_cli: RunCli, models: Path, standin: str,
     assert run_cli(*ask, "other", "5").stdout == "5.0\n"
 
 
-def test_an_image_that_cannot_be_built_is_one_error(run_cli: RunCli, models: Path) -> None:
-    """After Docker's own words."""
+def test_a_failed_build_is_one_error(run_cli: RunCli, models: Path) -> None:
+    """After Docker's own output."""
     failed = run_cli("image", "build", models / "other", "--base-image", "localhost:1/no/such:image", "--tag", TAG)
 
     assert (failed.code, failed.stdout) == (ExitCode.DOCKER, "")
     assert "error: docker build failed with status 1; its own words are above\n" in failed.stderr
 
 
-def test_a_compose_file_is_taken_and_serves(
-    run_cli: RunCli, models: Path, standin: str, tmp_path: Path, remove: list[str]
-) -> None:
-    """Compose accepts it, brings it up healthy, and the container is the one that serve would run."""
+def test_a_compose_file_serves(run_cli: RunCli, models: Path, standin: str, tmp_path: Path, remove: list[str]) -> None:
+    """Compose starts the same container as `serve`."""
     odd = models.rename(tmp_path / 'it\'s "$HOME", größe')
     rest_port, grpc_port = free_ports(2)
     project = tmp_path / "project"

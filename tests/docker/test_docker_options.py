@@ -58,8 +58,8 @@ def echo(tmp_path: Path) -> Path:
     return tmp_path / "echo"
 
 
-def test_a_container_may_do_nothing_but_serve(run_cli: RunCli, echo: Path) -> None:
-    """Its files cannot be written, it has no capability and cannot get any; there is a place for temporary files."""
+def test_a_container_is_hardened(run_cli: RunCli, echo: Path) -> None:
+    """A read-only root, no capabilities, no new privileges, and a place for temporary files."""
     served = run_cli("serve", echo, "--detach", *FREE)
     assert served.code == 0, served.stderr
     inside = docker(
@@ -74,8 +74,8 @@ def test_a_container_may_do_nothing_but_serve(run_cli: RunCli, echo: Path) -> No
     assert run_cli("predict", "2").stdout == "2.0\n"
 
 
-def test_what_is_closed_can_be_opened(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One by one; a variable without a value is ours, and stands in no command line."""
+def test_hardening_can_be_relaxed(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each option alone. A variable without a value is not in the command line."""
     monkeypatch.setenv("TOKEN", "secret")
     options = (
         *("--writable-root", "--new-privileges", "--cap-add", "SYS_NICE", "--memory", "1g", "--env", "LEVEL=a=b c"),
@@ -98,8 +98,8 @@ def test_what_is_closed_can_be_opened(run_cli: RunCli, echo: Path, monkeypatch: 
     assert run_cli("predict", "2").stdout == "2.0\n"
 
 
-def test_a_tag_a_platform_and_an_address_are_taken(run_cli: RunCli, echo: Path, standin: str) -> None:
-    """The image is TensorFlow Serving's own name with the tag; the ports are on that address alone."""
+def test_tag_platform_and_address(run_cli: RunCli, echo: Path, standin: str) -> None:
+    """The ports are published on that address only."""
     image = "tensorflow/serving:99.9"
     docker("tag", standin, image)
     try:
@@ -120,7 +120,7 @@ def test_a_tag_a_platform_and_an_address_are_taken(run_cli: RunCli, echo: Path, 
 
 
 def test_an_image_for_another_platform_is_refused(run_cli: RunCli, echo: Path, standin: str) -> None:
-    """Not run as if it were the one that was asked for."""
+    """With --pull never."""
     refused = run_cli("serve", echo, "--platform", "linux/arm64", "--pull", "never", "--detach", *FREE)
 
     assert (refused.code, refused.stdout) == (ExitCode.DOCKER, "")
@@ -133,8 +133,8 @@ def test_an_image_for_another_platform_is_refused(run_cli: RunCli, echo: Path, s
 @pytest.mark.parametrize(
     ("gpus", "count", "devices"), [("all", -1, None), ("2", 2, None), ('"device=0,2"', 0, ["0", "2"])]
 )
-def test_gpus_are_asked_for(run_cli: RunCli, echo: Path, gpus: str, count: int, devices: list[str] | None) -> None:
-    """As `docker run --gpus` takes them; a container can be made also where there is none."""
+def test_gpus_are_requested(run_cli: RunCli, echo: Path, gpus: str, count: int, devices: list[str] | None) -> None:
+    """A container can be created also without GPUs."""
     command = shlex.split(run_cli("serve", echo, "--gpus", gpus, "--dry-run", *FREE).stdout)
     docker("create", *(word for word in command[2:] if word != "--detach"))
     (request,) = inspect("tfsctl-echo")["HostConfig"]["DeviceRequests"]
@@ -142,8 +142,8 @@ def test_gpus_are_asked_for(run_cli: RunCli, echo: Path, gpus: str, count: int, 
     assert (request["Count"], request["DeviceIDs"], request["Capabilities"]) == (count, devices, [["gpu"]])
 
 
-def test_the_network_of_the_host_has_the_containers_own_ports(run_cli: RunCli, echo: Path) -> None:
-    """Docker publishes none then; to a network where nobody could ask it, a server is not left."""
+def test_the_host_network_uses_the_ports_of_the_container(run_cli: RunCli, echo: Path) -> None:
+    """Docker publishes none there. A network without published ports is refused."""
     served = run_cli("serve", echo, "--docker-arg=--network=host", "--detach", "--json", *FREE)
     assert served.code == 0, served.stderr
     assert (json.loads(served.stdout)["rest_port"], json.loads(served.stdout)["grpc_port"]) == (8501, 8500)
@@ -156,8 +156,8 @@ def test_the_network_of_the_host_has_the_containers_own_ports(run_cli: RunCli, e
     assert (containers(), records.running()) == ([], [])
 
 
-def test_a_container_that_docker_removed_is_said_to_be_gone(run_cli: RunCli, echo: Path, standin: str) -> None:
-    """With --rm its status and its log may go with it; none is made up."""
+def test_a_container_that_docker_removed_is_reported(run_cli: RunCli, echo: Path, standin: str) -> None:
+    """With --rm, its status and log may be gone."""
     broken = "tfsctl-standin:removed"
     dockerfile = f'FROM {standin}\nENTRYPOINT ["/bin/sh", "-c", "exit 3"]\n'
     subprocess.run(
@@ -173,8 +173,8 @@ def test_a_container_that_docker_removed_is_said_to_be_gone(run_cli: RunCli, ech
     assert served.stderr.endswith("    (Docker removed the container, and its status and log with it)\n")
 
 
-def test_a_version_is_warmed_up_with_what_lies_beside_it(run_cli: RunCli, tmp_path: Path) -> None:
-    """Through the mount, before it is ready; --no-warmup leaves it out."""
+def test_warmup_requests_are_replayed(run_cli: RunCli, tmp_path: Path) -> None:
+    """Before the server is ready, unless --no-warmup."""
     log = protos.PredictionLog()
     log.predict_log.request.inputs["x"].CopyFrom(tensors.to_proto(np.ones(1, np.float32)))
     write_echo_model(tmp_path / "warm/1")
@@ -186,16 +186,16 @@ def test_a_version_is_warmed_up_with_what_lies_beside_it(run_cli: RunCli, tmp_pa
         assert run_cli("stop").code == 0
 
 
-def test_a_container_runs_as_another_user(run_cli: RunCli, echo: Path) -> None:
-    """A server needs no root."""
+def test_a_container_can_run_as_any_user(run_cli: RunCli, echo: Path) -> None:
+    """A server does not need root."""
     served = run_cli("serve", echo, "--detach", "--docker-arg", "--user", "--docker-arg", "12345:12345", *FREE)
     assert served.code == 0, served.stderr
     assert inspect("tfsctl-echo")["Config"]["User"] == "12345:12345"
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become someone else")
-def test_what_only_its_owner_may_read_is_served_by_its_owner() -> None:
-    """The container runs as whoever types: no file has to be opened to others for it."""
+def test_private_models_are_served() -> None:
+    """The container runs as the user who starts it."""
     with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to others
         home, echo = Path(folder), Path(folder, "echo")
         for version in ("1", "2", "3"):
@@ -225,8 +225,8 @@ def _serve_as(user: int, echo: Path, environment: dict[str, str]) -> None:
     subprocess.run([*tfsctl, "stop"], env=environment, check=True, capture_output=True)
 
 
-def test_several_models_are_served_by_their_names(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
-    """Each mounted at its place, with its versions and labels, by a generated file that goes with the container."""
+def test_several_models(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+    """Each with its mount, versions and labels, in a generated config file."""
     write_echo_model(tmp_path / "other/7")
     served = run_cli(
         *("serve", tmp_path / "other", "--model", f"e={echo},versions=1,3,labels=stable:1,canary:3"),
@@ -252,8 +252,8 @@ def test_several_models_are_served_by_their_names(run_cli: RunCli, echo: Path, t
     assert not list(Path(state_dir.base(), "configs").glob("*/*"))
 
 
-def test_a_config_file_is_served_with_its_paths_mounted(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
-    """The container sees the models elsewhere; the file that was given stays as it was."""
+def test_the_paths_of_a_config_file_are_mounted(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+    """The file of the user is not changed."""
     file = tmp_path / "models.config"
     entry = f'name: "e" base_path: "{echo}" model_platform: "tensorflow" model_version_policy {{ all {{}} }}'
     file.write_text(f"model_config_list {{ config {{ {entry} }} }}", encoding="utf-8")
@@ -267,8 +267,8 @@ def test_a_config_file_is_served_with_its_paths_mounted(run_cli: RunCli, echo: P
         assert json.loads(answer.stdout)["version"] == version
 
 
-def test_batching_and_metrics_come_in_files(run_cli: RunCli, echo: Path) -> None:
-    """The server has read both: Prometheus is answered, and the batches it counts are TensorFlow Serving's."""
+def test_batching_and_metrics(run_cli: RunCli, echo: Path) -> None:
+    """The server has read both generated files."""
     parameters = ("--batching-parameter", "max_batch_size=4", "--batching-parameter", "batch_timeout_micros=0")
     served = run_cli("serve", echo, "--metrics", *parameters, "--detach", "--json", *FREE)
     assert served.code == 0, served.stderr
@@ -289,8 +289,8 @@ def test_batching_and_metrics_come_in_files(run_cli: RunCli, echo: Path) -> None
     assert (message.max_batch_size.value, message.batch_timeout_micros.value) == (4, 0)
 
 
-def test_grpc_is_served_over_tls(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
-    """Mutual, with the files that were named; the key is not left behind."""
+def test_grpc_over_mutual_tls(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+    """The key is not left on disk."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     for name in ("127.0.0.1", "client"):
@@ -314,8 +314,8 @@ def test_grpc_is_served_over_tls(run_cli: RunCli, echo: Path, tmp_path: Path) ->
     ]
 
 
-def test_a_version_that_cannot_be_loaded_is_explained_at_once(run_cli: RunCli, tmp_path: Path) -> None:
-    """Not after the minute TensorFlow Serving waits before it tries again; the container is gone."""
+def test_a_failed_load_is_explained_at_once(run_cli: RunCli, tmp_path: Path) -> None:
+    """TensorFlow Serving would retry after a minute."""
     model = GraphModel()
     model.op("ZeroOut", "zeroed", model.input("x"))
     model.write(tmp_path / "custom/1")
@@ -329,8 +329,8 @@ def test_a_version_that_cannot_be_loaded_is_explained_at_once(run_cli: RunCli, t
     assert records.running() == []
 
 
-def test_a_container_that_takes_too_much_memory_is_explained(run_cli: RunCli, echo: Path) -> None:
-    """Its log says nothing of it; Docker knows."""
+def test_a_container_out_of_memory_is_explained(run_cli: RunCli, echo: Path) -> None:
+    """Docker knows the reason; the log does not."""
     served = run_cli("serve", echo, "--memory", "40m", "--docker-arg=--memory-swap=40m", "--detach", *FREE)
 
     assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
@@ -340,8 +340,8 @@ def test_a_container_that_takes_too_much_memory_is_explained(run_cli: RunCli, ec
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
-def test_a_model_the_container_could_not_read_is_refused(run_cli: RunCli, echo: Path) -> None:
-    """Before it starts, with what to type; with the capability to read everything it is served."""
+def test_an_unreadable_model_is_refused(run_cli: RunCli, echo: Path) -> None:
+    """Before the start, unless the container may read everything."""
     file = echo / "3/saved_model.pb"
     os.chown(file, 12345, 12345)
     file.chmod(0o600)
@@ -356,7 +356,7 @@ def test_a_model_the_container_could_not_read_is_refused(run_cli: RunCli, echo: 
 
 
 def test_gpus_without_a_driver_are_refused(run_cli: RunCli, echo: Path) -> None:
-    """By Docker, in words that say what is missing; nothing is left."""
+    """The error says what is missing."""
     served = run_cli("serve", echo, "--gpus", "all", "--detach", *FREE)
 
     assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
@@ -365,8 +365,8 @@ def test_gpus_without_a_driver_are_refused(run_cli: RunCli, echo: Path) -> None:
     assert docker("ps", "--all", "--quiet", "--filter", "name=^/tfsctl-echo$") == ""
 
 
-def test_an_image_that_is_not_here_need_not_be_pulled(run_cli: RunCli, echo: Path) -> None:
-    """--pull never is a promise."""
+def test_a_missing_image_is_not_pulled_with_pull_never(run_cli: RunCli, echo: Path) -> None:
+    """It is an error."""
     refused = run_cli("serve", echo, "--image", "localhost:1/no/such:image", "--pull", "never", *FREE)
 
     assert (refused.code, refused.stdout) == (ExitCode.DOCKER, "")
@@ -376,10 +376,8 @@ def test_an_image_that_is_not_here_need_not_be_pulled(run_cli: RunCli, echo: Pat
     )
 
 
-def test_a_docker_context_is_followed(
-    run_cli: RunCli, echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As by the docker command: one that leads here serves; where nobody answers, that is said."""
+def test_docker_contexts_are_used(run_cli: RunCli, echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the docker command does. The error for a dead one names it."""
     with monkeypatch.context() as there:
         there.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
         docker("context", "create", "here", "--docker", "host=unix:///var/run/docker.sock")

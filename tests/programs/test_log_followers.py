@@ -1,4 +1,4 @@
-"""Logs as they are written: files and programs, from the first line to the last."""
+"""Following logs: files and programs, from the first line to the last."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from waiting import wait_for
 from tfsctl.programs.log_followers import FileFollower, ProgramFollower
 
 
-def test_a_file_is_shown_as_it_grows(tmp_path: Path) -> None:
-    """A line when it is whole; the last one also without its end; what is no text is no fault."""
+def test_a_growing_file_is_followed(tmp_path: Path) -> None:
+    """Complete lines, the last one also without a line break. Bytes that are not UTF-8 are replaced."""
     shown: list[str] = []
     file = tmp_path / "log"
     with file.open("wb", buffering=0) as log:
@@ -27,8 +27,8 @@ def test_a_file_is_shown_as_it_grows(tmp_path: Path) -> None:
     assert shown == ["first", "second", "\ufffd", "größe"]
 
 
-def test_a_program_is_shown_to_its_end() -> None:
-    """Both of its streams; one that goes on is ended."""
+def test_a_program_is_followed_to_its_end() -> None:
+    """Both of its streams. `stop` ends a program that goes on."""
     shown: list[str] = []
     followed = ProgramFollower(
         [sys.executable, "-c", "import sys; print('one'); sys.stderr.write('two')"], shown.append

@@ -1,4 +1,4 @@
-"""The messages of TensorFlow Serving's text files that no installed package has."""
+"""Messages of TensorFlow Serving's text files that no installed package has."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def test_a_file_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize(("text", "at"), [("max_batch_size: 4", "1:17"), ("\n  nope: 1", "2:3")])
-def test_nonsense_is_named_with_its_place(text: str, at: str) -> None:
-    """The file, the message it should be, line and column."""
+def test_a_parse_error_has_line_and_column(text: str, at: str) -> None:
+    """And the file, and the name of the message."""
     with pytest.raises(InvalidInput) as refused:
         messages.parse_text(messages.BatchingParameters(), text, source="/b.config")
 
     assert refused.value.message.startswith(f"/b.config is no tensorflow.serving.BatchingParameters: {at} : ")
 
 
-def test_other_names_are_not_there() -> None:
+def test_unknown_messages_are_attribute_errors() -> None:
     """As in any module."""
     with pytest.raises(AttributeError, match="Nope"):
         _ = messages.Nope

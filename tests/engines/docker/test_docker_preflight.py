@@ -1,4 +1,4 @@
-"""What is looked at before a container starts: the tree as it will see it, the operations, the image, the daemon."""
+"""Checks before a container starts: readable files, operations, image, daemon."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fak
 
 
 # ---- the tree ----
-def test_what_everybody_may_read_a_container_may(echo: Path) -> None:
-    """Whoever it runs as."""
+def test_world_readable_files_can_be_read(echo: Path) -> None:
+    """By a container with any user."""
     mount_check.check(echo, [echo / "1"], STRANGER)
 
 
 @pytest.mark.parametrize(("path", "mode"), [("1/saved_model.pb", 0o600), ("1", 0o700), (".", 0o711)])
-def test_what_only_its_owner_may_read_is_refused_to_others(echo: Path, path: str, mode: int) -> None:
-    """The file or directory is named; its owner may."""
+def test_private_files_are_refused_for_other_users(echo: Path, path: str, mode: int) -> None:
+    """The error names the file or directory."""
     (echo / path).chmod(mode)
 
     with pytest.raises(EngineError, match=f"^the container could not read {(echo / path).absolute()}: ") as refused:
@@ -63,8 +63,8 @@ def test_what_only_its_owner_may_read_is_refused_to_others(echo: Path, path: str
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
-def test_root_without_capabilities_is_nobody_special(echo: Path) -> None:
-    """A container's root may not read what belongs to someone else alone."""
+def test_root_without_capabilities_needs_permission(echo: Path) -> None:
+    """It may not read private files of another user."""
     os.chown(echo / "1/saved_model.pb", 12345, 12345)
     (echo / "1/saved_model.pb").chmod(0o600)
 
@@ -73,8 +73,8 @@ def test_root_without_capabilities_is_nobody_special(echo: Path) -> None:
     mount_check.check(echo, [echo / "1"], STRANGER)
 
 
-def test_a_link_has_to_stay_within_what_is_mounted(echo: Path, tmp_path: Path) -> None:
-    """Relative and inside: followed. Absolute, or out of it: not there in the container."""
+def test_links_must_stay_inside_the_mount(echo: Path, tmp_path: Path) -> None:
+    """An absolute link, or one that leads out, has no target in the container."""
     (echo / "2").symlink_to("1")
     mount_check.check(echo, [echo / "2"], STRANGER)
 
@@ -92,8 +92,8 @@ def test_a_link_has_to_stay_within_what_is_mounted(echo: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9", b"a\r\nb"])
-def test_what_docker_cannot_be_told_is_refused(tmp_path: Path, name: bytes) -> None:
-    """Bytes that are no text, and the one end of a line that its reader of CSV takes for another."""
+def test_paths_that_docker_cannot_represent_are_refused(tmp_path: Path, name: bytes) -> None:
+    """Bytes that are not UTF-8, and CR LF, which Docker's CSV reader changes."""
     base = tmp_path / os.fsdecode(name)
     write_echo_model(base / "1")
 
@@ -101,8 +101,8 @@ def test_what_docker_cannot_be_told_is_refused(tmp_path: Path, name: bytes) -> N
         mount_check.check(base, [base / "1"], None)
 
 
-def test_what_to_type_can_be_pasted(tmp_path: Path) -> None:
-    """A path with a space is quoted."""
+def test_paths_in_hints_are_quoted(tmp_path: Path) -> None:
+    """A path with a space can be pasted."""
     base = tmp_path / "my model"
     write_echo_model(base / "1")
     (base / "1").chmod(0o700)
@@ -112,8 +112,8 @@ def test_what_to_type_can_be_pasted(tmp_path: Path) -> None:
     assert refused.value.hint == f"chmod -R a+rX '{base}'"
 
 
-def test_who_reads_is_who_the_container_runs_as() -> None:
-    """The user that was chosen; a root that was mapped away has no more rights than anybody."""
+def test_the_reader_is_the_user_of_the_container() -> None:
+    """If the daemon remaps users, it is a user without rights."""
     assert mount_check.container_reader("7:8", remapped=False) == Reader(7, frozenset({8}))
     assert mount_check.container_reader(None, remapped=False).uid == os.getuid()
     assert mount_check.container_reader("0:0", remapped=True).uid == -1
@@ -131,15 +131,15 @@ def model_with(folder: Path, *ops: str, tensorflow: str = "2.20.0") -> Path:
     return folder / "1"
 
 
-def test_tensorflows_own_operations_are_no_news(echo: Path) -> None:
-    """Nothing is refused, nothing is noted."""
+def test_operations_of_tensorflow_are_accepted(echo: Path) -> None:
+    """Without an error or a note."""
     info = read_saved_model(echo / "1")
     op_support.check("echo", info, STOCK)
     assert op_support.notes("echo", info, "tensorflow/serving:2.21.0") == []
 
 
-def test_an_operation_the_image_cannot_have_is_refused(tmp_path: Path) -> None:
-    """With what can be done; an image of one's own may have it."""
+def test_custom_operations_are_refused_for_stock_images(tmp_path: Path) -> None:
+    """Another image may have them."""
     info = read_saved_model(model_with(tmp_path, "ZeroOut", "Identity"))
     with pytest.raises(
         EngineError, match=r"^m uses the operation ZeroOut, which tensorflow/serving:2.20.0 does not ha"
@@ -149,8 +149,8 @@ def test_an_operation_the_image_cannot_have_is_refused(tmp_path: Path) -> None:
     op_support.check("m", info, "tensorflow/serving:latest")  # who knows
 
 
-def test_an_operation_of_a_newer_tensorflow_is_refused(tmp_path: Path) -> None:
-    """The tag that has it is named."""
+def test_operations_of_a_newer_tensorflow_are_refused(tmp_path: Path) -> None:
+    """The hint names the tag that has them."""
     info = read_saved_model(model_with(tmp_path, "DecodeJxl"))
     with pytest.raises(
         EngineError, match=r"^m uses the operation DecodeJxl, which came with TensorFlow 2\.21"
@@ -160,8 +160,8 @@ def test_an_operation_of_a_newer_tensorflow_is_refused(tmp_path: Path) -> None:
     op_support.check("m", info, "tensorflow/serving:2.21.0-gpu")
 
 
-def test_libraries_that_the_image_has_in_part_are_noted(tmp_path: Path) -> None:
-    """TensorFlow Text and Decision Forests are built in, but old."""
+def test_bundled_libraries_are_noted(tmp_path: Path) -> None:
+    """The image has old releases of TensorFlow Text and Decision Forests."""
     info = read_saved_model(
         model_with(tmp_path, "SentencepieceOp", "TFText>RoundRobinTrim", "SimpleMLCreateModelResource")
     )
@@ -173,7 +173,7 @@ def test_libraries_that_the_image_has_in_part_are_noted(tmp_path: Path) -> None:
 
 
 def test_a_model_newer_than_the_image_is_noted(tmp_path: Path) -> None:
-    """By the tag, of TensorFlow Serving's images alone; a patch release is not newer."""
+    """Only for TensorFlow Serving's images. A patch release is not newer."""
     info = read_saved_model(model_with(tmp_path, tensorflow="2.21.1"))
 
     assert op_support.notes("m", info, STOCK) == [f"m was written by TensorFlow 2.21.1, newer than {STOCK}"]
@@ -182,8 +182,8 @@ def test_a_model_newer_than_the_image_is_noted(tmp_path: Path) -> None:
 
 
 # ---- the image ----
-def test_an_image_for_another_platform_is_another(fake_docker: FakeDocker) -> None:
-    """It is pulled, unless that is forbidden: then `docker run` says what is here."""
+def test_an_image_for_another_platform_is_pulled(fake_docker: FakeDocker) -> None:
+    """Unless --pull never: then `docker run` reports the platform."""
     fake_docker.expect("image", "inspect", stdout="linux/amd64\n")
     for platform in ("linux/amd64", "amd64", "linux/x86_64"):
         docker_image.ensure_present(ContainerOptions("here:1", platform=platform))
@@ -205,13 +205,13 @@ def test_an_image_for_another_platform_is_another(fake_docker: FakeDocker) -> No
         ("a/b:1@sha256:00", ("a/b", "1")),
     ],
 )
-def test_an_image_has_a_repository_and_a_tag(image: str, parts: tuple[str, str]) -> None:
-    """The port of a registry is no tag."""
+def test_image_references_are_split(image: str, parts: tuple[str, str]) -> None:
+    """The port of a registry is not a tag."""
     assert docker_image.split_reference(image) == parts
 
 
-def test_an_image_that_is_here_is_not_pulled(fake_docker: FakeDocker) -> None:
-    """Unless it is asked for each time."""
+def test_a_present_image_is_not_pulled(fake_docker: FakeDocker) -> None:
+    """Unless --pull always."""
     fake_docker.expect("image", "inspect", stdout="sha256:00\n")
     docker_image.ensure_present(ContainerOptions("here:1"))
     docker_image.ensure_present(ContainerOptions("here:1", pull="never"))
@@ -222,7 +222,7 @@ def test_an_image_that_is_here_is_not_pulled(fake_docker: FakeDocker) -> None:
 
 
 def test_a_pull_shows_its_progress(fake_docker: FakeDocker, capfd: pytest.CaptureFixture[str]) -> None:
-    """Docker's own lines, as they come, on stderr."""
+    """Docker's own output, on stderr."""
     fake_docker.expect("image", "inspect", stderr="Error: No such image: far:1\n", code=1)
     fake_docker.expect(
         "pull", "--platform", "linux/amd64", "far:1", stderr="1: Pulling\n2: Pull complete\n", takes_s=0.1
@@ -232,8 +232,8 @@ def test_a_pull_shows_its_progress(fake_docker: FakeDocker, capfd: pytest.Captur
     assert capfd.readouterr() == ("", "1: Pulling\n2: Pull complete\n")
 
 
-def test_an_image_that_cannot_be_had_is_an_error(fake_docker: FakeDocker) -> None:
-    """Whether it may not be pulled or could not be."""
+def test_a_missing_image_is_an_error(fake_docker: FakeDocker) -> None:
+    """If it may not be pulled, or if the pull fails."""
     fake_docker.expect("image", "inspect", stderr="Error: No such image: far:1\n", code=1)
     with pytest.raises(DockerError, match=r"^the image far:1 is not here, and --pull never forbids ") as forbidden:
         docker_image.ensure_present(ContainerOptions("far:1", pull="never"))
@@ -251,8 +251,8 @@ def fitted(echo: Path, image: str = STOCK) -> tuple[LaunchSpec, tuple[str, ...]]
     return planned.launch, planned.notes
 
 
-def test_an_arm_machine_emulates_the_stock_image(echo: Path, fake_docker: FakeDocker) -> None:
-    """There is none for it; an image of one's own is taken as it is."""
+def test_the_stock_image_is_emulated_on_arm(echo: Path, fake_docker: FakeDocker) -> None:
+    """It exists for amd64 only. Other images are used as they are."""
     fake_docker.expect_daemon(arch="arm64")
     launch, notes = fitted(echo)
 
@@ -262,8 +262,8 @@ def test_an_arm_machine_emulates_the_stock_image(echo: Path, fake_docker: FakeDo
     assert (launch.container.platform, notes) == (None, ())
 
 
-def test_a_container_runs_as_whoever_reads_the_model() -> None:
-    """As ourselves; a rootless daemon's root is ourselves, and root itself needs no other user."""
+def test_a_container_runs_as_our_user() -> None:
+    """Except with a rootless daemon, and if we are root."""
     ours = None if os.getuid() == 0 else f"{os.getuid()}:{os.getgid()}"
     assert Daemon().container_user == ours
     assert Daemon(rootless=True).container_user is None
@@ -278,20 +278,18 @@ def test_a_container_runs_as_whoever_reads_the_model() -> None:
         ('["name=userns"]', False, True),
     ],
 )
-def test_the_daemon_says_who_its_root_is(
+def test_rootless_and_remapped_daemons_are_detected(
     fake_docker: FakeDocker, security: str, *, rootless: bool, remapped: bool
 ) -> None:
-    """Rootless and user namespaces change who reads the model."""
+    """They change which user reads the model."""
     fake_docker.expect_daemon("27.0.1", security=security)
     found = docker_daemon.find()
 
     assert (found.title, found.rootless, found.remapped, found.remote) == ("Docker 27.0.1", rootless, remapped, False)
 
 
-def test_a_daemon_elsewhere_that_is_not_there_is_told_by_what_leads_to_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Starting one here would not help."""
+def test_the_hint_for_an_unreachable_daemon_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting a local daemon would not help."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     fake = FakeDocker(tmp_path / "bin")
     fake.expect(*VERSION, stderr="Cannot connect to the Docker daemon at tcp://far:1.\n", code=1)
@@ -303,24 +301,24 @@ def test_a_daemon_elsewhere_that_is_not_there_is_told_by_what_leads_to_it(
     fake.check()
 
 
-def test_podman_is_told_by_what_it_answers(fake_docker: FakeDocker) -> None:
-    """It has no server; its words for the rest are its own."""
+def test_podman_is_detected(fake_docker: FakeDocker) -> None:
+    """It reports no server, and has its own format of facts."""
     fake_docker.expect(*VERSION, stdout='{"Client":{"Version":"4.3.1","OsArch":"linux/arm64"}}')
     fake_docker.expect("info", "--format", docker_daemon.PODMAN_FACTS, stdout="true false true\n")
 
     assert docker_daemon.find() == Daemon("4.3.1", "arm64", rootless=True, podman=True, selinux=True)
 
 
-def test_an_image_that_is_not_pinned_is_noted(echo: Path, fake_docker: FakeDocker) -> None:
-    """`latest` has pointed to old versions for months."""
+def test_the_tag_latest_is_noted(echo: Path, fake_docker: FakeDocker) -> None:
+    """It may be any old version."""
     fake_docker.expect_daemon()
     for image in ("tensorflow/serving", "tensorflow/serving:latest"):
         _, notes = fitted(echo, image)
         assert notes == (f"{image} is whatever was newest when it was pulled; --tag 2.20.0 is what it says",)
 
 
-def test_gpus_for_an_image_that_has_no_use_for_them_are_noted(echo: Path, fake_docker: FakeDocker) -> None:
-    """A tag that is typed is taken as it is; an image of one's own may have any."""
+def test_gpus_with_a_cpu_image_are_noted(echo: Path, fake_docker: FakeDocker) -> None:
+    """Only for TensorFlow Serving's images."""
     fake_docker.expect_daemon()
     said = {}
     for image in ("tensorflow/serving:2.19.0", "tensorflow/serving:2.19.0-gpu", "mine:1"):
@@ -334,8 +332,8 @@ def test_gpus_for_an_image_that_has_no_use_for_them_are_noted(echo: Path, fake_d
     assert not [note for image in ("tensorflow/serving:2.19.0-gpu", "mine:1") for note in said[image] if "gpu;" in note]
 
 
-def test_a_limit_on_memory_that_would_be_dropped_is_noted(echo: Path, fake_docker: FakeDocker) -> None:
-    """Docker drops it with no more than a warning, as where a rootless one has no cgroups."""
+def test_an_ineffective_memory_limit_is_noted(echo: Path, fake_docker: FakeDocker) -> None:
+    """Docker ignores it with a warning, for example without cgroups."""
     fake_docker.expect_daemon(memory="false")
     request = ServeOptions(paths=(echo,), engine="docker", container=ContainerOptions("mine:1", memory="1g"))
     assert make_plan(request).notes == ("this Docker cannot limit memory: --memory has no effect",)
@@ -343,8 +341,8 @@ def test_a_limit_on_memory_that_would_be_dropped_is_noted(echo: Path, fake_docke
     assert make_plan(request).notes == ()
 
 
-def test_selinux_would_keep_a_container_from_the_mounts(echo: Path, fake_docker: FakeDocker) -> None:
-    """Their labels are the host's, and stay as they are."""
+def test_selinux_labels_are_turned_off(echo: Path, fake_docker: FakeDocker) -> None:
+    """The labels of the mounted files would forbid reading them."""
     fake_docker.expect_daemon(security='["name=selinux"]')
     launch, _ = fitted(echo)
 
@@ -352,7 +350,7 @@ def test_selinux_would_keep_a_container_from_the_mounts(echo: Path, fake_docker:
 
 
 def test_a_daemon_on_another_machine_is_refused(echo: Path, fake_docker: FakeDocker) -> None:
-    """It could not see the model; the way out is an image."""
+    """It cannot see the model. The hint builds an image."""
     fake_docker.expect_daemon(host="ssh://me@far.example")
     launch, _ = fitted(echo, "mine:1")
     founds = make_plan(ServeOptions(paths=(echo,), engine="embedded")).models
@@ -378,8 +376,8 @@ def test_a_daemon_on_another_machine_is_refused(echo: Path, fake_docker: FakeDoc
         ("ssh://localhost", True),
     ],
 )
-def test_where_a_daemon_is_shows_in_its_address(endpoint: str, *, elsewhere: bool) -> None:
-    """Sockets and loopback are here."""
+def test_a_remote_daemon_is_detected_by_its_address(endpoint: str, *, elsewhere: bool) -> None:
+    """UNIX sockets and loopback addresses are local."""
     assert docker_daemon.is_elsewhere(endpoint) is elsewhere
 
 
@@ -419,10 +417,8 @@ def test_where_a_daemon_is_shows_in_its_address(endpoint: str, *, elsewhere: boo
         ),
     ],
 )
-def test_what_docker_refuses_is_explained(
-    echo: Path, fake_docker: FakeDocker, said: str, cause: str, hint: str
-) -> None:
-    """Its own words are there too."""
+def test_docker_errors_are_explained(echo: Path, fake_docker: FakeDocker, said: str, cause: str, hint: str) -> None:
+    """The error includes Docker's own message."""
     fake_docker.expect_daemon()
     fake_docker.expect("ps")
     fake_docker.expect("run", stderr=f"{said}\nSee 'docker run --help'.\n", code=125)

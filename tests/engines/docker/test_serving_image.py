@@ -1,4 +1,4 @@
-"""Dockerfiles and Compose files as they are written; what they do is tested in tests/docker."""
+"""The text of Dockerfiles and Compose files. tests/docker runs them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def service(run_cli: RunCli, *arguments: object) -> dict[str, Any]:
 
 # ---- Dockerfile ----
 def test_a_dockerfile_of_one_model(run_cli: RunCli, echo: Path) -> None:
-    """The highest version, not root, with a check and labels; the entrypoint is the image's own."""
+    """The highest version, not as root, with a health check and labels, and the image's own entrypoint."""
     written = dockerfile(run_cli, echo, "--base-image", "serving:1.2")
 
     assert list(written) == ["FROM", "COPY", "ENV", "LABEL", "USER", "HEALTHCHECK"]
@@ -73,8 +73,8 @@ def test_a_dockerfile_of_one_model(run_cli: RunCli, echo: Path) -> None:
     }
 
 
-def test_an_exported_model_tells_its_source(run_cli: RunCli, echo: Path) -> None:
-    """From the manifest that export left."""
+def test_the_source_of_an_exported_model_is_a_label(run_cli: RunCli, echo: Path) -> None:
+    """From the manifest that `export` wrote."""
     (echo / "2/assets.extra").mkdir()
     (echo / "2/assets.extra/tfsctl_manifest.json").write_text('{"source": {"sha256": "abc"}}')
 
@@ -82,7 +82,7 @@ def test_an_exported_model_tells_its_source(run_cli: RunCli, echo: Path) -> None
 
 
 def test_options_are_in_the_entrypoint(run_cli: RunCli, echo: Path) -> None:
-    """Where what `docker run` adds does not replace them; one version alone needs no model config."""
+    """Arguments of `docker run` do not replace them. One version needs no model config."""
     assert "ENTRYPOINT" not in dockerfile(run_cli, echo / "1")
     written = dockerfile(run_cli, f"--model=e={echo},versions=all", "--no-warmup")
 
@@ -93,8 +93,8 @@ def test_options_are_in_the_entrypoint(run_cli: RunCli, echo: Path) -> None:
     ]
 
 
-def test_the_health_check_is_bash(run_cli: RunCli, echo: Path) -> None:
-    """As the image will have it; nothing of it is left to Docker to expand."""
+def test_the_health_check_runs_in_bash(run_cli: RunCli, echo: Path) -> None:
+    """Docker expands nothing in it."""
     check = dockerfile(run_cli, echo)["HEALTHCHECK"]
     bash, option, script = json.loads(check.partition(" CMD ")[2])
 
@@ -120,10 +120,10 @@ def test_content_hash_covers_names_and_contents(tmp_path: Path) -> None:
     assert len(seen) == 5
 
 
-def test_podman_is_told_to_keep_the_health_check(
+def test_podman_builds_in_docker_format(
     run_cli: RunCli, echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own format of an image has none."""
+    """Its own image format has no health check."""
     docker = FakeDocker(tmp_path / "bin")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     docker.expect(*VERSION, stdout='{"Client":{"Version":"4.3.1","OsArch":"linux/amd64"}}')
@@ -137,8 +137,8 @@ def test_podman_is_told_to_keep_the_health_check(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_build_that_is_ended_leaves_nothing(echo: Path, tmp_path: Path, number: signal.Signals) -> None:
-    """The copy of the models that the build gets is gone, whoever ends it."""
+def test_an_interrupted_build_removes_its_context(echo: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """The copies of the models are deleted."""
     docker, temporary = FakeDocker(tmp_path / "bin"), tmp_path / "temporary"
     temporary.mkdir()
     docker.expect_daemon()
@@ -159,8 +159,8 @@ def test_a_build_that_is_ended_leaves_nothing(echo: Path, tmp_path: Path, number
 
 
 @pytest.mark.parametrize("command", [("image", "build", "--print-dockerfile"), ("compose",)])
-def test_a_model_that_could_not_be_run_is_refused(run_cli: RunCli, tmp_path: Path, command: tuple[str, ...]) -> None:
-    """By what the image lacks, as `serve` does."""
+def test_unsupported_operations_are_refused(run_cli: RunCli, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """As `serve` does."""
     model = GraphModel()
     model.op("ZeroOut", "zeroed", model.input("x"))
     model.write(tmp_path / "custom/1")
@@ -170,8 +170,8 @@ def test_a_model_that_could_not_be_run_is_refused(run_cli: RunCli, tmp_path: Pat
     assert "error: custom uses the operation ZeroOut, which tensorflow/serving:2.20.0 does not have" in refused.stderr
 
 
-def test_what_the_build_context_holds_is_said(run_cli: RunCli, echo: Path) -> None:
-    """The Dockerfile alone does not tell; what may surprise of a model is said too."""
+def test_the_build_context_is_described(run_cli: RunCli, echo: Path) -> None:
+    """With --print-dockerfile, and with the notes on the model."""
     said = run_cli("image", "build", "--print-dockerfile", echo / "1").stderr
 
     assert f"note: in its build context models/echo/1 is {echo}/1\n" in said
@@ -179,8 +179,8 @@ def test_what_the_build_context_holds_is_said(run_cli: RunCli, echo: Path) -> No
 
 
 # ---- Compose ----
-def test_a_compose_file_is_what_docker_run_does(run_cli: RunCli, echo: Path) -> None:
-    """Its ports, mounts, variables and hardening; with a health check and a restart policy."""
+def test_a_compose_file_equals_docker_run(run_cli: RunCli, echo: Path) -> None:
+    """The same ports, mounts, variables and hardening, plus a health check and a restart policy."""
     written = service(run_cli, echo, "--image", "serving:1.2", "--memory", "2g")
 
     assert written.pop("healthcheck")["test"][:3] == ["CMD", "bash", "-c"]
@@ -200,8 +200,8 @@ def test_a_compose_file_is_what_docker_run_does(run_cli: RunCli, echo: Path) -> 
     }
 
 
-def test_what_compose_would_expand_is_doubled(run_cli: RunCli, echo: Path) -> None:
-    """A dollar in a path or a value is a dollar."""
+def test_dollar_signs_are_escaped_for_compose(run_cli: RunCli, echo: Path) -> None:
+    """In paths and values."""
     odd = echo.rename(echo.parent / "a$HOME")
     written = service(run_cli, odd, "--name", "echo", "--env", "A=$B", "--env", "PASSED_ON")
 
@@ -213,8 +213,8 @@ def test_what_compose_would_expand_is_doubled(run_cli: RunCli, echo: Path) -> No
     ("gpus", "device"),
     [("all", {"count": "all"}), ("2", {"count": 2}), ("device=0,2", {"device_ids": ["0", "2"]})],
 )
-def test_gpus_are_reserved(run_cli: RunCli, echo: Path, gpus: str, device: dict[str, Any]) -> None:
-    """Compose has another form for --gpus; the image is the one for GPUs."""
+def test_gpus_become_a_device_reservation(run_cli: RunCli, echo: Path, gpus: str, device: dict[str, Any]) -> None:
+    """The image is the one for GPUs."""
     written = service(run_cli, echo, "--gpus", gpus)
 
     assert written["image"].endswith("-gpu")
@@ -222,16 +222,16 @@ def test_gpus_are_reserved(run_cli: RunCli, echo: Path, gpus: str, device: dict[
     assert reserved == {"driver": "nvidia", "capabilities": ["gpu"]} | device
 
 
-def test_opened_by_options(run_cli: RunCli, echo: Path) -> None:
-    """As for serve."""
+def test_hardening_can_be_relaxed(run_cli: RunCli, echo: Path) -> None:
+    """With the same options as for `serve`."""
     written = service(run_cli, echo, "--writable-root", "--new-privileges", "--cap-add", "SYS_NICE")
 
     assert written["cap_add"] == ["SYS_NICE"]
     assert not {"read_only", "tmpfs", "security_opt"} & set(written)
 
 
-def test_what_a_compose_file_mounts_stays_when_servers_are_stopped(run_cli: RunCli, echo: Path) -> None:
-    """The generated files of a server are removed with it; those of a Compose file are not a server's."""
+def test_stop_keeps_the_files_of_a_compose_file(run_cli: RunCli, echo: Path) -> None:
+    """The generated files of servers are deleted when they stop."""
     written = service(run_cli, echo, "--metrics")
     folder = Path(written["volumes"][1]["source"])
     state_dir.remove_config_files("echo")
@@ -240,8 +240,8 @@ def test_what_a_compose_file_mounts_stays_when_servers_are_stopped(run_cli: RunC
     assert (folder / "monitoring.config").is_file()
 
 
-def test_when_the_image_is_pulled_is_said_to_compose(run_cli: RunCli, echo: Path) -> None:
-    """Its own usual is ours."""
+def test_the_pull_policy_is_in_the_compose_file(run_cli: RunCli, echo: Path) -> None:
+    """Compose has the same default."""
     assert "pull_policy" not in service(run_cli, echo, "--pull", "missing")
     assert [service(run_cli, echo, "--pull", when)["pull_policy"] for when in ("always", "never")] == [
         "always",
@@ -256,8 +256,8 @@ def test_a_compose_file_as_json(run_cli: RunCli, echo: Path) -> None:
     assert as_json["services"]["echo"] == service(run_cli, echo)
 
 
-def test_what_a_compose_file_cannot_say_is_refused(run_cli: RunCli, echo: Path) -> None:
-    """Not left out in silence."""
+def test_docker_arguments_are_refused_for_compose(run_cli: RunCli, echo: Path) -> None:
+    """Instead of being dropped silently."""
     refused = run_cli("compose", echo, "--docker-arg=--cpus=2")
 
     assert (refused.code, refused.stdout) == (ExitCode.USAGE, "")

@@ -1,4 +1,4 @@
-"""From what is typed to what is started: several models, config files, batching, TLS, and the notes on the way."""
+"""Plans from options: several models, config files, batching, TLS and notes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def refusal(**asked: Any) -> TfsctlError:
         ),
     ],
 )
-def test_a_model_is_typed_with_its_versions_and_labels(argument: str, model: ModelConfig) -> None:
+def test_a_model_argument_with_versions_and_labels(argument: str, model: ModelConfig) -> None:
     """Only `,versions=` and `,labels=` end the path."""
     assert model_arguments.parse(argument) == model
 
@@ -68,15 +68,15 @@ def test_a_model_is_typed_with_its_versions_and_labels(argument: str, model: Mod
     "argument",
     ["/a", "=/a", "m=", "m=/a,versions=one", "m=/a,versions=latest:0", "m=/a,labels=stable", "m=/a,labels=:1"],
 )
-def test_a_model_that_is_typed_wrong_is_refused(argument: str) -> None:
-    """With the form to type."""
+def test_an_invalid_model_argument_is_refused(argument: str) -> None:
+    """The hint has the right form."""
     with pytest.raises(InvalidInput) as refused:
         model_arguments.parse(argument)
     assert refused.value.hint
 
 
-def test_several_models_become_one_server(echo: Path, tmp_path: Path) -> None:
-    """Paths first, then those with names; the server has the name that was given."""
+def test_several_models_in_one_server(echo: Path, tmp_path: Path) -> None:
+    """Paths come first, then named models. The server has the given name."""
     write_echo_model(tmp_path / "other/7")
     planned = plan(paths=(tmp_path / "other",), models=(f"e={echo},versions=1,3,labels=stable:1",), name="shop")
 
@@ -90,15 +90,15 @@ def test_several_models_become_one_server(echo: Path, tmp_path: Path) -> None:
     assert refusal().message == "there is nothing to serve"
 
 
-def test_one_model_gives_the_server_its_name(echo: Path) -> None:
-    """And takes the one that was given."""
+def test_the_server_is_named_after_its_only_model(echo: Path) -> None:
+    """--name names both."""
     assert plan(paths=(echo,)).launch.name == "echo"
     named = plan(paths=(echo,), name="review")
     assert (named.launch.name, named.first_model.name) == ("review", "review")
 
 
-def test_versions_and_labels_that_are_not_there_are_refused(echo: Path) -> None:
-    """TensorFlow Serving would wait for them without a word."""
+def test_missing_versions_and_labels_are_refused(echo: Path) -> None:
+    """TensorFlow Serving would wait for them silently."""
     missing = refusal(models=(f"e={echo},versions=1,9",))
     assert isinstance(missing, NotFound)
     assert missing.message == f"e has no version 9: {echo} holds 1, 2, 3"
@@ -107,16 +107,16 @@ def test_versions_and_labels_that_are_not_there_are_refused(echo: Path) -> None:
     assert unserved.hint == "versions=1,3 serves it as well"
 
 
-def test_every_version_that_will_be_served_is_looked_at(echo: Path) -> None:
-    """The highest is read, the others are there."""
+def test_every_served_version_is_checked(echo: Path) -> None:
+    """The highest is read; the others must exist."""
     (echo / "1/saved_model.pb").unlink()
 
     assert plan(paths=(echo,)).first_model.version == 3
     assert refusal(models=(f"e={echo},versions=all",)).message == f"no saved_model.pb in {echo}/1"
 
 
-def test_a_config_file_is_served_as_it_is(echo: Path, tmp_path: Path) -> None:
-    """Its models, policies and labels; what it gets wrong is said in TensorFlow Serving's words."""
+def test_a_model_config_file_is_served(echo: Path, tmp_path: Path) -> None:
+    """Its models, policies and labels. Its errors have TensorFlow Serving's messages."""
     file = tmp_path / "models.config"
     entry = f'name: "e" base_path: "{echo}" model_platform: "tensorflow"'
     policy = 'model_version_policy { specific { versions: 1 versions: 2 } } version_labels { key: "stable" value: 1 }'
@@ -143,8 +143,8 @@ def test_a_config_file_is_served_as_it_is(echo: Path, tmp_path: Path) -> None:
     assert refusal(config_file=tmp_path / "none").message == f"cannot read {tmp_path}/none: No such file or directory"
 
 
-def test_batching_is_on_with_what_was_said_of_it(echo: Path, tmp_path: Path) -> None:
-    """By itself with the server's own choice, by parameters, or by a file; a misspelt name is noticed."""
+def test_batching_options(echo: Path, tmp_path: Path) -> None:
+    """Without parameters, with parameters, or with a file. A misspelt name is refused."""
     assert flags(paths=(echo,), batching=True) == ["--enable_batching=true"]
 
     given = ("max_batch_size=32", "allowed_batch_sizes=8,32", "pad_variable_length_inputs=true")
@@ -172,7 +172,7 @@ def test_batching_is_on_with_what_was_said_of_it(echo: Path, tmp_path: Path) -> 
 
 
 def test_metrics_warmup_and_other_flags(echo: Path) -> None:
-    """Each is the server's own flag; the text proto has the path that is printed."""
+    """Each becomes the server's own flag. The text proto has the printed path."""
     planned = plan(paths=(echo,), metrics=True, warmup=False, server_flags=("--grpc_max_threads=9",))
 
     assert planned.launch.config.option_flags("DIR") == [
@@ -184,7 +184,7 @@ def test_metrics_warmup_and_other_flags(echo: Path) -> None:
 
 
 def test_tls_is_read_from_pem_files(echo: Path, tmp_path: Path) -> None:
-    """They are in the config file, not their names; the launch that is kept holds the names, not the key."""
+    """The config file has their contents; the stored spec only their names."""
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
@@ -206,8 +206,8 @@ def test_tls_is_read_from_pem_files(echo: Path, tmp_path: Path) -> None:
     assert refusal(paths=(echo,), tls=tls).message.startswith(f"cannot read {tmp_path}/key.pem: ")
 
 
-def test_a_launch_can_be_planned_again(echo: Path) -> None:
-    """With what is on disk by then."""
+def test_a_stored_spec_can_be_planned_again(echo: Path) -> None:
+    """With the versions that are on disk then."""
     launch = plan(paths=(echo,)).launch
     write_echo_model(echo / "4")
 
