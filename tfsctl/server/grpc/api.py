@@ -28,9 +28,7 @@ from tfsctl.server.grpc.predict_request_cache import CachedRequest, PredictReque
 from tfsctl.server.grpc.predict_response import predict_response
 from tfsctl.server.grpc.tensor_expansion import charge_expansion
 from tfsctl.server.lifecycle.status_message import fill_status
-from tfsctl.server.limits import MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
-from tfsctl.server.request_context import charge_memory, max_step_bytes
 from tfsctl.server.service.model_service import Inferred, Service
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.examples import Classes
@@ -113,7 +111,12 @@ class GrpcApi:
                 return GrpcResponse(b"", Code.UNIMPLEMENTED, "unimplemented." if path.startswith(_PROFILER) else "")
             request_type, handler = method
             deadline_s = framing.deadline_s(headers)
-            request = self._parse(request_type, await self._message(headers, body))
+            if len(body) > _SMALL_COMPRESSED_BYTES and framing.is_compressed(body):
+                loop = asyncio.get_running_loop()
+                raw = await loop.run_in_executor(self._threads, framing.unframe, headers, body)
+            else:
+                raw = framing.unframe(headers, body)
+            request = self._parse(request_type, raw)
             response = await handler(request, deadline_s)
             message = response if isinstance(response, bytes) else response.SerializeToString()
         except ServingError as error:
@@ -124,17 +127,6 @@ class GrpcApi:
             log.exception("Call failed: %s", path)
             return framing.failure(Code.INTERNAL, f"{type(error).__name__}: {error}")
         return GrpcResponse(framing.frame(message))
-
-    async def _message(self, headers: Mapping[bytes, bytes], body: bytes) -> bytes:
-        """The message of a request; large compressed ones are decompressed without holding the event loop."""
-        if framing.is_compressed(body) and len(body) > _SMALL_COMPRESSED_BYTES:
-            limit = min(MAX_UNCOMPRESSED_BYTES, max_step_bytes())
-            message = await asyncio.get_running_loop().run_in_executor(
-                self._threads, framing.unframe, headers, body, limit
-            )
-            charge_memory(len(message))
-            return message
-        return framing.unframe(headers, body)
 
     def _parse(self, message_type: str, raw: bytes) -> Message | CachedRequest:
         try:

@@ -6,6 +6,7 @@ memory. Format: https://protobuf.dev/programming-guides/encoding and tensorflow_
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -16,7 +17,7 @@ from tfsctl.core.varint import encode_varint
 from tfsctl.server.grpc.tensor_content import fill_content
 
 _OUTPUTS, _ALIAS, _TENSOR = b"\x0a", b"\x0a", b"\x12"  # tags: outputs and, in each of its entries, key and value
-_FLOAT_VAL = b"\x2a"
+_FLOAT_VAL, _FLOAT_BYTES = b"\x2a", 4
 _MAX_CACHED = 4096
 
 
@@ -27,13 +28,10 @@ def predict_response(
     parts: list[bytes] = []
     for alias, array in outputs.items():
         if array.dtype.char == "f" and array.size and not as_content:
-            prefix = _float_prefix(array.shape)
-            values = array.tobytes()
-            tensor = b"%b%b%b%b" % (prefix, _FLOAT_VAL, encode_varint(len(values)), values)
+            parts += (_float_prefix(alias, array.shape), array.tobytes())
         else:
             tensor = _serialized(array, as_content=as_content)
-        entry = b"%b%b%b%b" % (_alias(alias), _TENSOR, encode_varint(len(tensor)), tensor)
-        parts += (_OUTPUTS, encode_varint(len(entry)), entry)
+            parts += (_entry_prefix(alias, len(tensor)), tensor)
     parts.append(_model_spec(name, version, signature))
     return b"".join(parts)
 
@@ -48,19 +46,22 @@ def _serialized(array: np.ndarray, *, as_content: bool) -> bytes:
 
 
 @lru_cache(_MAX_CACHED)
-def _float_prefix(shape: tuple[int, ...]) -> bytes:
-    """The bytes of a TensorProto of floats in front of its values."""
+def _float_prefix(alias: str, shape: tuple[int, ...]) -> bytes:
+    """All bytes in front of the values of a float output: its entry in the map, its TensorProto up to `float_val`."""
     proto = protos.TensorProto(dtype=dtypes.FLOAT.number)
     proto.tensor_shape.SetInParent()  # a scalar has a shape, too
     for size in shape:
         proto.tensor_shape.dim.add(size=size)
-    return proto.SerializeToString()
+    size = math.prod(shape) * _FLOAT_BYTES
+    tensor = proto.SerializeToString() + _FLOAT_VAL + encode_varint(size)
+    return _entry_prefix(alias, len(tensor) + size) + tensor
 
 
-@lru_cache(_MAX_CACHED)
-def _alias(alias: str) -> bytes:
-    raw = alias.encode()
-    return _ALIAS + encode_varint(len(raw)) + raw
+def _entry_prefix(alias: str, tensor_size: int) -> bytes:
+    """The bytes of an entry of `outputs` in front of its TensorProto."""
+    name = alias.encode()
+    entry = _ALIAS + encode_varint(len(name)) + name + _TENSOR + encode_varint(tensor_size)
+    return _OUTPUTS + encode_varint(len(entry) + tensor_size) + entry
 
 
 @lru_cache(_MAX_CACHED)

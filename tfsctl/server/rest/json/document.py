@@ -55,8 +55,9 @@ def parse(body: bytes) -> Json:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
         return _parse_leniently(body)
-    if isinstance(document, dict) and body.count(b":") != (count := _count_keys(document)):
-        # A key may be repeated, or a string holds a colon.
+    if not isinstance(document, dict) or (colons := body.count(b":")) == len(document):
+        return document
+    if colons != (count := _count_keys(document)):  # a key may be repeated, or a string holds a colon
         return document if len(_KEY_ENDS.findall(body)) == count else _parse_leniently(body)
     return document
 
