@@ -52,8 +52,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"predict_inputs"},
     ],
     "exporter": [
-        {"error_text", "exported", "log_filter", "naming", "samples", "session_worker", "signature_graph"},
-        {"comparison", "export_signature", "manifest", "session_process", "synthetic_examples"},
+        {"error_text", "exported", "log_filter", "naming", "samples", "session_process", "signature_graph"},
+        {"comparison", "export_signature", "manifest", "session_worker", "synthetic_examples"},
         {"sources", "verification"},
         {"writer"},
         {"pipeline"},

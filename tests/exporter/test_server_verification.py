@@ -189,6 +189,14 @@ def test_keras_2_file_without_tf_keras(export: Export) -> None:
     assert result.last_words[1] == "hint: pip install tf-keras"
 
 
+def test_modules_beside_the_source(export: Export) -> None:
+    """Files of the user's folder are not imported by the process that checks the version."""
+    (export.folder / "numpy.py").write_text("raise ImportError('not this one')")
+    code = MODULE.format(spec=FLOATS, outputs='{"y": self.net(x)}')
+
+    assert export(code, "--json").document["checks"]["serving_default"]["ran"]
+
+
 def test_command_line_of_the_source(export: Export) -> None:
     """A training script sees the `sys.argv` of `python FILE`, not the arguments of tfsctl."""
     result = export(

@@ -1,25 +1,52 @@
 """Loads and runs a written version in a fresh process with the embedded server's session code (`session_worker`).
 
-What passes here is what a server answers: no Python objects of the source model exist in that process.
+What passes here is what a server answers: no Python objects of the source model exist in that process. The processes
+exchange frames: one byte for the kind, eight bytes for the length, the contents:
+
+- LOADED (no contents): the version was loaded; it is the first frame of the worker.
+- ERROR: the name of a gRPC status, a line break, and TensorFlow's message. After a failed load the worker ends.
+- REQUEST: a PredictRequest. RESPONSE: a PredictResponse.
 """
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
 from tfsctl.core import protos, tensors
 from tfsctl.core.predict_response import read_predict_response
-from tfsctl.exporter import session_worker
 from tfsctl.programs.subprocesses import PipedProgram
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+LOADED, ERROR, REQUEST, RESPONSE = b"L", b"E", b"Q", b"R"
+_HEADER = struct.Struct(">cQ")
+_WORKER = "tfsctl.exporter.session_worker"
+
+
+def write_frame(stream: BinaryIO, kind: bytes, contents: bytes = b"") -> None:
+    """Write one frame. Raises OSError if the other process has ended."""
+    stream.write(_HEADER.pack(kind, len(contents)))
+    stream.write(contents)
+    stream.flush()
+
+
+def read_frame(stream: BinaryIO) -> tuple[bytes, bytes] | None:
+    """The kind and contents of the next frame; None at the end of the stream."""
+    header = stream.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        return None
+    kind, length = _HEADER.unpack(header)
+    contents = stream.read(length)
+    return (kind, contents) if len(contents) == length else None
 
 
 class SessionError(Exception):
@@ -35,7 +62,9 @@ class SessionProcess:
 
     def __init__(self, directory: Path) -> None:
         """Load the SavedModel in a directory. Raises SessionError if that fails, ProgramFailed without a process."""
-        self._program = PipedProgram([sys.executable, "-m", session_worker.__name__, str(directory)])
+        path = directory.absolute()
+        # Python imports from the working directory first, and ours may hold a module named numpy.
+        self._program = PipedProgram([sys.executable, "-m", _WORKER, str(path)], working_directory=path)
         try:
             self._receive()
         except BaseException:
@@ -49,7 +78,7 @@ class SessionProcess:
         for name, array in inputs.items():
             tensors.fill_proto(request.inputs[name], array)
         try:
-            session_worker.write_frame(self._program.stdin, session_worker.REQUEST, request.SerializeToString())
+            write_frame(self._program.stdin, REQUEST, request.SerializeToString())
         except OSError:
             raise self._ended() from None
         outputs, _ = read_predict_response(self._receive())
@@ -64,11 +93,11 @@ class SessionProcess:
         self._program.stop()
 
     def _receive(self) -> bytes:
-        frame = session_worker.read_frame(self._program.stdout)
+        frame = read_frame(self._program.stdout)
         if frame is None:
             raise self._ended()
         kind, contents = frame
-        if kind == session_worker.ERROR:
+        if kind == ERROR:
             status, _, message = contents.decode("utf-8", "replace").partition("\n")
             raise SessionError(status, message)
         return contents

@@ -1,22 +1,17 @@
 """Runs a version the way the embedded server does, in a process of its own: `python -m … DIRECTORY`.
 
 Loads the SavedModel with the server's session code and default options, then answers requests from stdin on stdout.
-`session_process` starts it. Everything is a frame: one byte for the kind, eight bytes for the length, the contents:
-
-- `loaded` (no contents): the version was loaded; it is the first frame of the worker.
-- `error`: the name of a gRPC status, a line break, and TensorFlow's message. After a failed load the worker ends.
-- `request`: a PredictRequest. `response`: a PredictResponse.
+`session_process` starts it and describes the frames.
 """
 
 from __future__ import annotations
 
 import os
-import struct
 import sys
 from pathlib import Path
-from typing import BinaryIO
 
 from tfsctl.core import protos, tensors
+from tfsctl.exporter.session_process import ERROR, LOADED, RESPONSE, read_frame, write_frame
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.config.session_config import session_config
 from tfsctl.server.lifecycle.completeness import check_variables
@@ -26,26 +21,7 @@ from tfsctl.server.runtime.session import Session
 from tfsctl.server.signatures.predict import feeds_for
 from tfsctl.server.status import Code, ServingError
 
-LOADED, ERROR, REQUEST, RESPONSE = b"L", b"E", b"Q", b"R"
-_HEADER = struct.Struct(">cQ")
 _TAGS = ("serve",)
-
-
-def write_frame(stream: BinaryIO, kind: bytes, contents: bytes = b"") -> None:
-    """Write one frame. Raises OSError if the other process has ended."""
-    stream.write(_HEADER.pack(kind, len(contents)))
-    stream.write(contents)
-    stream.flush()
-
-
-def read_frame(stream: BinaryIO) -> tuple[bytes, bytes] | None:
-    """The kind and contents of the next frame; None at the end of the stream."""
-    header = stream.read(_HEADER.size)
-    if len(header) < _HEADER.size:
-        return None
-    kind, length = _HEADER.unpack(header)
-    contents = stream.read(length)
-    return (kind, contents) if len(contents) == length else None
 
 
 def main() -> None:

@@ -222,10 +222,12 @@ class PipedProgram:
     It has its own session, so Ctrl-C in our terminal does not reach it. It should end when its stdin is closed.
     """
 
-    def __init__(self, argv: Sequence[str]) -> None:
-        """Start the program. Raises ProgramFailed if it cannot be started."""
+    def __init__(self, argv: Sequence[str], *, working_directory: Path | None = None) -> None:
+        """Start the program, in our working directory by default. Raises ProgramFailed if it cannot be started."""
         try:
-            self._popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+            self._popen = subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=working_directory, start_new_session=True
+            )
         except OSError as error:
             raise _not_started(argv, error) from error
         self.stdin = cast("BinaryIO", self._popen.stdin)
