@@ -178,9 +178,9 @@ LIBRARIES = {
 # The only modules that may end the process; everything else raises. server/app/run and server/app/check_process end it
 # without waiting for threads inside TensorFlow.
 EXITS = [
-    *("__main__", "cli/__init__", "server/__main__", "server/main", "server/app/run"),
-    "programs/exit_recorder",  # in the child of a fork,
-    "server/app/check_process",
+    *("__main__", "cli/__init__", "server/__main__", "server/main"),
+    *("server/app/run", "server/app/check_process"),
+    "programs/exit_recorder",  # in the child of a fork
 ]
 
 MAX_MODULES_PER_FOLDER = 16

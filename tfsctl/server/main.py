@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop. Exit codes are `tensorflow_model_server`'s: 0, or 255 when it cannot start."""
+    """Serve until a signal ends it. Exit codes are `tensorflow_model_server`'s: 0, or 255 if it cannot start."""
     open_files.open_standard()
     arguments = sys.argv[1:] if arguments is None else arguments
     parsed = command_line.parse(arguments)
@@ -40,9 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.unknown:
         write_line(sys.stdout, command_line.usage())
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s")
-    if idle := [f"--{name}" for name in parsed.given if name in WITHOUT_EFFECT]:
-        log.warning("Without effect in this server: %s", ", ".join(idle))
+    if without_effect := [f"--{name}" for name in parsed.given if name in WITHOUT_EFFECT]:
+        log.warning("Without effect in this server: %s", ", ".join(without_effect))
     try:
+        command_line.check_choices(parsed.flags)
         check_grpc_is_asked_for(parsed.flags)
         configured_models(parsed.flags)
         server_parameters(parsed.flags)

@@ -50,4 +50,4 @@ def test_messages_are_not_cut_at_a_nul_byte(tmp_path: Path) -> None:
 
     with pytest.raises(ServingError, match="No\0Op"):
         Session(tmp_path / "1")
-    assert capi.holding().TF_GetCode(capi.status()) == 0
+    assert capi.gil_held().TF_GetCode(capi.status()) == 0

@@ -21,7 +21,7 @@ _SERVICES = ("tensorflow.serving.ModelService", "tensorflow.serving.PredictionSe
 
 @dataclass(frozen=True, slots=True)
 class Interfaces:
-    """The REST API, the unary methods of gRPC, and its streaming ones."""
+    """The REST API, the unary methods of gRPC, and the streaming methods of gRPC."""
 
     rest: rest_api.Api
     grpc: GrpcApi

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from typing import get_args
+from typing import cast
 
 from tfsctl.server.batching.parameters import server_parameters
 from tfsctl.server.batching.scheduler import BatchScheduler
@@ -15,17 +15,16 @@ from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.lifecycle.loader import Loader, Merging, ServerBatching
 from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.runtime import capi
-from tfsctl.server.status import invalid_argument
 
 log = logging.getLogger(__name__)
 
 
 def make_loader(flags: Flags, loop: asyncio.AbstractEventLoop, recorder: Recorder) -> Loader:
-    """The loader of a server with these flags. Raises INVALID_ARGUMENT for flags that do not fit."""
+    """The loader of a server with these flags."""
     return Loader(
         tags=flags.saved_model_tags.split(","),
         config=session_config(flags),
-        merging=_merging(flags),
+        merging=cast("Merging", flags.batching),
         loop=loop,
         queue_limits=_queue_limits(flags, recorder),
         coalesces=not flags.disable_request_optimizations,
@@ -42,14 +41,6 @@ def start_runtime(flags: Flags) -> None:
     for path in filter(None, flags.custom_op_library.split(",")):
         capi.load_library(path)
         log.info("Loaded custom operations: %s", path)
-
-
-def _merging(flags: Flags) -> Merging:
-    known: tuple[Merging, ...] = get_args(Merging)
-    for choice in known:
-        if flags.batching == choice:
-            return choice
-    raise invalid_argument(f"--batching must be auto, on or off; got {flags.batching}")
 
 
 def _queue_limits(flags: Flags, recorder: Recorder) -> QueueLimits:

@@ -1,4 +1,4 @@
-"""The model server put together from its flags: core, service and both adapters, with a start and an end."""
+"""Builds the model server from its flags (core, service, REST and gRPC), starts it and stops it."""
 
 from __future__ import annotations
 
@@ -15,22 +15,20 @@ from tfsctl.server.lifecycle.manager import Manager, VersionCheck
 from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.lifecycle.version_checks import VersionChecks, check_command
 from tfsctl.server.process import memory, priorities
-from tfsctl.server.status import invalid_argument
 
 log = logging.getLogger(__name__)
 
 
 class ModelServer:
-    """Everything one process serves. Make it on the event loop it will run on."""
+    """The models and interfaces of one process. Create it on the event loop it runs on."""
 
     def __init__(self, flags: Flags) -> None:
         self._flags = flags
         self._polling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load the models; returns once all are available. Raises ServingError when that cannot come to pass."""
+        """Load the models. Returns when all are available; raises ServingError if one cannot be loaded."""
         flags = self._flags
-        check_choices(flags)
         models = configured_models(flags)
         recorder = self.recorder = make_recorder(flags)
         loop = asyncio.get_running_loop()
@@ -58,7 +56,7 @@ class ModelServer:
             self._polling = asyncio.create_task(poll_config_file(flags.model_config_file, self.core, wait_s=poll_s))
 
     async def announce(self) -> None:
-        """Say that the ports are open, in the real server's words; then give back what the start took."""
+        """Log that the ports are open, in the real server's words, and release the memory that only the start needed."""
         flags = self._flags
         if flags.port:
             log.info("Running gRPC ModelServer at %s:%d ...", flags.host, flags.port)
@@ -70,20 +68,10 @@ class ModelServer:
         await asyncio.to_thread(memory.release_unused_pages)
 
     async def stop(self) -> None:
-        """Unload every model, each after its last request."""
+        """Unload every model after its last request."""
         if self._polling is not None:
             self._polling.cancel()
         await self.core.stop()
-
-
-def check_choices(flags: Flags) -> None:
-    """Raise INVALID_ARGUMENT for a flag whose value is none of its choices."""
-    for name, value, choices in (
-        ("check_new_versions", flags.check_new_versions, ("auto", "always", "never")),
-        ("model_reload", flags.model_reload, ("all", "local", "off")),
-    ):
-        if value not in choices:
-            raise invalid_argument(f"--{name} must be {', '.join(choices[:-1])} or {choices[-1]}; got {value}")
 
 
 def _version_check(flags: Flags) -> VersionCheck | None:

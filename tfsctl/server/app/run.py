@@ -1,4 +1,4 @@
-"""The life of the server's process: its event loop, its listeners, and its end at SIGTERM or SIGINT."""
+"""Runs the server's process: its event loop, its listeners, and its shutdown at SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tfsctl.server.status import ServingError
 
 
 def serve(flags: Flags, credentials: Credentials | None = None) -> NoReturn:
-    """Serve until SIGTERM or SIGINT, and end the process with its exit code.
+    """Serve until SIGTERM or SIGINT, then end the process with an exit code.
 
-    Both signals are held (`draining.hold_signals`). With credentials gRPC is served over TLS, and REST too where the
-    flags say so.
+    Both signals must be blocked (`shutdown.hold_signals`). With credentials, gRPC uses TLS, and REST too if the flags
+    say so.
     """
     memory.limit_malloc_arenas()
     open_files.raise_limit()
@@ -34,7 +34,7 @@ def serve(flags: Flags, credentials: Credentials | None = None) -> NoReturn:
 
 
 def _end(socket_file: SocketFile, code: int = 0) -> NoReturn:
-    """Remove the UNIX socket and end the process. Threads inside TensorFlow end no other way."""
+    """Remove the UNIX socket and end the process at once, without waiting for threads inside TensorFlow."""
     socket_file.remove()
     logs.flush()
     os._exit(code)
@@ -43,7 +43,7 @@ def _end(socket_file: SocketFile, code: int = 0) -> NoReturn:
 async def _serve(flags: Flags, credentials: Credentials | None, socket_file: SocketFile) -> int:
     drain_s = max(0, flags.drain_timeout_seconds)
     application = Application(flags)
-    signalled = asyncio.ensure_future(shutdown.signalled(drain_s, lambda: _end(socket_file)))
+    signalled = asyncio.ensure_future(shutdown.wait_for_signal(drain_s, lambda: _end(socket_file)))
     starting = asyncio.ensure_future(application.start())
     await asyncio.wait((starting, signalled), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
@@ -60,8 +60,8 @@ async def _serve(flags: Flags, credentials: Credentials | None, socket_file: Soc
         await listener.start()
         socket_file.remember()
     except (OSError, ServingError) as error:
-        logs.flush()  # the reason is the last thing said
-        logs.write_line(sys.stdout, f"Failed to start server. Error: {error}")  # where the real server says it
+        logs.flush()  # the reason must be the last line
+        logs.write_line(sys.stdout, f"Failed to start server. Error: {error}")  # the real server prints it there too
         return START_FAILED
     application.announce()
     await signalled

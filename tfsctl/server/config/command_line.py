@@ -1,7 +1,7 @@
-"""Parses the command line of `tfsctl-model-server` as TensorFlow does, and prints its usage.
+"""Parses the command line of `tfsctl-model-server` and prints its usage, like `tensorflow_model_server`.
 
-Source: tensorflow/core/util/command_line_flags.cc. It accepts `--name=value` (for a boolean also `--name`), reports
-anything else as an unknown argument, and continues.
+Rules: tensorflow/core/util/command_line_flags.cc. It accepts `--name=value` (for a boolean also `--name`), calls
+anything else an unknown argument, and goes on.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from tfsctl.server.config.flags import Flags
+from tfsctl.server.status import invalid_argument
 
 _BITS = {"int32": 32, "int64": 64}
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A parsed command line: the flags, what was not understood, and a value that was no value (an error).
+    """A parsed command line.
 
-    `given` are the names of the flags that were set, to whatever value.
+    `given` are the names of the flags that were set, to whatever value; `unknown` the arguments that are no flags of
+    ours; `error` tells of a value that does not fit its flag.
     """
 
     flags: Flags
@@ -31,7 +33,7 @@ class Parsed:
 
 
 def parse(arguments: Sequence[str]) -> Parsed:
-    """Read a command line; nothing is raised, the caller decides."""
+    """Parse a command line. Raises nothing: the caller decides what an unknown argument or an error means."""
     kinds: dict[str, str] = {f.name: f.metadata["kind"] for f in fields(Flags)}
     values: dict[str, Any] = {}
     unknown: list[str] = []
@@ -51,7 +53,7 @@ def parse(arguments: Sequence[str]) -> Parsed:
 
 
 def _value(kind: str, text: str, *, given: bool) -> object:
-    """What a flag of that kind is set to by this text; None if it cannot be."""
+    """The value of a flag of this kind from its text; None if the text does not fit."""
     if kind == "bool":
         return True if not given else {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
     if kind == "string":
@@ -61,6 +63,17 @@ def _value(kind: str, text: str, *, given: bool) -> object:
     limit = 1 << (_BITS[kind] - 1)
     number = int(text) if re.fullmatch("[-+]?[0-9]{1,19}", text) else limit
     return number if -limit <= number < limit else None
+
+
+def check_choices(flags: Flags) -> None:
+    """Raise INVALID_ARGUMENT for a flag of ours whose value is not one of its choices."""
+    for name, value, choices in (
+        ("batching", flags.batching, ("auto", "on", "off")),
+        ("check_new_versions", flags.check_new_versions, ("auto", "always", "never")),
+        ("model_reload", flags.model_reload, ("all", "local", "off")),
+    ):
+        if value not in choices:
+            raise invalid_argument(f"--{name} must be {', '.join(choices[:-1])} or {choices[-1]}; got {value}")
 
 
 def usage() -> str:
@@ -75,7 +88,7 @@ def usage() -> str:
 
 
 def _shown(default: object) -> str:
-    """A default as the usage text has it."""
+    """A default as the usage text shows it."""
     if isinstance(default, str):
         return f'"{default}"'
     return f"{default:f}" if isinstance(default, float) else str(default).lower()

@@ -1,4 +1,4 @@
-"""Which models a command line asks for, refused in the real server's words when it asks for none or for nonsense."""
+"""The models that a command line configures, with the real server's errors for missing or invalid ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfsctl.serving_config.model_config import ModelConfig, check_base_path, has
 
 
 def configured_models(flags: Flags) -> tuple[ModelConfig, ...]:
-    """The models the flags ask for. Raises INVALID_ARGUMENT or NOT_FOUND as the real server's start does."""
+    """The models that the flags configure. Raises INVALID_ARGUMENT or NOT_FOUND like the real server at its start."""
     try:
         if flags.model_config_file:
             message = read_config_file(flags.model_config_file, protos.ModelServerConfig())
@@ -29,6 +29,6 @@ def configured_models(flags: Flags) -> tuple[ModelConfig, ...]:
 
 
 def check_request_logging(message: protos.ModelServerConfig) -> None:
-    """Raise INVALID_ARGUMENT, as the real server does once it serves the models, where requests are to be logged."""
+    """Raise INVALID_ARGUMENT if requests are to be logged. The real server does so after it has loaded the models."""
     if has_request_logging(message):
         raise invalid_argument("No request-logger-creator provided.")

@@ -1,6 +1,6 @@
-"""The flags of `tfsctl-model-server` with their defaults and help texts. Look here to add a flag.
+"""The flags of `tfsctl-model-server`: TensorFlow Serving's own, with its texts and defaults, and a few of ours.
 
-TensorFlow Serving's flags and texts are those of tensorflow_serving/model_servers/main.cc. `command_line.py` parses them.
+Flags and texts: tensorflow_serving/model_servers/main.cc.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WITHOUT_EFFECT = frozenset(
         "skip_initialize_tpu",
     }
 )
-"""Flags of the real server for what this one does another way, or not at all."""
+"""Flags of the real server that are accepted and do nothing here."""
 _CPUS = cpu_count()
 FlagT = TypeVar("FlagT", int, float, str, bool)
 _KINDS: dict[type, str] = {int: "int32", float: "float", str: "string", bool: "bool"}
@@ -45,7 +45,7 @@ def _own_flag(default: FlagT, text: str, kind: str = "") -> FlagT:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What the server is told. Times are in the unit their name says; port 0 is off."""
+    """The values of all flags. The name of a time tells its unit; port 0 means none."""
 
     port: int = _flag(8500, "TCP port to listen on for gRPC/HTTP API. Disabled if port set to zero.")
     grpc_socket_path: str = _flag(

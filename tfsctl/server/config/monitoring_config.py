@@ -1,4 +1,4 @@
-"""What --monitoring_config_file says: whether there is a page for Prometheus, and where."""
+"""Reads --monitoring_config_file: whether there is a metrics page for Prometheus, and its path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ DEFAULT_PATH = "/monitoring/prometheus/metrics"
 
 
 def prometheus_path(config_file: str) -> str:
-    """The path of the page; "" for none. Raises NOT_FOUND or INVALID_ARGUMENT as the real server does."""
+    """The path of the metrics page, "" for none. Raises NOT_FOUND or INVALID_ARGUMENT like the real server."""
     if not config_file:
         return ""
     config = read_config_file(config_file, messages.MonitoringConfig()).prometheus_config

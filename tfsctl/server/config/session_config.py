@@ -1,4 +1,4 @@
-"""The session configuration that the command line asks for: threads, GPU memory, and a file of everything else."""
+"""The TensorFlow session configuration from the flags: threads, GPU memory, and a ConfigProto file for the rest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfsctl.server.status import invalid_argument
 
 
 def check_session_flags(flags: Flags) -> None:
-    """Raise INVALID_ARGUMENT or NOT_FOUND, as the real server's start does, for what makes no session configuration."""
+    """Raise INVALID_ARGUMENT or NOT_FOUND, like the real server at its start, for flags that contradict each other."""
     if all((flags.tensorflow_session_parallelism, *_explicit_threads(flags))):
         raise invalid_argument(
             "Either configure server_options.tensorflow_session_parallelism or "
@@ -25,9 +25,9 @@ def check_session_flags(flags: Flags) -> None:
 
 
 def session_config(flags: Flags) -> bytes:
-    """A serialized ConfigProto; flags go before what a --tensorflow_session_config_file says.
+    """A serialized ConfigProto. Flags override the --tensorflow_session_config_file.
 
-    Raises as `check_session_flags` for a file that cannot be read.
+    Raises INVALID_ARGUMENT or NOT_FOUND for a file that cannot be read.
     """
     config = protos.ConfigProto()
     if flags.tensorflow_session_config_file:
@@ -35,9 +35,9 @@ def session_config(flags: Flags) -> bytes:
     if flags.per_process_gpu_memory_fraction:
         config.gpu_options.per_process_gpu_memory_fraction = flags.per_process_gpu_memory_fraction
     intra, inter = _explicit_threads(flags)
-    together = flags.tensorflow_session_parallelism
-    config.intra_op_parallelism_threads = intra or together or config.intra_op_parallelism_threads or _default_intra()
-    config.inter_op_parallelism_threads = inter or together or config.inter_op_parallelism_threads
+    both = flags.tensorflow_session_parallelism
+    config.intra_op_parallelism_threads = intra or both or config.intra_op_parallelism_threads or _default_intra()
+    config.inter_op_parallelism_threads = inter or both or config.inter_op_parallelism_threads
     serialized: bytes = config.SerializeToString()
     return serialized
 
@@ -47,9 +47,9 @@ def _explicit_threads(flags: Flags) -> tuple[int, int]:
 
 
 def _default_intra() -> int:
-    """How many threads work within one operation.
+    """The default number of threads within one operation: half of the CPUs.
 
-    Small models run several times faster without hand-overs between threads, and many requests use the cores anyway:
-    so half of them. Between operations TensorFlow's own choice, 0, stands: all cores.
+    Small models run several times faster without handing work between threads, and concurrent requests use the other
+    CPUs. Between operations TensorFlow's default (0: all CPUs) applies.
     """
     return max(1, cpu_count() // 2)

@@ -1,4 +1,4 @@
-"""TLS as --ssl_config_file asks for it: which key and certificate the server shows, and whether clients must show one."""
+"""TLS from --ssl_config_file: the server's key and certificate, and whether clients need a certificate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROTOCOLS = ("h2", "http/1.1")  # offered to clients (ALPN)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """PEM texts. With `verifies_clients`, theirs must be signed by `client_ca`, or by a root this machine trusts."""
+    """PEM texts. With `verifies_clients`, clients need a certificate signed by `client_ca` (default: trusted roots)."""
 
     key: str = field(repr=False)
     certificate: str
@@ -30,7 +30,7 @@ class Credentials:
     verifies_clients: bool = False
 
     def context(self) -> ssl.SSLContext:
-        """An ssl context for a server. Raises ssl.SSLError for what is no key, or not the certificate's."""
+        """An SSL context for a server. Raises ssl.SSLError if the key is invalid or does not fit the certificate."""
         import ssl
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -38,7 +38,7 @@ class Credentials:
         context.set_alpn_protocols(list(PROTOCOLS))
         with scratch_file() as (chain, path):  # the ssl module reads keys from files
             chain.write(f"{self.key}\n{self.certificate}\n".encode())
-            context.load_cert_chain(path, password="")  # an encrypted key is refused, not asked a password for
+            context.load_cert_chain(path, password="")  # refuse an encrypted key instead of asking for a password
         if self.client_ca:
             context.load_verify_locations(cadata=self.client_ca)
         if self.verifies_clients:
@@ -49,7 +49,7 @@ class Credentials:
 
 
 def credentials(flags: Flags) -> Credentials | None:
-    """What the flags ask for; None for no TLS. Raises ServingError in the real server's words, and logs what is wrong."""
+    """The credentials from the flags, None for no TLS. Raises ServingError like the real server, and logs the reason."""
     if flags.use_alts_credentials:
         raise invalid_argument("--use_alts_credentials needs Google's own machines; use --ssl_config_file for TLS")
     if not flags.ssl_config_file:

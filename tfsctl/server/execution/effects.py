@@ -45,7 +45,7 @@ def has_effects(graph: int, function: str) -> bool:
 
 
 def _graph_def(graph: int) -> protos.GraphDef:
-    return protos.GraphDef.FromString(capi.written(capi.releasing().TF_GraphToGraphDef, graph))
+    return protos.GraphDef.FromString(capi.call_for_bytes(capi.gil_released().TF_GraphToGraphDef, graph))
 
 
 def _called(node: protos.NodeDef) -> Iterator[str]:
@@ -58,5 +58,7 @@ def _called(node: protos.NodeDef) -> Iterator[str]:
 
 
 def _is_stateful(graph: int, operation: str) -> bool:
-    definition = protos.OpDef.FromString(capi.written(capi.holding().TF_GraphGetOpDef, graph, operation.encode()))
+    definition = protos.OpDef.FromString(
+        capi.call_for_bytes(capi.gil_held().TF_GraphGetOpDef, graph, operation.encode())
+    )
     return definition.is_stateful or any(argument.type == _RESOURCE for argument in definition.input_arg)

@@ -28,7 +28,7 @@ class FunctionCall:
     """The call whose inputs are fed and whose outputs are fetched. Raises NoReplicasError if it is not exactly one."""
 
     def __init__(self, graph: int, feeds: Sequence[Endpoint], fetches: Sequence[Endpoint]) -> None:
-        library = capi.holding()
+        library = capi.gil_held()
         operation, *others = {endpoint.output.operation for endpoint in fetches}
         if others or _type_of(operation) not in _CALLS:
             raise NoReplicasError
@@ -89,7 +89,7 @@ class FunctionCall:
         after: Iterable[int | None] = (),
     ) -> int:
         """Add an operation with the attributes of `node`. It has one input, or one list of inputs, and runs after others."""
-        library, status = capi.holding(), capi.status()
+        library, status = capi.gil_held(), capi.status()
         operation = library.TF_NewOperation(self._graph, node.op.encode(), name.encode())
         if isinstance(inputs, capi.Output):
             library.TF_AddInput(operation, inputs)
@@ -125,8 +125,8 @@ def _widened(placeholder: protos.NodeDef, width: int) -> protos.NodeDef:
 
 
 def _type_of(operation: int | None) -> str:
-    return capi.holding().TF_OperationOpType(operation).decode() if operation else ""
+    return capi.gil_held().TF_OperationOpType(operation).decode() if operation else ""
 
 
 def _node_def(operation: int) -> protos.NodeDef:
-    return protos.NodeDef.FromString(capi.written(capi.holding().TF_OperationToNodeDef, operation))
+    return protos.NodeDef.FromString(capi.call_for_bytes(capi.gil_held().TF_OperationToNodeDef, operation))

@@ -1,1 +1,1 @@
-"""Versions of models: found on disk, loaded, warmed up, made available and unloaded."""
+"""The lifecycle of model versions: finding them on disk, checking, loading, warming up, unloading."""

@@ -1,4 +1,4 @@
-"""Keeps the models served in step with a --model_config_file that changes (--model_config_file_poll_wait_seconds)."""
+"""Polls the --model_config_file and serves the models it lists (--model_config_file_poll_wait_seconds)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 
 
 async def poll_config_file(path: str, core: ServerCore, *, wait_s: float) -> None:
-    """Read the file every `wait_s` seconds, and serve what it says whenever that is not what is served. Never returns.
+    """Read the file every `wait_s` seconds and reload the models if they have changed. Never returns.
 
-    A file that cannot be read or used changes nothing; the next poll tries again.
+    A file that cannot be read or applied changes nothing; the next poll tries again.
     """
     reloads: set[asyncio.Task[None]] = set()
     while True:
@@ -31,7 +31,7 @@ async def poll_config_file(path: str, core: ServerCore, *, wait_s: float) -> Non
             log.error("Failed to read ModelServerConfig file: %s", error)  # noqa: TRY400 - the file is at fault
             continue
         if models != core.models:
-            # By itself, for a model that never comes must not stop the polling.
+            # In a task of its own: polling goes on while a reload waits for a model that is missing.
             reload = asyncio.create_task(_reload(core, models, message))
             reloads.add(reload)
             reload.add_done_callback(reloads.discard)

@@ -1,4 +1,4 @@
-"""The loader: from a version directory to a servable that can answer, batched and warmed up as the server was told."""
+"""The loader: makes a servable from a version directory, with batching and warmup as the flags say."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ from tfsctl.server.execution.servable import RunQueue, Servable
 from tfsctl.server.lifecycle import warmup
 from tfsctl.server.lifecycle.completeness import check_variables
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
-from tfsctl.server.runtime.saved_model_file import read_meta_graph
+from tfsctl.server.process.memory import release_unused_pages
+from tfsctl.server.runtime.saved_model_file import directory_bytes, read_meta_graph
 from tfsctl.server.runtime.session import Session
 from tfsctl.server.status import ServingError
 
 log = logging.getLogger(__name__)
 
+_LARGE_BYTES = 64 * 1024 * 1024
 Merging = Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True, slots=True)
 class ServerBatching:
-    """That --enable_batching was given, and what was said with it; `per_model` reads each model's own parameters."""
+    """The settings of --enable_batching. `per_model`: each model has a parameters file of its own."""
 
     parameters: BatchingParameters
     scheduler: BatchScheduler
@@ -59,9 +61,9 @@ class Loader:
     recorder: Recorder = field(default_factory=NullRecorder)
 
     def load(self, name: str, version: int, directory: Path) -> Servable:
-        """Load one version directory. Takes as long as the model and its warmup take; call it in a thread.
+        """Load and warm up one version. Call it in a thread: it may take minutes.
 
-        Raises ServingError, with nothing left behind.
+        Raises ServingError; nothing stays in memory then.
         """
         parameters = self._batching_parameters(directory)
         session = self.open_session(directory)
@@ -88,6 +90,8 @@ class Loader:
         session: Session | None = None
         try:
             meta_graph = read_meta_graph(directory, self.tags)
+            if directory_bytes(directory) > _LARGE_BYTES:
+                release_unused_pages()  # half a gigabyte after TensorFlow's start
             with check_variables(directory, meta_graph):
                 session = Session(
                     directory, tags=self.tags, config=self.config, recorder=self.recorder, meta_graph=meta_graph

@@ -1,8 +1,8 @@
-"""The manager: moves every version START -> LOADING -> AVAILABLE -> UNLOADING -> END, and never back.
+"""The manager: moves versions through the states START, LOADING, AVAILABLE, UNLOADING and END.
 
-A version is AVAILABLE only once it can answer. One that is no longer aspired stays until another aspired version is
-available (TensorFlow Serving's availability-preserving policy), and goes only when its last request is done. All of
-this lives on one event loop; loading and freeing happen in threads of their own.
+A version is AVAILABLE when it can answer requests. One that is no longer aspired stays until another aspired version is
+available (TensorFlow Serving's availability-preserving policy), and is freed after its last request. All state belongs
+to one event loop; threads load and free versions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _INITIAL_LOADS = 4 * cpu_count()  # num_initial_load_threads of TensorFlow Servi
 
 @dataclass(slots=True, eq=False)
 class ManagedVersion:
-    """One version on its way through life. `error` tells why it ended, if it failed."""
+    """One version and its state. `error` is the reason of a failed load."""
 
     name: str
     number: int
@@ -48,10 +48,11 @@ class ManagedVersion:
 
 
 class Manager:
-    """The versions of all models, those that ended included (a snapshot for GetModelStatus).
+    """The versions of all models, also those that have ended (GetModelStatus reports them).
 
-    So many versions are loaded, and freed, at the same time; 0 is one after another. Those a server starts with are
-    loaded together, until `end_initial_loads`. A negative `max_retries` is no limit, as to the real server.
+    At most `load_threads` versions load at the same time, and `unload_threads` are freed (0: one after another). Until
+    `end_initial_loads`, many load at the same time. A negative `max_retries` means no limit, as in the real server.
+    `check` is called before a version is loaded if there are other versions, or always with `checks_alone`.
     """
 
     def __init__(
@@ -81,9 +82,9 @@ class Manager:
         self._unloads: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
-    # ---- asking ----
+    # ---- queries ----
     def get(self, name: str, version: int | None = None) -> Servable:
-        """The servable of a version, or of the highest available one. Raises NOT_FOUND."""
+        """The servable of a version (default: of the highest available version). Raises NOT_FOUND."""
         available = self._available.get(name)
         if version is not None:
             if available and version in available:
@@ -102,12 +103,12 @@ class Manager:
         return bool(self._available.get(name))
 
     def versions(self, name: str) -> list[ManagedVersion]:
-        """Every version of a model that was ever aspired to, highest first."""
+        """Every version of a model that was ever aspired, highest first."""
         known = self._versions.get(name, {})
         return [known[number] for number in sorted(known, reverse=True)]
 
     async def wait_until_settled(self, names: Iterable[str]) -> list[ManagedVersion]:
-        """Wait until each model has aspired versions and all of them are AVAILABLE or failed; returns the failed."""
+        """Wait until each model has aspired versions and all are AVAILABLE or END. Returns those that are END."""
         names = list(names)
         while not all(self._is_settled(name) for name in names):
             await self._changed.wait()
@@ -120,25 +121,25 @@ class Manager:
         aspired = self._aspired_versions(name)
         return bool(aspired) and all(v.state in ("AVAILABLE", "END") for v in aspired)
 
-    # ---- changing ----
+    # ---- changes ----
     def end_initial_loads(self) -> None:
-        """From now on load only as many versions at the same time as the server was told."""
+        """From now on load at most `load_threads` versions at the same time."""
         self._loading = asyncio.Semaphore(self._load_threads)
 
     def set_aspired(self, name: str, versions: Mapping[int, Path]) -> None:
-        """Say which versions of a model should be served from now on; what follows happens by itself."""
+        """Set the versions of a model that should be served. Loading and unloading start in the background."""
         before, self._aspired[name] = self._aspired.get(name, {}), dict(versions)
         known = self._versions.setdefault(name, {})
         for number in sorted(versions):
             current = known.get(number)
             if current is None or (current.state == "END" and number not in before):
-                self._begin(name, number)
+                self._start_loading(name, number)
         self._retire(name)
 
-    def _begin(self, name: str, number: int) -> None:
+    def _start_loading(self, name: str, number: int) -> None:
         version = ManagedVersion(name, number, self._aspired[name][number])
         self._versions[name][number] = version
-        _start(self._bring_up(version), self._loads)
+        _create_task(self._load_version(version), self._loads)
 
     def _set_state(self, version: ManagedVersion, state: State) -> None:
         version.state = state
@@ -149,7 +150,7 @@ class Manager:
         is_current = self._versions.get(version.name, {}).get(version.number) is version
         return is_current and version.number in self._aspired.get(version.name, {})
 
-    async def _bring_up(self, version: ManagedVersion) -> None:
+    async def _load_version(self, version: ManagedVersion) -> None:
         for attempt in count() if self._max_retries < 0 else range(self._max_retries + 1):
             if attempt:
                 await asyncio.sleep(self._retry_interval_s)
@@ -186,7 +187,7 @@ class Manager:
         except OSError as error:
             code = Code.PERMISSION_DENIED if isinstance(error, PermissionError) else Code.UNKNOWN
             return ServingError(code, f"{error.filename}; {error.strerror}")
-        except Exception as error:  # noqa: BLE001 - whatever a load does, the server goes on with what it has
+        except Exception as error:  # noqa: BLE001 - a failed load must not stop the server
             return ServingError(Code.UNKNOWN, f"{type(error).__name__}: {error}")
         return None
 
@@ -196,7 +197,7 @@ class Manager:
         return any(other is not version and other.state != "END" for other in known)
 
     def _retire(self, name: str) -> None:
-        """Unload what is no longer aspired, once that leaves no gap."""
+        """Unload versions that are no longer aspired, unless no aspired version is available yet."""
         aspired = self._aspired.get(name, {})
         available = self._available.get(name, {})
         if aspired and not aspired.keys() & available.keys():
@@ -204,18 +205,18 @@ class Manager:
         for number in [number for number in available if number not in aspired]:
             version = self._versions[name][number]
             self._set_state(version, "UNLOADING")
-            _start(self._take_down(version, available.pop(number)), self._unloads)
+            _create_task(self._unload_version(version, available.pop(number)), self._unloads)
 
-    async def _take_down(self, version: ManagedVersion, servable: Servable) -> None:
+    async def _unload_version(self, version: ManagedVersion, servable: Servable) -> None:
         await servable.drain_and_close(self._unloaders)
         version.servable = None
         log.info("Done unloading servable version %s", version)
         self._set_state(version, "END")
-        if self._is_aspired(version):  # it came to be wanted again while its last requests were answered
-            self._begin(version.name, version.number)
+        if self._is_aspired(version):  # it was aspired again while its last requests ran
+            self._start_loading(version.name, version.number)
 
     async def close(self) -> None:
-        """Unload everything: each version after its last request."""
+        """Unload every version after its last request."""
         for task in self._loads:
             task.cancel()
         await asyncio.gather(*self._loads, return_exceptions=True)
@@ -227,8 +228,8 @@ class Manager:
         self._unloaders.shutdown(wait=False)
 
 
-def _start(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
-    """Run `work` by itself; it is in `tasks` until it is done."""
+def _create_task(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    """Run `work` as a task, which stays in `tasks` until it is done."""
     task = asyncio.get_running_loop().create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)

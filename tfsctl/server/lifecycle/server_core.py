@@ -1,4 +1,4 @@
-"""The server core: which models are configured, their labels, and the polling that keeps the manager up to date."""
+"""The server core: configured models, their labels, and the polling of the file system for new versions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tfsctl.serving_config.model_config import ModelConfig
 log = logging.getLogger(__name__)
 
 
-RELOAD_PATIENCE_S = 60.0
+RELOAD_TIMEOUT_S = 60.0
 
 
 class ServerCore:
-    """Configured models over a Manager. `poll_wait_s` 0 looks at the disk once, negative never.
+    """The configured models. A `poll_wait_s` of 0 looks for versions once, a negative one never.
 
     `allow_labels_for_unavailable` lets a new label name a version that is not available yet.
     """
@@ -35,13 +35,14 @@ class ServerCore:
         self._reloads = asyncio.Lock()
 
     async def start(self, models: Sequence[ModelConfig]) -> None:
-        """Return once every model is available; a base path that is not there is waited for.
+        """Return when every model is available. Waits for a base path that does not exist yet.
 
-        Raises UNKNOWN, as TensorFlow Serving does, when a version failed to load for good.
+        Raises UNKNOWN, like TensorFlow Serving, if a version cannot be loaded after all retries. Versions that could
+        end the server do not count if other models are served.
         """
         await self._apply(models)
         if self._poll_wait_s > 0:
-            self._polling = asyncio.create_task(self._poll_for_ever())
+            self._polling = asyncio.create_task(self._poll_forever())
         failed = await self.manager.wait_until_settled(self._models)
         if any(self.manager.is_served(name) for name in self._models):
             failed = [version for version in failed if not version.is_unsafe]
@@ -51,11 +52,11 @@ class ServerCore:
         log.info("Finished adding/updating models")
 
     async def reload(self, models: Sequence[ModelConfig]) -> None:
-        """Serve exactly these models from now on; returns once those that are new are available.
+        """Serve exactly these models. Returns when the new ones are available.
 
-        The change takes effect at once. Its answer, like the real server's, waits for earlier reloads: one that names
-        a model which never comes holds up the answers (not the effects) of later ones, here for a minute at most.
-        Raises INVALID_ARGUMENT or FAILED_PRECONDITION with nothing changed, UNKNOWN when a new model failed to load.
+        The change takes effect at once, but the call waits for earlier reloads, as in the real server. A reload with a
+        model that never becomes available delays the return of later ones, here by a minute at most.
+        Raises INVALID_ARGUMENT or FAILED_PRECONDITION and changes nothing, or UNKNOWN if a new model fails to load.
         """
         added = [model.name for model in models if model.name not in self._models]
         await self._apply(models)
@@ -70,14 +71,14 @@ class ServerCore:
         try:
             while not waiting.done() and all(name in self._models for name in names):
                 await asyncio.wait([waiting], timeout=1.0)
-            if not waiting.done():  # a later reload took the models away again
-                await asyncio.wait([waiting], timeout=RELOAD_PATIENCE_S)
+            if not waiting.done():  # a later reload removed the models
+                await asyncio.wait([waiting], timeout=RELOAD_TIMEOUT_S)
             return waiting.result() if waiting.done() else []
         finally:
             waiting.cancel()
 
     async def _apply(self, models: Sequence[ModelConfig]) -> None:
-        """Take over a configuration: check its labels, drop what it omits, look for the versions of the rest."""
+        """Apply a configuration: check its labels, drop models that it omits, and look for versions of the others."""
         log.info("Adding/updating models.")
         labels = {model.name: self._checked_labels(model) for model in models}
         dropped = self._models.keys() - {model.name for model in models}
@@ -91,7 +92,7 @@ class ServerCore:
             await self._poll()
 
     def _checked_labels(self, model: ModelConfig) -> Mapping[str, int]:
-        """A model's labels, each on an available version (or, where that is allowed, new or as it was)."""
+        """A model's labels. Raises FAILED_PRECONDITION if one names a version that is not available."""
         current = self._labels.get(model.name, {})
         for label, version in sorted(model.labels.items()):
             may_wait = self._allow_labels_for_unavailable and current.get(label, version) == version
@@ -109,12 +110,12 @@ class ServerCore:
             self._polling.cancel()
         await self.manager.close()
 
-    async def _poll_for_ever(self) -> None:
+    async def _poll_forever(self) -> None:
         while True:
             await asyncio.sleep(self._poll_wait_s)
             try:
                 await self._poll()
-            except Exception:  # a poll that fails must not end the polling
+            except Exception:  # polling goes on after an error
                 log.exception("Polling the file system failed")
 
     async def _poll(self) -> None:
@@ -123,19 +124,19 @@ class ServerCore:
             if versions is not None and self._models.get(model.name) is model:  # not reconfigured meanwhile
                 self.manager.set_aspired(model.name, versions)
 
-    # ---- asking ----
+    # ---- queries ----
     @property
     def models(self) -> tuple[ModelConfig, ...]:
-        """The configuration as it is now."""
+        """The current configuration."""
         return tuple(self._models.values())
 
     @property
     def model_names(self) -> list[str]:
-        """The models configured now."""
+        """The names of the configured models."""
         return list(self._models)
 
     def servable(self, ref: ModelRef) -> Servable:
-        """The servable a request means. Raises NOT_FOUND, or INVALID_ARGUMENT for an unknown label."""
+        """The servable for a request. Raises NOT_FOUND, or INVALID_ARGUMENT for an unknown label."""
         if ref.label is None:
             return self.manager.get(ref.name, ref.version)
         labels = self._labels.get(ref.name, {})
@@ -144,7 +145,7 @@ class ServerCore:
         return self.manager.get(ref.name, labels[ref.label])
 
     def status(self, name: str, version: int | None) -> list[VersionStatus]:
-        """The state of one version, or of all that ever were, highest first. Raises NOT_FOUND."""
+        """The state of one version (default: of all there ever were, highest first). Raises NOT_FOUND."""
         versions = self.manager.versions(name)
         if version is not None:
             versions = [v for v in versions if v.number == version]

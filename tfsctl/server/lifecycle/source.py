@@ -1,4 +1,4 @@
-"""The file-system source: which versions of each model lie on disk, and which of them its policy aspires to."""
+"""The file-system source: finds the versions of each model on disk and selects those its version policy wants."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ log = logging.getLogger(__name__)
 
 
 def aspired_versions(model: ModelConfig) -> dict[int, Path] | None:
-    """The versions of a model that should be served now, with their directories; None if its base path is not there.
+    """The versions of a model that should be served, with their directories; None if the base path does not exist.
 
-    TensorFlow Serving's words and rules (file_system_storage_path_source.cc): names that are no number are passed
-    over, and a base path without any version unloads the model.
+    Rules and log lines are those of file_system_storage_path_source.cc: directories whose name is not a number are
+    ignored, and a base path without versions unloads the model.
     """
     try:
         names = [entry.name for entry in os.scandir(model.base_path) if entry.is_dir()]
     except OSError as error:
-        log.error(  # noqa: TRY400 - the real server's line, not a traceback each second
+        log.error(  # noqa: TRY400 - one line as in the real server, not a traceback each second
             "FileSystemStoragePathSource encountered a filesystem access error: Could not find base path %s for "
             "servable %s with error %s",
             model.base_path,
@@ -44,7 +44,7 @@ def aspired_versions(model: ModelConfig) -> dict[int, Path] | None:
 
 
 def _by_version(names: Iterable[str]) -> dict[int, str]:
-    """The directories that are versions; of several for one (`1`, `0001`), the last in the order of names."""
+    """Directory names by version number. If several mean one version (`1`, `0001`), the last by name counts."""
     found: dict[int, str] = {}
     for name in sorted(names):
         version = parse_version(name)

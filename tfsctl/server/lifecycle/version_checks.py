@@ -24,6 +24,7 @@ from tfsctl.errors import ProgramFailed
 from tfsctl.programs.subprocesses import Child
 from tfsctl.server.process.open_files import scratch_file
 from tfsctl.server.process.shutdown import PARENT_VARIABLE
+from tfsctl.server.runtime.saved_model_file import directory_bytes
 from tfsctl.server.status import Code, ServingError, UnsafeVersionError
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class VersionChecks:
         started_s = time.monotonic()
         token = secrets.token_hex(8)
         for request in batch:
-            request.timeout_s = BASE_TIMEOUT_S + _size_bytes(request.directory) / _BYTES_PER_S
+            request.timeout_s = BASE_TIMEOUT_S + directory_bytes(request.directory) / _BYTES_PER_S
         versions = [(request.name, request.version, str(request.directory)) for request in batch]
         job = json.dumps({"settings": self._settings, "token": token, "versions": versions})
         environment = {JOB_VARIABLE: job, PARENT_VARIABLE: str(os.getpid())}
@@ -196,13 +197,6 @@ def _reason(text: Sequence[str]) -> str:
         if "Check failed" in line or "what():" in line or line.startswith("F0000"):
             return f": {line.partition('] ')[2] or line}".rstrip()
     return ""
-
-
-def _size_bytes(directory: Path) -> int:
-    try:
-        return sum(entry.stat().st_size for entry in directory.rglob("*") if entry.is_file())
-    except OSError:
-        return 0
 
 
 def check_command() -> list[str]:

@@ -1,4 +1,4 @@
-"""Warmup: requests recorded beside a model, run before it is available, so that no client waits for first-time work.
+"""Warmup: runs requests recorded with a model before it is available, so that first-time work delays no client.
 
 File, limit and messages: tensorflow_serving/servables/tensorflow/saved_model_warmup_util.cc and saved_model_warmup.cc.
 """
@@ -27,10 +27,10 @@ MAX_RECORDS = 1000
 
 
 def warm_up(servable: Servable, version_dir: Path, *, iterations: int, check_method_names: bool) -> None:
-    """Run the warmup requests of a version, each so many times, on this thread; without any, do nothing.
+    """Run each warmup request of a version `iterations` times, in this thread. Does nothing if there are none.
 
-    Raises what the first request that fails raises, DATA_LOSS for a damaged file, INVALID_ARGUMENT for what is no
-    request or for too many.
+    Raises the error of the first request that fails, DATA_LOSS for a damaged file, and INVALID_ARGUMENT for a record
+    that is not a request or for too many records.
     """
     path = version_dir / WARMUP_FILE
     if not path.exists():
@@ -74,7 +74,7 @@ def _parsed(record: bytes, path: Path) -> protos.PredictionLog:
 
 
 def _run(servable: Servable, log_entry: protos.PredictionLog, *, check_method_names: bool) -> None:
-    """Run one logged request as if it had been asked; a log of none is passed over, as the real server does."""
+    """Run one logged request. Logs of other kinds are ignored, as in the real server."""
     kind = log_entry.WhichOneof("log_type")
     if kind == "predict_log":
         _predict(servable, log_entry.predict_log.request)
@@ -88,13 +88,13 @@ def _run(servable: Servable, log_entry: protos.PredictionLog, *, check_method_na
     if kind == "multi_inference_log":
         specs = [(t.model_spec.name, t.model_spec.signature_name, t.method_name) for t in request.tasks]
         signature_examples.check_tasks(servable, specs, check_method_name=check_method_names)
-        wanted = [(t.method_name, t.model_spec.signature_name) for t in request.tasks]
+        methods = [(t.method_name, t.model_spec.signature_name) for t in request.tasks]
     else:
         method = signature_examples.CLASSIFY_METHOD if kind == "classify_log" else signature_examples.REGRESS_METHOD
-        wanted = [(method, request.model_spec.signature_name)]
+        methods = [(method, request.model_spec.signature_name)]
     tasks = [
         signature_examples.task(servable, method, signature, check_method_name=check_method_names)
-        for method, signature in wanted
+        for method, signature in methods
     ]
     signature_examples.run_now(servable, tasks, signature_examples.serialized_examples(request.input))
 

@@ -1,1 +1,1 @@
-"""What belongs to the process: logs, memory, open files, thread priorities, shutdown."""
+"""The process itself: logs, memory, CPU and memory limits, open files, thread priorities, shutdown."""

@@ -1,4 +1,4 @@
-"""The files a process has open: the standard three, and how many there may be; connections count among them."""
+"""The open files of the process: the three standard ones, scratch files, and their limit, which connections share."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-_MANY = 1_000_000
-_OTHERS = 256  # libraries, logs, event loops, the files of a model being loaded
+_UNLIMITED = 1_000_000
+_RESERVED = 256  # libraries, logs, event loops, the files of a model being loaded
 
 
 def open_standard() -> None:
-    """Put /dev/null where stdin, stdout or stderr is closed; else a connection would come to stand there, and be written to."""
+    """Open /dev/null as stdin, stdout and stderr where these are closed: a connection could get their number otherwise."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest that is free
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - stays open
 
 
 @contextmanager
 def scratch_file() -> Iterator[tuple[IO[bytes], str]]:
-    """A file nobody else can open, and a path for this process to open it by. On Linux it needs no disk."""
+    """A private temporary file, and a path by which this process can open it. On Linux it is in memory."""
     if sys.platform == "linux":
         with os.fdopen(os.memfd_create("tfsctl"), "w+b", buffering=0) as file:
             yield file, f"/proc/self/fd/{file.fileno()}"
@@ -39,13 +39,13 @@ def scratch_file() -> Iterator[tuple[IO[bytes], str]]:
 
 
 def raise_limit() -> None:
-    """Let the process have as many as the system allows it; the usual default is far less."""
+    """Raise the limit of open files to the highest value allowed; the usual default is far lower."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def for_connections() -> int:
-    """How many of them may be connections: what loads a model needs some too."""
+    """How many open files may be connections. Loading models needs some too."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = _MANY if soft == resource.RLIM_INFINITY else soft
-    return max(files - _OTHERS, files // 2)
+    files = _UNLIMITED if soft == resource.RLIM_INFINITY else soft
+    return max(files - _RESERVED, files // 2)

@@ -1,6 +1,6 @@
-"""The end of a server: what runs at SIGTERM or SIGINT is answered first, for as long as that may take.
+"""Shutdown: at SIGTERM or SIGINT the server finishes running requests first, within a time limit.
 
-A thread takes the signals: the event loop may be inside a run of TensorFlow that does not end.
+A thread of its own receives the signals, because the event loop may be blocked by a run that does not end.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 PARENT_VARIABLE = "TFSCTL_PARENT_PID"  # set by a process that wants the server to end with it
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
-_LOOK_AGAIN_S = 0.02
+_POLL_S = 0.02
 _UNLOAD_S = 2.0
 
 
 class Requests:
-    """Counts the requests that are running; `refuse` is set once no more are taken."""
+    """Counts running requests. `refuse` is true once new ones are refused."""
 
     __slots__ = ("refuse", "running")
 
@@ -34,18 +34,18 @@ class Requests:
         self.refuse = False
 
     async def drain(self, timeout_s: float) -> None:
-        """Refuse what comes from now on, and wait for what is running, so long at most."""
+        """Refuse new requests, and wait for the running ones for `timeout_s` at most."""
         self.refuse = True
         if not self.running:
             return
         log.info("Waiting for %d running requests, %g s at most", self.running, timeout_s)
         deadline_s = time.monotonic() + timeout_s
-        while self.running and time.monotonic() < deadline_s:  # noqa: ASYNC110 - an event would cost each request
-            await asyncio.sleep(_LOOK_AGAIN_S)
+        while self.running and time.monotonic() < deadline_s:  # noqa: ASYNC110 - an event would slow down each request
+            await asyncio.sleep(_POLL_S)
 
 
 def hold_signals() -> None:
-    """Block both signals for this thread and those that it will start, until `signalled` takes them."""
+    """Block both signals in this thread and in threads started later; `wait_for_signal` receives them."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
@@ -59,19 +59,19 @@ def end_with_parent(number: signal.Signals) -> None:
         signal.raise_signal(number)
 
 
-async def signalled(drain_s: float, end: Callable[[], None]) -> None:
-    """Return at the first signal. `end`, which ends the process, is called at a second one.
+async def wait_for_signal(drain_s: float, end: Callable[[], None]) -> None:
+    """Return at the first signal. `end`, which must end the process, is called at the second signal.
 
-    It is called too when `drain_s` and a moment for unloading have passed since the first, whatever still runs by then.
+    It is also called `drain_s` and two seconds (for unloading) after the first signal, whatever still runs then.
     """
     loop, first = asyncio.get_running_loop(), asyncio.Event()
 
-    def take() -> None:
+    def receive() -> None:
         signal.sigwait(_SIGNALS)
         loop.call_soon_threadsafe(first.set)
         if signal.sigtimedwait(_SIGNALS, drain_s + _UNLOAD_S) is None:
             log.warning("Ended without waiting any longer: something still ran %g s after the signal", drain_s)
         end()
 
-    threading.Thread(target=take, name="signals", daemon=True).start()
+    threading.Thread(target=receive, name="signals", daemon=True).start()
     await first.wait()

@@ -1,1 +1,1 @@
-"""TensorFlow's C API: sessions, runs and how long they take. The only door to libtensorflow_cc."""
+"""TensorFlow's C API: sessions and runs. Nothing else in the server calls libtensorflow_cc."""

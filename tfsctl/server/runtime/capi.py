@@ -1,7 +1,8 @@
-"""TensorFlow's stable C API through ctypes: the only door to the runtime, without `import tensorflow`.
+"""TensorFlow's stable C API through ctypes, without `import tensorflow`. Look here for functions, tensors and errors.
 
-Functions: tensorflow/c/c_api.h and tf_tensor.h. `TF_SessionRun` and loading go through `ctypes.CDLL`, which releases
-the GIL; calls too short to pay for that go through `ctypes.PyDLL`, which keeps it. Strings are 24-byte TF_TStrings.
+Functions: tensorflow/c/c_api.h and tf_tensor.h. Long calls (loading, TF_SessionRun) use `gil_released()`, so that other
+Python threads run meanwhile. Short calls use `gil_held()`: releasing the GIL would cost more than the call. Strings are
+24-byte TF_TStrings.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Buffer(c.Structure):
 
 
 class Output(c.Structure):
-    """TF_Output: one end of an edge in the graph."""
+    """TF_Output: an operation and the index of one of its outputs."""
 
     _fields_ = (("operation", _POINTER), ("index", c.c_int))
 
@@ -129,24 +130,24 @@ def _library(loader: type[c.CDLL]) -> c.CDLL:
     return library
 
 
-def releasing() -> c.CDLL:
-    """The library for calls that take long; other Python threads run meanwhile. The first use takes about 0.5 s."""
+def gil_released() -> c.CDLL:
+    """The library for long calls: other Python threads run during a call. The first use takes about 0.5 s."""
     return _library(c.CDLL)
 
 
-def holding() -> c.CDLL:
-    """The library for calls of well under a microsecond."""
+def gil_held() -> c.CDLL:
+    """The library for calls that take less than a microsecond: no other Python thread runs during a call."""
     return _library(c.PyDLL)
 
 
 def start_runtime(config: bytes = b"") -> None:
-    """Load TensorFlow and let it set itself up, keeping what it says of CPUs and GPUs off stderr.
+    """Load and initialize TensorFlow, and create the thread pools that all sessions share.
 
-    Those lines come before any log level is heeded. Anything else printed meanwhile is passed on. The thread pools that
-    all sessions share are made here, as a serialized ConfigProto has them; their threads are as nice as this one.
+    `config` is a serialized ConfigProto. The pools' threads inherit the nice value of the calling thread. TensorFlow's
+    lines about CPUs and GPUs are kept off stderr; no log level does that. Other output is passed on.
     """
-    with scratch_file() as (said, _), _stderr_into(said.fileno()):
-        library = releasing()
+    with scratch_file() as (output, _), _stderr_redirected(output.fileno()):
+        library = gil_released()
         graph, options = library.TF_NewGraph(), library.TF_NewSessionOptions()
         library.TF_SetConfig(options, config, len(config), status())
         session = library.TF_NewSession(graph, options, status())
@@ -158,17 +159,17 @@ def start_runtime(config: bytes = b"") -> None:
 
 
 def load_library(path: str) -> None:
-    """Make the operations and kernels of a shared library known to every model loaded from now on.
+    """Register the operations and kernels of a shared library for all models that are loaded later.
 
-    Raises ServingError with TensorFlow's own code and message where there is no such library or it does not fit.
+    Raises ServingError with TensorFlow's code and message if the library does not exist or does not fit.
     """
-    releasing().TF_LoadLibrary(path.encode(), status())
+    gil_released().TF_LoadLibrary(path.encode(), status())
     check()
 
 
 @contextmanager
-def _stderr_into(descriptor: int) -> Iterator[None]:
-    """Send file descriptor 2 elsewhere for a while, then pass on the lines that are not TensorFlow's greetings."""
+def _stderr_redirected(descriptor: int) -> Iterator[None]:
+    """Redirect file descriptor 2, and afterwards pass on all lines but TensorFlow's start-up messages."""
     sys.stderr.flush()
     kept = os.dup(2)
     os.dup2(descriptor, 2)
@@ -178,31 +179,31 @@ def _stderr_into(descriptor: int) -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.lseek(descriptor, 0, os.SEEK_SET)
-        with os.fdopen(os.dup(descriptor), "rb") as said:
-            for line in said:
-                if not any(greeting in line for greeting in _GREETINGS):
+        with os.fdopen(os.dup(descriptor), "rb") as output:
+            for line in output:
+                if not any(known in line for known in _STARTUP_MESSAGES):
                     with suppress(OSError):  # a full disk, a closed pipe
                         os.write(2, line)
 
 
-_GREETINGS = (b"absl::InitializeLog()", b"oneDNN custom operations", b"cudart_stub.cc", b"cuda_platform.cc")
+_STARTUP_MESSAGES = (b"absl::InitializeLog()", b"oneDNN custom operations", b"cudart_stub.cc", b"cuda_platform.cc")
 _thread = threading.local()
 
 
 def status() -> int:
     """This thread's TF_Status."""
     if not hasattr(_thread, "status"):
-        _thread.status = holding().TF_NewStatus()
+        _thread.status = gil_held().TF_NewStatus()
     pointer: int = _thread.status
     return pointer
 
 
 def check() -> None:
-    """Raise what the last call on this thread's status reported, if it was not OK."""
-    code = holding().TF_GetCode(status())
+    """Raise ServingError if the last call that used this thread's status failed."""
+    code = gil_held().TF_GetCode(status())
     if code:
         message = _message(status()).decode("utf-8", "replace")
-        holding().TF_SetStatus(status(), 0, b"")  # not every function sets OK when all is well
+        gil_held().TF_SetStatus(status(), 0, b"")  # some functions do not set OK when they succeed
         raise ServingError(Code(code) if code in Code._value2member_map_ else Code.UNKNOWN, message)
 
 
@@ -212,7 +213,7 @@ def _message(status: int) -> bytes:
     A TF_Status is a pointer to a reference count, a code and a std::string (absl/status/internal/status_internal.h).
     If the string found that way is not the one TF_Message returned, the message ends at the first NUL byte.
     """
-    message: int = holding().TF_Message(status)
+    message: int = gil_held().TF_Message(status)
     representation = c.c_void_p.from_address(status).value or 0
     if representation and not representation % 4:
         string = representation + 2 * c.sizeof(c.c_int)
@@ -222,26 +223,26 @@ def _message(status: int) -> bytes:
     return c.string_at(message)
 
 
-def written(function: Callable[..., None], *arguments: object) -> bytes:
-    """What a function writes into a TF_Buffer, which it takes after these arguments and before a status."""
-    buffer = holding().TF_NewBuffer()
+def call_for_bytes(function: Callable[..., None], *arguments: object) -> bytes:
+    """The bytes that a function writes into a TF_Buffer. It takes the arguments, then the buffer, then a status."""
+    buffer = gil_held().TF_NewBuffer()
     try:
         function(*arguments, buffer, status())
         check()
         return c.string_at(buffer.contents.data, buffer.contents.length)
     finally:
-        holding().TF_DeleteBuffer(buffer)
+        gil_held().TF_DeleteBuffer(buffer)
 
 
 def version() -> str:
     """The version of the TensorFlow library."""
-    text: str = holding().TF_Version().decode()
+    text: str = gil_held().TF_Version().decode()
     return text
 
 
 def new_tensor(array: np.ndarray) -> int:
     """A TF_Tensor with a copy of the array; strings are object arrays of bytes. The caller deletes it."""
-    library = holding()
+    library = gil_held()
     dtype = dtypes.from_numpy(array.dtype)
     shape = (_INT64 * array.ndim)(*array.shape)
     if dtype.number != _STRING:
@@ -253,7 +254,7 @@ def new_tensor(array: np.ndarray) -> int:
     size = TSTRING_BYTES * len(values)
     tensor = library.TF_AllocateTensor(_STRING, shape, array.ndim, size)
     at = library.TF_TensorData(tensor)
-    c.memset(at, 0, size)  # an empty TF_TString is 24 zeros: what TF_StringInit makes of each
+    c.memset(at, 0, size)  # an empty TF_TString is 24 zeros, like after TF_StringInit
     copy = library.TF_StringCopy
     for value in values:
         copy(at, value, len(value))
@@ -263,7 +264,7 @@ def new_tensor(array: np.ndarray) -> int:
 
 def read_tensor(tensor: int) -> np.ndarray:
     """A copy of a TF_Tensor as an array. Raises UNIMPLEMENTED for dtypes that have no values (resource, variant)."""
-    library = holding()
+    library = gil_held()
     number = library.TF_TensorType(tensor)
     dtype = dtypes.BY_NUMBER.get(number)
     if dtype is None:

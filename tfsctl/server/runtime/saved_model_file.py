@@ -41,6 +41,14 @@ class MetaGraph:
     """Whether the graph has variables, and a saver that restores them."""
 
 
+def directory_bytes(directory: Path) -> int:
+    """The size of all files of a version; 0 if they cannot be read."""
+    try:
+        return sum(entry.stat().st_size for entry in directory.rglob("*") if entry.is_file())
+    except OSError:
+        return 0
+
+
 def read_meta_graph(directory: Path, tags: Sequence[str]) -> MetaGraph | None:
     """Check every graph of a SavedModel and return the one with exactly these tags.
 

@@ -17,12 +17,12 @@ from tfsctl.server.runtime import capi
 from tfsctl.server.runtime.saved_model_file import MetaGraph, parse_meta_graph, read_meta_graph
 from tfsctl.server.status import Code, ServingError
 
-_MANY_CALLS = 256  # clients may fetch outputs in ever new combinations
+_MAX_KNOWN_CALLS = 256  # clients may request any combination of outputs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Endpoint:
-    """One input or output of a signature and where it hangs in the graph. `dtype` is None if it has no values."""
+    """One input or output of a signature, and its tensor in the graph. `dtype` is None if it has no values in NumPy."""
 
     alias: str
     tensor_name: str
@@ -36,7 +36,7 @@ Arrays = list[np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class BoundSignature:
-    """A signature ready to run; inputs and outputs by alias, each in sorted order."""
+    """A signature bound to its graph: inputs and outputs by alias, sorted by alias."""
 
     inputs: Mapping[str, Endpoint]
     outputs: Mapping[str, Endpoint]
@@ -47,9 +47,9 @@ class BoundSignature:
 
 
 class _Call:
-    """What runs with the same feeds and fetches have in common, as C arrays."""
+    """The C arrays that all runs with the same feeds and fetches share."""
 
-    __slots__ = ("feed_count", "feed_ends", "fetch_count", "fetch_ends", "pointers_given", "pointers_got")
+    __slots__ = ("feed_count", "feed_ends", "feed_pointers", "fetch_count", "fetch_ends", "fetch_pointers")
 
     def __init__(self, feeds: Sequence[Endpoint], fetches: Sequence[Endpoint]) -> None:
         for endpoint in (*feeds, *fetches):
@@ -58,11 +58,11 @@ class _Call:
         self.feed_count, self.fetch_count = len(feeds), len(fetches)
         self.feed_ends = (capi.Output * len(feeds))(*(endpoint.output for endpoint in feeds))
         self.fetch_ends = (capi.Output * len(fetches))(*(endpoint.output for endpoint in fetches))
-        self.pointers_given, self.pointers_got = c.c_void_p * len(feeds), c.c_void_p * len(fetches)
+        self.feed_pointers, self.fetch_pointers = c.c_void_p * len(feeds), c.c_void_p * len(fetches)
 
 
 class Session:
-    """A loaded SavedModel. Safe to run from many threads; `close` frees everything, once nothing runs any more.
+    """A loaded SavedModel. Any number of threads may call `run`; call `close` after the last run.
 
     Loading restores variables, tables and assets. Raises ServingError with TensorFlow's own code and message, and
     UnsafeVersionError for a graph that could end the process. `meta_graph` is what `read_meta_graph` returned, if the
@@ -79,7 +79,7 @@ class Session:
         meta_graph: MetaGraph | None = None,
     ) -> None:
         self._recorder = recorder or NullRecorder()
-        library = capi.releasing()
+        library = capi.gil_released()
         meta_graph = meta_graph or read_meta_graph(directory, tags)
         options = library.TF_NewSessionOptions()
         library.TF_SetConfig(options, config, len(config), capi.status())
@@ -113,7 +113,7 @@ class Session:
 
     def close(self) -> None:
         """Free the session and its graph. Nothing may run on it any more."""
-        library = capi.releasing()
+        library = capi.gil_released()
         library.TF_CloseSession(self._session, capi.status())
         library.TF_DeleteSession(self._session, capi.status())
         library.TF_DeleteGraph(self.graph)
@@ -134,7 +134,7 @@ class Session:
 
     def _endpoint(self, alias: str, info: protos.TensorInfo) -> Endpoint:
         operation, index = _parse_tensor_name(info.name)
-        pointer = capi.holding().TF_GraphOperationByName(self.graph, operation.encode()) if operation else None
+        pointer = capi.gil_held().TF_GraphOperationByName(self.graph, operation.encode()) if operation else None
         output = capi.Output(pointer, index)
         return Endpoint(alias, info.name, dtypes.BY_NUMBER.get(info.dtype), output)
 
@@ -148,27 +148,27 @@ class Session:
     ) -> Arrays:
         """Run the graph once and return the fetched arrays, in order.
 
-        `timeout_ms` ends the run with DEADLINE_EXCEEDED; 0 means no limit. An `inline` run takes place in this very
-        thread: the quickest way for a small graph, but one operation after another, and without a time limit.
-        Releases the GIL while TensorFlow works.
+        `timeout_ms` ends the run with DEADLINE_EXCEEDED; 0 means no limit. An `inline` run uses only the calling
+        thread: that is fastest for a small graph, but operations run one after another and there is no time limit.
+        Other Python threads run meanwhile.
         """
         call = self._call([endpoint for endpoint, _ in feeds], fetches)
-        library, status = capi.holding(), capi.status()
-        given, got = call.pointers_given(), call.pointers_got()
+        library, status = capi.gil_held(), capi.status()
+        feeds_array, fetches_array = call.feed_pointers(), call.fetch_pointers()
         timed = _run_options(protos.RunOptions(timeout_in_ms=timeout_ms)) if timeout_ms and not inline else None
         arrays: Arrays | None = None
         start_s = perf_counter()
         try:
             for index, (_, array) in enumerate(feeds):
-                given[index] = capi.new_tensor(array)
-            capi.releasing().TF_SessionRun(
+                feeds_array[index] = capi.new_tensor(array)
+            capi.gil_released().TF_SessionRun(
                 self._session,
                 self._inline if inline else timed,
                 call.feed_ends,
-                given,
+                feeds_array,
                 call.feed_count,
                 call.fetch_ends,
-                got,
+                fetches_array,
                 call.fetch_count,
                 None,
                 0,
@@ -176,12 +176,12 @@ class Session:
                 status,
             )
             capi.check()
-            arrays = [capi.read_tensor(tensor or 0) for tensor in got]
+            arrays = [capi.read_tensor(tensor or 0) for tensor in fetches_array]
         finally:
             if self._recorder.is_active:
                 seconds, sent = perf_counter() - start_s, capi.tensor_bytes([array for _, array in feeds])
                 self._recorder.graph_run(seconds, sent, None if arrays is None else capi.tensor_bytes(arrays))
-            for tensor in (*given, *got):
+            for tensor in (*feeds_array, *fetches_array):
                 if tensor:
                     library.TF_DeleteTensor(tensor)
             if timed is not None:
@@ -192,7 +192,7 @@ class Session:
         key = (len(feeds), *feeds, *fetches)
         call = self._calls.get(key)
         if call is None:
-            if len(self._calls) >= _MANY_CALLS:
+            if len(self._calls) >= _MAX_KNOWN_CALLS:
                 self._calls.clear()
             call = self._calls[key] = _Call(feeds, fetches)
         return call
@@ -211,4 +211,4 @@ def _parse_tensor_name(name: str) -> tuple[str, int]:
 
 def _run_options(options: protos.RunOptions) -> c.c_void_p:
     raw = options.SerializeToString()
-    return capi.holding().TF_NewBufferFromString(raw, len(raw))
+    return capi.gil_held().TF_NewBufferFromString(raw, len(raw))
