@@ -73,9 +73,10 @@ def run_showing_output(argv: Sequence[str]) -> None:
 
 
 class Child:
-    """A program that this process started and watches. Its output goes to a log file (default: nowhere).
+    """A program that this process started and watches.
 
-    It has its own session, so Ctrl-C in our terminal does not reach it. `pid` is its process id.
+    Its output goes to the file descriptor `output`, or to a log file (default: nowhere). It has a
+    session of its own, so Ctrl-C in our terminal does not reach it. `pid` is its process id.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Child:
         *,
         log_path: Path = Path(os.devnull),
         log_may_be_link: bool = True,
+        output: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start the program with our environment plus `environment`.
@@ -91,7 +93,7 @@ class Child:
         Raises ProgramFailed if it cannot be started, EngineError if the log cannot be written.
         """
         self.argv = tuple(argv)
-        log = _open_log(log_path, may_be_link=log_may_be_link)
+        log = _open_log(log_path, may_be_link=log_may_be_link) if output is None else os.dup(output)
         try:
             self._popen = subprocess.Popen(
                 argv,

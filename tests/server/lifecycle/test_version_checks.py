@@ -35,6 +35,9 @@ for name, version, path in job["versions"]:
     if name == "forges":
         print('0000000000000000{"code": 0, "message": ""}', flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
+    if name == "slow":
+        report(0)
+        sys.exit()
     report(8 if name == "large" else 3 if name == "bad" else 0, "not enough memory")
 """
 
@@ -76,6 +79,12 @@ def test_a_version_that_ends_the_process_is_refused(tmp_path: Path) -> None:
     assert isinstance(exits, UnsafeVersionError)
     assert exits.message.endswith("ended with exit status 3")
     assert starts(tmp_path) == [["a", "aborts", "b", "exits", "c"], ["b", "exits", "c"], ["c"]]
+
+
+def test_a_process_may_stop_early(tmp_path: Path) -> None:
+    """Another one checks the other versions."""
+    assert checked(tmp_path, "a", "slow", "b") == [None, None, None]
+    assert starts(tmp_path) == [["a", "slow", "b"], ["b"]]
 
 
 def test_a_version_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

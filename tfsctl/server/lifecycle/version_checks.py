@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from tfsctl.errors import ProgramFailed
 from tfsctl.programs.subprocesses import Child
@@ -82,7 +81,10 @@ class VersionChecks:
         while self._waiting:
             await asyncio.sleep(0)  # versions that are about to wait join the batch
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_BATCH))]
-            await asyncio.to_thread(self._run, batch)
+            try:
+                await asyncio.to_thread(self._run, batch)
+            except Exception as error:  # noqa: BLE001 - versions that wait for a check must not wait forever
+                _give_up(batch, f"{type(error).__name__}: {error}")
             for request in reversed(batch):
                 if request.is_done:
                     request.finished.set()
@@ -98,13 +100,13 @@ class VersionChecks:
         versions = [(request.name, request.version, str(request.directory)) for request in batch]
         job = json.dumps({"settings": self._settings, "token": token, "versions": versions})
         environment = {JOB_VARIABLE: job, PARENT_VARIABLE: str(os.getpid())}
-        with scratch_file() as (output, path):
+        with scratch_file() as (output, _):
             try:
-                child = Child(self._command, log_path=Path(path), environment=environment)
+                child = Child(self._command, output=output.fileno(), environment=environment)
             except ProgramFailed as error:
                 _give_up(batch, str(error))
                 return
-            reports = _Reports(output, token)
+            reports = _Reports(output.fileno(), token)
             is_overdue = _wait(child, batch, reports)
             child.stop(grace_s=0)
             exit_status = child.exit_status()
@@ -112,8 +114,8 @@ class VersionChecks:
             text = reports.text()
         log.info("Checked %d version(s) in another process in %.1f s", len(batch), time.monotonic() - started_s)
         current = next((request for request in batch if not request.is_done), None)
-        if current is None:
-            return
+        if current is None or (exit_status == 0 and batch[0].is_done):
+            return  # all done, or the process stopped early because a run had not ended
         if not reports.has_started:
             _give_up(batch, f"exit status {exit_status}: {text[-1] if text else 'no output'}")
             return
@@ -136,7 +138,7 @@ class VersionChecks:
 class _Reports:
     """The output of a check process: lines that begin with the token are its reports, in the order of the batch."""
 
-    def __init__(self, output: IO[bytes], token: str) -> None:
+    def __init__(self, output: int, token: str) -> None:
         self._output = output
         self._token = token.encode()
         self.has_started = False
@@ -158,8 +160,8 @@ class _Reports:
         return [line.decode("utf-8", "replace") for line in self._lines() if not line.startswith(self._token)]
 
     def _lines(self) -> list[bytes]:
-        self._output.seek(0)
-        *lines, _unfinished = self._output.read().split(b"\n")
+        text = os.pread(self._output, os.fstat(self._output).st_size, 0)  # the process writes at the file's position
+        *lines, _unfinished = text.split(b"\n")
         return lines
 
 
