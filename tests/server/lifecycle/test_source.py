@@ -21,3 +21,12 @@ def test_two_directories_of_one_version(tmp_path: Path, caplog: pytest.LogCaptur
     assert [record.getMessage() for record in caplog.records] == [
         "Duplicate version directories detected. Version 1 will be loaded from 1, 0001 will be ignored."
     ]
+
+
+def test_an_object_store_is_not_a_file_system(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the real server's error for a scheme that its build lacks."""
+    assert aspired_versions(ModelConfig("m", "s3://bucket/m")) is None
+    assert [record.getMessage() for record in caplog.records] == [
+        "FileSystemStoragePathSource encountered a filesystem access error: Could not find base path s3://bucket/m for "
+        "servable m with error UNIMPLEMENTED: File system scheme 's3' not implemented (file: 's3://bucket/m')"
+    ]

@@ -27,7 +27,7 @@ def aspired_versions(model: ModelConfig) -> dict[int, Path] | None:
             "servable %s with error %s",
             model.base_path,
             model.name,
-            error.strerror,
+            _unknown_scheme(model.base_path) or error.strerror,
         )
         return None
     on_disk = _by_version(names)
@@ -41,6 +41,14 @@ def aspired_versions(model: ModelConfig) -> dict[int, Path] | None:
     for missing in sorted(set(model.policy.specific or ()) - on_disk.keys()):
         log.warning("Version %d of servable %s, which was requested to be served, was not found", missing, model.name)
     return {version: Path(model.base_path, on_disk[version]) for version in model.policy.aspired(list(on_disk))}
+
+
+def _unknown_scheme(base_path: str) -> str:
+    """TensorFlow's error for a URL of a file system that its build lacks, such as s3; "" for any other path."""
+    scheme, separator, _ = base_path.partition("://")
+    if not separator:
+        return ""
+    return f"UNIMPLEMENTED: File system scheme '{scheme}' not implemented (file: '{base_path}')"
 
 
 def _by_version(names: Iterable[str]) -> dict[int, str]:
