@@ -68,7 +68,7 @@ def kill(step: str, after_s: float, to: Path, environment: Mapping[str, str]) ->
     return step if process.returncode == -9 else "finished"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_killed_export_leaves_no_version_that_does_not_load(export: Export, tmp_path: Path) -> None:
     """Whatever the moment, a numeric directory is either not there or complete; a later export clears the rest away."""
     environment = clean_environment(tmp_path / "process")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 from waiting import wait_for
@@ -36,9 +35,7 @@ def test_a_program_is_followed_to_its_end() -> None:
     wait_for(lambda: sorted(shown) == ["one", "two"])
     followed.stop()
 
-    endless = "import time; print('on', flush=True); time.sleep(60)"
-    begin = time.monotonic()
+    endless = "import time; print('on', flush=True); time.sleep(3600)"
     followed = ProgramFollower([sys.executable, "-c", endless], shown.append)
     wait_for(lambda: shown[-1] == "on")
     followed.stop()
-    assert time.monotonic() - begin < 10
