@@ -29,7 +29,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "core": [
         {"dtypes", "protos", "tfrecord", "types", "varint"},
-        {"arrays", "batches", "compatibility", "inference", "saved_model", "version_files"},
+        {"arrays", "batches", "compatibility", "inference", "json_strings", "saved_model", "version_files"},
         {"json_tensors", "model_dir", "tensors"},
         {"predict_response"},
     ],

@@ -8,7 +8,6 @@ parser for request bodies (`tfsctl/server/rest/json/tensor.py`), which answers i
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from tfsctl.core import dtypes
 from tfsctl.core.arrays import cast_exact, check_shape, object_array
 from tfsctl.core.dtypes import DType
+from tfsctl.core.json_strings import decode_b64, encode_text, is_b64
 from tfsctl.core.types import Json, TensorSpec
 from tfsctl.errors import InvalidInput
 
@@ -62,32 +62,6 @@ def from_json(value: object, spec: TensorSpec, *, is_answer: bool = False) -> np
         array = _ValueReader(spec, dtype, is_answer=is_answer).array(value)
     check_shape(array.shape, spec)
     return array
-
-
-def is_b64(value: object) -> bool:
-    """Whether a JSON value is `{"b64": …}`, which stands for bytes."""
-    return isinstance(value, dict) and value.keys() == {"b64"}
-
-
-def encode_text(text: str, where: str) -> bytes:
-    """Text as UTF-8. Raises InvalidInput, with `where` in front, for text that was decoded from other bytes."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput(
-            f"{where} is not UTF-8 text (at character {error.start + 1})",
-            hint="iconv -f LATIN1 -t UTF-8 converts Latin-1 text",
-        ) from None
-
-
-def decode_b64(text: object, where: str) -> bytes:
-    """The bytes of the value of `"b64"`. Raises InvalidInput, with `where` in front."""
-    try:
-        if isinstance(text, str):
-            return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        pass
-    raise InvalidInput(f'{where}: the value of "b64" is not base64 (standard alphabet)')
 
 
 def _numbers_at_once(value: object, dtype: DType) -> np.ndarray | None:

@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from tfsctl.core.json_tensors import encode_text
+from tfsctl.core.json_strings import encode_text
 from tfsctl.data.blocks import Block, BlockSizer, UnreadableValue, open_file, strip_byte_order_mark
 from tfsctl.errors import InvalidInput
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from tfsctl.core.json_tensors import is_b64
+from tfsctl.core.json_strings import is_b64
 from tfsctl.core.types import Json, Signature
 from tfsctl.data.blocks import (
     BLOCK_BYTES,

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfsctl.core.inference import Examples, Feature, Features
-from tfsctl.core.json_tensors import decode_b64, encode_text, is_b64
+from tfsctl.core.json_strings import decode_b64, encode_text, is_b64
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.literals import parse_json, parse_number
 from tfsctl.inputs.named_values import read_array, read_bytes, read_json, read_text, split_pair

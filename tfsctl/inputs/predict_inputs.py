@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tfsctl.core.json_strings import encode_text
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.example_request import example_row, example_signature
@@ -61,8 +62,6 @@ def shape_lines(lines: Sequence[str], signature: Signature) -> dict[str, np.ndar
 
 
 def _check_encoding(lines: Sequence[str]) -> None:
-    from tfsctl.core.json_tensors import encode_text
-
     for number, line in enumerate(lines, 1):
         encode_text(line, f"line {number}")
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tfsctl.core import dtypes
-from tfsctl.core.json_tensors import is_b64
+from tfsctl.core.json_strings import is_b64
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.literals import parse_integer, parse_json, parse_number
