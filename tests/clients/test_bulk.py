@@ -118,7 +118,7 @@ def test_batches_stay_within_what_the_server_takes(client: ServingClient) -> Non
 
 
 @pytest.mark.server
-def test_an_output_without_a_value_a_row(client: ServingClient) -> None:
+def test_output_without_a_value_per_row(client: ServingClient) -> None:
     """It is refused, unless each row is asked by itself."""
     ask = asking(client, signature="total")
     with pytest.raises(InvalidInput, match=r"'y' has shape \[\] for 5 rows") as raised:
@@ -129,7 +129,7 @@ def test_an_output_without_a_value_a_row(client: ServingClient) -> None:
 
 
 @pytest.mark.server
-def test_what_was_asked_is_answered_after_a_stop(client: ServingClient) -> None:
+def test_pending_batches_are_answered_after_stop(client: ServingClient) -> None:
     """Nothing more is asked; nothing that was asked is lost."""
     asked: list[int] = []
     ask = asking(client, signature="slow")
@@ -176,7 +176,7 @@ class Moody:
     "error",
     [ServerUnreachable("no answer"), RequestRejected("Server Threadpool Exhausted", status="RESOURCE_EXHAUSTED")],
 )
-def test_a_bad_moment_passes(error: TfsctlError) -> None:
+def test_temporary_failures_are_retried(error: TfsctlError) -> None:
     """The request is made again, and the order kept."""
     assert outputs(answers(range(100), Moody(error, 3), batch_size=10), "y") == list(range(100))
 
@@ -184,7 +184,7 @@ def test_a_bad_moment_passes(error: TfsctlError) -> None:
 @pytest.mark.parametrize(
     "error", [ServerUnreachable("no answer"), NotFound("no model"), RequestRejected("no", status="PERMISSION_DENIED")]
 )
-def test_what_does_not_pass_is_raised(error: TfsctlError) -> None:
+def test_permanent_failures_are_raised(error: TfsctlError) -> None:
     """After some tries, and after the first where another would not help."""
     moody = Moody(error, 10**9)
     with pytest.raises(type(error)):
@@ -193,7 +193,7 @@ def test_what_does_not_pass_is_raised(error: TfsctlError) -> None:
     assert (moody.most_tries > 1) == isinstance(error, ServerUnreachable)
 
 
-def test_a_server_that_was_away_is_asked_as_before() -> None:
+def test_outage_does_not_change_the_settings() -> None:
     """Only one that has too much to do is asked for less at once."""
     away = BulkPredictor(
         batch_reader(batches(range(100))), Moody(ServerUnreachable("no answer"), 1), BulkOptions(batch_size=10)
@@ -219,7 +219,7 @@ def test_a_request_that_is_too_large_is_halved() -> None:
     assert bulk.settings.rows <= 50
 
 
-def test_no_more_is_read_than_is_asked() -> None:
+def test_rows_are_not_read_ahead() -> None:
     """Rows are taken as they are needed: a source without end is no trouble."""
     taken = []
 

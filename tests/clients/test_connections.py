@@ -94,7 +94,7 @@ def test_a_failed_handshake_is_told_once(secure: Secure, tmp_path: Path, transpo
 
 @pytest.mark.server
 @BOTH
-def test_strangers_are_turned_away(secure: Secure, transport: Transport) -> None:
+def test_unknown_client_certificates(secure: Secure, transport: Transport) -> None:
     """No certificate, or one of another authority: nobody answers."""
     for tls in (ClientTls(secure.tls.ca), secure.stranger):
         with secure.client(transport, tls) as client, pytest.raises(ServerUnreachable):
@@ -112,7 +112,7 @@ def test_tls_asked_of_a_plain_port_is_explained(served: Served, run_cli: RunCli,
 
 @pytest.mark.server
 @BOTH
-def test_no_tls_where_it_is_needed(secure: Secure, transport: Transport) -> None:
+def test_plain_connection_to_a_tls_port(secure: Secure, transport: Transport) -> None:
     """A plain request is told nothing; the hint names the option."""
     with secure.client(transport, None) as client, pytest.raises(ServerUnreachable) as caught:
         client.status(ECHO)
@@ -121,7 +121,7 @@ def test_no_tls_where_it_is_needed(secure: Secure, transport: Transport) -> None
 
 @pytest.mark.server
 @BOTH
-def test_files_that_are_none_are_named(secure: Secure, transport: Transport, tmp_path: Path) -> None:
+def test_invalid_pem_files(secure: Secure, transport: Transport, tmp_path: Path) -> None:
     """A missing file, and one that is no PEM file, are errors before anything is sent."""
     (tmp_path / "no.pem").write_text("nothing")
     with pytest.raises(NotFound, match=r"cannot read .*gone\.pem: No such file"):
@@ -405,9 +405,7 @@ def test_the_timeout_is_for_the_whole_answer() -> None:
         ("grpc", "localhost", Connection(path="/models"), "gRPC has no paths: /models"),
     ],
 )
-def test_what_a_transport_cannot_do_is_refused(
-    transport: Transport, host: str, connection: Connection, words: str
-) -> None:
+def test_unsupported_options(transport: Transport, host: str, connection: Connection, words: str) -> None:
     """Before anything is sent."""
     with pytest.raises(InvalidInput, match=words):
         open_client(transport, host, 1, connection=connection)

@@ -121,7 +121,7 @@ def test_status_lists_the_highest_version_first() -> None:
         assert client.status(MODEL) == (VersionStatus(2, "AVAILABLE"), VersionStatus(1, "END", "INVALID_ARGUMENT"))
 
 
-def test_an_answer_that_does_not_hold_together_is_an_error() -> None:
+def test_inconsistent_response() -> None:
     """A tensor that contradicts itself, and metadata without signatures, are the server's fault, not the user's."""
 
     def answer(request: Any, _context: grpc.ServicerContext) -> Any:
@@ -202,7 +202,7 @@ def test_an_ipv6_address_is_reached() -> None:
         assert client.address.startswith("[::1]:")
 
 
-def test_nobody_there_is_said_in_few_words() -> None:
+def test_unreachable_server() -> None:
     """The account gRPC gives of a refused connection is cut to what happened."""
     with GrpcClient("127.0.0.1", 9) as client, pytest.raises(ServerUnreachable) as caught:
         client.status(MODEL)

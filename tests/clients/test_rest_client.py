@@ -153,7 +153,7 @@ def test_the_signature_is_asked_for_once() -> None:
     assert [request.method for request in server.asked] == ["POST", "GET", "POST", "POST"]
 
 
-def test_a_version_that_told_its_signature_is_not_asked_again() -> None:
+def test_signature_of_a_version_is_cached() -> None:
     """Metadata of the latest version serves for predictions by that version's number, as tfsctl predict makes them."""
     server = Server(b'{"outputs": [1.0]}', {"y": ("DT_FLOAT", ["-1"])})
     with client_of(server) as client:
@@ -162,7 +162,7 @@ def test_a_version_that_told_its_signature_is_not_asked_again() -> None:
     assert [request.method for request in server.asked] == ["GET", "POST"]
 
 
-def test_an_answer_that_no_longer_fits_is_read_by_the_new_signature() -> None:
+def test_signature_is_fetched_again_for_a_new_version() -> None:
     """A version with other outputs may be loaded meanwhile: the metadata is asked for again."""
     server = Server(b'{"outputs": [1]}', {"y": ("DT_INT32", ["-1"])})
     with client_of(server) as client:

@@ -32,17 +32,17 @@ def grown(latency_s: Callable[[RequestSettings], float], **options: int) -> Requ
     return run(ThroughputTuner(None, None, clock=lambda: now[0]), now, latency_s, seconds=1.9, **options)
 
 
-def test_rows_grow_while_a_request_costs_more_than_its_rows() -> None:
+def test_rows_grow_with_the_cost_of_a_request() -> None:
     """A request of 1 ms and 1 us a row: the largest batch is the best."""
     assert grown(lambda settings: 0.001 + settings.rows * 1e-6).rows == MAX_ROWS
 
 
-def test_rows_stop_where_more_are_no_faster() -> None:
+def test_rows_stop_growing_without_gain() -> None:
     """1 ms a row: a batch is no better than a row, and a few more at once are none."""
     assert grown(lambda settings: settings.rows * 0.001 * settings.concurrency).rows <= 64
 
 
-def test_more_at_once_where_the_server_does_more_at_once() -> None:
+def test_concurrency_of_a_parallel_server() -> None:
     """A server whose latency does not depend on how many ask gets asked by many."""
     assert grown(lambda _setting: 0.002).concurrency == MAX_CONCURRENCY
 
@@ -52,7 +52,7 @@ def test_large_rows_make_small_batches() -> None:
     assert grown(lambda settings: 0.001 + settings.rows * 1e-6, row_bytes=600_000).rows <= 16
 
 
-def test_what_the_server_refused_is_not_tried_again() -> None:
+def test_refused_sizes_are_not_tried_again() -> None:
     """Neither so many rows nor so many requests."""
     now = [0.0]
     tuner = ThroughputTuner(None, None, clock=lambda: now[0])
@@ -69,7 +69,7 @@ def test_what_the_server_refused_is_not_tried_again() -> None:
         assert found.concurrency <= most.concurrency
 
 
-def test_loads_that_change_are_noticed() -> None:
+def test_tunes_again_after_a_load_change() -> None:
     """A server that had no time for large batches, and now has."""
     now = [0.0]
     tuner = ThroughputTuner(None, None, clock=lambda: now[0])
@@ -80,7 +80,7 @@ def test_loads_that_change_are_noticed() -> None:
 
 
 @pytest.mark.parametrize(("rows", "concurrency"), [(7, 3), (7, None), (None, 3)])
-def test_what_is_asked_for_stays(rows: int | None, concurrency: int | None) -> None:
+def test_given_values_stay_fixed(rows: int | None, concurrency: int | None) -> None:
     """--batch-size and --concurrency are taken at their word."""
     now = [0.0]
     tuner = ThroughputTuner(rows, concurrency, clock=lambda: now[0])

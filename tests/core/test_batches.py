@@ -7,7 +7,7 @@ import numpy as np
 from tfsctl.core.batches import Batch, batch_reader
 
 
-def test_how_much_of_the_source_is_known_however_batches_are_cut() -> None:
+def test_fraction_read_of_split_batches() -> None:
     """Blocks and requests rarely end at the same row."""
     blocks = [
         Batch(np.arange(start, start + 100), {"x": np.zeros(100)}, start + 99, fraction_read=(start + 99) / 1000)

@@ -27,7 +27,7 @@ def test_the_same_signatures_have_no_changes() -> None:
     assert compare(signature(X, Y), signature(X, Y)) == ()
 
 
-def test_signatures_come_and_go() -> None:
+def test_new_and_removed_signatures() -> None:
     """One that is gone breaks whoever asks it; a new one nobody."""
     one = signature(X, Y)
     assert compare(one, {}) == (Change("s", "the signature is gone", breaks=True),)
@@ -48,7 +48,7 @@ def test_signatures_come_and_go() -> None:
         ({"x": ("float32", None)}, X, "input x was unknown rank, and is [batch, 3]", True),
     ],
 )
-def test_an_input_must_take_what_it_took(old: Tensors, new: Tensors, what: str, breaks: bool) -> None:
+def test_changes_of_inputs(old: Tensors, new: Tensors, what: str, breaks: bool) -> None:
     """More is fine; less, or something else, breaks requests."""
     assert compare(signature(old, Y), signature(new, Y)) == (Change("s", what, breaks),)
 
@@ -65,12 +65,12 @@ def test_an_input_must_take_what_it_took(old: Tensors, new: Tensors, what: str, 
         ({"y": ("float32", (None, None))}, Y, "output y was [batch, ?], and is [batch, 1]", False),
     ],
 )
-def test_an_output_must_be_what_it_was(old: Tensors, new: Tensors, what: str, breaks: bool) -> None:
+def test_changes_of_outputs(old: Tensors, new: Tensors, what: str, breaks: bool) -> None:
     """A narrower promise is fine; a wider one, or another, breaks who reads the answer."""
     assert compare(signature(X, old), signature(X, new)) == (Change("s", what, breaks),)
 
 
-def test_a_sole_output_by_another_name_is_a_bare_value_still() -> None:
+def test_renamed_single_output() -> None:
     """Over REST; over gRPC the name it had is gone."""
     changes = compare(signature(X, Y), signature(X, {"z": Y["y"]}))
     assert [(change.what, change.breaks) for change in changes] == [

@@ -74,7 +74,7 @@ def test_large_numbers_are_not_copied(dtype: str, as_content: bool) -> None:
     assert array.tolist() == list(range(LARGE))
 
 
-def test_what_is_written_in_an_odd_way() -> None:
+def test_unusual_encodings() -> None:
     """Values in two pieces or one by one, values that do not fill the shape, fields nobody knows: as officially."""
     message = response({"y": np.arange(LARGE, dtype=np.float32)})
     tensor = message.outputs["y"]
@@ -104,7 +104,7 @@ def test_what_is_written_in_an_odd_way() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_what_is_no_message(data: st.DataObject) -> None:
+def test_invalid_messages(data: st.DataObject) -> None:
     """Cut off, overwritten or made up: refused as officially, or read as officially."""
     raw = bytearray(response({"y": np.arange(2000, dtype=np.float32), "s": object_array([b"a"])}).SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):

@@ -148,7 +148,9 @@ def test_hostile_protos_never_crash(raw: bytes) -> None:
         ([None], "string", (None,), "x[0] is null, but the model wants string"),
     ],
 )
-def test_json_that_does_not_fit(value: object, dtype: str, shape: tuple[int | None, ...], said: str) -> None:
+def test_json_that_does_not_match_the_input(
+    value: object, dtype: str, shape: tuple[int | None, ...], said: str
+) -> None:
     """The error says where, what was found and what is wanted."""
     with pytest.raises(InvalidInput) as refused:
         json_tensors.from_json(value, TensorSpec("x", dtype, shape))
@@ -156,6 +158,6 @@ def test_json_that_does_not_fit(value: object, dtype: str, shape: tuple[int | No
     assert refused.value.message == said
 
 
-def test_text_that_is_not_utf8_leaves_as_base64() -> None:
+def test_bytes_that_are_not_utf8_become_base64() -> None:
     """JSON carries text; other bytes are `{"b64": …}`."""
     assert json_tensors.to_json(object_array([b"caf\xc3\xa9", b"\xff"])) == ["café", {"b64": "/w=="}]

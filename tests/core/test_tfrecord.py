@@ -31,13 +31,13 @@ def test_the_checksum_is_masked_crc32c() -> None:
     assert masked_crc32c(bytes(32)) == ((0x8A9136AA >> 15 | 0x8A9136AA << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def test_records_come_in_order(tmp_path: Path) -> None:
+def test_records_are_in_order(tmp_path: Path) -> None:
     """Empty ones too; an empty file has none."""
     assert read(tmp_path, HELLO + framed(b"") + WORLD) == [b"hello", b"", b"world!!"]
     assert read(tmp_path, b"") == []
 
 
-def test_less_than_a_header_at_the_end_is_passed_over(tmp_path: Path) -> None:
+def test_incomplete_header_at_the_end_is_ignored(tmp_path: Path) -> None:
     """As TensorFlow does."""
     assert read(tmp_path, HELLO + WORLD[:11]) == [b"hello"]
 
@@ -63,7 +63,7 @@ def test_damage_is_named(tmp_path: Path, content: bytes, said: str) -> None:
 
 
 @pytest.mark.parametrize("length", [2**40, 2**64 - 1])
-def test_a_length_beyond_the_file_is_not_believed(tmp_path: Path, length: int) -> None:
+def test_length_beyond_the_file(tmp_path: Path, length: int) -> None:
     """However large it claims to be: nothing is read for it."""
     header = struct.pack("<Q", length)
     with pytest.raises(InvalidInput, match="truncated record at 0"):

@@ -35,7 +35,7 @@ def read(content: str) -> list[list[object]]:
 
 
 @given(rows=st.one_of(table(1, PLAIN), table(3, PLAIN), table(1, ANY), table(3, ANY)), end=ENDS)
-def test_what_csv_writes_is_read(rows: list[list[str]], end: str) -> None:
+def test_csv_round_trip(rows: list[list[str]], end: str) -> None:
     """Text of any kind comes back as it was, over several blocks and with quotes in some of them."""
     text = io.StringIO(newline="")
     width = len(rows[0]) if rows else 1
@@ -44,7 +44,7 @@ def test_what_csv_writes_is_read(rows: list[list[str]], end: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_empty_lines_are_no_rows(end: str) -> None:
+def test_empty_lines_are_skipped(end: str) -> None:
     """Also many of them, at the end, and before the file goes on."""
     content = end.join(["a", "1", "", '"2"', *[""] * 500, "3", "", ""])
     assert read(content) == [["1"], ["2"], ["3"]]

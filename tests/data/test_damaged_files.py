@@ -70,7 +70,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_damage_is_told(tmp_path: Path, name: str) -> None:
+def test_damaged_files(tmp_path: Path, name: str) -> None:
     """Whatever notices it: a checksum, a length, a mark."""
     content, message = DAMAGED[name]
     (tmp_path / name).write_bytes(content)
@@ -81,7 +81,7 @@ def test_damage_is_told(tmp_path: Path, name: str) -> None:
     assert rows in ([], MANY.tolist())
 
 
-def test_a_deflated_stream_that_is_none(tmp_path: Path) -> None:
+def test_invalid_deflate_stream(tmp_path: Path) -> None:
     """What gzip's header promises and zlib cannot unpack."""
     (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"x\n1\n")[:10] + b"\xff" * 40)
 
@@ -114,14 +114,14 @@ def test_a_record_of_an_enormous_length(tmp_path: Path) -> None:
     assert "truncated record" in rows_until_the_error(tmp_path / "x.tfrecord")[1]
 
 
-def test_records_that_are_no_examples(tmp_path: Path) -> None:
+def test_records_that_are_not_examples(tmp_path: Path) -> None:
     """Each is a row that says so, not a file without columns."""
     write_records(tmp_path / "x.tfrecord", [b"hello", b"hello"])
 
     assert rows_until_the_error(tmp_path / "x.tfrecord") == ([], "x.tfrecord row 1: the record is no tf.Example")
 
 
-def test_lines_that_cannot_be_read_do_not_decide_what_the_others_are(tmp_path: Path) -> None:
+def test_unreadable_first_lines(tmp_path: Path) -> None:
     """A first block without a readable line: the objects after it have their names all the same."""
     (tmp_path / "x.jsonl").write_text("oops\n" * 64 + '{"x": 1}\n' * 3)
 
@@ -132,7 +132,7 @@ def test_lines_that_cannot_be_read_do_not_decide_what_the_others_are(tmp_path: P
 
 
 @pytest.mark.parametrize("rows", [1, 3, 20_000])
-def test_arrays_in_the_order_of_fortran(tmp_path: Path, rows: int) -> None:
+def test_fortran_order(tmp_path: Path, rows: int) -> None:
     """A plain file is read across its columns; one that cannot be sought in says what to do."""
     array = np.asfortranarray(np.arange(rows * 6, dtype=np.float32).reshape(rows, 2, 3))
     np.save(tmp_path / "x.npy", array)
@@ -144,7 +144,7 @@ def test_arrays_in_the_order_of_fortran(tmp_path: Path, rows: int) -> None:
     assert "columns one after another" in rows_until_the_error(tmp_path / "x.npz", PAIR)[1] or rows == 1
 
 
-def test_examples_hold_truth_values_as_whole_numbers(tmp_path: Path) -> None:
+def test_booleans_in_examples(tmp_path: Path) -> None:
     """0 and 1 are what an input of bool takes; 2 is none."""
     records = []
     for value in (1, 0, 2):

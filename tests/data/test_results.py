@@ -83,7 +83,7 @@ def test_arrays_come_back(tmp_path: Path, dtype: str, shape: tuple[int, ...]) ->
 
 
 @pytest.mark.parametrize("name", ["r.csv", "r.tsv", "r.jsonl", "r.npy", "r.npz"])
-def test_nothing_half_written_stands_there(tmp_path: Path, name: str) -> None:
+def test_output_appears_when_complete(tmp_path: Path, name: str) -> None:
     """Until all is written the file that was there before is; and a run goes on from what was noted, not after it."""
     path = tmp_path / name
     path.write_text("what was there before")
@@ -104,7 +104,7 @@ def test_nothing_half_written_stands_there(tmp_path: Path, name: str) -> None:
         assert path.read_bytes() == (tmp_path / f"whole_{name}").read_bytes()
 
 
-def test_what_a_format_cannot_hold_is_refused(tmp_path: Path) -> None:
+def test_values_that_a_format_cannot_hold(tmp_path: Path) -> None:
     """With the format that can."""
     wrong = {
         "x.npy": ({"x": FLOATS, "y": FLOATS}, "one array, not x, y"),
@@ -135,7 +135,7 @@ def test_the_answer_to_one_request(tmp_path: Path, outputs: dict[str, Any], want
     assert (tmp_path / "r.csv").read_text() == wanted
 
 
-def test_text_on_a_terminal_cannot_drive_it() -> None:
+def test_control_characters_are_escaped() -> None:
     """Control characters are shown, not sent."""
     name = object_array([b"\x1b[2J", b"plain"])
 

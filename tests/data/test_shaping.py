@@ -56,9 +56,7 @@ def written(path: Path, *rows: Any) -> Path:
         ("int32", (None, 1, 2), "[[1, 2]]", [[1, 2]]),
     ],
 )
-def test_a_cell_is_read_as_what_the_input_wants(
-    tmp_path: Path, dtype: str, shape: Shape, cell: str, wanted: Any
-) -> None:
+def test_cells_are_parsed_as_the_input_dtype(tmp_path: Path, dtype: str, shape: Shape, cell: str, wanted: Any) -> None:
     """Numbers, truth values, text and lists in CSV cells."""
     quoted = f'"{cell}"' if "," in cell else cell
     (batch,) = batches(written(tmp_path / "x.csv", "x", quoted), signature(x=(dtype, shape)))
@@ -211,9 +209,7 @@ def test_arrays_change_their_dtype_where_no_value_changes(
         (np.array(["a"]), "float32", "row 1: x is text"),
     ],
 )
-def test_arrays_of_values_that_would_change_are_refused(
-    tmp_path: Path, array: np.ndarray, dtype: str, message: str
-) -> None:
+def test_arrays_whose_values_would_change(tmp_path: Path, array: np.ndarray, dtype: str, message: str) -> None:
     """The row is named here too."""
     np.save(tmp_path / "x.npy", array)
 

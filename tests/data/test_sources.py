@@ -102,7 +102,7 @@ def test_named_columns(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["x.npy", "x.jsonl", "x.txt", "x.json", "x.csv"])
 @pytest.mark.parametrize("rows", [[[1.0, 2.5], [3.0, 4.0], [5.0, 6.0]]])
-def test_values_without_names_are_for_the_only_input(tmp_path: Path, name: str, rows: list[list[float]]) -> None:
+def test_values_without_names(tmp_path: Path, name: str, rows: list[list[float]]) -> None:
     """Rows of two numbers: an array, lists, lines of numbers, and a column for each."""
     signature = Signature("serving_default", (TensorSpec("x", "float32", (None, 2)),), ())
     path = tmp_path / name
@@ -299,7 +299,7 @@ def test_a_large_file_is_read_in_blocks(tmp_path: Path) -> None:
         ("x.doc", b"", "what is in x.doc"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_unreadable_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     """A file that is not what its name says ends in one error."""
     (tmp_path / name).write_bytes(content)
 
@@ -308,7 +308,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes,
 
 
 @pytest.mark.parametrize("asked", ["nothing.csv", "nothing/*.png"])
-def test_what_is_not_there(tmp_path: Path, asked: str) -> None:
+def test_missing_files(tmp_path: Path, asked: str) -> None:
     """A file or pattern that leads nowhere is not found."""
     with pytest.raises(NotFound, match="nothing"):
         read(tmp_path / asked, PIXELS)

@@ -82,7 +82,7 @@ def test_json_document(export: Export) -> None:
     }
 
 
-def test_manifest_says_what_the_answer_says(export: Export) -> None:
+def test_manifest_matches_the_output(export: Export) -> None:
     """The version carries its own history in assets.extra, where a model server passes it over."""
     exported = export(TWO, "--json")
     document = exported.document
@@ -155,7 +155,7 @@ def test_streams_of_a_fresh_process(export: Export, tmp_path: Path) -> None:
     ]
 
 
-def test_verbose_shows_what_tensorflow_says(export: Export, tmp_path: Path) -> None:
+def test_verbose_shows_the_logs_of_tensorflow(export: Export, tmp_path: Path) -> None:
     """With --verbose TensorFlow's own lines are there, on stderr, and stdout is still the answer alone."""
     (export.folder / "net.py").write_text(
         "import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
@@ -204,7 +204,7 @@ def test_filter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "argv", [["export", "--help"], ["export", "nowhere.py"], ["export", "net.py", "--version", "0"]]
 )
-def test_tensorflow_is_not_loaded_for_what_needs_none(tmp_path: Path, argv: list[str]) -> None:
+def test_tensorflow_is_not_loaded_for_help_and_errors(tmp_path: Path, argv: list[str]) -> None:
     """Help and refusals come at once: neither TensorFlow nor Keras is imported for them."""
     (tmp_path / "net.py").write_text("raise SystemExit")
     code = f"import sys; from tfsctl.cli import main; main({argv!r}); print({{'tensorflow', 'keras', 'h5py'}} & set(sys.modules), file=sys.stderr)"

@@ -66,7 +66,7 @@ def test_file_imports_its_siblings_and_reads_its_data(export: Export) -> None:
     assert export(code, "--json", file="two/net.py").names[1] == ["second"]
 
 
-def test_tf_module_says_its_signatures(export: Export) -> None:
+def test_signatures_of_a_tf_module(export: Export) -> None:
     """A tf.Module's attribute `signatures` names them; outputs are dict keys, or numbered."""
     exported = export(
         """
@@ -141,7 +141,7 @@ def test_saved_model_is_not_copied_into_itself(export: Export, echo_dir: Path) -
     assert not any(path.name.startswith(".") for path in (export.folder / "echo").iterdir())
 
 
-def test_directory_of_versions_is_refused_with_the_way_out(export: Export) -> None:
+def test_directory_of_versions(export: Export) -> None:
     """A model's base directory holds many models: one has to be named."""
     export(NET, "--version", 3, file="net.py:net")
     export(NET, "--version", 12, file="net.py:net")
@@ -193,7 +193,7 @@ def test_error_in_a_sibling_names_the_sibling(export: Export) -> None:
     )
 
 
-def test_neither_model_nor_build_model_suggests_what_is_there(export: Export) -> None:
+def test_file_without_model_or_build_model(export: Export) -> None:
     """A model under another name is offered as file.py:name."""
     result = export(NET)
     assert result.last_words[-1] == f"hint: tfsctl export {export.folder}/net.py:net"

@@ -82,7 +82,7 @@ def test_generated_layer_names(layer: str, cls: str, generated: bool) -> None:
     assert naming.is_generated(layer, cls) is generated
 
 
-def test_made_up_names_do_not_depend_on_what_was_built_before(export: Export) -> None:
+def test_generated_names_are_stable(export: Export) -> None:
     """Keras counts on from model to model in a process; the names of an export do not."""
     expected = (["input_1", "input_2"], ["output_1", "output_2"])
     assert export(AUTO, "--json").names == expected
@@ -93,7 +93,7 @@ def test_made_up_names_do_not_depend_on_what_was_built_before(export: Export) ->
     )
 
 
-def test_names_that_were_given_stay(export: Export) -> None:
+def test_given_names_are_kept(export: Export) -> None:
     """Dict keys, names of inputs and of the output layer come through."""
     exported = export(
         """
@@ -150,7 +150,7 @@ def test_subclassed_model(export: Export, call: str, rest: str, names: list[str]
     assert exported.names == (names, ["outputs"])
 
 
-def test_samples_tell_dtypes_of_a_subclassed_model(export: Export) -> None:
+def test_samples_give_dtypes_of_a_subclassed_model(export: Export) -> None:
     """With `samples` the dtypes are those of the samples; without, float32 is assumed, and said."""
     code = """
         import keras, numpy as np

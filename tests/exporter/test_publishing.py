@@ -41,7 +41,7 @@ def test_version_that_exists_is_refused_before_the_model_is_built(export: Export
     assert (export.folder / "net" / "5" / "saved_model.pb").read_bytes() == inside
 
 
-def test_version_under_another_spelling_exists_too(export: Export) -> None:
+def test_version_with_leading_zeros_exists(export: Export) -> None:
     """TensorFlow Serving reads 00000007 as 7: so do we."""
     (export.folder / "net" / "00000007").mkdir(parents=True)
     result = export(NET, "--version", 7)
@@ -49,7 +49,7 @@ def test_version_under_another_spelling_exists_too(export: Export) -> None:
     assert "version 7 exists already: net/00000007" in result.stderr
 
 
-def test_version_that_appears_meanwhile_is_not_overwritten(export: Export) -> None:
+def test_version_of_a_concurrent_export_is_not_overwritten(export: Export) -> None:
     """Another export may publish the same --version while this one is training."""
     code = NET + "    import pathlib; pathlib.Path('net/5').mkdir(); pathlib.Path('net/5/theirs').touch()\n"
     result = export(code, "--version", 5)
@@ -59,7 +59,7 @@ def test_version_that_appears_meanwhile_is_not_overwritten(export: Export) -> No
 
 
 @pytest.mark.parametrize("to", ["occupied", "occupied/deeper", "/proc/nowhere"])
-def test_unwritable_place(export: Export, to: str) -> None:
+def test_unwritable_directory(export: Export, to: str) -> None:
     """A place that cannot be written is told before TensorFlow is loaded."""
     (export.folder / "occupied").write_text("a file")
     result = export(NET, "--to", to)

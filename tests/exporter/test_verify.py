@@ -65,7 +65,7 @@ def test_model_that_takes_no_single_row() -> None:
 
 
 @pytest.mark.parametrize("rows", [ROWS["x"][:1], np.repeat(ROWS["x"][:1], 3, axis=0)])
-def test_equal_rows_tell_nothing(rows: np.ndarray) -> None:
+def test_equal_rows(rows: np.ndarray) -> None:
     """One row, or the same row several times, cannot show independence."""
     assert rows_are_independent(softmax_over_batch, {"x": rows}) == (
         None,
@@ -169,7 +169,7 @@ def test_no_more_than_32_samples_are_used() -> None:
         ([None, "a"], "their rows are not all of one kind and shape"),
     ],
 )
-def test_what_samples_are_not(value: object, reason: str) -> None:
+def test_invalid_samples(value: object, reason: str) -> None:
     """A name `samples` that holds something else is told, not guessed at."""
     with pytest.raises(InvalidInput, match=reason):
         samples.parse_samples(value)
@@ -211,7 +211,7 @@ def test_synthetic_inputs_fit_the_signature(dtype: str, shape: tuple[int | None,
         assert made.shape == (2, *(8 if dim is None else dim for dim in shape[1:]))
 
 
-def test_resources_cannot_be_made_up() -> None:
+def test_synthetic_inputs_of_resources() -> None:
     """A dtype without values is told."""
     with pytest.raises(InvalidInput, match="no values can be made up for x of dtype dtype_20"):
         samples.synthetic_inputs([TensorSpec("x", "dtype_20", (None,))], rows=2, free=1)
@@ -233,7 +233,7 @@ def test_samples_are_run(export: Export) -> None:
     assert document["row_independent"] == {"serving_default": True}
 
 
-def test_without_samples_nothing_is_claimed(export: Export) -> None:
+def test_row_independence_without_samples(export: Export) -> None:
     """Made-up rows show that the model runs, and not that its rows are independent."""
     document = export(CHECKED + "    model = keras.Model(x, keras.layers.Dense(1)(x))\n", "--json").document
     check = document["checks"]["serving_default"]
@@ -267,7 +267,7 @@ def test_random_model_is_not_compared(export: Export) -> None:
     assert "not compared" in document["notes"][0]
 
 
-def test_model_that_answers_otherwise_once_exported_is_refused(export: Export) -> None:
+def test_export_with_different_outputs(export: Export) -> None:
     """Python code that ran at tracing time only makes another model: it is not published."""
     code = """
         import keras
@@ -296,7 +296,7 @@ def test_samples_the_model_cannot_take(export: Export) -> None:
     ]
 
 
-def test_free_dimensions_are_given_room(export: Export) -> None:
+def test_sizes_of_free_dimensions(export: Export) -> None:
     """A convolution over a free dimension fails on length 1, and is tried on more."""
     code = """
         import keras
@@ -307,7 +307,7 @@ def test_free_dimensions_are_given_room(export: Export) -> None:
     assert (check["ran"], check["notes"]) == (True, [])
 
 
-def test_signature_that_made_up_rows_do_not_suit(export: Export) -> None:
+def test_signature_that_fails_on_synthetic_rows(export: Export) -> None:
     """What could not be run is said to be not run, never to be fine."""
     code = """
         import tensorflow as tf

@@ -53,7 +53,7 @@ def test_another_signature_is_named_in_the_body(tmp_path: Path) -> None:
     assert example_body(signature) == '{"signature_name": "other", "instances": [1.0]}'
 
 
-def test_there_is_an_example_only_where_one_can_be_made_up(tmp_path: Path) -> None:
+def test_signatures_without_an_example(tmp_path: Path) -> None:
     """The default signature comes first; an image of numbers, no values and other methods than Predict have none."""
     small, large = ECHO["serving_default"], {"x": ("float32", (None, 28, 28))}
     first = signature_of(tmp_path / "1", "a", small)

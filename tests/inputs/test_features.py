@@ -90,7 +90,7 @@ def test_named_values_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (["[" * 100_000], "the JSON is nested too deeply"),
     ],
 )
-def test_what_is_no_example_is_explained(typed: list[str], message: str) -> None:
+def test_invalid_examples(typed: list[str], message: str) -> None:
     """The error says what was typed."""
     with pytest.raises(InvalidInput) as caught:
         read_examples(typed)
@@ -111,7 +111,7 @@ def test_whole_numbers_become_floats_where_a_feature_is_of_floats() -> None:
 
 
 @given(st.text())
-def test_whatever_is_typed_is_read_or_explained(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     """No text ends in anything but examples or InvalidInput."""
     try:
         assert read_examples([text]).rows

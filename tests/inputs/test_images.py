@@ -48,7 +48,7 @@ def test_decoded_to_the_dtype_and_layout_of_the_input(dtype: str, shape: Shape |
     assert row.dtype == dtype
 
 
-def test_greys_of_sixteen_bits_are_scaled() -> None:
+def test_16_bit_images_are_scaled() -> None:
     """Not cut off at 255, as Pillow would."""
     file = io.BytesIO()
     Image.fromarray(np.array([[0, 30000, 65535]], np.uint16)).save(file, "png")
@@ -66,7 +66,7 @@ def test_resized_to_the_size_of_the_input() -> None:
     assert (row == 9).all()
 
 
-def test_turned_as_the_camera_noted() -> None:
+def test_exif_rotation() -> None:
     """A photograph taken with the camera on its side stands upright."""
     row = decode_image(
         encoded([[[1, 1, 1], [2, 2, 2]]], orientation=6), TensorSpec("i", "uint8", (None, None, None, 1))
@@ -76,7 +76,7 @@ def test_turned_as_the_camera_noted() -> None:
 
 
 @pytest.mark.parametrize(("shape", "row_shape"), [((None,), ()), ((None, 1), (1,)), (None, ())])
-def test_sent_as_it_is_where_bytes_are_wanted(shape: Shape | None, row_shape: tuple[int, ...]) -> None:
+def test_image_for_an_input_of_strings(shape: Shape | None, row_shape: tuple[int, ...]) -> None:
     """A model that decodes images itself gets the file."""
     row = decode_image(RED_AND_BLUE, TensorSpec("image", "string", shape))
 
@@ -84,7 +84,7 @@ def test_sent_as_it_is_where_bytes_are_wanted(shape: Shape | None, row_shape: tu
     assert row.ravel().tolist() == [RED_AND_BLUE]
 
 
-def test_what_is_no_image_is_refused() -> None:
+def test_invalid_images() -> None:
     """Neither other bytes nor an image cut short pass for one."""
     spec = TensorSpec("image", "uint8", (None, 1, 2, 3))
     for content in (b"", b"text", RED_AND_BLUE[:-30]):

@@ -111,7 +111,7 @@ def test_one_input_is_shaped_to_its_signature(wanted: Signature, typed: list[str
         (['{"inputs": {"area": [1], "city": ["a"]}}'], [1.0], [b"a"]),
     ],
 )
-def test_several_inputs_go_by_their_names(typed: list[str], area: list[float], city: list[bytes]) -> None:
+def test_inputs_by_name(typed: list[str], area: list[float], city: list[bytes]) -> None:
     """Pairs, objects and bodies name each value; a name said again begins the next row."""
     shaped = shape_inputs(typed, HOUSE)
     assert (shaped["area"].tolist(), shaped["city"].tolist()) == (area, city)
@@ -213,7 +213,7 @@ def test_a_named_value_may_be_in_a_file(
 
 @pytest.mark.parametrize("typed", ["z" * 100_000, '{"instances": "%s"}' % ("z" * 100_000)])
 @pytest.mark.parametrize("wanted", [NUMBER, HOUSE])
-def test_a_message_quotes_no_more_than_there_is_room_for(wanted: Signature, typed: str) -> None:
+def test_long_values_are_cut_in_messages(wanted: Signature, typed: str) -> None:
     """Whatever a pipe held."""
     with pytest.raises(InvalidInput) as raised:
         shape_inputs([typed], wanted)
@@ -494,7 +494,7 @@ def test_any_text_is_a_row_of_itself_once_it_is_a_json_string(text: str) -> None
 
 
 @given(st.text())
-def test_whatever_is_typed_is_shaped_or_explained(text: str) -> None:
+def test_any_text_is_shaped_or_refused(text: str) -> None:
     """No text ends in anything but inputs or InvalidInput."""
     explained = []
     for wanted in (TEXT, NUMBER, VECTOR, SCALAR, HOUSE):
@@ -506,7 +506,7 @@ def test_whatever_is_typed_is_shaped_or_explained(text: str) -> None:
 
 
 @given(st.text())
-def test_whatever_a_line_is_it_is_one_row_or_explained(text: str) -> None:
+def test_any_line_is_one_row_or_refused(text: str) -> None:
     """Answers line up with lines, whatever the lines are."""
     explained = []
     for wanted in (TEXT, TEXT_COLUMN, NUMBER, NUMBER_COLUMN, VECTOR, HOUSE):
@@ -545,14 +545,14 @@ def metadata(*names: str) -> ModelMetadata:
     return ModelMetadata("m", 1, {name: Signature(name, (), ()) for name in names})
 
 
-def test_the_default_signature_is_chosen_else_the_only_one() -> None:
+def test_default_signature() -> None:
     """`serving_default` needs no naming, nor does one without rivals."""
     assert choose_signature(metadata("a", "serving_default"), None).name == "serving_default"
     assert choose_signature(metadata("a"), None).name == "a"
     assert choose_signature(metadata("a", "serving_default"), "a").name == "a"
 
 
-def test_a_missing_signature_names_those_there_are() -> None:
+def test_unknown_signature() -> None:
     """The error lists the signatures, and the hint the closest."""
     with pytest.raises(NotFound) as caught:
         choose_signature(metadata("classify", "regress"), "clasify")

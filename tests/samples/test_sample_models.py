@@ -85,7 +85,7 @@ def reviews() -> list[tuple[str, str]]:
         return [(row["text"], row["label"]) for row in csv.DictReader(file)]
 
 
-def test_reviews_are_many_and_balanced(reviews: list[tuple[str, str]]) -> None:
+def test_reviews_are_balanced(reviews: list[tuple[str, str]]) -> None:
     """Some hundred sentences, as many good ones as bad ones."""
     labels = [label for _, label in reviews]
     assert len(reviews) >= 400
