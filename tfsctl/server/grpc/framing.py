@@ -86,12 +86,13 @@ def unframe(headers: Mapping[bytes, bytes], body: bytes, limit: int = MAX_UNCOMP
     Raises INTERNAL if the body is not exactly one message or cannot be decompressed, UNIMPLEMENTED for an unknown
     compression, RESOURCE_EXHAUSTED if the message has more than `limit` bytes when decompressed.
     """
-    if len(body) < FRAME_HEAD_BYTES or len(body) - FRAME_HEAD_BYTES < (length := int.from_bytes(body[1:5], "big")):
+    size = FRAME_HEAD_BYTES + int.from_bytes(body[1:FRAME_HEAD_BYTES], "big")
+    if len(body) < size:
         raise ServingError(Code.INTERNAL, "The request ended before its message")
-    if len(body) - FRAME_HEAD_BYTES > length:
+    if len(body) > size:
         raise ServingError(Code.INTERNAL, "The request of a unary call has more than one message")
     message = body[FRAME_HEAD_BYTES:]
-    return message if not body[0] else _decompressed(headers, body[0], message, limit)
+    return _decompressed(headers, body[0], message, limit) if body[0] else message
 
 
 def is_compressed(body: bytes) -> bool:
