@@ -60,6 +60,9 @@ class Limits:
     keepalive_timeout_s: float = 20.0
     """grpc.keepalive_timeout_ms: how long the answer to that PING may take."""
 
+    cache_requests: bool = True
+    """Whether parsed heads of requests are kept for equal ones; --disable_request_optimizations turns that off."""
+
     def check_interval_s(self) -> float:
         """How often the timeouts of connections should be checked."""
         times = [self.max_age_s, self.max_idle_s, self.keepalive_s, self.header_timeout_s, self.body_grace_s]

@@ -92,6 +92,7 @@ _MAX_MESSAGE_ARGUMENT = "grpc.max_receive_message_length"  # read by the applica
 def _limits(flags: Flags) -> Limits:
     """The limits that flags set, for every address. A time or count of 0 means no limit."""
     return Limits(
+        cache_requests=not flags.disable_request_optimizations,
         max_header_bytes=flags.max_header_bytes,
         max_header_count=flags.max_header_count,
         max_connections_per_peer=flags.max_connections_per_peer or _LARGEST,

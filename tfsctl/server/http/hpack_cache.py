@@ -50,10 +50,12 @@ class _Malformed:
 class HeaderBlockReader:
     """Reads the header blocks of one connection, in the order they arrive."""
 
-    def __init__(self, max_bytes: int, max_count: int) -> None:
+    def __init__(self, max_bytes: int, max_count: int, *, cache_heads: bool = True) -> None:
         self._decoder = Decoder(max_header_list_size=max_bytes)
         self._max_count = max_count
         self._table = self._decoder.header_table.dynamic_entries
+        self._cache_heads = cache_heads
+        self._parse_head = _cached_head if cache_heads else _parse_head
         self._cache: dict[bytes, RequestHead | _Malformed] = {}
 
     def read(self, block: bytes) -> RequestHead:
@@ -73,14 +75,15 @@ class HeaderBlockReader:
         if len(fields) > self._max_count:
             head = _Malformed("too many headers", ErrorCode.ENHANCE_YOUR_CALM)
         else:
-            head = _head(tuple(fields))
+            head = self._parse_head(tuple(fields))
         is_update = block[:1] != b"" and block[0] & _SIZE_UPDATE_MASK == _SIZE_UPDATE
         if is_update or len(table) != size or (table and table[0] is not newest):
             self._cache.clear()  # indices now mean something else
             return head
         if len(self._cache) >= _MAX_BLOCKS:
             self._cache.clear()
-        self._cache[block] = head
+        if self._cache_heads:
+            self._cache[block] = head
         return head
 
     def read_trailers(self, block: bytes) -> str:
@@ -104,8 +107,7 @@ class HeaderBlockReader:
             raise ConnectionFailedError(ErrorCode.COMPRESSION_ERROR, "a header block cannot be decoded") from None
 
 
-@lru_cache(256)
-def _head(pairs: tuple[tuple[bytes, bytes], ...]) -> RequestHead | _Malformed:
+def _parse_head(pairs: tuple[tuple[bytes, bytes], ...]) -> RequestHead | _Malformed:
     pseudo: dict[bytes, bytes] = {}
     headers: Headers = []
     for name, value in pairs:
@@ -129,6 +131,9 @@ def _head(pairs: tuple[tuple[bytes, bytes], ...]) -> RequestHead | _Malformed:
     return RequestHead(
         pseudo[b":method"].decode("latin-1"), text, path_of(text), MappingProxyType(dict(headers)), length
     )
+
+
+_cached_head = lru_cache(256)(_parse_head)
 
 
 _PSEUDO = {b":method": is_method, b":path": is_target, b":scheme": is_scheme, b":authority": is_host}

@@ -178,7 +178,8 @@ class Http1Connection(asyncio.Protocol):
         raw, self._searched = bytes(buffer[:end]), 0
         del buffer[:end]
         head = parse_head(raw, self._limits)
-        request_head_cache.keep(raw, head)
+        if self._limits.cache_requests:
+            request_head_cache.keep(raw, head)
         request = self._current = Request(self, head)
         self._body_left = head.length or 0
         self._chunks = ChunkDecoder(self._limits) if head.is_chunked else None

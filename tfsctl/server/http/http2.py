@@ -27,7 +27,9 @@ class Http2Connection(asyncio.Protocol):
         self.state, self.loop, self.port, self._peer = state, state.loop, port, peer
         self._limits = limits
         self._frames = FrameReader(self, limits.max_header_bytes)
-        self._blocks = HeaderBlockReader(limits.max_header_bytes, limits.max_header_count)
+        self._blocks = HeaderBlockReader(
+            limits.max_header_bytes, limits.max_header_count, cache_heads=limits.cache_requests
+        )
         self._streams: dict[int, Stream] = {}
         self.out = Sender(state.loop, self._streams)
         self._new: list[Stream] = []
