@@ -16,6 +16,7 @@ count in another tree, put it on PYTHONPATH and run this file from a folder with
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import runpy
@@ -51,7 +52,8 @@ class Walk:
         """For sys.setprofile."""
         if self.is_on and event == "call":
             code = frame.f_code
-            if code.co_filename.startswith(self._package) and code.co_name != "<module>":
+            is_function = bool(code.co_flags & inspect.CO_OPTIMIZED)  # not the body of a module or a class
+            if is_function and code.co_filename.startswith(self._package):
                 self.calls[code.co_filename.removeprefix(self._package)] += 1
 
 

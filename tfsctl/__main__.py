@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. Ctrl-C during the imports is handled as quietly as later."""
     try:
-        from tfsctl import cli
+        from tfsctl.cli import main as run_command_line
     except KeyboardInterrupt:
         return 130
-    return cli.main(argv)
+    return run_command_line(argv)
 
 
 if __name__ == "__main__":
