@@ -1,12 +1,15 @@
-"""A file of rows: `tfsctl predict --file`, the loop people write, and what the server does for a compiled client.
+"""Predictions for a file of rows: `tfsctl predict --file`, a loop of single requests, and a compiled client.
 
     python benchmarks/bulk.py ./amazon_review [--rows 1000000] [--rounds 3]
 
-MODEL is the base directory of a text model (one string input `text` [batch]). Starts the embedded server with it and runs
-three sides in turn, medians of all rounds: tfsctl over gRPC and over REST as whole processes, from a CSV file to a CSV file,
-with their peak memory; a loop of one `stub.Predict` a row with `tf.make_tensor_proto` (its imports not counted); and h2load
-with batches of the size and number tfsctl came to. Then a response of a million floats is decoded with ours and with
-`tf.make_ndarray`. Needs h2load (Debian: nghttp2-client).
+MODEL is the base directory of a text model (one string input `text` [batch]). The embedded server serves it to three
+clients in turn; medians of all rounds are printed:
+
+- tfsctl over gRPC and over REST, as whole processes from a CSV file to a CSV file, with their peak memory
+- a loop of one `stub.Predict` per row with `tf.make_tensor_proto` (imports are not counted)
+- h2load, with the batch size and the concurrency that tfsctl chose
+
+Then a response of a million floats is decoded by tfsctl and by `tf.make_ndarray`. Needs h2load (Debian: nghttp2-client).
 """
 
 from __future__ import annotations
@@ -123,9 +126,9 @@ def tfsctl(server: Server, over: str, rows: Path, count: int) -> Run:
     argv += ["--file", str(rows), "--output", str(output), "--json"]
     taken = [sys.executable, "-c", _TIMED, *argv]
     document, seconds, peak_mb = subprocess.run(taken, capture_output=True, text=True, check=True).stdout.splitlines()
-    said = json.loads(document)
-    assert said["rows"] == count, said
-    return Run(said["rows_per_s"], float(seconds), float(peak_mb), said["batch_size"], said["concurrency"])
+    report = json.loads(document)
+    assert report["rows"] == count, report
+    return Run(report["rows_per_s"], float(seconds), float(peak_mb), report["batch_size"], report["concurrency"])
 
 
 # In a process of its own: a child's peak memory counts from that of its parent, which must stay small.
@@ -159,8 +162,8 @@ def h2load(server: Server, rows: Path, run: Run) -> float:
     url = f"http://{HOST}:{server.grpc_port}/tensorflow.serving.PredictionService/Predict"
     argv = ["h2load", "--duration=3", f"-c{run.concurrency}", "-m1", f"-d{body}"]
     argv += ["-Hcontent-type: application/grpc", "-Hte: trailers", url]
-    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    done = int(re.search(r"(\d+) succeeded", said)[1])  # type: ignore[index] # h2load always says so
+    report = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    done = int(re.search(r"(\d+) succeeded", report)[1])  # type: ignore[index] # h2load always says so
     return done * len(texts) / 3
 
 
@@ -186,21 +189,21 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     runs: dict[str, list[Run]] = {"grpc": [], "rest": []}
     loops, compiled = [], []
     with tempfile.TemporaryDirectory() as scratch:
         rows = Path(scratch, "rows.csv")
-        write_rows(rows, asked.rows)
-        with running(*model_server(asked.model, "auto")) as server:
-            tfsctl(server, "grpc", rows, asked.rows)  # the first requests measure the model
-            for _ in range(asked.rounds):
+        write_rows(rows, options.rows)
+        with running(*model_server(options.model, "auto")) as server:
+            tfsctl(server, "grpc", rows, options.rows)  # the first requests measure the model
+            for _ in range(options.rounds):
                 loops.append(loop(server, rows))
                 for over, measured in runs.items():
-                    measured.append(tfsctl(server, over, rows, asked.rows))
+                    measured.append(tfsctl(server, over, rows, options.rows))
                 compiled.append(h2load(server, rows, runs["grpc"][-1]))
     slow, fast = statistics.median(loops), statistics.median(compiled)
-    print(f"{asked.rows:,} rows, medians of {asked.rounds}; load average {os.getloadavg()[0]:.1f}")
+    print(f"{options.rows:,} rows, medians of {options.rounds}; load average {os.getloadavg()[0]:.1f}")
     print(f"{'':22} {'rows/s':>9} {'of loop':>8} {'of h2load':>9} {'whole s':>8} {'peak MB':>8}")
     print(f"{'loop, a row a request':22} {slow:9,.0f}")
     for over, measured in runs.items():

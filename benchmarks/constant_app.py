@@ -1,4 +1,4 @@
-"""What a server stack alone can do: the same score for whatever is asked, over gRPC and REST.
+"""What a server stack can do at best: the same score for every request, over gRPC and REST.
 
 pyvoy constant_app:application --port 8500                       as ASGI, inside Envoy
 python benchmarks/constant_app.py GRPC_PORT REST_PORT            on the embedded server's own transport

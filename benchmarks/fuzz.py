@@ -1,4 +1,4 @@
-"""Hostile requests by the ten thousand: does the embedded server crash, hang, fail without a word, or grow?
+"""Sends tens of thousands of hostile requests, and reports crashes, hangs, silent failures and growth of the server.
 
     python benchmarks/fuzz.py [--requests 50000] [--seed 1] [--threads 16]
 

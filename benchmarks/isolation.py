@@ -1,9 +1,9 @@
-"""Does a slow model keep others waiting? A model of 50 ms a run is loaded fully; a quick one and the status are asked.
+"""Measures whether a slow model delays others: a model of 50 ms per run is under full load while others are asked.
 
     python benchmarks/isolation.py [--seconds 10] [--clients 8]
 
-Prints, without and with the load, the median and 99th percentile of what a quick model's REST and gRPC answers and the
-status endpoint's take, in milliseconds. The exit status is 1 if the load adds more than 10 ms to a 99th percentile.
+Prints, without and with the load, the median and 99th percentile latency in milliseconds of a quick model over REST and
+gRPC, and of the status endpoint. The exit status is 1 if the load adds more than 10 ms to a 99th percentile.
 The machine's cores are shared with the slow model's runs, which use all of TensorFlow's threads.
 """
 
@@ -91,14 +91,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--clients", type=int, default=8)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         size = slow_size(folder)
         write_scale_model(folder / "slow" / "1", 1.0, matmul_size=size)
         write_scale_model(folder / "quick" / "1", 1.0)
         with running_server({name: folder / name for name in ("slow", "quick")}, folder) as server:
-            alone = measured(server, asked.seconds)
+            alone = measured(server, options.seconds)
             stop, runs = threading.Event(), []
 
             def load() -> None:
@@ -109,15 +109,15 @@ def main() -> int:
                         runs.append((time.perf_counter() - start_s) * 1e3)
 
             with ExitStack() as stack:
-                threads = [threading.Thread(target=load) for _ in range(asked.clients)]
+                threads = [threading.Thread(target=load) for _ in range(options.clients)]
                 for thread in threads:
                     thread.start()
                     stack.callback(thread.join)
                 stack.callback(stop.set)  # the last callback is the first to be called
                 time.sleep(1.0)
-                loaded = measured(server, asked.seconds)
+                loaded = measured(server, options.seconds)
     print(
-        f"slow model: {size} x {size} matrices, {asked.clients} clients, answers after {statistics.median(runs):.0f} ms"
+        f"slow model: {size} x {size} matrices, {options.clients} clients, answers after {statistics.median(runs):.0f} ms"
     )
     worst = 0.0
     for name, values in alone.items():

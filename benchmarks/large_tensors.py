@@ -1,10 +1,10 @@
-"""What a 224 x 224 x 3 float image costs the server, outside the model: as gRPC tensor_content, and as REST JSON.
+"""The server's cost of a 224 x 224 x 3 float image, apart from the model: as gRPC tensor_content, and as REST JSON.
 
     python benchmarks/large_tensors.py [--rounds 5] [--requests 100]
 
-The model adds the image up, so the answer is one number and the run takes a fraction of a millisecond. Prints the
-server process's CPU milliseconds a request, medians over the rounds: over gRPC, over gRPC with a one-pixel image (what
-any request costs), over REST, and beside it what parsing that JSON takes in this process, with orjson and with simdjson.
+The model sums the image, so the answer is one number and the run takes a fraction of a millisecond. Prints the median
+CPU milliseconds per request of the server process: over gRPC, over gRPC with a one-pixel image (the cost of any
+request), and over REST; also the time to parse that JSON in this process, with orjson and with simdjson.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=100)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     image = np.random.default_rng(0).random((1, 224, 224, 3), dtype=np.float32)
     body = orjson.dumps({"instances": image.tolist()})
     large, small = request_of(image), request_of(image[:, :1, :1])
@@ -101,20 +101,20 @@ def main() -> None:
         ):
             call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(PREDICT)
             measures: dict[str, Callable[[], float]] = {
-                "gRPC, the image": lambda: cost_ms(server.pid, lambda: call(large), asked.requests),
-                "gRPC, one pixel": lambda: cost_ms(server.pid, lambda: call(small), asked.requests),
+                "gRPC, the image": lambda: cost_ms(server.pid, lambda: call(large), options.requests),
+                "gRPC, one pixel": lambda: cost_ms(server.pid, lambda: call(small), options.requests),
                 "REST, the image": lambda: cost_ms(
                     server.pid,
                     lambda: client.post("/v1/models/sum:predict", content=body).raise_for_status(),
-                    asked.requests,
+                    options.requests,
                 ),
-                "orjson.loads": lambda: parse_ms(lambda: orjson.loads(body), asked.requests),
+                "orjson.loads": lambda: parse_ms(lambda: orjson.loads(body), options.requests),
                 "simdjson, as a buffer": lambda: parse_ms(
-                    lambda: numbers_of(simdjson.Parser().parse(body)), asked.requests
+                    lambda: numbers_of(simdjson.Parser().parse(body)), options.requests
                 ),
             }
             taken: dict[str, list[float]] = {name: [] for name in measures}
-            for _ in range(asked.rounds):
+            for _ in range(options.rounds):
                 for name, measure in measures.items():
                     taken[name].append(measure())
     print(f"an image of 224 x 224 x 3 floats: {len(large):,} bytes over gRPC, {len(body):,} as JSON; CPU ms a request")

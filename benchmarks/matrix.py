@@ -51,9 +51,9 @@ QUICK_WORKLOADS, QUICK_CONNECTIONS = ("text", "floats256", "rows32"), (1, 32, 51
 VARIANTS = {"image": 8}
 DEFAULT_VARIANTS = 200
 WARM_UP_S = 0.3
-LAUNCH_S = 0.35  # of a client: process, imports, connections
+MIN_SECONDS, MAX_SECONDS, QUICK_SECONDS = 0.5, 3.0, 1.0
 WARM_UP_RUN_S, MAX_WARM_UPS, ENOUGH_REQUESTS = 1.5, 4, 50
-BUDGET_S = 34 * 60
+BUDGET_S = 38 * 60
 READY_S = 180.0
 OURS = f"{sys.executable} -m tfsctl.server {{flags}}"
 
@@ -222,6 +222,30 @@ def grpc_head(path: str) -> bytes:
     return block
 
 
+class Pace:
+    """How long each run lasts: a fixed time, or what is left of the budget for each of the runs that are left."""
+
+    def __init__(self, fixed: float | None, runs: int) -> None:
+        self._fixed = fixed
+        self._left = runs
+        self._start = time.monotonic()
+        self._done, self._measured_s = 0, 0.0
+
+    def next_seconds(self) -> float:
+        """The seconds of the next runs."""
+        if self._fixed is not None:
+            return self._fixed
+        elapsed_s = time.monotonic() - self._start
+        overhead_s = (elapsed_s - self._measured_s) / self._done if self._done else WARM_UP_S
+        return min(MAX_SECONDS, max(MIN_SECONDS, (BUDGET_S - elapsed_s) / self._left - overhead_s))
+
+    def measured(self, runs: int, seconds: float) -> None:
+        """Note that so many runs of these seconds are done."""
+        self._done += runs
+        self._left -= runs
+        self._measured_s += runs * seconds
+
+
 def all_cells(*, quick: bool) -> list[Cell]:
     """The cells in the order of measurement."""
     workloads = QUICK_WORKLOADS if quick else tuple(matrix_models.MODEL_OF)
@@ -274,7 +298,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three workloads, three numbers of connections, one round")
     parser.add_argument("--rounds", type=int, help="runs of each cell and server (default: 2, with --quick 1)")
     parser.add_argument(
-        "--seconds", type=float, help="length of a run (default: 3 at most, so that all takes 40 minutes)"
+        "--seconds", type=float, help="length of a run (default: up to 3, so that all runs take at most 40 minutes)"
     )
     parser.add_argument("--models", type=Path, help="folder for the models, kept for the next run")
     parser.add_argument("--output", type=Path, default=Path("matrix-results"), metavar="FOLDER", help="for the results")
@@ -288,9 +312,9 @@ def main() -> None:
         parser.error("no cell matches")
     commands = {"ours": OURS} | ({"against": options.against} if options.against else {})
     rounds = options.rounds or (1 if options.quick else 2)
-    runs = len(cells) * len(commands) * rounds
-    seconds = options.seconds or (1.0 if options.quick else min(3.0, BUDGET_S / runs - WARM_UP_S - LAUNCH_S))
-    print(f"{len(cells)} cells, {rounds} rounds of {seconds:.1f} s for each server", flush=True)
+    runs = rounds * len(commands)
+    print(f"{len(cells)} cells, each with {rounds} rounds for each server", flush=True)
+    pace = Pace(options.seconds or (QUICK_SECONDS if options.quick else None), len(cells) * runs)
     options.output.mkdir(parents=True, exist_ok=True)
     samples: dict[Cell, dict[str, list[Sample]]] = {cell: {name: [] for name in commands} for cell in cells}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
@@ -310,9 +334,11 @@ def main() -> None:
                 warmed_up.add((model_of(cell), cell.protocol))
                 for server in servers:
                     warm_up(server, cell, file)
+            seconds = pace.next_seconds()
             for number in range(rounds):
                 for server in servers if number % 2 == 0 else reversed(servers):
                     samples[cell][server.name].append(measure(server, cell, file, seconds))
+            pace.measured(runs, seconds)
             done = " ".join(f"{n} {median_of(s).requests_per_s:.0f}/s" for n, s in samples[cell].items())
             print(f"{cell!s:34} {done}", flush=True)
     results = {
@@ -322,7 +348,6 @@ def main() -> None:
     document = {
         "commands": commands,
         "rounds": rounds,
-        "seconds": seconds,
         "load_average": os.getloadavg(),
         "cells": [
             {**asdict(cell), "servers": {name: asdict(sample) for name, sample in by_server.items()}}

@@ -117,29 +117,29 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def ask_grpc(server: Server, request: Path, connections: int, seconds: float) -> Sample:
+def load_grpc(server: Server, request: Path, connections: int, seconds: float) -> Sample:
     """Load Predict with h2load."""
     before = cpu_s(server.pid)
     url = f"http://{HOST}:{server.grpc_port}/tensorflow.serving.PredictionService/Predict"
     argv = ["h2load", f"--duration={seconds:g}", f"-c{connections}", "-m1", f"-d{request}"]
     argv += ["-Hcontent-type: application/grpc", "-Hte: trailers", url]
-    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    done = int(re.search(r"(\d+) succeeded", said)[1])  # type: ignore[index] # h2load always says so
-    latency = re.search(r"time for request:\s+\S+\s+\S+\s+(\S+)", said)
-    assert latency is not None, said
+    output = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    done = int(re.search(r"(\d+) succeeded", output)[1])  # type: ignore[index] # h2load always says so
+    latency = re.search(r"time for request:\s+\S+\s+\S+\s+(\S+)", output)
+    assert latency is not None, output
     return Sample(done / seconds, (cpu_s(server.pid) - before) / max(done, 1) * 1e6, _ms(latency[1]))
 
 
-def ask_rest(server: Server, script: Path, connections: int, seconds: float) -> Sample:
+def load_rest(server: Server, script: Path, connections: int, seconds: float) -> Sample:
     """Load :predict with wrk."""
     before = cpu_s(server.pid)
     url = f"http://{HOST}:{server.rest_port}/v1/models/m:predict"
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", f"-s{script}", "--latency", url]
-    said = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    assert "Non-2xx" not in said, said
-    done = int(re.search(r"(\d+) requests in", said)[1])  # type: ignore[index] # wrk always says so
-    latency = re.search(r"50%\s+(\d\S+)", said)
-    assert latency is not None, said
+    output = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert "Non-2xx" not in output, output
+    done = int(re.search(r"(\d+) requests in", output)[1])  # type: ignore[index] # wrk always says so
+    latency = re.search(r"50%\s+(\d\S+)", output)
+    assert latency is not None, output
     return Sample(done / seconds, (cpu_s(server.pid) - before) / max(done, 1) * 1e6, _ms(latency[1]))
 
 
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32, 64])
     parser.add_argument("--seconds", type=float, default=3.0)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         request, script = Path(scratch, "request.grpc"), Path(scratch, "post.lua")
         message = protos.PredictRequest(model_spec={"name": "m"})
@@ -168,21 +168,21 @@ def main() -> None:
         commands = {
             "constant": constant(),
             "transport": transport(),
-            "merged": model_server(asked.model, "auto"),
-            "not merged": model_server(asked.model, "off"),
+            "merged": model_server(options.model, "auto"),
+            "not merged": model_server(options.model, "off"),
         }
         samples: dict[tuple[str, int, str], list[Sample]] = {}
-        for _ in range(asked.rounds):
+        for _ in range(options.rounds):
             for name, command in commands.items():
                 with running(*command) as server:
-                    ask_rest(server, script, 32, 2.0)  # the first requests measure the model, and have lanes made
-                    for connections in asked.connections:
+                    load_rest(server, script, 32, 2.0)  # the first requests measure the model, and make replicas
+                    for connections in options.connections:
                         for protocol, sample in (
-                            ("gRPC", ask_grpc(server, request, connections, asked.seconds)),
-                            ("REST", ask_rest(server, script, connections, asked.seconds)),
+                            ("gRPC", load_grpc(server, request, connections, options.seconds)),
+                            ("REST", load_rest(server, script, connections, options.seconds)),
                         ):
                             samples.setdefault((protocol, connections, name), []).append(sample)
-        _print(samples, list(commands), asked.connections)
+        _print(samples, list(commands), options.connections)
 
 
 def _print(samples: dict[tuple[str, int, str], list[Sample]], names: list[str], connections: list[int]) -> None:

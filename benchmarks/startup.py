@@ -1,4 +1,4 @@
-"""What one prediction, or a look at a model, costs from the shell: with tfsctl, and with what people use instead.
+"""The cost of one prediction, or of reading a model's signatures, from the shell: with tfsctl and with alternatives.
 
     python benchmarks/startup.py ./half_plus_two [--runs 7]
 
@@ -75,12 +75,12 @@ def run(argv: Sequence[str]) -> Cost:
     start = time.perf_counter()
     process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None
-    said = process.stderr.read()
+    output = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     wall_s = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     process.stderr.close()
-    assert process.returncode == 0, said.decode()
+    assert process.returncode == 0, output.decode()
     return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
