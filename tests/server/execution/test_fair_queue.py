@@ -36,9 +36,9 @@ def test_requests_of_one_client_keep_their_order(pending: Callable[[str], Pendin
     runs = [pending("a") for _ in range(5)]
     for run in runs:
         queue.push(run)
-    assert len(queue) == 5
+    assert queue.length == 5
     assert popped(queue) == runs
-    assert len(queue) == 0
+    assert queue.length == 0
 
 
 def test_clients_are_served_in_turn(pending: Callable[[str], PendingRun]) -> None:
@@ -56,7 +56,7 @@ def test_removed_requests_are_skipped(pending: Callable[[str], PendingRun]) -> N
         queue.push(run)
     queue.remove(runs[0])
     queue.remove(runs[2])
-    assert len(queue) == 2
+    assert queue.length == 2
     assert popped(queue) == [runs[1], runs[3]]
 
 
@@ -70,7 +70,7 @@ def test_removing_a_burst_takes_constant_work_for_each_request(pending: Callable
     for run in (*burst[::2], *reversed(burst[1::2])):
         queue.remove(run)
     assert queue.operations < 4 * len(burst)
-    assert len(queue) == 100
+    assert queue.length == 100
     assert popped(queue) == others
 
 

@@ -14,67 +14,86 @@ from tfsctl.server.execution.stacked_run import Stack, StackedRun
 class Batch:
     """Requests that will be run at once by an executor. `key` is equal for requests that may join it."""
 
-    __slots__ = ("_max_requests", "_max_rows", "_payloads", "executor", "key", "nbytes", "requests", "rows", "stacked")
+    __slots__ = (
+        "_max_nbytes",
+        "_max_requests",
+        "_max_rows",
+        "_payloads",
+        "executor",
+        "is_full",
+        "key",
+        "nbytes",
+        "requests",
+        "rows",
+        "stacked",
+    )
 
-    def __init__(self, executor: Executor, key: object, *, max_requests: int, max_rows: int) -> None:
+    def __init__(
+        self, executor: Executor, first: PendingRun, key: object, *, max_requests: int, max_rows: int, max_nbytes: int
+    ) -> None:
         self.executor, self.key = executor, key
-        self._max_requests, self._max_rows = max_requests, max_rows
-        self.requests: list[PendingRun] = []
+        self._max_requests, self._max_rows, self._max_nbytes = max_requests, max_rows, max_nbytes
+        self.requests = [first]
+        self.rows, self.nbytes = first.rows, first.nbytes
+        self.is_full = max_requests <= 1 or self.rows >= max_rows
+        """Whether no further request fits."""
         self._payloads: list[Any] = []
-        self.rows = self.nbytes = 0
         self.stacked: StackedRun | None = None
         """The run of all requests, once it was made."""
 
-    def has_room(self, run: PendingRun) -> bool:
-        """Whether a request fits."""
-        return len(self.requests) < self._max_requests and self.rows + run.rows <= self._max_rows
-
-    def add(self, run: PendingRun) -> None:
-        """Take a request in."""
+    def add(self, run: PendingRun) -> bool:
+        """Take a request in if it fits; returns whether it did."""
+        rows, nbytes = self.rows + run.rows, self.nbytes + run.nbytes
+        if self.is_full or rows > self._max_rows or nbytes > self._max_nbytes:
+            return False
         self.requests.append(run)
-        self.rows += run.rows
-        self.nbytes += run.nbytes
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no further request fits."""
-        return len(self.requests) >= self._max_requests or self.rows >= self._max_rows
+        self.rows, self.nbytes = rows, nbytes
+        self.is_full = len(self.requests) >= self._max_requests or rows >= self._max_rows
+        return True
 
     @property
     def is_small(self) -> bool:
         """Whether the run is small enough for the event loop, and a measure of the model."""
         return self.nbytes < SMALL_BYTES and self.rows <= SMALL_ROWS
 
-    def start(self) -> bool:
-        """Prepare the run: drop the requests that nobody waits for, answer those whose deadline has passed.
+    def start(self) -> tuple[int, int]:
+        """Prepare the run: drop the requests that nobody waits for, and answer those whose deadline has passed.
 
-        Returns whether any request is left. From here on the batch may be used on another thread.
+        Returns how many requests no longer wait, and their bytes. From here on another thread may use the batch.
         """
         now_s = time.monotonic()
+        released = nbytes = 0
+        self._payloads = payloads = []
         for run in self.requests:
+            if run.is_waiting:
+                run.is_waiting = False
+                released += 1
+                nbytes += run.nbytes
             if run.deadline_s is not None and now_s > run.deadline_s:
                 run.settle(deadline_exceeded())
-        if any(run.answer.done() for run in self.requests):
+            elif not run.answer.done():
+                payloads.append(run.payload)
+        if len(payloads) < len(self.requests):
             self.requests = [run for run in self.requests if not run.answer.done()]
             self.rows = sum(run.rows for run in self.requests)
             self.nbytes = sum(run.nbytes for run in self.requests)
-        self._payloads = [run.payload for run in self.requests]
-        return bool(self.requests)
+        return released, nbytes
 
-    def stack(self) -> StackedRun | None:
-        """The run of all requests. None if they have to be converted one by one."""
-        requests = self.requests
-        first = requests[0]
+    def stack(self, *, is_timed: bool) -> StackedRun | None:
+        """The run of all requests. None if they have to be converted one by one.
+
+        `is_timed` limits its time by the last deadline of the requests.
+        """
+        first = self.requests[0]
         if first.codec is None:
-            inputs = Stack.of_requests(self._payloads)
+            inputs = Stack(len(self._payloads), each=self._payloads)
         else:
             arrays = first.codec.decode(self._payloads)
             if arrays is None:
                 return None
-            inputs = Stack(len(requests), arrays=arrays)
-        self.stacked = StackedRun(
-            first.feeds, first.fetches, inputs, timeout_ms=self._timeout_ms(), is_small=self.is_small
-        )
+            inputs = Stack(len(self._payloads), arrays=arrays)
+        timeout_ms = self._timeout_ms() if is_timed else 0
+        self.stacked = StackedRun(first.feeds, first.fetches, inputs, timeout_ms=timeout_ms, is_small=self.is_small)
         return self.stacked
 
     def _timeout_ms(self) -> int:

@@ -11,16 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
 from tfsctl.server.execution.batch import Batch
-from tfsctl.server.execution.executor import Executor, MergingExecutor, SessionExecutor
+from tfsctl.server.execution.executor import MergingExecutor, SessionExecutor
 from tfsctl.server.execution.fair_queue import FairQueue
 from tfsctl.server.execution.loop_debouncer import LoopDebouncer
-from tfsctl.server.execution.pending_run import SMALL_ROWS, PendingRun, deadline_exceeded
+from tfsctl.server.execution.pending_run import SMALL_BYTES, SMALL_ROWS, PendingRun, deadline_exceeded
 from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.execution.replica_executor import ReplicaExecutor
 from tfsctl.server.execution.stacked_run import Stack, StackedRun
@@ -62,7 +63,7 @@ class RequestCoalescer:
         self._open: dict[object, Batch] = {}  # formed batches that others may join
         self._formed: deque[Batch] = deque()
         self._formed_requests = 0
-        self._newest_coalesces = False
+        self._newest: PendingRun | None = None
         self._debouncer = LoopDebouncer(loop, self._coalescible, self._dispatch)
         self._timing = RunTiming()
         self._alone = SessionExecutor(session, self._timing)
@@ -77,13 +78,14 @@ class RequestCoalescer:
     # ---- submitting ----
     def submit(self, run: PendingRun) -> None:
         """Queue a request. Raises RESOURCE_EXHAUSTED if too many wait already."""
-        waiting = len(self.queue) + self._formed_requests
-        self._limits.admit(run.nbytes, waiting * self._seconds_per_request if waiting > _SHORT_QUEUE else 0.0)
+        waiting = self.queue.length + self._formed_requests
+        is_long = waiting > _SHORT_QUEUE
+        self._limits.admit(run.nbytes, waiting * self._seconds_per_request if is_long else 0.0)
         run.is_waiting = True
         self.queue.push(run)
-        if run.deadline_s is not None and (waiting > _SHORT_QUEUE or not self._timing.is_quick):
+        if run.deadline_s is not None and (is_long or not self._timing.is_quick):
             run.timer = self._loop.call_later(run.deadline_s - time.monotonic(), self._expire, run)
-        self._newest_coalesces = self._coalesces and (run.merge_key is not None or self._replicas.is_ready(run.kind))
+        self._newest = run
         self._debouncer.notify()
 
     def cancel(self, run: PendingRun) -> None:
@@ -104,7 +106,7 @@ class RequestCoalescer:
     def _release(self, run: PendingRun) -> None:
         if run.is_waiting:
             run.is_waiting = False
-            self._limits.release(run.nbytes)
+            self._limits.release(1, run.nbytes)
 
     def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
         """Run on this thread, regardless of the queue, and return the fetched arrays."""
@@ -118,55 +120,53 @@ class RequestCoalescer:
     # ---- forming batches ----
     def _coalescible(self) -> int:
         """How many requests wait, if they may be run together."""
-        return len(self.queue) if self._newest_coalesces else 0
+        newest = self._newest
+        if newest is None or not self._coalesces:
+            return 0
+        return self.queue.length if newest.merge_key is not None or self._replicas.is_ready(newest.kind) else 0
 
     def _next_batch(self) -> Batch | None:
         """The next batch that can be started now; None if nothing waits or no thread is free."""
         is_blocked = self._busy >= self._workers
         if is_blocked and not self._timing.is_quick:
             return None
+        formed = self._formed
         while True:
-            self._form_batches()
-            if not self._formed:
+            if self.queue.length:
+                self._form_batches()
+            if not formed or (is_blocked and not formed[0].is_small):
                 return None
-            batch = self._formed[0]
-            if is_blocked and not batch.is_small:
-                return None
-            self._formed.popleft()
+            batch = formed.popleft()
             self._formed_requests -= len(batch.requests)
             if self._open.get(batch.key) is batch:
                 del self._open[batch.key]
-            for run in batch.requests:
-                self._release(run)
-            if batch.start():
+            self._limits.release(*batch.start())
+            if batch.requests:
                 return batch
 
     def _form_batches(self) -> None:
         """Move requests from the queue into batches, each client in turn, until the first batch is full."""
-        formed = self._formed
-        while not formed or (not formed[0].is_full and self._formed_requests - len(formed[0].requests) < _MAX_FORMED):
-            run = self.queue.pop()
-            if run is None:
-                return
-            self._batch_for(run).add(run)
+        queue, formed, opened = self.queue, self._formed, self._open
+        while (run := queue.pop()) is not None:
             self._formed_requests += 1
+            batch = opened.get(run.key)
+            if batch is None or not batch.add(run):
+                formed.append(self._new_batch(run))
+            first = formed[0]
+            if first.is_full or self._formed_requests - len(first.requests) >= _MAX_FORMED:
+                return
 
-    def _batch_for(self, run: PendingRun) -> Batch:
-        """An open batch with room for a request, or a new one."""
-        executor: Executor = self._alone
-        key: object = None
-        max_requests, max_rows = 1, run.rows
+    def _new_batch(self, run: PendingRun) -> Batch:
+        """A batch with one request, which others may join if they can run with it."""
         if run.merge_key is not None and self._coalesces:
-            executor, key, max_requests, max_rows = self._merging, run.merge_key, _MAX_MERGED_ROWS, _MAX_MERGED_ROWS
+            most = _MAX_MERGED_ROWS
+            batch = Batch(self._merging, run, run.key, max_requests=most, max_rows=most, max_nbytes=sys.maxsize)
         elif run.is_small and self._timing.is_quick and self._replicas.is_ready(run.kind):
-            executor, key, max_requests = self._replicas, run.codec or run.kind, self._replicas.max_requests
-            max_rows = SMALL_ROWS
-        batch = self._open.get(key)
-        if batch is None or not batch.has_room(run):
-            batch = Batch(executor, key, max_requests=max_requests, max_rows=max_rows)
-            self._formed.append(batch)
-            if key is not None:
-                self._open[key] = batch
+            most = self._replicas.max_requests
+            batch = Batch(self._replicas, run, run.key, max_requests=most, max_rows=SMALL_ROWS, max_nbytes=SMALL_BYTES)
+        else:
+            return Batch(self._alone, run, None, max_requests=1, max_rows=0, max_nbytes=0)
+        self._open[run.key] = batch
         return batch
 
     # ---- running ----
@@ -178,20 +178,21 @@ class RequestCoalescer:
                 self._busy += 1
                 self._threads.submit(self._work, batch)
                 continue
-            result = self._run(batch)
+            result = self._run(batch, is_timed=False)
             self._finish(batch, result)
-            self._measure_rate(len(batch.requests))
-            if not (self.queue or self._formed):
+            if not (self.queue.length or self._formed):
+                self._last_finish_s = None
                 return
-            if self._coalesces and batch.executor is self._alone and batch.stacked is not None:
-                self._prepare_replicas(batch.stacked, result)
+            self._measure_rate(len(batch.requests))
+            if self._coalesces and batch.executor is self._alone and isinstance(result, Stack) and batch.stacked:
+                self._replicas.prepare(batch.stacked)  # this request succeeded alone while others waited
             if time.perf_counter() > end_s:
                 self._debouncer.notify()
                 return
 
     def _work(self, batch: Batch) -> None:
         """Run a batch in a thread."""
-        self._loop.call_soon_threadsafe(self._finish_work, batch, self._run(batch))
+        self._loop.call_soon_threadsafe(self._finish_work, batch, self._run(batch, is_timed=True))
 
     def _finish_work(self, batch: Batch, result: Stack | list[Any]) -> None:
         self._busy -= 1
@@ -199,10 +200,10 @@ class RequestCoalescer:
         self._measure_rate(len(batch.requests))
         self._dispatch()
 
-    def _run(self, batch: Batch) -> Stack | list[Any]:
+    def _run(self, batch: Batch, *, is_timed: bool) -> Stack | list[Any]:
         """Run a batch on this thread: the outputs, or a list of outcomes if requests had to be run alone."""
         try:
-            run = batch.stack()
+            run = batch.stack(is_timed=is_timed)
             if run is None:
                 return [None] * len(batch.requests)
             if run.inputs.count > 1:
@@ -213,19 +214,16 @@ class RequestCoalescer:
             log.exception("Requests failed together")
         if batch.stacked is None:
             return [None] * len(batch.requests)
-        runs = [batch.stacked] if len(batch.requests) == 1 else batch.stacked.split()
-        return [self._run_alone(alone) for alone in runs]
+        if len(batch.requests) > 1:
+            return [self._run_alone(alone) for alone in batch.stacked.split()]
+        outcome = self._run_alone(batch.stacked)
+        return outcome if isinstance(outcome, Stack) else [outcome]
 
     def _run_alone(self, run: StackedRun) -> Stack | Exception:
         try:
             return self._alone.run(run)
         except Exception as error:  # noqa: BLE001 - the error is the answer to this request
             return error
-
-    def _prepare_replicas(self, run: StackedRun, result: Stack | list[Any]) -> None:
-        """Have replicas made for requests like this one, which succeeded alone while others waited."""
-        if not isinstance(result, Stack) and isinstance(result[0], Stack):
-            self._replicas.prepare(run)
 
     # ---- answering ----
     def _finish(self, batch: Batch, result: Stack | list[Any]) -> None:
@@ -250,8 +248,7 @@ class RequestCoalescer:
             elif codec is None:
                 run.settle(outcome.each[0])
             else:
-                single = Batch(self._alone, None, max_requests=1, max_rows=run.rows)
-                single.add(run)
+                single = Batch(self._alone, run, None, max_requests=1, max_rows=0, max_nbytes=0)
                 self._finish(single, outcome)
 
     def _measure_rate(self, requests: int) -> None:
@@ -260,7 +257,7 @@ class RequestCoalescer:
         if self._last_finish_s is not None:
             seconds = (now_s - self._last_finish_s) / requests
             self._seconds_per_request += (seconds - self._seconds_per_request) * _RATE_WEIGHT
-        is_idle = not (self._busy or self.queue or self._formed)
+        is_idle = not (self._busy or self.queue.length or self._formed)
         self._last_finish_s = None if is_idle else now_s
 
 

@@ -20,17 +20,15 @@ class FairQueue:
         self._by_client: dict[object, deque[PendingRun]] = {}
         self._turns: deque[deque[PendingRun]] = deque()
         self._removed = 0
-        self._length = 0
+        self.length = 0
+        """How many requests wait."""
         self.operations = 0
         """How many requests were moved so far: a measure of the work that the queue causes."""
-
-    def __len__(self) -> int:
-        return self._length
 
     def push(self, run: PendingRun) -> None:
         """Append a request to those of its client."""
         self.operations += 1
-        self._length += 1
+        self.length += 1
         run.is_queued = True
         requests = self._by_client.get(run.client)
         if requests is None:
@@ -51,7 +49,7 @@ class FairQueue:
                 del self._by_client[run.client]
             if run.is_queued:
                 run.is_queued = False
-                self._length -= 1
+                self.length -= 1
                 return run
             self._removed -= 1
         return None
@@ -59,13 +57,13 @@ class FairQueue:
     def remove(self, run: PendingRun) -> None:
         """Forget a request that waits here."""
         run.is_queued = False
-        self._length -= 1
+        self.length -= 1
         self._removed += 1
-        if self._removed > self._length + _REMOVED_UNTIL_COMPACTED:
+        if self._removed > self.length + _REMOVED_UNTIL_COMPACTED:
             self._compact()
 
     def _compact(self) -> None:
-        self.operations += self._length + self._removed
+        self.operations += self.length + self._removed
         self._removed = 0
         for client, requests in list(self._by_client.items()):
             kept = [run for run in requests if run.is_queued]

@@ -51,6 +51,7 @@ class PendingRun:
         "fetches",
         "is_queued",
         "is_waiting",
+        "key",
         "kind",
         "merge_key",
         "nbytes",
@@ -77,6 +78,8 @@ class PendingRun:
         self.rows, self.nbytes, self.merge_key = rows, nbytes, merge_key
         self.deadline_s, self.client, self.codec = deadline_s, client, codec
         self.kind: tuple[Endpoint, ...] = (*feeds, *fetches)
+        self.key: object = merge_key or codec or self.kind
+        """Equal for requests that may be in one batch."""
         self.is_queued = False
         """Whether it is in a FairQueue."""
         self.is_waiting = False
@@ -103,7 +106,7 @@ class PendingRun:
             fetches,
             arrays,
             rows=rows,
-            nbytes=sum([array.nbytes for array in arrays]),
+            nbytes=arrays[0].nbytes if len(arrays) == 1 else sum(array.nbytes for array in arrays),
             merge_key=merge_key,
             deadline_s=deadline_s,
             client=client,
@@ -120,16 +123,16 @@ class PendingRun:
 
     def settle(self, outcome: Any) -> None:  # noqa: ANN401 - arrays, an answer of the codec, or an exception
         """Give the answer, or raise the exception where it is awaited, unless that was done before."""
-        self.payload = None
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        if self.answer.done():
+        answer = self.answer
+        if answer.done():
             return
         if isinstance(outcome, BaseException):
-            self.answer.set_exception(outcome)
+            answer.set_exception(outcome)
         else:
-            self.answer.set_result(outcome)
+            answer.set_result(outcome)
 
 
 def deadline_exceeded() -> ServingError:

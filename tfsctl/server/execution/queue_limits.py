@@ -48,9 +48,9 @@ class QueueLimits:
         self.requests += 1
         self.nbytes += nbytes
 
-    def release(self, nbytes: int) -> None:
-        """Forget a request: its run begins, or nobody waits for it any more."""
-        self.requests -= 1
+    def release(self, requests: int, nbytes: int) -> None:
+        """Forget requests whose run begins, or that nobody waits for any more."""
+        self.requests -= requests
         self.nbytes -= nbytes
 
     def _full(self, reason: str, flag: str, wait_s: float) -> ServingError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
@@ -44,6 +44,8 @@ class Servable:
         self.version = version
         self.session = session
         self.accepts_codecs = queue.accepts_codecs
+        self.codecs: dict[object, Codec] = {}
+        """Kept here by those that make them, for as long as the version is loaded."""
         self._row_independent = frozenset(row_independent)
         self._in_flight = 0
         self._drained: asyncio.Event | None = None
@@ -53,15 +55,15 @@ class Servable:
         """The signature of that name, or None."""
         return self.session.signature(name)
 
-    async def run(
+    def run(
         self, feeds: Feeds, fetches: Sequence[Endpoint], *, deadline_s: float | None, signature: str = ""
-    ) -> Arrays:
+    ) -> Coroutine[Any, Any, Arrays]:
         """Run the graph and return the fetched arrays, in order.
 
         `deadline_s` is a time.monotonic() moment; past it, DEADLINE_EXCEEDED is raised. `signature` names the signature
         whose inputs and outputs these are, if they are of one.
         """
-        arrays: Arrays = await self._answer(
+        return self._wait_for(
             PendingRun.of_feeds(
                 feeds,
                 fetches,
@@ -70,9 +72,8 @@ class Servable:
                 client=current_client.get(),
             )
         )
-        return arrays
 
-    async def run_payload(
+    def run_payload(
         self,
         payload: Any,  # noqa: ANN401 - what the codec takes
         codec: Codec,
@@ -81,12 +82,12 @@ class Servable:
         nbytes: int,
         deadline_s: float | None,
         signature: str,
-    ) -> Any:  # noqa: ANN401 - what the codec makes
+    ) -> Coroutine[Any, Any, Any]:
         """Run a signature for a payload that is converted together with others, and return the codec's answer.
 
         Returns None if the payload could not be converted together with others. Only if `accepts_codecs`.
         """
-        return await self._answer(
+        return self._wait_for(
             PendingRun(
                 codec.feeds,
                 codec.fetches,
@@ -100,7 +101,7 @@ class Servable:
             )
         )
 
-    async def _answer(self, run: PendingRun) -> Any:  # noqa: ANN401 - arrays, or what the codec makes
+    async def _wait_for(self, run: PendingRun) -> Any:  # noqa: ANN401 - arrays, or what the codec makes
         """Queue a request and wait for its answer. The session is not closed before that."""
         self._queue.submit(run)
         self._in_flight += 1

@@ -53,7 +53,9 @@ class Stack:
         """One array for each tensor, with the requests along the first axis; None if shapes or dtypes differ."""
         if self._arrays is None and self._each is not None and not self._is_ragged:
             first = self._each[0]
-            if any(
+            if len(self._each) == 1:
+                self._arrays = [array[None] for array in first]
+            elif any(
                 array.shape != like.shape or array.dtype != like.dtype
                 for other in self._each[1:]
                 for array, like in zip(other, first, strict=True)

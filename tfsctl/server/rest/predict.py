@@ -12,12 +12,13 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
+from time import perf_counter
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tfsctl.core.types import ModelRef
+from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef
+from tfsctl.server.execution.pending_run import Codec
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.request_context import charge_memory, max_step_bytes
@@ -80,7 +81,7 @@ class RestPredict:
         self._service = service
         self._threads = threads
         self._timeout_s = timeout_s
-        self._codecs: WeakKeyDictionary[Servable, dict[tuple[str, int], RowCodec | None]] = WeakKeyDictionary()
+        self._recorder = service.recorder
 
     async def answer(self, ref: ModelRef, body: bytes) -> bytes:
         """The answer to one body. Raises ServingError in TensorFlow Serving's words."""
@@ -91,10 +92,40 @@ class RestPredict:
         document = json_document.parse(body)
         signature = json_tensor.signature_name(document)
         if len(body) <= _SMALL_BODY_BYTES and (rows := json_tensor.plain_rows(document)):
-            answer = await self._answer_rows(ref, signature, rows, len(body))
-            if answer is not None:
-                return answer
+            name = signature or DEFAULT_SIGNATURE
+            servable, codec = self._codec(ref, name, len(rows))
+            if codec is not None:
+                start_s = perf_counter() if self._recorder.is_active else 0.0
+                answer: bytes | None = await servable.run_payload(
+                    rows,
+                    codec,
+                    rows=len(rows),
+                    nbytes=len(body),
+                    deadline_s=self._deadline_s(),
+                    signature=name,
+                )
+                if answer is not None:
+                    if self._recorder.is_active:
+                        self._recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
+                    return answer
         return await self._answer(ref, self._inputs(ref, signature, document, body))
+
+    def _codec(self, ref: ModelRef, signature: str, rows: int) -> tuple[Servable, Codec | None]:
+        """The servable, and what converts bodies with that many rows; None if each has to be converted alone."""
+        servable = self._service.core.servable(ref)
+        key = signature, rows
+        codec = servable.codecs.get(key)
+        if codec is None and servable.accepts_codecs:
+            try:
+                bound = self._service.bound_signature(servable, signature)
+            except ServingError:
+                return servable, None  # converting the body alone raises in the words of the REST handler
+            if not bound.inputs or bound.inputs.keys() != bound.dtypes.keys():
+                return servable, None
+            if len(servable.codecs) >= _MAX_CODECS:
+                servable.codecs.clear()
+            codec = servable.codecs[key] = RowCodec(bound, rows, self._threads)
+        return servable, codec
 
     def _deadline_s(self) -> float | None:
         return None if self._timeout_s is None else time.monotonic() + self._timeout_s
@@ -120,33 +151,6 @@ class RestPredict:
         if _are_small(outputs):
             return json_answer.answer(outputs, row_form=row_form)
         return await self._threads.run(_text_bytes(outputs), partial(json_answer.answer, outputs, row_form=row_form))
-
-    # ---- converted together with others ----
-    async def _answer_rows(self, ref: ModelRef, signature: str, rows: list[Any], nbytes: int) -> bytes | None:
-        """The answer to a plain body; None if it has to be converted alone."""
-        try:
-            target = self._service.bound_signature(ref, signature)
-        except ServingError:
-            return None
-        codec = self._codec(target.servable, target.bound, target.signature, len(rows))
-        if codec is None:
-            return None
-        answer: bytes | None = await self._service.predict_payload(
-            ref, target, rows, codec, rows=len(rows), nbytes=nbytes, deadline_s=self._deadline_s()
-        )
-        return answer
-
-    def _codec(self, servable: Servable, bound: BoundSignature, signature: str, rows: int) -> RowCodec | None:
-        codecs = self._codecs.get(servable)
-        if codecs is None:
-            codecs = self._codecs[servable] = {}
-        key = signature, rows
-        if key not in codecs:
-            if len(codecs) >= _MAX_CODECS:
-                codecs.clear()
-            is_usable = servable.accepts_codecs and bound.inputs and bound.inputs.keys() == bound.dtypes.keys()
-            codecs[key] = RowCodec(bound, rows, self._threads) if is_usable else None
-        return codecs[key]
 
 
 def _text_bytes(outputs: Mapping[str, np.ndarray]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from tfsctl.core.dtypes import DType
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef, VersionStatus
 from tfsctl.errors import InvalidInput
 from tfsctl.server.config.configured_models import check_request_logging
-from tfsctl.server.execution.pending_run import Codec
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
@@ -38,15 +37,6 @@ class Predicted:
     outputs: Mapping[str, np.ndarray]
 
 
-class Target(NamedTuple):
-    """What a predict request is for: a signature of a servable."""
-
-    servable: Servable
-    bound: BoundSignature
-    signature: str
-    """The signature's name."""
-
-
 @dataclass(frozen=True, slots=True)
 class Inferred:
     """The answer to classifications and regressions: for each task its signature and its results, one an example."""
@@ -65,7 +55,7 @@ class Service:
 
     def __init__(self, core: ServerCore, *, check_method_names: bool = False, recorder: Recorder | None = None) -> None:
         self.core = core
-        self._recorder = recorder or NullRecorder()
+        self.recorder = recorder or NullRecorder()
         self._check_method_names = check_method_names
 
     def input_dtypes(self, ref: ModelRef, signature: str) -> Mapping[str, DType]:
@@ -89,46 +79,23 @@ class Service:
     ) -> Predicted:
         """Run one signature. `deadline_s` is a time.monotonic() moment, None for no limit."""
         start_s = perf_counter()
-        servable, bound, name = self.bound_signature(ref, signature)
+        name = signature or DEFAULT_SIGNATURE
+        servable = self.core.servable(ref)
+        bound = self.bound_signature(servable, name)
         fetches = fetches_for(bound, output_filter)
         arrays = await servable.run(feeds_for(bound, inputs), fetches, deadline_s=deadline_s, signature=name)
         outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays)}  # noqa: B905 - asked for, got
-        self._recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
+        self.recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
         return Predicted(servable.name, servable.version, name, outputs)
 
-    async def predict_payload(
-        self,
-        ref: ModelRef,
-        target: Target,
-        payload: Any,  # noqa: ANN401 - what the codec takes
-        codec: Codec,
-        *,
-        rows: int,
-        nbytes: int,
-        deadline_s: float | None,
-    ) -> Any:  # noqa: ANN401 - what the codec makes
-        """Run one signature for a payload of `nbytes` bytes that may be converted together with those of others.
-
-        Returns the codec's answer, None if the payload has to be converted alone.
-        """
-        start_s = perf_counter()
-        answer = await target.servable.run_payload(
-            payload, codec, rows=rows, nbytes=nbytes, deadline_s=deadline_s, signature=target.signature
-        )
-        if answer is not None:
-            self._recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
-        return answer
-
-    def bound_signature(self, ref: ModelRef, signature: str) -> Target:
-        """The signature that a predict request names. Raises NOT_FOUND, FAILED_PRECONDITION or INTERNAL."""
-        name = signature or DEFAULT_SIGNATURE
-        servable = self.core.servable(ref)
-        bound = servable.signature(name)
+    def bound_signature(self, servable: Servable, signature: str) -> BoundSignature:
+        """A signature that a predict request names. Raises FAILED_PRECONDITION or INTERNAL."""
+        bound = servable.signature(signature)
         if bound is None:
-            raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+            raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{signature}" not found.')
         if self._check_method_names:
-            _check_method_name(servable, name)
-        return Target(servable, bound, name)
+            _check_method_name(servable, signature)
+        return bound
 
     def refuse_predict(self, ref: ModelRef, signature: str, names: Iterable[str]) -> None:
         """Raise what speaks against a predict with inputs of these names, before any value is looked at."""
@@ -161,8 +128,8 @@ class Service:
         results = await signature_examples.run(servable, bound, examples, deadline_s=deadline_s)
         if len(tasks) == 1:
             api = "Classify" if tasks[0][0] == signature_examples.CLASSIFY_METHOD else "Regress"
-            self._recorder.inference_finished(ref.name, api, perf_counter() - start_s)
-        self._recorder.examples_classified(ref.name, len(results[0]))
+            self.recorder.inference_finished(ref.name, api, perf_counter() - start_s)
+        self.recorder.examples_classified(ref.name, len(results[0]))
         return Inferred(servable.name, servable.version, [one.signature for one in bound], results)
 
     async def reload(self, config: protos.ModelServerConfig) -> None:
