@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 import time
 from collections import deque
@@ -26,6 +25,7 @@ from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.execution.replica_executor import ReplicaExecutor
 from tfsctl.server.execution.stacked_run import Stack, StackedRun
 from tfsctl.server.process import priorities
+from tfsctl.server.process.resources import cpu_count
 from tfsctl.server.runtime.run_timing import RunTiming
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
 from tfsctl.server.status import ServingError
@@ -69,9 +69,11 @@ class RequestCoalescer:
         self._alone = SessionExecutor(session, self._timing)
         self._merging = MergingExecutor(self._alone)
         self._replicas = ReplicaExecutor(session, name, self._timing)
-        self._workers = os.cpu_count() or 1
-        self._busy = 0
-        self._threads = priorities.low_priority_executor(self._workers, f"run-{name}")
+        self.workers = cpu_count()
+        """The number of threads for runs that would hold the event loop."""
+        self.busy = 0
+        """How many of them run a batch."""
+        self._threads = priorities.low_priority_executor(self.workers, f"run-{name}")
         self._seconds_per_request = 0.0
         self._last_finish_s: float | None = None
 
@@ -127,7 +129,7 @@ class RequestCoalescer:
 
     def _next_batch(self) -> Batch | None:
         """The next batch that can be started now; None if nothing waits or no thread is free."""
-        is_blocked = self._busy >= self._workers
+        is_blocked = self.busy >= self.workers
         if is_blocked and not self._timing.is_quick:
             return None
         formed = self._formed
@@ -175,7 +177,7 @@ class RequestCoalescer:
         end_s = time.perf_counter() + _LOOP_SLICE_S
         while (batch := self._next_batch()) is not None:
             if not (batch.is_small and self._timing.is_quick):
-                self._busy += 1
+                self.busy += 1
                 self._threads.submit(self._work, batch)
                 continue
             result = self._run(batch, is_timed=False)
@@ -195,7 +197,7 @@ class RequestCoalescer:
         self._loop.call_soon_threadsafe(self._finish_work, batch, self._run(batch, is_timed=True))
 
     def _finish_work(self, batch: Batch, result: Stack | list[Any]) -> None:
-        self._busy -= 1
+        self.busy -= 1
         self._finish(batch, result)
         self._measure_rate(len(batch.requests))
         self._dispatch()
@@ -257,7 +259,7 @@ class RequestCoalescer:
         if self._last_finish_s is not None:
             seconds = (now_s - self._last_finish_s) / requests
             self._seconds_per_request += (seconds - self._seconds_per_request) * _RATE_WEIGHT
-        is_idle = not (self._busy or self.queue.length or self._formed)
+        is_idle = not (self.busy or self.queue.length or self._formed)
         self._last_finish_s = None if is_idle else now_s
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
@@ -12,6 +11,7 @@ from typing import TypeVar
 from tfsctl.server.execution.replica_graph import NoReplicasError
 from tfsctl.server.execution.replicas import WIDTHS, Replicas
 from tfsctl.server.execution.stacked_run import Stack, StackedRun
+from tfsctl.server.process.resources import cpu_count
 from tfsctl.server.runtime.run_timing import RunTiming
 from tfsctl.server.runtime.session import Arrays, Session
 from tfsctl.server.status import ServingError
@@ -35,7 +35,7 @@ class ReplicaExecutor:
     def __init__(self, session: Session, name: str, timing: RunTiming) -> None:
         self._session, self._timing = session, timing
         self._maker = ThreadPoolExecutor(1, thread_name_prefix=f"replicas-{name}")
-        self._workers = os.cpu_count() or 1
+        self._workers = cpu_count()
         self._helpers = ThreadPoolExecutor(self._workers, thread_name_prefix=f"help-{name}")
         self.max_requests = WIDTHS[-1] * self._workers
         """How many requests are worth running at once."""

@@ -1,4 +1,4 @@
-"""Requests that wait together run side by side in one run of the graph, as if each were alone."""
+"""Requests that wait together run as parallel calls in one run of the graph, and get the answers they get alone."""
 
 from __future__ import annotations
 

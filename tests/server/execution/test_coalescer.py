@@ -1,0 +1,321 @@
+"""The coalescer: which requests share a run, how many are accepted, and what becomes of those nobody waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tfsctl.core import dtypes
+from tfsctl.server.execution.coalescer import RequestCoalescer
+from tfsctl.server.execution.loop_debouncer import LoopDebouncer
+from tfsctl.server.execution.pending_run import PendingRun
+from tfsctl.server.execution.queue_limits import QueueLimits
+from tfsctl.server.execution.stacked_run import Stack
+from tfsctl.server.monitoring.recorder import NullRecorder
+from tfsctl.server.runtime import capi
+from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
+from tfsctl.server.status import Code, ServingError
+
+X, Y = (Endpoint(name, f"{name}:0", dtypes.FLOAT, capi.Output(None, 0)) for name in "xy")
+ENOUGH_TO_BE_MEASURED = 10
+
+
+class DoublingSession:
+    """Doubles its input, and remembers the rows of each run. `gate` holds runs up while it is closed."""
+
+    graph_bytes = 2**30  # too large for replicas
+
+    def __init__(self) -> None:
+        self.runs: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def run(self, feeds: Feeds, _fetches: Sequence[Endpoint], **_options: Any) -> Arrays:
+        """The output of a run. A negative value fails."""
+        ((_, array),) = feeds
+        self.gate.wait(60)
+        self.runs.append(len(array))
+        if (array < 0).any():
+            raise ServingError(Code.INVALID_ARGUMENT, "negative")
+        return [array * 2]
+
+
+class Doubler:
+    """A codec of single numbers. Refuses to convert a zero together with others."""
+
+    feeds, fetches = (X,), (Y,)
+
+    def decode(self, payloads: Sequence[float]) -> Arrays | None:
+        """One row for each number."""
+        return None if 0 in payloads else [np.array([[number] for number in payloads], np.float32)]
+
+    def encode(self, outputs: Stack) -> list[str]:
+        """The numbers as text."""
+        arrays = outputs.arrays
+        assert arrays is not None
+        return [str(number) for number in arrays[0][:, 0].tolist()]
+
+
+class Harness:
+    """A coalescer over a DoublingSession, and requests to it."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.session = DoublingSession()
+        self.limits = QueueLimits(NullRecorder(), **limits)
+        self.coalescer = RequestCoalescer(self.session, "m", asyncio.get_running_loop(), self.limits)  # type: ignore[arg-type]
+
+    def submit(self, *values: float, may_merge: bool = True, client: object = None, **options: Any) -> PendingRun:
+        """Queue a request."""
+        feeds = [(X, np.array(values, np.float32))]
+        run = PendingRun.of_feeds(feeds, (Y,), may_merge=may_merge, client=client, **options)
+        self.coalescer.submit(run)
+        return run
+
+    def submit_number(self, number: float, codec: Doubler) -> PendingRun:
+        """Queue a request with a codec."""
+        run = PendingRun((X,), (Y,), number, rows=1, nbytes=8, merge_key=codec, codec=codec)
+        self.coalescer.submit(run)
+        return run
+
+    async def make_quick(self) -> None:
+        """Run until the model is known to be quick."""
+        for _ in range(ENOUGH_TO_BE_MEASURED):
+            await self.submit(1.0).answer
+        self.session.runs.clear()
+
+    async def occupy_threads(self) -> list[PendingRun]:
+        """Let every worker thread wait in a run."""
+        self.session.gate.clear()
+        runs = [self.submit(1.0, may_merge=False) for _ in range(self.coalescer.workers)]
+        while self.coalescer.busy < self.coalescer.workers:  # noqa: ASYNC110 - nothing signals this
+            await asyncio.sleep(0)
+        return runs
+
+
+def with_harness(work: Callable[[Harness], Awaitable[None]], **limits: Any) -> None:
+    """Run a test on an event loop of its own."""
+
+    async def run() -> None:
+        harness = Harness(**limits)
+        try:
+            await work(harness)
+        finally:
+            harness.session.gate.set()
+            await asyncio.to_thread(harness.coalescer.close)
+
+    asyncio.run(run())
+
+
+def test_rows_are_merged_and_returned_to_their_requests() -> None:
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        runs = [harness.submit(*range(1, rows + 1)) for rows in (1, 2, 3)]
+        answers = [await run.answer for run in runs]
+        assert [arrays[0].tolist() for arrays in answers] == [[2], [2, 4], [2, 4, 6]]
+        assert harness.session.runs == [6]
+
+    with_harness(work)
+
+
+def test_rows_that_may_not_be_merged_run_alone() -> None:
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        runs = [harness.submit(number, may_merge=False) for number in (1, 2, 3)]
+        assert [(await run.answer)[0].tolist() for run in runs] == [[2], [4], [6]]
+        assert harness.session.runs == [1, 1, 1]
+
+    with_harness(work)
+
+
+def test_a_failing_request_fails_alone() -> None:
+    """The merged run fails; then each request is run alone."""
+
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        runs = [harness.submit(number) for number in (1, -1, 3)]
+        answers = await asyncio.gather(*[run.answer for run in runs], return_exceptions=True)
+        assert [answers[index][0].tolist() for index in (0, 2)] == [[2], [6]]  # type: ignore[index]
+        assert isinstance(answers[1], ServingError)
+        assert answers[1].message == "negative"
+
+    with_harness(work)
+
+
+def test_payloads_are_converted_together() -> None:
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        codec = Doubler()
+        runs = [harness.submit_number(number, codec) for number in (1, 2, 3)]
+        assert [await run.answer for run in runs] == ["2.0", "4.0", "6.0"]
+        assert harness.session.runs == [3]
+
+    with_harness(work)
+
+
+def test_payloads_that_cannot_be_converted_together_are_returned() -> None:
+    """The answer is None: the caller converts each of them alone."""
+
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        codec = Doubler()
+        runs = [harness.submit_number(number, codec) for number in (1, 0, 3)]
+        assert [await run.answer for run in runs] == [None] * 3
+        assert harness.session.runs == []
+
+    with_harness(work)
+
+
+def test_a_failing_payload_fails_alone() -> None:
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        codec = Doubler()
+        runs = [harness.submit_number(number, codec) for number in (1, -1)]
+        answers = await asyncio.gather(*[run.answer for run in runs], return_exceptions=True)
+        assert answers[0] == "2.0"
+        assert isinstance(answers[1], ServingError)
+
+    with_harness(work)
+
+
+def test_a_full_queue_refuses_requests() -> None:
+    async def work(harness: Harness) -> None:
+        running = await harness.occupy_threads()
+        waiting = [harness.submit(1.0, may_merge=False) for _ in range(harness.limits.max_requests)]
+        with pytest.raises(ServingError, match="5 requests are waiting") as refused:
+            harness.submit(1.0)
+        assert refused.value.code is Code.RESOURCE_EXHAUSTED
+        assert refused.value.retry_after_s is not None
+        assert refused.value.retry_after_s >= 1
+        assert harness.limits.rejected == 1
+        harness.session.gate.set()
+        await asyncio.gather(*[run.answer for run in (*running, *waiting)])
+        assert (harness.limits.requests, harness.limits.nbytes) == (0, 0)
+
+    with_harness(work, max_requests=5)
+
+
+def test_a_queue_that_holds_too_many_bytes_refuses_requests() -> None:
+    async def work(harness: Harness) -> None:
+        await harness.occupy_threads()
+        first = harness.submit(*[1.0] * 100, may_merge=False)
+        with pytest.raises(ServingError, match="hold 400 bytes"):
+            harness.submit(*[1.0] * 100, may_merge=False)
+        harness.session.gate.set()
+        await first.answer
+
+    with_harness(work, max_requests=100, max_bytes=500)
+
+
+def test_a_cancelled_burst_leaves_nothing_behind() -> None:
+    """20,000 requests are removed at a constant cost each, and none of them runs."""
+
+    async def work(harness: Harness) -> None:
+        running = await harness.occupy_threads()
+        other = harness.submit(7.0, may_merge=False, client="other")
+        burst = [harness.submit(1.0, may_merge=False, client="burst") for _ in range(20_000)]
+        before = harness.coalescer.queue.operations
+        for run in burst:
+            run.answer.cancel()
+            harness.coalescer.cancel(run)
+        assert harness.coalescer.queue.operations - before < 2 * len(burst)
+        assert harness.coalescer.queue.length <= 1
+        assert harness.limits.requests <= 1
+        assert all(run.payload is None for run in burst)
+        harness.session.gate.set()
+        assert (await other.answer)[0].tolist() == [14]
+        await asyncio.gather(*[run.answer for run in running])
+        assert len(harness.session.runs) == len(running) + 1
+
+    with_harness(work, max_requests=30_000)
+
+
+def test_clients_are_served_in_turn() -> None:
+    """A request waits for one request of every other client, not for all of them."""
+
+    async def work(harness: Harness) -> None:
+        running = await harness.occupy_threads()
+        order: list[str] = []
+
+        def note(client: str) -> Callable[[object], None]:
+            return lambda _: order.append(client)
+
+        runs = [harness.submit(1.0, may_merge=False, client="a") for _ in range(200)]
+        runs.append(harness.submit(1.0, may_merge=False, client="b"))
+        for run in runs:
+            run.answer.add_done_callback(note(str(run.client)))
+        harness.session.gate.set()
+        await asyncio.gather(*[run.answer for run in (*running, *runs)])
+        assert order.index("b") < 20
+
+    with_harness(work)
+
+
+def test_the_work_for_each_request_does_not_grow_with_the_queue() -> None:
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        queue = harness.coalescer.queue
+        costs = []
+        for count in (32, 4000):
+            before = queue.operations
+            await asyncio.gather(*[harness.submit(1.0, may_merge=False).answer for _ in range(count)])
+            costs.append((queue.operations - before) / count)
+        assert costs[1] <= costs[0] * 1.1
+
+    with_harness(work)
+
+
+def test_a_deadline_that_passes_in_the_queue() -> None:
+    """The request is answered at its deadline, and never runs."""
+
+    async def work(harness: Harness) -> None:
+        running = await harness.occupy_threads()
+        late = harness.submit(7.0, may_merge=False, deadline_s=time.monotonic() + 0.01)
+        with pytest.raises(ServingError) as error:
+            await late.answer
+        assert error.value.code is Code.DEADLINE_EXCEEDED
+        assert harness.limits.requests == 0
+        harness.session.gate.set()
+        await asyncio.gather(*[run.answer for run in running])
+        assert len(harness.session.runs) == len(running)
+
+    with_harness(work)
+
+
+def test_a_request_that_is_late_already() -> None:
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        with pytest.raises(ServingError):
+            await harness.submit(1.0, deadline_s=time.monotonic() - 1).answer
+        assert harness.session.runs == []
+
+    with_harness(work)
+
+
+@pytest.mark.parametrize(("iterations", "most"), [(1, 1), (2, 2), (20, 5)])
+def test_debouncing_waits_while_more_arrives(iterations: int, most: int) -> None:
+    """Work begins when an iteration of the loop brings nothing new, and after three at most."""
+
+    async def run() -> int:
+        waiting: list[int] = []
+        seen: list[int] = []
+        done = asyncio.Event()
+
+        def work() -> None:
+            seen.append(len(waiting))
+            done.set()
+
+        debouncer = LoopDebouncer(asyncio.get_running_loop(), lambda: len(waiting), work)
+        for iteration in range(iterations):
+            waiting.append(iteration)
+            debouncer.notify()
+            await asyncio.sleep(0)
+        await done.wait()
+        return seen[0]
+
+    assert 1 <= asyncio.run(run()) <= most
