@@ -54,6 +54,7 @@ HTTP_STATUS = {
 class ServingError(Exception):
     """A request, load or configuration that failed. The message is TensorFlow Serving's where it has one.
 
+    Bytes of the message that are not UTF-8 are surrogates (the "surrogateescape" error handler).
     `retry_after_s` is when a client may try again, for a refusal that passes.
     """
 

@@ -7,6 +7,7 @@ import mmap
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,17 @@ def test_threads_share_a_few_arenas(asked: int | None) -> None:
     environment = {**os.environ, **({} if asked is None else {"MALLOC_ARENA_MAX": str(asked)})}
     said = subprocess.run([sys.executable, "-c", ARENAS], env=environment, capture_output=True, text=True, check=True)
     assert said.stderr.count("Arena ") == (asked or max(2, cpu_count())), said.stderr
+
+
+def test_pages_are_released_while_something_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and again until the block ends."""
+    released: list[int] = []
+    monkeypatch.setattr(memory, "_RELEASE_INTERVAL_S", 0.001)
+    monkeypatch.setattr(memory, "release_unused_pages", lambda: released.append(1))
+
+    with memory.unused_pages_released():
+        eventually(lambda: len(released) > 2, expected=True)
+    count = len(released)
+
+    assert not [thread for thread in threading.enumerate() if thread.name == "memory"]
+    assert len(released) == count

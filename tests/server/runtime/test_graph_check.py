@@ -93,6 +93,9 @@ UNSAFE = {
     )
     + ' node { name: "fill" op: "Fill" input: "dims:0" input: "v" }',
     "billions of outputs": 'node { name: "s" op: "Split" attr { key: "num_split" value { i: 2147483647 } } }',
+    "a loop of a negative number of iterations": (
+        'node { name: "s" op: "Enter" attr { key: "parallel_iterations" value { i: -7 } } }'
+    ),
     "an input of too large a number": 'node { name: "s" op: "Identity" input: "x:2147483648" }',
     "a function that calls itself": function("f", call("f")) + call("f"),
     "functions that call each other": function("f", call("g")) + function("g", call("f")) + call("f"),

@@ -51,3 +51,13 @@ def test_messages_are_not_cut_at_a_nul_byte(tmp_path: Path) -> None:
     with pytest.raises(ServingError, match="No\0Op"):
         Session(tmp_path / "1")
     assert capi.gil_held().TF_GetCode(capi.status()) == 0
+
+
+def test_messages_keep_bytes_that_are_not_utf8() -> None:
+    """A value that a model cannot parse is part of its message."""
+    capi.gil_held().TF_SetStatus(capi.status(), Code.INTERNAL, b"cannot parse \xff\xfe")
+
+    with pytest.raises(ServingError) as failed:
+        capi.check()
+
+    assert failed.value.message.encode("utf-8", "surrogateescape") == b"cannot parse \xff\xfe"

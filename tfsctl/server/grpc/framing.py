@@ -45,7 +45,7 @@ class GrpcResponse:
         status = (b"grpc-status", b"%d" % self.code)
         if not self.message:
             return (status,)
-        return status, (b"grpc-message", quote(self.message, safe=_PRINTABLE).encode())
+        return status, (b"grpc-message", quote(self.message, safe=_PRINTABLE, errors="surrogateescape").encode())
 
 
 def failure(code: Code, message: str) -> GrpcResponse:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,7 @@ from tfsctl.server.execution.servable import RunQueue, Servable
 from tfsctl.server.lifecycle import warmup
 from tfsctl.server.lifecycle.completeness import check_variables
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
-from tfsctl.server.process.memory import release_unused_pages
+from tfsctl.server.process.memory import unused_pages_released
 from tfsctl.server.runtime.saved_model_file import directory_bytes, read_meta_graph
 from tfsctl.server.runtime.session import Session
 from tfsctl.server.status import ServingError
@@ -90,9 +91,8 @@ class Loader:
         session: Session | None = None
         try:
             meta_graph = read_meta_graph(directory, self.tags)
-            if directory_bytes(directory) > _LARGE_BYTES:
-                release_unused_pages()  # half a gigabyte after TensorFlow's start
-            with check_variables(directory, meta_graph):
+            is_large = directory_bytes(directory) > _LARGE_BYTES
+            with check_variables(directory, meta_graph), unused_pages_released() if is_large else nullcontext():
                 session = Session(
                     directory, tags=self.tags, config=self.config, recorder=self.recorder, meta_graph=meta_graph
                 )

@@ -14,4 +14,5 @@ def fill_status(response: protos.GetModelStatusResponse, statuses: Sequence[Vers
     for status in statuses:
         entry = response.model_version_status.add(version=status.version, state=status.state)
         entry.status.error_code = Code[status.error_code]
-        entry.status.error_message = status.error_message
+        message = status.error_message.encode("utf-8", "surrogateescape")  # TensorFlow's may be no UTF-8
+        entry.status.error_message = message.decode("utf-8", "replace")

@@ -48,7 +48,7 @@ class _Handler(logging.Handler):
 def write_line(stream: TextIO, text: str) -> None:
     """Write and flush a line in one piece, so that no other thread's output ends up inside it."""
     with suppress(OSError, ValueError):  # a full disk or a closed stream must not stop the server
-        stream.write(f"{text}\n")
+        stream.write(f"{text}\n".encode("utf-8", "backslashreplace").decode())
         stream.flush()
 
 

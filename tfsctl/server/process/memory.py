@@ -11,7 +11,9 @@ import gc
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tfsctl.server.process.resources import cpu_count
 
@@ -21,6 +23,7 @@ _MADV_DONTNEED = 4  # linux/mman.h
 _M_ARENA_MAX = -8  # malloc.h
 _M_MMAP_THRESHOLD = -3
 _GC_THRESHOLD = 20_000  # allocations between two collections of the youngest generation
+_RELEASE_INTERVAL_S = 0.25
 _LARGE_BYTES = 4 * 1024 * 1024
 
 
@@ -62,6 +65,29 @@ def release_free_heap() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(ctypes.c_size_t(0))
+
+
+@contextmanager
+def unused_pages_released() -> Iterator[None]:
+    """Call `release_unused_pages` now and every quarter of a second while the block runs.
+
+    Loading a large model needs its size in memory; the library pages that loading uses meanwhile should not add to it.
+    """
+    is_done = threading.Event()
+
+    def keep_releasing() -> None:
+        while True:
+            release_unused_pages()
+            if is_done.wait(_RELEASE_INTERVAL_S):
+                return
+
+    thread = threading.Thread(target=keep_releasing, name="memory", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        thread.join()
 
 
 def _unchanged_library_mappings() -> Iterator[tuple[int, int]]:

@@ -202,7 +202,7 @@ def check() -> None:
     """Raise ServingError if the last call that used this thread's status failed."""
     code = gil_held().TF_GetCode(status())
     if code:
-        message = _message(status()).decode("utf-8", "replace")
+        message = _message(status()).decode("utf-8", "surrogateescape")
         gil_held().TF_SetStatus(status(), 0, b"")  # some functions do not set OK when they succeed
         raise ServingError(Code(code) if code in Code._value2member_map_ else Code.UNKNOWN, message)
 

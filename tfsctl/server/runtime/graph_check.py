@@ -20,10 +20,10 @@ _MAX_DIMENSIONS = 254  # TensorShape::MaxDimensions
 _STRING, _HANDLES = 7, (20, 21)  # DT_STRING; DT_RESOURCE, DT_VARIANT
 _STRING_BYTES = 24  # sizeof(tstring)
 _INTEGERS = {3: "<i4", 9: "<i8"}  # DT_INT32, DT_INT64
-# Attributes that say how many outputs a node has: TensorFlow allocates as many, whatever the number.
-_OUTPUT_COUNTS = {"N", "num", "num_split", "num_splits", "num_outs", "num_outputs", "num_partitions", "num_features",
+# Numbers of outputs, and of a loop's parallel iterations: TensorFlow allocates as many, whatever the number.
+_COUNTS = {"parallel_iterations", "N", "num", "num_split", "num_splits", "num_outs", "num_outputs", "num_partitions", "num_features",
     "num_sparse", "num_params", "top_paths", "Ncontext_sparse", "Nfeature_list_sparse", "Nfeature_list_dense"}  # fmt: skip
-_MAX_OUTPUTS = 1_000_000
+_MAX_COUNT = 1_000_000
 _MAX_DIGITS = 9  # an index of more overflows an int
 _REFUSED = "The graph is not loaded, as it could end the server"
 _HANDLE_BYTES = 64  # a resource handle or a variant takes at least this
@@ -48,9 +48,9 @@ class GraphCheck:
     def check_node(self, node: protos.NodeDef, function: str | None = None) -> None:
         """Check the attributes of one node of a function (None: of the graph itself)."""
         self.check_attributes(node.name, node.attr.values())
-        for attribute in node.attr.keys() & _OUTPUT_COUNTS:
-            if node.attr[attribute].i > _MAX_OUTPUTS:
-                raise _refused(node.name, f"{attribute} is {node.attr[attribute].i}, more than {_MAX_OUTPUTS} outputs")
+        for attribute in node.attr.keys() & _COUNTS:
+            if not 0 <= node.attr[attribute].i <= _MAX_COUNT:
+                raise _refused(node.name, f"{attribute} is {node.attr[attribute].i}, not between 0 and {_MAX_COUNT}")
         for name in node.input:
             digits = name.rpartition(":")[2]
             if len(digits) > _MAX_DIGITS and digits.isdecimal():
