@@ -27,7 +27,7 @@ TRANSPORTS: tuple[Transport, ...] = ("rest", "grpc")
 def client_over(transport: Transport, served: Served) -> ServingClient:
     """A client of the running server."""
     return open_client(
-        transport, served.host, served.rest_port if transport == "rest" else served.grpc_port, timeout_s=20
+        transport, served.host, served.rest_port if transport == "rest" else served.grpc_port, timeout_s=240
     )
 
 

@@ -32,7 +32,7 @@ from tfsctl.serving_config.serving_config import ServingConfig
 
 def target_of(served: Served, model: str) -> Target:
     """A model of the running server, over REST."""
-    return Target(ModelRef(model), served.host, served.rest_port, served.grpc_port, "rest", timeout_s=20)
+    return Target(ModelRef(model), served.host, served.rest_port, served.grpc_port, "rest", timeout_s=240)
 
 
 @pytest.fixture
