@@ -16,6 +16,7 @@ from ports import HOST
 
 PROMPT_CPU_S = 3.0  # the server spends less on everything while another waits for an answer, whatever one client does
 STALL_S = 1.0  # a server that takes nothing for so long has stopped reading
+FIRST = 10  # answers after which the server has what it needs for such requests in memory
 _WAIT_S = 240.0
 
 
@@ -32,8 +33,6 @@ class _Others(threading.Thread):
     def run(self) -> None:
         """Ask until it is over, and once more then; a wrong answer ends it."""
         with grpc.insecure_channel(f"{self._server.host}:{self._server.grpc_port}") as channel:
-            predict(channel)  # what it takes to begin is not the server's time
-            self.begun.set()
             is_last = False
             while not is_last:
                 is_last = self.over.is_set()
@@ -42,8 +41,11 @@ class _Others(threading.Thread):
                 halfway_s = cpu_s(self._server.pid)
                 assert rest(self._server, "GET", "/v1/models/echo")[0] == 200
                 end_s = cpu_s(self._server.pid)
-                self.slowest_cpu_s = max(self.slowest_cpu_s, halfway_s - start_s, end_s - halfway_s)
                 self.count += 1
+                if self.begun.is_set():
+                    self.slowest_cpu_s = max(self.slowest_cpu_s, halfway_s - start_s, end_s - halfway_s)
+                elif self.count == FIRST:
+                    self.begun.set()
                 time.sleep(0.01)
         self.count = -self.count  # to the end
 
@@ -54,11 +56,12 @@ def others_are_served(server: Served, *, growth_mb: float) -> Iterator[None]:
 
     The server has a model `echo`.
     """
-    others, before_mb = _Others(server), own_mb(server.pid)
-    Path(f"/proc/{server.pid}/clear_refs").write_text("5", encoding="ascii")  # its peak begins anew: proc(5)
-    start_mb = _peak_mb(server.pid)
+    others = _Others(server)
     others.start()
     assert others.begun.wait(_WAIT_S)
+    before_mb = own_mb(server.pid)
+    Path(f"/proc/{server.pid}/clear_refs").write_text("5", encoding="ascii")  # its peak begins anew: proc(5)
+    start_mb = _peak_mb(server.pid)
     try:
         yield
     finally:
