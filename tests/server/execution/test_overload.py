@@ -19,6 +19,8 @@ from calls import calling, predict
 from model_servers import Served, running_flags
 from scale_models import write_scale_model
 
+pytestmark = pytest.mark.server
+
 PAGE = "/monitoring/prometheus/metrics"
 PATIENCE_S = 60
 SLOW_MATRIX = 1000  # tens of milliseconds
