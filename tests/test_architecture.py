@@ -143,6 +143,19 @@ LAYERS: dict[str, list[set[str]]] = {
         {"log_followers"},
     ],
     "serving_config": [{"messages", "model_name", "model_config"}, {"text_protos"}, {"serving_config"}],
+    "server/execution": [
+        {"effects", "loop_debouncer", "queue_limits", "stacked_run"},
+        {"executor", "pending_run", "replica_graph"},
+        {"batch", "fair_queue", "replicas", "servable"},
+        {"replica_executor"},
+        {"coalescer"},
+    ],
+    "server/batching": [
+        {"parameters"},
+        {"scheduler", "tensors"},
+        {"executor"},
+        {"session"},
+    ],
     "server/http": [
         {"frames", "request_head", "task_canceller", "timeouts"},
         {"exchange", "frame_reader", "hpack_cache", "http1_parser"},

@@ -70,8 +70,8 @@ def asked(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aske
         yield server
 
 
-def until_side_by_side(flood: Callable[[int], int]) -> None:
-    """Flood again and again, until many requests take few runs of the graph: the lanes take a moment to be made."""
+def until_replicas_run(flood: Callable[[int], int]) -> None:
+    """Flood again and again, until many requests take few runs of the graph: making replicas takes a moment."""
     deadline_s = time.monotonic() + PATIENCE_S
     for index in itertools.count():
         if flood(index) < TOGETHER / 2:
@@ -90,7 +90,7 @@ def test_as_if_alone(asked: Asked) -> None:
             assert answer["y"] == pytest.approx([x - mean for x in row], abs=1e-4)
         return runs
 
-    until_side_by_side(flood)
+    until_replicas_run(flood)
 
 
 @pytest.mark.parametrize("in_a_row", [20, 1])
@@ -103,7 +103,7 @@ def test_outputs_of_different_shapes(asked: Asked, in_a_row: int) -> None:
         assert [answer["y"] for answer in answers] == [[1.0] * size for size in sizes]
         return runs
 
-    until_side_by_side(flood)
+    until_replicas_run(flood)
 
 
 def test_inputs_of_different_dtypes(asked: Asked) -> None:
@@ -135,7 +135,7 @@ def test_a_failure_is_its_own(asked: Asked) -> None:
         assert [answer["y"] for answer in answers] == [[pytest.approx(1 / x)] for (x,) in rows]
         return runs
 
-    until_side_by_side(flood)
+    until_replicas_run(flood)
     answers, _ = asked.flood("checked", [[float(call % 8)] for call in range(TOGETHER)])
     for call, answer in enumerate(answers):
         if call % 8:
@@ -163,7 +163,7 @@ def test_what_has_effects_runs_alone(base: Path, tmp_path: Path, signature: str)
 
 
 def test_sample_models(sample_models_dir: Path, tmp_path: Path) -> None:
-    """What tfsctl exports has lanes too, tables and variables included, and answers the same to the bit."""
+    """Exported models have replicas too, with tables and variables, and answer the same to the bit."""
     with counted(sample_models_dir / "amazon_review", tmp_path, "--batching=off") as asked:
         texts = [np.array([f"review {number} is great"[: 5 + number].encode()]) for number in range(TOGETHER)]
         requests = [predict("m", text=text) for text in texts]
@@ -174,4 +174,4 @@ def test_sample_models(sample_models_dir: Path, tmp_path: Path) -> None:
             assert [answer["score"] for answer in asked.call.together(requests)] == alone
             return asked.runs() - before
 
-        until_side_by_side(flood)
+        until_replicas_run(flood)

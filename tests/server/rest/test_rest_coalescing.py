@@ -67,7 +67,7 @@ class Asked:
         return self.count(":tensorflow:core:graph_run_time_usecs_histogram_count")
 
     def until_together(self, bodies: Sequence[bytes]) -> None:
-        """Ask until many requests take few runs: it takes a moment to find that a model is quick, and to make lanes."""
+        """Ask until many requests take few runs: measuring the model and making replicas takes a moment."""
         deadline_s = time.monotonic() + PATIENCE_S
         for _ in itertools.count():
             before = self.runs()

@@ -50,7 +50,7 @@ class MergingExecutor:
 
     def run(self, run: StackedRun) -> Stack:
         """One run of the graph. Raises INTERNAL if an output does not have one row for each row of the inputs."""
-        count, stacked = run.inputs.count, run.inputs.arrays if run.inputs.is_stacked else None
+        count, stacked = run.inputs.count, run.inputs.arrays if run.inputs.has_arrays else None
         if stacked is not None:
             rows = stacked[0].shape[1]
             merged = [array.reshape(count * rows, *array.shape[2:]) for array in stacked]

@@ -44,7 +44,7 @@ class Stack:
         return cls(len(arrays[0]), arrays=arrays)
 
     @property
-    def is_stacked(self) -> bool:
+    def has_arrays(self) -> bool:
         """Whether `arrays` is there without copying."""
         return self._arrays is not None
 

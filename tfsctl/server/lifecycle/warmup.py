@@ -93,7 +93,7 @@ def _run(servable: Servable, log_entry: protos.PredictionLog, *, check_method_na
         method = signature_examples.CLASSIFY_METHOD if kind == "classify_log" else signature_examples.REGRESS_METHOD
         methods = [(method, request.model_spec.signature_name)]
     tasks = [
-        signature_examples.task(servable, method, signature, check_method_name=check_method_names)
+        signature_examples.bind_task(servable, method, signature, check_method_name=check_method_names)
         for method, signature in methods
     ]
     signature_examples.run_now(servable, tasks, signature_examples.serialized_examples(request.input))

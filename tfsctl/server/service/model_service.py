@@ -1,4 +1,6 @@
-"""What the server does, once for both protocols: predict, metadata, status, and their errors in TF Serving's words.
+"""The service behind both protocols: predict, classify, regress, metadata, status and reload.
+
+REST and gRPC translate requests to calls of it. Errors have TensorFlow Serving's codes and messages.
 
 Messages: tensorflow_serving/servables/tensorflow/predict_util.cc and get_model_metadata_impl.cc.
 """
@@ -29,7 +31,7 @@ from tfsctl.serving_config.model_config import PLATFORM, models_from_proto
 
 @dataclass(slots=True)
 class Predicted:
-    """The answer to a predict: which version of which signature said what."""
+    """The outputs of a predict request, and the version and signature that computed them."""
 
     name: str
     version: int
@@ -39,7 +41,7 @@ class Predicted:
 
 @dataclass(frozen=True, slots=True)
 class Inferred:
-    """The answer to classifications and regressions: for each task its signature and its results, one an example."""
+    """The results of classifications and regressions: for each task its signature, and a result for each example."""
 
     name: str
     version: int
@@ -48,9 +50,9 @@ class Inferred:
 
 
 class Service:
-    """The behaviour behind both protocols.
+    """Answers requests from the models of a server core.
 
-    `check_method_names` refuses to classify or regress with a signature that was exported for another method.
+    With `check_method_names`, requests for a signature that was exported for another method are refused.
     """
 
     def __init__(self, core: ServerCore, *, check_method_names: bool = False, recorder: Recorder | None = None) -> None:
@@ -59,7 +61,7 @@ class Service:
         self._check_method_names = check_method_names
 
     def input_dtypes(self, ref: ModelRef, signature: str) -> Mapping[str, DType]:
-        """The dtypes a REST body is read with, by input name. Raises in the REST handler's words."""
+        """The dtypes of a signature's inputs, by name. Raises INVALID_ARGUMENT in the words of the REST handler."""
         name = signature or DEFAULT_SIGNATURE
         bound = self.core.servable(ref).signature(name)
         if bound is None:
@@ -84,7 +86,7 @@ class Service:
         bound = self.bound_signature(servable, name)
         fetches = fetches_for(bound, output_filter)
         arrays = await servable.run(feeds_for(bound, inputs), fetches, deadline_s=deadline_s, signature=name)
-        outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays)}  # noqa: B905 - asked for, got
+        outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays)}  # noqa: B905 - equally long
         self.recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
         return Predicted(servable.name, servable.version, name, outputs)
 
@@ -98,7 +100,7 @@ class Service:
         return bound
 
     def refuse_predict(self, ref: ModelRef, signature: str, names: Iterable[str]) -> None:
-        """Raise what speaks against a predict with inputs of these names, before any value is looked at."""
+        """Raise if a predict request with inputs of these names would be refused, whatever their values."""
         name = signature or DEFAULT_SIGNATURE
         bound = self.core.servable(ref).signature(name)
         if bound is None:
@@ -106,25 +108,25 @@ class Service:
         feeds_for(bound, dict.fromkeys(names, np.empty(0)))
 
     def check_tasks(self, ref: ModelRef, specs: Sequence[tuple[str, str, str]]) -> None:
-        """Refuse the tasks of a MultiInference (model, signature, method) that cannot be asked together."""
+        """Check the tasks of a MultiInference: (model, signature, method). Raises if they cannot be run together."""
         signature_examples.check_tasks(self.core.servable(ref), specs, check_method_name=self._check_method_names)
 
     async def infer(
         self,
         ref: ModelRef,
         tasks: Sequence[tuple[str, str]],
-        given: protos.Input,
+        message: protos.Input,
         *,
         deadline_s: float | None = None,
     ) -> Inferred:
-        """Classify or regress examples: `tasks` are (method, signature) pairs, all run at once on the same examples."""
+        """Classify or regress examples. `tasks` are (method, signature) pairs, run at once on the same examples."""
         start_s = perf_counter()
         servable = self.core.servable(ref)
         bound = [
-            signature_examples.task(servable, method, signature, check_method_name=self._check_method_names)
+            signature_examples.bind_task(servable, method, signature, check_method_name=self._check_method_names)
             for method, signature in tasks
         ]
-        examples = signature_examples.serialized_examples(given)
+        examples = signature_examples.serialized_examples(message)
         results = await signature_examples.run(servable, bound, examples, deadline_s=deadline_s)
         if len(tasks) == 1:
             api = "Classify" if tasks[0][0] == signature_examples.CLASSIFY_METHOD else "Regress"
@@ -133,7 +135,7 @@ class Service:
         return Inferred(servable.name, servable.version, [one.signature for one in bound], results)
 
     async def reload(self, config: protos.ModelServerConfig) -> None:
-        """Serve exactly the models of a new configuration; raises as `ServerCore.reload`, and for a bad one."""
+        """Serve exactly the models of a new configuration. Raises what `ServerCore.reload` raises, or INVALID_ARGUMENT."""
         if config.WhichOneof("config") != "model_config_list":
             raise invalid_argument(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
@@ -147,7 +149,7 @@ class Service:
         check_request_logging(config)
 
     def signature_defs(self, ref: ModelRef) -> tuple[Servable, Mapping[str, Any]]:
-        """A model's SignatureDef messages by name, and the servable they are of."""
+        """The servable, and its SignatureDef messages by name."""
         servable = self.core.servable(ref)
         return servable, servable.session.signature_defs
 

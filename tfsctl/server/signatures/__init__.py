@@ -1,1 +1,1 @@
-"""What a request asks of a signature, and how outputs become an answer."""
+"""How requests use signatures: which tensors they feed and fetch, and how outputs become results."""

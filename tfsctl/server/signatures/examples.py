@@ -1,7 +1,7 @@
-"""Classification and regression: what of a signature they use, and how its outputs become results.
+"""Classify, Regress and MultiInference: binds their tasks to signatures, and reads their results from the outputs.
 
-Both read a signature by the names TensorFlow Serving gave its parts (tensorflow/cc/saved_model/signature_constants.h):
-`inputs` takes serialized tf.Examples; a classification answers with `classes` and `scores`, a regression with `outputs`.
+The inputs and outputs have fixed names (tensorflow/cc/saved_model/signature_constants.h): `inputs` takes serialized
+tf.Examples; a classification has the outputs `classes` and `scores`, a regression has `outputs`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """One example's classes: a label and a score for each; the label is "" and the score 0 where the model has none."""
+    """The classes of one example, a label and a score for each. Labels are "" and scores 0 if the model has none."""
 
     labels: tuple[bytes, ...]
     scores: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One signature to be run on examples, and how: by the classify or the regress method."""
+class InferenceTask:
+    """A signature to run on examples, with the classify or the regress method."""
 
     method: str
     signature: str
@@ -40,15 +40,15 @@ class Task:
     outputs: Mapping[str, Endpoint] = field(default_factory=dict)
 
     def result(self, arrays: Mapping[str, np.ndarray], examples: int) -> list[Classes] | list[float]:
-        """The results of this task, one an example, from the fetched arrays by tensor name."""
+        """The results of this task, one for each example. `arrays` are the fetched arrays by tensor name."""
         own = {key: arrays[endpoint.tensor_name] for key, endpoint in self.outputs.items()}
         return _classes(own, examples) if self.method == CLASSIFY_METHOD else _values(own[_OUTPUTS], examples)
 
 
-def task(servable: Servable, method: str, signature: str, *, check_method_name: bool) -> Task:
-    """Bind one task to a servable's signature. Raises INVALID_ARGUMENT when the signature cannot be used so.
+def bind_task(servable: Servable, method: str, signature: str, *, check_method_name: bool) -> InferenceTask:
+    """Bind a task to a signature. Raises INVALID_ARGUMENT if the signature does not fit the method.
 
-    `check_method_name` also refuses a signature that was exported for another method.
+    With `check_method_name`, a signature that was exported for another method is refused too.
     """
     name = signature or DEFAULT_SIGNATURE
     bound = servable.signature(name)
@@ -73,11 +73,11 @@ def task(servable: Servable, method: str, signature: str, *, check_method_name: 
             if classify
             else f"No regression outputs found in SignatureDef: {_printed(definition)}"
         )
-    return Task(method, name, bound.inputs[_INPUTS], outputs)
+    return InferenceTask(method, name, bound.inputs[_INPUTS], outputs)
 
 
 def _printed(definition: protos.SignatureDef) -> str:
-    return f"goo.gle/debugonly   \n{definition}"  # protobuf's mark on what is printed for people
+    return f"goo.gle/debugonly   \n{definition}"  # protobuf's prefix of debug strings
 
 
 def _check_output_count(bound: BoundSignature, *, classify: bool) -> None:
@@ -88,18 +88,18 @@ def _check_output_count(bound: BoundSignature, *, classify: bool) -> None:
         raise invalid_argument("Expected one output Tensor.")
 
 
-def serialized_examples(given: protos.Input) -> np.ndarray:
-    """The serialized tf.Examples of an Input message, each with the context's features before its own.
+def serialized_examples(message: protos.Input) -> np.ndarray:
+    """The serialized tf.Examples of an Input message. Features of the context come before those of each example.
 
-    Raises INVALID_ARGUMENT when there are none.
+    Raises INVALID_ARGUMENT if there are no examples.
     """
-    kind = given.WhichOneof("kind")
+    kind = message.WhichOneof("kind")
     examples: list[bytes] = []
     if kind == "example_list":
-        examples = [example.SerializeToString() for example in given.example_list.examples]
+        examples = [example.SerializeToString() for example in message.example_list.examples]
     elif kind == "example_list_with_context":
-        listed = given.example_list_with_context
-        context = listed.context.SerializeToString()  # messages laid end to end are merged when they are parsed
+        listed = message.example_list_with_context
+        context = listed.context.SerializeToString()  # concatenated messages are merged when they are parsed
         examples = [context + example.SerializeToString() for example in listed.examples]
     if not examples:
         raise invalid_argument("Input is empty.")
@@ -107,33 +107,35 @@ def serialized_examples(given: protos.Input) -> np.ndarray:
 
 
 async def run(
-    servable: Servable, tasks: Sequence[Task], examples: np.ndarray, *, deadline_s: float | None
+    servable: Servable, tasks: Sequence[InferenceTask], examples: np.ndarray, *, deadline_s: float | None
 ) -> list[list[Classes] | list[float]]:
-    """Run all tasks in one go, feeding the same examples to each input they name; results in the order of the tasks."""
-    feeds, fetches = _together(tasks, examples)
+    """Run all tasks in one run, each on the same examples. Returns the results in the order of the tasks."""
+    feeds, fetches = _feeds_and_fetches(tasks, examples)
     return _results(tasks, examples, fetches, await servable.run(feeds, fetches, deadline_s=deadline_s))
 
 
-def run_now(servable: Servable, tasks: Sequence[Task], examples: np.ndarray) -> list[list[Classes] | list[float]]:
-    """What `run` does, on this thread."""
-    feeds, fetches = _together(tasks, examples)
+def run_now(
+    servable: Servable, tasks: Sequence[InferenceTask], examples: np.ndarray
+) -> list[list[Classes] | list[float]]:
+    """Like `run`, on this thread and regardless of the queue."""
+    feeds, fetches = _feeds_and_fetches(tasks, examples)
     return _results(tasks, examples, fetches, servable.run_now(feeds, fetches))
 
 
-def _together(
-    tasks: Sequence[Task], examples: np.ndarray
+def _feeds_and_fetches(
+    tasks: Sequence[InferenceTask], examples: np.ndarray
 ) -> tuple[list[tuple[Endpoint, np.ndarray]], Sequence[Endpoint]]:
-    """What to feed and to fetch for all tasks, each tensor once."""
-    feeds = {one.input.tensor_name: one.input for one in tasks}
-    fetches = {endpoint.tensor_name: endpoint for one in tasks for endpoint in one.outputs.values()}
+    """The feeds and fetches of all tasks, each tensor once."""
+    feeds = {task.input.tensor_name: task.input for task in tasks}
+    fetches = {endpoint.tensor_name: endpoint for task in tasks for endpoint in task.outputs.values()}
     return [(feeds[name], examples) for name in sorted(feeds)], list(fetches.values())
 
 
 def _results(
-    tasks: Sequence[Task], examples: np.ndarray, fetches: Sequence[Endpoint], arrays: Sequence[np.ndarray]
+    tasks: Sequence[InferenceTask], examples: np.ndarray, fetches: Sequence[Endpoint], arrays: Sequence[np.ndarray]
 ) -> list[list[Classes] | list[float]]:
     by_tensor = {endpoint.tensor_name: array for endpoint, array in zip(fetches, arrays, strict=True)}
-    return [one.result(by_tensor, len(examples)) for one in tasks]
+    return [task.result(by_tensor, len(examples)) for task in tasks]
 
 
 def _classes(outputs: Mapping[str, np.ndarray], examples: int) -> list[Classes]:
@@ -171,7 +173,7 @@ def _values(array: np.ndarray, examples: int) -> list[float]:
 
 
 def check_tasks(servable: Servable, specs: Sequence[tuple[str, str, str]], *, check_method_name: bool) -> None:
-    """Refuse the tasks of a MultiInference (model, signature, method) that cannot be asked together, one by one."""
+    """Check the tasks of a MultiInference: (model, signature, method). Raises if they cannot be run together."""
     seen: set[str] = set()
     for model, signature, method in specs:
         if not model:
@@ -186,4 +188,4 @@ def check_tasks(servable: Servable, specs: Sequence[tuple[str, str, str]], *, ch
             raise invalid_argument(f"Requested signature not found in model graph: {name}")
         if method not in (CLASSIFY_METHOD, REGRESS_METHOD):
             raise ServingError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {method}")
-        task(servable, method, name, check_method_name=check_method_name)
+        bind_task(servable, method, name, check_method_name=check_method_name)
