@@ -52,9 +52,9 @@ LAYERS: dict[str, list[set[str]]] = {
         {"predict_inputs"},
     ],
     "exporter": [
-        {"error_text", "exported", "log_filter", "naming", "samples", "session_process", "signature_graph"},
-        {"comparison", "export_signature", "manifest", "session_worker", "synthetic_examples"},
-        {"sources", "verification"},
+        {"error_text", "exported", "log_filter", "naming", "samples", "signature_graph"},
+        {"comparison", "export_signature", "manifest", "session_process", "synthetic_examples"},
+        {"session_worker", "sources", "verification"},
         {"writer"},
         {"pipeline"},
     ],

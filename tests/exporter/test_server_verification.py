@@ -11,7 +11,8 @@ from exporting import Export
 
 from tfsctl.core import protos
 from tfsctl.core.saved_model import read_saved_model
-from tfsctl.exporter.session_process import SessionError, SessionProcess
+from tfsctl.exporter.error_text import TensorFlowError
+from tfsctl.exporter.session_process import SessionProcess
 from tfsctl.exporter.signature_graph import signature_graph
 
 MODULE = """
@@ -217,7 +218,7 @@ def test_command_line_of_the_source(export: Export) -> None:
 @pytest.mark.tensorflow
 def test_process_that_ends(tmp_path: Path) -> None:
     """A version that cannot be loaded is an error with TensorFlow's status; the process is gone afterwards."""
-    with pytest.raises(SessionError, match="Could not find SavedModel") as raised:
+    with pytest.raises(TensorFlowError, match="Could not find SavedModel") as raised:
         SessionProcess(tmp_path)
 
     assert raised.value.status == "NOT_FOUND"

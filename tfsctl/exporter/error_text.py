@@ -10,21 +10,22 @@ _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 _MAX_HALF_CHARS = 200
 
 
+class TensorFlowError(Exception):
+    """An error of TensorFlow in another process. `status` is the name of a gRPC status."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 def one_line(error: BaseException) -> str:
-    """The type and message of an exception on one line."""
+    """The type and message of an exception on one line; the middle of a long message is cut."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}"
-    return shortened(type(error).__name__, str(error))
-
-
-def tensorflow_error(status: str, message: str) -> str:
-    """A gRPC status and TensorFlow's message on one line, as `one_line` describes TensorFlow's Python exceptions."""
-    return shortened("".join(word.capitalize() for word in status.split("_")) + "Error", message)
-
-
-def shortened(kind: str, message: str) -> str:
-    """The kind of an error and its message on one line; the middle of a long message is cut."""
-    text = " ".join(_TERMINAL_CODES.sub("", message).split())
+    kind = type(error).__name__
+    if isinstance(error, TensorFlowError):  # INVALID_ARGUMENT is InvalidArgumentError in Python
+        kind = "".join(word.capitalize() for word in error.status.split("_")) + "Error"
+    text = " ".join(_TERMINAL_CODES.sub("", str(error)).split())
     text = text.rpartition("Exception encountered: ")[2]  # Keras writes the whole configuration of the model before it
     text = "".join(
         char if char.isprintable() else repr(char)[1:-1] for char in text

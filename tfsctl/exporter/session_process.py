@@ -21,6 +21,7 @@ import numpy as np
 
 from tfsctl.core import protos, tensors
 from tfsctl.core.predict_response import read_predict_response
+from tfsctl.exporter.error_text import TensorFlowError
 from tfsctl.programs.subprocesses import PipedProgram
 
 if TYPE_CHECKING:
@@ -49,19 +50,11 @@ def read_frame(stream: BinaryIO) -> tuple[bytes, bytes] | None:
     return (kind, contents) if len(contents) == length else None
 
 
-class SessionError(Exception):
-    """TensorFlow could not load the version or run a signature. `status` is the name of a gRPC status."""
-
-    def __init__(self, status: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class SessionProcess:
     """A loaded version. Use it as a context manager: the process ends with the block."""
 
     def __init__(self, directory: Path) -> None:
-        """Load the SavedModel in a directory. Raises SessionError if that fails, ProgramFailed without a process."""
+        """Load the SavedModel in a directory. Raises TensorFlowError if that fails, ProgramFailed without a process."""
         path = directory.absolute()
         # Python imports from the working directory first, and ours may hold a module named numpy.
         self._program = PipedProgram([sys.executable, "-m", _WORKER, str(path)], working_directory=path)
@@ -72,7 +65,7 @@ class SessionProcess:
             raise
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The outputs of a signature by name. Raises SessionError."""
+        """The outputs of a signature by name. Raises TensorFlowError."""
         request = protos.PredictRequest()
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
@@ -99,8 +92,8 @@ class SessionProcess:
         kind, contents = frame
         if kind == ERROR:
             status, _, message = contents.decode("utf-8", "replace").partition("\n")
-            raise SessionError(status, message)
+            raise TensorFlowError(status, message)
         return contents
 
-    def _ended(self) -> SessionError:
-        return SessionError("ABORTED", f"the process that ran the model ended with status {self._program.wait()}")
+    def _ended(self) -> TensorFlowError:
+        return TensorFlowError("ABORTED", f"the process that ran the model ended with status {self._program.wait()}")

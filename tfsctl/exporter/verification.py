@@ -20,7 +20,7 @@ from tfsctl.exporter import error_text, samples
 from tfsctl.exporter.comparison import EXPORT_TOLERANCE, Arrays, Run, agree, largest_difference, rows_are_independent
 from tfsctl.exporter.exported import SignatureCheck
 from tfsctl.exporter.samples import Samples
-from tfsctl.exporter.session_process import SessionError, SessionProcess
+from tfsctl.exporter.session_process import SessionProcess
 from tfsctl.exporter.signature_graph import SignatureGraph, signature_graph
 from tfsctl.exporter.synthetic_examples import serialized_examples
 
@@ -62,8 +62,8 @@ def verify(
         _refuse_python(name, graph)
     try:
         process = SessionProcess(directory)
-    except SessionError as error:
-        raise ExportError(f"what was written cannot be loaded: {_one_line(error)}") from error
+    except error_text.TensorFlowError as error:
+        raise ExportError(f"what was written cannot be loaded: {error_text.one_line(error)}") from error
     with process:
         return tuple(
             _check(
@@ -100,16 +100,16 @@ def _check(
     for kind, inputs in _trials(signature, graph, rows, notes):
         try:
             answer = exported(inputs)
-        except SessionError as error:
+        except error_text.TensorFlowError as error:
             if error.status in _BROKEN_STATUSES or any(words in str(error) for words in _BROKEN_MESSAGES):
                 raise ExportError(
-                    f"no server can answer with signature {signature.name}: {_one_line(error)}"
+                    f"no server can answer with signature {signature.name}: {error_text.one_line(error)}"
                 ) from error
             if reference is not None and _answers(reference, inputs):
                 raise ExportError(
-                    f"signature {signature.name} fails where the model itself answers: {_one_line(error)}"
+                    f"signature {signature.name} fails where the model itself answers: {error_text.one_line(error)}"
                 ) from error
-            reason = f"not run on {kind} rows: {_one_line(error)}"
+            reason = f"not run on {kind} rows: {error_text.one_line(error)}"
             if kind == "samples":
                 notes.append(reason)
             continue
@@ -124,10 +124,6 @@ def _check(
         count = max((len(array) for array in inputs.values() if array.ndim), default=1)
         return SignatureCheck(signature.name, kind, count, difference, independent, tuple(notes))
     return SignatureCheck(signature.name, "none", notes=tuple(dict.fromkeys([*notes, reason])))
-
-
-def _one_line(error: SessionError) -> str:
-    return error_text.tensorflow_error(error.status, str(error))
 
 
 def _trials(signature: Signature, graph: SignatureGraph, rows: Samples | None, notes: list[str]) -> Iterator[Trial]:
