@@ -30,6 +30,20 @@ def test_floats_read_back_as_the_same_value(array: np.ndarray) -> None:
     assert texts == [one(value) for value in array.tolist()]
 
 
+@pytest.mark.parametrize("exponent", range(-8, 10))
+def test_many_float32_texts(exponent: int) -> None:
+    """Many values are written like each of them alone: of any digits, around powers of ten, whole, negative, odd ones."""
+    rng = np.random.default_rng(exponent + 8)
+    random = rng.normal(size=2000) * 10.0**exponent
+    few_digits = [float(f"{value:.{digits}g}") for value in random[:200] for digits in range(1, 9)]
+    power = np.float32(10.0**exponent)
+    around = [power, np.nextafter(power, np.float32(0)), np.nextafter(power, np.float32(np.inf)), power * 0.9999999]
+    odd = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -3.0, 123456.0, 999999.5]
+    array = np.array([*random, *few_digits, *around, *odd], np.float32)
+
+    assert json_text.float_texts(array) == [json_text.float_text(value) for value in array.tolist()]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(1.0, "1.0"), (0.1, "0.1"), (-0.0, "-0.0"), (1e-7, "1e-07"), (2.0**32, "4.2949673e+09"), (16777217, "16777216.0")],
