@@ -46,7 +46,7 @@ def checked(folder: Path, *names: str) -> list[ServingError | None]:
     """The error of each version when all are checked at the same time."""
 
     async def run() -> list[ServingError | None]:
-        checks = VersionChecks([sys.executable, "-c", PROGRAM], str(folder))
+        checks = VersionChecks([sys.executable, "-c", PROGRAM], str(folder), lambda: True)
         work = (checks.check(name, 1, folder / name) for name in names)
         found = await asyncio.gather(*work, return_exceptions=True)
         assert all(error is None or isinstance(error, ServingError) for error in found), found
@@ -124,7 +124,7 @@ def test_versions_are_loaded_unchecked_if_no_process_can_start(
     assert "are loaded unchecked: exit status 1: no TensorFlow here" in caplog.text
 
     async def run() -> None:
-        await VersionChecks([str(tmp_path / "missing")], "").check("a", 1, tmp_path)
+        await VersionChecks([str(tmp_path / "missing")], "", lambda: True).check("a", 1, tmp_path)
 
     asyncio.run(run())
     assert "are loaded unchecked" in caplog.records[-1].getMessage()

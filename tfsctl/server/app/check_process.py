@@ -41,7 +41,7 @@ def main() -> None:
     job = json.loads(os.environ.pop(JOB_VARIABLE))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     end_with_parent(signal.SIGKILL)
-    _step_back()
+    _yield_to_server(is_background=job["is_background"])
     flags = Flags(**job["settings"])
     loader = make_loader(flags, asyncio.new_event_loop(), NullRecorder())
     logging.disable(logging.WARNING)
@@ -105,10 +105,11 @@ def run_signatures(session: Session) -> None:
                 session.run(feeds, bound.fetches)
 
 
-def _step_back() -> None:
-    """Leave the CPU to the server, and be the first to end when memory is short. Write no endless output."""
-    with suppress(OSError):
-        os.nice(_NICE_INCREMENT)
+def _yield_to_server(*, is_background: bool) -> None:
+    """Leave the CPU to a server that serves, and be the first to end when memory is short. Write no endless output."""
+    if is_background:
+        with suppress(OSError):
+            os.nice(_NICE_INCREMENT)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_OUTPUT_BYTES, _MAX_OUTPUT_BYTES))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from dataclasses import asdict
+from pathlib import Path
 
 from tfsctl.server.app.interfaces import make_interfaces, make_recorder
 from tfsctl.server.app.loading import make_loader, start_runtime
 from tfsctl.server.config.configured_models import configured_models
 from tfsctl.server.config.flags import Flags
+from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle.config_poller import poll_config_file
 from tfsctl.server.lifecycle.manager import Manager, VersionCheck
 from tfsctl.server.lifecycle.server_core import ServerCore
@@ -25,6 +28,7 @@ class ModelServer:
     def __init__(self, flags: Flags) -> None:
         self._flags = flags
         self._polling: asyncio.Task[None] | None = None
+        self._runtime_started = threading.Event()
 
     async def start(self) -> None:
         """Load the models. Returns when all are available; raises ServingError if one cannot be loaded."""
@@ -32,15 +36,14 @@ class ModelServer:
         models = configured_models(flags)
         recorder = self.recorder = make_recorder(flags)
         loop = asyncio.get_running_loop()
-        loader = make_loader(flags, loop, recorder)
-        await priorities.run_in_low_priority_thread(start_runtime, flags)
+        self._loader = make_loader(flags, loop, recorder)
         manager = Manager(
-            loader.load,
+            self._load,
             max_retries=flags.max_num_load_retries,
             retry_interval_s=flags.load_retry_interval_micros / 1e6,
             load_threads=flags.num_load_threads,
             unload_threads=flags.num_unload_threads,
-            check=_version_check(flags),
+            check=self._version_check(),
             checks_alone=flags.check_new_versions == "always",
         )
         self.core = ServerCore(
@@ -50,10 +53,28 @@ class ModelServer:
         )
         interfaces = make_interfaces(flags, self.core, recorder)
         self.rest, self.grpc, self.streams = interfaces.rest, interfaces.grpc, interfaces.streams
-        await self.core.start(models)
+        # TensorFlow starts while the versions are found, and checked in another process.
+        runtime = priorities.run_in_low_priority_thread(self._start_runtime)
+        await asyncio.gather(runtime, self.core.start(models))
         poll_s = flags.model_config_file_poll_wait_seconds
         if flags.model_config_file and poll_s > 0:
             self._polling = asyncio.create_task(poll_config_file(flags.model_config_file, self.core, wait_s=poll_s))
+
+    def _start_runtime(self) -> None:
+        start_runtime(self._flags)
+        self._runtime_started.set()
+
+    def _load(self, name: str, version: int, directory: Path) -> Servable:
+        self._runtime_started.wait()
+        return self._loader.load(name, version, directory)
+
+    def _version_check(self) -> VersionCheck | None:
+        if self._flags.check_new_versions == "never":
+            return None
+        return VersionChecks(check_command(), asdict(self._flags), self._is_serving).check
+
+    def _is_serving(self) -> bool:
+        return any(self.core.manager.is_served(name) for name in self.core.model_names)
 
     async def announce(self) -> None:
         """Log that the ports are open, in the real server's words, and release the memory that only the start needed."""
@@ -72,9 +93,3 @@ class ModelServer:
         if self._polling is not None:
             self._polling.cancel()
         await self.core.stop()
-
-
-def _version_check(flags: Flags) -> VersionCheck | None:
-    if flags.check_new_versions == "never":
-        return None
-    return VersionChecks(check_command(), asdict(flags)).check

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,12 +54,14 @@ class VersionChecks:
     """Runs `command` to check versions. Versions that wait at the same time are checked by one process.
 
     A check ends only after its process has ended, so that two copies of a model are never in memory at a time.
-    `settings` is what the process has to know about the server, as JSON values.
+    `settings` is what the process has to know about the server, as JSON values. While `is_serving()`, the process runs
+    with low priority.
     """
 
-    def __init__(self, command: Sequence[str], settings: object) -> None:
+    def __init__(self, command: Sequence[str], settings: object, is_serving: Callable[[], bool]) -> None:
         self._command = tuple(command)
         self._settings = settings
+        self._is_serving = is_serving
         self._waiting: deque[CheckRequest] = deque()
         self._worker: asyncio.Task[None] | None = None
 
@@ -98,7 +100,14 @@ class VersionChecks:
         for request in batch:
             request.timeout_s = BASE_TIMEOUT_S + directory_bytes(request.directory) / _BYTES_PER_S
         versions = [(request.name, request.version, str(request.directory)) for request in batch]
-        job = json.dumps({"settings": self._settings, "token": token, "versions": versions})
+        job = json.dumps(
+            {
+                "settings": self._settings,
+                "token": token,
+                "versions": versions,
+                "is_background": self._is_serving(),
+            }
+        )
         environment = {JOB_VARIABLE: job, PARENT_VARIABLE: str(os.getpid())}
         with scratch_file() as (output, _):
             try:
