@@ -1,0 +1,225 @@
+"""Bodies of HTTP/2 requests: DATA frames, trailers, and the windows that the server opens."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from http2_client import (
+    DEFAULT_FRAME,
+    DEFAULT_WINDOW,
+    END_STREAM,
+    MAX_WINDOW,
+    PADDED,
+    Client,
+    Code,
+    Kind,
+    Setting,
+    connected,
+    frame,
+    get_fields,
+    grpc_fields,
+    header_frames,
+    message,
+    reset,
+    stateless,
+    window_update,
+)
+from model_servers import Served
+
+pytestmark = pytest.mark.server
+
+
+# ---- bodies ----
+def test_a_body_in_many_frames(client: Client) -> None:
+    """A byte a frame, with empty ones between; the last one is empty too, or is not."""
+    for last_is_empty in (True, False):
+        stream, body = client.start(grpc_fields()), message([5.5])
+        frames = [frame(Kind.DATA, 0, stream, body[at : at + 1]) for at in range(len(body) - 1)]
+        frames.append(frame(Kind.DATA, END_STREAM * (not last_is_empty), stream, body[-1:]))
+        empty = [frame(Kind.DATA, 0, stream)] * 2
+        client.send(*(piece for one in frames[:-1] for piece in (one, *empty)), frames[-1])
+        if last_is_empty:
+            client.send(frame(Kind.DATA, END_STREAM, stream))
+
+        assert client.answer(stream).values().tolist() == [5.5]
+
+
+def test_no_body(client: Client) -> None:
+    """END_STREAM on HEADERS, or an empty DATA: a call without a message has a status."""
+    first, second = client.start(grpc_fields(), end=True), client.start(grpc_fields())
+    client.send(frame(Kind.DATA, END_STREAM, second))
+
+    for stream in (first, second):
+        answer = client.answer(stream)
+        assert (answer.status, answer.reset) == (200, None)
+        assert (answer.trailers | answer.headers)["grpc-status"] not in ("", "0")
+
+
+def test_trailers_of_requests(client: Client) -> None:
+    """Header fields after the body end the stream as well, in CONTINUATION too."""
+    for size in (DEFAULT_FRAME, 5):
+        stream = client.start(grpc_fields())
+        trailers = client.encoder.encode([("x-checksum", "1234567"), ("x-other", "y")])
+        client.send(
+            frame(Kind.DATA, 0, stream, message([6.5])),
+            header_frames(stream, trailers, END_STREAM, size),
+        )
+
+        assert client.answer(stream).values().tolist() == [6.5]
+
+
+def test_streams_interleaved(client: Client) -> None:
+    """Three hundred calls, their bodies cut and shuffled: each gets its own answer."""
+    chance = random.Random(7)
+    streams = [client.start(grpc_fields()) for _ in range(300)]
+    pieces: list[int] = []
+    rest: dict[int, bytes] = {}
+    for number, stream in enumerate(streams):
+        rest[stream] = message([number, -number])
+        pieces += [stream] * 4
+    chance.shuffle(pieces)
+    for stream in pieces:
+        size = chance.randrange(30)
+        client.send(frame(Kind.DATA, 0, stream, rest[stream][:size]))
+        rest[stream] = rest[stream][size:]
+    for stream in chance.sample(streams, len(streams)):
+        client.send(frame(Kind.DATA, END_STREAM, stream, rest[stream]))
+
+    for number, stream in enumerate(streams):
+        assert client.answer(stream).values().tolist() == [number, -number]
+
+
+def test_numbers_of_streams_may_be_left_out(client: Client) -> None:
+    """Each is larger than the one before, and that is all; the largest is 2**31 - 1."""
+    for stream in (3, 5, 1001, 2**30 + 1, 2**31 - 1):
+        client.windows[stream] = DEFAULT_WINDOW
+        body = frame(Kind.DATA, END_STREAM, stream, message([1.5]))
+        client.send(header_frames(stream, stateless(grpc_fields())), body)
+        assert client.answer(stream).values().tolist() == [1.5]
+
+
+def test_expectations(rest_client: Client) -> None:
+    """A client that waits for 100 (RFC 9110, section 10.1.1) gets it, or the answer, before it sends the body."""
+    body = b'{"instances": [1.5]}'
+    fields = [(":method", "POST"), *get_fields("/v1/models/echo:predict")[1:], ("expect", "100-continue")]
+    stream = rest_client.start([*fields, ("content-length", str(len(body)))])
+    rest_client.comes(stream)
+    assert rest_client.answers[stream].status == 100
+    rest_client.send(frame(Kind.DATA, END_STREAM, stream, body))
+
+    assert rest_client.answer(stream).json() == {"predictions": [1.5]}
+
+
+# ---- what the server takes ----
+def test_a_large_body(client: Client) -> None:
+    """40 MB within the server's windows, which open again; the answer comes through ours."""
+    client.sync()
+    numbers = np.arange(10_000_000, dtype=np.float32)
+    stream = client.start(grpc_fields())
+    client.send_body(stream, message(numbers))
+
+    assert any(came.kind == Kind.WINDOW_UPDATE for came in client.frames)
+    assert np.array_equal(client.answer(stream).values(), numbers)
+
+
+def test_several_large_bodies_at_once(client: Client) -> None:
+    """Their pieces take turns; each is answered."""
+    client.sync()
+    bodies = {client.start(grpc_fields()): message([number] * 1_000_000) for number in range(4)}
+    for at in range(0, 5_000_000, 250_000):
+        for stream, body in bodies.items():
+            if piece := body[at : at + 250_000]:
+                client.send_body(stream, piece, end=at + 250_000 >= len(body))
+
+    for number, stream in enumerate(bodies):
+        assert set(client.answer(stream).values()) == {number}
+
+
+def test_padding_takes_from_windows(client: Client) -> None:
+    """The server gives back all of a frame, not its data alone: else a body of padding would stop in the middle."""
+    client.sync()
+    stream, body, at = client.start(grpc_fields()), message(range(10_000)), 0
+    while at < len(body):
+        client.wait(lambda: client.server_room(stream) >= 257)
+        count = min(client.server_room(stream) // 257, 400, len(body) - at)
+        some = body[at : at + count]
+        client.send(*(frame(Kind.DATA, PADDED, stream, b"\xff" + bytes([byte]) + bytes(255)) for byte in some))
+        at += count
+    client.send(frame(Kind.DATA, END_STREAM, stream))
+
+    assert client.answer(stream).values().tolist() == list(range(10_000))
+
+
+def test_bodies_that_are_broken_off(client: Client) -> None:
+    """RST_STREAM in the middle, more often than the connection's window could bear if they kept their share of it."""
+    client.sync()
+    body = bytes(1_000_000)
+    for _ in range(40):
+        stream = client.start(grpc_fields())
+        client.send_body(stream, body, end=False)
+        client.send(reset(stream))
+
+    assert client.works()
+    stream = client.start(grpc_fields())
+    client.send_body(stream, message(range(500_000)))
+    assert client.answer(stream).values().tolist() == list(range(500_000))
+    assert client.server_room(client.start(grpc_fields())) > 0
+
+
+def test_answers_that_come_early(client: Client) -> None:
+    """What is not gRPC is refused at once; its body goes on for a while, and harms nobody on the connection."""
+    client.sync()
+    for _ in range(3):
+        stream = client.start([(":method", "PUT"), *get_fields("/v1/models/echo:predict")[1:]])
+        for _ in range(200):
+            if client.answers[stream].reset is not None:
+                break
+            client.send_body(stream, bytes(50_000), end=False)
+        else:
+            client.send(frame(Kind.DATA, END_STREAM, stream))
+        answer = client.answer(stream)
+        assert answer.status == 415
+        assert answer.reset in (None, Code.NO_ERROR)
+
+    client.send(frame(Kind.DATA, END_STREAM, stream))
+    assert client.works()
+
+
+def test_answers_that_are_broken_off(server: Served) -> None:
+    """RST_STREAM while the answer waits for a window, and while it comes: nothing comes after it, but to others."""
+    with connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: 100}, opens=False) as client:
+        client.open(0, 2**30)
+        streams = [client.ask(range(1000)) for _ in range(50)]
+        for stream in streams:
+            client.comes(stream, 100)
+            client.send(reset(stream), window_update(stream, 1000))  # a late one, which is allowed
+        client.sync()
+        client.configure({Setting.INITIAL_WINDOW_SIZE: 1_000_000})
+        client.send(*(window_update(stream, 1000) for stream in streams[:5]))
+
+        assert client.works()
+        assert all(len(client.answers[stream].body) == 100 for stream in streams)
+
+    with connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: MAX_WINDOW}) as client:
+        client.open(0, MAX_WINDOW - DEFAULT_WINDOW)
+        client.sync()
+        for _ in range(3):
+            stream = client.start(grpc_fields())
+            client.send_body(stream, message(range(1_000_000)))
+            client.comes(stream, 1)
+            client.send(reset(stream))
+            assert client.works()
+
+
+def test_calls_that_are_taken_back(client: Client) -> None:
+    """RST_STREAM before, with and after the end of a request; those between them are answered."""
+    kept = []
+    for number in range(200):
+        first, second, third = (client.start(grpc_fields()) for _ in range(3))
+        end = frame(Kind.DATA, END_STREAM, second, message())
+        client.send(reset(first), end, reset(second), frame(Kind.DATA, END_STREAM, third, message([number])))
+        kept.append(third)
+
+    assert [client.answer(stream).values()[0] for stream in kept] == list(range(200))
