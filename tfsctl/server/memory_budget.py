@@ -1,7 +1,7 @@
 """The memory held for clients: how much, for whom, and who has to wait or is refused when there is too much of it.
 
 Every byte of a request's body, everything made of it (unpacked bodies, expanded tensors) and every answer that a client
-has not read yet is counted here until the request is over. Above half of the budget (`is_tight`) connections that
+has not read yet is counted here until the request is over. Above half of the budget connections that
 already hold more than their share are not read from, but for the one that has waited longest, so that at least one
 body is always completed. Above the whole budget a request is refused.
 """
@@ -33,20 +33,22 @@ class BudgetExceededError(ServingError):
 class MemoryBudget:
     """Counts the bytes held for all clients of one server. Used on the event loop only."""
 
-    __slots__ = ("_connections", "_waiting", "limit", "used")
+    __slots__ = ("_connections", "limit", "tight_at", "used", "waiting")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.tight_at = limit // 2
+        """Above that, connections that hold much have to wait."""
         self.used = 0
         self._connections = 0
-        self._waiting: dict[object, Waiter] = {}  # connections that are not read from, the oldest first
+        self.waiting: dict[object, Waiter] = {}  # connections that are not read from, the oldest first
 
     def remove(self, size: int) -> None:
         """Count bytes that are held no more, and resume connections that waited for that."""
         self.used -= size
-        if self._waiting and not self.is_tight:
-            for _ in range(min(_MAX_WAKES, len(self._waiting))):
-                self._waiting.pop(next(iter(self._waiting)))()
+        if self.waiting and self.used <= self.tight_at:
+            for _ in range(min(_MAX_WAKES, len(self.waiting))):
+                self.waiting.pop(next(iter(self.waiting)))()
 
     def reserve(self, size: int, held: int) -> None:
         """Count bytes that are about to be held for a request, which holds `held` already.
@@ -59,18 +61,13 @@ class MemoryBudget:
             raise BudgetExceededError(size, self.limit)
         self.used = used
 
-    @property
-    def is_tight(self) -> bool:
-        """Whether connections that hold much have to wait."""
-        return self.used > self.limit // 2
-
     def must_wait(self, connection: object, held: int, resume: Waiter) -> bool:
         """Whether a connection that holds so much may not be read from now; if so, `resume` is called later, once."""
-        if self.used <= self.limit // 2 or held <= max(_MIN_SHARE_BYTES, self.limit // 2 // max(1, self._connections)):
+        if self.used <= self.tight_at or held <= max(_MIN_SHARE_BYTES, self.tight_at // max(1, self._connections)):
             return False
-        if connection not in self._waiting:
-            self._waiting[connection] = resume
-        return next(iter(self._waiting)) is not connection
+        if connection not in self.waiting:
+            self.waiting[connection] = resume
+        return next(iter(self.waiting)) is not connection
 
     def connected(self) -> None:
         """Count a connection."""
@@ -86,7 +83,7 @@ class MemoryBudget:
         self._forget(connection)
 
     def _forget(self, connection: object) -> None:
-        waiting = self._waiting
+        waiting = self.waiting
         if not waiting:
             return
         was_first = next(iter(waiting)) is connection

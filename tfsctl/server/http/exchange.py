@@ -96,12 +96,16 @@ class Exchange(ABC):
         if self.is_gone or self._error is not None:
             self._consume(size)
             return
-        try:
-            self._budget.reserve(size, self.held)
-        except BudgetExceededError as error:
-            self.refuse_body(error)
-            self._consume(size)
-            return
+        budget = self._budget
+        if budget.used + size <= budget.limit:  # as `reserve` does, without the call
+            budget.used += size
+        else:
+            try:
+                budget.reserve(size, self.held)
+            except BudgetExceededError as error:
+                self.refuse_body(error)
+                self._consume(size)
+                return
         self.held += size
         chunks = self._chunks
         if not chunks or size > _SMALL_BYTES:
@@ -139,8 +143,9 @@ class Exchange(ABC):
 
     def release(self) -> None:
         """The exchange is over: what it held is free."""
-        held, self.held = self.held, 0
+        held = self.held
         if held:
+            self.held = 0
             self._budget.remove(held)
 
     def _drop_body(self) -> None:

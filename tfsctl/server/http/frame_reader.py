@@ -17,8 +17,8 @@ _MAX_SETTINGS = 256  # in one frame; a dozen are defined
 _WORK_PER_TURN = 300  # frames; a header block counts as one for every 16 of its bytes
 _BLOCK_BYTES_PER_UNIT = 16
 _PRIORITY_BYTES = 5
+_HEADERS_FLAGS = frames.END_HEADERS | frames.PADDED | frames.HAS_PRIORITY
 _LENGTHS = {frames.PING: 8, frames.RST_STREAM: 4, frames.WINDOW_UPDATE: 4}
-_SKIPPED_WITH_MINIMUM = {frames.GOAWAY: 8}
 
 
 class DataReceiver(Protocol):
@@ -75,7 +75,7 @@ class FrameReader:
         """Whether a frame (but DATA), a header block or the beginning of the connection is still incomplete."""
         return bool(self._rest or self._block or self._skip or not self._has_settings)
 
-    def feed(self, data: bytes) -> bool:
+    def feed(self, data: bytes) -> bool:  # noqa: C901, PLR0912, PLR0915 - the loop over frames: calls would cost 5 %
         """Read what has arrived. False if some was left for another turn of the event loop: feed b"" then.
 
         Raises ConnectionFailedError.
@@ -102,7 +102,24 @@ class FrameReader:
                 self._check_order(kind, number, length)
             start = at + frames.HEAD_BYTES
             end = start + length
-            if kind == frames.DATA:
+            if kind == frames.HEADERS:
+                if flags & _HEADERS_FLAGS == frames.END_HEADERS and end <= size and number & 1 and not self._block:
+                    if length > self._max_block_bytes:
+                        raise ConnectionFailedError(ErrorCode.ENHANCE_YOUR_CALM, "too many headers")
+                    self._work -= length // _BLOCK_BYTES_PER_UNIT
+                    self._handler.on_header_block(number, data[start:end], flags)
+                    at = end
+                    continue
+            elif kind == frames.DATA:
+                if end <= size and not flags & frames.PADDED:
+                    receiver = self._handler.on_data(number, length)
+                    if receiver is not None:
+                        if length:
+                            receiver.receive(data[start:end])
+                        if flags & frames.END_STREAM:
+                            receiver.end_request()
+                    at = end
+                    continue
                 if flags & frames.PADDED and length and start >= size:
                     self._keep(data, at, frames.HEAD_BYTES + 1)
                     return True
@@ -200,13 +217,6 @@ class FrameReader:
                 receiver.receive_padding(padding + 1)
             start += 1
             length -= 1
-        elif start + length <= len(data):  # whole, and plain: the usual case
-            if receiver is not None:
-                if length:
-                    receiver.receive(data[start : start + length])
-                if flags & frames.END_STREAM:
-                    receiver.end_request()
-            return start + length
         self._receiver, self._data_flags = receiver, flags
         self._data_left, self._padding_left = length - padding, padding
         return self._continue_data(data, start)

@@ -26,8 +26,17 @@ class RequestOwner(Protocol):
     loop: asyncio.AbstractEventLoop
     port: int | None
 
-    def write(self, *parts: bytes) -> None:
+    heard_s: float
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the client does not read what it was sent."""
+
+    def write(self, data: bytes) -> None:
         """Send bytes, if the client is still there."""
+
+    def write_large(self, *parts: bytes) -> None:
+        """Send large parts without joining them."""
 
     def abort(self) -> None:
         """Close the connection at once."""
@@ -66,7 +75,7 @@ class Request(Exchange):
         self._owner, self._head = owner, head
         self.keeps_alive = head.keeps_alive
         self.task: asyncio.Task[None] | None = None
-        self.started_s = owner.loop.time()
+        self.started_s = owner.heard_s
         self._is_chunked = self.has_begun = self.has_answered = False
         self._expects_continue = (
             not head.is_http_1_0 and b"expect" in head.headers and head.headers[b"expect"].lower() == b"100-continue"
@@ -104,6 +113,7 @@ class Request(Exchange):
         finally:
             if not self.has_answered:
                 self.keeps_alive = False
+            self.task = None  # its context refers to this request: no cycle for the garbage collector
             self.release()
             owner.on_done(self)
 
@@ -127,10 +137,11 @@ class Request(Exchange):
         if self.method == "HEAD":
             self._owner.write(head)
         elif len(body) > _LARGE_BYTES:
-            self._owner.write(head, body)
+            self._owner.write_large(head, body)
         else:
             self._owner.write(head + body)
-        await self._owner.until_writable()
+        if self._owner.is_paused:
+            await self._owner.until_writable()
 
     def start(self, status: int, headers: Pairs) -> None:
         """Begin a response whose body is sent in parts."""

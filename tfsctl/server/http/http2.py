@@ -52,7 +52,7 @@ class Http2Connection(asyncio.Protocol):
         self._transport = self.out.transport = cast("asyncio.Transport", transport)
         self.is_local = is_on_this_machine(transport)
         self._stall = WriteStall(self._transport)
-        self._opened_s = self._heard_s = self._idle_since_s = self.loop.time()
+        self._opened_s = self.heard_s = self._idle_since_s = self.loop.time()
         settings = {
             frames.MAX_CONCURRENT_STREAMS: self._limits.max_streams,
             frames.INITIAL_WINDOW_SIZE: WINDOW_BYTES,
@@ -70,22 +70,24 @@ class Http2Connection(asyncio.Protocol):
             if self._linger is not None:
                 self._linger.heard()
             return
-        self._heard_s = self.loop.time()
+        self.heard_s = self.loop.time()
         try:
             if not self._frames.feed(data):
                 self._yield_to_loop()
         except ConnectionFailedError as error:
             self._fail(error.code, str(error))
             return
-        if not self._frames.is_incomplete:
+        if self._frames.is_incomplete:
+            if self._incomplete_since_s is None:
+                self._incomplete_since_s = self.heard_s
+        else:
             self._incomplete_since_s = None
-        elif self._incomplete_since_s is None:
-            self._incomplete_since_s = self._heard_s
         if self._new:
             for stream in self._new:
                 stream.task = self.loop.create_task(stream.serve())
             self._new.clear()
-        if self.state.budget.is_tight:
+        budget = self.state.budget
+        if budget.used > budget.tight_at:
             self._wait_for_memory()
 
     def _yield_to_loop(self) -> None:
@@ -162,10 +164,10 @@ class Http2Connection(asyncio.Protocol):
         if is_idle or (limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s):
             self._leave_soon(now_s)
         elif limits.keepalive_s is not None:
-            if self._pinged_s is not None and self._pinged_s > self._heard_s:
+            if self._pinged_s is not None and self._pinged_s > self.heard_s:
                 if now_s - self._pinged_s > limits.keepalive_timeout_s:
                     self._transport.abort()
-            elif now_s - self._heard_s > limits.keepalive_s:
+            elif now_s - self.heard_s > limits.keepalive_s:
                 self._pinged_s = now_s
                 self.out.write(frames.frame(frames.PING, 0, 0, bytes(8)))
 
@@ -341,5 +343,5 @@ class Http2Connection(asyncio.Protocol):
             self._idle_since_s = self.loop.time()
         if not self._takes_streams:
             self._close_if_done()
-        if self.state.budget.is_tight:
+        if self.state.budget.waiting:
             self.state.budget.stop_waiting(self)

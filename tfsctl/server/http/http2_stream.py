@@ -28,6 +28,7 @@ class StreamOwner(Protocol):
     state: ListenerState
     loop: asyncio.AbstractEventLoop
     port: int | None
+    heard_s: float
     out: Sender
     is_local: bool
 
@@ -78,7 +79,7 @@ class Stream(Exchange):
         self.window = WINDOW_BYTES
         self._to_give_back = 0  # what was consumed, and the client was not told of
         self.is_over = False
-        self.started_s = owner.loop.time()
+        self.started_s = owner.heard_s
         self.task: asyncio.Task[None] | None = None
         self._pending: list[memoryview] = []  # of the response's body, for when the client takes more
         self._end = b""  # the frames after that
@@ -99,6 +100,7 @@ class Stream(Exchange):
             if self._unconsumed:
                 owner.give_back(self._unconsumed)
                 self._unconsumed = 0
+            self.task = None  # its context refers to this stream: no cycle for the garbage collector
             self.release()
             owner.on_done(self)
 
