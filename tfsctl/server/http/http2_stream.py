@@ -126,6 +126,8 @@ class Stream(Exchange):
 
     def _on_consumed(self, size: int) -> None:
         self._owner.give_back(size)
+        if self._error is not None:
+            return  # nobody takes more of this body
         self._to_give_back += size
         if self._to_give_back >= WINDOW_BYTES // 2 and not (self.is_over or self.has_all):
             self._out.write(frames.window_update(self.number, self._to_give_back))

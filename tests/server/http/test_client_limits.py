@@ -1,0 +1,210 @@
+"""Limits on what clients hold: bodies, decompressed bodies, expanded tensors, answers. The server's budget is 16 MiB."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+from abusive_clients import others_are_served
+from echo_models import write_echo_model
+from http2_client import END_STREAM, Client, Kind, Setting, connected, frame, grpc_fields, message
+from model_servers import Served, running_flags
+from ports import HOST
+
+from tfsctl.core import protos
+
+pytestmark = pytest.mark.server
+
+WAIT_S = 240.0
+MIB = 1024 * 1024
+BUDGET_MIB = 16
+PATH = "/v1/models/echo:predict"
+REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+RESOURCE_EXHAUSTED = "8"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with a small budget."""
+    folder = tmp_path_factory.mktemp("budget")
+    write_echo_model(folder / "echo" / "7")
+    flags = ["--model_name=echo", f"--model_base_path={folder / 'echo'}", f"--max_held_megabytes={BUDGET_MIB}"]
+    with running_flags([*flags, "--max_header_count=20", "--max_requests_per_connection=50"], folder) as running:
+        yield running
+
+
+def begin(server: Served, *lines: str) -> socket.socket:
+    """A connection on which a POST has begun."""
+    connection = socket.create_connection((HOST, server.rest_port), timeout=WAIT_S)
+    connection.sendall("\r\n".join((f"POST {PATH} HTTP/1.1", "Host: x", *lines, "", "")).encode())
+    return connection
+
+
+def status(connection: socket.socket) -> int:
+    """The status that a connection is answered with; 0 if it is closed without one."""
+    with connection, suppress(ConnectionError):
+        received = b""
+        while b"\r\n" not in received and (data := connection.recv(65_536)):
+            received += data
+        return int(received.split(b" ", 2)[1]) if received else 0
+    return 0
+
+
+def ask(server: Served, body: bytes, *lines: str) -> int:
+    """The status of a POST."""
+    connection = begin(server, f"Content-Length: {len(body)}", *lines)
+    with suppress(ConnectionError):
+        connection.sendall(body)
+    return status(connection)
+
+
+def test_a_body_that_is_announced_too_large(server: Served) -> None:
+    """It is refused before it is sent."""
+    assert status(begin(server, f"Content-Length: {BUDGET_MIB * MIB + 1}")) == 413
+
+
+def test_a_body_that_becomes_too_large(server: Served) -> None:
+    """One without a length is refused when it does not fit any more."""
+    connection = begin(server, "Transfer-Encoding: chunked")
+    with suppress(ConnectionError):
+        for _ in range(BUDGET_MIB + 4):
+            connection.sendall(b"100000\r\n" + bytes(MIB) + b"\r\n")
+    assert status(connection) in (413, 503)
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_a_message_that_becomes_too_large(server: Served, is_declared: bool) -> None:
+    """RESOURCE_EXHAUSTED; a body that goes on after its message is not held either."""
+    with others_are_served(server, growth_mb=60), connected(server.grpc_port) as client:
+        client.sync()
+        stream = client.start(grpc_fields())
+        size = 2**30 if is_declared else 0
+        client.send_body(stream, b"\0" + size.to_bytes(4, "big") + bytes(40 * MIB), end=False)
+        answer = client.answer(stream)
+    assert answer.trailers["grpc-status"] == (RESOURCE_EXHAUSTED if is_declared else "13")
+
+
+def test_bodies_that_never_end(server: Served) -> None:
+    """Many of them hold no more than one that is too large, and others are served meanwhile."""
+    with others_are_served(server, growth_mb=60), ExitStack() as stack:
+        for _ in range(8):
+            connection = stack.enter_context(begin(server, f"Content-Length: {10 * MIB}"))
+            connection.settimeout(1)
+            with suppress(OSError):  # the server may read no more, or refuse
+                connection.sendall(bytes(9 * MIB))
+
+
+def test_bodies_that_unpack_to_more(server: Served) -> None:
+    """A gzip body that would take more than a step may: refused like one past 100 MB."""
+    with others_are_served(server, growth_mb=60):
+        for _ in range(5):
+            assert ask(server, gzip.compress(b" " * (50 * MIB)), "Content-Encoding: gzip") == 400
+
+
+def test_bodies_that_decode_to_more(server: Served) -> None:
+    """Three bytes of JSON may be a list of 56: what that comes to is estimated before anything is decoded."""
+    with others_are_served(server, growth_mb=60):
+        for element in (b"[],", b'{"x":1},', b"1,"):
+            body = b'{"instances": [' + element * (3 * MIB // len(element)) + b'"x"]}'
+            assert ask(server, body) == 429
+
+
+def test_tensors_that_expand(server: Served) -> None:
+    """A few bytes that stand for a large tensor count as that tensor."""
+    request = protos.PredictRequest(model_spec={"name": "echo"})
+    request.inputs["x"].dtype = 1
+    request.inputs["x"].float_val.append(1.0)
+    request.inputs["x"].tensor_shape.dim.add(size=4 * MIB)
+    raw = request.SerializeToString()
+    with others_are_served(server, growth_mb=40), connected(server.grpc_port) as client:
+        for _ in range(20):
+            stream = client.start(grpc_fields())
+            client.send(frame(Kind.DATA, END_STREAM, stream, b"\0" + len(raw).to_bytes(4, "big") + raw))
+            assert client.answer(stream).trailers["grpc-status"] == RESOURCE_EXHAUSTED
+
+
+def test_answers_that_nobody_reads(server: Served) -> None:
+    """Large answers behind a closed window are held within the budget; the others are refused."""
+    with (
+        others_are_served(server, growth_mb=60),
+        connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: 0}) as client,
+    ):
+        client.sync()
+        streams = [client.start(grpc_fields()) for _ in range(20)]
+        for stream in streams:
+            client.send_body(stream, message(range(MIB)))
+        statuses = [client.answer(stream).trailers.get("grpc-status") for stream in refused(client, streams)]
+    assert statuses
+    assert set(statuses) == {RESOURCE_EXHAUSTED}
+
+
+def refused(client: Client, streams: list[int]) -> list[int]:
+    """The streams that are over; the others wait for a window."""
+    client.sync()
+    client.wait(lambda: any(client.answers[stream].is_over for stream in streams))
+    client.sync()
+    return [stream for stream in streams if client.answers[stream].is_over]
+
+
+# ---- reflection ----
+def reflect(client: Client, data: bytes) -> int:
+    """Begin a reflection stream and send data on it as the windows allow; the number of the stream."""
+    stream = client.start([(name, REFLECTION if name == ":path" else value) for name, value in grpc_fields()])
+    at, size = 0, 1 << 18
+    while at < len(data) and client.server_room(stream) > 0:
+        piece = data[at : at + min(size, client.server_room(stream))]
+        client.send(frame(Kind.DATA, 0, stream, piece))
+        at += len(piece)
+    return stream
+
+
+def test_a_stream_whose_answers_nobody_reads(server: Served) -> None:
+    """The server takes one message at a time, so a window's worth is all that can pile up."""
+    with (
+        others_are_served(server, growth_mb=60),
+        connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: 0}) as client,
+    ):
+        client.sync()
+        stream = reflect(client, b"\0\0\0\0\x02\x3a\0" + bytes(40 * MIB))
+        client.sync()
+        assert client.server_room(stream) <= 0 or client.answers[stream].is_over
+
+
+def test_a_stream_of_many_messages(server: Served) -> None:
+    """Two hundred thousand empty messages, answered while others are served; work ends when the client leaves."""
+    with others_are_served(server, growth_mb=60):
+        with connected(server.grpc_port) as client:
+            client.sync()
+            stream = reflect(client, bytes(1_000_000))
+            client.wait(lambda: len(client.answers[stream].body) > 10_000)
+        with connected(server.grpc_port) as another:
+            assert another.works()
+
+
+# ---- counts ----
+def test_too_many_header_fields(server: Served) -> None:
+    """431 over HTTP/1; over HTTP/2 the stream is reset."""
+    many = [(f"x-{number}", "y") for number in range(30)]
+    assert ask(server, b"{}", *(f"{name}: {value}" for name, value in many)) == 431
+    with connected(server.grpc_port) as client:
+        assert client.answer(client.start([*grpc_fields(), *many], end=True)).reset == 11
+        assert client.works()
+
+
+def test_the_requests_of_a_connection(server: Served) -> None:
+    """After fifty the server says that the connection closes; over HTTP/2 it sends GOAWAY."""
+    body = json.dumps({"instances": [1.5]}).encode()
+    request = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    with socket.create_connection((HOST, server.rest_port), timeout=WAIT_S) as connection:
+        connection.sendall(request * 60)
+        received = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert received.count(b"HTTP/1.1 200") == 50
+    assert received.count(b"connection: close") == 1
+    with connected(server.grpc_port) as client:
+        for stream in [client.ask() for _ in range(50)]:
+            assert client.answer(stream).values().tolist() == [1.5]
+        client.wait(lambda: bool(client.goaways))

@@ -1,0 +1,167 @@
+"""Splitting HTTP/2 into frames on its own: pieces of any size, padding, limits by the head of a frame alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from http2_client import ACK, END_HEADERS, END_STREAM, PADDED, PREFACE, Kind, frame, ping, settings
+
+from tfsctl.server.http.frame_reader import FrameReader
+from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
+
+MAX_BLOCK = 1000
+
+
+@dataclass
+class Recorded:
+    """Takes frames, and notes what they were. Data of stream 9 is for nobody."""
+
+    events: list[tuple[object, ...]] = field(default_factory=list)
+
+    def on_data(self, number: int, length: int) -> Recorded | None:
+        """Note the beginning of DATA."""
+        self.events.append(("data", number, length))
+        return None if number == 9 else self
+
+    def receive(self, data: bytes) -> None:
+        """Note data; parts that follow each other are one."""
+        if self.events[-1][0] == "received":
+            data = bytes(self.events.pop()[1]) + data  # type: ignore[call-overload] # the data noted before
+        self.events.append(("received", data))
+
+    def receive_padding(self, size: int) -> None:
+        """Note padding."""
+        self.events.append(("padding", size))
+
+    def end_request(self) -> None:
+        """Note the end of a request."""
+        self.events.append(("end",))
+
+    def on_header_block(self, number: int, block: bytes, flags: int) -> None:
+        """Note a header block."""
+        self.events.append(("block", number, block, flags & END_STREAM))
+
+    def on_settings(self, number: int, payload: bytes, flags: int) -> None:
+        """Note SETTINGS."""
+        self.events.append(("settings", number, payload, flags))
+
+    def on_control(self, kind: int, number: int, payload: bytes, flags: int) -> None:
+        """Note another frame."""
+        self.events.append((Kind(kind).name, number, payload, flags))
+
+    def on_wrong_priority(self, number: int) -> None:
+        """Note a wrong PRIORITY."""
+        self.events.append(("wrong priority", number))
+
+
+def read(data: bytes, piece: int = 1 << 30) -> tuple[Recorded, FrameReader]:
+    """Read a connection's beginning and this data, which arrive in pieces."""
+    recorded = Recorded()
+    reader = FrameReader(recorded, MAX_BLOCK)
+    assert reader.feed(PREFACE + settings({}))
+    recorded.events.clear()
+    for at in range(0, len(data), piece):
+        is_done = reader.feed(data[at : at + piece])
+        while not is_done:  # what is left is read in another turn
+            is_done = reader.feed(b"")
+    return recorded, reader
+
+
+@pytest.mark.parametrize("piece", [1, 2, 5, 9, 10, 11, 1 << 30])
+def test_frames_in_pieces(piece: int) -> None:
+    """Every kind of frame, cut anywhere, means the same."""
+    data = b"".join(
+        (
+            frame(Kind.HEADERS, END_HEADERS, 1, b"block"),
+            frame(Kind.DATA, 0, 1, b"hello"),
+            frame(Kind.DATA, PADDED, 1, b"\x03world" + bytes(3)),
+            frame(Kind.DATA, PADDED | END_STREAM, 1, b"\0!"),
+            frame(Kind.DATA, 0, 9, b"nobody's"),
+            frame(Kind.HEADERS, END_STREAM, 3, b"one"),
+            frame(Kind.CONTINUATION, 0, 3, b""),
+            frame(Kind.CONTINUATION, END_HEADERS, 3, b"two"),
+            frame(0xBE, 0, 0, b"unknown" * 100),
+            frame(Kind.GOAWAY, 0, 0, bytes(8) + b"debug"),
+            frame(Kind.PRIORITY, 0, 1, bytes(5)),
+            frame(Kind.PRIORITY, 0, 1, bytes(4)),
+            ping(flags=ACK),
+            frame(Kind.DATA, END_STREAM, 1),
+        )
+    )
+    recorded, reader = read(data, piece)
+
+    assert recorded.events == [
+        ("block", 1, b"block", 0),
+        ("data", 1, 5),
+        ("received", b"hello"),
+        ("data", 1, 9),
+        ("padding", 4),
+        ("received", b"world"),
+        ("data", 1, 2),
+        ("padding", 1),
+        ("received", b"!"),
+        ("end",),
+        ("data", 9, 8),
+        ("block", 3, b"onetwo", END_STREAM),
+        ("wrong priority", 1),
+        ("PING", 0, b"01234567", ACK),
+        ("data", 1, 0),
+        ("end",),
+    ]
+    assert not reader.is_incomplete
+
+
+@pytest.mark.parametrize(
+    ("head", "code"),
+    [
+        (frame(Kind.HEADERS, END_HEADERS, 1, bytes(MAX_BLOCK + 1)), ErrorCode.ENHANCE_YOUR_CALM),
+        (frame(Kind.SETTINGS, 0, 0, bytes(6 * 257)), ErrorCode.ENHANCE_YOUR_CALM),
+        (frame(Kind.PING, 0, 0, bytes(9)), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(Kind.RST_STREAM, 0, 1, bytes(1000)), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(Kind.WINDOW_UPDATE, 0, 1, bytes(5)), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(Kind.GOAWAY, 0, 0, bytes(7)), ErrorCode.FRAME_SIZE_ERROR),
+        (frame(Kind.PUSH_PROMISE, 0, 1, bytes(100)), ErrorCode.PROTOCOL_ERROR),
+        (frame(0xBE, 0, 0, bytes(2**20 + 1)), ErrorCode.FRAME_SIZE_ERROR),
+    ],
+    ids=["HEADERS", "SETTINGS", "PING", "RST_STREAM", "WINDOW_UPDATE", "GOAWAY", "PUSH_PROMISE", "unknown"],
+)
+def test_frames_are_judged_by_their_head(head: bytes, code: ErrorCode) -> None:
+    """A frame that is too long, or must not come, is refused when its nine bytes are there."""
+    with pytest.raises(ConnectionFailedError) as error:
+        read(head[:9])
+    assert error.value.code == code
+
+
+def test_a_frame_in_pieces_is_not_held() -> None:
+    """Of a megabyte that nobody needs, or that a stream takes, nothing is kept between its pieces."""
+    for kind, number in ((0xBE, 0), (Kind.DATA, 1), (Kind.DATA, 9)):
+        recorded, reader = read(frame(kind, 0, number, bytes(2**20))[:-1], 1000)
+        assert len(reader._rest) == 0
+        assert reader.is_incomplete == (kind == 0xBE)
+        parts = [event[1] for event in recorded.events if event[0] == "received"]
+        assert [len(part) for part in parts if isinstance(part, bytes)] == ([2**20 - 1] if number == 1 else [])
+
+
+def test_many_frames_take_turns() -> None:
+    """After some hundred frames, or some kilobytes of header blocks, the rest waits for another turn of the loop."""
+    for data in (ping() * 1000, frame(Kind.HEADERS, END_HEADERS, 1, bytes(MAX_BLOCK)) * 20):
+        recorded = Recorded()
+        reader = FrameReader(recorded, MAX_BLOCK)
+        reader.feed(PREFACE + settings({}))
+        turns = 1
+        is_done = reader.feed(data)
+        while not is_done:
+            turns += 1
+            is_done = reader.feed(b"")
+        assert turns > 2
+        assert len(recorded.events) == 1 + len(data) // (9 + int.from_bytes(data[:3], "big"))
+
+
+def test_header_blocks_without_end() -> None:
+    """Many CONTINUATION frames, or much in them, end the connection."""
+    begun = frame(Kind.HEADERS, 0, 1, b"x")
+    for more in (frame(Kind.CONTINUATION, 0, 1) * 100, frame(Kind.CONTINUATION, 0, 1, bytes(300)) * 4):
+        with pytest.raises(ConnectionFailedError) as error:
+            read(begun + more)
+        assert error.value.code == ErrorCode.ENHANCE_YOUR_CALM

@@ -1,0 +1,255 @@
+"""The HTTP/1 parser on its own: which heads and chunked bodies it takes, and as what, and which it refuses."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import pytest
+
+from tfsctl.server.http.http1_parser import BadRequestError, ChunkDecoder, head_end, parse_head, without_empty_lines
+from tfsctl.server.limits import Limits
+
+LIMITS = Limits()
+LINE = b"POST /v1/models/m:predict HTTP/1.1\r\n"
+
+
+def head(*lines: bytes, start: bytes = LINE) -> bytes:
+    """A head with a Host and these lines."""
+    return start + b"".join(line + b"\r\n" for line in (b"Host: x", *lines)) + b"\r\n"
+
+
+def refused(data: bytes, limits: Limits = LIMITS) -> HTTPStatus:
+    """The status that a head is refused with."""
+    with pytest.raises(BadRequestError) as error:
+        parse_head(data, limits)
+    return error.value.status
+
+
+def test_what_a_head_says() -> None:
+    """Method, target, decoded path, fields without the blanks around their values, and the body's length."""
+    start = b"POST /v1/models/a%20b:predict?x=%20 HTTP/1.1\r\n"
+    parsed = parse_head(head(b"Content-Length: \t20 ", b"X-Empty:", start=start), LIMITS)
+
+    assert (parsed.method, parsed.target, parsed.path) == (
+        "POST",
+        "/v1/models/a%20b:predict?x=%20",
+        "/v1/models/a b:predict",
+    )
+    assert parsed.headers == {b"host": b"x", b"content-length": b"20", b"x-empty": b""}
+    assert (parsed.length, parsed.is_chunked, parsed.keeps_alive, parsed.is_http_1_0) == (20, False, True, False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET  / HTTP/1.1",
+        b"GET\t/ HTTP/1.1",
+        b"GET / HTTP/1.1 ",
+        b" GET / HTTP/1.1",
+        b"GET / HTTP/1.1 x",
+        b"GET /a b HTTP/1.1",
+        b"GET /\0 HTTP/1.1",
+        b"GET /",
+        b"GET / http/1.1",
+        b"GET / HTTP/01.1",
+        b"G@T / HTTP/1.1",
+        b"/ HTTP/1.1",
+        b"",
+    ],
+)
+def test_request_lines_that_are_refused(line: bytes) -> None:
+    """One space between the parts, nothing before or after them."""
+    assert refused(head(start=line + b"\r\n")) == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize("version", [b"2.0", b"9.9", b"0.9", b"1.2"])
+def test_versions_that_are_not_supported(version: bytes) -> None:
+    """505 for everything but HTTP/1.1 and HTTP/1.0."""
+    assert refused(head(start=b"GET / HTTP/" + version + b"\r\n")) == HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"X Y: a",
+        b"X : a",
+        b"X\t: a",
+        b": a",
+        b"no colon",
+        b"X\xe9: a",
+        b"X@: a",
+        b"X: a\r\n b",
+        b" X: a",
+        b"X: a\rb",
+        b"X: a\nY: b",
+        b"X: a\0b",
+        b"X: a\x01b",
+        b"X: a\x7fb",
+        b"Host: y",
+    ],
+)
+def test_fields_that_are_refused(line: bytes) -> None:
+    """Names that are no tokens, folded lines, control characters in values, a second Host."""
+    assert refused(head(line)) == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize("host", [b"a/b", b"a@b", b"a b", b"a?b", b"a#b"])
+def test_hosts_that_are_refused(host: bytes) -> None:
+    """A path, a user name or a blank in it."""
+    assert refused(LINE + b"Host: " + host + b"\r\n\r\n") == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize("length", [b"", b"+20", b"-1", b"0x14", b"20 1", b"20, 20", b"20,", b"1e3", b"9" * 19])
+def test_lengths_that_are_refused(length: bytes) -> None:
+    """Anything but digits, or more of them than an int64 has."""
+    assert refused(head(b"Content-Length: " + length)) == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ((b"Transfer-Encoding: gzip, chunked",), 501),
+        ((b"Transfer-Encoding: chunked, gzip",), 501),
+        ((b"Transfer-Encoding: identity",), 501),
+        ((b"Transfer-Encoding: chunked, chunked",), 501),
+        ((b"Transfer-Encoding: xchunked",), 501),
+        ((b"Transfer-Encoding: chunked;a=b",), 501),
+        ((b'Transfer-Encoding: "chunked"',), 501),
+        ((b"Transfer-Encoding:",), 501),
+        ((b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"), 400),
+        ((b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity"), 400),
+        ((b"Transfer-Encoding: chunked", b"Content-Length: 5"), 400),
+        ((b"Content-Length: 5", b"Transfer-Encoding: chunked"), 400),
+        ((b"Transfer-Encoding: identity", b"Content-Length: 5"), 400),
+        ((b"Content-Length: 5", b"Content-Length: 5"), 400),
+        ((b"Content-Length: 5", b"Content-Length: 6"), 400),
+    ],
+)
+def test_framings_that_could_be_read_in_two_ways(lines: tuple[bytes, ...], status: int) -> None:
+    """Only `chunked` alone, or one length alone, says where a body ends."""
+    assert refused(head(*lines)) == status
+
+
+def test_http_1_0_has_no_chunks() -> None:
+    """A proxy that speaks HTTP/1.0 would not know where the body ends."""
+    assert refused(head(b"Transfer-Encoding: chunked", start=b"POST / HTTP/1.0\r\n")) == HTTPStatus.BAD_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("line", "version", "keeps_alive"),
+    [
+        (b"X: y", b"1.1", True),
+        (b"Connection: close", b"1.1", False),
+        (b"Connection: x, Close", b"1.1", False),
+        (b"Connection: close\r\nConnection: keep-alive", b"1.1", False),
+        (b"X: y", b"1.0", False),
+        (b"Connection: Keep-Alive", b"1.0", True),
+    ],
+)
+def test_connections_that_go_on(line: bytes, version: bytes, keeps_alive: bool) -> None:
+    """HTTP/1.1 goes on unless told otherwise, HTTP/1.0 ends unless told otherwise."""
+    assert parse_head(head(line, start=b"GET / HTTP/" + version + b"\r\n"), LIMITS).keeps_alive is keeps_alive
+
+
+def test_nothing_follows_connect() -> None:
+    """What comes after CONNECT is not HTTP."""
+    assert not parse_head(head(start=b"CONNECT x:80 HTTP/1.1\r\n"), LIMITS).keeps_alive
+
+
+def test_limits_of_a_head() -> None:
+    """Too many fields or bytes: 431; a target that does not end: 414."""
+    small = Limits(max_header_bytes=1000, max_header_count=10)
+    assert parse_head(head(*[b"X-%d: y" % number for number in range(9)]), small)
+    assert refused(head(*[b"X-%d: y" % number for number in range(10)]), small) == 431
+    assert refused(head(b"X: " + b"y" * 1000), small) == 431
+    for data, status in ((b"GET /" + b"x" * 2000, 414), (head()[:-2] + b"X: " + b"y" * 2000, 431)):
+        with pytest.raises(BadRequestError) as error:
+            head_end(bytearray(data), 0, small)
+        assert error.value.status == status
+
+
+def test_the_end_of_a_head_that_arrives_in_pieces() -> None:
+    """It is found wherever the pieces are cut, and bytes that can be no head are refused before it is complete."""
+    data = head()
+    for cut in range(1, len(data)):
+        buffer = bytearray(data[:cut])
+        assert head_end(buffer, 0, LIMITS) == 0
+        buffer += data[cut:] + b"body"
+        assert head_end(buffer, cut, LIMITS) == len(data)
+    for bad in (b"\x16\x03\x01", b"\0", b"{}", b"GET / HTTP/1.1\n", LINE + b"Host: x\n"):
+        with pytest.raises(BadRequestError):
+            head_end(bytearray(bad), 0, LIMITS)
+
+
+def test_empty_lines_before_a_request() -> None:
+    """A few are ignored (RFC 9112, section 2.2), not a flood of them."""
+    assert without_empty_lines(b"\r\n\r\nGET") == b"GET"
+    with pytest.raises(BadRequestError):
+        without_empty_lines(b"\r\n" * 100)
+
+
+# ---- chunks ----
+def decoded(data: bytes, piece: int) -> tuple[bytes, bytes, bool]:
+    """The body of chunks that arrive in pieces of this size, what was left unread, and whether the body is complete."""
+    decoder, body, buffer = ChunkDecoder(LIMITS), b"", b""
+    for at in range(0, len(data), piece):
+        buffer += data[at : at + piece]
+        has_more = True
+        while has_more and not decoder.is_complete:
+            parts, read, has_more = decoder.decode(buffer)
+            body += b"".join(parts)
+            buffer = buffer[read:]
+    return body, buffer, decoder.is_complete
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 1000])
+def test_chunks(piece: int) -> None:
+    """Chunks with extensions and trailers, cut anywhere; what follows is left for the next request."""
+    data = b'5\r\nhello\r\n00A;x="y";z\r\n, world of\r\n0\r\nX-T: 1\r\n\r\nGET / HTTP/1.1\r\n'
+    assert decoded(data, piece) == (b"hello, world of", b"GET / HTTP/1.1\r\n", True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"5\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\n0\r\n\r\n",
+        b"5\r\nhello0\r\n\r\n",
+        b"5\r\nhelloXX\r\n",
+        b"\r\nhello",
+        b"-5\r\nhello",
+        b"+5\r\nhello",
+        b"0x5\r\nhello",
+        b"5 \r\nhello",
+        b"5_0\r\nhello",
+        b"g\r\n",
+        b"1" * 16 + b"\r\n",
+        b"5;a\0b\r\nhello",
+        b"5;a\nb\r\nhello",
+        b"0\r\n\n",
+        b"0\n\r\n",
+        b"0\r\nX: a\nY: b\r\n\r\n",
+        b"0\r\nno colon\r\n\r\n",
+        b"0\r\n X: a\r\n\r\n",
+        b"5;" + b"a" * 5000 + b"\r\nhello",
+        b"1;" + b"a" * 5000,
+        (b"1;" + b"a" * 1000 + b"\r\nx\r\n") * 20,
+        b"0\r\n" + b"X: y\r\n" * 20_000,
+        b"0\r\nX: " + b"y" * 70_000,
+    ],
+    ids=lambda data: repr(data[:24]),
+)
+@pytest.mark.parametrize("piece", [1, 100_000])
+def test_chunks_that_are_refused(data: bytes, piece: int) -> None:
+    """Sizes, line ends, extensions and trailers that are not to the letter, or without end."""
+    with pytest.raises(BadRequestError):
+        decoded(data, piece)
+
+
+def test_many_small_chunks_take_turns() -> None:
+    """The decoder stops after a thousand chunks, so that a flood of them does not hold the event loop."""
+    parts, read, has_more = ChunkDecoder(LIMITS).decode(b"1\r\nx\r\n" * 5000)
+
+    assert len(parts) <= 1000
+    assert read <= 6000
+    assert has_more

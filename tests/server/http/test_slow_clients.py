@@ -1,0 +1,149 @@
+"""Clients that are too slow: heads, bodies and frames that never end, answers behind a closed window, idle streams."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from typing import cast
+
+import pytest
+from echo_models import write_echo_model
+from http2_client import PREFACE, Code, Kind, Setting, connected, frame, grpc_fields, message, settings
+from model_servers import Served, running_flags
+from ports import HOST
+
+from tfsctl.server.http.timeouts import WriteStall, is_slow_body
+from tfsctl.server.limits import Limits
+
+pytestmark = pytest.mark.server
+
+WAIT_S = 240.0
+HEAD = b"POST /v1/models/echo:predict HTTP/1.1\r\nHost: x\r\n"
+REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+DEADLINE_EXCEEDED = "4"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server that waits a second for everything."""
+    folder = tmp_path_factory.mktemp("slow")
+    write_echo_model(folder / "echo" / "7")
+    flags = ["--model_name=echo", f"--model_base_path={folder / 'echo'}"]
+    names = ("request_header_timeout", "request_body_timeout", "write_stall_timeout", "stream_idle_timeout")
+    with running_flags([*flags, *(f"--{name}_seconds=1" for name in names)], folder) as running:
+        yield running
+
+
+def received(port: int, data: bytes) -> bytes:
+    """All that comes for data that is no whole request, until the server closes the connection."""
+    with socket.create_connection((HOST, port), timeout=WAIT_S) as connection:
+        connection.sendall(data)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+@pytest.mark.parametrize("data", [HEAD, HEAD[:-1], b"G", b"\r\n", HEAD + b"X: " + b"y" * 1000])
+def test_heads_without_end(server: Served, data: bytes) -> None:
+    """408, and the connection closes."""
+    assert received(server.rest_port, data).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("data", [b"", PREFACE[:10]])
+def test_connections_that_say_nothing(server: Served, data: bytes) -> None:
+    """They are closed without a word."""
+    assert received(server.grpc_port, data) == b""
+
+
+@pytest.mark.parametrize("line", [b"Content-Length: 100", b"Transfer-Encoding: chunked"])
+def test_bodies_without_end(server: Served, line: bytes) -> None:
+    """408 with the reason, and the connection closes."""
+    answer = received(server.rest_port, HEAD + line + b"\r\n\r\n5\r\nhello")
+
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"arrived too slowly" in answer
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        settings({}) + frame(Kind.PING, 0, 0, bytes(8))[:12],
+        settings({}) + frame(0xBE, 0, 0, bytes(1000))[:100],
+        settings({}) + frame(Kind.HEADERS, 0, 1, b"x"),
+    ],
+    ids=["no SETTINGS", "half a PING", "half an unknown frame", "half a header block"],
+)
+def test_frames_without_end(server: Served, data: bytes) -> None:
+    """GOAWAY, and the connection closes."""
+    answer = received(server.grpc_port, PREFACE + data)
+
+    assert b"took too long" in answer
+
+
+def test_calls_without_a_body(server: Served) -> None:
+    """The call ends with DEADLINE_EXCEEDED; the connection goes on."""
+    with connected(server.grpc_port) as client:
+        stream = client.start(grpc_fields())
+        assert client.answer(stream).trailers["grpc-status"] == DEADLINE_EXCEEDED
+        assert client.works()
+
+
+def test_answers_behind_a_closed_window(server: Served) -> None:
+    """The stream is reset; the connection goes on."""
+    with connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: 0}, opens=False) as client:
+        client.sync()
+        stream = client.start(grpc_fields())
+        client.send_body(stream, message(range(1000)))
+        client.wait(lambda: client.answers[stream].is_over)
+        assert client.answers[stream].reset == Code.CANCEL
+
+
+def test_streams_whose_client_says_nothing(server: Served) -> None:
+    """A reflection stream ends with DEADLINE_EXCEEDED."""
+    with connected(server.grpc_port) as client:
+        stream = client.start([(name, REFLECTION if name == ":path" else value) for name, value in grpc_fields()])
+        assert client.answer(stream).trailers["grpc-status"] == DEADLINE_EXCEEDED
+
+
+# ---- without a server ----
+def test_how_slow_a_body_may_be() -> None:
+    """It has its time, and after that has to keep to a rate."""
+    limits = Limits(body_grace_s=10, body_bytes_per_s=100)
+
+    assert not is_slow_body(limits, 9.0, 0)
+    assert is_slow_body(limits, 11.0, 0)
+    assert not is_slow_body(limits, 20.0, 1001)
+    assert is_slow_body(limits, 20.1, 1000)
+    assert not is_slow_body(Limits(body_grace_s=None), 1e9, 0)
+
+
+class _Transport:
+    """A transport with so many bytes that wait to be sent."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def get_write_buffer_size(self) -> int:
+        """How many bytes wait."""
+        return self.left
+
+
+def test_clients_that_read_next_to_nothing() -> None:
+    """A client has to read some of what waits for it in that time, and more than a byte now and then."""
+    transport = _Transport()
+    stall = WriteStall(cast("asyncio.Transport", transport))
+    seen = []
+    for now_s, left in (
+        (0, 0),
+        (1, 1_000_000),
+        (5, 999_999),
+        (12, 999_000),
+        (13, 800_000),
+        (20, 700_000),
+        (31, 700_000),
+    ):
+        transport.left = left
+        seen.append(stall.lasts(float(now_s), 10.0))
+
+    assert seen == [False, False, False, True, False, False, True]
+    assert not stall.lasts(1000.0, None)

@@ -1,0 +1,73 @@
+"""The memory budget on its own: who is refused, who has to wait, and who goes on when memory is released."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfsctl.server.limits import default_held_bytes
+from tfsctl.server.memory_budget import BudgetExceededError, MemoryBudget
+
+KIB = 1024
+LIMIT = 1000 * KIB
+
+
+def test_large_requests_are_refused_above_the_limit() -> None:
+    """What does not fit is refused, and not counted."""
+    budget = MemoryBudget(LIMIT)
+    budget.reserve(900 * KIB, 0)
+    with pytest.raises(BudgetExceededError):
+        budget.reserve(200 * KIB, 0)
+    assert budget.used == 900 * KIB
+
+    budget.remove(500 * KIB)
+    budget.reserve(200 * KIB, 0)
+    assert budget.used == 600 * KIB
+
+
+def test_small_requests_have_a_reserve() -> None:
+    """A request that holds little is taken although large ones use up the budget, within a quarter more."""
+    budget = MemoryBudget(LIMIT)
+    budget.reserve(LIMIT, 0)
+    for _ in range(5):
+        budget.reserve(50 * KIB, 0)
+    with pytest.raises(BudgetExceededError):
+        budget.reserve(50 * KIB, 0)
+    with pytest.raises(BudgetExceededError):
+        MemoryBudget(0).reserve(50 * KIB, 50 * KIB)
+
+
+def test_connections_that_hold_much_wait_in_order() -> None:
+    """Above half of the limit only the first of them is read from; the next one follows when its body is complete."""
+    budget, resumed = MemoryBudget(LIMIT), []
+    for _ in range(2):
+        budget.connected()
+    budget.reserve(600 * KIB, 0)
+
+    assert not budget.must_wait("small", 10 * KIB, lambda: resumed.append("small"))
+    assert not budget.must_wait("first", 300 * KIB, lambda: resumed.append("first"))
+    assert budget.must_wait("second", 300 * KIB, lambda: resumed.append("second"))
+    assert budget.must_wait("third", 300 * KIB, lambda: resumed.append("third"))
+    assert not budget.must_wait("first", 400 * KIB, lambda: resumed.append("first"))
+
+    budget.stop_waiting("first")
+    assert resumed == ["second"]
+    assert not budget.must_wait("second", 300 * KIB, lambda: None)
+    budget.disconnected("second")
+    assert resumed == ["second", "third"]
+
+
+def test_all_go_on_when_there_is_memory() -> None:
+    """Below half of the limit nobody waits."""
+    budget, resumed = MemoryBudget(LIMIT), []
+    budget.reserve(600 * KIB, 0)
+    for name in ("first", "second"):
+        budget.must_wait(name, 600 * KIB, lambda name=name: resumed.append(name))  # type: ignore[misc] # name is bound
+    budget.remove(200 * KIB)
+
+    assert resumed == ["first", "second"]
+    assert not budget.must_wait("third", 400 * KIB, lambda: None)
+
+
+def test_the_default() -> None:
+    """A share of the memory, but never so little that an ordinary request is refused."""
+    assert default_held_bytes() >= 64 * KIB * KIB
