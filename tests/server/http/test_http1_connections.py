@@ -467,25 +467,39 @@ def test_early_answers(server: Served, method: str, port: str, status: int, is_c
             assert client.works()
 
 
-@pytest.mark.parametrize(("method", "port"), [("POST", "gRPC"), ("PURGE", "REST")])
-def test_a_body_is_no_request_after_an_early_answer(server: Served, method: str, port: str) -> None:
-    """The rest of the body is no request, not even one whose head the server has cached and that comes alone."""
+EARLY = [("POST", "gRPC", ""), ("PURGE", "REST", ""), ("TRACE", "REST", CHUNKED), ("CONNECT", "REST", "")]
+
+
+@pytest.mark.parametrize(("method", "port", "line"), EARLY)
+@pytest.mark.parametrize("is_split", [True, False])
+def test_a_body_is_no_request_after_an_early_answer(
+    server: Served, method: str, port: str, line: str, is_split: bool
+) -> None:
+    """The connection closes: the rest of the body is no request, not even one whose head the server has cached."""
     number = server.grpc_port if port == "gRPC" else server.rest_port
     with connected(number) as client:
         client.send(STOWAWAY)  # its head is cached from now on
         client.answer()
     with connected(number) as client:
-        client.send(get(STATUS_PATH, f"Content-Length: {5 + len(STOWAWAY)}", method=method), b"aaaaa")
-        early = client.answer()
-        client.try_send(STOWAWAY)
-        if early.is_last:
-            assert client.is_over()
+        client.send(get(STATUS_PATH, line or f"Content-Length: {5 + len(STOWAWAY)}", method=method))
+        if is_split:
+            early = client.answer()
+            client.try_send(STOWAWAY)
         else:
-            client.send(get("/v1/models/next"))
-            assert b"stowaway" not in client.answer().body
-            client.send(get("/v1/models/last", "Connection: close"))
-            client.answer()
-            assert client.is_over()
+            client.try_send(STOWAWAY)  # five bytes short of a whole body
+            early = client.answer()
+        assert early.status in (415, 501)
+        assert early.is_last
+        assert client.is_over()
+
+
+def test_an_upgrade_before_connect(client: Client) -> None:
+    """Each request is answered once: an Upgrade that is ignored leaves nothing behind for the next request."""
+    client.send(get("/v1/models/first", "Connection: Upgrade", "Upgrade: x"))
+    assert client.answer().status == 404
+    client.send(get("a:80", method="CONNECT"), STOWAWAY)
+    assert client.answer().status == 501
+    assert client.is_over()
 
 
 def test_clients_that_leave(server: Served) -> None:

@@ -64,6 +64,22 @@ CONNECTION_ERRORS: dict[str, tuple[bytes, set[Code]]] = {
     "PRIORITY on stream 0": (frame(Kind.PRIORITY, 0, 0, bytes(5)), {PROTOCOL}),
     "RST_STREAM on stream 0": (reset(0), {PROTOCOL}),
     "RST_STREAM on an idle stream": (reset(7), {PROTOCOL}),
+    **{
+        f"{what} on a server's stream": (OPEN + header_frames(3, BLOCK) + one, {PROTOCOL})
+        for what, one in {
+            "RST_STREAM": reset(2),
+            "WINDOW_UPDATE": window_update(2, 1),
+            "DATA": frame(Kind.DATA, 0, 2, b"x"),
+        }.items()
+    },
+    "DATA after RST_STREAM": (OPEN + reset(1) + frame(Kind.DATA, 0, 1, b"x"), {CLOSED}),
+    "HEADERS after RST_STREAM": (OPEN + reset(1) + header_frames(1, BLOCK), {CLOSED}),
+    "DATA on a stream left out": (header_frames(5, BLOCK) + frame(Kind.DATA, 0, 3, b"x"), {CLOSED}),
+    "SETTINGS with thousands of entries": (
+        frame(Kind.SETTINGS, payload=b"\0\x04\0\0\xff\xff" * 10_000),
+        {Code.ENHANCE_YOUR_CALM},
+    ),
+    "HEADERS of 200 kB in one frame": (frame(Kind.HEADERS, END_HEADERS, 1, bytes(200_000)), {Code.ENHANCE_YOUR_CALM}),
     "RST_STREAM of three bytes": (OPEN + frame(Kind.RST_STREAM, 0, 1, b"abc"), {SIZE}),
     "SETTINGS on a stream": (OPEN + frame(Kind.SETTINGS, 0, 1), {PROTOCOL}),
     "SETTINGS of seven bytes": (frame(Kind.SETTINGS, payload=bytes(7)), {SIZE}),
@@ -258,6 +274,17 @@ MALFORMED: dict[str, list[tuple[str, str]]] = {
     "no :scheme": without(":scheme"),
     "no :path": without(":path"),
     "an empty :path": get_fields(path=""),
+    **{
+        f":{field} {value!r}": [(name, value if name == f":{field}" else other) for name, other in get_fields()]
+        for field, values in {
+            "path": ("/a b", "/a\r\nb", "/a\nb", "/a\0b", "/\x7f", " /a"),
+            "method": ("GET\r\n", "GET /x HTTP/1.1", "G\0T", "", "GET "),
+            "scheme": ("ht tp", "http\0", "", "ht\r\ntp", "1http"),
+            "authority": ("x\r\ny", "a@b", "a b", "a/b", "x\0"),
+        }.items()
+        for value in values
+    },
+    "a host with a user name": get_fields(host="a@b"),
     ":method twice": [(":method", "GET"), *get_fields()],
     ":path twice": [(":path", STATUS_PATH), *get_fields()],
     ":scheme twice": [(":scheme", "http"), *get_fields()],
