@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,6 @@ pytestmark = pytest.mark.server
 
 CASES = start_cases()
 GRPC, REST, TAKEN = "18600", "18601", "2024"  # the ports of the recorded command lines; TAKEN had its listener
-AT_ONCE = 4
 WAITS = re.compile("Could not find base path|No versions of servable")  # logged again with each poll of the model
 _MODEL = 'config {{ name: "{}" base_path: "{}" model_platform: "tensorflow" }}'
 
@@ -111,22 +109,21 @@ def _open(process: subprocess.Popen[bytes], case: StartCase, ports: dict[str, in
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Outcome]]:
-    """What every command line led to, some at a time, by the name of its case."""
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
+    """Runs command lines whose configuration files are there, and whose taken port is."""
     folder = tmp_path_factory.mktemp("startup")
     write_configuration(folder)
     (folder / "bad").mkdir()
     for name, text in BAD.items():
         (folder / "bad" / name).write_text(text.replace("{MODELS}", str(MODELS)))
-    with socket.create_server((HOST, 0)) as listener, ThreadPoolExecutor(AT_ONCE) as threads:
-        starter = Starter(folder, listener.getsockname()[1])
-        yield dict(zip([case.name for case in CASES], threads.map(starter.run, CASES), strict=True))
+    with socket.create_server((HOST, 0)) as listener:
+        yield Starter(folder, listener.getsockname()[1])
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_startup(case: StartCase, outcomes: dict[str, Outcome]) -> None:
+def test_startup(case: StartCase, starter: Starter) -> None:
     """It ends with the recorded code or runs on, the same ports are open, and stdout says the same."""
-    outcome = outcomes[case.name]
+    outcome = starter.run(case)
 
     assert (outcome.exit_code, outcome.open_ports) == (case.exit_code, case.open_ports), outcome.stderr
     assert _said(outcome.stdout) == _said(case.stdout)
