@@ -12,7 +12,6 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import hypothesis
-import psutil
 import pytest
 import unit_guard
 from cli_runner import MemoryStream, Result, RunCli
@@ -25,6 +24,7 @@ from shared import end_server, made_once, run_folder, shared_server
 from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.programs import subprocesses
+from tfsctl.server.process import resources
 
 # Typer decides on colour and width when it is imported.
 for _name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "NO_COLOR"):
@@ -37,6 +37,7 @@ hypothesis.settings.load_profile("tfsctl")
 SAMPLES = ("amazon_review", "half_plus_two", "house_price")
 MARKER_OF_FIXTURE = {"served": "server", "server": "server", "sample_models_dir": "tensorflow", "export": "tensorflow"}
 NOT_UNIT = ("server", "tensorflow", "docker", "node")
+GZIP_MAGIC = b"\x1f\x8b"
 MEMORY_PER_WORKER = 1.5e9  # a few servers and a process that exports
 
 
@@ -50,7 +51,7 @@ def pytest_configure() -> None:
 
 def pytest_xdist_auto_num_workers() -> int:
     """How many workers `-n auto` means: one for each CPU that this process may use, if there is memory for them."""
-    return max(1, min(len(os.sched_getaffinity(0)), int(psutil.virtual_memory().available / MEMORY_PER_WORKER)))
+    return max(1, min(resources.cpu_count(), int(resources.available_memory_bytes() / MEMORY_PER_WORKER)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,8 +63,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name long bytes by their length: compressed ones differ from worker to worker, and pytest-xdist compares names."""
-    return f"{argname} of {len(val)} bytes" if isinstance(val, bytes) and len(val) > 40 else None
+    """Name long and compressed bytes by their length: gzip adds the time, and workers must agree on the names of tests."""
+    is_named = isinstance(val, bytes) and (len(val) > 40 or GZIP_MAGIC in val)
+    return f"{argname} of {len(val)} bytes" if is_named else None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
