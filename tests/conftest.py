@@ -64,8 +64,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name long and compressed bytes by their length: gzip adds the time, and workers must agree on the names of tests."""
-    is_named = isinstance(val, bytes) and (len(val) > 40 or GZIP_MAGIC in val)
-    return f"{argname} of {len(val)} bytes" if is_named else None
+    if isinstance(val, bytes) and (len(val) > 40 or GZIP_MAGIC in val):
+        return f"{argname} of {len(val)} bytes"
+    return None
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
