@@ -12,6 +12,7 @@ import binascii
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -277,14 +278,18 @@ def _kinds_of_leaves(values: Iterable[Any], rank: int) -> set[type]:
     return set(map(type, values))
 
 
+@cache
+def _smallest_normal(dtype: DType) -> np.floating:
+    return np.finfo(dtype.numpy).tiny
+
+
 def _narrow(array: np.ndarray, dtype: DType) -> np.ndarray:
     """Numbers as a float dtype: too large ones become Infinity and denormals zero, as in TensorFlow's threads."""
     with np.errstate(over="ignore"):
         narrowed = array.astype(dtype.numpy)
-    tiny = np.finfo(dtype.numpy).tiny
-    denormal = (narrowed != 0) & (np.abs(narrowed) < tiny)
-    if denormal.any():
-        narrowed[denormal] = 0
+    small = np.abs(narrowed) < _smallest_normal(dtype)
+    if small.any():
+        narrowed[small & (narrowed != 0)] = 0
     return narrowed
 
 
