@@ -14,6 +14,7 @@ from tfsctl.core import dtypes
 from tfsctl.core.json_tensors import to_json
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import tensor as json_tensor
+from tfsctl.server.rest.json.binary_values import decode_b64
 from tfsctl.server.status import Code, ServingError
 
 REST_DTYPES = ["float32", "float64", "int8", "uint8", "int16", "int32", "uint32", "int64", "uint64", "bool"]
@@ -163,7 +164,7 @@ def test_odd_values_that_pass(body: str, dtype: str, values: list[object]) -> No
 def test_bad_base64_is_refused(text: str) -> None:
     """Wrong padding, the URL-safe alphabet and what is no digit at all."""
     with pytest.raises(ServingError, match="Unable to base64 decode"):
-        json_tensor.decode_b64(text)
+        decode_b64(text)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "uint16", "complex64", "bool", "string"])

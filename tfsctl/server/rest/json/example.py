@@ -12,7 +12,7 @@ import numpy as np
 
 from tfsctl.core import protos
 from tfsctl.core.types import Json
-from tfsctl.server.rest.json.tensor import decode_b64, is_b64
+from tfsctl.server.rest.json.binary_values import decode_b64, is_b64
 from tfsctl.server.rest.json.text import DuplicateKeys, debug_text, type_name
 from tfsctl.server.status import invalid_argument
 

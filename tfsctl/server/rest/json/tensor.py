@@ -8,8 +8,6 @@ server's leniency and messages. Rules: tensorflow_serving/util/json_tensor.cc.
 
 from __future__ import annotations
 
-import binascii
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,6 +19,7 @@ import numpy as np
 from tfsctl.core import dtypes
 from tfsctl.core.arrays import object_array
 from tfsctl.core.dtypes import DType
+from tfsctl.server.rest.json.binary_values import decode_b64, is_b64
 from tfsctl.server.rest.json.text import debug_text, type_name
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
@@ -209,11 +208,6 @@ def _is_row_object(value: object) -> bool:
     return isinstance(value, dict) and not is_b64(value)
 
 
-def is_b64(value: object) -> bool:
-    """Whether a value is `{"b64": text}`, which stands for bytes."""
-    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
-
-
 # ---- values ----
 def _quick(value: object, dtype: DType, *, has_literals: bool) -> np.ndarray | None:
     """The array of well-formed values, converted at once; None if they have to be walked."""
@@ -387,17 +381,3 @@ def _fits(value: float, dtype: DType) -> bool:
         return False
     limits = np.iinfo(np.int32 if dtype.name in _SMALL_INTS else dtype.numpy)
     return bool(limits.min <= value <= limits.max)
-
-
-def decode_b64(text: str) -> bytes:
-    """Standard base64 as absl::Base64Unescape has it: white space passes, the padding is whole or left out."""
-    compact = text.translate(_NO_WHITE_SPACE)
-    digits = compact.rstrip("=.")
-    wanted = -len(digits) % 4
-    if not _B64_DIGITS.fullmatch(digits) or wanted == 3 or len(compact) - len(digits) not in (0, wanted):
-        raise invalid_argument("Unable to base64 decode")
-    return binascii.a2b_base64(digits + "=" * wanted)
-
-
-_NO_WHITE_SPACE = dict.fromkeys(map(ord, " \t\n\v\f\r"))
-_B64_DIGITS = re.compile("[A-Za-z0-9+/]*")

@@ -1,0 +1,30 @@
+"""Bytes in JSON: `{"b64": text}`, which stands for the decoded text wherever TensorFlow Serving expects a string."""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+from tfsctl.server.status import invalid_argument
+
+
+def is_b64(value: object) -> bool:
+    """Whether a value is `{"b64": text}`, which stands for bytes."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+def decode_b64(text: str) -> bytes:
+    """The bytes of base64 text, by the rules of absl::Base64Unescape: white space is ignored, padding is optional.
+
+    Raises INVALID_ARGUMENT for any other text.
+    """
+    compact = text.translate(_NO_WHITE_SPACE)
+    digits = compact.rstrip("=.")
+    wanted = -len(digits) % 4
+    if not _B64_DIGITS.fullmatch(digits) or wanted == 3 or len(compact) - len(digits) not in (0, wanted):
+        raise invalid_argument("Unable to base64 decode")
+    return binascii.a2b_base64(digits + "=" * wanted)
+
+
+_NO_WHITE_SPACE = dict.fromkeys(map(ord, " \t\n\v\f\r"))
+_B64_DIGITS = re.compile("[A-Za-z0-9+/]*")
