@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -188,3 +189,15 @@ def test_what_cannot_be_read_is_left_to_tensorflow(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"\x12\xff\xff")
     assert read_meta_graph(tmp_path, ["serve"]) is None
     assert read_meta_graph(write_graph(tmp_path, ""), ["train"]) is None
+
+
+def test_files_without_an_end(tmp_path: Path) -> None:
+    """A pipe would never be read to its end, and a file too large for a message is left to TensorFlow."""
+    os.mkfifo(tmp_path / "saved_model.pb")
+    with pytest.raises(UnsafeVersionError, match="not a regular file"):
+        read_meta_graph(tmp_path, ["serve"])
+
+    (tmp_path / "saved_model.pb").unlink()
+    with (tmp_path / "saved_model.pb").open("wb") as file:
+        file.truncate(2**40)  # a hole: it takes no room
+    assert read_meta_graph(tmp_path, ["serve"]) is None

@@ -8,13 +8,13 @@ bundle_factory_util.cc.
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tfsctl.server.config.config_files import read_config_file
 from tfsctl.server.config.flags import Flags
+from tfsctl.server.process.resources import cpu_count
 from tfsctl.server.status import invalid_argument
 from tfsctl.serving_config import messages
 
@@ -35,7 +35,7 @@ class BatchingParameters:
     max_batch_size: int = 1000
     batch_timeout_s: float = 0.0
     max_enqueued_batches: int = 10
-    num_batch_threads: int = os.cpu_count() or 1
+    num_batch_threads: int = cpu_count()
     thread_pool_name: str = "batch_threads"
     allowed_batch_sizes: tuple[int, ...] = ()
     pad_variable_length_inputs: bool = False

@@ -17,10 +17,12 @@ from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.server.process.resources import memory_limit_bytes
 from tfsctl.server.runtime.graph_check import GraphCheck
 from tfsctl.server.runtime.wire_format import LENGTH_DELIMITED, fields, without_large_contents
+from tfsctl.server.status import Code, UnsafeVersionError
 
 _TEXT_FILE = "saved_model.pbtxt"  # TensorFlow reads it if there is no saved_model.pb
 _VARIABLES = {"VarHandleOp", "VariableV2", "Variable"}
 _LARGE_BYTES = 64 * 1024
+_MAX_MESSAGE_BYTES = 2**31 - 1  # of a protobuf message
 # Field numbers: of SavedModel, MetaGraphDef, GraphDef, FunctionDefLibrary and FunctionDef
 _META_GRAPHS = 2
 _GRAPH, _OBJECT_GRAPH = 2, 7
@@ -75,9 +77,10 @@ def parse_meta_graph(data: bytes) -> MetaGraph:
 
 def _serialized(directory: Path) -> memoryview | None:
     """The SavedModel in a directory in binary form; None if there is none, or a damaged one."""
+    file = directory / SAVED_MODEL_FILE
     try:
-        if (directory / SAVED_MODEL_FILE).exists():
-            return memoryview((directory / SAVED_MODEL_FILE).read_bytes())
+        if file.exists():
+            return _contents(file)
         text = (directory / _TEXT_FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return None
@@ -87,6 +90,18 @@ def _serialized(directory: Path) -> memoryview | None:
         return memoryview(text_format.Parse(text, protos.SavedModel()).SerializeToString())
     except text_format.ParseError:
         return None
+
+
+def _contents(file: Path) -> memoryview | None:
+    """The bytes of a file, None if it is too large for a message: TensorFlow refuses it too.
+
+    Raises UnsafeVersionError for a pipe or a device, whose bytes have no end.
+    """
+    if file.is_file():
+        return memoryview(file.read_bytes()) if file.stat().st_size <= _MAX_MESSAGE_BYTES else None
+    if file.is_dir():
+        return None
+    raise UnsafeVersionError(Code.FAILED_PRECONDITION, f"{file} is not a regular file")
 
 
 def _read_meta_graphs(data: memoryview) -> list[MetaGraph]:
