@@ -11,6 +11,7 @@ from cli_runner import RunCli
 from locations import ROOT
 from pages import README, section, table
 
+from tfsctl.cli.registry import COMMANDS
 from tfsctl.core.types import Prediction
 from tfsctl.engines.registry.usage import Usage
 from tfsctl.engines.server_record import ServerRecord
@@ -18,10 +19,7 @@ from tfsctl.errors import ExitCode
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-COMMANDS = (
-    *("export", "serve", "ps", "logs", "restart", "stop", "image build", "compose"),
-    *("predict", "classify", "regress", "metadata", "repl", "run", "status", "wait", "explain", "sample"),
-)
+COMMAND_LINES = ["image build" if name == "image" else name for name in COMMANDS]
 
 
 def test_exit_codes() -> None:
@@ -31,14 +29,14 @@ def test_exit_codes() -> None:
     assert listed == [(code.value, code.name) for code in ExitCode]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMAND_LINES)
 def test_every_command_has_help_and_is_documented(command: str, run_cli: RunCli) -> None:
     """Help opens with a full sentence, shows examples, and the README names the command."""
     shown = run_cli(*command.split(), "--help")
 
     assert shown.code == 0
-    assert re.search(r"\n\n {1,2}[A-Z][^\n]+\.\n", shown.stdout)
-    assert f"tfsctl {command}" in shown.stdout.split("Examples:")[1]
+    assert re.search(r"\n\n {1,2}[A-Z][^\n]+\.\n", shown.stdout), "its first sentence must fit on one line"
+    assert re.search(rf"^ +tfsctl {command}", shown.stdout.split("Examples:")[1], re.MULTILINE)
     assert f"`tfsctl {command}" in README
 
 

@@ -55,6 +55,8 @@ def _options(host: str, connection: Connection) -> list[tuple[str, Any]]:
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", _UNLIMITED),
         ("grpc.max_send_message_length", _UNLIMITED),
+        # Channels of one process share connections by default, so a forked child would get its parent's.
+        ("grpc.use_local_subchannel_pool", 1),
     ]
     if connection.proxy is not None:
         options.append(("grpc.http_proxy", connection.proxy))

@@ -14,7 +14,8 @@ import typer
 
 from tfsctl.cli.options.option_groups import option_group
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
-from tfsctl.engines.launch_spec import DEFAULT_REPOSITORY, DEFAULT_TAG, ContainerOptions
+from tfsctl.engines import launch_spec
+from tfsctl.engines.launch_spec import DEFAULT_REPOSITORY, DEFAULT_TAG, ContainerOptions, EngineName
 from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.errors import InvalidInput
 from tfsctl.serving_config.serving_config import TlsFiles
@@ -46,7 +47,7 @@ Name = Annotated[
     typer.Option("--name", metavar="NAME", help="The model's name, else its directory's; of several, the server's."),
 ]
 Engine = Annotated[
-    Literal["auto", "docker", "binary", "embedded"],
+    Literal["auto", EngineName],
     typer.Option("--engine", envvar="TFSCTL_ENGINE", help="What runs the server; auto takes the first there is."),
 ]
 Host = Annotated[
@@ -128,7 +129,7 @@ Tag = Annotated[
     ),
 ]
 Pull = Annotated[
-    Literal["always", "missing", "never"],
+    launch_spec.Pull,
     typer.Option("--pull", help="When the image is pulled.", rich_help_panel=_DOCKER),
 ]
 Platform = Annotated[
