@@ -51,7 +51,7 @@ QUICK_WORKLOADS, QUICK_CONNECTIONS = ("text", "floats256", "rows32"), (1, 32, 51
 VARIANTS = {"image": 8}
 DEFAULT_VARIANTS = 200
 WARM_UP_S = 0.3
-MIN_SECONDS, MAX_SECONDS, QUICK_SECONDS = 0.5, 3.0, 1.0
+MIN_SECONDS, MAX_SECONDS, QUICK_SECONDS = 0.5, 3.0, 0.6
 WARM_UP_RUN_S, MAX_WARM_UPS, ENOUGH_REQUESTS = 1.5, 4, 50
 BUDGET_S = 38 * 60
 READY_S = 180.0
@@ -295,8 +295,10 @@ def main() -> None:
     parser.add_argument(
         "--cells", nargs="+", default=["*"], metavar="PATTERN", help="only cells that match one of these"
     )
-    parser.add_argument("--quick", action="store_true", help="three workloads, three numbers of connections, one round")
-    parser.add_argument("--rounds", type=int, help="runs of each cell and server (default: 2, with --quick 1)")
+    parser.add_argument(
+        "--quick", action="store_true", help="three workloads, three numbers of connections, short runs"
+    )
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each cell and server (default: %(default)s)")
     parser.add_argument(
         "--seconds", type=float, help="length of a run (default: up to 3, so that all runs take at most 40 minutes)"
     )
@@ -311,7 +313,7 @@ def main() -> None:
     if not cells:
         parser.error("no cell matches")
     commands = {"ours": OURS} | ({"against": options.against} if options.against else {})
-    rounds = options.rounds or (1 if options.quick else 2)
+    rounds = options.rounds
     runs = rounds * len(commands)
     print(f"{len(cells)} cells, each with {rounds} rounds for each server", flush=True)
     pace = Pace(options.seconds or (QUICK_SECONDS if options.quick else None), len(cells) * runs)

@@ -1,4 +1,4 @@
-"""What flags add to answers: cross-origin headers, a time limit for REST, tensors as bytes."""
+"""Flags that change responses: cross-origin headers, the REST timeout, and tensors as `tensor_content`."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def cors(headers: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.server
-def test_answers_may_be_read_from_other_sites(server: Served) -> None:
-    """Every answer of the API says so, refusals too, whether or not a site was named; HTML pages do not."""
+def test_cross_origin_headers(server: Served) -> None:
+    """Every response of the API has CORS headers, errors included, with or without an Origin; HTML pages have none."""
     origin = {"Origin": "http://example.com"}
     body = b'{"instances": [1.5]}'
     for status, method, path, sent, headers in (
@@ -67,7 +67,7 @@ def test_answers_may_be_read_from_other_sites(server: Served) -> None:
 
 @pytest.mark.server
 def test_preflight(server: Served) -> None:
-    """What a browser asks first: yes to a site, no to what is none."""
+    """A preflight request is granted to an origin that is a site, and refused to any other."""
     path = "/v1/models/echo:predict"
     status, body, headers = rest(server, "OPTIONS", path, headers={"Origin": "https://example.com"})
     assert (status, body, cors(headers)) == (200, b"", CORS)
@@ -80,7 +80,7 @@ def test_preflight(server: Served) -> None:
 
 
 @pytest.mark.server
-def test_rest_gives_up_in_time(server: Served) -> None:
+def test_rest_timeout(server: Served) -> None:
     """A model that takes longer than --rest_api_timeout_in_ms is a 504 in the real server's words."""
     status, body, _ = rest(server, "POST", "/v1/models/slow:predict", b'{"instances": [1.5]}')
 
@@ -89,7 +89,7 @@ def test_rest_gives_up_in_time(server: Served) -> None:
 
 @pytest.mark.server
 def test_no_cross_origin_headers_by_default(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """And no time limit for REST where the limit is 0."""
+    """Without the flag there are no CORS headers, and with a timeout of 0 there is no REST timeout."""
     folder = tmp_path_factory.mktemp("plain")
     write_echo_model(folder / "echo" / "7")
     with running_server({"echo": folder / "echo"}, folder) as running:
@@ -101,8 +101,8 @@ def test_no_cross_origin_headers_by_default(tmp_path_factory: pytest.TempPathFac
 
 # ---- tensors as bytes ----
 @pytest.mark.server
-def test_predict_answers_with_bytes(server: Served) -> None:
-    """Over gRPC, whatever the size and also for strings; official clients read both forms."""
+def test_predict_with_tensor_content(server: Served) -> None:
+    """Predict over gRPC writes tensors of any size, strings included, as `tensor_content`; official clients read it."""
     values = np.array(["a", "", "x" * 300], object)
     request: Any = protos.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "echo", "text"
@@ -126,8 +126,8 @@ def test_predict_answers_with_bytes(server: Served) -> None:
         (np.zeros((0, 3), np.float32), b""),
     ],
 )
-def test_numbers_lie_as_in_memory(array: np.ndarray, content: bytes) -> None:
-    """Row by row, with the shape and the dtype beside them."""
+def test_numbers_as_tensor_content(array: np.ndarray, content: bytes) -> None:
+    """Values in row-major order, with the dtype and the shape."""
     proto = protos.TensorProto()
     fill_content(proto, array)
 

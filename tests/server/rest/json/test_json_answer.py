@@ -113,7 +113,7 @@ def test_columnar_form() -> None:
 def test_large_arrays_are_written_in_blocks(
     monkeypatch: pytest.MonkeyPatch, dtype: str, shape: tuple[int, ...], *, row_form: bool
 ) -> None:
-    """Nobody else is answered while one call of Python or numpy lasts: none has all values. The text is the same."""
+    """Large arrays are written in blocks, so that no single call holds the interpreter for long; the text is the same."""
     largest = 0
 
     def watched(name: str, flat: np.ndarray, indent: str) -> list[str]:
@@ -135,13 +135,13 @@ def test_large_arrays_are_written_in_blocks(
 @pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 2), (2, 0, 3), (1, 2, 0)])
 @pytest.mark.parametrize("row_form", [True, False])
 def test_empty_arrays_keep_their_outer_shape(shape: tuple[int, ...], row_form: bool) -> None:
-    """No values, but as many lists as there are rows."""
+    """An empty array is written with a list for each row."""
     document = json.loads(json_answer.answer({"y": np.zeros(shape, np.float32)}, row_form=row_form))
 
     assert document["predictions" if row_form else "outputs"] == np.zeros(shape).tolist()
 
 
-def test_strings_leave_as_they_are_or_as_base64() -> None:
+def test_strings_as_text_or_base64() -> None:
     """Only a name that ends in `_bytes` makes base64 of a string; others leave raw, UTF-8 or not."""
     strings = object_array([b'\xff"\x00'])
 

@@ -70,7 +70,7 @@ def test_all_readers_agree(document: object, escaped: bool) -> None:
         (b"[1e99999999999999999999]", "Number too big to be stored in double. at offset: 1"),
     ],
 )
-def test_refusals_have_rapidjsons_words_and_offsets(body: bytes, said: str) -> None:
+def test_errors_have_rapidjsons_words_and_offsets(body: bytes, said: str) -> None:
     """A client sees the very message the real server would send."""
     with pytest.raises(ServingError) as refused:
         json_document.parse(body)
@@ -97,7 +97,7 @@ def test_refusals_have_rapidjsons_words_and_offsets(body: bytes, said: str) -> N
         (b"[1]\0[2", [1]),
     ],
 )
-def test_what_passes(body: bytes, value: object) -> None:
+def test_lenient_documents_are_read(body: bytes, value: object) -> None:
     """Of duplicate keys the first wins; trailing text, a byte-order mark, raw bytes, NaN and Infinity pass.
 
     So does the second half of a surrogate pair alone, and a number just too big becomes Infinity.

@@ -33,8 +33,8 @@ def _arrays(dtype: str) -> st.SearchStrategy[np.ndarray]:
 
 
 @given(st.data(), st.sampled_from(REST_DTYPES), st.sampled_from(["instances", "inputs", "objects"]))
-def test_arrays_survive(data: st.DataObject, dtype: str, form: str) -> None:
-    """Every dtype REST carries arrives as it left, in row form, columnar form and rows of objects."""
+def test_arrays_round_trip(data: st.DataObject, dtype: str, form: str) -> None:
+    """Arrays of every dtype that REST carries are read back equal, in row form, columnar form and rows of objects."""
     array = data.draw(_arrays(dtype))
     value = to_json(array)
     bodies = {"instances": {"instances": value}, "inputs": {"inputs": {"x": value}}}
@@ -50,8 +50,8 @@ def test_arrays_survive(data: st.DataObject, dtype: str, form: str) -> None:
 
 
 @given(st.data(), st.sampled_from(REST_DTYPES))
-def test_quick_and_careful_paths_agree(data: st.DataObject, dtype: str) -> None:
-    """The path through numpy gives what the walk value by value gives."""
+def test_fast_and_walking_paths_agree(data: st.DataObject, dtype: str) -> None:
+    """Conversion by numpy and the walk value by value give the same arrays."""
     value = to_json(data.draw(_arrays(dtype)))
     kind = dtypes.BY_NAME[dtype]
     quick = json_tensor._quick(value, kind, has_literals=False)
@@ -125,8 +125,8 @@ def test_quick_and_careful_paths_agree(data: st.DataObject, dtype: str) -> None:
         ),
     ],
 )
-def test_refusals_have_the_real_servers_words(body: str, wanted: dict[str, str], said: str) -> None:
-    """What does not fit is refused as json_tensor.cc refuses it."""
+def test_errors_have_the_real_servers_words(body: str, wanted: dict[str, str], said: str) -> None:
+    """Values that do not fit are refused in the words of json_tensor.cc."""
     with pytest.raises(ServingError) as refused:
         read(body.encode(), **wanted)
 
@@ -153,7 +153,7 @@ def test_half_is_unimplemented_in_columnar_form() -> None:
         ('{"instances": [{"b64": "//4="}, {"b64": "YQ"}, {"b64": "Y Q = ="}]}', "string", [b"\xff\xfe", b"a", b"a"]),
     ],
 )
-def test_odd_values_that_pass(body: str, dtype: str, values: list[object]) -> None:
+def test_odd_values_that_are_accepted(body: str, dtype: str, values: list[object]) -> None:
     """int8 and uint8 keep their low bits, floats overflow to Infinity, denormals are zero, base64 needs no padding."""
     tensors, _ = read(body.encode(), x=dtype)
 
@@ -162,21 +162,21 @@ def test_odd_values_that_pass(body: str, dtype: str, values: list[object]) -> No
 
 @pytest.mark.parametrize("text", ["!", "YQ=", "YWJj=", "Y", "YQ==YQ==", "_-8=", "YQ==\u00a0", "é"])
 def test_bad_base64_is_refused(text: str) -> None:
-    """Wrong padding, the URL-safe alphabet and what is no digit at all."""
+    """Wrong padding, the URL-safe alphabet, and characters that are no digits."""
     with pytest.raises(ServingError, match="Unable to base64 decode"):
         decode_b64(text)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "uint16", "complex64", "bool", "string"])
 def test_empty_lists_have_every_dtype(dtype: str) -> None:
-    """Where there is no value, no dtype is in the way."""
+    """An empty list fits any dtype, also those without a JSON form."""
     tensors, _ = read(b'{"inputs": [[], []]}', x=dtype)
 
     assert (tensors["x"].shape, tensors["x"].dtype) == ((2, 0), dtypes.BY_NAME[dtype].numpy)
 
 
 def test_deep_nesting_is_refused_without_recursion() -> None:
-    """Thousands of brackets are an error, not a crash, and millions are no work."""
+    """Thousands of nested brackets are an error, not a crash; millions are refused quickly."""
     for depth, said in ((5_000, "rank 64 but is rank 5000"), (3_000_000, "JSON Parse error: ")):
         with pytest.raises(ServingError) as refused:
             read(b'{"inputs": ' + b"[" * depth + b"1" + b"]" * depth + b"}", x="float32")
@@ -186,7 +186,7 @@ def test_deep_nesting_is_refused_without_recursion() -> None:
 
 @pytest.mark.parametrize("form", ["inputs", "instances"])
 @pytest.mark.parametrize("values", ['"a"', "true", "[1]", "null"])
-def test_what_is_slow_to_walk_is_bounded(form: str, values: str) -> None:
+def test_values_that_are_walked_are_limited(form: str, values: str) -> None:
     """A million values with an odd one at the end are refused without a walk through all of them."""
     body = f'{{"{form}": [{"1," * 1_000_000}{values}]}}'.encode()
     with pytest.raises(ServingError, match="More than"):
@@ -204,8 +204,8 @@ def test_what_is_slow_to_walk_is_bounded(form: str, values: str) -> None:
         ('{"inputs": [9007199791611905]}', "float32", [2.0**53]),  # rounded twice, as RapidJSON's GetFloat does
     ],
 )
-def test_the_quick_path(body: str, dtype: str, values: list[object]) -> None:
-    """Lists of one kind are read whole: booleans and nested strings too, and numbers though a literal stands nearby."""
+def test_the_fast_path(body: str, dtype: str, values: list[object]) -> None:
+    """Lists of one kind are converted at once: booleans, nested strings, and numbers in a body that has literals."""
     document = json.loads(body)
     quick = json_tensor._quick(document["inputs"], dtypes.BY_NAME[dtype], has_literals=True)
 
