@@ -15,7 +15,7 @@ from tfsctl.server.status import Code
 MESSAGE = b"bad \xff\0 value".decode("utf-8", "surrogateescape")
 
 
-def test_rest_and_grpc_send_them_as_they_are() -> None:
+def test_rest_and_grpc_send_the_bytes() -> None:
     """As the real server does; JSON escapes the NUL."""
     assert answer.error(MESSAGE) == b'{\n    "error": "bad \xff\\u0000 value"\n}'
     assert framing.failure(Code.INTERNAL, MESSAGE).trailers[1] == (b"grpc-message", b"bad %FF%00 value")

@@ -58,7 +58,7 @@ def test_the_socket_serves_no_rest(server: tuple[Served, Path]) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 415 ")
 
 
-def test_a_socket_alone(model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_socket(model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With --port=0 and no REST there is only the socket; its path may be relative to where the server starts."""
     monkeypatch.chdir(tmp_path)
     flags = [*model, "--port=0", "--rest_api_port=0", "--grpc_socket_path=here.sock"]
@@ -71,7 +71,7 @@ def test_a_socket_alone(model: list[str], tmp_path: Path, monkeypatch: pytest.Mo
     assert not (tmp_path / "here.sock").exists()
 
 
-def test_nowhere_to_listen(tmp_path: Path, model: list[str]) -> None:
+def test_no_port_and_no_socket(tmp_path: Path, model: list[str]) -> None:
     """Without a port gRPC needs a socket: the real server's refusal, even with REST."""
     assert _failed_start(tmp_path, [*model, "--port=0", f"--rest_api_port={free_ports(1)[0]}"])[0] == (
         "Failed to start server. Error: INVALID_ARGUMENT: "
@@ -97,7 +97,7 @@ def test_a_socket_in_use_is_taken_over(tmp_path: Path, model: list[str]) -> None
     assert path.exists()
 
 
-def test_paths_where_no_socket_can_be(tmp_path: Path, model: list[str]) -> None:
+def test_invalid_socket_paths(tmp_path: Path, model: list[str]) -> None:
     """A file of another kind, a folder that is not there, a path too long: none is touched."""
     file = tmp_path / "file"
     file.write_text("kept")

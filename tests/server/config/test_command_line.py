@@ -16,7 +16,7 @@ def test_defaults_are_the_real_servers() -> None:
     assert (parsed.file_system_poll_wait_seconds, parsed.max_num_load_retries) == (1, 5)
 
 
-def test_values_booleans_and_strangers() -> None:
+def test_values_booleans_and_unknown_arguments() -> None:
     """`--name=value`, a bare boolean; anything else is an unknown argument, and the rest still counts."""
     parsed = command_line.parse(
         ["--port=9000", "--version", "--nope=1", "foo", "--model_name=a=b", "--rest_api_port", "1"]
@@ -33,7 +33,7 @@ def test_values_booleans_and_strangers() -> None:
         *("--load_retry_interval_micros=9223372036854775808", "--per_process_gpu_memory_fraction=half"),
     ],
 )
-def test_a_value_that_is_none(argument: str) -> None:
+def test_invalid_values(argument: str) -> None:
     """The first value that cannot be read is named."""
     name, _, value = argument.removeprefix("--").partition("=")
 
@@ -66,7 +66,7 @@ def test_numbers_have_the_real_servers_sizes() -> None:
     assert (parsed.per_process_gpu_memory_fraction, parsed.port) == (0.25, 2**31 - 1)
 
 
-def test_what_was_given_is_known() -> None:
+def test_the_names_of_given_flags() -> None:
     """Even where it is the default."""
     assert command_line.parse(["--port=8500", "--enable_batching", "--nope=1"]).given == ("port", "enable_batching")
 

@@ -23,7 +23,7 @@ from tfsctl.serving_config import messages
         (b'{"model_config_list": {}}', "this is JSON: the file must be a text protobuf"),
     ],
 )
-def test_the_log_tells_what_is_wrong_and_where(
+def test_the_log_has_the_error_and_its_position(
     content: bytes, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In the real server's form, with a byte order mark made visible."""
@@ -41,7 +41,7 @@ def test_the_log_tells_what_is_wrong_and_where(
     assert "\ufeff" not in line
 
 
-def test_the_message_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_names_the_message_type(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Each flag's file has a message of its own."""
     (tmp_path / "file").write_text("nope: 1")
     for message in (messages.BatchingParameters(), messages.MonitoringConfig(), messages.SSLConfig()):

@@ -72,7 +72,7 @@ def test_threads_come_from_the_flags() -> None:
     assert (each.intra_op_parallelism_threads, each.inter_op_parallelism_threads) == (2, 5)
 
 
-def test_flags_go_before_the_session_config_file(tmp_path: Path) -> None:
+def test_flags_override_the_session_config_file(tmp_path: Path) -> None:
     """What no flag says stays as the file has it."""
     path = tmp_path / "session.config"
     path.write_text("intra_op_parallelism_threads: 7 inter_op_parallelism_threads: 8 allow_soft_placement: true")
@@ -110,7 +110,7 @@ def test_flags_go_before_the_session_config_file(tmp_path: Path) -> None:
         (["--custom_op_library={folder}/bad"], "NOT_FOUND: {folder}/bad: file too short"),
     ],
 )
-def test_what_makes_no_session_ends_the_start(tmp_path: Path, flags: list[str], said: str) -> None:
+def test_invalid_session_flags_end_the_start(tmp_path: Path, flags: list[str], said: str) -> None:
     """In the real server's words, and TensorFlow's for libraries."""
     (tmp_path / "bad").write_text("nope")
     write_scale_model(tmp_path / "m" / "1", 2.0)
@@ -122,7 +122,7 @@ def test_what_makes_no_session_ends_the_start(tmp_path: Path, flags: list[str], 
 
 
 @pytest.mark.server
-def test_flags_without_effect_are_accepted_and_named_once(tmp_path: Path) -> None:
+def test_flags_without_effect_are_logged(tmp_path: Path) -> None:
     """Those of the real server for what this one does another way; those with an effect are not among them."""
     write_scale_model(tmp_path / "m" / "1", 2.0)
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--max_num_load_retries=1"]
@@ -135,7 +135,7 @@ def test_flags_without_effect_are_accepted_and_named_once(tmp_path: Path) -> Non
 
 
 @pytest.mark.server
-def test_several_tags_choose_the_graph(tmp_path: Path) -> None:
+def test_tags_select_the_graph(tmp_path: Path) -> None:
     """All of its tags, in any order; the real server's default finds no graph then."""
     graph = GraphModel("serve", "gpu")
     graph.input("x")
@@ -192,7 +192,7 @@ def test_custom_operations(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
-def test_a_model_config_file_is_read_again(tmp_path: Path) -> None:
+def test_a_model_config_file_is_polled(tmp_path: Path) -> None:
     """Models come and go with it; nonsense in it changes nothing."""
     bases = {name: tmp_path / name for name in ("a", "b")}
     for base in bases.values():
@@ -222,7 +222,7 @@ def test_a_model_config_file_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
-def test_a_config_file_is_not_read_again_unless_asked(tmp_path: Path) -> None:
+def test_a_model_config_file_is_not_polled_by_default(tmp_path: Path) -> None:
     """The default is once."""
     write_scale_model(tmp_path / "m" / "1", 2.0)
     with running_server({"m": tmp_path / "m"}, tmp_path) as server:
@@ -236,7 +236,7 @@ def test_a_config_file_is_not_read_again_unless_asked(tmp_path: Path) -> None:
 
 @pytest.mark.server
 @pytest.mark.parametrize("threads", [0, 2])
-def test_so_many_versions_load_at_the_same_time(tmp_path: Path, threads: int) -> None:
+def test_load_threads(tmp_path: Path, threads: int) -> None:
     """`--num_load_threads`: one by one by default, once the server is up."""
     bases = {name: tmp_path / name for name in ("a", "b")}
     for base in bases.values():

@@ -107,9 +107,7 @@ def test_grpc_over_mutual_tls(mutual: tuple[Served, Path], authority: Authority)
 
 
 @pytest.mark.server
-def test_clients_without_the_right_certificate_are_turned_away(
-    mutual: tuple[Served, Path], authority: Authority
-) -> None:
+def test_clients_with_a_wrong_certificate_are_refused(mutual: tuple[Served, Path], authority: Authority) -> None:
     """No certificate, one of another authority, or no TLS at all: no answer."""
     server, _ = mutual
     target = f"{server.host}:{server.grpc_port}"
@@ -122,7 +120,7 @@ def test_clients_without_the_right_certificate_are_turned_away(
 
 
 @pytest.mark.server
-def test_rest_stays_plain_unless_asked_otherwise(mutual: tuple[Served, Path], authority: Authority) -> None:
+def test_rest_is_plain_by_default(mutual: tuple[Served, Path], authority: Authority) -> None:
     """As in the real server, --ssl_config_file is about gRPC; and the gRPC port serves no REST, over TLS neither."""
     server, _ = mutual
     assert rest(server, "GET", "/v1/models/echo")[0] == 200
@@ -133,7 +131,7 @@ def test_rest_stays_plain_unless_asked_otherwise(mutual: tuple[Served, Path], au
 
 
 @pytest.mark.server
-def test_the_key_is_on_no_command_line(mutual: tuple[Served, Path]) -> None:
+def test_no_command_line_has_the_key(mutual: tuple[Served, Path]) -> None:
     """What everyone on the machine can read does not hold the key, nor any file the server made."""
     server, folder = mutual
     assert b"PRIVATE KEY" not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
@@ -143,7 +141,7 @@ def test_the_key_is_on_no_command_line(mutual: tuple[Served, Path]) -> None:
 
 
 @pytest.mark.server
-def test_both_over_tls(everywhere: Served, authority: Authority) -> None:
+def test_rest_and_grpc_over_tls(everywhere: Served, authority: Authority) -> None:
     """With --rest_api_enable_ssl REST is over TLS as well, with HTTP/1.1 and the same certificate."""
     with authority.channel(f"{everywhere.host}:{everywhere.grpc_port}") as channel:
         assert predict(channel) == 1.5
@@ -154,7 +152,7 @@ def test_both_over_tls(everywhere: Served, authority: Authority) -> None:
 
 
 @pytest.mark.server
-def test_plain_text_gets_nothing_from_a_tls_port(everywhere: Served) -> None:
+def test_a_tls_port_refuses_plain_text(everywhere: Served) -> None:
     """Not even an error in plain text."""
     with socket.create_connection((everywhere.host, everywhere.rest_port)) as connection:
         connection.sendall(b"GET /v1/models/echo HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -174,7 +172,7 @@ def test_plain_text_gets_nothing_from_a_tls_port(everywhere: Served) -> None:
         ),
     ],
 )
-def test_what_is_no_credential_ends_the_start(
+def test_invalid_credentials_end_the_start(
     tmp_path: Path, model: list[str], config: str | None, said: str, logged: str
 ) -> None:
     """A failed start, in the real server's words, with the reason in the log."""
@@ -222,7 +220,7 @@ def test_credentials_do_not_print_their_key(authority: Authority, tmp_path: Path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="files without a disk are Linux's")
-def test_the_key_is_written_to_no_disk(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_is_not_written_to_disk(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full or read-only disk does not keep a server from starting, nor does a key come to lie there."""
     made = credentials(Flags(ssl_config_file=str(authority.config(tmp_path / "ssl.config", client_verify=False))))
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")

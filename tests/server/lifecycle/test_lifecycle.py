@@ -215,7 +215,7 @@ def _start(tmp_path: Path, *flags: str) -> tuple[subprocess.Popen[str], int, int
     return process, grpc_port, rest_port
 
 
-def test_ports_open_only_once_the_model_is_available(tmp_path: Path) -> None:
+def test_ports_open_when_the_model_is_available(tmp_path: Path) -> None:
     """With nothing to serve yet both ports are closed; when the model appears they open, and it answers."""
     process, grpc_port, rest_port = _start(tmp_path, "--model_name=late", f"--model_base_path={tmp_path / 'late'}")
     server = Served(HOST, rest_port, grpc_port, {})
@@ -245,7 +245,7 @@ def test_ports_open_only_once_the_model_is_available(tmp_path: Path) -> None:
     assert logged.index("Successfully loaded servable version") < logged.index("Exporting HTTP/REST API at:")
 
 
-def test_a_failed_start_says_so_on_stdout_and_exits_255(tmp_path: Path) -> None:
+def test_a_failed_start_prints_the_error_and_exits_255(tmp_path: Path) -> None:
     """A model that cannot be loaded, with no retries left, is the real server's message and exit code."""
     (tmp_path / "bad" / "1").mkdir(parents=True)
     (tmp_path / "bad" / "1" / "saved_model.pb").write_bytes(b"")
@@ -272,7 +272,7 @@ def test_a_failed_start_says_so_on_stdout_and_exits_255(tmp_path: Path) -> None:
         (["--model_config_file=/nope.config"], "NOT_FOUND: /nope.config; No such file or directory"),
     ],
 )
-def test_nonsense_is_refused_at_once(tmp_path: Path, flags: list[str], said: str) -> None:
+def test_invalid_flags_are_refused_at_once(tmp_path: Path, flags: list[str], said: str) -> None:
     """What can never be served ends the server before TensorFlow is loaded."""
     logged = tmp_path / "logged.config"
     entry = 'name: "m" base_path: "/m" model_platform: "tensorflow" logging_config { }'

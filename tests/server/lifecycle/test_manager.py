@@ -47,7 +47,7 @@ def managed(scenario: Callable[[Manager, list[Lingering]], Awaitable[None]]) -> 
     asyncio.run(asyncio.wait_for(run(), timeout=240))
 
 
-def test_a_version_wanted_again_while_it_unloads_is_loaded_again() -> None:
+def test_a_version_aspired_again_while_it_unloads_is_reloaded() -> None:
     """It was on its way out when it came back to the disk or the configuration: it leaves, and is loaded anew."""
 
     async def scenario(manager: Manager, loaded: list[Lingering]) -> None:
@@ -69,7 +69,7 @@ def test_a_version_wanted_again_while_it_unloads_is_loaded_again() -> None:
     managed(scenario)
 
 
-def test_a_version_that_unloads_for_good_ends() -> None:
+def test_an_unloaded_version_ends() -> None:
     """Nobody wants it: it is not loaded again."""
 
     async def scenario(manager: Manager, loaded: list[Lingering]) -> None:
@@ -109,7 +109,7 @@ def test_failed_loads_are_retried(max_retries: int, loads: int) -> None:
     assert len(attempts) == loads
 
 
-def test_a_version_that_may_not_be_read_says_which_file() -> None:
+def test_an_unreadable_file_is_named() -> None:
     """The system's refusal is told in TensorFlow's form, with its code."""
 
     def load(_name: str, _version: int, path: Path) -> Servable:

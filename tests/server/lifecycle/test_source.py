@@ -10,7 +10,7 @@ from tfsctl.server.lifecycle.source import aspired_versions
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 
 
-def test_two_directories_of_one_version(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_duplicate_version_directories(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """One of them is served, and the log says which, in the real server's words."""
     for name in ("1", "0001", "2", "x", "1.5", "-3"):
         (tmp_path / name).mkdir()
@@ -23,7 +23,7 @@ def test_two_directories_of_one_version(tmp_path: Path, caplog: pytest.LogCaptur
     ]
 
 
-def test_an_object_store_is_not_a_file_system(caplog: pytest.LogCaptureFixture) -> None:
+def test_object_store_paths_are_not_found(caplog: pytest.LogCaptureFixture) -> None:
     """The log has the real server's error for a scheme that its build lacks."""
     assert aspired_versions(ModelConfig("m", "s3://bucket/m")) is None
     assert [record.getMessage() for record in caplog.records] == [

@@ -176,14 +176,14 @@ def test_requests_of_every_kind_are_run(server: Served) -> None:
     )
 
 
-def test_a_version_without_warmup_says_so(server: Served) -> None:
+def test_a_version_without_warmup_requests_is_logged(server: Served) -> None:
     """And is available all the same."""
     path = server.models["good"] / "1" / WARMUP_FILE
 
     eventually(lambda: log_lines(server, path), [f"I No warmup data file found at {path}"])
 
 
-def test_a_thousand_records_are_not_too_many(server: Served) -> None:
+def test_the_limit_of_warmup_records(server: Served) -> None:
     """The limit itself passes."""
     publish(server.models["large"], 2, framed(PREDICT) * 1000)
 
@@ -206,7 +206,7 @@ def test_bad_warmup_fails_the_load(server: Served, model: str) -> None:
         assert ask(predict(model, x=[3]))["y"] == [3]
 
 
-def test_others_are_served_meanwhile(server: Served, tmp_path: Path) -> None:
+def test_other_models_are_served_during_a_warmup(server: Served, tmp_path: Path) -> None:
     """A warmup that takes its time delays no request to another model, and its own version waits for it."""
     with closed_gate(tmp_path / "gate") as gate, calling(server) as ask:
         publish(server.models["beside"], 2, framed(predict_log("gated", x=[1])), gate=gate)
@@ -217,7 +217,7 @@ def test_others_are_served_meanwhile(server: Served, tmp_path: Path) -> None:
         assert settled(server, "beside", 2)["state"] == "AVAILABLE"
 
 
-def test_each_request_is_run_as_often_as_asked(tmp_path: Path) -> None:
+def test_warmup_iterations(tmp_path: Path) -> None:
     """`--num_request_iterations_for_warmup=3`: the model prints a line a run."""
     graph = GraphModel()
     graph.input("x")
@@ -234,7 +234,7 @@ def test_each_request_is_run_as_often_as_asked(tmp_path: Path) -> None:
     assert printed.count("a warmup run") == 6
 
 
-def test_warmup_can_be_left_out(tmp_path: Path) -> None:
+def test_warmup_can_be_switched_off(tmp_path: Path) -> None:
     """With `--enable_model_warmup=false` not even a bad file matters."""
     publish(tmp_path / "m", 1, b"no record at all")
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--enable_model_warmup=false"]
@@ -242,7 +242,7 @@ def test_warmup_can_be_left_out(tmp_path: Path) -> None:
         assert status(server, "m", 1)["state"] == "AVAILABLE"
 
 
-def test_warmup_is_batched_as_requests_are(tmp_path: Path) -> None:
+def test_warmup_requests_are_batched(tmp_path: Path) -> None:
     """It waits for no company; what could not be asked of a batched model cannot warm it up either."""
     parameters = tmp_path / "batching.config"
     parameters.write_text("max_batch_size { value: 4 } batch_timeout_micros { value: 60000000 }")

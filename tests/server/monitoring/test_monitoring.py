@@ -124,7 +124,7 @@ def test_requests_are_counted_by_model_and_status(shown: dict[str, Family]) -> N
 
 
 @pytest.mark.server
-def test_latencies_are_those_of_what_worked(shown: dict[str, Family]) -> None:
+def test_latencies_are_of_successful_requests(shown: dict[str, Family]) -> None:
     """By API and protocol, each spelled as TensorFlow Serving does."""
     assert shown[":tensorflow:serving:request_latency"].values == {
         ("echo", "", "REST"): 1,
@@ -164,7 +164,7 @@ def test_loads_and_runs_are_counted(shown: dict[str, Family], server: Served) ->
 
 
 @pytest.mark.server
-def test_the_tensors_of_runs_are_weighed(shown: dict[str, Family]) -> None:
+def test_tensor_bytes_of_runs(shown: dict[str, Family]) -> None:
     """Floats by their four bytes, strings with what TensorFlow keeps of each."""
     example = protos.Example()
     example.features.feature["x"].float_list.value.append(1.0)
@@ -192,7 +192,7 @@ def test_the_page_is_like_the_recorded_one(shown: dict[str, Family], recorded: d
 
 
 @pytest.mark.server
-def test_what_is_left_out_is_known(shown: dict[str, Family], recorded: dict[str, Family]) -> None:
+def test_missing_metrics_are_listed(shown: dict[str, Family], recorded: dict[str, Family]) -> None:
     """Every other family about serving and loading is there."""
     about = {name for name in recorded if name.startswith((":tensorflow:serving:", ":tensorflow:cc:saved_model:"))}
 
@@ -244,7 +244,7 @@ def test_paths_of_the_page(server: Served) -> None:
         ("prometheus_config { enable: false }", 404, 404),
     ],
 )
-def test_where_the_page_is(config: str, status: int, other_status: int, tmp_path: Path) -> None:
+def test_the_path_of_the_page(config: str, status: int, other_status: int, tmp_path: Path) -> None:
     """Where the file says, if it says that there is one."""
     write_echo_model(tmp_path / "echo" / "7")
     (tmp_path / "monitoring.config").write_text(config)
@@ -300,7 +300,7 @@ def test_label_values_are_escaped() -> None:
     assert page([counter]) == b'# TYPE c counter\nc{model="a\\"b\\\\c\\nd"} 1\n'
 
 
-def test_strangers_do_not_fill_the_memory() -> None:
+def test_label_values_are_bounded() -> None:
     """Past a thousand sets of label values the rest are counted together."""
     counter, histogram = Counter("c", "model"), Histogram("h", "model", limits=[1])
     for number in range(MAX_CELLS + 10):

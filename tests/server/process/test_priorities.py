@@ -40,7 +40,7 @@ def ask(server: Served, model: str) -> float:
     return time.monotonic() - start_s
 
 
-def test_a_slow_model_keeps_nobody_waiting(server: Served) -> None:
+def test_a_slow_model_does_not_delay_another(server: Served) -> None:
     """While every core multiplies matrices, a quick model answers far sooner than one of their runs ends."""
     stop, slow_s = threading.Event(), []
 
@@ -60,7 +60,7 @@ def test_a_slow_model_keeps_nobody_waiting(server: Served) -> None:
     assert statistics.median(quick_s) < statistics.median(slow_s) / 4
 
 
-def test_threads_are_as_many_and_as_nice_as_they_should_be(tmp_path: Path) -> None:
+def test_numbers_and_priorities_of_threads(tmp_path: Path) -> None:
     """The flags decide how many threads TensorFlow has, and all of them give way to those of the server itself."""
     write_scale_model(tmp_path / "m" / "1", 1.0)
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}"]

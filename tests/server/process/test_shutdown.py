@@ -96,7 +96,7 @@ def gated() -> tuple[str, Any]:
 
 
 @pytest.mark.parametrize(("number", "protocol"), [(signal.SIGTERM, "REST"), (signal.SIGINT, "gRPC")])
-def test_running_requests_are_answered(tmp_path: Path, number: int, protocol: str) -> None:
+def test_running_requests_finish(tmp_path: Path, number: int, protocol: str) -> None:
     """Those that were running before the signal; then the process ends cleanly."""
     with serving(tmp_path, f"--drain_timeout_seconds={DRAIN_S}") as (process, ask, gate):
         over_rest: list[int] = []
@@ -118,7 +118,7 @@ def test_running_requests_are_answered(tmp_path: Path, number: int, protocol: st
             assert answer(over_grpc)["y"] == [1]
 
 
-def test_what_comes_after_the_signal_is_refused(tmp_path: Path) -> None:
+def test_new_requests_are_refused_after_the_signal(tmp_path: Path) -> None:
     """Its client is told at once, so that it can ask another server."""
     with serving(tmp_path, f"--drain_timeout_seconds={DRAIN_S}") as (process, ask, gate):
         running = ask.start(gated(), PATIENCE_S)
@@ -135,7 +135,7 @@ def test_what_comes_after_the_signal_is_refused(tmp_path: Path) -> None:
     assert answer(running)["y"] == [1]
 
 
-def test_the_end_does_not_wait_for_ever(tmp_path: Path) -> None:
+def test_draining_has_a_time_limit(tmp_path: Path) -> None:
     """A request that takes longer than --drain_timeout_seconds is given up, and the log says so."""
     with serving(tmp_path, "--drain_timeout_seconds=1") as (process, ask, gate):
         running = ask.start(gated(), PATIENCE_S)
@@ -158,7 +158,7 @@ def test_an_idle_server_ends_at_once(tmp_path: Path) -> None:
     assert "Done unloading servable version {name: m version: 1}" in process.log.read_text()
 
 
-def test_a_server_that_still_waits_for_its_model_ends_too(tmp_path: Path) -> None:
+def test_a_server_without_its_model_ends(tmp_path: Path) -> None:
     """It serves nothing yet, so there is nothing to wait for."""
     flags = [f"--model_base_path={tmp_path / 'nowhere'}", f"--drain_timeout_seconds={DRAIN_S}"]
     with started(tmp_path, *flags) as process:
@@ -180,7 +180,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
         assert answer(running).code != "OK"
 
 
-def test_under_load_no_request_breaks(tmp_path: Path) -> None:
+def test_no_request_breaks_under_load(tmp_path: Path) -> None:
     """Of a steady stream each request is answered or refused: none that the server took is cut off."""
     codes: list[tuple[str, str]] = []
     with serving(tmp_path, f"--drain_timeout_seconds={DRAIN_S}") as (process, ask, _):

@@ -37,7 +37,7 @@ def session_config(flags: Flags) -> bytes:
     intra, inter = _explicit_threads(flags)
     both = flags.tensorflow_session_parallelism
     config.intra_op_parallelism_threads = intra or both or config.intra_op_parallelism_threads or _default_intra()
-    config.inter_op_parallelism_threads = inter or both or config.inter_op_parallelism_threads
+    config.inter_op_parallelism_threads = inter or both or config.inter_op_parallelism_threads or cpu_count()
     serialized: bytes = config.SerializeToString()
     return serialized
 
@@ -50,6 +50,6 @@ def _default_intra() -> int:
     """The default number of threads within one operation: half of the CPUs.
 
     Small models run several times faster without handing work between threads, and concurrent requests use the other
-    CPUs. Between operations TensorFlow's default (0: all CPUs) applies.
+    CPUs.
     """
     return max(1, cpu_count() // 2)
