@@ -37,9 +37,8 @@ class Codec(Protocol):
 class PendingRun:
     """A request that waits for its run.
 
-    `payload` is the arrays of its feeds, in order, or what its codec converts to them. `kind` is equal for requests with
-    the same feeds and fetches. `merge_key` is equal for requests whose rows may be merged, None if they may not be.
-    `client` identifies the connection. `deadline_s` is a time.monotonic() moment.
+    `payload` is the arrays of its feeds, in order, or what its codec converts to them. `merge_key` is equal for requests
+    whose rows may be merged, None if they may not be. `client` identifies the connection. `deadline_s` is a time.monotonic() moment.
     """
 
     __slots__ = (
@@ -52,7 +51,6 @@ class PendingRun:
         "is_queued",
         "is_waiting",
         "key",
-        "kind",
         "merge_key",
         "nbytes",
         "payload",
@@ -77,8 +75,7 @@ class PendingRun:
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.rows, self.nbytes, self.merge_key = rows, nbytes, merge_key
         self.deadline_s, self.client, self.codec = deadline_s, client, codec
-        self.kind: tuple[Endpoint, ...] = (*feeds, *fetches)
-        self.key: object = merge_key or codec or self.kind
+        self.key: object = merge_key or codec or (*feeds, *fetches)
         """Equal for requests that may be in one batch."""
         self.is_queued = False
         """Whether it is in a FairQueue."""
@@ -111,6 +108,11 @@ class PendingRun:
             deadline_s=deadline_s,
             client=client,
         )
+
+    @property
+    def kind(self) -> tuple[Endpoint, ...]:
+        """Equal for requests with the same feeds and fetches."""
+        return (*self.feeds, *self.fetches)
 
     def array_feeds(self) -> Feeds:
         """The feeds of a request without a codec."""
