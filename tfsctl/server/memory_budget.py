@@ -26,6 +26,7 @@ class BudgetExceededError(ServingError):
         super().__init__(
             Code.RESOURCE_EXHAUSTED,
             f"The server holds too much for its clients to take {size} more bytes (limit: {limit} bytes in all)",
+            retry_after_s=1 if size <= limit else None,
         )
         self.size, self.limit = size, limit
 

@@ -87,7 +87,7 @@ class RestPredict:
         """The answer to one body. Raises ServingError in TensorFlow Serving's words."""
         if len(body) > LARGE_BODY_BYTES:
             request = await self._threads.run(len(body), self._read_large, ref, body, max_step_bytes())
-            charge_memory(sum(array.nbytes for array in request[1].values()))
+            charge_memory(_array_bytes(request[1]))
             return await self._answer(ref, request)
         document = json_document.parse(body)
         signature = json_tensor.signature_name(document)
@@ -150,7 +150,13 @@ class RestPredict:
         outputs = predicted.outputs
         if _are_small(outputs):
             return json_answer.answer(outputs, row_form=row_form)
+        charge_memory(_array_bytes(outputs))
         return await self._threads.run(_text_bytes(outputs), partial(json_answer.answer, outputs, row_form=row_form))
+
+
+def _array_bytes(arrays: Mapping[str, np.ndarray]) -> int:
+    """How much memory arrays take, the content of strings left out."""
+    return sum(array.nbytes for array in arrays.values())
 
 
 def _text_bytes(outputs: Mapping[str, np.ndarray]) -> int:
