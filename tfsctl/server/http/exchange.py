@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from tfsctl.server.memory_budget import BudgetExceededError, MemoryBudget
 
-_SMALL_BYTES = 1024
+_SMALL_BYTES, _MAX_JOINED_BYTES = 1024, 64 * 1024
 NO_BODY = frozenset((204, 304))
 """Statuses of responses that never have a body."""
 GRPC_PREFIX_BYTES = 5
@@ -110,7 +110,7 @@ class Exchange(ABC):
         chunks = self._chunks
         if not chunks or size > _SMALL_BYTES:
             chunks.append(data)
-        elif isinstance(last := chunks[-1], bytearray):
+        elif isinstance(last := chunks[-1], bytearray) and len(last) < _MAX_JOINED_BYTES:
             last += data
         else:
             chunks.append(bytearray(data))  # joins small parts
@@ -229,8 +229,7 @@ class Exchange(ABC):
         """
         while not self._chunks and not self.has_all:
             await self._until_news()
-        chunks, self._chunks = self._chunks, []
-        part = b"".join(chunks)
+        part = bytes(self._chunks.pop(0)) if self._chunks else b""
         self.held -= len(part)
         self._budget.remove(len(part))
         if self._unconsumed:
