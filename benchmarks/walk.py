@@ -7,7 +7,8 @@ Counts the distinct files in which a function is entered (importing a module doe
 - REST and gRPC: on the event loop's thread of the embedded server, for one request whose head and shape no earlier
   request had. The requests before it are different ones.
 - predict TEXT: in all threads of the command.
-- predict --file, per row: files in which more functions are entered for 3,000 rows than for 1,000.
+- predict --file, per row: files in which more functions are entered for 3,000 rows than for 1,000, in requests of 100
+  rows, one at a time.
 
 MODEL is a model with one string input `text` (default: `text` of matrix_models.py, written to a temporary folder). To
 count in another tree, put it on PYTHONPATH and run this file from a folder without a `tfsctl` package.
@@ -176,7 +177,7 @@ def walks(model: Path, folder: Path) -> dict[str, list[str]]:
             for rows in (1000, 3000):
                 file = folder / f"{rows}.txt"
                 file.write_text("".join(f"a film of {number} stars\n" for number in range(rows)))
-                output = ["--output", str(folder / f"{rows}.jsonl")]
+                output = ["--output", str(folder / f"{rows}.jsonl"), "--batch-size", "100", "--concurrency", "1"]
                 calls.append(child("command", "predict", "--file", str(file), *output, *target))
             found["row of predict --file"] = sorted(name for name in calls[1] if calls[1][name] > calls[0].get(name, 0))
         finally:
