@@ -1,6 +1,6 @@
-"""The standard gRPC health service (--enable_grpc_healthcheck_service), with the names TensorFlow Serving gives its parts.
+"""The standard gRPC health service (--enable_grpc_healthcheck_service), with TensorFlow Serving's service names.
 
-A server that can be asked is serving: its ports open once its models are available.
+Its ports open once the models are available, so a server that answers is serving.
 Protocol: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 """
 
@@ -15,11 +15,11 @@ from tfsctl.server.status import not_found
 SERVICE = "grpc.health.v1.Health"
 CHECK, WATCH = f"/{SERVICE}/Check", f"/{SERVICE}/Watch"
 _SERVING = ("", "ModelService", "PredictionService")
-_STILL_THERE_S = 120.0  # a stream that is silent for longer is taken for dead by the proxies on its way
+_REPEAT_S = 120.0  # proxies take a stream that is silent for longer for dead
 
 
 async def check(request: protos.HealthCheckRequest, _deadline_s: float | None) -> protos.HealthCheckResponse:
-    """Answer Check. Raises NOT_FOUND for a service that is not known."""
+    """Answer Check. Raises NOT_FOUND for an unknown service."""
     if request.service not in _SERVING:
         raise not_found("service name unknown")
     return protos.HealthCheckResponse(status="SERVING")
@@ -35,6 +35,6 @@ async def watch(call: StreamingCall) -> None:
     try:
         while not leaving.done():
             await call.send(protos.HealthCheckResponse(status=status).SerializeToString())
-            await asyncio.wait([leaving], timeout=_STILL_THERE_S)
+            await asyncio.wait([leaving], timeout=_REPEAT_S)
     finally:
         leaving.cancel()

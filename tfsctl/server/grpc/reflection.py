@@ -1,4 +1,4 @@
-"""gRPC server reflection: what a tool like grpcurl asks to list and describe the services.
+"""gRPC server reflection (--enable_reflection): lets tools like grpcurl list and describe the services.
 
 Protocol: https://github.com/grpc/grpc/blob/master/doc/server-reflection.md; its v1 is v1alpha under another name.
 """
@@ -28,14 +28,14 @@ Finder = Callable[
 
 
 class Reflection:
-    """Answers questions about the services of this server, by their full names."""
+    """Describes the services of this server, given by their full names."""
 
     def __init__(self, services: Sequence[str]) -> None:
         self._services = sorted((*services, *SERVICES))
 
     async def info(self, call: StreamingCall) -> None:
-        """Answer one stream of questions. A file goes out once a stream, and with it all that it imports."""
-        pool = await asyncio.to_thread(_pool)  # the first time, it loads what nobody needed so far
+        """Answer the requests of one stream. Each file is sent once per stream, with all files that it imports."""
+        pool = await asyncio.to_thread(_pool)  # the first call loads messages that nothing else needs
         sent: set[str] = set()
         async for raw in call.messages():
             request = protos.ServerReflectionRequest.FromString(raw)
@@ -66,9 +66,9 @@ class Reflection:
             _fail(response, Code.NOT_FOUND, f"{what} not found")
 
 
-def _fail(response: protos.ServerReflectionResponse, code: Code, said: str) -> None:
+def _fail(response: protos.ServerReflectionResponse, code: Code, message: str) -> None:
     response.error_response.error_code = code
-    response.error_response.error_message = said
+    response.error_response.error_message = message
 
 
 def _by_filename(
@@ -100,9 +100,9 @@ def _by_extension(
     response: protos.ServerReflectionResponse,
     sent: set[str],
 ) -> None:
-    asked = request.file_containing_extension
-    extended = pool.FindMessageTypeByName(asked.containing_type)
-    extension: Any = pool.FindExtensionByNumber(extended, asked.extension_number)  # types-protobuf lacks its `file`
+    wanted = request.file_containing_extension
+    extended = pool.FindMessageTypeByName(wanted.containing_type)
+    extension: Any = pool.FindExtensionByNumber(extended, wanted.extension_number)  # types-protobuf lacks its `file`
     _add_files(response, [extension.file], sent)
 
 
