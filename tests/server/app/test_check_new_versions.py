@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from asking import rest
 from model_servers import Served, clean_environment, running_flags, running_server
@@ -86,3 +87,15 @@ def test_when_the_only_version_is_checked(choice: str, checks: bool, tmp_path: P
         assert factor(server) == 2.0
 
     assert ("in another process" in (tmp_path / "server.log").read_text()) is checks
+
+
+def test_a_server_ends_during_a_check(tmp_path: Path) -> None:
+    """Neither the server nor the other process goes on."""
+    write_scale_model(tmp_path / "hot" / "1", 2.0)
+    flags = [AUTO, "--drain_timeout_seconds=600"]
+    with running_server({"hot": tmp_path / "hot"}, tmp_path, flags=flags) as server:
+        put_version(tmp_path / "hot", 2, 3.0)
+        eventually(lambda: bool(psutil.Process(server.pid).children()), expected=True)
+        (check,) = psutil.Process(server.pid).children()
+
+    eventually(check.is_running, expected=False)

@@ -12,7 +12,7 @@ import pytest
 
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle.manager import Manager
-from tfsctl.server.status import Code, ServingError
+from tfsctl.server.status import Code, ServingError, UnsafeVersionError
 
 ONE = {1: Path("/models/m/1")}
 
@@ -123,3 +123,49 @@ def test_an_unreadable_file_is_named() -> None:
         return failed
 
     assert asyncio.run(scenario()) == ["PERMISSION_DENIED: /models/m/1/variables; Permission denied"]
+
+
+def test_an_unsafe_version_ends_at_once_and_is_retried() -> None:
+    """Nothing waits for its retries, of which there are as many as of any failed load."""
+
+    async def run() -> None:
+        loads: list[int] = []
+
+        def load(_name: str, version: int, _path: Path) -> Servable:
+            loads.append(version)
+            raise UnsafeVersionError(Code.INTERNAL, "it aborted")
+
+        manager = Manager(load, max_retries=2, retry_interval_s=0.01)
+        manager.set_aspired("m", ONE)
+        (failed,) = await manager.wait_until_settled(["m"])
+        assert (failed.state, failed.is_unsafe) == ("END", True)
+        await asyncio.gather(*manager._loads)
+        assert (loads, failed.state) == ([1, 1, 1], "END")
+        await manager.close()
+
+    asyncio.run(asyncio.wait_for(run(), timeout=60))
+
+
+def test_versions_are_checked_beside_others() -> None:
+    """A version alone is not, unless that is asked for."""
+    checked: list[str] = []
+
+    async def check(name: str, _version: int, _path: Path) -> None:
+        checked.append(name)
+
+    async def run(*names: str, checks_alone: bool) -> list[str]:
+        checked.clear()
+        servable = Lingering()
+        servable.gone.set()
+        manager = Manager(
+            lambda *_: servable, max_retries=0, retry_interval_s=0, check=check, checks_alone=checks_alone
+        )
+        for name in names:
+            manager.set_aspired(name, ONE)
+        await manager.wait_until_settled(names)
+        await manager.close()
+        return sorted(checked)
+
+    assert asyncio.run(run("a", checks_alone=False)) == []
+    assert asyncio.run(run("a", checks_alone=True)) == ["a"]
+    assert asyncio.run(run("a", "b", checks_alone=False)) == ["a", "b"]

@@ -16,6 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,6 +63,7 @@ class VersionChecks:
         self._command = tuple(command)
         self._settings = settings
         self._is_serving = is_serving
+        self._thread = ThreadPoolExecutor(1, "check")  # not the loop's own, which a server waits for at its end
         self._waiting: deque[CheckRequest] = deque()
         self._worker: asyncio.Task[None] | None = None
 
@@ -84,7 +86,7 @@ class VersionChecks:
             await asyncio.sleep(0)  # versions that are about to wait join the batch
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_BATCH))]
             try:
-                await asyncio.to_thread(self._run, batch)
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._run, batch)
             except Exception as error:  # noqa: BLE001 - versions that wait for a check must not wait forever
                 _give_up(batch, f"{type(error).__name__}: {error}")
             for request in reversed(batch):
