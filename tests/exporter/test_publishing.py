@@ -97,10 +97,12 @@ def test_full_disk(export: Export, tmp_path: Path) -> None:
     (export.folder / "net.py").write_text(
         "import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
     )
+    environment = clean_environment(tmp_path / "process")
+    environment.pop("COVERAGE_PROCESS_CONFIG", None)  # coverage could not write its file either
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK],
         cwd=export.folder,
-        env=clean_environment(tmp_path / "process"),
+        env=environment,
         capture_output=True,
         text=True,
         timeout=240,
