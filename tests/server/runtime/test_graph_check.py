@@ -133,6 +133,9 @@ SAFE = {
     + function("h", constant(CONSTANT))
     + call("f", "g"),
     "a function that calls itself but is not used": function("f", call("f")),
+    "a part of a value": constant(
+        r'tensor { dtype: DT_INT32 tensor_shape { dim { size: 1 } } tensor_content: "\001\002\003" }'
+    ),
     "a small fill": constant("tensor { dtype: DT_INT32 tensor_shape { dim { size: 3 } } int_val: 2 }", name="dims")
     + ' node { name: "fill" op: "Fill" input: "dims" input: "v" }',
 }

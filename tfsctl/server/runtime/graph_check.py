@@ -158,11 +158,13 @@ def _product(tensor: protos.TensorProto) -> int:
     if len(tensor.tensor_shape.dim) != 1 or tensor.tensor_shape.dim[0].size > _MAX_DIMENSIONS:
         return 0
     sizes = list(tensor.int64_val or tensor.int_val)
-    if tensor.tensor_content and tensor.dtype in _INTEGERS:
-        sizes = np.frombuffer(tensor.tensor_content, _INTEGERS[tensor.dtype]).tolist()
+    dtype = np.dtype(_INTEGERS.get(tensor.dtype, "V1"))
+    if tensor.tensor_content and dtype.kind == "i":
+        whole = len(tensor.tensor_content) // dtype.itemsize  # TensorFlow refuses a part of a value
+        sizes = np.frombuffer(tensor.tensor_content, dtype, whole).tolist()
     if len(sizes) == 1:  # one value stands for all
         sizes *= tensor.tensor_shape.dim[0].size
-    return math.prod(sizes)
+    return math.prod(sizes[:_MAX_DIMENSIONS])
 
 
 def _refused(node: str, reason: str) -> UnsafeVersionError:
