@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from importlib.metadata import distributions
 from pathlib import Path
 
-import httptools
+import uvloop
 
 import tfsctl
 
@@ -90,7 +90,7 @@ def add_everything(image: tarfile.TarFile) -> None:
     """Write every file of the image."""
     python = Path(sys.executable).resolve()
     stdlib = Path(sysconfig.get_path("stdlib"))
-    site = Path(httptools.__file__).parents[1]  # may be the packages of another virtual environment
+    site = Path(uvloop.__file__).parents[1]  # may be the packages of another virtual environment
     add(image, python, str(python))
     add_tree(image, stdlib, str(stdlib), left_out=STDLIB_LEFT_OUT)
     add_tree(image, site, SITE, left_out=LEFT_OUT)

@@ -30,12 +30,12 @@ STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The server, with an echo and a slow model."""
+    """The server, with an echo and a slow model, and room for large messages."""
     base = tmp_path_factory.mktemp("protocols")
     write_echo_model(base / "echo" / "7")
     write_scale_model(base / "slow" / "1", 1.0, matmul_size=5000)
     models = {"echo": base / "echo", "slow": base / "slow"}
-    with running_server(models, base) as running:
+    with running_server(models, base, flags=["--max_held_megabytes=1000"]) as running:
         yield running
 
 

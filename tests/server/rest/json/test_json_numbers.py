@@ -48,11 +48,14 @@ def read(body: bytes, dtype: DType = FLOAT) -> tuple[str, dict[str, np.ndarray],
 
 
 @given(
-    values=st.one_of(LISTS, REGULAR), form=st.sampled_from(["instances", "inputs"]), dtype=st.sampled_from([FLOAT, INT])
+    values=st.one_of(LISTS, REGULAR),
+    form=st.sampled_from(["instances", "inputs", "named input"]),
+    dtype=st.sampled_from([FLOAT, INT]),
 )
 def test_agrees_with_the_general_reader(values: Any, form: str, dtype: DType) -> None:
     """An array that the fast path reads equals what the general reader makes of the body."""
-    body = json.dumps({form: values}, indent=1).encode()
+    document = {"inputs": {"x": values}} if form == "named input" else {form: values}
+    body = json.dumps(document, indent=1).encode()
     found = read(body, dtype)
     if found is not None:
         signature, inputs, row_form = found
@@ -64,10 +67,12 @@ def test_agrees_with_the_general_reader(values: Any, form: str, dtype: DType) ->
 
 @given(values=REGULAR)
 def test_regular_arrays_are_read(values: Any) -> None:
-    """The fast path reads every regular array of numbers, in its shape."""
-    found = read(json.dumps({"instances": values}).encode())
-    assert found is not None
-    assert found[1]["x"].shape == np.shape(values)
+    """The fast path reads every regular array of numbers, in its shape, in each form."""
+    for body in ({"instances": values}, {"inputs": values}, {"inputs": {"x": values}}):
+        found = read(json.dumps(body).encode())
+        assert found is not None
+        assert found[1]["x"].shape == np.shape(values)
+        assert found[2] == ("instances" in body)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +97,13 @@ def test_regular_arrays_are_read(values: Any) -> None:
         '{"signature_name": 1, "instances": [1]}',
         '{"signature_name": "[", "instances": [1, 2]}',
         '{"instances": [[1, 2]], "signature_name": "]]"}',
+        '{"signature_name": "[1]", "instances": 0}',
+        '{"signature_name": "[1]", "inputs": {"x": 0}}',
+        '{"inputs": {"y": [1, 2]}}',
+        '{"inputs": {"x": [1], "y": [2]}}',
+        '{"inputs": {"x": [1], "x": [2]}}',
+        '{"inputs": {"x": {"x": [1]}}}',
+        '{"instances": {"x": [1, 2]}}',
         '{"instances": [1,, 2]}',
         '{"instances": [1, 2,]}',
         '{"instances": [01, 2]}',

@@ -33,14 +33,19 @@ _NUMBER_CHARACTERS = b"0123456789+-.eE \n\r\t"
 _MAX_SIMDJSON_BYTES = 4 * 1024 * 1024  # some milliseconds, during which no other thread runs
 _SKELETON_PIECE_BYTES = 1024 * 1024
 _PIECE_BYTES = 64 * 1024
+_PLACEHOLDER = rb'"\u0000"'
 
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """A body around one array: the signature it asks for, its form, and where the array is."""
+    """A body around one array: the signature it asks for, its form, and where the array is.
+
+    `name` is the input of `{"inputs": {NAME: …}}`, None if the array stands for the only input.
+    """
 
     signature: str
     form: str
+    name: str | None
     start: int
     end: int
 
@@ -61,7 +66,7 @@ def plain_inputs(
     if shape is None:
         return None
     ((name, dtype), *others) = dtypes_of(envelope.signature).items()
-    if others or not (dtype.is_floating or dtype.is_integer):
+    if others or envelope.name not in {None, name} or not (dtype.is_floating or dtype.is_integer):
         return None
     numbers = read_numbers(text, math.prod(shape), is_floating=dtype.is_floating)
     array = None if numbers is None else as_dtype(numbers.reshape(shape), dtype)
@@ -69,21 +74,32 @@ def plain_inputs(
 
 
 def _envelope(body: bytes) -> _Body | None:
-    """The parts of `{"instances": […]}`, with or without a signature name; None for any other body."""
+    """The parts of a body around one array, with or without a signature name; None for any other body.
+
+    Such bodies are `{"instances": […]}`, `{"inputs": […]}` and `{"inputs": {NAME: […]}}`.
+    """
     start, end = body.find(b"["), body.rfind(b"]") + 1
     if start < 0 or end <= start:
         return None
-    around = b"%b0%b" % (body[:start], body[end:])
+    around = body[:start] + _PLACEHOLDER + body[end:]  # not valid JSON if the brackets are in a string
     try:
         document = orjson.loads(around)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(document, dict) or around.count(b":") != len(document):  # a key may be repeated
+    if not isinstance(document, dict):
         return None
+    keys = len(document)
     signature = document.pop(SIGNATURE_NAME, "")
     if list(document) not in ([INSTANCES], [INPUTS]) or not isinstance(signature, str):
         return None
-    return _Body(signature, next(iter(document)), start, end)
+    ((form, value),) = document.items()
+    name = None
+    if form == INPUTS and isinstance(value, dict) and len(value) == 1:
+        ((name, value),) = value.items()
+        keys += 1
+    if value != "\0" or around.count(b":") != keys:  # a key may be repeated
+        return None
+    return _Body(signature, form, name, start, end)
 
 
 def _skeleton(text: bytes) -> bytes:
