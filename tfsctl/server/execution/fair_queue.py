@@ -32,9 +32,10 @@ class FairQueue:
         run.is_queued = True
         requests = self._by_client.get(run.client)
         if requests is None:
-            requests = self._by_client[run.client] = deque()
+            self._by_client[run.client] = requests = deque((run,))
             self._turns.append(requests)
-        requests.append(run)
+        else:
+            requests.append(run)
 
     def pop(self) -> PendingRun | None:
         """Take the next request of the client whose turn it is; None if the queue is empty."""

@@ -94,16 +94,21 @@ class PendingRun:
         client: object = None,
     ) -> PendingRun:
         """A request whose tensors are there."""
-        arrays = [array for _, array in feeds]
+        if len(feeds) == 1:  # as below, without the loops
+            ((endpoint, array),) = feeds
+            endpoints, arrays, nbytes = [endpoint], [array], array.nbytes
+        else:
+            endpoints, arrays = [endpoint for endpoint, _ in feeds], [array for _, array in feeds]
+            nbytes = sum(array.nbytes for array in arrays)
         shape = arrays[0].shape if arrays else ()
         rows = shape[0] if shape else 1
         merge_key = _merge_key(fetches, arrays, rows) if may_merge and shape else None
         return cls(
-            [endpoint for endpoint, _ in feeds],
+            endpoints,
             fetches,
             arrays,
             rows=rows,
-            nbytes=arrays[0].nbytes if len(arrays) == 1 else sum(array.nbytes for array in arrays),
+            nbytes=nbytes,
             merge_key=merge_key,
             deadline_s=deadline_s,
             client=client,
