@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 from abusive_clients import deaf, flooded, others_are_served
-from echo_models import write_echo_model
-from model_servers import Served, running_flags
+from model_servers import Served
 from ports import HOST
 
 pytestmark = pytest.mark.server
@@ -178,19 +177,6 @@ def let_it_read(server: Served) -> None:
     """Give the server time to read what was sent: a round trip on another connection."""
     with connected(server.rest_port) as other:
         assert other.works()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The server with the echo model."""
-    base = tmp_path_factory.mktemp("models") / "echo"
-    write_echo_model(base / "7")
-    flags, folder = ["--model_name=echo", f"--model_base_path={base}"], tmp_path_factory.mktemp("server")
-    with running_flags(flags, folder) as running:
-        yield running
-    assert (
-        "Traceback" not in (folder / "server.log").read_text()
-    )  # nothing a client does is a fault of the server's own
 
 
 @pytest.fixture

@@ -9,11 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fake_model_server
 import pytest
 from cli_runner import RunCli
 from echo_models import write_echo_model
@@ -21,36 +19,13 @@ from model_servers import resident_mb
 from waiting import PATIENCE_S, wait_for
 
 from tfsctl.engines import state_dir
-from tfsctl.engines.planning import server_control
-from tfsctl.engines.registry import fleet, records, usage
+from tfsctl.engines.registry import records, usage
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import ExitCode
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("_nothing_is_left")]
 
 FREE = ("--rest-port", "0", "--grpc-port", "0")
-
-
-@pytest.fixture
-def echo(tmp_path: Path) -> Path:
-    """The base directory of a model with one version."""
-    write_echo_model(tmp_path / "echo/1")
-    return tmp_path / "echo"
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A `tensorflow_model_server` on PATH, told by FAKE_ variables what to do."""
-    folder = fake_model_server.install(tmp_path / "bin").parent
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(_isolated: None) -> Iterator[None]:
-    """No test leaves a server behind."""
-    yield
-    for each in fleet.servers():
-        server_control.stop(each.record)
 
 
 def tfsctl(*arguments: object) -> subprocess.Popen[str]:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import fake_model_server
 import pytest
 from cli_runner import RunCli
 from echo_models import write_echo_model
@@ -26,32 +25,9 @@ from tfsctl.engines.registry import records
 from tfsctl.errors import ExitCode
 from tfsctl.programs import processes
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("_nothing_is_left")]
 
 FREE = ("--rest-port", "0", "--grpc-port", "0")
-
-
-@pytest.fixture
-def echo(tmp_path: Path) -> Path:
-    """The base directory of a model with one version."""
-    write_echo_model(tmp_path / "echo/1")
-    return tmp_path / "echo"
-
-
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A `tensorflow_model_server` on PATH, told by FAKE_ variables what to do."""
-    folder = fake_model_server.install(tmp_path / "bin").parent
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(_isolated: None) -> Iterator[None]:
-    """No test leaves a server behind."""
-    yield
-    for server in records.running():
-        if server.pid is not None:
-            processes.stop(server.pid)
 
 
 Start = Callable[..., "subprocess.Popen[str]"]
