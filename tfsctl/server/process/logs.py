@@ -29,8 +29,12 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue one record."""
+        self.queue_line(self.format(record))
+
+    def queue_line(self, line: str) -> None:
+        """Queue one formatted line."""
         with suppress(queue.Full):
-            self._lines.put_nowait(self.format(record))
+            self._lines.put_nowait(line)
 
     def flush(self) -> None:
         """Wait until all lines are written, for a second at most."""
@@ -55,6 +59,15 @@ def write_line(stream: TextIO, text: str) -> None:
 def start() -> None:
     """Send the log to stderr through the writing thread from now on."""
     logging.basicConfig(level=logging.INFO, handlers=[_Handler()], force=True)
+
+
+def forward(line: str) -> None:
+    """Write a line that another writer of stderr formatted: through the writing thread once the log was started."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Handler):
+            handler.queue_line(line)
+            return
+    write_line(sys.stderr, line)
 
 
 def flush() -> None:

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 from tfsctl.core import dtypes
 from tfsctl.core.arrays import object_array
 from tfsctl.core.protos import tensorflow_directory
+from tfsctl.server.process import logs
 from tfsctl.server.process.open_files import scratch_file
 from tfsctl.server.status import Code, ServingError
 
@@ -169,7 +170,10 @@ def load_library(path: str) -> None:
 
 @contextmanager
 def _stderr_redirected(descriptor: int) -> Iterator[None]:
-    """Redirect file descriptor 2, and afterwards pass on all lines but TensorFlow's start-up messages."""
+    """Redirect file descriptor 2, and afterwards pass on all lines but TensorFlow's start-up messages.
+
+    The lines, which may be the log's own, go through the log's thread: stderr may be a pipe that nobody reads.
+    """
     sys.stderr.flush()
     kept = os.dup(2)
     os.dup2(descriptor, 2)
@@ -182,8 +186,7 @@ def _stderr_redirected(descriptor: int) -> Iterator[None]:
         with os.fdopen(os.dup(descriptor), "rb") as output:
             for line in output:
                 if not any(known in line for known in _STARTUP_MESSAGES):
-                    with suppress(OSError):  # a full disk, a closed pipe
-                        os.write(2, line)
+                    logs.forward(line.decode("utf-8", "backslashreplace").rstrip("\n"))
 
 
 _STARTUP_MESSAGES = (b"absl::InitializeLog()", b"oneDNN custom operations", b"cudart_stub.cc", b"cuda_platform.cc")
