@@ -81,7 +81,7 @@ class Application:
         self._announcing = asyncio.ensure_future(self._server.announce())
 
     async def drain(self, timeout_s: float) -> None:
-        """Answer what is running, for so long at most, and refuse what comes."""
+        """Finish the running requests within the timeout, and refuse new ones."""
         self._server.streams.end()
         await self._requests.drain(timeout_s)
 

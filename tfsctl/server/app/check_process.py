@@ -1,7 +1,7 @@
 """The process that checks new versions before a server loads them: `python -m tfsctl.server.app.check_process`.
 
 `lifecycle/version_checks.py` starts it with a job in its environment, and reads from its output, line by line, that
-TensorFlow is ready and what came of each version. Whatever a version does to this process, the server goes on.
+TensorFlow is ready and the result for each version. If a version ends this process, the server continues.
 """
 
 from __future__ import annotations

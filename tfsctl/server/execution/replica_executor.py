@@ -70,12 +70,12 @@ class ReplicaExecutor:
         return Stack.of_requests([arrays for part in parts for arrays in part])
 
     def _shares(self, count: int) -> list[slice]:
-        """How to divide so many requests between as many threads as are worth it."""
+        """How to divide that number of requests between as many threads as are worth it."""
         threads = max(1, min(self._workers, count // _MIN_REQUESTS_PER_THREAD))
         return [slice(count * index // threads, count * (index + 1) // threads) for index in range(threads)]
 
     def _run_shares(self, run: Callable[[_S], _T], shares: Sequence[_S], requests: int) -> list[_T]:
-        """Run each share in a thread; the first, of so many requests, in this thread, where it is measured."""
+        """Run each share in a thread, the first, of `requests` requests, in this thread, where it is measured."""
         others = [self._helpers.submit(run, share) for share in shares[1:]]
         try:
             first = self._timing.run_inline(partial(run, shares[0]), requests)

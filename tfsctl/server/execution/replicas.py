@@ -43,7 +43,7 @@ class Replicas:
         """Whether the outputs of requests of one shape are of one shape too, as far as is known."""
 
     def make_ready(self, width: int, feeds: Feeds) -> None:
-        """Let TensorFlow prepare runs of so many replicas, by running some. Raises what the run raises."""
+        """Let TensorFlow prepare runs of that width by running one. Raises what the run raises."""
         self._run_replicas([feeds] * width)
         if self.may_pack:
             try:
@@ -96,7 +96,7 @@ class Replicas:
 
 @lru_cache(1024)
 def _plan(count: int, widths: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """The cheapest runs for so many requests: for each the requests it takes and its width. Replicas may be left over."""
+    """The cheapest runs for that number of requests: the requests and the width of each. Replicas may stay empty."""
     if not count:
         return ()
     plans = [((taken, width), *_plan(count - taken, widths)) for width in (1, *widths) for taken in [min(count, width)]]

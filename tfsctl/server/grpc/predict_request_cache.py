@@ -52,7 +52,7 @@ class PredictRequestCache:
         """By the length of the whole message."""
 
     def parse(self, raw: bytes) -> protos.PredictRequest | CachedRequest:
-        """Read a serialized PredictRequest. Raises DecodeError if it is none."""
+        """Read a serialized PredictRequest. Raises DecodeError if it is invalid."""
         entries = self._entries.get(len(raw), [])
         for entry in entries:
             if raw.startswith(entry.prefix):

@@ -144,7 +144,7 @@ class FrameReader:
         self._needed = needed
 
     def _continue(self, data: bytes) -> int:
-        """Read what comes before the next frame: the preface, or the rest of a frame; returns how far that goes."""
+        """Read the bytes before the next frame: the preface, or the rest of a frame. Returns where the next frame begins."""
         if self._data_left or self._padding_left:
             return self._continue_data(data, 0)
         if self._skip:

@@ -40,7 +40,7 @@ _SHOWN_LINES = 30
 
 @dataclass(slots=True)
 class CheckRequest:
-    """A version to check, and what came of it: None if it may be loaded."""
+    """A version to check, and the error of the check: None if it may be loaded."""
 
     name: str
     version: int

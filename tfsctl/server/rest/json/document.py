@@ -27,7 +27,7 @@ MAX_CONTAINERS = 5_000_000  # each takes some hundred bytes, of two or three in 
 _MAX_DEPTH = 10_000  # no tensor is nested so deep
 _MAX_EXACT_BYTES = 1024 * 1024  # the exact reader takes microseconds for each value
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BOM = re.compile(rb"\xef?\xbb?\xbf?")  # RapidJSON passes over each of its bytes by itself
+_BOM = re.compile(rb"\xef?\xbb?\xbf?")  # RapidJSON skips any of its bytes
 _MAX_EXPONENT, _EXPONENT_DIGITS = 308, 9
 _WHITESPACE = " \n\r\t"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
@@ -156,7 +156,7 @@ class _ExactReader:
         return invalid_argument(f"JSON Parse error: {message} at offset: {self.at if at is None else at}")
 
     def _too_deep(self) -> ServingError:
-        """What RapidJSON says where nothing but brackets follows; else that this is nested too deep."""
+        """The error of RapidJSON if only brackets follow; otherwise that the document is nested too deep."""
         run = _BRACKETS.match(self.text, self.at)
         self.at = run.end() if run else self.at
         return self._error("Invalid value." if self.at == len(self.text) else "Nested too deeply.")

@@ -109,7 +109,7 @@ def _skeleton(text: bytes) -> bytes:
 
 
 def _shape_of(skeleton: bytes) -> tuple[int, ...] | None:
-    """The shape of the regular array with this skeleton; None if there is none, or if it is empty.
+    """The shape of the regular array with this skeleton; None if the lists are irregular or empty.
 
     A sub-array with n elements of length l each has the length n * (l + 1) + 1, with its brackets and commas.
     """
