@@ -240,7 +240,7 @@ class Pace:
         return min(MAX_SECONDS, max(MIN_SECONDS, (BUDGET_S - elapsed_s) / self._left - overhead_s))
 
     def measured(self, runs: int, seconds: float) -> None:
-        """Note that so many runs of these seconds are done."""
+        """Record finished runs, each of which took `seconds`."""
         self._done += runs
         self._left -= runs
         self._measured_s += runs * seconds

@@ -71,7 +71,7 @@ class Request:
 
 # ---- the models ----
 def _texts(width: int, activation: str) -> tf.Module:
-    """Text -> hashed words -> mean of their embeddings -> a dense layer of so many values."""
+    """Text -> hashed words -> mean of their embeddings -> a dense layer."""
     import tensorflow as tf
 
     rng = np.random.default_rng(1)

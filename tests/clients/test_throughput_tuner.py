@@ -53,7 +53,7 @@ def test_large_rows_make_small_batches() -> None:
 
 
 def test_refused_sizes_are_not_tried_again() -> None:
-    """Neither so many rows nor so many requests."""
+    """After a refusal, the tuner tries neither that number of rows nor that number of requests again."""
     now = [0.0]
     tuner = ThroughputTuner(None, None, clock=lambda: now[0])
     run(tuner, now, lambda _setting: 0.002, seconds=1.0)

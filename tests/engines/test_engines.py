@@ -219,7 +219,7 @@ def test_model_names_never_become_paths_or_shell_words() -> None:
 
 
 def test_the_health_check_quotes_model_names(tmp_path: Path) -> None:
-    """Bash sees one word for each model, and the request line has its name as a URL has it."""
+    """Bash sees one word for each model, and the request line has the URL-quoted name."""
     script = health_check(ODD_NAMES).command[-1]
     names = script.splitlines()[0].removeprefix("for model in ").removesuffix("; do")
     assert [unquote(name) for name in names.split(" ")] == list(ODD_NAMES)

@@ -225,7 +225,7 @@ def test_process_that_ends(tmp_path: Path) -> None:
 
 
 def test_graph_of_a_signature() -> None:
-    """Only the operations that a signature runs count: through functions and control inputs, not those beside them."""
+    """Only operations that a signature runs count, also through functions and control inputs."""
     graph = protos.MetaGraphDef()
     graph.graph_def.node.add(name="x", op="Placeholder")
     graph.graph_def.node.add(name="call", op="StatefulPartitionedCall", input=["x", "^write"])

@@ -223,7 +223,7 @@ def test_a_detached_program_is_not_started_with_half_an_environment(tmp_path: Pa
 
 
 def test_a_process_of_another_user_is_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error that says so; a process that ends at that moment is none."""
+    """A process that cannot be stopped is an error; one that ends at that moment is not."""
     child = subprocesses.Child(["sleep", "60"])
 
     def refuse(_pid: int, _number: int) -> None:

@@ -1,4 +1,4 @@
-"""The directory of a model, BASE/VERSION: lists versions, publishes a new one atomically, prunes old ones.
+"""The directory of a model, BASE/VERSION: lists versions and publishes a new one atomically.
 
 TensorFlow Serving takes a directory for a version if its name is a number. A new version is written under another name
 in the same directory, flushed to disk and renamed, so a server sees the complete version or nothing.
@@ -178,18 +178,3 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def prune(base: Path, *, keep: int) -> list[VersionDir]:
-    """Remove all but the `keep` highest versions, lowest first. Returns the removed ones.
-
-    Each is renamed to a name that is not a number first, so no server loads a partly removed version.
-    """
-    if keep < 1:
-        raise ValueError("keep must be at least 1")
-    removed = list_versions(base)[:-keep]
-    for old in removed:
-        doomed = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=base)) / old.path.name
-        os.rename(old.path, doomed)
-        shutil.rmtree(doomed.parent, ignore_errors=True)
-    return removed

@@ -47,8 +47,6 @@ class Limits:
     body_bytes_per_s: int = 16 * KIB
     write_stall_timeout_s: float | None = 60.0
     """How long a client may read nothing of an answer that waits for it."""
-    stream_idle_timeout_s: float | None = 600.0
-    """How long a streaming call (reflection) may wait for the client's next message."""
 
     # ---- connections ----
     max_age_s: float | None = None

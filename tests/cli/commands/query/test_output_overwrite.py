@@ -150,7 +150,7 @@ def test_sample_does_not_overwrite(run_cli: RunCli, echo_dir: Path, tmp_path: Pa
 
 
 def test_sample_writes_to_devices(run_cli: RunCli, echo_dir: Path) -> None:
-    """/dev/null and the like exist, and nothing is lost by writing to them."""
+    """Devices such as /dev/null may be overwritten: they hold no data."""
     assert run_cli("sample", echo_dir, "--output", "/dev/null").code == 0
 
 
