@@ -142,7 +142,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"subprocesses"},
         {"log_followers"},
     ],
-    "serving_config": [{"messages", "model_name", "model_config"}, {"text_protos"}, {"serving_config"}],
+    "serving_config": [{"messages", "model_name", "model_config", "stock_image"}, {"text_protos"}, {"serving_config"}],
     "server/execution": [
         {"effects", "loop_debouncer", "queue_limits", "stacked_run"},
         {"executor", "pending_run", "replica_graph"},

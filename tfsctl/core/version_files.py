@@ -3,13 +3,14 @@
 - the fingerprint in TensorFlow's `fingerprint.pb`
 - the warmup requests that TensorFlow Serving replays after loading
 - the manifest that `tfsctl export` writes; `tfsctl/exporter/manifest.py` documents its format
-- a hash of all files
+- a hash of each file, and one of all files
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from tfsctl.core import protos
@@ -82,6 +83,52 @@ def read_row_independence(directory: Path) -> dict[str, bool]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+@dataclass(frozen=True, slots=True)
+class FileDifferences:
+    """The files of a version that differ from its manifest, by path relative to the version."""
+
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    added: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.changed or self.missing or self.added)
+
+
+def hash_files(directory: Path) -> dict[str, str]:
+    """The SHA-256 of every file of a version except its manifest, by relative POSIX path, sorted. Raises OSError."""
+    hashes = {}
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        name = path.relative_to(directory)
+        if name != MANIFEST_FILE:
+            digest = hashlib.sha256()
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+            hashes[name.as_posix()] = digest.hexdigest()
+    return hashes
+
+
+def compare_files(directory: Path) -> FileDifferences | None:
+    """Compare the files of a version with the hashes in its manifest.
+
+    Returns None if there is no readable manifest with hashes; tfsctl wrote none before format 2. Raises OSError if a
+    file cannot be read.
+    """
+    try:
+        recorded = json.loads((directory / MANIFEST_FILE).read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(recorded, dict):
+        return None
+    found = hash_files(directory)
+    return FileDifferences(
+        changed=tuple(sorted(name for name in found.keys() & recorded.keys() if found[name] != recorded[name])),
+        missing=tuple(sorted(recorded.keys() - found.keys())),
+        added=tuple(sorted(found.keys() - recorded.keys())),
+    )
 
 
 def content_hash(directory: Path) -> str:

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from tfsctl.serving_config.serving_config import ServingConfig
+from tfsctl.serving_config.stock_image import DEFAULT_IMAGE
 
 EngineName = Literal["docker", "binary", "embedded"]
 Pull = Literal["always", "missing", "never"]
-DEFAULT_REPOSITORY, DEFAULT_TAG = "tensorflow/serving", "2.20.0"
-DEFAULT_IMAGE = f"{DEFAULT_REPOSITORY}:{DEFAULT_TAG}"
 
 # Options that only a container has -> the flag that sets each.
 _CONTAINER_FLAGS = {

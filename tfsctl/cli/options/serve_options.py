@@ -15,10 +15,11 @@ import typer
 from tfsctl.cli.options.option_groups import option_group
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from tfsctl.engines import launch_spec
-from tfsctl.engines.launch_spec import DEFAULT_REPOSITORY, DEFAULT_TAG, ContainerOptions, EngineName
+from tfsctl.engines.launch_spec import ContainerOptions, EngineName
 from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.errors import InvalidInput
 from tfsctl.serving_config.serving_config import TlsFiles
+from tfsctl.serving_config.stock_image import DEFAULT_REPOSITORY, DEFAULT_TAG
 
 _MODELS, _BATCHING, _TLS, _DOCKER = "Models", "Batching", "TLS", "Docker"
 

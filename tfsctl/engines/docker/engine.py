@@ -16,10 +16,11 @@ from tfsctl.engines.docker.container import Container, docker
 from tfsctl.engines.docker.container_spec import LABEL, STATE_LABEL, config_inside, container_name, container_spec_for
 from tfsctl.engines.docker.daemon import Daemon
 from tfsctl.engines.docker.docker_errors import docker_error
-from tfsctl.engines.launch_spec import DEFAULT_TAG, LaunchSpec
+from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.model_on_disk import ModelOnDisk
 from tfsctl.errors import DockerError, ProgramFailed
 from tfsctl.programs import subprocesses
+from tfsctl.serving_config.stock_image import DEFAULT_TAG
 
 RUN_TIMEOUT_S = 300.0  # the first container of an image can take long to create
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tfsctl.engines.docker.docker_errors import reason_of
-from tfsctl.engines.launch_spec import DEFAULT_REPOSITORY, ContainerOptions
+from tfsctl.engines.launch_spec import ContainerOptions
 from tfsctl.errors import DockerError, ProgramFailed
 from tfsctl.programs import subprocesses
+from tfsctl.serving_config.stock_image import DEFAULT_REPOSITORY
 
 AMD64 = "linux/amd64"  # the only platform of TensorFlow Serving's own images
 

@@ -11,8 +11,8 @@ from tfsctl.cli.options import serve_options
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.output import terminal
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
-from tfsctl.engines.launch_spec import DEFAULT_IMAGE
 from tfsctl.engines.planning.serve_options import ServeOptions
+from tfsctl.serving_config.stock_image import DEFAULT_IMAGE
 
 
 def build(
