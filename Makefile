@@ -4,17 +4,25 @@
 # coverage     the same, with the coverage of tfsctl/ in all processes; fails below a floor
 # check        what CI runs first: format, lint, types, tests
 # test-lowest  the tests with the lowest version of every dependency that pyproject.toml allows
+# test-docker  the tests that need a Docker Engine, or npm and its registry; fails if one was skipped
+# test-wheel   build the wheel, install it outside the checkout, and export, serve and query with it
+# test-tensorflow-next  the tests with the newest TensorFlow, release candidates included
+# constraints  write constraints.txt: the versions that the tests of this environment ran with
+# check-release  fail if CHANGELOG.md has no dated section for the version of this commit's tag
+# build        the wheel and the source distribution, in dist/
 # Another Python: make PYTHON=python3.12 ...  Fewer processes: make WORKERS=1 ...  Some tests: make TESTS=tests/cli ...
 
 PYTHON ?= python3
 VENV := .venv
 LOWEST := .venv-lowest
+NEXT := .venv-next
 WORKERS ?= auto
 TESTS ?=
 PARALLEL := -n $(WORKERS) --dist worksteal
 PIP := -m pip --disable-pip-version-check
 
-.PHONY: quickstart test-fast test coverage check lint test-lowest clean
+.PHONY: quickstart test-fast test coverage check lint test-lowest test-docker test-wheel test-tensorflow-next
+.PHONY: build check-release constraints clean
 
 quickstart: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh scripts/quickstart.sh
@@ -36,13 +44,37 @@ check: lint test
 lint: $(VENV)/.ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/typos
 	$(VENV)/bin/mypy
 
 test-lowest: $(LOWEST)/.ready
 	$(LOWEST)/bin/python -m pytest $(PARALLEL) $(TESTS)
 
+# One at a time: containers have fixed names. These tests fail, they do not skip, without Docker or npm. If one was
+# skipped for another reason, the run proves nothing.
+test-docker: $(VENV)/.ready
+	@{ $(VENV)/bin/python -m pytest -m "docker or node" $(TESTS); echo $$? >$(VENV)/docker.status; } | tee $(VENV)/docker.log
+	@grep -qE '^=+ [0-9]+ passed, [0-9]+ deselected in ' $(VENV)/docker.log || { echo "error: not every test ran" >&2; exit 1; }
+	@exit "$$(cat $(VENV)/docker.status)"
+
+build: $(VENV)/.ready
+	rm -rf dist
+	$(VENV)/bin/python -m build --outdir dist .
+
+test-wheel: build
+	sh scripts/test_wheel.sh $(VENV) dist
+
+test-tensorflow-next: $(NEXT)/.ready
+	$(NEXT)/bin/python -m pytest $(PARALLEL) $(TESTS)
+
+check-release:
+	sh scripts/check_release.sh
+
+constraints: $(VENV)/.ready
+	$(VENV)/bin/python scripts/write_constraints.py constraints.txt
+
 clean:
-	rm -rf $(VENV) $(LOWEST) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
+	rm -rf $(VENV) $(LOWEST) $(NEXT) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.*
 
 $(VENV)/.installed: pyproject.toml scripts/new_venv.sh
 	@sh scripts/new_venv.sh $(PYTHON) $(VENV)
@@ -59,4 +91,13 @@ $(LOWEST)/.ready: pyproject.toml scripts/new_venv.sh
 	@sh scripts/new_venv.sh $(PYTHON) $(LOWEST)
 	sed -n 's/^  "\([A-Za-z0-9_.-]*\)>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > $(LOWEST)/constraints.txt
 	$(LOWEST)/bin/python $(PIP) install --quiet --editable . --group dev --constraint $(LOWEST)/constraints.txt
+	@touch $@
+
+# tfsctl's upper bounds on TensorFlow do not hold here, so pip must not resolve tfsctl's own requirements.
+$(NEXT)/.ready: pyproject.toml scripts/new_venv.sh
+	@sh scripts/new_venv.sh $(PYTHON) $(NEXT)
+	sed -n '/^dependencies/,/^]/s/^  "\([A-Za-z0-9_.-]*>=[0-9.]*\).*/\1/p' pyproject.toml > $(NEXT)/requirements.txt
+	$(NEXT)/bin/python $(PIP) install --quiet --pre --upgrade tensorflow
+	$(NEXT)/bin/python $(PIP) install --quiet --requirement $(NEXT)/requirements.txt --group dev
+	$(NEXT)/bin/python $(PIP) install --quiet --no-deps --editable .
 	@touch $@

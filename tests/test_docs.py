@@ -91,3 +91,24 @@ def test_named_files_exist(page: str) -> None:
         name for name in named if not any((ROOT / base / name).exists() for base in (".", "tfsctl", "tfsctl/server"))
     ]
     assert missing == []
+
+
+def test_constraints_pin_every_dependency() -> None:
+    """constraints.txt has one version, and no address, for each package that tfsctl depends on."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    dependencies = re.findall(r'^  "([\w.-]+)>=', project, re.MULTILINE)
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = [line.partition("==")[0] for line in lines if re.fullmatch(r"[\w.-]+==[\w.!+]+", line)]
+
+    assert [line for line in lines if line.partition("==")[0] not in pinned and not line.startswith("#")] == []
+    assert {name.lower().replace("_", "-") for name in dependencies} <= set(pinned)
+
+
+def test_the_changelog_is_dated() -> None:
+    """Each section but the first is a version with the day of its release, the newest first."""
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    days = [re.fullmatch(r"\[\d+\.\d+\.\d+\] - (\d{4}-\d{2}-\d{2})", heading) for heading in headings[1:]]
+
+    assert headings[0] == "[Unreleased]"
+    assert all(days)
+    assert [day[1] for day in days if day] == sorted((day[1] for day in days if day), reverse=True)
