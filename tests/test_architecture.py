@@ -127,7 +127,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "engines/registry": [
         {"tracked_server"},
         {"discovery", "records", "server_log", "usage"},
-        {"fleet"},
+        {"fleet", "server_choice"},
         {"overview"},
     ],
     "engines/planning": [

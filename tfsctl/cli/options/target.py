@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection, Tran
 from tfsctl.clients.factory import open_client
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT, ModelRef
-from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tfsctl.engines.server_record import ServerRecord
@@ -61,39 +60,13 @@ def find_target(options: ServerOptions, running: Sequence[ServerRecord]) -> Targ
         raise InvalidInput("--version and --label both choose a version", hint="give one of them")
     if options.host is not None or options.port is not None:
         return _target_at_address(options, running)
+    from tfsctl.engines.registry.server_choice import choose_server, no_running_server
+
     if not running:
         if options.model is None:
-            raise _no_running_server()
+            raise no_running_server()
         return _target(options, options.model, LOCALHOST, DEFAULT_REST_PORT, DEFAULT_GRPC_PORT)
-    candidates = [server for server in running if options.model is None or options.model in server.models]
-    if not candidates:
-        raise _unknown_model(options.model or "", running)
-    if len(candidates) > 1:
-        raise InvalidInput(
-            f"several servers fit: {_list_servers(candidates)}", hint="choose one with --model NAME or --port PORT"
-        )
-    return _target_on(candidates[0], options)
-
-
-def _no_running_server() -> NotFound:
-    """The error if tfsctl started no server that runs. It names the server that ended last, if there is one."""
-    from tfsctl.engines.exit_reasons import describe_status
-    from tfsctl.engines.registry import records, server_log
-    from tfsctl.engines.registry.tracked_server import ENDED
-
-    ended = [server for server in records.list_servers() if server.state == ENDED]
-    if not ended:
-        return NotFound(
-            "no model server is running that tfsctl started",
-            hint="tfsctl serve PATH starts one; --model NAME --port PORT names another",
-        )
-    last = max(ended, key=lambda server: server.exit.ended_at if server.exit else 0.0)
-    how = f" ({describe_status(last.exit.status)})" if last.exit else ""
-    error = NotFound(
-        f"no model server is running: {last.record.name} has ended{how}", hint=f"tfsctl restart {last.record.name}"
-    )
-    error.cause = server_log.exit_cause(last)
-    return error
+    return _target_on(choose_server(running, model=options.model), options)
 
 
 def _target_at_address(options: ServerOptions, running: Sequence[ServerRecord]) -> Target:
@@ -124,18 +97,3 @@ def _target_on(server: ServerRecord, options: ServerOptions) -> Target:
 def _target(options: ServerOptions, model: str, host: str, rest_port: int, grpc_port: int) -> Target:
     ref = ModelRef(model, version=options.version, label=options.label)
     return Target(ref, host, rest_port, grpc_port, options.transport, options.timeout_s, options.connection)
-
-
-def _unknown_model(name: str, running: Sequence[ServerRecord]) -> NotFound:
-    known = [model for server in running for model in server.models]
-    close = difflib.get_close_matches(name, known, n=1)
-    return NotFound(
-        f"no running server serves {name!r}; running: {_list_servers(running)}",
-        hint=f"did you mean --model {close[0]}?" if close else "--port PORT asks a server that tfsctl did not start",
-    )
-
-
-def _list_servers(servers: Sequence[ServerRecord]) -> str:
-    return ", ".join(
-        f"{'+'.join(server.models)} (REST {server.rest_port}, gRPC {server.grpc_port})" for server in servers
-    )
