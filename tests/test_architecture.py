@@ -39,12 +39,13 @@ LAYERS: dict[str, list[set[str]]] = {
         {"overwriting", "results", "shaping", "sources"},
     ],
     "clients": [
-        {"addresses", "connection", "inference_calls", "json_bodies", "throughput_tuner"},
-        {"bulk", "call_errors", "captured_request", "serving_client", "tls"},
-        {"grpc_channel", "rest_connection"},
+        {"addresses", "connection", "inference_calls", "json_bodies"},
+        {"call_errors", "captured_request", "serving_client", "tls"},
+        {"bulk", "example_tasks", "grpc_channel", "rest_connection"},
         {"grpc", "rest"},
         {"factory"},
     ],
+    "clients/bulk": [{"pinned_version", "throughput_tuner"}, {"bulk_predictor"}],
     "inputs": [
         {"arrays", "example_request", "images", "literals"},
         {"named_values"},

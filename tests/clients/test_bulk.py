@@ -11,7 +11,7 @@ import pytest
 from graph_models import write_rows_model
 from model_servers import Served, running_server
 
-from tfsctl.clients.bulk import AnsweredBatch, BulkOptions, BulkPredictor, PredictBatch
+from tfsctl.clients.bulk.bulk_predictor import AnsweredBatch, BulkOptions, BulkPredictor, PredictBatch
 from tfsctl.clients.connection import Transport
 from tfsctl.clients.factory import open_client
 from tfsctl.clients.serving_client import ServingClient

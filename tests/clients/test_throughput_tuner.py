@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tfsctl.clients.throughput_tuner import MAX_CONCURRENCY, MAX_ROWS, RequestSettings, ThroughputTuner
+from tfsctl.clients.bulk.throughput_tuner import MAX_CONCURRENCY, MAX_ROWS, RequestSettings, ThroughputTuner
 
 
 def run(

@@ -10,7 +10,6 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -21,17 +20,18 @@ from tfsctl.cli.options.file_options import FileOptions
 from tfsctl.cli.output import terminal
 from tfsctl.cli.output.class_columns import class_columns
 from tfsctl.cli.output.classes import ClassOptions
-from tfsctl.clients.bulk import AnsweredBatch, BulkOptions, BulkPredictor
+from tfsctl.clients.bulk.bulk_predictor import AnsweredBatch, BulkOptions, BulkPredictor
+from tfsctl.clients.bulk.pinned_version import PinnedVersionPredictor
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import dtypes
-from tfsctl.core.batches import Batch, batch_reader, fixed_batch_size, request_arrays
+from tfsctl.core.batches import batch_reader, fixed_batch_size
 from tfsctl.core.types import ModelRef, Signature
 from tfsctl.data.blocks import STDIN, RowSource, stdin_has_more
 from tfsctl.data.image_rows import ImageRows
 from tfsctl.data.overwriting import refuse_overwriting, refuse_stdout_input
 from tfsctl.data.shaping import shape_rows
 from tfsctl.data.sources import open_source
-from tfsctl.errors import InvalidInput, NotFound, TfsctlError
+from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
 
 
@@ -66,8 +66,13 @@ def predict_file(
     batches = shape_rows(
         source, chosen, renamed=files.columns, skip_bad_rows=skip_bad_rows, after=output.through, note=terminal.say
     )
-    requester = _PinnedVersion(
-        client, model, served.version, chosen, choose_outputs(chosen, output_names) if output_names else ()
+    requester = PinnedVersionPredictor(
+        client,
+        model,
+        served.version,
+        chosen,
+        choose_outputs(chosen, output_names) if output_names else (),
+        note=terminal.say,
     )
     has_more = stdin_has_more if files.file == STDIN else lambda: True
     bulk = BulkPredictor(
@@ -221,60 +226,3 @@ def _report(output: FileOutput, bulk: BulkPredictor, rows: int, seconds: float, 
     terminal.say(f"{output.path}: {done} in {seconds:.1f} s ({rate:,.0f} rows/s; {sizes})")
     if output.rejects:
         terminal.say(f"not answered: {output.rejects:,}; {output.rejects_path} says why")
-
-
-class _PinnedVersion:
-    """Sends batches to the version whose signature was fetched.
-
-    Once that version is unloaded, it continues with the newer one, if its inputs are the same.
-    """
-
-    def __init__(
-        self,
-        client: ServingClient,
-        model: ModelRef,
-        version: int | None,
-        signature: Signature,
-        output_names: Sequence[str],
-    ) -> None:
-        self._client, self._model, self._signature, self.output_names = client, model, signature, output_names
-        self._pinned = model if version is None else replace(model, version=version, label=None)
-        self._lock = threading.Lock()
-
-    def predict(self, batch: Batch) -> Mapping[str, np.ndarray]:
-        """The outputs for a batch. Raises what ServingClient raises, and InvalidInput if the model needs more rows."""
-        fixed = fixed_batch_size(self._signature)
-        if fixed not in (None, len(batch)):
-            raise InvalidInput(
-                f"{self._signature.name} takes exactly {fixed} rows a request, and {len(batch)} are left from row "
-                f"{batch.rows[0]} on",
-                hint="add rows that only fill up the last request",
-            )
-        pinned = self._pinned
-        try:
-            return self._predict(pinned, batch)
-        except NotFound:
-            if pinned == self._model:
-                raise
-            self._follow(pinned, int(batch.rows[0]))
-        return self._predict(self._pinned, batch)
-
-    def _predict(self, version: ModelRef, batch: Batch) -> Mapping[str, np.ndarray]:
-        arrays = request_arrays(batch, self._signature)
-        found = self._client.predict(version, arrays, signature=self._signature.name, outputs=self.output_names).outputs
-        return {name: found[name] for name in self.output_names} if self.output_names else found
-
-    def _follow(self, gone: ModelRef, row: int) -> None:
-        with self._lock:
-            if self._pinned != gone:
-                return
-            newer = self._client.metadata(self._model)
-            if newer.version == gone.version:
-                raise NotFound(f"{gone} is no longer served")
-            same = newer.signatures.get(self._signature.name)
-            if same is None or [(s.name, s.dtype, s.shape) for s in same.inputs] != [
-                (s.name, s.dtype, s.shape) for s in self._signature.inputs
-            ]:
-                raise NotFound(f"{gone} is no longer served, and version {newer.version} takes other inputs")
-            self._pinned = replace(gone, version=newer.version)
-            terminal.say(f"{gone} is no longer served; from about row {row:,} on, version {newer.version} answers")

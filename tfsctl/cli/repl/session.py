@@ -9,13 +9,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from tfsctl.cli.inference import classify_regress
 from tfsctl.cli.options.target import Target
 from tfsctl.cli.output.classes import NO_CLASS_OPTIONS
 from tfsctl.cli.repl import answer_lines
 from tfsctl.cli.repl.answer_lines import Answer, AnswerStyle
 from tfsctl.cli.repl.line_result import LineResult
 from tfsctl.cli.repl.triple_quotes import unquote
+from tfsctl.clients import example_tasks
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import Transport
 from tfsctl.clients.serving_client import ServingClient
@@ -169,8 +169,8 @@ class ReplSession:
             arrays = self._shape_inputs(texts, pairs)
             return client.predict(self.target.model, arrays, signature=self.signature.name, outputs=self.only)
         method: Method = "classify" if self.verb == "classify" else "regress"
-        tasks = classify_regress.choose_tasks(self.served, method, [self.signature_name] if self.signature_name else [])
-        return classify_regress.infer(client, self.target.model, read_examples(texts, pairs), tasks)
+        tasks = example_tasks.choose_tasks(self.served, method, [self.signature_name] if self.signature_name else [])
+        return example_tasks.infer(client, self.target.model, read_examples(texts, pairs), tasks)
 
     def _shape_inputs(self, texts: list[str], pairs: list[str]) -> dict[str, np.ndarray]:
         try:

@@ -55,6 +55,7 @@ def classify(
     from tfsctl.cli.options.target import find_target
     from tfsctl.cli.output import terminal
     from tfsctl.cli.output.classes import ClassOptions, read_labels
+    from tfsctl.clients import example_tasks
     from tfsctl.engines.registry import records
     from tfsctl.inputs.features import read_examples
 
@@ -68,9 +69,9 @@ def classify(
     with target.connect() as client:
 
         def send(served: ModelMetadata, model: ModelRef) -> list[InferenceResult]:
-            tasks = classify_regress.choose_tasks(served, "classify", signature or ())
-            tasks += classify_regress.choose_tasks(served, "regress", regress) if regress else []
-            return classify_regress.infer(client, model, examples, tasks)
+            tasks = example_tasks.choose_tasks(served, "classify", signature or ())
+            tasks += example_tasks.choose_tasks(served, "regress", regress) if regress else []
+            return example_tasks.infer(client, model, examples, tasks)
 
         answers = request_pinned_version(client, target, send)
     if as_json:

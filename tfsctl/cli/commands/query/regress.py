@@ -48,6 +48,7 @@ def regress(
     from tfsctl.cli.options.target import find_target
     from tfsctl.cli.output import terminal
     from tfsctl.cli.output.classes import ClassOptions
+    from tfsctl.clients import example_tasks
     from tfsctl.engines.registry import records
     from tfsctl.inputs.features import read_examples
 
@@ -61,8 +62,8 @@ def regress(
     with target.connect() as client:
 
         def send(served: ModelMetadata, model: ModelRef) -> list[InferenceResult]:
-            tasks = classify_regress.choose_tasks(served, "regress", signature or ())
-            return classify_regress.infer(client, model, examples, tasks)
+            tasks = example_tasks.choose_tasks(served, "regress", signature or ())
+            return example_tasks.infer(client, model, examples, tasks)
 
         answers = request_pinned_version(client, target, send)
     if as_json:

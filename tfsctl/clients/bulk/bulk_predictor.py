@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tfsctl.clients.throughput_tuner import RequestSettings, ThroughputTuner
+from tfsctl.clients.bulk.throughput_tuner import RequestSettings, ThroughputTuner
 from tfsctl.core.batches import Arrays, Batch, Reject, concatenate
 from tfsctl.errors import InvalidInput, RequestRejected, ServerUnreachable, TfsctlError
 
