@@ -57,8 +57,14 @@ def test_full_disk_is_reported(tmp_path: Path) -> None:
 
 
 def test_closed_streams_are_tolerated(tmp_path: Path) -> None:
-    """As in some cron jobs: the answer is dropped, and the exit code is right."""
-    assert tfsctl(tmp_path, *EXPLAIN, redirected=">&-").returncode == 0
+    """As in some cron jobs: messages are dropped, an answer that cannot be printed is an error."""
+    done = tfsctl(tmp_path, *EXPLAIN, redirected=">&-")
+    assert (done.returncode, done.stderr) == (1, "error: cannot write the answer: stdout is closed\n")
+    done = tfsctl(tmp_path, "--version", redirected=">&-")
+    assert (done.returncode, done.stderr) == (1, "error: cannot write the answer: stdout is closed\n")
+    for command in ("predict", "explain"):
+        done = tfsctl(tmp_path, command, "-", redirected="<&-")
+        assert (done.returncode, done.stderr.splitlines()[0][:16]) == (2, "error: nothing t")
     assert tfsctl(tmp_path, "explain", "nothing known", redirected="2>&-").returncode == 4
 
 

@@ -64,10 +64,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ExitCode.INTERRUPTED
     except terminal.OutputClosed:
         return ExitCode.OK
-    except OSError as error:
-        if error.errno not in _DISK_FULL_ERRORS:
-            return terminal.report_bug(error)
-        return terminal.report(TfsctlError(f"cannot write {error.filename or 'to disk'}: {error.strerror}"))
+    except (OSError, MemoryError) as error:
+        return terminal.report(_environment_error(error))
     except Exception as error:  # noqa: BLE001 - anything else is a bug, reported as such
         return terminal.report_bug(error)
     return ExitCode.OK
+
+
+def _environment_error(error: OSError | MemoryError) -> TfsctlError:
+    """The error for a failure of the machine that no command expected: it is not a bug in tfsctl."""
+    from tfsctl.cli.output import terminal
+
+    if isinstance(error, MemoryError):
+        failure = TfsctlError("this machine does not have enough memory for that")
+    elif error.errno == errno.EBADF:  # --help and --version, which Typer prints
+        terminal.drop_output()
+        failure = TfsctlError("cannot write the answer: stdout is closed")
+    elif error.errno in _DISK_FULL_ERRORS:
+        terminal.drop_output()
+        failure = TfsctlError(f"cannot write {error.filename or 'to disk'}: {error.strerror}")
+    else:
+        place = f"{error.filename}: " if error.filename else ""
+        failure = TfsctlError(f"{place}{error.strerror or error}")
+    failure.__cause__ = error  # for --verbose
+    return failure

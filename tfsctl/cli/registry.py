@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperGroup, TyperOption
 
 from tfsctl.cli.options.input_arguments import NegativeNumberCommand
 
@@ -42,7 +42,7 @@ COMMANDS = {
     "wait": Command("query", "Wait until a model, or one version of it, is AVAILABLE."),
     "explain": Command("query", "Explain an error: its cause, and the next command."),
 }
-TAKE_NEGATIVE_NUMBERS = ("predict", "classify", "regress")
+TAKE_NEGATIVE_NUMBERS = ("predict", "classify", "regress", "explain")
 
 
 class LazyCommandGroup(TyperGroup):
@@ -85,4 +85,24 @@ def _build_command(name: str) -> object:
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         cls = NegativeNumberCommand if name in TAKE_NEGATIVE_NUMBERS else None
         app.command(name, cls=cls)(getattr(module, name))
-    return typer.main.get_command(app)
+    command = typer.main.get_command(app)
+    for one in getattr(command, "commands", {"": command}).values():
+        one.params.append(_verbose_option())
+    return command
+
+
+def _verbose_option() -> TyperOption:
+    """`--verbose`, which every command takes as `tfsctl` itself does: before and after the command's name."""
+
+    def show_tracebacks(_context: object, _parameter: object, is_given: bool) -> None:
+        from tfsctl.cli.output import terminal
+
+        terminal.verbose = terminal.verbose or is_given
+
+    return TyperOption(
+        param_decls=["--verbose", "-v"],
+        is_flag=True,
+        expose_value=False,
+        callback=show_tracebacks,
+        help="Show the traceback of a failure.",
+    )

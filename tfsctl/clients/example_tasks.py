@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 from tfsctl.clients.serving_client import ServingClient
-from tfsctl.core.inference import Examples, InferenceResult, InferenceTask, Method, supports_method
-from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef
+from tfsctl.core.inference import METHODS, Examples, InferenceResult, InferenceTask, Method, supports_method
+from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Signature
 from tfsctl.errors import InvalidInput, RequestRejected
 from tfsctl.inputs.features import as_float
-from tfsctl.inputs.predict_inputs import choose_signature
+from tfsctl.inputs.predict_inputs import choose_signature, example_arguments
 
 # The error for an integer in a feature of floats. The signature does not tell the type of a feature.
 _WANTS_FLOAT = re.compile(r"Key: (?P<name>.+?), Index: .*Data type: int64 but expected type: float")
@@ -31,18 +32,44 @@ def infer(
 
 
 def choose_tasks(served: ModelMetadata, method: Method, names: Sequence[str]) -> list[InferenceTask]:
-    """A task for each named signature (default: the signature for this method). Raises NotFound or InvalidInput."""
-    if names:
-        return [InferenceTask(method, choose_signature(served, name).name) for name in names]
+    """A task for each named signature (default: the signature for this method).
+
+    Raises NotFound for an unknown signature, InvalidInput for one that does not support the method or if several do.
+    """
     candidates = [name for name, signature in served.signatures.items() if supports_method(signature, method)]
-    if DEFAULT_SIGNATURE in candidates or not candidates:
-        return [InferenceTask(method, choose_signature(served, None).name)]
+    if names or not candidates:
+        chosen = [choose_signature(served, name) for name in names or (None,)]
+        for signature in chosen:
+            if signature.name not in candidates:
+                raise _unsupported(served, signature, method, candidates)
+        return [InferenceTask(method, signature.name) for signature in chosen]
+    if DEFAULT_SIGNATURE in candidates:
+        return [InferenceTask(method, DEFAULT_SIGNATURE)]
     if len(candidates) > 1:
         raise InvalidInput(
-            f"{served.name} has several signatures to {method} with: {', '.join(candidates)}",
-            hint="choose with --signature NAME, which may be repeated",
+            f"{served.name} has several signatures for {method}: {', '.join(candidates)}",
+            hint=f"choose one with --signature {shlex.quote(candidates[0])}; the option may be repeated",
         )
     return [InferenceTask(method, candidates[0])]
+
+
+def _unsupported(
+    served: ModelMetadata, signature: Signature, method: Method, candidates: Sequence[str]
+) -> InvalidInput:
+    """The error for a signature that the server would refuse to classify or regress with."""
+    option = "" if served.signatures.keys() == {signature.name} else f"--signature {shlex.quote(signature.name)} "
+    if candidates:
+        hint = f"--signature {shlex.quote(candidates[0])} supports it"
+    elif other := next((other for other in METHODS if supports_method(signature, other)), None):
+        hint = f"tfsctl {other} {option}FEATURE=VALUE"
+    else:
+        hint = f"tfsctl predict {option}{example_arguments(signature) or 'NAME=VALUE'}"
+    outputs = "classes or scores" if method == "classify" else "outputs"
+    return InvalidInput(
+        f"signature {signature.name} of {served.name} does not support {method}, "
+        f"which needs the input inputs and the outputs {outputs}",
+        hint=hint,
+    )
 
 
 def _value_types(examples: Examples) -> list[list[type]]:

@@ -61,6 +61,6 @@ def supports_method(signature: Signature, method: Method) -> bool:
     """Whether a signature answers a method, judged by its method name, or by the names of its inputs and outputs."""
     if signature.method_name == f"tensorflow/serving/{method}":
         return True
-    outputs = {spec.name for spec in signature.outputs}
+    outputs, wanted = {spec.name for spec in signature.outputs}, _OUTPUTS[method]
     inputs = [(spec.name, spec.dtype) for spec in signature.inputs]
-    return inputs == [("inputs", "string")] and bool(outputs) and outputs <= _OUTPUTS[method]
+    return inputs == [("inputs", "string")] and bool(outputs & wanted) and len(outputs) <= len(wanted)

@@ -121,7 +121,7 @@ def stdin_has_more() -> bool:
     """Whether stdin can be read without blocking."""
     try:
         return bool(select.select([sys.stdin.fileno()], [], [], 0)[0])
-    except (OSError, ValueError):  # stdin has no file descriptor, as in tests
+    except (OSError, ValueError, AttributeError):  # stdin has no file descriptor, as in tests, or is closed
         return True
 
 
@@ -139,6 +139,8 @@ def open_file(path: Path | str) -> Iterator[tuple[BinaryIO, ReadPosition]]:
     Raises NotFound if there is no such file, InvalidInput if it cannot be read or is not gzip.
     """
     if path == STDIN:
+        if sys.stdin is None:
+            raise InvalidInput("there are no rows on stdin: it is closed")
         stdin = sys.stdin.buffer
         is_gzip = hasattr(stdin, "peek") and stdin.peek(len(_GZIP)).startswith(_GZIP)
         with _decompressed(stdin, "stdin") if is_gzip else nullcontext(stdin) as file:

@@ -32,9 +32,8 @@ def open_source(location: str, signature: Signature, *, format: Format | None = 
     """
     if location == STDIN:
         return _from_stdin(signature, format)
+    check_exists(location)
     if not os.path.exists(location):
-        if not glob.has_magic(location):
-            raise NotFound(f"there is no file {location}")
         return _images(location, [Path(file) for file in glob.glob(location, recursive=True)], signature, format)
     path = Path(location)
     if path.is_dir():
@@ -43,6 +42,12 @@ def open_source(location: str, signature: Signature, *, format: Format | None = 
     if chosen == "images":
         return _images(location, [path], signature, chosen)
     return _reader(chosen, path, path.name, signature)
+
+
+def check_exists(location: str) -> None:
+    """Raise NotFound if there is no such file or directory. Stdin and glob patterns are not checked."""
+    if location != STDIN and not os.path.exists(location) and not glob.has_magic(location):
+        raise NotFound(f"there is no file {location}")
 
 
 def _format_of(path: Path) -> Format:

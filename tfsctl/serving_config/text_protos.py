@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfsctl.errors import InvalidInput
+from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.serving_config import messages
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def validate_batching(text: str, *, source: str) -> str:
 def ssl_text(certificate: str, key: str, ca: str | None) -> str:
     """An SSLConfig with the contents of these PEM files. With `ca`, clients need a certificate of that authority.
 
-    Raises InvalidInput for a file that cannot be read or is not PEM.
+    Raises NotFound for a missing file, InvalidInput for one that cannot be read or is not PEM.
     """
     message = messages.SSLConfig(server_key=_pem(key), server_cert=_pem(certificate))
     if ca is not None:
@@ -71,6 +71,8 @@ def ssl_text(certificate: str, key: str, ca: str | None) -> str:
 def _pem(file: str) -> str:
     try:
         text = Path(file).read_text(encoding="ascii")
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {file}") from None
     except OSError as error:
         raise InvalidInput(f"cannot read {file}: {error.strerror}") from error
     except UnicodeDecodeError:

@@ -95,12 +95,21 @@ def test_several_signatures_use_one_call(run_cli: RunCli) -> None:
 @pytest.mark.parametrize(
     ("typed", "code", "said"),
     [
-        (["regress", *HALF, "x=1"], 2, "half_plus_two has several signatures to regress with: "),
+        (["regress", *HALF, "x=1"], 2, "half_plus_two has several signatures for regress: "),
         (["regress", *HALF, "--signature", "regres_x_to_y", "x=1"], 4, "did you mean --signature regress_x_to_y?"),
         (["regress", *HALF, "--signature", "regress_x_to_y", "2"], 2, "'2' does not say which feature it is"),
         (["regress", *HALF, "--signature", "regress_x_to_y", "x=two"], 5, "Data type: string but expected type: float"),
         (["regress", *HALF, "--signature", "regress_x_to_y", "y=2"], 5, "Feature: x (data type: float) is required"),
-        (["classify", *HALF, "--signature", "regress_x_to_y", "x=2"], 5, "Expected classification signature"),
+        (
+            ["classify", *HALF, "--signature", "regress_x_to_y", "x=2"],
+            2,
+            "hint: --signature classify_classes_only supports it\n",
+        ),
+        (
+            ["regress", *HALF, "--signature", "serving_default", "x=2"],
+            2,
+            "does not support regress, which needs the input inputs",
+        ),
         (["classify", *HALF, "--version", "9", "x=2"], 4, "half_plus_two version 9 at "),
     ],
 )

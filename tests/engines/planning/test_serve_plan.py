@@ -140,7 +140,7 @@ def test_a_model_config_file_is_served(echo: Path, tmp_path: Path) -> None:
     ):
         file.write_text(text, encoding="utf-8")
         assert refusal(config_file=file).message.startswith(words)
-    assert refusal(config_file=tmp_path / "none").message == f"cannot read {tmp_path}/none: No such file or directory"
+    assert refusal(config_file=tmp_path / "none").message == f"there is no file {tmp_path}/none"
 
 
 def test_batching_options(echo: Path, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_tls_is_read_from_pem_files(echo: Path, tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_bytes(b"\x30\x82")
     assert refusal(paths=(echo,), tls=tls).message == f"{tmp_path}/key.pem is no PEM file"
     (tmp_path / "key.pem").unlink()
-    assert refusal(paths=(echo,), tls=tls).message.startswith(f"cannot read {tmp_path}/key.pem: ")
+    assert refusal(paths=(echo,), tls=tls).message == f"there is no file {tmp_path}/key.pem"
 
 
 def test_a_stored_spec_can_be_planned_again(echo: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -14,6 +16,21 @@ from tfsctl.errors import NotFound
 T = TypeVar("T")
 
 
+def fetch_metadata(client: ServingClient, model: ModelRef) -> ModelMetadata:
+    """The metadata of a model. Raises what the client raises.
+
+    If there is no such label, but a file of that name, the hint names the option for files of class names.
+    """
+    try:
+        return client.metadata(model)
+    except NotFound as error:
+        if model.label is not None and os.path.isfile(model.label):
+            error.hint = (
+                f"--labels {shlex.quote(model.label)} names the classes; --label chooses a version by its label"
+            )
+        raise
+
+
 def request_pinned_version(client: ServingClient, target: Target, send: Callable[[ModelMetadata, ModelRef], T]) -> T:
     """Fetch the model's metadata, and return what `send` returns for them and for exactly that version.
 
@@ -22,7 +39,7 @@ def request_pinned_version(client: ServingClient, target: Target, send: Callable
     the model as the user did, because it is for later use. Raises what the client and `send` raise.
     """
     model = target.model
-    served = client.metadata(model)
+    served = fetch_metadata(client, model)
     if target.connection.capture_requests:
         return send(served, model)
     exact = model if served.version is None else replace(model, version=served.version, label=None)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfsctl.cli.inference.bulk_output import BulkOutput, FileOutput, StandardOutput
+from tfsctl.cli.inference.pinned_version import fetch_metadata
 from tfsctl.cli.options.file_options import FileOptions
 from tfsctl.cli.output import terminal
 from tfsctl.cli.output.class_columns import class_columns
@@ -46,7 +47,7 @@ def predict_file(
     class_options: ClassOptions,
 ) -> None:
     """Predict every row of a file. Raises what reading, the client and writing raise; answers until then are kept."""
-    served = client.metadata(model)
+    served = fetch_metadata(client, model)
     chosen = choose_signature(served, signature)
     source = open_source(files.file or "", chosen, format=files.format)
     if files.output is None:

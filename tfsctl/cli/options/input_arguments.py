@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -20,8 +22,31 @@ class NegativeNumberCommand(TyperCommand):
     """A Typer command that accepts negative numbers such as `-1` as arguments, not as options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own context, not public
-        """Parse the command line with a space before each negative number; `unescape_arguments` removes it."""
-        return super().parse_args(ctx, [f" {arg}" if _NEGATIVE_NUMBER.match(arg) else arg for arg in args])
+        """Parse the command line with a space before each negative number; `unescape_arguments` removes it.
+
+        Raises InvalidInput for an unknown option, because it may be text that begins with `-`.
+        """
+        escaped = [f" {arg}" if _NEGATIVE_NUMBER.match(arg) else arg for arg in args]
+        try:
+            return super().parse_args(ctx, list(escaped))
+        except Exception as error:
+            if not hasattr(error, "possibilities"):  # only Click's NoSuchOption, which Typer does not export, has them
+                raise
+            raise _unknown_option(str(getattr(error, "option_name", "")), error.possibilities, args) from error
+
+
+def _unknown_option(option: str, known: Sequence[str] | None, args: Sequence[str]) -> InvalidInput:
+    """The error for an option that does not exist: a misspelt option, or text that begins with `-`."""
+    typed = next((arg for arg in args if arg.startswith(option)), None)
+    if typed is None:  # a letter of a group of short options, as in `-hello`
+        typed = next((arg for arg in args if arg[:1] == "-" != arg[1:2] and option[1:] in arg), option)
+    names = {name.lstrip("-"): name for name in known or ()}
+    close = difflib.get_close_matches(option.lstrip("-"), names, n=1, cutoff=0.75)
+    hint = f"put -- before text that begins with -: tfsctl … -- {shlex.quote(typed)}"
+    if close and " " not in typed:
+        hint = f"did you mean {names[close[0]]}?"
+    where = "" if typed.partition("=")[0] == option else f" (in {typed!r})"
+    return InvalidInput(f"there is no option {option}{where}", hint=hint)
 
 
 def unescape_arguments(args: list[str]) -> list[str]:
@@ -71,8 +96,8 @@ def read_body(arguments: list[str] | None) -> bytes:
 
 
 def read_stdin(arguments: list[str] | None) -> bytes:
-    """Read all of standard input. Raises InvalidInput if it is a terminal and the user did not type `-`."""
-    if not arguments and (sys.stdin is None or sys.stdin.isatty()):
+    """Read all of standard input. Raises InvalidInput if it is closed, or a terminal and the user did not type `-`."""
+    if sys.stdin is None or (not arguments and sys.stdin.isatty()):
         raise InvalidInput("nothing to predict on", hint='tfsctl predict "some text"; tfsctl metadata tells what fits')
     return sys.stdin.buffer.read()
 

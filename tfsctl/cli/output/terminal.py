@@ -5,6 +5,7 @@ Text from users and servers is never interpreted as rich markup.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -13,7 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tfsctl.errors import ExitCode, TfsctlError
@@ -28,12 +29,25 @@ verbose = False  # set by the root callback from --verbose
 
 
 def prepare_streams() -> None:
-    """Open /dev/null for streams that are closed (`>&-`); escape characters that stdout's encoding cannot represent."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the process ends
+    """Replace streams that are closed (`>&-`); escape characters that stdout's encoding cannot represent.
+
+    Messages to a closed stderr are dropped. An answer to a closed stdout is an error.
+    """
+    if sys.stdout is None:
+        sys.stdout = _unwritable_stream()
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _unwritable_stream() -> io.TextIOWrapper:
+    """A stream whose first flush fails with EBADF. It takes descriptor 1, which a file or socket would get otherwise."""
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    if descriptor != 1:
+        os.dup2(descriptor, 1)
+        os.close(descriptor)
+    return open(1, "w", encoding="utf-8", closefd=False)
 
 
 def say(text: str) -> None:
@@ -56,10 +70,17 @@ def _stdout_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes stdout at exit
+        drop_output()
         if isinstance(error, BrokenPipeError):
             raise OutputClosed from error
-        raise TfsctlError(f"cannot write the answer: {error.strerror}") from error
+        reason = "stdout is closed" if error.errno == errno.EBADF else error.strerror
+        raise TfsctlError(f"cannot write the answer: {reason}") from error
+
+
+def drop_output() -> None:
+    """Discard what stdout still holds: the interpreter flushes it at exit, and would report the failure again."""
+    with suppress(OSError, ValueError):  # a stream in memory has no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def answer(text: str) -> None:

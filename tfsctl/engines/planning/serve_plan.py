@@ -14,7 +14,7 @@ from tfsctl.engines.model_on_disk import ModelOnDisk, find_configured, find_mode
 from tfsctl.engines.planning import model_arguments
 from tfsctl.engines.planning.engine_choice import ENGINES, choose
 from tfsctl.engines.planning.serve_options import ServeOptions
-from tfsctl.errors import InvalidInput
+from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.serving_config import messages, text_protos
 from tfsctl.serving_config.model_config import ModelConfig, has_request_logging, models_from_proto
 from tfsctl.serving_config.model_name import check_name, valid_name
@@ -144,6 +144,8 @@ def _pinned_notes(models: Sequence[ModelOnDisk]) -> tuple[str, ...]:
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {file}") from None
     except OSError as error:
         raise InvalidInput(f"cannot read {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -18,6 +18,7 @@ from ports import HOST
 from waiting import PATIENCE_S
 
 from tfsctl.engines.server_record import ServerRecord
+from tfsctl.errors import ExitCode
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_watch_prints_each_change(living: Served, tmp_path: Path) -> None:
         change = json.loads(watching.stdout.readline())
         seen.add((change["version"], change["state"]))
     watching.send_signal(signal.SIGINT)
-    assert watching.wait(timeout=240) == 0
+    assert watching.wait(timeout=240) == ExitCode.INTERRUPTED
     watching.stdout.close()
 
 

@@ -56,6 +56,6 @@ def _read_text(words: list[str]) -> str:
     """The error to explain: the arguments, or standard input. Raises InvalidInput if there is neither."""
     if words and words != [STDIN]:
         return " ".join(words)
-    if not words and (sys.stdin is None or sys.stdin.isatty()):
+    if sys.stdin is None or (not words and sys.stdin.isatty()):
         raise InvalidInput("nothing to explain", hint='tfsctl explain "the error", or a log on stdin')
     return sys.stdin.buffer.read().decode("utf-8", "replace")

@@ -81,9 +81,11 @@ def predict(
     class_options = ClassOptions(read_labels(labels) if labels else (), top)
     if files.file is not None:
         from tfsctl.cli.inference.predict_file import predict_file
+        from tfsctl.data.sources import check_exists
 
         refuse_arguments(inputs, named)
         refuse_with("--file", text=text)
+        check_exists(files.file)
         target = find_target(options, records.running())
         with target.connect() as client:
             predict_file(

@@ -60,11 +60,8 @@ def status(
     """
     targets = _targets(options, name)
     if watch:
-        try:
-            for change in _watch(targets):
-                terminal.answer_json(change) if as_json else terminal.answer(_text(change))
-        except KeyboardInterrupt:  # how watching is meant to end
-            return
+        for change in _watch(targets):
+            terminal.answer_json(change) if as_json else terminal.answer(_text(change))
     statuses = [_fetch_status(target) for target in targets]
     if as_json:
         terminal.answer_json({"models": [_document(one) for one in statuses]})

@@ -1,0 +1,67 @@
+"""Command lines of `predict`, `classify`, `regress` and `explain`: text that begins with `-`, and unknown options."""
+
+from __future__ import annotations
+
+import pytest
+from cli_runner import RunCli
+
+
+@pytest.mark.parametrize(
+    ("typed", "error", "hint"),
+    [
+        (["-hello there"], "there is no option -e (in '-hello there')", "put -- before text that begins with -: tfsctl … -- '-hello there'"),
+        (["--great"], "there is no option --great", "put -- before text that begins with -: tfsctl … -- --great"),
+        (["--great=3 stars"], "there is no option --great", "put -- before text that begins with -: tfsctl … -- '--great=3 stars'"),
+        (["--modle", "x", "great"], "there is no option --modle", "did you mean --model?"),
+        (["--sigature=x", "great"], "there is no option --sigature", "did you mean --signature?"),
+    ],
+)  # fmt: skip
+def test_unknown_options_may_be_text(run_cli: RunCli, typed: list[str], error: str, hint: str) -> None:
+    """The hint is the option that was meant, or `--` for text."""
+    result = run_cli("predict", "--model", "m", "--port", "1", *typed)
+    assert (result.stdout, result.stderr, result.code) == ("", f"error: {error}\nhint: {hint}\n", 2)
+
+
+def test_text_after_two_dashes_is_taken(run_cli: RunCli) -> None:
+    """The command of the hint works: the error is explained."""
+    refused = run_cli("explain", "--No versions of servable m found under base path /m")
+    assert refused.code == 2
+    assert "put -- before text" in refused.stderr
+    assert run_cli("explain", "--", "--No versions of servable m found under base path /m").code == 0
+
+
+@pytest.mark.parametrize("argv", [["-v", "metadata", "nowhere"], ["metadata", "nowhere", "-v"], ["metadata", "nowhere", "--verbose"], ["image", "build", "nowhere", "-v"]])  # fmt: skip
+def test_verbose_before_and_after_the_command(run_cli: RunCli, argv: list[str]) -> None:
+    """The traceback comes before the error."""
+    result = run_cli(*argv)
+    assert result.stderr.startswith("Traceback (most recent call last):")
+    assert "\nerror: no such directory: " in result.stderr
+    assert "Traceback" not in run_cli("metadata", "nowhere").stderr
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["predict", "--file", "nowhere.csv", "--model", "m", "--port", "1"],
+        ["predict", "--labels", "nowhere", "x"],
+        ["predict", "--ca", "nowhere", "--model", "m", "--port", "1", "x"],
+        ["classify", "-i", "x=@nowhere"],
+        ["metadata", "nowhere"],
+        ["sample", "./nowhere"],
+        ["export", "nowhere.py"],
+        ["export", "nowhere.keras"],
+        ["serve", "nowhere"],
+        ["serve", "--config", "nowhere"],
+        ["serve", "{model}", "--engine", "embedded", "--batching-file", "nowhere"],
+        ["serve", "{model}", "--engine", "embedded", "--ssl-cert", "nowhere", "--ssl-key", "nowhere"],
+        ["run", "nowhere"],
+        ["compose", "nowhere"],
+        ["image", "build", "nowhere"],
+    ],
+    ids=lambda argv: " ".join(argv[:4]),
+)
+def test_a_missing_file_is_not_found(run_cli: RunCli, argv: list[str], echo_dir: object) -> None:
+    """Exit code 4, whatever the option."""
+    result = run_cli(*(arg.format(model=echo_dir) for arg in argv))
+    assert result.code == 4, result.stderr
+    assert "nowhere" in result.stderr
