@@ -36,7 +36,7 @@ COMMANDS = {
     "regress": Command("query", "Ask a model for the value of examples."),
     "metadata": Command("query", "Show a model's signatures, and what else is known of it."),
     "sample": Command("query", "Make up an example request that fits a model's signature."),
-    "repl": Command("query", "Talk to a model: type an input, read its answer."),
+    "repl": Command("query", "Query a model interactively: type inputs, read predictions."),
     "run": Command("serve", "Serve a model and talk to it, in one go."),
     "status": Command("query", "Show where each version of a model is in its life."),
     "wait": Command("query", "Wait until a model, or one version of it, is AVAILABLE."),

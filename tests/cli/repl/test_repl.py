@@ -85,10 +85,12 @@ def test_terminal_shows_bars_and_latency(served: Served) -> None:
 
 def test_json_command_prints_documents(session: ReplSession) -> None:
     """:json switches to the documents of `predict --json` and back."""
-    assert handle_line(session, ":json") == LineResult(notes=("answers are JSON now",))
+    assert handle_line(session, ":json") == LineResult(notes=("predictions are printed as JSON now",))
     (line,) = handle_line(session, "2").answer
-    assert json.loads(line)["outputs"] == {"y": [3.0]}
-    assert handle_line(session, ":json") == LineResult(notes=("answers are text now",))
+    document = json.loads(line)
+    assert document["outputs"] == {"y": [3.0]}
+    assert document["version"] == session.served.version
+    assert handle_line(session, ":json") == LineResult(notes=("predictions are printed as text now",))
     assert handle_line(session, "2").answer == ("3.0",)
 
 
@@ -109,7 +111,7 @@ def test_the_model_can_be_changed(session: ReplSession) -> None:
     (note,) = handle_line(session, ":model echo").notes
     assert note.startswith("echo version 7 at ")
     assert handle_line(session, "2").answer == ("2.0",)
-    assert handle_line(session, ":model").answer == ("echo version 7 AVAILABLE",)
+    assert handle_line(session, ":version").answer == ("* 7 AVAILABLE",)
 
 
 def test_failed_transport_switch_changes_nothing(served: Served) -> None:
@@ -145,21 +147,114 @@ def test_quit_commands_leave(session: ReplSession, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [":)", ":D great", ":q is how I feel", ":json :json", ":p", " :q", ":wow, what a film", "::"]
+    ("line", "text"),
+    [
+        ("::)", ":)"),
+        ("::D great", ":D great"),
+        ("::q is how I feel", ":q is how I feel"),
+        ("  ::json on", "  :json on"),
+        ("::", ":"),
+        (":::x", "::x"),
+        (":text :q", ":q"),
+        (":text [1", "[1"),
+        (":TEXT text=x y", "text=x y"),
+        ("great :)", "great :)"),
+        ("quit", "quit"),
+    ],
 )
-def test_text_that_looks_like_a_command_is_input(served: Served, line: str) -> None:
-    """Reviews may begin with a colon."""
+def test_text_may_begin_with_a_colon(served: Served, line: str, text: str) -> None:
+    """`::` escapes a colon, and :text sends text as it is. Words such as quit are input of a pipe."""
     with ReplSession(target_of(served, "echo"), signature="text") as session:
-        assert handle_line(session, line) == LineResult(answer=(line,))
+        assert handle_line(session, line) == LineResult(answer=(text,))
 
 
-def test_a_mistyped_command_is_not_sent(session: ReplSession) -> None:
-    """The hint suggests the most similar command."""
-    for line, word, meant in ((":metdata", ":metdata", ":metadata"), (":verison 2", ":verison", ":version")):
-        error = handle_line(session, line).error
-        assert error is not None
-        assert error.message == f"there is no command {word}"
-        assert error.hint == f'did you mean {meant}? text goes in quotes: "…"'
+@pytest.mark.parametrize(
+    ("line", "error", "hint"),
+    [
+        (":metdata", "there is no command :metdata", "did you mean :metadata? To send the line as input: ::metdata"),
+        (":verison 2", "there is no command :verison", "did you mean :version? To send the line as input: ::verison 2"),
+        (":)", "there is no command :)", ":help lists the commands. To send the line as input: ::)"),
+        (
+            " :wow, a film",
+            "there is no command :wow,",
+            ":help lists the commands. To send the line as input: ::wow, a film",
+        ),
+        (":", "there is no command :", ":help lists the commands. To send the line as input: ::"),
+        (":q now", ":q takes no argument", "type :q alone. To send the line as input: ::q now"),
+        (":Grpc on", ":Grpc takes no argument", "type :Grpc alone. To send the line as input: ::Grpc on"),
+        (":json :json", "':json' is neither on nor off", ""),
+        (":help nope", "there is no command nope", ":help lists the commands"),
+        (":help verison", "there is no command verison", "did you mean :help :version?"),
+        (":text", "there is no text to send", ":text TEXT"),
+        (":file", "the file is missing", ":file PATH"),
+    ],
+)
+def test_a_line_that_begins_with_a_colon_is_never_sent(served: Served, line: str, error: str, hint: str) -> None:
+    """It is a command or an error; the hint shows how to send the line."""
+    with ReplSession(target_of(served, "echo"), signature="text") as session:
+        failed = handle_line(session, line).error
+        assert failed is not None
+        assert (failed.message, failed.hint) == (error, hint)
+        assert session.last is None
+
+
+def test_commands_ignore_case_and_switches_take_values(session: ReplSession) -> None:
+    """:JSON on twice stays on; :time off hides durations; :HELP works."""
+    for _ in range(2):
+        assert handle_line(session, ":JSON on") == LineResult(notes=("predictions are printed as JSON now",))
+    assert handle_line(session, ":json OFF") == LineResult(notes=("predictions are printed as text now",))
+    assert handle_line(session, " :time on ") == LineResult(notes=("durations are shown now",))
+    assert handle_line(session, ":time off") == LineResult(notes=("durations are hidden now",))
+    assert handle_line(session, ":HELP") == handle_line(session, ":h")
+
+
+def test_help_of_one_command_or_setting(session: ReplSession) -> None:
+    """Its usage, help and choices."""
+    assert handle_line(session, ":help :json").answer == (
+        ":json [on|off]",
+        "  Print predictions as JSON, or as text again.",
+        "  Choices: on, off",
+    )
+    assert handle_line(session, ":help q").answer == (":q, :quit, :exit", "  Leave (also Ctrl-D).")
+    assert handle_line(session, ":help top").answer == (":set top [VALUE]", "  the number of classes per row")
+
+
+def test_choices_are_listed(served: Served) -> None:
+    """An asterisk marks the current signature, version, model, label and method."""
+    labels = {"echo": ("canary", "stable"), "other": ()}
+    with ReplSession(target_of(served, "echo"), signature="two", find_labels=lambda: labels) as session:
+        listed = handle_line(session, ":signature").answer
+        assert "* two" in listed
+        assert "  serving_default" in listed
+        assert sum(line.startswith("*") for line in listed) == 1
+        assert handle_line(session, ":version").answer == ("* 7 AVAILABLE",)
+        assert handle_line(session, ":model").answer == ("* echo", "  other")
+        assert handle_line(session, ":label").answer == ("  canary", "  stable")
+        assert handle_line(session, ":verb").answer == ("* predict", "  classify", "  regress")
+
+
+def test_unknown_models_and_labels_are_explained(session: ReplSession) -> None:
+    """No API of a server lists them."""
+    assert handle_line(session, ":model") == LineResult(
+        answer=("* half_plus_two",), notes=("other models are not known: tfsctl did not start this server",)
+    )
+    assert handle_line(session, ":label").notes == ("the labels are not known: tfsctl did not start this server",)
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("quit", "leave? :q   (to send it to the model: :text quit)"),
+        (" Exit() ", "leave? :q   (to send it to the model: :text Exit())"),
+        ("help", "help? :help   (to send it to the model: :text help)"),
+        ("quit it", ""),
+        ("1", ""),
+        ("", ""),
+    ],
+)
+def test_misdirected_words(typed: str, hint: str) -> None:
+    """Words that a person types to leave, or for help."""
+    assert commands.misdirected(typed) == hint
 
 
 @pytest.mark.server
@@ -172,10 +267,9 @@ def test_new_signature_of_a_new_version_is_used(tmp_path: Path) -> None:
         write_echo_model(tmp_path / "new", {"serving_default": {"text": ("string", (None,))}})
         (tmp_path / "new").rename(base / "2")
         deadline = time.monotonic() + PATIENCE_S
-        while handle_line(session, ":model").answer != ("m version 2 AVAILABLE", "m version 1 END"):
+        while handle_line(session, ":version").answer != ("* 2 AVAILABLE", "  1 END"):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        session.refresh()
         assert handle_line(session, "great") == LineResult(answer=("great",))
         write_echo_model(tmp_path / "newer", {"serving_default": {"n": ("int32", (None,))}})
         (tmp_path / "newer").rename(base / "3")
@@ -250,6 +344,9 @@ def test_terminal_session(registered: ServerRecord, tmp_path: Path) -> None:
         screen.expect("error: 'great' is not float32; serving_default takes x float32 [batch]\n")
         screen.expect("hint: for example: 1.0\n")
         screen.expect("echo>")
+        screen.press("quit" + ENTER)
+        screen.expect("leave? :q ")
+        screen.expect("echo>")
         screen.press("never sent" + CTRL_C)
         screen.expect("echo>")
         screen.press(":metad" + TAB + ENTER)
@@ -260,7 +357,7 @@ def test_terminal_session(registered: ServerRecord, tmp_path: Path) -> None:
 
     with terminal(tmp_path, *options) as screen:
         screen.expect("echo>")
-        screen.press(UP * 4 + ENTER)  # up, past :q, :metadata and great
+        screen.press(UP * 5 + ENTER)  # up, past :q, :metadata, quit and great
         assert "0.5  ████████████              50%" in screen.expect(" ms\n")
         screen.expect("echo>")
         screen.press(CTRL_D)
@@ -296,7 +393,7 @@ def test_pasted_lines_are_separate_inputs(registered: ServerRecord, tmp_path: Pa
     options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo", "--signature", "text")
     with terminal(tmp_path, *options) as screen:
         screen.expect("echo>")
-        screen.press(f"{PASTE}one\n\ntwo\n:signature\n{PASTED}" + ENTER)
+        screen.press(f"{PASTE}one\n\ntwo\n:signature text\n{PASTED}" + ENTER)
         for answer in ("\none\n", "\ntwo\n", "signature: text\n"):
             screen.expect(answer)
         screen.expect("echo>")
@@ -316,7 +413,7 @@ def test_repl_works_without_a_history_file(registered: ServerRecord, tmp_path: P
     options = ("--host", registered.host, "--port", str(registered.rest_port), "--model", "echo")
     environment = clean_environment(tmp_path) | {"TFSCTL_STATE_DIR": str(tmp_path / "file" / "state")}
     with Terminal([sys.executable, "-m", "tfsctl", "repl", *options], environment) as screen:
-        screen.expect("note: what is typed here is not kept: cannot write the state directory")
+        screen.expect("note: the history is not kept: cannot write the state directory")
         screen.expect("echo>")
         screen.press("0.5" + ENTER)
         screen.expect("50%")
@@ -337,6 +434,7 @@ def test_ctrl_c_cancels_a_request(tmp_path: Path, slow_server: SlowServer, over:
             screen.expect("slow>")
             screen.press("1" + ENTER)
             assert asked.wait(timeout=240)
+            screen.expect(f"waiting for 127.0.0.1:{port} (Ctrl-C cancels)")
             screen.press(CTRL_C)
             screen.expect("slow>")
             screen.press(":q" + ENTER)

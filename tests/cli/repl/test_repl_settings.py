@@ -51,7 +51,7 @@ def test_settings_are_listed_and_changed(session: ReplSession) -> None:
     assert [line.split()[0] for line in listed] == list(settings.TABLE)
     assert handle_line(session, ":set signature row") == LineResult(notes=("signature: row",))
     assert handle_line(session, "1,2,3").answer == ("[1.0, 2.0, 3.0]",)
-    assert handle_line(session, ":signature") == LineResult(answer=("signature: row",))
+    assert "* row" in handle_line(session, ":signature").answer
     assert handle_line(session, ":set signature") == LineResult(notes=("signature: -",))
     assert handle_line(session, "1").answer == ("1.0",)
 
@@ -60,16 +60,16 @@ def test_settings_are_listed_and_changed(session: ReplSession) -> None:
     ("line", "error", "hint"),
     [
         (":set signatur x", "there is no setting 'signatur'", "did you mean signature?"),
-        (":verb guess", "'guess' is no way to ask a model", "one of predict, classify, regress"),
-        (":version newest", "'newest' is no version", "a number, or latest"),
-        (":set top 0", "'0' is no number of classes", ""),
+        (":verb guess", "'guess' is not a method", "give one of predict, classify, regress"),
+        (":version newest", "'newest' is not a version", "give a number or latest"),
+        (":set top 0", "'0' is not a number of classes", ""),
         (":set json maybe", "'maybe' is neither on nor off", ""),
-        (":set timeout soon", "'soon' is no time in seconds", ""),
-        (":set timeout -1", "'-1' is no time in seconds", ""),
+        (":set timeout soon", "'soon' is not a time in seconds", ""),
+        (":set timeout -1", "'-1' is not a time in seconds", ""),
         (":set only y", "serving_default has no output 'y', only x", ""),
         (":set labels /nope", "no file /nope", None),
-        (":last", "nothing was answered yet", ""),
-        (":curl", "nothing was asked yet", ""),
+        (":last", "there is no prediction yet", "type an input first"),
+        (":curl", "no input was sent yet", "type an input first"),
         ("-i 'x=1", '"-i \'x=1" cannot be split into words: No closing quotation', ""),
     ],
 )
@@ -112,7 +112,7 @@ def test_output_settings_reset_with_the_signature(session: ReplSession, tmp_path
 
 def test_time_setting_shows_latency(session: ReplSession) -> None:
     """:time switches the latency on and off in a pipe."""
-    assert handle_line(session, ":time") == LineResult(notes=("times are shown now",))
+    assert handle_line(session, ":time") == LineResult(notes=("durations are shown now",))
     (note,) = handle_line(session, "1").notes
     assert note.endswith(" ms")
     handle_line(session, ":time")

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -22,8 +23,11 @@ from tfsctl.errors import ExitCode, TfsctlError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.progress import Progress
+
 _LOG_STYLES = {"I": "dim", "W": "yellow", "E": "red", "F": "bold red"}
 _MIN_FOLDED_WIDTH = 12  # characters; a narrower column is unreadable
+SPINNER_DELAY_S = 1.0
 
 verbose = False  # set by the root callback from --verbose
 
@@ -176,6 +180,34 @@ def progress(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
         console = Console(stderr=True)
         with console.status("") as status:
             yield lambda step: status.update(Text(f"{step} …"))
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show a spinner with the text and the elapsed time if the block takes longer than a second, on a terminal only."""
+    if not can_redraw():
+        yield
+        return
+    shown: list[Progress] = []
+
+    def show() -> None:
+        from rich import progress as bars
+        from rich.console import Console
+
+        columns = (bars.SpinnerColumn(), bars.TextColumn("{task.description}", markup=False), bars.TimeElapsedColumn())
+        shown.append(bars.Progress(*columns, console=Console(stderr=True), transient=True))
+        shown[0].add_task(text, total=None)
+        shown[0].start()
+
+    timer = threading.Timer(SPINNER_DELAY_S, show)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        for spinner in shown:
+            spinner.stop()
 
 
 @contextmanager

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 from tfsctl.cli.output import signature_table
 from tfsctl.cli.repl import answer_lines, file_rows, settings
 from tfsctl.cli.repl.line_result import LineResult
+from tfsctl.cli.repl.triple_quotes import QUOTES
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tfsctl.cli.repl.session import ReplSession
 
-_COMMAND = re.compile(r":([a-z]+)(?:\s+(\S.*?))?\s*")
+_COMMAND = re.compile(r"\s*(:\S*)(?:\s+(\S.*?))?\s*", re.DOTALL)
+_ESCAPE = "::"
+_MAX_SHOWN_CHARS = 60
 PATHS = ("",)  # completion offers files and directories in its place
 Run = Callable[["ReplSession", str], LineResult]
 Choices = Callable[["ReplSession"], Iterable[str]]
@@ -29,9 +32,10 @@ def _no_choices(_session: ReplSession) -> Iterable[str]:
 
 
 _OTHER_LINES = [
-    ('"""…"""', "Text as it is, over as many lines as it needs."),
-    ("-i NAME=@FILE", "Values by name, as after tfsctl predict."),
-    ("anything else", "Goes to the model, shaped as tfsctl predict does."),
+    ("-i NAME=VALUE", "Send values by name; NAME=@FILE reads a file."),
+    ('"""…"""', "Send text of several lines, as it is."),
+    ("::TEXT", "Send input that begins with a colon, without the first one."),
+    ("anything else", "Send it to the model, as tfsctl predict does."),
 ]
 
 
@@ -44,6 +48,11 @@ class Command:
     help: str
     run: Run
     choices: Choices
+
+    @property
+    def usage(self) -> str:
+        """The names and the argument: `:q, :quit, :exit`."""
+        return f"{', '.join(self.names)} {self.argument}".rstrip()
 
 
 TABLE: dict[str, Command] = {}
@@ -61,35 +70,86 @@ def command(*names: str, argument: str = "", choices: Choices = _no_choices) -> 
 
 
 def find(line: str) -> tuple[Command | None, str]:
-    """Return the command of a line and its argument, or None if the line is input for the model.
+    """Return the command of a line and its argument, or None and the input that the line holds.
 
-    `:) great` and `:q is how I feel` are input: no command has that name, or it takes no argument. Raises InvalidInput
-    for a `:word` alone that is not a command, and for a misspelt command with an argument, such as `:verison 2`.
+    A line that begins with a colon is always a command, also after blanks. `::` escapes the colon: `::)` is the input
+    `:)`. Raises InvalidInput for an unknown command, and for an argument of a command that takes none.
     """
     match = _COMMAND.fullmatch(line)
     if match is None:
-        return None, ""
-    name, argument = f":{match[1]}", match[2] or ""
-    found = TABLE.get(name)
-    if found is not None:
-        return (found, argument) if found.argument or not argument else (None, "")
-    close = difflib.get_close_matches(name, [one for one in TABLE if not argument or TABLE[one].argument], n=1)
-    if len(match[1]) == 1 or (argument and not close):
-        return None, ""
-    raise InvalidInput(
-        f"there is no command {name}",
-        hint=(f"did you mean {close[0]}?" if close else ":help lists the commands;") + ' text goes in quotes: "…"',
-    )
+        return None, line
+    name, argument = match[1], match[2] or ""
+    if name.startswith(_ESCAPE):
+        return None, line.replace(_ESCAPE, ":", 1)
+    found = TABLE.get(name.lower())
+    if found is None:
+        close = difflib.get_close_matches(name.lower(), TABLE, n=1) if len(name) > len(":q") else []
+        raise InvalidInput(
+            f"there is no command {_shortened(name)}",
+            hint=(f"did you mean {close[0]}? " if close else ":help lists the commands. ") + _escape_hint(line),
+        )
+    if argument and not found.argument:
+        raise InvalidInput(f"{name} takes no argument", hint=f"type {name} alone. {_escape_hint(line)}")
+    return found, argument
 
 
-@command(":help", ":h")
-def show_help(_session: ReplSession, _argument: str) -> LineResult:
-    """Show this list."""
+def _escape_hint(line: str) -> str:
+    return f"To send the line as input: {_shortened(line.strip().replace(':', _ESCAPE, 1))}"
+
+
+def _shortened(text: str) -> str:
+    first, *more = text.split("\n", 1)
+    return f"{first[:_MAX_SHOWN_CHARS]}…" if more or len(first) > _MAX_SHOWN_CHARS else first
+
+
+_LEAVE = {"quit", "exit", "q", "bye", "logout"}
+_HELP = {"help", "?"}
+
+
+def misdirected(line: str) -> str:
+    """The hint for a word such as `quit` that a person at a terminal probably did not mean as input; otherwise empty."""
+    word = line.strip().lower().lstrip("\\/").removesuffix("()")
+    if word not in _LEAVE | _HELP:
+        return ""
+    question = "leave? :q" if word in _LEAVE else "help? :help"
+    return f"{question}   (to send it to the model: :text {line.strip()})"
+
+
+@command(":help", ":h", argument="[COMMAND]", choices=lambda _session: [*TABLE, *settings.TABLE])
+def show_help(session: ReplSession, argument: str) -> LineResult:
+    """List the commands, or show one of them."""
+    if argument:
+        return LineResult(answer=tuple(_describe(session, argument)))
     entries = list(dict.fromkeys(TABLE.values()))
-    lines = [(f"{', '.join(entry.names)} {entry.argument}".rstrip(), entry.help) for entry in entries]
-    lines += _OTHER_LINES
-    width = max(len(head) for head, _ in lines)
-    return LineResult(answer=tuple(f"{head:<{width}}  {text}" for head, text in lines))
+    lines = [(entry.usage, entry.help) for entry in entries] + _OTHER_LINES
+    width = max(len(usage) for usage, _ in lines)
+    return LineResult(answer=tuple(f"{usage:<{width}}  {text}" for usage, text in lines))
+
+
+def _describe(session: ReplSession, argument: str) -> list[str]:
+    """The usage, help and choices of one command or setting. Raises InvalidInput if there is none."""
+    name = argument.lower().lstrip(":")
+    entry, setting = TABLE.get(f":{name}"), settings.TABLE.get(name)
+    if entry is not None:
+        lines, choices = [entry.usage, f"  {entry.help}"], list(entry.choices(session))
+    elif setting is not None:
+        lines, choices = [f":set {name} [VALUE]", f"  {setting.help}"], list(setting.choices(session))
+    else:
+        known = [*TABLE, *settings.TABLE]
+        close = difflib.get_close_matches(f":{name}", known, n=1) or difflib.get_close_matches(name, known, n=1)
+        raise InvalidInput(
+            f"there is no command {_shortened(argument)}",
+            hint=f"did you mean :help {close[0]}?" if close else ":help lists the commands",
+        )
+    return lines if not any(choices) else [*lines, f"  Choices: {', '.join(choices)}"]
+
+
+@command(":text", argument="TEXT")
+def send_text(session: ReplSession, argument: str) -> LineResult:
+    """Send text as it is: no command, no JSON, no NAME=VALUE."""
+    if not argument:
+        raise InvalidInput("there is no text to send", hint=":text TEXT")
+    return session.query(f"{QUOTES}{argument}{QUOTES}")
 
 
 @command(":metadata")
@@ -104,18 +164,23 @@ def show_metadata(session: ReplSession, _argument: str) -> LineResult:
 
 @command(":model", argument="[NAME]", choices=lambda session: session.known_models())
 def choose_model(session: ReplSession, argument: str) -> LineResult:
-    """Show the model's versions, or talk to another model of this server."""
+    """List the models of this server, or query another one."""
     if argument:
         session.switch(model=ModelRef(argument))
         return LineResult(notes=(session.place,))
-    versions = session.client.status(ModelRef(session.target.model.name))
-    states = (f"{session.served.name} version {status.version} {status.state}" for status in versions)
-    return LineResult(answer=tuple(states))
+    models = session.known_models()
+    notes = () if session.knows_models() else ("other models are not known: tfsctl did not start this server",)
+    return LineResult(answer=_marked(models, session.target.model.name), notes=notes)
+
+
+def _marked(choices: Iterable[str], current: str) -> tuple[str, ...]:
+    """One line per choice. An asterisk marks the current one."""
+    return tuple(f"{'*' if choice == current else ' '} {choice}" for choice in choices)
 
 
 @command(":set", argument="[NAME [VALUE]]", choices=lambda _session: settings.TABLE)
 def change_setting(session: ReplSession, argument: str) -> LineResult:
-    """Show the settings, or change one; without a value back to what it is by itself."""
+    """List the settings, or change one (without a value: to its default)."""
     if not argument:
         width = max(map(len, settings.TABLE))
         return LineResult(
@@ -136,63 +201,91 @@ def _change(session: ReplSession, name: str, value: str) -> LineResult:
     return LineResult(notes=notes if session.place == place else (*notes, session.place))
 
 
-def _add_shortcut(name: str, argument: str, help_text: str) -> None:
-    """Add a command for a setting: `:verb classify` is short for `:set verb classify`, and `:verb` shows the value."""
-
-    def run(session: ReplSession, argument: str) -> LineResult:
-        if argument:
-            return _change(session, name, argument)
-        return LineResult(answer=(f"{name}: {settings.TABLE[name].show(session) or '-'}",))
-
-    run.__doc__ = help_text
-    command(f":{name}", argument=argument, choices=settings.TABLE[name].choices)(run)
+@command(":verb", argument="[VERB]", choices=lambda _session: settings.VERBS)
+def choose_verb(session: ReplSession, argument: str) -> LineResult:
+    """List the methods (predict, classify, regress), or choose one."""
+    if argument:
+        return _change(session, "verb", argument)
+    return LineResult(answer=_marked(settings.VERBS, session.verb))
 
 
-_add_shortcut("verb", "[VERB]", "Show or choose how the model is asked: predict, classify or regress.")
-_add_shortcut("signature", "[NAME]", "Show or choose what is asked of it.")
-_add_shortcut("version", "[N|latest]", "Show or choose the version that is asked.")
-_add_shortcut("label", "[NAME]", "Show or choose the version by its label.")
+@command(":signature", argument="[NAME]", choices=settings.TABLE["signature"].choices)
+def choose_signature(session: ReplSession, argument: str) -> LineResult:
+    """List the model's signatures, or choose one."""
+    if argument:
+        return _change(session, "signature", argument)
+    session.refresh()
+    return LineResult(answer=_marked(session.served.signatures, session.signature.name))
+
+
+@command(":version", argument="[N|latest]", choices=settings.TABLE["version"].choices)
+def choose_version(session: ReplSession, argument: str) -> LineResult:
+    """List the model's versions and their states, or choose one."""
+    if argument:
+        return _change(session, "version", argument)
+    session.refresh()
+    versions = session.client.status(ModelRef(session.target.model.name))
+    current = f"{session.served.version} "
+    return LineResult(
+        answer=tuple(
+            f"{'*' if line.startswith(current) else ' '} {line}"
+            for line in (f"{one.version} {one.state} {one.error_message}".rstrip() for one in versions)
+        )
+    )
+
+
+@command(":label", argument="[NAME]", choices=settings.TABLE["label"].choices)
+def choose_label(session: ReplSession, argument: str) -> LineResult:
+    """List the model's version labels, or choose a version by its label."""
+    if argument:
+        return _change(session, "label", argument)
+    labels = list(session.version_labels())
+    if labels:
+        return LineResult(answer=_marked(labels, session.target.model.label or ""))
+    if session.knows_models():
+        return LineResult(notes=(f"{session.served.name} has no version labels",))
+    return LineResult(notes=("the labels are not known: tfsctl did not start this server",))
 
 
 @command(":grpc")
 def use_grpc(session: ReplSession, _argument: str) -> LineResult:
-    """Ask over gRPC."""
+    """Send requests over gRPC."""
     session.switch(transport="grpc", signature=session.signature_name)
     return LineResult(notes=(session.place,))
 
 
 @command(":rest")
 def use_rest(session: ReplSession, _argument: str) -> LineResult:
-    """Ask over REST."""
+    """Send requests over REST."""
     session.switch(transport="rest", signature=session.signature_name)
     return LineResult(notes=(session.place,))
 
 
-@command(":json")
-def toggle_json(session: ReplSession, _argument: str) -> LineResult:
-    """Show answers as JSON, or as text again."""
-    _change(session, "json", "off" if session.style.as_json else "on")
-    return LineResult(notes=(f"answers are {'JSON' if session.style.as_json else 'text'} now",))
+@command(":json", argument="[on|off]", choices=settings.TABLE["json"].choices)
+def set_json(session: ReplSession, argument: str) -> LineResult:
+    """Print predictions as JSON, or as text again."""
+    _change(session, "json", argument or ("off" if session.style.as_json else "on"))
+    return LineResult(notes=(f"predictions are printed as {'JSON' if session.style.as_json else 'text'} now",))
 
 
-@command(":time")
-def toggle_time(session: ReplSession, _argument: str) -> LineResult:
-    """Show how long each request took, or no longer."""
-    _change(session, "time", "off" if session.show_latency else "on")
-    return LineResult(notes=(f"times are {'shown' if session.show_latency else 'not shown'} now",))
+@command(":time", argument="[on|off]", choices=settings.TABLE["time"].choices)
+def set_time(session: ReplSession, argument: str) -> LineResult:
+    """Show the duration of each request, or hide it again."""
+    _change(session, "time", argument or ("off" if session.show_latency else "on"))
+    return LineResult(notes=(f"durations are {'shown' if session.show_latency else 'hidden'} now",))
 
 
 @command(":last")
 def show_last(session: ReplSession, _argument: str) -> LineResult:
-    """Show the last answer again: all of it, as JSON."""
+    """Print the last prediction in full, as JSON."""
     if session.last is None:
-        raise InvalidInput("nothing was answered yet")
+        raise InvalidInput("there is no prediction yet", hint="type an input first")
     return LineResult(answer=(answer_lines.as_json(session.last, session.style.class_options),))
 
 
 @command(":curl")
 def show_curl(session: ReplSession, _argument: str) -> LineResult:
-    """Show the curl command that asks the last input again."""
+    """Print a curl command that sends the last input."""
     from tfsctl.cli.snippets import curl
     from tfsctl.cli.snippets.secrets import without_secrets
 
@@ -203,7 +296,9 @@ def show_curl(session: ReplSession, _argument: str) -> LineResult:
 
 @command(":file", argument="PATH", choices=lambda _session: PATHS)
 def answer_file(session: ReplSession, argument: str) -> LineResult:
-    """Answer the rows of a file, as `tfsctl predict --file` does, up to 1000."""
+    """Predict the rows of a file (the first 1000), as tfsctl predict --file does."""
+    if not argument:
+        raise InvalidInput("the file is missing", hint=":file PATH")
     path = str(Path(argument).expanduser())
     return file_rows.predict_file_rows(session, path)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tfsctl.cli.options.server_options import ServerOptions
 from tfsctl.cli.options.target import Target, find_target
 from tfsctl.cli.output import terminal
+from tfsctl.cli.repl import commands
 from tfsctl.cli.repl.line_handler import handle_line
 from tfsctl.cli.repl.line_result import LineResult
 from tfsctl.cli.repl.session import ReplSession
@@ -75,8 +76,13 @@ def _read_terminal(session: ReplSession) -> ExitCode:
     terminal.say(f"{session.place}. :help lists the commands, :q leaves.")
     while True:
         try:
-            for line in split_pasted(prompt.prompt(f"{session.served.name}> ")):
-                result = handle_line(session, line)
+            text = prompt.prompt(f"{session.served.name}> ")
+            if hint := commands.misdirected(text):
+                terminal.say(hint)
+                continue
+            for line in split_pasted(text):
+                with terminal.waiting(f"waiting for {session.client.address} (Ctrl-C cancels)"):
+                    result = handle_line(session, line)
                 _print(result)
                 if result.leave:
                     return ExitCode.OK
@@ -96,7 +102,7 @@ def _history() -> History:
         file = state_dir.repl_history()
         file.open("ab").close()
     except (EngineError, OSError) as error:
-        terminal.say(f"note: what is typed here is not kept: {error}")
+        terminal.say(f"note: the history is not kept: {error}")
         return InMemoryHistory()
     return FileHistory(str(file))
 

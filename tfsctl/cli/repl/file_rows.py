@@ -52,7 +52,7 @@ def _predict_rows(session: ReplSession, path: str) -> tuple[Prediction, bool]:
         rows_left -= len(batch)
         arrays = request_arrays(batch, session.signature)
         predictions.append(
-            session.client.predict(session.target.model, arrays, signature=session.signature.name, outputs=session.only)
+            session.client.predict(session.exact_model, arrays, signature=session.signature.name, outputs=session.only)
         )
         if has_more:
             break

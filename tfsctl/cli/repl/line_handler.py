@@ -31,8 +31,7 @@ def handle_line(session: ReplSession, line: str) -> LineResult:
 
 
 def _run(session: ReplSession, line: str) -> LineResult:
-    if unquote(line) is None:
-        command, argument = commands.find(line)
-        if command:
-            return command.run(session, argument)
-    return session.query(line)
+    if unquote(line) is not None:
+        return session.query(line)
+    command, text = commands.find(line)
+    return command.run(session, text) if command else session.query(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _NAMED_INPUT = "-i "
+MAX_METADATA_AGE_S = 1.0
 
 
 class ReplSession:
@@ -69,6 +71,7 @@ class ReplSession:
         self.served: ModelMetadata
         self.signature: Signature
         self.client, self.served, self.signature = _open(target, signature)
+        self._fetched_at: float = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -83,6 +86,17 @@ class ReplSession:
         """The model and server: `amazon_review version 3 at localhost:8501 over REST`."""
         transport = "REST" if self.client.transport == "rest" else "gRPC"
         return f"{self.served.name} version {self.served.version} at {self.client.address} over {transport}"
+
+    @property
+    def exact_model(self) -> ModelRef:
+        """The model with the version whose signatures are known, so that every prediction tells its version."""
+        if self.served.version is None:
+            return self.target.model
+        return replace(self.target.model, version=self.served.version, label=None)
+
+    def knows_models(self) -> bool:
+        """Whether the models of the server and their labels are known."""
+        return self.target.model.name in self._find_labels()
 
     def known_models(self) -> Sequence[str]:
         """The models of the server; only the current one if the others are not known."""
@@ -114,17 +128,24 @@ class ReplSession:
             self.style = replace(self.style, class_options=NO_CLASS_OPTIONS)
         self.target, self.signature_name = target, signature
         self.client, self.served, self.signature = opened
+        self._fetched_at = time.monotonic()
 
     def refresh(self) -> bool:
         """Fetch the signatures again; returns whether they, or the version, have changed."""
-        before = self.served
-        self.served = self.client.metadata(self.target.model)
-        self.signature = choose_signature(self.served, self.signature_name)
-        return self.served != before
+        before, served = self.served, self.client.metadata(self.target.model)
+        self.signature = choose_signature(served, self.signature_name)
+        self.served, self._fetched_at = served, time.monotonic()
+        return served != before
 
     def answer(self, send: Callable[[], Answer]) -> LineResult:
-        """Send a request and format its answer; sends it again if the model's signature has changed meanwhile."""
+        """Send a request and format its answer.
+
+        The metadata are fetched again first if they are older than MAX_METADATA_AGE_S, so that a new version is used.
+        The request is sent again if the version or signature has changed meanwhile.
+        """
         notes: tuple[str, ...] = ()
+        if time.monotonic() - self._fetched_at > MAX_METADATA_AGE_S and self.refresh():
+            notes = (f"now {self.place}: {describe_inputs(self.signature)}",)
         try:
             answer = send()
         except (InvalidInput, NotFound, RequestRejected):
@@ -139,7 +160,7 @@ class ReplSession:
 
     def query(self, line: str) -> LineResult:
         """Send one line of inputs to the model, and remember it for `last_request`."""
-        result = self.answer(lambda: self._send(self.client, line))
+        result = self.answer(lambda: self._send(self.client, line, self.exact_model))
         self.last_line = line
         notes = self._text_notes(line)
         return replace(result, notes=(*notes, *result.notes)) if notes else result
@@ -152,32 +173,32 @@ class ReplSession:
     def last_request(self) -> CapturedRequest:
         """The REST request of the last line that was answered. Raises InvalidInput if there is none."""
         if not self.last_line:
-            raise InvalidInput("nothing was asked yet")
+            raise InvalidInput("no input was sent yet", hint="type an input first")
         target = self.target.over("rest")
         with replace(target, connection=replace(target.connection, capture_requests=True)).connect() as client:
             try:
-                self._send(client, self.last_line)
+                self._send(client, self.last_line, target.model)
             except RequestCaptured as captured:
                 return captured.request
         raise AssertionError("a client that withholds what it is asked has asked")
 
-    def _send(self, client: ServingClient, line: str) -> Answer:
+    def _send(self, client: ServingClient, line: str, model: ModelRef) -> Answer:
         literal = unquote(line)
         pairs = _named_inputs(line) if line.startswith(_NAMED_INPUT) else []
         texts = [] if pairs else [line if literal is None else self._input_text(literal)]
         if self.verb == "predict":
             arrays = self._shape_inputs(texts, pairs)
-            return client.predict(self.target.model, arrays, signature=self.signature.name, outputs=self.only)
+            return client.predict(model, arrays, signature=self.signature.name, outputs=self.only)
         method: Method = "classify" if self.verb == "classify" else "regress"
         tasks = example_tasks.choose_tasks(self.served, method, [self.signature_name] if self.signature_name else [])
-        return example_tasks.infer(client, self.target.model, read_examples(texts, pairs), tasks)
+        return example_tasks.infer(client, model, read_examples(texts, pairs), tasks)
 
     def _shape_inputs(self, texts: list[str], pairs: list[str]) -> dict[str, np.ndarray]:
         try:
             return shape_inputs(texts, self.signature, pairs)
         except InvalidInput as error:
             if error.hint == TEXT_HINT:  # an option of `tfsctl predict`
-                error.hint = 'triple quotes make it text: """…"""'
+                error.hint = ":text TEXT sends it as text"
             raise
 
     def _input_text(self, literal: str) -> str:
@@ -195,6 +216,7 @@ class ReplSession:
         self.client.close()
         self.target = target
         self.client, self.served, self.signature = opened
+        self._fetched_at = time.monotonic()
 
 
 def _named_inputs(line: str) -> list[str]:

@@ -47,7 +47,7 @@ def find(name: str) -> Setting:
 
 def _set_verb(session: ReplSession, text: str) -> None:
     if text not in ("", *VERBS):
-        raise InvalidInput(f"{text!r} is no way to ask a model", hint=f"one of {', '.join(VERBS)}")
+        raise InvalidInput(f"{text!r} is not a method", hint=f"give one of {', '.join(VERBS)}")
     session.verb = text or VERBS[0]
 
 
@@ -57,7 +57,7 @@ def _set_signature(session: ReplSession, text: str) -> None:
 
 def _set_version(session: ReplSession, text: str) -> None:
     if text not in ("", LATEST) and not text.isdecimal():
-        raise InvalidInput(f"{text!r} is no version", hint=f"a number, or {LATEST}")
+        raise InvalidInput(f"{text!r} is not a version", hint=f"give a number or {LATEST}")
     number = int(text) if text.isdecimal() else None
     session.switch(model=ModelRef(session.target.model.name, version=number), signature=session.signature_name)
 
@@ -73,7 +73,7 @@ def _set_only(session: ReplSession, text: str) -> None:
 
 def _set_top(session: ReplSession, text: str) -> None:
     if text and not (text.isdecimal() and int(text)):
-        raise InvalidInput(f"{text!r} is no number of classes")
+        raise InvalidInput(f"{text!r} is not a number of classes")
     class_options = replace(session.style.class_options, top=int(text) if text else None)
     session.style = replace(session.style, class_options=class_options)
 
@@ -98,14 +98,14 @@ def _set_timeout(session: ReplSession, text: str) -> None:
     except ValueError:
         seconds = math.nan
     if not (seconds > 0 and math.isfinite(seconds)):
-        raise InvalidInput(f"{text!r} is no time in seconds")
+        raise InvalidInput(f"{text!r} is not a time in seconds")
     session.switch(timeout_s=seconds, signature=session.signature_name)
 
 
 def _parse_switch(text: str) -> bool:
-    if text not in ("", *_ON_OFF):
+    if text.lower() not in ("", *_ON_OFF):
         raise InvalidInput(f"{text!r} is neither on nor off")
-    return text == "on"
+    return text.lower() == "on"
 
 
 def _no_choices(_session: ReplSession) -> Iterable[str]:
@@ -125,38 +125,52 @@ def _versions(session: ReplSession) -> Iterable[str]:
 
 
 TABLE: dict[str, Setting] = {
-    "verb": Setting("how the model is asked", lambda session: session.verb, _set_verb, lambda _session: VERBS),
+    "verb": Setting(
+        "the method: predict, classify or regress", lambda session: session.verb, _set_verb, lambda _session: VERBS
+    ),
     "signature": Setting(
-        "what is asked of the model",
+        "the signature to query",
         lambda session: session.signature_name or "",
         _set_signature,
         lambda session: session.served.signatures,
     ),
     "version": Setting(
-        "the version asked",
+        "the version to query",
         lambda session: str(session.target.model.version or LATEST),
         _set_version,
         _versions,
     ),
     "label": Setting(
-        "the version with this label",
+        "the version to query, by its label",
         lambda session: session.target.model.label or "",
         _set_label,
         lambda session: session.version_labels(),
     ),
     "only": Setting(
-        "outputs to answer with",
+        "the outputs to print",
         lambda session: ", ".join(session.only),
         _set_only,
         lambda session: [spec.name for spec in session.signature.outputs],
     ),
     "top": Setting(
-        "how many classes of a row", lambda session: str(session.style.class_options.top or ""), _set_top, _no_choices
+        "the number of classes per row",
+        lambda session: str(session.style.class_options.top or ""),
+        _set_top,
+        _no_choices,
     ),
     "labels": Setting(
-        "a file with the names of classes", lambda session: session.labels_file, _set_labels, _no_choices
+        "a file with the names of the classes", lambda session: session.labels_file, _set_labels, _no_choices
     ),
-    "json": Setting("answers as JSON", lambda session: _ON_OFF[not session.style.as_json], _set_json, _on_off),
-    "time": Setting("how long requests took", lambda session: _ON_OFF[not session.show_latency], _set_time, _on_off),
-    "timeout": Setting("seconds to wait", lambda session: f"{session.target.timeout_s:g}", _set_timeout, _no_choices),
+    "json": Setting(
+        "print predictions as JSON", lambda session: _ON_OFF[not session.style.as_json], _set_json, _on_off
+    ),
+    "time": Setting(
+        "show the duration of each request", lambda session: _ON_OFF[not session.show_latency], _set_time, _on_off
+    ),
+    "timeout": Setting(
+        "the timeout of a request in seconds",
+        lambda session: f"{session.target.timeout_s:g}",
+        _set_timeout,
+        _no_choices,
+    ),
 }

@@ -16,11 +16,11 @@ def repl(
     signature: SignatureName = None,
     as_json: Json = False,
 ) -> None:
-    """Talk to a model: type an input, read its answer.
+    """Query a model interactively: type inputs, read predictions.
 
-    Lines are shaped to the model as `tfsctl predict` does it, and remembered. :help lists the commands, Tab completes,
-    :q leaves. With stdin from a pipe there is no prompt: an answer a line on stdout; the exit code tells the first
-    failure.
+    Each line is converted as `tfsctl predict` does. A line that begins with a colon is a command: :help lists them, :q
+    leaves, and :: sends input that begins with a colon. Tab completes, and the history is kept. If stdin is a pipe,
+    there is no prompt; each prediction is one line on stdout, and the exit code is that of the first failure.
 
     \b
     Examples:
