@@ -31,8 +31,9 @@ LAYERS: dict[str, list[set[str]]] = {
         {"dtypes", "protos", "tfrecord", "types", "varint"},
         {"arrays", "batches", "compatibility", "inference", "json_strings", "saved_model", "version_files"},
         {"json_tensors", "model_dir", "tensors"},
-        {"predict_response"},
+        {"graphs", "predict_response"},
     ],
+    "core/graphs": [{"signature_graph"}],
     "data": [
         {"blocks", "checkpoints", "texts"},
         {"array_results", "array_rows", "cells", "csv_rows", "image_rows", "json_rows", "parquet_rows", "record_rows"},
@@ -53,7 +54,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"predict_inputs"},
     ],
     "exporter": [
-        {"error_text", "exported", "log_filter", "naming", "samples", "signature_graph"},
+        {"error_text", "exported", "log_filter", "naming", "samples"},
         {"comparison", "export_signature", "manifest", "session_process", "synthetic_examples"},
         {"session_worker", "sources", "verification"},
         {"writer"},

@@ -10,10 +10,10 @@ import pytest
 from exporting import Export
 
 from tfsctl.core import protos
+from tfsctl.core.graphs.signature_graph import signature_graph
 from tfsctl.core.saved_model import read_saved_model
 from tfsctl.exporter.error_text import TensorFlowError
 from tfsctl.exporter.session_process import SessionProcess
-from tfsctl.exporter.signature_graph import signature_graph
 
 MODULE = """
     import keras

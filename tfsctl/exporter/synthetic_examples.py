@@ -8,8 +8,8 @@ import numpy as np
 
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.arrays import object_array
+from tfsctl.core.graphs.signature_graph import SignatureGraph
 from tfsctl.core.types import Signature
-from tfsctl.exporter.signature_graph import SignatureGraph
 
 _PARSER = "ParseExampleV2"
 _DENSE_KEYS = 3  # index of this input: serialized, names, sparse_keys, dense_keys, ragged_keys, defaults…

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tfsctl.core.graphs.signature_graph import SignatureGraph, signature_graph
 from tfsctl.core.saved_model import read_meta_graph
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature, TensorSpec
 from tfsctl.errors import ExportError, InvalidInput
@@ -21,7 +22,6 @@ from tfsctl.exporter.comparison import EXPORT_TOLERANCE, Arrays, Run, agree, lar
 from tfsctl.exporter.exported import SignatureCheck
 from tfsctl.exporter.samples import Samples
 from tfsctl.exporter.session_process import SessionProcess
-from tfsctl.exporter.signature_graph import SignatureGraph, signature_graph
 from tfsctl.exporter.synthetic_examples import serialized_examples
 
 Trial = tuple[Literal["samples", "synthetic"], Arrays]
