@@ -41,11 +41,13 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "clients": [
         {"addresses", "connection", "inference_calls", "json_bodies"},
+        {"profiles"},
         {"call_errors", "captured_request", "serving_client", "tls"},
         {"bulk", "example_tasks", "grpc_channel", "rest_connection"},
         {"grpc", "rest"},
         {"factory"},
     ],
+    "clients/profiles": [{"key_lines"}, {"profile_file"}],
     "clients/bulk": [{"pinned_version", "throughput_tuner"}, {"bulk_predictor"}],
     "inputs": [
         {"arrays", "example_request", "images", "literals"},

@@ -42,7 +42,7 @@ class Secure:
 def secure_server(folder: Path) -> Iterator[Secure]:
     """Run the embedded server with the echo model and mutual TLS for everything, while the block lasts."""
     authority, other = trustme.CA(), trustme.CA()
-    leaf = authority.issue_cert("localhost", HOST)
+    leaf = authority.issue_cert("localhost", HOST, "serving.internal")
     config = messages.SSLConfig(
         server_key=leaf.private_key_pem.bytes().decode(),
         server_cert=leaf.cert_chain_pems[0].bytes().decode(),

@@ -25,14 +25,16 @@ _VARIABLE = re.compile(r"(?:(?P<prefix>\S.*) )?(?P<name>[A-Za-z_][A-Za-z0-9_]*)"
 
 @dataclass(frozen=True, slots=True)
 class ClientTls:
-    """The PEM files of a TLS client.
+    """The PEM files of a TLS client, and the name that the server's certificate must have.
 
     `ca`: the certificate authority to trust (default: the system's). `cert`, `key`: the client's own certificate and key.
+    `server_name`: the name in the server's certificate (default: the host).
     """
 
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+    server_name: str | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

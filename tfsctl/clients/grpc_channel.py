@@ -66,7 +66,9 @@ def _options(host: str, connection: Connection) -> list[tuple[str, Any]]:
         options.append(("grpc.keepalive_time_ms", round(connection.keepalive_s * 1000)))
         options.append(("grpc.keepalive_permit_without_calls", 1))
         options.append(("grpc.http2.max_pings_without_data", 0))
-    if host.startswith(addresses.UNIX):
+    if connection.tls is not None and connection.tls.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", connection.tls.server_name))
+    elif host.startswith(addresses.UNIX):
         options.append(("grpc.ssl_target_name_override", "localhost"))  # the name in a certificate for a socket
     if connection.balancing is not None:
         options.append(("grpc.lb_policy_name", connection.balancing))

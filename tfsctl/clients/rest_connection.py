@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import ssl
 import time
+from collections.abc import Callable
 
 import httpx
 
@@ -42,6 +43,7 @@ def open_http(
             proxy=connection.proxy,
             trust_env=not addresses.is_local(host),
             verify=context,
+            event_hooks=_hooks(connection),
         )
     except (ImportError, ValueError) as error:  # socks5://…, or no URL; httpx's own message would contain its password
         hint = "unset ALL_PROXY, HTTP_PROXY and HTTPS_PROXY, or pip install 'httpx[socks]'"
@@ -70,6 +72,14 @@ def send(
             if deadline is not None and time.monotonic() > deadline:
                 raise httpx.ReadTimeout(f"the answer was not complete within {limit_s:g} s")
     return response, b"".join(chunks)
+
+
+def _hooks(connection: Connection) -> dict[str, list[Callable[[httpx.Request], None]]]:
+    """The hook that has the server's certificate checked for another name than the host, if the connection says so."""
+    if connection.tls is None or connection.tls.server_name is None:
+        return {}
+    name = connection.tls.server_name
+    return {"request": [lambda request: request.extensions.update(sni_hostname=name)]}
 
 
 def _shorter(connect_s: float | None, timeout_s: float) -> float:

@@ -19,6 +19,13 @@ def complete_models(incomplete: str) -> list[str]:
     return matching_names(incomplete, lambda: (model for server in records.running() for model in server.models))
 
 
+def complete_profiles(incomplete: str) -> list[str]:
+    """The names of the profiles in the config file."""
+    from tfsctl.clients.profiles.profile_file import profile_names
+
+    return matching_names(incomplete, profile_names)
+
+
 def matching_names(prefix: str, find_names: Callable[[], Iterable[str]]) -> list[str]:
     """The names that begin with the prefix; none if finding them fails."""
     try:

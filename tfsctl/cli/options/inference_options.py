@@ -22,7 +22,7 @@ def complete_signatures(ctx: typer.Context, incomplete: str) -> list[str]:
 def _signature_names(ctx: typer.Context) -> Iterable[str]:
     from tfsctl.engines.registry import records
 
-    options = server_options_of(ctx.params | {"timeout": COMPLETION_TIMEOUT_S})
+    options = server_options_of(ctx, timeout=COMPLETION_TIMEOUT_S)
     target = find_target(options, records.running())
     with target.connect() as client:
         return client.metadata(target.model).signatures

@@ -9,15 +9,18 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from tfsctl.cli.options.completion import complete_models
+from tfsctl.cli.options.completion import complete_models, complete_profiles, complete_servers
 from tfsctl.cli.options.option_groups import option_group
 from tfsctl.cli.options.server_url import parse_server_url
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, ClientTls, Connection, Header, Transport
 from tfsctl.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from tfsctl.clients.profiles.profile_file import Profile
 
 Model = Annotated[
     str | None,
@@ -27,6 +30,26 @@ Model = Annotated[
         metavar="NAME",
         autocompletion=complete_models,
         help="The model; needed if several are served.",
+    ),
+]
+ServerName = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        envvar="TFSCTL_SERVER",
+        metavar="NAME",
+        autocompletion=complete_servers,
+        help="The server that tfsctl started, by its name in `tfsctl ps`; needed if several serve the model.",
+    ),
+]
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        envvar="TFSCTL_PROFILE",
+        metavar="NAME",
+        autocompletion=complete_profiles,
+        help="A remote server of the config file: its URL, model, TLS and headers.",
     ),
 ]
 Host = Annotated[
@@ -143,6 +166,8 @@ class ServerOptions:
     transport: Transport = "rest"
     timeout_s: float = DEFAULT_TIMEOUT_S
     connection: Connection = PLAIN
+    server: str | None = None
+    profile_model: str | None = None  # the model of the profile; a positional argument overrides it
 
     def with_model(self, text: str | None) -> ServerOptions:
         """Return the options with the model of a positional argument, `NAME` or `NAME@VERSION`.
@@ -155,7 +180,8 @@ class ServerOptions:
         if not name or not number.isdecimal():
             name, number = text, ""
         version = int(number) if number else None
-        for option, value, other in (("--model", self.model, name), ("--version", self.version, version)):
+        model = None if self.model == self.profile_model else self.model
+        for option, value, other in (("--model", model, name), ("--version", self.version, version)):
             if None not in (value, other) and value != other:
                 raise InvalidInput(f"{text} and {option} {value} contradict each other", hint="leave one out")
         return replace(self, model=name, version=self.version if version is None else version)
@@ -181,10 +207,36 @@ class ServerOptions:
             connection=replace(self.connection, tls=tls, path=url.path),
         )
 
+    def with_profile(self, profile: Profile) -> ServerOptions:
+        """Return the options with the address of a profile. Its model, TLS files and headers are the defaults."""
+        own = {header.name.lower() for header in self.connection.headers}
+        inherited = (header for header in profile.connection.headers if header.name.lower() not in own)
+        tls, options = profile.connection.tls, self.connection.tls
+        if options is not None and tls is not None:
+            cert, key = (tls.cert, tls.key) if options.cert is None else (options.cert, options.key)
+            tls = ClientTls(options.ca or tls.ca, cert, key, server_name=tls.server_name)
+        return replace(
+            self,
+            model=profile.model if self.model is None else self.model,
+            profile_model=profile.model if self.model is None else None,
+            host=profile.host,
+            port=profile.port,
+            transport=profile.transport,
+            connection=replace(
+                self.connection,
+                tls=tls or options,
+                headers=(*inherited, *self.connection.headers),
+                path=profile.connection.path,
+            ),
+        )
+
 
 def _server_options(
     *,
+    ctx: typer.Context,
     model: Model = None,
+    server: ServerName = None,
+    profile: ProfileName = None,
     host: Host = None,
     port: Port = None,
     url: Url = None,
@@ -204,7 +256,27 @@ def _server_options(
     keepalive: KeepAlive = None,
     lb: LoadBalancing = None,
 ) -> ServerOptions:
-    """Build the options from their values. Raises InvalidInput for an invalid header, URL or combination."""
+    """Build the options from their values.
+
+    An option on the command line overrides the profile. The profile overrides environment variables of other options.
+    Raises InvalidInput for an invalid header, URL or combination, and what `load_profile` raises.
+    """
+    places = {"--server": server, "--host": host, "--port": port, "--url": url}
+    chosen = None if profile is None else _load_profile(ctx, profile, places)
+    if chosen is not None:
+        server = host = port = url = None
+        model = None if chosen.model is not None and not _is_typed(ctx, "model") else model
+        use_tls = use_tls and _is_typed(ctx, "use_tls")
+        ca, cert, key = (
+            file if _is_typed(ctx, name) else None for name, file in (("ca", ca), ("cert", cert), ("key", key))
+        )
+        if _is_typed(ctx, "use_grpc") and use_grpc != (chosen.transport == "grpc"):
+            over = "gRPC" if chosen.transport == "grpc" else "REST"
+            raise InvalidInput(
+                f"the profile {chosen.name} uses {over}", hint=f"leave out {'--grpc' if use_grpc else '--rest'}"
+            )
+    if server is not None and any(place is not None for place in (host, port, url)):
+        raise InvalidInput("--server names a server, and --host, --port or --url another", hint="leave one out")
     if key is not None and cert is None:
         raise InvalidInput("--key is the key of a certificate", hint="name that with --cert FILE")
     is_encrypted = use_tls or ca is not None or cert is not None
@@ -218,17 +290,42 @@ def _server_options(
         keepalive_s=keepalive,
         balancing=lb,
     )
-    options = ServerOptions(model, host, port, version, label, "grpc" if use_grpc else "rest", timeout, connection)
+    transport: Transport = "grpc" if use_grpc else "rest"
+    options = ServerOptions(model, host, port, version, label, transport, timeout, connection, server)
+    if chosen is not None:
+        return options.with_profile(chosen)
     return options if url is None else options.with_url(url)
+
+
+def _is_typed(ctx: typer.Context, parameter: str) -> bool:
+    """Whether the value of an option is from the command line, not from its environment variable or default."""
+    source = ctx.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _load_profile(ctx: typer.Context, name: str, places: Mapping[str, object]) -> Profile | None:
+    """Read the profile. Returns None if TFSCTL_PROFILE names it, and the command line names another server.
+
+    Raises InvalidInput if the command line names both, and what `load_profile` raises.
+    """
+    from tfsctl.clients.profiles.profile_file import load_profile
+
+    typed = [option for option, value in places.items() if value is not None and _is_typed(ctx, option.lstrip("-"))]
+    if typed and not _is_typed(ctx, "profile"):
+        return None
+    if typed:
+        raise InvalidInput(f"--profile names a server, and {typed[0]} another", hint="leave one out")
+    return load_profile(name)
 
 
 takes_server_options = option_group("options", _server_options)
 
 
-def server_options_of(values: Mapping[str, Any]) -> ServerOptions:
+def server_options_of(ctx: typer.Context, **changes: Any) -> ServerOptions:  # noqa: ANN401 - the values of any option
     """Build the options from the values of all options of a command line, e.g. an incomplete one.
 
     Other options are ignored. Raises InvalidInput as the command would.
     """
     names = inspect.signature(_server_options).parameters
-    return _server_options(**{name: value for name, value in values.items() if name in names and value is not None})
+    values = {name: value for name, value in ctx.params.items() if name in names and value is not None}
+    return _server_options(**{**values, **changes, "ctx": ctx})

@@ -62,11 +62,11 @@ def find_target(options: ServerOptions, running: Sequence[ServerRecord]) -> Targ
         return _target_at_address(options, running)
     from tfsctl.engines.registry.server_choice import choose_server, no_running_server
 
-    if not running:
+    if not running and options.server is None:
         if options.model is None:
             raise no_running_server()
         return _target(options, options.model, LOCALHOST, DEFAULT_REST_PORT, DEFAULT_GRPC_PORT)
-    return _target_on(choose_server(running, model=options.model), options)
+    return _target_on(choose_server(running, model=options.model, name=options.server), options)
 
 
 def _target_at_address(options: ServerOptions, running: Sequence[ServerRecord]) -> Target:

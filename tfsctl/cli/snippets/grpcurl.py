@@ -24,6 +24,8 @@ def snippet(request: CapturedRequest) -> str:
     else:
         files = (("-cacert", tls.ca), ("-cert", tls.cert), ("-key", tls.key or tls.cert))
         lines += [[option, str(file)] for option, file in files if file is not None]
+    if tls is not None and tls.server_name is not None:
+        lines.append(["-servername", tls.server_name])
     if request.timeout_s != DEFAULT_TIMEOUT_S:
         lines.append(["-max-time", shell.seconds(request.timeout_s)])
     if connection.connect_timeout_s is not None:

@@ -72,7 +72,9 @@ def _channel_lines(request: CapturedRequest) -> Iterator[str]:
 def _channel_options(request: CapturedRequest) -> Iterator[tuple[str, int | str]]:
     connection: Connection = request.connection
     yield "grpc.max_receive_message_length", -1
-    if request.host.startswith("unix:"):
+    if connection.tls is not None and connection.tls.server_name is not None:
+        yield "grpc.ssl_target_name_override", connection.tls.server_name
+    elif request.host.startswith("unix:"):
         yield "grpc.ssl_target_name_override", "localhost"
     if connection.proxy is not None:
         yield "grpc.http_proxy", connection.proxy

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tfsctl.clients.captured_request import CapturedRequest
 from tfsctl.clients.connection import Header
+from tfsctl.errors import InvalidInput
 
 MAX_ARGUMENT = 100_000  # bytes; Linux allows 128 KB per argument
 _END = "END_OF_REQUEST"
@@ -44,6 +45,16 @@ def url(request: CapturedRequest) -> str:
     scheme = "https" if request.connection.tls else "http"
     at = "localhost" if request.host.startswith("unix:") else address(request)
     return f"{scheme}://{at}{request.connection.path}{request.path}"
+
+
+def refuse_server_name(request: CapturedRequest, program: str) -> None:
+    """Raise InvalidInput if the certificate is checked for another name than the host, which the program cannot do."""
+    tls = request.connection.tls
+    if tls is not None and tls.server_name is not None:
+        raise InvalidInput(
+            f"{program} cannot check the server's certificate for another name ({tls.server_name})",
+            hint="--show curl",
+        )
 
 
 def address(request: CapturedRequest) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from tfsctl.engines import state_dir
 from tfsctl.engines.server_record import ServerRecord
 
-VARIABLE = "TFSCTL_SERVER"
+VARIABLE = "TFSCTL_SERVER_MARK"
 
 
 def variable(record: ServerRecord, launch: Mapping[str, Any]) -> dict[str, str]:

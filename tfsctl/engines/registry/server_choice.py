@@ -32,7 +32,8 @@ def choose_server(running: Sequence[ServerRecord], *, model: str | None, name: s
         raise _unknown_model(model or "", running)
     if len(candidates) > 1:
         raise InvalidInput(
-            f"several servers fit: {_list_servers(candidates)}", hint="choose one with --model NAME or --port PORT"
+            f"several servers fit: {_list_servers(candidates)}",
+            hint=f"choose one with --server NAME, for example --server {candidates[0].name}",
         )
     return candidates[0]
 
@@ -79,6 +80,13 @@ def _unknown_model(name: str, running: Sequence[ServerRecord]) -> NotFound:
 
 
 def _list_servers(servers: Sequence[ServerRecord]) -> str:
-    return ", ".join(
-        f"{'+'.join(server.models)} (REST {server.rest_port}, gRPC {server.grpc_port})" for server in servers
+    return ", ".join(map(_describe, servers))
+
+
+def _describe(server: ServerRecord) -> str:
+    """The name of a server, its models unless they are the name, and its ports."""
+    models = "+".join(server.models)
+    return (
+        f"{server.name} ({'' if models == server.name else f'{models}; '}"
+        f"REST {server.rest_port}, gRPC {server.grpc_port})"
     )

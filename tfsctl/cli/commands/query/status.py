@@ -73,8 +73,11 @@ def _targets(options: ServerOptions, name: str | None) -> list[Target]:
     """The named model, or every model of every running server. Raises what `find_target` raises."""
     from tfsctl.cli.options.target import find_target
     from tfsctl.engines.registry import records
+    from tfsctl.engines.registry.server_choice import choose_server
 
     options, running = options.with_model(name), records.running()
+    if options.server is not None:
+        running = [choose_server(running, model=options.model, name=options.server)]
     if options.model is not None or options.host is not None or options.port is not None or not running:
         return [find_target(options, running)]
     served = [(server, model) for server in running for model in server.models]
