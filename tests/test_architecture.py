@@ -40,7 +40,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"overwriting", "results", "shaping", "sources"},
     ],
     "clients": [
-        {"addresses", "connection", "inference_calls", "json_bodies"},
+        {"addresses", "answer_body", "connection", "inference_calls", "json_bodies"},
         {"profiles"},
         {"call_errors", "captured_request", "serving_client", "tls"},
         {"bulk", "example_tasks", "grpc_channel", "rest_connection"},
@@ -94,7 +94,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "cli/commands": [{"deploy", "export", "query", "serve"}],
     "cli/options": [
-        {"completion", "input_arguments", "option_groups", "output_options", "server_url"},
+        {"completion", "input_arguments", "option_groups", "output_options", "server_url", "sizes"},
         {"file_options", "running_server_options", "serve_options", "server_options"},
         {"target"},
         {"inference_options"},
@@ -175,7 +175,7 @@ LIBRARIES = {
     "typer": ["cli"],
     "rich": ["cli/output/terminal"],
     "prompt_toolkit": ["cli"],
-    "httpx": ["clients/rest", "clients/rest_connection"],
+    "httpx": ["clients/answer_body", "clients/rest", "clients/rest_connection"],
     "grpc": ["clients/grpc", "clients/grpc_channel"],
     "subprocess": ["programs/subprocesses"],
     "google_crc32c": ["core/tfrecord"],

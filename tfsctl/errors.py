@@ -6,6 +6,7 @@
     ├── NotReadyInTime              3  UNREACHABLE  no result before the deadline
     ├── NotFound                    4  NOT_FOUND    no such model, version, signature, file or server
     ├── RequestRejected             5  REJECTED     the server refused the request
+    ├── AnswerTooLarge              1  FAILED       the answer is larger than the limit of the client
     ├── DockerError                 6  DOCKER       no docker, no daemon, or the container failed
     ├── ExportError                 1  FAILED       a model could not be exported
     ├── ModelUnreadable             1  FAILED       a directory or file is not a valid model
@@ -85,6 +86,10 @@ class RequestRejected(TfsctlError):
     def __init__(self, message: str, *, status: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+class AnswerTooLarge(TfsctlError):
+    """The answer of the server is larger than the limit of the client, which stopped reading it."""
 
 
 class DockerError(TfsctlError):

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from model_servers import HAS_IPV6
 
+from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.core import protos, tensors
 from tfsctl.core.types import ModelRef, VersionStatus
-from tfsctl.errors import NotFound, NotReadyInTime, RequestRejected, ServerUnreachable
+from tfsctl.errors import AnswerTooLarge, NotFound, NotReadyInTime, RequestRejected, ServerUnreachable
 
 MODEL = ModelRef("m")
 ONE = {"x": np.array([1.0], np.float32)}
@@ -45,15 +46,36 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 @contextmanager
-def client_of(answer: Answer, *, host: str = "127.0.0.1", timeout_s: float = 60.0) -> Iterator[GrpcClient]:
+def client_of(
+    answer: Answer, *, host: str = "127.0.0.1", timeout_s: float = 60.0, connection: Connection = PLAIN
+) -> Iterator[GrpcClient]:
     """A client of a server that gives these answers."""
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     server = grpc.server(ThreadPoolExecutor(2), handlers=[_Handlers(answer)], options=unlimited)
     port = server.add_insecure_port(f"[{host}]:0" if ":" in host else f"{host}:0")
     server.start()
-    with GrpcClient(host, port, timeout_s=timeout_s) as client:
+    with GrpcClient(host, port, timeout_s=timeout_s, connection=connection) as client:
         yield client
     server.stop(0).wait()
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_an_answer_has_a_limit(compression: grpc.Compression) -> None:
+    """A larger answer, also one that is small until it is decompressed, is an error of its own."""
+
+    def answer(_request: Any, context: grpc.ServicerContext) -> Any:
+        context.set_compression(compression)
+        response = protos.PredictResponse()
+        response.outputs["y"].CopyFrom(tensors.to_proto(np.zeros(3 << 20, np.uint8)))
+        return response
+
+    with (
+        client_of(answer, connection=Connection(max_answer_bytes=2 << 20)) as client,
+        pytest.raises(AnswerTooLarge, match="the answer is larger than 2 MB"),
+    ):
+        client.predict(MODEL, ONE)
+    with client_of(answer, connection=Connection(max_answer_bytes=4 << 20)) as client:
+        assert client.predict(MODEL, ONE).outputs["y"].size == 3 << 20
 
 
 def test_a_request_names_model_version_and_signature() -> None:

@@ -14,6 +14,9 @@ import typer
 from tfsctl.cli.registry import LazyCommandGroup
 from tfsctl.errors import ExitCode, TfsctlError
 
+_COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__bases__[
+    0
+]  # Click's UsageError, which Typer does not export
 _DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 app = typer.Typer(
@@ -55,12 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     terminal.prepare_streams()
     try:
-        app(args=None if argv is None else list(argv), prog_name="tfsctl")
+        exit_code = app(args=None if argv is None else list(argv), prog_name="tfsctl", standalone_mode=False)
+    except _COMMAND_LINE_ERROR as error:
+        return terminal.report_command_line_error(error)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except TfsctlError as error:
         return terminal.report(error)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except terminal.OutputClosed:
         return ExitCode.OK
@@ -68,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return terminal.report(_environment_error(error))
     except Exception as error:  # noqa: BLE001 - anything else is a bug, reported as such
         return terminal.report_bug(error)
-    return ExitCode.OK
+    return exit_code if isinstance(exit_code, int) else ExitCode.OK  # the code of typer.Exit
 
 
 def _environment_error(error: OSError | MemoryError) -> TfsctlError:

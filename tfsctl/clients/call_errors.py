@@ -7,7 +7,7 @@ import re
 from tfsctl.clients.connection import Connection
 from tfsctl.core.types import ModelRef
 from tfsctl.diagnosis.explanations import explain
-from tfsctl.errors import NotFound, NotReadyInTime, RequestRejected, ServerUnreachable, TfsctlError
+from tfsctl.errors import AnswerTooLarge, NotFound, NotReadyInTime, RequestRejected, ServerUnreachable, TfsctlError
 
 ERROR_OF_STATUS: dict[str, type[TfsctlError]] = {
     "CANCELLED": RequestRejected,
@@ -52,6 +52,14 @@ def error_for_status(status: str, message: str, *, address: str, about: ModelRef
     if known is not None:
         error.cause, error.hint = known.cause, known.hint
     return error
+
+
+def answer_too_large(connection: Connection, *, address: str, about: ModelRef | None) -> AnswerTooLarge:
+    """The error for an answer that is larger than `max_answer_bytes`."""
+    what = f"{about} at {address}" if about else address
+    limit = connection.max_answer_bytes
+    size = f"{limit >> 20} MB" if limit >= 1 << 20 and limit % (1 << 20) == 0 else f"{limit:,} bytes"
+    return AnswerTooLarge(f"{what}: the answer is larger than {size}", hint="--max-answer SIZE allows larger answers")
 
 
 def _unexplained_error(status: str, message: str, *, address: str, about: ModelRef | None) -> TfsctlError:

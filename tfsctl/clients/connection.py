@@ -17,6 +17,7 @@ Transport = Literal["rest", "grpc"]
 Compression = Literal["gzip"]
 Balancing = Literal["round_robin"]
 DEFAULT_TIMEOUT_S = 60.0
+DEFAULT_MAX_ANSWER_BYTES = 256 << 20
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
@@ -91,6 +92,7 @@ class Connection:
     - `path`: the URL path in front of `/v1/models`, for a gateway (REST only).
     - `keepalive_s`: gRPC: the interval of keepalive pings; REST: how long an idle connection stays open.
     - `balancing`: how gRPC spreads requests over the addresses of a host name.
+    - `max_answer_bytes`: the client stops reading a larger answer; over REST, its size after decompression.
     - `capture_requests`: requests that run a model are not sent, but raised as RequestCaptured.
     """
 
@@ -102,6 +104,7 @@ class Connection:
     compression: Compression | None = None
     keepalive_s: float | None = None
     balancing: Balancing | None = None
+    max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES
     capture_requests: bool = False
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from tfsctl.clients import addresses, grpc_channel, inference_calls
-from tfsctl.clients.call_errors import error_for_status, with_proxy
+from tfsctl.clients.call_errors import answer_too_large, error_for_status, with_proxy
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
 from tfsctl.core import protos, tensors
@@ -41,6 +41,9 @@ _MESSAGE_PREFIX = re.compile(
     r"(?s).*(?:Failed to connect to remote host: |last error: [A-Z_]+: (?:ipv4|ipv6|unix):\S+: )"
 )
 
+# The messages of a receiver, client or server, for a message that is larger than its limit.
+_TOO_LARGE = re.compile(r"larger than max \(\d+ vs\. (?P<limit>\d+)\)|Decompressed message larger than max")
+
 STATUS_OF_CODE: dict[grpc.StatusCode, str] = {
     code: code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK
 }
@@ -60,6 +63,7 @@ class GrpcClient:
         self._captured = partial(CapturedRequest, "grpc", host, port, timeout_s, connection)
         self._captures_requests = connection.capture_requests
         self._connect_timeout_s = connection.connect_timeout_s
+        self._connection = connection
         self._metadata = grpc_channel.metadata(connection)
         self._channel = grpc_channel.open_channel(host, port, connection)
 
@@ -169,7 +173,18 @@ class GrpcClient:
     def _failure(self, error: grpc.RpcError, about: ModelRef) -> TfsctlError:
         status = STATUS_OF_CODE[error.code()]
         words = _MESSAGE_PREFIX.sub("", error.details() or "")
+        if self._is_answer_too_large(words):
+            return answer_too_large(self._connection, address=self._route, about=about)
         return error_for_status(status, words, address=self._route, about=about)
+
+    def _is_answer_too_large(self, message: str) -> bool:
+        """Whether this client refused an answer. A server that refuses a request uses the same words."""
+        found = _TOO_LARGE.search(message)
+        if found is None:
+            return False
+        if found["limit"] is None:
+            return self._connection.compression is None  # a request that was not compressed is not decompressed
+        return int(found["limit"]) == self._connection.max_answer_bytes
 
     def _unexpected_answer(self, model: ModelRef, why: str) -> RequestRejected:
         return RequestRejected(

@@ -1,4 +1,4 @@
-"""The channel of the gRPC client: TLS, metadata, proxies, balancing; messages of any size."""
+"""The channel of the gRPC client: TLS, metadata, proxies, balancing, message sizes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tfsctl.clients.connection import Connection
 from tfsctl.errors import InvalidInput
 
 _UNLIMITED = -1
+_MAX_INT = 2**31 - 1  # an option of a channel is a C int
 
 
 def open_channel(host: str, port: int, connection: Connection) -> grpc.Channel:
@@ -53,7 +54,7 @@ def is_connected_within(channel: grpc.Channel, seconds: float) -> bool:
 
 def _options(host: str, connection: Connection) -> list[tuple[str, Any]]:
     options: list[tuple[str, Any]] = [
-        ("grpc.max_receive_message_length", _UNLIMITED),
+        ("grpc.max_receive_message_length", min(connection.max_answer_bytes, _MAX_INT)),
         ("grpc.max_send_message_length", _UNLIMITED),
         # Channels of one process share connections by default, so a forked child would get its parent's.
         ("grpc.use_local_subchannel_pool", 1),

@@ -24,13 +24,13 @@ def predict_body(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
 
 
 def parsed_object(content: bytes) -> dict[str, Any] | None:
-    """The JSON object of an answer; None if it is not one. TensorFlow Serving writes the bytes of strings unescaped."""
+    """The JSON object of an answer; None if it is not one, or is nested too deeply. TensorFlow Serving writes the bytes of strings unescaped."""
     try:
         answer = orjson.loads(content)
     except orjson.JSONDecodeError:
         try:
             answer = json.loads(content.decode("utf-8", "surrogateescape"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
     return answer if isinstance(answer, dict) else None
 

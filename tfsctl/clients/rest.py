@@ -18,7 +18,8 @@ from urllib.parse import quote
 import httpx
 
 from tfsctl.clients import addresses, inference_calls, json_bodies, rest_connection
-from tfsctl.clients.call_errors import error_for_status, with_proxy
+from tfsctl.clients.answer_body import BodyTooLarge
+from tfsctl.clients.call_errors import answer_too_large, error_for_status, with_proxy
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
 from tfsctl.core import dtypes, json_tensors
@@ -90,7 +91,7 @@ class RestClient:
         self._metadata_cache: dict[ModelRef, ModelMetadata] = {}
         self._captured = partial(CapturedRequest, "rest", host, port, timeout_s, connection)
         self._captures_requests = connection.capture_requests
-        self._compressed = connection.compression == "gzip"
+        self._connection = connection
         try:
             self._http = rest_connection.open_http(host, port, connection, timeout_s=timeout_s, wire=wire)
         except httpx.InvalidURL as error:
@@ -188,15 +189,19 @@ class RestClient:
         self, method: str, path: str, *, about: ModelRef, body: bytes | None = None
     ) -> tuple[httpx.Response, bytes]:
         try:
-            return rest_connection.send(self._http, method, path, body, compressed=self._compressed)
+            return rest_connection.send(self._http, method, path, body, connection=self._connection)
+        except BodyTooLarge:
+            raise answer_too_large(self._connection, address=self._route, about=about) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._failure(error, about=about) from error
 
     def _call(self, method: str, path: str, *, about: ModelRef, body: bytes | None = None) -> dict[str, Any]:
         response, content = self._send(method, path, about=about, body=body)
         answer = json_bodies.parsed_object(content)
-        if response.status_code == httpx.codes.OK and answer is not None:
-            return answer
+        if response.status_code == httpx.codes.OK:
+            if answer is not None:
+                return answer
+            raise self._unexpected_answer(about, "the body is not a JSON object that can be read")
         raise self._refusal(response, answer, about)
 
     def _failure(self, error: Exception, *, about: ModelRef | None) -> TfsctlError:

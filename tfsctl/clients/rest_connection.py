@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gzip
 import ssl
-import time
 from collections.abc import Callable
 
 import httpx
 
 from tfsctl.clients import addresses, tls
+from tfsctl.clients.answer_body import read_body
 from tfsctl.clients.connection import Connection
 from tfsctl.errors import InvalidInput
 
@@ -36,7 +36,7 @@ def open_http(
     try:
         return httpx.Client(
             base_url=f"{'https' if connection.tls else 'http'}://{at}{connection.path}",
-            headers=[(header.name, header.value) for header in connection.headers],
+            headers=[("accept-encoding", "gzip"), *((header.name, header.value) for header in connection.headers)],
             timeout=httpx.Timeout(timeout_s, connect=_shorter(connection.connect_timeout_s, timeout_s)),
             limits=httpx.Limits(keepalive_expiry=connection.keepalive_s or _KEEPALIVE_S),
             transport=wire,
@@ -51,27 +51,20 @@ def open_http(
 
 
 def send(
-    http: httpx.Client, method: str, path: str, body: bytes | None, *, compressed: bool = False
+    http: httpx.Client, method: str, path: str, body: bytes | None, *, connection: Connection
 ) -> tuple[httpx.Response, bytes]:
     """Send one request; returns the response and its content.
 
-    The timeout of httpx limits each read; this function also limits their sum.
+    The timeout of httpx limits each read; this function also limits their sum. The connection's `max_answer_bytes`
+    limits the content.
 
-
-    Raises httpx.HTTPError, and httpx.InvalidURL.
+    Raises BodyTooLarge, httpx.HTTPError, and httpx.InvalidURL.
     """
     headers = {}
-    if compressed and body is not None:
+    if connection.compression == "gzip" and body is not None:
         body, headers = gzip.compress(body, _GZIP_LEVEL), {"Content-Encoding": "gzip"}
-    limit_s = http.timeout.read
-    deadline = None if limit_s is None else time.monotonic() + limit_s
-    chunks = []
     with http.stream(method, path, content=body, headers=headers) as response:
-        for chunk in response.iter_bytes():
-            chunks.append(chunk)
-            if deadline is not None and time.monotonic() > deadline:
-                raise httpx.ReadTimeout(f"the answer was not complete within {limit_s:g} s")
-    return response, b"".join(chunks)
+        return response, read_body(response, max_bytes=connection.max_answer_bytes, limit_s=http.timeout.read)
 
 
 def _hooks(connection: Connection) -> dict[str, list[Callable[[httpx.Request], None]]]:

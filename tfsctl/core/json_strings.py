@@ -1,11 +1,23 @@
-"""Strings in JSON values: text, and `{"b64": …}` for bytes. Does not import NumPy, so that commands start fast."""
+r"""Strings in JSON values: text, and `{"b64": …}` for bytes; and text that is safe to print.
+
+A terminal acts on the control characters in text from servers, models and files. C0 and C1 control characters (escape
+sequences, OSC), DEL, bidirectional overrides, line separators and lone surrogates are therefore printed as JSON escapes
+(`\u001b`), so escaped JSON is still the same JSON. Line breaks and tabs stay.
+
+Does not import NumPy, so that commands start fast.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import json
+import re
 
 from tfsctl.errors import InvalidInput
+
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSAFE_IN_LINE = re.compile(f"{_UNSAFE.pattern[:-1]}\t\n]")
 
 
 def is_b64(value: object) -> bool:
@@ -32,3 +44,27 @@ def decode_b64(text: object, where: str) -> bytes:
     except (binascii.Error, ValueError):
         pass
     raise InvalidInput(f'{where}: the value of "b64" is not base64 (standard alphabet)')
+
+
+def escape_controls(text: str) -> str:
+    """Text with every unsafe character escaped. It may have several lines."""
+    return _UNSAFE.sub(_json_escape, text)
+
+
+def escape_line_controls(text: str) -> str:
+    """Text as one line without tabs, so that it cannot be taken for several lines or cells."""
+    return _UNSAFE_IN_LINE.sub(_json_escape, text)
+
+
+def quote_controls(text: str) -> str:
+    """Text unchanged if it is safe in one cell of a line, else as an escaped JSON string."""
+    return escape_controls(json.dumps(text, ensure_ascii=False)) if _UNSAFE_IN_LINE.search(text) else text
+
+
+def is_safe_cell(text: str) -> bool:
+    """Whether text is safe in one cell of a line."""
+    return _UNSAFE_IN_LINE.search(text) is None
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"

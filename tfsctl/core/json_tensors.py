@@ -19,6 +19,7 @@ from tfsctl.core.json_strings import decode_b64, encode_text, is_b64
 from tfsctl.core.types import Json, TensorSpec
 from tfsctl.errors import InvalidInput
 
+_MAX_DEPTH = 32  # the most dimensions of an array in NumPy 1; no model has tensors with as many
 _MAX_EXACT_FLOAT = 2**53  # from here on, a float64 cannot tell neighbouring integers apart
 
 
@@ -99,6 +100,8 @@ class _ValueReader:
     def _read(self, value: object, at: str, depth: int) -> None:
         name, shape = self._spec.name, self._shape
         if isinstance(value, (list, tuple)) and not (self._dtype.is_complex and _is_complex_pair(value)):
+            if depth == _MAX_DEPTH:
+                raise InvalidInput(f"{name} has lists nested deeper than {_MAX_DEPTH} levels")
             if depth == len(shape):
                 if self._leaves:
                     raise InvalidInput(f"{name}{at} is a list where a single {self._dtype.name} was found before")

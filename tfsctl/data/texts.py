@@ -13,6 +13,7 @@ import orjson
 
 from tfsctl.core import json_tensors
 from tfsctl.core.batches import Arrays
+from tfsctl.core.json_strings import is_safe_cell
 
 _ORJSON_KINDS = frozenset("fiub")
 _NUMPY_OPTION = orjson.OPT_SERIALIZE_NUMPY
@@ -85,7 +86,7 @@ def _raw_cells(array: np.ndarray) -> list[bytes]:
 
 def _is_printable(value: bytes) -> bool:
     try:
-        return value.decode().isprintable()
+        return is_safe_cell(value.decode())
     except UnicodeDecodeError:
         return False
 

@@ -216,8 +216,8 @@ REQUEST_ERRORS = (
     KnownError(
         r"Received message larger than max \((?P<size>\d+) vs\. (?P<most>\d+)\)|"
         r"message larger than max.{0,80}",
-        "gRPC clients take 4 MB by default, and the answer is larger",
-        "raise grpc.max_receive_message_length of the channel; tfsctl takes any size",
+        "gRPC clients take 4 MB by default (tfsctl: 256 MB), and the answer is larger",
+        "raise grpc.max_receive_message_length of the channel, or use tfsctl predict --max-answer SIZE",
     ),
     KnownError(
         r"Timed out waiting for notification",

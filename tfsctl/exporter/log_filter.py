@@ -18,6 +18,8 @@ import warnings
 from collections.abc import Iterator
 from typing import IO
 
+from tfsctl.core.json_strings import escape_controls
+
 _NOISE = re.compile(
     rb"[IWE]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\] "  # absl: I0000 00:00:1795340929.595180    4074 port.cc:153]
     rb"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] "  # TensorFlow: 2026-11-22 09:48:50.516770: I tensorflow/core/
@@ -100,9 +102,9 @@ def _copy_lines(scratch: int, target: int, noise: re.Pattern[bytes]) -> Iterator
             while block := os.pread(scratch, 1 << 16, offset):
                 offset += len(block)
                 *lines, waiting = (waiting + block).split(b"\n")
-                _write(target, b"".join(clear + line + b"\n" for line in lines if not noise.match(line)))
+                _write(target, b"".join(clear + _escaped(line) + b"\n" for line in lines if not noise.match(line)))
             if last:
-                _write(target, b"" if noise.match(waiting) else waiting)
+                _write(target, b"" if noise.match(waiting) else _escaped(waiting))
                 return
 
     thread = threading.Thread(target=copy_lines, name="tfsctl-stderr", daemon=True)
@@ -112,6 +114,11 @@ def _copy_lines(scratch: int, target: int, noise: re.Pattern[bytes]) -> Iterator
     finally:
         done.set()
         thread.join()
+
+
+def _escaped(line: bytes) -> bytes:
+    """A line of a log without control characters: it may name parts of a model."""
+    return escape_controls(line.decode("utf-8", "surrogateescape")).encode()
 
 
 def _write(descriptor: int, data: bytes) -> None:

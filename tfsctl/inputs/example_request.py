@@ -9,6 +9,7 @@ from typing import Any
 
 from tfsctl.core import dtypes
 from tfsctl.core.types import DEFAULT_SIGNATURE, Json, Shape, Signature, TensorSpec
+from tfsctl.errors import InvalidInput
 
 EXAMPLE_TEXT = "This movie is great! :D"
 MAX_VALUES = 64  # a request with more values is too long to paste
@@ -45,7 +46,7 @@ def example_body(signature: Signature) -> str | None:
 def example_row(signature: Signature) -> Json:
     """One row: the value of a single input, or an object with the values of several.
 
-    An input without a batch dimension is included whole.
+    An input without a batch dimension is included whole. Raises InvalidInput for an unknown dtype.
     """
     return _without_only_name(
         {
@@ -74,6 +75,8 @@ def _example_scalar(spec: TensorSpec) -> str | bool | int | float:
         return EXAMPLE_TEXT
     if spec.dtype == "bool":
         return True
+    if spec.dtype not in dtypes.BY_NAME:
+        raise InvalidInput(f"input {spec.name!r} has the unknown dtype {spec.dtype}, which no request can hold")
     return 1 if dtypes.BY_NAME[spec.dtype].is_integer else 1.0
 
 

@@ -128,7 +128,7 @@ class StandardOutput:
 
     def write(self, columns: Arrays, rejects: tuple[Reject, ...], through: int) -> None:
         """Print the answers. There are no rejects: --on-error skip needs an output file."""
-        terminal.answer_bytes(json_lines(columns) if self._as_json else delimited_lines(columns, "\t", quoted=False))
+        terminal.answer_lines(json_lines(columns) if self._as_json else delimited_lines(columns, "\t", quoted=False))
         self.through, self.rows, self.rejects = through, self.rows + len(next(iter(columns.values()), ())), len(rejects)
 
     def finish(self) -> None:

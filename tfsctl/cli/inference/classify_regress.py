@@ -8,6 +8,7 @@ from typing import Any
 from tfsctl.cli.output import bars, classes, terminal, value_text
 from tfsctl.cli.output.classes import ClassOptions, ClassScore
 from tfsctl.core.inference import InferenceResult
+from tfsctl.core.json_strings import quote_controls
 from tfsctl.errors import InvalidInput
 
 
@@ -46,7 +47,7 @@ def plain_rows(answer: InferenceResult, class_options: ClassOptions) -> list[lis
     if answer.task.method == "regress":
         return [[value_text.text(value)] for value in answer.values]
     return [
-        [str(number), value_text.escape_controls(one.name), value_text.text(one.score)]
+        [str(number), quote_controls(one.name), value_text.text(one.score)]
         for number, row in enumerate(_class_rows(answer, class_options), start=1)
         for one in classes.selected_classes(row, class_options)
     ]

@@ -1,4 +1,4 @@
-"""`--raw`: send a REST body unchanged, and print the body of the answer unchanged."""
+"""`--raw`: send a REST body unchanged, and print the body of the answer unchanged (escaped on a terminal)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def post(options: ServerOptions, verb: str, body: bytes) -> None:
         if not isinstance(client, RestClient):
             raise InvalidInput("--raw sends a body of the REST API", hint="leave out --grpc, or --raw")
         content, error = client.send_raw(target.model, verb, body)
-    terminal.answer_bytes(content)
+    terminal.answer_raw(content)
     if error is not None:
         raise error

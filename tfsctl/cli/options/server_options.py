@@ -16,7 +16,16 @@ import typer
 from tfsctl.cli.options.completion import complete_models, complete_profiles, complete_servers
 from tfsctl.cli.options.option_groups import option_group
 from tfsctl.cli.options.server_url import parse_server_url
-from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, ClientTls, Connection, Header, Transport
+from tfsctl.cli.options.sizes import parse_size
+from tfsctl.clients.connection import (
+    DEFAULT_MAX_ANSWER_BYTES,
+    DEFAULT_TIMEOUT_S,
+    PLAIN,
+    ClientTls,
+    Connection,
+    Header,
+    Transport,
+)
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -101,6 +110,17 @@ ConnectTimeout = Annotated[
         min=0.001,
         metavar="SECONDS",
         help="How long to wait for the connection alone.",
+    ),
+]
+MaxAnswer = Annotated[
+    int,
+    typer.Option(
+        "--max-answer",
+        envvar="TFSCTL_MAX_ANSWER",
+        metavar="SIZE",
+        parser=parse_size,
+        show_default="256m",
+        help="Stop reading an answer that is larger, such as 64m or 1g.",
     ),
 ]
 UseTls = Annotated[
@@ -245,6 +265,7 @@ def _server_options(
     label: Label = None,
     timeout: Timeout = DEFAULT_TIMEOUT_S,
     connect_timeout: ConnectTimeout = None,
+    max_answer: MaxAnswer = DEFAULT_MAX_ANSWER_BYTES,
     use_tls: UseTls = False,
     ca: Ca = None,
     cert: Cert = None,
@@ -289,6 +310,7 @@ def _server_options(
         compression=compression,
         keepalive_s=keepalive,
         balancing=lb,
+        max_answer_bytes=max_answer,
     )
     transport: Transport = "grpc" if use_grpc else "rest"
     options = ServerOptions(model, host, port, version, label, transport, timeout, connection, server)

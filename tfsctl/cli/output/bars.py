@@ -7,6 +7,7 @@ from typing import SupportsFloat
 
 from tfsctl.cli.output import value_text
 from tfsctl.cli.output.classes import ClassScore, are_fractions, displayed_classes
+from tfsctl.core.json_strings import quote_controls
 
 WIDTH = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -37,7 +38,7 @@ def numbered(blocks: Sequence[Sequence[str]]) -> list[str]:
 
 def _of_row(row: Sequence[ClassScore], top: int | None, width: int) -> list[str]:
     shown = displayed_classes(row, top)
-    lines = _lines([one.score for one in shown], [f"{value_text.escape_controls(one.name)}  " for one in shown], width)
+    lines = _lines([one.score for one in shown], [f"{quote_controls(one.name)}  " for one in shown], width)
     left = len(row) - len(shown)
     return [*lines, f"… {left} more"] if left and top is None else lines
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from tfsctl.cli.output import bars, classes, value_text
 from tfsctl.cli.output.classes import NO_CLASS_OPTIONS, ClassOptions, ClassScore
+from tfsctl.core.json_strings import quote_controls
 from tfsctl.core.types import Prediction
 
 _CELL_BAR_WIDTH = 8
@@ -34,7 +35,7 @@ def plain_rows(prediction: Prediction, class_options: ClassOptions = NO_CLASS_OP
         [
             str(number),
             *([name] if len(found) > 1 else []),
-            value_text.escape_controls(one.name),
+            quote_controls(one.name),
             value_text.text(one.score),
         ]
         for name, rows in found.items()

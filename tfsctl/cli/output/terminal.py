@@ -1,6 +1,7 @@
 """Print answers to stdout and messages to stderr. The only module that prints, and the only user of rich.
 
-Text from users and servers is never interpreted as rich markup.
+Text from servers, models and files never controls the terminal: everything that is printed here is escaped
+(`core/json_strings.py`) and never interpreted as rich markup. The one exception is `answer_raw` into a pipe or file.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from tfsctl.core.json_strings import escape_controls, escape_line_controls
 from tfsctl.errors import ExitCode, TfsctlError
 
 if TYPE_CHECKING:
@@ -55,8 +57,8 @@ def _unwritable_stream() -> io.TextIOWrapper:
 
 
 def say(text: str) -> None:
-    """Print one line (progress, a note, a hint) to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Print one line (progress, a note, a hint) to stderr, escaped."""
+    print(escape_controls(text), file=sys.stderr, flush=True)
 
 
 def can_redraw() -> bool:
@@ -88,16 +90,28 @@ def drop_output() -> None:
 
 
 def answer(text: str) -> None:
-    """Print one line of the answer to stdout."""
+    """Print one line of the answer to stdout, escaped."""
     with _stdout_errors():
-        print(text, flush=True)
+        print(escape_controls(text), flush=True)
 
 
-def answer_bytes(content: bytes) -> None:
-    """Print bytes unchanged; on a terminal, end them with a newline."""
+def answer_lines(lines: bytes) -> None:
+    """Print whole lines of UTF-8 text to stdout, escaped."""
+    _write_bytes(escape_controls(lines.decode("utf-8", "surrogateescape")).encode())
+
+
+def answer_raw(content: bytes) -> None:
+    """Print bytes unchanged into a pipe or a file. On a terminal, print them escaped, and end them with a newline."""
+    if is_interactive():
+        answer(content.decode("utf-8", "surrogateescape").removesuffix("\n"))
+    else:
+        _write_bytes(content)
+
+
+def _write_bytes(content: bytes) -> None:
     with _stdout_errors():
         sys.stdout.flush()
-        sys.stdout.buffer.write(content + b"\n" * (is_interactive() and not content.endswith(b"\n")))
+        sys.stdout.buffer.write(content)
         sys.stdout.flush()
 
 
@@ -118,7 +132,7 @@ def answer_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """
     if not is_interactive():
         for row in rows:
-            answer("\t".join(row))
+            answer("\t".join(map(escape_line_controls, row)))
         return
     from rich import box
     from rich.cells import cell_len
@@ -127,6 +141,10 @@ def answer_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     console = Console()
+    columns, rows = (
+        [escape_controls(column) for column in columns],
+        [[escape_controls(cell) for cell in row] for row in rows],
+    )
     widths = [max(map(cell_len, "\n".join(cells).split("\n"))) for cells in zip(columns, *rows, strict=True)]
     widest = max(widths, default=0)
     borders = 3 * len(columns)
@@ -135,7 +153,7 @@ def answer_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column, width in zip(columns, widths, strict=True):
-        table.add_column(column, overflow="fold", no_wrap=width < widest)
+        table.add_column(Text(column), overflow="fold", no_wrap=width < widest)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     with _stdout_errors():
@@ -157,7 +175,7 @@ def log_line(line: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True, soft_wrap=True).print(Text(line, style))
+    Console(stderr=True, soft_wrap=True).print(Text(escape_controls(line), style))
 
 
 def _log_level(line: str) -> str:
@@ -179,7 +197,7 @@ def progress(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
 
         console = Console(stderr=True)
         with console.status("") as status:
-            yield lambda step: status.update(Text(f"{step} …"))
+            yield lambda step: status.update(Text(escape_controls(f"{step} …")))
 
 
 @contextmanager
@@ -241,7 +259,7 @@ def progress_bar(*, quiet: bool = False) -> Iterator[Callable[[int, float | None
 def report(error: TfsctlError) -> int:
     """Print an expected failure as `error:`, `cause:` and `hint:` lines; returns its exit code."""
     if verbose:
-        traceback.print_exception(error)
+        _say_traceback(error)
     say(f"error: {error.message}")
     if error.cause:
         say(f"cause: {error.cause}")
@@ -250,8 +268,20 @@ def report(error: TfsctlError) -> int:
     return error.exit_code
 
 
+def report_command_line_error(error: Exception) -> int:
+    """Print Click's message about a wrong option or argument; returns its exit code."""
+    message = io.StringIO()
+    error.show(file=message)  # type: ignore[attr-defined] # Click's UsageError
+    say(message.getvalue().rstrip("\n"))
+    return ExitCode.USAGE
+
+
 def report_bug(error: BaseException) -> int:
     """Print an unexpected failure with its traceback; returns 70."""
-    traceback.print_exception(error)
+    _say_traceback(error)
     say("error: this is a bug in tfsctl; please report it with the lines above")
     return ExitCode.BUG
+
+
+def _say_traceback(error: BaseException) -> None:
+    say("".join(traceback.format_exception(error)).rstrip("\n"))

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from tfsctl.core.json_strings import quote_controls
 from tfsctl.core.types import Json, Prediction
 
 if TYPE_CHECKING:
@@ -84,11 +85,6 @@ def _summary(array: np.ndarray) -> str:
     return f"{dtypes.from_numpy(array.dtype).name} {list(array.shape)}: {' '.join(values)}{spread}"
 
 
-def escape_controls(words: str) -> str:
-    """Text of a server or a file, as a JSON string if it holds control characters."""
-    return words if words.isprintable() else json.dumps(words, ensure_ascii=False)
-
-
 def text(value: object) -> str:
     """A value as plain text: the shortest number that reads back the same, text as it is, lists in brackets."""
     import numpy as np
@@ -106,11 +102,11 @@ def _list(array: np.ndarray) -> str:
 
 
 def _one(value: object, *, quoted: bool) -> str:
-    """One number or string. Text with control characters is escaped, because it could control the terminal."""
+    """One number or string. Text with control characters is a JSON string, because it could control the terminal."""
     if not isinstance(value, bytes):
         return _JSON_WORDS.get(number := str(value), number)
     try:
         decoded = value.decode()
     except UnicodeDecodeError:
         return json.dumps({"b64": base64.b64encode(value).decode()})
-    return json.dumps(decoded, ensure_ascii=False) if quoted else escape_controls(decoded)
+    return json.dumps(decoded, ensure_ascii=False) if quoted else quote_controls(decoded)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import copy
 import queue
 import random
 import threading
@@ -19,7 +20,7 @@ import numpy as np
 
 from tfsctl.clients.bulk.throughput_tuner import RequestSettings, ThroughputTuner
 from tfsctl.core.batches import Arrays, Batch, Reject, concatenate
-from tfsctl.errors import InvalidInput, RequestRejected, ServerUnreachable, TfsctlError
+from tfsctl.errors import AnswerTooLarge, InvalidInput, RequestRejected, ServerUnreachable, TfsctlError
 
 PredictBatch = Callable[[Batch], Mapping[str, np.ndarray]]
 _MAX_PENDING_PER_WORKER = 3  # limits the answers that wait for an earlier one
@@ -187,9 +188,8 @@ class BulkPredictor:
         try:
             outputs = _outputs_by_row(self._predict_with_retries(job, batch), len(batch))
             return AnsweredBatch(replace(batch, arrays={}), outputs)
-        except RequestRejected as error:
-            too_large = _is_too_large(error)
-            if error.status not in _ROW_ERRORS and not too_large:
+        except (RequestRejected, AnswerTooLarge) as error:
+            if not _is_too_large(error) and not (isinstance(error, RequestRejected) and error.status in _ROW_ERRORS):
                 raise
             if len(batch) == 1:
                 return self._reject(batch, error)
@@ -216,11 +216,13 @@ class BulkPredictor:
             self._stopped.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause = min(pause * 2, _MAX_BACKOFF_S)
 
-    def _reject(self, batch: Batch, error: RequestRejected) -> AnsweredBatch:
+    def _reject(self, batch: Batch, error: RequestRejected | AnswerTooLarge) -> AnsweredBatch:
         row = int(batch.rows[0])
         if not self._options.skip_bad_rows:
-            rejection = RequestRejected(f"row {row}: {error.message}", status=error.status, hint=error.hint)
-            rejection.hint = rejection.hint or "--on-error skip goes on without such rows, and lists them"
+            rejection = copy.copy(error)
+            rejection.message = f"row {row}: {error.message}"
+            rejection.args = (rejection.message,)
+            rejection.hint = error.hint or "--on-error skip goes on without such rows, and lists them"
             raise rejection from error
         values = {name: array[0].tolist() for name, array in batch.arrays.items() if array.size <= 1000}
         reject = Reject(row, error.message, {name: _text(value) for name, value in values.items()})
@@ -258,7 +260,10 @@ def _is_temporary(error: TfsctlError) -> bool:
     return isinstance(error, ServerUnreachable)
 
 
-def _is_too_large(error: RequestRejected) -> bool:
+def _is_too_large(error: RequestRejected | AnswerTooLarge) -> bool:
+    """Whether fewer rows may succeed, because the request or its answer is too large."""
+    if isinstance(error, AnswerTooLarge):
+        return True
     return error.status == "RESOURCE_EXHAUSTED" and "larger than max" in error.message
 
 

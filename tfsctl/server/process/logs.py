@@ -13,6 +13,8 @@ import time
 from contextlib import suppress
 from typing import TextIO
 
+from tfsctl.core.json_strings import escape_controls
+
 FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 _MAX_QUEUED = 10_000
 _FLUSH_S = 1.0
@@ -50,9 +52,9 @@ class _Handler(logging.Handler):
 
 
 def write_line(stream: TextIO, text: str) -> None:
-    """Write and flush a line in one piece, so that no other thread's output ends up inside it."""
+    """Write and flush a line in one piece, so that no other thread's output ends up inside it. Clients' text is escaped."""
     with suppress(OSError, ValueError):  # a full disk or a closed stream must not stop the server
-        stream.write(f"{text}\n".encode("utf-8", "backslashreplace").decode())
+        stream.write(f"{escape_controls(text)}\n")
         stream.flush()
 
 
