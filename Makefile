@@ -2,6 +2,7 @@
 # test-fast    the unit tests: no TensorFlow, no server
 # test         all tests that need neither Docker nor Node.js, on all CPUs
 # coverage     the same, with the coverage of tfsctl/ in all processes; fails below a floor
+# docs         the documentation site, in build/site; fails on a dead link or anchor
 # check        what CI runs first: format, lint, types, tests
 # test-lowest  the tests with the lowest version of every dependency that pyproject.toml allows
 # test-docker  the tests that need a Docker Engine, or npm and its registry; fails if one was skipped
@@ -21,7 +22,7 @@ TESTS ?=
 PARALLEL := -n $(WORKERS) --dist worksteal
 PIP := -m pip --disable-pip-version-check
 
-.PHONY: quickstart test-fast test coverage check lint test-lowest test-docker test-wheel test-tensorflow-next
+.PHONY: quickstart test-fast test coverage check lint docs test-lowest test-docker test-wheel test-tensorflow-next
 .PHONY: build check-release constraints clean
 
 quickstart: $(VENV)/.installed
@@ -47,6 +48,11 @@ lint: $(VENV)/.ready
 	$(VENV)/bin/typos
 	$(VENV)/bin/mypy
 
+# NO_MKDOCS_2_WARNING: Material announces another generator on every build.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+	$(VENV)/bin/python scripts/check_site.py build/site
+
 test-lowest: $(LOWEST)/.ready
 	$(LOWEST)/bin/python -m pytest $(PARALLEL) $(TESTS)
 
@@ -54,7 +60,7 @@ test-lowest: $(LOWEST)/.ready
 # skipped for another reason, the run proves nothing.
 test-docker: $(VENV)/.ready
 	@{ $(VENV)/bin/python -m pytest -m "docker or node" $(TESTS); echo $$? >$(VENV)/docker.status; } | tee $(VENV)/docker.log
-	@grep -qE '^=+ [0-9]+ passed, [0-9]+ deselected in ' $(VENV)/docker.log || { echo "error: not every test ran" >&2; exit 1; }
+	@grep -qE '^=+ [0-9]+ passed(, [0-9]+ deselected)? in ' $(VENV)/docker.log || { echo "error: not every test ran" >&2; exit 1; }
 	@exit "$$(cat $(VENV)/docker.status)"
 
 build: $(VENV)/.ready
@@ -84,6 +90,10 @@ $(VENV)/.installed: pyproject.toml scripts/new_venv.sh
 
 $(VENV)/.ready: $(VENV)/.installed
 	$(VENV)/bin/python $(PIP) install --quiet --group dev
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(VENV)/bin/python $(PIP) install --quiet --group docs
 	@touch $@
 
 # The lower bounds as constraints: `name>=1.2` becomes `name==1.2`.

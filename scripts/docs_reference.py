@@ -1,0 +1,96 @@
+"""The pages of the documentation that are generated: every command with its options, every flag of the embedded server."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import fields
+from typing import Any
+
+import typer
+
+from tfsctl.cli.registry import COMMANDS, LazyCommandGroup
+from tfsctl.server.config.flags import Flags
+
+OURS = " (not a flag of tensorflow_model_server)"
+COMMANDS_HEAD = """\
+# Commands
+
+This page is generated from the commands. `tfsctl COMMAND --help` prints the same.
+"""
+FLAGS_HEAD = """\
+# Flags of tfsctl-model-server
+
+This page is generated from the flags of the embedded server. `tfsctl-model-server --help` prints
+the same. Flags marked (tfsctl) do not exist in TensorFlow Serving. Defaults that depend on
+the number of CPUs are those of the machine that built this page.
+"""
+
+
+def commands() -> str:
+    """One section for each command, with its usage, arguments, options and examples."""
+    group = LazyCommandGroup(name="tfsctl")
+    context = typer.Context(group, info_name="tfsctl")
+    parts = [COMMANDS_HEAD]
+    for name in COMMANDS:
+        parts += _command_section(context, group.commands[name], name)
+    return "\n".join(parts)
+
+
+def _command_section(parent: typer.Context, command: Any, name: str, level: int = 2) -> list[str]:  # noqa: ANN401 - click's
+    context = typer.Context(command, info_name=name, parent=parent)
+    description, _, examples = inspect.cleandoc(command.help or "").partition("Examples:")
+    usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
+    parts = [f"{'#' * level} {context.command_path}\n", f"```text\n{usage}\n```\n", _paragraphs(description)]
+    for title, rows in _parameters(context, command).items():
+        parts.append(
+            f"| {title} | |\n|---|---|\n"
+            + "\n".join(f"| {_code(left)} | {_cell(right)} |" for left, right in rows)
+            + "\n"
+        )
+    if examples.strip():
+        parts.append("```text\n" + inspect.cleandoc(examples.replace("\b", "")).strip("\n") + "\n```\n")
+    for child_name, child in getattr(command, "commands", {}).items():
+        parts += _command_section(context, child, child_name, level + 1)
+    return parts
+
+
+def _parameters(context: typer.Context, command: Any) -> dict[str, list[tuple[str, str]]]:  # noqa: ANN401 - click's
+    """Title of a group of options -> the two columns of its help."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for parameter in command.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is None:
+            continue
+        default = "Arguments" if parameter.param_type_name == "argument" else "Options"
+        groups.setdefault(getattr(parameter, "rich_help_panel", None) or default, []).append(record)
+    return groups
+
+
+def flags() -> str:
+    """One table of all flags of the embedded server."""
+    return FLAGS_HEAD + "\n" + _flag_table()
+
+
+def _flag_table() -> str:
+    rows = []
+    for flag in fields(Flags):
+        if not flag.metadata["hidden"]:
+            text = flag.metadata["text"]
+            name = f"`--{flag.name}`" + (" (tfsctl)" if OURS in text else "")
+            default = f"`{flag.default}`" if flag.default != "" else ""
+            rows.append(f"| {name} | {default} | {_cell(text.replace(OURS, ''))} |")
+    return "| flag | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _paragraphs(text: str) -> str:
+    """The description, with its examples of one line as they are."""
+    return re.sub(r"\n\n\b\n", "\n\n", text.replace("\b\n", "")).strip() + "\n"
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("|", "\\|") + "`"
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text).replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,71 @@
+"""Every console block of the README and of docs/ does what the page shows; see tests/support/console_blocks.py."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from console_blocks import Command, commands_of, difference, normalise, run
+from locations import ROOT
+from model_servers import clean_environment
+
+PAGES = [
+    page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if "```console" in page.read_text()
+]
+
+
+@pytest.mark.tensorflow
+@pytest.mark.server
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_console_blocks(page: Path, tmp_path: Path) -> None:
+    """The commands of a page, pasted in order into a shell, print what the page prints."""
+    commands = commands_of(page, with_docker=False)
+    folder = tmp_path / "work"
+    shutil.copytree(ROOT / "sample_models", folder / "sample_models", ignore=shutil.ignore_patterns("__pycache__"))
+    programs = str(Path(sys.executable).parent)
+    environment = {
+        **clean_environment(tmp_path / "home"),
+        "PATH": os.pathsep.join([programs, os.environ["PATH"]]),
+        "TFSCTL_ENGINE": "embedded",
+    }
+    try:
+        run(commands, folder, environment)
+    finally:
+        subprocess.run([f"{programs}/tfsctl", "stop", "--all"], env=environment, capture_output=True, check=False)
+
+    wrong = [text for text in map(difference, commands) if text]
+    assert not wrong, "\n\n".join(wrong)
+
+
+def test_versions_times_and_widths_are_not_compared() -> None:
+    """What differs from run to run is normalised; the rest is compared."""
+    assert normalise("version:  1795344751  in 2.5 s") == normalise("version: 1695344751 in 12 s")
+    assert normalise(" ────── ") == normalise("─")
+    assert normalise("0.82") != normalise("0.83")
+
+
+@pytest.mark.parametrize(
+    ("shown", "output", "is_right"),
+    [
+        (["a", "…", "d"], "a\nb\nc\nd\n", True),
+        (["a", "…", "d"], "a\nd\n", True),
+        (["a", "…"], "a\nb\nc\n", True),
+        (["a …c"], "a b c\n", True),
+        (["a"], "a\nb\n", False),
+        (["a", "…", "d"], "a\nb\nc\n", False),
+        (["a …c"], "a\nc\n", False),
+        (["a.c"], "abc\n", False),
+    ],
+)
+def test_dots_stand_for_anything(shown: list[str], output: str, is_right: bool) -> None:
+    """`…` alone on a line stands for lines, and within a line for text of that line."""
+    assert (difference(Command("command", shown, output)) == "") is is_right
+
+
+def test_a_command_that_fails_is_noticed() -> None:
+    """A command without printed output must end with 0."""
+    assert "ended with 4" in difference(Command("tfsctl predict", [], "error: no server\n", 4))
