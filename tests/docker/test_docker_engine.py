@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -22,9 +23,11 @@ from cli_runner import RunCli
 from echo_models import write_echo_model
 from ports import free_ports
 from real_docker import FREE, containers, docker, inspect, remove_containers
+from waiting import eventually
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.registry import records
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import ExitCode
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -259,13 +262,63 @@ def test_a_container_of_another_state_directory_keeps_its_name(
     assert run_cli("stop", "echo").code == 0
 
 
-def test_a_removed_container_is_no_longer_listed(run_cli: RunCli, echo: Path) -> None:
-    """Whoever removed it."""
-    assert run_cli("serve", echo, "--detach", *FREE).code == 0
+def test_a_removed_container_can_be_restarted(run_cli: RunCli, echo: Path) -> None:
+    """Its record is kept until `stop`."""
+    served = json.loads(run_cli("serve", echo, "--detach", "--json", *FREE).stdout)
     docker("rm", "--force", "tfsctl-echo")
-
     assert records.running() == []
+    assert json.loads(run_cli("ps", "--json").stdout) == {"servers": []}
+    (listed,) = json.loads(run_cli("ps", "--all", "--json").stdout)["servers"]
+    assert (listed["name"], listed["state"]) == ("echo", "removed")
+
+    assert run_cli("restart").code == 0
+    assert [(each.rest_port, each.grpc_port) for each in records.running()] == [
+        (served["rest_port"], served["grpc_port"])
+    ]
+    docker("rm", "--force", "tfsctl-echo")
+    assert run_cli("stop").stdout == "removed echo, which had ended\n"
     assert run_cli("stop").code == ExitCode.NOT_FOUND
+
+
+def test_ports_stay_when_docker_restarts_the_container(run_cli: RunCli, echo: Path) -> None:
+    """Also for free ports that were chosen by tfsctl."""
+    served = json.loads(run_cli("serve", echo, "--detach", "--json", *FREE).stdout)
+    docker("restart", "tfsctl-echo")
+
+    assert [(each.rest_port, each.grpc_port) for each in records.running()] == [
+        (served["rest_port"], served["grpc_port"])
+    ]
+    eventually(lambda: run_cli("predict", "2").stdout, "2.0\n")
+    assert run_cli("predict", "2", "--grpc").stdout == "2.0\n"
+
+
+def test_moved_ports_are_read_from_docker(run_cli: RunCli, echo: Path) -> None:
+    """Docker chooses others at each start if it was asked for any, as an earlier version of tfsctl did."""
+    command = shlex.split(run_cli("serve", echo, "--dry-run", *FREE).stdout)
+    asked = [re.sub(r"127\.0\.0\.1:\d+:", "127.0.0.1::", word) for word in command]
+    container = docker(*asked[1:])
+    records.register(ServerRecord("echo", "docker", "127.0.0.1", 1, 2, ("echo",), None, container, 5.0, None))
+    for _ in range(2):
+        eventually(lambda: run_cli("predict", "2").stdout, "2.0\n")
+        (server,) = json.loads(run_cli("ps", "--json").stdout)["servers"]
+        bound = inspect("tfsctl-echo")["NetworkSettings"]["Ports"]["8501/tcp"]
+        assert str(server["rest_port"]) == bound[0]["HostPort"]
+        docker("restart", "tfsctl-echo")
+
+
+def test_two_commands_with_one_name(run_cli: RunCli, echo: Path) -> None:
+    """One of them starts the server. The other is never told to remove a container."""
+    attempts = [start("serve", echo, "--detach", *FREE) for _ in range(3)]
+    said = [process.communicate(timeout=240) for process in attempts]
+    codes = sorted(process.returncode for process in attempts)
+
+    assert codes[0] == 0
+    assert 0 not in codes[1:]
+    errors = [stderr for process, (_, stderr) in zip(attempts, said, strict=True) if process.returncode]
+    for error in errors:
+        assert "a server named echo runs already" in error
+        assert "docker rm" not in error
+    assert run_cli("predict", "2").stdout == "2.0\n"
 
 
 def test_a_stopped_daemon_has_its_own_error(

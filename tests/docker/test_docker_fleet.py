@@ -6,6 +6,7 @@ Run with `pytest -m docker`; without a daemon these fail rather than be skipped.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -114,7 +115,11 @@ def test_an_ended_container_can_be_restarted(run_cli: RunCli, echo: Path) -> Non
 
     (ended,) = listed(run_cli)
     assert (ended["state"], ended["models"], ended["uptime_s"]) == ("exited (137)", {}, None)
-    assert run_cli("ps").stdout.split("\t")[5] == "exited (137)"
+    assert ended["exit_status"] == 137
+    assert ended["cause"].startswith("it was killed")
+    assert re.match(
+        r"exited \(137\) \d+ s ago: it was killed, as is done when memory runs out", run_cli("ps").stdout.split("\t")[5]
+    )
     assert "Successfully loaded" in run_cli("logs", "echo").stdout
     assert records.running() == []
 

@@ -117,7 +117,7 @@ def test_an_image_of_several_models(run_cli: RunCli, models: Path, standin: str,
     while subprocess.run(["docker", "exec", "tfsctl-test-image", *check[1:]], check=False).returncode != 0:
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    missing = ["docker", "exec", "tfsctl-test-image", *health_check(["echo", "missing"]).command]
+    missing = ["docker", "exec", "tfsctl-test-image", *health_check(["echo", "missing"], 8501).command]
     assert subprocess.run(missing, check=False).returncode == 1
 
     ask = ("predict", "--port", rest_port, "--model")

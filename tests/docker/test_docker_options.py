@@ -23,8 +23,10 @@ from build_standin import build
 from cli_runner import RunCli
 from echo_models import write_echo_model
 from graph_models import GraphModel
+from ports import free_ports
 from real_docker import FREE, containers, docker, inspect, remove_containers
 from tfrecords import write_records
+from waiting import eventually
 
 from tfsctl.core import protos, tensors
 from tfsctl.engines import state_dir
@@ -142,18 +144,110 @@ def test_gpus_are_requested(run_cli: RunCli, echo: Path, gpus: str, count: int, 
     assert (request["Count"], request["DeviceIDs"], request["Capabilities"]) == (count, devices, [["gpu"]])
 
 
-def test_the_host_network_uses_the_ports_of_the_container(run_cli: RunCli, echo: Path) -> None:
-    """Docker publishes none there. A network without published ports is refused."""
-    served = run_cli("serve", echo, "--docker-arg=--network=host", "--detach", "--json", *FREE)
+def test_the_host_network(run_cli: RunCli, echo: Path) -> None:
+    """Docker publishes no ports there: the server listens on those that were asked for, on every address."""
+    rest_port, grpc_port = free_ports(2)
+    ports = ("--rest-port", rest_port, "--grpc-port", grpc_port)
+    served = run_cli("serve", echo, "--network", "host", "--detach", "--json", *ports)
     assert served.code == 0, served.stderr
-    assert (json.loads(served.stdout)["rest_port"], json.loads(served.stdout)["grpc_port"]) == (8501, 8500)
+    assert "note: with --network host, the server listens on every address of this machine\n" in served.stderr
+    document = json.loads(served.stdout)
+    assert (document["rest_port"], document["grpc_port"], document["bind_address"]) == (rest_port, grpc_port, "0.0.0.0")
     assert run_cli("predict", "2").stdout == "2.0\n"
-    assert run_cli("stop").code == 0
+    assert run_cli("predict", "2", "--grpc").stdout == "2.0\n"
+    records.unregister(records.running()[0])
+    (found,) = json.loads(run_cli("ps", "--json").stdout)["servers"]
+    assert (found["rest_port"], found["grpc_port"]) == (rest_port, grpc_port), "without a record"
+    eventually(lambda: inspect("tfsctl-echo")["State"]["Health"]["Status"], "healthy")
 
-    refused = run_cli("serve", echo, "--docker-arg=--network=none", "--detach", *FREE)
-    assert (refused.code, refused.stdout) == (ExitCode.DOCKER, "")
-    assert "error: nobody can ask this container: to its network, none, Docker publishes no ports\n" in refused.stderr
-    assert (containers(), records.running()) == ([], [])
+
+def test_a_network_of_the_user(run_cli: RunCli, echo: Path) -> None:
+    """It must exist, and be one for which Docker publishes ports."""
+    docker("network", "create", "tfsctl-test")
+    try:
+        served = run_cli("serve", echo, "--network", "tfsctl-test", "--detach", *FREE)
+        assert served.code == 0, served.stderr
+        assert run_cli("predict", "2").stdout == "2.0\n"
+        assert list(inspect("tfsctl-echo")["NetworkSettings"]["Networks"]) == ["tfsctl-test"]
+        assert run_cli("stop").code == 0
+    finally:
+        docker("network", "rm", "tfsctl-test")
+
+    refused = run_cli("serve", echo, "--network", "tfsctl-test", "--detach", *FREE)
+    assert refused.code == ExitCode.DOCKER
+    assert "error: there is no Docker network tfsctl-test\nhint: docker network create tfsctl-test\n" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        (("--docker-arg=--network=host",), "--network NAME"),
+        (("--docker-arg", "--network", "--docker-arg", "host"), "--network NAME"),
+        (("--docker-arg=--user=0",), "--user UID:GID"),
+        (("--docker-arg=-p", "--docker-arg=9000:8501"), "--rest-port PORT"),
+        (("--docker-arg=--name=mine",), "--name NAME"),
+        (("--docker-arg=--read-only=false",), "--writable-root"),
+        (("--docker-arg=--cap-add=ALL",), "--cap-add CAPABILITY"),
+        (("--docker-arg=-v", "--docker-arg=/srv:/models/echo"), "another directory"),
+        (("--network", "none"), "DRIVER bridge"),
+        (("--memory", "lots"), "--memory 2g"),
+        (("--image", "a b"), "tensorflow/serving"),
+    ],
+)
+def test_options_are_checked_before_docker_is_called(
+    run_cli: RunCli, echo: Path, options: tuple[str, ...], hint: str
+) -> None:
+    """Nothing is created."""
+    refused = run_cli("serve", echo, "--detach", *options, *FREE)
+
+    assert (refused.code, refused.stdout) == (ExitCode.USAGE, "")
+    assert hint in refused.stderr.splitlines()[-1]
+    assert containers() == []
+
+
+def test_resources_labels_logs_and_restarts(run_cli: RunCli, echo: Path) -> None:
+    """As Docker has them."""
+    limits = ("--cpus", "1.5", "--memory", "512m", "--shm-size", "32m", "--log-max-size", "1m")
+    served = run_cli("serve", echo, *limits, "--label", "team=search", "--restart", "on-failure:3", "--detach", *FREE)
+    assert served.code == 0, served.stderr
+    found = inspect("tfsctl-echo")
+    host = found["HostConfig"]
+
+    assert (host["NanoCpus"], host["Memory"], host["ShmSize"]) == (1500000000, 512 * 2**20, 32 * 2**20)
+    assert host["LogConfig"]["Config"] == {"max-size": "1m", "max-file": "2"}
+    assert host["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
+    assert host["PidsLimit"] == 4096
+    assert found["Config"]["Labels"]["team"] == "search"
+    assert run_cli("restart").code == 0
+    assert inspect("tfsctl-echo")["HostConfig"]["RestartPolicy"]["Name"] == "on-failure"
+
+
+def test_a_restart_policy_needs_the_background(run_cli: RunCli, echo: Path) -> None:
+    """A server in the foreground ends with its terminal."""
+    refused = run_cli("serve", echo, "--restart", "always", *FREE)
+
+    assert (refused.code, refused.stdout) == (ExitCode.USAGE, "")
+    assert refused.stderr.endswith("hint: add --detach\n")
+
+
+def test_unset_variables_are_refused(run_cli: RunCli, echo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything starts, and before `restart` stops anything."""
+    refused = run_cli("serve", echo, "--env", "TOKEN", "--detach", *FREE)
+    assert (refused.code, containers()) == (ExitCode.USAGE, [])
+    assert "error: --env TOKEN takes the value of the variable TOKEN, which is not set\n" in refused.stderr
+
+    monkeypatch.setenv("TOKEN", "one")
+    assert run_cli("serve", echo, "--env", "TOKEN", "--detach", *FREE).code == 0
+    before = inspect("tfsctl-echo")["Id"]
+    monkeypatch.delenv("TOKEN")
+    refused = run_cli("restart")
+    assert (refused.code, inspect("tfsctl-echo")["Id"]) == (ExitCode.USAGE, before)
+    assert "error: echo was started with --env TOKEN, and the variable TOKEN is not set any more\n" in refused.stderr
+    assert run_cli("predict", "2").stdout == "2.0\n"
+
+    monkeypatch.setenv("TOKEN", "two")
+    assert run_cli("restart").code == 0
+    assert "TOKEN=two" in inspect("tfsctl-echo")["Config"]["Env"]
 
 
 def test_a_container_that_docker_removed_is_reported(run_cli: RunCli, echo: Path, standin: str) -> None:
@@ -188,7 +282,7 @@ def test_warmup_requests_are_replayed(run_cli: RunCli, tmp_path: Path) -> None:
 
 def test_a_container_can_run_as_any_user(run_cli: RunCli, echo: Path) -> None:
     """A server does not need root."""
-    served = run_cli("serve", echo, "--detach", "--docker-arg", "--user", "--docker-arg", "12345:12345", *FREE)
+    served = run_cli("serve", echo, "--detach", "--user", "12345:12345", *FREE)
     assert served.code == 0, served.stderr
     assert inspect("tfsctl-echo")["Config"]["User"] == "12345:12345"
 

@@ -125,14 +125,20 @@ def test_the_engines_share_the_flags_of_tensorflow_serving() -> None:
 
 def test_the_docker_command_line_is_what_a_careful_person_types() -> None:
     """Published on one address, mounted read-only, labelled; the entrypoint knows the other flags."""
-    assert ENGINES["docker"].command(launch(ECHO, rest_port=0)) == [
+    command = ENGINES["docker"].command(launch(ECHO))
+    assert command[-13:] == [
+        *("--pids-limit", "4096", "--health-cmd", command[-10]),
+        *("--health-interval", "2s", "--health-start-period", "60s", "--health-timeout", "5s"),
+        *("--health-retries", "15", "serving:1.2"),
+    ]
+    assert command[:-13] == [
         *("docker", "run", "--detach", "--init", "--read-only", "--name", "tfsctl-echo"),
         *("--label", "tfsctl.server=echo", "--label", "tfsctl.models=echo"),
         *("--label", f"tfsctl.state={state_dir.base()}"),
-        *("--publish", "127.0.0.1:8500:8500", "--publish", "127.0.0.1::8501"),
+        *("--publish", "127.0.0.1:8500:8500", "--publish", "127.0.0.1:8501:8501"),
         *("--mount", "type=bind,source=/models on disk/echo,target=/models/echo,readonly"),
         *("--env", "MODEL_NAME=echo"),
-        *("--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "serving:1.2"),  # noqa: S108
+        *("--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),  # noqa: S108
     ]
 
 
@@ -218,16 +224,25 @@ def test_model_names_never_become_paths_or_shell_words() -> None:
     assert "--model_config_file=/etc/tfsctl/models.config" in one.flags("/etc/tfsctl")
 
 
-def test_the_health_check_quotes_model_names(tmp_path: Path) -> None:
-    """Bash sees one word for each model, and the request line has the URL-quoted name."""
-    script = health_check(ODD_NAMES).command[-1]
-    names = script.splitlines()[0].removeprefix("for model in ").removesuffix("; do")
-    assert [unquote(name) for name in names.split(" ")] == list(ODD_NAMES)
+def test_the_health_check_never_makes_a_model_name_shell_text(tmp_path: Path) -> None:
+    """Names are URL-quoted arguments, also in the text that `docker run --health-cmd` gives to a shell."""
+    check = health_check(ODD_NAMES, 8501)
+    bash, option, script, name, port, *models = check.command
+    assert (bash, option, name, port) == ("bash", "-c", "health", "8501")
+    assert [unquote(model) for model in models] == list(ODD_NAMES)
+    assert not any(model in script for model in ODD_NAMES[:-1])
 
-    echo = f"cd {tmp_path}; for model in {names}; do printf '%s\\n' \"$model\"; done"
-    words = subprocesses.run(["/bin/bash", "-c", echo]).stdout.splitlines()
-    assert words == names.split(" ")
+    shown = check.shell_command.replace("bash -c ", "printf '%s\\n' ", 1)
+    words = subprocesses.run(["/bin/sh", "-c", f"cd {tmp_path}; {shown}"]).stdout
+    assert words == "".join(f"{word}\n" for word in (script, name, port, *models))
     assert not (tmp_path / "x").exists()
+
+
+def test_the_first_health_probe_is_made_soon() -> None:
+    """Docker waits for an interval before it. Docker 25 has another interval for the start."""
+    assert health_check(["m"], 8501).interval_s <= 2
+    check = health_check(["m"], 8501, start_probes=True)
+    assert (check.start_interval_s, check.interval_s) == (1, 10)
 
 
 def test_models_are_reloaded_by_local_peers_only_unless_the_user_says_otherwise() -> None:

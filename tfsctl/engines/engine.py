@@ -27,6 +27,10 @@ class ServerProcess(Protocol):
         """The file of its log; None for a container, whose log Docker keeps."""
 
     @property
+    def bind_address(self) -> str:
+        """The address that it listens on."""
+
+    @property
     def rest_port(self) -> int:
         """The port of its REST API."""
 

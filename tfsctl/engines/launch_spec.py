@@ -12,6 +12,11 @@ from tfsctl.serving_config.stock_image import DEFAULT_IMAGE
 EngineName = Literal["docker", "binary", "embedded"]
 Pull = Literal["always", "missing", "never"]
 
+# The options of version 0.1, which are always stored.
+_FIRST = frozenset(
+    {"image", "pull", "platform", "user", "gpus", "memory", "docker_arguments", "writable_root", "new_privileges"}
+    | {"cap_add", "unlabelled"}
+)
 # Options that only a container has -> the flag that sets each.
 _CONTAINER_FLAGS = {
     "image": "--image",
@@ -19,6 +24,13 @@ _CONTAINER_FLAGS = {
     "platform": "--platform",
     "gpus": "--gpus",
     "memory": "--memory",
+    "cpus": "--cpus",
+    "shm_size": "--shm-size",
+    "network": "--network",
+    "user": "--user",
+    "labels": "--label",
+    "restart": "--restart",
+    "log_max_size": "--log-max-size",
     "docker_arguments": "--docker-arg",
     "writable_root": "--writable-root",
     "new_privileges": "--new-privileges",
@@ -30,10 +42,12 @@ _CONTAINER_FLAGS = {
 class ContainerOptions:
     """Options of a container. Other engines ignore them.
 
-    - `memory` and `gpus` are written as for `docker run`.
-    - `user` is `uid:gid` (default: the image's user).
+    - `memory`, `cpus`, `shm_size`, `network`, `gpus` and `restart` are written as for `docker run`.
+    - `user` is `uid:gid` (default: the image's user); `labels` are `KEY=VALUE`.
+    - `log_max_size` is the size at which Docker starts a new log file. It keeps two.
     - `writable_root`, `new_privileges` and `cap_add` relax the default hardening.
     - `unlabelled` turns SELinux separation off for the container.
+    - `start_probes`: the daemon can probe the health more often until the container is healthy.
     """
 
     image: str = DEFAULT_IMAGE
@@ -47,6 +61,13 @@ class ContainerOptions:
     new_privileges: bool = False
     cap_add: tuple[str, ...] = ()
     unlabelled: bool = False
+    cpus: str | None = None
+    shm_size: str | None = None
+    network: str | None = None
+    labels: tuple[str, ...] = ()
+    restart: str | None = None
+    log_max_size: str | None = None
+    start_probes: bool = False
 
     def container_only_flags(self) -> list[str]:
         """The flags that were set and have an effect only for a container."""
@@ -71,8 +92,13 @@ class LaunchSpec:
     container: ContainerOptions = ContainerOptions()
 
     def to_document(self) -> dict[str, Any]:
-        """Convert to JSON values. They include the values of --env, so store them where only the owner can read."""
-        return asdict(self)
+        """Convert to JSON values, without unset options that version 0.1 did not have. They include the values of --env, so store them where only the owner can read."""
+        document = asdict(self)
+        defaults = asdict(ContainerOptions())
+        options = {
+            key: value for key, value in document["container"].items() if key in _FIRST or value != defaults[key]
+        }
+        return document | {"container": options}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> LaunchSpec:

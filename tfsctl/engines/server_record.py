@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # client commands read records, and need none of these
     from tfsctl.engines.engine import ServerProcess
@@ -13,15 +13,18 @@ if TYPE_CHECKING:  # client commands read records, and need none of these
 # An address that means "all interfaces" -> the address at which this machine reaches it.
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 
+_ADDED = ("bind_address", "certificate", "client_ca")
+
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
     """One model server.
 
-    - `host`: the address at which clients reach it
+    - `host`: the address at which clients reach it; `bind_address`: the one it listens on ("" if that is not known)
     - `pid`: set for a process; `container` (an id): set for a container
     - `started_at`: Unix time in seconds
     - `log_path`: None for a container, whose log Docker keeps
+    - `certificate`, `client_ca`: the files of gRPC over TLS; None without TLS, or without client certificates
 
     Record files and the environment of running servers hold these field names.
     """
@@ -36,6 +39,13 @@ class ServerRecord:
     container: str | None
     started_at: float
     log_path: str | None
+    bind_address: str = ""
+    certificate: str | None = None
+    client_ca: str | None = None
+
+    def to_document(self) -> dict[str, Any]:
+        """The record as JSON values, without unset fields that version 0.1 did not have."""
+        return {key: value for key, value in asdict(self).items() if key not in _ADDED or value}
 
     @property
     def url(self) -> str:
@@ -53,6 +63,7 @@ class ServerRecord:
 
 def record_of(spec: LaunchSpec, engine: EngineName, process: ServerProcess) -> ServerRecord:
     """The record of a server that is being started now."""
+    tls = spec.config.tls
     return ServerRecord(
         name=spec.name,
         engine=engine,
@@ -64,6 +75,9 @@ def record_of(spec: LaunchSpec, engine: EngineName, process: ServerProcess) -> S
         container=process.container,
         started_at=time.time(),
         log_path=process.log_path,
+        bind_address=process.bind_address,
+        certificate=None if tls is None else tls.certificate,
+        client_ca=None if tls is None else tls.ca,
     )
 
 

@@ -4,6 +4,7 @@
 - `logs/`: the logs of servers that are processes
 - `configs/`: config files that were generated for a server
 - `exits/`: how the processes of servers ended
+- `locks/`: locks of server names, held while a container is started
 - `repl/`: the input history of the REPL
 """
 
@@ -11,8 +12,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tfsctl.errors import EngineError
@@ -75,6 +76,22 @@ def log_file(server: str) -> Path:
 def exit_file(server: str) -> Path:
     """The file that tells how the last process of a server ended (see `programs/exit_records`). It may not exist."""
     return base() / "exits" / server
+
+
+@contextmanager
+def lock(server: str) -> Iterator[None]:
+    """Hold the lock of a server name: other commands that want it wait. It is released if this process ends.
+
+    Raises EngineError if the state directory cannot be written.
+    """
+    import fcntl
+
+    descriptor = os.open(subfolder("locks") / server, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def repl_history() -> Path:

@@ -96,9 +96,9 @@ def test_options_are_in_the_entrypoint(run_cli: RunCli, echo: Path) -> None:
 def test_the_health_check_runs_in_bash(run_cli: RunCli, echo: Path) -> None:
     """Docker expands nothing in it."""
     check = dockerfile(run_cli, echo)["HEALTHCHECK"]
-    bash, option, script = json.loads(check.partition(" CMD ")[2])
+    bash, option, script, *arguments = json.loads(check.partition(" CMD ")[2])
 
-    assert (bash, option) == ("bash", "-c")
+    assert (bash, option, *arguments) == ("bash", "-c", "health", "8501", "echo")
     assert "start-period" in check
     subprocess.run(["/bin/bash", "-n", "-c", script], check=True)
 
@@ -196,6 +196,7 @@ def test_a_compose_file_equals_docker_run(run_cli: RunCli, echo: Path) -> None:
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "mem_limit": "2g",
+        "pids_limit": 4096,
         "restart": "unless-stopped",
     }
 
@@ -256,9 +257,38 @@ def test_a_compose_file_as_json(run_cli: RunCli, echo: Path) -> None:
     assert as_json["services"]["echo"] == service(run_cli, echo)
 
 
+def test_container_options_are_in_the_compose_file(run_cli: RunCli, echo: Path) -> None:
+    """Also a network that was made before, and the size of the log."""
+    options = (
+        "--cpus",
+        "1.5",
+        "--shm-size",
+        "64m",
+        "--user",
+        "7:8",
+        "--label",
+        "team=a$b",
+        "--restart",
+        "on-failure:3",
+    )
+    written = service(run_cli, echo, *options, "--log-max-size", "5m", "--network", "back")
+
+    assert (written["cpus"], written["shm_size"], written["user"]) == (1.5, "64m", "7:8")
+    assert (written["labels"], written["restart"]) == ({"team": "a$$b"}, "on-failure:3")
+    assert written["logging"] == {"options": {"max-size": "5m", "max-file": "2"}}
+    assert written["networks"] == ["back"]
+    printed = yaml.safe_load(run_cli("compose", echo, "--network", "back").stdout)
+    assert printed["networks"] == {"back": {"external": True}}
+
+    on_host = service(run_cli, echo, "--network", "host")
+    assert on_host["network_mode"] == "host"
+    assert "ports" not in on_host
+    assert on_host["command"] == ["--port=8500", "--rest_api_port=8501"]
+
+
 def test_docker_arguments_are_refused_for_compose(run_cli: RunCli, echo: Path) -> None:
     """Instead of being dropped silently."""
-    refused = run_cli("compose", echo, "--docker-arg=--cpus=2")
+    refused = run_cli("compose", echo, "--docker-arg=--memory-swap=2g")
 
     assert (refused.code, refused.stdout) == (ExitCode.USAGE, "")
     assert refused.stderr == "error: --docker-arg has no place in a Compose file\nhint: add what it does to the file\n"

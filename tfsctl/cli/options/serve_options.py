@@ -145,12 +145,52 @@ Memory = Annotated[
     str | None,
     typer.Option("--memory", metavar="SIZE", help="The most memory it may take, e.g. 2g.", rich_help_panel=_DOCKER),
 ]
+Cpus = Annotated[
+    str | None,
+    typer.Option("--cpus", metavar="NUMBER", help="How many CPUs it may use, e.g. 1.5.", rich_help_panel=_DOCKER),
+]
+ShmSize = Annotated[
+    str | None,
+    typer.Option("--shm-size", metavar="SIZE", help="The size of its shared memory.", rich_help_panel=_DOCKER),
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--network", metavar="NAME", help="The Docker network, or host for this machine's.", rich_help_panel=_DOCKER
+    ),
+]
+User = Annotated[
+    str | None,
+    typer.Option("--user", metavar="UID[:GID]", help="The user it runs as (default: you).", rich_help_panel=_DOCKER),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="KEY=VALUE", help="A label of the container. Repeatable.", rich_help_panel=_DOCKER),
+]
+Restart = Annotated[
+    str | None,
+    typer.Option(
+        "--restart",
+        metavar="POLICY",
+        help="When Docker restarts it: no, always, unless-stopped, on-failure[:COUNT].",
+        rich_help_panel=_DOCKER,
+    ),
+]
+LogMaxSize = Annotated[
+    str | None,
+    typer.Option(
+        "--log-max-size",
+        metavar="SIZE",
+        help="The size of a log file, e.g. 50m. Docker keeps the last two.",
+        rich_help_panel=_DOCKER,
+    ),
+]
 DockerArguments = Annotated[
     list[str] | None,
     typer.Option(
         "--docker-arg",
         metavar="ARGUMENT",
-        help="Passed to docker run, e.g. --docker-arg=--cpus=2. Repeatable.",
+        help="Passed to docker run, e.g. --docker-arg=--memory-swap=4g. Repeatable.",
         rich_help_panel=_DOCKER,
     ),
 ]
@@ -198,6 +238,13 @@ def _serve_options(
     platform: Platform = None,
     gpus: Gpus = None,
     memory: Memory = None,
+    cpus: Cpus = None,
+    shm_size: ShmSize = None,
+    network: Network = None,
+    user: User = None,
+    labels: Labels = None,
+    restart: Restart = None,
+    log_max_size: LogMaxSize = None,
     docker_args: DockerArguments = None,
     writable_root: WritableRoot = False,
     new_privileges: NewPrivileges = False,
@@ -227,6 +274,13 @@ def _serve_options(
             platform=platform,
             gpus=gpus,
             memory=memory,
+            cpus=cpus,
+            shm_size=shm_size,
+            network=network,
+            user=user,
+            labels=tuple(labels or ()),
+            restart=restart,
+            log_max_size=log_max_size,
             docker_arguments=tuple(docker_args or ()),
             writable_root=writable_root,
             new_privileges=new_privileges,

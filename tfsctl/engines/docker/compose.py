@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from tfsctl.core.types import Json
-from tfsctl.engines.docker.container_spec import ContainerSpec
-from tfsctl.engines.docker.health import HealthCheck
+from tfsctl.engines.docker.container_spec import HOST_NETWORK, OWN_LABELS, ContainerSpec
+
+DEFAULT_RESTART = "unless-stopped"
 
 
-def document(service: str, spec: ContainerSpec, check: HealthCheck) -> dict[str, Any]:
+def document(service: str, spec: ContainerSpec) -> dict[str, Any]:
     """The Compose file as JSON values, with one service that is restarted unless it was stopped.
 
     It has neither the container's name nor our labels, because Compose manages the container, not tfsctl.
     """
+    check, is_on_host = spec.health, spec.network == HOST_NETWORK
     facts: dict[str, Any] = {
         "image": spec.image,
         "pull_policy": None if spec.pull == "missing" else spec.pull,
@@ -21,6 +23,9 @@ def document(service: str, spec: ContainerSpec, check: HealthCheck) -> dict[str,
         "user": spec.user,
         "command": list(spec.arguments),
         "environment": dict(spec.environment),
+        "labels": {key: value for key, value in spec.labels.items() if not key.startswith(OWN_LABELS)},
+        "network_mode": spec.network if is_on_host else None,
+        "networks": None if spec.network is None or is_on_host else [spec.network],
         "ports": [str(port) for port in spec.ports],
         "volumes": [
             {"type": "bind", "source": mount.source, "target": mount.target, "read_only": True} for mount in spec.mounts
@@ -35,17 +40,26 @@ def document(service: str, spec: ContainerSpec, check: HealthCheck) -> dict[str,
             *(["label:disable"] if spec.unlabelled else []),
         ],
         "mem_limit": spec.memory,
+        "cpus": None if spec.cpus is None else float(spec.cpus),
+        "shm_size": spec.shm_size,
+        "pids_limit": spec.pids_limit,
+        "logging": {"options": spec.log_options()} if spec.log_options() else None,
         "deploy": None if spec.gpus is None else _gpus(spec.gpus),
-        "healthcheck": {
+        "healthcheck": None
+        if check is None
+        else {
             "test": ["CMD", *check.command],
             "interval": f"{check.interval_s}s",
             "timeout": f"{check.timeout_s}s",
             "start_period": f"{check.start_period_s}s",
             "retries": check.retries,
         },
-        "restart": "unless-stopped",
+        "restart": spec.restart or DEFAULT_RESTART,
     }
-    return {"services": {service: _escaped({key: value for key, value in facts.items() if value})}}
+    compose: dict[str, Any] = {"services": {service: _escaped({key: value for key, value in facts.items() if value})}}
+    if facts["networks"]:
+        compose["networks"] = {spec.network: {"external": True}}  # it was made before, as for `docker run`
+    return compose
 
 
 def text(compose: dict[str, Any]) -> str:

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
-from tfsctl.engines.docker.container_spec import GRPC_PORT, REST_PORT
-from tfsctl.engines.docker.docker_errors import docker_error, reason_of
+from tfsctl.engines.docker import inspection
+from tfsctl.engines.docker.container_spec import HOST_NETWORK
+from tfsctl.engines.docker.docker_errors import docker_error, is_missing, reason_of
+from tfsctl.engines.docker.inspection import ContainerFacts
 from tfsctl.engines.engine import LOG_TAIL_LINES
-from tfsctl.engines.exit_reasons import REASONS
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.errors import DockerError, ProgramFailed
 from tfsctl.programs import subprocesses
 from tfsctl.programs.log_followers import ProgramFollower, ShowLine
 
 STOP_S = 35  # an image may hold the embedded server, which answers running requests for up to 30 s
-_INSPECT_PORTS = "{{json .NetworkSettings.Ports}} {{.State.Running}} {{.HostConfig.NetworkMode}}"
-# Exit status of a program that was ended by a signal -> the likely cause.
-_EXIT_REASONS = {128 + number: reason for number, reason in REASONS.items()}
-_EXIT_REASONS[137] += "; --memory is how much it may take"
-
-
-def status(container: str) -> str | None:
-    """Docker's word for the state of a container (`running`, `exited`, …), `gone`, or None if docker fails."""
-    try:
-        word = subprocesses.run(["docker", "inspect", "--format", "{{.State.Status}}", container], timeout_s=15).stdout
-    except ProgramFailed as error:
-        return "gone" if "no such" in error.stderr.lower() else None
-    return word.strip()
 
 
 def stop(container: str) -> None:
@@ -42,47 +28,47 @@ class Container:
     log_path = None  # Docker keeps the log
 
     def __init__(self, container: str, spec: LaunchSpec) -> None:
-        """Watch a container that was started."""
+        """Watch a container that was started with concrete ports."""
         self.container: str | None = container
-        self._id = container
-        self.rest_port, self.grpc_port = self._published(spec)
+        self._id, self._name = container, spec.name
+        is_on_host = spec.container.network == HOST_NETWORK
+        self.bind_address = "0.0.0.0" if is_on_host else spec.host  # noqa: S104 - what the server does there
+        self.rest_port, self.grpc_port = spec.config.rest_port, spec.config.grpc_port
         self._follower: ProgramFollower | None = None
         # This program ends when the container does. Polling it is cheap, unlike running `docker inspect`.
         self._watcher = subprocesses.Child(["docker", "wait", container])
 
-    def _published(self, spec: LaunchSpec) -> tuple[int, int]:
-        facts = docker("inspect", "--format", _INSPECT_PORTS, self._id) or "null false gone"
-        ports, running, network = facts.rsplit(" ", 2)
-        if network == "host":
-            return REST_PORT, GRPC_PORT  # Docker publishes no ports on the network of the host
-        bound = [(json.loads(ports) or {}).get(f"{port}/tcp") or [{}] for port in (REST_PORT, GRPC_PORT)]
-        rest, grpc = (int(published[0].get("HostPort") or 0) for published in bound)
-        if rest and grpc:
-            return rest, grpc
-        if running == "true":
-            raise DockerError(
-                f"nobody can ask this container: to its network, {network}, Docker publishes no ports",
-                hint="leave out the --docker-arg that says --network, or name one of `docker network ls` with DRIVER bridge",
-            )
-        return spec.config.rest_port, spec.config.grpc_port  # it has already ended
-
     def exit_status(self) -> int | None:
-        """The exit status of its program, or None while it runs; 0 if the container was removed."""
+        """The exit status of its program, or None while it runs; 0 if the container was removed.
+
+        Raises DockerError if the daemon does not answer any more.
+        """
         if self._watcher.exit_status() is None:
             return None
-        return int(docker("inspect", "--format", "{{.State.ExitCode}}", self._id) or 0)
+        facts = self._facts()
+        return 0 if facts is None else facts.exit_status
 
     def exit_reason(self) -> str:
         """Why it ended, if Docker knows; otherwise an empty string."""
-        killed = docker("inspect", "--format", "{{.State.OOMKilled}}", self._id) == "true"
-        return _EXIT_REASONS.get(137 if killed else self.exit_status() or 0, "")
+        facts = self._facts()
+        return "" if facts is None else facts.exit_reason
+
+    def _facts(self) -> ContainerFacts | None:
+        """What Docker knows of it; None if it was removed. Raises DockerError if the daemon does not answer."""
+        found = inspection.inspect([self._id])
+        if found is None:
+            raise DockerError(
+                f"the Docker daemon does not answer any more, so it is not known whether {self._name} still runs",
+                hint="start the daemon; tfsctl ps then shows what is left",
+            )
+        return found.get(self._id)
 
     def log_tail(self) -> list[str]:
         """The last lines of its log."""
         try:
             log = subprocesses.run(["docker", "logs", "--tail", str(LOG_TAIL_LINES), self._id])
         except ProgramFailed as error:
-            gone = "no such container" in error.stderr.lower()
+            gone = is_missing(error)
             return ["(Docker removed the container, and its status and log with it)"] if gone else [reason_of(error)]
         return [*log.stdout.splitlines(), *log.stderr.splitlines()]
 
@@ -108,6 +94,6 @@ def docker(*arguments: str) -> str:
     try:
         return subprocesses.run(["docker", *arguments]).stdout.strip()
     except ProgramFailed as error:
-        if "no such" in error.stderr.lower() or "is already in progress" in error.stderr:  # another command removes it
+        if is_missing(error) or "is already in progress" in error.stderr:  # another command removes it
             return ""
         raise docker_error(f"docker {arguments[0]}", error) from error

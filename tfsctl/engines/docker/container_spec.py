@@ -12,23 +12,30 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from tfsctl.engines import state_dir
+from tfsctl.engines.docker.health import HealthCheck, health_check
 from tfsctl.engines.launch_spec import LaunchSpec, Pull
 from tfsctl.serving_config.model_config import ModelConfig
 from tfsctl.serving_config.model_name import valid_name
 from tfsctl.serving_config.serving_config import ServingConfig
 
 # Labels of every container that tfsctl starts. Only containers with these labels are ever stopped or removed.
+OWN_LABELS = "tfsctl."  # how the keys of these labels begin
 LABEL = "tfsctl.server"  # the name of the server
 MODELS_LABEL = "tfsctl.models"  # the names of its models, URL-quoted and comma-separated
 STATE_LABEL = "tfsctl.state"  # the state directory: `ps` and `stop` ignore containers of another one
+CERTIFICATE_LABEL = "tfsctl.certificate"  # the certificate file of gRPC over TLS
+CLIENT_CA_LABEL = "tfsctl.client-ca"  # the file of the authority that signs the certificates of clients
 GRPC_PORT, REST_PORT = 8500, 8501  # in the container, set by the image's entrypoint
 MODELS = "/models"  # the image's MODEL_BASE_PATH
 CONFIG = "/etc/tfsctl"  # where the generated files are mounted
+PIDS_LIMIT = 4096  # processes and threads; a server with hundreds of CPUs has some two thousand
+LOG_FILES = 2  # with --log-max-size: the one being written and the one before it
+HOST_NETWORK = "host"
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A port of the container, published on an address of the host. Docker chooses a port for `host_port` 0."""
+    """A port of the container, published on an address of the host. For `host_port` 0 Docker chooses one at each start."""
 
     address: str
     host_port: int
@@ -64,7 +71,8 @@ class ContainerSpec:
     - `init`: run a process 1 that forwards signals; the image's entrypoint, a shell script, does not
     - `unlabelled`: turn SELinux labels off, so that the container can read the mounts
 
-    The defaults are hardened: a read-only root with a `tmpfs`, no capabilities, no new privileges.
+    The defaults are hardened: a read-only root with a `tmpfs`, no capabilities, no new privileges, a limit on the number
+    of processes.
     """
 
     name: str
@@ -78,6 +86,13 @@ class ContainerSpec:
     user: str | None = None
     gpus: str | None = None
     memory: str | None = None
+    cpus: str | None = None
+    shm_size: str | None = None
+    network: str | None = None
+    restart: str | None = None
+    log_max_size: str | None = None
+    pids_limit: int = PIDS_LIMIT
+    health: HealthCheck | None = None
     init: bool = True
     read_only: bool = True
     tmpfs: tuple[str, ...] = ("/tmp",)  # noqa: S108 - a directory of the container
@@ -97,12 +112,16 @@ class ContainerSpec:
         options += [("--publish", port) for port in self.ports]
         options += [("--mount", mount) for mount in self.mounts]
         options += [("--env", key if value is None else f"{key}={value}") for key, value in self.environment.items()]
-        options += [("--gpus", self.gpus), ("--memory", self.memory)]
+        options += [("--gpus", self.gpus), ("--memory", self.memory), ("--cpus", self.cpus)]
+        options += [("--shm-size", self.shm_size), ("--network", self.network), ("--restart", self.restart)]
         options += [("--tmpfs", path) for path in self.tmpfs]
         options += [("--cap-drop", capability) for capability in self.cap_drop]
         options += [("--cap-add", capability) for capability in self.cap_add]
         options += [("--security-opt", "no-new-privileges")] if self.no_new_privileges else []
         options += [("--security-opt", "label=disable")] if self.unlabelled else []
+        options += [("--pids-limit", self.pids_limit)]
+        options += [("--log-opt", f"{key}={value}") for key, value in self.log_options().items()]
+        options += self._health_options()
         argv = ["docker", "run", "--detach"]
         argv += ["--init"] if self.init else []
         argv += ["--read-only"] if self.read_only else []
@@ -110,6 +129,24 @@ class ContainerSpec:
             if value is not None:
                 argv += [option, str(value)]
         return [*argv, *self.docker_arguments, self.image, *self.arguments]
+
+    def log_options(self) -> dict[str, str]:
+        """The options of Docker's log driver."""
+        return {} if self.log_max_size is None else {"max-size": self.log_max_size, "max-file": str(LOG_FILES)}
+
+    def _health_options(self) -> list[tuple[str, object]]:
+        check = self.health
+        if check is None:
+            return []
+        start_interval = None if check.start_interval_s is None else f"{check.start_interval_s}s"
+        return [
+            ("--health-cmd", check.shell_command),
+            ("--health-interval", f"{check.interval_s}s"),
+            ("--health-start-interval", start_interval),
+            ("--health-start-period", f"{check.start_period_s}s"),
+            ("--health-timeout", f"{check.timeout_s}s"),
+            ("--health-retries", check.retries),
+        ]
 
 
 def container_name(server: str) -> str:
@@ -140,6 +177,9 @@ def container_spec_for(spec: LaunchSpec, *, files_of: str | None = None) -> Cont
     `state_dir.write_config_files` must write the files of `config_inside(spec.config)` before the container starts.
     """
     options, config = spec.container, spec.config
+    is_on_host = options.network == HOST_NETWORK  # Docker publishes no ports there: the server has to listen on them
+    rest_port = config.rest_port if is_on_host else REST_PORT
+    names = [model.name for model in config.models]
     inside = config_inside(config)
     pairs = zip(config.models, inside.models, strict=True)
     mounts = [Mount(model.base_path, mounted.base_path) for model, mounted in pairs]
@@ -149,23 +189,30 @@ def container_spec_for(spec: LaunchSpec, *, files_of: str | None = None) -> Cont
     return ContainerSpec(
         name=container_name(spec.name),
         image=options.image,
-        labels={
-            LABEL: spec.name,
-            MODELS_LABEL: ",".join(quote(model.name, safe="") for model in config.models),
-            STATE_LABEL: str(state_dir.base()),
-        },
-        ports=(
+        labels=_labels(spec),
+        ports=()
+        if is_on_host
+        else (
             Port(spec.host, config.grpc_port, GRPC_PORT),
             Port(spec.host, config.rest_port, REST_PORT),
         ),
         mounts=tuple(mounts),
         environment={"MODEL_NAME": valid_name(config.models[0].name), **dict(spec.environment)},
-        arguments=tuple(inside.option_flags(CONFIG)),
+        arguments=(
+            *((f"--port={config.grpc_port}", f"--rest_api_port={config.rest_port}") if is_on_host else ()),
+            *inside.option_flags(CONFIG),
+        ),
         platform=options.platform,
         user=options.user,
         pull=options.pull,
         gpus=options.gpus,
         memory=options.memory,
+        cpus=options.cpus,
+        shm_size=options.shm_size,
+        network=options.network,
+        restart=options.restart,
+        log_max_size=options.log_max_size,
+        health=health_check(names, rest_port, start_probes=options.start_probes),
         read_only=not options.writable_root,
         tmpfs=() if options.writable_root else ("/tmp",),  # noqa: S108 - a directory of the container
         no_new_privileges=not options.new_privileges,
@@ -173,3 +220,16 @@ def container_spec_for(spec: LaunchSpec, *, files_of: str | None = None) -> Cont
         unlabelled=options.unlabelled,
         docker_arguments=options.docker_arguments,
     )
+
+
+def _labels(spec: LaunchSpec) -> dict[str, str]:
+    """The labels of the user and of tfsctl."""
+    tls = spec.config.tls
+    files = {} if tls is None else {CERTIFICATE_LABEL: tls.certificate, CLIENT_CA_LABEL: tls.ca}
+    return {
+        **dict(label.split("=", 1) for label in spec.container.labels),
+        LABEL: spec.name,
+        MODELS_LABEL: ",".join(quote(model.name, safe="") for model in spec.config.models),
+        STATE_LABEL: str(state_dir.base()),
+        **{label: file for label, file in files.items() if file is not None},
+    }

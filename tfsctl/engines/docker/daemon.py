@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from tfsctl.errors import DockerError, ProgramFailed
 from tfsctl.programs import subprocesses
 
 PODMAN_FACTS = "{{.Host.Security.Rootless}} {{.Host.ServiceIsRemote}} {{.Host.Security.SELinuxEnabled}}"
+START_PROBES_API = (1, 44)  # Docker 25
 _TIMEOUT_S = 15.0  # a daemon behind ssh is slow
 
 
@@ -25,6 +27,7 @@ class Daemon:
     - `rootless`: root in a container is the user who runs the daemon
     - `remapped`: root in a container is another user of the host, who may not read other users' files
     - `selinux`: SELinux labels restrict which files a container can read
+    - `start_probes`: the client and the daemon know `--health-start-interval`
     - `limits_memory`: memory limits work (otherwise Docker ignores them with a warning)
     """
 
@@ -37,6 +40,7 @@ class Daemon:
     podman: bool = False
     remote: bool = False
     limits_memory: bool = True
+    start_probes: bool = False
 
     @property
     def title(self) -> str:
@@ -58,7 +62,7 @@ def find() -> Daemon:
     try:
         version = json.loads(_docker("version", "--format", "{{json .}}"))
         server = version.get("Server")
-        return _podman(version["Client"]) if server is None else _engine(server)
+        return _podman(version["Client"]) if server is None else _engine(version["Client"], server)
     except ProgramFailed as error:
         raise _unusable(error) from error
     except (ValueError, KeyError, TypeError) as error:
@@ -67,7 +71,7 @@ def find() -> Daemon:
         ) from error
 
 
-def _engine(server: dict[str, Any]) -> Daemon:
+def _engine(client: dict[str, Any], server: dict[str, Any]) -> Daemon:
     options = _docker("info", "--format", "{{json .SecurityOptions}} {{.MemoryLimit}}")
     endpoint = _docker("context", "inspect", "--format", "{{.Endpoints.docker.Host}}").strip()
     return Daemon(
@@ -79,7 +83,13 @@ def _engine(server: dict[str, Any]) -> Daemon:
         selinux="name=selinux" in options,
         remote=is_elsewhere(endpoint),
         limits_memory=not options.endswith("false\n"),
+        start_probes=_api_version(client) >= START_PROBES_API,
     )
+
+
+def _api_version(client: dict[str, Any]) -> tuple[int, ...]:
+    """The version of the API that client and daemon have agreed on; (0,) if it is not known."""
+    return tuple(int(part) for part in re.findall(r"\d+", str(client.get("ApiVersion", "0"))))
 
 
 def _podman(client: dict[str, Any]) -> Daemon:

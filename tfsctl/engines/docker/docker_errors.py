@@ -6,6 +6,7 @@ import re
 
 from tfsctl.errors import DockerError, ProgramFailed
 
+_PORT_CONFLICT = r"port is already allocated|address already in use|ports are not available"
 # Pattern of an error of Docker Engine, Docker Desktop or Podman -> cause, hint.
 _KNOWN = (
     (
@@ -14,7 +15,7 @@ _KNOWN = (
         "start it (for example `sudo systemctl start docker`); tfsctl ps then shows what is left",
     ),
     (
-        r"port is already allocated|address already in use|ports are not available",
+        _PORT_CONFLICT,
         "a port is in use by another program or container",
         "--rest-port 0 --grpc-port 0 take free ones",
     ),
@@ -45,7 +46,18 @@ _KNOWN = (
     ),
 )
 
+_MISSING = re.compile(r"no such (object|container|image|network)|image not known|network \S+ not found", re.IGNORECASE)
 _USAGE_LINES = ("Usage:", "See 'docker", "Run 'docker", "Emulate Docker CLI")  # how lines begin that give no reason
+
+
+def is_missing(error: ProgramFailed) -> bool:
+    """Whether docker failed because the container, image or network does not exist."""
+    return _MISSING.search(error.stderr) is not None
+
+
+def is_port_conflict(error: ProgramFailed) -> bool:
+    """Whether docker failed because another program or container uses a port."""
+    return re.search(_PORT_CONFLICT, error.stderr, re.IGNORECASE) is not None
 
 
 def docker_error(action: str, error: ProgramFailed, *, hint: str = "") -> DockerError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfsctl.engines.docker.docker_errors import reason_of
+from tfsctl.engines.docker.docker_errors import is_missing, reason_of
 from tfsctl.engines.launch_spec import ContainerOptions
 from tfsctl.errors import DockerError, ProgramFailed
 from tfsctl.programs import subprocesses
@@ -39,7 +39,7 @@ def is_present(image: str, platform: str | None = None) -> bool:
     try:
         actual = subprocesses.run(["docker", "image", "inspect", "--format", "{{.Os}}/{{.Architecture}}", image]).stdout
     except ProgramFailed as error:
-        if "no such" in error.stderr.lower() or "image not known" in error.stderr.lower():
+        if is_missing(error):
             return False
         raise DockerError(f"docker image inspect failed: {reason_of(error)}") from error
     return platform is None or _parse_platform(platform) == _parse_platform(actual.strip())

@@ -51,7 +51,7 @@ class ImageSpec:
 
     def dockerfile(self) -> str:
         """The Dockerfile. The build context must hold `folders` and `files`."""
-        check = health_check(self.models)
+        check = health_check(self.models, REST_PORT)
         times = f"--interval={check.interval_s}s --timeout={check.timeout_s}s --start-period={check.start_period_s}s"
         lines = [f"FROM {self.base}", f"COPY {MODELS_FOLDER} {MODELS}"]
         if self.files:

@@ -1,12 +1,23 @@
-"""Checks before a server starts: its name and its ports must be free."""
+"""Checks before a server starts: its name and its ports must be free, and its variables set."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from tfsctl.engines import ports
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import EngineError, InvalidInput
+
+
+def check_environment(environment: Iterable[tuple[str, str | None]]) -> None:
+    """Raise InvalidInput for a variable that is copied from our environment and is not set there."""
+    for name, value in environment:
+        if value is None and name not in os.environ:
+            raise InvalidInput(
+                f"--env {name} takes the value of the variable {name}, which is not set",
+                hint=f"export {name}=VALUE, or --env {name}=VALUE",
+            )
 
 
 def check_free(name: str, host: str, wanted_ports: Iterable[int], running: Iterable[ServerRecord]) -> None:

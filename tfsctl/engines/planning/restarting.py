@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
 from tfsctl.engines.launch_spec import LaunchSpec
-from tfsctl.engines.planning import serve_plan, server_control
+from tfsctl.engines.planning import preflight, serve_plan, server_control
 from tfsctl.engines.planning.engine_choice import ENGINES
 from tfsctl.engines.planning.serve_plan import ServePlan
 from tfsctl.engines.planning.server_handle import ServerHandle
-from tfsctl.engines.registry.tracked_server import ENDED, TrackedServer
-from tfsctl.errors import EngineError, TfsctlError
+from tfsctl.engines.registry.tracked_server import TrackedServer
+from tfsctl.errors import EngineError, InvalidInput, TfsctlError
 from tfsctl.programs.log_followers import ShowLine
 
 
@@ -30,11 +31,24 @@ def plan_restart(server: TrackedServer) -> ServePlan:
     spec = LaunchSpec.from_document(server.launch)
     config = replace(spec.config, rest_port=record.rest_port, grpc_port=record.grpc_port)
     plan = serve_plan.replan(record.engine, replace(spec, config=config))
-    if server.state == ENDED:
+    _check_environment(spec, record.name)
+    if server.is_left_over:
         server_control.prepare(plan)  # another server may have taken its ports
     else:
         ENGINES[plan.engine].prepare(plan.launch, plan.models)
     return plan
+
+
+def _check_environment(spec: LaunchSpec, server: str) -> None:
+    """Raise InvalidInput for a variable that the server copied from the environment and that is not set any more."""
+    try:
+        preflight.check_environment(spec.environment)
+    except InvalidInput as error:
+        name = next(name for name, value in spec.environment if value is None and name not in os.environ)
+        raise InvalidInput(
+            f"{server} was started with --env {name}, and the variable {name} is not set any more",
+            hint=f"export {name}=VALUE, then tfsctl restart {server}",
+        ) from error
 
 
 def restart(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tfsctl.core import protos
 from tfsctl.engines import ports
+from tfsctl.engines.docker import option_checks, run_arguments
 from tfsctl.engines.launch_spec import EngineName, LaunchSpec
 from tfsctl.engines.model_on_disk import ModelOnDisk, find_configured, find_model
 from tfsctl.engines.planning import model_arguments
@@ -47,6 +48,8 @@ class ServePlan:
 def make_plan(options: ServeOptions) -> ServePlan:
     """Find the models and choose the engine. Raises what `model_on_disk` and `choose` raise, and InvalidInput."""
     _check_server_flags(options.server_flags)
+    option_checks.check_options(options.container)
+    run_arguments.check(options.container.docker_arguments)
     models = _find_models(options)
     engine, reason = choose(options.engine)
     config = ServingConfig(

@@ -21,11 +21,12 @@ __all__ = ["Interrupted", "ServerHandle", "prepare", "start", "stop"]
 
 
 def prepare(plan: ServePlan) -> None:
-    """Check what `start` needs besides the models: the name, the ports, the engine and its image.
+    """Check what `start` needs besides the models: the name, the ports, variables, the engine and its image.
 
-    Pulls a missing image, with the progress on stderr. Raises EngineError (DockerError).
+    Pulls a missing image, with the progress on stderr. Raises EngineError (DockerError) and InvalidInput.
     """
     spec, config = plan.launch, plan.launch.config
+    preflight.check_environment(spec.environment)
     preflight.check_free(spec.name, spec.host, (config.rest_port, config.grpc_port), records.running())
     ENGINES[plan.engine].prepare(spec, plan.models)
 

@@ -51,6 +51,7 @@ class LocalProcess:
         With `detach`, the process can outlive this one, and its exit status is recorded.
         """
         self.pid: int | None = None
+        self.bind_address = "0.0.0.0" if engine == "binary" else spec.host  # noqa: S104 - what the binary does
         self.rest_port = spec.config.rest_port
         self.grpc_port = spec.config.grpc_port
         state_dir.write_config_files(spec.config.files(), server=spec.name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from tfsctl.engines import state_dir
@@ -19,7 +18,7 @@ VARIABLE = "TFSCTL_SERVER_MARK"
 
 def variable(record: ServerRecord, launch: Mapping[str, Any]) -> dict[str, str]:
     """The variable for a process that is about to be started. Its process id is not known yet."""
-    mark = {"state": str(state_dir.base()), "server": asdict(record), "launch": launch}
+    mark = {"state": str(state_dir.base()), "server": record.to_document(), "launch": launch}
     return {VARIABLE: json.dumps(mark)}
 
 

@@ -5,18 +5,15 @@ Only servers of this state directory are found: those of another one are not our
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
-from urllib.parse import unquote
 
 from tfsctl.engines import state_dir
-from tfsctl.engines.docker.container_spec import GRPC_PORT, LABEL, MODELS_LABEL, REST_PORT, STATE_LABEL
+from tfsctl.engines.docker import inspection
+from tfsctl.engines.docker.container_spec import LABEL, STATE_LABEL
+from tfsctl.engines.docker.inspection import ContainerFacts
 from tfsctl.engines.process import server_mark
-from tfsctl.engines.registry.tracked_server import RUNNING, TrackedServer
+from tfsctl.engines.registry.records import exit_of
+from tfsctl.engines.registry.tracked_server import TrackedServer
 from tfsctl.engines.server_record import ServerRecord, reachable_host
 from tfsctl.errors import ProgramFailed
 from tfsctl.programs import subprocesses
@@ -46,43 +43,26 @@ def containers() -> list[TrackedServer]:
     labels = ("--filter", f"label={LABEL}", "--filter", f"label={STATE_LABEL}={state_dir.base()}")
     try:
         ids = subprocesses.run(["docker", "ps", "--all", "--quiet", "--no-trunc", *labels], timeout_s=10).stdout.split()
-        if not ids:
-            return []
-        output = subprocesses.run(["docker", "inspect", "--type", "container", *ids], timeout_s=10).stdout
-    except ProgramFailed as error:  # inspect fails if one was removed meanwhile, and still prints the others
-        output = error.stdout if error.returncode == 1 and error.stdout.startswith("[") else "[]"
-    return [_from_inspect(facts) for facts in json.loads(output)]
+    except ProgramFailed:
+        return []
+    return [_tracked(facts) for facts in (inspection.inspect(ids) or {}).values()]
 
 
-def _from_inspect(facts: Mapping[str, Any]) -> TrackedServer:
-    """A container as `docker inspect` describes it."""
-    labels, state = facts["Config"]["Labels"], facts["State"]
-    host, rest_port = _published(facts, REST_PORT)
+def _tracked(facts: ContainerFacts) -> TrackedServer:
+    """A container as Docker describes it."""
     record = ServerRecord(
-        name=labels[LABEL],
+        name=facts.server,
         engine="docker",
-        host=reachable_host(host),
-        rest_port=rest_port,
-        grpc_port=_published(facts, GRPC_PORT)[1],
-        models=tuple(map(unquote, labels.get(MODELS_LABEL, "").split(","))),
+        host=reachable_host(facts.bind_address or "127.0.0.1"),
+        rest_port=facts.rest_port,
+        grpc_port=facts.grpc_port,
+        models=facts.models,
         pid=None,
-        container=facts["Id"],
-        started_at=_unix_time(state["StartedAt"] if state["Status"] == RUNNING else facts["Created"]),
+        container=facts.id,
+        started_at=facts.started_at,
         log_path=None,
+        bind_address=facts.bind_address,
+        certificate=facts.certificate,
+        client_ca=facts.client_ca,
     )
-    status: str = state["Status"]
-    return TrackedServer(record, f"{status} ({state['ExitCode']})" if status == "exited" else status)
-
-
-def _published(facts: Mapping[str, Any], port: int) -> tuple[str, int]:
-    """The host's address and port for a port of the container; ("127.0.0.1", 0) if it is not published."""
-    key = f"{port}/tcp"
-    bound = facts["NetworkSettings"]["Ports"].get(key) or facts["HostConfig"]["PortBindings"].get(key)
-    first = (bound or [{}])[0]
-    return first.get("HostIp") or "127.0.0.1", int(first.get("HostPort") or 0)
-
-
-def _unix_time(text: str) -> float:
-    """Docker's time, such as `2026-11-24T00:57:31.695217551Z`, as Unix time; 0 for "never" (the year 1)."""
-    whole = re.sub(r"\.\d+", "", text).replace("Z", "+00:00")  # Docker has more digits than Python reads
-    return max(0.0, datetime.fromisoformat(whole).timestamp())
+    return TrackedServer(record, facts.state, exit=exit_of(facts), facts=facts)

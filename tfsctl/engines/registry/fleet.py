@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.registry import discovery, records
-from tfsctl.engines.registry.tracked_server import ENDED, RUNNING, TrackedServer
+from tfsctl.engines.registry.tracked_server import RUNNING, TrackedServer
 from tfsctl.errors import EngineError, InvalidInput, NotFound
 
 
@@ -25,10 +24,9 @@ def servers() -> list[TrackedServer]:
         (server.record.pid, server.record.container): server
         for server in (*discovery.processes(), *discovery.containers())
     }
-    found: list[TrackedServer] = []
-    for server in records.list_servers():  # records know the ports of a container that has ended; Docker does not
-        other = discovered.pop((server.record.pid, server.record.container), None)
-        found.append(replace(server, state=other.state) if other else server)
+    found = records.list_servers()
+    for server in found:
+        discovered.pop((server.record.pid, server.record.container), None)
     found += discovered.values()
     return sorted(found, key=lambda server: (server.state != RUNNING, server.record.started_at, server.record.name))
 
@@ -41,12 +39,12 @@ def choose_all(names: Sequence[str], command: str) -> list[TrackedServer]:
 def choose(name: str | None, command: str) -> list[TrackedServer]:
     """The servers of this name, or the only server if no name is given.
 
-    Without a name, processes that have ended are considered only if no server runs. There can be several servers of one
+    Without a name, servers of which only the record is left are considered only if there is no other. There can be several servers of one
     name if tfsctl was killed while it started one. `command` is the tfsctl command that hints name. Raises NotFound if
     there is none, InvalidInput if no name is given and there are several.
     """
     found = servers()
-    current = [server for server in found if server.state != ENDED]
+    current = [server for server in found if not server.is_left_over]
     names = list(dict.fromkeys(server.record.name for server in current))
     if name is None:
         found = current or found

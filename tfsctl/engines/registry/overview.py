@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tfsctl.core.types import ModelRef, VersionStatus
+from tfsctl.engines.docker.inspection import ContainerFacts
 from tfsctl.engines.registry import fleet, server_log, usage
 from tfsctl.engines.registry.tracked_server import ENDED, RUNNING
 from tfsctl.engines.registry.usage import Usage
@@ -26,8 +27,9 @@ class ServerReport:
     - `models`: for each model the states of its versions, or the error of asking for them
     - `uptime_s`: None if it does not run; `models` is empty then
     - `usage`: None if it is not known
-    - `exit`: how a process ended, if that is known
+    - `exit`: how it ended, if that is known
     - `cause`: why it ended, if that is known; otherwise empty
+    - `facts`: what Docker knows of its container; None for a process
     """
 
     server: ServerRecord
@@ -37,17 +39,19 @@ class ServerReport:
     usage: Usage | None
     exit: ExitRecord | None = None
     cause: str = ""
+    facts: ContainerFacts | None = None
 
 
 def reports(*, with_ended: bool = False) -> list[ServerReport]:
     """A report on every server. All servers are asked at the same time.
 
-    Processes that have ended are left out unless `with_ended`.
+    Servers of which only the record is left are left out unless `with_ended`.
     """
-    found = [server for server in fleet.servers() if with_ended or server.state != ENDED]
+    found = [server for server in fleet.servers() if with_ended or not server.is_left_over]
     running = [server.record for server in found if server.state == RUNNING]
     with ThreadPoolExecutor(max_workers=32) as threads:
-        containers = threads.submit(usage.container_usage, [s.container for s in running if s.container is not None])
+        pids = {server.facts.id: server.facts.pid for server in found if server.facts and server.state == RUNNING}
+        containers = threads.submit(usage.container_usage, pids)
         processes = threads.submit(usage.process_usage, [s.pid for s in running if s.pid is not None])
         states = dict(zip(running, threads.map(_model_states, running), strict=True))
     by_container, by_pid = containers.result(), processes.result()
@@ -59,7 +63,8 @@ def reports(*, with_ended: bool = False) -> list[ServerReport]:
             uptime_s=max(0.0, time.time() - server.record.started_at) if server.state == RUNNING else None,
             usage=by_container.get(server.record.container or "") or by_pid.get(server.record.pid or 0),
             exit=server.exit,
-            cause=server_log.exit_cause(server) if server.state == ENDED else "",
+            cause=server_log.exit_cause(server) if server.exit or server.state == ENDED else "",
+            facts=server.facts,
         )
         for server in found
     ]

@@ -2,25 +2,28 @@
 
 A file holds the fields of `ServerRecord` and two more: `born` (the identity of the process) and `launch` (the JSON of
 its LaunchSpec). The record of a server that has ended is kept until `tfsctl stop`, or until a new server takes its
-name, so that the server can be restarted. Reading the list deletes the record of a container that was removed.
+name, so that the server can be restarted. The state and the ports of a container are read from Docker.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.registry.tracked_server import ENDED, GONE, RUNNING, UNKNOWN, TrackedServer
-from tfsctl.engines.server_record import ServerRecord
+from tfsctl.engines.server_record import ServerRecord, reachable_host
 from tfsctl.errors import EngineError
 from tfsctl.programs import processes
-from tfsctl.programs.exit_records import read_exit_record
+from tfsctl.programs.exit_records import ExitRecord, read_exit_record
+
+if TYPE_CHECKING:
+    from tfsctl.engines.docker.inspection import ContainerFacts
 
 _FOLDER = "servers"
 
@@ -28,19 +31,23 @@ _FOLDER = "servers"
 def list_servers() -> list[TrackedServer]:
     """Every server that has a record, the longest-running first. Some have ended.
 
-    Deletes invalid records, those of removed containers, and the config files of servers that have ended.
+    Deletes invalid records, and the config files of servers that have ended.
     """
-    found: list[TrackedServer] = []
+    stored: list[tuple[ServerRecord, Mapping[str, Any]]] = []
     for file in _folder_files():
-        server = _read(file)
-        if server is None or server.state == GONE:
+        document = _read_document(file)
+        if document is None:
             with suppress(OSError):
                 file.unlink(missing_ok=True)
             state_dir.remove_config_files(file.stem)
         else:
-            if server.exit is not None:
-                state_dir.remove_config_files(file.stem, written_before=server.exit.ended_at)
-            found.append(server)
+            stored.append(document)
+    found = _tracked(stored)
+    for server in found:
+        if server.exit is not None and server.record.pid is not None:
+            state_dir.remove_config_files(server.record.name, written_before=server.exit.ended_at)
+        if server.state == GONE:
+            state_dir.remove_config_files(server.record.name)
     return sorted(found, key=lambda server: (server.record.started_at, server.record.name))
 
 
@@ -56,12 +63,12 @@ def register(record: ServerRecord, *, launch: Mapping[str, Any] | None = None) -
     """
     file = state_dir.subfolder(_FOLDER) / f"{record.name}.json"
     identity = None if record.pid is None else processes.process_identity(record.pid)
-    document = asdict(record) | {"born": identity, "launch": launch}
+    document = record.to_document() | {"born": identity, "launch": launch}
     temporary = file.with_name(f".{record.name}.{os.getpid()}")
     state_dir.write_atomically(temporary, json.dumps(document))
     earlier = _read(file)
     try:
-        if earlier is None or earlier.state in (ENDED, GONE):
+        if earlier is None or earlier.is_left_over:
             file.unlink(missing_ok=True)
         os.link(temporary, file)  # unlike a rename, fails if another command has taken the name
     except FileExistsError:
@@ -125,20 +132,52 @@ def _read_document(file: Path) -> tuple[ServerRecord, Mapping[str, Any]] | None:
 
 
 def _read(file: Path) -> TrackedServer | None:
-    stored = _read_document(file)
-    if stored is None:
-        return None
-    record, extra = stored
-    state = _state(record, extra["born"])
-    ended = None
-    if state == ENDED and record.pid is not None:
-        ended = read_exit_record(state_dir.exit_file(record.name), record.pid)
-    return TrackedServer(record, state, extra["launch"], ended)
+    document = _read_document(file)
+    return None if document is None else _tracked([document])[0]
 
 
-def _state(record: ServerRecord, identity: str | None) -> str:
-    if record.pid is not None:
-        return RUNNING if identity is not None and processes.process_identity(record.pid) == identity else ENDED
-    from tfsctl.engines.docker import container as docker_container  # most servers are processes, which do not need it
+def _tracked(stored: Sequence[tuple[ServerRecord, Mapping[str, Any]]]) -> list[TrackedServer]:
+    """The servers of these records with their states. All containers are inspected at once."""
+    containers = [record.container for record, _ in stored if record.container is not None]
+    facts: Mapping[str, ContainerFacts] | None = {}
+    if containers:
+        from tfsctl.engines.docker import inspection  # most servers are processes, which do not need it
 
-    return docker_container.status(record.container or record.name) or UNKNOWN
+        facts = inspection.inspect(containers)
+    return [
+        _process(record, extra) if record.container is None else _container(record, extra, facts)
+        for record, extra in stored
+    ]
+
+
+def _process(record: ServerRecord, extra: Mapping[str, Any]) -> TrackedServer:
+    pid, identity = record.pid or 0, extra["born"]
+    if identity is not None and processes.process_identity(pid) == identity:
+        return TrackedServer(record, RUNNING, extra["launch"])
+    return TrackedServer(record, ENDED, extra["launch"], read_exit_record(state_dir.exit_file(record.name), pid))
+
+
+def _container(
+    record: ServerRecord, extra: Mapping[str, Any], facts: Mapping[str, ContainerFacts] | None
+) -> TrackedServer:
+    """The server of a container, with the ports and the start time that Docker knows now."""
+    launch = extra["launch"]
+    if facts is None:
+        return TrackedServer(record, UNKNOWN, launch)
+    found = facts.get(record.container or "")
+    if found is None:
+        return TrackedServer(record, GONE, launch)
+    record = replace(
+        record,
+        host=reachable_host(found.bind_address) if found.bind_address else record.host,
+        rest_port=found.rest_port or record.rest_port,
+        grpc_port=found.grpc_port or record.grpc_port,
+        started_at=found.started_at,
+        bind_address=found.bind_address or record.bind_address,
+    )
+    return TrackedServer(record, found.state, launch, exit_of(found), found)
+
+
+def exit_of(facts: ContainerFacts) -> ExitRecord | None:
+    """How a container ended; None if it has not."""
+    return ExitRecord(facts.exit_status, facts.ended_at) if facts.ended_at and facts.status == "exited" else None

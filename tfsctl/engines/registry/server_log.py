@@ -45,12 +45,14 @@ def last_run(name: str, *, tail: int | None) -> Iterator[str] | None:
 
 
 def exit_cause(server: TrackedServer) -> str:
-    """Why a process ended: from the signal, or from an error in its log that is known. Empty if neither tells."""
+    """Why a server ended: from Docker, from the signal, or from a known error in its log. Empty if nothing tells."""
+    if server.facts is not None and server.facts.exit_reason:
+        return server.facts.exit_reason
     if server.exit is not None and -server.exit.status in REASONS:
         return REASONS[signal.Signals(-server.exit.status)]
     try:
         known = explain("\n".join(lines(server, tail=LOG_TAIL_LINES, follow=False)))
-    except (NotFound, OSError):
+    except (NotFound, DockerError, OSError):
         return ""
     return known.cause if known else ""
 

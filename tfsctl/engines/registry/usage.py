@@ -1,4 +1,8 @@
-"""The CPU and memory that running servers use: from psutil for processes, from `docker stats` for containers."""
+"""The CPU and memory that running servers use.
+
+Processes are read with psutil, containers from the control group files of this machine. `docker stats`, which takes two
+seconds, is asked only about containers that do not run on this machine, such as those of Docker Desktop.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,12 @@ import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+from tfsctl.engines.docker import cgroups
+from tfsctl.engines.docker.cgroups import ContainerCgroup
 from tfsctl.errors import ProgramFailed
 from tfsctl.programs import subprocesses
 
@@ -46,9 +53,35 @@ def process_usage(session_leaders: Iterable[int]) -> dict[int, Usage]:
     return found
 
 
-def container_usage(containers: Iterable[str]) -> dict[str, Usage]:
-    """By the given id, the use of each running container. Empty if Docker fails."""
-    ids = list(containers)
+def container_usage(containers: Mapping[str, int]) -> dict[str, Usage]:
+    """By container id, the use of each running container; `containers` has the process id of each.
+
+    Containers that end meanwhile are left out, and those of another machine if Docker fails.
+    """
+    groups = {container: cgroups.find(container, pid) for container, pid in containers.items()}
+    here = {container: group for container, group in groups.items() if group is not None}
+    found = _stats([container for container in containers if container not in here])
+    before, start = {container: _cpu_s(group) for container, group in here.items()}, time.monotonic()
+    if here:
+        time.sleep(SAMPLE_S)
+    elapsed = time.monotonic() - start
+    for container, group in here.items():
+        cpu_s, earlier = _cpu_s(group), before[container]
+        with suppress(OSError, KeyError, ValueError):
+            if cpu_s is not None and earlier is not None:
+                found[container] = Usage(round(100 * (cpu_s - earlier) / elapsed, 1), group.memory_bytes())
+    return found
+
+
+def _cpu_s(group: ContainerCgroup) -> float | None:
+    try:
+        return group.cpu_s()
+    except (OSError, KeyError, ValueError):  # it has ended
+        return None
+
+
+def _stats(ids: Sequence[str]) -> dict[str, Usage]:
+    """By container id, what `docker stats` prints. Empty if Docker fails."""
     if not ids:
         return {}
     try:

@@ -27,7 +27,6 @@ def compose(request: ServeOptions, *, as_json: Json = False) -> None:
     from tfsctl.engines.docker import compose as composing
     from tfsctl.engines.docker import op_support
     from tfsctl.engines.docker.container_spec import config_inside, container_spec_for
-    from tfsctl.engines.docker.health import health_check
     from tfsctl.engines.planning import serve_plan
 
     if request.container.docker_arguments:
@@ -37,12 +36,11 @@ def compose(request: ServeOptions, *, as_json: Json = False) -> None:
         terminal.say(f"note: {note}")
     for model in plan.models:
         op_support.check(model.name, model.saved_model, plan.launch.container.image)
-    check = health_check([model.name for model in plan.models])
     # Server names cannot begin with a dot, so `tfsctl stop` never deletes these files.
     folder = f".compose/{plan.launch.name}"
     state_dir.write_config_files(config_inside(plan.launch.config).files(), server=folder)
     spec = container_spec_for(plan.launch, files_of=folder)
-    document = composing.document(plan.launch.name, spec, check)
+    document = composing.document(plan.launch.name, spec)
     if as_json:
         terminal.answer_json(document)
     else:

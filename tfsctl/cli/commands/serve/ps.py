@@ -96,12 +96,12 @@ def _row(report: ServerReport) -> list[str]:
 
 
 def _state(report: ServerReport) -> str:
-    """`up 3 min`, or how the server ended: `ended (SIGKILL) 10 s ago: CAUSE`; otherwise Docker's word."""
+    """`up 3 min`, or how the server ended: `ended (SIGKILL) 10 s ago: CAUSE`, `exited (137) 10 s ago: CAUSE`."""
     if report.uptime_s is not None:
         return f"up {_duration(report.uptime_s)}"
     text = report.state
     if report.exit is not None:
-        text += f" ({describe_status(report.exit.status)})"
+        text += "" if report.facts else f" ({describe_status(report.exit.status)})"  # Docker's word includes it
         text += f" {_duration(max(0.0, time.time() - report.exit.ended_at))} ago"
     return f"{text}: {report.cause}" if report.cause else text
 

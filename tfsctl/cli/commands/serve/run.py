@@ -46,6 +46,8 @@ def run(
     from tfsctl.engines.planning import serve_plan, server_control
     from tfsctl.programs.signals import raise_on_termination
 
+    if request.container.restart is not None:
+        raise InvalidInput("run stops the server at its end, so --restart has no effect", hint="leave out --restart")
     plan = serve_plan.make_plan(request)
     if use_grpc and plan.launch.config.tls is not None:
         raise InvalidInput(

@@ -14,6 +14,7 @@ from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, Wa
 from tfsctl.cli.options.serve_options import takes_serve_options
 from tfsctl.cli.output import server_announcement, terminal
 from tfsctl.engines.planning.serve_options import ServeOptions
+from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tfsctl.engines.planning.serve_plan import ServePlan
@@ -44,6 +45,8 @@ def serve(
     """
     from tfsctl.engines.planning import serve_plan
 
+    if request.container.restart is not None and not detach and not dry_run:
+        raise InvalidInput("--restart is for a server that goes on in the background", hint="add --detach")
     plan = serve_plan.make_plan(request)
     server_announcement.explain(plan)
     if dry_run:

@@ -41,7 +41,6 @@ def stop(
     """
     from tfsctl.engines.planning import server_control
     from tfsctl.engines.registry import fleet
-    from tfsctl.engines.registry.tracked_server import ENDED
 
     if stop_all and names:
         raise InvalidInput("--all and a name contradict each other", hint=f"tfsctl stop {shlex.join(names)}")
@@ -58,7 +57,7 @@ def stop(
         stopped.append(each.record.name)
         if not as_json:
             ended = f"removed {each.record.name}, which had ended"
-            terminal.answer(ended if each.state == ENDED else f"stopped {each.record.name}")
+            terminal.answer(ended if each.is_left_over else f"stopped {each.record.name}")
     if as_json:
         terminal.answer_json({"stopped": stopped})
     elif not stopped and failure is None:
