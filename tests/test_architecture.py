@@ -33,7 +33,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"json_tensors", "model_dir", "tensors"},
         {"graphs", "predict_response"},
     ],
-    "core/graphs": [{"signature_graph"}],
+    "core/graphs": [{"signature_graph"}, {"feature_specs"}],
     "data": [
         {"blocks", "checkpoints", "texts"},
         {"array_results", "array_rows", "cells", "csv_rows", "image_rows", "json_rows", "parquet_rows", "record_rows"},
@@ -53,7 +53,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"arrays", "example_request", "images", "literals"},
         {"named_values"},
         {"features", "typed"},
-        {"predict_inputs"},
+        {"predict_inputs", "tf_examples"},
     ],
     "exporter": [
         {"error_text", "exported", "log_filter", "naming", "samples"},

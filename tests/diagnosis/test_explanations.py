@@ -57,7 +57,12 @@ SAMPLES = {
     "unknown argument: --nope=1": "knows no flag --nope=1",
     "1 servable(s) did not become available: {{{name: m version: 1} due to error: INTERNAL: x}, }": "could not be loaded",
     "ValueError: Invalid filepath extension for saving. Please add either a `.keras` extension": "model.save() writes .keras",
+    "No OpKernel was registered to support Op 'EagerPyFunc' used by {{node a}}": "a model server has no Python",
+    "UNIMPLEMENTED: Could not find compiler for platform CUDA: NOT_FOUND": "jit_compile=True",
+    "no matching manifest for linux/arm64/v8 in the manifest list entries": "no image for linux/arm64/v8",
     # a request
+    "Tensor :0, specified in either feed_devices or fetch_devices was not found in the Graph": "a sparse tensor",
+    "Batching session Run() input tensors must have equal 0th-dimension size": "different numbers of rows",
     "Servable not found for request: Specific(m, 5)": "that version is not loaded",
     "Could not find any versions of model nope": "no model of that name",
     "Unrecognized servable version label: stable": "no version of the model has that label",
@@ -125,7 +130,10 @@ SAMPLES = {
     "StatusCode.UNAUTHENTICATED": "wants to know who asks",
     "no connection within 1 s": "did not take the connection in time",
     "status = StatusCode.DEADLINE_EXCEEDED": "the deadline that the call itself had",
-    "Received http2 header with status: 404": "something else than TensorFlow Serving",
+    "Received http2 header with status: 404": "it is the REST port, or a gateway",
+    "Received http2 header with status: 502": "something else than TensorFlow Serving",
+    'details = "Transport closed"': "closed before the answer",
+    "415 Unsupported Media Type, without TensorFlow Serving's words": "that is a gRPC port",
 }  # fmt: skip
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.inference import METHODS, Examples, InferenceResult, InferenceTask, Method, supports_method
-from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Signature
+from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, ModelRef, Prediction, Signature
 from tfsctl.errors import InvalidInput, RequestRejected
 from tfsctl.inputs.features import as_float
 from tfsctl.inputs.predict_inputs import choose_signature, example_arguments
+from tfsctl.inputs.tf_examples import is_named_for_examples, serialize
+
+Answer = TypeVar("Answer")
 
 # The error for an integer in a feature of floats. The signature does not tell the type of a feature.
 _WANTS_FLOAT = re.compile(r"Key: (?P<name>.+?), Index: .*Data type: int64 but expected type: float")
@@ -20,15 +24,35 @@ _WANTS_FLOAT = re.compile(r"Key: (?P<name>.+?), Index: .*Data type: int64 but ex
 def infer(
     client: ServingClient, model: ModelRef, examples: Examples, tasks: Sequence[InferenceTask]
 ) -> list[InferenceResult]:
-    """Send the tasks. Integers for a feature that turns out to hold floats are converted, and the tasks sent again."""
+    """Send the tasks, again with floats if the model reads floats. Raises what `client.infer` raises."""
+    return send_examples(examples, lambda typed: client.infer(model, typed, tasks))
+
+
+def predict_examples(
+    client: ServingClient,
+    model: ModelRef,
+    signature: Signature,
+    examples: Examples,
+    outputs: Sequence[str] = (),
+) -> Prediction:
+    """Send serialized tf.Examples to a predict signature that parses them. Raises what `client.predict` raises."""
+    (spec,) = signature.inputs
+    return send_examples(
+        examples,
+        lambda typed: client.predict(model, {spec.name: serialize(typed)}, signature=signature.name, outputs=outputs),
+    )
+
+
+def send_examples(examples: Examples, send: Callable[[Examples], Answer]) -> Answer:
+    """Call `send` with examples. Integers of a feature that turns out to hold floats are converted, and sent again."""
     try:
-        return client.infer(model, examples, tasks)
+        return send(examples)
     except RequestRejected as error:
         match = _WANTS_FLOAT.search(error.message)
         changed = as_float(examples, match["name"]) if match else examples
         if _value_types(changed) == _value_types(examples):
             raise
-    return infer(client, model, changed, tasks)
+    return send_examples(changed, send)
 
 
 def choose_tasks(served: ModelMetadata, method: Method, names: Sequence[str]) -> list[InferenceTask]:
@@ -62,6 +86,8 @@ def _unsupported(
         hint = f"--signature {shlex.quote(candidates[0])} supports it"
     elif other := next((other for other in METHODS if supports_method(signature, other)), None):
         hint = f"tfsctl {other} {option}FEATURE=VALUE"
+    elif is_named_for_examples(signature):
+        hint = f"tfsctl predict --example {option}FEATURE=VALUE"
     else:
         hint = f"tfsctl predict {option}{example_arguments(signature) or 'NAME=VALUE'}"
     outputs = "classes or scores" if method == "classify" else "outputs"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from tfsctl.core import protos
 from tfsctl.core.inference import Examples, Features, InferenceResult, InferenceTask, ScoredClass
 from tfsctl.core.types import ModelRef
+from tfsctl.inputs.tf_examples import fill_example
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -108,24 +109,12 @@ def _shortest(value: float) -> float:
 
 def _fill_input(message: protos.Input, examples: Examples) -> None:
     if examples.context:
-        _fill_example(message.example_list_with_context.context, examples.context)
+        fill_example(message.example_list_with_context.context, examples.context)
         added = message.example_list_with_context.examples
     else:
         added = message.example_list.examples
     for row in examples.rows:
-        _fill_example(added.add(), row)
-
-
-def _fill_example(message: protos.Example, features: Features) -> None:
-    message.features.SetInParent()
-    for name, values in features.items():
-        feature = message.features.feature[name]
-        if values:
-            first = values[0]
-            kind = (
-                "bytes_list" if isinstance(first, bytes) else "int64_list" if isinstance(first, int) else "float_list"
-            )
-            getattr(feature, kind).value.extend(values)
+        fill_example(added.add(), row)
 
 
 def over_rest(

@@ -67,12 +67,16 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A named function of a model. Inputs and outputs are sorted by name."""
+    """A named function of a model. Inputs and outputs are sorted by name.
+
+    `sample` is a real row, the JSON value of each input, if the export of the model had samples.
+    """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     method_name: str = ""
+    sample: Mapping[str, Json] | None = field(default=None, compare=False, repr=False)
 
     def input(self, name: str) -> TensorSpec | None:
         """The input of that name, or None."""

@@ -48,6 +48,21 @@ CONNECTION_ERRORS = (
         "look at --host, and at VPNs and firewalls between",
     ),
     KnownError(
+        r"415 Unsupported Media Type, without TensorFlow Serving's words",
+        "that is a gRPC port, and the request was sent over REST",
+        "add --grpc, or give the REST port: --port PORT",
+    ),
+    KnownError(
+        r"[Rr]eceived http2 header with status: 404",
+        "that port speaks HTTP and knows no gRPC services: it is the REST port, or a gateway",
+        "leave out --grpc, or give the gRPC port: --port PORT",
+    ),
+    KnownError(
+        r"(?i:transport closed|transport is closing)",
+        "the connection was closed before the answer: the server ended, or that is a REST port and the client speaks gRPC",
+        "tfsctl ps shows whether the server runs, and which port is gRPC's",
+    ),
+    KnownError(
         r"Failed parsing HTTP/2|Trying to connect an http1\.x server|Received HTTP/0\.9|illegal status line",
         "the other side speaks another protocol: one of the ports is REST's, the other gRPC's",
         "that does not look like the right port; for a gRPC port add --grpc, for a REST port leave it out",

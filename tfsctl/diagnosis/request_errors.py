@@ -106,6 +106,11 @@ REQUEST_ERRORS = (
         "ask in the columnar format (inputs), as tfsctl predict does",
     ),
     KnownError(
+        r"Tensor :0, specified in either feed_devices or fetch_devices was not found",
+        "an input or output of the signature is a sparse tensor, which predict cannot carry",
+        "export the model again with dense tensors: tf.sparse.to_dense for an output",
+    ),
+    KnownError(
         r"Expects arg\[\d+\] to be (?P<dtype>\w+) but (?P<found>\w+) is provided",
         "an input was sent as {found}, but the model wants {dtype}",
         _METADATA + "; tfsctl predict converts what you type",
@@ -167,7 +172,7 @@ REQUEST_ERRORS = (
     KnownError(
         r"Could not parse example input, value: '(?P<value>[^']{0,40})",
         "the signature reads serialized tf.Example records, and got other text",
-        "tfsctl classify or tfsctl regress FEATURE=VALUE build them; over REST send `examples` to :classify or :regress",
+        "tfsctl predict --example FEATURE=VALUE builds such a record",
     ),
     KnownError(
         r"Feature: (?P<name>\S+) \(data type: (?P<dtype>\w+)\) is required but could not be found",
@@ -243,6 +248,11 @@ REQUEST_ERRORS = (
         r"from different tasks have different shapes and padding is turned off",
         "batching merges requests, and these have rows of different shapes",
         "set pad_variable_length_inputs: true in the batching parameters, or pad the rows yourself",
+    ),
+    KnownError(
+        r"(?:Batching session Run\(\) )?input tensors must have equal 0th-dimension size",
+        "batching is on, and the inputs of this request have different numbers of rows, for example one is a scalar",
+        "repeat the scalar for each row, or serve the model without batching",
     ),
     KnownError(
         r"Batched output tensor(?: has 0 dimensions|'s 0th dimension does not equal)|"

@@ -56,6 +56,21 @@ SERVER_ERRORS = (
         "serve it with a build that has the library; the model must otherwise be exported without that operation",
     ),
     KnownError(
+        r"No OpKernel was registered to support Op '(?P<op>EagerPyFunc|PyFunc|PyFuncStateless)'",
+        "the model calls Python code (operation {op}), and a model server has no Python",
+        "replace tf.py_function and tf.numpy_function by TensorFlow operations, and export the model again",
+    ),
+    KnownError(
+        r"Could not find compiler for platform (?P<platform>\w+)",
+        "the model was exported with jit_compile=True, and this server has no XLA compiler for {platform}",
+        "export the model again without jit_compile=True",
+    ),
+    KnownError(
+        r"no matching manifest for (?P<platform>linux/arm64\S*)",
+        "there is no image for {platform}: tensorflow/serving is built for linux/amd64 only",
+        "tfsctl serve PATH --engine embedded needs no image; --platform linux/amd64 emulates the other processor",
+    ),
+    KnownError(
         r"NodeDef mentions attr '(?P<attribute>[^']+)' not in Op",
         "the model was written by a newer TensorFlow than the server's",
         "tfsctl metadata PATH tells the version that wrote it; take a server as new (--image)",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tfsctl.core.inference import Examples, Feature, Features
@@ -23,15 +23,17 @@ from tfsctl.inputs.literals import parse_json, parse_number
 from tfsctl.inputs.named_values import read_array, read_bytes, read_json, read_text, split_pair
 
 _NAME = r"[A-Za-z_][\w./-]*"
-_PAIR = re.compile(rf"\s*{_NAME}=")
+PAIR = re.compile(rf"\s*{_NAME}=")
 _PAIRS = re.compile(rf"(?:^|\s+)({_NAME})=")
 _HINT = "for example: area=120.5 city=Bern"
 _BODY_KEYS = {"examples", "context", "signature_name"}
 _BOOLEANS = {"true": True, "false": False}
 
 
-def read_examples(texts: Sequence[str], named: Sequence[str] = ()) -> Examples:
+def read_examples(texts: Sequence[str], named: Sequence[str] = (), *, text_features: Collection[str] = ()) -> Examples:
     """Parse examples, in the order they were typed; the `named` pairs (`-i`) come last.
+
+    The values of `text_features` are text, even if they look like numbers.
 
     Raises InvalidInput for text that is not an example, NotFound for a missing file.
     """
@@ -49,13 +51,14 @@ def read_examples(texts: Sequence[str], named: Sequence[str] = ()) -> Examples:
             end_row()
         row[name] = _feature(name, value)
 
+    def parse(name: str, typed: str) -> object:
+        return typed if name in text_features else _parse_value(typed)
+
     for text in texts:
-        value = parse_json(text) if text.lstrip()[:1] in ("{", "[") else None
-        if value is None and text.lstrip()[:1] in ("{", "["):
-            raise InvalidInput(f"{text[:60]!r} begins like JSON, but is not JSON", hint=_HINT)
+        value = _parse_document(text)
         if value is None:
             for name, typed in _split_pairs(text):
-                add(name, _parse_value(typed))
+                add(name, parse(name, typed))
             continue
         end_row()
         if isinstance(value, dict) and "examples" in value and value.keys() <= _BODY_KEYS:
@@ -64,11 +67,21 @@ def read_examples(texts: Sequence[str], named: Sequence[str] = ()) -> Examples:
         rows += map(_features, value if isinstance(value, list) else [value])
     for text in named:
         name, typed = split_pair(text)
-        add(name, _file_value(typed[1:]) if typed.startswith("@") else _parse_value(typed))
+        add(name, _file_value(typed[1:]) if typed.startswith("@") else parse(name, typed))
     end_row()
     if not rows:
         raise InvalidInput("there is no example", hint=_HINT)
     return Examples(tuple(rows), context)
+
+
+def _parse_document(text: str) -> object:
+    """The value of a JSON document; None if the text is not one. Raises InvalidInput if it only begins like one."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
+    value = parse_json(text)
+    if value is None:
+        raise InvalidInput(f"{text[:60]!r} begins like JSON, but is not JSON", hint=_HINT)
+    return value
 
 
 def as_float(examples: Examples, name: str) -> Examples:
@@ -84,7 +97,7 @@ def as_float(examples: Examples, name: str) -> Examples:
 
 
 def _split_pairs(text: str) -> list[tuple[str, str]]:
-    if not _PAIR.match(text):
+    if not PAIR.match(text):
         raise InvalidInput(f"{text[:60]!r} does not say which feature it is", hint=_HINT)
     parts = _PAIRS.split(text.strip())
     return list(zip(parts[1::2], parts[2::2], strict=True))

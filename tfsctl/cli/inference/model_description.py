@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfsctl.cli.inference.served_models import models_of
+from tfsctl.cli.inference.served_models import models_of, version_directory
 from tfsctl.cli.options.server_options import ServerOptions
 from tfsctl.cli.options.target import Target, find_target
 from tfsctl.core.types import Signature
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """Facts by name, in the order in which they are printed, and the signatures."""
+    """Facts by name, in the order in which they are printed, the signatures, and the directory (None if not at hand)."""
 
     facts: Mapping[str, Any]
     signatures: Mapping[str, Signature]
+    directory: Path | None = None
 
 
 def describe(options: ServerOptions, path: Path | None) -> Description:
@@ -58,7 +59,7 @@ def of_server(options: ServerOptions) -> Description:
         "transport": client.transport,
         "labels": _labels(target, running),
     }
-    return Description(facts, served.signatures)
+    return Description(facts, served.signatures, version_directory(target, served))
 
 
 def _labels(target: Target, running: list[ServerRecord]) -> Mapping[str, int] | None:
@@ -106,4 +107,4 @@ def of_directory(path: Path, options: ServerOptions) -> Description:
         "warmup_requests": count_warmup_requests(directory),
         "fingerprint": read_fingerprint(directory),
     }
-    return Description(facts, info.signatures)
+    return Description(facts, info.signatures, directory)

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfsctl.cli.inference.bulk_output import BulkOutput, FileOutput, StandardOutput
+from tfsctl.cli.inference.example_files import Features, feature_rows, to_examples
 from tfsctl.cli.inference.pinned_version import fetch_metadata
 from tfsctl.cli.options.file_options import FileOptions
 from tfsctl.cli.output import terminal
@@ -26,7 +27,7 @@ from tfsctl.clients.bulk.pinned_version import PinnedVersionPredictor
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import dtypes
 from tfsctl.core.batches import batch_reader, fixed_batch_size
-from tfsctl.core.types import ModelRef, Signature
+from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.data.blocks import STDIN, RowSource, stdin_has_more
 from tfsctl.data.image_rows import ImageRows
 from tfsctl.data.overwriting import refuse_overwriting, refuse_stdout_input
@@ -34,6 +35,8 @@ from tfsctl.data.shaping import shape_rows
 from tfsctl.data.sources import open_source
 from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
+
+FeaturesOf = Callable[[ModelMetadata, Signature], Features | None]
 
 
 def predict_file(
@@ -45,8 +48,12 @@ def predict_file(
     as_json: bool,
     output_names: Sequence[str],
     class_options: ClassOptions,
+    features_of: FeaturesOf = lambda _served, _signature: None,
 ) -> None:
-    """Predict every row of a file. Raises what reading, the client and writing raise; answers until then are kept."""
+    """Predict every row of a file. Raises what reading, the client and writing raise; answers until then are kept.
+
+    `features_of` returns the features of a signature that parses tf.Examples, which are then built from the columns.
+    """
     served = fetch_metadata(client, model)
     chosen = choose_signature(served, signature)
     source = open_source(files.file or "", chosen, format=files.format)
@@ -64,9 +71,19 @@ def predict_file(
     if files.resume and not output.through:
         terminal.say("nothing to go on with; starting at the first row")
     skip_bad_rows = files.on_error == "skip"
+    features, rows = features_of(served, chosen), None
+    if features is not None:
+        source, rows = feature_rows(source, chosen, features, files.columns)
     batches = shape_rows(
-        source, chosen, renamed=files.columns, skip_bad_rows=skip_bad_rows, after=output.through, note=terminal.say
+        source,
+        chosen if rows is None else rows.signature,
+        renamed=files.columns,
+        skip_bad_rows=skip_bad_rows,
+        after=output.through,
+        note=terminal.say,
     )
+    if rows is not None:
+        batches = map(to_examples(chosen), batches)
     requester = PinnedVersionPredictor(
         client,
         model,

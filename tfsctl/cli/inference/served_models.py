@@ -3,11 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfsctl.core.types import ModelMetadata
+from tfsctl.errors import TfsctlError
+
 if TYPE_CHECKING:
+    from tfsctl.cli.options.target import Target
     from tfsctl.engines.server_record import ServerRecord
     from tfsctl.serving_config.model_config import ModelConfig
+
+
+def version_directory(target: Target, served: ModelMetadata) -> Path | None:
+    """The directory of a served version; None if tfsctl did not start the server, or the directory is gone."""
+    from tfsctl.core.model_dir import list_versions
+    from tfsctl.engines.registry import records
+
+    for server in records.running():
+        if (server.rest_port, server.grpc_port) != (target.rest_port, target.grpc_port):
+            continue
+        for model in models_of(server):
+            if model.name == served.name:
+                with suppress(TfsctlError, OSError):
+                    versions = {found.version: found.path for found in list_versions(Path(model.base_path))}
+                    return versions.get(max(versions) if served.version is None else served.version)
+    return None
 
 
 def models_of(server: ServerRecord) -> Sequence[ModelConfig]:

@@ -54,4 +54,12 @@ NamedInputs = Annotated[
 Text = Annotated[
     bool, typer.Option("--text", help="Send each INPUT, and each string of -i, as it is: no JSON, no NAME=VALUE.")
 ]
+Example = Annotated[
+    bool,
+    typer.Option(
+        "--example",
+        help="Build a tf.Example from FEATURE=VALUE, for a signature that parses such records (default: if it is "
+        "known to do so).",
+    ),
+]
 Raw = Annotated[bool, typer.Option("--raw", help="Send INPUT as a REST body, and print the body that comes.")]

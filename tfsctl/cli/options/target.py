@@ -12,7 +12,7 @@ from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection, Tran
 from tfsctl.clients.factory import open_client
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT, ModelRef
-from tfsctl.errors import InvalidInput
+from tfsctl.errors import InvalidInput, ServerUnreachable
 
 if TYPE_CHECKING:
     from tfsctl.engines.server_record import ServerRecord
@@ -75,14 +75,27 @@ def _target_at_address(options: ServerOptions, running: Sequence[ServerRecord]) 
     host = options.host or LOCALHOST
     for server in running:
         server_port = server.rest_port if options.transport == "rest" else server.grpc_port
-        if server_port == port and options.host in (None, server.host, LOCALHOST):
+        if options.host not in (None, server.host, LOCALHOST):
+            continue
+        if server_port == port:
             return _target_on(server, options)
+        if port in (server.rest_port, server.grpc_port):
+            raise _wrong_port(server, port)
     if options.model is None:
         address = host if host.startswith("unix:") else f"{host}:{port}"
         raise InvalidInput(f"which model at {address}?", hint="name it with --model NAME")
     if options.transport == "rest":
         return _target(options, options.model, host, port, DEFAULT_GRPC_PORT)
     return _target(options, options.model, host, DEFAULT_REST_PORT, port)
+
+
+def _wrong_port(server: ServerRecord, port: int) -> ServerUnreachable:
+    """The error for the REST port of a server with gRPC, or the other way round."""
+    if port == server.grpc_port:
+        hint = "add --grpc" + (f", or use --port {server.rest_port}" if server.rest_port else "")
+        return ServerUnreachable(f"port {port} is the gRPC port of {server.name}, not its REST port", hint=hint)
+    hint = "leave out --grpc" + (f", or use --port {server.grpc_port}" if server.grpc_port else "")
+    return ServerUnreachable(f"port {port} is the REST port of {server.name}, not its gRPC port", hint=hint)
 
 
 def _target_on(server: ServerRecord, options: ServerOptions) -> Target:

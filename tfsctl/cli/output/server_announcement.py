@@ -55,14 +55,16 @@ def example_commands(model: ModelOnDisk, entry: ServerRecord, *, several: bool) 
     """A `curl` and a `tfsctl predict` command that the model answers; None if no example fits the signature."""
     from tfsctl.engines.registry import records
     from tfsctl.inputs.example_request import example_body, example_row, example_signature
+    from tfsctl.inputs.tf_examples import example_request, feature_words, features_in
 
     signature = example_signature(model.saved_model.signatures)
     if signature is None:
         return None, None
-    body, row = example_body(signature), example_row(signature)
+    features = features_in(model.saved_model.path, signature)
+    body = example_request(signature, features) if features else example_body(signature)
     url = f"{entry.url}/v1/models/{quote(model.name, safe='')}:predict"
     curl = None if body is None else shlex.join(["curl", "-d", body, "-X", "POST", url])
-    words = ["tfsctl", "predict", row if isinstance(row, str) else json.dumps(row)]
+    words = ["tfsctl", "predict", *(feature_words(features) if features else [_argument(example_row(signature))])]
     if several or len(records.running()) > 1:
         words += ["--model", model.name]
     if signature.name != DEFAULT_SIGNATURE:
@@ -70,6 +72,10 @@ def example_commands(model: ModelOnDisk, entry: ServerRecord, *, several: bool) 
     if body is None:
         words.append("--grpc")
     return curl, shlex.join(words)
+
+
+def _argument(row: object) -> str:
+    return row if isinstance(row, str) else json.dumps(row)
 
 
 def _versions(model: ModelOnDisk) -> str:

@@ -66,5 +66,5 @@ def test_possible_example_inputs_are_noted(run_cli: RunCli) -> None:
     result = run_cli("sample", "half_plus_two", "--signature", "regress_x_to_y")
     assert json.loads(result.stdout) == {"signature_name": "regress_x_to_y", "instances": ["This movie is great! :D"]}
     assert result.stderr == (
-        "note: if regress_x_to_y reads tf.Example records, tfsctl regress FEATURE=VALUE builds them\n"
+        "note: if regress_x_to_y parses tf.Examples, tfsctl predict --example FEATURE=VALUE builds them\n"
     )

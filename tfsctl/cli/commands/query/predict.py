@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tfsctl.cli.options.file_options import FileOptions, refuse_arguments, takes_file_options
-from tfsctl.cli.options.inference_options import NamedInputs, Raw, SignatureName, Text
+from tfsctl.cli.options.inference_options import Example, NamedInputs, Raw, SignatureName, Text
 from tfsctl.cli.options.output_options import Json, Labels, Top
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.cli.snippets.show_options import takes_show_options
@@ -43,6 +42,7 @@ def predict(
     labels: Labels = None,
     top: Top = None,
     text: Text = False,
+    example: Example = False,
     raw: Raw = False,
     as_json: Json = False,
 ) -> None:
@@ -56,26 +56,30 @@ def predict(
       tfsctl predict "This movie is great! :D"
       tfsctl predict --grpc 1 2 -3.5
       tfsctl predict area=120 city=Bern
+      tfsctl predict --example trip_miles=1.5 payment=Cash
       tfsctl predict -i image=@cat.jpg --labels imagenet.txt --top 5
       tfsctl predict '{"instances": [1.0, 2.0]}' --json
       tfsctl predict --model amazon_review < reviews.txt
       tfsctl predict --grpc --file reviews.csv --output scores.csv
     """
-    from tfsctl.cli.inference import raw_request
+    from tfsctl.cli.inference import example_inputs, raw_request
     from tfsctl.cli.inference.pinned_version import request_pinned_version
+    from tfsctl.cli.inference.predict_arguments import PredictArguments
     from tfsctl.cli.options.input_arguments import is_stdin, read_body, read_lines, refuse_with, unescape_arguments
     from tfsctl.cli.options.target import find_target
     from tfsctl.cli.output import predictions, terminal
     from tfsctl.cli.output.classes import ClassOptions, read_labels
     from tfsctl.engines.registry import records
-    from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature, shape_inputs, shape_lines
-    from tfsctl.inputs.typed import signature_in_body, text_notes
+    from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
+    from tfsctl.inputs.typed import signature_in_body
 
     if raw:
-        refuse_with("--raw", input=named, only=only, labels=labels, top=top, text=text)
+        refuse_with("--raw", input=named, only=only, labels=labels, top=top, text=text, example=example)
         refuse_with("--raw", file=files.file, output=files.output)
         raw_request.post(options, "predict", read_body(inputs))
         return
+    if text:
+        refuse_with("--text", example=example)
     if files.output is not None:
         _check_output_file(files.output, files, _files_read(options, labels, named or ()))
     class_options = ClassOptions(read_labels(labels) if labels else (), top)
@@ -96,26 +100,21 @@ def predict(
                 as_json=as_json,
                 output_names=only or (),
                 class_options=class_options,
+                features_of=lambda served, chosen: example_inputs.features_of_stream(
+                    target, served, chosen, required=example
+                ),
             )
         return
     lines = read_lines(inputs) if is_stdin(inputs, named) else None
     texts = unescape_arguments(inputs or []) if lines is None else []
+    arguments = PredictArguments(texts, named or (), lines, as_text=text, as_example=example)
     target = find_target(options, records.running())
     with target.connect() as client:
 
         def send(served: ModelMetadata, model: ModelRef) -> Prediction:
-            chosen = choose_signature(served, signature or signature_in_body(texts))
+            chosen = choose_signature(served, signature or signature_in_body(arguments.texts))
             outputs = choose_outputs(chosen, only) if only else ()
-            if lines is not None:
-                arrays = shape_inputs(lines, chosen, as_text=True) if text else shape_lines(lines, chosen)
-            else:
-                arrays = shape_inputs(texts, chosen, named or (), as_text=text)
-                for note in () if text else text_notes(texts, chosen):
-                    terminal.say(f"note: {note}")
-            prediction = client.predict(model, arrays, signature=chosen.name, outputs=outputs)
-            if not outputs:
-                return prediction
-            return replace(prediction, outputs={name: prediction.outputs[name] for name in outputs})
+            return arguments.predict(client, target, served, model, chosen, outputs)
 
         prediction = request_pinned_version(client, target, send)
     if files.output is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,10 @@ from tfsctl.cli.options.inference_options import SignatureName
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.cli.output import terminal
 from tfsctl.errors import InvalidInput, TfsctlError
+
+if TYPE_CHECKING:
+    from tfsctl.cli.inference.example_inputs import FeatureSpecs
+    from tfsctl.core.types import Signature
 
 
 @takes_server_options
@@ -43,32 +48,48 @@ def sample(
       tfsctl sample ./house_price --output request.json
     """
     from tfsctl.cli.inference.model_description import describe, describe_either
-    from tfsctl.core.inference import METHODS, supports_method
+    from tfsctl.core.inference import METHODS
     from tfsctl.core.types import ModelMetadata
-    from tfsctl.inputs.example_request import example_body, example_row
     from tfsctl.inputs.predict_inputs import choose_signature
+    from tfsctl.inputs.tf_examples import features_in
 
     description = describe(options, None) if which is None else describe_either(options, which, None)
     chosen = choose_signature(
         ModelMetadata(description.facts["model"], description.facts["version"], description.signatures), signature
     )
-    verb = next((method for method in METHODS if supports_method(chosen, method)), None)
-    if verb is not None and chosen.method_name == f"tensorflow/serving/{verb}":
-        raise InvalidInput(
-            f"{chosen.name} takes examples, and a signature does not tell which features they have",
-            hint=f"tfsctl {verb} FEATURE=VALUE",
-        )
-    if verb is not None:
-        terminal.say(f"note: if {chosen.name} reads tf.Example records, tfsctl {verb} FEATURE=VALUE builds them")
-    body = example_body(chosen)
-    if body is None:
-        body = json.dumps({"instances": [example_row(chosen)]})
-        terminal.say("note: REST cannot carry every dtype of this signature; tfsctl predict --grpc takes it")
+    verb = next((method for method in METHODS if chosen.method_name == f"tensorflow/serving/{method}"), "predict")
+    body = _body(chosen, verb, features_in(description.directory, chosen))
     if output is None:
         terminal.answer(body)
         return
     _write(output, body, force=force)
-    terminal.say(f"written to {output}; to ask with it: tfsctl predict --raw < {output}")
+    terminal.say(f"written to {output}; to ask with it: tfsctl {verb} --raw < {shlex.quote(str(output))}")
+
+
+def _body(signature: Signature, verb: str, features: FeatureSpecs | None) -> str:
+    """The body of an example request. Raises InvalidInput if the signature parses tf.Examples of unknown features."""
+    from tfsctl.core.inference import METHODS, supports_method
+    from tfsctl.inputs.example_request import example_body, example_row
+    from tfsctl.inputs.tf_examples import example_request, is_named_for_examples
+
+    if features:
+        return example_request(signature, features)
+    if verb != "predict" or is_named_for_examples(signature):
+        option = "--example " if verb == "predict" else ""
+        raise InvalidInput(
+            f"{signature.name} parses tf.Examples, and the server does not tell which features they have",
+            hint=f"tfsctl {verb} {option}FEATURE=VALUE",
+        )
+    similar = next((method for method in METHODS if supports_method(signature, method)), None)
+    if similar is not None:
+        terminal.say(
+            f"note: if {signature.name} parses tf.Examples, tfsctl predict --example FEATURE=VALUE builds them"
+        )
+    body = example_body(signature)
+    if body is None:
+        terminal.say("note: REST cannot carry every dtype of this signature; tfsctl predict --grpc takes it")
+        return json.dumps({"instances": [example_row(signature)]})
+    return body
 
 
 def _write(output: Path, body: str, *, force: bool) -> None:

@@ -1,0 +1,92 @@
+"""tf.Examples for predict signatures that parse them: finds the features of a signature, and reads arguments and lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from tfsctl.cli.inference.served_models import version_directory
+from tfsctl.cli.options.target import Target
+from tfsctl.core.inference import Examples, Features
+from tfsctl.core.types import ModelMetadata, Signature
+from tfsctl.errors import InvalidInput
+from tfsctl.inputs.features import read_examples
+from tfsctl.inputs.tf_examples import (
+    are_features,
+    feature_arguments,
+    features_in,
+    fit_examples,
+    is_named_for_examples,
+    may_take_examples,
+)
+
+if TYPE_CHECKING:
+    from tfsctl.core.graphs.feature_specs import FeatureSpec
+
+    FeatureSpecs = Mapping[str, FeatureSpec]
+
+_LINE_HINT = "each line is one example: FEATURE=VALUE or a JSON object; --text sends lines as they are"
+
+
+def features_of_arguments(
+    target: Target,
+    served: ModelMetadata,
+    signature: Signature,
+    texts: Sequence[str],
+    named: Sequence[str],
+    *,
+    required: bool,
+) -> FeatureSpecs | None:
+    """The features to build tf.Examples with; empty if they are not known; None if the arguments are not features.
+
+    With `required`, the arguments must be features. Raises InvalidInput if the signature cannot parse tf.Examples.
+    """
+    if not may_take_examples(signature) or not (required or are_features(texts, named, signature)):
+        return _checked(None, signature, required=required)
+    return features_of_stream(target, served, signature, required=required)
+
+
+def features_of_stream(
+    target: Target, served: ModelMetadata, signature: Signature, *, required: bool
+) -> FeatureSpecs | None:
+    """As `features_of_arguments`, for lines and files, whose contents decide nothing."""
+    found = features_in(version_directory(target, served), signature)
+    is_named = may_take_examples(signature) and (required or is_named_for_examples(signature))
+    return _checked(found or ({} if is_named else None), signature, required=required)
+
+
+def _checked(features: FeatureSpecs | None, signature: Signature, *, required: bool) -> FeatureSpecs | None:
+    if required and features is None:
+        raise InvalidInput(
+            f"signature {signature.name} does not take tf.Examples: its only input would be one string per row",
+            hint="leave out --example",
+        )
+    return features
+
+
+def read_features(texts: Sequence[str], named: Sequence[str], features: FeatureSpecs, signature: Signature) -> Examples:
+    """The examples of arguments. Raises InvalidInput, and NotFound for a missing file."""
+    text_features = {name for name, spec in features.items() if spec.dtype == "string"}
+    try:
+        examples = read_examples(texts, named, text_features=text_features)
+        return fit_examples(examples, features, signature) if features else examples
+    except InvalidInput as error:
+        if features:
+            error.hint = f"for example: {feature_arguments(features)}"
+        raise
+
+
+def read_feature_lines(lines: Sequence[str], features: FeatureSpecs, signature: Signature) -> Examples:
+    """The examples of lines, one per line. Raises InvalidInput with the number of the first line that is not one."""
+    rows: list[Features] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found = read_features([line], (), features, signature).rows
+        except InvalidInput as error:
+            raise InvalidInput(f"line {number}: {error.message}", hint=error.hint) from error
+        if len(found) != 1:
+            raise InvalidInput(f"line {number}: {len(found)} examples", hint=_LINE_HINT)
+        rows += found
+    if not rows:
+        raise InvalidInput("there are no lines", hint=_LINE_HINT)
+    return Examples(tuple(rows))

@@ -1,0 +1,70 @@
+"""The arguments of `predict`: converts them to the inputs of the chosen signature, and sends the request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tfsctl.cli.inference import example_inputs
+from tfsctl.cli.options.target import Target
+from tfsctl.cli.output import terminal
+from tfsctl.clients.example_tasks import predict_examples
+from tfsctl.clients.serving_client import ServingClient
+from tfsctl.core.inference import Examples
+from tfsctl.core.types import ModelMetadata, ModelRef, Prediction, Signature
+from tfsctl.inputs.predict_inputs import shape_inputs, shape_lines
+from tfsctl.inputs.typed import text_notes
+
+
+@dataclass(frozen=True, slots=True)
+class PredictArguments:
+    """What to predict on: the texts of the command line and the pairs of `-i`, or (not None) the lines of stdin.
+
+    - `as_text`: texts and lines are the input, without parsing.
+    - `as_example`: they are features, from which tf.Examples are built.
+    """
+
+    texts: Sequence[str]
+    named: Sequence[str] = ()
+    lines: Sequence[str] | None = None
+    as_text: bool = False
+    as_example: bool = False
+
+    def predict(
+        self,
+        client: ServingClient,
+        target: Target,
+        served: ModelMetadata,
+        model: ModelRef,
+        signature: Signature,
+        outputs: Sequence[str],
+    ) -> Prediction:
+        """Send them to a signature; returns these outputs, or all. Raises what converting them and the client raise."""
+        examples = self._examples(target, served, signature)
+        if examples is not None:
+            prediction = predict_examples(client, model, signature, examples, outputs)
+        else:
+            if self.lines is None:
+                arrays = shape_inputs(self.texts, signature, self.named, as_text=self.as_text)
+                for note in () if self.as_text else text_notes(self.texts, signature):
+                    terminal.say(f"note: {note}")
+            elif self.as_text:
+                arrays = shape_inputs(self.lines, signature, as_text=True)
+            else:
+                arrays = shape_lines(self.lines, signature)
+            prediction = client.predict(model, arrays, signature=signature.name, outputs=outputs)
+        if not outputs:
+            return prediction
+        return replace(prediction, outputs={name: prediction.outputs[name] for name in outputs})
+
+    def _examples(self, target: Target, served: ModelMetadata, signature: Signature) -> Examples | None:
+        """The tf.Examples to build; None if the signature takes the inputs as they are."""
+        if self.as_text:
+            return None
+        if self.lines is not None:
+            found = example_inputs.features_of_stream(target, served, signature, required=self.as_example)
+            return None if found is None else example_inputs.read_feature_lines(self.lines, found, signature)
+        found = example_inputs.features_of_arguments(
+            target, served, signature, self.texts, self.named, required=self.as_example
+        )
+        return None if found is None else example_inputs.read_features(self.texts, self.named, found, signature)
