@@ -56,12 +56,15 @@ LAYERS: dict[str, list[set[str]]] = {
         {"predict_inputs", "tf_examples"},
     ],
     "exporter": [
-        {"error_text", "exported", "log_filter", "naming", "samples"},
-        {"comparison", "export_signature", "manifest", "session_process", "synthetic_examples"},
+        {"error_text", "log_filter", "naming", "samples"},
+        {"comparison", "evidence", "export_signature"},
+        {"exported", "synthetic_examples"},
+        {"manifest", "publish", "session_process"},
         {"session_worker", "sources", "verification"},
         {"writer"},
         {"pipeline"},
     ],
+    "exporter/evidence": [{"provenance", "row_operations"}],
     "exporter/sources": [
         {"keras2", "keras_model", "model_source", "python_file", "tf_module"},
         {"loading"},

@@ -69,13 +69,24 @@ def test_json_document(export: Export) -> None:
     inputs = document["signatures"]["serving_default"]["inputs"]
     assert inputs["city"] == {"dtype": "int64", "shape": [None], "tensor": "serving_default_city:0"}
     assert document.pop("signatures").keys() == {"serving_default"}
+    check = document["checks"]["serving_default"]
+    assert 0 < check.pop("run_s") < check.pop("first_run_s")
     assert document == {
         "model": "net",
         "version": 7,
         "path": "net/7",
         "row_independent": {"serving_default": True},
+        "compared_with": None,
         "checks": {
-            "serving_default": {"ran": True, "inputs": "samples", "rows": 2, "max_difference": 0.0, "notes": []}
+            "serving_default": {
+                "ran": True,
+                "inputs": "samples",
+                "rows": 2,
+                "shapes": {"area": [2], "city": [2]},
+                "max_difference": 0.0,
+                "row_tests": {"permuted": True, "together": True, "alone": True, "reason": ""},
+                "notes": [],
+            }
         },
         "notes": [],
         "next": "tfsctl serve ./net",
@@ -89,7 +100,7 @@ def test_manifest_matches_the_output(export: Export) -> None:
     manifest = json.loads((exported.path / "assets.extra" / "tfsctl_manifest.json").read_text())
     for key in ("model", "version", "created", "tensorflow_version", "keras_version", "notes"):
         assert manifest[key] == document[key]
-    assert (manifest["format"], manifest["version"]) == (1, int(exported.path.name))
+    assert (manifest["format"], manifest["version"]) == (2, int(exported.path.name))
     (signature,) = manifest["signatures"].values()
     assert signature["row_independent"] is True
     assert signature["check"] == document["checks"]["serving_default"]
@@ -230,5 +241,5 @@ def test_importing_export_loads_neither_tensorflow_nor_numpy(tmp_path: Path) -> 
     assert done.stdout.splitlines() == [
         "set()",
         "net 5 net/5 net ['serving_default']",
-        "{'serving_default': None} [True] 6",
+        "{'serving_default': True} [True] 6",
     ], done.stderr

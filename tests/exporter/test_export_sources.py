@@ -63,7 +63,7 @@ def test_file_imports_its_siblings_and_reads_its_data(export: Export) -> None:
             return keras.Sequential([keras.Input((3,)), keras.layers.Dense(units, name=NAME)])
     """
     assert export(code, "--json", file="one/net.py").names[1] == ["first"]
-    assert export(code, "--json", file="two/net.py").names[1] == ["second"]
+    assert export(code, "--json", "--name", "other", file="two/net.py").names[1] == ["second"]
 
 
 def test_signatures_of_a_tf_module(export: Export) -> None:
@@ -304,4 +304,4 @@ def test_source_sha256_is_that_of_the_file(export: Export) -> None:
     expected = hashlib.sha256((export.folder / "net.py").read_bytes()).hexdigest()
     manifest = json.loads((exported.path / "assets.extra" / "tfsctl_manifest.json").read_text())
     assert exported.document["source_sha256"] == expected
-    assert manifest["source"] == {"file": "net.py", "sha256": expected}
+    assert manifest["source"] == {"file": "net.py", "sha256": expected, "git": None}

@@ -165,7 +165,7 @@ def test_samples_give_dtypes_of_a_subclassed_model(export: Export) -> None:
     sampled = export(code + "    samples = [[1, 2, 3], [4, 5, 6]]\n", "--json")
     assert sampled.document["signatures"]["serving_default"]["inputs"]["ids"]["dtype"] == "int64"
     assert sampled.document["notes"] == []
-    called = export(code + "    model(np.array([[1, 2, 3]]))\n", "--json")
+    called = export(code + "    model(np.array([[1, 2, 3]]))\n", "--json", "--name", "called")
     assert called.document["signatures"]["serving_default"]["inputs"]["ids"]["dtype"] == "float32"
     assert called.document["notes"] == [
         "the model does not say of what dtype its inputs are: float32 was assumed; `samples` would tell"

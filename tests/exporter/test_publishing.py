@@ -15,6 +15,7 @@ from exporting import Export
 from model_servers import clean_environment
 
 from tfsctl.core.model_dir import list_versions
+from tfsctl.core.version_files import hash_files
 
 NET = """
     import keras
@@ -126,11 +127,12 @@ def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
 
 
 def test_two_exports_at_once(export: Export, tmp_path: Path) -> None:
-    """Two exports of the same model at the same moment are two versions, each complete, and neither spoils the other."""
+    """Two exports of one source at the same moment are two complete versions; with one seed, of the same bytes."""
     waiting = 'import os, pathlib, time\npathlib.Path(f"ready-{os.getpid()}").touch()\n'
     waiting += 'while len(list(pathlib.Path(".").glob("ready-*"))) < 2: time.sleep(0.001)\n'
     (export.folder / "net.py").write_text(
-        waiting + "import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
+        waiting + "import keras\nkeras.utils.set_random_seed(1)\nmodel = keras.Sequential(\n"
+        "  [keras.Input((2,)), keras.layers.Dense(3), keras.layers.BatchNormalization(), keras.layers.Dense(1)])\n"
     )
     environment = clean_environment(tmp_path / "process")
     both = [start(export.folder, environment) for _ in range(2)]
@@ -143,6 +145,7 @@ def test_two_exports_at_once(export: Export, tmp_path: Path) -> None:
             (export.folder / "net" / str(version) / "assets.extra" / "tfsctl_manifest.json").read_text()
         )
         assert manifest["version"] == version
+        assert manifest["files"] == hash_files(export.folder / "net" / str(versions[0]))
     assert {path.name for path in (export.folder / "net").iterdir()} == {str(version) for version in versions}
 
 

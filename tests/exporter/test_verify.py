@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from exporting import Export
@@ -9,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsctl.core.types import TensorSpec
+from tfsctl.core.version_files import MANIFEST_FILE
 from tfsctl.errors import InvalidInput
 from tfsctl.exporter import samples
 from tfsctl.exporter.comparison import (
     ROW_TOLERANCE,
     Arrays,
+    RowIndependence,
     agree,
     largest_difference,
     rows_are_independent,
@@ -50,7 +54,8 @@ def softmax_over_batch(inputs: Arrays) -> dict[str, np.ndarray]:
 )  # fmt: skip
 def test_rows_are_independent(model: object, expected: tuple[bool | None, str]) -> None:
     """Rows that affect each other are found out by running the model; a random one is not judged."""
-    assert rows_are_independent(model, ROWS) == expected  # type: ignore[arg-type]
+    found = rows_are_independent(model, ROWS)  # type: ignore[arg-type]
+    assert (found.verdict, found.reason) == expected
 
 
 def test_model_that_takes_no_single_row() -> None:
@@ -61,15 +66,16 @@ def test_model_that_takes_no_single_row() -> None:
             raise ValueError("too few")
         return {"y": inputs["x"]}
 
-    assert rows_are_independent(at_least_two, ROWS) == (False, "it fails on a part of the rows: ValueError: too few")
+    assert rows_are_independent(at_least_two, ROWS) == RowIndependence(
+        False, "it fails on a part of the rows: ValueError: too few", permuted=True, together=True, alone=False
+    )
 
 
 @pytest.mark.parametrize("rows", [ROWS["x"][:1], np.repeat(ROWS["x"][:1], 3, axis=0)])
 def test_equal_rows(rows: np.ndarray) -> None:
     """One row, or the same row several times, cannot show independence."""
-    assert rows_are_independent(softmax_over_batch, {"x": rows}) == (
-        None,
-        "it takes two different sample rows to tell",
+    assert rows_are_independent(softmax_over_batch, {"x": rows}) == RowIndependence(
+        None, "it takes two different sample rows to tell"
     )
 
 
@@ -84,7 +90,7 @@ def test_rounding_between_batch_sizes_is_no_dependence() -> None:
 
     alone, together = product({"x": rows[:1]}), product({"x": rows[:2]})
     assert largest_difference(alone, {"y": together["y"][:1]}) > 0
-    assert rows_are_independent(product, {"x": rows}) == (True, "")
+    assert rows_are_independent(product, {"x": rows}) == RowIndependence(True, "", True, True, True)
 
 
 @pytest.mark.parametrize(
@@ -234,11 +240,11 @@ def test_samples_are_run(export: Export) -> None:
 
 
 def test_row_independence_without_samples(export: Export) -> None:
-    """Made-up rows show that the model runs, and not that its rows are independent."""
+    """Synthetic rows show it if all operations of the signature treat each row alone."""
     document = export(CHECKED + "    model = keras.Model(x, keras.layers.Dense(1)(x))\n", "--json").document
     check = document["checks"]["serving_default"]
-    assert (check["ran"], check["inputs"], check["rows"]) == (True, "synthetic", 2)
-    assert document["row_independent"] == {"serving_default": None}
+    assert (check["ran"], check["inputs"], check["rows"]) == (True, "synthetic", 3)
+    assert document["row_independent"] == {"serving_default": True}
 
 
 def test_rows_that_affect_each_other(export: Export) -> None:
@@ -337,5 +343,13 @@ def test_signature_of_examples_is_run_on_an_example(export: Export) -> None:
                 return {"outputs": tf.reduce_sum(tf.io.parse_example(inputs, FEATURES)["x"], axis=1)}
         model = Parser()
     """
-    check = export(code, "--json").document["checks"]["serving_default"]
-    assert check == {"ran": True, "inputs": "synthetic", "rows": 2, "max_difference": 0.0, "notes": []}
+    exported = export(code, "--json")
+    check = exported.document["checks"]["serving_default"]
+    assert (check["ran"], check["inputs"], check["rows"], check["max_difference"]) == (True, "synthetic", 3, 0.0)
+    manifest = json.loads((exported.path / MANIFEST_FILE).read_text())
+    assert manifest["signatures"]["serving_default"]["features"] == {
+        "x": {"kind": "dense", "dtype": "float32", "shape": [2], "required": True},
+        "n": {"kind": "dense", "dtype": "int64", "shape": [], "required": True},
+        "s": {"kind": "dense", "dtype": "string", "shape": [1], "required": True},
+        "many": {"kind": "sparse", "dtype": "float32", "shape": [], "required": False},
+    }

@@ -11,7 +11,8 @@ NaN agrees with NaN. Integers and strings must be equal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -38,32 +39,62 @@ def largest_difference(one: Arrays, other: Arrays) -> float:
     return max((_difference(one[name], other[name]) for name in one), default=0.0)
 
 
-def rows_are_independent(run: Run, inputs: Arrays) -> tuple[bool | None, str]:
-    """Whether each output row depends on its own input row only, found by running the model.
+@dataclass(frozen=True, slots=True)
+class RowIndependence:
+    """Whether each output row depends on its own input row only, found by running the model on the same rows again.
 
-    Runs all rows together, in reverse order, half of them, and each row alone. Returns True, or False or None with the
-    reason. None means that it is unknown: all rows are equal, or the model is not deterministic.
+    - `verdict`: True, False, or None if it is unknown; `reason` says why it is not True
+    - `permuted`, `together`, `alone`: whether the rows in reverse order, half of the rows, and each row alone gave the
+      same answers; None if that was not tried
+    """
+
+    verdict: bool | None
+    reason: str = ""
+    permuted: bool | None = None
+    together: bool | None = None
+    alone: bool | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """The findings for the manifest, which holds the verdict elsewhere."""
+        return {"permuted": self.permuted, "together": self.together, "alone": self.alone, "reason": self.reason}
+
+
+def rows_are_independent(run: Run, inputs: Arrays) -> RowIndependence:
+    """Run all rows twice, in reverse order, half of them, and each row alone, and compare the answers row by row.
+
+    The verdict is None if all rows are equal, or the model is not deterministic.
     """
     rows = len(next(iter(inputs.values())))
     if all(np.array_equal(array[:1].repeat(rows, axis=0), array) for array in inputs.values()):
-        return None, "it takes two different sample rows to tell"
-    together = run(inputs)
-    if not agree(together, run(inputs), tolerance=ROW_TOLERANCE):
-        return None, "it does not answer the same question twice in the same way"
-    if any(answer.ndim == 0 or len(answer) != rows for answer in together.values()):
-        return False, "its answer does not have a row for each input row"
+        return RowIndependence(None, "it takes two different sample rows to tell")
+    whole = run(inputs)
+    if not agree(whole, run(inputs), tolerance=ROW_TOLERANCE):
+        return RowIndependence(None, "it does not answer the same question twice in the same way")
+    if any(answer.ndim == 0 or len(answer) != rows for answer in whole.values()):
+        return RowIndependence(False, "its answer does not have a row for each input row")
     every = np.arange(rows)
-    for batch in (every[::-1], every[: (rows + 1) // 2], *every[:, None]):
-        expected = {name: answer[batch] for name, answer in together.items()}
+    reasons = {
+        "permuted": _difference_of_rows(run, inputs, whole, [every[::-1]]),
+        "together": _difference_of_rows(run, inputs, whole, [every[: (rows + 1) // 2]]),
+        "alone": _difference_of_rows(run, inputs, whole, every[:, None]),
+    }
+    reason = next(filter(None, reasons.values()), "")
+    return RowIndependence(not reason, reason, **{kind: not found for kind, found in reasons.items()})
+
+
+def _difference_of_rows(run: Run, inputs: Arrays, whole: Arrays, batches: Iterable[np.ndarray]) -> str:
+    """How the answers for some rows differ from those in the whole batch; empty if they agree."""
+    for batch in batches:
+        expected = {name: answer[batch] for name, answer in whole.items()}
         try:
             found = run({name: array[batch] for name, array in inputs.items()})
         except Exception as error:  # noqa: BLE001 - whatever the model raises
-            return False, f"it fails on a part of the rows: {error_text.one_line(error)}"
+            return f"it fails on a part of the rows: {error_text.one_line(error)}"
         if not _same_structure(expected, found):
-            return False, "the shape of a row's answer depends on the other rows"
-        if not all(_within_tolerance(expected[name], found[name], together[name], ROW_TOLERANCE) for name in expected):
-            return False, "a row's answer depends on the other rows"
-    return True, ""
+            return "the shape of a row's answer depends on the other rows"
+        if not all(_within_tolerance(expected[name], found[name], whole[name], ROW_TOLERANCE) for name in expected):
+            return "a row's answer depends on the other rows"
+    return ""
 
 
 def _same_structure(one: Arrays, other: Arrays) -> bool:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from tfsctl.core.compatibility import Change
 from tfsctl.core.types import Signature
+
+if TYPE_CHECKING:  # NumPy is not loaded to import the exporter
+    from tfsctl.core.graphs.feature_specs import FeatureSpec
+    from tfsctl.exporter.comparison import Arrays, RowIndependence
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +22,10 @@ class SignatureCheck:
     - `inputs`: the rows it ran on: the samples of the source, synthetic rows, or none if it could not be run.
     - `max_difference`: the largest absolute difference from the source model's outputs; None if not compared.
     - `row_independent`: whether each output row depends on its own input row only; None if unknown.
+    - `row_tests`: the runs that showed it; None if there were none.
+    - `trial`: the inputs of the run by name; empty if it could not be run.
+    - `first_run_s`, `run_s`: seconds of the first run and the median of later ones; None if there were none.
+    - `features`: the features that the signature parses from its tf.Example records; None if it parses none.
     """
 
     signature: str
@@ -25,6 +34,11 @@ class SignatureCheck:
     max_difference: float | None = None
     row_independent: bool | None = None
     notes: tuple[str, ...] = ()
+    row_tests: RowIndependence | None = None
+    trial: Arrays = field(default_factory=dict, repr=False, compare=False)
+    first_run_s: float | None = None
+    run_s: float | None = None
+    features: Mapping[str, FeatureSpec] | None = None
 
     @property
     def ran(self) -> bool:
@@ -37,8 +51,49 @@ class SignatureCheck:
             "ran": self.ran,
             "inputs": self.inputs,
             "rows": self.rows,
+            "shapes": {name: list(array.shape) for name, array in self.trial.items()},
             "max_difference": self.max_difference,
+            "first_run_s": self.first_run_s,
+            "run_s": self.run_s,
+            "row_tests": self.row_tests and self.row_tests.as_json(),
             "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of memory that a version takes in the process that checks it: after loading, and at most."""
+
+    loaded_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What loading and running a version showed."""
+
+    checks: tuple[SignatureCheck, ...]
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True)
+class VersionComparison:
+    """The changes of the signatures from the version that was the latest before."""
+
+    version: int
+    changes: tuple[Change, ...]
+
+    @property
+    def breaks(self) -> bool:
+        """Whether a change breaks clients."""
+        return any(change.breaks for change in self.changes)
+
+    def as_json(self) -> dict[str, object]:
+        """The comparison for the manifest and `export --json`."""
+        return {
+            "version": self.version,
+            "breaks": self.breaks,
+            "changes": [asdict(change) for change in self.changes],
         }
 
 
@@ -47,7 +102,7 @@ class ExportedModel:
     """One published version.
 
     `path` is its directory, `created` an ISO 8601 time, `tensorflow_version` the version that wrote the model.
-    `keras_version` is None for a copied SavedModel.
+    `keras_version` is None for a copied SavedModel. `compared_with` is None if it is the first version.
     """
 
     name: str
@@ -60,6 +115,9 @@ class ExportedModel:
     source_sha256: str
     created: str
     notes: tuple[str, ...] = ()
+    memory: Memory | None = None
+    compared_with: VersionComparison | None = None
+    warmup_requests: int = 0
 
     @property
     def base_path(self) -> Path:

@@ -1,57 +1,89 @@
 """Writes the manifest of a version, `assets.extra/tfsctl_manifest.json`.
 
-    {"format": 1, "model": "amazon_review", "version": 1795340941, "created": "2026-11-22T09:49:01Z",
-     "tfsctl_version": "0.1.0", "tensorflow_version": "2.21.0", "keras_version": "3.15.1",
-     "source": {"file": "amazon_review.py", "sha256": "…"},
-     "signatures": {"serving_default": {
-         "inputs": {"text": {"dtype": "string", "shape": [null]}},
-         "outputs": {"score": {"dtype": "float32", "shape": [null, 1]}},
-         "row_independent": true,
-         "check": {"ran": true, "inputs": "samples", "rows": 8, "max_difference": 0.0, "notes": []}}},
-     "notes": []}
-
-`row_independent` is null if it is unknown. TensorFlow Serving ignores unknown files in `assets.extra`.
+docs/export.md describes its keys, and `manifest.schema.json` beside this module is its JSON schema. TensorFlow Serving
+ignores unknown files in `assets.extra`. `core/version_files.py` reads manifests, those of format 1 included.
 """
 
 from __future__ import annotations
 
 import json
-from importlib.metadata import version as package_version
+from importlib.resources import files
+from pathlib import Path
 
 from tfsctl.core.types import Signature, TensorSpec
-from tfsctl.core.version_files import MANIFEST_FILE
+from tfsctl.core.version_files import MANIFEST_FILE, hash_files, read_fingerprint
+from tfsctl.exporter.evidence.provenance import GitState, library_versions
 from tfsctl.exporter.exported import ExportedModel, SignatureCheck
 
-FORMAT = 1
+FORMAT = 2
 
 
-def write(exported: ExportedModel, *, file_name: str) -> None:
-    """Write the manifest into the directory of a version before it is published. `file_name` is the source's."""
+def schema() -> dict[str, object]:
+    """The JSON schema of the manifest."""
+    document: dict[str, object] = json.loads(files("tfsctl.exporter").joinpath("manifest.schema.json").read_bytes())
+    return document
+
+
+def write(exported: ExportedModel, *, file_name: str, git: GitState | None, hashes: dict[str, str]) -> None:
+    """Write the manifest into the directory of a version before it is published.
+
+    `file_name` is the name of the source, `git` the state of its repository, `hashes` those of `hash_files`.
+    """
     checks = {check.signature: check for check in exported.checks}
     document = {
         "format": FORMAT,
         "model": exported.name,
         "version": exported.version,
         "created": exported.created,
-        "tfsctl_version": package_version("tfsctl"),
+        "fingerprint": read_fingerprint(exported.path),
+        "source": {
+            "file": file_name,
+            "sha256": exported.source_sha256,
+            "git": None if git is None else git.as_json(),
+        },
         "tensorflow_version": exported.tensorflow_version,
         "keras_version": exported.keras_version,
-        "source": {"file": file_name, "sha256": exported.source_sha256},
+        "libraries": library_versions(),
         "signatures": {name: _signature(signature, checks[name]) for name, signature in exported.signatures.items()},
+        "memory": None
+        if exported.memory is None
+        else {"loaded_bytes": exported.memory.loaded_bytes, "peak_bytes": exported.memory.peak_bytes},
+        "compared_with": None if exported.compared_with is None else exported.compared_with.as_json(),
+        "warmup_requests": exported.warmup_requests,
         "notes": list(exported.notes),
+        "files": hashes,
     }
     file = exported.path / MANIFEST_FILE
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
+def update_files(directory: Path, *, warmup_requests: int) -> bytes | None:
+    """The manifest of a published version with new hashes and a new number of warmup requests, to be written.
+
+    Returns None without a readable manifest that has hashes.
+    """
+    try:
+        document = json.loads((directory / MANIFEST_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, dict) or not isinstance(document.get("files"), dict):
+        return None
+    document |= {"warmup_requests": warmup_requests, "files": hash_files(directory)}
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
 def _signature(signature: Signature, check: SignatureCheck) -> dict[str, object]:
-    return {
+    found: dict[str, object] = {
+        "method_name": signature.method_name,
         "inputs": _tensors(signature.inputs),
         "outputs": _tensors(signature.outputs),
         "row_independent": check.row_independent,
         "check": check.as_json(),
     }
+    if check.features is not None:
+        found["features"] = {name: spec.as_json() for name, spec in check.features.items()}
+    return found
 
 
 def _tensors(specs: tuple[TensorSpec, ...]) -> dict[str, dict[str, object]]:

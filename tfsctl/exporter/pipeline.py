@@ -7,6 +7,7 @@ PosixPath('/models/half_plus_two/3')
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,12 +16,13 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 
 from tfsctl.core import model_dir
-from tfsctl.core.saved_model import read_saved_model
-from tfsctl.core.version_files import read_row_independence
+from tfsctl.core.saved_model import SavedModelInfo, read_saved_model
+from tfsctl.core.version_files import compare_files, hash_files, read_row_independence
 from tfsctl.errors import ExportError, InvalidInput
-from tfsctl.exporter.exported import ExportedModel, SignatureCheck
+from tfsctl.exporter.exported import ExportedModel, Verification
 from tfsctl.exporter.sources.model_source import ModelSource, check_version, parse_source
 from tfsctl.serving_config.model_name import check_name
+from tfsctl.serving_config.stock_image import DEFAULT_IMAGE, DEFAULT_TAG, list_operations, newer_operations
 
 ReportStep = Callable[[str], None]
 
@@ -31,12 +33,14 @@ def export_model(
     name: str | None = None,
     to: str | Path = ".",
     version: int | None = None,
+    allow_breaking: bool = False,
     report: ReportStep = lambda _step: None,
 ) -> ExportedModel:
     """Export `source` as a new version of the model `name` in the directory `to`.
 
     - `source`: a Python file (`model.py` or `model.py:attribute`), a .keras or .h5 file, or a SavedModel directory.
     - `name`: default: the stem of the file name. `version`: default: the Unix time.
+    - `allow_breaking`: publish the version even if clients of the version now latest would break.
     - `report`: called with the name of each step when it starts.
 
     The version is loaded and run before it is published. If anything fails, nothing is left behind.
@@ -57,37 +61,51 @@ def export_model(
     sha256 = model_source.sha256()
     try:
         with model_dir.staging(base.absolute()) as staged:  # absolute: the user's file may change the working directory
-            exported = _export(model_source, sha256, staged, version, report)
+            exported = _export(model_source, sha256, staged, version, report, allow_breaking=allow_breaking)
             return replace(exported, path=base / exported.path.name)
     except OSError as error:
         raise ExportError(f"cannot write in {base}: {error.strerror or error}") from error
 
 
 def _export(
-    source: ModelSource, sha256: str, staged: model_dir.Staging, version: int | None, report: ReportStep
+    source: ModelSource,
+    sha256: str,
+    staged: model_dir.Staging,
+    version: int | None,
+    report: ReportStep,
+    *,
+    allow_breaking: bool,
 ) -> ExportedModel:
     from tfsctl.exporter import manifest
+    from tfsctl.exporter.evidence.provenance import git_state
+    from tfsctl.exporter.publish import compatibility_gate
 
-    created = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    created = _created()
+    git = git_state(source.path)  # before the user's code runs, which may write files
     write_version = _copy if source.kind == "saved_model" else _build
-    checks, notes = write_version(source, staged.path, report)
+    verification, notes = write_version(source, staged.path, report)
     info = read_saved_model(staged.path)
+    comparison = compatibility_gate.compare_with_latest(staged.base, info.signatures)
+    compatibility_gate.refuse_breaking(staged.base.name, comparison, allow_breaking=allow_breaking)
     unpublished = ExportedModel(
         name=staged.base.name,
         version=0,
         path=staged.path,
         signatures=info.signatures,
-        checks=checks,
+        checks=verification.checks,
         tensorflow_version=info.tensorflow_version,
         keras_version=None if source.kind == "saved_model" else package_version("keras"),
         source_sha256=sha256,
         created=created,
-        notes=notes,
+        notes=(*notes, *compatibility_gate.describe(comparison), *_missing_in_image(info)),
+        memory=verification.memory,
+        compared_with=comparison,
     )
     report("publishing")
+    hashes = hash_files(staged.path)
     while True:
         number = model_dir.new_version(staged.base) if version is None else version
-        manifest.write(replace(unpublished, version=number), file_name=source.path.name)
+        manifest.write(replace(unpublished, version=number), file_name=source.path.name, git=git, hashes=hashes)
         try:
             published = staged.publish(number)
         except ExportError:
@@ -97,9 +115,22 @@ def _export(
         return replace(unpublished, version=number, path=published.path)
 
 
-def _build(
-    source: ModelSource, directory: Path, report: ReportStep
-) -> tuple[tuple[SignatureCheck, ...], tuple[str, ...]]:
+def _created() -> str:
+    """The time of the export; of SOURCE_DATE_EPOCH if that is set (https://reproducible-builds.org)."""
+    seconds = os.environ.get("SOURCE_DATE_EPOCH", "")
+    now = datetime.fromtimestamp(int(seconds), timezone.utc) if seconds.isdigit() else datetime.now(timezone.utc)
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _missing_in_image(info: SavedModelInfo) -> list[str]:
+    """A note on the operations that the default image of TensorFlow Serving does not have yet."""
+    newer, since = newer_operations(info.ops, DEFAULT_TAG)
+    if not newer:
+        return []
+    return [f"it uses {list_operations(newer)} of TensorFlow {since}, which {DEFAULT_IMAGE} does not have"]
+
+
+def _build(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Verification, tuple[str, ...]]:
     from tfsctl.exporter import verification, writer
     from tfsctl.exporter.sources import loading
 
@@ -115,21 +146,21 @@ def _build(
         writer.write(model, functions, directory)
         report("checking")
         reference = {one.name: verification.tensor_function(one.call, one.inputs) for one in signatures}
-        checks = verification.verify(directory, read_saved_model(directory).signatures, reference, samples)
-    return checks, (*notes, *(note for signature in signatures for note in signature.notes))
+        verified = verification.verify(directory, read_saved_model(directory).signatures, reference, samples)
+    return verified, (*notes, *(note for signature in signatures for note in signature.notes))
 
 
-def _copy(
-    source: ModelSource, directory: Path, report: ReportStep
-) -> tuple[tuple[SignatureCheck, ...], tuple[str, ...]]:
+def _copy(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Verification, tuple[str, ...]]:
     from tfsctl.exporter import verification
 
     report("copying")
     shutil.copytree(source.path, directory, dirs_exist_ok=True)
     directory.chmod(0o755)
     report("checking")
-    checks = verification.verify(directory, read_saved_model(directory).signatures, {}, None)
-    known = read_row_independence(
-        source.path
-    )  # the files are the same, so the findings of an earlier export still hold
-    return tuple(replace(check, row_independent=known.get(check.signature)) for check in checks), ()
+    verified = verification.verify(directory, read_saved_model(directory).signatures, {}, None)
+    # Samples of an earlier export show more than synthetic rows, as long as the files are those that it wrote.
+    known = {} if compare_files(source.path) else read_row_independence(source.path)
+    checks = [
+        replace(check, row_independent=known.get(check.signature, check.row_independent)) for check in verified.checks
+    ]
+    return replace(verified, checks=tuple(checks)), ()

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core import dtypes
+from tfsctl.core.dtypes import DType
 from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
 
 MAX_SAMPLE_ROWS = 32
 _SYNTHETIC_TEXT = b"example"
+_TEXTS = (b"example", b"a second one", b"1", b"another example of a text", b"Paris")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,18 @@ def parse_samples(value: object) -> Samples:
     return Samples(arrays)
 
 
-def synthetic_inputs(specs: Sequence[TensorSpec], *, rows: int, free: int) -> dict[str, np.ndarray]:
-    """Synthetic inputs for a signature: zeros, or the text "example".
+def synthetic_inputs(
+    specs: Sequence[TensorSpec], *, rows: int, free: int, distinct: bool = False
+) -> dict[str, np.ndarray]:
+    """Synthetic inputs for a signature.
+
+    They are zeros and the text "example", or, if `distinct`, values that differ from row to row and are the same in
+    every export: normally distributed floats, the integers 0 and 1, and short texts.
 
     The batch dimension has size `rows`, other free dimensions `free`. Raises InvalidInput for a dtype without values.
     """
     made = {}
+    random = np.random.default_rng(0)
     for spec in specs:
         dtype = dtypes.BY_NAME.get(spec.dtype)
         if dtype is None:
@@ -68,8 +76,27 @@ def synthetic_inputs(specs: Sequence[TensorSpec], *, rows: int, free: int) -> di
             shape[0] = rows
         if spec.shape == ():
             shape = []
-        made[spec.name] = np.full(shape, _SYNTHETIC_TEXT if dtype is dtypes.STRING else 0, dtype.numpy)
+        if distinct:
+            made[spec.name] = distinct_values(dtype, shape, random)
+        else:
+            made[spec.name] = np.full(shape, _SYNTHETIC_TEXT if dtype is dtypes.STRING else 0, dtype.numpy)
     return made
+
+
+def distinct_values(dtype: DType, shape: Sequence[int], random: np.random.Generator) -> np.ndarray:
+    """An array of values that differ: floats near 0, the integers 0 and 1, or short texts."""
+    if dtype is dtypes.STRING:
+        texts = np.empty(shape, object)
+        texts.ravel()[:] = [_TEXTS[number] for number in random.integers(0, len(_TEXTS), texts.size)]
+        firsts: Sequence[object] = _TEXTS
+        values = texts
+    elif dtype.is_floating or dtype.is_complex:
+        return random.standard_normal(shape).astype(dtype.numpy)
+    else:
+        values, firsts = random.integers(0, 2, shape).astype(dtype.numpy), (0, 1)
+    for row in range(len(values) if values.ndim else 0):  # neighbouring rows differ in their first value
+        values[row : row + 1].ravel()[:1] = firsts[row % len(firsts)]
+    return values
 
 
 def _columns(rows: Sequence[Any] | np.ndarray) -> dict[str | None, Any]:

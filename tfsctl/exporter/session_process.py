@@ -5,7 +5,9 @@ exchange frames: one byte for the kind, eight bytes for the length, the contents
 
 - LOADED (no contents): the version was loaded; it is the first frame of the worker.
 - ERROR: the name of a gRPC status, a line break, and TensorFlow's message. After a failed load the worker ends.
-- REQUEST: a PredictRequest. RESPONSE: a PredictResponse.
+- REQUEST: a PredictRequest. RESPONSE: the seconds that the run took (a double), and a PredictResponse.
+- MEMORY (no contents): the request for a MEMORY frame with two numbers of eight bytes, the bytes of memory that the
+  version took after loading and at most, without what the process had before.
 """
 
 from __future__ import annotations
@@ -22,13 +24,15 @@ import numpy as np
 from tfsctl.core import protos, tensors
 from tfsctl.core.predict_response import read_predict_response
 from tfsctl.exporter.error_text import TensorFlowError
+from tfsctl.exporter.exported import Memory
 from tfsctl.programs.subprocesses import PipedProgram
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-LOADED, ERROR, REQUEST, RESPONSE = b"L", b"E", b"Q", b"R"
+LOADED, ERROR, REQUEST, RESPONSE, MEMORY = b"L", b"E", b"Q", b"R", b"M"
+SECONDS, MEMORY_SIZES = struct.Struct(">d"), struct.Struct(">QQ")
 _HEADER = struct.Struct(">cQ")
 _WORKER = "tfsctl.exporter.session_worker"
 
@@ -56,6 +60,7 @@ class SessionProcess:
     def __init__(self, directory: Path) -> None:
         """Load the SavedModel in a directory. Raises TensorFlowError if that fails, ProgramFailed without a process."""
         path = directory.absolute()
+        self.last_run_s = 0.0
         # Python imports from the working directory first, and ours may hold a module named numpy.
         self._program = PipedProgram([sys.executable, "-m", _WORKER, str(path)], working_directory=path)
         try:
@@ -65,17 +70,19 @@ class SessionProcess:
             raise
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The outputs of a signature by name. Raises TensorFlowError."""
+        """The outputs of a signature by name; `last_run_s` are the seconds of the run. Raises TensorFlowError."""
         request = protos.PredictRequest()
         request.model_spec.signature_name = signature
         for name, array in inputs.items():
             tensors.fill_proto(request.inputs[name], array)
-        try:
-            write_frame(self._program.stdin, REQUEST, request.SerializeToString())
-        except OSError:
-            raise self._ended() from None
-        outputs, _ = read_predict_response(self._receive())
+        contents = self._ask(REQUEST, request.SerializeToString())
+        self.last_run_s = SECONDS.unpack_from(contents)[0]
+        outputs, _ = read_predict_response(contents[SECONDS.size :])
         return outputs
+
+    def memory(self) -> Memory:
+        """The memory that the version takes so far. Raises TensorFlowError if the process has ended."""
+        return Memory(*MEMORY_SIZES.unpack(self._ask(MEMORY)))
 
     def __enter__(self) -> Self:
         return self
@@ -84,6 +91,13 @@ class SessionProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
         self._program.stop()
+
+    def _ask(self, kind: bytes, contents: bytes = b"") -> bytes:
+        try:
+            write_frame(self._program.stdin, kind, contents)
+        except OSError:
+            raise self._ended() from None
+        return self._receive()
 
     def _receive(self) -> bytes:
         frame = read_frame(self._program.stdout)

@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 from tfsctl.core import protos, tensors
-from tfsctl.exporter.session_process import ERROR, LOADED, RESPONSE, read_frame, write_frame
+from tfsctl.exporter.session_process import (
+    ERROR,
+    LOADED,
+    MEMORY,
+    MEMORY_SIZES,
+    RESPONSE,
+    SECONDS,
+    read_frame,
+    write_frame,
+)
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.config.session_config import session_config
 from tfsctl.server.lifecycle.completeness import check_variables
@@ -28,40 +38,58 @@ def main() -> None:
     """Load the version and answer requests until stdin is closed."""
     requests, responses = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a model may print to stdout
+    config = session_config(Flags())
+    capi.start_runtime(config)
+    before_bytes, _ = _memory()
     try:
-        session = _load(Path(sys.argv[1]))
+        session = _load(Path(sys.argv[1]), config)
     except ServingError as error:
         write_frame(responses, ERROR, _error(error))
         return
+    loaded_bytes, _ = _memory()
     write_frame(responses, LOADED)
     while (frame := read_frame(requests)) is not None:
-        request = protos.PredictRequest.FromString(frame[1])
+        kind, contents = frame
         try:
-            response = _predict(session, request)
+            if kind == MEMORY:
+                sizes = (loaded_bytes, _memory()[1])
+                answer = MEMORY_SIZES.pack(*(max(0, size - before_bytes) for size in sizes))
+            else:
+                seconds, response = _predict(session, protos.PredictRequest.FromString(contents))
+                answer = SECONDS.pack(seconds) + response.SerializeToString()
         except ServingError as error:
             write_frame(responses, ERROR, _error(error))
         else:
-            write_frame(responses, RESPONSE, response.SerializeToString())
+            write_frame(responses, MEMORY if kind == MEMORY else RESPONSE, answer)
 
 
-def _load(directory: Path) -> Session:
-    config = session_config(Flags())
-    capi.start_runtime(config)
+def _memory() -> tuple[int, int]:
+    """The resident memory of this process in bytes: now, and at most so far (proc(5))."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    sizes = {line.partition(":")[0]: line.split()[1] for line in lines if line.startswith(("VmRSS:", "VmHWM:"))}
+    return int(sizes["VmRSS"]) * 1024, int(sizes["VmHWM"]) * 1024
+
+
+def _load(directory: Path, config: bytes) -> Session:
     meta_graph = read_meta_graph(directory, _TAGS)
     with check_variables(directory, meta_graph):
         return Session(directory, tags=_TAGS, config=config, meta_graph=meta_graph)
 
 
-def _predict(session: Session, request: protos.PredictRequest) -> protos.PredictResponse:
+def _predict(session: Session, request: protos.PredictRequest) -> tuple[float, protos.PredictResponse]:
+    """The seconds of the run, and the response."""
     signature = session.signature(request.model_spec.signature_name)
     if signature is None:
         raise ServingError(Code.FAILED_PRECONDITION, "the signature is not in the graph that was loaded")
     inputs = {name: tensors.from_proto(request.inputs[name]) for name in request.inputs}
-    arrays = session.run(feeds_for(signature, inputs), signature.fetches)
+    feeds = feeds_for(signature, inputs)
+    started_s = time.perf_counter()
+    arrays = session.run(feeds, signature.fetches)
+    seconds = time.perf_counter() - started_s
     response = protos.PredictResponse()
     for endpoint, array in zip(signature.fetches, arrays, strict=True):
         tensors.fill_proto(response.outputs[endpoint.alias], array)
-    return response
+    return seconds, response
 
 
 def _error(error: ServingError) -> bytes:

@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 
 import numpy as np
 
-from tfsctl.core import dtypes, protos, tensors
+from tfsctl.core import dtypes, protos
 from tfsctl.core.arrays import object_array
-from tfsctl.core.graphs.signature_graph import SignatureGraph
-from tfsctl.core.types import Signature
-
-_PARSER = "ParseExampleV2"
-_DENSE_KEYS = 3  # index of this input: serialized, names, sparse_keys, dense_keys, ragged_keys, defaults…
+from tfsctl.core.graphs.feature_specs import FeatureSpec
+from tfsctl.core.types import TensorSpec
+from tfsctl.exporter import samples
 
 
-def serialized_examples(graph: SignatureGraph, signature: Signature, *, rows: int) -> dict[str, np.ndarray] | None:
-    """Inputs for a signature whose only input takes serialized tf.Examples: zeros for all required features.
-
-    Returns None if the signature does not parse examples.
-    """
-    if [spec.dtype for spec in signature.inputs] != ["string"]:
-        return None
-    example, parsers = protos.Example(), 0
-    for nodes in graph.nodes:
-        by_name = {node.name: node for node in nodes}
-        for parser in (node for node in nodes if node.op == _PARSER):
-            parsers += 1
-            keys = by_name.get(parser.input[_DENSE_KEYS].partition(":")[0])
-            if keys is not None and keys.op == "Const":
-                _add_features(example, tensors.from_proto(keys.attr["value"].tensor).tolist(), parser)
-    if not parsers:
-        return None
-    return {signature.inputs[0].name: object_array([example.SerializeToString()] * rows)}
+def serialized_examples(
+    spec: TensorSpec, features: Mapping[str, FeatureSpec], *, rows: int, distinct: bool = False
+) -> dict[str, np.ndarray]:
+    """An input of serialized tf.Examples with all dense features: zeros, or values that differ if `distinct`."""
+    random = np.random.default_rng(0)
+    records = [_example(features, random if distinct else None).SerializeToString() for _ in range(rows)]
+    return {spec.name: object_array(records).reshape([rows] if spec.shape != () else [])}
 
 
-def _add_features(example: protos.Example, names: list[bytes], parser: protos.NodeDef) -> None:
-    """Add a feature of zeros, or empty strings, for each dense feature of a parser."""
-    types, shapes = parser.attr["Tdense"].list.type, parser.attr["dense_shapes"].list.shape
-    for name, number, shape in zip(names, types, shapes, strict=True):
-        size = math.prod(max(dim.size, 1) for dim in shape.dim)
-        feature = example.features.feature[name.decode()]
-        if number == dtypes.STRING.number:
-            feature.bytes_list.value.extend([b""] * size)
-        elif dtypes.BY_NUMBER[number].is_floating:
-            feature.float_list.value.extend([0.0] * size)
+def _example(features: Mapping[str, FeatureSpec], random: np.random.Generator | None) -> protos.Example:
+    example = protos.Example()
+    for name, spec in features.items():
+        dtype = dtypes.BY_NAME.get(spec.dtype)
+        if spec.kind != "dense" or dtype is None:
+            continue
+        shape = [1 if dim is None else max(dim, 1) for dim in spec.shape]
+        feature = example.features.feature[name]
+        if dtype is dtypes.STRING:
+            texts = [b""] * int(np.prod(shape)) if random is None else samples.distinct_values(dtype, shape, random)
+            feature.bytes_list.value.extend(np.ravel(np.asarray(texts, object)).tolist())
+            continue
+        values = np.zeros(shape) if random is None else samples.distinct_values(dtype, shape, random)
+        if dtype.is_floating:
+            feature.float_list.value.extend(values.ravel().tolist())
         else:
-            feature.int64_list.value.extend([0] * size)
+            feature.int64_list.value.extend(int(value) for value in values.ravel())
+    return example

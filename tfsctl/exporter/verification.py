@@ -8,25 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import numpy as np
 
+from tfsctl.core.graphs.feature_specs import FeatureSpec, features_of
 from tfsctl.core.graphs.signature_graph import SignatureGraph, signature_graph
 from tfsctl.core.saved_model import read_meta_graph
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature, TensorSpec
 from tfsctl.errors import ExportError, InvalidInput
 from tfsctl.exporter import error_text, samples
-from tfsctl.exporter.comparison import EXPORT_TOLERANCE, Arrays, Run, agree, largest_difference, rows_are_independent
-from tfsctl.exporter.exported import SignatureCheck
+from tfsctl.exporter.comparison import (
+    EXPORT_TOLERANCE,
+    Arrays,
+    RowIndependence,
+    Run,
+    agree,
+    largest_difference,
+    rows_are_independent,
+)
+from tfsctl.exporter.evidence.row_operations import mixing_operations
+from tfsctl.exporter.exported import SignatureCheck, Verification
 from tfsctl.exporter.samples import Samples
 from tfsctl.exporter.session_process import SessionProcess
 from tfsctl.exporter.synthetic_examples import serialized_examples
 
-Trial = tuple[Literal["samples", "synthetic"], Arrays]
+Trial = tuple[Literal["samples", "synthetic"], Arrays, bool]
+"""The kind of the rows, the inputs, and whether the rows are distinct."""
 
-_SYNTHETIC_ROWS = 2
+_SYNTHETIC_ROWS = 3
+_TIMED_RUNS, _TIMING_S = 3, 0.1
 _FREE_SIZES = (1, 8, 64)  # tried in turn for free dimensions other than the batch: a convolution needs space
 # TensorFlow errors that no other input would avoid: the version itself is broken.
 _BROKEN_STATUSES = {"ABORTED", "FAILED_PRECONDITION", "NOT_FOUND", "UNIMPLEMENTED"}
@@ -46,11 +60,13 @@ def tensor_function(call: Callable[..., Mapping[str, Any]], specs: Sequence[Tens
 
 def verify(
     directory: Path, signatures: Mapping[str, Signature], reference: Mapping[str, Run], rows: Samples | None
-) -> tuple[SignatureCheck, ...]:
+) -> Verification:
     """Check every signature of the SavedModel in `directory`.
 
     `reference` runs the source model, by signature; without it there is no comparison. `rows` are samples for
     `serving_default`.
+
+    The results hold what was measured: the time of runs, and the memory of the process that loaded the version.
 
     Raises ExportError if a server cannot load the version or run a signature, or the outputs differ from the source's.
     """
@@ -65,16 +81,17 @@ def verify(
     except error_text.TensorFlowError as error:
         raise ExportError(f"what was written cannot be loaded: {error_text.one_line(error)}") from error
     with process:
-        return tuple(
+        checks = tuple(
             _check(
                 signature,
                 graphs[name],
-                lambda inputs, name=name: process.run(name, inputs),  # type: ignore[misc]
+                process,
                 reference.get(name),
                 rows if name == DEFAULT_SIGNATURE else None,
             )
             for name, signature in signatures.items()
         )
+        return Verification(checks, process.memory())
 
 
 def _refuse_python(name: str, graph: SignatureGraph) -> None:
@@ -86,18 +103,20 @@ def _refuse_python(name: str, graph: SignatureGraph) -> None:
 
 
 def _check(
-    signature: Signature, graph: SignatureGraph, exported: Run, reference: Run | None, rows: Samples | None
+    signature: Signature, graph: SignatureGraph, process: SessionProcess, reference: Run | None, rows: Samples | None
 ) -> SignatureCheck:
     not_dense = [spec for spec in (*signature.inputs, *signature.outputs) if spec.encoding != "dense"]
     if not_dense:
         names = ", ".join(f"{spec.name} is a {spec.encoding} tensor" for spec in not_dense)
         note = f"it cannot be called with predict: {names}, and requests and responses hold dense tensors"
         return SignatureCheck(signature.name, "none", notes=(note,))
+    features = features_of(graph, signature)
+    exported = partial(process.run, signature.name)
     notes: list[str] = []
     if graph.changes_state:
         notes.append("it keeps state: an answer depends on the requests before it")
     reason = ""
-    for kind, inputs in _trials(signature, graph, rows, notes):
+    for kind, inputs, distinct in _trials(signature, features, rows, notes):
         try:
             answer = exported(inputs)
         except error_text.TensorFlowError as error:
@@ -113,23 +132,68 @@ def _check(
             if kind == "samples":
                 notes.append(reason)
             continue
+        first_run_s = process.last_run_s
         difference = None
         if reference is not None:
             difference, remark = _compare(answer, reference, inputs, signature.name)
             notes += remark
-        independent = None
-        if kind == "samples":
-            independent, why = rows_are_independent(exported, inputs)
-            notes += [f"rows may not be merged into batches: {why}"] if why else []
-        count = max((len(array) for array in inputs.values() if array.ndim), default=1)
-        return SignatureCheck(signature.name, kind, count, difference, independent, tuple(notes))
-    return SignatureCheck(signature.name, "none", notes=tuple(dict.fromkeys([*notes, reason])))
+        row_tests = _test_rows(signature, graph, exported, inputs, kind) if distinct else None
+        if row_tests is not None and row_tests.reason and (kind == "samples" or row_tests.verdict is False):
+            notes.append(f"rows may not be merged into batches: {row_tests.reason}")
+        return SignatureCheck(
+            signature.name,
+            kind,
+            rows=max((len(array) for array in inputs.values() if array.ndim), default=1),
+            max_difference=difference,
+            row_independent=row_tests.verdict if row_tests is not None else None,
+            notes=tuple(notes),
+            row_tests=row_tests,
+            trial=inputs,
+            first_run_s=first_run_s,
+            run_s=None if graph.changes_state else _run_s(process, signature.name, inputs),
+            features=features,
+        )
+    return SignatureCheck(
+        signature.name, "none", notes=tuple(dict.fromkeys(filter(None, [*notes, reason]))), features=features
+    )
 
 
-def _trials(signature: Signature, graph: SignatureGraph, rows: Samples | None, notes: list[str]) -> Iterator[Trial]:
+def _test_rows(
+    signature: Signature, graph: SignatureGraph, exported: Run, inputs: Arrays, kind: str
+) -> RowIndependence | None:
+    """Run the rows of a trial in other batches.
+
+    Samples are what the model is asked in practice. On synthetic rows, independence is established only if no operation
+    of the signature could make other rows behave differently. None if the signature takes no batches or keeps state.
+    """
+    if kind == "samples":
+        return rows_are_independent(exported, inputs)
+    tensors = (*signature.inputs, *signature.outputs)
+    if graph.changes_state or any(spec.shape is None or spec.shape[:1] != (None,) for spec in tensors):
+        return None
+    found = rows_are_independent(exported, inputs)
+    mixing = mixing_operations(graph) if found.verdict else []
+    if mixing:
+        reason = f"synthetic rows cannot show it for {', '.join(mixing)}; define `samples`"
+        return replace(found, verdict=None, reason=reason)
+    return found
+
+
+def _run_s(process: SessionProcess, name: str, inputs: Arrays) -> float:
+    """The median seconds of some more runs: at most _TIMED_RUNS, and no more after _TIMING_S."""
+    times: list[float] = []
+    while not times or (len(times) < _TIMED_RUNS and sum(times) < _TIMING_S):
+        process.run(name, inputs)
+        times.append(process.last_run_s)
+    return median(times)
+
+
+def _trials(
+    signature: Signature, features: Mapping[str, FeatureSpec] | None, rows: Samples | None, notes: list[str]
+) -> Iterator[Trial]:
     """The inputs to run a signature on, best first. Adds to `notes` what could not be used."""
     if not signature.inputs:
-        yield "synthetic", {}
+        yield "synthetic", {}, False
         return
     if rows is not None:
         try:
@@ -137,21 +201,25 @@ def _trials(signature: Signature, graph: SignatureGraph, rows: Samples | None, n
         except InvalidInput as error:
             notes.append(f"`samples` was not used: {error.message}")
         else:
-            yield "samples", fitted
-    examples = serialized_examples(graph, signature, rows=_SYNTHETIC_ROWS)
-    if examples is not None:
-        yield "synthetic", examples
-        return
-    for free in _FREE_SIZES:
-        try:
-            made = samples.synthetic_inputs(signature.inputs, rows=_SYNTHETIC_ROWS, free=free)
-        except InvalidInput as error:
-            notes.append(f"not run: {error.message}")
-            return
-        yield "synthetic", made
-    if any(spec.shape is None for spec in signature.inputs):
+            yield "samples", fitted, True
+    for distinct in (True, False):
+        if features is not None:
+            yield (
+                "synthetic",
+                serialized_examples(signature.inputs[0], features, rows=_SYNTHETIC_ROWS, distinct=distinct),
+                distinct,
+            )
+            continue
+        for free in _FREE_SIZES:
+            try:
+                made = samples.synthetic_inputs(signature.inputs, rows=_SYNTHETIC_ROWS, free=free, distinct=distinct)
+            except InvalidInput as error:
+                notes.append(f"not run: {error.message}")
+                return
+            yield "synthetic", made, distinct
+    if features is None and any(spec.shape is None for spec in signature.inputs):
         scalars = [replace(spec, shape=() if spec.shape is None else spec.shape) for spec in signature.inputs]
-        yield "synthetic", samples.synthetic_inputs(scalars, rows=_SYNTHETIC_ROWS, free=1)
+        yield "synthetic", samples.synthetic_inputs(scalars, rows=_SYNTHETIC_ROWS, free=1), False
 
 
 def _answers(run: Run, inputs: Arrays) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfsctl.core import protos
+from tfsctl.core.version_files import FINGERPRINT_FILE
 from tfsctl.errors import ExportError
 from tfsctl.exporter import error_text
 from tfsctl.exporter.export_signature import ExportSignature
@@ -50,7 +54,8 @@ def write(model: Any, functions: Mapping[str, Any], directory: Path) -> None:  #
 
     root: Any = tf.Module()  # not the model: the saved object may not have its own attribute `signatures`
     # TensorFlow does not find all variables of a Keras model inside a tf.Module, so save those that the signatures use.
-    root.used = [variable for function in functions.values() for variable in function.get_concrete_function().variables]
+    used = [variable for function in functions.values() for variable in function.get_concrete_function().variables]
+    root.used = sorted(used, key=_creation_order)
     if isinstance(model, keras.Model) or is_keras2_model(model):
         # Save the tables, not the model: TensorFlow would trace it again, with one input.
         root.tables = [part for layer in (model, *model.layers) for part in _resources(layer)]
@@ -60,6 +65,24 @@ def write(model: Any, functions: Mapping[str, Any], directory: Path) -> None:  #
         tf.saved_model.save(root, str(directory), signatures=functions)
     except (tf.errors.OpError, ValueError, TypeError, AssertionError) as error:
         raise ExportError(f"TensorFlow cannot write the model: {error_text.one_line(error)}") from error
+    _fix_identifier(directory / FINGERPRINT_FILE)
+
+
+def _creation_order(variable: tf.Variable) -> int:
+    """A number that grows with each variable. A function has its variables in an order that changes from run to run."""
+    return int(getattr(variable, "_unique_id", "_0").rpartition("_")[2])
+
+
+def _fix_identifier(file: Path) -> None:
+    """Derive the identifier in `fingerprint.pb` from its hashes. TensorFlow chooses a random one.
+
+    It is the only part of a SavedModel that differs between two exports of the same model.
+    """
+    fingerprint = protos.FingerprintDef.FromString(file.read_bytes())
+    fingerprint.uuid = ""
+    content = fingerprint.SerializeToString(deterministic=True)
+    fingerprint.uuid = str(uuid.UUID(bytes=hashlib.sha256(content).digest()[:16], version=5))
+    file.write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
 def _resources(layer: keras.Layer) -> list[Any]:

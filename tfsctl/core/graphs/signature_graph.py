@@ -22,9 +22,15 @@ _STATE_OPS = {
 
 @dataclass(frozen=True, slots=True)
 class SignatureGraph:
-    """The nodes that a signature runs, grouped by function; the nodes of the main graph come first."""
+    """What a signature runs: nodes of the main graph, and the functions that they call, by name."""
 
-    nodes: Sequence[Sequence[protos.NodeDef]]
+    main: Sequence[protos.NodeDef]
+    functions: Mapping[str, protos.FunctionDef]
+
+    @property
+    def nodes(self) -> list[Sequence[protos.NodeDef]]:
+        """All nodes, grouped by function; the nodes of the main graph come first."""
+        return [self.main, *(function.node_def for function in self.functions.values())]
 
     @property
     def python_ops(self) -> list[str]:
@@ -43,19 +49,17 @@ class SignatureGraph:
 
 def signature_graph(graph: protos.MetaGraphDef, name: str) -> SignatureGraph:
     """The part of a graph that the signature of a name runs."""
-    functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
     outputs = [tensor for info in graph.signature_def[name].outputs.values() for tensor in _tensor_names(info)]
     main = list(_ancestors({node.name: node for node in graph.graph_def.node}, outputs))
-    groups: list[Sequence[protos.NodeDef]] = [main]
-    seen: set[str] = set()
+    called: dict[str, protos.FunctionDef] = {}
     pending = list(_called_functions(main))
     while pending:
-        function = pending.pop()
-        if function in functions and function not in seen:
-            seen.add(function)
-            groups.append(functions[function])
-            pending += _called_functions(functions[function])
-    return SignatureGraph(groups)
+        name = pending.pop()
+        if name in functions and name not in called:
+            called[name] = functions[name]
+            pending += _called_functions(functions[name].node_def)
+    return SignatureGraph(main, called)
 
 
 def _tensor_names(info: protos.TensorInfo) -> Iterator[str]:

@@ -38,6 +38,12 @@ def export(
         int | None,
         typer.Option("--version", metavar="N", help="The version, a positive number; else the Unix time."),
     ] = None,
+    allow_breaking: Annotated[
+        bool,
+        typer.Option(
+            "--allow-breaking", help="Publish the version even if clients of the version now latest would break."
+        ),
+    ] = False,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer only: no progress, no notes.")] = False,
 ) -> None:
@@ -70,7 +76,9 @@ def export(
     from tfsctl.exporter.pipeline import export_model
 
     with filter_tensorflow_logs(unless=terminal.verbose), terminal.progress(quiet=quiet or as_json) as report:
-        exported = export_model(str(source), name=name, to=to, version=version, report=report)
+        exported = export_model(
+            str(source), name=name, to=to, version=version, allow_breaking=allow_breaking, report=report
+        )
     if as_json:
         terminal.answer_json(_document(exported))
         return
@@ -97,6 +105,7 @@ def _document(exported: ExportedModel) -> dict[str, Any]:
         "source_sha256": exported.source_sha256,
         "signatures": signature_table.document(exported.signatures),
         "row_independent": exported.row_independent,
+        "compared_with": None if exported.compared_with is None else exported.compared_with.as_json(),
         "checks": {check.signature: check.as_json() for check in exported.checks},
         "notes": _notes(exported),
         "next": _next_command(exported),

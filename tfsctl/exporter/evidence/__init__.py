@@ -1,0 +1,1 @@
+"""What the manifest of a version records besides the results of its checks: provenance, features, row operations."""

@@ -1,0 +1,1 @@
+"""What stands between a verified version and its publication: the comparison with the latest one, and remote targets."""
