@@ -24,6 +24,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"inputs", "diagnosis", "serving_config"},
         {"clients", "data", "server"},
         {"exporter", "engines"},
+        {"rollout"},
         {"api", "cli"},
         {"__init__", "__main__"},
     ],
@@ -86,6 +87,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"main"},
         {"__main__"},
     ],
+    "rollout": [{"comparison"}],
+    "rollout/comparison": [{"gates", "intervals", "ranks"}, {"output_difference", "quality"}],
     "api": [{"address", "arrays"}, {"client"}, {"async_client"}, {"connecting"}, {"serving"}],
     "cli": [
         {"options", "output"},

@@ -1,0 +1,50 @@
+"""The paired bootstrap and McNemar's test, against scipy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tfsctl.rollout.comparison import intervals
+
+
+@pytest.mark.parametrize("rows", [200, 5_000, 60_000])
+def test_bootstrap_interval(rows: int) -> None:
+    """Near the normal interval of the mean, for few rows and for so many that they are averaged in cells."""
+    differences = np.random.default_rng(rows).exponential(size=rows)
+    found = intervals.paired_bootstrap(differences)
+    low, high = stats.norm.interval(0.95, differences.mean(), stats.sem(differences))
+
+    assert found.low == pytest.approx(low, abs=0.15 * (high - low))
+    assert found.high == pytest.approx(high, abs=0.15 * (high - low))
+    assert intervals.paired_bootstrap(differences) == found
+
+
+def test_bootstrap_agrees_with_scipy() -> None:
+    """The percentile method of scipy gives the same interval, but for the random numbers."""
+    differences = np.random.default_rng(1).normal(0.1, 1, 300)
+    theirs = stats.bootstrap((differences,), np.mean, method="percentile", n_resamples=4000).confidence_interval
+    ours = intervals.paired_bootstrap(differences)
+
+    assert ours == pytest.approx(tuple(theirs), abs=0.02)
+
+
+def test_too_few_rows() -> None:
+    """One row has no interval."""
+    assert all(map(math.isnan, intervals.paired_bootstrap(np.ones(1))))
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (3, 12), (12, 3), (5, 5), (400, 460)])
+def test_mcnemar(only_a: int, only_b: int) -> None:
+    """The exact test is the two-sided binomial test."""
+    expected = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+
+    assert intervals.mcnemar(only_a, only_b) == pytest.approx(expected)
+
+
+def test_mcnemar_of_many_flips() -> None:
+    """The approximation is near the exact test."""
+    assert intervals.mcnemar(6_000, 6_200) == pytest.approx(stats.binomtest(6_000, 12_200).pvalue, rel=0.01)
