@@ -169,9 +169,10 @@ LAYERS: dict[str, list[set[str]]] = {
         {"session"},
     ],
     "server/http": [
-        {"frames", "request_head", "task_canceller", "timeouts"},
+        {"frames", "request_head", "timeouts"},
         {"exchange", "frame_reader", "hpack_cache", "http1_parser"},
-        {"http2_sending", "listener_state", "request_head_cache"},
+        {"http2_sending", "request_head_cache", "request_tasks"},
+        {"listener_state"},
         {"http1_request", "http2_stream"},
         {"http1", "http2"},
         {"listener"},

@@ -39,20 +39,18 @@ def test_small_requests_have_a_reserve() -> None:
 def test_connections_that_hold_much_wait_in_order() -> None:
     """Above half of the limit only the first of them is read from; the next one follows when its body is complete."""
     budget, resumed = MemoryBudget(LIMIT), []
-    for _ in range(2):
-        budget.connected()
     budget.reserve(600 * KIB, 0)
 
-    assert not budget.must_wait("small", 10 * KIB, lambda: resumed.append("small"))
-    assert not budget.must_wait("first", 300 * KIB, lambda: resumed.append("first"))
-    assert budget.must_wait("second", 300 * KIB, lambda: resumed.append("second"))
-    assert budget.must_wait("third", 300 * KIB, lambda: resumed.append("third"))
-    assert not budget.must_wait("first", 400 * KIB, lambda: resumed.append("first"))
+    assert not budget.must_wait("small", 10 * KIB, lambda: resumed.append("small"), connections=2)
+    assert not budget.must_wait("first", 300 * KIB, lambda: resumed.append("first"), connections=2)
+    assert budget.must_wait("second", 300 * KIB, lambda: resumed.append("second"), connections=2)
+    assert budget.must_wait("third", 300 * KIB, lambda: resumed.append("third"), connections=2)
+    assert not budget.must_wait("first", 400 * KIB, lambda: resumed.append("first"), connections=2)
 
     budget.stop_waiting("first")
     assert resumed == ["second"]
-    assert not budget.must_wait("second", 300 * KIB, lambda: None)
-    budget.disconnected("second")
+    assert not budget.must_wait("second", 300 * KIB, lambda: None, connections=2)
+    budget.stop_waiting("second")
     assert resumed == ["second", "third"]
 
 
@@ -61,11 +59,11 @@ def test_all_go_on_when_there_is_memory() -> None:
     budget, resumed = MemoryBudget(LIMIT), []
     budget.reserve(600 * KIB, 0)
     for name in ("first", "second"):
-        budget.must_wait(name, 600 * KIB, lambda name=name: resumed.append(name))  # type: ignore[misc] # name is bound
+        budget.must_wait(name, 600 * KIB, lambda name=name: resumed.append(name), connections=2)  # type: ignore[misc] # name is bound
     budget.remove(200 * KIB)
 
     assert resumed == ["first", "second"]
-    assert not budget.must_wait("third", 400 * KIB, lambda: None)
+    assert not budget.must_wait("third", 400 * KIB, lambda: None, connections=2)
 
 
 def test_the_default() -> None:

@@ -7,6 +7,7 @@ values than its shape, the last one is repeated; values beyond the shape are dro
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -78,8 +79,12 @@ def _packed(field_number: int, content: bytes) -> bytes:
     return bytes([field_number << 3 | 2]) + encode_varint(len(content)) + content
 
 
-def from_proto(proto: protos.TensorProto) -> np.ndarray:
-    """The array of a TensorProto. Raises InvalidInput if dtype, shape and content contradict each other."""
+def from_proto(proto: protos.TensorProto, *, before_padding: Callable[[int], None] | None = None) -> np.ndarray:
+    """The array of a TensorProto. Raises InvalidInput if dtype, shape and content contradict each other.
+
+    If there are fewer values than the shape has, `before_padding` is called with the bytes of the missing ones before
+    they are allocated.
+    """
     dtype = dtypes.BY_NUMBER.get(proto.dtype)
     if dtype is None:
         raise InvalidInput(f"a TensorProto of unknown dtype {proto.dtype}")
@@ -94,7 +99,7 @@ def from_proto(proto: protos.TensorProto) -> np.ndarray:
     if content and count:
         flat = _content_strings(content, count) if dtype is dtypes.STRING else _content_numbers(content, count, dtype)
     else:
-        flat = _fit_count(_typed_values(proto, dtype), count, dtype)
+        flat = _fit_count(_typed_values(proto, dtype), count, dtype, before_padding)
     if len(shape) == 1:
         return flat
     try:
@@ -124,15 +129,20 @@ def _component_dtype(dtype: DType) -> np.dtype:
     return np.dtype(np.float32 if dtype.name == "complex64" else np.float64)
 
 
-def _fit_count(values: np.ndarray, count: int, dtype: DType) -> np.ndarray:
+def _fit_count(
+    values: np.ndarray, count: int, dtype: DType, before_padding: Callable[[int], None] | None
+) -> np.ndarray:
     """Repeat the last value, or drop values, until there are `count`."""
     have = len(values)
     if have == count:
         return values
     if have > count:
         return values[:count]
-    if (count - have) * (_STRING_BYTES if dtype is dtypes.STRING else dtype.numpy.itemsize) > MAX_PADDING_BYTES:
+    padding = (count - have) * (_STRING_BYTES if dtype is dtypes.STRING else dtype.numpy.itemsize)
+    if padding > MAX_PADDING_BYTES:
         raise InvalidInput(f"a TensorProto of {have} values for a shape of {count}")
+    if before_padding is not None:
+        before_padding(padding)
     padded = np.empty(count, dtype=dtype.numpy)
     padded[:have] = values
     padded[have:] = values[-1] if have else (b"" if dtype is dtypes.STRING else 0)

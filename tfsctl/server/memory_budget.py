@@ -34,20 +34,24 @@ class BudgetExceededError(ServingError):
 class MemoryBudget:
     """Counts the bytes held for all clients of one server. Used on the event loop only."""
 
-    __slots__ = ("_connections", "limit", "tight_at", "used", "waiting")
+    __slots__ = ("limit", "tight_at", "used", "waiting")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.tight_at = limit // 2
         """Above that, connections that hold much have to wait."""
         self.used = 0
-        self._connections = 0
         self.waiting: dict[object, Waiter] = {}  # connections that are not read from, the oldest first
 
     def remove(self, size: int) -> None:
         """Count bytes that are held no more, and resume connections that waited for that."""
         self.used -= size
-        if self.waiting and self.used <= self.tight_at:
+        if self.waiting:
+            self.resume_waiting()
+
+    def resume_waiting(self) -> None:
+        """Resume the connections that have waited longest, if the memory allows it."""
+        if self.used <= self.tight_at:
             for _ in range(min(_MAX_WAKES, len(self.waiting))):
                 self.waiting.pop(next(iter(self.waiting)))()
 
@@ -62,28 +66,19 @@ class MemoryBudget:
             raise BudgetExceededError(size, self.limit)
         self.used = used
 
-    def must_wait(self, connection: object, held: int, resume: Waiter) -> bool:
-        """Whether a connection that holds so much may not be read from now; if so, `resume` is called later, once."""
-        if self.used <= self.tight_at or held <= max(_MIN_SHARE_BYTES, self.tight_at // max(1, self._connections)):
+    def must_wait(self, connection: object, held: int, resume: Waiter, *, connections: int) -> bool:
+        """Whether a connection that holds so much may not be read from now; if so, `resume` is called later, once.
+
+        `connections` is how many there are: each has an equal share.
+        """
+        if self.used <= self.tight_at or held <= max(_MIN_SHARE_BYTES, self.tight_at // max(1, connections)):
             return False
         if connection not in self.waiting:
             self.waiting[connection] = resume
         return next(iter(self.waiting)) is not connection
 
-    def connected(self) -> None:
-        """Count a connection."""
-        self._connections += 1
-
-    def disconnected(self, connection: object) -> None:
-        """Count a connection no more."""
-        self._connections -= 1
-        self._forget(connection)
-
     def stop_waiting(self, connection: object) -> None:
-        """The connection's body is complete, so that another one has its turn to be read."""
-        self._forget(connection)
-
-    def _forget(self, connection: object) -> None:
+        """The connection's body is complete, or it is closed, so that another one has its turn to be read."""
         waiting = self.waiting
         if not waiting:
             return

@@ -1,28 +1,32 @@
-"""What is known of the request that the current task serves, without passing it through every call."""
+"""The request that the current task serves, for code that is not passed it."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
 from typing import Protocol
 
-current_client: ContextVar[object] = ContextVar("current_client", default=None)
-"""Identifies the client's connection. Queues serve clients in turn, however many requests each of them sends."""
-
 _NO_LIMIT = 2**62
 
 
-class MemoryAccount(Protocol):
-    """Counts the memory that is held for one request. `memory_limit` is what all requests together may hold."""
+class RequestContext(Protocol):
+    """What the parts of the server know of a request that is being served."""
+
+    is_alone: bool
+    """Whether no other request was around when this one began: it need not wait for others to share a run with."""
+
+    @property
+    def client(self) -> object:
+        """Identifies the client's connection. Queues serve clients in turn, however many requests each of them sends."""
 
     @property
     def memory_limit(self) -> int:
-        """Bytes."""
+        """How many bytes all requests together may hold."""
 
     def charge(self, size: int) -> None:
         """Count bytes until the request is over. Raises ServingError (RESOURCE_EXHAUSTED) if they are too many."""
 
 
-memory_account: ContextVar[MemoryAccount | None] = ContextVar("memory_account", default=None)
+current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)
 
 
 def charge_memory(size: int) -> None:
@@ -31,12 +35,12 @@ def charge_memory(size: int) -> None:
     Call it on the event loop only. Raises ServingError (RESOURCE_EXHAUSTED) if the server's memory budget
     (`--max_held_megabytes`) does not allow them. Does nothing outside of a request.
     """
-    account = memory_account.get()
-    if account is not None:
-        account.charge(size)
+    request = current_request.get()
+    if request is not None:
+        request.charge(size)
 
 
 def max_step_bytes() -> int:
     """How much memory one step of the current request (decompressing or decoding it) may take: half of the budget."""
-    account = memory_account.get()
-    return _NO_LIMIT if account is None else account.memory_limit // 2
+    request = current_request.get()
+    return _NO_LIMIT if request is None else request.memory_limit // 2

@@ -77,9 +77,9 @@ class Harness:
         self.coalescer.submit(run)
         return run
 
-    def submit_number(self, number: float, codec: Doubler) -> PendingRun:
+    def submit_number(self, number: float, codec: Doubler, *, is_alone: bool = False) -> PendingRun:
         """Queue a request with a codec."""
-        run = PendingRun((X,), (Y,), number, rows=1, nbytes=8, merge_key=codec, codec=codec)
+        run = PendingRun((X,), (Y,), number, rows=1, nbytes=8, merge_key=codec, codec=codec, is_alone=is_alone)
         self.coalescer.submit(run)
         return run
 
@@ -293,6 +293,56 @@ def test_a_request_that_is_late_already() -> None:
         with pytest.raises(ServingError):
             await harness.submit(1.0, deadline_s=time.monotonic() - 1).answer
         assert harness.session.runs == []
+
+    with_harness(work)
+
+
+def test_a_request_that_is_alone_is_run_at_once() -> None:
+    """By a quick model, within the call; its error and a payload that is not converted are answers too."""
+
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        codec, moved = Doubler(), harness.coalescer.queue.operations
+        assert harness.submit(3.0, is_alone=True).answer.result()[0].tolist() == [6]
+        assert harness.submit_number(4.0, codec, is_alone=True).answer.result() == "8.0"
+        assert harness.submit_number(0, codec, is_alone=True).answer.result() is None
+        assert harness.submit(-1.0, is_alone=True).answer.exception() is not None
+        late = harness.submit(1.0, is_alone=True, deadline_s=time.monotonic() - 1)
+        assert late.answer.exception() is not None
+        assert harness.session.runs == [1, 1, 1]
+        assert harness.coalescer.queue.operations == moved
+        assert harness.limits.requests == 0
+
+    with_harness(work)
+
+
+def test_a_request_that_is_alone_waits_for_others() -> None:
+    """If requests wait in the queue, it is run after them, and with them if rows are merged."""
+
+    async def work(harness: Harness) -> None:
+        await harness.make_quick()
+        runs = [harness.submit(float(number), is_alone=number == 2) for number in range(3)]
+        assert not any(run.answer.done() for run in runs)
+        await asyncio.gather(*[run.answer for run in runs])
+        assert harness.session.runs == [3]
+
+    with_harness(work)
+
+
+def test_a_slow_model_runs_a_request_that_is_alone_in_a_thread() -> None:
+    """Requests that arrive meanwhile wait for it or for another thread; its deadline is kept."""
+
+    async def work(harness: Harness) -> None:
+        harness.session.gate.clear()
+        first = harness.submit(1.0, is_alone=True, deadline_s=time.monotonic() + 0.01)
+        assert harness.coalescer.busy == 1
+        second = harness.submit(2.0, is_alone=True)
+        assert harness.coalescer.busy == 1
+        with pytest.raises(ServingError) as error:
+            await first.answer
+        assert error.value.code is Code.DEADLINE_EXCEEDED
+        harness.session.gate.set()
+        assert (await second.answer)[0].tolist() == [4]
 
     with_harness(work)
 

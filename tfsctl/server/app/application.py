@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Coroutine
+from typing import Any
 
 from tfsctl.server.app.model_server import ModelServer
 from tfsctl.server.config.flags import Flags
@@ -20,7 +22,6 @@ from tfsctl.server.limits import MAX_MESSAGE_BYTES, max_message_bytes
 from tfsctl.server.memory_budget import BudgetExceededError
 from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.process import shutdown
-from tfsctl.server.request_context import current_client
 from tfsctl.server.rest import api as rest_api
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.status import Code
@@ -55,7 +56,6 @@ class Application:
         """Answer one request."""
         requests = self._requests
         requests.running += 1
-        current_client.set(exchange.client)
         try:
             if requests.refuse:  # so that the client asks another server
                 self._server.recorder.request_rejected("draining")
@@ -145,7 +145,7 @@ class Application:
 
     # ---- gRPC ----
     async def _serve_grpc(self, exchange: Exchange) -> None:
-        if exchange.target in self._server.streams:
+        if exchange.target in self._server.streams.handlers:
             exchange.is_streaming = True
             self._requests.running -= 1  # a stream lasts as long as its client likes: draining does not wait for it
             try:
@@ -154,7 +154,12 @@ class Application:
                 self._requests.running += 1
             return
         try:
-            await _send_grpc(await self._answer_grpc(exchange), exchange)
+            if exchange.target == RELOAD_PATH and (refusal := self._reload_refusal(exchange)):
+                reply = framing.failure(Code.PERMISSION_DENIED, refusal)
+            else:
+                body = await exchange.body(self._max_message_bytes + GRPC_PREFIX_BYTES, is_framed=True)
+                reply = await self._server.grpc.answer(exchange.target, exchange.headers, body)
+            await _send_grpc(reply, exchange)
         except BodyTooLargeError as error:
             await _send_grpc(
                 framing.GrpcResponse(b"", Code.RESOURCE_EXHAUSTED, _too_large(error, self._max_message_bytes)), exchange
@@ -163,12 +168,6 @@ class Application:
             await _send_grpc(framing.GrpcResponse(b"", error.code, error.message), exchange)
         except BodyTimeoutError:
             await _send_grpc(framing.GrpcResponse(b"", Code.DEADLINE_EXCEEDED, _SLOW_BODY), exchange)
-
-    async def _answer_grpc(self, exchange: Exchange) -> framing.GrpcResponse:
-        if exchange.target == RELOAD_PATH and (refusal := self._reload_refusal(exchange)):
-            return framing.failure(Code.PERMISSION_DENIED, refusal)
-        body = await exchange.body(self._max_message_bytes + GRPC_PREFIX_BYTES, is_framed=True)
-        return await self._server.grpc.answer(exchange.target, exchange.headers, body)
 
 
 def _too_large(error: BodyTooLargeError, limit: int) -> str:
@@ -183,14 +182,13 @@ def _over_budget(error: BudgetExceededError) -> rest_api.RestResponse:
     return rest_api.RestResponse(503, body, code=error.code, headers=_RETRY_LATER)
 
 
-async def _send_grpc(reply: framing.GrpcResponse, exchange: Exchange) -> None:
-    await exchange.reply(
-        200, framing.RESPONSE_HEADERS, reply.body, _GRPC_OK if reply.code is Code.OK else reply.trailers
-    )
+def _send_grpc(reply: framing.GrpcResponse, exchange: Exchange) -> Coroutine[Any, Any, None]:
+    trailers = _GRPC_OK if reply.code is Code.OK else reply.trailers
+    return exchange.reply(200, framing.RESPONSE_HEADERS, reply.body, trailers)
 
 
-async def _send_rest(reply: rest_api.RestResponse, exchange: Exchange) -> None:
-    await exchange.reply(reply.status, ((b"content-type", reply.content_type), *reply.headers), reply.body)
+def _send_rest(reply: rest_api.RestResponse, exchange: Exchange) -> Coroutine[Any, Any, None]:
+    return exchange.reply(reply.status, ((b"content-type", reply.content_type), *reply.headers), reply.body)
 
 
 _GRPC_OK = framing.GrpcResponse(b"").trailers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from tfsctl.server.execution.executor import Executor
@@ -104,8 +103,3 @@ class Batch:
                 return 0
             last_s = max(last_s, run.deadline_s)
         return max(1, int((last_s - time.monotonic()) * 1000))
-
-    def settle(self, outcomes: Sequence[Any]) -> None:
-        """Give each request its answer or exception."""
-        for run, outcome in zip(self.requests, outcomes, strict=True):
-            run.settle(outcome)

@@ -20,7 +20,7 @@ from tfsctl.server.execution.batch import Batch
 from tfsctl.server.execution.executor import MergingExecutor, SessionExecutor
 from tfsctl.server.execution.fair_queue import FairQueue
 from tfsctl.server.execution.loop_debouncer import LoopDebouncer
-from tfsctl.server.execution.pending_run import SMALL_BYTES, SMALL_ROWS, PendingRun, deadline_exceeded
+from tfsctl.server.execution.pending_run import SMALL_BYTES, SMALL_ROWS, Codec, PendingRun, deadline_exceeded
 from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.execution.replica_executor import ReplicaExecutor
 from tfsctl.server.execution.stacked_run import Stack, StackedRun
@@ -79,8 +79,14 @@ class RequestCoalescer:
 
     # ---- submitting ----
     def submit(self, run: PendingRun) -> None:
-        """Queue a request. Raises RESOURCE_EXHAUSTED if too many wait already."""
+        """Run a request at once if it is alone and nothing else is running; otherwise queue it.
+
+        Raises RESOURCE_EXHAUSTED if too many wait already.
+        """
         waiting = self.queue.length + self._formed_requests
+        if run.is_alone and not (waiting or self.busy):
+            self._start_alone(run)
+            return
         is_long = waiting > _SHORT_QUEUE
         self._limits.admit(run.nbytes, waiting * self._seconds_per_request if is_long else 0.0)
         run.is_waiting = True
@@ -227,22 +233,68 @@ class RequestCoalescer:
         except Exception as error:  # noqa: BLE001 - the error is the answer to this request
             return error
 
+    # ---- a request that is alone: neither queued nor stacked ----
+    def _start_alone(self, run: PendingRun) -> None:
+        if run.deadline_s is not None and time.monotonic() > run.deadline_s:
+            run.settle(deadline_exceeded())
+            return
+        if self._timing.is_quick and run.is_small:
+            self._answer_alone(run, self._outcome_alone(run, run.payload, timeout_ms=0))
+            return
+        if run.deadline_s is not None:
+            run.timer = self._loop.call_later(run.deadline_s - time.monotonic(), self._expire, run)
+        self.busy += 1
+        self._threads.submit(self._work_alone, run, run.payload, run.timeout_ms)
+
+    def _work_alone(self, run: PendingRun, payload: Any, timeout_ms: int) -> None:  # noqa: ANN401 - see PendingRun
+        """Run a request in a thread."""
+        self._loop.call_soon_threadsafe(
+            self._finish_alone, run, self._outcome_alone(run, payload, timeout_ms=timeout_ms)
+        )
+
+    def _finish_alone(self, run: PendingRun, outcome: Arrays | Exception | None) -> None:
+        self.busy -= 1
+        self._answer_alone(run, outcome)
+        self._measure_rate(1)
+        self._dispatch()
+
+    def _outcome_alone(
+        self,
+        run: PendingRun,
+        payload: Any,  # noqa: ANN401 - see PendingRun
+        *,
+        timeout_ms: int,
+    ) -> Arrays | Exception | None:
+        """Run a request on this thread: the arrays, the error, or None if its codec cannot convert the payload."""
+        try:
+            arrays = payload
+            if run.codec is not None:
+                stacked = run.codec.decode([payload])
+                if stacked is None:
+                    return None
+                arrays = [array[0] for array in stacked]
+            feeds = list(zip(run.feeds, arrays, strict=True))
+            if run.is_small:
+                return self._timing.run(self._session, feeds, run.fetches, timeout_ms=timeout_ms)
+            return self._session.run(feeds, run.fetches, timeout_ms=timeout_ms)
+        except Exception as error:  # noqa: BLE001 - the error is the answer to this request
+            return error
+
+    def _answer_alone(self, run: PendingRun, outcome: Arrays | Exception | None) -> None:
+        if run.codec is None or not isinstance(outcome, list):
+            run.settle(outcome)
+        else:
+            self._encode([run], run.codec, Stack.of_requests([outcome]))
+
     # ---- answering ----
     def _finish(self, batch: Batch, result: Stack | list[Any]) -> None:
         """Answer the requests of a batch."""
         codec = batch.requests[0].codec
         if isinstance(result, Stack):
             if codec is None:
-                batch.settle(result.each)
-                return
-            try:
-                answers = codec.encode(result)
-            except Exception as error:  # noqa: BLE001 - the error is the answer to these requests
-                answers = [error] * len(batch.requests)
-            if isinstance(answers, asyncio.Future):
-                answers.add_done_callback(lambda done: batch.settle(_results(done, len(batch.requests))))
+                _settle(batch.requests, result.each)
             else:
-                batch.settle(answers)
+                self._encode(batch.requests, codec, result)
             return
         for run, outcome in zip(batch.requests, result, strict=True):
             if not isinstance(outcome, Stack):
@@ -250,8 +302,19 @@ class RequestCoalescer:
             elif codec is None:
                 run.settle(outcome.each[0])
             else:
-                single = Batch(self._alone, run, None, max_requests=1, max_rows=0, max_nbytes=0)
-                self._finish(single, outcome)
+                self._encode([run], codec, outcome)
+
+    @staticmethod
+    def _encode(runs: Sequence[PendingRun], codec: Codec, outputs: Stack) -> None:
+        """Answer requests with what their codec makes of the outputs."""
+        try:
+            answers = codec.encode(outputs)
+        except Exception as error:  # noqa: BLE001 - the error is the answer to these requests
+            answers = [error] * len(runs)
+        if isinstance(answers, asyncio.Future):
+            answers.add_done_callback(lambda done: _settle(runs, _results(done, len(runs))))
+        else:
+            _settle(runs, answers)
 
     def _measure_rate(self, requests: int) -> None:
         """Keep the average time that passes for each request while there is no pause."""
@@ -261,6 +324,12 @@ class RequestCoalescer:
             self._seconds_per_request += (seconds - self._seconds_per_request) * _RATE_WEIGHT
         is_idle = not (self.busy or self.queue.length or self._formed)
         self._last_finish_s = None if is_idle else now_s
+
+
+def _settle(runs: Sequence[PendingRun], outcomes: Sequence[Any]) -> None:
+    """Give each request its answer or exception."""
+    for run, outcome in zip(runs, outcomes, strict=True):
+        run.settle(outcome)
 
 
 def _results(done: asyncio.Future[Sequence[Any]], count: int) -> Sequence[Any]:

@@ -17,8 +17,10 @@ class FairQueue:
     """
 
     def __init__(self) -> None:
-        self._by_client: dict[object, deque[PendingRun]] = {}
-        self._turns: deque[deque[PendingRun]] = deque()
+        self._turns: deque[PendingRun] = deque()
+        """The first request of each client that waits, in the order of their turns."""
+        self._others: dict[object, deque[PendingRun] | None] = {}
+        """By client that waits: its other requests, if it ever had any."""
         self._removed = 0
         self.length = 0
         """How many requests wait."""
@@ -30,24 +32,26 @@ class FairQueue:
         self.operations += 1
         self.length += 1
         run.is_queued = True
-        requests = self._by_client.get(run.client)
-        if requests is None:
-            self._by_client[run.client] = requests = deque((run,))
-            self._turns.append(requests)
+        client, others = run.client, self._others
+        if client not in others:
+            others[client] = None
+            self._turns.append(run)
+        elif (waiting := others[client]) is None:
+            others[client] = deque((run,))
         else:
-            requests.append(run)
+            waiting.append(run)
 
     def pop(self) -> PendingRun | None:
         """Take the next request of the client whose turn it is; None if the queue is empty."""
         turns = self._turns
         while turns:
-            requests = turns.popleft()
-            run = requests.popleft()
+            run = turns.popleft()
             self.operations += 1
-            if requests:
-                turns.append(requests) if run.is_queued else turns.appendleft(requests)
+            if waiting := self._others[run.client]:
+                following = waiting.popleft()
+                turns.append(following) if run.is_queued else turns.appendleft(following)
             else:
-                del self._by_client[run.client]
+                del self._others[run.client]
             if run.is_queued:
                 run.is_queued = False
                 self.length -= 1
@@ -66,10 +70,12 @@ class FairQueue:
     def _compact(self) -> None:
         self.operations += self.length + self._removed
         self._removed = 0
-        for client, requests in list(self._by_client.items()):
-            kept = [run for run in requests if run.is_queued]
-            requests.clear()
-            requests.extend(kept)
-            if not kept:
-                del self._by_client[client]
-        self._turns = deque(requests for requests in self._turns if requests)
+        turns: deque[PendingRun] = deque()
+        for first in self._turns:
+            kept = deque(run for run in (first, *(self._others[first.client] or ())) if run.is_queued)
+            if kept:
+                turns.append(kept.popleft())
+                self._others[first.client] = kept or None
+            else:
+                del self._others[first.client]
+        self._turns = turns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -38,7 +39,8 @@ class PendingRun:
     """A request that waits for its run.
 
     `payload` is the arrays of its feeds, in order, or what its codec converts to them. `merge_key` is equal for requests
-    whose rows may be merged, None if they may not be. `client` identifies the connection. `deadline_s` is a time.monotonic() moment.
+    whose rows may be merged, None if they may not be. `client` identifies the connection. `deadline_s` is a
+    time.monotonic() moment. `is_alone` tells that no other request was around when this one was submitted.
     """
 
     __slots__ = (
@@ -48,6 +50,7 @@ class PendingRun:
         "deadline_s",
         "feeds",
         "fetches",
+        "is_alone",
         "is_queued",
         "is_waiting",
         "key",
@@ -69,12 +72,13 @@ class PendingRun:
         merge_key: object = None,
         deadline_s: float | None = None,
         client: object = None,
+        is_alone: bool = False,
         codec: Codec | None = None,
     ) -> None:
         self.feeds, self.fetches, self.payload = feeds, fetches, payload
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.rows, self.nbytes, self.merge_key = rows, nbytes, merge_key
-        self.deadline_s, self.client, self.codec = deadline_s, client, codec
+        self.deadline_s, self.client, self.is_alone, self.codec = deadline_s, client, is_alone, codec
         self.key: object = merge_key or codec or (*feeds, *fetches)
         """Equal for requests that may be in one batch."""
         self.is_queued = False
@@ -92,6 +96,7 @@ class PendingRun:
         may_merge: bool,
         deadline_s: float | None = None,
         client: object = None,
+        is_alone: bool = False,
     ) -> PendingRun:
         """A request whose tensors are there."""
         if len(feeds) == 1:  # as below, without the loops
@@ -112,6 +117,7 @@ class PendingRun:
             merge_key=merge_key,
             deadline_s=deadline_s,
             client=client,
+            is_alone=is_alone,
         )
 
     @property
@@ -127,6 +133,11 @@ class PendingRun:
     def is_small(self) -> bool:
         """Whether its run is a measure of the model."""
         return self.nbytes < SMALL_BYTES and self.rows <= SMALL_ROWS
+
+    @property
+    def timeout_ms(self) -> int:
+        """How long the run may take: until the deadline, at least 1 ms; 0 if there is none."""
+        return 0 if self.deadline_s is None else max(1, int((self.deadline_s - time.monotonic()) * 1000))
 
     def settle(self, outcome: Any) -> None:  # noqa: ANN401 - arrays, an answer of the codec, or an exception
         """Give the answer, or raise the exception where it is awaited, unless that was done before."""

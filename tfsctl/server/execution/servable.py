@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from tfsctl.server.execution.pending_run import Codec, PendingRun
-from tfsctl.server.request_context import current_client
+from tfsctl.server.request_context import current_request
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint, Feeds, Session
 
 
@@ -63,13 +63,15 @@ class Servable:
         `deadline_s` is a time.monotonic() moment; past it, DEADLINE_EXCEEDED is raised. `signature` names the signature
         whose inputs and outputs these are, if they are of one.
         """
+        request = current_request.get()
         return self._wait_for(
             PendingRun.of_feeds(
                 feeds,
                 fetches,
                 may_merge=signature in self._row_independent,
                 deadline_s=deadline_s,
-                client=current_client.get(),
+                client=request and request.client,
+                is_alone=request is not None and request.is_alone,
             )
         )
 
@@ -87,6 +89,7 @@ class Servable:
 
         Returns None if the payload could not be converted together with others. Only if `accepts_codecs`.
         """
+        request = current_request.get()
         return self._wait_for(
             PendingRun(
                 codec.feeds,
@@ -96,7 +99,8 @@ class Servable:
                 nbytes=nbytes,
                 merge_key=codec if signature in self._row_independent else None,
                 deadline_s=deadline_s,
-                client=current_client.get(),
+                client=request and request.client,
+                is_alone=request is not None and request.is_alone,
                 codec=codec,
             )
         )

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import partial
 from time import perf_counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -24,11 +24,11 @@ from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.framing import GrpcResponse
-from tfsctl.server.grpc.predict_request_cache import CachedRequest, PredictRequestCache
+from tfsctl.server.grpc.predict_request_cache import CachedRequest, PredictRequestCache, model_ref
 from tfsctl.server.grpc.predict_response import predict_response
-from tfsctl.server.grpc.tensor_expansion import charge_expansion
 from tfsctl.server.lifecycle.status_message import fill_status
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.request_context import charge_memory
 from tfsctl.server.service.model_service import Inferred, Service
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.examples import Classes
@@ -46,12 +46,15 @@ _PROFILER = "/tensorflow.ProfilerService/"  # the real server has it, and answer
 _SIGNATURE_DEF = "signature_def"
 _DEADLINE_EXCEEDED = "Deadline Exceeded"
 _SMALL_COMPRESSED_BYTES = 4096  # larger ones are decompressed in a thread; this much becomes 4 MB at most
+_SMALL_PADDING_BYTES = 64 * 1024
+_COPIES_OF_PADDING = 3  # the input, an output of the same size, and the response
 _THREADS = 1  # a decompressed message is large: one after the other
 
 Handler = Callable[[Any, "float | None"], "Awaitable[Message | bytes]"]
 """Answers a request message by a deadline with a response message, or with one that is already serialized."""
 Methods = Mapping[str, tuple[str, Handler]]
 """By path: the name of the request's message type in `protos`, and the handler."""
+Parser = Callable[[bytes], "Message | CachedRequest"]
 
 
 class GrpcApi:
@@ -75,15 +78,18 @@ class GrpcApi:
         self._predict_requests = PredictRequestCache(is_enabled=cache_requests)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc")
         self._recorder = recorder or NullRecorder()
-        self._methods: dict[str, tuple[str, Handler]] = {
+        methods: Methods = {
             **others,
-            _PREDICTION + "Predict": ("PredictRequest", self._recorded("Predict", self._predict)),
             _PREDICTION + "Classify": ("ClassificationRequest", self._recorded("Classify", self._classify)),
             _PREDICTION + "Regress": ("RegressionRequest", self._recorded("Regress", self._regress)),
             _PREDICTION + "MultiInference": ("MultiInferenceRequest", self._multi_inference),
             _PREDICTION + "GetModelMetadata": ("GetModelMetadataRequest", self._metadata),
             _MODEL + "GetModelStatus": ("GetModelStatusRequest", self._status),
             RELOAD_PATH: ("ReloadConfigRequest", self._reload),
+        }
+        self._methods: dict[str, tuple[Parser, Handler]] = {
+            _PREDICTION + "Predict": (self._predict_requests.parse, self._recorded("Predict", self._predict)),
+            **{path: (partial(_parse, request), handler) for path, (request, handler) in methods.items()},
         }
 
     def _recorded(self, api: str, handler: Handler) -> Handler:
@@ -109,14 +115,17 @@ class GrpcApi:
             method = self._methods.get(path)
             if method is None:
                 return GrpcResponse(b"", Code.UNIMPLEMENTED, "unimplemented." if path.startswith(_PROFILER) else "")
-            request_type, handler = method
-            deadline_s = framing.deadline_s(headers)
+            parse, handler = method
+            deadline_s = framing.deadline_s(headers) if framing.TIMEOUT in headers else None
             if len(body) > _SMALL_COMPRESSED_BYTES and framing.is_compressed(body):
                 loop = asyncio.get_running_loop()
                 raw = await loop.run_in_executor(self._threads, framing.unframe, headers, body)
             else:
                 raw = framing.unframe(headers, body)
-            request = self._parse(request_type, raw)
+            try:
+                request = parse(raw)
+            except DecodeError:
+                raise ServingError(Code.INTERNAL, "Failed to parse the request message") from None
             response = await handler(request, deadline_s)
             message = response if isinstance(response, bytes) else response.SerializeToString()
         except ServingError as error:
@@ -128,42 +137,34 @@ class GrpcApi:
             return framing.failure(Code.INTERNAL, f"{type(error).__name__}: {error}")
         return GrpcResponse(framing.frame(message))
 
-    def _parse(self, message_type: str, raw: bytes) -> Message | CachedRequest:
-        try:
-            if message_type == "PredictRequest":
-                return self._predict_requests.parse(raw)
-            request: Message = getattr(protos, message_type).FromString(raw)
-        except DecodeError:
-            raise ServingError(Code.INTERNAL, "Failed to parse the request message") from None
-        return request
-
     async def _predict(self, request: protos.PredictRequest | CachedRequest, deadline_s: float | None) -> bytes:
-        ref, signature, inputs, output_filter = self._read_predict(request)
-        predicted = await self._service.predict(
-            ref, signature, inputs, output_filter=output_filter, deadline_s=deadline_s
-        )
+        if isinstance(request, CachedRequest):
+            predicted = await self._service.predict(
+                request.model, request.signature, request.inputs, deadline_s=deadline_s
+            )
+        else:
+            model, inputs = self._read_predict(request)
+            signature, output_filter = request.model_spec.signature_name, request.output_filter
+            predicted = await self._service.predict(
+                model, signature, inputs, output_filter=output_filter, deadline_s=deadline_s
+            )
         return predict_response(
             predicted.name, predicted.version, predicted.signature, predicted.outputs, as_content=self._as_content
         )
 
-    def _read_predict(
-        self, request: protos.PredictRequest | CachedRequest
-    ) -> tuple[ModelRef, str, Mapping[str, np.ndarray], Sequence[str]]:
-        """What a PredictRequest asks of which signature of which model, and the outputs it wants."""
-        if isinstance(request, CachedRequest):
-            return _model_ref(request.model_spec), request.model_spec.signature_name, request.inputs, ()
+    def _read_predict(self, request: protos.PredictRequest) -> tuple[ModelRef, Mapping[str, np.ndarray]]:
+        """The model that a PredictRequest names, and its inputs."""
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
-        ref, signature = _model_ref(request.model_spec), request.model_spec.signature_name
+        model = model_ref(request.model_spec)
         sent, inputs = request.inputs, {}
-        charge_expansion(sent)
         for alias in sent:  # not items(), which protobuf has in Python
             try:
-                inputs[alias] = tensors.from_proto(sent[alias])
+                inputs[alias] = tensors.from_proto(sent[alias], before_padding=_charge_padding)
             except InvalidInput:
-                self._service.refuse_predict(ref, signature, sent)
+                self._service.refuse_predict(model, request.model_spec.signature_name, sent)
                 raise invalid_argument(f"tensor parsing error: {alias}") from None
-        return ref, signature, inputs, request.output_filter
+        return model, inputs
 
     async def _classify(
         self, request: protos.ClassificationRequest, deadline_s: float | None
@@ -186,7 +187,7 @@ class GrpcApi:
     ) -> Inferred:
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
-        ref = _model_ref(request.model_spec)
+        ref = model_ref(request.model_spec)
         task = (method, request.model_spec.signature_name)
         return await self._service.infer(ref, [task], request.input, deadline_s=deadline_s)
 
@@ -194,7 +195,7 @@ class GrpcApi:
         self, request: protos.MultiInferenceRequest, deadline_s: float | None
     ) -> protos.MultiInferenceResponse:
         first = request.tasks[0].model_spec if request.tasks else protos.ModelSpec()
-        ref = _model_ref(first)  # the version of all tasks is the first one's, as in the real server
+        ref = model_ref(first)  # the version of all tasks is the first one's, as in the real server
         specs = [(t.model_spec.name, t.model_spec.signature_name, t.method_name) for t in request.tasks]
         self._service.check_tasks(ref, specs)
         tasks = [(method, signature) for _, signature, method in specs]
@@ -219,7 +220,7 @@ class GrpcApi:
         for field in request.metadata_field:
             if field != _SIGNATURE_DEF:
                 raise invalid_argument(f"Metadata field {field} is not supported")
-        servable, definitions = self._service.signature_defs(_model_ref(request.model_spec))
+        servable, definitions = self._service.signature_defs(model_ref(request.model_spec))
         response = protos.GetModelMetadataResponse()
         response.model_spec.name = servable.name
         response.model_spec.version.value = servable.version
@@ -262,20 +263,15 @@ class GrpcApi:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def _model_ref(spec: protos.ModelSpec) -> ModelRef:
-    if not spec.name:
-        raise invalid_argument("ModelSpec has no name specified.")
-    choice = spec.WhichOneof("version_choice")
-    if choice is None:
-        return _latest(spec.name)
-    return ModelRef(
-        spec.name,
-        spec.version.value if choice == "version" else None,
-        spec.version_label if choice == "version_label" else None,
-    )
+def _parse(message_type: str, raw: bytes) -> Message:
+    request: Message = getattr(protos, message_type).FromString(raw)
+    return request
 
 
-_latest = lru_cache(ModelRef)
+def _charge_padding(size: int) -> None:
+    """Count the memory of a tensor that has fewer values than its shape, and of what is made of it."""
+    if size > _SMALL_PADDING_BYTES:
+        charge_memory(_COPIES_OF_PADDING * size)
 
 
 def _fill_model_spec(spec: protos.ModelSpec, inferred: Inferred, index: int) -> None:

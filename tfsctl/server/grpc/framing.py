@@ -25,8 +25,10 @@ RESPONSE_HEADERS: Pairs = (
 )
 _MAX_STATUS_CHARACTERS = 1024  # the real server cuts its messages there, so that they fit a header
 _PRINTABLE = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~\\"  # what grpc-message carries without percent-encoding
+TIMEOUT = b"grpc-timeout"
+"""The header of a call's deadline."""
 _CONTENT_TYPE = re.compile(rb"application/grpc(\+proto)?[ \t]*(;.*)?", re.IGNORECASE)
-_TIMEOUT = re.compile(rb"(\d{1,8})([HMSmun])")
+_TIMEOUT_VALUE = re.compile(rb"(\d{1,8})([HMSmun])")
 _UNIT_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _WINDOW_BITS = {b"gzip": zlib.MAX_WBITS | 16, b"deflate": zlib.MAX_WBITS}
 
@@ -66,10 +68,10 @@ def deadline_s(headers: Mapping[bytes, bytes]) -> float | None:
 
     Raises INTERNAL for a malformed `grpc-timeout`.
     """
-    timeout = headers.get(b"grpc-timeout")
+    timeout = headers.get(TIMEOUT)
     if timeout is None:
         return None
-    match = _TIMEOUT.fullmatch(timeout)
+    match = _TIMEOUT_VALUE.fullmatch(timeout)
     if match is None:
         raise ServingError(Code.INTERNAL, f"Malformed grpc-timeout: {timeout.decode('latin-1')!r}")
     return time.monotonic() + int(match[1]) * _UNIT_S[match[2]]

@@ -10,15 +10,17 @@ Format: https://protobuf.dev/programming-guides/encoding.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from tfsctl.core import dtypes, protos, tensors
+from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
+from tfsctl.server.status import invalid_argument
 
 MAX_MESSAGE_BYTES = 16 * 1024  # larger ones are rarely of equal length, and their parsing is a small part of their cost
 MAX_PREFIX_BYTES = 1024
@@ -31,6 +33,8 @@ class CachedRequest:
     """A request that was read without parsing the message: its ModelSpec, and its input as an array by name."""
 
     model_spec: protos.ModelSpec
+    model: ModelRef
+    signature: str
     inputs: Mapping[str, np.ndarray]
 
 
@@ -38,6 +42,8 @@ class CachedRequest:
 class _Entry:
     prefix: bytes
     model_spec: protos.ModelSpec
+    model: ModelRef
+    signature: str
     alias: str
     to_array: Callable[[bytes], np.ndarray]
     """Makes the input's array from the bytes after the prefix."""
@@ -48,15 +54,17 @@ class PredictRequestCache:
 
     def __init__(self, *, is_enabled: bool = True) -> None:
         self._is_enabled = is_enabled
-        self._entries: dict[int, list[_Entry]] = {}
+        self._entries: dict[int, Sequence[_Entry]] = {}
         """By the length of the whole message."""
 
     def parse(self, raw: bytes) -> protos.PredictRequest | CachedRequest:
         """Read a serialized PredictRequest. Raises DecodeError if it is invalid."""
-        entries = self._entries.get(len(raw), [])
+        entries = self._entries.get(len(raw), ())
         for entry in entries:
-            if raw.startswith(entry.prefix):
-                return CachedRequest(entry.model_spec, {entry.alias: entry.to_array(raw[len(entry.prefix) :])})
+            prefix = entry.prefix
+            if raw.startswith(prefix):
+                inputs = {entry.alias: entry.to_array(raw[len(prefix) :])}
+                return CachedRequest(entry.model_spec, entry.model, entry.signature, inputs)
         request = protos.PredictRequest.FromString(raw)
         if self._is_enabled and len(raw) <= MAX_MESSAGE_BYTES and (new := _entry_for(raw, request)) is not None:
             if len(self._entries) >= MAX_LENGTHS:
@@ -67,7 +75,7 @@ class PredictRequestCache:
 
 def _entry_for(raw: bytes, request: protos.PredictRequest) -> _Entry | None:
     """The cache entry for a request; None if its message does not end with the values of its only input."""
-    if not request.HasField("model_spec") or len(request.inputs) != 1 or request.output_filter:
+    if not request.model_spec.name or len(request.inputs) != 1 or request.output_filter:
         return None
     (alias,) = request.inputs
     tensor = request.inputs[alias]
@@ -86,7 +94,27 @@ def _entry_for(raw: bytes, request: protos.PredictRequest) -> _Entry | None:
     prefix = raw[: len(raw) - len(values)]
     if not values or len(prefix) > MAX_PREFIX_BYTES or not raw.endswith(values):
         return None
-    return _Entry(prefix, request.model_spec, alias, to_array) if _ends_with_values(prefix, values, request) else None
+    if not _ends_with_values(prefix, values, request):
+        return None
+    spec = request.model_spec
+    return _Entry(prefix, spec, model_ref(spec), spec.signature_name, alias, to_array)
+
+
+def model_ref(spec: protos.ModelSpec) -> ModelRef:
+    """The model and version that a request names. Raises INVALID_ARGUMENT if there is no name."""
+    if not spec.name:
+        raise invalid_argument("ModelSpec has no name specified.")
+    choice = spec.WhichOneof("version_choice")
+    if choice is None:
+        return _latest(spec.name)
+    return ModelRef(
+        spec.name,
+        spec.version.value if choice == "version" else None,
+        spec.version_label if choice == "version_label" else None,
+    )
+
+
+_latest = lru_cache(ModelRef)
 
 
 def _ends_with_values(prefix: bytes, values: bytes, request: protos.PredictRequest) -> bool:

@@ -86,12 +86,10 @@ class StreamingMethods:
     """The streaming methods of a server, by path, and their calls that are open."""
 
     def __init__(self, handlers: Mapping[str, Handler], *, idle_timeout_s: float | None = None) -> None:
-        self._handlers = handlers
+        self.handlers = handlers
+        """By path."""
         self._idle_timeout_s = idle_timeout_s
         self._ending = asyncio.Event()
-
-    def __contains__(self, path: str) -> bool:
-        return path in self._handlers
 
     def end(self) -> None:
         """End the open calls: a client that watches would delay the server's end for as long as it likes."""
@@ -100,7 +98,7 @@ class StreamingMethods:
     async def serve(self, exchange: Exchange) -> None:
         """Serve one call; a ServingError of its handler becomes its status. Raises ClientGoneError."""
         exchange.start(200, RESPONSE_HEADERS)
-        call = asyncio.ensure_future(self._handlers[exchange.target](StreamingCall(exchange, self._idle_timeout_s)))
+        call = asyncio.ensure_future(self.handlers[exchange.target](StreamingCall(exchange, self._idle_timeout_s)))
         ending = asyncio.ensure_future(self._ending.wait())
         try:
             await asyncio.wait((call, ending), return_when=asyncio.FIRST_COMPLETED)

@@ -40,11 +40,12 @@ class Exchange(ABC):
     Attributes:
         port: the port it came in by; None for a UNIX socket.
         target: the path with its query string, as it was sent.
-        path: the path without the query string, percent-decoded.
         headers: the header fields, names in lower case; not to be changed.
         has_all: whether the whole request has arrived.
         is_gone: whether the client has left, so that nobody waits for a response.
         is_streaming: whether the body may arrive as slowly as the client likes (streaming calls); the application's.
+        is_alone: whether no other request was around when this one began, and it has not waited for anything since.
+        task: the task that serves the request, None before and after that.
         held: the bytes counted in the memory budget for this exchange.
     """
 
@@ -60,12 +61,13 @@ class Exchange(ABC):
         "has_all",
         "headers",
         "held",
+        "is_alone",
         "is_gone",
         "is_streaming",
         "method",
-        "path",
         "port",
         "target",
+        "task",
     )
 
     def __init__(
@@ -75,20 +77,29 @@ class Exchange(ABC):
         port: int | None,
         method: str,
         target: str,
-        path: str,
         headers: Mapping[bytes, bytes],
     ) -> None:
         self._loop, self._budget = loop, budget
-        self.port, self.method, self.target, self.path, self.headers = port, method, target, path, headers
+        self.port, self.method, self.target, self.headers = port, method, target, headers
         self._chunks: list[bytes | bytearray] = []
         self._size = self._unconsumed = 0  # bytes of the body that have arrived; those the application has not taken
         self._news: asyncio.Future[None] | None = None
         self._error: Exception | None = None  # why the body is not taken
         self._is_consuming = False  # what arrives of the body is consumed at once
-        self.has_all = self.is_gone = self.is_streaming = False
+        self.has_all = self.is_gone = self.is_streaming = self.is_alone = False
+        self.task: asyncio.Task[None] | None = None
         self.held = 0
 
     # ---- called by the transport ----
+    def on_served(self) -> None:
+        """The application is done: end what it left open, and free what the exchange holds."""
+        held, budget = self.held, self._budget
+        if held:  # as MemoryBudget.remove does, without the call
+            self.held = 0
+            budget.used -= held
+            if budget.waiting:
+                budget.resume_waiting()
+
     def add(self, data: bytes) -> None:
         """Take the next part of the body."""
         size = len(data)
@@ -140,13 +151,6 @@ class Exchange(ABC):
         self._drop_body()
         if self._news is not None:
             self._wake()
-
-    def release(self) -> None:
-        """The exchange is over: what it held is free."""
-        held = self.held
-        if held:
-            self.held = 0
-            self._budget.remove(held)
 
     def _drop_body(self) -> None:
         if self._chunks:
@@ -263,7 +267,8 @@ class Exchange(ABC):
         """
         if self.has_all:
             self._chunks.clear()
-            self.release()
+            self._budget.remove(self.held)
+            self.held = 0
         self.charge(size)
 
     def charge(self, size: int) -> None:

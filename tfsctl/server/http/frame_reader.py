@@ -87,7 +87,8 @@ class FrameReader:
                 return True
             data = bytes(rest)
             rest.clear()
-        at = self._continue(data)
+        is_between_frames = self._has_preface and not (self._data_left or self._padding_left or self._skip)
+        at = 0 if is_between_frames else self._continue(data)
         self._work = _WORK_PER_TURN
         size = len(data)
         while size - at >= frames.HEAD_BYTES:
@@ -151,8 +152,6 @@ class FrameReader:
             done = min(self._skip, len(data))
             self._skip -= done
             return done
-        if self._has_preface:
-            return 0
         if not data.startswith(frames.PREFACE):
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "not the preface of HTTP/2")
         self._has_preface = True

@@ -95,6 +95,28 @@ def block(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     return b"".join(parts)
 
 
+@lru_cache(1024)
+def _block_frame(status: int, headers: tuple[tuple[bytes, bytes], ...], flags: int) -> tuple[bytes, bytes]:
+    """A HEADERS frame: what precedes the number of its stream, and what follows it."""
+    whole = frame(HEADERS, flags | END_HEADERS, 0, block(status, headers))
+    return whole[: HEAD_BYTES - 4], whole[HEAD_BYTES:]
+
+
+def whole_response(
+    stream: int,
+    status: int,
+    headers: tuple[tuple[bytes, bytes], ...],
+    body: bytes,
+    trailers: tuple[tuple[bytes, bytes], ...],
+) -> bytes:
+    """The HEADERS, DATA and HEADERS frames of a response. Its blocks and body must fit one frame each."""
+    number, size = stream.to_bytes(4, "big"), len(body)
+    start, block_ = _block_frame(status, headers, 0)
+    end, last_block = _block_frame(0, trailers, END_STREAM)
+    data = _HEAD.pack(size >> 8, size & 0xFF, DATA, 0, stream)
+    return b"".join((start, number, block_, data, body, end, number, last_block))
+
+
 def header_frames(stream: int, block_: bytes, *, ends: bool, limit: int) -> bytes:
     """A header block as a HEADERS frame, and CONTINUATION frames where it is longer than the limit."""
     flags = END_STREAM if ends else 0

@@ -21,7 +21,6 @@ from tfsctl.server.http.request_head import (
     is_method,
     is_scheme,
     is_target,
-    path_of,
 )
 
 _MAX_BLOCKS = 64
@@ -127,9 +126,11 @@ def _parse_head(pairs: tuple[tuple[bytes, bytes], ...]) -> RequestHead | _Malfor
     if len(lengths) > 1 or not all(value.isdigit() and len(value) <= MAX_LENGTH_DIGITS for value in lengths):
         return _Malformed("content-length is not a number")
     length = int(next(iter(lengths))) if lengths else None
-    text = pseudo[b":path"].decode("latin-1")
     return RequestHead(
-        pseudo[b":method"].decode("latin-1"), text, path_of(text), MappingProxyType(dict(headers)), length
+        pseudo[b":method"].decode("latin-1"),
+        pseudo[b":path"].decode("latin-1"),
+        MappingProxyType(dict(headers)),
+        length,
     )
 
 

@@ -46,15 +46,14 @@ class Http1Connection(asyncio.Protocol):
         self._pauses = 0
         self._writable: asyncio.Future[None] | None = None
         self._linger: Linger | None = None
+        self._stall: WriteStall | None = None
 
     # ---- asyncio.Protocol ----
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve a client."""
         self._transport = cast("asyncio.Transport", transport)
-        self._stall = WriteStall(self._transport)
         self._opened_s = self.heard_s = self._head_since_s = self.loop.time()
         self.state.connections.add(self)
-        self.state.budget.connected()
 
     def data_received(self, data: bytes) -> None:
         """Read requests, and serve the first that is complete enough."""
@@ -108,7 +107,6 @@ class Http1Connection(asyncio.Protocol):
         """The client has left."""
         self._is_closing = True
         self.state.disconnected(self, self._peer)
-        self.state.budget.disconnected(self)
         if self._current is not None:
             self._current.cancel()
         if self._writable is not None and not self._writable.done():
@@ -120,6 +118,8 @@ class Http1Connection(asyncio.Protocol):
         limits, current = self._limits, self._current
         if self._is_closing:
             return
+        if self._stall is None:
+            self._stall = WriteStall(self._transport)
         if self._stall.lasts(now_s, limits.write_stall_timeout_s):
             self.state.recorder.request_rejected("write_stall_timeout")
             self._transport.abort()
@@ -175,14 +175,19 @@ class Http1Connection(asyncio.Protocol):
         if self._limits.cache_requests:
             request_head_cache.keep(raw, head)
         request = self._current = Request(self, head)
-        self._body_left = head.length or 0
-        self._chunks = ChunkDecoder(self._limits) if head.is_chunked else None
-        self._is_in_body = head.is_chunked or self._body_left > 0
-        self._start(request)
-        if not self._is_in_body:
+        length = head.length or 0
+        if not head.is_chunked and len(buffer) >= length:
+            if length:
+                request.add(bytes(buffer[:length]))
+                del buffer[:length]
             request.end()
-        else:
-            self._read_body()
+            self._start(request)
+            return True
+        self._body_left = length
+        self._chunks = ChunkDecoder(self._limits) if head.is_chunked else None
+        self._is_in_body = True
+        self._start(request)
+        self._read_body()
         return True
 
     def _read_body(self) -> bool:
@@ -219,7 +224,8 @@ class Http1Connection(asyncio.Protocol):
         request.add(part)
         if request.unconsumed > _MAX_UNCONSUMED_BYTES:
             self._pause(_UNCONSUMED_BODY)
-        if self.state.budget.must_wait(self, request.held, self._resume_for_memory):
+        connections = len(self.state.connections)
+        if self.state.budget.must_wait(self, request.held, self._resume_for_memory, connections=connections):
             self._pause(_MEMORY)
 
     def _resume_for_memory(self) -> None:
@@ -246,7 +252,7 @@ class Http1Connection(asyncio.Protocol):
         self._requests += 1
         if self._max_requests is not None and self._requests >= self._max_requests:
             request.keeps_alive = False
-        request.task = self.loop.create_task(request.serve())
+        self.state.tasks.start(request, is_only=request.has_all and not self._buffer, now_s=self.heard_s)
 
     def on_done(self, request: Request) -> None:
         """The request is answered: close the connection, or go on with the next request."""
@@ -307,7 +313,7 @@ class Http1Connection(asyncio.Protocol):
         """Send large parts without joining them."""
         if not self._transport.is_closing():
             if not self._pauses & _CLIENT_READS_NOTHING:
-                self._stall.restart()
+                self._stall = None  # what waits now counts from the next check
             self._transport.writelines(parts)
 
     def abort(self) -> None:

@@ -11,7 +11,7 @@ import re
 from http import HTTPStatus
 from types import MappingProxyType
 
-from tfsctl.server.http.request_head import MAX_LENGTH_DIGITS, RequestHead, is_host, path_of
+from tfsctl.server.http.request_head import MAX_LENGTH_DIGITS, RequestHead, is_host
 from tfsctl.server.limits import KIB, Limits
 
 HEAD_END = b"\r\n\r\n"
@@ -97,11 +97,9 @@ def parse_head(head: bytes, limits: Limits) -> RequestHead:
     keeps_alive = b"keep-alive" in connection if is_old else True
     if b"close" in connection or method == b"CONNECT":
         keeps_alive = False
-    text = target.decode("latin-1")
     return RequestHead(
         method.decode("ascii"),
-        text,
-        path_of(text),
+        target.decode("latin-1"),
         MappingProxyType(headers),
         length,
         is_chunked,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -12,9 +11,6 @@ from typing import Protocol
 from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs
 from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.request_head import RequestHead
-from tfsctl.server.request_context import memory_account
-
-log = logging.getLogger(__name__)
 
 _LARGE_BYTES = 64 * 1024  # a body from here on is counted in the memory budget, and not copied behind its head
 
@@ -67,14 +63,12 @@ class Request(Exchange):
         "has_begun",
         "keeps_alive",
         "started_s",
-        "task",
     )
 
     def __init__(self, owner: RequestOwner, head: RequestHead) -> None:
-        super().__init__(owner.loop, owner.state.budget, owner.port, head.method, head.target, head.path, head.headers)
+        super().__init__(owner.loop, owner.state.budget, owner.port, head.method, head.target, head.headers)
         self._owner, self._head = owner, head
         self.keeps_alive = head.keeps_alive
-        self.task: asyncio.Task[None] | None = None
         self.started_s = owner.heard_s
         self._is_chunked = self.has_begun = self.has_answered = False
         self._expects_continue = (
@@ -100,22 +94,14 @@ class Request(Exchange):
         """The client has left: nobody waits for the response any more."""
         super().cancel()
         if self.task is not None:
-            self._owner.state.canceller.cancel(self.task)
+            self._owner.state.tasks.cancel(self.task)
 
-    async def serve(self) -> None:
-        """Let the application answer."""
-        owner = self._owner
-        memory_account.set(self)
-        try:
-            await owner.state.application(self)
-        except Exception:  # the last resort for bugs: the connection is closed
-            log.exception("A request failed: %s", self.path)
-        finally:
-            if not self.has_answered:
-                self.keeps_alive = False
-            self.task = None  # its context refers to this request: no cycle for the garbage collector
-            self.release()
-            owner.on_done(self)
+    def on_served(self) -> None:
+        """The application is done: the connection goes on with its next request, or closes."""
+        if not self.has_answered:
+            self.keeps_alive = False
+        super().on_served()
+        self._owner.on_done(self)
 
     def _on_consumed(self, size: int) -> None:
         if self._expects_continue and not self.has_begun and not self.has_all and not size:

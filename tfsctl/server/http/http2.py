@@ -43,15 +43,13 @@ class Http2Connection(asyncio.Protocol):
         self._pinged_s: float | None = None
         self._incomplete_since_s: float | None = None
         self._is_yielding = self._waits_for_memory = False
-        self.is_local = False
         self._linger: Linger | None = None
+        self._stall: WriteStall | None = None
 
     # ---- asyncio.Protocol ----
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Tell the client what it may send."""
         self._transport = self.out.transport = cast("asyncio.Transport", transport)
-        self.is_local = is_on_this_machine(transport)
-        self._stall = WriteStall(self._transport)
         self._opened_s = self.heard_s = self._idle_since_s = self.loop.time()
         settings = {
             frames.MAX_CONCURRENT_STREAMS: self._limits.max_streams,
@@ -62,7 +60,6 @@ class Http2Connection(asyncio.Protocol):
         more = WINDOW_BYTES - frames.DEFAULT_WINDOW
         self._transport.write(frames.settings(settings) + frames.window_update(0, more))
         self.state.connections.add(self)
-        self.state.budget.connected()
 
     def data_received(self, data: bytes) -> None:
         """Read frames, and serve the requests in them."""
@@ -83,9 +80,10 @@ class Http2Connection(asyncio.Protocol):
         else:
             self._incomplete_since_s = None
         if self._new:
-            for stream in self._new:
-                stream.task = self.loop.create_task(stream.serve())
-            self._new.clear()
+            new, self._new = self._new, []
+            is_only = len(self._streams) == 1 and new[0].has_all
+            for stream in new:
+                self.state.tasks.start(stream, is_only=is_only, now_s=self.heard_s)
         budget = self.state.budget
         if budget.used > budget.tight_at:
             self._wait_for_memory()
@@ -107,7 +105,9 @@ class Http2Connection(asyncio.Protocol):
     def _wait_for_memory(self) -> None:
         """Read no more for now if the requests of this connection hold more than their share."""
         held = sum(stream.held for stream in self._streams.values())
-        if self.state.budget.must_wait(self, held, self._resume_for_memory) and not self._waits_for_memory:
+        connections = len(self.state.connections)
+        must_wait = self.state.budget.must_wait(self, held, self._resume_for_memory, connections=connections)
+        if must_wait and not self._waits_for_memory:
             self._waits_for_memory = True
             self._transport.pause_reading()
 
@@ -121,7 +121,7 @@ class Http2Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read: requests that it sends now would only pile up."""
-        self._stall.restart()
+        self._stall = None  # what waits now counts from the next check
         self.out.pause()
         if not self._transport.is_closing():
             self._transport.pause_reading()
@@ -135,7 +135,6 @@ class Http2Connection(asyncio.Protocol):
         """The client has left."""
         self._is_closing = True
         self.state.disconnected(self, self._peer)
-        self.state.budget.disconnected(self)
         for stream in list(self._streams.values()):
             stream.cancel()
         self.out.clear()
@@ -146,6 +145,8 @@ class Http2Connection(asyncio.Protocol):
         limits = self._limits
         if self._is_closing:
             return
+        if self._stall is None:
+            self._stall = WriteStall(self._transport)
         if self._stall.lasts(now_s, limits.write_stall_timeout_s):
             self.state.recorder.request_rejected("write_stall_timeout")
             self._transport.abort()
@@ -226,12 +227,12 @@ class Http2Connection(asyncio.Protocol):
     # ---- frames, from the FrameReader ----
     def on_data(self, number: int, length: int) -> Stream | None:
         """A DATA frame begins: the stream that takes it, None if nobody does. Counts it in the windows."""
-        if self._is_idle(number):
+        stream = self._streams.get(number)
+        if stream is None and self._is_idle(number):
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"DATA on stream {number}, which was never opened")
         self._window -= length
         if self._window < 0:
             raise ConnectionFailedError(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the window of the connection")
-        stream = self._streams.get(number)
         if stream is not None and not stream.is_over:
             if not stream.has_all:
                 stream.window -= length
@@ -335,10 +336,19 @@ class Http2Connection(asyncio.Protocol):
             del self._resets[next(iter(self._resets))]
         return frames.rst_stream(number, code)
 
-    def on_done(self, stream: Stream) -> None:
-        """The stream is over, for both sides and the application."""
+    @property
+    def is_local(self) -> bool:
+        """Whether the client is known to run on this machine."""
+        return is_on_this_machine(self._transport)
+
+    def on_done(self, stream: Stream, unconsumed: int) -> None:
+        """The stream is over, for both sides and the application, with bytes of its body that nobody has taken."""
         self._streams.pop(stream.number, None)
-        self.out.forget(stream)
+        self._to_give_back += unconsumed
+        if self._to_give_back >= WINDOW_BYTES // 2:
+            self.give_back(0)
+        if self.out.blocked:
+            self.out.forget(stream.number)
         if not self._streams:
             self._idle_since_s = self.loop.time()
         if not self._takes_streams:

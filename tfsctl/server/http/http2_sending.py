@@ -44,8 +44,8 @@ class Sender:
         self.frame_bytes = frames.DEFAULT_FRAME_BYTES
         self.is_paused = False  # the client does not read
         self._largest_credit = 0  # of any stream
-        self._table_update = b""  # begins the next header block
-        self._blocked: dict[int, SendingStream] = {}  # by the connection alone; in turn
+        self.has_table_update = False  # the next header block begins with one
+        self.blocked: dict[int, SendingStream] = {}  # by the connection alone; in turn
         self._pump_is_due = self._review_is_due = False
         self._writable: list[asyncio.Future[None]] = []
 
@@ -84,15 +84,15 @@ class Sender:
 
     def block(self, stream: SendingStream) -> None:
         """Remember a stream that has more to send than the connection takes now."""
-        self._blocked[stream.number] = stream
+        self.blocked[stream.number] = stream
         if self.window > 0 and not self.is_paused:
             self._pump_soon()
 
     def headers(self, number: int, status: int, headers: Pairs, *, ends: bool) -> bytes:
         """The frames of a header block; status 0 is for trailers."""
         block = frames.block(status, headers)
-        if self._table_update:
-            block, self._table_update = self._table_update + block, b""
+        if self.has_table_update:
+            block, self.has_table_update = frames.NO_TABLE + block, False
         return frames.header_frames(number, block, ends=ends, limit=self.frame_bytes)
 
     # ---- what the client sends ----
@@ -112,7 +112,7 @@ class Sender:
         elif name == frames.ENABLE_PUSH and value > 1:
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"ENABLE_PUSH {value}")
         elif name == frames.HEADER_TABLE_SIZE and value < frames.DEFAULT_TABLE_BYTES:
-            self._table_update = frames.NO_TABLE  # RFC 7541, section 4.2: announced, though the table is never used
+            self.has_table_update = True  # RFC 7541, section 4.2: announced, though the table is never used
 
     def open_window(self, number: int, size: int) -> None:
         """WINDOW_UPDATE: the client takes `size` more bytes of one stream or, for stream 0, of all."""
@@ -156,21 +156,20 @@ class Sender:
     def pump(self) -> None:
         """Let the streams that wait send what they may now, each in turn."""
         self._pump_is_due = False
-        for number, stream in list(self._blocked.items()):
+        for number, stream in list(self.blocked.items()):
             if self.is_paused or self.window <= 0:
                 return
-            del self._blocked[number]
+            del self.blocked[number]
             if not stream.send_more():
                 stream.wait_for_turn()  # behind the others
-        if self._blocked:
+        if self.blocked:
             self._pump_soon()
 
-    def forget(self, stream: SendingStream) -> None:
-        """The stream has nothing more to send."""
-        if self._blocked:
-            self._blocked.pop(stream.number, None)
+    def forget(self, number: int) -> None:
+        """The stream of that number has nothing more to send."""
+        self.blocked.pop(number, None)
 
     def clear(self) -> None:
         """The client has left: nobody sends any more."""
-        self._blocked.clear()
+        self.blocked.clear()
         self._wake_writers()

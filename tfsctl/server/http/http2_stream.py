@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Protocol
 
 from tfsctl.server.http import frames
@@ -12,9 +11,6 @@ from tfsctl.server.http.frames import ErrorCode
 from tfsctl.server.http.http2_sending import Sender
 from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.request_head import RequestHead
-from tfsctl.server.request_context import memory_account
-
-log = logging.getLogger(__name__)
 
 WINDOW_BYTES = 16 * 1024 * 1024
 """Of each stream and of the connection, for requests: a large tensor should not wait for window updates."""
@@ -30,7 +26,10 @@ class StreamOwner(Protocol):
     port: int | None
     heard_s: float
     out: Sender
-    is_local: bool
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the client is known to run on this machine."""
 
     def give_back(self, size: int) -> None:
         """Let the client send that many bytes more on the connection."""
@@ -38,8 +37,8 @@ class StreamOwner(Protocol):
     def cut_short(self, number: int, code: ErrorCode) -> bytes:
         """The RST_STREAM frame for a stream whose client may still be sending."""
 
-    def on_done(self, stream: Stream) -> None:
-        """The application is done with the stream."""
+    def on_done(self, stream: Stream, unconsumed: int) -> None:
+        """The application is done with the stream, and has left that many bytes of the body."""
 
 
 class Stream(Exchange):
@@ -66,12 +65,11 @@ class Stream(Exchange):
         "is_over",
         "number",
         "started_s",
-        "task",
         "window",
     )
 
     def __init__(self, owner: StreamOwner, number: int, head: RequestHead) -> None:
-        super().__init__(owner.loop, owner.state.budget, owner.port, head.method, head.target, head.path, head.headers)
+        super().__init__(owner.loop, owner.state.budget, owner.port, head.method, head.target, head.headers)
         self._owner, self._out = owner, owner.out
         self.number = number
         self._body_left = head.length
@@ -80,29 +78,18 @@ class Stream(Exchange):
         self._to_give_back = 0  # what was consumed, and the client was not told of
         self.is_over = False
         self.started_s = owner.heard_s
-        self.task: asyncio.Task[None] | None = None
         self._pending: list[memoryview] = []  # of the response's body, for when the client takes more
         self._end = b""  # the frames after that
         self._sent: asyncio.Future[None] | None = None
         self._progress_s = 0.0  # when a part of what is pending was last sent
 
-    async def serve(self) -> None:
-        """Let the application answer."""
-        owner = self._owner
-        memory_account.set(self)
-        try:
-            await owner.state.application(self)
-        except Exception:  # the last resort for bugs: the client is told, and the connection goes on
-            log.exception("A request failed: %s", self.path)
-        finally:
-            if not self.is_over:
-                self.reset(ErrorCode.INTERNAL_ERROR)
-            if self._unconsumed:
-                owner.give_back(self._unconsumed)
-                self._unconsumed = 0
-            self.task = None  # its context refers to this stream: no cycle for the garbage collector
-            self.release()
-            owner.on_done(self)
+    def on_served(self) -> None:
+        """The application is done. A client without a whole response gets RST_STREAM, and the connection goes on."""
+        if not self.is_over:
+            self.reset(ErrorCode.INTERNAL_ERROR)
+        unconsumed, self._unconsumed = self._unconsumed, 0
+        super().on_served()
+        self._owner.on_done(self, unconsumed)
 
     # ---- the request ----
     def receive(self, data: bytes) -> None:
@@ -121,8 +108,10 @@ class Stream(Exchange):
         """The body is complete."""
         if self._body_left:
             self.reset(ErrorCode.PROTOCOL_ERROR)  # less than its Content-Length
-        else:
-            self.end()
+            return
+        self.has_all = True
+        if self._news is not None:
+            self._wake()
 
     def _on_consumed(self, size: int) -> None:
         self._owner.give_back(size)
@@ -151,7 +140,7 @@ class Stream(Exchange):
         self._wake_sender()
         super().cancel()
         if self.task is not None:
-            self._owner.state.canceller.cancel(self.task)
+            self._owner.state.tasks.cancel(self.task)
 
     @property
     def client(self) -> object:
@@ -173,6 +162,12 @@ class Stream(Exchange):
             return
         out, number = self._out, self.number
         size = 0 if self.method == "HEAD" else len(body)
+        room = min(out.initial_window + self.credit, out.window, out.frame_bytes)
+        if trailers and 0 < size <= min(room, _LARGE_BYTES) and not (out.is_paused or out.has_table_update):
+            self.credit -= size
+            out.window -= size
+            self._finish(frames.whole_response(number, status, headers, body, trailers))
+            return
         if size > _LARGE_BYTES:
             self.charge_response(size)
         if not trailers and status not in NO_BODY:
@@ -181,7 +176,7 @@ class Stream(Exchange):
         end = out.headers(number, 0, trailers, ends=True) if trailers else b""
         if not size:
             self._finish(start + end)
-        elif size <= out.frame_bytes and size <= self._room() and not out.is_paused:
+        elif size <= room and not out.is_paused:
             self.credit -= size
             out.window -= size
             data = frames.head(size, frames.DATA, 0 if trailers else frames.END_STREAM, number)
@@ -230,7 +225,7 @@ class Stream(Exchange):
         """Send what the windows allow now, up to a bound; whether that was all there is."""
         out = self._out
         parts: list[bytes | memoryview] = []
-        room = sent = min(self._room(), _MAX_AT_ONCE_BYTES)
+        room = sent = min(out.initial_window + self.credit, out.window, _MAX_AT_ONCE_BYTES)
         while room > 0 and self._pending:
             first = self._pending[0]
             size = min(len(first), room, out.frame_bytes)
@@ -253,11 +248,6 @@ class Stream(Exchange):
             self._finish(self._end)
         self._wake_sender()
         return True
-
-    def _room(self) -> int:
-        """How much the client takes now."""
-        out = self._out
-        return min(out.initial_window + self.credit, out.window)
 
     def _finish(self, last: bytes) -> None:
         """Send the end of the response. A client that is still sending is told to stop."""

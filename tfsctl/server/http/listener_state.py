@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from tfsctl.server.http.task_canceller import TaskCanceller
+from tfsctl.server.http.request_tasks import RequestTasks
 from tfsctl.server.memory_budget import MemoryBudget
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 
@@ -36,15 +36,17 @@ class ListenerState:
     connections: set[Connection] = field(default_factory=set)
     peers: Counter[str] = field(default_factory=Counter)
     recorder: Recorder = field(default_factory=NullRecorder)
-    canceller: TaskCanceller = field(init=False)
-    """Cancels the tasks of requests whose client has left."""
+    tasks: RequestTasks = field(init=False)
 
     def __post_init__(self) -> None:
-        self.canceller = TaskCanceller(self.loop)
+        self.tasks = RequestTasks(self.loop, self.application)
 
     def disconnected(self, connection: Connection, peer: str) -> None:
         """Forget a connection, and count one less for its IP address."""
         self.connections.discard(connection)
+        self.tasks.forget(connection)
+        if self.budget.waiting:
+            self.budget.stop_waiting(connection)
         if peer:
             self.peers[peer] -= 1
             if self.peers[peer] <= 0:

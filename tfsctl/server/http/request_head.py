@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 MAX_LENGTH_DIGITS = 18  # of a Content-Length: what fits an int64 whatever the digits are
 
@@ -25,7 +24,6 @@ class RequestHead:
     Attributes:
         method: GET, POST, …
         target: the path with its query string, as it was sent.
-        path: the path without the query string, percent-decoded.
         headers: the header fields, names in lower case; of a name that occurs twice the last value.
         length: the Content-Length; None if there is none.
         is_chunked: whether the body is chunked (HTTP/1.1).
@@ -35,15 +33,8 @@ class RequestHead:
 
     method: str
     target: str
-    path: str
     headers: Mapping[bytes, bytes]
     length: int | None = None
     is_chunked: bool = False
     keeps_alive: bool = True
     is_http_1_0: bool = False
-
-
-def path_of(target: str) -> str:
-    """The path of a request's target, percent-decoded."""
-    path = target.partition("?")[0]
-    return unquote(path) if "%" in path else path

@@ -27,10 +27,6 @@ class WriteStall:
         self._left = 0  # bytes that waited to be sent when the client was last found to read
         self._since_s = 0.0
 
-    def restart(self) -> None:
-        """More was written: what waits now counts from the next check."""
-        self._left = 0
-
     def lasts(self, now_s: float, longest_s: float | None) -> bool:
         """Whether the client has read too little for so long. Call it every few seconds."""
         left = self._transport.get_write_buffer_size()

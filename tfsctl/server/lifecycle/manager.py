@@ -74,6 +74,8 @@ class Manager:
         self._versions: dict[str, dict[int, ManagedVersion]] = {}
         self._aspired: dict[str, dict[int, Path]] = {}
         self._available: dict[str, dict[int, Servable]] = {}
+        self.latest: dict[str, Servable] = {}
+        """By model: the highest version that answers requests."""
         self._load_threads = max(1, load_threads)
         self._loading = asyncio.Semaphore(_INITIAL_LOADS)
         self._loaders = ThreadPoolExecutor(max(_INITIAL_LOADS, self._load_threads), thread_name_prefix="load")
@@ -85,14 +87,15 @@ class Manager:
     # ---- queries ----
     def get(self, name: str, version: int | None = None) -> Servable:
         """The servable of a version (default: of the highest available version). Raises NOT_FOUND."""
-        available = self._available.get(name)
-        if version is not None:
-            if available and version in available:
-                return available[version]
-            raise not_found(f"Servable not found for request: Specific({name}, {version})")
-        if not available:
-            raise not_found(f"Servable not found for request: Latest({name})")
-        return available[max(available)]
+        if version is None:
+            servable = self.latest.get(name)
+            wanted = f"Latest({name})"
+        else:
+            servable = self._available.get(name, {}).get(version)
+            wanted = f"Specific({name}, {version})"
+        if servable is None:
+            raise not_found(f"Servable not found for request: {wanted}")
+        return servable
 
     def is_available(self, name: str, version: int) -> bool:
         """Whether requests for this version are answered now."""
@@ -169,6 +172,7 @@ class Manager:
             self._set_state(version, "END")
             return
         self._available.setdefault(version.name, {})[version.number] = version.servable
+        self._set_latest(version.name)
         log.info("Successfully loaded servable version %s", version)
         self._set_state(version, "AVAILABLE")
         self._retire(version.name)
@@ -206,6 +210,14 @@ class Manager:
             version = self._versions[name][number]
             self._set_state(version, "UNLOADING")
             _create_task(self._unload_version(version, available.pop(number)), self._unloads)
+        self._set_latest(name)
+
+    def _set_latest(self, name: str) -> None:
+        available = self._available.get(name)
+        if available:
+            self.latest[name] = available[max(available)]
+        else:
+            self.latest.pop(name, None)
 
     async def _unload_version(self, version: ManagedVersion, servable: Servable) -> None:
         await servable.drain_and_close(self._unloaders)

@@ -138,6 +138,8 @@ class ServerCore:
     def servable(self, ref: ModelRef) -> Servable:
         """The servable for a request. Raises NOT_FOUND, or INVALID_ARGUMENT for an unknown label."""
         if ref.label is None:
+            if ref.version is None and (servable := self.manager.latest.get(ref.name)) is not None:
+                return servable
             return self.manager.get(ref.name, ref.version)
         labels = self._labels.get(ref.name, {})
         if ref.label not in labels:

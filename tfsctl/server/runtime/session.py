@@ -108,7 +108,8 @@ class Session:
         self.graph_bytes = meta_graph.graph_bytes
         self.signature_defs: Mapping[str, protos.SignatureDef] = meta_graph.signature_defs
         self.has_object_graph = meta_graph.has_object_graph
-        self._bound: dict[str, BoundSignature] = {}
+        self.bound: dict[str, BoundSignature] = {}
+        """The signatures that were used so far."""
         self._calls: dict[object, _Call] = {}
 
     def close(self) -> None:
@@ -118,18 +119,18 @@ class Session:
         library.TF_DeleteSession(self._session, capi.status())
         library.TF_DeleteGraph(self.graph)
         library.TF_DeleteBuffer(self._inline)
-        self._bound.clear()
+        self.bound.clear()
         self._calls.clear()
 
     def signature(self, name: str) -> BoundSignature | None:
         """The signature of that name, or None; bound to the graph at its first use."""
-        bound = self._bound.get(name)
+        bound = self.bound.get(name)
         if bound is None and name in self.signature_defs:
             definition = self.signature_defs[name]
             inputs = {alias: self._endpoint(alias, definition.inputs[alias]) for alias in sorted(definition.inputs)}
             outputs = {alias: self._endpoint(alias, definition.outputs[alias]) for alias in sorted(definition.outputs)}
             kinds = {alias: endpoint.dtype for alias, endpoint in inputs.items() if endpoint.dtype is not None}
-            bound = self._bound[name] = BoundSignature(inputs, outputs, kinds, tuple(outputs.values()))
+            bound = self.bound[name] = BoundSignature(inputs, outputs, kinds, tuple(outputs.values()))
         return bound
 
     def _endpoint(self, alias: str, info: protos.TensorInfo) -> Endpoint:

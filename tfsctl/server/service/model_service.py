@@ -83,11 +83,14 @@ class Service:
         start_s = perf_counter()
         name = signature or DEFAULT_SIGNATURE
         servable = self.core.servable(ref)
-        bound = self.bound_signature(servable, name)
-        fetches = fetches_for(bound, output_filter)
+        bound = None if self._check_method_names else servable.session.bound.get(name)
+        if bound is None:
+            bound = self.bound_signature(servable, name)
+        fetches = fetches_for(bound, output_filter) if output_filter else bound.fetches
         arrays = await servable.run(feeds_for(bound, inputs), fetches, deadline_s=deadline_s, signature=name)
         outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays)}  # noqa: B905 - equally long
-        self.recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
+        if self.recorder.is_active:
+            self.recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
         return Predicted(servable.name, servable.version, name, outputs)
 
     def bound_signature(self, servable: Servable, signature: str) -> BoundSignature:

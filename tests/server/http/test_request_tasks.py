@@ -1,0 +1,168 @@
+"""How the tasks of requests begin: a request that is alone at once, all others in the next iteration of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+
+from tfsctl.server.http.exchange import Exchange
+from tfsctl.server.http.request_tasks import RequestTasks
+from tfsctl.server.request_context import current_request
+
+
+def served() -> object:
+    """The request that the current task serves."""
+    return current_request.get()
+
+
+class FakeExchange:
+    """What RequestTasks knows of an exchange."""
+
+    target = "/"
+
+    def __init__(self, client: object = "a client") -> None:
+        self.client = client
+        self.is_alone = False
+        self.task: asyncio.Task[None] | None = None
+        self.has_begun = self.is_served = False
+        self.was_alone: list[bool] = []
+
+    def on_served(self) -> None:
+        """Remember the end."""
+        self.is_served = True
+
+
+def with_tasks(
+    application: Callable[[Any], Awaitable[None]], work: Callable[[Callable[..., FakeExchange]], Awaitable[None]]
+) -> None:
+    """Run a test that starts exchanges which this application serves."""
+
+    async def run() -> None:
+        tasks = RequestTasks(asyncio.get_running_loop(), application)
+
+        def start(client: object = "a client", *, is_only: bool = True, now_s: float = 1.0) -> FakeExchange:
+            exchange = FakeExchange(client)
+            tasks.start(cast("Exchange", exchange), is_only=is_only, now_s=now_s)
+            return exchange
+
+        await work(start)
+
+    asyncio.run(run())
+
+
+async def answer_at_once(exchange: FakeExchange) -> None:
+    """An application that waits for nothing."""
+    assert served() is exchange
+    exchange.was_alone.append(exchange.is_alone)
+    exchange.has_begun = True
+
+
+def test_a_request_that_is_alone_is_served_within_the_call() -> None:
+    """It knows that it is alone, and needs no task."""
+
+    async def work(start: Callable[..., FakeExchange]) -> None:
+        exchange = start()
+        assert exchange.is_served
+        assert exchange.was_alone == [True]
+        assert exchange.task is None
+        assert served() is None
+
+    with_tasks(answer_at_once, work)
+
+
+@pytest.mark.parametrize(
+    ("client", "is_only", "now_s", "is_alone"),
+    [
+        ("the same", True, 1.0, True),
+        ("another", True, 1.001, False),
+        ("another", True, 1.002, True),
+        ("the same", False, 2.0, False),
+    ],
+)
+def test_which_request_is_alone(client: str, is_only: bool, now_s: float, is_alone: bool) -> None:
+    """One of the connection that sent the last one, or after two quiet milliseconds; never one beside others."""
+
+    async def work(start: Callable[..., FakeExchange]) -> None:
+        start("the same")
+        exchange = start(client, is_only=is_only, now_s=now_s)
+        assert exchange.is_served == is_alone
+        await asyncio.sleep(0)
+        assert exchange.is_served
+        assert exchange.was_alone == [is_alone]
+
+    with_tasks(answer_at_once, work)
+
+
+def test_a_request_that_waits_goes_on_in_a_task() -> None:
+    """It keeps its context, is no longer alone, and gets the results and errors of what it waits for."""
+    waits: list[asyncio.Future[int]] = []
+
+    async def application(exchange: FakeExchange) -> None:
+        loop = asyncio.get_running_loop()
+        waits.extend(loop.create_future() for _ in range(2))
+        exchange.has_begun = True
+        assert await waits[0] == 1
+        with pytest.raises(ValueError, match="two"):
+            await waits[1]
+        exchange.was_alone.append(exchange.is_alone)
+        assert served() is exchange
+        assert asyncio.current_task() is exchange.task
+
+    async def work(start: Callable[..., FakeExchange]) -> None:
+        exchange = start()
+        assert exchange.has_begun
+        task = exchange.task
+        assert task is not None
+        waits[0].set_result(1)
+        await asyncio.sleep(0)
+        waits[1].set_exception(ValueError("two"))
+        await task
+        assert exchange.is_served
+        assert exchange.was_alone == [False]
+
+    with_tasks(application, work)
+
+
+@pytest.mark.parametrize("has_run", [False, True])
+def test_a_begun_request_can_be_cancelled(has_run: bool) -> None:
+    """Whether its task has taken a step or not; what it waits for while it ends is waited for."""
+    ends: list[asyncio.Future[None]] = []
+
+    async def application(_exchange: FakeExchange) -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ends.append(asyncio.get_running_loop().create_future())
+            await ends[0]
+
+    async def work(start: Callable[..., FakeExchange]) -> None:
+        exchange = start()
+        task = exchange.task
+        assert task is not None
+        if has_run:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not exchange.is_served
+        ends[0].set_result(None)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert exchange.is_served
+
+    with_tasks(application, work)
+
+
+def test_a_failing_application_ends_the_exchange(caplog: pytest.LogCaptureFixture) -> None:
+    """The error is logged."""
+
+    async def application(_exchange: FakeExchange) -> None:
+        raise RuntimeError("a bug")
+
+    async def work(start: Callable[..., FakeExchange]) -> None:
+        assert start().is_served
+
+    with_tasks(application, work)
+    assert "a bug" in caplog.text

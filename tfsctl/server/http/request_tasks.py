@@ -1,0 +1,129 @@
+"""The tasks that serve requests: how they begin, and how they are cancelled when their client has left.
+
+A task usually takes its first step in the next iteration of the event loop. A request that is alone begins at once: no
+other request is around that it could share work with, so that waiting for the next iteration would only cost time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections import deque
+from collections.abc import Coroutine, Generator
+from contextvars import copy_context
+from typing import Any
+
+from tfsctl.server.http.exchange import Application, Exchange
+from tfsctl.server.request_context import current_request
+
+log = logging.getLogger(__name__)
+
+_CANCELS_PER_ITERATION = 64  # a cancelled task costs some 20 us to unwind
+_QUIET_S = 0.002  # after which a request of another connection counts as alone
+
+
+class RequestTasks:
+    """The tasks of all requests of a listener.
+
+    A client that leaves thousands of calls behind does not hold the event loop for all of them: tasks are cancelled a
+    few in each iteration.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, application: Application) -> None:
+        self._loop, self._application = loop, application
+        self._last_connection: object = None
+        self._last_start_s = 0.0
+        self._to_cancel: deque[asyncio.Task[None]] = deque()
+        self._is_scheduled = False
+
+    def start(self, exchange: Exchange, *, is_only: bool, now_s: float) -> None:
+        """Let the application serve a request.
+
+        `is_only` tells that the request is complete and the only one of its connection. It is alone if no request of
+        another connection has begun since the one before it, or within two milliseconds of `now_s`.
+        """
+        connection = exchange.client
+        is_quiet = connection is self._last_connection or now_s - self._last_start_s >= _QUIET_S
+        self._last_connection, self._last_start_s = connection, now_s
+        serving = self._serve(exchange)
+        if is_only and is_quiet:
+            exchange.is_alone = True
+            exchange.task = _begin(self._loop, serving)
+            exchange.is_alone = False
+        else:
+            exchange.task = self._loop.create_task(serving)
+
+    async def _serve(self, exchange: Exchange) -> None:
+        current_request.set(exchange)
+        try:
+            await self._application(exchange)
+        except Exception:  # the last resort for bugs: the transport ends the exchange
+            log.exception("A request failed: %s", exchange.target)
+        finally:
+            exchange.task = None  # its context refers to the exchange: no cycle for the garbage collector
+            exchange.on_served()
+
+    def forget(self, connection: object) -> None:
+        """Keep no reference to a connection that is closed."""
+        if self._last_connection is connection:
+            self._last_connection = None
+
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        """Cancel a task soon: at most 64 are cancelled in one iteration of the loop."""
+        self._to_cancel.append(task)
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._cancel_some)
+
+    def _cancel_some(self) -> None:
+        for _ in range(min(len(self._to_cancel), _CANCELS_PER_ITERATION)):
+            self._to_cancel.popleft().cancel()
+        self._is_scheduled = bool(self._to_cancel)
+        if self._is_scheduled:
+            self._loop.call_soon(self._cancel_some)
+
+
+class _Begun(Coroutine[Any, None, None]):
+    """A coroutine that was begun outside of a task, and waits for `future`."""
+
+    def __init__(self, coroutine: Coroutine[Any, None, None], future: object) -> None:
+        self._coroutine, self._future = coroutine, future
+
+    def send(self, value: None) -> object:
+        """Go on, or tell a task that has just begun what the coroutine waits for."""
+        if self._future is None:
+            return self._coroutine.send(value)
+        future, self._future = self._future, None
+        return future
+
+    def throw(self, *error: Any) -> object:  # noqa: ANN401 - what a coroutine takes
+        """Raise an exception where the coroutine waits."""
+        self._future = None
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        """End the coroutine."""
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._coroutine.__await__()
+
+
+if sys.version_info >= (3, 12):
+
+    def _begin(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, None, None]) -> asyncio.Task[None] | None:
+        """Run a coroutine up to its first wait; the task that goes on from there, None if it has ended."""
+        task = asyncio.Task(coroutine, loop=loop, eager_start=True)
+        return None if task.done() else task
+
+else:
+
+    def _begin(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, None, None]) -> asyncio.Task[None] | None:
+        """Run a coroutine up to its first wait; the task that goes on from there, None if it has ended."""
+        context = copy_context()
+        try:
+            future = context.run(coroutine.send, None)
+        except StopIteration:
+            return None
+        return context.run(loop.create_task, _Begun(coroutine, future))
