@@ -1,7 +1,7 @@
 """Export, serve and query TensorFlow models from Python.
 
-    with tfsctl.connect("localhost:8500", model="amazon_review") as client:
-        client.predict({"text": ["This movie is great! :D"]})
+    with tfsctl.connect() as client:  # the model server that runs on this machine
+        client.predict("This movie is great! :D")
 
 Names are imported on first use, so that `import tfsctl` is fast.
 """
@@ -12,48 +12,87 @@ if TYPE_CHECKING:
     from tfsctl.api.async_client import AsyncClient
     from tfsctl.api.client import Client
     from tfsctl.api.connecting import connect, connect_async
+    from tfsctl.api.exporting import export
+    from tfsctl.api.predictions import Predictions
     from tfsctl.api.serving import Serving, serve
+    from tfsctl.core.inference import ScoredClass
+    from tfsctl.core.types import ModelMetadata, Signature, TensorSpec, VersionStatus
     from tfsctl.errors import (
+        AnswerTooLarge,
+        DockerError,
+        EngineError,
+        ExportError,
         InvalidInput,
+        ModelUnreadable,
         NotFound,
         NotReadyInTime,
+        ProgramFailed,
         RequestRejected,
         ServerUnreachable,
         TfsctlError,
     )
+    from tfsctl.exporter.exported import ExportedModel
     from tfsctl.exporter.pipeline import export_model
 
     __version__: str
 
 _MODULES = {
+    "AnswerTooLarge": "tfsctl.errors",
     "AsyncClient": "tfsctl.api.async_client",
     "Client": "tfsctl.api.client",
+    "DockerError": "tfsctl.errors",
+    "EngineError": "tfsctl.errors",
+    "ExportError": "tfsctl.errors",
+    "ExportedModel": "tfsctl.exporter.exported",
     "InvalidInput": "tfsctl.errors",
+    "ModelMetadata": "tfsctl.core.types",
+    "ModelUnreadable": "tfsctl.errors",
     "NotFound": "tfsctl.errors",
     "NotReadyInTime": "tfsctl.errors",
+    "Predictions": "tfsctl.api.predictions",
+    "ProgramFailed": "tfsctl.errors",
     "RequestRejected": "tfsctl.errors",
+    "ScoredClass": "tfsctl.core.inference",
     "ServerUnreachable": "tfsctl.errors",
     "Serving": "tfsctl.api.serving",
+    "Signature": "tfsctl.core.types",
+    "TensorSpec": "tfsctl.core.types",
     "TfsctlError": "tfsctl.errors",
+    "VersionStatus": "tfsctl.core.types",
     "connect": "tfsctl.api.connecting",
     "connect_async": "tfsctl.api.connecting",
+    "export": "tfsctl.api.exporting",
     "export_model": "tfsctl.exporter.pipeline",
     "serve": "tfsctl.api.serving",
 }
 
 __all__ = [
+    "AnswerTooLarge",
     "AsyncClient",
     "Client",
+    "DockerError",
+    "EngineError",
+    "ExportError",
+    "ExportedModel",
     "InvalidInput",
+    "ModelMetadata",
+    "ModelUnreadable",
     "NotFound",
     "NotReadyInTime",
+    "Predictions",
+    "ProgramFailed",
     "RequestRejected",
+    "ScoredClass",
     "ServerUnreachable",
     "Serving",
+    "Signature",
+    "TensorSpec",
     "TfsctlError",
+    "VersionStatus",
     "__version__",
     "connect",
     "connect_async",
+    "export",
     "export_model",
     "serve",
 ]
@@ -69,3 +108,7 @@ def __getattr__(name: str) -> object:
     if name in _MODULES:
         return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,7 +13,7 @@
     └── EngineError                 1  FAILED       a model server could not be started or monitored
 
 The message says what failed, with its name or address. `cause` explains why, if that is known. `hint` is a command or a
-change that fixes it.
+change that fixes it. `tfsctl.api.hints` adds both to the tracebacks of Python programs.
 """
 
 from __future__ import annotations

@@ -1,66 +1,167 @@
-"""Convert the inputs of `Client.predict` to the arrays that a signature takes."""
+"""Convert one value from Python to the array of an input: a list, an array, a Series, text, bytes or an image."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from tfsctl.api import frames
 from tfsctl.core import dtypes, json_tensors
-from tfsctl.core.arrays import cast_exact, check_shape
-from tfsctl.core.types import Signature, TensorSpec
+from tfsctl.core.arrays import cast_exact, check_shape, object_array
+from tfsctl.core.dtypes import DType
+from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.predict_inputs import check_row_counts, describe_inputs
+from tfsctl.inputs.images import decode_image, image_row, takes_images
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
-
-    Inputs = Mapping[str, ArrayLike] | ArrayLike
+_JSON_TYPES = (list, tuple, str, bytes, int, float, complex, dict)
 
 
-def input_arrays(inputs: Inputs, signature: Signature) -> dict[str, np.ndarray]:
-    """Return an array for every input, with its dtype and shape.
+def input_array(value: object, spec: TensorSpec) -> np.ndarray:
+    """Return the array of an input. A value that is one row gets a batch dimension.
 
-    Values may be arrays, numbers, text, or nested lists of them. A value without a name is for the only input. Raises
-    InvalidInput for unknown or missing inputs, and for values that cannot be converted without loss.
+    Raises InvalidInput if the value cannot be converted without loss, or does not fit the shape of the input.
     """
-    if not isinstance(inputs, Mapping):
-        if len(signature.inputs) != 1:
-            raise InvalidInput(f"name the inputs: {describe_inputs(signature)}")
-        inputs = {signature.inputs[0].name: inputs}
-    for name in inputs:
-        if signature.input(name) is None:
-            close = difflib.get_close_matches(name, [spec.name for spec in signature.inputs], n=1)
-            meant = f" (did you mean {close[0]!r}?)" if close else ""
-            raise InvalidInput(f"there is no input {name!r}{meant}; {describe_inputs(signature)}")
-    missing = [spec.name for spec in signature.inputs if spec.name not in inputs]
-    if missing:
-        raise InvalidInput(f"there is no value for {', '.join(missing)}; {describe_inputs(signature)}")
-    arrays = {spec.name: _array(inputs[spec.name], spec) for spec in signature.inputs}
-    check_row_counts(arrays, signature)
-    return arrays
+    return _with_batch_dimension(_converted(value, spec), spec)
 
 
-def _array(value: ArrayLike, spec: TensorSpec) -> np.ndarray:
+def array_of_rows(rows: object, spec: TensorSpec) -> np.ndarray:
+    """Return the array of an input from a list with one item per row. A single value may stand for a row of one value.
+
+    Raises InvalidInput as `input_array` does.
+    """
+    array = _converted(rows, spec)
+    if spec.shape == () and array.shape == (1,):
+        return array[0, ...]
+    if array.ndim == 1 and spec.shape is not None and all(size in (1, None) for size in spec.shape[1:]):
+        array = array.reshape((-1, *(1 for _ in spec.shape[1:])))
+    check_shape(array.shape, spec)
+    return array
+
+
+def exact_array(value: object, spec: TensorSpec) -> np.ndarray:
+    """Return the array of an input in the shape of the value, as TensorFlow Serving reads the body of a REST request.
+
+    Raises InvalidInput as `input_array` does.
+    """
+    array = _converted(value, spec)
+    check_shape(array.shape, spec)
+    return array
+
+
+def _converted(value: object, spec: TensorSpec) -> np.ndarray:
+    """Return the value as an array in the dtype of the input, without a check of its shape."""
     dtype = dtypes.BY_NAME.get(spec.dtype)
     if dtype is None:
         raise InvalidInput(f"input {spec.name!r} has dtype {spec.dtype}, which no array has")
+    if frames.is_frame(value):
+        value = frames.frame_values(value)
+    elif frames.is_series(value):
+        value = frames.series_values(value, f"input {spec.name!r}")
+    images = _images(value, spec)
+    if images is not None:
+        return images
+    any_shape = replace(spec, shape=None)
     problem: InvalidInput | None = None
-    if isinstance(value, (list, tuple, str, bytes, int, float, complex)):
+    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim:
+        value = value.tolist()
+    if isinstance(value, _JSON_TYPES):
         try:
-            return json_tensors.from_json(value, spec)
+            return json_tensors.from_json(value, any_shape)
         except InvalidInput as error:
-            problem = error  # the list may hold NumPy values, which the next lines convert
-    try:
-        given = np.asarray(value)
-    except ValueError:
-        raise problem or InvalidInput(f"{spec.name} is no array") from None
+            problem = InvalidInput(error.message.replace(" is null,", " is None,"), hint=error.hint)
+            # the list may hold NumPy values, which the next lines convert
+    if problem is not None and not _has_kind_of(value, dtype):
+        raise problem
+    given = _as_numpy(value, spec, problem)
     array = cast_exact(given, dtype)
     if array is None:
         raise problem or InvalidInput(
             f"{spec.name} is {given.dtype}, and not all of its values are {spec.dtype}, which the model wants"
         )
+    return array
+
+
+def _has_kind_of(value: object, dtype: DType) -> bool:
+    """Whether all leaves of nested lists are strings, booleans or numbers, as the dtype is. NumPy would convert them."""
+    if isinstance(value, (list, tuple)):
+        return all(_has_kind_of(item, dtype) for item in value)
+    kind = np.asarray(value).dtype.kind
+    if dtype is dtypes.STRING:
+        return kind in "SUO"
+    return kind == "b" if dtype.name == "bool" else kind not in "bSUO"
+
+
+def _as_numpy(value: object, spec: TensorSpec, problem: InvalidInput | None) -> np.ndarray:
+    """Return the value as a NumPy array of any dtype. Raises `problem`, or InvalidInput, if it is no array."""
+    if np.ma.is_masked(value):
+        raise InvalidInput(f"{spec.name} has masked values", hint="array.filled(VALUE) fills them")
+    try:
+        given = np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise problem or InvalidInput(f"{spec.name} is no array: {error}") from error
+    if given.dtype == object and not given.ndim:
+        raise problem or InvalidInput(
+            f"{spec.name} is of type {type(value).__name__}, and not a number, text, list or array"
+        )
+    return given
+
+
+def _images(value: object, spec: TensorSpec) -> np.ndarray | None:
+    """Return the row of an image, or the rows of a list of images; None if the value is something else.
+
+    Images are PIL images, and, for an input of pixels, the bytes of image files.
+    """
+    if _is_image(value, spec):
+        return _image(value, spec)
+    if not isinstance(value, (list, tuple)) or not value or not _is_image(value[0], spec):
+        return None
+    rows = []
+    for number, item in enumerate(value, start=1):
+        if not _is_image(item, spec):
+            raise InvalidInput(f"row {number} of {spec.name} is of type {type(item).__name__}, and not an image")
+        rows.append(_image(item, spec))
+    if spec.dtype == "string":
+        return object_array([row.item() for row in rows])
+    if len({row.shape for row in rows}) > 1:
+        raise InvalidInput(f"the images of {spec.name} have different sizes", hint="image.resize((WIDTH, HEIGHT))")
+    return np.stack(rows)
+
+
+def _is_image(value: object, spec: TensorSpec) -> bool:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return spec.dtype != "string" and takes_images(spec)
+    pil = sys.modules.get("PIL.Image")
+    return pil is not None and isinstance(value, pil.Image)
+
+
+def _image(value: object, spec: TensorSpec) -> np.ndarray:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return decode_image(bytes(value), spec)
+    return image_row(value, spec)  # type: ignore[arg-type] # a PIL image
+
+
+def _with_batch_dimension(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    """Return the array with a batch dimension added if it is one row. Raises InvalidInput if its shape does not fit."""
+    shape = spec.shape
+    if shape and array.ndim < len(shape):
+        for candidate in _batches(array, shape):
+            if _fits(candidate.shape, shape):
+                return candidate
     check_shape(array.shape, spec)
     return array
+
+
+def _batches(array: np.ndarray, shape: Sequence[int | None]) -> list[np.ndarray]:
+    """Return the batches that an array of fewer dimensions may stand for, the likeliest first."""
+    if array.ndim == 0:
+        return [array.reshape((1,) * len(shape))]
+    if array.ndim == 1 and all(size == 1 for size in shape[1:]):
+        return [array.reshape((-1, *(1 for _ in shape[1:])))]  # a column: each item is a row
+    return [array[np.newaxis]]
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(want in (None, have) for have, want in zip(shape, wanted, strict=True))

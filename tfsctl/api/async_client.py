@@ -14,10 +14,10 @@ from tfsctl.core.types import ModelMetadata, VersionStatus
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
-    import numpy as np
     from typing_extensions import Self
 
-    from tfsctl.api.arrays import Inputs
+    from tfsctl.api.inputs import Inputs
+    from tfsctl.api.predictions import Predictions
 
 T = TypeVar("T")
 DEFAULT_CONCURRENCY = 32
@@ -50,8 +50,8 @@ class AsyncClient:
         version: int | None = None,
         label: str | None = None,
         signature: str | None = None,
-        outputs: Sequence[str] = (),
-    ) -> dict[str, np.ndarray]:
+        outputs: str | Sequence[str] = (),
+    ) -> Predictions:
         """Run a signature on a batch, as `Client.predict` does."""
         call = partial(self._client.predict, inputs, model=model, version=version, label=label)
         return await self._run(partial(call, signature=signature, outputs=outputs))

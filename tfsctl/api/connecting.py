@@ -1,4 +1,4 @@
-"""`connect` and `connect_async`: make a client from an address, with TLS and headers."""
+"""`connect` and `connect_async`: make a client from an address, or for a running server, with TLS and headers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,20 @@ from pathlib import Path
 from tfsctl.api.address import Address
 from tfsctl.api.async_client import DEFAULT_CONCURRENCY, AsyncClient
 from tfsctl.api.client import Client
+from tfsctl.api.hints import python_errors, python_hint
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, ClientTls, Connection, Header
 from tfsctl.clients.factory import open_client
-from tfsctl.core.types import ModelRef
-from tfsctl.errors import InvalidInput
+from tfsctl.core.types import DEFAULT_GRPC_PORT, ModelRef
+from tfsctl.errors import InvalidInput, NotFound
+
+_ANOTHER_SERVER = 'tfsctl.serve("PATH") starts one; tfsctl.connect("HOST:PORT") reaches another server'
 
 
+@python_errors()
 def connect(
-    address: str,
+    address: str | None = None,
     *,
+    server: str | None = None,
     model: str | None = None,
     version: int | None = None,
     label: str | None = None,
@@ -29,21 +34,32 @@ def connect(
     key: str | os.PathLike[str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Client:
-    """Return a client for the model server at an address. Nothing is sent before its first call.
+    """Return a client for a model server. Nothing is sent before its first call.
 
     - `host:port`, `grpc://host:port` and `unix:/path` use gRPC; `http://host:port` uses REST.
+    - Without an address, it is the running server that tfsctl started, from the command line or from Python: the one
+      named `server`, or the only one that serves `model`, or the only one. Its only model is the default for `model`.
     - `grpcs://`, `https://` and `tls=True` use TLS. `ca` is the certificate authority to trust (default: the system's);
       `cert` and `key` are the client's certificate. All three are PEM files.
     - `headers` are sent with every request, as gRPC metadata or HTTP headers.
     - `timeout_s` is the time limit of each call, in seconds.
 
-    Raises InvalidInput if the address is not one of these forms.
+    Raises InvalidInput if the address is not one of these forms, or if several servers fit, and NotFound if no server
+    that tfsctl started fits.
     """
-    if model is None and (version is not None or label is not None):
-        raise InvalidInput("a version or label is one of a model", hint='connect(…, model="NAME")')
     if version is not None and label is not None:
-        raise InvalidInput("version and label both choose a version")
+        raise InvalidInput("version and label both choose a version", hint="leave out one of them")
+    if address is not None and server is not None:
+        raise InvalidInput("an address and a server's name both choose a server", hint="leave out one of them")
+    if timeout_s <= 0:
+        raise InvalidInput(f"timeout_s is {timeout_s}, and not a positive number of seconds")
+    if address is None:
+        address, model = _find_server(server, model)
+    if model is None and (version is not None or label is not None):
+        raise InvalidInput("a version or label is one of a model", hint='tfsctl.connect(model="NAME")')
     at = Address.parse(address)
+    if key is not None and cert is None:
+        raise InvalidInput("key is the key of a certificate", hint='name the certificate with cert="FILE"')
     is_encrypted = tls or at.is_encrypted or ca is not None or cert is not None
     paths = [None if one is None else Path(one) for one in (ca, cert, key)]
     connection = Connection(
@@ -56,8 +72,9 @@ def connect(
 
 
 def connect_async(
-    address: str,
+    address: str | None = None,
     *,
+    server: str | None = None,
     model: str | None = None,
     version: int | None = None,
     label: str | None = None,
@@ -69,9 +86,10 @@ def connect_async(
     headers: Mapping[str, str] | None = None,
     at_once: int = DEFAULT_CONCURRENCY,
 ) -> AsyncClient:
-    """Return an AsyncClient; parameters as for `connect`. At most `at_once` calls run at a time."""
+    """Return an AsyncClient; parameters as for `connect`. At most `at_once` calls run at a time; others queue."""
     client = connect(
         address,
+        server=server,
         model=model,
         version=version,
         label=label,
@@ -83,3 +101,28 @@ def connect_async(
         headers=headers,
     )
     return AsyncClient(client, at_once=at_once)
+
+
+def _find_server(server: str | None, model: str | None) -> tuple[str, str | None]:
+    """Return the address of a running server, and its model: the given one, or the only one.
+
+    Without any running server, a model is expected on this machine at the default port, as the command line does.
+    """
+    from tfsctl.engines.registry import records
+    from tfsctl.engines.registry.server_choice import choose_server
+
+    running = records.running()
+    if not running and server is None and model is not None:
+        return f"localhost:{DEFAULT_GRPC_PORT}", model
+    try:
+        found = choose_server(running, model=model, name=server)
+    except InvalidInput as error:
+        error.hint = 'choose one: tfsctl.connect(server="NAME"), or tfsctl.connect(model="NAME")'
+        raise
+    except NotFound as error:
+        is_python = not error.hint or ("--" in error.hint and not error.hint.startswith("did you mean"))
+        error.hint = _ANOTHER_SERVER if is_python else python_hint(error.hint)
+        raise
+    if model is None and len(found.models) == 1:
+        model = found.models[0]
+    return found.grpc_address if found.grpc_port else found.url, model

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
+from itertools import chain
 
 import numpy as np
 
@@ -59,6 +60,8 @@ def from_json(value: object, spec: TensorSpec, *, is_answer: bool = False) -> np
     if dtype is None or dtype.name in ("resource", "variant"):
         raise InvalidInput(f"input {spec.name!r} has dtype {spec.dtype}, which cannot be written as JSON")
     array = _numbers_at_once(value, dtype)
+    if array is not None and not is_answer and _has_boolean(value, array):
+        array = None  # numpy converts a boolean beside numbers; reading value by value names its place
     if array is None:
         array = _ValueReader(spec, dtype, is_answer=is_answer).array(value)
     check_shape(array.shape, spec)
@@ -77,6 +80,16 @@ def _numbers_at_once(value: object, dtype: DType) -> np.ndarray | None:
     if array.size == 0 or array.dtype.kind not in ("iuf" if dtype.is_floating else "iu"):
         return None
     return cast_exact(array, dtype)
+
+
+def _has_boolean(value: object, converted: np.ndarray) -> bool:
+    """Whether a leaf of nested lists, which numpy converted to an array of numbers, is a boolean."""
+    if not ((converted == 0) | (converted == 1)).any():
+        return False
+    leaves = value
+    while isinstance(leaves, list) and leaves and isinstance(leaves[0], (list, tuple)):
+        leaves = list(chain.from_iterable(leaves))
+    return isinstance(leaves, list) and not {bool, np.bool_}.isdisjoint(map(type, leaves))
 
 
 class _ValueReader:

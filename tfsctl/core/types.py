@@ -65,7 +65,7 @@ class TensorSpec:
         return f"[{', '.join(dims)}]{note}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Signature:
     """A named function of a model. Inputs and outputs are sorted by name.
 
@@ -82,14 +82,36 @@ class Signature:
         """The input of that name, or None."""
         return next((spec for spec in self.inputs if spec.name == name), None)
 
+    def __repr__(self) -> str:
+        sides = [", ".join(f"{s.name}: {s.dtype} {s.shape_text}" for s in side) for side in (self.inputs, self.outputs)]
+        return f"<Signature {self.name}({sides[0]}) -> {sides[1]}>"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class ModelMetadata:
     """The metadata of a served model. `signatures` excludes TensorFlow's internal `__…` entries."""
 
     name: str
     version: int | None
     signatures: Mapping[str, Signature]
+
+    def __repr__(self) -> str:
+        return f"<ModelMetadata {self.name} version {self.version}: {', '.join(self.signatures) or 'no signatures'}>"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks, with one row per input and output."""
+        from html import escape
+
+        rows = [
+            (signature.name, side, spec.name, spec.dtype, spec.shape_text)
+            for signature in self.signatures.values()
+            for side, specs in (("input", signature.inputs), ("output", signature.outputs))
+            for spec in specs
+        ]
+        head = "".join(f"<th>{title}</th>" for title in ("signature", "", "name", "dtype", "shape"))
+        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        caption = escape(f"{self.name} version {self.version}")
+        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 @dataclass(frozen=True, slots=True)

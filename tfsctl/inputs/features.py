@@ -84,6 +84,16 @@ def _parse_document(text: str) -> object:
     return value
 
 
+def examples_of_records(records: Sequence[object], context: object = None) -> Examples:
+    """Examples from objects of features, one per row. `context` holds the features that all of them share.
+
+    Raises InvalidInput for a value that is not such an object, and if there is no record.
+    """
+    if not records:
+        raise InvalidInput("there is no example")
+    return Examples(tuple(map(_features, records)), {} if context is None else _features(context))
+
+
 def as_float(examples: Examples, name: str) -> Examples:
     """The same examples with the integers of one feature converted to floats."""
 

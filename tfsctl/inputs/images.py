@@ -16,6 +16,7 @@ from tfsctl.errors import InvalidInput, TfsctlError
 
 if TYPE_CHECKING:
     import numpy as np
+    from PIL.Image import Image
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 _MODE_OF_CHANNELS = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -50,10 +51,30 @@ def decode_image(content: bytes, spec: TensorSpec) -> np.ndarray:
         row = np.empty((1,) * len((spec.shape or ())[1:]), dtype=object)
         row[...] = content
         return row
+    return _row(_pixels(content, _required_layout(spec)), spec)
+
+
+def image_row(image: Image, spec: TensorSpec) -> np.ndarray:
+    """One row of an input from a PIL image: its pixels, or a PNG file for an input of strings. Raises InvalidInput."""
+    if spec.dtype == "string":
+        content = io.BytesIO()
+        image.save(content, "PNG")
+        return decode_image(content.getvalue(), spec)
+    return _row(_scaled_pixels(image, _required_layout(spec)), spec)
+
+
+def _required_layout(spec: TensorSpec) -> _Layout:
     layout = _layout(spec)
     if layout is None:
         raise InvalidInput(f"input {spec.name!r} is {spec.dtype} {spec.shape_text}: no image fits into that")
-    values = _pixels(content, layout)
+    return layout
+
+
+def _row(values: np.ndarray, spec: TensorSpec) -> np.ndarray:
+    """The row of an input from pixels, uint8 [height, width, channels]."""
+    import numpy as np
+
+    layout = _required_layout(spec)
     if not layout.channels:
         values = values[:, :, 0]
     elif layout.channels_first:
@@ -63,24 +84,31 @@ def decode_image(content: bytes, spec: TensorSpec) -> np.ndarray:
 
 def _pixels(content: bytes, layout: _Layout) -> np.ndarray:
     """Decode to uint8 [height, width, channels], rotated as the EXIF data say."""
-    import numpy as np
-
     try:
-        from PIL import Image, ImageOps
+        from PIL import Image
     except ImportError as error:
         raise TfsctlError("images are decoded by Pillow, which is missing", hint="pip install pillow") from error
     try:
         with Image.open(io.BytesIO(content)) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            if upright.mode.startswith("I;16"):  # Pillow would clip 16-bit values at 255 instead of scaling them
-                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            image = upright.convert(_MODE_OF_CHANNELS[layout.channels or 1])
+            return _scaled_pixels(opened, layout)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         words = "too many pixels" if isinstance(error, Image.DecompressionBombError) else "not an image Pillow can read"
         raise InvalidInput(words) from error
+
+
+def _scaled_pixels(image: Image, layout: _Layout) -> np.ndarray:
+    """The pixels of an image, uint8 [height, width, channels], rotated as the EXIF data say and scaled to the layout."""
+    import numpy as np
+    from PIL import Image as PilImage
+    from PIL import ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):  # Pillow would clip 16-bit values at 255 instead of scaling them
+        upright = PilImage.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    image = upright.convert(_MODE_OF_CHANNELS[layout.channels or 1])
     size = (layout.width or image.width, layout.height or image.height)
     if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
+        image = image.resize(size, PilImage.Resampling.BILINEAR)
     return np.asarray(image).reshape(size[1], size[0], -1)
 
 

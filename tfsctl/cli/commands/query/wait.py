@@ -11,10 +11,8 @@ import typer
 from tfsctl.cli.options.completion import complete_models
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
-from tfsctl.cli.options.target import Target
 from tfsctl.cli.output import terminal
-from tfsctl.core.types import VersionStatus
-from tfsctl.errors import ModelUnreadable, NotFound, NotReadyInTime, ServerUnreachable, TfsctlError
+from tfsctl.errors import NotFound, NotReadyInTime, ServerUnreachable, TfsctlError
 
 POLL_INTERVAL_S = 0.2
 REQUEST_TIMEOUT_S = 5.0  # per status request; a slower server is queried again
@@ -43,6 +41,7 @@ def wait(
       tfsctl wait amazon_review --timeout 1 --host 127.0.0.1 --port 8501
     """
     from tfsctl.cli.options.target import find_target
+    from tfsctl.clients.availability import available_version
     from tfsctl.engines.registry import records
 
     options = options.with_model(name)
@@ -53,7 +52,8 @@ def wait(
             target = find_target(
                 replace(options, timeout_s=max(0.05, min(REQUEST_TIMEOUT_S, left_s))), records.running()
             )
-            model, version = _available_version(target)
+            with target.connect() as client:
+                model, version = available_version(client, target.model)
         except (NotFound, NotReadyInTime, ServerUnreachable) as error:
             if left_s <= POLL_INTERVAL_S:
                 raise _too_late(name, options.timeout_s, error) from error
@@ -65,38 +65,6 @@ def wait(
         terminal.answer_json({"model": model, "version": version, "state": "AVAILABLE", "waited_s": waited_s})
         return
     terminal.answer(f"{model} version {version} AVAILABLE")
-
-
-def _available_version(target: Target) -> tuple[str, int | None]:
-    """The model and its highest AVAILABLE version.
-
-    Raises NotReadyInTime if no version is AVAILABLE yet, and ModelUnreadable if all versions have failed to load.
-    """
-    with target.connect() as client:
-        if target.model.label is not None:  # a label always belongs to an AVAILABLE version
-            served = client.metadata(target.model)
-            return served.name, served.version
-        versions = client.status(target.model)
-    for version in versions:
-        if version.state == "AVAILABLE":
-            return target.model.name, version.version
-    if versions and all(version.state == "END" and version.error_code != "OK" for version in versions):
-        raise _not_loaded(target, versions[0])
-    states = ", ".join(f"version {version.version} is {version.state}" for version in versions) or "it has no version"
-    raise NotReadyInTime(states)
-
-
-def _not_loaded(target: Target, version: VersionStatus) -> ModelUnreadable:
-    from tfsctl.diagnosis.explanations import explain
-
-    error = ModelUnreadable(
-        f"{target.model.name} version {version.version} could not be loaded ({version.error_code}): "
-        f"{version.error_message}",
-        hint="tfsctl metadata PATH reads the same files",
-    )
-    if known := explain(version.error_message):
-        error.cause, error.hint = known.cause, known.hint
-    return error
 
 
 def _too_late(name: str, seconds: float, last: TfsctlError) -> NotReadyInTime:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import doctest
 import pickle
-import re
 import subprocess
 import sys
 import time
@@ -15,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from echo_models import write_echo_model
 from model_servers import Served, running_flags
-from pages import section
 from ports import HOST, free_ports
 from scale_models import write_scale_model
 
 import tfsctl
 from tfsctl.api.address import Address
+from tfsctl.api.requests import sample_body
+from tfsctl.core.types import ModelMetadata, Signature, TensorSpec
 from tfsctl.errors import ProgramFailed
 
 
@@ -40,23 +40,6 @@ def echo(address: str) -> Iterator[tfsctl.Client]:
     """A client of the echo model."""
     with tfsctl.connect(address, model="echo") as client:
         yield client
-
-
-@pytest.mark.parametrize("number", [0, 1])
-def test_the_python_page_runs(
-    served: Served, sample_models_dir: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    """Each line of it gives what stands below it."""
-    monkeypatch.chdir(sample_models_dir)
-    block = re.findall(r"```python\n(.*?)```", section("python.md", "From Python"), re.DOTALL)[number]
-    here = block.replace("localhost:8500", f"{served.host}:{served.grpc_port}")
-    test = doctest.DocTestParser().get_doctest(here, {"tfsctl": tfsctl}, "python.md", "docs/python.md", 0)
-    said: list[str] = []
-
-    results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append)
-
-    assert results.attempted > 3
-    assert results.failed == 0, "".join(said)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +116,96 @@ def test_metadata_and_status(echo: tfsctl.Client) -> None:
     assert [status.state for status in echo.status()] == ["AVAILABLE"]
     assert echo.predict([2], model="half_plus_two")["y"].tolist() == [3]
     assert echo.predict({"area": [1], "city": ["x"]}, signature="two", outputs=["city"]).keys() == {"city"}
+
+
+def test_outputs_are_named_by_a_string_or_a_list(echo: tfsctl.Client) -> None:
+    """In the order of the names; an unknown name is an error with a hint."""
+    house = {"area": 1, "city": "x"}
+    assert list(echo.predict(house, signature="two", outputs="city")) == ["city"]
+    assert list(echo.predict(house, signature="two", outputs=["city", "area"])) == ["city", "area"]
+    with pytest.raises(tfsctl.InvalidInput, match="two has no output 'cty'") as caught:
+        echo.predict(house, signature="two", outputs="cty")
+    assert caught.value.hint == 'did you mean outputs="city"?'
+
+
+def test_the_signature_of_a_body_is_used(echo: tfsctl.Client) -> None:
+    """Unless the argument says another one."""
+    body = {"instances": [{"area": 1, "city": "x"}], "signature_name": "two"}
+    assert echo.predict(body).signature == "two"
+    assert echo.predict(body, signature="two")["area"].tolist() == [1]
+    with pytest.raises(tfsctl.InvalidInput, match='the body says signature_name "two", and not "row"'):
+        echo.predict(body, signature="row")
+
+
+def test_answers_as_frames(echo: tfsctl.Client, tmp_path: Path) -> None:
+    """With the index of the DataFrame that was given; files, too."""
+    frame = pd.DataFrame({"city": ["Bern", "Ulm"], "area": [1, 2]}, index=[10, 20])
+    wanted = {"area": {10: 1.0, 20: 2.0}, "city": {10: "Bern", 20: "Ulm"}}
+    assert echo.predict(frame, signature="two", as_frame=True).to_dict() == wanted
+    assert echo.predict_many(frame, signature="two", as_frame=True).to_dict() == wanted
+    assert echo.predict(frame, signature="two").to_frame()["city"].tolist() == ["Bern", "Ulm"]
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    found = echo.predict_many(tmp_path / "rows.csv", signature="two", as_frame=True)
+    assert found["city"].tolist() == ["Bern", "Ulm"]
+
+
+def test_many_rows(echo: tfsctl.Client) -> None:
+    """All rows, in order; the number of a row that does not fit; an unknown output before anything is sent."""
+    found = echo.predict_many((float(n) for n in range(5000)), progress=False)
+    assert found["x"].tolist() == [float(n) for n in range(5000)]
+    assert (found.model, found.version, found.signature) == ("echo", 7, "serving_default")
+    assert echo.predict_many([1, 2], batch_size=1, concurrency=2, outputs="x")["x"].tolist() == [1, 2]
+    with pytest.raises(tfsctl.InvalidInput, match=r"^row 3: x is text"):
+        echo.predict_many([1, 2, "three"])
+    with pytest.raises(tfsctl.InvalidInput, match="no output 'y'"):
+        echo.predict_many([1], outputs="y")
+
+
+@pytest.mark.parametrize(
+    "rows", [{"x": 2.0}, {"x": 2}, [{"x": [2.0]}], {"examples": [{"x": 2}]}, pd.DataFrame({"x": [2]}), [{"x": np.array([2.0])}]]
+)  # fmt: skip
+def test_classify_and_regress(echo: tfsctl.Client, rows: Any) -> None:
+    """Records, lists of records, bodies and DataFrames; an integer for a feature of floats is converted."""
+    values = echo.regress(rows, model="half_plus_two", signature="regress_x_to_y")
+    assert (values.dtype.name, values.tolist()) == ("float32", [3.0])
+    (classes,) = echo.classify(rows, model="half_plus_two", signature="classify_x_to_y")
+    assert [one.score for one in classes] == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([1], "row 1 is of type int, and not features by name"),
+        ("text", "the examples are of type str, and not features by name"),
+        ([], "there is no example"),
+        ({"x": [1, "a"]}, "feature 'x' mixes text and numbers"),
+        ({"x": None}, "feature 'x' has null"),
+        (pd.DataFrame({"x": [1.0, None]}), r"row 2 \(index 1\) has no value in column 'x'"),
+    ],
+)
+def test_unfit_examples(echo: tfsctl.Client, rows: Any, message: str) -> None:
+    """Nothing is sent."""
+    with pytest.raises(tfsctl.InvalidInput, match=message):
+        echo.regress(rows, model="half_plus_two", signature="regress_x_to_y")
+
+
+def test_wait_and_sample(echo: tfsctl.Client) -> None:
+    """`wait` returns the version; `sample` a request that is answered."""
+    assert echo.wait() == 7
+    assert echo.wait("half_plus_two", timeout_s=5) == echo.metadata("half_plus_two").version
+    with pytest.raises(tfsctl.NotReadyInTime, match=r"none is not AVAILABLE after 0\.1 s"):
+        echo.wait("none", timeout_s=0.1)
+    for signature in ("two", "row", "scalar", "text_column"):
+        sample = echo.sample(signature=signature)
+        assert echo.predict(sample, signature=signature).signature == signature
+
+
+def test_a_classify_signature_has_no_sample() -> None:
+    """It does not declare its features; the hint names the call."""
+    only = Signature("c", (TensorSpec("inputs", "string", (None,)),), (), "tensorflow/serving/classify")
+    with pytest.raises(tfsctl.InvalidInput, match="c takes examples") as caught:
+        sample_body(ModelMetadata("m", 1, {"c": only}), None)
+    assert caught.value.hint == 'classify({"FEATURE": VALUE})'
 
 
 def test_threads_share_a_client(echo: tfsctl.Client) -> None:
@@ -285,3 +358,15 @@ def test_import_is_lazy() -> None:
     counts = [int(subprocess.check_output([sys.executable, "-c", text])) for text in (program, bare)]
 
     assert counts[0] - counts[1] == 1
+
+
+def test_the_api_loads_no_large_library() -> None:
+    """Every name, and a client that was made, load neither TensorFlow nor pandas nor Pillow."""
+    program = """
+import sys, tfsctl
+for name in tfsctl.__all__:
+    getattr(tfsctl, name)
+tfsctl.connect("localhost:1", model="m").close()
+print([name for name in ("tensorflow.python", "pandas", "PIL", "keras", "IPython") if name in sys.modules])
+"""
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "[]\n"

@@ -1,0 +1,82 @@
+"""`connect` without an address finds the running server that tfsctl started."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import tfsctl
+from tfsctl.engines.registry import records
+from tfsctl.engines.server_record import ServerRecord
+
+HERE = ServerRecord("here", "embedded", "127.0.0.1", 9501, 9500, ("m",), os.getpid(), None, time.time(), None)
+OTHER = replace(HERE, name="other", rest_port=9601, grpc_port=9600, models=("n", "o"))
+TWIN = replace(HERE, name="twin", rest_port=9701, grpc_port=9700)
+NO_GRPC = replace(HERE, name="rest_only", rest_port=9801, grpc_port=0)
+ANOTHER = 'tfsctl.serve("PATH") starts one; tfsctl.connect("HOST:PORT") reaches another server'
+CHOOSE = 'choose one: tfsctl.connect(server="NAME"), or tfsctl.connect(model="NAME")'
+
+
+@pytest.mark.parametrize(
+    ("running", "options", "wanted"),
+    [
+        ([HERE], {}, "<tfsctl.Client 127.0.0.1:9500 over grpc, model=m>"),
+        ([OTHER], {}, "<tfsctl.Client 127.0.0.1:9600 over grpc>"),
+        ([HERE, OTHER], {"model": "o"}, "<tfsctl.Client 127.0.0.1:9600 over grpc, model=o>"),
+        ([HERE, OTHER], {"server": "here"}, "<tfsctl.Client 127.0.0.1:9500 over grpc, model=m>"),
+        ([HERE, TWIN], {"server": "twin", "model": "m"}, "<tfsctl.Client 127.0.0.1:9700 over grpc, model=m>"),
+        ([HERE], {"version": 3}, "<tfsctl.Client 127.0.0.1:9500 over grpc, model=m version 3>"),
+        ([HERE], {"label": "stable"}, "<tfsctl.Client 127.0.0.1:9500 over grpc, model=m label stable>"),
+        ([NO_GRPC], {}, "<tfsctl.Client 127.0.0.1:9801 over rest, model=m>"),
+        ([], {"model": "m"}, "<tfsctl.Client localhost:8500 over grpc, model=m>"),
+    ],
+)
+def test_running_servers_are_found(running: list[ServerRecord], options: dict[str, Any], wanted: str) -> None:
+    """By name, by model, or because there is only one."""
+    for record in running:
+        records.register(record)
+
+    with tfsctl.connect(**options) as client:
+        assert repr(client) == wanted
+
+
+@pytest.mark.parametrize(
+    ("running", "options", "kind", "message", "hint"),
+    [
+        ([], {}, tfsctl.NotFound, "no model server is running that tfsctl started", ANOTHER),
+        ([], {"server": "here"}, tfsctl.NotFound, "no model server is running that tfsctl started", ANOTHER),
+        ([HERE, OTHER], {}, tfsctl.InvalidInput, "several servers fit: ", CHOOSE),
+        ([HERE, TWIN], {"model": "m"}, tfsctl.InvalidInput, "several servers fit: here (m; REST 9501, gRPC 9500), twin (m; REST", CHOOSE),
+        ([HERE], {"model": "mm"}, tfsctl.NotFound, "no running server serves 'mm'", 'did you mean model="m"?'),
+        ([HERE], {"model": "resnet"}, tfsctl.NotFound, "no running server serves 'resnet'", ANOTHER),
+        ([HERE], {"server": "her"}, tfsctl.NotFound, "no running server is named 'her'; running: here", 'did you mean server="here"?'),
+        ([HERE], {"server": "xyz"}, tfsctl.NotFound, "no running server is named 'xyz'", "tfsctl ps lists the servers"),
+        ([OTHER], {"version": 1}, tfsctl.InvalidInput, "a version or label is one of a model", 'tfsctl.connect(model="NAME")'),
+        ([HERE], {"address": "h:1", "server": "here"}, tfsctl.InvalidInput, "both choose a server", "leave out one of them"),
+        ([HERE], {"address": "h:1", "label": "l"}, tfsctl.InvalidInput, "a version or label is one of a model", 'tfsctl.connect(model="NAME")'),
+        ([HERE], {"key": "k"}, tfsctl.InvalidInput, "key is the key of a certificate", 'name the certificate with cert="FILE"'),
+    ],
+)  # fmt: skip
+def test_none_or_several(
+    running: list[ServerRecord], options: dict[str, Any], kind: type[tfsctl.TfsctlError], message: str, hint: str
+) -> None:
+    """The errors of the command line, with hints for Python."""
+    for record in running:
+        records.register(record)
+
+    with pytest.raises(kind) as caught:
+        tfsctl.connect(**options)
+
+    assert message in caught.value.message
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("options", [{"timeout_s": 0}, {"timeout_s": -1}, {"headers": {"a b": "c"}}])
+def test_invalid_options(options: dict[str, Any]) -> None:
+    """They are refused before anything is sent."""
+    with pytest.raises(tfsctl.InvalidInput):
+        tfsctl.connect("localhost:8500", **options)
