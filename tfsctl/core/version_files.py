@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfsctl.core import protos
+from tfsctl.core.types import Json, Signature
 from tfsctl.errors import InvalidInput, ModelUnreadable
 
 FINGERPRINT_FILE = "fingerprint.pb"
@@ -83,6 +85,32 @@ def read_row_independence(directory: Path) -> dict[str, bool]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def with_samples(signatures: Mapping[str, Signature], directory: Path | None) -> Mapping[str, Signature]:
+    """The signatures with a sample row from the manifest of a version; unchanged without a readable manifest.
+
+    A signature without samples of its own gets those of a signature with the same inputs.
+    """
+    if directory is None:
+        return signatures
+    try:
+        facts = json.loads((directory / MANIFEST_FILE).read_bytes())["signatures"]
+        rows = {name: one["samples"][0] for name, one in facts.items() if one.get("samples")}
+        return {name: replace(one, sample=_sample(one, signatures, rows)) for name, one in signatures.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return signatures
+
+
+def _sample(
+    signature: Signature, signatures: Mapping[str, Signature], rows: Mapping[str, Mapping[str, Json]]
+) -> Mapping[str, Json] | None:
+    def inputs(one: Signature) -> list[tuple[str, str, object]]:
+        return [(spec.name, spec.dtype, spec.shape) for spec in one.inputs]
+
+    same = [name for name in rows if name in signatures and inputs(signatures[name]) == inputs(signature)]
+    row = rows.get(signature.name) or next((rows[name] for name in same), None)
+    return row if row is not None and row.keys() == {spec.name for spec in signature.inputs} else None
 
 
 @dataclass(frozen=True, slots=True)

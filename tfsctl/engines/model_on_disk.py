@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tfsctl.core.model_dir import MAX_VERSION, VersionDir, is_version_dir, list_versions
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, SavedModelInfo, read_saved_model
+from tfsctl.core.version_files import with_samples
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 from tfsctl.serving_config.model_name import check_name, valid_name
@@ -115,6 +116,7 @@ def find_configured(config: ModelConfig) -> ModelOnDisk:
             raise NotFound(f"no {SAVED_MODEL_FILE} in {on_disk[version]}")
     newest = aspired[0]
     info = read_saved_model(on_disk[newest])
+    info = replace(info, signatures=with_samples(info.signatures, on_disk[newest]))
     return ModelOnDisk(config, newest, info, tuple(on_disk[version] for version in aspired))
 
 

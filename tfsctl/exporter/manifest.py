@@ -10,12 +10,18 @@ import json
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
+
+from tfsctl.core import json_tensors
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.core.version_files import MANIFEST_FILE, hash_files, read_fingerprint
+from tfsctl.exporter.comparison import Arrays
 from tfsctl.exporter.evidence.provenance import GitState, library_versions
 from tfsctl.exporter.exported import ExportedModel, SignatureCheck
 
 FORMAT = 2
+_MAX_SAMPLE_ROWS = 3
+_MAX_SAMPLE_CHARS = 4000  # per row
 
 
 def schema() -> dict[str, object]:
@@ -83,7 +89,35 @@ def _signature(signature: Signature, check: SignatureCheck) -> dict[str, object]
     }
     if check.features is not None:
         found["features"] = {name: spec.as_json() for name, spec in check.features.items()}
+    if check.inputs == "samples":
+        found["samples"] = sample_rows(signature, check.trial)
     return found
+
+
+def sample_rows(signature: Signature, trial: Arrays) -> list[dict[str, object]]:
+    """The first rows of the samples, each as the JSON value of every input; an input without rows is whole in each.
+
+    Rows that are too long to read, such as images, are left out.
+    """
+    batched = {spec.name for spec in signature.inputs if spec.shape is None or spec.shape[:1] == (None,)}
+    count = max((len(trial[name]) for name in batched if trial[name].ndim), default=1)
+    rows = []
+    for number in range(min(count, _MAX_SAMPLE_ROWS)):
+        row = {
+            name: json_tensors.to_json(np.asarray(array[number], array.dtype) if name in batched else array)
+            for name, array in _readable(trial).items()
+        }
+        if len(json.dumps(row)) <= _MAX_SAMPLE_CHARS:
+            rows.append(row)
+    return rows
+
+
+def _readable(trial: Arrays) -> Arrays:
+    """The arrays with float32 values that have as few digits as a float32 needs."""
+    return {
+        name: array.astype(np.str_).astype(np.float64) if array.dtype in (np.float32, np.float16) else array
+        for name, array in trial.items()
+    }
 
 
 def _tensors(specs: tuple[TensorSpec, ...]) -> dict[str, dict[str, object]]:

@@ -1,4 +1,4 @@
-"""Makes up an example request from a signature, to paste into a terminal."""
+"""Builds an example request for a signature, to paste into a terminal: from a sample of the model, or made up."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from tfsctl.core import dtypes
 from tfsctl.core.types import DEFAULT_SIGNATURE, Json, Shape, Signature, TensorSpec
 from tfsctl.errors import InvalidInput
 
-EXAMPLE_TEXT = "This movie is great! :D"
+EXAMPLE_TEXT = "some text"
+MAX_SAMPLE_CHARS = 400  # of a sample as JSON
 MAX_VALUES = 64  # a request with more values is too long to paste
 _PREDICT_METHODS = ("", "tensorflow/serving/predict")
 # The dtypes that TensorFlow Serving's REST API converts: tensorflow_serving/util/json_tensor.cc.
-_JSON_DTYPES = {"float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool", "string"}
+JSON_DTYPES = {"float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool", "string"}
 
 
 def example_signature(signatures: Mapping[str, Signature]) -> Signature | None:
@@ -31,14 +32,17 @@ def example_body(signature: Signature) -> str | None:
     The row format (`instances`) is used if every tensor has a batch dimension, else the columnar format (`inputs`).
     """
     tensors = (*signature.inputs, *signature.outputs)
-    if any(spec.dtype not in _JSON_DTYPES for spec in tensors):
+    if any(spec.dtype not in JSON_DTYPES for spec in tensors):
         return None
     body: dict[str, Any] = {} if signature.name == DEFAULT_SIGNATURE else {"signature_name": signature.name}
-    if all(_has_batch_dimension(spec) for spec in tensors):
+    shapes = _assumed_shapes(signature)
+    outputs = [(None,) if spec.shape is None else spec.shape for spec in signature.outputs]
+    if all(shape[:1] == (None,) for shape in (*shapes.values(), *outputs)):
         body["instances"] = [example_row(signature)]
     else:
+        row = _row(signature)
         body["inputs"] = _without_only_name(
-            {spec.name: _example_value(spec, _assumed_shape(spec)) for spec in signature.inputs}
+            {name: [row[name]] if shape[:1] == (None,) else row[name] for name, shape in shapes.items()}
         )
     return json.dumps(body)
 
@@ -48,18 +52,32 @@ def example_row(signature: Signature) -> Json:
 
     An input without a batch dimension is included whole. Raises InvalidInput for an unknown dtype.
     """
-    return _without_only_name(
-        {
-            spec.name: _example_value(spec, _assumed_shape(spec)[_has_batch_dimension(spec) :])
-            for spec in signature.inputs
-        }
-    )
+    return _without_only_name(_row(signature))
+
+
+def _row(signature: Signature) -> dict[str, Json]:
+    """One row by input: the sample of the model if it is known and short, else made-up values."""
+    sample = _short_sample(signature)
+    if sample is not None:
+        return {spec.name: sample[spec.name] for spec in signature.inputs}
+    shapes = _assumed_shapes(signature)
+    return {
+        spec.name: _example_value(spec, shapes[spec.name][shapes[spec.name][:1] == (None,) :])
+        for spec in signature.inputs
+    }
+
+
+def _short_sample(signature: Signature) -> Mapping[str, Json] | None:
+    """The sample of the signature; None if there is none, or if it is too long to paste."""
+    sample = signature.sample
+    return None if sample is None or len(json.dumps(sample)) > MAX_SAMPLE_CHARS else sample
 
 
 def _has_short_example(signature: Signature) -> bool:
-    values = sum(math.prod(dim or 1 for dim in _assumed_shape(spec)) for spec in signature.inputs)
+    values = sum(math.prod(dim or 1 for dim in shape) for shape in _assumed_shapes(signature).values())
     known = all(spec.dtype in dtypes.BY_NAME for spec in signature.inputs)
-    return signature.method_name in _PREDICT_METHODS and known and 0 < values <= MAX_VALUES
+    is_short = 0 < values <= MAX_VALUES or (values > 0 and _short_sample(signature) is not None)
+    return signature.method_name in _PREDICT_METHODS and known and is_short
 
 
 def _without_only_name(values: dict[str, Any]) -> Json:
@@ -80,9 +98,11 @@ def _example_scalar(spec: TensorSpec) -> str | bool | int | float:
     return 1 if dtypes.BY_NAME[spec.dtype].is_integer else 1.0
 
 
-def _assumed_shape(spec: TensorSpec) -> Shape:
-    return (None,) if spec.shape is None else spec.shape  # unknown rank: a batch of scalars
+def _assumed_shapes(signature: Signature) -> dict[str, Shape]:
+    """The shape of each input. One of unknown rank is a batch of scalars, or a scalar beside inputs of known shapes.
 
-
-def _has_batch_dimension(spec: TensorSpec) -> bool:
-    return _assumed_shape(spec)[:1] == (None,)
+    TensorFlow 1 leaves the rank of flags such as `is_training` open, which are scalars.
+    """
+    known = [spec for spec in signature.inputs if spec.shape is not None]
+    unknown: Shape = () if known else (None,)
+    return {spec.name: unknown if spec.shape is None else spec.shape for spec in signature.inputs}

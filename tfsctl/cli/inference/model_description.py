@@ -11,6 +11,7 @@ from tfsctl.cli.inference.served_models import models_of, version_directory
 from tfsctl.cli.options.server_options import ServerOptions
 from tfsctl.cli.options.target import Target, find_target
 from tfsctl.core.types import Signature
+from tfsctl.core.version_files import with_samples
 from tfsctl.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def of_server(options: ServerOptions) -> Description:
         "transport": client.transport,
         "labels": _labels(target, running),
     }
-    return Description(facts, served.signatures, version_directory(target, served))
+    directory = version_directory(target, served)
+    return Description(facts, with_samples(served.signatures, directory), directory)
 
 
 def _labels(target: Target, running: list[ServerRecord]) -> Mapping[str, int] | None:
@@ -107,4 +109,4 @@ def of_directory(path: Path, options: ServerOptions) -> Description:
         "warmup_requests": count_warmup_requests(directory),
         "fingerprint": read_fingerprint(directory),
     }
-    return Description(facts, info.signatures, directory)
+    return Description(facts, with_samples(info.signatures, directory), directory)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from tfsctl.cli.inference.served_models import with_samples
 from tfsctl.cli.options.target import Target
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.types import ModelMetadata, ModelRef
@@ -39,7 +40,7 @@ def request_pinned_version(client: ServingClient, target: Target, send: Callable
     the model as the user did, because it is for later use. Raises what the client and `send` raise.
     """
     model = target.model
-    served = fetch_metadata(client, model)
+    served = with_samples(target, fetch_metadata(client, model))
     if target.connection.capture_requests:
         return send(served, model)
     exact = model if served.version is None else replace(model, version=served.version, label=None)

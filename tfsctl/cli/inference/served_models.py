@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,13 @@ def version_directory(target: Target, served: ModelMetadata) -> Path | None:
                     versions = {found.version: found.path for found in list_versions(Path(model.base_path))}
                     return versions.get(max(versions) if served.version is None else served.version)
     return None
+
+
+def with_samples(target: Target, served: ModelMetadata) -> ModelMetadata:
+    """The metadata with sample rows for examples, if the directory of the version can be read."""
+    from tfsctl.core import version_files
+
+    return replace(served, signatures=version_files.with_samples(served.signatures, version_directory(target, served)))
 
 
 def models_of(server: ServerRecord) -> Sequence[ModelConfig]:

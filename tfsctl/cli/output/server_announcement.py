@@ -75,7 +75,8 @@ def example_commands(model: ModelOnDisk, entry: ServerRecord, *, several: bool) 
 
 
 def _argument(row: object) -> str:
-    return row if isinstance(row, str) else json.dumps(row)
+    """A row as an argument of `predict`. Text that would be an option or JSON is written as a JSON string."""
+    return row if isinstance(row, str) and row[:1] not in tuple('-{["@') else json.dumps(row, ensure_ascii=False)
 
 
 def _versions(model: ModelOnDisk) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from tfsctl.cli.inference.served_models import with_samples
 from tfsctl.cli.options.target import Target
 from tfsctl.cli.output.classes import NO_CLASS_OPTIONS
 from tfsctl.cli.repl import answer_lines
@@ -132,7 +133,7 @@ class ReplSession:
 
     def refresh(self) -> bool:
         """Fetch the signatures again; returns whether they, or the version, have changed."""
-        before, served = self.served, self.client.metadata(self.target.model)
+        before, served = self.served, with_samples(self.target, self.client.metadata(self.target.model))
         self.signature = choose_signature(served, self.signature_name)
         self.served, self._fetched_at = served, time.monotonic()
         return served != before
@@ -230,7 +231,7 @@ def _named_inputs(line: str) -> list[str]:
 def _open(target: Target, signature: str | None) -> tuple[ServingClient, ModelMetadata, Signature]:
     client = target.connect()
     try:
-        served = client.metadata(target.model)
+        served = with_samples(target, client.metadata(target.model))
         return client, served, choose_signature(served, signature)
     except BaseException:
         client.close()

@@ -240,7 +240,7 @@ def test_unloaded_version_is_followed(tmp_path: Path, transport: Literal["rest",
             ["--model", "echo", "--signature", "two", "are=1"],
             2,
             "error: there is no input 'are' (did you mean 'area'?); two takes area float32 [batch], city string [batch]\n"
-            'hint: for example: area=1.0 city="This movie is great! :D"\n',
+            'hint: for example: area=1.0 city="some text"\n',
         ),
         (
             ["--model", "half_plus_2", "2"],
@@ -271,7 +271,7 @@ def test_errors_are_printed_to_stderr(
     expected = said.format(
         address=f"127.0.0.1:{port}",
         models=", ".join(registered.models),
-        running=f"{'+'.join(registered.models)} (REST {registered.rest_port}, gRPC {registered.grpc_port})",
+        running=f"test ({'+'.join(registered.models)}; REST {registered.rest_port}, gRPC {registered.grpc_port})",
     )
     result = run_cli("predict", over, *typed)
     assert (result.stdout, result.stderr, result.code) == ("", expected, code)
