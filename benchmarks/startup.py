@@ -95,6 +95,17 @@ def median(costs: Sequence[Cost]) -> Cost:
 
 def serve(base: Path) -> tuple[subprocess.Popen[bytes], int]:
     """The embedded server with one model, and its gRPC port."""
+    server, grpc_port, _ = _serve(base)
+    return server, grpc_port
+
+
+def serve_rest(base: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """The embedded server with one model, and its REST port."""
+    server, _, rest_port = _serve(base)
+    return server, rest_port
+
+
+def _serve(base: Path) -> tuple[subprocess.Popen[bytes], int, int]:
     grpc_port, rest_port = _free_ports(2)
     argv = [
         *(sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1", f"--port={grpc_port}"),
@@ -107,7 +118,7 @@ def serve(base: Path) -> tuple[subprocess.Popen[bytes], int]:
             server.kill()
             raise SystemExit(f"the server did not come up with {base}")
         time.sleep(0.1)
-    return server, grpc_port
+    return server, grpc_port, rest_port
 
 
 def _free_ports(count: int) -> list[int]:

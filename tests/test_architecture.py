@@ -62,9 +62,10 @@ LAYERS: dict[str, list[set[str]]] = {
         {"exported", "synthetic_examples"},
         {"manifest", "publish", "session_process"},
         {"session_worker", "sources", "verification"},
-        {"writer"},
+        {"warmup", "writer"},
         {"pipeline"},
     ],
+    "exporter/warmup": [{"requests", "warmup_file"}, {"published_version"}],
     "exporter/evidence": [{"provenance", "row_operations"}],
     "exporter/sources": [
         {"keras2", "keras_model", "model_source", "python_file", "tf_module"},

@@ -77,6 +77,7 @@ def test_json_document(export: Export) -> None:
         "path": "net/7",
         "row_independent": {"serving_default": True},
         "compared_with": None,
+        "warmup_requests": 0,
         "checks": {
             "serving_default": {
                 "ran": True,

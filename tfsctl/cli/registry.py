@@ -24,6 +24,7 @@ class Command(NamedTuple):
 # imports none of them. A command is the function of its name in commands/FOLDER/NAME.py, or that module's Typer `app`.
 COMMANDS = {
     "export": Command("export", "Make a verified SavedModel version out of a model."),
+    "warmup": Command("export", "Write the warmup requests of a version, which servers run after loading."),
     "serve": Command("serve", "Serve models over REST and gRPC."),
     "compose": Command("deploy", "Print a Compose file that serves models."),
     "image": Command("deploy", "Images with models inside."),

@@ -1,4 +1,4 @@
-"""Reads TFRecord files: each record has its length, and masked CRC-32C checksums of length and data.
+"""Reads and writes TFRecord files: each record has its length, and masked CRC-32C checksums of length and data.
 
 Format: https://www.tensorflow.org/tutorials/load_data/tfrecord; messages: tensorflow/core/lib/io/record_reader.cc.
 """
@@ -6,13 +6,14 @@ Format: https://www.tensorflow.org/tutorials/load_data/tfrecord; messages: tenso
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from tfsctl.errors import InvalidInput
 
 _HEADER = struct.Struct("<QI")  # length, its CRC
+_LENGTH = struct.Struct("<Q")
 _FOOTER = struct.Struct("<I")
 _MASK_DELTA = 0xA282EAD8
 _CHUNK_BYTES = 1 << 24
@@ -35,6 +36,15 @@ def iter_records(file: BinaryIO) -> Iterator[bytes]:
         data = _read_record(file, header, at)
         at += _HEADER.size + len(data) + _FOOTER.size
         yield data
+
+
+def write_records(file: BinaryIO, records: Iterable[bytes]) -> None:
+    """Append records to an open file."""
+    for record in records:
+        length = _LENGTH.pack(len(record))
+        file.write(_HEADER.pack(len(record), masked_crc32c(length)))
+        file.write(record)
+        file.write(_FOOTER.pack(masked_crc32c(record)))
 
 
 def _read_record(file: BinaryIO, header: bytes, at: int) -> bytes:

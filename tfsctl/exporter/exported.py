@@ -24,6 +24,7 @@ class SignatureCheck:
     - `row_independent`: whether each output row depends on its own input row only; None if unknown.
     - `row_tests`: the runs that showed it; None if there were none.
     - `trial`: the inputs of the run by name; empty if it could not be run.
+    - `changes_state`: whether a run changes variables, which later runs read.
     - `first_run_s`, `run_s`: seconds of the first run and the median of later ones; None if there were none.
     - `features`: the features that the signature parses from its tf.Example records; None if it parses none.
     """
@@ -36,6 +37,7 @@ class SignatureCheck:
     notes: tuple[str, ...] = ()
     row_tests: RowIndependence | None = None
     trial: Arrays = field(default_factory=dict, repr=False, compare=False)
+    changes_state: bool = False
     first_run_s: float | None = None
     run_s: float | None = None
     features: Mapping[str, FeatureSpec] | None = None

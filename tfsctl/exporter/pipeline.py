@@ -17,14 +17,15 @@ from pathlib import Path
 
 from tfsctl.core import model_dir
 from tfsctl.core.saved_model import SavedModelInfo, read_saved_model
-from tfsctl.core.version_files import compare_files, hash_files, read_row_independence
-from tfsctl.errors import ExportError, InvalidInput
+from tfsctl.core.version_files import WARMUP_FILE, compare_files, hash_files, read_row_independence
+from tfsctl.errors import ExportError, InvalidInput, NotFound
 from tfsctl.exporter.exported import ExportedModel, Verification
 from tfsctl.exporter.sources.model_source import ModelSource, check_version, parse_source
 from tfsctl.serving_config.model_name import check_name
 from tfsctl.serving_config.stock_image import DEFAULT_IMAGE, DEFAULT_TAG, list_operations, newer_operations
 
 ReportStep = Callable[[str], None]
+AUTO = "auto"
 
 
 def export_model(
@@ -34,6 +35,7 @@ def export_model(
     to: str | Path = ".",
     version: int | None = None,
     allow_breaking: bool = False,
+    warmup: str | Path | None = None,
     report: ReportStep = lambda _step: None,
 ) -> ExportedModel:
     """Export `source` as a new version of the model `name` in the directory `to`.
@@ -41,6 +43,7 @@ def export_model(
     - `source`: a Python file (`model.py` or `model.py:attribute`), a .keras or .h5 file, or a SavedModel directory.
     - `name`: default: the stem of the file name. `version`: default: the Unix time.
     - `allow_breaking`: publish the version even if clients of the version now latest would break.
+    - `warmup`: a file of requests that servers run after loading the version, or "auto": some that fit its signatures.
     - `report`: called with the name of each step when it starts.
 
     The version is loaded and run before it is published. If anything fails, nothing is left behind.
@@ -52,6 +55,10 @@ def export_model(
     check_version(version)
     if version is not None:
         model_dir.refuse_existing(base, version)
+    if warmup not in (None, AUTO):
+        warmup = Path(warmup).absolute()  # the user's file may change the working directory
+        if not warmup.is_file():
+            raise NotFound(f"there is no file {warmup}", hint='--warmup takes a file, or "auto"')
     if model_source.kind == "saved_model":
         read_saved_model(model_source.path)
         if model_source.path.resolve() in (base.resolve(), *base.resolve().parents):
@@ -61,7 +68,7 @@ def export_model(
     sha256 = model_source.sha256()
     try:
         with model_dir.staging(base.absolute()) as staged:  # absolute: the user's file may change the working directory
-            exported = _export(model_source, sha256, staged, version, report, allow_breaking=allow_breaking)
+            exported = _export(model_source, sha256, staged, version, report, allow_breaking, warmup)
             return replace(exported, path=base / exported.path.name)
     except OSError as error:
         raise ExportError(f"cannot write in {base}: {error.strerror or error}") from error
@@ -73,8 +80,8 @@ def _export(
     staged: model_dir.Staging,
     version: int | None,
     report: ReportStep,
-    *,
     allow_breaking: bool,
+    warmup: str | Path | None,
 ) -> ExportedModel:
     from tfsctl.exporter import manifest
     from tfsctl.exporter.evidence.provenance import git_state
@@ -101,6 +108,8 @@ def _export(
         memory=verification.memory,
         compared_with=comparison,
     )
+    requests = _warm_up(unpublished, warmup, report)
+    unpublished = replace(unpublished, warmup_requests=requests)
     report("publishing")
     hashes = hash_files(staged.path)
     while True:
@@ -113,6 +122,29 @@ def _export(
                 continue  # another export took the number in the meantime
             raise
         return replace(unpublished, version=number, path=published.path)
+
+
+def _warm_up(unpublished: ExportedModel, warmup: str | Path | None, report: ReportStep) -> int:
+    """Write and replay the warmup requests of a version; returns their number.
+
+    A copied SavedModel may have some already: they are replayed too.
+    """
+    from tfsctl.exporter.warmup import requests, warmup_file
+
+    directory = unpublished.path
+    if warmup is None and not (directory / WARMUP_FILE).exists():
+        return 0
+    report("running warmup requests")
+    if warmup == AUTO:
+        found = requests.requests_of_checks(unpublished.name, unpublished.checks)
+    else:
+        path = directory / WARMUP_FILE if warmup is None else Path(warmup)
+        found = requests.requests_of_file(path, unpublished.name, unpublished.signatures)
+    if found:
+        warmup_file.replay(directory, found)
+        if warmup is not None:
+            warmup_file.write(directory, found)
+    return len(found)
 
 
 def _created() -> str:

@@ -6,6 +6,7 @@ exchange frames: one byte for the kind, eight bytes for the length, the contents
 - LOADED (no contents): the version was loaded; it is the first frame of the worker.
 - ERROR: the name of a gRPC status, a line break, and TensorFlow's message. After a failed load the worker ends.
 - REQUEST: a PredictRequest. RESPONSE: the seconds that the run took (a double), and a PredictResponse.
+- WARMUP: a PredictionLog, which is run as a server runs warmup requests. The answer is a RESPONSE without contents.
 - MEMORY (no contents): the request for a MEMORY frame with two numbers of eight bytes, the bytes of memory that the
   version took after loading and at most, without what the process had before.
 """
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-LOADED, ERROR, REQUEST, RESPONSE, MEMORY = b"L", b"E", b"Q", b"R", b"M"
+LOADED, ERROR, REQUEST, RESPONSE, MEMORY, WARMUP = b"L", b"E", b"Q", b"R", b"M", b"W"
 SECONDS, MEMORY_SIZES = struct.Struct(">d"), struct.Struct(">QQ")
 _HEADER = struct.Struct(">cQ")
 _WORKER = "tfsctl.exporter.session_worker"
@@ -79,6 +80,10 @@ class SessionProcess:
         self.last_run_s = SECONDS.unpack_from(contents)[0]
         outputs, _ = read_predict_response(contents[SECONDS.size :])
         return outputs
+
+    def warm_up(self, request: protos.PredictionLog) -> None:
+        """Run a warmup request. Raises TensorFlowError if a server would fail on it."""
+        self._ask(WARMUP, request.SerializeToString())
 
     def memory(self) -> Memory:
         """The memory that the version takes so far. Raises TensorFlowError if the process has ended."""

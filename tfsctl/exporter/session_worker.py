@@ -19,12 +19,16 @@ from tfsctl.exporter.session_process import (
     MEMORY_SIZES,
     RESPONSE,
     SECONDS,
+    WARMUP,
     read_frame,
     write_frame,
 )
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.config.session_config import session_config
+from tfsctl.server.execution.pending_run import PendingRun
+from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle.completeness import check_variables
+from tfsctl.server.lifecycle.warmup import run_request
 from tfsctl.server.runtime import capi
 from tfsctl.server.runtime.saved_model_file import read_meta_graph
 from tfsctl.server.runtime.session import Session
@@ -47,6 +51,7 @@ def main() -> None:
         write_frame(responses, ERROR, _error(error))
         return
     loaded_bytes, _ = _memory()
+    servable = Servable("model", 1, session, (), _DirectRuns(session))
     write_frame(responses, LOADED)
     while (frame := read_frame(requests)) is not None:
         kind, contents = frame
@@ -54,6 +59,9 @@ def main() -> None:
             if kind == MEMORY:
                 sizes = (loaded_bytes, _memory()[1])
                 answer = MEMORY_SIZES.pack(*(max(0, size - before_bytes) for size in sizes))
+            elif kind == WARMUP:
+                run_request(servable, protos.PredictionLog.FromString(contents), check_method_names=False)
+                answer = b""
             else:
                 seconds, response = _predict(session, protos.PredictRequest.FromString(contents))
                 answer = SECONDS.pack(seconds) + response.SerializeToString()
@@ -61,6 +69,25 @@ def main() -> None:
             write_frame(responses, ERROR, _error(error))
         else:
             write_frame(responses, MEMORY if kind == MEMORY else RESPONSE, answer)
+
+
+class _DirectRuns:
+    """Runs requests at once: nothing waits in this process."""
+
+    accepts_codecs = False
+
+    def __init__(self, session: Session) -> None:
+        self.run_now = session.run
+
+    def submit(self, run: PendingRun) -> None:
+        """Refuse: warmup requests are run, not queued."""
+        raise NotImplementedError
+
+    def cancel(self, run: PendingRun) -> None:
+        """Do nothing: no request waits."""
+
+    def close(self) -> None:
+        """Do nothing: no thread runs."""
 
 
 def _memory() -> tuple[int, int]:

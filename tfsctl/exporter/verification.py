@@ -149,6 +149,7 @@ def _check(
             notes=tuple(notes),
             row_tests=row_tests,
             trial=inputs,
+            changes_state=graph.changes_state,
             first_run_s=first_run_s,
             run_s=None if graph.changes_state else _run_s(process, signature.name, inputs),
             features=features,

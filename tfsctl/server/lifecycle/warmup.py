@@ -47,7 +47,7 @@ def warm_up(servable: Servable, version_dir: Path, *, iterations: int, check_met
         for count, record in enumerate(read_records(path), 1):
             request = _parsed(record, path)
             for _ in range(iterations):
-                _run(servable, request, check_method_names=check_method_names)
+                run_request(servable, request, check_method_names=check_method_names)
             if count > MAX_RECORDS:
                 raise invalid_argument(f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {path}")
     except InvalidInput as error:
@@ -73,7 +73,7 @@ def _parsed(record: bytes, path: Path) -> protos.PredictionLog:
         raise invalid_argument(f"Failed to parse warmup record: {text} from {path}") from None
 
 
-def _run(servable: Servable, log_entry: protos.PredictionLog, *, check_method_names: bool) -> None:
+def run_request(servable: Servable, log_entry: protos.PredictionLog, *, check_method_names: bool) -> None:
     """Run one logged request. Logs of other kinds are ignored, as in the real server."""
     kind = log_entry.WhichOneof("log_type")
     if kind == "predict_log":

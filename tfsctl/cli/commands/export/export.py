@@ -44,6 +44,14 @@ def export(
             "--allow-breaking", help="Publish the version even if clients of the version now latest would break."
         ),
     ] = False,
+    warmup: Annotated[
+        str | None,
+        typer.Option(
+            "--warmup",
+            metavar="auto|FILE",
+            help="Add requests that servers run after loading the version: from FILE, or some that fit its signatures.",
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer only: no progress, no notes.")] = False,
 ) -> None:
@@ -77,7 +85,13 @@ def export(
 
     with filter_tensorflow_logs(unless=terminal.verbose), terminal.progress(quiet=quiet or as_json) as report:
         exported = export_model(
-            str(source), name=name, to=to, version=version, allow_breaking=allow_breaking, report=report
+            str(source),
+            name=name,
+            to=to,
+            version=version,
+            allow_breaking=allow_breaking,
+            warmup=warmup,
+            report=report,
         )
     if as_json:
         terminal.answer_json(_document(exported))
@@ -107,6 +121,7 @@ def _document(exported: ExportedModel) -> dict[str, Any]:
         "row_independent": exported.row_independent,
         "compared_with": None if exported.compared_with is None else exported.compared_with.as_json(),
         "checks": {check.signature: check.as_json() for check in exported.checks},
+        "warmup_requests": exported.warmup_requests,
         "notes": _notes(exported),
         "next": _next_command(exported),
     }

@@ -1,0 +1,55 @@
+"""`tfsctl warmup`: write the warmup requests of a published version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfsctl.cli.options.output_options import Json
+
+
+def warmup(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A model's directory (its latest version), or a version.")
+    ],
+    requests: Annotated[
+        str,
+        typer.Argument(
+            metavar="auto|FILE",
+            help="A file of requests or rows, or auto: requests that fit the signatures.",
+        ),
+    ] = "auto",
+    *,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer only: no progress, no notes.")] = False,
+) -> None:
+    """Write the warmup requests of a version, which servers run after loading.
+
+    Each request is run with the embedded server's code first; if one fails, the version is left as it was. The file
+    assets.extra/tf_serving_warmup_requests is replaced at once. Servers that have loaded the version do not read it again.
+
+    \b
+    FILE is one of
+      requests.jsonl      in each line the body of a REST request, or one row
+      requests.tfrecord   PredictionLog records, as TensorFlow Serving's request log writes them
+      rows.csv            rows of the default signature, in any format that predict --file reads
+
+    \b
+    Examples:
+      tfsctl warmup ./amazon_review
+      tfsctl warmup ./amazon_review/1795344751 requests.jsonl
+    """
+    from tfsctl.cli.output import terminal
+    from tfsctl.exporter.warmup.published_version import warm_up_version
+
+    with terminal.progress(quiet=quiet or as_json) as report:
+        version, count = warm_up_version(path, requests, report=report)
+    if as_json:
+        terminal.answer_json({"path": str(version), "warmup_requests": count})
+        return
+    terminal.answer(f"path: {version}")
+    terminal.answer(f"warmup requests: {count}")
+    if not quiet:
+        terminal.say("note: a server runs them when it loads the version")
