@@ -91,7 +91,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "rollout": [{"comparison"}],
     "rollout/comparison": [{"gates", "intervals", "ranks"}, {"output_difference", "quality"}],
     "api": [
-        {"address", "frames", "hints", "progress"},
+        {"address", "frames", "hints", "progress", "workers"},
         {"arrays", "examples", "exporting", "predictions"},
         {"inputs"},
         {"many"},
