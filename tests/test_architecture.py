@@ -29,14 +29,15 @@ LAYERS: dict[str, list[set[str]]] = {
         {"__init__", "__main__"},
     ],
     "core": [
-        {"dtypes", "protos", "tfrecord", "types", "varint"},
-        {"arrays", "batches", "compatibility", "inference", "json_strings", "saved_model", "version_files"},
+        {"dtypes", "json_strings", "protos", "tfrecord", "types", "varint"},
+        {"arrays", "batches", "compatibility", "inference", "saved_model", "version_files"},
         {"json_tensors", "model_dir", "tensors"},
         {"graphs", "predict_response"},
     ],
     "core/graphs": [{"signature_graph"}, {"feature_specs"}],
     "data": [
         {"blocks", "checkpoints", "texts"},
+        {"csv_format"},
         {"array_results", "array_rows", "cells", "csv_rows", "image_rows", "json_rows", "parquet_rows", "record_rows"},
         {"overwriting", "results", "shaping", "sources"},
     ],

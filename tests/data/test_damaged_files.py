@@ -61,9 +61,6 @@ DAMAGED = {
     "deflated.npz": (broken_in_the_middle(array_file(MANY, is_packed=True)), "damaged"),
     "negative.npy": (header("(-5,)"), "holds no rows"),
     "enormous.npy": (header("(99999999999999, 9999999)"), "ends too early"),
-    "wide.csv": ("x\n1\n".encode("utf-16"), "is UTF-16"),
-    "wide.jsonl": ('{"x": 1}'.encode("utf-16"), "is UTF-16"),
-    "wide.txt": ("1".encode("utf-16"), "is UTF-16"),
     "other.json": (b'{"signature_name": "other", "instances": [1]}', "is for the signature 'other'"),
     "lines.json": (b'{"x": 1}\n{"x": 2}\n', "is not JSON"),
 }

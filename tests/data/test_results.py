@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tfsctl.core.arrays import object_array
+from tfsctl.core.json_strings import JsonText
 from tfsctl.data.results import open_writer, write_results
 from tfsctl.data.texts import delimited_lines, json_lines
 from tfsctl.errors import InvalidInput
@@ -141,3 +142,33 @@ def test_control_characters_are_escaped() -> None:
 
     assert delimited_lines({"name": name}, "\t", quoted=False) == b'"\\u001b[2J"\nplain\n'
     assert json_lines({"a%b": name}) == b'{"a%b": "\\u001b[2J"}\n{"a%b": "plain"}\n'
+
+
+def test_safe_csv_neutralises_formulas(tmp_path: Path) -> None:
+    """Text that a spreadsheet would run gets an apostrophe, also in the header; numbers stay."""
+    texts = ["=1+1", "+cmd", "-2+3", "@SUM", "\t=1", "\r=1", " =1", "\uff1d1", "-5", "+1,5", "-1e5", "a=1", ""]
+    columns = {
+        "=text": object_array([text.encode() for text in texts]),
+        "number": -np.ones(len(texts), np.float32),
+        "list": -np.ones((len(texts), 2), np.int64),
+    }
+    write_results(tmp_path / "r.csv", columns, safe_csv=True)
+
+    with (tmp_path / "r.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["'=text", "number", "list"]
+    assert [row[0] for row in rows] == [f"'{text}" for text in texts[:8]] + texts[8:]
+    assert {(row[1], row[2]) for row in rows} == {("-1.0", "[-1,-1]")}
+    write_results(tmp_path / "r.csv", columns)
+    assert (tmp_path / "r.csv").read_bytes().startswith(b'=text,number,list\n"=1+1","-1.0",')
+
+
+def test_kept_values_of_several_types() -> None:
+    """JSON values keep their type in JSON lines, and null is an empty cell in CSV."""
+    values = object_array([b"text", JsonText(b"7"), JsonText(b"null"), JsonText(b"[1]"), 5])
+    columns = {"id": values, "y": np.arange(5)}
+
+    rows = [json.loads(line) for line in json_lines(columns).splitlines()]
+    assert [row["id"] for row in rows] == ["text", 7, None, [1], 5]
+    assert delimited_lines(columns, ",") == b"text,0\n7,1\n,2\n[1],3\n5,4\n"
+    assert delimited_lines(columns, "\t", quoted=False) == b"text\t0\n7\t1\n\t2\n[1]\t3\n5\t4\n"

@@ -77,7 +77,7 @@ def test_cells_are_parsed_as_the_input_dtype(tmp_path: Path, dtype: str, shape: 
         ("bool", "2", r"x.csv row 2: x is text \('2'\), but the model wants bool"),
         ("float32", "1e400", "x.csv row 2: 1e400 is too large for a number"),
         ("int64", "1e400", "x.csv row 2: 1e400 is too large for a number"),
-        ("float32", '"1,2"', r"x.csv row 2: input 'x' has shape \[2\], but the model wants float32 \[\]"),
+        ("float32", '"1,2"', "x.csv row 2: x is '1,2', and its comma may be a decimal mark or a thousands separator"),
         ("float32", "1,2", "x.csv row 2: it has 2 cells where the header has 1"),
         ("float32", '"1"2', "x.csv row 2: line 3: "),
     ],

@@ -144,7 +144,7 @@ def test_text_that_is_not_utf8(tmp_path: Path, name: str, content: bytes) -> Non
     with pytest.raises(InvalidInput, match=r"row 2: .*not UTF-8 text") as caught:
         read(tmp_path / name, TEXT)
 
-    assert "iconv" in caught.value.hint
+    assert ("iconv" if b"ud800" in content else "--encoding cp1252") in caught.value.hint
 
 
 def test_a_header_that_is_not_utf8(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_a_large_file_is_read_in_blocks(tmp_path: Path) -> None:
         ("x.json", b'"text"', "holds no rows"),
         ("x.json", b'{"a": [1], "b": [1, 2]}', "different numbers of rows: a 1, b 2"),
         ("x.csv.gz", b"text", "Not a gzipped file"),
-        ("x.doc", b"", "what is in x.doc"),
+        ("x.doc", b"", "cannot tell the format of x.doc"),
     ],
 )
 def test_unreadable_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -5,12 +5,14 @@ A batch remembers the numbers of its rows in the file, and the rows that could n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from tfsctl.core.json_strings import JsonText
 from tfsctl.core.types import Signature
 from tfsctl.errors import TfsctlError
 
@@ -20,11 +22,15 @@ _NO_LABELS: Arrays = {}
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row without an answer: its number (from 1), the reason, and its values where they are known."""
+    """A row without an answer: its number (from 1), the reason, and its values where they are known.
+
+    `labels` are the values of the columns that are copied to the results.
+    """
 
     row: int
     error: str
     values: Any = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,7 @@ class Batch:
     """Rows that fit into one request.
 
     - `rows`: their numbers in the source, from 1. Every array has one item per row.
-    - `labels`: columns copied unchanged to the results, such as the file an image came from.
+    - `labels`: columns copied unchanged to the results: `--keep`, or the file an image came from.
     - `last_row`: the last row of the source that this batch and all batches before it cover.
     - `rejects`: rows up to `last_row` that could not be used.
     - `fraction_read`: how much of the source was read, 0 to 1; None if unknown.
@@ -77,6 +83,19 @@ class Batch:
     def has_row_shapes_of(self, other: Batch) -> bool:
         """Whether the rows of both have the same shapes, so that they can be concatenated."""
         return all(array.shape[1:] == other.arrays[name].shape[1:] for name, array in self.arrays.items())
+
+
+def label_values(labels: Arrays, row: int) -> dict[str, Any]:
+    """The labels of one row as JSON values."""
+    return {name: _label_value(array[row]) for name, array in labels.items()}
+
+
+def _label_value(value: Any) -> Any:  # noqa: ANN401 - a JSON value
+    if isinstance(value, JsonText):
+        return json.loads(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
 def _slice(arrays: Arrays, start: int, end: int | None = None) -> Arrays:

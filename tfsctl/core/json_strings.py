@@ -20,6 +20,10 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud8
 _UNSAFE_IN_LINE = re.compile(f"{_UNSAFE.pattern[:-1]}\t\n]")
 
 
+class JsonText(bytes):
+    """A value that is written as JSON already, among values that are text."""
+
+
 def is_b64(value: object) -> bool:
     """Whether a JSON value is `{"b64": …}`, which stands for bytes."""
     return isinstance(value, dict) and value.keys() == {"b64"}

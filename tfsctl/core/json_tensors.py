@@ -141,6 +141,8 @@ class _ValueReader:
         elif dtype.name == "bool":
             if isinstance(value, bool):
                 return value
+        elif dtype.is_complex and isinstance(value, complex):
+            return value
         elif dtype.is_complex and isinstance(value, (list, tuple)):
             if _is_complex_pair(value):
                 return complex(_real(value[0], dtype, where), _real(value[1], dtype, where))

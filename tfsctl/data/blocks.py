@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import os
+import re
 import select
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from tfsctl.errors import InvalidInput, NotFound
 
@@ -28,6 +30,14 @@ _GZIP = b"\x1f\x8b"
 BLOCK_BYTES = 1 << 20
 MAX_BLOCK_ROWS = 8192
 STDIN = "-"
+ENCODING_HINT = "--encoding cp1252 reads Western European text of Windows, --encoding latin-1 that of older systems"
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_C1_CONTROLS = re.compile("[\x80-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +49,27 @@ class UnreadableValue:
 
 
 @dataclass(frozen=True, slots=True)
+class CellFormat:
+    """How the text cells of one column are written.
+
+    - `decimal`: the decimal mark, `.` or `,`; None: the file has no options for it (lines of text)
+    - `missing`: cells that stand for a missing value
+    """
+
+    decimal: str | None = None
+    missing: frozenset[str] = frozenset()
+
+
+PLAIN_CELLS = CellFormat()
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Consecutive rows of a file, by column.
 
     - `column(name)`: the values of one of `names`. The column `""` belongs to the only input of a model.
     - Without any `names`, no row could be read: `column("")` holds UnreadableValues.
-    - `is_text`: the values are text, to be parsed as the dtype of the input.
+    - `is_text`: the values are text, to be parsed as the dtype of the input; `cell_formats` says how, by column.
     - `label`: the name and values of a column that is copied unchanged to the results.
     - `fraction_read`: how much of the file was read up to here, 0 to 1; None if unknown.
     """
@@ -55,6 +80,11 @@ class Block:
     is_text: bool = False
     label: tuple[str, Sequence[str]] | None = None
     fraction_read: float | None = None
+    cell_formats: Mapping[str, CellFormat] = field(default_factory=dict)
+
+    def cell_format(self, name: str) -> CellFormat | None:
+        """How the text cells of a column are written; None if the values are not text."""
+        return self.cell_formats.get(name, PLAIN_CELLS) if self.is_text else None
 
 
 def decode_lines(lines: Sequence[bytes]) -> list[str | UnreadableValue]:
@@ -72,7 +102,7 @@ def decode_line(line: bytes) -> str | UnreadableValue:
     except UnicodeDecodeError as error:
         return UnreadableValue(
             f"not UTF-8 text (byte 0x{line[error.start]:02x} at {error.start + 1})",
-            "iconv -f LATIN1 -t UTF-8 FILE converts Latin-1 text",
+            ENCODING_HINT,
         )
 
 
@@ -125,11 +155,75 @@ def stdin_has_more() -> bool:
         return True
 
 
-def strip_byte_order_mark(start: bytes, name: str) -> bytes:
-    """The start of a text without the byte order mark of UTF-8. Raises InvalidInput for UTF-16."""
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InvalidInput(f"{name} is UTF-16, not UTF-8", hint="iconv -f UTF-16 -t UTF-8 FILE makes it UTF-8")
+def strip_byte_order_mark(start: bytes) -> bytes:
+    """The start of a UTF-8 text without the byte order mark."""
     return start.removeprefix(codecs.BOM_UTF8)
+
+
+@contextmanager
+def open_text(path: Path | str, encoding: str | None) -> Iterator[tuple[BinaryIO, ReadPosition]]:
+    """Open a text file, or stdin for `-`, to read it as UTF-8; gzip is decompressed.
+
+    Without an `encoding`, a byte order mark of UTF-16 or UTF-32 is followed, and other bytes are left as they are.
+    Raises what `open_file` raises; reading raises InvalidInput for bytes that are not in the encoding.
+    """
+    with open_file(path) as (file, position):
+        if encoding is None and hasattr(file, "peek"):
+            start = file.peek(4)[:4]
+            encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
+        if encoding is None:
+            yield file, position
+        else:
+            name = "stdin" if path == STDIN else os.path.basename(path)
+            yield cast("BinaryIO", io.BufferedReader(_Utf8Stream(file, encoding, name), BLOCK_BYTES)), position
+
+
+class _Utf8Stream(io.RawIOBase):
+    """The text of a file as UTF-8, converted while it is read."""
+
+    def __init__(self, file: BinaryIO, encoding: str, name: str) -> None:
+        super().__init__()
+        self._file, self._encoding, self._name = file, encoding, name
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._is_latin_1 = codecs.lookup(encoding).name == "iso8859-1"
+        self._converted = b""  # and not yet read
+        self._lines = 1
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
+        """Raises InvalidInput for bytes that are not in the encoding."""
+        while not self._converted:
+            raw = self._file.read1(BLOCK_BYTES // 8)  # type: ignore[attr-defined] # every buffered stream has read1
+            self._converted = self._decode(raw).encode()
+            if not raw:
+                break
+        count = min(len(buffer), len(self._converted))
+        buffer[:count] = self._converted[:count]
+        self._converted = self._converted[count:]
+        return count
+
+    def _decode(self, raw: bytes) -> str:
+        try:
+            text = self._decoder.decode(raw, final=not raw)
+        except UnicodeError as error:
+            start = error.start if isinstance(error, UnicodeDecodeError) else 0
+            line = self._lines + raw[:start].count(b"\n")
+            where = f" (byte 0x{error.object[start]:02x})" if isinstance(error, UnicodeDecodeError) else ""
+            raise InvalidInput(
+                f"{self._name} line {line} is not {self._encoding} text{where}",
+                hint="--encoding NAME names the right encoding, such as utf-8, cp1252, latin-1 or utf-16",
+            ) from None
+        control = _C1_CONTROLS.search(text) if self._is_latin_1 else None
+        if control is not None:
+            line = self._lines + text.count("\n", 0, control.start())
+            raise InvalidInput(
+                f"{self._name} line {line} has the byte 0x{ord(control[0]):02x}, a control character in latin-1",
+                hint="--encoding cp1252 reads the punctuation and the euro sign of Windows",
+            )
+        self._lines += text.count("\n")
+        return text
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from tfsctl.data.blocks import (
     UnreadableValue,
     decode_line,
     decode_lines,
-    open_file,
+    open_text,
     single_column,
     strip_byte_order_mark,
 )
@@ -37,11 +37,12 @@ class JsonLines:
 
     name: str
     path: Path | str
+    encoding: str | None = None
 
     def blocks(self) -> Iterator[Block]:
         """All rows. A line that is not JSON is an unreadable row."""
-        with open_file(self.path) as (file, position):
-            for lines in _line_blocks(file, self.name):
+        with open_text(self.path, self.encoding) as (file, position):
+            for lines in _line_blocks(file):
                 yield _json_block([_parse(line) for line in lines], position.fraction())
 
 
@@ -56,12 +57,13 @@ class TextLines:
     name: str
     path: Path | str
     signature: Signature
+    encoding: str | None = None
 
     def blocks(self) -> Iterator[Block]:
         """All rows."""
         is_plain = takes_text(self.signature)
-        with open_file(self.path) as (file, position):
-            for lines in _line_blocks(file, self.name, keep_empty=True):
+        with open_text(self.path, self.encoding) as (file, position):
+            for lines in _line_blocks(file, keep_empty=True):
                 texts = decode_lines(lines)
                 if is_plain or _are_numbers(lines, self.signature):
                     yield Block(
@@ -78,11 +80,12 @@ class JsonDocument:
     name: str
     path: Path | str
     signature: Signature
+    encoding: str | None = None
 
     def blocks(self) -> Iterator[Block]:
         """All rows. Raises InvalidInput for any other document, or a body for another signature."""
-        with open_file(self.path) as (file, _position):
-            document = _parse(strip_byte_order_mark(file.read(), self.name))
+        with open_text(self.path, self.encoding) as (file, _position):
+            document = _parse(strip_byte_order_mark(file.read()))
         yield from _document_blocks(document, self.name, self.signature)
 
 
@@ -140,12 +143,12 @@ def _parse_text_line(text: str | UnreadableValue, signature: Signature) -> Json:
     return values if len(signature.inputs) > 1 else values[signature.inputs[0].name]
 
 
-def _line_blocks(file: BinaryIO, name: str, *, keep_empty: bool = False) -> Iterator[list[bytes]]:
+def _line_blocks(file: BinaryIO, *, keep_empty: bool = False) -> Iterator[list[bytes]]:
     blocks = _lines_available(file) if file is sys.stdin.buffer else _lines_by_size(file)
     is_first = True
     for lines in blocks:
         if is_first:
-            lines[0] = strip_byte_order_mark(lines[0], name)
+            lines[0] = strip_byte_order_mark(lines[0])
             is_first = False
         yield lines if keep_empty else [line for line in lines if line.strip()]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from functools import partial as partial_function
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -47,8 +48,12 @@ def check_output(path: Path) -> None:
         raise InvalidInput(f"--output {path} is a directory")
 
 
-def open_writer(path: Path, lengths: Mapping[str, int] | None = None) -> ResultsWriter:
-    """The writer for the suffix of a path. `lengths`: the partial files of a checkpoint, to resume from it."""
+def open_writer(path: Path, lengths: Mapping[str, int] | None = None, *, safe_csv: bool = False) -> ResultsWriter:
+    """The writer for the suffix of a path.
+
+    - `lengths`: the partial files of a checkpoint, to resume from it
+    - `safe_csv`: text in CSV and TSV that a spreadsheet would run as a formula gets an apostrophe in front
+    """
     suffix = path.suffix.lower()
     partial = path.with_name(f"{path.name}.partial")
     if suffix in (".npy", ".npz"):
@@ -56,37 +61,37 @@ def open_writer(path: Path, lengths: Mapping[str, int] | None = None) -> Results
 
         return ArrayWriter(partial, many=suffix == ".npz", lengths=lengths)
     if suffix in (".jsonl", ".ndjson"):
-        return TextWriter(partial, json_lines, header=None, lengths=lengths)
+        return TextWriter(partial, json_lines, has_header=False, lengths=lengths)
     delimiter = "\t" if suffix == ".tsv" else ","
-    return TextWriter(partial, lambda columns: delimited_lines(columns, delimiter), header=delimiter, lengths=lengths)
+    encode = partial_function(delimited_lines, delimiter=delimiter, safe=safe_csv)
+    return TextWriter(partial, encode, has_header=True, lengths=lengths)
 
 
-def write_results(path: Path, outputs: Arrays) -> None:
+def write_results(path: Path, outputs: Arrays, *, safe_csv: bool = False) -> None:
     """Write the outputs of one request to a file. Raises InvalidInput for values that the format cannot hold."""
     check_output(path)
     if len({array.shape[:1] for array in outputs.values()}) != 1 or not next(iter(outputs.values())).ndim:
         outputs = {
             name: array[None] for name, array in outputs.items()
         }  # not one item per row: write all of it as one row
-    writer = open_writer(path)
+    writer = open_writer(path, safe_csv=safe_csv)
     writer.write(outputs)
     writer.finish(path)
 
 
 class TextWriter:
-    """Writes lines of text. `header` is the delimiter of the header line, None for a format without one."""
+    """Writes lines of text. With `has_header`, the first line has the names of the columns."""
 
     def __init__(
-        self, path: Path, encode: Callable[[Arrays], bytes], *, header: str | None, lengths: Mapping[str, int] | None
+        self, path: Path, encode: Callable[[Arrays], bytes], *, has_header: bool, lengths: Mapping[str, int] | None
     ) -> None:
-        self._path, self._encode, self._header = path, encode, header
+        self._path, self._encode, self._has_header = path, encode, has_header
         self._file = open_partial(path, None if lengths is None else lengths.get(path.name, 0))
 
     def write(self, columns: Arrays) -> None:
         """Append one line per row; the header comes first."""
-        if self._header is not None and not self._file.tell():
-            names = {name: np.array([name.encode()], dtype=object) for name in columns}
-            self._file.write(delimited_lines(names, self._header))
+        if self._has_header and not self._file.tell():
+            self._file.write(self._encode({name: np.array([name.encode()], dtype=object) for name in columns}))
         self._file.write(self._encode(columns))
 
     def flush(self) -> dict[str, int]:
@@ -126,6 +131,8 @@ class RejectsWriter:
             self._file = open_partial(self.path, None)
         for one in rejects:
             line = {"row": one.row, "error": one.error, "input": one.values}
+            if one.labels:
+                line["kept"] = one.labels
             self._file.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
 
     def flush(self) -> dict[str, int]:

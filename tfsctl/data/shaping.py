@@ -7,16 +7,16 @@ unfit rows are found and rows of different shapes are kept apart.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
 
-from tfsctl.core.batches import Batch, Reject
+from tfsctl.core.batches import Batch, Reject, label_values
 from tfsctl.core.types import Signature, TensorSpec
-from tfsctl.data.blocks import Block, RowSource, UnreadableValue
-from tfsctl.data.cells import column_array, row_spec, value_array
+from tfsctl.data.blocks import Block, CellFormat, RowSource, UnreadableValue
+from tfsctl.data.cells import column_array, kept_array, row_spec, value_array
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.predict_inputs import describe_inputs
 
@@ -25,10 +25,28 @@ MAX_REJECT_VALUES = 1000  # a rejected row with more values is listed without th
 
 @dataclass(frozen=True, slots=True)
 class ColumnMatch:
-    """The columns of each input: one, or one for each value of a row (`x_0`, `x_1`, …). `unused`: those of no input."""
+    """The columns of each input: one, or one for each value of a row (`x_0`, `x_1`, …). `unused`: those of no input.
+
+    `kept`: by the name in the results, the columns that are copied to the results.
+    """
 
     columns: Mapping[str, tuple[str, ...]]
     unused: tuple[str, ...] = ()
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The columns that are copied to the results: names, comma-separated lists of names, or `all`.
+
+    `reserved` are the columns that the results have anyway.
+    """
+
+    names: Sequence[str] = ()
+    reserved: Collection[str] = ()
+
+
+KEEP_NOTHING = Keep()
 
 
 def shape_rows(
@@ -36,6 +54,7 @@ def shape_rows(
     signature: Signature,
     *,
     renamed: Mapping[str, str] | None = None,
+    keep: Keep = KEEP_NOTHING,
     skip_bad_rows: bool = False,
     after: int = 0,
     note: Callable[[str], None] = lambda _text: None,
@@ -43,6 +62,7 @@ def shape_rows(
     """The rows of a source behind row `after`, as batches of rows with the same shapes.
 
     - `renamed`: by input, the name of its column if that differs from the input's name.
+    - `keep`: columns that become `labels` of the batches.
     - `skip_bad_rows`: rows that do not fit become rejects of their batch.
     - `note`: called with a message about columns that no input uses.
 
@@ -51,12 +71,14 @@ def shape_rows(
     matched: ColumnMatch | None = None
     done = 0
     for block in source.blocks():
-        if not block.count:
-            continue
         if matched is None and block.names:
-            matched = match_columns(block.names, signature, source.name, renamed or {})
+            matched = match_columns(block.names, signature, source.name, renamed or {}, keep)
             if matched.unused:
                 note(f"{source.name}: no input takes {', '.join(matched.unused)}")
+        if not block.count:
+            if matched is not None:  # the header of a file without rows
+                yield Batch(np.arange(0), {}, done, labels=_labels(block, matched))
+            continue
         first, done = done + 1, done + block.count
         if done <= after:
             continue
@@ -68,7 +90,9 @@ def shape_rows(
                 yield batch.after(after)
 
 
-def match_columns(names: Sequence[str], signature: Signature, source: str, renamed: Mapping[str, str]) -> ColumnMatch:
+def match_columns(
+    names: Sequence[str], signature: Signature, source: str, renamed: Mapping[str, str], keep: Keep = KEEP_NOTHING
+) -> ColumnMatch:
     """Match columns to inputs. Raises InvalidInput, with the most similar name, for an input without a column."""
     for name in renamed:
         if signature.input(name) is None:
@@ -78,12 +102,45 @@ def match_columns(names: Sequence[str], signature: Signature, source: str, renam
         if not found:
             close = difflib.get_close_matches(name, names, n=1)
             have = "its values have no names" if tuple(names) == ("",) else f"its columns: {', '.join(names)}"
+            hint = f"--column {name}={close[0] if close else 'COLUMN'} names the one to take"
+            if names[0] == "1":  # a file without a header
+                hint = " ".join(f"--column {spec.name}={at}" for at, spec in enumerate(signature.inputs, 1))
+                hint += " names the columns"
             raise InvalidInput(
-                f"{source} has no column {renamed.get(name, name)!r} ({have}); {describe_inputs(signature)}",
-                hint=f"--column {name}={close[0] if close else 'COLUMN'} names the one to take",
+                f"{source} has no column {renamed.get(name, name)!r} ({have}); {describe_inputs(signature)}", hint=hint
             )
-    used = {column for found in columns.values() for column in found}
-    return ColumnMatch(columns, tuple(name for name in names if name not in used))
+    kept = _kept_columns(names, signature, source, keep)
+    used = {column for found in columns.values() for column in found} | set(kept.values())
+    return ColumnMatch(columns, tuple(name for name in names if name not in used), kept)
+
+
+def _kept_columns(names: Sequence[str], signature: Signature, source: str, keep: Keep) -> dict[str, str]:
+    """The columns to keep, by their name in the results. Values without a name are called like the only input.
+
+    Raises InvalidInput for an unknown column, and for one that would have the name of another column of the results.
+    """
+    named = {name or signature.inputs[0].name: name for name in names}
+    wanted: list[str] = []
+    for text in keep.names:
+        parts = (
+            [text] if text in named else list(named) if text == "all" else [part.strip() for part in text.split(",")]
+        )
+        wanted += [part for part in parts if part not in wanted]
+    for name in wanted:
+        if name not in named:
+            close = difflib.get_close_matches(name, named, n=1)
+            raise InvalidInput(
+                f"--keep {name}: {source} has no such column, only {', '.join(named)}",
+                hint=f"--keep {close[0]}" if close else "--keep all keeps all columns",
+            )
+    clashing = [name for name in wanted if name in keep.reserved]
+    if clashing:
+        rest = ",".join(name for name in wanted if name not in clashing)
+        raise InvalidInput(
+            f"--keep: {', '.join(clashing)} of {source} has the same name as a column of the results",
+            hint=f"--keep {rest} keeps the others" if rest else "rename the column in the file",
+        )
+    return {name: named[name] for name in wanted}
 
 
 def _unreadable_columns(signature: Signature) -> ColumnMatch:
@@ -98,8 +155,8 @@ def _columns_for(
     if wanted in names:
         return (wanted,)
     is_only = len(signature.inputs) == 1
-    if is_only and tuple(names) == ("",):
-        return ("",)
+    if is_only and tuple(names) in (("",), ("1",)):  # values without names, or a file without a header
+        return tuple(names)
     if spec.shape is None or len(spec.shape) != 2 or spec.shape[1] in (None, 1):
         return ()
     numbered = tuple(f"{wanted}_{index}" for index in range(spec.shape[1] or 0))
@@ -121,15 +178,15 @@ def _block_batches(
         arrays[spec.name] = array
     last = first + block.count - 1
     yield Batch(
-        np.arange(first, last + 1), arrays, last, labels=_labels(block, slice(None)), fraction_read=block.fraction_read
+        np.arange(first, last + 1), arrays, last, labels=_labels(block, matched), fraction_read=block.fraction_read
     )
 
 
 def _column_array(block: Block, columns: Sequence[str], row: TensorSpec) -> np.ndarray | None:
     if len(columns) == 1:
-        return column_array(block.column(columns[0]), row, is_text=block.is_text)
+        return column_array(block.column(columns[0]), row, block.cell_format(columns[0]))
     single = TensorSpec(row.name, row.dtype, ())
-    arrays = [column_array(block.column(column), single, is_text=block.is_text) for column in columns]
+    arrays = [column_array(block.column(column), single, block.cell_format(column)) for column in columns]
     present = [array for array in arrays if array is not None]
     return np.stack(present, axis=1) if len(present) == len(arrays) else None
 
@@ -142,6 +199,8 @@ def _row_by_row(
     Raises InvalidInput for the first row that does not fit, after the rows before it, unless `skip_bad_rows` is set.
     """
     columns = {name: [block.column(one) for one in found] for name, found in matched.columns.items()}
+    formats = {name: [block.cell_format(one) for one in found] for name, found in matched.columns.items()}
+    labels = _labels(block, matched)
     good: list[tuple[int, dict[str, np.ndarray]]] = []
     rejects: list[Reject] = []
     problem: InvalidInput | None = None
@@ -150,13 +209,13 @@ def _row_by_row(
         values = {name: found[0][at] if len(found) == 1 else [c[at] for c in found] for name, found in columns.items()}
         try:
             good.append(
-                (at, {spec.name: _row_array(values[spec.name], spec, block.is_text) for spec in signature.inputs})
+                (at, {spec.name: _row_array(values[spec.name], spec, formats[spec.name]) for spec in signature.inputs})
             )
         except InvalidInput as error:
             if not skip_bad_rows:
                 problem, count = error, at
                 break
-            rejects.append(Reject(first + at, error.message, _reject_values(values)))
+            rejects.append(Reject(first + at, error.message, _reject_values(values), label_values(labels, at)))
     groups = [list(group) for _, group in groupby(good, lambda row: [array.shape for array in row[1].values()])]
     ends = [group[0][0] for group in groups[1:]] + [count]
     start = 0
@@ -167,7 +226,7 @@ def _row_by_row(
             arrays,
             first + end - 1,
             tuple(reject for reject in rejects if start <= reject.row - first < end),
-            _labels(block, [at for at, _ in group]),
+            {name: array[[at for at, _ in group]] for name, array in labels.items()},
             block.fraction_read if end == block.count else None,
         )
         start = end
@@ -178,11 +237,11 @@ def _row_by_row(
         ) from problem
 
 
-def _row_array(value: object, spec: TensorSpec, is_text: bool) -> np.ndarray:
-    if isinstance(value, list) and is_text:  # one cell per value of the row
+def _row_array(value: object, spec: TensorSpec, formats: Sequence[CellFormat | None]) -> np.ndarray:
+    if isinstance(value, list) and formats[0] is not None:  # one cell per value of the row
         single = TensorSpec(spec.name, spec.dtype, ())
-        return np.stack([value_array(cell, single, is_text=True) for cell in value])
-    return value_array(value, row_spec(spec), is_text=is_text)
+        return np.stack([value_array(cell, single, cells) for cell, cells in zip(value, formats, strict=True)])
+    return value_array(value, row_spec(spec), formats[0])
 
 
 def _stacked(rows: list[np.ndarray]) -> np.ndarray:
@@ -192,11 +251,10 @@ def _stacked(rows: list[np.ndarray]) -> np.ndarray:
     return stacked
 
 
-def _labels(block: Block, rows: slice | list[int]) -> dict[str, np.ndarray]:
-    if block.label is None:
-        return {}
-    name, texts = block.label
-    return {name: np.array([text.encode("utf-8", "surrogateescape") for text in texts], dtype=object)[rows]}
+def _labels(block: Block, matched: ColumnMatch) -> dict[str, np.ndarray]:
+    """The columns of a block that are copied to the results."""
+    labels = {} if block.label is None else {block.label[0]: kept_array(block.label[1])}
+    return labels | {name: kept_array(block.column(column)) for name, column in matched.kept.items()}
 
 
 def _reject_values(values: Mapping[str, object]) -> dict[str, object]:

@@ -10,11 +10,13 @@ from typing import Literal, get_args
 
 from tfsctl.core.types import Signature
 from tfsctl.data.blocks import STDIN, RowSource
+from tfsctl.data.csv_format import DEFAULT_FORMAT, TextFormat
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.images import SUFFIXES, takes_images
 
 Format = Literal["csv", "tsv", "json", "jsonl", "text", "npy", "npz", "parquet", "tfrecord", "images"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+_TEXT_FORMATS = {"csv", "tsv", "json", "jsonl", "text"}
 _FORMAT_OF_SUFFIX: dict[str, Format] = {
     **{f".{name}": name for name in FORMATS if name not in ("text", "images")},
     ".ndjson": "jsonl",
@@ -25,23 +27,32 @@ _FORMAT_OF_SUFFIX: dict[str, Format] = {
 }
 
 
-def open_source(location: str, signature: Signature, *, format: Format | None = None) -> RowSource:  # noqa: A002 - the option's name
+def open_source(
+    location: str,
+    signature: Signature,
+    *,
+    format: Format | None = None,  # noqa: A002 - the option's name
+    text_format: TextFormat = DEFAULT_FORMAT,
+    note: Callable[[str], None] = lambda _text: None,
+) -> RowSource:
     """The rows of a file, of stdin (`-`), or of the images in a directory or of a glob pattern.
+
+    `text_format` says how a file of text is written, and `note` is called with what was detected instead.
 
     Raises NotFound if there is no such file, InvalidInput for an unknown format or one that the model cannot take.
     """
     if location == STDIN:
-        return _from_stdin(signature, format)
+        return _from_stdin(signature, format, text_format, note)
     check_exists(location)
     if not os.path.exists(location):
         return _images(location, [Path(file) for file in glob.glob(location, recursive=True)], signature, format)
     path = Path(location)
     if path.is_dir():
         return _images(location, list(path.rglob("*")), signature, format)
-    chosen = format or _format_of(path)
+    chosen = _checked_format(format or _format_of(path, text_format), text_format)
     if chosen == "images":
         return _images(location, [path], signature, chosen)
-    return _reader(chosen, path, path.name, signature)
+    return _reader(chosen, path, path.name, signature, text_format, note)
 
 
 def check_exists(location: str) -> None:
@@ -50,27 +61,52 @@ def check_exists(location: str) -> None:
         raise NotFound(f"there is no file {location}")
 
 
-def _format_of(path: Path) -> Format:
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    chosen = _FORMAT_OF_SUFFIX.get(suffix.lower())
-    if chosen is None:
-        raise InvalidInput(f"what is in {path.name}?", hint=f"--format says it: {', '.join(FORMATS)}")
+def _checked_format(chosen: Format, text_format: TextFormat) -> Format:
+    """The format. Raises InvalidInput for options of another format."""
+    if text_format.csv_options and chosen not in ("csv", "tsv"):
+        raise InvalidInput(
+            f"{text_format.csv_options[0]} is an option of CSV files, and the format is {chosen}",
+            hint="leave it out, or add --format csv",
+        )
+    if text_format.encoding is not None and chosen not in _TEXT_FORMATS:
+        raise InvalidInput(f"--encoding is an option of text, and the format is {chosen}", hint="leave it out")
     return chosen
 
 
-def _from_stdin(signature: Signature, chosen: Format | None) -> RowSource:
+def _format_of(path: Path, text_format: TextFormat) -> Format:
+    """The format by the suffix. A file with the options of CSV is CSV if the suffix is unknown or that of text."""
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    chosen = _FORMAT_OF_SUFFIX.get(suffix.lower())
+    if chosen in (None, "text") and text_format.csv_options:
+        return "csv"
+    if chosen is None:
+        raise InvalidInput(
+            f"cannot tell the format of {path.name}", hint=f"add --format and one of {', '.join(FORMATS)}"
+        )
+    return chosen
+
+
+def _from_stdin(
+    signature: Signature, chosen: Format | None, text_format: TextFormat, note: Callable[[str], None]
+) -> RowSource:
+    chosen = _checked_format(chosen or ("csv" if text_format.csv_options else "text"), text_format)
     if chosen in ("images", "parquet", "npz"):
         raise InvalidInput(f"{chosen} cannot be read from stdin", hint="give a file: --file PATH")
-    return _reader(chosen or "text", STDIN, "stdin", signature)
+    return _reader(chosen, STDIN, "stdin", signature, text_format, note)
 
 
-def _reader(chosen: Format, path: Path | str, name: str, signature: Signature) -> RowSource:
-    from tfsctl.data.csv_rows import CsvRows
+def _reader(
+    chosen: Format,
+    path: Path | str,
+    name: str,
+    signature: Signature,
+    text_format: TextFormat,
+    note: Callable[[str], None],
+) -> RowSource:
+    if chosen in ("csv", "tsv"):
+        from tfsctl.data.csv_rows import CsvRows
 
-    if chosen == "csv":
-        return CsvRows(name, path)
-    if chosen == "tsv":
-        return CsvRows(name, path, "\t")
+        return CsvRows(name, path, None if chosen == "csv" else "\t", text_format, note)
     if chosen == "tfrecord":
         from tfsctl.data.record_rows import RecordRows
 
@@ -78,11 +114,15 @@ def _reader(chosen: Format, path: Path | str, name: str, signature: Signature) -
     if chosen == "json":
         from tfsctl.data.json_rows import JsonDocument
 
-        return JsonDocument(name, path, signature)
+        return JsonDocument(name, path, signature, text_format.encoding)
     if chosen == "text":
         from tfsctl.data.json_rows import TextLines
 
-        return TextLines(name, path, signature)
+        return TextLines(name, path, signature, text_format.encoding)
+    if chosen == "jsonl":
+        from tfsctl.data.json_rows import JsonLines
+
+        return JsonLines(name, path, text_format.encoding)
     return _plain_reader(chosen)(name, path)
 
 
@@ -92,13 +132,9 @@ def _plain_reader(chosen: Format) -> Callable[[str, Path | str], RowSource]:
         from tfsctl.data.array_rows import NpyRows, NpzRows
 
         return NpyRows if chosen == "npy" else NpzRows
-    if chosen == "parquet":
-        from tfsctl.data.parquet_rows import ParquetRows
+    from tfsctl.data.parquet_rows import ParquetRows
 
-        return ParquetRows
-    from tfsctl.data.json_rows import JsonLines
-
-    return JsonLines
+    return ParquetRows
 
 
 def _images(location: str, found: list[Path], signature: Signature, given: Format | None) -> RowSource:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -13,8 +15,10 @@ import orjson
 
 from tfsctl.core import json_tensors
 from tfsctl.core.batches import Arrays
-from tfsctl.core.json_strings import is_safe_cell
+from tfsctl.core.json_strings import JsonText, is_safe_cell
 
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")  # the last four are the full-width forms
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?|-Infinity")
 _ORJSON_KINDS = frozenset("fiub")
 _NUMPY_OPTION = orjson.OPT_SERIALIZE_NUMPY
 
@@ -52,10 +56,11 @@ def json_lines(columns: Arrays) -> bytes:
     return b"".join([template % row for row in zip(*cells, strict=True)])
 
 
-def delimited_lines(columns: Arrays, delimiter: str, *, quoted: bool = True) -> bytes:
+def delimited_lines(columns: Arrays, delimiter: str, *, quoted: bool = True, safe: bool = False) -> bytes:
     """One line per row, cells separated by a delimiter. A cell with several values is a JSON list.
 
-    `quoted`: text is quoted by the rules of CSV. Without it, text that is not printable is written as JSON.
+    - `quoted`: text is quoted by the rules of CSV. Without it, text that is not printable is written as JSON.
+    - `safe`: text that a spreadsheet would run as a formula gets an apostrophe in front.
     """
     flat = [array.reshape(len(array)) if array.size == len(array) else array for array in columns.values()]
     if not flat or not len(flat[0]):
@@ -68,20 +73,39 @@ def delimited_lines(columns: Arrays, delimiter: str, *, quoted: bool = True) -> 
         lines = cells[0] if len(cells) == 1 else map(sep.join, zip(*cells, strict=True))
         return b"\n".join(chain(lines, [b""]))
     text = io.StringIO()
-    rows = zip(*(_text_cells(array) for array in flat), strict=True)
-    csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    texts = [_text_cells(array) for array in flat]
+    if safe:
+        texts = [list(map(_without_formula, cells)) for cells in texts]
+    has_return = any("\r" in cell for cells in texts for cell in cells)  # which the csv module alone would not quote
+    writer = partial(csv.writer, text, delimiter=delimiter, lineterminator="\n")
+    (writer(quoting=csv.QUOTE_ALL) if has_return else writer()).writerows(zip(*texts, strict=True))
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def _text_cells(array: np.ndarray) -> Sequence[str]:
     if array.dtype.kind == "O" and array.ndim == 1:
-        return [value.decode("utf-8", "surrogateescape") for value in array.tolist()]
+        return [_text_bytes(value).decode("utf-8", "surrogateescape") for value in array.tolist()]
     return [cell.decode() for cell in json_cells(array)]
+
+
+def _without_formula(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula. Numbers stay.
+
+    Source: https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
+
+
+def _text_bytes(value: object) -> bytes:
+    """A value of an array of objects as a cell; null is an empty cell."""
+    if not isinstance(value, bytes):
+        return _json_text(value)
+    return b"" if isinstance(value, JsonText) and value == b"null" else value
 
 
 def _raw_cells(array: np.ndarray) -> list[bytes]:
     """Text unchanged if it is printable; else as JSON, because it could break lines or control a terminal."""
-    return [value if _is_printable(value) else _json(value) for value in array.tolist()]
+    return [cell if _is_printable(cell) else _json(cell) for cell in map(_text_bytes, array.tolist())]
 
 
 def _is_printable(value: bytes) -> bool:
@@ -93,9 +117,17 @@ def _is_printable(value: bytes) -> bool:
 
 def _json(row: np.ndarray | np.generic | bytes) -> bytes:
     """One row as JSON, for values that orjson cannot write."""
+    if isinstance(row, JsonText):
+        return bytes(row)
+    if not isinstance(row, (bytes, np.ndarray, np.generic)):  # a number among kept values of several types
+        return _json_text(row)
     value = json_tensors.to_json(np.asarray(row, dtype=object if isinstance(row, bytes) else None))
     if isinstance(row, (np.ndarray, np.generic)) and row.dtype in (np.float32, np.float16):
         value = _shortest(np.asarray(row))
+    return _json_text(value)
+
+
+def _json_text(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogateescape")
 
 

@@ -41,6 +41,14 @@ def parse_integer(word: str) -> int | float | None:
     return int(exact) if exact == exact.to_integral_value() else number
 
 
+def parse_complex(word: str) -> complex | None:
+    """The complex number of a word such as `1+2j`, `-3j` or `2.5`; None if it is not one."""
+    try:
+        return None if "_" in word else complex(word.strip().replace("i", "j") if word.strip()[-1:] == "i" else word)
+    except ValueError:
+        return None
+
+
 def parse_json(text: str) -> Json:
     """The value of a JSON text; None if it is not JSON.
 

@@ -23,7 +23,7 @@ from tfsctl.core import dtypes
 from tfsctl.core.json_strings import is_b64
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.literals import parse_integer, parse_json, parse_number
+from tfsctl.inputs.literals import parse_complex, parse_integer, parse_json, parse_number
 from tfsctl.inputs.named_values import only_name, read_file, split_pair
 
 _PAIR = re.compile(r"\s*([A-Za-z_][\w./-]*)=")
@@ -225,7 +225,8 @@ def _parse_word(word: str, spec: TensorSpec) -> object:
     literals = _BOOLEANS if spec.dtype == "bool" else _LITERALS
     if word.lower() in literals:
         return literals[word.lower()]
-    number = parse_integer(word) if _is_integer(spec) else parse_number(word)
+    parse = parse_complex if spec.dtype.startswith("complex") else parse_integer if _is_integer(spec) else parse_number
+    number = parse(word)
     return word if number is None else number
 
 
@@ -272,6 +273,6 @@ def _merge_scalars(parsed: list[TypedValues], signature: Signature) -> list[Type
     (spec,) = signature.inputs
     values = [one.values[spec.name] for one in parsed]
     is_one_row = spec.shape is not None and len(spec.shape) == 2 and spec.shape[1] == len(values)
-    if not is_one_row or not all(isinstance(value, (str, bytes, int, float)) for value in values):
+    if not is_one_row or not all(isinstance(value, (str, bytes, int, float, complex)) for value in values):
         return parsed
     return [TypedValues({spec.name: values}, is_row=True)]

@@ -40,7 +40,7 @@ class BulkOutput(Protocol):
 class FileOutput:
     """An output file that appears once it is complete, its file of rejected rows, and a checkpoint file for --resume."""
 
-    def __init__(self, path: Path, run: Mapping[str, Any], *, resume: bool) -> None:
+    def __init__(self, path: Path, run: Mapping[str, Any], *, resume: bool, safe_csv: bool = False) -> None:
         self.path = path
         self._run = dict(run)
         self._checkpoint_file = CheckpointFile(path)
@@ -57,7 +57,7 @@ class FileOutput:
         self.through, self.rows, self.rejects = (
             (checkpoint.last_row, checkpoint.rows, checkpoint.rejects) if checkpoint else (0, 0, 0)
         )
-        self._writer = open_writer(path, checkpoint.files if checkpoint else None)
+        self._writer = open_writer(path, checkpoint.files if checkpoint else None, safe_csv=safe_csv)
         self._rejects = RejectsWriter(path, checkpoint.files if checkpoint else None)
         self._last_checkpoint = checkpoint
         self._is_consistent = True

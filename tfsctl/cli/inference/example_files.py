@@ -11,7 +11,7 @@ import numpy as np
 from tfsctl.core.batches import Batch
 from tfsctl.core.graphs.feature_specs import FeatureSpec
 from tfsctl.core.types import Signature
-from tfsctl.data.blocks import Block, RowSource
+from tfsctl.data.blocks import Block, CellFormat, RowSource
 from tfsctl.inputs.literals import parse_number
 from tfsctl.inputs.tf_examples import example_of_arrays, feature_signature
 
@@ -72,16 +72,18 @@ def _spec(block: Block, column: str) -> FeatureSpec:
     values = block.column(column)
     if isinstance(values, np.ndarray) and values.dtype.kind in _DTYPE_OF_KIND:
         return FeatureSpec("dense", _DTYPE_OF_KIND[values.dtype.kind], values.shape[1:], required=True)
-    kinds = {_kind(value, is_text=block.is_text) for value in values}
+    kinds = {_kind(value, block.cell_format(column)) for value in values}
     dtype = "string" if "string" in kinds else "float32" if "float32" in kinds else "int64"
     return FeatureSpec("dense", dtype, _row_shape(values), required=True)
 
 
-def _kind(value: object, *, is_text: bool) -> str:
+def _kind(value: object, cells: CellFormat | None) -> str:
     if isinstance(value, list):
-        return _kind(value[0], is_text=is_text) if value else "int64"
-    if is_text and isinstance(value, str):
-        value = parse_number(value)
+        return _kind(value[0], cells) if value else "int64"
+    if cells is not None and isinstance(value, str):
+        if value in cells.missing:
+            return "float32"
+        value = parse_number(value.replace(",", ".") if cells.decimal == "," else value)
     return "float32" if isinstance(value, float) else "int64" if isinstance(value, int) else "string"
 
 

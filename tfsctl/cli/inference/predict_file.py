@@ -26,12 +26,12 @@ from tfsctl.clients.bulk.bulk_predictor import AnsweredBatch, BulkOptions, BulkP
 from tfsctl.clients.bulk.pinned_version import PinnedVersionPredictor
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import dtypes
-from tfsctl.core.batches import batch_reader, fixed_batch_size
+from tfsctl.core.batches import Arrays, batch_reader, fixed_batch_size
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.data.blocks import STDIN, RowSource, stdin_has_more
 from tfsctl.data.image_rows import ImageRows
 from tfsctl.data.overwriting import refuse_overwriting, refuse_stdout_input
-from tfsctl.data.shaping import shape_rows
+from tfsctl.data.shaping import Keep, shape_rows
 from tfsctl.data.sources import open_source
 from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
@@ -56,7 +56,9 @@ def predict_file(
     """
     served = fetch_metadata(client, model)
     chosen = choose_signature(served, signature)
-    source = open_source(files.file or "", chosen, format=files.format)
+    source = open_source(
+        files.file or "", chosen, format=files.format, text_format=files.text_format, note=terminal.say
+    )
     if files.output is None:
         refuse_stdout_input(files.file or "")
     elif isinstance(source, ImageRows):
@@ -65,12 +67,17 @@ def predict_file(
         StandardOutput(as_json=as_json)
         if files.output is None
         else FileOutput(
-            files.output, _run_identity(files, source, model, chosen, output_names, class_options), resume=files.resume
+            files.output,
+            _run_identity(files, source, model, chosen, output_names, class_options),
+            resume=files.resume,
+            safe_csv=files.safe_csv,
         )
     )
     if files.resume and not output.through:
         terminal.say("nothing to go on with; starting at the first row")
     skip_bad_rows = files.on_error == "skip"
+    outputs_without_rows = _no_rows(chosen, output_names, class_options, numbered=skip_bad_rows)
+    reserved = outputs_without_rows.keys() | ({"file"} if isinstance(source, ImageRows) else set())
     features, rows = features_of(served, chosen), None
     if features is not None:
         source, rows = feature_rows(source, chosen, features, files.columns)
@@ -78,6 +85,7 @@ def predict_file(
         source,
         chosen if rows is None else rows.signature,
         renamed=files.columns,
+        keep=Keep(files.keep, reserved),
         skip_bad_rows=skip_bad_rows,
         after=output.through,
         note=terminal.say,
@@ -100,11 +108,11 @@ def predict_file(
     rows_before, start = output.rows, time.perf_counter()
     try:
         with _interruptible(bulk) as interrupted:
-            _run(bulk, output, interrupted, class_options, numbered=skip_bad_rows, quiet=files.output is None)
+            labels = _run(bulk, output, interrupted, class_options, numbered=skip_bad_rows, quiet=files.output is None)
             if not output.rows:
-                output.write(
-                    _no_rows(chosen, requester.output_names, class_options, numbered=skip_bad_rows), (), output.through
-                )
+                columns = {name: array for name, array in outputs_without_rows.items() if name == "row"}
+                columns |= {name: array[:0] for name, array in labels.items()}
+                output.write({**columns, **outputs_without_rows}, (), output.through)
             output.finish()  # a first Ctrl-C has no effect from here on
     except BaseException:
         output.abandon()
@@ -149,7 +157,15 @@ def _run_identity(
         "images": zlib.crc32("\0".join(map(str, images)).encode("utf-8", "surrogateescape")),
         "size": status.st_size if status else None,
         "modified": status.st_mtime_ns if status else None,
+        "format": files.format,
         "columns": dict(files.columns),
+        "keep": list(files.keep),
+        "delimiter": files.text_format.delimiter,
+        "decimal": files.text_format.decimal,
+        "encoding": files.text_format.encoding,
+        "no-header": not files.text_format.has_header,
+        "na": sorted(files.text_format.missing),
+        "safe-csv": files.safe_csv,
         "model": str(model),
         "signature": signature.name,
         "outputs": list(output_names),
@@ -167,11 +183,16 @@ def _run(
     *,
     numbered: bool,
     quiet: bool,
-) -> None:
-    """Write all answers. Raises KeyboardInterrupt after Ctrl-C, once the requests in flight are answered."""
+) -> Arrays:
+    """Write all answers; returns the labels of the last ones.
+
+    Raises KeyboardInterrupt after Ctrl-C, once the requests in flight are answered.
+    """
+    labels: Arrays = {}
     with terminal.progress_bar(quiet=quiet) as show:
         try:
             for answered in bulk:
+                labels = answered.batch.labels
                 columns = _columns(answered, class_options, numbered=numbered)
                 output.write(columns, answered.batch.rejects, answered.batch.last_row)
                 show(output.rows, answered.batch.fraction_read)
@@ -180,6 +201,7 @@ def _run(
                 raise
     if interrupted.is_set():
         raise KeyboardInterrupt
+    return labels
 
 
 @contextmanager

@@ -14,16 +14,18 @@ import typer
 
 from tfsctl.cli.options.input_arguments import STDIN
 from tfsctl.cli.options.option_groups import option_group
+from tfsctl.data.csv_format import DEFAULT_FORMAT, TextFormat, parse_delimiter, parse_encoding
 from tfsctl.errors import InvalidInput
 
 # The formats of data/sources.py.
 Format = Literal["csv", "tsv", "json", "jsonl", "text", "npy", "npz", "parquet", "tfrecord", "images"]
 OnError = Literal["stop", "skip"]
+Decimal = Literal[".", ","]
 
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """The values of these options. `file` is None if the rows are typed, or lines of stdin without a --format."""
+    """The values of these options. `file` is None if the rows are typed, or lines of stdin without an option for them."""
 
     file: str | None = None
     output: Path | None = None
@@ -33,6 +35,9 @@ class FileOptions:
     concurrency: int | None = None
     on_error: OnError = "stop"
     resume: bool = False
+    text_format: TextFormat = DEFAULT_FORMAT
+    keep: tuple[str, ...] = ()
+    safe_csv: bool = False
 
 
 def _file_options(
@@ -73,9 +78,44 @@ def _file_options(
     resume: Annotated[
         bool, typer.Option("--resume", help="--file: go on where an interrupted run of --output ended.")
     ] = False,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="COLUMN", help="--file: copy columns to the answers: NAME, A,B or all."),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option("--delimiter", metavar="CHAR", help="CSV: what separates cells, or `tab` (default: detected)."),
+    ] = None,
+    decimal: Annotated[
+        Decimal | None,
+        typer.Option("--decimal", metavar="CHAR", help="CSV: the decimal mark, `.` or `,` (default: detected)."),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(
+            "--encoding", metavar="NAME", help="Text: cp1252, latin-1, utf-16 … (default: utf-8, or a byte order mark)."
+        ),
+    ] = None,
+    no_header: Annotated[
+        bool, typer.Option("--no-header", help="CSV: the first line is a row; columns are called 1, 2 …")
+    ] = False,
+    missing: Annotated[
+        list[str] | None,
+        typer.Option("--na", metavar="TEXT", help="CSV: cells with this text are missing (NaN); may be repeated."),
+    ] = None,
+    safe_csv: Annotated[
+        bool, typer.Option("--safe-csv", help="--output: neutralise formulas in the text of .csv and .tsv files.")
+    ] = False,
 ) -> FileOptions:
     """Build the options from their values. Raises InvalidInput for combinations without a meaning."""
-    if file is None and format is not None:
+    text_format = TextFormat(
+        delimiter=None if delimiter is None else parse_delimiter(delimiter),
+        decimal=decimal,
+        encoding=None if encoding is None else parse_encoding(encoding),
+        has_header=not no_header,
+        missing=frozenset(text.strip() for text in missing or ()),
+    )
+    if file is None and (format is not None or text_format != DEFAULT_FORMAT):
         file = STDIN
     if file is None:
         needs_file = {
@@ -84,6 +124,7 @@ def _file_options(
             "--concurrency": concurrency is not None,
             "--on-error": on_error != "stop",
             "--resume": resume,
+            "--keep": keep is not None,
         }
         given = [name for name, is_given in needs_file.items() if is_given]
         if given:
@@ -94,8 +135,20 @@ def _file_options(
         raise InvalidInput("--on-error skip lists the rows it leaves out beside the output", hint="give --output FILE")
     if on_error == "skip" and output is not None and output.suffix.lower() == ".npy":
         raise InvalidInput("a .npy file has no place for the numbers of the rows", hint="give --output NAME.npz")
+    if safe_csv and (output is None or output.suffix.lower() not in (".csv", ".tsv")):
+        raise InvalidInput("--safe-csv is about CSV files", hint="add --output NAME.csv")
     return FileOptions(
-        file, output, format, dict(map(_column_pair, column or ())), batch_size, concurrency, on_error, resume
+        file,
+        output,
+        format,
+        dict(map(_column_pair, column or ())),
+        batch_size,
+        concurrency,
+        on_error,
+        resume,
+        text_format,
+        tuple(keep or ()),
+        safe_csv,
     )
 
 

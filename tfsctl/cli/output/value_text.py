@@ -104,7 +104,7 @@ def _list(array: np.ndarray) -> str:
 def _one(value: object, *, quoted: bool) -> str:
     """One number or string. Text with control characters is a JSON string, because it could control the terminal."""
     if not isinstance(value, bytes):
-        return _JSON_WORDS.get(number := str(value), number)
+        return _JSON_WORDS.get(number := str(value), number).removeprefix("(").removesuffix(")")  # (1+2j)
     try:
         decoded = value.decode()
     except UnicodeDecodeError:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tfsctl.clients.bulk.throughput_tuner import RequestSettings, ThroughputTuner
-from tfsctl.core.batches import Arrays, Batch, Reject, concatenate
+from tfsctl.core.batches import Arrays, Batch, Reject, concatenate, label_values
 from tfsctl.errors import AnswerTooLarge, InvalidInput, RequestRejected, ServerUnreachable, TfsctlError
 
 PredictBatch = Callable[[Batch], Mapping[str, np.ndarray]]
@@ -225,7 +225,8 @@ class BulkPredictor:
             rejection.hint = error.hint or "--on-error skip goes on without such rows, and lists them"
             raise rejection from error
         values = {name: array[0].tolist() for name, array in batch.arrays.items() if array.size <= 1000}
-        reject = Reject(row, error.message, {name: _text(value) for name, value in values.items()})
+        shown = {name: _text(value) for name, value in values.items()}
+        reject = Reject(row, error.message, shown, label_values(batch.labels, 0))
         return AnsweredBatch(replace(batch, rows=batch.rows[:0], arrays={}, rejects=(reject, *batch.rejects)), {})
 
 

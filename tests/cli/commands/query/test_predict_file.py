@@ -121,6 +121,58 @@ def test_answers_are_streamed_while_stdin_is_open(served: Served, tmp_path: Path
         assert run.wait(timeout=240) == 0
 
 
+def test_kept_columns(server: Served, tmp_path: Path, run_cli: RunCli) -> None:
+    """Columns of the file stand in front of the answers; rejected rows have them too; numbers stay numbers."""
+    (tmp_path / "in.csv").write_text("id;x;name\n007;1,5;=1+1\n8;0;b\n9;two;c\n10;4;-5\n")
+    asked = [*options(server, "rows"), "--signature", "checked", "--file", tmp_path / "in.csv", "--keep", "id,name"]
+    output = tmp_path / "out.csv"
+
+    shown = run_cli(*asked, "--output", output, "--on-error", "skip")
+    assert shown.code == 0, shown.stderr
+    assert output.read_text() == "row,id,name,y\n1,007,=1+1,0.6666667\n4,10,-5,0.25\n"
+    rejects = [json.loads(line) for line in (tmp_path / "out.csv.rejects.jsonl").read_text().splitlines()]
+    assert [(one["row"], one["kept"]) for one in rejects] == [
+        (2, {"id": "8", "name": "b"}),
+        (3, {"id": "9", "name": "c"}),
+    ]
+
+    run_cli(*asked, "--output", output, "--on-error", "skip", "--safe-csv")
+    assert output.read_text() == "row,id,name,y\n1,007,'=1+1,0.6666667\n4,10,-5,0.25\n"
+    run_cli(*asked, "--output", tmp_path / "out.jsonl", "--on-error", "skip")
+    assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0]) == {
+        "row": 1,
+        "id": "007",
+        "name": "=1+1",
+        "y": 0.6666667,
+    }
+    clash = run_cli(*asked, "--keep", "y", "--output", output, "--on-error", "skip")
+    assert (clash.code, "--keep y: in.csv has no such column" in clash.stderr) == (2, True)
+
+
+def test_kept_columns_of_a_file_without_rows(server: Served, tmp_path: Path, run_cli: RunCli) -> None:
+    """The header has the same columns, whether or not there are rows."""
+    (tmp_path / "in.csv").write_text("id,x\n")
+    asked = [*options(server, "rows"), "--signature", "checked", "--file", tmp_path / "in.csv", "--keep", "all"]
+
+    assert run_cli(*asked, "--output", tmp_path / "out.csv").code == 0
+    assert (tmp_path / "out.csv").read_text() == "id,x,y\n"
+
+
+def test_a_run_with_kept_columns_is_resumed(server: Served, ones: Path, tmp_path: Path) -> None:
+    """The rows that are left get their own values, and a run with other columns is another one."""
+    run = Run(server, ones, tmp_path / "out.csv", "--keep", "x")
+    interrupted = run.start_and_wait_for_a_mark()
+    interrupted.send_signal(signal.SIGINT)
+    interrupted.communicate(timeout=240)
+
+    other = Run(server, ones, tmp_path / "out.csv").start("--resume")
+    assert "was another one: keep changed" in other.communicate(timeout=240)[1]
+    resumed = run.start("--resume")
+    _, said = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, said
+    assert (tmp_path / "out.csv").read_text() == "x,y\n" + "".join(f"{x},{x}.0\n" for x in range(1, 301))
+
+
 @pytest.mark.parametrize("name", ["out.csv", "out.npz"])
 def test_skipped_rows_are_listed(server: Served, tmp_path: Path, run_cli: RunCli, name: str) -> None:
     """Rejected rows are listed with their reason; the other rows keep their numbers."""
@@ -245,11 +297,12 @@ def echo_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 class Run:
     """`tfsctl predict --file … --output …` as a process, of a model that takes some milliseconds a row."""
 
-    def __init__(self, server: Served, ones: Path, output: Path) -> None:
+    def __init__(self, server: Served, ones: Path, output: Path, *more: str) -> None:
         self.output = output
         self._environment = clean_environment(ones.parent)
         asked = [*options(server, "rows"), "--signature", "slow", "--file", ones, "--output", output]
         self._argv = [sys.executable, "-m", "tfsctl", *map(str, asked), "--batch-size", "1", "--concurrency", "4"]
+        self._argv += more
 
     def start(self, *more: str) -> subprocess.Popen[str]:
         """Start it, with more options."""

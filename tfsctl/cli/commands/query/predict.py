@@ -121,7 +121,7 @@ def predict(
         from tfsctl.cli.output.class_columns import class_columns
         from tfsctl.data.results import write_results
 
-        write_results(files.output, class_columns(prediction.outputs, class_options))
+        write_results(files.output, class_columns(prediction.outputs, class_options), safe_csv=files.safe_csv)
     elif as_json:
         terminal.answer_json(predictions.document(prediction, class_options))
     else:
