@@ -123,7 +123,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"predictions"},
     ],
     "cli/repl": [
-        {"answer_lines", "line_result", "triple_quotes"},
+        {"answer_lines", "line_result", "repl_hints", "triple_quotes"},
         {"session"},
         {"file_rows", "settings"},
         {"commands"},

@@ -65,17 +65,11 @@ def test_a_message_is_one_line_that_names_model_and_address() -> None:
     assert error.message == "m version 3 at host:1 refused (INTERNAL): it [[{{node x}}]]"
 
 
-@pytest.mark.parametrize(
-    ("model", "hint"),
-    [
-        (ModelRef("m"), "--model takes the name the server was started with"),
-        (ModelRef("m", version=3), "leave out --version to ask the latest"),
-        (ModelRef("m", label="l"), "leave out --label to ask the latest version"),
-    ],
-)
-def test_the_hint_names_what_may_be_wrong(model: ModelRef, hint: str) -> None:
-    """Something not found may be the model's name, the version or the label: whichever was given."""
-    assert error_for_status("NOT_FOUND", "no", address="host:1", about=model).hint == hint
+def test_errors_of_the_model_itself_are_not_about_its_name() -> None:
+    """An operation of the model may end with NOT_FOUND, for a key that a table lacks."""
+    error = error_for_status("NOT_FOUND", "Key 7 not found in table", address="host:1", about=ModelRef("m"))
+    assert isinstance(error, RequestRejected)
+    assert (error.message, error.hint) == ("m at host:1 refused (NOT_FOUND): Key 7 not found in table", "")
 
 
 def test_a_dtype_json_cannot_carry_hints_at_grpc() -> None:

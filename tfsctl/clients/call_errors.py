@@ -28,12 +28,15 @@ ERROR_OF_STATUS: dict[str, type[TfsctlError]] = {
     "UNAUTHENTICATED": RequestRejected,
 }
 
-# For one missing signature TensorFlow Serving answers INVALID_ARGUMENT over REST and FAILED_PRECONDITION over gRPC.
+# What is missing: a model, version, label or signature. For one missing signature TensorFlow Serving answers
+# INVALID_ARGUMENT over REST and FAILED_PRECONDITION over gRPC.
 _MISSING = re.compile(
     r'Serving signature key "[^"]*" not found|'
     r'Serving signature name: "[^"]*" not found in signature def|'
     r"No signature was found with the name:|"
-    r"Unrecognized servable version label:"
+    r"Unrecognized servable version label:|"
+    r"Servable not found for request:|"
+    r"Could not find (?:any versions|version -?\d+) of model"
 )
 
 
@@ -65,6 +68,8 @@ def answer_too_large(connection: Connection, *, address: str, about: ModelRef | 
 def _unexplained_error(status: str, message: str, *, address: str, about: ModelRef | None) -> TfsctlError:
     words = " ".join(message.split()) or "no reason given"
     kind = NotFound if _MISSING.search(words) else ERROR_OF_STATUS[status]
+    if kind is NotFound and not _MISSING.search(words):  # an error of the model's own operations
+        kind = RequestRejected
     if kind is ServerUnreachable:
         return ServerUnreachable(
             f"no answer from {address}: {words}", hint="is it running? tfsctl serve PATH starts a server"
@@ -73,13 +78,5 @@ def _unexplained_error(status: str, message: str, *, address: str, about: ModelR
     if kind is NotReadyInTime:
         return NotReadyInTime(f"{what}: no answer in time ({words})", hint="--timeout SECONDS waits longer")
     if kind is NotFound:
-        return NotFound(f"{what}: {words}", hint=_not_found_hint(about))
+        return NotFound(f"{what}: {words}")
     return RequestRejected(f"{what} refused ({status}): {words}", status=status)
-
-
-def _not_found_hint(about: ModelRef | None) -> str:
-    if about is not None and about.version is not None:
-        return "leave out --version to ask the latest"
-    if about is not None and about.label is not None:
-        return "leave out --label to ask the latest version"
-    return "--model takes the name the server was started with"

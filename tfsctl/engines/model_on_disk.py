@@ -17,6 +17,7 @@ from tfsctl.serving_config.model_name import check_name, valid_name
 
 # `Path` joins the slashes of a URL: s3://bucket/model becomes s3:/bucket/model.
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
+_SOURCE_SUFFIXES = (".py", ".keras", ".h5")
 _COPY_COMMANDS = {
     "s3": "copy the model here first: aws s3 sync {url} {name}, then tfsctl serve {name}",
     "gs": "copy the model here first: gcloud storage cp --recursive {url} . and then tfsctl serve {name}",
@@ -62,14 +63,13 @@ def find_model(path: Path, *, name: str | None = None) -> ModelOnDisk:
     """
     path = local_path(path)
     if path.is_file():
-        fix = f"serve {_quoted(path.parent)}" if path.name == SAVED_MODEL_FILE else f"export {_quoted(path)}"
-        raise InvalidInput(f"{path} is a file; what is served is the directory of an export", hint=f"tfsctl {fix}")
+        raise is_file_error(path)
     pinned = is_version_dir(path)
     if pinned:
         served = VersionDir(int(path.resolve().name), path.resolve())
         base, policy = served.path.parent, VersionPolicy(specific=(served.version,))
     else:
-        _require_versions(path)
+        require_versions(path)
         base, policy = path, VersionPolicy()
     return replace(
         find_configured(ModelConfig(check_name(base.name if name is None else name), str(base), policy)), pinned=pinned
@@ -96,7 +96,7 @@ def local_path(path: Path | str) -> Path:
 def find_configured(config: ModelConfig) -> ModelOnDisk:
     """The model of a configuration. Raises NotFound for missing versions, InvalidInput, ModelUnreadable."""
     base = Path(config.base_path)
-    _require_versions(base)
+    require_versions(base)
     on_disk = {found.version: found.path for found in list_versions(base)}
     missing = [version for version in config.policy.specific or () if version not in on_disk]
     if missing:
@@ -120,8 +120,11 @@ def find_configured(config: ModelConfig) -> ModelOnDisk:
     return ModelOnDisk(config, newest, info, tuple(on_disk[version] for version in aspired))
 
 
-def _require_versions(base: Path) -> None:
-    """Raise NotFound or InvalidInput, with a hint that fits, unless `base` holds a version directory."""
+def require_versions(base: Path, *, command: str = "serve") -> None:
+    """Raise NotFound or InvalidInput unless `base` holds a version directory.
+
+    The hint exports what is there, or runs `command` on a model below.
+    """
     if list_versions(base):
         return
     if (base / SAVED_MODEL_FILE).is_file():
@@ -137,9 +140,30 @@ def _require_versions(base: Path) -> None:
             hint=f"tfsctl export {_quoted(misnamed)} {to}",
         )
     below = next((child for child in sorted(base.iterdir()) if child.is_dir() and list_versions(child)), None)
-    export = f"tfsctl export SOURCE --to {_quoted(base.parent)} --name {_quoted(base.name)}"
-    hint = f"tfsctl serve {_quoted(below)}" if below else export
+    source = next((child for child in sorted(base.iterdir()) if child.is_file() and _is_source(child)), None)
+    if below is not None:
+        hint = f"tfsctl {command} {_quoted(below)}"
+    elif source is not None:
+        hint = f"tfsctl export {_quoted(source)}"
+    else:
+        hint = f"tfsctl export SOURCE --to {_quoted(base.parent)} --name {_quoted(valid_name(base.name))}"
     raise NotFound(f"no version of a model in {base}: it has no directory with a number for a name", hint=hint)
+
+
+def is_file_error(path: Path) -> InvalidInput:
+    """The error for a file in place of the directory of a model."""
+    if path.name == SAVED_MODEL_FILE:
+        hint = f"tfsctl serve {_quoted(path.parent)}"
+    elif _is_source(path):
+        hint = f"tfsctl export {_quoted(path)}"
+    else:
+        hint = f"give the directory of a model; tfsctl export takes a file that ends in {', '.join(_SOURCE_SUFFIXES)}"
+    return InvalidInput(f"{path} is a file, and a model is a directory of versions", hint=hint)
+
+
+def _is_source(path: Path) -> bool:
+    """Whether `tfsctl export` may take a file, judged by its name."""
+    return path.suffix in _SOURCE_SUFFIXES and not path.name.endswith(".weights.h5") and path.name != "__init__.py"
 
 
 def _why_no_version(name: str) -> str:

@@ -65,3 +65,17 @@ def test_a_missing_file_is_not_found(run_cli: RunCli, argv: list[str], echo_dir:
     result = run_cli(*(arg.format(model=echo_dir) for arg in argv))
     assert result.code == 4, result.stderr
     assert "nowhere" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("host", "error", "hint"),
+    [
+        ("127.0.0.1:23011", "--host 127.0.0.1:23011 holds a port", "--host 127.0.0.1 --port 23011"),
+        ("[::1]:8501", "--host [::1]:8501 holds a port", "--host '[::1]' --port 8501"),
+        ("http://localhost:8501", "--host is a URL", "--url http://localhost:8501"),
+    ],
+)
+def test_a_host_with_a_port_is_split(run_cli: RunCli, host: str, error: str, hint: str) -> None:
+    """The hint has the options to give instead."""
+    result = run_cli("status", "m", "--host", host)
+    assert (result.stderr, result.code) == (f"error: {error}\nhint: {hint}\n", 2)

@@ -91,7 +91,7 @@ def test_version_label_and_timeout_are_kept() -> None:
             [HERE],
             NotFound,
             "no running server serves 'other'; running: m (REST 9501, gRPC 9500)",
-            "--port PORT asks a server that tfsctl did not start",
+            "--model m is served; --port PORT queries a server that tfsctl did not start",
         ),
         (ServerOptions(port=1234), [HERE], InvalidInput, "which model at localhost:1234?", "name it with --model NAME"),
         (

@@ -80,10 +80,13 @@ def of_directory(path: Path, options: ServerOptions) -> Description:
     from tfsctl.core.model_dir import is_version_dir, list_versions, parse_version
     from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
     from tfsctl.core.version_files import count_warmup_requests, read_fingerprint
+    from tfsctl.engines.model_on_disk import is_file_error, local_path, require_versions
 
     if options.label is not None:
         raise InvalidInput("labels are given by a server; a directory has none", hint="use --version N")
-    directory = path.resolve()
+    directory = local_path(path).resolve()
+    if directory.is_file():
+        raise is_file_error(directory)
     if (directory / SAVED_MODEL_FILE).is_file():
         name = directory.parent.name if is_version_dir(directory) else directory.name
         version = parse_version(directory.name)
@@ -91,10 +94,11 @@ def of_directory(path: Path, options: ServerOptions) -> Description:
         versions = list_versions(directory)
         matching = [found for found in versions if options.version in (None, found.version)]
         if not matching:
-            there = ", ".join(str(found.version) for found in versions) or "none"
-            wanted = "version" if options.version is None else f"version {options.version}"
+            require_versions(directory, command="metadata")
+            there = ", ".join(str(found.version) for found in versions)
             raise NotFound(
-                f"no {wanted} of a model in {path} (versions there: {there})", hint="tfsctl export SOURCE writes one"
+                f"no version {options.version} of a model in {path} (versions there: {there})",
+                hint=f"name one that is there, such as {versions[-1].version}",
             )
         name, version, directory = directory.name, matching[-1].version, matching[-1].path
     info = read_saved_model(directory)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tfsctl.cli.repl import commands
 from tfsctl.cli.repl.line_result import LineResult
+from tfsctl.cli.repl.repl_hints import repl_hint
 from tfsctl.cli.repl.session import ReplSession
 from tfsctl.cli.repl.triple_quotes import unquote
 from tfsctl.errors import ServerUnreachable, TfsctlError
@@ -26,6 +27,7 @@ def handle_line(session: ReplSession, line: str) -> LineResult:
             session.reconnect()
         result = _run(session, line)
     except TfsctlError as error:
+        error.hint = repl_hint(error.hint)
         return LineResult(error=error)
     return result if session.place == place_before else replace(result, notes=(f"now {session.place}", *result.notes))
 

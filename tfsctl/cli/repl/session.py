@@ -10,6 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from tfsctl.cli.inference.example_inputs import features_of_arguments, read_features
 from tfsctl.cli.inference.served_models import with_samples
 from tfsctl.cli.options.target import Target
 from tfsctl.cli.output.classes import NO_CLASS_OPTIONS
@@ -21,15 +22,14 @@ from tfsctl.clients import example_tasks
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import Transport
 from tfsctl.clients.serving_client import ServingClient
-from tfsctl.core.inference import Method
+from tfsctl.core.inference import Examples, Method
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected
 from tfsctl.inputs.features import read_examples
 from tfsctl.inputs.predict_inputs import choose_signature, describe_inputs, shape_inputs
-from tfsctl.inputs.typed import TEXT_HINT, text_notes
+from tfsctl.inputs.typed import text_notes
 
 if TYPE_CHECKING:
-    import numpy as np
     from typing_extensions import Self
 
 _NAMED_INPUT = "-i "
@@ -169,7 +169,8 @@ class ReplSession:
     def _text_notes(self, line: str) -> list[str]:
         if self.verb != "predict" or line.startswith(_NAMED_INPUT) or unquote(line) is not None:
             return []
-        return text_notes([line], self.signature)
+        notes = text_notes([line], self.signature)
+        return [] if notes and self._examples([line], []) is not None else notes
 
     def last_request(self) -> CapturedRequest:
         """The REST request of the last line that was answered. Raises InvalidInput if there is none."""
@@ -188,19 +189,19 @@ class ReplSession:
         pairs = _named_inputs(line) if line.startswith(_NAMED_INPUT) else []
         texts = [] if pairs else [line if literal is None else self._input_text(literal)]
         if self.verb == "predict":
-            arrays = self._shape_inputs(texts, pairs)
+            examples = None if literal is not None else self._examples(texts, pairs)
+            if examples is not None:
+                return example_tasks.predict_examples(client, model, self.signature, examples, self.only)
+            arrays = shape_inputs(texts, self.signature, pairs)
             return client.predict(model, arrays, signature=self.signature.name, outputs=self.only)
         method: Method = "classify" if self.verb == "classify" else "regress"
         tasks = example_tasks.choose_tasks(self.served, method, [self.signature_name] if self.signature_name else [])
         return example_tasks.infer(client, model, read_examples(texts, pairs), tasks)
 
-    def _shape_inputs(self, texts: list[str], pairs: list[str]) -> dict[str, np.ndarray]:
-        try:
-            return shape_inputs(texts, self.signature, pairs)
-        except InvalidInput as error:
-            if error.hint == TEXT_HINT:  # an option of `tfsctl predict`
-                error.hint = ":text TEXT sends it as text"
-            raise
+    def _examples(self, texts: list[str], pairs: list[str]) -> Examples | None:
+        """The tf.Examples of a line of features, if the signature parses such records; else None."""
+        features = features_of_arguments(self.target, self.served, self.signature, texts, pairs, required=False)
+        return None if features is None else read_features(texts, pairs, features, self.signature)
 
     def _input_text(self, literal: str) -> str:
         """The input for text from triple quotes. A JSON string is never parsed further, if the model takes text."""

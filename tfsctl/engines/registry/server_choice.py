@@ -6,6 +6,7 @@ The command line and `tfsctl.connect` find servers here, and share its errors.
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -75,7 +76,9 @@ def _unknown_model(name: str, running: Sequence[ServerRecord]) -> NotFound:
     close = difflib.get_close_matches(name, known, n=1)
     return NotFound(
         f"no running server serves {name!r}; running: {_list_servers(running)}",
-        hint=f"did you mean --model {close[0]}?" if close else "--port PORT asks a server that tfsctl did not start",
+        hint=f"did you mean --model {close[0]}?"
+        if close
+        else f"--model {shlex.quote(known[0])} is served; --port PORT queries a server that tfsctl did not start",
     )
 
 

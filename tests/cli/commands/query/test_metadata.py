@@ -115,7 +115,9 @@ def test_invalid_models_are_explained(run_cli: RunCli, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     empty = run_cli("metadata", tmp_path / "empty")
     assert (empty.code, empty.stdout) == (4, "")
-    assert empty.stderr.startswith(f"error: no version of a model in {tmp_path / 'empty'} (versions there: none)\n")
+    assert empty.stderr.startswith(
+        f"error: no version of a model in {tmp_path / 'empty'}: it has no directory with a number"
+    )
 
     (tmp_path / "broken" / "1").mkdir(parents=True)
     (tmp_path / "broken" / "1" / "saved_model.pb").write_bytes(b"no protobuf")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.output import terminal
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from tfsctl.engines.planning.serve_options import ServeOptions
+from tfsctl.errors import DockerError
 from tfsctl.serving_config.stock_image import DEFAULT_IMAGE
 
 
@@ -79,7 +81,11 @@ def build(
             terminal.say(f"note: in its build context {place} is {source}")
         terminal.answer(spec.dockerfile().removesuffix("\n"))
         return
-    built = image_builder.build(spec, pull=pull)
+    try:
+        built = image_builder.build(spec, pull=pull)
+    except DockerError as error:
+        error.hint = _build_hint(error.hint)
+        raise
     run = shlex.join(spec.run_command(host=request.host, rest_port=DEFAULT_REST_PORT, grpc_port=DEFAULT_GRPC_PORT))
     if as_json:
         more = {"id": built.id, "size_bytes": built.size_bytes, "labels": dict(spec.labels), "run": run}
@@ -87,6 +93,12 @@ def build(
         return
     terminal.answer(f"built: {spec.tag} ({built.size_bytes / 1e6:.0f} MB)")
     terminal.answer(f"  {run}")
+
+
+def _build_hint(hint: str) -> str:
+    """A hint of Docker's engine without `--engine`, which an image build does not have."""
+    kept = [part for part in re.split("; or |; |, or ", hint) if part and "--engine" not in part]
+    return "; ".join([*kept, "--print-dockerfile prints the Dockerfile without Docker"])
 
 
 app = typer.Typer(help="Images with models inside.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)

@@ -1,0 +1,32 @@
+"""Hints in the REPL name its commands, not options of `tfsctl`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfsctl.cli.repl.repl_hints import repl_hint
+
+
+@pytest.mark.parametrize(
+    ("hint", "shown"),
+    [
+        ("did you mean --signature text?", "did you mean :signature text?"),
+        ("choose one with --signature NAME", "choose one with :signature NAME"),
+        ("REST cannot carry that dtype; gRPC can: --grpc", "REST cannot carry that dtype; gRPC can: :grpc"),
+        ("add --grpc", ":grpc"),
+        ("--timeout SECONDS waits longer", ":set timeout SECONDS waits longer"),
+        ("did you mean --only score?", "did you mean :set only score?"),
+        ("--text sends it as text", ":text TEXT sends it as text"),
+        ("its inputs are x; tfsctl metadata shows what the model wants", "its inputs are x; :metadata shows what the model wants"),
+        ("tfsctl metadata PATH reads the same files", "tfsctl metadata PATH reads the same files"),
+        ("tfsctl regress --signature r FEATURE=VALUE", ":verb regress, then FEATURE=VALUE"),
+        ("tfsctl predict area=1.0", ":verb predict, then area=1.0"),
+        ("tfsctl predict --example FEATURE=VALUE builds such a record", "FEATURE=VALUE builds such a record"),
+        ("for example: 1.0", "for example: 1.0"),
+        ("--column x=COLUMN names the one to take", "outside the REPL: --column x=COLUMN names the one to take"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_options_become_commands(hint: str, shown: str) -> None:
+    """What has no command says that it is for outside the REPL."""
+    assert repl_hint(hint) == shown

@@ -1,0 +1,34 @@
+"""Hints of errors in the REPL's words: its commands instead of the options of `tfsctl`."""
+
+from __future__ import annotations
+
+import re
+
+_COMMANDS = (
+    (r"tfsctl metadata(?! \S*[/A-Z])", ":metadata"),
+    (r"tfsctl status(?! \S*[/A-Z])", ":model"),
+    (r"tfsctl (classify|regress) (?:--signature (\S+) )?", r":verb \1, then "),
+    (r"tfsctl predict --example ", ""),
+    (r"tfsctl predict (?:--signature (\S+) )?(?!--)", ":verb predict, then "),
+    (r"without --version the latest is asked", ":version latest chooses the latest"),
+    (r"without --label the latest version is asked", ":version latest chooses the latest"),
+    (r"leave out --(?:top and --)?labels", ":set labels"),
+    (r"--(model|signature|version|label)\b", r":\1"),
+    (r"--(timeout|only|top|labels)\b", r":set \1"),
+    (r"(?:add )?--(grpc|rest)\b", r":\1"),
+    (r"--text\b", ":text TEXT"),
+)
+_OPTION = re.compile(r"(?:^|[\s(])--[a-z]")
+
+
+def repl_hint(hint: str) -> str:
+    """A hint with commands of the REPL. One that needs other options of `tfsctl` says where they are given.
+
+    >>> repl_hint("did you mean --signature text?")
+    'did you mean :signature text?'
+    >>> repl_hint("--column x=COLUMN names the one to take")
+    'outside the REPL: --column x=COLUMN names the one to take'
+    """
+    for pattern, command in _COMMANDS:
+        hint = re.sub(pattern, command, hint)
+    return f"outside the REPL: {hint}" if _OPTION.search(hint) else hint
