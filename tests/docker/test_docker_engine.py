@@ -13,7 +13,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from cli_runner import RunCli
 from echo_models import write_echo_model
 from ports import free_ports
 from real_docker import FREE, containers, docker, inspect, remove_containers
-from waiting import eventually
+from waiting import eventually, wait_for
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.registry import records
@@ -134,6 +136,72 @@ def test_a_foreground_container_ends_with_the_terminal(echo: Path, number: signa
     assert "Successfully loaded servable version" in stderr
     assert stderr.endswith("echo has ended\n")
     assert containers() == []
+
+
+def test_ctrl_c_before_ready_ends_with_130(echo: Path) -> None:
+    """The container is removed."""
+    process = start("serve", echo, *FREE)
+    wait_for(containers)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+
+    assert (process.returncode, containers()) in ((ExitCode.INTERRUPTED, []), (0, [])), stderr
+    assert (process.returncode == 0) == ("Ctrl-C stops it" in stderr)
+
+
+def test_a_foreground_server_notices_a_lost_daemon(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+    """A socket that forwards to the daemon stands for it: it is closed, and the daemon is gone."""
+    with forwarded_daemon(tmp_path / "docker.sock") as stop:
+        process = start("serve", echo, "--json", *FREE, DOCKER_HOST=f"unix://{tmp_path}/docker.sock")
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        stop()
+        _, stderr = process.communicate(timeout=60)
+
+    assert process.returncode == ExitCode.DOCKER
+    assert (
+        "error: the Docker daemon does not answer any more, so it is not known whether echo still runs\n"
+        "hint: start the daemon; tfsctl ps then shows what is left\n"
+    ) in stderr
+    assert run_cli("predict", "2").stdout == "2.0\n", "the record is kept"
+
+
+@contextmanager
+def forwarded_daemon(path: Path) -> Iterator[Callable[[], None]]:
+    """A socket at `path` that leads to the daemon, until the function that is returned is called."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    ends: list[socket.socket] = []
+
+    def stop() -> None:
+        path.unlink(missing_ok=True)
+        for end in (listener, *ends):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                daemon = socket.socket(socket.AF_UNIX)
+                daemon.connect("/var/run/docker.sock")
+                ends.extend((client, daemon))
+                for pair in ((client, daemon), (daemon, client)):
+                    threading.Thread(target=copy, args=pair, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield stop
+    finally:
+        stop()
 
 
 def test_stop_removes_the_container_of_a_killed_tfsctl(run_cli: RunCli, echo: Path) -> None:
@@ -348,7 +416,9 @@ def test_a_failed_pull_is_one_error(run_cli: RunCli, echo: Path) -> None:
     assert containers() == []
 
 
-def start(*arguments: Any) -> subprocess.Popen[str]:
+def start(*arguments: Any, **environment: str) -> subprocess.Popen[str]:
     """A tfsctl of its own, as a terminal would run it."""
     argv = [sys.executable, "-m", "tfsctl", *(str(argument) for argument in arguments)]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    return subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )

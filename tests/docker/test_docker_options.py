@@ -396,12 +396,15 @@ def test_grpc_over_mutual_tls(run_cli: RunCli, echo: Path, tmp_path: Path) -> No
     assert served.code == 0, served.stderr
     port = json.loads(served.stdout)["grpc_port"]
     assert inspect("tfsctl-echo")["Config"]["Cmd"] == ["--ssl_config_file=/etc/tfsctl/ssl.config"]
+    mine = ("--cert", tmp_path / "client.pem", "--key", tmp_path / "client-key.pem")
     ask = ("predict", "--grpc", "--host", "127.0.0.1", "--port", port, "--model", "echo", "2", "--tls")
-    trusting = (*ask, "--ca", tmp_path / "ca.pem")
-
-    shown = run_cli(*trusting, "--cert", tmp_path / "client.pem", "--key", tmp_path / "client-key.pem")
+    shown = run_cli(*ask, "--ca", tmp_path / "ca.pem", *mine)
     assert shown.stdout == "2.0\n", shown.stderr
-    assert run_cli(*trusting, "--timeout", "5").code != 0
+    assert run_cli("predict", "2", "--grpc", *mine).stdout == "2.0\n", "the server's certificate is known"
+    refused = run_cli("predict", "2", "--grpc")
+    assert (refused.code, refused.stdout) == (ExitCode.USAGE, "")
+    assert "error: the gRPC API of echo asks for a client certificate, signed by " in refused.stderr
+    assert run_cli("predict", "2").stdout == "2.0\n", "REST has no TLS"
     assert run_cli("stop").code == 0
     assert not [
         file for file in Path(state_dir.base()).rglob("*") if file.is_file() and b"PRIVATE" in file.read_bytes()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tfsctl.cli.options.server_options import ServerOptions
-from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection, Transport
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, ClientTls, Connection, Transport
 from tfsctl.clients.factory import open_client
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT, ModelRef
@@ -22,7 +22,10 @@ LOCALHOST = "localhost"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One model on one server, and the server's port for each transport (0 if it has none)."""
+    """One model on one server, and the server's port for each transport (0 if it has none).
+
+    `grpc_tls` is used for gRPC in the place of the TLS of `connection`, if it is known.
+    """
 
     model: ModelRef
     host: str
@@ -31,6 +34,7 @@ class Target:
     transport: Transport
     timeout_s: float = DEFAULT_TIMEOUT_S
     connection: Connection = PLAIN
+    grpc_tls: ClientTls | None = None
 
     @property
     def port(self) -> int:
@@ -48,7 +52,9 @@ class Target:
     def connect(self) -> ServingClient:
         """Return a client for it. Raises InvalidInput if the server has no port for the transport."""
         os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # hides grpcio's log lines about failed handshakes
-        return open_client(self.transport, self.host, self.port, timeout_s=self.timeout_s, connection=self.connection)
+        has_own_tls = self.transport == "grpc" and self.grpc_tls is not None
+        connection = replace(self.connection, tls=self.grpc_tls) if has_own_tls else self.connection
+        return open_client(self.transport, self.host, self.port, timeout_s=self.timeout_s, connection=connection)
 
 
 def find_target(options: ServerOptions, running: Sequence[ServerRecord]) -> Target:
@@ -104,7 +110,12 @@ def _target_on(server: ServerRecord, options: ServerOptions) -> Target:
             f"{server.name} serves several models: {', '.join(server.models)}", hint="choose one with --model NAME"
         )
     host = options.host or server.host  # as the user typed it: a TLS certificate is for that name
-    return _target(options, options.model or server.models[0], host, server.rest_port, server.grpc_port)
+    found = _target(options, options.model or server.models[0], host, server.rest_port, server.grpc_port)
+    if server.certificate is None or options.transport != "grpc":
+        return found
+    from tfsctl.engines.registry.server_choice import grpc_tls
+
+    return replace(found, grpc_tls=grpc_tls(server, options.connection.tls))
 
 
 def _target(options: ServerOptions, model: str, host: str, rest_port: int, grpc_port: int) -> Target:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tfsctl.clients.connection import ClientTls
 from tfsctl.engines.exit_reasons import describe_status
 from tfsctl.engines.registry import records, server_log
-from tfsctl.engines.registry.tracked_server import ENDED
-from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.engines.registry.tracked_server import GONE, RUNNING, UNKNOWN, TrackedServer
+from tfsctl.errors import DockerError, InvalidInput, NotFound, TfsctlError
 
 if TYPE_CHECKING:
     from tfsctl.engines.server_record import ServerRecord
@@ -39,21 +42,60 @@ def choose_server(running: Sequence[ServerRecord], *, model: str | None, name: s
     return candidates[0]
 
 
-def no_running_server() -> NotFound:
-    """Return the error if tfsctl started no server that runs. It names the server that ended last, if there is one."""
-    ended = [server for server in records.list_servers() if server.state == ENDED]
-    if not ended:
+def no_running_server() -> TfsctlError:
+    """Return the error if no server of ours is known to run: because none was started, or why the last one does not.
+
+    NotFound, or DockerError if the Docker daemon does not answer, so that it is not known whether a container runs.
+    """
+    tracked = [server for server in records.list_servers() if server.state != RUNNING]
+    unknown = [server.record.name for server in tracked if server.state == UNKNOWN]
+    if unknown:
+        verb = "runs" if len(unknown) == 1 else "run"
+        return DockerError(
+            f"it is not known whether {' and '.join(unknown)} {verb}: the Docker daemon does not answer",
+            hint="start it (for example `sudo systemctl start docker`); tfsctl ps then shows what runs",
+        )
+    if not tracked:
         return NotFound(
             "no model server is running that tfsctl started",
             hint="tfsctl serve PATH starts one; --model NAME --port PORT names another",
         )
-    last = max(ended, key=lambda server: server.exit.ended_at if server.exit else 0.0)
-    how = f" ({describe_status(last.exit.status)})" if last.exit else ""
-    error = NotFound(
-        f"no model server is running: {last.record.name} has ended{how}", hint=f"tfsctl restart {last.record.name}"
-    )
-    error.cause = server_log.exit_cause(last)
+    return _not_running(max(tracked, key=lambda server: server.exit.ended_at if server.exit else 0.0))
+
+
+def _not_running(server: TrackedServer) -> NotFound:
+    """The error for a server that does not run, which tells what became of it."""
+    name, how = server.record.name, "" if server.exit is None else f" ({describe_status(server.exit.status)})"
+    what, hint = f"{name} has ended{how}", f"tfsctl restart {name}"
+    if server.state == GONE:
+        what = f"the container of {name} was removed without tfsctl"
+    elif server.state == "paused":
+        what, hint = f"the container of {name} is paused", f"docker unpause {(server.record.container or '')[:12]}"
+    elif server.state == "restarting" and server.facts:
+        what = f"Docker keeps restarting the container of {name}, which ended with status {server.facts.exit_status}"
+        hint = f"tfsctl logs {name} --tail 20"
+    elif server.facts:
+        what = f"the container of {name} is in the state {server.state}" if server.exit is None else what
+    error = NotFound(f"no model server is running: {what}", hint=hint)
+    error.cause = server_log.exit_cause(server)
     return error
+
+
+def grpc_tls(server: ServerRecord, wanted: ClientTls | None) -> ClientTls | None:
+    """The TLS of a gRPC client of a server of ours; None if the server has no TLS and none is wanted.
+
+    Without another authority, the server's own certificate is trusted. Raises InvalidInput if the server asks for a
+    client certificate and `wanted` has none.
+    """
+    if server.certificate is None:
+        return wanted
+    tls = wanted or ClientTls()
+    if server.client_ca is not None and tls.cert is None:
+        raise InvalidInput(
+            f"the gRPC API of {server.name} asks for a client certificate, signed by {server.client_ca}",
+            hint="--cert FILE --key FILE; or use REST, which has no TLS",
+        )
+    return tls if tls.ca is not None else replace(tls, ca=Path(server.certificate))
 
 
 def _named(name: str, running: Sequence[ServerRecord]) -> ServerRecord:
@@ -61,8 +103,11 @@ def _named(name: str, running: Sequence[ServerRecord]) -> ServerRecord:
     found = next((server for server in running if server.name == name), None)
     if found is not None:
         return found
+    tracked = [server for server in records.list_servers() if server.record.name == name]
+    if tracked and tracked[0].state not in (RUNNING, UNKNOWN):
+        raise _not_running(tracked[0])
     names = [server.name for server in running]
-    if not names:
+    if not names or tracked:
         raise no_running_server()
     close = difflib.get_close_matches(name, names, n=1)
     raise NotFound(

@@ -49,10 +49,11 @@ def run(
     if request.container.restart is not None:
         raise InvalidInput("run stops the server at its end, so --restart has no effect", hint="leave out --restart")
     plan = serve_plan.make_plan(request)
-    if use_grpc and plan.launch.config.tls is not None:
+    tls = plan.launch.config.tls
+    if use_grpc and tls is not None and tls.ca is not None:
         raise InvalidInput(
-            "run does not know which authority to trust for gRPC over TLS",
-            hint="tfsctl serve … --detach, then tfsctl repl --grpc --ca FILE",
+            "run has no client certificate, which the gRPC API of this server asks for",
+            hint="leave out --grpc: REST has no TLS; or tfsctl serve … --detach, then tfsctl repl --grpc --cert FILE",
         )
     server = _already_served(plan)
     started = None

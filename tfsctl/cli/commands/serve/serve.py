@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, Wa
 from tfsctl.cli.options.serve_options import takes_serve_options
 from tfsctl.cli.output import server_announcement, terminal
 from tfsctl.engines.planning.serve_options import ServeOptions
-from tfsctl.errors import InvalidInput
+from tfsctl.errors import DockerError, InvalidInput
 
 if TYPE_CHECKING:
     from tfsctl.engines.planning.serve_plan import ServePlan
@@ -96,15 +97,18 @@ def _serve_until_stopped(plan: ServePlan, *, wait_timeout: float, as_json: bool)
                 show_log=terminal.log_line,
             )
         except server_control.Interrupted:
-            return
+            raise KeyboardInterrupt from None
         try:
             server_announcement.announce(plan, server.record, as_json=as_json)
             terminal.say("Ctrl-C stops it")
             while not signals.received and server.exit_status() is None:
                 time.sleep(0.1)
             failure = None if signals.received else server.failure()
-        finally:
-            server.stop()
+        except BaseException:
+            with suppress(DockerError):  # the daemon does not answer any more, which is the error to report
+                server.stop()
+            raise
+        server.stop()
     if failure is not None:
         raise failure
     terminal.say(f"{server.record.name} has ended")
