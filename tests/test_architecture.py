@@ -152,7 +152,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"records", "server_log", "usage"},
         {"discovery"},
         {"fleet", "server_choice"},
-        {"overview"},
+        {"overview", "served_versions"},
     ],
     "engines/planning": [
         {"engine_choice", "model_arguments", "preflight", "serve_options", "server_handle"},

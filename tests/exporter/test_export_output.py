@@ -78,6 +78,7 @@ def test_json_document(export: Export) -> None:
         "row_independent": {"serving_default": True},
         "compared_with": None,
         "warmup_requests": 0,
+        "removed_versions": [],
         "checks": {
             "serving_default": {
                 "ran": True,

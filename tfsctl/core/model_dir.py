@@ -1,4 +1,4 @@
-"""The directory of a model, BASE/VERSION: lists versions and publishes a new one atomically.
+"""The directory of a model, BASE/VERSION: lists versions, publishes a new one atomically, and removes old ones.
 
 TensorFlow Serving takes a directory for a version if its name is a number. A new version is written under another name
 in the same directory, flushed to disk and renamed, so a server sees the complete version or nothing.
@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +68,23 @@ def refuse_existing(base: Path, version: int) -> None:
     if taken is not None:
         hint = "leave out --version, or choose another number"
         raise ExportError(f"version {version} exists already: {taken.path}", hint=hint)
+
+
+def prune(base: Path, keep: int, *, protected: Collection[int] = ()) -> list[int]:
+    """Remove all versions in `base` except the `keep` highest and the protected ones; returns those removed.
+
+    A version disappears in one step, by a rename, before its files are removed. Raises OSError.
+    """
+    removed = []
+    numbers = sorted({found.version for found in list_versions(base)})
+    for found in list_versions(base):
+        if found.version in numbers[-keep:] or found.version in protected:
+            continue
+        hidden = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=base))
+        os.rename(found.path, hidden / found.path.name)
+        shutil.rmtree(hidden)
+        removed.append(found.version)
+    return removed
 
 
 class Staging:

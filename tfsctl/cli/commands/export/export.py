@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,15 @@ def export(
             help="Add requests that servers run after loading the version: from FILE, or some that fit its signatures.",
         ),
     ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            "--keep",
+            metavar="N",
+            min=1,
+            help="Afterwards remove all but the N highest versions, except those that a server of tfsctl serves.",
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer only: no progress, no notes.")] = False,
 ) -> None:
@@ -93,13 +103,17 @@ def export(
             warmup=warmup,
             report=report,
         )
+    removed, keep_notes = ([], []) if keep is None else _remove_old_versions(exported.base_path, keep)
+    exported = replace(exported, notes=(*exported.notes, *keep_notes))
     if as_json:
-        terminal.answer_json(_document(exported))
+        terminal.answer_json({**_document(exported), "removed_versions": removed})
         return
     for fact in ("model", "version", "path"):
         terminal.answer(f"{fact}: {_document(exported)[fact]}")
     terminal.answer_table(signature_table.COLUMNS, signature_table.rows(exported.signatures.values()))
     if not quiet:
+        if removed:
+            terminal.say(f"removed versions: {', '.join(map(str, removed))}")
         for note in _notes(exported):
             terminal.say(f"note: {note}")
         terminal.say(f"next: {_next_command(exported)}")
@@ -125,6 +139,26 @@ def _document(exported: ExportedModel) -> dict[str, Any]:
         "notes": _notes(exported),
         "next": _next_command(exported),
     }
+
+
+def _remove_old_versions(base: Path, keep: int) -> tuple[list[int], list[str]]:
+    """Remove all but the `keep` highest versions; returns those removed, and notes on those that stay.
+
+    The export has succeeded by now, so whatever fails here is a note.
+    """
+    from tfsctl.core import model_dir
+    from tfsctl.engines.registry.served_versions import served_versions
+
+    served = served_versions(base)
+    if served.unknown:
+        servers = ", ".join(served.unknown)
+        return [], [f"no version was removed: the server {servers} does not say which versions it serves"]
+    old = sorted({found.version for found in model_dir.list_versions(base)})[:-keep]
+    notes = [f"version {version} stays: a server serves it" for version in old if version in served.versions]
+    try:
+        return model_dir.prune(base, keep, protected=served.versions), notes
+    except OSError as error:
+        return [], [*notes, f"old versions could not be removed: {error}"]
 
 
 def _notes(exported: ExportedModel) -> list[str]:
