@@ -78,7 +78,7 @@ def test_values_are_converted_to_inputs(
         (None, ["one"], r"x\[0\] is text"),
         (None, np.array(["one"]), "x is <U3, and not all of its values are float32"),
         (None, [[1.0]], r"shape \[1, 1\], but the model wants float32 \[batch\]"),
-        ("int8", np.array([1, 300]), "not all of its values are int8"),
+        ("int8", np.array([1, 300]), r"x\[1\] is 300, which int8 cannot hold"),
         ("int8", [1.5], "a whole number"),
         ("two", {"are": [1], "city": ["Bern"]}, r"'are' \(did you mean 'area'\?\)"),
         ("two", [1], "name the inputs: two takes area float32"),

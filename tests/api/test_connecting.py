@@ -17,6 +17,7 @@ HERE = ServerRecord("here", "embedded", "127.0.0.1", 9501, 9500, ("m",), os.getp
 OTHER = replace(HERE, name="other", rest_port=9601, grpc_port=9600, models=("n", "o"))
 TWIN = replace(HERE, name="twin", rest_port=9701, grpc_port=9700)
 NO_GRPC = replace(HERE, name="rest_only", rest_port=9801, grpc_port=0)
+TLS = replace(HERE, name="tls", rest_port=9901, grpc_port=9900, certificate="server.pem")
 ANOTHER = 'tfsctl.serve("PATH") starts one; tfsctl.connect("HOST:PORT") reaches another server'
 CHOOSE = 'choose one: tfsctl.connect(server="NAME"), or tfsctl.connect(model="NAME")'
 
@@ -32,6 +33,16 @@ CHOOSE = 'choose one: tfsctl.connect(server="NAME"), or tfsctl.connect(model="NA
         ([HERE], {"version": 3}, "<tfsctl.Client 127.0.0.1:9500 over grpc, model=m version 3>"),
         ([HERE], {"label": "stable"}, "<tfsctl.Client 127.0.0.1:9500 over grpc, model=m label stable>"),
         ([NO_GRPC], {}, "<tfsctl.Client 127.0.0.1:9801 over rest, model=m>"),
+        ([TLS], {}, "<tfsctl.Client 127.0.0.1:9901 over rest, model=m>"),
+        ([TLS], {"tls": True}, "<tfsctl.Client 127.0.0.1:9900 over grpc, model=m>"),
+        ([HERE], {"address": "localhost:9500"}, "<tfsctl.Client localhost:9500 over grpc, model=m>"),
+        (
+            [HERE],
+            {"address": "http://127.0.0.1:9501", "version": 2},
+            "<tfsctl.Client 127.0.0.1:9501 over rest, model=m version 2>",
+        ),
+        ([HERE], {"address": "127.0.0.1:9501"}, "<tfsctl.Client 127.0.0.1:9501 over grpc>"),
+        ([HERE], {"address": "example.org:9500"}, "<tfsctl.Client example.org:9500 over grpc>"),
         ([], {"model": "m"}, "<tfsctl.Client localhost:8500 over grpc, model=m>"),
     ],
 )
@@ -75,8 +86,8 @@ def test_none_or_several(
     assert caught.value.hint == hint
 
 
-@pytest.mark.parametrize("options", [{"timeout_s": 0}, {"timeout_s": -1}, {"headers": {"a b": "c"}}])
+@pytest.mark.parametrize("options", [{"timeout_s": 0}, {"timeout_s": -1}, {"headers": {"a b": "c"}}, {"address": 8500}])
 def test_invalid_options(options: dict[str, Any]) -> None:
     """They are refused before anything is sent."""
     with pytest.raises(tfsctl.InvalidInput):
-        tfsctl.connect("localhost:8500", **options)
+        tfsctl.connect(**{"address": "localhost:8500", **options})

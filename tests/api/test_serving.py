@@ -74,4 +74,8 @@ def test_paths_that_cannot_be_served(tmp_path: Path) -> None:
         tfsctl.serve(tmp_path / "none", engine="embedded")
     with pytest.raises(tfsctl.InvalidInput, match="nothing to serve"):
         tfsctl.serve(engine="embedded")
+    with pytest.raises(tfsctl.InvalidInput, match="there is no engine 'foo'"):
+        tfsctl.serve(tmp_path, engine="foo")  # type: ignore[arg-type] # the point
+    with pytest.raises(tfsctl.InvalidInput, match="70000 is not a port"):
+        tfsctl.serve(tmp_path, engine="embedded", rest_port=70000)
     assert running_names() == set()

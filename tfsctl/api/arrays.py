@@ -10,12 +10,13 @@ import numpy as np
 
 from tfsctl.api import frames
 from tfsctl.core import dtypes, json_tensors
-from tfsctl.core.arrays import cast_exact, check_shape, object_array
+from tfsctl.core.arrays import cast_exact, check_shape, first_changed, object_array
 from tfsctl.core.dtypes import DType
 from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.images import decode_image, image_row, takes_images
 
+_MAX_EXACT_FLOAT = 2**53  # from here on, a float64 cannot tell neighbouring integers apart
 _JSON_TYPES = (list, tuple, str, bytes, int, float, complex, dict)
 
 
@@ -56,20 +57,15 @@ def _converted(value: object, spec: TensorSpec) -> np.ndarray:
     dtype = dtypes.BY_NAME.get(spec.dtype)
     if dtype is None:
         raise InvalidInput(f"input {spec.name!r} has dtype {spec.dtype}, which no array has")
-    if frames.is_frame(value):
-        value = frames.frame_values(value)
-    elif frames.is_series(value):
-        value = frames.series_values(value, f"input {spec.name!r}")
+    value = _without_pandas(value, spec)
     images = _images(value, spec)
     if images is not None:
         return images
     any_shape = replace(spec, shape=None)
     problem: InvalidInput | None = None
-    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim:
-        value = value.tolist()
     if isinstance(value, _JSON_TYPES):
         try:
-            return json_tensors.from_json(value, any_shape)
+            return _checked_range(json_tensors.from_json(value, any_shape), value, spec)
         except InvalidInput as error:
             problem = InvalidInput(error.message.replace(" is null,", " is None,"), hint=error.hint)
             # the list may hold NumPy values, which the next lines convert
@@ -78,9 +74,49 @@ def _converted(value: object, spec: TensorSpec) -> np.ndarray:
     given = _as_numpy(value, spec, problem)
     array = cast_exact(given, dtype)
     if array is None:
-        raise problem or InvalidInput(
+        raise problem or _not_converted(given, spec, dtype)
+    if dtype.is_integer and given.dtype.kind == "f" and (np.abs(given) >= _MAX_EXACT_FLOAT).any():
+        raise InvalidInput(
+            f"{spec.name} holds floats of 2**53 or more, which may have lost digits, but the model wants {spec.dtype}",
+            hint="make them integers where they are read",
+        )
+    return _checked_range(array, given, spec)
+
+
+def _without_pandas(value: object, spec: TensorSpec) -> object:
+    """Return the values of a DataFrame or Series, bytes of a buffer, or lists of an array of objects; else the value."""
+    if value is None:
+        raise InvalidInput(f"{spec.name} is None, but the model wants {spec.dtype}")
+    if frames.is_frame(value):
+        value = frames.frame_values(value)
+    elif frames.is_series(value):
+        value = frames.series_values(value, f"input {spec.name!r}")
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim:
+        return value.tolist()
+    return value
+
+
+def _not_converted(given: np.ndarray, spec: TensorSpec, dtype: DType) -> InvalidInput:
+    """Return the error for an array with a value that the dtype cannot hold. It names the first, if that is a number."""
+    at = first_changed(given, dtype)
+    if at is None:
+        return InvalidInput(
             f"{spec.name} is {given.dtype}, and not all of its values are {spec.dtype}, which the model wants"
         )
+    where = "".join(f"[{index}]" for index in at)
+    return InvalidInput(f"{spec.name}{where} is {given[at]}, which {dtype.name} cannot hold")
+
+
+def _checked_range(array: np.ndarray, given: object, spec: TensorSpec) -> np.ndarray:
+    """Return the array. Raises InvalidInput if a finite number became infinite, because the dtype is too small for it."""
+    if array.dtype.kind not in "fcV" or spec.dtype == "float64":
+        return array
+    with np.errstate(all="ignore"):
+        infinite = np.isinf(array)
+        if infinite.any() and not np.isinf(np.asarray(given, dtype=np.complex128))[infinite].all():
+            raise InvalidInput(f"{spec.name} has numbers that are too large for {spec.dtype}")
     return array
 
 

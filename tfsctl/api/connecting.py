@@ -11,7 +11,7 @@ from tfsctl.api.address import Address
 from tfsctl.api.async_client import DEFAULT_CONCURRENCY, AsyncClient
 from tfsctl.api.client import Client
 from tfsctl.api.hints import python_errors, python_hint
-from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, ClientTls, Connection, Header
+from tfsctl.clients.connection import DEFAULT_MAX_ANSWER_BYTES, DEFAULT_TIMEOUT_S, ClientTls, Connection, Header
 from tfsctl.clients.factory import open_client
 from tfsctl.core.types import DEFAULT_GRPC_PORT, ModelRef
 from tfsctl.errors import InvalidInput, NotFound
@@ -33,6 +33,7 @@ def connect(
     cert: str | os.PathLike[str] | None = None,
     key: str | os.PathLike[str] | None = None,
     headers: Mapping[str, str] | None = None,
+    max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES,
 ) -> Client:
     """Return a client for a model server. Nothing is sent before its first call.
 
@@ -42,7 +43,8 @@ def connect(
     - `grpcs://`, `https://` and `tls=True` use TLS. `ca` is the certificate authority to trust (default: the system's);
       `cert` and `key` are the client's certificate. All three are PEM files.
     - `headers` are sent with every request, as gRPC metadata or HTTP headers.
-    - `timeout_s` is the time limit of each call, in seconds.
+    - `timeout_s` is the time limit of each call, in seconds. `max_answer_bytes` is the size of the largest answer.
+    - If tfsctl started the server at the address, and it has only one model, that is the default for `model`.
 
     Raises InvalidInput if the address is not one of these forms, or if several servers fit, and NotFound if no server
     that tfsctl started fits.
@@ -54,10 +56,13 @@ def connect(
     if timeout_s <= 0:
         raise InvalidInput(f"timeout_s is {timeout_s}, and not a positive number of seconds")
     if address is None:
-        address, model = _find_server(server, model)
+        is_tls = tls or ca is not None or cert is not None
+        address, model = _find_server(server, model, use_grpc_with_tls=is_tls)
+    at = Address.parse(address)
+    if model is None:
+        model = _only_model_at(at)
     if model is None and (version is not None or label is not None):
         raise InvalidInput("a version or label is one of a model", hint='tfsctl.connect(model="NAME")')
-    at = Address.parse(address)
     if key is not None and cert is None:
         raise InvalidInput("key is the key of a certificate", hint='name the certificate with cert="FILE"')
     is_encrypted = tls or at.is_encrypted or ca is not None or cert is not None
@@ -66,6 +71,7 @@ def connect(
         tls=ClientTls(*paths) if is_encrypted else None,
         headers=tuple(Header.parse(f"{name}: {value}") for name, value in (headers or {}).items()),
         path=at.path,
+        max_answer_bytes=max_answer_bytes,
     )
     opened = partial(open_client, at.transport, at.host, at.port, timeout_s=timeout_s, connection=connection)
     return Client(opened, None if model is None else ModelRef(model, version, label))
@@ -84,6 +90,7 @@ def connect_async(
     cert: str | os.PathLike[str] | None = None,
     key: str | os.PathLike[str] | None = None,
     headers: Mapping[str, str] | None = None,
+    max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES,
     at_once: int = DEFAULT_CONCURRENCY,
 ) -> AsyncClient:
     """Return an AsyncClient; parameters as for `connect`. At most `at_once` calls run at a time; others queue."""
@@ -99,14 +106,16 @@ def connect_async(
         cert=cert,
         key=key,
         headers=headers,
+        max_answer_bytes=max_answer_bytes,
     )
     return AsyncClient(client, at_once=at_once)
 
 
-def _find_server(server: str | None, model: str | None) -> tuple[str, str | None]:
+def _find_server(server: str | None, model: str | None, *, use_grpc_with_tls: bool) -> tuple[str, str | None]:
     """Return the address of a running server, and its model: the given one, or the only one.
 
-    Without any running server, a model is expected on this machine at the default port, as the command line does.
+    A server with gRPC over TLS is called over REST, unless there are options for TLS. Without any running server, a
+    model is expected on this machine at the default port, as the command line does.
     """
     from tfsctl.engines.registry import records
     from tfsctl.engines.registry.server_choice import choose_server
@@ -125,4 +134,16 @@ def _find_server(server: str | None, model: str | None) -> tuple[str, str | None
         raise
     if model is None and len(found.models) == 1:
         model = found.models[0]
-    return found.grpc_address if found.grpc_port else found.url, model
+    is_grpc = found.grpc_port and (found.certificate is None or use_grpc_with_tls)
+    return found.grpc_address if is_grpc else found.url, model
+
+
+def _only_model_at(address: Address) -> str | None:
+    """Return the only model of the server at an address, if tfsctl started that server; None otherwise."""
+    from tfsctl.engines.registry import records
+
+    for record in records.running():
+        port = record.rest_port if address.transport == "rest" else record.grpc_port
+        if port == address.port and address.host in (record.host, "localhost") and len(record.models) == 1:
+            return record.models[0]
+    return None

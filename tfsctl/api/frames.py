@@ -45,9 +45,10 @@ def frame_columns(
     try:
         matched = match_columns(labels, signature, "the DataFrame", renamed or {}).columns
     except InvalidInput as error:
-        wanted = next((spec.name for spec in signature.inputs if f"{spec.name!r}" in error.message), "NAME")
+        name, _, column = error.hint.removeprefix("--column ").partition(" ")[0].partition("=")
         raise InvalidInput(
-            error.message.replace("--column ", "columns: "), hint=f'df.rename(columns={{"COLUMN": "{wanted}"}})'
+            error.message.replace("--column ", "columns: "),
+            hint=f'df.rename(columns={{"{column or "COLUMN"}": "{name}"}})',
         ) from error
     values: dict[str, object] = {}
     for name, found in matched.items():

@@ -17,6 +17,7 @@ _KEYWORDS = {
     "format": "format",
     "grpc-port": "grpc_port",
     "label": "label",
+    "max-answer": "max_answer_bytes",
     "model": "model",
     "name": "name",
     "only": "outputs",
@@ -31,9 +32,23 @@ _KEYWORDS = {
 _COLUMN = re.compile(r"--column ([^=\s]+)=(\S+)")
 _OPTION = re.compile(r"--([a-z][a-z-]*)(?:[ =]([A-Z][A-Z_]*|embedded|docker|[\w.]*\d[\w.]*)(?=[\s,;?)]|$))?(?!\S*=)")
 _EXAMPLE_COMMAND = re.compile(r"\btfsctl (classify|regress) FEATURE=VALUE")
-_REQUEST_COMMAND = re.compile(r"\btfsctl (predict|classify|regress)(?=$|[;,.)])")
+_REQUEST_COMMAND = re.compile(
+    r"\btfsctl (predict|classify|regress)(?: --signature (\S+))?(?: [^-\s;,)][^;,)]*)?(?=[;,)]|$)"
+)
+_SERVE_COMMAND = re.compile(r"^tfsctl serve (\S+)$")
+_ONLY_OPTION = re.compile(r"^--([a-z-]+) (\S+)$")
+_TRANSPORT = re.compile(r"^(?:add|leave out) --grpc, or give the (?:REST|gRPC) port: --port (\S+)")
 _COMMAND = re.compile(r"^(?:tfsctl|docker|pip) |\btfsctl [a-z]+")
-_LIKE_NUMBERS = ("batch_size", "concurrency", "grpc_port", "rest_port", "timeout_s", "version", "wait_timeout_s")
+_LIKE_NUMBERS = (
+    "batch_size",
+    "concurrency",
+    "grpc_port",
+    "max_answer_bytes",
+    "rest_port",
+    "timeout_s",
+    "version",
+    "wait_timeout_s",
+)
 _SUGGESTED = re.compile(r"^did you mean --([a-z-]+) (\S+)\?$")
 
 
@@ -73,14 +88,25 @@ def python_hint(hint: str) -> str:
     >>> python_hint("did you mean --signature classify?")
     'did you mean signature="classify"?'
     """
+    only = _ONLY_OPTION.match(hint)
+    if only is not None and only[1] in _KEYWORDS:
+        return _argument(only[1], only[2])
+    if served := _SERVE_COMMAND.match(hint):
+        return f'tfsctl.serve("{served[1]}")'
     suggested = _SUGGESTED.match(hint)
     if suggested is not None and suggested[1] in _KEYWORDS:
         return f"did you mean {_argument(suggested[1], suggested[2])}?"
     hint = _EXAMPLE_COMMAND.sub(r'client.\1({"FEATURE": VALUE})', hint)
-    hint = _REQUEST_COMMAND.sub(r"client.\1(…)", hint)
+    hint = _REQUEST_COMMAND.sub(_request, hint)
+    hint = _TRANSPORT.sub('tfsctl.connect("HOST:PORT") uses gRPC, tfsctl.connect("http://HOST:PORT") uses REST', hint)
+    hint = hint.replace("--grpc", 'tfsctl.connect("HOST:PORT")') if not _COMMAND.search(hint) else hint
     hint = _COLUMN.sub(r'columns={"\1": "\2"}', hint)
     parts = re.split(r"(; |, or | or )", hint)
     return "".join(part if _COMMAND.search(part) else _OPTION.sub(_keyword, part) for part in parts)
+
+
+def _request(match: re.Match[str]) -> str:
+    return f"client.{match[1]}(…)" if match[2] is None else f'client.{match[1]}(…, signature="{match[2]}")'
 
 
 def _keyword(match: re.Match[str]) -> str:

@@ -8,14 +8,14 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from tfsctl.api.client import Client
 from tfsctl.api.connecting import connect
 from tfsctl.api.hints import python_errors
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
 from tfsctl.engines.launch_spec import EngineName
-from tfsctl.errors import EngineError
+from tfsctl.errors import EngineError, InvalidInput
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tfsctl.engines.server_record import ServerRecord
 
 _MAX_NAMES = 100
+_MAX_PORT = 65535
 
 
 class Serving:
@@ -123,6 +124,7 @@ def serve(
         paths=tuple(Path(path) for path in paths), name=name, engine=engine, rest_port=rest_port, grpc_port=grpc_port
     )
     with python_errors():
+        _check_options(options)
         plan = serve_plan.make_plan(options)
         wanted = plan.launch.name
         for number in range(1, _MAX_NAMES):
@@ -137,6 +139,16 @@ def serve(
                 if name is not None or not _is_running(plan.launch.name):
                     raise
         raise EngineError(f"{_MAX_NAMES} servers named {wanted} run already", hint=f"tfsctl stop {wanted}")
+
+
+def _check_options(options: ServeOptions) -> None:
+    """Raise InvalidInput for an unknown engine or an impossible port."""
+    engines = ("auto", *get_args(EngineName))
+    if options.engine not in engines:
+        raise InvalidInput(f"there is no engine {options.engine!r}", hint=f"engines are {', '.join(engines)}")
+    for port in (options.rest_port, options.grpc_port):
+        if not 0 <= port <= _MAX_PORT:
+            raise InvalidInput(f"{port} is not a port", hint="ports go from 1 to 65535; 0 chooses a free one")
 
 
 def _stop_in_process(serving: Serving, process: int) -> None:
