@@ -155,7 +155,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"overview", "served_versions"},
     ],
     "engines/planning": [
-        {"engine_choice", "model_arguments", "preflight", "serve_options", "server_handle"},
+        {"engine_choice", "model_arguments", "preflight", "serve_options", "server_flags", "server_handle"},
         {"readiness", "serve_plan"},
         {"server_control"},
         {"restarting"},

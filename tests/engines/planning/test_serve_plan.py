@@ -9,10 +9,14 @@ import pytest
 import trustme
 from echo_models import write_echo_model
 
+from tfsctl.cli.output import server_announcement
+from tfsctl.core import protos
+from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.engines import state_dir
 from tfsctl.engines.launch_spec import EngineName
 from tfsctl.engines.planning import model_arguments, serve_plan
 from tfsctl.engines.planning.serve_options import ServeOptions
+from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import InvalidInput, NotFound, TfsctlError
 from tfsctl.serving_config import messages
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
@@ -173,12 +177,12 @@ def test_batching_options(echo: Path, tmp_path: Path) -> None:
 
 def test_metrics_warmup_and_other_flags(echo: Path) -> None:
     """Each becomes the server's own flag. The text proto has the printed path."""
-    planned = plan(paths=(echo,), metrics=True, warmup=False, server_flags=("--grpc_max_threads=9",))
+    planned = plan(paths=(echo,), metrics=True, warmup=False, server_flags=("--max_num_load_retries=9",))
 
     assert planned.launch.config.option_flags("DIR") == [
         "--monitoring_config_file=DIR/monitoring.config",
         "--enable_model_warmup=false",
-        "--grpc_max_threads=9",
+        "--max_num_load_retries=9",
     ]
     assert 'path: "/monitoring/prometheus/metrics"' in planned.launch.config.files()["monitoring.config"]
 
@@ -224,10 +228,111 @@ def test_the_command_line_is_printed_without_writing_files(echo: Path, engine: E
     assert not state_dir.base().exists()
 
 
-def test_a_server_argument_that_is_not_a_flag_is_refused(echo: Path) -> None:
-    """The server would ignore it."""
-    with pytest.raises(InvalidInput, match=r"^--server-arg grpc_max_threads=64 is not a flag") as refusal:
-        plan(paths=(echo,), server_flags=("grpc_max_threads=64",))
+@pytest.mark.parametrize(
+    ("flag", "message", "hint"),
+    [
+        ("--grpc_max_threads=64", "the embedded server has no use for --grpc_max_threads", "leave out --server-arg"),
+        ("grpc_max_threads=64", "the embedded server has no use for --grpc_max_threads", "leave out --server-arg"),
+        (
+            "--num_load_thread=2",
+            "the embedded server has no flag --num_load_thread",
+            "did you mean --num_load_threads?",
+        ),
+        ("--zzz", "the embedded server has no flag --zzz", "tfsctl-model-server --help lists its flags"),
+        (
+            "num_load_threads=2",
+            "--server-arg num_load_threads=2 is not a flag of the server: flags begin with --",
+            None,
+        ),
+        ("--num_load_threads=x", "Couldn't interpret value x for flag num_load_threads", None),
+        ("--num_load_threads", "--server-arg --num_load_threads has no value", None),
+        ("--port=9000", "--server-arg --port=9000 contradicts what tfsctl sets itself", "use --grpc-port PORT"),
+        ("--model_name=x", "--server-arg --model_name=x contradicts what tfsctl sets itself", "use --name NAME"),
+    ],
+)
+def test_a_server_argument_that_the_server_would_ignore_is_refused(
+    echo: Path, flag: str, message: str, hint: str | None
+) -> None:
+    """The error names the flag."""
+    refused = refusal(paths=(echo,), server_flags=(flag,))
+    assert refused.message == message
+    assert refused.hint.startswith(hint or "--server-arg=--")
 
-    assert refusal.value.hint == "--server-arg=--grpc_max_threads=64"
-    assert "--grpc_max_threads=64" in plan(paths=(echo,), server_flags=("--grpc_max_threads=64",)).command()
+
+def test_server_arguments_of_other_servers_are_passed_on(echo: Path) -> None:
+    """Their flags depend on their version."""
+    planned = serve_plan.make_plan(
+        ServeOptions(engine="docker", paths=(echo,), server_flags=("--grpc_max_threads=64", "--new_flag"))
+    )
+    assert planned.command()[-2:] == ["--grpc_max_threads=64", "--new_flag"]
+
+
+# ---- models that no server can run ----
+def add_python(version: Path, *, where: str) -> None:
+    """Add a call of Python to an echo model: in the graph, in a function that it calls, or where nothing calls it."""
+    file = version / SAVED_MODEL_FILE
+    saved = protos.SavedModel.FromString(file.read_bytes())
+    graph = saved.meta_graphs[0].graph_def
+    output = saved.meta_graphs[0].signature_def["serving_default"].outputs["x"]
+    if where == "graph":
+        node = graph.node.add(name="python", op="PyFunc", input=[output.name])
+    else:
+        function = graph.library.function.add()
+        function.signature.name = "__inference_python_1"
+        function.node_def.add(name="python", op="EagerPyFunc")
+        node = graph.node.add(name="call", op="PartitionedCall", input=[output.name])
+        node.attr["f"].func.name = "__inference_python_1"
+    if where != "unused":
+        output.name = f"{node.name}:0"
+    file.write_bytes(saved.SerializeToString())
+
+
+@pytest.mark.parametrize("engine", ["embedded", "binary", "docker"])
+@pytest.mark.parametrize(
+    ("where", "note"),
+    [
+        ("graph", "echo: signature serving_default calls Python code (PyFunc), and a model server has no Python: "),
+        (
+            "function",
+            "echo: signature serving_default calls Python code (EagerPyFunc), and a model server has no Python",
+        ),
+        ("unused", "echo: the graph has Python code (EagerPyFunc), which no signature calls"),
+    ],
+)
+def test_models_that_call_python_are_noted(tmp_path: Path, engine: EngineName, where: str, note: str) -> None:
+    """With every engine, before the start."""
+    write_echo_model(tmp_path / "echo" / "1", {"serving_default": {"x": ("float32", (None,))}})
+    add_python(tmp_path / "echo" / "1", where=where)
+    planned = serve_plan.make_plan(ServeOptions(engine=engine, paths=(tmp_path / "echo",)))
+    assert any(line.startswith(note) for line in planned.notes), planned.notes
+    example = server_announcement.example_commands(planned.first_model, RECORD, several=False)
+    assert (example == (None, None)) is (where != "unused")
+
+
+def test_python_in_another_served_version_is_noted(echo: Path) -> None:
+    """The note names the version."""
+    add_python(echo / "2", where="graph")
+    (note,) = plan(models=(f"m={echo},versions=1,2,3",)).notes
+    assert note.startswith("m version 2: signature serving_default calls Python code (PyFunc)")
+    assert plan(paths=(echo,)).notes == ()
+
+
+def test_sparse_signatures_are_noted(tmp_path: Path) -> None:
+    """The example is of a signature that can be queried."""
+    inputs: dict[str, Any] = {"x": ("float32", (None,))}
+    write_echo_model(tmp_path / "m" / "1", {"serving_default": inputs, "other": inputs})
+    file = tmp_path / "m" / "1" / SAVED_MODEL_FILE
+    saved = protos.SavedModel.FromString(file.read_bytes())
+    saved.meta_graphs[0].signature_def["serving_default"].outputs["x"].coo_sparse.values_tensor_name = "a:0"
+    file.write_bytes(saved.SerializeToString())
+    planned = plan(paths=(tmp_path / "m",))
+    assert planned.notes == (
+        "m: signature serving_default cannot be queried: output x is a sparse tensor, and requests hold dense tensors "
+        "only",
+    )
+    curl, predict = server_announcement.example_commands(planned.first_model, RECORD, several=False)
+    assert "other" in (curl or "")
+    assert predict == "tfsctl predict 1.0 --signature other"
+
+
+RECORD = ServerRecord("echo", "embedded", "127.0.0.1", 8501, 8500, ("echo",), 1, None, 0.0, None)

@@ -116,7 +116,7 @@ ServerFlags = Annotated[
     typer.Option(
         "--server-arg",
         metavar="FLAG",
-        help="A flag of TensorFlow Serving, e.g. --server-arg=--grpc_max_threads=64. Repeatable.",
+        help="A flag of TensorFlow Serving, e.g. --server-arg=--max_num_load_retries=0. Repeatable.",
     ),
 ]
 Image = Annotated[

@@ -53,11 +53,14 @@ def announce(plan: ServePlan, entry: ServerRecord, *, as_json: bool) -> None:
 
 def example_commands(model: ModelOnDisk, entry: ServerRecord, *, several: bool) -> tuple[str | None, str | None]:
     """A `curl` and a `tfsctl predict` command that the model answers; None if no example fits the signature."""
+    from tfsctl.engines.planning import preflight
     from tfsctl.engines.registry import records
     from tfsctl.inputs.example_request import example_body, example_row, example_signature
     from tfsctl.inputs.tf_examples import example_request, feature_words, features_in
 
-    signature = example_signature(model.saved_model.signatures)
+    skipped = preflight.unanswerable(model.saved_model)
+    signatures = model.saved_model.signatures
+    signature = example_signature({name: one for name, one in signatures.items() if name not in skipped})
     if signature is None:
         return None, None
     features = features_in(model.saved_model.path, signature)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tfsctl.core import protos
 
 # Operations that call back into the Python process that built the model. A model server has no Python.
-_PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 # Operations that change a variable, which the next request reads.
 _STATE_OPS = {
     *("Assign", "AssignAdd", "AssignSub", "ScatterAdd", "ScatterUpdate"),
@@ -35,7 +35,7 @@ class SignatureGraph:
     @property
     def python_ops(self) -> list[str]:
         """The operations that need Python, sorted."""
-        return sorted(self._ops & _PYTHON_OPS)
+        return sorted(self._ops & PYTHON_OPS)
 
     @property
     def changes_state(self) -> bool:

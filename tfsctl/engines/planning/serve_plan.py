@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +11,10 @@ from tfsctl.engines import ports
 from tfsctl.engines.docker import option_checks, run_arguments
 from tfsctl.engines.launch_spec import EngineName, LaunchSpec
 from tfsctl.engines.model_on_disk import ModelOnDisk, find_configured, find_model
-from tfsctl.engines.planning import model_arguments
+from tfsctl.engines.planning import model_arguments, preflight
 from tfsctl.engines.planning.engine_choice import ENGINES, choose
 from tfsctl.engines.planning.serve_options import ServeOptions
+from tfsctl.engines.planning.server_flags import check_server_flags
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.serving_config import messages, text_protos
 from tfsctl.serving_config.model_config import ModelConfig, has_request_logging, models_from_proto
@@ -47,11 +47,11 @@ class ServePlan:
 
 def make_plan(options: ServeOptions) -> ServePlan:
     """Find the models and choose the engine. Raises what `model_on_disk` and `choose` raise, and InvalidInput."""
-    _check_server_flags(options.server_flags)
     option_checks.check_options(options.container)
     run_arguments.check(options.container.docker_arguments)
     models = _find_models(options)
     engine, reason = choose(options.engine)
+    check_server_flags(options.server_flags, engine)
     config = ServingConfig(
         tuple(model.config for model in models),
         grpc_port=options.grpc_port,
@@ -77,7 +77,8 @@ def replan(engine: EngineName, spec: LaunchSpec) -> ServePlan:
 
 def _adapted(plan: ServePlan) -> ServePlan:
     spec, notes = ENGINES[plan.engine].adapt(plan.launch, plan.models)
-    return replace(plan, launch=spec, notes=(*plan.notes, *notes))
+    model_notes = [note for model in plan.models for note in preflight.model_notes(model)]
+    return replace(plan, launch=spec, notes=(*plan.notes, *model_notes, *notes))
 
 
 def _find_models(options: ServeOptions) -> tuple[ModelOnDisk, ...]:
@@ -112,16 +113,6 @@ def _read_config_file(file: Path) -> list[ModelConfig]:
                 hint="copy it here, or give the file to tensorflow_model_server itself",
             )
     return list(models)
-
-
-def _check_server_flags(flags: Sequence[str]) -> None:
-    """Raise InvalidInput for an argument that is not a flag: the server would ignore it."""
-    for flag in flags:
-        if not flag.startswith("--"):
-            raise InvalidInput(
-                f"--server-arg {flag} is not a flag of the server: flags begin with --",
-                hint=f"--server-arg={shlex.quote(f'--{flag.lstrip(chr(45))}')}",
-            )
 
 
 def _batching(options: ServeOptions) -> str | None:

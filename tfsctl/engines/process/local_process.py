@@ -23,7 +23,7 @@ def with_concrete_ports(spec: LaunchSpec) -> LaunchSpec:
 def notes(spec: LaunchSpec) -> list[str]:
     """A note on options that have no effect for a process."""
     flags = spec.container.container_only_flags()
-    return [f"{', '.join(flags)}: for a container; this is a process, which takes no notice"] if flags else []
+    return [f"{', '.join(flags)} {'has' if len(flags) == 1 else 'have'} no effect without a container"] if flags else []
 
 
 def server_flags(spec: LaunchSpec) -> list[str]:

@@ -134,10 +134,10 @@ def test_container_options_without_a_container_are_noted(
 ) -> None:
     """Every one of them. A tag that is typed wins over an image from the environment."""
     printed = run_cli("serve", echo, "--dry-run", "--memory", "2g", "--docker-arg=--cpus=1")
-    note = "note: --memory, --docker-arg: for a container; this is a process, which takes no notice\n"
+    note = "note: --memory, --docker-arg have no effect without a container\n"
     assert note in printed.stderr
     printed = run_cli("serve", echo, "--dry-run", "--image", "mine:1", "--pull", "always")
-    assert "note: --image, --pull: for a container" in printed.stderr
+    assert "note: --image, --pull have no effect without a container" in printed.stderr
     assert "note:" not in run_cli("serve", echo, "--dry-run").stderr
 
     monkeypatch.setenv("TFSCTL_IMAGE", "mine:1")
