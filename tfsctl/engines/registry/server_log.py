@@ -7,7 +7,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TextIO
 
@@ -23,15 +23,18 @@ from tfsctl.programs import processes, subprocesses
 POLL_S = 0.1
 
 
-def lines(server: TrackedServer, *, tail: int | None, follow: bool) -> Iterator[str]:
+def lines(server: TrackedServer, *, tail: int | None, follow: bool, programs: ExitStack | None = None) -> Iterator[str]:
     """The last `tail` lines of the log (None: all), and with `follow` new lines until the server ends.
+
+    The program that reads the log of a container is stopped when the iterator is closed, or with the ExitStack
+    `programs`, which may belong to another thread.
 
     Raises NotFound if the log was removed, DockerError if Docker fails.
     """
     record = server.record
     if record.container is not None:
         docker_daemon.find()
-        return _container_log(record.container, tail, follow=follow)
+        return _container_log(record.container, tail, programs or ExitStack(), follow=follow)
     path = Path(record.log_path or state_dir.log_file(record.name))
     if path.is_symlink() or not path.is_file():
         raise NotFound(f"the log of {record.name} is not there any more: {path}")
@@ -57,9 +60,10 @@ def exit_cause(server: TrackedServer) -> str:
     return known.cause if known else ""
 
 
-def _container_log(container: str, tail: int | None, *, follow: bool) -> Iterator[str]:
+def _container_log(container: str, tail: int | None, programs: ExitStack, *, follow: bool) -> Iterator[str]:
     options = [] if tail is None else ["--tail", str(tail)]
     with closing(_LogProgram(["docker", "logs", *options, *(["--follow"] if follow else []), container])) as program:
+        programs.callback(program.stop)
         yield from program.lines()
         status = program.wait()
         if status != 0:

@@ -17,6 +17,7 @@ from model_servers import Served, clean_environment, running_server
 from ports import HOST
 from waiting import PATIENCE_S
 
+from tfsctl.cli.commands.query import wait
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import ExitCode
 
@@ -130,7 +131,7 @@ def test_wait_ends_on_a_failed_load(run_cli: RunCli, living: Served) -> None:
     publish(living, 20, b"\x00 not a model")
     result = run_cli("wait", *address(living), "echo@20", "--timeout", 3600)
     assert (result.stdout, result.code) == ("", 1)
-    assert result.stderr.startswith("error: echo version 20 could not be loaded (")
+    assert "error: echo version 20 could not be loaded (" in result.stderr
     assert "echo\t20\tEND\t" in run_cli("status", *address(living), "echo").stdout
 
 
@@ -156,13 +157,22 @@ def test_wait_ends_at_the_timeout(run_cli: RunCli, living: Served, typed: list[s
     """With exit code 3 and the last reason."""
     result = run_cli("wait", *address(living), *typed, "--timeout", 0.3)
     assert (result.stdout, result.code) == ("", 3)
-    assert result.stderr.startswith(words.format(at=f"{HOST}:{living.rest_port}"))
+    assert f"\n{words}".format(at=f"{HOST}:{living.rest_port}") in result.stderr
+    assert result.stderr.startswith(f"waiting for {typed[0]} (0 of 0.3 s): ")
 
 
 def test_wait_for_a_server_that_starts_later(run_cli: RunCli) -> None:
     """Also for a server that tfsctl did not start; the last failure is printed."""
     result = run_cli("wait", "--host", HOST, "--port", 9, "echo", "--timeout", 0.5)
     assert result.code == 3
-    assert result.stderr.startswith(
-        f"error: echo is not AVAILABLE after 0.5 s: no answer from {HOST}:9: Connection refused"
-    )
+    first, *_ = result.stderr.splitlines()
+    assert first == f"waiting for echo (0 of 0.5 s): no answer from {HOST}:9: Connection refused"
+    assert f"\nerror: echo is not AVAILABLE after 0.5 s: no answer from {HOST}:9: Connection refused" in result.stderr
+
+
+def test_wait_goes_on_saying_what_it_waits_for(monkeypatch: pytest.MonkeyPatch, run_cli: RunCli) -> None:
+    """The reason is printed again after a while."""
+    monkeypatch.setattr(wait, "REMINDER_INTERVAL_S", 0.3)
+    result = run_cli("wait", "--host", HOST, "--port", 9, "echo", "--timeout", 1)
+    again = [line for line in result.stderr.splitlines() if line.startswith("still waiting for echo (")]
+    assert 1 <= len(again) <= 3

@@ -245,6 +245,28 @@ def test_logs_are_followed_until_the_server_ends(run_cli: RunCli, echo: Path) ->
     assert (process.returncode, stdout, stderr) == (0, "fake model server: terminated\n", "")
 
 
+@pytest.mark.usefixtures("fake")
+def test_several_logs_are_followed_until_all_servers_end(run_cli: RunCli, echo: Path) -> None:
+    """Lines appear as they are written, each with the name of its server."""
+    for name in ("one", "three"):
+        assert run_cli("serve", echo, "--engine", "binary", "--name", name, "--detach", *FREE).code == 0
+    process = tfsctl("logs", "one", "three", "--follow", "--tail", "1")
+    assert process.stdout is not None
+    assert sorted(process.stdout.readline()[:8] for _ in range(2)) == ["one   | ", "three | "]
+    written = {record.name: Path(record.log_path or "") for record in records.running()}
+    for name, line in (("three", "three | hello\n"), ("one", "one   | hello\n"), ("three", "three | hello\n")):
+        with written[name].open("a") as log:
+            log.write("hello\n")
+        assert process.stdout.readline() == line
+    assert run_cli("stop", "one").code == 0
+    assert run_cli("stop", "three").code == 0
+    stdout, stderr = process.communicate(timeout=240)
+    ends = [line for line in stdout.splitlines() if "terminated" in line]
+    assert sorted(ends) == ["one   | fake model server: terminated", "three | fake model server: terminated"]
+    assert process.returncode == 0
+    assert stderr in ("note: one has ended\n", "note: three has ended\n")  # of the first
+
+
 # ---- what a crash leaves ----
 @pytest.mark.parametrize("engine", ["embedded", "binary"])
 def test_killed_serve_is_found_by_ps_and_stop(
@@ -374,7 +396,9 @@ def test_stop_and_logs_take_several_names(run_cli: RunCli, echo: Path) -> None:
         Path(record.log_path or "").write_text(f"hello from {record.name}\n")
 
     assert run_cli("logs", "two", "one").stdout == "two | hello from two\none | hello from one\n"
-    assert run_cli("logs", "two", "one", "--follow").code == ExitCode.USAGE
+    padded = "three | hello from three\none   | hello from one\n"
+    assert run_cli("logs", "three", "one", "three").stdout == padded
+    assert run_cli("logs", "three", "nothing", "--follow").code == ExitCode.NOT_FOUND
     assert run_cli("stop", "one", "nothing").code == ExitCode.NOT_FOUND
     assert len(records.running()) == 3
     assert run_cli("stop", "three", "one", "one").stdout == "stopped three\nstopped one\n"

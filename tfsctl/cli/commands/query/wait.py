@@ -15,6 +15,7 @@ from tfsctl.cli.output import terminal
 from tfsctl.errors import NotFound, NotReadyInTime, ServerUnreachable, TfsctlError
 
 POLL_INTERVAL_S = 0.2
+REMINDER_INTERVAL_S = 5.0
 REQUEST_TIMEOUT_S = 5.0  # per status request; a slower server is queried again
 
 
@@ -30,9 +31,9 @@ def wait(
 ) -> None:
     """Wait until a model, or one version of it, is AVAILABLE.
 
-    Ends with 0 once it is; with 3 if it is not after --timeout seconds; at once with 1 if it could not be loaded. A
-    server that is not there yet, or does not know the model yet, is waited for. `--timeout 1` makes a probe: an open
-    port and HTTP status 200 do not mean that a version is loaded.
+    Ends with 0 once it is AVAILABLE, with 3 if it is not within --timeout seconds, and at once with 1 if it could not be
+    loaded. A server that does not run yet, or does not know the model yet, may still come; stderr tells what is waited
+    for. `--timeout 1` makes a probe: an open port and HTTP status 200 do not mean that a version is loaded.
 
     \b
     Examples:
@@ -46,6 +47,7 @@ def wait(
 
     options = options.with_model(name)
     start = time.monotonic()
+    progress = _WaitProgress(name, options.timeout_s)
     while True:
         left_s = options.timeout_s - (time.monotonic() - start)
         try:
@@ -57,6 +59,7 @@ def wait(
         except (NotFound, NotReadyInTime, ServerUnreachable) as error:
             if left_s <= POLL_INTERVAL_S:
                 raise _too_late(name, options.timeout_s, error) from error
+            progress.show(error, elapsed_s=time.monotonic() - start)
         else:
             break
         time.sleep(POLL_INTERVAL_S)
@@ -65,6 +68,25 @@ def wait(
         terminal.answer_json({"model": model, "version": version, "state": "AVAILABLE", "waited_s": waited_s})
         return
     terminal.answer(f"{model} version {version} AVAILABLE")
+
+
+class _WaitProgress:
+    """Says on stderr what is waited for: at once, whenever the reason changes, and regularly."""
+
+    def __init__(self, name: str, timeout_s: float) -> None:
+        self._name, self._timeout_s = name, timeout_s
+        self._reason = ""
+        self._next_s = 0.0
+
+    def show(self, reason: TfsctlError, *, elapsed_s: float) -> None:
+        """Print the reason why the wait goes on, if it is new or was printed long ago."""
+        if reason.message == self._reason and elapsed_s < self._next_s:
+            return
+        start = f"waiting for {self._name}" if not self._reason else f"still waiting for {self._name}"
+        terminal.say(f"{start} ({elapsed_s:.0f} of {self._timeout_s:g} s): {reason.message}")
+        if reason.hint and reason.message != self._reason:
+            terminal.say(f"hint: {reason.hint}")
+        self._reason, self._next_s = reason.message, elapsed_s + REMINDER_INTERVAL_S
 
 
 def _too_late(name: str, seconds: float, last: TfsctlError) -> NotReadyInTime:
