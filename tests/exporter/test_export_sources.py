@@ -159,11 +159,11 @@ def test_directory_of_versions(export: Export) -> None:
         ("x = (1 +", "net.py", (1, "net.py:1: SyntaxError: '(' was never closed")),
         ("a = 1\nb = a / 0", "net.py", (1, "net.py:2: ZeroDivisionError: division by zero")),
         ("def build_model():\n  return [][1]", "net.py", (1, "net.py:2: build_model() failed: IndexError: list index out of range")),
-        ("import sys\nsys.exit('no data')", "net.py", (1, "net.py:2: SystemExit: no data")),
+        ("import sys\nsys.exit('no data')", "net.py", (1, "net.py:2: the file ended with SystemExit: no data")),
         ("import no_such_module", "net.py", (1, "net.py:1: ModuleNotFoundError: No module named 'no_such_module'")),
         ("x = 1", "net.py", (2, "net.py defines neither `model` nor `build_model()`")),
         (NET, "net.py:other", (2, "net.py does not define `other`")),
-        ("def build_model(depth, width): pass", "net.py", (2, "net.py: build_model() wants arguments (depth, width); tfsctl calls it with none")),
+        ("def build_model(depth, width): pass", "net.py", (2, "net.py: build_model() requires arguments: depth, width")),
         ("model = {'a': 1}", "net.py", (1, "the model is of type dict, which tfsctl cannot export")),
         ("def build_model(): pass", "net.py", (1, "the model is of type NoneType, which tfsctl cannot export")),
         ("import tensorflow as tf\nmodel = tf.Module()", "net.py", (1, "the Module has no signatures")),
@@ -210,8 +210,8 @@ def test_verbose_shows_the_traceback(export: Export) -> None:
 @pytest.mark.parametrize(
     ("name", "error"),
     [
-        ("saved.keras", "saved.keras is not a Keras file: a .keras file is a zip archive"),
-        ("saved.h5", "saved.h5: OSError: Unable to synchronously open file (file signature not found)"),
+        ("saved.keras", "saved.keras is not a Keras file: it is neither a zip archive (.keras) nor HDF5 (.h5)"),
+        ("saved.h5", "saved.h5 is not a Keras file: it is neither a zip archive (.keras) nor HDF5 (.h5)"),
     ],
 )
 def test_damaged_keras_file(export: Export, name: str, error: str) -> None:
@@ -235,7 +235,9 @@ def test_keras_file_with_a_class_of_the_users(export: Export) -> None:
     result = export.source("saved.keras")
     assert result.code == 1
     assert result.last_words[0].startswith("error: saved.keras: TypeError: Could not locate class 'Mine'.")
-    assert "export a Python file" in result.last_words[1]
+    assert result.last_words[1] == (
+        "hint: tfsctl export saved.keras --custom-objects FILE.py, with the file or module that defines the class"
+    )
 
 
 def test_damaged_saved_model(export: Export, echo_dir: Path) -> None:
@@ -258,7 +260,7 @@ def test_no_source() -> None:
     """What is not there is not found; what is there but nothing to export is wrong input."""
     with pytest.raises(NotFound, match=r"no such file or directory: nowhere\.py"):
         parse_source("nowhere.py:model")
-    with pytest.raises(InvalidInput, match="/dev/null is nothing tfsctl can export"):
+    with pytest.raises(InvalidInput, match="tfsctl cannot export /dev/null"):
         parse_source("/dev/null")
 
 

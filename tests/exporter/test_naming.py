@@ -151,7 +151,7 @@ def test_subclassed_model(export: Export, call: str, rest: str, names: list[str]
 
 
 def test_samples_give_dtypes_of_a_subclassed_model(export: Export) -> None:
-    """With `samples` the dtypes are those of the samples; without, float32 is assumed, and said."""
+    """The dtypes are those of the samples, or of the data it was called on; otherwise float32, with a note."""
     code = """
         import keras, numpy as np
         class Ids(keras.Model):
@@ -166,21 +166,25 @@ def test_samples_give_dtypes_of_a_subclassed_model(export: Export) -> None:
     assert sampled.document["signatures"]["serving_default"]["inputs"]["ids"]["dtype"] == "int64"
     assert sampled.document["notes"] == []
     called = export(code + "    model(np.array([[1, 2, 3]]))\n", "--json", "--name", "called")
-    assert called.document["signatures"]["serving_default"]["inputs"]["ids"]["dtype"] == "float32"
-    assert called.document["notes"] == [
+    assert called.document["signatures"]["serving_default"]["inputs"]["ids"]["dtype"] == "int64"
+    built = export(code + "    model.build((None, 3))\n", "--json", "--name", "built")
+    assert built.document["signatures"]["serving_default"]["inputs"]["ids"]["dtype"] == "float32"
+    assert built.document["notes"] == [
         "the model does not say of what dtype its inputs are: float32 was assumed; `samples` would tell"
     ]
 
 
-def test_second_argument_of_unknown_shape(export: Export) -> None:
-    """Keras records the shape of the first argument only: the error says which is missing, and what to do."""
-    result = export(
-        SUBCLASS.format(call="def call(self, age, job): return self.dense(age) + job")
-        + "    model(np.zeros((2, 1)), np.zeros((2, 1)))\n"
-    )
+def test_arguments_of_the_last_call(export: Export) -> None:
+    """A model that was called on data has the shapes of that call, for every argument; otherwise a hint names them."""
+    code = SUBCLASS.format(call="def call(self, user, item): return self.dense(user) + item")
+    exported = export(code + "    model(np.zeros((2, 3)), item=np.zeros((2, 1)))\n", "--json")
+    inputs = exported.document["signatures"]["serving_default"]["inputs"]
+    assert {name: spec["shape"] for name, spec in inputs.items()} == {"item": [None, 1], "user": [None, 3]}
+
+    result = export(code)
     assert result.code == 1
-    assert result.last_words[0].endswith("cannot be traced: the shape of job is not known")
-    assert result.last_words[1].startswith("hint: define `samples`")
+    assert result.last_words[0].endswith("cannot be traced: it was never built")
+    assert result.last_words[1].startswith('hint: define `samples = {"user": [...], "item": [...]}` in its file')
 
 
 def test_batch_dimension_is_free(export: Export) -> None:

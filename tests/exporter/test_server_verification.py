@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version as package_version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -185,9 +186,10 @@ def test_keras_2_file_without_tf_keras(export: Export) -> None:
 
     result = export.source("old.h5")
 
+    release = ".".join(package_version("tensorflow").split(".")[:2])
     assert result.code == 1
     assert result.last_words[0].startswith("error: old.h5 was written by Keras 2.15.0, and Keras 3 cannot load it: ")
-    assert result.last_words[1] == "hint: pip install tf-keras"
+    assert result.last_words[1] == f"hint: pip install tf-keras~={release}.0"
 
 
 def test_modules_beside_the_source(export: Export) -> None:

@@ -49,6 +49,16 @@ class DType:
         """Whether values are complex numbers."""
         return self.name.startswith("complex")
 
+    @property
+    def has_json_form(self) -> bool:
+        """Whether TensorFlow Serving's REST API carries values (tensorflow_serving/util/json_tensor.cc)."""
+        return self.name in _JSON_DTYPES
+
+
+_JSON_DTYPES = {
+    *("float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool", "string"),
+}
+
 
 @lru_cache(maxsize=None)
 def _numpy_dtype(name: str) -> np.dtype:

@@ -5,7 +5,7 @@
 - A name that Keras or TensorFlow generated (`keras_tensor_5`, `dense_3`, `args_0`) depends on what was built before, so
   it is replaced: by `inputs` or `outputs` for a single one, by `input_1`, … or `output_1`, … for several.
 - An input is an argument of a TensorFlow function, so its name must be an identifier: `Sea view` becomes `Sea_view`,
-  `class` becomes `class_`.
+  `class` becomes `class_`. A note says so.
 - Equal names are numbered.
 """
 
@@ -22,10 +22,23 @@ _GENERATED_INPUT = re.compile(r"(keras_tensor|input_layer|args)(_\d+)*|input_\d+
 _LEGACY_CLASSES = ("model",)  # Keras 2 called an unnamed functional model model_1
 
 
-def input_names(candidates: Sequence[str | None]) -> list[str]:
-    """Names for the inputs, in order. A candidate is None if there is no name."""
-    chosen = [name if name and not _GENERATED_INPUT.fullmatch(name) else None for name in candidates]
+def input_names(candidates: Sequence[str | None], *, keep_generated: bool = False) -> list[str]:
+    """Names for the inputs, in order. A candidate is None if there is no name.
+
+    `keep_generated` is for a SavedModel: its clients use its names, whoever chose them.
+    """
+    chosen = [name if name and (keep_generated or not _is_generated_input(name)) else None for name in candidates]
     return _numbered([name and _identifier(name) for name in chosen], "input")
+
+
+def notes_on_inputs(candidates: Sequence[str | None], names: Sequence[str]) -> tuple[str, ...]:
+    """A note for each input whose name the user gave and that has another name in the export."""
+    return tuple(
+        f"the input {given!r} is called {name!r}: an input is an argument of a TensorFlow function "
+        f"(--input {name}=NEW chooses another name)"
+        for given, name in zip(candidates, names, strict=True)
+        if given and not _is_generated_input(given) and given != name
+    )
 
 
 def output_names(candidates: Sequence[str | None]) -> list[str]:
@@ -47,6 +60,10 @@ def is_generated(layer_name: str, class_name: str) -> bool:
     """Whether Keras generated the name of a layer from its class, such as `dense` or `dense_3` for Dense."""
     bases = "|".join(re.escape(base) for base in (_snake_case(class_name), *_LEGACY_CLASSES))
     return re.fullmatch(rf"({bases})(_\d+)?", layer_name) is not None
+
+
+def _is_generated_input(name: str) -> bool:
+    return _GENERATED_INPUT.fullmatch(name) is not None
 
 
 def _snake_case(class_name: str) -> str:

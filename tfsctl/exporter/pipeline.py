@@ -20,7 +20,8 @@ from tfsctl.core.saved_model import SavedModelInfo, read_saved_model
 from tfsctl.core.version_files import WARMUP_FILE, compare_files, hash_files, read_row_independence
 from tfsctl.errors import ExportError, InvalidInput, NotFound
 from tfsctl.exporter.exported import ExportedModel, Verification
-from tfsctl.exporter.sources.model_source import ModelSource, check_version, parse_source
+from tfsctl.exporter.sources.export_options import ExportOptions
+from tfsctl.exporter.sources.model_source import SAVED_MODEL_TEXT_FILE, ModelSource, check_version, parse_source
 from tfsctl.serving_config.model_name import check_name
 from tfsctl.serving_config.stock_image import DEFAULT_IMAGE, DEFAULT_TAG, list_operations, newer_operations
 
@@ -36,6 +37,7 @@ def export_model(
     version: int | None = None,
     allow_breaking: bool = False,
     warmup: str | Path | None = None,
+    options: ExportOptions = ExportOptions(),  # noqa: B008 - immutable
     report: ReportStep = lambda _step: None,
 ) -> ExportedModel:
     """Export `source` as a new version of the model `name` in the directory `to`.
@@ -44,13 +46,15 @@ def export_model(
     - `name`: default: the stem of the file name. `version`: default: the Unix time.
     - `allow_breaking`: publish the version even if clients of the version now latest would break.
     - `warmup`: a file of requests that servers run after loading the version, or "auto": some that fit its signatures.
+    - `options`: how to load the source, and changes of its signatures.
     - `report`: called with the name of each step when it starts.
 
     The version is loaded and run before it is published. If anything fails, nothing is left behind.
 
     Raises NotFound and InvalidInput for wrong arguments, ExportError if the model cannot be built, written or run.
     """
-    model_source = parse_source(str(source))
+    options.refuse_for((parsed := parse_source(str(source))).kind)
+    model_source = replace(parsed, options=options)
     base = Path(to) / check_name(model_source.default_name if name is None else name)
     check_version(version)
     if version is not None:
@@ -60,7 +64,8 @@ def export_model(
         if not warmup.is_file():
             raise NotFound(f"there is no file {warmup}", hint='--warmup takes a file, or "auto"')
     if model_source.kind == "saved_model":
-        read_saved_model(model_source.path)
+        if not (model_source.path / SAVED_MODEL_TEXT_FILE).is_file():
+            read_saved_model(model_source.path)
         if model_source.path.resolve() in (base.resolve(), *base.resolve().parents):
             raise InvalidInput(
                 f"the versions of the model would lie inside the model itself: {base}", hint="choose --name or --to"
@@ -86,10 +91,12 @@ def _export(
     from tfsctl.exporter import manifest
     from tfsctl.exporter.evidence.provenance import git_state
     from tfsctl.exporter.publish import compatibility_gate
+    from tfsctl.exporter.signatures.rest_types import notes_on_types
 
     created = _created()
     git = git_state(source.path)  # before the user's code runs, which may write files
-    write_version = _copy if source.kind == "saved_model" else _build
+    copied = source.kind == "saved_model" and not source.options.changes_signatures
+    write_version = _copy_or_rewrite if copied else _build
     verification, notes = write_version(source, staged.path, report)
     info = read_saved_model(staged.path)
     comparison = compatibility_gate.compare_with_latest(staged.base, info.signatures)
@@ -104,7 +111,12 @@ def _export(
         keras_version=None if source.kind == "saved_model" else package_version("keras"),
         source_sha256=sha256,
         created=created,
-        notes=(*notes, *compatibility_gate.describe(comparison), *_missing_in_image(info)),
+        notes=(
+            *notes,
+            *notes_on_types(info.signatures.values()),
+            *compatibility_gate.describe(comparison),
+            *_missing_in_image(info),
+        ),
         memory=verification.memory,
         compared_with=comparison,
     )
@@ -164,14 +176,15 @@ def _missing_in_image(info: SavedModelInfo) -> list[str]:
 
 def _build(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Verification, tuple[str, ...]]:
     from tfsctl.exporter import verification, writer
+    from tfsctl.exporter.signatures.changes import change_signatures
     from tfsctl.exporter.sources import loading
 
     report("loading TensorFlow")
     import tensorflow as tf  # noqa: F401 - the reported step
 
     report(f"building the model of {source.path.name}")
-    with loading.load_source(source) as (model, samples, notes):
-        signatures = loading.signatures_of(model, samples)
+    with loading.load_source(source) as (model, rows, notes):
+        signatures, samples = change_signatures(loading.signatures_of(model, rows), rows, source.options)
         report("tracing")
         functions = {signature.name: writer.trace(signature) for signature in signatures}
         report("writing")
@@ -182,12 +195,28 @@ def _build(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Ve
     return verified, (*notes, *(note for signature in signatures for note in signature.notes))
 
 
+def _copy_or_rewrite(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Verification, tuple[str, ...]]:
+    """Copy a SavedModel. Write it again if a server cannot find all of its variables.
+
+    `tf.saved_model.save` of a Keras 3 model writes such SavedModels, which only TensorFlow's Python library restores.
+    """
+    try:
+        return _copy(source, directory, report)
+    except ExportError as error:
+        if "Could not find variable" not in error.message:
+            raise
+    for path in directory.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    verified, notes = _build(source, directory, report)
+    return verified, (*notes, f"{source.path} does not restore all variables in a server, so it was written again")
+
+
 def _copy(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Verification, tuple[str, ...]]:
     from tfsctl.exporter import verification
+    from tfsctl.exporter.sources.saved_model_files import copy_saved_model
 
     report("copying")
-    shutil.copytree(source.path, directory, dirs_exist_ok=True)
-    directory.chmod(0o755)
+    copy_saved_model(source.path, directory)
     report("checking")
     verified = verification.verify(directory, read_saved_model(directory).signatures, {}, None)
     # Samples of an earlier export show more than synthetic rows, as long as the files are those that it wrote.

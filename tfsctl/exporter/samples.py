@@ -130,8 +130,10 @@ def _fit(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     dtype = dtypes.BY_NAME[spec.dtype]
     text = array.dtype.kind == "O"
     dims = spec.shape
+    if dims and dims[0] is not None and dims[0] < len(array):
+        array = array[: dims[0]]  # a signature with a fixed batch
     fits = dims is None or (
-        len(dims) == array.ndim and all(d in (None, n) for d, n in zip(dims[1:], array.shape[1:], strict=True))
+        len(dims) == array.ndim and all(d in (None, n) for d, n in zip(dims, array.shape, strict=True))
     )
     if not fits or text != (dtype is dtypes.STRING):
         found = TensorSpec(spec.name, "string" if text else array.dtype.name, array.shape)

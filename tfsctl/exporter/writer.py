@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.core import protos
 from tfsctl.core.version_files import FINGERPRINT_FILE
-from tfsctl.errors import ExportError
+from tfsctl.errors import ExportError, TfsctlError
 from tfsctl.exporter import error_text
 from tfsctl.exporter.export_signature import ExportSignature
-from tfsctl.exporter.sources.keras2 import is_keras2_model
+from tfsctl.exporter.sources.loading import trackables
 
 if TYPE_CHECKING:
-    import keras
     import tensorflow as tf
 
 
@@ -35,6 +35,8 @@ def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFuncti
     function = tf.function(signature.call, input_signature=specs, autograph=False)
     try:
         outputs = function.get_concrete_function().structured_outputs
+    except TfsctlError:
+        raise
     except Exception as error:
         raise ExportError(f"signature {signature.name} cannot be traced: {error_text.one_line(error)}") from error
     for name, output in outputs.items():
@@ -49,18 +51,14 @@ def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFuncti
 
 def write(model: Any, functions: Mapping[str, Any], directory: Path) -> None:  # noqa: ANN401 - any trackable object
     """Write a model with its traced signatures to `directory`. Raises ExportError if TensorFlow cannot write it."""
-    import keras
     import tensorflow as tf
 
     root: Any = tf.Module()  # not the model: the saved object may not have its own attribute `signatures`
     # TensorFlow does not find all variables of a Keras model inside a tf.Module, so save those that the signatures use.
-    used = [variable for function in functions.values() for variable in function.get_concrete_function().variables]
-    root.used = sorted(used, key=_creation_order)
-    if isinstance(model, keras.Model) or is_keras2_model(model):
-        # Save the tables, not the model: TensorFlow would trace it again, with one input.
-        root.tables = [part for layer in (model, *model.layers) for part in _resources(layer)]
-    else:
-        root.model = model
+    concrete = [function.get_concrete_function() for function in functions.values()]
+    root.used = sorted((variable for function in concrete for variable in function.variables), key=_creation_order)
+    root.resources = _resources(concrete)
+    root.parts = trackables(model)
     try:
         tf.saved_model.save(root, str(directory), signatures=functions)
     except (tf.errors.OpError, ValueError, TypeError, AssertionError) as error:
@@ -85,9 +83,20 @@ def _fix_identifier(file: Path) -> None:
     file.write_bytes(fingerprint.SerializeToString(deterministic=True))
 
 
-def _resources(layer: keras.Layer) -> list[Any]:
-    """The resources of a layer, such as lookup tables."""
+def _resources(functions: Sequence[Any]) -> list[object]:
+    """The objects, such as lookup tables, whose resources some concrete functions captured.
+
+    Functions keep the handles only, so this searches all objects of the process if there are any.
+    """
     import tensorflow as tf
 
-    parts = tf.train.TrackableView(layer).descendants()
-    return [part for part in parts if isinstance(part, tf.saved_model.experimental.TrackableResource)]
+    captured = {
+        id(tensor) for function in functions for tensor in function.captured_inputs if tensor.dtype == tf.resource
+    }
+    variables = {id(variable.handle) for function in functions for variable in function.variables}
+    handles = captured - variables
+    if not handles:
+        return []
+    kind = tf.saved_model.experimental.TrackableResource
+    resources: list[Any] = [one for one in gc.get_objects() if issubclass(type(one), kind)]
+    return [one for one in resources if id(one.resource_handle) in handles]

@@ -15,8 +15,6 @@ EXAMPLE_TEXT = "some text"
 MAX_SAMPLE_CHARS = 400  # of a sample as JSON
 MAX_VALUES = 64  # a request with more values is too long to paste
 _PREDICT_METHODS = ("", "tensorflow/serving/predict")
-# The dtypes that TensorFlow Serving's REST API converts: tensorflow_serving/util/json_tensor.cc.
-JSON_DTYPES = {"float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint32", "uint64", "bool", "string"}
 
 
 def example_signature(signatures: Mapping[str, Signature]) -> Signature | None:
@@ -32,7 +30,7 @@ def example_body(signature: Signature) -> str | None:
     The row format (`instances`) is used if every tensor has a batch dimension, else the columnar format (`inputs`).
     """
     tensors = (*signature.inputs, *signature.outputs)
-    if any(spec.dtype not in JSON_DTYPES for spec in tensors):
+    if not all(spec.dtype in dtypes.BY_NAME and dtypes.BY_NAME[spec.dtype].has_json_form for spec in tensors):
         return None
     body: dict[str, Any] = {} if signature.name == DEFAULT_SIGNATURE else {"signature_name": signature.name}
     shapes = _assumed_shapes(signature)

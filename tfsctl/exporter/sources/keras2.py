@@ -6,6 +6,8 @@ import importlib.util
 import json
 import sys
 import zipfile
+from collections.abc import Mapping
+from importlib.metadata import version as package_version
 from pathlib import Path
 
 from tfsctl.errors import ExportError
@@ -35,23 +37,37 @@ def keras2_version(path: Path) -> str | None:
     return text if text.startswith("2.") else None
 
 
-def load_keras2(path: Path, version: str, reason: BaseException) -> object:
-    """Load a file that Keras 2 wrote, with tf_keras. `reason` is why Keras 3 does not load it.
+def load_keras2(
+    path: Path, file: Path, version: str, reason: BaseException, objects: Mapping[str, object], *, safe_mode: bool
+) -> object:
+    """Load a file that Keras 2 wrote, with tf_keras.
 
-    Raises ExportError if tf_keras is not installed, or cannot load the file either.
+    `file` is `path` under a name that fits its format, `reason` is why Keras 3 does not load it, `objects` are classes
+    by name. Raises ExportError if tf_keras is not installed, or cannot load the file either.
     """
     if importlib.util.find_spec("tf_keras") is None:
+        release = ".".join(package_version("tensorflow").split(".")[:2])  # tf-keras 2.21 is for TensorFlow 2.21
         raise ExportError(
             f"{path} was written by Keras {version}, and Keras 3 cannot load it: {error_text.one_line(reason)}",
-            hint="pip install tf-keras",
+            hint=f"pip install tf-keras~={release}.0",
         ) from reason
     import tf_keras
 
     try:
-        model: object = tf_keras.models.load_model(path, compile=False)
+        model: object = tf_keras.models.load_model(
+            file, compile=False, custom_objects=dict(objects), safe_mode=safe_mode
+        )
     except Exception as error:
-        raise ExportError(
-            f"{path}: {error_text.one_line(error)}",
-            hint="if it needs your classes, export a Python file with them and `model = tf_keras.models.load_model(...)`",
-        ) from error
+        raise ExportError(f"{path}: {error_text.one_line(error)}", hint=_hint(error, path)) from error
     return model
+
+
+def _hint(error: BaseException, path: Path) -> str:
+    text = str(error)
+    if "safe_mode" in text or "unsafe_deserialization" in text:
+        return (
+            "the file contains Python code (a Lambda layer), which runs when it is loaded: add --unsafe if you trust it"
+        )
+    if "Unknown layer" in text or "custom_object" in text or "Could not locate" in text:
+        return f"tfsctl export {path} --custom-objects FILE.py, with the file or module that defines the class"
+    return f"write a Python file with `model = tf_keras.models.load_model({path.name!r})`, and export that"

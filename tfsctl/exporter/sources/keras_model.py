@@ -1,4 +1,8 @@
-"""The signature of a Keras 3 or tf_keras model, `serving_default`, with stable names for its inputs and outputs."""
+"""The signature of a Keras 3 or tf_keras model or layer, `serving_default`, with stable names.
+
+The batch dimension is fixed if the model declares it: `keras.Input(batch_size=2)`, or a stateful layer. A model that was
+only called on two rows, or trained in batches of 32, takes any number of rows.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from tfsctl.errors import ExportError
 from tfsctl.exporter import error_text, naming
 from tfsctl.exporter.export_signature import ExportSignature, Tree, outputs_by_name
 from tfsctl.exporter.samples import Samples
+from tfsctl.exporter.sources import recorded_calls
 
 if TYPE_CHECKING:
     import keras
@@ -31,14 +36,16 @@ def signature_of(model: keras.Model, samples: Samples | None) -> ExportSignature
     tree, invoke, notes = _call(model, samples)
     leaves = keras.tree.flatten_with_path(tree)
     # Keras 2 named an unnamed input after the first layer: dense_input.
-    legacy = {f"{layer.name}_input" for layer in model.layers if naming.is_generated(layer.name, type(layer).__name__)}
-    names = naming.input_names(
-        [naming.from_path(path) or (None if leaf.name in legacy else leaf.name) for path, leaf in leaves]
-    )
+    legacy = {
+        f"{layer.name}_input" for layer in _layers(model) if naming.is_generated(layer.name, type(layer).__name__)
+    }
+    candidates = [naming.from_path(path) or (None if leaf.name in legacy else leaf.name) for path, leaf in leaves]
+    names = naming.input_names(candidates)
     inputs = tuple(
-        TensorSpec(name, tf.as_dtype(leaf.dtype).name, (None, *tuple(leaf.shape)[1:]))
+        TensorSpec(name, tf.as_dtype(leaf.dtype).name, tuple(leaf.shape))
         for name, (_, leaf) in zip(names, leaves, strict=True)
     )
+    notes += naming.notes_on_inputs(candidates, names)
     layers = _output_layers(model)
     if not model.built and samples is not None:
         _build(model, invoke, keras.tree.pack_sequence_as(tree, [samples.fit(inputs)[spec.name] for spec in inputs]))
@@ -56,8 +63,17 @@ def _call(model: keras.Model, samples: Samples | None) -> tuple[Tree, Callable[[
     if hasattr(model, "output_names"):  # a functional model
         return model.input, lambda tree: model(tree, training=False), ()
     if isinstance(model, keras.Sequential) and model.built:
-        return model.inputs[0], lambda tree: model(tree, training=False), ()
-    known, notes = (_sampled(samples), ()) if samples is not None else _built_with(model)
+        (tensor,) = model.inputs
+        return tensor if _declares_batch(model) else _free_batch(tensor), lambda tree: model(tree, training=False), ()
+    recorded = recorded_calls.recorded_inputs(model)
+    known: Mapping[Any, Tree]
+    notes: tuple[str, ...] = ()
+    if samples is not None:
+        known = _sampled(samples)
+    elif recorded:
+        known = recorded
+    else:
+        known, notes = _built_with(model)
     wanted, required = _tensor_arguments(model)
     arguments = [name for name in known if name in wanted]
     if len(arguments) == len(known) > 1:
@@ -73,9 +89,38 @@ def _call(model: keras.Model, samples: Samples | None) -> tuple[Tree, Callable[[
         what = f"the shape of {', '.join(missing)} is not known" if known else "it was never built"
         raise ExportError(
             f"the model {model.name!r} cannot be traced: {what}",
-            hint="define `samples` in its file, or call it once on data, or give it a keras.Input",
+            hint=_hint_for((missing if known else required) or wanted),
         )
     return tree, invoke, notes
+
+
+def _declares_batch(model: keras.Sequential) -> bool:
+    """Whether a built Sequential model declares its batch size.
+
+    Keras adds an input layer for the first data it sees. That layer has a generated name, and the dtype of the data.
+    """
+    first = getattr(model, "_layers", model.layers)[0]  # `layers` leaves out the input layer
+    declared = getattr(getattr(first, "_auto_config", None), "config", {})
+    explicit = declared.get("dtype", "") is None or not naming.is_generated(first.name, "InputLayer")
+    return explicit or any(getattr(layer, "stateful", False) for layer in model.layers)
+
+
+def _free_batch(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    import keras
+
+    return keras.KerasTensor((None, *tensor.shape[1:]), tensor.dtype, name=tensor.name)
+
+
+def _layers(model: keras.Layer) -> list[keras.Layer]:
+    """The layers of a model; a layer itself if it is not a model."""
+    layers: list[keras.Layer] = getattr(model, "layers", [model])
+    return layers
+
+
+def _hint_for(arguments: list[str]) -> str:
+    """What to write in the file of a model whose inputs are unknown."""
+    rows = ", ".join(f'"{name}": [...]' for name in arguments) or "..."
+    return f"define `samples = {{{rows}}}` in its file: rows of each input, or call the model once on data there"
 
 
 def _sampled(samples: Samples) -> dict[str | None, Tree]:
@@ -125,8 +170,10 @@ def _output_layers(model: keras.Model) -> list[str | None]:
         nodes = getattr(model, "operations", model.layers)  # Keras 2 names outputs by layers only
         operations = {operation.name: operation for operation in nodes}
         layers = [operations[name] for name in model.output_names]
+    elif isinstance(model, keras.Sequential):
+        layers = model.layers[-1:]
     else:
-        layers = model.layers[-1:] if isinstance(model, keras.Sequential) else []
+        layers = [] if hasattr(model, "layers") else [model]
     return [None if naming.is_generated(layer.name, type(layer).__name__) else layer.name for layer in layers]
 
 

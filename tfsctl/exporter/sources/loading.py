@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.errors import ExportError, InvalidInput
-from tfsctl.exporter import error_text, samples
+from tfsctl.exporter import samples
 from tfsctl.exporter.export_signature import ExportSignature
 from tfsctl.exporter.samples import Samples
-from tfsctl.exporter.sources import keras2, keras_model, python_file, tf_module
+from tfsctl.exporter.sources import (
+    export_archive,
+    keras2,
+    keras_file,
+    keras_model,
+    python_file,
+    recorded_calls,
+    tf_function,
+    tf_module,
+)
 from tfsctl.exporter.sources.model_source import ModelSource
+from tfsctl.exporter.sources.source_arguments import split_arguments
+
+_WANTED = (
+    "wanted: a Keras model or layer, a tf.Module whose attribute `signatures` maps names to tf.functions, "
+    "a tf.function with an input_signature, or a dict of these"
+)
 
 
 @contextmanager
@@ -23,63 +39,94 @@ def load_source(source: ModelSource) -> Iterator[tuple[object, Samples | None, t
     model.
     """
     if source.kind == "keras":
-        yield _keras_file(source.path), None, ()
+        yield keras_file.load_keras_file(source.path, source.options), None, ()
         return
-    with python_file.run_file(source.path) as module:
-        model = python_file.find_model(module, source.attribute, is_model=is_model)
-        defined = getattr(module, python_file.SAMPLES, None)
-        if defined is None:
-            yield model, None, ()
-            return
-        try:
-            rows = samples.parse_samples(defined)
-        except InvalidInput as error:
-            yield model, None, (f"`{python_file.SAMPLES}` was not used: {error.message}",)
-        else:
-            yield model, rows, ()
+    if source.kind == "saved_model":
+        yield tf_module.load_saved_model(source.path), None, ()
+        return
+    names = (source.attribute,) if source.attribute else (python_file.MODEL, python_file.BUILD_MODEL)
+    code = source.path.read_text(encoding="utf-8", errors="replace")
+    keywords, arguments = split_arguments(source.options.arguments, code, source.attribute or python_file.BUILD_MODEL)
+    with recorded_calls.record_calls(), python_file.run_file(source.path, arguments, wanted=names) as module:
+        model = python_file.find_model(module, source.attribute, is_model=is_model, keywords=keywords)
+        rows, notes = _samples(module)
+        with export_archive.unpacked(model) as unpacked:
+            if source.options.weights is not None:
+                _load_weights(unpacked, rows, Path(source.options.weights))
+            yield unpacked, rows, notes
+
+
+def _load_weights(model: object, rows: Samples | None, file: Path) -> None:
+    """Load weights into a model. A model that was never called is built on its samples first."""
+    import keras
+
+    if isinstance(model, keras.Layer) and not model.built:
+        keras_model.signature_of(model, rows)
+    keras_file.load_weights(model, file)
+
+
+def _samples(module: object) -> tuple[Samples | None, tuple[str, ...]]:
+    defined = getattr(module, python_file.SAMPLES, None)
+    if defined is None:
+        return None, ()
+    try:
+        return samples.parse_samples(defined), ()
+    except InvalidInput as error:
+        return None, (f"`{python_file.SAMPLES}` was not used: {error.message}",)
 
 
 def is_model(value: object) -> bool:
     """Whether a value is a model, and not a function that builds one."""
     import keras
 
-    return isinstance(value, keras.Model) or tf_module.is_tf_module(value)
+    if isinstance(value, Mapping):
+        return bool(value) and all(isinstance(name, str) and is_model(one) for name, one in value.items())
+    return (
+        isinstance(value, keras.Layer)
+        or keras2.is_keras2_model(value)
+        or tf_module.is_tf_module(value)
+        or tf_function.is_tf_function(value)
+        or export_archive.is_export_archive(value)
+    )
 
 
 def signatures_of(model: object, rows: Samples | None) -> tuple[ExportSignature, ...]:
     """The signatures of a model. Raises ExportError if it is not a model, or its inputs are unknown."""
     import keras
 
-    if isinstance(model, keras.Model):
-        if keras.backend.backend() != "tensorflow":
-            raise ExportError(
-                f"Keras runs on {keras.backend.backend()} here: a SavedModel holds TensorFlow's operations",
-                hint="set KERAS_BACKEND=tensorflow",
-            )
+    if isinstance(model, keras.Layer) and keras.backend.backend() != "tensorflow":
+        raise ExportError(
+            f"Keras runs on {keras.backend.backend()} here: a SavedModel holds TensorFlow's operations",
+            hint="set KERAS_BACKEND=tensorflow",
+        )
+    if isinstance(model, keras.Layer) or keras2.is_keras2_model(model):
         return (keras_model.signature_of(model, rows),)
-    if keras2.is_keras2_model(model):
-        return (keras_model.signature_of(model, rows),)
+    if tf_function.is_tf_function(model):
+        return (tf_function.signature_of(model, rows),)
+    if isinstance(model, Mapping) and is_model(model):
+        return tuple(_named(name, one, rows if name == DEFAULT_SIGNATURE else None) for name, one in model.items())
     if tf_module.is_tf_module(model):
         return tf_module.signatures_of(model)
-    raise ExportError(
-        f"the model is of type {type(model).__name__}, which tfsctl cannot export",
-        hint="wanted: a Keras model, or a tf.Module whose attribute `signatures` maps names to tf.functions",
-    )
+    raise ExportError(f"the model is of type {type(model).__name__}, which tfsctl cannot export", hint=_WANTED)
 
 
-def _keras_file(path: Path) -> object:
+def trackables(model: object) -> list[object]:
+    """The parts of a model to save besides the variables and tables that its signatures use.
+
+    TensorFlow would trace a Keras model again, with one input.
+    """
     import keras
 
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):  # Keras would report that it does not exist
-        raise ExportError(f"{path} is not a Keras file: a .keras file is a zip archive")
-    try:
-        model: object = keras.models.load_model(path, compile=False)
-    except Exception as error:
-        version = keras2.keras2_version(path)
-        if version is not None:
-            return keras2.load_keras2(path, version, error)
-        raise ExportError(
-            f"{path}: {error_text.one_line(error)}",
-            hint="if it needs your classes, export a Python file with them and `model = keras.models.load_model(...)`",
-        ) from error
-    return model
+    if isinstance(model, keras.Layer) or keras2.is_keras2_model(model) or tf_function.is_tf_function(model):
+        return []
+    if isinstance(model, Mapping):
+        return [one for part in model.values() for one in trackables(part)]
+    return [model]
+
+
+def _named(name: str, model: object, rows: Samples | None) -> ExportSignature:
+    """The only signature of a part of a model, under the name of the part."""
+    first, *others = signatures_of(model, rows)
+    if others:
+        raise ExportError(f"{name!r} has several signatures: {first.name}, {', '.join(one.name for one in others)}")
+    return replace(first, name=name)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from tfsctl.core.model_dir import MAX_VERSION, list_versions, parse_version
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.errors import ExportError, InvalidInput, NotFound
+from tfsctl.exporter.sources.export_options import ExportOptions
+from tfsctl.exporter.sources.foreign_files import foreign_format
 
 Kind = Literal["python", "keras", "saved_model"]
 
+SAVED_MODEL_TEXT_FILE = "saved_model.pbtxt"
+SAVED_MODEL_FILES = (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE)
+WEIGHTS_SUFFIX = ".weights.h5"
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 WANTED = "a Python file (model.py or model.py:attribute), a .keras or .h5 file, or a SavedModel directory"
 
@@ -27,6 +32,7 @@ class ModelSource:
     kind: Kind
     path: Path
     attribute: str | None = None
+    options: ExportOptions = field(default_factory=ExportOptions)
 
     @property
     def default_name(self) -> str:
@@ -59,23 +65,36 @@ def parse_source(text: str) -> ModelSource:
         raise NotFound(f"no such file or directory: {path}", hint=f"SOURCE is {WANTED}")
     if python and path.is_file():
         return ModelSource("python", path, python["attribute"])
-    if path.is_file() and path.suffix in KERAS_SUFFIXES:
+    if path.is_file() and path.name in SAVED_MODEL_FILES:
+        return ModelSource("saved_model", path.parent)
+    if path.is_file() and path.suffix in KERAS_SUFFIXES and not path.name.endswith(WEIGHTS_SUFFIX):
         return ModelSource("keras", path)
+    if path.is_dir() and (found := _saved_model(path)):
+        return found
+    foreign = foreign_format(path)
+    if foreign is not None:
+        raise foreign
     if path.is_dir():
-        return _saved_model(path)
-    raise InvalidInput(f"{path} is nothing tfsctl can export", hint=f"SOURCE is {WANTED}")
+        raise InvalidInput(
+            f"no {SAVED_MODEL_FILE} in {path}: it is not a SavedModel directory", hint=f"SOURCE is {WANTED}"
+        )
+    raise InvalidInput(f"tfsctl cannot export {path}", hint=f"SOURCE is {WANTED}")
 
 
-def _saved_model(path: Path) -> ModelSource:
-    if (path / SAVED_MODEL_FILE).is_file():
+def _saved_model(path: Path) -> ModelSource | None:
+    if _has_saved_model(path):
         return ModelSource("saved_model", path)
-    versions = [found for found in list_versions(path) if (found.path / SAVED_MODEL_FILE).is_file()]
+    versions = [found for found in list_versions(path) if _has_saved_model(found.path)]
     if versions:
         raise InvalidInput(
             f"{path} holds the versions {', '.join(str(found.version) for found in versions)}; export one of them",
             hint=f"tfsctl export {versions[-1].path}",
         )
-    raise InvalidInput(f"no {SAVED_MODEL_FILE} in {path}: it is not a SavedModel directory", hint=f"SOURCE is {WANTED}")
+    return None
+
+
+def _has_saved_model(path: Path) -> bool:
+    return any((path / name).is_file() for name in SAVED_MODEL_FILES)
 
 
 def check_version(version: int | None) -> int | None:

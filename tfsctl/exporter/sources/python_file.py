@@ -6,11 +6,12 @@ function. The file may define `samples`, real inputs for the model (see `tfsctl.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -23,36 +24,56 @@ SAMPLES = "samples"
 
 
 @contextlib.contextmanager
-def run_file(file: Path) -> Iterator[ModuleType]:
+def run_file(file: Path, arguments: Sequence[str] = (), *, wanted: Sequence[str] = ()) -> Iterator[ModuleType]:
     """Run `file` as a module.
 
-    During the block its folder is on `sys.path`, so that it can import its siblings, and `sys.argv` is `[FILE]`.
+    During the block, its folder is on `sys.path`, so that it can import its siblings, also with relative imports.
+    `sys.argv` is the file and `arguments`. The module is `__main__` too, because pickles of a script name their classes
+    so. The file may end with `sys.exit(0)` if it has defined one of the names `wanted`.
 
     Raises ExportError with file and line if the file is not valid Python or raises an exception.
     """
     file = file.resolve()
-    folder, working_directory, arguments = str(file.parent), os.getcwd(), sys.argv
-    before = set(sys.modules)
+    working_directory, old_arguments, old_path = os.getcwd(), sys.argv, sys.path[:]
+    before, old_main = set(sys.modules), sys.modules["__main__"]
     module = ModuleType(f"tfsctl_source_{file.stem}")
     module.__file__ = str(file)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look up classes there
-    sys.path.insert(0, folder)
-    sys.argv = [str(file)]
+    package, parent = _package(file)
+    module.__package__ = package
+    sys.modules[module.__name__] = sys.modules["__main__"] = module  # dataclasses and pickle look up classes there
+    sys.path.insert(0, str(file.parent))
+    sys.path.append(str(parent))
+    sys.argv = [str(file), *arguments]
     try:
-        _execute(file, module)
+        _execute(file, module, wanted)
         yield module
     finally:
         os.chdir(working_directory)
-        sys.argv = arguments
-        with contextlib.suppress(ValueError):  # the file removed it
-            sys.path.remove(folder)
+        sys.argv = old_arguments
+        sys.path[:] = old_path
+        sys.modules["__main__"] = old_main
         sys.modules.pop(module.__name__, None)
-        for name in [name for name in sys.modules if name not in before and _is_sibling(name, file.parent)]:
+        for name in [name for name in sys.modules if name not in before and _is_below(name, (file.parent, parent))]:
             del sys.modules[name]  # another source may have a sibling with the same name
 
 
-def find_model(module: ModuleType, attribute: str | None, *, is_model: Callable[[object], bool]) -> object:
-    """The model that a module defines; a function is called to build it.
+def _package(file: Path) -> tuple[str, Path]:
+    """The package of a file for its relative imports, and the folder that contains the outermost package."""
+    parts, folder = [file.parent.name], file.parent
+    while (folder / "__init__.py").is_file() and (folder.parent / "__init__.py").is_file():
+        folder = folder.parent
+        parts.insert(0, folder.name)
+    return ".".join(parts), folder.parent
+
+
+def find_model(
+    module: ModuleType,
+    attribute: str | None,
+    *,
+    is_model: Callable[[object], bool],
+    keywords: Mapping[str, object] | None = None,
+) -> object:
+    """The model that a module defines; a function is called with `keywords` to build it.
 
     Raises InvalidInput if there is no model or the function requires arguments, ExportError if the function fails.
     """
@@ -67,16 +88,17 @@ def find_model(module: ModuleType, attribute: str | None, *, is_model: Callable[
     found: object = getattr(module, name)
     if is_model(found) or not callable(found):
         return found
-    _refuse_arguments(found, file, name)
+    keywords = keywords or {}
+    _refuse_arguments(found, file, name, keywords)
     try:
-        return found()
+        return found(**keywords)
     except (Exception, SystemExit) as error:
         raise ExportError(
             f"{error_text.source_location(error, file)}: {name}() failed: {error_text.one_line(error)}"
         ) from error
 
 
-def _execute(file: Path, module: ModuleType) -> None:
+def _execute(file: Path, module: ModuleType, wanted: Sequence[str]) -> None:
     try:
         code = compile(file.read_bytes(), str(file), "exec")
         exec(code, module.__dict__)  # noqa: S102 - running the user's file is what was asked for
@@ -87,30 +109,39 @@ def _execute(file: Path, module: ModuleType) -> None:
         raise ExportError(
             f"{error_text.source_location(error, file)}: {error_text.one_line(error)}", hint=hint
         ) from error
-    except (Exception, SystemExit) as error:
+    except SystemExit as error:
+        if error.code in (None, 0) and any(hasattr(module, name) for name in wanted):
+            return
+        raise ExportError(
+            f"{error_text.source_location(error, file)}: the file ended with {error_text.one_line(error)}",
+            hint="--arg NAME=VALUE passes --NAME=VALUE to the file",
+        ) from error
+    except Exception as error:
         raise ExportError(f"{error_text.source_location(error, file)}: {error_text.one_line(error)}") from error
 
 
-def _is_sibling(name: str, folder: Path) -> bool:
+def _is_below(name: str, folders: Sequence[Path]) -> bool:
+    """Whether a module, or the package that it is in, lies directly in one of some folders."""
     top = sys.modules.get(name.partition(".")[0])
-    origin = getattr(top, "__file__", None)
-    if top is None or origin is None:
-        return False
-    path = Path(origin)
-    return folder in (path.parent, path.parent.parent if path.name == "__init__.py" else None)
+    places = [getattr(top, "__file__", None) or "", *getattr(top, "__path__", ())]
+    paths = [Path(place) for place in places if place]
+    return any(
+        path.parent in folders or (path.name == "__init__.py" and path.parent.parent in folders) for path in paths
+    )
 
 
-def _refuse_arguments(function: Callable[..., object], file: Path, name: str) -> None:
+def _refuse_arguments(function: Callable[..., object], file: Path, name: str, keywords: Mapping[str, object]) -> None:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # a builtin without a signature
         return
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    wanted = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in variadic]
-    if wanted:
+    required = [p.name for p in parameters if p.default is inspect.Parameter.empty and p.kind not in variadic]
+    missing = [parameter for parameter in required if parameter not in keywords]
+    if missing:
         raise InvalidInput(
-            f"{file}: {name}() wants arguments ({', '.join(wanted)}); tfsctl calls it with none",
-            hint="give them defaults, or define `model`",
+            f"{file}: {name}() requires arguments: {', '.join(missing)}",
+            hint=" ".join(f"--arg {parameter}=VALUE" for parameter in missing),
         )
 
 
@@ -118,4 +149,14 @@ def _suggestion(module: ModuleType, is_model: Callable[[object], bool]) -> str:
     models = [name for name, value in vars(module).items() if not name.startswith("_") and is_model(value)]
     if models:
         return f"tfsctl export {module.__file__}:{models[0]}"
+    if _has_main_guard(Path(str(module.__file__))):
+        return (
+            "tfsctl does not run the code under `if __name__ == '__main__'`: "
+            f"move it to a function `{BUILD_MODEL}` that returns the model"
+        )
     return f"define `{MODEL}`, or a function `{BUILD_MODEL}` that returns it, or name another: file.py:attribute"
+
+
+def _has_main_guard(file: Path) -> bool:
+    tests = (node.test for node in ast.parse(file.read_bytes()).body if isinstance(node, ast.If))
+    return any("__name__" in ast.unparse(test) for test in tests)

@@ -6,13 +6,15 @@ that TensorFlow loaded. Without that attribute, a `__call__` that is such a func
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
 
-from tfsctl.core.types import DEFAULT_SIGNATURE, TensorSpec
+from tfsctl.core.saved_model import SERVE_TAG
+from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.errors import ExportError
-from tfsctl.exporter import naming
-from tfsctl.exporter.export_signature import ExportSignature, outputs_by_name
+from tfsctl.exporter import error_text
+from tfsctl.exporter.export_signature import ExportSignature
+from tfsctl.exporter.sources import tf_function
 
 
 def is_tf_module(value: object) -> bool:
@@ -31,45 +33,22 @@ def signatures_of(model: object) -> tuple[ExportSignature, ...]:
             f"the {type(model).__name__} has no signatures",
             hint="give it an attribute `signatures`: a dict of name -> tf.function with an input_signature",
         )
-    return tuple(_signature(str(name), function) for name, function in functions.items())
+    loaded = not hasattr(model, "trainable_variables")  # by tf.saved_model.load, which makes no tf.Module
+    return tuple(
+        tf_function.signature_of(function, None, str(name), keep_generated_names=loaded)
+        for name, function in functions.items()
+    )
 
 
-def _signature(name: str, function: Callable[..., Any]) -> ExportSignature:
-    import keras
+def load_saved_model(directory: Path | str) -> object:
+    """A SavedModel as an object with `signatures`, whose functions can be traced again. Raises ExportError."""
     import tensorflow as tf
 
-    concrete = function
-    if (
-        isinstance(function, tf.types.experimental.GenericFunction)
-        and getattr(function, "input_signature", None) is not None
-    ):
-        concrete = function.get_concrete_function()
-    if not isinstance(concrete, tf.types.experimental.ConcreteFunction):
+    try:
+        model: object = tf.saved_model.load(str(directory), tags=[SERVE_TAG])
+    except Exception as error:
         raise ExportError(
-            f"signature {name!r} is a {type(function).__name__} without an input_signature",
-            hint="write @tf.function(input_signature=[tf.TensorSpec(...)]) above it",
-        )
-    signature: Any = concrete  # types-tensorflow lacks the attribute
-    tree = signature.structured_input_signature  # (positional, by name); contains the constants bound at tracing
-    leaves = keras.tree.flatten_with_path(tree)
-    specs = [(path, leaf) for path, leaf in leaves if isinstance(leaf, tf.TensorSpec)]
-    other = next(
-        (leaf for _, leaf in leaves if isinstance(leaf, tf.TypeSpec) and not isinstance(leaf, tf.TensorSpec)), None
-    )
-    if other is not None:
-        raise ExportError(f"signature {name!r} takes a {type(other).__name__}: a signature takes dense tensors only")
-    names = naming.input_names(
-        [naming.from_path(path[2:] if path[0] == 0 else path[1:]) or leaf.name for path, leaf in specs]
-    )
-    inputs = tuple(
-        TensorSpec(name, leaf.dtype.name, None if leaf.shape.rank is None else tuple(leaf.shape.as_list()))
-        for name, (_, leaf) in zip(names, specs, strict=True)
-    )
-
-    def call(*tensors: object) -> dict[str, Any]:
-        remaining = iter(tensors)
-        filled = [next(remaining) if isinstance(leaf, tf.TensorSpec) else leaf for _, leaf in leaves]
-        arguments, keywords = keras.tree.pack_sequence_as(tree, filled)
-        return outputs_by_name(function(*arguments, **keywords))
-
-    return ExportSignature(name, inputs, call)
+            f"TensorFlow's Python library cannot load {directory}: {error_text.one_line(error)}",
+            hint="without options for signatures, tfsctl copies the SavedModel and checks it with the server's own loader",
+        ) from error
+    return model

@@ -15,6 +15,8 @@ from tfsctl.cli.options.output_options import Json
 if TYPE_CHECKING:
     from tfsctl.exporter.exported import ExportedModel
 
+_LOADING, _SIGNATURES = "Loading", "Signatures"
+
 
 def export(
     source: Annotated[
@@ -62,6 +64,107 @@ def export(
             help="Afterwards remove all but the N highest versions, except those that a server of tfsctl serves.",
         ),
     ] = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--arg",
+            metavar="NAME=VALUE",
+            help="For a Python file: an argument of build_model(), or --NAME=VALUE on its command line. May be repeated.",
+            rich_help_panel=_LOADING,
+        ),
+    ] = None,
+    custom_objects: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--custom-objects",
+            metavar="MODULE",
+            help="For a Keras file: a module or Python file with the classes it needs. May be repeated.",
+            rich_help_panel=_LOADING,
+        ),
+    ] = None,
+    unsafe: Annotated[
+        bool,
+        typer.Option(
+            "--unsafe",
+            help="For a Keras file: run the Python code in it (Lambda layers). Only for files that you trust.",
+            rich_help_panel=_LOADING,
+        ),
+    ] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="For a Python file: load these weights into its Keras model.",
+            rich_help_panel=_LOADING,
+        ),
+    ] = None,
+    signature: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--signature",
+            metavar="NAME[=NEW]",
+            help="Export this signature only, under a new name if one is given. May be repeated.",
+            rich_help_panel=_SIGNATURES,
+        ),
+    ] = None,
+    rename_input: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            metavar="OLD=NEW",
+            help="Rename an input. OLD is a name or a position from 0; SIGNATURE:OLD for another signature than the "
+            "default. May be repeated.",
+            rich_help_panel=_SIGNATURES,
+        ),
+    ] = None,
+    rename_output: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--output",
+            metavar="OLD=NEW",
+            help="Rename an output, as --input does. May be repeated.",
+            rich_help_panel=_SIGNATURES,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(
+            "--batch-size",
+            metavar="N|none",
+            help="Rows of every request; `none` for any number (default: as the model declares).",
+            rich_help_panel=_SIGNATURES,
+        ),
+    ] = None,
+    image_bytes: Annotated[
+        bool,
+        typer.Option(
+            "--image-bytes",
+            help="Take JPEG or PNG files instead of pixels from 0 to 255.",
+            rich_help_panel=_SIGNATURES,
+        ),
+    ] = False,
+    examples: Annotated[
+        bool,
+        typer.Option(
+            "--examples",
+            help="Take serialized tf.Examples, with a feature for each input.",
+            rich_help_panel=_SIGNATURES,
+        ),
+    ] = False,
+    classify: Annotated[
+        Path | None,
+        typer.Option(
+            "--classify",
+            metavar="LABELS.txt",
+            help="Add a signature for classify, with one label per line of the file.",
+            rich_help_panel=_SIGNATURES,
+        ),
+    ] = None,
+    regress: Annotated[
+        bool,
+        typer.Option("--regress", help="Add a signature for regress.", rich_help_panel=_SIGNATURES),
+    ] = False,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer only: no progress, no notes.")] = False,
 ) -> None:
@@ -72,10 +175,10 @@ def export(
       model.py            a Python file that defines `model`, or a function `build_model()` that returns it
       model.py:attribute  the same with another object or function of the file
       model.keras         a Keras file; also .h5
-      DIR                 a SavedModel directory, which is copied
+      DIR                 a SavedModel directory, which is copied, or written again with other signatures
 
-    The model is a Keras model, or a tf.Module whose attribute `signatures` maps names to tf.functions that have an
-    input_signature.
+    The model is a Keras model or layer, a tf.Module whose attribute `signatures` maps names to tf.functions with an
+    input_signature, such a function, a dict of these, or a keras.export.ExportArchive.
 
     The file may also define `samples`: real inputs, as a list of rows or a dict of columns. The written model is loaded
     and run on them before it is published, and they show whether rows may be merged into batches.
@@ -87,13 +190,34 @@ def export(
     Examples:
       tfsctl export sample_models/amazon_review.py
       tfsctl export model.keras --name reviews --to /srv/models --version 7
-      tfsctl export research/model.py:build_small --json
+      tfsctl export research/model.py:build_small --arg depth=3 --json
+      tfsctl export flowers.keras --image-bytes --classify flowers.txt
     """
     from tfsctl.cli.output import signature_table, terminal
     from tfsctl.exporter.log_filter import filter_tensorflow_logs
     from tfsctl.exporter.pipeline import export_model
+    from tfsctl.exporter.sources.export_options import (
+        ExportOptions,
+        parse_batch_size,
+        parse_renames,
+        parse_signatures,
+    )
 
     with filter_tensorflow_logs(unless=terminal.verbose), terminal.progress(quiet=quiet or as_json) as report:
+        options = ExportOptions(
+            arguments=arg or (),
+            custom_objects=custom_objects or (),
+            unsafe=unsafe,
+            weights=weights,
+            signatures=parse_signatures(signature or ()),
+            inputs=parse_renames(rename_input or (), "--input"),
+            outputs=parse_renames(rename_output or (), "--output"),
+            batch_size=parse_batch_size(batch_size),
+            image_bytes=image_bytes,
+            examples=examples,
+            classify=classify,
+            regress=regress,
+        )
         exported = export_model(
             str(source),
             name=name,
@@ -101,6 +225,7 @@ def export(
             version=version,
             allow_breaking=allow_breaking,
             warmup=warmup,
+            options=options,
             report=report,
         )
     removed, keep_notes = ([], []) if keep is None else _remove_old_versions(exported.base_path, keep)

@@ -21,7 +21,6 @@ from tfsctl.server.status import invalid_argument
 _INDENT = "    "
 _MIN_JOINED = 8  # values of an innermost row that are worth joining early
 _BLOCK = 8192  # values per call into numpy or str.join, during which no other thread runs
-_UNWRITABLE = {"float16", "bfloat16", "complex64", "complex128", "uint16"}
 
 
 def answer(outputs: Mapping[str, np.ndarray], *, row_form: bool) -> bytes:
@@ -170,7 +169,7 @@ def _texts(name: str, flat: np.ndarray, indent: str) -> list[str]:
             return [quote(value.decode("utf-8", "surrogateescape")) for value in flat.tolist()]
         head, tail = f'{{\n{indent}{_INDENT}"b64": "', f'"\n{indent}}}'
         return [head + base64.b64encode(value).decode() + tail for value in flat.tolist()]
-    if flat.size and (dtype.name in _UNWRITABLE or dtype.numpy.kind == "V"):
+    if flat.size and not dtype.has_json_form:
         raise invalid_argument(f"Failed to write JSON value for tensor type: {dtype.c_name}")
     if dtype.name == "bool":
         return ["true" if value else "false" for value in flat.tolist()]

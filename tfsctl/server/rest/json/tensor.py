@@ -27,7 +27,6 @@ INSTANCES, INPUTS, SIGNATURE_NAME = "instances", "inputs", "signature_name"
 MAX_RANK = 64  # numpy's; 254 in the real server
 MAX_WALKED_VALUES = 500_000  # walking these value by value takes a few seconds
 _SMALL_INTS = ("int32", "int16", "int8", "uint8")
-_WRITABLE = {*_SMALL_INTS, "float32", "float64", "int64", "uint32", "uint64", "bool", "string"}
 
 
 def signature_name(document: object) -> str:
@@ -257,7 +256,7 @@ def _quick_numbers(values: list[Any], dtype: DType, *, has_literals: bool) -> np
 
 def as_dtype(array: np.ndarray, dtype: DType) -> np.ndarray | None:
     """Numbers of JSON as an array of a dtype; None if they do not all fit, or the dtype has no JSON form."""
-    if dtype.name not in _WRITABLE or array.dtype.kind not in ("iuf" if dtype.is_floating else "iu"):
+    if not dtype.has_json_form or array.dtype.kind not in ("iuf" if dtype.is_floating else "iu"):
         return None
     if dtype.is_floating:  # through float64, as RapidJSON does with whole numbers
         return _narrow(array.astype(np.float64, copy=False), dtype)
@@ -358,7 +357,7 @@ def _leaf(value: object, dtype: DType) -> object:
         if is_b64(value):
             return decode_b64(value["b64"])
         raise _format_error(value, "not formatted correctly for base64 data")
-    if not isinstance(value, dict) and dtype.name not in _WRITABLE:
+    if not isinstance(value, dict) and not dtype.has_json_form:
         message = f"Conversion of JSON Value: {debug_text(value)} to type: {dtype.c_name}"
         raise ServingError(Code.UNIMPLEMENTED, message)
     if dtype is dtypes.STRING:

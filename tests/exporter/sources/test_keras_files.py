@@ -1,0 +1,140 @@
+"""Keras files: by their contents, with classes and Lambda layers of the user's, and weights."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from exporting import Export
+
+from tfsctl.exporter.session_process import SessionProcess
+
+NET = """
+    import keras, os
+    def build_model():
+        return keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(1, kernel_initializer=FILL, name="y")])
+    FILL = "ones"
+"""
+needs_tf_keras = pytest.mark.skipif(find_spec("tf_keras") is None, reason="needs tf-keras")
+
+
+def answer(export: Export, source: object, *options: object) -> list[list[float]]:
+    """Export something, and ask the server's session for one row."""
+    path = export.source(source, "--json", "--name", "net", *options).path
+    with SessionProcess(path) as session:
+        (values,) = session.run("serving_default", {"x": np.array([[1, 2]], np.float32)}).values()
+    return values.tolist()
+
+
+@pytest.mark.parametrize(("saved", "named"), [("a.h5", "b.keras"), ("a.keras", "b.h5"), ("a.keras", "b.keras")])
+def test_contents_decide(export: Export, saved: str, named: str) -> None:
+    """The name of a Keras file does not matter."""
+    export(NET + f"    build_model().save('{saved}'); os.rename('{saved}', '{named}')\n")
+
+    assert answer(export, named) == [[3.0]]
+
+
+@pytest.mark.parametrize("file", ["w.weights.h5", "w.h5", "old.h5"])
+def test_weights(export: Export, file: str) -> None:
+    """A file of weights is loaded into the model of a Python file, in today's and in Keras 2's format."""
+    (export.folder / "net.py").write_text("")
+    export(
+        NET
+        + f"""
+    model = build_model()
+    model.layers[0].kernel.assign([[10.0], [1.0]])
+    if "{file}" == "old.h5":
+        model.save("old.h5")
+    else:
+        model.save_weights("w.weights.h5")
+        os.rename("w.weights.h5", "{file}")
+"""
+    )
+
+    assert answer(export, "net.py:build_model", "--weights", file) == [[12.0]]
+
+
+def test_bad_weights(export: Export) -> None:
+    """Weights of another model, or for something that has none, are refused."""
+    code = NET + "    keras.Sequential([keras.Input((2,)), keras.layers.Dense(9)]).save_weights('w.weights.h5')\n"
+    result = export(code, "--weights", "w.weights.h5")
+    assert result.code == 1
+    assert result.last_words[0].startswith("error: the weights in w.weights.h5 do not fit the model: ValueError: ")
+    assert export(code, "--weights", "nowhere.h5").last_words == ["error: no such file: nowhere.h5"]
+    result = export.source("w.weights.h5", "--weights", "w.weights.h5")
+    assert (result.code, result.last_words[0]) == (2, "error: w.weights.h5 is a file of weights without a model")
+
+
+@pytest.mark.parametrize("module", ["mine.py", "mine"])
+def test_custom_objects(export: Export, module: str) -> None:
+    """The classes that a file needs come from a module or a Python file."""
+    (export.folder / "mine.py").write_text(
+        "import keras\nclass Triple(keras.layers.Layer):\n    def call(self, x): return x * 3\n"
+    )
+    export(
+        "import keras\nfrom mine import Triple\n"
+        "keras.Sequential([keras.Input((2,), name='x'), Triple()]).save('saved.keras')\n"
+    )
+
+    assert answer(export, "saved.keras", "--custom-objects", module) == [[3.0, 6.0]]
+
+
+def test_bad_custom_objects(export: Export) -> None:
+    """A module that is not there is named; a Python file takes no such option."""
+    export("import keras\nkeras.Sequential([keras.Input((2,))]).save('saved.keras')")
+    result = export.source("saved.keras", "--custom-objects", "nowhere.py")
+    assert (result.code, result.last_words) == (4, ["error: --custom-objects: no such file: nowhere.py"])
+    result = export.source("saved.keras", "--custom-objects", "no_such_module")
+    assert result.last_words[0] == (
+        "error: --custom-objects no_such_module: ModuleNotFoundError: No module named 'no_such_module'"
+    )
+    result = export.source("saved.keras", "--arg", "a=1")
+    assert (result.code, result.last_words) == (2, ["error: --arg is for a Python file, and SOURCE is a Keras file"])
+
+
+@pytest.mark.parametrize("file", ["saved.keras", "saved.h5"])
+def test_lambda_layers(export: Export, file: str) -> None:
+    """A Lambda layer is Python code in the file: it takes --unsafe, and the refusal says so."""
+    export(
+        "import keras\n"
+        "m = keras.Sequential([keras.Input((2,), name='x'), keras.layers.Lambda(lambda x: x * 2)])\n"
+        f"m.save('{file}')"
+    )
+
+    refused = export.source(file)
+    assert refused.code == 1
+    assert refused.last_words[-1] == (
+        "hint: the file contains Python code (a Lambda layer), which runs when it is loaded: "
+        "add --unsafe if you trust it"
+    )
+    assert answer(export, file, "--unsafe") == [[2.0, 4.0]]
+
+
+@needs_tf_keras
+@pytest.mark.parametrize("file", ["old.h5", "old.keras"])
+def test_keras_2_files(export: Export, file: str) -> None:
+    """tf-keras loads what Keras 2 wrote, here an LSTM with `time_major`, under any name."""
+    export(
+        f"""
+        import tf_keras
+        model = tf_keras.Sequential([tf_keras.Input((2,), name="x"), tf_keras.layers.Reshape((2, 1)),
+            tf_keras.layers.LSTM(1, kernel_initializer="zeros", recurrent_initializer="zeros", bias_initializer="zeros")])
+        model.save("old.h5")
+        import os
+        os.rename("old.h5", "{file}")
+        """
+    )
+
+    assert answer(export, file) == [[0.0]]
+
+
+@needs_tf_keras
+def test_keras_2_objects_in_a_file(export: Export) -> None:
+    """A Python file may define a model of tf_keras."""
+    (export.folder / "net.py").write_text(
+        "import tf_keras\nx = tf_keras.Input((2,), name='x')\n"
+        "model = tf_keras.Model(x, tf_keras.layers.Dense(1, kernel_initializer='ones')(x))\n"
+    )
+
+    assert answer(export, "net.py") == [[3.0]]

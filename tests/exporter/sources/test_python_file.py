@@ -1,0 +1,123 @@
+"""Python files: their command line, imports, and the kinds of objects that they define."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from exporting import Export
+
+from tfsctl.exporter.session_process import SessionProcess
+
+DENSE = 'keras.Sequential([keras.Input((3,)), keras.layers.Dense({}, name="y")])'
+FUNCTION = """
+    import tensorflow as tf
+    table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(["a", "b"], [1, 2]), -1)
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="word")])
+    def look_up(word):
+        return {"id": table.lookup(word)}
+    plain = tf.function(lambda word: {"id": table.lookup(word)})
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "units"),
+    [
+        (f"def build_model(units: int): return {DENSE.format('units')}", ["--arg", "units=4"], 4),
+        (
+            "import argparse; p = argparse.ArgumentParser(); p.add_argument('--units', type=int, required=True)\n"
+            f"    model = {DENSE.format('p.parse_args().units')}",
+            ["--arg", "units=5"],
+            5,
+        ),
+        (f"import sys; model = {DENSE.format('len(sys.argv)')}; sys.exit(0)", ["--arg", "a", "--arg", "b=1"], 3),
+        (f"class Size: n = 2\n    import __main__; model = {DENSE.format('__main__.Size().n')}", [], 2),
+        (
+            "import pathlib; pathlib.Path(__file__).with_name('sizes.py').write_text('UNITS = 6')\n"
+            f"    from .sizes import UNITS; model = {DENSE.format('UNITS')}",
+            [],
+            6,
+        ),
+        (
+            "import dataclasses, pickle\n    @dataclasses.dataclass\n    class Size: n: 'int' = 7\n"
+            f"    model = {DENSE.format('pickle.loads(pickle.dumps(Size())).n')}",
+            [],
+            7,
+        ),
+    ],
+    ids=["argument", "command-line", "sys.exit", "__main__", "relative-import", "dataclass-pickle"],
+)
+def test_running_a_file(export: Export, code: str, options: list[str], units: int) -> None:
+    """A file runs as with `python FILE`, with arguments of `--arg`."""
+    result = export(f"import keras\n{code}".replace("\n    ", "\n"), "--json", *options)
+
+    assert result.document["signatures"]["serving_default"]["outputs"]["y"]["shape"] == [None, units]
+
+
+@pytest.mark.parametrize(
+    ("code", "code_and_error", "hint"),
+    [
+        (
+            "import argparse\np = argparse.ArgumentParser(); p.add_argument('--data', required=True); p.parse_args()",
+            (1, "net.py:2: the file ended with SystemExit: 2"),
+            "--arg NAME=VALUE passes --NAME=VALUE to the file",
+        ),
+        ("def build_model(depth): pass", (2, "net.py: build_model() requires arguments: depth"), "--arg depth=VALUE"),
+        (
+            "if __name__ == '__main__':\n    model = 1",
+            (2, "net.py defines neither `model` nor `build_model()`"),
+            "tfsctl does not run the code under `if __name__ == '__main__'`: "
+            "move it to a function `build_model` that returns the model",
+        ),
+        ("import sys\nsys.exit(0)", (1, "net.py:2: the file ended with SystemExit: 0"), ""),
+    ],
+)
+def test_files_that_give_no_model(export: Export, code: str, code_and_error: tuple[int, str], hint: str) -> None:
+    """The hint says what to change or to add."""
+    result = export(code)
+
+    *_, error, last = result.last_words
+    assert (result.code, error.removeprefix(f"error: {export.folder}/")) == code_and_error
+    assert hint in last
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "model = look_up",
+        "model = look_up.get_concrete_function()",
+        "model = plain; samples = {'word': ['a', 'c']}",
+        "model = {'serving_default': look_up}",
+        "model = keras.layers.StringLookup(vocabulary=['a', 'b'], num_oov_indices=0, name='id'); samples = ['a', 'b']",
+        "net = keras.Sequential([keras.Input((1,), dtype='string', name='word'), "
+        "keras.layers.StringLookup(vocabulary=['a', 'b'], num_oov_indices=0, name='id')])\n"
+        "    model = keras.export.ExportArchive(); model.track(net)\n"
+        "    model.add_endpoint('serve', net.call, [keras.InputSpec(shape=(None, 1), dtype='string')])",
+    ],
+    ids=["tf.function", "concrete", "samples", "dict", "layer", "archive"],
+)
+def test_kinds_of_models(export: Export, code: str) -> None:
+    """Functions, layers and archives are models too, with the tables that they use."""
+    result = export(FUNCTION + f"    import keras\n    {code}\n", "--json")
+
+    signature = result.document["signatures"]["serving_default"]
+    ((word, spec),) = signature["inputs"].items()
+    with SessionProcess(result.path) as session:
+        words = np.array([b"a", b"b"], object).reshape([-1] + [1] * (len(spec["shape"]) - 1))
+        (ids,) = session.run("serving_default", {word: words}).values()
+    first, second = ids.ravel().tolist()
+    assert second == first + 1
+
+
+def test_dict_of_models(export: Export) -> None:
+    """Each entry of a dict is a signature."""
+    result = export(
+        f"""
+        import keras
+        model = {{"serving_default": {DENSE.format(1)}, "embed": keras.layers.Embedding(10, 2, name="vector")}}
+        model["embed"].build((None, 4))
+        """,
+        "--json",
+    )
+
+    assert list(result.document["signatures"]) == ["embed", "serving_default"]
+    assert result.document["signatures"]["embed"]["outputs"]["vector"]["shape"] == [None, 4, 2]

@@ -1,0 +1,88 @@
+"""SavedModel directories: copied, converted from text, written again, or with other signatures."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from exporting import Export
+from locations import ROOT
+
+from tfsctl.core.saved_model import read_saved_model
+from tfsctl.exporter.session_process import SessionProcess
+
+NET = """
+    import keras
+    net = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(1, kernel_initializer="ones")])
+"""
+
+
+def test_text_file(export: Export) -> None:
+    """A SavedModel in text is converted: few tools besides TensorFlow Serving read it."""
+    export(
+        NET
+        + """
+    net.export("text", verbose=False)
+    from pathlib import Path
+    from google.protobuf import text_format
+    from tensorflow.core.protobuf import saved_model_pb2
+    file = Path("text/saved_model.pb")
+    parsed = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    file.with_suffix(".pbtxt").write_text(text_format.MessageToString(parsed))
+    file.unlink()
+"""
+    )
+    path = export.source("text", "--json", "--name", "net").path
+
+    assert sorted(file.name for file in path.iterdir() if file.is_file()) == ["fingerprint.pb", "saved_model.pb"]
+    with SessionProcess(path) as session:
+        (values,) = session.run("serving_default", {"x": np.array([[1, 2]], np.float32)}).values()
+    assert values.tolist() == [[3.0]]
+
+    (export.folder / "text" / "saved_model.pbtxt").write_text("meta_graphs {")
+    result = export.source("text", "--name", "net")
+    assert (result.code, result.last_words[0][:50]) == (1, "error: text/saved_model.pbtxt is not a SavedModel:")
+
+
+def test_variables_that_a_server_does_not_find(export: Export) -> None:
+    """What `tf.saved_model.save` writes of a Keras 3 model restores in Python only: it is written again."""
+    export(NET + "    import tensorflow as tf\n    tf.saved_model.save(net, 'lost')\n")
+    result = export.source("lost", "--json", "--name", "net")
+
+    assert result.document["notes"] == ["lost does not restore all variables in a server, so it was written again"]
+    original = read_saved_model(export.folder / "lost").signatures["serving_default"]
+    exported = read_saved_model(result.path).signatures["serving_default"]
+    assert [spec.name for spec in exported.inputs] == [spec.name for spec in original.inputs]
+    assert [spec.name for spec in exported.outputs] == [spec.name for spec in original.outputs]
+    with SessionProcess(result.path) as session:
+        (values,) = session.run("serving_default", {exported.inputs[0].name: np.array([[1, 2]], np.float32)}).values()
+    assert values.tolist() == [[3.0]]
+
+
+def test_other_signatures(export: Export) -> None:
+    """A SavedModel is written again with other names, and chosen signatures."""
+    export(NET + "    net.export('saved', verbose=False)\n")
+    options = ("--signature", "serving_default", "--input", "x=features", "--output", "output_0=score")
+    result = export.source("saved", "--json", "--name", "net", *options)
+
+    assert list(result.document["signatures"]) == ["serving_default"]
+    assert result.names == (["features"], ["score"])
+    with SessionProcess(result.path) as session:
+        assert session.run("serving_default", {"features": np.array([[1, 2]], np.float32)})["score"].tolist() == [[3.0]]
+
+
+def test_frozen_graph(export: Export) -> None:
+    """The example of the docs imports a frozen graph."""
+    (example,) = re.findall(
+        r"```python\n(import tensorflow as tf\n\ngraph.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL
+    )
+    write = """
+import tensorflow as tf
+with tf.Graph().as_default() as g:
+    tf.multiply(tf.compat.v1.placeholder(tf.float32, [None], name="x"), 2.0, name="y")
+    open("frozen.pb", "wb").write(g.as_graph_def().SerializeToString())
+"""
+    path = export(write + example, "--json").path
+
+    with SessionProcess(path) as session:
+        assert session.run("serving_default", {"x": np.array([1, 2], np.float32)})["y"].tolist() == [2.0, 4.0]
