@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -150,6 +152,23 @@ def test_every_method(served: Served) -> None:
     asyncio.run(run())
     asyncio.run(run())
     asyncio.run(client.aclose())
+
+
+def test_a_fork_has_threads_of_its_own(served: Served) -> None:
+    """Idle threads of the parent are not waited for."""
+    program = f"""
+import asyncio, os, tfsctl
+client = tfsctl.connect_async("http://{served.host}:{served.rest_port}", model="half_plus_two")
+ask = lambda: asyncio.run(client.predict(2.0))["y"].tolist()
+ask()
+child = os.fork()
+print(ask(), flush=True)
+if child:
+    os.waitpid(child, 0)
+os._exit(0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=240, check=False)
+    assert (done.returncode, done.stdout) == (0, "[3.0]\n[3.0]\n"), done.stderr
 
 
 def test_misuse() -> None:

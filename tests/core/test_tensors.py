@@ -140,6 +140,8 @@ def test_hostile_protos_never_crash(raw: bytes) -> None:
         ([1.5], "int32", (None,), "x[0] is 1.5, but the model wants int32: a whole number"),
         ([300], "uint8", (None,), "x[0] is 300, but uint8 goes from 0 to 255"),
         ([True], "float32", (None,), "x[0] is a boolean ('True'), but the model wants float32"),
+        ([1.5, True], "float32", (None,), "x[1] is a boolean ('True'), but the model wants float32"),
+        ([[5, 6], [False, 7]], "int32", (None, 2), "x[1][0] is a boolean ('False'), but the model wants int32"),
         ([[1, 2], [3]], "float32", (None, 2), "x[1] has 1 values where the first such list has 2"),
         ([[1], 2], "float32", (None, 1), "x[1] is a single value where a list was found before"),
         ([1, [2]], "float32", (None,), "x[1] is a list where a single float32 was found before"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -18,6 +19,11 @@ class Workers:
     """
 
     def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        """Begin without threads. A forked process has none of its parent's."""
+        self._process = os.getpid()
         self._queue: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._idle = 0
@@ -25,6 +31,8 @@ class Workers:
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Start a call."""
+        if self._process != os.getpid():
+            self._start()
         future: Future[T] = Future()
         with self._lock:
             if self._idle:
