@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from secure_servers import secure_server
 
 import tfsctl
 from tfsctl.engines.registry import records
@@ -17,7 +19,7 @@ HERE = ServerRecord("here", "embedded", "127.0.0.1", 9501, 9500, ("m",), os.getp
 OTHER = replace(HERE, name="other", rest_port=9601, grpc_port=9600, models=("n", "o"))
 TWIN = replace(HERE, name="twin", rest_port=9701, grpc_port=9700)
 NO_GRPC = replace(HERE, name="rest_only", rest_port=9801, grpc_port=0)
-TLS = replace(HERE, name="tls", rest_port=9901, grpc_port=9900, certificate="server.pem")
+MUTUAL = replace(HERE, name="tls", certificate="server.pem", client_ca="ca.pem")
 ANOTHER = 'tfsctl.serve("PATH") starts one; tfsctl.connect("HOST:PORT") reaches another server'
 CHOOSE = 'choose one: tfsctl.connect(server="NAME"), or tfsctl.connect(model="NAME")'
 
@@ -33,8 +35,6 @@ CHOOSE = 'choose one: tfsctl.connect(server="NAME"), or tfsctl.connect(model="NA
         ([HERE], {"version": 3}, "<tfsctl.Client 127.0.0.1:9500 over grpc, model=m version 3>"),
         ([HERE], {"label": "stable"}, "<tfsctl.Client 127.0.0.1:9500 over grpc, model=m label stable>"),
         ([NO_GRPC], {}, "<tfsctl.Client 127.0.0.1:9801 over rest, model=m>"),
-        ([TLS], {}, "<tfsctl.Client 127.0.0.1:9901 over rest, model=m>"),
-        ([TLS], {"tls": True}, "<tfsctl.Client 127.0.0.1:9900 over grpc, model=m>"),
         ([HERE], {"address": "localhost:9500"}, "<tfsctl.Client localhost:9500 over grpc, model=m>"),
         (
             [HERE],
@@ -69,6 +69,7 @@ def test_running_servers_are_found(running: list[ServerRecord], options: dict[st
         ([OTHER], {"version": 1}, tfsctl.InvalidInput, "a version or label is one of a model", 'tfsctl.connect(model="NAME")'),
         ([HERE], {"address": "h:1", "server": "here"}, tfsctl.InvalidInput, "both choose a server", "leave out one of them"),
         ([HERE], {"address": "h:1", "label": "l"}, tfsctl.InvalidInput, "a version or label is one of a model", 'tfsctl.connect(model="NAME")'),
+        ([MUTUAL], {}, tfsctl.InvalidInput, "asks for a client certificate, signed by ca.pem", 'cert="FILE" key="FILE"; or use REST, which has no TLS'),
         ([HERE], {"key": "k"}, tfsctl.InvalidInput, "key is the key of a certificate", 'name the certificate with cert="FILE"'),
     ],
 )  # fmt: skip
@@ -91,3 +92,21 @@ def test_invalid_options(options: dict[str, Any]) -> None:
     """They are refused before anything is sent."""
     with pytest.raises(tfsctl.InvalidInput):
         tfsctl.connect(**{"address": "localhost:8500", **options})
+
+
+@pytest.mark.server
+def test_the_tls_of_a_server_that_was_found(tmp_path: Path) -> None:
+    """Its certificate is trusted, so that nothing has to be named; a client certificate has to be."""
+    with secure_server(tmp_path) as secure:
+        server = secure.server
+        record = replace(
+            HERE,
+            host="localhost",
+            grpc_port=server.grpc_port,
+            models=("echo",),
+            certificate=str(secure.tls.ca),
+            client_ca="ca.pem",
+        )
+        records.register(record)
+        with tfsctl.connect(cert=secure.tls.cert, key=secure.tls.key) as client:
+            assert client.predict(2.0)["x"].tolist() == [2.0]

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfsctl.api.address import Address
 from tfsctl.api.async_client import DEFAULT_CONCURRENCY, AsyncClient
@@ -16,6 +17,10 @@ from tfsctl.clients.factory import open_client
 from tfsctl.core.types import DEFAULT_GRPC_PORT, ModelRef
 from tfsctl.errors import InvalidInput, NotFound
 
+if TYPE_CHECKING:
+    from tfsctl.engines.server_record import ServerRecord
+
+_DEFAULT_ADDRESS = Address("grpc", "localhost", DEFAULT_GRPC_PORT)
 _ANOTHER_SERVER = 'tfsctl.serve("PATH") starts one; tfsctl.connect("HOST:PORT") reaches another server'
 
 
@@ -41,7 +46,8 @@ def connect(
     - Without an address, it is the running server that tfsctl started, from the command line or from Python: the one
       named `server`, or the only one that serves `model`, or the only one. Its only model is the default for `model`.
     - `grpcs://`, `https://` and `tls=True` use TLS. `ca` is the certificate authority to trust (default: the system's);
-      `cert` and `key` are the client's certificate. All three are PEM files.
+      `cert` and `key` are the client's certificate. All three are PEM files. The TLS of a server that was found is
+      used, and its certificate trusted.
     - `headers` are sent with every request, as gRPC metadata or HTTP headers.
     - `timeout_s` is the time limit of each call, in seconds. `max_answer_bytes` is the size of the largest answer.
     - If tfsctl started the server at the address, and it has only one model, that is the default for `model`.
@@ -56,19 +62,26 @@ def connect(
     if timeout_s <= 0:
         raise InvalidInput(f"timeout_s is {timeout_s}, and not a positive number of seconds")
     if address is None:
-        is_tls = tls or ca is not None or cert is not None
-        address, model = _find_server(server, model, use_grpc_with_tls=is_tls)
-    at = Address.parse(address)
-    if model is None:
-        model = _only_model_at(at)
+        found = _find_server(server, model)
+        at = _DEFAULT_ADDRESS if found is None else _address_of(found)
+    else:
+        at = Address.parse(address)
+        found = _server_at(at) if model is None else None
+    if model is None and found is not None and len(found.models) == 1:
+        model = found.models[0]
     if model is None and (version is not None or label is not None):
         raise InvalidInput("a version or label is one of a model", hint='tfsctl.connect(model="NAME")')
     if key is not None and cert is None:
         raise InvalidInput("key is the key of a certificate", hint='name the certificate with cert="FILE"')
     is_encrypted = tls or at.is_encrypted or ca is not None or cert is not None
     paths = [None if one is None else Path(one) for one in (ca, cert, key)]
+    client_tls = ClientTls(*paths) if is_encrypted else None
+    if found is not None and at.transport == "grpc":
+        from tfsctl.engines.registry.server_choice import grpc_tls
+
+        client_tls = grpc_tls(found, client_tls)
     connection = Connection(
-        tls=ClientTls(*paths) if is_encrypted else None,
+        tls=client_tls,
         headers=tuple(Header.parse(f"{name}: {value}") for name, value in (headers or {}).items()),
         path=at.path,
         max_answer_bytes=max_answer_bytes,
@@ -111,39 +124,40 @@ def connect_async(
     return AsyncClient(client, at_once=at_once)
 
 
-def _find_server(server: str | None, model: str | None, *, use_grpc_with_tls: bool) -> tuple[str, str | None]:
-    """Return the address of a running server, and its model: the given one, or the only one.
+def _find_server(server: str | None, model: str | None) -> ServerRecord | None:
+    """Return the running server of a name, or that serves a model. Raises NotFound, and InvalidInput for several.
 
-    A server with gRPC over TLS is called over REST, unless there are options for TLS. Without any running server, a
-    model is expected on this machine at the default port, as the command line does.
+    Returns None if no server is running and only a model is given: it is expected on this machine at the default port,
+    as the command line does.
     """
     from tfsctl.engines.registry import records
     from tfsctl.engines.registry.server_choice import choose_server
 
     running = records.running()
     if not running and server is None and model is not None:
-        return f"localhost:{DEFAULT_GRPC_PORT}", model
+        return None
     try:
-        found = choose_server(running, model=model, name=server)
+        return choose_server(running, model=model, name=server)
     except InvalidInput as error:
         error.hint = 'choose one: tfsctl.connect(server="NAME"), or tfsctl.connect(model="NAME")'
         raise
     except NotFound as error:
-        is_python = not error.hint or ("--" in error.hint and not error.hint.startswith("did you mean"))
-        error.hint = _ANOTHER_SERVER if is_python else python_hint(error.hint)
+        is_for_cli = not error.hint or ("--" in error.hint and not error.hint.startswith("did you mean"))
+        error.hint = _ANOTHER_SERVER if is_for_cli else python_hint(error.hint)
         raise
-    if model is None and len(found.models) == 1:
-        model = found.models[0]
-    is_grpc = found.grpc_port and (found.certificate is None or use_grpc_with_tls)
-    return found.grpc_address if is_grpc else found.url, model
 
 
-def _only_model_at(address: Address) -> str | None:
-    """Return the only model of the server at an address, if tfsctl started that server; None otherwise."""
+def _address_of(record: ServerRecord) -> Address:
+    """Return the address of the gRPC API, or of the REST API if the server has no gRPC port."""
+    return Address.parse(record.grpc_address if record.grpc_port else record.url)
+
+
+def _server_at(address: Address) -> ServerRecord | None:
+    """Return the server at an address, if tfsctl started it and it runs."""
     from tfsctl.engines.registry import records
 
     for record in records.running():
         port = record.rest_port if address.transport == "rest" else record.grpc_port
-        if port == address.port and address.host in (record.host, "localhost") and len(record.models) == 1:
-            return record.models[0]
+        if port == address.port and address.host in (record.host, "localhost"):
+            return record
     return None

@@ -11,6 +11,9 @@ from tfsctl.errors import TfsctlError
 
 # Option of a command -> the keyword argument. Options without one are left as they are.
 _KEYWORDS = {
+    "ca": "ca",
+    "cert": "cert",
+    "key": "key",
     "batch-size": "batch_size",
     "concurrency": "concurrency",
     "engine": "engine",
