@@ -5,7 +5,7 @@
 # docs         the documentation site, in build/site; fails on a dead link or anchor
 # check        what CI runs first: format, lint, types, tests
 # test-lowest  the tests with the lowest version of every dependency that pyproject.toml allows
-# test-docker  the tests that need a Docker Engine, or npm and its registry; fails if one was skipped
+# test-docker  the tests that need a Docker Engine, npm and its registry, or Chromium; fails if one was skipped
 # test-wheel   build the wheel, install it outside the checkout, and export, serve and query with it
 # test-tensorflow-next  the tests with the newest TensorFlow, release candidates included
 # constraints  write constraints.txt: the versions that the tests of this environment ran with
@@ -29,7 +29,7 @@ quickstart: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh scripts/quickstart.sh
 
 test-fast: $(VENV)/.ready
-	$(VENV)/bin/python -m pytest $(PARALLEL) -m "not (server or tensorflow or docker or node)" $(TESTS)
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m "not (server or tensorflow or docker or node or browser)" $(TESTS)
 
 test: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest $(PARALLEL) $(TESTS)
@@ -56,10 +56,10 @@ docs: $(VENV)/.docs
 test-lowest: $(LOWEST)/.ready
 	$(LOWEST)/bin/python -m pytest $(PARALLEL) $(TESTS)
 
-# One at a time: containers have fixed names. These tests fail, they do not skip, without Docker or npm. If one was
+# One at a time: containers have fixed names. These tests fail, they do not skip, without Docker, npm or Chromium. If one was
 # skipped for another reason, the run proves nothing.
 test-docker: $(VENV)/.ready
-	@{ $(VENV)/bin/python -m pytest -m "docker or node" $(TESTS); echo $$? >$(VENV)/docker.status; } | tee $(VENV)/docker.log
+	@{ $(VENV)/bin/python -m pytest -m "docker or node or browser" $(TESTS); echo $$? >$(VENV)/docker.status; } | tee $(VENV)/docker.log
 	@grep -qE '^=+ [0-9]+ passed(, [0-9]+ deselected)? in ' $(VENV)/docker.log || { echo "error: not every test ran" >&2; exit 1; }
 	@exit "$$(cat $(VENV)/docker.status)"
 

@@ -42,6 +42,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"overwriting", "results", "shaping", "sources"},
     ],
     "clients": [
+        {"__init__"},
         {"addresses", "answer_body", "connection", "inference_calls", "json_bodies"},
         {"profiles"},
         {"call_errors", "captured_request", "serving_client", "tls"},
@@ -52,7 +53,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "clients/profiles": [{"key_lines"}, {"profile_file"}],
     "clients/bulk": [{"pinned_version", "throughput_tuner"}, {"bulk_predictor"}],
     "inputs": [
-        {"arrays", "example_request", "images", "literals"},
+        {"arrays", "example_request", "images", "literals", "server_url"},
         {"named_values"},
         {"features", "typed"},
         {"predict_inputs", "tf_examples"},
@@ -104,7 +105,13 @@ LAYERS: dict[str, list[set[str]]] = {
         {"__main__"},
     ],
     "rollout": [{"comparison"}],
-    "rollout/comparison": [{"gates", "intervals", "ranks"}, {"output_difference", "quality"}],
+    "rollout/comparison": [
+        {"gates", "intervals", "ranks"},
+        {"output_difference", "quality"},
+        {"result"},
+        {"collector", "junit", "latency", "plots", "sides"},
+        {"comparing", "html_report"},
+    ],
     "api": [
         {"address", "frames", "hints", "progress", "workers"},
         {"arrays", "examples", "exporting", "predictions"},
@@ -124,16 +131,16 @@ LAYERS: dict[str, list[set[str]]] = {
         {"registry"},
         {"__init__"},
     ],
-    "cli/commands": [{"deploy", "export", "query", "serve"}],
+    "cli/commands": [{"deploy", "export", "query", "rollout", "serve"}],
     "cli/options": [
-        {"completion", "input_arguments", "option_groups", "output_options", "server_url", "sizes"},
+        {"completion", "input_arguments", "option_groups", "output_options", "sizes"},
         {"file_options", "running_server_options", "serve_options", "server_options"},
         {"target"},
         {"inference_options"},
     ],
     "cli/output": [
         {"classes", "signature_table", "terminal", "value_text"},
-        {"bars", "class_columns", "server_announcement"},
+        {"bars", "class_columns", "comparison", "server_announcement"},
         {"predictions"},
     ],
     "cli/repl": [

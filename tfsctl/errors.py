@@ -34,6 +34,7 @@ class ExitCode(IntEnum):
     NOT_FOUND = 4
     REJECTED = 5
     DOCKER = 6
+    THRESHOLD = 7
     BUG = 70
     INTERRUPTED = 130
 

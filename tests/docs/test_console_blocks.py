@@ -69,3 +69,13 @@ def test_dots_stand_for_anything(shown: list[str], output: str, is_right: bool) 
 def test_a_command_that_fails_is_noticed() -> None:
     """A command without printed output must end with 0."""
     assert "ended with 4" in difference(Command("tfsctl predict", [], "error: no server\n", 4))
+
+
+def test_notes_and_setup(tmp_path: Path) -> None:
+    """A setup runs where it stands; a block that is not run, or needs Docker, is left out."""
+    page = tmp_path / "page.md"
+    blocks = ["<!-- console: setup\na\n-->\n", "", "<!-- console: not run: why -->\n", "<!-- console: docker -->\n"]
+    page.write_text("\n".join(f"{note}```console\n$ {at}\n```\n" for at, note in enumerate(blocks)))
+
+    assert [one.line for one in commands_of(page, with_docker=False)] == ["a", "0", "1"]
+    assert [one.line for one in commands_of(page, with_docker=True)] == ["a", "0", "1", "3"]

@@ -29,7 +29,7 @@ import pyte
 from ports import free_ports
 
 _BLOCK = re.compile(
-    r"(?:^ *<!-- console: (?P<note>(?:(?!-->).)*?) *-->\s*)?^(?P<indent> *)```console\n(?P<body>.*?)^ *```$"
+    r"(?:^ *<!-- console: (?P<note>(?!setup)[^\n]*?) *-->\s*)?^(?P<indent> *)```console\n(?P<body>.*?)^ *```$"
     r"|^ *<!-- console: setup\n(?P<setup>.*?)-->",
     re.MULTILINE | re.DOTALL,
 )

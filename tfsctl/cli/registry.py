@@ -41,6 +41,7 @@ COMMANDS = {
     "run": Command("serve", "Serve a model and talk to it, in one go."),
     "status": Command("query", "Show where each version of a model is in its life."),
     "wait": Command("query", "Wait until a model, or one version of it, is AVAILABLE."),
+    "compare": Command("rollout", "Compare the predictions of two versions on the same rows."),
     "explain": Command("query", "Explain an error: its cause, and the next command."),
 }
 TAKE_NEGATIVE_NUMBERS = ("predict", "classify", "regress", "explain")

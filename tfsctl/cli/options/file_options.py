@@ -141,7 +141,7 @@ def _file_options(
         file,
         output,
         format,
-        dict(map(_column_pair, column or ())),
+        dict(map(parse_column_pair, column or ())),
         batch_size,
         concurrency,
         on_error,
@@ -161,7 +161,7 @@ def refuse_arguments(inputs: Sequence[str] | None, named: Sequence[str] | None) 
         )
 
 
-def _column_pair(text: str) -> tuple[str, str]:
+def parse_column_pair(text: str) -> tuple[str, str]:
     """Split `INPUT=COLUMN`. Raises InvalidInput."""
     name, equals, column = text.partition("=")
     if not (name and equals and column):

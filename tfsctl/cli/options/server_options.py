@@ -17,7 +17,6 @@ import typer
 
 from tfsctl.cli.options.completion import complete_models, complete_profiles, complete_servers
 from tfsctl.cli.options.option_groups import option_group
-from tfsctl.cli.options.server_url import parse_server_url
 from tfsctl.cli.options.sizes import parse_size
 from tfsctl.clients.connection import (
     DEFAULT_MAX_ANSWER_BYTES,
@@ -29,6 +28,7 @@ from tfsctl.clients.connection import (
     Transport,
 )
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.server_url import parse_server_url
 
 if TYPE_CHECKING:
     from tfsctl.clients.profiles.profile_file import Profile

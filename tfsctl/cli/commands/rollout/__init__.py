@@ -1,0 +1,1 @@
+"""Commands that compare, label and roll out versions."""

@@ -1,0 +1,172 @@
+"""The result of a comparison, its JSON document, and its numbers by the names that `--fail-if` takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfsctl.core.compatibility import Change
+from tfsctl.rollout.comparison.gates import GateResult
+from tfsctl.rollout.comparison.intervals import Interval
+from tfsctl.rollout.comparison.quality import Calibration, Flips, Metric
+
+ALL_ROWS = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """All rows, or the rows of one slice: how many there are, the share that agrees, and the metrics of the task."""
+
+    rows: int
+    agreement: float
+    metrics: Sequence[Metric] = ()
+
+    @property
+    def harm(self) -> float:
+        """How much worse B is here: by the first metric, or by disagreement without a task."""
+        return self.metrics[0].harm if self.metrics else 1 - self.agreement
+
+
+@dataclass(frozen=True, slots=True)
+class WorstRow:
+    """A row on which A and B differ most. `distance` is in units of the tolerance."""
+
+    row: int
+    distance: float
+    inputs: Mapping[str, Any]
+    a: Mapping[str, Any]
+    b: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Quantile:
+    """One quantile of the latency of single requests, in seconds, and B's as a multiple of A's with its interval."""
+
+    name: str
+    a: float
+    b: float
+    ratio: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class SideFacts:
+    """What is known of one side: where it is, and, where tfsctl can tell, its size, memory and load time."""
+
+    name: str
+    model: str
+    version: int | None
+    size_bytes: int | None = None
+    memory_bytes: int | None = None
+    load_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found.
+
+    - `parts`: "" for all rows, then `COLUMN=VALUE` for each slice, the most harmed first.
+    - `unstable`: rows for which A does not agree with itself; they say nothing about B and are not counted.
+    - `outputs`: output -> statistics (see `OutputDifference.summary`).
+    """
+
+    a: SideFacts
+    b: SideFacts
+    rows: int
+    unstable: int
+    parts: Mapping[str, Part]
+    outputs: Mapping[str, Mapping[str, Any]]
+    worst: Sequence[WorstRow] = ()
+    changes: Sequence[Change] = ()
+    flips: Flips | None = None
+    calibration: tuple[Calibration, Calibration] | None = None
+    latency: Sequence[Quantile] = ()
+    skipped: int = 0
+    gates: list[GateResult] = field(default_factory=list)
+
+    @property
+    def agreement(self) -> float:
+        """The share of stable rows whose outputs all agree."""
+        return self.parts[ALL_ROWS].agreement
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate passed; an undecided gate has not."""
+        return all(gate.outcome == "passed" for gate in self.gates)
+
+    def numbers(self) -> dict[str, dict[str, float]]:
+        """Slice -> name -> value. Names are `agreement`, `accuracy.a`, `accuracy.delta`, `p99.ratio`, `score.max_abs`  and so on."""
+        found = {name: _part_numbers(part) for name, part in self.parts.items()}
+        whole = found[ALL_ROWS]
+        for output, statistics in self.outputs.items():
+            whole |= {f"{output}.{name}": float(value) for name, value in statistics.items() if name != "kind"}
+        for quantile in self.latency:
+            ratio = quantile.b / quantile.a if quantile.a else math.nan
+            whole |= {
+                f"{quantile.name}.a": quantile.a,
+                f"{quantile.name}.b": quantile.b,
+                f"{quantile.name}.ratio": ratio,
+            }
+        for name in ("size_bytes", "memory_bytes", "load_s"):
+            of_a, of_b = getattr(self.a, name), getattr(self.b, name)
+            if of_a and of_b is not None:
+                whole[f"{name.partition('_')[0]}.ratio"] = of_b / of_a
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """Slice -> rows."""
+        return {name: part.rows for name, part in self.parts.items()}
+
+    def document(self) -> dict[str, Any]:
+        """The comparison as JSON values; see docs/reference.md for its keys."""
+        return {
+            "a": _facts(self.a),
+            "b": _facts(self.b),
+            "rows": self.rows,
+            "skipped": self.skipped,
+            "unstable": self.unstable,
+            "agreement": self.agreement,
+            "changes": [{"signature": one.signature, "what": one.what, "breaks": one.breaks} for one in self.changes],
+            "outputs": {name: dict(statistics) for name, statistics in self.outputs.items()},
+            "metrics": [_metric(one) for one in self.parts[ALL_ROWS].metrics],
+            "flips": None if self.flips is None else vars_of(self.flips),
+            "calibration": None if self.calibration is None else [vars_of(one) for one in self.calibration],
+            "slices": [
+                {
+                    "slice": name,
+                    "rows": part.rows,
+                    "agreement": part.agreement,
+                    "metrics": [*map(_metric, part.metrics)],
+                }
+                for name, part in self.parts.items()
+                if name != ALL_ROWS
+            ],
+            "latency": [{"name": one.name, "a": one.a, "b": one.b, "ratio": list(one.ratio)} for one in self.latency],
+            "worst": [
+                {"row": one.row, "distance": one.distance, "inputs": one.inputs, "a": one.a, "b": one.b}
+                for one in self.worst
+            ],
+            "gates": [vars_of(one) for one in self.gates],
+            "passed": self.passed,
+        }
+
+
+def vars_of(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above
+    """The fields of a dataclass with slots."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _facts(side: SideFacts) -> dict[str, Any]:
+    return vars_of(side)
+
+
+def _metric(one: Metric) -> dict[str, Any]:
+    return {"name": one.name, "a": one.a, "b": one.b, "delta": one.delta, "interval": list(one.interval)}
+
+
+def _part_numbers(part: Part) -> dict[str, float]:
+    found = {"agreement": part.agreement}
+    for one in part.metrics:
+        found |= {f"{one.name}.a": one.a, f"{one.name}.b": one.b, f"{one.name}.delta": one.delta}
+    return found
