@@ -110,3 +110,20 @@ def test_the_tls_of_a_server_that_was_found(tmp_path: Path) -> None:
         records.register(record)
         with tfsctl.connect(cert=secure.tls.cert, key=secure.tls.key) as client:
             assert client.predict(2.0)["x"].tolist() == [2.0]
+
+
+def test_a_profile_of_the_config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its URL, model and headers; a given model and headers take precedence."""
+    file = tmp_path / "config.toml"
+    file.write_text('[profiles.shop]\nurl = "http://far:8501/models"\nmodel = "m"\nheaders = { a = "1", b = "2" }\n')
+    monkeypatch.setenv("TFSCTL_CONFIG", str(file))
+
+    with tfsctl.connect(profile="shop", headers={"B": "3"}) as client:
+        assert repr(client) == "<tfsctl.Client far:8501/models over rest, model=m>"
+    with tfsctl.connect(profile="shop", model="n", version=2) as client:
+        assert repr(client) == "<tfsctl.Client far:8501/models over rest, model=n version 2>"
+    with pytest.raises(tfsctl.NotFound, match="has no profile 'shap'; it has shop") as missing:
+        tfsctl.connect(profile="shap")
+    assert missing.value.hint == 'did you mean profile="shop"?'
+    with pytest.raises(tfsctl.InvalidInput, match="a profile and an address or server's name both choose a server"):
+        tfsctl.connect("h:1", profile="shop")

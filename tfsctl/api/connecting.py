@@ -12,8 +12,17 @@ from tfsctl.api.address import Address
 from tfsctl.api.async_client import DEFAULT_CONCURRENCY, AsyncClient
 from tfsctl.api.client import Client
 from tfsctl.api.hints import python_errors, python_hint
-from tfsctl.clients.connection import DEFAULT_MAX_ANSWER_BYTES, DEFAULT_TIMEOUT_S, ClientTls, Connection, Header
+from tfsctl.clients.connection import (
+    DEFAULT_MAX_ANSWER_BYTES,
+    DEFAULT_TIMEOUT_S,
+    PLAIN,
+    ClientTls,
+    Connection,
+    Header,
+    with_headers,
+)
 from tfsctl.clients.factory import open_client
+from tfsctl.clients.profiles.profile_file import load_profile
 from tfsctl.core.types import DEFAULT_GRPC_PORT, ModelRef
 from tfsctl.errors import InvalidInput, NotFound
 
@@ -29,6 +38,7 @@ def connect(
     address: str | None = None,
     *,
     server: str | None = None,
+    profile: str | None = None,
     model: str | None = None,
     version: int | None = None,
     label: str | None = None,
@@ -45,6 +55,8 @@ def connect(
     - `host:port`, `grpc://host:port` and `unix:/path` use gRPC; `http://host:port` uses REST.
     - Without an address, it is the running server that tfsctl started, from the command line or from Python: the one
       named `server`, or the only one that serves `model`, or the only one. Its only model is the default for `model`.
+    - `profile` is the name of a remote server in the config file, as for `tfsctl --profile`. Its model, TLS files and
+      headers are the defaults.
     - `grpcs://`, `https://` and `tls=True` use TLS. `ca` is the certificate authority to trust (default: the system's);
       `cert` and `key` are the client's certificate. All three are PEM files. The TLS of a server that was found is
       used, and its certificate trusted.
@@ -57,11 +69,20 @@ def connect(
     """
     if version is not None and label is not None:
         raise InvalidInput("version and label both choose a version", hint="leave out one of them")
+    if profile is not None and (address is not None or server is not None):
+        raise InvalidInput(
+            "a profile and an address or server's name both choose a server", hint="leave out one of them"
+        )
     if address is not None and server is not None:
         raise InvalidInput("an address and a server's name both choose a server", hint="leave out one of them")
     if timeout_s <= 0:
         raise InvalidInput(f"timeout_s is {timeout_s}, and not a positive number of seconds")
-    if address is None:
+    remote = None if profile is None else load_profile(profile)
+    base, found = PLAIN if remote is None else remote.connection, None
+    if remote is not None:
+        at = Address(remote.transport, remote.host, remote.port, base.tls is not None, base.path)
+        model = remote.model if model is None else model
+    elif address is None:
         found = _find_server(server, model)
         at = _DEFAULT_ADDRESS if found is None else _address_of(found)
     else:
@@ -75,14 +96,15 @@ def connect(
         raise InvalidInput("key is the key of a certificate", hint='name the certificate with cert="FILE"')
     is_encrypted = tls or at.is_encrypted or ca is not None or cert is not None
     paths = [None if one is None else Path(one) for one in (ca, cert, key)]
-    client_tls = ClientTls(*paths) if is_encrypted else None
+    client_tls = ClientTls(*paths).over(base.tls) if is_encrypted else None
     if found is not None and at.transport == "grpc":
         from tfsctl.engines.registry.server_choice import grpc_tls
 
         client_tls = grpc_tls(found, client_tls)
+    own = tuple(Header.parse(f"{name}: {value}") for name, value in (headers or {}).items())
     connection = Connection(
         tls=client_tls,
-        headers=tuple(Header.parse(f"{name}: {value}") for name, value in (headers or {}).items()),
+        headers=with_headers(base.headers, own),
         path=at.path,
         max_answer_bytes=max_answer_bytes,
     )
@@ -94,6 +116,7 @@ def connect_async(
     address: str | None = None,
     *,
     server: str | None = None,
+    profile: str | None = None,
     model: str | None = None,
     version: int | None = None,
     label: str | None = None,
@@ -110,6 +133,7 @@ def connect_async(
     client = connect(
         address,
         server=server,
+        profile=profile,
         model=model,
         version=version,
         label=label,

@@ -24,6 +24,7 @@ _KEYWORDS = {
     "model": "model",
     "name": "name",
     "only": "outputs",
+    "profile": "profile",
     "rest-port": "rest_port",
     "server": "server",
     "signature": "signature",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -36,6 +36,13 @@ class ClientTls:
     cert: Path | None = None
     key: Path | None = None
     server_name: str | None = field(default=None, kw_only=True)
+
+    def over(self, base: ClientTls | None) -> ClientTls:
+        """Return these files, with those of `base` for what is not set here. A certificate and its key stay together."""
+        if base is None:
+            return self
+        cert, key = (base.cert, base.key) if self.cert is None else (self.cert, self.key)
+        return ClientTls(self.ca or base.ca, cert, key, server_name=self.server_name or base.server_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +135,9 @@ class Connection:
 
 
 PLAIN = Connection()
+
+
+def with_headers(base: Sequence[Header], more: Sequence[Header]) -> tuple[Header, ...]:
+    """Return all headers. A header of `more` replaces one of the same name."""
+    replaced = {header.name.lower() for header in more}
+    return (*(header for header in base if header.name.lower() not in replaced), *more)

@@ -26,6 +26,7 @@ from tfsctl.clients.connection import (
     Connection,
     Header,
     Transport,
+    with_headers,
 )
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.server_url import parse_server_url
@@ -231,12 +232,7 @@ class ServerOptions:
 
     def with_profile(self, profile: Profile) -> ServerOptions:
         """Return the options with the address of a profile. Its model, TLS files and headers are the defaults."""
-        own = {header.name.lower() for header in self.connection.headers}
-        inherited = (header for header in profile.connection.headers if header.name.lower() not in own)
-        tls, options = profile.connection.tls, self.connection.tls
-        if options is not None and tls is not None:
-            cert, key = (tls.cert, tls.key) if options.cert is None else (options.cert, options.key)
-            tls = ClientTls(options.ca or tls.ca, cert, key, server_name=tls.server_name)
+        base, own = profile.connection, self.connection
         return replace(
             self,
             model=profile.model if self.model is None else self.model,
@@ -246,9 +242,9 @@ class ServerOptions:
             transport=profile.transport,
             connection=replace(
                 self.connection,
-                tls=tls or options,
-                headers=(*inherited, *self.connection.headers),
-                path=profile.connection.path,
+                tls=base.tls if own.tls is None else own.tls.over(base.tls),
+                headers=with_headers(base.headers, own.headers),
+                path=base.path,
             ),
         )
 
