@@ -16,13 +16,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from echo_models import write_echo_model
-from model_servers import Served, running_flags
+from locations import RECORDED
+from model_servers import Served, running_flags, running_server
 from ports import HOST, free_ports
 from scale_models import write_scale_model
 
 import tfsctl
 from tfsctl.api.address import Address
 from tfsctl.api.requests import sample_body
+from tfsctl.core import protos
 from tfsctl.core.types import ModelMetadata, Signature, TensorSpec
 from tfsctl.errors import ProgramFailed
 
@@ -187,6 +189,24 @@ def test_unfit_examples(echo: tfsctl.Client, rows: Any, message: str) -> None:
     """Nothing is sent."""
     with pytest.raises(tfsctl.InvalidInput, match=message):
         echo.regress(rows, model="half_plus_two", signature="regress_x_to_y")
+
+
+@pytest.mark.server
+def test_features_for_a_signature_that_parses_examples(tmp_path: Path) -> None:
+    """Records and DataFrames are built to tf.Examples; serialized ones are sent as they are."""
+    features: list[Any] = [{"x": 1}, [{"x": 1.0}], pd.DataFrame({"x": [1]})]
+    with running_server({"m": RECORDED / "models" / "half_plus_two"}, tmp_path) as server:
+        for address in (f"{server.host}:{server.grpc_port}", f"http://{server.host}:{server.rest_port}"):
+            with tfsctl.connect(address, model="m") as client:
+                (spec,) = client.metadata().signatures["predict_examples"].inputs
+                for rows in features:
+                    found = client.predict(rows, signature="predict_examples", outputs="y")
+                    assert found["y"].ravel().tolist() == [2.5]
+                record = protos.Example()
+                record.features.feature["x"].float_list.value.append(3.0)
+                for value in (record.SerializeToString(), {spec.name: [record.SerializeToString()]}):
+                    found = client.predict(value, signature="predict_examples", outputs="y")
+                    assert found["y"].ravel().tolist() == [3.5]
 
 
 def test_wait_and_sample(echo: tfsctl.Client) -> None:

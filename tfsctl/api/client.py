@@ -131,6 +131,8 @@ class Client:
         - a list of records, each a mapping from the names of inputs to the values of one row
         - a pandas DataFrame; its columns are matched to inputs by name, and other columns are ignored
         - the body of a REST request: `{"instances": [...]}` or `{"inputs": ...}`
+        - for a signature whose only input is named for tf.Examples (such as `examples`), features by name, as records
+          or a DataFrame
 
         A value that is one row gets a batch dimension. All inputs must have the same number of rows. `outputs` names
         the outputs to return (default: all). `as_frame` returns a pandas DataFrame with one row per row. The returned
@@ -339,8 +341,7 @@ class Client:
         self, ref: ModelRef, served: ModelMetadata, inputs: Inputs, signature: str | None, outputs: str | Sequence[str]
     ) -> Predictions:
         call = requests.predict_call(served, inputs, signature, outputs)
-        found = self._client.predict(ref, call.arrays, signature=call.signature, outputs=call.outputs)
-        return predictions_of(found, call.outputs)
+        return predictions_of(call.send(self._client, ref), call.outputs)
 
     def _infer(self, method: Method, rows: Rows, ref: ModelRef, signature: str | None) -> InferenceResult:
         found = examples.examples_of(rows)

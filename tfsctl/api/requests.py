@@ -11,20 +11,36 @@ from typing import Any
 
 import numpy as np
 
+from tfsctl.api.examples import examples_of
+from tfsctl.api.frames import is_frame
 from tfsctl.api.inputs import input_arrays, signature_name_of
-from tfsctl.core.types import ModelMetadata, ModelRef
+from tfsctl.clients.example_tasks import predict_examples
+from tfsctl.clients.serving_client import ServingClient
+from tfsctl.core.inference import Examples
+from tfsctl.core.types import ModelMetadata, ModelRef, Prediction, Signature
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.example_request import example_body, example_row
 from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
+from tfsctl.inputs.tf_examples import is_named_for_examples
 
 
 @dataclass(frozen=True, slots=True)
 class PredictCall:
-    """The arguments of a predict request. `outputs` are all outputs if it is empty."""
+    """A predict request that was not sent yet. `outputs` are all outputs if it is empty.
 
-    signature: str
+    It has `examples`, features by name, if the signature parses tf.Examples, and `arrays` otherwise.
+    """
+
+    signature: Signature
     arrays: Mapping[str, np.ndarray]
+    examples: Examples | None
     outputs: tuple[str, ...]
+
+    def send(self, client: ServingClient, model: ModelRef) -> Prediction:
+        """Send it. Raises as ServingClient documents."""
+        if self.examples is not None:
+            return predict_examples(client, model, self.signature, self.examples, self.outputs)
+        return client.predict(model, self.arrays, signature=self.signature.name, outputs=self.outputs)
 
 
 def predict_call(
@@ -40,7 +56,19 @@ def predict_call(
             f'the body says signature_name "{in_body}", and not "{signature}"', hint="leave out signature"
         )
     chosen = choose_signature(served, signature if signature is not None else in_body)
-    return PredictCall(chosen.name, input_arrays(inputs, chosen), output_names(outputs, served, chosen.name))
+    names = output_names(outputs, served, chosen.name)
+    if is_named_for_examples(chosen) and _are_features(inputs, chosen.inputs[0].name):
+        return PredictCall(chosen, {}, examples_of(inputs), names)
+    return PredictCall(chosen, input_arrays(inputs, chosen), None, names)
+
+
+def _are_features(inputs: object, input_name: str) -> bool:
+    """Whether inputs are features by name, and not values of the input or the body of a REST request."""
+    if is_frame(inputs):
+        return input_name not in inputs.columns
+    rows = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    keys = {"b64", "instances", "inputs", "signature_name", input_name}
+    return bool(rows) and all(isinstance(row, Mapping) and not row.keys() & keys for row in rows)
 
 
 def output_names(outputs: str | Sequence[str], served: ModelMetadata, signature: str) -> tuple[str, ...]:
