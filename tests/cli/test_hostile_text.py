@@ -67,6 +67,7 @@ SCENARIOS: dict[str, list[tuple[str, ...]]] = {
     "compose": [(f"./{HOSTILE}",)],
     "image": [("build", f"./{HOSTILE}"), (HOSTILE,)],
     "export": [(f"{HOSTILE}.py",), (f"{HOSTILE}.keras",)],
+    "warmup": [(f"./{HOSTILE}",), ("directory", f"{HOSTILE}.jsonl")],
     HOSTILE: [()],
 }
 

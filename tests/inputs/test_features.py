@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tfsctl.core.inference import Examples
 from tfsctl.errors import InvalidInput, NotFound
-from tfsctl.inputs.features import as_float, read_examples
+from tfsctl.inputs.features import as_float, read_example_lines, read_examples
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,8 @@ from tfsctl.inputs.features import as_float, read_examples
         (['x=["a", {"b64": "/w=="}]'], [{"x": [b"a", b"\xff"]}]),
         (["x=true"], [{"x": [1]}]),
         (["x="], [{"x": [b""]}]),
-        (["x=[not JSON"], [{"x": [b"[not JSON"]}]),
+        (['x="[not JSON"'], [{"x": [b"[not JSON"]}]),
+        (['x="open'], [{"x": [b'"open']}]),
         (['{"x": 1, "y": ["a", "b"]}'], [{"x": [1], "y": [b"a", b"b"]}]),
         (['[{"x": 1}, {"x": 2}]', "x=3"], [{"x": [1]}, {"x": [2]}, {"x": [3]}]),
         (['{"examples": [{"x": 1.5}]}'], [{"x": [1.5]}]),
@@ -44,6 +45,31 @@ def test_rows_of_features(typed: list[str], rows: list[dict[str, Any]]) -> None:
     assert [dict(row) for row in found.rows] == rows
     kinds = [[type(value) for values in row.values() for value in values] for row in found.rows]
     assert kinds == [[type(value) for values in row.values() for value in values] for row in rows]
+
+
+def test_each_line_is_one_example() -> None:
+    """Lines are pairs or objects, and never a part of an example."""
+    found = read_example_lines(["x=1 y=a", '{"x": 2}', "y=b"])
+    assert [dict(row) for row in found.rows] == [{"x": [1], "y": [b"a"]}, {"x": [2]}, {"y": [b"b"]}]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["x=1", ""], "line 2: '' does not say which feature it is"),
+        (["x=1", "great"], "line 2: 'great' does not say which feature it is"),
+        (["x=1 x=2"], "line 1 is not one example"),
+        (["x=1", '[{"x": 1}, {"x": 2}]'], "line 2 is not one example"),
+        (['{"examples": [{"x": 1}], "context": {"y": 1}}'], "line 1 is not one example"),
+        (["[", "1]"], "line 1: '[' begins like JSON, but is not JSON"),
+        ([], "there is no example"),
+    ],
+)
+def test_lines_that_are_not_one_example(lines: list[str], message: str) -> None:
+    """Answers line up with lines, so any other line is an error with its number."""
+    with pytest.raises(InvalidInput) as caught:
+        read_example_lines(lines)
+    assert caught.value.message == message
 
 
 def test_a_body_may_have_a_context() -> None:
@@ -87,6 +113,7 @@ def test_named_values_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (['{"x": {"y": 1}}'], "feature 'x' has {\"y\": 1}, which is neither text nor a number"),
         (['{"x": {"b64": "!"}}'], "feature 'x': the value of \"b64\" is not base64 (standard alphabet)"),
         (["x=9223372036854775808"], "feature 'x' is 9223372036854775808, which int64 cannot hold"),
+        (["x=[not JSON"], "the value '[not JSON' begins like JSON, but is not JSON"),
         (["[" * 100_000], "the JSON is nested too deeply"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,11 @@ NAMED_INPUTS = signature(inputs=("string", (None,)))
         (TEXT, ["5"], [b"5"]),
         (TEXT, ["a=b, :D"], [b"a=b, :D"]),
         (TEXT, ["text=a b"], [b"a b"]),
-        (TEXT, ['"[1]"'], [b"[1]"]),
+        (TEXT, ['"great"'], [b'"great"']),
+        (TEXT, ['"[1]"', ' "a" '], [b'"[1]"', b' "a" ']),
+        (TEXT, ['["\\"[1]\\""]'], [b'"[1]"']),
+        (TEXT, ['text="a"'], [b'"a"']),
+        (TEXT, ['{"text": "[b]"}'], [b"[b]"]),
         (TEXT, ['["a", "b"]'], [b"a", b"b"]),
         (TEXT, ['{"b64": "/w=="}'], [b"\xff"]),
         (TEXT_COLUMN, ["a", "b"], [[b"a"], [b"b"]]),
@@ -186,8 +191,9 @@ def files(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("wanted", "typed", "named", "expected"),
     [
-        (TEXT, [], ["text=[not] JSON=1 @x"], [b"[not] JSON=1 @x"]),
-        (TEXT, [], ['text="@x"'], [b"@x"]),
+        (TEXT, [], ["text=(not) JSON=1 @x"], [b"(not) JSON=1 @x"]),
+        (TEXT, [], ['text="@x"'], [b'"@x"']),
+        (TEXT, ["text=@x"], [], [b"@x"]),
         (TEXT, [], ["text=a", "text=b"], [b"a", b"b"]),
         (TEXT, [], ["text=@review.txt"], [b"[great]\nreally"]),
         (TEXT, [], ["@bytes.bin"], [b"\xff\n"]),
@@ -258,7 +264,7 @@ def test_a_file_that_is_not_there_is_not_found() -> None:
     """A hint tells how text is written that only looks like a file."""
     with pytest.raises(NotFound, match=r"^no file nope\.txt$") as caught:
         shape_inputs([], TEXT, ["text=@nope.txt"])
-    assert caught.value.hint.startswith("text that begins with @ goes in quotes")
+    assert caught.value.hint == "text that begins with @ is given without -i: NAME=@…"
 
 
 @pytest.mark.parametrize(
@@ -295,7 +301,13 @@ def test_an_array_is_cast_where_no_value_changes(array: np.ndarray, dtype: str, 
 )
 def test_the_example_fits(wanted: Signature) -> None:
     """What an error proposes to type is accepted."""
-    assert shape_inputs([example_arguments(wanted)], wanted).keys() == {spec.name for spec in wanted.inputs}
+    words = [example_arguments(wanted, for_shell=False)]
+    found = shape_inputs(words, wanted)
+    assert found.keys() == {spec.name for spec in wanted.inputs}
+    typed = shape_inputs(shlex.split(example_arguments(wanted)), wanted)  # the same in a shell
+    assert {name: array.tolist() for name, array in typed.items()} == {
+        name: array.tolist() for name, array in found.items()
+    }
 
 
 def test_a_signature_without_inputs_takes_an_empty_object() -> None:
@@ -486,11 +498,32 @@ def test_text_that_is_not_utf8_is_refused() -> None:
 
 
 @given(st.text())
-def test_any_text_is_a_row_of_itself_once_it_is_a_json_string(text: str) -> None:
-    """Quoted as JSON, every text arrives as it is, whatever it looks like."""
+def test_any_text_is_a_row_of_itself_in_a_json_list(text: str) -> None:
+    """In a JSON list, every text arrives as it is, whatever it looks like."""
     import json
 
-    assert shape_inputs([json.dumps(text)], TEXT)["text"].tolist() == [text.encode("utf-8", "surrogateescape")]
+    assert shape_inputs([json.dumps([text])], TEXT)["text"].tolist() == [text.encode("utf-8", "surrogateescape")]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "typed", "named", "message", "row"),
+    [
+        (HOUSE, ["area=1 city=[b]"], [], "'[b]', begins like JSON, but is not JSON", '{"city": "[b]"}'),
+        (HOUSE, ["area=1"], ["city={b"], "'{b', begins like JSON, but is not JSON", '{"city": "{b"}'),
+        (HOUSE, ['area=1 city={"a": 1}'], [], "begins like JSON, but is not a list of strings", '"{\\"a\\": 1}"'),
+        (TEXT, ["text=[b"], [], "'[b', begins like JSON, but is not JSON", '{"text": "[b"}'),
+        (TEXT, [], ["text=['a']"], "begins like JSON, but is not JSON", '{"text": "[\'a\']"}'),
+    ],
+)
+def test_a_value_that_begins_like_json_is_json(
+    wanted: Signature, typed: list[str], named: list[str], message: str, row: str
+) -> None:
+    """Broken JSON is never sent as text; the hint shows how it is."""
+    with pytest.raises(InvalidInput) as caught:
+        shape_inputs(typed, wanted, named)
+    assert message in caught.value.message
+    assert caught.value.hint.startswith("to send it as text, write the row as JSON: ")
+    assert row in caught.value.hint
 
 
 @given(st.text())
@@ -502,7 +535,8 @@ def test_any_text_is_shaped_or_refused(text: str) -> None:
             assert shape_inputs([text], wanted).keys() == {spec.name for spec in wanted.inputs}
         except InvalidInput as error:
             explained.append(error.hint)
-    assert all(hint.startswith("for example: ") or hint == TEXT_HINT for hint in explained)
+    starts = ("for example: ", "to send it as text, write the row as JSON: ", TEXT_HINT)
+    assert all(hint.startswith(starts) for hint in explained)
 
 
 @given(st.text())

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from tfsctl.core.inference import Examples, Feature, Features
@@ -26,6 +26,7 @@ _NAME = r"[A-Za-z_][\w./-]*"
 PAIR = re.compile(rf"\s*{_NAME}=")
 _PAIRS = re.compile(rf"(?:^|\s+)({_NAME})=")
 _HINT = "for example: area=120.5 city=Bern"
+LINES_HINT = "each line is one example, FEATURE=VALUE or a JSON object; --format json reads one JSON document"
 _BODY_KEYS = {"examples", "context", "signature_name"}
 _BOOLEANS = {"true": True, "false": False}
 
@@ -74,6 +75,25 @@ def read_examples(texts: Sequence[str], named: Sequence[str] = (), *, text_featu
     return Examples(tuple(rows), context)
 
 
+def read_example_lines(lines: Sequence[str], read: Callable[[str], Examples] | None = None) -> Examples:
+    """The examples of lines, one per line. `read` parses one line (default: `read_examples`).
+
+    Raises InvalidInput with the number of the first line that is not one example.
+    """
+    rows: list[Features] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found = read_examples([line]) if read is None else read(line)
+        except InvalidInput as error:
+            raise InvalidInput(f"line {number}: {error.message}", hint=error.hint) from error
+        if len(found.rows) != 1 or found.context:
+            raise InvalidInput(f"line {number} is not one example", hint=LINES_HINT)
+        rows += found.rows
+    if not rows:
+        raise InvalidInput("there is no example", hint=_HINT)
+    return Examples(tuple(rows))
+
+
 def _parse_document(text: str) -> object:
     """The value of a JSON document; None if the text is not one. Raises InvalidInput if it only begins like one."""
     if text.lstrip()[:1] not in ("{", "["):
@@ -118,6 +138,11 @@ def _parse_value(text: str) -> object:
     stripped = text.strip()
     if stripped[:1] in ('"', "[", "{"):
         value = parse_json(stripped)
+        if value is None and stripped[:1] != '"':
+            quoted = json.dumps(text, ensure_ascii=False)
+            raise InvalidInput(
+                f"the value {text[:60]!r} begins like JSON, but is not JSON", hint=f"as text it is in quotes: {quoted}"
+            )
         return text if value is None else value
     numbers = [_parse_number(word) for word in stripped.split(",")]
     if any(number is None for number in numbers):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -52,7 +53,7 @@ def shape_lines(lines: Sequence[str], signature: Signature) -> dict[str, np.ndar
     If the signature takes one text per row, a line is the text, as it is. Otherwise it is a number, JSON or NAME=VALUE
     pairs. Raises InvalidInput with the number of the first line that is not one row.
     """
-    with _described_errors(signature):
+    with _described_errors(signature, for_shell=False):
         if takes_text(signature):
             _check_encoding(lines)
             return _typed_arrays(parse_typed(lines, signature, as_text=True), signature)
@@ -99,12 +100,12 @@ def _typed_arrays(typed: Sequence[TypedValues], signature: Signature) -> dict[st
 
 
 @contextmanager
-def _described_errors(signature: Signature) -> Iterator[None]:
+def _described_errors(signature: Signature, *, for_shell: bool = True) -> Iterator[None]:
     """Add what the signature takes to InvalidInput, and an example as the hint if there is none."""
     try:
         yield
     except InvalidInput as error:
-        shown = _image_example(signature) or example_arguments(signature)
+        shown = _image_example(signature) or example_arguments(signature, for_shell=for_shell)
         hint = error.hint or (f"for example: {shown}" if shown else "")
         raise InvalidInput(f"{error.message}; {describe_inputs(signature)}", hint=hint) from error
 
@@ -128,14 +129,23 @@ def describe_inputs(signature: Signature) -> str:
     return f"{signature.name} takes {inputs or 'no inputs'}"
 
 
-def example_arguments(signature: Signature) -> str:
-    """Example arguments for a signature, ready for a shell; empty if they would be too long."""
+def example_arguments(signature: Signature, *, for_shell: bool = True) -> str:
+    """Example arguments for a signature; empty if they would be too long.
+
+    They are ready for a shell, with text in quotes, or for a line of stdin or of the REPL.
+    """
     if example_signature({signature.name: signature}) is None:
         return ""
     row = example_row(signature)
+
+    def written(value: object) -> str:
+        if isinstance(value, str):
+            return _compact(value) if for_shell else value
+        return shlex.quote(_compact(value)) if for_shell and '"' in _compact(value) else _compact(value)
+
     if len(signature.inputs) == 1:
-        return _compact(row)
-    return " ".join(f"{name}={_compact(value)}" for name, value in row.items())
+        return written(row)
+    return " ".join(f"{name}={written(value)}" for name, value in row.items())
 
 
 def _image_example(signature: Signature) -> str:

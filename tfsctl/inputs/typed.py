@@ -7,13 +7,14 @@
     {"instances": [...]}  {"inputs": …} a body of TensorFlow Serving's REST API
     image=@cat.jpg                      a file, with `-i` only (see `named_values`)
 
-A text that would be parsed as something else can be written as a JSON string. Text is never a fallback for broken JSON:
-an argument that begins with `{` or `[` is JSON or an error.
+Text is never a fallback for broken JSON: an argument, or the value of a pair, that begins with `{` or `[` is JSON or an
+error. Quotation marks are part of a text. A row written as JSON can hold any text: `{"city": "[b]"}`.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -209,8 +210,17 @@ def _is_body(value: Mapping[str, object]) -> bool:
 def _typed(text: str, spec: TensorSpec) -> object:
     """One typed value for one input: text or JSON for strings, else one or several numbers, or JSON."""
     if spec.dtype == "string":
-        value = parse_json(text) if text.lstrip()[:1] in ('"', "[", "{") else None
-        return value if isinstance(value, (str, list)) or is_b64(value) else text
+        if text.lstrip()[:1] not in ("[", "{"):
+            return text
+        value = parse_json(text)
+        if isinstance(value, list) or is_b64(value):
+            return value
+        row = json.dumps({spec.name: text}, ensure_ascii=False)
+        raise InvalidInput(
+            f"the value of {spec.name}, {_quoted(text)}, begins like JSON, but is not "
+            + ("JSON" if value is None else "a list of strings"),
+            hint=f"to send it as text, write the row as JSON: {row}",
+        )
     value = parse_json(text)
     if value is not None and not isinstance(value, (int, float)):
         return value

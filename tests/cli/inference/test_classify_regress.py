@@ -120,6 +120,46 @@ def test_errors_are_explained(run_cli: RunCli, over: str, typed: list[str], code
     assert said in result.stderr
 
 
+REGRESS = ["regress", *HALF, "--signature", "regress_x_to_y"]
+
+
+@pytest.mark.parametrize(
+    ("options", "stdin", "printed"),
+    [
+        ([], "x=2.0\nx=4.0\n", "3.0\n4.0\n"),
+        (["-"], '{"x": 2.0}\nx=4.0', "3.0\n4.0\n"),
+        (["--format", "jsonl"], '{"x": 2.0}\n{"x": 4.0}\n', "3.0\n4.0\n"),
+        (["--format", "json"], '[{"x": 2.0},\n {"x": 4.0}]', "3.0\n4.0\n"),
+        (["--format", "json"], '{"examples": [\n{}],\n"context": {"x": 2.0}}', "3.0\n"),
+    ],
+)
+def test_stdin_is_lines_or_one_document(run_cli: RunCli, options: list[str], stdin: str, printed: str) -> None:
+    """--format decides, and never the first character."""
+    result = run_cli(*REGRESS, *options, stdin=stdin)
+    assert (result.stdout, result.stderr, result.code) == (printed, "", 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "stdin", "message"),
+    [
+        ([], '[{"x": 2.0}, {"x": 4.0}]', "line 1 is not one example"),
+        ([], '[\n{"x": 2.0}]', "line 1: '[' begins like JSON, but is not JSON"),
+        ([], "x=1\n\nx=2\n", "line 2: '' does not say which feature it is"),
+        ([], "x=[1", "line 1: the value '[1' begins like JSON, but is not JSON"),
+        (["--format", "jsonl"], "x=1\n", "line 1: 'x=1' is not a JSON object"),
+        (["--format", "json"], "x=1\n", "standard input is not a JSON object or list"),
+        (["--format", "json"], "[1", "'[1' begins like JSON, but is not JSON"),
+        (["--format", "json", "x=1"], "", "--format is about standard input, and the examples are typed"),
+        (["-", "-i", "x=1"], "x=2", "-i is typed, and - reads the examples from standard input"),
+    ],
+)
+def test_stdin_that_is_something_else(run_cli: RunCli, options: list[str], stdin: str, message: str) -> None:
+    """The error names the line, and nothing is sent."""
+    result = run_cli(*REGRESS, *options, stdin=stdin)
+    assert (result.stdout, result.code) == ("", 2)
+    assert f"error: {message}" in result.stderr
+
+
 def test_raw_bodies_are_posted_to_their_verb(run_cli: RunCli) -> None:
     """--raw posts to :classify and :regress, whatever is in it."""
     body = '{"signature_name": "regress_x_to_y", "examples": [{"x": 2.0}]}'

@@ -10,6 +10,7 @@ import pytest
 from tfsctl.cli.inference import classify_regress
 from tfsctl.cli.output import bars, predictions, value_text
 from tfsctl.cli.output.classes import ClassOptions, read_labels
+from tfsctl.core.arrays import object_array
 from tfsctl.core.inference import InferenceResult, InferenceTask, ScoredClass
 from tfsctl.core.types import Prediction
 from tfsctl.errors import InvalidInput
@@ -185,3 +186,44 @@ def test_classification_bars_are_consistent() -> None:
     )
     assert [line[:3] for line in classify_regress.drawn_lines(unnamed, PETS)] == ["cat", "dog"]
     assert classify_regress.plain_rows(unnamed, ClassOptions(top=1)) == [["1", "class 1", "0.75"]]
+
+
+TEXTS = object_array([b"great", b"x" * 60])
+
+
+def test_inputs_of_several_rows_stand_beside_the_answers() -> None:
+    """Bars, values, classes and tables show what was typed, shortened; a single row shows its answer alone."""
+    inputs = predictions.row_inputs({"text": TEXTS})
+    labels = ["great", "x" * 39 + "…"]
+
+    lines = predictions.drawn_lines(prediction(y=np.array([0.5, 0.25])), inputs=inputs)
+    assert lines is not None
+    assert [line[:42].rstrip() for line in lines] == labels
+    lines = predictions.drawn_lines(prediction(y=np.array([5, 25])), inputs=inputs)
+    assert lines == [f"{labels[0]:<40}  5", f"{labels[1]}  25"]
+    lines = predictions.drawn_lines(prediction(y=np.array([[0.5, 0.5], [0.25, 0.75]])), inputs=inputs)
+    assert lines is not None
+    assert [line for line in lines if line.startswith("row")] == [f"row 1: {labels[0]}", f"row 2: {labels[1]}"]
+    several = predictions.row_inputs({"a": np.array([1, 2]), "t": TEXTS})
+    names, rows = predictions.drawn_table(prediction(y=np.array([5, 25]), z=np.array([1, 2])), inputs=several)
+    assert (names, rows[0]) == (["a", "t", "y", "z"], ["1", "great", "5", "1"])
+    lines = predictions.drawn_lines(prediction(y=np.array([5, 25])), inputs=several)
+    assert lines is not None
+    assert lines[0].startswith("a=1 t=great ")
+    assert predictions.drawn_lines(prediction(y=np.array([5])), inputs=inputs) == ["5"]  # not one answer per row
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {},
+        {"x": np.zeros(1)},
+        {"x": np.float32(1)},
+        {"x": np.zeros((2, 100))},
+        {"x": np.zeros(2), "y": np.zeros(3)},
+        {"x": np.zeros(2), "y": np.float32(0)},
+    ],
+)
+def test_inputs_that_are_not_shown(arrays: dict[str, np.ndarray]) -> None:
+    """A single row, rows that are too large, and inputs without rows."""
+    assert predictions.row_inputs({name: np.asarray(array) for name, array in arrays.items()}) is None

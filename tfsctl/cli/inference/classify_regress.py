@@ -5,11 +5,40 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tfsctl.cli.options.inference_options import StdinFormat
+from tfsctl.cli.options.input_arguments import is_stdin, read_lines, unescape_arguments
 from tfsctl.cli.output import bars, classes, terminal, value_text
 from tfsctl.cli.output.classes import ClassOptions, ClassScore
-from tfsctl.core.inference import InferenceResult
+from tfsctl.core.inference import Examples, InferenceResult
 from tfsctl.core.json_strings import quote_controls
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.features import read_example_lines, read_examples
+
+
+def read_inputs(arguments: list[str] | None, named: Sequence[str] | None, stdin_format: StdinFormat | None) -> Examples:
+    """The examples of the arguments and of `-i`, or of standard input: one per line, or one JSON document.
+
+    Raises InvalidInput for input that is not an example, with the number of the line, and NotFound for a missing file.
+    """
+    if not is_stdin(arguments, named):
+        if stdin_format is not None:
+            raise InvalidInput("--format is about standard input, and the examples are typed", hint="leave it out")
+        return read_examples(unescape_arguments(arguments or []), named or ())
+    if named:
+        raise InvalidInput("-i is typed, and - reads the examples from standard input", hint="leave one of them out")
+    lines = read_lines(arguments)
+    if stdin_format != "json":
+        return read_example_lines(lines, _read_object if stdin_format == "jsonl" else None)
+    content = "\n".join(lines)
+    if content.lstrip()[:1] not in ("{", "["):
+        raise InvalidInput("standard input is not a JSON object or list", hint="leave out --format for lines of pairs")
+    return read_examples([content])
+
+
+def _read_object(line: str) -> Examples:
+    if not line.lstrip().startswith("{"):
+        raise InvalidInput(f"{line[:60]!r} is not a JSON object", hint="leave out --format for lines of pairs")
+    return read_examples([line])
 
 
 def show(answers: Sequence[InferenceResult], class_options: ClassOptions) -> None:

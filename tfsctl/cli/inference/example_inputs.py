@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from tfsctl.cli.inference.served_models import version_directory
 from tfsctl.cli.options.target import Target
-from tfsctl.core.inference import Examples, Features
+from tfsctl.core.inference import Examples
 from tfsctl.core.types import ModelMetadata, Signature
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.features import read_examples
+from tfsctl.inputs.features import read_example_lines, read_examples
 from tfsctl.inputs.tf_examples import (
     are_features,
     feature_arguments,
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from tfsctl.core.graphs.feature_specs import FeatureSpec
 
     FeatureSpecs = Mapping[str, FeatureSpec]
-
-_LINE_HINT = "each line is one example: FEATURE=VALUE or a JSON object; --text sends lines as they are"
 
 
 def features_of_arguments(
@@ -78,15 +76,4 @@ def read_features(texts: Sequence[str], named: Sequence[str], features: FeatureS
 
 def read_feature_lines(lines: Sequence[str], features: FeatureSpecs, signature: Signature) -> Examples:
     """The examples of lines, one per line. Raises InvalidInput with the number of the first line that is not one."""
-    rows: list[Features] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            found = read_features([line], (), features, signature).rows
-        except InvalidInput as error:
-            raise InvalidInput(f"line {number}: {error.message}", hint=error.hint) from error
-        if len(found) != 1:
-            raise InvalidInput(f"line {number}: {len(found)} examples", hint=_LINE_HINT)
-        rows += found
-    if not rows:
-        raise InvalidInput("there are no lines", hint=_LINE_HINT)
-    return Examples(tuple(rows))
+    return read_example_lines(lines, lambda line: read_features([line], (), features, signature))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tfsctl.cli.inference import example_inputs
 from tfsctl.cli.options.target import Target
 from tfsctl.cli.output import terminal
+from tfsctl.cli.output.predictions import RowInputs, row_inputs
 from tfsctl.clients.example_tasks import predict_examples
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.inference import Examples
@@ -38,9 +39,13 @@ class PredictArguments:
         model: ModelRef,
         signature: Signature,
         outputs: Sequence[str],
-    ) -> Prediction:
-        """Send them to a signature; returns these outputs, or all. Raises what converting them and the client raise."""
+    ) -> tuple[Prediction, RowInputs | None]:
+        """Send them to a signature; returns these outputs, or all, and the inputs of each row if there are several.
+
+        Raises what converting them and the client raise.
+        """
         examples = self._examples(target, served, signature)
+        inputs = None
         if examples is not None:
             prediction = predict_examples(client, model, signature, examples, outputs)
         else:
@@ -52,10 +57,11 @@ class PredictArguments:
                 arrays = shape_inputs(self.lines, signature, as_text=True)
             else:
                 arrays = shape_lines(self.lines, signature)
+            inputs = row_inputs(arrays) if terminal.is_interactive() else None
             prediction = client.predict(model, arrays, signature=signature.name, outputs=outputs)
-        if not outputs:
-            return prediction
-        return replace(prediction, outputs={name: prediction.outputs[name] for name in outputs})
+        if outputs:
+            prediction = replace(prediction, outputs={name: prediction.outputs[name] for name in outputs})
+        return prediction, inputs
 
     def _examples(self, target: Target, served: ModelMetadata, signature: Signature) -> Examples | None:
         """The tf.Examples to build; None if the signature takes the inputs as they are."""

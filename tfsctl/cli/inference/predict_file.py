@@ -63,6 +63,9 @@ def predict_file(
         refuse_stdout_input(files.file or "")
     elif isinstance(source, ImageRows):
         refuse_overwriting(files.output, source.files)
+    skip_bad_rows = files.on_error == "skip"
+    outputs_without_rows = _no_rows(chosen, output_names, class_options, numbered=skip_bad_rows)
+    reserved = outputs_without_rows.keys() | ({"file"} if isinstance(source, ImageRows) else set())
     output: BulkOutput = (
         StandardOutput(as_json=as_json)
         if files.output is None
@@ -75,9 +78,6 @@ def predict_file(
     )
     if files.resume and not output.through:
         terminal.say("nothing to go on with; starting at the first row")
-    skip_bad_rows = files.on_error == "skip"
-    outputs_without_rows = _no_rows(chosen, output_names, class_options, numbered=skip_bad_rows)
-    reserved = outputs_without_rows.keys() | ({"file"} if isinstance(source, ImageRows) else set())
     features, rows = features_of(served, chosen), None
     if features is not None:
         source, rows = feature_rows(source, chosen, features, files.columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -61,5 +61,10 @@ Example = Annotated[
         help="Build a tf.Example from FEATURE=VALUE, for a signature that parses such records (default: if it is "
         "known to do so).",
     ),
+]
+StdinFormat = Literal["text", "jsonl", "json"]
+InputFormat = Annotated[
+    StdinFormat | None,
+    typer.Option("--format", help="The format of stdin: one example per line, or one JSON document (default: text)."),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="Send INPUT as a REST body, and print the body that comes.")]

@@ -61,20 +61,6 @@ def refuse_with(option: str, **others: object) -> None:
             raise InvalidInput(f"--{name} has no meaning beside {option}", hint="leave one of them out")
 
 
-def read_texts(arguments: list[str] | None, named: Sequence[str] | None = None) -> list[str]:
-    """Return the input texts: the arguments, or else standard input, which is one JSON document or one row per line.
-
-    With no arguments but `named` values (`--input`), the list is empty. Raises InvalidInput if there is no input.
-    """
-    if arguments and arguments != [STDIN]:
-        return unescape_arguments(arguments)
-    if not arguments and named:
-        return []
-    lines = read_lines(arguments)
-    content = "\n".join(lines)
-    return [content] if is_json_document(content) else lines
-
-
 def is_stdin(arguments: list[str] | None, named: Sequence[str] | None) -> bool:
     """Whether the rows are the lines of standard input: `-` is typed, or nothing at all."""
     return arguments == [STDIN] or not (arguments or named)

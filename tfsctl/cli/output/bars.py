@@ -19,9 +19,9 @@ def bar(fraction: float, width: int = WIDTH) -> str:
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()).ljust(width)
 
 
-def of_scores(scores: Sequence[SupportsFloat], *, width: int = WIDTH) -> list[str]:
-    """One line per score, with its bar."""
-    return _lines(scores, [""] * len(scores), width)
+def of_scores(scores: Sequence[SupportsFloat], labels: Sequence[str] | None = None, *, width: int = WIDTH) -> list[str]:
+    """One line per score, with its bar, and its label in front."""
+    return _lines(scores, [f"{label}  " for label in labels] if labels else [""] * len(scores), width)
 
 
 def of_classes(rows: Sequence[Sequence[ClassScore]], top: int | None, *, width: int = WIDTH) -> list[list[str]]:
@@ -29,11 +29,12 @@ def of_classes(rows: Sequence[Sequence[ClassScore]], top: int | None, *, width: 
     return [_of_row(row, top, width * are_fractions(rows)) for row in rows]
 
 
-def numbered(blocks: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of all rows, each under a heading with its number if there are several rows."""
+def numbered(blocks: Sequence[Sequence[str]], labels: Sequence[str] | None = None) -> list[str]:
+    """The lines of all rows, each under a heading with its number and its label if there are several rows."""
     if len(blocks) == 1:
         return list(blocks[0])
-    return [line for number, block in enumerate(blocks, start=1) for line in (f"row {number}", *block)]
+    headings = [f"row {number}" + (f": {labels[number - 1]}" if labels else "") for number in range(1, len(blocks) + 1)]
+    return [line for heading, block in zip(headings, blocks, strict=True) for line in (heading, *block)]
 
 
 def _of_row(row: Sequence[ClassScore], top: int | None, width: int) -> list[str]:

@@ -5,14 +5,56 @@ Only the terminal formats shorten an answer.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from tfsctl.cli.output import bars, classes, value_text
 from tfsctl.cli.output.classes import NO_CLASS_OPTIONS, ClassOptions, ClassScore
+from tfsctl.cli.output.value_text import MAX_VALUES_SHOWN
 from tfsctl.core.json_strings import quote_controls
 from tfsctl.core.types import Prediction
 
+if TYPE_CHECKING:
+    import numpy as np
+
 _CELL_BAR_WIDTH = 8
+_MAX_INPUT_LENGTH = 40  # of a cell of an input
+
+
+@dataclass(frozen=True, slots=True)
+class RowInputs:
+    """What was typed, to be shown beside the answers: the names of the inputs, and for each row a cell per input."""
+
+    names: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    @property
+    def labels(self) -> list[str]:
+        """One text per row."""
+        if len(self.names) == 1:
+            return [cell for (cell,) in self.rows]
+        return [" ".join(f"{name}={cell}" for name, cell in zip(self.names, row, strict=True)) for row in self.rows]
+
+
+def row_inputs(arrays: Mapping[str, np.ndarray]) -> RowInputs | None:
+    """The inputs of a request with several rows; None for a single row, and for rows that are too large to show."""
+    counts = {len(array) if array.ndim else 0 for array in arrays.values()}
+    if len(counts) != 1 or max(counts) < 2 or any(array[:1].size > MAX_VALUES_SHOWN for array in arrays.values()):
+        return None
+    columns = [[_shortened(value_text.text(value)) for value in array] for array in arrays.values()]
+    return RowInputs(list(arrays), list(zip(*columns, strict=True)))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_INPUT_LENGTH else f"{text[: _MAX_INPUT_LENGTH - 1]}…"
+
+
+def _fitting(inputs: RowInputs | None, prediction: Prediction) -> RowInputs | None:
+    """The inputs, if the prediction has one answer for each of their rows."""
+    if inputs is None or not value_text.is_batch(prediction):
+        return None
+    return inputs if len(inputs.rows) == len(next(iter(prediction.outputs.values()))) else None
 
 
 def document(prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS) -> dict[str, Any]:
@@ -44,26 +86,34 @@ def plain_rows(prediction: Prediction, class_options: ClassOptions = NO_CLASS_OP
     ]
 
 
-def drawn_lines(prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS) -> list[str] | None:
-    """Lines for a terminal, with bars for scores; None if the answer needs a table (`drawn_table`)."""
+def drawn_lines(
+    prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS, inputs: RowInputs | None = None
+) -> list[str] | None:
+    """Lines for a terminal, with bars for scores and the inputs of each row; None if the answer needs a table."""
+    fitting = _fitting(inputs, prediction)
+    labels = fitting.labels if fitting else None
     found = classes.classes_of(prediction, class_options)
     only = next(iter(prediction.outputs.values())) if len(prediction.outputs) == 1 else None
     if len(found) == 1 and (
         only is not None or (len(prediction.outputs) == 2 and _has_label_output(prediction, found))
     ):
         (rows,) = found.values()
-        return bars.numbered(bars.of_classes(rows, class_options.top))
+        return bars.numbered(bars.of_classes(rows, class_options.top), labels)
     if only is None:
         return None
     if classes.looks_like_probabilities(only) and (only.ndim == 1 or only.shape[1:] == (1,)):
-        return bars.of_scores(list(only.ravel()))
-    return [cell for row in value_text.rows(prediction, cell=value_text.brief) for cell in row]
+        return bars.of_scores(list(only.ravel()), labels)
+    cells = [cell for row in value_text.rows(prediction, cell=value_text.brief) for cell in row]
+    if labels is None:
+        return cells
+    width = max(map(len, labels))
+    return [f"{label:<{width}}  {cell}" for label, cell in zip(labels, cells, strict=True)]
 
 
 def drawn_table(
-    prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS
+    prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS, inputs: RowInputs | None = None
 ) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows for a terminal, one column per output; a cell of classes has one line per class."""
+    """Columns and rows for a terminal, one column per input and output; a cell of classes has one line per class."""
     names = value_text.columns(prediction)
     rows = value_text.rows(prediction, cell=value_text.brief)
     found = classes.classes_of(prediction, class_options)
@@ -73,7 +123,10 @@ def drawn_table(
                 rows, bars.of_classes(found.get(name, ()), class_options.top, width=_CELL_BAR_WIDTH), strict=False
             ):
                 row[column] = "\n".join(block)
-    return names, rows
+    fitting = _fitting(inputs, prediction)
+    if fitting is None:
+        return names, rows
+    return [*fitting.names, *names], [[*cells, *row] for cells, row in zip(fitting.rows, rows, strict=True)]
 
 
 def _has_label_output(prediction: Prediction, found: dict[str, list[list[ClassScore]]]) -> bool:

@@ -78,8 +78,10 @@ def example_commands(model: ModelOnDisk, entry: ServerRecord, *, several: bool) 
 
 
 def _argument(row: object) -> str:
-    """A row as an argument of `predict`. Text that would be an option or JSON is written as a JSON string."""
-    return row if isinstance(row, str) and row[:1] not in tuple('-{["@') else json.dumps(row, ensure_ascii=False)
+    """A row as an argument of `predict`. Text that would be an option or JSON is written in a JSON list."""
+    if not isinstance(row, str):
+        return json.dumps(row, ensure_ascii=False)
+    return json.dumps([row], ensure_ascii=False) if row[:1] in ("-", "{", "[") else row
 
 
 def _versions(model: ModelOnDisk) -> str:

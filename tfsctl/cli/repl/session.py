@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected
 from tfsctl.inputs.features import read_examples
 from tfsctl.inputs.predict_inputs import choose_signature, describe_inputs, shape_inputs
-from tfsctl.inputs.typed import text_notes
+from tfsctl.inputs.typed import takes_text, text_notes
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -187,12 +186,13 @@ class ReplSession:
     def _send(self, client: ServingClient, line: str, model: ModelRef) -> Answer:
         literal = unquote(line)
         pairs = _named_inputs(line) if line.startswith(_NAMED_INPUT) else []
-        texts = [] if pairs else [line if literal is None else self._input_text(literal)]
+        texts = [] if pairs else [line if literal is None else literal]
         if self.verb == "predict":
             examples = None if literal is not None else self._examples(texts, pairs)
             if examples is not None:
                 return example_tasks.predict_examples(client, model, self.signature, examples, self.only)
-            arrays = shape_inputs(texts, self.signature, pairs)
+            as_text = literal is not None and takes_text(self.signature)
+            arrays = shape_inputs(texts, self.signature, pairs, as_text=as_text)
             return client.predict(model, arrays, signature=self.signature.name, outputs=self.only)
         method: Method = "classify" if self.verb == "classify" else "regress"
         tasks = example_tasks.choose_tasks(self.served, method, [self.signature_name] if self.signature_name else [])
@@ -202,11 +202,6 @@ class ReplSession:
         """The tf.Examples of a line of features, if the signature parses such records; else None."""
         features = features_of_arguments(self.target, self.served, self.signature, texts, pairs, required=False)
         return None if features is None else read_features(texts, pairs, features, self.signature)
-
-    def _input_text(self, literal: str) -> str:
-        """The input for text from triple quotes. A JSON string is never parsed further, if the model takes text."""
-        takes_text = [spec.dtype for spec in self.signature.inputs] == ["string"] and self.verb == "predict"
-        return json.dumps(literal) if takes_text else literal
 
     def reconnect(self) -> None:
         """Find the server again, because it may have restarted on other ports. Raises what the constructor raises."""

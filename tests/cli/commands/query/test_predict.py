@@ -116,7 +116,7 @@ def test_json_is_one_document(run_cli: RunCli, over: str) -> None:
 @pytest.mark.parametrize(
     ("typed", "printed"),
     [
-        (["--signature", "text", "-i", "text=[x] y=1"], "[x] y=1\n"),
+        (["--signature", "text", "-i", "text=(x) y=1"], "(x) y=1\n"),
         (["--signature", "text", "-i", "@words.txt", "-i", "text=@words.txt"], "two words\ntwo words\n"),
         (["--signature", "two", "area=1", "-i", "city=New York"], "1.0\tNew York\n"),
         (["--signature", "row", "-i", "x=@row.npy", "--input", "x=1,2,3"], "[4.0, 5.0, 6.0]\n[1.0, 2.0, 3.0]\n"),
@@ -183,10 +183,10 @@ def test_terminal_shows_bars(registered: ServerRecord, tmp_path: Path) -> None:
     with Terminal([*argv, "0.25"], environment) as screen:
         screen.expect("0.25  ██████                    25%\n")
         assert screen.wait() == 0
-    with Terminal([*argv, "--signature", "two", "area=1 city=Bern", "area=2 city=[b]"], environment) as screen:
-        head, rows = screen.expect("───"), screen.expect("[b]")
-        assert head.split()[:2] == ["area", "city"]
-        assert rows.replace("─", "").split() == ["1.0", "Bern", "2.0", "[b]"]
+    with Terminal([*argv, "--signature", "two", "area=1 city=Bern", "area=2 city=(b)"], environment) as screen:
+        head, rows = screen.expect("───"), screen.expect("2.0    (b)    2.0    (b)")
+        assert head.split()[:4] == ["area", "city", "area", "city"]
+        assert rows.replace("─", "").split() == ["1.0", "Bern", "1.0", "Bern", "2.0", "(b)", "2.0", "(b)"]
         assert screen.wait() == 0
     with Terminal([*argv, "--signature", "any", json.dumps([list(range(100))])], environment) as screen:
         screen.expect("float32 [100]: 0.0 1.0 2.0 … 99.0, 0.0 to 99.0, mean 49.5\n")

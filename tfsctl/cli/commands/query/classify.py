@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli.options.inference_options import NamedInputs, Raw, SignatureNames
+from tfsctl.cli.options.inference_options import InputFormat, NamedInputs, Raw, SignatureNames
 from tfsctl.cli.options.output_options import Json, Labels, Top
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.cli.snippets.show_options import takes_show_options
@@ -33,6 +33,7 @@ def classify(
     ] = None,
     labels: Labels = None,
     top: Top = None,
+    stdin_format: InputFormat = None,
     raw: Raw = False,
     as_json: Json = False,
 ) -> None:
@@ -51,19 +52,20 @@ def classify(
     """
     from tfsctl.cli.inference import classify_regress, raw_request
     from tfsctl.cli.inference.pinned_version import request_pinned_version
-    from tfsctl.cli.options.input_arguments import read_body, read_texts, refuse_with
+    from tfsctl.cli.options.input_arguments import read_body, refuse_with
     from tfsctl.cli.options.target import find_target
     from tfsctl.cli.output import terminal
     from tfsctl.cli.output.classes import ClassOptions, read_labels
     from tfsctl.clients import example_tasks
     from tfsctl.engines.registry import records
-    from tfsctl.inputs.features import read_examples
 
     if raw:
-        refuse_with("--raw", input=named, signature=signature, regress=regress, labels=labels, top=top)
+        refuse_with(
+            "--raw", input=named, signature=signature, format=stdin_format, regress=regress, labels=labels, top=top
+        )
         raw_request.post(options, "classify", read_body(inputs))
         return
-    examples = read_examples(read_texts(inputs, named), named or ())
+    examples = classify_regress.read_inputs(inputs, named, stdin_format)
     class_options = ClassOptions(read_labels(labels) if labels else (), top)
     target = find_target(options, records.running())
     with target.connect() as client:

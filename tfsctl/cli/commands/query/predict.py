@@ -19,6 +19,7 @@ from tfsctl.cli.snippets.show_options import takes_show_options
 
 if TYPE_CHECKING:
     from tfsctl.cli.output.classes import ClassOptions
+    from tfsctl.cli.output.predictions import RowInputs
     from tfsctl.core.types import ModelMetadata, ModelRef, Prediction
 
 
@@ -111,12 +112,12 @@ def predict(
     target = find_target(options, records.running())
     with target.connect() as client:
 
-        def send(served: ModelMetadata, model: ModelRef) -> Prediction:
+        def send(served: ModelMetadata, model: ModelRef) -> tuple[Prediction, RowInputs | None]:
             chosen = choose_signature(served, signature or signature_in_body(arguments.texts))
             outputs = choose_outputs(chosen, only) if only else ()
             return arguments.predict(client, target, served, model, chosen, outputs)
 
-        prediction = request_pinned_version(client, target, send)
+        prediction, sent = request_pinned_version(client, target, send)
     if files.output is not None:
         from tfsctl.cli.output.class_columns import class_columns
         from tfsctl.data.results import write_results
@@ -125,7 +126,7 @@ def predict(
     elif as_json:
         terminal.answer_json(predictions.document(prediction, class_options))
     else:
-        _print(prediction, class_options)
+        _print(prediction, class_options, sent)
 
 
 def _check_output_file(output: Path, files: FileOptions, other_inputs: list[Path | str]) -> None:
@@ -148,15 +149,15 @@ def _files_read(options: ServerOptions, labels: Path | None, named: Sequence[str
     return [*(path for path in paths if path is not None), *named_files]
 
 
-def _print(prediction: Prediction, class_options: ClassOptions) -> None:
-    """Print the predictions: with bars or as a table on a terminal, one line per row otherwise."""
+def _print(prediction: Prediction, class_options: ClassOptions, sent: RowInputs | None) -> None:
+    """Print the predictions: beside their inputs, as bars or a table, on a terminal; one line per row otherwise."""
     from tfsctl.cli.output import predictions, terminal
 
     if not terminal.is_interactive():
         for cells in predictions.plain_rows(prediction, class_options):
             terminal.answer("\t".join(cells))
-    elif (lines := predictions.drawn_lines(prediction, class_options)) is not None:
+    elif (lines := predictions.drawn_lines(prediction, class_options, sent)) is not None:
         for line in lines:
             terminal.answer(line)
     else:
-        terminal.answer_table(*predictions.drawn_table(prediction, class_options))
+        terminal.answer_table(*predictions.drawn_table(prediction, class_options, sent))

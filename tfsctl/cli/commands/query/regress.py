@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli.options.inference_options import NamedInputs, Raw, SignatureNames
+from tfsctl.cli.options.inference_options import InputFormat, NamedInputs, Raw, SignatureNames
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.server_options import ServerOptions, takes_server_options
 from tfsctl.cli.snippets.show_options import takes_show_options
@@ -27,6 +27,7 @@ def regress(
     options: ServerOptions,
     named: NamedInputs = None,
     signature: SignatureNames = None,
+    stdin_format: InputFormat = None,
     raw: Raw = False,
     as_json: Json = False,
 ) -> None:
@@ -44,19 +45,18 @@ def regress(
     """
     from tfsctl.cli.inference import classify_regress, raw_request
     from tfsctl.cli.inference.pinned_version import request_pinned_version
-    from tfsctl.cli.options.input_arguments import read_body, read_texts, refuse_with
+    from tfsctl.cli.options.input_arguments import read_body, refuse_with
     from tfsctl.cli.options.target import find_target
     from tfsctl.cli.output import terminal
     from tfsctl.cli.output.classes import ClassOptions
     from tfsctl.clients import example_tasks
     from tfsctl.engines.registry import records
-    from tfsctl.inputs.features import read_examples
 
     if raw:
-        refuse_with("--raw", input=named, signature=signature)
+        refuse_with("--raw", input=named, signature=signature, format=stdin_format)
         raw_request.post(options, "regress", read_body(inputs))
         return
-    examples = read_examples(read_texts(inputs, named), named or ())
+    examples = classify_regress.read_inputs(inputs, named, stdin_format)
     class_options = ClassOptions()
     target = find_target(options, records.running())
     with target.connect() as client:
