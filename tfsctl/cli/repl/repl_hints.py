@@ -18,6 +18,8 @@ _COMMANDS = (
     (r"(?:add )?--(grpc|rest)\b", r":\1"),
     (r"--text\b", ":text TEXT"),
 )
+# Text in the quotes of a shell, which would be sent with them. `"8001"` stays: in features it is text, not a number.
+_SHELL_QUOTED = re.compile(r"""(?<=[ =])(?:"(?![\d.]+")([^"\\]*)"|'([^']*)')(?= |$)""")
 _OPTION = re.compile(r"(?:^|[\s(])--[a-z]")
 
 
@@ -29,6 +31,8 @@ def repl_hint(hint: str) -> str:
     >>> repl_hint("--column x=COLUMN names the one to take")
     'outside the REPL: --column x=COLUMN names the one to take'
     """
+    if hint.startswith("for example: "):
+        hint = _SHELL_QUOTED.sub(lambda match: match[1] or match[2] or "", hint)
     for pattern, command in _COMMANDS:
         hint = re.sub(pattern, command, hint)
     return f"outside the REPL: {hint}" if _OPTION.search(hint) else hint
