@@ -30,7 +30,7 @@ def paired_bootstrap(differences: np.ndarray, confidence: float = 0.95) -> Inter
     random = np.random.default_rng(SEED)
     cells = _cells(np.asarray(differences, np.float64), random)
     means = np.empty(RESAMPLES)
-    step = max(1, 2_000_000 // len(cells))
+    step = max(1, 500_000 // len(cells))
     for start in range(0, RESAMPLES, step):
         stop = min(start + step, RESAMPLES)
         means[start:stop] = cells[random.integers(0, len(cells), (stop - start, len(cells)))].mean(axis=1)

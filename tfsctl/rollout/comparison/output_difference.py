@@ -135,7 +135,8 @@ class OutputDifference:
             }
         if (scalars := self.scalars()) is not None:
             finite = np.isfinite(scalars[0]) & np.isfinite(scalars[1])
-            found["rank_correlation"] = ranks.spearman(scalars[0][finite], scalars[1][finite])
+            a, b = scalars if finite.all() else (scalars[0][finite], scalars[1][finite])
+            found["rank_correlation"] = ranks.spearman(a, b)
         return found
 
 

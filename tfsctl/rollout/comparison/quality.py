@@ -100,10 +100,11 @@ def metrics(task: Task, a: Losses, b: Losses, target: np.ndarray, rows: np.ndarr
     chosen = slice(None) if rows is None else rows
     found = []
     for name in a.terms:
-        of_a, of_b = a.term(name)[chosen].astype(np.float64), b.term(name)[chosen].astype(np.float64)
+        of_a, of_b = a.term(name)[chosen], b.term(name)[chosen]
         if not len(of_a):
             return []
-        found.append(Metric(name, float(of_a.mean()), float(of_b.mean()), paired_bootstrap(of_b - of_a)))
+        mean_a, mean_b = (float(values.mean(dtype=np.float64)) for values in (of_a, of_b))
+        found.append(Metric(name, mean_a, mean_b, paired_bootstrap(np.subtract(of_b, of_a, dtype=np.float64))))
     if task == "binary":
         positive = target[chosen] > 0.5
         scores = [np.concatenate(side.score)[chosen] for side in (a, b)]

@@ -11,9 +11,15 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
     """The rank (from 1) of each value of a vector, float64; equal values share the mean of their ranks."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1]))) if len(values) else order
-    ends = np.append(starts[1:], len(values))
+    is_first = np.ones(len(values), bool)  # of the values that are equal
+    np.not_equal(ordered[1:], ordered[:-1], out=is_first[1:])
+    del ordered  # a million rows are compared in 300 MB
     ranks = np.empty(len(values))
+    if is_first.all():
+        ranks[order] = np.arange(1, len(values) + 1)
+        return ranks
+    starts = np.flatnonzero(is_first)
+    ends = np.append(starts[1:], len(values))
     ranks[order] = np.repeat((starts + ends + 1) / 2, ends - starts)
     return ranks
 
