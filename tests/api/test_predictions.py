@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tfsctl.api.frames import frame_of_outputs
+from tfsctl.api.frames import frame_of_outputs, is_frame, is_series
 from tfsctl.api.predictions import predictions_of
 from tfsctl.core.types import ModelMetadata, Prediction, Signature, TensorSpec
-from tfsctl.errors import InvalidInput
+from tfsctl.errors import InvalidInput, TfsctlError
 
 EVIL = "<script>alert(1)</script>"
 
@@ -80,3 +81,14 @@ def test_outputs_without_rows_are_no_frame() -> None:
     """A scalar beside rows is not repeated."""
     with pytest.raises(InvalidInput, match=r"do not have one value per row: y \[2\], loss \[\]"):
         frame_of_outputs({"y": np.zeros(2), "loss": np.zeros(())})
+
+
+def test_pandas_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, a DataFrame cannot be made, and nothing else is different."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
+
+    assert not is_frame([1])
+    assert not is_series([1])
+    with pytest.raises(TfsctlError, match="needs pandas, which is not installed") as caught:
+        frame_of_outputs({"y": np.zeros(2)})
+    assert caught.value.hint == "pip install pandas"
