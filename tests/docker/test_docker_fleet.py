@@ -88,7 +88,7 @@ def is_running(pid: int) -> bool:
     return state_of(pid) not in ("", "Z")
 
 
-def test_ps_and_logs_of_a_container(run_cli: RunCli, echo: Path) -> None:
+def test_ps_and_logs_of_a_container(run_cli: RunCli, echo: Path, standin: str) -> None:
     """Its models, its use of CPU and memory, and its log until its end."""
     assert run_cli("serve", echo, "--detach", *FREE).code == 0
     (server,) = listed(run_cli)
@@ -96,7 +96,14 @@ def test_ps_and_logs_of_a_container(run_cli: RunCli, echo: Path) -> None:
     assert [version["state"] for version in server["models"]["echo"]["versions"]] == ["AVAILABLE"]
     assert 20e6 < server["memory_bytes"] < 2e9
     assert server["cpu_percent"] >= 0
+    assert (server["image"], server["bind_address"], server["pids_limit"]) == (standin, "127.0.0.1", 4096)
+    eventually(lambda: listed(run_cli)[0]["health"], "healthy")
+    assert "(healthy)" in run_cli("ps").stdout
 
+    stamped = run_cli("logs", "--timestamps", "--tail", "1").stdout
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z ", stamped)
+    assert run_cli("logs", "--since", "0s").stdout == ""
+    assert "Successfully loaded" in run_cli("logs", "--since", "1h").stdout
     assert "Successfully loaded servable version {name: echo version: 1}" in run_cli("logs").stdout
     following = tfsctl("logs", "echo", "--follow", "--tail", "1")
     assert following.stdout is not None

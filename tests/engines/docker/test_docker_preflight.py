@@ -244,6 +244,23 @@ def test_a_missing_image_is_an_error(fake_docker: FakeDocker) -> None:
         docker_image.ensure_present(ContainerOptions("far:1"))
 
 
+def test_gpus_are_checked_before_a_pull(fake_docker: FakeDocker) -> None:
+    """With an empty image, which is removed. The image for GPUs is several gigabytes."""
+    fake_docker.expect("image", "inspect", stderr="Error: No such image: far:1\n", code=1)
+    fake_docker.expect("import", stdout="sha256:00\n")
+    no_driver = 'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].\n'
+    fake_docker.expect("run", stderr=no_driver, code=125)
+    fake_docker.expect("image", "rm", "--force", "sha256:00")
+    with pytest.raises(DockerError, match="Docker has no driver for GPUs") as refused:
+        docker_image.ensure_present(ContainerOptions("far:1", gpus="all"))
+    assert refused.value.hint.startswith("install the NVIDIA Container Toolkit")
+    assert "pull" not in [call[0] for call in fake_docker.calls()]
+
+    fake_docker.expect("run", stderr='docker: exec: "/none": no such file or directory.\n', code=127)
+    fake_docker.expect("pull", "far:1")
+    docker_image.ensure_present(ContainerOptions("far:1", gpus="all"))
+
+
 # ---- the daemon ----
 def fitted(echo: Path, image: str = STOCK) -> tuple[LaunchSpec, tuple[str, ...]]:
     """The launch for docker, and the notes on it."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 from cli_runner import RunCli
 from echo_models import write_echo_model
@@ -176,6 +177,103 @@ def test_the_build_context_is_described(run_cli: RunCli, echo: Path) -> None:
 
     assert f"note: in its build context models/echo/1 is {echo}/1\n" in said
     assert "note: echo was written by TensorFlow 2.21.0, newer than tensorflow/serving:2.20.0\n" in said
+
+
+def test_an_image_of_several_models_names_them_all(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+    """In its default name, its title and the answer. --name replaces the name."""
+    write_echo_model(tmp_path / "other/5")
+    written = dockerfile(run_cli, echo, tmp_path / "other")
+    assert 'org.opencontainers.image.title="echo-other"' in written["LABEL"]
+    answer = run_cli("image", "build", echo, tmp_path / "other", "--output", tmp_path / "context")
+    assert answer.stdout.splitlines() == [
+        f"written: {tmp_path}/context",
+        "  echo version 2",
+        "  other version 5",
+        f"  docker build --tag echo-other:latest {tmp_path}/context",
+    ]
+    options = ("--name", "shop", "--output", tmp_path / "named", "--json")
+    named = json.loads(run_cli("image", "build", echo, tmp_path / "other", *options).stdout)
+    assert (named["image"], named["models"]) == ("shop:latest", {"echo": [2], "other": [5]})
+
+
+def test_the_whole_build_context_is_written(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+    """Without Docker: the models, config files and the Dockerfile. Nothing is overwritten."""
+    context = tmp_path / "a/context"
+    options = ("--metrics", "--label", "team=search", "--output", context)
+    answer = run_cli("image", "build", echo, *options)
+    assert answer.code == 0, answer.stderr
+    files = sorted(str(path.relative_to(context)) for path in context.rglob("*") if path.is_file())
+    assert files == ["Dockerfile", "config/monitoring.config", "models/echo/2/saved_model.pb"]
+    assert 'team="search"' in (context / "Dockerfile").read_text()
+
+    refused = run_cli("image", "build", echo, *options)
+    assert (refused.code, refused.stdout) == (ExitCode.USAGE, "")
+    assert f"error: {context} exists and is not an empty directory\n" in refused.stderr
+
+
+def test_an_image_with_tls_contains_the_key(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+    """A note says so."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("example.com")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    files = ("--ssl-cert", tmp_path / "cert.pem", "--ssl-key", tmp_path / "key.pem")
+    answer = run_cli("image", "build", echo, *files, "--output", tmp_path / "context")
+
+    assert answer.code == 0, answer.stderr
+    assert "note: the image contains the private key: whoever can read the image can read the key\n" in answer.stderr
+    assert "PRIVATE KEY" in (tmp_path / "context/config/ssl.config").read_text()
+    assert "--ssl_config_file=/etc/tfsctl/ssl.config" in (tmp_path / "context/Dockerfile").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--tag", "Echo:1"), "--tag 'Echo:1' is not NAME:TAG: names of images are in lower case"),
+        (("--base-image", "a b"), "'a b' is not an image reference"),
+        (("--label", "team"), "--label 'team' is not KEY=VALUE"),
+        (
+            ("--label", "tfsctl.model.echo.version=1"),
+            "--label tfsctl.model.echo.version: labels that begin with tfsctl.",
+        ),
+        (("--push",), "--push needs the registry in the name of the image"),
+        (("--push", "--tag", "r.example/e:1", "--output", "x"), "--output builds nothing that --push could push"),
+        (("--ssl-cert", "cert.pem"), "--ssl-cert and --ssl-key belong together"),
+    ],
+)
+def test_options_of_an_image_are_checked_first(
+    run_cli: RunCli, echo: Path, options: tuple[str, ...], message: str
+) -> None:
+    """Docker is not called."""
+    refused = run_cli("image", "build", echo, *options)
+    assert (refused.code, refused.stdout) == (ExitCode.USAGE, "")
+    assert f"error: {message}" in refused.stderr
+
+
+def test_a_quiet_build_is_pushed(
+    run_cli: RunCli, echo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The progress is shown only if it fails."""
+    docker = FakeDocker(tmp_path / "bin")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    docker.expect_daemon()
+    docker.expect("build", "--tag", "r.example/echo:1", stdout="Step 1/9\n")
+    docker.expect("push", "r.example/echo:1", stdout="Preparing\n")
+    docker.expect("image", "inspect", stdout="sha256:1 1000000\n")
+    options = ("--tag", "r.example/echo:1", "--push", "--quiet")
+    pushed = run_cli("image", "build", echo, *options)
+    assert pushed.code == 0, pushed.stderr
+    assert pushed.stdout.startswith("pushed: r.example/echo:1 (1 MB)\n  echo version 2\n")
+    assert "Step" not in pushed.stderr + capfd.readouterr().err
+
+    docker.expect("push", "r.example/echo:1", stderr="denied: no access\n", code=1)
+    failed = run_cli("image", "build", echo, *options)
+    assert (failed.code, failed.stdout) == (ExitCode.DOCKER, "")
+    assert failed.stderr.endswith(
+        "denied: no access\nerror: cannot push r.example/echo:1; docker's own words are above\n"
+        "hint: docker login r.example, if the registry denied access\n"
+    )
+    docker.check()
 
 
 # ---- Compose ----

@@ -265,7 +265,7 @@ def _serve_options(
         batching_parameters=tuple(batching_parameters or ()),
         metrics=metrics,
         warmup=warmup,
-        tls=_tls(ssl_cert, ssl_key, ssl_client_ca),
+        tls=tls_files(ssl_cert, ssl_key, ssl_client_ca),
         environment=_variables(env),
         server_flags=tuple(server_args or ()),
         container=ContainerOptions(
@@ -306,7 +306,7 @@ def _image_name(image: str | None, tag: str | None, gpus: str | None) -> str:
     return f"{DEFAULT_REPOSITORY}:{tag or DEFAULT_TAG + ('-gpu' if gpus else '')}"
 
 
-def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
+def tls_files(certificate: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
     """The TLS files; None without a certificate. Raises InvalidInput for a certificate without a key, or a key alone."""
     if certificate is None and key is None:
         if client_ca is not None:

@@ -7,6 +7,7 @@ import re
 from tfsctl.errors import DockerError, ProgramFailed
 
 _PORT_CONFLICT = r"port is already allocated|address already in use|ports are not available"
+_GPU_ERROR = r"could not select device driver|nvidia-container-cli|unresolvable cdi devices"
 # Pattern of an error of Docker Engine, Docker Desktop or Podman -> cause, hint.
 _KNOWN = (
     (
@@ -25,7 +26,7 @@ _KNOWN = (
         "tfsctl image build puts the model into an image",
     ),
     (
-        r"could not select device driver|nvidia-container-cli|unresolvable cdi devices",
+        _GPU_ERROR,
         "Docker has no driver for GPUs",
         "install the NVIDIA Container Toolkit, or leave out --gpus",
     ),
@@ -58,6 +59,11 @@ def is_missing(error: ProgramFailed) -> bool:
 def is_port_conflict(error: ProgramFailed) -> bool:
     """Whether docker failed because another program or container uses a port."""
     return re.search(_PORT_CONFLICT, error.stderr, re.IGNORECASE) is not None
+
+
+def is_gpu_error(error: ProgramFailed) -> bool:
+    """Whether docker failed because it has no driver for GPUs."""
+    return re.search(_GPU_ERROR, error.stderr, re.IGNORECASE) is not None
 
 
 def docker_error(action: str, error: ProgramFailed, *, hint: str = "") -> DockerError:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tfsctl.engines.docker.docker_errors import is_missing, reason_of
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from tfsctl.engines.docker.docker_errors import docker_error, is_gpu_error, is_missing, reason_of
 from tfsctl.engines.launch_spec import ContainerOptions
 from tfsctl.errors import DockerError, ProgramFailed
 from tfsctl.programs import subprocesses
@@ -21,6 +25,8 @@ def ensure_present(options: ContainerOptions) -> None:
             f"the image {image} is not here, and --pull never forbids to pull it", hint=f"docker pull {image}"
         )
     platform = [] if options.platform is None else ["--platform", options.platform]
+    if options.gpus is not None:
+        check_gpus(options.gpus)
     try:
         subprocesses.run_showing_output(["docker", "pull", *platform, image])
     except ProgramFailed as error:
@@ -32,6 +38,29 @@ def ensure_present(options: ContainerOptions) -> None:
                 else f"the one that is here is not made for {options.platform}"
             )
         raise DockerError(f"cannot pull {image}", hint=hint) from error
+
+
+def check_gpus(gpus: str) -> None:
+    """Raise DockerError if Docker cannot give a container GPUs, before a large image is pulled.
+
+    Docker tells only when it starts a container, so an empty image is imported and a program run that it does not have:
+    the GPUs are found first.
+    """
+    with tempfile.TemporaryDirectory(prefix="tfsctl-gpus-") as folder:
+        archive = Path(folder, "empty.tar")
+        archive.write_bytes(bytes(1024))
+        try:
+            empty = subprocesses.run(["docker", "import", str(archive)]).stdout.strip()
+        except ProgramFailed:  # this check is not worth an error of its own
+            return
+    try:
+        subprocesses.run(["docker", "run", "--rm", "--network", "none", "--gpus", gpus, empty, "/none"])
+    except ProgramFailed as error:
+        if is_gpu_error(error):
+            raise docker_error("docker run --gpus", error) from error
+    finally:
+        with suppress(ProgramFailed):
+            subprocesses.run(["docker", "image", "rm", "--force", empty])
 
 
 def is_present(image: str, platform: str | None = None) -> bool:

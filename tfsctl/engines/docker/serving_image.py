@@ -30,6 +30,7 @@ from tfsctl.serving_config.model_name import valid_name
 ENTRYPOINT = "/usr/bin/tf_serving_entrypoint.sh"  # of TensorFlow Serving's image: tools/docker/Dockerfile
 USER = "65532:65532"  # an unprivileged user without an account; the models are readable by all
 MODELS_FOLDER, CONFIG_FOLDER = "models", "config"  # of the build context
+MAX_NAMES, MAX_NAME_CHARS = 4, 120  # of models in the default name of an image
 OCI = "org.opencontainers.image"
 
 
@@ -37,12 +38,13 @@ OCI = "org.opencontainers.image"
 class ImageSpec:
     """The content of an image.
 
-    `folders` maps paths in the build context to version directories, `files` to the text of config files.
+    `versions` has the versions of each model. `folders` maps paths in the build context to version directories, `files` to the text of config files.
     """
 
     tag: str
     base: str
     models: tuple[str, ...]
+    versions: Mapping[str, tuple[int, ...]]
     folders: Mapping[str, Path]
     files: Mapping[str, str]
     flags: tuple[str, ...]
@@ -71,10 +73,19 @@ class ImageSpec:
         return ContainerSpec(name, self.tag, {}, ports, (), {}, (), platform=self.platform).run_command()
 
 
-def image_spec(spec: LaunchSpec, models: Sequence[ModelOnDisk], *, base: str, tag: str | None) -> ImageSpec:
+def image_spec(
+    spec: LaunchSpec,
+    models: Sequence[ModelOnDisk],
+    *,
+    base: str,
+    tag: str | None,
+    name: str | None = None,
+    labels: Sequence[str] = (),
+) -> ImageSpec:
     """The image that serves these models, in the versions that would be served now.
 
-    The default tag is `NAME:VERSION`, or `NAME:latest` for several models. Raises EngineError for a model that the
+    The default tag is `NAME:VERSION`, or `NAME:latest` for several models; the default name is that of the model, or
+    those of all models. `labels` are `KEY=VALUE` and replace the labels of tfsctl. Raises EngineError for a model that the
     base image certainly cannot run.
     """
     for model in models:
@@ -83,10 +94,12 @@ def image_spec(spec: LaunchSpec, models: Sequence[ModelOnDisk], *, base: str, ta
     config = config_inside(replace(spec.config, models=tuple(model.config for model in included)))
     places = model_folders(config.models)
     only = included[0] if len(included) == 1 else None
+    title = name or _joined_names([model.name for model in included])
     return ImageSpec(
-        tag=tag or f"{_repository(spec.name)}:{only.version if only else 'latest'}",
+        tag=tag or f"{_repository(title)}:{only.version if only else 'latest'}",
         base=base,
         models=tuple(model.name for model in included),
+        versions={model.name: tuple(sorted(int(folder.name) for folder in model.folders)) for model in included},
         folders={
             f"{MODELS_FOLDER}/{place}/{int(folder.name)}": folder
             for model, place in zip(included, places, strict=True)
@@ -94,7 +107,7 @@ def image_spec(spec: LaunchSpec, models: Sequence[ModelOnDisk], *, base: str, ta
         },
         files={f"{CONFIG_FOLDER}/{name}": text for name, text in config.files().items()},
         flags=tuple(config.option_flags(CONFIG)),
-        labels=_labels(spec.name, models, base),
+        labels=_labels(title, models, base) | dict(label.split("=", 1) for label in labels),
         platform=spec.container.platform,
     )
 
@@ -118,6 +131,13 @@ def _labels(name: str, models: Sequence[ModelOnDisk], base: str) -> dict[str, st
         if source is not None:
             labels[f"{key}.source"] = f"sha256:{source}"
     return labels
+
+
+def _joined_names(models: Sequence[str]) -> str:
+    """The names of all models in one name, as far as it is not too long."""
+    shown = [valid_name(model) for model in models[:MAX_NAMES]]
+    rest = len(models) - len(shown)
+    return "-".join([*shown, *([f"and-{rest}-more"] if rest else [])])[:MAX_NAME_CHARS]
 
 
 def _repository(name: str) -> str:

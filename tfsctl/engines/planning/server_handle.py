@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from dataclasses import dataclass
 
 from tfsctl.diagnosis.explanations import explain
 from tfsctl.engines import state_dir
 from tfsctl.engines.engine import ServerProcess
-from tfsctl.engines.registry import records
+from tfsctl.engines.registry import records, server_log
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import DockerError, EngineError, TfsctlError
 
 EXCERPT_LINES = 20
 MAX_LINE_CHARS = 300  # longer lines are cut: a server prints its configuration in one line of thousands of characters
-_LOAD_FAILED = re.compile(r"Loading servable: \{name: (\S+) version: (\d+)\} failed: (.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +44,10 @@ class ServerHandle:
 
     def load_error(self) -> TfsctlError | None:
         """The error for a version that the server could not load, or None. The server would retry after a minute."""
-        found = next(filter(None, map(_LOAD_FAILED.search, self.process.log_tail())), None)
-        if found is None:
+        failures = server_log.load_failures(self.process.log_tail())
+        if not failures:
             return None
-        name, version, why = found.groups()
+        (name, version), why = next(iter(failures.items()))
         return self._explained(f"{name} version {version} cannot be loaded: {why[:MAX_LINE_CHARS]}")
 
     def log_excerpt(self) -> str:

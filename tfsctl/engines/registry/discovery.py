@@ -6,6 +6,7 @@ Only servers of this state directory are found: those of another one are not our
 from __future__ import annotations
 
 import os
+from collections.abc import Set as AbstractSet
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.docker import inspection
@@ -38,14 +39,20 @@ def processes() -> list[TrackedServer]:
     return found
 
 
-def containers() -> list[TrackedServer]:
-    """Every container of ours, including those that have ended or never started. Empty if Docker does not answer."""
+def containers(*, besides: AbstractSet[str]) -> list[TrackedServer]:
+    """Every container of ours, including those that have ended or never started, except those with the ids `besides`.
+
+    Empty if Docker does not answer.
+    """
     labels = ("--filter", f"label={LABEL}", "--filter", f"label={STATE_LABEL}={state_dir.base()}")
     try:
         ids = subprocesses.run(["docker", "ps", "--all", "--quiet", "--no-trunc", *labels], timeout_s=10).stdout.split()
     except ProgramFailed:
         return []
-    return [_tracked(facts) for facts in (inspection.inspect(ids) or {}).values()]
+    return [
+        _tracked(facts)
+        for facts in (inspection.inspect([container for container in ids if container not in besides]) or {}).values()
+    ]
 
 
 def _tracked(facts: ContainerFacts) -> TrackedServer:

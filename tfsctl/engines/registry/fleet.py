@@ -20,14 +20,12 @@ def servers() -> list[TrackedServer]:
         state_dir.base()
     except EngineError:
         return []
-    discovered = {
-        (server.record.pid, server.record.container): server
-        for server in (*discovery.processes(), *discovery.containers())
-    }
     found = records.list_servers()
-    for server in found:
-        discovered.pop((server.record.pid, server.record.container), None)
-    found += discovered.values()
+    known = {(server.record.pid, server.record.container) for server in found}
+    containers = discovery.containers(besides={server.record.container or "" for server in found})
+    for server in (*discovery.processes(), *containers):
+        if (server.record.pid, server.record.container) not in known:
+            found.append(server)
     return sorted(found, key=lambda server: (server.state != RUNNING, server.record.started_at, server.record.name))
 
 

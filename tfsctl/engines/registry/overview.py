@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tfsctl.core.types import ModelRef, VersionStatus
 from tfsctl.engines.docker.inspection import ContainerFacts
@@ -17,6 +17,7 @@ from tfsctl.errors import TfsctlError
 from tfsctl.programs.exit_records import ExitRecord
 
 STATUS_TIMEOUT_S = 2.0
+LOADING_STATES = ("START", "LOADING")
 ModelStates = Mapping[str, "tuple[VersionStatus, ...] | str"]
 
 
@@ -29,6 +30,7 @@ class ServerReport:
     - `usage`: None if it is not known
     - `exit`: how it ended, if that is known
     - `cause`: why it ended, if that is known; otherwise empty
+    - `load_failures`: by model and version, why a version that is LOADING could not be loaded before
     - `facts`: what Docker knows of its container; None for a process
     """
 
@@ -40,6 +42,7 @@ class ServerReport:
     exit: ExitRecord | None = None
     cause: str = ""
     facts: ContainerFacts | None = None
+    load_failures: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
 
 def reports(*, with_ended: bool = False) -> list[ServerReport]:
@@ -54,6 +57,8 @@ def reports(*, with_ended: bool = False) -> list[ServerReport]:
         containers = threads.submit(usage.container_usage, pids)
         processes = threads.submit(usage.process_usage, [s.pid for s in running if s.pid is not None])
         states = dict(zip(running, threads.map(_model_states, running), strict=True))
+        loading = [server for server in found if _is_loading(states.get(server.record, {}))]
+        failures = dict(zip(map(id, loading), threads.map(server_log.recent_load_failures, loading), strict=True))
     by_container, by_pid = containers.result(), processes.result()
     return [
         ServerReport(
@@ -65,9 +70,16 @@ def reports(*, with_ended: bool = False) -> list[ServerReport]:
             exit=server.exit,
             cause=server_log.exit_cause(server) if server.exit or server.state == ENDED else "",
             facts=server.facts,
+            load_failures=failures.get(id(server), {}),
         )
         for server in found
     ]
+
+
+def _is_loading(models: ModelStates) -> bool:
+    """Whether a version of a model is not loaded yet."""
+    versions = [version for states in models.values() if not isinstance(states, str) for version in states]
+    return any(version.state in LOADING_STATES for version in versions)
 
 
 def _model_states(server: ServerRecord) -> ModelStates:

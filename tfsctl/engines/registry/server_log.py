@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TextIO
 
@@ -17,34 +20,72 @@ from tfsctl.engines.docker import daemon as docker_daemon
 from tfsctl.engines.engine import LOG_TAIL_LINES
 from tfsctl.engines.exit_reasons import REASONS
 from tfsctl.engines.registry.tracked_server import TrackedServer
-from tfsctl.errors import DockerError, NotFound
+from tfsctl.errors import DockerError, NotFound, TfsctlError
 from tfsctl.programs import processes, subprocesses
 
 POLL_S = 0.1
+# The time at which a line of TensorFlow Serving or of the embedded server begins, in local time.
+_LINE_TIME = re.compile(r"(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d)(?:[.,](\d+))?")
+_LOAD_FAILED = re.compile(r"Loading servable: \{name: (\S+) version: (\d+)\} failed: (.*)")
 
 
-def lines(server: TrackedServer, *, tail: int | None, follow: bool, programs: ExitStack | None = None) -> Iterator[str]:
-    """The last `tail` lines of the log (None: all), and with `follow` new lines until the server ends.
+@dataclass(frozen=True, slots=True)
+class LogSelection:
+    """Which lines of a log are read.
 
-    The program that reads the log of a container is stopped when the iterator is closed, or with the ExitStack
-    `programs`, which may belong to another thread.
+    - `tail`: only the last lines of what is there (None: all)
+    - `follow`: also new lines, until the server ends
+    - `since`: only lines from this Unix time on
+    - `timestamps`: begin each line with its time in UTC
+    """
+
+    tail: int | None = None
+    follow: bool = False
+    since: float | None = None
+    timestamps: bool = False
+
+
+def lines(server: TrackedServer, selection: LogSelection, *, programs: ExitStack | None = None) -> Iterator[str]:
+    """The selected lines of the log of a server.
+
+    Docker knows the time of each line of a container. The time of a line of a process is the one it begins with, or
+    that of the line before. The program that reads the log of a container is stopped when the iterator is closed, or
+    with the ExitStack `programs`, which may belong to another thread.
 
     Raises NotFound if the log was removed, DockerError if Docker fails.
     """
     record = server.record
     if record.container is not None:
         docker_daemon.find()
-        return _container_log(record.container, tail, programs or ExitStack(), follow=follow)
+        return _container_log(record.container, selection, programs or ExitStack())
     path = Path(record.log_path or state_dir.log_file(record.name))
     if path.is_symlink() or not path.is_file():
         raise NotFound(f"the log of {record.name} is not there any more: {path}")
-    return _file_log(path, tail, written_by=record.pid if follow else None)
+    return _file_log(path, selection, written_by=record.pid if selection.follow else None)
 
 
-def last_run(name: str, *, tail: int | None) -> Iterator[str] | None:
-    """The last lines of the log of a process server that has no record any more; None if there is no log."""
+def last_run(name: str, selection: LogSelection) -> Iterator[str] | None:
+    """The log of a process server that has no record any more; None if there is no log."""
     file = state_dir.log_file(name)
-    return _file_log(file, tail, written_by=None) if file.is_file() and not file.is_symlink() else None
+    return _file_log(file, selection, written_by=None) if file.is_file() and not file.is_symlink() else None
+
+
+def load_failures(log: Iterable[str]) -> dict[tuple[str, int], str]:
+    """By model and version, why the server could not load it the last time, from the lines of its log."""
+    found = filter(None, map(_LOAD_FAILED.search, log))
+    return {(match[1], int(match[2])): match[3] for match in found}
+
+
+def recent_load_failures(server: TrackedServer) -> dict[tuple[str, int], str]:
+    """The result of `load_failures` for the end of the log of a server. Empty if the log cannot be read."""
+    try:
+        if server.record.container is not None:
+            argv = ["docker", "logs", "--tail", str(LOG_TAIL_LINES), server.record.container]
+            log = subprocesses.run(argv, timeout_s=10)
+            return load_failures([*log.stdout.splitlines(), *log.stderr.splitlines()])
+        return load_failures(lines(server, LogSelection(tail=LOG_TAIL_LINES)))
+    except (TfsctlError, OSError):
+        return {}
 
 
 def exit_cause(server: TrackedServer) -> str:
@@ -54,15 +95,18 @@ def exit_cause(server: TrackedServer) -> str:
     if server.exit is not None and -server.exit.status in REASONS:
         return REASONS[signal.Signals(-server.exit.status)]
     try:
-        known = explain("\n".join(lines(server, tail=LOG_TAIL_LINES, follow=False)))
+        known = explain("\n".join(lines(server, LogSelection(tail=LOG_TAIL_LINES))))
     except (NotFound, DockerError, OSError):
         return ""
     return known.cause if known else ""
 
 
-def _container_log(container: str, tail: int | None, programs: ExitStack, *, follow: bool) -> Iterator[str]:
-    options = [] if tail is None else ["--tail", str(tail)]
-    with closing(_LogProgram(["docker", "logs", *options, *(["--follow"] if follow else []), container])) as program:
+def _container_log(container: str, selection: LogSelection, programs: ExitStack) -> Iterator[str]:
+    options = [] if selection.tail is None else ["--tail", str(selection.tail)]
+    options += [] if selection.since is None else ["--since", f"{selection.since:.6f}"]
+    options += ["--timestamps"] if selection.timestamps else []
+    options += ["--follow"] if selection.follow else []
+    with closing(_LogProgram(["docker", "logs", *options, container])) as program:
         programs.callback(program.stop)
         yield from program.lines()
         status = program.wait()
@@ -78,15 +122,41 @@ class _LogProgram(subprocesses.StreamingProgram):
         self.stop()
 
 
-def _file_log(path: Path, tail: int | None, *, written_by: int | None) -> Iterator[str]:
+class _LineFormat:
+    """Selects the lines of a log file by their time, and prints the time if that is wanted."""
+
+    def __init__(self, selection: LogSelection) -> None:
+        self._selection = selection
+        self._time: datetime | None = None  # that of the last line that began with one
+
+    def apply(self, line: str) -> str | None:
+        """The line as it is printed, or None if it is too old."""
+        match = _LINE_TIME.match(line)
+        if match is not None:
+            with suppress(ValueError):
+                self._time = datetime.fromisoformat(f"{match[1]}.{(match[2] or '')[:6]:0<6}").astimezone(timezone.utc)
+        since = self._selection.since
+        if since is not None and (self._time is None or self._time.timestamp() < since):
+            return None
+        if not self._selection.timestamps:
+            return line
+        return f"{'-' if self._time is None else self._time.isoformat().replace('+00:00', 'Z')} {line}"
+
+    def apply_all(self, lines: Iterable[str]) -> Iterator[str]:
+        """The lines that are not too old."""
+        return (shown for line in lines if (shown := self.apply(line)) is not None)
+
+
+def _file_log(path: Path, selection: LogSelection, *, written_by: int | None) -> Iterator[str]:
     """The lines of a file, and new lines while the process `written_by` runs."""
+    line_format = _LineFormat(selection)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
         raise NotFound(f"cannot read the log {path}: {error.strerror}") from error
     with open(descriptor, encoding="utf-8", errors="replace", newline="\n") as log:
-        if tail is not None:
-            yield from (line.rstrip("\n") for line in deque(log, maxlen=tail))
+        if selection.tail is not None:
+            yield from deque(line_format.apply_all(line.rstrip("\n") for line in log), maxlen=selection.tail)
         identity = None if written_by is None else processes.process_identity(written_by)
         partial = ""
         while True:
@@ -95,12 +165,12 @@ def _file_log(path: Path, tail: int | None, *, written_by: int | None) -> Iterat
                 identity is not None and written_by is not None and processes.process_identity(written_by) == identity
             )
             *complete, partial = (partial + _read_new(log)).split("\n")
-            yield from complete
+            yield from line_format.apply_all(complete)
             if not alive:
                 break
             time.sleep(POLL_S)
         if partial:
-            yield partial
+            yield from line_format.apply_all([partial])
 
 
 def _read_new(log: TextIO) -> str:

@@ -22,6 +22,7 @@ from tfsctl.programs import subprocesses
 
 STATS_TIMEOUT_S = 6.0  # docker stats takes two seconds, and never returns if a container ends before its first sample
 SAMPLE_S = 0.25  # CPU use is the CPU time spent during this interval
+CONTAINER_SAMPLE_S = 0.1  # control groups count CPU time in nanoseconds, processes in hundredths of a second
 # The fields by name: the document that Podman prints for `json .` differs.
 _STATS = '{"ID": "{{.ID}}", "CPUPerc": "{{.CPUPerc}}", "MemUsage": "{{.MemUsage}}"}'
 _SIZE = re.compile(r"([\d.]+)\s*([kKMGT]?)(i?)B")
@@ -63,7 +64,7 @@ def container_usage(containers: Mapping[str, int]) -> dict[str, Usage]:
     found = _stats([container for container in containers if container not in here])
     before, start = {container: _cpu_s(group) for container, group in here.items()}, time.monotonic()
     if here:
-        time.sleep(SAMPLE_S)
+        time.sleep(CONTAINER_SAMPLE_S)
     elapsed = time.monotonic() - start
     for container, group in here.items():
         cpu_s, earlier = _cpu_s(group), before[container]

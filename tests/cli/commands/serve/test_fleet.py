@@ -84,13 +84,14 @@ def test_ps_lists_servers_and_models(run_cli: RunCli, echo: Path) -> None:
     assert 0 <= told["cpu_percent"] < 100 * (os.cpu_count() or 1) + 50
     assert 0 < told["uptime_s"] < 60
 
-    name, engine, models, rest, grpc, status, cpu, memory = run_cli("ps").stdout.rstrip("\n").split("\t")
+    name, engine, models, rest, grpc, status, cpu, memory, image = run_cli("ps").stdout.rstrip("\n").split("\t")
     assert (name, engine, rest, grpc) == ("echo", "embedded", str(server.rest_port), str(server.grpc_port))
     assert models.startswith("echo ")
     assert models.endswith(" AVAILABLE")
     assert status.startswith("up ")
     assert cpu.endswith("%")
     assert memory.endswith(" MB")
+    assert image == "-"
 
 
 @pytest.mark.usefixtures("fake")
@@ -124,7 +125,7 @@ def test_ps_keeps_containers_without_the_daemon(
     records.register(ServerRecord("far", "docker", "127.0.0.1", 1, 2, ("m",), None, "0" * 64, time.time(), None))
 
     shown = run_cli("ps")
-    assert shown.stdout.split("\t") == ["far", "docker", "m", "1", "2", "unknown", "-", "-\n"]
+    assert shown.stdout.split("\t") == ["far", "docker", "m", "1", "2", "unknown", "-", "-", "-\n"]
     assert shown.stderr.startswith("note: the Docker daemon does not answer")
     for command in ("stop", "logs"):
         refused = run_cli(command, "far")

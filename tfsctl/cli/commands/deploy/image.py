@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +14,11 @@ from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.output import terminal
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from tfsctl.engines.planning.serve_options import ServeOptions
-from tfsctl.errors import DockerError
+from tfsctl.errors import DockerError, InvalidInput
 from tfsctl.serving_config.stock_image import DEFAULT_IMAGE
+
+if TYPE_CHECKING:
+    from tfsctl.engines.docker.serving_image import ImageSpec
 
 
 def build(
@@ -31,6 +35,15 @@ def build(
     ] = DEFAULT_IMAGE,
     pull: Annotated[bool, typer.Option("--pull", help="Pull the base image although one is here.")] = False,
     platform: serve_options.Platform = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label of the image. Repeatable.")
+    ] = None,
+    push: Annotated[bool, typer.Option("--push", help="Push the image to the registry in --tag.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Write the whole build context to DIR, and build nothing."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress unless the build fails.")] = False,
     print_dockerfile: Annotated[
         bool, typer.Option("--print-dockerfile", help="Print the Dockerfile, and build nothing.")
     ] = False,
@@ -39,6 +52,9 @@ def build(
     batching: serve_options.Batching = False,
     batching_parameters: serve_options.BatchingParameters = None,
     batching_file: serve_options.BatchingFile = None,
+    ssl_cert: serve_options.Certificate = None,
+    ssl_key: serve_options.Key = None,
+    ssl_client_ca: serve_options.ClientCa = None,
     server_args: serve_options.ServerFlags = None,
     as_json: Json = False,
 ) -> None:
@@ -51,10 +67,11 @@ def build(
     \b
     Examples:
       tfsctl image build ./amazon_review
-      tfsctl image build ./amazon_review --tag registry.example.com/review:3
+      tfsctl image build ./amazon_review --tag registry.example.com/review:3 --push
+      tfsctl image build ./amazon_review ./house_price --name shop --output ./context
       tfsctl image build ./amazon_review --print-dockerfile
     """
-    from tfsctl.engines.docker import image_builder, serving_image
+    from tfsctl.engines.docker import image_builder, option_checks, serving_image
     from tfsctl.engines.launch_spec import ContainerOptions
     from tfsctl.engines.planning import serve_plan
 
@@ -69,30 +86,81 @@ def build(
         batching_parameters=tuple(batching_parameters or ()),
         metrics=metrics,
         warmup=warmup,
+        tls=serve_options.tls_files(ssl_cert, ssl_key, ssl_client_ca),
         server_flags=tuple(server_args or ()),
         container=ContainerOptions(image=base_image, platform=platform),
     )
+    _check_combination(tag, push=push, output=output)
+    option_checks.check_image_labels(tuple(labels or ()))
     plan = serve_plan.make_plan(request)
+    spec = serving_image.image_spec(
+        plan.launch, plan.models, base=base_image, tag=tag, name=name, labels=tuple(labels or ())
+    )
+    option_checks.check_name_and_tag(spec.tag, example=f"{plan.first_model.name.lower()}:1")
     for note in plan.notes:
         terminal.say(f"note: {note}")
-    spec = serving_image.image_spec(plan.launch, plan.models, base=base_image, tag=tag)
+    if ssl_key is not None:
+        terminal.say("note: the image contains the private key: whoever can read the image can read the key")
     if print_dockerfile:
         for place, source in spec.folders.items():
             terminal.say(f"note: in its build context {place} is {source}")
         terminal.answer(spec.dockerfile().removesuffix("\n"))
         return
+    if output is not None:
+        image_builder.write_context(spec, output)
+        _announce_context(spec, output, as_json=as_json)
+        return
     try:
-        built = image_builder.build(spec, pull=pull)
+        built = image_builder.build(spec, pull=pull, quiet=quiet)
     except DockerError as error:
         error.hint = _build_hint(error.hint)
         raise
+    if push:
+        image_builder.push(spec.tag, quiet=quiet)
     run = shlex.join(spec.run_command(host=request.host, rest_port=DEFAULT_REST_PORT, grpc_port=DEFAULT_GRPC_PORT))
     if as_json:
-        more = {"id": built.id, "size_bytes": built.size_bytes, "labels": dict(spec.labels), "run": run}
-        terminal.answer_json({"image": spec.tag} | more)
+        more = {"id": built.id, "size_bytes": built.size_bytes, "labels": dict(spec.labels), "run": run, "pushed": push}
+        terminal.answer_json({"image": spec.tag, "models": _versions(spec)} | more)
         return
-    terminal.answer(f"built: {spec.tag} ({built.size_bytes / 1e6:.0f} MB)")
+    terminal.answer(f"{'pushed' if push else 'built'}: {spec.tag} ({built.size_bytes / 1e6:.0f} MB)")
+    _answer_models(spec)
     terminal.answer(f"  {run}")
+
+
+def _check_combination(tag: str | None, *, push: bool, output: Path | None) -> None:
+    """Raise InvalidInput for options that contradict each other."""
+    if push and output is not None:
+        raise InvalidInput("--output builds nothing that --push could push", hint="leave one of them out")
+    if push and tag is None:
+        raise InvalidInput("--push needs the registry in the name of the image", hint="--tag REGISTRY/NAME:TAG")
+
+
+def _announce_context(spec: ImageSpec, output: Path, *, as_json: bool) -> None:
+    command = [
+        "docker",
+        "build",
+        "--tag",
+        spec.tag,
+        *(["--platform", spec.platform] if spec.platform else []),
+        str(output),
+    ]
+    if as_json:
+        document = {"image": spec.tag, "models": _versions(spec), "labels": dict(spec.labels)}
+        terminal.answer_json(document | {"output": str(output), "build": shlex.join(command)})
+        return
+    terminal.answer(f"written: {output}")
+    _answer_models(spec)
+    terminal.answer(f"  {shlex.join(command)}")
+
+
+def _answer_models(spec: ImageSpec) -> None:
+    for model, versions in spec.versions.items():
+        noun = "version" if len(versions) == 1 else "versions"
+        terminal.answer(f"  {model} {noun} {', '.join(map(str, reversed(versions)))}")
+
+
+def _versions(spec: ImageSpec) -> dict[str, list[int]]:
+    return {model: list(versions) for model, versions in spec.versions.items()}
 
 
 def _build_hint(hint: str) -> str:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tfsctl.cli.options.running_server_options import ServerNames
 from tfsctl.cli.output import terminal
-from tfsctl.errors import NotFound, TfsctlError
+from tfsctl.errors import InvalidInput, NotFound, TfsctlError
+
+if TYPE_CHECKING:
+    from tfsctl.engines.registry.server_log import LogSelection
+
+DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def logs(
@@ -22,26 +31,41 @@ def logs(
     tail: Annotated[
         int | None, typer.Option("--tail", "-n", min=0, metavar="N", help="Only the last N lines of what is there.")
     ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", metavar="TIME", help="Only lines from 10m, 2h or 1d ago on, or from 2026-01-31T12:00 on."
+        ),
+    ] = None,
+    timestamps: Annotated[
+        bool, typer.Option("--timestamps", "-t", help="Begin each line with its time in UTC.")
+    ] = False,
 ) -> None:
     """Print the logs of servers that tfsctl started.
 
     A log is kept after its server has ended: the log of a container until `tfsctl stop`, the log of a process until the
-    next server of its name starts. With several names, each line begins with the name.
+    next server of its name starts. With several names, each line begins with the name. The time of a line of a process
+    is the one that the server wrote.
 
     \b
     Examples:
       tfsctl logs amazon_review --tail 20
       tfsctl logs -f
+      tfsctl logs --since 10m --timestamps
       tfsctl logs amazon_review house_price --follow --tail 5
     """
+    from tfsctl.engines.registry.server_log import LogSelection
+
+    begin = None if since is None else parse_since(since, now=time.time())
+    selection = LogSelection(tail, follow, begin, timestamps)
     names = list(dict.fromkeys(names or ()))
     with ExitStack() as programs:
         if len(names) < 2:
-            for line in _log(names[0] if names else None, programs, follow=follow, tail=tail):
+            for line in _log(names[0] if names else None, programs, selection):
                 terminal.answer(line)
             return
         # All logs are opened before anything is printed.
-        logs_by_name = [(name, _log(name, programs, follow=follow, tail=tail)) for name in names]
+        logs_by_name = [(name, _log(name, programs, selection)) for name in names]
         width = max(map(len, names))
         for name, line in _merged(logs_by_name) if follow else _in_order(logs_by_name):
             terminal.answer(f"{name:<{width}} | {line}")
@@ -87,7 +111,21 @@ def _merged(logs_by_name: Sequence[tuple[str, Iterator[str]]]) -> Iterator[tuple
         raise first_failure
 
 
-def _log(name: str | None, programs: ExitStack, *, follow: bool, tail: int | None) -> Iterator[str]:
+def parse_since(text: str, *, now: float) -> float:
+    """The Unix time of a value of --since: a duration before `now`, such as `1h30m`, or a date and time.
+
+    A time without an offset is local. Raises InvalidInput.
+    """
+    parts = DURATION_PART.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        return now - sum(float(number) * SECONDS[unit] for number, unit in parts)
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise InvalidInput(f"--since {text!r} is not a duration or a time", hint="--since 10m") from None
+
+
+def _log(name: str | None, programs: ExitStack, selection: LogSelection) -> Iterator[str]:
     """The lines of the log of a server, also after its end. Raises NotFound.
 
     The programs that read logs are stopped with the ExitStack.
@@ -98,11 +136,11 @@ def _log(name: str | None, programs: ExitStack, *, follow: bool, tail: int | Non
     try:
         chosen = fleet.choose(name, "logs")[0]
     except NotFound:
-        lines = None if name is None else server_log.last_run(name, tail=tail)
+        lines = None if name is None else server_log.last_run(name, selection)
         if lines is None:
             raise
         terminal.say(f"note: {name} does not run; this is the log of its last run")
         return lines
     if chosen.state == ENDED:
         terminal.say(f"note: {chosen.record.name} has ended; this is the log of its last run")
-    return server_log.lines(chosen, tail=tail, follow=follow, programs=programs)
+    return server_log.lines(chosen, selection, programs=programs)

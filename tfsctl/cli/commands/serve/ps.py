@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,9 +17,10 @@ if TYPE_CHECKING:
     from tfsctl.core.types import VersionStatus
     from tfsctl.engines.registry.overview import ServerReport
 
-COLUMNS = ("name", "engine", "models", "REST", "gRPC", "status", "CPU", "memory")
+COLUMNS = ("name", "engine", "models", "REST", "gRPC", "status", "CPU", "memory", "image")
 LOCALHOST = "127.0.0.1"
 NOTHING = "-"
+MAX_REASON_CHARS = 200
 UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 
@@ -31,8 +31,8 @@ def ps(
 ) -> None:
     """List the servers that tfsctl started.
 
-    Each is asked for the states of its versions. A container that has ended is listed until `tfsctl stop` removes it;
-    a server whose tfsctl was killed while it started is listed too. --all includes processes that have ended, and why.
+    Shows the state of each version, and for containers the image, the health and the limits. A container that has ended
+    is listed until `tfsctl stop` removes it. --all includes processes that have ended and containers that were removed.
 
     \b
     Examples:
@@ -49,22 +49,43 @@ def ps(
     if as_json:
         terminal.answer_json({"servers": [_document(report) for report in reports]})
     elif reports:
-        terminal.answer_table(COLUMNS, [_row(report) for report in reports])
+        rows = [_row(report) for report in reports]
+        if terminal.is_interactive() and not any(report.facts for report in reports):
+            terminal.answer_table(COLUMNS[:-1], [row[:-1] for row in rows])  # no container, so no image
+        else:
+            terminal.answer_table(COLUMNS, rows)
     else:
         terminal.say("no server runs that tfsctl started; tfsctl serve PATH starts one")
 
 
 def _document(report: ServerReport) -> dict[str, Any]:
     """A report as JSON values: the server's record, with its models by name."""
-    models: dict[str, Any] = {name: _versions_document(versions) for name, versions in report.models.items()}
+    models = {name: _versions_document(name, versions, report) for name, versions in report.models.items()}
     usage = {"cpu_percent": None, "memory_bytes": None} if report.usage is None else asdict(report.usage)
     uptime_s = None if report.uptime_s is None else round(report.uptime_s, 1)
     return (
         asdict(report.server)
         | {"models": models, "state": report.state, "uptime_s": uptime_s}
         | usage
+        | _container_document(report)
         | _exit_document(report)
     )
+
+
+def _container_document(report: ServerReport) -> dict[str, Any]:
+    """What only a container has, as JSON values; null for a process."""
+    facts = report.facts
+    if facts is None:
+        return dict.fromkeys(("image", "health", "restart", "cpu_limit", "memory_limit_bytes", "pids_limit"))
+    limits = facts.limits
+    return {
+        "image": facts.image,
+        "health": facts.health,
+        "restart": facts.restart,
+        "cpu_limit": limits.cpus,
+        "memory_limit_bytes": limits.memory_bytes,
+        "pids_limit": limits.pids,
+    }
 
 
 def _exit_document(report: ServerReport) -> dict[str, Any]:
@@ -73,32 +94,47 @@ def _exit_document(report: ServerReport) -> dict[str, Any]:
     return {"exit_status": status, "ended_at": ended_at, "cause": report.cause or None}
 
 
-def _versions_document(versions: Sequence[VersionStatus] | str) -> dict[str, Any]:
+def _versions_document(name: str, versions: Sequence[VersionStatus] | str, report: ServerReport) -> dict[str, Any]:
     if isinstance(versions, str):
         return {"versions": [], "error": versions}
-    return {"versions": [asdict(version) for version in versions], "error": None}
+    documents = [asdict(version) | {"load_error": _load_error(name, version, report) or None} for version in versions]
+    return {"versions": documents, "error": None}
+
+
+def _load_error(name: str, version: VersionStatus, report: ServerReport) -> str:
+    """Why a version that is not loaded yet could not be loaded before; empty if that did not happen."""
+    from tfsctl.engines.registry.overview import LOADING_STATES
+
+    return report.load_failures.get((name, version.version), "") if version.state in LOADING_STATES else ""
 
 
 def _row(report: ServerReport) -> list[str]:
     """A report as the cells of `COLUMNS`."""
-    server, usage = report.server, report.usage
-    models = [_model(name, versions) for name, versions in report.models.items()] or list(server.models)
+    server, usage, facts = report.server, report.usage, report.facts
+    models = [_model(name, versions, report) for name, versions in report.models.items()] or list(server.models)
+    cpus, memory = (facts.limits.cpus, facts.limits.memory_bytes) if facts else (None, None)
     return [
         server.name,
         server.engine,
-        ("\n" if sys.stdout.isatty() else "; ").join(models),
-        _port(server.host, server.rest_port),
-        _port(server.host, server.grpc_port),
+        ("\n" if terminal.is_interactive() else "; ").join(models),
+        _port(server.bind_address or server.host, server.rest_port),
+        _port(server.bind_address or server.host, server.grpc_port) + (" (TLS)" if server.certificate else ""),
         _state(report),
-        NOTHING if usage is None else f"{usage.cpu_percent:.0f}%",
-        NOTHING if usage is None else f"{usage.memory_bytes / 1e6:.0f} MB",
+        NOTHING if usage is None else f"{usage.cpu_percent:.0f}%" + (f" / {100 * cpus:.0f}%" if cpus else ""),
+        NOTHING if usage is None else _megabytes(usage.memory_bytes) + (f" / {_megabytes(memory)}" if memory else ""),
+        facts.image if facts else NOTHING,
     ]
 
 
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f} MB"
+
+
 def _state(report: ServerReport) -> str:
-    """`up 3 min`, or how the server ended: `ended (SIGKILL) 10 s ago: CAUSE`, `exited (137) 10 s ago: CAUSE`."""
+    """`up 3 min (healthy)`, or how the server ended: `ended (SIGKILL) 10 s ago: CAUSE`, `exited (137) 10 s ago: CAUSE`."""
+    health = report.facts.health if report.facts else None
     if report.uptime_s is not None:
-        return f"up {_duration(report.uptime_s)}"
+        return f"up {_duration(report.uptime_s)}" + (f" ({health})" if health else "")
     text = report.state
     if report.exit is not None:
         text += "" if report.facts else f" ({describe_status(report.exit.status)})"  # Docker's word includes it
@@ -106,12 +142,19 @@ def _state(report: ServerReport) -> str:
     return f"{text}: {report.cause}" if report.cause else text
 
 
-def _model(name: str, versions: Sequence[VersionStatus] | str) -> str:
+def _model(name: str, versions: Sequence[VersionStatus] | str, report: ServerReport) -> str:
     """A model's versions and their states; versions that have ended only if there are no others."""
     if isinstance(versions, str):
         return f"{name}: {versions}"
     shown = [version for version in versions if version.state != "END"] or versions
-    return f"{name} {', '.join(f'{version.version} {version.state}' for version in shown)}"
+    return f"{name} {', '.join(_version(name, version, report) for version in shown)}"
+
+
+def _version(name: str, version: VersionStatus, report: ServerReport) -> str:
+    reason = _load_error(name, version, report)
+    if len(reason) > MAX_REASON_CHARS:
+        reason = f"{reason[:MAX_REASON_CHARS]}…"
+    return f"{version.version} {version.state}" + (f" (the last attempt failed: {reason})" if reason else "")
 
 
 def _port(host: str, port: int) -> str:
