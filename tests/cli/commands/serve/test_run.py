@@ -118,15 +118,19 @@ def test_invalid_models_are_reported(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: ")
 
 
-def test_grpc_over_tls_is_refused(echo_dir: Path, tmp_path: Path) -> None:
-    """Which has the options to say whom to trust; nothing is started."""
+def test_grpc_over_tls(echo_dir: Path, tmp_path: Path) -> None:
+    """The certificate of the server is trusted. A client certificate is not there, so nothing is started."""
     certificate = trustme.CA().issue_cert("127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))
     certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
     options = ("--ssl-cert", tmp_path / "cert.pem", "--ssl-key", tmp_path / "key.pem")
     done = tfsctl(tmp_path, "run", echo_dir, *ENGINE, *options, "--grpc", stdin="1\n")
+    assert (done.stdout, done.returncode) == ("1.0\n", 0), done.stderr
+
+    mutual = (*options, "--ssl-client-ca", tmp_path / "cert.pem")
+    done = tfsctl(tmp_path, "run", echo_dir, *ENGINE, *mutual, "--grpc", stdin="1\n")
     assert (done.stdout, done.returncode) == ("", 2)
-    assert "hint: tfsctl serve … --detach, then tfsctl repl --grpc --ca FILE\n" in done.stderr
+    assert "hint: leave out --grpc: REST has no TLS; or " in done.stderr
 
 
 def test_unknown_signature_leaves_no_server(echo_dir: Path, tmp_path: Path) -> None:
