@@ -338,6 +338,9 @@ def test_a_removed_container_can_be_restarted(run_cli: RunCli, echo: Path) -> No
     assert json.loads(run_cli("ps", "--json").stdout) == {"servers": []}
     (listed,) = json.loads(run_cli("ps", "--all", "--json").stdout)["servers"]
     assert (listed["name"], listed["state"]) == ("echo", "removed")
+    gone = run_cli("logs", "echo")
+    assert (gone.code, gone.stdout) == (ExitCode.NOT_FOUND, "")
+    assert gone.stderr.startswith("error: the container of echo was removed without tfsctl, and its log with it\n")
 
     assert run_cli("restart").code == 0
     assert [(each.rest_port, each.grpc_port) for each in records.running()] == [

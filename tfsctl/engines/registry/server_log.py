@@ -19,7 +19,7 @@ from tfsctl.engines import state_dir
 from tfsctl.engines.docker import daemon as docker_daemon
 from tfsctl.engines.engine import LOG_TAIL_LINES
 from tfsctl.engines.exit_reasons import REASONS
-from tfsctl.engines.registry.tracked_server import TrackedServer
+from tfsctl.engines.registry.tracked_server import GONE, TrackedServer
 from tfsctl.errors import DockerError, NotFound, TfsctlError
 from tfsctl.programs import processes, subprocesses
 
@@ -55,6 +55,11 @@ def lines(server: TrackedServer, selection: LogSelection, *, programs: ExitStack
     Raises NotFound if the log was removed, DockerError if Docker fails.
     """
     record = server.record
+    if server.state == GONE:
+        raise NotFound(
+            f"the container of {record.name} was removed without tfsctl, and its log with it",
+            hint=f"tfsctl restart {record.name}",
+        )
     if record.container is not None:
         docker_daemon.find()
         return _container_log(record.container, selection, programs or ExitStack())
