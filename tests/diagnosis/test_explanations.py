@@ -32,6 +32,8 @@ SAMPLES = {
     "Could not find SavedModel .pb or .pbtxt at supplied export directory path: /models/x/1": "holds no saved_model.pb",
     "1 servable(s) did not become available: {{{name: broken version: 1} due to error: OUT_OF_RANGE: Read less bytes than requested}, }": "only half there",
     "/models/x/1/saved_model.pb; Permission denied": "may not read /models/x/1/saved_model.pb",
+    "Op type not registered 'PyFunc' in binary running on host": "calls Python code (operation PyFunc)",
+    "callback pyfunc_0 is not found": "only in the process that exported it",
     "Op type not registered 'SentencepieceOp' in binary running on host": "the operation SentencepieceOp",
     "NodeDef mentions attr 'debug_name' not in Op<name=VarHandleOp": "a newer TensorFlow",
     "F sampler.cc:42] Check failed: bucket_limits_.size() > 0": "another processor",

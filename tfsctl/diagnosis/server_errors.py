@@ -51,14 +51,20 @@ SERVER_ERRORS = (
     ),
     # what the model needs
     KnownError(
+        r"(?:Op type not registered|No OpKernel was registered to support Op|No registered) "
+        r"'(?P<op>EagerPyFunc|PyFunc|PyFuncStateless)'",
+        "the model calls Python code (operation {op}), and a model server has no Python",
+        "replace tf.py_function and tf.numpy_function by TensorFlow operations, and export the model again",
+    ),
+    KnownError(
+        r"callback pyfunc_\d+ is not found|callback with key=pyfunc_\d+",
+        "the model calls Python code, which is only in the process that exported it",
+        "replace tf.py_function and tf.numpy_function by TensorFlow operations, and export the model again",
+    ),
+    KnownError(
         r"Op type not registered '(?P<op>[^']+)'",
         "the model uses the operation {op}, which the server's build lacks: it comes from a library of its own",
         "serve it with a build that has the library; the model must otherwise be exported without that operation",
-    ),
-    KnownError(
-        r"No OpKernel was registered to support Op '(?P<op>EagerPyFunc|PyFunc|PyFuncStateless)'",
-        "the model calls Python code (operation {op}), and a model server has no Python",
-        "replace tf.py_function and tf.numpy_function by TensorFlow operations, and export the model again",
     ),
     KnownError(
         r"Could not find compiler for platform (?P<platform>\w+)",

@@ -47,6 +47,13 @@ def test_options_and_running_servers_select_the_target(
     assert find_target(options, servers) == expected
 
 
+def test_hint_for_a_misspelt_model_argument() -> None:
+    """A positional argument has no option to name."""
+    with pytest.raises(NotFound) as caught:
+        find_target(ServerOptions().with_model("mm"), [HERE])
+    assert caught.value.hint == "did you mean m?"
+
+
 def test_port_option_is_for_the_chosen_transport() -> None:
     """--port is the REST port, or the gRPC port with --grpc."""
     found = find_target(ServerOptions(model="x", port=1234, transport="grpc"), [])

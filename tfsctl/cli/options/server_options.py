@@ -190,6 +190,7 @@ class ServerOptions:
     timeout_s: float = DEFAULT_TIMEOUT_S
     connection: Connection = PLAIN
     server: str | None = None
+    model_is_argument: bool = False  # a positional argument names the model
     profile_model: str | None = None  # the model of the profile; a positional argument overrides it
 
     def with_model(self, text: str | None) -> ServerOptions:
@@ -207,7 +208,8 @@ class ServerOptions:
         for option, value, other in (("--model", model, name), ("--version", self.version, version)):
             if None not in (value, other) and value != other:
                 raise InvalidInput(f"{text} and {option} {value} contradict each other", hint="leave one out")
-        return replace(self, model=name, version=self.version if version is None else version)
+        version = self.version if version is None else version
+        return replace(self, model=name, version=version, model_is_argument=True)
 
     def with_url(self, text: str) -> ServerOptions:
         """Return the options with host, port, TLS and path of a URL, and with the model if the URL names one.

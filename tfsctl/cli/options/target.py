@@ -12,7 +12,7 @@ from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, ClientTls, Conne
 from tfsctl.clients.factory import open_client
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT, ModelRef
-from tfsctl.errors import InvalidInput, ServerUnreachable
+from tfsctl.errors import InvalidInput, NotFound, ServerUnreachable
 
 if TYPE_CHECKING:
     from tfsctl.engines.server_record import ServerRecord
@@ -72,7 +72,12 @@ def find_target(options: ServerOptions, running: Sequence[ServerRecord]) -> Targ
         if options.model is None:
             raise no_running_server()
         return _target(options, options.model, LOCALHOST, DEFAULT_REST_PORT, DEFAULT_GRPC_PORT)
-    return _target_on(choose_server(running, model=options.model, name=options.server), options)
+    try:
+        return _target_on(choose_server(running, model=options.model, name=options.server), options)
+    except NotFound as error:
+        if options.model_is_argument:
+            error.hint = error.hint.replace("did you mean --model ", "did you mean ")
+        raise
 
 
 def _target_at_address(options: ServerOptions, running: Sequence[ServerRecord]) -> Target:

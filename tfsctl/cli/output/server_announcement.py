@@ -68,8 +68,11 @@ def example_commands(model: ModelOnDisk, entry: ServerRecord, *, several: bool) 
     url = f"{entry.url}/v1/models/{quote(model.name, safe='')}:predict"
     curl = None if body is None else shlex.join(["curl", "-d", body, "-X", "POST", url])
     words = ["tfsctl", "predict", *(feature_words(features) if features else [_argument(example_row(signature))])]
-    if several or len(records.running()) > 1:
+    others = [server for server in records.running() if server.name != entry.name]
+    if several or others:
         words += ["--model", model.name]
+    if any(model.name in server.models for server in others):
+        words += ["--server", entry.name]
     if signature.name != DEFAULT_SIGNATURE:
         words += ["--signature", signature.name]
     if body is None:

@@ -28,11 +28,19 @@ def parse(argument: str) -> ModelConfig:
         )
     values = dict(zip(keys, settings[1::2], strict=True))
     return ModelConfig(
-        name=check_name(name),
+        name=_checked_name(name, path),
         base_path=str(local_path(path)),
         policy=_policy(values["versions"]) if "versions" in values else VersionPolicy(),
         labels=_labels(values["labels"]) if "labels" in values else {},
     )
+
+
+def _checked_name(name: str, path: str) -> str:
+    try:
+        return check_name(name)
+    except InvalidInput as error:
+        error.hint = f"--model {shlex.quote(f'{valid_name(name)}={path}')}"
+        raise
 
 
 def _policy(text: str) -> VersionPolicy:
