@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from tfsctl.cli.repl.line_handler import handle_line
 from tfsctl.cli.repl.line_result import LineResult
 from tfsctl.cli.repl.session import ReplSession
 from tfsctl.core.types import ModelRef
+from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected, ServerUnreachable
 
@@ -239,6 +241,21 @@ def test_unknown_models_and_labels_are_explained(session: ReplSession) -> None:
         answer=("* half_plus_two",), notes=("other models are not known: tfsctl did not start this server",)
     )
     assert handle_line(session, ":label").notes == ("the labels are not known: tfsctl did not start this server",)
+
+
+def test_another_server_can_be_chosen(registered: ServerRecord, run_cli: RunCli) -> None:
+    """:server lists the running servers; a wrong name, or a server that does not answer, changes nothing."""
+    other = replace(registered, name="other", rest_port=9, grpc_port=9, models=("half_plus_two",))
+    records.register(other, launch={})
+    typed = f":server\n:server othre\n:server other\n2\n:server {registered.name}\n2\n"
+    try:
+        result = run_cli("repl", "--server", registered.name, "--model", "half_plus_two", stdin=typed)
+    finally:
+        records.unregister(other)
+    assert set(result.stdout.splitlines()[:2]) == {f"* {registered.name}", "  other"}
+    assert result.stdout.splitlines()[2:] == ["3.0", "3.0"]
+    assert "error: line 2: no running server is named 'othre'\nhint: did you mean :server other?\n" in result.stderr
+    assert "error: line 3: no answer from 127.0.0.1:9" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -259,7 +259,7 @@ def test_session_reconnects_to_a_restarted_server(tmp_path: Path, transport: str
     write_echo_model(base / "1")
     where: list[Target] = []
     with running_server({"m": base}, tmp_path) as served:
-        session = ReplSession(target_of(served, "m"), signature="two", find=lambda _model: where[-1])
+        session = ReplSession(target_of(served, "m"), signature="two", find=lambda _model, _server: where[-1])
         handle_line(session, f":{transport}")
         where.append(session.target)
         assert handle_line(session, "area=1 city=x").error is None

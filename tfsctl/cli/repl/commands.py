@@ -162,6 +162,18 @@ def show_metadata(session: ReplSession, _argument: str) -> LineResult:
     return LineResult(answer=(session.place, *lines))
 
 
+@command(":server", argument="[NAME]", choices=lambda session: session.servers())
+def choose_server(session: ReplSession, argument: str) -> LineResult:
+    """List the running servers that tfsctl started, or query another one."""
+    if argument:
+        session.switch_server(argument)
+        return LineResult(notes=(session.place,))
+    ports = (session.target.rest_port, session.target.grpc_port)
+    servers = session.servers()
+    current = next((name for name, one in servers.items() if (one.rest_port, one.grpc_port) == ports), "")
+    return LineResult(answer=_marked(servers, current))
+
+
 @command(":model", argument="[NAME]", choices=lambda session: session.known_models())
 def choose_model(session: ReplSession, argument: str) -> LineResult:
     """List the models of this server, or query another one."""

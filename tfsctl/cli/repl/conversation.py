@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,18 +32,25 @@ def converse(options: ServerOptions, *, signature: str | None, as_json: bool) ->
     Raises what `find_target` and `ReplSession` raise.
     """
 
-    def find(model: str | None) -> Target:
-        return find_target(replace(options, model=model), records.running())
+    def find(model: str | None, server: str | None) -> Target:
+        if server is None:
+            return find_target(replace(options, model=model), records.running())
+        on_server = ServerOptions(model, server=server, timeout_s=options.timeout_s, transport=options.transport)
+        return find_target(on_server, records.running())
 
     reads_terminal = sys.stdin is not None and sys.stdin.isatty()
-    with ReplSession(
-        find(options.model),
-        signature=signature,
-        as_json=as_json,
-        with_bars=reads_terminal and sys.stdout.isatty(),
-        find=find,
-        find_labels=lambda: _labels_by_model(session.target),
-    ) as session:
+    target = find(options.model, None)
+    with terminal.waiting("waiting for the server") if reads_terminal else nullcontext():
+        session = ReplSession(
+            target,
+            signature=signature,
+            as_json=as_json,
+            with_bars=reads_terminal and sys.stdout.isatty(),
+            find=find,
+            find_labels=lambda: _labels_by_model(session.target),
+            list_servers=lambda: {server.name: server for server in records.running()},
+        )
+    with session:
         return _read_terminal(session) if reads_terminal else _read_pipe(session)
 
 

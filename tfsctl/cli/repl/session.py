@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,8 @@ from tfsctl.inputs.typed import takes_text, text_notes
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from tfsctl.engines.server_record import ServerRecord
+
 _NAMED_INPUT = "-i "
 MAX_METADATA_AGE_S = 1.0
 
@@ -39,7 +42,8 @@ class ReplSession:
     """One model on one server, and how answers are shown.
 
     The signature is fetched at the start, and again if a request no longer fits it, because the server may have loaded
-    a new version. `find` locates the server again if it cannot be reached. `find_labels` returns the models of the
+    a new version. `find` locates a model on the server again, or on a server of a name. `list_servers` returns the
+    running servers that tfsctl started, by name. `find_labels` returns the models of the
     server with their version labels, if tfsctl started it. `with_bars` draws bars and shows latencies.
 
     Raises what `ServingClient.metadata` raises, and NotFound if the model has no such signature.
@@ -52,8 +56,9 @@ class ReplSession:
         signature: str | None = None,
         as_json: bool = False,
         with_bars: bool = False,
-        find: Callable[[str], Target] | None = None,
+        find: Callable[[str, str | None], Target] | None = None,
         find_labels: Callable[[], Mapping[str, Sequence[str]]] = dict,
+        list_servers: Callable[[], Mapping[str, ServerRecord]] = dict,
     ) -> None:
         self.target: Target = target
         self.signature_name: str | None = signature
@@ -67,6 +72,8 @@ class ReplSession:
         self.last_line: str = ""
         self._find_labels = find_labels
         self._find = find
+        self.servers = list_servers
+        self._server: str | None = None
         self.client: ServingClient
         self.served: ModelMetadata
         self.signature: Signature
@@ -121,6 +128,10 @@ class ReplSession:
             transport=transport or self.target.transport,
             timeout_s=timeout_s or self.target.timeout_s,
         )
+        self._adopt(target, signature)
+
+    def _adopt(self, target: Target, signature: str | None) -> None:
+        """Connect to a target, and close the connection before. Raises what the constructor raises."""
         opened = _open(target, signature)
         self.client.close()
         if signature != self.signature_name or target.model.name != self.target.model.name:
@@ -129,6 +140,25 @@ class ReplSession:
         self.target, self.signature_name = target, signature
         self.client, self.served, self.signature = opened
         self._fetched_at = time.monotonic()
+
+    def switch_server(self, name: str) -> None:
+        """Switch to a running server that tfsctl started, and to its model of the same name (default: its first).
+
+        Raises NotFound if no server has the name. If switching fails, the session stays as it was.
+        """
+        server = self.servers().get(name)
+        if server is None or self._find is None:
+            close = difflib.get_close_matches(name, self.servers(), n=1)
+            raise NotFound(
+                f"no running server is named {name!r}",
+                hint=f"did you mean :server {close[0]}?" if close else ":server lists the servers",
+            )
+        same = self.target.model.name in server.models
+        found = self._find(self.target.model.name if same else server.models[0], name)
+        transport = self.target.transport
+        target = replace(found, transport=transport, timeout_s=self.target.timeout_s)
+        self._adopt(target, self.signature_name if same else None)
+        self._server = name
 
     def refresh(self) -> bool:
         """Fetch the signatures again; returns whether they, or the version, have changed."""
@@ -205,7 +235,7 @@ class ReplSession:
 
     def reconnect(self) -> None:
         """Find the server again, because it may have restarted on other ports. Raises what the constructor raises."""
-        found = self.target if self._find is None else self._find(self.target.model.name)
+        found = self.target if self._find is None else self._find(self.target.model.name, self._server)
         target = replace(
             found, model=self.target.model, transport=self.target.transport, timeout_s=self.target.timeout_s
         )
