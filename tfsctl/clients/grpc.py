@@ -104,7 +104,11 @@ class GrpcClient:
         method = f"{_PREDICTION_SERVICE}/GetModelMetadata"
         response = self._call(method, request, protos.GetModelMetadataResponse.FromString, about=model)
         packed = protos.SignatureDefMap()
-        if not response.metadata["signature_def"].Unpack(packed):
+        try:
+            is_signature_def = response.metadata["signature_def"].Unpack(packed)
+        except DecodeError:
+            is_signature_def = False
+        if not is_signature_def:
             raise self._unexpected_answer(model, "its metadata holds no signature_def")
         signatures = signatures_from_proto(packed.signature_def)
         return ModelMetadata(response.model_spec.name, _version(response.model_spec), signatures)
@@ -118,15 +122,18 @@ class GrpcClient:
         states = protos.ModelVersionStatus.State
         codes = protos.StatusProto.DESCRIPTOR.fields_by_name["error_code"].enum_type
         assert codes is not None  # noqa: S101 - an enum field has an enum type
-        found = [
-            VersionStatus(
-                version=entry.version,
-                state=cast("State", states.Name(entry.state)),
-                error_code=codes.values_by_number[entry.status.error_code].name,
-                error_message=entry.status.error_message,
-            )
-            for entry in response.model_version_status
-        ]
+        try:
+            found = [
+                VersionStatus(
+                    version=entry.version,
+                    state=cast("State", states.Name(entry.state)),
+                    error_code=codes.values_by_number[entry.status.error_code].name,
+                    error_message=entry.status.error_message,
+                )
+                for entry in response.model_version_status
+            ]
+        except (ValueError, KeyError) as error:  # a number that no state or error code has
+            raise self._unexpected_answer(model, f"it is not a model status ({error})") from error
         return tuple(sorted(found, key=lambda status: -status.version))
 
     def close(self) -> None:

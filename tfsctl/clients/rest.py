@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import quote
 
 import httpx
@@ -33,6 +33,7 @@ from tfsctl.core.types import (
     Prediction,
     Shape,
     Signature,
+    State,
     TensorSpec,
     VersionStatus,
 )
@@ -141,8 +142,8 @@ class RestClient:
         answer = self._call("GET", f"{_path(model)}/metadata", about=model)
         try:
             spec, defs = answer["model_spec"], answer["metadata"]["signature_def"]["signature_def"]
-            served = ModelMetadata(spec["name"], int(spec["version"]), _signatures(defs))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            served = ModelMetadata(str(spec["name"]), int(spec["version"]), _signatures(defs))
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise self._unexpected_answer(model, f"it is not model metadata ({error!r})") from error
         self._metadata_cache[model] = self._metadata_cache[ModelRef(model.name, version=served.version)] = served
         return served
@@ -154,13 +155,13 @@ class RestClient:
             found = [
                 VersionStatus(
                     version=int(entry["version"]),
-                    state=entry["state"],
-                    error_code=entry["status"]["error_code"],
-                    error_message=entry["status"]["error_message"],
+                    state=cast("State", str(entry["state"])),
+                    error_code=str(entry["status"]["error_code"]),
+                    error_message=str(entry["status"]["error_message"]),
                 )
                 for entry in answer["model_version_status"]
             ]
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._unexpected_answer(model, f"it is not a model status ({error!r})") from error
         return tuple(sorted(found, key=lambda status: -status.version))
 
