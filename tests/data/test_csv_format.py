@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import io
 import math
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from tfsctl.core.batches import concatenate
 from tfsctl.core.types import Signature, TensorSpec
@@ -334,6 +337,20 @@ def test_kept_columns(tmp_path: Path) -> None:
     }
 
 
+def test_kept_columns_of_parquet(tmp_path: Path) -> None:
+    """Dates are text; lists, numbers and nulls keep their type."""
+    table = {"x": [1.0, 2.0], "day": [dt.date(2026, 1, 2), None], "ids": [[1], None], "n": [7, 8], "m": [1, None]}
+    parquet.write_table(pa.table(table), tmp_path / "t.parquet")
+    (batch,) = shape_rows(open_source(str(tmp_path / "t.parquet"), NUMBER), NUMBER, keep=Keep(["day,ids,n,m"]))
+
+    assert {name: array.tolist() for name, array in batch.labels.items()} == {
+        "day": [b"2026-01-02", b"null"],
+        "ids": [b"[1]", b"null"],
+        "n": [7, 8],
+        "m": [b"1", b"null"],
+    }
+
+
 def test_kept_text_lines_are_called_like_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines without a name are the values of the only input."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"great\nbad\n")))
@@ -357,3 +374,14 @@ def test_columns_that_cannot_be_kept(tmp_path: Path, keep: Keep, message: str, h
     with pytest.raises(InvalidInput, match=message) as caught:
         list(shape_rows(open_source(str(tmp_path / "t.csv"), NUMBER), NUMBER, keep=keep))
     assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(("content", "delimiter"), [("area;city\n1;a\n", "';'"), ("area\tcity\n1\ta\n", "tab")])
+def test_a_wrong_delimiter_is_named(tmp_path: Path, content: str, delimiter: str) -> None:
+    """The hint has the delimiter that the header shows, and works."""
+    (tmp_path / "t.csv").write_text(content)
+
+    with pytest.raises(InvalidInput, match="no column 'area'") as caught:
+        read(tmp_path / "t.csv", HOUSES, delimiter=",")
+    assert caught.value.hint == f"--delimiter {delimiter} separates the cells there"
+    assert read(tmp_path / "t.csv", HOUSES, delimiter=parse_delimiter(delimiter.strip("'")))["area"] == [1.0]

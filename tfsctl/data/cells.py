@@ -84,6 +84,8 @@ def _kept_value(value: object) -> bytes:
         value = None
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
+    if not isinstance(value, (bool, int, float, list, dict, type(None))):  # such as a date
+        return str(value).encode()
     return JsonText(json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str).encode())
 
 

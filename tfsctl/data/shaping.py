@@ -17,6 +17,7 @@ from tfsctl.core.batches import Batch, Reject, label_values
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.data.blocks import Block, CellFormat, RowSource, UnreadableValue
 from tfsctl.data.cells import column_array, kept_array, row_spec, value_array
+from tfsctl.data.csv_format import DELIMITERS
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.predict_inputs import describe_inputs
 
@@ -103,7 +104,10 @@ def match_columns(
             close = difflib.get_close_matches(name, names, n=1)
             have = "its values have no names" if tuple(names) == ("",) else f"its columns: {', '.join(names)}"
             hint = f"--column {name}={close[0] if close else 'COLUMN'} names the one to take"
-            if names[0] == "1":  # a file without a header
+            other = next((mark for mark in DELIMITERS if len(names) == 1 and mark in names[0]), None)
+            if other is not None:
+                hint = f"--delimiter {'tab' if other == chr(9) else repr(other)} separates the cells there"
+            elif names[0] == "1":  # a file without a header
                 hint = " ".join(f"--column {spec.name}={at}" for at, spec in enumerate(signature.inputs, 1))
                 hint += " names the columns"
             raise InvalidInput(
