@@ -291,7 +291,7 @@ def add_python(version: Path, *, where: str) -> None:
 @pytest.mark.parametrize(
     ("where", "note"),
     [
-        ("graph", "echo: signature serving_default calls Python code (PyFunc), and a model server has no Python: "),
+        ("graph", "echo: signature serving_default calls Python code (PyFunc), and a model server has no Python, "),
         (
             "function",
             "echo: signature serving_default calls Python code (EagerPyFunc), and a model server has no Python",

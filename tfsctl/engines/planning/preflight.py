@@ -48,7 +48,7 @@ def _python_notes(info: SavedModelInfo) -> list[str]:
         return [f"the graph has Python code ({', '.join(python_ops)}), which no signature calls"]
     return [
         f"{'the initialization' if name.startswith('__') else f'signature {name}'} calls Python code ({', '.join(ops)}), "
-        "and a model server has no Python: it will fail. Use TensorFlow operations instead, and export again"
+        "and a model server has no Python, so it will fail. Use TensorFlow operations instead, and export again"
         for name, ops in calls.items()
     ]
 
