@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -75,7 +76,8 @@ def test_an_image_is_self_contained(run_cli: RunCli, models: Path, standin: str,
     remove.append("tfsctl-test-image")
     built = run_cli("image", "build", models / "echo", "--base-image", standin, "--tag", TAG)
     assert built.code == 0, built.stderr
-    title, line = built.stdout.splitlines()
+    title, model, line = built.stdout.splitlines()
+    assert model == "  echo version 2"
     assert re.fullmatch(rf"built: {TAG} \(\d+ MB\)", title)
     (models / "echo").rename(models / "gone")
 
@@ -181,12 +183,14 @@ def test_a_compose_file_serves(run_cli: RunCli, models: Path, standin: str, tmp_
 def seen(facts: dict[str, Any]) -> dict[str, Any]:
     """What a container may do and sees, without its names and times."""
     host, config = facts["HostConfig"], facts["Config"]
-    kept = ("PortBindings", "ReadonlyRootfs", "CapDrop", "Memory", "Init", "Privileged")
+    kind, *test = config["Healthcheck"]["Test"]
+    kept = ("PortBindings", "ReadonlyRootfs", "CapDrop", "Memory", "Init", "Privileged", "PidsLimit")
     return {name: host[name] for name in kept} | {
         "cap_add": host["CapAdd"] or [],
         "tmpfs": sorted(host["Tmpfs"]),
         "security": [option.removesuffix(":true") for option in host["SecurityOpt"]],
         "environment": sorted(config["Env"]),
+        "health": (shlex.split(test[0]) if kind == "CMD-SHELL" else test, config["Healthcheck"]["Interval"]),
         "arguments": facts["Args"],
         "user": config["User"],
         "mounts": sorted(
