@@ -133,7 +133,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "cli/commands": [{"deploy", "export", "query", "rollout", "serve"}],
     "cli/options": [
-        {"completion", "input_arguments", "option_groups", "output_options", "sizes"},
+        {"completion", "input_arguments", "option_groups", "option_values", "output_options", "sizes"},
         {"file_options", "running_server_options", "serve_options", "server_options"},
         {"target"},
         {"inference_options"},

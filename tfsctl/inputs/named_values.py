@@ -78,9 +78,11 @@ def read_array(content: bytes, path: str) -> np.ndarray:
     import numpy as np
 
     try:
-        array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
-    except (ValueError, OSError, EOFError, MemoryError) as error:
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:
         raise InvalidInput(f"{path} is not a .npy file of numbers or text: {error}") from error
+    if not isinstance(array, np.ndarray):  # an archive of arrays
+        raise InvalidInput(f"{path} is a .npz file, and holds several arrays", hint="numpy.save writes one array")
     return array
 
 

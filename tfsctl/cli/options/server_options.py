@@ -6,8 +6,6 @@ A command that is decorated with `@takes_server_options` has them all, and recei
 from __future__ import annotations
 
 import inspect
-import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ import typer
 
 from tfsctl.cli.options.completion import complete_models, complete_profiles, complete_servers
 from tfsctl.cli.options.option_groups import option_group
+from tfsctl.cli.options.option_values import check_values
 from tfsctl.cli.options.sizes import parse_size
 from tfsctl.clients.connection import (
     DEFAULT_MAX_ANSWER_BYTES,
@@ -200,6 +199,7 @@ class ServerOptions:
         """
         if text is None:
             return self
+        check_values(None, {"the name of the model": text}, ())
         name, _, number = text.rpartition("@")
         if not name or not number.isdecimal():
             name, number = text, ""
@@ -298,8 +298,7 @@ def _server_options(
             )
     if server is not None and any(place is not None for place in (host, port, url)):
         raise InvalidInput("--server names a server, and --host, --port or --url another", hint="leave one out")
-    if host is not None:
-        _check_host(host)
+    check_values(host, {"--model": model, "--label": label}, (timeout, connect_timeout, keepalive))
     if key is not None and cert is None:
         raise InvalidInput("--key is the key of a certificate", hint="name that with --cert FILE")
     is_encrypted = use_tls or ca is not None or cert is not None
@@ -340,15 +339,6 @@ def _load_profile(ctx: typer.Context, name: str, places: Mapping[str, object]) -
     if typed:
         raise InvalidInput(f"--profile names a server, and {typed[0]} another", hint="leave one out")
     return load_profile(name)
-
-
-def _check_host(host: str) -> None:
-    """Raise InvalidInput for a URL, or a host with a port. Names such as dns:///name:port are for gRPC, and stay."""
-    if host.startswith(("http://", "https://")):
-        raise InvalidInput("--host is a URL", hint=f"--url {shlex.quote(host)}")
-    match = re.fullmatch(r"(\[[^\]]+\]|[^:/\[\]]+):(\d+)", host)
-    if match is not None:
-        raise InvalidInput(f"--host {host} holds a port", hint=f"--host {shlex.quote(match[1])} --port {match[2]}")
 
 
 takes_server_options = option_group("options", _server_options)
