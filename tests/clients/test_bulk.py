@@ -245,3 +245,24 @@ def test_a_model_that_takes_a_fixed_number_of_rows_gets_them() -> None:
 
     with pytest.raises(RequestRejected, match=r"^no$"):
         answers(range(8), ask, batch_size=4, divisible=False)
+
+
+def test_rejected_rows_have_the_values_of_every_dtype() -> None:
+    """Strings, bytes, lists and numbers, as JSON values."""
+    arrays = {
+        "text": np.array([b"a", b"\xff"], object),
+        "texts": np.array([[b"a", b"b"], [b"c", b"d"]], object),
+        "number": np.array([1.5, 2.0], np.float32),
+        "numbers": np.array([[1, 2], [3, 4]]),
+    }
+
+    def refuse(_batch: Batch) -> Mapping[str, np.ndarray]:
+        raise RequestRejected("no", status="INVALID_ARGUMENT")
+
+    source = iter([Batch(np.arange(1, 3), arrays, 2)])
+    bulk = BulkPredictor(batch_reader(source), refuse, BulkOptions(skip_bad_rows=True, batch_size=1))
+    values = [reject.values for one in bulk for reject in one.batch.rejects]
+    assert values == [
+        {"text": "a", "texts": ["a", "b"], "number": 1.5, "numbers": [1, 2]},
+        {"text": {"b64": "/w=="}, "texts": ["c", "d"], "number": 2.0, "numbers": [3, 4]},
+    ]

@@ -90,6 +90,8 @@ class Mutations:
         return bytes(changed[: self.random.randrange(len(changed) + 1)] if self.random.random() < 0.1 else changed)
 
     def _mutate(self, document: Any) -> None:
+        if not document:
+            return
         places = [document]
         for place in places:
             places += [
@@ -102,7 +104,7 @@ class Mutations:
         if self.random.random() < 0.2:
             del place[key]
         else:
-            place[key] = self.random.choice(ODD_VALUES)
+            place[key] = copy.deepcopy(self.random.choice(ODD_VALUES))
 
 
 class _QuietServer(http.server.ThreadingHTTPServer):

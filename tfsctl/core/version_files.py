@@ -66,7 +66,7 @@ def read_source_sha256(directory: Path) -> str | None:
     """The SHA-256 of the file a version was exported from; None without a readable manifest."""
     try:
         digest = json.loads((directory / MANIFEST_FILE).read_bytes())["source"]["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, RecursionError, ValueError, KeyError, TypeError):
         return None
     return digest if isinstance(digest, str) else None
 
@@ -83,7 +83,7 @@ def read_row_independence(directory: Path) -> dict[str, bool]:
             for name, facts in signatures.items()
             if isinstance(facts["row_independent"], bool)
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
@@ -98,7 +98,7 @@ def with_samples(signatures: Mapping[str, Signature], directory: Path | None) ->
         facts = json.loads((directory / MANIFEST_FILE).read_bytes())["signatures"]
         rows = {name: one["samples"][0] for name, one in facts.items() if one.get("samples")}
         return {name: replace(one, sample=_sample(one, signatures, rows)) for name, one in signatures.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError):
         return signatures
 
 
@@ -147,7 +147,7 @@ def compare_files(directory: Path) -> FileDifferences | None:
     """
     try:
         recorded = json.loads((directory / MANIFEST_FILE).read_bytes())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, RecursionError, ValueError, KeyError, TypeError):
         return None
     if not isinstance(recorded, dict):
         return None

@@ -45,7 +45,7 @@ class CheckpointFile:
             checkpoint = Checkpoint(found["about"], found["through"], found["rows"], found["rejects"], found["files"])
         except FileNotFoundError:
             return None
-        except (ValueError, TypeError, KeyError) as error:
+        except (RecursionError, ValueError, TypeError, KeyError) as error:
             raise InvalidInput(f"{self._path} is damaged", hint=f"rm {self._path} starts anew") from error
         return checkpoint if all(self._path.with_name(name).exists() for name in checkpoint.files) else None
 

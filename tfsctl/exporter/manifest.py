@@ -71,7 +71,7 @@ def update_files(directory: Path, *, warmup_requests: int) -> bytes | None:
     """
     try:
         document = json.loads((directory / MANIFEST_FILE).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return None
     if not isinstance(document, dict) or not isinstance(document.get("files"), dict):
         return None

@@ -35,5 +35,5 @@ def document(request: CapturedRequest) -> dict[str, Any]:
 def _json(body: bytes) -> object:
     try:
         return json.loads(body)
-    except ValueError:  # --raw sends any body
+    except (RecursionError, ValueError):  # --raw sends any body
         return body.decode("utf-8", "replace")

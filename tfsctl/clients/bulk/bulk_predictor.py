@@ -20,6 +20,7 @@ import numpy as np
 
 from tfsctl.clients.bulk.throughput_tuner import RequestSettings, ThroughputTuner
 from tfsctl.core.batches import Arrays, Batch, Reject, concatenate, label_values
+from tfsctl.core.json_tensors import to_json
 from tfsctl.errors import AnswerTooLarge, InvalidInput, RequestRejected, ServerUnreachable, TfsctlError
 
 PredictBatch = Callable[[Batch], Mapping[str, np.ndarray]]
@@ -224,9 +225,8 @@ class BulkPredictor:
             rejection.args = (rejection.message,)
             rejection.hint = error.hint or "--on-error skip goes on without such rows, and lists them"
             raise rejection from error
-        values = {name: array[0].tolist() for name, array in batch.arrays.items() if array.size <= 1000}
-        shown = {name: _text(value) for name, value in values.items()}
-        reject = Reject(row, error.message, shown, label_values(batch.labels, 0))
+        values = {name: to_json(array[:1])[0] for name, array in batch.arrays.items() if array.size <= 1000}
+        reject = Reject(row, error.message, values, label_values(batch.labels, 0))
         return AnsweredBatch(replace(batch, rows=batch.rows[:0], arrays={}, rejects=(reject, *batch.rejects)), {})
 
 
@@ -274,7 +274,3 @@ def _wire_bytes(array: np.ndarray) -> int:
         return array.nbytes
     some = array.ravel()[:: max(1, array.size // 8)]
     return sum(map(len, some)) * array.size // len(some)
-
-
-def _text(value: object) -> object:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value

@@ -100,7 +100,8 @@ def _closest(image: str, example: str) -> str:
 def size_bytes(text: str) -> int:
     """The bytes of a size as Docker reads it, such as `2g` or `512MiB`; 0 if it is not a size."""
     match = _SIZE.fullmatch(text)
-    return 0 if match is None else int(float(match[1]) * 1024 ** _POWERS[(match[2] or "").lower()])
+    size = 0.0 if match is None else float(match[1]) * 1024 ** _POWERS[(match[2] or "").lower()]
+    return int(size) if size < float("inf") else 0
 
 
 def _is_positive_number(text: str) -> bool:

@@ -33,5 +33,5 @@ def parse(value: str, *, pid: int) -> tuple[ServerRecord, Mapping[str, Any] | No
             return None
         fields = mark["server"]
         return ServerRecord(**{**fields, "models": tuple(fields["models"]), "pid": pid}), mark["launch"]
-    except (ValueError, KeyError, TypeError):
+    except (RecursionError, ValueError, KeyError, TypeError):
         return None

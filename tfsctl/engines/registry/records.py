@@ -127,7 +127,7 @@ def _read_document(file: Path) -> tuple[ServerRecord, Mapping[str, Any]] | None:
         document = json.loads(file.read_text(encoding="utf-8"))
         extra = {key: document.pop(key) for key in ("born", "launch")}
         return ServerRecord(**{**document, "models": tuple(document["models"])}), extra
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, RecursionError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -31,7 +31,7 @@ def keras2_version(path: Path) -> str | None:
 
             with h5py.File(path) as file:
                 version = file.attrs["keras_version"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, RecursionError, ValueError, KeyError, TypeError):
         return None
     text = version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version)
     return text if text.startswith("2.") else None

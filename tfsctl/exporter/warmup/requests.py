@@ -101,7 +101,7 @@ def _of_line(number: int, line: str, file_name: str, model: ModelMetadata) -> pr
     """A request of one line. Raises InvalidInput with the number of the line."""
     try:
         document = json.loads(line)
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise InvalidInput(f"line {number} of {file_name} is not JSON: {error}") from error
     is_body = isinstance(document, dict) and document.keys() & {"instances", "inputs", "examples"}
     try:
