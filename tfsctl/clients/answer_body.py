@@ -16,15 +16,15 @@ class BodyTooLarge(Exception):
     """The body is larger than the limit, after decompression."""
 
 
-def read_body(response: httpx.Response, *, max_bytes: int, limit_s: float | None) -> bytes:
+def read_body(response: httpx.Response, *, max_bytes: int, started: float, limit_s: float | None) -> bytes:
     """The body of an answer whose head was received.
 
     At most `max_bytes` + 1 bytes are decompressed, so a small body that expands to a huge one costs no more memory.
 
-    Raises BodyTooLarge, httpx.ReadTimeout after `limit_s` seconds, httpx.DecodingError for an encoding that was not
+    Raises BodyTooLarge, httpx.ReadTimeout `limit_s` seconds after `started` (of time.monotonic), httpx.DecodingError for an encoding that was not
     requested or a damaged body, and what the connection raises.
     """
-    deadline = None if limit_s is None else time.monotonic() + limit_s
+    deadline = None if limit_s is None else started + limit_s
     decompressor = _decompressor(response.headers.get("content-encoding", "identity").strip().lower())
     chunks, size = [], 0
     assert isinstance(response.stream, Iterable)  # noqa: S101 - the stream of a synchronous client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import ssl
+import time
 from collections.abc import Callable
 
 import httpx
@@ -63,8 +64,10 @@ def send(
     headers = {}
     if connection.compression == "gzip" and body is not None:
         body, headers = gzip.compress(body, _GZIP_LEVEL), {"Content-Encoding": "gzip"}
+    started = time.monotonic()
     with http.stream(method, path, content=body, headers=headers) as response:
-        return response, read_body(response, max_bytes=connection.max_answer_bytes, limit_s=http.timeout.read)
+        content = read_body(response, max_bytes=connection.max_answer_bytes, started=started, limit_s=http.timeout.read)
+    return response, content
 
 
 def _hooks(connection: Connection) -> dict[str, list[Callable[[httpx.Request], None]]]:
