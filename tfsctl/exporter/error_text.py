@@ -35,6 +35,18 @@ def one_line(error: BaseException) -> str:
     return f"{kind}: {text}" if text else kind
 
 
+def hint_for(error: TensorFlowError) -> str:
+    """What helps if a version cannot be loaded or run, as far as the error tells; empty if it does not."""
+    if error.status == "DEADLINE_EXCEEDED":
+        return "--check-timeout SECONDS allows more time"
+    unknown = re.search(r"Op type not registered '(\w+)'", str(error))
+    if unknown is None:
+        return ""
+    if unknown[1].startswith("SimpleML"):
+        return "pip install ydf-tf: it has the operations of decision forests (TF-DF, YDF)"
+    return f"install the Python package that defines {unknown[1]}, for example: pip install tensorflow-text"
+
+
 def source_location(error: BaseException, file: Path) -> str:
     """`file:line` in the user's code where an exception was raised: the innermost frame in `file` or its folder."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:

@@ -191,7 +191,13 @@ def _build(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Ve
         writer.write(model, functions, directory)
         report("checking")
         reference = {one.name: verification.tensor_function(one.call, one.inputs) for one in signatures}
-        verified = verification.verify(directory, read_saved_model(directory).signatures, reference, samples)
+        verified = verification.verify(
+            directory,
+            read_saved_model(directory).signatures,
+            reference,
+            samples,
+            timeout_s=source.options.check_timeout_s,
+        )
     return verified, (*notes, *(note for signature in signatures for note in signature.notes))
 
 
@@ -218,7 +224,9 @@ def _copy(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Ver
     report("copying")
     copy_saved_model(source.path, directory)
     report("checking")
-    verified = verification.verify(directory, read_saved_model(directory).signatures, {}, None)
+    verified = verification.verify(
+        directory, read_saved_model(directory).signatures, {}, None, timeout_s=source.options.check_timeout_s
+    )
     # Samples of an earlier export show more than synthetic rows, as long as the files are those that it wrote.
     known = {} if compare_files(source.path) else read_row_independence(source.path)
     checks = [

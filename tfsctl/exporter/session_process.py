@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 LOADED, ERROR, REQUEST, RESPONSE, MEMORY, WARMUP = b"L", b"E", b"Q", b"R", b"M", b"W"
 SECONDS, MEMORY_SIZES = struct.Struct(">d"), struct.Struct(">QQ")
+TIMEOUT_S = 300.0  # the largest models load within minutes; a model that loops forever never answers
 _HEADER = struct.Struct(">cQ")
 _WORKER = "tfsctl.exporter.session_worker"
 
@@ -58,9 +60,13 @@ def read_frame(stream: BinaryIO) -> tuple[bytes, bytes] | None:
 class SessionProcess:
     """A loaded version. Use it as a context manager: the process ends with the block."""
 
-    def __init__(self, directory: Path) -> None:
-        """Load the SavedModel in a directory. Raises TensorFlowError if that fails, ProgramFailed without a process."""
+    def __init__(self, directory: Path, *, timeout_s: float = TIMEOUT_S) -> None:
+        """Load the SavedModel in a directory. Raises TensorFlowError if that fails, ProgramFailed without a process.
+
+        Loading, and each request, may take `timeout_s`. The process is killed then, with DEADLINE_EXCEEDED.
+        """
         path = directory.absolute()
+        self._timeout_s = timeout_s
         self.last_run_s = 0.0
         # Python imports from the working directory first, and ours may hold a module named numpy.
         self._program = PipedProgram([sys.executable, "-m", _WORKER, str(path)], working_directory=path)
@@ -105,7 +111,21 @@ class SessionProcess:
         return self._receive()
 
     def _receive(self) -> bytes:
-        frame = read_frame(self._program.stdout)
+        timed_out = threading.Event()
+
+        def kill() -> None:
+            timed_out.set()
+            self._program.kill()
+
+        timer = threading.Timer(self._timeout_s, kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            frame = read_frame(self._program.stdout)
+        finally:
+            timer.cancel()
+        if timed_out.is_set():
+            raise TensorFlowError("DEADLINE_EXCEEDED", f"it takes longer than {self._timeout_s:g} s")
         if frame is None:
             raise self._ended()
         kind, contents = frame

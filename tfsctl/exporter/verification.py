@@ -33,7 +33,7 @@ from tfsctl.exporter.comparison import (
 from tfsctl.exporter.evidence.row_operations import mixing_operations
 from tfsctl.exporter.exported import SignatureCheck, Verification
 from tfsctl.exporter.samples import Samples
-from tfsctl.exporter.session_process import SessionProcess
+from tfsctl.exporter.session_process import TIMEOUT_S, SessionProcess
 from tfsctl.exporter.synthetic_examples import serialized_examples
 
 Trial = tuple[Literal["samples", "synthetic"], Arrays, bool]
@@ -43,7 +43,7 @@ _SYNTHETIC_ROWS = 3
 _TIMED_RUNS, _TIMING_S = 3, 0.1
 _FREE_SIZES = (1, 8, 64)  # tried in turn for free dimensions other than the batch: a convolution needs space
 # TensorFlow errors that no other input would avoid: the version itself is broken.
-_BROKEN_STATUSES = {"ABORTED", "FAILED_PRECONDITION", "NOT_FOUND", "UNIMPLEMENTED"}
+_BROKEN_STATUSES = {"ABORTED", "DEADLINE_EXCEEDED", "FAILED_PRECONDITION", "NOT_FOUND", "UNIMPLEMENTED"}
 _BROKEN_MESSAGES = ("No OpKernel was registered", "Op type not registered")
 
 
@@ -59,12 +59,17 @@ def tensor_function(call: Callable[..., Mapping[str, Any]], specs: Sequence[Tens
 
 
 def verify(
-    directory: Path, signatures: Mapping[str, Signature], reference: Mapping[str, Run], rows: Samples | None
+    directory: Path,
+    signatures: Mapping[str, Signature],
+    reference: Mapping[str, Run],
+    rows: Samples | None,
+    *,
+    timeout_s: float = TIMEOUT_S,
 ) -> Verification:
     """Check every signature of the SavedModel in `directory`.
 
     `reference` runs the source model, by signature; without it there is no comparison. `rows` are samples for
-    `serving_default`.
+    `serving_default`. Loading, and each run, may take `timeout_s`.
 
     The results hold what was measured: the time of runs, and the memory of the process that loaded the version.
 
@@ -77,9 +82,11 @@ def verify(
     for name, graph in graphs.items():
         _refuse_python(name, graph)
     try:
-        process = SessionProcess(directory)
+        process = SessionProcess(directory, timeout_s=timeout_s)
     except error_text.TensorFlowError as error:
-        raise ExportError(f"what was written cannot be loaded: {error_text.one_line(error)}") from error
+        raise ExportError(
+            f"what was written cannot be loaded: {error_text.one_line(error)}", hint=error_text.hint_for(error)
+        ) from error
     with process:
         checks = tuple(
             _check(
@@ -122,7 +129,8 @@ def _check(
         except error_text.TensorFlowError as error:
             if error.status in _BROKEN_STATUSES or any(words in str(error) for words in _BROKEN_MESSAGES):
                 raise ExportError(
-                    f"no server can answer with signature {signature.name}: {error_text.one_line(error)}"
+                    f"no server can answer with signature {signature.name}: {error_text.one_line(error)}",
+                    hint=error_text.hint_for(error),
                 ) from error
             if reference is not None and _answers(reference, inputs):
                 raise ExportError(

@@ -239,6 +239,10 @@ class PipedProgram:
         """Wait until it ends, and return its exit status (negative: the signal that ended it)."""
         return self._popen.wait()
 
+    def kill(self) -> None:
+        """End it at once; its stdout ends too. May be called from another thread."""
+        self._popen.kill()
+
     def stop(self, *, grace_s: float = STOP_GRACE_S) -> None:
         """Close its stdin, and kill it if it does not end within `grace_s`. Returns when it has ended."""
         with suppress(OSError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import urllib.error
@@ -14,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from calls import calling, predict
+from custom_operations import build_triple_library, write_triple_model
 from gates import closed_gate
 from graph_models import GraphModel, write_rows_model
-from locations import ROOT
 from model_servers import Served, clean_environment, running_flags, running_server
 from ports import HOST, free_ports
 from scale_models import write_scale_model
@@ -24,12 +23,9 @@ from tfrecords import write_records
 from waiting import eventually, wait_for
 
 from tfsctl.core import protos
-from tfsctl.core.protos import tensorflow_directory
 from tfsctl.server.config import command_line
 from tfsctl.server.config.session_config import session_config
 from tfsctl.server.lifecycle.warmup import WARMUP_FILE
-
-TRIPLE = ROOT / "tests" / "support" / "triple_op.c"
 
 
 def states(server: Served, model: str) -> dict[str, str]:
@@ -174,16 +170,8 @@ def test_a_vocabulary_file_is_found_in_the_model(tmp_path: Path) -> None:
 @pytest.mark.server
 def test_custom_operations(tmp_path: Path) -> None:
     """A library of them is loaded before the models; without it the model says what it lacks."""
-    compiler = shutil.which("cc") or pytest.skip("there is no C compiler to make a library with")
-    library = tmp_path / "triple.so"
-    (framework,) = Path(tensorflow_directory()).glob("libtensorflow_framework.so.*")
-    link = [f"-L{framework.parent}", f"-l:{framework.name}"]
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, TRIPLE, *link], check=True, timeout=240)
-    graph = GraphModel()
-    graph.input("x")
-    graph.op("TfsctlTriple", "y", "x")
-    graph.signature({"x": "x"}, {"y": "y"})
-    graph.write(tmp_path / "m" / "1")
+    library = build_triple_library(tmp_path / "triple.so")
+    write_triple_model(tmp_path / "m" / "1")
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--max_num_load_retries=0"]
 
     with running_flags([*flags, f"--custom_op_library={library}"], tmp_path) as server, calling(server) as ask:

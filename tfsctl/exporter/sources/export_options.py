@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tfsctl.errors import InvalidInput
+from tfsctl.exporter.session_process import TIMEOUT_S
 
 BatchSize = int | Literal["none"]
 
@@ -33,6 +34,8 @@ class ExportOptions:
     - `image_bytes`: the default signature takes encoded images (JPEG, PNG, BMP or GIF) instead of pixels.
     - `examples`: the default signature takes serialized tf.Examples.
     - `classify`: a file with one label per line; adds the signature `classify`. `regress` adds the signature `regress`.
+
+    `check_timeout_s`: how long loading the written version, and each run of it, may take.
     """
 
     arguments: Sequence[str] = ()
@@ -47,6 +50,7 @@ class ExportOptions:
     examples: bool = False
     classify: str | Path | None = None
     regress: bool = False
+    check_timeout_s: float = TIMEOUT_S
 
     @property
     def changes_signatures(self) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from tfsctl.core import dtypes, protos
 from tfsctl.core.dtypes import DType
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
-from tfsctl.server.runtime import capi
+from tfsctl.server.runtime import capi, op_libraries
 from tfsctl.server.runtime.saved_model_file import MetaGraph, parse_meta_graph, read_meta_graph
 from tfsctl.server.status import Code, ServingError
 
@@ -84,21 +84,12 @@ class Session:
         options = library.TF_NewSessionOptions()
         library.TF_SetConfig(options, config, len(config), capi.status())
         capi.check()
-        self.graph = library.TF_NewGraph()
         # TensorFlow copies its MetaGraphDef only where the file has none that we can read.
         copied = library.TF_NewBuffer() if meta_graph is None else None
-        tag_array = (c.c_char_p * len(tags))(*(tag.encode() for tag in tags))
-        path = str(directory).encode()
         try:
-            self._session = library.TF_LoadSessionFromSavedModel(
-                options, None, path, tag_array, len(tags), self.graph, copied, capi.status()
-            )
-            capi.check()
+            self._load(directory, tags, options, copied)
             if copied is not None:
                 meta_graph = parse_meta_graph(c.string_at(copied.contents.data, copied.contents.length))
-        except ServingError:
-            library.TF_DeleteGraph(self.graph)
-            raise
         finally:
             if copied is not None:
                 library.TF_DeleteBuffer(copied)
@@ -111,6 +102,24 @@ class Session:
         self.bound: dict[str, BoundSignature] = {}
         """The signatures that were used so far."""
         self._calls: dict[object, _Call] = {}
+
+    def _load(self, directory: Path, tags: Sequence[str], options: object, copied: object) -> None:
+        """Load the graph and the session. Operations of installed packages are loaded if the graph has them."""
+        library = capi.gil_released()
+        tag_array = (c.c_char_p * len(tags))(*(tag.encode() for tag in tags))
+        while True:
+            self.graph = library.TF_NewGraph()
+            self._session = library.TF_LoadSessionFromSavedModel(
+                options, None, str(directory).encode(), tag_array, len(tags), self.graph, copied, capi.status()
+            )
+            try:
+                capi.check()
+            except ServingError as error:
+                library.TF_DeleteGraph(self.graph)
+                if not op_libraries.load_for(error):
+                    raise
+            else:
+                return
 
     def close(self) -> None:
         """Free the session and its graph. Nothing may run on it any more."""

@@ -64,6 +64,15 @@ def export(
             help="Afterwards remove all but the N highest versions, except those that a server of tfsctl serves.",
         ),
     ] = None,
+    check_timeout: Annotated[
+        float,
+        typer.Option(
+            "--check-timeout",
+            metavar="SECONDS",
+            min=1,
+            help="How long loading the version, and each run of it, may take before it is refused.",
+        ),
+    ] = 300,
     arg: Annotated[
         list[str] | None,
         typer.Option(
@@ -217,6 +226,7 @@ def export(
             examples=examples,
             classify=classify,
             regress=regress,
+            check_timeout_s=check_timeout,
         )
         exported = export_model(
             str(source),
