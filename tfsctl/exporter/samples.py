@@ -6,6 +6,8 @@ TensorFlow Serving's `instances` and `inputs`.
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +99,20 @@ def distinct_values(dtype: DType, shape: Sequence[int], random: np.random.Genera
     for row in range(len(values) if values.ndim else 0):  # neighbouring rows differ in their first value
         values[row : row + 1].ravel()[:1] = firsts[row % len(firsts)]
     return values
+
+
+def png_images(count: int) -> list[bytes]:
+    """Small PNG files of different greys, for models that decode images."""
+    return [_png(255 * (number + 1) // (count + 1)) for number in range(count)]
+
+
+def _png(grey: int, size: int = 64) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)  # 8 bits for each of three colours
+    pixels = (b"\0" + bytes([grey]) * 3 * size) * size
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
 
 
 def _columns(rows: Sequence[Any] | np.ndarray) -> dict[str | None, Any]:

@@ -14,15 +14,21 @@ from tfsctl.exporter import samples
 
 
 def serialized_examples(
-    spec: TensorSpec, features: Mapping[str, FeatureSpec], *, rows: int, distinct: bool = False
+    spec: TensorSpec, features: Mapping[str, FeatureSpec], *, rows: int, distinct: bool = False, images: bool = False
 ) -> dict[str, np.ndarray]:
-    """An input of serialized tf.Examples with all dense features: zeros, or values that differ if `distinct`."""
+    """An input of serialized tf.Examples with all dense features.
+
+    They are zeros, or values that differ if `distinct`; features of bytes are images if `images`.
+    """
     random = np.random.default_rng(0)
-    records = [_example(features, random if distinct else None).SerializeToString() for _ in range(rows)]
+    files: list[bytes | None] = [*samples.png_images(rows)] if images else [None] * rows
+    records = [_example(features, random if distinct else None, file).SerializeToString() for file in files]
     return {spec.name: object_array(records).reshape([rows] if spec.shape != () else [])}
 
 
-def _example(features: Mapping[str, FeatureSpec], random: np.random.Generator | None) -> protos.Example:
+def _example(
+    features: Mapping[str, FeatureSpec], random: np.random.Generator | None, image: bytes | None
+) -> protos.Example:
     example = protos.Example()
     for name, spec in features.items():
         dtype = dtypes.BY_NAME.get(spec.dtype)
@@ -30,6 +36,9 @@ def _example(features: Mapping[str, FeatureSpec], random: np.random.Generator | 
             continue
         shape = [1 if dim is None else max(dim, 1) for dim in spec.shape]
         feature = example.features.feature[name]
+        if dtype is dtypes.STRING and image is not None:
+            feature.bytes_list.value.extend([image] * int(np.prod(shape)))
+            continue
         if dtype is dtypes.STRING:
             texts = [b""] * int(np.prod(shape)) if random is None else samples.distinct_values(dtype, shape, random)
             feature.bytes_list.value.extend(np.ravel(np.asarray(texts, object)).tolist())

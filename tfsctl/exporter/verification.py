@@ -17,6 +17,7 @@ import numpy as np
 
 from tfsctl.core.graphs.feature_specs import FeatureSpec, features_of
 from tfsctl.core.graphs.signature_graph import SignatureGraph, signature_graph
+from tfsctl.core.arrays import object_array
 from tfsctl.core.saved_model import read_meta_graph
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature, TensorSpec
 from tfsctl.errors import ExportError, InvalidInput
@@ -226,9 +227,26 @@ def _trials(
                 notes.append(f"not run: {error.message}")
                 return
             yield "synthetic", made, distinct
+    images = _image_inputs(signature, features)
+    if images is not None:
+        yield "synthetic", images, True
     if features is None and any(spec.shape is None for spec in signature.inputs):
         scalars = [replace(spec, shape=() if spec.shape is None else spec.shape) for spec in signature.inputs]
         yield "synthetic", samples.synthetic_inputs(scalars, rows=_SYNTHETIC_ROWS, free=1), False
+
+
+def _image_inputs(signature: Signature, features: Mapping[str, FeatureSpec] | None) -> Arrays | None:
+    """Rows with images where the signature takes bytes; None if it takes none."""
+    if features is not None:
+        spec = signature.inputs[0]
+        return serialized_examples(spec, features, rows=_SYNTHETIC_ROWS, distinct=True, images=True)
+    texts = [spec.name for spec in signature.inputs if spec.dtype == "string"]
+    if not texts:
+        return None
+    made = samples.synthetic_inputs(signature.inputs, rows=_SYNTHETIC_ROWS, free=1, distinct=True)
+    for name in texts:
+        made[name] = np.resize(object_array(samples.png_images(_SYNTHETIC_ROWS)), made[name].shape)
+    return made
 
 
 def _answers(run: Run, inputs: Arrays) -> bool:

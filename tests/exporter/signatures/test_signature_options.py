@@ -165,6 +165,12 @@ def test_images(export: Export, format_: str) -> None:
     from PIL import Image
 
     result = export(code, "--json", "--image-bytes", "--classify", "labels.txt")
+    assert {name: check["inputs"] for name, check in result.document["checks"].items()} == {
+        "classify": "synthetic",
+        "serving_default": "samples",
+    }
+    unsampled = export(code.replace("samples =", "rows ="), "--json", "--image-bytes", "--name", "unsampled")
+    assert unsampled.document["checks"]["serving_default"]["inputs"] == "synthetic"
     file = BytesIO()
     Image.new("RGB", (32, 16), (200, 200, 200)).save(file, format_)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.core.json_strings import quote_controls
@@ -19,16 +19,28 @@ _JSON_WORDS = {"True": "true", "False": "false", "nan": "NaN", "inf": "Infinity"
 
 
 def document(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as JSON values, the same over REST and gRPC. The keys are documented in docs/reference.md."""
+    """A prediction as JSON values, the same over REST and gRPC. The keys are documented in docs/reference.md.
+
+    If the outputs are a batch, `predictions` has its rows, as in an answer of TensorFlow Serving's REST API.
+    """
+    outputs = {name: json_values(array, b64=name.endswith("_bytes")) for name, array in prediction.outputs.items()}
+    by_row = {"predictions": _by_row(outputs)} if is_batch(prediction) else {}
     return {
         "model": prediction.model,
         "version": prediction.version,
         "signature": prediction.signature,
-        "outputs": {
-            name: json_values(array, b64=name.endswith("_bytes")) for name, array in prediction.outputs.items()
-        },
+        "outputs": outputs,
+        **by_row,
         "latency_ms": round(prediction.latency_s * 1000, 3),
     }
+
+
+def _by_row(outputs: Mapping[str, Json]) -> list[Json]:
+    """The rows of a batch: values if there is one output, else objects by name of the output."""
+    if len(outputs) == 1:
+        (rows,) = outputs.values()
+        return list(rows)
+    return [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
 
 
 def json_values(array: np.ndarray, *, b64: bool = False) -> Json:

@@ -97,7 +97,8 @@ def test_json_is_one_document(run_cli: RunCli, over: str) -> None:
     assert printed.count("\n") == 1
     answer = document(printed)
     assert answer.pop("version") > 0
-    assert answer == {"model": "half_plus_two", "signature": "serving_default", "outputs": {"y": [3.0]}}
+    outputs = {"outputs": {"y": [3.0]}, "predictions": [3.0]}
+    assert answer == {"model": "half_plus_two", "signature": "serving_default", **outputs}
 
     answer = document(run_cli("predict", over, "--model", "echo", "--json", "nan", "inf").stdout)
     assert str(answer["outputs"]) == "{'x': [nan, inf]}"
@@ -108,7 +109,10 @@ def test_json_is_one_document(run_cli: RunCli, over: str) -> None:
         "version": 7,
         "signature": "text_bytes",
         "outputs": {"text_bytes": [{"b64": "dGV4dA=="}]},
+        "predictions": [{"b64": "dGV4dA=="}],
     }
+    two = run_cli("predict", over, "--model", "echo", "--json", "--signature", "two", "area=1", "city=x").stdout
+    assert document(two)["predictions"] == [{"area": 1.0, "city": "x"}]
 
 
 # ---- values by name, outputs, classes, raw bodies ----
