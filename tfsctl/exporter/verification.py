@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tfsctl.core.arrays import object_array
 from tfsctl.core.graphs.feature_specs import FeatureSpec, features_of
 from tfsctl.core.graphs.signature_graph import SignatureGraph, signature_graph
-from tfsctl.core.arrays import object_array
 from tfsctl.core.saved_model import read_meta_graph
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature, TensorSpec
 from tfsctl.errors import ExportError, InvalidInput
