@@ -319,8 +319,8 @@ def test_signature_that_fails_on_synthetic_rows(export: Export) -> None:
         import tensorflow as tf
         class Picky(tf.Module):
             @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-            def __call__(self, image):
-                return tf.map_fn(lambda one: tf.io.decode_jpeg(one, channels=3)[0, 0], image, fn_output_signature=tf.uint8)
+            def __call__(self, serialized):
+                return tf.map_fn(lambda one: tf.io.parse_tensor(one, tf.float32)[0], serialized, fn_output_signature=tf.float32)
         model = Picky()
     """
     result = export(code, "--json")
