@@ -21,8 +21,8 @@ def read_body(response: httpx.Response, *, max_bytes: int, started: float, limit
 
     At most `max_bytes` + 1 bytes are decompressed, so a small body that expands to a huge one costs no more memory.
 
-    Raises BodyTooLarge, httpx.ReadTimeout `limit_s` seconds after `started` (of time.monotonic), httpx.DecodingError for an encoding that was not
-    requested or a damaged body, and what the connection raises.
+    Raises BodyTooLarge, httpx.ReadTimeout `limit_s` seconds after `started` (of time.monotonic), httpx.DecodingError for
+    an encoding that was not requested or a damaged body, and what the connection raises.
     """
     deadline = None if limit_s is None else started + limit_s
     decompressor = _decompressor(response.headers.get("content-encoding", "identity").strip().lower())
