@@ -68,6 +68,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"pipeline"},
     ],
     "exporter/warmup": [{"requests", "warmup_file"}, {"published_version"}],
+    "exporter/publish": [{"compatibility_gate", "remote"}],
     "exporter/evidence": [{"provenance", "row_operations"}],
     "exporter/sources": [
         {
@@ -223,6 +224,7 @@ LIBRARIES = {
     "google_crc32c": ["core/tfrecord"],
     "pandas": ["api"],
     "PIL": ["api/inputs", "inputs/images"],
+    "fsspec": ["exporter/publish/remote"],
     "pyarrow": ["data/parquet_rows"],
     "ctypes": ["server"],
     "tensorflow": ["exporter"],

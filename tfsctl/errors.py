@@ -103,6 +103,10 @@ class ExportError(TfsctlError):
     """A model could not be exported."""
 
 
+class VersionTakenError(ExportError):
+    """The version exists already: a version is never overwritten."""
+
+
 class ModelUnreadable(TfsctlError):
     """A directory or file is not a valid model."""
 

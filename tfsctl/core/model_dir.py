@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
-from tfsctl.errors import ExportError, NotFound
+from tfsctl.errors import ExportError, NotFound, VersionTakenError
 
 STAGING_PREFIX = ".tfsctl-staging-"
 MAX_VERSION = 2**63 - 1
+OTHER_VERSION = "leave out --version, or choose another number"  # the hint if a version exists
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +59,20 @@ def new_version(base: Path, *, now_s: float | None = None) -> int:
 
     By default a server serves the highest number, so a new version must have it.
     """
-    highest = max((d.version for d in list_versions(base)), default=0) if base.is_dir() else 0
-    return max(int(time.time() if now_s is None else now_s), highest + 1)
+    versions = [found.version for found in list_versions(base)] if base.is_dir() else []
+    return next_version(versions, now_s=now_s)
+
+
+def next_version(versions: Collection[int], *, now_s: float | None = None) -> int:
+    """The number for a new version where there are others."""
+    return max(int(time.time() if now_s is None else now_s), max(versions, default=0) + 1)
 
 
 def refuse_existing(base: Path, version: int) -> None:
     """Raise ExportError if `version` exists, also with leading zeros: a version is never overwritten."""
     taken = next((d for d in list_versions(base) if d.version == version), None) if base.is_dir() else None
     if taken is not None:
-        hint = "leave out --version, or choose another number"
-        raise ExportError(f"version {version} exists already: {taken.path}", hint=hint)
+        raise VersionTakenError(f"version {version} exists already: {taken.path}", hint=OTHER_VERSION)
 
 
 def prune(base: Path, keep: int, *, protected: Collection[int] = ()) -> list[int]:
@@ -94,6 +99,10 @@ class Staging:
         self.base = base
         self.path = path
 
+    def new_version(self) -> int:
+        """The number for a new version."""
+        return new_version(self.base)
+
     def publish(self, version: int | None = None) -> VersionDir:
         """Flush the files and rename the directory to `version` (default: a new number).
 
@@ -104,9 +113,7 @@ class Staging:
             number = new_version(self.base) if version is None else version
             target = self.base / str(number)
             if version is not None and any(d.version == number for d in list_versions(self.base)):
-                raise ExportError(
-                    f"version {number} exists already: {target}", hint="leave out --version, or choose another number"
-                )
+                raise VersionTakenError(f"version {number} exists already: {target}", hint=OTHER_VERSION)
             try:
                 if target.exists():  # os.rename would replace an empty directory
                     raise FileExistsError(target)
@@ -114,9 +121,8 @@ class Staging:
             except OSError as error:
                 if version is None and target.exists():
                     continue  # another export took the number before the rename
-                raise ExportError(
-                    f"cannot publish version {number} in {self.base}: {error.strerror or 'it exists'}"
-                ) from error
+                reason = f"cannot publish version {number} in {self.base}: {error.strerror or 'it exists'}"
+                raise (VersionTakenError if target.exists() else ExportError)(reason) from error
             _flush(self.base)
             return VersionDir(number, target)
 

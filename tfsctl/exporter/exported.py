@@ -105,6 +105,7 @@ class ExportedModel:
 
     `path` is its directory, `created` an ISO 8601 time, `tensorflow_version` the version that wrote the model.
     `keras_version` is None for a copied SavedModel. `compared_with` is None if it is the first version.
+    `url` is set for a version in a remote file system; `path` was its local copy then, which does not exist any more.
     """
 
     name: str
@@ -120,6 +121,12 @@ class ExportedModel:
     memory: Memory | None = None
     compared_with: VersionComparison | None = None
     warmup_requests: int = 0
+    url: str | None = None
+
+    @property
+    def location(self) -> str:
+        """Where the version is: its URL, or the path of its directory."""
+        return str(self.path) if self.url is None else self.url
 
     @property
     def base_path(self) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -18,8 +19,9 @@ from pathlib import Path
 from tfsctl.core import model_dir
 from tfsctl.core.saved_model import SavedModelInfo, read_saved_model
 from tfsctl.core.version_files import WARMUP_FILE, compare_files, hash_files, read_row_independence
-from tfsctl.errors import ExportError, InvalidInput, NotFound
+from tfsctl.errors import ExportError, InvalidInput, NotFound, VersionTakenError
 from tfsctl.exporter.exported import ExportedModel, Verification
+from tfsctl.exporter.publish.remote import RemoteModel, is_remote
 from tfsctl.exporter.sources.export_options import ExportOptions
 from tfsctl.exporter.sources.model_source import SAVED_MODEL_TEXT_FILE, ModelSource, check_version, parse_source
 from tfsctl.serving_config.model_name import check_name
@@ -40,7 +42,7 @@ def export_model(
     options: ExportOptions = ExportOptions(),  # noqa: B008 - immutable
     report: ReportStep = lambda _step: None,
 ) -> ExportedModel:
-    """Export `source` as a new version of the model `name` in the directory `to`.
+    """Export `source` as a new version of the model `name` in `to`: a directory, or a URL such as s3://bucket/models.
 
     - `source`: a Python file (`model.py` or `model.py:attribute`), a .keras or .h5 file, or a SavedModel directory.
     - `name`: default: the stem of the file name. `version`: default: the Unix time.
@@ -55,10 +57,31 @@ def export_model(
     """
     options.refuse_for((parsed := parse_source(str(source))).kind)
     model_source = replace(parsed, options=options)
-    base = Path(to) / check_name(model_source.default_name if name is None else name)
+    name = check_name(model_source.default_name if name is None else name)
     check_version(version)
+    if is_remote(str(to)):
+        remote = RemoteModel(str(to), name)
+        existing = remote.versions()  # a store that refuses must do so before the model is built
+        if version is not None and version in existing:
+            raise remote.taken(version)
+        with tempfile.TemporaryDirectory(prefix="tfsctl-") as folder:
+            return _export_to(Path(folder) / name, model_source, version, allow_breaking, warmup, report, remote)
+    base = Path(str(to).removeprefix("file://")) / name
     if version is not None:
         model_dir.refuse_existing(base, version)
+    return _export_to(base, model_source, version, allow_breaking, warmup, report, None)
+
+
+def _export_to(
+    base: Path,
+    model_source: ModelSource,
+    version: int | None,
+    allow_breaking: bool,
+    warmup: str | Path | None,
+    report: ReportStep,
+    remote: RemoteModel | None,
+) -> ExportedModel:
+    """Export a version to the directory `base`; if `remote` is given, to be uploaded from there."""
     if warmup not in (None, AUTO):
         warmup = Path(warmup).absolute()  # the user's file may change the working directory
         if not warmup.is_file():
@@ -73,7 +96,7 @@ def export_model(
     sha256 = model_source.sha256()
     try:
         with model_dir.staging(base.absolute()) as staged:  # absolute: the user's file may change the working directory
-            exported = _export(model_source, sha256, staged, version, report, allow_breaking, warmup)
+            exported = _export(model_source, sha256, staged, version, report, allow_breaking, warmup, remote)
             return replace(exported, path=base / exported.path.name)
     except OSError as error:
         raise ExportError(f"cannot write in {base}: {error.strerror or error}") from error
@@ -87,6 +110,7 @@ def _export(
     report: ReportStep,
     allow_breaking: bool,
     warmup: str | Path | None,
+    remote: RemoteModel | None,
 ) -> ExportedModel:
     from tfsctl.exporter import manifest
     from tfsctl.exporter.evidence.provenance import git_state
@@ -99,7 +123,10 @@ def _export(
     write_version = _copy_or_rewrite if copied else _build
     verification, notes = write_version(source, staged.path, report)
     info = read_saved_model(staged.path)
-    comparison = compatibility_gate.compare_with_latest(staged.base, info.signatures)
+    if remote is None:
+        comparison = compatibility_gate.compare_with_latest(staged.base, info.signatures)
+    else:
+        comparison = remote.compare_with_latest(info.signatures)
     compatibility_gate.refuse_breaking(staged.base.name, comparison, allow_breaking=allow_breaking)
     unpublished = ExportedModel(
         name=staged.base.name,
@@ -125,15 +152,16 @@ def _export(
     report("publishing")
     hashes = hash_files(staged.path)
     while True:
-        number = model_dir.new_version(staged.base) if version is None else version
+        number = (staged if remote is None else remote).new_version() if version is None else version
         manifest.write(replace(unpublished, version=number), file_name=source.path.name, git=git, hashes=hashes)
         try:
-            published = staged.publish(number)
-        except ExportError:
-            if version is None and (staged.base / str(number)).exists():
-                continue  # another export took the number in the meantime
-            raise
-        return replace(unpublished, version=number, path=published.path)
+            if remote is not None:
+                return replace(unpublished, version=number, url=remote.upload(staged.path, number))
+            return replace(unpublished, version=number, path=staged.publish(number).path)
+        except VersionTakenError:
+            if version is not None:
+                raise
+            # another export took the number in the meantime
 
 
 def _warm_up(unpublished: ExportedModel, warmup: str | Path | None, report: ReportStep) -> int:
@@ -141,11 +169,11 @@ def _warm_up(unpublished: ExportedModel, warmup: str | Path | None, report: Repo
 
     A copied SavedModel may have some already: they are replayed too.
     """
-    from tfsctl.exporter.warmup import requests, warmup_file
-
     directory = unpublished.path
     if warmup is None and not (directory / WARMUP_FILE).exists():
         return 0
+    from tfsctl.exporter.warmup import requests, warmup_file
+
     report("running warmup requests")
     if warmup == AUTO:
         found = requests.requests_of_checks(unpublished.name, unpublished.checks)

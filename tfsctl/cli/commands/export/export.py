@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tfsctl.cli.options.output_options import Json
+from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tfsctl.exporter.exported import ExportedModel
@@ -32,11 +33,14 @@ def export(
         typer.Option("--name", metavar="NAME", help="The model's name; else that of the file."),
     ] = None,
     to: Annotated[
-        Path,
+        str,
         typer.Option(
-            "--to", envvar="TFSCTL_TO", metavar="DIR", help="Where models are kept: DIR/NAME/VERSION is written."
+            "--to",
+            envvar="TFSCTL_TO",
+            metavar="DIR|URL",
+            help="Where models are kept: DIR/NAME/VERSION is written, or s3://BUCKET/PREFIX/NAME/VERSION, or gs://…",
         ),
-    ] = Path(),
+    ] = ".",
     version: Annotated[
         int | None,
         typer.Option("--version", metavar="N", help="The version, a positive number; else the Unix time."),
@@ -212,6 +216,8 @@ def export(
         parse_signatures,
     )
 
+    if keep is not None and "://" in to:
+        raise InvalidInput("--keep removes versions of this machine only", hint="leave out --keep")
     with filter_tensorflow_logs(unless=terminal.verbose), terminal.progress(quiet=quiet or as_json) as report:
         options = ExportOptions(
             arguments=arg or (),
@@ -251,7 +257,8 @@ def export(
             terminal.say(f"removed versions: {', '.join(map(str, removed))}")
         for note in _notes(exported):
             terminal.say(f"note: {note}")
-        terminal.say(f"next: {_next_command(exported)}")
+        if exported.url is None:
+            terminal.say(f"next: {_next_command(exported)}")
 
 
 def _document(exported: ExportedModel) -> dict[str, Any]:
@@ -261,7 +268,7 @@ def _document(exported: ExportedModel) -> dict[str, Any]:
     return {
         "model": exported.name,
         "version": exported.version,
-        "path": str(exported.path),
+        "path": exported.location,
         "created": exported.created,
         "tensorflow_version": exported.tensorflow_version,
         "keras_version": exported.keras_version,
@@ -272,7 +279,7 @@ def _document(exported: ExportedModel) -> dict[str, Any]:
         "checks": {check.signature: check.as_json() for check in exported.checks},
         "warmup_requests": exported.warmup_requests,
         "notes": _notes(exported),
-        "next": _next_command(exported),
+        "next": _next_command(exported) if exported.url is None else None,
     }
 
 
