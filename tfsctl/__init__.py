@@ -11,8 +11,9 @@ TYPE_CHECKING = False  # type checkers assume True; importing `typing` would tak
 if TYPE_CHECKING:
     from tfsctl.api.async_client import AsyncClient
     from tfsctl.api.client import Client
+    from tfsctl.api.commands.comparing import compare
+    from tfsctl.api.commands.exporting import export
     from tfsctl.api.connecting import connect, connect_async
-    from tfsctl.api.exporting import export
     from tfsctl.api.predictions import Predictions
     from tfsctl.api.serving import Serving, serve
     from tfsctl.core.inference import ScoredClass
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
     from tfsctl.exporter.exported import ExportedModel
     from tfsctl.exporter.pipeline import export_model
+    from tfsctl.rollout.comparison.result import Comparison
 
     __version__: str
 
@@ -40,6 +42,7 @@ _MODULES = {
     "AnswerTooLarge": "tfsctl.errors",
     "AsyncClient": "tfsctl.api.async_client",
     "Client": "tfsctl.api.client",
+    "Comparison": "tfsctl.rollout.comparison.result",
     "DockerError": "tfsctl.errors",
     "EngineError": "tfsctl.errors",
     "ExportError": "tfsctl.errors",
@@ -59,9 +62,10 @@ _MODULES = {
     "TensorSpec": "tfsctl.core.types",
     "TfsctlError": "tfsctl.errors",
     "VersionStatus": "tfsctl.core.types",
+    "compare": "tfsctl.api.commands.comparing",
     "connect": "tfsctl.api.connecting",
     "connect_async": "tfsctl.api.connecting",
-    "export": "tfsctl.api.exporting",
+    "export": "tfsctl.api.commands.exporting",
     "export_model": "tfsctl.exporter.pipeline",
     "serve": "tfsctl.api.serving",
 }
@@ -70,6 +74,7 @@ __all__ = [
     "AnswerTooLarge",
     "AsyncClient",
     "Client",
+    "Comparison",
     "DockerError",
     "EngineError",
     "ExportError",
@@ -90,6 +95,7 @@ __all__ = [
     "TfsctlError",
     "VersionStatus",
     "__version__",
+    "compare",
     "connect",
     "connect_async",
     "export",

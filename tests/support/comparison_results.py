@@ -29,8 +29,8 @@ def full_comparison() -> Comparison:
     )
     times = random.random(100) / 1000
     found = Comparison(
-        SideFacts(HOSTILE, "m", 1, 10, 20, 0.5),
-        SideFacts("b", "m", 2, 30, 20, 0.5),
+        SideFacts(HOSTILE, "m", 1, None, 10, 20, 0.5),
+        SideFacts("b", "m", 2, None, 30, 20, 0.5),
         rows=200,
         unstable=0,
         parts=collector.parts(),

@@ -31,7 +31,6 @@ class ComparisonOptions:
     """What to compare. `batch_size` and `concurrency`: None for tuned; `latency_requests`: pairs of single requests."""
 
     tolerance: Tolerance
-    scoring: Scoring | None = None
     slices: tuple[tuple[str, ...], ...] = ()
     gates: tuple[Gate, ...] = ()
     min_rows: int = MIN_ROWS
@@ -65,14 +64,17 @@ def compare(
     batches: Iterator[Batch],
     options: ComparisonOptions,
     *,
+    scoring: Scoring | None = None,
     show: Callable[[int, float | None], None] = lambda _rows, _fraction: None,
 ) -> Comparison:
-    """Compare two sides on rows that fit `signature`. `show` receives the rows so far and the fraction of the file.
+    """Compare two sides on rows that fit `signature`.
+
+    `scoring` is the task, if there is one. `show` receives the rows so far and the fraction of the file.
 
     Raises what reading the rows and the clients raise, and InvalidInput without any rows, or for a gate on an unknown
     metric or slice.
     """
-    collector = Collector(options.tolerance, scoring=options.scoring, slices=options.slices, min_rows=options.min_rows)
+    collector = Collector(options.tolerance, scoring=scoring, slices=options.slices, min_rows=options.min_rows)
     fixed = fixed_batch_size(signature)
     sampled: list[Arrays] = []
     skipped = 0

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tfsctl.core.compatibility import Change
 from tfsctl.rollout.comparison.gates import GateResult
 from tfsctl.rollout.comparison.intervals import Interval
 from tfsctl.rollout.comparison.quality import Calibration, Flips, Metric
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ALL_ROWS = ""
 
@@ -57,12 +61,13 @@ class SideFacts:
     name: str
     model: str
     version: int | None
+    directory: Path | None = field(default=None, repr=False)
     size_bytes: int | None = None
     memory_bytes: int | None = None
     load_s: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What a comparison found.
 
@@ -118,6 +123,20 @@ class Comparison:
         """Slice -> rows."""
         return {name: part.rows for name, part in self.parts.items()}
 
+    def __repr__(self) -> str:
+        return f"<Comparison {self.a.name} and {self.b.name}: {self.agreement:.2%} of {self.rows:,} rows agree>"
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for all rows and one for each slice: its rows, agreement, and the metrics. Needs pandas."""
+        import pandas as pd
+
+        numbers = self.numbers()
+        names = list(_part_numbers(self.parts[ALL_ROWS]))
+        rows = [
+            {"rows": part.rows, **{name: numbers[key].get(name) for name in names}} for key, part in self.parts.items()
+        ]
+        return pd.DataFrame(rows, index=[key or "all" for key in self.parts])
+
     def document(self) -> dict[str, Any]:
         """The comparison as JSON values; see docs/reference.md for its keys."""
         return {
@@ -158,7 +177,7 @@ def vars_of(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclas
 
 
 def _facts(side: SideFacts) -> dict[str, Any]:
-    return vars_of(side)
+    return {name: value for name, value in vars_of(side).items() if name != "directory"}
 
 
 def _metric(one: Metric) -> dict[str, Any]:

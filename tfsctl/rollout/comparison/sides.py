@@ -59,7 +59,7 @@ class Side:
         model = (
             self.model.name if self.handle is None or self.directory is None else self.directory.resolve().parent.name
         )
-        return SideFacts(self.name, model, self.served.version, size, memory, self.load_s)
+        return SideFacts(self.name, model, self.served.version, self.directory, size, memory, self.load_s)
 
 
 @contextmanager

@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli.options.file_options import parse_column_pair
 from tfsctl.cli.options.output_options import Json
-from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, Transport
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
 from tfsctl.core.types import DEFAULT_SIGNATURE
-from tfsctl.data.sources import FORMATS, Format
+from tfsctl.data.sources import FORMATS
 from tfsctl.errors import ExitCode, InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tfsctl.core.batches import Batch
-    from tfsctl.core.types import Signature
-    from tfsctl.rollout.comparison.collector import Scoring
     from tfsctl.rollout.comparison.result import Comparison
 
 SIDE_HELP = "A version's directory, NAME@VERSION, NAME@LABEL, or the URL of a model."
@@ -30,7 +24,10 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="B", help="The version to judge, written like A.")],
     *,
     file: Annotated[
-        str | None, typer.Option("--file", metavar="FILE", help="The rows: any file that `predict --file` reads.")
+        str | None,
+        typer.Option(
+            "--file", metavar="FILE", help="The rows, as for `predict --file` (default: samples of the export)."
+        ),
     ] = None,
     format: Annotated[  # noqa: A002 - the option's name
         str | None, typer.Option("--format", metavar="FORMAT", help=f"The format of FILE: {', '.join(FORMATS)}.")
@@ -49,7 +46,7 @@ def compare(
     task: Annotated[
         str | None, typer.Option("--task", metavar="TASK", help="What to score: binary, multiclass or regression.")
     ] = None,
-    output: Annotated[
+    score: Annotated[
         str | None, typer.Option("--score", metavar="OUTPUT", help="The output to score, if there are several.")
     ] = None,
     labels: Annotated[
@@ -94,35 +91,39 @@ def compare(
       tfsctl compare amazon_review@stable amazon_review@canary --file reviews.csv --fail-if 'agreement<0.98'
       tfsctl compare ./m/1 ./m/2 --file test.csv --target label --task binary --slice country --html report.html
     """
-    from contextlib import ExitStack
-
+    from tfsctl.cli.options.file_options import parse_column_pair
     from tfsctl.cli.output import comparison as printed
     from tfsctl.cli.output import terminal
-    from tfsctl.rollout.comparison import comparing
-    from tfsctl.rollout.comparison.gates import parse_gate
-    from tfsctl.rollout.comparison.output_difference import Tolerance
-    from tfsctl.rollout.comparison.sides import open_side
+    from tfsctl.cli.output.classes import read_labels
+    from tfsctl.rollout.comparison import request
 
-    gates = tuple(map(parse_gate, fail_if or ()))
-    renamed = dict(map(parse_column_pair, column or ()))
-    pairs = tuple(tuple(part.split(",")) for part in slices or ())
-    _check_options(file, target, task, slices, (html, junit))
-    transport: Transport = "rest" if rest else "grpc"
-    with ExitStack() as stack:
-        with terminal.progress(quiet=as_json) as step:
-            step(f"opening {a}")
-            side_a = stack.enter_context(open_side(a, "a", transport=transport, timeout_s=timeout_s))
-            step(f"opening {b}")
-            side_b = stack.enter_context(open_side(b, "b", transport=transport, timeout_s=timeout_s))
-        chosen = comparing.common_signature(side_a, side_b, signature)
-        scoring = _scoring(task, target, output, labels, chosen)
-        kept = [name for names in pairs for name in names] + ([target] if target else [])
-        batches = _batches(file, format, chosen, renamed, list(dict.fromkeys(kept)))
-        options = comparing.ComparisonOptions(
-            Tolerance(atol, rtol), scoring, pairs, gates, min_rows, batch_size, concurrency
-        )
-        with terminal.progress_bar(quiet=as_json) as show:
-            found = comparing.compare(side_a, side_b, chosen, batches, options, show=show)
+    for report in filter(None, (html, junit)):
+        if not report.parent.is_dir():
+            raise InvalidInput(
+                f"there is no directory {report.parent} for {report.name}", hint=f"mkdir -p {report.parent}"
+            )
+    wanted = request.ComparisonRequest(
+        file=file,
+        format=format,
+        columns=dict(map(parse_column_pair, column or ())),
+        signature=signature,
+        atol=atol,
+        rtol=rtol,
+        target=target,
+        task=task,
+        score=score,
+        labels=read_labels(labels) if labels else (),
+        slices=slices or (),
+        fail_if=fail_if or (),
+        min_rows=min_rows,
+        batch_size=batch_size,
+        concurrency=concurrency,
+        transport="rest" if rest else "grpc",
+        timeout_s=timeout_s,
+    )
+    with terminal.progress_bar(quiet=as_json) as show:
+        say = (lambda _text: None) if as_json else terminal.say
+        found = request.run(a, b, wanted, show_step=say, show_rows=show, note=terminal.say)
     _write_reports(found, html, junit)
     if as_json:
         terminal.answer_json(printed.json_document(found))
@@ -130,58 +131,19 @@ def compare(
         printed.print_comparison(found)
     if not found.passed:
         raise typer.Exit(ExitCode.THRESHOLD)
+    if found.gates:
+        _bless(found, wanted.rows_name)
 
 
-def _check_options(
-    file: str | None, target: str | None, task: str | None, slices: list[str] | None, reports: tuple[Path | None, ...]
-) -> None:
-    if (target is None) != (task is None):
-        given, missing = ("--target", "--task TASK") if target else ("--task", "--target COLUMN")
-        raise InvalidInput(f"{given} needs {missing}", hint="--target COLUMN --task binary, multiclass or regression")
-    if task is not None and task not in ("binary", "multiclass", "regression"):
-        raise InvalidInput(f"there is no task {task!r}", hint="--task binary, multiclass or regression")
-    if file is None and (target or slices):
-        raise InvalidInput(f"{'--target' if target else '--slice'} names a column of a file", hint="add --file FILE")
-    for report in reports:
-        if report is not None and not report.parent.is_dir():
-            raise InvalidInput(
-                f"there is no directory {report.parent} for {report.name}", hint=f"mkdir -p {report.parent}"
-            )
-
-
-def _scoring(
-    task: str | None, target: str | None, output: str | None, labels: Path | None, signature: Signature
-) -> Scoring | None:
-    """The task, with the output to score. Raises InvalidInput if there are several and none was chosen."""
-    if task is None or target is None:
-        return None
-    from tfsctl.cli.output.classes import read_labels
-    from tfsctl.rollout.comparison.collector import Scoring
-
-    names = [spec.name for spec in signature.outputs]
-    if output is None and len(names) > 1:
-        raise InvalidInput(f"which output is scored: {', '.join(names)}?", hint=f"--score {names[0]}")
-    if output is not None and output not in names:
-        raise InvalidInput(f"there is no output {output!r}", hint=f"--score {names[0]}")
-    classes = {name: number for number, name in enumerate(read_labels(labels))} if labels else {}
-    return Scoring(task, target, output or names[0], classes)  # type: ignore[arg-type] # checked by _check_options
-
-
-def _batches(
-    file: str | None, chosen_format: str | None, signature: Signature, renamed: dict[str, str], kept: list[str]
-) -> Iterator[Batch]:
-    """The rows of the file, or the sample of the model's manifest."""
+def _bless(found: Comparison, rows: str) -> None:
+    """Note in the manifest of B that it passed."""
     from tfsctl.cli.output import terminal
-    from tfsctl.data.shaping import Keep, shape_rows
-    from tfsctl.data.sources import open_source
+    from tfsctl.rollout.comparison.blessing import bless
 
-    if chosen_format is not None and chosen_format not in FORMATS:
-        raise InvalidInput(f"there is no format {chosen_format!r}", hint=f"--format: {', '.join(FORMATS)}")
-    if file is None:
-        raise InvalidInput("there are no rows to compare on", hint="--file FILE: any file that `predict --file` reads")
-    format_: Format | None = chosen_format
-    source = open_source(file, signature, format=format_)
-    return shape_rows(source, signature, renamed=renamed, keep=Keep(tuple(kept)), note=terminal.say)
+    if found.b.directory is None:
+        terminal.say(f"the directory of {found.b.name} is not known, so its manifest does not note that it passed")
+    elif problem := bless(found.b.directory, found, data=rows):
+        terminal.say(f"the manifest of {found.b.name} does not note that it passed: {problem}")
 
 
 def _write_reports(found: Comparison, html: Path | None, junit: Path | None) -> None:

@@ -1,0 +1,1 @@
+"""Python functions that do what a command does: `compare` and `export`."""
