@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     )
     from tfsctl.exporter.exported import ExportedModel
     from tfsctl.exporter.pipeline import export_model
+    from tfsctl.exporter.sources.export_options import ExportOptions
     from tfsctl.rollout.comparison.result import Comparison
 
     __version__: str
@@ -46,6 +47,7 @@ _MODULES = {
     "DockerError": "tfsctl.errors",
     "EngineError": "tfsctl.errors",
     "ExportError": "tfsctl.errors",
+    "ExportOptions": "tfsctl.exporter.sources.export_options",
     "ExportedModel": "tfsctl.exporter.exported",
     "InvalidInput": "tfsctl.errors",
     "ModelMetadata": "tfsctl.core.types",
@@ -78,6 +80,7 @@ __all__ = [
     "DockerError",
     "EngineError",
     "ExportError",
+    "ExportOptions",
     "ExportedModel",
     "InvalidInput",
     "ModelMetadata",

@@ -110,6 +110,20 @@ def test_outputs_that_are_not_dense(export: Export, outputs: str, kind: str) -> 
     assert hint.startswith("hint: return ")
 
 
+@pytest.mark.parametrize("outputs", ["None", "{}"])
+def test_signature_without_outputs(export: Export, outputs: str) -> None:
+    """A signature that returns nothing is refused in one line."""
+    result = export(MODULE.format(spec=FLOATS, outputs=outputs))
+
+    assert (result.code, result.last_words) == (
+        1,
+        [
+            "error: signature serving_default returns nothing: a server has nothing to answer with",
+            "hint: return a tensor, or a dict of tensors by name",
+        ],
+    )
+
+
 def test_reference_variables(export: Export) -> None:
     """A TF1 SavedModel that only TensorFlow's Python loader refuses is exported, with a note that it keeps state."""
     assert export(REFERENCE_VARIABLES, file="writer.py").code == 1  # it writes SavedModels, and has no model

@@ -39,6 +39,11 @@ def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFuncti
         raise
     except Exception as error:
         raise ExportError(f"signature {signature.name} cannot be traced: {error_text.one_line(error)}") from error
+    if not outputs or None in outputs.values():
+        raise ExportError(
+            f"signature {signature.name} returns nothing: a server has nothing to answer with",
+            hint="return a tensor, or a dict of tensors by name",
+        )
     for name, output in outputs.items():
         kind = type(output).__name__.removesuffix("Spec")
         if kind in _DENSE_HINTS:

@@ -63,6 +63,11 @@ def test_running_a_file(export: Export, code: str, options: list[str], units: in
         ),
         ("def build_model(depth): pass", (2, "net.py: build_model() requires arguments: depth"), "--arg depth=VALUE"),
         (
+            "def model(x): return x",
+            (2, "net.py: model() requires arguments: x"),
+            "if model() is the model itself, write @tf.function(input_signature=[...]) above it",
+        ),
+        (
             "if __name__ == '__main__':\n    model = 1",
             (2, "net.py defines neither `model` nor `build_model()`"),
             "tfsctl does not run the code under `if __name__ == '__main__'`: "

@@ -141,7 +141,9 @@ def _refuse_arguments(function: Callable[..., object], file: Path, name: str, ke
     if missing:
         raise InvalidInput(
             f"{file}: {name}() requires arguments: {', '.join(missing)}",
-            hint=" ".join(f"--arg {parameter}=VALUE" for parameter in missing),
+            hint=f"if {name}() is the model itself, write @tf.function(input_signature=[...]) above it"
+            if name == MODEL
+            else " ".join(f"--arg {parameter}=VALUE" for parameter in missing),
         )
 
 
