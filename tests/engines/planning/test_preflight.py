@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tfsctl.engines.planning.preflight import check_free
+from tfsctl.engines.planning.preflight import check_environment, check_free
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import EngineError, InvalidInput
 
@@ -43,3 +43,14 @@ def test_rest_and_grpc_cannot_share_a_port() -> None:
     """TensorFlow Serving would start without REST and say nothing."""
     with pytest.raises(InvalidInput, match="cannot share port 9000"):
         check_free("echo", "127.0.0.1", [9000, 9000], [])
+
+
+def test_variables_that_are_copied_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty value is a value."""
+    monkeypatch.setenv("EMPTY", "")
+    check_environment((("EMPTY", None), ("UNSET", "given")))
+
+    monkeypatch.delenv("UNSET", raising=False)
+    with pytest.raises(InvalidInput, match="takes the value of the variable UNSET, which is not set") as refused:
+        check_environment((("EMPTY", None), ("UNSET", None)))
+    assert refused.value.hint == "export UNSET=VALUE, or --env UNSET=VALUE"

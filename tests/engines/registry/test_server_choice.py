@@ -86,6 +86,21 @@ def test_a_daemon_that_does_not_answer(fake_docker: FakeDocker) -> None:
         assert refused.value.message == "it is not known whether shop runs: the Docker daemon does not answer"
 
 
+def test_the_server_of_a_model_does_not_run(fake_docker: FakeDocker) -> None:
+    """While others run: the error tells what became of it."""
+    other = replace(RECORD, name="other", models=("n",))
+    fake_docker.expect("inspect", stdout="[]\n", stderr="Error: No such object: c\n", code=1)
+    with pytest.raises(NotFound) as removed:
+        server_choice.choose_server([other], model="m")
+    assert removed.value.message == "no running server serves 'm': the container of shop was removed without tfsctl"
+
+    fake_docker.expect("inspect", stdout="[]\n", stderr="Cannot connect to the Docker daemon at unix:///x.\n", code=1)
+    with pytest.raises(DockerError, match="it is not known whether shop runs"):
+        server_choice.choose_server([other], model="m")
+    with pytest.raises(NotFound, match=r"no running server serves 'x'; running: other"):
+        server_choice.choose_server([other], model="x")
+
+
 def test_no_server_was_started() -> None:
     """Only then is it said so."""
     assert server_choice.no_running_server().message == "no model server is running that tfsctl started"

@@ -50,11 +50,7 @@ def no_running_server() -> TfsctlError:
     tracked = [server for server in records.list_servers() if server.state != RUNNING]
     unknown = [server.record.name for server in tracked if server.state == UNKNOWN]
     if unknown:
-        verb = "runs" if len(unknown) == 1 else "run"
-        return DockerError(
-            f"it is not known whether {' and '.join(unknown)} {verb}: the Docker daemon does not answer",
-            hint="start it (for example `sudo systemctl start docker`); tfsctl ps then shows what runs",
-        )
+        return _not_known(unknown)
     if not tracked:
         return NotFound(
             "no model server is running that tfsctl started",
@@ -63,8 +59,17 @@ def no_running_server() -> TfsctlError:
     return _not_running(max(tracked, key=lambda server: server.exit.ended_at if server.exit else 0.0))
 
 
-def _not_running(server: TrackedServer) -> NotFound:
-    """The error for a server that does not run, which tells what became of it."""
+def _not_known(servers: Sequence[str]) -> DockerError:
+    """The error for servers in containers while the Docker daemon does not answer."""
+    verb = "runs" if len(servers) == 1 else "run"
+    return DockerError(
+        f"it is not known whether {' and '.join(servers)} {verb}: the Docker daemon does not answer",
+        hint="start it (for example `sudo systemctl start docker`); tfsctl ps then shows what runs",
+    )
+
+
+def _not_running(server: TrackedServer, missing: str = "no model server is running") -> NotFound:
+    """The error for a server that does not run, which tells what became of it. It begins with what is `missing`."""
     name, how = server.record.name, "" if server.exit is None else f" ({describe_status(server.exit.status)})"
     what, hint = f"{name} has ended{how}", f"tfsctl restart {name}"
     if server.state == GONE:
@@ -76,7 +81,7 @@ def _not_running(server: TrackedServer) -> NotFound:
         hint = f"tfsctl logs {name} --tail 20"
     elif server.facts:
         what = f"the container of {name} is in the state {server.state}" if server.exit is None else what
-    error = NotFound(f"no model server is running: {what}", hint=hint)
+    error = NotFound(f"{missing}: {what}", hint=hint)
     error.cause = server_log.exit_cause(server)
     return error
 
@@ -116,7 +121,13 @@ def _named(name: str, running: Sequence[ServerRecord]) -> ServerRecord:
     )
 
 
-def _unknown_model(name: str, running: Sequence[ServerRecord]) -> NotFound:
+def _unknown_model(name: str, running: Sequence[ServerRecord]) -> TfsctlError:
+    """The error for a model that no running server serves. It tells what became of one that served it."""
+    tracked = [server for server in records.list_servers() if server.state != RUNNING and name in server.record.models]
+    if tracked and tracked[-1].state == UNKNOWN:
+        return _not_known([tracked[-1].record.name])
+    if tracked:
+        return _not_running(tracked[-1], f"no running server serves {name!r}")
     known = [model for server in running for model in server.models]
     close = difflib.get_close_matches(name, known, n=1)
     return NotFound(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import time
 from contextlib import suppress
@@ -62,6 +63,9 @@ def _answer_command(plan: ServePlan, *, as_json: bool) -> None:
     files = ", ".join(plan.launch.config.files())
     if files:
         terminal.say(f"note: the command reads generated files ({files}), which --dry-run does not write")
+    for name, value in plan.launch.environment:
+        if value is None and name not in os.environ:
+            terminal.say(f"note: the command takes the value of the variable {name}, which is not set")
     if as_json:
         terminal.answer_json({"command": plan.command()})
     else:
