@@ -126,3 +126,14 @@ def test_dict_of_models(export: Export) -> None:
 
     assert list(result.document["signatures"]) == ["embed", "serving_default"]
     assert result.document["signatures"]["embed"]["outputs"]["vector"]["shape"] == [None, 4, 2]
+
+
+def test_modules_that_are_forgotten(export: Export) -> None:
+    """Only the modules of the file's folder and package are imported anew by the next export."""
+    for name, units in (("one", 1), ("two", 2)):
+        (export.folder / name / "layers").mkdir(parents=True)
+        (export.folder / name / "layers" / "__init__.py").write_text("")
+        (export.folder / name / "layers" / "sizes.py").write_text(f"UNITS = {units}")
+        code = f"import keras\nfrom .sizes import UNITS\nmodel = {DENSE.format('UNITS')}"
+        result = export(code, "--json", "--name", name, file=f"{name}/layers/net.py")
+        assert result.document["signatures"]["serving_default"]["outputs"]["y"]["shape"] == [None, units]

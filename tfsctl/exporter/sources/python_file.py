@@ -53,7 +53,7 @@ def run_file(file: Path, arguments: Sequence[str] = (), *, wanted: Sequence[str]
         sys.path[:] = old_path
         sys.modules["__main__"] = old_main
         sys.modules.pop(module.__name__, None)
-        for name in [name for name in sys.modules if name not in before and _is_below(name, (file.parent, parent))]:
+        for name in [name for name in sys.modules if _is_new_sibling(name, before, file.parent, package)]:
             del sys.modules[name]  # another source may have a sibling with the same name
 
 
@@ -120,14 +120,18 @@ def _execute(file: Path, module: ModuleType, wanted: Sequence[str]) -> None:
         raise ExportError(f"{error_text.source_location(error, file)}: {error_text.one_line(error)}") from error
 
 
-def _is_below(name: str, folders: Sequence[Path]) -> bool:
-    """Whether a module, or the package that it is in, lies directly in one of some folders."""
-    top = sys.modules.get(name.partition(".")[0])
-    places = [getattr(top, "__file__", None) or "", *getattr(top, "__path__", ())]
-    paths = [Path(place) for place in places if place]
-    return any(
-        path.parent in folders or (path.name == "__init__.py" and path.parent.parent in folders) for path in paths
-    )
+def _is_new_sibling(name: str, before: set[str], folder: Path, package: str) -> bool:
+    """Whether a module was imported from the folder of a file, or as a part of the file's package."""
+    first = name.partition(".")[0]
+    if first in before:
+        return False
+    if first == package.partition(".")[0]:
+        return True
+    origin = getattr(sys.modules.get(first), "__file__", None)
+    if origin is None:
+        return False
+    path = Path(origin)
+    return folder in (path.parent, path.parent.parent if path.name == "__init__.py" else None)
 
 
 def _refuse_arguments(function: Callable[..., object], file: Path, name: str, keywords: Mapping[str, object]) -> None:
