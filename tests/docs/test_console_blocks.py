@@ -21,7 +21,7 @@ PAGES = [
 @pytest.mark.tensorflow
 @pytest.mark.server
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_console_blocks(page: Path, tmp_path: Path) -> None:
+def test_console_blocks(page: Path, sample_models_dir: Path, tmp_path: Path) -> None:
     """The commands of a page, pasted in order into a shell, print what the page prints."""
     commands = commands_of(page, with_docker=False)
     folder = tmp_path / "work"
@@ -31,6 +31,7 @@ def test_console_blocks(page: Path, tmp_path: Path) -> None:
         **clean_environment(tmp_path / "home"),
         "PATH": os.pathsep.join([programs, os.environ["PATH"]]),
         "TFSCTL_ENGINE": "embedded",
+        "SAMPLES": str(sample_models_dir),
     }
     try:
         run(commands, folder, environment)
@@ -55,6 +56,7 @@ def test_versions_times_and_widths_are_not_compared() -> None:
         (["a", "…", "d"], "a\nd\n", True),
         (["a", "…"], "a\nb\nc\n", True),
         (["a …c"], "a b c\n", True),
+        (["…"], "a\nb\n", True),
         (["a"], "a\nb\n", False),
         (["a", "…", "d"], "a\nb\nc\n", False),
         (["a …c"], "a\nc\n", False),
@@ -69,6 +71,7 @@ def test_dots_stand_for_anything(shown: list[str], output: str, is_right: bool) 
 def test_a_command_that_fails_is_noticed() -> None:
     """A command without printed output must end with 0."""
     assert "ended with 4" in difference(Command("tfsctl predict", [], "error: no server\n", 4))
+    assert "ended with 4" in difference(Command("tfsctl predict", ["…"], "error: no server\n", 4))
 
 
 def test_notes_and_setup(tmp_path: Path) -> None:

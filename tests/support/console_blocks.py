@@ -6,10 +6,11 @@ A comment directly before a block changes how it is treated:
     <!-- console: not run: REASON -->     it is never run
     <!-- console: setup
     COMMANDS
-    -->                                   commands that the page does not show, run at this place
+    -->                                   commands that the page does not show, run at this place; $SAMPLES is a folder
+                                          with the exported sample models
 
 In printed output a line `…` stands for any lines, and `…` within a line for any text. Versions, times, sizes, ports and
-widths of columns are not compared. A command without printed output must end with 0.
+widths of columns are not compared. A command without printed output, or only `…`, must end with 0.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ def normalise(text: str) -> str:
 
 def difference(command: Command) -> str:
     """What is wrong with the outcome of a command; empty if nothing is."""
-    if not command.shown:
+    if command.shown in ([], ["…"]):
         return "" if command.code == 0 else f"$ {command.line}\nended with {command.code}:\n{command.output}"
     expected, actual = normalise("\n".join(command.shown)), normalise(command.output)
     pattern = (
