@@ -150,4 +150,4 @@ def _string_array(shape: tuple[int, ...], value: bytes) -> np.ndarray:
 
 
 def _numeric_array(dtype: np.dtype, shape: tuple[int, ...], values: bytes) -> np.ndarray:
-    return np.frombuffer(values, dtype).reshape(shape)
+    return np.ndarray(shape, dtype, values)

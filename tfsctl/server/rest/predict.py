@@ -36,6 +36,7 @@ LARGE_BODY_BYTES, _LARGE_ANSWER_VALUES = 64 * 1024, 4096  # from here on reading
 _SMALL_BODY_BYTES = 4 * 1024  # of a body that may be converted together with others, on the event loop
 _VALUE_TEXT_BYTES = 8
 _MAX_CODECS = 64  # of a servable: clients may send ever new numbers of rows
+_Rows = tuple[list[Any], bool]  # of a body, and whether there may be booleans among them
 _Inputs = tuple[str, dict[str, np.ndarray], bool]  # the signature, its inputs, and whether they were in row form
 
 
@@ -47,9 +48,11 @@ class RowCodec:
         self.fetches: Sequence[Endpoint] = bound.fetches
         self._bound, self._rows, self._threads = bound, rows, threads
 
-    def decode(self, payloads: Sequence[list[Any]]) -> Arrays | None:
+    def decode(self, payloads: Sequence[_Rows]) -> Arrays | None:
         """One array for each input, [requests, rows, …]; None if the rows are not well-formed or not all alike."""
-        inputs = json_tensor.rows_at_once(list(chain.from_iterable(payloads)), self._bound.dtypes)
+        rows = payloads[0][0] if len(payloads) == 1 else list(chain.from_iterable([rows for rows, _ in payloads]))
+        has_literals = any(has_literals for _, has_literals in payloads)
+        inputs = json_tensor.rows_at_once(rows, self._bound.dtypes, has_literals=has_literals)
         if inputs is None:
             return None
         arrays = [inputs[alias] for alias in self._bound.inputs]
@@ -97,7 +100,7 @@ class RestPredict:
             if codec is not None:
                 start_s = perf_counter() if self._recorder.is_active else 0.0
                 answer: bytes | None = await servable.run_payload(
-                    rows,
+                    (rows, json_tensor.may_have_literals(body)),
                     codec,
                     rows=len(rows),
                     nbytes=len(body),

@@ -29,6 +29,7 @@ from tfsctl.server.status import Code, ServingError
 _POINTER, _INT64 = c.c_void_p, c.c_int64
 TSTRING_BYTES = 24
 _STRING = 7  # DT_STRING
+_SMALL_BYTES = 8 * 1024
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
@@ -195,9 +196,10 @@ _thread = threading.local()
 
 def status() -> int:
     """This thread's TF_Status."""
-    if not hasattr(_thread, "status"):
-        _thread.status = gil_held().TF_NewStatus()
-    pointer: int = _thread.status
+    try:
+        pointer: int = _thread.status
+    except AttributeError:
+        pointer = _thread.status = gil_held().TF_NewStatus()
     return pointer
 
 
@@ -246,12 +248,16 @@ def version() -> str:
 def new_tensor(array: np.ndarray) -> int:
     """A TF_Tensor with a copy of the array; strings are object arrays of bytes. The caller deletes it."""
     library = gil_held()
-    dtype = dtypes.from_numpy(array.dtype)
-    shape = (_INT64 * array.ndim)(*array.shape)
-    if dtype.number != _STRING:
-        data = array if array.flags.c_contiguous else np.ascontiguousarray(array)
-        tensor: int = library.TF_AllocateTensor(dtype.number, shape, array.ndim, data.nbytes)
-        c.memmove(library.TF_TensorData(tensor), data.ctypes.data, data.nbytes)
+    number = dtypes.from_numpy(array.dtype).number
+    shape = _dimensions(array.shape)
+    if number != _STRING:
+        size = array.nbytes
+        tensor: int = library.TF_AllocateTensor(number, shape, array.ndim, size)
+        if size <= _SMALL_BYTES:  # a second copy costs less than asking for the address of an array
+            c.memmove(library.TF_TensorData(tensor), array.tobytes(), size)
+        else:
+            data = np.ascontiguousarray(array)
+            c.memmove(library.TF_TensorData(tensor), data.ctypes.data, size)
         return tensor
     values: list[bytes] = array.ravel().tolist()
     size = TSTRING_BYTES * len(values)
@@ -265,32 +271,55 @@ def new_tensor(array: np.ndarray) -> int:
     return tensor
 
 
+@lru_cache(1024)
+def _dimensions(shape: tuple[int, ...]) -> c.Array[c.c_int64]:
+    """A shape as a C array, which nobody changes."""
+    return (_INT64 * len(shape))(*shape)
+
+
 def read_tensor(tensor: int) -> np.ndarray:
     """A copy of a TF_Tensor as an array. Raises UNIMPLEMENTED for dtypes that have no values (resource, variant)."""
     library = gil_held()
     number = library.TF_TensorType(tensor)
-    dtype = dtypes.BY_NUMBER.get(number)
-    if dtype is None:
-        raise ServingError(Code.UNIMPLEMENTED, f"an output of dtype {dtypes.name_of(number)} cannot be sent")
-    shape = tuple(library.TF_Dim(tensor, axis) for axis in range(library.TF_NumDims(tensor)))
+    dtype = _numpy_dtype(number)
+    rank = library.TF_NumDims(tensor)
+    if rank == 2:
+        shape: tuple[int, ...] = library.TF_Dim(tensor, 0), library.TF_Dim(tensor, 1)
+    else:
+        shape = tuple([library.TF_Dim(tensor, axis) for axis in range(rank)])
     at = library.TF_TensorData(tensor)
     size = library.TF_TensorByteSize(tensor)
     if number != _STRING:
-        values = np.frombuffer(c.string_at(at, size), dtype=dtype.numpy)
-        return _reshaped(values, shape)
+        return _array(shape, dtype, c.string_at(at, size))
     strings = [
         c.string_at(library.TF_StringGetDataPointer(s), library.TF_StringGetSize(s))
         for s in range(at, at + size, TSTRING_BYTES)
     ]
-    return _reshaped(object_array(strings), shape)
-
-
-def _reshaped(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The values in a shape. Raises UNIMPLEMENTED for a shape that NumPy has no arrays of."""
     try:
-        return values.reshape(shape)
+        return object_array(strings).reshape(shape)
+    except ValueError as error:
+        raise _no_array(shape, error) from None
+
+
+@lru_cache(maxsize=None)
+def _numpy_dtype(number: int) -> np.dtype:
+    """The numpy dtype of a DataType. Raises UNIMPLEMENTED if there is none."""
+    dtype = dtypes.BY_NUMBER.get(number)
+    if dtype is None:
+        raise ServingError(Code.UNIMPLEMENTED, f"an output of dtype {dtypes.name_of(number)} cannot be sent")
+    return dtype.numpy
+
+
+def _array(shape: tuple[int, ...], dtype: np.dtype, values: bytes) -> np.ndarray:
+    """The array of a tensor's memory. Raises UNIMPLEMENTED for a shape that NumPy has no arrays of."""
+    try:
+        return np.ndarray(shape, dtype, values)
     except ValueError as error:  # more dimensions, or a larger size in one of an empty array
-        raise ServingError(Code.UNIMPLEMENTED, f"an output of shape {list(shape)} cannot be sent: {error}") from None
+        raise _no_array(shape, error) from None
+
+
+def _no_array(shape: tuple[int, ...], error: ValueError) -> ServingError:
+    return ServingError(Code.UNIMPLEMENTED, f"an output of shape {list(shape)} cannot be sent: {error}")
 
 
 def tensor_bytes(arrays: Sequence[np.ndarray]) -> int:

@@ -162,7 +162,10 @@ class Session:
         thread: that is fastest for a small graph, but operations run one after another and there is no time limit.
         Other Python threads run meanwhile.
         """
-        call = self._call([endpoint for endpoint, _ in feeds], fetches)
+        endpoints = [endpoint for endpoint, _ in feeds]
+        call = self._calls.get((len(endpoints), *endpoints, *fetches))
+        if call is None:
+            call = self._new_call(endpoints, fetches)
         library, status = capi.gil_held(), capi.status()
         feeds_array, fetches_array = call.feed_pointers(), call.fetch_pointers()
         timed = _run_options(protos.RunOptions(timeout_in_ms=timeout_ms)) if timeout_ms and not inline else None
@@ -185,7 +188,8 @@ class Session:
                 None,
                 status,
             )
-            capi.check()
+            if library.TF_GetCode(status):
+                capi.check()
             arrays = [capi.read_tensor(tensor or 0) for tensor in fetches_array]
         finally:
             if self._recorder.is_active:
@@ -198,13 +202,11 @@ class Session:
                 library.TF_DeleteBuffer(timed)
         return arrays
 
-    def _call(self, feeds: Sequence[Endpoint], fetches: Sequence[Endpoint]) -> _Call:
-        key = (len(feeds), *feeds, *fetches)
-        call = self._calls.get(key)
-        if call is None:
-            if len(self._calls) >= _MAX_KNOWN_CALLS:
-                self._calls.clear()
-            call = self._calls[key] = _Call(feeds, fetches)
+    def _new_call(self, feeds: Sequence[Endpoint], fetches: Sequence[Endpoint]) -> _Call:
+        call = _Call(feeds, fetches)
+        if len(self._calls) >= _MAX_KNOWN_CALLS:
+            self._calls.clear()
+        self._calls[(len(feeds), *feeds, *fetches)] = call
         return call
 
 
