@@ -11,12 +11,10 @@ _NO_LIMIT = 2**62
 class RequestContext(Protocol):
     """What the parts of the server know of a request that is being served."""
 
+    client: object
+    """Identifies the client's connection. Queues serve clients in turn, however many requests each of them sends."""
     is_alone: bool
     """Whether no other request was around when this one began: it need not wait for others to share a run with."""
-
-    @property
-    def client(self) -> object:
-        """Identifies the client's connection. Queues serve clients in turn, however many requests each of them sends."""
 
     @property
     def memory_limit(self) -> int:

@@ -114,6 +114,7 @@ def test_no_body_is_larger_than_a_message() -> None:
         request = Request(
             asyncio.get_running_loop(),
             MemoryBudget(2**40),
+            None,
             8501,
             "POST",
             "/v1/models/m:predict",
@@ -135,7 +136,7 @@ def test_a_body_that_announces_too_much_is_not_waited_for() -> None:
 
     async def ask() -> tuple[int, bytes]:
         path, headers = "/v1/models/m:predict", {b"content-length": b"3000000000"}
-        request = Request(asyncio.get_running_loop(), MemoryBudget(2**40), 8501, "POST", path, headers)
+        request = Request(asyncio.get_running_loop(), MemoryBudget(2**40), None, 8501, "POST", path, headers)
         await asyncio.wait_for(Application(Flags(rest_api_port=8501))(request), timeout=240)
         return request.answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -43,9 +44,9 @@ def with_tasks(
     async def run() -> None:
         tasks = RequestTasks(asyncio.get_running_loop(), application)
 
-        def start(client: object = "a client", *, is_only: bool = True, now_s: float = 1.0) -> FakeExchange:
+        def start(client: object = "a client", *, is_only: bool = True) -> FakeExchange:
             exchange = FakeExchange(client)
-            tasks.start(cast("Exchange", exchange), is_only=is_only, now_s=now_s)
+            tasks.start(cast("Exchange", exchange), is_only=is_only)
             return exchange
 
         await work(start)
@@ -74,24 +75,45 @@ def test_a_request_that_is_alone_is_served_within_the_call() -> None:
 
 
 @pytest.mark.parametrize(
-    ("client", "is_only", "now_s", "is_alone"),
+    ("client", "is_only", "after_s", "is_alone"),
     [
-        ("the same", True, 1.0, True),
-        ("another", True, 1.001, False),
-        ("another", True, 1.002, True),
-        ("the same", False, 2.0, False),
+        ("the same", True, 0.0, True),
+        ("another", True, 0.001, False),
+        ("another", True, 0.003, True),
+        ("the same", False, 0.003, False),
     ],
 )
-def test_which_request_is_alone(client: str, is_only: bool, now_s: float, is_alone: bool) -> None:
-    """One of the connection that sent the last one, or after two quiet milliseconds; never one beside others."""
+def test_which_request_is_alone(
+    client: str,
+    is_only: bool,
+    after_s: float,
+    is_alone: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One of the connection that sent the last two, or after two quiet milliseconds; never one beside others."""
 
     async def work(start: Callable[..., FakeExchange]) -> None:
+        monkeypatch.setattr(time, "monotonic", lambda: 1.0)
         start("the same")
-        exchange = start(client, is_only=is_only, now_s=now_s)
+        start("the same")
+        monkeypatch.setattr(time, "monotonic", lambda: 1.0 + after_s)
+        exchange = start(client, is_only=is_only)
         assert exchange.is_served == is_alone
         await asyncio.sleep(0)
         assert exchange.is_served
         assert exchange.was_alone == [is_alone]
+
+    with_tasks(answer_at_once, work)
+
+
+def test_one_request_in_turn_is_not_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection that sent the last request of many may be the first to send the next."""
+
+    async def work(start: Callable[..., FakeExchange]) -> None:
+        monkeypatch.setattr(time, "monotonic", lambda: 1.0)
+        for client in ("first", "second"):
+            start(client)
+        assert not start("second").is_served
 
     with_tasks(answer_at_once, work)
 

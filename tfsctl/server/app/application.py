@@ -159,7 +159,8 @@ class Application:
             else:
                 body = await exchange.body(self._max_message_bytes + GRPC_PREFIX_BYTES, is_framed=True)
                 reply = await self._server.grpc.answer(exchange.target, exchange.headers, body)
-            await _send_grpc(reply, exchange)
+            trailers = _GRPC_OK if reply.code is Code.OK else reply.trailers
+            await exchange.reply(200, framing.RESPONSE_HEADERS, reply.body, trailers)
         except BodyTooLargeError as error:
             await _send_grpc(
                 framing.GrpcResponse(b"", Code.RESOURCE_EXHAUSTED, _too_large(error, self._max_message_bytes)), exchange
@@ -183,8 +184,7 @@ def _over_budget(error: BudgetExceededError) -> rest_api.RestResponse:
 
 
 def _send_grpc(reply: framing.GrpcResponse, exchange: Exchange) -> Coroutine[Any, Any, None]:
-    trailers = _GRPC_OK if reply.code is Code.OK else reply.trailers
-    return exchange.reply(200, framing.RESPONSE_HEADERS, reply.body, trailers)
+    return exchange.reply(200, framing.RESPONSE_HEADERS, reply.body, reply.trailers)
 
 
 def _send_rest(reply: rest_api.RestResponse, exchange: Exchange) -> Coroutine[Any, Any, None]:

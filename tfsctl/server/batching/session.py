@@ -51,7 +51,8 @@ class BatchingSession:
 
         Raises INVALID_ARGUMENT for what cannot be part of a batch, UNAVAILABLE if too many wait already.
         """
-        feeds, fetches, answer, deadline_s = run.array_feeds(), run.fetches, run.answer, run.deadline_s
+        answer = run.answer = asyncio.get_running_loop().create_future()
+        feeds, fetches, deadline_s = run.array_feeds(), run.fetches, run.deadline_s
         rows = rows_of(feeds)
         queue = self._queue(feeds, fetches)
         room = queue.room(rows)

@@ -84,6 +84,7 @@ class RequestCoalescer:
         Raises RESOURCE_EXHAUSTED if too many wait already.
         """
         waiting = self.queue.length + self._formed_requests
+        run.answer = self._loop.create_future()
         if run.is_alone and not (waiting or self.busy):
             self._start_alone(run)
             return
@@ -94,7 +95,8 @@ class RequestCoalescer:
         if run.deadline_s is not None and (is_long or not self._timing.is_quick):
             run.timer = self._loop.call_later(run.deadline_s - time.monotonic(), self._expire, run)
         self._newest = run
-        self._debouncer.notify()
+        if not self._debouncer.is_scheduled:
+            self._debouncer.notify()
 
     def cancel(self, run: PendingRun) -> None:
         """Forget a request that nobody waits for any more. A run that has begun goes on."""

@@ -17,13 +17,13 @@ class LoopDebouncer:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pending: Callable[[], int], work: Callable[[], None]) -> None:
         self._loop, self._pending, self._work = loop, pending, work
-        self._is_scheduled = False
+        self.is_scheduled = False
         self._seen = self._iterations = 0
 
     def notify(self) -> None:
         """Schedule the work unless it is scheduled already."""
-        if not self._is_scheduled:
-            self._is_scheduled = True
+        if not self.is_scheduled:
+            self.is_scheduled = True
             self._loop.call_soon(self._check)
 
     def _check(self) -> None:
@@ -32,5 +32,5 @@ class LoopDebouncer:
             self._seen, self._iterations = pending, self._iterations + 1
             self._loop.call_soon(self._check)
             return
-        self._is_scheduled, self._seen, self._iterations = False, 0, 0
+        self.is_scheduled, self._seen, self._iterations = False, 0, 0
         self._work()

@@ -36,7 +36,7 @@ class Codec(Protocol):
 
 
 class PendingRun:
-    """A request that waits for its run.
+    """A request that waits for its run. `answer` is there once it was submitted to a queue.
 
     `payload` is the arrays of its feeds, in order, or what its codec converts to them. `merge_key` is equal for requests
     whose rows may be merged, None if they may not be. `client` identifies the connection. `deadline_s` is a
@@ -76,11 +76,11 @@ class PendingRun:
         codec: Codec | None = None,
     ) -> None:
         self.feeds, self.fetches, self.payload = feeds, fetches, payload
-        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.rows, self.nbytes, self.merge_key = rows, nbytes, merge_key
         self.deadline_s, self.client, self.is_alone, self.codec = deadline_s, client, is_alone, codec
         self.key: object = merge_key or codec or (*feeds, *fetches)
         """Equal for requests that may be in one batch."""
+        self.answer: asyncio.Future[Any]
         self.is_queued = False
         """Whether it is in a FairQueue."""
         self.is_waiting = False
@@ -107,7 +107,12 @@ class PendingRun:
             nbytes = sum(array.nbytes for array in arrays)
         shape = arrays[0].shape if arrays else ()
         rows = shape[0] if shape else 1
-        merge_key = _merge_key(fetches, arrays, rows) if may_merge and shape else None
+        merge_key: object = None
+        if may_merge and shape and rows:
+            if len(arrays) == 1:
+                merge_key = fetches, arrays[0].dtype.char, shape[1:]
+            else:
+                merge_key = _merge_key(fetches, arrays, rows)
         return cls(
             endpoints,
             fetches,
@@ -159,12 +164,7 @@ def deadline_exceeded() -> ServingError:
 
 
 def _merge_key(fetches: Sequence[Endpoint], arrays: Arrays, rows: int) -> object:
-    """What must be equal for two runs to be merged; None if this one cannot be merged."""
-    if not rows:
-        return None
-    if len(arrays) == 1:
-        array = arrays[0]
-        return fetches, array.dtype.char, array.shape[1:]
+    """What must be equal for two runs with several inputs to be merged; None if this one cannot be merged."""
     if any(array.shape[:1] != (rows,) for array in arrays):
         return None
     return (fetches, *((array.dtype.char, array.shape[1:]) for array in arrays))

@@ -39,6 +39,7 @@ class Exchange(ABC):
 
     Attributes:
         port: the port it came in by; None for a UNIX socket.
+        client: the connection that it came on: one object for all requests of a connection.
         target: the path with its query string, as it was sent.
         headers: the header fields, names in lower case; not to be changed.
         has_all: whether the whole request has arrived.
@@ -58,6 +59,7 @@ class Exchange(ABC):
         "_news",
         "_size",
         "_unconsumed",
+        "client",
         "has_all",
         "headers",
         "held",
@@ -74,12 +76,13 @@ class Exchange(ABC):
         self,
         loop: asyncio.AbstractEventLoop,
         budget: MemoryBudget,
+        client: object,
         port: int | None,
         method: str,
         target: str,
         headers: Mapping[bytes, bytes],
     ) -> None:
-        self._loop, self._budget = loop, budget
+        self._loop, self._budget, self.client = loop, budget, client
         self.port, self.method, self.target, self.headers = port, method, target, headers
         self._chunks: list[bytes | bytearray] = []
         self._size = self._unconsumed = 0  # bytes of the body that have arrived; those the application has not taken
@@ -275,11 +278,6 @@ class Exchange(ABC):
         """Count bytes made of the request, until the exchange is over. Raises BudgetExceededError if they are too many."""
         self._budget.reserve(size, self.held)
         self.held += size
-
-    @property
-    def client(self) -> object:
-        """The connection that the request came on: one object for all requests of a connection."""
-        return self
 
     @property
     def is_local(self) -> bool:

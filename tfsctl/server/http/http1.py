@@ -252,7 +252,7 @@ class Http1Connection(asyncio.Protocol):
         self._requests += 1
         if self._max_requests is not None and self._requests >= self._max_requests:
             request.keeps_alive = False
-        self.state.tasks.start(request, is_only=request.has_all and not self._buffer, now_s=self.heard_s)
+        self.state.tasks.start(request, is_only=request.has_all and not self._buffer)
 
     def on_done(self, request: Request) -> None:
         """The request is answered: close the connection, or go on with the next request."""

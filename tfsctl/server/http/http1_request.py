@@ -66,7 +66,7 @@ class Request(Exchange):
     )
 
     def __init__(self, owner: RequestOwner, head: RequestHead) -> None:
-        super().__init__(owner.loop, owner.state.budget, owner.port, head.method, head.target, head.headers)
+        super().__init__(owner.loop, owner.state.budget, owner, owner.port, head.method, head.target, head.headers)
         self._owner, self._head = owner, head
         self.keeps_alive = head.keeps_alive
         self.started_s = owner.heard_s
@@ -79,11 +79,6 @@ class Request(Exchange):
     def unconsumed(self) -> int:
         """How many of them the application has not taken."""
         return self._unconsumed
-
-    @property
-    def client(self) -> object:
-        """The connection."""
-        return self._owner
 
     def abort(self) -> None:
         """Give the exchange up: the client sees a broken connection."""

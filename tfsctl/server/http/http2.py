@@ -83,7 +83,7 @@ class Http2Connection(asyncio.Protocol):
             new, self._new = self._new, []
             is_only = len(self._streams) == 1 and new[0].has_all
             for stream in new:
-                self.state.tasks.start(stream, is_only=is_only, now_s=self.heard_s)
+                self.state.tasks.start(stream, is_only=is_only)
         budget = self.state.budget
         if budget.used > budget.tight_at:
             self._wait_for_memory()

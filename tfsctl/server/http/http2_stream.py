@@ -69,7 +69,7 @@ class Stream(Exchange):
     )
 
     def __init__(self, owner: StreamOwner, number: int, head: RequestHead) -> None:
-        super().__init__(owner.loop, owner.state.budget, owner.port, head.method, head.target, head.headers)
+        super().__init__(owner.loop, owner.state.budget, owner, owner.port, head.method, head.target, head.headers)
         self._owner, self._out = owner, owner.out
         self.number = number
         self._body_left = head.length
@@ -141,11 +141,6 @@ class Stream(Exchange):
         super().cancel()
         if self.task is not None:
             self._owner.state.tasks.cancel(self.task)
-
-    @property
-    def client(self) -> object:
-        """The connection."""
-        return self._owner
 
     @property
     def is_local(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from collections import deque
 from collections.abc import Coroutine, Generator
 from contextvars import copy_context
@@ -33,21 +34,23 @@ class RequestTasks:
     def __init__(self, loop: asyncio.AbstractEventLoop, application: Application) -> None:
         self._loop, self._application = loop, application
         self._last_connection: object = None
-        self._last_start_s = 0.0
+        self._last_end_s = 0.0
+        self._was_repeated = False
         self._to_cancel: deque[asyncio.Task[None]] = deque()
         self._is_scheduled = False
 
-    def start(self, exchange: Exchange, *, is_only: bool, now_s: float) -> None:
+    def start(self, exchange: Exchange, *, is_only: bool) -> None:
         """Let the application serve a request.
 
-        `is_only` tells that the request is complete and the only one of its connection. It is alone if no request of
-        another connection has begun since the one before it, or within two milliseconds of `now_s`.
+        `is_only` tells that the request is complete and the only one of its connection. It is alone if the last two
+        requests came on its connection too, or if none was answered within the last two milliseconds.
         """
         connection = exchange.client
-        is_quiet = connection is self._last_connection or now_s - self._last_start_s >= _QUIET_S
-        self._last_connection, self._last_start_s = connection, now_s
+        is_repeated = connection is self._last_connection
+        is_alone = is_only and ((is_repeated and self._was_repeated) or time.monotonic() - self._last_end_s >= _QUIET_S)
+        self._last_connection, self._was_repeated = connection, is_repeated
         serving = self._serve(exchange)
-        if is_only and is_quiet:
+        if is_alone:
             exchange.is_alone = True
             exchange.task = _begin(self._loop, serving)
             exchange.is_alone = False
@@ -61,6 +64,7 @@ class RequestTasks:
         except Exception:  # the last resort for bugs: the transport ends the exchange
             log.exception("A request failed: %s", exchange.target)
         finally:
+            self._last_end_s = time.monotonic()
             exchange.task = None  # its context refers to the exchange: no cycle for the garbage collector
             exchange.on_served()
 
