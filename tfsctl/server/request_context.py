@@ -14,7 +14,7 @@ class RequestContext(Protocol):
     client: object
     """Identifies the client's connection. Queues serve clients in turn, however many requests each of them sends."""
     is_alone: bool
-    """Whether no other request was around when this one began: it need not wait for others to share a run with."""
+    """Whether no other request is around: this one need not wait for others to share a run with."""
 
     @property
     def memory_limit(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import pytest
@@ -24,9 +24,10 @@ class FakeExchange:
 
     target = "/"
 
-    def __init__(self, client: object = "a client") -> None:
+    def __init__(self, client: object = "a client", *, has_all: bool = True) -> None:
         self.client = client
         self.is_alone = False
+        self.has_all = has_all
         self.task: asyncio.Task[None] | None = None
         self.has_begun = self.is_served = False
         self.was_alone: list[bool] = []
@@ -37,15 +38,17 @@ class FakeExchange:
 
 
 def with_tasks(
-    application: Callable[[Any], Awaitable[None]], work: Callable[[Callable[..., FakeExchange]], Awaitable[None]]
+    application: Callable[[Any], Awaitable[None]],
+    work: Callable[[Callable[..., FakeExchange]], Awaitable[None]],
+    connections: Sequence[str] = ("one", "two"),
 ) -> None:
-    """Run a test that starts exchanges which this application serves."""
+    """Run a test that starts exchanges which this application serves, while these connections are open."""
 
     async def run() -> None:
-        tasks = RequestTasks(asyncio.get_running_loop(), application)
+        tasks = RequestTasks(asyncio.get_running_loop(), application, connections)
 
-        def start(client: object = "a client", *, is_only: bool = True) -> FakeExchange:
-            exchange = FakeExchange(client)
+        def start(client: object = "a client", *, is_only: bool = True, has_all: bool = True) -> FakeExchange:
+            exchange = FakeExchange(client, has_all=has_all)
             tasks.start(cast("Exchange", exchange), is_only=is_only)
             return exchange
 
@@ -106,6 +109,17 @@ def test_which_request_is_alone(
     with_tasks(answer_at_once, work)
 
 
+def test_a_request_of_the_only_connection_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that opens a connection for each request."""
+
+    async def work(start: Callable[..., FakeExchange]) -> None:
+        monkeypatch.setattr(time, "monotonic", lambda: 1.0)
+        assert start("first").is_served
+        assert start("second").is_served
+
+    with_tasks(answer_at_once, work, connections=["one"])
+
+
 def test_one_request_in_turn_is_not_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The connection that sent the last request of many may be the first to send the next."""
 
@@ -119,7 +133,7 @@ def test_one_request_in_turn_is_not_alone(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_request_that_waits_goes_on_in_a_task() -> None:
-    """It keeps its context, is no longer alone, and gets the results and errors of what it waits for."""
+    """It keeps its context, and gets the results and errors of what it waits for."""
     waits: list[asyncio.Future[int]] = []
 
     async def application(exchange: FakeExchange) -> None:
@@ -129,7 +143,6 @@ def test_a_request_that_waits_goes_on_in_a_task() -> None:
         assert await waits[0] == 1
         with pytest.raises(ValueError, match="two"):
             await waits[1]
-        exchange.was_alone.append(exchange.is_alone)
         assert served() is exchange
         assert asyncio.current_task() is exchange.task
 
@@ -143,9 +156,25 @@ def test_a_request_that_waits_goes_on_in_a_task() -> None:
         waits[1].set_exception(ValueError("two"))
         await task
         assert exchange.is_served
-        assert exchange.was_alone == [False]
 
     with_tasks(application, work)
+
+
+def test_a_request_is_alone_until_another_begins() -> None:
+    """One whose body has not arrived completely is begun in the next iteration, and may be alone then."""
+
+    async def work(start: Callable[..., FakeExchange]) -> None:
+        first = start(has_all=False)
+        assert not first.has_begun
+        await asyncio.sleep(0)
+        assert first.was_alone == [True]
+
+        second = start(has_all=False)
+        third = start(is_only=False)
+        await asyncio.sleep(0)
+        assert second.was_alone == third.was_alone == [False]
+
+    with_tasks(answer_at_once, work)
 
 
 @pytest.mark.parametrize("has_run", [False, True])

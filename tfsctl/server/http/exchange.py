@@ -45,7 +45,7 @@ class Exchange(ABC):
         has_all: whether the whole request has arrived.
         is_gone: whether the client has left, so that nobody waits for a response.
         is_streaming: whether the body may arrive as slowly as the client likes (streaming calls); the application's.
-        is_alone: whether no other request was around when this one began, and it has not waited for anything since.
+        is_alone: whether no other request was around when this one began, and none has begun since.
         task: the task that serves the request, None before and after that.
         held: the bytes counted in the memory budget for this exchange.
     """

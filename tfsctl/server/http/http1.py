@@ -252,7 +252,7 @@ class Http1Connection(asyncio.Protocol):
         self._requests += 1
         if self._max_requests is not None and self._requests >= self._max_requests:
             request.keeps_alive = False
-        self.state.tasks.start(request, is_only=request.has_all and not self._buffer)
+        self.state.tasks.start(request, is_only=not self._buffer)
 
     def on_done(self, request: Request) -> None:
         """The request is answered: close the connection, or go on with the next request."""
@@ -262,7 +262,11 @@ class Http1Connection(asyncio.Protocol):
         if self._is_in_body or not request.keeps_alive or self._refusal is not None:
             if not request.has_begun and (self._refusal is not None):
                 self.write(error_page(self._refusal))
-            self._close_soon()
+            if request.is_last and request.has_all and not self._buffer and self._refusal is None:
+                self._is_closing = True  # the client has sent all that it wants to send
+                self._transport.close()
+            else:
+                self._close_soon()
             return
         if self._buffer:
             self._head_since_s = self.heard_s = self.loop.time()

@@ -76,6 +76,11 @@ class Request(Exchange):
         )
 
     @property
+    def is_last(self) -> bool:
+        """Whether the client has said that this is its last request on the connection."""
+        return not self._head.keeps_alive
+
+    @property
     def unconsumed(self) -> int:
         """How many of them the application has not taken."""
         return self._unconsumed

@@ -81,7 +81,7 @@ class Http2Connection(asyncio.Protocol):
             self._incomplete_since_s = None
         if self._new:
             new, self._new = self._new, []
-            is_only = len(self._streams) == 1 and new[0].has_all
+            is_only = len(self._streams) == 1
             for stream in new:
                 self.state.tasks.start(stream, is_only=is_only)
         budget = self.state.budget

@@ -39,7 +39,7 @@ class ListenerState:
     tasks: RequestTasks = field(init=False)
 
     def __post_init__(self) -> None:
-        self.tasks = RequestTasks(self.loop, self.application)
+        self.tasks = RequestTasks(self.loop, self.application, self.connections)
 
     def disconnected(self, connection: Connection, peer: str) -> None:
         """Forget a connection, and count one less for its IP address."""

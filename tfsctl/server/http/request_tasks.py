@@ -11,7 +11,7 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Collection, Coroutine, Generator
 from contextvars import copy_context
 from typing import Any
 
@@ -25,35 +25,50 @@ _QUIET_S = 0.002  # after which a request of another connection counts as alone
 
 
 class RequestTasks:
-    """The tasks of all requests of a listener.
+    """The tasks of all requests of a listener, which has these open connections.
 
     A client that leaves thousands of calls behind does not hold the event loop for all of them: tasks are cancelled a
     few in each iteration.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, application: Application) -> None:
-        self._loop, self._application = loop, application
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, application: Application, connections: Collection[object]
+    ) -> None:
+        self._loop, self._application, self._connections = loop, application, connections
         self._last_connection: object = None
         self._last_end_s = 0.0
         self._was_repeated = False
+        self._alone: Exchange | None = None
         self._to_cancel: deque[asyncio.Task[None]] = deque()
         self._is_scheduled = False
 
     def start(self, exchange: Exchange, *, is_only: bool) -> None:
         """Let the application serve a request.
 
-        `is_only` tells that the request is complete and the only one of its connection. It is alone if the last two
-        requests came on its connection too, or if none was answered within the last two milliseconds.
+        `is_only` tells that it is the only request of its connection. It is alone if, besides,
+        - no other connection is open, or
+        - the last two requests came on its connection too, or
+        - no request was answered within the last two milliseconds.
+
+        It stays alone until another request begins.
         """
+        if self._alone is not None:
+            self._alone.is_alone = False
+            self._alone = None
         connection = exchange.client
         is_repeated = connection is self._last_connection
-        is_alone = is_only and ((is_repeated and self._was_repeated) or time.monotonic() - self._last_end_s >= _QUIET_S)
+        is_alone = is_only and (
+            len(self._connections) == 1
+            or (is_repeated and self._was_repeated)
+            or time.monotonic() - self._last_end_s >= _QUIET_S
+        )
         self._last_connection, self._was_repeated = connection, is_repeated
         serving = self._serve(exchange)
         if is_alone:
             exchange.is_alone = True
+            self._alone = exchange
+        if is_alone and exchange.has_all:
             exchange.task = _begin(self._loop, serving)
-            exchange.is_alone = False
         else:
             exchange.task = self._loop.create_task(serving)
 
@@ -65,6 +80,8 @@ class RequestTasks:
             log.exception("A request failed: %s", exchange.target)
         finally:
             self._last_end_s = time.monotonic()
+            if self._alone is exchange:
+                self._alone = None
             exchange.task = None  # its context refers to the exchange: no cycle for the garbage collector
             exchange.on_served()
 

@@ -59,7 +59,8 @@ def inputs_from_document(
 
 def may_have_literals(body: bytes) -> bool:
     """Whether there may be booleans in a body. Numpy would take one among numbers for a number."""
-    return b"true" in body or b"false" in body
+    # A single byte is found ten times as fast as a word, and numbers have neither of these.
+    return (b"u" in body and b"true" in body) or (b"l" in body and b"false" in body)
 
 
 def _format_error(document: object, message: str) -> ServingError:
