@@ -38,6 +38,7 @@ from typing import Any
 HOST = "127.0.0.1"
 HERE = Path(__file__).parent
 READY_S = 120.0
+COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>", "<genexpr>")
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
@@ -54,6 +55,9 @@ class Walk:
         if self.is_on and event == "call":
             code = frame.f_code
             is_function = bool(code.co_flags & inspect.CO_OPTIMIZED)  # not the body of a module or a class
+            caller = frame.f_back
+            if code.co_name in COMPREHENSIONS and caller is not None and caller.f_code.co_name == "<module>":
+                return  # it belongs to importing the module
             if is_function and code.co_filename.startswith(self._package):
                 self.calls[code.co_filename.removeprefix(self._package)] += 1
 
@@ -150,7 +154,8 @@ def child(kind: str, *arguments: str) -> Any:  # noqa: ANN401 - JSON
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder, "files.json")
         argv = [sys.executable, __file__, f"--child={kind}", str(output), *arguments]
-        done = subprocess.run(argv, capture_output=True, text=True, cwd=folder, check=False)
+        env = {**os.environ, "TFSCTL_STATE_DIR": folder}  # servers of this machine are none of this count
+        done = subprocess.run(argv, capture_output=True, text=True, cwd=folder, env=env, check=False)
         if not output.exists():
             raise SystemExit(done.stderr[-2000:])
         return json.loads(output.read_text())

@@ -189,11 +189,15 @@ def _run(
     Raises KeyboardInterrupt after Ctrl-C, once the requests in flight are answered.
     """
     labels: Arrays = {}
+    wants_classes = class_options.wants_classes
     with terminal.progress_bar(quiet=quiet) as show:
         try:
             for answered in bulk:
                 labels = answered.batch.labels
-                columns = _columns(answered, class_options, numbered=numbered)
+                outputs = answered.outputs
+                if wants_classes and len(answered.batch):
+                    outputs = class_columns(outputs, class_options)
+                columns = _columns(answered, outputs, numbered=numbered)
                 output.write(columns, answered.batch.rejects, answered.batch.last_row)
                 show(output.rows, answered.batch.fraction_read)
         except TfsctlError:
@@ -222,12 +226,12 @@ def _interruptible(bulk: BulkPredictor) -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _columns(answered: AnsweredBatch, class_options: ClassOptions, *, numbered: bool) -> Mapping[str, np.ndarray]:
+def _columns(answered: AnsweredBatch, outputs: Mapping[str, np.ndarray], *, numbered: bool) -> Mapping[str, np.ndarray]:
     """The columns of the results: row numbers if rows may be missing, file names, outputs."""
     if not len(answered.batch):
         return {}
     rows = {"row": answered.batch.rows} if numbered else {}
-    return rows | dict(answered.batch.labels) | dict(class_columns(answered.outputs, class_options))
+    return rows | dict(answered.batch.labels) | dict(outputs)
 
 
 def _no_rows(
