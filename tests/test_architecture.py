@@ -105,7 +105,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"main"},
         {"__main__"},
     ],
-    "rollout": [{"comparison"}],
+    "rollout": [{"comparison", "gate"}],
+    "rollout/gate": [{"e_value"}, {"forecast"}],
     "rollout/comparison": [
         {"gates", "intervals", "ranks"},
         {"output_difference", "quality"},

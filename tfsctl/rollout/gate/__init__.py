@@ -1,0 +1,1 @@
+"""Sequential tests that decide during a rollout whether the canary is worse than the stable version."""

@@ -1,0 +1,79 @@
+"""How many requests the gate needs until it detects a broken canary: a simulation with a fixed seed.
+
+A rollout prints this before each step, so that everybody knows what the step can detect.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from tfsctl.rollout.gate.e_value import log_ratios
+
+RUNS = 1000
+MAX_BAD = 500  # bad answers after which a run counts as undetected
+STABLE_RATE = 0.001
+CANARY_RATE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Requests to both versions together until a breach: in half of all cases, and in nine of ten.
+
+    None if the gate does not detect it in that many cases.
+    """
+
+    median: int | None
+    ninth_decile: int | None
+
+
+@lru_cache
+def forecast(
+    share: float,
+    *,
+    alpha: float = 0.01,
+    canary_rate: float = CANARY_RATE,
+    stable_rate: float = STABLE_RATE,
+    seed: int = 0,
+) -> Forecast:
+    """Simulate the gate for a canary with the share `share` of the traffic and these rates of bad answers."""
+    requests = detection_times(share, alpha=alpha, canary_rate=canary_rate, stable_rate=stable_rate, seed=seed)
+    return Forecast(_quantile(requests, 0.5), _quantile(requests, 0.9))
+
+
+def detection_times(
+    share: float, *, alpha: float, canary_rate: float, stable_rate: float, seed: int, runs: int = RUNS
+) -> npt.NDArray[np.float64]:
+    """For each simulated rollout the number of requests until the breach; infinity if there is none.
+
+    A run stops after MAX_BAD bad answers. Shape: [runs].
+    """
+    requests = np.full(runs, math.inf)
+    bad_rate = share * canary_rate + (1 - share) * stable_rate
+    if not 0 < share < 1 or bad_rate == 0:
+        return requests
+    random = np.random.default_rng(seed)
+    ratios = np.array(log_ratios(share))
+    evidence = np.zeros((runs, len(ratios)))
+    elapsed = np.zeros(runs)
+    running = np.arange(runs)
+    limit = math.log(len(ratios) / alpha)
+    for _ in range(MAX_BAD):
+        elapsed += random.geometric(bad_rate, len(running))
+        from_canary = random.random(len(running)) < share * canary_rate / bad_rate
+        evidence += np.where(from_canary[:, None], ratios[:, 0], ratios[:, 1])
+        breached = np.logaddexp.reduce(evidence, axis=1) >= limit
+        requests[running[breached]] = elapsed[breached]
+        running, elapsed, evidence = running[~breached], elapsed[~breached], evidence[~breached]
+        if len(running) == 0:
+            break
+    return requests
+
+
+def _quantile(requests: npt.NDArray[np.float64], part: float) -> int | None:
+    value = float(np.sort(requests)[math.ceil(part * len(requests)) - 1])
+    return round(value) if math.isfinite(value) else None
