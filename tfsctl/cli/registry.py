@@ -25,6 +25,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "export": Command("export", "Make a verified SavedModel version out of a model."),
     "warmup": Command("export", "Write the warmup requests of a version, which servers run after loading."),
+    "lint": Command("export", "Check a model or a config file by TensorFlow Serving's rules."),
     "serve": Command("serve", "Serve models over REST and gRPC."),
     "compose": Command("deploy", "Print a Compose file that serves models."),
     "image": Command("deploy", "Images with models inside."),

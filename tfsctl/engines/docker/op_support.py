@@ -49,12 +49,18 @@ def check(model: str, saved_model: SavedModelInfo, image: str) -> None:
 
 def notes(model: str, saved_model: SavedModelInfo, image: str) -> list[str]:
     """Notes on what might keep the image from running the model."""
-    found: list[str] = []
     if not docker_image.is_stock(image):
-        return found
+        return []
+    found = library_notes(model, saved_model, image)
     has, wrote = parse_release(docker_image.split_reference(image)[1]), parse_release(saved_model.tensorflow_version)
     if has and wrote > has:
-        found.append(f"{model} was written by TensorFlow {saved_model.tensorflow_version}, newer than {image}")
+        found.insert(0, f"{model} was written by TensorFlow {saved_model.tensorflow_version}, newer than {image}")
+    return found
+
+
+def library_notes(model: str, saved_model: SavedModelInfo, image: str) -> list[str]:
+    """Notes on operations of libraries of which a stock image has an older release."""
+    found: list[str] = []
     for library, pattern in _BUNDLED_LIBRARIES:
         used = sorted(op for op in saved_model.ops - stock_operations().keys() if pattern.match(op))
         if used:
