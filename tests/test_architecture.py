@@ -137,6 +137,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"serving"},
     ],
     "cli": [
+        {"usage"},
         {"options", "output"},
         {"inference", "snippets"},
         {"repl"},
@@ -144,6 +145,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"registry"},
         {"__init__"},
     ],
+    "cli/usage": [{"headings", "usage_errors"}, {"help_format"}],
     "cli/commands": [{"deploy", "export", "query", "rollout", "serve"}],
     "cli/options": [
         {"completion", "input_arguments", "option_groups", "option_values", "output_options", "sizes"},

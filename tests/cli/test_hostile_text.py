@@ -20,6 +20,7 @@ from tfsctl.errors import ExitCode
 
 # Each command, with everything that it prints of others. SERVER stands for the options that name the hostile server.
 SERVER = "SERVER"
+URL = "URL"  # of a model of the hostile server
 MODEL = ("--model", f"m{HOSTILE}")
 SCENARIOS: dict[str, list[tuple[str, ...]]] = {
     "predict": [
@@ -68,6 +69,11 @@ SCENARIOS: dict[str, list[tuple[str, ...]]] = {
     "image": [("build", f"./{HOSTILE}"), (HOSTILE,)],
     "export": [(f"{HOSTILE}.py",), (f"{HOSTILE}.keras",)],
     "warmup": [(f"./{HOSTILE}",), ("directory", f"{HOSTILE}.jsonl")],
+    "compare": [
+        (f"./{HOSTILE}", "b"),
+        (URL, URL, "--file", "lines.txt"),
+        ("a", "b", "--file", "lines.txt", "--fail-if", HOSTILE),
+    ],
     HOSTILE: [()],
 }
 
@@ -111,7 +117,10 @@ def test_outside_text_is_escaped(command: str, is_terminal: bool, port: int, mon
     for arguments in SCENARIOS[command]:
         argv = [command]
         for argument in arguments:
-            argv += ["--host", "127.0.0.1", "--port", str(port)] if argument == SERVER else [argument]
+            if argument == SERVER:
+                argv += ["--host", "127.0.0.1", "--port", str(port)]
+            else:
+                argv.append(f"http://127.0.0.1:{port}/v1/models/m" if argument == URL else argument)
         stdout, stderr = MemoryStream(terminal=is_terminal), MemoryStream(terminal=is_terminal)
         monkeypatch.setattr(sys, "stdin", MemoryStream(f"{HOSTILE}\n:model {HOSTILE}\n:{HOSTILE}\n".encode()))
         with redirect_stdout(stdout), redirect_stderr(stderr):

@@ -6,12 +6,15 @@ The commands are listed in `registry.py` and are in `commands/`.
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from tfsctl.cli.registry import LazyCommandGroup
+from tfsctl.cli.registry import COMMANDS, LazyCommandGroup
+from tfsctl.cli.usage.help_format import CONTEXT_SETTINGS
+from tfsctl.cli.usage.usage_errors import usage_error
 from tfsctl.errors import ExitCode, TfsctlError
 
 _COMMAND_LINE_ERROR: type[Exception] = typer.BadParameter.__bases__[
@@ -22,11 +25,11 @@ _DISK_FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 app = typer.Typer(
     name="tfsctl",
     cls=LazyCommandGroup,
-    help="Take a TensorFlow model from a Python file to answers: export, serve, query.",
+    help="Take a TensorFlow model from a Python file to production: export, serve, query, roll out.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT_SETTINGS,
 )
 
 
@@ -46,7 +49,7 @@ def _global_options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Take a TensorFlow model from a Python file to answers: export, serve, query."""
+    """Take a TensorFlow model from a Python file to production: export, serve, query, roll out."""
     from tfsctl.cli.output import terminal
 
     terminal.verbose = verbose
@@ -60,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         exit_code = app(args=None if argv is None else list(argv), prog_name="tfsctl", standalone_mode=False)
     except _COMMAND_LINE_ERROR as error:
-        return terminal.report_command_line_error(error)
+        return terminal.report(usage_error(error, _command(argv)))
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except TfsctlError as error:
@@ -74,6 +77,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - anything else is a bug, reported as such
         return terminal.report_bug(error)
     return exit_code if isinstance(exit_code, int) else ExitCode.OK  # the code of typer.Exit
+
+
+def _command(argv: Sequence[str] | None) -> str:
+    """The command that was typed; empty if there is none."""
+    first = next(iter(sys.argv[1:] if argv is None else argv), "")
+    return first if first in COMMANDS else ""
 
 
 def _environment_error(error: OSError | MemoryError) -> TfsctlError:

@@ -11,6 +11,8 @@ import typer
 from typer.core import TyperGroup, TyperOption
 
 from tfsctl.cli.options.input_arguments import NegativeNumberCommand
+from tfsctl.cli.usage.help_format import CONTEXT_SETTINGS, GroupedCommand
+from tfsctl.cli.usage.usage_errors import unknown_command
 
 
 class Command(NamedTuple):
@@ -23,27 +25,34 @@ class Command(NamedTuple):
 # In the order of `tfsctl --help`. The summaries repeat the first line of each command's help, so that listing the commands
 # imports none of them. A command is the function of its name in commands/FOLDER/NAME.py, or that module's Typer `app`.
 COMMANDS = {
-    "export": Command("export", "Make a verified SavedModel version out of a model."),
-    "warmup": Command("export", "Write the warmup requests of a version, which servers run after loading."),
+    "export": Command("export", "Export a model as a verified SavedModel version."),
+    "warmup": Command("export", "Write the warmup requests of a version."),
     "lint": Command("export", "Check a model or a config file by TensorFlow Serving's rules."),
     "serve": Command("serve", "Serve models over REST and gRPC."),
     "compose": Command("deploy", "Print a Compose file that serves models."),
-    "image": Command("deploy", "Images with models inside."),
+    "image": Command("deploy", "Build images with models inside."),
     "ps": Command("serve", "List the servers that tfsctl started."),
-    "logs": Command("serve", "Print the logs of servers that tfsctl started."),
-    "restart": Command("serve", "Restart a server that tfsctl started."),
-    "stop": Command("serve", "Stop servers that tfsctl started."),
-    "predict": Command("query", "Ask a model for its answer to what you type."),
-    "classify": Command("query", "Ask a model for the classes of examples."),
-    "regress": Command("query", "Ask a model for the value of examples."),
-    "metadata": Command("query", "Show a model's signatures, and what else is known of it."),
-    "sample": Command("query", "Make up an example request that fits a model's signature."),
+    "logs": Command("serve", "Print the logs of servers."),
+    "restart": Command("serve", "Restart a server."),
+    "stop": Command("serve", "Stop servers."),
+    "predict": Command("query", "Send inputs to a model and print its predictions."),
+    "classify": Command("query", "Send features to a model and print the classes."),
+    "regress": Command("query", "Send features to a model and print the values."),
+    "metadata": Command("query", "Show the signatures of a model."),
+    "sample": Command("query", "Print an example request for a model."),
     "repl": Command("query", "Query a model interactively: type inputs, read predictions."),
-    "run": Command("serve", "Serve a model and talk to it, in one go."),
-    "status": Command("query", "Show where each version of a model is in its life."),
-    "wait": Command("query", "Wait until a model, or one version of it, is AVAILABLE."),
+    "run": Command("serve", "Serve a model and open the REPL."),
+    "status": Command("query", "Show the state of each version of a model."),
+    "wait": Command("query", "Wait until a model is AVAILABLE."),
     "compare": Command("rollout", "Compare the predictions of two versions on the same rows."),
-    "explain": Command("query", "Explain an error: its cause, and the next command."),
+    "explain": Command("query", "Explain an error or a log of TensorFlow Serving."),
+}
+GROUPS = {
+    "export": "Export",
+    "serve": "Serve",
+    "query": "Query",
+    "rollout": "Roll out",
+    "deploy": "Deploy",
 }
 TAKE_NEGATIVE_NUMBERS = ("predict", "classify", "regress", "explain")
 
@@ -59,10 +68,28 @@ class LazyCommandGroup(TyperGroup):
         """The names of the commands, without importing them."""
         return list(COMMANDS)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own, not public
+        """Parse the command line; `help COMMAND` is `COMMAND --help`."""
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own, not public
+        """Look up the command. Raises InvalidInput, with the command that was probably meant."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise unknown_command(args[0], list(COMMANDS))
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - typer's own, not public
-        """Write the list of commands; unlike Typer, never cut a summary to the terminal's width."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
+        """Write the commands by group; unlike Typer, never cut a summary to the terminal's width."""
+        width = max(map(len, COMMANDS))
+        for folder, title in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name.ljust(width), one.summary) for name, one in COMMANDS.items() if one.folder == folder]
+                )
+        formatter.write_paragraph()
+        formatter.write_text("`tfsctl help COMMAND` shows the options of a command.")
 
 
 class _LazyCommands(Mapping[str, object]):
@@ -85,8 +112,8 @@ def _build_command(name: str) -> object:
     module = import_module(f"tfsctl.cli.commands.{COMMANDS[name].folder}.{name}")
     app = getattr(module, "app", None)
     if app is None:
-        app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        cls = NegativeNumberCommand if name in TAKE_NEGATIVE_NUMBERS else None
+        app = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=CONTEXT_SETTINGS)
+        cls = NegativeNumberCommand if name in TAKE_NEGATIVE_NUMBERS else GroupedCommand
         app.command(name, cls=cls)(getattr(module, name))
     command = typer.main.get_command(app)
     for one in getattr(command, "commands", {"": command}).values():

@@ -9,8 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from typer.core import TyperCommand
-
+from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.errors import InvalidInput
 
 STDIN = "-"
@@ -18,7 +17,7 @@ STDIN = "-"
 _NEGATIVE_NUMBER = re.compile(r"-(\d|\.\d|inf\b|infinity\b)", re.IGNORECASE)
 
 
-class NegativeNumberCommand(TyperCommand):
+class NegativeNumberCommand(GroupedCommand):
     """A Typer command that accepts negative numbers such as `-1` as arguments, not as options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own context, not public

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _LOG_STYLES = {"I": "dim", "W": "yellow", "E": "red", "F": "bold red"}
+_WORD_COLOURS = {"error": "1;31", "hint": "36"}  # SGR codes: bold red, cyan
 _MIN_FOLDED_WIDTH = 12  # characters; a narrower column is unreadable
 SPINNER_DELAY_S = 1.0
 
@@ -260,20 +261,17 @@ def report(error: TfsctlError) -> int:
     """Print an expected failure as `error:`, `cause:` and `hint:` lines; returns its exit code."""
     if verbose:
         _say_traceback(error)
-    say(f"error: {error.message}")
-    if error.cause:
-        say(f"cause: {error.cause}")
-    if error.hint:
-        say(f"hint: {error.hint}")
+    for word, text in (("error", error.message), ("cause", error.cause), ("hint", error.hint)):
+        if text:
+            print(f"{_coloured(word)} {escape_controls(text)}", file=sys.stderr, flush=True)
     return error.exit_code
 
 
-def report_command_line_error(error: Exception) -> int:
-    """Print Click's message about a wrong option or argument; returns its exit code."""
-    message = io.StringIO()
-    error.show(file=message)  # type: ignore[attr-defined] # Click's UsageError
-    say(message.getvalue().rstrip("\n"))
-    return ExitCode.USAGE
+def _coloured(word: str) -> str:
+    """`error:` in red and `hint:` in cyan, if stderr is a terminal that takes colours."""
+    if word not in _WORD_COLOURS or not can_redraw() or os.environ.get("NO_COLOR"):
+        return f"{word}:"
+    return f"\x1b[{_WORD_COLOURS[word]}m{word}:\x1b[0m"
 
 
 def report_bug(error: BaseException) -> int:

@@ -12,6 +12,7 @@ import typer
 from tfsctl.cli.options import serve_options
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.output import terminal
+from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.core.types import DEFAULT_GRPC_PORT, DEFAULT_REST_PORT
 from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.errors import DockerError, InvalidInput
@@ -169,6 +170,8 @@ def _build_hint(hint: str) -> str:
     return "; ".join([*kept, "--print-dockerfile prints the Dockerfile without Docker"])
 
 
-app = typer.Typer(help="Images with models inside.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+app = typer.Typer(
+    help="Build images with models inside.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 app.callback()(lambda: None)  # keeps `build` a subcommand; Typer drops the name of a lone command
-app.command("build")(build)
+app.command("build", cls=GroupedCommand)(build)

@@ -181,7 +181,7 @@ def export(
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer only: no progress, no notes.")] = False,
 ) -> None:
-    """Make a verified SavedModel version out of a model.
+    """Export a model as a verified SavedModel version.
 
     \b
     SOURCE is one of

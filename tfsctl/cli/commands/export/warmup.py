@@ -25,7 +25,7 @@ def warmup(
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer only: no progress, no notes.")] = False,
 ) -> None:
-    """Write the warmup requests of a version, which servers run after loading.
+    """Write the warmup requests of a version.
 
     Each request is run with the embedded server's code first; if one fails, the version is left as it was. The file
     assets.extra/tf_serving_warmup_requests is replaced at once. Servers that have loaded the version do not read it again.

@@ -37,7 +37,7 @@ def classify(
     raw: Raw = False,
     as_json: Json = False,
 ) -> None:
-    """Ask a model for the classes of examples.
+    """Send features to a model and print the classes.
 
     Each row of features becomes a tf.Example: 2.0 is a float, 2 a whole number, anything else text. Several signatures
     are one call over gRPC (MultiInference).

@@ -22,7 +22,7 @@ def explain(
     *,
     as_json: Json = False,
 ) -> None:
-    """Explain an error: its cause, and the next command.
+    """Explain an error or a log of TensorFlow Serving.
 
     Takes an error of TensorFlow Serving as any client, browser or log shows it, or a whole log on stdin, and explains every line that is
     known. Nothing is asked of any server.

@@ -43,7 +43,7 @@ def metadata(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a model's signatures, and what else is known of it.
+    """Show the signatures of a model.
 
     Inputs and outputs, with dtypes and shapes, of the running model, over REST or gRPC; or, with PATH, of the model in a directory, with its TensorFlow version,
     size, operations, warmup and fingerprint as well. TensorFlow is not loaded for either.

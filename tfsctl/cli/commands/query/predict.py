@@ -47,7 +47,7 @@ def predict(
     raw: Raw = False,
     as_json: Json = False,
 ) -> None:
-    """Ask a model for its answer to what you type.
+    """Send inputs to a model and print its predictions.
 
     The model tells its signature first, and what you type is shaped to it: each argument, or each line of stdin, is a
     row. A mismatch is explained before anything is sent. One server that tfsctl started is found by itself.

@@ -31,7 +31,7 @@ def regress(
     raw: Raw = False,
     as_json: Json = False,
 ) -> None:
-    """Ask a model for the value of examples.
+    """Send features to a model and print the values.
 
     Each row of features becomes a tf.Example: 2.0 is a float, 2 a whole number, anything else text. Several signatures
     are one call over gRPC (MultiInference).

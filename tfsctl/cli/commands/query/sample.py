@@ -36,7 +36,7 @@ def sample(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --output if it exists.")] = False,
 ) -> None:
-    """Make up an example request that fits a model's signature.
+    """Print an example request for a model.
 
     It is the JSON body of TensorFlow Serving's REST API, with one row of made-up values: to fill in, to send with curl,
     or to try with tfsctl predict.

@@ -47,7 +47,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a line for each change.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show where each version of a model is in its life.
+    """Show the state of each version of a model.
 
     A version goes from START over LOADING to AVAILABLE, and over UNLOADING to END. One that could not be loaded ends
     with its error. --watch goes on until Ctrl-C, with --json a document a line.

@@ -29,7 +29,7 @@ def wait(
     options: ServerOptions,
     as_json: Json = False,
 ) -> None:
-    """Wait until a model, or one version of it, is AVAILABLE.
+    """Wait until a model is AVAILABLE.
 
     Ends with 0 once it is AVAILABLE, with 3 if it is not within --timeout seconds, and at once with 1 if it could not be
     loaded. A server that does not run yet, or does not know the model yet, may still come; stderr tells what is waited

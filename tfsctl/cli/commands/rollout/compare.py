@@ -38,8 +38,12 @@ def compare(
     signature: Annotated[str, typer.Option("--signature", metavar="NAME", help="The signature to run.")] = (
         DEFAULT_SIGNATURE
     ),
-    atol: Annotated[float, typer.Option("--atol", min=0, help="Two numbers agree within atol + rtol * |a|.")] = 1e-5,
-    rtol: Annotated[float, typer.Option("--rtol", min=0, help="The relative part of the tolerance.")] = 1e-4,
+    atol: Annotated[
+        float, typer.Option("--atol", min=0, metavar="NUMBER", help="Two numbers agree within atol + rtol * |a|.")
+    ] = 1e-5,
+    rtol: Annotated[
+        float, typer.Option("--rtol", min=0, metavar="NUMBER", help="The relative part of the tolerance.")
+    ] = 1e-4,
     target: Annotated[
         str | None, typer.Option("--target", metavar="COLUMN", help="The column with the right answers.")
     ] = None,

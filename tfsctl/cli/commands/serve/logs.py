@@ -41,7 +41,7 @@ def logs(
         bool, typer.Option("--timestamps", "-t", help="Begin each line with its time in UTC.")
     ] = False,
 ) -> None:
-    """Print the logs of servers that tfsctl started.
+    """Print the logs of servers.
 
     A log is kept after its server has ended: the log of a container until `tfsctl stop`, the log of a process until the
     next server of its name starts. With several names, each line begins with the name. The time of a line of a process

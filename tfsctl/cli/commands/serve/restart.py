@@ -14,7 +14,7 @@ def restart(
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     as_json: Json = False,
 ) -> None:
-    """Restart a server that tfsctl started.
+    """Restart a server.
 
     It gets the command line and the ports it had, and goes on in the background. "Ready" is said once every model
     answers. What is on disk is checked first: a server that could not come back is not stopped.

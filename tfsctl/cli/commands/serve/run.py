@@ -30,7 +30,7 @@ def run(
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     as_json: Json = False,
 ) -> None:
-    """Serve a model and talk to it, in one go.
+    """Serve a model and open the REPL.
 
     A server that has the model from the same directory already is talked to as it is; else one is started as
     `tfsctl serve` would, and stopped at the end. The conversation is that of `tfsctl repl`.

@@ -28,7 +28,7 @@ def stop(
     stop_all: Annotated[bool, typer.Option("--all", help="Stop every server tfsctl started.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop servers that tfsctl started.
+    """Stop servers.
 
     Returns when it is gone, with what is left of a container that has ended. Nothing that tfsctl did not start is ever
     stopped.

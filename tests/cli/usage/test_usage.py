@@ -1,0 +1,127 @@
+"""Help and usage errors: headings, defaults, `help COMMAND`, what was probably meant, and colours."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import typer
+from cli_runner import RunCli
+
+from tfsctl.cli import app
+from tfsctl.cli.registry import COMMANDS, GROUPS
+from tfsctl.cli.usage.help_format import GroupedCommand
+from tfsctl.cli.usage.usage_errors import ALIASES
+from tfsctl.engines.launch_spec import _CONTAINER_FLAGS
+
+
+def leaves() -> dict[str, object]:
+    """Every command that has options, by its path."""
+    group = typer.main.get_command(app)
+    found: dict[str, object] = {}
+    for name in COMMANDS:
+        command = group.get_command(None, name)  # type: ignore[attr-defined] # it is a group
+        for child, one in getattr(command, "commands", {"": command}).items():
+            found[f"{name} {child}".strip()] = one
+    return found
+
+
+@pytest.mark.parametrize("path", leaves())
+def test_every_command_groups_its_options(path: str) -> None:
+    """A new command, or one within a group, uses the class that prints headings."""
+    assert isinstance(leaves()[path], GroupedCommand)
+
+
+def test_headings(run_cli: RunCli) -> None:
+    """The options of `predict` stand under headings, in order."""
+    shown = run_cli("predict", "--help").stdout
+
+    assert re.findall(r"^(\w+):$", shown, re.MULTILINE) == [
+        "Arguments",
+        "Input",
+        "Output",
+        "Files",
+        "Server",
+        "TLS",
+        "Other",
+    ]
+    assert "(default: 60). [env: TFSCTL_TIMEOUT]" in " ".join(shown.split())
+
+
+def test_options_of_containers_stand_under_docker(run_cli: RunCli) -> None:
+    """What only works with containers is under "Docker", and nothing else is."""
+    shown = run_cli("serve", "--help").stdout
+    docker = shown.split("\nDocker:\n")[1].split("\n\n")[0]
+    listed = set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", docker, re.MULTILINE))
+
+    assert listed == {*_CONTAINER_FLAGS.values(), "--tag"}
+
+
+def test_help_of_a_command(run_cli: RunCli) -> None:
+    """`help` alone, and with a command or a command within a group."""
+    assert run_cli("help").stdout == run_cli("--help").stdout
+    assert run_cli("help", "stop").stdout == run_cli("stop", "--help").stdout
+    assert "image build" in run_cli("help", "image", "build").stdout
+    assert run_cli("help", "nothing").code == 2
+
+
+def test_commands_are_listed_by_group(run_cli: RunCli) -> None:
+    """Each command is under the heading of its group."""
+    shown = run_cli("--help").stdout
+
+    assert {one.folder for one in COMMANDS.values()} == set(GROUPS)
+    for name, one in COMMANDS.items():
+        section = shown.split(f"\n{GROUPS[one.folder]}:\n")[1].split("\n\n")[0]
+        assert re.search(rf"^  {name} +{re.escape(one.summary)}$", section, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["list"], ["there is no command 'list'", "did you mean tfsctl ps?"]),
+        (["rm", "x"], ["there is no command 'rm'", "did you mean tfsctl stop?"]),
+        (["predcit"], ["there is no command 'predcit'", "did you mean tfsctl predict?"]),
+        (["xyzzy"], ["there is no command 'xyzzy'", "tfsctl --help"]),
+        (["predict", "--jsn"], ["there is no option --jsn", "did you mean --json?"]),
+        (["stop", "--al"], ["there is no option --al", "did you mean --all?"]),
+        (["logs", "--xyzzy"], ["there is no option --xyzzy", "tfsctl logs --help"]),
+        (["status", "a", "b"], ["unexpected extra argument", "tfsctl status --help"]),
+        (["serve", "--rest-port", "x"], ["invalid value for '--rest-port'", "tfsctl serve --help"]),
+        (["logs", "--tail"], ["option '--tail' requires an argument", "tfsctl logs --help"]),
+        (["image", "bild"], ["no such command 'bild'", "tfsctl image --help"]),
+    ],
+)
+def test_usage_errors(typed: list[str], words: list[str], run_cli: RunCli) -> None:
+    """Every usage error is an `error:` line and a `hint:` line, and ends with 2."""
+    shown = run_cli(*typed)
+    lines = shown.stderr.splitlines()
+
+    assert (shown.code, shown.stdout, len(lines)) == (2, "", 2)
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("hint: ")
+    for one in words:
+        assert one.lower() in shown.stderr.lower()
+
+
+def test_aliases_lead_to_commands() -> None:
+    """No alias is a command of its own."""
+    assert not ALIASES.keys() & COMMANDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_errors_are_coloured_on_a_terminal(
+    variables: dict[str, str], is_coloured: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`error:` is red on a terminal that takes colours."""
+    from tfsctl.cli.output import terminal
+    from tfsctl.errors import TfsctlError
+
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    terminal.report(TfsctlError("it is broken", hint="mend it"))
+
+    assert ("\x1b[1;31merror:\x1b[0m it is broken" in capsys.readouterr().err) is is_coloured

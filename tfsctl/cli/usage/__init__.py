@@ -1,0 +1,1 @@
+"""Help and usage errors: how options are grouped and printed, and what a mistyped command line is told."""

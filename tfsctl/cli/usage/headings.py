@@ -1,0 +1,75 @@
+"""The headings that the options of a command stand under in its help. An option without an entry is under "Options"."""
+
+from __future__ import annotations
+
+OPTIONS = "Options"
+OTHER = "Other"
+
+# Heading -> options, for all commands. The headings are printed in this order, after "Arguments".
+_COMMON = {
+    OPTIONS: (),
+    "Input": ("--input", "--text", "--example", "--raw", "--signature"),
+    "Source": (
+        *("--arg", "--custom-objects", "--weights", "--unsafe", "--keys", "--metric", "--k", "--batch-size"),
+        *("--signature", "--oov", "--kind"),
+    ),
+    "Signatures": (*("--input", "--output", "--classify", "--regress", "--image-bytes", "--examples", "--signature"),),
+    "Output": (
+        *("--only", "--labels", "--top", "--json", "--show", "--dry-run", "--output", "--force", "--html", "--junit"),
+        *("--output-format", "--safe-csv"),
+    ),
+    "Files": (
+        *("--file", "--format", "--column", "--keep", "--batch-size", "--concurrency", "--on-error", "--resume"),
+        *("--delimiter", "--decimal", "--encoding", "--no-header", "--na", "--rows"),
+    ),
+    "Quality": ("--target", "--task", "--score", "--slice", "--atol", "--rtol"),
+    "Thresholds": ("--fail-if", "--min-rows"),
+    "Server": (
+        *("--model", "--server", "--profile", "--host", "--port", "--url", "--grpc", "--rest", "--version", "--label"),
+        *("--timeout", "--wait-timeout", "--connect-timeout", "--max-answer", "--header", "--header-env", "--proxy"),
+        *("--compression", "--keepalive", "--lb"),
+    ),
+    "TLS": ("--tls", "--ca", "--cert", "--key", "--ssl-cert", "--ssl-key", "--ssl-client-ca", "--tls-server-name"),
+}
+# The options of one command (or of several, by one of their options) that stand elsewhere.
+_SERVE = {
+    "Models": ("--model", "--config", "--name", "--versions"),
+    "Server": (
+        *("--engine", "--host", "--publish-all-interfaces", "--rest-port", "--grpc-port", "--metrics", "--warmup"),
+        *("--batching", "--batching-parameter", "--batching-file", "--env", "--server-arg", "--wait-timeout"),
+    ),
+    "TLS": ("--ssl-cert", "--ssl-key", "--ssl-client-ca"),
+    "Docker": (
+        *("--image", "--base-image", "--tag", "--pull", "--platform", "--gpus", "--memory", "--cpus", "--shm-size"),
+        *("--network", "--user", "--label", "--restart", "--log-max-size", "--docker-arg", "--writable-root"),
+        *("--new-privileges", "--cap-add"),
+    ),
+}
+_EXPORT = {"Source": _COMMON["Source"], "Signatures": _COMMON["Signatures"]}
+OF_COMMAND = {
+    "serve": _SERVE,
+    "run": _SERVE,
+    "compose": _SERVE,
+    "image build": _SERVE,
+    "export": _EXPORT,
+}
+_LAST = ("--verbose", "--help")
+
+
+def heading(command: str, options: list[str]) -> str:
+    """The heading for an option, given by all of its names, in the help of a command (`predict`, `image build`)."""
+    if any(name in options for name in _LAST):
+        return OTHER
+    for table in (OF_COMMAND.get(command, {}), _COMMON):
+        for title, names in table.items():
+            if title in ("Source", "Signatures") and command != "export":
+                continue
+            if any(name in options for name in names):
+                return title
+    return OPTIONS
+
+
+def order(title: str) -> int:
+    """The place of a heading in a help."""
+    titles = [OPTIONS, "Models", *(one for one in _COMMON if one != OPTIONS), "Docker", OTHER]
+    return titles.index(title) if title in titles else len(titles) - 1
