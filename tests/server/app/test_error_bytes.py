@@ -30,9 +30,9 @@ def test_a_status_message_is_text() -> None:
 
 
 def test_a_log_line_is_written() -> None:
-    """With the byte escaped."""
+    """With the byte and the control character escaped."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="utf-8", errors="strict")
     write_line(stream, MESSAGE)
 
-    assert raw.getvalue() == b"bad \\udcff\0 value\n"
+    assert raw.getvalue() == b"bad \\udcff\\u0000 value\n"
