@@ -52,7 +52,7 @@ def test_environment_variables() -> None:
 
 def test_json_keys(run_cli: RunCli, echo_dir: Path) -> None:
     """The keys that are listed are those that are printed."""
-    listed = {cells[0]: set(re.findall(r"`(\w+)`", cells[1])) for cells in table("reference.md", "`--json`")}
+    listed = {cells[0]: set(re.findall(r"`(\w+)`", cells[1])) for cells in table("reference.md", "JSON")}
     shown = run_cli("metadata", echo_dir, "--json")
     keys = set(ast.literal_eval(shown.stdout.replace("null", "None")))
 
