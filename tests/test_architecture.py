@@ -91,7 +91,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "server": [
         {"status", "request_context"},
         {"process", "monitoring", "memory_budget"},
-        {"limits"},
+        {"limits", "request_log"},
         {"config", "runtime"},
         {"execution"},
         {"batching"},
@@ -202,7 +202,12 @@ LAYERS: dict[str, list[set[str]]] = {
         {"subprocesses"},
         {"log_followers"},
     ],
-    "serving_config": [{"messages", "model_name", "model_config", "stock_image"}, {"text_protos"}, {"serving_config"}],
+    "serving_config": [
+        {"messages", "model_name", "request_logging", "stock_image"},
+        {"model_config"},
+        {"text_protos"},
+        {"serving_config"},
+    ],
     "server/execution": [
         {"effects", "loop_debouncer", "queue_limits", "stacked_run"},
         {"executor", "pending_run", "replica_graph"},

@@ -32,6 +32,7 @@ _PROTOBUF = "tensorflow.core.protobuf."
 
 MODULE_OF = {
     "AttrValue": _FRAMEWORK + "attr_value_pb2",
+    "Features": _EXAMPLE + "feature_pb2",
     "Feature": _EXAMPLE + "feature_pb2",
     "TensorInfo": _PROTOBUF + "meta_graph_pb2",
     "ModelConfig": _CONFIG + "model_server_config_pb2",
@@ -53,6 +54,7 @@ MODULE_OF = {
     "GetModelStatusResponse": _APIS + "get_model_status_pb2",
     "ModelVersionStatus": _APIS + "get_model_status_pb2",
     "ModelSpec": _APIS + "model_pb2",
+    "PredictLog": _APIS + "prediction_log_pb2",
     "PredictionLog": _APIS + "prediction_log_pb2",
     "PredictRequest": _APIS + "predict_pb2",
     "PredictResponse": _APIS + "predict_pb2",

@@ -157,7 +157,7 @@ SERVER_ERRORS = (
     KnownError(
         r"No request-logger-creator provided",
         "the model config file has a logging_config, which no public build of TensorFlow Serving can do",
-        "take logging_config out of the file",
+        "take logging_config out of the file, or serve it with --engine embedded, which logs requests",
     ),
     KnownError(
         r'Message type "(?P<message>[\w.]+)" has no field named "(?P<field>[^"]+)"',

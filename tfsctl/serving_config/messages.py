@@ -52,7 +52,7 @@ _MESSAGES = {
 
 def parse_text(message: MessageT, text: str, *, source: str) -> MessageT:
     """Parse protobuf text into `message` and return it. Raises InvalidInput with `source`, line and column."""
-    from google.protobuf import text_format
+    from google.protobuf import struct_pb2, text_format  # noqa: F401 - an Any of the text may hold a Struct
 
     try:
         return text_format.Parse(text, message)

@@ -13,6 +13,12 @@ from typing import Any
 
 from tfsctl.core import protos
 from tfsctl.errors import InvalidInput
+from tfsctl.serving_config.request_logging import (
+    RequestLogging,
+    logging_from_document,
+    logging_from_proto,
+    set_logging,
+)
 
 PLATFORM = "tensorflow"
 _TYPE_UNSPECIFIED, _TYPE_TENSORFLOW = 0, 1  # ModelType of model_server_config.proto
@@ -38,6 +44,8 @@ class VersionPolicy:
 class ModelConfig:
     """One model to serve. `base_path` is the directory of the version directories; `labels` maps labels to versions.
 
+    `logging` is how its requests are logged, None if they are not.
+
     The field names are a file format: `ServingConfig.from_document` reads them from the records of servers.
     """
 
@@ -45,18 +53,15 @@ class ModelConfig:
     base_path: str
     policy: VersionPolicy = VersionPolicy()
     labels: Mapping[str, int] = field(default_factory=dict)
+    logging: RequestLogging | None = None
 
 
 def model_from_document(document: Mapping[str, Any]) -> ModelConfig:
     """The model that `dataclasses.asdict` converted to `document`."""
     policy = document["policy"]
     specific = None if policy["specific"] is None else tuple(policy["specific"])
-    return ModelConfig(**{**document, "policy": VersionPolicy(**{**policy, "specific": specific})})
-
-
-def has_request_logging(message: protos.ModelServerConfig) -> bool:
-    """Whether a ModelServerConfig asks for request logging, which no public build of TensorFlow Serving supports."""
-    return any(entry.HasField("logging_config") for entry in message.model_config_list.config)
+    logging = logging_from_document(document.get("logging"))
+    return ModelConfig(**{**document, "policy": VersionPolicy(**{**policy, "specific": specific}), "logging": logging})
 
 
 def model_config_text(models: Sequence[ModelConfig]) -> str:
@@ -77,6 +82,7 @@ def model_config_text(models: Sequence[ModelConfig]) -> str:
         elif policy.latest != 1:
             entry.model_version_policy.latest.num_versions = policy.latest
         entry.version_labels.update(model.labels)
+        set_logging(entry, model.logging)
     text: str = text_format.MessageToString(message)
     return text
 
@@ -89,7 +95,7 @@ def models_from_proto(
     """The models of a ModelServerConfig message. Checks TensorFlow Serving's rules and uses its error messages.
 
     `platforms` maps the models that are served now to their platforms, which may not change. Raises InvalidInput for a
-    name that is listed twice, a path that is not absolute, or a platform other than TensorFlow.
+    name that is listed twice, a path that is not absolute, a platform other than TensorFlow, or an invalid `logging_config`.
     """
     entries = message.model_config_list.config
     names: set[str] = set()
@@ -108,7 +114,9 @@ def models_from_proto(
             )
         if platform != PLATFORM:
             raise InvalidInput(f"Model {entry.name} requests unsupported platform {platform}")
-    return tuple(ModelConfig(e.name, e.base_path, _policy(e), dict(e.version_labels)) for e in entries)
+    return tuple(
+        ModelConfig(e.name, e.base_path, _policy(e), dict(e.version_labels), logging_from_proto(e)) for e in entries
+    )
 
 
 def _platform(entry: protos.ModelConfig) -> str:

@@ -70,7 +70,11 @@ class ServingConfig:
             return True
         (model,) = self.models
         # The entrypoint of TensorFlow Serving's image does not quote MODEL_NAME.
-        return model.policy != VersionPolicy() or bool(model.labels) or valid_name(model.name) != model.name
+        return (
+            model.policy != VersionPolicy()
+            or bool(model.labels or model.logging)
+            or valid_name(model.name) != model.name
+        )
 
     def files(self) -> dict[str, str]:
         """The text protos that `flags` refer to, by file name. Raises InvalidInput for a TLS file that cannot be read."""

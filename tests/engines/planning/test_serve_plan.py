@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import InvalidInput, NotFound, TfsctlError
 from tfsctl.serving_config import messages
-from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
-from tfsctl.serving_config.serving_config import TlsFiles
+from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy, model_config_text
+from tfsctl.serving_config.request_logging import RequestLogging
+from tfsctl.serving_config.serving_config import ServingConfig, TlsFiles
 
 
 @pytest.fixture
@@ -136,7 +139,7 @@ def test_a_model_config_file_is_served(echo: Path, tmp_path: Path) -> None:
     for text, words in (
         (f"model_config_list {{ config {{ {entry} }} config {{ {entry} }} }}", "Illegal to list model e multiple"),
         (f"model_config_list {{ config {{ {entry} typo: 1 }} }}", f"{file} is no tensorflow.serving.ModelServerConfig"),
-        (f"model_config_list {{ config {{ {entry} logging_config {{ }} }} }}", f"{file} asks for request logging"),
+        (f"model_config_list {{ config {{ {entry} logging_config {{ }} }} }}", "The logging_config of model e needs"),
         (
             'model_config_list { config { name: "s" base_path: "s3://b/m" model_platform: "tensorflow" } }',
             "s is at s3:",
@@ -145,6 +148,22 @@ def test_a_model_config_file_is_served(echo: Path, tmp_path: Path) -> None:
         file.write_text(text, encoding="utf-8")
         assert refusal(config_file=file).message.startswith(words)
     assert refusal(config_file=tmp_path / "none").message == f"there is no file {tmp_path}/none"
+
+
+def test_request_logging_needs_the_embedded_server(echo: Path, tmp_path: Path) -> None:
+    """No public build of TensorFlow Serving logs requests."""
+    file = tmp_path / "models.config"
+    logging = RequestLogging(f"{tmp_path}/r", 0.5, index=True, drop=("x",))
+    file.write_text(model_config_text([ModelConfig("e", str(echo), logging=logging)]), encoding="utf-8")
+
+    planned = plan(config_file=file)
+    assert planned.launch.config.models[0].logging == logging
+    assert "logging_config" in planned.launch.config.files()["models.config"]
+    document = json.loads(json.dumps(asdict(planned.launch.config)))
+    assert ServingConfig.from_document(document) == planned.launch.config
+    with pytest.raises(InvalidInput, match="asks for request logging of e, which no public build") as refused:
+        serve_plan._check_request_logging(planned.models, "docker")
+    assert str(refused.value.hint).startswith("add --engine embedded")
 
 
 def test_batching_options(echo: Path, tmp_path: Path) -> None:

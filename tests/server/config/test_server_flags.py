@@ -205,7 +205,7 @@ def test_a_model_config_file_is_polled(tmp_path: Path) -> None:
         configure("b")
         eventually(lambda: states(server, "a"), {"1": "END"})
         configure("a", "b", more="logging_config { }")
-        eventually(lambda: "No request-logger-creator provided." in (tmp_path / "server.log").read_text(), True)
+        eventually(lambda: "The logging_config of model b needs" in (tmp_path / "server.log").read_text(), True)
         assert (states(server, "a"), states(server, "b")) == ({"1": "AVAILABLE"}, {"1": "AVAILABLE"})
 
 

@@ -268,7 +268,11 @@ def test_a_failed_start_prints_the_error_and_exits_255(tmp_path: Path) -> None:
             ["--model_name=x", "--model_base_path=models/x"],
             "INVALID_ARGUMENT: Expected model x to have an absolute path or URI; got base_path()=models/x",
         ),
-        (["--model_config_file={LOGGED}"], "INVALID_ARGUMENT: No request-logger-creator provided."),
+        (
+            ["--model_config_file={LOGGED}"],
+            "INVALID_ARGUMENT: The logging_config of model m needs an absolute path as "
+            "log_collector_config.filename_prefix; got ''",
+        ),
         (["--model_config_file=/nope.config"], "NOT_FOUND: /nope.config; No such file or directory"),
     ],
 )

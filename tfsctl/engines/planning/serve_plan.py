@@ -17,7 +17,7 @@ from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.engines.planning.server_flags import check_server_flags
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.serving_config import messages, text_protos
-from tfsctl.serving_config.model_config import ModelConfig, has_request_logging, models_from_proto
+from tfsctl.serving_config.model_config import ModelConfig, models_from_proto
 from tfsctl.serving_config.model_name import check_name, valid_name
 from tfsctl.serving_config.serving_config import ServingConfig
 
@@ -52,6 +52,7 @@ def make_plan(options: ServeOptions) -> ServePlan:
     models = _find_models(options)
     engine, reason = choose(options.engine)
     check_server_flags(options.server_flags, engine)
+    _check_request_logging(models, engine)
     config = ServingConfig(
         tuple(model.config for model in models),
         grpc_port=options.grpc_port,
@@ -97,14 +98,20 @@ def _find_models(options: ServeOptions) -> tuple[ModelOnDisk, ...]:
     return tuple(models)
 
 
+def _check_request_logging(models: Sequence[ModelOnDisk], engine: EngineName) -> None:
+    """Raise InvalidInput if requests are to be logged by an engine that cannot do so."""
+    logged = next((model.name for model in models if model.config.logging is not None), None)
+    if logged is not None and engine != "embedded":
+        raise InvalidInput(
+            f"the model config file asks for request logging of {logged}, which no public build of TensorFlow Serving "
+            "can do",
+            hint="add --engine embedded, or take logging_config out of the file",
+        )
+
+
 def _read_config_file(file: Path) -> list[ModelConfig]:
     """The models of a model config file. Raises InvalidInput."""
     message = messages.parse_text(protos.ModelServerConfig(), _text(file), source=str(file))
-    if has_request_logging(message):
-        raise InvalidInput(
-            f"{file} asks for request logging, which no public build of TensorFlow Serving can do",
-            hint="take logging_config out of it",
-        )
     models = models_from_proto(message)
     for model in models:
         if "://" in model.base_path:

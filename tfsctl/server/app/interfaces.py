@@ -11,6 +11,7 @@ from tfsctl.server.grpc.api import GrpcApi
 from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.monitoring.serving_metrics import ServingMetrics
+from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.rest import api as rest_api
 from tfsctl.server.rest.cors import CrossOrigin
 from tfsctl.server.rest.metrics_page import MetricsPage
@@ -38,7 +39,7 @@ def metrics_path(flags: Flags) -> str:
     return prometheus_path(flags.monitoring_config_file) if flags.rest_api_port else ""
 
 
-def make_interfaces(flags: Flags, core: ServerCore, recorder: Recorder) -> Interfaces:
+def make_interfaces(flags: Flags, core: ServerCore, recorder: Recorder, request_logs: RequestLogs) -> Interfaces:
     """Build the interfaces that the flags ask for."""
     service = Service(core, check_method_names=flags.enable_signature_method_name_check, recorder=recorder)
     timeout_ms = flags.rest_api_timeout_in_ms
@@ -47,6 +48,7 @@ def make_interfaces(flags: Flags, core: ServerCore, recorder: Recorder) -> Inter
         timeout_s=timeout_ms / 1e3 if timeout_ms > 0 else None,
         cache_requests=not flags.disable_request_optimizations,
         recorder=recorder,
+        request_logs=request_logs,
     )
     if flags.rest_api_enable_cors_support:
         api = CrossOrigin(api)
@@ -59,6 +61,7 @@ def make_interfaces(flags: Flags, core: ServerCore, recorder: Recorder) -> Inter
         cache_requests=not flags.disable_request_optimizations,
         others={health.CHECK: ("HealthCheckRequest", health.check)} if with_health else {},
         recorder=recorder,
+        request_logs=request_logs,
     )
     streams: dict[str, streaming.Handler] = {}
     if flags.enable_reflection:

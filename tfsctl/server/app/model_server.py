@@ -18,6 +18,7 @@ from tfsctl.server.lifecycle.manager import Manager, VersionCheck
 from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.lifecycle.version_checks import VersionChecks, check_command
 from tfsctl.server.process import memory, priorities
+from tfsctl.server.request_log.request_logs import RequestLogs
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +47,14 @@ class ModelServer:
             check=self._version_check(),
             checks_alone=flags.check_new_versions == "always",
         )
+        self._request_logs = RequestLogs(recorder)
         self.core = ServerCore(
             manager,
+            request_logs=self._request_logs,
             poll_wait_s=flags.file_system_poll_wait_seconds,
             allow_labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
         )
-        interfaces = make_interfaces(flags, self.core, recorder)
+        interfaces = make_interfaces(flags, self.core, recorder, self._request_logs)
         self.rest, self.grpc, self.streams = interfaces.rest, interfaces.grpc, interfaces.streams
         # TensorFlow starts while the versions are found, and checked in another process.
         runtime = priorities.run_in_low_priority_thread(self._start_runtime)
@@ -93,3 +96,4 @@ class ModelServer:
         if self._polling is not None:
             self._polling.cancel()
         await self.core.stop()
+        await asyncio.to_thread(self._request_logs.close)

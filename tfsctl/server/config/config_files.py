@@ -22,7 +22,7 @@ def read_config_file(path: str | Path, message: MessageT) -> MessageT:
 
     The log says what is wrong inside the file, as the real server's does.
     """
-    from google.protobuf import text_format
+    from google.protobuf import struct_pb2, text_format  # noqa: F401 - an Any of the text may hold a Struct
 
     try:
         raw = Path(path).read_bytes()

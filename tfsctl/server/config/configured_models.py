@@ -7,7 +7,7 @@ from tfsctl.errors import InvalidInput
 from tfsctl.server.config.config_files import read_config_file
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.status import invalid_argument
-from tfsctl.serving_config.model_config import ModelConfig, check_base_path, has_request_logging, models_from_proto
+from tfsctl.serving_config.model_config import ModelConfig, check_base_path, models_from_proto
 
 
 def configured_models(flags: Flags) -> tuple[ModelConfig, ...]:
@@ -15,9 +15,7 @@ def configured_models(flags: Flags) -> tuple[ModelConfig, ...]:
     try:
         if flags.model_config_file:
             message = read_config_file(flags.model_config_file, protos.ModelServerConfig())
-            models = models_from_proto(message)
-            check_request_logging(message)
-            return models
+            return models_from_proto(message)
         if not flags.model_base_path:
             raise invalid_argument(
                 "Both server_options.model_base_path and server_options.model_config_file are empty!"
@@ -26,9 +24,3 @@ def configured_models(flags: Flags) -> tuple[ModelConfig, ...]:
     except InvalidInput as error:
         raise invalid_argument(error.message) from error
     return (ModelConfig(flags.model_name, flags.model_base_path),)
-
-
-def check_request_logging(message: protos.ModelServerConfig) -> None:
-    """Raise INVALID_ARGUMENT if requests are to be logged. The real server does so after it has loaded the models."""
-    if has_request_logging(message):
-        raise invalid_argument("No request-logger-creator provided.")

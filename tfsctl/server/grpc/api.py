@@ -26,9 +26,12 @@ from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.framing import GrpcResponse
 from tfsctl.server.grpc.predict_request_cache import CachedRequest, PredictRequestCache, model_ref
 from tfsctl.server.grpc.predict_response import predict_response
+from tfsctl.server.grpc.request_log_entry import LOGGED_METHODS, prediction_log
 from tfsctl.server.lifecycle.status_message import fill_status
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_context import charge_memory
+from tfsctl.server.request_log.request_log import SampledRequest
+from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.service.model_service import Inferred, Service
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.examples import Classes
@@ -42,6 +45,7 @@ log = logging.getLogger(__name__)
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
 RELOAD_PATH = _MODEL + "HandleReloadConfigRequest"
+_LOGGED = {_PREDICTION + method: method for method in LOGGED_METHODS}
 _PROFILER = "/tensorflow.ProfilerService/"  # the real server has it, and answers this if it was built without it
 _SIGNATURE_DEF = "signature_def"
 _DEADLINE_EXCEEDED = "Deadline Exceeded"
@@ -71,6 +75,7 @@ class GrpcApi:
         as_content: bool = False,
         cache_requests: bool = True,
         recorder: Recorder | None = None,
+        request_logs: RequestLogs | None = None,
         others: Methods = MappingProxyType({}),
     ) -> None:
         self._service = service
@@ -78,6 +83,7 @@ class GrpcApi:
         self._predict_requests = PredictRequestCache(is_enabled=cache_requests)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc")
         self._recorder = recorder or NullRecorder()
+        self._request_logs = request_logs or RequestLogs()
         methods: Methods = {
             **others,
             _PREDICTION + "Classify": ("ClassificationRequest", self._recorded("Classify", self._classify)),
@@ -111,6 +117,7 @@ class GrpcApi:
 
     async def answer(self, path: str, headers: Mapping[bytes, bytes], body: bytes) -> GrpcResponse:
         """Answer one unary call; `path` is as the client sent it, `body` the whole framed request."""
+        sampled: SampledRequest | None = None
         try:
             method = self._methods.get(path)
             if method is None:
@@ -126,16 +133,41 @@ class GrpcApi:
                 request = parse(raw)
             except DecodeError:
                 raise ServingError(Code.INTERNAL, "Failed to parse the request message") from None
+            if self._request_logs.is_on and path in _LOGGED:
+                sampled = self._sampled(_LOGGED[path], request, raw)
             response = await handler(request, deadline_s)
             message = response if isinstance(response, bytes) else response.SerializeToString()
+            if sampled is not None:
+                sampled.finish(Code.OK, message)
         except ServingError as error:
+            if sampled is not None:
+                sampled.finish(error.code)
             # A client reports these words when its own timer fires first.
             words = _DEADLINE_EXCEEDED if error.code is Code.DEADLINE_EXCEEDED else error.message
             return framing.failure(error.code, words)
         except Exception as error:  # the outermost handler of bugs: a status instead of a broken stream
             log.exception("Call failed: %s", path)
+            if sampled is not None:
+                sampled.finish(Code.INTERNAL)
             return framing.failure(Code.INTERNAL, f"{type(error).__name__}: {error}")
         return GrpcResponse(framing.frame(message))
+
+    def _sampled(self, method: str, request: Any, raw: bytes) -> SampledRequest | None:  # noqa: ANN401 - one of four
+        """The entry of the request log for a call, None if it is not to be logged."""
+        if method != "MultiInference":
+            spec = request.model_spec
+        elif request.tasks:
+            spec = request.tasks[0].model_spec
+        else:
+            return None
+        return self._request_logs.sample(
+            spec.name,
+            lambda: self._service.version_and_signatures(model_ref(spec)),
+            prediction_log,
+            api=method,
+            protocol="grpc",
+            body=raw,
+        )
 
     async def _predict(self, request: protos.PredictRequest | CachedRequest, deadline_s: float | None) -> bytes:
         if isinstance(request, CachedRequest):

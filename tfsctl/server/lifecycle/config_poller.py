@@ -8,7 +8,6 @@ import logging
 from tfsctl.core import protos
 from tfsctl.errors import InvalidInput
 from tfsctl.server.config.config_files import read_config_file
-from tfsctl.server.config.configured_models import check_request_logging
 from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.status import ServingError
 from tfsctl.serving_config.model_config import PLATFORM, ModelConfig, models_from_proto
@@ -32,14 +31,13 @@ async def poll_config_file(path: str, core: ServerCore, *, wait_s: float) -> Non
             continue
         if models != core.models:
             # In a task of its own: polling goes on while a reload waits for a model that is missing.
-            reload = asyncio.create_task(_reload(core, models, message))
+            reload = asyncio.create_task(_reload(core, models))
             reloads.add(reload)
             reload.add_done_callback(reloads.discard)
 
 
-async def _reload(core: ServerCore, models: tuple[ModelConfig, ...], message: protos.ModelServerConfig) -> None:
+async def _reload(core: ServerCore, models: tuple[ModelConfig, ...]) -> None:
     try:
         await core.reload(models)
-        check_request_logging(message)
     except ServingError as error:
         log.error("PollFilesystemAndReloadConfig failed to ReloadConfig: %s", error)  # noqa: TRY400 - the config is

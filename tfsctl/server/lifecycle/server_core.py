@@ -10,6 +10,7 @@ from tfsctl.core.types import ModelRef, VersionStatus
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle.manager import ManagedVersion, Manager
 from tfsctl.server.lifecycle.source import aspired_versions
+from tfsctl.server.request_log.request_logs import RequestLogs, check_folders
 from tfsctl.server.status import Code, ServingError, invalid_argument, not_found
 from tfsctl.serving_config.model_config import ModelConfig
 
@@ -25,8 +26,16 @@ class ServerCore:
     `allow_labels_for_unavailable` lets a new label name a version that is not available yet.
     """
 
-    def __init__(self, manager: Manager, *, poll_wait_s: float, allow_labels_for_unavailable: bool = False) -> None:
+    def __init__(
+        self,
+        manager: Manager,
+        *,
+        poll_wait_s: float,
+        allow_labels_for_unavailable: bool = False,
+        request_logs: RequestLogs | None = None,
+    ) -> None:
         self.manager = manager
+        self._request_logs = request_logs or RequestLogs()
         self._models: dict[str, ModelConfig] = {}
         self._labels: dict[str, Mapping[str, int]] = {}
         self._poll_wait_s = poll_wait_s
@@ -81,9 +90,11 @@ class ServerCore:
         """Apply a configuration: check its labels, drop models that it omits, and look for versions of the others."""
         log.info("Adding/updating models.")
         labels = {model.name: self._checked_labels(model) for model in models}
+        check_folders(models)
         dropped = self._models.keys() - {model.name for model in models}
         self._models = {model.name: model for model in models}
         self._labels = labels
+        self._request_logs.configure(models)
         for name in dropped:
             self.manager.set_aspired(name, {})
         for model in models:

@@ -50,6 +50,13 @@ class Recorder:
     def warmup_finished(self, path: str, status: str, seconds: float) -> None:
         """The warmup requests of a version ended: `status` is "OK" or the error. Any thread."""
 
+    def request_logged(self, model: str, status: str, *, times: int = 1) -> None:
+        """A sampled request was written to the request log ("OK"), or was not. Any thread.
+
+        Other statuses: "RESOURCE_EXHAUSTED" (the queue of the log was full), "INTERNAL" (it could not be converted),
+        "DATA_LOSS" (the file could not be written).
+        """
+
     def loop_stalled(self, seconds: float) -> None:
         """One callback held the event loop for this long."""
 

@@ -133,6 +133,10 @@ class ServingMetrics(Recorder):
         with self._lock:
             self._model_warmup_latency.cell(path, status).observe(seconds * 1e6)
 
+    def request_logged(self, model: str, status: str, *, times: int = 1) -> None:
+        with self._lock:
+            self._request_log_count.add(model[:_MAX_NAME], status, by=times)
+
     def loop_stalled(self, seconds: float) -> None:
         self._loop_stalls.cell().observe(seconds * 1e6)
 

@@ -25,12 +25,15 @@ from tfsctl.server.lifecycle.status_message import fill_status
 from tfsctl.server.limits import MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_context import charge_memory, max_step_bytes
+from tfsctl.server.request_log.request_log import SampledRequest
+from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import example as json_example
 from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.rest.json.decoded_size import check_decoded_size
 from tfsctl.server.rest.predict import LARGE_BODY_BYTES, RestPredict
+from tfsctl.server.rest.request_log_entry import prediction_log
 from tfsctl.server.rest.worker_threads import WorkerThreads
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD
@@ -83,9 +86,11 @@ class RestApi:
         timeout_s: float | None,
         cache_requests: bool = True,
         recorder: Recorder | None = None,
+        request_logs: RequestLogs | None = None,
     ) -> None:
         self._service = service
         self._recorder = recorder or NullRecorder()
+        self._request_logs = request_logs or RequestLogs()
         self._timeout_s = timeout_s
         self._route = _cached_route if cache_requests else _parse_route
         self._threads = WorkerThreads()
@@ -110,6 +115,7 @@ class RestApi:
             self._recorder.request_failed(name, reply.code)
 
     async def _answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> RestResponse:
+        sampled: SampledRequest | None = None
         try:
             if method != "POST" or (route := self._route(target)) is None:
                 return self._answer_other(method, target, headers)
@@ -120,16 +126,36 @@ class RestApi:
                 limit = min(MAX_UNCOMPRESSED_BYTES, max_step_bytes())
                 body = await self._threads.run(len(body) * _MAX_GZIP_RATIO, _gunzip, body, limit)
                 charge_memory(len(body))
+            if self._request_logs.is_on:
+                sampled = self._sampled(ref, verb, body)
             answer = self._predict.answer(ref, body) if verb == "predict" else self._infer(ref, verb, body)
-            return RestResponse(200, await answer)
+            response = RestResponse(200, await answer)
+            if sampled is not None:
+                sampled.finish(Code.OK, response.body)
+            return response  # noqa: TRY300 - both paths end here
         except ServingError as error:
+            if sampled is not None:
+                sampled.finish(error.code)
             retry_after = () if error.retry_after_s is None else ((b"retry-after", b"%d" % error.retry_after_s),)
             return RestResponse(
                 HTTP_STATUS[error.code], json_answer.error(error.message), code=error.code, headers=retry_after
             )
         except Exception as error:  # the outermost handler of bugs: a message instead of a broken connection
             log.exception("Request failed: %s %s", method, target)
+            if sampled is not None:
+                sampled.finish(Code.INTERNAL)
             return RestResponse(500, json_answer.error(f"{type(error).__name__}: {error}"), code=Code.INTERNAL)
+
+    def _sampled(self, ref: ModelRef, verb: str, body: bytes) -> SampledRequest | None:
+        """The entry of the request log for a request, None if it is not to be logged."""
+        return self._request_logs.sample(
+            ref.name,
+            lambda: self._service.version_and_signatures(ref),
+            prediction_log,
+            api=verb.capitalize(),
+            protocol="rest",
+            body=body,
+        )
 
     def _answer_other(self, method: str, target: str, headers: Mapping[bytes, bytes]) -> RestResponse:
         """Answer a request that does not run a model."""

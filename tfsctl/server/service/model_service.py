@@ -18,7 +18,6 @@ from tfsctl.core import protos
 from tfsctl.core.dtypes import DType
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef, VersionStatus
 from tfsctl.errors import InvalidInput
-from tfsctl.server.config.configured_models import check_request_logging
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
@@ -149,12 +148,19 @@ class Service:
         except InvalidInput as error:
             raise invalid_argument(error.message) from error
         await self.core.reload(models)
-        check_request_logging(config)
 
     def signature_defs(self, ref: ModelRef) -> tuple[Servable, Mapping[str, Any]]:
         """The servable, and its SignatureDef messages by name."""
         servable = self.core.servable(ref)
         return servable, servable.session.signature_defs
+
+    def version_and_signatures(self, ref: ModelRef) -> tuple[int | None, Mapping[str, Any] | None]:
+        """The number of the version that answers a request, and its SignatureDefs; None for both if there is none."""
+        try:
+            servable = self.core.servable(ref)
+        except ServingError:
+            return None, None
+        return servable.version, servable.session.signature_defs
 
     def status(self, name: str, version: int | None) -> list[VersionStatus]:
         """The states of a model's versions, highest first."""

@@ -1,0 +1,1 @@
+"""The request log (`logging_config` of a model): sampled requests as PredictionLog messages in TFRecord files."""

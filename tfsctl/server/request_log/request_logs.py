@@ -1,0 +1,78 @@
+"""The request logs of all models: follows the configuration, and samples requests for the REST and gRPC adapters."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.request_log.request_log import RequestLog, SampledRequest, now
+from tfsctl.server.status import invalid_argument
+from tfsctl.serving_config.model_config import ModelConfig
+
+if TYPE_CHECKING:
+    from tfsctl.core import protos
+
+MAX_QUEUED_BYTES = 64 << 20  # for each model
+_CLOSE_TIMEOUT_S = 10.0
+
+
+class RequestLogs:
+    """The request logs of a server. Without a `logging_config` there are none, and `is_on` is False."""
+
+    def __init__(self, recorder: Recorder | None = None, *, max_queued_bytes: int = MAX_QUEUED_BYTES) -> None:
+        self.is_on = False
+        self._recorder = recorder or NullRecorder()
+        self._max_queued_bytes = max_queued_bytes
+        self._logs: dict[str, RequestLog] = {}
+
+    def configure(self, models: Sequence[ModelConfig]) -> None:
+        """Log the requests of these models as they say. A log whose configuration stays the same goes on."""
+        wanted = {model.name: model.logging for model in models if model.logging is not None}
+        for name in [name for name, log in self._logs.items() if wanted.get(name) != log.logging]:
+            self._logs.pop(name).close()
+        for name, logging in wanted.items():
+            if name not in self._logs:
+                self._logs[name] = RequestLog(name, logging, self._recorder, max_queued_bytes=self._max_queued_bytes)
+        self.is_on = bool(self._logs)
+
+    def sample(
+        self,
+        model: str,
+        version: Callable[[], tuple[int | None, Mapping[str, Any] | None]],
+        convert: Callable[[SampledRequest], protos.PredictionLog],
+        *,
+        api: str,
+        protocol: str,
+        body: bytes,
+    ) -> SampledRequest | None:
+        """Begin the entry of a request if it is to be logged. `version` gives the number and the signatures."""
+        log = self._logs.get(model)
+        if log is None or not log.is_sampled():
+            return None
+        return SampledRequest(log, convert, api, protocol, model, *version(), body, *now())
+
+    def close(self) -> None:
+        """End all logs, and wait until they are written."""
+        logs = list(self._logs.values())
+        self.configure(())
+        deadline_s = time.monotonic() + _CLOSE_TIMEOUT_S
+        for log in logs:
+            log.wait_until_closed(max(0.0, deadline_s - time.monotonic()))
+
+
+def check_folders(models: Sequence[ModelConfig]) -> None:
+    """Create the folders of the request logs. Raises INVALID_ARGUMENT if one cannot be written."""
+    for model in models:
+        if model.logging is None:
+            continue
+        folder = Path(model.logging.filename_prefix).parent
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise invalid_argument(f"The request log of model {model.name} cannot be written: {error}") from error
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise invalid_argument(f"The request log of model {model.name} cannot be written: no access to {folder}")
