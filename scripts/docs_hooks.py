@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
+KNOWN_DIFFERENCES = "<!-- generated: known differences -->"
 LINK = re.compile(r"\]\((\.\./[^)#]*)(#[^)]*)?\)")
 
 
@@ -45,4 +46,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             raise SystemExit(f"{page.file.src_uri} links to {target}, which does not exist")
         return f"]({config.repo_url}/blob/main/{target}{link[2] or ''})"
 
-    return LINK.sub(resolved, markdown)
+    return LINK.sub(resolved, _with_generated(markdown))
+
+
+def _with_generated(markdown: str) -> str:
+    """Replace the comments that stand for a generated table."""
+    if KNOWN_DIFFERENCES in markdown:
+        table = docs_reference.known_differences(ROOT / "tests" / "conformance" / "known_differences.py")
+        markdown = markdown.replace(KNOWN_DIFFERENCES, table)
+    return markdown

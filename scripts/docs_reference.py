@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import runpy
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -81,6 +83,17 @@ def _flag_table() -> str:
             default = f"`{flag.default}`" if flag.default != "" else ""
             rows.append(f"| {name} | {default} | {_cell(text.replace(OURS, ''))} |")
     return "| flag | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def known_differences(path: Path) -> str:
+    """One table of the recorded answers of TensorFlow Serving that ours differ from, read from a module of the tests."""
+    tables = runpy.run_path(str(path))
+    rows = dict(tables["COUNTED"])
+    for server, differences in tables["OTHER_SERVERS"].items():
+        rows |= {f"{name} (server {server})": reason for name, reason in differences.items()}
+    rows |= {f"{name} (compared by kind only)": reason for name, reason in tables["MERGED_ANSWERS"].items()}
+    lines = [f"| {_cell(name)} | {_cell(reason)} |" for name, reason in rows.items()]
+    return "\n".join(["| recorded request | reason |", "|---|---|", *lines])
 
 
 def _paragraphs(text: str) -> str:

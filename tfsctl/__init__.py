@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         RequestRejected,
         ServerUnreachable,
         TfsctlError,
+        VersionTakenError,
     )
     from tfsctl.exporter.exported import ExportedModel
     from tfsctl.exporter.pipeline import export_model
@@ -63,6 +64,7 @@ _MODULES = {
     "Signature": "tfsctl.core.types",
     "TensorSpec": "tfsctl.core.types",
     "TfsctlError": "tfsctl.errors",
+    "VersionTakenError": "tfsctl.errors",
     "VersionStatus": "tfsctl.core.types",
     "compare": "tfsctl.api.commands.comparing",
     "connect": "tfsctl.api.connecting",
@@ -97,6 +99,7 @@ __all__ = [
     "TensorSpec",
     "TfsctlError",
     "VersionStatus",
+    "VersionTakenError",
     "__version__",
     "compare",
     "connect",

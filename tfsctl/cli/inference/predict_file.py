@@ -114,12 +114,15 @@ def predict_file(
                 columns |= {name: array[:0] for name, array in labels.items()}
                 output.write({**columns, **outputs_without_rows}, (), output.through)
             output.finish()  # a first Ctrl-C has no effect from here on
-    except BaseException:
+    except BaseException as error:
         output.abandon()
         if isinstance(output, FileOutput) and output.through:
             terminal.say(
                 f"{output.rows:,} answers are kept; the same command with --resume goes on after row {output.through:,}"
             )
+            if isinstance(error, TfsctlError) and (error.hint or "").startswith("--on-error skip"):
+                # --resume continues only the same command, so the kept answers must go first
+                error.hint = f"rm {output.path}.progress, and --on-error skip leaves out such rows and lists them"
         raise
     seconds = time.perf_counter() - start
     if isinstance(output, FileOutput):

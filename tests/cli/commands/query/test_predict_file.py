@@ -158,6 +158,18 @@ def test_kept_columns_of_a_file_without_rows(server: Served, tmp_path: Path, run
     assert (tmp_path / "out.csv").read_text() == "id,x,y\n"
 
 
+def test_the_hint_after_a_bad_row_works(server: Served, tmp_path: Path, run_cli: RunCli) -> None:
+    """Answers are kept for --resume, which refuses another --on-error, so the hint removes them first."""
+    (tmp_path / "in.csv").write_text("x\n1\n2\ntwo\n")
+    output = tmp_path / "out.csv"
+    asked = [*options(server, "rows"), "--file", tmp_path / "in.csv", "--output", output]
+
+    stopped = run_cli(*asked)
+    assert f"hint: rm {output}.progress, and --on-error skip leaves out such rows" in stopped.stderr
+    Path(f"{output}.progress").unlink()
+    assert run_cli(*asked, "--on-error", "skip").code == 0
+
+
 def test_a_run_with_kept_columns_is_resumed(server: Served, ones: Path, tmp_path: Path) -> None:
     """The rows that are left get their own values, and a run with other columns is another one."""
     run = Run(server, ones, tmp_path / "out.csv", "--keep", "x")
