@@ -38,9 +38,13 @@ LAYERS: dict[str, list[set[str]]] = {
     "data": [
         {"blocks", "checkpoints", "texts"},
         {"csv_format"},
-        {"array_results", "array_rows", "cells", "csv_rows", "image_rows", "json_rows", "parquet_rows", "record_rows"},
+        {
+            *("array_results", "array_rows", "cells", "csv_rows", "image_rows", "json_rows", "parquet_rows"),
+            *("record_rows", "recordings"),
+        },
         {"overwriting", "results", "shaping", "sources"},
     ],
+    "data/recordings": [{"prediction_logs"}, {"recording_rows"}],
     "clients": [
         {"__init__"},
         {"addresses", "answer_body", "connection", "inference_calls", "json_bodies"},

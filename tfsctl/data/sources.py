@@ -14,11 +14,11 @@ from tfsctl.data.csv_format import DEFAULT_FORMAT, TextFormat
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.images import SUFFIXES, takes_images
 
-Format = Literal["csv", "tsv", "json", "jsonl", "text", "npy", "npz", "parquet", "tfrecord", "images"]
+Format = Literal["csv", "tsv", "json", "jsonl", "text", "npy", "npz", "parquet", "tfrecord", "images", "recording"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 _TEXT_FORMATS = {"csv", "tsv", "json", "jsonl", "text"}
 _FORMAT_OF_SUFFIX: dict[str, Format] = {
-    **{f".{name}": name for name in FORMATS if name not in ("text", "images")},
+    **{f".{name}": name for name in FORMATS if name not in ("text", "images", "recording")},
     ".ndjson": "jsonl",
     ".txt": "text",
     ".tfrecords": "tfrecord",
@@ -47,6 +47,8 @@ def open_source(
     if not os.path.exists(location):
         return _images(location, [Path(file) for file in glob.glob(location, recursive=True)], signature, format)
     path = Path(location)
+    if format == "recording":
+        return _reader(_checked_format(format, text_format), path, path.name, signature, text_format, note)
     if path.is_dir():
         return _images(location, list(path.rglob("*")), signature, format)
     chosen = _checked_format(format or _format_of(path, text_format), text_format)
@@ -111,6 +113,10 @@ def _reader(
         from tfsctl.data.record_rows import RecordRows
 
         return RecordRows(name, path, signature)
+    if chosen == "recording":
+        from tfsctl.data.recordings.recording_rows import RecordingRows
+
+        return RecordingRows(name, path, signature, note)
     if chosen == "json":
         from tfsctl.data.json_rows import JsonDocument
 

@@ -205,8 +205,8 @@ def test_a_model_config_file_is_polled(tmp_path: Path) -> None:
         configure("b")
         eventually(lambda: states(server, "a"), {"1": "END"})
         configure("a", "b", more="logging_config { }")
-        eventually(lambda: "The logging_config of model b needs" in (tmp_path / "server.log").read_text(), True)
-        assert (states(server, "a"), states(server, "b")) == ({"1": "AVAILABLE"}, {"1": "AVAILABLE"})
+        eventually(lambda: "The logging_config of model a needs" in (tmp_path / "server.log").read_text(), True)
+        assert (states(server, "a"), states(server, "b")) == ({"1": "END"}, {"1": "AVAILABLE"})
 
 
 @pytest.mark.server

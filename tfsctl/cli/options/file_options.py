@@ -18,7 +18,7 @@ from tfsctl.data.csv_format import DEFAULT_FORMAT, TextFormat, parse_delimiter, 
 from tfsctl.errors import InvalidInput
 
 # The formats of data/sources.py.
-Format = Literal["csv", "tsv", "json", "jsonl", "text", "npy", "npz", "parquet", "tfrecord", "images"]
+Format = Literal["csv", "tsv", "json", "jsonl", "text", "npy", "npz", "parquet", "tfrecord", "images", "recording"]
 OnError = Literal["stop", "skip"]
 Decimal = Literal[".", ","]
 

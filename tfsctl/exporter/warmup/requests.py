@@ -2,7 +2,7 @@
 
 A file is one of
 
-- a TFRecord file of PredictionLog messages, as TensorFlow Serving's request log writes it
+- a recording: a TFRecord file of PredictionLog messages, or a directory of such files
 - a `.jsonl` file: in each line the body of a REST request (`instances`, `inputs` or `examples`), or one row
 - rows for the default signature, in any format that `predict --file` reads
 """
@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from tfsctl.core import protos, tensors
-from tfsctl.core.tfrecord import read_records
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, Signature
 from tfsctl.data import sources
+from tfsctl.data.recordings.prediction_logs import read_recording
 from tfsctl.data.shaping import shape_rows
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.exporter.exported import SignatureCheck
@@ -67,8 +67,10 @@ def requests_of_file(path: Path, name: str, signatures: Mapping[str, Signature])
 
 
 def _read(path: Path, model: ModelMetadata) -> list[protos.PredictionLog]:
-    if path.suffix in _TFRECORD_SUFFIXES and (logs := _prediction_logs(path)) is not None:
-        return logs
+    if path.is_dir() or path.suffix in _TFRECORD_SUFFIXES:
+        logs = _prediction_logs(path)
+        if logs is not None:
+            return logs
     if path.suffix == ".jsonl":
         with path.open(encoding="utf-8") as file:
             lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
@@ -80,21 +82,17 @@ def _read(path: Path, model: ModelMetadata) -> list[protos.PredictionLog]:
 
 
 def _prediction_logs(path: Path) -> list[protos.PredictionLog] | None:
-    """The messages of a TFRecord file; None if it holds something else, such as tf.Examples."""
-    from google.protobuf.message import DecodeError
-
-    found = []
-    for number, record in enumerate(islice(read_records(path), MAX_REQUESTS + 1), 1):
-        try:
-            log = protos.PredictionLog.FromString(record)
-        except DecodeError:
-            log = protos.PredictionLog()
-        if log.WhichOneof("log_type") is None:
-            if number == 1:
-                return None
-            raise InvalidInput(f"record {number} of {path.name} is not a PredictionLog")
-        found.append(log)
-    return found
+    """The messages of a recording; None if the file holds something else, such as tf.Examples."""
+    requests = read_recording(path)
+    try:
+        first = next(requests, None)
+    except InvalidInput as error:
+        if error.message.endswith("is not a PredictionLog"):
+            return None
+        raise
+    if first is None:
+        return []
+    return [first.log, *(request.log for request in islice(requests, MAX_REQUESTS))]
 
 
 def _of_line(number: int, line: str, file_name: str, model: ModelMetadata) -> protos.PredictionLog:

@@ -33,7 +33,7 @@ def warmup(
     \b
     FILE is one of
       requests.jsonl      in each line the body of a REST request, or one row
-      requests.tfrecord   PredictionLog records, as TensorFlow Serving's request log writes them
+      requests.tfrecord   a recording: PredictionLog records, or a directory of such files
       rows.csv            rows of the default signature, in any format that predict --file reads
 
     \b

@@ -1,0 +1,1 @@
+"""Recordings of requests: TFRecord files of PredictionLog messages, in order and as rows."""
