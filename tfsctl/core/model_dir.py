@@ -78,18 +78,23 @@ def refuse_existing(base: Path, version: int) -> None:
 def prune(base: Path, keep: int, *, protected: Collection[int] = ()) -> list[int]:
     """Remove all versions in `base` except the `keep` highest and the protected ones; returns those removed.
 
-    A version disappears in one step, by a rename, before its files are removed. Raises OSError.
+    Raises OSError.
     """
     removed = []
     numbers = sorted({found.version for found in list_versions(base)})
     for found in list_versions(base):
         if found.version in numbers[-keep:] or found.version in protected:
             continue
-        hidden = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=base))
-        os.rename(found.path, hidden / found.path.name)
-        shutil.rmtree(hidden)
+        remove(found.path)
         removed.append(found.version)
     return removed
+
+
+def remove(version: Path) -> None:
+    """Remove the directory of a version. It disappears in one step, by a rename. Raises OSError."""
+    hidden = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=version.parent))
+    os.rename(version, hidden / version.name)
+    shutil.rmtree(hidden)
 
 
 class Staging:

@@ -17,6 +17,8 @@ from importlib.metadata import version as package_version
 from pathlib import Path
 
 from tfsctl.core import model_dir
+from tfsctl.core.history import journal
+from tfsctl.core.history.event import Event
 from tfsctl.core.saved_model import SavedModelInfo, read_saved_model
 from tfsctl.core.version_files import WARMUP_FILE, compare_files, hash_files, read_row_independence
 from tfsctl.errors import ExportError, InvalidInput, NotFound, VersionTakenError
@@ -157,11 +159,15 @@ def _export(
         try:
             if remote is not None:
                 return replace(unpublished, version=number, url=remote.upload(staged.path, number))
-            return replace(unpublished, version=number, path=staged.publish(number).path)
+            published = staged.publish(number)
         except VersionTakenError:
             if version is not None:
                 raise
-            # another export took the number in the meantime
+            continue  # another export took the number in the meantime
+        event = Event("export", staged.base.name, versions=(number,), message=f"from {source.path.name}")
+        note = journal.append(staged.base, event)
+        notes = (*unpublished.notes, note) if note else unpublished.notes
+        return replace(unpublished, version=number, path=published.path, notes=notes)
 
 
 def _warm_up(unpublished: ExportedModel, warmup: str | Path | None, report: ReportStep) -> int:

@@ -1,0 +1,1 @@
+"""The history of a model: who changed which version or label, and when."""
