@@ -32,8 +32,9 @@ LAYERS: dict[str, list[set[str]]] = {
         {"dtypes", "json_strings", "protos", "tfrecord", "types", "varint"},
         {"arrays", "batches", "compatibility", "inference", "saved_model", "version_files"},
         {"json_tensors", "model_dir", "tensors"},
-        {"graphs", "predict_response"},
+        {"graphs", "history", "predict_response"},
     ],
+    "core/history": [{"event"}, {"journal"}],
     "core/graphs": [{"signature_graph"}, {"feature_specs"}],
     "data": [
         {"blocks", "checkpoints", "texts"},
@@ -118,8 +119,14 @@ LAYERS: dict[str, list[set[str]]] = {
         {"model_config"},
         {"linting"},
     ],
-    "rollout": [{"comparison", "gate"}],
+    "rollout": [{"comparison", "file_verification", "gate", "labels", "removal"}, {"inventory"}],
     "rollout/gate": [{"e_value"}, {"forecast"}],
+    "rollout/labels": [
+        {"config_file", "planning"},
+        {"intent", "managed_model"},
+        {"transition"},
+        {"label_changes"},
+    ],
     "rollout/comparison": [
         {"gates", "intervals", "ranks"},
         {"output_difference", "quality"},
@@ -152,14 +159,14 @@ LAYERS: dict[str, list[set[str]]] = {
     "cli/usage": [{"headings", "usage_errors"}, {"help_format"}],
     "cli/commands": [{"deploy", "export", "query", "rollout", "serve"}],
     "cli/options": [
-        {"completion", "input_arguments", "option_groups", "option_values", "output_options", "sizes"},
-        {"file_options", "running_server_options", "serve_options", "server_options"},
+        {"completion", "default_command", "input_arguments", "option_groups", "option_values", "output_options", "sizes"},
+        {"file_options", "label_options", "running_server_options", "serve_options", "server_options"},
         {"target"},
         {"inference_options"},
     ],
     "cli/output": [
         {"classes", "signature_table", "terminal", "value_text"},
-        {"bars", "class_columns", "comparison", "server_announcement"},
+        {"bars", "class_columns", "comparison", "label_table", "server_announcement", "versions_table"},
         {"predictions"},
     ],
     "cli/repl": [

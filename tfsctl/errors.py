@@ -10,6 +10,8 @@
     ├── DockerError                 6  DOCKER       no docker, no daemon, or the container failed
     ├── ExportError                 1  FAILED       a model could not be exported
     ├── ModelUnreadable             1  FAILED       a directory or file is not a valid model
+    ├── RolloutError                1  FAILED       versions or labels could not be changed
+    ├── NotBlessed                  7  THRESHOLD    a version has not passed a comparison
     └── EngineError                 1  FAILED       a model server could not be started or monitored
 
 The message says what failed, with its name or address. `cause` explains why, if that is known. `hint` is a command or a
@@ -109,6 +111,16 @@ class VersionTakenError(ExportError):
 
 class ModelUnreadable(TfsctlError):
     """A directory or file is not a valid model."""
+
+
+class RolloutError(TfsctlError):
+    """Versions or labels could not be changed. What was before is in effect, unless the message says otherwise."""
+
+
+class NotBlessed(TfsctlError):
+    """A version has not passed a comparison, and the command requires that."""
+
+    exit_code = ExitCode.THRESHOLD
 
 
 class EngineError(TfsctlError):

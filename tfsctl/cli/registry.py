@@ -45,6 +45,13 @@ COMMANDS = {
     "status": Command("query", "Show the state of each version of a model."),
     "wait": Command("query", "Wait until a model is AVAILABLE."),
     "compare": Command("rollout", "Compare the predictions of two versions on the same rows."),
+    "versions": Command("rollout", "List the versions of models, or remove old ones."),
+    "label": Command("rollout", "Assign, remove and list the labels of a served model's versions."),
+    "promote": Command("rollout", "Move the label `stable` of a served model to a new version."),
+    "rollback": Command("rollout", "Move the label `stable` of a served model back to the version before."),
+    "history": Command("rollout", "Print the history of a model: exports, label changes, promotions, removals."),
+    "verify": Command("rollout", "Check that the files of a version are those that were exported."),
+    "models": Command("rollout", "List the model directories below a folder."),
     "explain": Command("query", "Explain an error or a log of TensorFlow Serving."),
 }
 GROUPS = {

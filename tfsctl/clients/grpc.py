@@ -136,6 +136,19 @@ class GrpcClient:
             raise self._unexpected_answer(model, f"it is not a model status ({error})") from error
         return tuple(sorted(found, key=lambda status: -status.version))
 
+    def reload_config(self, config: protos.ModelServerConfig, *, about: ModelRef) -> None:
+        """Have the server serve exactly the models, versions and labels of `config` (HandleReloadConfigRequest).
+
+        Returns before a new version of a model that is served already is AVAILABLE. Errors name the model `about`.
+        Raises as ServingClient documents; RequestRejected for a label of a version that is not AVAILABLE.
+        """
+        request = protos.ReloadConfigRequest(config=config)
+        method = f"{_MODEL_SERVICE}/HandleReloadConfigRequest"
+        status = self._call(method, request, protos.ReloadConfigResponse.FromString, about=about).status
+        if status.error_code:  # TensorFlow Serving reports failures as the status of the call, too
+            names = {code.value[0]: code.name for code in grpc.StatusCode}
+            raise error_for_status(names[status.error_code], status.error_message, address=self._route, about=about)
+
     def close(self) -> None:
         """Close the channel."""
         self._channel.close()

@@ -165,6 +165,11 @@ class RestClient:
             raise self._unexpected_answer(model, f"it is not a model status ({error!r})") from error
         return tuple(sorted(found, key=lambda status: -status.version))
 
+    def metrics_page(self, path: str, *, about: ModelRef) -> str | None:
+        """Fetch the page of metrics for Prometheus; None if the server has none at this path."""
+        response, content = self._send("GET", path, about=about)
+        return content.decode("utf-8", "replace") if response.status_code == httpx.codes.OK else None
+
     def close(self) -> None:
         """Close the connection."""
         self._http.close()

@@ -3,6 +3,7 @@
 - the fingerprint in TensorFlow's `fingerprint.pb`
 - the warmup requests that TensorFlow Serving replays after loading
 - the manifest that `tfsctl export` writes; `tfsctl/exporter/manifest.py` documents its format
+- the blessings of a version: the comparisons that it passed or failed
 - a hash of each file, and one of all files
 """
 
@@ -12,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 from tfsctl.core import protos
@@ -21,6 +23,7 @@ from tfsctl.errors import InvalidInput, ModelUnreadable
 FINGERPRINT_FILE = "fingerprint.pb"
 WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MANIFEST_FILE = Path("assets.extra", "tfsctl_manifest.json")
+BLESSINGS_FILE = Path("assets.extra", "tfsctl_blessings.json")
 
 _CHUNK_BYTES = 1 << 20
 
@@ -114,6 +117,58 @@ def _sample(
 
 
 @dataclass(frozen=True, slots=True)
+class Blessing:
+    """The result of one comparison of a version.
+
+    - `time`: ISO 8601, UTC (in the file: Unix time); `compared_with`: the other version; `data`: what the rows were; `rows`: how many
+    - `gates`: the thresholds; `passed`: whether all of them held
+    """
+
+    time: str
+    compared_with: Json
+    data: Json
+    rows: int
+    gates: tuple[Json, ...]
+    passed: bool
+
+
+def read_blessings(directory: Path) -> list[Blessing]:
+    """The blessings of a version, oldest first: those in BLESSINGS_FILE, and those under `blessings` in the manifest.
+
+    Entries that are not blessings are left out.
+    """
+    found: list[Blessing] = []
+    for file, key in ((MANIFEST_FILE, "blessings"), (BLESSINGS_FILE, None)):
+        try:
+            document = json.loads((directory / file).read_bytes())
+            entries = document if key is None else document.get(key, [])
+        except (OSError, ValueError, AttributeError):
+            continue
+        found += [blessing for entry in entries if (blessing := _blessing(entry)) is not None]
+    return sorted(found, key=lambda blessing: blessing.time)
+
+
+def _blessing(entry: Json) -> Blessing | None:
+    if not isinstance(entry, dict) or not isinstance(entry.get("passed"), bool):
+        return None
+    rows, gates = entry.get("rows"), entry.get("gates")
+    return Blessing(
+        time=_time_text(entry.get("time", "")),
+        compared_with=entry.get("compared_with"),
+        data=entry.get("data"),
+        rows=rows if isinstance(rows, int) else 0,
+        gates=tuple(gates) if isinstance(gates, list) else (),
+        passed=entry["passed"],
+    )
+
+
+def _time_text(value: Json) -> str:
+    if not isinstance(value, (int, float)):
+        return str(value)
+    return datetime.fromtimestamp(value, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True)
 class FileDifferences:
     """The files of a version that differ from its manifest, by path relative to the version."""
 
@@ -126,11 +181,14 @@ class FileDifferences:
 
 
 def hash_files(directory: Path) -> dict[str, str]:
-    """The SHA-256 of every file of a version except its manifest, by relative POSIX path, sorted. Raises OSError."""
+    """The SHA-256 of every file of a version except its manifest and blessings, which may be written later.
+
+    By relative POSIX path, sorted. Raises OSError.
+    """
     hashes = {}
     for path in sorted(path for path in directory.rglob("*") if path.is_file()):
         name = path.relative_to(directory)
-        if name != MANIFEST_FILE:
+        if name not in (MANIFEST_FILE, BLESSINGS_FILE):
             digest = hashlib.sha256()
             with path.open("rb") as file:
                 while chunk := file.read(_CHUNK_BYTES):

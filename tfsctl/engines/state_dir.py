@@ -4,7 +4,8 @@
 - `logs/`: the logs of servers that are processes
 - `configs/`: config files that were generated for a server
 - `exits/`: how the processes of servers ended
-- `locks/`: locks of server names, held while a container is started
+- `locks/`: locks of server names, held while a container is started, and while labels are changed
+- `changes/`: changes of labels that are under way (see `rollout/labels/intent.py`)
 - `repl/`: the input history of the REPL
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -79,16 +80,20 @@ def exit_file(server: str) -> Path:
 
 
 @contextmanager
-def lock(server: str) -> Iterator[None]:
+def lock(server: str, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold the lock of a server name: other commands that want it wait. It is released if this process ends.
 
-    Raises EngineError if the state directory cannot be written.
+    `on_wait` is called before this process waits for another one. Raises EngineError if the state directory cannot be written.
     """
     import fcntl
 
     descriptor = os.open(subfolder("locks") / server, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
@@ -141,6 +146,11 @@ def write_config_files(files: Mapping[str, str], *, server: str) -> None:
     for file, text in files.items():
         write_atomically(folder / file, text)
         (folder / file).chmod(0o644)
+
+
+def written_config_files(file: str, *, server: str) -> list[Path]:
+    """The config files of this name that were written for a server."""
+    return sorted((base() / "configs" / server).glob(f"*/{file}"))
 
 
 def remove_config_files(server: str, *, written_before: float | None = None) -> None:

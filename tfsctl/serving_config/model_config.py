@@ -68,23 +68,35 @@ def model_config_text(models: Sequence[ModelConfig]) -> str:
     """The models as a text proto for --model_config_file."""
     from google.protobuf import text_format
 
+    text: str = text_format.MessageToString(model_config_proto(models))
+    return text
+
+
+def model_config_proto(models: Sequence[ModelConfig]) -> protos.ModelServerConfig:
+    """The models as a ModelServerConfig message."""
     message = protos.ModelServerConfig()
     for model in models:
         entry = message.model_config_list.config.add(
             name=model.name, base_path=model.base_path, model_platform=PLATFORM
         )
-        policy = model.policy
-        if policy.specific is not None:
-            entry.model_version_policy.specific.SetInParent()
-            entry.model_version_policy.specific.versions.extend(policy.specific)
-        elif policy.all_versions:
-            entry.model_version_policy.all.SetInParent()
-        elif policy.latest != 1:
-            entry.model_version_policy.latest.num_versions = policy.latest
-        entry.version_labels.update(model.labels)
+        set_versions(entry, model)
         set_logging(entry, model.logging)
-    text: str = text_format.MessageToString(message)
-    return text
+    return message
+
+
+def set_versions(entry: protos.ModelConfig, model: ModelConfig) -> None:
+    """Give an entry of a ModelServerConfig the version policy and the labels of `model`, in place of its own."""
+    entry.ClearField("model_version_policy")
+    entry.ClearField("version_labels")
+    policy = model.policy
+    if policy.specific is not None:
+        entry.model_version_policy.specific.SetInParent()
+        entry.model_version_policy.specific.versions.extend(policy.specific)
+    elif policy.all_versions:
+        entry.model_version_policy.all.SetInParent()
+    elif policy.latest != 1:
+        entry.model_version_policy.latest.num_versions = policy.latest
+    entry.version_labels.update(model.labels)
 
 
 def models_from_proto(

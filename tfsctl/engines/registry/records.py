@@ -94,6 +94,19 @@ def launch_document(record: ServerRecord) -> Mapping[str, Any] | None:
     return launch
 
 
+def update_launch(record: ServerRecord, launch: Mapping[str, Any]) -> None:
+    """Replace the LaunchSpec in the record of a running server, so that a restart uses the new one.
+
+    Raises EngineError if the record is gone, another server has taken its name, or the file cannot be written.
+    """
+    file = _file(record.name)
+    stored = _read_document(file)
+    if stored is None or not _same_server(stored[0], record):
+        raise EngineError(f"the server {record.name} was stopped or restarted meanwhile", hint="tfsctl ps")
+    document = stored[0].to_document() | dict(stored[1]) | {"launch": launch}
+    state_dir.write_atomically(file, json.dumps(document))
+
+
 def unregister(record: ServerRecord) -> bool:
     """Delete the record of a server. Returns False if it has none, or if another server has taken its name."""
     file = _file(record.name)

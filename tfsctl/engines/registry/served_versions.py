@@ -1,8 +1,9 @@
-"""Which versions in a model's directory the running servers serve: they must not be removed."""
+"""Which versions in a model's directory servers serve, or need to start again: they must not be removed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tfsctl.core.types import ModelRef
@@ -10,44 +11,59 @@ from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.registry import fleet
 from tfsctl.engines.registry.tracked_server import ENDED, GONE, RUNNING, TrackedServer
 from tfsctl.errors import TfsctlError
+from tfsctl.serving_config.model_config import ModelConfig
 
 STATUS_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServedVersions:
-    """The versions that servers serve, load or unload, and the names of servers that could not be asked."""
+    """The versions that must stay, with the reason for each, and the names of servers that could not be asked.
 
-    versions: frozenset[int]
+    - A server serves, loads or unloads it.
+    - A label or the version policy of a server names it, also of a server that has ended and can be restarted.
+    """
+
+    reasons: Mapping[int, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
+
+    @property
+    def versions(self) -> frozenset[int]:
+        """The versions that must stay."""
+        return frozenset(self.reasons)
 
 
 def served_versions(base: Path) -> ServedVersions:
     """Ask all servers that tfsctl started and that serve models from the directory `base`."""
-    versions: set[int] = set()
+    reasons: dict[int, str] = {}
     unknown: list[str] = []
     for server in fleet.servers():
-        if server.state in (ENDED, GONE):
-            continue
-        for model in _models_in(server, base):
-            states = _states(server, model) if server.state == RUNNING else None
+        name = server.record.name
+        for model in models_in(server, base):
+            for label, version in model.labels.items():
+                reasons[version] = f"the label {label} of the server {name} names it"
+            for version in model.policy.specific or ():
+                reasons.setdefault(version, f"the server {name} is set to serve it")
+            if server.state in (ENDED, GONE):
+                continue
+            states = _states(server, model.name) if server.state == RUNNING else None
             if states is None:
-                unknown.append(server.record.name)
-            else:
-                versions |= states
-    return ServedVersions(frozenset(versions), tuple(dict.fromkeys(unknown)))
+                unknown.append(name)
+            for version in states or ():
+                reasons.setdefault(version, f"the server {name} serves it")
+    return ServedVersions(reasons, tuple(dict.fromkeys(unknown)))
 
 
-def _models_in(server: TrackedServer, base: Path) -> list[str]:
-    """The names of the models that a server serves from a directory.
+def models_in(server: TrackedServer, base: Path) -> list[ModelConfig]:
+    """The models that a server serves from a directory.
 
     If it is not known where a server reads its models, those are taken that are named like the directory.
     """
     try:
         models = LaunchSpec.from_document(server.launch or {}).config.models
     except (KeyError, TypeError):
-        return [name for name in server.record.models if name == base.name]
-    return [model.name for model in models if Path(model.base_path).resolve() == base.resolve()]
+        return [ModelConfig(name, str(base)) for name in server.record.models if name == base.name]
+    return [model for model in models if Path(model.base_path).resolve() == base.resolve()]
 
 
 def _states(server: TrackedServer, model: str) -> set[int] | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tfsctl.cli.options.output_options import Json
-from tfsctl.errors import InvalidInput
+from tfsctl.errors import InvalidInput, TfsctlError
 
 if TYPE_CHECKING:
     from tfsctl.exporter.exported import ExportedModel
@@ -288,19 +288,13 @@ def _remove_old_versions(base: Path, keep: int) -> tuple[list[int], list[str]]:
 
     The export has succeeded by now, so whatever fails here is a note.
     """
-    from tfsctl.core import model_dir
-    from tfsctl.engines.registry.served_versions import served_versions
+    from tfsctl.rollout import removal
 
-    served = served_versions(base)
-    if served.unknown:
-        servers = ", ".join(served.unknown)
-        return [], [f"no version was removed: the server {servers} does not say which versions it serves"]
-    old = sorted({found.version for found in model_dir.list_versions(base)})[:-keep]
-    notes = [f"version {version} stays: a server serves it" for version in old if version in served.versions]
     try:
-        return model_dir.prune(base, keep, protected=served.versions), notes
-    except OSError as error:
-        return [], [*notes, f"old versions could not be removed: {error}"]
+        found = removal.prune(base, keep)
+    except TfsctlError as error:
+        return [], [error.message]
+    return list(found.removed), list(found.notes)
 
 
 def _notes(exported: ExportedModel) -> list[str]:

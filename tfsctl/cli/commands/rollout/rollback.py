@@ -1,0 +1,50 @@
+"""`tfsctl rollback`: move the label `stable` back to the version before."""
+
+from __future__ import annotations
+
+from tfsctl.cli.options.label_options import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    ConfigFile,
+    GrpcPort,
+    Host,
+    Message,
+    ModelName,
+    Server,
+    change_options,
+    open_model,
+)
+from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+
+
+def rollback(
+    name: ModelName,
+    *,
+    server: Server = None,
+    config: ConfigFile = None,
+    host: Host = DEFAULT_HOST,
+    port: GrpcPort = DEFAULT_PORT,
+    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
+    message: Message = "",
+    as_json: Json = False,
+) -> None:
+    """Move the label `stable` of a served model back to the version before.
+
+    That is the version with the label `previous`, or the one that was stable before according to the history. The
+    version rolled back from is unloaded unless another label names it, because requests without a label go to the
+    highest version that is loaded.
+
+    \b
+    Examples:
+      tfsctl rollback amazon_review
+      tfsctl rollback amazon_review --message "more errors on long texts"
+    """
+    from tfsctl.cli.output import label_table, terminal
+    from tfsctl.rollout.labels import label_changes
+
+    with terminal.progress(quiet=as_json) as step:
+        change = label_changes.rollback(
+            open_model(name, server, config, host, port), options=change_options(wait_timeout, message, step)
+        )
+    terminal.answer_json(label_table.change_document(change)) if as_json else label_table.print_change(change)

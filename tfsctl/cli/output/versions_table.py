@@ -1,0 +1,94 @@
+"""Print the versions of models: on disk, beside what servers report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from tfsctl.cli.output import terminal
+
+if TYPE_CHECKING:
+    from tfsctl.rollout.inventory import ModelInventory, ModelVersion, ServerOfModel
+
+COLUMNS = ("version", "age", "size", "signatures", "fingerprint", "manifest", "blessing", "served")
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+_SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+
+
+def document(model: ModelInventory) -> dict[str, Any]:
+    """A model as JSON values. The keys are documented in docs/reference.md."""
+    return {
+        "model": model.name,
+        "path": None if model.base is None else str(model.base),
+        "versions": [_version_document(version) for version in model.versions],
+        "servers": [asdict(server) for server in model.servers],
+    }
+
+
+def _version_document(version: ModelVersion) -> dict[str, Any]:
+    blessing = version.blessing
+    return {
+        "version": version.version,
+        "path": None if version.path is None else str(version.path),
+        "created": version.created,
+        "age_s": None if version.age_s is None else round(version.age_s),
+        "size_bytes": version.size_bytes,
+        "signatures": list(version.signatures),
+        "fingerprint": version.fingerprint,
+        "manifest": version.has_manifest,
+        "blessing": None if blessing is None else {**asdict(blessing), "gates": list(blessing.gates)},
+        "problem": version.problem,
+        "served_by": [{**asdict(one), "labels": list(one.labels)} for one in version.served_by],
+    }
+
+
+def print_model(model: ModelInventory) -> None:
+    """Print a table of the versions, and a line for each server with metrics or an error."""
+    terminal.answer(f"{model.name}: {'(not on this machine)' if model.base is None else model.base}")
+    terminal.answer_table(COLUMNS, [_row(version) for version in model.versions])
+    for server in model.servers:
+        terminal.say(_server_line(server))
+
+
+def _row(version: ModelVersion) -> tuple[str, ...]:
+    blessing = version.blessing
+    return (
+        str(version.version),
+        "" if version.age_s is None else age_text(version.age_s),
+        "" if version.size_bytes is None else size_text(version.size_bytes),
+        version.problem or ", ".join(version.signatures),
+        _short(version.fingerprint),
+        "yes" if version.has_manifest else "no",
+        "" if blessing is None else "passed" if blessing.passed else "failed",
+        "\n".join(
+            f"{one.server}: {one.state}{' ' if one.labels else ''}{', '.join(one.labels)}" for one in version.served_by
+        ),
+    )
+
+
+def _short(fingerprint: str | None) -> str:
+    """Eight digits that differ if the fingerprints do; the whole is in `--json`."""
+    import hashlib
+
+    return "" if fingerprint is None else hashlib.sha256(fingerprint.encode()).hexdigest()[:8]
+
+
+def _server_line(server: ServerOfModel) -> str:
+    if server.error:
+        return f"{server.server}: {server.error}"
+    if server.requests is None:
+        return f"{server.server}: {server.address} (requests are not counted: tfsctl serve --metrics counts them)"
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(server.requests.items())) or "none"
+    return f"{server.server}: {server.address}, requests: {counts}"
+
+
+def age_text(seconds: float) -> str:
+    """An age in its largest unit: `3d`, `5h`."""
+    unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= size), ("s", 1))
+    return f"{int(seconds // size)}{unit}"
+
+
+def size_text(count: int) -> str:
+    """A number of bytes in decimal units: `1.2 MB`."""
+    unit, size = next(((unit, size) for unit, size in _SIZES if count >= size), ("B", 1))
+    return f"{count} B" if unit == "B" else f"{count / size:.1f} {unit}"

@@ -1,0 +1,1 @@
+"""Labels of served versions: move them between versions without losing a request."""

@@ -1,0 +1,228 @@
+"""One model on one server whose labels can be changed: a server that tfsctl started, or one with a config file."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from tfsctl.clients.connection import Connection
+from tfsctl.clients.grpc import GrpcClient
+from tfsctl.core import protos
+from tfsctl.core.types import ModelRef, VersionStatus
+from tfsctl.engines import state_dir
+from tfsctl.engines.docker.container_spec import config_inside
+from tfsctl.engines.launch_spec import LaunchSpec
+from tfsctl.engines.registry import records, server_log
+from tfsctl.engines.registry.server_choice import grpc_tls
+from tfsctl.engines.registry.tracked_server import TrackedServer
+from tfsctl.errors import EngineError, InvalidInput, NotFound
+from tfsctl.rollout.labels.config_file import write_in_place
+from tfsctl.serving_config import messages
+from tfsctl.serving_config.model_config import ModelConfig, model_config_proto, models_from_proto, set_versions
+from tfsctl.serving_config.serving_config import MODELS_FILE, ServingConfig
+
+RPC_TIMEOUT_S = 30.0
+
+
+class ManagedModel(Protocol):
+    """What a change of labels needs of a server.
+
+    `key` identifies the server and the model; `server` is the server's name for messages.
+    """
+
+    key: str
+    server: str
+    name: str
+
+    @property
+    def base(self) -> Path | None:
+        """The directory of the model on this machine; None if it is elsewhere."""
+
+    def locked(self, on_wait: Callable[[], None]) -> AbstractContextManager[None]:
+        """A context manager: no other command changes the labels of this server meanwhile."""
+
+    def config(self) -> ModelConfig:
+        """The model as it is configured now: what the server was told last, and is told when it starts again."""
+
+    def save(self, config: ModelConfig) -> None:
+        """Store the configuration for the next start of the server."""
+
+    def reload(self, config: ModelConfig) -> None:
+        """Tell the server to use the configuration."""
+
+    def statuses(self) -> tuple[VersionStatus, ...]:
+        """The state of each version."""
+
+    def load_failures(self) -> Mapping[int, str]:
+        """By version, why it could not be loaded, as far as the server's log tells."""
+
+    def restart_note(self) -> str:
+        """A note on a restart that would not keep the labels; empty if there is nothing to say."""
+
+
+class OwnServerModel:
+    """A model of a server that tfsctl started."""
+
+    def __init__(self, server: TrackedServer, name: str) -> None:
+        """Raises EngineError if what the server was started with is not known."""
+        self._tracked, self._record = server, server.record
+        self.server, self.name = self._record.name, name
+        self.key = f"{self._record.name}/{name}"
+        self._spec()
+
+    @cached_property
+    def _client(self) -> GrpcClient:
+        tls = grpc_tls(self._record, None)
+        return GrpcClient(
+            self._record.host, self._record.grpc_port, timeout_s=RPC_TIMEOUT_S, connection=Connection(tls=tls)
+        )
+
+    def _spec(self) -> LaunchSpec:
+        try:
+            return LaunchSpec.from_document(records.launch_document(self._record) or {})
+        except (KeyError, TypeError) as error:
+            raise EngineError(
+                f"what {self.server} was started with is not known",
+                hint=f"tfsctl stop {self.server}, and tfsctl serve PATH again",
+            ) from error
+
+    @property
+    def base(self) -> Path | None:
+        """The directory of the model."""
+        return Path(self.config().base_path)
+
+    @contextmanager
+    def locked(self, on_wait: Callable[[], None]) -> Iterator[None]:
+        """Hold the lock of the labels of this server."""
+        with state_dir.lock(f"{self.server}.labels", on_wait=on_wait):
+            yield
+
+    def config(self) -> ModelConfig:
+        """The model as the record of the server has it."""
+        return next(model for model in self._spec().config.models if model.name == self.name)
+
+    def save(self, config: ModelConfig) -> None:
+        """Write the config file of the server, and its record."""
+        spec = self._changed(config)
+        text = self._inside(spec).files().get(MODELS_FILE, "")
+        for file in state_dir.written_config_files(MODELS_FILE, server=self.server):
+            write_in_place(file, text)
+        records.update_launch(self._record, spec.to_document())
+
+    def reload(self, config: ModelConfig) -> None:
+        """Send the configuration of all models of the server."""
+        message = model_config_proto(self._inside(self._changed(config)).models)
+        self._client.reload_config(message, about=ModelRef(self.name))
+
+    def _changed(self, config: ModelConfig) -> LaunchSpec:
+        spec = self._spec()
+        models = tuple(config if model.name == self.name else model for model in spec.config.models)
+        return replace(spec, config=replace(spec.config, models=models))
+
+    def _inside(self, spec: LaunchSpec) -> ServingConfig:
+        """The configuration with the paths that the server sees."""
+        return config_inside(spec.config) if self._record.container is not None else spec.config
+
+    def statuses(self) -> tuple[VersionStatus, ...]:
+        """The state of each version."""
+        return self._client.status(ModelRef(self.name))
+
+    def load_failures(self) -> Mapping[int, str]:
+        """What the log tells."""
+        found = server_log.recent_load_failures(self._tracked)
+        return {version: why for (model, version), why in found.items() if model == self.name}
+
+    def restart_note(self) -> str:
+        """A container that Docker restarts has the arguments of its first start."""
+        if self._record.container is None or state_dir.written_config_files(MODELS_FILE, server=self.server):
+            return ""
+        if self._spec().container.restart in (None, "no"):
+            return ""
+        return (
+            f"{self.server} was started without labels: if Docker restarts the container, it serves the latest version "
+            f"without labels. tfsctl restart {self.server} makes the labels permanent"
+        )
+
+
+class ConfigFileModel:
+    """A model of any server, which reads the model config file `file` when it starts."""
+
+    def __init__(self, file: Path, name: str, client: GrpcClient) -> None:
+        """Raises NotFound or InvalidInput if the file does not list the model."""
+        self._file, self._client = file, client
+        self.server, self.name = client.address, name
+        self.key = f"{file.resolve()}/{name}"
+        self.config()
+
+    @property
+    def base(self) -> Path | None:
+        """The base path in the file, if it is a directory of this machine."""
+        base = Path(self.config().base_path)
+        return base if base.is_dir() else None
+
+    @contextmanager
+    def locked(self, on_wait: Callable[[], None]) -> Iterator[None]:
+        """Lock the file itself, which works for all users of this machine."""
+        descriptor = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                on_wait()
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _message(self) -> protos.ModelServerConfig:
+        try:
+            text = self._file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise NotFound(f"there is no file {self._file}") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"cannot read {self._file}: {error}") from error
+        return messages.parse_text(protos.ModelServerConfig(), text, source=str(self._file))
+
+    def _changed(self, config: ModelConfig) -> protos.ModelServerConfig:
+        message = self._message()
+        for entry in message.model_config_list.config:
+            if entry.name == self.name:
+                set_versions(entry, config)
+        return message
+
+    def config(self) -> ModelConfig:
+        """The model as the file has it."""
+        models = models_from_proto(self._message())
+        found = next((model for model in models if model.name == self.name), None)
+        if found is None:
+            listed = ", ".join(model.name for model in models) or "none"
+            raise NotFound(f"{self._file} has no model {self.name} (models: {listed})")
+        return found
+
+    def save(self, config: ModelConfig) -> None:
+        """Write the file. Comments in it are lost."""
+        from google.protobuf import text_format
+
+        write_in_place(self._file, text_format.MessageToString(self._changed(config)))
+
+    def reload(self, config: ModelConfig) -> None:
+        """Send the content of the file."""
+        self._client.reload_config(self._changed(config), about=ModelRef(self.name))
+
+    def statuses(self) -> tuple[VersionStatus, ...]:
+        """The state of each version."""
+        return self._client.status(ModelRef(self.name))
+
+    def load_failures(self) -> Mapping[int, str]:
+        """Nothing: the log is not at hand."""
+        return {}
+
+    def restart_note(self) -> str:
+        """Nothing: the server reads the file when it starts."""
+        return ""

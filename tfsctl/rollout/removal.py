@@ -1,0 +1,81 @@
+"""Remove versions of a model that no known server serves or needs, and record it in the history."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfsctl.core import model_dir
+from tfsctl.core.history import journal
+from tfsctl.core.history.event import Event
+from tfsctl.engines.registry.served_versions import served_versions
+from tfsctl.errors import NotFound, RolloutError
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """The versions that were removed, and notes on those that stay."""
+
+    removed: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+
+def prune(base: Path, keep: int, *, message: str = "") -> Removal:
+    """Remove all but the `keep` highest versions, and never one that a server serves or a label names.
+
+    Removes nothing if a server does not answer. Raises NotFound if `base` is no directory, RolloutError if a version
+    cannot be removed.
+    """
+    numbers = sorted({found.version for found in model_dir.list_versions(base)})
+    served = served_versions(base)
+    old = numbers[: max(0, len(numbers) - keep)]
+    if served.unknown and old:
+        servers = ", ".join(served.unknown)
+        return Removal((), (f"no version was removed: the server {servers} does not say which versions it serves",))
+    notes = [f"version {version} stays: {served.reasons[version]}" for version in old if version in served.versions]
+    try:
+        removed = model_dir.prune(base, keep, protected=served.versions)
+    except OSError as error:
+        raise RolloutError(f"old versions of {base} could not be removed: {error}") from error
+    return Removal(tuple(removed), (*notes, *_record(base, "prune", removed, message)))
+
+
+def remove(base: Path, versions: Sequence[int], *, message: str = "") -> Removal:
+    """Remove versions. Removes none if one of them is missing or is needed by a server.
+
+    Raises NotFound and RolloutError.
+    """
+    there = {found.version: found.path for found in model_dir.list_versions(base)}
+    for version in versions:
+        if version not in there:
+            listed = ", ".join(map(str, there)) or "none"
+            raise NotFound(f"there is no version {version} in {base} (versions: {listed})")
+    served = served_versions(base)
+    if served.unknown:
+        raise RolloutError(
+            f"no version was removed: the server {', '.join(served.unknown)} does not say which versions it serves",
+            hint="tfsctl ps shows the servers; tfsctl stop NAME stops one",
+        )
+    needed = next((version for version in versions if version in served.versions), None)
+    if needed is not None:
+        raise RolloutError(
+            f"version {needed} cannot be removed: {served.reasons[needed]}",
+            hint="move the label with tfsctl label, or stop the server",
+        )
+    try:
+        for version in versions:
+            model_dir.remove(there[version])
+    except OSError as error:
+        raise RolloutError(f"version {version} in {base} could not be removed: {error}") from error
+    return Removal(tuple(versions), tuple(_record(base, "remove", versions, message)))
+
+
+def _record(base: Path, action: str, versions: Collection[int], message: str) -> list[str]:
+    if not versions:
+        return []
+    event = Event(
+        "prune" if action == "prune" else "remove", base.resolve().name, versions=tuple(versions), message=message
+    )
+    note = journal.append(base, event)
+    return [note] if note else []
