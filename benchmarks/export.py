@@ -86,7 +86,7 @@ def memory(folder: Path, _runs: int) -> None:
     source = folder / "table.py"
     source.write_text(LARGE)
     run([*TFSCTL, "export", str(source), "--to", str(folder), "--quiet"])
-    (version,) = (folder / "table").iterdir()
+    (version,) = (folder / "table").glob("[0-9]*")
     size = sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
     found = json.loads((version / "assets.extra" / "tfsctl_manifest.json").read_bytes())["memory"]
     print(

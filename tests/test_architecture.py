@@ -135,7 +135,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"comparing", "html_report"},
         {"request"},
     ],
-    "api/commands": [{"comparing", "exporting"}],
+    "api/commands": [{"comparing", "exporting", "labels"}],
     "api": [
         {"address", "frames", "hints", "progress", "workers"},
         {"arrays", "commands", "examples", "predictions"},
@@ -159,7 +159,15 @@ LAYERS: dict[str, list[set[str]]] = {
     "cli/usage": [{"headings", "usage_errors"}, {"help_format"}],
     "cli/commands": [{"deploy", "export", "query", "rollout", "serve"}],
     "cli/options": [
-        {"completion", "default_command", "input_arguments", "option_groups", "option_values", "output_options", "sizes"},
+        {
+            "completion",
+            "default_command",
+            "input_arguments",
+            "option_groups",
+            "option_values",
+            "output_options",
+            "sizes",
+        },
         {"file_options", "label_options", "running_server_options", "serve_options", "server_options"},
         {"target"},
         {"inference_options"},

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tfsctl.api.client import Client
     from tfsctl.api.commands.comparing import compare
     from tfsctl.api.commands.exporting import export
+    from tfsctl.api.commands.labels import label, promote, rollback
     from tfsctl.api.connecting import connect, connect_async
     from tfsctl.api.predictions import Predictions
     from tfsctl.api.serving import Serving, serve
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
         ExportError,
         InvalidInput,
         ModelUnreadable,
+        NotBlessed,
         NotFound,
         NotReadyInTime,
         ProgramFailed,
         RequestRejected,
+        RolloutError,
         ServerUnreachable,
         TfsctlError,
         VersionTakenError,
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from tfsctl.exporter.pipeline import export_model
     from tfsctl.exporter.sources.export_options import ExportOptions
     from tfsctl.rollout.comparison.result import Comparison
+    from tfsctl.rollout.inventory import ModelVersion
+    from tfsctl.rollout.labels.label_changes import LabelChange
 
     __version__: str
 
@@ -51,13 +56,17 @@ _MODULES = {
     "ExportOptions": "tfsctl.exporter.sources.export_options",
     "ExportedModel": "tfsctl.exporter.exported",
     "InvalidInput": "tfsctl.errors",
+    "LabelChange": "tfsctl.rollout.labels.label_changes",
     "ModelMetadata": "tfsctl.core.types",
     "ModelUnreadable": "tfsctl.errors",
+    "ModelVersion": "tfsctl.rollout.inventory",
+    "NotBlessed": "tfsctl.errors",
     "NotFound": "tfsctl.errors",
     "NotReadyInTime": "tfsctl.errors",
     "Predictions": "tfsctl.api.predictions",
     "ProgramFailed": "tfsctl.errors",
     "RequestRejected": "tfsctl.errors",
+    "RolloutError": "tfsctl.errors",
     "ScoredClass": "tfsctl.core.inference",
     "ServerUnreachable": "tfsctl.errors",
     "Serving": "tfsctl.api.serving",
@@ -71,6 +80,9 @@ _MODULES = {
     "connect_async": "tfsctl.api.connecting",
     "export": "tfsctl.api.commands.exporting",
     "export_model": "tfsctl.exporter.pipeline",
+    "label": "tfsctl.api.commands.labels",
+    "promote": "tfsctl.api.commands.labels",
+    "rollback": "tfsctl.api.commands.labels",
     "serve": "tfsctl.api.serving",
 }
 
@@ -85,13 +97,17 @@ __all__ = [
     "ExportOptions",
     "ExportedModel",
     "InvalidInput",
+    "LabelChange",
     "ModelMetadata",
     "ModelUnreadable",
+    "ModelVersion",
+    "NotBlessed",
     "NotFound",
     "NotReadyInTime",
     "Predictions",
     "ProgramFailed",
     "RequestRejected",
+    "RolloutError",
     "ScoredClass",
     "ServerUnreachable",
     "Serving",
@@ -106,6 +122,9 @@ __all__ = [
     "connect_async",
     "export",
     "export_model",
+    "label",
+    "promote",
+    "rollback",
     "serve",
 ]
 

@@ -14,6 +14,8 @@ import pytest
 from exporting import Export
 from model_servers import clean_environment
 
+from tfsctl.core.history import journal
+from tfsctl.core.history.journal import JOURNAL_FILE
 from tfsctl.core.model_dir import list_versions
 from tfsctl.core.version_files import hash_files
 
@@ -146,7 +148,10 @@ def test_two_exports_at_once(export: Export, tmp_path: Path) -> None:
         )
         assert manifest["version"] == version
         assert manifest["files"] == hash_files(export.folder / "net" / str(versions[0]))
-    assert {path.name for path in (export.folder / "net").iterdir()} == {str(version) for version in versions}
+    names = {path.name for path in (export.folder / "net").iterdir()}
+    assert names == {JOURNAL_FILE, *map(str, versions)}
+    events = journal.read(export.folder / "net")
+    assert sorted((event.action, *event.versions) for event in events) == [("export", one) for one in versions]
 
 
 def test_interrupted(export: Export, tmp_path: Path) -> None:

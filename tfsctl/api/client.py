@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tfsctl.api.inputs import Inputs
     from tfsctl.api.many import ManyRows
     from tfsctl.data.sources import Format
+    from tfsctl.rollout.inventory import ModelVersion
 
 # After these errors the metadata are fetched again, because the server may have loaded a version with other signatures.
 _STALE_METADATA_ERRORS = (RequestRejected, NotFound, InvalidInput)
@@ -282,6 +283,17 @@ class Client:
         """Fetch the state of each version of the model, highest version first."""
         with python_errors():
             return self._client.status(self._ref(model, version, None))
+
+    def versions(self, model: str | None = None) -> tuple[ModelVersion, ...]:
+        """Return the versions of the model, lowest first: their states and labels, and the facts from the disk.
+
+        Labels and facts are known if tfsctl started the server; otherwise there are states only.
+        """
+        from tfsctl.rollout.inventory import versions_at
+
+        with python_errors():
+            ref = self._ref(model, None, None)
+            return versions_at(self.address, ref.name, self._client.status(ref))
 
     def sample(
         self,

@@ -104,10 +104,10 @@ def repl_history() -> Path:
     return subfolder("repl") / "history"
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, *, mode: int = 0o600) -> None:
     """Write a file by renaming a temporary one, so that readers see either the old or the new content.
 
-    Raises EngineError if it cannot be written.
+    `mode`: its permissions. Raises EngineError if it cannot be written.
     """
     import tempfile
 
@@ -115,6 +115,7 @@ def write_atomically(path: Path, text: str) -> None:
         descriptor, temporary = tempfile.mkstemp(prefix=".", dir=path.parent)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
+            os.fchmod(file.fileno(), mode)
         os.replace(temporary, path)
     except OSError as error:
         raise EngineError(f"cannot write {path}: {error.strerror}", hint=_ANOTHER) from error
@@ -144,8 +145,16 @@ def write_config_files(files: Mapping[str, str], *, server: str) -> None:
     except OSError as error:
         raise EngineError(f"cannot write {folder}: {error.strerror}", hint=_ANOTHER) from error
     for file, text in files.items():
-        write_atomically(folder / file, text)
-        (folder / file).chmod(0o644)
+        write_atomically(folder / file, text, mode=0o644)
+
+
+def rewrite_config_files(file: str, text: str, *, server: str) -> None:
+    """Replace the config files of this name of a server that runs. Containers mount the folder, so they see the new one.
+
+    Raises EngineError if one cannot be written.
+    """
+    for path in written_config_files(file, server=server):
+        write_atomically(path, text, mode=0o644)
 
 
 def written_config_files(file: str, *, server: str) -> list[Path]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tfsctl.core import model_dir
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
-from tfsctl.core.types import ModelRef
+from tfsctl.core.types import ModelRef, VersionStatus
 from tfsctl.core.version_files import MANIFEST_FILE, Blessing, read_blessings, read_fingerprint
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.registry import fleet
@@ -121,6 +121,25 @@ def inventory_of(target: str | None) -> list[ModelInventory]:
     ]
 
 
+def versions_at(address: str, name: str, statuses: Sequence[VersionStatus]) -> tuple[ModelVersion, ...]:
+    """The versions of a model of the server at `address`, which reports `statuses`, lowest first.
+
+    Versions on disk and labels are known if tfsctl started the server.
+    """
+    host, _, port = address.rpartition(":")
+    for server in fleet.servers():
+        record = server.record
+        is_there = host in (record.host, "localhost") and port in (str(record.rest_port), str(record.grpc_port))
+        model = next((one for one in _models(server) if one.name == name), None)
+        if is_there and model is not None and server.state == RUNNING:
+            about = ServerOfModel(record.name, name, address, model.labels)
+            base = Path(model.base_path) if model.base_path else None
+            return _combined(name, base, _all_on_disk(base), [(about, _states(about, statuses))]).versions
+    return _combined(
+        name, None, {}, [((about := ServerOfModel(address, name, address, {})), _states(about, statuses))]
+    ).versions
+
+
 def directory_of(target: str) -> Path:
     """The directory of a model that is given by its path, or by the name of a model that a server serves.
 
@@ -156,7 +175,7 @@ def find_models(folder: Path) -> Iterator[ModelInventory]:
 
 
 def _inventory(base: Path, servers: Sequence[TrackedServer], *, with_states: bool = True) -> ModelInventory:
-    versions = {found.version: _on_disk(found.version, found.path) for found in model_dir.list_versions(base)}
+    versions = _all_on_disk(base)
     reports = [
         _report(server, model, with_states=with_states)
         for server in servers
@@ -193,6 +212,11 @@ def _models(server: TrackedServer) -> list[ModelConfig]:
         return list(LaunchSpec.from_document(server.launch or {}).config.models)
     except (KeyError, TypeError):
         return [ModelConfig(name, "") for name in server.record.models]
+
+
+def _all_on_disk(base: Path | None) -> dict[int, ModelVersion]:
+    found = [] if base is None or not base.is_dir() else model_dir.list_versions(base)
+    return {one.version: _on_disk(one.version, one.path) for one in found}
 
 
 def _on_disk(version: int, path: Path) -> ModelVersion:
@@ -242,20 +266,23 @@ def _report(
             statuses = client.status(ModelRef(model.name))
             page = client.metrics_page(METRICS_PATH, about=ModelRef(model.name))
     except TfsctlError as error:
-        return ServerOfModel(record.name, model.name, record.url, model.labels, error=error.message), {}
+        return replace(about, error=error.message), {}
     if page is not None:
         requests = _request_counts(page, model.name)
-    states = {
+    return replace(about, requests=requests), _states(about, statuses)
+
+
+def _states(server: ServerOfModel, statuses: Sequence[VersionStatus]) -> dict[int, ServedBy]:
+    return {
         status.version: ServedBy(
-            record.name,
-            model.name,
+            server.server,
+            server.model,
             status.state,
-            tuple(label for label, version in model.labels.items() if version == status.version),
+            tuple(label for label, version in server.labels.items() if version == status.version),
             status.error_message,
         )
         for status in statuses
     }
-    return ServerOfModel(record.name, model.name, record.url, model.labels, requests), states
 
 
 def _request_counts(page: str, model: str) -> dict[str, int]:

@@ -40,7 +40,7 @@ HALF = """
 @pytest.fixture
 def version(sample_models_dir: Path, tmp_path: Path) -> Path:
     """A version of half_plus_two to change."""
-    (found,) = (sample_models_dir / "half_plus_two").iterdir()
+    (found,) = (sample_models_dir / "half_plus_two").glob("[0-9]*")
     return Path(shutil.copytree(found, tmp_path / "half_plus_two" / "7"))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tfsctl.cli.output import terminal
 
 if TYPE_CHECKING:
-    from tfsctl.rollout.inventory import ModelInventory, ModelVersion, ServerOfModel
+    from tfsctl.rollout.inventory import ModelInventory, ModelVersion, ServedBy, ServerOfModel
 
 COLUMNS = ("version", "age", "size", "signatures", "fingerprint", "manifest", "blessing", "served")
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -52,18 +52,23 @@ def print_model(model: ModelInventory) -> None:
 
 def _row(version: ModelVersion) -> tuple[str, ...]:
     blessing = version.blessing
+    separator = "\n" if terminal.is_interactive() else ", "
     return (
         str(version.version),
         "" if version.age_s is None else age_text(version.age_s),
         "" if version.size_bytes is None else size_text(version.size_bytes),
-        version.problem or ", ".join(version.signatures),
+        version.problem or separator.join(version.signatures),
         _short(version.fingerprint),
         "yes" if version.has_manifest else "no",
         "" if blessing is None else "passed" if blessing.passed else "failed",
-        "\n".join(
-            f"{one.server}: {one.state}{' ' if one.labels else ''}{', '.join(one.labels)}" for one in version.served_by
-        ),
+        separator.join(_served(one) for one in version.served_by if one.state != "END" or one.error_message),
     )
+
+
+def _served(one: ServedBy) -> str:
+    """`SERVER: STATE (LABELS)`, and the error if there is one."""
+    labels = f" ({', '.join(one.labels)})" if one.labels else ""
+    return f"{one.server}: {one.state}{labels}{' ' if one.error_message else ''}{one.error_message}"
 
 
 def _short(fingerprint: str | None) -> str:

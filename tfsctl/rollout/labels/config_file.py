@@ -1,4 +1,4 @@
-"""Rewrite the model config file of a server that may read it at any time."""
+"""Rewrite the model config file of a server that may read it at any time, and that may be mounted into a container."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ from pathlib import Path
 
 from tfsctl.errors import RolloutError
 
+_INVALID = b"}"  # no text proto begins with it, and none has one more than it opened
+
 
 def write_in_place(path: Path, text: str) -> None:
-    """Replace the content of a file, and keep the file itself.
+    """Replace the content of a file, and keep the file itself: a container that mounts it sees the new content.
 
-    A container that mounts a single file would not see another one renamed over it. A server that polls the file sees
-    the old content or the new one, followed by empty lines for a moment: the content is written by one call, and before
-    and after it only empty lines change. Raises RolloutError if the file cannot be written.
+    A rename would not be seen there. While the content changes, the file is no valid text proto, at its beginning and
+    at its end, so a server that polls it finds the old content, the new one, or an error after which it keeps its
+    configuration and reads again. Raises RolloutError if the file cannot be written.
     """
     content = text.encode()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            size = os.fstat(descriptor).st_size
-            if size < len(content):
-                os.pwrite(descriptor, b"\n" * (len(content) - size), size)
-            os.pwrite(descriptor, content.ljust(size, b"\n"), 0)
+            os.pwrite(descriptor, _INVALID, 0)
+            os.pwrite(descriptor, content[1:] + _INVALID, 1)
+            os.ftruncate(descriptor, len(content) + 1)
+            os.pwrite(descriptor, content[:1], 0)
             os.ftruncate(descriptor, len(content))
             os.fsync(descriptor)
         finally:

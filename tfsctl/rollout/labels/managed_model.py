@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -24,7 +25,13 @@ from tfsctl.engines.registry.tracked_server import TrackedServer
 from tfsctl.errors import EngineError, InvalidInput, NotFound
 from tfsctl.rollout.labels.config_file import write_in_place
 from tfsctl.serving_config import messages
-from tfsctl.serving_config.model_config import ModelConfig, model_config_proto, models_from_proto, set_versions
+from tfsctl.serving_config.model_config import (
+    ModelConfig,
+    model_config_proto,
+    model_config_text,
+    models_from_proto,
+    set_versions,
+)
 from tfsctl.serving_config.serving_config import MODELS_FILE, ServingConfig
 
 RPC_TIMEOUT_S = 30.0
@@ -110,9 +117,8 @@ class OwnServerModel:
     def save(self, config: ModelConfig) -> None:
         """Write the config file of the server, and its record."""
         spec = self._changed(config)
-        text = self._inside(spec).files().get(MODELS_FILE, "")
-        for file in state_dir.written_config_files(MODELS_FILE, server=self.server):
-            write_in_place(file, text)
+        text = model_config_text(self._inside(spec).models)
+        state_dir.rewrite_config_files(MODELS_FILE, text, server=self.server)
         records.update_launch(self._record, spec.to_document())
 
     def reload(self, config: ModelConfig) -> None:
@@ -158,6 +164,8 @@ class ConfigFileModel:
         self._file, self._client = file, client
         self.server, self.name = client.address, name
         self.key = f"{file.resolve()}/{name}"
+        digest = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:24]
+        self._copy = state_dir.base() / "changes" / f"{digest}.config"  # exists while the file is being written
         self.config()
 
     @property
@@ -187,6 +195,13 @@ class ConfigFileModel:
             raise NotFound(f"there is no file {self._file}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidInput(f"cannot read {self._file}: {error}") from error
+        try:
+            return messages.parse_text(protos.ModelServerConfig(), text, source=str(self._file))
+        except InvalidInput:
+            if not self._copy.exists():
+                raise
+        # A command was killed while it wrote the file.
+        text = self._copy.read_text(encoding="utf-8")
         return messages.parse_text(protos.ModelServerConfig(), text, source=str(self._file))
 
     def _changed(self, config: ModelConfig) -> protos.ModelServerConfig:
@@ -209,7 +224,11 @@ class ConfigFileModel:
         """Write the file. Comments in it are lost."""
         from google.protobuf import text_format
 
-        write_in_place(self._file, text_format.MessageToString(self._changed(config)))
+        text = text_format.MessageToString(self._changed(config))
+        state_dir.subfolder(self._copy.parent.name)
+        state_dir.write_atomically(self._copy, text)
+        write_in_place(self._file, text)
+        self._copy.unlink()
 
     def reload(self, config: ModelConfig) -> None:
         """Send the content of the file."""

@@ -57,7 +57,8 @@ def recover(model: ManagedModel, *, wait_timeout_s: float, show_step: ShowStep =
     has_moved = current.labels == steps.after.labels
     if has_moved and not found.undoing:
         show_step(f"finishing the {what}")
-        model.reload(steps.moved)
+        _apply(model, steps.moved)
+        wait_until_available(model, steps.after.labels.values(), wait_timeout_s)  # the server may have been restarted
         _release(model, steps)
         _complete(model, found)
         return f"the {what} had been interrupted, and was finished"

@@ -56,10 +56,12 @@ def _row(event: Event) -> tuple[str, ...]:
 
 def _what(event: Event) -> str:
     """The versions, or for a change of labels from where to where each label moved."""
+    from tfsctl.cli.output import terminal
+
     names = sorted({*event.labels, *event.labels_before})
     moves = [
         f"{name}: {event.labels_before.get(name, 'none')} -> {event.labels.get(name, 'none')}"
         for name in names
         if event.labels.get(name) != event.labels_before.get(name)
     ]
-    return ", ".join(moves) or ", ".join(map(str, event.versions))
+    return ("\n" if terminal.is_interactive() else ", ").join(moves) or ", ".join(map(str, event.versions))

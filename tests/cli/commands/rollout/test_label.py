@@ -1,0 +1,203 @@
+"""`tfsctl label`, `promote`, `rollback`, `history` and `versions`, with real servers: embedded, and with a config file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_runner import RunCli
+from locations import ROOT
+from model_servers import running_flags
+from scale_models import write_scale_model
+from waiting import eventually
+
+import tfsctl
+from tfsctl.engines.planning import server_control
+from tfsctl.engines.registry import fleet
+from tfsctl.programs import subprocesses
+
+pytestmark = pytest.mark.server
+FREE = ("--rest-port", "0", "--grpc-port", "0")
+MODEL_SERVER = "tensorflow_model_server"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(_isolated: None) -> Iterator[None]:
+    """No test leaves a server behind."""
+    yield
+    for each in fleet.servers():
+        server_control.stop(each.record)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """The model `scale` of three versions, which multiply by their numbers."""
+    for version in (1, 2, 3):
+        write_scale_model(tmp_path / "scale" / str(version), float(version))
+    return tmp_path / "scale"
+
+
+def document(run_cli: RunCli, *arguments: object) -> dict[str, Any]:
+    """The JSON document that a successful command prints."""
+    shown = run_cli(*arguments, "--json")
+    assert shown.code == 0, shown.stderr
+    found: dict[str, Any] = json.loads(shown.stdout)
+    return found
+
+
+def answer(address: str, label: str | None = None) -> float:
+    """What the model answers for 1: the number of its version."""
+    with tfsctl.connect(address, model="scale", label=label) as client:
+        return float(client.predict(1.0)["y"][0])
+
+
+@pytest.fixture(params=["embedded", "binary"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An engine; the program of `binary` is our own server under the name of TensorFlow Serving's."""
+    if request.param == "binary":
+        program = tmp_path / "bin" / MODEL_SERVER
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m tfsctl.server "$@"\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return str(request.param)
+
+
+def test_promote_rollback_and_restart(base: Path, engine: str, run_cli: RunCli) -> None:
+    """From a first label to a restart, which keeps the labels; the history tells it all."""
+    served = document(run_cli, "serve", base, "--engine", engine, "--detach", *FREE)
+    address = f"127.0.0.1:{served['grpc_port']}"
+    first = document(run_cli, "label", "scale", "stable=1", "canary=2")
+    assert (first["labels"], first["loaded"], first["released"]) == ({"stable": 1, "canary": 2}, [1, 2], [3])
+    promoted = document(run_cli, "promote", "scale", "-m", "v2")
+    assert promoted["labels"] == {"stable": 2, "canary": 2, "previous": 1}
+    assert promoted["seconds"] < 60  # measured: some hundredths of a second
+    assert [answer(address, label) for label in ("stable", "previous")] == [2, 1]
+    back = document(run_cli, "rollback", "scale")
+    assert (back["labels"], back["unlabelled_version"]) == ({"stable": 1, "canary": 2}, 2)
+    assert "requests without a label go to version 2" in back["notes"][0]
+    removed = document(run_cli, "label", "rm", "scale", "canary")
+    assert (removed["labels"], removed["loaded"], removed["released"]) == ({"stable": 1}, [1], [2])
+    assert answer(address) == 1
+    assert document(run_cli, "restart", "scale")["grpc_port"] == served["grpc_port"]
+    assert document(run_cli, "label", "ls", "scale")["labels"] == {"stable": 1}
+    assert answer(address, "stable") == answer(address) == 1
+    events = document(run_cli, "history", base)["events"]
+    assert [(one["action"], one["message"]) for one in events] == [
+        ("label", ""),
+        ("promote", "v2"),
+        ("rollback", ""),
+        ("label", ""),
+    ]
+
+
+def test_labels_of_a_server_that_polls_its_config_file(base: Path, run_cli: RunCli) -> None:
+    """The server was started with labels and reads its file every second: the move stays."""
+    poll = "--server-arg=--model_config_file_poll_wait_seconds=1"
+    argument = f"scale={base},versions=1,2,labels=stable:1"
+    served = document(run_cli, "serve", "--model", argument, "--engine", "embedded", "--detach", poll, *FREE)
+    document(run_cli, "promote", "scale", "--version", "3")
+    address, log = f"127.0.0.1:{served['grpc_port']}", Path(served["log_path"])
+    marker = "(Re-)adding model: scale"
+    reloads = log.read_text().count(marker)
+    document(run_cli, "label", "scale", "canary=2")
+    eventually(lambda: log.read_text().count(marker) > reloads, expected=True)
+
+    assert (answer(address, "stable"), answer(address, "canary")) == (3, 2)
+
+
+def test_a_server_with_a_config_file(base: Path, tmp_path: Path, run_cli: RunCli) -> None:
+    """A server that tfsctl did not start: other models in its file stay, and the file is the same one."""
+    shutil.copytree(base, tmp_path / "other")
+    config = tmp_path / "models.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "scale" base_path: "{base}" model_platform: "tensorflow" }}\n'
+        f'config {{ name: "other" base_path: "{tmp_path}/other" model_platform: "tensorflow" }} }}  # ours\n'
+    )
+    inode = config.stat().st_ino
+    with running_flags([f"--model_config_file={config}"], tmp_path) as server:
+        at = ("--config", config, "--host", server.host, "--port", server.grpc_port)
+        change = document(run_cli, "label", "scale", "stable=2", "canary=3", *at)
+        assert (change["labels"], change["loaded"]) == ({"stable": 2, "canary": 3}, [2, 3])
+        assert document(run_cli, "promote", "scale", *at)["labels"] == {"stable": 3, "canary": 3, "previous": 2}
+        assert answer(f"{server.host}:{server.grpc_port}", "stable") == 3
+        with tfsctl.connect(f"{server.host}:{server.grpc_port}", model="other") as client:
+            assert client.status()[0].version == 3
+        missing = run_cli("label", "nobody", "stable=2", *at)
+    assert (missing.code, config.stat().st_ino) == (4, inode)
+    assert f"error: {config} has no model nobody (models: scale, other)" in missing.stderr
+    with running_flags(
+        [f"--model_config_file={config}", "--allow_version_labels_for_unavailable_models=true"], tmp_path
+    ) as server:
+        assert answer(f"{server.host}:{server.grpc_port}", "stable") == 3
+
+
+def test_a_version_that_cannot_be_loaded(base: Path, run_cli: RunCli) -> None:
+    """The reason, and what was before."""
+    document(run_cli, "serve", base / "1", "--engine", "embedded", "--detach", *FREE)
+    (base / "2" / "saved_model.pb").write_bytes(b"not a model")
+    failed = run_cli("label", "scale", "stable=2")
+
+    assert failed.code == 1
+    assert "the labels of scale were not changed, and what was before is restored: version 2" in failed.stderr
+    state = document(run_cli, "label", "ls", "scale")
+    assert (state["labels"], state["loaded"]) == ({}, [1])
+
+
+def test_versions_beside_servers(base: Path, run_cli: RunCli) -> None:
+    """On disk, on the server, and what may be removed."""
+    document(run_cli, "serve", base, "--engine", "embedded", "--metrics", "--detach", *FREE)
+    document(run_cli, "label", "scale", "stable=2")
+    (model,) = document(run_cli, "versions")["models"]
+    assert [one["version"] for one in model["versions"]] == [1, 2, 3]
+    by_version = {one["version"]: one for one in model["versions"]}
+    assert by_version[2]["served_by"] == [
+        {"server": "scale", "model": "scale", "state": "AVAILABLE", "labels": ["stable"], "error_message": ""}
+    ]
+    assert by_version[1]["signatures"] == ["serving_default"]
+    assert model["servers"][0]["requests"] is not None
+    refused = run_cli("versions", "rm", base, "1", "2")
+    assert (refused.code, (base / "1").is_dir()) == (1, True)
+    assert "version 2 cannot be removed: the label stable of the server scale names it" in refused.stderr
+    pruned = document(run_cli, "versions", "prune", "scale", "--keep", "1")
+    assert (pruned["removed"], pruned["left"]) == ([1], [2, 3])
+    assert pruned["notes"] == ["version 2 stays: the label stable of the server scale names it"]
+    with tfsctl.connect(model="scale") as client:
+        assert [(one.version, [by.state for by in one.served_by]) for one in client.versions()] == [
+            (2, ["AVAILABLE"]),
+            (3, ["END"]),
+        ]
+
+
+def test_python(base: Path) -> None:
+    """The same functions in Python, and errors with keyword arguments in their hints."""
+    with tfsctl.serve(base, engine="embedded") as serving:
+        assert tfsctl.label("scale", {"stable": 1}).labels == {"stable": 1}
+        promoted = tfsctl.promote("scale", message="from Python")
+        assert (promoted.labels, promoted.loaded) == ({"stable": 3, "previous": 1}, (1, 3))
+        assert answer(serving.grpc_address, "stable") == 3
+        assert tfsctl.rollback("scale").labels == {"stable": 1}
+        with pytest.raises(tfsctl.NotFound, match="has no version 9"):
+            tfsctl.promote("scale", version=9)
+
+
+def test_moves_under_load() -> None:
+    """No request of either protocol is lost while labels move, versions load and are released."""
+    done = subprocesses.run(
+        [sys.executable, str(ROOT / "benchmarks" / "label_moves.py"), "--moves", "60"], timeout_s=600
+    )
+    figures = json.loads(done.stdout)
+
+    assert (figures["failures"], figures["moves"]) == (0, 60)
+    assert figures["requests"] > 60
+    assert {kind: count["count"] for kind, count in figures["move_ms"].items()} == {
+        "promote": 53,
+        "promote_and_load": 4,
+        "rollback": 3,
+    }

@@ -1,0 +1,55 @@
+"""A config file that is rewritten in place, while a server polls it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tfsctl.core import protos
+from tfsctl.errors import InvalidInput, RolloutError
+from tfsctl.rollout.labels.config_file import write_in_place
+from tfsctl.serving_config import messages
+from tfsctl.serving_config.model_config import ModelConfig, model_config_text
+
+
+@pytest.mark.parametrize(("old", "new"), [("short", "a longer text\n"), ("a longer text\n", "short"), ("", "x")])
+def test_the_file_stays_the_same_one(tmp_path: Path, old: str, new: str) -> None:
+    """Its inode stays, so a container that mounts it sees the new content."""
+    file = tmp_path / "models.config"
+    file.write_text(old)
+    inode = file.stat().st_ino
+    write_in_place(file, new)
+
+    assert (file.read_text(), file.stat().st_ino) == (new, inode)
+
+
+def test_readers_see_one_of_both(tmp_path: Path) -> None:
+    """A reader sees the old content, the new one, or what no server takes for a configuration."""
+    file = tmp_path / "models.config"
+    models = [ModelConfig(name, f"/{name}", labels={"stable": 1}) for name in ("first", "second", "third")]
+    texts = [model_config_text(models), model_config_text(models[::2])]
+    file.write_text(texts[0])
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            seen.add(file.read_text())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(200):
+        write_in_place(file, texts[number % 2])
+    done.set()
+    reader.join()
+    for text in seen - set(texts):
+        with pytest.raises(InvalidInput):
+            messages.parse_text(protos.ModelServerConfig(), text, source="it")
+
+
+def test_a_file_that_is_gone(tmp_path: Path) -> None:
+    """The error names it."""
+    with pytest.raises(RolloutError, match=r"cannot write .*gone: No such file"):
+        write_in_place(tmp_path / "gone", "")

@@ -1,0 +1,172 @@
+"""A change of labels that fails or is killed at any step: what was before, or what was wanted, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import label_server
+import pytest
+from label_server import BEFORE, FakeModel
+
+from tfsctl.core.history import journal
+from tfsctl.errors import InvalidInput, NotBlessed, NotFound, RolloutError
+from tfsctl.rollout.labels import intent, transition
+from tfsctl.rollout.labels.label_changes import label_state, promote, rollback, set_labels
+from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
+
+AFTER = ModelConfig("m", "/m", VersionPolicy(specific=(1, 2)), {"stable": 2, "previous": 1})
+FIRST_STEPS, MOST_STEPS = 3, 40
+
+
+def test_promote_and_rollback(tmp_path: Path) -> None:
+    """The earlier stable version stays loaded, and rollback releases the new one."""
+    model = FakeModel(tmp_path)
+    promoted = promote(model)
+
+    assert (model.read("stored"), model.read("served")) == (AFTER, AFTER)
+    assert (promoted.labels, promoted.released, promoted.loaded) == (AFTER.labels, (0,), (1, 2))
+    assert (promoted.unlabelled_version, promoted.notes) == (2, ())
+    back = rollback(model)
+    assert (back.labels, back.released) == ({"stable": 1}, (2,))
+    assert [event.action for event in journal.read(tmp_path / "m")] == ["promote", "rollback"]
+
+
+def test_rollback_twice_follows_the_history(tmp_path: Path) -> None:
+    """Without a label `previous`, the version that was stable before is known from the history."""
+    model = FakeModel(tmp_path)
+    set_labels(model, {"stable": 0}, removed=["previous"])
+    promote(model, version=1)
+    promote(model, version=2)
+
+    assert [rollback(model).labels["stable"] for _ in range(2)] == [1, 0]
+
+
+def test_rollback_without_an_earlier_version(tmp_path: Path) -> None:
+    """The first version has none before it."""
+    model = FakeModel(tmp_path)
+    promote(model)
+    rollback(model)
+    with pytest.raises(NotFound, match="no version of m was stable before version 1"):
+        rollback(model)
+
+
+def test_a_version_that_another_label_names_stays(tmp_path: Path) -> None:
+    """And a note says that it answers requests without a label."""
+    model = FakeModel(tmp_path)
+    set_labels(model, {"canary": 2})
+    promoted = promote(model)
+    back = rollback(model)
+
+    assert promoted.labels == {"stable": 2, "previous": 1, "canary": 2}
+    assert (back.loaded, back.released, back.unlabelled_version) == ((1, 2), (), 2)
+    assert back.notes == (
+        "requests without a label go to version 2, the highest that is loaded, and not to stable; tfsctl label rm m "
+        "canary releases it",
+    )
+
+
+def test_refusals(tmp_path: Path) -> None:
+    """Nothing is sent for what cannot be done."""
+    model = FakeModel(tmp_path)
+    with pytest.raises(InvalidInput, match="version 1 of m is stable already"):
+        promote(model, version=1)
+    with pytest.raises(NotFound, match=r"m has no version 9: .*m holds 0, 1, 2"):
+        promote(model, version=9)
+    with pytest.raises(NotFound, match=r"m has no label x \(labels: stable=1, previous=0\)"):
+        set_labels(model, {}, removed=["x"])
+    assert model.read("served") == BEFORE
+
+
+def test_require_blessing(tmp_path: Path) -> None:
+    """The last comparison counts."""
+    model = FakeModel(tmp_path)
+    file = tmp_path / "m/2/assets.extra/tfsctl_blessings.json"
+    with pytest.raises(NotBlessed, match="version 2 of m has no blessing"):
+        promote(model, require_blessing=True)
+    file.parent.mkdir()
+    file.write_text('[{"time": "2026-11-01", "passed": true}, {"time": "2026-11-02", "passed": false}, 7]')
+    with pytest.raises(NotBlessed, match=r"version 2 of m failed its last comparison \(2026-11-02\)"):
+        promote(model, require_blessing=True)
+    file.write_text('[{"time": "2026-11-02", "passed": false}, {"time": "2026-11-03", "passed": true}]')
+    assert promote(model, require_blessing=True).labels["stable"] == 2
+
+
+@pytest.mark.parametrize("refused", ["1", "2", "3"])
+def test_a_failed_step_restores_what_was(tmp_path: Path, refused: str) -> None:
+    """Whichever of the three calls the server refuses."""
+    model = FakeModel(tmp_path, refused=refused)
+    with pytest.raises(
+        RolloutError, match="the labels of m were not changed, and what was before is restored: refused"
+    ):
+        promote(model)
+
+    assert (model.read("stored"), model.read("served")) == (BEFORE, BEFORE)
+    assert journal.read(tmp_path / "m") == []
+    assert intent.read(model.key) is None
+
+
+def test_a_broken_version_restores_what_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is in the error."""
+    monkeypatch.setattr(transition, "OLD_ERROR_S", 0.0)
+    model = FakeModel(tmp_path, broken=(2,))
+    with pytest.raises(RolloutError, match="restored: version 2 of m cannot be loaded: it is broken"):
+        promote(model)
+
+    assert (model.read("stored"), model.read("served")) == (BEFORE, BEFORE)
+
+
+def test_what_cannot_be_restored_is_tried_again(tmp_path: Path) -> None:
+    """The error says so, and the next command restores it."""
+    model = FakeModel(tmp_path, refused="2 3 4 5")
+    with pytest.raises(RolloutError, match="not changed: refused; restoring what was before failed, too: refused"):
+        promote(model)
+    state = label_state(FakeModel(tmp_path))
+
+    assert (model.read("stored"), model.read("served")) == (BEFORE, BEFORE)
+    assert "had been interrupted, and was undone" in state.notes[0]
+
+
+@pytest.mark.server  # it starts a process for each step
+def test_killed_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next command finishes the change or undoes it, and the history has it once or not at all."""
+    environment = os.environ | {"PYTHONPATH": str(Path(label_server.__file__).parent)}
+    outcomes = []
+    for step in range(1, MOST_STEPS):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        monkeypatch.setenv("TFSCTL_STATE_DIR", str(folder / "state"))
+        environment["TFSCTL_STATE_DIR"] = str(folder / "state")
+        command = [sys.executable, label_server.__file__, str(folder), str(step)]
+        code = subprocess.run(command, env=environment, check=False).returncode
+        model = FakeModel(folder)
+        labels = label_state(model).labels
+        wanted, events = (AFTER, ["promote"]) if labels == AFTER.labels else (BEFORE, [])
+        assert (model.read("stored"), model.read("served")) == (wanted, wanted), step
+        assert [event.action for event in journal.read(folder / "m")] == events, step
+        assert intent.read(model.key) is None
+        outcomes.append(labels == AFTER.labels)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    assert len(outcomes) < MOST_STEPS - 1
+    assert outcomes == sorted(outcomes)  # undone up to some step, finished from there on
+    assert not any(outcomes[:FIRST_STEPS])
+    assert all(outcomes[-FIRST_STEPS:])
+
+
+def test_an_intent_of_an_earlier_server_is_dropped(tmp_path: Path) -> None:
+    """A server of the same name that was started anew serves something else."""
+    model = FakeModel(tmp_path, refused="2 3 4 5")
+    with pytest.raises(RolloutError):
+        promote(model)
+    anew = ModelConfig("m", "/m", VersionPolicy(specific=(0,)), {})
+    fresh = FakeModel(tmp_path)
+    fresh.save(anew)
+    fresh.reload(anew)
+
+    assert (label_state(fresh).labels, label_state(fresh).notes) == ({}, ())
+    assert fresh.read("served") == anew
