@@ -45,7 +45,12 @@ _SERVE = {
         *("--new-privileges", "--cap-add"),
     ),
 }
-_EXPORT = {"Source": _COMMON["Source"], "Signatures": _COMMON["Signatures"]}
+_EXPORT = {
+    "Source": _COMMON["Source"],
+    "Signatures": _COMMON["Signatures"],
+    OPTIONS: ("--version", "--keep"),
+    "Comparison": ("--compare", "--rows", "--fail-if"),
+}
 OF_COMMAND = {
     "serve": _SERVE,
     "run": _SERVE,
@@ -71,5 +76,5 @@ def heading(command: str, options: list[str]) -> str:
 
 def order(title: str) -> int:
     """The place of a heading in a help."""
-    titles = [OPTIONS, "Models", *(one for one in _COMMON if one != OPTIONS), "Docker", OTHER]
+    titles = [OPTIONS, "Models", *(one for one in _COMMON if one != OPTIONS), "Comparison", "Docker", OTHER]
     return titles.index(title) if title in titles else len(titles) - 1

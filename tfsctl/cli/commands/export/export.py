@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tfsctl.cli.options.output_options import Json
-from tfsctl.errors import InvalidInput, TfsctlError
+from tfsctl.errors import ExitCode, InvalidInput, TfsctlError
 
 if TYPE_CHECKING:
     from tfsctl.exporter.exported import ExportedModel
+    from tfsctl.rollout.comparison.result import Comparison
 
 _LOADING, _SIGNATURES = "Loading", "Signatures"
 
@@ -178,6 +179,20 @@ def export(
         bool,
         typer.Option("--regress", help="Add a signature for regress.", rich_help_panel=_SIGNATURES),
     ] = False,
+    compare: Annotated[
+        str | None,
+        typer.Option("--compare", metavar="latest|N", help="Compare the predictions with those of an earlier version."),
+    ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option("--rows", metavar="FILE", help="The rows for --compare (default: the samples of the export)."),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if", metavar="THRESHOLD", help="For --compare: exit code 7 if this holds: 'agreement<0.98'."
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer only: no progress, no notes.")] = False,
 ) -> None:
@@ -206,6 +221,8 @@ def export(
       tfsctl export research/model.py:build_small --arg depth=3 --json
       tfsctl export flowers.keras --image-bytes --classify flowers.txt
     """
+    from tfsctl.cli.commands.export import export_comparison
+    from tfsctl.cli.output import comparison as printed
     from tfsctl.cli.output import signature_table, terminal
     from tfsctl.exporter.log_filter import filter_tensorflow_logs
     from tfsctl.exporter.pipeline import export_model
@@ -216,6 +233,7 @@ def export(
         parse_signatures,
     )
 
+    export_comparison.check_options(compare, rows, fail_if, to)
     if keep is not None and "://" in to:
         raise InvalidInput("--keep removes versions of this machine only", hint="leave out --keep")
     with filter_tensorflow_logs(unless=terminal.verbose), terminal.progress(quiet=quiet or as_json) as report:
@@ -244,10 +262,15 @@ def export(
             options=options,
             report=report,
         )
+    compared = None
+    if compare is not None:
+        compared = export_comparison.compare_with_earlier(exported, compare, rows, fail_if, quiet=quiet or as_json)
     removed, keep_notes = ([], []) if keep is None else _remove_old_versions(exported.base_path, keep)
     exported = replace(exported, notes=(*exported.notes, *keep_notes))
     if as_json:
-        terminal.answer_json({**_document(exported), "removed_versions": removed})
+        comparison = None if compared is None else printed.json_document(compared)
+        terminal.answer_json({**_document(exported), "removed_versions": removed, "comparison": comparison})
+        _end_with(compared)
         return
     for fact in ("model", "version", "path"):
         terminal.answer(f"{fact}: {_document(exported)[fact]}")
@@ -259,6 +282,20 @@ def export(
             terminal.say(f"note: {note}")
         if exported.url is None:
             terminal.say(f"next: {_next_command(exported)}")
+    if compared is not None:
+        printed.print_comparison(compared)
+    elif compare is not None:
+        terminal.say("note: there is no earlier version to compare with")
+    _end_with(compared)
+
+
+def _end_with(compared: Comparison | None) -> None:
+    """Raise typer.Exit with code 7 if a comparison crossed a threshold."""
+    from tfsctl.cli.output import terminal
+
+    if compared is not None and not compared.passed:
+        terminal.say(f"{compared.b.name} was published, and crossed a threshold")
+        raise typer.Exit(ExitCode.THRESHOLD)
 
 
 def _document(exported: ExportedModel) -> dict[str, Any]:
