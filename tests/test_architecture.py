@@ -119,7 +119,16 @@ LAYERS: dict[str, list[set[str]]] = {
         {"model_config"},
         {"linting"},
     ],
-    "rollout": [{"comparison", "file_verification", "gate", "labels", "removal"}, {"inventory"}],
+    "rollout": [{"comparison", "file_verification", "gate", "labels", "removal"}, {"front", "inventory"}],
+    "rollout/front": [
+        {"envoy_program", "routes", "webhook"},
+        {"admin", "bootstrap"},
+        {"rollout_state"},
+        {"front_files"},
+        {"children", "decisions", "operations"},
+        {"supervisor"},
+        {"__main__"},
+    ],
     "rollout/gate": [{"e_value"}, {"forecast"}],
     "rollout/labels": [
         {"config_file", "planning"},

@@ -79,7 +79,8 @@ class ContainerOptions:
 class LaunchSpec:
     """One model server to start: its name, what it serves, where it listens, and its environment.
 
-    A variable of `environment` with the value None is copied from the environment of tfsctl.
+    A variable of `environment` with the value None is copied from the environment of tfsctl. With `front`, Envoy listens
+    on the ports, before embedded servers (see `rollout/front`).
 
     The record of a server keeps this as JSON, which is all that `tfsctl restart` needs. The field names are that
     format: records of running servers have them.
@@ -90,6 +91,7 @@ class LaunchSpec:
     host: str
     environment: tuple[tuple[str, str | None], ...] = ()
     container: ContainerOptions = ContainerOptions()
+    front: bool = False
 
     def to_document(self) -> dict[str, Any]:
         """Convert to JSON values, without unset options that version 0.1 did not have. They include the values of --env, so store them where only the owner can read."""
@@ -98,7 +100,8 @@ class LaunchSpec:
         options = {
             key: value for key, value in document["container"].items() if key in _FIRST or value != defaults[key]
         }
-        return document | {"container": options}
+        document |= {"container": options}
+        return document if self.front else {key: value for key, value in document.items() if key != "front"}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> LaunchSpec:
@@ -118,4 +121,5 @@ class LaunchSpec:
             host=document["host"],
             environment=tuple((name, value) for name, value in document["environment"]),
             container=ContainerOptions(**options),
+            front=bool(document.get("front", False)),
         )

@@ -41,4 +41,5 @@ class ServeOptions:
     tls: TlsFiles | None = None
     environment: tuple[tuple[str, str | None], ...] = ()
     server_flags: tuple[str, ...] = ()
+    front: bool = False
     container: ContainerOptions = field(default_factory=ContainerOptions)

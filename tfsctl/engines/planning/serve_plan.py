@@ -50,7 +50,7 @@ def make_plan(options: ServeOptions) -> ServePlan:
     option_checks.check_options(options.container)
     run_arguments.check(options.container.docker_arguments)
     models = _find_models(options)
-    engine, reason = choose(options.engine)
+    engine, reason = _choose_engine(options)
     check_server_flags(options.server_flags, engine)
     _check_request_logging(models, engine)
     config = ServingConfig(
@@ -65,7 +65,12 @@ def make_plan(options: ServeOptions) -> ServePlan:
     config.files()  # raises now if a file cannot be read
     name = valid_name(models[0].name) if options.name is None else check_name(options.name)
     spec = LaunchSpec(
-        name, config, ports.resolve_host(options.host), environment=options.environment, container=options.container
+        name,
+        config,
+        ports.resolve_host(options.host),
+        environment=options.environment,
+        container=options.container,
+        front=options.front,
     )
     return _adapted(ServePlan(models, engine, reason, spec, _pinned_notes(models)))
 
@@ -80,6 +85,17 @@ def _adapted(plan: ServePlan) -> ServePlan:
     spec, notes = ENGINES[plan.engine].adapt(plan.launch, plan.models)
     model_notes = [note for model in plan.models for note in preflight.model_notes(model)]
     return replace(plan, launch=spec, notes=(*plan.notes, *model_notes, *notes))
+
+
+def _choose_engine(options: ServeOptions) -> tuple[EngineName, str]:
+    """The engine and the reason. A front stands before embedded servers."""
+    if not options.front:
+        return choose(options.engine)
+    if options.engine not in ("auto", "embedded"):
+        raise InvalidInput(
+            f"--front works with the embedded engine, not with {options.engine}", hint="--engine embedded"
+        )
+    return "embedded", "behind Envoy"
 
 
 def _find_models(options: ServeOptions) -> tuple[ModelOnDisk, ...]:

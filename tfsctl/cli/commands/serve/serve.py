@@ -6,6 +6,7 @@ import os
 import shlex
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,6 +28,10 @@ def serve(
     request: ServeOptions,
     *,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it running; `tfsctl stop` ends it.")] = False,
+    front: Annotated[
+        bool,
+        typer.Option("--front", help="Put Envoy in front, for tfsctl canary. Serves the versions that are there now."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command line, and start nothing.")] = False,
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     as_json: Json = False,
@@ -43,13 +48,16 @@ def serve(
       tfsctl serve ./amazon_review ./house_price --name shop
       tfsctl serve --model review=./amazon_review,versions=1,2,labels=stable:1,canary:2
       tfsctl serve ./amazon_review --metrics --batching-parameter max_batch_size=32
+      tfsctl serve ./amazon_review --front --detach
       tfsctl serve ./amazon_review --engine docker --dry-run
     """
     from tfsctl.engines.planning import serve_plan
 
     if request.container.restart is not None and not detach and not dry_run:
         raise InvalidInput("--restart is for a server that goes on in the background", hint="add --detach")
-    plan = serve_plan.make_plan(request)
+    if front and dry_run:
+        raise InvalidInput("--front starts several programs, which --dry-run cannot print", hint="leave out --dry-run")
+    plan = serve_plan.make_plan(replace(request, front=front))
     server_announcement.explain(plan)
     if dry_run:
         _answer_command(plan, as_json=as_json)
@@ -76,6 +84,7 @@ def _start_detached(plan: ServePlan, *, wait_timeout: float, as_json: bool) -> N
     from tfsctl.engines.planning import server_control
 
     server_control.prepare(plan)
+    _prepare_front(plan)
     record = start_in_background(
         lambda give_up, show_step: server_control.start(
             plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
@@ -86,11 +95,21 @@ def _start_detached(plan: ServePlan, *, wait_timeout: float, as_json: bool) -> N
     terminal.say(f"it goes on as {runner}; to stop it: tfsctl stop {record.name}")
 
 
+def _prepare_front(plan: ServePlan) -> None:
+    """Check that Envoy is installed, and remove what an earlier front of this name left."""
+    if plan.launch.front:
+        from tfsctl.rollout.front import children, envoy_program
+
+        envoy_program.find_envoy()
+        children.clean_up(plan.launch.name)
+
+
 def _serve_until_stopped(plan: ServePlan, *, wait_timeout: float, as_json: bool) -> None:
     from tfsctl.engines.planning import server_control
     from tfsctl.programs.signals import StopSignals
 
     server_control.prepare(plan)
+    _prepare_front(plan)
     with StopSignals() as signals:
         try:
             server = server_control.start(

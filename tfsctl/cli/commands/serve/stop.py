@@ -51,6 +51,8 @@ def stop(
         try:
             with _note_if_slow(each.record):
                 server_control.stop(each.record)
+                if each.launch is not None and each.launch.get("front"):
+                    _clean_up_front(each.record.name)
         except TfsctlError as error:  # the remaining servers are stopped first
             failure = failure or error
             continue
@@ -64,6 +66,13 @@ def stop(
         terminal.say("no server runs that tfsctl started")
     if failure is not None:
         raise failure
+
+
+def _clean_up_front(name: str) -> None:
+    """Stop the processes of a front that was killed, and remove its state."""
+    from tfsctl.rollout.front import children
+
+    children.clean_up(name)
 
 
 @contextmanager

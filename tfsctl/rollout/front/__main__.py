@@ -1,0 +1,46 @@
+"""`python -m tfsctl.rollout.front`: the process of a front, which `tfsctl serve --front` starts.
+
+The variable that marks a server holds what to serve.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime
+
+from tfsctl.engines.launch_spec import LaunchSpec
+from tfsctl.engines.process import server_mark
+from tfsctl.errors import ExitCode, TfsctlError
+from tfsctl.programs.signals import StopSignals
+from tfsctl.rollout.front.supervisor import Supervisor
+
+PARENT = "TFSCTL_PARENT_PID"
+
+
+def main() -> int:
+    """Run the front until a signal, or until its parent ends if it may not outlive it. Returns the exit status."""
+    # The processes of the front do not inherit these variables: they are servers of their own.
+    mark, parent = os.environ.pop(server_mark.VARIABLE, ""), os.environ.pop(PARENT, None)
+    parsed = server_mark.parse(mark, pid=os.getpid())
+    if parsed is None or parsed[1] is None:
+        say("this program is started by tfsctl serve --front")
+        return ExitCode.USAGE
+    with StopSignals() as signals:
+        try:
+            supervisor = Supervisor(LaunchSpec.from_document(parsed[1]), say)
+            supervisor.run(lambda: bool(signals.received) or (parent is not None and str(os.getppid()) != parent))
+        except TfsctlError as error:
+            say(error.message)
+            return error.exit_code
+    return ExitCode.OK
+
+
+def say(text: str) -> None:
+    """Write to the log of the front."""
+    sys.stderr.write(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n")  # noqa: DTZ005 - local time, as in other logs
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

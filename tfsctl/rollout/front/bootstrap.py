@@ -1,0 +1,128 @@
+"""Envoy's configuration, except for the routes: its listeners, the two servers behind it, and the admin socket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tfsctl.rollout.front.routes import PROTOCOLS, Document, Protocol, Slot, cluster
+from tfsctl.serving_config.serving_config import TlsFiles
+
+BACKEND_HOST = "127.0.0.1"
+_UNLIMITED = 1_000_000_000
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+@dataclass(frozen=True, slots=True)
+class FrontAddresses:
+    """Where the front listens, and where each server behind it does: its REST port and its gRPC port.
+
+    `routes` are the files of route discovery; `admin` is the path of the UNIX socket of Envoy's admin interface.
+    """
+
+    host: str
+    rest_port: int
+    grpc_port: int
+    slots: Mapping[Slot, tuple[int, int]]
+    routes: Mapping[Protocol, str]
+    admin: str
+    tls: TlsFiles | None = None
+
+
+def bootstrap_document(addresses: FrontAddresses) -> Document:
+    """The configuration file that Envoy is started with."""
+    clusters = [
+        _cluster(cluster(slot, protocol, split=split), port, protocol)
+        for slot, ports in addresses.slots.items()
+        for protocol, port in zip(PROTOCOLS, ports, strict=True)
+        for split in (True, False)
+    ]
+    return {
+        "node": {"id": "tfsctl", "cluster": "tfsctl"},
+        "admin": {"address": {"pipe": {"path": addresses.admin, "mode": 0o600}}},
+        "static_resources": {
+            "listeners": [
+                _listener("rest", addresses, addresses.rest_port),
+                _listener("grpc", addresses, addresses.grpc_port),
+            ],
+            "clusters": clusters,
+        },
+    }
+
+
+def _listener(protocol: Protocol, addresses: FrontAddresses, port: int) -> Document:
+    chain: Document = {"filters": [{"name": "http", "typed_config": _http(protocol, addresses.routes[protocol])}]}
+    if protocol == "grpc" and addresses.tls is not None:
+        chain["transport_socket"] = _tls(addresses.tls)
+    return {
+        "name": protocol,
+        "address": {"socket_address": {"address": addresses.host, "port_value": port}},
+        "enable_reuse_port": False,  # otherwise Envoy would share a port that another program listens on
+        "filter_chains": [chain],
+    }
+
+
+def _http(protocol: Protocol, routes: str) -> Document:
+    filters = [_filter("router", "router.v3.Router", suppress_envoy_headers=True)]
+    if protocol == "grpc":
+        filters.insert(0, _filter("grpc_stats", "grpc_stats.v3.FilterConfig", stats_for_all_methods=False))
+    return {
+        "@type": _type("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
+        "stat_prefix": protocol,
+        "rds": {
+            "route_config_name": protocol,
+            "config_source": {"resource_api_version": "V3", "path_config_source": {"path": routes}},
+        },
+        "http_filters": filters,
+        "generate_request_id": False,
+        "server_header_transformation": "PASS_THROUGH",
+        "stream_idle_timeout": "0s",  # a prediction may take long
+        "request_headers_timeout": "60s",
+        "use_remote_address": True,
+        "http_protocol_options": {"accept_http_10": True},
+    }
+
+
+def _filter(name: str, kind: str, **options: Any) -> Document:  # noqa: ANN401 - JSON values
+    typed = {"@type": _type(f"envoy.extensions.filters.http.{kind}"), **options}
+    return {"name": f"envoy.filters.http.{name}", "typed_config": typed}
+
+
+def _tls(files: TlsFiles) -> Document:
+    context: Document = {
+        "alpn_protocols": ["h2"],
+        "tls_certificates": [
+            {"certificate_chain": {"filename": files.certificate}, "private_key": {"filename": files.key}}
+        ],
+    }
+    if files.ca is not None:
+        context["validation_context"] = {"trusted_ca": {"filename": files.ca}}
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": _type("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"),
+            "common_tls_context": context,
+            "require_client_certificate": files.ca is not None,
+        },
+    }
+
+
+def _cluster(name: str, port: int, protocol: Protocol) -> Document:
+    version: Document = {"http2_protocol_options": {}} if protocol == "grpc" else {"http_protocol_options": {}}
+    limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    endpoint = {"address": {"socket_address": {"address": BACKEND_HOST, "port_value": port}}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "2s",
+        "circuit_breakers": {"thresholds": [dict.fromkeys(limits, _UNLIMITED)]},  # the servers have limits themselves
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
+        "typed_extension_protocol_options": {
+            _HTTP_OPTIONS: {"@type": _type(_HTTP_OPTIONS), "explicit_http_config": version}
+        },
+    }
+
+
+def _type(name: str) -> str:
+    return f"type.googleapis.com/{name}"

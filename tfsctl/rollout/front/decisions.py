@@ -1,0 +1,139 @@
+"""What a front does next, as functions from one state to another: commands, the gate, and the steps of a rollout."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tfsctl.core.model_dir import list_versions
+from tfsctl.engines.launch_spec import LaunchSpec
+from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.rollout.front.front_files import FrontState
+from tfsctl.rollout.front.rollout_state import Rollout, plan_from_document
+
+MAX_ENDS = 3  # after so many ends of its server, the canary is broken
+
+
+def carry_out(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> FrontState:
+    """The state after a command of an operator. Raises InvalidInput or NotFound if it cannot be carried out."""
+    if command["action"] == "canary":
+        return _start(state, spec, command)
+    rollout = state.rollout
+    if rollout is None or not rollout.is_active:
+        raise NotFound(f"no rollout of {spec.name} is running")
+    by = f"by {command['operator']}"
+    if command["action"] == "promote":
+        if rollout.status == "starting":
+            raise InvalidInput(f"version {rollout.plan.version} of {rollout.plan.model} is still loading")
+        return promoted(state, rollout, by)
+    if command["action"] == "resume":
+        return replace(state, rollout=replace(rollout, status="starting", reason="").at_step(rollout.step))
+    status = "aborted" if command["action"] == "abort" else "rolled_back"
+    return replace(state, rollout=rollout.ended(status, by))  # type: ignore[arg-type] # one of two literals
+
+
+def _start(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> FrontState:
+    plan = plan_from_document(command["plan"])
+    running = state.rollout
+    if running is not None and running.is_active:
+        same = (running.plan.model, running.plan.version) == (plan.model, plan.version)
+        if not same or running.status == "starting":
+            raise InvalidInput(
+                f"version {running.plan.version} of {running.plan.model} is being rolled out "
+                f"(started by {running.operator}, {running.status} at {running.percent:g} %)"
+            )
+        if running.status == "paused":
+            running = replace(running, status="starting", reason="")  # its evidence is not kept
+        ended = running.at_step(0)  # with the percentage of the step that ends
+        return replace(state, rollout=replace(ended, plan=plan))
+    stable = state.versions[plan.model]
+    base = next(Path(model.base_path) for model in spec.config.models if model.name == plan.model)
+    on_disk = [found.version for found in list_versions(base)]
+    if plan.version not in on_disk:
+        raise NotFound(f"{plan.model} has no version {plan.version}: {base} holds {', '.join(map(str, on_disk))}")
+    if plan.version <= stable:
+        word = "is already the stable version" if plan.version == stable else f"is older than {stable}, which is stable"
+        raise InvalidInput(f"version {plan.version} of {plan.model} {word}")
+    slot = state.other_slot
+    versions = {name: [version] for name, version in state.versions.items()} | {plan.model: [stable, plan.version]}
+    state = state.with_slot(slot, replace(state.slots[slot], process=None, versions=versions))
+    return replace(state, rollout=Rollout(plan, stable, command["operator"], time.time()))
+
+
+def next_state(state: FrontState, rollout: Rollout) -> FrontState:
+    """The state after the gate and the conditions of the step were checked."""
+    if rollout.status == "running" and rollout.test.is_breached:
+        odds = math.exp(min(rollout.test.log_evidence, 100.0))
+        reason = (
+            f"more errors than stable: {rollout.total_canary.errors} of {rollout.total_canary.requests} requests, "
+            f"stable {rollout.total_stable.errors} of {rollout.total_stable.requests} (e-value {odds:.4g})"
+        )
+        return on_breach(state, rollout, reason)
+    if not rollout.has_enough_data:
+        return state
+    if rollout.step + 1 < len(rollout.plan.steps):
+        return replace(state, rollout=rollout.at_step(rollout.step + 1))
+    if rollout.percent == 100:
+        return promoted(state, rollout, "all steps have passed")
+    return state  # the last step lasts until `promote`
+
+
+def on_breach(state: FrontState, rollout: Rollout, reason: str) -> FrontState:
+    """The state after the gate found the canary to be worse: rolled back, or paused at its percentage."""
+    if rollout.plan.on_breach == "pause":
+        if rollout.status == "paused":
+            return state
+        return replace(state, rollout=replace(rollout, status="paused", reason=reason))
+    return replace(state, rollout=rollout.ended("rolled_back", reason))
+
+
+def promoted(state: FrontState, rollout: Rollout, reason: str) -> FrontState:
+    """The canary's server becomes the stable one."""
+    return replace(
+        state,
+        stable_slot=state.other_slot,
+        versions={**state.versions, rollout.plan.model: rollout.plan.version},
+        rollout=rollout.ended("promoted", reason),
+    )
+
+
+def describe(rollout: Rollout) -> str:
+    """One line about a rollout."""
+    what = f"{rollout.plan.model} {rollout.from_version} -> {rollout.plan.version}: {rollout.status}"
+    percent = f" at {rollout.percent:g} %" if rollout.percent else ""
+    return f"{what}{percent}{f' ({rollout.reason})' if rollout.reason else ''}"
+
+
+def report(state: FrontState, server: str) -> dict[str, Any]:
+    """What `rollout status --json` prints, and what is posted to `--on-change`."""
+    rollout = state.rollout
+    document: dict[str, Any] = {"server": server, "versions": state.versions, "envoy_starts": state.envoy_starts}
+    if rollout is None:
+        return {**document, "rollout": None}
+    return {
+        **document,
+        "rollout": {
+            "model": rollout.plan.model,
+            "from": rollout.from_version,
+            "to": rollout.plan.version,
+            "status": rollout.status,
+            "percent": rollout.percent,
+            "step": rollout.step + 1,
+            "steps": list(rollout.plan.steps),
+            "is_applied": state.applied == state.generation,
+            "stable": {"requests": rollout.total_stable.requests, "errors": rollout.total_stable.errors},
+            "canary": {"requests": rollout.total_canary.requests, "errors": rollout.total_canary.errors},
+            "step_requests": rollout.stable.requests + rollout.canary.requests,
+            "min_requests": rollout.plan.min_requests[rollout.step],
+            "e_value": math.exp(min(rollout.test.log_evidence, 100.0)),
+            "breach_at": 1 / rollout.plan.alpha,
+            "operator": rollout.operator,
+            "started_at": rollout.started_at,
+            "ended_at": rollout.ended_at,
+            "reason": rollout.reason,
+        },
+    }

@@ -1,0 +1,143 @@
+"""The files of a front in the state directory: its state, which only the front writes, and the last command for it.
+
+Commands write `command.json` and wait until the state names the command as done. They hold the lock of the front
+meanwhile, so that two operators do not interfere.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+from tfsctl.engines import state_dir
+from tfsctl.programs import processes
+from tfsctl.rollout.front.rollout_state import Rollout
+from tfsctl.rollout.front.routes import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRef:
+    """A process that outlives the front: its id, and the identity that tells it from another one with that id."""
+
+    pid: int
+    identity: str | None
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self.identity is not None and processes.process_identity(self.pid) == self.identity
+
+
+@dataclass(frozen=True, slots=True)
+class SlotState:
+    """One of the two servers: its ports, its process (None if it was not started), and the versions of each model."""
+
+    ports: tuple[int, int]
+    process: ProcessRef | None = None
+    versions: dict[str, list[int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FrontState:
+    """Everything that a front needs to go on after it was killed.
+
+    - `slots`: both servers; `stable_slot` is the one of the stable versions
+    - `versions`: for each model the version that it answers with
+    - `generation`: the number of the newest routes; `applied`: of those that Envoy uses
+    - `rollout`: the running rollout, or the last one
+    - `command`: the id of the last command that was carried out, and `command_error` and `command_code`
+      are the message and the exit code of its error ("" and 0 if there was none)
+    """
+
+    slots: dict[Slot, SlotState]
+    versions: dict[str, int]
+    admin_folder: str
+    stable_slot: Slot = "a"
+    envoy: ProcessRef | None = None
+    envoy_starts: int = 0
+    generation: int = 0
+    applied: int = 0
+    rollout: Rollout | None = None
+    command: str = ""
+    command_error: str = ""
+    command_code: int = 0
+
+    @property
+    def other_slot(self) -> Slot:
+        """The slot that is not the stable one."""
+        return "b" if self.stable_slot == "a" else "a"
+
+    def with_slot(self, slot: Slot, state: SlotState) -> FrontState:
+        """The state with another state of one slot."""
+        return replace(self, slots={**self.slots, slot: state})
+
+
+class FrontFiles:
+    """The files of the front of this name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._folder = state_dir.base() / "fronts" / name
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files, which is created. Raises EngineError if it cannot be."""
+        state_dir.subfolder("fronts")
+        self._folder.mkdir(exist_ok=True, mode=0o700)
+        return self._folder
+
+    def read(self) -> FrontState | None:
+        """The state; None if there is none, or if another version of tfsctl wrote it."""
+        document = _read_json(self._folder / "state.json")
+        try:
+            return None if document is None else _state_from(document)
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def write(self, state: FrontState) -> None:
+        """Write the state. Raises EngineError."""
+        state_dir.write_atomically(self.folder / "state.json", json.dumps(asdict(state)))
+
+    def read_command(self) -> dict[str, Any] | None:
+        """The last command: `id`, `action`, and the values of the action."""
+        return _read_json(self._folder / "command.json")
+
+    def write_command(self, command: dict[str, Any]) -> None:
+        """Write a command for the front to carry out. Raises EngineError."""
+        state_dir.write_atomically(self.folder / "command.json", json.dumps(command))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the lock of this front: other operators wait."""
+        with state_dir.lock(f"{self.name}.front"):
+            yield
+
+    def remove(self) -> None:
+        """Remove all files."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def _state_from(document: dict[str, Any]) -> FrontState:
+    slots = {
+        slot: SlotState(tuple(value["ports"]), _process_from(value["process"]), value["versions"])
+        for slot, value in document["slots"].items()
+    }
+    rollout = document["rollout"] and Rollout.from_document(document["rollout"])
+    values = {"slots": slots, "envoy": _process_from(document["envoy"]), "rollout": rollout}
+    return FrontState(**{**document, **values})
+
+
+def _process_from(document: dict[str, Any] | None) -> ProcessRef | None:
+    return None if document is None else ProcessRef(**document)

@@ -1,0 +1,113 @@
+"""What commands ask of a front: find the front of a model, send it a command, and read what it does."""
+
+from __future__ import annotations
+
+import getpass
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Literal
+
+from tfsctl.engines.registry import records
+from tfsctl.engines.registry.tracked_server import RUNNING, TrackedServer
+from tfsctl.errors import ExitCode, InvalidInput, NotFound, NotReadyInTime
+from tfsctl.rollout.front.front_files import FrontFiles, FrontState
+from tfsctl.rollout.front.rollout_state import RolloutPlan
+
+ANSWER_S = 15.0
+_POLL_S = 0.05
+
+Action = Literal["promote", "rollback", "abort", "resume"]
+
+
+def find_front(model: str | None, *, server: str | None = None) -> TrackedServer:
+    """The running front that serves a model, or the only front. Raises NotFound, or InvalidInput if several fit."""
+    fronts = [one for one in records.list_servers() if one.launch is not None and one.launch.get("front")]
+    fitting = [
+        one
+        for one in fronts
+        if (server is None or one.record.name == server) and (model is None or model in one.record.models)
+    ]
+    running = [one for one in fitting if one.state == RUNNING]
+    if len(running) > 1:
+        names = [one.record.name for one in running]
+        raise InvalidInput(f"several fronts fit: {', '.join(names)}", hint=f"add --server {names[0]}")
+    if running:
+        return running[0]
+    if fitting:
+        name = fitting[0].record.name
+        raise NotFound(f"the front {name} has ended", hint=f"tfsctl restart {name}")
+    about = model or server
+    raise NotFound(
+        f"no front serves {about}" if about else "no front is running", hint="tfsctl serve PATH --front starts one"
+    )
+
+
+def has_rollout(model: str) -> bool:
+    """Whether a rollout of this model is running."""
+    try:
+        front = find_front(model)
+    except (NotFound, InvalidInput):
+        return False
+    state = FrontFiles(front.record.name).read()
+    return state is not None and state.rollout is not None and state.rollout.is_active
+
+
+def start_rollout(front: TrackedServer, plan: RolloutPlan) -> FrontState:
+    """Start a rollout, or change the steps of a running one. Returns once the first percentage is in effect.
+
+    Raises InvalidInput and NotFound if it cannot be started, and NotReadyInTime.
+    """
+    name = front.record.name
+    _send(name, {"action": "canary", "plan": asdict(plan)})
+    return _wait(name, _has_started, plan.timeout_s + ANSWER_S)
+
+
+def finish_rollout(front: TrackedServer, action: Action) -> FrontState:
+    """End a rollout, or resume a paused one. Returns once the routes are in effect.
+
+    Raises NotFound if no rollout is running, InvalidInput if it cannot be done now, and NotReadyInTime.
+    """
+    name = front.record.name
+    _send(name, {"action": action})
+    return _wait(name, lambda state: state.applied == state.generation, ANSWER_S)
+
+
+def read_state(front: TrackedServer) -> FrontState:
+    """The state of a front. Raises NotFound if it has none yet."""
+    state = FrontFiles(front.record.name).read()
+    if state is None:
+        raise NotFound(f"the front {front.record.name} has no state yet", hint="try again in a second")
+    return state
+
+
+def _has_started(state: FrontState) -> bool:
+    if state.rollout is None or not state.rollout.is_active:
+        return True
+    return state.rollout.status != "starting" and state.applied == state.generation
+
+
+def _send(name: str, command: dict[str, Any]) -> None:
+    """Send a command to the front of this name. Commands of several operators are carried out one after the other."""
+    files = FrontFiles(name)
+    with files.lock():
+        number = uuid.uuid4().hex
+        files.write_command({**command, "id": number, "operator": getpass.getuser()})
+        state = _wait(name, lambda found: found.command == number, ANSWER_S)
+    if state.command_code == ExitCode.NOT_FOUND:
+        raise NotFound(state.command_error)
+    if state.command_code:
+        raise InvalidInput(state.command_error, hint=f"tfsctl rollout status --server {name}")
+
+
+def _wait(name: str, condition: Callable[[FrontState], bool], timeout_s: float) -> FrontState:
+    deadline = time.monotonic() + timeout_s
+    files = FrontFiles(name)
+    while True:
+        state = files.read()
+        if state is not None and condition(state):
+            return state
+        if time.monotonic() > deadline:
+            raise NotReadyInTime(f"the front {name} does not answer", hint=f"tfsctl logs {name} --tail 20")
+        time.sleep(_POLL_S)

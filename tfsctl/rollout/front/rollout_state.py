@@ -1,0 +1,135 @@
+"""The state of one rollout as a value: its plan, its step, what was counted, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from tfsctl.rollout.front.admin import Counts
+from tfsctl.rollout.gate.e_value import SequentialTest
+
+Status = Literal["starting", "running", "paused", "promoted", "rolled_back", "aborted", "failed"]
+OnBreach = Literal["rollback", "pause"]
+ACTIVE: tuple[Status, ...] = ("starting", "running", "paused")
+NOTHING = Counts()
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutPlan:
+    """What the operator asked for.
+
+    - `steps`: percentages of the traffic, in order
+    - `interval_s`: the least duration of a step; None: the rollout stays at its last step until `promote`
+    - `min_requests`: requests to both versions that a step needs before the next one, for each step
+    - `alpha`: the probability of a false alarm of the gate over the whole rollout
+    - `sticky`: requests with the same value of this header go to the same version
+    - `on_change`: a URL that receives each decision as a JSON document
+    - `timeout_s`: how long the new version may load
+    """
+
+    model: str
+    version: int
+    steps: tuple[float, ...]
+    interval_s: float | None
+    min_requests: tuple[int, ...]
+    alpha: float = 0.01
+    on_breach: OnBreach = "rollback"
+    sticky: str | None = None
+    on_change: str | None = None
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A rollout from `from_version` to `plan.version`.
+
+    `stable` and `canary` are the counts of this step. `log_evidence` is that of the steps that have ended (see
+    `gate/e_value`). Times are Unix times in seconds; `reason` says why it is paused or has ended.
+    """
+
+    plan: RolloutPlan
+    from_version: int
+    operator: str
+    started_at: float
+    status: Status = "starting"
+    step: int = 0
+    step_started_at: float = 0.0
+    stable: Counts = NOTHING
+    canary: Counts = NOTHING
+    total_stable: Counts = NOTHING
+    total_canary: Counts = NOTHING
+    log_evidence: float = 0.0
+    reason: str = ""
+    ended_at: float | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has not ended."""
+        return self.status in ACTIVE
+
+    @property
+    def percent(self) -> float:
+        """The percentage of the traffic that the canary receives now."""
+        return self.plan.steps[self.step] if self.status in ("running", "paused") else 0.0
+
+    @property
+    def test(self) -> SequentialTest:
+        """The gate with what was counted up to now."""
+        before = SequentialTest(self.plan.alpha, self.log_evidence)
+        bad = self.stable.errors + self.canary.errors
+        return before.with_step(bad, self.canary.errors, self.plan.steps[self.step] / 100)
+
+    @property
+    def has_enough_data(self) -> bool:
+        """Whether this step has lasted long enough, and has had enough requests, for the next one."""
+        interval = self.plan.interval_s
+        if interval is None or self.status != "running" or time.time() - self.step_started_at < interval:
+            return False
+        wanted = self.plan.min_requests[self.step]
+        return self.canary.requests > 0 and self.stable.requests + self.canary.requests >= wanted
+
+    def counted(self, stable: Counts, canary: Counts) -> Rollout:
+        """Add counts to this step."""
+        return replace(
+            self,
+            stable=self.stable + stable,
+            canary=self.canary + canary,
+            total_stable=self.total_stable + stable,
+            total_canary=self.total_canary + canary,
+        )
+
+    def at_step(self, step: int) -> Rollout:
+        """Begin a step: its counts are new, and the evidence of the last one is kept."""
+        evidence = self.test.log_evidence if self.status != "starting" else 0.0
+        return replace(
+            self,
+            status="running",
+            step=step,
+            step_started_at=time.time(),
+            stable=NOTHING,
+            canary=NOTHING,
+            log_evidence=evidence,
+        )
+
+    def ended(self, status: Status, reason: str) -> Rollout:
+        """The rollout with its end."""
+        return replace(self, status=status, reason=reason, ended_at=time.time())
+
+    def to_document(self) -> dict[str, Any]:
+        """Convert to JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Rollout:
+        """Read what `to_document` returned."""
+        counts = {name: Counts(**document[name]) for name in ("stable", "canary", "total_stable", "total_canary")}
+        return cls(**{**document, **counts, "plan": plan_from_document(document["plan"])})
+
+
+def plan_from_document(document: Mapping[str, Any]) -> RolloutPlan:
+    """Read what `dataclasses.asdict` made of a plan. Raises KeyError or TypeError for any other document."""
+    values = {field.name: document[field.name] for field in fields(RolloutPlan)}
+    lists = {"steps": tuple(values["steps"]), "min_requests": tuple(values["min_requests"])}
+    return RolloutPlan(**{**values, **lists})

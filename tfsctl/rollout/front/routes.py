@@ -1,0 +1,176 @@
+"""Envoy's routes: which of the two servers receives a request, as documents of its file-based route discovery (RDS).
+
+Only predict, classify and regress requests without a version or label are split. All others go to the stable server,
+except requests for exactly the canary's version, which go to the canary server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+
+Slot = Literal["a", "b"]
+Protocol = Literal["rest", "grpc"]
+PROTOCOLS: tuple[Protocol, ...] = ("rest", "grpc")
+SLOTS: tuple[Slot, ...] = ("a", "b")
+Document = dict[str, Any]
+
+VERSION_HEADER = "x-tfsctl-version"
+WEIGHTS = 10_000  # the sum of the weights of a split
+_RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
+_SPLIT_CALLS = r"/tensorflow\.serving\.PredictionService/(Predict|Classify|Regress|MultiInference)"
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """The version that receives `percent` of the requests for `model`, on the server in `slot`.
+
+    Requests with the same value of the header `sticky` go to the same version.
+    """
+
+    model: str
+    version: int
+    slot: Slot
+    percent: float
+    sticky: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The slot of the stable server, the version of each model that it answers with, and the canary if there is one."""
+
+    stable_slot: Slot
+    versions: Mapping[str, int]
+    canary: Canary | None = None
+
+
+def cluster(slot: Slot, protocol: Protocol, *, split: bool) -> str:
+    """The name of a cluster. Split requests have clusters of their own, so that statistics count only these."""
+    return f"{slot}_{protocol}_{'split' if split else 'direct'}"
+
+
+def route_document(routing: Routing, protocol: Protocol, generation: int) -> Document:
+    """The file that Envoy reads the routes of a protocol from. `generation` becomes its version."""
+    routes = _rest_routes(routing) if protocol == "rest" else _grpc_routes(routing)
+    return {
+        "version_info": str(generation),
+        "resources": [
+            {
+                "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+                "name": protocol,
+                "virtual_hosts": [{"name": protocol, "domains": ["*"], "routes": routes}],
+            }
+        ],
+    }
+
+
+def _rest_routes(routing: Routing) -> list[Document]:
+    routes: list[Document] = []
+    canary = routing.canary
+    for model, stable in routing.versions.items():
+        path = f"/v1/models/{_either(model)}"
+        of_model = _matching(path + "([:/].*)?")
+        own = canary if canary is not None and canary.model == model else None
+        routes += _forced(routing, own, stable, of_model, "rest")
+        if own is not None:
+            target = _direct(own.slot, "rest", own.version)
+            routes.append({"match": _matching(f"{path}/versions/{own.version}([:/].*)?"), **target})
+            routes.append({"match": _matching(f"{path}:(predict|classify|regress)"), **_split(routing, own, "rest")})
+        at_version = f"{path}/versions/{stable}([:/].*)?"
+        routes.append({"match": _matching(at_version), **_direct(routing.stable_slot, "rest", stable)})
+        routes.append({"match": _matching(f"{path}/versions/.*"), **_direct(routing.stable_slot, "rest", None)})
+        routes.append({"match": of_model, **_direct(routing.stable_slot, "rest", stable)})
+    return [*routes, {"match": {"prefix": "/"}, **_direct(routing.stable_slot, "rest", None)}]
+
+
+def _grpc_routes(routing: Routing) -> list[Document]:
+    refused = "the front refuses reloads: tfsctl canary changes versions"
+    routes: list[Document] = [
+        {"match": {"path": _RELOAD}, "direct_response": {"status": 403, "body": {"inline_string": refused}}}
+    ]
+    canary = routing.canary
+    # The model of a gRPC request is in its body, which routes cannot match. With several models, answers of the stable
+    # server have no version header.
+    only = next(iter(routing.versions.values())) if len(routing.versions) == 1 else None
+    calls = _matching(_SPLIT_CALLS)
+    model = next(iter(routing.versions)) if canary is None else canary.model
+    routes += _forced(routing, canary, routing.versions[model], calls, "grpc")
+    if canary is None:
+        routes.append({"match": calls, **_direct(routing.stable_slot, "grpc", only)})
+    else:
+        routes.append({"match": calls, **_split(routing, canary, "grpc")})
+    return [*routes, {"match": {"prefix": "/"}, **_direct(routing.stable_slot, "grpc", None)}]
+
+
+def _forced(
+    routing: Routing, canary: Canary | None, stable: int, match: Document, protocol: Protocol
+) -> list[Document]:
+    """The routes of requests that name a version in the header."""
+    targets = {stable: routing.stable_slot} | ({} if canary is None else {canary.version: canary.slot})
+    routes = [
+        {
+            "match": match | {"headers": [{"name": VERSION_HEADER, "string_match": {"exact": str(version)}}]},
+            **_direct(slot, protocol, version),
+        }
+        for version, slot in targets.items()
+    ]
+    refusal = f'{{"error": "{VERSION_HEADER}: served versions are {", ".join(map(str, sorted(targets)))}"}}'
+    other = match | {"headers": [{"name": VERSION_HEADER, "present_match": True}]}
+    return [*routes, {"match": other, "direct_response": {"status": 404, "body": {"inline_string": refusal}}}]
+
+
+def _direct(slot: Slot, protocol: Protocol, version: int | None) -> Document:
+    target: Document = {"route": {"cluster": cluster(slot, protocol, split=False), **_options()}}
+    return target if version is None else target | {"response_headers_to_add": [_version_header(version)]}
+
+
+def _split(routing: Routing, canary: Canary, protocol: Protocol) -> Document:
+    """The canary is first: a larger percentage then moves users to it, and none away from it."""
+    to_canary = round(canary.percent / 100 * WEIGHTS)
+    arms = [
+        (canary.slot, to_canary, canary.version),
+        (routing.stable_slot, WEIGHTS - to_canary, routing.versions[canary.model]),
+    ]
+    weighted: Document = {
+        "clusters": [
+            {
+                "name": cluster(slot, protocol, split=True),
+                "weight": weight,
+                "response_headers_to_add": [_version_header(version)],
+            }
+            for slot, weight, version in arms
+            if weight > 0
+        ]
+    }
+    route = {"weighted_clusters": weighted, **_options()}
+    if canary.sticky is not None:
+        weighted["use_hash_policy"] = True
+        route["hash_policy"] = [{"header": {"header_name": canary.sticky}}]
+    return {"route": route}
+
+
+def _options() -> Document:
+    """The servers limit the time of requests themselves. A retry happens only if the server received nothing."""
+    return {
+        "timeout": "0s",
+        "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2},
+    }
+
+
+def _version_header(version: int) -> Document:
+    return {
+        "header": {"key": VERSION_HEADER, "value": str(version)},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
+
+
+def _matching(path: str) -> Document:
+    return {"safe_regex": {"regex": path}}
+
+
+def _either(model: str) -> str:
+    """A regular expression for the name of a model as it is, and with its special characters quoted for URLs."""
+    return "|".join(dict.fromkeys([re.escape(model), re.escape(quote(model, safe=""))])).join(("(", ")"))

@@ -1,0 +1,276 @@
+"""The process of a front: it keeps Envoy and the servers running, and carries out rollouts.
+
+`tfsctl serve --front` starts it as `python -m tfsctl.rollout.front`. Its state is in a file, so that it goes on where
+it was if it is killed and started again: Envoy and the servers survive it.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from tfsctl.engines import ports, state_dir
+from tfsctl.engines.launch_spec import LaunchSpec
+from tfsctl.engines.model_on_disk import find_configured
+from tfsctl.errors import EngineError, TfsctlError
+from tfsctl.rollout.front import children, decisions, webhook
+from tfsctl.rollout.front.admin import Counts, read_statistics
+from tfsctl.rollout.front.bootstrap import BACKEND_HOST, FrontAddresses
+from tfsctl.rollout.front.front_files import FrontFiles, FrontState, SlotState
+from tfsctl.rollout.front.rollout_state import Rollout
+from tfsctl.rollout.front.routes import PROTOCOLS, Canary, Routing, Slot, route_document
+from tfsctl.serving_config.serving_config import ServingConfig
+
+TICK_S = 0.1
+STATISTICS_S = 0.5
+RESTART_S = 1.0
+
+
+class Supervisor:
+    """Runs one front until `should_stop` returns true."""
+
+    def __init__(self, spec: LaunchSpec, say: Callable[[str], None]) -> None:
+        """Read the state of an earlier process of this front, or begin a new one. Raises what `find_configured` does."""
+        self.spec = spec
+        self._say = say
+        self._files = FrontFiles(spec.name)
+        self.state = self._files.read() or _new_state(spec)
+        self._counted: dict[Slot, Counts] | None = None
+        self._next_statistics = 0.0
+        self._restart_at: dict[str, float] = {}
+        self._was_ready = self._is_serving = False
+        self._canary_deadline = 0.0
+        self._retiring: list[threading.Thread] = []
+        self._retire_after: tuple[int, Slot] | None = None
+        self._canary_ends = 0
+        self._recover_rollout()
+
+    def _recover_rollout(self) -> None:
+        """Continue the rollout of an earlier process. If its server has to be started first, the step begins again."""
+        rollout = self.state.rollout
+        process = self.state.slots[self.state.other_slot].process
+        if rollout is None or not rollout.is_active or (process is not None and process.runs):
+            return
+        if rollout.status == "paused":
+            rollout = rollout.ended("aborted", "the front was restarted")
+        else:
+            rollout = replace(rollout, status="starting")
+        self.state = replace(self.state, rollout=rollout)
+
+    def run(self, should_stop: Callable[[], bool]) -> None:
+        """Supervise until `should_stop`; then stop Envoy and the servers. Raises EngineError if the start fails."""
+        try:
+            self._route()
+            while not should_stop():
+                self._tick()
+                time.sleep(TICK_S)
+        finally:
+            self._stop()
+
+    def _tick(self) -> None:
+        self._keep_running()
+        self._obey()
+        now = time.monotonic()
+        if now >= self._next_statistics or self.state.applied != self.state.generation:
+            self._next_statistics = now + STATISTICS_S
+            self._count()
+        rollout = self.state.rollout
+        if rollout is not None and rollout.is_active:
+            self._advance(rollout)
+        if self._retire_after is not None and self.state.applied >= self._retire_after[0]:
+            self._retire(self._retire_after[1])
+            self._retire_after = None
+
+    def _keep_running(self) -> None:
+        """Start what does not run: the stable server, the canary's server during a rollout, and Envoy."""
+        wanted: list[Slot] = [self.state.stable_slot]
+        rollout = self.state.rollout
+        if rollout is not None and rollout.is_active:
+            wanted.append(self.state.other_slot)
+        for slot in wanted:
+            if any(thread.is_alive() for thread in self._retiring):
+                break  # a server that is being stopped has the ports still
+            one = self.state.slots[slot]
+            if (one.process is None or not one.process.runs) and self._may_start(slot, again=one.process is not None):
+                process = children.start_backend(self.spec, slot, one.ports, one.versions)
+                self._update(self.state.with_slot(slot, replace(one, process=process)))
+        if not self._was_ready:
+            stable = self.state.slots[self.state.stable_slot]
+            self._was_ready = children.is_ready(stable.ports, stable.versions)
+        envoy = self.state.envoy
+        if self._was_ready and (envoy is None or not envoy.runs) and self._may_start("envoy", again=envoy is not None):
+            process = children.start_envoy(self.spec.name, self._addresses(), self._files.folder)
+            self._update(replace(self.state, envoy=process, envoy_starts=self.state.envoy_starts + 1, applied=0))
+
+    def _may_start(self, child: Slot | Literal["envoy"], *, again: bool) -> bool:
+        """Whether to start a child now: at once, and then at most once in RESTART_S.
+
+        Raises EngineError for a child that ended before the front was ever ready.
+        """
+        now = time.monotonic()
+        if again and now < self._restart_at.get(child, 0.0):
+            return False
+        if again:
+            name = children.child_name(self.spec.name, child)
+            if not self._is_serving and child in self._restart_at:
+                raise EngineError("\n".join([f"{name} ended:", *children.log_tail(name)]))
+            self._say(f"{name} has ended; it is started again")
+            rollout = self.state.rollout
+            if rollout is not None and rollout.is_active and child == self.state.other_slot:
+                self._canary_ends += 1
+        self._restart_at[child] = now + RESTART_S
+        return True
+
+    def _obey(self) -> None:
+        """Carry out a new command."""
+        command = self._files.read_command()
+        if not command or command["id"] == self.state.command or self._retire_after is not None:
+            return
+        message, code = "", 0
+        try:
+            self._decide(decisions.carry_out(self.state, self.spec, command))
+        except TfsctlError as error:
+            message, code = error.message, int(error.exit_code)
+        self._update(replace(self.state, command=command["id"], command_error=message, command_code=code))
+
+    def _count(self) -> None:
+        """Add what Envoy counted to the rollout. Requests of old routes are not counted."""
+        try:
+            found = read_statistics(self._addresses().admin)
+        except EngineError:
+            return
+        self._is_serving = True
+        counts: dict[Slot, Counts] = {"a": found.counts("a"), "b": found.counts("b")}
+        is_current = found.generation == self.state.generation
+        before, self._counted = self._counted, counts if is_current else None
+        if found.generation != self.state.applied:
+            self._update(replace(self.state, applied=found.generation))
+        rollout = self.state.rollout
+        if before is None or not is_current or rollout is None or rollout.status not in ("running", "paused"):
+            return
+        stable, canary = self.state.stable_slot, self.state.other_slot
+        new = rollout.counted(counts[stable].since(before[stable]), counts[canary].since(before[canary]))
+        if new != rollout:
+            self._update(replace(self.state, rollout=new))
+
+    def _advance(self, rollout: Rollout) -> None:
+        """Decide what follows from the counts, or from the start of the canary's server."""
+        slot = self.state.slots[self.state.other_slot]
+        if rollout.status == "starting":
+            if slot.process is None:
+                return
+            if not self._canary_deadline:
+                self._canary_deadline, self._canary_ends = time.monotonic() + rollout.plan.timeout_s, 0
+            if self._canary_ends or time.monotonic() > self._canary_deadline:
+                lines = children.log_tail(children.child_name(self.spec.name, self.state.other_slot), 5)
+                reason = f"version {rollout.plan.version} was not ready in time: {' | '.join(lines)}"
+                self._decide(replace(self.state, rollout=rollout.ended("failed", reason)))
+            elif children.is_ready(slot.ports, slot.versions):
+                self._decide(replace(self.state, rollout=rollout.at_step(rollout.step)))
+                self._canary_deadline = 0.0
+            return
+        if self._canary_ends >= decisions.MAX_ENDS:
+            reason = f"the server of version {rollout.plan.version} ended {self._canary_ends} times"
+            self._decide(decisions.on_breach(self.state, rollout, reason))
+            return
+        self._decide(decisions.next_state(self.state, rollout))
+
+    def _decide(self, new: FrontState) -> None:
+        """Take over a new state: write the routes if they differ, tell the operator, and stop a server not needed."""
+        old = self.state
+        if new == old:
+            return
+        routing_before = _routing(old)
+        self._update(new)
+        if _routing(new) != routing_before:
+            self._route()
+        if old.rollout is not None and old.rollout.is_active and new.rollout and not new.rollout.is_active:
+            self._retire_after = (self.state.generation, self.state.other_slot)
+            self._canary_deadline = 0.0
+        if new.rollout is not None:
+            self._say(decisions.describe(new.rollout))
+            if new.rollout.plan.on_change is not None:
+                webhook.post(new.rollout.plan.on_change, decisions.report(new, self.spec.name), self._say)
+
+    def _route(self) -> None:
+        """Write the routes of the current state. Envoy reads them as soon as the files are renamed."""
+        generation = self.state.generation + 1
+        routing = _routing(self.state)
+        for protocol in PROTOCOLS:
+            document = route_document(routing, protocol, generation)
+            state_dir.write_atomically(self._files.folder / f"{protocol}.json", json.dumps(document))
+        self._counted = None
+        self._next_statistics = 0.0
+        self._update(replace(self.state, generation=generation))
+
+    def _retire(self, slot: Slot) -> None:
+        """Stop a server that receives no requests any more, once it has answered the running ones."""
+        one = self.state.slots[slot]
+        self._update(self.state.with_slot(slot, replace(one, process=None, versions={})))
+        thread = threading.Thread(target=children.stop, args=(one.process,))
+        thread.start()
+        self._retiring.append(thread)
+
+    def _stop(self) -> None:
+        """Stop Envoy, then the servers. The versions stay in the state, for `tfsctl restart`."""
+        children.drain(self._addresses().admin)
+        children.stop(self.state.envoy)
+        for slot in self.state.slots.values():
+            children.stop(slot.process)
+        for thread in self._retiring:
+            thread.join()
+        slots = {name: replace(slot, process=None) for name, slot in self.state.slots.items()}
+        self._update(replace(self.state, envoy=None, slots=slots, applied=0))
+        children.remove_config_files(self.spec.name)
+
+    def _addresses(self) -> FrontAddresses:
+        config, folder = self.spec.config, self._files.folder
+        return FrontAddresses(
+            self.spec.host,
+            config.rest_port,
+            config.grpc_port,
+            {name: slot.ports for name, slot in self.state.slots.items()},
+            {protocol: str(folder / f"{protocol}.json") for protocol in PROTOCOLS},
+            str(_admin_folder(self.state) / "admin"),
+            config.tls,
+        )
+
+    def _update(self, state: FrontState) -> None:
+        self.state = state
+        self._files.write(state)
+
+
+def _new_state(spec: LaunchSpec) -> FrontState:
+    """The state of a front that has never run: the versions that are on disk now, and free ports."""
+    found = {config.name: find_configured(config) for config in spec.config.models}
+    versions = {name: [int(folder.name) for folder in model.folders] for name, model in found.items()}
+    slots: dict[Slot, SlotState] = {"a": SlotState(_free_ports(), versions=versions), "b": SlotState(_free_ports())}
+    folder = tempfile.mkdtemp(prefix="tfsctl-front-")  # the path of a UNIX socket is at most 107 characters long
+    return FrontState(slots, {name: model.version for name, model in found.items()}, folder)
+
+
+def _admin_folder(state: FrontState) -> Path:
+    """The folder of the admin socket, which only this user can enter."""
+    folder = Path(state.admin_folder)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _free_ports() -> tuple[int, int]:
+    config = ports.with_free_ports(ServingConfig((), grpc_port=0, rest_port=0), BACKEND_HOST)
+    return config.rest_port, config.grpc_port
+
+
+def _routing(state: FrontState) -> Routing:
+    rollout = state.rollout
+    if rollout is None or rollout.status not in ("running", "paused"):
+        return Routing(state.stable_slot, state.versions)
+    plan = rollout.plan
+    canary = Canary(plan.model, plan.version, state.other_slot, rollout.percent, plan.sticky)
+    return Routing(state.stable_slot, state.versions, canary)
