@@ -183,7 +183,15 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "cli/output": [
         {"classes", "signature_table", "terminal", "value_text"},
-        {"bars", "class_columns", "comparison", "label_table", "server_announcement", "versions_table"},
+        {
+            "bars",
+            "class_columns",
+            "comparison",
+            "label_table",
+            "rollout_report",
+            "server_announcement",
+            "versions_table",
+        },
         {"predictions"},
     ],
     "cli/repl": [
@@ -289,6 +297,7 @@ LIBRARIES = {
 EXITS = [
     *("__main__", "cli/__init__", "server/__main__", "server/main"),
     *("server/app/run", "server/app/check_process"),
+    "rollout/front/__main__",
     "programs/exit_recorder",  # in the child of a fork
 ]
 

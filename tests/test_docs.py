@@ -21,7 +21,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 GENERATED = ("reference/commands.md", "reference/server-flags.md")  # by `make docs`, which checks links to them
 
-COMMAND_LINES = ["image build" if name == "image" else name for name in COMMANDS]
+COMMAND_LINES = [{"image": "image build", "rollout": "rollout status"}.get(name, name) for name in COMMANDS]
 
 
 def test_exit_codes() -> None:

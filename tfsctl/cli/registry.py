@@ -52,6 +52,8 @@ COMMANDS = {
     "history": Command("rollout", "Print the history of a model: exports, label changes, promotions, removals."),
     "verify": Command("rollout", "Check that the files of a version are those that were exported."),
     "models": Command("rollout", "List the model directories below a folder."),
+    "canary": Command("rollout", "Send a part of the traffic to a new version."),
+    "rollout": Command("rollout", "Show and end the rollout of a version."),
     "explain": Command("query", "Explain an error or a log of TensorFlow Serving."),
 }
 GROUPS = {

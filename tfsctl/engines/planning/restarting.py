@@ -32,7 +32,7 @@ def plan_restart(server: TrackedServer) -> ServePlan:
     config = replace(spec.config, rest_port=record.rest_port, grpc_port=record.grpc_port)
     plan = serve_plan.replan(record.engine, replace(spec, config=config))
     _check_environment(spec, record.name)
-    if server.is_left_over:
+    if server.is_left_over and not spec.front:  # Envoy survives a front that was killed, and has the ports
         server_control.prepare(plan)  # another server may have taken its ports
     else:
         ENGINES[plan.engine].prepare(plan.launch, plan.models)

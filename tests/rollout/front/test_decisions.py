@@ -1,0 +1,153 @@
+"""What a front does next: commands, steps and the gate, without any process."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tfsctl.engines.launch_spec import LaunchSpec
+from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.rollout.front import decisions
+from tfsctl.rollout.front.admin import Counts
+from tfsctl.rollout.front.front_files import FrontFiles, FrontState, SlotState
+from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan
+from tfsctl.serving_config.model_config import ModelConfig
+from tfsctl.serving_config.serving_config import ServingConfig
+
+PLAN = RolloutPlan("m", 2, (10.0, 50.0, 100.0), 0.0, (100, 100, 1))
+
+
+@pytest.fixture
+def state() -> FrontState:
+    """A front that serves version 1."""
+    return FrontState({"a": SlotState((1, 2), versions={"m": [1]}), "b": SlotState((3, 4))}, {"m": 1}, "/nowhere")
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> LaunchSpec:
+    """What the front serves: versions 1, 2 and 3 are on disk."""
+    for version in ("1", "2", "3"):
+        (tmp_path / "m" / version).mkdir(parents=True)
+        (tmp_path / "m" / version / "saved_model.pb").touch()
+    return LaunchSpec("front", ServingConfig((ModelConfig("m", str(tmp_path / "m")),)), "127.0.0.1", front=True)
+
+
+def command(action: str, plan: RolloutPlan = PLAN) -> dict[str, Any]:
+    return {"id": "1", "action": action, "operator": "ann", "plan": asdict(plan)}
+
+
+def running(state: FrontState, plan: RolloutPlan = PLAN, *, step: int = 0) -> FrontState:
+    """The front with a rollout at a step."""
+    rollout = Rollout(plan, 1, "ann", time.time()).at_step(step)
+    return replace(state, rollout=rollout)
+
+
+def advanced(state: FrontState, stable: Counts, canary: Counts) -> FrontState:
+    """The front after these counts."""
+    assert state.rollout is not None
+    return decisions.next_state(state, state.rollout.counted(stable, canary))
+
+
+def test_a_canary_is_served_by_the_other_slot(state: FrontState, spec: LaunchSpec) -> None:
+    """It serves the stable version too, because clients ask for it by number."""
+    started = decisions.carry_out(state, spec, command("canary"))
+
+    assert started.rollout is not None
+    assert started.rollout.status == "starting"
+    assert started.slots["b"].versions == {"m": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("version", "error", "message"),
+    [
+        (1, InvalidInput, "is already the stable version"),
+        (9, NotFound, "no version 9"),
+    ],
+)
+def test_impossible_versions(
+    state: FrontState, spec: LaunchSpec, version: int, error: type[Exception], message: str
+) -> None:
+    """The error names the version."""
+    with pytest.raises(error, match=message):
+        decisions.carry_out(state, spec, command("canary", replace(PLAN, version=version)))
+
+
+def test_the_second_operator_is_told_of_the_first(state: FrontState, spec: LaunchSpec) -> None:
+    """Another version is refused while a rollout is running."""
+    with pytest.raises(InvalidInput, match=r"version 2 of m is being rolled out \(started by ann"):
+        decisions.carry_out(running(state), spec, command("canary", replace(PLAN, version=3)))
+
+
+def test_steps_advance_with_enough_data_only(state: FrontState) -> None:
+    """Nothing is promoted on silence, and the last step of 100 % promotes."""
+    few = advanced(running(state), Counts(50), Counts(5))
+    enough = advanced(running(state), Counts(95), Counts(5))
+    silent_canary = advanced(running(state), Counts(1000), Counts())
+    last = advanced(running(state, step=2), Counts(), Counts(1))
+
+    assert few.rollout is not None
+    assert enough.rollout is not None
+    assert last.rollout is not None
+    assert (few.rollout.step, enough.rollout.step) == (0, 1)
+    assert silent_canary.rollout is not None
+    assert silent_canary.rollout.step == 0
+    assert (last.rollout.status, last.stable_slot, last.versions) == ("promoted", "b", {"m": 2})
+
+
+def test_without_an_interval_the_step_lasts(state: FrontState) -> None:
+    """`--percent` waits for `promote`."""
+    plan = replace(PLAN, steps=(100.0,), interval_s=None, min_requests=(1,))
+    after = advanced(running(state, plan), Counts(), Counts(10_000))
+
+    assert after.rollout is not None
+    assert after.rollout.status == "running"
+
+
+@pytest.mark.parametrize(("on_breach", "status"), [("rollback", "rolled_back"), ("pause", "paused")])
+def test_a_worse_canary(state: FrontState, on_breach: Any, status: str) -> None:
+    """It is rolled back or paused, and the reason tells the counts."""
+    after = advanced(running(state, replace(PLAN, on_breach=on_breach)), Counts(90, 0), Counts(10, 4))
+
+    assert after.rollout is not None
+    assert after.rollout.status == status
+    assert "4 of 10 requests, stable 0 of 90" in after.rollout.reason
+
+
+def test_a_paused_rollout_is_resumed_without_its_evidence(state: FrontState, spec: LaunchSpec) -> None:
+    """Otherwise it would be paused again at once."""
+    paused = advanced(running(state, replace(PLAN, on_breach="pause")), Counts(90), Counts(10, 4))
+    resumed = decisions.carry_out(paused, spec, command("resume"))
+
+    assert resumed.rollout is not None
+    assert resumed.rollout.status == "running"
+    assert not resumed.rollout.test.is_breached
+
+
+def test_errors_of_both_versions_are_no_breach(state: FrontState) -> None:
+    """Requests that no version can answer are no fault of the canary."""
+    after = advanced(running(state, replace(PLAN, min_requests=(10_000, 1, 1))), Counts(900, 90), Counts(100, 10))
+
+    assert after.rollout is not None
+    assert after.rollout.status == "running"
+
+
+def test_the_state_survives_its_file(state: FrontState) -> None:
+    """What is written is what is read."""
+    files = FrontFiles("front")
+    files.write(running(state))
+    read = files.read()
+
+    assert read is not None
+    assert read.rollout is not None
+    assert read.rollout.plan == PLAN
+    assert read.slots == state.slots
+
+
+def test_counts_after_a_restart_of_envoy() -> None:
+    """Its counters begin at 0 again."""
+    assert Counts(5, 1).since(Counts(100, 2)) == Counts(5, 1)
+    assert Counts(105, 3).since(Counts(100, 2)) == Counts(5, 1)

@@ -1,0 +1,149 @@
+"""`tfsctl canary`: send a part of the traffic to a new version, and watch its errors."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+import typer
+
+from tfsctl.cli.options.completion import complete_models
+from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.cli.output import rollout_report, terminal
+from tfsctl.errors import EngineError, InvalidInput
+
+DEFAULT_INTERVAL = "60s"
+UNITS_S = {"s": 1, "m": 60, "h": 3600}
+
+ModelName = Annotated[
+    str | None,
+    typer.Argument(metavar="[NAME]", autocompletion=complete_models, help="The model; needed if there are several."),
+]
+FrontName = Annotated[
+    str | None, typer.Option("--server", metavar="NAME", help="The front, if several serve the model.")
+]
+
+
+def canary(
+    name: ModelName = None,
+    *,
+    version: Annotated[int, typer.Option("--version", min=0, metavar="N", help="The new version.")],
+    percent: Annotated[
+        float | None,
+        typer.Option("--percent", min=0.01, max=100, metavar="P", help="Its part of the traffic, until `promote`."),
+    ] = None,
+    steps: Annotated[
+        str | None, typer.Option("--steps", metavar="P,P,…", help="Rising percentages; 100 at the end promotes it.")
+    ] = None,
+    interval: Annotated[
+        str | None,
+        typer.Option("--interval", metavar="TIME", help=f"The least time of a step (default: {DEFAULT_INTERVAL})."),
+    ] = None,
+    min_requests: Annotated[
+        int | None,
+        typer.Option(
+            "--min-requests",
+            min=1,
+            metavar="N",
+            help="The least requests of a step (default: enough to detect 2 % errors in half of all cases).",
+        ),
+    ] = None,
+    sticky: Annotated[
+        str | None,
+        typer.Option("--sticky", metavar="HEADER", help="Requests with one value of this header get one version."),
+    ] = None,
+    on_breach: Annotated[
+        Literal["rollback", "pause"], typer.Option("--on-breach", help="What follows if the canary is worse.")
+    ] = "rollback",
+    alpha: Annotated[
+        float, typer.Option("--alpha", min=1e-9, max=0.5, help="The probability that a good canary is called worse.")
+    ] = 0.01,
+    on_change: Annotated[
+        str | None, typer.Option("--on-change", metavar="URL", help="Post each decision to a URL, as JSON.")
+    ] = None,
+    server: FrontName = None,
+    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
+    as_json: Json = False,
+) -> None:
+    """Send a part of the traffic to a new version.
+
+    Works with servers that were started with `serve --front`. Returns when the first percentage is in effect. The
+    front then compares the errors of both versions, and takes the new one back if it has more.
+
+    \b
+    Examples:
+      tfsctl canary review --version 3 --percent 10
+      tfsctl canary review --version 3 --steps 1,5,25,100 --interval 5m
+      tfsctl canary review --version 3 --percent 10 --sticky user-id --on-breach pause
+    """
+    from tfsctl.rollout.front import operations, webhook
+    from tfsctl.rollout.front.decisions import report
+    from tfsctl.rollout.front.rollout_state import RolloutPlan
+    from tfsctl.rollout.gate.forecast import CANARY_RATE, STABLE_RATE, forecast
+
+    percentages = _percentages(percent, steps)
+    if steps is None and (interval is not None or min_requests is not None):
+        raise InvalidInput("--interval and --min-requests belong to --steps", hint="--steps 1,5,25,100")
+    if sticky is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", sticky):
+        raise InvalidInput(f"--sticky {sticky!r} is not the name of a header", hint="--sticky user-id")
+    if on_change is not None:
+        webhook.check(on_change)
+    duration = None if steps is None else _seconds(interval or DEFAULT_INTERVAL)
+    front = operations.find_front(name, server=server)
+    needed = []
+    for each in percentages:
+        found = forecast(each / 100, alpha=alpha)
+        rollout_report.say_forecast(each, found, CANARY_RATE, STABLE_RATE)
+        needed.append(min_requests or found.median or 1)
+    plan = RolloutPlan(
+        model=_model(name, front.record.models),
+        version=version,
+        steps=percentages,
+        interval_s=duration,
+        min_requests=tuple(needed),
+        alpha=alpha,
+        on_breach=on_breach,
+        sticky=sticky.lower() if sticky else None,
+        on_change=on_change,
+        timeout_s=wait_timeout,
+    )
+    with terminal.waiting(f"loading version {version} of {plan.model}"):
+        state = operations.start_rollout(front, plan)
+    document = report(state, front.record.name)
+    if state.rollout is not None and state.rollout.status == "failed":
+        raise EngineError(state.rollout.reason, hint=f"tfsctl rollout status --server {front.record.name}")
+    if as_json:
+        terminal.answer_json(document)
+        return
+    terminal.answer(rollout_report.summary(document["rollout"]))
+    terminal.say(f"to watch it: tfsctl rollout status {plan.model} --watch")
+
+
+def _model(name: str | None, models: tuple[str, ...]) -> str:
+    if name is None and len(models) > 1:
+        raise InvalidInput(f"the front serves several models: {', '.join(models)}", hint=f"tfsctl canary {models[0]} …")
+    return name or models[0]
+
+
+def _percentages(percent: float | None, steps: str | None) -> tuple[float, ...]:
+    """The percentages of the steps. Raises InvalidInput."""
+    if (percent is None) == (steps is None):
+        raise InvalidInput("give --percent or --steps", hint="--percent 10, or --steps 1,5,25,100")
+    if steps is None:
+        return (percent or 0.0,)
+    try:
+        found = tuple(float(step) for step in steps.split(","))
+    except ValueError:
+        raise InvalidInput(f"--steps {steps} are not numbers", hint="--steps 1,5,25,100") from None
+    if not all(0.01 <= step <= 100 for step in found) or list(found) != sorted(set(found)):
+        raise InvalidInput(f"--steps {steps} do not rise from 0.01 to 100", hint="--steps 1,5,25,100")
+    return found
+
+
+def _seconds(text: str) -> float:
+    """A duration in seconds: `30`, `30s`, `5m` or `1h`. Raises InvalidInput."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if match is None:
+        raise InvalidInput(f"--interval {text} is not a duration", hint="--interval 60s, 5m or 1h")
+    return float(match[1]) * UNITS_S[match[2] or "s"]

@@ -1,0 +1,122 @@
+"""`tfsctl rollout`: show a running rollout, and end it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tfsctl.cli.commands.rollout.canary import FrontName, ModelName
+from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.output import rollout_report, terminal
+from tfsctl.errors import ExitCode
+
+if TYPE_CHECKING:
+    from tfsctl.rollout.front.operations import Action
+
+POLL_S = 0.5
+
+
+def status(
+    name: ModelName = None,
+    *,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Print each change until it ends; exit code 7 unless it was promoted.")
+    ] = False,
+    server: FrontName = None,
+    as_json: Json = False,
+) -> None:
+    """Show the rollout of a model.
+
+    Prints the percentage, the requests and errors of both versions, and the evidence against the new one.
+
+    \b
+    Examples:
+      tfsctl rollout status review
+      tfsctl rollout status review --watch
+    """
+    from tfsctl.rollout.front import operations
+    from tfsctl.rollout.front.decisions import report
+
+    front = operations.find_front(name, server=server)
+    document = report(operations.read_state(front), front.record.name)
+    seen = None
+    while watch and document["rollout"] is not None and document["rollout"]["ended_at"] is None:
+        line = rollout_report.summary(document["rollout"])
+        if line != seen:
+            terminal.say(line)
+            seen = line
+        time.sleep(POLL_S)
+        operations.find_front(name, server=front.record.name)  # raises NotFound if it has ended
+        document = report(operations.read_state(front), front.record.name)
+    _answer(document, as_json=as_json)
+    if watch and document["rollout"] is not None and document["rollout"]["status"] != "promoted":
+        raise typer.Exit(ExitCode.THRESHOLD)
+
+
+def promote(name: ModelName = None, *, server: FrontName = None, as_json: Json = False) -> None:
+    """Send all traffic to the new version.
+
+    Its server becomes the stable one. The server of the old version answers its running requests and stops.
+
+    \b
+    Examples:
+      tfsctl rollout promote review
+    """
+    _finish(name, server, "promote", as_json=as_json)
+
+
+def rollback(name: ModelName = None, *, server: FrontName = None, as_json: Json = False) -> None:
+    """Send all traffic to the old version, because the new one is bad.
+
+    \b
+    Examples:
+      tfsctl rollout rollback review
+    """
+    _finish(name, server, "rollback", as_json=as_json)
+
+
+def abort(name: ModelName = None, *, server: FrontName = None, as_json: Json = False) -> None:
+    """Send all traffic to the old version, without a verdict on the new one.
+
+    \b
+    Examples:
+      tfsctl rollout abort review
+    """
+    _finish(name, server, "abort", as_json=as_json)
+
+
+def resume(name: ModelName = None, *, server: FrontName = None, as_json: Json = False) -> None:
+    """Continue a paused rollout at its step.
+
+    The evidence up to now is dropped: the gate begins anew.
+
+    \b
+    Examples:
+      tfsctl rollout resume review
+    """
+    _finish(name, server, "resume", as_json=as_json)
+
+
+def _finish(name: str | None, server: str | None, action: Action, *, as_json: bool) -> None:
+    from tfsctl.rollout.front import operations
+    from tfsctl.rollout.front.decisions import report
+
+    front = operations.find_front(name, server=server)
+    _answer(report(operations.finish_rollout(front, action), front.record.name), as_json=as_json)
+
+
+def _answer(document: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        terminal.answer_json(document)
+    else:
+        rollout_report.answer_report(document)
+
+
+app = typer.Typer(
+    help="Show and end the rollout of a version.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
+for command in (status, promote, rollback, abort, resume):
+    app.command(command.__name__)(command)

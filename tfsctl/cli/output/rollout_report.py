@@ -1,0 +1,54 @@
+"""How a rollout is printed: its state, and what a step can detect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tfsctl.cli.output import terminal
+
+if TYPE_CHECKING:
+    from tfsctl.rollout.gate.forecast import Forecast
+
+
+def answer_report(report: Mapping[str, Any]) -> None:
+    """Print the document of `rollout status --json` as text."""
+    rollout = report["rollout"]
+    served = ", ".join(f"{model} {version}" for model, version in report["versions"].items())
+    if rollout is None:
+        terminal.answer(f"{report['server']} serves {served}; no rollout was started")
+        return
+    terminal.answer(summary(rollout))
+    if rollout["status"] in ("running", "paused"):
+        progress = f"step {rollout['step']} of {len(rollout['steps'])}"
+        terminal.answer(f"  {progress}: {rollout['step_requests']:,} requests of at least {rollout['min_requests']:,}")
+    for arm, version in (("stable", rollout["from"]), ("canary", rollout["to"])):
+        counts = rollout[arm]
+        terminal.answer(f"  {arm} version {version}: {counts['requests']:,} requests, {counts['errors']:,} errors")
+    terminal.answer(
+        f"  evidence that the canary is worse: {rollout['e_value']:.3g} (breach at {rollout['breach_at']:g})"
+    )
+
+
+def summary(rollout: Mapping[str, Any]) -> str:
+    """One line: the versions, the state, the percentage, and the reason of a pause or of the end."""
+    where = f" at {rollout['percent']:g} %" if rollout["percent"] else ""
+    why = f": {rollout['reason']}" if rollout["reason"] else ""
+    return f"{rollout['model']} {rollout['from']} -> {rollout['to']} {rollout['status'].replace('_', ' ')}{where}{why}"
+
+
+def say_forecast(percent: float, forecast: Forecast, canary_rate: float, stable_rate: float) -> None:
+    """Print to stderr what the gate can detect at a percentage."""
+    if forecast.median is None:
+        terminal.say(f"at {percent:g} %: the gate has no stable version to compare with")
+        return
+    late = "" if forecast.ninth_decile is None else f", in 9 of 10 cases after {_rounded(forecast.ninth_decile)}"
+    terminal.say(
+        f"at {percent:g} %: {canary_rate:.0%} errors are detected after about {_rounded(forecast.median)} requests{late} "
+        f"(if the stable version has {stable_rate:.1%})"
+    )
+
+
+def _rounded(number: int) -> str:
+    """A number with two significant digits."""
+    return f"{int(float(f'{number:.2g}')):,}"
