@@ -108,7 +108,8 @@ class Application:
             await _send_rest(rest_api.NOT_IMPLEMENTED, exchange)
             return
         if exchange.has_all and exchange.size <= _LARGE_BYTES:
-            reply = await self._answer_rest(exchange, await exchange.body(self._max_body_bytes))
+            body = await exchange.body(self._max_body_bytes)
+            reply = await self._answer_rest(exchange, body)
         else:
             reply = await self._answer_slow_rest(exchange)
         try:
@@ -137,11 +138,11 @@ class Application:
                 return rest_api.RestResponse(408, json_answer.error(_SLOW_BODY), code=Code.DEADLINE_EXCEEDED)
             return rest_api.RestResponse(504, json_answer.error(_RUN_TIMEOUT), code=Code.DEADLINE_EXCEEDED)
 
-    async def _answer_rest(self, exchange: Exchange, body: bytes) -> rest_api.RestResponse:
+    def _answer_rest(self, exchange: Exchange, body: bytes) -> Coroutine[Any, Any, rest_api.RestResponse]:
         target = exchange.target
         if target[:1] != "/":
             target = _ORIGIN.sub("", target)
-        return await self._server.rest.answer(exchange.method, target, exchange.headers, body)
+        return self._server.rest.answer(exchange.method, target, exchange.headers, body)
 
     # ---- gRPC ----
     async def _serve_grpc(self, exchange: Exchange) -> None:

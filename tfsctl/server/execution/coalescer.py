@@ -89,7 +89,13 @@ class RequestCoalescer:
             self._start_alone(run)
             return
         is_long = waiting > _SHORT_QUEUE
-        self._limits.admit(run.nbytes, waiting * self._seconds_per_request if is_long else 0.0)
+        limits = self._limits
+        nbytes = limits.nbytes + run.nbytes
+        if is_long or limits.requests >= limits.max_requests or nbytes > limits.max_bytes:
+            limits.admit(run.nbytes, waiting * self._seconds_per_request if is_long else 0.0)
+        else:  # as `admit` does, without the call
+            limits.requests += 1
+            limits.nbytes = nbytes
         run.is_waiting = True
         self.queue.push(run)
         if run.deadline_s is not None and (is_long or not self._timing.is_quick):

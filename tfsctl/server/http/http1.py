@@ -80,7 +80,7 @@ class Http1Connection(asyncio.Protocol):
         request = self._current = Request(self, head)
         if body:
             request.add(body)
-        request.end()
+        request.has_all = True  # as `end` does; nobody waits yet
         self._start(request)
 
     def pause_writing(self) -> None:

@@ -11,11 +11,11 @@ import logging
 import re
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from tfsctl.core import protos
@@ -96,10 +96,16 @@ class RestApi:
         self._threads = WorkerThreads()
         self._predict = RestPredict(service, self._threads, timeout_s=timeout_s)
 
-    async def answer(self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes) -> RestResponse:
+    def answer(
+        self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes
+    ) -> Coroutine[Any, Any, RestResponse]:
         """Answer one request; `target` is its path as the client sent it, with the query string."""
-        if not self._recorder.is_active:
-            return await self._answer(method, target, headers, body)
+        answer = self._answer_recorded if self._recorder.is_active else self._answer
+        return answer(method, target, headers, body)
+
+    async def _answer_recorded(
+        self, method: str, target: str, headers: Mapping[bytes, bytes], body: bytes
+    ) -> RestResponse:
         start_s = perf_counter()
         reply = await self._answer(method, target, headers, body)
         self._record(method, target, reply, perf_counter() - start_s)

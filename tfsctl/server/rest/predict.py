@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tfsctl.core import dtypes
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef
 from tfsctl.server.execution.pending_run import Codec
 from tfsctl.server.execution.servable import Servable
@@ -36,7 +37,7 @@ LARGE_BODY_BYTES, _LARGE_ANSWER_VALUES = 64 * 1024, 4096  # from here on reading
 _SMALL_BODY_BYTES = 4 * 1024  # of a body that may be converted together with others, on the event loop
 _VALUE_TEXT_BYTES = 8
 _MAX_CODECS = 64  # of a servable: clients may send ever new numbers of rows
-_Rows = tuple[list[Any], bool]  # of a body, and whether there may be booleans among them
+_Rows = tuple[list[Any], bytes]  # of a body, and the body
 _Inputs = tuple[str, dict[str, np.ndarray], bool]  # the signature, its inputs, and whether they were in row form
 
 
@@ -47,11 +48,12 @@ class RowCodec:
         self.feeds: Sequence[Endpoint] = tuple(bound.inputs.values())
         self.fetches: Sequence[Endpoint] = bound.fetches
         self._bound, self._rows, self._threads = bound, rows, threads
+        self._has_numbers = any(dtype is not dtypes.STRING for dtype in bound.dtypes.values())
 
     def decode(self, payloads: Sequence[_Rows]) -> Arrays | None:
         """One array for each input, [requests, rows, …]; None if the rows are not well-formed or not all alike."""
         rows = payloads[0][0] if len(payloads) == 1 else list(chain.from_iterable([rows for rows, _ in payloads]))
-        has_literals = any(has_literals for _, has_literals in payloads)
+        has_literals = self._has_numbers and any(json_tensor.may_have_literals(body) for _, body in payloads)
         inputs = json_tensor.rows_at_once(rows, self._bound.dtypes, has_literals=has_literals)
         if inputs is None:
             return None
@@ -96,15 +98,16 @@ class RestPredict:
         signature = json_tensor.signature_name(document)
         if len(body) <= _SMALL_BODY_BYTES and (rows := json_tensor.plain_rows(document)):
             name = signature or DEFAULT_SIGNATURE
-            servable, codec = self._codec(ref, name, len(rows))
+            servable = self._service.core.servable(ref)
+            codec = servable.codecs.get((name, len(rows))) or self._new_codec(servable, name, len(rows))
             if codec is not None:
                 start_s = perf_counter() if self._recorder.is_active else 0.0
                 answer: bytes | None = await servable.run_payload(
-                    (rows, json_tensor.may_have_literals(body)),
+                    (rows, body),
                     codec,
                     rows=len(rows),
                     nbytes=len(body),
-                    deadline_s=self._deadline_s(),
+                    deadline_s=None if self._timeout_s is None else time.monotonic() + self._timeout_s,
                     signature=name,
                 )
                 if answer is not None:
@@ -113,22 +116,20 @@ class RestPredict:
                     return answer
         return await self._answer(ref, self._inputs(ref, signature, document, body))
 
-    def _codec(self, ref: ModelRef, signature: str, rows: int) -> tuple[Servable, Codec | None]:
-        """The servable, and what converts bodies with that many rows; None if each has to be converted alone."""
-        servable = self._service.core.servable(ref)
-        key = signature, rows
-        codec = servable.codecs.get(key)
-        if codec is None and servable.accepts_codecs:
-            try:
-                bound = self._service.bound_signature(servable, signature)
-            except ServingError:
-                return servable, None  # converting the body alone raises in the words of the REST handler
-            if not bound.inputs or bound.inputs.keys() != bound.dtypes.keys():
-                return servable, None
-            if len(servable.codecs) >= _MAX_CODECS:
-                servable.codecs.clear()
-            codec = servable.codecs[key] = RowCodec(bound, rows, self._threads)
-        return servable, codec
+    def _new_codec(self, servable: Servable, signature: str, rows: int) -> Codec | None:
+        """What converts bodies with that many rows, kept for the next ones; None if each has to be converted alone."""
+        if not servable.accepts_codecs:
+            return None
+        try:
+            bound = self._service.bound_signature(servable, signature)
+        except ServingError:
+            return None  # converting the body alone raises in the words of the REST handler
+        if not bound.inputs or bound.inputs.keys() != bound.dtypes.keys():
+            return None
+        if len(servable.codecs) >= _MAX_CODECS:
+            servable.codecs.clear()
+        codec = servable.codecs[signature, rows] = RowCodec(bound, rows, self._threads)
+        return codec
 
     def _deadline_s(self) -> float | None:
         return None if self._timeout_s is None else time.monotonic() + self._timeout_s

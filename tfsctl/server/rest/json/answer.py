@@ -44,18 +44,29 @@ def answer(outputs: Mapping[str, np.ndarray], *, row_form: bool) -> bytes:
 def row_answers(stacked: Mapping[str, np.ndarray], count: int) -> list[bytes]:
     """The bodies of predict answers in row form for `count` requests with stacked outputs. Raises like `answer`."""
     shapes = {name: array.shape[1:] for name, array in stacked.items()}
-    batch, level = _batch_of(shapes), 1 if len(stacked) == 1 else 2
-    if count == 1 and len(stacked) == 1:
+    batch = _batch_of(shapes)
+    if len(stacked) == 1 and batch:
         ((name, array),) = stacked.items()
-        if array.size > _BLOCK:
-            return [_large_row_answer(name, array[0], level + array.ndim - 1)]
-    texts = {name: _texts_of(name, array, level + array.ndim - 1) for name, array in stacked.items()}
+        return _single_output_answers(name, array, count)
+    texts = {name: _texts_of(name, array, array.ndim + 1) for name, array in stacked.items()}
     answers = []
     for index in range(count):
         parts = {name: _slice(texts[name], array.shape, index) for name, array in stacked.items()}
         text = f'{{\n{_INDENT}"predictions": {_rows(shapes, parts, batch)}\n}}'
         answers.append(text.encode("utf-8", "surrogateescape"))
     return answers
+
+
+def _single_output_answers(name: str, array: np.ndarray, count: int) -> list[bytes]:
+    """The bodies of answers in row form with one output, which has rows."""
+    if count == 1 and array.size > _BLOCK:
+        return [_large_row_answer(name, array[0], array.ndim)]
+    texts, shape = _texts_of(name, array, array.ndim), array.shape[1:]
+    size = len(texts) // count
+    lines = [_single_line(texts[at * size : (at + 1) * size], shape) for at in range(count)]
+    return [
+        f'{{\n{_INDENT}"predictions": {line[:-1]}\n{_INDENT}]\n}}'.encode("utf-8", "surrogateescape") for line in lines
+    ]
 
 
 def _large_row_answer(name: str, array: np.ndarray, level: int) -> bytes:
@@ -104,12 +115,9 @@ def _batch_of(shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 
 def _rows(shapes: Mapping[str, tuple[int, ...]], texts: Mapping[str, list[str]], batch: int) -> str:
-    """The rows of an answer, from the shapes of its outputs and the texts of their values."""
+    """The rows of an answer with several outputs, from their shapes and the texts of their values."""
     if not batch:
         return "[]"
-    if len(shapes) == 1:
-        ((name, shape),) = shapes.items()
-        return f"{_single_line(texts[name], shape)[:-1]}\n{_INDENT}]"
     objects = []
     for index in range(batch):
         members = ",\n".join(
