@@ -119,7 +119,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"model_config"},
         {"linting"},
     ],
-    "rollout": [{"comparison", "file_verification", "gate", "labels", "removal"}, {"front", "inventory"}],
+    "rollout": [{"comparison", "file_verification", "gate", "labels", "recording", "removal"}, {"front", "inventory"}],
     "rollout/front": [
         {"envoy_program", "routes", "webhook"},
         {"admin", "bootstrap"},
@@ -175,6 +175,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "option_groups",
             "option_values",
             "output_options",
+            "quantities",
             "sizes",
         },
         {"file_options", "label_options", "running_server_options", "serve_options", "server_options"},

@@ -54,6 +54,7 @@ COMMANDS = {
     "models": Command("rollout", "List the model directories below a folder."),
     "canary": Command("rollout", "Send a part of the traffic to a new version."),
     "rollout": Command("rollout", "Show and end the rollout of a version."),
+    "record": Command("rollout", "Record the requests of a model."),
     "explain": Command("query", "Explain an error or a log of TensorFlow Serving."),
 }
 GROUPS = {

@@ -71,6 +71,8 @@ class ServerCore:
         await self._apply(models)
         async with self._reloads:
             failed = await self._wait_until_available(added)
+        if self._request_logs.is_closing:
+            await asyncio.to_thread(self._request_logs.wait_until_closed)
         if failed:
             raise _did_not_become_available(failed, "model")
         log.info("Finished adding/updating models")

@@ -111,7 +111,9 @@ class RequestLog:
     # ---- in the thread of the log ----
     def _run(self) -> None:
         lower_priority()
-        what = f"{self.logging.filename_prefix}* ({self.logging.sampling_rate:.4g} of the requests)"
+        what = f"{self.logging.filename_prefix}* ({100 * self.logging.sampling_rate:.4g}% of the requests; inputs: all"
+        what += f" except {', '.join(self.logging.drop)}" if self.logging.drop else ""
+        what += f", hashed: {', '.join(self.logging.hash)})" if self.logging.hash else ")"
         log.info("Logging requests of model %s to %s", self._model, what)
         goes_on = True
         while goes_on:

@@ -28,12 +28,15 @@ class RequestLogs:
         self._recorder = recorder or NullRecorder()
         self._max_queued_bytes = max_queued_bytes
         self._logs: dict[str, RequestLog] = {}
+        self._closing: list[RequestLog] = []
 
     def configure(self, models: Sequence[ModelConfig]) -> None:
         """Log the requests of these models as they say. A log whose configuration stays the same goes on."""
         wanted = {model.name: model.logging for model in models if model.logging is not None}
         for name in [name for name, log in self._logs.items() if wanted.get(name) != log.logging]:
-            self._logs.pop(name).close()
+            log = self._logs.pop(name)
+            log.close()
+            self._closing.append(log)
         for name, logging in wanted.items():
             if name not in self._logs:
                 self._logs[name] = RequestLog(name, logging, self._recorder, max_queued_bytes=self._max_queued_bytes)
@@ -55,13 +58,22 @@ class RequestLogs:
             return None
         return SampledRequest(log, convert, api, protocol, model, *version(), body, *now())
 
-    def close(self) -> None:
-        """End all logs, and wait until they are written."""
-        logs = list(self._logs.values())
-        self.configure(())
+    @property
+    def is_closing(self) -> bool:
+        """Whether logs have ended that may not be written yet."""
+        return bool(self._closing)
+
+    def wait_until_closed(self) -> None:
+        """Wait until the logs that have ended are written. Any thread."""
+        logs, self._closing = self._closing, []
         deadline_s = time.monotonic() + _CLOSE_TIMEOUT_S
         for log in logs:
             log.wait_until_closed(max(0.0, deadline_s - time.monotonic()))
+
+    def close(self) -> None:
+        """End all logs, and wait until they are written."""
+        self.configure(())
+        self.wait_until_closed()
 
 
 def check_folders(models: Sequence[ModelConfig]) -> None:

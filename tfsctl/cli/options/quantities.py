@@ -1,0 +1,29 @@
+"""Shares and durations as options take them: `10%` or `0.1`, and `60s`, `5m`, `1.5h` or plain seconds."""
+
+from __future__ import annotations
+
+import re
+
+from tfsctl.errors import InvalidInput
+
+_SHARE = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<percent>%?)")
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d|)")
+_SECONDS_OF_UNIT = {"ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_share(text: str, option: str) -> float:
+    """A share as a number above 0 and up to 1. Raises InvalidInput."""
+    match = _SHARE.fullmatch(text.strip())
+    share = float(match["number"]) / (100 if match["percent"] else 1) if match else 0.0
+    if not 0 < share <= 1:
+        raise InvalidInput(f"{option} {text}: not a share", hint=f"{option} 10%, or {option} 0.1")
+    return share
+
+
+def parse_duration(text: str, option: str) -> float:
+    """A duration in seconds, more than 0. Raises InvalidInput."""
+    match = _DURATION.fullmatch(text.strip())
+    seconds = float(match["number"]) * _SECONDS_OF_UNIT[match["unit"]] if match else 0.0
+    if seconds <= 0:
+        raise InvalidInput(f"{option} {text}: not a duration", hint=f"{option} 60s, {option} 5m or {option} 1h")
+    return seconds

@@ -1,0 +1,1 @@
+"""Recordings of live requests: made by a server that tfsctl started, compared with training data, sent again."""
