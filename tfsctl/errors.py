@@ -106,7 +106,7 @@ class ExportError(TfsctlError):
 
 
 class VersionTakenError(ExportError):
-    """The version exists already: a version is never overwritten."""
+    """The version already exists: a version is never overwritten."""
 
 
 class ModelUnreadable(TfsctlError):

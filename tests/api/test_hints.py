@@ -31,7 +31,7 @@ from tfsctl.api.hints import python_errors, python_hint
         ("tfsctl serve ./m", 'tfsctl.serve("./m")'),
         ("--max-answer SIZE allows larger answers", "max_answer_bytes=SIZE allows larger answers"),
         ("REST cannot carry that dtype; gRPC can: --grpc", 'REST cannot carry that dtype; gRPC can: tfsctl.connect("HOST:PORT")'),
-        ("leave out --grpc, or give the gRPC port: --port PORT",
+        ("remove --grpc, or give the gRPC port: --port PORT",
          'tfsctl.connect("HOST:PORT") uses gRPC, tfsctl.connect("http://HOST:PORT") uses REST'),
         ("install Docker, or use --engine embedded", 'install Docker, or use engine="embedded"'),
         ("--batch-size 1 asks for each row by itself", "batch_size=1 asks for each row by itself"),

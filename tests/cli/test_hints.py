@@ -148,7 +148,7 @@ def command(_words: list[str], hint: str) -> list[str]:
 def without_host(words: list[str], hint: str) -> list[str]:
     """Replace --host by the options of the hint."""
     at = words.index("--host")
-    return [*words[:at], *words[at + 2 :], *shlex.split(hint)]
+    return [*words[:at], *words[at + 2 :], *shlex.split(hint.removeprefix("use "))]
 
 
 def example(words: list[str], hint: str) -> list[str]:

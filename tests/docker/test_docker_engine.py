@@ -146,7 +146,7 @@ def test_ctrl_c_before_ready_ends_with_130(echo: Path) -> None:
     _, stderr = process.communicate(timeout=60)
 
     assert (process.returncode, containers()) in ((ExitCode.INTERRUPTED, []), (0, [])), stderr
-    assert (process.returncode == 0) == ("Ctrl-C stops it" in stderr)
+    assert (process.returncode == 0) == ("press Ctrl-C to stop the server" in stderr)
 
 
 def test_a_foreground_server_notices_a_lost_daemon(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_a_container_name_in_use_is_refused(run_cli: RunCli, echo: Path, standin
     try:
         served = run_cli("serve", echo, "--detach", *FREE)
         assert served.code == ExitCode.DOCKER
-        words = "error: a container named tfsctl-echo exists already\nhint: --name ANOTHER_NAME; or docker rm --force "
+        words = "error: a container named tfsctl-echo already exists\nhint: --name ANOTHER_NAME; or docker rm --force "
         assert words in served.stderr
         assert docker("inspect", "--format", "{{.State.Status}}", stranger) == "created"
     finally:
@@ -318,7 +318,7 @@ def test_a_container_of_another_state_directory_keeps_its_name(
     refused = run_cli("serve", echo, "--detach", *FREE)
     assert refused.code == ExitCode.DOCKER
     assert (
-        f"error: a container named tfsctl-echo exists already, started with TFSCTL_STATE_DIR={elsewhere}\n"
+        f"error: a container named tfsctl-echo already exists, started with TFSCTL_STATE_DIR={elsewhere}\n"
         f"hint: --name ANOTHER_NAME; or TFSCTL_STATE_DIR='{elsewhere}' tfsctl stop echo, if nobody needs it\n"
     ) in refused.stderr
     assert inspect("tfsctl-echo")["Id"] == theirs

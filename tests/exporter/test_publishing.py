@@ -40,7 +40,7 @@ def test_version_that_exists_is_refused_before_the_model_is_built(export: Export
     inside = (export.folder / "net" / "5" / "saved_model.pb").read_bytes()
     result = export("raise AssertionError('the model was built')", "--version", 5)
     assert result.code == 1
-    assert result.stderr.splitlines()[0] == "error: version 5 exists already: net/5"
+    assert result.stderr.splitlines()[0] == "error: version 5 already exists: net/5"
     assert (export.folder / "net" / "5" / "saved_model.pb").read_bytes() == inside
 
 
@@ -49,7 +49,7 @@ def test_version_with_leading_zeros_exists(export: Export) -> None:
     (export.folder / "net" / "00000007").mkdir(parents=True)
     result = export(NET, "--version", 7)
     assert result.code == 1
-    assert "version 7 exists already: net/00000007" in result.stderr
+    assert "version 7 already exists: net/00000007" in result.stderr
 
 
 def test_version_of_a_concurrent_export_is_not_overwritten(export: Export) -> None:
@@ -57,7 +57,7 @@ def test_version_of_a_concurrent_export_is_not_overwritten(export: Export) -> No
     code = NET + "    import pathlib; pathlib.Path('net/5').mkdir(); pathlib.Path('net/5/theirs').touch()\n"
     result = export(code, "--version", 5)
     assert result.code == 1
-    assert result.last_words[0] == f"error: version 5 exists already: {export.folder}/net/5"
+    assert result.last_words[0] == f"error: version 5 already exists: {export.folder}/net/5"
     assert [path.name for path in (export.folder / "net").rglob("*")] == ["5", "theirs"]
 
 

@@ -72,7 +72,7 @@ def refuse_existing(base: Path, version: int) -> None:
     """Raise ExportError if `version` exists, also with leading zeros: a version is never overwritten."""
     taken = next((d for d in list_versions(base) if d.version == version), None) if base.is_dir() else None
     if taken is not None:
-        raise VersionTakenError(f"version {version} exists already: {taken.path}", hint=OTHER_VERSION)
+        raise VersionTakenError(f"version {version} already exists: {taken.path}", hint=OTHER_VERSION)
 
 
 def prune(base: Path, keep: int, *, protected: Collection[int] = ()) -> list[int]:
@@ -118,7 +118,7 @@ class Staging:
             number = new_version(self.base) if version is None else version
             target = self.base / str(number)
             if version is not None and any(d.version == number for d in list_versions(self.base)):
-                raise VersionTakenError(f"version {number} exists already: {target}", hint=OTHER_VERSION)
+                raise VersionTakenError(f"version {number} already exists: {target}", hint=OTHER_VERSION)
             try:
                 if target.exists():  # os.rename would replace an empty directory
                     raise FileExistsError(target)

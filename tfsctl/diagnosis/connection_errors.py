@@ -55,7 +55,7 @@ CONNECTION_ERRORS = (
     KnownError(
         r"[Rr]eceived http2 header with status: 404",
         "that port speaks HTTP and knows no gRPC services: it is the REST port, or a gateway",
-        "leave out --grpc, or give the gRPC port: --port PORT",
+        "remove --grpc, or give the gRPC port: --port PORT",
     ),
     KnownError(
         r"(?i:transport closed|transport is closing)",

@@ -32,8 +32,8 @@ def prune(base: Path, keep: int, *, message: str = "") -> Removal:
     old = numbers[: max(0, len(numbers) - keep)]
     if served.unknown and old:
         servers = ", ".join(served.unknown)
-        return Removal((), (f"no version was removed: the server {servers} does not say which versions it serves",))
-    notes = [f"version {version} stays: {served.reasons[version]}" for version in old if version in served.versions]
+        return Removal((), (f"no version was removed: the server {servers} does not report which versions it serves",))
+    notes = [f"version {version} was kept: {served.reasons[version]}" for version in old if version in served.versions]
     try:
         removed = model_dir.prune(base, keep, protected=served.versions)
     except OSError as error:
@@ -54,7 +54,7 @@ def remove(base: Path, versions: Sequence[int], *, message: str = "") -> Removal
     served = served_versions(base)
     if served.unknown:
         raise RolloutError(
-            f"no version was removed: the server {', '.join(served.unknown)} does not say which versions it serves",
+            f"no version was removed: the server {', '.join(served.unknown)} does not report which versions it serves",
             hint="tfsctl ps shows the servers; tfsctl stop NAME stops one",
         )
     needed = next((version for version in versions if version in served.versions), None)

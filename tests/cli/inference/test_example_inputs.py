@@ -151,7 +151,6 @@ def test_swapped_ports_are_named(run_cli: RunCli, half_plus_two: Served, registe
     refused = run_cli("status", "half_plus_two", "--grpc", "--port", rest)
     assert (refused.code, refused.stderr) == (
         3,
-        f"error: port {rest} is the REST port of test, not its gRPC port\n"
-        f"hint: leave out --grpc, or use --port {grpc}\n",
+        f"error: port {rest} is the REST port of test, not its gRPC port\nhint: remove --grpc, or use --port {grpc}\n",
     )
     assert run_cli("status", "half_plus_two", "--port", rest).code == 0

@@ -9,11 +9,11 @@ from cli_runner import RunCli
 @pytest.mark.parametrize(
     ("typed", "error", "hint"),
     [
-        (["-hello there"], "there is no option -e (in '-hello there')", "put -- before text that begins with -: tfsctl … -- '-hello there'"),
-        (["--great"], "there is no option --great", "put -- before text that begins with -: tfsctl … -- --great"),
-        (["--great=3 stars"], "there is no option --great", "put -- before text that begins with -: tfsctl … -- '--great=3 stars'"),
-        (["--modle", "x", "great"], "there is no option --modle", "did you mean --model?"),
-        (["--sigature=x", "great"], "there is no option --sigature", "did you mean --signature?"),
+        (["-hello there"], "unknown option -e (in '-hello there')", "put -- before text that begins with -: tfsctl … -- '-hello there'"),
+        (["--great"], "unknown option --great", "put -- before text that begins with -: tfsctl … -- --great"),
+        (["--great=3 stars"], "unknown option --great", "put -- before text that begins with -: tfsctl … -- '--great=3 stars'"),
+        (["--modle", "x", "great"], "unknown option --modle", "did you mean --model?"),
+        (["--sigature=x", "great"], "unknown option --sigature", "did you mean --signature?"),
     ],
 )  # fmt: skip
 def test_unknown_options_may_be_text(run_cli: RunCli, typed: list[str], error: str, hint: str) -> None:
@@ -70,9 +70,9 @@ def test_a_missing_file_is_not_found(run_cli: RunCli, argv: list[str], echo_dir:
 @pytest.mark.parametrize(
     ("host", "error", "hint"),
     [
-        ("127.0.0.1:23011", "--host 127.0.0.1:23011 holds a port", "--host 127.0.0.1 --port 23011"),
-        ("[::1]:8501", "--host [::1]:8501 holds a port", "--host '[::1]' --port 8501"),
-        ("http://localhost:8501", "--host is a URL", "--url http://localhost:8501"),
+        ("127.0.0.1:23011", "--host 127.0.0.1:23011 contains a port", "use --host 127.0.0.1 --port 23011"),
+        ("[::1]:8501", "--host [::1]:8501 contains a port", "use --host '[::1]' --port 8501"),
+        ("http://localhost:8501", "--host takes a host name, not a URL", "use --url http://localhost:8501"),
     ],
 )
 def test_a_host_with_a_port_is_split(run_cli: RunCli, host: str, error: str, hint: str) -> None:

@@ -72,7 +72,7 @@ def test_the_profile_overrides_other_variables(run_cli: RunCli, monkeypatch: pyt
     [
         (["--profile", "nope"], 4, " has no profile 'nope'; it has rest, grpc\n", "hint: add [profiles.nope]"),
         (["--profile", "rest", "--port", "1"], 2, "--profile names a server, and --port another\n", "leave one out"),
-        (["--profile", "rest", "--grpc"], 2, "the profile rest uses REST\n", "leave out --grpc"),
+        (["--profile", "rest", "--grpc"], 2, "the profile rest uses REST\n", "remove --grpc"),
         (["--profile", "grpc", "--rest"], 2, "the profile grpc uses gRPC\n", "leave out --rest"),
         (
             ["--server", "a", "--port", "1"],

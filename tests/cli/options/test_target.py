@@ -100,13 +100,19 @@ def test_version_label_and_timeout_are_kept() -> None:
             "no running server serves 'other'; running: m (REST 9501, gRPC 9500)",
             "--model m is served; --port PORT queries a server that tfsctl did not start",
         ),
-        (ServerOptions(port=1234), [HERE], InvalidInput, "which model at localhost:1234?", "name it with --model NAME"),
+        (
+            ServerOptions(port=1234),
+            [HERE],
+            InvalidInput,
+            "the model at localhost:1234 is not named",
+            "add --model NAME",
+        ),
         (
             ServerOptions(version=1, label="l"),
             [HERE],
             InvalidInput,
-            "--version and --label both choose a version",
-            "give one of them",
+            "--version and --label cannot be used together",
+            "remove one of them",
         ),
     ],
 )

@@ -297,7 +297,7 @@ def test_a_free_port_that_was_taken_is_replaced(echo: Path, fake_docker: FakeDoc
         ({"stdout": "OURS\n"}, "a server named echo runs already", "--name ANOTHER_NAME; or tfsctl stop echo, "),
         (
             {"stdout": "<no value>\n"},
-            "a container named tfsctl-echo exists already",
+            "a container named tfsctl-echo already exists",
             "--name ANOTHER_NAME; or docker rm --force tfsctl-echo, ",
         ),
     ],

@@ -175,7 +175,7 @@ def test_the_build_context_is_described(run_cli: RunCli, echo: Path) -> None:
     """With --print-dockerfile, and with the notes on the model."""
     said = run_cli("image", "build", "--print-dockerfile", echo / "1").stderr
 
-    assert f"note: in its build context models/echo/1 is {echo}/1\n" in said
+    assert f"note: models/echo/1 in the build context is {echo}/1\n" in said
     assert "note: echo was written by TensorFlow 2.21.0, newer than tensorflow/serving:2.20.0\n" in said
 
 
@@ -186,7 +186,7 @@ def test_an_image_of_several_models_names_them_all(run_cli: RunCli, echo: Path, 
     assert 'org.opencontainers.image.title="echo-other"' in written["LABEL"]
     answer = run_cli("image", "build", echo, tmp_path / "other", "--output", tmp_path / "context")
     assert answer.stdout.splitlines() == [
-        f"written: {tmp_path}/context",
+        f"wrote {tmp_path}/context",
         "  echo version 2",
         "  other version 5",
         f"  docker build --tag echo-other:latest {tmp_path}/context",
@@ -236,9 +236,12 @@ def test_an_image_with_tls_contains_the_key(run_cli: RunCli, echo: Path, tmp_pat
             ("--label", "tfsctl.model.echo.version=1"),
             "--label tfsctl.model.echo.version: labels that begin with tfsctl.",
         ),
-        (("--push",), "--push needs the registry in the name of the image"),
-        (("--push", "--tag", "r.example/e:1", "--output", "x"), "--output builds nothing that --push could push"),
-        (("--ssl-cert", "cert.pem"), "--ssl-cert and --ssl-key belong together"),
+        (("--push",), "--push needs an image name with a registry"),
+        (
+            ("--push", "--tag", "r.example/e:1", "--output", "x"),
+            "--push cannot be used with --output, which builds no image",
+        ),
+        (("--ssl-cert", "cert.pem"), "--ssl-cert and --ssl-key are needed together"),
     ],
 )
 def test_options_of_an_image_are_checked_first(
@@ -389,4 +392,7 @@ def test_docker_arguments_are_refused_for_compose(run_cli: RunCli, echo: Path) -
     refused = run_cli("compose", echo, "--docker-arg=--memory-swap=2g")
 
     assert (refused.code, refused.stdout) == (ExitCode.USAGE, "")
-    assert refused.stderr == "error: --docker-arg has no place in a Compose file\nhint: add what it does to the file\n"
+    assert (
+        refused.stderr
+        == "error: --docker-arg cannot be written to a Compose file\nhint: remove --docker-arg, and add the setting to the Compose file\n"
+    )

@@ -65,7 +65,7 @@ def test_highest_versions_are_kept(base: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_served_versions_are_kept(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server may serve an old version; one that it has unloaded is removed."""
     server(monkeypatch, base, 3, 5)
-    assert _remove_old_versions(base, 1) == ([1, 2, 4], ["version 3 stays: the server srv serves it"])
+    assert _remove_old_versions(base, 1) == ([1, 2, 4], ["version 3 was kept: the server srv serves it"])
     assert versions_in(base) == [3, 5]
 
 
@@ -82,7 +82,7 @@ def test_server_that_does_not_answer(base: Path, monkeypatch: pytest.MonkeyPatch
     server(monkeypatch, base, answers=False)
     assert _remove_old_versions(base, 1) == (
         [],
-        ["no version was removed: the server srv does not say which versions it serves"],
+        ["no version was removed: the server srv does not report which versions it serves"],
     )
     assert versions_in(base) == [1, 2, 3, 4, 5]
 

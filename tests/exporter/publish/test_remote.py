@@ -59,7 +59,7 @@ def test_order_of_files(remote: RemoteModel, version: Path) -> None:
 def test_versions_are_never_overwritten(remote: RemoteModel, version: Path) -> None:
     """Neither a version that is there, nor one that another export uploads at the same time."""
     remote.upload(version, 7)
-    with pytest.raises(VersionTakenError, match="version 7 exists already: memory://models/net/7"):
+    with pytest.raises(VersionTakenError, match="version 7 already exists: memory://models/net/7"):
         remote.upload(version, 7)
     other = RemoteModel("memory://models", "net")
     other.versions = list  # type: ignore[method-assign] # it looked before the first began
@@ -167,7 +167,7 @@ def test_export_to_s3(s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.Mo
     assert read_saved_model(tmp_path / "copy").signatures.keys() == {"serving_default"}
 
     code, _, stderr = export_to_s3(s3, "--version", "5")
-    assert (code, stderr.splitlines()[0]) == (1, "error: version 5 exists already: s3://models/some/net/5")
+    assert (code, stderr.splitlines()[0]) == (1, "error: version 5 already exists: s3://models/some/net/5")
     code, _, stderr = export_to_s3(s3, "--to", "s3://nowhere/some")
     assert (code, stderr.splitlines()[0]) == (1, "error: there is no bucket nowhere")
     Path("net.py").write_text(net.format(3))

@@ -48,43 +48,58 @@ def _file_options(
             "--file",
             "-f",
             metavar="FILE",
-            help="Rows from a file (csv, tsv, jsonl, json, txt, npy, npz, parquet, tfrecord), a directory or pattern of "
-            "images, or `-` for stdin.",
+            help="Read rows from a file (csv, tsv, jsonl, json, txt, npy, npz, parquet, tfrecord), from a "
+            "directory or glob pattern of images, or from stdin (`-`).",
         ),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Write answers to a .csv, .tsv, .jsonl, .npy or .npz file."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the predictions to a .csv, .tsv, .jsonl, .npy or .npz file (default: stdout).",
         ),
     ] = None,
     format: Annotated[  # noqa: A002 - the option's name
         Format | None,
-        typer.Option("--format", help="The format of --file (default: by its name), or of stdin (default: text)."),
+        typer.Option("--format", help="The format of --file (default: by its extension) or of stdin (default: text)."),
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option("--column", metavar="INPUT=COLUMN", help="--file: the column of an input; else that of its name."),
+        typer.Option(
+            "--column",
+            metavar="INPUT=COLUMN",
+            help="Read an input from this column (default: the column with the input's name). May be repeated.",
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, metavar="ROWS", help="--file: rows a request; else found out.")
+        int | None,
+        typer.Option("--batch-size", min=1, metavar="ROWS", help="Rows per request (default: tuned automatically)."),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", min=1, metavar="N", help="--file: requests at once; else found out.")
+        int | None,
+        typer.Option("--concurrency", min=1, metavar="N", help="Concurrent requests (default: tuned automatically)."),
     ] = None,
     on_error: Annotated[
-        OnError, typer.Option("--on-error", help="--file: what to do with a row that cannot be answered.")
+        OnError, typer.Option("--on-error", help="Whether to stop at a row without a prediction, or to skip it.")
     ] = "stop",
     resume: Annotated[
-        bool, typer.Option("--resume", help="--file: go on where an interrupted run of --output ended.")
+        bool, typer.Option("--resume", help="Continue an interrupted run: keep the predictions that --output holds.")
     ] = False,
     keep: Annotated[
         list[str] | None,
-        typer.Option("--keep", metavar="COLUMN", help="--file: copy columns to the answers: NAME, A,B or all."),
+        typer.Option(
+            "--keep",
+            metavar="COLUMN",
+            help="Copy columns of the input to the output: NAME, A,B or all. May be repeated.",
+        ),
     ] = None,
     delimiter: Annotated[
         str | None,
-        typer.Option("--delimiter", metavar="CHAR", help="CSV: what separates cells, or `tab` (default: detected)."),
+        typer.Option(
+            "--delimiter", metavar="CHAR", help="CSV: the character between cells, or `tab` (default: detected)."
+        ),
     ] = None,
     decimal: Annotated[
         Decimal | None,
@@ -93,18 +108,24 @@ def _file_options(
     encoding: Annotated[
         str | None,
         typer.Option(
-            "--encoding", metavar="NAME", help="Text: cp1252, latin-1, utf-16 … (default: utf-8, or a byte order mark)."
+            "--encoding",
+            metavar="NAME",
+            help="The encoding of text files, such as cp1252, latin-1 or utf-16 (default: utf-8, or that of "
+            "the byte order mark).",
         ),
     ] = None,
     no_header: Annotated[
-        bool, typer.Option("--no-header", help="CSV: the first line is a row; columns are called 1, 2 …")
+        bool, typer.Option("--no-header", help="CSV: treat the first line as data. Columns are then named 1, 2, …")
     ] = False,
     missing: Annotated[
         list[str] | None,
-        typer.Option("--na", metavar="TEXT", help="CSV: cells with this text are missing (NaN); may be repeated."),
+        typer.Option("--na", metavar="TEXT", help="CSV: treat cells with this text as missing (NaN). May be repeated."),
     ] = None,
     safe_csv: Annotated[
-        bool, typer.Option("--safe-csv", help="--output: neutralise formulas in the text of .csv and .tsv files.")
+        bool,
+        typer.Option(
+            "--safe-csv", help="Prefix text that a spreadsheet would run as a formula, in .csv and .tsv output."
+        ),
     ] = False,
 ) -> FileOptions:
     """Build the options from their values. Raises InvalidInput for combinations without a meaning."""
@@ -128,15 +149,19 @@ def _file_options(
         }
         given = [name for name, is_given in needs_file.items() if is_given]
         if given:
-            raise InvalidInput(f"{given[0]} is for rows that come from a file", hint="name it with --file FILE")
+            raise InvalidInput(f"{given[0]} needs rows from a file", hint="add --file FILE")
     if resume and (output is None or file == "-"):
-        raise InvalidInput("--resume goes on with an --output from a --file that can be read again")
+        raise InvalidInput("--resume needs --output, and a --file that can be read again (not stdin)")
     if on_error == "skip" and output is None:
-        raise InvalidInput("--on-error skip lists the rows it leaves out beside the output", hint="give --output FILE")
+        raise InvalidInput(
+            "--on-error skip writes the skipped rows to a file next to the output", hint="add --output FILE"
+        )
     if on_error == "skip" and output is not None and output.suffix.lower() == ".npy":
-        raise InvalidInput("a .npy file has no place for the numbers of the rows", hint="give --output NAME.npz")
+        raise InvalidInput(
+            "--on-error skip needs the row numbers, which a .npy file cannot hold", hint="use --output NAME.npz"
+        )
     if safe_csv and (output is None or output.suffix.lower() not in (".csv", ".tsv")):
-        raise InvalidInput("--safe-csv is about CSV files", hint="add --output NAME.csv")
+        raise InvalidInput("--safe-csv needs a .csv or .tsv file as --output", hint="add --output NAME.csv")
     return FileOptions(
         file,
         output,
@@ -156,8 +181,8 @@ def refuse_arguments(inputs: Sequence[str] | None, named: Sequence[str] | None) 
     """Raise InvalidInput if rows are given as arguments as well as with --file, or --format without it (stdin)."""
     if (inputs and list(inputs) != [STDIN]) or named:
         raise InvalidInput(
-            f"{(inputs or named or [''])[0]!r} is typed, and --file says where the rows are",
-            hint="leave out --file and --format, or what is typed",
+            f"{(inputs or named or [''])[0]!r} is an argument, but --file or --format reads the rows from a file or stdin",
+            hint="remove the argument, or remove --file and --format",
         )
 
 
@@ -165,7 +190,7 @@ def parse_column_pair(text: str) -> tuple[str, str]:
     """Split `INPUT=COLUMN`. Raises InvalidInput."""
     name, equals, column = text.partition("=")
     if not (name and equals and column):
-        raise InvalidInput(f"--column {text}: say INPUT=COLUMN")
+        raise InvalidInput(f"--column {text} is not of the form INPUT=COLUMN")
     return name, column
 
 

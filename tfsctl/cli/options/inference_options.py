@@ -35,7 +35,7 @@ SignatureName = Annotated[
         envvar="TFSCTL_SIGNATURE",
         metavar="NAME",
         autocompletion=complete_signatures,
-        help="The signature; else serving_default, or the only one.",
+        help="The signature to run (default: serving_default, or the only one).",
     ),
 ]
 SignatureNames = Annotated[
@@ -44,22 +44,26 @@ SignatureNames = Annotated[
         "--signature",
         metavar="NAME",
         autocompletion=complete_signatures,
-        help="The signature, if several fit; may be repeated.",
+        help="The signature to run; needed if several fit. May be repeated.",
     ),
 ]
 NamedInputs = Annotated[
     list[str] | None,
-    typer.Option("-i", "--input", metavar="NAME=VALUE", help="A value by name; NAME=@FILE reads it. May be repeated."),
+    typer.Option(
+        "-i",
+        "--input",
+        metavar="NAME=VALUE",
+        help="The value of one input; NAME=@FILE reads it from a file. May be repeated.",
+    ),
 ]
 Text = Annotated[
-    bool, typer.Option("--text", help="Send each INPUT, and each string of -i, as it is: no JSON, no NAME=VALUE.")
+    bool, typer.Option("--text", help="Send each INPUT and each -i value as text; do not parse JSON or NAME=VALUE.")
 ]
 Example = Annotated[
     bool,
     typer.Option(
         "--example",
-        help="Build a tf.Example from FEATURE=VALUE, for a signature that parses such records (default: if it is "
-        "known to do so).",
+        help="Build a tf.Example from FEATURE=VALUE, for a signature that parses tf.Examples (default: detected).",
     ),
 ]
 StdinFormat = Literal["text", "jsonl", "json"]
@@ -67,4 +71,6 @@ InputFormat = Annotated[
     StdinFormat | None,
     typer.Option("--format", help="The format of stdin: one example per line, or one JSON document (default: text)."),
 ]
-Raw = Annotated[bool, typer.Option("--raw", help="Send INPUT as a REST body, and print the body that comes.")]
+Raw = Annotated[
+    bool, typer.Option("--raw", help="Send INPUT as the body of a REST request, and print the response body unchanged.")
+]

@@ -45,7 +45,7 @@ def _unknown_option(option: str, known: Sequence[str] | None, args: Sequence[str
     if close and " " not in typed:
         hint = f"did you mean {names[close[0]]}?"
     where = "" if typed.partition("=")[0] == option else f" (in {typed!r})"
-    return InvalidInput(f"there is no option {option}{where}", hint=hint)
+    return InvalidInput(f"unknown option {option}{where}", hint=hint)
 
 
 def unescape_arguments(args: list[str]) -> list[str]:
@@ -57,7 +57,7 @@ def refuse_with(option: str, **others: object) -> None:
     """Raise InvalidInput if any of the `others` (option name -> value) was given together with `option`."""
     for name, value in others.items():
         if value:
-            raise InvalidInput(f"--{name} has no meaning beside {option}", hint="leave one of them out")
+            raise InvalidInput(f"--{name} cannot be used with {option}", hint="remove one of them")
 
 
 def is_stdin(arguments: list[str] | None, named: Sequence[str] | None) -> bool:
@@ -76,7 +76,9 @@ def read_body(arguments: list[str] | None) -> bytes:
     if not arguments or arguments == [STDIN]:
         return read_stdin(arguments)
     if len(arguments) > 1:
-        raise InvalidInput(f"--raw takes one body, and {len(arguments)} were typed", hint="put it in quotes: '…'")
+        raise InvalidInput(
+            f"--raw takes one request body, not {len(arguments)} arguments", hint="put it in quotes: '…'"
+        )
     return unescape_arguments(arguments)[0].encode("utf-8", "surrogateescape")
 
 

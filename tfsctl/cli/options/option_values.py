@@ -26,11 +26,15 @@ def check_values(host: str | None, names: Mapping[str, str | None], times: Itera
                 raise InvalidInput(f"{what} is not UTF-8 text (at character {error.start + 1})") from error
     for seconds in times:
         if seconds is not None and not seconds <= _MAX_SECONDS:
-            raise InvalidInput(f"{seconds:g} is not a number of seconds", hint="for example --timeout 60")
+            raise InvalidInput(
+                f"{seconds:g} is not a valid number of seconds", hint="use a number up to 100000000, e.g. --timeout 60"
+            )
     if host is None:
         return
     if host.startswith(("http://", "https://")):
-        raise InvalidInput("--host is a URL", hint=f"--url {shlex.quote(host)}")
+        raise InvalidInput("--host takes a host name, not a URL", hint=f"use --url {shlex.quote(host)}")
     match = _HOST_AND_PORT.fullmatch(host)
     if match is not None:
-        raise InvalidInput(f"--host {host} holds a port", hint=f"--host {shlex.quote(match[1])} --port {match[2]}")
+        raise InvalidInput(
+            f"--host {host} contains a port", hint=f"use --host {shlex.quote(match[1])} --port {match[2]}"
+        )

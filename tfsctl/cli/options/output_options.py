@@ -10,6 +10,6 @@ import typer
 Json = Annotated[bool, typer.Option("--json", envvar="TFSCTL_JSON", help="Print the answer as one JSON document.")]
 Labels = Annotated[
     Path | None,
-    typer.Option("--labels", metavar="FILE", help="The names of the classes: one a line, or JSON."),
+    typer.Option("--labels", metavar="FILE", help="Class names: a text file with one per line, or JSON."),
 ]
-Top = Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="The N highest classes of each row.")]
+Top = Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Print the N highest classes of each row.")]

@@ -12,17 +12,25 @@ DEFAULT_WAIT_TIMEOUT_S = 60.0
 
 ServerName = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", autocompletion=complete_servers, help="The server; needed if there are several."),
+    typer.Argument(
+        metavar="[NAME]", autocompletion=complete_servers, help="The name of the server; needed if several are running."
+    ),
 ]
 ServerNames = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[NAME]...", autocompletion=complete_servers, help="The servers; needed if there are several."
+        metavar="[NAME]...",
+        autocompletion=complete_servers,
+        help="The names of the servers; needed if several are running.",
     ),
 ]
 WaitTimeout = Annotated[
     float,
     typer.Option(
-        "--wait-timeout", envvar="TFSCTL_WAIT_TIMEOUT", min=0.1, metavar="SECONDS", help="How long it may load."
+        "--wait-timeout",
+        envvar="TFSCTL_WAIT_TIMEOUT",
+        min=0.1,
+        metavar="SECONDS",
+        help="How long to wait for the models to load.",
     ),
 ]

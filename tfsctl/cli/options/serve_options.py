@@ -23,14 +23,17 @@ from tfsctl.serving_config.stock_image import DEFAULT_REPOSITORY, DEFAULT_TAG
 
 _MODELS, _BATCHING, _TLS, _DOCKER = "Models", "Batching", "TLS", "Docker"
 
-Paths = Annotated[list[Path] | None, typer.Argument(metavar="PATH…", help="A model's directory, or one version of it.")]
+Paths = Annotated[
+    list[Path] | None, typer.Argument(metavar="PATH…", help="The directory of a model, or of one version.")
+]
 Models = Annotated[
     list[str] | None,
     typer.Option(
         "--model",
         metavar="NAME=PATH[,versions=…][,labels=…]",
-        help="A model under a name of its own, e.g. review=./amazon_review,versions=1,2,labels=stable:1,canary:2. "
-        "versions=all and versions=latest:2 are choices too. Repeatable.",
+        help="Serve a model under this name, e.g. "
+        "review=./amazon_review,versions=1,2,labels=stable:1,canary:2. versions also takes `all` and "
+        "`latest:N` (default: latest:1). May be repeated.",
         rich_help_panel=_MODELS,
     ),
 ]
@@ -39,76 +42,111 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
-        help="The models of a --model_config_file of TensorFlow Serving.",
+        help="Serve the models of a TensorFlow Serving model config file.",
         rich_help_panel=_MODELS,
     ),
 ]
 Name = Annotated[
     str | None,
-    typer.Option("--name", metavar="NAME", help="The model's name, else its directory's; of several, the server's."),
+    typer.Option(
+        "--name",
+        metavar="NAME",
+        help="The name of the model (default: the name of its directory). With several models, the name of the server.",
+    ),
 ]
 Engine = Annotated[
     Literal["auto", EngineName],
-    typer.Option("--engine", envvar="TFSCTL_ENGINE", help="What runs the server; auto takes the first there is."),
+    typer.Option(
+        "--engine",
+        envvar="TFSCTL_ENGINE",
+        help="The engine that runs the server; auto takes the first that is available.",
+    ),
 ]
 Host = Annotated[
     str,
-    typer.Option("--host", metavar="ADDRESS", help="The address to listen on; 0.0.0.0 opens it to other machines."),
+    typer.Option(
+        "--host", metavar="ADDRESS", help="The address to listen on; 0.0.0.0 accepts connections from other machines."
+    ),
 ]
 AllInterfaces = Annotated[
-    bool, typer.Option("--publish-all-interfaces", help="Listen on all addresses, as --host 0.0.0.0 does.")
+    bool, typer.Option("--publish-all-interfaces", help="Listen on all addresses, like --host 0.0.0.0.")
 ]
 RestPort = Annotated[
     int,
-    typer.Option("--rest-port", envvar="TFSCTL_REST_PORT", metavar="PORT", min=0, max=65535, help="0: a free one."),
+    typer.Option(
+        "--rest-port",
+        envvar="TFSCTL_REST_PORT",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="The port for REST; 0 takes a free port.",
+    ),
 ]
 GrpcPort = Annotated[
     int,
-    typer.Option("--grpc-port", envvar="TFSCTL_GRPC_PORT", metavar="PORT", min=0, max=65535, help="0: a free one."),
+    typer.Option(
+        "--grpc-port",
+        envvar="TFSCTL_GRPC_PORT",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        help="The port for gRPC; 0 takes a free port.",
+    ),
 ]
 Batching = Annotated[
     bool,
-    typer.Option("--batching", help="TensorFlow Serving's batching, with its defaults.", rich_help_panel=_BATCHING),
+    typer.Option(
+        "--batching", help="Enable batching with TensorFlow Serving's default parameters.", rich_help_panel=_BATCHING
+    ),
 ]
 BatchingParameters = Annotated[
     list[str] | None,
     typer.Option(
         "--batching-parameter",
         metavar="NAME=VALUE",
-        help="Batching with this parameter, e.g. max_batch_size=32. Repeatable.",
+        help="Enable batching and set a parameter, e.g. max_batch_size=32. May be repeated.",
         rich_help_panel=_BATCHING,
     ),
 ]
 BatchingFile = Annotated[
     Path | None,
     typer.Option(
-        "--batching-file", metavar="FILE", help="Batching with the parameters of a file.", rich_help_panel=_BATCHING
+        "--batching-file",
+        metavar="FILE",
+        help="Enable batching with the parameters in a file.",
+        rich_help_panel=_BATCHING,
     ),
 ]
-Metrics = Annotated[bool, typer.Option("--metrics", help="Let Prometheus scrape it, and say where.")]
+Metrics = Annotated[bool, typer.Option("--metrics", help="Expose Prometheus metrics, and print their URL.")]
 Warmup = Annotated[
-    bool, typer.Option("--warmup/--no-warmup", help="Whether versions are warmed up with the requests beside them.")
+    bool,
+    typer.Option(
+        "--warmup/--no-warmup", help="Run a version's warmup requests before it becomes available, or skip them."
+    ),
 ]
 Certificate = Annotated[
     Path | None,
-    typer.Option("--ssl-cert", metavar="FILE", help="gRPC over TLS with this certificate.", rich_help_panel=_TLS),
+    typer.Option("--ssl-cert", metavar="FILE", help="Serve gRPC over TLS with this certificate.", rich_help_panel=_TLS),
 ]
 Key = Annotated[
-    Path | None, typer.Option("--ssl-key", metavar="FILE", help="The key of --ssl-cert.", rich_help_panel=_TLS)
+    Path | None, typer.Option("--ssl-key", metavar="FILE", help="The private key of --ssl-cert.", rich_help_panel=_TLS)
 ]
 ClientCa = Annotated[
     Path | None,
     typer.Option(
         "--ssl-client-ca",
         metavar="FILE",
-        help="Only clients with a certificate of this authority.",
+        help="Accept only clients with a certificate from this authority.",
         rich_help_panel=_TLS,
     ),
 ]
 Environment = Annotated[
     list[str] | None,
     typer.Option(
-        "--env", "-e", metavar="NAME[=VALUE]", help="A variable for the server; without VALUE, ours. Repeatable."
+        "--env",
+        "-e",
+        metavar="NAME[=VALUE]",
+        help="Set an environment variable of the server (default VALUE: that of this shell). May be repeated.",
     ),
 ]
 ServerFlags = Annotated[
@@ -116,12 +154,18 @@ ServerFlags = Annotated[
     typer.Option(
         "--server-arg",
         metavar="FLAG",
-        help="A flag of TensorFlow Serving, e.g. --server-arg=--max_num_load_retries=0. Repeatable.",
+        help="Pass a flag to TensorFlow Serving, e.g. --server-arg=--max_num_load_retries=0. May be repeated.",
     ),
 ]
 Image = Annotated[
     str | None,
-    typer.Option("--image", envvar="TFSCTL_IMAGE", metavar="NAME", help="The image.", rich_help_panel=_DOCKER),
+    typer.Option(
+        "--image",
+        envvar="TFSCTL_IMAGE",
+        metavar="NAME",
+        help="The image to run (default: tensorflow/serving).",
+        rich_help_panel=_DOCKER,
+    ),
 ]
 Tag = Annotated[
     str | None,
@@ -131,7 +175,7 @@ Tag = Annotated[
 ]
 Pull = Annotated[
     launch_spec.Pull,
-    typer.Option("--pull", help="When the image is pulled.", rich_help_panel=_DOCKER),
+    typer.Option("--pull", help="When to pull the image.", rich_help_panel=_DOCKER),
 ]
 Platform = Annotated[
     str | None,
@@ -139,40 +183,59 @@ Platform = Annotated[
 ]
 Gpus = Annotated[
     str | None,
-    typer.Option("--gpus", metavar="GPUS", help="GPUs, e.g. all; takes the -gpu image.", rich_help_panel=_DOCKER),
+    typer.Option(
+        "--gpus",
+        metavar="GPUS",
+        help="Give GPUs to the container, e.g. all, and use the -gpu image.",
+        rich_help_panel=_DOCKER,
+    ),
 ]
 Memory = Annotated[
     str | None,
-    typer.Option("--memory", metavar="SIZE", help="The most memory it may take, e.g. 2g.", rich_help_panel=_DOCKER),
+    typer.Option(
+        "--memory", metavar="SIZE", help="The memory limit of the container, e.g. 2g.", rich_help_panel=_DOCKER
+    ),
 ]
 Cpus = Annotated[
     str | None,
-    typer.Option("--cpus", metavar="NUMBER", help="How many CPUs it may use, e.g. 1.5.", rich_help_panel=_DOCKER),
+    typer.Option(
+        "--cpus", metavar="NUMBER", help="The number of CPUs the container may use, e.g. 1.5.", rich_help_panel=_DOCKER
+    ),
 ]
 ShmSize = Annotated[
     str | None,
-    typer.Option("--shm-size", metavar="SIZE", help="The size of its shared memory.", rich_help_panel=_DOCKER),
+    typer.Option("--shm-size", metavar="SIZE", help="The size of /dev/shm in the container.", rich_help_panel=_DOCKER),
 ]
 Network = Annotated[
     str | None,
     typer.Option(
-        "--network", metavar="NAME", help="The Docker network, or host for this machine's.", rich_help_panel=_DOCKER
+        "--network",
+        metavar="NAME",
+        help="Connect the container to this Docker network; `host` uses the host's network.",
+        rich_help_panel=_DOCKER,
     ),
 ]
 User = Annotated[
     str | None,
-    typer.Option("--user", metavar="UID[:GID]", help="The user it runs as (default: you).", rich_help_panel=_DOCKER),
+    typer.Option(
+        "--user",
+        metavar="UID[:GID]",
+        help="The user of the server process (default: the current user).",
+        rich_help_panel=_DOCKER,
+    ),
 ]
 Labels = Annotated[
     list[str] | None,
-    typer.Option("--label", metavar="KEY=VALUE", help="A label of the container. Repeatable.", rich_help_panel=_DOCKER),
+    typer.Option(
+        "--label", metavar="KEY=VALUE", help="Add a label to the container. May be repeated.", rich_help_panel=_DOCKER
+    ),
 ]
 Restart = Annotated[
     str | None,
     typer.Option(
         "--restart",
         metavar="POLICY",
-        help="When Docker restarts it: no, always, unless-stopped, on-failure[:COUNT].",
+        help="When Docker restarts the container: no, always, unless-stopped or on-failure[:COUNT].",
         rich_help_panel=_DOCKER,
     ),
 ]
@@ -181,7 +244,7 @@ LogMaxSize = Annotated[
     typer.Option(
         "--log-max-size",
         metavar="SIZE",
-        help="The size of a log file, e.g. 50m. Docker keeps the last two.",
+        help="The maximum size of a log file, e.g. 50m. Docker keeps the last two files.",
         rich_help_panel=_DOCKER,
     ),
 ]
@@ -190,22 +253,26 @@ DockerArguments = Annotated[
     typer.Option(
         "--docker-arg",
         metavar="ARGUMENT",
-        help="Passed to docker run, e.g. --docker-arg=--memory-swap=4g. Repeatable.",
+        help="Pass an argument to docker run, e.g. --docker-arg=--memory-swap=4g. May be repeated.",
         rich_help_panel=_DOCKER,
     ),
 ]
 WritableRoot = Annotated[
-    bool, typer.Option("--writable-root", help="Let the container write to its files.", rich_help_panel=_DOCKER)
+    bool,
+    typer.Option("--writable-root", help="Make the container's root file system writable.", rich_help_panel=_DOCKER),
 ]
 NewPrivileges = Annotated[
-    bool, typer.Option("--new-privileges", help="Let its programs gain privileges.", rich_help_panel=_DOCKER)
+    bool,
+    typer.Option(
+        "--new-privileges", help="Allow the container's processes to gain privileges.", rich_help_panel=_DOCKER
+    ),
 ]
 CapAdd = Annotated[
     list[str] | None,
     typer.Option(
         "--cap-add",
         metavar="CAPABILITY",
-        help="A capability it keeps; it has none otherwise. Repeatable.",
+        help="Add a Linux capability to the container (default: none). May be repeated.",
         rich_help_panel=_DOCKER,
     ),
 ]
@@ -300,7 +367,9 @@ def _image_name(image: str | None, tag: str | None, gpus: str | None) -> str:
     if tag is not None and image == os.environ.get("TFSCTL_IMAGE"):
         image = None  # --tag on the command line wins over the variable
     if image is not None and tag is not None:
-        raise InvalidInput("--image and --tag contradict each other", hint=f"--image {image} alone: it has a tag")
+        raise InvalidInput(
+            "--image and --tag cannot be used together", hint="put the tag into the image's name: --image NAME:TAG"
+        )
     if image is not None:
         return image
     return f"{DEFAULT_REPOSITORY}:{tag or DEFAULT_TAG + ('-gpu' if gpus else '')}"
@@ -310,10 +379,10 @@ def tls_files(certificate: Path | None, key: Path | None, client_ca: Path | None
     """The TLS files; None without a certificate. Raises InvalidInput for a certificate without a key, or a key alone."""
     if certificate is None and key is None:
         if client_ca is not None:
-            raise InvalidInput("--ssl-client-ca needs a certificate too", hint="--ssl-cert FILE --ssl-key FILE")
+            raise InvalidInput("--ssl-client-ca needs a server certificate", hint="add --ssl-cert FILE --ssl-key FILE")
         return None
     if certificate is None or key is None:
-        raise InvalidInput("--ssl-cert and --ssl-key belong together")
+        raise InvalidInput("--ssl-cert and --ssl-key are needed together")
     ca = None if client_ca is None else str(client_ca.absolute())
     return TlsFiles(str(certificate.absolute()), str(key.absolute()), ca)
 
@@ -324,6 +393,6 @@ def _variables(texts: list[str] | None) -> tuple[tuple[str, str | None], ...]:
     for text in texts or ():
         name, equals, value = text.partition("=")
         if not name:
-            raise InvalidInput(f"--env {text} names no variable", hint="--env NAME=VALUE")
+            raise InvalidInput(f"--env {text} has no variable name", hint="use --env NAME=VALUE")
         pairs.append((name, value if equals else None))
     return tuple(pairs)

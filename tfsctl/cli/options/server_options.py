@@ -40,7 +40,7 @@ Model = Annotated[
         envvar="TFSCTL_MODEL",
         metavar="NAME",
         autocompletion=complete_models,
-        help="The model; needed if several are served.",
+        help="The name of the model; needed if several are served.",
     ),
 ]
 ServerName = Annotated[
@@ -50,7 +50,7 @@ ServerName = Annotated[
         envvar="TFSCTL_SERVER",
         metavar="NAME",
         autocompletion=complete_servers,
-        help="The server that tfsctl started, by its name in `tfsctl ps`; needed if several serve the model.",
+        help="The server's name in `tfsctl ps`; needed if several servers serve the model.",
     ),
 ]
 ProfileName = Annotated[
@@ -60,7 +60,7 @@ ProfileName = Annotated[
         envvar="TFSCTL_PROFILE",
         metavar="NAME",
         autocompletion=complete_profiles,
-        help="A remote server of the config file: its URL, model, TLS and headers.",
+        help="A profile in the config file: the URL, model, TLS files and headers of a server.",
     ),
 ]
 Host = Annotated[
@@ -69,7 +69,7 @@ Host = Annotated[
         "--host",
         envvar="TFSCTL_HOST",
         metavar="HOST",
-        help="Where the server is, or unix:SOCKET; else the running one is found.",
+        help="The host of the server, or unix:PATH (default: the server that tfsctl started, or localhost).",
     ),
 ]
 Port = Annotated[
@@ -80,7 +80,7 @@ Port = Annotated[
         metavar="PORT",
         min=1,
         max=65535,
-        help="Its port; else 8501, or 8500 with --grpc.",
+        help="The port of the server (default: 8501, or 8500 with --grpc).",
     ),
 ]
 Url = Annotated[
@@ -89,20 +89,28 @@ Url = Annotated[
         "--url",
         envvar="TFSCTL_URL",
         metavar="URL",
-        help="The server behind a gateway: https://HOST/PATH, or the whole URL of a model.",
+        help="The URL of a server behind a gateway: https://HOST/PATH, or the full URL of a model.",
     ),
 ]
-UseGrpc = Annotated[bool, typer.Option("--grpc/--rest", envvar="TFSCTL_GRPC", help="Ask over gRPC, or over REST.")]
+UseGrpc = Annotated[bool, typer.Option("--grpc/--rest", envvar="TFSCTL_GRPC", help="Use gRPC or REST.")]
 Version = Annotated[
     int | None,
-    typer.Option("--version", envvar="TFSCTL_VERSION", min=0, metavar="N", help="The version; else the latest."),
+    typer.Option(
+        "--version", envvar="TFSCTL_VERSION", min=0, metavar="N", help="The version of the model (default: the latest)."
+    ),
 ]
 Label = Annotated[
-    str | None, typer.Option("--label", envvar="TFSCTL_LABEL", metavar="NAME", help="The version with this label.")
+    str | None, typer.Option("--label", envvar="TFSCTL_LABEL", metavar="NAME", help="Choose the version by its label.")
 ]
 Timeout = Annotated[
     float,
-    typer.Option("--timeout", envvar="TFSCTL_TIMEOUT", min=0.001, metavar="SECONDS", help="How long to wait."),
+    typer.Option(
+        "--timeout",
+        envvar="TFSCTL_TIMEOUT",
+        min=0.001,
+        metavar="SECONDS",
+        help="The time limit of a request, or of `tfsctl wait`.",
+    ),
 ]
 ConnectTimeout = Annotated[
     float | None,
@@ -111,7 +119,7 @@ ConnectTimeout = Annotated[
         envvar="TFSCTL_CONNECT_TIMEOUT",
         min=0.001,
         metavar="SECONDS",
-        help="How long to wait for the connection alone.",
+        help="The time limit for connecting (default: that of --timeout).",
     ),
 ]
 MaxAnswer = Annotated[
@@ -122,43 +130,58 @@ MaxAnswer = Annotated[
         metavar="SIZE",
         parser=parse_size,
         show_default="256m",
-        help="Stop reading an answer that is larger, such as 64m or 1g.",
+        help="Refuse responses larger than this, e.g. 64m or 1g.",
     ),
 ]
 UseTls = Annotated[
-    bool, typer.Option("--tls", envvar="TFSCTL_TLS", help="Encrypt; the system's authorities are trusted.")
+    bool, typer.Option("--tls", envvar="TFSCTL_TLS", help="Use TLS, and trust the system's certificate authorities.")
 ]
 Ca = Annotated[
-    Path | None, typer.Option("--ca", envvar="TFSCTL_CA", metavar="PEM", help="TLS: the authority to trust instead.")
+    Path | None,
+    typer.Option(
+        "--ca",
+        envvar="TFSCTL_CA",
+        metavar="PEM",
+        help="Use TLS, and trust this certificate authority instead of the system's.",
+    ),
 ]
 Cert = Annotated[
-    Path | None, typer.Option("--cert", envvar="TFSCTL_CERT", metavar="PEM", help="TLS: the certificate to show.")
+    Path | None,
+    typer.Option("--cert", envvar="TFSCTL_CERT", metavar="PEM", help="Use TLS with this client certificate."),
 ]
 Key = Annotated[
     Path | None,
-    typer.Option("--key", envvar="TFSCTL_KEY", metavar="PEM", help="TLS: its key, if that is in another file."),
+    typer.Option(
+        "--key", envvar="TFSCTL_KEY", metavar="PEM", help="The private key of --cert, if it is in another file."
+    ),
 ]
 Headers = Annotated[
     list[str] | None,
-    typer.Option("--header", "-H", metavar="NAME:VALUE", help="A header, or gRPC metadata; may be repeated."),
+    typer.Option(
+        "--header", "-H", metavar="NAME:VALUE", help="Send an HTTP header, or gRPC metadata. May be repeated."
+    ),
 ]
 HeaderVariables = Annotated[
     list[str] | None,
     typer.Option(
         "--header-env",
         metavar="NAME=VAR",
-        help="A header from a variable, which is never shown: 'authorization=Bearer TOKEN'.",
+        help="Send a header with the value of the environment variable VAR, e.g. 'authorization=Bearer "
+        "TOKEN'. The value is never shown. May be repeated.",
     ),
 ]
 Proxy = Annotated[
     str | None,
     typer.Option(
-        "--proxy", envvar="TFSCTL_PROXY", metavar="URL", help="The HTTP proxy to go through; else the environment's."
+        "--proxy",
+        envvar="TFSCTL_PROXY",
+        metavar="URL",
+        help="The URL of an HTTP proxy (default: from the environment).",
     ),
 ]
 Compress = Annotated[
     Literal["gzip"] | None,
-    typer.Option("--compression", envvar="TFSCTL_COMPRESSION", help="Compress what is sent."),
+    typer.Option("--compression", envvar="TFSCTL_COMPRESSION", help="Compress requests."),
 ]
 KeepAlive = Annotated[
     float | None,
@@ -167,12 +190,12 @@ KeepAlive = Annotated[
         envvar="TFSCTL_KEEPALIVE",
         min=0.001,
         metavar="SECONDS",
-        help="Keep an idle connection so long (REST), or ping so often (gRPC).",
+        help="How long to keep an idle connection open (REST), or the interval of pings (gRPC).",
     ),
 ]
 LoadBalancing = Annotated[
     Literal["round_robin"] | None,
-    typer.Option("--lb", envvar="TFSCTL_LB", help="Spread gRPC requests over all addresses of the host name."),
+    typer.Option("--lb", envvar="TFSCTL_LB", help="Distribute gRPC requests over all addresses of the host name."),
 ]
 
 
@@ -207,7 +230,7 @@ class ServerOptions:
         model = None if self.model == self.profile_model else self.model
         for option, value, other in (("--model", model, name), ("--version", self.version, version)):
             if None not in (value, other) and value != other:
-                raise InvalidInput(f"{text} and {option} {value} contradict each other", hint="leave one out")
+                raise InvalidInput(f"{text} and {option} {value} contradict each other", hint="remove one of them")
         version = self.version if version is None else version
         return replace(self, model=name, version=version, model_is_argument=True)
 
@@ -217,10 +240,12 @@ class ServerOptions:
         Raises InvalidInput if the text is not such a URL, or contradicts other options.
         """
         if self.host is not None or self.port is not None:
-            raise InvalidInput("--url says host and port", hint="leave out --host and --port")
+            raise InvalidInput("--url contains the host and the port", hint="remove --host and --port")
         url = parse_server_url(text)
         if url.model is not None and self.model not in (None, url.model):
-            raise InvalidInput(f"--url is about {url.model}, --model about {self.model}", hint="leave one out")
+            raise InvalidInput(
+                f"--url names the model {url.model}, --model names {self.model}", hint="remove one of them"
+            )
         tls = self.connection.tls or (ClientTls() if url.is_encrypted else None)
         return replace(
             self,
@@ -294,13 +319,13 @@ def _server_options(
         if _is_typed(ctx, "use_grpc") and use_grpc != (chosen.transport == "grpc"):
             over = "gRPC" if chosen.transport == "grpc" else "REST"
             raise InvalidInput(
-                f"the profile {chosen.name} uses {over}", hint=f"leave out {'--grpc' if use_grpc else '--rest'}"
+                f"the profile {chosen.name} uses {over}", hint=f"remove {'--grpc' if use_grpc else '--rest'}"
             )
     if server is not None and any(place is not None for place in (host, port, url)):
-        raise InvalidInput("--server names a server, and --host, --port or --url another", hint="leave one out")
+        raise InvalidInput("--server cannot be used with --host, --port or --url", hint="remove one of them")
     check_values(host, {"--model": model, "--label": label}, (timeout, connect_timeout, keepalive))
     if key is not None and cert is None:
-        raise InvalidInput("--key is the key of a certificate", hint="name that with --cert FILE")
+        raise InvalidInput("--key needs the certificate it belongs to", hint="add --cert FILE")
     is_encrypted = use_tls or ca is not None or cert is not None
     literal_headers = [Header.parse(text) for text in headers or ()]
     connection = Connection(
@@ -337,7 +362,7 @@ def _load_profile(ctx: typer.Context, name: str, places: Mapping[str, object]) -
     if typed and not _is_typed(ctx, "profile"):
         return None
     if typed:
-        raise InvalidInput(f"--profile names a server, and {typed[0]} another", hint="leave one out")
+        raise InvalidInput(f"--profile cannot be used with {typed[0]}", hint="remove one of them")
     return load_profile(name)
 
 

@@ -15,5 +15,5 @@ def parse_size(text: str | int) -> int:
     match = _SIZE.fullmatch(str(text))
     size = 0 if match is None else int(float(match["number"]) * _BYTES_OF_UNIT[match["unit"].lower()])
     if size < 1:
-        raise InvalidInput(f"{text!r} is not a size", hint="for example 64m or 1g")
+        raise InvalidInput(f"{text!r} is not a size", hint="use a number with a unit, e.g. 64m or 1g")
     return size

@@ -63,7 +63,7 @@ def find_target(options: ServerOptions, running: Sequence[ServerRecord]) -> Targ
     Raises NotFound if no server fits, and InvalidInput if several do or the options contradict each other.
     """
     if options.version is not None and options.label is not None:
-        raise InvalidInput("--version and --label both choose a version", hint="give one of them")
+        raise InvalidInput("--version and --label cannot be used together", hint="remove one of them")
     if options.host is not None or options.port is not None:
         return _target_at_address(options, running)
     from tfsctl.engines.registry.server_choice import choose_server, no_running_server
@@ -94,7 +94,7 @@ def _target_at_address(options: ServerOptions, running: Sequence[ServerRecord]) 
             raise _wrong_port(server, port)
     if options.model is None:
         address = host if host.startswith("unix:") else f"{host}:{port}"
-        raise InvalidInput(f"which model at {address}?", hint="name it with --model NAME")
+        raise InvalidInput(f"the model at {address} is not named", hint="add --model NAME")
     if options.transport == "rest":
         return _target(options, options.model, host, port, DEFAULT_GRPC_PORT)
     return _target(options, options.model, host, DEFAULT_REST_PORT, port)
@@ -105,7 +105,7 @@ def _wrong_port(server: ServerRecord, port: int) -> ServerUnreachable:
     if port == server.grpc_port:
         hint = "add --grpc" + (f", or use --port {server.rest_port}" if server.rest_port else "")
         return ServerUnreachable(f"port {port} is the gRPC port of {server.name}, not its REST port", hint=hint)
-    hint = "leave out --grpc" + (f", or use --port {server.grpc_port}" if server.grpc_port else "")
+    hint = "remove --grpc" + (f", or use --port {server.grpc_port}" if server.grpc_port else "")
     return ServerUnreachable(f"port {port} is the REST port of {server.name}, not its gRPC port", hint=hint)
 
 

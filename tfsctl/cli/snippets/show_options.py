@@ -32,7 +32,7 @@ class ShowOptions:
         Raises InvalidInput for --grpc with a program that speaks REST only.
         """
         if self.program in ("curl", "http") and options.transport == "grpc":
-            raise InvalidInput(f"{self.program} speaks REST", hint="leave out --grpc, or --show grpcurl")
+            raise InvalidInput(f"{self.program} supports only REST", hint="remove --grpc, or use --show grpcurl")
         transport = "grpc" if self.program == "grpcurl" else options.transport
         return replace(options, transport=transport, connection=replace(options.connection, capture_requests=True))
 
@@ -46,7 +46,10 @@ def takes_show_options(command: Callable[..., None]) -> Callable[..., None]:
             command(options=options, **values)
             return
         if getattr(values.get("files"), "file", None) is not None:
-            raise InvalidInput("a file becomes many requests", hint="leave out --file, and type a row")
+            raise InvalidInput(
+                "--show and --dry-run print one request, and a file becomes many",
+                hint="remove --file, and give one row as an argument",
+            )
         try:
             command(options=show_options.capture(options), **values)
         except RequestCaptured as captured:
@@ -59,12 +62,14 @@ def _show_options(
     *,
     show: Annotated[
         Program | None,
-        typer.Option("--show", help="Print the command line or program that asks the same, instead of asking."),
+        typer.Option(
+            "--show", help="Print a command line or program that sends the same request, instead of sending it."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the request, instead of sending it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the request instead of sending it.")] = False,
 ) -> ShowOptions | None:
     if show is not None and dry_run:
-        raise InvalidInput("--show and --dry-run both print in the place of asking", hint="give one of them")
+        raise InvalidInput("--show and --dry-run cannot be used together", hint="remove one of them")
     return ShowOptions(show) if show is not None or dry_run else None
 
 
@@ -82,7 +87,7 @@ def _print_request(request: CapturedRequest, program: Program | None, *, as_json
     else:
         terminal.answer(plain_request.text(request))
     for variable, what in variables.items():
-        terminal.say(f"note: {what} is not shown; export {variable}=…")
+        terminal.say(f"note: {what} is not shown; set it with: export {variable}=…")
 
 
 def _snippet(request: CapturedRequest, program: Program) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 OPTIONS = "Options"
 OTHER = "Other"
 
+Headings = dict[str, tuple[str, ...]]
+
 # Heading -> options, for all commands. The headings are printed in this order, after "Arguments".
-_COMMON = {
+_COMMON: Headings = {
     OPTIONS: (),
     "Input": ("--input", "--text", "--example", "--raw", "--signature"),
     "Source": (
@@ -32,7 +34,7 @@ _COMMON = {
     "TLS": ("--tls", "--ca", "--cert", "--key", "--ssl-cert", "--ssl-key", "--ssl-client-ca", "--tls-server-name"),
 }
 # The options of one command (or of several, by one of their options) that stand elsewhere.
-_SERVE = {
+_SERVE: Headings = {
     "Models": ("--model", "--config", "--name", "--versions"),
     "Server": (
         *("--engine", "--host", "--publish-all-interfaces", "--rest-port", "--grpc-port", "--metrics", "--warmup"),
@@ -45,18 +47,20 @@ _SERVE = {
         *("--new-privileges", "--cap-add"),
     ),
 }
-_EXPORT = {
+_EXPORT: Headings = {
     "Source": _COMMON["Source"],
     "Signatures": _COMMON["Signatures"],
-    OPTIONS: ("--version", "--keep"),
     "Comparison": ("--compare", "--rows", "--fail-if"),
+    "Output": ("--name", "--to", "--version", "--keep", "--allow-breaking", "--json", "--quiet"),
 }
-OF_COMMAND = {
+_LINT: Headings = {OPTIONS: ("--model", "--kind")}
+OF_COMMAND: dict[str, Headings] = {
     "serve": _SERVE,
     "run": _SERVE,
     "compose": _SERVE,
     "image build": _SERVE,
     "export": _EXPORT,
+    "lint": _LINT,
 }
 _LAST = ("--verbose", "--help")
 

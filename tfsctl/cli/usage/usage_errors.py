@@ -66,7 +66,7 @@ def usage_error(error: Exception, command: str = "") -> InvalidInput:
         known = names or _options(context)
         close = difflib.get_close_matches(str(option).lstrip("-"), known, n=1, cutoff=0.6)
         hint = f"did you mean {known[close[0]]}?" if close else help_hint
-        return InvalidInput(f"there is no option {option}", hint=hint)
+        return InvalidInput(f"unknown option {option}", hint=hint)
     first = message.splitlines()[0] if message else "the command line is wrong"
     return InvalidInput(first[:1].lower() + first[1:].removesuffix("."), hint=help_hint)
 

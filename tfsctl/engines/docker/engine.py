@@ -177,7 +177,7 @@ def _name_in_use(server: str) -> DockerError:
             )
         return DockerError(f"the container name {name} is in use ({reason_of(error)})", hint="--name ANOTHER_NAME")
     owner = "" if label == "<no value>" else label
-    exists, remove = f"a container named {name} exists already", f"docker rm --force {name}"
+    exists, remove = f"a container named {name} already exists", f"docker rm --force {name}"
     if owner == str(state_dir.base()):
         exists, remove = f"a server named {server} runs already", f"tfsctl stop {server}"
     elif owner:

@@ -112,9 +112,9 @@ class RemoteModel:
         return f"{self.url}/{version}"
 
     def taken(self, version: int) -> VersionTakenError:
-        """The error that a version exists already."""
+        """The error that a version already exists."""
         return VersionTakenError(
-            f"version {version} exists already: {self.url}/{version}", hint=model_dir.OTHER_VERSION
+            f"version {version} already exists: {self.url}/{version}", hint=model_dir.OTHER_VERSION
         )
 
     @contextmanager

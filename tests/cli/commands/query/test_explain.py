@@ -38,7 +38,7 @@ def test_explain_an_unknown_error(run_cli: RunCli) -> None:
     """An error in text mode, an empty list with --json."""
     result = run_cli("explain", stdin="all is well\n")
     assert (result.stdout, result.code) == ("", 4)
-    assert result.stderr.startswith("error: nothing in it is an error that tfsctl knows\nhint: ")
+    assert result.stderr.startswith("error: the text contains no error that tfsctl knows\nhint: ")
     assert json.loads(run_cli("explain", "--json", "all is well").stdout) == {"explanations": []}
 
 
@@ -46,4 +46,4 @@ def test_explain_without_text(run_cli: RunCli) -> None:
     """On a terminal, the command does not wait for stdin."""
     result = run_cli("explain")
     assert result.code == 2
-    assert result.stderr == 'error: nothing to explain\nhint: tfsctl explain "the error", or a log on stdin\n'
+    assert result.stderr == 'error: nothing to explain\nhint: run tfsctl explain "ERROR", or pipe a log into it\n'

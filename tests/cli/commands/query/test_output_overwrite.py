@@ -142,7 +142,7 @@ def test_sample_does_not_overwrite(run_cli: RunCli, echo_dir: Path, tmp_path: Pa
     for path in (file, link):
         refused = run_cli("sample", echo_dir, "--output", path)
         assert (refused.code, refused.stdout) == (2, "")
-        assert refused.stderr == f"error: {path} exists already\nhint: --force overwrites it\n"
+        assert refused.stderr == f"error: {path} already exists\nhint: add --force to overwrite it\n"
         assert file.read_text() == "precious"
 
     assert run_cli("sample", echo_dir, "--output", file, "--force").code == 0

@@ -440,8 +440,11 @@ def test_memory_is_constant(served: Served, tmp_path: Path) -> None:
     ("argv", "message"),
     [
         (["--file", "none.csv"], "error: there is no file none.csv"),
-        (["--batch-size", "3", "1"], "error: --batch-size is for rows that come from a file"),
-        (["--file", "{ones}", "1"], "error: '1' is typed, and --file says where the rows are"),
+        (["--batch-size", "3", "1"], "error: --batch-size needs rows from a file"),
+        (
+            ["--file", "{ones}", "1"],
+            "error: '1' is an argument, but --file or --format reads the rows from a file or stdin",
+        ),
         (["--file", "{ones}", "--resume"], "error: --resume goes on with an --output"),
         (["--file", "{ones}", "--on-error", "skip"], "error: --on-error skip lists the rows"),
         (["--file", "{ones}", "--output", "out.xls"], "error: --output out.xls: unknown kind of file"),

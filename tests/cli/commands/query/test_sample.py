@@ -36,7 +36,7 @@ def test_sample_of_a_directory_to_a_file(run_cli: RunCli, echo_dir: Path, tmp_pa
     file = tmp_path / "request.json"
     result = run_cli("sample", echo_dir, "--output", file)
     assert (result.stdout, result.code) == ("", 0)
-    assert result.stderr == f"written to {file}; to ask with it: tfsctl predict --raw < {file}\n"
+    assert result.stderr == f"wrote {file}; send it with: tfsctl predict --raw < {file}\n"
     assert json.loads(file.read_text()) == {"instances": [1.0]}
     refused = run_cli("sample", echo_dir, "--output", tmp_path / "no" / "request.json")
     assert refused.code == 1
@@ -57,7 +57,7 @@ def test_sample_refuses_example_signatures(run_cli: RunCli, tmp_path: Path) -> N
     write_rows_model(tmp_path / "rows" / "1")
     result = run_cli("sample", tmp_path / "rows", "--signature", "kinds")
     assert (result.stdout, result.code) == ("", 2)
-    assert result.stderr.endswith("hint: tfsctl classify FEATURE=VALUE\n")
+    assert result.stderr.endswith("hint: name the features: tfsctl classify FEATURE=VALUE\n")
 
 
 @pytest.mark.usefixtures("registered")

@@ -167,7 +167,7 @@ def test_versions_beside_servers(base: Path, run_cli: RunCli) -> None:
     assert "version 2 cannot be removed: the label stable of the server scale names it" in refused.stderr
     pruned = document(run_cli, "versions", "prune", "scale", "--keep", "1")
     assert (pruned["removed"], pruned["left"]) == ([1], [2, 3])
-    assert pruned["notes"] == ["version 2 stays: the label stable of the server scale names it"]
+    assert pruned["notes"] == ["version 2 was kept: the label stable of the server scale names it"]
     with tfsctl.connect(model="scale") as client:
         assert [(one.version, [by.state for by in one.served_by]) for one in client.versions()] == [
             (2, ["AVAILABLE"]),

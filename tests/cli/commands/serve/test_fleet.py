@@ -139,7 +139,7 @@ def test_ps_without_servers(run_cli: RunCli) -> None:
     shown = run_cli("ps")
 
     assert (shown.code, shown.stdout) == (0, "")
-    assert shown.stderr == "no server runs that tfsctl started; tfsctl serve PATH starts one\n"
+    assert shown.stderr == "no servers are running; start one with: tfsctl serve PATH\n"
     assert json.loads(run_cli("ps", "--json").stdout) == {"servers": []}
 
 

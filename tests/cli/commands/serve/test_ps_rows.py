@@ -104,4 +104,4 @@ def test_since_a_time() -> None:
     for text in ("yesterday", "10", "m", "10m ago", "2026-13-01", ""):
         with pytest.raises(InvalidInput, match="is not a duration or a time") as refused:
             parse_since(text, now=0)
-        assert refused.value.hint == "--since 10m"
+        assert refused.value.hint == "use a duration or a time, e.g. --since 10m"

@@ -130,7 +130,7 @@ def test_grpc_over_tls(echo_dir: Path, tmp_path: Path) -> None:
     mutual = (*options, "--ssl-client-ca", tmp_path / "cert.pem")
     done = tfsctl(tmp_path, "run", echo_dir, *ENGINE, *mutual, "--grpc", stdin="1\n")
     assert (done.stdout, done.returncode) == ("", 2)
-    assert "hint: leave out --grpc: REST has no TLS; or " in done.stderr
+    assert "hint: remove --grpc (REST has no TLS); or " in done.stderr
 
 
 def test_unknown_signature_leaves_no_server(echo_dir: Path, tmp_path: Path) -> None:

@@ -102,10 +102,10 @@ def test_files_of_a_killed_server_are_removed(run_cli: RunCli, echo: Path) -> No
 def test_contradicting_options_are_refused(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
     """No option is ignored silently."""
     for options, words in (
-        (("--image", "a:1", "--tag", "2"), "--image and --tag contradict each other"),
-        (("--ssl-cert", tmp_path / "c"), "--ssl-cert and --ssl-key belong together"),
-        (("--ssl-client-ca", tmp_path / "c"), "--ssl-client-ca needs a certificate too"),
-        (("--env", "=1"), "--env =1 names no variable"),
+        (("--image", "a:1", "--tag", "2"), "--image and --tag cannot be used together"),
+        (("--ssl-cert", tmp_path / "c"), "--ssl-cert and --ssl-key are needed together"),
+        (("--ssl-client-ca", tmp_path / "c"), "--ssl-client-ca needs a server certificate"),
+        (("--env", "=1"), "--env =1 has no variable name"),
         (
             ("--batching-file", tmp_path / "f", "--batching-parameter", "a=1"),
             "--batching-file and --batching-parameter",
@@ -180,7 +180,7 @@ def test_log_is_coloured_on_a_terminal(echo: Path) -> None:
     with subprocess.Popen(argv, stdin=inside, stdout=inside, stderr=inside, env=environment) as process:
         os.close(inside)
         shown = ""
-        while "Ctrl-C stops it" not in shown:
+        while "press Ctrl-C to stop the server" not in shown:
             shown += os.read(screen, 65536).decode("utf-8", "replace")
         process.send_signal(signal.SIGINT)
         with suppress(OSError):  # how Linux says that the other side is closed

@@ -15,8 +15,8 @@ from tfsctl.errors import InvalidInput
 def compose(request: ServeOptions, *, as_json: Json = False) -> None:
     """Print a Compose file that serves models.
 
-    It runs the container that `tfsctl serve --engine docker` with the same options would run, with a health check and
-    a restart policy. Compose owns what it starts: `tfsctl ps` and `tfsctl stop` have nothing to do with it.
+    The service is the container that `tfsctl serve --engine docker` runs with the same options, with a health check and
+    a restart policy. Manage it with Docker Compose: `tfsctl ps` and `tfsctl stop` do not include it.
 
     \b
     Examples:
@@ -30,7 +30,10 @@ def compose(request: ServeOptions, *, as_json: Json = False) -> None:
     from tfsctl.engines.planning import serve_plan
 
     if request.container.docker_arguments:
-        raise InvalidInput("--docker-arg has no place in a Compose file", hint="add what it does to the file")
+        raise InvalidInput(
+            "--docker-arg cannot be written to a Compose file",
+            hint="remove --docker-arg, and add the setting to the Compose file",
+        )
     plan = serve_plan.make_plan(replace(request, engine="docker"))
     for note in plan.notes:
         terminal.say(f"note: {note}")

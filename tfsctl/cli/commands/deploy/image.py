@@ -29,24 +29,24 @@ def build(
     config: serve_options.ConfigFile = None,
     name: serve_options.Name = None,
     tag: Annotated[
-        str | None, typer.Option("--tag", "-t", metavar="NAME:TAG", help="The image's name; else MODEL:VERSION.")
+        str | None,
+        typer.Option("--tag", "-t", metavar="NAME:TAG", help="The name of the image (default: MODEL:VERSION)."),
     ] = None,
-    base_image: Annotated[
-        str, typer.Option("--base-image", metavar="NAME", help="The image it is made from.")
-    ] = DEFAULT_IMAGE,
-    pull: Annotated[bool, typer.Option("--pull", help="Pull the base image although one is here.")] = False,
+    base_image: Annotated[str, typer.Option("--base-image", metavar="NAME", help="The base image.")] = DEFAULT_IMAGE,
+    pull: Annotated[bool, typer.Option("--pull", help="Pull the base image even if it exists locally.")] = False,
     platform: serve_options.Platform = None,
     labels: Annotated[
-        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label of the image. Repeatable.")
+        list[str] | None,
+        typer.Option("--label", metavar="KEY=VALUE", help="Add a label to the image. May be repeated."),
     ] = None,
     push: Annotated[bool, typer.Option("--push", help="Push the image to the registry in --tag.")] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="DIR", help="Write the whole build context to DIR, and build nothing."),
+        typer.Option("--output", metavar="DIR", help="Write the build context to DIR instead of building the image."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress unless the build fails.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the build's output only if it fails.")] = False,
     print_dockerfile: Annotated[
-        bool, typer.Option("--print-dockerfile", help="Print the Dockerfile, and build nothing.")
+        bool, typer.Option("--print-dockerfile", help="Print the Dockerfile instead of building the image.")
     ] = False,
     metrics: serve_options.Metrics = False,
     warmup: serve_options.Warmup = True,
@@ -61,9 +61,9 @@ def build(
 ) -> None:
     """Build an image with models inside.
 
-    The image holds the versions that are there now, their configuration and warmup requests, and checks its own health.
-    It runs as a user without rights. The answer has the `docker run` that starts it; no file of this machine is needed
-    for that.
+    The image contains the current versions of the models, their configuration and warmup requests, and a health check.
+    It runs as an unprivileged user. The command prints the `docker run` command line that starts the image; it needs
+    no files of this machine.
 
     \b
     Examples:
@@ -104,7 +104,7 @@ def build(
         terminal.say("note: the image contains the private key: whoever can read the image can read the key")
     if print_dockerfile:
         for place, source in spec.folders.items():
-            terminal.say(f"note: in its build context {place} is {source}")
+            terminal.say(f"note: {place} in the build context is {source}")
         terminal.answer(spec.dockerfile().removesuffix("\n"))
         return
     if output is not None:
@@ -131,9 +131,9 @@ def build(
 def _check_combination(tag: str | None, *, push: bool, output: Path | None) -> None:
     """Raise InvalidInput for options that contradict each other."""
     if push and output is not None:
-        raise InvalidInput("--output builds nothing that --push could push", hint="leave one of them out")
+        raise InvalidInput("--push cannot be used with --output, which builds no image", hint="remove one of them")
     if push and tag is None:
-        raise InvalidInput("--push needs the registry in the name of the image", hint="--tag REGISTRY/NAME:TAG")
+        raise InvalidInput("--push needs an image name with a registry", hint="add --tag REGISTRY/NAME:TAG")
 
 
 def _announce_context(spec: ImageSpec, output: Path, *, as_json: bool) -> None:
@@ -149,7 +149,7 @@ def _announce_context(spec: ImageSpec, output: Path, *, as_json: bool) -> None:
         document = {"image": spec.tag, "models": _versions(spec), "labels": dict(spec.labels)}
         terminal.answer_json(document | {"output": str(output), "build": shlex.join(command)})
         return
-    terminal.answer(f"written: {output}")
+    terminal.answer(f"wrote {output}")
     _answer_models(spec)
     terminal.answer(f"  {shlex.join(command)}")
 

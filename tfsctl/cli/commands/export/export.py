@@ -31,7 +31,7 @@ def export(
     *,
     name: Annotated[
         str | None,
-        typer.Option("--name", metavar="NAME", help="The model's name; else that of the file."),
+        typer.Option("--name", metavar="NAME", help="The name of the model (default: the name of the file)."),
     ] = None,
     to: Annotated[
         str,
@@ -39,25 +39,24 @@ def export(
             "--to",
             envvar="TFSCTL_TO",
             metavar="DIR|URL",
-            help="Where models are kept: DIR/NAME/VERSION is written, or s3://BUCKET/PREFIX/NAME/VERSION, or gs://…",
+            help="The directory for models, or an s3:// or gs:// URL; the version is written to DIR/NAME/VERSION.",
         ),
     ] = ".",
     version: Annotated[
         int | None,
-        typer.Option("--version", metavar="N", help="The version, a positive number; else the Unix time."),
+        typer.Option("--version", metavar="N", help="The number of the version (default: the Unix time)."),
     ] = None,
     allow_breaking: Annotated[
         bool,
-        typer.Option(
-            "--allow-breaking", help="Publish the version even if clients of the version now latest would break."
-        ),
+        typer.Option("--allow-breaking", help="Publish the version even if it breaks clients of the latest version."),
     ] = False,
     warmup: Annotated[
         str | None,
         typer.Option(
             "--warmup",
             metavar="auto|FILE",
-            help="Add requests that servers run after loading the version: from FILE, or some that fit its signatures.",
+            help="Add warmup requests, which servers run when they load the version: from FILE, or made for "
+            "its signatures (auto).",
         ),
     ] = None,
     keep: Annotated[
@@ -66,7 +65,7 @@ def export(
             "--keep",
             metavar="N",
             min=1,
-            help="Afterwards remove all but the N highest versions, except those that a server of tfsctl serves.",
+            help="After the export, keep only the N highest versions and those that a server of tfsctl serves.",
         ),
     ] = None,
     check_timeout: Annotated[
@@ -75,7 +74,7 @@ def export(
             "--check-timeout",
             metavar="SECONDS",
             min=1,
-            help="How long loading the version, and each run of it, may take before it is refused.",
+            help="The time limit for loading the version, and for each test run.",
         ),
     ] = 300,
     arg: Annotated[
@@ -83,7 +82,8 @@ def export(
         typer.Option(
             "--arg",
             metavar="NAME=VALUE",
-            help="For a Python file: an argument of build_model(), or --NAME=VALUE on its command line. May be repeated.",
+            help="For a Python file: pass an argument to build_model(), or --NAME=VALUE on the file's command "
+            "line. May be repeated.",
             rich_help_panel=_LOADING,
         ),
     ] = None,
@@ -92,7 +92,7 @@ def export(
         typer.Option(
             "--custom-objects",
             metavar="MODULE",
-            help="For a Keras file: a module or Python file with the classes it needs. May be repeated.",
+            help="For a Keras file: a module or Python file that defines its custom classes. May be repeated.",
             rich_help_panel=_LOADING,
         ),
     ] = None,
@@ -100,7 +100,8 @@ def export(
         bool,
         typer.Option(
             "--unsafe",
-            help="For a Keras file: run the Python code in it (Lambda layers). Only for files that you trust.",
+            help="For a Keras file: allow the Python code in it to run (Lambda layers). Use it only for files "
+            "that you trust.",
             rich_help_panel=_LOADING,
         ),
     ] = False,
@@ -109,7 +110,7 @@ def export(
         typer.Option(
             "--weights",
             metavar="FILE",
-            help="For a Python file: load these weights into its Keras model.",
+            help="For a Python file: load these weights into the Keras model.",
             rich_help_panel=_LOADING,
         ),
     ] = None,
@@ -118,7 +119,7 @@ def export(
         typer.Option(
             "--signature",
             metavar="NAME[=NEW]",
-            help="Export this signature only, under a new name if one is given. May be repeated.",
+            help="Export only this signature, and rename it to NEW if given. May be repeated.",
             rich_help_panel=_SIGNATURES,
         ),
     ] = None,
@@ -127,8 +128,8 @@ def export(
         typer.Option(
             "--input",
             metavar="OLD=NEW",
-            help="Rename an input. OLD is a name or a position from 0; SIGNATURE:OLD for another signature than the "
-            "default. May be repeated.",
+            help="Rename an input. OLD is its name, or its position counted from 0; write SIGNATURE:OLD for a "
+            "signature other than the default. May be repeated.",
             rich_help_panel=_SIGNATURES,
         ),
     ] = None,
@@ -137,7 +138,7 @@ def export(
         typer.Option(
             "--output",
             metavar="OLD=NEW",
-            help="Rename an output, as --input does. May be repeated.",
+            help="Rename an output, in the form of --input. May be repeated.",
             rich_help_panel=_SIGNATURES,
         ),
     ] = None,
@@ -146,7 +147,7 @@ def export(
         typer.Option(
             "--batch-size",
             metavar="N|none",
-            help="Rows of every request; `none` for any number (default: as the model declares).",
+            help="Fix the number of rows per request, or allow any number (none) (default: as the model declares).",
             rich_help_panel=_SIGNATURES,
         ),
     ] = None,
@@ -154,7 +155,7 @@ def export(
         bool,
         typer.Option(
             "--image-bytes",
-            help="Take JPEG or PNG files instead of pixels from 0 to 255.",
+            help="Accept JPEG or PNG files in the place of pixel values from 0 to 255.",
             rich_help_panel=_SIGNATURES,
         ),
     ] = False,
@@ -162,7 +163,7 @@ def export(
         bool,
         typer.Option(
             "--examples",
-            help="Take serialized tf.Examples, with a feature for each input.",
+            help="Accept serialized tf.Examples with one feature per input.",
             rich_help_panel=_SIGNATURES,
         ),
     ] = False,
@@ -171,13 +172,13 @@ def export(
         typer.Option(
             "--classify",
             metavar="LABELS.txt",
-            help="Add a signature for classify, with one label per line of the file.",
+            help="Add a signature for `classify`. The file has one class name per line.",
             rich_help_panel=_SIGNATURES,
         ),
     ] = None,
     regress: Annotated[
         bool,
-        typer.Option("--regress", help="Add a signature for regress.", rich_help_panel=_SIGNATURES),
+        typer.Option("--regress", help="Add a signature for `regress`.", rich_help_panel=_SIGNATURES),
     ] = False,
     compare: Annotated[
         str | None,
@@ -194,25 +195,31 @@ def export(
         ),
     ] = None,
     as_json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer only: no progress, no notes.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only the result: no progress and no notes.")
+    ] = False,
 ) -> None:
     """Export a model as a verified SavedModel version.
 
     \b
     SOURCE is one of
       model.py            a Python file that defines `model`, or a function `build_model()` that returns it
-      model.py:attribute  the same with another object or function of the file
+      model.py:attribute  a Python file that defines the model, or a function that returns it, under another name
       model.keras         a Keras file; also .h5
-      DIR                 a SavedModel directory, which is copied, or written again with other signatures
+      DIR                 a SavedModel directory; it is copied, or rewritten if its signatures change
 
-    The model is a Keras model or layer, a tf.Module whose attribute `signatures` maps names to tf.functions with an
-    input_signature, such a function, a dict of these, or a keras.export.ExportArchive.
+    \b
+    The model is one of
+      a Keras model or layer
+      a tf.Module whose attribute `signatures` maps names to tf.functions with an input_signature
+      a tf.function with an input_signature, or a dict of them
+      a keras.export.ExportArchive
 
-    The file may also define `samples`: real inputs, as a list of rows or a dict of columns. The written model is loaded
-    and run on them before it is published, and they show whether rows may be merged into batches.
+    The file may also define `samples`: real inputs, as a list of rows or a dict of columns. Before the version is
+    published, it is loaded and run on these samples. They also show whether rows may be merged into batches.
 
-    Inputs and outputs keep the names you gave: of dict keys, of keras.Input, of the arguments of `call`, of the output
-    layer. A name that Keras made up becomes `inputs` or `outputs`, or `input_1`, `input_2`, … where there are several.
+    Inputs and outputs keep the names that you chose: dict keys, names of keras.Input, arguments of `call`, or the name
+    of the output layer. Names that Keras generated become `inputs` and `outputs`, or `input_1`, `input_2` and so on.
 
     \b
     Examples:
@@ -235,7 +242,7 @@ def export(
 
     export_comparison.check_options(compare, rows, fail_if, to)
     if keep is not None and "://" in to:
-        raise InvalidInput("--keep removes versions of this machine only", hint="leave out --keep")
+        raise InvalidInput("--keep works only with local directories", hint="remove --keep")
     with filter_tensorflow_logs(unless=terminal.verbose), terminal.progress(quiet=quiet or as_json) as report:
         options = ExportOptions(
             arguments=arg or (),

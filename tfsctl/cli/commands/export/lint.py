@@ -24,14 +24,12 @@ def lint(
         typer.Option(
             "--kind",
             metavar="KIND",
-            help="model, model-config, batching, monitoring or tls (default: found out from the contents).",
+            help="model, model-config, batching, monitoring or tls (default: detected from the contents).",
         ),
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(
-            "--model", metavar="DIR", help="For batching parameters: check that this model can be served with them."
-        ),
+        typer.Option("--model", metavar="DIR", help="For batching parameters: check that they work with this model."),
     ] = None,
     as_json: Json = False,
 ) -> None:

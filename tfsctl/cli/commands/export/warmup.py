@@ -12,27 +12,33 @@ from tfsctl.cli.options.output_options import Json
 
 def warmup(
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="A model's directory (its latest version), or a version.")
+        Path,
+        typer.Argument(
+            metavar="PATH", help="The directory of a model (its latest version is used), or of one version."
+        ),
     ],
     requests: Annotated[
         str,
         typer.Argument(
             metavar="auto|FILE",
-            help="A file of requests or rows, or auto: requests that fit the signatures.",
+            help="A file of requests or rows, or `auto` to make requests for the signatures.",
         ),
     ] = "auto",
     *,
     as_json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer only: no progress, no notes.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print only the result: no progress and no notes.")
+    ] = False,
 ) -> None:
     """Write the warmup requests of a version.
 
-    Each request is run with the embedded server's code first; if one fails, the version is left as it was. The file
-    assets.extra/tf_serving_warmup_requests is replaced at once. Servers that have loaded the version do not read it again.
+    Each request is first run on the model. If one fails, nothing is written. The requests are written to
+    assets.extra/tf_serving_warmup_requests in the version's directory. A server runs them when it loads the version;
+    servers that have already loaded it do not read them again.
 
     \b
     FILE is one of
-      requests.jsonl      in each line the body of a REST request, or one row
+      requests.jsonl      one REST request body, or one row, per line
       requests.tfrecord   a recording: PredictionLog records, or a directory of such files
       rows.csv            rows of the default signature, in any format that predict --file reads
 

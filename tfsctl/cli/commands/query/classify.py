@@ -29,7 +29,7 @@ def classify(
     signature: SignatureNames = None,
     regress: Annotated[
         list[str] | None,
-        typer.Option("--regress", metavar="NAME", help="Also regress with this signature; may be repeated."),
+        typer.Option("--regress", metavar="NAME", help="Also run this regression signature. May be repeated."),
     ] = None,
     labels: Labels = None,
     top: Top = None,
@@ -39,8 +39,8 @@ def classify(
 ) -> None:
     """Send features to a model and print the classes.
 
-    Each row of features becomes a tf.Example: 2.0 is a float, 2 a whole number, anything else text. Several signatures
-    are one call over gRPC (MultiInference).
+    Each argument, or each line of stdin, becomes a tf.Example. A value such as 2.0 becomes a float feature, 2 an int64
+    feature, and any other value a bytes feature. Over gRPC, several signatures are sent in one MultiInference request.
 
     \b
     Examples:

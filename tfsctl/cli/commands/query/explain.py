@@ -17,15 +17,15 @@ STDIN = "-"
 
 def explain(
     text: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT…", help="The error as it was shown; else stdin is read.")
+        list[str] | None, typer.Argument(metavar="TEXT…", help="The error message (default: read stdin).")
     ] = None,
     *,
     as_json: Json = False,
 ) -> None:
     """Explain an error or a log of TensorFlow Serving.
 
-    Takes an error of TensorFlow Serving as any client, browser or log shows it, or a whole log on stdin, and explains every line that is
-    known. Nothing is asked of any server.
+    Prints the cause of each known error and a hint how to fix it. TEXT is an error of TensorFlow Serving as a client,
+    a browser or a log shows it. A whole log can be piped into stdin. No server is contacted.
 
     \b
     Examples:
@@ -41,8 +41,8 @@ def explain(
         return
     if not explanations:
         raise NotFound(
-            "nothing in it is an error that tfsctl knows",
-            hint="tfsctl status tells how the versions are; tfsctl logs shows what the server said",
+            "the text contains no error that tfsctl knows",
+            hint="tfsctl status shows the state of each version, and tfsctl logs the server's log",
         )
     for number, one in enumerate(explanations):
         if number:
@@ -57,5 +57,5 @@ def _read_text(words: list[str]) -> str:
     if words and words != [STDIN]:
         return " ".join(words)
     if sys.stdin is None or (not words and sys.stdin.isatty()):
-        raise InvalidInput("nothing to explain", hint='tfsctl explain "the error", or a log on stdin')
+        raise InvalidInput("nothing to explain", hint='run tfsctl explain "ERROR", or pipe a log into it')
     return sys.stdin.buffer.read().decode("utf-8", "replace")

@@ -27,7 +27,7 @@ def metadata(
     path: Annotated[
         Path | None,
         typer.Argument(
-            metavar="PATH", help="A model's directory, or one version's; without it a running model is asked."
+            metavar="PATH", help="The directory of a model, or of one version (default: the running model)."
         ),
     ] = None,
     *,
@@ -38,17 +38,20 @@ def metadata(
         typer.Option(
             "--diff",
             metavar="OLD NEW",
-            help="Compare two versions, directories or NAME@VERSION: would NEW break clients?",
+            help="Compare two versions, and report the changes that break clients. OLD and NEW are versions "
+            "in PATH, directories, or NAME@VERSION.",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the signatures of a model.
 
-    Inputs and outputs, with dtypes and shapes, of the running model, over REST or gRPC; or, with PATH, of the model in a directory, with its TensorFlow version,
-    size, operations, warmup and fingerprint as well. TensorFlow is not loaded for either.
+    Prints the inputs and outputs with their dtypes and shapes. Without PATH, they are those of a running model. With
+    PATH, they are read from the model's directory, together with its TensorFlow version, size, operations, warmup
+    requests and fingerprint. TensorFlow is not loaded.
 
-    --diff ends with 0 if every request that OLD answers is answered by NEW in the same form, and with 1 if not.
+    With --diff, the exit code is 0 if NEW accepts every request that OLD accepts and answers in the same form. It is 1
+    if a change breaks clients.
 
     \b
     Examples:

@@ -38,7 +38,7 @@ def predict(
     signature: SignatureName = None,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="OUTPUT", help="Answer with this output alone; may be repeated."),
+        typer.Option("--only", metavar="OUTPUT", help="Print only this output. May be repeated."),
     ] = None,
     labels: Labels = None,
     top: Top = None,
@@ -49,8 +49,8 @@ def predict(
 ) -> None:
     """Send inputs to a model and print its predictions.
 
-    The model tells its signature first, and what you type is shaped to it: each argument, or each line of stdin, is a
-    row. A mismatch is explained before anything is sent. One server that tfsctl started is found by itself.
+    Fetches the model's signature and converts each argument, or each line of stdin, to one row. Input that does not
+    fit the signature is refused before anything is sent. If tfsctl started the server, no address is needed.
 
     \b
     Examples:

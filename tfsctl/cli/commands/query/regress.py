@@ -33,8 +33,8 @@ def regress(
 ) -> None:
     """Send features to a model and print the values.
 
-    Each row of features becomes a tf.Example: 2.0 is a float, 2 a whole number, anything else text. Several signatures
-    are one call over gRPC (MultiInference).
+    Each argument, or each line of stdin, becomes a tf.Example. A value such as 2.0 becomes a float feature, 2 an int64
+    feature, and any other value a bytes feature. Over gRPC, several signatures are sent in one MultiInference request.
 
     \b
     Examples:

@@ -18,9 +18,12 @@ def repl(
 ) -> None:
     """Query a model interactively: type inputs, read predictions.
 
-    Each line is converted as `tfsctl predict` does. A line that begins with a colon is a command: :help lists them, :q
-    leaves, and :: sends input that begins with a colon. Tab completes, and the history is kept. If stdin is a pipe,
-    there is no prompt; each prediction is one line on stdout, and the exit code is that of the first failure.
+    Lines are converted like the arguments of `tfsctl predict`. A line that begins with a colon is a command: :help
+    lists the commands, and :q quits. Begin a line with :: to send input that begins with a colon. Tab completes names,
+    and the history is kept.
+
+    If stdin is a pipe, no prompt is printed. Each prediction is one line on stdout, and the exit code is that of the
+    first failure.
 
     \b
     Examples:

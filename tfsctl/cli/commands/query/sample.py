@@ -25,21 +25,24 @@ def sample(
     which: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME|PATH]", autocompletion=complete_models, help="A running model, or the directory of one."
+            metavar="[NAME|PATH]",
+            autocompletion=complete_models,
+            help="The name of a running model, or the directory of a model.",
         ),
     ] = None,
     *,
     options: ServerOptions,
     signature: SignatureName = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there instead of printing it.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write the request to a file (default: stdout)."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file of --output if it exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the --output file if it exists.")] = False,
 ) -> None:
     """Print an example request for a model.
 
-    It is the JSON body of TensorFlow Serving's REST API, with one row of made-up values: to fill in, to send with curl,
-    or to try with tfsctl predict.
+    Prints the JSON body of a REST request with one row of example values. Edit it and send it with curl or
+    `tfsctl predict --raw`.
 
     \b
     Examples:
@@ -63,7 +66,7 @@ def sample(
         terminal.answer(body)
         return
     _write(output, body, force=force)
-    terminal.say(f"written to {output}; to ask with it: tfsctl {verb} --raw < {shlex.quote(str(output))}")
+    terminal.say(f"wrote {output}; send it with: tfsctl {verb} --raw < {shlex.quote(str(output))}")
 
 
 def _body(signature: Signature, verb: str, features: FeatureSpecs | None) -> str:
@@ -77,8 +80,8 @@ def _body(signature: Signature, verb: str, features: FeatureSpecs | None) -> str
     if verb != "predict" or is_named_for_examples(signature):
         option = "--example " if verb == "predict" else ""
         raise InvalidInput(
-            f"{signature.name} parses tf.Examples, and the server does not tell which features they have",
-            hint=f"tfsctl {verb} {option}FEATURE=VALUE",
+            f"{signature.name} parses tf.Examples, and the server does not report their features",
+            hint=f"name the features: tfsctl {verb} {option}FEATURE=VALUE",
         )
     similar = next((method for method in METHODS if supports_method(signature, method)), None)
     if similar is not None:
@@ -87,7 +90,7 @@ def _body(signature: Signature, verb: str, features: FeatureSpecs | None) -> str
         )
     body = example_body(signature)
     if body is None:
-        terminal.say("note: REST cannot carry every dtype of this signature; tfsctl predict --grpc takes it")
+        terminal.say("note: REST does not support every dtype of this signature; use tfsctl predict --grpc")
         return json.dumps({"instances": [example_row(signature)]})
     return body
 
@@ -99,6 +102,6 @@ def _write(output: Path, body: str, *, force: bool) -> None:
         with output.open("x" if is_new else "w", encoding="utf-8") as file:
             file.write(f"{body}\n")
     except FileExistsError as error:
-        raise InvalidInput(f"{output} exists already", hint="--force overwrites it") from error
+        raise InvalidInput(f"{output} already exists", hint="add --force to overwrite it") from error
     except OSError as error:
         raise TfsctlError(f"cannot write {output}: {error.strerror}") from error

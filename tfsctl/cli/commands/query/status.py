@@ -39,18 +39,20 @@ def status(
         typer.Argument(
             metavar="[NAME[@VERSION]]",
             autocompletion=complete_models,
-            help="The model; else all of the servers that run.",
+            help="The model (default: all models of all running servers).",
         ),
     ] = None,
     *,
     options: ServerOptions,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, with a line for each change.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Keep running, and print a line for each change.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the state of each version of a model.
 
-    A version goes from START over LOADING to AVAILABLE, and over UNLOADING to END. One that could not be loaded ends
-    with its error. --watch goes on until Ctrl-C, with --json a document a line.
+    A version passes through the states START, LOADING, AVAILABLE, UNLOADING and END. A version that failed to load has
+    the state END and an error. --watch runs until Ctrl-C; with --json, it prints one document per line.
 
     \b
     Examples:

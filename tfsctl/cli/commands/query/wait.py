@@ -31,9 +31,11 @@ def wait(
 ) -> None:
     """Wait until a model is AVAILABLE.
 
-    Ends with 0 once it is AVAILABLE, with 3 if it is not within --timeout seconds, and at once with 1 if it could not be
-    loaded. A server that does not run yet, or does not know the model yet, may still come; stderr tells what is waited
-    for. `--timeout 1` makes a probe: an open port and HTTP status 200 do not mean that a version is loaded.
+    The exit code is 0 once the model is AVAILABLE, 3 if it is not AVAILABLE within --timeout seconds, and 1 as soon as
+    loading fails. The server need not be running yet. Progress is printed on stderr.
+
+    With `--timeout 1`, the command is a readiness probe. Do not probe the port or the HTTP status alone: they do not
+    show whether a version is loaded.
 
     \b
     Examples:
@@ -92,7 +94,7 @@ class _WaitProgress:
 def _too_late(name: str, seconds: float, last: TfsctlError) -> NotReadyInTime:
     error = NotReadyInTime(
         f"{name} is not AVAILABLE after {seconds:g} s: {last.message}",
-        hint=last.hint or "--timeout SECONDS waits longer",
+        hint=last.hint or "use a longer --timeout SECONDS",
     )
     error.cause = last.cause
     return error

@@ -33,7 +33,8 @@ def compare(
         str | None, typer.Option("--format", metavar="FORMAT", help=f"The format of FILE: {', '.join(FORMATS)}.")
     ] = None,
     column: Annotated[
-        list[str] | None, typer.Option("--column", metavar="INPUT=COLUMN", help="The column of an input.")
+        list[str] | None,
+        typer.Option("--column", metavar="INPUT=COLUMN", help="Read an input from this column. May be repeated."),
     ] = None,
     signature: Annotated[str, typer.Option("--signature", metavar="NAME", help="The signature to run.")] = (
         DEFAULT_SIGNATURE
@@ -45,7 +46,7 @@ def compare(
         float, typer.Option("--rtol", min=0, metavar="NUMBER", help="The relative part of the tolerance.")
     ] = 1e-4,
     target: Annotated[
-        str | None, typer.Option("--target", metavar="COLUMN", help="The column with the right answers.")
+        str | None, typer.Option("--target", metavar="COLUMN", help="The column with the expected values.")
     ] = None,
     task: Annotated[
         str | None, typer.Option("--task", metavar="TASK", help="What to score: binary, multiclass or regression.")
@@ -54,28 +55,40 @@ def compare(
         str | None, typer.Option("--score", metavar="OUTPUT", help="The output to score, if there are several.")
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option("--labels", metavar="FILE", help="The names of the classes, in order.")
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="Class names: a text file with one per line, or JSON."),
     ] = None,
     slices: Annotated[
         list[str] | None,
-        typer.Option("--slice", metavar="COLUMN", help="Report each value of a column, or of two: COLUMN,COLUMN."),
+        typer.Option(
+            "--slice",
+            metavar="COLUMN",
+            help="Report each value of a column, or each pair of values of two (COLUMN,COLUMN). May be repeated.",
+        ),
     ] = None,
     fail_if: Annotated[
         list[str] | None,
-        typer.Option("--fail-if", metavar="THRESHOLD", help="Fail with exit code 7 if this holds: 'agreement<0.98'."),
+        typer.Option(
+            "--fail-if",
+            metavar="THRESHOLD",
+            help="Fail with exit code 7 if the condition holds, e.g. 'agreement<0.98'. May be repeated.",
+        ),
     ] = None,
     min_rows: Annotated[
-        int, typer.Option("--min-rows", min=1, metavar="N", help="Thresholds on fewer rows fail as undecided.")
+        int,
+        typer.Option("--min-rows", min=1, metavar="N", help="Treat a threshold on fewer rows as failed (undecided)."),
     ] = 30,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report with plots.")] = None,
-    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write JUnit XML.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write an HTML report with plots.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit XML report.")] = None,
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", min=1, metavar="ROWS", help="Rows per request (default: tuned automatically)."),
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option("--concurrency", min=1, metavar="N", help="Requests at a time (default: tuned automatically)."),
+        typer.Option("--concurrency", min=1, metavar="N", help="Concurrent requests (default: tuned automatically)."),
     ] = None,
     rest: Annotated[bool, typer.Option("--rest", help="Use REST (default: gRPC).")] = False,
     timeout_s: Annotated[
@@ -85,9 +98,9 @@ def compare(
 ) -> None:
     """Compare the predictions of two versions on the same rows.
 
-    Sends every row to both versions and reports how many rows agree, and how far each output is apart. With --target
-    and --task it reports the quality of both, with confidence intervals. A directory is served by an embedded server
-    while the comparison lasts. Each --fail-if is a threshold: if one is crossed, the exit code is 7.
+    Sends every row to both versions and reports how many rows agree, and how far each output differs. With --target
+    and --task, also reports the quality of both versions with confidence intervals. A directory is served by an
+    embedded server during the comparison. The exit code is 7 if the condition of a --fail-if holds.
 
     \b
     Examples:
@@ -104,7 +117,8 @@ def compare(
     for report in filter(None, (html, junit)):
         if not report.parent.is_dir():
             raise InvalidInput(
-                f"there is no directory {report.parent} for {report.name}", hint=f"mkdir -p {report.parent}"
+                f"there is no directory {report.parent} for {report.name}",
+                hint=f"create it with: mkdir -p {report.parent}",
             )
     wanted = request.ComparisonRequest(
         file=file,
@@ -145,9 +159,9 @@ def _bless(found: Comparison, rows: str) -> None:
     from tfsctl.rollout.comparison.blessing import bless
 
     if found.b.directory is None:
-        terminal.say(f"the directory of {found.b.name} is not known, so its manifest does not note that it passed")
+        terminal.say(f"the result was not recorded: the directory of {found.b.name} is unknown")
     elif problem := bless(found.b.directory, found, data=rows):
-        terminal.say(f"the manifest of {found.b.name} does not note that it passed: {problem}")
+        terminal.say(f"the result was not recorded in the manifest of {found.b.name}: {problem}")
 
 
 def _write_reports(found: Comparison, html: Path | None, junit: Path | None) -> None:

@@ -27,25 +27,26 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 def logs(
     names: ServerNames = None,
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines too, until the servers end.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Keep printing new lines until the servers end.")
+    ] = False,
     tail: Annotated[
-        int | None, typer.Option("--tail", "-n", min=0, metavar="N", help="Only the last N lines of what is there.")
+        int | None, typer.Option("--tail", "-n", min=0, metavar="N", help="Print only the last N existing lines.")
     ] = None,
     since: Annotated[
         str | None,
         typer.Option(
-            "--since", metavar="TIME", help="Only lines from 10m, 2h or 1d ago on, or from 2026-01-31T12:00 on."
+            "--since", metavar="TIME", help="Print only lines since a time: 10m, 2h or 1d ago, or 2026-01-31T12:00."
         ),
     ] = None,
     timestamps: Annotated[
-        bool, typer.Option("--timestamps", "-t", help="Begin each line with its time in UTC.")
+        bool, typer.Option("--timestamps", "-t", help="Print the time in UTC before each line.")
     ] = False,
 ) -> None:
     """Print the logs of servers.
 
-    A log is kept after its server has ended: the log of a container until `tfsctl stop`, the log of a process until the
-    next server of its name starts. With several names, each line begins with the name. The time of a line of a process
-    is the one that the server wrote.
+    Logs are kept after the server has ended: the log of a container until `tfsctl stop`, the log of a process until the
+    next server with the same name starts. If several servers are named, each line begins with the server's name.
 
     \b
     Examples:
@@ -122,7 +123,9 @@ def parse_since(text: str, *, now: float) -> float:
     try:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
     except (ValueError, OverflowError, OSError):
-        raise InvalidInput(f"--since {text!r} is not a duration or a time", hint="--since 10m") from None
+        raise InvalidInput(
+            f"--since {text!r} is not a duration or a time", hint="use a duration or a time, e.g. --since 10m"
+        ) from None
 
 
 def _log(name: str | None, programs: ExitStack, selection: LogSelection) -> Iterator[str]:
@@ -139,7 +142,7 @@ def _log(name: str | None, programs: ExitStack, selection: LogSelection) -> Iter
         lines = None if name is None else server_log.last_run(name, selection)
         if lines is None:
             raise
-        terminal.say(f"note: {name} does not run; this is the log of its last run")
+        terminal.say(f"note: {name} is not running; this is the log of its last run")
         return lines
     if chosen.state == ENDED:
         terminal.say(f"note: {chosen.record.name} has ended; this is the log of its last run")

@@ -26,13 +26,15 @@ UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 def ps(
     *,
-    show_all: Annotated[bool, typer.Option("--all", "-a", help="Include servers that have ended.")] = False,
+    show_all: Annotated[
+        bool, typer.Option("--all", "-a", help="Include processes that have ended and containers that were removed.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List the servers that tfsctl started.
 
-    Shows the state of each version, and for containers the image, the health and the limits. A container that has ended
-    is listed until `tfsctl stop` removes it. --all includes processes that have ended and containers that were removed.
+    Shows the state of each model version. For containers, also shows the image, the health and the limits. A container
+    that has ended is listed until `tfsctl stop` removes it.
 
     \b
     Examples:
@@ -45,7 +47,7 @@ def ps(
 
     reports = overview.reports(with_ended=show_all)
     if any(report.state == UNKNOWN for report in reports):
-        terminal.say("note: the Docker daemon does not answer, so it is not known which containers run")
+        terminal.say("note: the Docker daemon does not respond, so the state of containers is unknown")
     if as_json:
         terminal.answer_json({"servers": [_document(report) for report in reports]})
     elif reports:
@@ -55,7 +57,7 @@ def ps(
         else:
             terminal.answer_table(COLUMNS, rows)
     else:
-        terminal.say("no server runs that tfsctl started; tfsctl serve PATH starts one")
+        terminal.say("no servers are running; start one with: tfsctl serve PATH")
 
 
 def _document(report: ServerReport) -> dict[str, Any]:

@@ -16,8 +16,8 @@ def restart(
 ) -> None:
     """Restart a server.
 
-    It gets the command line and the ports it had, and goes on in the background. "Ready" is said once every model
-    answers. What is on disk is checked first: a server that could not come back is not stopped.
+    The server keeps its command line and ports, and runs in the background. The command returns once all models are
+    available. If the models on disk could not be served again, the server is not stopped.
 
     \b
     Examples:
@@ -37,6 +37,6 @@ def restart(
             )
         )
     except KeyboardInterrupt:
-        terminal.say(f"{chosen.record.name} was stopped, and is not started again; tfsctl serve PATH does")
+        terminal.say(f"{chosen.record.name} was stopped and not started again; start it with: tfsctl serve PATH")
         raise
     server_announcement.announce(plan, server.record, as_json=as_json)

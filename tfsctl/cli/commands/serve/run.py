@@ -32,8 +32,8 @@ def run(
 ) -> None:
     """Serve a model and open the REPL.
 
-    A server that has the model from the same directory already is talked to as it is; else one is started as
-    `tfsctl serve` would, and stopped at the end. The conversation is that of `tfsctl repl`.
+    Starts a server like `tfsctl serve`, opens a REPL like `tfsctl repl`, and stops the server when the REPL ends. If a
+    running server already serves the model from the same directory, that server is used and left running.
 
     \b
     Examples:
@@ -47,13 +47,13 @@ def run(
     from tfsctl.programs.signals import raise_on_termination
 
     if request.container.restart is not None:
-        raise InvalidInput("run stops the server at its end, so --restart has no effect", hint="leave out --restart")
+        raise InvalidInput("--restart has no effect: `run` stops its server at the end", hint="remove --restart")
     plan = serve_plan.make_plan(request)
     tls = plan.launch.config.tls
     if use_grpc and tls is not None and tls.ca is not None:
         raise InvalidInput(
-            "run has no client certificate, which the gRPC API of this server asks for",
-            hint="leave out --grpc: REST has no TLS; or tfsctl serve … --detach, then tfsctl repl --grpc --cert FILE",
+            "the gRPC API of this server requires a client certificate, which `run` cannot send",
+            hint="remove --grpc (REST has no TLS); or use tfsctl serve --detach, then tfsctl repl --grpc --cert FILE",
         )
     server = _already_served(plan)
     started = None

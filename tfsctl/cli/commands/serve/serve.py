@@ -27,19 +27,24 @@ if TYPE_CHECKING:
 def serve(
     request: ServeOptions,
     *,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it running; `tfsctl stop` ends it.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Run in the background; `tfsctl stop` stops the server.")
+    ] = False,
     front: Annotated[
         bool,
         typer.Option("--front", help="Put Envoy in front, for tfsctl canary. Serves the versions that are there now."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command line, and start nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the server's command line without starting it.")
+    ] = False,
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     as_json: Json = False,
 ) -> None:
     """Serve models over REST and gRPC.
 
-    PATH holds versions of a model, directories with a number for a name; the highest is served, and a higher one as
-    soon as it appears. "Ready" is said once every model answers. Ctrl-C ends the server.
+    PATH is the directory of a model, with one numbered subdirectory per version. The highest version is served. When a
+    higher version appears, the server switches to it. The server's addresses are printed once all models are
+    available. Ctrl-C stops the server.
 
     \b
     Examples:
@@ -54,9 +59,9 @@ def serve(
     from tfsctl.engines.planning import serve_plan
 
     if request.container.restart is not None and not detach and not dry_run:
-        raise InvalidInput("--restart is for a server that goes on in the background", hint="add --detach")
+        raise InvalidInput("--restart needs a server in the background", hint="add --detach")
     if front and dry_run:
-        raise InvalidInput("--front starts several programs, which --dry-run cannot print", hint="leave out --dry-run")
+        raise InvalidInput("--front starts several programs, which --dry-run cannot print", hint="remove --dry-run")
     plan = serve_plan.make_plan(replace(request, front=front))
     server_announcement.explain(plan)
     if dry_run:
@@ -73,7 +78,7 @@ def _answer_command(plan: ServePlan, *, as_json: bool) -> None:
         terminal.say(f"note: the command reads generated files ({files}), which --dry-run does not write")
     for name, value in plan.launch.environment:
         if value is None and name not in os.environ:
-            terminal.say(f"note: the command takes the value of the variable {name}, which is not set")
+            terminal.say(f"note: the command uses the environment variable {name}, which is not set")
     if as_json:
         terminal.answer_json({"command": plan.command()})
     else:
@@ -92,7 +97,7 @@ def _start_detached(plan: ServePlan, *, wait_timeout: float, as_json: bool) -> N
     ).record
     server_announcement.announce(plan, record, as_json=as_json)
     runner = f"process {record.pid}" if record.container is None else f"container {record.container[:12]}"
-    terminal.say(f"it goes on as {runner}; to stop it: tfsctl stop {record.name}")
+    terminal.say(f"running in the background as {runner}; stop it with: tfsctl stop {record.name}")
 
 
 def _prepare_front(plan: ServePlan) -> None:
@@ -123,7 +128,7 @@ def _serve_until_stopped(plan: ServePlan, *, wait_timeout: float, as_json: bool)
             raise KeyboardInterrupt from None
         try:
             server_announcement.announce(plan, server.record, as_json=as_json)
-            terminal.say("Ctrl-C stops it")
+            terminal.say("press Ctrl-C to stop the server")
             while not signals.received and server.exit_status() is None:
                 time.sleep(0.1)
             failure = None if signals.received else server.failure()

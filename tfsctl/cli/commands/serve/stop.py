@@ -25,13 +25,13 @@ SLOW_S = 2.0
 def stop(
     names: ServerNames = None,
     *,
-    stop_all: Annotated[bool, typer.Option("--all", help="Stop every server tfsctl started.")] = False,
+    stop_all: Annotated[bool, typer.Option("--all", help="Stop all servers that tfsctl started.")] = False,
     as_json: Json = False,
 ) -> None:
     """Stop servers.
 
-    Returns when it is gone, with what is left of a container that has ended. Nothing that tfsctl did not start is ever
-    stopped.
+    Returns when the servers have ended. Containers are removed, including those that had ended before. Servers that
+    tfsctl did not start are never stopped.
 
     \b
     Examples:
@@ -43,7 +43,9 @@ def stop(
     from tfsctl.engines.registry import fleet
 
     if stop_all and names:
-        raise InvalidInput("--all and a name contradict each other", hint=f"tfsctl stop {shlex.join(names)}")
+        raise InvalidInput(
+            "--all and server names cannot be used together", hint=f"run tfsctl stop {shlex.join(names)}"
+        )
     chosen = fleet.servers() if stop_all else fleet.choose_all(names or (), "stop")
     stopped: list[str] = []
     failure: TfsctlError | None = None
@@ -63,7 +65,7 @@ def stop(
     if as_json:
         terminal.answer_json({"stopped": stopped})
     elif not stopped and failure is None:
-        terminal.say("no server runs that tfsctl started")
+        terminal.say("no servers are running")
     if failure is not None:
         raise failure
 
@@ -79,7 +81,7 @@ def _clean_up_front(name: str) -> None:
 def _note_if_slow(server: ServerRecord) -> Iterator[None]:
     """Say what is waited for if it takes longer than SLOW_S."""
     what = f"process {server.pid}" if server.container is None else f"container {server.container[:12]}"
-    note = f"waiting for {what} of {server.name} to end; it is killed if that takes longer than {STOP_GRACE_S:.0f} s"
+    note = f"waiting for {what} of {server.name} to end; it is killed after {STOP_GRACE_S:.0f} s"
     timer = threading.Timer(SLOW_S, terminal.say, [note])
     timer.start()
     try:
