@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import tfsctl
 from tfsctl.engines.planning import server_control
 from tfsctl.engines.registry import fleet
 from tfsctl.programs import subprocesses
+from tfsctl.rollout.labels.label_changes import ChangeOptions, find_model, promote
 
 pytestmark = pytest.mark.server
 FREE = ("--rest-port", "0", "--grpc-port", "0")
@@ -173,6 +175,21 @@ def test_versions_beside_servers(base: Path, run_cli: RunCli) -> None:
             (2, ["AVAILABLE"]),
             (3, ["END"]),
         ]
+
+
+def test_commands_at_the_same_time_wait_for_each_other(base: Path) -> None:
+    """The second one says what it waits for, and starts from what the first one left."""
+    with tfsctl.serve(base, engine="embedded"):
+        tfsctl.label("scale", {"stable": 1})
+        steps: list[str] = []
+        options = ChangeOptions(show_step=steps.append)
+        model = find_model("scale")
+        with ThreadPoolExecutor() as threads:
+            with model.locked(lambda: None):
+                waiting = threads.submit(promote, find_model("scale"), version=2, options=options)
+                eventually(lambda: list(steps), ["waiting for another command that changes the labels of scale"])
+                assert model.config().labels == {"stable": 1}
+            assert waiting.result().labels == {"stable": 2, "previous": 1}
 
 
 def test_python(base: Path) -> None:

@@ -26,9 +26,10 @@ def history(
     limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Print the last N events.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the history of a model: exports, label changes, promotions, removals.
+    """Print who changed the versions and labels of a model.
 
-    The history is the file .tfsctl-history.jsonl in the model's directory. Exports and changes of labels append to it.
+    Events are exports, changes of labels, promotions, rollbacks and removals. They are in the file .tfsctl-history.jsonl in the
+    model's directory.
 
     \b
     Examples:

@@ -86,7 +86,7 @@ def rm(
     message: Message = "",
     as_json: Json = False,
 ) -> None:
-    """Remove labels of a served model, and release versions without a label.
+    """Remove labels, and release versions that have none left.
 
     A version that loses its last label is unloaded. If the model has no label left, the versions stay loaded.
 
@@ -134,7 +134,7 @@ def ls(
 
 app = typer.Typer(
     cls=DefaultCommandGroup,
-    help="""Assign, remove and list the labels of a served model's versions.
+    help="""Assign, remove and list labels of versions.
 
     Without a command, `set` is run.
 

@@ -29,7 +29,7 @@ def ls(
     *,
     as_json: Json = False,
 ) -> None:
-    """List the versions of a model on disk, beside what servers report of them.
+    """List versions on disk, beside what servers report.
 
     For each version: its age, size, signatures, fingerprint, whether it has a manifest, the result of its last
     comparison (blessing), and the state and labels on each server that tfsctl started. Equal fingerprints mean the same
@@ -90,7 +90,7 @@ def prune(
     message: Message = "",
     as_json: Json = False,
 ) -> None:
-    """Remove all but the N highest versions of a model from disk.
+    """Remove all but the N highest versions from disk.
 
     Versions that a server serves, or that a label of a server names, stay as well.
 
