@@ -1,0 +1,139 @@
+"""`tfsctl versions`, `verify`, `history` and `models` on directories, without servers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_runner import RunCli
+from scale_models import write_scale_model
+
+from tfsctl.core.history import journal
+from tfsctl.core.version_files import MANIFEST_FILE, hash_files, read_blessings
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """The model `scale` of three versions; the second and the third have manifests."""
+    for version in (1, 2, 3):
+        write_scale_model(tmp_path / "models/scale" / str(version), float(version))
+    for version in (2, 3):
+        path = tmp_path / "models/scale" / str(version)
+        document: dict[str, object] = {"created": "2026-11-01T00:00:00Z", "files": hash_files(path)}
+        if version == 3:
+            document["blessings"] = [{"time": 1793491200, "rows": 200, "gates": ["agreement<1"], "passed": True}]
+        (path / MANIFEST_FILE).parent.mkdir()
+        (path / MANIFEST_FILE).write_text(json.dumps(document))
+    return tmp_path / "models/scale"
+
+
+def test_versions_of_a_directory(base: Path, run_cli: RunCli) -> None:
+    """The facts of each version, lowest first."""
+    (model,) = json.loads(run_cli("versions", base, "--json").stdout)["models"]
+    first, second, third = model["versions"]
+
+    assert (model["model"], model["path"], model["servers"]) == ("scale", str(base), [])
+    assert [one["version"] for one in model["versions"]] == [1, 2, 3]
+    assert (first["manifest"], first["signatures"], first["fingerprint"]) == (False, ["serving_default"], None)
+    assert first["size_bytes"] == (base / "1/saved_model.pb").stat().st_size
+    assert (second["created"], second["blessing"]) == ("2026-11-01T00:00:00Z", None)
+    assert (third["blessing"]["time"], third["blessing"]["passed"]) == ("2026-11-01T00:00:00Z", True)
+
+
+def test_versions_in_a_pipe(base: Path, run_cli: RunCli) -> None:
+    """One line for each version; one that cannot be read says why."""
+    (base / "1/saved_model.pb").write_bytes(b"not a model")
+    lines = run_cli("versions", "ls", base).stdout.splitlines()
+
+    assert lines[0] == f"scale: {base}"
+    assert "saved_model.pb" in lines[1].split("\t")[3]
+    assert lines[3].split("\t")[5:] == ["yes", "passed", ""]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["versions"], 4, "error: no server runs that tfsctl started"),
+        (["versions", "nobody"], 4, "error: no running server serves 'nobody', and there is no such directory"),
+        (["versions", "{base}/1"], 2, "error: {base}/1 is one version"),
+        (["versions", "{base}/.."], 4, "error: {base}/.. has no versions of a model"),
+        (["versions", "rm", "{base}", "x"], 2, "error: 'x' is no version number"),
+        (["versions", "rm", "{base}", "1", "9"], 4, "error: there is no version 9 in {base} (versions: 1, 2, 3)"),
+        (["history", "{base}/nobody"], 4, "error: there is no directory {base}/nobody"),
+        (["models", "{base}/nobody"], 4, "error: there is no directory {base}/nobody"),
+        (["label", "scale", "stable"], 2, "error: 'stable' is not LABEL=VERSION"),
+        (["label", "scale", "a=1", "a=2"], 2, "error: the label a is given twice"),
+        (["label", "scale", "a=1"], 4, "error: no model server is running that tfsctl started"),
+        (["promote", "scale", "--port", "1"], 2, "error: --host and --port name a server that tfsctl did not start"),
+        (["promote", "scale", "--config", "{base}/c"], 4, "error: there is no file {base}/c"),
+    ],
+)
+def test_errors(arguments: list[str], code: int, message: str, base: Path, run_cli: RunCli) -> None:
+    """One line names what is wrong; nothing is removed."""
+    shown = run_cli(*(argument.format(base=base) for argument in arguments))
+
+    assert (shown.code, shown.stderr.splitlines()[0]) == (code, message.format(base=base))
+    assert (base / "1").is_dir()
+
+
+def test_removal_is_recorded(base: Path, run_cli: RunCli) -> None:
+    """The history has what was removed, and why."""
+    removed = json.loads(run_cli("versions", "rm", base, "2", "-m", "wrong labels", "--json").stdout)
+    pruned = json.loads(run_cli("versions", "prune", base, "--keep", "1", "--json").stdout)
+    shown = run_cli("history", base, "--limit", "1").stdout.split("\t")
+
+    assert (removed["removed"], removed["left"], pruned["removed"], pruned["left"]) == ([2], [1, 3], [1], [3])
+    assert [(one.action, one.versions, one.message) for one in journal.read(base)] == [
+        ("remove", (2,), "wrong labels"),
+        ("prune", (1,), ""),
+    ]
+    assert shown[2:4] == ["prune", "1"]
+
+
+def test_verify(base: Path, run_cli: RunCli) -> None:
+    """Changed, missing and added files are named; a blessing that was written later is no change."""
+    (base / "3/assets.extra/tfsctl_blessings.json").write_text("[]")
+    assert run_cli("verify", base / "3").stdout == f"{base / '3'}: ok\n"
+    (base / "2/saved_model.pb").write_bytes(b"changed")
+    (base / "2/more").touch()
+    shown = run_cli("verify", base)
+    document = json.loads(run_cli("verify", base, "--json").stdout)
+
+    assert shown.code == 1
+    assert shown.stdout.splitlines() == [
+        f"{base / '1'}: cannot be checked: it has no manifest with hashes",
+        f"{base / '2'}: changed saved_model.pb",
+        f"{base / '2'}: added more",
+        f"{base / '3'}: ok",
+    ]
+    assert document["ok"] is False
+    assert [one["result"] for one in document["versions"]] == ["no manifest", "changed", "ok"]
+
+
+def test_models_below_a_folder(base: Path, run_cli: RunCli) -> None:
+    """Model directories at any depth, but neither hidden ones nor what lies inside a version."""
+    shutil.copytree(base, base.parent / "team/other")
+    shutil.copytree(base, base.parent / ".hidden")
+    shutil.copytree(base / "1", base / "1/assets/7")
+    found = json.loads(run_cli("models", base.parent, "--json").stdout)["models"]
+
+    assert [(one["model"], one["versions"], one["servers"]) for one in found] == [
+        ("scale", [1, 2, 3], []),
+        ("other", [1, 2, 3], []),
+    ]
+    assert run_cli("models", base.parent).stdout.splitlines()[0].split("\t")[:3] == [str(base), "3", "3"]
+
+
+def test_blessings_of_both_files(base: Path) -> None:
+    """Oldest first; what is no blessing is left out."""
+    (base / "3/assets.extra/tfsctl_blessings.json").write_text(
+        '[{"time": "2026-10-01T00:00:00Z", "passed": false}, {"passed": "yes"}, 7]'
+    )
+
+    assert [(one.time, one.passed) for one in read_blessings(base / "3")] == [
+        ("2026-10-01T00:00:00Z", False),
+        ("2026-11-01T00:00:00Z", True),
+    ]
+    assert read_blessings(base / "1") == []
