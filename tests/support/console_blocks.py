@@ -146,7 +146,9 @@ def normalise(text: str) -> str:
     lines = []
     for line in text.splitlines():
         line = re.sub(r"\b1[0-9]{9}\b", "VERSION", line)  # noqa: PLW2901
-        line = re.sub(r"\b\d[\d,.]* ?(ms|s|min|h|MB|KB|GB|%|rows/s)(?![\w/])", r"N \1", line)  # noqa: PLW2901
+        line = re.sub(r"\b\d[\d,.]* ?(ms|s|m|min|h|d)(?![\w/])", "DURATION", line)  # noqa: PLW2901
+        line = re.sub(r"\b\d[\d,.]* ?(kB|KB|MB|GB)(?![\w/])", "SIZE", line)  # noqa: PLW2901
+        line = re.sub(r"\b\d[\d,.]* ?(%|rows/s)(?![\w/])", r"N \1", line)  # noqa: PLW2901
         lines.append(re.sub(r"\s+", " ", re.sub(r"─+", "─", line)).strip())
     return "\n".join(lines).strip()
 
