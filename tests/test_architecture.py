@@ -85,9 +85,15 @@ LAYERS: dict[str, list[set[str]]] = {
             "source_arguments",
             "tf_function",
         },
-        {"keras_file", "keras_model", "model_source", "tf_module"},
+        {"keras_file", "keras_model", "model_source", "servables", "tf_module"},
         {"export_archive", "saved_model_files"},
         {"loading"},
+    ],
+    "exporter/sources/servables": [
+        {"key_tables", "text_lines", "transformation"},
+        {"vector_files", "vocabulary"},
+        {"embeddings"},
+        {"building"},
     ],
     "exporter/signatures": [
         {"batch_size", "example_inputs", "image_inputs", "renaming", "rest_types"},

@@ -57,7 +57,7 @@ def export_model(
 
     Raises NotFound and InvalidInput for wrong arguments, ExportError if the model cannot be built, written or run.
     """
-    options.refuse_for((parsed := parse_source(str(source))).kind)
+    options.refuse_for((parsed := parse_source(str(source), options)).kind)
     model_source = replace(parsed, options=options)
     name = check_name(model_source.default_name if name is None else name)
     check_version(version)
@@ -212,6 +212,7 @@ def _build(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Ve
     from tfsctl.exporter import verification, writer
     from tfsctl.exporter.signatures.changes import change_signatures
     from tfsctl.exporter.sources import loading
+    from tfsctl.exporter.sources.servables.building import measured
 
     report("loading TensorFlow")
     import tensorflow as tf  # noqa: F401 - the reported step
@@ -232,7 +233,8 @@ def _build(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Ve
             samples,
             timeout_s=source.options.check_timeout_s,
         )
-    return verified, (*notes, *(note for signature in signatures for note in signature.notes))
+    notes = (*notes, *(note for signature in signatures for note in signature.notes))
+    return verified, (*notes, *measured(verified)) if source.kind in ("embeddings", "vocabulary") else notes
 
 
 def _copy_or_rewrite(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Verification, tuple[str, ...]]:

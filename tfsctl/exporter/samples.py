@@ -9,15 +9,17 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tfsctl.core import dtypes
 from tfsctl.core.dtypes import DType
-from tfsctl.core.types import TensorSpec
+from tfsctl.core.types import DEFAULT_SIGNATURE, TensorSpec
 from tfsctl.errors import InvalidInput
+
+Columns = Mapping[str | None, np.ndarray]
 
 MAX_SAMPLE_ROWS = 32
 _SYNTHETIC_TEXT = b"example"
@@ -26,9 +28,19 @@ _TEXTS = (b"example", b"a second one", b"1", b"another example of a text", b"Par
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """At most MAX_SAMPLE_ROWS rows, by column. The key None stands for the only input of a model."""
+    """At most MAX_SAMPLE_ROWS rows of the default signature, by column. The key None stands for the only input of a model.
 
-    columns: Mapping[str | None, np.ndarray]
+    `others` holds columns for other signatures, by the signature's name.
+    """
+
+    columns: Columns
+    others: Mapping[str, Columns] = field(default_factory=dict)
+
+    def of(self, signature: str) -> Samples | None:
+        """The samples for a signature; None if there are none."""
+        if signature == DEFAULT_SIGNATURE:
+            return self
+        return Samples(self.others[signature]) if signature in self.others else None
 
     def fit(self, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
         """The columns as inputs of a signature. Raises InvalidInput if they do not fit."""

@@ -19,7 +19,7 @@ from tfsctl.core.arrays import object_array
 from tfsctl.core.graphs.feature_specs import FeatureSpec, features_of
 from tfsctl.core.graphs.signature_graph import SignatureGraph, signature_graph
 from tfsctl.core.saved_model import read_meta_graph
-from tfsctl.core.types import DEFAULT_SIGNATURE, Signature, TensorSpec
+from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.errors import ExportError, InvalidInput
 from tfsctl.exporter import error_text, samples
 from tfsctl.exporter.comparison import (
@@ -95,7 +95,7 @@ def verify(
                 graphs[name],
                 process,
                 reference.get(name),
-                rows if name == DEFAULT_SIGNATURE else None,
+                None if rows is None else rows.of(name),
             )
             for name, signature in signatures.items()
         )

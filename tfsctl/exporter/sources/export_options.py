@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tfsctl.errors import InvalidInput
 from tfsctl.exporter.session_process import TIMEOUT_S
 
+OOV_RULES = "--oov TOKEN (a line of the file), --oov ID (such as -1), --oov hash:N (N more ids) or --oov error"
+ChoiceT = TypeVar("ChoiceT", bound=str)
 BatchSize = int | Literal["none"]
 
 
@@ -35,6 +37,12 @@ class ExportOptions:
     - `examples`: the default signature takes serialized tf.Examples.
     - `classify`: a file with one label per line; adds the signature `classify`. `regress` adds the signature `regress`.
 
+    Servables that are not models:
+
+    - `kind`: what SOURCE is, for files whose suffix does not tell.
+    - `keys`: a file with the key of each vector. `metric` (default: cosine) and `k` (default: 10) of nearest neighbours.
+    - `oov`: the rule for tokens that a vocabulary does not have (see `servables.vocabulary`).
+
     `check_timeout_s`: how long loading the written version, and each run of it, may take.
     """
 
@@ -50,6 +58,11 @@ class ExportOptions:
     examples: bool = False
     classify: str | Path | None = None
     regress: bool = False
+    kind: Literal["embeddings", "vocabulary"] | None = None
+    keys: str | Path | None = None
+    metric: Literal["cosine", "dot", "l2"] | None = None
+    k: int | None = None
+    oov: str | None = None
     check_timeout_s: float = TIMEOUT_S
 
     @property
@@ -73,11 +86,23 @@ class ExportOptions:
             "--weights": ("python", self.weights),
             "--custom-objects": ("keras", self.custom_objects),
             "--unsafe": ("keras", self.unsafe),
+            "--keys": ("embeddings", self.keys),
+            "--metric": ("embeddings", self.metric),
+            "--k": ("embeddings", self.k),
+            "--oov": ("vocabulary", self.oov),
         }
-        names = {"python": "a Python file", "keras": "a Keras file", "saved_model": "a SavedModel"}
+        names = {
+            "python": "a Python file",
+            "keras": "a Keras file",
+            "saved_model": "a SavedModel",
+            "embeddings": "a file of vectors",
+            "vocabulary": "a vocabulary",
+        }
         for option, (belongs_to, value) in given.items():
             if value and kind != belongs_to:
                 raise InvalidInput(f"{option} is for {names[belongs_to]}, and SOURCE is {names[kind]}")
+        if kind == "vocabulary" and self.oov is None:
+            raise InvalidInput("a vocabulary needs a rule for tokens that it does not have", hint=OOV_RULES)
 
 
 def parse_renames(texts: Sequence[str], option: str) -> dict[str, str]:
@@ -104,3 +129,11 @@ def parse_batch_size(text: str | None) -> BatchSize | None:
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
     raise InvalidInput(f"--batch-size {text}: expected `none`, or the number of rows (1 or more)")
+
+
+def one_of(text: str | None, option: str, values: tuple[ChoiceT, ...]) -> ChoiceT | None:
+    """The value of an option, which is None or one of `values`. Raises InvalidInput."""
+    found = next((value for value in values if value == text), None)
+    if text is not None and found is None:
+        raise InvalidInput(f"{option} {text}: expected one of {', '.join(values)}", hint=f"{option} {values[0]}")
+    return found

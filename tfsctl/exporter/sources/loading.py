@@ -23,6 +23,8 @@ from tfsctl.exporter.sources import (
     tf_module,
 )
 from tfsctl.exporter.sources.model_source import ModelSource
+from tfsctl.exporter.sources.servables import transformation
+from tfsctl.exporter.sources.servables.building import build_servable
 from tfsctl.exporter.sources.source_arguments import split_arguments
 
 _WANTED = (
@@ -41,14 +43,23 @@ def load_source(source: ModelSource) -> Iterator[tuple[object, Samples | None, t
     if source.kind == "keras":
         yield keras_file.load_keras_file(source.path, source.options), None, ()
         return
+    if source.kind in ("embeddings", "vocabulary"):
+        with build_servable(source.path, source.options, source.kind) as built:
+            yield built
+        return
     if source.kind == "saved_model":
         yield tf_module.load_saved_model(source.path), None, ()
         return
     names = (source.attribute,) if source.attribute else (python_file.MODEL, python_file.BUILD_MODEL)
+    wanted = (*names, transformation.TRANSFORM)
     code = source.path.read_text(encoding="utf-8", errors="replace")
     keywords, arguments = split_arguments(source.options.arguments, code, source.attribute or python_file.BUILD_MODEL)
-    with recorded_calls.record_calls(), python_file.run_file(source.path, arguments, wanted=names) as module:
-        model = python_file.find_model(module, source.attribute, is_model=is_model, keywords=keywords)
+    with recorded_calls.record_calls(), python_file.run_file(source.path, arguments, wanted=wanted) as module:
+        model: object = None
+        if source.attribute or not any(hasattr(module, name) for name in names):
+            model = transformation.find_transformation(module, source.attribute)
+        if model is None:
+            model = python_file.find_model(module, source.attribute, is_model=is_model, keywords=keywords)
         rows, notes = _samples(module)
         with export_archive.unpacked(model) as unpacked:
             if source.options.weights is not None:
@@ -99,6 +110,8 @@ def signatures_of(model: object, rows: Samples | None) -> tuple[ExportSignature,
             f"Keras runs on {keras.backend.backend()} here: a SavedModel holds TensorFlow's operations",
             hint="set KERAS_BACKEND=tensorflow",
         )
+    if transformation.is_feature_space(model):
+        return (tf_function.signature_of(transformation.feature_space_function(model), rows),)
     if isinstance(model, keras.Layer) or keras2.is_keras2_model(model):
         return (keras_model.signature_of(model, rows),)
     if tf_function.is_tf_function(model):

@@ -14,13 +14,17 @@ from tfsctl.errors import ExportError, InvalidInput, NotFound
 from tfsctl.exporter.sources.export_options import ExportOptions
 from tfsctl.exporter.sources.foreign_files import foreign_format
 
-Kind = Literal["python", "keras", "saved_model"]
+Kind = Literal["python", "keras", "saved_model", "embeddings", "vocabulary"]
 
 SAVED_MODEL_TEXT_FILE = "saved_model.pbtxt"
 SAVED_MODEL_FILES = (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE)
 WEIGHTS_SUFFIX = ".weights.h5"
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
-WANTED = "a Python file (model.py or model.py:attribute), a .keras or .h5 file, or a SavedModel directory"
+WANTED = (
+    "a Python file (model.py or model.py:attribute), a .keras or .h5 file, a SavedModel directory, vectors (.npy, .npz, "
+    ".csv) or a vocabulary (.txt)"
+)
+_ARRAY_SUFFIXES, _TABLE_SUFFIXES = (".npy", ".npz"), (".csv", ".tsv")
 
 _PYTHON = re.compile(r"(?P<path>.+\.py)(?::(?P<attribute>\w+))?", re.DOTALL)
 
@@ -54,8 +58,8 @@ class ModelSource:
         return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def parse_source(text: str) -> ModelSource:
-    """Parse SOURCE.
+def parse_source(text: str, options: ExportOptions = ExportOptions()) -> ModelSource:  # noqa: B008 - immutable
+    """Parse SOURCE. The options say what a file is whose suffix does not tell.
 
     Raises NotFound if there is no such file, InvalidInput if it cannot be exported.
     """
@@ -71,6 +75,8 @@ def parse_source(text: str) -> ModelSource:
         return ModelSource("keras", path)
     if path.is_dir() and (found := _saved_model(path)):
         return found
+    if path.is_file() and (kind := _servable_kind(path, options)):
+        return ModelSource(kind, path)
     foreign = foreign_format(path)
     if foreign is not None:
         raise foreign
@@ -79,6 +85,27 @@ def parse_source(text: str) -> ModelSource:
             f"no {SAVED_MODEL_FILE} in {path}: it is not a SavedModel directory", hint=f"SOURCE is {WANTED}"
         )
     raise InvalidInput(f"tfsctl cannot export {path}", hint=f"SOURCE is {WANTED}")
+
+
+def _servable_kind(path: Path, options: ExportOptions) -> Kind | None:
+    """The kind of a file that is not a model; None if it is none. Raises InvalidInput for a table of unknown contents."""
+    if options.kind is not None:
+        return options.kind
+    if path.suffix == ".npy" and options.keys is None:
+        raise InvalidInput(
+            f"{path} does not say what its vectors belong to",
+            hint="--keys KEYS.txt, a file with the key of each vector on a line of its own",
+        )
+    if path.suffix in _ARRAY_SUFFIXES or options.keys is not None:
+        return "embeddings"
+    if path.suffix == ".txt":
+        return "vocabulary"
+    if path.suffix in _TABLE_SUFFIXES:
+        raise InvalidInput(
+            f"{path} does not say what it is: a table can hold vectors, or anything else",
+            hint="--as embeddings if its first column holds keys and the others vectors, or --keys KEYS.txt for vectors",
+        )
+    return None
 
 
 def _saved_model(path: Path) -> ModelSource | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tfsctl.cli.commands.export.servable_options import Keys, Metric, Neighbours, OutOfVocabulary, SourceKind
 from tfsctl.cli.options.output_options import Json
 from tfsctl.errors import ExitCode, InvalidInput, TfsctlError
 
@@ -25,7 +26,8 @@ def export(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="A Python file (model.py or model.py:attribute), a .keras or .h5 file, or a SavedModel directory.",
+            help="A Python file (model.py or model.py:attribute), a .keras or .h5 file, a SavedModel directory, vectors or a "
+            "vocabulary.",
         ),
     ],
     *,
@@ -194,6 +196,11 @@ def export(
             "--fail-if", metavar="THRESHOLD", help="For --compare: exit code 7 if this holds: 'agreement<0.98'."
         ),
     ] = None,
+    source_kind: SourceKind = None,
+    keys: Keys = None,
+    metric: Metric = None,
+    k: Neighbours = None,
+    oov: OutOfVocabulary = None,
     as_json: Json = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print only the result: no progress and no notes.")
@@ -206,6 +213,8 @@ def export(
       model.py            a Python file that defines `model`, or a function `build_model()` that returns it
       model.py:attribute  a Python file that defines the model, or a function that returns it, under another name
       model.keras         a Keras file; also .h5
+      vectors.npy         vectors with --keys KEYS.txt, to look up and to find the nearest; also .npz and .csv
+      vocab.txt           a vocabulary, one token per line, with --oov
       DIR                 a SavedModel directory; it is copied, or rewritten if its signatures change
 
     \b
@@ -226,6 +235,8 @@ def export(
       tfsctl export sample_models/amazon_review.py
       tfsctl export model.keras --name reviews --to /srv/models --version 7
       tfsctl export research/model.py:build_small --arg depth=3 --json
+      tfsctl export vectors.npy --keys words.txt --metric cosine --k 5
+      tfsctl export vocab.txt --oov '[UNK]'
       tfsctl export flowers.keras --image-bytes --classify flowers.txt
     """
     from tfsctl.cli.commands.export import export_comparison
@@ -235,6 +246,7 @@ def export(
     from tfsctl.exporter.pipeline import export_model
     from tfsctl.exporter.sources.export_options import (
         ExportOptions,
+        one_of,
         parse_batch_size,
         parse_renames,
         parse_signatures,
@@ -257,6 +269,11 @@ def export(
             examples=examples,
             classify=classify,
             regress=regress,
+            kind=one_of(source_kind, "--as", ("embeddings", "vocabulary")),
+            keys=keys,
+            metric=one_of(metric, "--metric", ("cosine", "dot", "l2")),
+            k=k,
+            oov=oov,
             check_timeout_s=check_timeout,
         )
         exported = export_model(

@@ -1,0 +1,133 @@
+"""Files of vectors, keys and tokens: what is read, and what is refused with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.exporter.sources.export_options import ExportOptions
+from tfsctl.exporter.sources.model_source import parse_source
+from tfsctl.exporter.sources.servables.text_lines import read_lines
+from tfsctl.exporter.sources.servables.vector_files import read_vectors
+
+VECTORS = np.array([[1, 2], [3, 4.5]], np.float32)
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    """A file of two keys, with Windows line ends and a byte order mark."""
+    (tmp_path / "keys.txt").write_bytes("\ufeffone\r\nzwölf\r\n".encode())
+    return tmp_path / "keys.txt"
+
+
+def test_kinds_of_vector_files(tmp_path: Path, keys: Path) -> None:
+    """The same table in every format."""
+    np.save(tmp_path / "v.npy", VECTORS)
+    np.savez(tmp_path / "v.npz", vectors=VECTORS, keys=["one", "zwölf"])
+    (tmp_path / "v.csv").write_text("1,2\n3,4.5\n")
+    (tmp_path / "k.csv").write_text("word,a,b\none,1,2\nzwölf,3,4.5\n")
+    (tmp_path / "v.tsv").write_text("one\t1\t2\nzwölf\t3\t4.5\n")
+
+    files: list[tuple[str, Path | None]] = [
+        ("v.npy", keys),
+        ("v.npz", None),
+        ("v.npz", keys),
+        ("v.csv", keys),
+        ("k.csv", None),
+        ("v.tsv", None),
+    ]
+    for name, keys_file in files:
+        found = read_vectors(tmp_path / name, keys_file)
+        assert list(found.keys) == ["one", "zwölf"], name
+        assert found.vectors.dtype == np.float32
+        np.testing.assert_array_equal(found.vectors, VECTORS)
+
+
+def test_other_dtypes_are_noted(tmp_path: Path, keys: Path) -> None:
+    """Vectors are float32."""
+    np.save(tmp_path / "v.npy", VECTORS.astype(np.float64))
+    assert read_vectors(tmp_path / "v.npy", keys).notes == ("the vectors are float64 in v.npy, and float32 here",)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros(2), r"holds an array of float64 \[2\], and vectors are a table"),
+        (np.zeros((2, 0)), "vectors are a table of numbers"),
+        (np.zeros((3, 2)), "there are 2 keys, and 3 vectors"),
+        (np.array([["a"], ["b"]]), "vectors are a table of numbers"),
+        (np.array([[1.0], [np.nan]]), r"the vector of 'zwölf' \(row 2 of .*\) has values that are not finite"),
+    ],
+)
+def test_bad_arrays(array: np.ndarray, message: str, tmp_path: Path, keys: Path) -> None:
+    """The shape, the number, or the row is named."""
+    np.save(tmp_path / "v.npy", array)
+    with pytest.raises(InvalidInput, match=message):
+        read_vectors(tmp_path / "v.npy", keys)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,1\nb,x\n", "row 2: could not convert"),
+        ("a,1\nb,1,2\n", "row 2 has 2 numbers, and the first has 1"),
+        ("a,1\na,2\n", "row 2 repeats row 1: a"),
+    ],
+)
+def test_bad_csv(text: str, message: str, tmp_path: Path) -> None:
+    """The row is named."""
+    (tmp_path / "v.csv").write_text(text)
+    with pytest.raises(InvalidInput, match=message):
+        read_vectors(tmp_path / "v.csv", None)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a\nb\na\n", "line 3 repeats line 1: a"),
+        (b"a\n\nb\n", "line 2 is empty"),
+        (b"", "has no lines"),
+        (b"caf\xe9", "is not UTF-8 text"),
+    ],
+)
+def test_bad_lines(content: bytes, message: str, tmp_path: Path) -> None:
+    """The line is named."""
+    (tmp_path / "keys.txt").write_bytes(content)
+    with pytest.raises(InvalidInput, match=message):
+        read_lines(tmp_path / "keys.txt")
+    with pytest.raises(NotFound):
+        read_lines(tmp_path / "nowhere.txt")
+
+
+def test_damaged_arrays(tmp_path: Path, keys: Path) -> None:
+    """Files that numpy cannot read, or that need pickle."""
+    (tmp_path / "v.npy").write_bytes(b"\x93NUMPY")
+    np.save(tmp_path / "o.npy", np.array([[object()]], object), allow_pickle=True)
+    for name in ("v.npy", "o.npy"):
+        with pytest.raises(InvalidInput, match="cannot read"):
+            read_vectors(tmp_path / name, keys)
+
+
+def test_what_a_file_is(tmp_path: Path, keys: Path) -> None:
+    """The suffix tells, or an option; a table alone does not."""
+    for name in ("v.npy", "v.npz", "v.csv", "vocab.txt", "vocab"):
+        (tmp_path / name).touch()
+
+    def kind(name: str, options: ExportOptions = ExportOptions()) -> str:  # noqa: B008 - immutable
+        return parse_source(str(tmp_path / name), options).kind
+
+    assert kind("v.npz") == kind("v.npy", ExportOptions(keys=keys)) == kind("v.csv", ExportOptions(keys=keys))
+    assert kind("v.csv", ExportOptions(kind="embeddings")) == "embeddings"
+    assert kind("vocab.txt") == kind("vocab", ExportOptions(kind="vocabulary")) == "vocabulary"
+    with pytest.raises(InvalidInput, match="does not say what it is") as table:
+        kind("v.csv")
+    assert table.value.hint.startswith("--as embeddings")
+    with pytest.raises(InvalidInput, match="what its vectors belong to"):
+        kind("v.npy")
+    with pytest.raises(InvalidInput, match="needs a rule"):
+        ExportOptions().refuse_for("vocabulary")
+    with pytest.raises(InvalidInput, match="--k is for a file of vectors, and SOURCE is a vocabulary"):
+        ExportOptions(k=3, oov="error").refuse_for("vocabulary")

@@ -1,0 +1,85 @@
+"""Transformations of features: a Python function over named columns, or a keras.utils.FeatureSpace.
+
+The file of a function defines `transform`, and `columns`: the dtype of each column by name.
+
+    columns = {"age": "float32", "city": "string"}
+
+    def transform(age, city):
+        return {"age": age / 100, "city": tf.strings.lower(city)}
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from tfsctl.errors import InvalidInput
+
+TRANSFORM, COLUMNS = "transform", "columns"
+
+
+def find_transformation(module: ModuleType, attribute: str | None) -> Any:  # noqa: ANN401 - a tf.function, or None
+    """The function of a module that has `columns`, as a tf.function of a dict; None if it has none.
+
+    The function takes one argument for each column, or a dict of all. Raises InvalidInput for columns without a dtype.
+    """
+    import tensorflow as tf
+
+    function = getattr(module, attribute or TRANSFORM, None)
+    columns = getattr(module, COLUMNS, None)
+    if not inspect.isfunction(function) or not isinstance(columns, Mapping) or not columns:
+        return None
+    specs = {str(name): _spec(str(name), column) for name, column in columns.items()}
+    return tf.function(_of_dict(function, specs), input_signature=[specs], autograph=True)
+
+
+def is_feature_space(value: object) -> bool:
+    """Whether a value is a keras.utils.FeatureSpace."""
+    import keras
+
+    return isinstance(value, keras.utils.FeatureSpace)
+
+
+def feature_space_function(space: Any) -> Any:  # noqa: ANN401 - a keras.utils.FeatureSpace, and a tf.function
+    """A tf.function from a dict of columns [batch] to the encoded features. Raises InvalidInput if it was not adapted."""
+    import tensorflow as tf
+
+    if not space.built:
+        raise InvalidInput("the FeatureSpace was not adapted", hint="feature_space.adapt(dataset) before the export")
+    specs = {name: tf.TensorSpec([None], feature.dtype, name) for name, feature in space.features.items()}
+    return tf.function(lambda features: space(dict(features)), input_signature=[specs], autograph=False)
+
+
+def _spec(name: str, column: Any) -> Any:  # noqa: ANN401 - the user's value, and a tf.TensorSpec
+    import tensorflow as tf
+
+    if isinstance(column, tf.TensorSpec):
+        return tf.TensorSpec(column.shape, column.dtype, name)
+    try:
+        return tf.TensorSpec([None], tf.as_dtype(column), name)
+    except TypeError as error:
+        raise InvalidInput(
+            f"`{COLUMNS}` gives {column!r} for {name}, which is no dtype", hint=f'{COLUMNS} = {{"{name}": "float32"}}'
+        ) from error
+
+
+def _of_dict(function: Callable[..., Any], specs: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any]:
+    """The function as one of a dict. It takes the dict itself if its only parameter is not the name of a column."""
+    parameters = inspect.signature(function).parameters
+    if len(parameters) == 1 and not parameters.keys() & specs.keys():
+        return lambda features: function(dict(features))
+    missing = sorted(
+        name
+        for name, parameter in parameters.items()
+        if name not in specs
+        and parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    )
+    if missing:
+        raise InvalidInput(
+            f"{function.__name__}() takes {', '.join(missing)}, which `{COLUMNS}` does not have",
+            hint=f'add "{missing[0]}": "float32" to `{COLUMNS}`',
+        )
+    return lambda features: function(**features)
