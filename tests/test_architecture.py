@@ -125,7 +125,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"model_config"},
         {"linting"},
     ],
-    "rollout": [{"comparison", "file_verification", "gate", "labels", "recording", "removal"}, {"front", "inventory"}],
+    "rollout": [{"comparison", "file_verification", "gate", "labels", "removal"}, {"front", "inventory", "recording"}],
     "rollout/front": [
         {"envoy_program", "routes", "webhook"},
         {"admin", "bootstrap"},
@@ -135,6 +135,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"supervisor"},
         {"__main__"},
     ],
+    "rollout/recording": [{"recorder", "value_summary"}, {"skew"}],
     "rollout/gate": [{"e_value"}, {"forecast"}],
     "rollout/labels": [
         {"config_file", "planning"},

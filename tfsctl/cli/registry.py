@@ -55,6 +55,7 @@ COMMANDS = {
     "canary": Command("rollout", "Send a part of the traffic to a new version."),
     "rollout": Command("rollout", "Show and end the rollout of a version."),
     "record": Command("rollout", "Record the requests of a model."),
+    "skew": Command("rollout", "Compare the inputs of recorded requests with the training data."),
     "explain": Command("query", "Explain an error or a log of TensorFlow Serving."),
 }
 GROUPS = {
