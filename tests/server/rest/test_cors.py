@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,7 +17,6 @@ from scale_models import write_scale_model
 
 from tfsctl.core import protos, tensors
 from tfsctl.server.grpc.tensor_content import fill_content
-from tfsctl.serving_config.model_config import ModelConfig, model_config_text
 
 CORS = {
     "access-control-allow-origin": "*",
@@ -27,18 +27,11 @@ CORS = {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server with all three, an echo and a slow model."""
+    """A server of an echo model with CORS headers, and tensors as `tensor_content`."""
     folder = tmp_path_factory.mktemp("cors")
     write_echo_model(folder / "echo" / "7")
-    write_scale_model(folder / "slow" / "1", 1.0, matmul_size=5000)
-    models = [ModelConfig(name, str(folder / name)) for name in ("echo", "slow")]
-    (folder / "models.config").write_text(model_config_text(models))
-    flags = [
-        "--rest_api_enable_cors_support",
-        "--rest_api_timeout_in_ms=300",
-        "--enable_serialization_as_tensor_content",
-    ]
-    with running_flags([f"--model_config_file={folder / 'models.config'}", *flags], folder) as running:
+    flags = ["--rest_api_enable_cors_support", "--enable_serialization_as_tensor_content"]
+    with running_flags(["--model_name=echo", f"--model_base_path={folder / 'echo'}", *flags], folder) as running:
         yield running
 
 
@@ -80,9 +73,12 @@ def test_preflight(server: Served) -> None:
 
 
 @pytest.mark.server
-def test_rest_timeout(server: Served) -> None:
+def test_rest_timeout(tmp_path: Path) -> None:
     """A model that takes longer than --rest_api_timeout_in_ms is a 504 in the real server's words."""
-    status, body, _ = rest(server, "POST", "/v1/models/slow:predict", b'{"instances": [1.5]}')
+    write_scale_model(tmp_path / "slow" / "1", 1.0, matmul_size=5000)
+    flags = ["--model_name=slow", f"--model_base_path={tmp_path / 'slow'}", "--rest_api_timeout_in_ms=300"]
+    with running_flags(flags, tmp_path) as running:
+        status, body, _ = rest(running, "POST", "/v1/models/slow:predict", b'{"instances": [1.5]}')
 
     assert (status, body) == (504, b'{\n    "error": "Timed out waiting for notification"\n}')
 
