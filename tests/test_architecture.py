@@ -135,7 +135,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"supervisor"},
         {"__main__"},
     ],
-    "rollout/recording": [{"recorder", "value_summary"}, {"skew"}],
+    "rollout/recording": [{"recorder", "replay", "value_summary"}, {"skew"}],
     "rollout/gate": [{"e_value"}, {"forecast"}],
     "rollout/labels": [
         {"config_file", "planning"},

@@ -56,6 +56,7 @@ COMMANDS = {
     "rollout": Command("rollout", "Show and end the rollout of a version."),
     "record": Command("rollout", "Record the requests of a model."),
     "skew": Command("rollout", "Compare the inputs of recorded requests with the training data."),
+    "replay": Command("rollout", "Send the requests of a recording again."),
     "explain": Command("query", "Explain an error or a log of TensorFlow Serving."),
 }
 GROUPS = {

@@ -44,6 +44,14 @@ _MESSAGE_PREFIX = re.compile(
 # The messages of a receiver, client or server, for a message that is larger than its limit.
 _TOO_LARGE = re.compile(r"larger than max \(\d+ vs\. (?P<limit>\d+)\)|Decompressed message larger than max")
 
+_METHOD_OF_LOG = {
+    "predict_log": "Predict",
+    "classify_log": "Classify",
+    "regress_log": "Regress",
+    "multi_inference_log": "MultiInference",
+}
+"""The method of each kind of recorded request."""
+
 STATUS_OF_CODE: dict[grpc.StatusCode, str] = {
     code: code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK
 }
@@ -148,6 +156,25 @@ class GrpcClient:
         if status.error_code:  # TensorFlow Serving reports failures as the status of the call, too
             names = {code.value[0]: code.name for code in grpc.StatusCode}
             raise error_for_status(names[status.error_code], status.error_message, address=self._route, about=about)
+
+    def send_recorded(self, log: protos.PredictionLog, model: ModelRef) -> str:
+        """Send the request of a PredictionLog to `model`, and return the status code of the answer, such as "OK".
+
+        Does not raise for any status. The call is safe to make from several threads.
+        """
+        kind = log.WhichOneof("log_type") or ""
+        request = getattr(log, kind).request
+        specs = [task.model_spec for task in request.tasks] if kind == "multi_inference_log" else [request.model_spec]
+        for spec in specs:
+            spec.CopyFrom(_spec(model, spec.signature_name))
+        call: grpc.UnaryUnaryMultiCallable[Message, bytes] = self._channel.unary_unary(
+            f"{_PREDICTION_SERVICE}/{_METHOD_OF_LOG[kind]}", request_serializer=type(request).SerializeToString
+        )
+        try:
+            call(request, timeout=self._timeout_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            return STATUS_OF_CODE[error.code()]
+        return grpc.StatusCode.OK.name
 
     def close(self) -> None:
         """Close the channel."""
