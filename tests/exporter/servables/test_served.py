@@ -15,6 +15,7 @@ from model_servers import Served, running_server
 from tfsctl.clients.connection import Transport
 from tfsctl.clients.factory import open_client
 from tfsctl.core.arrays import object_array
+from tfsctl.core.model_dir import list_versions
 from tfsctl.core.types import ModelRef
 from tfsctl.core.version_files import MANIFEST_FILE
 
@@ -39,6 +40,7 @@ SPACE = """
     )
     rows = {"age": np.array([20.0, 30.0, 40.0], "float32"), "city": np.array(["Rome", "Oslo", "Oslo"])}
     model.adapt(tf.data.Dataset.from_tensor_slices(rows).batch(1))
+    model.save("space.keras")
 """
 LAYER = """
     import keras
@@ -79,7 +81,22 @@ def server(_exporter: Any, _folder: Path, tmp_path_factory: pytest.TempPathFacto
     ):
         done = export(code, "--name", name, file=file)
         assert done.code == 0, done.stderr
-    names = ("cosine", "dot", "l2", "unk", "minus", "hash", "strict", "transform", "length", "space", "layer")
+    done = export.source("space.keras", "--name", "saved_space")
+    assert done.code == 0, done.stderr
+    names = (
+        "cosine",
+        "dot",
+        "l2",
+        "unk",
+        "minus",
+        "hash",
+        "strict",
+        "transform",
+        "length",
+        "space",
+        "saved_space",
+        "layer",
+    )
     with running_server({name: _folder / name for name in names}, tmp_path_factory.mktemp("server")) as served:
         yield served
 
@@ -192,20 +209,38 @@ def test_transformations(server: Served, transport: Transport) -> None:
 
     assert ask(server, transport, "length", people)["length"].tolist() == [4, 4]
 
-    (encoded,) = ask(
-        server, transport, "space", {"age": np.array([30.0, 40.0], np.float32), "city": ["Oslo", "Paris"]}
-    ).values()
-    deviation = np.std([20, 30, 40])
-    np.testing.assert_allclose(encoded, np.array([[0, 0, 1, 0], [10 / deviation, 1, 0, 0]]), atol=1e-5)
+    for name in ("space", "saved_space"):
+        rows = {"age": np.array([30.0, 40.0], np.float32), "city": ["Oslo", "Paris"]}
+        (encoded,) = ask(server, transport, name, rows).values()
+        deviation = np.std([20, 30, 40])
+        np.testing.assert_allclose(encoded, np.array([[0, 0, 1, 0], [10 / deviation, 1, 0, 0]]), atol=1e-5)
 
     (found,) = ask(server, transport, "layer", {"inputs": ["b", "x"]}).values()
     assert found.tolist() == [2, 0]
 
 
+def test_transformations_that_fail(export: Export) -> None:
+    """The error of the function, or the column that it lacks, is named."""
+    fails = """
+        columns = {"age": "float32"}
+        def transform(age):
+            return {"age": age + "x"}
+        def more(age, city):
+            return {"age": age}
+    """
+    broken, lacking = export(fails, file="f.py"), export(fails, file="f.py:more")
+    wrong = export('columns = {"age": "years"}\ndef transform(age): return age', file="w.py")
+
+    assert (broken.code, lacking.code, wrong.code) == (1, 2, 2)
+    assert "cannot be traced" in broken.stderr
+    assert "more() takes city, which `columns` does not have" in lacking.stderr
+    assert "`columns` gives 'years' for age, which is no dtype" in wrong.stderr
+
+
 def test_samples_are_real(server: Served) -> None:
     """The manifest has real keys for every signature, so that `sample` prints them; rows are independent."""
-    (version,) = server.models["cosine"].iterdir()
-    signatures = json.loads((version / MANIFEST_FILE).read_bytes())["signatures"]
+    (version,) = list_versions(server.models["cosine"])
+    signatures = json.loads((version.path / MANIFEST_FILE).read_bytes())["signatures"]
 
     assert {one["row_independent"] for one in signatures.values()} == {True}
     for name in ("serving_default", "lookup", "nearest_to_keys"):

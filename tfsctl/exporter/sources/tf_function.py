@@ -89,7 +89,10 @@ def _traced(function: Any, rows: Samples | None, name: str) -> Any:  # noqa: ANN
     import tensorflow as tf
 
     if getattr(function, "input_signature", None) is not None:
-        return function.get_concrete_function()
+        try:
+            return function.get_concrete_function()
+        except Exception as error:
+            raise ExportError(f"signature {name!r} cannot be traced: {error_text.one_line(error)}") from error
     if rows is None:
         return None
     specs: dict[Any, Any] = {

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from tfsctl.errors import InvalidInput
+from tfsctl.errors import ExportError, InvalidInput
+from tfsctl.exporter import error_text
 
 TRANSFORM, COLUMNS = "transform", "columns"
 
@@ -49,6 +50,11 @@ def feature_space_function(space: Any) -> Any:  # noqa: ANN401 - a keras.utils.F
     if not space.built:
         raise InvalidInput("the FeatureSpace was not adapted", hint="feature_space.adapt(dataset) before the export")
     specs = {name: tf.TensorSpec([None], feature.dtype, name) for name, feature in space.features.items()}
+    one_row = {name: tf.zeros([1], spec.dtype) for name, spec in specs.items()}  # "" for strings
+    try:
+        space(one_row)  # a FeatureSpace that was loaded from a file makes its layers in its first call, outside a graph
+    except Exception as error:
+        raise ExportError(f"the FeatureSpace fails on a row of zeros: {error_text.one_line(error)}") from error
     return tf.function(lambda features: space(dict(features)), input_signature=[specs], autograph=False)
 
 
