@@ -19,6 +19,8 @@ from tfsctl.engines.server_record import ServerRecord, reachable_host
 from tfsctl.errors import ProgramFailed
 from tfsctl.programs import subprocesses
 
+VERSION_CHECK = "TFSCTL_VERSION_CHECK"  # set by the embedded server for the process that checks a new version
+
 
 def processes() -> list[TrackedServer]:
     """Every server process. A server leads its session; processes that it started inherit the variable but do not."""
@@ -29,7 +31,8 @@ def processes() -> list[TrackedServer]:
         try:
             if os.getsid(process.pid) != process.pid or process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
                 continue
-            value = process.environ().get(server_mark.VARIABLE)
+            environment = process.environ()
+            value = None if VERSION_CHECK in environment else environment.get(server_mark.VARIABLE)
         except (OSError, psutil.Error):  # it has ended, or belongs to another user
             continue
         parsed = None if value is None else server_mark.parse(value, pid=process.pid)
