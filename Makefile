@@ -8,6 +8,7 @@
 # test-docker  the tests that need a Docker Engine, npm and its registry, or Chromium; fails if one was skipped
 # test-wheel   build the wheel, install it outside the checkout, and export, serve and query with it
 # test-tensorflow-next  the tests with the newest TensorFlow, release candidates included
+# bench-quick  what a request costs, as a multiple of a constant answer: docs/benchmarks.json, in two minutes
 # constraints  write constraints.txt: the versions that the tests of this environment ran with
 # check-release  fail if CHANGELOG.md has no dated section for the version of this commit's tag
 # build        the wheel and the source distribution, in dist/
@@ -23,7 +24,7 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 PIP := -m pip --disable-pip-version-check
 
 .PHONY: quickstart test-fast test coverage check lint docs test-lowest test-docker test-wheel test-tensorflow-next
-.PHONY: build check-release constraints clean
+.PHONY: bench-quick build check-release constraints clean
 
 quickstart: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh scripts/quickstart.sh
@@ -72,6 +73,9 @@ test-wheel: build
 
 test-tensorflow-next: $(NEXT)/.ready
 	$(NEXT)/bin/python -m pytest $(PARALLEL) $(TESTS)
+
+bench-quick: $(VENV)/.ready
+	$(VENV)/bin/python benchmarks/quick.py
 
 check-release:
 	sh scripts/check_release.sh

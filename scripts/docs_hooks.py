@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 KNOWN_DIFFERENCES = "<!-- generated: known differences -->"
+QUICK_BENCHMARKS = "<!-- generated: quick benchmarks -->"
 LINK = re.compile(r"\]\((\.\./[^)#]*)(#[^)]*)?\)")
 
 
@@ -54,4 +55,7 @@ def _with_generated(markdown: str) -> str:
     if KNOWN_DIFFERENCES in markdown:
         table = docs_reference.known_differences(ROOT / "tests" / "conformance" / "known_differences.py")
         markdown = markdown.replace(KNOWN_DIFFERENCES, table)
+    if QUICK_BENCHMARKS in markdown:
+        table = docs_reference.quick_benchmarks(ROOT / "docs" / "benchmarks.json")
+        markdown = markdown.replace(QUICK_BENCHMARKS, table)
     return markdown

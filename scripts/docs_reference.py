@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import runpy
 from dataclasses import fields
@@ -94,6 +95,22 @@ def known_differences(path: Path) -> str:
     rows |= {f"{name} (compared by kind only)": reason for name, reason in tables["MERGED_ANSWERS"].items()}
     lines = [f"| {_cell(name)} | {_cell(reason)} |" for name, reason in rows.items()]
     return "\n".join(["| recorded request | reason |", "|---|---|", *lines])
+
+
+def quick_benchmarks(path: Path) -> str:
+    """One table of what `make bench-quick` wrote, and when and where it was measured."""
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    ratios = {(one["protocol"], one["workload"], one["merging"]): one["ratio"] for one in measured["results"]}
+    rows = sorted({(protocol, workload) for protocol, workload, _ in ratios})
+    lines = [
+        f"| {protocol} | {workload} | {ratios[protocol, workload, 'merged']} | {ratios[protocol, workload, 'single']} |"
+        for protocol, workload in rows
+    ]
+    where = (
+        f"Measured on {measured['date']} with tfsctl {measured['version']}, Python {measured['python']}, "
+        f"{measured['cpus']} CPUs, {measured['connections']} connections; medians of {measured['rounds']} rounds."
+    )
+    return "\n".join(["| protocol | request | merged | not merged |", "|---|---|---|---|", *lines, "", where])
 
 
 def _paragraphs(text: str) -> str:
