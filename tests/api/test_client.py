@@ -179,7 +179,7 @@ def test_classify_and_regress(echo: tfsctl.Client, rows: Any) -> None:
     [
         ([1], "row 1 is of type int, and not features by name"),
         ("text", "the examples are of type str, and not features by name"),
-        ([], "there is no example"),
+        ([], "no example was given"),
         ({"x": [1, "a"]}, "feature 'x' mixes text and numbers"),
         ({"x": None}, "feature 'x' has null"),
         (pd.DataFrame({"x": [1.0, None]}), r"row 2 \(index 1\) has no value in column 'x'"),

@@ -58,8 +58,8 @@ def test_running_servers_are_found(running: list[ServerRecord], options: dict[st
 @pytest.mark.parametrize(
     ("running", "options", "kind", "message", "hint"),
     [
-        ([], {}, tfsctl.NotFound, "no model server is running that tfsctl started", ANOTHER),
-        ([], {"server": "here"}, tfsctl.NotFound, "no model server is running that tfsctl started", ANOTHER),
+        ([], {}, tfsctl.NotFound, "no server started by tfsctl is running", ANOTHER),
+        ([], {"server": "here"}, tfsctl.NotFound, "no server started by tfsctl is running", ANOTHER),
         ([HERE, OTHER], {}, tfsctl.InvalidInput, "several servers fit: ", CHOOSE),
         ([HERE, TWIN], {"model": "m"}, tfsctl.InvalidInput, "several servers fit: here (m; REST 9501, gRPC 9500), twin (m; REST", CHOOSE),
         ([HERE], {"model": "mm"}, tfsctl.NotFound, "no running server serves 'mm'", 'did you mean model="m"?'),
@@ -67,9 +67,9 @@ def test_running_servers_are_found(running: list[ServerRecord], options: dict[st
         ([HERE], {"server": "her"}, tfsctl.NotFound, "no running server is named 'her'; running: here", 'did you mean server="here"?'),
         ([HERE], {"server": "xyz"}, tfsctl.NotFound, "no running server is named 'xyz'", "tfsctl ps lists the servers"),
         ([OTHER], {"version": 1}, tfsctl.InvalidInput, "a version or label is one of a model", 'tfsctl.connect(model="NAME")'),
-        ([HERE], {"address": "h:1", "server": "here"}, tfsctl.InvalidInput, "both choose a server", "leave out one of them"),
+        ([HERE], {"address": "h:1", "server": "here"}, tfsctl.InvalidInput, "both choose a server", "remove one of them"),
         ([HERE], {"address": "h:1", "label": "l"}, tfsctl.InvalidInput, "a version or label is one of a model", 'tfsctl.connect(model="NAME")'),
-        ([MUTUAL], {}, tfsctl.InvalidInput, "asks for a client certificate, signed by ca.pem", 'cert="FILE" key="FILE"; or use REST, which has no TLS'),
+        ([MUTUAL], {}, tfsctl.InvalidInput, "requires a client certificate signed by ca.pem", 'cert="FILE" key="FILE"; or use REST, which has no TLS'),
         ([HERE], {"key": "k"}, tfsctl.InvalidInput, "key is the key of a certificate", 'name the certificate with cert="FILE"'),
     ],
 )  # fmt: skip

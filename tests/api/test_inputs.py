@@ -158,8 +158,8 @@ def test_forms_of_inputs(wanted_by: Signature, given: Any, wanted: dict[str, Any
         (WIDE, {"id": pd.Series([9007199254740993.0]), "x": [1, 2]}, "id holds floats of 2**53 or more", None),
         (WIDE, {"id": np.array([1.0, 1.5]), "x": [1, 2]}, "id[1] is 1.5, which int64 cannot hold", ""),
         (IMAGE, [RED, "a"], "row 2 of image is of type str, and not an image", ""),
-        (IMAGE, b"no image", "not an image Pillow can read", ""),
-        (X, RED, "input 'x' is float32 [batch]: no image fits into that", ""),
+        (IMAGE, b"no image", "not an image that Pillow can decode", ""),
+        (X, RED, "input 'x' is float32 [batch]: an image does not fit this shape", ""),
     ],
 )  # fmt: skip
 def test_unfit_inputs_are_refused(wanted_by: Signature, given: Any, message: str, hint: str | None) -> None:

@@ -31,7 +31,7 @@ def test_a_server_that_serves_the_same_is_joined(echo_dir: Path, tmp_path: Path)
 
         copy = tmp_path / "copy" / "echo"
         shutil.copytree(echo_dir, copy)
-        with pytest.raises(tfsctl.EngineError, match="a server named echo runs already") as caught:
+        with pytest.raises(tfsctl.EngineError, match="a server named echo is already running") as caught:
             tfsctl.serve(copy, engine="embedded", name="echo")
         assert "tfsctl stop echo" in caught.value.hint
         with tfsctl.serve(copy, engine="embedded") as apart:

@@ -109,7 +109,7 @@ def test_rows_that_cannot_be_answered_are_left_out(client: ServingClient) -> Non
 
 @pytest.mark.server
 def test_batches_stay_within_what_the_server_takes(client: ServingClient) -> None:
-    """A server that takes 8 rows a request, and few requests at once, is asked so."""
+    """A server that takes 8 rows per request, and few requests at once, is asked so."""
     bulk = BulkPredictor(batch_reader(batches(range(500))), asking(client, "small"), BulkOptions())
     answered = list(bulk)
 

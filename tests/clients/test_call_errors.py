@@ -77,4 +77,4 @@ def test_a_dtype_json_cannot_carry_hints_at_grpc() -> None:
     error = call_errors.error_for_status(
         "UNIMPLEMENTED", "Conversion of JSON Value: 1.5 to type: half", address="h:1", about=None
     )
-    assert error.hint == "REST cannot carry that dtype; gRPC can: --grpc"
+    assert error.hint == "use gRPC, which supports every dtype: --grpc"

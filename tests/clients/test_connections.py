@@ -79,7 +79,9 @@ def test_an_unknown_authority_is_explained(secure: Secure, run_cli: RunCli, tran
     """Without --ca the system's authorities are asked, who do not know this server's."""
     result = run_cli("metadata", *secure.options(transport), "--tls")
     assert (result.stdout, result.code) == ("", 3)
-    assert "cause: the server's certificate was signed by an authority that is not known here\n" in result.stderr
+    assert (
+        "cause: the server's certificate was signed by an authority that this machine does not trust\n" in result.stderr
+    )
     assert "hint: --ca FILE names that authority's certificate\n" in result.stderr
 
 
@@ -107,7 +109,7 @@ def test_tls_asked_of_a_plain_port_is_explained(served: Served, run_cli: RunCli,
     port = served.rest_port if transport == "rest" else served.grpc_port
     result = run_cli("metadata", f"--{transport}", "--host", HOST, "--port", port, "--model", "echo", "--tls")
     assert result.code == 3
-    assert "hint: leave out --tls (in a URL write http://)\n" in result.stderr
+    assert "hint: remove --tls (in a URL write http://)\n" in result.stderr
 
 
 @pytest.mark.server
@@ -122,11 +124,11 @@ def test_plain_connection_to_a_tls_port(secure: Secure, transport: Transport) ->
 @pytest.mark.server
 @BOTH
 def test_invalid_pem_files(secure: Secure, transport: Transport, tmp_path: Path) -> None:
-    """A missing file, and one that is no PEM file, are errors before anything is sent."""
+    """A missing file, and one that is not a PEM file, are errors before anything is sent."""
     (tmp_path / "no.pem").write_text("nothing")
     with pytest.raises(NotFound, match=r"cannot read .*gone\.pem: No such file"):
         secure.client(transport, ClientTls(tmp_path / "gone.pem"))
-    with pytest.raises(InvalidInput, match=r"not the PEM files TLS needs: .*no\.pem"):
+    with pytest.raises(InvalidInput, match=r"not valid PEM files for TLS: .*no\.pem"):
         secure.client(transport, ClientTls(secure.tls.ca, tmp_path / "no.pem"))
 
 
@@ -142,11 +144,11 @@ def test_a_key_that_cannot_be_used_is_explained(secure: Secure, transport: Trans
     locked.write_bytes(
         key.private_bytes(pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.BestAvailableEncryption(b"s3cret"))
     )
-    with pytest.raises(InvalidInput, match="the key is encrypted, and nobody is asked for its password"):
+    with pytest.raises(InvalidInput, match="the key is encrypted, and tfsctl does not ask for passwords"):
         secure.client(transport, replace(secure.tls, key=locked))
     with pytest.raises(InvalidInput) as caught:
         secure.client(transport, replace(secure.tls, key=None))
-    assert caught.value.hint == "if the key is in a file of its own, name it with --key FILE"
+    assert caught.value.hint == "if the key is in another file, add --key FILE"
 
 
 @pytest.mark.server
@@ -293,7 +295,7 @@ def test_a_gateway_with_a_path_and_a_token(served: Served, run_cli: RunCli, monk
     assert (right.stdout, right.stderr, right.code) == ("1.5\n", "", 0)
     assert (pasted.stdout, pasted.stderr, pasted.code) == ("2.0\n", "", 0)
     assert wrong.code == 5
-    assert "cause: a gateway before the server wants to know who asks\n" in wrong.stderr
+    assert "cause: a gateway in front of the server requires authentication\n" in wrong.stderr
     assert f"echo at {HOST}:{port}/models refused (UNAUTHENTICATED)" in wrong.stderr
     assert not any(secret in text for secret in ("s3cret", "wr0ng") for text in (wrong.stderr, without.stderr))
 
@@ -401,7 +403,7 @@ def test_the_timeout_is_for_the_whole_answer() -> None:
     ("transport", "host", "connection", "words"),
     [
         ("rest", "localhost", Connection(balancing="round_robin"), "requests are spread over gRPC only"),
-        ("rest", "dns:localhost:1", Connection(), "'dns:localhost:1' is a name for gRPC only"),
+        ("rest", "dns:localhost:1", Connection(), "'dns:localhost:1' is an address for gRPC only"),
         ("grpc", "localhost", Connection(path="/models"), "gRPC has no paths: /models"),
     ],
 )

@@ -192,7 +192,7 @@ def test_a_server_without_tensorflow_serving_is_refused_with_a_hint() -> None:
     with GrpcClient("127.0.0.1", port) as client, pytest.raises(RequestRejected) as caught:
         client.status(MODEL)
     server.stop(0).wait()
-    assert caught.value.hint == "is this a TensorFlow Serving gRPC port?"
+    assert caught.value.hint == "check that the port is a gRPC port of TensorFlow Serving"
 
 
 def test_a_slow_answer_is_not_waited_for() -> None:

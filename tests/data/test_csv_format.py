@@ -266,7 +266,7 @@ def test_missing_values(tmp_path: Path) -> None:
     assert "--na ''" in caught.value.hint
     np.testing.assert_array_equal(read(path, NUMBER, missing=frozenset({"NA", ""}))["x"], [math.nan, math.nan, 3])
 
-    with pytest.raises(InvalidInput, match="row 1: x is missing, and int64 has no value for that"):
+    with pytest.raises(InvalidInput, match="row 1: x is missing, and int64 has no value for missing cells"):
         read(path, WHOLE, missing=frozenset({"NA"}))
     path.write_text("text\nNA\n")
     assert read(path, TEXT) == {"text": [b"NA"]}
@@ -277,9 +277,9 @@ def test_missing_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said", "message"),
     [
-        ("t.jsonl", {"delimiter": ";"}, "--delimiter is an option of CSV files, and the format is jsonl"),
-        ("t.npy", {"has_header": False}, "--no-header is an option of CSV files, and the format is npy"),
-        ("t.npy", {"encoding": "utf-16"}, "--encoding is an option of text, and the format is npy"),
+        ("t.jsonl", {"delimiter": ";"}, "--delimiter applies to CSV files, but the format is jsonl"),
+        ("t.npy", {"has_header": False}, "--no-header applies to CSV files, but the format is npy"),
+        ("t.npy", {"encoding": "utf-16"}, "--encoding applies to text files, but the format is npy"),
     ],
 )
 def test_options_of_other_formats_are_refused(tmp_path: Path, name: str, said: dict[str, Any], message: str) -> None:

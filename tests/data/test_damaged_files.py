@@ -115,7 +115,7 @@ def test_records_that_are_not_examples(tmp_path: Path) -> None:
     """Each is a row that says so, not a file without columns."""
     write_records(tmp_path / "x.tfrecord", [b"hello", b"hello"])
 
-    assert rows_until_the_error(tmp_path / "x.tfrecord") == ([], "x.tfrecord row 1: the record is no tf.Example")
+    assert rows_until_the_error(tmp_path / "x.tfrecord") == ([], "x.tfrecord row 1: the record is not a tf.Example")
 
 
 def test_unreadable_first_lines(tmp_path: Path) -> None:

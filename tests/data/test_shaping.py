@@ -152,14 +152,14 @@ def test_rows_after_one(tmp_path: Path, after: int) -> None:
 
 
 def test_columns_are_matched_by_name(tmp_path: Path) -> None:
-    """In any order; numbered columns make a row; those no input takes are noted."""
+    """In any order; numbered columns make a row; those no input uses the columns are noted."""
     path = written(tmp_path / "x.csv", "id,x_1,x_0,name", "1,10,20,a")
     wanted = signature(x=("float32", (None, 2)), city=("string", (None,)))
     notes: list[str] = []
     (batch,) = shape_rows(open_source(str(path), wanted), wanted, renamed={"city": "name"}, note=notes.append)
 
     assert {name: array.tolist() for name, array in batch.arrays.items()} == {"x": [[20, 10]], "city": [b"a"]}
-    assert notes == ["x.csv: no input takes id"]
+    assert notes == ["x.csv: no input uses the columns id"]
 
 
 @pytest.mark.parametrize(

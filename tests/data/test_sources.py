@@ -230,7 +230,7 @@ def test_lines_for_other_signatures(
         (NUMBERS, "y=2", "no input 'y'"),
         (PAIRS, "area=2", "no value for city"),
         (PAIRS, '{"area": [2, 3], "city": ["a", "b"]}', r"shape \[2\]"),
-        (PAIRS, "2", "does not say which of 2 inputs"),
+        (PAIRS, "2", "does not name one of the 2 inputs"),
     ],
 )
 def test_a_line_that_is_not_a_row(tmp_path: Path, signature: Signature, line: str, message: str) -> None:
@@ -290,7 +290,7 @@ def test_a_large_file_is_read_in_blocks(tmp_path: Path) -> None:
         ("x.csv", b"a,b,a\n1,2,3\n", "two columns called 'a'"),
         ("x.npy", b"text", "is not an .npy file"),
         ("x.npz", b"text", "is not an .npz file"),
-        ("x.parquet", b"text", "is not a Parquet file"),
+        ("x.parquet", b"text", "is not a readable Parquet file"),
         ("x.tfrecord", b"12345678901234567890", "Is this even a TFRecord file"),
         ("x.json", b"[1,", "not JSON"),
         ("x.json", b'"text"', "holds no rows"),

@@ -160,8 +160,8 @@ def test_a_foreground_server_notices_a_lost_daemon(run_cli: RunCli, echo: Path, 
 
     assert process.returncode == ExitCode.DOCKER
     assert (
-        "error: the Docker daemon does not answer any more, so it is not known whether echo still runs\n"
-        "hint: start the daemon; tfsctl ps then shows what is left\n"
+        "error: the Docker daemon does not respond any more, so it is not known whether echo still runs\n"
+        "hint: start the daemon, then check with: tfsctl ps\n"
     ) in stderr
     assert run_cli("predict", "2").stdout == "2.0\n", "the record is kept"
 
@@ -319,14 +319,17 @@ def test_a_container_of_another_state_directory_keeps_its_name(
     assert refused.code == ExitCode.DOCKER
     assert (
         f"error: a container named tfsctl-echo already exists, started with TFSCTL_STATE_DIR={elsewhere}\n"
-        f"hint: --name ANOTHER_NAME; or TFSCTL_STATE_DIR='{elsewhere}' tfsctl stop echo, if nobody needs it\n"
+        f"hint: --name ANOTHER_NAME; or TFSCTL_STATE_DIR='{elsewhere}' tfsctl stop echo, if it is not needed\n"
     ) in refused.stderr
     assert inspect("tfsctl-echo")["Id"] == theirs
     docker("rm", "tfsctl-echo")
 
     docker(*shlex.split(run_cli("serve", echo, "--dry-run", *FREE).stdout)[1:])
     refused = run_cli("serve", echo, "--detach", *FREE)
-    assert "error: a server named echo runs already\nhint: --name ANOTHER_NAME; or tfsctl stop echo, " in refused.stderr
+    assert (
+        "error: a server named echo is already running\nhint: --name ANOTHER_NAME; or tfsctl stop echo, "
+        in refused.stderr
+    )
     assert run_cli("stop", "echo").code == 0
 
 
@@ -340,7 +343,7 @@ def test_a_removed_container_can_be_restarted(run_cli: RunCli, echo: Path) -> No
     assert (listed["name"], listed["state"]) == ("echo", "removed")
     gone = run_cli("logs", "echo")
     assert (gone.code, gone.stdout) == (ExitCode.NOT_FOUND, "")
-    assert gone.stderr.startswith("error: the container of echo was removed without tfsctl, and its log with it\n")
+    assert gone.stderr.startswith("error: the container of echo was removed outside tfsctl, and its log with it\n")
 
     assert run_cli("restart").code == 0
     assert [(each.rest_port, each.grpc_port) for each in records.running()] == [
@@ -387,7 +390,7 @@ def test_two_commands_with_one_name(run_cli: RunCli, echo: Path) -> None:
     assert 0 not in codes[1:]
     errors = [stderr for process, (_, stderr) in zip(attempts, said, strict=True) if process.returncode]
     for error in errors:
-        assert "a server named echo runs already" in error
+        assert "a server named echo is already running" in error
         assert "docker rm" not in error
     assert run_cli("predict", "2").stdout == "2.0\n"
 
@@ -404,7 +407,7 @@ def test_a_stopped_daemon_has_its_own_error(
 
     assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
     assert (
-        f"error: the Docker daemon does not answer: Cannot connect to the Docker daemon at unix://{tmp_path}"
+        f"error: the Docker daemon does not respond: Cannot connect to the Docker daemon at unix://{tmp_path}"
         in served.stderr
     )
     assert [server.name for server in records.running()] == ["echo"]

@@ -125,7 +125,7 @@ def test_an_ended_container_can_be_restarted(run_cli: RunCli, echo: Path) -> Non
     assert ended["exit_status"] == 137
     assert ended["cause"].startswith("it was killed")
     assert re.match(
-        r"exited \(137\) \d+ s ago: it was killed, as is done when memory runs out", run_cli("ps").stdout.split("\t")[5]
+        r"exited \(137\) \d+ s ago: it was killed, probably because memory ran out", run_cli("ps").stdout.split("\t")[5]
     )
     assert "Successfully loaded" in run_cli("logs", "echo").stdout
     assert records.running() == []
@@ -168,7 +168,7 @@ def test_a_log_that_docker_does_not_keep_is_an_error(run_cli: RunCli, echo: Path
     shown = run_cli("logs", "echo")
 
     assert shown.code == ExitCode.DOCKER
-    assert shown.stderr == "error: docker logs failed with status 1; its own words are above\n"
+    assert shown.stderr == "error: docker logs failed with status 1; its output is above\n"
 
 
 def test_foreign_containers_are_left_alone(

@@ -132,7 +132,7 @@ def test_a_failed_build_is_one_error(run_cli: RunCli, models: Path) -> None:
     failed = run_cli("image", "build", models / "other", "--base-image", "localhost:1/no/such:image", "--tag", TAG)
 
     assert (failed.code, failed.stdout) == (ExitCode.DOCKER, "")
-    assert "error: docker build failed with status 1; its own words are above\n" in failed.stderr
+    assert "error: docker build failed with status 1; its output is above\n" in failed.stderr
 
 
 def test_a_compose_file_serves(run_cli: RunCli, models: Path, standin: str, tmp_path: Path, remove: list[str]) -> None:

@@ -126,7 +126,7 @@ def test_an_image_for_another_platform_is_refused(run_cli: RunCli, echo: Path, s
     refused = run_cli("serve", echo, "--platform", "linux/arm64", "--pull", "never", "--detach", *FREE)
 
     assert (refused.code, refused.stdout) == (ExitCode.DOCKER, "")
-    assert f"error: docker run failed: the image is made for another processor (image with reference {standin}" in (
+    assert f"error: docker run failed: the image is built for another processor (image with reference {standin}" in (
         refused.stderr
     )
     assert containers() == []
@@ -403,7 +403,7 @@ def test_grpc_over_mutual_tls(run_cli: RunCli, echo: Path, tmp_path: Path) -> No
     assert run_cli("predict", "2", "--grpc", *mine).stdout == "2.0\n", "the server's certificate is known"
     refused = run_cli("predict", "2", "--grpc")
     assert (refused.code, refused.stdout) == (ExitCode.USAGE, "")
-    assert "error: the gRPC API of echo asks for a client certificate, signed by " in refused.stderr
+    assert "error: the gRPC API of echo requires a client certificate signed by " in refused.stderr
     assert run_cli("predict", "2").stdout == "2.0\n", "REST has no TLS"
     assert run_cli("stop").code == 0
     assert not [
@@ -432,7 +432,7 @@ def test_a_container_out_of_memory_is_explained(run_cli: RunCli, echo: Path) -> 
 
     assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
     assert "error: the model server ended with status 137 before it was ready" in served.stderr
-    assert "cause: it was killed, as is done when memory runs out; --memory is how much it may take\n" in served.stderr
+    assert "cause: it was killed, probably because memory ran out; --memory sets its limit\n" in served.stderr
     assert containers() == []
 
 
@@ -444,7 +444,7 @@ def test_an_unreadable_model_is_refused(run_cli: RunCli, echo: Path) -> None:
     file.chmod(0o600)
     refused = run_cli("serve", echo, "--detach", *FREE)
     assert (refused.code, refused.stdout) == (ExitCode.FAILED, "")
-    assert f"error: the container could not read {file}: its root has no capabilities\n" in refused.stderr
+    assert f"error: the container cannot read {file}: its root has no capabilities\n" in refused.stderr
     assert f"hint: chmod -R a+rX {echo}\n" in refused.stderr
 
     served = run_cli("serve", echo, "--cap-add", "DAC_OVERRIDE", "--detach", *FREE)
@@ -458,7 +458,7 @@ def test_gpus_without_a_driver_are_refused(run_cli: RunCli, echo: Path) -> None:
 
     assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
     assert "error: docker run failed: Docker has no driver for GPUs (could not select device driver" in served.stderr
-    assert "hint: install the NVIDIA Container Toolkit, or leave out --gpus\n" in served.stderr
+    assert "hint: install the NVIDIA Container Toolkit, or remove --gpus\n" in served.stderr
     assert docker("ps", "--all", "--quiet", "--filter", "name=^/tfsctl-echo$") == ""
 
 
@@ -486,5 +486,5 @@ def test_docker_contexts_are_used(run_cli: RunCli, echo: Path, tmp_path: Path, m
         refused = run_cli("serve", echo, "--detach", *FREE)
 
     assert refused.code == ExitCode.DOCKER
-    assert "error: the Docker daemon does not answer: Cannot connect to the Docker daemon at " in refused.stderr
+    assert "error: the Docker daemon does not respond: Cannot connect to the Docker daemon at " in refused.stderr
     assert f"unix://{tmp_path}/nobody.sock" in refused.stderr

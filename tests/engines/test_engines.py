@@ -74,14 +74,14 @@ def test_auto_chooses_the_binary_without_a_daemon(path: Path, fake_docker: FakeD
 
     engine, reason = choose("auto")
     assert engine == "binary"
-    assert reason == f"{program}; the Docker daemon does not answer"
+    assert reason == f"{program}; the Docker daemon does not respond"
 
 
 def test_auto_falls_back_to_the_embedded_server() -> None:
     """The reason says briefly what is missing."""
     assert choose("auto") == (
         "embedded",
-        "tfsctl's own server; docker is not installed; no tensorflow_model_server on PATH",
+        "tfsctl's own server; docker is not installed; tensorflow_model_server is not on PATH",
     )
 
 
@@ -91,10 +91,12 @@ def test_no_docker_and_no_daemon_are_two_errors(path: Path) -> None:
         ENGINES["docker"].check()
     fake = FakeDocker(path)
     stop_daemon(fake)
-    with pytest.raises(DockerError, match=r"^the Docker daemon does not answer: Cannot .* running[?]$") as stopped:
+    with pytest.raises(DockerError, match=r"^the Docker daemon does not respond: Cannot .* running[?]$") as stopped:
         ENGINES["docker"].check()
     fake.expect(*VERSION, stderr="permission denied while trying to connect to the Docker daemon socket\n", code=1)
-    with pytest.raises(DockerError, match=r"^the Docker daemon is closed to this user: permission denied ") as closed:
+    with pytest.raises(
+        DockerError, match=r"^this user has no access to the Docker daemon: permission denied "
+    ) as closed:
         ENGINES["docker"].check()
 
     fake.check()
@@ -108,7 +110,7 @@ def test_a_named_engine_is_not_checked() -> None:
     """Its command line can be printed on a machine where it cannot run."""
     assert choose("docker") == ("docker", "")
     assert choose("binary") == ("binary", "")
-    with pytest.raises(EngineError, match=r"^no tensorflow_model_server on PATH$"):
+    with pytest.raises(EngineError, match=r"^tensorflow_model_server is not on PATH$"):
         ENGINES["binary"].check()
 
 

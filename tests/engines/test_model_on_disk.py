@@ -63,7 +63,7 @@ def test_each_kind_of_wrong_path_has_its_own_hint(tmp_path: Path) -> None:
 
     empty = refusal(tmp_path / "empty")
     assert isinstance(empty, NotFound)
-    assert empty.message == f"no version of a model in {tmp_path}/empty: it has no directory with a number for a name"
+    assert empty.message == f"no version of a model in {tmp_path}/empty: it has no numbered directory"
     assert empty.hint == f"tfsctl export SOURCE --to {tmp_path} --name empty"
 
     above = refusal(tmp_path / "models")
@@ -71,7 +71,7 @@ def test_each_kind_of_wrong_path_has_its_own_hint(tmp_path: Path) -> None:
 
     unnumbered = refusal(tmp_path / "saved")
     assert isinstance(unnumbered, InvalidInput)
-    assert unnumbered.message == f"{tmp_path}/saved holds a SavedModel itself, and 'saved' is no version number"
+    assert unnumbered.message == f"{tmp_path}/saved holds a SavedModel itself, and 'saved' is not a version number"
     assert unnumbered.hint.startswith(f"tfsctl export {tmp_path}/saved ")
 
     (tmp_path / "saved").rename(tmp_path / "it's saved")
@@ -120,7 +120,7 @@ def test_a_saved_model_in_a_misnamed_directory_is_named(tmp_path: Path, name: st
     refused = refusal(tmp_path / "echo")
 
     assert isinstance(refused, NotFound)
-    assert refused.message == f"{tmp_path}/echo/{name} is a SavedModel, and {name} is no version number"
+    assert refused.message == f"{tmp_path}/echo/{name} is a SavedModel, and {name} is not a version number"
     assert refused.hint == f"tfsctl export {tmp_path}/echo/{name} --to {tmp_path} --name echo"
 
 

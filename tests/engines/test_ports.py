@@ -38,7 +38,7 @@ def test_a_host_name_is_resolved() -> None:
     assert [ports.resolve_host(host) for host in ("localhost", "127.0.0.1", "::1", "[::1]", "0.0.0.0")] == [
         *("127.0.0.1", "127.0.0.1", "::1", "::1", "0.0.0.0")
     ]
-    with pytest.raises(InvalidInput, match=r"^there is no host 'no such host': "):
+    with pytest.raises(InvalidInput, match=r"^unknown host 'no such host': "):
         ports.resolve_host("no such host")
 
 

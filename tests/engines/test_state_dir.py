@@ -79,7 +79,7 @@ def test_a_symbolic_link_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(EngineError, match=r"is a symbolic link$") as refusal:
         state_dir.subfolder("servers")
-    assert refusal.value.hint == "set TFSCTL_STATE_DIR to another"
+    assert refusal.value.hint == "set TFSCTL_STATE_DIR to another directory"
 
 
 def test_a_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

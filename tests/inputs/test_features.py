@@ -56,13 +56,13 @@ def test_each_line_is_one_example() -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["x=1", ""], "line 2: '' does not say which feature it is"),
-        (["x=1", "great"], "line 2: 'great' does not say which feature it is"),
+        (["x=1", ""], "line 2: '' has no feature name"),
+        (["x=1", "great"], "line 2: 'great' has no feature name"),
         (["x=1 x=2"], "line 1 is not one example"),
         (["x=1", '[{"x": 1}, {"x": 2}]'], "line 2 is not one example"),
         (['{"examples": [{"x": 1}], "context": {"y": 1}}'], "line 1 is not one example"),
-        (["[", "1]"], "line 1: '[' begins like JSON, but is not JSON"),
-        ([], "there is no example"),
+        (["[", "1]"], "line 1: '[' looks like JSON, but is not valid JSON"),
+        ([], "no example was given"),
     ],
 )
 def test_lines_that_are_not_one_example(lines: list[str], message: str) -> None:
@@ -102,18 +102,18 @@ def test_named_values_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (["great"], "'great' does not say which feature it is"),
-        (['{"x": 1'], "'{\"x\": 1' begins like JSON, but is not JSON"),
-        ([], "there is no example"),
-        (["[]"], "there is no example"),
+        (["great"], "'great' has no feature name"),
+        (['{"x": 1'], "'{\"x\": 1' looks like JSON, but is not valid JSON"),
+        ([], "no example was given"),
+        (["[]"], "no example was given"),
         (["[1]"], "an example is an object of features, not 1"),
         (['{"examples": 1}'], "an example is an object of features, not 1"),
-        (['{"x": [1, "a"]}'], "feature 'x' mixes text and numbers; its values are of one kind"),
+        (['{"x": [1, "a"]}'], "feature 'x' mixes text and numbers"),
         (['{"x": null}'], "feature 'x' has null, which is neither text nor a number"),
         (['{"x": {"y": 1}}'], "feature 'x' has {\"y\": 1}, which is neither text nor a number"),
         (['{"x": {"b64": "!"}}'], "feature 'x': the value of \"b64\" is not base64 (standard alphabet)"),
         (["x=9223372036854775808"], "feature 'x' is 9223372036854775808, which int64 cannot hold"),
-        (["x=[not JSON"], "the value '[not JSON' begins like JSON, but is not JSON"),
+        (["x=[not JSON"], "the value '[not JSON' looks like JSON, but is not valid JSON"),
         (["[" * 100_000], "the JSON is nested too deeply"),
     ],
 )

@@ -128,7 +128,7 @@ def test_inputs_by_name(typed: list[str], area: list[float], city: list[bytes]) 
         (NUMBER, ["great"], "'great' is not float32"),
         (NUMBER, ["1_0"], "'1_0' is not float32"),
         (NUMBER, [""], "'' is not float32"),
-        (NUMBER, [], "nothing was typed"),
+        (NUMBER, [], "no input was given"),
         (NUMBER, ["true"], "x[0] is a boolean ('True'), but the model wants float32"),
         (NUMBER, ["null"], "x[0] is null, but the model wants float32"),
         (NUMBER, ["[[1]]"], "input 'x' has shape [1, 1], but the model wants float32 [batch]"),
@@ -142,11 +142,11 @@ def test_inputs_by_name(typed: list[str], area: list[float], city: list[bytes]) 
         (VECTOR, ["[[1, 2, 3], [4]]"], "row 2: x has shape [1], but the model wants float32 [3]"),
         (VECTOR, ["1,2", "4,5,6"], "row 1: x has shape [2], but the model wants float32 [3]"),
         (NUMBER, ["1", "[[2]]"], "row 2: x has shape [1], but the model wants float32 []"),
-        (SCALAR, ["1", "2"], "x takes a single value, and 2 were typed"),
+        (SCALAR, ["1", "2"], "x takes a single value, but 2 were given"),
         (TEXT, ["[1]"], "text[0] is a number ('1'), but the model wants string"),
         (TEXT, ['{"txt": "a"}'], "there is no input 'txt' (did you mean 'text'?)"),
         (TEXT, ['{"b64": "!"}'], 'text[0]: the value of "b64" is not base64 (standard alphabet)'),
-        (HOUSE, ["5"], "'5' does not say which of 2 inputs it is for"),
+        (HOUSE, ["5"], "'5' does not name one of the 2 inputs"),
         (HOUSE, ["are=120 city=Bern"], "there is no input 'are' (did you mean 'area'?)"),
         (HOUSE, ["area=120 cty=Bern"], "there is no input 'cty' (did you mean 'city'?)"),
         (HOUSE, ["area=120"], "there is no value for city"),
@@ -244,7 +244,7 @@ def test_named_values_complete_a_row() -> None:
         (NUMBER, "x=@", "-i 'x=@' is not NAME=VALUE"),
         (NUMBER, "x=@bytes.bin", "bytes.bin: values for x (float32 [batch]) go in .npy, .json or .txt"),
         (NUMBER_COLUMN, "x=@vector.npy", "x[0] is 7.5, which int32 cannot hold"),
-        (IMAGE, "@bytes.bin", "bytes.bin: not an image Pillow can read"),
+        (IMAGE, "@bytes.bin", "bytes.bin: not an image that Pillow can decode"),
         (HOUSE, "aera=1", "there is no input 'aera' (did you mean 'area'?)"),
         (HOUSE, "1", "-i '1' is not NAME=VALUE"),
     ],
@@ -264,7 +264,7 @@ def test_a_file_that_is_not_there_is_not_found() -> None:
     """A hint tells how text is written that only looks like a file."""
     with pytest.raises(NotFound, match=r"^no file nope\.txt$") as caught:
         shape_inputs([], TEXT, ["text=@nope.txt"])
-    assert caught.value.hint == "text that begins with @ is given without -i: NAME=@…"
+    assert caught.value.hint == "to send text that begins with @, write NAME=@… without -i"
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_a_signature_without_inputs_takes_an_empty_object() -> None:
     """There is nothing to name, and nothing else to type."""
     nothing = Signature("version", (), ())
     assert shape_inputs(["{}"], nothing) == {}
-    with pytest.raises(InvalidInput, match="'5' does not say which of 0 inputs it is for; version takes no inputs"):
+    with pytest.raises(InvalidInput, match="'5' does not name one of the 0 inputs; version takes no inputs"):
         shape_inputs(["5"], nothing)
 
 
@@ -395,7 +395,7 @@ def test_json_floats_for_integers_are_exact_or_refused(typed: str) -> None:
 @pytest.mark.parametrize("typed", ["{'single': 'quotes'}", '{"instances": ["x"]', "[spoiler] it ends", " {"])
 def test_broken_json_is_not_text(typed: str) -> None:
     """An argument that begins with a bracket or a brace is JSON, or sent with --text."""
-    with pytest.raises(InvalidInput, match="begins like JSON, but is not JSON") as caught:
+    with pytest.raises(InvalidInput, match="looks like JSON, but is not valid JSON") as caught:
         shape_inputs([typed], TEXT)
     assert caught.value.hint == "--text sends it as text"
     assert shape_inputs([typed], TEXT, as_text=True)["text"].tolist() == [typed.encode()]
@@ -416,7 +416,7 @@ def test_named_text_as_it_is() -> None:
 def test_text_is_for_models_that_take_text() -> None:
     """A model of numbers, and one with several inputs, have no use for --text."""
     for wanted in (NUMBER, HOUSE):
-        with pytest.raises(InvalidInput, match="only a model with one string input"):
+        with pytest.raises(InvalidInput, match="need a model with one string input"):
             shape_inputs(["1"], wanted, as_text=True)
 
 
@@ -508,11 +508,11 @@ def test_any_text_is_a_row_of_itself_in_a_json_list(text: str) -> None:
 @pytest.mark.parametrize(
     ("wanted", "typed", "named", "message", "row"),
     [
-        (HOUSE, ["area=1 city=[b]"], [], "'[b]', begins like JSON, but is not JSON", '{"city": "[b]"}'),
-        (HOUSE, ["area=1"], ["city={b"], "'{b', begins like JSON, but is not JSON", '{"city": "{b"}'),
-        (HOUSE, ['area=1 city={"a": 1}'], [], "begins like JSON, but is not a list of strings", '"{\\"a\\": 1}"'),
-        (TEXT, ["text=[b"], [], "'[b', begins like JSON, but is not JSON", '{"text": "[b"}'),
-        (TEXT, [], ["text=['a']"], "begins like JSON, but is not JSON", '{"text": "[\'a\']"}'),
+        (HOUSE, ["area=1 city=[b]"], [], "'[b]', looks like JSON, but is not valid JSON", '{"city": "[b]"}'),
+        (HOUSE, ["area=1"], ["city={b"], "'{b', looks like JSON, but is not valid JSON", '{"city": "{b"}'),
+        (HOUSE, ['area=1 city={"a": 1}'], [], "looks like JSON, but is not a list of strings", '"{\\"a\\": 1}"'),
+        (TEXT, ["text=[b"], [], "'[b', looks like JSON, but is not valid JSON", '{"text": "[b"}'),
+        (TEXT, [], ["text=['a']"], "looks like JSON, but is not valid JSON", '{"text": "[\'a\']"}'),
     ],
 )
 def test_a_value_that_begins_like_json_is_json(

@@ -40,14 +40,14 @@ def test_url_keeps_other_options() -> None:
 @pytest.mark.parametrize(
     ("options", "url", "words"),
     [
-        (ServerOptions(), "gw/models", "--url wants http:// or https:// and a host"),
-        (ServerOptions(), "ftp://gw", "--url wants http:// or https:// and a host"),
-        (ServerOptions(), "http://", "--url wants http:// or https:// and a host"),
-        (ServerOptions(), "http://gw:port", "--url is no URL"),
-        (ServerOptions(), "http://user:s3cret@gw", "--url holds a password"),
-        (ServerOptions(), "http://gw/?token=s3cret", "--url ends with its path"),
-        (ServerOptions(host="x"), "http://gw", "--url says host and port"),
-        (ServerOptions(model="n"), "http://gw/v1/models/m", "--url is about m, --model about n"),
+        (ServerOptions(), "gw/models", "--url must begin with http:// or https:// and a host"),
+        (ServerOptions(), "ftp://gw", "--url must begin with http:// or https:// and a host"),
+        (ServerOptions(), "http://", "--url must begin with http:// or https:// and a host"),
+        (ServerOptions(), "http://gw:port", "--url is not a valid URL"),
+        (ServerOptions(), "http://user:s3cret@gw", "--url contains a password"),
+        (ServerOptions(), "http://gw/?token=s3cret", "--url must not contain \\? or #"),
+        (ServerOptions(host="x"), "http://gw", "--url contains the host and the port"),
+        (ServerOptions(model="n"), "http://gw/v1/models/m", "--url names the model m, --model names n"),
     ],
 )
 def test_invalid_urls_are_refused(options: ServerOptions, url: str, words: str) -> None:

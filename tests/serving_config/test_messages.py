@@ -40,7 +40,7 @@ def test_a_parse_error_has_line_and_column(text: str, at: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         messages.parse_text(messages.BatchingParameters(), text, source="/b.config")
 
-    assert refused.value.message.startswith(f"/b.config is no tensorflow.serving.BatchingParameters: {at} : ")
+    assert refused.value.message.startswith(f"/b.config is not a tensorflow.serving.BatchingParameters: {at} : ")
 
 
 def test_unknown_messages_are_attribute_errors() -> None:
@@ -52,7 +52,7 @@ def test_unknown_messages_are_attribute_errors() -> None:
 def test_a_byte_order_mark_is_named() -> None:
     """Windows editors write it, and the parser's own message shows an invisible character."""
     text = "\ufeffmax_batch_size { value: 2 }"
-    with pytest.raises(InvalidInput, match=r"^x is no .*: it begins with a byte order mark \(U\+FEFF\)$") as refusal:
+    with pytest.raises(InvalidInput, match=r"^x is not a .*: it begins with a byte order mark \(U\+FEFF\)$") as refusal:
         messages.parse_text(messages.BatchingParameters(), text, source="x")
     assert refusal.value.hint == "save it as UTF-8 without a byte order mark"
 
@@ -60,7 +60,7 @@ def test_a_byte_order_mark_is_named() -> None:
 def test_json_is_named_and_converted() -> None:
     """The hint has the same content as a text protobuf."""
     text = '{"model_config_list": {"config": [{"name": "h", "base_path": "/m", "model_platform": "tensorflow"}]}}'
-    with pytest.raises(InvalidInput, match=r"^x is no .*: it is JSON, and must be a text protobuf$") as refusal:
+    with pytest.raises(InvalidInput, match=r"^x is not a .*: it is JSON, and must be a text protobuf$") as refusal:
         messages.parse_text(protos.ModelServerConfig(), text, source="x")
 
     prefix, _, converted = refusal.value.hint.partition(": ")

@@ -68,13 +68,11 @@ def connect(
     that tfsctl started fits.
     """
     if version is not None and label is not None:
-        raise InvalidInput("version and label both choose a version", hint="leave out one of them")
+        raise InvalidInput("version and label both choose a version", hint="remove one of them")
     if profile is not None and (address is not None or server is not None):
-        raise InvalidInput(
-            "a profile and an address or server's name both choose a server", hint="leave out one of them"
-        )
+        raise InvalidInput("a profile and an address or server's name both choose a server", hint="remove one of them")
     if address is not None and server is not None:
-        raise InvalidInput("an address and a server's name both choose a server", hint="leave out one of them")
+        raise InvalidInput("an address and a server's name both choose a server", hint="remove one of them")
     if timeout_s <= 0:
         raise InvalidInput(f"timeout_s is {timeout_s}, and not a positive number of seconds")
     remote = None if profile is None else load_profile(profile)

@@ -41,7 +41,7 @@ _REQUEST_COMMAND = re.compile(
 )
 _SERVE_COMMAND = re.compile(r"^tfsctl serve (\S+)$")
 _ONLY_OPTION = re.compile(r"^--([a-z-]+) (\S+)$")
-_TRANSPORT = re.compile(r"^(?:add|leave out) --grpc, or give the (?:REST|gRPC) port: --port (\S+)")
+_TRANSPORT = re.compile("^(?:add|remove) --grpc, or give the (?:REST|gRPC) port: --port (\\S+)")
 _COMMAND = re.compile(r"^(?:tfsctl|docker|pip) |\btfsctl [a-z]+")
 _LIKE_NUMBERS = (
     "batch_size",

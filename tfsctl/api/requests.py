@@ -80,7 +80,7 @@ def output_names(outputs: str | Sequence[str], served: ModelMetadata, signature:
 def model_ref(default: ModelRef | None, model: str | None, version: int | None, label: str | None) -> ModelRef:
     """Return the model of a request: the arguments of a call, then those of `connect`. Raises InvalidInput without one."""
     if version is not None and label is not None:
-        raise InvalidInput("version and label both choose a version", hint="leave out one of them")
+        raise InvalidInput("version and label both choose a version", hint="remove one of them")
     if model is None and default is None:
         raise InvalidInput("which model?", hint='predict(…, model="NAME"), or connect(…, model="NAME")')
     if default is None or (model is not None and model != default.name):

@@ -138,7 +138,7 @@ def serve(
             except EngineError:
                 if name is not None or not _is_running(plan.launch.name):
                     raise
-        raise EngineError(f"{_MAX_NAMES} servers named {wanted} run already", hint=f"tfsctl stop {wanted}")
+        raise EngineError(f"{_MAX_NAMES} servers named {wanted} are already running", hint=f"tfsctl stop {wanted}")
 
 
 def _check_options(options: ServeOptions) -> None:

@@ -34,7 +34,9 @@ def socket_path(host: str) -> str | None:
     if host.startswith(UNIX):
         return host.removeprefix(UNIX).removeprefix("//")
     if host.startswith(GRPC_NAMES):
-        raise InvalidInput(f"{host!r} is a name for gRPC only", hint="add --grpc, or give --host NAME and --port PORT")
+        raise InvalidInput(
+            f"{host!r} is an address for gRPC only", hint="add --grpc, or give --host NAME and --port PORT"
+        )
     return None
 
 

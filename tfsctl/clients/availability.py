@@ -29,7 +29,7 @@ def available_version(client: ServingClient, model: ModelRef) -> tuple[str, int 
 def _not_loaded(model: ModelRef, version: VersionStatus) -> ModelUnreadable:
     error = ModelUnreadable(
         f"{model.name} version {version.version} could not be loaded ({version.error_code}): {version.error_message}",
-        hint="tfsctl metadata PATH reads the same files",
+        hint="check the files with: tfsctl metadata PATH",
     )
     if known := explain(version.error_message):
         error.cause, error.hint = known.cause, known.hint

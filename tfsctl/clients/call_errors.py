@@ -71,12 +71,10 @@ def _unexplained_error(status: str, message: str, *, address: str, about: ModelR
     if kind is NotFound and not _MISSING.search(words):  # an error of the model's own operations
         kind = RequestRejected
     if kind is ServerUnreachable:
-        return ServerUnreachable(
-            f"no answer from {address}: {words}", hint="is it running? tfsctl serve PATH starts a server"
-        )
+        return ServerUnreachable(f"no answer from {address}: {words}", hint="start a server with: tfsctl serve PATH")
     what = f"{about} at {address}" if about else address
     if kind is NotReadyInTime:
-        return NotReadyInTime(f"{what}: no answer in time ({words})", hint="--timeout SECONDS waits longer")
+        return NotReadyInTime(f"{what}: no answer in time ({words})", hint="increase --timeout SECONDS")
     if kind is NotFound:
         return NotFound(f"{what}: {words}")
     return RequestRejected(f"{what} refused ({status}): {words}", status=status)

@@ -62,7 +62,7 @@ class Header:
         """Parse `name: value`. Raises InvalidInput; its message does not contain the value."""
         name, colon, value = text.partition(":")
         if not colon:
-            raise InvalidInput("a header has a name, a colon and a value", hint='-H "x-tenant: acme"')
+            raise InvalidInput("a header is NAME:VALUE", hint='-H "x-tenant: acme"')
         return cls._checked(name.strip(), value.strip())
 
     @classmethod
@@ -75,20 +75,20 @@ class Header:
         match = _VARIABLE.fullmatch(rest.strip())
         if match is None:
             raise InvalidInput(
-                f"{text!r} does not name a header and a variable", hint="--header-env 'authorization=Bearer TOKEN'"
+                f"{text!r} is not of the form NAME=VAR", hint="--header-env 'authorization=Bearer TOKEN'"
             )
         variable = match["name"]
         if variable not in environment:
-            raise InvalidInput(f"the environment has no variable {variable}", hint=f"export {variable}=…")
+            raise InvalidInput(f"the environment variable is not set: {variable}", hint=f"export {variable}=…")
         prefix = f"{match['prefix']} " if match["prefix"] else ""
         return cls._checked(name.strip(), prefix + environment[variable].strip(), variable, prefix)
 
     @classmethod
     def _checked(cls, name: str, value: str, variable: str = "", prefix: str = "") -> Header:
         if not _HEADER_NAME.fullmatch(name):
-            raise InvalidInput(f"{name!r} is no name of a header")
+            raise InvalidInput(f"{name!r} is not a valid header name")
         if not _HEADER_VALUE.fullmatch(value):
-            raise InvalidInput(f"the value of the header {name} has characters that no header can carry")
+            raise InvalidInput(f"the value of the header {name} contains characters that are not allowed in a header")
         return cls(name, value, variable, prefix)
 
 
@@ -117,7 +117,7 @@ class Connection:
     def __post_init__(self) -> None:
         """Raise InvalidInput if `proxy` is not the URL of a proxy. The message does not contain the URL's password."""
         if self.proxy is not None and not self.proxy_address:
-            raise InvalidInput("--proxy is no URL of an HTTP proxy", hint="--proxy http://HOST:PORT")
+            raise InvalidInput("--proxy is not the URL of an HTTP proxy", hint="--proxy http://HOST:PORT")
 
     @property
     def proxy_address(self) -> str:

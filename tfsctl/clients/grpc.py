@@ -237,7 +237,7 @@ class GrpcClient:
         return RequestRejected(
             f"{model} at {self.address} answered, but {why}",
             status="INTERNAL",
-            hint="is this a TensorFlow Serving gRPC port?",
+            hint="check that the port is a gRPC port of TensorFlow Serving",
         )
 
 

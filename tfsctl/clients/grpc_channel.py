@@ -21,7 +21,7 @@ def open_channel(host: str, port: int, connection: Connection) -> grpc.Channel:
     Raises InvalidInput for an option that gRPC does not support.
     """
     if connection.path:
-        raise InvalidInput(f"gRPC has no paths: {connection.path}", hint="leave the path out of --url")
+        raise InvalidInput(f"gRPC has no paths: {connection.path}", hint="remove the path from --url")
     address = addresses.format_address(host, port)
     compression = grpc.Compression.Gzip if connection.compression == "gzip" else None
     options = _options(host, connection)

@@ -207,21 +207,21 @@ class RestClient:
         if response.status_code == httpx.codes.OK:
             if answer is not None:
                 return answer
-            raise self._unexpected_answer(about, "the body is not a JSON object that can be read")
+            raise self._unexpected_answer(about, "the body is not a valid JSON object")
         raise self._refusal(response, answer, about)
 
     def _failure(self, error: Exception, *, about: ModelRef | None) -> TfsctlError:
         status = next(status for kind, status in STATUS_OF_FAILURE if isinstance(error, kind))
         words = _ERRNO.sub("", str(error)) or type(error).__name__
         if isinstance(error, httpx.ConnectTimeout):
-            words = "no connection within the time that one may take"
+            words = "no connection within the time limit"
         return error_for_status(status, words, address=self._route, about=about)
 
     def _refusal(self, response: httpx.Response, answer: dict[str, Any] | None, about: ModelRef) -> TfsctlError:
         status = STATUS_OF_HTTP.get(response.status_code, "UNKNOWN")
         if answer is not None and isinstance(answer.get("error"), str):
             return error_for_status(status, answer["error"], address=self.address, about=about)
-        said = f"{response.status_code} {response.reason_phrase}, without TensorFlow Serving's words"
+        said = f"{response.status_code} {response.reason_phrase}, without a message of TensorFlow Serving"
         if status in ("NOT_FOUND", "UNKNOWN"):  # a web server that knows no such page says nothing about models
             status = "UNIMPLEMENTED"
         return error_for_status(status, said, address=self.address, about=about)
@@ -230,7 +230,7 @@ class RestClient:
         return RequestRejected(
             f"{model} at {self.address} answered, but {why}",
             status="INTERNAL",
-            hint="is this a TensorFlow Serving REST port?",
+            hint="check that the port is a REST port of TensorFlow Serving",
         )
 
     def _decode(self, model: ModelRef, signature: str, value: object) -> dict[str, np.ndarray]:

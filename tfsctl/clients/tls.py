@@ -20,8 +20,8 @@ def ssl_context(tls: ClientTls) -> ssl.SSLContext:
             made.load_cert_chain(_readable(tls.cert), None if tls.key is None else _readable(tls.key), _no_password)
     except ssl.SSLError as error:
         files = ", ".join(str(file) for file in (tls.ca, tls.cert, tls.key) if file is not None)
-        hint = "if the key is in a file of its own, name it with --key FILE" if tls.cert and not tls.key else ""
-        raise InvalidInput(f"not the PEM files TLS needs: {files} ({error.reason or error})", hint=hint) from error
+        hint = "if the key is in another file, add --key FILE" if tls.cert and not tls.key else ""
+        raise InvalidInput(f"not valid PEM files for TLS: {files} ({error.reason or error})", hint=hint) from error
     return made
 
 
@@ -51,5 +51,5 @@ def _readable(file: Path) -> Path:
 
 def _no_password() -> str:
     raise InvalidInput(
-        "the key is encrypted, and nobody is asked for its password", hint="openssl pkey -in KEY -out PLAIN_KEY"
+        "the key is encrypted, and tfsctl does not ask for passwords", hint="openssl pkey -in KEY -out PLAIN_KEY"
     )

@@ -103,7 +103,7 @@ class _NpyFile:
             shape, _, dtype = npy.read_array_header_1_0(file)
         except ValueError as error:
             file.close()
-            raise InvalidInput(f"{path} is damaged: {error}", hint="without --resume it starts anew") from error
+            raise InvalidInput(f"{path} is damaged: {error}", hint="remove --resume to start again") from error
         file.seek(length)
         return cls(file, path, dtype, shape[1:])
 
@@ -142,6 +142,6 @@ def _portable(name: str, array: np.ndarray) -> np.ndarray:
     """The array in a dtype of plain numpy: bfloat16 and 8-bit floats become float32. Raises InvalidInput for text."""
     if array.dtype.kind == "O":
         raise InvalidInput(
-            f"{name} is text, which arrays in files do not hold", hint="--output NAME.csv or NAME.jsonl do"
+            f"{name} is text, which .npy and .npz files do not support", hint="--output NAME.csv or NAME.jsonl do"
         )
     return array.astype(np.float32) if array.dtype.kind == "V" else array

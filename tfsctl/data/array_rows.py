@@ -78,7 +78,7 @@ class _ArrayStream:
             raise InvalidInput(f"{name} is not an .npy file: {error}") from error
         if self._dtype.hasobject or not shape or min(shape) < 0:
             why = "Python objects" if self._dtype.hasobject else "no rows" if shape else "a single value"
-            raise InvalidInput(f"{name} holds {why}", hint="numpy.save writes what is read here: rows of plain values")
+            raise InvalidInput(f"{name} holds {why}", hint="save rows of numbers or text with numpy.save")
         self.rows, self._row_shape = shape[0], shape[1:]
         self.row_bytes = self._dtype.itemsize * math.prod(self._row_shape)
         self._is_column_major = fortran_order and len(shape) > 1

@@ -96,7 +96,7 @@ def row_spec(spec: TensorSpec) -> TensorSpec:
 
 def _dtype_of(spec: TensorSpec) -> DType:
     if spec.dtype not in dtypes.BY_NAME:
-        raise InvalidInput(f"input {spec.name!r} has dtype {spec.dtype}, which no file holds")
+        raise InvalidInput(f"input {spec.name!r} has dtype {spec.dtype}, which files cannot contain")
     return dtypes.BY_NAME[spec.dtype]
 
 
@@ -157,7 +157,7 @@ def _parse_cell(text: str, spec: TensorSpec, cells: CellFormat) -> object:
     dtype = _dtype_of(spec)
     if text.strip() in cells.missing:
         if not dtype.is_floating:
-            raise InvalidInput(f"{spec.name} is missing, and {spec.dtype} has no value for that")
+            raise InvalidInput(f"{spec.name} is missing, and {spec.dtype} has no value for missing cells")
         return math.nan
     if dtype is dtypes.STRING:
         _check_encoding(text, spec)

@@ -46,7 +46,7 @@ class CheckpointFile:
         except FileNotFoundError:
             return None
         except (RecursionError, ValueError, TypeError, KeyError) as error:
-            raise InvalidInput(f"{self._path} is damaged", hint=f"rm {self._path} starts anew") from error
+            raise InvalidInput(f"{self._path} is damaged", hint=f"rm {self._path} starts again") from error
         return checkpoint if all(self._path.with_name(name).exists() for name in checkpoint.files) else None
 
     def write(self, checkpoint: Checkpoint) -> None:
@@ -73,7 +73,7 @@ def refuse_interrupted_run(output: Path) -> None:
     if checkpoint is not None:
         raise InvalidInput(
             f"an earlier run for {output} ended after {checkpoint.last_row:,} rows",
-            hint=f"--resume goes on with it; rm {output}.progress forgets it",
+            hint=f"--resume continues it; rm {output}.progress discards it",
         )
 
 
@@ -87,7 +87,7 @@ def open_partial(path: Path, length: int | None) -> BinaryIO:
             return path.open("wb")
         file = path.open("r+b" if path.exists() or length else "wb")
         if os.fstat(file.fileno()).st_size < length:
-            raise InvalidInput(f"{path} is shorter than its marks say", hint="without --resume it starts anew")
+            raise InvalidInput(f"{path} is shorter than its progress file says", hint="remove --resume to start again")
         file.truncate(length)
         file.seek(length)
     except OSError as error:

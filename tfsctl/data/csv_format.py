@@ -55,7 +55,9 @@ def parse_delimiter(text: str) -> str:
     """The delimiter that an option names. Raises InvalidInput if it is not one character that can separate cells."""
     delimiter = _NAMED_DELIMITERS.get(text.lower(), text)
     if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise InvalidInput(f"--delimiter {text!r} is not one character", hint="for example --delimiter ';' or tab")
+        raise InvalidInput(
+            f"--delimiter {text!r} is not one character", hint="use one character, e.g. --delimiter ';' or tab"
+        )
     return delimiter
 
 
@@ -65,7 +67,8 @@ def parse_encoding(text: str) -> str:
         "a".encode(text)
     except (LookupError, ValueError):
         raise InvalidInput(
-            f"--encoding {text!r} is not a known text encoding", hint="for example utf-16, cp1252 or latin-1"
+            f"--encoding {text!r} is not a known text encoding",
+            hint="use an encoding such as utf-16, cp1252 or latin-1",
         ) from None
     return text
 

@@ -26,7 +26,7 @@ def refuse_overwriting(output: Path, inputs: Iterable[Path | str]) -> None:
             name = "stdin" if path == STDIN else path
             raise InvalidInput(
                 f"--output {output} would overwrite {written[identity]}, which is the input {name}",
-                hint="give --output another name",
+                hint="use another --output",
             )
 
 

@@ -34,7 +34,7 @@ class ParquetRows:
             from pyarrow import parquet
         except ImportError as error:
             raise TfsctlError(
-                "Parquet files are read by pyarrow, which is missing", hint="pip install pyarrow"
+                "reading Parquet files needs pyarrow, which is not installed", hint="pip install pyarrow"
             ) from error
         done = 0
         with open_file(self.path) as (raw, _position):
@@ -47,7 +47,7 @@ class ParquetRows:
                     yield Block(batch.num_rows, names, partial(_column, batch), fraction_read=done / max(total, 1))
             except (pa.ArrowInvalid, OSError) as error:
                 words = " ".join("".join(filter(str.isprintable, line)) for line in str(error).split("\n")).strip()
-                raise InvalidInput(f"{self.name} is not a Parquet file that can be read: {words}") from error
+                raise InvalidInput(f"{self.name} is not a readable Parquet file: {words}") from error
 
 
 def _column(batch: pa.RecordBatch, name: str) -> Column:

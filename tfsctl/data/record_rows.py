@@ -65,7 +65,7 @@ def _features(record: bytes) -> Mapping[str, protos.Feature] | UnreadableValue:
     try:
         return protos.Example.FromString(record).features.feature
     except DecodeError:
-        return UnreadableValue("the record is no tf.Example")
+        return UnreadableValue("the record is not a tf.Example")
 
 
 def _next_records(records: Iterator[bytes], count: int) -> tuple[list[bytes], InvalidInput | None]:

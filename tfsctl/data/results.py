@@ -41,7 +41,9 @@ class ResultsWriter(Protocol):
 def check_output(path: Path) -> None:
     """Raise InvalidInput unless results can be written to a path."""
     if path.suffix.lower() not in SUFFIXES:
-        raise InvalidInput(f"--output {path}: unknown kind of file", hint=f"it ends in {', '.join(SUFFIXES)}")
+        raise InvalidInput(
+            f"--output {path}: unknown file type", hint=f"use a file name that ends in {', '.join(SUFFIXES)}"
+        )
     if not path.absolute().parent.is_dir():
         raise InvalidInput(f"--output {path}: there is no directory {path.parent}")
     if path.is_dir():

@@ -75,7 +75,7 @@ def shape_rows(
         if matched is None and block.names:
             matched = match_columns(block.names, signature, source.name, renamed or {}, keep)
             if matched.unused:
-                note(f"{source.name}: no input takes {', '.join(matched.unused)}")
+                note(f"{source.name}: no input uses the columns {', '.join(matched.unused)}")
         if not block.count:
             if matched is not None:  # the header of a file without rows
                 yield Batch(np.arange(0), {}, done, labels=_labels(block, matched))
@@ -237,7 +237,7 @@ def _row_by_row(
     if problem is not None:
         raise InvalidInput(
             f"{source} row {first + count}: {problem.message}",
-            hint=problem.hint or "--on-error skip goes on without such rows, and lists them",
+            hint=problem.hint or "--on-error skip skips such rows, and lists them",
         ) from problem
 
 

@@ -67,11 +67,11 @@ def _checked_format(chosen: Format, text_format: TextFormat) -> Format:
     """The format. Raises InvalidInput for options of another format."""
     if text_format.csv_options and chosen not in ("csv", "tsv"):
         raise InvalidInput(
-            f"{text_format.csv_options[0]} is an option of CSV files, and the format is {chosen}",
-            hint="leave it out, or add --format csv",
+            f"{text_format.csv_options[0]} applies to CSV files, but the format is {chosen}",
+            hint="remove it, or add --format csv",
         )
     if text_format.encoding is not None and chosen not in _TEXT_FORMATS:
-        raise InvalidInput(f"--encoding is an option of text, and the format is {chosen}", hint="leave it out")
+        raise InvalidInput(f"--encoding applies to text files, but the format is {chosen}", hint="remove --encoding")
     return chosen
 
 
@@ -149,7 +149,7 @@ def _images(location: str, found: list[Path], signature: Signature, given: Forma
 
     files = sorted(f for f in found if (given == "images" or f.suffix.lower() in SUFFIXES) and f.is_file())
     if not files:
-        raise NotFound(f"there are no images in {location}", hint=f"they end in {', '.join(SUFFIXES)}")
+        raise NotFound(f"there are no images in {location}", hint=f"image files end in {', '.join(SUFFIXES)}")
     if len(signature.inputs) != 1 or not takes_images(signature.inputs[0]):
         wanted = ", ".join(f"{spec.name} {spec.dtype} {spec.shape_text}" for spec in signature.inputs)
         raise InvalidInput(f"{signature.name} takes {wanted}, which images cannot be")

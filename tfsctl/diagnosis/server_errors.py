@@ -4,49 +4,49 @@ from __future__ import annotations
 
 from tfsctl.diagnosis.known_error import KnownError
 
-_EXPORT_AGAIN = "tfsctl export SOURCE writes a version that is complete, or none at all"
+_EXPORT_AGAIN = "export again: tfsctl export SOURCE publishes only complete versions"
 
 SERVER_ERRORS = (
     # the model's directory
     KnownError(
         r"No versions of servable (?P<model>\S+) found under base path (?P<path>\S+?)\.?(?=\s|$)",
-        "{path} has no subdirectory with a number for a name: it is empty, or is itself one version of the model",
-        "give the directory that holds the versions (NAME, not NAME/1): tfsctl serve NAME",
+        "{path} has no numbered version directory: it is empty, or it is itself a version",
+        "use the directory that contains the versions (NAME, not NAME/1): tfsctl serve NAME",
     ),
     KnownError(
         r"File system scheme '(?P<scheme>[^']+)' not implemented",
-        "this server cannot read {scheme}:// paths: its build has no file system for them",
-        "copy the model to a directory of the machine where the server runs, and serve that directory",
+        "this build of the server does not support {scheme}:// paths",
+        "copy the model to a local directory of the server, and serve that directory",
     ),
     KnownError(
         r"Could not find base path (?P<path>\S+) for servable (?P<model>\S+)",
-        "the server sees no directory {path}: in a container the model is mounted elsewhere, or under another name",
-        "tfsctl serve PATH mounts it where the server looks; --dry-run prints the command",
+        "the server cannot see the directory {path}: a container may mount the model at another path",
+        "tfsctl serve PATH mounts it at the right path; --dry-run prints the command",
     ),
     KnownError(
         r"Expected model (?P<model>\S+) to have an absolute path or URI",
-        "TensorFlow Serving takes no relative base path",
-        "write the whole path, as $PWD/{model}; tfsctl serve PATH takes either",
+        "TensorFlow Serving does not accept relative base paths",
+        "use an absolute path such as $PWD/{model}; tfsctl serve PATH also accepts relative paths",
     ),
     KnownError(
         r"Could not find meta graph def matching supplied tags: \{ (?P<tags>[^}]*) \}",
         "the SavedModel has no graph tagged {tags}",
-        "tfsctl export PATH makes a version with the tag `serve`; --saved_model_tags names another",
+        "tfsctl export PATH writes a version with the tag `serve`; --saved_model_tags chooses another tag",
     ),
     KnownError(
         r"Could not find SavedModel \.pb or \.pbtxt at supplied (?:export directory path|path): (?P<path>\S+)",
-        "the version directory holds no saved_model.pb: the copy is not complete, or it is no SavedModel",
+        "the version directory has no saved_model.pb: it is an incomplete copy, or not a SavedModel",
         _EXPORT_AGAIN,
     ),
     KnownError(
         r"Read less bytes than requested|Attempting to use uninitialized value|(?:is|are) truncated or corrupted|"
         r"Unable to open table file|Could not parse .*saved_model\.pb|Cannot parse file .*saved_model\.pb",
-        "the version is only half there: it was loaded while it was copied, or the copy was cut short",
-        "copy to another name and rename when complete; " + _EXPORT_AGAIN,
+        "the version is incomplete: it was loaded during a copy, or the copy was interrupted",
+        "copy to a temporary name and rename it when complete; " + _EXPORT_AGAIN,
     ),
     KnownError(
         r"(?P<path>/[^\s;:]+)[;:] Permission denied|Permission denied: '(?P<other>/[^']+)'",
-        "the user the server runs as may not read {path}{other}",
+        "the server's user has no permission to read {path}{other}",
         "chmod -R a+rX DIRECTORY lets everybody read it",
     ),
     # what the model needs
@@ -58,13 +58,13 @@ SERVER_ERRORS = (
     ),
     KnownError(
         r"callback pyfunc_\d+ is not found|callback with key=pyfunc_\d+",
-        "the model calls Python code, which is only in the process that exported it",
+        "the model calls Python code, which exists only in the process that exported it",
         "replace tf.py_function and tf.numpy_function by TensorFlow operations, and export the model again",
     ),
     KnownError(
         r"Op type not registered '(?P<op>[^']+)'",
-        "the model uses the operation {op}, which the server's build lacks: it comes from a library of its own",
-        "serve it with a build that has the library; the model must otherwise be exported without that operation",
+        "the server's build lacks the operation {op}: it comes from a separate library",
+        "use a server that includes the library, or export the model without that operation",
     ),
     KnownError(
         r"Could not find compiler for platform (?P<platform>\w+)",
@@ -79,7 +79,7 @@ SERVER_ERRORS = (
     KnownError(
         r"NodeDef mentions attr '(?P<attribute>[^']+)' not in Op",
         "the model was written by a newer TensorFlow than the server's",
-        "tfsctl metadata PATH tells the version that wrote it; take a server as new (--image)",
+        "tfsctl metadata PATH shows the TensorFlow version; use a server at least as new (--image)",
     ),
     KnownError(
         r"Illegal instruction|image's platform \(\S+\) does not match the detected host platform|sampler\.cc:\d+\] Check failed: bucket_limits_|qemu: uncaught target signal",
@@ -88,36 +88,37 @@ SERVER_ERRORS = (
     ),
     KnownError(
         r"CUDA_ERROR_OUT_OF_MEMORY|OOM when allocating tensor|failed to allocate .{0,40} from device",
-        "the memory of the device is full; TensorFlow takes all of a GPU for itself",
-        "TF_FORCE_GPU_ALLOW_GROWTH=true takes what is needed; --per_process_gpu_memory_fraction=0.5 half of it",
+        "the memory of the device is full; by default TensorFlow allocates the whole memory of a GPU",
+        "set TF_FORCE_GPU_ALLOW_GROWTH=true to allocate on demand, or "
+        "--per_process_gpu_memory_fraction=0.5 for half of it",
     ),
     KnownError(
         r"Duplicate version directories detected[^\n]*|Duplicate version directory[^\n]*",
-        "two directories stand for one version (1 and 01): one of them is served, and the other is not",
-        "rename or remove one of them; tfsctl metadata PATH --version N tells which is read",
+        "two directories have the same version number (such as 1 and 01): only one of them is served",
+        "rename or remove one of them; tfsctl metadata PATH --version N shows which one is used",
     ),
     KnownError(
         r"Error while reading resource variable (?P<name>\S+) from Container|Table not initialized|"
         r"Resource \S+ does not exist|Error occurred when initializing tables",
-        "the model was saved without its variables or tables, or without what initializes them",
-        "export it from the object that holds them: tfsctl export SOURCE loads and runs what it wrote",
+        "the model was saved without its variables or tables, or without their initializers",
+        "export it from the object that owns them: tfsctl export SOURCE tests each version before publishing it",
     ),
     # warmup
     KnownError(
         r"Number of warmup records exceeds the maximum \((?P<most>\d+)\)",
-        "the warmup file holds more than {most} requests, and the version is not loaded for that",
+        "the version is not loaded because its warmup file has more than {most} requests",
         "keep at most {most} in assets.extra/tf_serving_warmup_requests",
     ),
     KnownError(
         r"Please verify your warmup data is in TFRecord format",
-        "assets.extra/tf_serving_warmup_requests is no TFRecord file, and the version is not loaded for that",
-        "write PredictionLog messages as TFRecords, or take the file away",
+        "the version is not loaded because assets.extra/tf_serving_warmup_requests is not a TFRecord file",
+        "write PredictionLog messages as TFRecords, or remove the file",
     ),
     # flags and configuration files
     KnownError(
         r"Both server_options\.model_base_path and server_options\.model_config_file are empty",
-        "the server was not told what to serve",
-        "tfsctl serve PATH, or --model_name and --model_base_path",
+        "the server was started without a model",
+        "use tfsctl serve PATH, or --model_name and --model_base_path",
     ),
     KnownError(
         r"batching_parameters_file is set without setting server_options\.enable_batching",
@@ -126,48 +127,48 @@ SERVER_ERRORS = (
     ),
     KnownError(
         r"At least one of server_options\.grpc_port or server_options\.grpc_socket_path must be set",
-        "--port=0 turns gRPC off, and TensorFlow Serving does not run without it",
-        "give --port, or --grpc_socket_path",
+        "--port=0 turns gRPC off, which TensorFlow Serving requires",
+        "set --port or --grpc_socket_path",
     ),
     KnownError(
         r"Illegal to list model (?P<model>\S+) multiple times in config list",
         "the model config file has two entries named {model}",
-        "one entry a model: several versions of it go into its model_version_policy",
+        "write one entry per model, and list its versions in model_version_policy",
     ),
     KnownError(
         r"Illegal setting neither ModelServerConfig::model_type .{0,80}model name is (?P<model>\S+)",
-        "the entry of {model} in the model config file says no platform",
+        "the entry of {model} in the model config file has no platform",
         'add model_platform: "tensorflow"',
     ),
     KnownError(
         r"Model (?P<model>\S+) requests unsupported platform (?P<platform>\S+)",
-        "TensorFlow Serving knows the platform `tensorflow` only",
+        "TensorFlow Serving supports only the platform `tensorflow`",
         'write model_platform: "tensorflow" for {model}',
     ),
     KnownError(
         r"Illegal to change a model's platform",
-        "a reload may not change the platform of a model that is served",
-        "leave model_platform as it was, or restart the server",
+        "a reload cannot change the platform of a served model",
+        "restore the previous model_platform, or restart the server",
     ),
     KnownError(
         r"ServerModelConfig type not supported by HandleReloadConfigRequest",
-        "a reload takes a model_config_list, and no config of another kind",
-        "send the list of all models that are to be served; those it omits are unloaded",
+        "a reload accepts only a model_config_list",
+        "send the list of all models to serve; models that it omits are unloaded",
     ),
     KnownError(
         r"No request-logger-creator provided",
-        "the model config file has a logging_config, which no public build of TensorFlow Serving can do",
-        "take logging_config out of the file, or serve it with --engine embedded, which logs requests",
+        "the model config file has a logging_config, which no public build of TensorFlow Serving supports",
+        "remove logging_config from the file, or use --engine embedded, which logs requests",
     ),
     KnownError(
         r'Message type "(?P<message>[\w.]+)" has no field named "(?P<field>[^"]+)"',
-        "{field} is no field of {message}: it is misspelt, or stands at the wrong depth",
-        "correct the file; TensorFlow Serving reads nothing of it until then",
+        "{message} has no field {field}: it is misspelt, or nested at the wrong level",
+        "correct the file; until then TensorFlow Serving ignores all of it",
     ),
     KnownError(
         r"Invalid protobuf file: '(?P<path>[^']+)'",
-        "{path} is not the text form of the message the flag takes",
-        "the line before it in the log says where",
+        "{path} is not a text protobuf of the flag's message type",
+        "the log line before it names the position",
     ),
     KnownError(
         r"Last entry in allowed_batch_sizes must match max_batch_size; last entry was (?P<last>\d+); expected (?P<most>\d+)",
@@ -176,8 +177,8 @@ SERVER_ERRORS = (
     ),
     KnownError(
         r"You cannot configure all",
-        "--tensorflow_session_parallelism stands for the intra- and the inter-op one",
-        "give that flag, or the other two",
+        "--tensorflow_session_parallelism sets both intra-op and inter-op parallelism",
+        "use that flag, or the other two",
     ),
     KnownError(
         r"Request to assign label to version (?P<version>-?\d+) of model (?P<model>.+?), which is not currently available",
@@ -188,28 +189,28 @@ SERVER_ERRORS = (
         r"[Aa]ddress already in use|port is already allocated|Failed to bind|No address added out of total|"
         r"Failed to BuildAndStart gRPC server",
         "another program listens on that port",
-        "tfsctl serve PATH --rest-port 0 --grpc-port 0 takes free ones",
+        "tfsctl serve PATH --rest-port 0 --grpc-port 0 takes free ports",
     ),
     KnownError(
         r"/monitoring/prometheus/metrics",
-        "metrics are off unless the server was started with a monitoring config file",
-        "tfsctl serve PATH --metrics turns them on, and prints where they are",
+        "the server was started without a monitoring config file, so metrics are off",
+        "tfsctl serve PATH --metrics enables them and prints their URL",
     ),
     KnownError(
         r"unknown argument: (?P<flag>\S+)",
-        "the server knows no flag {flag}, and goes on without it",
+        "the server does not know the flag {flag}, and ignores it",
         "tensorflow_model_server --help lists the flags",
     ),
     KnownError(
         r"(?P<count>\d+) (?:servable|model)\(s\) did not become available.{0,300}",
-        "a version could not be loaded; the reason stands in the words of the error",
-        "tfsctl metadata PATH reads the same version, and says what is wrong with its files",
+        "a version could not be loaded; the error message contains the reason",
+        "check the version's files with: tfsctl metadata PATH",
     ),
     # export with Keras 3
     KnownError(
         r"Keras 3 only supports V3 `?\.keras`? files|Invalid filepath extension for saving|"
         r"File format not supported: filepath=",
-        "since Keras 3 model.save() writes .keras files, and load_model() reads no SavedModel directory",
-        "tfsctl export takes the .keras file, or a Python file with the model",
+        "since Keras 3 model.save() writes .keras files, and load_model() does not read SavedModel directories",
+        "use tfsctl export with the .keras file, or with a Python file that defines the model",
     ),
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 
 REASONS = {
-    signal.SIGILL: "it was made for another processor: an illegal instruction ended it",
-    signal.SIGKILL: "it was killed, as is done when memory runs out",
-    signal.SIGSEGV: "it crashed: a segmentation fault ended it",
+    signal.SIGILL: "it was built for another processor (illegal instruction)",
+    signal.SIGKILL: "it was killed, probably because memory ran out",
+    signal.SIGSEGV: "it crashed (segmentation fault)",
 }
 
 

@@ -130,7 +130,7 @@ def require_versions(base: Path, *, command: str = "serve") -> None:
     if (base / SAVED_MODEL_FILE).is_file():
         raise InvalidInput(
             f"{base} holds a SavedModel itself, and {base.name!r} is {_why_no_version(base.name)}",
-            hint=f"tfsctl export {_quoted(base)} makes a version of it that can be served",
+            hint=f"tfsctl export {_quoted(base)} converts it to a servable version",
         )
     misnamed = next((child for child in sorted(base.iterdir()) if (child / SAVED_MODEL_FILE).is_file()), None)
     if misnamed is not None:
@@ -147,7 +147,7 @@ def require_versions(base: Path, *, command: str = "serve") -> None:
         hint = f"tfsctl export {_quoted(source)}"
     else:
         hint = f"tfsctl export SOURCE --to {_quoted(base.parent)} --name {_quoted(valid_name(base.name))}"
-    raise NotFound(f"no version of a model in {base}: it has no directory with a number for a name", hint=hint)
+    raise NotFound(f"no version of a model in {base}: it has no numbered directory", hint=hint)
 
 
 def is_file_error(path: Path) -> InvalidInput:
@@ -157,7 +157,7 @@ def is_file_error(path: Path) -> InvalidInput:
     elif _is_source(path):
         hint = f"tfsctl export {_quoted(path)}"
     else:
-        hint = f"give the directory of a model; tfsctl export takes a file that ends in {', '.join(_SOURCE_SUFFIXES)}"
+        hint = f"use the directory of a model; tfsctl export takes files that end in {', '.join(_SOURCE_SUFFIXES)}"
     return InvalidInput(f"{path} is a file, and a model is a directory of versions", hint=hint)
 
 
@@ -169,7 +169,7 @@ def _is_source(path: Path) -> bool:
 def _why_no_version(name: str) -> str:
     """Why the name of a directory is not a version number."""
     too_large = name.isascii() and name.isdigit()
-    return f"larger than {MAX_VERSION}, the highest version number" if too_large else "no version number"
+    return f"larger than {MAX_VERSION}, the highest version number" if too_large else "not a version number"
 
 
 def _quoted(path: Path | str) -> str:

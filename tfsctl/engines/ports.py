@@ -17,7 +17,7 @@ def resolve_host(host: str) -> str:
     try:
         found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise InvalidInput(f"there is no host {host!r}: {error}", hint="--host 127.0.0.1") from None
+        raise InvalidInput(f"unknown host {host!r}: {error}", hint="--host 127.0.0.1") from None
     return str(min(found, key=lambda entry: entry[0] != socket.AF_INET)[4][0])
 
 
@@ -54,7 +54,7 @@ def _listen(address: str, port: int) -> socket.socket:
     try:
         return open_listener(address, port)
     except PermissionError:
-        raise InvalidInput(f"port {port} needs the rights of root", hint="choose a port above 1023") from None
+        raise InvalidInput(f"port {port} needs root privileges", hint="choose a port above 1023") from None
     except OSError as error:
         if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
             raise InvalidInput(f"this machine does not have the address {address}", hint="--host 127.0.0.1") from None

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tfsctl.errors import EngineError
 
-_ANOTHER = "set TFSCTL_STATE_DIR to another"
+_ANOTHER = "set TFSCTL_STATE_DIR to another directory"
 
 
 def base() -> Path:
@@ -42,7 +42,7 @@ def base() -> Path:
         if not str(path).startswith("~") and not str(earlier).startswith("~"):
             return (earlier if earlier.is_dir() and not path.is_dir() else path).absolute()
     raise EngineError(
-        "there is no place for the state of tfsctl: this user has no home directory",
+        "no state directory: this user has no home directory",
         hint="set TFSCTL_STATE_DIR to a directory",
     )
 

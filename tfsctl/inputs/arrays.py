@@ -17,7 +17,7 @@ def fit_array(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
     """
     dtype = dtypes.BY_NAME.get(spec.dtype)
     if dtype is None:
-        raise InvalidInput(f"input {spec.name!r} has dtype {spec.dtype}, which no array has")
+        raise InvalidInput(f"input {spec.name!r} has dtype {spec.dtype}, which arrays do not support")
     cast = cast_exact(array, dtype)
     if cast is None:
         at = first_changed(array, dtype)

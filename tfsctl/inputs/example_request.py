@@ -92,7 +92,7 @@ def _example_scalar(spec: TensorSpec) -> str | bool | int | float:
     if spec.dtype == "bool":
         return True
     if spec.dtype not in dtypes.BY_NAME:
-        raise InvalidInput(f"input {spec.name!r} has the unknown dtype {spec.dtype}, which no request can hold")
+        raise InvalidInput(f"input {spec.name!r} has the unknown dtype {spec.dtype}, which requests do not support")
     return 1 if dtypes.BY_NAME[spec.dtype].is_integer else 1.0
 
 

@@ -71,7 +71,7 @@ def read_examples(texts: Sequence[str], named: Sequence[str] = (), *, text_featu
         add(name, _file_value(typed[1:]) if typed.startswith("@") else parse(name, typed))
     end_row()
     if not rows:
-        raise InvalidInput("there is no example", hint=_HINT)
+        raise InvalidInput("no example was given", hint=_HINT)
     return Examples(tuple(rows), context)
 
 
@@ -90,7 +90,7 @@ def read_example_lines(lines: Sequence[str], read: Callable[[str], Examples] | N
             raise InvalidInput(f"line {number} is not one example", hint=LINES_HINT)
         rows += found.rows
     if not rows:
-        raise InvalidInput("there is no example", hint=_HINT)
+        raise InvalidInput("no example was given", hint=_HINT)
     return Examples(tuple(rows))
 
 
@@ -100,7 +100,7 @@ def _parse_document(text: str) -> object:
         return None
     value = parse_json(text)
     if value is None:
-        raise InvalidInput(f"{text[:60]!r} begins like JSON, but is not JSON", hint=_HINT)
+        raise InvalidInput(f"{text[:60]!r} looks like JSON, but is not valid JSON", hint=_HINT)
     return value
 
 
@@ -110,7 +110,7 @@ def examples_of_records(records: Sequence[object], context: object = None) -> Ex
     Raises InvalidInput for a value that is not such an object, and if there is no record.
     """
     if not records:
-        raise InvalidInput("there is no example")
+        raise InvalidInput("no example was given")
     return Examples(tuple(map(_features, records)), {} if context is None else _features(context))
 
 
@@ -128,7 +128,7 @@ def as_float(examples: Examples, name: str) -> Examples:
 
 def _split_pairs(text: str) -> list[tuple[str, str]]:
     if not PAIR.match(text):
-        raise InvalidInput(f"{text[:60]!r} does not say which feature it is", hint=_HINT)
+        raise InvalidInput(f"{text[:60]!r} has no feature name", hint=_HINT)
     parts = _PAIRS.split(text.strip())
     return list(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -141,7 +141,8 @@ def _parse_value(text: str) -> object:
         if value is None and stripped[:1] != '"':
             quoted = json.dumps(text, ensure_ascii=False)
             raise InvalidInput(
-                f"the value {text[:60]!r} begins like JSON, but is not JSON", hint=f"as text it is in quotes: {quoted}"
+                f"the value {text[:60]!r} looks like JSON, but is not valid JSON",
+                hint=f"to send it as text, put it in quotes: {quoted}",
             )
         return text if value is None else value
     numbers = [_parse_number(word) for word in stripped.split(",")]
@@ -176,7 +177,7 @@ def _feature(name: str, value: object) -> Feature:
     if any(isinstance(item, float) for item in values) and not any(isinstance(item, bytes) for item in values):
         return [float(item) for item in values]
     if len({type(item) for item in values}) > 1:
-        raise InvalidInput(f"feature {name!r} mixes text and numbers; its values are of one kind")
+        raise InvalidInput(f"feature {name!r} mixes text and numbers")
     return values  # type: ignore[return-value] # checked above to be of one type
 
 

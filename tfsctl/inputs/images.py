@@ -66,7 +66,7 @@ def image_row(image: Image, spec: TensorSpec) -> np.ndarray:
 def _required_layout(spec: TensorSpec) -> _Layout:
     layout = _layout(spec)
     if layout is None:
-        raise InvalidInput(f"input {spec.name!r} is {spec.dtype} {spec.shape_text}: no image fits into that")
+        raise InvalidInput(f"input {spec.name!r} is {spec.dtype} {spec.shape_text}: an image does not fit this shape")
     return layout
 
 
@@ -87,12 +87,16 @@ def _pixels(content: bytes, layout: _Layout) -> np.ndarray:
     try:
         from PIL import Image
     except ImportError as error:
-        raise TfsctlError("images are decoded by Pillow, which is missing", hint="pip install pillow") from error
+        raise TfsctlError("decoding images needs Pillow, which is not installed", hint="pip install pillow") from error
     try:
         with Image.open(io.BytesIO(content)) as opened:
             return _scaled_pixels(opened, layout)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        words = "too many pixels" if isinstance(error, Image.DecompressionBombError) else "not an image Pillow can read"
+        words = (
+            "too many pixels"
+            if isinstance(error, Image.DecompressionBombError)
+            else "not an image that Pillow can decode"
+        )
         raise InvalidInput(words) from error
 
 

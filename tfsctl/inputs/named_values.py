@@ -33,7 +33,7 @@ def only_name(signature: Signature) -> str | None:
     return signature.inputs[0].name if len(signature.inputs) == 1 else None
 
 
-def read_bytes(path: str, *, hint: str = "text that begins with @ is given without -i: NAME=@…") -> bytes:
+def read_bytes(path: str, *, hint: str = "to send text that begins with @, write NAME=@… without -i") -> bytes:
     """The contents of a file. Raises NotFound, with the hint, or InvalidInput if it cannot be read."""
     try:
         return Path(path).read_bytes()

@@ -30,7 +30,7 @@ def choose_signature(metadata: ModelMetadata, name: str | None) -> Signature:
         return signatures[wanted]
     close = difflib.get_close_matches(wanted, signatures, n=1)
     raise NotFound(
-        f"{metadata.name} has no signature {wanted!r}, only {', '.join(signatures) or 'none at all'}",
+        f"{metadata.name} has no signature {wanted!r}, only {', '.join(signatures) or 'none'}",
         hint=f"did you mean --signature {close[0]}?" if close else "choose one with --signature NAME",
     )
 
@@ -58,7 +58,7 @@ def shape_lines(lines: Sequence[str], signature: Signature) -> dict[str, np.ndar
             _check_encoding(lines)
             return _typed_arrays(parse_typed(lines, signature, as_text=True), signature)
         if not lines and signature.inputs:
-            raise InvalidInput("nothing was typed")
+            raise InvalidInput("no input was given")
         return _typed_arrays([_line_row(line, number, signature) for number, line in enumerate(lines, 1)], signature)
 
 
@@ -187,7 +187,7 @@ def _input_array(spec: TensorSpec, values: Sequence[tuple[object, bool]]) -> np.
     first, is_row = values[0]
     if spec.shape == ():
         if len(values) > 1:
-            raise InvalidInput(f"{spec.name} takes a single value, and {len(values)} were typed")
+            raise InvalidInput(f"{spec.name} takes a single value, but {len(values)} were given")
         return json_tensors.from_json(first, spec)
     if spec.shape is None:
         whole = len(values) == 1 and not is_row and isinstance(first, list)
@@ -214,7 +214,7 @@ def _concatenated(spec: TensorSpec, values: Sequence[tuple[object, bool]]) -> np
         return parts[0]
     if any(part.shape[1:] != parts[0].shape[1:] or not part.ndim for part in parts):
         shapes = ", ".join(str(list(part.shape)) for part in parts)
-        raise InvalidInput(f"the values for {spec.name} are no rows of one batch: their shapes are {shapes}")
+        raise InvalidInput(f"the values for {spec.name} do not form a batch: their shapes are {shapes}")
     return np.concatenate(parts)
 
 

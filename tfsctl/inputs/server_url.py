@@ -35,13 +35,13 @@ def parse_server_url(text: str) -> ServerUrl:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise InvalidInput(f"--url is no URL: {error}") from error
+        raise InvalidInput(f"--url is not a valid URL: {error}") from error
     if parts.scheme not in PORT_OF_SCHEME or not host:
-        raise InvalidInput("--url wants http:// or https:// and a host", hint="--url https://gateway/models")
+        raise InvalidInput("--url must begin with http:// or https:// and a host", hint="--url https://gateway/models")
     if parts.username is not None:
-        raise InvalidInput("--url holds a password", hint="--header-env 'authorization=Basic CREDENTIALS' sends it")
+        raise InvalidInput("--url contains a password", hint="--header-env 'authorization=Basic CREDENTIALS' sends it")
     if parts.query or parts.fragment:
-        raise InvalidInput("--url ends with its path", hint="leave out what follows ? or #")
+        raise InvalidInput("--url must not contain ? or #", hint="remove the part from ? or # on")
     address = (host, port or PORT_OF_SCHEME[parts.scheme], parts.scheme == "https")
     match = _MODEL_PATH.fullmatch(parts.path)
     if match is None:

@@ -30,7 +30,7 @@ from tfsctl.inputs.named_values import only_name, read_file, split_pair
 _PAIR = re.compile(r"\s*([A-Za-z_][\w./-]*)=")
 _LATER_PAIR = re.compile(r"\s([A-Za-z_][\w./-]*)=")
 TEXT_HINT = "--text sends it as text"
-LINES_HINT = "each line is one row; --format json reads everything as one JSON document"
+LINES_HINT = "each line is one row; use --format json for one JSON document"
 _MAX_QUOTED_CHARS = 60
 _BODY_KEYS = {"instances", "inputs", "signature_name"}
 _LITERALS: dict[str, object] = {"true": True, "false": False, "null": None}
@@ -76,10 +76,10 @@ def parse_typed(
     missing file.
     """
     if not texts and not named and signature.inputs:
-        raise InvalidInput("nothing was typed")
+        raise InvalidInput("no input was given")
     if as_text and texts:
         if not takes_text(signature):
-            raise InvalidInput("only a model with one string input takes text as it is")
+            raise InvalidInput("--text and quoted text need a model with one string input")
         if named:
             raise InvalidInput(f"{_quoted(texts[0])} and -i {_quoted(named[0])} are both values of the only input")
         return [TypedValues({signature.inputs[0].name: text}, is_row=True) for text in texts]
@@ -182,7 +182,7 @@ def _read_values(text: str, signature: Signature) -> Iterable[TypedValues]:
     """The values of a text without pairs."""
     value = parse_json(text) if text.lstrip()[:1] in ("{", "[") else None
     if value is None and _takes_plain_text(signature) and text.lstrip()[:1] in ("{", "["):
-        raise InvalidInput(f"{_quoted(text)} begins like JSON, but is not JSON", hint=TEXT_HINT)
+        raise InvalidInput(f"{_quoted(text)} looks like JSON, but is not valid JSON", hint=TEXT_HINT)
     if isinstance(value, dict):
         if not _is_body(value):
             return [_by_input(value, signature, text)]
@@ -217,8 +217,8 @@ def _typed(text: str, spec: TensorSpec) -> object:
             return value
         row = json.dumps({spec.name: text}, ensure_ascii=False)
         raise InvalidInput(
-            f"the value of {spec.name}, {_quoted(text)}, begins like JSON, but is not "
-            + ("JSON" if value is None else "a list of strings"),
+            f"the value of {spec.name}, {_quoted(text)}, looks like JSON, but is not "
+            + ("valid JSON" if value is None else "a list of strings"),
             hint=f"to send it as text, write the row as JSON: {row}",
         )
     value = parse_json(text)
@@ -252,7 +252,7 @@ def _takes_plain_text(signature: Signature) -> bool:
 def _only_input(signature: Signature, text: str) -> TensorSpec:
     if len(signature.inputs) == 1:
         return signature.inputs[0]
-    raise InvalidInput(f"{_quoted(text)} does not say which of {len(signature.inputs)} inputs it is for")
+    raise InvalidInput(f"{_quoted(text)} does not name one of the {len(signature.inputs)} inputs")
 
 
 def _quoted(value: object) -> str:

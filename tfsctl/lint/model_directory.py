@@ -68,7 +68,7 @@ def _versions_fix(base: Path, misnamed: list[Path]) -> str:
     if is_saved_model(base) and parse_version(base.name) is not None:
         return f"this is a version: give its parent, {base.parent}"
     if is_saved_model(base):
-        return f"tfsctl export {_quoted(base)} makes a version of it that can be served"
+        return f"tfsctl export {_quoted(base)} converts it to a servable version"
     if misnamed:
         return f"mv {_quoted(misnamed[0])} {_quoted(base / '1')}"
     return f"tfsctl export SOURCE --to {_quoted(base.parent)} --name {_quoted(base.name)}"
@@ -80,7 +80,7 @@ def _misnamed(path: Path) -> Finding:
         "warning",
         str(path),
         f"TensorFlow Serving ignores {path.resolve().name}: the name of a version directory is a number",
-        f"tfsctl export {_quoted(path)} makes a version of it that can be served",
+        f"tfsctl export {_quoted(path)} converts it to a servable version",
     )
 
 

@@ -57,7 +57,7 @@ def parse_text(message: MessageT, text: str, *, source: str) -> MessageT:
     try:
         return text_format.Parse(text, message)
     except text_format.ParseError as error:
-        what = f"{source} is no {message.DESCRIPTOR.full_name}"
+        what = f"{source} is not a {message.DESCRIPTOR.full_name}"
         if text.startswith(_BYTE_ORDER_MARK):
             raise InvalidInput(
                 f"{what}: it begins with a byte order mark (U+FEFF)", hint="save it as UTF-8 without a byte order mark"

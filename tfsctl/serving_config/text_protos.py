@@ -40,7 +40,7 @@ def batching_text(parameters: Sequence[str]) -> str:
         if name not in fields or not equals:
             close = difflib.get_close_matches(name, fields, n=1)
             hint = f"{close[0]}=VALUE" if close else f"NAME=VALUE, and NAME is one of {', '.join(fields)}"
-            raise InvalidInput(f"{parameter!r} is no batching parameter", hint=hint)
+            raise InvalidInput(f"{parameter!r} is not a batching parameter", hint=hint)
         if fields[name].message_type is not None:
             lines.append(f"{name} {{ value: {value} }}")
         elif name == "allowed_batch_sizes":
@@ -78,7 +78,9 @@ def _pem(file: str) -> str:
     except UnicodeDecodeError:
         text = ""
     if "-----BEGIN " not in text:
-        raise InvalidInput(f"{file} is no PEM file", hint="PEM is text that starts with -----BEGIN; convert it first")
+        raise InvalidInput(
+            f"{file} is not a PEM file", hint="PEM is text that starts with -----BEGIN; convert it first"
+        )
     return text
 
 

@@ -97,7 +97,7 @@ def test_several_signatures_use_one_call(run_cli: RunCli) -> None:
     [
         (["regress", *HALF, "x=1"], 2, "half_plus_two has several signatures for regress: "),
         (["regress", *HALF, "--signature", "regres_x_to_y", "x=1"], 4, "did you mean --signature regress_x_to_y?"),
-        (["regress", *HALF, "--signature", "regress_x_to_y", "2"], 2, "'2' does not say which feature it is"),
+        (["regress", *HALF, "--signature", "regress_x_to_y", "2"], 2, "'2' has no feature name"),
         (["regress", *HALF, "--signature", "regress_x_to_y", "x=two"], 5, "Data type: string but expected type: float"),
         (["regress", *HALF, "--signature", "regress_x_to_y", "y=2"], 5, "Feature: x (data type: float) is required"),
         (
@@ -143,12 +143,12 @@ def test_stdin_is_lines_or_one_document(run_cli: RunCli, options: list[str], std
     ("options", "stdin", "message"),
     [
         ([], '[{"x": 2.0}, {"x": 4.0}]', "line 1 is not one example"),
-        ([], '[\n{"x": 2.0}]', "line 1: '[' begins like JSON, but is not JSON"),
-        ([], "x=1\n\nx=2\n", "line 2: '' does not say which feature it is"),
-        ([], "x=[1", "line 1: the value '[1' begins like JSON, but is not JSON"),
+        ([], '[\n{"x": 2.0}]', "line 1: '[' looks like JSON, but is not valid JSON"),
+        ([], "x=1\n\nx=2\n", "line 2: '' has no feature name"),
+        ([], "x=[1", "line 1: the value '[1' looks like JSON, but is not valid JSON"),
         (["--format", "jsonl"], "x=1\n", "line 1: 'x=1' is not a JSON object"),
         (["--format", "json"], "x=1\n", "standard input is not a JSON object or list"),
-        (["--format", "json"], "[1", "'[1' begins like JSON, but is not JSON"),
+        (["--format", "json"], "[1", "'[1' looks like JSON, but is not valid JSON"),
         (["--format", "json", "x=1"], "", "--format is about standard input, and the examples are typed"),
         (["-", "-i", "x=1"], "x=2", "-i is typed, and - reads the examples from standard input"),
     ],

@@ -70,7 +70,7 @@ def test_features_of_a_remote_server(run_cli: RunCli, half_plus_two: Served, ove
     other = ("predict", "--model", "half_plus_two", "--signature", "regress_x_to_y", over, *address, "x=1")
     refused = run_cli(*other)
     assert refused.code == 5
-    assert refused.stderr.endswith("hint: tfsctl predict --example FEATURE=VALUE builds such a record\n")
+    assert refused.stderr.endswith("hint: tfsctl predict --example FEATURE=VALUE builds a tf.Example\n")
     assert run_cli(*other, "--example").stdout == "2.5\n"
 
 

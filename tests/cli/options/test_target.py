@@ -75,8 +75,8 @@ def test_version_label_and_timeout_are_kept() -> None:
             ServerOptions(),
             [],
             NotFound,
-            "no model server is running that tfsctl started",
-            "tfsctl serve PATH starts one; --model NAME --port PORT names another",
+            "no server started by tfsctl is running",
+            "start one with tfsctl serve PATH; --model NAME --port PORT uses another server",
         ),
         (
             ServerOptions(),

@@ -135,7 +135,7 @@ def test_document_includes_top_classes() -> None:
 @pytest.mark.parametrize(
     ("outputs", "class_options", "message"),
     [
-        ({"y": [1, 2]}, ClassOptions(top=1), "no output of this answer has scores of classes"),
+        ({"y": [1, 2]}, ClassOptions(top=1), "no output of this prediction contains class scores"),
         ({"y": [[0.5, 0.5]]}, ClassOptions(labels=("a", "b", "c")), "there are 3 labels, but y has 2 classes"),
     ],
 )

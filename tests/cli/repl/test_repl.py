@@ -238,9 +238,9 @@ def test_choices_are_listed(served: Served) -> None:
 def test_unknown_models_and_labels_are_explained(session: ReplSession) -> None:
     """No API of a server lists them."""
     assert handle_line(session, ":model") == LineResult(
-        answer=("* half_plus_two",), notes=("other models are not known: tfsctl did not start this server",)
+        answer=("* half_plus_two",), notes=("other models are unknown: tfsctl did not start this server",)
     )
-    assert handle_line(session, ":label").notes == ("the labels are not known: tfsctl did not start this server",)
+    assert handle_line(session, ":label").notes == ("the labels are unknown: tfsctl did not start this server",)
 
 
 def test_another_server_can_be_chosen(registered: ServerRecord, run_cli: RunCli) -> None:
@@ -353,7 +353,7 @@ def test_terminal_session(registered: ServerRecord, tmp_path: Path) -> None:
     options = ("--host", registered.host, "--port", registered.rest_port, "--model", "echo")
     with terminal(tmp_path, *options) as screen:
         screen.expect("echo version 7 at 127.0.0.1")
-        screen.expect(":help lists the commands, :q leaves.")
+        screen.expect(":help lists the commands, :q quits.")
         screen.expect("echo>")
         screen.press("0.5" + ENTER)
         assert "0.5  ████████████              50%" in screen.expect(" ms\n")
@@ -430,7 +430,7 @@ def test_repl_works_without_a_history_file(registered: ServerRecord, tmp_path: P
     options = ("--host", registered.host, "--port", str(registered.rest_port), "--model", "echo")
     environment = clean_environment(tmp_path) | {"TFSCTL_STATE_DIR": str(tmp_path / "file" / "state")}
     with Terminal([sys.executable, "-m", "tfsctl", "repl", *options], environment) as screen:
-        screen.expect("note: the history is not kept: cannot write the state directory")
+        screen.expect("note: the history cannot be saved: cannot write the state directory")
         screen.expect("echo>")
         screen.press("0.5" + ENTER)
         screen.expect("50%")

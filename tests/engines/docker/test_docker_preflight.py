@@ -57,7 +57,7 @@ def test_private_files_are_refused_for_other_users(echo: Path, path: str, mode: 
     """The error names the file or directory."""
     (echo / path).chmod(mode)
 
-    with pytest.raises(EngineError, match=f"^the container could not read {(echo / path).absolute()}: ") as refused:
+    with pytest.raises(EngineError, match=f"^the container cannot read {(echo / path).absolute()}: ") as refused:
         mount_check.check(echo, [echo / "1"], STRANGER)
     assert refused.value.hint == f"chmod -R a+rX {echo}"
     mount_check.check(echo, [echo / "1"], Reader(os.getuid(), frozenset()))
@@ -84,7 +84,7 @@ def test_links_must_stay_inside_the_mount(echo: Path, tmp_path: Path) -> None:
         (echo / "2").unlink()
         write_echo_model(tmp_path / "elsewhere/1") if target.startswith("..") else None
         (echo / "2").symlink_to(target)
-        with pytest.raises(EngineError, match=f"^{echo}/2 is a link to {target}, which the container would not see"):
+        with pytest.raises(EngineError, match=f"^{echo}/2 is a link to {target}, outside the mounted directory"):
             mount_check.check(echo, [echo / "2"], STRANGER)
 
     (echo / "1/assets").mkdir()
@@ -99,7 +99,7 @@ def test_paths_that_docker_cannot_represent_are_refused(tmp_path: Path, name: by
     base = tmp_path / os.fsdecode(name)
     write_echo_model(base / "1")
 
-    with pytest.raises(EngineError, match=r"^Docker cannot be told of '[ -~]*': its name is no text$"):
+    with pytest.raises(EngineError, match=r"^Docker cannot mount '[ -~]*': its name is not valid text$"):
         mount_check.check(base, [base / "1"], None)
 
 
@@ -170,7 +170,9 @@ def test_bundled_libraries_are_noted(tmp_path: Path) -> None:
     op_support.check("m", info, STOCK)
     text, forests = op_support.notes("m", info, STOCK)
 
-    assert text.startswith("m uses the operations SentencepieceOp, TFText>RoundRobinTrim of TensorFlow Text, of which")
+    assert text.startswith(
+        "m uses the operations SentencepieceOp, TFText>RoundRobinTrim of TensorFlow Text, and tensorflow/serving:2.20.0 has"
+    )
     assert "SimpleMLCreateModelResource of TensorFlow Decision Forests" in forests
 
 
@@ -194,7 +196,7 @@ def test_an_image_for_another_platform_is_pulled(fake_docker: FakeDocker) -> Non
     fake_docker.expect("pull", "--platform", "linux/arm64", "here:1", code=1)
     with pytest.raises(DockerError, match=r"^cannot pull here:1$") as refused:
         docker_image.ensure_present(ContainerOptions("here:1", platform="linux/arm64"))
-    assert refused.value.hint == "the one that is here is not made for linux/arm64"
+    assert refused.value.hint == "the local image is not built for linux/arm64"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +239,9 @@ def test_a_pull_shows_its_progress(fake_docker: FakeDocker, capfd: pytest.Captur
 def test_a_missing_image_is_an_error(fake_docker: FakeDocker) -> None:
     """If it may not be pulled, or if the pull fails."""
     fake_docker.expect("image", "inspect", stderr="Error: No such image: far:1\n", code=1)
-    with pytest.raises(DockerError, match=r"^the image far:1 is not here, and --pull never forbids ") as forbidden:
+    with pytest.raises(
+        DockerError, match=r"^the image far:1 is not on this machine, and --pull never prevents "
+    ) as forbidden:
         docker_image.ensure_present(ContainerOptions("far:1", pull="never"))
     assert forbidden.value.hint == "docker pull far:1"
 
@@ -294,7 +298,7 @@ def test_a_free_port_that_was_taken_is_replaced(echo: Path, fake_docker: FakeDoc
             "another command is starting or removing the container tfsctl-echo",
             "--name ANOTHER_NAME, or tfsctl ps",
         ),
-        ({"stdout": "OURS\n"}, "a server named echo runs already", "--name ANOTHER_NAME; or tfsctl stop echo, "),
+        ({"stdout": "OURS\n"}, "a server named echo is already running", "--name ANOTHER_NAME; or tfsctl stop echo, "),
         (
             {"stdout": "<no value>\n"},
             "a container named tfsctl-echo already exists",
@@ -389,7 +393,7 @@ def test_the_tag_latest_is_noted(echo: Path, fake_docker: FakeDocker) -> None:
     fake_docker.expect_daemon()
     for image in ("tensorflow/serving", "tensorflow/serving:latest"):
         _, notes = fitted(echo, image)
-        assert notes == (f"{image} is whatever was newest when it was pulled; --tag 2.20.0 is what it says",)
+        assert notes == (f"{image} has no fixed version: it was the newest when it was pulled; --tag 2.20.0 is fixed",)
 
 
 def test_gpus_with_a_cpu_image_are_noted(echo: Path, fake_docker: FakeDocker) -> None:
@@ -402,7 +406,8 @@ def test_gpus_with_a_cpu_image_are_noted(echo: Path, fake_docker: FakeDocker) ->
         ).notes
 
     assert (
-        said["tensorflow/serving:2.19.0"][0] == "tensorflow/serving:2.19.0 has no use for --gpus; --tag 2.19.0-gpu has"
+        said["tensorflow/serving:2.19.0"][0]
+        == "tensorflow/serving:2.19.0 does not support --gpus; --tag 2.19.0-gpu does"
     )
     assert not [note for image in ("tensorflow/serving:2.19.0-gpu", "mine:1") for note in said[image] if "gpu;" in note]
 
@@ -472,7 +477,7 @@ def test_a_remote_daemon_is_detected_by_its_address(endpoint: str, *, elsewhere:
         ),
         (
             "Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?",
-            "the Docker daemon does not answer",
+            "the Docker daemon does not respond",
             "start it ",
         ),
         (
@@ -482,7 +487,7 @@ def test_a_remote_daemon_is_detected_by_its_address(endpoint: str, *, elsewhere:
         ),
         (
             'docker: Error response from daemon: invalid mount config for type "bind": bind source path does not exist: /m.',
-            "Docker does not see that directory",
+            "Docker cannot see that directory",
             "tfsctl image build",
         ),
         (

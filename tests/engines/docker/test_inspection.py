@@ -91,7 +91,7 @@ def test_the_facts_of_an_ended_container(fake_docker: FakeDocker) -> None:
     facts = found[ID]
 
     assert (facts.state, facts.rest_port, facts.health) == ("exited (1)", 8601, None)
-    assert facts.exit_reason.startswith("it was killed, as is done when memory runs out")
+    assert facts.exit_reason.startswith("it was killed, probably because memory ran out")
     assert facts.ended_at == 1795482000.0
 
 

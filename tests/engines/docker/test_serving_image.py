@@ -273,7 +273,7 @@ def test_a_quiet_build_is_pushed(
     failed = run_cli("image", "build", echo, *options)
     assert (failed.code, failed.stdout) == (ExitCode.DOCKER, "")
     assert failed.stderr.endswith(
-        "denied: no access\nerror: cannot push r.example/echo:1; docker's own words are above\n"
+        "denied: no access\nerror: cannot push r.example/echo:1; docker's output is above\n"
         "hint: docker login r.example, if the registry denied access\n"
     )
     docker.check()

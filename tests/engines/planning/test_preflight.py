@@ -26,7 +26,7 @@ def test_the_error_for_a_taken_port_names_our_server(taken: int) -> None:
 
     with pytest.raises(EngineError, match=f"^port {taken} of 127.0.0.1 is in use$") as stranger:
         check_free("new", "127.0.0.1", [taken, 0], [])
-    assert stranger.value.hint == "--rest-port 0 --grpc-port 0 take free ones"
+    assert stranger.value.hint == "--rest-port 0 --grpc-port 0 take free ports"
     with pytest.raises(EngineError, match=rf"^port {taken} .* is in use by the server other \(binary\)$") as known:
         check_free("new", "127.0.0.1", [0, taken], [ours])
     assert known.value.hint.startswith("tfsctl stop other, or ")
@@ -35,7 +35,9 @@ def test_the_error_for_a_taken_port_names_our_server(taken: int) -> None:
 def test_a_taken_name_is_refused() -> None:
     """The error has the address of the server with that name."""
     ours = ServerRecord("echo", "embedded", "127.0.0.1", 8501, 8500, ("echo",), 1, None, 0.0, None)
-    with pytest.raises(EngineError, match=r"^a server named echo runs already, at http://127.0.0.1:8501 \(embedded\)$"):
+    with pytest.raises(
+        EngineError, match=r"^a server named echo is already running, at http://127.0.0.1:8501 \(embedded\)$"
+    ):
         check_free("echo", "127.0.0.1", [0, 0], [ours])
 
 
@@ -51,6 +53,6 @@ def test_variables_that_are_copied_must_be_set(monkeypatch: pytest.MonkeyPatch) 
     check_environment((("EMPTY", None), ("UNSET", "given")))
 
     monkeypatch.delenv("UNSET", raising=False)
-    with pytest.raises(InvalidInput, match="takes the value of the variable UNSET, which is not set") as refused:
+    with pytest.raises(InvalidInput, match="uses the environment variable UNSET, which is not set") as refused:
         check_environment((("EMPTY", None), ("UNSET", None)))
     assert refused.value.hint == "export UNSET=VALUE, or --env UNSET=VALUE"

@@ -94,7 +94,7 @@ def test_several_models_in_one_server(echo: Path, tmp_path: Path) -> None:
     ]
     assert [found.folders for found in planned.models] == [(tmp_path / "other/7",), (echo / "3", echo / "1")]
     assert refusal(paths=(echo, echo)).message == "two models are named echo"
-    assert refusal().message == "there is nothing to serve"
+    assert refusal().message == "no model to serve was given"
 
 
 def test_the_server_is_named_after_its_only_model(echo: Path) -> None:
@@ -138,7 +138,10 @@ def test_a_model_config_file_is_served(echo: Path, tmp_path: Path) -> None:
 
     for text, words in (
         (f"model_config_list {{ config {{ {entry} }} config {{ {entry} }} }}", "Illegal to list model e multiple"),
-        (f"model_config_list {{ config {{ {entry} typo: 1 }} }}", f"{file} is no tensorflow.serving.ModelServerConfig"),
+        (
+            f"model_config_list {{ config {{ {entry} typo: 1 }} }}",
+            f"{file} is not a tensorflow.serving.ModelServerConfig",
+        ),
         (f"model_config_list {{ config {{ {entry} logging_config {{ }} }} }}", "The logging_config of model e needs"),
         (
             'model_config_list { config { name: "s" base_path: "s3://b/m" model_platform: "tensorflow" } }',
@@ -185,10 +188,10 @@ def test_batching_options(echo: Path, tmp_path: Path) -> None:
     file.write_text("max_batch_size { value: 64 }", encoding="utf-8")
     assert plan(paths=(echo,), batching_file=file).launch.config.files()["batching.config"] == file.read_text()
     file.write_text("max_batch_sise { value: 64 }", encoding="utf-8")
-    assert refusal(paths=(echo,), batching_file=file).message.startswith(f"{file} is no ")
+    assert refusal(paths=(echo,), batching_file=file).message.startswith(f"{file} is not a ")
     misspelt = refusal(paths=(echo,), batching_parameters=("max_batch_sise=1",))
     assert (misspelt.message, misspelt.hint) == (
-        "'max_batch_sise=1' is no batching parameter",
+        "'max_batch_sise=1' is not a batching parameter",
         "max_batch_size=VALUE",
     )
     assert isinstance(refusal(paths=(echo,), batching_parameters=("max_batch_size=many",)), InvalidInput)
@@ -224,7 +227,7 @@ def test_tls_is_read_from_pem_files(echo: Path, tmp_path: Path) -> None:
     assert "PRIVATE" not in str(planned.launch.to_document())
 
     (tmp_path / "key.pem").write_bytes(b"\x30\x82")
-    assert refusal(paths=(echo,), tls=tls).message == f"{tmp_path}/key.pem is no PEM file"
+    assert refusal(paths=(echo,), tls=tls).message == f"{tmp_path}/key.pem is not a PEM file"
     (tmp_path / "key.pem").unlink()
     assert refusal(paths=(echo,), tls=tls).message == f"there is no file {tmp_path}/key.pem"
 
@@ -250,8 +253,8 @@ def test_the_command_line_is_printed_without_writing_files(echo: Path, engine: E
 @pytest.mark.parametrize(
     ("flag", "message", "hint"),
     [
-        ("--grpc_max_threads=64", "the embedded server has no use for --grpc_max_threads", "leave out --server-arg"),
-        ("grpc_max_threads=64", "the embedded server has no use for --grpc_max_threads", "leave out --server-arg"),
+        ("--grpc_max_threads=64", "the embedded server does not support --grpc_max_threads", "remove --server-arg"),
+        ("grpc_max_threads=64", "the embedded server does not support --grpc_max_threads", "remove --server-arg"),
         (
             "--num_load_thread=2",
             "the embedded server has no flag --num_load_thread",
@@ -265,8 +268,8 @@ def test_the_command_line_is_printed_without_writing_files(echo: Path, engine: E
         ),
         ("--num_load_threads=x", "Couldn't interpret value x for flag num_load_threads", None),
         ("--num_load_threads", "--server-arg --num_load_threads has no value", None),
-        ("--port=9000", "--server-arg --port=9000 contradicts what tfsctl sets itself", "use --grpc-port PORT"),
-        ("--model_name=x", "--server-arg --model_name=x contradicts what tfsctl sets itself", "use --name NAME"),
+        ("--port=9000", "--server-arg --port=9000 conflicts with a flag that tfsctl sets", "use --grpc-port PORT"),
+        ("--model_name=x", "--server-arg --model_name=x conflicts with a flag that tfsctl sets", "use --name NAME"),
     ],
 )
 def test_a_server_argument_that_the_server_would_ignore_is_refused(

@@ -107,7 +107,7 @@ def test_a_reused_process_id_is_not_our_server(process: subprocesses.Child) -> N
 def test_a_name_belongs_to_one_server(process: subprocesses.Child) -> None:
     """A second server of the same name is refused while the first runs."""
     records.register(server("taken", process.pid))
-    with pytest.raises(EngineError, match="a server named taken runs already") as refusal:
+    with pytest.raises(EngineError, match="a server named taken is already running") as refusal:
         records.register(server("taken", os.getpid()))
     assert refusal.value.hint == "tfsctl stop taken"
     assert [record.pid for record in records.running()] == [process.pid]

@@ -73,7 +73,7 @@ def test_a_removed_container(fake_docker: FakeDocker) -> None:
     fake_docker.expect("inspect", stdout="[]\n", stderr="Error: No such object: c\n", code=1)
     error = server_choice.no_running_server()
 
-    assert error.message == "no model server is running: the container of shop was removed without tfsctl"
+    assert error.message == "no model server is running: the container of shop was removed outside tfsctl"
     assert error.hint == "tfsctl restart shop"
 
 
@@ -83,7 +83,7 @@ def test_a_daemon_that_does_not_answer(fake_docker: FakeDocker) -> None:
     for name in (None, "shop"):
         with pytest.raises(DockerError) as refused:
             server_choice.choose_server(records.running(), model=None, name=name)
-        assert refused.value.message == "it is not known whether shop runs: the Docker daemon does not answer"
+        assert refused.value.message == "the state of shop is unknown: the Docker daemon does not respond"
 
 
 def test_the_server_of_a_model_does_not_run(fake_docker: FakeDocker) -> None:
@@ -92,10 +92,10 @@ def test_the_server_of_a_model_does_not_run(fake_docker: FakeDocker) -> None:
     fake_docker.expect("inspect", stdout="[]\n", stderr="Error: No such object: c\n", code=1)
     with pytest.raises(NotFound) as removed:
         server_choice.choose_server([other], model="m")
-    assert removed.value.message == "no running server serves 'm': the container of shop was removed without tfsctl"
+    assert removed.value.message == "no running server serves 'm': the container of shop was removed outside tfsctl"
 
     fake_docker.expect("inspect", stdout="[]\n", stderr="Cannot connect to the Docker daemon at unix:///x.\n", code=1)
-    with pytest.raises(DockerError, match="it is not known whether shop runs"):
+    with pytest.raises(DockerError, match="the state of shop is unknown"):
         server_choice.choose_server([other], model="m")
     with pytest.raises(NotFound, match=r"no running server serves 'x'; running: other"):
         server_choice.choose_server([other], model="x")
@@ -103,7 +103,7 @@ def test_the_server_of_a_model_does_not_run(fake_docker: FakeDocker) -> None:
 
 def test_no_server_was_started() -> None:
     """Only then is it said so."""
-    assert server_choice.no_running_server().message == "no model server is running that tfsctl started"
+    assert server_choice.no_running_server().message == "no server started by tfsctl is running"
 
 
 def test_the_certificate_of_the_server_is_trusted() -> None:
@@ -117,8 +117,8 @@ def test_the_certificate_of_the_server_is_trusted() -> None:
 def test_a_client_certificate_is_asked_for() -> None:
     """The user has to name it."""
     mutual = replace(SECURE, client_ca="/clients.pem")
-    with pytest.raises(InvalidInput, match=r"asks for a client certificate, signed by /clients\.pem") as refused:
+    with pytest.raises(InvalidInput, match=r"requires a client certificate signed by /clients\.pem") as refused:
         server_choice.grpc_tls(mutual, None)
-    assert refused.value.hint.startswith("--cert FILE --key FILE")
+    assert refused.value.hint.startswith("add --cert FILE --key FILE")
     mine = ClientTls(cert=Path("/me.pem"))
     assert server_choice.grpc_tls(mutual, mine) == replace(mine, ca=Path("/c.pem"))

@@ -50,8 +50,8 @@ class FileOutput:
         if checkpoint is not None and checkpoint.run != self._run:
             changed = ", ".join(name for name in self._run if checkpoint.run.get(name) != self._run[name])
             raise InvalidInput(
-                f"the run for {path} that was interrupted was another one: {changed} changed",
-                hint=f"rm {path}.progress forgets it",
+                f"the run for {path} that was interrupted had different settings: {changed} changed",
+                hint=f"rm {path}.progress discards it",
             )
         self.resumed = checkpoint is not None
         self.through, self.rows, self.rejects = (

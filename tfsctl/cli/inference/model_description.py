@@ -36,7 +36,7 @@ def describe_either(options: ServerOptions, text: str, base: Path | None) -> Des
     """Describe the model that `text` names: a directory, a version (of `base`, or of the server), or NAME[@VERSION]."""
     if base is not None:
         if not text.isdecimal():
-            raise InvalidInput(f"{text} is no version of {base}", hint="name versions by number, or leave out PATH")
+            raise InvalidInput(f"{base} has no version {text}", hint="use version numbers, or remove PATH")
         return of_directory(base, replace(options, version=int(text)))
     if Path(text).exists():
         return of_directory(Path(text), options)
@@ -83,7 +83,7 @@ def of_directory(path: Path, options: ServerOptions) -> Description:
     from tfsctl.engines.model_on_disk import is_file_error, local_path, require_versions
 
     if options.label is not None:
-        raise InvalidInput("labels are given by a server; a directory has none", hint="use --version N")
+        raise InvalidInput("--label needs a running model: directories have no labels", hint="use --version N")
     directory = local_path(path).resolve()
     if directory.is_file():
         raise is_file_error(directory)
@@ -97,8 +97,8 @@ def of_directory(path: Path, options: ServerOptions) -> Description:
             require_versions(directory, command="metadata")
             there = ", ".join(str(found.version) for found in versions)
             raise NotFound(
-                f"no version {options.version} of a model in {path} (versions there: {there})",
-                hint=f"name one that is there, such as {versions[-1].version}",
+                f"no version {options.version} of a model in {path} (existing versions: {there})",
+                hint=f"choose an existing version, such as {versions[-1].version}",
             )
         name, version, directory = directory.name, matching[-1].version, matching[-1].path
     info = read_saved_model(directory)

@@ -77,7 +77,7 @@ def predict_file(
         )
     )
     if files.resume and not output.through:
-        terminal.say("nothing to go on with; starting at the first row")
+        terminal.say("no interrupted run found; starting at the first row")
     features, rows = features_of(served, chosen), None
     if features is not None:
         source, rows = feature_rows(source, chosen, features, files.columns)
@@ -118,11 +118,11 @@ def predict_file(
         output.abandon()
         if isinstance(output, FileOutput) and output.through:
             terminal.say(
-                f"{output.rows:,} answers are kept; the same command with --resume goes on after row {output.through:,}"
+                f"{output.rows:,} predictions are kept; add --resume to the same command to continue after row {output.through:,}"
             )
             if isinstance(error, TfsctlError) and (error.hint or "").startswith("--on-error skip"):
                 # --resume continues only the same command, so the kept answers must go first
-                error.hint = f"rm {output.path}.progress, and --on-error skip leaves out such rows and lists them"
+                error.hint = f"rm {output.path}.progress, then add --on-error skip to skip and list such rows"
         raise
     seconds = time.perf_counter() - start
     if isinstance(output, FileOutput):
@@ -133,7 +133,7 @@ def _options(files: FileOptions, signature: Signature) -> BulkOptions:
     fixed = fixed_batch_size(signature)
     if fixed is not None and files.batch_size not in (None, fixed):
         raise InvalidInput(
-            f"{signature.name} takes exactly {fixed} rows a request", hint=f"--batch-size {fixed}, or none"
+            f"{signature.name} takes exactly {fixed} rows per request", hint=f"--batch-size {fixed}, or none"
         )
     return BulkOptions(
         batch_size=files.batch_size or fixed,
@@ -272,4 +272,4 @@ def _report(output: FileOutput, bulk: BulkPredictor, rows: int, seconds: float, 
     done = f"{output.rows:,} rows" + (f", {rows:,} of them" if output.resumed else "")
     terminal.say(f"{output.path}: {done} in {seconds:.1f} s ({rate:,.0f} rows/s; {sizes})")
     if output.rejects:
-        terminal.say(f"not answered: {output.rejects:,}; {output.rejects_path} says why")
+        terminal.say(f"rows without a prediction: {output.rejects:,}; {output.rejects_path} lists the reasons")

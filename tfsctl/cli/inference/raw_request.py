@@ -19,7 +19,9 @@ def post(options: ServerOptions, verb: str, body: bytes) -> None:
     target = find_target(options, records.running())
     with target.connect() as client:
         if not isinstance(client, RestClient):
-            raise InvalidInput("--raw sends a body of the REST API", hint="leave out --grpc, or --raw")
+            raise InvalidInput(
+                "--raw sends a REST request body, and cannot be used with --grpc", hint="remove --grpc or --raw"
+            )
         content, error = client.send_raw(target.model, verb, body)
     terminal.answer_raw(content)
     if error is not None:

@@ -85,7 +85,7 @@ def read_body(arguments: list[str] | None) -> bytes:
 def read_stdin(arguments: list[str] | None) -> bytes:
     """Read all of standard input. Raises InvalidInput if it is closed, or a terminal and the user did not type `-`."""
     if sys.stdin is None or (not arguments and sys.stdin.isatty()):
-        raise InvalidInput("nothing to predict on", hint='tfsctl predict "some text"; tfsctl metadata tells what fits')
+        raise InvalidInput("nothing to predict on", hint='tfsctl predict "some text"; tfsctl metadata shows the inputs')
     return sys.stdin.buffer.read()
 
 

@@ -49,7 +49,7 @@ def open_model(name: str, server: str | None, config: Path | None, host: str, po
             "--host and --port name a server that tfsctl did not start", hint="add --config FILE, its model config file"
         )
     if config is not None and server is not None:
-        raise InvalidInput("--server and --config both choose a server", hint="leave out one of them")
+        raise InvalidInput("--server and --config both choose a server", hint="remove one of them")
     return find_model(name, server=server, config_file=config, host=host, grpc_port=port)
 
 

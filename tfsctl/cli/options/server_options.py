@@ -230,7 +230,7 @@ class ServerOptions:
         model = None if self.model == self.profile_model else self.model
         for option, value, other in (("--model", model, name), ("--version", self.version, version)):
             if None not in (value, other) and value != other:
-                raise InvalidInput(f"{text} and {option} {value} contradict each other", hint="remove one of them")
+                raise InvalidInput(f"{text} and {option} {value} cannot be used together", hint="remove one of them")
         version = self.version if version is None else version
         return replace(self, model=name, version=version, model_is_argument=True)
 

@@ -56,16 +56,18 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """
     from tfsctl.inputs.named_values import read_bytes
 
-    content = read_bytes(str(path), hint="--labels takes a file with the name of a class a line, or JSON")
+    content = read_bytes(str(path), hint="--labels takes a text file with one class name per line, or JSON")
     try:
         text = content.decode()
         found = json.loads(text) if path.suffix == ".json" else text.splitlines()
         if isinstance(found, dict):
             found = [found[str(index)] for index in range(len(found))]
     except (ValueError, KeyError, RecursionError) as error:
-        raise InvalidInput(f"{path} holds no labels: {error!r}", hint="one a line, or a JSON list") from error
+        raise InvalidInput(
+            f"{path} holds no labels: {error!r}", hint="write one label per line, or a JSON list"
+        ) from error
     if not isinstance(found, list) or not found:
-        raise InvalidInput(f"{path} holds no labels", hint="one a line, or a JSON list")
+        raise InvalidInput(f"{path} holds no labels", hint="write one label per line, or a JSON list")
     return tuple(map(str, found))
 
 
@@ -86,7 +88,7 @@ def scored_outputs(outputs: Mapping[str, np.ndarray], class_options: ClassOption
     """
     scored = {name: scores for name, array in outputs.items() if (scores := _scores(array, class_options)) is not None}
     if class_options.wants_classes and not scored:
-        raise InvalidInput("no output of this answer has scores of classes", hint="leave out --top and --labels")
+        raise InvalidInput("no output of this prediction contains class scores", hint="leave out --top and --labels")
     sizes = {name: scores.shape[1] for name, scores in scored.items()}
     if class_options.labels and len(class_options.labels) not in sizes.values():
         counts = ", ".join(f"{name} has {size} classes" for name, size in sizes.items())

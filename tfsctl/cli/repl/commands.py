@@ -33,9 +33,9 @@ def _no_choices(_session: ReplSession) -> Iterable[str]:
 
 _OTHER_LINES = [
     ("-i NAME=VALUE", "Send values by name; NAME=@FILE reads a file."),
-    ('"""…"""', "Send text of several lines, as it is."),
-    ("::TEXT", "Send input that begins with a colon, without the first one."),
-    ("anything else", "Send it to the model, as tfsctl predict does."),
+    ('"""…"""', "Send text of several lines without parsing it."),
+    ("::TEXT", "Send input that begins with a colon."),
+    ("anything else", "Send the line to the model, like tfsctl predict."),
 ]
 
 
@@ -181,7 +181,7 @@ def choose_model(session: ReplSession, argument: str) -> LineResult:
         session.switch(model=ModelRef(argument))
         return LineResult(notes=(session.place,))
     models = session.known_models()
-    notes = () if session.knows_models() else ("other models are not known: tfsctl did not start this server",)
+    notes = () if session.knows_models() else ("other models are unknown: tfsctl did not start this server",)
     return LineResult(answer=_marked(models, session.target.model.name), notes=notes)
 
 
@@ -256,7 +256,7 @@ def choose_label(session: ReplSession, argument: str) -> LineResult:
         return LineResult(answer=_marked(labels, session.target.model.label or ""))
     if session.knows_models():
         return LineResult(notes=(f"{session.served.name} has no version labels",))
-    return LineResult(notes=("the labels are not known: tfsctl did not start this server",))
+    return LineResult(notes=("the labels are unknown: tfsctl did not start this server",))
 
 
 @command(":grpc")

@@ -81,7 +81,7 @@ def _read_terminal(session: ReplSession) -> ExitCode:
         multiline=Condition(lambda: is_open(get_app().current_buffer.text)),  # Enter adds a line then
         prompt_continuation="... ",
     )
-    terminal.say(f"{session.place}. :help lists the commands, :q leaves.")
+    terminal.say(f"{session.place}. :help lists the commands, :q quits.")
     while True:
         try:
             text = prompt.prompt(f"{session.served.name}> ")
@@ -110,7 +110,7 @@ def _history() -> History:
         file = state_dir.repl_history()
         file.open("ab").close()
     except (EngineError, OSError) as error:
-        terminal.say(f"note: the history is not kept: {error}")
+        terminal.say(f"note: the history cannot be saved: {error}")
         return InMemoryHistory()
     return FileHistory(str(file))
 

@@ -19,7 +19,7 @@ MAX_ROWS = 1000
 def predict_file_rows(session: ReplSession, path: str) -> LineResult:
     """Predict up to MAX_ROWS rows as one answer. Raises what reading the file and the client raise."""
     if session.verb != "predict":
-        raise InvalidInput("a file is answered by predict only", hint=":verb predict")
+        raise InvalidInput(":file works only with the verb predict", hint=":verb predict")
     is_truncated = False
 
     def send() -> Prediction:

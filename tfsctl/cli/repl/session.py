@@ -211,7 +211,7 @@ class ReplSession:
                 self._send(client, self.last_line, target.model)
             except RequestCaptured as captured:
                 return captured.request
-        raise AssertionError("a client that withholds what it is asked has asked")
+        raise AssertionError("a client that captures requests sent one")
 
     def _send(self, client: ServingClient, line: str, model: ModelRef) -> Answer:
         literal = unquote(line)

@@ -17,7 +17,7 @@ def snippet(request: CapturedRequest) -> str:
     connection = request.connection
     tls = connection.tls
     if connection.proxy is not None:
-        raise InvalidInput("grpcurl takes its proxy from HTTPS_PROXY only", hint="set that, and leave out --proxy")
+        raise InvalidInput("grpcurl takes its proxy from HTTPS_PROXY only", hint="set HTTPS_PROXY, and remove --proxy")
     lines = [["grpcurl"]]
     if tls is None:
         lines.append(["-plaintext"])

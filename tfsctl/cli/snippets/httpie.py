@@ -11,7 +11,7 @@ from tfsctl.errors import InvalidInput
 def snippet(request: CapturedRequest) -> str:
     """Return the command line that sends the request. Raises InvalidInput for a UNIX socket or a server name."""
     if request.host.startswith("unix:"):
-        raise InvalidInput("HTTPie reaches no UNIX sockets", hint="--show curl")
+        raise InvalidInput("HTTPie does not support UNIX sockets", hint="--show curl")
     shell.refuse_server_name(request, "HTTPie")
     connection, body = request.connection, request.payload.decode()
     tls = connection.tls

@@ -21,7 +21,7 @@ def snippet(request: CapturedRequest) -> str:
 
 def _lines(request: CapturedRequest) -> Iterator[str]:
     if request.host.startswith("unix:"):
-        raise InvalidInput("Python's own HTTP client reaches no UNIX sockets", hint="--show curl")
+        raise InvalidInput("Python's HTTP client does not support UNIX sockets", hint="--show curl")
     shell.refuse_server_name(request, "Python's own HTTP client")
     connection = request.connection
     yield "import json"

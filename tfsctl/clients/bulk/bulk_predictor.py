@@ -223,7 +223,7 @@ class BulkPredictor:
             rejection = copy.copy(error)
             rejection.message = f"row {row}: {error.message}"
             rejection.args = (rejection.message,)
-            rejection.hint = error.hint or "--on-error skip goes on without such rows, and lists them"
+            rejection.hint = error.hint or "--on-error skip skips such rows, and lists them"
             raise rejection from error
         values = {name: to_json(array[:1])[0] for name, array in batch.arrays.items() if array.size <= 1000}
         reject = Reject(row, error.message, values, label_values(batch.labels, 0))
@@ -248,8 +248,8 @@ def _outputs_by_row(outputs: Mapping[str, np.ndarray], rows: int) -> Arrays:
             by_row[name] = array[None]
         else:
             raise InvalidInput(
-                f"output {name!r} has shape {list(array.shape)} for {rows} rows: it is not one value a row",
-                hint="--batch-size 1 asks for each row by itself",
+                f"output {name!r} has shape {list(array.shape)} for {rows} rows: it does not have one value per row",
+                hint="--batch-size 1 sends each row in its own request",
             )
     return by_row
 

@@ -40,9 +40,9 @@ class PinnedVersionPredictor:
         fixed = fixed_batch_size(self._signature)
         if fixed not in (None, len(batch)):
             raise InvalidInput(
-                f"{self._signature.name} takes exactly {fixed} rows a request, and {len(batch)} are left from row "
+                f"{self._signature.name} takes exactly {fixed} rows per request, and {len(batch)} remain from row "
                 f"{batch.rows[0]} on",
-                hint="add rows that only fill up the last request",
+                hint="add rows to fill the last request",
             )
         pinned = self._pinned
         try:

@@ -58,8 +58,8 @@ class Container:
         found = inspection.inspect([self._id])
         if found is None:
             raise DockerError(
-                f"the Docker daemon does not answer any more, so it is not known whether {self._name} still runs",
-                hint="start the daemon; tfsctl ps then shows what is left",
+                f"the Docker daemon no longer responds; {self._name} may still be running",
+                hint="start the daemon, then check with: tfsctl ps",
             )
         return found.get(self._id)
 

@@ -67,7 +67,7 @@ def find() -> Daemon:
         raise _unusable(error) from error
     except (ValueError, KeyError, TypeError) as error:
         raise DockerError(
-            f"`docker version` cannot be understood: {error}", hint="--engine embedded needs none"
+            f"cannot parse the output of `docker version`: {error}", hint="use --engine embedded, which needs no Docker"
         ) from error
 
 
@@ -128,7 +128,7 @@ def _unusable(error: ProgramFailed) -> DockerError:
         )
     if "permission denied" in error.stderr.lower():
         return DockerError(
-            f"the Docker daemon is closed to this user: {reason_of(error)}",
+            f"this user has no access to the Docker daemon: {reason_of(error)}",
             hint="sudo usermod --append --groups docker $USER, then log in again; or use --engine embedded",
         )
     leads_there = next((name for name in ("DOCKER_HOST", "DOCKER_CONTEXT") if os.environ.get(name)), None)
@@ -136,5 +136,5 @@ def _unusable(error: ProgramFailed) -> DockerError:
         f"start it, or unset {leads_there}" if leads_there else "start it (for example `sudo systemctl start docker`)"
     )
     return DockerError(
-        f"the Docker daemon does not answer: {reason_of(error)}", hint=f"{start}; or use --engine embedded"
+        f"the Docker daemon does not respond: {reason_of(error)}", hint=f"{start}; or use --engine embedded"
     )

@@ -12,23 +12,23 @@ _GPU_ERROR = r"could not select device driver|nvidia-container-cli|unresolvable 
 _KNOWN = (
     (
         r"cannot connect to the docker daemon|is the docker daemon running",
-        "the Docker daemon does not answer",
-        "start it (for example `sudo systemctl start docker`); tfsctl ps then shows what is left",
+        "the Docker daemon does not respond",
+        "start it (for example `sudo systemctl start docker`), then check with: tfsctl ps",
     ),
     (
         _PORT_CONFLICT,
         "a port is in use by another program or container",
-        "--rest-port 0 --grpc-port 0 take free ones",
+        "--rest-port 0 --grpc-port 0 take free ports",
     ),
     (
         r"bind source path does not exist|mounts denied|is not shared from the host|statfs .*no such file",
-        "Docker does not see that directory: its daemon is on another machine, or may not share it",
+        "Docker cannot see that directory: its daemon is on another machine, or is not allowed to share it",
         "tfsctl image build puts the model into an image",
     ),
     (
         _GPU_ERROR,
         "Docker has no driver for GPUs",
-        "install the NVIDIA Container Toolkit, or leave out --gpus",
+        "install the NVIDIA Container Toolkit, or remove --gpus",
     ),
     (
         r"container-init binary not found|catatonit",
@@ -37,13 +37,13 @@ _KNOWN = (
     ),
     (
         r"exec format error|no matching manifest|does not match the (specified|detected host) platform",
-        "the image is made for another processor",
+        "the image is built for another processor",
         "--platform linux/amd64 emulates one; --engine embedded needs no image",
     ),
     (
         r"Minimum memory limit allowed|invalid size|invalid argument .* for \"-m, --memory\"",
-        "that is no memory limit Docker takes",
-        "--memory 2g, for example",
+        "Docker does not accept that memory limit",
+        "use a size such as --memory 2g",
     ),
 )
 

@@ -48,17 +48,17 @@ def adapt(spec: LaunchSpec, models: Sequence[ModelOnDisk]) -> tuple[LaunchSpec, 
     platform = docker_image.platform_for(options, daemon.architecture)
     if platform is not None and options.platform is None:
         notes.append(
-            f"{options.image} is made for amd64 and will be emulated on {daemon.architecture}, which is slow and may "
+            f"{options.image} is built for amd64 and will be emulated on {daemon.architecture}, which is slow and may "
             "crash; --engine embedded runs natively"
         )
     if docker_image.is_stock(options.image):
         tag = docker_image.split_reference(options.image)[1]
         if tag in ("", "latest"):
             notes.append(
-                f"{options.image} is whatever was newest when it was pulled; --tag {DEFAULT_TAG} is what it says"
+                f"{options.image} has no fixed version: it was the newest when it was pulled; --tag {DEFAULT_TAG} is fixed"
             )
         elif options.gpus and not tag.endswith("gpu"):
-            notes.append(f"{options.image} has no use for --gpus; --tag {tag}-gpu has")
+            notes.append(f"{options.image} does not support --gpus; --tag {tag}-gpu does")
     if options.network == HOST_NETWORK:
         notes.append(f"with --network {HOST_NETWORK}, the server listens on every address of this machine")
     notes += run_arguments.notes(options.docker_arguments)
@@ -112,7 +112,7 @@ def _check_network(network: str | None) -> None:
         raise docker_error("docker network inspect", error) from error
     if driver not in _PUBLISHING_DRIVERS:
         raise DockerError(
-            f"the network {network} has the driver {driver}, for which Docker publishes no ports",
+            f"the network {network} has the driver {driver}, and Docker does not publish its ports",
             hint="--network takes the name of a network of `docker network ls` with DRIVER bridge",
         )
 
@@ -179,11 +179,11 @@ def _name_in_use(server: str) -> DockerError:
     owner = "" if label == "<no value>" else label
     exists, remove = f"a container named {name} already exists", f"docker rm --force {name}"
     if owner == str(state_dir.base()):
-        exists, remove = f"a server named {server} runs already", f"tfsctl stop {server}"
+        exists, remove = f"a server named {server} is already running", f"tfsctl stop {server}"
     elif owner:
         exists += f", started with TFSCTL_STATE_DIR={owner}"
         remove = f"TFSCTL_STATE_DIR={shlex.quote(owner)} tfsctl stop {server}"
-    return DockerError(exists, hint=f"--name ANOTHER_NAME; or {remove}, if nobody needs it")
+    return DockerError(exists, hint=f"--name ANOTHER_NAME; or {remove}, if it is not needed")
 
 
 def _remove_ended(server: str) -> None:

@@ -22,7 +22,8 @@ def ensure_present(options: ContainerOptions) -> None:
         return
     if options.pull == "never":
         raise DockerError(
-            f"the image {image} is not here, and --pull never forbids to pull it", hint=f"docker pull {image}"
+            f"the image {image} is not on this machine, and --pull never prevents pulling it",
+            hint=f"docker pull {image}",
         )
     platform = [] if options.platform is None else ["--platform", options.platform]
     if options.gpus is not None:
@@ -30,12 +31,12 @@ def ensure_present(options: ContainerOptions) -> None:
     try:
         subprocesses.run_showing_output(["docker", "pull", *platform, image])
     except ProgramFailed as error:
-        hint = "--image or --tag names another; --engine embedded needs none"
+        hint = "--image or --tag chooses another; --engine embedded needs no image"
         if is_present(image):
             hint = (
-                "--pull missing takes the one that is here"
+                "--pull missing uses the local image"
                 if options.pull == "always"
-                else f"the one that is here is not made for {options.platform}"
+                else f"the local image is not built for {options.platform}"
             )
         raise DockerError(f"cannot pull {image}", hint=hint) from error
 

@@ -40,8 +40,8 @@ def build(spec: ImageSpec, *, pull: bool = False, quiet: bool = False) -> BuiltI
             _run(["docker", "build", "--tag", spec.tag, *options, folder], quiet=quiet)
         except ProgramFailed as error:
             raise DockerError(
-                f"docker build failed with status {error.returncode}; its own words are above",
-                hint="--print-dockerfile shows what was built",
+                f"docker build failed with status {error.returncode}; its output is above",
+                hint="--print-dockerfile prints the Dockerfile",
             ) from error
     identity, size = docker("image", "inspect", "--format", "{{.Id}} {{.Size}}", spec.tag).split()
     return BuiltImage(identity, int(size))
@@ -55,7 +55,7 @@ def push(tag: str, *, quiet: bool = False) -> None:
         registry = tag.partition("/")[0]
         login = f"docker login {registry}" if "." in registry or ":" in registry else "docker login"
         raise DockerError(
-            f"cannot push {tag}; docker's own words are above", hint=f"{login}, if the registry denied access"
+            f"cannot push {tag}; docker's output is above", hint=f"{login}, if the registry denied access"
         ) from error
 
 

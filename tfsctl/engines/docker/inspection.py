@@ -31,7 +31,7 @@ RUNNING, EXITED = "running", "exited"
 TIMEOUT_S = 15.0
 # Exit status of a program that was ended by a signal -> the likely cause.
 _EXIT_REASONS = {128 + number: reason for number, reason in REASONS.items()}
-_EXIT_REASONS[137] += "; --memory is how much it may take"
+_EXIT_REASONS[137] += "; --memory sets its limit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def check(base: Path, versions: Sequence[Path], reader: Reader | None) -> None:
         if reader is not None and not reader.can_read(path.stat()):
             reason = "its root has no capabilities" if reader.uid == 0 else "its user may not"
             raise EngineError(
-                f"the container could not read {path}: {reason}", hint=f"chmod -R a+rX {shlex.quote(str(base))}"
+                f"the container cannot read {path}: {reason}", hint=f"chmod -R a+rX {shlex.quote(str(base))}"
             )
 
 
@@ -64,7 +64,7 @@ def _check_path_text(base: Path) -> None:
         representable = False
     if not representable:
         raise EngineError(
-            f"Docker cannot be told of {str(base)!a}: its name is no text", hint="rename it, or --engine embedded"
+            f"Docker cannot mount {str(base)!a}: its name is not valid text", hint="rename it, or --engine embedded"
         )
 
 
@@ -76,7 +76,7 @@ def _check_link(path: Path, base: Path) -> None:
     resolved = Path(os.path.normpath(path.parent / target))
     if os.path.isabs(target) or not resolved.is_relative_to(base):
         raise EngineError(
-            f"{path} is a link to {target}, which the container would not see: only {base} is mounted",
+            f"{path} is a link to {target}, outside the mounted directory {base}",
             hint=f"copy the files, or use a relative link within {base}",
         )
 

@@ -65,7 +65,7 @@ def library_notes(model: str, saved_model: SavedModelInfo, image: str) -> list[s
         used = sorted(op for op in saved_model.ops - stock_operations().keys() if pattern.match(op))
         if used:
             found.append(
-                f"{model} uses {list_operations(used)} of {library}, of which {image} has an older release, or none"
+                f"{model} uses {list_operations(used)} of {library}, and {image} has an older release of it, or none"
             )
     return found
 

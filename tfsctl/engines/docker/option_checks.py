@@ -133,8 +133,8 @@ def _check_network(network: str) -> None:
     """Refuse a network that Docker cannot publish ports of."""
     if network == "none" or network.startswith("container:"):
         raise InvalidInput(
-            f"Docker publishes no ports for --network {network}, so nobody could reach the server",
-            hint="leave out --network, or name a network of `docker network ls` with DRIVER bridge",
+            f"Docker does not publish ports for --network {network}, so clients could not connect",
+            hint="remove --network, or use a network of `docker network ls` with DRIVER bridge",
         )
     if not re.fullmatch(r"[a-zA-Z0-9][\w.-]*", network, re.ASCII):
         raise InvalidInput(f"--network {network!r} is not the name of a network", hint="docker network ls lists them")

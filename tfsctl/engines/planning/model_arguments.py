@@ -57,7 +57,7 @@ def _labels(text: str) -> dict[str, int]:
     for part in text.split(","):
         label, _, version = part.rpartition(":")
         if not label or label in labels:
-            raise InvalidInput(f"labels={text} is no list of different labels", hint="labels=stable:1,canary:2")
+            raise InvalidInput(f"labels={text} is not a list of different labels", hint="labels=stable:1,canary:2")
         labels[label] = _number(version, f"labels={text}")
     return labels
 
@@ -65,5 +65,5 @@ def _labels(text: str) -> dict[str, int]:
 def _number(text: str, source: str, *, least: int = 0) -> int:
     number = parse_version(text)
     if number is None or number < least:
-        raise InvalidInput(f"{text!r} in {source} is no version number", hint=FORM)
+        raise InvalidInput(f"{text!r} in {source} is not a version number", hint=FORM)
     return number

@@ -18,7 +18,7 @@ def check_environment(environment: Iterable[tuple[str, str | None]]) -> None:
     for name, value in environment:
         if value is None and name not in os.environ:
             raise InvalidInput(
-                f"--env {name} takes the value of the variable {name}, which is not set",
+                f"--env {name} uses the environment variable {name}, which is not set",
                 hint=f"export {name}=VALUE, or --env {name}=VALUE",
             )
 
@@ -82,12 +82,12 @@ def check_free(name: str, host: str, wanted_ports: Iterable[int], running: Itera
     for server in running:
         if server.name == name:
             raise EngineError(
-                f"a server named {name} runs already, at {server.url} ({server.engine})",
+                f"a server named {name} is already running, at {server.url} ({server.engine})",
                 hint=f"tfsctl stop {name}, or --name ANOTHER_NAME",
             )
     fixed = [port for port in wanted_ports if port]
     if len(set(fixed)) < len(fixed):
-        raise InvalidInput(f"REST and gRPC cannot share port {fixed[0]}", hint="--grpc-port 0 takes a free one")
+        raise InvalidInput(f"REST and gRPC cannot share port {fixed[0]}", hint="--grpc-port 0 takes a free port")
     for port in fixed:
         if not ports.is_taken(host, port):
             continue
@@ -95,5 +95,5 @@ def check_free(name: str, host: str, wanted_ports: Iterable[int], running: Itera
         by = f" by the server {user.name} ({user.engine})" if user else ""
         stop = f"tfsctl stop {user.name}, or " if user else ""
         raise EngineError(
-            f"port {port} of {host} is in use{by}", hint=f"{stop}--rest-port 0 --grpc-port 0 take free ones"
+            f"port {port} of {host} is in use{by}", hint=f"{stop}--rest-port 0 --grpc-port 0 take free ports"
         )

@@ -53,7 +53,7 @@ def wait_until_ready(
             if now > deadline:
                 raise NotReadyInTime(
                     f"{waiting[0].name} is not AVAILABLE in time ({reason}); {server.log_excerpt()}",
-                    hint="--wait-timeout SECONDS waits longer",
+                    hint="increase --wait-timeout SECONDS",
                 )
             time.sleep(POLL_S)
 

@@ -25,7 +25,7 @@ def plan_restart(server: TrackedServer) -> ServePlan:
     record = server.record
     if server.launch is None:
         raise EngineError(
-            f"what {record.name} was started with is not known",
+            f"the command line of {record.name} is unknown",
             hint=f"tfsctl stop {record.name}, and tfsctl serve PATH again",
         )
     spec = LaunchSpec.from_document(server.launch)
@@ -46,7 +46,7 @@ def _check_environment(spec: LaunchSpec, server: str) -> None:
     except InvalidInput as error:
         name = next(name for name, value in spec.environment if value is None and name not in os.environ)
         raise InvalidInput(
-            f"{server} was started with --env {name}, and the variable {name} is not set any more",
+            f"{server} was started with --env {name}, and the variable {name} is no longer set",
             hint=f"export {name}=VALUE, then tfsctl restart {server}",
         ) from error
 
@@ -70,5 +70,5 @@ def restart(
             plan, detach=True, wait_timeout_s=wait_timeout_s, give_up=give_up, show_step=show_step
         )
     except TfsctlError as error:
-        error.message = f"{server.record.name} was stopped and did not come back: {error.message}"
+        error.message = f"{server.record.name} was stopped and could not be started again: {error.message}"
         raise

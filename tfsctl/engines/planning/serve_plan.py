@@ -106,11 +106,13 @@ def _find_models(options: ServeOptions) -> tuple[ModelOnDisk, ...]:
     models = [find_model(path, name=options.name if only_one else None) for path in options.paths]
     models += [find_configured(config) for config in configured]
     if not models:
-        raise InvalidInput("there is nothing to serve", hint="tfsctl serve PATH, or --model NAME=PATH")
+        raise InvalidInput(
+            "no model to serve was given", hint="name a directory: tfsctl serve PATH, or --model NAME=PATH"
+        )
     names = [model.name for model in models]
     duplicate = next((name for name in names if names.count(name) > 1), None)
     if duplicate is not None:
-        raise InvalidInput(f"two models are named {duplicate}", hint="--model ANOTHER_NAME=PATH names one of them")
+        raise InvalidInput(f"two models are named {duplicate}", hint="rename one of them: --model ANOTHER_NAME=PATH")
     return tuple(models)
 
 
@@ -121,7 +123,7 @@ def _check_request_logging(models: Sequence[ModelOnDisk], engine: EngineName) ->
         raise InvalidInput(
             f"the model config file asks for request logging of {logged}, which no public build of TensorFlow Serving "
             "can do",
-            hint="add --engine embedded, or take logging_config out of the file",
+            hint="add --engine embedded, or remove logging_config from the file",
         )
 
 
@@ -132,8 +134,8 @@ def _read_config_file(file: Path) -> list[ModelConfig]:
     for model in models:
         if "://" in model.base_path:
             raise InvalidInput(
-                f"{model.name} is at {model.base_path}: only models on this machine are served",
-                hint="copy it here, or give the file to tensorflow_model_server itself",
+                f"{model.name} is at {model.base_path}: only local models can be served",
+                hint="copy the model to this machine, or use the file with tensorflow_model_server directly",
             )
     return list(models)
 
@@ -142,7 +144,7 @@ def _batching(options: ServeOptions) -> str | None:
     """The text of the batching parameters; None if batching was not asked for. Raises InvalidInput."""
     file, parameters = options.batching_file, options.batching_parameters
     if file is not None and parameters:
-        raise InvalidInput("--batching-file and --batching-parameter contradict each other")
+        raise InvalidInput("--batching-file and --batching-parameter cannot be used together")
     if file is not None:
         return text_protos.validate_batching(_text(file), source=str(file))
     if parameters:
@@ -152,7 +154,7 @@ def _batching(options: ServeOptions) -> str | None:
 
 def _pinned_notes(models: Sequence[ModelOnDisk]) -> tuple[str, ...]:
     return tuple(
-        f"{model.saved_model.path} is one version; {model.config.base_path} is served, pinned to it"
+        f"{model.saved_model.path} is one version; {model.config.base_path} is served with that version only"
         for model in models
         if model.pinned
     )
@@ -166,4 +168,4 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise InvalidInput(f"cannot read {file}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{file} is no text") from error
+        raise InvalidInput(f"{file} is not a text file") from error

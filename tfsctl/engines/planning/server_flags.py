@@ -33,7 +33,7 @@ def check_server_flags(flags: Sequence[str], engine: EngineName) -> None:
     for flag in flags:
         own = _OWN_OPTIONS.get(_name(flag))
         if own is not None:
-            raise InvalidInput(f"--server-arg {flag} contradicts what tfsctl sets itself", hint=f"use {own}")
+            raise InvalidInput(f"--server-arg {flag} conflicts with a flag that tfsctl sets", hint=f"use {own}")
         if not flag.startswith("--"):
             raise InvalidInput(
                 f"--server-arg {flag} is not a flag of the server: flags begin with --",
@@ -52,8 +52,8 @@ def _check_embedded(flags: Sequence[str]) -> None:
         name = _name(flag)
         if name in WITHOUT_EFFECT:
             raise InvalidInput(
-                f"the embedded server has no use for --{name}",
-                hint=f"leave out --server-arg {flag}, or serve with --engine docker or --engine binary",
+                f"the embedded server does not support --{name}",
+                hint=f"remove --server-arg {flag}, or serve with --engine docker or --engine binary",
             )
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)

@@ -17,7 +17,7 @@ def check() -> str:
     """The path of the program. Raises EngineError if it is not on PATH."""
     found = shutil.which(PROGRAM)
     if found is None:
-        raise EngineError(f"no {PROGRAM} on PATH", hint="install TensorFlow Serving, or use --engine embedded")
+        raise EngineError(f"{PROGRAM} is not on PATH", hint="install TensorFlow Serving, or use --engine embedded")
     return found
 
 

@@ -48,17 +48,17 @@ def choose(name: str | None, command: str) -> list[TrackedServer]:
         found = current or found
         ended = list(dict.fromkeys(server.record.name for server in found))
         if not names and len(ended) > 1:
-            raise InvalidInput(f"no server runs; ended: {', '.join(ended)}", hint=f"tfsctl {command} NAME")
+            raise InvalidInput(f"no servers are running; ended: {', '.join(ended)}", hint=f"tfsctl {command} NAME")
     if name is None and len(names) > 1:
-        raise InvalidInput(f"several servers run: {', '.join(names)}", hint=f"tfsctl {command} NAME")
+        raise InvalidInput(f"several servers are running: {', '.join(names)}", hint=f"tfsctl {command} NAME")
     chosen = [server for server in found if name in (None, server.record.name)]
     if chosen:
         return chosen
     if name is None:
-        raise NotFound("no server runs that tfsctl started", hint="tfsctl serve PATH starts one")
+        raise NotFound("no servers are running", hint="start one with: tfsctl serve PATH")
     close = difflib.get_close_matches(name, names, n=1)
-    others = "tfsctl ps lists those that do" if names else "tfsctl serve PATH starts one"
+    others = "tfsctl ps lists the running servers" if names else "tfsctl serve PATH starts one"
     raise NotFound(
-        f"no server {name} runs (running: {', '.join(names) or 'none'})",
+        f"no server named {name} is running (running: {', '.join(names) or 'none'})",
         hint=f"tfsctl {command} {close[0]}" if close else others,
     )

@@ -72,7 +72,9 @@ def register(record: ServerRecord, *, launch: Mapping[str, Any] | None = None) -
             file.unlink(missing_ok=True)
         os.link(temporary, file)  # unlike a rename, fails if another command has taken the name
     except FileExistsError:
-        raise EngineError(f"a server named {record.name} runs already", hint=f"tfsctl stop {record.name}") from None
+        raise EngineError(
+            f"a server named {record.name} is already running", hint=f"tfsctl stop {record.name}"
+        ) from None
     except OSError as error:
         raise EngineError(f"cannot write {file}: {error.strerror}") from error
     finally:
@@ -102,7 +104,7 @@ def update_launch(record: ServerRecord, launch: Mapping[str, Any]) -> None:
     file = _file(record.name)
     stored = _read_document(file)
     if stored is None or not _same_server(stored[0], record):
-        raise EngineError(f"the server {record.name} was stopped or restarted meanwhile", hint="tfsctl ps")
+        raise EngineError(f"the server {record.name} was stopped or restarted in the meantime", hint="tfsctl ps")
     document = stored[0].to_document() | dict(stored[1]) | {"launch": launch}
     state_dir.write_atomically(file, json.dumps(document))
 

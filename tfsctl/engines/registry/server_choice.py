@@ -45,7 +45,7 @@ def choose_server(running: Sequence[ServerRecord], *, model: str | None, name: s
 def no_running_server() -> TfsctlError:
     """Return the error if no server of ours is known to run: because none was started, or why the last one does not.
 
-    NotFound, or DockerError if the Docker daemon does not answer, so that it is not known whether a container runs.
+    NotFound, or DockerError if the Docker daemon does not respond, so that it is not known whether a container runs.
     """
     tracked = [server for server in records.list_servers() if server.state != RUNNING]
     unknown = [server.record.name for server in tracked if server.state == UNKNOWN]
@@ -53,18 +53,17 @@ def no_running_server() -> TfsctlError:
         return _not_known(unknown)
     if not tracked:
         return NotFound(
-            "no model server is running that tfsctl started",
-            hint="tfsctl serve PATH starts one; --model NAME --port PORT names another",
+            "no server started by tfsctl is running",
+            hint="start one with tfsctl serve PATH; --model NAME --port PORT uses another server",
         )
     return _not_running(max(tracked, key=lambda server: server.exit.ended_at if server.exit else 0.0))
 
 
 def _not_known(servers: Sequence[str]) -> DockerError:
-    """The error for servers in containers while the Docker daemon does not answer."""
-    verb = "runs" if len(servers) == 1 else "run"
+    """The error for servers in containers while the Docker daemon does not respond."""
     return DockerError(
-        f"it is not known whether {' and '.join(servers)} {verb}: the Docker daemon does not answer",
-        hint="start it (for example `sudo systemctl start docker`); tfsctl ps then shows what runs",
+        f"the state of {' and '.join(servers)} is unknown: the Docker daemon does not respond",
+        hint="start it (for example `sudo systemctl start docker`), then check with: tfsctl ps",
     )
 
 
@@ -73,7 +72,7 @@ def _not_running(server: TrackedServer, missing: str = "no model server is runni
     name, how = server.record.name, "" if server.exit is None else f" ({describe_status(server.exit.status)})"
     what, hint = f"{name} has ended{how}", f"tfsctl restart {name}"
     if server.state == GONE:
-        what = f"the container of {name} was removed without tfsctl"
+        what = f"the container of {name} was removed outside tfsctl"
     elif server.state == "paused":
         what, hint = f"the container of {name} is paused", f"docker unpause {(server.record.container or '')[:12]}"
     elif server.state == "restarting" and server.facts:
@@ -97,8 +96,8 @@ def grpc_tls(server: ServerRecord, wanted: ClientTls | None) -> ClientTls | None
     tls = wanted or ClientTls()
     if server.client_ca is not None and tls.cert is None:
         raise InvalidInput(
-            f"the gRPC API of {server.name} asks for a client certificate, signed by {server.client_ca}",
-            hint="--cert FILE --key FILE; or use REST, which has no TLS",
+            f"the gRPC API of {server.name} requires a client certificate signed by {server.client_ca}",
+            hint="add --cert FILE --key FILE; or use REST, which has no TLS",
         )
     return tls if tls.ca is not None else replace(tls, ca=Path(server.certificate))
 

@@ -57,7 +57,7 @@ def lines(server: TrackedServer, selection: LogSelection, *, programs: ExitStack
     record = server.record
     if server.state == GONE:
         raise NotFound(
-            f"the container of {record.name} was removed without tfsctl, and its log with it",
+            f"the container of {record.name} was removed outside tfsctl, together with its log",
             hint=f"tfsctl restart {record.name}",
         )
     if record.container is not None:
@@ -65,7 +65,7 @@ def lines(server: TrackedServer, selection: LogSelection, *, programs: ExitStack
         return _container_log(record.container, selection, programs or ExitStack())
     path = Path(record.log_path or state_dir.log_file(record.name))
     if path.is_symlink() or not path.is_file():
-        raise NotFound(f"the log of {record.name} is not there any more: {path}")
+        raise NotFound(f"the log of {record.name} no longer exists: {path}")
     return _file_log(path, selection, written_by=record.pid if selection.follow else None)
 
 
@@ -116,7 +116,7 @@ def _container_log(container: str, selection: LogSelection, programs: ExitStack)
         yield from program.lines()
         status = program.wait()
         if status != 0:
-            raise DockerError(f"docker logs failed with status {status}; its own words are above")
+            raise DockerError(f"docker logs failed with status {status}; its output is above")
 
 
 class _LogProgram(subprocesses.StreamingProgram):

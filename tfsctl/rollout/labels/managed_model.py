@@ -95,7 +95,7 @@ class OwnServerModel:
             return LaunchSpec.from_document(records.launch_document(self._record) or {})
         except (KeyError, TypeError) as error:
             raise EngineError(
-                f"what {self.server} was started with is not known",
+                f"the command line of {self.server} is unknown",
                 hint=f"tfsctl stop {self.server}, and tfsctl serve PATH again",
             ) from error
 

@@ -167,7 +167,7 @@ def wait_until_available(model: ManagedModel, versions: Collection[int], timeout
             )
             raise NotReadyInTime(
                 f"{model.name} is not AVAILABLE after {timeout_s:g} s: {states}",
-                hint="--wait-timeout SECONDS waits longer",
+                hint="increase --wait-timeout SECONDS",
             )
         time.sleep(POLL_S)
 

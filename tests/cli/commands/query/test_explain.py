@@ -22,8 +22,8 @@ def test_explain_a_pasted_error(run_cli: RunCli) -> None:
     assert (result.stderr, result.code) == ("", 0)
     assert result.stdout == (
         "Servable not found for request: Latest(m)\n"
-        "  cause: the server serves no model of that name, or has not loaded a version of it yet\n"
-        "  hint: --model takes the name the server was started with; tfsctl ps lists the servers and their models\n"
+        "  cause: the server has no model of that name, or has not loaded a version of it yet\n"
+        "  hint: tfsctl ps lists the servers and their models; --model NAME chooses one\n"
     )
 
 

@@ -97,7 +97,7 @@ def test_the_highest_version_is_the_latest(run_cli: RunCli, two_versions: Path) 
     assert json.loads(run_cli("metadata", two_versions, "--version", 2, "--json").stdout)["version"] == 2
     result = run_cli("metadata", two_versions, "--version", 3)
     assert (result.stdout, result.code) == ("", 4)
-    assert result.stderr.startswith(f"error: no version 3 of a model in {two_versions} (versions there: 2, 10)\n")
+    assert result.stderr.startswith(f"error: no version 3 of a model in {two_versions} (existing versions: 2, 10)\n")
 
 
 def test_savedmodel_in_any_directory(run_cli: RunCli, two_versions: Path, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_invalid_models_are_explained(run_cli: RunCli, tmp_path: Path) -> None:
     empty = run_cli("metadata", tmp_path / "empty")
     assert (empty.code, empty.stdout) == (4, "")
     assert empty.stderr.startswith(
-        f"error: no version of a model in {tmp_path / 'empty'}: it has no directory with a number"
+        f"error: no version of a model in {tmp_path / 'empty'}: it has no numbered directory"
     )
 
     (tmp_path / "broken" / "1").mkdir(parents=True)
@@ -131,7 +131,7 @@ def test_a_directory_has_no_labels(run_cli: RunCli, two_versions: Path) -> None:
     result = run_cli("metadata", two_versions, "--label", "stable")
     assert (result.code, result.stderr) == (
         2,
-        "error: labels are given by a server; a directory has none\nhint: use --version N\n",
+        "error: --label needs a running model: directories have no labels\nhint: use --version N\n",
     )
 
 
@@ -166,6 +166,6 @@ def test_hint_without_server_or_path(run_cli: RunCli) -> None:
     result = run_cli("metadata")
     assert (result.stdout, result.code) == ("", 4)
     assert result.stderr == (
-        "error: no model server is running that tfsctl started\n"
-        "hint: tfsctl serve PATH starts one; --model NAME --port PORT names another\n"
+        "error: no server started by tfsctl is running\n"
+        "hint: start one with tfsctl serve PATH; --model NAME --port PORT uses another server\n"
     )

@@ -64,8 +64,8 @@ def test_identical_models_are_recognised(run_cli: RunCli, sample_models_dir: Pat
 @pytest.mark.parametrize(
     ("typed", "code", "words"),
     [
-        (["{base}", "--diff", "1", "9"], 4, "error: no version 9 of a model in {base} (versions there: 1, 2, 3)\n"),
-        (["{base}", "--diff", "1", "two"], 2, "error: two is no version of {base}\n"),
+        (["{base}", "--diff", "1", "9"], 4, "error: no version 9 of a model in {base} (existing versions: 1, 2, 3)\n"),
+        (["{base}", "--diff", "1", "two"], 2, "error: {base} has no version two\n"),
         (["--diff", "{base}/1", "./gone"], 4, "error: no such directory: ./gone\n"),
         (["--diff", "{base}/1", "gone"], 3, "error: no answer from localhost:9: Connection refused\n"),
     ],

@@ -62,7 +62,7 @@ def test_output_is_not_the_input(run_cli: RunCli, rows: Path, spelling: Spelling
 
     assert (result.code, result.stdout) == (2, "")
     assert "would overwrite" in result.stderr
-    assert result.stderr.endswith("hint: give --output another name\n")
+    assert result.stderr.endswith("hint: use another --output\n")
     assert rows.read_text() == ROWS
     assert list(rows.parent.glob("*.partial*")) == []
 

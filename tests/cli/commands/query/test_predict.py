@@ -238,7 +238,7 @@ def test_unloaded_version_is_followed(tmp_path: Path, transport: Literal["rest",
         (
             ["--model", "half_plus_two"],
             2,
-            'error: nothing to predict on\nhint: tfsctl predict "some text"; tfsctl metadata tells what fits\n',
+            'error: nothing to predict on\nhint: tfsctl predict "some text"; tfsctl metadata shows the inputs\n',
         ),
         (
             ["--model", "echo", "--signature", "two", "are=1"],
@@ -255,8 +255,8 @@ def test_unloaded_version_is_followed(tmp_path: Path, transport: Literal["rest",
             ["--model", "echo", "--version", "1", "2"],
             4,
             "error: echo version 1 at {address}: Servable not found for request: Specific(echo, 1)\n"
-            "cause: that version is not loaded: by default a server keeps the newest one only\n"
-            "hint: tfsctl status shows the versions there are; without --version the latest is asked\n",
+            "cause: that version is not loaded: by default a server keeps only the newest version\n"
+            "hint: tfsctl status lists the loaded versions; without --version the latest is used\n",
         ),
         (
             ["--model", "echo", "--signature", "txt", "2"],
@@ -287,7 +287,7 @@ def test_float16_goes_over_grpc_and_rest_says_so(run_cli: RunCli) -> None:
     assert run_cli(*typed, "--grpc").stdout == "1.5\n"
     refused = run_cli(*typed, "--rest")
     assert (refused.code, refused.stdout) == (5, "")
-    assert refused.stderr.endswith("hint: REST cannot carry that dtype; gRPC can: --grpc\n")
+    assert refused.stderr.endswith("hint: use gRPC, which supports every dtype: --grpc\n")
 
 
 def test_an_address_needs_no_running_server(run_cli: RunCli, served: Served) -> None:
@@ -301,8 +301,8 @@ def test_no_server_is_unreachable(run_cli: RunCli, over: str) -> None:
     """A closed port ends with exit code 3 and the same message over both transports."""
     result = run_cli("predict", over, "--host", "127.0.0.1", "--port", "9", "--model", "echo", "5")
     assert (result.stderr, result.code) == (
-        "error: no answer from 127.0.0.1:9: Connection refused\ncause: nobody listens on that port\n"
-        "hint: is it running? tfsctl serve PATH starts a server; tfsctl ps lists those that run\n",
+        "error: no answer from 127.0.0.1:9: Connection refused\ncause: no program listens on that port\n"
+        "hint: start a server with: tfsctl serve PATH; tfsctl ps lists those that run\n",
         3,
     )
 

@@ -259,9 +259,9 @@ def test_fixed_batch_size(tmp_path: Path, run_cli: RunCli, echo_images: Served) 
     wrong = run_cli(*asked, "--signature", "pairs", "--batch-size", 4)
 
     assert pairs.stdout == "1.0\n2.0\n3.0\n4.0\n"
-    assert "pairs takes exactly 2 rows a request, and 1 are left from row 5 on" in pairs.stderr
+    assert "pairs takes exactly 2 rows per request, and 1 remain from row 5 on" in pairs.stderr
     assert (single.code, single.stdout) == (0, "1.0\n2.0\n3.0\n4.0\n5.0\n")
-    assert "error: pairs takes exactly 2 rows a request" in wrong.stderr
+    assert "error: pairs takes exactly 2 rows per request" in wrong.stderr
 
 
 def test_unloaded_version_is_followed(tmp_path: Path) -> None:
@@ -381,7 +381,7 @@ def test_ctrl_c_while_publishing(server: Served, ones: Path, tmp_path: Path, run
 
         assert run.returncode == code, run.stderr
         if code:
-            assert "300 answers are kept; the same command with --resume goes on after row 300" in run.stderr
+            assert "300 predictions are kept; add --resume to the same command to continue after row 300" in run.stderr
             assert not output.exists()
             assert run_cli(*asked, "--resume").code == 0
         with np.load(output) as arrays:
@@ -447,7 +447,7 @@ def test_memory_is_constant(served: Served, tmp_path: Path) -> None:
         ),
         (["--file", "{ones}", "--resume"], "error: --resume goes on with an --output"),
         (["--file", "{ones}", "--on-error", "skip"], "error: --on-error skip lists the rows"),
-        (["--file", "{ones}", "--output", "out.xls"], "error: --output out.xls: unknown kind of file"),
+        (["--file", "{ones}", "--output", "out.xls"], "error: --output out.xls: unknown file type"),
         (["--file", "{ones}", "--output", "no/out.csv"], "error: --output no/out.csv: there is no directory no"),
         (["--file", "{ones}", "--column", "x"], "error: --column x: say INPUT=COLUMN"),
         (["--file", "{ones}", "--only", "z"], "error: "),

@@ -77,7 +77,7 @@ def test_contradicting_name_and_option(run_cli: RunCli) -> None:
     for typed in (["m", "--model", "n"], ["m@1", "--version", "2"]):
         result = run_cli("status", *typed)
         assert result.code == 2
-        assert "contradict each other" in result.stderr
+        assert "cannot be used together" in result.stderr
 
 
 @pytest.mark.server

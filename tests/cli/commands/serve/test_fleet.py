@@ -126,7 +126,7 @@ def test_ps_keeps_containers_without_the_daemon(
 
     shown = run_cli("ps")
     assert shown.stdout.split("\t") == ["far", "docker", "m", "1", "2", "unknown", "-", "-", "-\n"]
-    assert shown.stderr.startswith("note: the Docker daemon does not answer")
+    assert shown.stderr.startswith("note: the Docker daemon does not respond")
     for command in ("stop", "logs"):
         refused = run_cli(command, "far")
         assert (refused.code, refused.stdout) == (ExitCode.DOCKER, ""), command
@@ -178,10 +178,10 @@ def test_a_killed_server_is_known_until_it_is_stopped(run_cli: RunCli, echo: Pat
     assert json.loads(run_cli("ps", "--json").stdout) == {"servers": []}
     (told,) = json.loads(run_cli("ps", "--all", "--json").stdout)["servers"]
     assert (told["state"], told["exit_status"], told["uptime_s"]) == ("ended", -9, None)
-    assert told["cause"] == "it was killed, as is done when memory runs out"
+    assert told["cause"] == "it was killed, probably because memory ran out"
     assert told["ended_at"] <= time.time()
     status = run_cli("ps", "--all").stdout.split("\t")[5]
-    assert re.fullmatch(r"ended \(SIGKILL\) \d+ (s|min) ago: it was killed, as is done when memory runs out", status)
+    assert re.fullmatch(r"ended \(SIGKILL\) \d+ (s|min) ago: it was killed, probably because memory ran out", status)
 
     refused = run_cli("predict", "1")
     assert refused.code == ExitCode.NOT_FOUND
@@ -349,7 +349,9 @@ def test_failed_restart_is_reported(run_cli: RunCli, echo: Path, monkeypatch: py
 
     failed = run_cli("restart", "echo")
     assert (failed.code, failed.stdout) == (ExitCode.FAILED, "")
-    assert "error: echo was stopped and did not come back: the model server ended with status 3" in failed.stderr
+    assert (
+        "error: echo was stopped and could not be started again: the model server ended with status 3" in failed.stderr
+    )
     assert "Check failed: it cannot live\n" in failed.stderr
     assert records.running() == []
 

@@ -136,7 +136,7 @@ def test_version_directory_is_served_from_its_parent(run_cli: RunCli, echo: Path
     write_echo_model(echo / "2")
     served = run_cli("serve", echo / "1", "--engine", "embedded", "--detach", *FREE)
 
-    assert f"note: {echo}/1 is one version; {echo} is served, pinned to it\n" in served.stderr
+    assert f"note: {echo}/1 is one version; {echo} is served with that version only\n" in served.stderr
     document = json.loads(run_cli("predict", "5", "--json").stdout)
     assert (document["version"], document["outputs"]) == (1, {"x": [5.0]})
 
@@ -184,7 +184,10 @@ def test_a_taken_port_and_a_taken_name_are_refused(run_cli: RunCli, echo: Path) 
 
     again = run_cli("serve", echo, "--engine", "binary", *FREE)
     assert (again.code, again.stdout) == (ExitCode.FAILED, "")
-    assert f"error: a server named echo runs already, at {server.url} (binary)\nhint: tfsctl stop echo" in again.stderr
+    assert (
+        f"error: a server named echo is already running, at {server.url} (binary)\nhint: tfsctl stop echo"
+        in again.stderr
+    )
     other = run_cli("serve", echo, "--engine", "binary", "--name", "other", "--rest-port", server.rest_port)
     assert (other.code, other.stdout) == (ExitCode.FAILED, "")
     assert f"error: port {server.rest_port} of 127.0.0.1 is in use by the server echo (binary)\n" in other.stderr
@@ -295,11 +298,11 @@ def test_stop_needs_a_name_if_several_run(run_cli: RunCli, echo: Path) -> None:
 
     unclear = run_cli("stop")
     assert (unclear.code, unclear.stdout) == (ExitCode.USAGE, "")
-    assert unclear.stderr.startswith("error: several servers run: one, two, three\n")
+    assert unclear.stderr.startswith("error: several servers are running: one, two, three\n")
     unknown = run_cli("stop", "four")
     assert (unknown.code, unknown.stderr) == (
         ExitCode.NOT_FOUND,
-        "error: no server four runs (running: one, two, three)\nhint: tfsctl ps lists those that do\n",
+        "error: no server four runs (running: one, two, three)\nhint: tfsctl ps lists the running servers\n",
     )
     assert run_cli("stop", "two").stdout == "stopped two\n"
     assert run_cli("stop", "--all").stdout == "stopped one\nstopped three\n"
