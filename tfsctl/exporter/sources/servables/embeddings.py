@@ -112,9 +112,9 @@ class _Nearest:
         def add_part(start: Any, scores: Any, numbers: Any) -> tuple[Any, Any, Any]:  # noqa: ANN401
             end = tf.minimum(start + part, self._rows)
             all_scores = tf.concat([scores, self._scores(queries, start, end)], 1)
-            candidates = tf.concat([numbers, tf.tile(tf.range(start, end)[tf.newaxis], [batch, 1])], 1)
             best, places = tf.math.top_k(all_scores, k)
-            return end, best, tf.gather(candidates, places, batch_dims=1)
+            earlier = tf.gather(numbers, tf.minimum(places, k - 1), batch_dims=1)
+            return end, best, tf.where(places < k, earlier, start + places - k)
 
         lowest = tf.fill([batch, k], tf.float32.min)
         free = tf.TensorShape([None, k])
