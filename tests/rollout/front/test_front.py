@@ -152,7 +152,7 @@ def test_a_rollout_loses_no_request(front: Front) -> None:
         front.run("canary", "m", "--version", 2, "--percent", 60)
         before = load.answers.copy()
         wait_for(lambda: load.total > before.total() + 300)
-        promoted = front.run("rollout", "promote", "m")
+        promoted = front.run("promote", "m")
         after = load.answers.copy()
         wait_for(lambda: load.total > after.total() + 100)
 
@@ -161,6 +161,7 @@ def test_a_rollout_loses_no_request(front: Front) -> None:
     assert {(protocol, status) for protocol, status, _ in load.answers} == {("rest", 200), ("grpc", 0)}
     assert sum(count for (_, _, value), count in late.items() if value == 1.0) <= 2  # one in flight per thread
     assert "no rollout" in front.run("rollout", "abort", code=4)
+    assert "no rollout is running" in front.run("rollback", "m", code=2)
 
 
 def test_users_stay_on_their_version_and_headers_force_one(front: Front) -> None:

@@ -79,7 +79,11 @@ def read_statistics(admin: str) -> Statistics:
 
 
 def close_listeners(admin: str) -> None:
-    """Have Envoy take no new connections. Raises EngineError if it does not answer."""
+    """Have Envoy take no new connections, and close the others after their next answer.
+
+    Raises EngineError if it does not answer.
+    """
+    _call(admin, "POST", "/healthcheck/fail")
     _call(admin, "POST", "/drain_listeners")
 
 

@@ -44,13 +44,19 @@ def find_front(model: str | None, *, server: str | None = None) -> TrackedServer
     )
 
 
-def has_rollout(model: str) -> bool:
-    """Whether a rollout of this model is running."""
-    try:
-        front = find_front(model)
-    except (NotFound, InvalidInput):
-        return False
-    state = FrontFiles(front.record.name).read()
+def is_behind_front(model: str, *, server: str | None = None) -> bool:
+    """Whether the only running server that serves the model is a front, or the one of this name is."""
+    fitting = [
+        one
+        for one in records.list_servers()
+        if one.state == RUNNING and model in one.record.models and server in (None, one.record.name)
+    ]
+    return len(fitting) == 1 and fitting[0].launch is not None and bool(fitting[0].launch.get("front"))
+
+
+def has_rollout(model: str, *, server: str | None = None) -> bool:
+    """Whether a rollout is running on the front that serves the model. Raises what `find_front` raises."""
+    state = FrontFiles(find_front(model, server=server).record.name).read()
     return state is not None and state.rollout is not None and state.rollout.is_active
 
 

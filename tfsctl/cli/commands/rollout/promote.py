@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from tfsctl.cli.commands.rollout import rollout
 from tfsctl.cli.options.label_options import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -48,6 +49,8 @@ def promote(
     The earlier stable version stays loaded with the label `previous`, so `tfsctl rollback` takes effect at once. The
     configuration of the server is updated too, so a restart keeps the labels.
 
+    For a model behind a front, ends the running rollout as `rollout promote` does.
+
     \b
     Examples:
       tfsctl promote amazon_review
@@ -57,6 +60,9 @@ def promote(
     from tfsctl.cli.output import label_table, terminal
     from tfsctl.rollout.labels import label_changes
 
+    is_ours = config is None and (host, port) == (DEFAULT_HOST, DEFAULT_PORT)
+    if is_ours and rollout.finish_on_front(name, server, "promote", as_json=as_json):
+        return
     with terminal.progress(quiet=as_json) as step:
         change = label_changes.promote(
             open_model(name, server, config, host, port),

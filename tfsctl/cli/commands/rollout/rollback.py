@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tfsctl.cli.commands.rollout import rollout
 from tfsctl.cli.options.label_options import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -35,6 +36,8 @@ def rollback(
     version rolled back from is unloaded unless another label names it, because requests without a label go to the
     highest version that is loaded.
 
+    For a model behind a front, ends the running rollout as `rollout rollback` does.
+
     \b
     Examples:
       tfsctl rollback amazon_review
@@ -43,6 +46,9 @@ def rollback(
     from tfsctl.cli.output import label_table, terminal
     from tfsctl.rollout.labels import label_changes
 
+    is_ours = config is None and (host, port) == (DEFAULT_HOST, DEFAULT_PORT)
+    if is_ours and rollout.finish_on_front(name, server, "rollback", as_json=as_json):
+        return
     with terminal.progress(quiet=as_json) as step:
         change = label_changes.rollback(
             open_model(name, server, config, host, port), options=change_options(wait_timeout, message, step)

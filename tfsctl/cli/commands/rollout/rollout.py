@@ -11,7 +11,7 @@ import typer
 from tfsctl.cli.commands.rollout.canary import FrontName, ModelName
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.output import rollout_report, terminal
-from tfsctl.errors import ExitCode
+from tfsctl.errors import ExitCode, InvalidInput
 
 if TYPE_CHECKING:
     from tfsctl.rollout.front.operations import Action
@@ -98,6 +98,24 @@ def resume(name: ModelName = None, *, server: FrontName = None, as_json: Json = 
       tfsctl rollout resume review
     """
     _finish(name, server, "resume", as_json=as_json)
+
+
+def finish_on_front(name: str, server: str | None, action: Action, *, as_json: bool) -> bool:
+    """Finish the rollout of a model behind a front, for `tfsctl promote` and `tfsctl rollback`.
+
+    Returns False if the model is not behind a front. Raises InvalidInput if no rollout is running there.
+    """
+    from tfsctl.rollout.front import operations
+
+    if not operations.is_behind_front(name, server=server):
+        return False
+    if not operations.has_rollout(name, server=server):
+        raise InvalidInput(
+            f"{name} is served by a front, and no rollout is running",
+            hint=f"tfsctl canary {name} --version N --percent 10",
+        )
+    _finish(name, server, action, as_json=as_json)
+    return True
 
 
 def _finish(name: str | None, server: str | None, action: Action, *, as_json: bool) -> None:
