@@ -80,10 +80,13 @@ def _parse(body: str, indent: int) -> list[Command]:
     return commands
 
 
-def run(commands: list[Command], folder: Path, environment: Mapping[str, str]) -> None:
-    """Run the commands in one bash on a terminal of 100 columns, and note the output and exit code of each."""
+def run(commands: list[Command], folder: Path, environment: Mapping[str, str], *, printed_ports: bool = False) -> None:
+    """Run the commands in one bash on a terminal of 100 columns, and note the output and exit code of each.
+
+    Free ports stand for the printed ones, unless `printed_ports` is set.
+    """
     named = sorted({*_DEFAULT_PORTS, *(port for command in commands for port in _PORT.findall(command.line))})
-    ports = dict(zip(named, map(str, free_ports(len(named))), strict=True))
+    ports = dict(zip(named, named if printed_ports else map(str, free_ports(len(named))), strict=True))
     script = folder.parent / f"{folder.name}.sh"
     script.write_text("".join(f"{_with_ports(one.line, ports)}\nprintf '{_END}%s{_END}' $?\n" for one in commands))
     places = {"TFSCTL_REST_PORT": ports["8501"], "TFSCTL_GRPC_PORT": ports["8500"], "COLUMNS": "100", "NO_COLOR": "1"}
