@@ -94,7 +94,7 @@ def test_rules_of_model_configs(tmp_path: Path) -> None:
     """The server's errors, each at its field."""
     text = """model_config_list {
   config { name: "a" base_path: "models/a" model_platform: "tensorflow" }
-  config { name: "a" base_path: "/nowhere" logging_config { } }
+  config { name: "a" base_path: "/nowhere" logging_config { log_collector_config { type: "tfrecord" } } }
   config { name: "b" base_path: "/nowhere" model_platform: "caffe"
            model_version_policy { specific { versions: 4 } }
            version_labels { key: "stable" value: 5 } }
@@ -116,10 +116,19 @@ def test_rules_of_model_configs(tmp_path: Path) -> None:
         "Illegal setting neither ModelServerConfig::model_type (deprecated) nor ModelServerConfig::model_platform, "
         "model name is a",
         "Illegal to list model a multiple times in config list",
-        "No request-logger-creator provided.",
+        "The logging_config of model a needs an absolute path as log_collector_config.filename_prefix; got ''",
         "Model b requests unsupported platform caffe",
         "Request to assign label to version 5 of model b, which is not currently available for inference",
     ]
+
+
+def test_request_logging(tmp_path: Path) -> None:
+    """The embedded server logs requests, and stock servers refuse to start."""
+    logging = 'logging_config { log_collector_config { type: "tfrecord" filename_prefix: "/logs/m" } }'
+    (found, _) = findings(tmp_path, MODEL.format(base="/nowhere", more=logging))[::-1]
+
+    assert (found.rule, found.severity) == ("request-logging", "warning")
+    assert "No request-logger-creator provided." in found.message
 
 
 def test_directories_of_model_configs(tmp_path: Path) -> None:

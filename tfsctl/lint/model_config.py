@@ -20,6 +20,7 @@ from tfsctl.serving_config.model_config import (
     check_base_path,
     models_from_proto,
 )
+from tfsctl.serving_config.request_logging import logging_from_proto
 
 _File = TextProto[protos.ModelServerConfig]
 
@@ -81,13 +82,8 @@ def _check_entry(file: _File, entry: Field, message: protos.ModelConfig) -> None
     one = protos.ModelServerConfig()
     one.model_config_list.config.add().CopyFrom(message)
     if entry.first("logging_config"):
-        file.add(
-            "request-logging",
-            "error",
-            entry.first("logging_config"),
-            "No request-logger-creator provided.",
-            "remove it: no public build of TensorFlow Serving logs requests",
-        )
+        _check_logging(file, entry, message)
+        one.model_config_list.config[0].ClearField("logging_config")
     try:
         check_base_path(message.name, message.base_path)
     except InvalidInput as error:
@@ -108,6 +104,23 @@ def _check_entry(file: _File, entry: Field, message: protos.ModelConfig) -> None
     _check_labels(file, entry, model)
     if "://" not in model.base_path:
         _check_directory(file, entry, model)
+
+
+def _check_logging(file: _File, entry: Field, message: protos.ModelConfig) -> None:
+    """Request logging: only the embedded server supports it, and stock servers refuse to start."""
+    at = entry.first("logging_config")
+    try:
+        logging_from_proto(message)
+    except InvalidInput as error:
+        file.add("request-logging", "error", at, error.message, error.hint or "correct it, or remove logging_config")
+        return
+    file.add(
+        "request-logging",
+        "warning",
+        at,
+        "stock TensorFlow Serving refuses to start with this: No request-logger-creator provided.",
+        "serve it with --engine embedded, which logs requests, or remove logging_config",
+    )
 
 
 def _add_platform(file: _File, entry: Field, message: str) -> None:
