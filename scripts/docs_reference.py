@@ -103,7 +103,7 @@ def quick_benchmarks(path: Path) -> str:
     ratios = {(one["protocol"], one["workload"], one["merging"]): one["ratio"] for one in measured["results"]}
     rows = sorted({(protocol, workload) for protocol, workload, _ in ratios})
     lines = [
-        f"| {protocol} | {workload} | {ratios[protocol, workload, 'merged']} | {ratios[protocol, workload, 'single']} |"
+        f"| {'gRPC' if protocol == 'grpc' else 'REST'} | {workload} | {ratios[protocol, workload, 'merged']} | {ratios[protocol, workload, 'single']} |"
         for protocol, workload in rows
     ]
     where = (
