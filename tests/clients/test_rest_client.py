@@ -256,8 +256,8 @@ def test_an_answer_that_is_no_metadata_is_an_error(body: object) -> None:
 @pytest.mark.parametrize(
     ("failure", "expected", "hint"),
     [
-        (httpx.ConnectError("[Errno 111] Connection refused"), ServerUnreachable, "tfsctl serve PATH starts a server"),
-        (httpx.ReadError(""), ServerUnreachable, "tfsctl serve PATH starts a server"),
+        (httpx.ConnectError("[Errno 111] Connection refused"), ServerUnreachable, "tfsctl serve PATH"),
+        (httpx.ReadError(""), ServerUnreachable, "tfsctl serve PATH"),
         (httpx.RemoteProtocolError("illegal status line"), ServerUnreachable, "for a gRPC port add --grpc"),
         (httpx.ConnectTimeout("timed out"), NotReadyInTime, "--connect-timeout and --timeout SECONDS wait longer"),
     ],

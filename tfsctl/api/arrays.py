@@ -84,7 +84,7 @@ def _converted(value: object, spec: TensorSpec) -> np.ndarray:
 
 
 def _without_pandas(value: object, spec: TensorSpec) -> object:
-    """Return the values of a DataFrame or Series, bytes of a buffer, or lists of an array of objects; else the value."""
+    """Return the values of a DataFrame or Series, bytes of a buffer, or lists of an array of objects; otherwise the value."""
     if value is None:
         raise InvalidInput(f"{spec.name} is None, but the model wants {spec.dtype}")
     if frames.is_frame(value):

@@ -221,10 +221,10 @@ class RestClient:
         status = STATUS_OF_HTTP.get(response.status_code, "UNKNOWN")
         if answer is not None and isinstance(answer.get("error"), str):
             return error_for_status(status, answer["error"], address=self.address, about=about)
-        said = f"{response.status_code} {response.reason_phrase}, without a message of TensorFlow Serving"
+        text = f"{response.status_code} {response.reason_phrase}, without a message of TensorFlow Serving"
         if status in ("NOT_FOUND", "UNKNOWN"):  # a web server that knows no such page says nothing about models
             status = "UNIMPLEMENTED"
-        return error_for_status(status, said, address=self.address, about=about)
+        return error_for_status(status, text, address=self.address, about=about)
 
     def _unexpected_answer(self, model: ModelRef, why: str) -> RequestRejected:
         return RequestRejected(

@@ -61,7 +61,7 @@ def from_json(value: object, spec: TensorSpec, *, is_answer: bool = False) -> np
         raise InvalidInput(f"input {spec.name!r} has dtype {spec.dtype}, which cannot be written as JSON")
     array = _numbers_at_once(value, dtype)
     if array is not None and not is_answer and _has_boolean(value, array):
-        array = None  # numpy converts a boolean beside numbers; reading value by value names its place
+        array = None  # numpy converts booleans among numbers; reading value by value names its place
     if array is None:
         array = _ValueReader(spec, dtype, is_answer=is_answer).array(value)
     check_shape(array.shape, spec)
@@ -76,7 +76,7 @@ def _numbers_at_once(value: object, dtype: DType) -> np.ndarray | None:
         array = np.asarray(value)
     except (ValueError, OverflowError):
         return None
-    # numpy turns large integers beside a float into floats, so floats are no proof of what was written as an integer.
+    # numpy turns large integers among floats into floats, so floats are no proof of what was written as an integer.
     if array.size == 0 or array.dtype.kind not in ("iuf" if dtype.is_floating else "iu"):
         return None
     return cast_exact(array, dtype)

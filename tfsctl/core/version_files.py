@@ -93,7 +93,7 @@ def read_row_independence(directory: Path) -> dict[str, bool]:
 def with_samples(signatures: Mapping[str, Signature], directory: Path | None) -> Mapping[str, Signature]:
     """The signatures with a sample row from the manifest of a version; unchanged without a readable manifest.
 
-    A signature without samples of its own gets those of a signature with the same inputs.
+    A signature without samples gets those of a signature with the same inputs.
     """
     if directory is None:
         return signatures

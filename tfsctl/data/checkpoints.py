@@ -33,7 +33,7 @@ class Checkpoint:
 
 
 class CheckpointFile:
-    """The `.progress` file beside an output file."""
+    """The `.progress` file of an output file."""
 
     def __init__(self, output: Path) -> None:
         self._path = output.with_name(f"{output.name}.progress")

@@ -24,7 +24,7 @@ _POINT_NUMBER = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)?\.\d+(?:[eE][+-]?\d
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """What the user said about a file of text; None where the file decides.
+    """The user's options for a text file; None where the file decides.
 
     - `delimiter`, `decimal`, `has_header`, `missing`: for CSV and TSV. `missing` are cells without a value.
     - `encoding`: for every format of text (default: UTF-8)
@@ -94,15 +94,15 @@ def detect_delimiter(lines: Sequence[str]) -> str:
     return max(DELIMITERS, key=rank)
 
 
-def cell_format(cells: Sequence[object], delimiter: str, said: TextFormat) -> CellFormat:
+def cell_format(cells: Sequence[object], delimiter: str, options: TextFormat) -> CellFormat:
     """The format of a column, from its first cells.
 
     A decimal comma is only assumed if commas do not separate cells, and some cell cannot be read in another way.
     """
-    decimal = said.decimal
+    decimal = options.decimal
     if decimal is None:
         texts = [] if delimiter == "," else [cell.strip() for cell in cells if isinstance(cell, str)]
         has_comma = any(_COMMA_NUMBER.fullmatch(text) and not _THOUSANDS.fullmatch(text) for text in texts)
         has_point = any(_POINT_NUMBER.fullmatch(text) for text in texts)
         decimal = "," if has_comma and not has_point else "."
-    return CellFormat(decimal, said.missing)
+    return CellFormat(decimal, options.missing)

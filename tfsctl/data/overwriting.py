@@ -13,7 +13,7 @@ from tfsctl.errors import InvalidInput
 
 
 def refuse_overwriting(output: Path, inputs: Iterable[Path | str]) -> None:
-    """Raise InvalidInput if `--output`, or a file that a run writes beside it, is one of the input files.
+    """Raise InvalidInput if `--output`, or a file that a run writes next to it, is one of the input files.
 
     An input of `-` is stdin. Files that do not exist are no conflict.
     """
@@ -42,10 +42,10 @@ def _written_files(output: Path) -> list[Path]:
     names = {f"{output.name}.rejects.jsonl", f"{output.name}.progress", f"{output.name}.progress.new"}
     partial = f"{output.name}.partial"
     try:
-        beside = os.listdir(output.absolute().parent)
+        neighbours = os.listdir(output.absolute().parent)
     except OSError:
         return [output]
-    return [output, *(output.with_name(name) for name in beside if name in names or name.startswith(partial))]
+    return [output, *(output.with_name(name) for name in neighbours if name in names or name.startswith(partial))]
 
 
 def _identity(path: Path | str) -> tuple[int, int] | None:

@@ -104,7 +104,7 @@ def _text_bytes(value: object) -> bytes:
 
 
 def _raw_cells(array: np.ndarray) -> list[bytes]:
-    """Text unchanged if it is printable; else as JSON, because it could break lines or control a terminal."""
+    """Text unchanged if it is printable; otherwise as JSON, because it could break lines or control a terminal."""
     return [cell if _is_printable(cell) else _json(cell) for cell in map(_text_bytes, array.tolist())]
 
 

@@ -1,6 +1,6 @@
 """Writes the manifest of a version, `assets.extra/tfsctl_manifest.json`.
 
-docs/export.md describes its keys, and `manifest.schema.json` beside this module is its JSON schema. TensorFlow Serving
+docs/export.md describes its keys, and `manifest.schema.json` in this package is its JSON schema. TensorFlow Serving
 ignores unknown files in `assets.extra`. `core/version_files.py` reads manifests, those of format 1 included.
 """
 

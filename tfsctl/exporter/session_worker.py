@@ -1,4 +1,4 @@
-"""Runs a version the way the embedded server does, in a process of its own: `python -m … DIRECTORY`.
+"""Runs a version the way the embedded server does, in a separate process: `python -m … DIRECTORY`.
 
 Loads the SavedModel with the server's session code and default options, then answers requests from stdin on stdout.
 `session_process` starts it and describes the frames.

@@ -39,7 +39,7 @@ _BOOLEANS = _LITERALS | {"1": True, "0": False}
 
 @dataclass(frozen=True, slots=True)
 class TypedValues:
-    """Values by input name. If `is_row`, each value is one row; else its nesting tells whether it is a row or a batch.
+    """Values by input name. If `is_row`, each value is one row; otherwise its nesting shows whether it is a row or a batch.
 
     If `is_exact`, a value for an input of unknown rank is the whole input, and a single value stays a scalar. If
     `is_batch`, the values are the `inputs` of a body, which are a batch.

@@ -110,7 +110,7 @@ class _Parser:
         return token
 
     def _values(self, name: _Token, depth: int) -> list[Field]:
-        """The value of a field; each of a list is a field of its own."""
+        """The value of a field; each item of a list is a separate field."""
         if self._peek() != "[":
             return [self._value(name, name, depth)]
         self._next()

@@ -76,7 +76,7 @@ class Child:
     """A program that this process started and watches.
 
     Its output goes to the file descriptor `output`, or to a log file (default: nowhere). It has a
-    session of its own, so Ctrl-C in our terminal does not reach it. `pid` is its process id.
+    separate session, so Ctrl-C in our terminal does not reach it. `pid` is its process id.
     """
 
     def __init__(

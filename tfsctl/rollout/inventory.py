@@ -1,4 +1,4 @@
-"""The versions of a model on disk, beside what servers report of them; and the models below a folder."""
+"""The versions of a model on disk with their states on servers, and the models below a directory."""
 
 from __future__ import annotations
 

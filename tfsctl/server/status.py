@@ -69,7 +69,7 @@ class ServingError(Exception):
 
 
 class UnsafeVersionError(ServingError):
-    """A version that ended a process that loaded it, or would: it is refused, and the server goes on without it."""
+    """A version that ended a process that loaded it, or would: it is refused, and the server runs without it."""
 
 
 def invalid_argument(message: str) -> ServingError:

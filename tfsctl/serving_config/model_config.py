@@ -85,7 +85,7 @@ def model_config_proto(models: Sequence[ModelConfig]) -> protos.ModelServerConfi
 
 
 def set_versions(entry: protos.ModelConfig, model: ModelConfig) -> None:
-    """Give an entry of a ModelServerConfig the version policy and the labels of `model`, in place of its own."""
+    """Give an entry of a ModelServerConfig the version policy and the labels of `model`, replacing its previous ones."""
     entry.ClearField("model_version_policy")
     entry.ClearField("version_labels")
     policy = model.policy

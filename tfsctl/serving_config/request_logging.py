@@ -27,7 +27,7 @@ class RequestLogging:
     - `filename_prefix`: an absolute path; the names of the files begin with it
     - `sampling_rate`: the share of the requests that is logged, 0 to 1
     - `answers`: log the responses as well
-    - `index`: write a JSON line for each request beside the records
+    - `index`: write an index: one JSON line per request
     - `drop`, `hash`: inputs (or features of tf.Examples) to leave out, or to replace by a keyed hash
     - `max_file_bytes`: the size at which the next file is begun
     - `max_total_bytes`: the size at which logging ends; 0: no limit
@@ -92,7 +92,7 @@ def _additions(config: Any, about: str) -> dict[str, Any]:  # noqa: ANN401 - a L
 
 
 def set_logging(entry: protos.ModelConfig, logging: RequestLogging | None) -> None:
-    """Give an entry of a ModelServerConfig this request logging, in place of its own."""
+    """Give an entry of a ModelServerConfig this request logging, replacing its previous one."""
     from google.protobuf.struct_pb2 import Struct
 
     entry.ClearField("logging_config")

@@ -1,4 +1,4 @@
-"""What a model server is told: models, ports and options as a value, and the flags and files it becomes.
+"""The configuration of a model server: models, ports and options, and its conversion to flags and files.
 
 Flags: tensorflow_serving/model_servers/main.cc.
 """
@@ -36,7 +36,7 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class ServingConfig:
-    """Everything that a model server is told.
+    """The complete configuration of a model server.
 
     - `grpc_port`, `rest_port`: 0 means any free port here, and "off" to TensorFlow Serving
     - `batching`: None (off) or the text of a BatchingParameters message, empty for the server's defaults

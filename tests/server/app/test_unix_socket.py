@@ -102,7 +102,7 @@ def test_invalid_socket_paths(tmp_path: Path, model: list[str]) -> None:
     file = tmp_path / "file"
     file.write_text("kept")
     reasons = {
-        file: "there is a file that is no socket",
+        file: "a file that is not a socket exists there",
         tmp_path / "no" / "grpc.sock": "there is no folder that can be written to",
         tmp_path / ("x" * 100): "the path has more than 107 bytes",
     }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tfsctl.rollout.labels.managed_model import ManagedModel
 
 ModelName = Annotated[
-    str, typer.Argument(metavar="NAME", autocompletion=complete_models, help="The model, as a server names it.")
+    str, typer.Argument(metavar="NAME", autocompletion=complete_models, help="The name of the model on the server.")
 ]
 Server = Annotated[
     str | None,
@@ -36,7 +36,7 @@ ConfigFile = Annotated[
 ]
 Host = Annotated[str, typer.Option("--host", metavar="ADDRESS", help="The address of that server.")]
 GrpcPort = Annotated[int, typer.Option("--port", metavar="PORT", help="The gRPC port of that server.")]
-Message = Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="A remark for `tfsctl history`.")]
+Message = Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="A comment for `tfsctl history`.")]
 DEFAULT_HOST, DEFAULT_PORT = "localhost", DEFAULT_GRPC_PORT
 
 

@@ -24,7 +24,7 @@ _MAX_INPUT_LENGTH = 40  # of a cell of an input
 
 @dataclass(frozen=True, slots=True)
 class RowInputs:
-    """What was typed, to be shown beside the answers: the names of the inputs, and for each row a cell per input."""
+    """The inputs to print next to the predictions: the names of the inputs, and for each row a cell per input."""
 
     names: Sequence[str]
     rows: Sequence[Sequence[str]]

@@ -1,4 +1,4 @@
-"""Print the versions of models: on disk, beside what servers report."""
+"""Print the versions of models: on disk, with their states on servers."""
 
 from __future__ import annotations
 

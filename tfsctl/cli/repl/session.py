@@ -229,7 +229,7 @@ class ReplSession:
         return example_tasks.infer(client, model, read_examples(texts, pairs), tasks)
 
     def _examples(self, texts: list[str], pairs: list[str]) -> Examples | None:
-        """The tf.Examples of a line of features, if the signature parses such records; else None."""
+        """The tf.Examples of a line of features, if the signature parses such records; otherwise None."""
         features = features_of_arguments(self.target, self.served, self.signature, texts, pairs, required=False)
         return None if features is None else read_features(texts, pairs, features, self.signature)
 

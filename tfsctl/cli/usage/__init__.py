@@ -1,1 +1,1 @@
-"""Help and usage errors: how options are grouped and printed, and what a mistyped command line is told."""
+"""Help and usage errors: how options are grouped and printed, and the errors for mistyped command lines."""

@@ -42,8 +42,10 @@ def help_record(parameter: Any, ctx: Any) -> tuple[str, str] | None:  # noqa: AN
         return None
     names, text = record
     help_text = (getattr(parameter, "help", None) or "").strip()
-    if parameter.param_type_name == "argument" or not text.startswith(help_text):
-        return names, text.removesuffix("[required]").rstrip()
+    if parameter.param_type_name == "argument":
+        return names, _argument_text(text)
+    if not text.startswith(help_text):
+        return names, text
     default, choices = _default(parameter, ctx), ""
     if default and "(default:" not in help_text:
         choices = f" (default: {default})"
@@ -52,8 +54,16 @@ def help_record(parameter: Any, ctx: Any) -> tuple[str, str] | None:  # noqa: AN
     return names, f"{shown} [env: {variable}]" if variable else shown
 
 
+def _argument_text(text: str) -> str:
+    """The text that Typer writes for an argument, with its default in the form `(default: …)`, and only once."""
+    shown, bracket, default = text.removesuffix("[required]").rstrip().partition("  [default: ")
+    if not bracket or "(default:" in shown:
+        return shown
+    return f"{shown.removesuffix('.')} (default: {default.removesuffix(']')})."
+
+
 def _default(option: Any, ctx: Any) -> str:  # noqa: ANN401 - typer's own, not public
-    """The default as text; empty if there is none worth showing."""
+    """The default as text; empty if the help should not show it."""
     if isinstance(option.show_default, str):
         return option.show_default
     value = option.get_default(ctx, call=False)

@@ -52,7 +52,7 @@ def check_gpus(gpus: str) -> None:
         archive.write_bytes(bytes(1024))
         try:
             empty = subprocesses.run(["docker", "import", str(archive)]).stdout.strip()
-        except ProgramFailed:  # this check is not worth an error of its own
+        except ProgramFailed:  # a failure of this check is not an error
             return
     try:
         subprocesses.run(["docker", "run", "--rm", "--network", "none", "--gpus", gpus, empty, "/none"])

@@ -1,7 +1,7 @@
 """The arguments of --docker-arg, read as `docker run` reads them.
 
 tfsctl promises where the server listens, what the container may do and see, and how it is stopped. Arguments that would
-break such a promise are refused if tfsctl has an option of its own for them; others are noted.
+break such a promise are refused if tfsctl has an option for them; others are noted.
 """
 
 from __future__ import annotations

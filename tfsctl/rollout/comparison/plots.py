@@ -14,7 +14,7 @@ LABEL_WIDTH = 130
 
 
 def interval_plot(metrics: Sequence[Metric]) -> str:
-    """B - A of each metric with its interval; each row has a scale of its own, with 0 in the middle."""
+    """B - A of each metric with its interval; each row has its own scale, with 0 in the middle."""
     rows = []
     for at, one in enumerate(metrics):
         ends = [value for value in (*one.interval, one.delta) if math.isfinite(value)]

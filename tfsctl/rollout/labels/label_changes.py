@@ -62,7 +62,7 @@ class LabelChange(LabelState):
 
 @dataclass(frozen=True, slots=True)
 class ChangeOptions:
-    """Options of every change: how long versions may load, a remark for the history, and who is told of each step."""
+    """Options of every change: how long versions may load, a remark for the history, and the function that reports each step."""
 
     wait_timeout_s: float = DEFAULT_WAIT_S
     message: str = ""

@@ -55,7 +55,7 @@ class ManagedModel(Protocol):
         """A context manager: no other command changes the labels of this server meanwhile."""
 
     def config(self) -> ModelConfig:
-        """The model as it is configured now: what the server was told last, and is told when it starts again."""
+        """The model as it is configured now: the last configuration that the server got, which it also gets when it restarts."""
 
     def save(self, config: ModelConfig) -> None:
         """Store the configuration for the next start of the server."""
@@ -111,7 +111,7 @@ class OwnServerModel:
             yield
 
     def config(self) -> ModelConfig:
-        """The model as the record of the server has it."""
+        """The model in the record of the server."""
         return next(model for model in self._spec().config.models if model.name == self.name)
 
     def save(self, config: ModelConfig) -> None:
@@ -212,7 +212,7 @@ class ConfigFileModel:
         return message
 
     def config(self) -> ModelConfig:
-        """The model as the file has it."""
+        """The model in the config file."""
         models = models_from_proto(self._message())
         found = next((model for model in models if model.name == self.name), None)
         if found is None:

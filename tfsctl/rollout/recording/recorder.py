@@ -1,6 +1,6 @@
 """Records the requests of a model on an embedded server: turns its request log on and off, and counts what is written.
 
-The server is told by ReloadConfig, and its record keeps the change: another reload of the server does not undo it.
+ReloadConfig changes the server, and its record keeps the change: another reload of the server does not undo it.
 """
 
 from __future__ import annotations

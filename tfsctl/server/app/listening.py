@@ -31,7 +31,7 @@ def check_grpc_is_asked_for(flags: Flags) -> None:
 
 
 def settled(flags: Flags) -> Flags:
-    """The flags, with REST off if it cannot be served: like the real server this one goes on without it, and logs that.
+    """The flags, with REST off if it cannot be served: like TensorFlow Serving, the server continues without REST and logs the reason.
 
     Raises INVALID_ARGUMENT when gRPC cannot be served, with the reason in the log.
     """
@@ -142,13 +142,13 @@ def _check_port(host: str, port: int, flag: str) -> None:
 
 def _check_socket_path(path: str) -> None:
     """Raise OSError for a path where no socket can be. A socket that is there is replaced, as in TensorFlow Serving."""
-    said = f"cannot listen on the UNIX socket {path} (--grpc_socket_path): "
+    prefix = f"cannot listen on the UNIX socket {path} (--grpc_socket_path): "
     absolute = os.path.abspath(path)
     if len(os.fsencode(absolute)) > _LONGEST_SOCKET_PATH:
-        raise OSError(f"{said}the path has more than {_LONGEST_SOCKET_PATH} bytes")
+        raise OSError(f"{prefix}the path has more than {_LONGEST_SOCKET_PATH} bytes")
     if not os.access(os.path.dirname(absolute), os.W_OK | os.X_OK):
-        raise OSError(f"{said}there is no folder that can be written to")
+        raise OSError(f"{prefix}its directory does not exist or is not writable")
     if not os.path.lexists(absolute):
         return
     if not stat.S_ISSOCK(os.stat(absolute).st_mode):
-        raise OSError(f"{said}there is a file that is no socket")
+        raise OSError(f"{prefix}a file that is not a socket exists there")

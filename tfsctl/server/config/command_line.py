@@ -1,7 +1,7 @@
 """Parses the command line of `tfsctl-model-server` and prints its usage, like `tensorflow_model_server`.
 
 Rules: tensorflow/core/util/command_line_flags.cc. It accepts `--name=value` (for a boolean also `--name`), calls
-anything else an unknown argument, and goes on.
+anything else an unknown argument, and continues.
 """
 
 from __future__ import annotations

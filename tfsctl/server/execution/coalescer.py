@@ -105,7 +105,7 @@ class RequestCoalescer:
             self._debouncer.notify()
 
     def cancel(self, run: PendingRun) -> None:
-        """Forget a request that nobody waits for any more. A run that has begun goes on."""
+        """Remove a request that no caller waits for. A run that has begun continues."""
         if run.timer is not None:
             run.timer.cancel()
             run.timer = None

@@ -101,7 +101,7 @@ class StackedRun:
         return [list(zip(self.feeds, arrays, strict=True)) for arrays in self.inputs.each]
 
     def split(self) -> list[StackedRun]:
-        """A run of its own for each request."""
+        """One run per request."""
         return [
             StackedRun(
                 self.feeds,

@@ -279,7 +279,7 @@ class GrpcApi:
         before = self._counts(request.metric_names)
         reload = asyncio.ensure_future(self._service.reload(request.config))
         timeout_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-        done, _ = await asyncio.wait([reload], timeout=timeout_s)  # it goes on after its caller's deadline
+        done, _ = await asyncio.wait([reload], timeout=timeout_s)  # the reload continues after its caller's deadline
         if not done:
             raise ServingError(Code.DEADLINE_EXCEEDED, _DEADLINE_EXCEEDED)
         reload.result()

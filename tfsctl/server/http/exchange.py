@@ -186,7 +186,7 @@ class Exchange(ABC):
         """The whole body. Raises ClientGoneError, BodyTooLargeError if it has more than `limit` bytes.
 
         With `is_framed` the body is a gRPC message, which begins with its length: a length above the limit is refused
-        at once, and a body that goes on after its message is returned as soon as that shows. Raises BudgetExceededError
+        at once, and a body that continues after its message is returned as soon as that shows. Raises BudgetExceededError
         if the server would hold too much, and BodyTimeoutError for a body that arrives too slowly.
         """
         if self.has_all:

@@ -1,7 +1,7 @@
 """Parses HTTP/1.1 and HTTP/1.0 requests (RFC 9112), strictly: what two servers could read in two ways is refused.
 
 Refused on purpose, though libevent (TensorFlow Serving) takes some of it: lines that end with a line feed alone, folded
-header lines, `Transfer-Encoding` other than `chunked` alone, a length beside chunks, two lengths, and blanks anywhere
+header lines, `Transfer-Encoding` other than `chunked` alone, a length together with chunks, two lengths, and blanks anywhere
 but around a field's value. `docs/security-and-limits.md` lists them.
 """
 

@@ -77,7 +77,7 @@ class Request(Exchange):
 
     @property
     def is_last(self) -> bool:
-        """Whether the client has said that this is its last request on the connection."""
+        """Whether the client asked to close the connection after this request."""
         return not self._head.keeps_alive
 
     @property
@@ -97,7 +97,7 @@ class Request(Exchange):
             self._owner.state.tasks.cancel(self.task)
 
     def on_served(self) -> None:
-        """The application is done: the connection goes on with its next request, or closes."""
+        """The application is done: the connection reads its next request, or closes."""
         if not self.has_answered:
             self.keeps_alive = False
         super().on_served()

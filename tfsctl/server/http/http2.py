@@ -35,7 +35,7 @@ class Http2Connection(asyncio.Protocol):
         self._new: list[Stream] = []
         self._last_stream = self._requests = 0
         self._window = WINDOW_BYTES  # how much DATA the client may still send
-        self._to_give_back = 0  # what was consumed of it, and the client was not told of
+        self._to_give_back = 0  # consumed, but not yet announced with WINDOW_UPDATE
         self._is_closing = False
         self._takes_streams = True
         self._resets: dict[int, None] = {}  # the last streams that we reset: more of them may be on its way

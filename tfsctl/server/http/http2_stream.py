@@ -75,7 +75,7 @@ class Stream(Exchange):
         self._body_left = head.length
         self.credit = 0
         self.window = WINDOW_BYTES
-        self._to_give_back = 0  # what was consumed, and the client was not told of
+        self._to_give_back = 0  # consumed, but not yet announced with WINDOW_UPDATE
         self.is_over = False
         self.started_s = owner.heard_s
         self._pending: list[memoryview] = []  # of the response's body, for when the client takes more
@@ -84,7 +84,7 @@ class Stream(Exchange):
         self._progress_s = 0.0  # when a part of what is pending was last sent
 
     def on_served(self) -> None:
-        """The application is done. A client without a whole response gets RST_STREAM, and the connection goes on."""
+        """The application is done. A client without a whole response gets RST_STREAM, and the connection stays open."""
         if not self.is_over:
             self.reset(ErrorCode.INTERNAL_ERROR)
         unconsumed, self._unconsumed = self._unconsumed, 0
@@ -245,7 +245,7 @@ class Stream(Exchange):
         return True
 
     def _finish(self, last: bytes) -> None:
-        """Send the end of the response. A client that is still sending is told to stop."""
+        """Send the end of the response. A client that is still sending is asked to stop with RST_STREAM."""
         self.is_over = True
         end = b"" if self.has_all else self._owner.cut_short(self.number, ErrorCode.NO_ERROR)
         self._out.write(last + end)

@@ -114,7 +114,7 @@ class Listener:
 
 
 class _NewConnection(asyncio.Protocol):
-    """A connection whose first bytes have not yet told which version of HTTP it speaks."""
+    """A connection whose first bytes do not show the version of HTTP yet."""
 
     def __init__(self, state: ListenerState, limits: Limits, port: int | None) -> None:
         self._state, self._limits, self._port = state, limits, port
@@ -157,7 +157,7 @@ class _NewConnection(asyncio.Protocol):
         self._state.disconnected(self, self._peer)
 
     def check_timeouts(self, now_s: float) -> None:
-        """Close the connection if the client has said nothing for too long."""
+        """Close the connection if the client has sent nothing for too long."""
         longest_s = self._limits.header_timeout_s
         if longest_s is not None and now_s - self._opened_s > longest_s:
             self._state.recorder.request_rejected("header_timeout")

@@ -20,7 +20,7 @@ def find(data: bytes) -> tuple[RequestHead, bytes] | None:
 
 
 def keep(raw: bytes, head: RequestHead) -> None:
-    """Remember a head by its bytes, if it is a plain one: HTTP/1.1, not chunked, and the connection goes on after it."""
+    """Remember a head by its bytes, if it is a plain one: HTTP/1.1, not chunked, and the connection stays open after it."""
     if len(raw) > _MAX_HEAD_BYTES or head.is_chunked or head.is_http_1_0 or not head.keeps_alive:
         return
     if b"expect" in head.headers:

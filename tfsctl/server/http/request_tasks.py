@@ -134,14 +134,14 @@ class _Begun(Coroutine[Any, None, None]):
 if sys.version_info >= (3, 12):
 
     def _begin(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, None, None]) -> asyncio.Task[None] | None:
-        """Run a coroutine up to its first wait; the task that goes on from there, None if it has ended."""
+        """Run a coroutine up to its first wait; the task for the rest, None if the coroutine has ended."""
         task = asyncio.Task(coroutine, loop=loop, eager_start=True)
         return None if task.done() else task
 
 else:
 
     def _begin(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, None, None]) -> asyncio.Task[None] | None:
-        """Run a coroutine up to its first wait; the task that goes on from there, None if it has ended."""
+        """Run a coroutine up to its first wait; the task for the rest, None if the coroutine has ended."""
         context = copy_context()
         try:
             future = context.run(coroutine.send, None)

@@ -30,7 +30,7 @@ async def poll_config_file(path: str, core: ServerCore, *, wait_s: float) -> Non
             log.error("Failed to read ModelServerConfig file: %s", error)  # noqa: TRY400 - the file is at fault
             continue
         if models != core.models:
-            # In a task of its own: polling goes on while a reload waits for a model that is missing.
+            # In a separate task: polling continues while a reload waits for a model that is missing.
             reload = asyncio.create_task(_reload(core, models))
             reloads.add(reload)
             reload.add_done_callback(reloads.discard)

@@ -34,7 +34,7 @@ Merging = Literal["auto", "on", "off"]
 
 @dataclass(frozen=True, slots=True)
 class ServerBatching:
-    """The settings of --enable_batching. `per_model`: each model has a parameters file of its own."""
+    """The settings of --enable_batching. `per_model`: each model has its own parameters file."""
 
     parameters: BatchingParameters
     scheduler: BatchScheduler

@@ -128,7 +128,7 @@ class ServerCore:
             await asyncio.sleep(self._poll_wait_s)
             try:
                 await self._poll()
-            except Exception:  # polling goes on after an error
+            except Exception:  # polling continues after an error
                 log.exception("Polling the file system failed")
 
     async def _poll(self) -> None:

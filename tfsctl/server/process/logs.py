@@ -1,4 +1,4 @@
-"""Writes the log to stderr from a thread of its own, so that a reader that stops reading does not block the server.
+"""Writes the log to stderr on a separate thread, so that a reader that stops reading does not block the server.
 
 Lines wait in a bounded queue. If it is full, new lines are dropped. A full disk or a closed pipe loses lines too.
 """

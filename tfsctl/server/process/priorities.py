@@ -1,7 +1,7 @@
 """Low-priority threads: the threads that run and load models must not delay the threads that serve requests.
 
 Running a model uses all the CPU there is. The event loop needs little CPU, but needs it at once: if it competes with a
-model on equal terms, every other request waits for that model. On Linux each thread has a nice value of its own, and
+model on equal terms, every other request waits for that model. On Linux each thread has its own nice value, and
 the threads that it starts (TensorFlow's thread pools) inherit it.
 """
 

@@ -1,6 +1,6 @@
 """Shutdown: at SIGTERM or SIGINT the server finishes running requests first, within a time limit.
 
-A thread of its own receives the signals, because the event loop may be blocked by a run that does not end.
+A separate thread receives the signals, because the event loop may be blocked by a run that does not end.
 """
 
 from __future__ import annotations

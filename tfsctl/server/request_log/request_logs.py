@@ -31,7 +31,7 @@ class RequestLogs:
         self._closing: list[RequestLog] = []
 
     def configure(self, models: Sequence[ModelConfig]) -> None:
-        """Log the requests of these models as they say. A log whose configuration stays the same goes on."""
+        """Apply the logging_config of each model. A log with an unchanged configuration stays open."""
         wanted = {model.name: model.logging for model in models if model.logging is not None}
         for name in [name for name, log in self._logs.items() if wanted.get(name) != log.logging]:
             log = self._logs.pop(name)

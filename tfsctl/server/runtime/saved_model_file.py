@@ -76,7 +76,7 @@ def parse_meta_graph(data: bytes) -> MetaGraph:
 
 
 def _serialized(directory: Path) -> memoryview | None:
-    """The SavedModel in a directory in binary form; None if there is none, or a damaged one."""
+    """The SavedModel in a directory in binary form; None if the directory has none, or if it is damaged."""
     file = directory / SAVED_MODEL_FILE
     try:
         if file.exists():

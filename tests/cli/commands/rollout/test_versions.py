@@ -65,7 +65,7 @@ def test_versions_in_a_pipe(base: Path, run_cli: RunCli) -> None:
         (["models", "{base}/nobody"], 4, "error: there is no directory {base}/nobody"),
         (["label", "scale", "stable"], 2, "error: 'stable' is not LABEL=VERSION"),
         (["label", "scale", "a=1", "a=2"], 2, "error: the label a is given twice"),
-        (["label", "scale", "a=1"], 4, "error: no model server is running that tfsctl started"),
+        (["label", "scale", "a=1"], 4, "error: no server started by tfsctl is running"),
         (["promote", "scale", "--port", "1"], 2, "error: --host and --port name a server that tfsctl did not start"),
         (["promote", "scale", "--config", "{base}/c"], 4, "error: there is no file {base}/c"),
     ],

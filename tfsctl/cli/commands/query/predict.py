@@ -150,7 +150,7 @@ def _files_read(options: ServerOptions, labels: Path | None, named: Sequence[str
 
 
 def _print(prediction: Prediction, class_options: ClassOptions, sent: RowInputs | None) -> None:
-    """Print the predictions: beside their inputs, as bars or a table, on a terminal; one line per row otherwise."""
+    """Print the predictions: on a terminal with their inputs, as bars or a table; otherwise one line per row."""
     from tfsctl.cli.output import predictions, terminal
 
     if not terminal.is_interactive():

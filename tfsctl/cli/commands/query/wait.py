@@ -81,7 +81,7 @@ class _WaitProgress:
         self._next_s = 0.0
 
     def show(self, reason: TfsctlError, *, elapsed_s: float) -> None:
-        """Print the reason why the wait goes on, if it is new or was printed long ago."""
+        """Print why the command still waits, if the reason is new or was printed long ago."""
         if reason.message == self._reason and elapsed_s < self._next_s:
             return
         start = f"waiting for {self._name}" if not self._reason else f"still waiting for {self._name}"

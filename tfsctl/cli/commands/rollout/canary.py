@@ -21,7 +21,8 @@ ModelName = Annotated[
     typer.Argument(metavar="[NAME]", autocompletion=complete_models, help="The model; needed if there are several."),
 ]
 FrontName = Annotated[
-    str | None, typer.Option("--server", metavar="NAME", help="The front, if several serve the model.")
+    str | None,
+    typer.Option("--server", metavar="NAME", help="The name of the front; needed if several serve the model."),
 ]
 
 
@@ -31,14 +32,27 @@ def canary(
     version: Annotated[int, typer.Option("--version", min=0, metavar="N", help="The new version.")],
     percent: Annotated[
         float | None,
-        typer.Option("--percent", min=0.01, max=100, metavar="P", help="Its part of the traffic, until `promote`."),
+        typer.Option(
+            "--percent",
+            min=0.01,
+            max=100,
+            metavar="P",
+            help="The percentage of the traffic for the new version, until `promote`.",
+        ),
     ] = None,
     steps: Annotated[
-        str | None, typer.Option("--steps", metavar="P,P,…", help="Rising percentages; 100 at the end promotes it.")
+        str | None,
+        typer.Option(
+            "--steps",
+            metavar="P,P,…",
+            help="Increase the percentage in these steps; 100 at the end promotes the version.",
+        ),
     ] = None,
     interval: Annotated[
         str | None,
-        typer.Option("--interval", metavar="TIME", help=f"The least time of a step (default: {DEFAULT_INTERVAL})."),
+        typer.Option(
+            "--interval", metavar="TIME", help=f"The minimum duration of a step (default: {DEFAULT_INTERVAL})."
+        ),
     ] = None,
     min_requests: Annotated[
         int | None,
@@ -46,21 +60,25 @@ def canary(
             "--min-requests",
             min=1,
             metavar="N",
-            help="The least requests of a step (default: enough to detect 2 % errors in half of all cases).",
+            help="The minimum number of requests in a step (default: enough to detect 2 % errors in half of all cases).",
         ),
     ] = None,
     sticky: Annotated[
         str | None,
-        typer.Option("--sticky", metavar="HEADER", help="Requests with one value of this header get one version."),
+        typer.Option(
+            "--sticky",
+            metavar="HEADER",
+            help="Send all requests with the same value of this header to the same version.",
+        ),
     ] = None,
     on_breach: Annotated[
-        Literal["rollback", "pause"], typer.Option("--on-breach", help="What follows if the canary is worse.")
+        Literal["rollback", "pause"], typer.Option("--on-breach", help="What to do if the canary is worse.")
     ] = "rollback",
     alpha: Annotated[
-        float, typer.Option("--alpha", min=1e-9, max=0.5, help="The probability that a good canary is called worse.")
+        float, typer.Option("--alpha", min=1e-9, max=0.5, help="The probability that a good canary is judged worse.")
     ] = 0.01,
     on_change: Annotated[
-        str | None, typer.Option("--on-change", metavar="URL", help="Post each decision to a URL, as JSON.")
+        str | None, typer.Option("--on-change", metavar="URL", help="Post each decision to this URL as JSON.")
     ] = None,
     server: FrontName = None,
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,

@@ -19,7 +19,9 @@ def history(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="PATH|NAME", autocompletion=complete_models, help="A model's directory, or its name on a server."
+            metavar="PATH|NAME",
+            autocompletion=complete_models,
+            help="The directory of a model, or its name on a server.",
         ),
     ],
     *,

@@ -22,6 +22,7 @@ from tfsctl.cli.options.label_options import (
 )
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.errors import InvalidInput
 
 
@@ -147,6 +148,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-app.command("set")(set_)
-app.command("rm")(rm)
-app.command("ls")(ls)
+app.command("set", cls=GroupedCommand)(set_)
+app.command("rm", cls=GroupedCommand)(rm)
+app.command("ls", cls=GroupedCommand)(ls)

@@ -20,10 +20,12 @@ def replay(
     *,
     speed: Annotated[
         float,
-        typer.Option("--speed", min=0, metavar="N", help="N times the recorded pace; 0: as fast as possible."),
+        typer.Option(
+            "--speed", min=0, metavar="N", help="Send at N times the recorded rate; 0 sends as fast as possible."
+        ),
     ] = 1.0,
     concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, metavar="N", help="Requests at a time, at most.")
+        int, typer.Option("--concurrency", min=1, metavar="N", help="The maximum number of concurrent requests.")
     ] = 64,
     options: ServerOptions,
     as_json: Json = False,

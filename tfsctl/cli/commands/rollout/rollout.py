@@ -11,6 +11,7 @@ import typer
 from tfsctl.cli.commands.rollout.canary import FrontName, ModelName
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.output import rollout_report, terminal
+from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.errors import ExitCode, InvalidInput
 
 if TYPE_CHECKING:
@@ -137,4 +138,4 @@ app = typer.Typer(
     help="Show and end the rollout of a version.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
 for command in (status, promote, rollback, abort, resume):
-    app.command(command.__name__)(command)
+    app.command(command.__name__, cls=GroupedCommand)(command)

@@ -22,7 +22,7 @@ def verify(
     """Check that the files of a version are those that were exported.
 
     Compares the SHA-256 of each file with the manifest that `tfsctl export` wrote. Names each file that was changed,
-    added or removed. Ends with 1 unless every version has a manifest and all of its files are as exported.
+    added or removed. The exit code is 1 unless every version has a manifest and unchanged files.
 
     \b
     Examples:

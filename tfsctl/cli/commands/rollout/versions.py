@@ -11,6 +11,7 @@ from tfsctl.cli.options.completion import complete_models
 from tfsctl.cli.options.default_command import DefaultCommandGroup
 from tfsctl.cli.options.label_options import Message
 from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def ls(
     *,
     as_json: Json = False,
 ) -> None:
-    """List versions on disk, beside what servers report.
+    """List the versions on disk and their states on servers.
 
     For each version: its age, size, signatures, fingerprint, whether it has a manifest, the result of its last
     comparison (blessing), and the state and labels on each server that tfsctl started. Equal fingerprints mean the same
@@ -135,6 +136,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-app.command("ls")(ls)
-app.command("rm")(rm)
-app.command("prune")(prune)
+app.command("ls", cls=GroupedCommand)(ls)
+app.command("rm", cls=GroupedCommand)(rm)
+app.command("prune", cls=GroupedCommand)(prune)

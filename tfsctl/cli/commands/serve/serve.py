@@ -32,7 +32,9 @@ def serve(
     ] = False,
     front: Annotated[
         bool,
-        typer.Option("--front", help="Put Envoy in front, for tfsctl canary. Serves the versions that are there now."),
+        typer.Option(
+            "--front", help="Start Envoy in front of the server, for tfsctl canary. Serves only the current versions."
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the server's command line without starting it.")
