@@ -1,0 +1,49 @@
+"""`tfsctl canary` and `tfsctl rollout`: wrong options, and no front."""
+
+from __future__ import annotations
+
+import pytest
+from cli_runner import RunCli
+
+from tfsctl.errors import ExitCode
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "give --percent or --steps"),
+        (("--percent", 5, "--steps", "1,2"), "give --percent or --steps"),
+        (("--steps", "1,x"), "--steps 1,x are not numbers"),
+        (("--steps", "5,1"), "--steps 5,1 do not rise"),
+        (("--steps", "nan"), "--steps nan do not rise"),
+        (("--steps", "1,200"), "--steps 1,200 do not rise"),
+        (("--steps", "1,5", "--interval", "soon"), "--interval soon is not a duration"),
+        (("--percent", 5, "--interval", "5m"), "--interval and --min-requests belong to --steps"),
+        (("--percent", 5, "--sticky", "user id"), "is not the name of a header"),
+        (("--percent", 5, "--on-change", "file:///tmp/x"), "--on-change file:///tmp/x is not a URL"),
+    ],
+)
+def test_wrong_options(run_cli: RunCli, options: tuple[object, ...], message: str) -> None:
+    """The error names the option, before any server is looked for."""
+    result = run_cli("canary", "m", "--version", 2, *options)
+
+    assert result.code == ExitCode.USAGE
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("command", [("canary", "m", "--version", 2, "--percent", 5), ("rollout", "status", "m")])
+def test_without_a_front(run_cli: RunCli, command: tuple[object, ...]) -> None:
+    """The hint starts one."""
+    result = run_cli(*command)
+
+    assert result.code == ExitCode.NOT_FOUND
+    assert "no front serves m" in result.stderr
+    assert "tfsctl serve PATH --front" in result.stderr
+
+
+def test_other_engines_have_no_front(run_cli: RunCli, echo_dir: object) -> None:
+    """A front stands before embedded servers."""
+    result = run_cli("serve", echo_dir, "--front", "--engine", "docker")
+
+    assert result.code == ExitCode.USAGE
+    assert "--front works with the embedded engine, not with docker" in result.stderr
