@@ -12,7 +12,9 @@ from model_servers import running_flags
 from scale_models import write_scale_model
 
 from tfsctl.core import protos
+from tfsctl.server.app import application
 from tfsctl.server.config.addresses import is_on_this_machine
+from tfsctl.server.grpc import framing
 
 METHOD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 
@@ -68,3 +70,16 @@ class Connection(asyncio.BaseTransport):
 def test_clients_on_this_machine(client: object, server: object, is_local: bool) -> None:
     """Loopback, the machine's own address, and UNIX sockets are; what is not known is not."""
     assert is_on_this_machine(Connection(client, server)) is is_local
+
+
+@pytest.mark.parametrize("has_logging", [True, False])
+def test_request_logging_is_noticed(has_logging: bool) -> None:
+    """A reload that turns on request logging is found before it is carried out: only local clients may do that."""
+    request = protos.ReloadConfigRequest()
+    entry = request.config.model_config_list.config.add(name="hot", base_path="/m", model_platform="tensorflow")
+    if has_logging:
+        entry.logging_config.log_collector_config.filename_prefix = "/etc/cron.d/x"
+    body = framing.frame(request.SerializeToString())
+
+    assert application.turns_on_logging({b"content-type": b"application/grpc"}, body) is has_logging
+    assert not application.turns_on_logging({}, b"\0\0\0\0\2no message")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
+from tfsctl.core import protos
 from tfsctl.server.app.model_server import ModelServer
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.grpc import framing
@@ -24,7 +27,7 @@ from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.process import shutdown
 from tfsctl.server.rest import api as rest_api
 from tfsctl.server.rest.json import answer as json_answer
-from tfsctl.server.status import Code
+from tfsctl.server.status import Code, ServingError
 
 _NOT_GRPC = rest_api.RestResponse(
     415, b"this is the gRPC port: its requests are of type application/grpc\n", b"text/plain"
@@ -32,6 +35,7 @@ _NOT_GRPC = rest_api.RestResponse(
 _ORIGIN = re.compile("^https?://[^/?]*", re.IGNORECASE)  # of a request to a proxy; every server has to accept it
 _DRAINING = "The server is shutting down"
 _DRAINING_REST = rest_api.RestResponse(503, json_answer.error(_DRAINING))
+_NO_LOGGING = "logging_config may be set only by clients on this machine, because it writes files"
 _DRAINING_GRPC = framing.GrpcResponse(b"", Code.UNAVAILABLE, _DRAINING)
 _SLOW_BODY = "The request's body arrived too slowly"
 _RUN_TIMEOUT = "Timed out waiting for notification"  # TensorFlow Serving's words
@@ -159,7 +163,14 @@ class Application:
                 reply = framing.failure(Code.PERMISSION_DENIED, refusal)
             else:
                 body = await exchange.body(self._max_message_bytes + GRPC_PREFIX_BYTES, is_framed=True)
-                reply = await self._server.grpc.answer(exchange.target, exchange.headers, body)
+                if (
+                    exchange.target == RELOAD_PATH
+                    and not exchange.is_local
+                    and turns_on_logging(exchange.headers, body)
+                ):
+                    reply = framing.failure(Code.PERMISSION_DENIED, _NO_LOGGING)
+                else:
+                    reply = await self._server.grpc.answer(exchange.target, exchange.headers, body)
             trailers = _GRPC_OK if reply.code is Code.OK else reply.trailers
             await exchange.reply(200, framing.RESPONSE_HEADERS, reply.body, trailers)
         except BodyTooLargeError as error:
@@ -170,6 +181,15 @@ class Application:
             await _send_grpc(framing.GrpcResponse(b"", error.code, error.message), exchange)
         except BodyTimeoutError:
             await _send_grpc(framing.GrpcResponse(b"", Code.DEADLINE_EXCEEDED, _SLOW_BODY), exchange)
+
+
+def turns_on_logging(headers: Mapping[bytes, bytes], body: bytes) -> bool:
+    """Whether a ReloadConfig request has a logging_config: it names files of this machine that are then written."""
+    try:
+        request = protos.ReloadConfigRequest.FromString(framing.unframe(headers, body))
+    except (DecodeError, ServingError):
+        return False  # the service refuses the request
+    return any(model.HasField("logging_config") for model in request.config.model_config_list.config)
 
 
 def _too_large(error: BodyTooLargeError, limit: int) -> str:
