@@ -168,8 +168,8 @@ def test_raw_bodies_are_unchanged(run_cli: RunCli) -> None:
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["--raw", "{}", "-i", "x=1"], "error: --input has no meaning beside --raw\n"),
-        (["--raw", "{}", "--top", "1"], "error: --top has no meaning beside --raw\n"),
+        (["--raw", "{}", "-i", "x=1"], "error: --input cannot be used with --raw\n"),
+        (["--raw", "{}", "--top", "1"], "error: --top cannot be used with --raw\n"),
     ],
 )
 def test_contradicting_options_are_refused(run_cli: RunCli, typed: list[str], said: str) -> None:
@@ -302,7 +302,7 @@ def test_no_server_is_unreachable(run_cli: RunCli, over: str) -> None:
     result = run_cli("predict", over, "--host", "127.0.0.1", "--port", "9", "--model", "echo", "5")
     assert (result.stderr, result.code) == (
         "error: no answer from 127.0.0.1:9: Connection refused\ncause: no program listens on that port\n"
-        "hint: start a server with: tfsctl serve PATH; tfsctl ps lists those that run\n",
+        "hint: tfsctl ps lists the running servers; tfsctl serve PATH starts a server\n",
         3,
     )
 
@@ -384,5 +384,5 @@ def test_a_line_that_does_not_fit_is_named(run_cli: RunCli) -> None:
 
 def test_text_is_refused_with_files(run_cli: RunCli, tmp_path: Path) -> None:
     """--format text says it for files; arguments and --format exclude each other."""
-    assert "--text has no meaning beside --file" in run_cli("predict", "--text", "--file", tmp_path / "a.csv").stderr
-    assert "'great' is typed" in run_cli("predict", "great", "--format", "text").stderr
+    assert "--text cannot be used with --file" in run_cli("predict", "--text", "--file", tmp_path / "a.csv").stderr
+    assert "'great' is an argument" in run_cli("predict", "great", "--format", "text").stderr

@@ -165,7 +165,7 @@ def test_the_hint_after_a_bad_row_works(server: Served, tmp_path: Path, run_cli:
     asked = [*options(server, "rows"), "--file", tmp_path / "in.csv", "--output", output]
 
     stopped = run_cli(*asked)
-    assert f"hint: rm {output}.progress, and --on-error skip leaves out such rows" in stopped.stderr
+    assert f"hint: rm {output}.progress, then add --on-error skip to skip" in stopped.stderr
     Path(f"{output}.progress").unlink()
     assert run_cli(*asked, "--on-error", "skip").code == 0
 
@@ -178,7 +178,7 @@ def test_a_run_with_kept_columns_is_resumed(server: Served, ones: Path, tmp_path
     interrupted.communicate(timeout=240)
 
     other = Run(server, ones, tmp_path / "out.csv").start("--resume")
-    assert "was another one: keep changed" in other.communicate(timeout=240)[1]
+    assert "had different settings: keep changed" in other.communicate(timeout=240)[1]
     resumed = run.start("--resume")
     _, said = resumed.communicate(timeout=240)
     assert resumed.returncode == 0, said
@@ -232,10 +232,10 @@ def test_resume_refuses_new_images(tmp_path: Path, run_cli: RunCli, echo_images:
     (tmp_path / "c.png").write_text("no image")
     asked = [*options(echo_images, "images"), "--file", tmp_path, "--output", tmp_path / "out.jsonl"]
 
-    assert "2 answers are kept" in run_cli(*asked).stderr
+    assert "2 predictions are kept" in run_cli(*asked).stderr
     assert "row 3: c.png" in run_cli(*asked, "--resume").stderr
     Image.new("RGB", (4, 4)).save(tmp_path / "aa.png")
-    assert "another one: images changed" in run_cli(*asked, "--resume").stderr
+    assert "different settings: images changed" in run_cli(*asked, "--resume").stderr
 
 
 def test_output_is_no_image_of_the_folder(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
@@ -348,7 +348,7 @@ def test_interrupted_run_is_resumed(
     assert 0 < mark["rows"] == mark["through"] < 300
     if sign == signal.SIGINT:
         assert interrupted.returncode == 130
-        assert f"{mark['rows']:,} answers are kept" in said
+        assert f"{mark['rows']:,} predictions are kept" in said
     else:
         assert interrupted.returncode == -signal.SIGKILL
     again = run.start()
@@ -400,7 +400,7 @@ def test_resume_refuses_another_file(server: Served, ones: Path, tmp_path: Path)
 
     resumed = run.start("--resume")
 
-    assert "was another one: size, modified changed" in resumed.communicate(timeout=240)[1]
+    assert "had different settings: size, modified changed" in resumed.communicate(timeout=240)[1]
     assert resumed.returncode == 2
 
 
@@ -445,11 +445,11 @@ def test_memory_is_constant(served: Served, tmp_path: Path) -> None:
             ["--file", "{ones}", "1"],
             "error: '1' is an argument, but --file or --format reads the rows from a file or stdin",
         ),
-        (["--file", "{ones}", "--resume"], "error: --resume goes on with an --output"),
-        (["--file", "{ones}", "--on-error", "skip"], "error: --on-error skip lists the rows"),
+        (["--file", "{ones}", "--resume"], "error: --resume needs --output"),
+        (["--file", "{ones}", "--on-error", "skip"], "error: --on-error skip writes the skipped rows"),
         (["--file", "{ones}", "--output", "out.xls"], "error: --output out.xls: unknown file type"),
         (["--file", "{ones}", "--output", "no/out.csv"], "error: --output no/out.csv: there is no directory no"),
-        (["--file", "{ones}", "--column", "x"], "error: --column x: say INPUT=COLUMN"),
+        (["--file", "{ones}", "--column", "x"], "error: --column x is not of the form INPUT=COLUMN"),
         (["--file", "{ones}", "--only", "z"], "error: "),
     ],
 )
@@ -468,7 +468,7 @@ def test_typed_rows_are_written_to_a_file(served: Served, tmp_path: Path, run_cl
     """--output also writes the answer to typed rows."""
     refused = run_cli(*options(served, "none"), "1", "--output", tmp_path / "out.xls")
     assert refused.stderr.startswith(
-        f"error: --output {tmp_path / 'out.xls'}: unknown kind"
+        f"error: --output {tmp_path / 'out.xls'}: unknown file type"
     )  # before anything is asked
     assert run_cli(*options(served, "echo"), "1", "2.5", "--output", tmp_path / "out.csv").code == 0
     assert (tmp_path / "out.csv").read_text() == "x\n1.0\n2.5\n"

@@ -47,7 +47,7 @@ def test_sample_of_a_directory_to_a_file(run_cli: RunCli, echo_dir: Path, tmp_pa
 def test_sample_with_a_dtype_that_needs_grpc(run_cli: RunCli) -> None:
     """A note says so, and `tfsctl predict --grpc` takes the same document."""
     result = run_cli("sample", "echo", "--signature", "float16")
-    assert "REST cannot carry every dtype" in result.stderr
+    assert "REST does not support every dtype" in result.stderr
     answered = run_cli("predict", "--grpc", "--model", "echo", "--signature", "float16", result.stdout.strip())
     assert (answered.stdout, answered.code) == ("1.0\n", 0)
 

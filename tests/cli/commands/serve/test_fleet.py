@@ -225,12 +225,14 @@ def test_logs_of_running_and_ended_servers(run_cli: RunCli, echo: Path) -> None:
 
     last = run_cli("logs", "echo", "--tail", "1")
     assert last.stdout == "fake model server: terminated\n"
-    assert last.stderr == "note: echo does not run; this is the log of its last run\n"
+    assert last.stderr == "note: echo is not running; this is the log of its last run\n"
     assert run_cli("logs", "echo", "--tail", "0").stdout == ""
     assert run_cli("logs").code == ExitCode.NOT_FOUND
     unknown = run_cli("logs", "ecko")
     assert (unknown.code, unknown.stdout) == (ExitCode.NOT_FOUND, "")
-    assert unknown.stderr == "error: no server ecko runs (running: none)\nhint: tfsctl serve PATH starts one\n"
+    assert (
+        unknown.stderr == "error: no server named ecko is running (running: none)\nhint: tfsctl serve PATH starts one\n"
+    )
 
 
 @pytest.mark.usefixtures("fake")
@@ -369,7 +371,7 @@ def test_interrupted_restart_is_reported(run_cli: RunCli, echo: Path, monkeypatc
 
     _, said = restarting.communicate(timeout=240)
     assert restarting.returncode == ExitCode.INTERRUPTED
-    assert said.splitlines()[-1] == "echo was stopped, and is not started again; tfsctl serve PATH does"
+    assert said.splitlines()[-1] == "echo was stopped and not started again; start it with: tfsctl serve PATH"
     assert records.running() == []
 
 

@@ -70,7 +70,7 @@ def test_printed_commands_work_until_stop(run_cli: RunCli, echo: Path) -> None:
     served = run_cli("serve", echo, "--engine", "embedded", "--detach", *FREE)
     assert served.code == 0, served.stderr
     assert "serving echo version 1 with embedded\n" in served.stderr
-    assert served.stderr.endswith("; to stop it: tfsctl stop echo\n")
+    assert served.stderr.endswith("; stop it with: tfsctl stop echo\n")
     (server,) = records.running()
     title, rest, grpc, curl, predict = served.stdout.splitlines()
     assert title == "ready: echo version 1"
@@ -302,7 +302,7 @@ def test_stop_needs_a_name_if_several_run(run_cli: RunCli, echo: Path) -> None:
     unknown = run_cli("stop", "four")
     assert (unknown.code, unknown.stderr) == (
         ExitCode.NOT_FOUND,
-        "error: no server four runs (running: one, two, three)\nhint: tfsctl ps lists the running servers\n",
+        "error: no server named four is running (running: one, two, three)\nhint: tfsctl ps lists the running servers\n",
     )
     assert run_cli("stop", "two").stdout == "stopped two\n"
     assert run_cli("stop", "--all").stdout == "stopped one\nstopped three\n"
