@@ -165,22 +165,32 @@ ODD_STDIN: list[str | bytes] = ["", "x\n", b"\xff\n", "[" * 5000]
 NEVER_FUZZED = {"--verbose", "--watch", "--follow", "--all", "--detach", "--install-completion", "--show-completion"}
 
 
+def command_lines() -> dict[str, Any]:
+    """Every command, and every command of a group, by its words. Those that load TensorFlow or start servers are left out."""
+    group: Any = typer.main.get_command(app)
+    found = {}
+    for name in COMMANDS:
+        if name not in ("export", "run", "serve", "restart", "compare"):
+            command = group.get_command(None, name)
+            for child, one in getattr(command, "commands", {"": command}).items():
+                found[f"{name} {child}".strip()] = one
+    return found
+
+
 @pytest.mark.usefixtures("rows")
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("export", "run", "serve", "restart")])
+@pytest.mark.parametrize("name", command_lines())
 def test_arguments(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Options and arguments with odd values. Nothing is sent: the port is closed."""
     monkeypatch.setenv("PATH", "/nonexistent")  # no docker
-    command = typer.main.get_command(app).get_command(None, name)  # type: ignore[attr-defined] # it is a group
-    words = ["build"] if name == "image" else []
-    command = command.commands["build"] if name == "image" else command
+    command, words = command_lines()[name], name.split()
     options = [option for option in option_names(command) if option not in NEVER_FUZZED]
     chosen = random.Random(name)
     for seed in range(60):
-        argv = [name, *words]
+        argv = list(words)
         if "--port" in options:
             argv += ["--host", "127.0.0.1", "--port", "9", "--timeout", "0.2"]
         for _ in range(chosen.randrange(4)):
-            option = chosen.choice(options)
+            option = chosen.choice(options or ["--help"])
             argv += [option, *[chosen.choice(ODD_TEXTS)] * (chosen.random() < 0.7)]
         argv += [chosen.choice(ODD_TEXTS) for _ in range(chosen.randrange(3))]
         result = run_cli(*argv, stdin=chosen.choice(ODD_STDIN))

@@ -79,6 +79,7 @@ def test_json_document(export: Export) -> None:
         "compared_with": None,
         "warmup_requests": 0,
         "removed_versions": [],
+        "comparison": None,
         "checks": {
             "serving_default": {
                 "ran": True,

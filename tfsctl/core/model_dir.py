@@ -34,9 +34,10 @@ class VersionDir:
 
 def parse_version(name: str) -> int | None:
     """The version number of a directory name; None if TensorFlow Serving ignores it."""
-    if not name.isascii() or not name.isdigit() or int(name) > MAX_VERSION:
-        return None
-    return int(name)
+    digits = name.lstrip("0") or name[:1]
+    if not (name.isascii() and name.isdigit()) or len(digits) > len(str(MAX_VERSION)) or int(digits) > MAX_VERSION:
+        return None  # Python refuses to read thousands of digits
+    return int(digits)
 
 
 def list_versions(base: Path) -> list[VersionDir]:

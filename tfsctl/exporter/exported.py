@@ -15,6 +15,9 @@ if TYPE_CHECKING:  # NumPy is not loaded to import the exporter
     from tfsctl.exporter.comparison import Arrays, RowIndependence
 
 
+CHECK_TIMEOUT_S = 300.0  # the largest models load within minutes; a model that loops forever never answers
+
+
 @dataclass(frozen=True, slots=True)
 class SignatureCheck:
     """The result of running one signature of the written version.

@@ -26,7 +26,7 @@ import numpy as np
 from tfsctl.core import protos, tensors
 from tfsctl.core.predict_response import read_predict_response
 from tfsctl.exporter.error_text import TensorFlowError
-from tfsctl.exporter.exported import Memory
+from tfsctl.exporter.exported import CHECK_TIMEOUT_S, Memory
 from tfsctl.programs.subprocesses import PipedProgram
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 LOADED, ERROR, REQUEST, RESPONSE, MEMORY, WARMUP = b"L", b"E", b"Q", b"R", b"M", b"W"
 SECONDS, MEMORY_SIZES = struct.Struct(">d"), struct.Struct(">QQ")
-TIMEOUT_S = 300.0  # the largest models load within minutes; a model that loops forever never answers
 _HEADER = struct.Struct(">cQ")
 _WORKER = "tfsctl.exporter.session_worker"
 
@@ -60,7 +59,7 @@ def read_frame(stream: BinaryIO) -> tuple[bytes, bytes] | None:
 class SessionProcess:
     """A loaded version. Use it as a context manager: the process ends with the block."""
 
-    def __init__(self, directory: Path, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, directory: Path, *, timeout_s: float = CHECK_TIMEOUT_S) -> None:
         """Load the SavedModel in a directory. Raises TensorFlowError if that fails, ProgramFailed without a process.
 
         Loading, and each request, may take `timeout_s`. The process is killed then, with DEADLINE_EXCEEDED.

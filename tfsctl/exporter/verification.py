@@ -32,9 +32,9 @@ from tfsctl.exporter.comparison import (
     rows_are_independent,
 )
 from tfsctl.exporter.evidence.row_operations import mixing_operations
-from tfsctl.exporter.exported import SignatureCheck, Verification
+from tfsctl.exporter.exported import CHECK_TIMEOUT_S, SignatureCheck, Verification
 from tfsctl.exporter.samples import Samples
-from tfsctl.exporter.session_process import TIMEOUT_S, SessionProcess
+from tfsctl.exporter.session_process import SessionProcess
 from tfsctl.exporter.synthetic_examples import serialized_examples
 
 Trial = tuple[Literal["samples", "synthetic"], Arrays, bool]
@@ -65,7 +65,7 @@ def verify(
     reference: Mapping[str, Run],
     rows: Samples | None,
     *,
-    timeout_s: float = TIMEOUT_S,
+    timeout_s: float = CHECK_TIMEOUT_S,
 ) -> Verification:
     """Check every signature of the SavedModel in `directory`.
 

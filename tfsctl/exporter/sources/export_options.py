@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from tfsctl.errors import InvalidInput
-from tfsctl.exporter.session_process import TIMEOUT_S
+from tfsctl.exporter.exported import CHECK_TIMEOUT_S
 
 OOV_RULES = "--oov TOKEN (a line of the file), --oov ID (such as -1), --oov hash:N (N more ids) or --oov error"
 ChoiceT = TypeVar("ChoiceT", bound=str)
@@ -63,7 +63,7 @@ class ExportOptions:
     metric: Literal["cosine", "dot", "l2"] | None = None
     k: int | None = None
     oov: str | None = None
-    check_timeout_s: float = TIMEOUT_S
+    check_timeout_s: float = CHECK_TIMEOUT_S
 
     @property
     def changes_signatures(self) -> bool:

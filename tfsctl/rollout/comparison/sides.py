@@ -102,8 +102,8 @@ def _named(text: str, role: str, transport: Transport, timeout_s: float) -> Iter
 
 def parse_ref(name: str, version: str) -> ModelRef:
     """`NAME` and what follows its `@`: a number is a version, other text a label, nothing the latest version."""
-    if version.isascii() and version.isdigit():
-        return ModelRef(name, version=int(version))
+    if (number := model_dir.parse_version(version)) is not None:
+        return ModelRef(name, version=number)
     return ModelRef(name, label=version or None)
 
 
