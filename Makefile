@@ -3,6 +3,7 @@
 # test         all tests that need neither Docker nor Node.js, on all CPUs
 # coverage     the same, with the coverage of tfsctl/ in all processes; fails below a floor
 # docs         the documentation site, in build/site; fails on a dead link or anchor
+# man          write the man pages and shell completions in share/, which the wheel installs
 # check        what CI runs first: format, lint, types, tests
 # test-lowest  the tests with the lowest version of every dependency that pyproject.toml allows
 # test-docker  the tests that need a Docker Engine, npm and its registry, or Chromium; fails if one was skipped
@@ -24,7 +25,7 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 PIP := -m pip --disable-pip-version-check
 
 .PHONY: quickstart test-fast test coverage check lint docs test-lowest test-docker test-wheel test-tensorflow-next
-.PHONY: bench-quick build check-release constraints clean
+.PHONY: bench-quick man build check-release constraints clean
 
 quickstart: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh scripts/quickstart.sh
@@ -47,6 +48,7 @@ lint: $(VENV)/.ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/typos
+	$(VENV)/bin/python scripts/write_man_pages.py share --check
 	$(VENV)/bin/mypy
 
 # NO_MKDOCS_2_WARNING: Material announces another generator on every build.
@@ -63,6 +65,9 @@ test-docker: $(VENV)/.ready
 	@{ $(VENV)/bin/python -m pytest -m "docker or node or browser" $(TESTS); echo $$? >$(VENV)/docker.status; } | tee $(VENV)/docker.log
 	@grep -qE '^=+ [0-9]+ passed(, [0-9]+ deselected)? in ' $(VENV)/docker.log || { echo "error: not every test ran" >&2; exit 1; }
 	@exit "$$(cat $(VENV)/docker.status)"
+
+man: $(VENV)/.ready
+	$(VENV)/bin/python scripts/write_man_pages.py share
 
 build: $(VENV)/.ready
 	rm -rf dist

@@ -13,6 +13,8 @@ from typing import Any
 import typer
 
 from tfsctl.cli.registry import COMMANDS, LazyCommandGroup
+from tfsctl.cli.usage.headings import heading, order
+from tfsctl.cli.usage.help_format import help_record
 from tfsctl.server.config.flags import Flags
 
 OURS = " (not a flag of tensorflow_model_server)"
@@ -61,13 +63,15 @@ def _command_section(parent: typer.Context, command: Any, name: str, level: int 
 def _parameters(context: typer.Context, command: Any) -> dict[str, list[tuple[str, str]]]:  # noqa: ANN401 - click's
     """Title of a group of options -> the two columns of its help."""
     groups: dict[str, list[tuple[str, str]]] = {}
+    path = context.command_path.partition(" ")[2]
     for parameter in command.get_params(context):
-        record = parameter.get_help_record(context)
+        record = help_record(parameter, context)
         if record is None:
             continue
-        default = "Arguments" if parameter.param_type_name == "argument" else "Options"
-        groups.setdefault(getattr(parameter, "rich_help_panel", None) or default, []).append(record)
-    return groups
+        is_argument = parameter.param_type_name == "argument"
+        title = "Arguments" if is_argument else heading(path, [*parameter.opts, *parameter.secondary_opts])
+        groups.setdefault(title, []).append(record)
+    return dict(sorted(groups.items(), key=lambda item: -1 if item[0] == "Arguments" else order(item[0])))
 
 
 def flags() -> str:

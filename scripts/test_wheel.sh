@@ -18,4 +18,6 @@ PATH="$folder/venv/bin:$PATH"
 where=$(python -c 'import tfsctl; print(tfsctl.__file__)')
 case $where in "$site"/*) ;; *) echo "error: tfsctl was imported from $where, not from the wheel" >&2; exit 1 ;; esac
 tfsctl --version
+test -f "$folder/venv/share/man/man1/tfsctl-predict.1"
+test -f "$folder/venv/share/bash-completion/completions/tfsctl"
 sh "$scripts/quickstart.sh"

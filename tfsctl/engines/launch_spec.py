@@ -94,13 +94,19 @@ class LaunchSpec:
     front: bool = False
 
     def to_document(self) -> dict[str, Any]:
-        """Convert to JSON values, without unset options that version 0.1 did not have. They include the values of --env, so store them where only the owner can read."""
+        """Convert to JSON values, without unset options that version 0.1 did not have.
+
+        They include the values of --env, so store them where only the owner can read.
+        """
         document = asdict(self)
         defaults = asdict(ContainerOptions())
         options = {
             key: value for key, value in document["container"].items() if key in _FIRST or value != defaults[key]
         }
         document |= {"container": options}
+        for model in document["config"]["models"]:
+            if model["logging"] is None:
+                del model["logging"]
         return document if self.front else {key: value for key, value in document.items() if key != "front"}
 
     @classmethod

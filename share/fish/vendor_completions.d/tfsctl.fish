@@ -1,0 +1,1 @@
+complete --command tfsctl --no-files --arguments "(env _TFSCTL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) tfsctl)" --condition "env _TFSCTL_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) tfsctl"
