@@ -21,8 +21,6 @@ from tfsctl.errors import InvalidInput
 from tfsctl.serving_config.serving_config import TlsFiles
 from tfsctl.serving_config.stock_image import DEFAULT_REPOSITORY, DEFAULT_TAG
 
-_MODELS, _BATCHING, _TLS, _DOCKER = "Models", "Batching", "TLS", "Docker"
-
 Paths = Annotated[
     list[Path] | None, typer.Argument(metavar="PATH…", help="The directory of a model, or of one version.")
 ]
@@ -34,17 +32,11 @@ Models = Annotated[
         help="Serve a model under this name, e.g. "
         "review=./amazon_review,versions=1,2,labels=stable:1,canary:2. versions also takes `all` and "
         "`latest:N` (default: latest:1). May be repeated.",
-        rich_help_panel=_MODELS,
     ),
 ]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        help="Serve the models of a TensorFlow Serving model config file.",
-        rich_help_panel=_MODELS,
-    ),
+    typer.Option("--config", metavar="FILE", help="Serve the models of a TensorFlow Serving model config file."),
 ]
 Name = Annotated[
     str | None,
@@ -95,9 +87,7 @@ GrpcPort = Annotated[
 ]
 Batching = Annotated[
     bool,
-    typer.Option(
-        "--batching", help="Enable batching with TensorFlow Serving's default parameters.", rich_help_panel=_BATCHING
-    ),
+    typer.Option("--batching", help="Enable batching with TensorFlow Serving's default parameters."),
 ]
 BatchingParameters = Annotated[
     list[str] | None,
@@ -105,17 +95,11 @@ BatchingParameters = Annotated[
         "--batching-parameter",
         metavar="NAME=VALUE",
         help="Enable batching and set a parameter, e.g. max_batch_size=32. May be repeated.",
-        rich_help_panel=_BATCHING,
     ),
 ]
 BatchingFile = Annotated[
     Path | None,
-    typer.Option(
-        "--batching-file",
-        metavar="FILE",
-        help="Enable batching with the parameters in a file.",
-        rich_help_panel=_BATCHING,
-    ),
+    typer.Option("--batching-file", metavar="FILE", help="Enable batching with the parameters in a file."),
 ]
 Metrics = Annotated[bool, typer.Option("--metrics", help="Expose Prometheus metrics, and print their URL.")]
 Warmup = Annotated[
@@ -126,19 +110,12 @@ Warmup = Annotated[
 ]
 Certificate = Annotated[
     Path | None,
-    typer.Option("--ssl-cert", metavar="FILE", help="Serve gRPC over TLS with this certificate.", rich_help_panel=_TLS),
+    typer.Option("--ssl-cert", metavar="FILE", help="Serve gRPC over TLS with this certificate."),
 ]
-Key = Annotated[
-    Path | None, typer.Option("--ssl-key", metavar="FILE", help="The private key of --ssl-cert.", rich_help_panel=_TLS)
-]
+Key = Annotated[Path | None, typer.Option("--ssl-key", metavar="FILE", help="The private key of --ssl-cert.")]
 ClientCa = Annotated[
     Path | None,
-    typer.Option(
-        "--ssl-client-ca",
-        metavar="FILE",
-        help="Accept only clients with a certificate from this authority.",
-        rich_help_panel=_TLS,
-    ),
+    typer.Option("--ssl-client-ca", metavar="FILE", help="Accept only clients with a certificate from this authority."),
 ]
 Environment = Annotated[
     list[str] | None,
@@ -164,47 +141,39 @@ Image = Annotated[
         envvar="TFSCTL_IMAGE",
         metavar="NAME",
         help="The image to run (default: tensorflow/serving).",
-        rich_help_panel=_DOCKER,
     ),
 ]
 Tag = Annotated[
     str | None,
-    typer.Option(
-        "--tag", metavar="TAG", help="The tag of tensorflow/serving, e.g. 2.19.0-gpu.", rich_help_panel=_DOCKER
-    ),
+    typer.Option("--tag", metavar="TAG", help="The tag of tensorflow/serving, e.g. 2.19.0-gpu."),
 ]
 Pull = Annotated[
     launch_spec.Pull,
-    typer.Option("--pull", help="When to pull the image.", rich_help_panel=_DOCKER),
+    typer.Option("--pull", help="When to pull the image."),
 ]
 Platform = Annotated[
     str | None,
-    typer.Option("--platform", metavar="OS/ARCH", help="The platform of the image.", rich_help_panel=_DOCKER),
+    typer.Option("--platform", metavar="OS/ARCH", help="The platform of the image."),
 ]
 Gpus = Annotated[
     str | None,
     typer.Option(
         "--gpus",
         metavar="GPUS",
-        help="Give GPUs to the container, e.g. all, and use the -gpu image.",
-        rich_help_panel=_DOCKER,
+        help="Give GPUs to the container, e.g. all. Selects the -gpu image.",
     ),
 ]
 Memory = Annotated[
     str | None,
-    typer.Option(
-        "--memory", metavar="SIZE", help="The memory limit of the container, e.g. 2g.", rich_help_panel=_DOCKER
-    ),
+    typer.Option("--memory", metavar="SIZE", help="The memory limit of the container, e.g. 2g."),
 ]
 Cpus = Annotated[
     str | None,
-    typer.Option(
-        "--cpus", metavar="NUMBER", help="The number of CPUs the container may use, e.g. 1.5.", rich_help_panel=_DOCKER
-    ),
+    typer.Option("--cpus", metavar="NUMBER", help="The number of CPUs the container may use, e.g. 1.5."),
 ]
 ShmSize = Annotated[
     str | None,
-    typer.Option("--shm-size", metavar="SIZE", help="The size of /dev/shm in the container.", rich_help_panel=_DOCKER),
+    typer.Option("--shm-size", metavar="SIZE", help="The size of /dev/shm in the container."),
 ]
 Network = Annotated[
     str | None,
@@ -212,7 +181,6 @@ Network = Annotated[
         "--network",
         metavar="NAME",
         help="Connect the container to this Docker network; `host` uses the host's network.",
-        rich_help_panel=_DOCKER,
     ),
 ]
 User = Annotated[
@@ -221,13 +189,14 @@ User = Annotated[
         "--user",
         metavar="UID[:GID]",
         help="The user of the server process (default: the current user).",
-        rich_help_panel=_DOCKER,
     ),
 ]
 Labels = Annotated[
     list[str] | None,
     typer.Option(
-        "--label", metavar="KEY=VALUE", help="Add a label to the container. May be repeated.", rich_help_panel=_DOCKER
+        "--label",
+        metavar="KEY=VALUE",
+        help="Add a Docker label to the container. May be repeated.",
     ),
 ]
 Restart = Annotated[
@@ -236,7 +205,6 @@ Restart = Annotated[
         "--restart",
         metavar="POLICY",
         help="When Docker restarts the container: no, always, unless-stopped or on-failure[:COUNT].",
-        rich_help_panel=_DOCKER,
     ),
 ]
 LogMaxSize = Annotated[
@@ -245,7 +213,6 @@ LogMaxSize = Annotated[
         "--log-max-size",
         metavar="SIZE",
         help="The maximum size of a log file, e.g. 50m. Docker keeps the last two files.",
-        rich_help_panel=_DOCKER,
     ),
 ]
 DockerArguments = Annotated[
@@ -254,18 +221,15 @@ DockerArguments = Annotated[
         "--docker-arg",
         metavar="ARGUMENT",
         help="Pass an argument to docker run, e.g. --docker-arg=--memory-swap=4g. May be repeated.",
-        rich_help_panel=_DOCKER,
     ),
 ]
 WritableRoot = Annotated[
     bool,
-    typer.Option("--writable-root", help="Make the container's root file system writable.", rich_help_panel=_DOCKER),
+    typer.Option("--writable-root", help="Make the container's root file system writable."),
 ]
 NewPrivileges = Annotated[
     bool,
-    typer.Option(
-        "--new-privileges", help="Allow the container's processes to gain privileges.", rich_help_panel=_DOCKER
-    ),
+    typer.Option("--new-privileges", help="Allow the container's processes to gain privileges."),
 ]
 CapAdd = Annotated[
     list[str] | None,
@@ -273,7 +237,6 @@ CapAdd = Annotated[
         "--cap-add",
         metavar="CAPABILITY",
         help="Add a Linux capability to the container (default: none). May be repeated.",
-        rich_help_panel=_DOCKER,
     ),
 ]
 

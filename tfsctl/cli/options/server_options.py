@@ -109,7 +109,7 @@ Timeout = Annotated[
         envvar="TFSCTL_TIMEOUT",
         min=0.001,
         metavar="SECONDS",
-        help="The time limit of a request, or of `tfsctl wait`.",
+        help="The time limit of the command's request, or of waiting.",
     ),
 ]
 ConnectTimeout = Annotated[
@@ -167,7 +167,7 @@ HeaderVariables = Annotated[
         "--header-env",
         metavar="NAME=VAR",
         help="Send a header with the value of the environment variable VAR, e.g. 'authorization=Bearer "
-        "TOKEN'. The value is never shown. May be repeated.",
+        "MY_TOKEN'. Give the variable's name, never the token. May be repeated.",
     ),
 ]
 Proxy = Annotated[

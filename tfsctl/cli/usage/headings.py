@@ -60,6 +60,7 @@ OF_COMMAND: dict[str, Headings] = {
     "compose": _SERVE,
     "image build": _SERVE,
     "export": _EXPORT,
+    "canary": {OPTIONS: ("--version",)},
     "lint": _LINT,
 }
 _LAST = ("--verbose", "--help")

@@ -28,8 +28,8 @@ def junit_xml(comparison: Comparison) -> bytes:
 def describe_gate(gate: GateResult) -> str:
     """The outcome of a gate in one line."""
     if gate.outcome == "undecided":
-        return f"undecided: {gate.gate}: {gate.reason}"
-    return f"{gate.outcome}: {gate.gate}: the value is {gate.value:.6g} on {gate.rows:,} rows"
+        return f"undecided: {gate.reason} (fails if {gate.gate})"
+    return f"{gate.outcome}: the value is {gate.value:.6g} on {gate.rows:,} rows (fails if {gate.gate})"
 
 
 def _clean(text: str) -> str:

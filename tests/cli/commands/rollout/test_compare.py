@@ -59,7 +59,7 @@ def test_a_worse_version(models: Path, served: str, run_cli: RunCli, tmp_path: P
     assert "agreement: 0.50% of 200 rows" in shown.stdout  # the row x = 0
     assert "mae\t0\t49.75\t+49.75" in shown.stdout
     assert "country=DE\t100\t0.00%\tmse" in shown.stdout
-    assert "failed: mae.delta>1: the value is 49.75 on 200 rows" in shown.stdout
+    assert "failed: the value is 49.75 on 200 rows (fails if mae.delta>1)" in shown.stdout
     assert "passed: mae.delta@country=CH>1000" in shown.stdout
     assert "<svg" in html.read_text(encoding="utf-8")
     assert 'failures="1"' in junit.read_text(encoding="utf-8")

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from tfsctl.exporter.exported import ExportedModel
     from tfsctl.rollout.comparison.result import Comparison
 
-_LOADING, _SIGNATURES = "Loading", "Signatures"
-
 
 def export(
     source: Annotated[
@@ -86,7 +84,6 @@ def export(
             metavar="NAME=VALUE",
             help="For a Python file: pass an argument to build_model(), or --NAME=VALUE on the file's command "
             "line. May be repeated.",
-            rich_help_panel=_LOADING,
         ),
     ] = None,
     custom_objects: Annotated[
@@ -95,7 +92,6 @@ def export(
             "--custom-objects",
             metavar="MODULE",
             help="For a Keras file: a module or Python file that defines its custom classes. May be repeated.",
-            rich_help_panel=_LOADING,
         ),
     ] = None,
     unsafe: Annotated[
@@ -104,17 +100,11 @@ def export(
             "--unsafe",
             help="For a Keras file: allow the Python code in it to run (Lambda layers). Use it only for files "
             "that you trust.",
-            rich_help_panel=_LOADING,
         ),
     ] = False,
     weights: Annotated[
         Path | None,
-        typer.Option(
-            "--weights",
-            metavar="FILE",
-            help="For a Python file: load these weights into the Keras model.",
-            rich_help_panel=_LOADING,
-        ),
+        typer.Option("--weights", metavar="FILE", help="For a Python file: load these weights into the Keras model."),
     ] = None,
     signature: Annotated[
         list[str] | None,
@@ -122,7 +112,6 @@ def export(
             "--signature",
             metavar="NAME[=NEW]",
             help="Export only this signature, and rename it to NEW if given. May be repeated.",
-            rich_help_panel=_SIGNATURES,
         ),
     ] = None,
     rename_input: Annotated[
@@ -132,17 +121,11 @@ def export(
             metavar="OLD=NEW",
             help="Rename an input. OLD is its name, or its position counted from 0; write SIGNATURE:OLD for a "
             "signature other than the default. May be repeated.",
-            rich_help_panel=_SIGNATURES,
         ),
     ] = None,
     rename_output: Annotated[
         list[str] | None,
-        typer.Option(
-            "--output",
-            metavar="OLD=NEW",
-            help="Rename an output, in the form of --input. May be repeated.",
-            rich_help_panel=_SIGNATURES,
-        ),
+        typer.Option("--output", metavar="OLD=NEW", help="Rename an output, in the form of --input. May be repeated."),
     ] = None,
     batch_size: Annotated[
         str | None,
@@ -150,24 +133,15 @@ def export(
             "--batch-size",
             metavar="N|none",
             help="Fix the number of rows per request, or allow any number (none) (default: as the model declares).",
-            rich_help_panel=_SIGNATURES,
         ),
     ] = None,
     image_bytes: Annotated[
         bool,
-        typer.Option(
-            "--image-bytes",
-            help="Accept JPEG or PNG files in the place of pixel values from 0 to 255.",
-            rich_help_panel=_SIGNATURES,
-        ),
+        typer.Option("--image-bytes", help="Accept JPEG or PNG files in the place of pixel values from 0 to 255."),
     ] = False,
     examples: Annotated[
         bool,
-        typer.Option(
-            "--examples",
-            help="Accept serialized tf.Examples with one feature per input.",
-            rich_help_panel=_SIGNATURES,
-        ),
+        typer.Option("--examples", help="Accept serialized tf.Examples with one feature per input."),
     ] = False,
     classify: Annotated[
         Path | None,
@@ -175,12 +149,11 @@ def export(
             "--classify",
             metavar="LABELS.txt",
             help="Add a signature for `classify`. The file has one class name per line.",
-            rich_help_panel=_SIGNATURES,
         ),
     ] = None,
     regress: Annotated[
         bool,
-        typer.Option("--regress", help="Add a signature for `regress`.", rich_help_panel=_SIGNATURES),
+        typer.Option("--regress", help="Add a signature for `regress`."),
     ] = False,
     compare: Annotated[
         str | None,
@@ -193,7 +166,7 @@ def export(
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
-            "--fail-if", metavar="THRESHOLD", help="For --compare: exit code 7 if this holds: 'agreement<0.98'."
+            "--fail-if", metavar="THRESHOLD", help="For --compare: exit code 7 if this is true, e.g. 'agreement<0.98'."
         ),
     ] = None,
     source_kind: SourceKind = None,

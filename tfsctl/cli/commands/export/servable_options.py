@@ -11,40 +11,19 @@ _PANEL = "Vectors and vocabularies"
 
 SourceKind = Annotated[
     str | None,
-    typer.Option(
-        "--as",
-        metavar="embeddings|vocabulary",
-        help="What SOURCE is, if its suffix does not tell.",
-        rich_help_panel=_PANEL,
-    ),
+    typer.Option("--as", metavar="embeddings|vocabulary", help="What SOURCE is, if its suffix does not tell."),
 ]
 Keys = Annotated[
     Path | None,
-    typer.Option(
-        "--keys",
-        metavar="KEYS.txt",
-        help="For vectors: a file with the key of each, one per line.",
-        rich_help_panel=_PANEL,
-    ),
+    typer.Option("--keys", metavar="KEYS.txt", help="For vectors: a file with the key of each, one per line."),
 ]
 Metric = Annotated[
     str | None,
-    typer.Option(
-        "--metric",
-        metavar="cosine|dot|l2",
-        help="For vectors: how near two are (default: cosine).",
-        rich_help_panel=_PANEL,
-    ),
+    typer.Option("--metric", metavar="cosine|dot|l2", help="For vectors: how near two are (default: cosine)."),
 ]
 Neighbours = Annotated[
     int | None,
-    typer.Option(
-        "--k",
-        metavar="N",
-        min=1,
-        help="For vectors: how many nearest keys are returned (default: 10).",
-        rich_help_panel=_PANEL,
-    ),
+    typer.Option("--k", metavar="N", min=1, help="For vectors: how many nearest keys are returned (default: 10)."),
 ]
 OutOfVocabulary = Annotated[
     str | None,
@@ -52,6 +31,5 @@ OutOfVocabulary = Annotated[
         "--oov",
         metavar="TOKEN|ID|hash:N|error",
         help="For a vocabulary: the id of unknown tokens; hash:N gives one of N more ids, error refuses the request.",
-        rich_help_panel=_PANEL,
     ),
 ]

@@ -60,7 +60,7 @@ def canary(
             "--min-requests",
             min=1,
             metavar="N",
-            help="The minimum number of requests in a step (default: enough to detect 2 % errors in half of all cases).",
+            help="The minimum number of requests in a step (default: enough for a 50 % chance to notice 2 % of errors).",
         ),
     ] = None,
     sticky: Annotated[
@@ -72,10 +72,12 @@ def canary(
         ),
     ] = None,
     on_breach: Annotated[
-        Literal["rollback", "pause"], typer.Option("--on-breach", help="What to do if the canary is worse.")
+        Literal["rollback", "pause"],
+        typer.Option("--on-breach", help="What to do if the new version has significantly more errors."),
     ] = "rollback",
     alpha: Annotated[
-        float, typer.Option("--alpha", min=1e-9, max=0.5, help="The probability that a good canary is judged worse.")
+        float,
+        typer.Option("--alpha", min=1e-9, max=0.5, metavar="P", help="The chance that a good version is taken back."),
     ] = 0.01,
     on_change: Annotated[
         str | None, typer.Option("--on-change", metavar="URL", help="Post each decision to this URL as JSON.")
@@ -86,8 +88,9 @@ def canary(
 ) -> None:
     """Send a part of the traffic to a new version.
 
-    Works with servers that were started with `serve --front`. Returns when the first percentage is in effect. The
-    front then compares the errors of both versions, and takes the new one back if it has more.
+    Works with servers that were started with `serve --front`: the front is an Envoy proxy. Returns when the first
+    percentage is in effect. The front then compares the errors of both versions. If the new one has significantly more,
+    it is taken back. `tfsctl rollout status` shows progress, `tfsctl promote` and `tfsctl rollback` end the rollout.
 
     \b
     Examples:

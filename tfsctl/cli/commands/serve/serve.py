@@ -33,7 +33,7 @@ def serve(
     front: Annotated[
         bool,
         typer.Option(
-            "--front", help="Start Envoy in front of the server, for tfsctl canary. Serves only the current versions."
+            "--front", help="Start the Envoy proxy in front of the server, for tfsctl canary. Needs tfsctl[front]."
         ),
     ] = False,
     dry_run: Annotated[
