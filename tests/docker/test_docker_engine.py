@@ -160,7 +160,7 @@ def test_a_foreground_server_notices_a_lost_daemon(run_cli: RunCli, echo: Path, 
 
     assert process.returncode == ExitCode.DOCKER
     assert (
-        "error: the Docker daemon does not respond any more, so it is not known whether echo still runs\n"
+        "error: the Docker daemon no longer responds; echo may still be running\n"
         "hint: start the daemon, then check with: tfsctl ps\n"
     ) in stderr
     assert run_cli("predict", "2").stdout == "2.0\n", "the record is kept"
@@ -343,7 +343,7 @@ def test_a_removed_container_can_be_restarted(run_cli: RunCli, echo: Path) -> No
     assert (listed["name"], listed["state"]) == ("echo", "removed")
     gone = run_cli("logs", "echo")
     assert (gone.code, gone.stdout) == (ExitCode.NOT_FOUND, "")
-    assert gone.stderr.startswith("error: the container of echo was removed outside tfsctl, and its log with it\n")
+    assert gone.stderr.startswith("error: the container of echo was removed outside tfsctl, together with its log\n")
 
     assert run_cli("restart").code == 0
     assert [(each.rest_port, each.grpc_port) for each in records.running()] == [

@@ -153,7 +153,7 @@ def test_a_container_without_a_record_is_found_by_its_labels(run_cli: RunCli, ec
     assert found[0]["rest_port"] > 0
     refused = run_cli("restart", "echo")
     assert (refused.code, refused.stdout) == (ExitCode.FAILED, "")
-    assert refused.stderr.startswith("error: what echo was started with is not known\nhint: tfsctl stop echo")
+    assert refused.stderr.startswith("error: the command line of echo is unknown\nhint: tfsctl stop echo")
     assert run_cli("stop", "--all").stdout == "stopped echo\n"
 
     docker("create", *(word for word in command[2:] if word != "--detach"))

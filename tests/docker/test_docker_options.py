@@ -234,7 +234,7 @@ def test_unset_variables_are_refused(run_cli: RunCli, echo: Path, monkeypatch: p
     """Before anything starts, and before `restart` stops anything."""
     refused = run_cli("serve", echo, "--env", "TOKEN", "--detach", *FREE)
     assert (refused.code, containers()) == (ExitCode.USAGE, [])
-    assert "error: --env TOKEN takes the value of the variable TOKEN, which is not set\n" in refused.stderr
+    assert "error: --env TOKEN uses the environment variable TOKEN, which is not set\n" in refused.stderr
 
     monkeypatch.setenv("TOKEN", "one")
     assert run_cli("serve", echo, "--env", "TOKEN", "--detach", *FREE).code == 0
@@ -242,7 +242,7 @@ def test_unset_variables_are_refused(run_cli: RunCli, echo: Path, monkeypatch: p
     monkeypatch.delenv("TOKEN")
     refused = run_cli("restart")
     assert (refused.code, inspect("tfsctl-echo")["Id"]) == (ExitCode.USAGE, before)
-    assert "error: echo was started with --env TOKEN, and the variable TOKEN is not set any more\n" in refused.stderr
+    assert "error: echo was started with --env TOKEN, and the variable TOKEN is no longer set\n" in refused.stderr
     assert run_cli("predict", "2").stdout == "2.0\n"
 
     monkeypatch.setenv("TOKEN", "two")
@@ -421,7 +421,7 @@ def test_a_failed_load_is_explained_at_once(run_cli: RunCli, tmp_path: Path) -> 
     assert (served.code, served.stdout) == (ExitCode.DOCKER, "")
     assert "error: custom version 1 cannot be loaded: " in served.stderr
     assert "Op type not registered 'ZeroOut'" in served.stderr
-    assert "\ncause: the model uses the operation ZeroOut, which the server's build lacks" in served.stderr
+    assert "\ncause: the server's build lacks the operation ZeroOut: it comes from a separate library" in served.stderr
     assert containers() == []
     assert records.running() == []
 
@@ -468,7 +468,7 @@ def test_a_missing_image_is_not_pulled_with_pull_never(run_cli: RunCli, echo: Pa
 
     assert (refused.code, refused.stdout) == (ExitCode.DOCKER, "")
     assert (
-        "error: the image localhost:1/no/such:image is not here, and --pull never forbids to pull it\n"
+        "error: the image localhost:1/no/such:image is not on this machine, and --pull never prevents pulling it\n"
         in refused.stderr
     )
 
