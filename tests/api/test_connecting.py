@@ -69,7 +69,7 @@ def test_running_servers_are_found(running: list[ServerRecord], options: dict[st
         ([OTHER], {"version": 1}, tfsctl.InvalidInput, "a version or label is one of a model", 'tfsctl.connect(model="NAME")'),
         ([HERE], {"address": "h:1", "server": "here"}, tfsctl.InvalidInput, "both choose a server", "remove one of them"),
         ([HERE], {"address": "h:1", "label": "l"}, tfsctl.InvalidInput, "a version or label is one of a model", 'tfsctl.connect(model="NAME")'),
-        ([MUTUAL], {}, tfsctl.InvalidInput, "requires a client certificate signed by ca.pem", 'cert="FILE" key="FILE"; or use REST, which has no TLS'),
+        ([MUTUAL], {}, tfsctl.InvalidInput, "requires a client certificate signed by ca.pem", 'add cert="FILE" key="FILE"; or use REST, which has no TLS'),
         ([HERE], {"key": "k"}, tfsctl.InvalidInput, "key is the key of a certificate", 'name the certificate with cert="FILE"'),
     ],
 )  # fmt: skip

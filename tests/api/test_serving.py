@@ -72,7 +72,7 @@ def test_paths_that_cannot_be_served(tmp_path: Path) -> None:
     """The errors of `tfsctl serve`; nothing is left running."""
     with pytest.raises(tfsctl.NotFound, match="no such directory"):
         tfsctl.serve(tmp_path / "none", engine="embedded")
-    with pytest.raises(tfsctl.InvalidInput, match="nothing to serve"):
+    with pytest.raises(tfsctl.InvalidInput, match="no model to serve was given"):
         tfsctl.serve(engine="embedded")
     with pytest.raises(tfsctl.InvalidInput, match="there is no engine 'foo'"):
         tfsctl.serve(tmp_path, engine="foo")  # type: ignore[arg-type] # the point

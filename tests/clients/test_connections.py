@@ -82,7 +82,7 @@ def test_an_unknown_authority_is_explained(secure: Secure, run_cli: RunCli, tran
     assert (
         "cause: the server's certificate was signed by an authority that this machine does not trust\n" in result.stderr
     )
-    assert "hint: --ca FILE names that authority's certificate\n" in result.stderr
+    assert "hint: --ca FILE trusts that authority's certificate\n" in result.stderr
 
 
 @pytest.mark.server

@@ -35,30 +35,30 @@ PREDICT = "/v1/models/echo:predict"
         ("/v1/models/nope:predict", "{}", "no model of that name"),
         ("/v1/models/echo/versions/99:predict", '{"instances": [1]}', "that version is not loaded"),
         ("/v1/models/echo/labels/stable:predict", '{"instances": [1]}', "no version of the model has that label"),
-        (PREDICT, '{"signature_name": "nope", "instances": [1]}', "no such signature"),
-        (PREDICT, '{"instances": [{"b64": "AAAA"}]}', "b64 stands for bytes"),
+        (PREDICT, '{"signature_name": "nope", "instances": [1]}', "no signature of that name"),
+        (PREDICT, '{"instances": [{"b64": "AAAA"}]}', "b64 sends bytes, but the model takes float"),
         (PREDICT, '{"signature_name": "text", "instances": [{"b64": "_-"}]}', "not base64"),
-        (PREDICT, '{"instances": ["a"]}', "a JSON String stands where the model wants float"),
+        (PREDICT, '{"instances": ["a"]}', "a JSON String where the model takes float"),
         (PREDICT, '{"signature_name": "row", "instances": [[1, 2, 3], [1, 2]]}', "ragged"),
         (PREDICT, '{"signature_name": "row", "instances": [[1, [2], 3]]}', "ragged"),
         (PREDICT, '{"signature_name": "two", "instances": [1, 2]}', "the model has several inputs"),
         (PREDICT, '{"signature_name": "two", "inputs": [1, 2]}', "the model has several inputs"),
         (PREDICT, '{"signature_name": "two", "instances": [{"area": 1.0}]}', "exactly the inputs of the signature"),
         (PREDICT, '{"signature_name": "two", "inputs": {"area": [1.0]}}', "exactly the inputs of the signature"),
-        (PREDICT, '{"signature_name": "float16", "instances": [1.5]}', "cannot carry that dtype"),
-        (PREDICT, '{"signature_name": "scalar", "inputs": "a"}', "a JSON String stands where"),
+        (PREDICT, '{"signature_name": "float16", "instances": [1.5]}', "REST API does not support that dtype"),
+        (PREDICT, '{"signature_name": "scalar", "inputs": "a"}', "a JSON String where the model takes float"),
         (PREDICT, '{"instances": [1', "not JSON"),
         (PREDICT, "{}", "`instances` (a list of rows)"),
         (PREDICT, '{"instances": []}', "`instances` (a list of rows)"),
         ("/v1/models/echo", "{}", "no such path"),
-        ("/v2/models/echo", "{}", "no path of TensorFlow Serving's"),
+        ("/v2/models/echo", "{}", "not one of TensorFlow Serving"),
         (
             "/v1/models/half_plus_two:predict",
             '{"signature_name": "regress_x_to_y", "instances": ["great"]}',
-            "reads serialized tf.Example records",
+            "takes serialized tf.Examples",
         ),
         ("/v1/models/echo:classify", "{}", "take `examples`"),
-        ("/v1/models/echo:regress", '{"examples": [{"x": 1.0}]}', "not made for the verb"),
+        ("/v1/models/echo:regress", '{"examples": [{"x": 1.0}]}', "does not support the method"),
     ],
 )
 def test_a_refusal_over_rest(served: Served, path: str, body: str, cause: str) -> None:
@@ -85,13 +85,13 @@ F32 = np.array([1.0], np.float32)
 @pytest.mark.parametrize(
     ("signature", "outputs", "inputs", "cause"),
     [
-        ("nope", (), {"x": F32}, "no such signature"),
-        ("", (), {"y": F32}, "wants an input x"),
+        ("nope", (), {"x": F32}, "no signature of that name"),
+        ("", (), {"y": F32}, "lacks the input x"),
         ("two", (), {"area": F32}, "missing: city"),
         ("", ("z",), {"x": F32}, "no output z; its outputs are x"),
         ("", ("x", "x"), {"x": F32}, "names x twice"),
-        ("", (), {"x": np.array([1], np.int64)}, "sent as int64, but the model wants float"),
-        ("", (), {"x": np.zeros(1_200_000, np.float32)}, "gRPC clients take 4 MB by default"),
+        ("", (), {"x": np.array([1], np.int64)}, "sent as int64, but the model takes float"),
+        ("", (), {"x": np.zeros(1_200_000, np.float32)}, "4 MB by default in gRPC"),
     ],
 )
 def test_a_refusal_over_grpc(
@@ -165,9 +165,9 @@ def test_the_log_of_a_server_that_finds_nothing(tmp_path: Path) -> None:
     words = ("Could not find base path", "No versions of servable")
     log = log_of(tmp_path, configured(tmp_path, "gone", "empty"), "--nope=1", until=words)
     causes = " ".join(found.cause for found in explain_all(log))
-    assert f"the server sees no directory {tmp_path / 'gone'}" in causes
-    assert f"{tmp_path / 'empty'} has no subdirectory with a number" in causes
-    assert "the server knows no flag --nope=1" in causes
+    assert f"the server cannot see the directory {tmp_path / 'gone'}" in causes
+    assert f"{tmp_path / 'empty'} has no numbered version directory" in causes
+    assert "the server does not know the flag --nope=1" in causes
 
 
 def test_the_log_of_a_server_that_cannot_load(tmp_path: Path) -> None:
@@ -191,5 +191,5 @@ def test_the_log_of_a_server_that_cannot_load(tmp_path: Path) -> None:
     for text in (log, last_line):  # the last line names all three
         causes = " ".join(found.cause for found in explain_all(text))
         assert "the operation SentencepieceOp" in causes, text
-        assert "the version is only half there" in causes, text
-        assert "tf_serving_warmup_requests is no TFRecord file" in causes, text
+        assert "the version is incomplete" in causes, text
+        assert "tf_serving_warmup_requests is not a TFRecord file" in causes, text

@@ -149,8 +149,8 @@ def test_stdin_is_lines_or_one_document(run_cli: RunCli, options: list[str], std
         (["--format", "jsonl"], "x=1\n", "line 1: 'x=1' is not a JSON object"),
         (["--format", "json"], "x=1\n", "standard input is not a JSON object or list"),
         (["--format", "json"], "[1", "'[1' looks like JSON, but is not valid JSON"),
-        (["--format", "json", "x=1"], "", "--format is about standard input, and the examples are typed"),
-        (["-", "-i", "x=1"], "x=2", "-i is typed, and - reads the examples from standard input"),
+        (["--format", "json", "x=1"], "", "--format applies to stdin, but the examples are arguments"),
+        (["-", "-i", "x=1"], "x=2", "-i cannot be used with -, which reads the examples from stdin"),
     ],
 )
 def test_stdin_that_is_something_else(run_cli: RunCli, options: list[str], stdin: str, message: str) -> None:

@@ -71,19 +71,14 @@ def test_the_profile_overrides_other_variables(run_cli: RunCli, monkeypatch: pyt
     ("options", "code", "error", "hint"),
     [
         (["--profile", "nope"], 4, " has no profile 'nope'; it has rest, grpc\n", "hint: add [profiles.nope]"),
-        (["--profile", "rest", "--port", "1"], 2, "--profile names a server, and --port another\n", "leave one out"),
+        (["--profile", "rest", "--port", "1"], 2, "--profile cannot be used with --port\n", "remove one of them"),
         (["--profile", "rest", "--grpc"], 2, "the profile rest uses REST\n", "remove --grpc"),
-        (["--profile", "grpc", "--rest"], 2, "the profile grpc uses gRPC\n", "leave out --rest"),
-        (
-            ["--server", "a", "--port", "1"],
-            2,
-            "--server names a server, and --host, --port or --url another\n",
-            "leave",
-        ),
+        (["--profile", "grpc", "--rest"], 2, "the profile grpc uses gRPC\n", "remove --rest"),
+        (["--server", "a", "--port", "1"], 2, "--server cannot be used with --host, --port or --url\n", "remove one"),
     ],
 )
 def test_contradictions_are_explained(run_cli: RunCli, options: list[str], code: int, error: str, hint: str) -> None:
-    """One error, with the option to leave out."""
+    """One error, with the option to remove."""
     result = run_cli("predict", *options, "2")
     assert (result.stdout, result.code) == ("", code)
     assert error in result.stderr

@@ -236,7 +236,7 @@ def test_secrets_are_read_from_variables(
         typed = run_cli("predict", *url, "-H", "Authorization: Bearer s3cret", "1.5")
         assert "1.5" in run(typed.stdout, *shell, AUTHORIZATION="Bearer s3cret")
     assert "s3cret" not in printed + typed.stdout + typed.stderr
-    assert typed.stderr == "note: the value of Authorization is not shown; export AUTHORIZATION=…\n"
+    assert typed.stderr == "note: the value of Authorization is not shown; set it with: export AUTHORIZATION=…\n"
 
 
 @pytest.mark.usefixtures("registered")
@@ -285,8 +285,8 @@ def test_several_signatures_in_one_program(run_cli: RunCli) -> None:
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        (["--grpc", "--show", "curl", "1"], "error: curl speaks REST\n"),
-        (["--show", "curl", "--dry-run", "1"], "error: --show and --dry-run both print in the place of asking\n"),
+        (["--grpc", "--show", "curl", "1"], "error: curl supports only REST\n"),
+        (["--show", "curl", "--dry-run", "1"], "error: --show and --dry-run cannot be used together\n"),
         (["--show", "curl", "two"], "error: 'two' is not float32"),
     ],
 )

@@ -22,12 +22,10 @@ def read_inputs(arguments: list[str] | None, named: Sequence[str] | None, stdin_
     """
     if not is_stdin(arguments, named):
         if stdin_format is not None:
-            raise InvalidInput("--format applies to stdin, but the examples are arguments", hint="leave it out")
+            raise InvalidInput("--format applies to stdin, but the examples are arguments", hint="remove --format")
         return read_examples(unescape_arguments(arguments or []), named or ())
     if named:
-        raise InvalidInput(
-            "-i cannot be used with -, which reads the examples from stdin", hint="leave one of them out"
-        )
+        raise InvalidInput("-i cannot be used with -, which reads the examples from stdin", hint="remove one of them")
     lines = read_lines(arguments)
     if stdin_format != "json":
         return read_example_lines(lines, _read_object if stdin_format == "jsonl" else None)

@@ -60,7 +60,7 @@ def test_a_worse_version(models: Path, served: str, run_cli: RunCli, tmp_path: P
     assert "mae\t0\t49.75\t+49.75" in shown.stdout
     assert "country=DE\t100\t0.00%\tmse" in shown.stdout
     assert "failed: the value is 49.75 on 200 rows (fails if mae.delta>1)" in shown.stdout
-    assert "passed: mae.delta@country=CH>1000" in shown.stdout
+    assert "passed: the value is 49.5 on 100 rows (fails if mae.delta@country=CH>1000)" in shown.stdout
     assert "<svg" in html.read_text(encoding="utf-8")
     assert 'failures="1"' in junit.read_text(encoding="utf-8")
 
@@ -71,13 +71,13 @@ def test_too_few_rows_are_undecided(served: str, run_cli: RunCli, tmp_path: Path
     shown = run_cli("compare", served, served, "--file", tmp_path / "few.csv", "--fail-if", "agreement<0.5")
 
     assert shown.code == 7
-    assert "undecided: agreement<0.5: 2 rows, and --min-rows is 30" in shown.stdout
+    assert "undecided: 2 rows, and --min-rows is 30 (fails if agreement<0.5)" in shown.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["nothing_here", "{served}", "--file", "{rows}"], 4, "no model server is running"),
+        (["nothing_here", "{served}", "--file", "{rows}"], 4, "no server started by tfsctl is running"),
         (["./no/such", "{served}", "--file", "{rows}"], 4, "there is no directory ./no/such"),
         (["{served}", "{served}"], 2, "there are no rows to compare on"),
         (["{served}", "{served}", "--file", "missing.csv"], 4, "there is no file missing.csv"),

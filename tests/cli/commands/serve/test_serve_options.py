@@ -166,7 +166,7 @@ def test_failed_load_is_explained_at_once(run_cli: RunCli, tmp_path: Path) -> No
 
         assert (served.code, served.stdout) == (ExitCode.FAILED, "")
         assert "error: custom version 1 cannot be loaded: " in served.stderr
-        assert "\ncause: the model uses the operation ZeroOut, which the server's build lacks" in served.stderr
+        assert "\ncause: the server's build lacks the operation ZeroOut" in served.stderr
         assert served.stderr.count("Loading servable: {name: custom version: 1} failed") == 1
     assert records.running() == []
 
