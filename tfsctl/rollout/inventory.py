@@ -151,7 +151,9 @@ def directory_of(target: str) -> Path:
         return Path(target)
     base = inventory_of(target)[0].base
     if base is None:
-        raise NotFound(f"it is not known where the versions of {target} are", hint="give the directory")
+        raise NotFound(
+            f"the directory of the versions of {target} is unknown", hint="give the directory instead of the name"
+        )
     return base
 
 

@@ -77,7 +77,7 @@ class OwnServerModel:
     """A model of a server that tfsctl started."""
 
     def __init__(self, server: TrackedServer, name: str) -> None:
-        """Raises EngineError if what the server was started with is not known."""
+        """Raises EngineError if the command line of the server is unknown."""
         self._tracked, self._record = server, server.record
         self.server, self.name = self._record.name, name
         self.key = f"{self._record.name}/{name}"

@@ -90,7 +90,7 @@ class RecordedModel:
             return LaunchSpec.from_document(records.launch_document(self.server) or {})
         except (KeyError, TypeError) as error:
             raise EngineError(
-                f"what {self.server.name} was started with is not known",
+                f"the command line of {self.server.name} is unknown",
                 hint=f"tfsctl stop {self.server.name}, and tfsctl serve PATH again",
             ) from error
 
