@@ -38,9 +38,9 @@ def test_every_block_of_the_page_runs(
 def test_every_block_of_the_notebook_page_runs(
     sample_models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the order of the page, which starts and stops its own server."""
+    """In the order of the page, which starts and stops its own server; without Docker it is the embedded one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TFSCTL_ENGINE", "embedded")
+    monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "half_plus_two").symlink_to(sample_models_dir / "half_plus_two")
     names, printed = run_blocks(ROOT / "docs" / "how-to" / "notebooks.md")
     server = names["server"]
