@@ -103,7 +103,7 @@ def test_invalid_socket_paths(tmp_path: Path, model: list[str]) -> None:
     file.write_text("kept")
     reasons = {
         file: "a file that is not a socket exists there",
-        tmp_path / "no" / "grpc.sock": "there is no folder that can be written to",
+        tmp_path / "no" / "grpc.sock": "its directory does not exist or is not writable",
         tmp_path / ("x" * 100): "the path has more than 107 bytes",
     }
     for path, reason in reasons.items():
