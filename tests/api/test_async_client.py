@@ -54,7 +54,7 @@ def gated_client(server: GatedServer, at_once: int) -> AsyncClient:
 
 
 async def until_begun(server: GatedServer, count: int) -> None:
-    """Wait until so many predictions have begun."""
+    """Wait until this number of predictions has begun."""
     deadline = time.monotonic() + PATIENCE_S
     while server.begun < count:
         assert time.monotonic() < deadline

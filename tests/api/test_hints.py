@@ -34,7 +34,7 @@ from tfsctl.api.hints import python_errors, python_hint
         ("remove --grpc, or give the gRPC port: --port PORT",
          'tfsctl.connect("HOST:PORT") uses gRPC, tfsctl.connect("http://HOST:PORT") uses REST'),
         ("install Docker, or use --engine embedded", 'install Docker, or use engine="embedded"'),
-        ("--batch-size 1 asks for each row by itself", "batch_size=1 asks for each row by itself"),
+        ("--batch-size 1 sends each row in its own request", "batch_size=1 sends each row in its own request"),
         ("PEM is text that starts with -----BEGIN; convert it first", "PEM is text that starts with -----BEGIN; convert it first"),
         ("--on-error skip goes on", "--on-error skip goes on"),
         ("", ""),

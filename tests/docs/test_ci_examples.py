@@ -1,4 +1,4 @@
-"""The GitHub and GitLab examples of the CI page do what they say: their commands run, in a repository with two branches."""
+"""Runs the commands of the GitHub and GitLab examples on the CI page, in a repository with two branches."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_rows_of_requests(tmp_path: Path) -> None:
 
 
 def test_examples_of_classifications_are_rows(tmp_path: Path) -> None:
-    """Serialized, if the signature takes one string; else feature by feature."""
+    """A signature with one string input gets serialized examples. Any other signature gets one column per feature."""
     log = protos.PredictionLog()
     log.classify_log.request.model_spec.signature_name = "parse"
     for value in (1.0, 2.0):

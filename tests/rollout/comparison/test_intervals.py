@@ -13,7 +13,7 @@ from tfsctl.rollout.comparison import intervals
 
 @pytest.mark.parametrize("rows", [200, 5_000, 60_000])
 def test_bootstrap_interval(rows: int) -> None:
-    """Near the normal interval of the mean, for few rows and for so many that they are averaged in cells."""
+    """The interval is near the normal interval of the mean. Many rows are averaged in cells first."""
     differences = np.random.default_rng(rows).exponential(size=rows)
     found = intervals.paired_bootstrap(differences)
     low, high = stats.norm.interval(0.95, differences.mean(), stats.sem(differences))

@@ -40,6 +40,24 @@ class FileOptions:
     safe_csv: bool = False
 
 
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="INPUT=COLUMN",
+        help="Read an input from this column (default: the column with the input's name). May be repeated.",
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, metavar="ROWS", help="Rows per request (default: tuned automatically)."),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option("--concurrency", min=1, metavar="N", help="Concurrent requests (default: tuned automatically)."),
+]
+
+
 def _file_options(
     *,
     file: Annotated[
@@ -65,22 +83,9 @@ def _file_options(
         Format | None,
         typer.Option("--format", help="The format of --file (default: by its extension) or of stdin (default: text)."),
     ] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column",
-            metavar="INPUT=COLUMN",
-            help="Read an input from this column (default: the column with the input's name). May be repeated.",
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", min=1, metavar="ROWS", help="Rows per request (default: tuned automatically)."),
-    ] = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option("--concurrency", min=1, metavar="N", help="Concurrent requests (default: tuned automatically)."),
-    ] = None,
+    column: Columns = None,
+    batch_size: BatchSize = None,
+    concurrency: Concurrency = None,
     on_error: Annotated[
         OnError, typer.Option("--on-error", help="Whether to stop at a row without a prediction, or to skip it.")
     ] = "stop",

@@ -7,15 +7,14 @@ OTHER = "Other"
 
 Headings = dict[str, tuple[str, ...]]
 
-# Heading -> options, for all commands. The headings are printed in this order, after "Arguments".
+# In the order of a help, after "Arguments".
+_ORDER = (
+    *(OPTIONS, "Models", "Input", "Source", "Signatures", "Output", "Files", "Quality", "Thresholds", "Server", "TLS"),
+    *("Comparison", "Docker", OTHER),
+)
+# Heading -> options, for all commands.
 _COMMON: Headings = {
-    OPTIONS: (),
     "Input": ("--input", "--text", "--example", "--raw", "--signature"),
-    "Source": (
-        *("--arg", "--custom-objects", "--weights", "--unsafe", "--keys", "--metric", "--k", "--batch-size"),
-        *("--signature", "--oov", "--kind"),
-    ),
-    "Signatures": (*("--input", "--output", "--classify", "--regress", "--image-bytes", "--examples", "--signature"),),
     "Output": (
         *("--only", "--labels", "--top", "--json", "--show", "--dry-run", "--output", "--force", "--html", "--junit"),
         *("--output-format", "--safe-csv"),
@@ -33,7 +32,7 @@ _COMMON: Headings = {
     ),
     "TLS": ("--tls", "--ca", "--cert", "--key", "--ssl-cert", "--ssl-key", "--ssl-client-ca", "--tls-server-name"),
 }
-# The options of one command (or of several, by one of their options) that stand elsewhere.
+# Heading -> options of some commands. These take precedence over the headings for all commands.
 _SERVE: Headings = {
     "Models": ("--model", "--config", "--name", "--versions"),
     "Server": (
@@ -48,8 +47,11 @@ _SERVE: Headings = {
     ),
 }
 _EXPORT: Headings = {
-    "Source": _COMMON["Source"],
-    "Signatures": _COMMON["Signatures"],
+    "Source": (
+        *("--arg", "--custom-objects", "--weights", "--unsafe", "--keys", "--metric", "--k", "--batch-size"),
+        *("--signature", "--oov", "--kind"),
+    ),
+    "Signatures": (*("--input", "--output", "--classify", "--regress", "--image-bytes", "--examples", "--signature"),),
     "Comparison": ("--compare", "--rows", "--fail-if"),
     "Output": ("--name", "--to", "--version", "--keep", "--allow-breaking", "--json", "--quiet"),
 }
@@ -72,8 +74,6 @@ def heading(command: str, options: list[str]) -> str:
         return OTHER
     for table in (OF_COMMAND.get(command, {}), _COMMON):
         for title, names in table.items():
-            if title in ("Source", "Signatures") and command != "export":
-                continue
             if any(name in options for name in names):
                 return title
     return OPTIONS
@@ -81,5 +81,4 @@ def heading(command: str, options: list[str]) -> str:
 
 def order(title: str) -> int:
     """The place of a heading in a help."""
-    titles = [OPTIONS, "Models", *(one for one in _COMMON if one != OPTIONS), "Comparison", "Docker", OTHER]
-    return titles.index(title) if title in titles else len(titles) - 1
+    return _ORDER.index(title)

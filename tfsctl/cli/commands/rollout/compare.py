@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tfsctl.cli.options.file_options import BatchSize, Columns, Concurrency, parse_column_pair
 from tfsctl.cli.options.output_options import Json
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
 from tfsctl.core.types import DEFAULT_SIGNATURE
@@ -32,10 +33,7 @@ def compare(
     format: Annotated[  # noqa: A002 - the option's name
         str | None, typer.Option("--format", metavar="FORMAT", help=f"The format of FILE: {', '.join(FORMATS)}.")
     ] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option("--column", metavar="INPUT=COLUMN", help="Read an input from this column. May be repeated."),
-    ] = None,
+    column: Columns = None,
     signature: Annotated[str, typer.Option("--signature", metavar="NAME", help="The signature to run.")] = (
         DEFAULT_SIGNATURE
     ),
@@ -82,14 +80,8 @@ def compare(
         Path | None, typer.Option("--html", metavar="FILE", help="Write an HTML report with plots.")
     ] = None,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit XML report.")] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", min=1, metavar="ROWS", help="Rows per request (default: tuned automatically)."),
-    ] = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option("--concurrency", min=1, metavar="N", help="Concurrent requests (default: tuned automatically)."),
-    ] = None,
+    batch_size: BatchSize = None,
+    concurrency: Concurrency = None,
     rest: Annotated[bool, typer.Option("--rest", help="Use REST (default: gRPC).")] = False,
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="The time limit of each request.")
@@ -108,7 +100,6 @@ def compare(
       tfsctl compare amazon_review@stable amazon_review@canary --file reviews.csv --fail-if 'agreement<0.98'
       tfsctl compare ./m/1 ./m/2 --file test.csv --target label --task binary --slice country --html report.html
     """
-    from tfsctl.cli.options.file_options import parse_column_pair
     from tfsctl.cli.output import comparison as printed
     from tfsctl.cli.output import terminal
     from tfsctl.cli.output.classes import read_labels
