@@ -12,11 +12,13 @@ from tfsctl.core import protos, tensors
 _FLOAT, _INT32 = 1, 3
 
 
-def write_scale_model(version_dir: Path, factor: float, *, matmul_size: int = 0, aborts: bool = False) -> None:
+def write_scale_model(
+    version_dir: Path, factor: float, *, matmul_size: int = 0, aborts: bool = False, aborts_on_load: bool = False
+) -> None:
     """Write one version answering `factor * x` for float32 `x` [batch].
 
     With `matmul_size` n each run first multiplies two random n-by-n matrices, and adds nothing of it to the answer.
-    With `aborts` it loads, and each run ends the process.
+    With `aborts` it loads, and each run ends the process. With `aborts_on_load`, loading it does.
     """
     saved = protos.SavedModel(saved_model_schema_version=1)
     graph = saved.meta_graphs.add()
@@ -41,8 +43,11 @@ def write_scale_model(version_dir: Path, factor: float, *, matmul_size: int = 0,
         _binary(nodes, "gone", "Mul", "total", "nothing")
         _binary(nodes, "late", "AddV2", "y", "gone")
         answer = "late"
-    if aborts:
+    if aborts or aborts_on_load:
         nodes.node.add(name="abort", op="Abort").attr["error_msg"].s = b"as it should"
+    if aborts_on_load:
+        saved.meta_graphs[0].signature_def["__saved_model_init_op"].outputs["__saved_model_init_op"].name = "abort"
+    if aborts:
         next(node for node in nodes.node if node.name == "y").input.append("^abort")
     signature = graph.signature_def["serving_default"]
     signature.method_name = "tensorflow/serving/predict"

@@ -58,11 +58,15 @@ def test_a_server_that_starts_beside_one_serves_the_others(tmp_path: Path) -> No
         assert states(server, "bad")["1"][0] == "END"
 
 
-def test_a_server_that_can_serve_nothing_does_not_start(tmp_path: Path) -> None:
-    """The reason is the last line of its output, whatever the number of retries."""
-    write_scale_model(tmp_path / "bad" / "1", 3.0, aborts=True)
+@pytest.mark.parametrize("choice", ["always", "auto"])
+def test_a_server_that_can_serve_nothing_does_not_start(choice: str, tmp_path: Path) -> None:
+    """The reason is the last line of its output, whatever the number of retries.
+
+    By default, the server loads its only version unchecked, and starts again with a check if that ends the process.
+    """
+    write_scale_model(tmp_path / "bad" / "1", 3.0, aborts=choice == "always", aborts_on_load=choice == "auto")
     flags = ["--port=0", f"--grpc_socket_path={tmp_path / 's'}", "--model_name=bad"]
-    flags += [f"--model_base_path={tmp_path / 'bad'}", "--check_new_versions=always"]
+    flags += [f"--model_base_path={tmp_path / 'bad'}", f"--check_new_versions={choice}"]
 
     ended = subprocess.run(
         [sys.executable, "-m", "tfsctl.server", *flags],
@@ -76,11 +80,12 @@ def test_a_server_that_can_serve_nothing_does_not_start(tmp_path: Path) -> None:
     assert ended.returncode == 255
     assert "1 servable(s) did not become available" in ended.stdout
     assert "ended with SIGABRT" in ended.stdout
+    assert ("starts again with --check_new_versions=always" in ended.stderr) is (choice == "auto")
 
 
 @pytest.mark.parametrize(("choice", "checks"), [("never", False), ("always", True), ("auto", False)])
 def test_when_the_only_version_is_checked(choice: str, checks: bool, tmp_path: Path) -> None:
-    """Not by default: nothing else is served that it could end."""
+    """Not by default when the server starts: nothing else is served that it could end."""
     write_scale_model(tmp_path / "hot" / "1", 2.0)
     flags = ["--model_name=hot", f"--model_base_path={tmp_path / 'hot'}", f"--check_new_versions={choice}"]
     with running_flags(flags, tmp_path) as server:

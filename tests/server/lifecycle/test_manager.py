@@ -109,6 +109,34 @@ def test_failed_loads_are_retried(max_retries: int, loads: int) -> None:
     assert len(attempts) == loads
 
 
+def test_when_versions_are_checked() -> None:
+    """While the server starts, not its only version. Later every version, also the first of the only model."""
+    checked: list[int] = []
+
+    async def check(_name: str, version: int, _path: Path) -> None:
+        checked.append(version)
+
+    async def scenario() -> None:
+        manager = Manager(lambda *_: Lingering(), max_retries=0, retry_interval_s=0, check=check)
+        manager.set_aspired("m", ONE)
+        await manager.wait_until_settled(["m"])
+        assert checked == []
+
+        manager.set_aspired("n", {2: Path("/models/n/2"), 3: Path("/models/n/3")})
+        await manager.wait_until_settled(["n"])
+        assert checked == [2, 3]
+
+    async def after_the_start() -> None:
+        manager = Manager(lambda *_: Lingering(), max_retries=0, retry_interval_s=0, check=check)
+        manager.end_initial_loads()
+        manager.set_aspired("m", {4: Path("/models/m/4")})
+        await manager.wait_until_settled(["m"])
+        assert checked == [2, 3, 4]
+
+    asyncio.run(scenario())
+    asyncio.run(after_the_start())
+
+
 def test_an_unreadable_file_is_named() -> None:
     """The system's refusal is told in TensorFlow's form, with its code."""
 

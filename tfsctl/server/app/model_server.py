@@ -18,6 +18,7 @@ from tfsctl.server.lifecycle.manager import Manager, VersionCheck
 from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.lifecycle.version_checks import VersionChecks, check_command
 from tfsctl.server.process import memory, priorities
+from tfsctl.server.process.crash_restart import CrashRestart
 from tfsctl.server.request_log.request_logs import RequestLogs
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class ModelServer:
         self._flags = flags
         self._polling: asyncio.Task[None] | None = None
         self._runtime_started = threading.Event()
+        self._crash_restart = CrashRestart("--check_new_versions=always")
 
     async def start(self) -> None:
         """Load the models. Returns when all are available; raises ServingError if one cannot be loaded."""
@@ -58,13 +60,18 @@ class ModelServer:
         self.rest, self.grpc, self.streams = interfaces.rest, interfaces.grpc, interfaces.streams
         # TensorFlow starts while the versions are found, and checked in another process.
         runtime = priorities.run_in_low_priority_thread(self._start_runtime)
-        await asyncio.gather(runtime, self.core.start(models))
+        try:
+            await asyncio.gather(runtime, self.core.start(models))
+        finally:
+            self._crash_restart.remove()
         poll_s = flags.model_config_file_poll_wait_seconds
         if flags.model_config_file and poll_s > 0:
             self._polling = asyncio.create_task(poll_config_file(flags.model_config_file, self.core, wait_s=poll_s))
 
     def _start_runtime(self) -> None:
         start_runtime(self._flags)
+        if self._flags.check_new_versions == "auto":
+            self._crash_restart.install()
         self._runtime_started.set()
 
     def _load(self, name: str, version: int, directory: Path) -> Servable:

@@ -277,8 +277,8 @@ class Flags:
     check_new_versions: str = _flag(
         "auto",
         "Load, warm up and run a new version in another process first, so that a version that ends its process does "
-        "not end the server: auto (if the server has other versions), always (also the only version), never (not a "
-        "flag of tensorflow_model_server).",
+        "not end the server: auto (all versions but the only one of a starting server), always (also that one), never "
+        "(not a flag of tensorflow_model_server).",
     )
     model_reload: str = _flag(
         "all",

@@ -52,7 +52,8 @@ class Manager:
 
     At most `load_threads` versions load at the same time, and `unload_threads` are freed (0: one after another). Until
     `end_initial_loads`, many load at the same time. A negative `max_retries` means no limit, as in the real server.
-    `check` is called before a version is loaded if there are other versions, or always with `checks_alone`.
+    `check` is called before a version is loaded. Until `end_initial_loads`, it is called only if there are other
+    versions, or with `checks_alone`: nothing is served yet that a lone version could end.
     """
 
     def __init__(
@@ -126,7 +127,8 @@ class Manager:
 
     # ---- changes ----
     def end_initial_loads(self) -> None:
-        """From now on load at most `load_threads` versions at the same time."""
+        """From now on load at most `load_threads` versions at the same time, and check each of them."""
+        self._checks_alone = True
         self._loading = asyncio.Semaphore(self._load_threads)
 
     def set_aspired(self, name: str, versions: Mapping[int, Path]) -> None:
