@@ -56,7 +56,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"factory"},
     ],
     "clients/profiles": [{"key_lines"}, {"profile_file"}],
-    "clients/bulk": [{"pinned_version", "throughput_tuner"}, {"bulk_predictor"}],
+    "clients/bulk": [{"pinned_version_predictor", "throughput_tuner"}, {"bulk_predictor"}],
     "inputs": [
         {"arrays", "example_request", "images", "literals", "server_url"},
         {"named_values"},
@@ -65,7 +65,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "exporter": [
         {"error_text", "log_filter", "naming", "samples"},
-        {"comparison", "evidence", "export_signature"},
+        {"output_comparison", "evidence", "export_signature"},
         {"exported", "synthetic_examples"},
         {"manifest", "publish", "session_process"},
         {"session_worker", "sources", "verification"},
@@ -96,7 +96,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"building"},
     ],
     "exporter/signatures": [
-        {"batch_size", "example_inputs", "image_inputs", "renaming", "rest_types"},
+        {"batch_size", "example_signatures", "image_inputs", "renaming", "rest_types"},
         {"changes"},
     ],
     "server": [
@@ -135,7 +135,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"supervisor"},
         {"__main__"},
     ],
-    "rollout/recording": [{"recorder", "replay", "value_summary"}, {"skew"}],
+    "rollout/recording": [{"recorded_model", "replay", "value_summary"}, {"skew"}],
     "rollout/gate": [{"e_value"}, {"forecast"}],
     "rollout/labels": [
         {"config_file", "planning"},
@@ -153,7 +153,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "api/commands": [{"comparing", "exporting", "labels"}],
     "api": [
-        {"address", "frames", "hints", "progress", "workers"},
+        {"address", "data_frames", "hints", "progress", "workers"},
         {"arrays", "commands", "examples", "predictions"},
         {"inputs"},
         {"many"},
@@ -185,7 +185,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "quantities",
             "sizes",
         },
-        {"file_options", "label_options", "running_server_options", "serve_options", "server_options"},
+        {"file_options", "label_options", "running_server_options", "serve_parameters", "server_options"},
         {"target"},
         {"inference_options"},
     ],
@@ -204,7 +204,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "cli/repl": [
         {"answer_lines", "line_result", "repl_hints", "triple_quotes"},
-        {"session"},
+        {"repl_session"},
         {"file_rows", "settings"},
         {"commands"},
         {"completion", "line_handler"},
@@ -226,7 +226,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"engine", "serving_image"},
         {"image_builder"},
     ],
-    "engines/process": [{"server_mark"}, {"local_process"}, {"binary", "embedded"}],
+    "engines/process": [{"discovery_variable"}, {"local_process"}, {"binary", "embedded"}],
     "engines/registry": [
         {"tracked_server"},
         {"records", "server_log", "usage"},
@@ -242,7 +242,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "diagnosis": [{"known_error"}, {"connection_errors", "request_errors", "server_errors"}, {"explanations"}],
     "programs": [
-        {"exit_recorder", "exit_records", "ports", "processes", "signals"},
+        {"exit_recorder", "exit_records", "listening_socket", "processes", "signals"},
         {"subprocesses"},
         {"log_followers"},
     ],
@@ -262,8 +262,8 @@ LAYERS: dict[str, list[set[str]]] = {
     "server/batching": [
         {"parameters"},
         {"scheduler", "tensors"},
-        {"executor"},
-        {"session"},
+        {"batching_executor"},
+        {"batching_session"},
     ],
     "server/http": [
         {"frames", "request_head", "timeouts"},

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfsctl.api.frames import frame_of_outputs, is_frame, is_series
+from tfsctl.api.data_frames import frame_of_outputs, is_frame, is_series
 from tfsctl.api.predictions import predictions_of
 from tfsctl.core.types import ModelMetadata, Prediction, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, TfsctlError

@@ -14,7 +14,7 @@ from tfsctl.core.types import TensorSpec
 from tfsctl.core.version_files import MANIFEST_FILE
 from tfsctl.errors import InvalidInput
 from tfsctl.exporter import samples
-from tfsctl.exporter.comparison import (
+from tfsctl.exporter.output_comparison import (
     ROW_TOLERANCE,
     Arrays,
     RowIndependence,

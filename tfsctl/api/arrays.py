@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfsctl.api import frames
+from tfsctl.api import data_frames
 from tfsctl.core import dtypes, json_tensors
 from tfsctl.core.arrays import cast_exact, check_shape, first_changed, object_array
 from tfsctl.core.dtypes import DType
@@ -87,10 +87,10 @@ def _without_pandas(value: object, spec: TensorSpec) -> object:
     """Return the values of a DataFrame or Series, bytes of a buffer, or lists of an array of objects; otherwise the value."""
     if value is None:
         raise InvalidInput(f"{spec.name} is None, but the model wants {spec.dtype}")
-    if frames.is_frame(value):
-        value = frames.frame_values(value)
-    elif frames.is_series(value):
-        value = frames.series_values(value, f"input {spec.name!r}")
+    if data_frames.is_frame(value):
+        value = data_frames.frame_values(value)
+    elif data_frames.is_series(value):
+        value = data_frames.series_values(value, f"input {spec.name!r}")
     if isinstance(value, (bytearray, memoryview)):
         return bytes(value)
     if isinstance(value, np.ndarray) and value.dtype == object and value.ndim:

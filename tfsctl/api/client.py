@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, overload
 
 import numpy as np
 
-from tfsctl.api import examples, frames, many, requests
+from tfsctl.api import data_frames, examples, many, requests
 from tfsctl.api.hints import python_errors
 from tfsctl.api.predictions import Predictions, predictions_of
 from tfsctl.api.progress import ProgressBar, ShowProgress, is_wanted
 from tfsctl.clients import example_tasks
 from tfsctl.clients.availability import available_version
-from tfsctl.clients.bulk.pinned_version import PinnedVersionPredictor
+from tfsctl.clients.bulk.pinned_version_predictor import PinnedVersionPredictor
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.inference import InferenceResult, Method, ScoredClass
 from tfsctl.core.types import ModelMetadata, ModelRef, VersionStatus
@@ -146,8 +146,8 @@ class Client:
             found = self._with_metadata(ref, lambda served: self._predict(ref, served, inputs, signature, outputs))
             if not as_frame:
                 return found
-            index = inputs.index if frames.is_frame(inputs) else None
-            return frames.frame_of_outputs(found, index)
+            index = inputs.index if data_frames.is_frame(inputs) else None
+            return data_frames.frame_of_outputs(found, index)
 
     @overload
     def predict_many(
@@ -232,7 +232,7 @@ class Client:
                 if bar is not None:
                     bar.finish()
             if as_frame:
-                return frames.frame_of_outputs(found, rows.index if frames.is_frame(rows) else None)
+                return data_frames.frame_of_outputs(found, rows.index if data_frames.is_frame(rows) else None)
             predictions = Predictions(found)
             predictions.model, predictions.version, predictions.signature = ref.name, served.version, chosen.name
             predictions.latency_s = time.perf_counter() - start

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tfsctl.api import frames
+from tfsctl.api import data_frames
 from tfsctl.core.inference import Examples, InferenceResult, ScoredClass
 from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.inputs.features import examples_of_records
@@ -29,7 +29,7 @@ def examples_of(rows: object) -> Examples:
     if isinstance(rows, Mapping) and "examples" in rows and rows.keys() <= _BODY_KEYS:
         body = rows
         rows, context = body["examples"], body.get("context")
-    if frames.is_frame(rows):
+    if data_frames.is_frame(rows):
         rows = _records_of_frame(rows)
     if isinstance(rows, Mapping):
         rows = [rows]
@@ -64,7 +64,7 @@ def top_classes(classes: Sequence[ScoredClass], top: int | None) -> tuple[Scored
 def _records_of_frame(frame: pd.DataFrame) -> list[dict[str, object]]:
     columns = {}
     for position, label in enumerate(frame.columns):
-        columns[str(label)] = frames.series_values(frame.iloc[:, position], f"column {str(label)!r}")
+        columns[str(label)] = data_frames.series_values(frame.iloc[:, position], f"column {str(label)!r}")
     return [{name: values[row] for name, values in columns.items()} for row in range(len(frame))]
 
 
@@ -76,8 +76,8 @@ def _plain(row: object, number: int = 1) -> dict[str, object]:
 
 
 def _plain_value(value: object) -> object:
-    if frames.is_series(value):
-        value = frames.series_values(value, "a feature")
+    if data_frames.is_series(value):
+        value = data_frames.series_values(value, "a feature")
     if isinstance(value, (np.ndarray, np.generic)):
         return value.ravel().tolist() if isinstance(value, np.ndarray) else value.item()
     return [_plain_value(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from tfsctl.api import frames
+from tfsctl.api import data_frames
 from tfsctl.api.arrays import array_of_rows, exact_array, input_array
 from tfsctl.core.json_strings import is_b64
 from tfsctl.core.types import Signature
@@ -82,11 +82,11 @@ def signature_name_of(inputs: object) -> str | None:
 
 def _values_by_input(inputs: object, signature: Signature) -> NamedValues:
     """Return the values by the names of inputs. Raises InvalidInput if a value has no name and several inputs exist."""
-    if frames.is_frame(inputs):
-        found = frames.frame_columns(inputs, signature)
+    if data_frames.is_frame(inputs):
+        found = data_frames.frame_columns(inputs, signature)
         return NamedValues(found, "rows")
-    if frames.is_series(inputs):
-        record = frames.record_of_series(inputs, signature)
+    if data_frames.is_series(inputs):
+        record = data_frames.record_of_series(inputs, signature)
         if record is not None:
             return NamedValues(record)
     if isinstance(inputs, Mapping) and not _is_value(inputs, signature):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tfsctl.api import frames, progress
+from tfsctl.api import data_frames, progress
 from tfsctl.api.arrays import array_of_rows
 from tfsctl.api.inputs import arrays_of_rows, input_arrays
 from tfsctl.clients.bulk.bulk_predictor import BulkOptions, BulkPredictor, PredictBatch
@@ -108,7 +108,7 @@ def _batches(rows: Any, signature: Signature, options: ManyOptions) -> Iterator[
     if options.format is not None:
         raise InvalidInput("format is for files", hint="leave out format")
     signature = replace(signature, inputs=tuple(map(_with_rows, signature.inputs)))
-    if frames.is_frame(rows):
+    if data_frames.is_frame(rows):
         return _frame_batches(rows, signature, options.columns)
     if options.columns:
         raise InvalidInput("columns is for files and DataFrames", hint="leave out columns")
@@ -144,7 +144,7 @@ def _array_batches(arrays: Mapping[str, np.ndarray]) -> Iterator[Batch]:
 def _frame_batches(frame: pd.DataFrame, signature: Signature, columns: Mapping[str, str]) -> Iterator[Batch]:
     for start in range(0, len(frame), _CHUNK_ROWS):
         part = frame.iloc[start : start + _CHUNK_ROWS]
-        found = frames.frame_columns(part, signature, renamed=columns, first_row=start + 1)
+        found = data_frames.frame_columns(part, signature, renamed=columns, first_row=start + 1)
         end = start + len(part)
         arrays = {spec.name: array_of_rows(found[spec.name], spec) for spec in signature.inputs}
         yield Batch(np.arange(start + 1, end + 1), arrays, end, fraction_read=end / len(frame))

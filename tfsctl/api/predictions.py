@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfsctl.api import frames
+from tfsctl.api import data_frames
 from tfsctl.core.types import DEFAULT_SIGNATURE, Prediction
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Predictions(dict[str, np.ndarray]):
         An output of rows of `n` values becomes the columns `NAME_0` to `NAME_n-1`. Raises InvalidInput for an output
         without one value per row, and TfsctlError if pandas is not installed.
         """
-        return frames.frame_of_outputs(self)
+        return data_frames.frame_of_outputs(self)
 
     def __repr__(self) -> str:
         with np.printoptions(threshold=50, edgeitems=3):
@@ -48,7 +48,9 @@ class Predictions(dict[str, np.ndarray]):
         """Return a table for notebooks, with the first rows only."""
         version = "" if self.version is None else f" version {self.version}"
         names = "".join(f"<th>{escape(name)}</th>" for name in self)
-        columns = [frames.decoded(array) if array.ndim else frames.decoded(array[None]) for array in self.values()]
+        columns = [
+            data_frames.decoded(array) if array.ndim else data_frames.decoded(array[None]) for array in self.values()
+        ]
         count = max(map(len, columns), default=0)
         rows = "".join(
             "<tr>" + "".join(f"<td>{_cell(column, row)}</td>" for column in columns) + "</tr>"

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tfsctl.api.data_frames import is_frame
 from tfsctl.api.examples import examples_of
-from tfsctl.api.frames import is_frame
 from tfsctl.api.inputs import input_arrays, signature_name_of
 from tfsctl.clients.example_tasks import predict_examples
 from tfsctl.clients.serving_client import ServingClient

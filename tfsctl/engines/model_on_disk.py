@@ -129,14 +129,14 @@ def require_versions(base: Path, *, command: str = "serve") -> None:
         return
     if (base / SAVED_MODEL_FILE).is_file():
         raise InvalidInput(
-            f"{base} holds a SavedModel itself, and {base.name!r} is {_why_no_version(base.name)}",
+            f"{base} holds a SavedModel itself, and {base.name!r} is {_version_name_problem(base.name)}",
             hint=f"tfsctl export {_quoted(base)} converts it to a servable version",
         )
     misnamed = next((child for child in sorted(base.iterdir()) if (child / SAVED_MODEL_FILE).is_file()), None)
     if misnamed is not None:
         to = f"--to {_quoted(base.parent)} --name {_quoted(valid_name(base.name))}"
         raise NotFound(
-            f"{misnamed} is a SavedModel, and {misnamed.name} is {_why_no_version(misnamed.name)}",
+            f"{misnamed} is a SavedModel, and {misnamed.name} is {_version_name_problem(misnamed.name)}",
             hint=f"tfsctl export {_quoted(misnamed)} {to}",
         )
     below = next((child for child in sorted(base.iterdir()) if child.is_dir() and list_versions(child)), None)
@@ -166,7 +166,7 @@ def _is_source(path: Path) -> bool:
     return path.suffix in _SOURCE_SUFFIXES and not path.name.endswith(".weights.h5") and path.name != "__init__.py"
 
 
-def _why_no_version(name: str) -> str:
+def _version_name_problem(name: str) -> str:
     """Why the name of a directory is not a version number."""
     too_large = name.isascii() and name.isdigit()
     return f"larger than {MAX_VERSION}, the highest version number" if too_large else "not a version number"

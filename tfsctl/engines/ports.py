@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from tfsctl.errors import EngineError, InvalidInput
-from tfsctl.programs.ports import open_listener
+from tfsctl.programs.listening_socket import open_listener
 from tfsctl.serving_config.serving_config import ServingConfig
 
 

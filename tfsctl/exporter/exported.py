@@ -12,7 +12,7 @@ from tfsctl.core.types import Signature
 
 if TYPE_CHECKING:  # NumPy is not loaded to import the exporter
     from tfsctl.core.graphs.feature_specs import FeatureSpec
-    from tfsctl.exporter.comparison import Arrays, RowIndependence
+    from tfsctl.exporter.output_comparison import Arrays, RowIndependence
 
 
 CHECK_TIMEOUT_S = 300.0  # the largest models load within minutes; a model that loops forever never answers

@@ -15,9 +15,9 @@ import numpy as np
 from tfsctl.core import json_tensors
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.core.version_files import MANIFEST_FILE, hash_files, read_fingerprint
-from tfsctl.exporter.comparison import Arrays
 from tfsctl.exporter.evidence.provenance import GitState, library_versions
 from tfsctl.exporter.exported import ExportedModel, SignatureCheck
+from tfsctl.exporter.output_comparison import Arrays
 
 FORMAT = 2
 _MAX_SAMPLE_ROWS = 3

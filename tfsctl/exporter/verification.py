@@ -22,7 +22,9 @@ from tfsctl.core.saved_model import read_meta_graph
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.errors import ExportError, InvalidInput
 from tfsctl.exporter import error_text, samples
-from tfsctl.exporter.comparison import (
+from tfsctl.exporter.evidence.row_operations import mixing_operations
+from tfsctl.exporter.exported import CHECK_TIMEOUT_S, SignatureCheck, Verification
+from tfsctl.exporter.output_comparison import (
     EXPORT_TOLERANCE,
     Arrays,
     RowIndependence,
@@ -31,8 +33,6 @@ from tfsctl.exporter.comparison import (
     largest_difference,
     rows_are_independent,
 )
-from tfsctl.exporter.evidence.row_operations import mixing_operations
-from tfsctl.exporter.exported import CHECK_TIMEOUT_S, SignatureCheck, Verification
 from tfsctl.exporter.samples import Samples
 from tfsctl.exporter.session_process import SessionProcess
 from tfsctl.exporter.synthetic_examples import serialized_examples

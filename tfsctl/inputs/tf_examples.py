@@ -157,10 +157,10 @@ def describe_features(signature: Signature, features: Mapping[str, FeatureSpec])
     return f"{signature.name} reads tf.Examples with {shown}"
 
 
-def made_up_features(features: Mapping[str, FeatureSpec]) -> dict[str, Feature]:
+def placeholder_features(features: Mapping[str, FeatureSpec]) -> dict[str, Feature]:
     """One example with made-up values: all required features, or every feature if none is required."""
     chosen = {name: spec for name, spec in features.items() if spec.required} or features
-    return {name: _made_up(spec) for name, spec in chosen.items()}
+    return {name: _placeholder_feature(spec) for name, spec in chosen.items()}
 
 
 def feature_arguments(features: Mapping[str, FeatureSpec]) -> str:
@@ -171,7 +171,7 @@ def feature_arguments(features: Mapping[str, FeatureSpec]) -> str:
 def feature_words(features: Mapping[str, FeatureSpec]) -> list[str]:
     """Example arguments, such as `trip_miles=1.0` and `city=text`."""
     words = []
-    for name, values in made_up_features(features).items():
+    for name, values in placeholder_features(features).items():
         shown = [value.decode() if isinstance(value, bytes) else value for value in values]
         words.append(f"{name}={shown[0] if len(shown) == 1 else json.dumps(shown, separators=(',', ':'))}")
     return words
@@ -179,7 +179,7 @@ def feature_words(features: Mapping[str, FeatureSpec]) -> list[str]:
 
 def example_request(signature: Signature, features: Mapping[str, FeatureSpec]) -> str:
     """The body of a REST request with one made-up example: for predict, or for the method of the signature."""
-    example = made_up_features(features)
+    example = placeholder_features(features)
     body: dict[str, object] = {} if signature.name == DEFAULT_SIGNATURE else {"signature_name": signature.name}
     if signature.method_name in _PREDICT_METHODS:
         record = serialize(Examples((example,)))[0]
@@ -206,7 +206,7 @@ def _size_text(spec: FeatureSpec) -> str:
     return "" if size == 1 else " (any number of values)" if size is None else f" ({size} values)"
 
 
-def _made_up(spec: FeatureSpec) -> Feature:
+def _placeholder_feature(spec: FeatureSpec) -> Feature:
     size = _size(spec)
     count = 1 if size is None else size
     return [b"text"] * count if spec.dtype == "string" else [1] * count if spec.dtype == "int64" else [1.0] * count

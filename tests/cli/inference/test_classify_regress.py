@@ -15,7 +15,7 @@ from model_servers import Served, running_server
 from tfsctl.cli.options.target import Target
 from tfsctl.cli.repl.line_handler import handle_line
 from tfsctl.cli.repl.line_result import LineResult
-from tfsctl.cli.repl.session import ReplSession
+from tfsctl.cli.repl.repl_session import ReplSession
 from tfsctl.core.types import ModelRef
 from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord

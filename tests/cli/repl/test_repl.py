@@ -23,7 +23,7 @@ from tfsctl.cli.options.target import Target
 from tfsctl.cli.repl import commands
 from tfsctl.cli.repl.line_handler import handle_line
 from tfsctl.cli.repl.line_result import LineResult
-from tfsctl.cli.repl.session import ReplSession
+from tfsctl.cli.repl.repl_session import ReplSession
 from tfsctl.core.types import ModelRef
 from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord
@@ -271,7 +271,7 @@ def test_another_server_can_be_chosen(registered: ServerRecord, run_cli: RunCli)
 )
 def test_misdirected_words(typed: str, hint: str) -> None:
     """Words that a person types to leave, or for help."""
-    assert commands.misdirected(typed) == hint
+    assert commands.escape_hint_for(typed) == hint
 
 
 @pytest.mark.server

@@ -20,7 +20,7 @@ from tfsctl.cli.repl import conversation, settings, triple_quotes
 from tfsctl.cli.repl.completion import complete
 from tfsctl.cli.repl.line_handler import handle_line
 from tfsctl.cli.repl.line_result import LineResult
-from tfsctl.cli.repl.session import ReplSession
+from tfsctl.cli.repl.repl_session import ReplSession
 from tfsctl.core.types import ModelRef
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.registry import records

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 from tfsctl.engines import state_dir
-from tfsctl.engines.process import server_mark
+from tfsctl.engines.process import discovery_variable
 from tfsctl.engines.registry import discovery
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.server.lifecycle.version_checks import JOB_VARIABLE
@@ -16,8 +16,8 @@ from tfsctl.server.lifecycle.version_checks import JOB_VARIABLE
 def found_with(**variables: str) -> list[str]:
     """The names of the servers that are found while a process with these variables and the mark of `m` runs."""
     record = ServerRecord("m", "embedded", "127.0.0.1", 1, 2, ("m",), None, None, 0.0, None)
-    environment = server_mark.variable(record, {}) | variables
-    assert json.loads(environment[server_mark.VARIABLE])["state"] == str(state_dir.base())
+    environment = discovery_variable.build(record, {}) | variables
+    assert json.loads(environment[discovery_variable.VARIABLE])["state"] == str(state_dir.base())
     waiting = "print(flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", waiting],

@@ -23,7 +23,7 @@ from tfsctl.cli.output import terminal
 from tfsctl.cli.output.class_columns import class_columns
 from tfsctl.cli.output.classes import ClassOptions
 from tfsctl.clients.bulk.bulk_predictor import AnsweredBatch, BulkOptions, BulkPredictor
-from tfsctl.clients.bulk.pinned_version import PinnedVersionPredictor
+from tfsctl.clients.bulk.pinned_version_predictor import PinnedVersionPredictor
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import dtypes
 from tfsctl.core.batches import Arrays, batch_reader, fixed_batch_size

@@ -50,7 +50,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _MAX_INPUT_LENGTH else f"{text[: _MAX_INPUT_LENGTH - 1]}…"
 
 
-def _fitting(inputs: RowInputs | None, prediction: Prediction) -> RowInputs | None:
+def _matching_inputs(inputs: RowInputs | None, prediction: Prediction) -> RowInputs | None:
     """The inputs, if the prediction has one answer for each of their rows."""
     if inputs is None or not value_text.is_batch(prediction):
         return None
@@ -90,7 +90,7 @@ def drawn_lines(
     prediction: Prediction, class_options: ClassOptions = NO_CLASS_OPTIONS, inputs: RowInputs | None = None
 ) -> list[str] | None:
     """Lines for a terminal, with bars for scores and the inputs of each row; None if the answer needs a table."""
-    fitting = _fitting(inputs, prediction)
+    fitting = _matching_inputs(inputs, prediction)
     labels = fitting.labels if fitting else None
     found = classes.classes_of(prediction, class_options)
     only = next(iter(prediction.outputs.values())) if len(prediction.outputs) == 1 else None
@@ -123,7 +123,7 @@ def drawn_table(
                 rows, bars.of_classes(found.get(name, ()), class_options.top, width=_CELL_BAR_WIDTH), strict=False
             ):
                 row[column] = "\n".join(block)
-    fitting = _fitting(inputs, prediction)
+    fitting = _matching_inputs(inputs, prediction)
     if fitting is None:
         return names, rows
     return [*fitting.names, *names], [[*cells, *row] for cells, row in zip(fitting.rows, rows, strict=True)]

@@ -102,18 +102,20 @@ def text(value: object) -> str:
     import numpy as np
 
     if not isinstance(value, np.ndarray):
-        return _one(value, quoted=False)
+        return _scalar_text(value, quoted=False)
     if value.size == 1:
-        return _one(value.ravel()[0], quoted=False)
-    return _list(value)
+        return _scalar_text(value.ravel()[0], quoted=False)
+    return _list_text(value)
 
 
-def _list(array: np.ndarray) -> str:
-    items = [_one(item, quoted=True) for item in array] if array.ndim == 1 else [_list(item) for item in array]
+def _list_text(array: np.ndarray) -> str:
+    items = (
+        [_scalar_text(item, quoted=True) for item in array] if array.ndim == 1 else [_list_text(item) for item in array]
+    )
     return f"[{', '.join(items)}]"
 
 
-def _one(value: object, *, quoted: bool) -> str:
+def _scalar_text(value: object, *, quoted: bool) -> str:
     """One number or string. Text with control characters is a JSON string, because it could control the terminal."""
     if not isinstance(value, bytes):
         return _JSON_WORDS.get(number := str(value), number).removeprefix("(").removesuffix(")")  # (1+2j)

@@ -17,7 +17,7 @@ from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tfsctl.cli.repl.session import ReplSession
+    from tfsctl.cli.repl.repl_session import ReplSession
 
 _COMMAND = re.compile(r"\s*(:\S*)(?:\s+(\S.*?))?\s*", re.DOTALL)
 _ESCAPE = "::"
@@ -106,7 +106,7 @@ _LEAVE = {"quit", "exit", "q", "bye", "logout"}
 _HELP = {"help", "?"}
 
 
-def misdirected(line: str) -> str:
+def escape_hint_for(line: str) -> str:
     """The hint for a word such as `quit` that a person at a terminal probably did not mean as input; otherwise empty."""
     word = line.strip().lower().lstrip("\\/").removesuffix("()")
     if word not in _LEAVE | _HELP:

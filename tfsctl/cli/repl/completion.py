@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from prompt_toolkit.completion import Completer, Completion
     from prompt_toolkit.document import Document
 
-    from tfsctl.cli.repl.session import ReplSession
+    from tfsctl.cli.repl.repl_session import ReplSession
 
 
 def completer(session: ReplSession) -> Completer:

@@ -17,7 +17,7 @@ from tfsctl.cli.output import terminal
 from tfsctl.cli.repl import commands
 from tfsctl.cli.repl.line_handler import handle_line
 from tfsctl.cli.repl.line_result import LineResult
-from tfsctl.cli.repl.session import ReplSession
+from tfsctl.cli.repl.repl_session import ReplSession
 from tfsctl.cli.repl.triple_quotes import is_open, join_quoted_lines, split_pasted
 from tfsctl.engines.registry import records
 from tfsctl.errors import EngineError, ExitCode
@@ -85,7 +85,7 @@ def _read_terminal(session: ReplSession) -> ExitCode:
     while True:
         try:
             text = prompt.prompt(f"{session.served.name}> ")
-            if hint := commands.misdirected(text):
+            if hint := commands.escape_hint_for(text):
                 terminal.say(hint)
                 continue
             for line in split_pasted(text):

@@ -11,7 +11,7 @@ from tfsctl.core.types import Prediction
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tfsctl.cli.repl.session import ReplSession
+    from tfsctl.cli.repl.repl_session import ReplSession
 
 MAX_ROWS = 1000
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tfsctl.cli.repl import commands
 from tfsctl.cli.repl.line_result import LineResult
 from tfsctl.cli.repl.repl_hints import repl_hint
-from tfsctl.cli.repl.session import ReplSession
+from tfsctl.cli.repl.repl_session import ReplSession
 from tfsctl.cli.repl.triple_quotes import unquote
 from tfsctl.errors import ServerUnreachable, TfsctlError
 

@@ -15,7 +15,7 @@ from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.inputs.predict_inputs import choose_outputs
 
 if TYPE_CHECKING:
-    from tfsctl.cli.repl.session import ReplSession
+    from tfsctl.cli.repl.repl_session import ReplSession
 
 LATEST = "latest"
 VERBS = ("predict", "classify", "regress")

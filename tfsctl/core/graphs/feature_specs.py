@@ -65,14 +65,14 @@ _Features = Iterator[tuple[str, FeatureSpec]]
 
 def _parse_example_v2(node: protos.NodeDef, nodes: _Nodes) -> _Features:
     yield from _dense(node, _keys(nodes, node.input[_DENSE_KEYS]), node.input[_DEFAULTS:], nodes)
-    yield from _loose("sparse", node, _keys(nodes, node.input[_SPARSE_KEYS]), "sparse_types")
-    yield from _loose("ragged", node, _keys(nodes, node.input[_RAGGED_KEYS]), "ragged_value_types")
+    yield from _variable_length_features("sparse", node, _keys(nodes, node.input[_SPARSE_KEYS]), "sparse_types")
+    yield from _variable_length_features("ragged", node, _keys(nodes, node.input[_RAGGED_KEYS]), "ragged_value_types")
 
 
 def _parse_single_example(node: protos.NodeDef, nodes: _Nodes) -> _Features:
     """Inputs: serialized, defaults…; the keys are attributes."""
     yield from _dense(node, list(node.attr["dense_keys"].list.s), node.input[1:], nodes)
-    yield from _loose("sparse", node, list(node.attr["sparse_keys"].list.s), "sparse_types")
+    yield from _variable_length_features("sparse", node, list(node.attr["sparse_keys"].list.s), "sparse_types")
 
 
 def _parse_example_v1(node: protos.NodeDef, nodes: _Nodes) -> _Features:
@@ -81,7 +81,7 @@ def _parse_example_v1(node: protos.NodeDef, nodes: _Nodes) -> _Features:
     keys = [key for name in node.input[2 : 2 + sparse + dense] for key in _keys(nodes, name)]
     if len(keys) == sparse + dense:
         yield from _dense(node, keys[sparse:], node.input[2 + sparse + dense :], nodes)
-        yield from _loose("sparse", node, keys[:sparse], "sparse_types")
+        yield from _variable_length_features("sparse", node, keys[:sparse], "sparse_types")
 
 
 def _dense(node: protos.NodeDef, keys: Sequence[bytes], defaults: Sequence[str], nodes: _Nodes) -> _Features:
@@ -93,7 +93,9 @@ def _dense(node: protos.NodeDef, keys: Sequence[bytes], defaults: Sequence[str],
         yield key.decode("utf-8", "replace"), FeatureSpec("dense", dtypes.name_of(number), dims, required)
 
 
-def _loose(kind: Literal["sparse", "ragged"], node: protos.NodeDef, keys: Sequence[bytes], types: str) -> _Features:
+def _variable_length_features(
+    kind: Literal["sparse", "ragged"], node: protos.NodeDef, keys: Sequence[bytes], types: str
+) -> _Features:
     for key, number in zip(keys, node.attr[types].list.type, strict=False):
         yield key.decode("utf-8", "replace"), FeatureSpec(kind, dtypes.name_of(number))
 

@@ -69,14 +69,16 @@ def check_options(options: ContainerOptions) -> None:
 def check_reference(image: str) -> None:
     """Raise InvalidInput unless the text is a reference to an image: NAME, NAME:TAG or NAME@DIGEST."""
     if not _REFERENCE.fullmatch(image):
-        raise InvalidInput(f"{image!r} is not an image reference{_why_not(image)}", hint=_closest(image, DEFAULT_IMAGE))
+        raise InvalidInput(
+            f"{image!r} is not an image reference{_reference_problem(image)}", hint=_closest(image, DEFAULT_IMAGE)
+        )
 
 
 def check_name_and_tag(image: str, *, example: str) -> None:
     """Raise InvalidInput unless the text can name a new image: NAME or NAME:TAG."""
     if not _NAME_AND_TAG.fullmatch(image):
         raise InvalidInput(
-            f"--tag {image!r} is not NAME:TAG{_why_not(image)}", hint=f"--tag {_closest(image, example)}"
+            f"--tag {image!r} is not NAME:TAG{_reference_problem(image)}", hint=f"--tag {_closest(image, example)}"
         )
 
 
@@ -86,7 +88,7 @@ def check_image_labels(labels: tuple[str, ...]) -> None:
         _check_label(label)
 
 
-def _why_not(image: str) -> str:
+def _reference_problem(image: str) -> str:
     if image != image.lower() and _REFERENCE.fullmatch(image.lower()):
         return ": names of images are in lower case"
     return ""

@@ -54,7 +54,7 @@ def start(
         try:
             wait_until_ready(server, plan.models, deadline, give_up)
         except BaseException:
-            retry = _lost_port(server, plan) and time.monotonic() < deadline
+            retry = _port_was_taken(server, plan) and time.monotonic() < deadline
             server.stop()
             if not retry:
                 raise
@@ -90,7 +90,7 @@ def _launch(plan: ServePlan, *, detach: bool, show_log: ShowLine | None) -> Serv
     return ServerHandle(record, process, log_shown=show_log is not None)
 
 
-def _lost_port(server: ServerHandle, plan: ServePlan) -> bool:
+def _port_was_taken(server: ServerHandle, plan: ServePlan) -> bool:
     """Whether the server ended because another program took its free port before the server did."""
     record, config = server.record, plan.launch.config
     pairs = ((config.rest_port, record.rest_port), (config.grpc_port, record.grpc_port))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from tfsctl.engines import ports, state_dir
 from tfsctl.engines.engine import LOG_TAIL_LINES
 from tfsctl.engines.launch_spec import EngineName, LaunchSpec
-from tfsctl.engines.process import server_mark
+from tfsctl.engines.process import discovery_variable
 from tfsctl.engines.server_record import record_of
 from tfsctl.programs import subprocesses
 from tfsctl.programs.log_followers import FileFollower, ShowLine
@@ -59,7 +59,7 @@ class LocalProcess:
         self.log_path: str | None = str(self._log)
         self._follower: FileFollower | None = None
         values = {name: value for name, value in spec.environment if value is not None}
-        mark = server_mark.variable(record_of(spec, engine, self), spec.to_document())
+        mark = discovery_variable.build(record_of(spec, engine, self), spec.to_document())
         variables = {**values, **(environment or {}), **mark}
         self._child: subprocesses.Child | subprocesses.DetachedChild
         if detach:

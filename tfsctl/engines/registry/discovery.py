@@ -12,7 +12,7 @@ from tfsctl.engines import state_dir
 from tfsctl.engines.docker import inspection
 from tfsctl.engines.docker.container_spec import LABEL, STATE_LABEL
 from tfsctl.engines.docker.inspection import ContainerFacts
-from tfsctl.engines.process import server_mark
+from tfsctl.engines.process import discovery_variable
 from tfsctl.engines.registry.records import exit_of
 from tfsctl.engines.registry.tracked_server import TrackedServer
 from tfsctl.engines.server_record import ServerRecord, reachable_host
@@ -32,10 +32,10 @@ def processes() -> list[TrackedServer]:
             if os.getsid(process.pid) != process.pid or process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
                 continue
             environment = process.environ()
-            value = None if VERSION_CHECK in environment else environment.get(server_mark.VARIABLE)
+            value = None if VERSION_CHECK in environment else environment.get(discovery_variable.VARIABLE)
         except (OSError, psutil.Error):  # it has ended, or belongs to another user
             continue
-        parsed = None if value is None else server_mark.parse(value, pid=process.pid)
+        parsed = None if value is None else discovery_variable.parse(value, pid=process.pid)
         if parsed is not None:
             record, launch = parsed
             found.append(TrackedServer(record, launch=launch))

@@ -14,7 +14,7 @@ import numpy as np
 from tfsctl.errors import InvalidInput
 from tfsctl.exporter.export_signature import ExportSignature
 from tfsctl.exporter.samples import Samples
-from tfsctl.exporter.signatures import example_inputs, image_inputs
+from tfsctl.exporter.signatures import example_signatures, image_inputs
 from tfsctl.exporter.signatures.batch_size import set_batch_size
 from tfsctl.exporter.signatures.renaming import default_signature, keep_signatures, rename_tensors
 from tfsctl.exporter.sources.export_options import ExportOptions
@@ -29,7 +29,7 @@ def change_signatures(
 
     Raises InvalidInput if the options do not fit the model, NotFound if there is no file of labels.
     """
-    labels = example_inputs.read_labels(Path(options.classify)) if options.classify else ()
+    labels = example_signatures.read_labels(Path(options.classify)) if options.classify else ()
     signatures = keep_signatures(signatures, options.signatures)
     signatures = set_batch_size(signatures, options.batch_size)
     if rows is not None and options.inputs:
@@ -43,12 +43,12 @@ def change_signatures(
         original, default = default, image_inputs.image_signature(default)
         rows = _converted(rows, original, lambda columns: image_inputs.encoded_columns(original, columns))
     if labels:
-        others.append(example_inputs.classify_signature(default, labels))
+        others.append(example_signatures.classify_signature(default, labels))
     if options.regress:
-        others.append(example_inputs.regress_signature(default))
+        others.append(example_signatures.regress_signature(default))
     if options.examples:
-        original, default = default, example_inputs.predict_signature(default)
-        rows = _converted(rows, original, example_inputs.serialized_rows)
+        original, default = default, example_signatures.predict_signature(default)
+        rows = _converted(rows, original, example_signatures.serialized_rows)
     result = [
         default,
         *(replace(other, notes=()) if other.name in ("classify", "regress") else other for other in others),

@@ -11,7 +11,7 @@ from tfsctl.core.types import Signature, TensorSpec
 def notes_on_types(signatures: Iterable[Signature]) -> list[str]:
     """A note for each signature that REST clients cannot use."""
     return [
-        f"signature {signature.name}: {tensors}, which REST cannot carry: use gRPC (predict --grpc){_cure(signature)}"
+        f"signature {signature.name}: {tensors}, which REST cannot carry: use gRPC (predict --grpc){_mixed_precision_hint(signature)}"
         for signature in signatures
         if (tensors := ", ".join([*_named("input", signature.inputs), *_named("output", signature.outputs)]))
     ]
@@ -26,7 +26,7 @@ def _has_json_form(spec: TensorSpec) -> bool:
     return spec.encoding != "dense" or (dtype is not None and dtype.has_json_form)
 
 
-def _cure(signature: Signature) -> str:
+def _mixed_precision_hint(signature: Signature) -> str:
     """What helps a model of mixed precision."""
     small = {spec.dtype for spec in signature.outputs} & {"float16", "bfloat16"}
     return ", or give the last layer dtype='float32'" if small else ""

@@ -79,7 +79,7 @@ def compare(
     sampled: list[Arrays] = []
     skipped = 0
     with ThreadPoolExecutor(max_workers=32, thread_name_prefix="compare-b") as pool:
-        asking = _BothSides(a, b, signature, pool)
+        asking = _SidePair(a, b, signature, pool)
         settings = BulkOptions(
             batch_size=options.batch_size or fixed, concurrency=options.concurrency, divisible=fixed in (None, 1)
         )
@@ -127,7 +127,7 @@ def _result(a: Side, b: Side, collector: Collector, skipped: int, quantiles: lis
     )
 
 
-class _BothSides:
+class _SidePair:
     """Sends a batch to both sides at once, and to A a second time while it is not known that A agrees with itself."""
 
     def __init__(self, a: Side, b: Side, signature: Signature, pool: ThreadPoolExecutor) -> None:

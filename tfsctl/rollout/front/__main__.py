@@ -10,7 +10,7 @@ import sys
 from datetime import datetime
 
 from tfsctl.engines.launch_spec import LaunchSpec
-from tfsctl.engines.process import server_mark
+from tfsctl.engines.process import discovery_variable
 from tfsctl.errors import ExitCode, TfsctlError
 from tfsctl.programs.signals import StopSignals
 from tfsctl.rollout.front.supervisor import Supervisor
@@ -21,8 +21,8 @@ PARENT = "TFSCTL_PARENT_PID"
 def main() -> int:
     """Run the front until a signal, or until its parent ends if it may not outlive it. Returns the exit status."""
     # The processes of the front do not inherit these variables: they are servers of their own.
-    mark, parent = os.environ.pop(server_mark.VARIABLE, ""), os.environ.pop(PARENT, None)
-    parsed = server_mark.parse(mark, pid=os.getpid())
+    mark, parent = os.environ.pop(discovery_variable.VARIABLE, ""), os.environ.pop(PARENT, None)
+    parsed = discovery_variable.parse(mark, pid=os.getpid())
     if parsed is None or parsed[1] is None:
         say("this program is started by tfsctl serve --front")
         return ExitCode.USAGE

@@ -75,7 +75,7 @@ class Supervisor:
 
     def _tick(self) -> None:
         self._keep_running()
-        self._obey()
+        self._execute_command()
         now = time.monotonic()
         if now >= self._next_statistics or self.state.applied != self.state.generation:
             self._next_statistics = now + STATISTICS_S
@@ -127,7 +127,7 @@ class Supervisor:
         self._restart_at[child] = now + RESTART_S
         return True
 
-    def _obey(self) -> None:
+    def _execute_command(self) -> None:
         """Carry out a new command."""
         command = self._files.read_command()
         if not command or command["id"] == self.state.command or self._retire_after is not None:

@@ -8,7 +8,7 @@ import stat
 from dataclasses import replace
 from typing import Any
 
-from tfsctl.programs.ports import open_listener
+from tfsctl.programs.listening_socket import open_listener
 from tfsctl.server.config.addresses import ip_address
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.config.monitoring_config import prometheus_path

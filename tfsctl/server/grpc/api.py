@@ -32,7 +32,7 @@ from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_context import charge_memory
 from tfsctl.server.request_log.request_log import SampledRequest
 from tfsctl.server.request_log.request_logs import RequestLogs
-from tfsctl.server.service.model_service import Inferred, Service
+from tfsctl.server.service.model_service import InferResult, Service
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.examples import Classes
 from tfsctl.server.status import Code, ServingError, invalid_argument
@@ -216,7 +216,7 @@ class GrpcApi:
 
     async def _infer_one(
         self, request: protos.ClassificationRequest | protos.RegressionRequest, method: str, deadline_s: float | None
-    ) -> Inferred:
+    ) -> InferResult:
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         ref = model_ref(request.model_spec)
@@ -306,7 +306,7 @@ def _charge_padding(size: int) -> None:
         charge_memory(_COPIES_OF_PADDING * size)
 
 
-def _fill_model_spec(spec: protos.ModelSpec, inferred: Inferred, index: int) -> None:
+def _fill_model_spec(spec: protos.ModelSpec, inferred: InferResult, index: int) -> None:
     spec.name = inferred.name
     spec.version.value = inferred.version
     spec.signature_name = inferred.signatures[index]

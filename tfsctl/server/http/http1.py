@@ -59,7 +59,7 @@ class Http1Connection(asyncio.Protocol):
         """Read requests, and serve the first that is complete enough."""
         if self._is_closing:
             if self._linger is not None:
-                self._linger.heard()
+                self._linger.data_received()
             return
         if self._current is None:
             if not self._buffer:

@@ -164,7 +164,7 @@ class ChunkDecoder:
                 return parts, at, False
             match = _CHUNK_SIZE.match(data, at)
             if match is None:
-                self._check_begun_line(data, at)
+                self._check_partial_line(data, at)
                 return parts, at, False
             self._extensions += len(match[2])
             if self._extensions > _MAX_EXTENSION_BYTES or match.end() - at > _MAX_CHUNK_LINE_BYTES:
@@ -177,9 +177,9 @@ class ChunkDecoder:
                 self._in_trailers = True
         return parts, at, True
 
-    def _check_begun_line(self, data: bytes, at: int) -> None:
+    def _check_partial_line(self, data: bytes, at: int) -> None:
         """Refuse a chunk's size line, whose end is not there, if it cannot become one."""
-        if len(data) - at > _MAX_CHUNK_LINE_BYTES or b"\n" in data[at:] or not _BEGUN_CHUNK.fullmatch(data, at):
+        if len(data) - at > _MAX_CHUNK_LINE_BYTES or b"\n" in data[at:] or not _PARTIAL_CHUNK_LINE.fullmatch(data, at):
             raise BadRequestError
 
     def _read_trailers(self, data: bytes, at: int) -> int:
@@ -203,4 +203,4 @@ class ChunkDecoder:
             raise BadRequestError(_TOO_LARGE)
 
 
-_BEGUN_CHUNK = re.compile(rb"[0-9A-Fa-f]{0,15}(?:(?<=[0-9A-Fa-f]);[\t\x20-\x7e\x80-\xff]*)?\r?")
+_PARTIAL_CHUNK_LINE = re.compile(rb"[0-9A-Fa-f]{0,15}(?:(?<=[0-9A-Fa-f]);[\t\x20-\x7e\x80-\xff]*)?\r?")

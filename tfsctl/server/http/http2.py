@@ -35,11 +35,11 @@ class Http2Connection(asyncio.Protocol):
         self._new: list[Stream] = []
         self._last_stream = self._requests = 0
         self._window = WINDOW_BYTES  # how much DATA the client may still send
-        self._to_give_back = 0  # consumed, but not yet announced with WINDOW_UPDATE
+        self._unreturned_credit = 0  # consumed, but not yet announced with WINDOW_UPDATE
         self._is_closing = False
         self._takes_streams = True
         self._resets: dict[int, None] = {}  # the last streams that we reset: more of them may be on its way
-        self._leaving_since_s: float | None = None
+        self._announced_s: float | None = None
         self._pinged_s: float | None = None
         self._incomplete_since_s: float | None = None
         self._is_yielding = self._waits_for_memory = False
@@ -65,7 +65,7 @@ class Http2Connection(asyncio.Protocol):
         """Read frames, and serve the requests in them."""
         if self._is_closing:
             if self._linger is not None:
-                self._linger.heard()
+                self._linger.data_received()
             return
         self.heard_s = self.loop.time()
         try:
@@ -157,13 +157,13 @@ class Http2Connection(asyncio.Protocol):
             self._fail(ErrorCode.ENHANCE_YOUR_CALM, "a frame or header block took too long")
             return
         self._check_streams(now_s)
-        if self._leaving_since_s is not None:
-            if now_s > self._leaving_since_s:
+        if self._announced_s is not None:
+            if now_s > self._announced_s:
                 self._send_goaway()
             return
         is_idle = not self._streams and limits.max_idle_s is not None and now_s - self._idle_since_s > limits.max_idle_s
         if is_idle or (limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s):
-            self._leave_soon(now_s)
+            self._announce_close(now_s)
         elif limits.keepalive_s is not None:
             if self._pinged_s is not None and self._pinged_s > self.heard_s:
                 if now_s - self._pinged_s > limits.keepalive_timeout_s:
@@ -185,9 +185,9 @@ class Http2Connection(asyncio.Protocol):
                 stream.reset(ErrorCode.CANCEL)
 
     # ---- the end of the connection ----
-    def _leave_soon(self, now_s: float) -> None:
+    def _announce_close(self, now_s: float) -> None:
         """Announce the end: streams that are on their way are still served."""
-        self._leaving_since_s = now_s
+        self._announced_s = now_s
         self.out.write(frames.goaway(frames.MAX_STREAM, ErrorCode.NO_ERROR))
 
     def _send_goaway(self) -> None:
@@ -243,7 +243,7 @@ class Http2Connection(asyncio.Protocol):
                 stream.reset(ErrorCode.STREAM_CLOSED)
         elif number not in self._resets:
             raise ConnectionFailedError(ErrorCode.STREAM_CLOSED, f"DATA on stream {number}, which is closed")
-        self.give_back(length)
+        self.return_credit(length)
         return None
 
     def on_header_block(self, number: int, block: bytes, flags: int) -> None:
@@ -256,18 +256,18 @@ class Http2Connection(asyncio.Protocol):
             head = self._blocks.read(block)
         except MalformedRequestError as error:
             self.state.recorder.request_rejected("malformed_request")
-            self.out.write(self.cut_short(number, error.code))
+            self.out.write(self.rst_stream(number, error.code))
             return
         if len(self._streams) >= self._limits.max_streams or not self._takes_streams:
             self.state.recorder.request_rejected("refused_stream")
-            self.out.write(self.cut_short(number, ErrorCode.REFUSED_STREAM))
+            self.out.write(self.rst_stream(number, ErrorCode.REFUSED_STREAM))
             return
         stream = Stream(self, number, head)
         self._streams[number] = stream
         self._new.append(stream)
         self._requests += 1
         if self._requests == self._limits.max_requests_per_connection:
-            self._leave_soon(self.loop.time())
+            self._announce_close(self.loop.time())
         if flags & frames.END_STREAM:
             stream.end_request()
         elif head.headers.get(b"expect", b"").lower() == b"100-continue":
@@ -321,15 +321,15 @@ class Http2Connection(asyncio.Protocol):
         return number % 2 == 0 or number > self._last_stream
 
     # ---- called by streams ----
-    def give_back(self, size: int) -> None:
+    def return_credit(self, size: int) -> None:
         """Let the client send that many bytes more on the connection."""
-        self._to_give_back += size
-        if self._to_give_back >= WINDOW_BYTES // 2 and not self._is_closing:
-            self.out.write(frames.window_update(0, self._to_give_back))
-            self._window += self._to_give_back
-            self._to_give_back = 0
+        self._unreturned_credit += size
+        if self._unreturned_credit >= WINDOW_BYTES // 2 and not self._is_closing:
+            self.out.write(frames.window_update(0, self._unreturned_credit))
+            self._window += self._unreturned_credit
+            self._unreturned_credit = 0
 
-    def cut_short(self, number: int, code: ErrorCode) -> bytes:
+    def rst_stream(self, number: int, code: ErrorCode) -> bytes:
         """The RST_STREAM frame for a stream whose client may still be sending."""
         self._resets[number] = None
         if len(self._resets) > _REMEMBERED_RESETS:
@@ -344,9 +344,9 @@ class Http2Connection(asyncio.Protocol):
     def on_done(self, stream: Stream, unconsumed: int) -> None:
         """The stream is over, for both sides and the application, with bytes of its body that nobody has taken."""
         self._streams.pop(stream.number, None)
-        self._to_give_back += unconsumed
-        if self._to_give_back >= WINDOW_BYTES // 2:
-            self.give_back(0)
+        self._unreturned_credit += unconsumed
+        if self._unreturned_credit >= WINDOW_BYTES // 2:
+            self.return_credit(0)
         if self.out.blocked:
             self.out.forget(stream.number)
         if not self._streams:

@@ -31,10 +31,10 @@ class StreamOwner(Protocol):
     def is_local(self) -> bool:
         """Whether the client is known to run on this machine."""
 
-    def give_back(self, size: int) -> None:
+    def return_credit(self, size: int) -> None:
         """Let the client send that many bytes more on the connection."""
 
-    def cut_short(self, number: int, code: ErrorCode) -> bytes:
+    def rst_stream(self, number: int, code: ErrorCode) -> bytes:
         """The RST_STREAM frame for a stream whose client may still be sending."""
 
     def on_done(self, stream: Stream, unconsumed: int) -> None:
@@ -60,7 +60,7 @@ class Stream(Exchange):
         "_pending",
         "_progress_s",
         "_sent",
-        "_to_give_back",
+        "_unreturned_credit",
         "credit",
         "is_over",
         "number",
@@ -75,7 +75,7 @@ class Stream(Exchange):
         self._body_left = head.length
         self.credit = 0
         self.window = WINDOW_BYTES
-        self._to_give_back = 0  # consumed, but not yet announced with WINDOW_UPDATE
+        self._unreturned_credit = 0  # consumed, but not yet announced with WINDOW_UPDATE
         self.is_over = False
         self.started_s = owner.heard_s
         self._pending: list[memoryview] = []  # of the response's body, for when the client takes more
@@ -114,19 +114,19 @@ class Stream(Exchange):
             self._wake()
 
     def _on_consumed(self, size: int) -> None:
-        self._owner.give_back(size)
+        self._owner.return_credit(size)
         if self._error is not None:
             return  # nobody takes more of this body
-        self._to_give_back += size
-        if self._to_give_back >= WINDOW_BYTES // 2 and not (self.is_over or self.has_all):
-            self._out.write(frames.window_update(self.number, self._to_give_back))
-            self.window += self._to_give_back
-            self._to_give_back = 0
+        self._unreturned_credit += size
+        if self._unreturned_credit >= WINDOW_BYTES // 2 and not (self.is_over or self.has_all):
+            self._out.write(frames.window_update(self.number, self._unreturned_credit))
+            self.window += self._unreturned_credit
+            self._unreturned_credit = 0
 
     def reset(self, code: ErrorCode) -> None:
         """End the stream with RST_STREAM."""
         if not self.is_over:
-            self._out.write(self._owner.cut_short(self.number, code))
+            self._out.write(self._owner.rst_stream(self.number, code))
         self.cancel()
 
     def abort(self) -> None:
@@ -247,7 +247,7 @@ class Stream(Exchange):
     def _finish(self, last: bytes) -> None:
         """Send the end of the response. A client that is still sending is asked to stop with RST_STREAM."""
         self.is_over = True
-        end = b"" if self.has_all else self._owner.cut_short(self.number, ErrorCode.NO_ERROR)
+        end = b"" if self.has_all else self._owner.rst_stream(self.number, ErrorCode.NO_ERROR)
         self._out.write(last + end)
 
     def _wake_sender(self) -> None:

@@ -105,7 +105,7 @@ class RequestTasks:
             self._loop.call_soon(self._cancel_some)
 
 
-class _Begun(Coroutine[Any, None, None]):
+class _StartedCoroutine(Coroutine[Any, None, None]):
     """A coroutine that was begun outside of a task, and waits for `future`."""
 
     def __init__(self, coroutine: Coroutine[Any, None, None], future: object) -> None:
@@ -147,4 +147,4 @@ else:
             future = context.run(coroutine.send, None)
         except StopIteration:
             return None
-        return context.run(loop.create_task, _Begun(coroutine, future))
+        return context.run(loop.create_task, _StartedCoroutine(coroutine, future))

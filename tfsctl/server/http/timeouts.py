@@ -43,24 +43,24 @@ class Linger:
     the response.
     """
 
-    __slots__ = ("_has_heard", "_left", "_loop", "_transport")
+    __slots__ = ("_has_received", "_left", "_loop", "_transport")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
         self._loop, self._transport = loop, transport
-        self._has_heard = False
+        self._has_received = False
         self._left = _MAX_LINGER_CHECKS
         loop.call_later(_LINGER_CHECK_S, self._check)
 
-    def heard(self) -> None:
+    def data_received(self) -> None:
         """The client has sent something, which nobody reads."""
-        self._has_heard = True
+        self._has_received = True
 
     def _check(self) -> None:
         self._left -= 1
         if self._transport.is_closing():
             return
-        if self._has_heard and self._left:
-            self._has_heard = False
+        if self._has_received and self._left:
+            self._has_received = False
             self._loop.call_later(_LINGER_CHECK_S, self._check)
         else:
             self._transport.close()

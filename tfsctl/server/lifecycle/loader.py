@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from tfsctl.core.version_files import read_row_independence
+from tfsctl.server.batching.batching_session import BatchingSession
 from tfsctl.server.batching.parameters import BatchingParameters, model_parameters
 from tfsctl.server.batching.scheduler import BatchScheduler
-from tfsctl.server.batching.session import BatchingSession
 from tfsctl.server.execution.coalescer import RequestCoalescer
 from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.execution.servable import RunQueue, Servable

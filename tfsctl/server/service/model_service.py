@@ -29,7 +29,7 @@ from tfsctl.serving_config.model_config import PLATFORM, models_from_proto
 
 
 @dataclass(slots=True)
-class Predicted:
+class PredictResult:
     """The outputs of a predict request, and the version and signature that computed them."""
 
     name: str
@@ -39,7 +39,7 @@ class Predicted:
 
 
 @dataclass(frozen=True, slots=True)
-class Inferred:
+class InferResult:
     """The results of classifications and regressions: for each task its signature, and a result for each example."""
 
     name: str
@@ -77,7 +77,7 @@ class Service:
         *,
         output_filter: Sequence[str] = (),
         deadline_s: float | None = None,
-    ) -> Predicted:
+    ) -> PredictResult:
         """Run one signature. `deadline_s` is a time.monotonic() moment, None for no limit."""
         start_s = perf_counter()
         name = signature or DEFAULT_SIGNATURE
@@ -90,7 +90,7 @@ class Service:
         outputs = {endpoint.alias: array for endpoint, array in zip(fetches, arrays)}  # noqa: B905 - equally long
         if self.recorder.is_active:
             self.recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
-        return Predicted(servable.name, servable.version, name, outputs)
+        return PredictResult(servable.name, servable.version, name, outputs)
 
     def bound_signature(self, servable: Servable, signature: str) -> BoundSignature:
         """A signature that a predict request names. Raises FAILED_PRECONDITION or INTERNAL."""
@@ -120,7 +120,7 @@ class Service:
         message: protos.Input,
         *,
         deadline_s: float | None = None,
-    ) -> Inferred:
+    ) -> InferResult:
         """Classify or regress examples. `tasks` are (method, signature) pairs, run at once on the same examples."""
         start_s = perf_counter()
         servable = self.core.servable(ref)
@@ -134,7 +134,7 @@ class Service:
             api = "Classify" if tasks[0][0] == signature_examples.CLASSIFY_METHOD else "Regress"
             self.recorder.inference_finished(ref.name, api, perf_counter() - start_s)
         self.recorder.examples_classified(ref.name, len(results[0]))
-        return Inferred(servable.name, servable.version, [one.signature for one in bound], results)
+        return InferResult(servable.name, servable.version, [one.signature for one in bound], results)
 
     async def reload(self, config: protos.ModelServerConfig) -> None:
         """Serve exactly the models of a new configuration. Raises what `ServerCore.reload` raises, or INVALID_ARGUMENT."""

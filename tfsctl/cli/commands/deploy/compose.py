@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tfsctl.cli.options.output_options import Json
-from tfsctl.cli.options.serve_options import takes_serve_options
+from tfsctl.cli.options.serve_parameters import takes_serve_options
 from tfsctl.cli.output import terminal
 from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.errors import InvalidInput

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tfsctl.cli.options import serve_options
+from tfsctl.cli.options import serve_parameters
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.output import terminal
 from tfsctl.cli.usage.help_format import GroupedCommand
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 def build(
-    paths: serve_options.Paths = None,
+    paths: serve_parameters.Paths = None,
     *,
-    models: serve_options.Models = None,
-    config: serve_options.ConfigFile = None,
-    name: serve_options.Name = None,
+    models: serve_parameters.Models = None,
+    config: serve_parameters.ConfigFile = None,
+    name: serve_parameters.Name = None,
     tag: Annotated[
         str | None,
         typer.Option("--tag", "-t", metavar="NAME:TAG", help="The name of the image (default: MODEL:VERSION)."),
     ] = None,
     base_image: Annotated[str, typer.Option("--base-image", metavar="NAME", help="The base image.")] = DEFAULT_IMAGE,
     pull: Annotated[bool, typer.Option("--pull", help="Pull the base image even if it exists locally.")] = False,
-    platform: serve_options.Platform = None,
+    platform: serve_parameters.Platform = None,
     labels: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="KEY=VALUE", help="Add a label to the image. May be repeated."),
@@ -48,15 +48,15 @@ def build(
     print_dockerfile: Annotated[
         bool, typer.Option("--print-dockerfile", help="Print the Dockerfile instead of building the image.")
     ] = False,
-    metrics: serve_options.Metrics = False,
-    warmup: serve_options.Warmup = True,
-    batching: serve_options.Batching = False,
-    batching_parameters: serve_options.BatchingParameters = None,
-    batching_file: serve_options.BatchingFile = None,
-    ssl_cert: serve_options.Certificate = None,
-    ssl_key: serve_options.Key = None,
-    ssl_client_ca: serve_options.ClientCa = None,
-    server_args: serve_options.ServerFlags = None,
+    metrics: serve_parameters.Metrics = False,
+    warmup: serve_parameters.Warmup = True,
+    batching: serve_parameters.Batching = False,
+    batching_parameters: serve_parameters.BatchingParameters = None,
+    batching_file: serve_parameters.BatchingFile = None,
+    ssl_cert: serve_parameters.Certificate = None,
+    ssl_key: serve_parameters.Key = None,
+    ssl_client_ca: serve_parameters.ClientCa = None,
+    server_args: serve_parameters.ServerFlags = None,
     as_json: Json = False,
 ) -> None:
     """Build an image with models inside.
@@ -87,7 +87,7 @@ def build(
         batching_parameters=tuple(batching_parameters or ()),
         metrics=metrics,
         warmup=warmup,
-        tls=serve_options.tls_files(ssl_cert, ssl_key, ssl_client_ca),
+        tls=serve_parameters.tls_files(ssl_cert, ssl_key, ssl_client_ca),
         server_flags=tuple(server_args or ()),
         container=ContainerOptions(image=base_image, platform=platform),
     )

@@ -267,7 +267,7 @@ def export(
     if as_json:
         comparison = None if compared is None else printed.json_document(compared)
         terminal.answer_json({**_document(exported), "removed_versions": removed, "comparison": comparison})
-        _end_with(compared)
+        _exit_if_failed(compared)
         return
     for fact in ("model", "version", "path"):
         terminal.answer(f"{fact}: {_document(exported)[fact]}")
@@ -283,10 +283,10 @@ def export(
         printed.print_comparison(compared)
     elif compare is not None:
         terminal.say("note: there is no earlier version to compare with")
-    _end_with(compared)
+    _exit_if_failed(compared)
 
 
-def _end_with(compared: Comparison | None) -> None:
+def _exit_if_failed(compared: Comparison | None) -> None:
     """Raise typer.Exit with code 7 if a comparison crossed a threshold."""
     from tfsctl.cli.output import terminal
 

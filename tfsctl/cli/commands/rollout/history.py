@@ -54,10 +54,10 @@ def history(
 
 
 def _row(event: Event) -> tuple[str, ...]:
-    return (event.time, event.who, event.action, _what(event), event.server or "", event.message)
+    return (event.time, event.who, event.action, _event_text(event), event.server or "", event.message)
 
 
-def _what(event: Event) -> str:
+def _event_text(event: Event) -> str:
     """The versions, or for a change of labels from where to where each label moved."""
     from tfsctl.cli.output import terminal
 

@@ -17,7 +17,7 @@ from tfsctl.cli.options.sizes import parse_size
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tfsctl.rollout.recording.recorder import Counts, RecordedModel
+    from tfsctl.rollout.recording.recorded_model import Counts, RecordedModel
     from tfsctl.serving_config.request_logging import RequestLogging
 
 _PRIVATE = 0o700
@@ -65,11 +65,11 @@ def record(
     from tfsctl.cli.output import terminal
     from tfsctl.engines.registry import records, server_choice
     from tfsctl.programs.signals import StopSignals
-    from tfsctl.rollout.recording import recorder
+    from tfsctl.rollout.recording import recorded_model
     from tfsctl.serving_config.request_logging import RequestLogging
 
     server = server_choice.choose_server(records.running(), model=model, name=name)
-    recorded = recorder.RecordedModel(server, model)
+    recorded = recorded_model.RecordedModel(server, model)
     if end:
         _end(recorded, as_json=as_json)
         return
@@ -83,14 +83,14 @@ def record(
             hint=f"tfsctl record {server.name} --model {recorded.name} --stop",
         )
     metadata = recorded.metadata()
-    for note in recorder.check_rules(metadata, drop or (), hashed or ()):
+    for note in recorded_model.check_rules(metadata, drop or (), hashed or ()):
         terminal.say(f"note: {note}")
     try:
         to.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
     except OSError as error:
         raise InvalidInput(f"cannot create {to}: {error.strerror}") from error
     logging = RequestLogging(
-        recorder.file_prefix(to, recorded.name),
+        recorded_model.file_prefix(to, recorded.name),
         rate,
         answers=answers,
         index=True,
@@ -99,12 +99,14 @@ def record(
         max_total_bytes=size,
     )
     names = sorted({spec.name for signature in metadata.signatures.values() for spec in signature.inputs})
-    reader, begun_s = recorder.IndexReader(to, recorded.name), time.monotonic()
+    reader, begun_s = recorded_model.IndexReader(to, recorded.name), time.monotonic()
     with StopSignals() as signals, _recording(recorded, logging) as has_ended:
-        terminal.say(f"recording {100 * rate:.4g}% of the requests of {recorded.name} to {to}: {_what(names, logging)}")
+        terminal.say(
+            f"recording {100 * rate:.4g}% of the requests of {recorded.name} to {to}: {_fields_text(names, logging)}"
+        )
         terminal.say(f"Ctrl-C ends it{'' if duration is None else f'; it ends after {duration}'}")
         with terminal.progress(quiet=as_json or not terminal.can_redraw()) as show:
-            reason = recorder.watch(
+            reason = recorded_model.watch(
                 reader,
                 max_size=size,
                 duration_s=duration_s,
@@ -166,7 +168,7 @@ def _end(recorded: RecordedModel, *, as_json: bool) -> None:
         terminal.answer(f"ended the recording of {recorded.name} to {was.filename_prefix}*")
 
 
-def _what(inputs: list[str], logging: RequestLogging) -> str:
+def _fields_text(inputs: list[str], logging: RequestLogging) -> str:
     kept = [name for name in inputs if name not in (*logging.drop, *logging.hash)]
     parts = [f"inputs {', '.join(kept)}" if kept else "no inputs"]
     if logging.hash:

@@ -14,7 +14,7 @@ import typer
 from tfsctl.cli.commands.serve.background_start import start_in_background
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
-from tfsctl.cli.options.serve_options import takes_serve_options
+from tfsctl.cli.options.serve_parameters import takes_serve_options
 from tfsctl.cli.output import server_announcement, terminal
 from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.errors import DockerError, InvalidInput

@@ -16,7 +16,7 @@ from tfsctl.engines.server_record import ServerRecord
 VARIABLE = "TFSCTL_SERVER_MARK"
 
 
-def variable(record: ServerRecord, launch: Mapping[str, Any]) -> dict[str, str]:
+def build(record: ServerRecord, launch: Mapping[str, Any]) -> dict[str, str]:
     """The variable for a process that is about to be started. Its process id is not known yet."""
     mark = {"state": str(state_dir.base()), "server": record.to_document(), "launch": launch}
     return {VARIABLE: json.dumps(mark)}

@@ -6,7 +6,7 @@ import json
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.launch_spec import ContainerOptions, LaunchSpec
-from tfsctl.engines.process import server_mark
+from tfsctl.engines.process import discovery_variable
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 from tfsctl.serving_config.serving_config import ServingConfig
@@ -64,7 +64,7 @@ SERVER = {
 def test_the_variable_of_an_earlier_version_is_read() -> None:
     """Its keys are a format, and so are those of the launch document."""
     value = json.dumps({"state": str(state_dir.base()), "server": SERVER, "launch": LAUNCH})
-    parsed = server_mark.parse(value, pid=7)
+    parsed = discovery_variable.parse(value, pid=7)
 
     assert parsed is not None
     record, launch = parsed
@@ -78,13 +78,13 @@ def test_the_variable_of_an_earlier_version_is_read() -> None:
 
 def test_the_format_has_not_changed() -> None:
     """An earlier version reads it too, except for options that it does not know."""
-    written = json.loads(server_mark.variable(RECORD, LAUNCH)[server_mark.VARIABLE])
+    written = json.loads(discovery_variable.build(RECORD, LAUNCH)[discovery_variable.VARIABLE])
     assert written == {"state": str(state_dir.base()), "server": SERVER, "launch": LAUNCH}
     assert json.loads(json.dumps(LaunchSpec.from_document(LAUNCH).to_document())) == LAUNCH
 
 
 def test_other_servers_are_ignored() -> None:
     """Those of another state directory, and values that another version wrote."""
-    assert server_mark.parse(json.dumps({"state": "/other", "server": SERVER, "launch": LAUNCH}), pid=7) is None
-    assert server_mark.parse('{"state": 1}', pid=7) is None
-    assert server_mark.parse("[]", pid=7) is None
+    assert discovery_variable.parse(json.dumps({"state": "/other", "server": SERVER, "launch": LAUNCH}), pid=7) is None
+    assert discovery_variable.parse('{"state": 1}', pid=7) is None
+    assert discovery_variable.parse("[]", pid=7) is None

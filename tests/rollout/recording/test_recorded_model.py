@@ -19,7 +19,7 @@ from tfsctl.core.types import ModelMetadata, ModelRef, Signature, TensorSpec
 from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import InvalidInput, NotFound
-from tfsctl.rollout.recording.recorder import IndexReader, RecordedModel, check_rules, watch
+from tfsctl.rollout.recording.recorded_model import IndexReader, RecordedModel, check_rules, watch
 
 TABLE = ModelMetadata(
     "m",

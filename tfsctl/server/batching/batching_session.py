@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfsctl.server.batching.executor import BatchingExecutor
+from tfsctl.server.batching.batching_executor import BatchingExecutor
 from tfsctl.server.batching.parameters import BatchingParameters
 from tfsctl.server.batching.scheduler import BatchQueue, BatchScheduler, BatchTask
 from tfsctl.server.batching.tensors import rows_of
@@ -63,7 +63,7 @@ class BatchingSession:
         if rows <= room or not self._parameters.enable_large_batch_splitting:
             queue.add(BatchTask(feeds, fetches, rows, deadline_s, answer))
             return
-        cuts = self._cuts(rows, room)
+        cuts = self._split_ranges(rows, room)
         parts = [loop.create_future() for _ in cuts]
         _join(parts, answer)
         for part, (start, end) in zip(parts, cuts, strict=True):
@@ -85,7 +85,7 @@ class BatchingSession:
     def _new_queue(self) -> BatchQueue:
         return BatchQueue(self._parameters, self._scheduler, self)
 
-    def _cuts(self, rows: int, room: int) -> list[tuple[int, int]]:
+    def _split_ranges(self, rows: int, room: int) -> list[tuple[int, int]]:
         """Where to split a large task: first what fits the open batch, then whole batches."""
         ends = [*range(room or self._parameters.largest_batch, rows, self._parameters.largest_batch), rows]
         return list(zip([0, *ends], ends, strict=False))
@@ -96,7 +96,7 @@ class BatchingSession:
         self._new_queue().room(rows)
         parts = [
             self._run([_rows(feeds, start, end)], fetches, 0)[0]
-            for start, end in self._cuts(rows, self._parameters.largest_batch)
+            for start, end in self._split_ranges(rows, self._parameters.largest_batch)
         ]
         return parts[0] if len(parts) == 1 else _concatenated(parts)
 
