@@ -14,6 +14,8 @@ from tfsctl.core.types import Signature
 Method = Literal["classify", "regress"]
 Feature = Sequence[bytes] | Sequence[int] | Sequence[float]  # the values of one feature, all of one type
 METHODS: tuple[Method, ...] = ("classify", "regress")
+METHOD_NAMES = {method: f"tensorflow/serving/{method}" for method in METHODS}  # of signatures, for these calls
+PREDICT_METHOD_NAME = "tensorflow/serving/predict"
 _OUTPUTS = {"classify": {"classes", "scores"}, "regress": {"outputs"}}
 Features = Mapping[str, Feature]
 
@@ -59,7 +61,7 @@ class InferenceResult:
 
 def supports_method(signature: Signature, method: Method) -> bool:
     """Whether a signature answers a method, judged by its method name, or by the names of its inputs and outputs."""
-    if signature.method_name == f"tensorflow/serving/{method}":
+    if signature.method_name == METHOD_NAMES[method]:
         return True
     outputs, wanted = {spec.name for spec in signature.outputs}, _OUTPUTS[method]
     inputs = [(spec.name, spec.dtype) for spec in signature.inputs]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfsctl.core.inference import PREDICT_METHOD_NAME
 from tfsctl.core.types import TensorSpec
 from tfsctl.exporter import naming
 
@@ -18,12 +19,14 @@ class ExportSignature:
     """A signature to export.
 
     `call` takes a tensor for each of `inputs`, in that order, and returns outputs by name. `notes` are shown to the user.
+    `method_name` names the call of TensorFlow Serving that the signature is for (`SignatureDef.method_name`).
     """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     call: Callable[..., dict[str, Any]]
     notes: tuple[str, ...] = ()
+    method_name: str = PREDICT_METHOD_NAME
 
 
 def outputs_by_name(answer: Tree, layers: Sequence[str | None] = ()) -> dict[str, Any]:

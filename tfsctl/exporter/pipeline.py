@@ -212,6 +212,7 @@ def _build(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Ve
     from tfsctl.exporter import verification, writer
     from tfsctl.exporter.signatures.changes import change_signatures
     from tfsctl.exporter.sources import loading
+    from tfsctl.exporter.sources.saved_model_files import with_method_names
     from tfsctl.exporter.sources.servables.building import measured
 
     report("loading TensorFlow")
@@ -219,11 +220,15 @@ def _build(source: ModelSource, directory: Path, report: ReportStep) -> tuple[Ve
 
     report(f"building the model of {source.path.name}")
     with loading.load_source(source) as (model, rows, notes):
-        signatures, samples = change_signatures(loading.signatures_of(model, rows), rows, source.options)
+        original = loading.signatures_of(model, rows)
+        if source.kind == "saved_model":
+            original = with_method_names(original, source.path)
+        signatures, samples = change_signatures(original, rows, source.options)
         report("tracing")
         functions = {signature.name: writer.trace(signature) for signature in signatures}
         report("writing")
-        writer.write(model, functions, directory)
+        method_names = {signature.name: signature.method_name for signature in signatures}
+        writer.write(model, functions, directory, method_names=method_names)
         report("checking")
         reference = {one.name: verification.tensor_function(one.call, one.inputs) for one in signatures}
         verified = verification.verify(

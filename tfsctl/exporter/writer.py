@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.core import protos
+from tfsctl.core.inference import PREDICT_METHOD_NAME
+from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.core.version_files import FINGERPRINT_FILE
 from tfsctl.errors import ExportError, TfsctlError
 from tfsctl.exporter import error_text
@@ -54,8 +56,17 @@ def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFuncti
     return function
 
 
-def write(model: Any, functions: Mapping[str, Any], directory: Path) -> None:  # noqa: ANN401 - any trackable object
-    """Write a model with its traced signatures to `directory`. Raises ExportError if TensorFlow cannot write it."""
+def write(
+    model: Any,  # noqa: ANN401 - any trackable object
+    functions: Mapping[str, Any],
+    directory: Path,
+    *,
+    method_names: Mapping[str, str],
+) -> None:
+    """Write a model with its traced signatures to `directory`. Raises ExportError if TensorFlow cannot write it.
+
+    `method_names` has the `method_name` of each signature.
+    """
     import tensorflow as tf
 
     root: Any = tf.Module()  # not the model: the saved object may not have its own attribute `signatures`
@@ -68,12 +79,28 @@ def write(model: Any, functions: Mapping[str, Any], directory: Path) -> None:  #
         tf.saved_model.save(root, str(directory), signatures=functions)
     except (tf.errors.OpError, ValueError, TypeError, AssertionError) as error:
         raise ExportError(f"TensorFlow cannot write the model: {error_text.one_line(error)}") from error
+    _set_method_names(directory / SAVED_MODEL_FILE, method_names)
     _fix_identifier(directory / FINGERPRINT_FILE)
 
 
 def _creation_order(variable: tf.Variable) -> int:
     """A number that grows with each variable. A function has its variables in an order that changes from run to run."""
     return int(getattr(variable, "_unique_id", "_0").rpartition("_")[2])
+
+
+def _set_method_names(file: Path, method_names: Mapping[str, str]) -> None:
+    """Set the `method_name` of signatures, for which TensorFlow 2 writes `tensorflow/serving/predict`.
+
+    TensorFlow's `MethodNameUpdater` does the same; like it, this leaves the hashes in `fingerprint.pb` as they are.
+    """
+    others = {name: method for name, method in method_names.items() if method != PREDICT_METHOD_NAME}
+    if not others:
+        return
+    saved_model = protos.SavedModel.FromString(file.read_bytes())
+    for meta_graph in saved_model.meta_graphs:
+        for name, method in others.items():
+            meta_graph.signature_def[name].method_name = method
+    file.write_bytes(saved_model.SerializeToString(deterministic=True))
 
 
 def _fix_identifier(file: Path) -> None:

@@ -10,6 +10,7 @@ from exporting import Export
 
 from tfsctl.core import protos
 from tfsctl.core.arrays import object_array
+from tfsctl.core.saved_model import read_saved_model
 from tfsctl.errors import InvalidInput
 from tfsctl.exporter.session_process import SessionProcess
 from tfsctl.exporter.sources.export_options import parse_batch_size, parse_renames, parse_signatures
@@ -26,6 +27,7 @@ ONE = """
     model = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(1, kernel_initializer="ones", name="y")])
     samples = [[1.0, 2.0], [3.0, 4.0]]
 """
+PREDICT, CLASSIFY, REGRESS = (f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress"))
 FIXED = """
     import keras
     x = keras.Input(batch_shape=(2, 3), name="x")
@@ -52,6 +54,11 @@ def run(path: Path, signature: str = "serving_default", **inputs: np.ndarray) ->
     """The outputs of a signature in the server's session."""
     with SessionProcess(path) as session:
         return {name: array.tolist() for name, array in session.run(signature, inputs).items()}
+
+
+def method_names(path: Path) -> dict[str, str]:
+    """The `method_name` of each signature of a SavedModel."""
+    return {name: signature.method_name for name, signature in read_saved_model(path).signatures.items()}
 
 
 def test_new_names(export: Export) -> None:
@@ -134,6 +141,13 @@ def test_classify_and_regress(export: Export) -> None:
     rows = object_array([example(x=[0.25, 0.5]), example(x=[0.0, 0.0])])
     assert run(result.path, "regress", inputs=rows) == {"outputs": [0.75, 0.0]}
     assert run(result.path, "classify", inputs=rows)["scores"] == [[0.25, 0.75], [1.0, 0.0]]
+    methods = {"classify": CLASSIFY, "regress": REGRESS, "serving_default": PREDICT}
+    assert method_names(result.path) == methods
+
+    again = export.source(
+        str(result.path), "--name", "again", "--batch-size", "none", "--signature", "classify", "--json"
+    )
+    assert method_names(again.path) == {"classify": CLASSIFY}
 
 
 def test_sequences_in_examples(export: Export) -> None:

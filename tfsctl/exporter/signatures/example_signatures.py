@@ -14,6 +14,7 @@ import numpy as np
 
 from tfsctl.core import dtypes, protos
 from tfsctl.core.arrays import object_array
+from tfsctl.core.inference import METHOD_NAMES, PREDICT_METHOD_NAME
 from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.exporter.export_signature import ExportSignature
@@ -26,7 +27,7 @@ _EXAMPLES = "examples"  # TFX's name for the input of a predict signature
 def predict_signature(signature: ExportSignature) -> ExportSignature:
     """The signature with one input `examples`, a string for each row. Raises InvalidInput if an input is no feature."""
     call = _parsed(signature)
-    return _signature(signature, signature.name, _EXAMPLES, call)
+    return _signature(signature, signature.name, _EXAMPLES, PREDICT_METHOD_NAME, call)
 
 
 def classify_signature(signature: ExportSignature, labels: tuple[str, ...]) -> ExportSignature:
@@ -50,7 +51,7 @@ def classify_signature(signature: ExportSignature, labels: tuple[str, ...]) -> E
         classes = tf.tile(tf.constant([labels], tf.string), tf.stack([tf.shape(scores)[0], 1]))
         return {"classes": classes, "scores": tf.cast(scores, tf.float32)}
 
-    return _signature(signature, CLASSIFY, "inputs", call)
+    return _signature(signature, CLASSIFY, "inputs", METHOD_NAMES["classify"], call)
 
 
 def regress_signature(signature: ExportSignature) -> ExportSignature:
@@ -66,7 +67,7 @@ def regress_signature(signature: ExportSignature) -> ExportSignature:
             raise InvalidInput(f"the model returns {size} numbers for each row, and regress returns one")
         return {"outputs": tf.cast(tf.reshape(values, [tf.shape(values)[0]]), tf.float32)}
 
-    return _signature(signature, REGRESS, "inputs", call)
+    return _signature(signature, REGRESS, "inputs", METHOD_NAMES["regress"], call)
 
 
 def read_labels(file: Path) -> tuple[str, ...]:
@@ -101,10 +102,10 @@ def serialized_rows(columns: Mapping[str, np.ndarray]) -> dict[str | None, np.nd
 
 
 def _signature(
-    original: ExportSignature, name: str, input_name: str, call: Callable[..., dict[str, Any]]
+    original: ExportSignature, name: str, input_name: str, method_name: str, call: Callable[..., dict[str, Any]]
 ) -> ExportSignature:
     batch = original.inputs[0].shape[0] if original.inputs[0].shape else None
-    return ExportSignature(name, (TensorSpec(input_name, "string", (batch,)),), call, original.notes)
+    return ExportSignature(name, (TensorSpec(input_name, "string", (batch,)),), call, original.notes, method_name)
 
 
 def _parsed(signature: ExportSignature) -> Callable[[object], dict[str, Any]]:

@@ -1,13 +1,20 @@
-"""Copies SavedModels. TensorFlow Serving loads `saved_model.pbtxt` too, and few other tools do: a copy is binary."""
+"""Copies SavedModels, and reads from them what TensorFlow does not load.
+
+TensorFlow Serving loads `saved_model.pbtxt` too, and few other tools do: a copy is binary.
+"""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from tfsctl.core import protos
-from tfsctl.core.saved_model import SAVED_MODEL_FILE
+from tfsctl.core.inference import METHOD_NAMES
+from tfsctl.core.saved_model import SAVED_MODEL_FILE, SERVE_TAG, read_meta_graph
 from tfsctl.errors import ExportError
+from tfsctl.exporter.export_signature import ExportSignature
 from tfsctl.exporter.sources.model_source import SAVED_MODEL_TEXT_FILE
 
 
@@ -22,6 +29,25 @@ def copy_saved_model(source: Path, directory: Path) -> None:
         parsed = _parse(text_file.read_bytes(), source / SAVED_MODEL_TEXT_FILE)
         (directory / SAVED_MODEL_FILE).write_bytes(parsed.SerializeToString(deterministic=True))
     text_file.unlink()
+
+
+def with_method_names(signatures: Iterable[ExportSignature], source: Path) -> tuple[ExportSignature, ...]:
+    """The signatures of a SavedModel that TensorFlow loaded, with `method_name` as in its file for classify and regress.
+
+    Raises ExportError, or as `read_meta_graph` does.
+    """
+    text_file = source / SAVED_MODEL_TEXT_FILE
+    if (source / SAVED_MODEL_FILE).is_file():
+        definitions = read_meta_graph(source).signature_def
+    else:
+        graphs = _parse(text_file.read_bytes(), text_file).meta_graphs
+        definitions = next(graph for graph in graphs if SERVE_TAG in graph.meta_info_def.tags).signature_def
+    return tuple(
+        replace(one, method_name=definitions[one.name].method_name)
+        if one.name in definitions and definitions[one.name].method_name in METHOD_NAMES.values()
+        else one
+        for one in signatures
+    )
 
 
 def _parse(text: bytes, file: Path) -> protos.SavedModel:
