@@ -82,3 +82,16 @@ def test_a_container_without_a_config_file(base: Path, run_cli: RunCli) -> None:
     docker("restart", "tfsctl-scale")
     port = document(run_cli, "ps")["servers"][0]["grpc_port"]
     eventually(lambda: answer(port, "stable"), 3.0)
+
+
+def test_a_comparison_of_two_versions_in_a_container(base: Path, run_cli: RunCli, tmp_path: Path) -> None:
+    """Versions and labels of a container are compared where they are served, over both protocols."""
+    (tmp_path / "rows.csv").write_text("x\n" + "1\n" * 40, encoding="utf-8")
+    model = f"scale={base},versions=1,2,labels=stable:1"
+    document(run_cli, "serve", "--model", model, "--name", "scale", "--detach", *FREE)
+    rows = ("--file", tmp_path / "rows.csv")
+    worse = run_cli("compare", "scale@stable", "scale@2", *rows, "--fail-if", "agreement<1", "--json")
+    same = document(run_cli, "compare", "scale@1", "scale@stable", *rows, "--fail-if", "agreement<1", "--rest")
+    found = json.loads(worse.stdout)
+    assert (worse.code, found["agreement"], found["a"]["version"], found["b"]["version"]) == (7, 0.0, 1, 2)
+    assert (same["passed"], same["agreement"], same["rows"]) == (True, 1.0, 40)

@@ -1,11 +1,14 @@
-"""Parse the addresses that `connect` takes: `host:port` is gRPC, an HTTP URL is REST."""
+"""The address of a server, and the options of the connection to it, as Python code gives them."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from tfsctl.clients.connection import Transport
+from tfsctl.clients.connection import ClientTls, Connection, Header, Transport
 from tfsctl.core.types import DEFAULT_GRPC_PORT
 from tfsctl.errors import InvalidInput
 
@@ -42,3 +45,21 @@ class Address:
         if transport == "grpc" and parts.path.strip("/"):
             raise InvalidInput(f"{text!r} has a path, which gRPC has no use for", hint="http:// and https:// are REST")
         return cls(transport, host, port or known, parts.scheme in ("https", "grpcs"), parts.path.rstrip("/"))
+
+
+def tls_and_headers(
+    *,
+    tls: bool = False,
+    ca: str | os.PathLike[str] | None = None,
+    cert: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Connection:
+    """A connection with these TLS files and headers. Raises InvalidInput for a key alone or an invalid header."""
+    if key is not None and cert is None:
+        raise InvalidInput("key is the key of a certificate", hint='name the certificate with cert="FILE"')
+    paths = [None if one is None else Path(one) for one in (ca, cert, key)]
+    return Connection(
+        tls=ClientTls(*paths) if tls or ca is not None or cert is not None else None,
+        headers=tuple(Header.parse(f"{name}: {value}") for name, value in (headers or {}).items()),
+    )

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfsctl.api.address import Address
+from tfsctl.api.address import Address, tls_and_headers
 from tfsctl.api.async_client import DEFAULT_CONCURRENCY, AsyncClient
 from tfsctl.api.client import Client
 from tfsctl.api.hints import python_errors, python_hint
@@ -16,9 +15,7 @@ from tfsctl.clients.connection import (
     DEFAULT_MAX_ANSWER_BYTES,
     DEFAULT_TIMEOUT_S,
     PLAIN,
-    ClientTls,
     Connection,
-    Header,
     with_headers,
 )
 from tfsctl.clients.factory import open_client
@@ -90,19 +87,15 @@ def connect(
         model = found.models[0]
     if model is None and (version is not None or label is not None):
         raise InvalidInput("a version or label is one of a model", hint='tfsctl.connect(model="NAME")')
-    if key is not None and cert is None:
-        raise InvalidInput("key is the key of a certificate", hint='name the certificate with cert="FILE"')
-    is_encrypted = tls or at.is_encrypted or ca is not None or cert is not None
-    paths = [None if one is None else Path(one) for one in (ca, cert, key)]
-    client_tls = ClientTls(*paths).over(base.tls) if is_encrypted else None
+    own = tls_and_headers(tls=tls or at.is_encrypted, ca=ca, cert=cert, key=key, headers=headers)
+    client_tls = None if own.tls is None else own.tls.over(base.tls)
     if found is not None and at.transport == "grpc":
         from tfsctl.engines.registry.server_choice import grpc_tls
 
         client_tls = grpc_tls(found, client_tls)
-    own = tuple(Header.parse(f"{name}: {value}") for name, value in (headers or {}).items())
     connection = Connection(
         tls=client_tls,
-        headers=with_headers(base.headers, own),
+        headers=with_headers(base.headers, own.headers),
         path=at.path,
         max_answer_bytes=max_answer_bytes,
     )

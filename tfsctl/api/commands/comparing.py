@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from tfsctl.api.address import tls_and_headers
 from tfsctl.api.hints import python_errors
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
 from tfsctl.core.types import DEFAULT_SIGNATURE
@@ -33,6 +34,10 @@ def compare(
     min_rows: int = 30,
     transport: Literal["grpc", "rest"] = "grpc",
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    ca: str | os.PathLike[str] | None = None,
+    cert: str | os.PathLike[str] | None = None,
+    key: str | os.PathLike[str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Send the same rows to two versions, and return how much their predictions differ.
 
@@ -42,7 +47,8 @@ def compare(
     - `target`, `task`, `score`: the column with the right answers, the task, and the output to score.
     - `labels`: the names of the classes in order. `columns`: input -> its column in the file.
     - `slices`: columns whose values are reported one by one; `"country,device"` for pairs.
-    - `fail_if`: thresholds such as `"agreement<0.98"`. `passed` of the result tells whether all of them hold.
+    - `fail_if`: thresholds such as `"agreement<0.98"`. `passed` of the result is False if one of them holds.
+    - `ca`, `cert`, `key`, `headers`: as for `connect`, for sides that are servers.
 
     Raises InvalidInput, NotFound, ServerUnreachable, NotReadyInTime, RequestRejected or EngineError.
     """
@@ -64,6 +70,7 @@ def compare(
         min_rows=min_rows,
         transport=transport,
         timeout_s=timeout_s,
+        connection=tls_and_headers(ca=ca, cert=cert, key=key, headers=headers),
     )
     with python_errors():
         return run(os.fspath(a), os.fspath(b), request)

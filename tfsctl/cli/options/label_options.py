@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfsctl.cli.options.completion import complete_models, complete_servers
+from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.core.types import DEFAULT_GRPC_PORT
 from tfsctl.errors import InvalidInput
 
@@ -40,7 +41,9 @@ Message = Annotated[str, typer.Option("--message", "-m", metavar="TEXT", help="A
 DEFAULT_HOST, DEFAULT_PORT = "localhost", DEFAULT_GRPC_PORT
 
 
-def open_model(name: str, server: str | None, config: Path | None, host: str, port: int) -> ManagedModel:
+def open_model(
+    name: str, server: str | None, config: Path | None, host: str, port: int, connection: Connection = PLAIN
+) -> ManagedModel:
     """The model that the options name. Raises NotFound, InvalidInput."""
     from tfsctl.rollout.labels.label_changes import find_model
 
@@ -50,7 +53,7 @@ def open_model(name: str, server: str | None, config: Path | None, host: str, po
         )
     if config is not None and server is not None:
         raise InvalidInput("--server and --config both choose a server", hint="remove one of them")
-    return find_model(name, server=server, config_file=config, host=host, grpc_port=port)
+    return find_model(name, server=server, config_file=config, host=host, grpc_port=port, connection=connection)
 
 
 def change_options(wait_timeout_s: float, message: str, show_step: Callable[[str], None]) -> ChangeOptions:

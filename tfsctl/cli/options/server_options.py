@@ -8,12 +8,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from tfsctl.cli.options.completion import complete_models, complete_profiles, complete_servers
+from tfsctl.cli.options.connection_options import Ca, Cert, Headers, HeaderVariables, Key, UseTls, tls_and_headers
 from tfsctl.cli.options.option_groups import option_group
 from tfsctl.cli.options.option_values import check_values
 from tfsctl.cli.options.sizes import parse_size
@@ -23,7 +23,6 @@ from tfsctl.clients.connection import (
     PLAIN,
     ClientTls,
     Connection,
-    Header,
     Transport,
     with_headers,
 )
@@ -131,43 +130,6 @@ MaxAnswer = Annotated[
         parser=parse_size,
         show_default="256m",
         help="Refuse responses larger than this, e.g. 64m or 1g.",
-    ),
-]
-UseTls = Annotated[
-    bool, typer.Option("--tls", envvar="TFSCTL_TLS", help="Use TLS, and trust the system's certificate authorities.")
-]
-Ca = Annotated[
-    Path | None,
-    typer.Option(
-        "--ca",
-        envvar="TFSCTL_CA",
-        metavar="PEM",
-        help="Use TLS, and trust this certificate authority instead of the system's.",
-    ),
-]
-Cert = Annotated[
-    Path | None,
-    typer.Option("--cert", envvar="TFSCTL_CERT", metavar="PEM", help="Use TLS with this client certificate."),
-]
-Key = Annotated[
-    Path | None,
-    typer.Option(
-        "--key", envvar="TFSCTL_KEY", metavar="PEM", help="The private key of --cert, if it is in another file."
-    ),
-]
-Headers = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--header", "-H", metavar="NAME:VALUE", help="Send an HTTP header, or gRPC metadata. May be repeated."
-    ),
-]
-HeaderVariables = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--header-env",
-        metavar="NAME=VAR",
-        help="Send a header with the value of the environment variable VAR, e.g. 'authorization=Bearer "
-        "MY_TOKEN'. Give the variable's name, never the token. May be repeated.",
     ),
 ]
 Proxy = Annotated[
@@ -324,13 +286,8 @@ def _server_options(
     if server is not None and any(place is not None for place in (host, port, url)):
         raise InvalidInput("--server cannot be used with --host, --port or --url", hint="remove one of them")
     check_values(host, {"--model": model, "--label": label}, (timeout, connect_timeout, keepalive))
-    if key is not None and cert is None:
-        raise InvalidInput("--key needs the certificate it belongs to", hint="add --cert FILE")
-    is_encrypted = use_tls or ca is not None or cert is not None
-    literal_headers = [Header.parse(text) for text in headers or ()]
-    connection = Connection(
-        tls=ClientTls(ca, cert, key) if is_encrypted else None,
-        headers=(*literal_headers, *(Header.from_environment(text) for text in header_env or ())),
+    connection = replace(
+        tls_and_headers(use_tls=use_tls, ca=ca, cert=cert, key=key, headers=headers, header_env=header_env),
         proxy=proxy,
         connect_timeout_s=connect_timeout,
         compression=compression,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
-from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, Transport
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection, Transport
 from tfsctl.core.batches import Batch
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature
 from tfsctl.core.version_files import MANIFEST_FILE
@@ -26,7 +26,7 @@ from tfsctl.rollout.comparison.gates import MIN_ROWS, parse_gate
 from tfsctl.rollout.comparison.output_difference import Tolerance
 from tfsctl.rollout.comparison.quality import Task
 from tfsctl.rollout.comparison.result import Comparison
-from tfsctl.rollout.comparison.sides import Side, open_side
+from tfsctl.rollout.comparison.sides import Access, Side, open_side
 
 TASKS: tuple[Task, ...] = get_args(Task)
 SAMPLES = "the samples of the manifest"
@@ -41,6 +41,7 @@ class ComparisonRequest:
     - `target`, `task`, `score`, `labels`: the column with the right answers, the task, the output to score, and the
       names of the classes in order.
     - `slices`: names of columns, or two with a comma between them. `fail_if`: thresholds (see `gates`).
+    - `connection`: TLS files and headers for sides that are servers.
     """
 
     file: str | None = None
@@ -60,6 +61,7 @@ class ComparisonRequest:
     concurrency: int | None = None
     transport: Transport = "grpc"
     timeout_s: float = DEFAULT_TIMEOUT_S
+    connection: Connection = PLAIN
 
     @property
     def rows_name(self) -> str:
@@ -104,11 +106,12 @@ def run(
         batch_size=request.batch_size,
         concurrency=request.concurrency,
     )
+    access = Access(request.transport, request.timeout_s, request.connection)
     with ExitStack() as stack:
         show_step(f"opening {a}")
-        side_a = stack.enter_context(open_side(a, "a", transport=request.transport, timeout_s=request.timeout_s))
+        side_a = stack.enter_context(open_side(a, "a", access))
         show_step(f"opening {b}")
-        side_b = stack.enter_context(open_side(b, "b", transport=request.transport, timeout_s=request.timeout_s))
+        side_b = stack.enter_context(open_side(b, "b", access))
         signature = comparing.common_signature(side_a, side_b, request.signature)
         scoring = _scoring(request, signature)
         batches = _batches(request, signature, (side_a, side_b), stack, note)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tfsctl.clients.connection import PLAIN, ClientTls, Connection, Transport
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, ClientTls, Connection, Transport
 from tfsctl.clients.factory import open_client
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import model_dir
@@ -26,7 +26,7 @@ from tfsctl.engines.planning import serve_plan, server_control
 from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.engines.planning.server_handle import ServerHandle
 from tfsctl.engines.registry import records, usage
-from tfsctl.engines.registry.server_choice import choose_server
+from tfsctl.engines.registry.server_choice import choose_server, grpc_tls
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.inputs.server_url import parse_server_url
@@ -62,31 +62,40 @@ class Side:
         return SideFacts(self.name, model, self.served.version, self.directory, size, memory, self.load_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How to reach the sides that are served already: the transport, the time limit of each call, TLS and headers."""
+
+    transport: Transport = "grpc"
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    connection: Connection = PLAIN
+
+
 @contextmanager
-def open_side(text: str, role: str, *, transport: Transport, timeout_s: float) -> Iterator[Side]:
+def open_side(text: str, role: str, access: Access) -> Iterator[Side]:
     """Connect to the version that `text` names. A directory is served by an embedded server while the block lasts.
 
     `role` (`a`, `b`) tells the temporary servers apart. Raises NotFound, InvalidInput, and what starting a server and
     fetching metadata raise.
     """
     if "://" in text:
-        with _open_url(text, timeout_s) as (client, model):
+        with _open_url(text, access) as (client, model):
             yield _side(text, client, model)
     elif os.path.isdir(text):
-        with _served(Path(text), text, role, transport, timeout_s) as side:
+        with _served(Path(text), text, role, access) as side:
             yield side
     else:
-        yield from _named(text, role, transport, timeout_s)
+        yield from _named(text, role, access)
 
 
-def _named(text: str, role: str, transport: Transport, timeout_s: float) -> Iterator[Side]:
+def _named(text: str, role: str, access: Access) -> Iterator[Side]:
     name, at, version = text.partition("@")
     if not name or (at and not version) or os.sep in text:
         raise NotFound(f"there is no directory {text}", hint="name a directory, NAME@VERSION, NAME@LABEL or a URL")
     running = [one for one in records.running() if not one.name.startswith(TEMPORARY)]
     record = choose_server(running, model=name)
     model = parse_ref(name, version)
-    with open_client(transport, record.host, _port(record, transport), timeout_s=timeout_s) as client:
+    with _client_of(record, access) as client:
         try:
             side = _side(text, client, model)
         except NotFound:
@@ -96,7 +105,7 @@ def _named(text: str, role: str, transport: Transport, timeout_s: float) -> Iter
         else:
             yield replace(side, directory=_directory_of(record, name, side.served.version))
             return
-    with _served(directory, text, role, transport, timeout_s) as served:
+    with _served(directory, text, role, access) as served:
         yield served
 
 
@@ -108,22 +117,22 @@ def parse_ref(name: str, version: str) -> ModelRef:
 
 
 @contextmanager
-def _open_url(text: str, timeout_s: float) -> Iterator[tuple[ServingClient, ModelRef]]:
+def _open_url(text: str, access: Access) -> Iterator[tuple[ServingClient, ModelRef]]:
     if text.startswith(("grpc://", "grpcs://")):
         parts = urlsplit(text)
         name, _, version = unquote(parts.path.strip("/")).partition("@")
         if not parts.hostname or not name:
             raise InvalidInput(f"{text} names no model", hint="write grpc://HOST:PORT/NAME@VERSION")
-        connection = Connection(tls=ClientTls()) if parts.scheme == "grpcs" else PLAIN
+        connection = _with_tls(access.connection, is_encrypted=parts.scheme == "grpcs")
         port = parts.port or DEFAULT_GRPC_PORT
-        with open_client("grpc", parts.hostname, port, timeout_s=timeout_s, connection=connection) as client:
+        with open_client("grpc", parts.hostname, port, timeout_s=access.timeout_s, connection=connection) as client:
             yield client, parse_ref(name, version)
         return
     url = parse_server_url(text)
     if url.model is None:
         raise InvalidInput(f"{text} names no model", hint="write http://HOST:PORT/v1/models/NAME/versions/N")
-    connection = Connection(tls=ClientTls() if url.is_encrypted else None, path=url.path)
-    with open_client("rest", url.host, url.port, timeout_s=timeout_s, connection=connection) as client:
+    connection = replace(_with_tls(access.connection, is_encrypted=url.is_encrypted), path=url.path)
+    with open_client("rest", url.host, url.port, timeout_s=access.timeout_s, connection=connection) as client:
         yield client, ModelRef(url.model, url.version, url.label)
 
 
@@ -134,7 +143,7 @@ def _side(text: str, client: ServingClient, model: ModelRef) -> Side:
 
 
 @contextmanager
-def _served(directory: Path, text: str, role: str, transport: Transport, timeout_s: float) -> Iterator[Side]:
+def _served(directory: Path, text: str, role: str, access: Access) -> Iterator[Side]:
     options = ServeOptions(
         paths=(directory,), name=f"{TEMPORARY}{os.getpid()}-{role}", engine="embedded", rest_port=0, grpc_port=0
     )
@@ -145,12 +154,26 @@ def _served(directory: Path, text: str, role: str, transport: Transport, timeout
     load_s = time.perf_counter() - start
     try:
         record = handle.record
-        with open_client(transport, record.host, _port(record, transport), timeout_s=timeout_s) as client:
+        with _client_of(record, replace(access, connection=PLAIN)) as client:
             side = _side(text, client, ModelRef(record.models[0]))
             version_dir = directory if model_dir.is_version_dir(directory) else _version(directory, side.served.version)
             yield replace(side, directory=version_dir, handle=handle, load_s=load_s)
     finally:
         handle.stop()
+
+
+def _client_of(record: ServerRecord, access: Access) -> ServingClient:
+    """A client of a server that tfsctl started. Its certificate is trusted."""
+    connection = access.connection
+    if access.transport == "grpc":
+        connection = replace(connection, tls=grpc_tls(record, connection.tls))
+    port = _port(record, access.transport)
+    return open_client(access.transport, record.host, port, timeout_s=access.timeout_s, connection=connection)
+
+
+def _with_tls(connection: Connection, *, is_encrypted: bool) -> Connection:
+    """The connection with the TLS that a URL asks for: the system's authorities, if no file was given."""
+    return connection if connection.tls or not is_encrypted else replace(connection, tls=ClientTls())
 
 
 def _port(record: ServerRecord, transport: Transport) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.core import model_dir
 from tfsctl.core.history import journal
@@ -77,18 +78,22 @@ def find_model(
     host: str = "localhost",
     grpc_port: int = 8500,
     timeout_s: float = 30.0,
+    connection: Connection = PLAIN,
 ) -> ManagedModel:
     """The model `name` of a server that tfsctl started, or of the server at an address that reads `config_file`.
 
+    `connection` holds TLS files and headers. For a server that tfsctl started, they complete those in its record.
     Raises NotFound if no server has it, InvalidInput if several have.
     """
     if config_file is not None:
-        return ConfigFileModel(config_file, name, GrpcClient(host, grpc_port, timeout_s=timeout_s))
+        return ConfigFileModel(
+            config_file, name, GrpcClient(host, grpc_port, timeout_s=timeout_s, connection=connection)
+        )
     running = {one.record.name: one for one in records.list_servers() if one.state == RUNNING}
     chosen = choose_server([one.record for one in running.values()], model=name, name=server)
     if name not in chosen.models:
         raise NotFound(f"the server {chosen.name} has no model {name} (models: {', '.join(chosen.models)})")
-    return OwnServerModel(running[chosen.name], name)
+    return OwnServerModel(running[chosen.name], name, connection)
 
 
 def label_state(model: ManagedModel, options: ChangeOptions = ChangeOptions()) -> LabelState:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from tfsctl.clients.connection import Connection
+from tfsctl.clients.connection import PLAIN, Connection
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.core import protos
 from tfsctl.core.types import ModelRef, VersionStatus
@@ -76,19 +76,17 @@ class ManagedModel(Protocol):
 class OwnServerModel:
     """A model of a server that tfsctl started."""
 
-    def __init__(self, server: TrackedServer, name: str) -> None:
+    def __init__(self, server: TrackedServer, name: str, connection: Connection = PLAIN) -> None:
         """Raises EngineError if the command line of the server is unknown."""
-        self._tracked, self._record = server, server.record
+        self._tracked, self._record, self._connection = server, server.record, connection
         self.server, self.name = self._record.name, name
         self.key = f"{self._record.name}/{name}"
         self._spec()
 
     @cached_property
     def _client(self) -> GrpcClient:
-        tls = grpc_tls(self._record, None)
-        return GrpcClient(
-            self._record.host, self._record.grpc_port, timeout_s=RPC_TIMEOUT_S, connection=Connection(tls=tls)
-        )
+        connection = replace(self._connection, tls=grpc_tls(self._record, self._connection.tls))
+        return GrpcClient(self._record.host, self._record.grpc_port, timeout_s=RPC_TIMEOUT_S, connection=connection)
 
     def _spec(self) -> LaunchSpec:
         try:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tfsctl.cli.options.connection_options import takes_connection_options
 from tfsctl.cli.options.file_options import BatchSize, Columns, Concurrency, parse_column_pair
 from tfsctl.cli.options.output_options import Json
-from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, Connection
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.data.sources import FORMATS
 from tfsctl.errors import ExitCode, InvalidInput
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 SIDE_HELP = "A version's directory, NAME@VERSION, NAME@LABEL, or the URL of a model."
 
 
+@takes_connection_options
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help=f"The version to compare with. {SIDE_HELP}")],
     b: Annotated[str, typer.Argument(metavar="B", help="The version to judge, written like A.")],
@@ -86,6 +88,7 @@ def compare(
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="The time limit of each request.")
     ] = DEFAULT_TIMEOUT_S,
+    connection: Connection,
     as_json: Json = False,
 ) -> None:
     """Compare the predictions of two versions on the same rows.
@@ -129,6 +132,7 @@ def compare(
         concurrency=concurrency,
         transport="rest" if rest else "grpc",
         timeout_s=timeout_s,
+        connection=connection,
     )
     with terminal.progress_bar(quiet=as_json) as show:
         say = (lambda _text: None) if as_json else terminal.say

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tfsctl.cli.options.connection_options import takes_connection_options
 from tfsctl.cli.options.default_command import DefaultCommandGroup
 from tfsctl.cli.options.label_options import (
     DEFAULT_HOST,
@@ -23,9 +24,11 @@ from tfsctl.cli.options.label_options import (
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
 from tfsctl.cli.usage.help_format import GroupedCommand
+from tfsctl.clients.connection import Connection
 from tfsctl.errors import InvalidInput
 
 
+@takes_connection_options
 def set_(
     name: ModelName,
     labels: Annotated[list[str], typer.Argument(metavar="LABEL=VERSION...", help="The labels to assign.")],
@@ -34,6 +37,7 @@ def set_(
     config: ConfigFile = None,
     host: Host = DEFAULT_HOST,
     port: GrpcPort = DEFAULT_PORT,
+    connection: Connection,
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     message: Message = "",
     as_json: Json = False,
@@ -55,7 +59,7 @@ def set_(
 
     assigned = _parse(labels)
     with terminal.progress(quiet=as_json) as step:
-        model = open_model(name, server, config, host, port)
+        model = open_model(name, server, config, host, port, connection)
         change = set_labels(model, assigned, options=change_options(wait_timeout, message, step))
     terminal.answer_json(label_table.change_document(change)) if as_json else label_table.print_change(change)
 
@@ -75,6 +79,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, int]:
     return labels
 
 
+@takes_connection_options
 def rm(
     name: ModelName,
     labels: Annotated[list[str], typer.Argument(metavar="LABEL...", help="The labels to remove.")],
@@ -83,6 +88,7 @@ def rm(
     config: ConfigFile = None,
     host: Host = DEFAULT_HOST,
     port: GrpcPort = DEFAULT_PORT,
+    connection: Connection,
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     message: Message = "",
     as_json: Json = False,
@@ -99,13 +105,14 @@ def rm(
     from tfsctl.rollout.labels.label_changes import set_labels
 
     with terminal.progress(quiet=as_json) as step:
-        model = open_model(name, server, config, host, port)
+        model = open_model(name, server, config, host, port, connection)
         change = set_labels(
             model, {}, removed=tuple(dict.fromkeys(labels)), options=change_options(wait_timeout, message, step)
         )
     terminal.answer_json(label_table.change_document(change)) if as_json else label_table.print_change(change)
 
 
+@takes_connection_options
 def ls(
     name: ModelName,
     *,
@@ -113,6 +120,7 @@ def ls(
     config: ConfigFile = None,
     host: Host = DEFAULT_HOST,
     port: GrpcPort = DEFAULT_PORT,
+    connection: Connection,
     as_json: Json = False,
 ) -> None:
     """List the labels of a served model.
@@ -128,7 +136,7 @@ def ls(
 
     with terminal.progress(quiet=True) as step:
         state = label_state(
-            open_model(name, server, config, host, port), change_options(DEFAULT_WAIT_TIMEOUT_S, "", step)
+            open_model(name, server, config, host, port, connection), change_options(DEFAULT_WAIT_TIMEOUT_S, "", step)
         )
     terminal.answer_json(label_table.state_document(state)) if as_json else label_table.print_state(state)
 

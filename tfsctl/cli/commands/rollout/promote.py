@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tfsctl.cli.commands.rollout import rollout
+from tfsctl.cli.options.connection_options import takes_connection_options
 from tfsctl.cli.options.label_options import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -21,8 +22,10 @@ from tfsctl.cli.options.label_options import (
 )
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.clients.connection import Connection
 
 
+@takes_connection_options
 def promote(
     name: ModelName,
     *,
@@ -40,6 +43,7 @@ def promote(
     config: ConfigFile = None,
     host: Host = DEFAULT_HOST,
     port: GrpcPort = DEFAULT_PORT,
+    connection: Connection,
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     message: Message = "",
     as_json: Json = False,
@@ -65,7 +69,7 @@ def promote(
         return
     with terminal.progress(quiet=as_json) as step:
         change = label_changes.promote(
-            open_model(name, server, config, host, port),
+            open_model(name, server, config, host, port, connection),
             version=version,
             require_blessing=require_blessing,
             options=change_options(wait_timeout, message, step),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfsctl.cli.commands.rollout import rollout
+from tfsctl.cli.options.connection_options import takes_connection_options
 from tfsctl.cli.options.label_options import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -17,8 +18,10 @@ from tfsctl.cli.options.label_options import (
 )
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.clients.connection import Connection
 
 
+@takes_connection_options
 def rollback(
     name: ModelName,
     *,
@@ -26,6 +29,7 @@ def rollback(
     config: ConfigFile = None,
     host: Host = DEFAULT_HOST,
     port: GrpcPort = DEFAULT_PORT,
+    connection: Connection,
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     message: Message = "",
     as_json: Json = False,
@@ -51,6 +55,7 @@ def rollback(
         return
     with terminal.progress(quiet=as_json) as step:
         change = label_changes.rollback(
-            open_model(name, server, config, host, port), options=change_options(wait_timeout, message, step)
+            open_model(name, server, config, host, port, connection),
+            options=change_options(wait_timeout, message, step),
         )
     terminal.answer_json(label_table.change_document(change)) if as_json else label_table.print_change(change)

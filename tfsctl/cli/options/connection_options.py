@@ -1,0 +1,77 @@
+"""The options of an encrypted connection and of request headers: --tls, --ca, --cert, --key, --header, --header-env.
+
+`@takes_connection_options` gives them to a command that has no other options of a server, and passes them to it as one
+`Connection`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tfsctl.cli.options.option_groups import option_group
+from tfsctl.clients.connection import ClientTls, Connection, Header
+from tfsctl.errors import InvalidInput
+
+UseTls = Annotated[
+    bool, typer.Option("--tls", envvar="TFSCTL_TLS", help="Use TLS, and trust the system's certificate authorities.")
+]
+Ca = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        envvar="TFSCTL_CA",
+        metavar="PEM",
+        help="Use TLS, and trust this certificate authority instead of the system's.",
+    ),
+]
+Cert = Annotated[
+    Path | None,
+    typer.Option("--cert", envvar="TFSCTL_CERT", metavar="PEM", help="Use TLS with this client certificate."),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        "--key", envvar="TFSCTL_KEY", metavar="PEM", help="The private key of --cert, if it is in another file."
+    ),
+]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header", "-H", metavar="NAME:VALUE", help="Send an HTTP header, or gRPC metadata. May be repeated."
+    ),
+]
+HeaderVariables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header-env",
+        metavar="NAME=VAR",
+        help="Send a header with the value of the environment variable VAR, e.g. 'authorization=Bearer "
+        "MY_TOKEN'. Give the variable's name, never the token. May be repeated.",
+    ),
+]
+
+
+def tls_and_headers(
+    *,
+    use_tls: UseTls = False,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+    headers: Headers = None,
+    header_env: HeaderVariables = None,
+) -> Connection:
+    """The connection that the options describe. Raises InvalidInput for a key alone or an invalid header."""
+    if key is not None and cert is None:
+        raise InvalidInput("--key needs the certificate it belongs to", hint="add --cert FILE")
+    is_encrypted = use_tls or ca is not None or cert is not None
+    literal_headers = [Header.parse(text) for text in headers or ()]
+    return Connection(
+        tls=ClientTls(ca, cert, key) if is_encrypted else None,
+        headers=(*literal_headers, *(Header.from_environment(text) for text in header_env or ())),
+    )
+
+
+takes_connection_options = option_group("connection", tls_and_headers)
