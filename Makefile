@@ -1,10 +1,11 @@
 # quickstart   a model from its Python file to answers, in this checkout, with nothing but Python 3.10 to 3.13
 # test-fast    the unit tests: no TensorFlow, no server
-# test         all tests that need neither Docker nor Node.js, on all CPUs
-# coverage     the same, with the coverage of tfsctl/ in all processes; fails below a floor
+# test         all tests that need neither Docker nor Node.js, on all CPUs, but those of test-docs
+# test-docs    the tests that run the examples of README.md and docs/
+# coverage     both, with the coverage of tfsctl/ in all processes; fails below a floor
 # docs         the documentation site, in build/site; fails on a dead link or anchor
 # man          write the man pages and shell completions in share/, which the wheel installs
-# check        what CI runs first: format, lint, types, tests
+# check        what CI runs first: format, lint, types, `make test`
 # test-lowest  the tests with the lowest version of every dependency that pyproject.toml allows
 # test-docker  the tests that need a Docker Engine, npm and its registry, or Chromium; fails if one was skipped
 # test-wheel   build the wheel, install it outside the checkout, and export, serve and query with it
@@ -22,23 +23,27 @@ NEXT := .venv-next
 WORKERS ?= auto
 TESTS ?=
 PARALLEL := -n $(WORKERS) --dist worksteal
+WITH_DOCS := -m "not docker and not node and not browser"
 PIP := -m pip --disable-pip-version-check
 
-.PHONY: quickstart test-fast test coverage check lint docs test-lowest test-docker test-wheel test-tensorflow-next
+.PHONY: quickstart test-fast test test-docs coverage check lint docs test-lowest test-docker test-wheel test-tensorflow-next
 .PHONY: bench-quick man build check-release constraints clean
 
 quickstart: $(VENV)/.installed
 	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" sh scripts/quickstart.sh
 
 test-fast: $(VENV)/.ready
-	$(VENV)/bin/python -m pytest $(PARALLEL) -m "not (server or tensorflow or docker or node or browser)" $(TESTS)
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m "not (server or tensorflow or docs or docker or node or browser)" $(TESTS)
 
 test: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest $(PARALLEL) $(TESTS)
 
+test-docs: $(VENV)/.ready
+	$(VENV)/bin/python -m pytest $(PARALLEL) -m "docs and not docker" $(TESTS)
+
 coverage: $(VENV)/.ready
 	rm -rf .coverage .coverage.*
-	$(VENV)/bin/python -m coverage run -m pytest $(PARALLEL) $(TESTS)
+	$(VENV)/bin/python -m coverage run -m pytest $(PARALLEL) $(WITH_DOCS) $(TESTS)
 	$(VENV)/bin/python -m coverage combine --quiet
 	$(VENV)/bin/python -m coverage report
 
@@ -57,7 +62,7 @@ docs: $(VENV)/.docs
 	$(VENV)/bin/python scripts/check_site.py build/site
 
 test-lowest: $(LOWEST)/.ready
-	$(LOWEST)/bin/python -m pytest $(PARALLEL) $(TESTS)
+	$(LOWEST)/bin/python -m pytest $(PARALLEL) $(WITH_DOCS) $(TESTS)
 
 # One at a time: containers have fixed names. These tests fail, they do not skip, without Docker, npm or Chromium. If one was
 # skipped for another reason, the run proves nothing.
@@ -77,7 +82,7 @@ test-wheel: build
 	sh scripts/test_wheel.sh $(VENV) dist
 
 test-tensorflow-next: $(NEXT)/.ready
-	$(NEXT)/bin/python -m pytest $(PARALLEL) $(TESTS)
+	$(NEXT)/bin/python -m pytest $(PARALLEL) $(WITH_DOCS) $(TESTS)
 
 bench-quick: $(VENV)/.ready
 	$(VENV)/bin/python benchmarks/quick.py

@@ -36,7 +36,7 @@ hypothesis.settings.load_profile("tfsctl")
 
 SAMPLES = ("amazon_review", "half_plus_two", "house_price")
 MARKER_OF_FIXTURE = {"served": "server", "server": "server", "sample_models_dir": "tensorflow", "export": "tensorflow"}
-NOT_UNIT = ("server", "tensorflow", "docker", "node", "browser")
+NOT_UNIT = ("server", "tensorflow", "docs", "docker", "node", "browser")
 GZIP_MAGIC = b"\x1f\x8b"
 MEMORY_PER_WORKER = 1.5e9  # a few servers and a process that exports
 

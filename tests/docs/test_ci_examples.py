@@ -62,6 +62,7 @@ def repository(folder: Path) -> Path:
     return clone
 
 
+@pytest.mark.docs
 @pytest.mark.tensorflow
 @pytest.mark.server
 @pytest.mark.parametrize("system", ["GitHub Actions", "GitLab CI"])

@@ -18,6 +18,7 @@ PAGES = [
 ]
 
 
+@pytest.mark.docs
 @pytest.mark.tensorflow
 @pytest.mark.server
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -38,6 +38,7 @@ def test_the_picture_needs_nothing_from_elsewhere() -> None:
     assert "(docs/session.svg)" in (ROOT / "README.md").read_text().split("## ")[0]
 
 
+@pytest.mark.docs
 @pytest.mark.tensorflow
 @pytest.mark.server
 def test_the_script_draws_the_same_picture(tmp_path: Path) -> None:

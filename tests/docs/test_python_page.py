@@ -16,6 +16,7 @@ from tfsctl.engines.server_record import ServerRecord
 PAGE = ROOT / "docs" / "python.md"
 
 
+@pytest.mark.docs
 @pytest.mark.server
 def test_every_block_of_the_page_runs(
     registered: ServerRecord, sample_models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -34,6 +35,7 @@ def test_every_block_of_the_page_runs(
     assert printed == ""
 
 
+@pytest.mark.docs
 @pytest.mark.server
 def test_every_block_of_the_notebook_page_runs(
     sample_models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
