@@ -136,7 +136,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"__main__"},
     ],
     "rollout/recording": [{"recorded_model", "replay", "value_summary"}, {"skew"}],
-    "rollout/gate": [{"e_value"}, {"forecast"}],
+    "rollout/gate": [{"e_value", "slow_requests"}, {"forecast"}],
     "rollout/labels": [
         {"config_file", "planning"},
         {"intent", "managed_model"},

@@ -11,7 +11,7 @@ import pytest
 
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.errors import InvalidInput, NotFound
-from tfsctl.rollout.front import decisions
+from tfsctl.rollout.front import admin, decisions
 from tfsctl.rollout.front.admin import Counts
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState, SlotState
 from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan
@@ -135,6 +135,48 @@ def test_errors_of_both_versions_are_no_breach(state: FrontState) -> None:
     assert after.rollout.status == "running"
 
 
+def test_a_slow_canary(state: FrontState) -> None:
+    """It is rolled back with half of alpha, and the reason names the threshold."""
+    slow = running(state, replace(PLAN, slow="50ms"))
+    assert slow.rollout is not None
+    slow = replace(slow, rollout=slow.rollout.with_slow_threshold(50.0))
+    after = advanced(slow, Counts(90, 0, 1), Counts(10, 0, 6))
+
+    assert after.rollout is not None
+    assert after.rollout.status == "rolled_back"
+    assert "6 of 10 took 50 ms or more, stable 1 of 90" in after.rollout.reason
+    assert decisions.report(after, "front")["rollout"]["breach_at"] == 200
+
+
+def test_no_step_ends_before_the_threshold_of_slow_requests_is_measured(state: FrontState) -> None:
+    """When it is known the step begins again, and the evidence of its errors is kept."""
+    measuring = advanced(running(state, replace(PLAN, slow="p99")), Counts(900, 1), Counts(100, 1))
+    assert measuring.rollout is not None
+    measured = measuring.rollout.with_slow_threshold(12.0)
+
+    assert measuring.rollout.step == 0
+    assert (measured.stable, measured.canary) == (Counts(), Counts())
+    assert measured.test.log_evidence == pytest.approx(measuring.rollout.test.log_evidence)
+    after = advanced(replace(state, rollout=measured), Counts(90), Counts(10)).rollout
+    assert after is not None
+    assert after.step == 1
+    assert after.slow_ms == 12
+
+
+def test_a_new_rule_needs_a_new_threshold(state: FrontState, spec: LaunchSpec) -> None:
+    """The threshold of the old rule is kept for the same rule only."""
+    slow = running(state, replace(PLAN, slow="p99"))
+    assert slow.rollout is not None
+    slow = replace(slow, rollout=slow.rollout.with_slow_threshold(12.0))
+    thresholds = []
+    for rule in ("p99", "p95", "40ms", None):
+        changed = decisions.carry_out(slow, spec, command("canary", replace(PLAN, slow=rule)))
+        assert changed.rollout is not None
+        thresholds.append(changed.rollout.slow_ms)
+
+    assert thresholds == [12, None, 40, None]
+
+
 def test_the_state_survives_its_file(state: FrontState) -> None:
     """What is written is what is read."""
     files = FrontFiles("front")
@@ -145,6 +187,22 @@ def test_the_state_survives_its_file(state: FrontState) -> None:
     assert read.rollout is not None
     assert read.rollout.plan == PLAN
     assert read.slots == state.slots
+
+
+def test_statistics_of_envoy() -> None:
+    """Requests of both protocols are added; those that ended without an answer are slow."""
+    counters = {"upstream_rq_completed": 8, "upstream_rq_active": 1, "upstream_rq_total": 12, "upstream_rq_5xx": 2}
+    entries = [{"name": f"cluster.a_rest_split.{name}", "value": value} for name, value in counters.items()]
+    entries += [{"name": f"cluster.a_grpc_split.grpc.{name}", "value": 5} for name in ("success", "failure")]
+    buckets = [{"lower_bound": 0, "width": 0, "count": 3}, {"lower_bound": 160, "width": 10, "count": 2}]
+    details = [
+        {"name": f"cluster.a_{protocol}_split.upstream_rq_time", "totals": buckets} for protocol in ("rest", "grpc")
+    ]
+    found = admin.parse_statistics([*entries, {"histograms": {"details": details}}])
+
+    assert found.counts("a") == Counts(18, 7, 0)
+    assert found.counts("a", 50.0) == Counts(18, 7, 4 + 3)
+    assert found.counts("b", 50.0) == Counts()
 
 
 def test_counts_after_a_restart_of_envoy() -> None:

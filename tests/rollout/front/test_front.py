@@ -26,6 +26,7 @@ from tfsctl.core import protos, tensors
 from tfsctl.programs import processes
 from tfsctl.rollout.front.front_files import FrontFiles
 from tfsctl.rollout.front.routes import VERSION_HEADER
+from tfsctl.rollout.gate.forecast import forecast
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -52,10 +53,10 @@ class Front:
         assert result.code == code, result.stderr
         return json.loads(result.stdout) if code == 0 else result.stderr
 
-    def add_version(self, version: int, *, is_broken: bool = False) -> None:
-        """Write another version, which may fail for every request."""
+    def add_version(self, version: int, *, is_broken: bool = False, matmul_size: int = 0) -> None:
+        """Write another version, which may fail for every request, or multiply two matrices first."""
         if not is_broken:
-            write_scale_model(self.base / str(version), float(version))
+            write_scale_model(self.base / str(version), float(version), matmul_size=matmul_size)
             return
         graph = GraphModel()
         graph.input("x")
@@ -218,6 +219,25 @@ def test_a_broken_canary_is_rolled_back(front: Front) -> None:
     assert 0 < ended["canary"]["errors"] == ended["canary"]["requests"]
     assert sum(count for (_, status, _), count in late.items() if status not in (0, 200)) <= 2
     front.run("rollout", "status", "m", "--watch", code=7)
+
+
+def test_a_slow_canary_is_rolled_back(front: Front) -> None:
+    """Under load, within the number of requests that is printed for far fewer slow requests."""
+    bound = forecast(0.1, alpha=0.005, canary_rate=0.05, stable_rate=0.01).ninth_decile
+    front.add_version(2, matmul_size=1000)
+    with Load(front) as load:
+        wait_for(lambda: load.total > 10)
+        started = front.run("canary", "m", "--version", 2, "--percent", 10, "--slow", "30ms", "--alpha", 0.01)
+        assert started["rollout"]["slow"]["threshold_ms"] == 30
+        wait_for(lambda: front.state()["rollout"]["status"] == "rolled_back")
+
+    ended = front.state()["rollout"]
+    assert "more slow requests than stable" in ended["reason"]
+    assert ended["slow"]["e_value"] >= ended["breach_at"] == 200
+    assert ended["canary"]["errors"] == 0
+    assert bound is not None
+    assert ended["step_requests"] <= bound
+    assert {status for _, status, _ in load.answers} == {200, 0}
 
 
 def test_parts_that_are_killed_come_back(front: Front, run_cli: RunCli) -> None:

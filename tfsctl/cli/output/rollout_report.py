@@ -24,10 +24,19 @@ def answer_report(report: Mapping[str, Any]) -> None:
         terminal.answer(f"  {progress}: {rollout['step_requests']:,} requests of at least {rollout['min_requests']:,}")
     for arm, version in (("stable", rollout["from"]), ("canary", rollout["to"])):
         counts = rollout[arm]
-        terminal.answer(f"  {arm} version {version}: {counts['requests']:,} requests, {counts['errors']:,} errors")
-    terminal.answer(
-        f"  evidence that the canary is worse: {rollout['e_value']:.3g} (breach at {rollout['breach_at']:g})"
-    )
+        slow = f", {counts['slow']:,} slow" if rollout["slow"] else ""
+        terminal.answer(
+            f"  {arm} version {version}: {counts['requests']:,} requests, {counts['errors']:,} errors{slow}"
+        )
+    _answer_evidence("has more errors", rollout["e_value"], rollout)
+    if (slow := rollout["slow"]) and slow["threshold_ms"] is None:
+        terminal.answer(f"  slow requests: {slow['rule']} of the stable version is still measured")
+    elif slow:
+        _answer_evidence(f"has more requests of {slow['threshold_ms']:g} ms or more", slow["e_value"], rollout)
+
+
+def _answer_evidence(what: str, e_value: float, rollout: Mapping[str, Any]) -> None:
+    terminal.answer(f"  evidence that the canary {what}: {e_value:.3g} (breach at {rollout['breach_at']:g})")
 
 
 def summary(rollout: Mapping[str, Any]) -> str:
@@ -37,15 +46,18 @@ def summary(rollout: Mapping[str, Any]) -> str:
     return f"{rollout['model']} {rollout['from']} -> {rollout['to']} {rollout['status'].replace('_', ' ')}{where}{why}"
 
 
-def say_forecast(percent: float, forecast: Forecast, canary_rate: float, stable_rate: float) -> None:
-    """Print to stderr what the gate can detect at a percentage."""
-    if forecast.median is None:
+def say_forecast(percent: float, forecast: Forecast, what: str, canary_rate: float, stable_rate: float) -> None:
+    """Print to stderr what the gate can detect at a percentage. `what` is in the plural."""
+    if percent == 100:
         terminal.say(f"at {percent:g} %: the gate has no stable version to compare with")
+        return
+    if forecast.median is None:
+        terminal.say(f"at {percent:g} %: {100 * canary_rate:g}% {what} are too few to be detected")
         return
     late = "" if forecast.ninth_decile is None else f", in 9 of 10 cases after {_rounded(forecast.ninth_decile)}"
     terminal.say(
-        f"at {percent:g} %: {canary_rate:.0%} errors are detected after about {_rounded(forecast.median)} requests{late} "
-        f"(if the stable version has {stable_rate:.1%})"
+        f"at {percent:g} %: {100 * canary_rate:g}% {what} are detected after about {_rounded(forecast.median)} requests{late} "
+        f"(if the stable version has {100 * stable_rate:g}%)"
     )
 
 

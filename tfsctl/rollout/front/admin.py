@@ -5,16 +5,18 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote
 
 from tfsctl.errors import EngineError
-from tfsctl.rollout.front.routes import Slot, cluster
+from tfsctl.rollout.front.routes import PROTOCOLS, Slot, cluster
+from tfsctl.rollout.gate.slow_requests import Latencies
 
 _TIMEOUT_S = 2.0
 _FILTER = (
-    r"^(cluster\.[ab]_(rest|grpc)_split\.(upstream_rq_(completed|[45]xx)|grpc\.(success|failure|0|total))"
+    r"^(cluster\.[ab]_(rest|grpc)_split\.(upstream_rq_(completed|[45]xx|total|active|time)|grpc\.(success|failure))"
     r"|http\.(rest|grpc)\.downstream_rq_active"
     r"|http\.(rest|grpc)\.rds\..*version_text)$"
 )
@@ -22,20 +24,25 @@ _FILTER = (
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Requests of one version that were answered, and how many of the answers were errors."""
+    """Requests of one version that were answered, how many of the answers were errors, and how many were slow.
+
+    Slow ones are counted once a rollout has a threshold. A request that its client gave up before the answer is slow.
+    """
 
     requests: int = 0
     errors: int = 0
+    slow: int = 0
 
     def __add__(self, other: Counts) -> Counts:
         """The sum."""
-        return Counts(self.requests + other.requests, self.errors + other.errors)
+        return Counts(self.requests + other.requests, self.errors + other.errors, self.slow + other.slow)
 
     def since(self, earlier: Counts) -> Counts:
         """What was counted since `earlier`; all of it if Envoy was restarted in between."""
         if self.requests < earlier.requests or self.errors < earlier.errors:
             return self
-        return Counts(self.requests - earlier.requests, self.errors - earlier.errors)
+        slow = max(0, self.slow - earlier.slow)  # Envoy reads its counters one after the other
+        return Counts(self.requests - earlier.requests, self.errors - earlier.errors, slow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +50,34 @@ class Statistics:
     """What Envoy counted since it started, and the generation of the routes of both protocols (0: not known)."""
 
     values: Mapping[str, int | str]
+    histograms: Mapping[str, Latencies] = field(default_factory=dict)
 
-    def counts(self, slot: Slot) -> Counts:
-        """The split requests of a slot. Errors are the REST statuses 4xx and 5xx, and gRPC statuses other than OK."""
-        rest, grpc = (f"cluster.{cluster(slot, protocol, split=True)}" for protocol in ("rest", "grpc"))
+    def counts(self, slot: Slot, slow_ms: float | None = None) -> Counts:
+        """The split requests of a slot. Errors are the REST statuses 4xx and 5xx, and gRPC statuses other than OK.
+
+        Requests of at least `slow_ms` milliseconds are slow; None: the slow ones are not counted.
+        """
+        rest, grpc = _clusters(slot)
         failed = self._number(f"{grpc}.grpc.failure")
+        slow = 0
+        if slow_ms is not None:
+            given_up = max(0, self._given_up(rest)) + max(0, self._given_up(grpc))
+            slow = self.latencies(slot).slower_than(slow_ms) + given_up
         return Counts(
             self._number(f"{rest}.upstream_rq_completed") + self._number(f"{grpc}.grpc.success") + failed,
             self._number(f"{rest}.upstream_rq_4xx") + self._number(f"{rest}.upstream_rq_5xx") + failed,
+            slow,
         )
+
+    def latencies(self, slot: Slot) -> Latencies:
+        """How long the split requests of a slot took, from the end of the request to the end of the answer."""
+        rest, grpc = (self.histograms.get(f"{one}.upstream_rq_time", Latencies({})) for one in _clusters(slot))
+        return rest + grpc
+
+    def _given_up(self, name: str) -> int:
+        """The requests that have ended without an answer."""
+        ended = self._number(f"{name}.upstream_rq_completed") + self._number(f"{name}.upstream_rq_active")
+        return self._number(f"{name}.upstream_rq_total") - ended
 
     @property
     def generation(self) -> int:
@@ -70,12 +96,30 @@ class Statistics:
 
 def read_statistics(admin: str) -> Statistics:
     """Read the statistics over the admin socket at the path `admin`. Raises EngineError if Envoy does not answer."""
-    answer = _call(admin, "GET", f"/stats?format=json&filter={quote(_FILTER)}")
+    answer = _call(admin, "GET", f"/stats?format=json&histogram_buckets=detailed&filter={quote(_FILTER)}")
     try:
-        found = {entry["name"]: entry["value"] for entry in json.loads(answer)["stats"] if "name" in entry}
-    except (ValueError, KeyError) as error:
+        return parse_statistics(json.loads(answer)["stats"])
+    except (ValueError, KeyError, TypeError) as error:
         raise EngineError(f"Envoy at {admin} answers with {answer[:100]!r}") from error
-    return Statistics(found)
+
+
+def parse_statistics(entries: Sequence[Any]) -> Statistics:
+    """The statistics in an answer of Envoy. Counters have a name; all histograms are in one entry without a name."""
+    values = {entry["name"]: entry["value"] for entry in entries if "name" in entry}
+    details = [one for entry in entries if "histograms" in entry for one in entry["histograms"]["details"]]
+    histograms = {
+        one["name"]: Latencies(
+            {each["lower_bound"]: (each["lower_bound"] + each["width"], each["count"]) for each in one["totals"]}
+        )
+        for one in details
+    }
+    return Statistics(values, histograms)
+
+
+def _clusters(slot: Slot) -> tuple[str, str]:
+    """How the statistics of a slot's split requests begin: over REST, and over gRPC."""
+    rest, grpc = (f"cluster.{cluster(slot, protocol, split=True)}" for protocol in PROTOCOLS)
+    return rest, grpc
 
 
 def close_listeners(admin: str) -> None:

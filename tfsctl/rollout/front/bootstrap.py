@@ -10,6 +10,7 @@ from tfsctl.rollout.front.routes import PROTOCOLS, Document, Protocol, Slot, clu
 from tfsctl.serving_config.serving_config import TlsFiles
 
 BACKEND_HOST = "127.0.0.1"
+HISTOGRAM_S = 0.5  # how often Envoy updates its histograms
 _UNLIMITED = 1_000_000_000
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -40,6 +41,7 @@ def bootstrap_document(addresses: FrontAddresses) -> Document:
     ]
     return {
         "node": {"id": "tfsctl", "cluster": "tfsctl"},
+        "stats_flush_interval": f"{HISTOGRAM_S}s",
         "admin": {"address": {"pipe": {"path": addresses.admin, "mode": 0o600}}},
         "static_resources": {
             "listeners": [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from tfsctl.core.model_dir import list_versions
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.rollout.front.front_files import FrontState
-from tfsctl.rollout.front.rollout_state import Rollout, plan_from_document
+from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan, plan_from_document
 
 MAX_ENDS = 3  # after so many ends of its server, the canary is broken
 
@@ -49,7 +49,8 @@ def _start(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> F
         if running.status == "paused":
             running = replace(running, status="starting", reason="")  # its evidence is not kept
         ended = running.at_step(0)  # with the percentage of the step that ends
-        return replace(state, rollout=replace(ended, plan=plan))
+        slow_ms = running.slow_ms if plan.slow == running.plan.slow else _given_threshold(plan)
+        return replace(state, rollout=replace(ended, plan=plan, slow_ms=slow_ms))
     stable = state.versions[plan.model]
     base = next(Path(model.base_path) for model in spec.config.models if model.name == plan.model)
     on_disk = [found.version for found in list_versions(base)]
@@ -61,17 +62,18 @@ def _start(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> F
     slot = state.other_slot
     versions = {name: [version] for name, version in state.versions.items()} | {plan.model: [stable, plan.version]}
     state = state.with_slot(slot, replace(state.slots[slot], process=None, versions=versions))
-    return replace(state, rollout=Rollout(plan, stable, command["operator"], time.time()))
+    rollout = Rollout(plan, stable, command["operator"], time.time(), slow_ms=_given_threshold(plan))
+    return replace(state, rollout=rollout)
+
+
+def _given_threshold(plan: RolloutPlan) -> float | None:
+    """The threshold of slow requests if the operator gave it as a time."""
+    return None if plan.slow_rule is None else plan.slow_rule.threshold_ms
 
 
 def next_state(state: FrontState, rollout: Rollout) -> FrontState:
     """The state after the gate and the conditions of the step were checked."""
-    if rollout.status == "running" and rollout.test.is_breached:
-        odds = math.exp(min(rollout.test.log_evidence, 100.0))
-        reason = (
-            f"more errors than stable: {rollout.total_canary.errors} of {rollout.total_canary.requests} requests, "
-            f"stable {rollout.total_stable.errors} of {rollout.total_stable.requests} (e-value {odds:.4g})"
-        )
+    if rollout.status == "running" and (reason := _breach(rollout)):
         return on_breach(state, rollout, reason)
     if not rollout.has_enough_data:
         return state
@@ -80,6 +82,27 @@ def next_state(state: FrontState, rollout: Rollout) -> FrontState:
     if rollout.percent == 100:
         return promoted(state, rollout, "all steps have passed")
     return state  # the last step lasts until `promote`
+
+
+def _breach(rollout: Rollout) -> str:
+    """What is worse about the canary; empty if nothing is proved."""
+    stable, canary = rollout.total_stable, rollout.total_canary
+    if rollout.test.is_breached:
+        return (
+            f"more errors than stable: {canary.errors} of {canary.requests} requests, "
+            f"stable {stable.errors} of {stable.requests} (e-value {e_value(rollout.test.log_evidence):.4g})"
+        )
+    if rollout.slow_test.is_breached:
+        return (
+            f"more slow requests than stable: {canary.slow} of {canary.requests} took {rollout.slow_ms:g} ms or more, "
+            f"stable {stable.slow} of {stable.requests} (e-value {e_value(rollout.slow_test.log_evidence):.4g})"
+        )
+    return ""
+
+
+def e_value(log_evidence: float) -> float:
+    """The evidence as a number that JSON can hold."""
+    return math.exp(min(log_evidence, 100.0))
 
 
 def on_breach(state: FrontState, rollout: Rollout, reason: str) -> FrontState:
@@ -99,6 +122,14 @@ def promoted(state: FrontState, rollout: Rollout, reason: str) -> FrontState:
         versions={**state.versions, rollout.plan.model: rollout.plan.version},
         rollout=rollout.ended("promoted", reason),
     )
+
+
+def _slow(rollout: Rollout) -> dict[str, Any] | None:
+    """The gate of slow requests for `report`."""
+    if rollout.plan.slow is None:
+        return None
+    evidence = e_value(rollout.slow_test.log_evidence)
+    return {"rule": rollout.plan.slow, "threshold_ms": rollout.slow_ms, "e_value": evidence}
 
 
 def describe(rollout: Rollout) -> str:
@@ -125,12 +156,13 @@ def report(state: FrontState, server: str) -> dict[str, Any]:
             "step": rollout.step + 1,
             "steps": list(rollout.plan.steps),
             "is_applied": state.applied == state.generation,
-            "stable": {"requests": rollout.total_stable.requests, "errors": rollout.total_stable.errors},
-            "canary": {"requests": rollout.total_canary.requests, "errors": rollout.total_canary.errors},
+            "stable": asdict(rollout.total_stable),
+            "canary": asdict(rollout.total_canary),
             "step_requests": rollout.stable.requests + rollout.canary.requests,
             "min_requests": rollout.plan.min_requests[rollout.step],
-            "e_value": math.exp(min(rollout.test.log_evidence, 100.0)),
-            "breach_at": 1 / rollout.plan.alpha,
+            "e_value": e_value(rollout.test.log_evidence),
+            "breach_at": 1 / rollout.plan.gate_alpha,
+            "slow": _slow(rollout),
             "operator": rollout.operator,
             "started_at": rollout.started_at,
             "ended_at": rollout.ended_at,

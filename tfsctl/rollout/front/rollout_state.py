@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from tfsctl.rollout.front.admin import Counts
 from tfsctl.rollout.gate.e_value import SequentialTest
+from tfsctl.rollout.gate.slow_requests import SlowRule, parse_slow_rule
 
 Status = Literal["starting", "running", "paused", "promoted", "rolled_back", "aborted", "failed"]
 OnBreach = Literal["rollback", "pause"]
@@ -23,7 +24,8 @@ class RolloutPlan:
     - `steps`: percentages of the traffic, in order
     - `interval_s`: the least duration of a step; None: the rollout stays at its last step until `promote`
     - `min_requests`: requests to both versions that a step needs before the next one, for each step
-    - `alpha`: the probability of a false alarm of the gate over the whole rollout
+    - `alpha`: the probability of a false alarm over the whole rollout, of all gates together
+    - `slow`: when a request is slow (see `gate/slow_requests`); None: slow requests are not compared
     - `sticky`: requests with the same value of this header go to the same version
     - `on_change`: a URL that receives each decision as a JSON document
     - `timeout_s`: how long the new version may load
@@ -39,14 +41,26 @@ class RolloutPlan:
     sticky: str | None = None
     on_change: str | None = None
     timeout_s: float = 60.0
+    slow: str | None = None
+
+    @property
+    def gate_alpha(self) -> float:
+        """The probability of a false alarm of each gate."""
+        return self.alpha / (1 + (self.slow is not None))
+
+    @property
+    def slow_rule(self) -> SlowRule | None:
+        """When a request is slow."""
+        return None if self.slow is None else parse_slow_rule(self.slow)
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """A rollout from `from_version` to `plan.version`.
 
-    `stable` and `canary` are the counts of this step. `log_evidence` is that of the steps that have ended (see
-    `gate/e_value`). Times are Unix times in seconds; `reason` says why it is paused or has ended.
+    `stable` and `canary` are the counts of this step. `log_evidence` and `log_slow_evidence` are those of the steps that
+    have ended (see `gate/e_value`). `slow_ms` is the threshold of slow requests, None until it is measured. Times are
+    Unix times in seconds; `reason` says why it is paused or has ended.
     """
 
     plan: RolloutPlan
@@ -61,6 +75,8 @@ class Rollout:
     total_stable: Counts = NOTHING
     total_canary: Counts = NOTHING
     log_evidence: float = 0.0
+    log_slow_evidence: float = 0.0
+    slow_ms: float | None = None
     reason: str = ""
     ended_at: float | None = None
 
@@ -76,15 +92,24 @@ class Rollout:
 
     @property
     def test(self) -> SequentialTest:
-        """The gate with what was counted up to now."""
-        before = SequentialTest(self.plan.alpha, self.log_evidence)
+        """The gate of errors with what was counted up to now."""
+        before = SequentialTest(self.plan.gate_alpha, self.log_evidence)
         bad = self.stable.errors + self.canary.errors
         return before.with_step(bad, self.canary.errors, self.plan.steps[self.step] / 100)
+
+    @property
+    def slow_test(self) -> SequentialTest:
+        """The gate of slow requests with what was counted up to now."""
+        before = SequentialTest(self.plan.gate_alpha, self.log_slow_evidence)
+        bad = self.stable.slow + self.canary.slow
+        return before.with_step(bad, self.canary.slow, self.plan.steps[self.step] / 100)
 
     @property
     def has_enough_data(self) -> bool:
         """Whether this step has lasted long enough, and has had enough requests, for the next one."""
         interval = self.plan.interval_s
+        if self.plan.slow is not None and self.slow_ms is None:
+            return False
         if interval is None or self.status != "running" or time.time() - self.step_started_at < interval:
             return False
         wanted = self.plan.min_requests[self.step]
@@ -102,7 +127,7 @@ class Rollout:
 
     def at_step(self, step: int) -> Rollout:
         """Begin a step: its counts are new, and the evidence of the last one is kept."""
-        evidence = self.test.log_evidence if self.status != "starting" else 0.0
+        is_new = self.status == "starting"
         return replace(
             self,
             status="running",
@@ -110,8 +135,13 @@ class Rollout:
             step_started_at=time.time(),
             stable=NOTHING,
             canary=NOTHING,
-            log_evidence=evidence,
+            log_evidence=0.0 if is_new else self.test.log_evidence,
+            log_slow_evidence=0.0 if is_new else self.slow_test.log_evidence,
         )
+
+    def with_slow_threshold(self, slow_ms: float) -> Rollout:
+        """Count slow requests from now on. The step begins again, so that it has enough requests with the threshold."""
+        return replace(self.at_step(self.step), status=self.status, slow_ms=slow_ms)
 
     def ended(self, status: Status, reason: str) -> Rollout:
         """The rollout with its end."""

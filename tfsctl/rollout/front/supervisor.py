@@ -20,11 +20,12 @@ from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.model_on_disk import find_configured
 from tfsctl.errors import EngineError, TfsctlError
 from tfsctl.rollout.front import children, decisions, webhook
-from tfsctl.rollout.front.admin import Counts, read_statistics
-from tfsctl.rollout.front.bootstrap import BACKEND_HOST, FrontAddresses
+from tfsctl.rollout.front.admin import Statistics, read_statistics
+from tfsctl.rollout.front.bootstrap import BACKEND_HOST, HISTOGRAM_S, FrontAddresses
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState, SlotState
 from tfsctl.rollout.front.rollout_state import Rollout
 from tfsctl.rollout.front.routes import PROTOCOLS, Canary, Routing, Slot, route_document
+from tfsctl.rollout.gate.slow_requests import Latencies
 from tfsctl.serving_config.serving_config import ServingConfig
 
 TICK_S = 0.1
@@ -41,7 +42,9 @@ class Supervisor:
         self._say = say
         self._files = FrontFiles(spec.name)
         self.state = self._files.read() or _new_state(spec)
-        self._counted: dict[Slot, Counts] | None = None
+        self._counted: Statistics | None = None
+        self._count_from: float | None = None
+        self._stable_latencies = Latencies({})
         self._next_statistics = 0.0
         self._restart_at: dict[str, float] = {}
         self._was_ready = self._is_serving = False
@@ -146,18 +149,42 @@ class Supervisor:
         except EngineError:
             return
         self._is_serving = True
-        counts: dict[Slot, Counts] = {"a": found.counts("a"), "b": found.counts("b")}
-        is_current = found.generation == self.state.generation
-        before, self._counted = self._counted, counts if is_current else None
+        before, self._counted = self._counted, None
         if found.generation != self.state.applied:
             self._update(replace(self.state, applied=found.generation))
-        rollout = self.state.rollout
-        if before is None or not is_current or rollout is None or rollout.status not in ("running", "paused"):
+        if found.generation != self.state.generation:
             return
-        stable, canary = self.state.stable_slot, self.state.other_slot
-        new = rollout.counted(counts[stable].since(before[stable]), counts[canary].since(before[canary]))
+        now = time.monotonic()
+        if self._count_from is None:
+            self._count_from = now + 2 * HISTOGRAM_S  # the histograms still receive requests of the old routes
+        if now < self._count_from:
+            return
+        self._counted = found
+        rollout = self.state.rollout
+        if before is None or rollout is None or rollout.status not in ("running", "paused"):
+            return
+        new = self._measure_threshold(rollout, before, found)
+        stable, canary = (
+            found.counts(slot, rollout.slow_ms).since(before.counts(slot, rollout.slow_ms))
+            for slot in (self.state.stable_slot, self.state.other_slot)
+        )
+        new = new.counted(stable, canary)
         if new != rollout:
             self._update(replace(self.state, rollout=new))
+
+    def _measure_threshold(self, rollout: Rollout, before: Statistics, found: Statistics) -> Rollout:
+        """Set the threshold of slow requests once the stable version has answered enough of them."""
+        rule = rollout.plan.slow_rule
+        if rule is None or rollout.slow_ms is not None:
+            self._stable_latencies = Latencies({})
+            return rollout
+        slot = self.state.stable_slot
+        self._stable_latencies += found.latencies(slot).since(before.latencies(slot))
+        threshold_ms = self._stable_latencies.threshold_ms(rule)
+        if threshold_ms is None:
+            return rollout
+        self._say(f"requests that take {threshold_ms:g} ms or more are slow ({rule.text} of the stable version)")
+        return rollout.with_slow_threshold(threshold_ms)
 
     def _advance(self, rollout: Rollout) -> None:
         """Decide what follows from the counts, or from the start of the canary's server."""
@@ -205,7 +232,7 @@ class Supervisor:
         for protocol in PROTOCOLS:
             document = route_document(routing, protocol, generation)
             state_dir.write_atomically(self._files.folder / f"{protocol}.json", json.dumps(document))
-        self._counted = None
+        self._counted = self._count_from = None
         self._next_statistics = 0.0
         self._update(replace(self.state, generation=generation))
 

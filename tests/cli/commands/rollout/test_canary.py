@@ -20,6 +20,8 @@ from tfsctl.errors import ExitCode
         (("--steps", "1,5", "--interval", "soon"), "--interval soon is not a duration"),
         (("--percent", 5, "--interval", "5m"), "--interval and --min-requests belong to --steps"),
         (("--percent", 5, "--sticky", "user id"), "is not the name of a header"),
+        (("--percent", 5, "--slow", "soon"), "--slow soon: neither a time nor a quantile"),
+        (("--percent", 5, "--slow", "p50"), "--slow p50: the quantile is p90 to p99.9"),
         (("--percent", 5, "--on-change", "file:///tmp/x"), "--on-change file:///tmp/x is not a URL"),
     ],
 )

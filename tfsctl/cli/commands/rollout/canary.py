@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,6 +12,9 @@ from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
 from tfsctl.cli.output import rollout_report, terminal
 from tfsctl.errors import EngineError, InvalidInput
+
+if TYPE_CHECKING:
+    from tfsctl.rollout.gate.slow_requests import SlowRule
 
 DEFAULT_INTERVAL = "60s"
 UNITS_S = {"s": 1, "m": 60, "h": 3600}
@@ -60,7 +63,7 @@ def canary(
             "--min-requests",
             min=1,
             metavar="N",
-            help="The minimum number of requests in a step (default: enough for a 50 % chance to notice 2 % of errors).",
+            help="The minimum number of requests in a step (default: enough for a 50 % chance to notice what is printed).",
         ),
     ] = None,
     sticky: Annotated[
@@ -73,12 +76,20 @@ def canary(
     ] = None,
     on_breach: Annotated[
         Literal["rollback", "pause"],
-        typer.Option("--on-breach", help="What to do if the new version has significantly more errors."),
+        typer.Option("--on-breach", help="What to do if the new version is significantly worse."),
     ] = "rollback",
     alpha: Annotated[
         float,
         typer.Option("--alpha", min=1e-9, max=0.5, metavar="P", help="The chance that a good version is taken back."),
     ] = 0.01,
+    slow: Annotated[
+        str | None,
+        typer.Option(
+            "--slow",
+            metavar="TIME|pNN",
+            help="Compare the slow requests too: those that take 50ms, or p99 (2xp99) of the stable version, or more.",
+        ),
+    ] = None,
     on_change: Annotated[
         str | None, typer.Option("--on-change", metavar="URL", help="Post each decision to this URL as JSON.")
     ] = None,
@@ -89,19 +100,20 @@ def canary(
     """Send a part of the traffic to a new version.
 
     Works with servers that were started with `serve --front`: the front is an Envoy proxy. Returns when the first
-    percentage is in effect. The front then compares the errors of both versions. If the new one has significantly more,
-    it is taken back. `tfsctl rollout status` shows progress, `tfsctl promote` and `tfsctl rollback` end the rollout.
+    percentage is in effect. The front then compares the errors of both versions, and with --slow their slow requests. If
+    the new one has significantly more, it is taken back. `tfsctl rollout status` shows progress, `tfsctl promote` and `tfsctl rollback` end the rollout.
 
     \b
     Examples:
       tfsctl canary review --version 3 --percent 10
       tfsctl canary review --version 3 --steps 1,5,25,100 --interval 5m
       tfsctl canary review --version 3 --percent 10 --sticky user-id --on-breach pause
+      tfsctl canary review --version 3 --percent 10 --slow 2xp99
     """
     from tfsctl.rollout.front import operations, webhook
     from tfsctl.rollout.front.decisions import report
     from tfsctl.rollout.front.rollout_state import RolloutPlan
-    from tfsctl.rollout.gate.forecast import CANARY_RATE, STABLE_RATE, forecast
+    from tfsctl.rollout.gate.slow_requests import parse_slow_rule
 
     percentages = _percentages(percent, steps)
     if steps is None and (interval is not None or min_requests is not None):
@@ -111,12 +123,9 @@ def canary(
     if on_change is not None:
         webhook.check(on_change)
     duration = None if steps is None else _seconds(interval or DEFAULT_INTERVAL)
+    rule = None if slow is None else parse_slow_rule(slow)
     front = operations.find_front(name, server=server)
-    needed = []
-    for each in percentages:
-        found = forecast(each / 100, alpha=alpha)
-        rollout_report.say_forecast(each, found, CANARY_RATE, STABLE_RATE)
-        needed.append(min_requests or found.median or 1)
+    needed = [min_requests or found for found in _say_forecasts(percentages, rule, alpha)]
     plan = RolloutPlan(
         model=_model(name, front.record.models),
         version=version,
@@ -128,6 +137,7 @@ def canary(
         sticky=sticky.lower() if sticky else None,
         on_change=on_change,
         timeout_s=wait_timeout,
+        slow=slow,
     )
     with terminal.waiting(f"loading version {version} of {plan.model}"):
         state = operations.start_rollout(front, plan)
@@ -139,6 +149,24 @@ def canary(
         return
     terminal.answer(rollout_report.summary(document["rollout"]))
     terminal.say(f"to watch it: tfsctl rollout status {plan.model} --watch")
+
+
+def _say_forecasts(percentages: tuple[float, ...], rule: SlowRule | None, alpha: float) -> list[int]:
+    """Print what each step can detect. Returns how many requests each step needs for that in half of all cases."""
+    from tfsctl.rollout.gate.forecast import CANARY_RATE, STABLE_RATE, forecast
+
+    needed, gate_alpha = [], alpha / (1 if rule is None else 2)
+    for percent in percentages:
+        found = forecast(percent / 100, alpha=gate_alpha)
+        rollout_report.say_forecast(percent, found, "errors", CANARY_RATE, STABLE_RATE)
+        medians = [found.median]
+        if rule is not None and percent < 100:
+            rates = rule.canary_rate, rule.stable_rate
+            found = forecast(percent / 100, alpha=gate_alpha, canary_rate=rates[0], stable_rate=rates[1])
+            rollout_report.say_forecast(percent, found, "slow requests", *rates)
+            medians.append(found.median)
+        needed.append(max(median or 1 for median in medians))
+    return needed
 
 
 def _model(name: str | None, models: tuple[str, ...]) -> str:
