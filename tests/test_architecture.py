@@ -243,7 +243,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "diagnosis": [{"known_error"}, {"connection_errors", "request_errors", "server_errors"}, {"explanations"}],
     "programs": [
-        {"exit_recorder", "exit_records", "listening_socket", "processes", "signals"},
+        {"exit_recorder", "exit_records", "listening_socket", "port_handover", "processes", "signals"},
         {"subprocesses"},
         {"log_followers"},
     ],

@@ -86,8 +86,12 @@ class Application:
 
     async def drain(self, timeout_s: float) -> None:
         """Finish the running requests within the timeout, and refuse new ones."""
-        self._server.streams.end()
+        self.end_streams()
         await self._requests.drain(timeout_s)
+
+    def end_streams(self) -> None:
+        """End the streams that would last as long as their clients like."""
+        self._server.streams.end()
 
     async def stop(self) -> None:
         """Unload every model."""

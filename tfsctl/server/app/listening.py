@@ -8,6 +8,7 @@ import stat
 from dataclasses import replace
 from typing import Any
 
+from tfsctl.programs import port_handover
 from tfsctl.programs.listening_socket import open_listener
 from tfsctl.server.config.addresses import ip_address
 from tfsctl.server.config.flags import Flags
@@ -133,6 +134,8 @@ def _warn_of_unknown(channel_arguments: str) -> None:
 
 def _check_port(host: str, port: int, flag: str) -> None:
     """Raise OSError naming a port that cannot be listened on."""
+    if port_handover.is_joining():
+        return  # another process listens on it
     try:
         open_listener(ip_address(host), port).close()
     except (OSError, OverflowError) as error:

@@ -43,7 +43,8 @@ def _end(socket_file: SocketFile, code: int = 0) -> NoReturn:
 async def _serve(flags: Flags, credentials: Credentials | None, socket_file: SocketFile) -> int:
     drain_s = max(0, flags.drain_timeout_seconds)
     application = Application(flags)
-    signalled = asyncio.ensure_future(shutdown.wait_for_signal(drain_s, lambda: _end(socket_file)))
+    asked = asyncio.Event()  # to hand the ports over
+    signalled = asyncio.ensure_future(shutdown.wait_for_signal(drain_s, lambda: _end(socket_file), asked.set))
     starting = asyncio.ensure_future(application.start())
     await asyncio.wait((starting, signalled), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
@@ -64,8 +65,19 @@ async def _serve(flags: Flags, credentials: Credentials | None, socket_file: Soc
         logs.write_line(sys.stdout, f"Failed to start server. Error: {error}")  # the real server prints it there too
         return START_FAILED
     application.announce()
-    await signalled
+    handed_over = asyncio.ensure_future(_hand_over(application, listener, asked, drain_s))
+    await asyncio.wait((signalled, handed_over), return_when=asyncio.FIRST_COMPLETED)
     await application.drain(drain_s)
     await listener.stop()
     await application.stop()
     return 0
+
+
+async def _hand_over(application: Application, listener: Listener, asked: asyncio.Event, drain_s: float) -> None:
+    """Return when another process has taken over the ports, as a signal asked for, and all clients have gone there."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        if await listener.share_ports():
+            application.end_streams()
+            return await listener.leave(drain_s)

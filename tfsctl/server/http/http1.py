@@ -16,7 +16,7 @@ from tfsctl.server.http.http1_parser import BadRequestError, ChunkDecoder, head_
 from tfsctl.server.http.http1_request import Request, error_page
 from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.request_head import RequestHead
-from tfsctl.server.http.timeouts import Linger, WriteStall, is_slow_body
+from tfsctl.server.http.timeouts import LEAVE_IDLE_S, Linger, WriteStall, is_slow_body
 from tfsctl.server.limits import Limits
 
 _MAX_PIPELINED_BYTES = 64 * 1024  # that are read while a request is answered
@@ -33,7 +33,7 @@ class Http1Connection(asyncio.Protocol):
     def __init__(self, state: ListenerState, limits: Limits, port: int | None, peer: str) -> None:
         self.state, self.loop, self.port, self._peer = state, state.loop, port, peer
         self._limits = limits
-        self._max_requests = limits.max_requests_per_connection
+        self._max_requests = 1 if state.is_leaving else limits.max_requests_per_connection
         self._buffer = bytearray()  # what has arrived and is not parsed
         self._searched = 0  # bytes of the buffer in which the end of a head was looked for
         self._current: Request | None = None
@@ -133,14 +133,22 @@ class Http1Connection(asyncio.Protocol):
             if limits.header_timeout_s is not None and now_s - self._head_since_s > limits.header_timeout_s:
                 self.state.recorder.request_rejected("header_timeout")
                 self._refuse(HTTPStatus.REQUEST_TIMEOUT)
-        elif (limits.max_idle_s is not None and now_s - self.heard_s > limits.max_idle_s) or (
-            limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s
+        elif (
+            (limits.max_idle_s is not None and now_s - self.heard_s > limits.max_idle_s)
+            or (self.state.is_leaving and now_s - self.heard_s > LEAVE_IDLE_S)
+            or (limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s)
         ):
             self._transport.close()
 
     def close(self) -> None:
         """Close the connection; what is written still reaches the client."""
         self._transport.close()
+
+    def leave(self) -> None:
+        """Close the connection after the answer to the current request or the next one, which tells the client so."""
+        self._max_requests = 1
+        if self._current is not None and not self._current.has_begun:
+            self._current.keeps_alive = False
 
     # ---- parsing ----
     def _parse(self) -> None:

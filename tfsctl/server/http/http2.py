@@ -60,6 +60,8 @@ class Http2Connection(asyncio.Protocol):
         more = WINDOW_BYTES - frames.DEFAULT_WINDOW
         self._transport.write(frames.settings(settings) + frames.window_update(0, more))
         self.state.connections.add(self)
+        if self.state.is_leaving:
+            self.leave()
 
     def data_received(self, data: bytes) -> None:
         """Read frames, and serve the requests in them."""
@@ -185,6 +187,11 @@ class Http2Connection(asyncio.Protocol):
                 stream.reset(ErrorCode.CANCEL)
 
     # ---- the end of the connection ----
+    def leave(self) -> None:
+        """Announce the end, now and with the next check of the timeouts."""
+        if self._announced_s is None and not self._is_closing:
+            self._announce_close(self.loop.time())
+
     def _announce_close(self, now_s: float) -> None:
         """Announce the end: streams that are on their way are still served."""
         self._announced_s = now_s

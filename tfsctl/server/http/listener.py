@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
+from tfsctl.programs import port_handover
 from tfsctl.server.http.exchange import Application
 from tfsctl.server.http.frames import PREFACE
 from tfsctl.server.http.http1 import Http1Connection
 from tfsctl.server.http.http2 import Http2Connection
 from tfsctl.server.http.listener_state import ListenerState
+from tfsctl.server.http.timeouts import LEAVE_IDLE_S
 from tfsctl.server.limits import Limits, default_held_bytes
 from tfsctl.server.memory_budget import MemoryBudget
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
@@ -28,6 +30,8 @@ _BACKLOG = 4096
 _STALL_CHECK_S = 0.02
 _STALL_S = 0.002  # what is shorter is no stall
 _CLOSE_S = 5.0  # for what was written to be sent
+_JOIN_S = 60.0  # for another process to listen on the ports that it is to take over
+_LEAVE_CHECK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +69,20 @@ class Listener:
             recorder.add_gauge("max_held_bytes", lambda: budget.limit)
         self._addresses = addresses
         self._servers: list[asyncio.AbstractServer] = []
+        self._sockets: list[socket.socket] = []
         self._timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
-        """Listen, and accept connections from here on. Raises OSError, and then listens nowhere."""
+        """Listen, and accept connections from here on. Raises OSError, and then listens nowhere.
+
+        If this process was started to take over ports (`programs/port_handover`), it shares them with their owner.
+        """
         loop = self.state.loop
         with ExitStack() as undo:
             sockets = [undo.enter_context(_bound(address)) for address in self._addresses]
             undo.pop_all()
+        self._sockets = [bound for bound in sockets if bound.family != socket.AF_UNIX]
         for address, bound in zip(self._addresses, sockets, strict=True):
             accept = partial(_NewConnection, self.state, address.limits, None if address.path else address.port)
             create = loop.create_unix_server if address.path else loop.create_server
@@ -94,6 +103,40 @@ class Listener:
         end_s = state.loop.time() + _CLOSE_S
         while state.connections and state.loop.time() < end_s:  # noqa: ASYNC110 - an event would be set often
             await asyncio.sleep(0.01)
+
+    async def share_ports(self) -> bool:
+        """Let another process listen on the ports, and wait until it does. From then on it receives new connections.
+
+        Returns False if none has come within a minute; the ports are not shared any more then.
+        """
+        for one in self._sockets:
+            port_handover.share(one)
+        end_s = self.state.loop.time() + _JOIN_S
+        while not all(map(port_handover.prefer_newer, self._sockets)):
+            if self.state.loop.time() > end_s:
+                for one in self._sockets:
+                    port_handover.stop_sharing(one)
+                return False
+            await asyncio.sleep(0.02)
+        return True
+
+    async def leave(self, timeout_s: float) -> None:
+        """After `share_ports`: return when all clients have gone to the other process, or after `timeout_s`.
+
+        Clients are told to connect again, and their running requests are answered. Idle connections are closed.
+        """
+        state, loop = self.state, self.state.loop
+        log.info("Another process has taken over the ports; waiting for %d connections", len(state.connections))
+        state.is_leaving = True
+        for connection in list(state.connections):
+            connection.leave()
+        begun_s = loop.time()
+        while state.connections or loop.time() < begun_s + port_handover.QUIET_S:
+            if loop.time() > begun_s + timeout_s:
+                return
+            await asyncio.sleep(_LEAVE_CHECK_S)
+            for connection in list(state.connections):
+                connection.check_timeouts(loop.time())
 
     def _check_timeouts(self) -> None:
         loop = self.state.loop
@@ -159,13 +202,18 @@ class _NewConnection(asyncio.Protocol):
     def check_timeouts(self, now_s: float) -> None:
         """Close the connection if the client has sent nothing for too long."""
         longest_s = self._limits.header_timeout_s
-        if longest_s is not None and now_s - self._opened_s > longest_s:
+        if self._state.is_leaving and now_s - self._opened_s > LEAVE_IDLE_S:
+            self._transport.close()
+        elif longest_s is not None and now_s - self._opened_s > longest_s:
             self._state.recorder.request_rejected("header_timeout")
             self._transport.close()
 
     def close(self) -> None:
         """Close the connection."""
         self._transport.close()
+
+    def leave(self) -> None:
+        """Nothing to do: the connection knows when its first request arrives."""
 
 
 def _peer(transport: asyncio.BaseTransport) -> str:
@@ -187,10 +235,14 @@ def _bound(address: Address) -> socket.socket:
         if bound.family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # :: includes IPv4
         name = address.host, address.port
+        if port_handover.is_joining():
+            port_handover.share(bound)
     try:
         bound.bind(name)
         bound.listen(_BACKLOG)
         bound.setblocking(False)
+        if port_handover.is_joining() and not address.path:
+            port_handover.prefer_newer(bound)
     except OSError as error:
         bound.close()
         raise OSError(

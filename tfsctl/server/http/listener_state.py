@@ -24,10 +24,17 @@ class Connection(Protocol):
     def close(self) -> None:
         """Close the connection; requests that are running are cancelled."""
 
+    def leave(self) -> None:
+        """Have the client open another connection for its next request; the running ones are answered."""
+
 
 @dataclass(slots=True)
 class ListenerState:
-    """The state that a listener's connections share. `peers` counts the connections of each IP address."""
+    """The state that a listener's connections share.
+
+    `peers` counts the connections of each IP address. If `is_leaving`, another process has taken over the ports, and
+    new connections are left after one request.
+    """
 
     application: Application
     loop: asyncio.AbstractEventLoop
@@ -36,6 +43,7 @@ class ListenerState:
     connections: set[Connection] = field(default_factory=set)
     peers: Counter[str] = field(default_factory=Counter)
     recorder: Recorder = field(default_factory=NullRecorder)
+    is_leaving: bool = False
     tasks: RequestTasks = field(init=False)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ from tfsctl.server.limits import Limits
 
 _MIN_READ_BYTES = 64 * 1024  # that a client has to read in `write_stall_timeout_s`, if so much waits for it
 _LINGER_CHECK_S = 0.5
+LEAVE_IDLE_S = 5.0  # after which an idle connection is closed if another process has the ports
 _MAX_LINGER_CHECKS = 10
 
 

@@ -1,6 +1,7 @@
 """Shutdown: at SIGTERM or SIGINT the server finishes running requests first, within a time limit.
 
-A separate thread receives the signals, because the event loop may be blocked by a run that does not end.
+A separate thread receives the signals, because the event loop may be blocked by a run that does not end. It also
+receives the signal to hand the ports over to another process (`programs/port_handover`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+
+from tfsctl.programs import port_handover
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +48,8 @@ class Requests:
 
 
 def hold_signals() -> None:
-    """Block both signals in this thread and in threads started later; `wait_for_signal` receives them."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    """Block the signals in this thread and in threads started later; `wait_for_signal` receives them."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS | {port_handover.SIGNAL})
 
 
 def end_with_parent(number: signal.Signals) -> None:
@@ -59,15 +62,17 @@ def end_with_parent(number: signal.Signals) -> None:
         signal.raise_signal(number)
 
 
-async def wait_for_signal(drain_s: float, end: Callable[[], None]) -> None:
-    """Return at the first signal. `end`, which must end the process, is called at the second signal.
+async def wait_for_signal(drain_s: float, end: Callable[[], None], hand_over: Callable[[], None]) -> None:
+    """Return at the first SIGTERM or SIGINT. `end`, which must end the process, is called at the second one.
 
-    It is also called `drain_s` and two seconds (for unloading) after the first signal, whatever still runs then.
+    It is also called `drain_s` and two seconds (for unloading) after the first one, whatever still runs then.
+    `hand_over` is called on the event loop when this process is asked to hand its ports over.
     """
     loop, first = asyncio.get_running_loop(), asyncio.Event()
 
     def receive() -> None:
-        signal.sigwait(_SIGNALS)
+        while signal.sigwait(_SIGNALS | {port_handover.SIGNAL}) == port_handover.SIGNAL:
+            loop.call_soon_threadsafe(hand_over)
         loop.call_soon_threadsafe(first.set)
         if signal.sigtimedwait(_SIGNALS, drain_s + _UNLOAD_S) is None:
             log.warning("Ended without waiting any longer: something still ran %g s after the signal", drain_s)

@@ -1,0 +1,114 @@
+"""A server hands its ports over to another process, and no request is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from mixed_load import MixedLoad
+from model_servers import STOP_S, clean_environment
+from ports import HOST, free_ports, wait_until_listening
+from scale_models import write_scale_model
+
+from tfsctl.programs import port_handover
+
+
+@contextmanager
+def serving(base: Path, ports: list[int], folder: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server of the model `m`, which is gone when the block is left."""
+    folder.mkdir()
+    grpc_port, rest_port = ports
+    argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={grpc_port}"]
+    argv += [f"--rest_api_port={rest_port}", "--model_name=m", f"--model_base_path={base}"]
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            argv, env=clean_environment(folder) | variables, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_until_listening(process, ports, log)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.server
+def test_no_request_is_lost(tmp_path: Path) -> None:
+    """Twice under load: the third server has the ports of the second, which had those of the first. Idle clients go too."""
+    for version in (1, 2, 3):
+        write_scale_model(tmp_path / f"m{version}" / "1", float(version))
+    ports = free_ports(2)
+    joining = {port_handover.VARIABLE: "1"}
+    with ExitStack() as stack:
+        old = stack.enter_context(serving(tmp_path / "m1", ports, tmp_path / "1"))
+        idle = stack.enter_context(closing(HTTPConnection(HOST, ports[1], timeout=STOP_S)))
+        idle.request("GET", "/v1/models/m")
+        assert idle.getresponse().read()
+        silent = stack.enter_context(closing(socket.create_connection((HOST, ports[0]), timeout=STOP_S)))
+        with MixedLoad(ports[1], ports[0], "m") as load:
+            for version in (2, 3):
+                assert port_handover.can_hand_over(old.pid)
+                old.send_signal(port_handover.SIGNAL)
+                new = stack.enter_context(serving(tmp_path / f"m{version}", ports, tmp_path / str(version), **joining))
+                assert old.wait(timeout=STOP_S) == 0
+                load.wait_for_more()
+                old = new
+        assert load.lost == []
+        assert load.values() == {1.0, 2.0, 3.0}
+        assert idle.sock is not None
+        assert (idle.sock.recv(1), silent.recv(1)) == (b"", b"")
+        old.send_signal(signal.SIGTERM)
+        assert old.wait(timeout=STOP_S) == 0
+
+
+@pytest.mark.server
+def test_sigterm_while_nobody_has_come(tmp_path: Path) -> None:
+    """The server serves until somebody listens on its ports, and can be stopped meanwhile."""
+    write_scale_model(tmp_path / "m" / "1", 1.0)
+    ports = free_ports(2)
+    with serving(tmp_path / "m", ports, tmp_path / "1") as server:
+        assert not port_handover.can_join(HOST, ports[0])
+        server.send_signal(port_handover.SIGNAL)
+        with MixedLoad(ports[1], ports[0], "m") as load:
+            load.wait_for_more()
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=STOP_S) == 0
+    assert load.lost == []
+
+
+def test_sockets_share_a_port() -> None:
+    """Only after `share`. New connections go to the newer socket, and to the other one if one is closed."""
+    with socket.socket() as older, socket.socket() as newer:
+        older.bind((HOST, 0))
+        older.listen()
+        address = older.getsockname()
+        assert not port_handover.can_join(*address)
+        port_handover.share(older)
+        assert not port_handover.prefer_newer(older)
+        assert port_handover.can_join(*address)
+        port_handover.share(newer)
+        newer.bind(address)
+        newer.listen()
+        assert port_handover.prefer_newer(older)
+        for _ in range(20):
+            socket.create_connection(address).close()
+            newer.accept()[0].close()
+        older.close()
+        socket.create_connection(address).close()
+        newer.accept()[0].close()
+
+
+def test_other_programs_cannot_hand_over() -> None:
+    """The signal would end them."""
+    assert not port_handover.can_hand_over(os.getpid())
+    assert not port_handover.can_hand_over(2**22 + 1)
