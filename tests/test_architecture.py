@@ -283,6 +283,7 @@ LIBRARIES = {
     "rich": ["cli/output/terminal"],
     "prompt_toolkit": ["cli"],
     "httpx": ["clients/answer_body", "clients/rest", "clients/rest_connection"],
+    "httpcore": ["clients/rest_connection"],
     "grpc": ["clients/grpc", "clients/grpc_channel"],
     "subprocess": ["programs/subprocesses"],
     "google_crc32c": ["core/tfrecord"],

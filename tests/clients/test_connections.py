@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import socket
 import subprocess
 import sys
@@ -375,28 +376,63 @@ def test_connecting_may_have_a_limit_of_its_own(transport: Transport) -> None:
         assert "--connect-timeout" in raised.value.hint
 
 
-def test_the_timeout_is_for_the_whole_answer() -> None:
-    """A server that sends a byte now and then is not waited for beyond the timeout."""
+@contextmanager
+def dripping_server(beginning: bytes, drop: bytes) -> Iterator[int]:
+    """The port of a server that answers with `beginning`, and then sends `drop` again and again."""
     is_over = threading.Event()
     with socket.create_server((HOST, 0)) as listener, ThreadPoolExecutor(1) as threads:
 
         def drip() -> None:
             client, _ = listener.accept()
-            with client:
-                client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")
-                try:
-                    while not is_over.wait(0.05):
-                        client.sendall(b" ")
-                except OSError:
-                    return
+            with client, suppress(OSError):
+                client.sendall(beginning)
+                while not is_over.wait(0.05):
+                    client.sendall(drop)
 
         threads.submit(drip)
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            is_over.set()
+
+
+@pytest.mark.parametrize(
+    ("beginning", "drop"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", b" "),
+        (b"HTTP/1.1 200 OK\r\n", b"x-a: b\r\n"),
+        (b"HTTP/1.1 200 OK\r\nx-a: ", b"b"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+    ids=["body", "headers", "one header", "interim answers"],
+)
+def test_the_timeout_is_for_the_whole_answer(beginning: bytes, drop: bytes) -> None:
+    """A server that sends a byte now and then is not waited for beyond the timeout."""
+    with (
+        dripping_server(beginning, drop) as port,
+        open_client("rest", HOST, port, timeout_s=0.3) as client,
+        pytest.raises(NotReadyInTime),
+    ):
+        client.status(ECHO)
+
+
+def test_ctrl_c_that_interrupts_no_system_call_ends_a_request() -> None:
+    """A signal that another thread receives, or that arrives just before a system call, does not end that call."""
+    with socket.create_server((HOST, 0)) as listener, ThreadPoolExecutor(1) as threads:
+
+        def interrupt() -> socket.socket:
+            client, _ = listener.accept()
+            client.recv(1000)
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+            return client
+
+        interrupted = threads.submit(interrupt)
         with (
-            open_client("rest", HOST, listener.getsockname()[1], timeout_s=0.3) as client,
-            pytest.raises(NotReadyInTime),
+            open_client("rest", HOST, listener.getsockname()[1], timeout_s=10 * PATIENCE_S) as client,
+            pytest.raises(KeyboardInterrupt),
         ):
             client.status(ECHO)
-        is_over.set()
+        interrupted.result().close()
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
-"""Reads the body of an HTTP answer: decompressed, with limits on its size and on the time that it takes."""
+"""Reads the body of an HTTP answer: decompressed, with a limit on its size."""
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Iterable
 
@@ -16,15 +15,14 @@ class BodyTooLarge(Exception):
     """The body is larger than the limit, after decompression."""
 
 
-def read_body(response: httpx.Response, *, max_bytes: int, started: float, limit_s: float | None) -> bytes:
+def read_body(response: httpx.Response, *, max_bytes: int) -> bytes:
     """The body of an answer whose head was received.
 
     At most `max_bytes` + 1 bytes are decompressed, so a small body that expands to a huge one costs no more memory.
 
-    Raises BodyTooLarge, httpx.ReadTimeout `limit_s` seconds after `started` (of time.monotonic), httpx.DecodingError for
-    an encoding that was not requested or a damaged body, and what the connection raises.
+    Raises BodyTooLarge, httpx.DecodingError for an encoding that was not requested or a damaged body, and what the
+    connection raises.
     """
-    deadline = None if limit_s is None else started + limit_s
     decompressor = _decompressor(response.headers.get("content-encoding", "identity").strip().lower())
     chunks, size = [], 0
     assert isinstance(response.stream, Iterable)  # noqa: S101 - the stream of a synchronous client
@@ -34,8 +32,6 @@ def read_body(response: httpx.Response, *, max_bytes: int, started: float, limit
         size += len(chunk)
         if size > max_bytes:
             raise BodyTooLarge
-        if deadline is not None and time.monotonic() > deadline:
-            raise httpx.ReadTimeout(f"the answer was not complete within {limit_s:g} s")
     if decompressor is not None and size and not decompressor.eof:
         raise httpx.DecodingError("the compressed body ends too early")
     return b"".join(chunks)
