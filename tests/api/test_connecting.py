@@ -87,7 +87,17 @@ def test_none_or_several(
     assert caught.value.hint == hint
 
 
-@pytest.mark.parametrize("options", [{"timeout_s": 0}, {"timeout_s": -1}, {"headers": {"a b": "c"}}, {"address": 8500}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"timeout_s": 0},
+        {"timeout_s": -1},
+        {"timeout_s": float("nan")},
+        {"timeout_s": float("inf")},
+        {"headers": {"a b": "c"}},
+        {"address": 8500},
+    ],
+)
 def test_invalid_options(options: dict[str, Any]) -> None:
     """They are refused before anything is sent."""
     with pytest.raises(tfsctl.InvalidInput):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 import tfsctl
+from tfsctl.engines.planning import serve_plan
+from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.engines.registry import records
 
 pytestmark = pytest.mark.server
@@ -78,4 +82,31 @@ def test_paths_that_cannot_be_served(tmp_path: Path) -> None:
         tfsctl.serve(tmp_path, engine="foo")  # type: ignore[arg-type] # the point
     with pytest.raises(tfsctl.InvalidInput, match="70000 is not a port"):
         tfsctl.serve(tmp_path, engine="embedded", rest_port=70000)
+    with pytest.raises(tfsctl.InvalidInput, match="wait_timeout_s is nan"):
+        tfsctl.serve(tmp_path, engine="embedded", wait_timeout_s=math.nan)
     assert running_names() == set()
+
+
+def test_variables_choose_the_engine_and_the_image(
+    echo_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """TFSCTL_ENGINE and TFSCTL_IMAGE, as for `tfsctl serve`; an argument takes precedence."""
+    made: list[ServeOptions] = []
+
+    def make_plan(options: ServeOptions) -> NoReturn:
+        made.append(options)
+        raise tfsctl.EngineError("enough")
+
+    monkeypatch.setattr(serve_plan, "make_plan", make_plan)
+    monkeypatch.setenv("TFSCTL_ENGINE", "docker")
+    monkeypatch.setenv("TFSCTL_IMAGE", "registry.example/serving:1")
+    with pytest.raises(tfsctl.EngineError):
+        tfsctl.serve(echo_dir)
+    with pytest.raises(tfsctl.EngineError):
+        tfsctl.serve(echo_dir, engine="embedded")
+    assert [options.engine for options in made] == ["docker", "embedded"]
+    assert made[0].container.image == "registry.example/serving:1"
+
+    monkeypatch.setenv("TFSCTL_ENGINE", "foo")
+    with pytest.raises(tfsctl.InvalidInput, match="there is no engine 'foo'"):
+        tfsctl.serve(tmp_path)

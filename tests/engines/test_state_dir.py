@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import platformdirs
 import pytest
+from cli_runner import RunCli
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.registry import records
-from tfsctl.errors import EngineError
+from tfsctl.errors import EngineError, ExitCode
 from tfsctl.programs import subprocesses
 
 
@@ -115,3 +119,50 @@ def test_a_file_that_cannot_be_written_is_an_error_with_its_name(
     (state_dir.subfolder("configs") / "m").write_text("")
     with pytest.raises(EngineError, match=f"^cannot write {tmp_path}/configs/m/"):
         state_dir.write_config_files({"models.config": ""}, server="m")
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("loop", "Too many levels of symbolic links"),
+        ("loop/state", "Too many levels of symbolic links"),
+        ("file", "Not a directory"),
+        ("a" * 300, "File name too long"),
+        ("a" * 300 + "/state", "File name too long"),
+    ],
+)
+def test_a_place_that_cannot_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, echo_dir: Path, run_cli: RunCli, place: str, reason: str
+) -> None:
+    """Commands that only read know of no servers. A command that starts one says why it cannot."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TFSCTL_STATE_DIR", str(tmp_path / place))
+
+    assert records.running() == []
+    assert run_cli("ps").code == ExitCode.OK
+    assert run_cli("predict", "1", "--model", "m", "--port", "9").code == ExitCode.UNREACHABLE
+    result = run_cli("serve", echo_dir, "--engine", "embedded", "--rest-port", "0", "--grpc-port", "0", "--detach")
+    assert result.code == ExitCode.FAILED
+    assert f"cannot write the state directory {tmp_path / place}: {reason}\n" in result.stderr
+    assert "hint: set TFSCTL_STATE_DIR to another directory" in result.stderr
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ELOOP])
+def test_files_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A full disk, a quota and a read-only file system are errors that name the place."""
+    monkeypatch.setenv("TFSCTL_STATE_DIR", str(tmp_path))
+
+    def fail(*_values: object, **_options: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    file = state_dir.subfolder("locks") / "file"
+    for owner, function, write in (
+        (os, "open", lambda: ExitStack().enter_context(state_dir.lock("m"))),
+        (os, "replace", lambda: state_dir.write_atomically(file, "text")),
+        (Path, "mkdir", lambda: state_dir.write_config_files({"models.config": ""}, server="m")),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, function, fail)
+            with pytest.raises(EngineError, match=os.strerror(number)):
+                write()

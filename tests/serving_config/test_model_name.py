@@ -28,3 +28,10 @@ def test_invalid_names(name: str, similar: str) -> None:
 
     assert refusal.value.hint == f"--name {similar}"
     assert check_name(similar) == similar
+
+
+def test_a_long_name() -> None:
+    """Files of a server have its name, and something before or after it."""
+    with pytest.raises(InvalidInput, match="has 201 characters, and at most 200 are allowed"):
+        check_name("a" * 201)
+    assert check_name(valid_name("a" * 300)) == "a" * 200

@@ -18,6 +18,7 @@ from tfsctl.api.progress import ProgressBar, ShowProgress, is_wanted
 from tfsctl.clients import example_tasks
 from tfsctl.clients.availability import available_version
 from tfsctl.clients.bulk.pinned_version_predictor import PinnedVersionPredictor
+from tfsctl.clients.connection import check_timeout
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.inference import InferenceResult, Method, ScoredClass
 from tfsctl.core.types import ModelMetadata, ModelRef, VersionStatus
@@ -322,6 +323,8 @@ class Client:
         """
         with python_errors():
             ref = self._ref(model, version, label)
+            if timeout_s != 0:  # 0 asks once
+                check_timeout("timeout_s", timeout_s)
             deadline = time.monotonic() + timeout_s
             while True:
                 try:

@@ -16,6 +16,7 @@ from tfsctl.clients.connection import (
     DEFAULT_TIMEOUT_S,
     PLAIN,
     Connection,
+    check_timeout,
     with_headers,
 )
 from tfsctl.clients.factory import open_client
@@ -70,8 +71,7 @@ def connect(
         raise InvalidInput("a profile and an address or server's name both choose a server", hint="remove one of them")
     if address is not None and server is not None:
         raise InvalidInput("an address and a server's name both choose a server", hint="remove one of them")
-    if timeout_s <= 0:
-        raise InvalidInput(f"timeout_s is {timeout_s}, and not a positive number of seconds")
+    check_timeout("timeout_s", timeout_s)
     remote = None if profile is None else load_profile(profile)
     base, found = PLAIN if remote is None else remote.connection, None
     if remote is not None:

@@ -8,13 +8,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from tfsctl.api.client import Client
 from tfsctl.api.connecting import connect
 from tfsctl.api.hints import python_errors
-from tfsctl.clients.connection import DEFAULT_TIMEOUT_S
-from tfsctl.engines.launch_spec import EngineName
+from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, check_timeout
+from tfsctl.engines.launch_spec import ContainerOptions, EngineName
 from tfsctl.errors import EngineError, InvalidInput
 
 if TYPE_CHECKING:
@@ -102,13 +102,16 @@ class Serving:
 
 def serve(
     *paths: str | os.PathLike[str],
-    engine: EngineName | Literal["auto"] = "auto",
+    engine: EngineName | Literal["auto"] | None = None,
     name: str | None = None,
     rest_port: int = 0,
     grpc_port: int = 0,
     wait_timeout_s: float = 60.0,
 ) -> Serving:
     """Start a model server, and return once all models are ready. Port 0 (default) chooses a free port.
+
+    Like the command, it takes `engine` from the environment variable TFSCTL_ENGINE (default: auto), and the image of a
+    container from TFSCTL_IMAGE.
 
     If a server of the same name serves the same models with the same options already, it is joined. If it serves
     something else, the new server gets another name (`NAME-2`), unless `name` was given.
@@ -120,11 +123,18 @@ def serve(
     from tfsctl.engines.planning import serve_plan
     from tfsctl.engines.planning.serve_options import ServeOptions
 
+    image = os.environ.get("TFSCTL_IMAGE")
     options = ServeOptions(
-        paths=tuple(Path(path) for path in paths), name=name, engine=engine, rest_port=rest_port, grpc_port=grpc_port
+        paths=tuple(Path(path) for path in paths),
+        name=name,
+        engine=engine or cast("EngineName", os.environ.get("TFSCTL_ENGINE") or "auto"),
+        rest_port=rest_port,
+        grpc_port=grpc_port,
+        container=ContainerOptions(image=image) if image else ContainerOptions(),
     )
     with python_errors():
         _check_options(options)
+        check_timeout("wait_timeout_s", wait_timeout_s)
         plan = serve_plan.make_plan(options)
         wanted = plan.launch.name
         for number in range(1, _MAX_NAMES):

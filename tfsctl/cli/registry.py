@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup, TyperOption
 
 from tfsctl.cli.options.input_arguments import NegativeNumberCommand
+from tfsctl.cli.options.option_values import require_finite
 from tfsctl.cli.usage.help_format import CONTEXT_SETTINGS, GroupedCommand
 from tfsctl.cli.usage.usage_errors import unknown_command
 
@@ -129,6 +130,8 @@ def _build_command(name: str) -> object:
         app.command(name, cls=cls)(getattr(module, name))
     command = typer.main.get_command(app)
     for one in getattr(command, "commands", {"": command}).values():
+        for parameter in one.params:
+            require_finite(parameter)
         one.params.append(_verbose_option())
     return command
 

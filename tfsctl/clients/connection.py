@@ -18,6 +18,7 @@ Compression = Literal["gzip"]
 Balancing = Literal["round_robin"]
 DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_MAX_ANSWER_BYTES = 256 << 20
+MAX_TIMEOUT_S = 1e8  # about three years; sockets and locks accept about 1e9
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
@@ -135,6 +136,14 @@ class Connection:
 
 
 PLAIN = Connection()
+
+
+def check_timeout(name: str, seconds: float) -> None:
+    """Raise InvalidInput if a timeout is not a number above 0 and up to MAX_TIMEOUT_S. `name` is the parameter's name."""
+    if not 0 < seconds <= MAX_TIMEOUT_S:
+        raise InvalidInput(
+            f"{name} is {seconds:g}, and not a positive number of seconds", hint=f"use {name}={DEFAULT_TIMEOUT_S:g}"
+        )
 
 
 def with_headers(base: Sequence[Header], more: Sequence[Header]) -> tuple[Header, ...]:

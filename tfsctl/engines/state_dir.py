@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -64,9 +65,18 @@ def subfolder(name: str) -> Path:
             if status.st_uid != os.geteuid():
                 raise EngineError(f"{folder} of the state directory belongs to another user", hint=_ANOTHER)
     except OSError as error:
-        reason = "Not a directory" if isinstance(error, FileExistsError) else error.strerror
+        reason = _why_not_a_directory(path.parent) if isinstance(error, FileExistsError) else error.strerror
         raise EngineError(f"cannot write the state directory {path.parent}: {reason}", hint=_ANOTHER) from error
     return path
+
+
+def _why_not_a_directory(path: Path) -> str:
+    """Why a path that exists is not a directory: it is a file, or a symbolic link to itself."""
+    try:
+        path.stat()
+    except OSError as error:
+        return str(error.strerror)
+    return os.strerror(errno.ENOTDIR)
 
 
 def log_file(server: str) -> Path:
@@ -87,7 +97,11 @@ def lock(server: str, *, on_wait: Callable[[], None] = lambda: None) -> Iterator
     """
     import fcntl
 
-    descriptor = os.open(subfolder("locks") / server, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    path = subfolder("locks") / server
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise EngineError(f"cannot write {path}: {error.strerror}", hint=_ANOTHER) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

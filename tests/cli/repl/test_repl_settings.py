@@ -66,6 +66,7 @@ def test_settings_are_listed_and_changed(session: ReplSession) -> None:
         (":set json maybe", "'maybe' is neither on nor off", ""),
         (":set timeout soon", "'soon' is not a time in seconds", ""),
         (":set timeout -1", "'-1' is not a time in seconds", ""),
+        (":set timeout 1e9", "'1e9' is not a time in seconds", ""),
         (":set only y", "serving_default has no output 'y', only x", ""),
         (":set labels /nope", "no file /nope", None),
         (":last", "there is no prediction yet", "type an input first"),

@@ -1,22 +1,49 @@
-"""Checks of option values that no server could be queried with: hosts, names and times."""
+"""Checks of option values that no command can use: hosts, names, and numbers that are not finite."""
 
 from __future__ import annotations
 
+import copy
+import math
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
+import typer
+
+from tfsctl.clients.connection import MAX_TIMEOUT_S
 from tfsctl.errors import InvalidInput
 
-_MAX_SECONDS = 1e8  # about three years; sockets and locks accept about 1e9
 _HOST_AND_PORT = re.compile(r"(\[[^\]]+\]|[^:/\[\]]+):(\d+)")
 
 
-def check_values(host: str | None, names: Mapping[str, str | None], times: Iterable[float | None]) -> None:
-    """Check a host, names by what they are, and times in seconds; None stands for an option that was not given.
+def require_finite(parameter: Any) -> None:  # noqa: ANN401 - Click's own
+    """Have an option of a float refuse nan and infinity, and a number of seconds that is too large to wait for.
+
+    Does nothing for other options.
+    """
+    if "float" not in parameter.type.name:
+        return
+    is_duration = parameter.metavar == "SECONDS"
+    number = copy.copy(parameter.type)
+
+    def convert(value: Any, parameter: Any, context: Any) -> float:  # noqa: ANN401 - Click's own
+        found = float(type(number).convert(number, value, parameter, context))
+        if math.isnan(found) or math.isinf(found):
+            raise typer.BadParameter(f"{value} is not a finite number", context, parameter)
+        if is_duration and found > MAX_TIMEOUT_S:
+            raise typer.BadParameter(f"{value} is more than {MAX_TIMEOUT_S:.0f} seconds", context, parameter)
+        return found
+
+    number.convert = convert
+    parameter.type = number
+
+
+def check_values(host: str | None, names: Mapping[str, str | None]) -> None:
+    """Check a host, and names by what they are; None stands for an option that was not given.
 
     Raises InvalidInput for a host that is a URL or holds a port (names for gRPC such as dns:///name:port are allowed),
-    for text that is not UTF-8, and for a time that is no number or too long.
+    and for text that is not UTF-8.
     """
     for what, text in {**names, "--host": host}.items():
         if text is not None and not text.isascii():
@@ -24,11 +51,6 @@ def check_values(host: str | None, names: Mapping[str, str | None], times: Itera
                 text.encode()
             except UnicodeEncodeError as error:
                 raise InvalidInput(f"{what} is not UTF-8 text (at character {error.start + 1})") from error
-    for seconds in times:
-        if seconds is not None and not seconds <= _MAX_SECONDS:
-            raise InvalidInput(
-                f"{seconds:g} is not a valid number of seconds", hint="use a number up to 100000000, e.g. --timeout 60"
-            )
     if host is None:
         return
     if host.startswith(("http://", "https://")):

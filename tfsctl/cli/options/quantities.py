@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from tfsctl.clients.connection import MAX_TIMEOUT_S
 from tfsctl.errors import InvalidInput
 
 _SHARE = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<percent>%?)")
@@ -21,9 +22,9 @@ def parse_share(text: str, option: str) -> float:
 
 
 def parse_duration(text: str, option: str) -> float:
-    """A duration in seconds, more than 0. Raises InvalidInput."""
+    """A duration in seconds, above 0 and up to three years. Raises InvalidInput."""
     match = _DURATION.fullmatch(text.strip())
     seconds = float(match["number"]) * _SECONDS_OF_UNIT[match["unit"]] if match else 0.0
-    if seconds <= 0:
+    if not 0 < seconds <= MAX_TIMEOUT_S:
         raise InvalidInput(f"{option} {text}: not a duration", hint=f"{option} 60s, {option} 5m or {option} 1h")
     return seconds

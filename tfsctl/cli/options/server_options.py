@@ -184,7 +184,7 @@ class ServerOptions:
         """
         if text is None:
             return self
-        check_values(None, {"the name of the model": text}, ())
+        check_values(None, {"the name of the model": text})
         name, _, number = text.rpartition("@")
         if not name or not number.isdecimal():
             name, number = text, ""
@@ -285,7 +285,7 @@ def _server_options(
             )
     if server is not None and any(place is not None for place in (host, port, url)):
         raise InvalidInput("--server cannot be used with --host, --port or --url", hint="remove one of them")
-    check_values(host, {"--model": model, "--label": label}, (timeout, connect_timeout, keepalive))
+    check_values(host, {"--model": model, "--label": label})
     connection = replace(
         tls_and_headers(use_tls=use_tls, ca=ca, cert=cert, key=key, headers=headers, header_env=header_env),
         proxy=proxy,

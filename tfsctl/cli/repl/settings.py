@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfsctl.cli.output.classes import read_labels
+from tfsctl.clients.connection import MAX_TIMEOUT_S
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.inputs.predict_inputs import choose_outputs
@@ -96,8 +96,8 @@ def _set_timeout(session: ReplSession, text: str) -> None:
     try:
         seconds = float(text or session.initial_timeout_s)
     except ValueError:
-        seconds = math.nan
-    if not (seconds > 0 and math.isfinite(seconds)):
+        seconds = 0.0
+    if not 0 < seconds <= MAX_TIMEOUT_S:
         raise InvalidInput(f"{text!r} is not a time in seconds")
     session.switch(timeout_s=seconds, signature=session.signature_name)
 

@@ -128,7 +128,7 @@ def _same_server(one: ServerRecord, other: ServerRecord) -> bool:
 def _folder_files() -> list[Path]:
     try:
         return sorted((state_dir.base() / _FOLDER).glob("*.json"))
-    except EngineError:  # there is no home directory, so there are no records either
+    except (EngineError, OSError):  # no home directory, or a path that cannot exist: there are no records either
         return []
 
 

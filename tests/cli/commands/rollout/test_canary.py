@@ -17,7 +17,7 @@ from tfsctl.errors import ExitCode
         (("--steps", "5,1"), "--steps 5,1 do not rise"),
         (("--steps", "nan"), "--steps nan do not rise"),
         (("--steps", "1,200"), "--steps 1,200 do not rise"),
-        (("--steps", "1,5", "--interval", "soon"), "--interval soon is not a duration"),
+        (("--steps", "1,5", "--interval", "soon"), "--interval soon: not a duration"),
         (("--percent", 5, "--interval", "5m"), "--interval and --min-requests belong to --steps"),
         (("--percent", 5, "--sticky", "user id"), "is not the name of a header"),
         (("--percent", 5, "--slow", "soon"), "--slow soon: neither a time nor a quantile"),

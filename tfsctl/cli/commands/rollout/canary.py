@@ -9,6 +9,7 @@ import typer
 
 from tfsctl.cli.options.completion import complete_models
 from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.quantities import parse_duration
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
 from tfsctl.cli.output import rollout_report, terminal
 from tfsctl.errors import EngineError, InvalidInput
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tfsctl.rollout.gate.slow_requests import SlowRule
 
 DEFAULT_INTERVAL = "60s"
-UNITS_S = {"s": 1, "m": 60, "h": 3600}
 
 ModelName = Annotated[
     str | None,
@@ -122,7 +122,7 @@ def canary(
         raise InvalidInput(f"--sticky {sticky!r} is not the name of a header", hint="--sticky user-id")
     if on_change is not None:
         webhook.check(on_change)
-    duration = None if steps is None else _seconds(interval or DEFAULT_INTERVAL)
+    duration = None if steps is None else parse_duration(interval or DEFAULT_INTERVAL, "--interval")
     rule = None if slow is None else parse_slow_rule(slow)
     front = operations.find_front(name, server=server)
     needed = [min_requests or found for found in _say_forecasts(percentages, rule, alpha)]
@@ -188,11 +188,3 @@ def _percentages(percent: float | None, steps: str | None) -> tuple[float, ...]:
     if not all(0.01 <= step <= 100 for step in found) or list(found) != sorted(set(found)):
         raise InvalidInput(f"--steps {steps} do not rise from 0.01 to 100", hint="--steps 1,5,25,100")
     return found
-
-
-def _seconds(text: str) -> float:
-    """A duration in seconds: `30`, `30s`, `5m` or `1h`. Raises InvalidInput."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
-    if match is None:
-        raise InvalidInput(f"--interval {text} is not a duration", hint="--interval 60s, 5m or 1h")
-    return float(match[1]) * UNITS_S[match[2] or "s"]
