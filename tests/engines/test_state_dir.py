@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
@@ -157,11 +158,12 @@ def test_files_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(number, os.strerror(number))
 
     file = state_dir.subfolder("locks") / "file"
-    for owner, function, write in (
+    writes: list[tuple[object, str, Callable[[], object]]] = [
         (os, "open", lambda: ExitStack().enter_context(state_dir.lock("m"))),
         (os, "replace", lambda: state_dir.write_atomically(file, "text")),
         (Path, "mkdir", lambda: state_dir.write_config_files({"models.config": ""}, server="m")),
-    ):
+    ]
+    for owner, function, write in writes:
         with monkeypatch.context() as patched:
             patched.setattr(owner, function, fail)
             with pytest.raises(EngineError, match=os.strerror(number)):
