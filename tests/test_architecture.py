@@ -125,7 +125,11 @@ LAYERS: dict[str, list[set[str]]] = {
         {"model_config"},
         {"linting"},
     ],
-    "rollout": [{"comparison", "file_verification", "gate", "labels", "removal"}, {"front", "inventory", "recording"}],
+    "rollout": [
+        {"comparison", "experiment", "file_verification", "gate", "labels", "removal"},
+        {"front", "inventory", "recording"},
+        {"ab_test"},
+    ],
     "rollout/front": [
         {"envoy_program", "routes", "webhook"},
         {"admin", "bootstrap"},
@@ -136,6 +140,11 @@ LAYERS: dict[str, list[set[str]]] = {
         {"__main__"},
     ],
     "rollout/recording": [{"recorded_model", "replay", "value_summary"}, {"skew"}],
+    "rollout/experiment": [
+        {"difference", "latency_histogram"},
+        {"exposure_store"},
+        {"exposure_log", "outcomes"},
+    ],
     "rollout/gate": [{"e_value", "slow_requests"}, {"forecast"}],
     "rollout/labels": [
         {"config_file", "planning"},
@@ -193,6 +202,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "cli/output": [
         {"classes", "signature_table", "terminal", "value_text"},
         {
+            "ab_results",
             "bars",
             "class_columns",
             "comparison",

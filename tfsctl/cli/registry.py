@@ -54,6 +54,7 @@ COMMANDS = {
     "verify": Command("rollout", "Check that the files of a version are those that were exported."),
     "models": Command("rollout", "List the model directories below a folder."),
     "canary": Command("rollout", "Send a part of the traffic to a new version."),
+    "ab": Command("rollout", "Split the traffic between two versions, and compare their results."),
     "rollout": Command("rollout", "Show and end the rollout of a version."),
     "record": Command("rollout", "Record the requests of a model."),
     "skew": Command("rollout", "Compare the inputs of recorded requests with the training data."),

@@ -131,6 +131,11 @@ def close_listeners(admin: str) -> None:
     _call(admin, "POST", "/drain_listeners")
 
 
+def reopen_logs(admin: str) -> None:
+    """Have Envoy open its access logs anew. Raises EngineError if it does not answer."""
+    _call(admin, "POST", "/reopen_logs")
+
+
 def _call(admin: str, method: str, path: str) -> bytes:
     connection = _UnixConnection(admin)
     try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tfsctl.rollout.experiment import exposure_log
 from tfsctl.rollout.front.routes import PROTOCOLS, Document, Protocol, Slot, cluster
 from tfsctl.serving_config.serving_config import TlsFiles
 
@@ -20,6 +21,7 @@ class FrontAddresses:
     """Where the front listens, and where each server behind it does: its REST port and its gRPC port.
 
     `routes` are the files of route discovery; `admin` is the path of the UNIX socket of Envoy's admin interface.
+    `exposures` is the file to which Envoy writes a line for each request of an A/B test.
     """
 
     host: str
@@ -28,6 +30,7 @@ class FrontAddresses:
     slots: Mapping[Slot, tuple[int, int]]
     routes: Mapping[Protocol, str]
     admin: str
+    exposures: str
     tls: TlsFiles | None = None
 
 
@@ -54,7 +57,7 @@ def bootstrap_document(addresses: FrontAddresses) -> Document:
 
 
 def _listener(protocol: Protocol, addresses: FrontAddresses, port: int) -> Document:
-    chain: Document = {"filters": [{"name": "http", "typed_config": _http(protocol, addresses.routes[protocol])}]}
+    chain: Document = {"filters": [{"name": "http", "typed_config": _http(protocol, addresses)}]}
     if protocol == "grpc" and addresses.tls is not None:
         chain["transport_socket"] = _tls(addresses.tls)
     return {
@@ -65,7 +68,7 @@ def _listener(protocol: Protocol, addresses: FrontAddresses, port: int) -> Docum
     }
 
 
-def _http(protocol: Protocol, routes: str) -> Document:
+def _http(protocol: Protocol, addresses: FrontAddresses) -> Document:
     filters = [_filter("router", "router.v3.Router", suppress_envoy_headers=True)]
     if protocol == "grpc":
         filters.insert(0, _filter("grpc_stats", "grpc_stats.v3.FilterConfig", stats_for_all_methods=False))
@@ -74,15 +77,36 @@ def _http(protocol: Protocol, routes: str) -> Document:
         "stat_prefix": protocol,
         "rds": {
             "route_config_name": protocol,
-            "config_source": {"resource_api_version": "V3", "path_config_source": {"path": routes}},
+            "config_source": {"resource_api_version": "V3", "path_config_source": {"path": addresses.routes[protocol]}},
         },
         "http_filters": filters,
+        "early_header_mutation_extensions": [_without_header(exposure_log.HEADER)],
+        "access_log": [_exposure_log(addresses.exposures)],
         "generate_request_id": False,
         "server_header_transformation": "PASS_THROUGH",
         "stream_idle_timeout": "0s",  # a prediction may take long
         "request_headers_timeout": "60s",
         "use_remote_address": True,
         "http_protocol_options": {"accept_http_10": True},
+    }
+
+
+def _without_header(name: str) -> Document:
+    """Clients cannot set this header."""
+    kind = "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
+    return {"name": "remove", "typed_config": {"@type": _type(kind), "mutations": [{"remove": name}]}}
+
+
+def _exposure_log(path: str) -> Document:
+    """A log of the requests that the routes mark with the header, which they do during an A/B test."""
+    return {
+        "name": "exposures",
+        "filter": {"header_filter": {"header": {"name": exposure_log.HEADER, "present_match": True}}},
+        "typed_config": {
+            "@type": _type("envoy.extensions.access_loggers.file.v3.FileAccessLog"),
+            "path": path,
+            "log_format": {"json_format": exposure_log.LINE_FORMAT},
+        },
     }
 
 

@@ -76,6 +76,7 @@ def start_envoy(front: str, addresses: FrontAddresses, folder: Path) -> ProcessR
     Path(addresses.admin).unlink(missing_ok=True)  # Envoy does not start if the socket exists
     threads = min(os.cpu_count() or 1, MAX_CONCURRENCY)
     options = ["--disable-hot-restart", "--concurrency", str(threads), "--log-level", "warning", "--drain-time-s", "60"]
+    options += ["--file-flush-interval-msec", "500"]  # of the log of an A/B test
     argv = [find_envoy(), "--config-path", str(bootstrap), *options]
     return _start(child_name(front, "envoy"), argv, {})
 

@@ -41,6 +41,12 @@ def _start(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> F
     running = state.rollout
     if running is not None and running.is_active:
         same = (running.plan.model, running.plan.version) == (plan.model, plan.version)
+        if running.plan.experiment is not None and running.plan.experiment != plan.experiment:
+            raise InvalidInput(
+                f"an A/B test of versions {running.from_version} and {running.plan.version} of {running.plan.model} is "
+                f"running (started by {running.operator})"
+            )
+        same = same and running.plan.experiment == plan.experiment
         if not same or running.status == "starting":
             raise InvalidInput(
                 f"version {running.plan.version} of {running.plan.model} is being rolled out "
@@ -139,6 +145,19 @@ def describe(rollout: Rollout) -> str:
     return f"{what}{percent}{f' ({rollout.reason})' if rollout.reason else ''}"
 
 
+def describe_test(rollout: Rollout) -> dict[str, Any]:
+    """What is stored with the requests of an A/B test: its versions, how they are split, and its start."""
+    return {
+        "model": rollout.plan.model,
+        "a": rollout.from_version,
+        "b": rollout.plan.version,
+        "percent_b": rollout.plan.steps[0],
+        "sticky": rollout.plan.sticky,
+        "operator": rollout.operator,
+        "started_at": rollout.started_at,
+    }
+
+
 def report(state: FrontState, server: str) -> dict[str, Any]:
     """What `rollout status --json` prints, and what is posted to `--on-change`."""
     rollout = state.rollout
@@ -151,6 +170,8 @@ def report(state: FrontState, server: str) -> dict[str, Any]:
             "model": rollout.plan.model,
             "from": rollout.from_version,
             "to": rollout.plan.version,
+            "kind": "canary" if rollout.plan.experiment is None else "ab",
+            "sticky": rollout.plan.sticky,
             "status": rollout.status,
             "percent": rollout.percent,
             "step": rollout.step + 1,

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from tfsctl.engines import state_dir
 from tfsctl.programs import processes
+from tfsctl.rollout.experiment.exposure_store import ExposureStore
 from tfsctl.rollout.front.rollout_state import Rollout
 from tfsctl.rollout.front.routes import Slot
 
@@ -90,6 +91,16 @@ class FrontFiles:
         state_dir.subfolder("fronts")
         self._folder.mkdir(exist_ok=True, mode=0o700)
         return self._folder
+
+    @property
+    def exposure_log(self) -> Path:
+        """The file to which Envoy logs the requests of an A/B test."""
+        return self._folder / "exposures.log"
+
+    @property
+    def exposures(self) -> ExposureStore:
+        """The counts of the last A/B test."""
+        return ExposureStore(self._folder / "exposures.sqlite")
 
     def read(self) -> FrontState | None:
         """The state; None if there is none, or if another version of tfsctl wrote it."""

@@ -29,6 +29,7 @@ class RolloutPlan:
     - `sticky`: requests with the same value of this header go to the same version
     - `on_change`: a URL that receives each decision as a JSON document
     - `timeout_s`: how long the new version may load
+    - `experiment`: the id of the A/B test that this is; None for a canary
     """
 
     model: str
@@ -42,6 +43,7 @@ class RolloutPlan:
     on_change: str | None = None
     timeout_s: float = 60.0
     slow: str | None = None
+    experiment: str | None = None
 
     @property
     def gate_alpha(self) -> float:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
+from tfsctl.rollout.experiment import exposure_log
+
 Slot = Literal["a", "b"]
 Protocol = Literal["rest", "grpc"]
 PROTOCOLS: tuple[Protocol, ...] = ("rest", "grpc")
@@ -28,7 +30,8 @@ _SPLIT_CALLS = r"/tensorflow\.serving\.PredictionService/(Predict|Classify|Regre
 class Canary:
     """The version that receives `percent` of the requests for `model`, on the server in `slot`.
 
-    Requests with the same value of the header `sticky` go to the same version.
+    Requests with the same value of the header `sticky` go to the same version. `experiment` is the id of an A/B test:
+    Envoy then logs each split request with its `sticky` value.
     """
 
     model: str
@@ -36,6 +39,7 @@ class Canary:
     slot: Slot
     percent: float
     sticky: str | None = None
+    experiment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +153,11 @@ def _split(routing: Routing, canary: Canary, protocol: Protocol) -> Document:
     if canary.sticky is not None:
         weighted["use_hash_policy"] = True
         route["hash_policy"] = [{"header": {"header_name": canary.sticky}}]
-    return {"route": route}
+    if canary.experiment is None or canary.sticky is None:
+        return {"route": route}
+    header = {"key": exposure_log.HEADER, "value": exposure_log.header_value(canary.experiment, canary.sticky)}
+    added = {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return {"route": route, "request_headers_to_add": [added]}
 
 
 def _options() -> Document:

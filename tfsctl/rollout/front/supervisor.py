@@ -7,6 +7,7 @@ it was if it is killed and started again: Envoy and the servers survive it.
 from __future__ import annotations
 
 import json
+import sqlite3
 import tempfile
 import threading
 import time
@@ -19,12 +20,13 @@ from tfsctl.engines import ports, state_dir
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.model_on_disk import find_configured
 from tfsctl.errors import EngineError, TfsctlError
+from tfsctl.rollout.experiment.exposure_log import ExposureLog
 from tfsctl.rollout.front import children, decisions, webhook
-from tfsctl.rollout.front.admin import Statistics, read_statistics
+from tfsctl.rollout.front.admin import Statistics, read_statistics, reopen_logs
 from tfsctl.rollout.front.bootstrap import BACKEND_HOST, HISTOGRAM_S, FrontAddresses
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState, SlotState
 from tfsctl.rollout.front.rollout_state import Rollout
-from tfsctl.rollout.front.routes import PROTOCOLS, Canary, Routing, Slot, route_document
+from tfsctl.rollout.front.routes import PROTOCOLS, SLOTS, Canary, Routing, Slot, cluster, route_document
 from tfsctl.rollout.gate.slow_requests import Latencies
 from tfsctl.serving_config.serving_config import ServingConfig
 
@@ -52,6 +54,8 @@ class Supervisor:
         self._retiring: list[threading.Thread] = []
         self._retire_after: tuple[int, Slot] | None = None
         self._canary_ends = 0
+        self._exposures = ExposureLog(self._files.exposure_log, self._files.exposures, self._reopen_logs)
+        self._exposures_fail = False
         self._recover_rollout()
 
     def _recover_rollout(self) -> None:
@@ -83,6 +87,7 @@ class Supervisor:
         if now >= self._next_statistics or self.state.applied != self.state.generation:
             self._next_statistics = now + STATISTICS_S
             self._count()
+            self._count_exposures()
         rollout = self.state.rollout
         if rollout is not None and rollout.is_active:
             self._advance(rollout)
@@ -186,6 +191,31 @@ class Supervisor:
         self._say(f"requests that take {threshold_ms:g} ms or more are slow ({rule.text} of the stable version)")
         return rollout.with_slow_threshold(threshold_ms)
 
+    def _count_exposures(self) -> None:
+        """Count the requests of the A/B test that runs or was the last. A failure is logged once."""
+        rollout = self.state.rollout
+        if rollout is None or rollout.plan.experiment is None:
+            return
+        ab_slot = self.state.stable_slot if rollout.status == "promoted" else self.state.other_slot
+        version_of = {
+            cluster(slot, protocol, split=True): rollout.plan.version if slot == ab_slot else rollout.from_version
+            for slot in SLOTS
+            for protocol in PROTOCOLS
+        }
+        try:
+            self._exposures.update(rollout.plan.experiment, decisions.describe_test(rollout), version_of)
+            self._exposures_fail = False
+        except (sqlite3.Error, OSError) as error:
+            if not self._exposures_fail:
+                self._say(f"the requests of the A/B test cannot be counted: {error}")
+            self._exposures_fail = True
+
+    def _reopen_logs(self) -> None:
+        try:
+            reopen_logs(self._addresses().admin)
+        except EngineError as error:
+            self._say(error.message)
+
     def _advance(self, rollout: Rollout) -> None:
         """Decide what follows from the counts, or from the start of the canary's server."""
         slot = self.state.slots[self.state.other_slot]
@@ -246,6 +276,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         """Stop Envoy, then the servers. The versions stay in the state, for `tfsctl restart`."""
+        self._exposures.close()
         children.drain(self._addresses().admin)
         children.stop(self.state.envoy)
         for slot in self.state.slots.values():
@@ -265,6 +296,7 @@ class Supervisor:
             {name: slot.ports for name, slot in self.state.slots.items()},
             {protocol: str(folder / f"{protocol}.json") for protocol in PROTOCOLS},
             str(_admin_folder(self.state) / "admin"),
+            str(self._files.exposure_log),
             config.tls,
         )
 
@@ -299,5 +331,5 @@ def _routing(state: FrontState) -> Routing:
     if rollout is None or rollout.status not in ("running", "paused"):
         return Routing(state.stable_slot, state.versions)
     plan = rollout.plan
-    canary = Canary(plan.model, plan.version, state.other_slot, rollout.percent, plan.sticky)
+    canary = Canary(plan.model, plan.version, state.other_slot, rollout.percent, plan.sticky, plan.experiment)
     return Routing(state.stable_slot, state.versions, canary)
