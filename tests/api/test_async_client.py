@@ -176,5 +176,5 @@ def test_misuse() -> None:
     client = gated_client(GatedServer(), 1)
     with pytest.raises(TypeError, match=r"call tfsctl\.connect_async in each process"):
         pickle.dumps(client)
-    with pytest.raises(tfsctl.InvalidInput, match="at_once is 0"):
+    with pytest.raises(tfsctl.InvalidInput, match="at_once must be a positive number, not 0"):
         tfsctl.connect_async("localhost:1", at_once=0)

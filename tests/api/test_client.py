@@ -177,8 +177,8 @@ def test_classify_and_regress(echo: tfsctl.Client, rows: Any) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([1], "row 1 is of type int, and not features by name"),
-        ("text", "the examples are of type str, and not features by name"),
+        ([1], "row 1 is of type int, not features by name"),
+        ("text", "the examples are of type str, not features by name"),
         ([], "no example was given"),
         ({"x": [1, "a"]}, "feature 'x' mixes text and numbers"),
         ({"x": None}, "feature 'x' has null"),

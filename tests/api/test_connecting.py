@@ -60,8 +60,8 @@ def test_running_servers_are_found(running: list[ServerRecord], options: dict[st
     [
         ([], {}, tfsctl.NotFound, "no server started by tfsctl is running", ANOTHER),
         ([], {"server": "here"}, tfsctl.NotFound, "no server started by tfsctl is running", ANOTHER),
-        ([HERE, OTHER], {}, tfsctl.InvalidInput, "several servers fit: ", CHOOSE),
-        ([HERE, TWIN], {"model": "m"}, tfsctl.InvalidInput, "several servers fit: here (m; REST 9501, gRPC 9500), twin (m; REST", CHOOSE),
+        ([HERE, OTHER], {}, tfsctl.InvalidInput, "several servers match: ", CHOOSE),
+        ([HERE, TWIN], {"model": "m"}, tfsctl.InvalidInput, "several servers match: here (m; REST 9501, gRPC 9500), twin (m; REST", CHOOSE),
         ([HERE], {"model": "mm"}, tfsctl.NotFound, "no running server serves 'mm'", 'did you mean model="m"?'),
         ([HERE], {"model": "resnet"}, tfsctl.NotFound, "no running server serves 'resnet'", ANOTHER),
         ([HERE], {"server": "her"}, tfsctl.NotFound, "no running server is named 'her'; running: here", 'did you mean server="here"?'),

@@ -19,7 +19,7 @@ from tfsctl.api.hints import python_errors, python_hint
         ("did you mean --signature row?", 'did you mean signature="row"?'),
         ("did you mean --only y?", 'did you mean outputs="y"?'),
         ("choose one with --signature NAME", 'choose one with signature="NAME"'),
-        ("leave out --version, or choose another number", "leave out version, or choose another number"),
+        ("remove --version, or choose another number", "remove version, or choose another number"),
         ("tfsctl stop m, or --name ANOTHER_NAME", 'tfsctl stop m, or name="ANOTHER_NAME"'),
         ("tfsctl serve PATH --name NAME", "tfsctl serve PATH --name NAME"),
         ("--column area=size names the one to take", 'columns={"area": "size"} names the one to take'),

@@ -30,15 +30,15 @@ def test_the_same_signatures_have_no_changes() -> None:
 def test_new_and_removed_signatures() -> None:
     """One that is gone breaks whoever asks it; a new one nobody."""
     one = signature(X, Y)
-    assert compare(one, {}) == (Change("s", "the signature is gone", breaks=True),)
-    assert compare({}, one) == (Change("s", "the signature is new", breaks=False),)
+    assert compare(one, {}) == (Change("s", "the signature was removed", breaks=True),)
+    assert compare({}, one) == (Change("s", "the signature was added", breaks=False),)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "what", "breaks"),
     [
-        (X, {}, "input x is gone", True),
-        ({}, X, "input x is new, and every request must have it", True),
+        (X, {}, "input x was removed", True),
+        ({}, X, "input x was added, and requests without it fail", True),
         (X, {"x": ("float64", (None, 3))}, "input x was float32, and is float64", True),
         (X, {"x": ("float32", (None, 4))}, "input x was [batch, 3], and is [batch, 4]", True),
         (X, {"x": ("float32", (None, None))}, "input x was [batch, 3], and is [batch, ?]", False),
@@ -56,9 +56,9 @@ def test_changes_of_inputs(old: Tensors, new: Tensors, what: str, breaks: bool) 
 @pytest.mark.parametrize(
     ("old", "new", "what", "breaks"),
     [
-        (Y, {}, "output y is gone", True),
-        (Y, Y | X, "output x is new: answers over REST are objects now, and were bare values", True),
-        (Y | {"z": Y["y"]}, Y | {"z": Y["y"]} | X, "output x is new", False),
+        (Y, {}, "output y was removed", True),
+        (Y, Y | X, "output x was added: REST responses are now objects, and were bare values", True),
+        (Y | {"z": Y["y"]}, Y | {"z": Y["y"]} | X, "output x was added", False),
         (Y, {"y": ("int64", (None, 1))}, "output y was float32, and is int64", True),
         (Y, {"y": ("float32", (None,))}, "output y was [batch, 1], and is [batch]", True),
         (Y, {"y": ("float32", (None, None))}, "output y was [batch, 1], and is [batch, ?]", True),
@@ -74,6 +74,6 @@ def test_renamed_single_output() -> None:
     """Over REST; over gRPC the name it had is gone."""
     changes = compare(signature(X, Y), signature(X, {"z": Y["y"]}))
     assert [(change.what, change.breaks) for change in changes] == [
-        ("output y is gone", True),
-        ("output z is new", False),
+        ("output y was removed", True),
+        ("output z was added", False),
     ]

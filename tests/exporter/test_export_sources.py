@@ -159,7 +159,7 @@ def test_directory_of_versions(export: Export) -> None:
         ("x = (1 +", "net.py", (1, "net.py:1: SyntaxError: '(' was never closed")),
         ("a = 1\nb = a / 0", "net.py", (1, "net.py:2: ZeroDivisionError: division by zero")),
         ("def build_model():\n  return [][1]", "net.py", (1, "net.py:2: build_model() failed: IndexError: list index out of range")),
-        ("import sys\nsys.exit('no data')", "net.py", (1, "net.py:2: the file ended with SystemExit: no data")),
+        ("import sys\nsys.exit('no data')", "net.py", (1, "net.py:2: the file exited with SystemExit: no data")),
         ("import no_such_module", "net.py", (1, "net.py:1: ModuleNotFoundError: No module named 'no_such_module'")),
         ("x = 1", "net.py", (2, "net.py defines neither `model` nor `build_model()`")),
         (NET, "net.py:other", (2, "net.py does not define `other`")),
@@ -252,7 +252,7 @@ def test_damaged_saved_model(export: Export, echo_dir: Path) -> None:
     (good / "variables" / "variables.index").unlink()
     result = export.source(good, "--name", "copy")
     assert result.code == 1
-    assert result.last_words[0].startswith("error: what was written cannot be loaded: ")
+    assert result.last_words[0].startswith("error: the exported version cannot be loaded: ")
     assert not (export.folder / "copy").exists()
 
 

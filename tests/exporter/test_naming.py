@@ -170,7 +170,7 @@ def test_samples_give_dtypes_of_a_subclassed_model(export: Export) -> None:
     built = export(code + "    model.build((None, 3))\n", "--json", "--name", "built")
     assert built.document["signatures"]["serving_default"]["inputs"]["ids"]["dtype"] == "float32"
     assert built.document["notes"] == [
-        "the model does not say of what dtype its inputs are: float32 was assumed; `samples` would tell"
+        "the model does not declare the dtype of its inputs: float32 is assumed; define `samples` to set it"
     ]
 
 

@@ -118,7 +118,7 @@ def test_signature_without_outputs(export: Export, outputs: str) -> None:
     assert (result.code, result.last_words) == (
         1,
         [
-            "error: signature serving_default returns nothing: a server has nothing to answer with",
+            "error: signature serving_default returns nothing",
             "hint: return a tensor, or a dict of tensors by name",
         ],
     )
@@ -153,7 +153,7 @@ def test_missing_variables(export: Export) -> None:
     refused = export.source(result.path, "--name", "copy")
 
     assert refused.code == 1
-    assert refused.last_words[0].startswith("error: what was written cannot be loaded: NotFoundError: ")
+    assert refused.last_words[0].startswith("error: the exported version cannot be loaded: NotFoundError: ")
 
 
 def test_graph_pinned_to_a_gpu(export: Export) -> None:
@@ -176,7 +176,9 @@ def test_graph_pinned_to_a_gpu(export: Export) -> None:
     result = export.source("pinned", "--name", "copy")
 
     assert result.code == 1
-    expected = "error: what was written cannot be loaded: InvalidArgumentError: Cannot assign a device for operation y"
+    expected = (
+        "error: the exported version cannot be loaded: InvalidArgumentError: Cannot assign a device for operation y"
+    )
     assert result.last_words[0].startswith(expected)
 
 

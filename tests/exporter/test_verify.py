@@ -39,15 +39,15 @@ def softmax_over_batch(inputs: Arrays) -> dict[str, np.ndarray]:
         (softmax_over_batch, (False, "a row's answer depends on the other rows")),
         (lambda inputs: {"y": inputs["x"] - inputs["x"][:1]}, (False, "a row's answer depends on the other rows")),
         (lambda inputs: {"y": np.cumsum(inputs["x"], axis=0)}, (False, "a row's answer depends on the other rows")),
-        (lambda inputs: {"y": inputs["x"].sum()}, (False, "its answer does not have a row for each input row")),
-        (lambda inputs: {"y": inputs["x"][:1]}, (False, "its answer does not have a row for each input row")),
+        (lambda inputs: {"y": inputs["x"].sum()}, (False, "its output does not have one row per input row")),
+        (lambda inputs: {"y": inputs["x"][:1]}, (False, "its output does not have one row per input row")),
         (
             lambda inputs: {"y": np.zeros([len(inputs["x"]), len(inputs["x"])])},
             (False, "the shape of a row's answer depends on the other rows"),
         ),
         (
             lambda inputs: {"y": np.random.default_rng().normal(size=inputs["x"].shape)},
-            (None, "it does not answer the same question twice in the same way"),
+            (None, "it answers the same rows differently each time"),
         ),
     ],
     ids=["independent", "softmax", "first-row", "cumulative", "scalar", "one-row", "padding", "random"],
@@ -67,7 +67,7 @@ def test_model_that_takes_no_single_row() -> None:
         return {"y": inputs["x"]}
 
     assert rows_are_independent(at_least_two, ROWS) == RowIndependence(
-        False, "it fails on a part of the rows: ValueError: too few", permuted=True, together=True, alone=False
+        False, "it fails on a subset of the rows: ValueError: too few", permuted=True, together=True, alone=False
     )
 
 
@@ -75,7 +75,7 @@ def test_model_that_takes_no_single_row() -> None:
 def test_equal_rows(rows: np.ndarray) -> None:
     """One row, or the same row several times, cannot show independence."""
     assert rows_are_independent(softmax_over_batch, {"x": rows}) == RowIndependence(
-        None, "it takes two different sample rows to tell"
+        None, "the test needs two different sample rows"
     )
 
 
@@ -163,16 +163,16 @@ def test_no_more_than_32_samples_are_used() -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (1000, "int is no list of rows or dict of columns"),
-        ([], "list is no list of rows or dict of columns"),
-        ("text", "str is no list of rows or dict of columns"),
+        (1000, "int is neither a list of rows nor a dict of columns"),
+        ([], "list is neither a list of rows nor a dict of columns"),
+        ("text", "str is neither a list of rows nor a dict of columns"),
         ([{"a": 1}, {"b": 2}], "their rows do not all have the same inputs"),
         ([{"a": 1}, 3], "their rows do not all have the same inputs"),
-        ({"a": [1, 2], "b": [1]}, "their columns are empty or not of one length"),
-        ({}, "their columns are empty or not of one length"),
-        ({"a": []}, "their columns are empty or not of one length"),
-        ([[1, 2], [3]], "they do not make arrays"),
-        ([None, "a"], "their rows are not all of one kind and shape"),
+        ({"a": [1, 2], "b": [1]}, "their columns are empty or have different lengths"),
+        ({}, "their columns are empty or have different lengths"),
+        ({"a": []}, "their columns are empty or have different lengths"),
+        ([[1, 2], [3]], "they cannot be converted to arrays"),
+        ([None, "a"], "their rows differ in type or shape"),
     ],
 )
 def test_invalid_samples(value: object, reason: str) -> None:
@@ -184,8 +184,8 @@ def test_invalid_samples(value: object, reason: str) -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        ([1.0, 2.0], "they have rows without input names, the model takes area, city"),
-        ({"area": [1.0], "town": ["x"]}, "they have area, town, the model takes area, city"),
+        ([1.0, 2.0], "they have rows without input names, but the model takes area, city"),
+        ({"area": [1.0], "town": ["x"]}, "they have area, town, but the model takes area, city"),
         (
             {"area": [[1.0]], "city": ["x"]},
             r"area is float32 \[1, 1\] there, the model takes float32 \[batch\]",
@@ -219,7 +219,7 @@ def test_synthetic_inputs_fit_the_signature(dtype: str, shape: tuple[int | None,
 
 def test_synthetic_inputs_of_resources() -> None:
     """A dtype without values is told."""
-    with pytest.raises(InvalidInput, match="no values can be made up for x of dtype dtype_20"):
+    with pytest.raises(InvalidInput, match="cannot generate values for x of dtype dtype_20"):
         samples.synthetic_inputs([TensorSpec("x", "dtype_20", (None,))], rows=2, free=1)
 
 
@@ -286,7 +286,7 @@ def test_export_with_different_outputs(export: Export) -> None:
     result = export(code)
     assert result.code == 1
     assert result.last_words[0] == (
-        "error: signature serving_default answers otherwise than the model itself: the largest difference is 8"
+        "error: signature serving_default gives other predictions than the model itself: they differ by up to 8"
     )
     assert not (export.folder / "net").exists()
 

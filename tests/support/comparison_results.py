@@ -36,7 +36,7 @@ def full_comparison() -> Comparison:
         parts=collector.parts(),
         outputs={name: one.summary() for name, one in collector.outputs.items()},
         worst=collector.worst(),
-        changes=[Change("serving_default", "output q is new", breaks=False)],
+        changes=[Change("serving_default", "output q was added", breaks=False)],
         flips=quality.flips(*collector.losses),
         calibration=(quality.calibration(collector.losses[0]), quality.calibration(collector.losses[1])),
         latency=latency.quantiles(times, times * 2),

@@ -30,17 +30,17 @@ class Address:
     def parse(cls, text: str) -> Address:
         """Parse `HOST:PORT`, `unix:PATH`, `grpc://…`, `grpcs://…`, `http://…` or `https://…`. Raises InvalidInput."""
         if not isinstance(text, str):
-            raise InvalidInput(f"an address is text, and not of type {type(text).__name__}", hint=_HINT)
+            raise InvalidInput(f"an address must be text, not of type {type(text).__name__}", hint=_HINT)
         if text.startswith("unix:"):
             return cls("grpc", text, 0)
         try:
             parts = urlsplit(text if "://" in text else f"grpc://{text}")
             host, port = parts.hostname, parts.port
         except ValueError as error:
-            raise InvalidInput(f"{text!r} is no address: {error}", hint=_HINT) from error
+            raise InvalidInput(f"{text!r} is not an address: {error}", hint=_HINT) from error
         known = _PORT_OF_SCHEME.get(parts.scheme)
         if known is None or not host or parts.username or parts.query or parts.fragment:
-            raise InvalidInput(f"{text!r} is no address", hint=_HINT)
+            raise InvalidInput(f"{text!r} is not an address", hint=_HINT)
         transport: Transport = "rest" if parts.scheme.startswith("http") else "grpc"
         if transport == "grpc" and parts.path.strip("/"):
             raise InvalidInput(f"{text!r} has a path, which gRPC has no use for", hint="http:// and https:// are REST")

@@ -103,7 +103,7 @@ def _not_converted(given: np.ndarray, spec: TensorSpec, dtype: DType) -> Invalid
     at = first_changed(given, dtype)
     if at is None:
         return InvalidInput(
-            f"{spec.name} is {given.dtype}, and not all of its values are {spec.dtype}, which the model wants"
+            f"{spec.name} is {given.dtype}, and some of its values are not {spec.dtype}, which the model expects"
         )
     where = "".join(f"[{index}]" for index in at)
     return InvalidInput(f"{spec.name}{where} is {given[at]}, which {dtype.name} cannot hold")
@@ -131,16 +131,16 @@ def _has_kind_of(value: object, dtype: DType) -> bool:
 
 
 def _as_numpy(value: object, spec: TensorSpec, problem: InvalidInput | None) -> np.ndarray:
-    """Return the value as a NumPy array of any dtype. Raises `problem`, or InvalidInput, if it is no array."""
+    """Return the value as a NumPy array of any dtype. Raises `problem`, or InvalidInput, if it is not an array."""
     if np.ma.is_masked(value):
         raise InvalidInput(f"{spec.name} has masked values", hint="array.filled(VALUE) fills them")
     try:
         given = np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise problem or InvalidInput(f"{spec.name} is no array: {error}") from error
+        raise problem or InvalidInput(f"{spec.name} is not an array: {error}") from error
     if given.dtype == object and not given.ndim:
         raise problem or InvalidInput(
-            f"{spec.name} is of type {type(value).__name__}, and not a number, text, list or array"
+            f"{spec.name} is of type {type(value).__name__}, not a number, text, list or array"
         )
     return given
 
@@ -157,7 +157,7 @@ def _images(value: object, spec: TensorSpec) -> np.ndarray | None:
     rows = []
     for number, item in enumerate(value, start=1):
         if not _is_image(item, spec):
-            raise InvalidInput(f"row {number} of {spec.name} is of type {type(item).__name__}, and not an image")
+            raise InvalidInput(f"row {number} of {spec.name} is of type {type(item).__name__}, not an image")
         rows.append(_image(item, spec))
     if spec.dtype == "string":
         return object_array([row.item() for row in rows])

@@ -44,7 +44,7 @@ class AsyncClient:
 
     def __init__(self, client: Client, *, at_once: int = DEFAULT_CONCURRENCY) -> None:
         if at_once < 1:
-            raise InvalidInput(f"at_once is {at_once}, and not a positive number")
+            raise InvalidInput(f"at_once must be a positive number, not {at_once}")
         self._client = client
         self._at_once = at_once
         self._is_closed = False

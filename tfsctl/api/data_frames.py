@@ -116,7 +116,7 @@ def frame_of_outputs(outputs: Mapping[str, np.ndarray], index: pd.Index[Any] | N
     counts = {name: len(array) if array.ndim else None for name, array in outputs.items()}
     if len(set(counts.values())) > 1 or None in counts.values():
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in outputs.items())
-        raise InvalidInput(f"the outputs do not have one value per row: {shapes}", hint="leave out as_frame")
+        raise InvalidInput(f"the outputs do not have one value per row: {shapes}", hint="remove as_frame")
     columns: dict[str, Sequence[Any] | np.ndarray] = {}
     for name, array in outputs.items():
         plain = decoded(array)

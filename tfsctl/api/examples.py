@@ -35,7 +35,7 @@ def examples_of(rows: object) -> Examples:
         rows = [rows]
     if not isinstance(rows, (list, tuple)):
         raise InvalidInput(
-            f"the examples are of type {type(rows).__name__}, and not features by name", hint='classify({"age": 42})'
+            f"the examples are of type {type(rows).__name__}, not features by name", hint='classify({"age": 42})'
         )
     return examples_of_records([_plain(row, number) for number, row in enumerate(rows, 1)], context and _plain(context))
 
@@ -71,7 +71,7 @@ def _records_of_frame(frame: pd.DataFrame) -> list[dict[str, object]]:
 def _plain(row: object, number: int = 1) -> dict[str, object]:
     """Return the features of a row with Python's values instead of NumPy's. Raises InvalidInput if it has no names."""
     if not isinstance(row, Mapping):
-        raise InvalidInput(f"row {number} is of type {type(row).__name__}, and not features by name")
+        raise InvalidInput(f"row {number} is of type {type(row).__name__}, not features by name")
     return {str(name): _plain_value(value) for name, value in row.items()}
 
 

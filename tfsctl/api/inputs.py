@@ -122,7 +122,7 @@ def _from_body(body: Mapping[str, Any], signature: Signature) -> NamedValues:
         return NamedValues(columns if is_named else {_only_input(signature): columns}, "exact")
     rows = body["instances"]
     if not isinstance(rows, (list, tuple)):
-        raise InvalidInput(f'"instances" is of type {type(rows).__name__}, and not a list of rows')
+        raise InvalidInput(f'"instances" is of type {type(rows).__name__}, not a list of rows')
     return _from_rows(rows, signature)
 
 
@@ -143,9 +143,7 @@ def _columns_of_records(rows: Sequence[object], signature: Signature) -> dict[st
     """Return the values of each input, one per record. Raises InvalidInput for a record with other names."""
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, Mapping):
-            raise InvalidInput(
-                f"row {number} is of type {type(row).__name__}, and not a mapping of input names to values"
-            )
+            raise InvalidInput(f"row {number} is of type {type(row).__name__}, not a mapping of input names to values")
         _check_names(row, signature, f"row {number}: ")
     return {spec.name: [row[spec.name] for row in rows] for spec in signature.inputs}  # type: ignore[index] # checked
 

@@ -52,7 +52,7 @@ def predict_rows(
     fixed = fixed_batch_size(signature)
     for name, value in (("batch_size", options.batch_size), ("concurrency", options.concurrency)):
         if value is not None and value < 1:
-            raise InvalidInput(f"{name} is {value}, and not a positive number")
+            raise InvalidInput(f"{name} must be a positive number, not {value}")
     if fixed is not None and options.batch_size not in (None, fixed):
         raise InvalidInput(f"{signature.name} takes exactly {fixed} rows per request", hint=f"batch_size={fixed}")
     if options.format is not None and options.format not in FORMATS:
@@ -106,12 +106,12 @@ def _batches(rows: Any, signature: Signature, options: ManyOptions) -> Iterator[
         source = open_source(os.fspath(rows), signature, format=options.format)
         return shape_rows(source, signature, renamed=options.columns)
     if options.format is not None:
-        raise InvalidInput("format is for files", hint="leave out format")
+        raise InvalidInput("format is for files", hint="remove format")
     signature = replace(signature, inputs=tuple(map(_with_rows, signature.inputs)))
     if data_frames.is_frame(rows):
         return _frame_batches(rows, signature, options.columns)
     if options.columns:
-        raise InvalidInput("columns is for files and DataFrames", hint="leave out columns")
+        raise InvalidInput("columns is for files and DataFrames", hint="remove columns")
     if isinstance(rows, Mapping) or hasattr(rows, "__array__"):
         return _array_batches(input_arrays(rows, signature, are_rows=True))
     if isinstance(rows, (bytes, bytearray)) or not isinstance(rows, Iterable):
@@ -130,7 +130,7 @@ def _array_batches(arrays: Mapping[str, np.ndarray]) -> Iterator[Batch]:
     """Slices of whole arrays. Raises InvalidInput if an input has no rows."""
     without = next((name for name, array in arrays.items() if not array.ndim), None)
     if without is not None:
-        raise InvalidInput(f"{without} is a single value, and not rows")
+        raise InvalidInput(f"{without} is a single value, not rows")
     counts = {len(array) for array in arrays.values()}
     if len(counts) > 1:
         raise InvalidInput("the inputs have different numbers of rows: " + ", ".join(map(str, sorted(counts))))

@@ -52,9 +52,7 @@ def predict_call(
     """
     in_body = signature_name_of(inputs)
     if None not in (in_body, signature) and in_body != signature:
-        raise InvalidInput(
-            f'the body says signature_name "{in_body}", and not "{signature}"', hint="leave out signature"
-        )
+        raise InvalidInput(f'the body says signature_name "{in_body}", not "{signature}"', hint="remove signature")
     chosen = choose_signature(served, signature if signature is not None else in_body)
     names = output_names(outputs, served, chosen.name)
     if is_named_for_examples(chosen) and _are_features(inputs, chosen.inputs[0].name):

@@ -95,7 +95,7 @@ class GrpcClient:
         except InvalidInput as error:
             raise self._unexpected_answer(model, error.message) from error
         except DecodeError:
-            raise self._unexpected_answer(model, "it is no PredictResponse") from None
+            raise self._unexpected_answer(model, "it is not a PredictResponse") from None
         return Prediction(arrays, model.name, version=_version(spec), signature=signature, latency_s=latency_s)
 
     def infer(self, model: ModelRef, examples: Examples, tasks: Sequence[InferenceTask]) -> list[InferenceResult]:

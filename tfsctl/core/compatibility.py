@@ -24,9 +24,9 @@ def compare(old: Mapping[str, Signature], new: Mapping[str, Signature]) -> tuple
 
 def _signature(name: str, old: Mapping[str, Signature], new: Mapping[str, Signature]) -> Iterator[Change]:
     if name not in new:
-        yield Change(name, "the signature is gone", breaks=True)
+        yield Change(name, "the signature was removed", breaks=True)
     elif name not in old:
-        yield Change(name, "the signature is new", breaks=False)
+        yield Change(name, "the signature was added", breaks=False)
     else:
         for what, breaks in _inputs(old[name].inputs, new[name].inputs):
             yield Change(name, what, breaks)
@@ -39,9 +39,9 @@ def _inputs(old: Sequence[TensorSpec], new: Sequence[TensorSpec]) -> Iterator[tu
     before, after = _by_name(old), _by_name(new)
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
-            yield f"input {name} is gone", True
+            yield f"input {name} was removed", True
         elif name not in before:
-            yield f"input {name} is new, and every request must have it", True
+            yield f"input {name} was added, and requests without it fail", True
         else:
             yield from _tensor("input", before[name], after[name], fits=_fits(before[name].shape, after[name].shape))
 
@@ -51,11 +51,11 @@ def _outputs(old: Sequence[TensorSpec], new: Sequence[TensorSpec]) -> Iterator[t
     before, after = _by_name(old), _by_name(new)
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
-            yield f"output {name} is gone", True
+            yield f"output {name} was removed", True
         elif name not in before and len(before) == 1 < len(after):
-            yield f"output {name} is new: answers over REST are objects now, and were bare values", True
+            yield f"output {name} was added: REST responses are now objects, and were bare values", True
         elif name not in before:
-            yield f"output {name} is new", False
+            yield f"output {name} was added", False
         else:
             yield from _tensor("output", before[name], after[name], fits=_fits(after[name].shape, before[name].shape))
 

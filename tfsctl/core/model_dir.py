@@ -21,7 +21,7 @@ from tfsctl.errors import ExportError, NotFound, VersionTakenError
 
 STAGING_PREFIX = ".tfsctl-staging-"
 MAX_VERSION = 2**63 - 1
-OTHER_VERSION = "leave out --version, or choose another number"  # the hint if a version exists
+OTHER_VERSION = "remove --version, or choose another number"  # the hint if a version exists
 
 
 @dataclass(frozen=True, slots=True)

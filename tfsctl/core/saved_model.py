@@ -84,10 +84,12 @@ def _parse(raw: bytes, file: Path) -> protos.SavedModel:
         parsed = protos.SavedModel.FromString(raw)
     except DecodeError as error:
         raise ModelUnreadable(
-            f"{file} is not a SavedModel: {error}", hint="export it again: a copy may be cut short"
+            f"{file} is not a SavedModel: {error}", hint="the copy may be incomplete: copy or export the version again"
         ) from error
     if not parsed.meta_graphs:
-        raise ModelUnreadable(f"{file} holds no graph", hint="export it again: a copy may be cut short")
+        raise ModelUnreadable(
+            f"{file} holds no graph", hint="the copy may be incomplete: copy or export the version again"
+        )
     return parsed
 
 

@@ -80,7 +80,7 @@ def _packed(field_number: int, content: bytes) -> bytes:
 
 
 def from_proto(proto: protos.TensorProto, *, before_padding: Callable[[int], None] | None = None) -> np.ndarray:
-    """The array of a TensorProto. Raises InvalidInput if dtype, shape and content contradict each other.
+    """The array of a TensorProto. Raises InvalidInput if dtype, shape and content cannot be used together.
 
     If there are fewer values than the shape has, `before_padding` is called with the bytes of the missing ones before
     they are allocated.

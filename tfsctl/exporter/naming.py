@@ -34,7 +34,7 @@ def input_names(candidates: Sequence[str | None], *, keep_generated: bool = Fals
 def notes_on_inputs(candidates: Sequence[str | None], names: Sequence[str]) -> tuple[str, ...]:
     """A note for each input whose name the user gave and that has another name in the export."""
     return tuple(
-        f"the input {given!r} is called {name!r}: an input is an argument of a TensorFlow function "
+        f"the input {given!r} is renamed to {name!r}, because TensorFlow uses it as the name of an argument "
         f"(--input {name}=NEW chooses another name)"
         for given, name in zip(candidates, names, strict=True)
         if given and not _is_generated_input(given) and given != name

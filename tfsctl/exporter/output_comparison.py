@@ -66,12 +66,12 @@ def rows_are_independent(run: Run, inputs: Arrays) -> RowIndependence:
     """
     rows = len(next(iter(inputs.values())))
     if all(np.array_equal(array[:1].repeat(rows, axis=0), array) for array in inputs.values()):
-        return RowIndependence(None, "it takes two different sample rows to tell")
+        return RowIndependence(None, "the test needs two different sample rows")
     whole = run(inputs)
     if not agree(whole, run(inputs), tolerance=ROW_TOLERANCE):
-        return RowIndependence(None, "it does not answer the same question twice in the same way")
+        return RowIndependence(None, "it answers the same rows differently each time")
     if any(answer.ndim == 0 or len(answer) != rows for answer in whole.values()):
-        return RowIndependence(False, "its answer does not have a row for each input row")
+        return RowIndependence(False, "its output does not have one row per input row")
     every = np.arange(rows)
     reasons = {
         "permuted": _difference_of_rows(run, inputs, whole, [every[::-1]]),
@@ -89,7 +89,7 @@ def _difference_of_rows(run: Run, inputs: Arrays, whole: Arrays, batches: Iterab
         try:
             found = run({name: array[batch] for name, array in inputs.items()})
         except Exception as error:  # noqa: BLE001 - whatever the model raises
-            return f"it fails on a part of the rows: {error_text.one_line(error)}"
+            return f"it fails on a subset of the rows: {error_text.one_line(error)}"
         if not _same_structure(expected, found):
             return "the shape of a row's answer depends on the other rows"
         if not all(_within_tolerance(expected[name], found[name], whole[name], ROW_TOLERANCE) for name in expected):

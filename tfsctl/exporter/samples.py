@@ -50,7 +50,7 @@ class Samples:
         wanted = {spec.name for spec in specs}
         if set(columns) != wanted:
             found = ", ".join(sorted(str(name) for name in columns if name is not None)) or "rows without input names"
-            raise InvalidInput(f"they have {found}, the model takes {', '.join(sorted(wanted))}")
+            raise InvalidInput(f"they have {found}, but the model takes {', '.join(sorted(wanted))}")
         return {spec.name: _fit(columns[spec.name], spec) for spec in specs}
 
 
@@ -61,11 +61,11 @@ def parse_samples(value: object) -> Samples:
     elif isinstance(value, (list, tuple, np.ndarray)) and len(value) > 0:
         columns = _columns(value)
     else:
-        raise InvalidInput(f"{type(value).__name__} is no list of rows or dict of columns")
+        raise InvalidInput(f"{type(value).__name__} is neither a list of rows nor a dict of columns")
     arrays = {name: _array(column) for name, column in columns.items()}
     lengths = {len(array) for array in arrays.values()}
     if len(lengths) != 1 or 0 in lengths:
-        raise InvalidInput("their columns are empty or not of one length")
+        raise InvalidInput("their columns are empty or have different lengths")
     return Samples(arrays)
 
 
@@ -84,7 +84,7 @@ def synthetic_inputs(
     for spec in specs:
         dtype = dtypes.BY_NAME.get(spec.dtype)
         if dtype is None:
-            raise InvalidInput(f"no values can be made up for {spec.name} of dtype {spec.dtype}")
+            raise InvalidInput(f"cannot generate values for {spec.name} of dtype {spec.dtype}")
         shape = [free if dim is None else dim for dim in (spec.shape or (None,))]
         if spec.shape is None or spec.shape[:1] == (None,):
             shape[0] = rows
@@ -140,7 +140,7 @@ def _array(column: object) -> np.ndarray:
     try:
         array = np.asarray(column)[:MAX_SAMPLE_ROWS]
     except (ValueError, TypeError, IndexError) as error:
-        raise InvalidInput(f"they do not make arrays: {error}") from error
+        raise InvalidInput(f"they cannot be converted to arrays: {error}") from error
     if array.dtype.kind in "USO":
         return _bytes(np.array(column, object)[:MAX_SAMPLE_ROWS])  # numpy's own string dtypes strip trailing zero bytes
     return array.astype(np.float32) if array.dtype == np.float64 else array
@@ -148,7 +148,7 @@ def _array(column: object) -> np.ndarray:
 
 def _bytes(array: np.ndarray) -> np.ndarray:
     if not all(isinstance(value, (str, bytes)) for value in array.ravel()):
-        raise InvalidInput("their rows are not all of one kind and shape")
+        raise InvalidInput("their rows differ in type or shape")
     encoded = np.empty(array.size, object)
     encoded[:] = [value.encode() if isinstance(value, str) else value for value in array.ravel()]
     return encoded.reshape(array.shape)

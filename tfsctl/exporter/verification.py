@@ -77,7 +77,7 @@ def verify(
     Raises ExportError if a server cannot load the version or run a signature, or the outputs differ from the source's.
     """
     if not signatures:
-        raise ExportError("the model has no signatures: a model server could not answer with it")
+        raise ExportError("the model has no signatures, so a server could not answer requests")
     meta_graph = read_meta_graph(directory)
     graphs = {name: signature_graph(meta_graph, name) for name in signatures}
     for name, graph in graphs.items():
@@ -86,7 +86,7 @@ def verify(
         process = SessionProcess(directory, timeout_s=timeout_s)
     except error_text.TensorFlowError as error:
         raise ExportError(
-            f"what was written cannot be loaded: {error_text.one_line(error)}", hint=error_text.hint_for(error)
+            f"the exported version cannot be loaded: {error_text.one_line(error)}", hint=error_text.hint_for(error)
         ) from error
     with process:
         checks = tuple(
@@ -135,7 +135,7 @@ def _check(
                 ) from error
             if reference is not None and _answers(reference, inputs):
                 raise ExportError(
-                    f"signature {signature.name} fails where the model itself answers: {error_text.one_line(error)}"
+                    f"signature {signature.name} fails on rows that the model itself accepts: {error_text.one_line(error)}"
                 ) from error
             reason = f"not run on {kind} rows: {error_text.one_line(error)}"
             if kind == "samples":
@@ -184,7 +184,7 @@ def _test_rows(
     found = rows_are_independent(exported, inputs)
     mixing = mixing_operations(graph) if found.verdict else []
     if mixing:
-        reason = f"synthetic rows cannot show it for {', '.join(mixing)}; define `samples`"
+        reason = f"only real rows can show whether rows are independent with {', '.join(mixing)}; define `samples`"
         return replace(found, verdict=None, reason=reason)
     return found
 
@@ -267,8 +267,8 @@ def _compare(answer: Arrays, reference: Run, inputs: Arrays, name: str) -> tuple
     if agree(expected, answer, tolerance=EXPORT_TOLERANCE):
         return difference, []
     if not agree(expected, reference(inputs), tolerance=EXPORT_TOLERANCE):
-        return None, ["not compared: the model does not answer the same question twice in the same way"]
+        return None, ["not compared: the model answers the same rows differently each time"]
     raise ExportError(
-        f"signature {name} answers otherwise than the model itself: the largest difference is {difference:g}",
-        hint="a model that keeps state or depends on Python values at tracing time does that",
+        f"signature {name} gives other predictions than the model itself: they differ by up to {difference:g}",
+        hint="this happens if the model keeps state, or if it read Python values while it was traced",
     )

@@ -43,7 +43,7 @@ def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFuncti
         raise ExportError(f"signature {signature.name} cannot be traced: {error_text.one_line(error)}") from error
     if not outputs or None in outputs.values():
         raise ExportError(
-            f"signature {signature.name} returns nothing: a server has nothing to answer with",
+            f"signature {signature.name} returns nothing",
             hint="return a tensor, or a dict of tensors by name",
         )
     for name, output in outputs.items():

@@ -43,7 +43,7 @@ def lint(path: str | Path, *, kind: Kind | None = None, model: Path | None = Non
     if path.is_file() and path.name in (SAVED_MODEL_FILE, SAVED_MODEL_TEXT_FILE):
         path = path.parent
     if path.is_dir() and kind not in (None, "model"):
-        raise InvalidInput(f"{path} is a directory, and --kind {kind} is a file", hint="leave out --kind")
+        raise InvalidInput(f"{path} is a directory, and --kind {kind} is a file", hint="remove --kind")
     try:
         kind = kind or ("model" if path.is_dir() else kind_of(path))
         if model is not None and kind != "batching":
@@ -56,7 +56,7 @@ def lint(path: str | Path, *, kind: Kind | None = None, model: Path | None = Non
 def _findings(path: Path, kind: Kind, model: Path | None) -> list[Finding]:
     if kind == "model":
         if not path.is_dir():
-            raise InvalidInput(f"{path} is a file, and a model is a directory", hint="leave out --kind")
+            raise InvalidInput(f"{path} is a file, and a model is a directory", hint="remove --kind")
         return lint_directory(path)
     if kind == "model-config":
         found = lint_model_config(path)

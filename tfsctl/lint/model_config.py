@@ -161,7 +161,7 @@ def _check_labels(file: _File, entry: Field, model: ModelConfig) -> None:
     for name, count in Counter(key.text for _, key in keys if key).items():
         if count > 1:
             last = [label for label, key in keys if key and key.text == name][-1]
-            file.add("duplicate-label", "warning", last, f"the label {name} is set {count} times: the last counts")
+            file.add("duplicate-label", "warning", last, f"the label {name} is set {count} times: the last one is used")
     for name, version in model.labels.items():
         at = next((label for label, key in reversed(keys) if key and key.text == name), entry)
         if version not in loaded:

@@ -135,7 +135,7 @@ def test_example_is_refused_for_other_signatures(run_cli: RunCli, half_plus_two:
     address = ("--host", half_plus_two.host, "--port", half_plus_two.rest_port, "--model", "half_plus_two")
     result = run_cli("predict", *address, "--example", "x=1")
     assert (result.code, result.stdout) == (2, "")
-    assert result.stderr.endswith("hint: leave out --example\n")
+    assert result.stderr.endswith("hint: remove --example\n")
     assert run_cli("predict", *address, "--example", "--text", "x=1").code == 2
 
 

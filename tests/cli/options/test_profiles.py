@@ -138,7 +138,7 @@ def test_server_selects_one_of_several(registered: ServerRecord, run_cli: RunCli
     try:
         result = run_cli("predict", "--model", "half_plus_two", "2")
         assert result.code == 2
-        assert "error: several servers fit: " in result.stderr
+        assert "error: several servers match: " in result.stderr
         assert "hint: choose one with --server NAME" in result.stderr
         assert run_cli("predict", "--server", registered.name, "--model", "half_plus_two", "2").stdout == "3.0\n"
         assert run_cli("repl", "--server", registered.name, "--model", "half_plus_two", stdin="2\n").stdout == "3.0\n"

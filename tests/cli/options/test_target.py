@@ -82,7 +82,7 @@ def test_version_label_and_timeout_are_kept() -> None:
             ServerOptions(),
             [HERE, OTHER],
             InvalidInput,
-            "several servers fit: m (REST 9501, gRPC 9500), n+o (REST 9601, gRPC 9600)",
+            "several servers match: m (REST 9501, gRPC 9500), n+o (REST 9601, gRPC 9600)",
             "choose one with --server NAME, for example --server m",
         ),
         (ServerOptions(), [OTHER], InvalidInput, "n+o serves several models: n, o", "choose one with --model NAME"),

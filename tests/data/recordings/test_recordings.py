@@ -61,7 +61,7 @@ def test_rows_of_requests(tmp_path: Path) -> None:
     found = rows(tmp_path, SIGNATURE, notes)
 
     assert found == {"x": [[1, -1], [2, -2], [3, -3]], "name": [b"1", b"2", b"3"]}
-    assert notes == [f"{tmp_path.name}: left out 1 requests for other signatures than serving_default"]
+    assert notes == [f"{tmp_path.name}: skipped 1 requests for signatures other than serving_default"]
 
 
 def test_examples_of_classifications_are_rows(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_an_incomplete_record_at_the_end_is_left_out(tmp_path: Path, cut: int) -
     notes: list[str] = []
 
     assert rows(path, SIGNATURE, notes)["name"] == [b"1"]
-    assert notes == ["r.tfrecord ends with an incomplete record, which is left out"]
+    assert notes == ["r.tfrecord ends with an incomplete record, which is skipped"]
 
 
 def test_files_that_are_refused(tmp_path: Path) -> None:

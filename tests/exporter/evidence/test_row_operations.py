@@ -76,4 +76,6 @@ def test_row_independence_on_synthetic_rows(export: Export, cases: dict[str, str
     assert {name: signature["row_independent"] for name, signature in found.items()} == dict.fromkeys(cases, verdict)
     if verdict is None:
         for signature in found.values():
-            assert signature["check"]["row_tests"]["reason"].startswith("synthetic rows cannot show it for ")
+            assert signature["check"]["row_tests"]["reason"].startswith(
+                "only real rows can show whether rows are independent with "
+            )

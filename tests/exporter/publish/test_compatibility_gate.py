@@ -24,7 +24,7 @@ def test_breaking_change_is_refused(export: Export) -> None:
     assert result.code == 1
     assert result.last_words == [
         "error: clients of net version 1 would break: serving_default: input x was [batch, 2], and is [batch, 3]; "
-        "serving_default: output z is gone",
+        "serving_default: output z was removed",
         "hint: --allow-breaking publishes it anyway; --name publishes it as another model",
     ]
     assert [found.version for found in list_versions(export.folder / "net")] == [1]
@@ -38,11 +38,11 @@ def test_breaking_change_that_is_allowed(export: Export) -> None:
     compared = {
         "version": 1,
         "breaks": True,
-        "changes": [{"signature": "serving_default", "what": "output z is gone", "breaks": True}],
+        "changes": [{"signature": "serving_default", "what": "output z was removed", "breaks": True}],
     }
     assert result.document["compared_with"] == compared
     assert json.loads((result.path / MANIFEST_FILE).read_text())["compared_with"] == compared
-    assert result.document["notes"] == ["signature serving_default: output z is gone; clients of version 1 break"]
+    assert result.document["notes"] == ["signature serving_default: output z was removed; clients of version 1 break"]
 
 
 def test_change_that_breaks_no_client(export: Export) -> None:
@@ -52,7 +52,7 @@ def test_change_that_breaks_no_client(export: Export) -> None:
     result = export(MODEL.format(inputs=2, outputs=["y", "z", "w"]), "--json")
 
     assert result.document["compared_with"]["version"] == 8
-    assert result.document["notes"] == ["signature serving_default: output w is new; clients can use both versions"]
+    assert result.document["notes"] == ["signature serving_default: output w was added; clients can use both versions"]
 
 
 def test_latest_version_that_cannot_be_read(export: Export) -> None:

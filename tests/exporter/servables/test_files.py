@@ -49,16 +49,18 @@ def test_kinds_of_vector_files(tmp_path: Path, keys: Path) -> None:
 def test_other_dtypes_are_noted(tmp_path: Path, keys: Path) -> None:
     """Vectors are float32."""
     np.save(tmp_path / "v.npy", VECTORS.astype(np.float64))
-    assert read_vectors(tmp_path / "v.npy", keys).notes == ("the vectors are float64 in v.npy, and float32 here",)
+    assert read_vectors(tmp_path / "v.npy", keys).notes == (
+        "the vectors of v.npy were converted from float64 to float32",
+    )
 
 
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros(2), r"holds an array of float64 \[2\], and vectors are a table"),
-        (np.zeros((2, 0)), "vectors are a table of numbers"),
+        (np.zeros(2), r"holds an array of float64 \[2\], but vectors must be a table"),
+        (np.zeros((2, 0)), "vectors must be a table of numbers"),
         (np.zeros((3, 2)), "there are 2 keys, and 3 vectors"),
-        (np.array([["a"], ["b"]]), "vectors are a table of numbers"),
+        (np.array([["a"], ["b"]]), "vectors must be a table of numbers"),
         (np.array([[1.0], [np.nan]]), r"the vector of 'zwölf' \(row 2 of .*\) has values that are not finite"),
     ],
 )
@@ -122,12 +124,12 @@ def test_what_a_file_is(tmp_path: Path, keys: Path) -> None:
     assert kind("v.npz") == kind("v.npy", ExportOptions(keys=keys)) == kind("v.csv", ExportOptions(keys=keys))
     assert kind("v.csv", ExportOptions(kind="embeddings")) == "embeddings"
     assert kind("vocab.txt") == kind("vocab", ExportOptions(kind="vocabulary")) == "vocabulary"
-    with pytest.raises(InvalidInput, match="does not say what it is") as table:
+    with pytest.raises(InvalidInput, match="may hold vectors") as table:
         kind("v.csv")
     assert table.value.hint.startswith("--as embeddings")
-    with pytest.raises(InvalidInput, match="what its vectors belong to"):
+    with pytest.raises(InvalidInput, match="has no keys for its vectors"):
         kind("v.npy")
     with pytest.raises(InvalidInput, match="needs a rule"):
         ExportOptions().refuse_for("vocabulary")
-    with pytest.raises(InvalidInput, match="--k is for a file of vectors, and SOURCE is a vocabulary"):
+    with pytest.raises(InvalidInput, match="--k is for a file of vectors, but SOURCE is a vocabulary"):
         ExportOptions(k=3, oov="error").refuse_for("vocabulary")

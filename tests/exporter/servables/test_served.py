@@ -234,7 +234,7 @@ def test_transformations_that_fail(export: Export) -> None:
     assert (broken.code, lacking.code, wrong.code) == (1, 2, 2)
     assert "cannot be traced" in broken.stderr
     assert "more() takes city, which `columns` does not have" in lacking.stderr
-    assert "`columns` gives 'years' for age, which is no dtype" in wrong.stderr
+    assert "`columns` gives 'years' for age, which is not a dtype" in wrong.stderr
 
 
 def test_samples_are_real(server: Served) -> None:

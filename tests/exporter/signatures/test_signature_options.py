@@ -78,14 +78,14 @@ def test_new_names(export: Export) -> None:
         (["--input", "y=z"], "signature serving_default has no input 'y' (it has x, n)"),
         (["--output", "7=z"], "signature serving_default has no output '7' (it has n, scores)"),
         (["--input", "x=class"], "an input cannot be called 'class'"),
-        (["--input", "x=n"], "two of the names would be the same: n, n"),
+        (["--input", "x=n"], "two names would be the same: n, n"),
         (["--input", "x"], "--input x: expected OLD=NEW"),
         (["--signature", "other"], "the model has no signature 'other' (it has serving_default)"),
         (["--batch-size", "0"], "--batch-size 0: expected `none`, or the number of rows (1 or more)"),
-        (["--regress"], "the model returns 2 numbers for each row, and regress returns one"),
+        (["--regress"], "the model returns 2 numbers per row, but regress returns one"),
         (["--image-bytes"], "--image-bytes needs one input [batch, height, width, channels] with fixed sizes; "),
         (["--classify", "nowhere.txt"], "no such file: nowhere.txt"),
-        (["--classify", "three.txt"], "the scores have the shape (None, 2), and there are 3 labels"),
+        (["--classify", "three.txt"], "the scores have the shape (None, 2), but there are 3 labels"),
         (["--classify", "empty.txt"], "empty.txt has no labels: it is a text file with one label per line"),
     ],
 )
@@ -111,7 +111,7 @@ def test_changed_names_are_noted(export: Export) -> None:
 
     assert result.names == (["class_", "my_input"], ["a b"])
     assert result.document["notes"] == [
-        f"the input '{old}' is called '{new}': an input is an argument of a TensorFlow function "
+        f"the input '{old}' is renamed to '{new}', because TensorFlow uses it as the name of an argument "
         f"(--input {new}=NEW chooses another name)"
         for old, new in (("class", "class_"), ("my input", "my_input"))
     ]
@@ -227,7 +227,7 @@ def test_another_fixed_batch_size(export: Export) -> None:
     """A fixed batch cannot become another one."""
     assert export(FIXED, "--batch-size", "3").last_words == [
         "error: --batch-size 3: signature serving_default has a fixed batch of 2",
-        "hint: leave out --batch-size, or build the model with another batch size",
+        "hint: remove --batch-size, or build the model with another batch size",
     ]
 
 

@@ -90,7 +90,7 @@ def test_bad_custom_objects(export: Export) -> None:
         "error: --custom-objects no_such_module: ModuleNotFoundError: No module named 'no_such_module'"
     )
     result = export.source("saved.keras", "--arg", "a=1")
-    assert (result.code, result.last_words) == (2, ["error: --arg is for a Python file, and SOURCE is a Keras file"])
+    assert (result.code, result.last_words) == (2, ["error: --arg is for a Python file, but SOURCE is a Keras file"])
 
 
 @pytest.mark.parametrize("file", ["saved.keras", "saved.h5"])

@@ -58,7 +58,7 @@ def test_running_a_file(export: Export, code: str, options: list[str], units: in
     [
         (
             "import argparse\np = argparse.ArgumentParser(); p.add_argument('--data', required=True); p.parse_args()",
-            (1, "net.py:2: the file ended with SystemExit: 2"),
+            (1, "net.py:2: the file exited with SystemExit: 2"),
             "--arg NAME=VALUE passes --NAME=VALUE to the file",
         ),
         ("def build_model(depth): pass", (2, "net.py: build_model() requires arguments: depth"), "--arg depth=VALUE"),
@@ -73,7 +73,7 @@ def test_running_a_file(export: Export, code: str, options: list[str], units: in
             "tfsctl does not run the code under `if __name__ == '__main__'`: "
             "move it to a function `build_model` that returns the model",
         ),
-        ("import sys\nsys.exit(0)", (1, "net.py:2: the file ended with SystemExit: 0"), ""),
+        ("import sys\nsys.exit(0)", (1, "net.py:2: the file exited with SystemExit: 0"), ""),
     ],
 )
 def test_files_that_give_no_model(export: Export, code: str, code_and_error: tuple[int, str], hint: str) -> None:

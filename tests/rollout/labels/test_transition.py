@@ -100,7 +100,7 @@ def test_a_failed_step_restores_what_was(tmp_path: Path, refused: str) -> None:
     """Whichever of the three calls the server refuses."""
     model = FakeModel(tmp_path, refused=refused)
     with pytest.raises(
-        RolloutError, match="the labels of m were not changed, and what was before is restored: refused"
+        RolloutError, match="the labels of m were not changed, and the previous state is restored: refused"
     ):
         promote(model)
 
@@ -122,12 +122,12 @@ def test_a_broken_version_restores_what_was(tmp_path: Path, monkeypatch: pytest.
 def test_what_cannot_be_restored_is_tried_again(tmp_path: Path) -> None:
     """The error says so, and the next command restores it."""
     model = FakeModel(tmp_path, refused="2 3 4 5")
-    with pytest.raises(RolloutError, match="not changed: refused; restoring what was before failed, too: refused"):
+    with pytest.raises(RolloutError, match="not changed: refused; restoring the previous state failed too: refused"):
         promote(model)
     state = label_state(FakeModel(tmp_path))
 
     assert (model.read("stored"), model.read("served")) == (BEFORE, BEFORE)
-    assert "had been interrupted, and was undone" in state.notes[0]
+    assert "had been interrupted, and is now undone" in state.notes[0]
 
 
 @pytest.mark.server  # it starts a process for each step

@@ -38,7 +38,7 @@ def export(
         from tfsctl.errors import InvalidInput
 
         raise InvalidInput(
-            f"the source is of type {type(source).__name__}, and not the path of a model",
+            f"the source is of type {type(source).__name__}, not the path of a model",
             hint='model.save("model.keras"), and export that',
         )
     with python_errors():

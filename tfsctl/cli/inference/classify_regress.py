@@ -31,13 +31,15 @@ def read_inputs(arguments: list[str] | None, named: Sequence[str] | None, stdin_
         return read_example_lines(lines, _read_object if stdin_format == "jsonl" else None)
     content = "\n".join(lines)
     if content.lstrip()[:1] not in ("{", "["):
-        raise InvalidInput("standard input is not a JSON object or list", hint="leave out --format for lines of pairs")
+        raise InvalidInput(
+            "standard input is not a JSON object or list", hint="remove --format to read lines of FEATURE=VALUE"
+        )
     return read_examples([content])
 
 
 def _read_object(line: str) -> Examples:
     if not line.lstrip().startswith("{"):
-        raise InvalidInput(f"{line[:60]!r} is not a JSON object", hint="leave out --format for lines of pairs")
+        raise InvalidInput(f"{line[:60]!r} is not a JSON object", hint="remove --format to read lines of FEATURE=VALUE")
     return read_examples([line])
 
 

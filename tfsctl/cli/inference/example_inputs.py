@@ -57,7 +57,7 @@ def _checked(features: FeatureSpecs | None, signature: Signature, *, required: b
     if required and features is None:
         raise InvalidInput(
             f"signature {signature.name} does not take tf.Examples: its only input would be one string per row",
-            hint="leave out --example",
+            hint="remove --example",
         )
     return features
 

@@ -280,7 +280,7 @@ def _serve_options(
     new_privileges: NewPrivileges = False,
     cap_add: CapAdd = None,
 ) -> ServeOptions:
-    """Build the request from the values of the options. Raises InvalidInput if they contradict each other."""
+    """Build the request from the values of the options. Raises InvalidInput if they cannot be used together."""
     return ServeOptions(
         paths=tuple(paths or ()),
         models=tuple(models or ()),

@@ -60,7 +60,7 @@ class Target:
 def find_target(options: ServerOptions, running: Sequence[ServerRecord]) -> Target:
     """Choose the model to talk to. `running` are the servers that tfsctl started and that still run.
 
-    Raises NotFound if no server fits, and InvalidInput if several do or the options contradict each other.
+    Raises NotFound if no server fits, and InvalidInput if several do or the options cannot be used together.
     """
     if options.version is not None and options.label is not None:
         raise InvalidInput("--version and --label cannot be used together", hint="remove one of them")

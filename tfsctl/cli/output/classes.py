@@ -88,7 +88,7 @@ def scored_outputs(outputs: Mapping[str, np.ndarray], class_options: ClassOption
     """
     scored = {name: scores for name, array in outputs.items() if (scores := _scores(array, class_options)) is not None}
     if class_options.wants_classes and not scored:
-        raise InvalidInput("no output of this prediction contains class scores", hint="leave out --top and --labels")
+        raise InvalidInput("no output of this prediction contains class scores", hint="remove --top and --labels")
     sizes = {name: scores.shape[1] for name, scores in scored.items()}
     if class_options.labels and len(class_options.labels) not in sizes.values():
         counts = ", ".join(f"{name} has {size} classes" for name, size in sizes.items())

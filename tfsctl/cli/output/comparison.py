@@ -33,7 +33,7 @@ def print_comparison(found: Comparison) -> None:
     counted = found.rows - found.unstable
     terminal.answer(f"agreement: {found.agreement:.2%} of {counted:,} rows")
     if found.unstable:
-        terminal.answer(f"left out: {found.unstable:,} rows for which {found.a.name} does not agree with itself")
+        terminal.answer(f"not counted: {found.unstable:,} rows on which {found.a.name} disagrees with itself")
     for change in found.changes:
         terminal.answer(f"signature {change.signature}: {change.what}{' (breaks clients)' if change.breaks else ''}")
     _print_outputs(found)

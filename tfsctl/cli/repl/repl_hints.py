@@ -12,7 +12,7 @@ _COMMANDS = (
     (r"tfsctl predict (?:--signature (\S+) )?(?!--)", ":verb predict, then "),
     ("without --version the latest is used", ":version latest chooses the latest"),
     ("without --label the latest version is used", ":version latest chooses the latest"),
-    (r"leave out --(?:top and --)?labels", ":set labels"),
+    (r"remove --(?:top and --)?labels", ":set labels"),
     (r"--(model|signature|version|label)\b", r":\1"),
     (r"--(timeout|only|top|labels)\b", r":set \1"),
     (r"(?:add )?--(grpc|rest)\b", r":\1"),

@@ -20,7 +20,7 @@ def without_secrets(request: CapturedRequest) -> tuple[CapturedRequest, dict[str
     """
     proxy = request.connection.proxy
     if proxy is not None and urlsplit(proxy).username is not None:
-        raise InvalidInput("--proxy holds a name or password, which is not shown", hint="leave it out of the URL")
+        raise InvalidInput("--proxy holds a name or password, which is not shown", hint="remove it from the URL")
     unset: dict[str, str] = {}
     headers = []
     for header in request.connection.headers:

@@ -69,6 +69,6 @@ class PinnedVersionPredictor:
             if same is None or [(s.name, s.dtype, s.shape) for s in same.inputs] != [
                 (s.name, s.dtype, s.shape) for s in self._signature.inputs
             ]:
-                raise NotFound(f"{gone} is no longer served, and version {newer.version} takes other inputs")
+                raise NotFound(f"{gone} is no longer served, and version {newer.version} has different inputs")
             self._pinned = replace(gone, version=newer.version)
             self._note(f"{gone} is no longer served; from about row {row:,} on, version {newer.version} answers")

@@ -64,7 +64,7 @@ def read_recording(
                     record = next(records, None)
                 except InvalidInput as error:
                     if error.message.startswith(_TRUNCATED):
-                        note(f"{_name(file)} ends with an incomplete record, which is left out")
+                        note(f"{_name(file)} ends with an incomplete record, which is skipped")
                         break
                     raise InvalidInput(f"{_name(file)}: {error.message}") from error
                 if record is None:

@@ -47,7 +47,7 @@ class RecordingRows:
         if others and not used:
             raise InvalidInput(f"{self.name} has no request for the signature {self.signature.name}")
         if others:
-            self.note(f"{self.name}: left out {others:,} requests for other signatures than {self.signature.name}")
+            self.note(f"{self.name}: skipped {others:,} requests for signatures other than {self.signature.name}")
 
 
 def request_rows(request: RecordedRequest, signature: Signature) -> list[Row]:

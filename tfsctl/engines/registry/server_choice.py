@@ -36,7 +36,7 @@ def choose_server(running: Sequence[ServerRecord], *, model: str | None, name: s
         raise _unknown_model(model or "", running)
     if len(candidates) > 1:
         raise InvalidInput(
-            f"several servers fit: {_list_servers(candidates)}",
+            f"several servers match: {_list_servers(candidates)}",
             hint=f"choose one with --server NAME, for example --server {candidates[0].name}",
         )
     return candidates[0]

@@ -24,7 +24,7 @@ def _set(signature: ExportSignature, size: BatchSize) -> ExportSignature:
     if isinstance(size, int) and any(declared != size for declared in fixed):
         raise InvalidInput(
             f"--batch-size {size}: signature {signature.name} has a fixed batch of {', '.join(map(str, fixed))}",
-            hint="leave out --batch-size, or build the model with another batch size",
+            hint="remove --batch-size, or build the model with another batch size",
         )
     first = None if size == "none" else size
     inputs = tuple(replace(spec, shape=_with_first(spec.shape, first)) for spec in signature.inputs)

@@ -56,7 +56,7 @@ def change_signatures(
     names = [signature.name for signature in result]
     if len(set(names)) < len(names):
         raise InvalidInput(
-            f"the model has such a signature already: {', '.join(names)}", hint="--signature OLD=NEW renames it"
+            f"the model already has the signature {', '.join(names)}", hint="--signature OLD=NEW renames it"
         )
     return result, rows
 

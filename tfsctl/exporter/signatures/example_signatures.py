@@ -47,7 +47,7 @@ def classify_signature(signature: ExportSignature, labels: tuple[str, ...]) -> E
         if scores.shape.rank == 2 and scores.shape[1] == 1 and len(labels) == 2:
             scores = tf.concat([1 - scores, scores], axis=1)
         if scores.shape.rank != 2 or scores.shape[1] not in (None, len(labels)):
-            raise InvalidInput(f"the scores have the shape {scores.shape}, and there are {len(labels)} labels")
+            raise InvalidInput(f"the scores have the shape {scores.shape}, but there are {len(labels)} labels")
         classes = tf.tile(tf.constant([labels], tf.string), tf.stack([tf.shape(scores)[0], 1]))
         return {"classes": classes, "scores": tf.cast(scores, tf.float32)}
 
@@ -64,7 +64,7 @@ def regress_signature(signature: ExportSignature) -> ExportSignature:
         values = _score_output(parsed(examples), "outputs")
         size = values.shape[1:].num_elements()
         if size not in (None, 1):
-            raise InvalidInput(f"the model returns {size} numbers for each row, and regress returns one")
+            raise InvalidInput(f"the model returns {size} numbers per row, but regress returns one")
         return {"outputs": tf.cast(tf.reshape(values, [tf.shape(values)[0]]), tf.float32)}
 
     return _signature(signature, REGRESS, "inputs", METHOD_NAMES["regress"], call)
@@ -139,7 +139,7 @@ def _feature(spec: TensorSpec) -> Any:  # noqa: ANN401 - a feature of tf.io, whi
     if None in row:
         raise InvalidInput(
             f"the input {spec.name} {spec.shape_text} cannot be a feature of a tf.Example: its sizes must be known",
-            hint="only the first dimension after the batch may be free",
+            hint="only the first dimension after the batch may be unknown",
         )
     return tf.io.FixedLenFeature(row, kind)
 
@@ -150,7 +150,7 @@ def _score_output(outputs: Mapping[str, Any], wanted: str) -> Any:  # noqa: ANN4
     names = [name for name in (wanted, *_SCORE_NAMES) if name in floats] or list(floats)
     if len(floats) != 1 and names == list(floats):
         raise InvalidInput(
-            f"which output is meant? The model returns {', '.join(outputs)}",
-            hint=f"--output NAME={wanted} names it",
+            f"the model has several outputs: {', '.join(outputs)}",
+            hint=f"--output NAME={wanted} chooses one",
         )
     return floats[names[0]]

@@ -68,7 +68,7 @@ def _rename_inputs(signature: ExportSignature, renames: Mapping[str, str]) -> Ex
         if not new.isidentifier() or keyword.iskeyword(new):
             raise InvalidInput(
                 f"an input cannot be called {new!r}",
-                hint="use letters, digits and _: TensorFlow makes it the argument of a function",
+                hint="use letters, digits and _: TensorFlow uses it as the name of an argument",
             )
     names = _renamed([spec.name for spec in signature.inputs], renames, f"signature {signature.name} has no input")
     inputs = tuple(replace(spec, name=name) for spec, name in zip(signature.inputs, names, strict=True))
@@ -100,5 +100,5 @@ def _renamed(names: Sequence[str], renames: Mapping[str, str], missing: str) -> 
             raise InvalidInput(f"{missing} {old!r} (it has {', '.join(names)})")
         result[position] = new
     if len(set(result)) < len(result):
-        raise InvalidInput(f"two of the names would be the same: {', '.join(result)}")
+        raise InvalidInput(f"two names would be the same: {', '.join(result)}")
     return result

@@ -100,9 +100,9 @@ class ExportOptions:
         }
         for option, (belongs_to, value) in given.items():
             if value and kind != belongs_to:
-                raise InvalidInput(f"{option} is for {names[belongs_to]}, and SOURCE is {names[kind]}")
+                raise InvalidInput(f"{option} is for {names[belongs_to]}, but SOURCE is {names[kind]}")
         if kind == "vocabulary" and self.oov is None:
-            raise InvalidInput("a vocabulary needs a rule for tokens that it does not have", hint=OOV_RULES)
+            raise InvalidInput("a vocabulary needs a rule for unknown tokens", hint=OOV_RULES)
 
 
 def parse_renames(texts: Sequence[str], option: str) -> dict[str, str]:

@@ -53,7 +53,7 @@ def load_weights(model: object, path: Path) -> None:
     if not path.is_file():
         raise NotFound(f"no such file: {path}")
     if not hasattr(model, "load_weights"):
-        raise InvalidInput(f"--weights needs a Keras model, and the source gives a {type(model).__name__}")
+        raise InvalidInput(f"--weights needs a Keras model, but the source defines a {type(model).__name__}")
     suffix = _true_suffix(path)
     if suffix == ".h5" and not _h5_is_legacy(path):
         suffix = ".weights.h5"
@@ -76,7 +76,7 @@ def _true_suffix(path: Path) -> str:
             return ".h5"
     raise ExportError(
         f"{path} is not a Keras file: it is neither a zip archive (.keras) nor HDF5 (.h5)",
-        hint="save the model again with model.save(...): a copy may be cut short",
+        hint="the file may be an incomplete copy: save the model again with model.save(...)",
     )
 
 
@@ -108,7 +108,7 @@ def _h5_attributes(path: Path, check: Any) -> bool:  # noqa: ANN401 - a function
         with h5py.File(path) as file:
             return bool(check(file))
     except OSError as error:
-        raise ExportError(f"{path} cannot be read: {error}", hint="a copy may be cut short") from error
+        raise ExportError(f"{path} cannot be read: {error}", hint="the file may be an incomplete copy") from error
 
 
 def _hint(error: BaseException, path: Path) -> str:

@@ -147,7 +147,7 @@ def _built_with(model: keras.Model) -> tuple[dict[str | None, Tree], tuple[str, 
             return keras.KerasTensor((None, *shape[1:]), model.input_dtype)
         return [tree(inner) for inner in shape]
 
-    note = f"the model does not say of what dtype its inputs are: {model.input_dtype} was assumed; `samples` would tell"
+    note = f"the model does not declare the dtype of its inputs: {model.input_dtype} is assumed; define `samples` to set it"
     return {name and name.removesuffix("_shape"): tree(shape) for name, shape in shapes.items()}, (note,)
 
 

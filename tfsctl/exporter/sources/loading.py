@@ -107,7 +107,7 @@ def signatures_of(model: object, rows: Samples | None) -> tuple[ExportSignature,
 
     if isinstance(model, keras.Layer) and keras.backend.backend() != "tensorflow":
         raise ExportError(
-            f"Keras runs on {keras.backend.backend()} here: a SavedModel holds TensorFlow's operations",
+            f"Keras uses the {keras.backend.backend()} backend, but a SavedModel needs TensorFlow operations",
             hint="set KERAS_BACKEND=tensorflow",
         )
     if transformation.is_feature_space(model):

@@ -93,7 +93,7 @@ def _servable_kind(path: Path, options: ExportOptions) -> Kind | None:
         return options.kind
     if path.suffix == ".npy" and options.keys is None:
         raise InvalidInput(
-            f"{path} does not say what its vectors belong to",
+            f"{path} has no keys for its vectors",
             hint="--keys KEYS.txt, a file with the key of each vector on a line of its own",
         )
     if path.suffix in _ARRAY_SUFFIXES or options.keys is not None:
@@ -102,7 +102,7 @@ def _servable_kind(path: Path, options: ExportOptions) -> Kind | None:
         return "vocabulary"
     if path.suffix in _TABLE_SUFFIXES:
         raise InvalidInput(
-            f"{path} does not say what it is: a table can hold vectors, or anything else",
+            f"{path} may hold vectors or something else",
             hint="--as embeddings if its first column holds keys and the others vectors, or --keys KEYS.txt for vectors",
         )
     return None

@@ -105,7 +105,7 @@ def _execute(file: Path, module: ModuleType, wanted: Sequence[str]) -> None:
     except SyntaxError as error:
         raise ExportError(f"{error_text.source_location(error, file)}: {error_text.one_line(error)}") from error
     except ModuleNotFoundError as error:
-        hint = f"install what has {error.name} for {sys.executable}, the Python that tfsctl runs on"
+        hint = f"install the package that provides {error.name} for {sys.executable}, the Python that tfsctl runs on"
         raise ExportError(
             f"{error_text.source_location(error, file)}: {error_text.one_line(error)}", hint=hint
         ) from error
@@ -113,7 +113,7 @@ def _execute(file: Path, module: ModuleType, wanted: Sequence[str]) -> None:
         if error.code in (None, 0) and any(hasattr(module, name) for name in wanted):
             return
         raise ExportError(
-            f"{error_text.source_location(error, file)}: the file ended with {error_text.one_line(error)}",
+            f"{error_text.source_location(error, file)}: the file exited with {error_text.one_line(error)}",
             hint="--arg NAME=VALUE passes --NAME=VALUE to the file",
         ) from error
     except Exception as error:

@@ -100,7 +100,7 @@ def compare(
                 asking.note_checked(len(answered.batch), unstable)
             show(collector.rows, answered.batch.fraction_read)
     if not collector.rows:
-        raise InvalidInput("there are no rows to compare on", hint="--file FILE names rows")
+        raise InvalidInput("there are no rows to compare", hint="--file FILE names rows")
     comparison = _result(a, b, collector, skipped, _latency(a, b, signature, sampled))
     gates = check_gates(options.gates, comparison.numbers(), comparison.counts(), options.min_rows)
     comparison.gates.extend(gates)

@@ -38,7 +38,7 @@ def html_report(comparison: Comparison) -> str:
         f"<title>{escape(comparison.a.name)} and {escape(comparison.b.name)}</title><style>{_STYLE}</style>",
         f"<h1>{_code(comparison.a.name)} and {_code(comparison.b.name)}</h1>",
         f"<p>{comparison.agreement:.2%} of {comparison.rows - comparison.unstable:,} rows agree.",
-        f" {comparison.unstable:,} rows are left out, because A does not agree with itself."
+        f" {comparison.unstable:,} rows are not counted, because A disagrees with itself on them."
         * bool(comparison.unstable),
         f' <span class="{verdict}">{verdict}</span></p>' if comparison.gates else "</p>",
         *_section("Gates", ("outcome", "gate"), [(gate.outcome, describe_gate(gate)) for gate in comparison.gates]),
@@ -113,7 +113,7 @@ def _slices(comparison: Comparison) -> list[str]:
         (name, f"{part.rows:,}", f"{part.agreement:.2%}", *(f"{one.name} {one.delta:+.4g}" for one in part.metrics[:1]))
         for name, part in slices.items()
     ]
-    parts = _section("Slices, the most harmed first", ("slice", "rows", "agreement", "B - A"), rows)
+    parts = _section("Slices, those that lose most first", ("slice", "rows", "agreement", "B - A"), rows)
     if slices:
         parts.append(plots.share_bars([(name, part.agreement) for name, part in slices.items()][:20]))
     return parts

@@ -125,7 +125,7 @@ def _scoring(request: ComparisonRequest, signature: Signature) -> Scoring | None
     task = next(one for one in TASKS if one == request.task)
     names = [spec.name for spec in signature.outputs]
     if request.score is None and len(names) > 1:
-        raise InvalidInput(f"which output is scored: {', '.join(names)}?", hint=f"--score {names[0]}")
+        raise InvalidInput(f"several outputs can be scored: {', '.join(names)}", hint=f"--score {names[0]}")
     if request.score is not None and request.score not in names:
         raise InvalidInput(f"there is no output {request.score!r}", hint=f"--score {names[0]}")
     classes = {name: number for number, name in enumerate(request.labels)}
@@ -146,8 +146,8 @@ def _batches(
         rows = next(filter(None, (_samples(side.directory, signature.name) for side in sides)), None)
         if rows is None:
             raise InvalidInput(
-                "there are no rows to compare on, and no samples in a manifest",
-                hint="--file FILE: any file that `predict --file` reads",
+                "there are no rows to compare: no --file, and no samples in a manifest",
+                hint="add --file FILE, in any format that `predict --file` reads",
             )
         file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8"))  # noqa: SIM115 - on the stack
         file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -122,7 +122,7 @@ def _open_url(text: str, access: Access) -> Iterator[tuple[ServingClient, ModelR
         parts = urlsplit(text)
         name, _, version = unquote(parts.path.strip("/")).partition("@")
         if not parts.hostname or not name:
-            raise InvalidInput(f"{text} names no model", hint="write grpc://HOST:PORT/NAME@VERSION")
+            raise InvalidInput(f"{text} does not name a model", hint="write grpc://HOST:PORT/NAME@VERSION")
         connection = _with_tls(access.connection, is_encrypted=parts.scheme == "grpcs")
         port = parts.port or DEFAULT_GRPC_PORT
         with open_client("grpc", parts.hostname, port, timeout_s=access.timeout_s, connection=connection) as client:
@@ -130,7 +130,7 @@ def _open_url(text: str, access: Access) -> Iterator[tuple[ServingClient, ModelR
         return
     url = parse_server_url(text)
     if url.model is None:
-        raise InvalidInput(f"{text} names no model", hint="write http://HOST:PORT/v1/models/NAME/versions/N")
+        raise InvalidInput(f"{text} does not name a model", hint="write http://HOST:PORT/v1/models/NAME/versions/N")
     connection = replace(_with_tls(access.connection, is_encrypted=url.is_encrypted), path=url.path)
     with open_client("rest", url.host, url.port, timeout_s=access.timeout_s, connection=connection) as client:
         yield client, ModelRef(url.model, url.version, url.label)

@@ -32,7 +32,7 @@ def find_front(model: str | None, *, server: str | None = None) -> TrackedServer
     running = [one for one in fitting if one.state == RUNNING]
     if len(running) > 1:
         names = [one.record.name for one in running]
-        raise InvalidInput(f"several fronts fit: {', '.join(names)}", hint=f"add --server {names[0]}")
+        raise InvalidInput(f"several fronts match: {', '.join(names)}", hint=f"add --server {names[0]}")
     if running:
         return running[0]
     if fitting:

@@ -61,11 +61,11 @@ def recover(model: ManagedModel, *, wait_timeout_s: float, show_step: ShowStep =
         wait_until_available(model, steps.after.labels.values(), wait_timeout_s)  # the server may have been restarted
         _release(model, steps)
         _complete(model, found)
-        return f"the {what} had been interrupted, and was finished"
+        return f"the {what} had been interrupted, and is now finished"
     show_step(f"undoing the {what}")
     _undo(model, steps, wait_timeout_s)
     intents.remove(model.key)
-    return f"the {what} had been interrupted, and was undone"
+    return f"the {what} had been interrupted, and is now undone"
 
 
 def _advance(model: ManagedModel, steps: Steps, wait_timeout_s: float, show_step: ShowStep) -> None:
@@ -108,16 +108,16 @@ def _undone(model: ManagedModel, intent: Intent, error: BaseException, wait_time
         _undo(model, intent.steps, wait_timeout_s)
     except TfsctlError as again:
         failed = RolloutError(
-            f"the labels of {model.name} were not changed: {why}; restoring what was before failed, too: "
+            f"the labels of {model.name} were not changed: {why}; restoring the previous state failed too: "
             f"{again.message}",
-            hint=f"tfsctl label ls {model.name} tries again to restore it",
+            hint=f"tfsctl label ls {model.name} tries to restore it again",
         )
     else:
         intents.remove(model.key)
         if isinstance(error, KeyboardInterrupt):
             return error
         failed = RolloutError(
-            f"the labels of {model.name} were not changed, and what was before is restored: {why}",
+            f"the labels of {model.name} were not changed, and the previous state is restored: {why}",
             hint=error.hint if isinstance(error, TfsctlError) else "",
         )
     failed.cause = error.cause if isinstance(error, TfsctlError) else ""

@@ -118,10 +118,10 @@ def check_rules(model: ModelMetadata, drop: Sequence[str], hashed: Sequence[str]
                     f"{model.name} has no input {name!r}",
                     hint=f"{option} {close[0]}" if close else f"its inputs are {', '.join(sorted(specs))}",
                 )
-            notes.append(f"{name} is no input of {model.name}; as a feature of tf.Examples, {option} applies to it")
+            notes.append(f"{name} is not an input of {model.name}; {option} applies to it as a feature of tf.Examples")
     for name in hashed:
         if name in drop:
-            raise InvalidInput(f"--drop {name} and --hash {name} contradict each other")
+            raise InvalidInput(f"--drop {name} and --hash {name} cannot be used together")
         if name in specs and specs[name].dtype not in _CAN_BE_HASHED:
             raise InvalidInput(
                 f"{name} is {specs[name].dtype}: only text and integers can be hashed", hint=f"--drop {name}"

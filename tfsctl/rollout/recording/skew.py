@@ -176,7 +176,7 @@ def _training_summaries(
         for name, array in batch.arrays.items():
             summaries[name].add(array)
     if rejected:
-        note(f"{source.name}: {rejected:,} rows do not fit the inputs and were left out")
+        note(f"{source.name}: {rejected:,} rows do not fit the inputs and were skipped")
     if not rows:
         raise InvalidInput(f"{source.name} has no rows that fit the inputs")
     return summaries, rows

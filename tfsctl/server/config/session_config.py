@@ -10,7 +10,7 @@ from tfsctl.server.status import invalid_argument
 
 
 def check_session_flags(flags: Flags) -> None:
-    """Raise INVALID_ARGUMENT or NOT_FOUND, like the real server at its start, for flags that contradict each other."""
+    """Raise INVALID_ARGUMENT or NOT_FOUND, like the real server at its start, for flags that cannot be used together."""
     if all((flags.tensorflow_session_parallelism, *_explicit_threads(flags))):
         raise invalid_argument(
             "Either configure server_options.tensorflow_session_parallelism or "

@@ -38,9 +38,7 @@ class Stack:
         try:
             arrays = [np.concatenate(tensors) for tensors in zip(*parts, strict=True)]
         except ValueError:
-            raise ServingError(
-                Code.INTERNAL, "outputs of requests that were run together are not of one shape"
-            ) from None
+            raise ServingError(Code.INTERNAL, "outputs of requests that were run together differ in shape") from None
         return cls(len(arrays[0]), arrays=arrays)
 
     @property

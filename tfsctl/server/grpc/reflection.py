@@ -57,7 +57,7 @@ class Reflection:
             return
         find = _FINDERS.get(question or "")
         if find is None:
-            _fail(response, Code.INVALID_ARGUMENT, "The request asks nothing that is known here")
+            _fail(response, Code.INVALID_ARGUMENT, "The request has no known field")
             return
         try:
             find(pool, request, response, sent)

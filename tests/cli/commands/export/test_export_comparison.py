@@ -36,7 +36,7 @@ def test_versions_are_compared_right_after_the_export(export: Export) -> None:
     assert same["comparison"]["a"]["version"] == 1
     assert worse.code == 7
     assert '"agreement": 0.0' in worse.stdout
-    assert "scale/3 was published, and crossed a threshold" in worse.stderr
+    assert "scale/3 was published, but did not pass the comparison" in worse.stderr
     assert (export.folder / "scale" / "3" / "saved_model.pb").exists()
     assert back.code == 0
     assert "agreement: 100.00% of 3 rows" in back.stdout

@@ -24,7 +24,7 @@ def versions(tmp_path: Path) -> Path:
 def test_compatible_changes(run_cli: RunCli, versions: Path) -> None:
     """A new signature breaks no client: exit code 0."""
     result = run_cli("metadata", versions, "--diff", 1, 2)
-    assert (result.stdout, result.code) == ("fine\tmore\tthe signature is new\n", 0)
+    assert (result.stdout, result.code) == ("fine\tmore\tthe signature was added\n", 0)
     assert result.stderr == "clients of the old version can use the new one\n"
 
 
@@ -33,14 +33,14 @@ def test_breaking_changes(run_cli: RunCli, versions: Path) -> None:
     result = run_cli("metadata", "--diff", versions / "2", versions / "3")
     assert result.code == 1
     assert result.stdout == (
-        "breaks\tmore\tthe signature is gone\n"
+        "breaks\tmore\tthe signature was removed\n"
         "breaks\tserving_default\tinput x was float32, and is int64\n"
         "breaks\tserving_default\toutput x was float32, and is int64\n"
     )
     assert result.stderr == "clients of the old version would break: 3 of 3 changes\n"
     told = json.loads(run_cli("metadata", "--diff", versions / "2", versions / "3", "--json").stdout)
     assert told["breaks"] is True
-    assert told["changes"][0] == {"signature": "more", "what": "the signature is gone", "breaks": True}
+    assert told["changes"][0] == {"signature": "more", "what": "the signature was removed", "breaks": True}
 
 
 @pytest.mark.usefixtures("registered")
@@ -83,7 +83,7 @@ def test_incomparable_models_are_named(
 def test_compare_one_signature(run_cli: RunCli, versions: Path) -> None:
     """--signature ignores changes of the other signatures."""
     result = run_cli("metadata", "--diff", versions / "2", versions / "3", "--signature", "more")
-    assert (result.stdout, result.code) == ("breaks\tmore\tthe signature is gone\n", 1)
+    assert (result.stdout, result.code) == ("breaks\tmore\tthe signature was removed\n", 1)
     result = run_cli("metadata", "--diff", versions / "1", versions / "2", "--signature", "serving_default")
     assert (result.stdout, result.code) == ("", 0)
     assert run_cli("metadata", "--diff", versions / "1", versions / "2", "--signature", "more").code == 4

@@ -79,7 +79,7 @@ def test_too_few_rows_are_undecided(served: str, run_cli: RunCli, tmp_path: Path
     [
         (["nothing_here", "{served}", "--file", "{rows}"], 4, "no server started by tfsctl is running"),
         (["./no/such", "{served}", "--file", "{rows}"], 4, "there is no directory ./no/such"),
-        (["{served}", "{served}"], 2, "there are no rows to compare on"),
+        (["{served}", "{served}"], 2, "there are no rows to compare"),
         (["{served}", "{served}", "--file", "missing.csv"], 4, "there is no file missing.csv"),
         (["{served}", "{served}", "--file", "{rows}", "--fail-if", "agreement"], 2, "is not a threshold"),
         (["{served}", "{served}", "--file", "{rows}", "--fail-if", "agrement<1"], 2, "there is no metric 'agrement'"),

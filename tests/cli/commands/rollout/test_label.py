@@ -147,7 +147,7 @@ def test_a_version_that_cannot_be_loaded(base: Path, run_cli: RunCli) -> None:
     failed = run_cli("label", "scale", "stable=2")
 
     assert failed.code == 1
-    assert "the labels of scale were not changed, and what was before is restored: version 2" in failed.stderr
+    assert "the labels of scale were not changed, and the previous state is restored: version 2" in failed.stderr
     state = document(run_cli, "label", "ls", "scale")
     assert (state["labels"], state["loaded"]) == ({}, [1])
 

@@ -59,7 +59,7 @@ def test_versions_in_a_pipe(base: Path, run_cli: RunCli) -> None:
         (["versions", "nobody"], 4, "error: no running server serves 'nobody', and there is no such directory"),
         (["versions", "{base}/1"], 2, "error: {base}/1 is one version"),
         (["versions", "{base}/.."], 4, "error: {base}/.. has no versions of a model"),
-        (["versions", "rm", "{base}", "x"], 2, "error: 'x' is no version number"),
+        (["versions", "rm", "{base}", "x"], 2, "error: 'x' is not a version number"),
         (["versions", "rm", "{base}", "1", "9"], 4, "error: there is no version 9 in {base} (versions: 1, 2, 3)"),
         (["history", "{base}/nobody"], 4, "error: there is no directory {base}/nobody"),
         (["models", "{base}/nobody"], 4, "error: there is no directory {base}/nobody"),

@@ -129,7 +129,7 @@ def build(
 
 
 def _check_combination(tag: str | None, *, push: bool, output: Path | None) -> None:
-    """Raise InvalidInput for options that contradict each other."""
+    """Raise InvalidInput for options that cannot be used together."""
     if push and output is not None:
         raise InvalidInput("--push cannot be used with --output, which builds no image", hint="remove one of them")
     if push and tag is None:
@@ -171,7 +171,7 @@ def _build_hint(hint: str) -> str:
 
 
 app = typer.Typer(
-    help="Build images with models inside.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+    help="Build Docker images that contain models.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
 app.callback()(lambda: None)  # keeps `build` a subcommand; Typer drops the name of a lone command
 app.command("build", cls=GroupedCommand)(build)

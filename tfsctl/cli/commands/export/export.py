@@ -291,7 +291,7 @@ def _exit_if_failed(compared: Comparison | None) -> None:
     from tfsctl.cli.output import terminal
 
     if compared is not None and not compared.passed:
-        terminal.say(f"{compared.b.name} was published, and crossed a threshold")
+        terminal.say(f"{compared.b.name} was published, but did not pass the comparison")
         raise typer.Exit(ExitCode.THRESHOLD)
 
 

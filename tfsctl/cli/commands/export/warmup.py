@@ -30,7 +30,7 @@ def warmup(
         bool, typer.Option("--quiet", "-q", help="Print only the result: no progress and no notes.")
     ] = False,
 ) -> None:
-    """Write the warmup requests of a version.
+    """Add requests that servers run when they load a version.
 
     Each request is first run on the model. If one fails, nothing is written. The requests are written to
     assets.extra/tf_serving_warmup_requests in the version's directory. A server runs them when it loads the version;

@@ -29,7 +29,7 @@ def wait(
     options: ServerOptions,
     as_json: Json = False,
 ) -> None:
-    """Wait until a model is AVAILABLE.
+    """Wait until a model is loaded.
 
     The exit code is 0 once the model is AVAILABLE, 3 if it is not AVAILABLE within --timeout seconds, and 1 as soon as
     loading fails. The server need not be running yet. Progress is printed on stderr.

@@ -63,7 +63,13 @@ def ab(
     ] = "rollback",
     alpha: Annotated[
         float,
-        typer.Option("--alpha", min=1e-9, max=0.5, metavar="P", help="The chance that a good version is taken back."),
+        typer.Option(
+            "--alpha",
+            min=1e-9,
+            max=0.5,
+            metavar="P",
+            help="The probability that a good version is rolled back by mistake.",
+        ),
     ] = 0.01,
     on_change: Annotated[
         str | None, typer.Option("--on-change", metavar="URL", help="Post each decision to this URL as JSON.")

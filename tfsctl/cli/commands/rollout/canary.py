@@ -40,7 +40,7 @@ def canary(
             min=0.01,
             max=100,
             metavar="P",
-            help="The percentage of the traffic for the new version, until `promote`.",
+            help="The percentage of the traffic for the new version, until `tfsctl promote`.",
         ),
     ] = None,
     steps: Annotated[
@@ -80,7 +80,13 @@ def canary(
     ] = "rollback",
     alpha: Annotated[
         float,
-        typer.Option("--alpha", min=1e-9, max=0.5, metavar="P", help="The chance that a good version is taken back."),
+        typer.Option(
+            "--alpha",
+            min=1e-9,
+            max=0.5,
+            metavar="P",
+            help="The probability that a good version is rolled back by mistake.",
+        ),
     ] = 0.01,
     slow: Annotated[
         str | None,
@@ -101,7 +107,8 @@ def canary(
 
     Works with servers that were started with `serve --front`: the front is an Envoy proxy. Returns when the first
     percentage is in effect. The front then compares the errors of both versions, and with --slow their slow requests. If
-    the new one has significantly more, it is taken back. `tfsctl rollout status` shows progress, `tfsctl promote` and `tfsctl rollback` end the rollout.
+    the new one has significantly more, it is rolled back. `tfsctl rollout status` shows progress, `tfsctl promote` and
+    `tfsctl rollback` end the rollout.
 
     \b
     Examples:
@@ -186,5 +193,5 @@ def _percentages(percent: float | None, steps: str | None) -> tuple[float, ...]:
     except ValueError:
         raise InvalidInput(f"--steps {steps} are not numbers", hint="--steps 1,5,25,100") from None
     if not all(0.01 <= step <= 100 for step in found) or list(found) != sorted(set(found)):
-        raise InvalidInput(f"--steps {steps} do not rise from 0.01 to 100", hint="--steps 1,5,25,100")
+        raise InvalidInput(f"--steps {steps} do not increase from 0.01 to 100", hint="--steps 1,5,25,100")
     return found

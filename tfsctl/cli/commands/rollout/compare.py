@@ -24,7 +24,7 @@ SIDE_HELP = "A version's directory, NAME@VERSION, NAME@LABEL, or the URL of a mo
 @takes_connection_options
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help=f"The version to compare with. {SIDE_HELP}")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The version to judge, written like A.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The version to evaluate, in the same form as A.")],
     *,
     file: Annotated[
         str | None,
@@ -71,7 +71,7 @@ def compare(
         typer.Option(
             "--fail-if",
             metavar="THRESHOLD",
-            help="Fail with exit code 7 if the condition holds, e.g. 'agreement<0.98'. May be repeated.",
+            help="Fail with exit code 7 if the condition is true, e.g. 'agreement<0.98'. May be repeated.",
         ),
     ] = None,
     min_rows: Annotated[

@@ -143,7 +143,7 @@ def ls(
 
 app = typer.Typer(
     cls=DefaultCommandGroup,
-    help="""Assign, remove and list labels of versions.
+    help="""Assign labels, such as `stable`, to versions.
 
     Without a command, `set` is run.
 

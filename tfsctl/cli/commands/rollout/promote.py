@@ -48,7 +48,7 @@ def promote(
     message: Message = "",
     as_json: Json = False,
 ) -> None:
-    """Move the label `stable` to a new version.
+    """Make a version stable: move the label `stable` to it.
 
     The earlier stable version stays loaded with the label `previous`, so `tfsctl rollback` takes effect at once. The
     configuration of the server is updated too, so a restart keeps the labels.

@@ -40,11 +40,11 @@ def record(
         str, typer.Option("--max-size", metavar="SIZE", help="End at this size of the records: 64m, 1g.")
     ] = "1g",
     drop: Annotated[
-        list[str] | None, typer.Option("--drop", metavar="INPUT", help="Do not record this input; may be repeated.")
+        list[str] | None, typer.Option("--drop", metavar="INPUT", help="Do not record this input. May be repeated.")
     ] = None,
     hashed: Annotated[
         list[str] | None,
-        typer.Option("--hash", metavar="INPUT", help="Record a keyed hash of this input; may be repeated."),
+        typer.Option("--hash", metavar="INPUT", help="Record a keyed hash of this input. May be repeated."),
     ] = None,
     answers: Annotated[bool, typer.Option("--answers", help="Record the answers as well.")] = False,
     end: Annotated[bool, typer.Option("--stop", help="End a recording whose command was killed.")] = False,
@@ -79,7 +79,7 @@ def record(
     duration_s = None if duration is None else parse_duration(duration, "--for")
     if recorded.logging is not None:
         raise InvalidInput(
-            f"the requests of {recorded.name} are recorded already, to {recorded.logging.filename_prefix}*",
+            f"the requests of {recorded.name} are already being recorded, to {recorded.logging.filename_prefix}*",
             hint=f"tfsctl record {server.name} --model {recorded.name} --stop",
         )
     metadata = recorded.metadata()

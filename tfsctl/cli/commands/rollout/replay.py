@@ -30,7 +30,7 @@ def replay(
     options: ServerOptions,
     as_json: Json = False,
 ) -> None:
-    """Send the requests of a recording again.
+    """Send recorded requests again.
 
     Sends them over gRPC to the chosen model, whatever model and version they were recorded for, and reports the status
     codes and latencies of the answers. Ctrl-C ends it with a report.

@@ -34,7 +34,7 @@ def rollback(
     message: Message = "",
     as_json: Json = False,
 ) -> None:
-    """Move the label `stable` back to the version before.
+    """Make the previous version stable again.
 
     That is the version with the label `previous`, or the one that was stable before according to the history. The
     version rolled back from is unloaded unless another label names it, because requests without a label go to the

@@ -29,21 +29,23 @@ def skew(
         typer.Option("--column", metavar="INPUT=COLUMN", help="The column of an input in TRAINING_FILE."),
     ] = None,
     ignore: Annotated[
-        list[str] | None, typer.Option("--ignore", metavar="INPUT", help="Leave out this input; may be repeated.")
+        list[str] | None, typer.Option("--ignore", metavar="INPUT", help="Ignore this input. May be repeated.")
     ] = None,
     signature: Annotated[
         str, typer.Option("--signature", metavar="NAME", help="The signature whose requests are compared.")
     ] = DEFAULT_SIGNATURE,
     fail_if: Annotated[
         list[str] | None,
-        typer.Option("--fail-if", metavar="THRESHOLD", help="Fail with exit code 7 if this holds: 'psi>0.2'."),
+        typer.Option(
+            "--fail-if", metavar="THRESHOLD", help="Fail with exit code 7 if the condition is true, e.g. 'psi>0.2'."
+        ),
     ] = None,
     min_rows: Annotated[
         int, typer.Option("--min-rows", min=1, metavar="N", help="Thresholds on fewer rows fail as undecided.")
     ] = 30,
     as_json: Json = False,
 ) -> None:
-    """Compare the inputs of recorded requests with the training data.
+    """Compare recorded inputs with the training data.
 
     Reports for each input the share of missing values, of numbers outside of the range of the training data, of
     categories that the training data does not have, and the population stability index (PSI). A threshold without an

@@ -78,7 +78,7 @@ def rm(
     for text in versions:
         number = parse_version(text)
         if number is None:
-            raise InvalidInput(f"{text!r} is no version number", hint=f"tfsctl versions {target} lists the versions")
+            raise InvalidInput(f"{text!r} is not a version number", hint=f"tfsctl versions {target} lists the versions")
         numbers.append(number)
     base = directory_of(target)
     _print_removal(base, remove(base, list(dict.fromkeys(numbers)), message=message), as_json=as_json)
@@ -87,7 +87,7 @@ def rm(
 def prune(
     target: Annotated[str, typer.Argument(metavar="PATH|NAME", help="The model's directory, or its name on a server.")],
     *,
-    keep: Annotated[int, typer.Option("--keep", min=1, metavar="N", help="How many of the highest versions stay.")],
+    keep: Annotated[int, typer.Option("--keep", min=1, metavar="N", help="How many of the highest versions to keep.")],
     message: Message = "",
     as_json: Json = False,
 ) -> None:

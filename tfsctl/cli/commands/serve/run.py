@@ -30,7 +30,7 @@ def run(
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     as_json: Json = False,
 ) -> None:
-    """Serve a model and open the REPL.
+    """Serve a model, and query it interactively.
 
     Starts a server like `tfsctl serve`, opens a REPL like `tfsctl repl`, and stops the server when the REPL ends. If a
     running server already serves the model from the same directory, that server is used and left running.

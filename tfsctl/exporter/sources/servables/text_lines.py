@@ -30,9 +30,11 @@ def check_keys(keys: Sequence[str], place: str) -> None:
     first: dict[str, int] = {}
     for number, key in enumerate(keys, 1):
         if not key:
-            raise InvalidInput(f"{place} {number} is empty", hint="each line is one key: remove the line, or fill it")
+            raise InvalidInput(
+                f"{place} {number} is empty", hint="each line must be a key: remove the line, or fill it in"
+            )
         if "\n" in key:
-            raise InvalidInput(f"{place} {number} has a line break in it: {key!r}")
+            raise InvalidInput(f"{place} {number} contains a line break: {key!r}")
         if key in first:
             raise InvalidInput(f"{place} {number} repeats {place.rpartition(' ')[2]} {first[key]}: {key}")
         first[key] = number

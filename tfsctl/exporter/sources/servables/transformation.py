@@ -67,7 +67,8 @@ def _spec(name: str, column: Any) -> Any:  # noqa: ANN401 - the user's value, an
         return tf.TensorSpec([None], tf.as_dtype(column), name)
     except TypeError as error:
         raise InvalidInput(
-            f"`{COLUMNS}` gives {column!r} for {name}, which is no dtype", hint=f'{COLUMNS} = {{"{name}": "float32"}}'
+            f"`{COLUMNS}` gives {column!r} for {name}, which is not a dtype",
+            hint=f'{COLUMNS} = {{"{name}": "float32"}}',
         ) from error
 
 

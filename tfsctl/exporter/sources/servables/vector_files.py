@@ -39,7 +39,7 @@ def read_vectors(path: Path, keys_file: Path | None) -> KeyedVectors:
         keys = own if keys is None else keys
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
         raise InvalidInput(
-            f"{path} holds an array of {array.dtype} {list(array.shape)}, and vectors are a table of numbers: [keys, size]"
+            f"{path} holds an array of {array.dtype} {list(array.shape)}, but vectors must be a table of numbers: [keys, size]"
         )
     if keys is None:
         raise InvalidInput(f"{path} has no keys for its {len(array):,} vectors", hint=_KEYS_HINT)
@@ -50,7 +50,11 @@ def read_vectors(path: Path, keys_file: Path | None) -> KeyedVectors:
     if not finite.all():
         row = int(np.argmin(finite))
         raise InvalidInput(f"the vector of {keys[row]!r} (row {row + 1} of {path}) has values that are not finite")
-    note = () if array.dtype == np.float32 else (f"the vectors are {array.dtype} in {path.name}, and float32 here",)
+    note = (
+        ()
+        if array.dtype == np.float32
+        else (f"the vectors of {path.name} were converted from {array.dtype} to float32",)
+    )
     return KeyedVectors(vectors, keys, note)
 
 
