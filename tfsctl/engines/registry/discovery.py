@@ -6,7 +6,7 @@ Only servers of this state directory are found: those of another one are not our
 from __future__ import annotations
 
 import os
-from collections.abc import Set as AbstractSet
+from collections.abc import Sequence
 
 from tfsctl.engines import state_dir
 from tfsctl.engines.docker import inspection
@@ -42,20 +42,21 @@ def processes() -> list[TrackedServer]:
     return found
 
 
-def containers(*, besides: AbstractSet[str]) -> list[TrackedServer]:
-    """Every container of ours, including those that have ended or never started, except those with the ids `besides`.
+def container_ids() -> list[str]:
+    """The ids of all containers of ours, including those that have ended or never started.
 
     Empty if Docker does not answer.
     """
     labels = ("--filter", f"label={LABEL}", "--filter", f"label={STATE_LABEL}={state_dir.base()}")
     try:
-        ids = subprocesses.run(["docker", "ps", "--all", "--quiet", "--no-trunc", *labels], timeout_s=10).stdout.split()
+        return subprocesses.run(["docker", "ps", "--all", "--quiet", "--no-trunc", *labels], timeout_s=10).stdout.split()
     except ProgramFailed:
         return []
-    return [
-        _tracked(facts)
-        for facts in (inspection.inspect([container for container in ids if container not in besides]) or {}).values()
-    ]
+
+
+def containers(ids: Sequence[str]) -> list[TrackedServer]:
+    """The containers of these ids. Empty if Docker does not answer."""
+    return [_tracked(facts) for facts in (inspection.inspect(ids) or {}).values()]
 
 
 def _tracked(facts: ContainerFacts) -> TrackedServer:
