@@ -53,13 +53,15 @@ def tls_and_headers(
     ca: str | os.PathLike[str] | None = None,
     cert: str | os.PathLike[str] | None = None,
     key: str | os.PathLike[str] | None = None,
+    tls_server_name: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Connection:
-    """A connection with these TLS files and headers. Raises InvalidInput for a key alone or an invalid header."""
+    """A connection with these TLS files and headers. Raises InvalidInput for a key alone, or an invalid name or header."""
     if key is not None and cert is None:
         raise InvalidInput("key is the key of a certificate", hint='name the certificate with cert="FILE"')
     paths = [None if one is None else Path(one) for one in (ca, cert, key)]
+    is_encrypted = tls or ca is not None or cert is not None or tls_server_name is not None
     return Connection(
-        tls=ClientTls(*paths) if tls or ca is not None or cert is not None else None,
+        tls=ClientTls(*paths, server_name=tls_server_name) if is_encrypted else None,
         headers=tuple(Header.parse(f"{name}: {value}") for name, value in (headers or {}).items()),
     )

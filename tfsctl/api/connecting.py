@@ -45,6 +45,7 @@ def connect(
     ca: str | os.PathLike[str] | None = None,
     cert: str | os.PathLike[str] | None = None,
     key: str | os.PathLike[str] | None = None,
+    tls_server_name: str | None = None,
     headers: Mapping[str, str] | None = None,
     max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES,
 ) -> Client:
@@ -56,8 +57,8 @@ def connect(
     - `profile` is the name of a remote server in the config file, as for `tfsctl --profile`. Its model, TLS files and
       headers are the defaults.
     - `grpcs://`, `https://` and `tls=True` use TLS. `ca` is the certificate authority to trust (default: the system's);
-      `cert` and `key` are the client's certificate. All three are PEM files. The TLS of a server that was found is
-      used, and its certificate trusted.
+      `cert` and `key` are the client's certificate. All three are PEM files. `tls_server_name` is the name in the
+      server's certificate (default: the host). The TLS of a server that was found is used, and its certificate trusted.
     - `headers` are sent with every request, as gRPC metadata or HTTP headers.
     - `timeout_s` is the time limit of each call, in seconds. `max_answer_bytes` is the size of the largest answer.
     - If tfsctl started the server at the address, and it has only one model, that is the default for `model`.
@@ -87,7 +88,9 @@ def connect(
         model = found.models[0]
     if model is None and (version is not None or label is not None):
         raise InvalidInput("a version or label is one of a model", hint='tfsctl.connect(model="NAME")')
-    own = tls_and_headers(tls=tls or at.is_encrypted, ca=ca, cert=cert, key=key, headers=headers)
+    own = tls_and_headers(
+        tls=tls or at.is_encrypted, ca=ca, cert=cert, key=key, tls_server_name=tls_server_name, headers=headers
+    )
     client_tls = None if own.tls is None else own.tls.over(base.tls)
     if found is not None and at.transport == "grpc":
         from tfsctl.engines.registry.server_choice import grpc_tls
@@ -116,6 +119,7 @@ def connect_async(
     ca: str | os.PathLike[str] | None = None,
     cert: str | os.PathLike[str] | None = None,
     key: str | os.PathLike[str] | None = None,
+    tls_server_name: str | None = None,
     headers: Mapping[str, str] | None = None,
     max_answer_bytes: int = DEFAULT_MAX_ANSWER_BYTES,
     at_once: int = DEFAULT_CONCURRENCY,
@@ -133,6 +137,7 @@ def connect_async(
         ca=ca,
         cert=cert,
         key=key,
+        tls_server_name=tls_server_name,
         headers=headers,
         max_answer_bytes=max_answer_bytes,
     )

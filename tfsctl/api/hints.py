@@ -29,6 +29,7 @@ _KEYWORDS = {
     "server": "server",
     "signature": "signature",
     "timeout": "timeout_s",
+    "tls-server-name": "tls_server_name",
     "to": "to",
     "version": "version",
     "wait-timeout": "wait_timeout_s",

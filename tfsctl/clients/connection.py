@@ -22,6 +22,7 @@ MAX_TIMEOUT_S = 1e8  # about three years; sockets and locks accept about 1e9
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+_SERVER_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*|[0-9A-Fa-f:]*:[0-9A-Fa-f.:]*")
 _VARIABLE = re.compile(r"(?:(?P<prefix>\S.*) )?(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 
 
@@ -37,6 +38,13 @@ class ClientTls:
     cert: Path | None = None
     key: Path | None = None
     server_name: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput if `server_name` is neither a host name nor an IP address."""
+        if self.server_name is not None and not _SERVER_NAME.fullmatch(self.server_name):
+            raise InvalidInput(
+                f"{self.server_name!r} is not a name in a certificate", hint="use a name such as serving.example.com"
+            )
 
     def over(self, base: ClientTls | None) -> ClientTls:
         """Return these files, with those of `base` for what is not set here. A certificate and its key stay together."""

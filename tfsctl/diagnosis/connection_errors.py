@@ -14,7 +14,7 @@ CONNECTION_ERRORS = (
     KnownError(
         r"(?i:hostname mismatch|hostname verification check failed|ip address mismatch|certificate is not valid for|peer name \S+ is not in peer)",
         "the server's certificate is for another host name",
-        "use a name in the certificate: --host NAME",
+        "use a name in the certificate: --host NAME, or --tls-server-name NAME",
     ),
     KnownError(
         r"(?i:certificate has expired|certificate is not yet valid)",

@@ -12,8 +12,11 @@ from cli_runner import RunCli
 from model_servers import Served
 from secure_servers import Secure, secure_server
 
+import tfsctl
+from tfsctl.clients.connection import Transport
 from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord
+from tfsctl.errors import ExitCode
 
 
 @pytest.fixture
@@ -98,6 +101,40 @@ def test_server_name_is_checked_instead_of_the_host(secure: Secure, run_cli: Run
         )
         result = run_cli("predict", "--profile", "p", "1.5")
         assert (result.stdout, result.code) == (("1.5\n", 0) if name == "serving.internal" else ("", 3)), result.stderr
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("transport", ["rest", "grpc"])
+def test_option_of_the_server_name(
+    secure: Secure, run_cli: RunCli, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--tls-server-name, its variable, and the argument of `connect`."""
+    tls = secure.tls
+    files = ["--ca", tls.ca, "--cert", tls.cert, "--key", tls.key]
+    options = [*secure.options(transport), *files]
+    assert run_cli("predict", *options, "--tls-server-name", "other.internal", "1.5").code == ExitCode.UNREACHABLE
+    assert run_cli("predict", *options, "--tls-server-name", "serving.internal", "1.5").stdout == "1.5\n"
+    monkeypatch.setenv("TFSCTL_TLS_SERVER_NAME", "other.internal")
+    assert run_cli("predict", *options, "1.5").code == ExitCode.UNREACHABLE
+
+    port = secure.server.rest_port if transport == "rest" else secure.server.grpc_port
+    address = f"{'https' if transport == 'rest' else 'grpcs'}://127.0.0.1:{port}"
+    for name in ("serving.internal", "other.internal"):
+        with tfsctl.connect(
+            address, model="echo", ca=tls.ca, cert=tls.cert, key=tls.key, tls_server_name=name
+        ) as client:
+            if name == "serving.internal":
+                assert client.predict(1.5)["x"].tolist() == [1.5]
+            else:
+                with pytest.raises(tfsctl.ServerUnreachable, match="other"):
+                    client.predict(1.5)
+
+
+@pytest.mark.parametrize("name", ["", ".", "a..b", "a" * 64, "ü.example", "a b", "*.example", "x\n"])
+def test_invalid_server_names(run_cli: RunCli, name: str) -> None:
+    """A usage error, before anything is sent."""
+    result = run_cli("predict", "1", "--model", "m", "--port", "9", "--tls-server-name", name)
+    assert (result.code, "is not a name in a certificate" in result.stderr) == (ExitCode.USAGE, True)
 
 
 @pytest.mark.server

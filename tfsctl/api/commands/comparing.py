@@ -37,6 +37,7 @@ def compare(
     ca: str | os.PathLike[str] | None = None,
     cert: str | os.PathLike[str] | None = None,
     key: str | os.PathLike[str] | None = None,
+    tls_server_name: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Send the same rows to two versions, and return how much their predictions differ.
@@ -70,7 +71,7 @@ def compare(
         min_rows=min_rows,
         transport=transport,
         timeout_s=timeout_s,
-        connection=tls_and_headers(ca=ca, cert=cert, key=key, headers=headers),
+        connection=tls_and_headers(ca=ca, cert=cert, key=key, tls_server_name=tls_server_name, headers=headers),
     )
     with python_errors():
         return run(os.fspath(a), os.fspath(b), request)

@@ -1,4 +1,4 @@
-"""The options of an encrypted connection and of request headers: --tls, --ca, --cert, --key, --header, --header-env.
+"""The options of an encrypted connection and of request headers: --tls, --ca, --cert, --key, --header and the like.
 
 `@takes_connection_options` gives them to a command that has no other options of a server, and passes them to it as one
 `Connection`.
@@ -37,6 +37,15 @@ Key = Annotated[
         "--key", envvar="TFSCTL_KEY", metavar="PEM", help="The private key of --cert, if it is in another file."
     ),
 ]
+TlsServerName = Annotated[
+    str | None,
+    typer.Option(
+        "--tls-server-name",
+        envvar="TFSCTL_TLS_SERVER_NAME",
+        metavar="NAME",
+        help="Use TLS, and expect this name in the server's certificate (default: the host).",
+    ),
+]
 Headers = Annotated[
     list[str] | None,
     typer.Option(
@@ -60,16 +69,17 @@ def tls_and_headers(
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
+    tls_server_name: TlsServerName = None,
     headers: Headers = None,
     header_env: HeaderVariables = None,
 ) -> Connection:
-    """The connection that the options describe. Raises InvalidInput for a key alone or an invalid header."""
+    """The connection that the options describe. Raises InvalidInput for a key alone, or an invalid name or header."""
     if key is not None and cert is None:
         raise InvalidInput("--key needs the certificate it belongs to", hint="add --cert FILE")
-    is_encrypted = use_tls or ca is not None or cert is not None
+    is_encrypted = use_tls or ca is not None or cert is not None or tls_server_name is not None
     literal_headers = [Header.parse(text) for text in headers or ()]
     return Connection(
-        tls=ClientTls(ca, cert, key) if is_encrypted else None,
+        tls=ClientTls(ca, cert, key, server_name=tls_server_name) if is_encrypted else None,
         headers=(*literal_headers, *(Header.from_environment(text) for text in header_env or ())),
     )
 

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from tfsctl.cli.options.completion import complete_models, complete_profiles, complete_servers
-from tfsctl.cli.options.connection_options import Ca, Cert, Headers, HeaderVariables, Key, UseTls, tls_and_headers
+from tfsctl.cli.options.connection_options import (
+    Ca,
+    Cert,
+    Headers,
+    HeaderVariables,
+    Key,
+    TlsServerName,
+    UseTls,
+    tls_and_headers,
+)
 from tfsctl.cli.options.option_groups import option_group
 from tfsctl.cli.options.option_values import check_values
 from tfsctl.cli.options.sizes import parse_size
@@ -257,6 +266,7 @@ def _server_options(
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
+    tls_server_name: TlsServerName = None,
     headers: Headers = None,
     header_env: HeaderVariables = None,
     proxy: Proxy = None,
@@ -278,6 +288,7 @@ def _server_options(
         ca, cert, key = (
             file if _is_typed(ctx, name) else None for name, file in (("ca", ca), ("cert", cert), ("key", key))
         )
+        tls_server_name = tls_server_name if _is_typed(ctx, "tls_server_name") else None
         if _is_typed(ctx, "use_grpc") and use_grpc != (chosen.transport == "grpc"):
             over = "gRPC" if chosen.transport == "grpc" else "REST"
             raise InvalidInput(
@@ -287,7 +298,15 @@ def _server_options(
         raise InvalidInput("--server cannot be used with --host, --port or --url", hint="remove one of them")
     check_values(host, {"--model": model, "--label": label})
     connection = replace(
-        tls_and_headers(use_tls=use_tls, ca=ca, cert=cert, key=key, headers=headers, header_env=header_env),
+        tls_and_headers(
+            use_tls=use_tls,
+            ca=ca,
+            cert=cert,
+            key=key,
+            tls_server_name=tls_server_name,
+            headers=headers,
+            header_env=header_env,
+        ),
         proxy=proxy,
         connect_timeout_s=connect_timeout,
         compression=compression,

@@ -49,7 +49,9 @@ def container_ids() -> list[str]:
     """
     labels = ("--filter", f"label={LABEL}", "--filter", f"label={STATE_LABEL}={state_dir.base()}")
     try:
-        return subprocesses.run(["docker", "ps", "--all", "--quiet", "--no-trunc", *labels], timeout_s=10).stdout.split()
+        return subprocesses.run(
+            ["docker", "ps", "--all", "--quiet", "--no-trunc", *labels], timeout_s=10
+        ).stdout.split()
     except ProgramFailed:
         return []
 
