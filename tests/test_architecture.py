@@ -136,6 +136,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"rollout_state"},
         {"front_files"},
         {"children", "decisions", "operations"},
+        {"backends"},
         {"supervisor"},
         {"__main__"},
     ],
@@ -237,7 +238,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"engine", "serving_image"},
         {"image_builder"},
     ],
-    "engines/process": [{"discovery_variable"}, {"local_process"}, {"binary", "embedded"}],
+    "engines/process": [{"discovery_variable"}, {"local_process"}, {"binary", "embedded", "front"}],
     "engines/registry": [
         {"tracked_server"},
         {"records", "server_log", "usage"},

@@ -4,6 +4,7 @@
 - `logs/`: the logs of servers that are processes
 - `configs/`: config files that were generated for a server
 - `exits/`: how the processes of servers ended
+- `fronts/`: the state of each front (see `rollout/front/front_files.py`)
 - `locks/`: locks of server names, held while a container is started, and while labels are changed
 - `changes/`: changes of labels that are under way (see `rollout/labels/intent.py`)
 - `repl/`: the input history of the REPL
@@ -87,6 +88,11 @@ def log_file(server: str) -> Path:
 def exit_file(server: str) -> Path:
     """The file that tells how the last process of a server ended (see `programs/exit_records`). It may not exist."""
     return base() / "exits" / server
+
+
+def front_folder(server: str) -> Path:
+    """The folder for the state of the front of this name. It may not exist."""
+    return base() / "fronts" / server
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from tfsctl.engines.docker.container_spec import (
     CERTIFICATE_LABEL,
     CLIENT_CA_LABEL,
+    FRONT_LABEL,
     GRPC_PORT,
     HOST_NETWORK,
     LABEL,
@@ -54,6 +55,7 @@ class ContainerFacts:
     - `pid`: the process on the daemon's machine; 0 if it does not run
     - `restart`: the name of the restart policy
     - `certificate`, `client_ca`: the files of gRPC over TLS
+    - `front`: the name of the front that the container is behind; empty if there is none
     """
 
     id: str
@@ -74,6 +76,7 @@ class ContainerFacts:
     limits: ContainerLimits
     certificate: str | None
     client_ca: str | None
+    front: str = ""
 
     @property
     def state(self) -> str:
@@ -129,6 +132,7 @@ def _facts(found: Mapping[str, Any]) -> ContainerFacts:
         limits=_limits(host),
         certificate=labels.get(CERTIFICATE_LABEL),
         client_ca=labels.get(CLIENT_CA_LABEL),
+        front=labels.get(FRONT_LABEL, ""),
     )
 
 

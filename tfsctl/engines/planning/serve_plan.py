@@ -88,14 +88,18 @@ def _adapted(plan: ServePlan) -> ServePlan:
 
 
 def _choose_engine(options: ServeOptions) -> tuple[EngineName, str]:
-    """The engine and the reason. A front stands before embedded servers."""
+    """The engine and the reason. The servers behind a front are embedded, unless containers are asked for."""
     if not options.front:
         return choose(options.engine)
-    if options.engine not in ("auto", "embedded"):
+    if options.engine == "binary":
         raise InvalidInput(
-            f"--front works with the embedded engine, not with {options.engine}", hint="--engine embedded"
+            "--front works with the engines embedded and docker, not with binary", hint="--engine embedded"
         )
-    return "embedded", "behind Envoy"
+    if options.container.restart is not None:
+        raise InvalidInput(
+            "--restart has no effect with --front, which starts servers that have ended again", hint="remove --restart"
+        )
+    return "docker" if options.engine == "docker" else "embedded", "behind Envoy"
 
 
 def _find_models(options: ServeOptions) -> tuple[ModelOnDisk, ...]:

@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 from tfsctl.engines import ports, state_dir
 from tfsctl.engines.docker import container as docker_container
+from tfsctl.engines.engine import ServerProcess
 from tfsctl.engines.planning import preflight
 from tfsctl.engines.planning.engine_choice import ENGINES
 from tfsctl.engines.planning.readiness import Interrupted, wait_until_ready
 from tfsctl.engines.planning.serve_plan import ServePlan
 from tfsctl.engines.planning.server_handle import ServerHandle
+from tfsctl.engines.process import front
 from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord, record_of
 from tfsctl.programs import processes
@@ -78,7 +80,11 @@ def stop(record: ServerRecord) -> None:
 
 
 def _launch(plan: ServePlan, *, detach: bool, show_log: ShowLine | None) -> ServerHandle:
-    process = ENGINES[plan.engine].start(plan.launch, detach=detach)
+    process: ServerProcess
+    if plan.launch.front:
+        process = front.start(plan.launch, plan.engine, detach=detach)
+    else:
+        process = ENGINES[plan.engine].start(plan.launch, detach=detach)
     try:
         if show_log is not None:
             process.follow(show_log)

@@ -11,8 +11,6 @@ from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.model_on_disk import ModelOnDisk
 from tfsctl.engines.process.local_process import LocalProcess, notes, server_flags, with_concrete_ports
 
-FRONT_MODULE = "tfsctl.rollout.front"
-
 
 def check() -> str:
     """A name for the server. Raises TfsctlError if TensorFlow is not installed."""
@@ -33,8 +31,6 @@ def prepare(spec: LaunchSpec, models: Sequence[ModelOnDisk]) -> None:  # noqa: A
 def command(spec: LaunchSpec) -> list[str]:
     """The command line of the embedded server. Only clients on this machine may change its models."""
     spec = with_concrete_ports(spec)
-    if spec.front:
-        return [sys.executable, "-m", FRONT_MODULE]  # it reads the spec from the variable that marks it
     return [sys.executable, "-m", "tfsctl.server", f"--host={spec.host}", "--model_reload=local", *server_flags(spec)]
 
 

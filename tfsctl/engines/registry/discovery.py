@@ -57,8 +57,16 @@ def container_ids() -> list[str]:
 
 
 def containers(ids: Sequence[str]) -> list[TrackedServer]:
-    """The containers of these ids. Empty if Docker does not answer."""
-    return [_tracked(facts) for facts in (inspection.inspect(ids) or {}).values()]
+    """The containers of these ids, except those behind a front, which belong to that server.
+
+    Empty if Docker does not answer.
+    """
+    found = inspection.inspect(ids) or {}
+    return [_tracked(facts) for facts in found.values() if not _is_behind_front(facts)]
+
+
+def _is_behind_front(facts: ContainerFacts) -> bool:
+    return bool(facts.front) and state_dir.front_folder(facts.front).is_dir()
 
 
 def _tracked(facts: ContainerFacts) -> TrackedServer:

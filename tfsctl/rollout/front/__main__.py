@@ -28,7 +28,7 @@ def main() -> int:
         return ExitCode.USAGE
     with StopSignals() as signals:
         try:
-            supervisor = Supervisor(LaunchSpec.from_document(parsed[1]), say)
+            supervisor = Supervisor(LaunchSpec.from_document(parsed[1]), parsed[0].engine, say)
             supervisor.run(lambda: bool(signals.received) or (parent is not None and str(os.getppid()) != parent))
         except TfsctlError as error:
             say(error.message)

@@ -1,4 +1,4 @@
-"""The processes of a front: Envoy and the two servers behind it. They survive if the front is killed."""
+"""What a front runs: Envoy and the two servers behind it. Start Envoy, stop any of them, remove what they leave."""
 
 from __future__ import annotations
 
@@ -8,26 +8,20 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from tfsctl.clients.rest import RestClient
-from tfsctl.core.types import ModelRef
 from tfsctl.engines import state_dir
-from tfsctl.engines.launch_spec import LaunchSpec
-from tfsctl.engines.process import embedded
-from tfsctl.errors import EngineError, TfsctlError
+from tfsctl.engines.docker import container as docker_container
+from tfsctl.errors import DockerError, EngineError
 from tfsctl.programs import processes
 from tfsctl.programs.subprocesses import DetachedChild
 from tfsctl.rollout.front.admin import close_listeners, read_statistics
-from tfsctl.rollout.front.bootstrap import BACKEND_HOST, FrontAddresses, bootstrap_document
+from tfsctl.rollout.front.bootstrap import FrontAddresses, bootstrap_document
 from tfsctl.rollout.front.envoy_program import find_envoy
-from tfsctl.rollout.front.front_files import FrontFiles, ProcessRef
+from tfsctl.rollout.front.front_files import ContainerRef, FrontFiles, ProcessRef
 from tfsctl.rollout.front.routes import SLOTS, Slot
-from tfsctl.serving_config.model_config import VersionPolicy
 
-_STATUS_TIMEOUT_S = 1.0
 MAX_CONCURRENCY = 4
 DRAIN_S = 25.0  # less than the time after which `tfsctl stop` kills the front
 
@@ -35,38 +29,6 @@ DRAIN_S = 25.0  # less than the time after which `tfsctl stop` kills the front
 def child_name(front: str, child: Slot | Literal["envoy"]) -> str:
     """The name of a process of a front, which its files have."""
     return f"{front}-{child}"
-
-
-def start_backend(
-    spec: LaunchSpec, slot: Slot, ports: tuple[int, int], versions: Mapping[str, Sequence[int]]
-) -> ProcessRef:
-    """Start the server of a slot with exactly these versions of each model. Raises EngineError."""
-    models = tuple(
-        replace(
-            model,
-            policy=VersionPolicy(specific=tuple(versions[model.name])),
-            labels={label: version for label, version in model.labels.items() if version in versions[model.name]},
-        )
-        for model in spec.config.models
-    )
-    config = replace(spec.config, models=models, rest_port=ports[0], grpc_port=ports[1], tls=None)
-    own = replace(spec, name=child_name(spec.name, slot), config=config, host=BACKEND_HOST, front=False)
-    state_dir.write_config_files(config.files(), server=own.name)
-    variables = {name: value for name, value in spec.environment if value is not None}
-    return _start(own.name, embedded.command(own), variables)
-
-
-def is_ready(ports: tuple[int, int], versions: Mapping[str, Sequence[int]]) -> bool:
-    """Whether all of these versions are AVAILABLE."""
-    with RestClient(BACKEND_HOST, ports[0], timeout_s=_STATUS_TIMEOUT_S) as client:
-        try:
-            for name, wanted in versions.items():
-                available = {one.version for one in client.status(ModelRef(name)) if one.state == "AVAILABLE"}
-                if not available.issuperset(wanted):
-                    return False
-        except TfsctlError:
-            return False
-    return True
 
 
 def start_envoy(front: str, addresses: FrontAddresses, folder: Path) -> ProcessRef:
@@ -78,7 +40,7 @@ def start_envoy(front: str, addresses: FrontAddresses, folder: Path) -> ProcessR
     options = ["--disable-hot-restart", "--concurrency", str(threads), "--log-level", "warning", "--drain-time-s", "60"]
     options += ["--file-flush-interval-msec", "500"]  # of the log of an A/B test
     argv = [find_envoy(), "--config-path", str(bootstrap), *options]
-    return _start(child_name(front, "envoy"), argv, {})
+    return start_detached(child_name(front, "envoy"), argv, {})
 
 
 def log_tail(name: str, lines: int = 20) -> list[str]:
@@ -90,9 +52,12 @@ def log_tail(name: str, lines: int = 20) -> list[str]:
     return text.splitlines()[-lines:]
 
 
-def stop(process: ProcessRef | None) -> None:
+def stop(process: ProcessRef | ContainerRef | None) -> None:
     """Stop a child if it runs. A server first answers its running requests. Returns when it has ended."""
-    if process is not None and process.runs:
+    if isinstance(process, ContainerRef):
+        with suppress(DockerError):  # the daemon does not answer; `tfsctl ps` shows the container once it does
+            docker_container.stop(process.container)
+    elif process is not None and process.runs:
         processes.stop(process.pid)
 
 
@@ -123,7 +88,7 @@ def remove_config_files(front: str) -> None:
         state_dir.remove_config_files(child_name(front, slot))
 
 
-def _start(name: str, argv: Sequence[str], variables: Mapping[str, str]) -> ProcessRef:
+def start_detached(name: str, argv: Sequence[str], variables: Mapping[str, str]) -> ProcessRef:
     """Start a process that survives this one."""
     state_dir.subfolder("exits")
     child = DetachedChild(

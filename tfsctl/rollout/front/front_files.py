@@ -35,11 +35,18 @@ class ProcessRef:
 
 
 @dataclass(frozen=True, slots=True)
+class ContainerRef:
+    """A container by its id."""
+
+    container: str
+
+
+@dataclass(frozen=True, slots=True)
 class SlotState:
     """One of the two servers: its ports, its process (None if it was not started), and the versions of each model."""
 
     ports: tuple[int, int]
-    process: ProcessRef | None = None
+    process: ProcessRef | ContainerRef | None = None
     versions: dict[str, list[int]] = field(default_factory=dict)
 
 
@@ -83,7 +90,7 @@ class FrontFiles:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._folder = state_dir.base() / "fronts" / name
+        self._folder = state_dir.front_folder(name)
 
     @property
     def folder(self) -> Path:
@@ -142,12 +149,16 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _state_from(document: dict[str, Any]) -> FrontState:
     slots = {
-        slot: SlotState(tuple(value["ports"]), _process_from(value["process"]), value["versions"])
+        slot: SlotState(tuple(value["ports"]), _server_from(value["process"]), value["versions"])
         for slot, value in document["slots"].items()
     }
     rollout = document["rollout"] and Rollout.from_document(document["rollout"])
     values = {"slots": slots, "envoy": _process_from(document["envoy"]), "rollout": rollout}
     return FrontState(**{**document, **values})
+
+
+def _server_from(document: dict[str, Any] | None) -> ProcessRef | ContainerRef | None:
+    return ContainerRef(**document) if document is not None and "container" in document else _process_from(document)
 
 
 def _process_from(document: dict[str, Any] | None) -> ProcessRef | None:

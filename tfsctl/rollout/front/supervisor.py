@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Literal
 
 from tfsctl.engines import ports, state_dir
-from tfsctl.engines.launch_spec import LaunchSpec
+from tfsctl.engines.launch_spec import EngineName, LaunchSpec
 from tfsctl.engines.model_on_disk import find_configured
 from tfsctl.errors import EngineError, TfsctlError
 from tfsctl.rollout.experiment.exposure_log import ExposureLog
-from tfsctl.rollout.front import children, decisions, webhook
+from tfsctl.rollout.front import backends, children, decisions, webhook
 from tfsctl.rollout.front.admin import Statistics, read_statistics, reopen_logs
 from tfsctl.rollout.front.bootstrap import BACKEND_HOST, HISTOGRAM_S, FrontAddresses
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState, SlotState
@@ -38,11 +38,13 @@ RESTART_S = 1.0
 class Supervisor:
     """Runs one front until `should_stop` returns true."""
 
-    def __init__(self, spec: LaunchSpec, say: Callable[[str], None]) -> None:
+    def __init__(self, spec: LaunchSpec, engine: EngineName, say: Callable[[str], None]) -> None:
         """Read the state of an earlier process of this front, or begin a new one. Raises what `find_configured` does."""
         self.spec = spec
         self._say = say
         self._files = FrontFiles(spec.name)
+        self._backends = backends.Backends(spec, engine)
+        self._start_errors: dict[Slot, str] = {}
         self.state = self._files.read() or _new_state(spec)
         self._counted: Statistics | None = None
         self._count_from: float | None = None
@@ -61,8 +63,8 @@ class Supervisor:
     def _recover_rollout(self) -> None:
         """Continue the rollout of an earlier process. If its server has to be started first, the step begins again."""
         rollout = self.state.rollout
-        process = self.state.slots[self.state.other_slot].process
-        if rollout is None or not rollout.is_active or (process is not None and process.runs):
+        server = self.state.slots[self.state.other_slot].process
+        if rollout is None or not rollout.is_active or self._backends.runs(server):
             return
         if rollout.status == "paused":
             rollout = rollout.ended("aborted", "the front was restarted")
@@ -105,16 +107,29 @@ class Supervisor:
             if any(thread.is_alive() for thread in self._retiring):
                 break  # a server that is being stopped has the ports still
             one = self.state.slots[slot]
-            if (one.process is None or not one.process.runs) and self._may_start(slot, again=one.process is not None):
-                process = children.start_backend(self.spec, slot, one.ports, one.versions)
-                self._update(self.state.with_slot(slot, replace(one, process=process)))
+            again = one.process is not None or slot in self._start_errors
+            if not self._backends.runs(one.process) and self._may_start(slot, again=again):
+                self._start_server(slot, one)
         if not self._was_ready:
             stable = self.state.slots[self.state.stable_slot]
-            self._was_ready = children.is_ready(stable.ports, stable.versions)
+            self._was_ready = backends.is_ready(stable.ports, stable.versions)
         envoy = self.state.envoy
         if self._was_ready and (envoy is None or not envoy.runs) and self._may_start("envoy", again=envoy is not None):
             process = children.start_envoy(self.spec.name, self._addresses(), self._files.folder)
             self._update(replace(self.state, envoy=process, envoy_starts=self.state.envoy_starts + 1, applied=0))
+
+    def _start_server(self, slot: Slot, one: SlotState) -> None:
+        """Start the server of a slot. Raises EngineError if that fails before the front was ever ready."""
+        self._start_errors.pop(slot, None)
+        try:
+            server = self._backends.start(slot, one.ports, one.versions)
+        except TfsctlError as error:
+            if not self._is_serving:
+                raise
+            self._start_errors[slot] = error.message
+            self._say(f"{children.child_name(self.spec.name, slot)} cannot be started: {error.message}")
+        else:
+            self._update(self.state.with_slot(slot, replace(one, process=server)))
 
     def _may_start(self, child: Slot | Literal["envoy"], *, again: bool) -> bool:
         """Whether to start a child now: at once, and then at most once in RESTART_S.
@@ -127,13 +142,21 @@ class Supervisor:
         if again:
             name = children.child_name(self.spec.name, child)
             if not self._is_serving and child in self._restart_at:
-                raise EngineError("\n".join([f"{name} ended:", *children.log_tail(name)]))
+                raise EngineError("\n".join([f"{name} ended:", *self._log_tail(child)]))
             self._say(f"{name} has ended; it is started again")
             rollout = self.state.rollout
             if rollout is not None and rollout.is_active and child == self.state.other_slot:
                 self._canary_ends += 1
         self._restart_at[child] = now + RESTART_S
         return True
+
+    def _log_tail(self, child: Slot | Literal["envoy"], lines: int = 20) -> list[str]:
+        """The last lines of the log of a child, or why it could not be started."""
+        if child == "envoy":
+            return children.log_tail(children.child_name(self.spec.name, child), lines)
+        if child in self._start_errors:
+            return [self._start_errors[child]]
+        return self._backends.log_tail(child, self.state.slots[child].process, lines)
 
     def _execute_command(self) -> None:
         """Carry out a new command."""
@@ -220,15 +243,15 @@ class Supervisor:
         """Decide what follows from the counts, or from the start of the canary's server."""
         slot = self.state.slots[self.state.other_slot]
         if rollout.status == "starting":
-            if slot.process is None:
+            if slot.process is None and self.state.other_slot not in self._start_errors:
                 return
             if not self._canary_deadline:
                 self._canary_deadline, self._canary_ends = time.monotonic() + rollout.plan.timeout_s, 0
             if self._canary_ends or time.monotonic() > self._canary_deadline:
-                lines = children.log_tail(children.child_name(self.spec.name, self.state.other_slot), 5)
+                lines = self._log_tail(self.state.other_slot, 5)
                 reason = f"version {rollout.plan.version} was not ready in time: {' | '.join(lines)}"
                 self._decide(replace(self.state, rollout=rollout.ended("failed", reason)))
-            elif children.is_ready(slot.ports, slot.versions):
+            elif backends.is_ready(slot.ports, slot.versions):
                 self._decide(replace(self.state, rollout=rollout.at_step(rollout.step)))
                 self._canary_deadline = 0.0
             return
@@ -269,7 +292,7 @@ class Supervisor:
     def _retire(self, slot: Slot) -> None:
         """Stop a server that receives no requests any more, once it has answered the running ones."""
         one = self.state.slots[slot]
-        self._update(self.state.with_slot(slot, replace(one, process=None, versions={})))
+        self._update(self.state.with_slot(slot, replace(one, process=None)))
         thread = threading.Thread(target=children.stop, args=(one.process,))
         thread.start()
         self._retiring.append(thread)
@@ -279,12 +302,12 @@ class Supervisor:
         self._exposures.close()
         children.drain(self._addresses().admin)
         children.stop(self.state.envoy)
-        for slot in self.state.slots.values():
-            children.stop(slot.process)
+        for slot in self.state.slots:
+            self._retire(slot)
         for thread in self._retiring:
             thread.join()
-        slots = {name: replace(slot, process=None) for name, slot in self.state.slots.items()}
-        self._update(replace(self.state, envoy=None, slots=slots, applied=0))
+        self._update(replace(self.state, envoy=None, applied=0))
+        self._backends.close()
         children.remove_config_files(self.spec.name)
 
     def _addresses(self) -> FrontAddresses:

@@ -43,9 +43,9 @@ def test_without_a_front(run_cli: RunCli, command: tuple[object, ...]) -> None:
     assert "tfsctl serve PATH --front" in result.stderr
 
 
-def test_other_engines_have_no_front(run_cli: RunCli, echo_dir: object) -> None:
-    """A front stands before embedded servers."""
-    result = run_cli("serve", echo_dir, "--front", "--engine", "docker")
+def test_tensorflow_model_server_has_no_front(run_cli: RunCli, echo_dir: object) -> None:
+    """A front stands before embedded servers or containers."""
+    result = run_cli("serve", echo_dir, "--front", "--engine", "binary")
 
     assert result.code == ExitCode.USAGE
-    assert "--front works with the embedded engine, not with docker" in result.stderr
+    assert "--front works with the engines embedded and docker, not with binary" in result.stderr

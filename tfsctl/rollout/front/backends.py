@@ -1,0 +1,109 @@
+"""The two servers behind a front: processes of the embedded server, or containers. They survive if the front is killed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from tfsctl.clients.rest import RestClient
+from tfsctl.core.types import ModelRef
+from tfsctl.engines import state_dir
+from tfsctl.engines.docker import engine as docker_engine
+from tfsctl.engines.docker import inspection
+from tfsctl.engines.docker.container_spec import FRONT_LABEL
+from tfsctl.engines.launch_spec import EngineName, LaunchSpec
+from tfsctl.engines.process import embedded
+from tfsctl.errors import ProgramFailed, TfsctlError
+from tfsctl.programs import subprocesses
+from tfsctl.rollout.front import children
+from tfsctl.rollout.front.bootstrap import BACKEND_HOST
+from tfsctl.rollout.front.front_files import ContainerRef, ProcessRef
+from tfsctl.rollout.front.routes import Slot
+from tfsctl.serving_config.model_config import VersionPolicy
+
+_STATUS_TIMEOUT_S = 1.0
+
+
+class Backends:
+    """Starts the servers of a front, and tells whether they run."""
+
+    def __init__(self, spec: LaunchSpec, engine: EngineName) -> None:
+        self._spec, self._engine = spec, engine
+        self._watchers: dict[str, subprocesses.Child] = {}
+
+    def start(
+        self, slot: Slot, ports: tuple[int, int], versions: Mapping[str, Sequence[int]]
+    ) -> ProcessRef | ContainerRef:
+        """Start the server of a slot with exactly these versions of each model. Raises EngineError (DockerError)."""
+        spec = self._spec
+        models = tuple(
+            replace(
+                model,
+                policy=VersionPolicy(specific=tuple(versions[model.name])),
+                labels={label: version for label, version in model.labels.items() if version in versions[model.name]},
+            )
+            for model in spec.config.models
+        )
+        config = replace(spec.config, models=models, rest_port=ports[0], grpc_port=ports[1], tls=None)
+        name = children.child_name(spec.name, slot)
+        labels = (*spec.container.labels, f"{FRONT_LABEL}={spec.name}")
+        own = replace(
+            spec,
+            name=name,
+            config=config,
+            host=BACKEND_HOST,
+            container=replace(spec.container, labels=labels),
+            front=False,
+        )
+        if self._engine == "docker":
+            container = docker_engine.start(own, detach=True)
+            container.detach()
+            return ContainerRef(container.container or "")
+        state_dir.write_config_files(config.files(), server=name)
+        variables = {variable: value for variable, value in spec.environment if value is not None}
+        return children.start_detached(name, embedded.command(own), variables)
+
+    def runs(self, server: ProcessRef | ContainerRef | None) -> bool:
+        """Whether a server was started and has not ended. Servers of an earlier process of the front count, too."""
+        if not isinstance(server, ContainerRef):
+            return server is not None and server.runs
+        watcher = self._watchers.get(server.container)
+        if watcher is not None and watcher.exit_status() is None:
+            return True
+        found = inspection.inspect([server.container])
+        if found is not None and (
+            server.container not in found or found[server.container].status != inspection.RUNNING
+        ):
+            self._watchers.pop(server.container, None)
+            return False
+        # This program ends when the container does. Polling it is cheap, unlike running `docker inspect`.
+        self._watchers[server.container] = subprocesses.Child(["docker", "wait", server.container])
+        return True
+
+    def log_tail(self, slot: Slot, server: ProcessRef | ContainerRef | None, lines: int = 20) -> list[str]:
+        """The last lines of the log of a server."""
+        if not isinstance(server, ContainerRef):
+            return children.log_tail(children.child_name(self._spec.name, slot), lines)
+        with suppress(ProgramFailed):
+            log = subprocesses.run(["docker", "logs", "--tail", str(lines), server.container])
+            return [*log.stdout.splitlines(), *log.stderr.splitlines()]
+        return []
+
+    def close(self) -> None:
+        """Stop watching the containers."""
+        for watcher in self._watchers.values():
+            watcher.stop()
+
+
+def is_ready(ports: tuple[int, int], versions: Mapping[str, Sequence[int]]) -> bool:
+    """Whether all of these versions are AVAILABLE."""
+    with RestClient(BACKEND_HOST, ports[0], timeout_s=_STATUS_TIMEOUT_S) as client:
+        try:
+            for name, wanted in versions.items():
+                available = {one.version for one in client.status(ModelRef(name)) if one.state == "AVAILABLE"}
+                if not available.issuperset(wanted):
+                    return False
+        except TfsctlError:
+            return False
+    return True
