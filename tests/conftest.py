@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from tfsctl.server.process import resources
 for _name in ("GITHUB_ACTIONS", "FORCE_COLOR", "PY_COLORS", "NO_COLOR"):
     os.environ.pop(_name, None)
 os.environ["COLUMNS"] = "100"
+sys.dont_write_bytecode = False  # pytest keeps the test modules that it has rewritten
 
 hypothesis.settings.register_profile("tfsctl", deadline=None)  # how long an example takes says more of the machine
 hypothesis.settings.load_profile("tfsctl")
@@ -47,11 +49,14 @@ def pytest_configure() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
     unit_guard.install()
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        # A thousand processes import these modules. With PYTHONDONTWRITEBYTECODE each would compile them.
+        compileall.compile_dir(ROOT / "tfsctl", quiet=2)
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """How many workers `-n auto` means: one for each CPU that this process may use, if there is memory for them."""
-    return max(1, min(resources.cpu_count(), int(resources.available_memory_bytes() / MEMORY_PER_WORKER)))
+    """How many workers `-n auto` means: three for two CPUs, since tests often wait; fewer if there is little memory."""
+    return max(1, min(resources.cpu_count() * 3 // 2, int(resources.available_memory_bytes() / MEMORY_PER_WORKER)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

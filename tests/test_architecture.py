@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from statistics import median
 
@@ -365,7 +365,10 @@ class Module:
         return self.place in places or any(self.place.startswith(f"{place}/") for place in places)
 
 
-MODULES = {module.place: module for module in map(Module, sorted(PACKAGE.rglob("*.py")))}
+@cache
+def modules() -> dict[str, Module]:
+    """All modules by their place, read once in a process that needs them."""
+    return {module.place: module for module in map(Module, sorted(PACKAGE.rglob("*.py")))}
 
 
 def own_imports(module: Module) -> Iterator[Import]:
@@ -375,12 +378,15 @@ def own_imports(module: Module) -> Iterator[Import]:
         if first != "tfsctl":
             continue
         for parts in (rest, [*rest, "__init__"], rest[:-1], [*rest[:-1], "__init__"]):
-            if "/".join(parts) in MODULES:
+            if "/".join(parts) in modules():
                 yield Import("/".join(parts), line)
                 break
 
 
-IMPORTS = {place: [one for one in own_imports(module) if one.target != place] for place, module in MODULES.items()}
+@cache
+def imports_by_place() -> dict[str, list[Import]]:
+    """For each module, what it imports of ours."""
+    return {place: [one for one in own_imports(module) if one.target != place] for place, module in modules().items()}
 
 
 def child_of(package: str, place: str) -> str | None:
@@ -392,8 +398,8 @@ def child_of(package: str, place: str) -> str | None:
 
 def children(package: str) -> set[str]:
     """The subpackages and modules of a package; `__init__` only where it has code."""
-    found = {child for place in MODULES if (child := child_of(package, place)) is not None}
-    own = MODULES[f"{package}/__init__".lstrip("/")]
+    found = {child for place in modules() if (child := child_of(package, place)) is not None}
+    own = modules()[f"{package}/__init__".lstrip("/")]
     return found if len(own.tree.body) > 1 else found - {"__init__"}
 
 
@@ -410,7 +416,7 @@ def test_imports_go_to_lower_layers(package: str) -> None:
     """Nothing imports from its own layer or a higher one."""
     layer = {name: height for height, names in enumerate(LAYERS[package]) for name in names}
     wrong = []
-    for place, imports in IMPORTS.items():
+    for place, imports in imports_by_place().items():
         importer = child_of(package, place)
         for one in imports:
             imported = child_of(package, one.target)
@@ -426,7 +432,7 @@ def test_there_is_no_import_cycle() -> None:
     """No module imports itself through others, imports inside functions and for types included."""
     targets = {
         place: {one.target for one in imports if not one.target.endswith("__init__")}
-        for place, imports in IMPORTS.items()
+        for place, imports in imports_by_place().items()
     }
 
     assert [" -> ".join(cycle) for cycle in cycles(targets)] == []
@@ -459,7 +465,7 @@ def test_cycles_are_found() -> None:
 
 def test_importing_the_package_imports_nothing_else() -> None:
     """`import tfsctl` costs nothing."""
-    body = MODULES["__init__"].tree.body
+    body = modules()["__init__"].tree.body
     at_import = [ast.unparse(node) for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
 
     assert [line for line in at_import if "__future__" not in line] == []
@@ -469,7 +475,7 @@ def test_each_library_is_imported_in_one_place() -> None:
     """The table says where; `import subprocess` in a client, say, is refused."""
     wrong = [
         f"{module.place}:{line} imports {name}"
-        for module in MODULES.values()
+        for module in modules().values()
         for name, line in module.imports
         if (places := LIBRARIES.get(name.partition(".")[0])) is not None and not module.is_in(places)
     ]
@@ -480,7 +486,7 @@ def test_each_library_is_imported_in_one_place() -> None:
 def test_every_place_of_a_library_imports_it() -> None:
     """The table lists no library and no place that is not used."""
     for library, places in LIBRARIES.items():
-        users = [m for m in MODULES.values() if library in {name.partition(".")[0] for name, _ in m.imports}]
+        users = [m for m in modules().values() if library in {name.partition(".")[0] for name, _ in m.imports}]
 
         assert all(any(user.is_in([place]) for user in users) for place in places), library
 
@@ -489,7 +495,7 @@ def test_no_command_line_is_left_to_a_shell() -> None:
     """Programs are run as argument lists: no shell=True, no os.system, no os.popen."""
     wrong = [
         f"{module.place}:{call.lineno}"
-        for module in MODULES.values()
+        for module in modules().values()
         for name, call in module.calls
         if name in {"os.system", "os.popen"} or any(keyword.arg == "shell" for keyword in call.keywords)
     ]
@@ -501,7 +507,7 @@ def test_only_the_entry_points_end_the_process() -> None:
     """Each program decides its exit codes in one place; everything else raises."""
     wrong = [
         f"{module.place}:{call.lineno} calls {name}"
-        for module in MODULES.values()
+        for module in modules().values()
         if not module.is_in(EXITS)
         for name, call in module.calls
         if name in {"sys.exit", "exit", "quit", "os._exit", "SystemExit"}
@@ -513,11 +519,11 @@ def test_only_the_entry_points_end_the_process() -> None:
 def test_folders_and_modules_are_small() -> None:
     """At most 16 modules in a folder, at most 400 lines in a module, and half of the modules at most 100 lines."""
     folders: dict[str, list[str]] = {}
-    for place in MODULES:
+    for place in modules():
         folder, _, name = place.rpartition("/")
         if name != "__init__":
             folders.setdefault(folder, []).append(name)
-    lines = {place: module.text.count("\n") for place, module in MODULES.items() if not place.endswith("__init__")}
+    lines = {place: module.text.count("\n") for place, module in modules().items() if not place.endswith("__init__")}
 
     assert {folder: names for folder, names in folders.items() if len(names) > MAX_MODULES_PER_FOLDER} == {}
     assert {place: count for place, count in lines.items() if count > MAX_MODULE_LINES} == {}
@@ -526,6 +532,6 @@ def test_folders_and_modules_are_small() -> None:
 
 def test_no_name_begins_with_an_underscore() -> None:
     """Only `tfsctl` and `tfsctl.api` are public, which docs/architecture.md says once; files need no underscore."""
-    names = {part for place in MODULES for part in place.split("/")}
+    names = {part for place in modules() for part in place.split("/")}
 
     assert {name for name in names if name.startswith("_")} <= {"__init__", "__main__"}

@@ -9,6 +9,7 @@ import ast
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ VERBS = {"copies", "did", "finds", "knows", "reads", "runs", "started", "takes"}
 OTHER_PROGRAMS = {"append", "groups", "recursive", "force", "force-reinstall", "help", "upgrade", "user"}
 
 
-def hints() -> Iterator[tuple[str, str]]:
+def _hints() -> Iterator[tuple[str, str]]:
     """The place and the template of every hint; `X` stands for a value."""
     for file in sorted((ROOT / "tfsctl").rglob("*.py")):
         if "server" in file.relative_to(ROOT).parts[1:2]:
@@ -37,6 +38,12 @@ def hints() -> Iterator[tuple[str, str]]:
             for expression in _hint_expressions(node):
                 for text in _texts(expression):
                     yield f"{file.relative_to(ROOT)}:{expression.lineno}", text
+
+
+@cache
+def hints() -> list[tuple[str, str]]:
+    """All of them, found once in a process that needs them."""
+    return list(_hints())
 
 
 def _hint_expressions(node: ast.AST) -> Iterator[ast.expr]:
@@ -79,14 +86,13 @@ def options_of(command: Any) -> set[str]:
 
 ROOT_COMMAND: Any = typer.main.get_command(app)
 OPTIONS = {name: options_of(ROOT_COMMAND.get_command(None, name)) for name in COMMANDS}
-HINTS = list(hints())
 
 
 def test_hints_are_found() -> None:
     """In every package that raises errors."""
-    assert len(HINTS) > 250
+    assert len(hints()) > 250
     assert {"cli", "clients", "core", "data", "diagnosis", "engines", "exporter", "inputs"} <= {
-        place.split("/")[1] for place, _ in HINTS
+        place.split("/")[1] for place, _ in hints()
     }
 
 
@@ -94,7 +100,7 @@ def test_commands_in_hints_exist() -> None:
     """`tfsctl NAME` is a command."""
     wrong = [
         (place, text)
-        for place, text in HINTS
+        for place, text in hints()
         for match in COMMAND.finditer(text)
         if match[1] not in {*COMMANDS, *VERBS}
     ]
@@ -105,7 +111,7 @@ def test_options_in_hints_exist() -> None:
     """An option after `tfsctl NAME` is one of that command; any other is one of some command."""
     known = set().union(*OPTIONS.values()) | OTHER_PROGRAMS | options_of(ROOT_COMMAND)
     wrong = []
-    for place, text in HINTS:
+    for place, text in hints():
         for part in re.split(r"; |, or |, and |, then |\. | or ", text):
             match = next((one for one in COMMAND.finditer(part) if one[1] in COMMANDS), None)
             allowed = OPTIONS[match[1]] if match and "--server-arg" not in part else known
