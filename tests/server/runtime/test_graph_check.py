@@ -102,6 +102,22 @@ UNSAFE = {
     "functions that call each other": function("f", call("g")) + function("g", call("f")) + call("f"),
     "a direct call of itself": function("f", 'node { name: "c" op: "f" }') + call("f"),
     "a branch that calls itself": function("f", call("f", op="If")) + call("f"),
+    "an Identity without an input": 'node { name: "i" op: "Identity" input: "^x" }',
+    "a Switch without an input in a function": function("f", 'node { name: "s" op: "Switch" }'),
+    "a constant of two dtypes": (
+        'node { name: "c" op: "Const" attr { key: "dtype" value { type: DT_INT32 } } '
+        f'attr {{ key: "value" value {{ {CONSTANT} }} }} }}'
+    ),
+    "a call with fewer outputs than its function": (
+        'library { function { signature { name: "f" output_arg { name: "y" type: DT_FLOAT } } } } '
+        'node { name: "c" op: "PartitionedCall" attr { key: "f" value { func { name: "f" } } } '
+        'attr { key: "Tout" value { list { } } } }'
+    ),
+    "a branch with outputs of other dtypes": (
+        'library { function { signature { name: "g" output_arg { name: "y" type: DT_FLOAT } } } } '
+        'node { name: "i" op: "If" attr { key: "else_branch" value { func { name: "g" } } } '
+        'attr { key: "Tout" value { list { type: DT_INT32 } } } }'
+    ),
     "calls thousands of levels deep": "".join(function(f"f{i}", call(f"f{i + 1}")) for i in range(3000)) + call("f0"),
     "calls that double forty times": "".join(function(f"f{i}", call(f"f{i + 1}"), call(f"f{i + 1}")) for i in range(40))
     + function("f40", constant(CONSTANT))
@@ -136,6 +152,12 @@ SAFE = {
     "a part of a value": constant(
         r'tensor { dtype: DT_INT32 tensor_shape { dim { size: 1 } } tensor_content: "\001\002\003" }'
     ),
+    "a call with the outputs of its function": (
+        'library { function { signature { name: "f" output_arg { name: "y" type: DT_FLOAT } } } } '
+        'node { name: "c" op: "PartitionedCall" attr { key: "f" value { func { name: "f" } } } '
+        'attr { key: "Tout" value { list { type: DT_FLOAT } } } }'
+    ),
+    "an operation without inputs": 'node { name: "n" op: "NoOp" }',
     "a small fill": constant("tensor { dtype: DT_INT32 tensor_shape { dim { size: 3 } } int_val: 2 }", name="dims")
     + ' node { name: "fill" op: "Fill" input: "dims" input: "v" }',
 }

@@ -1,19 +1,29 @@
-"""Refuses graphs whose function calls have no end: recursion, very deep nesting, or expansion into too many nodes.
+"""Refuses graphs whose function calls have no end, or other outputs than the called function.
 
 TensorFlow inlines functions recursively, without a limit: a function that reaches itself through PartitionedCall
-overflows the stack, and 30 functions that call the next one twice become a billion nodes.
+overflows the stack, and 30 functions that call the next one twice become a billion nodes. It stores the outputs of a
+function without checking that the call has as many.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tfsctl.core import protos
 
 _MAX_DEPTH = 500
 _MAX_NODES = 5_000_000
+# Calling operations: the attributes with their functions, and the attribute with the dtypes of their outputs.
+_CALLS = {
+    "PartitionedCall": (("f",), "Tout"),
+    "StatefulPartitionedCall": (("f",), "Tout"),
+    "If": (("then_branch", "else_branch"), "Tout"),
+    "StatelessIf": (("then_branch", "else_branch"), "Tout"),
+    "While": (("body",), "T"),
+    "StatelessWhile": (("body",), "T"),
+}
 
 
 @dataclass(slots=True)
@@ -28,6 +38,39 @@ class Body:
         self.nodes += 1
         self.names[node.op] += 1
         self.names.update(_called(node))
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCall:
+    """A node that calls a function: the node's name, the function, and the dtypes of the node's outputs."""
+
+    node: str
+    function: str
+    outputs: tuple[int, ...]
+
+    @classmethod
+    def of_node(cls, node: protos.NodeDef) -> Iterator[FunctionCall]:
+        """The calls of a node whose outputs are those of the called function."""
+        attributes, dtypes = _CALLS.get(node.op, ((), ""))
+        for attribute in attributes:
+            if attribute in node.attr and dtypes in node.attr:
+                yield cls(node.name, node.attr[attribute].func.name, tuple(node.attr[dtypes].list.type))
+
+
+def find_mismatched_call(calls: Iterable[FunctionCall], signatures: Mapping[str, protos.OpDef]) -> str:
+    """The first call whose outputs are not those of its function; "" if there is none. `signatures` are by function."""
+    for call in calls:
+        signature = signatures.get(call.function)
+        if signature is None or any(_is_variable(argument) for argument in signature.output_arg):
+            continue
+        if call.outputs != tuple(argument.type for argument in signature.output_arg):
+            return f"node {call.node} has other outputs than the function {call.function} that it calls"
+    return ""
+
+
+def _is_variable(argument: protos.OpDef.ArgDef) -> bool:
+    """Whether the number or the dtype of an argument depends on attributes of the call."""
+    return bool(argument.type_attr or argument.number_attr or argument.type_list_attr)
 
 
 def find_endless_calls(graph: Body, functions: dict[str, Body]) -> str:

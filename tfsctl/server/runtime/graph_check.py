@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tfsctl.core import dtypes, protos
-from tfsctl.server.runtime.function_calls import Body, find_endless_calls
+from tfsctl.server.runtime.function_calls import Body, FunctionCall, find_endless_calls, find_mismatched_call
 from tfsctl.server.status import Code, UnsafeVersionError
 
 _MAX_INT64 = 2**63 - 1
@@ -24,6 +24,8 @@ _INTEGERS = {3: "<i4", 9: "<i8"}  # DT_INT32, DT_INT64
 _COUNTS = {"parallel_iterations", "N", "num", "num_split", "num_splits", "num_outs", "num_outputs", "num_partitions", "num_features",
     "num_sparse", "num_params", "top_paths", "Ncontext_sparse", "Nfeature_list_sparse", "Nfeature_list_dense"}  # fmt: skip
 _MAX_COUNT = 1_000_000
+# Operations whose first input TensorFlow reads before it counts the inputs.
+_NEED_INPUT = {"Identity", "Enter", "RefEnter", "Exit", "RefExit", "Switch", "RefSwitch", "NextIteration", "RefNextIteration"}  # fmt: skip
 _MAX_DIGITS = 9  # an index of more overflows an int
 _REFUSED = "The graph is not loaded, as it could end the server"
 _HANDLE_BYTES = 64  # a resource handle or a variant takes at least this
@@ -42,6 +44,8 @@ class GraphCheck:
         self._bodies: dict[str | None, Body] = {None: Body()}
         self._huge_shapes: set[tuple[str | None, str]] = set()
         self._fills: list[tuple[str | None, str, str]] = []
+        self._calls: list[FunctionCall] = []
+        self._signatures: dict[str, protos.OpDef] = {}
         dtype_field = protos.TensorProto.DESCRIPTOR.fields_by_name["dtype"]
         self._dtypes = frozenset(dtype_field.enum_type.values_by_number if dtype_field.enum_type else ())
 
@@ -55,8 +59,14 @@ class GraphCheck:
             digits = name.rpartition(":")[2]
             if len(digits) > _MAX_DIGITS and digits.isdecimal():
                 raise _refused(node.name, f"it reads {name}, an output of too large a number")
+        if node.op in _NEED_INPUT and not any(not name.startswith("^") for name in node.input):
+            raise _refused(node.name, f"{node.op} has no input")
         self._bodies.setdefault(function, Body()).add(node)
-        if node.op == "Const" and _product(node.attr["value"].tensor) > _MAX_INT64:
+        self._calls += FunctionCall.of_node(node)
+        is_constant = node.op == "Const" and "value" in node.attr
+        if is_constant and "dtype" in node.attr and node.attr["value"].tensor.dtype != node.attr["dtype"].type:
+            raise _refused(node.name, "the dtype of its value is another than its own")
+        if is_constant and _product(node.attr["value"].tensor) > _MAX_INT64:
             self._huge_shapes.add((function, node.name))
         elif node.op == "Fill" and node.input:
             self._fills.append((function, node.name, node.input[0].partition(":")[0]))
@@ -67,13 +77,15 @@ class GraphCheck:
             if (function, shape) in self._huge_shapes:
                 raise _refused(name, "it fills a tensor of more than 2^63 - 1 elements")
         functions = {name: body for name, body in self._bodies.items() if name is not None}
-        if reason := find_endless_calls(self._bodies[None], functions):
+        reason = find_mismatched_call(self._calls, self._signatures)
+        if reason or (reason := find_endless_calls(self._bodies[None], functions)):
             raise UnsafeVersionError(Code.INVALID_ARGUMENT, f"{_REFUSED}: {reason}")
 
     def check_function(self, function: protos.FunctionDef) -> None:
         """Check a function's signature and attributes. Its nodes are checked one by one."""
         name = function.signature.name
         self._bodies.setdefault(name, Body())
+        self._signatures[name] = function.signature
         self.check_attributes(name, function.attr.values())
         for arguments in function.arg_attr.values():
             self.check_attributes(name, arguments.attr.values())
