@@ -103,7 +103,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"status", "request_context"},
         {"process", "monitoring", "memory_budget"},
         {"limits", "request_log"},
-        {"config", "runtime"},
+        {"config", "runtime", "worker_threads"},
         {"execution"},
         {"batching"},
         {"signatures"},

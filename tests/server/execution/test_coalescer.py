@@ -112,6 +112,16 @@ def with_harness(work: Callable[[Harness], Awaitable[None]], **limits: Any) -> N
     asyncio.run(run())
 
 
+def test_strings_count_with_their_contents() -> None:
+    """So that a request with a large string neither runs on the event loop nor escapes the limits of the queue."""
+    strings = np.array([b"x" * 1000, b"y"], object)
+    one = PendingRun.of_feeds([(X, strings)], (Y,), may_merge=False)
+    two = PendingRun.of_feeds([(X, strings), (Y, np.zeros(4, np.float32))], (Y,), may_merge=False)
+
+    assert one.nbytes == 1001 + strings.nbytes
+    assert two.nbytes == one.nbytes + 16
+
+
 def test_rows_are_merged_and_returned_to_their_requests() -> None:
     async def work(harness: Harness) -> None:
         await harness.make_quick()

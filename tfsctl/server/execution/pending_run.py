@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError
@@ -101,10 +103,11 @@ class PendingRun:
         """A request whose tensors are there."""
         if len(feeds) == 1:  # as below, without the loops
             ((endpoint, array),) = feeds
-            endpoints, arrays, nbytes = [endpoint], [array], array.nbytes
+            endpoints, arrays = [endpoint], [array]
+            nbytes = _string_bytes(array) if array.dtype.char == "O" else array.nbytes
         else:
             endpoints, arrays = [endpoint for endpoint, _ in feeds], [array for _, array in feeds]
-            nbytes = sum(array.nbytes for array in arrays)
+            nbytes = sum([_string_bytes(array) if array.dtype.char == "O" else array.nbytes for array in arrays])
         shape = arrays[0].shape if arrays else ()
         rows = shape[0] if shape else 1
         merge_key: object = None
@@ -161,6 +164,11 @@ class PendingRun:
 def deadline_exceeded() -> ServingError:
     """The error of a request whose deadline has passed."""
     return ServingError(Code.DEADLINE_EXCEEDED, "Timed out waiting for notification")
+
+
+def _string_bytes(strings: np.ndarray) -> int:
+    """The bytes of strings, and of what refers to them."""
+    return strings.nbytes + sum(map(len, strings.ravel().tolist()))
 
 
 def _merge_key(fetches: Sequence[Endpoint], arrays: Arrays, rows: int) -> object:

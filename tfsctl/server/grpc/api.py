@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
 from types import MappingProxyType
@@ -24,6 +23,7 @@ from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.framing import GrpcResponse
+from tfsctl.server.grpc.large_predict_request import read_large
 from tfsctl.server.grpc.predict_request_cache import CachedRequest, PredictRequestCache, model_ref
 from tfsctl.server.grpc.predict_response import predict_response
 from tfsctl.server.grpc.request_log_entry import LOGGED_METHODS, prediction_log
@@ -36,6 +36,7 @@ from tfsctl.server.service.model_service import InferResult, Service
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.examples import Classes
 from tfsctl.server.status import Code, ServingError, invalid_argument
+from tfsctl.server.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -52,10 +53,11 @@ _DEADLINE_EXCEEDED = "Deadline Exceeded"
 _SMALL_COMPRESSED_BYTES = 4096  # larger ones are decompressed in a thread; this much becomes 4 MB at most
 _SMALL_PADDING_BYTES = 64 * 1024
 _COPIES_OF_PADDING = 3  # the input, an output of the same size, and the response
-_THREADS = 1  # a decompressed message is large: one after the other
+_LARGE_BYTES = 128 * 1024  # of a message that is parsed, or outputs that are written, in a thread
+_VIEWED_BYTES = 32 * 1024  # from here on it is faster to leave values where they are than to parse them
 
 Handler = Callable[[Any, "float | None"], "Awaitable[Message | bytes]"]
-"""Answers a request message by a deadline with a response message, or with one that is already serialized."""
+"""Answers a request message by a deadline with a response message, or with one that is serialized and framed."""
 Methods = Mapping[str, tuple[str, Handler]]
 """By path: the name of the request's message type in `protos`, and the handler."""
 Parser = Callable[[bytes], "Message | CachedRequest"]
@@ -81,7 +83,7 @@ class GrpcApi:
         self._service = service
         self._as_content = as_content
         self._predict_requests = PredictRequestCache(is_enabled=cache_requests)
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc")
+        self._threads = WorkerThreads("grpc")
         self._recorder = recorder or NullRecorder()
         self._request_logs = request_logs or RequestLogs()
         methods: Methods = {
@@ -124,21 +126,19 @@ class GrpcApi:
                 return GrpcResponse(b"", Code.UNIMPLEMENTED, "unimplemented." if path.startswith(_PROFILER) else "")
             parse, handler = method
             deadline_s = framing.deadline_s(headers) if framing.TIMEOUT in headers else None
-            if len(body) > _SMALL_COMPRESSED_BYTES and framing.is_compressed(body):
-                loop = asyncio.get_running_loop()
-                raw = await loop.run_in_executor(self._threads, framing.unframe, headers, body)
-            else:
-                raw = framing.unframe(headers, body)
             try:
-                request = parse(raw)
+                if len(body) <= _SMALL_COMPRESSED_BYTES:
+                    request = parse(framing.unframe(headers, body))
+                else:
+                    request = await self._parse_large(parse, headers, body)
             except DecodeError:
                 raise ServingError(Code.INTERNAL, "Failed to parse the request message") from None
             if self._request_logs.is_on and path in _LOGGED:
-                sampled = self._sampled(_LOGGED[path], request, raw)
+                sampled = self._sampled(_LOGGED[path], request, framing.unframe(headers, body))
             response = await handler(request, deadline_s)
-            message = response if isinstance(response, bytes) else response.SerializeToString()
+            framed = response if isinstance(response, bytes) else framing.frame(response.SerializeToString())
             if sampled is not None:
-                sampled.finish(Code.OK, message)
+                sampled.finish(Code.OK, framed[framing.FRAME_HEAD_BYTES :])
         except ServingError as error:
             if sampled is not None:
                 sampled.finish(error.code)
@@ -150,7 +150,19 @@ class GrpcApi:
             if sampled is not None:
                 sampled.finish(Code.INTERNAL)
             return framing.failure(Code.INTERNAL, f"{type(error).__name__}: {error}")
-        return GrpcResponse(framing.frame(message))
+        return GrpcResponse(framed)
+
+    async def _parse_large(self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes) -> Message | CachedRequest:
+        """Parse a request body, in a thread if that would take long. Raises DecodeError."""
+        is_predict = parse == self._predict_requests.parse
+        if is_predict and len(body) > _VIEWED_BYTES and not body[0]:
+            framing.check_frame(body)
+            request = read_large(memoryview(body)[framing.FRAME_HEAD_BYTES :], only_views=True)
+            if request is not None:
+                return request
+        if len(body) <= _LARGE_BYTES and not framing.is_compressed(body):
+            return parse(framing.unframe(headers, body))
+        return await self._threads.run(len(body), _parse_in_thread, parse, headers, body, is_predict)
 
     def _sampled(self, method: str, request: Any, raw: bytes) -> SampledRequest | None:  # noqa: ANN401 - one of four
         """The entry of the request log for a call, None if it is not to be logged."""
@@ -180,9 +192,11 @@ class GrpcApi:
             predicted = await self._service.predict(
                 model, signature, inputs, output_filter=output_filter, deadline_s=deadline_s
             )
-        return predict_response(
-            predicted.name, predicted.version, predicted.signature, predicted.outputs, as_content=self._as_content
-        )
+        write = partial(predict_response, predicted.name, predicted.version, predicted.signature, predicted.outputs)
+        size = sum([_value_bytes(array) for array in predicted.outputs.values()])
+        if size <= _LARGE_BYTES:
+            return write(as_content=self._as_content)
+        return await self._threads.run(size, partial(write, as_content=self._as_content))
 
     def _read_predict(self, request: protos.PredictRequest) -> tuple[ModelRef, Mapping[str, np.ndarray]]:
         """The model that a PredictRequest names, and its inputs."""
@@ -298,6 +312,26 @@ class GrpcApi:
 def _parse(message_type: str, raw: bytes) -> Message:
     request: Message = getattr(protos, message_type).FromString(raw)
     return request
+
+
+def _parse_in_thread(
+    parse: Parser, headers: Mapping[bytes, bytes], body: bytes, is_predict: bool
+) -> Message | CachedRequest:
+    """Parse a large request body. Other Python threads run meanwhile, as far as protobuf lets them."""
+    if is_predict and not framing.is_compressed(body):
+        framing.check_frame(body)
+        message = memoryview(body)[framing.FRAME_HEAD_BYTES :]
+    elif is_predict:
+        message = memoryview(framing.unframe(headers, body))
+    else:
+        return parse(framing.unframe(headers, body))
+    request = read_large(message)
+    return parse(bytes(message)) if request is None else request
+
+
+def _value_bytes(array: np.ndarray) -> int:
+    """The bytes of an array's values."""
+    return sum(map(len, array.ravel().tolist())) if array.dtype.hasobject else array.nbytes
 
 
 def _charge_padding(size: int) -> None:

@@ -79,7 +79,12 @@ def deadline_s(headers: Mapping[bytes, bytes]) -> float | None:
 
 def frame(message: bytes) -> bytes:
     """A message in its frame, not compressed."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
+    return frame_head(len(message)) + message
+
+
+def frame_head(size: int) -> bytes:
+    """What precedes a message of `size` bytes that is not compressed."""
+    return b"\0" + size.to_bytes(4, "big")
 
 
 def unframe(headers: Mapping[bytes, bytes], body: bytes, limit: int = MAX_UNCOMPRESSED_BYTES) -> bytes:
@@ -88,13 +93,18 @@ def unframe(headers: Mapping[bytes, bytes], body: bytes, limit: int = MAX_UNCOMP
     Raises INTERNAL if the body is not exactly one message or cannot be decompressed, UNIMPLEMENTED for an unknown
     compression, RESOURCE_EXHAUSTED if the message has more than `limit` bytes when decompressed.
     """
+    check_frame(body)
+    message = body[FRAME_HEAD_BYTES:]
+    return _decompressed(headers, body[0], message, limit) if body[0] else message
+
+
+def check_frame(body: bytes) -> None:
+    """Check that a request body is exactly one message in its frame. Raises INTERNAL."""
     size = FRAME_HEAD_BYTES + int.from_bytes(body[1:FRAME_HEAD_BYTES], "big")
     if len(body) < size:
         raise ServingError(Code.INTERNAL, "The request ended before its message")
     if len(body) > size:
         raise ServingError(Code.INTERNAL, "The request of a unary call has more than one message")
-    message = body[FRAME_HEAD_BYTES:]
-    return _decompressed(headers, body[0], message, limit) if body[0] else message
 
 
 def is_compressed(body: bytes) -> bool:

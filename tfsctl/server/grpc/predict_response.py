@@ -1,39 +1,102 @@
 """Serializes PredictResponse without building the message.
 
 The bytes around the values are the same for all responses of one shape, so they are cached. Packed floats are their
-memory. Format: https://protobuf.dev/programming-guides/encoding and tensorflow_serving/apis/predict.proto.
+memory. Large outputs are written in small pieces, so that other Python threads run meanwhile. Format: https://protobuf.dev/programming-guides/encoding and tensorflow_serving/apis/predict.proto.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 import numpy as np
 
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.varint import encode_varint
+from tfsctl.server.grpc.framing import frame_head
 from tfsctl.server.grpc.tensor_content import fill_content
 
 _OUTPUTS, _ALIAS, _TENSOR = b"\x0a", b"\x0a", b"\x12"  # tags: outputs and, in each of its entries, key and value
 _FLOAT_VAL, _FLOAT_BYTES = b"\x2a", 4
+_CONTENT, _STRING_VAL = b"\x22", b"\x42"
 _MAX_CACHED = 4096
+_PIECE_VALUES, _PIECE_STRINGS, _PIECE_BYTES = 64 * 1024, 1024, 256 * 1024
 
 
 def predict_response(
     name: str, version: int, signature: str, outputs: Mapping[str, np.ndarray], *, as_content: bool
 ) -> bytes:
-    """A serialized PredictResponse. With `as_content`, the values of all tensors are in `tensor_content`."""
-    parts: list[bytes] = []
+    """A serialized PredictResponse in gRPC's frame. With `as_content`, the values are in `tensor_content`."""
+    parts: list[bytes] = [b""]
     for alias, array in outputs.items():
         if array.dtype.char == "f" and array.size and not as_content:
-            parts += (_float_prefix(alias, array.shape), array.tobytes())
+            parts.append(_float_prefix(alias, array.shape))
+            parts += _memory(array) if array.size > _PIECE_VALUES else (array.tobytes(),)
+        elif array.dtype.hasobject and not as_content:
+            pieces = list(_string_pieces(array))
+            parts += (_entry_prefix(alias, sum(map(len, pieces))), *pieces)
+        elif array.size > _PIECE_VALUES:
+            pieces = list(_content_pieces(array) if as_content else _typed_pieces(array))
+            parts += (_entry_prefix(alias, sum(map(len, pieces))), *pieces)
         else:
             tensor = _serialized(array, as_content=as_content)
             parts += (_entry_prefix(alias, len(tensor)), tensor)
     parts.append(_model_spec(name, version, signature))
+    parts[0] = frame_head(sum(map(len, parts)))
     return b"".join(parts)
+
+
+def _memory(array: np.ndarray) -> Iterator[bytes]:
+    """The bytes of an array, in pieces."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    for start in range(0, flat.size, _PIECE_VALUES):
+        yield flat[start : start + _PIECE_VALUES].tobytes()
+
+
+def _content_pieces(array: np.ndarray) -> Iterator[bytes]:
+    """A serialized TensorProto in pieces, its values in `tensor_content`."""
+    if array.dtype.hasobject:
+        yield _serialized(array, as_content=True)
+        return
+    yield _head(array)
+    yield _CONTENT + encode_varint(array.nbytes)
+    yield from _memory(array)
+
+
+def _typed_pieces(array: np.ndarray) -> Iterator[bytes]:
+    """A serialized TensorProto in pieces: its dtype and shape, then its values. Parsers join the parts of a field."""
+    yield _head(array)
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _PIECE_VALUES):
+        piece = protos.TensorProto()
+        tensors.fill_proto(piece, flat[start : start + _PIECE_VALUES], as_content=False)
+        piece.ClearField("dtype")
+        piece.ClearField("tensor_shape")
+        yield piece.SerializeToString()
+
+
+def _string_pieces(array: np.ndarray) -> Iterator[bytes]:
+    """A serialized TensorProto of strings in pieces. Large strings are not copied."""
+    yield _head(array)
+    values = array.ravel().tolist()
+    for start in range(0, len(values), _PIECE_STRINGS):
+        group = values[start : start + _PIECE_STRINGS]
+        if sum(map(len, group)) < _PIECE_BYTES:
+            yield protos.TensorProto(string_val=group).SerializeToString()
+        else:
+            for value in group:
+                yield _STRING_VAL + encode_varint(len(value))
+                yield value
+
+
+def _head(array: np.ndarray) -> bytes:
+    """A serialized TensorProto with the dtype and the shape of an array, but without values."""
+    head = protos.TensorProto(dtype=dtypes.from_numpy(array.dtype).number)
+    head.tensor_shape.SetInParent()  # a scalar has a shape, too
+    for size in array.shape:
+        head.tensor_shape.dim.add(size=size)
+    return head.SerializeToString()
 
 
 def _serialized(array: np.ndarray, *, as_content: bool) -> bytes:

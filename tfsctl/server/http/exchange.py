@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from tfsctl.server.memory_budget import BudgetExceededError, MemoryBudget
 
 _SMALL_BYTES, _MAX_JOINED_BYTES = 1024, 64 * 1024
+_LARGE_BYTES = 1024 * 1024  # of a body whose parts are joined in a thread
 NO_BODY = frozenset((204, 304))
 """Statuses of responses that never have a body."""
 GRPC_PREFIX_BYTES = 5
@@ -207,7 +208,13 @@ class Exchange(ABC):
         chunks = self._chunks
         if len(chunks) == 1 and isinstance(only := chunks[0], bytes):
             return only
-        body = b"".join(chunks)
+        if self._size < _LARGE_BYTES:
+            body = b"".join(chunks)
+        else:  # joining bytes, and only bytes, releases Python's lock
+            copies = [bytes(chunk) for chunk in chunks]
+            body = await self._loop.run_in_executor(None, b"".join, copies)
+            if self.is_gone:
+                raise ClientGoneError
         self._chunks = [body]
         return body
 

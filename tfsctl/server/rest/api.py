@@ -34,10 +34,10 @@ from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.rest.json.decoded_size import check_decoded_size
 from tfsctl.server.rest.predict import LARGE_BODY_BYTES, RestPredict
 from tfsctl.server.rest.request_log_entry import prediction_log
-from tfsctl.server.rest.worker_threads import WorkerThreads
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD
 from tfsctl.server.status import HTTP_STATUS, Code, ServingError, invalid_argument
+from tfsctl.server.worker_threads import WorkerThreads
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -93,7 +93,7 @@ class RestApi:
         self._request_logs = request_logs or RequestLogs()
         self._timeout_s = timeout_s
         self._route = _cached_route if cache_requests else _parse_route
-        self._threads = WorkerThreads()
+        self._threads = WorkerThreads("json")
         self._predict = RestPredict(service, self._threads, timeout_s=timeout_s)
 
     def answer(

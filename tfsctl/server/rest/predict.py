@@ -28,10 +28,10 @@ from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import numbers as json_numbers
 from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.rest.json.decoded_size import check_decoded_size
-from tfsctl.server.rest.worker_threads import WorkerThreads
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.status import ServingError
+from tfsctl.server.worker_threads import WorkerThreads
 
 LARGE_BODY_BYTES, _LARGE_ANSWER_VALUES = 64 * 1024, 4096  # from here on reading or writing takes milliseconds
 _SMALL_BODY_BYTES = 4 * 1024  # of a body that may be converted together with others, on the event loop

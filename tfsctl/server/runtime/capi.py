@@ -29,7 +29,7 @@ from tfsctl.server.status import Code, ServingError
 _POINTER, _INT64 = c.c_void_p, c.c_int64
 TSTRING_BYTES = 24
 _STRING = 7  # DT_STRING
-_SMALL_BYTES = 8 * 1024
+_SMALL_BYTES, _LARGE_BYTES = 8 * 1024, 512 * 1024
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
@@ -266,7 +266,11 @@ def new_tensor(array: np.ndarray) -> int:
     c.memset(at, 0, size)  # an empty TF_TString is 24 zeros, like after TF_StringInit
     copy = library.TF_StringCopy
     for value in values:
-        copy(at, value, len(value))
+        size = len(value)
+        if size <= _LARGE_BYTES:
+            copy(at, value, size)
+        else:
+            gil_released().TF_StringCopy(at, value, size)
         at += TSTRING_BYTES
     return tensor
 
@@ -290,15 +294,27 @@ def read_tensor(tensor: int) -> np.ndarray:
     at = library.TF_TensorData(tensor)
     size = library.TF_TensorByteSize(tensor)
     if number != _STRING:
-        return _array(shape, dtype, c.string_at(at, size))
+        if size <= _LARGE_BYTES:
+            return _array(shape, dtype, c.string_at(at, size))
+        array = _array(shape, dtype, np.empty(size, np.uint8))
+        c.memmove(array.ctypes.data, at, size)  # other Python threads run meanwhile
+        return array
     strings = [
-        c.string_at(library.TF_StringGetDataPointer(s), library.TF_StringGetSize(s))
+        _bytes_at(library.TF_StringGetDataPointer(s), library.TF_StringGetSize(s))
         for s in range(at, at + size, TSTRING_BYTES)
     ]
     try:
         return object_array(strings).reshape(shape)
     except ValueError as error:
         raise _no_array(shape, error) from None
+
+
+def _bytes_at(address: int, size: int) -> bytes:
+    """A copy of memory. A large one is made in pieces: joining them releases Python's lock."""
+    if size <= _LARGE_BYTES:
+        return c.string_at(address, size)
+    starts = range(0, size, _LARGE_BYTES)
+    return b"".join([c.string_at(address + start, min(_LARGE_BYTES, size - start)) for start in starts])
 
 
 @lru_cache(maxsize=None)
@@ -310,7 +326,7 @@ def _numpy_dtype(number: int) -> np.dtype:
     return dtype.numpy
 
 
-def _array(shape: tuple[int, ...], dtype: np.dtype, values: bytes) -> np.ndarray:
+def _array(shape: tuple[int, ...], dtype: np.dtype, values: bytes | np.ndarray) -> np.ndarray:
     """The array of a tensor's memory. Raises UNIMPLEMENTED for a shape that NumPy has no arrays of."""
     try:
         return np.ndarray(shape, dtype, values)

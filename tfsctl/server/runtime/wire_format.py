@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 _MAX_VARINT_BITS = 70  # ten bytes
 _MAX_KEPT_BYTES = 4096
+_PIECE_BYTES = 1024 * 1024
 
 
 def fields(data: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
@@ -38,6 +39,25 @@ def fields(data: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
             raise DecodeError(f"field {tag >> 3} ends after its message")
         yield tag >> 3, wire_type, begin, at, end
         at = end
+
+
+def leading_values(data: memoryview, tag: int) -> tuple[list[bytes], int]:
+    """The values at the beginning of a message whose tag is this byte, and where they end. Raises DecodeError."""
+    values: list[bytes] = []
+    at, size = 0, len(data)
+    while at < size and data[at] == tag:
+        length, at = _varint(data, at + 1)
+        end = at + length
+        if end > size:
+            raise DecodeError(f"field {tag >> 3} ends after its message")
+        values.append(copied(data[at:end]) if length > _PIECE_BYTES else bytes(data[at:end]))
+        at = end
+    return values, at
+
+
+def copied(data: memoryview) -> bytes:
+    """A copy of large data, made in pieces: joining them releases Python's lock."""
+    return b"".join([bytes(data[at : at + _PIECE_BYTES]) for at in range(0, len(data), _PIECE_BYTES)])
 
 
 def without_large_contents(data: memoryview, message: Descriptor) -> bytes:

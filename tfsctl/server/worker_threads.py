@@ -1,6 +1,6 @@
-"""The threads that read and write large REST bodies, so that they do not hold the event loop.
+"""The threads that read and write large bodies and messages, so that they do not hold the event loop.
 
-Very large bodies share one thread, one after the other: each takes many times its size in memory while it is decoded.
+Very large ones share one thread, one after the other: each takes many times its size in memory while it is decoded.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _T = TypeVar("_T")
 
 
 class WorkerThreads:
-    """Runs work on large bodies. These threads never load models."""
+    """Runs work on large bodies. These threads never load models. Their names begin with `name`."""
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="json")
-        self._huge = ThreadPoolExecutor(1, thread_name_prefix="json-huge")
+    def __init__(self, name: str) -> None:
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=name)
+        self._huge = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-huge")
 
     def run(self, size: int, work: Callable[..., _T], *arguments: object) -> asyncio.Future[_T]:
         """Run `work`, which reads or writes about `size` bytes."""

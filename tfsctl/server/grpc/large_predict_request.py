@@ -1,0 +1,154 @@
+"""Reads large PredictRequests without copying their tensors, and without holding Python's lock for long.
+
+Parsing a message of tens of megabytes with protobuf takes tens of milliseconds, in which no other Python thread runs.
+Here, floats and `tensor_content` stay where they are in the message, other numbers are parsed in small pieces, and
+strings one by one.
+Format: tensorflow_serving/apis/predict.proto and tensorflow/core/framework/tensor.proto.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from tfsctl.core import dtypes, protos, tensors
+from tfsctl.core.arrays import object_array
+from tfsctl.core.dtypes import DType
+from tfsctl.core.varint import encode_varint
+from tfsctl.errors import InvalidInput
+from tfsctl.server.grpc.predict_request_cache import CachedRequest, model_ref
+from tfsctl.server.runtime.wire_format import LENGTH_DELIMITED, fields, leading_values
+
+# Field numbers of PredictRequest, of an entry of its `inputs`, and of TensorProto
+_MODEL_SPEC, _INPUTS = 1, 2
+_KEY, _VALUE = 1, 2
+_CONTENT, _FLOATS, _DOUBLES, _STRINGS = 4, 5, 6, 8
+_HEAD = frozenset((1, 2, 3))  # dtype, shape and version
+_STRING_TAG = _STRINGS << 3 | LENGTH_DELIMITED
+_MAX_TENSOR_FIELDS = 16  # besides strings
+_SMALL_BYTES = 4096
+_PIECE_BYTES = 128 * 1024
+
+
+class _UnusualError(Exception):
+    """The message needs protobuf's parser, or has an error that the parser reports."""
+
+
+def read_large(message: memoryview, *, only_views: bool = False) -> CachedRequest | None:
+    """The request in a serialized PredictRequest; None if it has to be parsed by protobuf.
+
+    With `only_views`, also None if that would copy large values; it takes some microseconds then.
+    """
+    try:
+        return _read(message, only_views=only_views)
+    except (_UnusualError, DecodeError, InvalidInput, UnicodeDecodeError):
+        return None
+
+
+def _read(message: memoryview, *, only_views: bool) -> CachedRequest:
+    spec = b""
+    inputs: dict[str, np.ndarray] = {}
+    for number, wire_type, _, start, end in fields(message):
+        if wire_type == LENGTH_DELIMITED and number == _MODEL_SPEC:
+            spec += message[start:end]
+        elif wire_type == LENGTH_DELIMITED and number == _INPUTS:
+            alias, tensor = _entry(message[start:end])
+            inputs[alias] = _array(tensor, only_views=only_views)
+        else:
+            raise _UnusualError
+    model_spec = protos.ModelSpec.FromString(spec)
+    if not model_spec.name:
+        raise _UnusualError
+    return CachedRequest(model_spec, model_ref(model_spec), model_spec.signature_name, inputs)
+
+
+def _entry(entry: memoryview) -> tuple[str, memoryview]:
+    """The name of an input, and its serialized TensorProto."""
+    found: dict[int, memoryview] = {}
+    for number, wire_type, _, start, end in fields(entry):
+        if wire_type != LENGTH_DELIMITED or number in found:
+            raise _UnusualError
+        found[number] = entry[start:end]
+    if found.keys() != {_KEY, _VALUE}:
+        raise _UnusualError
+    return str(found[_KEY], "utf-8"), found[_VALUE]
+
+
+def _array(tensor: memoryview, *, only_views: bool) -> np.ndarray:
+    head = bytearray()
+    strings: list[bytes] = []
+    parts: dict[int, list[memoryview]] = {}  # of the values, by field
+    for count, (number, wire_type, begin, start, end) in enumerate(fields(tensor)):
+        if number in _HEAD:
+            head += tensor[begin:end]
+        elif number == _STRINGS and not (only_views and len(tensor) > _SMALL_BYTES):
+            strings, length = leading_values(tensor[begin:], _STRING_TAG)
+            if begin + length != len(tensor):
+                raise _UnusualError
+            break
+        elif wire_type != LENGTH_DELIMITED or number == _STRINGS or count > _MAX_TENSOR_FIELDS:
+            raise _UnusualError
+        else:
+            parts.setdefault(number, []).append(tensor[start:end])
+    proto = protos.TensorProto.FromString(bytes(head))
+    dtype = dtypes.BY_NUMBER.get(proto.dtype)
+    if dtype is None or len(parts) + bool(strings) != 1:
+        raise _UnusualError
+    if strings:
+        if dtype is not dtypes.STRING:
+            raise _UnusualError
+        flat: np.ndarray = object_array(strings)
+    else:
+        ((number, values),) = parts.items()
+        flat = _numbers(dtype, number, values, only_views=only_views)
+    shape = tuple([dim.size for dim in proto.tensor_shape.dim])
+    if min(shape, default=0) < 0 or math.prod(shape) != len(flat):
+        raise _UnusualError  # invalid, or padded with the last value
+    try:
+        return flat.reshape(shape)
+    except ValueError as error:  # too many dimensions for NumPy
+        raise _UnusualError from error
+
+
+def _numbers(dtype: DType, number: int, values: Sequence[memoryview], *, only_views: bool) -> np.ndarray:
+    """The array of a numeric tensor whose values are in this field."""
+    if number == _CONTENT:
+        content = values[-1]  # a field that occurs twice has its last value
+        if dtype is dtypes.STRING or len(content) % dtype.numpy.itemsize:
+            raise _UnusualError
+        return np.frombuffer(content, dtype.numpy)
+    if dtype.is_complex or dtype.field == "float8_val":
+        raise _UnusualError
+    if protos.TensorProto.DESCRIPTOR.fields_by_name[dtype.field].number != number:
+        raise _UnusualError
+    if number in (_FLOATS, _DOUBLES):
+        if any(len(part) % dtype.numpy.itemsize for part in values):
+            raise _UnusualError
+        arrays = [np.frombuffer(part, dtype.numpy) for part in values]
+    elif only_views and sum(map(len, values)) > _SMALL_BYTES:
+        raise _UnusualError
+    else:
+        arrays = [_parsed(dtype, number, piece) for part in values for piece in _pieces(part)]
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _pieces(packed: memoryview) -> Iterator[memoryview]:
+    """Packed varints in pieces of about _PIECE_BYTES, cut between two of them."""
+    at, size = 0, len(packed)
+    while at < size:
+        end = min(at + _PIECE_BYTES, size)
+        while end < size and packed[end - 1] & 0x80:
+            end += 1
+        yield packed[at:end]
+        at = end
+
+
+def _parsed(dtype: DType, number: int, packed: memoryview) -> np.ndarray:
+    tag = encode_varint(number << 3 | LENGTH_DELIMITED)
+    proto = protos.TensorProto.FromString(b"".join((tag, encode_varint(len(packed)), packed)))
+    proto.dtype = dtype.number
+    proto.tensor_shape.dim.add(size=len(getattr(proto, dtype.field)))
+    return tensors.from_proto(proto)
