@@ -127,8 +127,8 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "rollout": [
         {"comparison", "experiment", "file_verification", "gate", "labels", "removal"},
-        {"front", "inventory", "recording"},
-        {"ab_test"},
+        {"front", "inventory"},
+        {"ab_test", "recording"},
     ],
     "rollout/front": [
         {"envoy_program", "routes", "webhook"},

@@ -13,7 +13,7 @@ from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.rollout.front import admin, decisions
 from tfsctl.rollout.front.admin import Counts
-from tfsctl.rollout.front.front_files import FrontFiles, FrontState, SlotState
+from tfsctl.rollout.front.front_files import FrontFiles, FrontState, ProcessRef, SlotState
 from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan
 from tfsctl.serving_config.model_config import ModelConfig
 from tfsctl.serving_config.serving_config import ServingConfig
@@ -209,3 +209,15 @@ def test_counts_after_a_restart_of_envoy() -> None:
     """Its counters begin at 0 again."""
     assert Counts(5, 1).since(Counts(100, 2)) == Counts(5, 1)
     assert Counts(105, 3).since(Counts(100, 2)) == Counts(5, 1)
+
+
+def test_recordings(state: FrontState, spec: LaunchSpec) -> None:
+    """One for each model, whether a rollout is running or not; servers are told until all of them carry it out."""
+    begin = {"id": "1", "action": "record", "operator": "ann", "model": "m", "logging": {"filename_prefix": "/r/m"}}
+    recording = decisions.carry_out(state, spec, begin)
+    assert recording.recordings == {"m": {"filename_prefix": "/r/m"}}
+    assert recording.is_recording_settled  # no server runs
+    assert not recording.with_slot("a", SlotState((1, 2), ProcessRef(1, "x"))).is_recording_settled
+    with pytest.raises(InvalidInput, match="the requests of m are recorded already, to /r/m"):
+        decisions.carry_out(recording, spec, begin)
+    assert decisions.carry_out(recording, spec, {**begin, "logging": None}).recordings == {}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from tfsctl.clients.grpc import GrpcClient
 from tfsctl.clients.rest import RestClient
 from tfsctl.core.types import ModelRef
 from tfsctl.engines import state_dir
@@ -18,11 +19,13 @@ from tfsctl.errors import ProgramFailed, TfsctlError
 from tfsctl.programs import subprocesses
 from tfsctl.rollout.front import children
 from tfsctl.rollout.front.bootstrap import BACKEND_HOST
-from tfsctl.rollout.front.front_files import ContainerRef, ProcessRef
+from tfsctl.rollout.front.front_files import ContainerRef, ProcessRef, SlotState
 from tfsctl.rollout.front.routes import Slot
-from tfsctl.serving_config.model_config import VersionPolicy
+from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy, model_config_proto
+from tfsctl.serving_config.request_logging import logging_from_document
 
 _STATUS_TIMEOUT_S = 1.0
+_RELOAD_TIMEOUT_S = 12.0  # the server waits up to 10 s for the files of recordings that end
 
 
 class Backends:
@@ -32,20 +35,10 @@ class Backends:
         self._spec, self._engine = spec, engine
         self._watchers: dict[str, subprocesses.Child] = {}
 
-    def start(
-        self, slot: Slot, ports: tuple[int, int], versions: Mapping[str, Sequence[int]]
-    ) -> ProcessRef | ContainerRef:
-        """Start the server of a slot with exactly these versions of each model. Raises EngineError (DockerError)."""
-        spec = self._spec
-        models = tuple(
-            replace(
-                model,
-                policy=VersionPolicy(specific=tuple(versions[model.name])),
-                labels={label: version for label, version in model.labels.items() if version in versions[model.name]},
-            )
-            for model in spec.config.models
-        )
-        config = replace(spec.config, models=models, rest_port=ports[0], grpc_port=ports[1], tls=None)
+    def start(self, slot: Slot, state: SlotState) -> ProcessRef | ContainerRef:
+        """Start the server of a slot with its versions and recordings. Raises EngineError (DockerError)."""
+        spec, ports = self._spec, state.ports
+        config = replace(spec.config, models=self._models(state), rest_port=ports[0], grpc_port=ports[1], tls=None)
         name = children.child_name(spec.name, slot)
         labels = (*spec.container.labels, f"{FRONT_LABEL}={spec.name}")
         own = replace(
@@ -63,6 +56,28 @@ class Backends:
         state_dir.write_config_files(config.files(), server=name)
         variables = {variable: value for variable, value in spec.environment if value is not None}
         return children.start_detached(name, embedded.command(own), variables)
+
+    def apply_recordings(self, state: SlotState) -> None:
+        """Have a running server record what the state of its slot says. Returns when ended recordings are complete.
+
+        Raises ServerUnreachable if it does not listen yet, RequestRejected if it refuses.
+        """
+        models = self._models(state)
+        with GrpcClient(BACKEND_HOST, state.ports[1], timeout_s=_RELOAD_TIMEOUT_S) as client:
+            client.reload_config(model_config_proto(models), about=ModelRef(models[0].name))
+
+    def _models(self, state: SlotState) -> tuple[ModelConfig, ...]:
+        """The models of a slot: exactly its versions, with the labels of these, and its recordings."""
+        versions = state.versions
+        return tuple(
+            replace(
+                model,
+                policy=VersionPolicy(specific=tuple(versions[model.name])),
+                labels={label: version for label, version in model.labels.items() if version in versions[model.name]},
+                logging=logging_from_document(state.recordings.get(model.name)),
+            )
+            for model in self._spec.config.models
+        )
 
     def runs(self, server: ProcessRef | ContainerRef | None) -> bool:
         """Whether a server was started and has not ended. Servers of an earlier process of the front count, too."""

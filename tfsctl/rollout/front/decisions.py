@@ -22,6 +22,8 @@ def carry_out(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -
     """The state after a command of an operator. Raises InvalidInput or NotFound if it cannot be carried out."""
     if command["action"] == "canary":
         return _start(state, spec, command)
+    if command["action"] == "record":
+        return _record(state, command)
     rollout = state.rollout
     if rollout is None or not rollout.is_active:
         raise NotFound(f"no rollout of {spec.name} is running")
@@ -70,6 +72,16 @@ def _start(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> F
     state = state.with_slot(slot, replace(state.slots[slot], process=None, versions=versions))
     rollout = Rollout(plan, stable, command["operator"], time.time(), slow_ms=_given_threshold(plan))
     return replace(state, rollout=rollout)
+
+
+def _record(state: FrontState, command: Mapping[str, Any]) -> FrontState:
+    """Begin to record the requests of a model, or end it if `logging` is None."""
+    model, logging = command["model"], command["logging"]
+    running = state.recordings.get(model)
+    if logging is not None and running is not None:
+        raise InvalidInput(f"the requests of {model} are recorded already, to {running['filename_prefix']}*")
+    others = {name: one for name, one in state.recordings.items() if name != model}
+    return replace(state, recordings=others if logging is None else {**others, model: logging})
 
 
 def _given_threshold(plan: RolloutPlan) -> float | None:

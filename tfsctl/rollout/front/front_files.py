@@ -43,11 +43,15 @@ class ContainerRef:
 
 @dataclass(frozen=True, slots=True)
 class SlotState:
-    """One of the two servers: its ports, its process (None if it was not started), and the versions of each model."""
+    """One of the two servers: its ports, its process (None if it was not started), and the versions of each model.
+
+    `recordings` are those of FrontState that the process carries out.
+    """
 
     ports: tuple[int, int]
     process: ProcessRef | ContainerRef | None = None
     versions: dict[str, list[int]] = field(default_factory=dict)
+    recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class FrontState:
     - `versions`: for each model the version that it answers with
     - `generation`: the number of the newest routes; `applied`: of those that Envoy uses
     - `rollout`: the running rollout, or the last one
+    - `recordings`: for each model whose requests are recorded, a RequestLogging as a document
     - `command`: the id of the last command that was carried out, and `command_error` and `command_code`
       are the message and the exit code of its error ("" and 0 if there was none)
     """
@@ -71,6 +76,7 @@ class FrontState:
     generation: int = 0
     applied: int = 0
     rollout: Rollout | None = None
+    recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
     command: str = ""
     command_error: str = ""
     command_code: int = 0
@@ -79,6 +85,12 @@ class FrontState:
     def other_slot(self) -> Slot:
         """The slot that is not the stable one."""
         return "b" if self.stable_slot == "a" else "a"
+
+    @property
+    def is_recording_settled(self) -> bool:
+        """Whether all running servers record what they should."""
+        running = [one for one in self.slots.values() if one.process is not None]
+        return all(one.recordings == self.recordings for one in running)
 
     def with_slot(self, slot: Slot, state: SlotState) -> FrontState:
         """The state with another state of one slot."""
@@ -149,7 +161,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _state_from(document: dict[str, Any]) -> FrontState:
     slots = {
-        slot: SlotState(tuple(value["ports"]), _server_from(value["process"]), value["versions"])
+        slot: SlotState(tuple(value["ports"]), _server_from(value["process"]), value["versions"], value["recordings"])
         for slot, value in document["slots"].items()
     }
     rollout = document["rollout"] and Rollout.from_document(document["rollout"])

@@ -14,8 +14,10 @@ from tfsctl.engines.registry.tracked_server import RUNNING, TrackedServer
 from tfsctl.errors import ExitCode, InvalidInput, NotFound, NotReadyInTime
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState
 from tfsctl.rollout.front.rollout_state import RolloutPlan
+from tfsctl.serving_config.request_logging import RequestLogging
 
 ANSWER_S = 15.0
+RECORDING_S = 60.0  # a server that loads a version is told after that
 _POLL_S = 0.05
 
 Action = Literal["promote", "rollback", "abort", "resume"]
@@ -78,6 +80,16 @@ def finish_rollout(front: TrackedServer, action: Action) -> FrontState:
     name = front.record.name
     _send(name, {"action": action})
     return _wait(name, lambda state: state.applied == state.generation, ANSWER_S)
+
+
+def set_recording(front: TrackedServer, model: str, logging: RequestLogging | None) -> None:
+    """Record the requests of a model on all servers of a front, or end it (None). Returns when it is in effect.
+
+    Raises InvalidInput if they are recorded already, and NotReadyInTime.
+    """
+    name = front.record.name
+    _send(name, {"action": "record", "model": model, "logging": None if logging is None else asdict(logging)})
+    _wait(name, lambda state: state.is_recording_settled, RECORDING_S)
 
 
 def read_state(front: TrackedServer) -> FrontState:

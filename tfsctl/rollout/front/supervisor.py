@@ -19,7 +19,7 @@ from typing import Literal
 from tfsctl.engines import ports, state_dir
 from tfsctl.engines.launch_spec import EngineName, LaunchSpec
 from tfsctl.engines.model_on_disk import find_configured
-from tfsctl.errors import EngineError, TfsctlError
+from tfsctl.errors import EngineError, ServerUnreachable, TfsctlError
 from tfsctl.rollout.experiment.exposure_log import ExposureLog
 from tfsctl.rollout.front import backends, children, decisions, webhook
 from tfsctl.rollout.front.admin import Statistics, read_statistics, reopen_logs
@@ -58,6 +58,7 @@ class Supervisor:
         self._canary_ends = 0
         self._exposures = ExposureLog(self._files.exposure_log, self._files.exposures, self._reopen_logs)
         self._exposures_fail = False
+        self._next_recordings = 0.0
         self._recover_rollout()
 
     def _recover_rollout(self) -> None:
@@ -85,6 +86,7 @@ class Supervisor:
     def _tick(self) -> None:
         self._keep_running()
         self._execute_command()
+        self._apply_recordings()
         now = time.monotonic()
         if now >= self._next_statistics or self.state.applied != self.state.generation:
             self._next_statistics = now + STATISTICS_S
@@ -122,7 +124,8 @@ class Supervisor:
         """Start the server of a slot. Raises EngineError if that fails before the front was ever ready."""
         self._start_errors.pop(slot, None)
         try:
-            server = self._backends.start(slot, one.ports, one.versions)
+            one = replace(one, recordings=self.state.recordings)
+            server = self._backends.start(slot, one)
         except TfsctlError as error:
             if not self._is_serving:
                 raise
@@ -165,10 +168,30 @@ class Supervisor:
             return
         message, code = "", 0
         try:
-            self._decide(decisions.carry_out(self.state, self.spec, command))
+            new = decisions.carry_out(self.state, self.spec, command)
+            if new.recordings == self.state.recordings:
+                self._decide(new)
+            else:
+                self._update(new)
         except TfsctlError as error:
             message, code = error.message, int(error.exit_code)
         self._update(replace(self.state, command=command["id"], command_error=message, command_code=code))
+
+    def _apply_recordings(self) -> None:
+        """Tell the servers what to record. One that does not listen yet is told later."""
+        now = time.monotonic()
+        for slot, one in self.state.slots.items():
+            if one.process is None or one.recordings == self.state.recordings or now < self._next_recordings:
+                continue
+            changed = replace(one, recordings=self.state.recordings)
+            try:
+                self._backends.apply_recordings(changed)
+            except ServerUnreachable:
+                self._next_recordings = time.monotonic() + RESTART_S
+                continue
+            except TfsctlError as error:
+                self._say(f"{children.child_name(self.spec.name, slot)} does not record: {error.message}")
+            self._update(self.state.with_slot(slot, changed))
 
     def _count(self) -> None:
         """Add what Envoy counted to the rollout. Requests of old routes are not counted."""
@@ -251,7 +274,7 @@ class Supervisor:
                 lines = self._log_tail(self.state.other_slot, 5)
                 reason = f"version {rollout.plan.version} was not ready in time: {' | '.join(lines)}"
                 self._decide(replace(self.state, rollout=rollout.ended("failed", reason)))
-            elif backends.is_ready(slot.ports, slot.versions):
+            elif backends.is_ready(slot.ports, slot.versions) and slot.recordings == self.state.recordings:
                 self._decide(replace(self.state, rollout=rollout.at_step(rollout.step)))
                 self._canary_deadline = 0.0
             return

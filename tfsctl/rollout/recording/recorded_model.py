@@ -1,6 +1,7 @@
 """Records the requests of a model on an embedded server: turns its request log on and off, and counts what is written.
 
-ReloadConfig changes the server, and its record keeps the change: another reload of the server does not undo it.
+ReloadConfig changes the server, and its record keeps the change: another reload of the server does not undo it. A front is
+told to change both of its servers, and those that it starts later.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from tfsctl.core.types import ModelMetadata, ModelRef, TensorSpec
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.registry import records
 from tfsctl.engines.registry.server_choice import grpc_tls
+from tfsctl.engines.registry.tracked_server import TrackedServer
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import EngineError, InvalidInput, NotFound
+from tfsctl.rollout.front import operations
 from tfsctl.serving_config.model_config import model_config_proto
 from tfsctl.serving_config.model_name import valid_name
-from tfsctl.serving_config.request_logging import RequestLogging
+from tfsctl.serving_config.request_logging import RequestLogging, logging_from_document
 
 _RPC_TIMEOUT_S = 60.0
 _CAN_BE_HASHED = ("string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -47,7 +50,7 @@ class RecordedModel:
         if server.engine != "embedded":
             raise InvalidInput(
                 f"{server.name} runs TensorFlow Serving ({server.engine}), whose public build has no request log",
-                hint=f"tfsctl stop {server.name}, and tfsctl serve PATH --engine embedded",
+                hint=f"tfsctl record {server.name} --to DIR --listen 8601",
             )
         if model is None and len(server.models) > 1:
             raise InvalidInput(
@@ -73,17 +76,26 @@ class RecordedModel:
     @property
     def logging(self) -> RequestLogging | None:
         """How its requests are recorded now."""
+        if self._spec().front:
+            state = operations.read_state(self._front())
+            return logging_from_document(state.recordings.get(self.name))
         return next(model.logging for model in self._spec().config.models if model.name == self.name)
 
     def configure(self, logging: RequestLogging | None) -> None:
         """Begin to record, or end it (None). Returns when the files are complete."""
         spec = self._spec()
+        if spec.front:
+            operations.set_recording(self._front(), self.name, logging)
+            return
         models = tuple(
             replace(model, logging=logging) if model.name == self.name else model for model in spec.config.models
         )
         self._client.reload_config(model_config_proto(models), about=ModelRef(self.name))
         changed = replace(spec, config=replace(spec.config, models=models))
         records.update_launch(self.server, changed.to_document())
+
+    def _front(self) -> TrackedServer:
+        return operations.find_front(self.name, server=self.server.name)
 
     def _spec(self) -> LaunchSpec:
         try:
