@@ -218,6 +218,6 @@ def test_recordings(state: FrontState, spec: LaunchSpec) -> None:
     assert recording.recordings == {"m": {"filename_prefix": "/r/m"}}
     assert recording.is_recording_settled  # no server runs
     assert not recording.with_slot("a", SlotState((1, 2), ProcessRef(1, "x"))).is_recording_settled
-    with pytest.raises(InvalidInput, match="the requests of m are recorded already, to /r/m"):
+    with pytest.raises(InvalidInput, match="the requests of m are already being recorded, to /r/m"):
         decisions.carry_out(recording, spec, begin)
     assert decisions.carry_out(recording, spec, {**begin, "logging": None}).recordings == {}

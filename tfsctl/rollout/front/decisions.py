@@ -79,7 +79,7 @@ def _record(state: FrontState, command: Mapping[str, Any]) -> FrontState:
     model, logging = command["model"], command["logging"]
     running = state.recordings.get(model)
     if logging is not None and running is not None:
-        raise InvalidInput(f"the requests of {model} are recorded already, to {running['filename_prefix']}*")
+        raise InvalidInput(f"the requests of {model} are already being recorded, to {running['filename_prefix']}*")
     others = {name: one for name, one in state.recordings.items() if name != model}
     return replace(state, recordings=others if logging is None else {**others, model: logging})
 
