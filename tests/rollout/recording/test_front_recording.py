@@ -42,7 +42,9 @@ def test_recording_through_a_front(front: Front, run_cli: RunCli, tmp_path: Path
         before = load.total
         wait_for(lambda: load.total > before + 20)
     assert promoted["versions"] == {"m": 2}
-    assert "the requests of m are already being recorded" in front.run("record", "m", "--to", tmp_path / "other", code=2)
+    assert "the requests of m are already being recorded" in front.run(
+        "record", "m", "--to", tmp_path / "other", code=2
+    )
     recorder.kill()
     recorder.wait()
     assert is_recording()
