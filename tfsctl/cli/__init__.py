@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except TfsctlError as error:
-        return terminal.report(error)
+        return terminal.report(_explained(error))
     except (KeyboardInterrupt, typer.Abort):
         return ExitCode.INTERRUPTED
     except terminal.OutputClosed:
@@ -83,6 +83,17 @@ def _command(argv: Sequence[str] | None) -> str:
     """The command that was typed; empty if there is none."""
     first = next(iter(sys.argv[1:] if argv is None else argv), "")
     return first if first in COMMANDS else ""
+
+
+def _explained(error: TfsctlError) -> TfsctlError:
+    """The error with the cause and the hint that tfsctl knows for TensorFlow Serving's message, if it has none."""
+    if not error.cause and not error.hint:
+        from tfsctl.diagnosis.explanations import explain
+
+        known = explain(error.message)
+        if known is not None:
+            error.cause, error.hint = known.cause, known.hint
+    return error
 
 
 def _environment_error(error: OSError | MemoryError) -> TfsctlError:

@@ -40,11 +40,12 @@ class ColumnMatch:
 class Keep:
     """The columns that are copied to the results: names, comma-separated lists of names, or `all`.
 
-    `reserved` are the columns that the results have anyway.
+    `reserved` are the columns that the results have anyway. `option` is the option that names them, or empty.
     """
 
     names: Sequence[str] = ()
     reserved: Collection[str] = ()
+    option: str = "--keep"
 
 
 KEEP_NOTHING = Keep()
@@ -133,6 +134,11 @@ def _kept_columns(names: Sequence[str], signature: Signature, source: str, keep:
     for name in wanted:
         if name not in named:
             close = difflib.get_close_matches(name, named, n=1)
+            if not keep.option:
+                raise InvalidInput(
+                    f"{source} has no column {name!r}, only {', '.join(named)}",
+                    hint=f"did you mean {close[0]}?" if close else "",
+                )
             raise InvalidInput(
                 f"--keep {name}: {source} has no such column, only {', '.join(named)}",
                 hint=f"--keep {close[0]}" if close else "--keep all keeps all columns",
@@ -237,7 +243,7 @@ def _row_by_row(
     if problem is not None:
         raise InvalidInput(
             f"{source} row {first + count}: {problem.message}",
-            hint=problem.hint or "--on-error skip skips such rows, and lists them",
+            hint=problem.hint or "--on-error skip --output FILE skips such rows, and lists them",
         ) from problem
 
 

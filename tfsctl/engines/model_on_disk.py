@@ -150,10 +150,10 @@ def require_versions(base: Path, *, command: str = "serve") -> None:
     raise NotFound(f"no version of a model in {base}: it has no numbered directory", hint=hint)
 
 
-def is_file_error(path: Path) -> InvalidInput:
-    """The error for a file in place of the directory of a model."""
+def is_file_error(path: Path, *, command: str = "serve") -> InvalidInput:
+    """The error for a file in place of the directory of a model. The hint runs `command` on a file inside a version."""
     if path.name == SAVED_MODEL_FILE:
-        hint = f"tfsctl serve {_quoted(path.parent)}"
+        hint = f"tfsctl {command} {_quoted(path.parent)}"
     elif _is_source(path):
         hint = f"tfsctl export {_quoted(path)}"
     else:

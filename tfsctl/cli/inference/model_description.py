@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,18 +29,21 @@ class Description:
 
 
 def describe(options: ServerOptions, path: Path | None) -> Description:
-    """Describe the model in a directory, or the served model if `path` is None."""
+    """Describe the model in a directory, or the served model if `path` is None. For `tfsctl metadata`."""
     return of_server(options) if path is None else of_directory(path, options)
 
 
-def describe_either(options: ServerOptions, text: str, base: Path | None) -> Description:
-    """Describe the model that `text` names: a directory, a version (of `base`, or of the server), or NAME[@VERSION]."""
+def describe_either(options: ServerOptions, text: str, base: Path | None, *, command: str = "metadata") -> Description:
+    """Describe the model that `text` names: a directory, a version (of `base`, or of the server), or NAME[@VERSION].
+
+    `command` is the tfsctl command that hints name.
+    """
     if base is not None:
         if not text.isdecimal():
             raise InvalidInput(f"{base} has no version {text}", hint="use version numbers, or remove PATH")
         return of_directory(base, replace(options, version=int(text)))
     if Path(text).exists():
-        return of_directory(Path(text), options)
+        return of_directory(Path(text), options, command=command)
     if "/" in text:
         raise NotFound(f"no such directory: {text}")
     return of_server(replace(options, version=int(text)) if text.isdecimal() else options.with_model(text))
@@ -72,7 +76,7 @@ def _labels(target: Target, running: list[ServerRecord]) -> Mapping[str, int] | 
     return next((dict(model.labels) for model in models if model.name == target.model.name), None)
 
 
-def of_directory(path: Path, options: ServerOptions) -> Description:
+def of_directory(path: Path, options: ServerOptions, *, command: str = "metadata") -> Description:
     """Describe a version directory, a model's base directory (its latest version, or --version), or any SavedModel.
 
     Raises NotFound or ModelUnreadable if there is no such model.
@@ -86,15 +90,20 @@ def of_directory(path: Path, options: ServerOptions) -> Description:
         raise InvalidInput("--label needs a running model: directories have no labels", hint="use --version N")
     directory = local_path(path).resolve()
     if directory.is_file():
-        raise is_file_error(directory)
+        raise is_file_error(directory, command=command)
     if (directory / SAVED_MODEL_FILE).is_file():
         name = directory.parent.name if is_version_dir(directory) else directory.name
         version = parse_version(directory.name)
+        if options.version not in (None, version):
+            raise InvalidInput(
+                f"{path} is one version, and not version {options.version}",
+                hint=f"remove --version, or give the directory of all versions: {shlex.quote(str(directory.parent))}",
+            )
     else:
         versions = list_versions(directory)
         matching = [found for found in versions if options.version in (None, found.version)]
         if not matching:
-            require_versions(directory, command="metadata")
+            require_versions(directory, command=command)
             there = ", ".join(str(found.version) for found in versions)
             raise NotFound(
                 f"no version {options.version} of a model in {path} (existing versions: {there})",

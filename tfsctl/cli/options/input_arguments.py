@@ -31,7 +31,20 @@ class NegativeNumberCommand(GroupedCommand):
         except Exception as error:
             if not hasattr(error, "possibilities"):  # only Click's NoSuchOption, which Typer does not export, has them
                 raise
-            raise _unknown_option(str(getattr(error, "option_name", "")), error.possibilities, args) from error
+            option = str(getattr(error, "option_name", ""))
+            if option in _options_of_predict(ctx) and option not in self._own_options():
+                hint = f"{ctx.command_path} --help lists the options"
+                raise InvalidInput(f"unknown option {option}", hint=hint) from error
+            raise _unknown_option(option, error.possibilities, args) from error
+
+    def _own_options(self) -> set[str]:
+        return {name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
+
+
+def _options_of_predict(ctx: Any) -> set[str]:  # noqa: ANN401 - Click's own
+    """The options of `predict`, which users try with the other commands: they are not text that begins with `-`."""
+    predict = ctx.find_root().command.get_command(ctx, "predict")
+    return {name for parameter in predict.params for name in (*parameter.opts, *parameter.secondary_opts)}
 
 
 def _unknown_option(option: str, known: Sequence[str] | None, args: Sequence[str]) -> InvalidInput:

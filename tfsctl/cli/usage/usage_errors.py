@@ -67,6 +67,9 @@ def usage_error(error: Exception, command: str = "") -> InvalidInput:
         close = difflib.get_close_matches(str(option).lstrip("-"), known, n=1, cutoff=0.6)
         hint = f"did you mean {known[close[0]]}?" if close else help_hint
         return InvalidInput(f"unknown option {option}", hint=hint)
+    children = getattr(getattr(context, "command", None), "commands", {})
+    if children and message.startswith("Usage:"):  # the help of a group, without an error
+        return InvalidInput(f"{path} needs one of its commands: {', '.join(children)}", hint=help_hint)
     first = message.splitlines()[0] if message else "the command line is wrong"
     return InvalidInput(first[:1].lower() + first[1:].removesuffix("."), hint=help_hint)
 

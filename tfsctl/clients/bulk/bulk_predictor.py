@@ -223,7 +223,7 @@ class BulkPredictor:
             rejection = copy.copy(error)
             rejection.message = f"row {row}: {error.message}"
             rejection.args = (rejection.message,)
-            rejection.hint = error.hint or "--on-error skip skips such rows, and lists them"
+            rejection.hint = error.hint or "--on-error skip --output FILE skips such rows, and lists them"
             raise rejection from error
         values = {name: to_json(array[:1])[0] for name, array in batch.arrays.items() if array.size <= 1000}
         reject = Reject(row, error.message, values, label_values(batch.labels, 0))

@@ -22,18 +22,20 @@ if TYPE_CHECKING:
     from tfsctl.engines.server_record import ServerRecord
 
 
-def choose_server(running: Sequence[ServerRecord], *, model: str | None, name: str | None = None) -> ServerRecord:
+def choose_server(
+    running: Sequence[ServerRecord], *, model: str | None, name: str | None = None, has_model_option: bool = True
+) -> ServerRecord:
     """Return the only running server that has the name and serves the model, as far as they are given.
 
-    Raises NotFound if no server fits, and InvalidInput if several do.
+    Without `has_model_option`, hints name no --model and --port: the command takes the model as an argument. Raises NotFound if no server fits, and InvalidInput if several do.
     """
     if name is not None:
         running = [_named(name, running)]
     if not running:
-        raise no_running_server()
+        raise no_running_server(has_model_option=has_model_option)
     candidates = [server for server in running if model is None or model in server.models]
     if not candidates:
-        raise _unknown_model(model or "", running)
+        raise _unknown_model(model or "", running, has_model_option=has_model_option)
     if len(candidates) > 1:
         raise InvalidInput(
             f"several servers match: {_list_servers(candidates)}",
@@ -42,7 +44,7 @@ def choose_server(running: Sequence[ServerRecord], *, model: str | None, name: s
     return candidates[0]
 
 
-def no_running_server() -> TfsctlError:
+def no_running_server(*, has_model_option: bool = True) -> TfsctlError:
     """Return the error if no server of ours is known to run: because none was started, or why the last one does not.
 
     NotFound, or DockerError if the Docker daemon does not respond, so that it is not known whether a container runs.
@@ -54,7 +56,8 @@ def no_running_server() -> TfsctlError:
     if not tracked:
         return NotFound(
             "no server started by tfsctl is running",
-            hint="start one with tfsctl serve PATH; --model NAME --port PORT uses another server",
+            hint="start one with tfsctl serve PATH"
+            + ("; --model NAME --port PORT uses another server" if has_model_option else ""),
         )
     return _not_running(max(tracked, key=lambda server: server.exit.ended_at if server.exit else 0.0))
 
@@ -120,7 +123,7 @@ def _named(name: str, running: Sequence[ServerRecord]) -> ServerRecord:
     )
 
 
-def _unknown_model(name: str, running: Sequence[ServerRecord]) -> TfsctlError:
+def _unknown_model(name: str, running: Sequence[ServerRecord], *, has_model_option: bool) -> TfsctlError:
     """The error for a model that no running server serves. It tells what became of one that served it."""
     tracked = [server for server in records.list_servers() if server.state != RUNNING and name in server.record.models]
     if tracked and tracked[-1].state == UNKNOWN:
@@ -129,12 +132,13 @@ def _unknown_model(name: str, running: Sequence[ServerRecord]) -> TfsctlError:
         return _not_running(tracked[-1], f"no running server serves {name!r}")
     known = [model for server in running for model in server.models]
     close = difflib.get_close_matches(name, known, n=1)
-    return NotFound(
-        f"no running server serves {name!r}; running: {_list_servers(running)}",
-        hint=f"did you mean --model {close[0]}?"
-        if close
-        else f"--model {shlex.quote(known[0])} is served; --port PORT queries a server that tfsctl did not start",
-    )
+    if close:
+        hint = f"did you mean --model {close[0]}?" if has_model_option else f"did you mean {close[0]}?"
+    elif has_model_option:
+        hint = f"--model {shlex.quote(known[0])} is served; --port PORT queries a server that tfsctl did not start"
+    else:
+        hint = "tfsctl ps lists the servers and their models"
+    return NotFound(f"no running server serves {name!r}; running: {_list_servers(running)}", hint=hint)
 
 
 def _list_servers(servers: Sequence[ServerRecord]) -> str:

@@ -155,7 +155,7 @@ def _batches(
         location, chosen = file.name, "jsonl"
     kept = [name for one in request.slices for name in one.split(",")] + ([request.target] if request.target else [])
     source = open_source(location, signature, format=chosen, note=note)
-    keep = Keep(tuple(dict.fromkeys(kept)))
+    keep = Keep(tuple(dict.fromkeys(kept)), option="")
     return shape_rows(source, signature, renamed=request.columns, keep=keep, note=note)
 
 

@@ -93,7 +93,7 @@ def _named(text: str, role: str, access: Access) -> Iterator[Side]:
     if not name or (at and not version) or os.sep in text:
         raise NotFound(f"there is no directory {text}", hint="name a directory, NAME@VERSION, NAME@LABEL or a URL")
     running = [one for one in records.running() if not one.name.startswith(TEMPORARY)]
-    record = choose_server(running, model=name)
+    record = choose_server(running, model=name, has_model_option=False)
     model = parse_ref(name, version)
     with _client_of(record, access) as client:
         try:

@@ -90,7 +90,7 @@ def find_model(
             config_file, name, GrpcClient(host, grpc_port, timeout_s=timeout_s, connection=connection)
         )
     running = {one.record.name: one for one in records.list_servers() if one.state == RUNNING}
-    chosen = choose_server([one.record for one in running.values()], model=name, name=server)
+    chosen = choose_server([one.record for one in running.values()], model=name, name=server, has_model_option=False)
     if name not in chosen.models:
         raise NotFound(f"the server {chosen.name} has no model {name} (models: {', '.join(chosen.models)})")
     return OwnServerModel(running[chosen.name], name, connection)

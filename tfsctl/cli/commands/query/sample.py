@@ -56,7 +56,7 @@ def sample(
     from tfsctl.inputs.predict_inputs import choose_signature
     from tfsctl.inputs.tf_examples import features_in
 
-    description = describe(options, None) if which is None else describe_either(options, which, None)
+    description = describe(options, None) if which is None else describe_either(options, which, None, command="sample")
     chosen = choose_signature(
         ModelMetadata(description.facts["model"], description.facts["version"], description.signatures), signature
     )
