@@ -1,81 +1,33 @@
-"""Every hint names commands and options that exist, and the hints of common mistakes are followed until they work.
+"""Hints work: commands and options in them exist, and each hint is followed, or listed with the reason why it is not.
 
-The hints are found in the syntax tree, so a new hint is checked without being listed here.
+The hints are found in the syntax tree, so a new hint fails `test_every_hint_is_followed_or_listed` until it has a scenario
+in `tests/support/hint_scenarios.py` or an entry in `tests/support/unfollowed_hints.py`.
 """
 
 from __future__ import annotations
 
-import ast
 import re
 import shlex
-from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 from cli_runner import Result, RunCli
-from locations import ROOT
+from hint_scenarios import FILES, LOCAL, WITH_SERVER, Scenario
+from hint_templates import hints, pattern_of
+from unfollowed_hints import UNFOLLOWED
 
 from tfsctl.cli import app
 from tfsctl.cli.registry import COMMANDS
+from tfsctl.engines.server_record import ServerRecord
 
 COMMAND = re.compile(r"(?<![\w/.-])tfsctl ([a-z][a-z-]*)(?: ([a-z]+))?")
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)(?![\w-]*_)")
 # Words after "tfsctl" where it is the subject of a sentence.
-VERBS = {"copies", "did", "finds", "knows", "reads", "runs", "started", "takes"}
+VERBS = {"copies", "did", "does", "finds", "knows", "reads", "runs", "started", "takes"}
 # Options in hints about other programs.
 OTHER_PROGRAMS = {"append", "groups", "recursive", "force", "force-reinstall", "help", "upgrade", "user"}
-
-
-def _hints() -> Iterator[tuple[str, str]]:
-    """The place and the template of every hint; `X` stands for a value."""
-    for file in sorted((ROOT / "tfsctl").rglob("*.py")):
-        if "server" in file.relative_to(ROOT).parts[1:2]:
-            continue
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            for expression in _hint_expressions(node):
-                for text in _texts(expression):
-                    yield f"{file.relative_to(ROOT)}:{expression.lineno}", text
-
-
-@cache
-def hints() -> list[tuple[str, str]]:
-    """All of them, found once in a process that needs them."""
-    return list(_hints())
-
-
-def _hint_expressions(node: ast.AST) -> Iterator[ast.expr]:
-    if isinstance(node, ast.Call):
-        yield from (keyword.value for keyword in node.keywords if keyword.arg == "hint")
-        if isinstance(node.func, ast.Name) and node.func.id == "KnownError" and len(node.args) == 3:
-            yield node.args[2]
-    if isinstance(node, ast.Assign):
-        names = [
-            target.attr if isinstance(target, ast.Attribute) else getattr(target, "id", "") for target in node.targets
-        ]
-        if any(name.lower().strip("_") == "hint" or name.lower().endswith("_hint") for name in names):
-            yield node.value
-
-
-def _texts(node: ast.expr) -> list[str]:
-    """The texts that an expression may be."""
-    if isinstance(node, ast.Constant):
-        return [node.value] if isinstance(node.value, str) else []
-    if isinstance(node, ast.JoinedStr):
-        return [
-            "".join(
-                "X" if isinstance(part, ast.FormattedValue) else str(getattr(part, "value", "")) for part in node.values
-            )
-        ]
-    if isinstance(node, ast.BinOp):
-        return [left + right for left in _texts(node.left) or ["X"] for right in _texts(node.right) or ["X"]]
-    if isinstance(node, ast.IfExp):
-        return [*_texts(node.body), *_texts(node.orelse)]
-    if isinstance(node, ast.BoolOp):
-        return [text for value in node.values for text in _texts(value)]
-    return []
 
 
 def options_of(command: Any) -> set[str]:
@@ -119,67 +71,38 @@ def test_options_in_hints_exist() -> None:
     assert wrong == []
 
 
-# A command line that fails, and how its hint changes it. `Follow` gets the words and the hint, and returns other words.
-Follow = Callable[[list[str], str], list[str]]
+def test_every_hint_is_followed_or_listed() -> None:
+    """A new hint needs a scenario, or an entry with its reason. Entries for hints that are gone are removed."""
+    templates = {text for _, text in hints() if text}
+    followed = {template for template, _, _ in (*WITH_SERVER, *LOCAL)}
+    listed = [template for group in UNFOLLOWED.values() for template in group]
+    places = {text: place for place, text in hints()}
+
+    neither = sorted(templates - followed - set(listed))
+    assert not neither, "\n".join(f"{places[template]}: {template!r}" for template in neither)
+    assert followed - templates == set(), "scenarios for hints that are gone"
+    assert set(listed) - templates == set(), "entries for hints that are gone"
+    assert followed & set(listed) == set(), "hints that are followed need no entry"
+    assert len(listed) == len(set(listed)), "entries that are listed twice"
 
 
-def append(words: list[str], hint: str) -> list[str]:
-    """Add the options of the hint."""
-    return [*words, *shlex.split(hint)]
+@pytest.fixture
+def workplace(tmp_path: Path, echo_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the files of the scenarios."""
+    folder = tmp_path / "work"
+    (folder / "models").mkdir(parents=True)
+    (folder / "models" / "echo").symlink_to(echo_dir)
+    for name, content in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content.replace(b"%ECHO%", str(echo_dir).encode()))
+    monkeypatch.chdir(folder)
+    return folder
 
 
-def suggested(words: list[str], hint: str) -> list[str]:
-    """Replace the value that is like the suggested one: `did you mean --option value?`."""
-    option, _, value = hint.removeprefix("did you mean ").rstrip("?").partition(" ")
-    if not value:
-        wrong = next(
-            word for word in words if word.startswith("--") and word not in {f"--{name}" for name in OPTIONS[words[0]]}
-        )
-        return [option if word == wrong else word for word in words]
-    changed = list(words)
-    changed[changed.index(option) + 1] = value
-    return changed
-
-
-def dashes(words: list[str], _hint: str) -> list[str]:
-    """Put `--` before the last word."""
-    return [*words[:-1], "--", words[-1]]
-
-
-def command(_words: list[str], hint: str) -> list[str]:
-    """Run the command of the hint."""
-    return shlex.split(hint.partition("tfsctl ")[2].partition(";")[0])
-
-
-def without_host(words: list[str], hint: str) -> list[str]:
-    """Replace --host by the options of the hint."""
-    at = words.index("--host")
-    return [*words[:at], *words[at + 2 :], *shlex.split(hint.removeprefix("use "))]
-
-
-def example(words: list[str], hint: str) -> list[str]:
-    """Replace the last word by the example."""
-    return [*words[:-1], *shlex.split(hint.removeprefix("for example: "))]
-
-
-HALF = ["predict", "--model", "half_plus_two"]
-SERVED: list[tuple[list[str], Follow]] = [
-    (["predict", "--model", "half_plus_to", "1"], suggested),
-    ([*HALF, "--signature", "serving_defalt", "1"], suggested),
-    ([*HALF, "--onli", "y", "1"], suggested),
-    ([*HALF, "--only", "yy", "1"], suggested),
-    ([*HALF, "great"], example),
-    (["predict", "--model", "house_price", "area=1"], example),
-    (["predict", "--model", "house_price", "aera=1"], example),
-    (["predict", "--model", "echo", "--signature", "text", "--great"], dashes),
-    (["predict", "--model", "echo", "--signature", "text", "-hello there"], dashes),
-    (["predict", "--model", "echo", "--signature", "text", "[x"], lambda words, _hint: [*words, "--text"]),
-    (["predict", "--model", "echo", "--signature", "float16", "1"], lambda words, _hint: [*words, "--grpc"]),
-    (["regress", "--model", "half_plus_two", "--signature", "serving_default", "x=1"],
-     lambda words, hint: [*words[:4], hint.split()[1], *words[5:]]),
-    ([*HALF, "--version", "99", "1"], lambda words, _hint: [*words[:3], words[-1]]),
-    ([*HALF, "--resume", "1"], lambda words, _hint: [*words[:3], "1"]),
-]  # fmt: skip
+def run_line(run_cli: RunCli, line: str) -> Result:
+    """Run a command line; text after ` <<< ` is its standard input."""
+    words, has_stdin, stdin = line.partition(" <<< ")
+    return run_cli(*shlex.split(words), stdin=stdin if has_stdin else None)
 
 
 def hint_of(result: Result) -> str:
@@ -187,42 +110,45 @@ def hint_of(result: Result) -> str:
     return result.stderr.rpartition("hint: ")[2].strip()
 
 
-@pytest.mark.usefixtures("registered")
-@pytest.mark.parametrize(
-    ("words", "follow"), SERVED, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
-)
-def test_hints_of_queries_are_followed(run_cli: RunCli, words: list[str], follow: Follow) -> None:
-    """The command that the hint leads to is answered."""
-    refused = run_cli(*words)
-    assert refused.code != 0
-    followed = follow(words, hint_of(refused))
-    result = run_cli(*followed)
-    assert result.code == 0, (refused.stderr, followed, result.stderr)
+def follow(run_cli: RunCli, scenario: Scenario, server: ServerRecord | None = None) -> None:
+    """Run the first command line of a scenario, and the one that follows its hint."""
+    template, refused_line, followed_line = scenario
+    if server is not None:
+        values = {"%HOST%": server.host, "%REST%": server.rest_port, "%GRPC%": server.grpc_port}
+        for name, value in values.items():
+            refused_line, followed_line = (line.replace(name, str(value)) for line in (refused_line, followed_line))
+    refused = run_line(run_cli, refused_line)
+    hint = hint_of(refused)
+    assert refused.code != 0, refused
+    assert pattern_of(template).fullmatch(hint), (template, refused.stderr)
+
+    option = re.search(r"--[a-z-]+(?: (?!--)[^\s,;]+)?", hint)
+    command = re.search(r"tfsctl ([^;,]+?)(?= lists|;|,|$)", hint)
+    followed_line = (
+        followed_line.replace("{hint}", hint)
+        .replace("{option}", option[0] if option else "")
+        .replace("{options}", hint.removeprefix("use "))
+        .replace("{example}", hint.removeprefix("for example: "))
+        .replace("{command}", command[1] if command else "")
+    )
+    result = run_line(run_cli, followed_line)
+    assert result.code == 0, (refused.stderr, followed_line, result.stderr)
 
 
-@pytest.mark.usefixtures("registered")
-def test_hints_about_addresses_are_followed(run_cli: RunCli, registered: Any) -> None:
-    """A host with a port, and swapped ports."""
-    words = ["status", "echo", "--host", f"{registered.host}:{registered.rest_port}"]
-    assert run_cli(*without_host(words, hint_of(run_cli(*words)))).code == 0
-    words = ["status", "echo", "--host", f"http://{registered.host}:{registered.rest_port}"]
-    assert run_cli(*without_host(words, hint_of(run_cli(*words)))).code == 0
-    words = ["status", "echo", "--port", str(registered.grpc_port)]
-    assert hint_of(run_cli(*words)) == f"add --grpc, or use --port {registered.rest_port}"
-    assert run_cli(*words, "--grpc").code == 0
+def name_of(scenario: object) -> str:
+    """The command line that is refused, as the name of the test."""
+    return scenario[1] if isinstance(scenario, tuple) else ""
 
 
-def test_hints_about_directories_are_followed(run_cli: RunCli, echo_dir: Path, tmp_path: Path) -> None:
-    """A folder of models, a file inside a model, and a version that is not there."""
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "echo").symlink_to(echo_dir)
-    for words in (
-        ["serve", "--dry-run", "--engine", "embedded", str(tmp_path / "models")],
-        ["metadata", str(tmp_path / "models")],
-    ):
-        followed = command(words, hint_of(run_cli(*words)))
-        assert run_cli(*followed, *words[1:-1]).code == 0
-    words = ["serve", str(echo_dir / "7" / "saved_model.pb")]
-    assert run_cli(*command(words, hint_of(run_cli(*words))), "--dry-run", "--engine", "embedded").code == 0
-    words = ["metadata", str(echo_dir), "--version", "99"]
-    assert run_cli(*words[:-1], hint_of(run_cli(*words)).rpartition(" ")[2]).code == 0
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("scenario", WITH_SERVER, ids=name_of)
+def test_hints_about_queries_are_followed(run_cli: RunCli, registered: ServerRecord, scenario: Scenario) -> None:
+    """The command line that the hint leads to is answered."""
+    follow(run_cli, scenario, registered)
+
+
+@pytest.mark.usefixtures("workplace")
+@pytest.mark.parametrize("scenario", LOCAL, ids=name_of)
+def test_hints_without_a_server_are_followed(run_cli: RunCli, scenario: Scenario) -> None:
+    """The command line that the hint leads to succeeds."""
+    follow(run_cli, scenario)

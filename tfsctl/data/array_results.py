@@ -40,12 +40,12 @@ class ArrayWriter:
 
     def write(self, columns: Arrays) -> None:
         """Append rows. Raises InvalidInput for text, for several arrays in a .npy file, and for rows of another shape."""
+        portables = {name: _portable(name, array) for name, array in columns.items()}
         if not self._many and len(columns) > 1:
             raise InvalidInput(
                 f"a .npy file holds one array, not {', '.join(columns)}", hint="--output NAME.npz holds several"
             )
-        for name, array in columns.items():
-            portable = _portable(name, array)
+        for name, portable in portables.items():
             key = name if self._many else ""
             if key not in self._columns:
                 file_name = f"{self._partial.name}.{quote(name, safe='')}" if self._many else self._partial.name

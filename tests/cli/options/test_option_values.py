@@ -38,6 +38,8 @@ def test_options_are_found() -> None:
 def test_numbers_that_no_option_takes(run_cli: RunCli, value: str) -> None:
     """Each is a usage error that names the option."""
     for words, option in FLOAT_OPTIONS:
+        if value == "-1" and getattr(option.type, "min", None) is None:
+            continue  # `ab --missing` takes any finite number
         result = run_cli(*words, f"{option.opts[0]}={value}")
 
         assert result.code == ExitCode.USAGE, (words, option.opts)
