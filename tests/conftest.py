@@ -87,7 +87,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Unit tests, which `make test-fast` runs, load no TensorFlow and start no server: see unit_guard.py."""
-    with unit_guard.forbidding(not any(item.get_closest_marker(name) for name in NOT_UNIT)):
+    notes = item.config._tmp_path_factory.getbasetemp() / "unit-guard"  # type: ignore[attr-defined]
+    with unit_guard.forbidding(not any(item.get_closest_marker(name) for name in NOT_UNIT), notes):
         return (yield)
 
 

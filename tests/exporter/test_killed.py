@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from exporting import Export
+from exporting import Export, with_own_tmpdir
 from locations import SAMPLE_MODELS
 from model_servers import clean_environment
 
@@ -71,7 +71,7 @@ def kill(step: str, after_s: float, to: Path, environment: Mapping[str, str]) ->
 @pytest.mark.timeout(3600)
 def test_killed_export_leaves_no_version_that_does_not_load(export: Export, tmp_path: Path) -> None:
     """Whatever the moment, a numeric directory is either not there or complete; a later export clears the rest away."""
-    environment = clean_environment(tmp_path / "process")
+    environment = with_own_tmpdir(clean_environment(tmp_path / "process"))
     took = timeline(tmp_path / "undisturbed", environment)
     whole = files_of(list_versions(tmp_path / "undisturbed" / "half_plus_two")[0].path)
 

@@ -76,13 +76,19 @@ class Export:
         return Exported(**json.loads(self.process.stdout.readline()), folder=self.folder)
 
 
+def with_own_tmpdir(environment: Mapping[str, str]) -> dict[str, str]:
+    """Keep temporary files below HOME: AutoGraph leaves Python files there if its process is killed."""
+    folder = Path(environment["HOME"], "tmp")
+    folder.mkdir(exist_ok=True)
+    return {**environment, "TMPDIR": str(folder)}
+
+
 @contextmanager
 def exporter_process(environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Run exporter_process.py while the block lasts."""
     argv = [sys.executable, str(Path(__file__).with_name("exporter_process.py"))]
-    with subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(environment)
-    ) as process:
+    env = with_own_tmpdir(environment)
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
         assert process.stdin is not None
         yield process
         process.stdin.close()

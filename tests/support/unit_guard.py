@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,15 +23,14 @@ def install() -> None:
 
 
 @contextmanager
-def forbidding(is_unit: bool) -> Iterator[None]:
-    """While the block lasts, forbid TensorFlow and servers if the test is a unit test."""
+def forbidding(is_unit: bool, notes: Path) -> Iterator[None]:
+    """While the block lasts, forbid TensorFlow and servers if the test is a unit test. `notes` is the file to use."""
     if not is_unit:
         yield
         return
-    file, notes = tempfile.mkstemp(prefix="unit-guard-")
-    os.close(file)
+    notes.write_text("", encoding="utf-8")
     before = os.environ.get("PYTHONPATH")
-    os.environ[NOTES] = notes
+    os.environ[NOTES] = str(notes)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_SITE, before]))
     try:
         yield
@@ -41,7 +39,6 @@ def forbidding(is_unit: bool) -> Iterator[None]:
         os.environ.pop("PYTHONPATH")
         if before is not None:
             os.environ["PYTHONPATH"] = before
-        os.unlink(notes)
 
 
 def check() -> None:
