@@ -40,11 +40,6 @@ _MISSING = re.compile(
 )
 
 
-def with_proxy(address: str, connection: Connection) -> str:
-    """The address, and the proxy in front of it: either may be the one that does not answer."""
-    return f"{address} through the proxy {connection.proxy_address}" if connection.proxy else address
-
-
 def error_for_status(status: str, message: str, *, address: str, about: ModelRef | None) -> TfsctlError:
     """The error for a call that ended with a gRPC status and the server's message; `about` is the model, if any.
 

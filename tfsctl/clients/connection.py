@@ -142,6 +142,10 @@ class Connection:
             return ""
         return f"{parts.hostname}:{port or 80}" if parts.scheme == "http" and parts.hostname else ""
 
+    def route(self, address: str) -> str:
+        """The address, and the proxy in front of it, for errors: either may be the one that does not answer."""
+        return f"{address} through the proxy {self.proxy_address}" if self.proxy else address
+
 
 PLAIN = Connection()
 

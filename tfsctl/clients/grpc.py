@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from tfsctl.clients import addresses, grpc_channel, inference_calls
-from tfsctl.clients.call_errors import answer_too_large, error_for_status, with_proxy
+from tfsctl.clients.call_errors import answer_too_large, error_for_status
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
 from tfsctl.core import protos, tensors
@@ -66,7 +66,7 @@ class GrpcClient:
         self, host: str, port: int, *, timeout_s: float = DEFAULT_TIMEOUT_S, connection: Connection = PLAIN
     ) -> None:
         self.address = addresses.format_address(host, port)
-        self._route = with_proxy(self.address, connection)
+        self._route = connection.route(self.address)
         self._timeout_s = timeout_s
         self._captured = partial(CapturedRequest, "grpc", host, port, timeout_s, connection)
         self._captures_requests = connection.capture_requests

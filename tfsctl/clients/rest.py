@@ -19,7 +19,7 @@ import httpx
 
 from tfsctl.clients import addresses, inference_calls, json_bodies, rest_connection
 from tfsctl.clients.answer_body import BodyTooLarge
-from tfsctl.clients.call_errors import answer_too_large, error_for_status, with_proxy
+from tfsctl.clients.call_errors import answer_too_large, error_for_status
 from tfsctl.clients.captured_request import CapturedRequest, RequestCaptured
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection
 from tfsctl.core import dtypes, json_tensors
@@ -88,7 +88,7 @@ class RestClient:
         wire: httpx.BaseTransport | None = None,
     ) -> None:
         self.address = addresses.format_address(host, port) + connection.path
-        self._route = with_proxy(self.address, connection)
+        self._route = connection.route(self.address)
         self._metadata_cache: dict[ModelRef, ModelMetadata] = {}
         self._captured = partial(CapturedRequest, "rest", host, port, timeout_s, connection)
         self._captures_requests = connection.capture_requests

@@ -61,9 +61,13 @@ def features_in(directory: Path | None, signature: Signature) -> Mapping[str, Fe
 
 
 def are_features(texts: Sequence[str], named: Sequence[str], signature: Signature) -> bool:
-    """Whether all arguments are features by name (FEATURE=VALUE or JSON objects), and none names the input itself."""
-    (spec,) = signature.inputs
-    return bool(texts or named) and all(_has_features(text, spec.name) for text in (*texts, *named))
+    """Whether the signature may take tf.Examples, and each argument has features by name, not the input itself.
+
+    Arguments with features are FEATURE=VALUE and JSON objects.
+    """
+    if not may_take_examples(signature) or not (texts or named):
+        return False
+    return all(_has_features(text, signature.inputs[0].name) for text in (*texts, *named))
 
 
 def _has_features(text: str, input_name: str) -> bool:

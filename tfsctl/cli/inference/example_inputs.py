@@ -12,7 +12,6 @@ from tfsctl.core.types import ModelMetadata, Signature
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.features import read_example_lines, read_examples
 from tfsctl.inputs.tf_examples import (
-    are_features,
     feature_arguments,
     features_in,
     fit_examples,
@@ -26,40 +25,21 @@ if TYPE_CHECKING:
     FeatureSpecs = Mapping[str, FeatureSpec]
 
 
-def features_of_arguments(
-    target: Target,
-    served: ModelMetadata,
-    signature: Signature,
-    texts: Sequence[str],
-    named: Sequence[str],
-    *,
-    required: bool,
-) -> FeatureSpecs | None:
-    """The features to build tf.Examples with; empty if they are not known; None if the arguments are not features.
-
-    With `required`, the arguments must be features. Raises InvalidInput if the signature cannot parse tf.Examples.
-    """
-    if not may_take_examples(signature) or not (required or are_features(texts, named, signature)):
-        return _checked(None, signature, required=required)
-    return features_of_stream(target, served, signature, required=required)
-
-
-def features_of_stream(
+def parsed_features(
     target: Target, served: ModelMetadata, signature: Signature, *, required: bool
 ) -> FeatureSpecs | None:
-    """As `features_of_arguments`, for lines and files, whose contents decide nothing."""
+    """The features to build tf.Examples with; empty if they are not known; None if the signature parses no tf.Examples.
+
+    With `required`, raises InvalidInput instead of returning None.
+    """
     found = features_in(version_directory(target, served), signature)
     is_named = may_take_examples(signature) and (required or is_named_for_examples(signature))
-    return _checked(found or ({} if is_named else None), signature, required=required)
-
-
-def _checked(features: FeatureSpecs | None, signature: Signature, *, required: bool) -> FeatureSpecs | None:
-    if required and features is None:
+    if required and not found and not is_named:
         raise InvalidInput(
             f"signature {signature.name} does not take tf.Examples: its only input would be one string per row",
             hint="remove --example",
         )
-    return features
+    return found or ({} if is_named else None)
 
 
 def read_features(texts: Sequence[str], named: Sequence[str], features: FeatureSpecs, signature: Signature) -> Examples:

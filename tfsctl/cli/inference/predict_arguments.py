@@ -14,6 +14,7 @@ from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.inference import Examples
 from tfsctl.core.types import ModelMetadata, ModelRef, Prediction, Signature
 from tfsctl.inputs.predict_inputs import shape_inputs, shape_lines
+from tfsctl.inputs.tf_examples import are_features
 from tfsctl.inputs.typed import text_notes
 
 
@@ -64,13 +65,14 @@ class PredictArguments:
         return prediction, inputs
 
     def _examples(self, target: Target, served: ModelMetadata, signature: Signature) -> Examples | None:
-        """The tf.Examples to build; None if the signature takes the inputs as they are."""
+        """The tf.Examples to build; None if the signature takes the inputs as they are. Any line may hold features."""
         if self.as_text:
             return None
+        if self.lines is None and not (self.as_example or are_features(self.texts, self.named, signature)):
+            return None
+        found = example_inputs.parsed_features(target, served, signature, required=self.as_example)
+        if found is None:
+            return None
         if self.lines is not None:
-            found = example_inputs.features_of_stream(target, served, signature, required=self.as_example)
-            return None if found is None else example_inputs.read_feature_lines(self.lines, found, signature)
-        found = example_inputs.features_of_arguments(
-            target, served, signature, self.texts, self.named, required=self.as_example
-        )
-        return None if found is None else example_inputs.read_features(self.texts, self.named, found, signature)
+            return example_inputs.read_feature_lines(self.lines, found, signature)
+        return example_inputs.read_features(self.texts, self.named, found, signature)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from tfsctl.cli.inference.example_inputs import features_of_arguments, read_features
+from tfsctl.cli.inference.example_inputs import parsed_features, read_features
 from tfsctl.cli.inference.served_models import with_samples
 from tfsctl.cli.options.target import Target
 from tfsctl.cli.output.classes import NO_CLASS_OPTIONS
@@ -27,6 +27,7 @@ from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected
 from tfsctl.inputs.features import read_examples
 from tfsctl.inputs.predict_inputs import choose_signature, describe_inputs, shape_inputs
+from tfsctl.inputs.tf_examples import are_features
 from tfsctl.inputs.typed import takes_text, text_notes
 
 if TYPE_CHECKING:
@@ -230,7 +231,9 @@ class ReplSession:
 
     def _examples(self, texts: list[str], pairs: list[str]) -> Examples | None:
         """The tf.Examples of a line of features, if the signature parses such records; otherwise None."""
-        features = features_of_arguments(self.target, self.served, self.signature, texts, pairs, required=False)
+        if not are_features(texts, pairs, self.signature):
+            return None
+        features = parsed_features(self.target, self.served, self.signature, required=False)
         return None if features is None else read_features(texts, pairs, features, self.signature)
 
     def reconnect(self) -> None:

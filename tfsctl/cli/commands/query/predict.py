@@ -101,7 +101,7 @@ def predict(
                 as_json=as_json,
                 output_names=only or (),
                 class_options=class_options,
-                features_of=lambda served, chosen: example_inputs.features_of_stream(
+                features_of=lambda served, chosen: example_inputs.parsed_features(
                     target, served, chosen, required=example
                 ),
             )
