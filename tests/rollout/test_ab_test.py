@@ -18,13 +18,13 @@ from tfsctl.core import protos, tensors
 from tfsctl.programs import processes
 
 
-def grpc_version(channel: grpc.Channel, user: str) -> str:
-    """The version that answers a gRPC request of a user: version V answers V * x."""
+def grpc_version(channel: grpc.Channel, user: str | None) -> str:
+    """The version that answers a gRPC request of a user (None: without the header): version V answers V * x."""
     request = protos.PredictRequest()
     request.model_spec.name = "m"
     request.inputs["x"].CopyFrom(tensors.to_proto(np.array([1.0], np.float32)))
     predict: Any = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-    answer = predict(request.SerializeToString(), metadata=[("user-id", user)], timeout=30)
+    answer = predict(request.SerializeToString(), metadata=[("user-id", user)] if user else [], timeout=30)
     return f"{tensors.from_proto(protos.PredictResponse.FromString(answer).outputs['y'])[0]:g}"
 
 
@@ -50,10 +50,11 @@ def test_an_ab_test(front: Front, tmp_path: Path) -> None:
     wait_for(lambda: processes.process_identity(front.record["pid"]) is None)
     with grpc.insecure_channel(f"127.0.0.1:{front.record['grpc_port']}") as channel:
         assert {user: grpc_version(channel, user) for user in users} == had
+        assert grpc_version(channel, None) in ("1", "2")
     front.ask(connection)  # without a key
     front.ask(connection, {"x-tfsctl-experiment": "forged 1"}, "/v1/models/m/versions/1:predict")
     front.run("restart", "m")
-    wait_for(lambda: sum(arm["requests"] for arm in front.run("ab", "m")["arms"]) >= 201)
+    wait_for(lambda: sum(arm["requests"] for arm in front.run("ab", "m")["arms"]) >= 202)
 
     outcomes = tmp_path / "outcomes.csv"
     lines = [f"{user},{int(had[user] == '2' or number % 4 == 0)}" for number, user in enumerate(users)]
@@ -61,8 +62,8 @@ def test_an_ab_test(front: Front, tmp_path: Path) -> None:
     found = front.run("ab", "m", "--outcomes", outcomes)
     in_b = list(had.values()).count("2")
     assert [arm["keys"] for arm in found["arms"]] == [100 - in_b, in_b]
-    assert sum(arm["requests"] for arm in found["arms"]) == 201
-    assert sum(arm["without_key"] for arm in found["arms"]) == 1
+    assert sum(arm["requests"] for arm in found["arms"]) == 202
+    assert sum(arm["without_key"] for arm in found["arms"]) == 2
     assert all(arm["errors"] == 0 and arm["latency_ms"]["p50"] > 0 for arm in found["arms"])
     joined = found["outcomes"]
     assert (joined["joined_rows"], joined["unjoined_rows"]["unknown_keys"]) == (100, ["stranger"])

@@ -22,7 +22,7 @@ ABOUT: dict[str, Any] = {"a": 1, "b": 2}
 
 def line(key: str, cluster: str = "a_rest_split", *, test: str = "t", **fields: object) -> str:
     """A line as Envoy writes it."""
-    document = {"cluster": cluster, "experiment": f"{test} {key}", "grpc": None, "status": 200, "us": 1000}
+    document = {"cluster": cluster, "experiment": f"{test}={key}", "grpc": None, "status": 200, "us": 1000}
     return json.dumps({**document, **fields}) + "\n"
 
 

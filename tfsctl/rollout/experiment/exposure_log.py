@@ -28,8 +28,11 @@ HEADER = "x-tfsctl-experiment"
 
 
 def header_value(experiment: str, key_header: str) -> str:
-    """What Envoy sets the header `HEADER` of a split request to: the id of the A/B test and the key of the request."""
-    return f"{experiment} %REQ({key_header})%"
+    """What Envoy sets the header `HEADER` of a split request to: the id of the A/B test and the key of the request.
+
+    The value must not end with a space: servers refuse that over HTTP/2.
+    """
+    return f"{experiment}=%REQ({key_header})%"
 
 
 class ExposureLog:
@@ -113,7 +116,7 @@ def _parse(line: bytes, experiment: str | None, version_of: Mapping[str, int]) -
         fields: dict[str, Any] = json.loads(line)
     except ValueError:
         return None
-    name, _, key = (fields.get("experiment") or "").partition(" ")
+    name, _, key = (fields.get("experiment") or "").partition("=")
     version = version_of.get(fields.get("cluster") or "")
     status, grpc = int(fields.get("status") or 0), fields.get("grpc")
     if name != experiment or version is None or status == 0:
