@@ -90,12 +90,13 @@ class Loader:
         path, start_s = str(directory), time.perf_counter()
         session: Session | None = None
         try:
-            meta_graph = read_meta_graph(directory, self.tags)
             is_large = directory_bytes(directory) > _LARGE_BYTES
-            with check_variables(directory, meta_graph), unused_pages_released() if is_large else nullcontext():
-                session = Session(
-                    directory, tags=self.tags, config=self.config, recorder=self.recorder, meta_graph=meta_graph
-                )
+            with unused_pages_released() if is_large else nullcontext():
+                meta_graph = read_meta_graph(directory, self.tags)
+                with check_variables(directory, meta_graph):
+                    session = Session(
+                        directory, tags=self.tags, config=self.config, recorder=self.recorder, meta_graph=meta_graph
+                    )
         except ServingError:
             if session is not None:
                 session.close()

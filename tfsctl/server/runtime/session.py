@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import ctypes as c
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from tfsctl.core import dtypes, protos
 from tfsctl.core.dtypes import DType
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.runtime import capi, op_libraries
+from tfsctl.server.runtime.large_constants import MIN_GRAPH_BYTES, split_model
 from tfsctl.server.runtime.saved_model_file import MetaGraph, parse_meta_graph, read_meta_graph
 from tfsctl.server.status import Code, ServingError
+
+log = logging.getLogger(__name__)
 
 _MAX_KNOWN_CALLS = 256  # clients may request any combination of outputs
 
@@ -87,7 +92,8 @@ class Session:
         # TensorFlow copies its MetaGraphDef only where the file has none that we can read.
         copied = library.TF_NewBuffer() if meta_graph is None else None
         try:
-            self._load(directory, tags, options, copied)
+            if not self._load_split(directory, tags, options, meta_graph):
+                self._load(directory, tags, options, copied)
             if copied is not None:
                 meta_graph = parse_meta_graph(c.string_at(copied.contents.data, copied.contents.length))
         finally:
@@ -102,6 +108,25 @@ class Session:
         self.bound: dict[str, BoundSignature] = {}
         """The signatures that were used so far."""
         self._calls: dict[object, _Call] = {}
+
+    def _load_split(self, directory: Path, tags: Sequence[str], options: object, graph: MetaGraph | None) -> bool:
+        """Load a large graph with its large constants as variables. Returns False if it has to be loaded as it is."""
+        if graph is None or graph.graph_bytes < MIN_GRAPH_BYTES:
+            return False
+        try:
+            with split_model(directory) as split:
+                if split is None:
+                    return False
+                self._load(split.directory, tags, options, None)
+            try:
+                split.assign(self._session, self.graph, directory)
+            except BaseException:
+                self._delete()
+                raise
+        except (OSError, DecodeError, ServingError) as error:
+            log.debug("%s is loaded with its constants in the graph: %s", directory, error)
+            return False
+        return True
 
     def _load(self, directory: Path, tags: Sequence[str], options: object, copied: object) -> None:
         """Load the graph and the session. Operations of installed packages are loaded if the graph has them."""
@@ -123,13 +148,16 @@ class Session:
 
     def close(self) -> None:
         """Free the session and its graph. Nothing may run on it any more."""
+        self._delete()
+        capi.gil_released().TF_DeleteBuffer(self._inline)
+        self.bound.clear()
+        self._calls.clear()
+
+    def _delete(self) -> None:
         library = capi.gil_released()
         library.TF_CloseSession(self._session, capi.status())
         library.TF_DeleteSession(self._session, capi.status())
         library.TF_DeleteGraph(self.graph)
-        library.TF_DeleteBuffer(self._inline)
-        self.bound.clear()
-        self._calls.clear()
 
     def signature(self, name: str) -> BoundSignature | None:
         """The signature of that name, or None; bound to the graph at its first use."""

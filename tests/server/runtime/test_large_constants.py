@@ -1,0 +1,141 @@
+"""Large constants are loaded as variables, and models answer as before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graph_models import GraphModel
+
+from tfsctl.core import protos, tensors
+from tfsctl.server.runtime import large_constants, session
+from tfsctl.server.runtime.session import Session
+
+pytestmark = pytest.mark.tensorflow
+
+VALUES = np.arange(5000, dtype=np.float32)
+SMALL_GRAPH_BYTES = 16 * 1024
+
+
+@pytest.fixture(autouse=True)
+def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take constants of 4 KiB for large ones."""
+    monkeypatch.setattr(large_constants, "_MIN_BYTES", 4 * 1024)
+    monkeypatch.setattr(session, "MIN_GRAPH_BYTES", SMALL_GRAPH_BYTES)
+
+
+@pytest.fixture
+def splits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of constants of each version that was loaded in two parts."""
+    found: list[int] = []
+    assign = large_constants.SplitModel.assign
+
+    def counted(self: large_constants.SplitModel, running: int, graph: int, original: Path) -> None:
+        assign(self, running, graph, original)
+        found.append(len(self.constants))
+
+    monkeypatch.setattr(large_constants.SplitModel, "assign", counted)
+    return found
+
+
+def answer(directory: Path, value: float = 2.0) -> list[float]:
+    """What the only signature answers."""
+    loaded = Session(directory)
+    bound = loaded.signature("serving_default")
+    assert bound is not None
+    try:
+        for _ in range(2):  # TensorFlow optimizes the graph at the first run
+            (array,) = loaded.run([(bound.inputs["x"], np.full(1, value, np.float32))], bound.fetches)
+    finally:
+        loaded.close()
+    found: list[float] = array.tolist()
+    return found
+
+
+def table_model() -> GraphModel:
+    """A graph that multiplies x by the last value of a large constant, which has a control input."""
+    model = GraphModel()
+    model.input("x")
+    model.constant("large", VALUES)
+    model.constant("index", np.array(4999, np.int32))
+    model.constant("axis", np.array(0, np.int32))
+    model.op("GatherV2", "last", "large", "index", "axis", Tparams="float32", Tindices="int32", Taxis="int32")
+    model.op("Mul", "y", "x", "last", T="float32")
+    model.signature({"x": "x"}, {"y": "y"})
+    model.meta_graph.graph_def.node[1].input.append("^x")
+    return model
+
+
+def add_function(model: GraphModel, dtype: type = np.float32) -> None:
+    """A function with a large constant of its own, whose sum is added to y."""
+    graph = model.meta_graph.graph_def
+    function = graph.library.function.add()
+    function.signature.name = "total"
+    function.signature.output_arg.add(name="t", type=1)
+    for name, value in (("values", VALUES.astype(dtype)), ("axes", np.array([0], np.int32))):
+        node = function.node_def.add(name=name, op="Const")
+        node.attr["value"].tensor.CopyFrom(tensors.to_proto(value))
+        node.attr["dtype"].type = node.attr["value"].tensor.dtype
+    cast = function.node_def.add(name="cast", op="Cast", input=["values:output:0"])
+    cast.attr["SrcT"].type, cast.attr["DstT"].type = tensors.to_proto(VALUES.astype(dtype)).dtype, 1
+    total = function.node_def.add(name="sum", op="Sum", input=["cast:y:0", "axes:output:0"])
+    total.attr["T"].type, total.attr["Tidx"].type = 1, 3
+    function.ret["t"] = "sum:output:0"
+    call = graph.node.add(name="call", op="PartitionedCall")
+    call.attr["f"].func.name = "total"
+    call.attr["Tin"].list.SetInParent()
+    call.attr["Tout"].list.type.append(1)
+    model.op("AddV2", "sum", "y", "call", T="float32")
+    model.meta_graph.signature_def["serving_default"].outputs["y"].name = "sum:0"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64, np.float64])
+def test_constants_of_the_graph_and_of_functions(dtype: type, tmp_path: Path, splits: list[int]) -> None:
+    """Both have the values that they had."""
+    model = table_model()
+    add_function(model, dtype)
+    model.write(tmp_path)
+
+    total = float(VALUES.astype(dtype).astype(np.float32).sum())
+
+    assert answer(tmp_path) == pytest.approx([2 * 4999 + total], rel=1e-4)
+    assert splits == [2]
+
+
+def test_two_meta_graphs(tmp_path: Path, splits: list[int]) -> None:
+    """The other graph of the file keeps its constants too; its values are not mixed up with the first one's."""
+    model = table_model()
+    model.write(tmp_path)
+    file = tmp_path / "saved_model.pb"
+    saved = protos.SavedModel.FromString(file.read_bytes())
+    other = saved.meta_graphs.add()
+    other.CopyFrom(saved.meta_graphs[0])
+    other.meta_info_def.tags[:] = ["train"]
+    other.graph_def.node[1].attr["value"].tensor.CopyFrom(tensors.to_proto(VALUES * 0))
+    file.write_bytes(saved.SerializeToString())
+
+    assert answer(tmp_path) == [2 * 4999]
+    assert splits == [2]
+
+
+@pytest.mark.parametrize("reason", ["small", "assets", "init"])
+def test_loaded_as_it_is(reason: str, tmp_path: Path, splits: list[int]) -> None:
+    """A small graph, one with assets, and one whose initialization reads the constant."""
+    model = table_model()
+    if reason == "init":
+        del model.meta_graph.graph_def.node[1].input[:]
+        model.op("Identity", "read", "large", T="float32")
+        initializer = model.meta_graph.signature_def["__saved_model_init_op"]
+        initializer.outputs["__saved_model_init_op"].name = "read"
+    if reason == "small":
+        model.meta_graph.graph_def.node[1].attr["value"].tensor.CopyFrom(tensors.to_proto(VALUES[:3]))
+        model.meta_graph.graph_def.node[2].attr["value"].tensor.int_val[:] = [2]
+    model.write(tmp_path)
+    if reason == "assets":
+        (tmp_path / "assets").mkdir()
+
+    last = 2 if reason == "small" else 4999
+
+    assert answer(tmp_path) == [2 * last]
+    assert splits == []

@@ -1,0 +1,249 @@
+"""Loads the large constants of a graph as variables, so that they are in memory once.
+
+TensorFlow keeps about five copies of each constant, and needs twelve while it optimizes the graph at the first run. So a
+copy of the SavedModel is loaded in which large constants are variables of the same names and values. The values are
+then read from the original file.
+Format: tensorflow/core/protobuf/meta_graph.proto and tensorflow/core/framework/{graph,function,node_def}.proto.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+
+from tfsctl.core import dtypes, protos
+from tfsctl.core.saved_model import SAVED_MODEL_FILE
+from tfsctl.core.varint import encode_varint
+from tfsctl.server.runtime import capi
+from tfsctl.server.runtime.wire_format import LENGTH_DELIMITED, fields, without_large_contents
+from tfsctl.server.status import Code, ServingError
+
+MIN_GRAPH_BYTES = 64 * 1024 * 1024
+"""Of a graph whose constants are worth it."""
+_MIN_BYTES = 16 * 1024 * 1024  # of a constant; TensorFlow optimizes operations with smaller ones, such as filters
+_ASSETS = "assets"
+_PREFIX = "tfsctl_large_constant"
+# Field numbers: of SavedModel, MetaGraphDef, GraphDef, FunctionDefLibrary, FunctionDef; of NodeDef to its tensor_content
+_META_GRAPHS, _GRAPH, _NODE, _LIBRARY, _FUNCTION, _FUNCTION_NODE = 2, 2, 1, 2, 1, 3
+_CONTENT_PATH = (5, 2, 8, 4)  # attr, its value, tensor, tensor_content
+
+_Parts = list["bytes | memoryview"]
+
+
+@dataclass(frozen=True, slots=True)
+class LargeConstant:
+    """A constant that became a variable: its dtype and shape, and where its values are in saved_model.pb."""
+
+    name: str
+    dtype: int
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SplitModel:
+    """A SavedModel without its large constants, in a directory of its own, and these constants."""
+
+    directory: Path
+    constants: Sequence[LargeConstant]
+
+    def assign(self, session: int, graph: int, original: Path) -> None:
+        """Read the constants from the original version, and assign them in a loaded session."""
+        with (original / SAVED_MODEL_FILE).open("rb", buffering=0) as file:
+            for constant in self.constants:
+                if _operation(graph, constant, "assign"):  # not one of another meta graph
+                    _assign(session, graph, constant, file)
+
+
+@contextmanager
+def split_model(directory: Path) -> Iterator[SplitModel | None]:
+    """A SavedModel split for as long as the block runs; None if it has no large constants, or has assets.
+
+    Raises OSError if it cannot be written, and DecodeError if it is damaged.
+    """
+    if (directory / _ASSETS).exists():  # the graph may read them later, from the directory that it was loaded from
+        yield None
+        return
+    splitter = _Splitter()
+    data = memoryview((directory / SAVED_MODEL_FILE).read_bytes())
+    parts = splitter.saved_model(data)
+    if not splitter.constants:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="tfsctl-") as folder:
+        for entry in directory.iterdir():
+            if entry.name != SAVED_MODEL_FILE:
+                (Path(folder) / entry.name).symlink_to(entry.absolute())
+        with (Path(folder) / SAVED_MODEL_FILE).open("wb") as file:
+            file.writelines(parts)
+        del data, parts
+        yield SplitModel(Path(folder), splitter.constants)
+
+
+class _Splitter:
+    """Copies a serialized SavedModel without its large constants, which it collects."""
+
+    def __init__(self) -> None:
+        self.constants: list[LargeConstant] = []
+
+    def saved_model(self, data: memoryview) -> _Parts:
+        return self._copy(data, 0, (_META_GRAPHS, _GRAPH))
+
+    def _copy(self, data: memoryview, base: int, path: Sequence[int]) -> _Parts:
+        """A message whose fields along this path are copied with changes. `base` is its place in the file."""
+        if not path:
+            return self._graph(data, base)
+        parts: _Parts = []
+        for number, wire_type, begin, start, end in fields(data):
+            if number == path[0] and wire_type == LENGTH_DELIMITED:
+                _append(parts, number, self._copy(data[start:end], base + start, path[1:]))
+            else:
+                parts.append(data[begin:end])
+        return parts
+
+    def _graph(self, data: memoryview, base: int) -> _Parts:
+        first = len(self.constants)
+        parts: _Parts = []
+        for number, wire_type, begin, start, end in fields(data):
+            if number == _NODE and wire_type == LENGTH_DELIMITED:
+                parts += self._node(data[begin:end], data[start:end], base + start, _NODE, in_function=False)
+            elif number == _LIBRARY and wire_type == LENGTH_DELIMITED:
+                _append(parts, number, self._library(data[start:end], base + start))
+            else:
+                parts.append(data[begin:end])
+        for constant in self.constants[first:]:
+            for node in _assignment(constant):
+                _append(parts, _NODE, [node.SerializeToString()])
+        return parts
+
+    def _library(self, data: memoryview, base: int) -> _Parts:
+        parts: _Parts = []
+        for number, wire_type, begin, start, end in fields(data):
+            if number == _FUNCTION and wire_type == LENGTH_DELIMITED:
+                _append(parts, number, self._function(data[start:end], base + start))
+            else:
+                parts.append(data[begin:end])
+        return parts
+
+    def _function(self, data: memoryview, base: int) -> _Parts:
+        parts: _Parts = []
+        for number, wire_type, begin, start, end in fields(data):
+            if number == _FUNCTION_NODE and wire_type == LENGTH_DELIMITED:
+                whole, inner = data[begin:end], data[start:end]
+                parts += self._node(whole, inner, base + start, _FUNCTION_NODE, in_function=True)
+            else:
+                parts.append(data[begin:end])
+        return parts
+
+    def _node(self, whole: memoryview, data: memoryview, base: int, number: int, *, in_function: bool) -> _Parts:
+        """A node as it was (`whole` has its tag), or the nodes that take its place."""
+        if len(data) < _MIN_BYTES:
+            return [whole]
+        node = protos.NodeDef.FromString(without_large_contents(data, protos.NodeDef.DESCRIPTOR))
+        found = _content(data, base) if node.op == "Const" else None
+        tensor = node.attr["value"].tensor
+        dtype = dtypes.BY_NUMBER.get(tensor.dtype)
+        if found is None or dtype is None or dtype is dtypes.STRING or tensor.dtype != node.attr["dtype"].type:
+            return [whole]
+        shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
+        offset, size = found
+        if size < _MIN_BYTES or size != math.prod(shape) * dtype.numpy.itemsize:
+            return [whole]
+        constant = LargeConstant(f"{_PREFIX}/{len(self.constants)}", tensor.dtype, shape, offset, size)
+        self.constants.append(constant)
+        parts: _Parts = []
+        for one in _reading(node, constant, in_function=in_function):
+            _append(parts, number, [one.SerializeToString()])
+        return parts
+
+
+def _append(parts: _Parts, number: int, payload: _Parts) -> None:
+    """Append a field with this payload."""
+    parts += (encode_varint(number << 3 | LENGTH_DELIMITED), encode_varint(sum(map(len, payload))), *payload)
+
+
+def _content(data: memoryview, base: int) -> tuple[int, int] | None:
+    """Where the only large tensor_content of a node is in the file, and its size."""
+    found: list[tuple[int, int]] = []
+
+    def look(data: memoryview, base: int, path: Sequence[int]) -> None:
+        for number, wire_type, _, start, end in fields(data):
+            if number == path[0] and wire_type == LENGTH_DELIMITED:
+                if len(path) > 1:
+                    look(data[start:end], base + start, path[1:])
+                else:
+                    found.append((base + start, end - start))
+
+    look(data, base, _CONTENT_PATH)
+    return found[0] if len(found) == 1 else None
+
+
+def _handle(constant: LargeConstant, name: str) -> protos.NodeDef:
+    node = protos.NodeDef(name=name, op="VarHandleOp")
+    node.attr["dtype"].type = constant.dtype
+    node.attr["shape"].shape.SetInParent()
+    for size in constant.shape:
+        node.attr["shape"].shape.dim.add(size=size)
+    node.attr["shared_name"].s = constant.name.encode()
+    node.attr["container"].s = b""
+    return node
+
+
+def _reading(node: protos.NodeDef, constant: LargeConstant, *, in_function: bool) -> Iterator[protos.NodeDef]:
+    """The nodes that take the place of a constant: the last has its name and its output."""
+    handle = _handle(constant, f"{node.name}/{_PREFIX}_handle")
+    handle.device = node.device
+    handle.input.extend(node.input)  # control inputs
+    read = protos.NodeDef(name=f"{node.name}/{_PREFIX}_read", op="ReadVariableOp", device=node.device)
+    read.input.append(f"{handle.name}:resource:0" if in_function else handle.name)
+    read.attr["dtype"].type = constant.dtype
+    value = protos.NodeDef(name=node.name, op="Identity", device=node.device)
+    value.input.append(f"{read.name}:value:0" if in_function else read.name)
+    value.attr["T"].type = constant.dtype
+    return iter((handle, read, value))
+
+
+def _assignment(constant: LargeConstant) -> Iterator[protos.NodeDef]:
+    """The nodes that assign the variable of a constant."""
+    handle = _handle(constant, f"{constant.name}/handle")
+    value = protos.NodeDef(name=f"{constant.name}/value", op="Placeholder")
+    value.attr["dtype"].type = constant.dtype
+    value.attr["shape"].shape.unknown_rank = True
+    assign = protos.NodeDef(name=f"{constant.name}/assign", op="AssignVariableOp", input=[handle.name, value.name])
+    assign.attr["dtype"].type = constant.dtype
+    return iter((handle, value, assign))
+
+
+def _operation(graph: int, constant: LargeConstant, name: str) -> int | None:
+    """One of the nodes that `_assignment` added; None if the graph is another."""
+    found: int | None = capi.gil_held().TF_GraphOperationByName(graph, f"{constant.name}/{name}".encode())
+    return found
+
+
+def _assign(session: int, graph: int, constant: LargeConstant, file: FileIO) -> None:
+    """Read the values of a constant into a tensor, and make it the value of its variable, without another copy."""
+    library, status = capi.gil_held(), capi.status()
+    dimensions = (c.c_int64 * len(constant.shape))(*constant.shape)
+    tensor = library.TF_AllocateTensor(constant.dtype, dimensions, len(constant.shape), constant.size)
+    try:
+        memory = memoryview((c.c_char * constant.size).from_address(library.TF_TensorData(tensor))).cast("B")
+        file.seek(constant.offset)
+        done = 0
+        while count := file.readinto(memory[done:]):
+            done += count
+        if done != constant.size:
+            raise ServingError(Code.DATA_LOSS, f"{SAVED_MODEL_FILE} changed while it was loaded")
+        feed = (capi.Output * 1)(capi.Output(_operation(graph, constant, "value"), 0))
+        targets = (c.c_void_p * 1)(_operation(graph, constant, "assign"))
+        run = capi.gil_released().TF_SessionRun
+        run(session, None, feed, (c.c_void_p * 1)(tensor), 1, None, None, 0, targets, 1, None, status)
+        capi.check()
+    finally:
+        library.TF_DeleteTensor(tensor)
