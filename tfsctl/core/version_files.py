@@ -142,7 +142,9 @@ def read_blessings(directory: Path) -> list[Blessing]:
         try:
             document = json.loads((directory / file).read_bytes())
             entries = document if key is None else document.get(key, [])
-        except (OSError, ValueError, AttributeError):
+        except (OSError, RecursionError, ValueError, AttributeError):
+            continue
+        if not isinstance(entries, list):
             continue
         found += [blessing for entry in entries if (blessing := _blessing(entry)) is not None]
     return sorted(found, key=lambda blessing: blessing.time)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,23 @@ class ServerRecord:
     def to_document(self) -> dict[str, Any]:
         """The record as JSON values, without unset fields that version 0.1 did not have."""
         return {key: value for key, value in asdict(self).items() if key not in _ADDED or value}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> ServerRecord:
+        """The record that `to_document` wrote. Raises TypeError, KeyError or ValueError for anything else."""
+        record = cls(**{**document, "models": tuple(document["models"])})
+        texts = (record.name, record.engine, record.host, record.bind_address, *record.models)
+        optional = (record.container, record.log_path, record.certificate, record.client_ca)
+        numbers = (record.rest_port, record.grpc_port, 1 if record.pid is None else record.pid)
+        if (
+            not all(isinstance(text, str) for text in texts)
+            or not all(text is None or isinstance(text, str) for text in optional)
+            or not all(isinstance(number, int) and 0 <= number < 1 << 31 for number in numbers)
+            or not isinstance(record.started_at, (int, float))
+            or not abs(record.started_at) < 1e12
+        ):
+            raise TypeError("not a record of a server")
+        return record
 
     @property
     def url(self) -> str:

@@ -224,12 +224,12 @@ def _all_on_disk(base: Path | None) -> dict[int, ModelVersion]:
 def _on_disk(version: int, path: Path) -> ModelVersion:
     """The facts of a version directory."""
     manifest: object = None
-    with suppress(OSError, ValueError):
+    with suppress(OSError, RecursionError, ValueError):
         manifest = json.loads((path / MANIFEST_FILE).read_bytes())
     created = manifest.get("created") if isinstance(manifest, dict) else None
     try:
-        time = datetime.fromisoformat(str(created).replace("Z", "+00:00"))
-    except ValueError:
+        time = datetime.fromisoformat(str(created).replace("Z", "+00:00")).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         time = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
     signatures: tuple[str, ...] = ()
     fingerprint, problem = None, ""
@@ -241,7 +241,7 @@ def _on_disk(version: int, path: Path) -> ModelVersion:
     return ModelVersion(
         version,
         path,
-        created=time.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ"),
         age_s=max(0.0, (datetime.now(timezone.utc) - time).total_seconds()),
         size_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
         signatures=signatures,

@@ -53,6 +53,6 @@ def _events(text: bytes) -> list[Event]:
     for line in text.splitlines():
         try:
             events.append(Event.from_document(json.loads(line)))
-        except (ValueError, TypeError, AttributeError):  # half a line, or not ours
+        except (ValueError, TypeError, AttributeError, RecursionError):  # half a line, or not ours
             continue
     return events

@@ -23,12 +23,13 @@ def plan_restart(server: TrackedServer) -> ServePlan:
     what `serve_plan.replan` and `Engine.prepare` raise.
     """
     record = server.record
-    if server.launch is None:
+    try:
+        spec = LaunchSpec.from_document(server.launch or {})
+    except (KeyError, TypeError, ValueError, AttributeError):  # it was not recorded, or by another version of tfsctl
         raise EngineError(
             f"the command line of {record.name} is unknown",
             hint=f"tfsctl stop {record.name}, and tfsctl serve PATH again",
-        )
-    spec = LaunchSpec.from_document(server.launch)
+        ) from None
     config = replace(spec.config, rest_port=record.rest_port, grpc_port=record.grpc_port)
     plan = serve_plan.replan(record.engine, replace(spec, config=config))
     _check_environment(spec, record.name)

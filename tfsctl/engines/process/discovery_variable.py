@@ -32,6 +32,6 @@ def parse(value: str, *, pid: int) -> tuple[ServerRecord, Mapping[str, Any] | No
         if mark["state"] != str(state_dir.base()):
             return None
         fields = mark["server"]
-        return ServerRecord(**{**fields, "models": tuple(fields["models"]), "pid": pid}), mark["launch"]
+        return ServerRecord.from_document({**fields, "pid": pid}), mark["launch"]
     except (RecursionError, ValueError, KeyError, TypeError):
         return None

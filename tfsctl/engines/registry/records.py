@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.engines import state_dir
@@ -141,7 +142,9 @@ def _read_document(file: Path) -> tuple[ServerRecord, Mapping[str, Any]] | None:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         extra = {key: document.pop(key) for key in ("born", "launch")}
-        return ServerRecord(**{**document, "models": tuple(document["models"])}), extra
+        if not isinstance(extra["launch"], (dict, NoneType)):
+            return None
+        return ServerRecord.from_document(document), extra
     except (OSError, RecursionError, ValueError, TypeError, KeyError, AttributeError):
         return None
 

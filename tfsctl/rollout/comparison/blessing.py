@@ -38,7 +38,7 @@ def bless(directory: Path, comparison: Comparison, *, data: str) -> str:
         file.parent.mkdir(exist_ok=True)
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         os.replace(temporary, file)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, RecursionError, ValueError, TypeError, AttributeError) as error:
         temporary.unlink(missing_ok=True)
         return str(error)
     return ""

@@ -165,6 +165,6 @@ def _samples(directory: Path | None, signature: str) -> list[object] | None:
         return None
     try:
         rows = json.loads((directory / MANIFEST_FILE).read_bytes())["signatures"][signature]["samples"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, RecursionError, ValueError, KeyError, TypeError):
         return None
     return rows if isinstance(rows, list) and rows else None

@@ -113,8 +113,10 @@ class ExposureLog:
 def _parse(line: bytes, experiment: str | None, version_of: Mapping[str, int]) -> Exposure | None:
     """The request of a line; None for one of another A/B test, or one that was not answered."""
     try:
-        fields: dict[str, Any] = json.loads(line)
-    except ValueError:
+        fields: Any = json.loads(line)
+    except (RecursionError, ValueError):
+        return None
+    if not isinstance(fields, dict):
         return None
     name, _, key = (fields.get("experiment") or "").partition("=")
     version = version_of.get(fields.get("cluster") or "")

@@ -126,7 +126,7 @@ class FrontFiles:
         document = _read_json(self._folder / "state.json")
         try:
             return None if document is None else _state_from(document)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
     def write(self, state: FrontState) -> None:
@@ -155,7 +155,7 @@ class FrontFiles:
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return None
 
 

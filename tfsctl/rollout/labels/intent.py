@@ -46,7 +46,7 @@ def read(key: str) -> Intent | None:
         configs = {name: model_from_document(document["steps"][name]) for name in _CONFIGS}
         steps = Steps(**configs, loaded=tuple(document["steps"]["loaded"]))
         return Intent(steps, Event.from_document(document["event"]), document["undoing"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

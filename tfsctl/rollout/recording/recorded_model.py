@@ -173,12 +173,19 @@ class IndexReader:
 
 def _count(lines: Iterable[bytes], counts: Counts) -> None:
     for line in lines:
-        entry = json.loads(line)
-        if "dropped" in entry:
-            counts.dropped += entry["dropped"]
-        else:
-            counts.requests += 1
-            counts.failed += entry["code"] != "OK"
+        try:
+            entry = json.loads(line)
+            counts.dropped += entry.get("dropped", 0)
+            counts.requests += "dropped" not in entry
+            counts.failed += "dropped" not in entry and entry["code"] != "OK"
+        except (
+            RecursionError,
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+        ):  # a line that the server did not write
+            continue
 
 
 def watch(

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import numpy as np
 from tfsctl.core import protos
 from tfsctl.data.recordings.prediction_logs import read_recording
 from tfsctl.errors import InvalidInput
+
+_MAX_TIME = 4e9  # Unix time; threads cannot wait for much longer times
 
 LATE_S = 0.05  # a request that is sent later than this after its time counts as late
 _TICK_S = 0.2  # how often a stop is looked for while waiting
@@ -79,8 +82,14 @@ def _index(file: Path | str) -> Mapping[int, Mapping[str, float]]:
         lines = Path(file).with_suffix(".jsonl").read_bytes().split(b"\n")[:-1]
     except OSError:
         return {}
-    entries = [json.loads(line) for line in lines]
-    return {entry["record"]: entry for entry in entries if "record" in entry}
+    found: dict[int, Mapping[str, float]] = {}
+    for line in lines:
+        with suppress(RecursionError, ValueError, TypeError, KeyError, AttributeError):  # not a line of an index
+            entry = json.loads(line)
+            numbers = {name: float(entry[name]) for name in ("time", "latency_ms") if entry.get(name) is not None}
+            if "record" in entry and all(abs(number) < _MAX_TIME for number in numbers.values()):
+                found[int(entry["record"])] = numbers
+    return found
 
 
 def replay(
