@@ -110,7 +110,7 @@ def test_a_full_queue_answers_resource_exhausted(small_queue: Served) -> None:
     with calling(small_queue) as calls:
         answers = calls.together([predict("m", x=[1.0])] * 60, timeout_s=PATIENCE_S)
     codes = Counter(answer.code for answer in answers)
-    assert codes.keys() == {"OK", "RESOURCE_EXHAUSTED"}
+    assert codes.keys() == {"OK", "RESOURCE_EXHAUSTED"}, {(answer.code, answer.details) for answer in answers}
     assert codes["OK"] >= 4
     refused = next(answer for answer in answers if answer.code != "OK")
     assert "4 requests are waiting (limit set by --max_queued_requests)" in refused.details

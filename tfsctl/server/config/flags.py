@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from tfsctl.server.limits import MAX_MESSAGE_BYTES, Limits
 from tfsctl.server.process.resources import cpu_count
 
 START_FAILED = 255  # the exit code of tensorflow_model_server when it cannot start
@@ -31,6 +32,7 @@ WITHOUT_EFFECT = frozenset(
 )
 """Flags of the real server that are accepted and do nothing here."""
 _CPUS = cpu_count()
+_LIMITS = Limits()
 FlagT = TypeVar("FlagT", int, float, str, bool)
 _KINDS: dict[type, str] = {int: "int32", float: "float", str: "string", bool: "bool"}
 
@@ -315,24 +317,31 @@ class Flags:
         "How many MiB of requests and unread answers may be held for all clients together; 0 is 1/256 of the memory, "
         "at least 64",
     )
-    max_body_bytes: int = _own_flag(2**31 - 1, "The largest body of a request", kind="int64")
-    max_header_bytes: int = _own_flag(64 * 1024, "The largest header section of a request, request line included")
-    max_header_count: int = _own_flag(256, "How many header fields a request may have")
-    max_connections_per_peer: int = _own_flag(10_000, "How many connections one IP address may have; 0 is no limit")
-    max_requests_per_connection: int = _own_flag(0, "After how many requests a connection is closed; 0 is no limit")
+    max_body_bytes: int = _own_flag(MAX_MESSAGE_BYTES, "The largest body of a request", kind="int64")
+    max_header_bytes: int = _own_flag(
+        _LIMITS.max_header_bytes, "The largest header section of a request, request line included"
+    )
+    max_header_count: int = _own_flag(_LIMITS.max_header_count, "How many header fields a request may have")
+    max_connections_per_peer: int = _own_flag(
+        _LIMITS.max_connections_per_peer, "How many connections one IP address may have; 0 is no limit"
+    )
+    max_requests_per_connection: int = _own_flag(
+        _LIMITS.max_requests_per_connection or 0, "After how many requests a connection is closed; 0 is no limit"
+    )
     request_header_timeout_seconds: int = _own_flag(
-        30, "How long the header section of a request may take to arrive; 0 is no limit"
+        int(_LIMITS.header_timeout_s or 0), "How long the header section of a request may take to arrive; 0 is no limit"
     )
     request_body_timeout_seconds: int = _own_flag(
-        30,
+        int(_LIMITS.body_grace_s or 0),
         "How long the body of a request may take to arrive, however slowly; after that it has to keep to "
         "--min_request_body_bytes_per_second; 0 is no limit",
     )
     min_request_body_bytes_per_second: int = _own_flag(
-        16 * 1024, "How fast a body has to arrive that takes longer than --request_body_timeout_seconds"
+        _LIMITS.body_bytes_per_s, "How fast a body has to arrive that takes longer than --request_body_timeout_seconds"
     )
     write_stall_timeout_seconds: int = _own_flag(
-        60, "After how long a client is disconnected that reads nothing of its answer; 0 is no limit"
+        int(_LIMITS.write_stall_timeout_s or 0),
+        "After how long a client is disconnected that reads nothing of its answer; 0 is no limit",
     )
     stream_idle_timeout_seconds: int = _own_flag(
         600, "After how long a reflection stream ends whose client sends nothing; 0 is no limit"
