@@ -95,6 +95,20 @@ def test_table_wraps_only_its_widest_column(monkeypatch: pytest.MonkeyPatch) -> 
     assert sum(line.count("日本") for line in narrow) == 10
 
 
+def test_a_date_is_not_wrapped_if_a_sentence_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message is wrapped, though it is shorter than the time; the column without values is dropped."""
+    columns = ("time", "who", "server", "message")
+    rows = (
+        ("2026-11-29T04:25:29+00:00", "me", "", "fewer errors in Nantes"),
+        ("2026-11-29T04:26:00+00:00", "me", "", ""),
+    )
+    assert drawn(monkeypatch, 55, columns, *rows)[2:] == [
+        " 2026-11-29T04:25:29+00:00   me    fewer errors in",
+        "                                   Nantes",
+        " 2026-11-29T04:26:00+00:00   me",
+    ]
+
+
 def test_narrow_terminal_prints_one_line_per_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names are not broken; empty cells are left out."""
     columns = ("name", "models", "REST", "status")

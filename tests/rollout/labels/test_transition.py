@@ -65,7 +65,7 @@ def test_a_version_that_another_label_names_stays(tmp_path: Path) -> None:
     assert (back.loaded, back.released, back.unlabelled_version) == ((1, 2), (), 2)
     assert back.notes == (
         "requests without a label go to version 2, the highest that is loaded, and not to stable; tfsctl label rm m "
-        "canary releases it",
+        "canary unloads it",
     )
 
 

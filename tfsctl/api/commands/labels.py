@@ -23,7 +23,7 @@ def label(
 ) -> LabelChange:
     """Assign labels to versions of a model (`labels`: name -> version), and remove labels.
 
-    Versions that are not loaded are loaded first, and versions that lose their last label are released. `server` is the
+    Versions that are not loaded are loaded first, and versions that lose their last label are unloaded. `server` is the
     name of the server if several serve the model; `message` is a remark for `tfsctl history`. Raises NotFound for an
     unknown model, version or label, InvalidInput if several servers fit, and RolloutError if a step fails: what was
     before is restored then.
@@ -58,7 +58,7 @@ def promote(
 
 @python_errors()
 def rollback(model: str, *, server: str | None = None, message: str = "", wait_timeout_s: float = 60.0) -> LabelChange:
-    """Move the label `stable` back to the version before, and release the one rolled back from.
+    """Make the previous version stable again, and unload the one rolled back from.
 
     It stays loaded if another label names it. Raises what `label` raises.
     """

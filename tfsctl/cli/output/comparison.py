@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfsctl.cli.output import terminal
+from tfsctl.cli.output.versions_table import size_text
 from tfsctl.rollout.comparison.junit import describe_gate
 from tfsctl.rollout.comparison.result import ALL_ROWS, Comparison
 
@@ -55,10 +56,13 @@ def print_comparison(found: Comparison) -> None:
 
 def _print_outputs(found: Comparison) -> None:
     names = list(dict.fromkeys(name for statistics in found.outputs.values() for name in statistics if name != "kind"))
-    rows = [
+    columns = ("output", *names)
+    rows: list[tuple[str, ...]] = [
         (output, *(_number(statistics.get(name)) for name in names)) for output, statistics in found.outputs.items()
     ]
-    _print_table(("output", *names), rows)
+    if terminal.is_interactive():  # one column per output: the names of the statistics are long
+        columns, *rows = zip(columns, *rows, strict=True)
+    _print_table(columns, rows)
 
 
 def _print_quality(found: Comparison) -> None:
@@ -99,8 +103,8 @@ def _print_sides(found: Comparison) -> None:
         (
             role,
             side.name,
-            "" if side.size_bytes is None else f"{side.size_bytes / 1e6:.1f} MB",
-            "" if side.memory_bytes is None else f"{side.memory_bytes / 1e6:.0f} MB",
+            "" if side.size_bytes is None else size_text(side.size_bytes),
+            "" if side.memory_bytes is None else size_text(side.memory_bytes),
             "" if side.load_s is None else f"{side.load_s:.1f} s",
         )
         for role, side in (("A", found.a), ("B", found.b))

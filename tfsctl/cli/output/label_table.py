@@ -49,7 +49,7 @@ def print_change(change: LabelChange) -> None:
         else:
             terminal.answer(f"{label}: {after}")
     if change.released:
-        terminal.say(f"released: {', '.join(map(str, change.released))}")
+        terminal.say(f"unloaded: {', '.join(map(str, change.released))}")
     _say_notes(change)
 
 

@@ -129,14 +129,14 @@ def answer_json(document: object) -> None:
 def answer_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows: a table on a terminal (one line per cell if it is too narrow), tab-separated lines otherwise.
 
-    No cell is truncated, so that every value can be copied; the widest column is wrapped.
+    No cell is truncated, so that every value can be copied. If the table is too wide for the terminal, columns without
+    any value are dropped, and one column is wrapped: the widest that contains sentences, or else the widest.
     """
     if not is_interactive():
         for row in rows:
             answer("\t".join(map(escape_line_controls, row)))
         return
     from rich import box
-    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -146,19 +146,43 @@ def answer_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         [escape_controls(column) for column in columns],
         [[escape_controls(cell) for cell in row] for row in rows],
     )
-    widths = [max(map(cell_len, "\n".join(cells).split("\n"))) for cells in zip(columns, *rows, strict=True)]
-    widest = max(widths, default=0)
-    borders = 3 * len(columns)
-    if console.width - borders - sum(widths) + widest < min(widest, _MIN_FOLDED_WIDTH):
-        answer("\n\n".join(_record(columns, row) for row in rows))
-        return
+    wrapped = None
+    if _table_width(columns, rows) > console.width:
+        used = [number for number, cells in enumerate(zip(*rows, strict=True)) if any(cells)]
+        columns, rows = [columns[number] for number in used], [[row[number] for number in used] for row in rows]
+        excess = _table_width(columns, rows) - console.width
+        wrapped = _column_to_wrap(columns, rows, excess)
+        if wrapped is None and excess > 0:
+            answer("\n\n".join(_record(columns, row) for row in rows))
+            return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column, width in zip(columns, widths, strict=True):
-        table.add_column(Text(column), overflow="fold", no_wrap=width < widest)
+    for number, column in enumerate(columns):
+        table.add_column(Text(column), overflow="fold", no_wrap=number != wrapped)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     with _stdout_errors():
         console.print(table)
+
+
+def _column_widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """The width of each column in characters."""
+    from rich.cells import cell_len
+
+    return [max(map(cell_len, "\n".join(cells).split("\n"))) for cells in zip(columns, *rows, strict=True)]
+
+
+def _table_width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """The width of a table in characters, with its borders."""
+    return sum(_column_widths(columns, rows)) + 3 * len(columns)
+
+
+def _column_to_wrap(columns: Sequence[str], rows: Sequence[Sequence[str]], excess: int) -> int | None:
+    """The column that can be narrower by `excess` characters and still be read. None if there is no such column."""
+    widths = _column_widths(columns, rows)
+    by_width = sorted(range(len(columns)), key=widths.__getitem__, reverse=True)
+    sentences = [number for number in by_width if any(" " in row[number] for row in rows)]
+    enough = (number for number in (*sentences, *by_width) if widths[number] - excess >= _MIN_FOLDED_WIDTH)
+    return next(enough, None) if excess > 0 else None
 
 
 def _record(columns: Sequence[str], row: Sequence[str]) -> str:

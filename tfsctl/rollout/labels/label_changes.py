@@ -155,7 +155,7 @@ def promote(
 def rollback(model: ManagedModel, *, options: ChangeOptions = ChangeOptions()) -> LabelChange:
     """Move `stable` back to `previous`, or to the version before it in the history.
 
-    The version rolled back from is released, unless another label names it: requests without a label go to the highest
+    The version rolled back from is unloaded, unless another label names it: requests without a label go to the highest
     version that is loaded. Raises NotFound if there is no earlier version, RolloutError.
     """
 
@@ -222,7 +222,7 @@ def _unlabelled_note(model: ManagedModel, labels: Mapping[str, int], served: Col
     if stable is None or highest is None or highest == stable:
         return ""
     naming = [label for label, version in labels.items() if version == highest]
-    release = f"; tfsctl label rm {shlex.quote(model.name)} {naming[0]} releases it" if len(naming) == 1 else ""
+    release = f"; tfsctl label rm {shlex.quote(model.name)} {naming[0]} unloads it" if len(naming) == 1 else ""
     return f"requests without a label go to version {highest}, the highest that is loaded, and not to stable{release}"
 
 

@@ -51,7 +51,7 @@ def with_labels(
     - With the policy "all", every version stays loaded.
     - Otherwise exactly the needed versions are served (policy "specific"): those with a label, and those served before
       except versions that lose their last label.
-    - If `stable` is set while the server follows the latest versions on disk, versions without a label are released.
+    - If `stable` is set while the server follows the latest versions on disk, versions without a label are unloaded.
     """
     labels = {label: version for label, version in {**current.labels, **assigned}.items() if label not in removed}
     if current.policy.all_versions:

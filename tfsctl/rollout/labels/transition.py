@@ -1,7 +1,7 @@
 """Carry out a change of labels step by step, undo it if a step fails, and finish what a killed command left.
 
 TensorFlow Serving accepts a label only for a version that is AVAILABLE, so a change takes up to three reloads:
-load the new versions; move the labels; release versions that are not needed any more. Before each reload the
+load the new versions; move the labels; unload versions that are no longer needed. Before each reload the
 configuration is stored where the server reads it when it starts.
 """
 
@@ -77,7 +77,7 @@ def _advance(model: ManagedModel, steps: Steps, wait_timeout_s: float, show_step
     show_step("moving the labels")
     _apply(model, steps.moved)
     if steps.released:
-        show_step(f"releasing {model.name} {_list(steps.released)}")
+        show_step(f"unloading {model.name} {_list(steps.released)}")
     _release(model, steps)
 
 

@@ -30,8 +30,8 @@ def history(
 ) -> None:
     """Print who changed the versions and labels of a model.
 
-    Events are exports, changes of labels, promotions, rollbacks and removals. They are in the file .tfsctl-history.jsonl in the
-    model's directory.
+    Events are exports, changes of labels, promotions, rollbacks and removals. They are in the file
+    .tfsctl-history.jsonl in the model's directory.
 
     \b
     Examples:
@@ -54,7 +54,10 @@ def history(
 
 
 def _row(event: Event) -> tuple[str, ...]:
-    return (event.time, event.who, event.action, _event_text(event), event.server or "", event.message)
+    from tfsctl.cli.output import terminal
+
+    time = event.time.replace("+00:00", "Z") if terminal.is_interactive() else event.time
+    return (time, event.who, event.action, _event_text(event), event.server or "", event.message)
 
 
 def _event_text(event: Event) -> str:

@@ -44,7 +44,7 @@ def set_(
 ) -> None:
     """Assign labels to versions of a served model.
 
-    Loads a version that is not loaded, waits until it is AVAILABLE, moves the labels, and releases versions that have
+    Loads a version that is not loaded, waits until it is AVAILABLE, moves the labels, and unloads versions that have
     lost their last label. Requests are answered all the time. The configuration of the server is updated too, so a
     restart keeps the labels. If a step fails, what was before is restored.
 
@@ -93,7 +93,7 @@ def rm(
     message: Message = "",
     as_json: Json = False,
 ) -> None:
-    """Remove labels, and release versions that have none left.
+    """Remove labels, and unload versions that have none left.
 
     A version that loses its last label is unloaded. If the model has no label left, the versions stay loaded.
 
