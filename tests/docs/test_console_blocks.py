@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,19 @@ def test_console_blocks(page: Path, sample_models_dir: Path, tmp_path: Path) -> 
 
     wrong = [text for text in map(difference, commands) if text]
     assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_state_their_set_up(page: Path) -> None:
+    """A hidden set-up only copies exported sample models, and the page says which. It may also stop a server."""
+    text = page.read_text(encoding="utf-8")
+    for set_up in re.findall(r"<!-- console: setup\n(.*?)-->", text, re.DOTALL):
+        for line in set_up.strip().splitlines():
+            copied = re.fullmatch(r"cp -r ((?:\$SAMPLES/\S+ )+)\.", line)
+            assert copied or line.startswith("tfsctl stop "), line
+            names = re.findall(r"\$SAMPLES/(\S+)", copied[1]) if copied else []
+            for name in ("amazon_review", "half_plus_two", "house_price") if names == ["*"] else names:
+                assert f"tfsctl export sample_models/{name}.py" in text, name
 
 
 def test_versions_times_and_widths_are_not_compared() -> None:

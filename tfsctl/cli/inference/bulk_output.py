@@ -18,6 +18,7 @@ from tfsctl.data.texts import delimited_lines, json_lines
 from tfsctl.errors import InvalidInput, TfsctlError
 
 _CHECKPOINT_INTERVAL_S = 1.0
+_OF_THE_FILE = ("file", "size", "modified")  # names in the identity of a run that tell its input file
 
 
 class BulkOutput(Protocol):
@@ -48,9 +49,10 @@ class FileOutput:
             refuse_interrupted_run(path)
         checkpoint = self._checkpoint_file.read()
         if checkpoint is not None and checkpoint.run != self._run:
-            changed = ", ".join(name for name in self._run if checkpoint.run.get(name) != self._run[name])
+            names = (name for name in self._run if checkpoint.run.get(name) != self._run[name])
+            changed = ", ".join(dict.fromkeys("the input file" if name in _OF_THE_FILE else name for name in names))
             raise InvalidInput(
-                f"the run for {path} that was interrupted had different settings: {changed} changed",
+                f"cannot continue the interrupted run for {path}: {changed} changed",
                 hint=f"rm {path}.progress discards it",
             )
         self.resumed = checkpoint is not None

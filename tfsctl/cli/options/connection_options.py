@@ -57,8 +57,8 @@ HeaderVariables = Annotated[
     typer.Option(
         "--header-env",
         metavar="NAME=VAR",
-        help="Send a header with the value of the environment variable VAR, e.g. 'authorization=Bearer "
-        "MY_TOKEN'. Give the variable's name, never the token. May be repeated.",
+        help="Send a header whose value is in the environment variable VAR, e.g. 'authorization=Bearer MY_TOKEN' "
+        "for the variable MY_TOKEN. The value is never printed. May be repeated.",
     ),
 ]
 

@@ -90,7 +90,7 @@ def _file_options(
         OnError, typer.Option("--on-error", help="Whether to stop at a row without a prediction, or to skip it.")
     ] = "stop",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted run: keep the predictions that --output holds.")
+        bool, typer.Option("--resume", help="Continue an interrupted run after the last prediction that it wrote.")
     ] = False,
     keep: Annotated[
         list[str] | None,

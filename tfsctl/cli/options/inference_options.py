@@ -35,7 +35,7 @@ SignatureName = Annotated[
         envvar="TFSCTL_SIGNATURE",
         metavar="NAME",
         autocompletion=complete_signatures,
-        help="The signature to run (default: serving_default, or the only one).",
+        help="The name of the signature (default: serving_default, or the only one).",
     ),
 ]
 SignatureNames = Annotated[

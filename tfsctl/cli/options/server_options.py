@@ -117,7 +117,7 @@ Timeout = Annotated[
         envvar="TFSCTL_TIMEOUT",
         min=0.001,
         metavar="SECONDS",
-        help="The time limit of the command's request, or of waiting.",
+        help="The time limit of a request, or of waiting for a model.",
     ),
 ]
 ConnectTimeout = Annotated[

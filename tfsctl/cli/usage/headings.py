@@ -47,11 +47,11 @@ _SERVE: Headings = {
     ),
 }
 _EXPORT: Headings = {
-    "Source": (
-        *("--arg", "--custom-objects", "--weights", "--unsafe", "--keys", "--metric", "--k", "--batch-size"),
-        *("--signature", "--oov", "--kind"),
+    "Source": (*("--as", "--arg", "--custom-objects", "--weights", "--unsafe", "--keys", "--metric", "--k", "--oov"),),
+    "Signatures": (
+        *("--signature", "--input", "--output", "--batch-size", "--classify", "--regress", "--image-bytes"),
+        *("--examples",),
     ),
-    "Signatures": (*("--input", "--output", "--classify", "--regress", "--image-bytes", "--examples", "--signature"),),
     "Comparison": ("--compare", "--rows", "--fail-if"),
     "Output": ("--name", "--to", "--version", "--keep", "--allow-breaking", "--json", "--quiet"),
 }
@@ -64,6 +64,7 @@ OF_COMMAND: dict[str, Headings] = {
     "export": _EXPORT,
     "canary": {OPTIONS: ("--version",)},
     "lint": _LINT,
+    "replay": {OPTIONS: ("--concurrency",)},
 }
 _LAST = ("--verbose", "--help")
 

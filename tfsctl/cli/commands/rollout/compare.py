@@ -76,7 +76,7 @@ def compare(
     ] = None,
     min_rows: Annotated[
         int,
-        typer.Option("--min-rows", min=1, metavar="N", help="Treat a threshold on fewer rows as failed (undecided)."),
+        typer.Option("--min-rows", min=1, metavar="N", help="A threshold on fewer rows is undecided, and fails."),
     ] = 30,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write an HTML report with plots.")
@@ -95,7 +95,7 @@ def compare(
 
     Sends every row to both versions and reports how many rows agree, and how far each output differs. With --target
     and --task, also reports the quality of both versions with confidence intervals. A directory is served by an
-    embedded server during the comparison. The exit code is 7 if the condition of a --fail-if holds.
+    embedded server during the comparison. The exit code is 7 if the condition of a --fail-if is true.
 
     \b
     Examples:

@@ -53,7 +53,7 @@ def promote(
     The earlier stable version stays loaded with the label `previous`, so `tfsctl rollback` takes effect at once. The
     configuration of the server is updated too, so a restart keeps the labels.
 
-    For a model behind a front, ends the running rollout as `rollout promote` does.
+    If the model is served with `serve --front`, this ends the running rollout, as `rollout promote` does.
 
     \b
     Examples:

@@ -40,7 +40,7 @@ def rollback(
     version rolled back from is unloaded unless another label names it, because requests without a label go to the
     highest version that is loaded.
 
-    For a model behind a front, ends the running rollout as `rollout rollback` does.
+    If the model is served with `serve --front`, this ends the running rollout, as `rollout rollback` does.
 
     \b
     Examples:

@@ -41,7 +41,7 @@ def skew(
         ),
     ] = None,
     min_rows: Annotated[
-        int, typer.Option("--min-rows", min=1, metavar="N", help="Thresholds on fewer rows fail as undecided.")
+        int, typer.Option("--min-rows", min=1, metavar="N", help="A threshold on fewer rows is undecided, and fails.")
     ] = 30,
     as_json: Json = False,
 ) -> None:
