@@ -79,7 +79,7 @@ class Client:
 
     @property
     def _client(self) -> ServingClient:
-        """The connection of this process. After a fork it is opened anew, because the old one belongs to the parent."""
+        """The connection of this process. A forked process opens another, because this one belongs to the parent."""
         if self._is_closed:
             raise InvalidInput(f"the client of {self.address} is closed", hint="tfsctl.connect opens another")
         if self._process != os.getpid():

@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(argv: Sequence[str] | None) -> str:
-    """The command that was typed; empty if there is none."""
+    """The command that was typed; empty without a command."""
     first = next(iter(sys.argv[1:] if argv is None else argv), "")
     return first if first in COMMANDS else ""
 

@@ -1,6 +1,6 @@
 """A request that is shown instead of sent, as the options that print a request or a snippet need it.
 
-A client whose `Connection.capture_requests` is set raises RequestCaptured where it would send a request.
+A client whose `Connection.capture_requests` is set raises RequestCaptured instead of sending a request.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class CapturedRequest:
 
 
 class RequestCaptured(Exception):
-    """Raised instead of sending a request, when the connection says so; `request` is the request."""
+    """Raised instead of sending `request`, if the connection captures requests."""
 
     def __init__(self, request: CapturedRequest) -> None:
         super().__init__(f"{request.path} was captured, not sent")

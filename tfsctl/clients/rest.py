@@ -290,7 +290,7 @@ def _specs(infos: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
 
 
 def _spec(name: str, info: Mapping[str, Any]) -> TensorSpec:
-    """One TensorInfo in JSON. TensorFlow Serving leaves out messages that are not set, such as an unknown shape."""
+    """One TensorInfo in JSON. TensorFlow Serving omits messages that are not set, such as an unknown shape."""
     encoding: Encoding = "sparse" if "coo_sparse" in info else "composite" if "composite_tensor" in info else "dense"
     shape: Shape | None = None
     if "tensor_shape" in info and not info["tensor_shape"]["unknown_rank"]:

@@ -170,7 +170,7 @@ def _pools(http: httpx.Client) -> Iterator[httpcore.ConnectionPool]:
 
 
 def _hooks(connection: Connection) -> dict[str, list[Callable[[httpx.Request], None]]]:
-    """The hook that has the server's certificate checked for another name than the host, if the connection says so."""
+    """The hook that checks the server's certificate for `tls.server_name` instead of the host, if that is set."""
     if connection.tls is None or connection.tls.server_name is None:
         return {}
     name = connection.tls.server_name

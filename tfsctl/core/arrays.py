@@ -56,7 +56,7 @@ def cast_exact(array: np.ndarray, dtype: DType) -> np.ndarray | None:
 
 
 def first_changed(array: np.ndarray, dtype: DType) -> tuple[int, ...] | None:
-    """The index of the first number that `cast_exact` refuses for an integer dtype; None if there is none."""
+    """The index of the first number that `cast_exact` refuses for an integer dtype, or None."""
     if not dtype.is_integer or _kind(array) not in "iuf":
         return None
     changed = np.argwhere(_changed_by_cast(array, dtype))

@@ -77,7 +77,7 @@ def read_source_sha256(directory: Path) -> str | None:
 def read_row_independence(directory: Path) -> dict[str, bool]:
     """By signature name: whether the export found that the rows of a batch do not affect each other.
 
-    Signatures for which the export could not tell are left out. Empty without a readable manifest.
+    Signatures for which the export could not tell are skipped. Empty without a readable manifest.
     """
     try:
         signatures = json.loads((directory / MANIFEST_FILE).read_bytes())["signatures"]
@@ -135,7 +135,7 @@ class Blessing:
 def read_blessings(directory: Path) -> list[Blessing]:
     """The blessings of a version, oldest first: those in BLESSINGS_FILE, and those under `blessings` in the manifest.
 
-    Entries that are not blessings are left out.
+    Entries that are not blessings are skipped.
     """
     found: list[Blessing] = []
     for file, key in ((MANIFEST_FILE, "blessings"), (BLESSINGS_FILE, None)):

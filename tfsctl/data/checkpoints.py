@@ -39,7 +39,7 @@ class CheckpointFile:
         self._path = output.with_name(f"{output.name}.progress")
 
     def read(self) -> Checkpoint | None:
-        """The last checkpoint; None if there is none or its files are gone. Raises InvalidInput for a damaged file."""
+        """The last checkpoint, or None without one or if its files are gone. Raises InvalidInput for a damaged file."""
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
             checkpoint = Checkpoint(found["about"], found["through"], found["rows"], found["rejects"], found["files"])

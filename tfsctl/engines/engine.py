@@ -51,7 +51,7 @@ class ServerProcess(Protocol):
         """Pass each line of its log to `show`, from the first line on, until `stop`."""
 
     def stop(self) -> None:
-        """Stop it and remove what it leaves behind. Returns when it is gone and its log was shown."""
+        """Stop the server and remove its files and container. Returns when it has ended and its log was printed."""
 
     def detach(self) -> None:
         """Let it outlive this process."""

@@ -36,7 +36,7 @@ def one_line(error: BaseException) -> str:
 
 
 def hint_for(error: TensorFlowError) -> str:
-    """What helps if a version cannot be loaded or run, as far as the error tells; empty if it does not."""
+    """A hint for an error while a version is loaded or run; empty if the error is unknown."""
     if error.status == "DEADLINE_EXCEEDED":
         return "--check-timeout SECONDS allows more time"
     unknown = re.search(r"Op type not registered '(\w+)'", str(error))

@@ -67,7 +67,7 @@ class SignatureCheck:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of memory that a version takes in the process that checks it: after loading, and at most."""
+    """Bytes of memory that a version takes in the process that checks it: after loading, and the maximum."""
 
     loaded_bytes: int
     peak_bytes: int
@@ -108,7 +108,7 @@ class ExportedModel:
 
     `path` is its directory, `created` an ISO 8601 time, `tensorflow_version` the version that wrote the model.
     `keras_version` is None for a copied SavedModel. `compared_with` is None if it is the first version.
-    `url` is set for a version in a remote file system; `path` was its local copy then, which does not exist any more.
+    `url` is set for a version in a remote file system. `path` was then its local copy, which no longer exists.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Hides TensorFlow's log lines during an export, and keeps stdout for the result.
 
 TensorFlow's C++ code writes to file descriptor 2 directly, partly before it reads any setting. During an export that
-descriptor leads to a temporary file; all lines except TensorFlow's are copied to the terminal, such as those of
+descriptor is redirected to a temporary file. All lines except TensorFlow's are copied to the terminal, such as those of
 `tf.print` or of a program that the user's file runs. Output of Python code goes to the terminal directly.
 """
 

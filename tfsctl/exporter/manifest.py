@@ -95,9 +95,9 @@ def _signature(signature: Signature, check: SignatureCheck) -> dict[str, object]
 
 
 def sample_rows(signature: Signature, trial: Arrays) -> list[dict[str, object]]:
-    """The first rows of the samples, each as the JSON value of every input; an input without rows is whole in each.
+    """The first rows of the samples, each as the JSON value of every input. An input without rows is repeated in each.
 
-    Rows that are too long to read, such as images, are left out.
+    Rows that are too long to read, such as images, are skipped.
     """
     batched = {spec.name for spec in signature.inputs if spec.shape is None or spec.shape[:1] == (None,)}
     count = max((len(trial[name]) for name in batched if trial[name].ndim), default=1)

@@ -5,7 +5,7 @@
 - A name that Keras or TensorFlow generated (`keras_tensor_5`, `dense_3`, `args_0`) depends on what was built before, so
   it is replaced: by `inputs` or `outputs` for a single one, by `input_1`, … or `output_1`, … for several.
 - An input is an argument of a TensorFlow function, so its name must be an identifier: `Sea view` becomes `Sea_view`,
-  `class` becomes `class_`. A note says so.
+  `class` becomes `class_`. The user gets a note.
 - Equal names are numbered.
 """
 
@@ -25,7 +25,7 @@ _LEGACY_CLASSES = ("model",)  # Keras 2 called an unnamed functional model model
 def input_names(candidates: Sequence[str | None], *, keep_generated: bool = False) -> list[str]:
     """Names for the inputs, in order. A candidate is None if there is no name.
 
-    `keep_generated` is for a SavedModel: its clients use its names, whoever chose them.
+    `keep_generated` is for a SavedModel: its clients already use its names.
     """
     chosen = [name if name and (keep_generated or not _is_generated_input(name)) else None for name in candidates]
     return _numbered([name and _identifier(name) for name in chosen], "input")

@@ -45,7 +45,7 @@ class RowIndependence:
 
     - `verdict`: True, False, or None if it is unknown; `reason` says why it is not True
     - `permuted`, `together`, `alone`: whether the rows in reverse order, half of the rows, and each row alone gave the
-      same answers; None if that was not tried
+      same answers; None if that was not tested
     """
 
     verdict: bool | None

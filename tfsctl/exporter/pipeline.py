@@ -47,7 +47,7 @@ def export_model(
     """Export `source` as a new version of the model `name` in `to`: a directory, or a URL such as s3://bucket/models.
 
     - `source`: a Python file (`model.py` or `model.py:attribute`), a .keras or .h5 file, or a SavedModel directory.
-    - `name`: default: the stem of the file name. `version`: default: the Unix time.
+    - `name` (default: the stem of the file name). `version` (default: the Unix time).
     - `allow_breaking`: publish the version even if clients of the version now latest would break.
     - `warmup`: a file of requests that servers run after loading the version, or "auto": some that fit its signatures.
     - `options`: how to load the source, and changes of its signatures.
@@ -63,7 +63,7 @@ def export_model(
     check_version(version)
     if is_remote(str(to)):
         remote = RemoteModel(str(to), name)
-        existing = remote.versions()  # a store that refuses must do so before the model is built
+        existing = remote.versions()  # fail before the model is built if the store cannot be written
         if version is not None and version in existing:
             raise remote.taken(version)
         with tempfile.TemporaryDirectory(prefix="tfsctl-") as folder:

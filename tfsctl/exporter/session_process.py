@@ -1,6 +1,6 @@
 """Loads and runs a written version in a fresh process with the embedded server's session code (`session_worker`).
 
-What passes here is what a server answers: no Python objects of the source model exist in that process. The processes
+A version that runs there also runs on a server: the process has no Python objects of the source model. The processes
 exchange frames: one byte for the kind, eight bytes for the length, the contents:
 
 - LOADED (no contents): the version was loaded; it is the first frame of the worker.
@@ -8,7 +8,7 @@ exchange frames: one byte for the kind, eight bytes for the length, the contents
 - REQUEST: a PredictRequest. RESPONSE: the seconds that the run took (a double), and a PredictResponse.
 - WARMUP: a PredictionLog, which is run as a server runs warmup requests. The answer is a RESPONSE without contents.
 - MEMORY (no contents): the request for a MEMORY frame with two numbers of eight bytes, the bytes of memory that the
-  version took after loading and at most, without what the process had before.
+  version took after loading, and the maximum, both without the memory of the process before the load.
 """
 
 from __future__ import annotations

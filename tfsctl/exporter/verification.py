@@ -173,7 +173,7 @@ def _test_rows(
 ) -> RowIndependence | None:
     """Run the rows of a trial in other batches.
 
-    Samples are what the model is asked in practice. On synthetic rows, independence is established only if no operation
+    Samples are real inputs, so they decide. On synthetic rows, independence is established only if no operation
     of the signature could make other rows behave differently. None if the signature takes no batches or keeps state.
     """
     if kind == "samples":
@@ -201,7 +201,7 @@ def _run_s(process: SessionProcess, name: str, inputs: Arrays) -> float:
 def _trials(
     signature: Signature, features: Mapping[str, FeatureSpec] | None, rows: Samples | None, notes: list[str]
 ) -> Iterator[Trial]:
-    """The inputs to run a signature on, best first. Adds to `notes` what could not be used."""
+    """The inputs to run a signature on, best first. Adds a note for samples that could not be used."""
     if not signature.inputs:
         yield "synthetic", {}, False
         return

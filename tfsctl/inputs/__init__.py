@@ -1,1 +1,1 @@
-"""Converts what a person typed or stored in a file to the inputs of a model."""
+"""Converts typed text and files to the inputs of a model."""

@@ -97,7 +97,7 @@ def _example_scalar(spec: TensorSpec) -> str | bool | int | float:
 
 
 def _assumed_shapes(signature: Signature) -> dict[str, Shape]:
-    """The shape of each input. One of unknown rank is a batch of scalars, or a scalar beside inputs of known shapes.
+    """The shape of each input. Without a known rank, it is a batch of scalars, or a scalar if other inputs have shapes.
 
     TensorFlow 1 leaves the rank of flags such as `is_training` open, which are scalars.
     """

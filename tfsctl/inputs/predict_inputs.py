@@ -101,7 +101,7 @@ def _typed_arrays(typed: Sequence[TypedValues], signature: Signature) -> dict[st
 
 @contextmanager
 def _described_errors(signature: Signature, *, for_shell: bool = True) -> Iterator[None]:
-    """Add what the signature takes to InvalidInput, and an example as the hint if there is none."""
+    """Add the inputs of the signature to the message of InvalidInput, and an example as the hint if it has no hint."""
     try:
         yield
     except InvalidInput as error:

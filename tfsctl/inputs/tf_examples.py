@@ -85,7 +85,7 @@ def _has_features(text: str, input_name: str) -> bool:
 
 
 def is_named_for_examples(signature: Signature) -> bool:
-    """Whether such a signature says so by the name of its input."""
+    """Whether the name of the input shows that a signature takes tf.Examples."""
     return may_take_examples(signature) and signature.inputs[0].name.lower() in _INPUT_NAMES
 
 

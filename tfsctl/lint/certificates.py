@@ -21,7 +21,7 @@ class Validity:
 
 
 def validities(pem: str) -> Iterator[Validity]:
-    """The validity of each certificate in a PEM text. Certificates that cannot be read are left out."""
+    """The validity of each certificate in a PEM text. Certificates that cannot be read are skipped."""
     import ssl
 
     for text in _PEM.findall(pem):

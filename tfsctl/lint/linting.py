@@ -1,4 +1,4 @@
-"""Lints a path: finds out what kind of file it is, and runs the checks for that kind.
+"""Lints a path: detects the kind of file, and runs the checks for that kind.
 
 >>> from tfsctl.lint.linting import lint
 >>> lint("models.config").findings  # doctest: +SKIP
@@ -32,10 +32,10 @@ _FIRST_FIELD = re.compile(r"^\s*(\w+)", re.MULTILINE)
 def lint(path: str | Path, *, kind: Kind | None = None, model: Path | None = None) -> LintReport:
     """Check a model's directory or a config file.
 
-    - `kind`: the kind of the file (default: found out from its fields).
+    - `kind`: the kind of the file (default: detected from its fields).
     - `model`: for batching parameters, the directory of a model that is served with them.
 
-    Raises NotFound if there is no such path, InvalidInput if its kind cannot be found out.
+    Raises NotFound if there is no such path, InvalidInput if its kind cannot be detected.
     """
     path = Path(path)
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Lints a --model_config_file: its rules, and whether the directories that it names hold the versions that it wants."""
+"""Lints a --model_config_file: its rules, and whether the base paths hold the requested versions."""
 
 from __future__ import annotations
 

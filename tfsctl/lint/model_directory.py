@@ -64,7 +64,7 @@ def lint_base_directory(base: Path, *, servable: str, with_versions: bool = True
 
 
 def _versions_fix(base: Path, misnamed: list[Path]) -> str:
-    """What makes a base directory without versions one with a version."""
+    """The fix for a base directory without versions."""
     if is_saved_model(base) and parse_version(base.name) is not None:
         return f"this is a version: give its parent, {base.parent}"
     if is_saved_model(base):

@@ -130,7 +130,7 @@ class _Parser:
             value.fields = self.fields_until(_CLOSING[token.text], depth + 1)
         elif token.kind == "text":
             value.text = token.text[1:-1]
-            while self._kind() == "text":  # strings side by side are one
+            while self._kind() == "text":  # adjacent strings are one value
                 value.text += self._next().text[1:-1]
         elif token.kind == "word":
             value.text = token.text if token.text != "-" else f"-{self._next().text}"

@@ -2,7 +2,7 @@
 
 Closing a listening socket resets the connections in its accept queue. So the older process keeps listening while the
 newer one listens on the same port (SO_REUSEPORT), has the kernel send all new connections to the newer socket, and
-closes its own one when nobody can be in its queue any more.
+closes its own one when no client can be in its queue any more.
 
 1. The older process receives SIGNAL and shares its ports: `share`.
 2. The newer process listens on them. A server of ours that is started with VARIABLE does.

@@ -12,7 +12,7 @@ from tfsctl.server.process.resources import memory_limit_bytes
 
 KIB, MIB = 1024, 1024 * 1024
 MAX_MESSAGE_BYTES = 2**31 - 1
-"""gRPC's largest message; TensorFlow Serving has no lower limit of its own."""
+"""gRPC's largest message; TensorFlow Serving has no lower limit."""
 MAX_UNCOMPRESSED_BYTES = 100 * MIB
 """kMaxUncompressedBytes of TensorFlow Serving's HTTP server: the largest a gzip body may become."""
 

@@ -28,7 +28,7 @@ class RequestLogging:
     - `sampling_rate`: the share of the requests that is logged, 0 to 1
     - `answers`: log the responses as well
     - `index`: write an index: one JSON line per request
-    - `drop`, `hash`: inputs (or features of tf.Examples) to leave out, or to replace by a keyed hash
+    - `drop`, `hash`: inputs (or features of tf.Examples) to remove, or to replace by a keyed hash
     - `max_file_bytes`: the size at which the next file is begun
     - `max_total_bytes`: the size at which logging ends; 0: no limit
 

@@ -40,7 +40,7 @@ def require_finite(parameter: Any) -> None:  # noqa: ANN401 - Click's own
 
 
 def check_values(host: str | None, names: Mapping[str, str | None]) -> None:
-    """Check a host, and names by what they are; None stands for an option that was not given.
+    """Check a host, and other texts by the name of their option. None means that an option was not given.
 
     Raises InvalidInput for a host that is a URL or holds a port (names for gRPC such as dns:///name:port are allowed),
     and for text that is not UTF-8.

@@ -25,7 +25,7 @@ def of_scores(scores: Sequence[SupportsFloat], labels: Sequence[str] | None = No
 
 
 def of_classes(rows: Sequence[Sequence[ClassScore]], top: int | None, *, width: int = WIDTH) -> list[list[str]]:
-    """For each row one line per displayed class (with bars if all scores are from 0 to 1), and how many are left out."""
+    """For each row, its displayed classes, with bars if all scores are from 0 to 1, and the number of hidden ones."""
     return [_of_row(row, top, width * are_fractions(rows)) for row in rows]
 
 

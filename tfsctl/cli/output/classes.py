@@ -45,7 +45,7 @@ class ClassScore:
 
     @property
     def name(self) -> str:
-        """The label, or `class INDEX` if there is none."""
+        """The label, or `class INDEX` without labels."""
         return self.label or f"class {self.index}"
 
 

@@ -41,7 +41,7 @@ def append(base: Path, event: Event) -> str:
 
 
 def read(base: Path) -> list[Event]:
-    """The events of the model directory `base`, oldest first. Lines that are no events are left out."""
+    """The events of the model directory `base`, oldest first. Lines that are not events are skipped."""
     try:
         return _events((base / JOURNAL_FILE).read_bytes())
     except OSError:

@@ -16,7 +16,7 @@ AMD64 = "linux/amd64"  # the only platform of TensorFlow Serving's own images
 
 
 def ensure_present(options: ContainerOptions) -> None:
-    """Pull the image if `options.pull` says so, with the progress on our stderr. Raises DockerError."""
+    """Pull the image if `options.pull` demands it, with the progress on stderr. Raises DockerError."""
     image = options.image
     if options.pull != "always" and is_present(image, options.platform if options.pull == "missing" else None):
         return

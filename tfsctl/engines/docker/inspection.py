@@ -90,7 +90,7 @@ class ContainerFacts:
 
 
 def inspect(containers: Sequence[str]) -> dict[str, ContainerFacts] | None:
-    """The facts of each container by its id. Removed containers are left out. None if Docker does not answer."""
+    """The facts of each container by its id. Removed containers are skipped. None if Docker does not answer."""
     if not containers:
         return {}
     try:

@@ -1,1 +1,1 @@
-"""Which servers tfsctl has started, and what they are doing."""
+"""Which servers tfsctl has started, and their states."""

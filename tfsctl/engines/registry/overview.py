@@ -48,7 +48,7 @@ class ServerReport:
 def reports(*, with_ended: bool = False) -> list[ServerReport]:
     """A report on every server. All servers are asked at the same time.
 
-    Servers of which only the record is left are left out unless `with_ended`.
+    Servers of which only the record is left are skipped unless `with_ended`.
     """
     found = [server for server in fleet.servers() if with_ended or not server.is_left_over]
     running = [server.record for server in found if server.state == RUNNING]

@@ -38,7 +38,7 @@ class Usage:
 
 
 def process_usage(session_leaders: Iterable[int]) -> dict[int, Usage]:
-    """By process id, the use of each session leader together with its session. Processes that end are left out."""
+    """By process id, the use of each session leader together with its session. Processes that end are skipped."""
     leaders = set(session_leaders)
     if not leaders:
         return {}
@@ -57,7 +57,7 @@ def process_usage(session_leaders: Iterable[int]) -> dict[int, Usage]:
 def container_usage(containers: Mapping[str, int]) -> dict[str, Usage]:
     """By container id, the use of each running container; `containers` has the process id of each.
 
-    Containers that end meanwhile are left out, and those of another machine if Docker fails.
+    Containers that end during the call are skipped, and those of another machine if Docker fails.
     """
     groups = {container: cgroups.find(container, pid) for container, pid in containers.items()}
     here = {container: group for container, group in groups.items() if group is not None}

@@ -229,7 +229,7 @@ def _matrix_product(node: protos.NodeDef, scope: _Scope) -> bool:
 
 
 def _batched_product(node: protos.NodeDef, scope: _Scope) -> bool:
-    """Each row has a matrix of its own: rank 3 or more. A fixed right side may be one matrix for all rows."""
+    """Each row has a separate matrix (rank 3 or more). A fixed right side may be one matrix for all rows."""
     ranks = [scope.rank(name) for name in node.input if not scope.is_fixed(name)]
     return all(rank is not None and rank > 2 for rank in ranks)
 

@@ -1,1 +1,1 @@
-"""What stands between a verified version and its publication: the comparison with the latest one, and remote targets."""
+"""Publishes a verified version: compares its signatures with the latest version's, and uploads to remote targets."""

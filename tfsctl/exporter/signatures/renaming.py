@@ -15,7 +15,7 @@ Signatures = Sequence[ExportSignature]
 
 
 def keep_signatures(signatures: Signatures, kept: Mapping[str, str]) -> Signatures:
-    """The signatures that `kept` names, with their new names. Raises InvalidInput if there is none of that name."""
+    """The signatures that `kept` names, with their new names. Raises InvalidInput for an unknown name."""
     if not kept:
         return signatures
     by_name = {signature.name: signature for signature in signatures}
@@ -41,7 +41,7 @@ def default_signature(signatures: Signatures) -> ExportSignature:
 
 
 def rename_tensors(signatures: Signatures, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> Signatures:
-    """The signatures with new names for inputs and outputs. Raises InvalidInput if there is none of an old name.
+    """The signatures with new names for inputs and outputs. Raises InvalidInput for an unknown old name.
 
     An unknown output is found when the signature is traced, which raises InvalidInput then.
     """

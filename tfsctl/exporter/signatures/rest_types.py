@@ -27,6 +27,6 @@ def _has_json_form(spec: TensorSpec) -> bool:
 
 
 def _mixed_precision_hint(signature: Signature) -> str:
-    """What helps a model of mixed precision."""
+    """The change for a model of mixed precision."""
     small = {spec.dtype for spec in signature.outputs} & {"float16", "bfloat16"}
     return ", or give the last layer dtype='float32'" if small else ""

@@ -1,4 +1,4 @@
-"""Files of other formats: what they are, and the way from there to a SavedModel.
+"""Recognizes files of other formats, and says how to convert each to a SavedModel.
 
 The names and first bytes of files decide. docs/export.md has an example for each.
 """
@@ -16,7 +16,7 @@ DOCS = "docs/export.md"
 
 @dataclass(frozen=True, slots=True)
 class ForeignFormat:
-    """A format: what it is in a sentence, and the hint. `{path}` in the hint stands for the file."""
+    """A format: its description in one sentence, and the hint. `{path}` in the hint is replaced by the file."""
 
     what: str
     hint: str

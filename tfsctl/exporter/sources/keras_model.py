@@ -99,7 +99,7 @@ def _declares_batch(model: keras.Sequential) -> bool:
 
     Keras adds an input layer for the first data it sees. That layer has a generated name, and the dtype of the data.
     """
-    first = getattr(model, "_layers", model.layers)[0]  # `layers` leaves out the input layer
+    first = getattr(model, "_layers", model.layers)[0]  # `layers` does not contain the input layer
     declared = getattr(getattr(first, "_auto_config", None), "config", {})
     explicit = declared.get("dtype", "") is None or not naming.is_generated(first.name, "InputLayer")
     return explicit or any(getattr(layer, "stateful", False) for layer in model.layers)
@@ -118,7 +118,7 @@ def _layers(model: keras.Layer) -> list[keras.Layer]:
 
 
 def _hint_for(arguments: list[str]) -> str:
-    """What to write in the file of a model whose inputs are unknown."""
+    """The hint for a model whose inputs are unknown: lines to add to its file."""
     rows = ", ".join(f'"{name}": [...]' for name in arguments) or "..."
     return f"define `samples = {{{rows}}}` in its file: rows of each input, or call the model once on data there"
 

@@ -88,7 +88,7 @@ def parse_source(text: str, options: ExportOptions = ExportOptions()) -> ModelSo
 
 
 def _servable_kind(path: Path, options: ExportOptions) -> Kind | None:
-    """The kind of a file that is not a model; None if it is none. Raises InvalidInput for a table of unknown contents."""
+    """The kind of a file that is not a model; None for a model. Raises InvalidInput for a table of unknown contents."""
     if options.kind is not None:
         return options.kind
     if path.suffix == ".npy" and options.keys is None:

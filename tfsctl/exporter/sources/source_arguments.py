@@ -1,7 +1,7 @@
 """Arguments for a Python file (`--arg`): for the function that builds the model, or for the file's command line.
 
 `NAME=VALUE` is an argument of the function if the file defines that function with a parameter NAME. Otherwise, it is
-`--NAME=VALUE` in `sys.argv`. Any other text is in `sys.argv` as it stands.
+`--NAME=VALUE` in `sys.argv`. Any other text is in `sys.argv` unchanged.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _parameters(code: str, function: str) -> dict[str, str]:
 
 
 def _value(text: str, annotation: str) -> object:
-    """A value as a Python literal (`3`, `0.5`, `[1, 2]`, `None`), or else as text, which `str` always is."""
+    """A value as a Python literal (`3`, `0.5`, `[1, 2]`), otherwise as text. A parameter of type `str` is text."""
     if annotation in ("str", "'str'"):
         return text
     if text.lower() in ("true", "false"):

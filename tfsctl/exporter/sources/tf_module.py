@@ -41,7 +41,7 @@ def signatures_of(model: object) -> tuple[ExportSignature, ...]:
 
 
 def load_saved_model(directory: Path | str) -> object:
-    """A SavedModel as an object with `signatures`, whose functions can be traced again. Raises ExportError."""
+    """Load a SavedModel as an object with `signatures`, whose functions can be traced again. Raises ExportError."""
     import tensorflow as tf
 
     try:

@@ -35,7 +35,7 @@ _CLASSIFY = "tensorflow/serving/classify"
 def requests_of_checks(name: str, checks: Iterable[SignatureCheck]) -> list[protos.PredictionLog]:
     """Two requests for each signature that could be run: with one row, and with all rows of its check.
 
-    Signatures that keep state are left out: a request would change it.
+    Signatures that keep state are skipped, because a request would change it.
     """
     found = []
     for check in checks:

@@ -110,7 +110,7 @@ def _named(text: str, role: str, access: Access) -> Iterator[Side]:
 
 
 def parse_ref(name: str, version: str) -> ModelRef:
-    """`NAME` and what follows its `@`: a number is a version, other text a label, nothing the latest version."""
+    """`NAME@VERSION` or `NAME@LABEL`: a number is a version, other text a label. Without `@`, the latest version."""
     if (number := model_dir.parse_version(version)) is not None:
         return ModelRef(name, version=number)
     return ModelRef(name, label=version or None)

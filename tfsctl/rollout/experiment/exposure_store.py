@@ -85,12 +85,12 @@ class ExposureStore:
             return Position(*database.execute("SELECT inode, position FROM meta").fetchone())
 
     def experiment(self) -> str | None:
-        """The id of the A/B test whose requests are stored; None if there is none."""
+        """The id of the A/B test whose requests are stored, or None."""
         found = self._meta()
         return found and found[0]
 
     def describe(self) -> dict[str, Any] | None:
-        """The description that `begin` stored; None if there is none."""
+        """The description that `begin` stored, or None."""
         found = self._meta()
         return found and json.loads(found[1])
 

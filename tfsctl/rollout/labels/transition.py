@@ -30,7 +30,7 @@ def carry_out(
 ) -> list[str]:
     """Change the labels of a model and record it in the history. Returns notes.
 
-    Raises RolloutError if a step fails: what was before is restored then, or the message says what is not.
+    Raises RolloutError if a step fails: the previous state is restored, or the message says what could not be.
     """
     intents.write(model.key, intent)
     try:
@@ -51,7 +51,7 @@ def recover(model: ManagedModel, *, wait_timeout_s: float, show_step: ShowStep =
         return ""
     steps, current = found.steps, model.config()
     if current not in (steps.before, steps.prepared, steps.moved, steps.after):
-        intents.remove(model.key)  # the server was started anew, with something else
+        intents.remove(model.key)  # the server was restarted with other options
         return ""
     what = f"{found.event.action} of {found.event.time} by {found.event.who}"
     has_moved = current.labels == steps.after.labels

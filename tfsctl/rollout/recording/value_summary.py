@@ -116,7 +116,7 @@ def out_of_vocabulary(training: ValueSummary, recorded: ValueSummary) -> float:
 
 
 def stability_index(training: ValueSummary, recorded: ValueSummary) -> float:
-    """The population stability index; missing values have a bin of their own. NaN if one side has no values."""
+    """The population stability index; missing values have a separate bin. NaN if one side has no values."""
     if not training.count or not recorded.count:
         return math.nan
     if training.kind == "category" and training.vocabulary is not None and recorded.vocabulary is not None:

@@ -72,7 +72,7 @@ class Application:
             else:
                 await _send_rest(_NOT_GRPC, exchange)
         except ClientGoneError:
-            pass  # nobody is there to be answered
+            pass  # the client has left
         finally:
             requests.running -= 1
 

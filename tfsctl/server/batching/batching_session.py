@@ -28,7 +28,7 @@ class BatchingSession:
     """Queues the requests for one session and runs them in batches."""
 
     accepts_codecs = False
-    """Requests with a Codec cannot be submitted: each request is a task of its own."""
+    """Requests with a Codec cannot be submitted: each request is a separate task."""
 
     def __init__(
         self, session: Session, parameters: BatchingParameters, scheduler: BatchScheduler, recorder: Recorder

@@ -80,7 +80,7 @@ class BatchingParameters:
 
 
 def from_message(message: messages.BatchingParameters) -> BatchingParameters:
-    """The parameters of a message, with the real server's defaults for what it leaves out."""
+    """The parameters of a message, with the real server's defaults for unset fields."""
     given: dict[str, Any] = {
         field.name: getattr(message, field.name).value
         for field, _ in message.ListFields()

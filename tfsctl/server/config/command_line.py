@@ -77,7 +77,7 @@ def check_choices(flags: Flags) -> None:
 
 
 def usage() -> str:
-    """The usage text, one flag per line as TensorFlow prints it; hidden flags are left out."""
+    """The usage text, one flag per line as TensorFlow prints it; hidden flags are omitted."""
     lines = ["usage: tensorflow_model_server", "Flags:"]
     lines += [
         f"\t{f'--{f.name}={_shown(f.default)}':<33}\t{f.metadata['kind']}\t{f.metadata['text']}"

@@ -1,4 +1,4 @@
-"""Bounds what waits for a run in all queues of a server, and counts it."""
+"""Counts and limits the requests that wait in all queues of a server."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Official clients write the values of the only input at the end of the message. The bytes in front of them (the prefix)
 are then the same for all requests of one shape and length: they hold the model, the signature, the name of the input,
-its dtype and its shape. The cache maps such a prefix to what it holds, and reads the values from the rest of the bytes:
+its dtype and its shape. The cache maps such a prefix to its parsed fields. The values are read from the rest:
 a string is its bytes, floats and `tensor_content` are their memory.
 Format: https://protobuf.dev/programming-guides/encoding.
 """

@@ -127,7 +127,7 @@ _FINDERS: dict[str, Finder] = {
 
 
 def _add_files(response: protos.ServerReflectionResponse, files: Iterable[FileDescriptor], sent: set[str]) -> None:
-    """The files that were asked for, then what they import and was not sent before."""
+    """The requested files, followed by their imports that were not sent before."""
     waiting = list(files)
     for file in waiting:
         response.file_descriptor_response.file_descriptor_proto.append(file.serialized_pb)

@@ -1,1 +1,1 @@
-"""HTTP/1.1 and HTTP/2 on the server's sockets: what stands between them and the application."""
+"""HTTP/1.1 and HTTP/2: the transport between the server's sockets and the application."""

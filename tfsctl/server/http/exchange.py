@@ -96,7 +96,7 @@ class Exchange(ABC):
 
     # ---- called by the transport ----
     def on_served(self) -> None:
-        """The application is done: end what it left open, and free what the exchange holds."""
+        """The application is done: end the response if it is still open, and free the memory of the exchange."""
         held, budget = self.held, self._budget
         if held:  # as MemoryBudget.remove does, without the call
             self.held = 0

@@ -97,7 +97,7 @@ def block(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
 
 @lru_cache(1024)
 def _block_frame(status: int, headers: tuple[tuple[bytes, bytes], ...], flags: int) -> tuple[bytes, bytes]:
-    """A HEADERS frame: what precedes the number of its stream, and what follows it."""
+    """A HEADERS frame: the bytes before and after the number of its stream."""
     whole = frame(HEADERS, flags | END_HEADERS, 0, block(status, headers))
     return whole[: HEAD_BYTES - 4], whole[HEAD_BYTES:]
 

@@ -313,7 +313,7 @@ class Http1Connection(asyncio.Protocol):
     # ---- writing ----
     @property
     def is_paused(self) -> bool:
-        """Whether the client does not read what it was sent."""
+        """Whether the client does not read its response."""
         return bool(self._pauses & _CLIENT_READS_NOTHING)
 
     def write(self, data: bytes) -> None:
@@ -325,7 +325,7 @@ class Http1Connection(asyncio.Protocol):
         """Send large parts without joining them."""
         if not self._transport.is_closing():
             if not self._pauses & _CLIENT_READS_NOTHING:
-                self._stall = None  # what waits now counts from the next check
+                self._stall = None  # requests that wait now count from the next check
             self._transport.writelines(parts)
 
     def abort(self) -> None:
@@ -333,7 +333,7 @@ class Http1Connection(asyncio.Protocol):
         self._transport.abort()
 
     async def until_writable(self) -> None:
-        """Return when the client has read what it was sent, or has gone."""
+        """Return when the client has read its response, or has disconnected."""
         if self._pauses & _CLIENT_READS_NOTHING and not self._transport.is_closing():
             self._writable = self.loop.create_future()
             await self._writable

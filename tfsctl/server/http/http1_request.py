@@ -26,7 +26,7 @@ class RequestOwner(Protocol):
 
     @property
     def is_paused(self) -> bool:
-        """Whether the client does not read what it was sent."""
+        """Whether the client does not read its response."""
 
     def write(self, data: bytes) -> None:
         """Send bytes, if the client is still there."""
@@ -38,7 +38,7 @@ class RequestOwner(Protocol):
         """Close the connection at once."""
 
     async def until_writable(self) -> None:
-        """Return when the client has read what it was sent, or has gone."""
+        """Return when the client has read its response, or has disconnected."""
 
     def on_body_consumed(self, request: Request) -> None:
         """The application has taken a part of the body."""

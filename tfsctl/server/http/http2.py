@@ -48,7 +48,7 @@ class Http2Connection(asyncio.Protocol):
 
     # ---- asyncio.Protocol ----
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Tell the client what it may send."""
+        """Send the client the server's settings."""
         self._transport = self.out.transport = cast("asyncio.Transport", transport)
         self._opened_s = self.heard_s = self._idle_since_s = self.loop.time()
         settings = {
@@ -123,7 +123,7 @@ class Http2Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read: requests that it sends now would only pile up."""
-        self._stall = None  # what waits now counts from the next check
+        self._stall = None  # requests that wait now count from the next check
         self.out.pause()
         if not self._transport.is_closing():
             self._transport.pause_reading()

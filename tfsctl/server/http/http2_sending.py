@@ -70,7 +70,7 @@ class Sender:
         self.pump()
 
     async def until_writable(self) -> None:
-        """Return when the client reads what it was sent, or has gone."""
+        """Return when the client reads its responses, or has disconnected."""
         if self.is_paused and not self.transport.is_closing():
             writable = self._loop.create_future()
             self._writable.append(writable)
@@ -154,7 +154,7 @@ class Sender:
             self._loop.call_soon(self.pump)
 
     def pump(self) -> None:
-        """Let the streams that wait send what they may now, each in turn."""
+        """Let waiting streams send as much as the windows allow, in turn."""
         self._pump_is_due = False
         for number, stream in list(self.blocked.items()):
             if self.is_paused or self.window <= 0:
@@ -170,6 +170,6 @@ class Sender:
         self.blocked.pop(number, None)
 
     def clear(self) -> None:
-        """The client has left: nobody sends any more."""
+        """The client has left: stop sending."""
         self.blocked.clear()
         self._wake_writers()

@@ -25,7 +25,7 @@ class RequestHead:
         method: GET, POST, …
         target: the path with its query string, as it was sent.
         headers: the header fields, names in lower case; of a name that occurs twice the last value.
-        length: the Content-Length; None if there is none.
+        length: the Content-Length, or None.
         is_chunked: whether the body is chunked (HTTP/1.1).
         keeps_alive: whether another request may follow on the connection (HTTP/1).
         is_http_1_0: whether the client speaks HTTP/1.0.

@@ -1,4 +1,4 @@
-"""A cache of parsed HTTP/1.1 request heads: clients repeat them to the letter, and parsing them costs microseconds.
+"""A cache of parsed HTTP/1.1 request heads: clients repeat them byte by byte, and parsing them costs microseconds.
 
 Only for data that begins a request: a connection that waits for the rest of a body must not ask here.
 """

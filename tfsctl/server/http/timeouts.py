@@ -19,7 +19,7 @@ def is_slow_body(limits: Limits, elapsed_s: float, received: int) -> bool:
 
 
 class WriteStall:
-    """Notices that a client reads nothing, or next to nothing, of what it was sent."""
+    """Detects a client that reads nothing, or almost nothing, of its response."""
 
     __slots__ = ("_left", "_since_s", "_transport")
 
@@ -53,7 +53,7 @@ class Linger:
         loop.call_later(_LINGER_CHECK_S, self._check)
 
     def data_received(self) -> None:
-        """The client has sent something, which nobody reads."""
+        """The client has sent data that is discarded."""
         self._has_received = True
 
     def _check(self) -> None:

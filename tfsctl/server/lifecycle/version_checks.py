@@ -1,4 +1,4 @@
-"""Checks new versions in a process of their own before the server loads them (--check_new_versions).
+"""Checks new versions in a separate process before the server loads them (--check_new_versions).
 
 TensorFlow ends the process on some errors, and a server with it. So another process loads, warms up and runs a version
 first: see `app/check_process.py`. If that process ends, the server runs without the version.

@@ -159,7 +159,7 @@ class RestPredict:
 
 
 def _array_bytes(arrays: Mapping[str, np.ndarray]) -> int:
-    """How much memory arrays take, the content of strings left out."""
+    """How much memory arrays take, without the content of strings."""
     return sum(array.nbytes for array in arrays.values())
 
 

@@ -62,7 +62,7 @@ def _fill_predict(log: protos.PredictLog, entry: SampledRequest) -> str:
 
 
 def _dtypes(infos: Mapping[str, Any]) -> dict[str, DType]:
-    """The dtypes of TensorInfo messages by alias; those without values in JSON are left out."""
+    """The dtypes of TensorInfo messages by alias; those without values in JSON are skipped."""
     found = {alias: dtypes.BY_NUMBER.get(infos[alias].dtype) for alias in sorted(infos)}
     return {alias: dtype for alias, dtype in found.items() if dtype is not None}
 

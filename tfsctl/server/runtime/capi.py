@@ -277,7 +277,7 @@ def new_tensor(array: np.ndarray) -> int:
 
 @lru_cache(1024)
 def _dimensions(shape: tuple[int, ...]) -> c.Array[c.c_int64]:
-    """A shape as a C array, which nobody changes."""
+    """A shape as a C array, which must not be changed."""
     return (_INT64 * len(shape))(*shape)
 
 

@@ -120,7 +120,7 @@ class GraphCheck:
             raise _refused(node, f"{number} is not the number of a dtype")
 
     def _check_shape(self, node: str, shape: protos.TensorShapeProto, *, partial: bool = True) -> int:
-        """The elements of a shape, unknown dimensions (only in a partial one) left out."""
+        """The number of elements of a shape, without unknown dimensions (which only a partial shape has)."""
         if shape.unknown_rank:
             if not partial:
                 raise _refused(node, "a tensor has no rank")

@@ -61,7 +61,7 @@ def copied(data: memoryview) -> bytes:
 
 
 def without_large_contents(data: memoryview, message: Descriptor) -> bytes:
-    """A copy of a serialized message that leaves out long bytes, strings and packed numbers, at any depth."""
+    """A copy of a serialized message without long bytes, strings and packed numbers, at any depth."""
     kept = bytearray()
     for number, wire_type, begin, start, end in fields(data):
         if wire_type == LENGTH_DELIMITED and end - start > _MAX_KEPT_BYTES:

@@ -46,7 +46,7 @@ def set_(
 
     Loads a version that is not loaded, waits until it is AVAILABLE, moves the labels, and unloads versions that have
     lost their last label. Requests are answered all the time. The configuration of the server is updated too, so a
-    restart keeps the labels. If a step fails, what was before is restored.
+    restart keeps the labels. If a step fails, the previous state is restored.
 
     \b
     Examples:

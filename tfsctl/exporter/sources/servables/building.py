@@ -1,4 +1,4 @@
-"""Builds the TensorFlow object of a servable that is not a model, and says what it measured."""
+"""Builds the TensorFlow object of a servable that is not a model, and reports the time of its lookups."""
 
 from __future__ import annotations
 

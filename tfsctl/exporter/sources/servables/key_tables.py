@@ -17,7 +17,7 @@ UNKNOWN = -1  # the number of a text that is not in the table
 
 
 def key_tables(keys: Sequence[str], file: Path) -> tuple[tf.lookup.StaticHashTable, tf.lookup.StaticHashTable]:
-    """Tables from a text to its number (UNKNOWN if there is none), and back ("" if there is none).
+    """Tables from a text to its number (UNKNOWN for an unknown text), and back ("" for an unknown number).
 
     Writes the keys to `file`, which must exist until the model is saved.
     """
