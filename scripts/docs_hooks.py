@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 KNOWN_DIFFERENCES = "<!-- generated: known differences -->"
 QUICK_BENCHMARKS = "<!-- generated: quick benchmarks -->"
+TABLE_ROW = re.compile(r"^\|.*\|$", re.MULTILINE)
+CODE = re.compile(r"`[^`]+`")
 LINK = re.compile(r"\]\((\.\./[^)#]*)(#[^)]*)?\)")
 
 
@@ -47,7 +49,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             raise SystemExit(f"{page.file.src_uri} links to {target}, which does not exist")
         return f"]({config.repo_url}/blob/main/{target}{link[2] or ''})"
 
-    return LINK.sub(resolved, _with_generated(markdown))
+    return LINK.sub(resolved, _with_generated(TABLE_ROW.sub(_without_escapes, markdown)))
+
+
+def _without_escapes(row: re.Match[str]) -> str:
+    """A row of a table without the backslashes that GitHub wants before `|` in code, and Python-Markdown prints."""
+    return CODE.sub(lambda code: code[0].replace("\\|", "|"), row[0])
 
 
 def _with_generated(markdown: str) -> str:

@@ -118,12 +118,19 @@ def quick_benchmarks(path: Path) -> str:
 
 
 def _paragraphs(text: str) -> str:
-    """The description, with its examples of one line as they are."""
-    return re.sub(r"\n\n\b\n", "\n\n", text.replace("\b\n", "")).strip() + "\n"
+    """The description. A paragraph that begins with a backspace is not wrapped: a line of text, and a list below it."""
+    return "\n\n".join(map(_paragraph, text.split("\n\n"))).strip() + "\n"
+
+
+def _paragraph(text: str) -> str:
+    if not text.startswith("\b\n"):
+        return text
+    title, _, lines = text.removeprefix("\b\n").partition("\n")
+    return f"{title}:\n\n```text\n{inspect.cleandoc(lines)}\n```" if lines else title
 
 
 def _code(text: str) -> str:
-    return "`" + text.replace("|", "\\|") + "`"
+    return f"`{text}`"
 
 
 def _cell(text: str) -> str:

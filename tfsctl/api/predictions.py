@@ -22,7 +22,7 @@ class Predictions(dict[str, np.ndarray]):
 
     The arrays are read-only; use `array.copy()` to change one. Strings are bytes in arrays of dtype object.
 
-    - `model`, `signature`: what answered.
+    - `model`, `signature`: the names of the model and of the signature.
     - `version`: its number; None over REST unless the request named one.
     - `latency_s`: the time from request to answer, in seconds.
     """

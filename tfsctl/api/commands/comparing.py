@@ -43,7 +43,7 @@ def compare(
     """Send the same rows to two versions, and return how much their predictions differ.
 
     - `a`, `b`: the directory of a version, `NAME@VERSION`, `NAME@LABEL`, or the URL of a model. A directory is served
-      by an embedded server meanwhile.
+      by an embedded server during the comparison.
     - `file`: any file that `predict_many` takes; default: the samples in the manifest of a version.
     - `target`, `task`, `score`: the column with the right answers, the task, and the output to score.
     - `labels`: the names of the classes in order. `columns`: input -> its column in the file.

@@ -25,8 +25,8 @@ def label(
 
     Versions that are not loaded are loaded first, and versions that lose their last label are unloaded. `server` is the
     name of the server if several serve the model; `message` is a remark for `tfsctl history`. Raises NotFound for an
-    unknown model, version or label, InvalidInput if several servers fit, and RolloutError if a step fails: what was
-    before is restored then.
+    unknown model, version or label, InvalidInput if several servers match, and RolloutError if a step fails: the
+    previous state is then restored.
     """
     from tfsctl.rollout.labels.label_changes import ChangeOptions, find_model, set_labels
 

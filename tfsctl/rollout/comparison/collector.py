@@ -118,11 +118,11 @@ class Collector:
         return [row for _, _, row in sorted(self._worst, reverse=True)]
 
     def unstable(self) -> int:
-        """The rows for which A does not agree with itself."""
+        """The rows on which A disagrees with itself."""
         return sum(int((~part).sum()) for part in self._stable)
 
     def parts(self) -> dict[str, Part]:
-        """All rows, and every slice with the most harmed first."""
+        """All rows, and every slice, those that lose most first."""
         agree, stable = (np.concatenate(list_) if list_ else np.empty(0, bool) for list_ in (self._agree, self._stable))
         target = np.concatenate(self._target) if self._target else np.empty(0)
         slices = {

@@ -1,4 +1,4 @@
-"""`compare`: send the same rows to both sides at the same time, and collect what differs."""
+"""`compare`: send the same rows to both sides at the same time, and collect the differences."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tfsctl.rollout.comparison.output_difference import Tolerance
 from tfsctl.rollout.comparison.result import Comparison, Quantile
 from tfsctl.rollout.comparison.sides import Side
 
-NOISE_ROWS = 512  # rows that A answers twice; all rows, if it disagrees with itself on one of these
+NOISE_ROWS = 512  # rows that are sent to A twice; if A disagrees with itself on one, all rows are
 LATENCY_REQUESTS = 200  # pairs of single requests
 _A, _B, _AGAIN, _INPUT = "a:", "b:", "again:", "input:"
 
