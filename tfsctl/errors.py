@@ -27,7 +27,7 @@ from typing import Any
 
 
 class ExitCode(IntEnum):
-    """What a tfsctl process returns; documented in docs/reference.md and stable."""
+    """The exit codes of tfsctl, which are stable and documented in docs/reference.md."""
 
     OK = 0
     FAILED = 1

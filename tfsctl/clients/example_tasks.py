@@ -17,7 +17,7 @@ from tfsctl.inputs.tf_examples import is_named_for_examples, serialize
 
 Answer = TypeVar("Answer")
 
-# The error for an integer in a feature of floats. The signature does not tell the type of a feature.
+# The error for an integer in a feature of floats. The signature does not have the type of a feature.
 _WANTS_FLOAT = re.compile(r"Key: (?P<name>.+?), Index: .*Data type: int64 but expected type: float")
 
 

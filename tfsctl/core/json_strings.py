@@ -25,7 +25,7 @@ class JsonText(bytes):
 
 
 def is_b64(value: object) -> bool:
-    """Whether a JSON value is `{"b64": …}`, which stands for bytes."""
+    """Whether a JSON value is `{"b64": …}`, which means bytes."""
     return isinstance(value, dict) and value.keys() == {"b64"}
 
 

@@ -53,7 +53,7 @@ class CellFormat:
     """How the text cells of one column are written.
 
     - `decimal`: the decimal mark, `.` or `,`; None: the file has no options for it (lines of text)
-    - `missing`: cells that stand for a missing value
+    - `missing`: cells that mean a missing value
     """
 
     decimal: str | None = None

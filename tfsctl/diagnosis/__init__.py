@@ -1,1 +1,1 @@
-"""What an error means: its cause, and what to do next."""
+"""Explains errors: the cause, and a hint."""

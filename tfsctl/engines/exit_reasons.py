@@ -1,4 +1,4 @@
-"""Why a server ended, as far as the signal that ended it tells."""
+"""The likely reason for the end of a server, from the signal that ended it."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What loading and running a version showed."""
+    """The results of loading and running a version."""
 
     checks: tuple[SignatureCheck, ...]
     memory: Memory

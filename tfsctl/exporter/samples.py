@@ -28,7 +28,7 @@ _TEXTS = (b"example", b"a second one", b"1", b"another example of a text", b"Par
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """At most MAX_SAMPLE_ROWS rows of the default signature, by column. The key None stands for the only input of a model.
+    """At most MAX_SAMPLE_ROWS rows of the default signature, by column. The key None means the only input of a model.
 
     `others` holds columns for other signatures, by the signature's name.
     """

@@ -124,7 +124,7 @@ def choose_outputs(signature: Signature, names: Sequence[str]) -> tuple[str, ...
 
 
 def describe_inputs(signature: Signature) -> str:
-    """What a signature takes, on one line: `serving_default takes text string [batch]`."""
+    """The inputs of a signature, on one line: `serving_default takes text string [batch]`."""
     inputs = ", ".join(f"{spec.name} {spec.dtype} {spec.shape_text}" for spec in signature.inputs)
     return f"{signature.name} takes {inputs or 'no inputs'}"
 

@@ -148,7 +148,7 @@ def _check_policy(file: _File, entry: Field, model: ModelConfig) -> None:
 
 
 def _check_labels(file: _File, entry: Field, model: ModelConfig) -> None:
-    """Labels of versions that the policy does not load, as far as that is certain."""
+    """Labels of versions that the policy certainly does not load."""
     base = Path(model.base_path)
     on_disk = [one.version for one in list_versions(base)] if base.is_dir() else []
     if model.policy.specific is not None:

@@ -105,7 +105,7 @@ def _field_fix(name: str, descriptor: Descriptor) -> str:
 
 
 def _json_fix(path: str, message: Message, text: str) -> str:
-    """The text protobuf that a JSON document stands for."""
+    """The text protobuf with the content of a JSON document."""
     if not text.lstrip().startswith("{"):
         return ""
     try:

@@ -33,7 +33,7 @@ _REQUEST_COUNT = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ServedBy:
-    """What one server says of a version: its state, and the labels that name it there."""
+    """The state of a version on one server, and its labels there."""
 
     server: str
     model: str
@@ -255,7 +255,7 @@ def _on_disk(version: int, path: Path) -> ModelVersion:
 def _report(
     server: TrackedServer, model: ModelConfig, *, with_states: bool = True
 ) -> tuple[ServerOfModel, dict[int, ServedBy]]:
-    """What a server says of a model, and of each of its versions."""
+    """The report of a server on a model and its versions."""
     from tfsctl.clients.rest import RestClient
 
     record = server.record

@@ -9,7 +9,7 @@ _NO_LIMIT = 2**62
 
 
 class RequestContext(Protocol):
-    """What the parts of the server know of a request that is being served."""
+    """The context of a request that is being served: what all parts of the server know about it."""
 
     client: object
     """Identifies the client's connection. Queues serve clients in turn, however many requests each of them sends."""

@@ -1,1 +1,1 @@
-"""What to serve, as values, and as TensorFlow Serving's flags and text protos."""
+"""The configuration of a server: models and options as values, and as TensorFlow Serving's flags and text protos."""

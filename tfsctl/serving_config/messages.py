@@ -68,7 +68,7 @@ def parse_text(message: MessageT, text: str, *, source: str) -> MessageT:
 
 
 def _from_json(message: Message, text: str) -> str | None:
-    """A hint with the text protobuf that a JSON document stands for; None if the text is not JSON."""
+    """A hint with the text protobuf for the content of a JSON document; None if the text is not JSON."""
     import json
 
     from google.protobuf import json_format, text_format

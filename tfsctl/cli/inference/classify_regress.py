@@ -1,4 +1,4 @@
-"""What `classify` and `regress` share: choose the signatures, send the request, print the answers."""
+"""The common part of `classify` and `regress`: choose the signatures, send the request, print the answers."""
 
 from __future__ import annotations
 

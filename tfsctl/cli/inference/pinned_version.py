@@ -1,4 +1,4 @@
-"""Send a request to the version whose metadata was fetched, even if the server loads a newer one meanwhile."""
+"""Send a request to the version whose metadata was fetched, even if the server has loaded a newer one since."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from tfsctl.inputs.typed import text_notes
 
 @dataclass(frozen=True, slots=True)
 class PredictArguments:
-    """What to predict on: the texts of the command line and the pairs of `-i`, or (not None) the lines of stdin.
+    """The inputs to predict: the texts of the command line and the pairs of `-i`, or (not None) the lines of stdin.
 
     - `as_text`: texts and lines are the input, without parsing.
     - `as_example`: they are features, from which tf.Examples are built.

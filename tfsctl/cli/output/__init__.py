@@ -1,1 +1,1 @@
-"""What commands print: `terminal.py` prints, and the other modules format."""
+"""The output of commands: `terminal.py` prints, and the other modules format."""

@@ -1,4 +1,4 @@
-"""What `serve`, `run` and `restart` print: the plan before the start, then addresses and example commands."""
+"""The output of `serve`, `run` and `restart`: the plan before the start, then addresses and example commands."""
 
 from __future__ import annotations
 

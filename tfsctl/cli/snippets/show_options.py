@@ -22,7 +22,7 @@ Program = Literal["curl", "http", "python", "grpcurl"]
 
 @dataclass(frozen=True, slots=True)
 class ShowOptions:
-    """What to print: a snippet for a program, or (None) the request itself."""
+    """The program to print a snippet for; None prints the request itself."""
 
     program: Program | None
 

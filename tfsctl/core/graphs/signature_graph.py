@@ -22,7 +22,7 @@ _STATE_OPS = {
 
 @dataclass(frozen=True, slots=True)
 class SignatureGraph:
-    """What a signature runs: nodes of the main graph, and the functions that they call, by name."""
+    """The graph of a signature: nodes of the main graph, and the functions that they call, by name."""
 
     main: Sequence[protos.NodeDef]
     functions: Mapping[str, protos.FunctionDef]

@@ -54,7 +54,7 @@ class Container:
         return "" if facts is None else facts.exit_reason
 
     def _facts(self) -> ContainerFacts | None:
-        """What Docker knows of it; None if it was removed. Raises DockerError if the daemon does not answer."""
+        """Its facts from Docker; None if it was removed. Raises DockerError if the daemon does not answer."""
         found = inspection.inspect([self._id])
         if found is None:
             raise DockerError(

@@ -1,4 +1,4 @@
-"""What Docker knows of our containers: state, addresses, health and limits, read with `docker inspect`.
+"""Facts from Docker about our containers: state, addresses, health and limits, read with `docker inspect`.
 
 Docker can restart, stop and remove a container without tfsctl, so these facts are read whenever they are needed.
 """

@@ -134,7 +134,7 @@ def _labels(name: str, models: Sequence[ModelOnDisk], base: str) -> dict[str, st
 
 
 def _joined_names(models: Sequence[str]) -> str:
-    """The names of all models in one name, as far as it is not too long."""
+    """The names of all models joined to one name, unless it is too long."""
     shown = [valid_name(model) for model in models[:MAX_NAMES]]
     rest = len(models) - len(shown)
     return "-".join([*shown, *([f"and-{rest}-more"] if rest else [])])[:MAX_NAME_CHARS]

@@ -13,7 +13,7 @@ from tfsctl.serving_config.serving_config import TlsFiles
 
 @dataclass(frozen=True, slots=True)
 class ServeOptions:
-    """What the user asked to serve, and how. Port 0 means any free port.
+    """The models to serve and the options of the server, as given by the user. Port 0 means any free port.
 
     The models are given by
 

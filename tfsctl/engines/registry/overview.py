@@ -1,4 +1,4 @@
-"""What every server is doing now: the state of its models' versions, and its use of CPU and memory."""
+"""The status of every server: the state of its models' versions, and its use of CPU and memory."""
 
 from __future__ import annotations
 

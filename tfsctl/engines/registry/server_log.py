@@ -94,7 +94,7 @@ def recent_load_failures(server: TrackedServer) -> dict[tuple[str, int], str]:
 
 
 def exit_cause(server: TrackedServer) -> str:
-    """Why a server ended: from Docker, from the signal, or from a known error in its log. Empty if nothing tells."""
+    """Why a server ended: from Docker, from the signal, or from a known error in its log. Empty if it is unknown."""
     if server.facts is not None and server.facts.exit_reason:
         return server.facts.exit_reason
     if server.exit is not None and -server.exit.status in REASONS:
@@ -179,7 +179,7 @@ def _file_log(path: Path, selection: LogSelection, *, written_by: int | None) ->
 
 
 def _read_new(log: TextIO) -> str:
-    """What was added since the last read; all of the file if it was truncated."""
+    """The bytes added since the last read; all of the file if it was truncated."""
     if os.fstat(log.fileno()).st_size < os.lseek(log.fileno(), 0, os.SEEK_CUR):
         log.seek(0)
     return log.read()

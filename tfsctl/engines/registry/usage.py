@@ -88,7 +88,7 @@ def _stats(ids: Sequence[str]) -> dict[str, Usage]:
     try:
         argv = ["docker", "stats", "--no-stream", "--no-trunc", "--format", _STATS, *ids]
         lines = subprocesses.run(argv, timeout_s=STATS_TIMEOUT_S).stdout.splitlines()
-    except ProgramFailed:  # one of them ended meanwhile
+    except ProgramFailed:  # one of them ended during the call
         return {}
     return {
         stats["ID"]: Usage(float(stats["CPUPerc"].rstrip("%")), parse_size(stats["MemUsage"].partition("/")[0]))

@@ -1,1 +1,1 @@
-"""What the manifest of a version records besides the results of its checks: provenance, features, row operations."""
+"""The parts of a version's manifest besides the results of checks: provenance, features, row operations."""

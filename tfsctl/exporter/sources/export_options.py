@@ -39,7 +39,7 @@ class ExportOptions:
 
     Servables that are not models:
 
-    - `kind`: what SOURCE is, for files whose suffix does not tell.
+    - `kind`: the kind of SOURCE, for files with an ambiguous suffix.
     - `keys`: a file with the key of each vector. `metric` (default: cosine) and `k` (default: 10) of nearest neighbours.
     - `oov`: the rule for tokens that a vocabulary does not have (see `servables.vocabulary`).
 

@@ -124,7 +124,7 @@ def _hint_for(arguments: list[str]) -> str:
 
 
 def _sampled(samples: Samples) -> dict[str | None, Tree]:
-    """The inputs that the samples show, as KerasTensors by name. The name None stands for the only input."""
+    """The inputs that the samples show, as KerasTensors by name. The name None means the only input."""
     import keras
 
     return {

@@ -59,7 +59,7 @@ class ModelSource:
 
 
 def parse_source(text: str, options: ExportOptions = ExportOptions()) -> ModelSource:  # noqa: B008 - immutable
-    """Parse SOURCE. The options say what a file is whose suffix does not tell.
+    """Parse SOURCE. The options give the kind of a file with an ambiguous suffix.
 
     Raises NotFound if there is no such file, InvalidInput if it cannot be exported.
     """

@@ -37,7 +37,7 @@ def replay(directory: Path, requests: Sequence[protos.PredictionLog]) -> None:
 
 
 def write(directory: Path, requests: Sequence[protos.PredictionLog]) -> None:
-    """Write the warmup file of a version. A server that loads it meanwhile finds the old file or the new one."""
+    """Write the warmup file of a version. A server that loads it at the same time finds the old file or the new one."""
     _replace(directory / WARMUP_FILE, [request.SerializeToString() for request in requests])
 
 

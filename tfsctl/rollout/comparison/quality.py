@@ -59,7 +59,7 @@ class Flips:
 
 @dataclass
 class Losses:
-    """What is kept of each row of one side: vectors of equal length, filled batch by batch.
+    """The values kept for each row of one side: vectors of equal length, filled batch by batch.
 
     - `terms`: metric -> its value for each row (float32); the metric is their mean.
     - `score`: binary only: the probability of the positive class (float64).

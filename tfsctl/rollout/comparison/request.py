@@ -1,4 +1,4 @@
-"""What a user asks to compare, as values; `run` checks them, opens both sides, and compares.
+"""The request for a comparison: `run` checks it, opens both sides, and compares.
 
 The command `tfsctl compare`, `export --compare` and `tfsctl.compare` in Python all go through here.
 """
@@ -34,7 +34,7 @@ SAMPLES = "the samples of the manifest"
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRequest:
-    """What to compare, and on which rows.
+    """The sides to compare, the rows, and the options.
 
     - `file`: any file that `predict --file` reads; None: the samples in the manifest of a version.
     - `columns`: input -> its column, if that has another name.

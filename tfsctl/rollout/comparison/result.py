@@ -56,7 +56,7 @@ class Quantile:
 
 @dataclass(frozen=True, slots=True)
 class SideFacts:
-    """What is known of one side: where it is, and, where tfsctl can tell, its size, memory and load time."""
+    """One side: its location, and, if tfsctl knows them, its size, memory and load time."""
 
     name: str
     model: str
@@ -69,9 +69,9 @@ class SideFacts:
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """What a comparison found.
+    """The result of a comparison.
 
-    - `parts`: "" for all rows, then `COLUMN=VALUE` for each slice, the most harmed first.
+    - `parts`: "" for all rows, then `COLUMN=VALUE` for each slice, those that lose most first.
     - `unstable`: rows for which A does not agree with itself; they say nothing about B and are not counted.
     - `outputs`: output -> statistics (see `OutputDifference.summary`).
     """

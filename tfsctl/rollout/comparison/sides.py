@@ -49,7 +49,7 @@ class Side:
     load_s: float | None = None
 
     def facts(self) -> SideFacts:
-        """What is known of the version: its size on disk, and the memory of a server that serves it alone."""
+        """The properties of the version: its size on disk, and the memory of a server that serves it alone."""
         memory = None
         if self.handle is not None:
             pid = self.handle.record.pid

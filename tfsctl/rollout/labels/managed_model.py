@@ -38,7 +38,7 @@ RPC_TIMEOUT_S = 30.0
 
 
 class ManagedModel(Protocol):
-    """What a change of labels needs of a server.
+    """The interface of a server whose labels can be changed.
 
     `key` identifies the server and the model; `server` is the server's name for messages.
     """
@@ -52,7 +52,7 @@ class ManagedModel(Protocol):
         """The directory of the model on this machine; None if it is elsewhere."""
 
     def locked(self, on_wait: Callable[[], None]) -> AbstractContextManager[None]:
-        """A context manager: no other command changes the labels of this server meanwhile."""
+        """A context manager: no other command changes the labels of this server during the block."""
 
     def config(self) -> ModelConfig:
         """The model as it is configured now: the last configuration that the server got, which it also gets when it restarts."""
@@ -67,7 +67,7 @@ class ManagedModel(Protocol):
         """The state of each version."""
 
     def load_failures(self) -> Mapping[int, str]:
-        """By version, why it could not be loaded, as far as the server's log tells."""
+        """By version, the reason in the server's log why it could not be loaded."""
 
     def restart_note(self) -> str:
         """A note on a restart that would not keep the labels; empty if there is nothing to say."""
@@ -138,7 +138,7 @@ class OwnServerModel:
         return self._client.status(ModelRef(self.name))
 
     def load_failures(self) -> Mapping[int, str]:
-        """What the log tells."""
+        """The reasons in the log."""
         found = server_log.recent_load_failures(self._tracked)
         return {version: why for (model, version), why in found.items() if model == self.name}
 

@@ -99,7 +99,7 @@ class Application:
 
     @property
     def recorder(self) -> Recorder:
-        """What records the server's metrics; there once `start` has begun."""
+        """The recorder of the server's metrics, which exists after `start`."""
         return self._server.recorder
 
     def _reload_refusal(self, exchange: Exchange) -> str:

@@ -1,4 +1,4 @@
-"""IP addresses: the ones that --host stands for, and whether a client is on this machine."""
+"""IP addresses: resolves --host, and tells whether a client is on this machine."""
 
 from __future__ import annotations
 

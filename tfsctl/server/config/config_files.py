@@ -44,7 +44,7 @@ def read_config_file(path: str | Path, message: MessageT) -> MessageT:
 
 
 def _hint(text: str) -> str:
-    """What the file is instead, if that is easy to see."""
+    """A remark if the file begins with a byte order mark or is JSON."""
     if text.startswith(_BYTE_ORDER_MARK):
         return "; the file begins with a byte order mark: save it as UTF-8 without BOM"
     if text.lstrip().startswith("{"):

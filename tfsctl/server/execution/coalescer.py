@@ -187,7 +187,7 @@ class RequestCoalescer:
 
     # ---- running ----
     def _dispatch(self) -> None:
-        """Start what waits: on the loop if it is small and quick, otherwise in threads as far as they are free."""
+        """Start waiting requests: on the loop if they are small and quick, otherwise in free threads."""
         end_s = time.perf_counter() + _LOOP_SLICE_S
         while (batch := self._next_batch()) is not None:
             if not (batch.is_small and self._timing.is_quick):

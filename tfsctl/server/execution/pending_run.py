@@ -24,11 +24,11 @@ class Codec(Protocol):
 
     @property
     def feeds(self) -> Sequence[Endpoint]:
-        """What the payloads are converted to."""
+        """The inputs of the graph, in the order of the arrays that `decode` returns."""
 
     @property
     def fetches(self) -> Sequence[Endpoint]:
-        """What the answers are made of."""
+        """The outputs of the graph that the answers are made from."""
 
     def decode(self, payloads: Sequence[Any]) -> Arrays | None:
         """One array for each feed, with the requests along its first axis; None if the payloads cannot be stacked."""
@@ -172,7 +172,7 @@ def _string_bytes(strings: np.ndarray) -> int:
 
 
 def _merge_key(fetches: Sequence[Endpoint], arrays: Arrays, rows: int) -> object:
-    """What must be equal for two runs with several inputs to be merged; None if this one cannot be merged."""
+    """The key that two runs with several inputs must share to be merged; None if this run cannot be merged."""
     if any(array.shape[:1] != (rows,) for array in arrays):
         return None
     return (fetches, *((array.dtype.char, array.shape[1:]) for array in arrays))

@@ -9,7 +9,7 @@ from tfsctl.server.process.resources import memory_limit_bytes
 from tfsctl.server.status import Code, ServingError
 
 _MEMORY_SHARE = 8  # the queues may hold an eighth of the memory that the server may use
-_REQUEST_BYTES = 16 * 1024  # what a waiting request takes besides its tensors: task, stream, headers, parsed message
+_REQUEST_BYTES = 16 * 1024  # bytes of a waiting request besides its tensors: task, stream, headers, parsed message
 _MAX_RETRY_AFTER_S = 60
 
 

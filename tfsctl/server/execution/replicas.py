@@ -40,7 +40,7 @@ class Replicas:
         self._packed = {width: call.packed(f"{name}/packed_{width}", width) for width in WIDTHS}
         self._ready: tuple[int, ...] = ()
         self.may_pack = True
-        """Whether the outputs of requests of one shape are of one shape too, as far as is known."""
+        """Whether requests of equal shapes are known to have outputs of equal shapes."""
 
     def make_ready(self, width: int, feeds: Feeds) -> None:
         """Let TensorFlow prepare runs of that width by running one. Raises what the run raises."""

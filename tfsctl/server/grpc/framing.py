@@ -24,7 +24,7 @@ RESPONSE_HEADERS: Pairs = (
     (b"grpc-accept-encoding", b"identity, deflate, gzip"),
 )
 _MAX_STATUS_CHARACTERS = 1024  # the real server cuts its messages there, so that they fit a header
-_PRINTABLE = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~\\"  # what grpc-message carries without percent-encoding
+_PRINTABLE = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~\\"  # the characters that grpc-message carries without percent-encoding
 TIMEOUT = b"grpc-timeout"
 """The header of a call's deadline."""
 _CONTENT_TYPE = re.compile(rb"application/grpc(\+proto)?[ \t]*(;.*)?", re.IGNORECASE)

@@ -89,7 +89,7 @@ class Exchange(ABC):
         self._size = self._unconsumed = 0  # bytes of the body that have arrived; those the application has not taken
         self._news: asyncio.Future[None] | None = None
         self._error: Exception | None = None  # why the body is not taken
-        self._is_consuming = False  # what arrives of the body is consumed at once
+        self._is_consuming = False  # the body is consumed as it arrives
         self.has_all = self.is_gone = self.is_streaming = self.is_alone = False
         self.task: asyncio.Task[None] | None = None
         self.held = 0

@@ -22,7 +22,7 @@ _LENGTHS = {frames.PING: 8, frames.RST_STREAM: 4, frames.WINDOW_UPDATE: 4}
 
 
 class DataReceiver(Protocol):
-    """What takes the payload of a DATA frame."""
+    """The receiver of the payload of a DATA frame."""
 
     def receive(self, data: bytes) -> None:
         """Take a part of the payload."""
@@ -35,7 +35,7 @@ class DataReceiver(Protocol):
 
 
 class FrameHandler(Protocol):
-    """What takes the frames. Its methods raise ConnectionFailedError for what must not have come."""
+    """The receiver of the frames. Its methods raise ConnectionFailedError for frames that break the protocol."""
 
     def on_data(self, number: int, length: int) -> DataReceiver | None:
         """A DATA frame begins; returns who takes its payload, None if nobody does."""

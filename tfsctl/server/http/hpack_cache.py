@@ -144,7 +144,7 @@ _NOT_IN_NAMES = frozenset(range(0x21)) | frozenset(range(0x41, 0x5B)) | frozense
 
 
 def _field_error(name: bytes, value: bytes) -> str:
-    """What is wrong with a header field; empty if nothing is."""
+    """The error in a header field; empty if it is valid."""
     if not name or not _NOT_IN_NAMES.isdisjoint(name):
         return f"{name!r} is not a field name"
     if name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):

@@ -34,7 +34,7 @@ class Http1Connection(asyncio.Protocol):
         self.state, self.loop, self.port, self._peer = state, state.loop, port, peer
         self._limits = limits
         self._max_requests = 1 if state.is_leaving else limits.max_requests_per_connection
-        self._buffer = bytearray()  # what has arrived and is not parsed
+        self._buffer = bytearray()  # bytes that have arrived and are not parsed
         self._searched = 0  # bytes of the buffer in which the end of a head was looked for
         self._current: Request | None = None
         self._is_in_body = False  # the body of the current request has not arrived completely

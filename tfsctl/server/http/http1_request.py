@@ -154,7 +154,7 @@ class Request(Exchange):
 
     def _head_bytes(self, status: int, headers: Pairs, length: bytes = b"") -> bytes:
         if not self.has_all:
-            self.keeps_alive = False  # what is left of the body must never be taken for a request
+            self.keeps_alive = False  # the rest of the body must never be taken for a request
         self.has_begun = True
         lines, date = _head_lines(status, headers), _date(int(self._loop.time()))
         if not self.keeps_alive:

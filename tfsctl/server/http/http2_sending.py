@@ -1,4 +1,4 @@
-"""What one HTTP/2 connection sends: frames, as far as the client's flow-control windows allow, each stream in turn."""
+"""Sends the frames of one HTTP/2 connection as far as the client's flow-control windows allow, each stream in turn."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
 _STALL_CHECK_S = 0.02
-_STALL_S = 0.002  # what is shorter is no stall
+_STALL_S = 0.002  # a shorter wait is not a stall
 _CLOSE_S = 5.0  # for what was written to be sent
 _JOIN_S = 60.0  # for another process to listen on the ports that it is to take over
 _LEAVE_CHECK_S = 0.5

@@ -1,4 +1,4 @@
-"""What all connections of a listener share: the application, the memory budget, and the connections themselves."""
+"""The state shared by all connections of a listener: the application, the memory budget, and the connections."""
 
 from __future__ import annotations
 

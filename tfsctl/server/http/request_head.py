@@ -1,4 +1,4 @@
-"""What a request's head says, and the rules for its parts that HTTP/1 and HTTP/2 share (RFC 9110)."""
+"""The parsed head of a request, and the rules for its parts that HTTP/1 and HTTP/2 share (RFC 9110)."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ class ServerCore:
     async def _poll(self) -> None:
         found = [(model, await asyncio.to_thread(aspired_versions, model)) for model in list(self._models.values())]
         for model, versions in found:
-            if versions is not None and self._models.get(model.name) is model:  # not reconfigured meanwhile
+            if versions is not None and self._models.get(model.name) is model:  # not reconfigured since
                 self.manager.set_aspired(model.name, versions)
 
     # ---- queries ----

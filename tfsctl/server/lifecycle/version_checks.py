@@ -167,7 +167,7 @@ class _Reports:
                 request.error = ServingError(Code.RESOURCE_EXHAUSTED, report["message"])
 
     def text(self) -> list[str]:
-        """What else the process wrote."""
+        """The other output of the process."""
         return [line.decode("utf-8", "replace") for line in self._lines() if not line.startswith(self._token)]
 
     def _lines(self) -> list[bytes]:

@@ -117,7 +117,7 @@ class RestPredict:
         return await self._answer(ref, self._inputs(ref, signature, document, body))
 
     def _new_codec(self, servable: Servable, signature: str, rows: int) -> Codec | None:
-        """What converts bodies with that many rows, kept for the next ones; None if each has to be converted alone."""
+        """The cached converter of bodies with that many rows; None if each has to be converted alone."""
         if not servable.accepts_codecs:
             return None
         try:

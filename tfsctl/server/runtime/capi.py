@@ -213,7 +213,7 @@ def check() -> None:
 
 
 def _message(status: int) -> bytes:
-    """The whole message of a TF_Status, which may contain NUL bytes. TF_Message's result does not tell its length.
+    """The whole message of a TF_Status, which may contain NUL bytes. TF_Message's result does not have its length.
 
     A TF_Status is a pointer to a reference count, a code and a std::string (absl/status/internal/status_internal.h).
     If the string found that way is not the one TF_Message returned, the message ends at the first NUL byte.

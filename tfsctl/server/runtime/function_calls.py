@@ -74,7 +74,7 @@ def _is_variable(argument: protos.OpDef.ArgDef) -> bool:
 
 
 def find_endless_calls(graph: Body, functions: dict[str, Body]) -> str:
-    """What is wrong with the calls that the graph reaches; "" if nothing is."""
+    """The error in the calls that the graph reaches; "" if they are valid."""
     bodies: dict[str | None, Body] = {None: graph}
     bodies.update(functions)
     depth: dict[str | None, int] = {}

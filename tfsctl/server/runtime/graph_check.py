@@ -174,7 +174,7 @@ def _product(tensor: protos.TensorProto) -> int:
     if tensor.tensor_content and dtype.kind == "i":
         whole = len(tensor.tensor_content) // dtype.itemsize  # TensorFlow refuses a part of a value
         sizes = np.frombuffer(tensor.tensor_content, dtype, whole).tolist()
-    if len(sizes) == 1:  # one value stands for all
+    if len(sizes) == 1:  # one value is repeated for all elements
         sizes *= tensor.tensor_shape.dim[0].size
     return math.prod(sizes[:_MAX_DIMENSIONS])
 

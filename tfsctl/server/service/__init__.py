@@ -1,1 +1,1 @@
-"""What the server does, once for both APIs."""
+"""The behaviour of the server, shared by both APIs."""

@@ -75,7 +75,7 @@ def _document(report: ServerReport) -> dict[str, Any]:
 
 
 def _container_document(report: ServerReport) -> dict[str, Any]:
-    """What only a container has, as JSON values; null for a process."""
+    """The properties that only a container has, as JSON values; null for a process."""
     facts = report.facts
     if facts is None:
         return dict.fromkeys(("image", "health", "restart", "cpu_limit", "memory_limit_bytes", "pids_limit"))

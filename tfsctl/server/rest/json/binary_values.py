@@ -1,4 +1,4 @@
-"""Bytes in JSON: `{"b64": text}`, which stands for the decoded text wherever TensorFlow Serving expects a string."""
+"""Bytes in JSON: `{"b64": text}`, which TensorFlow Serving decodes wherever it expects a string."""
 
 from __future__ import annotations
 

@@ -300,7 +300,7 @@ class _ExactReader:
             elif character in ("", "\0"):
                 raise self._error("Missing a closing quotation mark in string.")
             else:
-                raise self._error(_BAD_ESCAPE)  # what RapidJSON 1.1.0 says of a control character
+                raise self._error(_BAD_ESCAPE)  # RapidJSON 1.1.0's error for a control character
 
     def _escape(self) -> str:
         """One backslash escape as UTF-8 bytes in Latin-1, like the rest of the string."""

@@ -40,7 +40,7 @@ _PLACEHOLDER = rb'"\u0000"'
 class _Body:
     """A body around one array: the signature it asks for, its form, and where the array is.
 
-    `name` is the input of `{"inputs": {NAME: …}}`, None if the array stands for the only input.
+    `name` is the input of `{"inputs": {NAME: …}}`, None if the array is the only input.
     """
 
     signature: str
