@@ -201,7 +201,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"inference_options"},
     ],
     "cli/output": [
-        {"classes", "signature_table", "terminal", "value_text"},
+        {"classes", "signature_table", "terminal", "units", "value_text"},
         {
             "ab_results",
             "bars",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfsctl.cli.output import terminal
-from tfsctl.cli.output.versions_table import size_text
+from tfsctl.cli.output.units import size_text
 from tfsctl.rollout.comparison.junit import describe_gate
 from tfsctl.rollout.comparison.result import ALL_ROWS, Comparison
 

@@ -6,13 +6,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.cli.output import terminal
+from tfsctl.cli.output.units import age_text, size_text
 
 if TYPE_CHECKING:
     from tfsctl.rollout.inventory import ModelInventory, ModelVersion, ServedBy, ServerOfModel
 
 COLUMNS = ("version", "age", "size", "signatures", "fingerprint", "manifest", "blessing", "served")
-_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-_SIZES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 
 
 def document(model: ModelInventory) -> dict[str, Any]:
@@ -85,15 +84,3 @@ def _server_line(server: ServerOfModel) -> str:
         return f"{server.server}: {server.address} (requests are not counted: tfsctl serve --metrics counts them)"
     counts = ", ".join(f"{count} {status}" for status, count in sorted(server.requests.items())) or "none"
     return f"{server.server}: {server.address}, requests: {counts}"
-
-
-def age_text(seconds: float) -> str:
-    """An age in its largest unit: `3d`, `5h`."""
-    unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= size), ("s", 1))
-    return f"{int(seconds // size)}{unit}"
-
-
-def size_text(count: int) -> str:
-    """A number of bytes in decimal units: `1.2 MB`."""
-    unit, size = next(((unit, size) for unit, size in _SIZES if count >= size), ("B", 1))
-    return f"{count} B" if unit == "B" else f"{count / size:.1f} {unit}"

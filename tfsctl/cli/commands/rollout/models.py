@@ -28,7 +28,7 @@ def models(
       tfsctl models /srv/models --json
     """
     from tfsctl.cli.output import terminal
-    from tfsctl.cli.output.versions_table import size_text
+    from tfsctl.cli.output.units import size_text
     from tfsctl.rollout.inventory import find_models
 
     found = list(find_models(folder))
