@@ -127,16 +127,25 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "rollout": [
         {"comparison", "experiment", "file_verification", "gate", "labels", "removal"},
+        {"shadow"},
         {"front", "inventory"},
         {"ab_test", "recording"},
+    ],
+    "rollout/shadow": [
+        {"copied_request", "shadow_state"},
+        {"collector_files", "collector_options", "request_queue", "shadow_statistics"},
+        {"both_versions"},
+        {"collector_process"},
+        {"__main__"},
     ],
     "rollout/front": [
         {"envoy_program", "routes", "webhook"},
         {"admin", "bootstrap"},
         {"rollout_state"},
         {"front_files"},
-        {"children", "decisions", "operations"},
-        {"backends"},
+        {"children", "operations", "shadow_decisions"},
+        {"backends", "decisions"},
+        {"shadow_runner"},
         {"supervisor"},
         {"__main__"},
     ],
@@ -146,7 +155,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"exposure_store"},
         {"exposure_log", "outcomes"},
     ],
-    "rollout/gate": [{"e_value", "slow_requests"}, {"forecast"}],
+    "rollout/gate": [{"e_value", "slow_requests"}, {"agreement", "forecast"}],
     "rollout/labels": [
         {"config_file", "planning"},
         {"intent", "managed_model"},
@@ -210,6 +219,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "label_table",
             "rollout_report",
             "server_announcement",
+            "shadow_report",
             "versions_table",
         },
         {"predictions"},
@@ -319,6 +329,7 @@ EXITS = [
     *("__main__", "cli/__init__", "server/__main__", "server/main"),
     *("server/app/run", "server/app/check_process"),
     "rollout/front/__main__",
+    "rollout/shadow/__main__",
     "programs/exit_recorder",  # in the child of a fork
 ]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
-from cli_runner import RunCli
+from cli_runner import Result, RunCli
 from graph_models import GraphModel
 from scale_models import write_scale_model
 
@@ -36,9 +36,17 @@ class Front:
 
     def run(self, *args: object, code: int = 0) -> Any:
         """Run a command with --json; its document, or its stderr if it fails as expected."""
-        result = self._run_cli(*args, "--json")
+        result = self.command(*args)
         assert result.code == code, result.stderr
         return json.loads(result.stdout) if code == 0 else result.stderr
+
+    def command(self, *args: object) -> Result:
+        """Run a command with --json, whatever its exit code is."""
+        return self._run_cli(*args, "--json")
+
+    def stop(self) -> None:
+        """Stop it before the fixture does."""
+        self._run_cli("stop", "--all")
 
     def add_version(self, version: int, *, is_broken: bool = False, matmul_size: int = 0) -> None:
         """Write another version, which may fail for every request, or multiply two matrices first."""

@@ -55,6 +55,7 @@ COMMANDS = {
     "models": Command("rollout", "List the model directories below a folder."),
     "canary": Command("rollout", "Send a part of the traffic to a new version."),
     "ab": Command("rollout", "Split the traffic between two versions, and compare their results."),
+    "shadow": Command("rollout", "Compare a new version with the stable one on live requests."),
     "rollout": Command("rollout", "Show and end the rollout of a version."),
     "record": Command("rollout", "Record the requests of a model."),
     "skew": Command("rollout", "Compare recorded inputs with the training data."),

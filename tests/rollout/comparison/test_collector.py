@@ -59,11 +59,12 @@ def test_a_random_model_is_not_blamed() -> None:
     """Rows for which A disagrees with itself are not counted, and not among the worst."""
     collector = Collector(TOLERANCE)
     a = np.array([1.0, 2.0, 3.0])
-    unstable = collector.add(
+    _, stable = collector.add(
         rows(3), {}, {"y": a}, {"y": np.array([9.0, 2.0, 9.0])}, {}, again={"y": np.array([5.0, 2.0, 3.0])}
     )
 
-    assert unstable == collector.unstable() == 1
+    assert stable.tolist() == [False, True, True]
+    assert collector.unstable() == 1
     assert collector.parts()[""].agreement == 0.5
     assert [one.row for one in collector.worst()] == [3]
 

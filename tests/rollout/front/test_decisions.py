@@ -11,13 +11,15 @@ import pytest
 
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.errors import InvalidInput, NotFound
-from tfsctl.rollout.front import admin, decisions
+from tfsctl.rollout.front import admin, decisions, shadow_decisions
 from tfsctl.rollout.front.admin import Counts
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState, ProcessRef, SlotState
 from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan
+from tfsctl.rollout.shadow.shadow_state import Progress, ShadowPlan
 from tfsctl.serving_config.model_config import ModelConfig
 from tfsctl.serving_config.serving_config import ServingConfig
 
+SHADOW = ShadowPlan("m", 2, 0.1, min_agreement=0.95)
 PLAN = RolloutPlan("m", 2, (10.0, 50.0, 100.0), 0.0, (100, 100, 1))
 
 
@@ -37,7 +39,7 @@ def spec(tmp_path: Path) -> LaunchSpec:
 
 
 def command(action: str, plan: RolloutPlan = PLAN) -> dict[str, Any]:
-    return {"id": "1", "action": action, "operator": "ann", "plan": asdict(plan)}
+    return {"id": "1", "action": action, "operator": "ann", "plan": asdict(plan), "shadow": asdict(SHADOW)}
 
 
 def running(state: FrontState, plan: RolloutPlan = PLAN, *, step: int = 0) -> FrontState:
@@ -50,6 +52,24 @@ def advanced(state: FrontState, stable: Counts, canary: Counts) -> FrontState:
     """The front after these counts."""
     assert state.rollout is not None
     return decisions.next_state(state, state.rollout.counted(stable, canary))
+
+
+GATED = replace(PLAN, min_agreement=0.95, min_samples=30)
+
+
+def shadow_command(version: int = 2) -> dict[str, Any]:
+    return {**command("shadow"), "plan": asdict(ShadowPlan("m", version, 0.1))}
+
+
+def with_samples(
+    state: FrontState, spec: LaunchSpec, plan: RolloutPlan, *, samples: int, log_evidence: float = 0.0
+) -> FrontState:
+    """The front with a running canary, whose shadow has so many samples, a fifth of which disagree."""
+    started = decisions.carry_out(state, spec, command("canary", plan))
+    assert started.shadow is not None
+    assert started.rollout is not None
+    progress = Progress(started.shadow.id, samples=samples, disagreeing=samples / 5, log_evidence=log_evidence)
+    return replace(started, shadow=replace(started.shadow, progress=progress), rollout=started.rollout.at_step(0))
 
 
 def test_a_canary_is_served_by_the_other_slot(state: FrontState, spec: LaunchSpec) -> None:
@@ -177,11 +197,99 @@ def test_a_new_rule_needs_a_new_threshold(state: FrontState, spec: LaunchSpec) -
     assert thresholds == [12, None, 40, None]
 
 
-def test_the_state_survives_its_file(state: FrontState) -> None:
+def test_a_shadow_is_served_by_the_other_slot(state: FrontState, spec: LaunchSpec) -> None:
+    """A canary of that version keeps its server; the end of the canary ends the shadow."""
+    shadowed = decisions.carry_out(state, spec, shadow_command())
+    canary = decisions.carry_out(shadowed, spec, command("canary"))
+    ended = shadow_decisions.without_idle_shadow(canary, decisions.carry_out(canary, spec, command("abort")))
+
+    assert shadowed.slots["b"].versions == canary.slots["b"].versions == {"m": [1, 2]}
+    assert shadowed.shadow is not None
+    assert canary.shadow == shadowed.shadow
+    assert shadowed.needs_other_slot
+    assert not ended.needs_other_slot
+    assert ended.shadow is not None
+    assert (ended.shadow.status, ended.shadow.reason) == ("stopped", "the rollout has ended")
+
+
+def test_shadows_that_are_refused(state: FrontState, spec: LaunchSpec) -> None:
+    """Two versions at once, a shadow that a canary needs, and one that is not there."""
+    shadowed = decisions.carry_out(state, spec, shadow_command())
+    gated = decisions.carry_out(shadowed, spec, command("canary", GATED))
+    for current, refused, message in (
+        (shadowed, shadow_command(3), "version 2 of m is being shadowed"),
+        (shadowed, command("canary", replace(PLAN, version=3)), "version 2 of m is being shadowed"),
+        (running(state), shadow_command(3), "version 2 of m is being rolled out"),
+        (gated, shadow_command(), "has its own shadow"),
+        (gated, command("stop_shadow"), "needs the shadow"),
+        (state, shadow_command(1), "is already the stable version"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            decisions.carry_out(current, spec, refused)
+    with pytest.raises(NotFound, match="no shadow of front is running"):
+        decisions.carry_out(state, spec, command("stop_shadow"))
+
+
+@pytest.mark.parametrize(("on_breach", "status"), [("rollback", "rolled_back"), ("pause", "paused")])
+def test_a_canary_that_disagrees(state: FrontState, spec: LaunchSpec, on_breach: Any, status: str) -> None:
+    """It is rolled back or paused, without any error. A resumed one begins with a new shadow."""
+    gated = with_samples(state, spec, replace(GATED, on_breach=on_breach), samples=40, log_evidence=6.0)
+    after = advanced(gated, Counts(90), Counts(10))
+
+    assert after.rollout is not None
+    assert after.shadow is not None
+    assert after.rollout.status == status
+    assert "80.00% of 40 shadowed requests, at least 0.95 was asked for" in after.rollout.reason
+    if status == "paused":
+        resumed = decisions.carry_out(after, spec, command("resume"))
+        assert resumed.shadow is not None
+        assert resumed.shadow.progress is None
+        assert resumed.shadow.id != after.shadow.id
+
+
+@pytest.mark.parametrize(("samples", "step"), [(0, 0), (29, 0), (30, 1)])
+def test_no_step_ends_without_enough_samples(state: FrontState, spec: LaunchSpec, samples: int, step: int) -> None:
+    """Nothing is promoted on silence, however many requests there are."""
+    after = advanced(with_samples(state, spec, GATED, samples=samples), Counts(9000), Counts(1000))
+
+    assert after.rollout is not None
+    assert after.rollout.step == step
+
+
+def test_copies_are_not_recorded(state: FrontState, spec: LaunchSpec) -> None:
+    """The server of a shadow does not record, and a canary with a shadow cannot be recorded."""
+    record = {**command("record"), "model": "m", "logging": {"filename_prefix": "/r/m"}}
+    recorded = decisions.carry_out(state, spec, record)
+    shadowed = decisions.carry_out(recorded, spec, shadow_command())
+
+    assert shadowed.recordings_of("a") == recorded.recordings
+    assert shadowed.recordings_of("b") == {}
+    assert decisions.carry_out(recorded, spec, command("canary")).recordings_of("b") == recorded.recordings
+    for current, refused in (
+        (shadowed, command("canary")),
+        (recorded, command("canary", GATED)),
+        (running(recorded), shadow_command()),
+        (decisions.carry_out(state, spec, command("canary", GATED)), record),
+    ):
+        with pytest.raises(InvalidInput, match="would be"):
+            decisions.carry_out(current, spec, refused)
+
+
+def test_the_gates_share_alpha() -> None:
+    """Each of three has a third."""
+    plan = replace(PLAN, slow="50ms", min_agreement=0.9, alpha=0.03)
+
+    assert plan.gate_alpha == pytest.approx(0.01)
+
+
+def test_the_state_survives_its_file(state: FrontState, spec: LaunchSpec) -> None:
     """What is written is what is read."""
     files = FrontFiles("front")
     files.write(running(state))
     read = files.read()
+    gated = with_samples(state, spec, GATED, samples=3)
+    files.write(gated)
+    assert files.read() == gated
 
     assert read is not None
     assert read.rollout is not None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tfsctl.rollout.front.routes import Canary, Routing, route_document
+from tfsctl.rollout.front.routes import Canary, Mirror, Routing, route_document
 
 CANARY = Canary("my model", 2, "b", 12.5, "user-id")
 
@@ -67,3 +68,26 @@ def test_other_models_are_not_split() -> None:
     assert target(routing, "/v1/models/other:predict") == "a_rest_direct"
     assert target(routing, "/v1/models/other:predict", version="2") == 404
     assert target(routing, "/v1/models/other/versions/2:predict") == "a_rest_direct"
+
+
+@pytest.mark.parametrize("canary", [None, CANARY])
+@pytest.mark.parametrize("protocol", ["rest", "grpc"])
+def test_only_predictions_of_the_latest_version_are_copied(protocol: Any, canary: Canary | None) -> None:
+    """With and without a canary; the share is a fraction of a million."""
+    routing = Routing("a", {"other": 1, "my model": 1}, canary, Mirror("my model", 0.025))
+    (resource,) = route_document(routing, protocol, 1)["resources"]
+    copied = [
+        (one["match"], one["route"]["request_mirror_policies"])
+        for one in resource["virtual_hosts"][0]["routes"]
+        if "request_mirror_policies" in one.get("route", {})
+    ]
+    path = "/tensorflow.serving.PredictionService/Predict" if protocol == "grpc" else "/v1/models/my model:predict"
+    ((match, (policy,)),) = copied
+
+    assert re.fullmatch(match["safe_regex"]["regex"], path)
+    assert not re.fullmatch(match["safe_regex"]["regex"], "/v1/models/my model/versions/1:predict")
+    assert not re.fullmatch(match["safe_regex"]["regex"], "/v1/models/other:predict")
+    assert policy["cluster"] == f"shadow_{protocol}"
+    assert policy["runtime_fraction"]["default_value"] == {"numerator": 25_000, "denominator": "MILLION"}
+    routed = target(routing, path, protocol=protocol)
+    assert routed == target(replace(routing, mirror=None), path, protocol=protocol)

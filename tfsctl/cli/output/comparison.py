@@ -109,7 +109,8 @@ def _print_sides(found: Comparison) -> None:
         )
         for role, side in (("A", found.a), ("B", found.b))
     ]
-    _print_table(("side", "version", "size", "memory", "load"), rows)
+    if any(any(row[2:]) for row in rows):
+        _print_table(("side", "version", "size", "memory", "load"), rows)
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -34,6 +34,11 @@ def answer_report(report: Mapping[str, Any]) -> None:
     elif slow:
         _answer_evidence(f"has more requests of {slow['threshold_ms']:g} ms or more", slow["e_value"], rollout)
 
+    if agreement := rollout["agreement"]:
+        share = "" if agreement["agreement"] is None else f": {agreement['agreement']:.2%} agree"
+        terminal.answer(f"  shadow: {agreement['samples']:,} samples of at least {agreement['min_samples']:,}{share}")
+        _answer_evidence(f"agrees on less than {agreement['min_agreement']:.4g}", agreement["e_value"], rollout)
+
 
 def _answer_evidence(what: str, e_value: float, rollout: Mapping[str, Any]) -> None:
     terminal.answer(f"  evidence that the canary {what}: {e_value:.3g} (breach at {rollout['breach_at']:g})")
@@ -58,6 +63,20 @@ def say_forecast(percent: float, forecast: Forecast, what: str, canary_rate: flo
     terminal.say(
         f"at {percent:g} %: {100 * canary_rate:g}% {what} are detected after about {_rounded(forecast.median)} requests{late} "
         f"(if the stable version has {100 * stable_rate:g}%)"
+    )
+
+
+def say_agreement_forecast(
+    agreement: float, min_agreement: float, sample: float, median: int | None, ninth_decile: int | None
+) -> None:
+    """Print to stderr what the gate of agreement can detect. `median` and `ninth_decile` are numbers of samples."""
+    if median is None:
+        terminal.say(f"the shadow cannot detect an agreement of {100 * agreement:g}% with so small an alpha")
+        return
+    late = "" if ninth_decile is None else f", in 9 of 10 cases after {_rounded(ninth_decile)}"
+    terminal.say(
+        f"shadow: an agreement of {100 * agreement:g}% (at least {100 * min_agreement:g}% is asked for) is detected after "
+        f"about {_rounded(median)} samples{late}; {100 * sample:g}% of the requests are samples"
     )
 
 

@@ -66,10 +66,10 @@ class Collector:
         labels: Arrays,
         *,
         again: Arrays | None = None,
-    ) -> int:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Add a batch; all arrays have one item per row. `again` is a second answer of A to the same rows.
 
-        Returns how many rows of A disagree with its second answer.
+        Returns for each row whether A and B agree, and whether A agrees with its second answer (bool, [rows] each).
         """
         self.rows += len(rows)
         agree, distance = np.ones(len(rows), bool), np.zeros(len(rows))
@@ -88,7 +88,7 @@ class Collector:
             column.add(labels)
         if self._scoring is not None:
             self._score(self._scoring, a, b, labels)
-        return int((~stable).sum())
+        return agree, stable
 
     def _stable_rows(self, a: Arrays, again: Arrays) -> np.ndarray:
         stable = np.ones(len(next(iter(a.values()))), bool)
@@ -124,6 +124,7 @@ class Collector:
     def parts(self) -> dict[str, Part]:
         """All rows, and every slice, those that lose most first."""
         agree, stable = (np.concatenate(list_) if list_ else np.empty(0, bool) for list_ in (self._agree, self._stable))
+        self._agree, self._stable = [agree], [stable]  # one array takes less memory than many
         target = np.concatenate(self._target) if self._target else np.empty(0)
         slices = {
             name: self._part(agree, stable, target, rows) for column in self._slices for name, rows in column.masks()

@@ -89,7 +89,7 @@ def compare(
                 outputs = answered.outputs
                 _sample(sampled, _only(outputs, _INPUT), options.latency_requests, fixed or 1)
                 again = _only(outputs, _AGAIN)
-                unstable = collector.add(
+                _, stable = collector.add(
                     answered.batch.rows,
                     _only(outputs, _INPUT),
                     _only(outputs, _A),
@@ -97,7 +97,7 @@ def compare(
                     answered.batch.labels,
                     again=again or None,
                 )
-                asking.note_checked(len(answered.batch), unstable)
+                asking.note_checked(len(answered.batch), int((~stable).sum()))
             show(collector.rows, answered.batch.fraction_read)
     if not collector.rows:
         raise InvalidInput("there are no rows to compare", hint="--file FILE names rows")

@@ -170,6 +170,36 @@ class Comparison:
             "passed": self.passed,
         }
 
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Comparison:
+        """Read what `document` returned. Raises KeyError or TypeError for any other document.
+
+        The directories of the sides are not in it.
+        """
+        whole = Part(document["rows"], document["agreement"], [*map(_metric_from, document["metrics"])])
+        parts = {
+            one["slice"]: Part(one["rows"], one["agreement"], [*map(_metric_from, one["metrics"])])
+            for one in document["slices"]
+        }
+        calibration = document["calibration"]
+        return cls(
+            a=SideFacts(**document["a"]),
+            b=SideFacts(**document["b"]),
+            rows=document["rows"],
+            unstable=document["unstable"],
+            parts={ALL_ROWS: whole, **parts},
+            outputs=document["outputs"],
+            worst=[WorstRow(**one) for one in document["worst"]],
+            changes=[Change(**one) for one in document["changes"]],
+            flips=None if document["flips"] is None else Flips(**document["flips"]),
+            calibration=None
+            if calibration is None
+            else (_calibration_from(calibration[0]), _calibration_from(calibration[1])),
+            latency=[Quantile(one["name"], one["a"], one["b"], Interval(*one["ratio"])) for one in document["latency"]],
+            skipped=document["skipped"],
+            gates=[GateResult(**one) for one in document["gates"]],
+        )
+
 
 def vars_of(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any of the dataclasses above
     """The fields of a dataclass with slots."""
@@ -182,6 +212,14 @@ def _facts(side: SideFacts) -> dict[str, Any]:
 
 def _metric(one: Metric) -> dict[str, Any]:
     return {"name": one.name, "a": one.a, "b": one.b, "delta": one.delta, "interval": list(one.interval)}
+
+
+def _metric_from(document: Mapping[str, Any]) -> Metric:
+    return Metric(document["name"], document["a"], document["b"], Interval(*document["interval"]))
+
+
+def _calibration_from(document: Mapping[str, Any]) -> Calibration:
+    return Calibration(document["error"], tuple((rows, mean, share) for rows, mean, share in document["bins"]))
 
 
 def _part_numbers(part: Part) -> dict[str, float]:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfsctl.rollout.experiment import exposure_log
-from tfsctl.rollout.front.routes import PROTOCOLS, Document, Protocol, Slot, cluster
+from tfsctl.rollout.front.routes import PROTOCOLS, Document, Protocol, Slot, cluster, shadow_cluster
 from tfsctl.serving_config.serving_config import TlsFiles
 
 BACKEND_HOST = "127.0.0.1"
 HISTOGRAM_S = 0.5  # how often Envoy updates its histograms
 _UNLIMITED = 1_000_000_000
+_LIMITS = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+_SHADOW_REQUESTS, _SHADOW_BUFFER_BYTES = 16, 16 * 1024 * 1024
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -20,7 +22,8 @@ _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 class FrontAddresses:
     """Where the front listens, and where each server behind it does: its REST port and its gRPC port.
 
-    `routes` are the files of route discovery; `admin` is the path of the UNIX socket of Envoy's admin interface.
+    `routes` are the files of route discovery; `admin` is the path of the UNIX socket of Envoy's admin interface, and
+    `shadow` the path of that of the collector of a shadow.
     `exposures` is the file to which Envoy writes a line for each request of an A/B test.
     """
 
@@ -31,6 +34,7 @@ class FrontAddresses:
     routes: Mapping[Protocol, str]
     admin: str
     exposures: str
+    shadow: str
     tls: TlsFiles | None = None
 
 
@@ -51,7 +55,7 @@ def bootstrap_document(addresses: FrontAddresses) -> Document:
                 _listener("rest", addresses, addresses.rest_port),
                 _listener("grpc", addresses, addresses.grpc_port),
             ],
-            "clusters": clusters,
+            "clusters": [*clusters, *(_shadow_cluster(protocol, addresses.shadow) for protocol in PROTOCOLS)],
         },
     }
 
@@ -135,15 +139,33 @@ def _tls(files: TlsFiles) -> Document:
 
 
 def _cluster(name: str, port: int, protocol: Protocol) -> Document:
+    """One of the servers. It has limits of its own."""
+    address = {"socket_address": {"address": BACKEND_HOST, "port_value": port}}
+    return _upstream(name, address, protocol, dict.fromkeys(_LIMITS, _UNLIMITED))
+
+
+def _shadow_cluster(protocol: Protocol, path: str) -> Document:
+    """The collector of a shadow. If it hangs, Envoy must neither wait for it nor hold much memory for it.
+
+    Envoy sends a body to the server and to the collector at the same time, and reads no more of it while the buffer of
+    one of them is full. So the buffer is larger than most bodies, and the number of copies is small.
+    """
+    limits = dict.fromkeys(_LIMITS, _SHADOW_REQUESTS)
+    upstream = _upstream(shadow_cluster(protocol), {"pipe": {"path": path}}, protocol, limits)
+    return {**upstream, "per_connection_buffer_limit_bytes": _SHADOW_BUFFER_BYTES}
+
+
+def _upstream(name: str, address: Document, protocol: Protocol, limits: Mapping[str, int]) -> Document:
     version: Document = {"http2_protocol_options": {}} if protocol == "grpc" else {"http_protocol_options": {}}
-    limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
-    endpoint = {"address": {"socket_address": {"address": BACKEND_HOST, "port_value": port}}}
     return {
         "name": name,
         "type": "STATIC",
         "connect_timeout": "2s",
-        "circuit_breakers": {"thresholds": [dict.fromkeys(limits, _UNLIMITED)]},  # the servers have limits themselves
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": endpoint}]}]},
+        "circuit_breakers": {"thresholds": [limits]},
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
         "typed_extension_protocol_options": {
             _HTTP_OPTIONS: {"@type": _type(_HTTP_OPTIONS), "explicit_http_config": version}
         },

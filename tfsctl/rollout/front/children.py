@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,12 +23,13 @@ from tfsctl.rollout.front.bootstrap import FrontAddresses, bootstrap_document
 from tfsctl.rollout.front.envoy_program import find_envoy
 from tfsctl.rollout.front.front_files import ContainerRef, FrontFiles, ProcessRef
 from tfsctl.rollout.front.routes import SLOTS, Slot
+from tfsctl.rollout.shadow.collector_options import CollectorOptions
 
 MAX_CONCURRENCY = 4
 DRAIN_S = 25.0  # less than the time after which `tfsctl stop` kills the front
 
 
-def child_name(front: str, child: Slot | Literal["envoy"]) -> str:
+def child_name(front: str, child: Slot | Literal["envoy", "shadow"]) -> str:
     """The name of a process of a front, which its files have."""
     return f"{front}-{child}"
 
@@ -41,6 +44,12 @@ def start_envoy(front: str, addresses: FrontAddresses, folder: Path) -> ProcessR
     options += ["--file-flush-interval-msec", "500"]  # of the log of an A/B test
     argv = [find_envoy(), "--config-path", str(bootstrap), *options]
     return start_detached(child_name(front, "envoy"), argv, {})
+
+
+def start_collector(front: str, options: CollectorOptions) -> ProcessRef:
+    """Start the collector of a shadow. Raises EngineError."""
+    argv = [sys.executable, "-m", "tfsctl.rollout.shadow", json.dumps(options.to_document())]
+    return start_detached(child_name(front, "shadow"), argv, {})
 
 
 def log_tail(name: str, lines: int = 20) -> list[str]:
@@ -61,6 +70,13 @@ def stop(process: ProcessRef | ContainerRef | None) -> None:
         processes.stop(process.pid)
 
 
+def kill(process: ProcessRef) -> None:
+    """Kill a child that hangs. It may be stopped (SIGSTOP)."""
+    if process.runs:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
 def drain(admin: str) -> None:
     """Have Envoy take no new connections, and wait until it has answered the running requests. Raises nothing."""
     deadline = time.monotonic() + DRAIN_S
@@ -75,7 +91,7 @@ def clean_up(front: str) -> None:
     files = FrontFiles(front)
     state = files.read()
     if state is not None:
-        for process in (state.envoy, *(slot.process for slot in state.slots.values())):
+        for process in (state.envoy, state.collector, *(slot.process for slot in state.slots.values())):
             stop(process)
         shutil.rmtree(state.admin_folder, ignore_errors=True)
     remove_config_files(front)

@@ -6,14 +6,16 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
-from tfsctl.core.model_dir import list_versions
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.rollout.front import shadow_decisions
 from tfsctl.rollout.front.front_files import FrontState
 from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan, plan_from_document
+from tfsctl.rollout.front.routes import Canary, Mirror, Routing
+from tfsctl.rollout.shadow.shadow_state import Progress, Shadow
+from tfsctl.rollout.shadow.shadow_state import plan_from_document as plan_from_shadow
 
 MAX_ENDS = 3  # after so many ends of its server, the canary is broken
 
@@ -24,6 +26,10 @@ def carry_out(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -
         return _start(state, spec, command)
     if command["action"] == "record":
         return _record(state, command)
+    if command["action"] == "shadow":
+        return shadow_decisions.start_shadow(state, spec, command)
+    if command["action"] == "stop_shadow":
+        return shadow_decisions.stop_shadow(state, spec, command)
     rollout = state.rollout
     if rollout is None or not rollout.is_active:
         raise NotFound(f"no rollout of {spec.name} is running")
@@ -33,6 +39,8 @@ def carry_out(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -
             raise InvalidInput(f"version {rollout.plan.version} of {rollout.plan.model} is still loading")
         return promoted(state, rollout, by)
     if command["action"] == "resume":
+        if rollout.plan.min_agreement is not None and state.shadow is not None:
+            state = replace(state, shadow=state.shadow.begun_again())
         return replace(state, rollout=replace(rollout, status="starting", reason="").at_step(rollout.step))
     status = "aborted" if command["action"] == "abort" else "rolled_back"
     return replace(state, rollout=rollout.ended(status, by))  # type: ignore[arg-type] # one of two literals
@@ -54,24 +62,29 @@ def _start(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> F
                 f"version {running.plan.version} of {running.plan.model} is being rolled out "
                 f"(started by {running.operator}, {running.status} at {running.percent:g} %)"
             )
+        keeps_samples = plan.min_agreement in (None, running.plan.min_agreement) and running.status != "paused"
         if running.status == "paused":
             running = replace(running, status="starting", reason="")  # its evidence is not kept
         ended = running.at_step(0)  # with the percentage of the step that ends
         slow_ms = running.slow_ms if plan.slow == running.plan.slow else _given_threshold(plan)
-        return replace(state, rollout=replace(ended, plan=plan, slow_ms=slow_ms))
+        if plan.min_agreement is not None and not keeps_samples:
+            state = shadow_decisions.with_shadow(state, plan_from_shadow(command["shadow"]), command["operator"])
+        return shadow_decisions.without_recorded_copies(
+            replace(state, rollout=replace(ended, plan=plan, slow_ms=slow_ms))
+        )
+    shadow_decisions.check_version(state, spec, plan.model, plan.version)
+    shadow = state.shadow
+    if shadow is None or not shadow.is_active:
+        state = shadow_decisions.with_new_server(state, plan.model, plan.version)
+    elif (shadow.plan.model, shadow.plan.version) != (plan.model, plan.version):
+        raise InvalidInput(
+            f"version {shadow.plan.version} of {shadow.plan.model} is being shadowed (started by {shadow.operator})"
+        )
+    if plan.min_agreement is not None:
+        state = shadow_decisions.with_shadow(state, plan_from_shadow(command["shadow"]), command["operator"])
     stable = state.versions[plan.model]
-    base = next(Path(model.base_path) for model in spec.config.models if model.name == plan.model)
-    on_disk = [found.version for found in list_versions(base)]
-    if plan.version not in on_disk:
-        raise NotFound(f"{plan.model} has no version {plan.version}: {base} holds {', '.join(map(str, on_disk))}")
-    if plan.version <= stable:
-        word = "is already the stable version" if plan.version == stable else f"is older than {stable}, which is stable"
-        raise InvalidInput(f"version {plan.version} of {plan.model} {word}")
-    slot = state.other_slot
-    versions = {name: [version] for name, version in state.versions.items()} | {plan.model: [stable, plan.version]}
-    state = state.with_slot(slot, replace(state.slots[slot], process=None, versions=versions))
     rollout = Rollout(plan, stable, command["operator"], time.time(), slow_ms=_given_threshold(plan))
-    return replace(state, rollout=rollout)
+    return shadow_decisions.without_recorded_copies(replace(state, rollout=rollout))
 
 
 def _record(state: FrontState, command: Mapping[str, Any]) -> FrontState:
@@ -80,6 +93,8 @@ def _record(state: FrontState, command: Mapping[str, Any]) -> FrontState:
     running = state.recordings.get(model)
     if logging is not None and running is not None:
         raise InvalidInput(f"the requests of {model} are already being recorded, to {running['filename_prefix']}*")
+    if logging is not None and shadow_decisions.has_canary_with_shadow(state):
+        raise InvalidInput(f"the copies of the running shadow of {model} would be recorded, too")
     others = {name: one for name, one in state.recordings.items() if name != model}
     return replace(state, recordings=others if logging is None else {**others, model: logging})
 
@@ -91,9 +106,9 @@ def _given_threshold(plan: RolloutPlan) -> float | None:
 
 def next_state(state: FrontState, rollout: Rollout) -> FrontState:
     """The state after the gate and the conditions of the step were checked."""
-    if rollout.status == "running" and (reason := _breach(rollout)):
+    if rollout.status == "running" and (reason := _breach(rollout) or _disagreement(rollout, state.shadow)):
         return on_breach(state, rollout, reason)
-    if not rollout.has_enough_data:
+    if not rollout.has_enough_data or _samples(state.shadow) < rollout.plan.min_samples:
         return state
     if rollout.step + 1 < len(rollout.plan.steps):
         return replace(state, rollout=rollout.at_step(rollout.step + 1))
@@ -116,6 +131,25 @@ def _breach(rollout: Rollout) -> str:
             f"stable {stable.slow} of {stable.requests} (e-value {e_value(rollout.slow_test.log_evidence):.4g})"
         )
     return ""
+
+
+def _samples(shadow: Shadow | None) -> int:
+    """How many requests the shadow has compared."""
+    return 0 if shadow is None or shadow.progress is None else shadow.progress.samples
+
+
+def _disagreement(rollout: Rollout, shadow: Shadow | None) -> str:
+    """How the canary disagrees with the stable version; empty if nothing is proved."""
+    if rollout.plan.min_agreement is None or shadow is None or shadow.progress is None:
+        return ""
+    found = shadow.progress
+    if found.log_evidence < -math.log(rollout.plan.gate_alpha):
+        return ""
+    agreement = 1 - found.disagreeing / found.samples
+    return (
+        f"too few predictions agree with stable: {agreement:.2%} of {found.samples} shadowed requests, at least "
+        f"{rollout.plan.min_agreement:.4g} was asked for (e-value {e_value(found.log_evidence):.4g})"
+    )
 
 
 def e_value(log_evidence: float) -> float:
@@ -148,6 +182,20 @@ def _slow(rollout: Rollout) -> dict[str, Any] | None:
         return None
     evidence = e_value(rollout.slow_test.log_evidence)
     return {"rule": rollout.plan.slow, "threshold_ms": rollout.slow_ms, "e_value": evidence}
+
+
+def _agreement(rollout: Rollout, shadow: Shadow | None) -> dict[str, Any] | None:
+    """The gate of agreement for `report`."""
+    if rollout.plan.min_agreement is None or shadow is None:
+        return None
+    found = shadow.progress or Progress(shadow.id)
+    return {
+        "min_agreement": rollout.plan.min_agreement,
+        "samples": found.samples,
+        "min_samples": rollout.plan.min_samples,
+        "agreement": 1 - found.disagreeing / found.samples if found.samples else None,
+        "e_value": e_value(found.log_evidence),
+    }
 
 
 def describe(rollout: Rollout) -> str:
@@ -196,9 +244,23 @@ def report(state: FrontState, server: str) -> dict[str, Any]:
             "e_value": e_value(rollout.test.log_evidence),
             "breach_at": 1 / rollout.plan.gate_alpha,
             "slow": _slow(rollout),
+            "agreement": _agreement(rollout, state.shadow),
             "operator": rollout.operator,
             "started_at": rollout.started_at,
             "ended_at": rollout.ended_at,
             "reason": rollout.reason,
         },
     }
+
+
+def routing(state: FrontState) -> Routing:
+    """Which routes the state has."""
+    rollout, shadow = state.rollout, state.shadow
+    mirror = None
+    if shadow is not None and shadow.status == "running":
+        mirror = Mirror(shadow.plan.model, shadow.plan.sample)
+    if rollout is None or rollout.status not in ("running", "paused"):
+        return Routing(state.stable_slot, state.versions, None, mirror)
+    plan = rollout.plan
+    canary = Canary(plan.model, plan.version, state.other_slot, rollout.percent, plan.sticky, plan.experiment)
+    return Routing(state.stable_slot, state.versions, canary, mirror)

@@ -19,6 +19,8 @@ from tfsctl.programs import processes
 from tfsctl.rollout.experiment.exposure_store import ExposureStore
 from tfsctl.rollout.front.rollout_state import Rollout
 from tfsctl.rollout.front.routes import Slot
+from tfsctl.rollout.shadow.collector_files import CollectorFiles
+from tfsctl.rollout.shadow.shadow_state import Shadow
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class FrontState:
     - `generation`: the number of the newest routes; `applied`: of those that Envoy uses
     - `rollout`: the running rollout, or the last one
     - `recordings`: for each model whose requests are recorded, a RequestLogging as a document
+    - `shadow`: the running shadow, or the last one; `collector` is its process, which serves the shadow with the id
+      `collector_of` and was started `collector_starts` times
     - `command`: the id of the last command that was carried out, and `command_error` and `command_code`
       are the message and the exit code of its error ("" and 0 if there was none)
     """
@@ -77,6 +81,10 @@ class FrontState:
     applied: int = 0
     rollout: Rollout | None = None
     recordings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shadow: Shadow | None = None
+    collector: ProcessRef | None = None
+    collector_of: str = ""
+    collector_starts: int = 0
     command: str = ""
     command_error: str = ""
     command_code: int = 0
@@ -89,8 +97,21 @@ class FrontState:
     @property
     def is_recording_settled(self) -> bool:
         """Whether all running servers record what they should."""
-        running = [one for one in self.slots.values() if one.process is not None]
-        return all(one.recordings == self.recordings for one in running)
+        running = {slot: one for slot, one in self.slots.items() if one.process is not None}
+        return all(one.recordings == self.recordings_of(slot) for slot, one in running.items())
+
+    def recordings_of(self, slot: Slot) -> dict[str, dict[str, Any]]:
+        """What the server in a slot records. One that only answers the copies of a shadow records nothing."""
+        rollout, shadow = self.rollout, self.shadow
+        has_rollout = rollout is not None and rollout.is_active
+        has_shadow = self.collector is not None or (shadow is not None and shadow.is_active)
+        return {} if slot == self.other_slot and has_shadow and not has_rollout else self.recordings
+
+    @property
+    def needs_other_slot(self) -> bool:
+        """Whether a rollout or a shadow uses the server in the other slot."""
+        rollout, shadow = self.rollout, self.shadow
+        return (rollout is not None and rollout.is_active) or (shadow is not None and shadow.is_active)
 
     def with_slot(self, slot: Slot, state: SlotState) -> FrontState:
         """The state with another state of one slot."""
@@ -129,6 +150,11 @@ class FrontFiles:
         except (KeyError, TypeError, ValueError, AttributeError):
             return None
 
+    @property
+    def collector(self) -> CollectorFiles:
+        """The files of the collector of a shadow."""
+        return CollectorFiles(self._folder)
+
     def write(self, state: FrontState) -> None:
         """Write the state. Raises EngineError."""
         state_dir.write_atomically(self.folder / "state.json", json.dumps(asdict(state)))
@@ -165,7 +191,9 @@ def _state_from(document: dict[str, Any]) -> FrontState:
         for slot, value in document["slots"].items()
     }
     rollout = document["rollout"] and Rollout.from_document(document["rollout"])
-    values = {"slots": slots, "envoy": _process_from(document["envoy"]), "rollout": rollout}
+    references = {name: _process_from(document[name]) for name in ("envoy", "collector")}
+    shadow = document["shadow"] and Shadow.from_document(document["shadow"])
+    values = {"slots": slots, "rollout": rollout, "shadow": shadow, **references}
     return FrontState(**{**document, **values})
 
 

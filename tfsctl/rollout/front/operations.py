@@ -12,8 +12,10 @@ from typing import Any, Literal
 from tfsctl.engines.registry import records
 from tfsctl.engines.registry.tracked_server import RUNNING, TrackedServer
 from tfsctl.errors import ExitCode, InvalidInput, NotFound, NotReadyInTime
+from tfsctl.rollout.comparison.result import Comparison
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState
 from tfsctl.rollout.front.rollout_state import RolloutPlan
+from tfsctl.rollout.shadow.shadow_state import Shadow, ShadowPlan
 from tfsctl.serving_config.request_logging import RequestLogging
 
 ANSWER_S = 15.0
@@ -62,14 +64,40 @@ def has_rollout(model: str, *, server: str | None = None) -> bool:
     return state is not None and state.rollout is not None and state.rollout.is_active
 
 
-def start_rollout(front: TrackedServer, plan: RolloutPlan) -> FrontState:
+def start_rollout(front: TrackedServer, plan: RolloutPlan, shadow: ShadowPlan | None = None) -> FrontState:
     """Start a rollout, or change the steps of a running one. Returns once the first percentage is in effect.
+
+    `shadow` is needed for a plan with `min_agreement`.
+    Raises InvalidInput and NotFound if it cannot be started, and NotReadyInTime.
+    """
+    name = front.record.name
+    _send(name, {"action": "canary", "plan": asdict(plan), "shadow": None if shadow is None else asdict(shadow)})
+    return _wait(name, _has_started, plan.timeout_s + ANSWER_S)
+
+
+def start_shadow(front: TrackedServer, plan: ShadowPlan) -> FrontState:
+    """Start a shadow, or replace the running one of that version. Returns once requests are copied, or it has failed.
 
     Raises InvalidInput and NotFound if it cannot be started, and NotReadyInTime.
     """
     name = front.record.name
-    _send(name, {"action": "canary", "plan": asdict(plan)})
-    return _wait(name, _has_started, plan.timeout_s + ANSWER_S)
+    _send(name, {"action": "shadow", "plan": asdict(plan)})
+    return _wait(name, _copies, plan.timeout_s + ANSWER_S)
+
+
+def stop_shadow(front: TrackedServer) -> FrontState:
+    """Stop the running shadow. Returns when its collector has sent what was in its queue, and has written its report.
+
+    Raises NotFound if no shadow is running, InvalidInput if a canary needs it, and NotReadyInTime.
+    """
+    name = front.record.name
+    _send(name, {"action": "stop_shadow"})
+    return _wait(name, lambda state: state.collector is None, 2 * ANSWER_S)
+
+
+def read_comparison(front: TrackedServer, shadow: Shadow) -> Comparison | None:
+    """The comparison of the last shadow; None if it has compared nothing yet."""
+    return FrontFiles(front.record.name).collector.read_comparison(shadow.id)
 
 
 def finish_rollout(front: TrackedServer, action: Action) -> FrontState:
@@ -104,6 +132,12 @@ def _has_started(state: FrontState) -> bool:
     if state.rollout is None or not state.rollout.is_active:
         return True
     return state.rollout.status != "starting" and state.applied == state.generation
+
+
+def _copies(state: FrontState) -> bool:
+    if state.shadow is None or not state.shadow.is_active:
+        return True
+    return state.shadow.status == "running" and state.applied == state.generation
 
 
 def _send(name: str, command: dict[str, Any]) -> None:

@@ -26,6 +26,8 @@ class RolloutPlan:
     - `min_requests`: requests to both versions that a step needs before the next one, for each step
     - `alpha`: the probability of a false alarm over the whole rollout, of all gates together
     - `slow`: when a request is slow (see `gate/slow_requests`); None: slow requests are not compared
+    - `min_agreement`: the share of the shadow's requests that must agree; None: no shadow is needed
+    - `min_samples`: requests that the shadow has to compare before any step ends
     - `sticky`: requests with the same value of this header go to the same version
     - `on_change`: a URL that receives each decision as a JSON document
     - `timeout_s`: how long the new version may load
@@ -44,11 +46,13 @@ class RolloutPlan:
     timeout_s: float = 60.0
     slow: str | None = None
     experiment: str | None = None
+    min_agreement: float | None = None
+    min_samples: int = 0
 
     @property
     def gate_alpha(self) -> float:
         """The probability of a false alarm of each gate."""
-        return self.alpha / (1 + (self.slow is not None))
+        return self.alpha / (1 + (self.slow is not None) + (self.min_agreement is not None))
 
     @property
     def slow_rule(self) -> SlowRule | None:

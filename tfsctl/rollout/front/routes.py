@@ -43,17 +43,34 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """The share `sample` of the predictions of a model whose requests are copied to the collector of a shadow."""
+
+    model: str
+    sample: float
+
+
+@dataclass(frozen=True, slots=True)
 class Routing:
-    """The slot of the stable server, the version of each model that it answers with, and the canary if there is one."""
+    """The slot of the stable server, the version of each model that it answers with, and the canary if there is one.
+
+    `mirror`: what is copied to a shadow; None if nothing is.
+    """
 
     stable_slot: Slot
     versions: Mapping[str, int]
     canary: Canary | None = None
+    mirror: Mirror | None = None
 
 
 def cluster(slot: Slot, protocol: Protocol, *, split: bool) -> str:
     """The name of a cluster. Split requests have clusters of their own, so that statistics count only these."""
     return f"{slot}_{protocol}_{'split' if split else 'direct'}"
+
+
+def shadow_cluster(protocol: Protocol) -> str:
+    """The name of the cluster of the collector of a shadow."""
+    return f"shadow_{protocol}"
 
 
 def route_document(routing: Routing, protocol: Protocol, generation: int) -> Document:
@@ -78,11 +95,16 @@ def _rest_routes(routing: Routing) -> list[Document]:
         path = f"/v1/models/{_either(model)}"
         of_model = _matching(path + "([:/].*)?")
         own = canary if canary is not None and canary.model == model else None
+        mirror = routing.mirror if routing.mirror is not None and routing.mirror.model == model else None
         routes += _forced(routing, own, stable, of_model, "rest")
         if own is not None:
             target = _direct(own.slot, "rest", own.version)
             routes.append({"match": _matching(f"{path}/versions/{own.version}([:/].*)?"), **target})
-            routes.append({"match": _matching(f"{path}:(predict|classify|regress)"), **_split(routing, own, "rest")})
+            split = _mirrored(_split(routing, own, "rest"), mirror, "rest")
+            routes.append({"match": _matching(f"{path}:(predict|classify|regress)"), **split})
+        elif mirror is not None:
+            target = _mirrored(_direct(routing.stable_slot, "rest", stable), mirror, "rest")
+            routes.append({"match": _matching(f"{path}:predict"), **target})
         at_version = f"{path}/versions/{stable}([:/].*)?"
         routes.append({"match": _matching(at_version), **_direct(routing.stable_slot, "rest", stable)})
         routes.append({"match": _matching(f"{path}/versions/.*"), **_direct(routing.stable_slot, "rest", None)})
@@ -102,10 +124,8 @@ def _grpc_routes(routing: Routing) -> list[Document]:
     calls = _matching(_SPLIT_CALLS)
     model = next(iter(routing.versions)) if canary is None else canary.model
     routes += _forced(routing, canary, routing.versions[model], calls, "grpc")
-    if canary is None:
-        routes.append({"match": calls, **_direct(routing.stable_slot, "grpc", only)})
-    else:
-        routes.append({"match": calls, **_split(routing, canary, "grpc")})
+    target = _direct(routing.stable_slot, "grpc", only) if canary is None else _split(routing, canary, "grpc")
+    routes.append({"match": calls, **_mirrored(target, routing.mirror, "grpc")})
     return [*routes, {"match": {"prefix": "/"}, **_direct(routing.stable_slot, "grpc", None)}]
 
 
@@ -158,6 +178,15 @@ def _split(routing: Routing, canary: Canary, protocol: Protocol) -> Document:
     header = {"key": exposure_log.HEADER, "value": exposure_log.header_value(canary.experiment, canary.sticky)}
     added = {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     return {"route": route, "request_headers_to_add": [added]}
+
+
+def _mirrored(target: Document, mirror: Mirror | None, protocol: Protocol) -> Document:
+    """A target whose requests are copied. Envoy ignores the answers to the copies."""
+    if mirror is None:
+        return target
+    fraction = {"default_value": {"numerator": round(mirror.sample * 1_000_000), "denominator": "MILLION"}}
+    policy = {"cluster": shadow_cluster(protocol), "runtime_fraction": fraction}
+    return {**target, "route": {**target["route"], "request_mirror_policies": [policy]}}
 
 
 def _options() -> Document:

@@ -21,12 +21,13 @@ from tfsctl.engines.launch_spec import EngineName, LaunchSpec
 from tfsctl.engines.model_on_disk import find_configured
 from tfsctl.errors import EngineError, ServerUnreachable, TfsctlError
 from tfsctl.rollout.experiment.exposure_log import ExposureLog
-from tfsctl.rollout.front import backends, children, decisions, webhook
+from tfsctl.rollout.front import backends, children, decisions, shadow_decisions, webhook
 from tfsctl.rollout.front.admin import Statistics, read_statistics, reopen_logs
 from tfsctl.rollout.front.bootstrap import BACKEND_HOST, HISTOGRAM_S, FrontAddresses
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState, SlotState
 from tfsctl.rollout.front.rollout_state import Rollout
-from tfsctl.rollout.front.routes import PROTOCOLS, SLOTS, Canary, Routing, Slot, cluster, route_document
+from tfsctl.rollout.front.routes import PROTOCOLS, SLOTS, Slot, cluster, route_document
+from tfsctl.rollout.front.shadow_runner import ShadowRunner
 from tfsctl.rollout.gate.slow_requests import Latencies
 from tfsctl.serving_config.serving_config import ServingConfig
 
@@ -59,6 +60,7 @@ class Supervisor:
         self._exposures = ExposureLog(self._files.exposure_log, self._files.exposures, self._reopen_logs)
         self._exposures_fail = False
         self._next_recordings = 0.0
+        self._shadow = ShadowRunner(spec.name, self._files, say, lambda: self._log_tail(self.state.other_slot, 5))
         self._recover_rollout()
 
     def _recover_rollout(self) -> None:
@@ -95,15 +97,16 @@ class Supervisor:
         rollout = self.state.rollout
         if rollout is not None and rollout.is_active:
             self._advance(rollout)
-        if self._retire_after is not None and self.state.applied >= self._retire_after[0]:
+        self._advance_shadow()
+        is_unused = self._retire_after is not None and self.state.applied >= self._retire_after[0]
+        if self._retire_after is not None and is_unused and self.state.collector is None:
             self._retire(self._retire_after[1])
             self._retire_after = None
 
     def _keep_running(self) -> None:
         """Start what does not run: the stable server, the canary's server during a rollout, and Envoy."""
         wanted: list[Slot] = [self.state.stable_slot]
-        rollout = self.state.rollout
-        if rollout is not None and rollout.is_active:
+        if self.state.needs_other_slot:
             wanted.append(self.state.other_slot)
         for slot in wanted:
             if any(thread.is_alive() for thread in self._retiring):
@@ -124,7 +127,7 @@ class Supervisor:
         """Start the server of a slot. Raises EngineError if that fails before the front was ever ready."""
         self._start_errors.pop(slot, None)
         try:
-            one = replace(one, recordings=self.state.recordings)
+            one = replace(one, recordings=self.state.recordings_of(slot))
             server = self._backends.start(slot, one)
         except TfsctlError as error:
             if not self._is_serving:
@@ -147,8 +150,7 @@ class Supervisor:
             if not self._is_serving and child in self._restart_at:
                 raise EngineError("\n".join([f"{name} ended:", *self._log_tail(child)]))
             self._say(f"{name} has ended; it is started again")
-            rollout = self.state.rollout
-            if rollout is not None and rollout.is_active and child == self.state.other_slot:
+            if self.state.needs_other_slot and child == self.state.other_slot:
                 self._canary_ends += 1
         self._restart_at[child] = now + RESTART_S
         return True
@@ -181,9 +183,9 @@ class Supervisor:
         """Tell the servers what to record. One that does not listen yet is told later."""
         now = time.monotonic()
         for slot, one in self.state.slots.items():
-            if one.process is None or one.recordings == self.state.recordings or now < self._next_recordings:
+            if one.process is None or one.recordings == self.state.recordings_of(slot) or now < self._next_recordings:
                 continue
-            changed = replace(one, recordings=self.state.recordings)
+            changed = replace(one, recordings=self.state.recordings_of(slot))
             try:
                 self._backends.apply_recordings(changed)
             except ServerUnreachable:
@@ -284,19 +286,35 @@ class Supervisor:
             return
         self._decide(decisions.next_state(self.state, rollout))
 
+    def _advance_shadow(self) -> None:
+        """Decide what follows for a shadow: it begins, ends, or has new counts."""
+        socket = _admin_folder(self.state) / "shadow"
+        new = self._shadow.tick(self.state, socket, ends=self._canary_ends, max_ends=decisions.MAX_ENDS)
+        if (
+            decisions.routing(new) == decisions.routing(self.state)
+            and new.needs_other_slot == self.state.needs_other_slot
+        ):
+            if new != self.state:
+                self._update(new)
+        else:
+            self._decide(new)
+
     def _decide(self, new: FrontState) -> None:
         """Take over a new state: write the routes if they differ, tell the operator, and stop a server not needed."""
         old = self.state
+        new = shadow_decisions.without_idle_shadow(old, new)
         if new == old:
             return
-        routing_before = _routing(old)
+        routing_before = decisions.routing(old)
         self._update(new)
-        if _routing(new) != routing_before:
+        if decisions.routing(new) != routing_before:
             self._route()
-        if old.rollout is not None and old.rollout.is_active and new.rollout and not new.rollout.is_active:
+        if old.needs_other_slot and not new.needs_other_slot:
             self._retire_after = (self.state.generation, self.state.other_slot)
-            self._canary_deadline = 0.0
-        if new.rollout is not None:
+            self._canary_deadline, self._canary_ends = 0.0, 0
+        if new.shadow is not None and (old.shadow is None or new.shadow.status != old.shadow.status):
+            self._say(shadow_decisions.describe_shadow(new.shadow))
+        if new.rollout is not None and new.rollout != old.rollout:
             self._say(decisions.describe(new.rollout))
             if new.rollout.plan.on_change is not None:
                 webhook.post(new.rollout.plan.on_change, decisions.report(new, self.spec.name), self._say)
@@ -304,7 +322,7 @@ class Supervisor:
     def _route(self) -> None:
         """Write the routes of the current state. Envoy reads them as soon as the files are renamed."""
         generation = self.state.generation + 1
-        routing = _routing(self.state)
+        routing = decisions.routing(self.state)
         for protocol in PROTOCOLS:
             document = route_document(routing, protocol, generation)
             state_dir.write_atomically(self._files.folder / f"{protocol}.json", json.dumps(document))
@@ -325,11 +343,13 @@ class Supervisor:
         self._exposures.close()
         children.drain(self._addresses().admin)
         children.stop(self.state.envoy)
+        children.stop(self.state.collector)
+        self._shadow.join()
         for slot in self.state.slots:
             self._retire(slot)
         for thread in self._retiring:
             thread.join()
-        self._update(replace(self.state, envoy=None, applied=0))
+        self._update(replace(self.state, envoy=None, collector=None, applied=0))
         self._backends.close()
         children.remove_config_files(self.spec.name)
 
@@ -343,6 +363,7 @@ class Supervisor:
             {protocol: str(folder / f"{protocol}.json") for protocol in PROTOCOLS},
             str(_admin_folder(self.state) / "admin"),
             str(self._files.exposure_log),
+            str(_admin_folder(self.state) / "shadow"),
             config.tls,
         )
 
@@ -370,12 +391,3 @@ def _admin_folder(state: FrontState) -> Path:
 def _free_ports() -> tuple[int, int]:
     config = ports.with_free_ports(ServingConfig((), grpc_port=0, rest_port=0), BACKEND_HOST)
     return config.rest_port, config.grpc_port
-
-
-def _routing(state: FrontState) -> Routing:
-    rollout = state.rollout
-    if rollout is None or rollout.status not in ("running", "paused"):
-        return Routing(state.stable_slot, state.versions)
-    plan = rollout.plan
-    canary = Canary(plan.model, plan.version, state.other_slot, rollout.percent, plan.sticky, plan.experiment)
-    return Routing(state.stable_slot, state.versions, canary)

@@ -9,7 +9,7 @@ import typer
 
 from tfsctl.cli.options.completion import complete_models
 from tfsctl.cli.options.output_options import Json
-from tfsctl.cli.options.quantities import parse_duration
+from tfsctl.cli.options.quantities import parse_duration, parse_share
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
 from tfsctl.cli.output import rollout_report, terminal
 from tfsctl.errors import EngineError, InvalidInput
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tfsctl.rollout.gate.slow_requests import SlowRule
 
 DEFAULT_INTERVAL = "60s"
+DEFAULT_SAMPLE = "10%"
 
 ModelName = Annotated[
     str | None,
@@ -96,6 +97,22 @@ def canary(
             help="Compare the slow requests too: those that take 50ms, or p99 (2xp99) of the stable version, or more.",
         ),
     ] = None,
+    min_agreement: Annotated[
+        str | None,
+        typer.Option(
+            "--min-agreement",
+            metavar="SHARE",
+            help="Shadow the new version too: at least this share of its predictions must agree with the stable ones.",
+        ),
+    ] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            "--sample",
+            metavar="SHARE",
+            help=f"The share of the requests to shadow for --min-agreement (default: {DEFAULT_SAMPLE}).",
+        ),
+    ] = None,
     on_change: Annotated[
         str | None, typer.Option("--on-change", metavar="URL", help="Post each decision to this URL as JSON.")
     ] = None,
@@ -106,21 +123,22 @@ def canary(
     """Send a part of the traffic to a new version.
 
     Works with servers that were started with `serve --front`: the front is an Envoy proxy. Returns when the first
-    percentage is in effect. The front then compares the errors of both versions, and with --slow their slow requests. If
-    the new one has significantly more, it is rolled back. `tfsctl rollout status` shows progress, `tfsctl promote` and
-    `tfsctl rollback` end the rollout.
+    percentage is in effect. The front then compares the errors of both versions, with --slow their slow requests, and
+    with --min-agreement their predictions. If the new one is significantly worse, it is rolled back. `tfsctl rollout
+    status` shows progress, `tfsctl promote` and `tfsctl rollback` end the rollout.
 
     \b
     Examples:
       tfsctl canary review --version 3 --percent 10
       tfsctl canary review --version 3 --steps 1,5,25,100 --interval 5m
       tfsctl canary review --version 3 --percent 10 --sticky user-id --on-breach pause
-      tfsctl canary review --version 3 --percent 10 --slow 2xp99
+      tfsctl canary review --version 3 --percent 10 --slow 2xp99 --min-agreement 98%
     """
     from tfsctl.rollout.front import operations, webhook
     from tfsctl.rollout.front.decisions import report
     from tfsctl.rollout.front.rollout_state import RolloutPlan
     from tfsctl.rollout.gate.slow_requests import parse_slow_rule
+    from tfsctl.rollout.shadow.shadow_state import ShadowPlan
 
     percentages = _percentages(percent, steps)
     if steps is None and (interval is not None or min_requests is not None):
@@ -131,10 +149,21 @@ def canary(
         webhook.check(on_change)
     duration = None if steps is None else parse_duration(interval or DEFAULT_INTERVAL, "--interval")
     rule = None if slow is None else parse_slow_rule(slow)
+    if min_agreement is None and sample is not None:
+        raise InvalidInput("--sample belongs to --min-agreement", hint="--min-agreement 98%")
+    agreement = None if min_agreement is None else parse_share(min_agreement, "--min-agreement")
+    if agreement == 1:
+        raise InvalidInput(
+            f"--min-agreement {min_agreement}: no test can prove that all agree", hint="--min-agreement 99.9%"
+        )
+    share = parse_share(sample or DEFAULT_SAMPLE, "--sample")
     front = operations.find_front(name, server=server)
-    needed = [min_requests or found for found in _say_forecasts(percentages, rule, alpha)]
+    model = only_model(name, front.record.models, "canary")
+    gate_alpha = alpha / (1 + (rule is not None) + (agreement is not None))
+    needed = [min_requests or found for found in _say_forecasts(percentages, rule, gate_alpha)]
+    samples = 0 if agreement is None else _say_agreement_forecast(agreement, share, gate_alpha)
     plan = RolloutPlan(
-        model=_model(name, front.record.models),
+        model=model,
         version=version,
         steps=percentages,
         interval_s=duration,
@@ -145,9 +174,12 @@ def canary(
         on_change=on_change,
         timeout_s=wait_timeout,
         slow=slow,
+        min_agreement=agreement,
+        min_samples=samples,
     )
+    shadow = ShadowPlan(model, version, share, min_agreement=agreement, timeout_s=wait_timeout)
     with terminal.waiting(f"loading version {version} of {plan.model}"):
-        state = operations.start_rollout(front, plan)
+        state = operations.start_rollout(front, plan, shadow)
     document = report(state, front.record.name)
     if state.rollout is not None and state.rollout.status == "failed":
         raise EngineError(state.rollout.reason, hint=f"tfsctl rollout status --server {front.record.name}")
@@ -158,11 +190,11 @@ def canary(
     terminal.say(f"to watch it: tfsctl rollout status {plan.model} --watch")
 
 
-def _say_forecasts(percentages: tuple[float, ...], rule: SlowRule | None, alpha: float) -> list[int]:
+def _say_forecasts(percentages: tuple[float, ...], rule: SlowRule | None, gate_alpha: float) -> list[int]:
     """Print what each step can detect. Returns how many requests each step needs for that in half of all cases."""
     from tfsctl.rollout.gate.forecast import CANARY_RATE, STABLE_RATE, forecast
 
-    needed, gate_alpha = [], alpha / (1 if rule is None else 2)
+    needed = []
     for percent in percentages:
         found = forecast(percent / 100, alpha=gate_alpha)
         rollout_report.say_forecast(percent, found, "errors", CANARY_RATE, STABLE_RATE)
@@ -176,9 +208,23 @@ def _say_forecasts(percentages: tuple[float, ...], rule: SlowRule | None, alpha:
     return needed
 
 
-def _model(name: str | None, models: tuple[str, ...]) -> str:
+def _say_agreement_forecast(min_agreement: float, sample: float, gate_alpha: float) -> int:
+    """Print what the gate of agreement can detect. Returns how many samples it needs for that in half of all cases."""
+    from tfsctl.rollout.gate.agreement import forecast_rate, samples_until_breach
+
+    limit = round(1 - min_agreement, 9)
+    rate = forecast_rate(limit)
+    median, ninth_decile = samples_until_breach(limit, rate, alpha=gate_alpha)
+    rollout_report.say_agreement_forecast(1 - rate, min_agreement, sample, median, ninth_decile)
+    return median or 1
+
+
+def only_model(name: str | None, models: tuple[str, ...], command: str) -> str:
+    """The named model, or the only one. Raises InvalidInput if there are several."""
     if name is None and len(models) > 1:
-        raise InvalidInput(f"the front serves several models: {', '.join(models)}", hint=f"tfsctl canary {models[0]} …")
+        raise InvalidInput(
+            f"the front serves several models: {', '.join(models)}", hint=f"tfsctl {command} {models[0]} …"
+        )
     return name or models[0]
 
 

@@ -1,0 +1,101 @@
+"""What a front does about a shadow, as functions from one state to another, and what a canary and a shadow share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tfsctl.core.model_dir import list_versions
+from tfsctl.engines.launch_spec import LaunchSpec
+from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.rollout.front.front_files import FrontState
+from tfsctl.rollout.shadow.shadow_state import Shadow, ShadowPlan, plan_from_document
+
+
+def check_version(state: FrontState, spec: LaunchSpec, model: str, version: int) -> None:
+    """Raise NotFound if the version is not on disk, and InvalidInput if it is not higher than the stable one."""
+    stable = state.versions[model]
+    base = next(Path(one.base_path) for one in spec.config.models if one.name == model)
+    on_disk = [found.version for found in list_versions(base)]
+    if version not in on_disk:
+        raise NotFound(f"{model} has no version {version}: {base} holds {', '.join(map(str, on_disk))}")
+    if version <= stable:
+        word = "is already the stable version" if version == stable else f"is older than {stable}, which is stable"
+        raise InvalidInput(f"version {version} of {model} {word}")
+
+
+def with_new_server(state: FrontState, model: str, version: int) -> FrontState:
+    """The state with another server in the other slot, which is to serve the stable versions and this one."""
+    slot = state.other_slot
+    versions = {name: [stable] for name, stable in state.versions.items()} | {model: [state.versions[model], version]}
+    return state.with_slot(slot, replace(state.slots[slot], process=None, versions=versions))
+
+
+def with_shadow(state: FrontState, plan: ShadowPlan, operator: str) -> FrontState:
+    """The state with a new shadow, which replaces an earlier one."""
+    return replace(state, shadow=Shadow(plan, state.versions[plan.model], operator, time.time()))
+
+
+def start_shadow(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> FrontState:
+    """The state with a new shadow. Raises InvalidInput or NotFound if it cannot be started."""
+    plan = plan_from_document(command["plan"])
+    rollout, shadow = state.rollout, state.shadow
+    if rollout is not None and rollout.is_active:
+        if (rollout.plan.model, rollout.plan.version) != (plan.model, plan.version):
+            raise InvalidInput(
+                f"version {rollout.plan.version} of {rollout.plan.model} is being rolled out "
+                f"(started by {rollout.operator}, {rollout.status} at {rollout.percent:g} %)"
+            )
+        if rollout.plan.min_agreement is not None:
+            raise InvalidInput(f"the canary of version {plan.version} of {plan.model} has its own shadow")
+        return without_recorded_copies(with_shadow(state, plan, command["operator"]))
+    check_version(state, spec, plan.model, plan.version)
+    if shadow is None or not shadow.is_active:
+        state = with_new_server(state, plan.model, plan.version)
+    elif (shadow.plan.model, shadow.plan.version) != (plan.model, plan.version):
+        raise InvalidInput(
+            f"version {shadow.plan.version} of {shadow.plan.model} is being shadowed (started by {shadow.operator})"
+        )
+    return with_shadow(state, plan, command["operator"])
+
+
+def stop_shadow(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> FrontState:
+    """The state without the running shadow. Raises NotFound without one, and InvalidInput if a canary needs it."""
+    rollout, shadow = state.rollout, state.shadow
+    if shadow is None or not shadow.is_active:
+        raise NotFound(f"no shadow of {spec.name} is running")
+    if rollout is not None and rollout.is_active and rollout.plan.min_agreement is not None:
+        raise InvalidInput(f"the canary of version {rollout.plan.version} of {rollout.plan.model} needs the shadow")
+    return replace(state, shadow=shadow.ended("stopped", f"by {command['operator']}"))
+
+
+def has_canary_with_shadow(state: FrontState) -> bool:
+    """Whether the server of a canary answers copies of a shadow as well."""
+    rollout, shadow = state.rollout, state.shadow
+    return rollout is not None and rollout.is_active and shadow is not None and shadow.is_active
+
+
+def without_recorded_copies(state: FrontState) -> FrontState:
+    """The state. Raises InvalidInput if copies of a shadow would be recorded."""
+    if state.recordings and has_canary_with_shadow(state):
+        models = ", ".join(state.recordings)
+        raise InvalidInput(f"the requests of {models} are being recorded, and copies of the shadow would be, too")
+    return state
+
+
+def without_idle_shadow(old: FrontState, new: FrontState) -> FrontState:
+    """The new state, whose shadow has ended if the rollout of its version has just ended."""
+    had_rollout = old.rollout is not None and old.rollout.is_active
+    has_rollout = new.rollout is not None and new.rollout.is_active
+    if had_rollout and not has_rollout and new.shadow is not None and new.shadow.is_active:
+        return replace(new, shadow=new.shadow.ended("stopped", "the rollout has ended"))
+    return new
+
+
+def describe_shadow(shadow: Shadow) -> str:
+    """One line about a shadow."""
+    what = f"shadow of {shadow.plan.model} {shadow.from_version} and {shadow.plan.version}: {shadow.status}"
+    return f"{what} ({shadow.reason})" if shadow.reason else what

@@ -1,0 +1,88 @@
+"""The gate of agreement: do the predictions of two versions disagree on more than an allowed share of the requests?
+
+Each sample is a number from 0 to 1: the share of the rows of one request on which the versions disagree. If its expected
+value is at most `limit`, then for each alternative p > limit
+
+    x p / limit + (1 - x) (1 - p) / (1 - limit)
+
+has an expected value of at most 1, whatever the distribution of x is. So have the product over independent samples and
+the mean over many alternatives: it is an e-value as in `e_value`, and equals that one if each x is 0 or 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from tfsctl.rollout.gate.e_value import ALTERNATIVES, log_ratios
+
+GROWTH = 5  # the forecast is for a version that disagrees this many times as often as is allowed
+RUNS = 1000
+MAX_DISAGREEING = 200  # disagreeing samples after which a simulated run counts as undetected
+
+
+class AgreementTest:
+    """The evidence that two versions disagree on more than `limit` (0 < limit < 1) of the requests."""
+
+    def __init__(self, limit: float, log_values: Sequence[float] = ()) -> None:
+        """Continue with the `log_values` of an earlier test, if there are any."""
+        self.limit = limit
+        self._logs = np.array(log_values) if log_values else np.zeros(ALTERNATIVES)
+        self._ratios = np.exp(np.array(log_ratios(limit)))  # [alternatives, 2]: for a disagreeing and an agreeing row
+
+    def add(self, disagreeing: float) -> None:
+        """Add a sample: the share of its rows that disagree."""
+        self._logs += np.log(disagreeing * self._ratios[:, 0] + (1 - disagreeing) * self._ratios[:, 1])
+
+    @property
+    def log_evidence(self) -> float:
+        """The logarithm of the e-value. A breach is at log(1 / alpha)."""
+        return float(np.logaddexp.reduce(self._logs)) - math.log(ALTERNATIVES)
+
+    @property
+    def log_values(self) -> list[float]:
+        """The logarithm of the likelihood ratio for each alternative, with which another test can continue."""
+        return [float(value) for value in self._logs]
+
+
+def forecast_rate(limit: float) -> float:
+    """The share of disagreeing requests whose detection is forecast."""
+    return min(GROWTH * limit, (1 + limit) / 2)
+
+
+@lru_cache
+def samples_until_breach(limit: float, rate: float, *, alpha: float, seed: int = 0) -> tuple[int | None, int | None]:
+    """How many samples the gate needs if `rate` of them disagree: in half of all cases, and in nine of ten.
+
+    A simulation with a fixed seed. None if the gate does not detect it in that many cases.
+    """
+    samples = np.sort(detection_times(limit, rate, alpha=alpha, seed=seed))
+    found = [float(samples[math.ceil(part * len(samples)) - 1]) for part in (0.5, 0.9)]
+    median, ninth_decile = (round(value) if math.isfinite(value) else None for value in found)
+    return median, ninth_decile
+
+
+def detection_times(limit: float, rate: float, *, alpha: float, seed: int, runs: int = RUNS) -> npt.NDArray[np.float64]:
+    """For each simulated run the number of samples until the breach; infinity if there is none. Shape: [runs].
+
+    Evidence grows at disagreeing samples only, so the simulation goes from one to the next.
+    """
+    samples = np.full(runs, math.inf)
+    random = np.random.default_rng(seed)
+    ratios = np.array(log_ratios(limit))
+    evidence, elapsed = np.zeros((runs, len(ratios))), np.zeros(runs)
+    running = np.arange(runs)
+    for _ in range(MAX_DISAGREEING):
+        gap = random.geometric(rate, len(running))
+        elapsed += gap
+        evidence += ratios[:, 0] + (gap[:, None] - 1) * ratios[:, 1]
+        breached = np.logaddexp.reduce(evidence, axis=1) >= math.log(len(ratios) / alpha)
+        samples[running[breached]] = elapsed[breached]
+        running, elapsed, evidence = running[~breached], elapsed[~breached], evidence[~breached]
+        if len(running) == 0:
+            break
+    return samples
