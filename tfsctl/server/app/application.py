@@ -54,7 +54,6 @@ class Application:
         self._server = ModelServer(flags)
         self._model_reload = flags.model_reload
         self._requests = shutdown.Requests()
-        self._announcing: asyncio.Task[None] | None = None
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""
@@ -81,8 +80,8 @@ class Application:
         await self._server.start()
 
     def announce(self) -> None:
-        """Say that the ports are open, once they are."""
-        self._announcing = asyncio.ensure_future(self._server.announce())
+        """Log that the ports are open."""
+        self._server.announce()
 
     async def drain(self, timeout_s: float) -> None:
         """Finish the running requests within the timeout, and refuse new ones."""

@@ -64,6 +64,9 @@ class ModelServer:
             await asyncio.gather(runtime, self.core.start(models))
         finally:
             self._crash_restart.remove()
+        # Before the ports are open: a full garbage collection would hold the event loop during the first request.
+        memory.freeze_startup_objects()
+        await asyncio.to_thread(memory.release_unused_pages)
         poll_s = flags.model_config_file_poll_wait_seconds
         if flags.model_config_file and poll_s > 0:
             self._polling = asyncio.create_task(poll_config_file(flags.model_config_file, self.core, wait_s=poll_s))
@@ -86,8 +89,8 @@ class ModelServer:
     def _is_serving(self) -> bool:
         return any(self.core.manager.is_served(name) for name in self.core.model_names)
 
-    async def announce(self) -> None:
-        """Log that the ports are open, in the real server's words, and release the memory that only the start needed."""
+    def announce(self) -> None:
+        """Log that the ports are open, in the real server's words."""
         flags = self._flags
         if flags.port:
             log.info("Running gRPC ModelServer at %s:%d ...", flags.host, flags.port)
@@ -95,8 +98,6 @@ class ModelServer:
             log.info("Running gRPC ModelServer at UNIX socket %s ...", flags.grpc_socket_path)
         if flags.rest_api_port:
             log.info("Exporting HTTP/REST API at:%s:%d ...", flags.host, flags.rest_api_port)
-        memory.freeze_startup_objects()
-        await asyncio.to_thread(memory.release_unused_pages)
 
     async def stop(self) -> None:
         """Unload every model after its last request."""
