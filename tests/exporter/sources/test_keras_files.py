@@ -130,6 +130,49 @@ def test_keras_2_files(export: Export, file: str) -> None:
 
 
 @needs_tf_keras
+def test_gru_of_an_old_keras(export: Export) -> None:
+    """Keras before 2.1.5 did not write the option `reset_after`, which was False."""
+    export(
+        """
+        import h5py, keras, tf_keras
+        x = tf_keras.Input((2, 1), name="x")
+        gru = tf_keras.layers.GRU(1, reset_after=False, kernel_initializer="ones", recurrent_initializer="ones")
+        tf_keras.Model(x, tf_keras.layers.Bidirectional(gru)(x)).save("old.h5")
+        with h5py.File("old.h5", "r+") as file:
+            config = file.attrs["model_config"]
+            file.attrs["model_config"] = config.replace(', "reset_after": false', "")
+            assert "reset_after" in config and "reset_after" not in file.attrs["model_config"]
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        """
+    )
+    path = export.source("old.h5", "--json", "--name", "old").path
+    with SessionProcess(path) as session:
+        (values,) = session.run("serving_default", {"x": np.ones((1, 2, 1), np.float32)}).values()
+
+    assert values.shape == (1, 2)
+
+
+@needs_tf_keras
+def test_lambda_as_activation(export: Export) -> None:
+    """A lambda in the file of custom objects stands for the function `<lambda>` of a Keras file."""
+    (export.folder / "leaky.py").write_text("leaky = lambda x: x * 10.0\n")
+    export(
+        """
+        import h5py, keras, tf_keras
+        dense = tf_keras.layers.Dense(1, kernel_initializer="ones", activation="relu")
+        tf_keras.Sequential([tf_keras.Input((2,), name="x"), dense]).save("old.h5")
+        with h5py.File("old.h5", "r+") as file:
+            file.attrs["model_config"] = file.attrs["model_config"].replace('"relu"', '"<lambda>"')
+        model = keras.Sequential([keras.Input((2,), name="x"), keras.layers.Dense(1)])
+        """
+    )
+    refused = export.source("old.h5")
+
+    assert "--custom-objects FILE.py, where FILE.py has `f = lambda x: ...`" in refused.last_words[-1]
+    assert answer(export, "old.h5", "--custom-objects", "leaky.py") == [[30.0]]
+
+
+@needs_tf_keras
 def test_keras_2_objects_in_a_file(export: Export) -> None:
     """A Python file may define a model of tf_keras."""
     (export.folder / "net.py").write_text(

@@ -13,6 +13,8 @@ from pathlib import Path
 from tfsctl.errors import ExportError
 from tfsctl.exporter import error_text
 
+LAMBDA_HINT = "tfsctl export {path} --custom-objects FILE.py, where FILE.py has `f = lambda x: ...` with that function"
+
 
 def is_keras2_model(value: object) -> bool:
     """Whether a value is a model of tf_keras. Does not import tf_keras."""
@@ -53,9 +55,16 @@ def load_keras2(
         ) from reason
     import tf_keras
 
+    class GRU(tf_keras.layers.GRU):  # type: ignore[misc]  # tf_keras has no types
+        """Keras before 2.1.5 had no option `reset_after`, which is True by default today."""
+
+        @classmethod
+        def from_config(cls, config: dict[str, object]) -> object:
+            return super().from_config({"reset_after": False, **config})
+
     try:
         model: object = tf_keras.models.load_model(
-            file, compile=False, custom_objects=dict(objects), safe_mode=safe_mode
+            file, compile=False, custom_objects={"GRU": GRU, **objects}, safe_mode=safe_mode
         )
     except Exception as error:
         raise ExportError(f"{path}: {error_text.one_line(error)}", hint=_hint(error, path)) from error
@@ -68,6 +77,8 @@ def _hint(error: BaseException, path: Path) -> str:
         return (
             "the file contains Python code (a Lambda layer), which runs when it is loaded: add --unsafe if you trust it"
         )
+    if "<lambda>" in text:
+        return LAMBDA_HINT.format(path=path)
     if "Unknown layer" in text or "custom_object" in text or "Could not locate" in text:
         return f"tfsctl export {path} --custom-objects FILE.py, with the file or module that defines the class"
     return f"write a Python file with `model = tf_keras.models.load_model({path.name!r})`, and export that"

@@ -117,6 +117,8 @@ def _hint(error: BaseException, path: Path) -> str:
         return (
             "the file contains Python code (a Lambda layer), which runs when it is loaded: add --unsafe if you trust it"
         )
+    if "<lambda>" in text:
+        return keras2.LAMBDA_HINT.format(path=path)
     if "Could not locate" in text or "Unknown layer" in text or "custom" in text:
         return f"tfsctl export {path} --custom-objects FILE.py, with the file or module that defines the class"
     return f"write a Python file with `model = keras.models.load_model({path.name!r})`, and export that"
@@ -148,8 +150,10 @@ def _objects(stack: contextlib.ExitStack, name: str) -> dict[str, object]:
             ) from error
         finally:
             sys.path.remove(os.getcwd())
-    return {
+    found = {
         key: value
         for key, value in vars(module).items()
         if not key.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value))
     }
+    # A file names a function as Python does, which is "<lambda>" for `leaky = lambda x: ...`.
+    return {**{value.__name__: value for value in found.values()}, **found}
