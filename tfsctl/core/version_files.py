@@ -90,6 +90,18 @@ def read_row_independence(directory: Path) -> dict[str, bool]:
         return {}
 
 
+def read_sample_rows(directory: Path) -> dict[str, list[Mapping[str, Json]]]:
+    """Up to three rows of the samples of a version's source, by signature, from its manifest: the JSON of each input.
+
+    Signatures without samples are left out. Empty without a readable manifest.
+    """
+    try:
+        signatures = json.loads((directory / MANIFEST_FILE).read_bytes())["signatures"]
+        return {name: list(facts["samples"]) for name, facts in signatures.items() if facts.get("samples")}
+    except (OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
 def with_samples(signatures: Mapping[str, Signature], directory: Path | None) -> Mapping[str, Signature]:
     """The signatures with a sample row from the manifest of a version; unchanged without a readable manifest.
 

@@ -99,7 +99,7 @@ def sample_rows(signature: Signature, trial: Arrays) -> list[dict[str, object]]:
 
     Rows that are too long to read, such as images, are skipped.
     """
-    batched = {spec.name for spec in signature.inputs if spec.shape is None or spec.shape[:1] == (None,)}
+    batched = {spec.name for spec in signature.inputs if has_batch(spec)}
     count = max((len(trial[name]) for name in batched if trial[name].ndim), default=1)
     rows = []
     for number in range(min(count, _MAX_SAMPLE_ROWS)):
@@ -110,6 +110,11 @@ def sample_rows(signature: Signature, trial: Arrays) -> list[dict[str, object]]:
         if len(json.dumps(row)) <= _MAX_SAMPLE_CHARS:
             rows.append(row)
     return rows
+
+
+def has_batch(spec: TensorSpec) -> bool:
+    """Whether the first dimension of an input counts rows, so that each sample row in the manifest holds one of them."""
+    return spec.shape is None or spec.shape[:1] == (None,)
 
 
 def _readable(trial: Arrays) -> Arrays:

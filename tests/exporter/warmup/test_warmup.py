@@ -10,7 +10,7 @@ import pytest
 import tfrecords
 from exporting import Export
 
-from tfsctl.core import protos
+from tfsctl.core import protos, tensors
 from tfsctl.core.tfrecord import read_records
 from tfsctl.core.version_files import MANIFEST_FILE, WARMUP_FILE, compare_files
 
@@ -59,6 +59,21 @@ def test_requests_that_fit_the_signatures(export: Export) -> None:
     assert exported.document["warmup_requests"] == 4
     assert json.loads((exported.path / MANIFEST_FILE).read_text())["warmup_requests"] == 4
     assert not compare_files(exported.path)
+
+
+def test_samples_of_the_manifest(export: Export) -> None:
+    """`tfsctl warmup PATH` takes the samples that the export recorded; without samples, the rows are synthetic."""
+    exported = export(HALF, "--json")
+    export.command("warmup", exported.path)
+
+    sent = {
+        (request.model_spec.signature_name, name): tensors.from_proto(tensor).tolist()
+        for log in logs_of(exported.path)
+        for request in [log.predict_log.request]
+        for name, tensor in request.inputs.items()
+    }
+    assert sent["serving_default", "x"] == [1.0, 2.0, 4.0]
+    assert len(sent["parse", "inputs"]) == 3
 
 
 def test_requests_in_json_lines(export: Export, version: Path) -> None:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tfsctl.core import model_dir
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
-from tfsctl.errors import ExportError, NotFound
+from tfsctl.core.types import DEFAULT_SIGNATURE, Signature
+from tfsctl.core.version_files import read_sample_rows
+from tfsctl.errors import ExportError, InvalidInput, NotFound
 from tfsctl.exporter import verification
+from tfsctl.exporter.manifest import has_batch
+from tfsctl.exporter.samples import Samples
 from tfsctl.exporter.warmup import requests, warmup_file
+from tfsctl.inputs.predict_inputs import shape_inputs
 
 
 def warm_up_version(path: Path, source: str, *, report: Callable[[str], None]) -> tuple[Path, int]:
     """Write the requests of the file `source`, or suitable ones for "auto", to a version.
 
+    "auto" takes the sample rows that the manifest records, and synthetic rows for signatures without samples.
     `path` is a version, or the directory of a model, whose latest version is taken. Returns the version's directory and
     the number of requests. Raises NotFound, InvalidInput, and ExportError if a server could not run a request.
     """
@@ -23,7 +31,7 @@ def warm_up_version(path: Path, source: str, *, report: Callable[[str], None]) -
     name = directory.resolve().parent.name
     if source == "auto":
         report("running the signatures")
-        verified = verification.verify(directory, signatures, {}, None)
+        verified = verification.verify(directory, signatures, {}, _recorded_samples(directory, signatures))
         found = requests.requests_of_checks(name, verified.checks)
         if not found:
             raise ExportError(
@@ -39,6 +47,20 @@ def warm_up_version(path: Path, source: str, *, report: Callable[[str], None]) -
     except OSError as error:
         raise ExportError(f"cannot write in {directory}: {error.strerror}") from error
     return directory, len(found)
+
+
+def _recorded_samples(directory: Path, signatures: Mapping[str, Signature]) -> Samples:
+    """The sample rows in the manifest of a version. Rows that do not fit their signature are left out."""
+    columns = {}
+    for name, rows in read_sample_rows(directory).items():
+        with suppress(InvalidInput, KeyError, TypeError):
+            signature = signatures[name]
+            inputs = {
+                spec.name: [row[spec.name] for row in rows] if has_batch(spec) else rows[0][spec.name]
+                for spec in signature.inputs
+            }
+            columns[name] = shape_inputs([json.dumps({"inputs": inputs})], signature)
+    return Samples(columns.pop(DEFAULT_SIGNATURE, {}), columns)
 
 
 def _version_directory(path: Path) -> Path:
