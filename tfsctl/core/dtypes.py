@@ -93,6 +93,8 @@ DTYPES = (
     DType(29, "DT_INT4", "int4", "int4", "int_val", "int4"),
     DType(30, "DT_UINT4", "uint4", "uint4", "int_val", "uint4"),
 )
+# Types that no NumPy array has: they can be in a graph, but not in a request or an answer.
+_WITHOUT_ARRAYS = {11: "qint8", 12: "quint8", 13: "qint32", 15: "qint16", 16: "quint16", 20: "resource", 21: "variant"}
 _REF_OFFSET = 100  # DT_FLOAT_REF = 101 is a reference to DT_FLOAT = 1
 BY_NUMBER = {dtype.number: dtype for dtype in DTYPES}
 BY_NAME = {dtype.name: dtype for dtype in DTYPES}
@@ -109,12 +111,13 @@ def from_numpy(dtype: np.dtype) -> DType:
 
 
 def name_of(number: int) -> str:
-    """The name of a DataType number; `dtype_<number>` if it is not in the table.
+    """The name of a DataType number; `dtype_<number>` if it is unknown.
 
     The type of a TF1 reference variable (`DT_FLOAT_REF`) has the name of its values' type.
     """
-    known = BY_NUMBER.get(number - _REF_OFFSET if number > _REF_OFFSET else number)
-    return known.name if known else f"dtype_{number}"
+    value = number - _REF_OFFSET if number > _REF_OFFSET else number
+    known = BY_NUMBER.get(value)
+    return known.name if known else _WITHOUT_ARRAYS.get(value, f"dtype_{number}")
 
 
 def name_of_enum(enum_name: str) -> str:

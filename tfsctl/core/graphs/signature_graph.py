@@ -5,6 +5,7 @@ Formats: tensorflow/core/framework/graph.proto, node_def.proto and function.prot
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,12 +13,14 @@ from tfsctl.core import protos
 
 # Operations that call back into the Python process that built the model. A model server has no Python.
 PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
-# Operations that change a variable, which the next request reads.
-_STATE_OPS = {
-    *("Assign", "AssignAdd", "AssignSub", "ScatterAdd", "ScatterUpdate"),
-    *("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp"),
-    *("ResourceScatterAdd", "ResourceScatterUpdate"),
-}
+# Operations that change a variable, a table, a queue or a random generator, which the next request reads.
+_STATE_OPS = re.compile(
+    r"Assign(Add|Sub)?(VariableOp)?|(Resource)?CountUpTo"
+    r"|Scatter(Nd)?(Add|Sub|Mul|Div|Min|Max|Update)|ResourceScatter\w+|ResourceStridedSliceAssign"
+    r"|(Resource)?(Sparse)?Apply[A-Z]\w+"
+    r"|LookupTable(Insert|Import|Remove)(V2)?|Queue(Enqueue|Dequeue)\w*"
+    r"|Rng(ReadAnd)?Skip(V2)?|Stateful(Uniform|StandardNormal|TruncatedNormal|RandomBinomial)\w*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class SignatureGraph:
     @property
     def changes_state(self) -> bool:
         """Whether a run changes variables, so that the next answer may differ."""
-        return bool(self._ops & _STATE_OPS)
+        return any(_STATE_OPS.fullmatch(op) for op in self._ops)
 
     @property
     def _ops(self) -> set[str]:
