@@ -109,6 +109,36 @@ def test_given_names_are_kept(export: Export) -> None:
     assert exported.names == (["Yearly_income", "age"], ["memory", "output_2", "output_3", "risk"])
 
 
+def test_layer_names_that_graphs_refuse(export: Export) -> None:
+    """Eagerly, Keras accepts layers with any name; the names of outputs stay."""
+    exported = export(
+        """
+        import keras
+        x = keras.Input((3,), name="x")
+        block = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, name="in ner")], name="größe")
+        heads = [keras.layers.Dense(2, name="Head 2"), keras.layers.Dense(1, name="_b")]
+        model = keras.Model(x, [head(block(x)) for head in heads], name="My Model")
+        """,
+        "--json",
+    )
+    assert exported.names == (["x"], ["Head 2", "_b"])
+
+
+@pytest.mark.parametrize(
+    ("name", "scope"),
+    [
+        ("dense/kernel", "dense/kernel"),
+        ("Sea view", "Sea_view"),
+        ("größe", "gr__e"),
+        ("_x", "layer_x"),
+        ("日", "layer_"),
+    ],
+)
+def test_names_in_a_graph(name: str, scope: str) -> None:
+    """A name is changed only if TensorFlow refuses it as a scope."""
+    assert naming.scope_name(name) == scope
+
+
 def test_dict_keys_name_inputs_and_outputs(export: Export) -> None:
     """A functional model of dicts keeps its keys, whatever the layers are called."""
     exported = export(

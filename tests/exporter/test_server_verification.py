@@ -11,7 +11,7 @@ import pytest
 from exporting import Export
 
 from tfsctl.core import protos
-from tfsctl.core.graphs.signature_graph import signature_graph
+from tfsctl.core.graphs.signature_graph import SignatureGraph, signature_graph
 from tfsctl.core.saved_model import read_saved_model
 from tfsctl.exporter.error_text import TensorFlowError
 from tfsctl.exporter.session_process import SessionProcess
@@ -108,6 +108,61 @@ def test_outputs_that_are_not_dense(export: Export, outputs: str, kind: str) -> 
         error == f"error: signature serving_default returns a {kind} (output 'y'): a server returns dense tensors only"
     )
     assert hint.startswith("hint: return ")
+
+
+@pytest.mark.parametrize(
+    ("output", "error"),
+    [
+        ("None", "returns None as the output 'y'"),
+        (
+            "tf.raw_ops.TensorListFromTensor(tensor=x, element_shape=tf.constant([2]))",
+            "returns a variant (output 'y'): a server returns values only",
+        ),
+    ],
+)
+def test_outputs_without_values(export: Export, output: str, error: str) -> None:
+    """The refusal names the output."""
+    result = export(MODULE.format(spec=FLOATS, outputs=f'{{"x": x, "y": {output}}}'))
+
+    assert (result.code, result.last_words[0]) == (1, f"error: signature serving_default {error}")
+
+
+def test_sizes_that_fail(export: Export) -> None:
+    """A size that works in the model and not in its graph is noted; the export fails only if no size works."""
+    code = """
+        import keras, numpy as np, tensorflow as tf
+        class Net(keras.layers.Layer):
+            def call(self, x):
+                if tf.executing_eagerly():
+                    return x
+                with tf.control_dependencies([tf.debugging.assert_greater(tf.shape(x)[1], {size})]):
+                    return tf.identity(x)
+        x = keras.Input((None,), name="x")
+        model = keras.Model(x, Net()(x))
+    """
+    result = export(code.format(size=1), "--json")
+    refused = export(code.format(size=64), "--name", "other")
+
+    (note,) = result.document["notes"]
+    assert note.startswith("signature serving_default: it fails on x [3, 1], which the model itself accepts: ")
+    assert result.document["row_independent"] == {"serving_default": None}
+    assert refused.code == 1
+    assert "signature serving_default fails on rows that the model itself accepts: " in refused.last_words[0]
+
+
+def test_reserved_signature_name(export: Export) -> None:
+    """Names with two underscores are TensorFlow's own: it would not load what was written."""
+    code = MODULE.format(spec=FLOATS, outputs='{"y": x}') + "    model = {'__saved_model_init_op': model}\n"
+    result = export(code)
+
+    assert (result.code, result.last_words) == (
+        1,
+        [
+            "error: '__saved_model_init_op' cannot be the name of a signature: names with two underscores are "
+            "TensorFlow's own",
+            "hint: --signature __saved_model_init_op=NEW renames it",
+        ],
+    )
 
 
 @pytest.mark.parametrize("outputs", ["None", "{}"])
@@ -260,3 +315,19 @@ def test_graph_of_a_signature() -> None:
 
     assert (called.python_ops, called.changes_state) == (["EagerPyFunc"], True)
     assert (plain.python_ops, plain.changes_state) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("operation", "changes"),
+    [
+        *((name, True) for name in ("Assign", "AssignSubVariableOp", "CountUpTo", "ScatterNdUpdate", "ApplyAdam")),
+        *((name, True) for name in ("ResourceScatterNdAdd", "ResourceSparseApplyFtrlV2", "LookupTableInsertV2")),
+        *((name, True) for name in ("RngReadAndSkip", "StatefulUniform", "QueueEnqueueManyV2")),
+        *((name, False) for name in ("ScatterNd", "StatefulPartitionedCall", "LookupTableFindV2", "ReadVariableOp")),
+    ],
+)
+def test_operations_that_change_state(operation: str, changes: bool) -> None:
+    """Variables, tables, queues and random generators keep state from run to run."""
+    node = protos.NodeDef(name="node", op=operation)
+
+    assert SignatureGraph([node], {}).changes_state == changes

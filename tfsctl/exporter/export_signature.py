@@ -33,6 +33,8 @@ def outputs_by_name(answer: Tree, layers: Sequence[str | None] = ()) -> dict[str
     """The outputs of a model by name. `layers` holds names for outputs without a dict key, or None for generated names."""
     import keras
 
+    if isinstance(answer, tuple) and hasattr(answer, "_asdict"):
+        answer = answer._asdict()  # a NamedTuple: the names of its fields
     leaves = keras.tree.flatten_with_path(answer)
     names = naming.output_names(
         [naming.from_path(path) or (layers[i] if i < len(layers) else None) for i, (path, _) in enumerate(leaves)]

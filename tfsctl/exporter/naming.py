@@ -19,6 +19,7 @@ from collections.abc import Sequence
 Path = tuple[str | int, ...]
 
 _GENERATED_INPUT = re.compile(r"(keras_tensor|input_layer|args)(_\d+)*|input_\d+")
+_SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")  # tensorflow.python.framework.ops
 _LEGACY_CLASSES = ("model",)  # Keras 2 called an unnamed functional model model_1
 
 
@@ -54,6 +55,14 @@ def from_path(path: Path) -> str | None:
     if not any(isinstance(step, str) for step in path):
         return None
     return "_".join(step if isinstance(step, str) else str(step + 1) for step in path)
+
+
+def scope_name(name: str) -> str:
+    """A name that can be a scope of a TensorFlow graph: the name itself, or `Sea_view` for `Sea view`."""
+    if _SCOPE.fullmatch(name):
+        return name
+    valid = re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name)
+    return valid if _SCOPE.fullmatch(valid) else f"layer{valid}"
 
 
 def is_generated(layer_name: str, class_name: str) -> bool:

@@ -14,7 +14,7 @@ from tfsctl.core.inference import PREDICT_METHOD_NAME
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.core.version_files import FINGERPRINT_FILE
 from tfsctl.errors import ExportError, TfsctlError
-from tfsctl.exporter import error_text
+from tfsctl.exporter import error_text, naming
 from tfsctl.exporter.export_signature import ExportSignature
 from tfsctl.exporter.sources.loading import trackables
 
@@ -32,6 +32,11 @@ def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFuncti
     """The signature as a traced tf.function. Raises ExportError if it cannot be traced."""
     import tensorflow as tf
 
+    if signature.name.startswith("__"):
+        raise ExportError(
+            f"{signature.name!r} cannot be the name of a signature: names with two underscores are TensorFlow's own",
+            hint=f"--signature {signature.name}=NEW renames it",
+        )
     shapes: list[Any] = [spec.shape for spec in signature.inputs]  # types-tensorflow knows no unknown rank
     specs = [tf.TensorSpec(shape, spec.dtype, spec.name) for shape, spec in zip(shapes, signature.inputs, strict=True)]
     function = tf.function(signature.call, input_signature=specs, autograph=False)
@@ -41,10 +46,16 @@ def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFuncti
         raise
     except Exception as error:
         raise ExportError(f"signature {signature.name} cannot be traced: {error_text.one_line(error)}") from error
-    if not outputs or None in outputs.values():
+    missing = [name for name, output in outputs.items() if output is None]
+    if len(missing) == len(outputs):
         raise ExportError(
             f"signature {signature.name} returns nothing",
             hint="return a tensor, or a dict of tensors by name",
+        )
+    if missing:
+        raise ExportError(
+            f"signature {signature.name} returns None as the output {missing[0]!r}",
+            hint="leave it out of the dict that the function returns",
         )
     for name, output in outputs.items():
         kind = type(output).__name__.removesuffix("Spec")
@@ -52,6 +63,12 @@ def trace(signature: ExportSignature) -> tf.types.experimental.PolymorphicFuncti
             raise ExportError(
                 f"signature {signature.name} returns a {kind} (output {name!r}): a server returns dense tensors only",
                 hint=_DENSE_HINTS[kind],
+            )
+        if getattr(output, "dtype", None) in (tf.resource, tf.variant):
+            raise ExportError(
+                f"signature {signature.name} returns a {output.dtype.name} (output {name!r}): "
+                "a server returns values only",
+                hint="leave the output out, or return the value itself: variable.read_value(), or a stacked list",
             )
     return function
 
@@ -73,11 +90,15 @@ def write(
     # TensorFlow does not find all variables of a Keras model inside a tf.Module, so save those that the signatures use.
     concrete = [function.get_concrete_function() for function in functions.values()]
     root.used = sorted((variable for function in concrete for variable in function.variables), key=_creation_order)
+    for variable in root.used:
+        valid = naming.scope_name(variable.name.removesuffix(":0"))
+        if f"{valid}:0" != variable.name:  # Keras accepts names with spaces, and TensorFlow does not write them
+            variable._handle_name = f"{valid}:0"  # noqa: SLF001 - TensorFlow renames no variable
     root.resources = _resources(concrete)
     root.parts = trackables(model)
     try:
         tf.saved_model.save(root, str(directory), signatures=functions)
-    except (tf.errors.OpError, ValueError, TypeError, AssertionError) as error:
+    except Exception as error:  # a class of the user's may be part of the model
         raise ExportError(f"TensorFlow cannot write the model: {error_text.one_line(error)}") from error
     _set_method_names(directory / SAVED_MODEL_FILE, method_names)
     _fix_identifier(directory / FINGERPRINT_FILE)
@@ -85,7 +106,8 @@ def write(
 
 def _creation_order(variable: tf.Variable) -> int:
     """A number that grows with each variable. A function has its variables in an order that changes from run to run."""
-    return int(getattr(variable, "_unique_id", "_0").rpartition("_")[2])
+    number = getattr(variable, "_unique_id", "").rpartition("_")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def _set_method_names(file: Path, method_names: Mapping[str, str]) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from exporting import Export
+from model_servers import clean_environment
 
 from tfsctl.exporter.session_process import SessionProcess
 
@@ -137,3 +142,52 @@ def test_modules_that_are_forgotten(export: Export) -> None:
         code = f"import keras\nfrom .sizes import UNITS\nmodel = {DENSE.format('UNITS')}"
         result = export(code, "--json", "--name", name, file=f"{name}/layers/net.py")
         assert result.document["signatures"]["serving_default"]["outputs"]["y"]["shape"] == [None, units]
+
+
+def test_default_arguments_that_are_tensors(export: Export) -> None:
+    """An argument that `samples` do not have keeps its default."""
+    exported = export(
+        """
+        import tensorflow as tf
+        @tf.function
+        def model(x, by=2.0, *, plus=tf.constant(1.0)):
+            return {"y": x * by + plus}
+        samples = {"x": [[1.0], [2.0]]}
+        """,
+        "--json",
+    )
+
+    assert exported.names == (["x"], ["y"])
+    with SessionProcess(exported.path) as session:
+        assert session.run("serving_default", {"x": np.array([[3]], np.float32)})["y"].tolist() == [[7.0]]
+
+
+def test_named_tuple_of_outputs(export: Export) -> None:
+    """The fields of a NamedTuple are the names of outputs."""
+    exported = export(
+        """
+        import tensorflow as tf, typing
+        class Moments(typing.NamedTuple):
+            mean: tf.Tensor
+            deviation: tf.Tensor
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])
+        def model(x):
+            return Moments(tf.reduce_mean(x, 1), tf.math.reduce_std(x, 1))
+        """,
+        "--json",
+    )
+
+    assert exported.names == (["x"], ["deviation", "mean"])
+
+
+@pytest.mark.tensorflow
+def test_graph_mode(tmp_path: Path) -> None:
+    """A file that turns off eager execution is refused. The process stays in that state, so it is one of its own."""
+    (tmp_path / "net.py").write_text("import tensorflow as tf\ntf.compat.v1.disable_eager_execution()\nmodel = 1\n")
+    argv = [sys.executable, "-m", "tfsctl", "export", "net.py"]
+    done = subprocess.run(
+        argv, cwd=tmp_path, env=clean_environment(tmp_path), capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 1
+    assert "which an export needs\nhint: write the graph with tf.compat.v1.saved_model.simple_save" in done.stderr

@@ -47,6 +47,7 @@ def signature_of(model: keras.Model, samples: Samples | None) -> ExportSignature
     )
     notes += naming.notes_on_inputs(candidates, names)
     layers = _output_layers(model)
+    _make_names_valid(model)
     if not model.built and samples is not None:
         _build(model, invoke, keras.tree.pack_sequence_as(tree, [samples.fit(inputs)[spec.name] for spec in inputs]))
 
@@ -175,6 +176,15 @@ def _output_layers(model: keras.Model) -> list[str | None]:
     else:
         layers = [] if hasattr(model, "layers") else [model]
     return [None if naming.is_generated(layer.name, type(layer).__name__) else layer.name for layer in layers]
+
+
+def _make_names_valid(model: keras.Layer) -> None:
+    """Rename layers whose names cannot be scopes of a graph, such as `Sea view`. Eagerly, Keras accepts any name."""
+    import keras
+
+    if isinstance(model, keras.Layer):
+        for layer in model._flatten_layers():  # noqa: SLF001 - Keras has no public way to all layers
+            layer.name = naming.scope_name(layer.name)
 
 
 def _build(model: keras.Model, invoke: Callable[[Tree], Tree], tree: Tree) -> None:

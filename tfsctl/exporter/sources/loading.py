@@ -55,6 +55,7 @@ def load_source(source: ModelSource) -> Iterator[tuple[object, Samples | None, t
     code = source.path.read_text(encoding="utf-8", errors="replace")
     keywords, arguments = split_arguments(source.options.arguments, code, source.attribute or python_file.BUILD_MODEL)
     with recorded_calls.record_calls(), python_file.run_file(source.path, arguments, wanted=wanted) as module:
+        _refuse_graph_mode(source.path)
         model: object = None
         if source.attribute or not any(hasattr(module, name) for name in names):
             model = transformation.find_transformation(module, source.attribute)
@@ -65,6 +66,17 @@ def load_source(source: ModelSource) -> Iterator[tuple[object, Samples | None, t
             if source.options.weights is not None:
                 _load_weights(unpacked, rows, Path(source.options.weights))
             yield unpacked, rows, notes
+
+
+def _refuse_graph_mode(file: Path) -> None:
+    """Raise ExportError if a file has turned off eager execution, which no later call can turn on again."""
+    import tensorflow as tf
+
+    if not tf.executing_eagerly():
+        raise ExportError(
+            f"{file} turns off eager execution (disable_eager_execution or disable_v2_behavior), which an export needs",
+            hint="write the graph with tf.compat.v1.saved_model.simple_save in that file, and export the directory",
+        )
 
 
 def _load_weights(model: object, rows: Samples | None, file: Path) -> None:
@@ -119,7 +131,7 @@ def signatures_of(model: object, rows: Samples | None) -> tuple[ExportSignature,
     if isinstance(model, Mapping) and is_model(model):
         return tuple(_named(name, one, rows if name == DEFAULT_SIGNATURE else None) for name, one in model.items())
     if tf_module.is_tf_module(model):
-        return tf_module.signatures_of(model)
+        return tf_module.signatures_of(model, rows)
     raise ExportError(f"the model is of type {type(model).__name__}, which tfsctl cannot export", hint=_WANTED)
 
 

@@ -92,7 +92,9 @@ def find_model(
     _refuse_arguments(found, file, name, keywords)
     try:
         return found(**keywords)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also a SystemExit, and classes of the user's
         raise ExportError(
             f"{error_text.source_location(error, file)}: {name}() failed: {error_text.one_line(error)}"
         ) from error
@@ -116,7 +118,9 @@ def _execute(file: Path, module: ModuleType, wanted: Sequence[str]) -> None:
             f"{error_text.source_location(error, file)}: the file exited with {error_text.one_line(error)}",
             hint="--arg NAME=VALUE passes --NAME=VALUE to the file",
         ) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a class of the user's may be no Exception
         raise ExportError(f"{error_text.source_location(error, file)}: {error_text.one_line(error)}") from error
 
 

@@ -36,6 +36,8 @@ def signature_of(
 
     concrete = function
     if isinstance(function, tf.types.experimental.GenericFunction):
+        if rows is not None and None not in rows.columns and getattr(function, "input_signature", None) is None:
+            function = _with_defaults(function)
         concrete = _traced(function, rows, name)
     if not isinstance(concrete, tf.types.experimental.ConcreteFunction):
         raise ExportError(
@@ -67,6 +69,16 @@ def signature_of(
         return outputs_by_name(function(*arguments, **keywords))
 
     return ExportSignature(name, inputs, call, naming.notes_on_inputs(candidates, names))
+
+
+def _with_defaults(function: Any) -> Any:  # noqa: ANN401 - TensorFlow's functions
+    """A function with the inputs that it is called with; other arguments have their defaults, tensors too."""
+    import tensorflow as tf
+
+    def call(**inputs: object) -> object:
+        return function(**inputs)
+
+    return tf.function(call, autograph=False)
 
 
 def _flat_signature(function: Any, name: str) -> ExportSignature:  # noqa: ANN401 - a concrete function
