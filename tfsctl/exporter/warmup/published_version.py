@@ -14,7 +14,7 @@ from tfsctl.core.version_files import read_sample_rows
 from tfsctl.errors import ExportError, InvalidInput, NotFound
 from tfsctl.exporter import verification
 from tfsctl.exporter.manifest import has_batch
-from tfsctl.exporter.samples import Samples
+from tfsctl.exporter.samples import Columns, Samples
 from tfsctl.exporter.warmup import requests, warmup_file
 from tfsctl.inputs.predict_inputs import shape_inputs
 
@@ -51,7 +51,7 @@ def warm_up_version(path: Path, source: str, *, report: Callable[[str], None]) -
 
 def _recorded_samples(directory: Path, signatures: Mapping[str, Signature]) -> Samples:
     """The sample rows in the manifest of a version. Rows that do not fit their signature are left out."""
-    columns = {}
+    columns: dict[str, Columns] = {}
     for name, rows in read_sample_rows(directory).items():
         with suppress(InvalidInput, KeyError, TypeError):
             signature = signatures[name]
@@ -59,7 +59,7 @@ def _recorded_samples(directory: Path, signatures: Mapping[str, Signature]) -> S
                 spec.name: [row[spec.name] for row in rows] if has_batch(spec) else rows[0][spec.name]
                 for spec in signature.inputs
             }
-            columns[name] = shape_inputs([json.dumps({"inputs": inputs})], signature)
+            columns[name] = dict(shape_inputs([json.dumps({"inputs": inputs})], signature).items())
     return Samples(columns.pop(DEFAULT_SIGNATURE, {}), columns)
 
 
