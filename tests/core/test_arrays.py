@@ -19,10 +19,12 @@ from tfsctl.core.arrays import cast_exact, first_changed, object_array
         (np.array([[1, 300]]), "uint8", (0, 1)),
         (np.array([np.nan]), "int32", (0,)),
         (np.array([7, 8]), "int4", (1,)),
+        (np.array([np.inf, 3e38, 1e39]), "float32", (2,)),
+        (np.array([[1, 65504], [1, 65520]]), "float16", (1, 1)),
     ],
 )
 def test_cast_that_changes_a_value(values: np.ndarray, dtype: str, first: tuple[int, ...]) -> None:
-    """An integer dtype takes only integers in its range; the first other value is named."""
+    """Integers must be in the range of the dtype, and finite numbers stay finite; the first other value is named."""
     assert cast_exact(values, dtypes.BY_NAME[dtype]) is None
     assert first_changed(values, dtypes.BY_NAME[dtype]) == first
 
@@ -33,8 +35,8 @@ def test_cast_that_changes_a_value(values: np.ndarray, dtype: str, first: tuple[
         (np.array([1.0, -2.0]), "int8", [1, -2]),
         (np.array([2**63 - 1]), "int64", [2**63 - 1]),
         (np.array([2**63 - 1]), "uint64", [2**63 - 1]),
-        (np.array([1e39]), "float32", [np.inf]),
         (np.array([0.5]), "complex64", [0.5 + 0j]),
+        (np.array([np.inf, -np.inf]), "float32", [np.inf, -np.inf]),
         (np.array([1.5], dtypes.BY_NAME["bfloat16"].numpy), "float64", [1.5]),
         (np.array(["é"]), "string", ["é".encode()]),
         (object_array([b"\x00", "a"]), "string", [b"\x00", b"a"]),

@@ -65,7 +65,7 @@ def _converted(value: object, spec: TensorSpec) -> np.ndarray:
     problem: InvalidInput | None = None
     if isinstance(value, _JSON_TYPES):
         try:
-            return _checked_range(json_tensors.from_json(value, any_shape), value, spec)
+            return json_tensors.from_json(value, any_shape)
         except InvalidInput as error:
             problem = InvalidInput(error.message.replace(" is null,", " is None,"), hint=error.hint)
             # the list may hold NumPy values, which the next lines convert
@@ -80,7 +80,7 @@ def _converted(value: object, spec: TensorSpec) -> np.ndarray:
             f"{spec.name} holds floats of 2**53 or more, which may have lost digits, but the model wants {spec.dtype}",
             hint="make them integers where they are read",
         )
-    return _checked_range(array, given, spec)
+    return array
 
 
 def _without_pandas(value: object, spec: TensorSpec) -> object:
@@ -107,17 +107,6 @@ def _not_converted(given: np.ndarray, spec: TensorSpec, dtype: DType) -> Invalid
         )
     where = "".join(f"[{index}]" for index in at)
     return InvalidInput(f"{spec.name}{where} is {given[at]}, which {dtype.name} cannot hold")
-
-
-def _checked_range(array: np.ndarray, given: object, spec: TensorSpec) -> np.ndarray:
-    """Return the array. Raises InvalidInput if a finite number became infinite, because the dtype is too small for it."""
-    if array.dtype.kind not in "fcV" or spec.dtype == "float64":
-        return array
-    with np.errstate(all="ignore"):
-        infinite = np.isinf(array)
-        if infinite.any() and not np.isinf(np.asarray(given, dtype=np.complex128))[infinite].all():
-            raise InvalidInput(f"{spec.name} has numbers that are too large for {spec.dtype}")
-    return array
 
 
 def _has_kind_of(value: object, dtype: DType) -> bool:

@@ -35,7 +35,8 @@ def check_shape(shape: tuple[int, ...], spec: TensorSpec) -> None:
 def cast_exact(array: np.ndarray, dtype: DType) -> np.ndarray | None:
     """The array in the numpy form of a TensorFlow dtype; None if a value would change.
 
-    - Numbers cast to a floating-point or complex dtype may lose digits, as numbers typed in decimal do.
+    - Numbers cast to a floating-point or complex dtype may lose digits, as numbers typed in decimal do, but a finite
+      number must not become infinite.
     - Numbers cast to an integer dtype must be integers in its range.
     - Strings (str or bytes) become bytes; text is encoded as UTF-8, and must be encodable.
     - Booleans are not numbers.
@@ -46,8 +47,9 @@ def cast_exact(array: np.ndarray, dtype: DType) -> np.ndarray | None:
         return array
     kind = _kind(array)
     if (dtype.is_floating and kind in "iuf") or (dtype.is_complex and kind in "iufc"):
-        with np.errstate(over="ignore"):  # 1e39 is Infinity as a float32, as TensorFlow Serving reads it
-            return array.astype(dtype.numpy)
+        with np.errstate(over="ignore"):
+            cast = array.astype(dtype.numpy)
+        return None if became_infinite(array, cast).any() else cast
     if not dtype.is_integer or kind not in "iuf":
         return None
     if not np.can_cast(array.dtype, dtype.numpy, "safe") and _changed_by_cast(array, dtype).any():
@@ -56,11 +58,19 @@ def cast_exact(array: np.ndarray, dtype: DType) -> np.ndarray | None:
 
 
 def first_changed(array: np.ndarray, dtype: DType) -> tuple[int, ...] | None:
-    """The index of the first number that `cast_exact` refuses for an integer dtype, or None."""
-    if not dtype.is_integer or _kind(array) not in "iuf":
+    """The index of the first number that `cast_exact` refuses, or None."""
+    if _kind(array) not in "iuf" or not (dtype.is_integer or dtype.is_floating):
         return None
-    changed = np.argwhere(_changed_by_cast(array, dtype))
+    with np.errstate(over="ignore"):
+        mask = _changed_by_cast(array, dtype) if dtype.is_integer else became_infinite(array, array.astype(dtype.numpy))
+    changed = np.argwhere(mask)
     return tuple(changed[0].tolist()) if len(changed) else None
+
+
+def became_infinite(array: np.ndarray, cast: np.ndarray) -> np.ndarray:
+    """A mask of the finite numbers of `array` that are infinite in `cast`, the same array in another dtype."""
+    infinite = np.isinf(cast)
+    return np.asarray(infinite & ~np.isinf(array)) if infinite.any() else infinite
 
 
 def _kind(array: np.ndarray) -> str:

@@ -14,7 +14,7 @@ from itertools import chain
 import numpy as np
 
 from tfsctl.core import dtypes
-from tfsctl.core.arrays import cast_exact, check_shape, object_array
+from tfsctl.core.arrays import became_infinite, cast_exact, check_shape, object_array
 from tfsctl.core.dtypes import DType
 from tfsctl.core.json_strings import decode_b64, encode_text, is_b64
 from tfsctl.core.types import Json, TensorSpec
@@ -107,8 +107,19 @@ class _ValueReader:
         self._read(value, "", 0)
         if self._dtype is dtypes.STRING:
             return object_array(self._leaves).reshape(self._shape)
-        with np.errstate(over="ignore"):  # 1e39 is Infinity as a float32, as TensorFlow Serving reads it
-            return np.array(self._leaves, dtype=self._dtype.numpy).reshape(self._shape)
+        with np.errstate(over="ignore"):
+            array = np.array(self._leaves, dtype=self._dtype.numpy).reshape(self._shape)
+        if not self._is_answer and not self._dtype.is_integer and self._dtype.name != "bool":
+            wide = np.array(self._leaves, dtype=np.complex128 if self._dtype.is_complex else np.float64)
+            wide = wide.reshape(self._shape)
+            too_large = np.argwhere(became_infinite(wide, array))
+            if len(too_large):
+                at = tuple(too_large[0].tolist())
+                where = "".join(f"[{index}]" for index in at)
+                raise InvalidInput(
+                    f"{self._spec.name}{where} is {wide[at]:g}, which is too large for {self._dtype.name}"
+                )
+        return array
 
     def _read(self, value: object, at: str, depth: int) -> None:
         name, shape = self._spec.name, self._shape

@@ -135,8 +135,7 @@ def _cell_array(values: Sequence[str], dtype: DType, cells: CellFormat) -> np.nd
         numbers = np.array([float(value) for value in values], np.float64)
         if np.isinf(numbers).any():  # `inf`, or a number that is too large: read one by one
             return None
-        with np.errstate(over="ignore"):  # 1e39 is Infinity as a float32, as TensorFlow Serving reads it
-            return numbers.astype(dtype.numpy)
+        return cast_exact(numbers, dtype)
     if dtype.is_integer:
         return cast_exact(np.array([int(value) for value in values]), dtype)
     return np.array([_BOOLEANS[value.strip().lower()] for value in values]) if dtype.name == "bool" else None
@@ -181,6 +180,8 @@ def _parse_cell(text: str, spec: TensorSpec, cells: CellFormat) -> object:
             raise InvalidInput(
                 f"{spec.name} is {text!r}, but the model wants {spec.dtype}", hint=f"--na {text} reads it as NaN"
             )
+        return text
+    if len(values) > 1 and spec.shape == ():  # `1 000`, which is not a number
         return text
     return values[0] if len(values) == 1 else values
 

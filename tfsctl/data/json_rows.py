@@ -93,6 +93,8 @@ def _document_blocks(document: Json, name: str, signature: Signature) -> Iterato
     if isinstance(document, UnreadableValue):
         hint = document.hint or "--format jsonl reads a JSON value from each line"
         raise InvalidInput(f"{name} is {document.reason}", hint=hint)
+    if isinstance(document, dict) and document.keys() >= {"instances", "inputs"}:
+        raise InvalidInput(f'{name} has both "instances" and "inputs"', hint="remove one of them")
     if isinstance(document, dict) and not document.keys().isdisjoint(("instances", "inputs")):
         requested = document.get("signature_name", signature.name)
         if requested != signature.name:

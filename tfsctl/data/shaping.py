@@ -102,7 +102,8 @@ def match_columns(
     columns = {spec.name: _columns_for(spec, names, signature, renamed) for spec in signature.inputs}
     for name, found in columns.items():
         if not found:
-            close = difflib.get_close_matches(name, names, n=1)
+            by_case = [one for one in names if one.lower() == name.lower()]
+            close = by_case or difflib.get_close_matches(name, names, n=1)
             have = "its values have no names" if tuple(names) == ("",) else f"its columns: {', '.join(names)}"
             hint = f"--column {name}={close[0] if close else 'COLUMN'} names the one to take"
             other = next((mark for mark in DELIMITERS if len(names) == 1 and mark in names[0]), None)

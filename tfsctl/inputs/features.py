@@ -12,6 +12,7 @@ integer, 2.0 a float, "2" a string.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from tfsctl.errors import InvalidInput
 from tfsctl.inputs.literals import parse_json, parse_number
 from tfsctl.inputs.named_values import read_array, read_bytes, read_json, read_text, split_pair
 
+_MAX_FLOAT32 = 3.4028235677973366e38  # the first float64 that becomes infinite
 _NAME = r"[A-Za-z_][\w./-]*"
 PAIR = re.compile(rf"\s*{_NAME}=")
 _PAIRS = re.compile(rf"(?:^|\s+)({_NAME})=")
@@ -188,6 +190,8 @@ def _value(name: str, value: object) -> bytes | int | float:
         return decode_b64(value["b64"], f"feature {name!r}")
     if isinstance(value, bool):
         return int(value)
+    if isinstance(value, float) and _MAX_FLOAT32 <= abs(value) < math.inf:
+        raise InvalidInput(f"feature {name!r} is {value:g}, which is too large for float32")
     if isinstance(value, (bytes, float)):
         return value
     if isinstance(value, int):

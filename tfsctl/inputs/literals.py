@@ -52,25 +52,39 @@ def parse_complex(word: str) -> complex | None:
 def parse_json(text: str) -> Json:
     """The value of a JSON text; None if it is not JSON.
 
-    Raises InvalidInput if it is nested too deeply, or holds a number that is too large for a float64.
+    Raises InvalidInput if it is nested too deeply, has a name twice, or holds a number that is too large for a float64.
     """
     try:
-        return load_json(text)
+        return load_json(text, unique_names=True)
     except ValueError:
         return None
     except RecursionError as error:
         raise InvalidInput("the JSON is nested too deeply") from error
 
 
-def load_json(text: str | bytes) -> Json:
+def load_json(text: str | bytes, *, unique_names: bool = False) -> Json:
     """The value of a JSON text, which may contain NaN and Infinity.
 
     Raises ValueError if it is not JSON or not UTF-8, RecursionError if it is nested too deeply, and InvalidInput if it
-    holds a number that is too large for a float64.
+    holds a number that is too large for a float64. With `unique_names`, also if an object has a name twice.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
-    return json.loads(text, parse_float=_finite_float if _MAY_OVERFLOW.search(text) else None)
+    return json.loads(
+        text,
+        parse_float=_finite_float if _MAY_OVERFLOW.search(text) else None,
+        object_pairs_hook=_unique if unique_names else None,
+    )
+
+
+def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    """The object of these pairs. Raises InvalidInput if two have the same name."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        name = next(name for name in names if names.count(name) > 1)
+        raise InvalidInput(f"the JSON has {name!r} twice")
+    return found
 
 
 def _finite_float(word: str) -> float:
