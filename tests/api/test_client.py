@@ -212,7 +212,7 @@ def test_features_for_a_signature_that_parses_examples(tmp_path: Path) -> None:
 def test_wait_and_sample(echo: tfsctl.Client) -> None:
     """`wait` returns the version; `sample` a request that is answered."""
     assert echo.wait() == 7
-    assert echo.wait("half_plus_two", timeout_s=5) == echo.metadata("half_plus_two").version
+    assert echo.wait("half_plus_two", timeout_s=240) == echo.metadata("half_plus_two").version
     with pytest.raises(tfsctl.NotReadyInTime, match=r"none is not AVAILABLE after 0\.1 s"):
         echo.wait("none", timeout_s=0.1)
     for signature in ("two", "row", "scalar", "text_column"):

@@ -155,7 +155,7 @@ def test_a_key_that_cannot_be_used_is_explained(secure: Secure, transport: Trans
 @pytest.mark.server
 def test_a_unix_socket_over_tls(secure: Secure) -> None:
     """Over gRPC through the server's socket, with the certificate of localhost."""
-    client = open_client("grpc", f"unix:{secure.socket}", 0, timeout_s=10, connection=Connection(tls=secure.tls))
+    client = open_client("grpc", f"unix:{secure.socket}", 0, timeout_s=240, connection=Connection(tls=secure.tls))
     with client:
         assert client.status(ECHO) == AVAILABLE
         assert client.address == f"unix:{secure.socket}"

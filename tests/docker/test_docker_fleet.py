@@ -109,7 +109,7 @@ def test_ps_and_logs_of_a_container(run_cli: RunCli, echo: Path, standin: str) -
     assert following.stdout is not None
     assert following.stdout.readline()
     assert run_cli("stop", "echo").code == 0
-    following.communicate(timeout=30)
+    following.communicate(timeout=240)
     assert following.returncode == 0
     assert (containers(), listed(run_cli)) == ([], [])
 

@@ -24,7 +24,7 @@ def grpc_version(channel: grpc.Channel, user: str | None) -> str:
     request.model_spec.name = "m"
     request.inputs["x"].CopyFrom(tensors.to_proto(np.array([1.0], np.float32)))
     predict: Any = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-    answer = predict(request.SerializeToString(), metadata=[("user-id", user)] if user else [], timeout=30)
+    answer = predict(request.SerializeToString(), metadata=[("user-id", user)] if user else [], timeout=240)
     return f"{tensors.from_proto(protos.PredictResponse.FromString(answer).outputs['y'])[0]:g}"
 
 

@@ -73,7 +73,7 @@ class Front:
 
     def connect(self) -> HTTPConnection:
         """A connection to its REST port, which the fixture closes."""
-        self.connections.append(HTTPConnection("127.0.0.1", self.record["rest_port"], timeout=30))
+        self.connections.append(HTTPConnection("127.0.0.1", self.record["rest_port"], timeout=240))
         return self.connections[-1]
 
 
@@ -118,7 +118,7 @@ class Load:
             predict: Any = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
             while not self._stop.is_set():
                 try:
-                    answer = protos.PredictResponse.FromString(predict(body, timeout=30))
+                    answer = protos.PredictResponse.FromString(predict(body, timeout=240))
                     self.answers["grpc", 0, float(tensors.from_proto(answer.outputs["y"])[0])] += 1
                 except grpc.RpcError as error:
                     self.answers["grpc", error.code().value[0], 0.0] += 1

@@ -28,7 +28,7 @@ def tfsctl(where: Path, *argv: object, stdin: str = "") -> subprocess.CompletedP
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=240,
         check=False,
     )
 
