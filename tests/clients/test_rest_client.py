@@ -295,9 +295,9 @@ def test_a_proxy_of_the_environment_is_not_asked_about_this_machine(monkeypatch:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
         monkeypatch.setenv("ALL_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
         port = server.getsockname()[1]
-        with RestClient("127.0.0.1", port, timeout_s=0.2) as client, pytest.raises(NotReadyInTime):
+        with RestClient("127.0.0.1", port, timeout_s=2.0) as client, pytest.raises(NotReadyInTime):
             client.status(MODEL)
-        server.settimeout(1)
+        server.settimeout(240)
         asked, _ = server.accept()
         with asked:
             assert asked.recv(100).startswith(b"GET /v1/models/m HTTP/1.1")
@@ -310,9 +310,9 @@ def test_a_proxy_of_the_environment_is_not_asked_about_this_machine(monkeypatch:
 def test_an_ipv6_address_is_reached() -> None:
     """The address goes in brackets into URLs, and the request arrives."""
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
-        with RestClient("::1", server.getsockname()[1], timeout_s=0.2) as client, pytest.raises(NotReadyInTime):
+        with RestClient("::1", server.getsockname()[1], timeout_s=2.0) as client, pytest.raises(NotReadyInTime):
             client.status(MODEL)
-        server.settimeout(1)
+        server.settimeout(240)
         asked, _ = server.accept()
         with asked:
             assert f"host: {client.address}".encode() in asked.recv(1000).lower()
