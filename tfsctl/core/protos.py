@@ -106,8 +106,8 @@ def _placeholder() -> Iterator[None]:
     try:
         yield
     finally:
-        for name in [name for name in sys.modules if name == "tensorflow" or name.startswith("tensorflow.")]:
-            if not name.endswith("_pb2"):
+        for name in list(sys.modules):  # a copy: other threads may import at the same time
+            if (name == "tensorflow" or name.startswith("tensorflow.")) and not name.endswith("_pb2"):
                 del sys.modules[name]
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tfsctl.core.model_dir import parse_version
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.registry.tracked_server import TrackedServer
 from tfsctl.errors import EngineError, InvalidInput, NotFound, NotReadyInTime
@@ -232,8 +233,9 @@ def with_outcomes(
 
 def _version(name: str, front: TrackedServer, model: str, stable: int) -> int:
     """The version that an arm names by its number or label. Raises NotFound for an unknown label."""
-    if name.isdecimal():
-        return int(name)
+    version = parse_version(name)
+    if version is not None:
+        return version
     spec = LaunchSpec.from_document(front.launch or {})
     labels = next(config.labels for config in spec.config.models if config.name == model)
     if name in labels:

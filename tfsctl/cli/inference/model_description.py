@@ -38,15 +38,18 @@ def describe_either(options: ServerOptions, text: str, base: Path | None, *, com
 
     `command` is the tfsctl command that hints name.
     """
+    from tfsctl.core.model_dir import parse_version
+
+    version = parse_version(text)
     if base is not None:
-        if not text.isdecimal():
+        if version is None:
             raise InvalidInput(f"{base} has no version {text}", hint="use version numbers, or remove PATH")
-        return of_directory(base, replace(options, version=int(text)))
+        return of_directory(base, replace(options, version=version))
     if Path(text).exists():
         return of_directory(Path(text), options, command=command)
     if "/" in text:
         raise NotFound(f"no such directory: {text}")
-    return of_server(replace(options, version=int(text)) if text.isdecimal() else options.with_model(text))
+    return of_server(options.with_model(text) if version is None else replace(options, version=version))
 
 
 def of_server(options: ServerOptions) -> Description:

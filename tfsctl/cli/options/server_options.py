@@ -191,13 +191,15 @@ class ServerOptions:
 
         Raises InvalidInput if --model or --version is given too and differs.
         """
+        from tfsctl.core.model_dir import parse_version
+
         if text is None:
             return self
         check_values(None, {"the name of the model": text})
         name, _, number = text.rpartition("@")
-        if not name or not number.isdecimal():
-            name, number = text, ""
-        version = int(number) if number else None
+        version = parse_version(number) if name else None
+        if version is None:
+            name = text
         model = None if self.model == self.profile_model else self.model
         for option, value, other in (("--model", model, name), ("--version", self.version, version)):
             if None not in (value, other) and value != other:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tfsctl.cli.output.classes import read_labels
 from tfsctl.clients.connection import MAX_TIMEOUT_S
+from tfsctl.core.model_dir import parse_version
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.inputs.predict_inputs import choose_outputs
@@ -56,9 +57,9 @@ def _set_signature(session: ReplSession, text: str) -> None:
 
 
 def _set_version(session: ReplSession, text: str) -> None:
-    if text not in ("", LATEST) and not text.isdecimal():
+    number = parse_version(text)
+    if number is None and text not in ("", LATEST):
         raise InvalidInput(f"{text!r} is not a version", hint=f"give a number or {LATEST}")
-    number = int(text) if text.isdecimal() else None
     session.switch(model=ModelRef(session.target.model.name, version=number), signature=session.signature_name)
 
 
@@ -72,9 +73,10 @@ def _set_only(session: ReplSession, text: str) -> None:
 
 
 def _set_top(session: ReplSession, text: str) -> None:
-    if text and not (text.isdecimal() and int(text)):
+    top = parse_version(text)  # it takes no number that is too long for `int`
+    if text and not top:
         raise InvalidInput(f"{text!r} is not a number of classes")
-    class_options = replace(session.style.class_options, top=int(text) if text else None)
+    class_options = replace(session.style.class_options, top=top)
     session.style = replace(session.style, class_options=class_options)
 
 

@@ -53,7 +53,7 @@ def run_file(file: Path, arguments: Sequence[str] = (), *, wanted: Sequence[str]
         sys.path[:] = old_path
         sys.modules["__main__"] = old_main
         sys.modules.pop(module.__name__, None)
-        for name in [name for name in sys.modules if _is_new_sibling(name, before, file.parent, package)]:
+        for name in [name for name in list(sys.modules) if _is_new_sibling(name, before, file.parent, package)]:
             del sys.modules[name]  # another source may have a sibling with the same name
 
 
