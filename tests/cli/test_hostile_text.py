@@ -84,6 +84,8 @@ SCENARIOS: dict[str, list[tuple[str, ...]]] = {
     "verify": [(f"./{HOSTILE}",), ("directory",)],
     "models": [(".",), (f"./{HOSTILE}",)],
     "canary": [(HOSTILE, "--version", "2"), ("m", "--version", HOSTILE)],
+    "ab": [(HOSTILE, "1=50", "2=50"), ("m", HOSTILE)],
+    "shadow": [(HOSTILE, "--version", "2"), ("m", "--sample", HOSTILE), ("m", "--fail-if", HOSTILE)],
     "rollout": [("status", HOSTILE), ("abort", HOSTILE), (HOSTILE,)],
     "record": [(HOSTILE, "--to", "out"), ("m", "--to", HOSTILE)],
     "skew": [(f"./{HOSTILE}", "columns.csv"), ("lines.txt", "columns.csv", "--fail-if", HOSTILE)],

@@ -22,6 +22,9 @@ from tfsctl.errors import ExitCode
         (("--percent", 5, "--sticky", "user id"), "is not the name of a header"),
         (("--percent", 5, "--slow", "soon"), "--slow soon: neither a time nor a quantile"),
         (("--percent", 5, "--slow", "p50"), "--slow p50: the quantile is p90 to p99.9"),
+        (("--percent", 5, "--min-agreement", "no"), "--min-agreement no: not a share"),
+        (("--percent", 5, "--min-agreement", "100%"), "--min-agreement 100%: no test can prove that all agree"),
+        (("--percent", 5, "--sample", "10%"), "--sample belongs to --min-agreement"),
         (("--percent", 5, "--on-change", "file:///tmp/x"), "--on-change file:///tmp/x is not a URL"),
     ],
 )
