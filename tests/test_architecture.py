@@ -149,7 +149,11 @@ LAYERS: dict[str, list[set[str]]] = {
         {"supervisor"},
         {"__main__"},
     ],
-    "rollout/recording": [{"recorded_model", "replay", "value_summary"}, {"skew"}],
+    "rollout/recording": [
+        {"recorded_model", "recording_proxy", "replay", "value_summary"},
+        {"proxied_model", "skew"},
+        {"recording_session"},
+    ],
     "rollout/experiment": [
         {"difference", "latency_histogram"},
         {"exposure_store"},
@@ -303,9 +307,20 @@ LIBRARIES = {
     "typer": ["cli"],
     "rich": ["cli/output/terminal"],
     "prompt_toolkit": ["cli"],
-    "httpx": ["clients/answer_body", "clients/rest", "clients/rest_connection"],
+    "httpx": [
+        "clients/answer_body",
+        "clients/rest",
+        "clients/rest_connection",
+        "rollout/recording/proxied_model",
+        "rollout/recording/recording_proxy",
+    ],
     "httpcore": ["clients/rest_connection"],
-    "grpc": ["clients/grpc", "clients/grpc_channel"],
+    "grpc": [
+        "clients/grpc",
+        "clients/grpc_channel",
+        "rollout/recording/proxied_model",
+        "rollout/recording/recording_proxy",
+    ],
     "subprocess": ["programs/subprocesses"],
     "google_crc32c": ["core/tfrecord"],
     "pandas": ["api", "rollout/comparison/result"],
@@ -319,7 +334,7 @@ LIBRARIES = {
     "tensorflow_serving": [],
     "grpc_health": [],
     "grpc_reflection": [],
-    "uvloop": ["server/app"],
+    "uvloop": ["server/app", "rollout/recording/proxied_model"],
     "hpack": ["server/http"],
 }
 

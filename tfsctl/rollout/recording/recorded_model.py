@@ -69,6 +69,15 @@ class RecordedModel:
             connection=Connection(tls=grpc_tls(server, None)),
         )
 
+    @property
+    def server_name(self) -> str:
+        """The name of its server."""
+        return self.server.name
+
+    def has_ended(self) -> bool:
+        """Whether its server has ended."""
+        return records.has_ended(self.server)
+
     def metadata(self) -> ModelMetadata:
         """The signatures of the latest version."""
         return self._client.metadata(ModelRef(self.name))

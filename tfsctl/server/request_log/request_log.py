@@ -34,7 +34,7 @@ _ENTRY_BYTES = 1024  # about what an entry takes besides its bodies
 class SampledRequest:
     """A request that is to be logged, from its start on. `finish` puts it into the queue of the log.
 
-    - `convert` makes the PredictionLog of a finished request, in the thread of the log
+    - `convert` makes the PredictionLog of a finished request, in the thread of the log. It may set the version first
     - `definitions` are the SignatureDef messages of the version; None if the request names a version that is not there
     """
 
@@ -56,6 +56,18 @@ class SampledRequest:
     def size(self) -> int:
         """About how many bytes it holds."""
         return _ENTRY_BYTES + len(self.body) + len(self.response)
+
+    def index_line(self) -> dict[str, object]:
+        """Its line in the index."""
+        return {
+            "time": round(self.time_s, 6),
+            "api": self.api,
+            "protocol": self.protocol,
+            "model": self.model,
+            "version": self.version,
+            "code": self.code.name,
+            "latency_ms": round(self.latency_s * 1e3, 3),
+        }
 
     def finish(self, code: Code, response: bytes = b"") -> None:
         """The request was answered: with the response, if the code is OK."""
@@ -170,17 +182,8 @@ class RequestLog:
 
     def _converted(self, entry: SampledRequest) -> tuple[bytes | None, Mapping[str, object]] | None:
         """The record (None for a request that failed) and the line of the index; None if it cannot be converted."""
-        line = {
-            "time": round(entry.time_s, 6),
-            "api": entry.api,
-            "protocol": entry.protocol,
-            "model": entry.model,
-            "version": entry.version,
-            "code": entry.code.name,
-            "latency_ms": round(entry.latency_s * 1e3, 3),
-        }
         if entry.code is not Code.OK:
-            return None, line
+            return None, entry.index_line()
         try:
             message = entry.convert(entry)
             if self._privacy.is_on:
@@ -191,7 +194,7 @@ class RequestLog:
                 metadata.model_spec.version.value = entry.version
             metadata.sampling_config.sampling_rate = self.logging.sampling_rate
             metadata.timestamp_secs = int(entry.time_s)
-            return message.SerializeToString(), line
+            return message.SerializeToString(), entry.index_line()
         except Exception:  # an entry that cannot be converted must not end the log
             if not self._failed:
                 log.exception("A request of model %s could not be converted for the request log", self._model)

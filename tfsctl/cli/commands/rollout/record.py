@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +16,9 @@ from tfsctl.cli.options.sizes import parse_size
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from tfsctl.rollout.recording.recorded_model import Counts, RecordedModel
+    from tfsctl.rollout.recording.recorded_model import Counts
+    from tfsctl.rollout.recording.recording_session import AnyRecordedModel
     from tfsctl.serving_config.request_logging import RequestLogging
-
-_PRIVATE = 0o700
 
 
 def record(
@@ -47,12 +45,29 @@ def record(
         typer.Option("--hash", metavar="INPUT", help="Record a keyed hash of this input. May be repeated."),
     ] = None,
     answers: Annotated[bool, typer.Option("--answers", help="Record the answers as well.")] = False,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen",
+            metavar="[HOST:]PORT",
+            help="Record through a proxy on this port, before a server of any engine.",
+        ),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", metavar="URL", help="The REST address of the server behind --listen: http://HOST:8501."),
+    ] = None,
+    grpc_address: Annotated[
+        str | None,
+        typer.Option("--grpc-address", metavar="HOST:PORT", help="The gRPC address of the server behind --listen."),
+    ] = None,
     end: Annotated[bool, typer.Option("--stop", help="End a recording whose command was killed.")] = False,
     as_json: Json = False,
 ) -> None:
     """Record the requests of a model.
 
-    Works with embedded servers that tfsctl started. Writes a TFRecord file of PredictionLog messages, which is a warmup
+    Works with embedded servers that tfsctl started, behind a front too, and with any other server through a proxy
+    (--listen), to which clients send their REST and gRPC requests instead. Writes a TFRecord file of PredictionLog messages, which is a warmup
     file too, and an index with the time, version, code and latency of each request. Only you can read the files. Ends
     with Ctrl-C, after --for, or at --max-size.
 
@@ -60,16 +75,17 @@ def record(
     Examples:
       tfsctl record amazon_review --to recordings --sample 10%
       tfsctl record amazon_review --to recordings --for 5m --drop user_id --hash email
+      tfsctl record amazon_review --to recordings --listen 8601
+      tfsctl record --to recordings --listen 8601 --model amazon_review --url http://gpu-1:8501 --grpc-address gpu-1:8500
       tfsctl record amazon_review --stop
     """
     from tfsctl.cli.output import terminal
-    from tfsctl.engines.registry import records, server_choice
     from tfsctl.programs.signals import StopSignals
-    from tfsctl.rollout.recording import recorded_model
-    from tfsctl.serving_config.request_logging import RequestLogging
+    from tfsctl.rollout.recording import recorded_model, recording_session
 
-    server = server_choice.choose_server(records.running(), model=model, name=name)
-    recorded = recorded_model.RecordedModel(server, model)
+    if end and listen is not None:
+        raise InvalidInput("--stop ends a recording without --listen; a proxy ends with its command")
+    recorded = recording_session.find_recorded(name, model, listen=listen, url=url, grpc_address=grpc_address)
     if end:
         _end(recorded, as_json=as_json)
         return
@@ -77,48 +93,38 @@ def record(
         raise InvalidInput("there is no directory for the recording", hint="--to DIR")
     rate, size = parse_share(sample, "--sample"), parse_size(max_size)
     duration_s = None if duration is None else parse_duration(duration, "--for")
-    if recorded.logging is not None:
-        raise InvalidInput(
-            f"the requests of {recorded.name} are already being recorded, to {recorded.logging.filename_prefix}*",
-            hint=f"tfsctl record {server.name} --model {recorded.name} --stop",
-        )
-    metadata = recorded.metadata()
-    for note in recorded_model.check_rules(metadata, drop or (), hashed or ()):
-        terminal.say(f"note: {note}")
-    try:
-        to.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-    except OSError as error:
-        raise InvalidInput(f"cannot create {to}: {error.strerror}") from error
-    logging = RequestLogging(
-        recorded_model.file_prefix(to, recorded.name),
-        rate,
+    begun_s = time.monotonic()
+    session = recording_session.recording(
+        recorded,
+        to,
+        sample=rate,
+        max_size=size,
+        drop=drop or (),
+        hashed=hashed or (),
         answers=answers,
-        index=True,
-        drop=tuple(drop or ()),
-        hash=tuple(hashed or ()),
-        max_total_bytes=size,
+        note=lambda text: terminal.say(f"note: {text}"),
     )
-    names = sorted({spec.name for signature in metadata.signatures.values() for spec in signature.inputs})
-    reader, begun_s = recorded_model.IndexReader(to, recorded.name), time.monotonic()
-    with StopSignals() as signals, _recording(recorded, logging) as has_ended:
-        terminal.say(
-            f"recording {100 * rate:.4g}% of the requests of {recorded.name} to {to}: {_fields_text(names, logging)}"
-        )
+    with StopSignals() as signals, session as running:
+        what = _fields_text(running.inputs, running.logging)
+        terminal.say(f"recording {100 * rate:.4g}% of the requests of {recorded.name} to {to}: {what}")
+        if listen is not None:
+            address = listen if ":" in listen else f"127.0.0.1:{listen}"
+            terminal.say(f"send REST and gRPC requests to {address} instead of {recorded.server_name}")
         terminal.say(f"Ctrl-C ends it{'' if duration is None else f'; it ends after {duration}'}")
         with terminal.progress(quiet=as_json or not terminal.can_redraw()) as show:
             reason = recorded_model.watch(
-                reader,
+                running.reader,
                 max_size=size,
                 duration_s=duration_s,
                 is_stopped=lambda: signals.received is not None,
-                has_ended=has_ended,
+                has_ended=recorded.has_ended,
                 show=lambda counts: show(_summary(counts)),
             )
-    counts = reader.update()
+    counts = running.reader.update()
     if as_json:
         terminal.answer_json(
             {
-                "server": server.name,
+                "server": recorded.server_name,
                 "model": recorded.name,
                 "files": [str(file) for file in counts.files],
                 "requests": counts.requests,
@@ -134,41 +140,25 @@ def record(
     for file in counts.files:
         terminal.answer(f"file: {file}")
     if reason == "server_ended":
-        terminal.say(f"note: the server {server.name} has ended")
+        terminal.say(f"note: the server {recorded.server_name} has ended")
     if not counts.requests:
         terminal.say("note: no request was recorded")
 
 
-@contextlib.contextmanager
-def _recording(recorded: RecordedModel, logging: RequestLogging) -> Iterator[Callable[[], bool]]:
-    """Record inside the block; yields whether the server has ended."""
-    from tfsctl.engines.registry import records
-
-    def has_ended() -> bool:
-        return records.has_ended(recorded.server)
-
-    recorded.configure(logging)
-    try:
-        yield has_ended
-    finally:
-        if not has_ended():
-            recorded.configure(None)
-
-
-def _end(recorded: RecordedModel, *, as_json: bool) -> None:
+def _end(recorded: AnyRecordedModel, *, as_json: bool) -> None:
     from tfsctl.cli.output import terminal
 
     was = recorded.logging
     recorded.configure(None)
     if as_json:
-        terminal.answer_json({"server": recorded.server.name, "model": recorded.name, "was_recording": was is not None})
+        terminal.answer_json({"server": recorded.server_name, "model": recorded.name, "was_recording": was is not None})
     elif was is None:
         terminal.answer(f"the requests of {recorded.name} are not recorded")
     else:
         terminal.answer(f"ended the recording of {recorded.name} to {was.filename_prefix}*")
 
 
-def _fields_text(inputs: list[str], logging: RequestLogging) -> str:
+def _fields_text(inputs: Sequence[str], logging: RequestLogging) -> str:
     kept = [name for name in inputs if name not in (*logging.drop, *logging.hash)]
     parts = [f"inputs {', '.join(kept)}" if kept else "no inputs"]
     if logging.hash:

@@ -1,0 +1,202 @@
+"""A model of any server whose requests are recorded by a proxy in this process (`recording_proxy`)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+import httpx
+import uvloop
+
+from tfsctl.clients import tls as client_tls
+from tfsctl.clients.connection import ClientTls, Connection
+from tfsctl.clients.grpc import GrpcClient
+from tfsctl.clients.rest import RestClient
+from tfsctl.core.types import ModelMetadata, ModelRef
+from tfsctl.errors import EngineError, InvalidInput
+from tfsctl.inputs.server_url import parse_server_url
+from tfsctl.rollout.recording.recording_proxy import RecordingProxy, ServedSignatures
+from tfsctl.server.http.listener import Address, Listener
+from tfsctl.server.monitoring.recorder import NullRecorder
+from tfsctl.server.request_log.request_log import RequestLog
+from tfsctl.serving_config.request_logging import RequestLogging
+
+MAX_CONNECTIONS = 10_000
+MAX_QUEUED_BYTES = 64 << 20
+_CLOSE_S = 10.0
+_METADATA_TIMEOUT_S = 10.0
+_MAX_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The server behind the proxy: the base URL of its REST API, and its gRPC address. One may be None."""
+
+    name: str
+    url: str | None
+    grpc_address: str | None
+    grpc_tls: ClientTls | None = None
+
+
+class ProxiedModel:
+    """A model whose requests pass through a proxy on `listen`, as long as they are recorded."""
+
+    def __init__(self, upstream: Upstream, model: str, listen: tuple[str, int]) -> None:
+        self.name = model
+        self._upstream, self._listen = upstream, listen
+        self._running: _RunningProxy | None = None
+
+    @property
+    def server_name(self) -> str:
+        """What is recorded: the name of a server, or its URL."""
+        return self._upstream.name
+
+    @property
+    def logging(self) -> RequestLogging | None:
+        """How its requests are recorded by an earlier command: never, because a proxy ends with its command."""
+        return None
+
+    def metadata(self) -> ModelMetadata:
+        """The signatures of the latest version. Raises as ServingClient documents."""
+        return self._fetch(ModelRef(self.name))
+
+    def configure(self, logging: RequestLogging | None) -> None:
+        """Begin to listen and to record, or end both (None). Returns when the files are complete.
+
+        Raises EngineError if the proxy cannot listen.
+        """
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
+        if logging is not None:
+            self._running = _RunningProxy(self._upstream, self.name, self._listen, logging, self._fetch)
+
+    def has_ended(self) -> bool:
+        """Whether the proxy has ended by itself."""
+        return self._running is not None and not self._running.is_alive()
+
+    def _fetch(self, ref: ModelRef) -> ModelMetadata:
+        upstream = self._upstream
+        if upstream.url is not None:
+            url = parse_server_url(upstream.url)
+            connection = Connection(tls=ClientTls() if url.is_encrypted else None, path=url.path)
+            with RestClient(url.host, url.port, timeout_s=_METADATA_TIMEOUT_S, connection=connection) as rest:
+                return rest.metadata(ref)
+        host, port = parse_address(upstream.grpc_address or "", "--grpc-address")
+        connection = Connection(tls=upstream.grpc_tls)
+        with GrpcClient(host, port, timeout_s=_METADATA_TIMEOUT_S, connection=connection) as client:
+            return client.metadata(ref)
+
+
+class _RunningProxy:
+    """A proxy in a thread with an event loop of its own."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        model: str,
+        listen: tuple[str, int],
+        logging: RequestLogging,
+        fetch: Callable[[ModelRef], ModelMetadata],
+    ) -> None:
+        self._upstream, self._listen = upstream, listen
+        self._log = RequestLog(model, logging, NullRecorder(), max_queued_bytes=MAX_QUEUED_BYTES)
+        self._model, self._signatures = model, ServedSignatures(fetch)
+        self._loop = uvloop.new_event_loop()
+        self._is_listening = threading.Event()
+        self._stop = asyncio.Event()
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._run, name="recording-proxy", daemon=True)
+        self._thread.start()
+        self._is_listening.wait()
+        if self._error is not None:
+            self._thread.join()
+            self._close_log()
+            host, port = listen
+            raise EngineError(
+                f"cannot listen on {host}:{port}: {self._error.strerror or self._error}", hint="--listen another port"
+            )
+
+    def is_alive(self) -> bool:
+        """Whether it goes on."""
+        return self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Answer the running requests, and complete the files."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+        self._close_log()
+
+    def _close_log(self) -> None:
+        self._log.close()
+        self._log.wait_until_closed(_CLOSE_S)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+            self._is_listening.set()
+
+    async def _serve(self) -> None:
+        rest, channel = self._open_rest(), self._open_channel()
+        proxy = RecordingProxy(rest, channel, self._log, self._model, self._signatures)
+        host, port = self._listen
+        listener = Listener(proxy, [Address(host, port)], max_connections=MAX_CONNECTIONS)
+        try:
+            await listener.start()
+        except OSError as error:
+            self._error = error
+            return
+        self._is_listening.set()
+        await self._stop.wait()
+        await listener.stop()
+        if rest is not None:
+            await rest.aclose()
+        if channel is not None:
+            await channel.close()
+
+    def _open_rest(self) -> httpx.AsyncClient | None:
+        if self._upstream.url is None:
+            return None
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=60.0)
+        timeout = httpx.Timeout(None, connect=5.0)
+        client = httpx.AsyncClient(
+            base_url=self._upstream.url, limits=limits, timeout=timeout, trust_env=False, follow_redirects=False
+        )
+        client.headers.clear()
+        return client
+
+    def _open_channel(self) -> grpc.aio.Channel | None:
+        address = self._upstream.grpc_address
+        if address is None:
+            return None
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        options += [("grpc.enable_http_proxy", 0)]
+        if self._upstream.grpc_tls is None:
+            return grpc.aio.insecure_channel(address, options)
+        credentials = grpc.ssl_channel_credentials(*client_tls.read_pem(self._upstream.grpc_tls))
+        return grpc.aio.secure_channel(address, credentials, options)
+
+
+def parse_address(text: str, option: str) -> tuple[str, int]:
+    """`HOST:PORT`, or a port of this machine. Raises InvalidInput."""
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) <= _MAX_PORT:
+        raise InvalidInput(f"{option} {text} is not HOST:PORT", hint=f"{option} 127.0.0.1:8601")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def upstream_at(url: str | None, grpc_address: str | None) -> Upstream:
+    """The server at these addresses. Raises InvalidInput if they are none."""
+    if url is not None and parse_server_url(url).model is not None:
+        raise InvalidInput(
+            "--url names a model; the proxy needs the URL before /v1/models", hint="--url http://HOST:8501"
+        )
+    if grpc_address is not None:
+        parse_address(grpc_address, "--grpc-address")
+    return Upstream(url or grpc_address or "", url, grpc_address)

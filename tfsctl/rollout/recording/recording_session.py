@@ -1,0 +1,120 @@
+"""A recording from its begin to its end: what is recorded, where to, and that it ends. For the command and for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfsctl.engines.registry import records, server_choice
+from tfsctl.engines.registry.server_choice import grpc_tls
+from tfsctl.engines.server_record import ServerRecord
+from tfsctl.errors import InvalidInput
+from tfsctl.rollout.recording.proxied_model import ProxiedModel, Upstream, parse_address, upstream_at
+from tfsctl.rollout.recording.recorded_model import IndexReader, RecordedModel, check_rules, file_prefix
+from tfsctl.serving_config.request_logging import RequestLogging
+
+_PRIVATE = 0o700
+AnyRecordedModel = RecordedModel | ProxiedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A recording that is going on: how, of which inputs, and the reader of its index."""
+
+    logging: RequestLogging
+    inputs: tuple[str, ...]
+    reader: IndexReader
+
+
+def find_recorded(
+    server: str | None,
+    model: str | None,
+    *,
+    listen: str | None = None,
+    url: str | None = None,
+    grpc_address: str | None = None,
+) -> AnyRecordedModel:
+    """The model to record: on a server that tfsctl started, or through a proxy on `listen` before any server.
+
+    Raises InvalidInput, NotFound and EngineError.
+    """
+    if listen is None:
+        if url is not None or grpc_address is not None:
+            raise InvalidInput("--url and --grpc-address need a port for the proxy", hint="--listen 8601")
+        return RecordedModel(server_choice.choose_server(records.running(), model=model, name=server), model)
+    address = parse_address(listen, "--listen")
+    if url is None and grpc_address is None:
+        record = server_choice.choose_server(records.running(), model=model, name=server)
+        return ProxiedModel(_upstream(record), model or _only_model(record), address)
+    if server is not None:
+        raise InvalidInput(
+            f"{server} and the address of another server contradict each other", hint="remove one of them"
+        )
+    if model is None:
+        raise InvalidInput("the model at that address is not named", hint="--model NAME")
+    return ProxiedModel(upstream_at(url, grpc_address), model, address)
+
+
+def _upstream(record: ServerRecord) -> Upstream:
+    url = record.url if record.rest_port else None
+    address = record.grpc_address if record.grpc_port else None
+    return Upstream(record.name, url, address, grpc_tls(record, None))
+
+
+def _only_model(record: ServerRecord) -> str:
+    if len(record.models) > 1:
+        raise InvalidInput(
+            f"{record.name} serves several models: {', '.join(record.models)}", hint=f"--model {record.models[0]}"
+        )
+    return record.models[0]
+
+
+@contextmanager
+def recording(
+    recorded: AnyRecordedModel,
+    folder: Path,
+    *,
+    sample: float = 1.0,
+    max_size: int = 1 << 30,
+    drop: Sequence[str] = (),
+    hashed: Sequence[str] = (),
+    answers: bool = False,
+    note: Callable[[str], None] = lambda _text: None,
+) -> Iterator[Session]:
+    """Record while the block lasts; the files are complete after it.
+
+    Raises InvalidInput if the requests are recorded already or the folder cannot be created, NotFound for an unknown input,
+    and what the server's calls raise.
+    """
+    running = recorded.logging
+    if running is not None:
+        raise InvalidInput(
+            f"the requests of {recorded.name} are already being recorded, to {running.filename_prefix}*",
+            hint=f"tfsctl record {recorded.server_name} --model {recorded.name} --stop",
+        )
+    metadata = recorded.metadata()
+    for text in check_rules(metadata, drop, hashed):
+        note(text)
+    try:
+        folder.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"cannot create {folder}: {error.strerror}") from error
+    logging = RequestLogging(
+        file_prefix(folder, recorded.name),
+        sample,
+        answers=answers,
+        index=True,
+        drop=tuple(drop),
+        hash=tuple(hashed),
+        max_total_bytes=max_size,
+    )
+    inputs = sorted({spec.name for signature in metadata.signatures.values() for spec in signature.inputs})
+    session = Session(logging, tuple(inputs), IndexReader(folder, recorded.name))
+    recorded.configure(logging)
+    try:
+        yield session
+    finally:
+        if not recorded.has_ended():
+            recorded.configure(None)
