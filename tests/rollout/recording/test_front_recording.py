@@ -22,12 +22,16 @@ def index(folder: Path) -> list[dict[str, object]]:
 
 
 @pytest.mark.server
-def test_recording_through_a_front(front: Front, run_cli: RunCli, tmp_path: Path) -> None:
+def test_recording_through_a_front(
+    front: Front, run_cli: RunCli, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """It begins before the canary and lasts beyond its promotion and the death of the command. Each answer is recorded once."""
     folder = tmp_path / "recordings"
     front.add_version(2)
     argv = [sys.executable, "-m", "tfsctl", "record", "m", "--to", str(folder), "--answers"]
     recorder = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    request.addfinalizer(recorder.wait)
+    request.addfinalizer(recorder.kill)
     files = FrontFiles("m")
 
     def is_recording() -> bool:
