@@ -150,12 +150,14 @@ LAYERS: dict[str, list[set[str]]] = {
         {"__main__"},
     ],
     "rollout/recording": [
-        {"recorded_model", "recording_proxy", "replay", "value_summary"},
+        {"forwarded_headers", "recorded_model", "replay", "served_signatures", "upstream", "value_summary"},
+        {"recording_proxy"},
         {"proxied_model", "skew"},
         {"recording_session"},
     ],
     "rollout/experiment": [
-        {"difference", "latency_histogram"},
+        {"latency_histogram", "student_t"},
+        {"difference"},
         {"exposure_store"},
         {"exposure_log", "outcomes"},
     ],

@@ -13,9 +13,8 @@ from tfsctl.rollout.experiment.difference import (
     mean_difference,
     rate_difference,
     split_p_value,
-    t_quantile,
-    t_tail,
 )
+from tfsctl.rollout.experiment.student_t import t_quantile, t_tail
 
 
 @pytest.mark.parametrize(

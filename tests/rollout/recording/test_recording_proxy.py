@@ -26,8 +26,9 @@ from tfsctl.data.recordings.prediction_logs import read_recording
 from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import EngineError, InvalidInput, RequestRejected
-from tfsctl.rollout.recording.proxied_model import ProxiedModel, upstream_at
+from tfsctl.rollout.recording.proxied_model import ProxiedModel
 from tfsctl.rollout.recording.recording_session import AnyRecordedModel, find_recorded, recording
+from tfsctl.rollout.recording.upstream import upstream_at
 from tfsctl.server.request_log.record_files import RecordFiles
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"

@@ -14,9 +14,7 @@ from statistics import NormalDist
 import numpy as np
 
 from tfsctl.errors import InvalidInput
-
-_ITERATIONS = 300
-_TINY = 1e-300
+from tfsctl.rollout.experiment.student_t import t_quantile, t_tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,53 +86,3 @@ def check_confidence(confidence: float) -> None:
     """Raise InvalidInput unless the confidence level is between 0 and 1."""
     if not 0 < confidence < 1:
         raise InvalidInput(f"a confidence of {confidence:g} is not between 0 and 1", hint="--confidence 0.95")
-
-
-def t_tail(t: float, freedom: float) -> float:
-    """The probability that Student's t with these degrees of freedom exceeds `t` (t >= 0)."""
-    return 0.5 * _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
-
-
-def t_quantile(probability: float, freedom: float) -> float:
-    """The value of Student's t that is not exceeded with this probability (0.5 to 1)."""
-    low, high = 0.0, 1.0
-    while t_tail(high, freedom) > 1 - probability:
-        high *= 2
-    for _ in range(100):
-        middle = (low + high) / 2
-        if t_tail(middle, freedom) > 1 - probability:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """The regularized incomplete beta function, by its continued fraction (DLMF 8.17.22)."""
-    if x <= 0.0:
-        return 0.0
-    if x >= 1.0:
-        return 1.0
-    if x > (a + 1) / (a + b + 2):
-        return 1 - _incomplete_beta(b, a, 1 - x)
-    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)) / a
-    fraction, c, d = 1.0, 1.0, 0.0
-    for step in range(_ITERATIONS):
-        m = step // 2
-        if step == 0:
-            term = 1.0
-        elif step % 2 == 0:
-            term = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        else:
-            term = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        d = 1 / _away_from_zero(1 + term * d)
-        c = _away_from_zero(1 + term / c)
-        change = c * d
-        fraction *= change
-        if abs(change - 1) < 1e-14:
-            break
-    return front * (fraction - 1)
-
-
-def _away_from_zero(value: float) -> float:
-    return value if abs(value) > _TINY else _TINY

@@ -20,10 +20,10 @@ from tfsctl.rollout.experiment.difference import (
     check_confidence,
     mean_difference,
     rate_difference,
-    t_quantile,
     wilson_interval,
 )
 from tfsctl.rollout.experiment.exposure_store import ExposureStore
+from tfsctl.rollout.experiment.student_t import t_quantile
 
 _WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 _SHOWN_KEYS = 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import grpc
 import httpx
@@ -16,9 +15,11 @@ from tfsctl.clients.connection import ClientTls, Connection
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.clients.rest import RestClient
 from tfsctl.core.types import ModelMetadata, ModelRef
-from tfsctl.errors import EngineError, InvalidInput
+from tfsctl.errors import EngineError
 from tfsctl.inputs.server_url import parse_server_url
-from tfsctl.rollout.recording.recording_proxy import RecordingProxy, ServedSignatures
+from tfsctl.rollout.recording.recording_proxy import RecordingProxy
+from tfsctl.rollout.recording.served_signatures import ServedSignatures
+from tfsctl.rollout.recording.upstream import Upstream, parse_address
 from tfsctl.server.http.listener import Address, Listener
 from tfsctl.server.monitoring.recorder import NullRecorder
 from tfsctl.server.request_log.request_log import RequestLog
@@ -28,17 +29,6 @@ MAX_CONNECTIONS = 10_000
 MAX_QUEUED_BYTES = 64 << 20
 _CLOSE_S = 10.0
 _METADATA_TIMEOUT_S = 10.0
-_MAX_PORT = 65535
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """The server behind the proxy: the base URL of its REST API, and its gRPC address. One may be None."""
-
-    name: str
-    url: str | None
-    grpc_address: str | None
-    grpc_tls: ClientTls | None = None
 
 
 class ProxiedModel:
@@ -181,22 +171,3 @@ class _RunningProxy:
             return grpc.aio.insecure_channel(address, options)
         credentials = grpc.ssl_channel_credentials(*client_tls.read_pem(self._upstream.grpc_tls))
         return grpc.aio.secure_channel(address, credentials, options)
-
-
-def parse_address(text: str, option: str) -> tuple[str, int]:
-    """`HOST:PORT`, or a port of this machine. Raises InvalidInput."""
-    host, _, port = text.rpartition(":")
-    if not port.isdecimal() or not 0 < int(port) <= _MAX_PORT:
-        raise InvalidInput(f"{option} {text} is not HOST:PORT", hint=f"{option} 127.0.0.1:8601")
-    return host.strip("[]") or "127.0.0.1", int(port)
-
-
-def upstream_at(url: str | None, grpc_address: str | None) -> Upstream:
-    """The server at these addresses. Raises InvalidInput if they are none."""
-    if url is not None and parse_server_url(url).model is not None:
-        raise InvalidInput(
-            "--url names a model; the proxy needs the URL before /v1/models", hint="--url http://HOST:8501"
-        )
-    if grpc_address is not None:
-        parse_address(grpc_address, "--grpc-address")
-    return Upstream(url or grpc_address or "", url, grpc_address)

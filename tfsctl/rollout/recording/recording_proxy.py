@@ -7,20 +7,20 @@ It forwards each request as it came and sends the answer back as it came. Reques
 from __future__ import annotations
 
 import asyncio
-import base64
 import gzip
 import re
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import unquote
 
 import grpc
 import httpx
 from google.protobuf.message import DecodeError
 
-from tfsctl.core import dtypes, protos
-from tfsctl.core.types import ModelMetadata, ModelRef
+from tfsctl.core import protos
+from tfsctl.core.types import ModelRef
+from tfsctl.rollout.recording.forwarded_headers import OF_CONNECTION, answer_headers, call_metadata
+from tfsctl.rollout.recording.served_signatures import ServedSignatures
 from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.request_log_entry import LOGGED_METHODS
 from tfsctl.server.grpc.request_log_entry import prediction_log as grpc_log
@@ -30,7 +30,6 @@ from tfsctl.server.http.exchange import (
     BodyTooLargeError,
     ClientGoneError,
     Exchange,
-    Pairs,
 )
 from tfsctl.server.memory_budget import BudgetExceededError
 from tfsctl.server.request_log.request_log import RequestLog, SampledRequest, now
@@ -39,7 +38,6 @@ from tfsctl.server.status import HTTP_STATUS, Code, ServingError
 
 VERSION_HEADER = "x-tfsctl-version"
 MAX_BODY_BYTES = 1 << 30
-METADATA_S = 5.0  # how old the signatures of the latest version may be
 _REST_CALL = re.compile(
     r"/v1/models/(?P<model>[^/:?]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:?]+))?"
     r":(?P<verb>predict|classify|regress)(\?.*)?"
@@ -52,38 +50,9 @@ _REQUEST_TYPES = {
     "MultiInference": "MultiInferenceRequest",
 }
 _RESPONSE_TYPES = {name: kind.replace("Request", "Response") for name, kind in _REQUEST_TYPES.items()}
-_OF_CONNECTION = {
-    *("connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-connection", "te"),
-    *("trailer", "transfer-encoding", "upgrade"),
-}
-_OF_GRPC = {"content-type", "user-agent"}
 _CODE_OF_STATUS = {413: Code.RESOURCE_EXHAUSTED, 412: Code.FAILED_PRECONDITION, 408: Code.DEADLINE_EXCEEDED} | {
     status: code for code, status in reversed(HTTP_STATUS.items())
 }
-
-
-class ServedSignatures:
-    """The signatures of a model on a server, for the thread of the log. `fetch` asks the server for them."""
-
-    def __init__(self, fetch: Callable[[ModelRef], ModelMetadata]) -> None:
-        self._fetch = fetch
-        self._found: dict[ModelRef, tuple[float, int, dict[str, Any]]] = {}
-
-    def get(self, ref: ModelRef) -> tuple[int, dict[str, Any]]:
-        """The version that `ref` names, and its SignatureDef messages. Raises TfsctlError if the server does not answer."""
-        begun, version, definitions = self._found.get(ref, (0.0, 0, {}))
-        if definitions and (ref.version is not None or time.monotonic() - begun < METADATA_S):
-            return version, definitions
-        metadata = self._fetch(ref)
-        definitions = {}
-        for name, signature in metadata.signatures.items():
-            definition = definitions[name] = protos.SignatureDef()
-            for specs, infos in ((signature.inputs, definition.inputs), (signature.outputs, definition.outputs)):
-                for spec in specs:
-                    infos[spec.name].dtype = dtypes.BY_NAME[spec.dtype].number
-        version = metadata.version or 0
-        self._found[ref] = time.monotonic(), version, definitions
-        return version, definitions
 
 
 class RecordingProxy:
@@ -127,7 +96,7 @@ class RecordingProxy:
             return
         sampled = self._sampled_rest(exchange, body)
         headers = [
-            (name, value) for name, value in exchange.headers.items() if name.decode("latin-1") not in _OF_CONNECTION
+            (name, value) for name, value in exchange.headers.items() if name.decode("latin-1") not in OF_CONNECTION
         ]
         try:
             request = self._rest.build_request(exchange.method, exchange.target, headers=headers, content=body)
@@ -149,7 +118,7 @@ class RecordingProxy:
         answered = tuple(
             (name.lower(), value)
             for name, value in response.headers.raw
-            if name.decode("latin-1").lower() not in _OF_CONNECTION
+            if name.decode("latin-1").lower() not in OF_CONNECTION
         )
         await exchange.reply(response.status_code, answered, content)
 
@@ -182,7 +151,7 @@ class RecordingProxy:
         deadline = framing.deadline_s(exchange.headers)
         timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(exchange.target)
-        call = method(message, metadata=_metadata(exchange.headers), timeout=timeout_s)
+        call = method(message, metadata=call_metadata(exchange.headers), timeout=timeout_s)
         try:
             answer = await call
             code, details = Code.OK, ""
@@ -194,8 +163,8 @@ class RecordingProxy:
                 sampled.version = _version(sampled.api, answer)
             sampled.finish(code, answer)
         reply = framing.GrpcResponse(framing.frame(answer) if code is Code.OK else b"", code, details)
-        first = (*framing.RESPONSE_HEADERS, *_pairs(headers))
-        await exchange.reply(200, first, reply.body, (*reply.trailers, *_pairs(trailers)))
+        first = (*framing.RESPONSE_HEADERS, *answer_headers(headers))
+        await exchange.reply(200, first, reply.body, (*reply.trailers, *answer_headers(trailers)))
 
     def _sampled_grpc(self, target: str, message: bytes) -> SampledRequest | None:
         api = _GRPC_CALLS.get(target)
@@ -239,28 +208,6 @@ def _version(api: str, answer: bytes) -> int | None:
     spec = response.results[0].model_spec if api == "MultiInference" and response.results else None
     spec = response.model_spec if api != "MultiInference" else spec
     return spec.version.value if spec is not None and spec.HasField("version") else None
-
-
-def _metadata(headers: Mapping[bytes, bytes]) -> list[tuple[str, str | bytes]]:
-    """The metadata of a call, without what belongs to the connection or to gRPC itself."""
-    found: list[tuple[str, str | bytes]] = []
-    for raw_name, raw in headers.items():
-        name = raw_name.decode("latin-1")
-        if name in _OF_CONNECTION or name in _OF_GRPC or name.startswith(("grpc-", ":")):
-            continue
-        found.append((name, base64.b64decode(raw + b"==") if name.endswith("-bin") else raw.decode("latin-1")))
-    return found
-
-
-def _pairs(metadata: Any) -> Pairs:  # noqa: ANN401 - grpc.aio.Metadata
-    """Metadata of an answer as header fields."""
-    found = []
-    for name, value in metadata or ():
-        if name in _OF_GRPC or name.startswith("grpc-"):
-            continue
-        data = base64.b64encode(value).rstrip(b"=") if name.endswith("-bin") else value
-        found.append((name.encode(), data if isinstance(data, bytes) else data.encode()))
-    return tuple(found)
 
 
 async def _refuse(exchange: Exchange, code: Code, message: str) -> None:

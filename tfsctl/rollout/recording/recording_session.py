@@ -11,8 +11,9 @@ from tfsctl.engines.registry import records, server_choice
 from tfsctl.engines.registry.server_choice import grpc_tls
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import InvalidInput
-from tfsctl.rollout.recording.proxied_model import ProxiedModel, Upstream, parse_address, upstream_at
+from tfsctl.rollout.recording.proxied_model import ProxiedModel
 from tfsctl.rollout.recording.recorded_model import IndexReader, RecordedModel, check_rules, file_prefix
+from tfsctl.rollout.recording.upstream import Upstream, parse_address, upstream_at
 from tfsctl.serving_config.request_logging import RequestLogging
 
 _PRIVATE = 0o700
