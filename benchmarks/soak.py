@@ -1,12 +1,15 @@
 """Full load for minutes while versions come and go: does a request fail, does memory grow?
 
     python benchmarks/soak.py [--minutes 10] [--swap-every 10] [--model amazon_review/1795344751/..] [--connections 16]
+        [--minute-seconds 60]
 
 Serves a model whose answer tells its version, and MODEL too if given (the base directory of a text model: one string
 input `text` [batch]). wrk loads REST and h2load gRPC (Debian: wrk, nghttp2-client) with the given number of connections
 each, while two more clients, one of each protocol, check every answer: right, and never of an older version than the one
-before. Every few seconds a new version is published and the one before the last is removed. Prints, for every minute,
-the requests, the failures and the resident memory; the exit status is 1 if a request failed or memory was not flat.
+before. Every few seconds a new version is published and the one before the last is removed. Meanwhile one client floods
+the server (pipelined and reset requests, compressed bombs, large heads, noise), and a hundred send or read very slowly.
+Prints, for every minute, the requests, the failures and the resident memory; the exit status is 1 if a good request
+failed or memory was not flat. `--minute-seconds 10` makes every minute that short.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from tfsctl.core import protos
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "support")]
 
+from attackers import Attackers  # noqa: E402 - a module of tests/
 from model_servers import Served, resident_mb, running_server  # noqa: E402 - a module of tests/
 from scale_models import write_scale_model  # noqa: E402
 
@@ -170,6 +174,15 @@ class Load:
                 seen.fail(f"h2load: {count} {what}")
 
 
+def settled_mb(pid: int) -> float:
+    """The least memory of a process within a few seconds without load: what it keeps."""
+    lowest_mb = resident_mb(pid)
+    for _ in range(30):
+        time.sleep(0.1)
+        lowest_mb = min(lowest_mb, resident_mb(pid))
+    return lowest_mb
+
+
 def main() -> int:
     """Soak, and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -177,6 +190,7 @@ def main() -> int:
     parser.add_argument("--swap-every", type=float, default=10.0, metavar="SECONDS")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--minute-seconds", type=float, default=60.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         return soak(options, Path(scratch))
@@ -192,28 +206,31 @@ def soak(options: argparse.Namespace, folder: Path) -> int:
         while not stop.wait(options.swap_every):
             versions.swap()
 
-    with running_server(models, folder) as server:
+    with running_server(models, folder, flags=["--check_new_versions=auto"]) as server:
         load = Load(server, "text" if options.model else "scale", folder, options.connections)
         checks = [(check_rest, Seen()), (check_grpc, Seen())]
         threads = [threading.Thread(target=check, args=(server, seen, stop)) for check, seen in checks]
         threads.append(threading.Thread(target=swap))
+        attackers = Attackers(server, stop)
+        threads += attackers.threads
         total = Seen()
         load.run(WARM_UP_S, total)
-        memory_mb = [resident_mb(server.pid)]
+        memory_mb = [settled_mb(server.pid)]
         print(f"start: {memory_mb[0]:.0f} MB after {WARM_UP_S:g} s of load", flush=True)
         for thread in threads:
             thread.start()
         try:
             for minute in range(1, options.minutes + 1):
                 began, before = time.monotonic(), total.requests + sum(seen.requests for _, seen in checks)
-                load.run(60.0, total)
-                memory_mb.append(resident_mb(server.pid))
+                load.run(options.minute_seconds, total)
+                with attackers.paused:
+                    memory_mb.append(settled_mb(server.pid))
                 requests = total.requests + sum(seen.requests for _, seen in checks) - before
                 failures = len(total.failures) + sum(len(seen.failures) for _, seen in checks)
                 rate = requests / (time.monotonic() - began)
                 print(
                     f"minute {minute}: {requests} requests ({rate:.0f}/s), {failures} failures so far, "
-                    f"{memory_mb[-1]:.0f} MB",
+                    f"{attackers.count} attacks, {memory_mb[-1]:.0f} MB",
                     flush=True,
                 )
         finally:

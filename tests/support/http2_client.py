@@ -146,10 +146,10 @@ def stateless(fields: Fields) -> bytes:
     return Encoder().encode([(name, value, True) for name, value in fields])
 
 
-def message(values: Iterable[float] = (1.5,)) -> bytes:
+def message(values: Iterable[float] = (1.5,), model: str = "echo") -> bytes:
     """A Predict request as the body of a gRPC call."""
     request = protos.PredictRequest()
-    request.model_spec.name = "echo"
+    request.model_spec.name = model
     request.inputs["x"].CopyFrom(tensors.to_proto(np.asarray(values, np.float32)))
     raw: bytes = request.SerializeToString()
     return b"\0" + len(raw).to_bytes(4, "big") + raw

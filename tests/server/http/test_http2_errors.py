@@ -253,6 +253,44 @@ def test_errors_of_a_stream(server: Served, name: str) -> None:
         assert client.end() in codes
 
 
+CLOSED_STREAM_FRAMES: dict[str, tuple[bytes, set[Code]]] = {
+    "DATA": (frame(Kind.DATA, 0, 1, b"x"), {CLOSED}),
+    "the last DATA": (frame(Kind.DATA, END_STREAM, 1), {CLOSED}),
+    "HEADERS": (header_frames(1, BLOCK), {CLOSED}),
+    "trailers": (header_frames(1, stateless([("x", "y")]), END_STREAM), {CLOSED}),
+    "CONTINUATION": (frame(Kind.CONTINUATION, END_HEADERS, 1, BLOCK), {CLOSED, PROTOCOL}),
+}
+
+
+@pytest.mark.parametrize("how", ["answered", "reset"])
+@pytest.mark.parametrize("name", CLOSED_STREAM_FRAMES)
+def test_frames_on_a_closed_stream(server: Served, name: str, how: str) -> None:
+    """After the answer, or after the client's RST_STREAM: STREAM_CLOSED (section 5.1; h2spec 5.1/8 to 5.1/13)."""
+    frames, codes = CLOSED_STREAM_FRAMES[name]
+    with connected(server.rest_port) as client, connected(server.rest_port) as other:
+        if how == "answered":
+            assert client.answer(client.start(get_fields(), end=True)).json()
+            client.try_send(frames)
+        else:
+            client.sync()
+            client.new_stream()
+            client.try_send(OPEN + reset(1) + frames)
+
+        assert client.end() in codes
+        assert other.answer(other.start(get_fields(), end=True)).json()
+
+
+@pytest.mark.parametrize("kind", [Kind.PRIORITY, Kind.RST_STREAM, Kind.WINDOW_UPDATE])
+def test_frames_that_a_closed_stream_may_get(server: Served, kind: int) -> None:
+    """They may have been under way when it was closed (RFC 9113, section 5.1)."""
+    payload = {Kind.PRIORITY: bytes(5), Kind.RST_STREAM: bytes(4), Kind.WINDOW_UPDATE: b"\0\0\0\x01"}[Kind(kind)]
+    with connected(server.rest_port) as client:
+        assert client.answer(client.start(get_fields(), end=True)).json()
+        client.try_send(frame(kind, 0, 1, payload))
+
+        assert client.answer(client.start(get_fields(), end=True)).json()
+
+
 def without(name: str) -> list[tuple[str, str]]:
     """A GET that lacks a field."""
     return [pair for pair in get_fields() if pair[0] != name]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -217,3 +219,30 @@ def test_a_failing_application_ends_the_exchange(caplog: pytest.LogCaptureFixtur
 
     with_tasks(application, work)
     assert "a bug" in caplog.text
+
+
+def test_a_cancelled_request_is_freed_at_once() -> None:
+    """Its body may be large, and the garbage collector runs rarely."""
+    bodies: list[weakref.ref[set[int]]] = []
+
+    async def wait(_exchange: FakeExchange) -> None:
+        body = {1}
+        bodies.append(weakref.ref(body))
+        await asyncio.sleep(600)
+
+    async def work(start: Callable[..., FakeExchange]) -> None:
+        exchange = start()
+        assert exchange.task is not None
+        exchange.task.cancel()
+        while not exchange.is_served:  # noqa: ASYNC110 - the exchange has no event for it
+            await asyncio.sleep(0)
+        del exchange
+        for _ in range(5):  # the loop refers to the task until it is done
+            await asyncio.sleep(0)
+        assert [body() for body in bodies] == [None]
+
+    gc.disable()
+    try:
+        with_tasks(wait, work)
+    finally:
+        gc.enable()

@@ -121,7 +121,10 @@ class _StartedCoroutine(Coroutine[Any, None, None]):
     def throw(self, *error: Any) -> object:  # noqa: ANN401 - what a coroutine takes
         """Raise an exception where the coroutine waits."""
         self._future = None
-        return self._coroutine.throw(*error)
+        try:
+            return self._coroutine.throw(*error)
+        finally:
+            del error  # its traceback refers to this frame, and to the request: no cycle for the garbage collector
 
     def close(self) -> None:
         """End the coroutine."""
