@@ -78,7 +78,7 @@ def test_values_are_converted_to_inputs(
         (None, {"y": [1]}, "no input 'y'"),
         (None, {}, "no value for x"),
         (None, ["one"], r"x\[0\] is text"),
-        (None, np.array(["one"]), "x is <U3, and not all of its values are float32"),
+        (None, np.array(["one"]), "x is <U3, and some of its values are not float32"),
         (None, [[1.0]], r"shape \[1, 1\], but the model wants float32 \[batch\]"),
         ("int8", np.array([1, 300]), r"x\[1\] is 300, which int8 cannot hold"),
         ("int8", [1.5], "a whole number"),
@@ -86,7 +86,7 @@ def test_values_are_converted_to_inputs(
         ("two", [1], "name the inputs: two takes area float32"),
         ("two", {"area": [1, 2], "city": ["a"]}, "different numbers of rows: area 2, city 1"),
         ("text", ["caf\udce9"], "not UTF-8 text"),
-        ("text", np.array(["caf\udce9"]), "not all of its values are string"),
+        ("text", np.array(["caf\udce9"]), "some of its values are not string"),
     ],
 )
 def test_invalid_values_are_refused(echo: tfsctl.Client, signature: str | None, given: Any, message: str) -> None:
@@ -135,7 +135,7 @@ def test_the_signature_of_a_body_is_used(echo: tfsctl.Client) -> None:
     body = {"instances": [{"area": 1, "city": "x"}], "signature_name": "two"}
     assert echo.predict(body).signature == "two"
     assert echo.predict(body, signature="two")["area"].tolist() == [1]
-    with pytest.raises(tfsctl.InvalidInput, match='the body says signature_name "two", and not "row"'):
+    with pytest.raises(tfsctl.InvalidInput, match='the body says signature_name "two", not "row"'):
         echo.predict(body, signature="row")
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from secure_servers import secure_server
 
@@ -137,3 +138,35 @@ def test_a_profile_of_the_config_file(tmp_path: Path, monkeypatch: pytest.Monkey
     assert missing.value.hint == 'did you mean profile="shop"?'
     with pytest.raises(tfsctl.InvalidInput, match="a profile and an address or server's name both choose a server"):
         tfsctl.connect("h:1", profile="shop")
+
+
+@pytest.mark.parametrize(
+    ("address", "wanted"),
+    [
+        ("http://h:8501/v1/models/m", "<tfsctl.Client h:8501 over rest, model=m>"),
+        ("http://h:8501/v1/models/m/versions/3:predict", "<tfsctl.Client h:8501 over rest, model=m version 3>"),
+        ("https://h/gateway/v1/models/a%2Fb/labels/x", "<tfsctl.Client h:443/gateway over rest, model=a/b label x>"),
+        ("http://h:8501/gateway", "<tfsctl.Client h:8501/gateway over rest, model=m>"),
+    ],
+)
+def test_the_url_of_a_model(address: str, wanted: str) -> None:
+    """As `tfsctl serve` prints it: with the model, and with a version or label."""
+    with tfsctl.connect(address, model="m" if address.endswith("gateway") else None) as client:
+        assert repr(client) == wanted
+
+
+def test_the_url_of_another_model() -> None:
+    """An address and an argument that name two models contradict each other."""
+    with pytest.raises(tfsctl.InvalidInput, match="the address is that of the model m, and model is n"):
+        tfsctl.connect("http://h:8501/v1/models/m", model="n")
+
+
+@pytest.mark.parametrize("version", ["3", 3.0, -1, True, 2**63])
+def test_versions_that_are_none(version: Any) -> None:
+    """A text, a float or a boolean is not a version number."""
+    with pytest.raises(tfsctl.InvalidInput, match="not a version number"):
+        tfsctl.connect("h:1", model="m", version=version)
+    with tfsctl.connect("h:1", model="m") as client, pytest.raises(tfsctl.InvalidInput, match="not a version number"):
+        client.predict(1, version=version)
+    with tfsctl.connect("h:1", model="m", version=np.int64(3)) as client:  # type: ignore[arg-type] # it is taken
+        assert repr(client) == "<tfsctl.Client h:1 over grpc, model=m version 3>"

@@ -9,8 +9,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tfsctl.clients.connection import ClientTls, Connection, Header, Transport
-from tfsctl.core.types import DEFAULT_GRPC_PORT
+from tfsctl.core.types import DEFAULT_GRPC_PORT, ModelRef
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.server_url import parse_server_url
 
 _HINT = '"localhost:8500" uses gRPC, "http://localhost:8501" uses REST'
 _PORT_OF_SCHEME = {"http": 80, "https": 443, "grpc": DEFAULT_GRPC_PORT, "grpcs": 443}
@@ -18,13 +19,14 @@ _PORT_OF_SCHEME = {"http": 80, "https": 443, "grpc": DEFAULT_GRPC_PORT, "grpcs":
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The address of a server, and the transport to use."""
+    """The address of a server, the transport to use, and the model if the address is the URL of one."""
 
     transport: Transport
     host: str
     port: int
     is_encrypted: bool = False
     path: str = ""
+    model: ModelRef | None = None
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -44,7 +46,11 @@ class Address:
         transport: Transport = "rest" if parts.scheme.startswith("http") else "grpc"
         if transport == "grpc" and parts.path.strip("/"):
             raise InvalidInput(f"{text!r} has a path, which gRPC has no use for", hint="http:// and https:// are REST")
-        return cls(transport, host, port or known, parts.scheme in ("https", "grpcs"), parts.path.rstrip("/"))
+        address = (transport, host, port or known, parts.scheme in ("https", "grpcs"))
+        url = parse_server_url(text) if transport == "rest" else None
+        if url is None or url.model is None:
+            return cls(*address, parts.path.rstrip("/"))
+        return cls(*address, url.path, ModelRef(url.model, url.version, url.label))
 
 
 def tls_and_headers(

@@ -11,6 +11,7 @@ from tfsctl.api.address import Address, tls_and_headers
 from tfsctl.api.async_client import DEFAULT_CONCURRENCY, AsyncClient
 from tfsctl.api.client import Client
 from tfsctl.api.hints import python_errors, python_hint
+from tfsctl.api.requests import checked_version
 from tfsctl.clients.connection import (
     DEFAULT_MAX_ANSWER_BYTES,
     DEFAULT_TIMEOUT_S,
@@ -51,7 +52,7 @@ def connect(
 ) -> Client:
     """Return a client for a model server. Nothing is sent before its first call.
 
-    - `host:port`, `grpc://host:port` and `unix:/path` use gRPC; `http://host:port` uses REST.
+    - `host:port`, `grpc://host:port` and `unix:/path` use gRPC; `http://host:port` and the URL of a model use REST.
     - Without an address, it is the running server that tfsctl started, from the command line or from Python: the one
       named `server`, or the only one that serves `model`, or the only one. Its only model is the default for `model`.
     - `profile` is the name of a remote server in the config file, as for `tfsctl --profile`. Its model, TLS files and
@@ -83,6 +84,14 @@ def connect(
         at = _DEFAULT_ADDRESS if found is None else _address_of(found)
     else:
         at = Address.parse(address)
+        if at.model is not None:
+            if model not in (None, at.model.name):
+                raise InvalidInput(
+                    f"the address is that of the model {at.model.name}, and model is {model}", hint="remove one of them"
+                )
+            model = at.model.name
+            if version is None and label is None:
+                version, label = at.model.version, at.model.label
         found = _server_at(at) if model is None else None
     if model is None and found is not None and len(found.models) == 1:
         model = found.models[0]
@@ -103,7 +112,7 @@ def connect(
         max_answer_bytes=max_answer_bytes,
     )
     opened = partial(open_client, at.transport, at.host, at.port, timeout_s=timeout_s, connection=connection)
-    return Client(opened, None if model is None else ModelRef(model, version, label))
+    return Client(opened, None if model is None else ModelRef(model, checked_version(version), label))
 
 
 def connect_async(

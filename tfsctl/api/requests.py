@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tfsctl.api.inputs import input_arrays, signature_name_of
 from tfsctl.clients.example_tasks import predict_examples
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core.inference import Examples
+from tfsctl.core.model_dir import MAX_VERSION
 from tfsctl.core.types import ModelMetadata, ModelRef, Prediction, Signature
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.example_request import example_body, example_row
@@ -77,6 +79,7 @@ def output_names(outputs: str | Sequence[str], served: ModelMetadata, signature:
 
 def model_ref(default: ModelRef | None, model: str | None, version: int | None, label: str | None) -> ModelRef:
     """Return the model of a request: the arguments of a call, then those of `connect`. Raises InvalidInput without one."""
+    version = checked_version(version)
     if version is not None and label is not None:
         raise InvalidInput("version and label both choose a version", hint="remove one of them")
     if model is None and default is None:
@@ -86,6 +89,20 @@ def model_ref(default: ModelRef | None, model: str | None, version: int | None, 
     if version is not None or label is not None:
         return replace(default, version=version, label=label)
     return default
+
+
+def checked_version(version: object) -> int | None:
+    """Return a version as an int; NumPy's integers are taken too. Raises InvalidInput if it is not a version number."""
+    if version is None:
+        return None
+    try:
+        number = index(version)  # type: ignore[arg-type] # TypeError is the point
+    except TypeError:
+        number = -1
+    if isinstance(version, bool) or not 0 <= number <= MAX_VERSION:
+        hint = f"version={version}" if isinstance(version, str) and version.isdecimal() else ""
+        raise InvalidInput(f"version is {version!r}, and not a version number", hint=hint)
+    return number
 
 
 def sample_body(served: ModelMetadata, signature: str | None) -> dict[str, Any]:
