@@ -129,7 +129,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"comparison", "experiment", "file_verification", "gate", "labels", "removal"},
         {"shadow"},
         {"front", "inventory"},
-        {"ab_test", "recording"},
+        {"ab_test", "front_placement", "recording"},
     ],
     "rollout/shadow": [
         {"copied_request", "shadow_state"},
@@ -144,7 +144,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"rollout_state"},
         {"front_files"},
         {"children", "operations", "shadow_decisions"},
-        {"backends", "decisions"},
+        {"backends", "decisions", "handover"},
         {"shadow_runner"},
         {"supervisor"},
         {"__main__"},

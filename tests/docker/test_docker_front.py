@@ -122,4 +122,33 @@ def test_a_version_that_cannot_be_loaded(base: Path, run_cli: RunCli) -> None:
 def test_options_without_effect(base: Path, run_cli: RunCli) -> None:
     """The front restarts its containers itself."""
     refused = run_cli("serve", base, "--front", "--detach", "--restart", "always", *FREE)
-    assert "--restart has no effect with --front" in refused.stderr
+    assert "--restart has no effect behind a front" in refused.stderr
+
+
+def test_a_front_before_a_running_container(base: Path, run_cli: RunCli) -> None:
+    """On other ports, with a restart, and away again. A container cannot hand its ports over."""
+    served = document(run_cli, "serve", base, "--detach", *FREE)
+    refused = run_cli("front", "m")
+    assert "m runs in a container, which cannot hand its ports over" in refused.stderr
+    assert "--restart" in refused.stderr
+
+    beside = document(run_cli, "front", "m", *FREE)
+    assert (beside["name"], sorted(containers())) == ("m-front", ["tfsctl-m", "tfsctl-m-front-a"])
+    document(run_cli, "stop", "m-front")
+
+    fronted = document(run_cli, "front", "m", "--restart")
+    assert (fronted["rest_port"], fronted["container"], containers()) == (served["rest_port"], None, ["tfsctl-m-a"])
+    assert [server["name"] for server in document(run_cli, "ps")["servers"]] == ["m"]
+    write_scale_model(base / "2", 2.0)
+    with MixedLoad(fronted["rest_port"], fronted["grpc_port"], "m") as load:
+        document(run_cli, "canary", "m", "--version", 2, "--percent", 100)
+        document(run_cli, "promote", "m")
+        load.wait_for_more()
+    assert load.lost == []
+
+    assert "--remove --restart" in run_cli("front", "m", "--remove").stderr
+    plain = document(run_cli, "front", "m", "--remove", "--restart")
+    assert (plain["rest_port"], containers()) == (served["rest_port"], ["tfsctl-m"])
+    with MixedLoad(plain["rest_port"], plain["grpc_port"], "m") as load:
+        load.wait_for_more(5)
+    assert (load.values(), load.lost) == ({2.0}, [])

@@ -212,7 +212,7 @@ LOCAL: list[Scenario] = [
     ("NAME=VALUE, and NAME is one of {}", f"serve models/echo --batching-parameter zzz=1 {DRY}", f"serve models/echo --batching-parameter max_batch_size=1 {DRY}"),
     ("use --env NAME=VALUE", f"serve models/echo --env =x {DRY}", f"serve models/echo --env A=x {DRY}"),
     ("put the tag into the image's name: --image NAME:TAG", f"serve models/echo --image x --tag y {DRY}", f"serve models/echo --image x:y {DRY}"),
-    ("--engine embedded", "serve models/echo --front --engine docker", f"serve models/echo {DRY}"),
+    ("--engine embedded", "serve models/echo --front --engine binary", f"serve models/echo {DRY}"),
     ("add --ssl-cert FILE --ssl-key FILE", f"serve models/echo --ssl-client-ca ca.pem {DRY}", f"serve models/echo {DRY}"),
     ("remove --docker-arg, and add the setting to the Compose file", "compose models/echo --docker-arg --x", "compose models/echo"),
     ("run tfsctl stop {}", "stop --all zzz", "stop --all"),

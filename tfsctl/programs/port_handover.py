@@ -84,6 +84,7 @@ def can_hand_over(pid: int) -> bool:
 def can_join(address: str, port: int) -> bool:
     """Whether this process could listen on a port that another one shares, or that is free."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # in spite of open connections
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             probe.bind((address, port))

@@ -31,6 +31,17 @@ def process_identity(pid: int) -> str | None:
     return f"{_boot_id()} {round(since_boot_s * os.sysconf('SC_CLK_TCK'))}"
 
 
+def listening_ports(pid: int) -> set[int]:
+    """The TCP ports that a process of this user listens on. Empty if it has ended."""
+    import psutil
+
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return set()
+    return {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
+
+
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

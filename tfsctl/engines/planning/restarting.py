@@ -32,7 +32,7 @@ def plan_restart(server: TrackedServer) -> ServePlan:
         ) from None
     config = replace(spec.config, rest_port=record.rest_port, grpc_port=record.grpc_port)
     plan = serve_plan.replan(record.engine, replace(spec, config=config))
-    _check_environment(spec, record.name)
+    check_environment(spec, record.name)
     if server.is_left_over and not spec.front:  # Envoy survives a front that was killed, and has the ports
         server_control.prepare(plan)  # another server may have taken its ports
     else:
@@ -40,7 +40,7 @@ def plan_restart(server: TrackedServer) -> ServePlan:
     return plan
 
 
-def _check_environment(spec: LaunchSpec, server: str) -> None:
+def check_environment(spec: LaunchSpec, server: str) -> None:
     """Raise InvalidInput for a variable that the server copied from the environment and that is not set any more."""
     try:
         preflight.check_environment(spec.environment)

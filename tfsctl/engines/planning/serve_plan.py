@@ -72,6 +72,8 @@ def make_plan(options: ServeOptions) -> ServePlan:
         container=options.container,
         front=options.front,
     )
+    if spec.front:
+        check_front(engine, spec)
     return _adapted(ServePlan(models, engine, reason, spec, _pinned_notes(models)))
 
 
@@ -91,15 +93,25 @@ def _choose_engine(options: ServeOptions) -> tuple[EngineName, str]:
     """The engine and the reason. The servers behind a front are embedded, unless containers are asked for."""
     if not options.front:
         return choose(options.engine)
-    if options.engine == "binary":
+    return "embedded" if options.engine == "auto" else options.engine, "behind Envoy"
+
+
+def check_front(engine: EngineName, spec: LaunchSpec) -> None:
+    """Raise InvalidInput if servers of an engine cannot be behind a front, or not with these options."""
+    if engine == "binary":
         raise InvalidInput(
-            "--front works with the engines embedded and docker, not with binary", hint="--engine embedded"
+            "a front works with the engines embedded and docker, not with binary", hint="--engine embedded"
         )
-    if options.container.restart is not None:
+    if spec.container.restart is not None and engine == "docker":
         raise InvalidInput(
-            "--restart has no effect with --front, which starts servers that have ended again", hint="remove --restart"
+            "--restart has no effect behind a front, which starts servers that have ended again",
+            hint="start the server without --restart",
         )
-    return "docker" if options.engine == "docker" else "embedded", "behind Envoy"
+    socket_flag = next((flag for flag in spec.config.more_flags if "grpc_socket_path" in flag), None)
+    if socket_flag is not None:
+        raise InvalidInput(
+            f"a front has two servers, which cannot share the socket of {socket_flag}", hint=f"remove {socket_flag}"
+        )
 
 
 def _find_models(options: ServeOptions) -> tuple[ModelOnDisk, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tfsctl.core import protos
 from tfsctl.engines.launch_spec import LaunchSpec
@@ -34,9 +34,13 @@ def command(spec: LaunchSpec) -> list[str]:
     return [sys.executable, "-m", "tfsctl.server", f"--host={spec.host}", "--model_reload=local", *server_flags(spec)]
 
 
-def start(spec: LaunchSpec, *, detach: bool) -> LocalProcess:
-    """Start the server. Unless `detach`, it ends when this process ends, even if this process is killed."""
+def start(spec: LaunchSpec, *, detach: bool, environment: Mapping[str, str] | None = None) -> LocalProcess:
+    """Start the server, with more environment variables.
+
+    Unless `detach`, it ends when this process ends, even if this process is killed.
+    """
     spec = with_concrete_ports(spec)
     # The server asks the kernel for a signal when the process of this id ends.
-    environment = {} if detach else {"TFSCTL_PARENT_PID": str(os.getpid())}
-    return LocalProcess(command(spec), spec, engine="embedded", detach=detach, environment=environment)
+    parent = {} if detach else {"TFSCTL_PARENT_PID": str(os.getpid())}
+    variables = {**(environment or {}), **parent}
+    return LocalProcess(command(spec), spec, engine="embedded", detach=detach, environment=variables)

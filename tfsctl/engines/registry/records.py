@@ -82,6 +82,13 @@ def register(record: ServerRecord, *, launch: Mapping[str, Any] | None = None) -
         temporary.unlink()
 
 
+def replace_server(record: ServerRecord, *, launch: Mapping[str, Any]) -> None:
+    """Write the record of a server that has taken over from the running server of the same name. Raises EngineError."""
+    identity = None if record.pid is None else processes.process_identity(record.pid)
+    document = record.to_document() | {"born": identity, "launch": launch}
+    state_dir.write_atomically(state_dir.subfolder(_FOLDER) / f"{record.name}.json", json.dumps(document))
+
+
 def has_ended(record: ServerRecord) -> bool:
     """Whether the record of this server tells that its process has ended. Another process may have its id now."""
     stored = _read(_file(record.name))

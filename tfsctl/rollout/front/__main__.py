@@ -13,6 +13,7 @@ from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.process import discovery_variable
 from tfsctl.errors import ExitCode, TfsctlError
 from tfsctl.programs.signals import StopSignals
+from tfsctl.rollout.front import handover
 from tfsctl.rollout.front.supervisor import Supervisor
 
 PARENT = "TFSCTL_PARENT_PID"
@@ -22,13 +23,14 @@ def main() -> int:
     """Run the front until a signal, or until its parent ends if it may not outlive it. Returns the exit status."""
     # The processes of the front do not inherit these variables: they are servers of their own.
     mark, parent = os.environ.pop(discovery_variable.VARIABLE, ""), os.environ.pop(PARENT, None)
+    predecessor = handover.from_variable(os.environ.pop(handover.VARIABLE, None))
     parsed = discovery_variable.parse(mark, pid=os.getpid())
     if parsed is None or parsed[1] is None:
         say("this program is started by tfsctl serve --front")
         return ExitCode.USAGE
     with StopSignals() as signals:
         try:
-            supervisor = Supervisor(LaunchSpec.from_document(parsed[1]), parsed[0].engine, say)
+            supervisor = Supervisor(LaunchSpec.from_document(parsed[1]), parsed[0].engine, say, predecessor=predecessor)
             supervisor.run(lambda: bool(signals.received) or (parent is not None and str(os.getppid()) != parent))
         except TfsctlError as error:
             say(error.message)

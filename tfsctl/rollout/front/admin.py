@@ -17,7 +17,7 @@ from tfsctl.rollout.gate.slow_requests import Latencies
 _TIMEOUT_S = 2.0
 _FILTER = (
     r"^(cluster\.[ab]_(rest|grpc)_split\.(upstream_rq_(completed|[45]xx|total|active|time)|grpc\.(success|failure))"
-    r"|http\.(rest|grpc)\.downstream_rq_active"
+    r"|http\.(rest|grpc)\.downstream_(rq_active|rq_completed|cx_active)"
     r"|http\.(rest|grpc)\.rds\..*version_text)$"
 )
 
@@ -90,6 +90,16 @@ class Statistics:
         """The requests that are being answered."""
         return self._number("http.rest.downstream_rq_active") + self._number("http.grpc.downstream_rq_active")
 
+    @property
+    def answered(self) -> int:
+        """The requests that were answered."""
+        return self._number("http.rest.downstream_rq_completed") + self._number("http.grpc.downstream_rq_completed")
+
+    @property
+    def connections(self) -> int:
+        """The open connections of clients."""
+        return self._number("http.rest.downstream_cx_active") + self._number("http.grpc.downstream_cx_active")
+
     def _number(self, name: str) -> int:
         return int(self.values.get(name, 0))
 
@@ -122,12 +132,17 @@ def _clusters(slot: Slot) -> tuple[str, str]:
     return rest, grpc
 
 
+def close_connections_after_answer(admin: str) -> None:
+    """Have Envoy close each connection after its next answer. Raises EngineError if it does not answer."""
+    _call(admin, "POST", "/healthcheck/fail")
+
+
 def close_listeners(admin: str) -> None:
     """Have Envoy take no new connections, and close the others after their next answer.
 
     Raises EngineError if it does not answer.
     """
-    _call(admin, "POST", "/healthcheck/fail")
+    close_connections_after_answer(admin)
     _call(admin, "POST", "/drain_listeners")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -9,20 +10,22 @@ from dataclasses import replace
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.clients.rest import RestClient
 from tfsctl.core.types import ModelRef
-from tfsctl.engines import state_dir
+from tfsctl.engines import ports, state_dir
 from tfsctl.engines.docker import engine as docker_engine
 from tfsctl.engines.docker import inspection
 from tfsctl.engines.docker.container_spec import FRONT_LABEL
 from tfsctl.engines.launch_spec import EngineName, LaunchSpec
+from tfsctl.engines.model_on_disk import find_configured
 from tfsctl.engines.process import embedded
 from tfsctl.errors import ProgramFailed, TfsctlError
 from tfsctl.programs import subprocesses
 from tfsctl.rollout.front import children
 from tfsctl.rollout.front.bootstrap import BACKEND_HOST
-from tfsctl.rollout.front.front_files import ContainerRef, ProcessRef, SlotState
+from tfsctl.rollout.front.front_files import ContainerRef, FrontState, ProcessRef, SlotState
 from tfsctl.rollout.front.routes import Slot
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy, model_config_proto
 from tfsctl.serving_config.request_logging import logging_from_document
+from tfsctl.serving_config.serving_config import ServingConfig
 
 _STATUS_TIMEOUT_S = 1.0
 _RELOAD_TIMEOUT_S = 12.0  # the server waits up to 10 s for the files of recordings that end
@@ -122,3 +125,20 @@ def is_ready(ports: tuple[int, int], versions: Mapping[str, Sequence[int]]) -> b
         except TfsctlError:
             return False
     return True
+
+
+def new_state(spec: LaunchSpec) -> FrontState:
+    """The state of a front that has never run: the versions that are on disk now, and free ports.
+
+    Raises what `find_configured` does.
+    """
+    found = {config.name: find_configured(config) for config in spec.config.models}
+    versions = {name: [int(folder.name) for folder in model.folders] for name, model in found.items()}
+    slots: dict[Slot, SlotState] = {"a": SlotState(_free_ports(), versions=versions), "b": SlotState(_free_ports())}
+    folder = tempfile.mkdtemp(prefix="tfsctl-front-")  # the path of a UNIX socket is at most 107 characters long
+    return FrontState(slots, {name: model.version for name, model in found.items()}, folder)
+
+
+def _free_ports() -> tuple[int, int]:
+    config = ports.with_free_ports(ServingConfig((), grpc_port=0, rest_port=0), BACKEND_HOST)
+    return config.rest_port, config.grpc_port

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ class FrontAddresses:
     `routes` are the files of route discovery; `admin` is the path of the UNIX socket of Envoy's admin interface, and
     `shadow` the path of that of the collector of a shadow.
     `exposures` is the file to which Envoy writes a line for each request of an A/B test.
+    With `shared`, another process listens on the ports, and hands them over.
     """
 
     host: str
@@ -36,6 +38,7 @@ class FrontAddresses:
     exposures: str
     shadow: str
     tls: TlsFiles | None = None
+    shared: bool = False
 
 
 def bootstrap_document(addresses: FrontAddresses) -> Document:
@@ -67,7 +70,16 @@ def _listener(protocol: Protocol, addresses: FrontAddresses, port: int) -> Docum
     return {
         "name": protocol,
         "address": {"socket_address": {"address": addresses.host, "port_value": port}},
-        "enable_reuse_port": False,  # otherwise Envoy would share a port that another program listens on
+        "enable_reuse_port": False,  # it would let Envoy share a port that any other program of this user listens on
+        # So that another process can take the ports over, and Envoy those of a process that hands them over.
+        "socket_options": [
+            {
+                "level": socket.SOL_SOCKET,
+                "name": socket.SO_REUSEPORT,
+                "int_value": 1,
+                "state": "STATE_PREBIND" if addresses.shared else "STATE_LISTENING",
+            }
+        ],
         "filter_chains": [chain],
     }
 

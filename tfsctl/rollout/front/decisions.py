@@ -31,6 +31,8 @@ def carry_out(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -
     if command["action"] == "stop_shadow":
         return shadow_decisions.stop_shadow(state, spec, command)
     rollout = state.rollout
+    if command["action"] == "remove":
+        return state  # it was checked that no rollout is running
     if rollout is None or not rollout.is_active:
         raise NotFound(f"no rollout of {spec.name} is running")
     by = f"by {command['operator']}"

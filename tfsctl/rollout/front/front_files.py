@@ -187,7 +187,9 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _state_from(document: dict[str, Any]) -> FrontState:
     slots = {
-        slot: SlotState(tuple(value["ports"]), _server_from(value["process"]), value["versions"], value["recordings"])
+        slot: SlotState(
+            tuple(value["ports"]), server_from_document(value["process"]), value["versions"], value["recordings"]
+        )
         for slot, value in document["slots"].items()
     }
     rollout = document["rollout"] and Rollout.from_document(document["rollout"])
@@ -197,7 +199,8 @@ def _state_from(document: dict[str, Any]) -> FrontState:
     return FrontState(**{**document, **values})
 
 
-def _server_from(document: dict[str, Any] | None) -> ProcessRef | ContainerRef | None:
+def server_from_document(document: dict[str, Any] | None) -> ProcessRef | ContainerRef | None:
+    """Read what `dataclasses.asdict` made of a reference. Raises TypeError for any other document."""
     return ContainerRef(**document) if document is not None and "container" in document else _process_from(document)
 
 

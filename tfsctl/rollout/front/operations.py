@@ -5,7 +5,8 @@ from __future__ import annotations
 import getpass
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -120,6 +121,35 @@ def set_recording(front: TrackedServer, model: str, logging: RequestLogging | No
     _wait(name, lambda state: state.is_recording_settled, RECORDING_S)
 
 
+@contextmanager
+def removal(front: TrackedServer) -> Iterator[None]:
+    """After the block, have a front send its clients to the server that shares its ports, and end.
+
+    Other operators wait meanwhile. Raises InvalidInput if a rollout is running, and NotReadyInTime. Returns at once.
+    """
+    name = front.record.name
+    with FrontFiles(name).lock():
+        check_no_rollout(front)
+        yield
+        _send_locked(name, {"action": "remove"})
+
+
+def check_no_rollout(front: TrackedServer) -> None:
+    """Raise InvalidInput if a rollout or a shadow is running."""
+    state, name = read_state(front), front.record.name
+    rollout, shadow = state.rollout, state.shadow
+    if shadow is not None and shadow.is_active:
+        raise InvalidInput(
+            f"version {shadow.plan.version} of {shadow.plan.model} is being shadowed",
+            hint=f"tfsctl shadow {shadow.plan.model} --server {name} --stop",
+        )
+    if rollout is not None and rollout.is_active:
+        raise InvalidInput(
+            f"version {rollout.plan.version} of {rollout.plan.model} is being rolled out",
+            hint=f"tfsctl rollout promote --server {name}, or tfsctl rollout abort --server {name}",
+        )
+
+
 def read_state(front: TrackedServer) -> FrontState:
     """The state of a front. Raises NotFound if it has none yet."""
     state = FrontFiles(front.record.name).read()
@@ -142,11 +172,15 @@ def _copies(state: FrontState) -> bool:
 
 def _send(name: str, command: dict[str, Any]) -> None:
     """Send a command to the front of this name. Commands of several operators are carried out one after the other."""
-    files = FrontFiles(name)
-    with files.lock():
-        number = uuid.uuid4().hex
-        files.write_command({**command, "id": number, "operator": getpass.getuser()})
-        state = _wait(name, lambda found: found.command == number, ANSWER_S)
+    with FrontFiles(name).lock():
+        _send_locked(name, command)
+
+
+def _send_locked(name: str, command: dict[str, Any]) -> None:
+    """Send a command while the lock of the front is held."""
+    number = uuid.uuid4().hex
+    FrontFiles(name).write_command({**command, "id": number, "operator": getpass.getuser()})
+    state = _wait(name, lambda found: found.command == number, ANSWER_S)
     if state.command_code == ExitCode.NOT_FOUND:
         raise NotFound(state.command_error)
     if state.command_code:

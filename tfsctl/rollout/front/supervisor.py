@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -16,20 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from tfsctl.engines import ports, state_dir
+from tfsctl.engines import state_dir
 from tfsctl.engines.launch_spec import EngineName, LaunchSpec
-from tfsctl.engines.model_on_disk import find_configured
 from tfsctl.errors import EngineError, ServerUnreachable, TfsctlError
 from tfsctl.rollout.experiment.exposure_log import ExposureLog
-from tfsctl.rollout.front import backends, children, decisions, shadow_decisions, webhook
+from tfsctl.rollout.front import backends, children, decisions, handover, shadow_decisions, webhook
 from tfsctl.rollout.front.admin import Statistics, read_statistics, reopen_logs
-from tfsctl.rollout.front.bootstrap import BACKEND_HOST, HISTOGRAM_S, FrontAddresses
+from tfsctl.rollout.front.bootstrap import HISTOGRAM_S, FrontAddresses
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState, SlotState
 from tfsctl.rollout.front.rollout_state import Rollout
 from tfsctl.rollout.front.routes import PROTOCOLS, SLOTS, Slot, cluster, route_document
 from tfsctl.rollout.front.shadow_runner import ShadowRunner
 from tfsctl.rollout.gate.slow_requests import Latencies
-from tfsctl.serving_config.serving_config import ServingConfig
 
 TICK_S = 0.1
 STATISTICS_S = 0.5
@@ -39,14 +36,26 @@ RESTART_S = 1.0
 class Supervisor:
     """Runs one front until `should_stop` returns true."""
 
-    def __init__(self, spec: LaunchSpec, engine: EngineName, say: Callable[[str], None]) -> None:
-        """Read the state of an earlier process of this front, or begin a new one. Raises what `find_configured` does."""
+    def __init__(
+        self,
+        spec: LaunchSpec,
+        engine: EngineName,
+        say: Callable[[str], None],
+        *,
+        predecessor: handover.Predecessor | None = None,
+    ) -> None:
+        """Read the state of an earlier process of this front, or begin a new one.
+
+        `predecessor` is a server that has the ports now. Raises what `find_configured` does.
+        """
         self.spec = spec
         self._say = say
+        self._predecessor = predecessor
+        self._is_leaving = False
         self._files = FrontFiles(spec.name)
         self._backends = backends.Backends(spec, engine)
         self._start_errors: dict[Slot, str] = {}
-        self.state = self._files.read() or _new_state(spec)
+        self.state = self._files.read() or backends.new_state(spec)
         self._counted: Statistics | None = None
         self._count_from: float | None = None
         self._stable_latencies = Latencies({})
@@ -79,7 +88,7 @@ class Supervisor:
         """Supervise until `should_stop`; then stop Envoy and the servers. Raises EngineError if the start fails."""
         try:
             self._route()
-            while not should_stop():
+            while not should_stop() and not self._is_leaving:
                 self._tick()
                 time.sleep(TICK_S)
         finally:
@@ -120,7 +129,9 @@ class Supervisor:
             self._was_ready = backends.is_ready(stable.ports, stable.versions)
         envoy = self.state.envoy
         if self._was_ready and (envoy is None or not envoy.runs) and self._may_start("envoy", again=envoy is not None):
-            process = children.start_envoy(self.spec.name, self._addresses(), self._files.folder)
+            shared = self._predecessor is not None and handover.request_ports(self._predecessor, self.spec)
+            addresses = replace(self._addresses(), shared=shared)
+            process = children.start_envoy(self.spec.name, addresses, self._files.folder)
             self._update(replace(self.state, envoy=process, envoy_starts=self.state.envoy_starts + 1, applied=0))
 
     def _start_server(self, slot: Slot, one: SlotState) -> None:
@@ -175,6 +186,7 @@ class Supervisor:
                 self._decide(new)
             else:
                 self._update(new)
+            self._is_leaving = command["action"] == "remove"
         except TfsctlError as error:
             message, code = error.message, int(error.exit_code)
         self._update(replace(self.state, command=command["id"], command_error=message, command_code=code))
@@ -341,6 +353,8 @@ class Supervisor:
     def _stop(self) -> None:
         """Stop Envoy, then the servers. The versions stay in the state, for `tfsctl restart`."""
         self._exposures.close()
+        if self._is_leaving:
+            handover.send_clients_away(self._addresses().admin)
         children.drain(self._addresses().admin)
         children.stop(self.state.envoy)
         children.stop(self.state.collector)
@@ -372,22 +386,8 @@ class Supervisor:
         self._files.write(state)
 
 
-def _new_state(spec: LaunchSpec) -> FrontState:
-    """The state of a front that has never run: the versions that are on disk now, and free ports."""
-    found = {config.name: find_configured(config) for config in spec.config.models}
-    versions = {name: [int(folder.name) for folder in model.folders] for name, model in found.items()}
-    slots: dict[Slot, SlotState] = {"a": SlotState(_free_ports(), versions=versions), "b": SlotState(_free_ports())}
-    folder = tempfile.mkdtemp(prefix="tfsctl-front-")  # the path of a UNIX socket is at most 107 characters long
-    return FrontState(slots, {name: model.version for name, model in found.items()}, folder)
-
-
 def _admin_folder(state: FrontState) -> Path:
     """The folder of the admin socket, which only this user can enter."""
     folder = Path(state.admin_folder)
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
-
-
-def _free_ports() -> tuple[int, int]:
-    config = ports.with_free_ports(ServingConfig((), grpc_port=0, rest_port=0), BACKEND_HOST)
-    return config.rest_port, config.grpc_port

@@ -51,4 +51,4 @@ def test_tensorflow_model_server_has_no_front(run_cli: RunCli, echo_dir: object)
     result = run_cli("serve", echo_dir, "--front", "--engine", "binary")
 
     assert result.code == ExitCode.USAGE
-    assert "--front works with the engines embedded and docker, not with binary" in result.stderr
+    assert "a front works with the engines embedded and docker, not with binary" in result.stderr

@@ -1,0 +1,143 @@
+"""`tfsctl front`: put the Envoy proxy before a running server, or take it away."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tfsctl.cli.commands.serve.background_start import start_in_background
+from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, ServerName, WaitTimeout
+from tfsctl.cli.output import server_announcement, terminal
+from tfsctl.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from tfsctl.engines.registry.tracked_server import TrackedServer
+
+BEHIND = "behind Envoy"
+
+Port = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65535,
+        metavar="PORT",
+        help="Keep the server, and start the front on another port (0: any free port).",
+    ),
+]
+
+
+def front(
+    name: ServerName = None,
+    *,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the front away; the server continues.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Stop the server for the change: requests are refused for some seconds.")
+    ] = False,
+    rest_port: Port = None,
+    grpc_port: Port = None,
+    wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
+    as_json: Json = False,
+) -> None:
+    """Put the Envoy proxy before a running server, for tfsctl canary.
+
+    An embedded server hands its ports over, and no request is lost. A container cannot: choose --restart, or other
+    ports for the front. Needs tfsctl[front].
+
+    \b
+    Examples:
+      tfsctl front review
+      tfsctl front review --remove
+      tfsctl front review --restart
+      tfsctl front review --rest-port 9501 --grpc-port 9500
+    """
+    from tfsctl.engines.registry import fleet
+
+    if (rest_port is not None or grpc_port is not None) and (remove or restart):
+        option = "--remove" if remove else "--restart"
+        raise InvalidInput(f"{option} cannot be used with --rest-port or --grpc-port", hint=f"remove {option}")
+    server = _choose(fleet.choose(name, "front"))
+    if remove:
+        _remove(server, restart=restart, wait_timeout=wait_timeout, as_json=as_json)
+    elif rest_port is not None or grpc_port is not None:
+        _start_beside(server, (rest_port or 0, grpc_port or 0), wait_timeout=wait_timeout, as_json=as_json)
+    else:
+        _put(server, restart=restart, wait_timeout=wait_timeout, as_json=as_json)
+
+
+def _choose(found: list[TrackedServer]) -> TrackedServer:
+    """The running server; the front, if a change was interrupted and both run. Raises NotFound if none runs."""
+    from tfsctl.engines.registry.tracked_server import RUNNING
+    from tfsctl.rollout.front_placement import has_front
+
+    running = [server for server in found if server.state == RUNNING]
+    if not running:
+        name = found[0].record.name
+        raise NotFound(f"the server {name} is not running", hint=f"tfsctl restart {name}")
+    return next(filter(has_front, running), running[0])
+
+
+def _refuse_second_front(server: TrackedServer) -> None:
+    from tfsctl.rollout.front_placement import has_front
+
+    name = server.record.name
+    if has_front(server):
+        raise InvalidInput(f"{name} already has a front", hint=f"tfsctl front {name} --remove takes it away")
+
+
+def _put(server: TrackedServer, *, restart: bool, wait_timeout: float, as_json: bool) -> None:
+    from tfsctl.rollout import front_placement as placement
+
+    _refuse_second_front(server)
+    plan = placement.plan_front(server, "restart" if restart else "handover")
+    server_announcement.explain(replace(plan, reason=BEHIND))
+    handle = start_in_background(
+        lambda give_up, show_step: placement.put_front(
+            server, plan, placement.Progress(wait_timeout, give_up, show_step), stop_old=restart
+        )
+    )
+    server_announcement.announce(plan, handle.record, as_json=as_json)
+
+
+def _start_beside(server: TrackedServer, ports: tuple[int, int], *, wait_timeout: float, as_json: bool) -> None:
+    """Start a front on other ports. The server stays as it is."""
+    from tfsctl.engines.planning import server_control
+    from tfsctl.rollout import front_placement as placement
+    from tfsctl.rollout.front import children
+
+    _refuse_second_front(server)
+    plan = placement.plan_front(server, "second address", ports)
+    server_announcement.explain(replace(plan, reason=BEHIND))
+    children.clean_up(plan.launch.name)
+    handle = start_in_background(
+        lambda give_up, show_step: server_control.start(
+            plan, detach=True, wait_timeout_s=wait_timeout, give_up=give_up, show_step=show_step
+        )
+    )
+    server_announcement.announce(plan, handle.record, as_json=as_json)
+    name = server.record.name
+    terminal.say(f"{name} continues on its own ports; when no client uses them any more: tfsctl stop {name}")
+
+
+def _remove(server: TrackedServer, *, restart: bool, wait_timeout: float, as_json: bool) -> None:
+    from tfsctl.rollout import front_placement as placement
+
+    record = server.record
+    if not placement.has_front(server):
+        raise InvalidInput(f"{record.name} has no front", hint=f"tfsctl front {record.name} starts one")
+    if record.engine == "docker" and not restart:
+        raise InvalidInput(
+            f"{record.name} would run in a container, which cannot take the ports over while the front has them",
+            hint=f"tfsctl front {record.name} --remove --restart refuses requests until the container is ready",
+        )
+    plan, notes = placement.plan_removal(server)
+    for note in notes:
+        terminal.say(f"note: {note}")
+    server_announcement.explain(plan)
+    change = placement.restart_without_front if restart else placement.remove_front
+    handle = start_in_background(
+        lambda give_up, show_step: change(server, plan, placement.Progress(wait_timeout, give_up, show_step))
+    )
+    server_announcement.announce(plan, handle.record, as_json=as_json)
