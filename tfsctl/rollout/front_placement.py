@@ -182,14 +182,13 @@ def _check_recordings(server: str, models: Sequence[str]) -> None:
 def _check_handover(server: TrackedServer) -> None:
     """Raise InvalidInput if the server cannot hand its ports over."""
     record = server.record
-    hint = (
-        f"tfsctl front {record.name} --restart refuses requests for some seconds; --rest-port 0 --grpc-port 0 starts "
+    if record.container is None and port_handover.can_hand_over(record.pid or 0):
+        return
+    what = "runs in a container, which" if record.container is not None else "was started by an older tfsctl and"
+    raise InvalidInput(
+        f"{record.name} {what} cannot hand its ports over",
+        hint=f"add --restart, which refuses requests for some seconds, or --rest-port 0 to start {record.name}-front",
     )
-    hint += "the front on other ports"
-    if record.container is not None:
-        raise InvalidInput(f"{record.name} runs in a container, which cannot hand its ports over", hint=hint)
-    if not port_handover.can_hand_over(record.pid or 0):
-        raise InvalidInput(f"the server of {record.name} cannot hand its ports over", hint=hint)
 
 
 def _spec(server: TrackedServer) -> LaunchSpec:
