@@ -367,6 +367,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "tfsctl front {} --remove --restart refuses requests until the container is ready",
         "tfsctl front {} --remove takes it away",
         "tfsctl front {} starts one",
+        "tfsctl shadow {} --server {} --stop",
         "tfsctl rollout promote --server {}, or tfsctl rollout abort --server {}",
         "tfsctl rollout status --server {}",
         "tfsctl stop {}, and tfsctl serve PATH --front",
