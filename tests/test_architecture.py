@@ -129,8 +129,9 @@ LAYERS: dict[str, list[set[str]]] = {
         {"comparison", "experiment", "file_verification", "gate", "labels", "removal"},
         {"shadow"},
         {"front", "inventory"},
-        {"ab_test", "front_placement", "recording"},
+        {"ab_test", "placement", "recording"},
     ],
+    "rollout/placement": [{"plans", "progress"}, {"changes"}],
     "rollout/shadow": [
         {"copied_request", "shadow_state"},
         {"collector_files", "collector_options", "request_queue", "shadow_statistics"},

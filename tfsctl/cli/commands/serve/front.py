@@ -70,7 +70,7 @@ def front(
 def _choose(found: list[TrackedServer]) -> TrackedServer:
     """The running server; the front, if a change was interrupted and both run. Raises NotFound if none runs."""
     from tfsctl.engines.registry.tracked_server import RUNNING
-    from tfsctl.rollout.front_placement import has_front
+    from tfsctl.rollout.placement.plans import has_front
 
     running = [server for server in found if server.state == RUNNING]
     if not running:
@@ -80,7 +80,7 @@ def _choose(found: list[TrackedServer]) -> TrackedServer:
 
 
 def _refuse_second_front(server: TrackedServer) -> None:
-    from tfsctl.rollout.front_placement import has_front
+    from tfsctl.rollout.placement.plans import has_front
 
     name = server.record.name
     if has_front(server):
@@ -88,14 +88,15 @@ def _refuse_second_front(server: TrackedServer) -> None:
 
 
 def _put(server: TrackedServer, *, restart: bool, wait_timeout: float, as_json: bool) -> None:
-    from tfsctl.rollout import front_placement as placement
+    from tfsctl.rollout.placement import changes, plans
+    from tfsctl.rollout.placement.progress import Progress
 
     _refuse_second_front(server)
-    plan = placement.plan_front(server, "restart" if restart else "handover")
+    plan = plans.plan_front(server, "restart" if restart else "handover")
     server_announcement.explain(replace(plan, reason=BEHIND))
     handle = start_in_background(
-        lambda give_up, show_step: placement.put_front(
-            server, plan, placement.Progress(wait_timeout, give_up, show_step), stop_old=restart
+        lambda give_up, show_step: changes.put_front(
+            server, plan, Progress(wait_timeout, give_up, show_step), stop_old=restart
         )
     )
     server_announcement.announce(plan, handle.record, as_json=as_json)
@@ -104,11 +105,11 @@ def _put(server: TrackedServer, *, restart: bool, wait_timeout: float, as_json: 
 def _start_beside(server: TrackedServer, ports: tuple[int, int], *, wait_timeout: float, as_json: bool) -> None:
     """Start a front on other ports. The server stays as it is."""
     from tfsctl.engines.planning import server_control
-    from tfsctl.rollout import front_placement as placement
     from tfsctl.rollout.front import children
+    from tfsctl.rollout.placement import plans
 
     _refuse_second_front(server)
-    plan = placement.plan_front(server, "second address", ports)
+    plan = plans.plan_front(server, "second address", ports)
     server_announcement.explain(replace(plan, reason=BEHIND))
     children.clean_up(plan.launch.name)
     handle = start_in_background(
@@ -122,22 +123,23 @@ def _start_beside(server: TrackedServer, ports: tuple[int, int], *, wait_timeout
 
 
 def _remove(server: TrackedServer, *, restart: bool, wait_timeout: float, as_json: bool) -> None:
-    from tfsctl.rollout import front_placement as placement
+    from tfsctl.rollout.placement import changes, plans
+    from tfsctl.rollout.placement.progress import Progress
 
     record = server.record
-    if not placement.has_front(server):
+    if not plans.has_front(server):
         raise InvalidInput(f"{record.name} has no front", hint=f"tfsctl front {record.name} starts one")
     if record.engine == "docker" and not restart:
         raise InvalidInput(
             f"{record.name} would run in a container, which cannot take the ports over while the front has them",
             hint=f"tfsctl front {record.name} --remove --restart refuses requests until the container is ready",
         )
-    plan, notes = placement.plan_removal(server)
+    plan, notes = plans.plan_removal(server)
     for note in notes:
         terminal.say(f"note: {note}")
     server_announcement.explain(plan)
-    change = placement.restart_without_front if restart else placement.remove_front
+    change = changes.restart_without_front if restart else changes.remove_front
     handle = start_in_background(
-        lambda give_up, show_step: change(server, plan, placement.Progress(wait_timeout, give_up, show_step))
+        lambda give_up, show_step: change(server, plan, Progress(wait_timeout, give_up, show_step))
     )
     server_announcement.announce(plan, handle.record, as_json=as_json)

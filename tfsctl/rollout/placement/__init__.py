@@ -1,0 +1,1 @@
+"""Fronts before servers that are already running."""
