@@ -56,7 +56,7 @@ def read_saved_model(directory: Path, *, tag: str = SERVE_TAG) -> SavedModelInfo
 
 
 def read_meta_graph(directory: Path, *, tag: str = SERVE_TAG) -> protos.MetaGraphDef:
-    """The graph of a SavedModel with exactly this tag, or else the first one that has it among others.
+    """The graph of a SavedModel with exactly this tag, otherwise the first one with this tag among others.
 
     Raises as `read_saved_model` does.
     """

@@ -152,7 +152,7 @@ def _with_row_shape(array: np.ndarray, shape: Shape | None) -> np.ndarray | None
 
 
 def _parse_cell(text: str, spec: TensorSpec, cells: CellFormat) -> object:
-    """The value of a text cell: the text itself for strings, else one or several numbers or booleans, or JSON."""
+    """The value of a text cell: the text itself for strings, otherwise one or several numbers or booleans, or JSON."""
     dtype = _dtype_of(spec)
     if text.strip() in cells.missing:
         if not dtype.is_floating:

@@ -1,4 +1,4 @@
-"""How a CSV file is written: its delimiter and decimal marks, as the user says or as its first rows show.
+"""How a CSV file is written: its delimiter and decimal marks, from the user's options or from its first rows.
 
 Spreadsheets in countries with a decimal comma separate cells with semicolons. A guess never changes a number: where a
 comma may be a decimal mark or a thousands separator, reading the cell fails (`cells.py`).
@@ -24,7 +24,7 @@ _POINT_NUMBER = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:,\d{3})+)?\.\d+(?:[eE][+-]?\d
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """The user's options for a text file; None where the file decides.
+    """The user's options for a text file; None if the option is detected from the file.
 
     - `delimiter`, `decimal`, `has_header`, `missing`: for CSV and TSV. `missing` are cells without a value.
     - `encoding`: for every format of text (default: UTF-8)

@@ -1,4 +1,4 @@
-"""Builds an example request for a signature, to paste into a terminal: from a sample of the model, or made up."""
+"""Builds an example request for a signature, to paste into a terminal: from a sample of the model, or with generated values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PREDICT_METHODS = ("", "tensorflow/serving/predict")
 
 
 def example_signature(signatures: Mapping[str, Signature]) -> Signature | None:
-    """The signature for the example: `serving_default` if there is one, else the first that has a short example; or None."""
+    """The signature for the example: `serving_default` if it exists, otherwise the first that has a short example; or None."""
     default = signatures.get(DEFAULT_SIGNATURE)
     candidates = [default] if default else [signatures[name] for name in sorted(signatures)]
     return next((signature for signature in candidates if _has_short_example(signature)), None)
@@ -27,7 +27,7 @@ def example_signature(signatures: Mapping[str, Signature]) -> Signature | None:
 def example_body(signature: Signature) -> str | None:
     """The body of a REST predict request with one row; None if the REST API does not support a dtype.
 
-    The row format (`instances`) is used if every tensor has a batch dimension, else the columnar format (`inputs`).
+    The row format (`instances`) is used if every tensor has a batch dimension, otherwise the columnar format (`inputs`).
     """
     tensors = (*signature.inputs, *signature.outputs)
     if not all(spec.dtype in dtypes.BY_NAME and dtypes.BY_NAME[spec.dtype].has_json_form for spec in tensors):
@@ -54,7 +54,7 @@ def example_row(signature: Signature) -> Json:
 
 
 def _row(signature: Signature) -> dict[str, Json]:
-    """One row by input: the sample of the model if it is known and short, else made-up values."""
+    """One row by input: the sample of the model if it is known and short, otherwise generated values."""
     sample = _short_sample(signature)
     if sample is not None:
         return {spec.name: sample[spec.name] for spec in signature.inputs}

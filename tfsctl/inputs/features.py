@@ -136,7 +136,7 @@ def _split_pairs(text: str) -> list[tuple[str, str]]:
 
 
 def _parse_value(text: str) -> object:
-    """One typed value: JSON, one or several numbers, or else text."""
+    """One typed value: JSON, one or several numbers, otherwise text."""
     stripped = text.strip()
     if stripped[:1] in ('"', "[", "{"):
         value = parse_json(stripped)

@@ -1,4 +1,4 @@
-"""Converts image files to an input of a signature: their bytes for strings, else decoded, resized and cast.
+"""Converts image files to an input of a signature: their bytes for strings, otherwise decoded, resized and cast.
 
 Pixel values stay 0 to 255, as `keras.utils.load_img` returns them: a signature does not say whether a model takes 0 to 1.
 Images are decoded by Pillow, an optional dependency (`pip install 'tfsctl[images]'`).

@@ -208,7 +208,7 @@ def _is_body(value: Mapping[str, object]) -> bool:
 
 
 def _typed(text: str, spec: TensorSpec) -> object:
-    """One typed value for one input: text or JSON for strings, else one or several numbers, or JSON."""
+    """One typed value for one input: text or JSON for strings, otherwise one or several numbers, or JSON."""
     if spec.dtype == "string":
         if text.lstrip()[:1] not in ("[", "{"):
             return text

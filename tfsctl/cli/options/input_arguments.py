@@ -85,7 +85,7 @@ def read_lines(arguments: list[str] | None) -> list[str]:
 
 
 def read_body(arguments: list[str] | None) -> bytes:
-    """Return the request body for --raw: the only argument, or else all of standard input. Raises InvalidInput."""
+    """Return the request body for --raw: the only argument, otherwise all of standard input. Raises InvalidInput."""
     if not arguments or arguments == [STDIN]:
         return read_stdin(arguments)
     if len(arguments) > 1:

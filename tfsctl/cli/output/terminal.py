@@ -130,7 +130,7 @@ def answer_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print rows: a table on a terminal (one line per cell if it is too narrow), tab-separated lines otherwise.
 
     No cell is truncated, so that every value can be copied. If the table is too wide for the terminal, columns without
-    any value are dropped, and one column is wrapped: the widest that contains sentences, or else the widest.
+    any value are dropped, and one column is wrapped: the widest that contains sentences, otherwise the widest.
     """
     if not is_interactive():
         for row in rows:

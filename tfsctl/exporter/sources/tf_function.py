@@ -1,6 +1,6 @@
 """Signatures of single TensorFlow functions: a `tf.function`, or a concrete function.
 
-The inputs of a `tf.function` are those of its input_signature, or else those of `samples`, by argument.
+The inputs of a `tf.function` are those of its input_signature, otherwise those of `samples`, by argument.
 """
 
 from __future__ import annotations

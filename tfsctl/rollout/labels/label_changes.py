@@ -30,7 +30,7 @@ DEFAULT_WAIT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LabelState:
-    """The labels of a model, and what else decides where a request goes.
+    """The labels of a model, and the other settings that decide which version answers a request.
 
     - `loaded`: the versions that are AVAILABLE
     - `notes`: remarks for the user
