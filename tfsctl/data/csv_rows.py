@@ -31,7 +31,7 @@ _DETECTION_ROWS = 1000  # for the decimal mark, if commas do not separate cells
 class CsvRows:
     """The rows below the header. Cells that are not UTF-8 are kept, and refused if they are an input.
 
-    `delimiter` is None if it is detected from the first lines. Columns without a name are called by their number, from 1. Empty cells
+    `delimiter` is None if the first lines show it. Columns without a name are called by their number, from 1. Empty cells
     at the end of a line are ignored if the header has no name for them.
     """
 

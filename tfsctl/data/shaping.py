@@ -1,6 +1,6 @@
 """Converts blocks of a file to batches for a signature.
 
-Columns are matched to inputs by name. A block is converted at once if all of its values fit, otherwise row by row, so that
+Columns are matched to inputs by name. A block is converted at once if all values fit, otherwise row by row, so that
 unfit rows are found and rows of different shapes are kept apart.
 """
 

@@ -1,4 +1,4 @@
-"""Builds an example request for a signature, to paste into a terminal: from a sample of the model, or with generated values."""
+"""Builds an example request for a signature, to paste into a terminal: a sample of the model, or generated values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PREDICT_METHODS = ("", "tensorflow/serving/predict")
 
 
 def example_signature(signatures: Mapping[str, Signature]) -> Signature | None:
-    """The signature for the example: `serving_default` if it exists, otherwise the first that has a short example; or None."""
+    """The signature for the example: `serving_default`, otherwise the first that has a short example; or None."""
     default = signatures.get(DEFAULT_SIGNATURE)
     candidates = [default] if default else [signatures[name] for name in sorted(signatures)]
     return next((signature for signature in candidates if _has_short_example(signature)), None)
