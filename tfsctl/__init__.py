@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tfsctl.api.commands.comparing import compare
     from tfsctl.api.commands.exporting import export
     from tfsctl.api.commands.labels import label, promote, rollback
+    from tfsctl.api.commands.recordings import Recording, record, replay, skew
+    from tfsctl.api.commands.rollouts import ABTest, Rollout, ab, canary, find_rollout
     from tfsctl.api.connecting import connect, connect_async
     from tfsctl.api.predictions import Predictions
     from tfsctl.api.serving import Serving, serve
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _MODULES = {
+    "ABTest": "tfsctl.api.commands.rollouts",
     "AnswerTooLarge": "tfsctl.errors",
     "AsyncClient": "tfsctl.api.async_client",
     "Client": "tfsctl.api.client",
@@ -65,7 +68,9 @@ _MODULES = {
     "NotReadyInTime": "tfsctl.errors",
     "Predictions": "tfsctl.api.predictions",
     "ProgramFailed": "tfsctl.errors",
+    "Recording": "tfsctl.api.commands.recordings",
     "RequestRejected": "tfsctl.errors",
+    "Rollout": "tfsctl.api.commands.rollouts",
     "RolloutError": "tfsctl.errors",
     "ScoredClass": "tfsctl.core.inference",
     "ServerUnreachable": "tfsctl.errors",
@@ -73,20 +78,27 @@ _MODULES = {
     "Signature": "tfsctl.core.types",
     "TensorSpec": "tfsctl.core.types",
     "TfsctlError": "tfsctl.errors",
-    "VersionTakenError": "tfsctl.errors",
     "VersionStatus": "tfsctl.core.types",
+    "VersionTakenError": "tfsctl.errors",
+    "ab": "tfsctl.api.commands.rollouts",
+    "canary": "tfsctl.api.commands.rollouts",
     "compare": "tfsctl.api.commands.comparing",
     "connect": "tfsctl.api.connecting",
     "connect_async": "tfsctl.api.connecting",
     "export": "tfsctl.api.commands.exporting",
     "export_model": "tfsctl.exporter.pipeline",
+    "find_rollout": "tfsctl.api.commands.rollouts",
     "label": "tfsctl.api.commands.labels",
     "promote": "tfsctl.api.commands.labels",
+    "record": "tfsctl.api.commands.recordings",
+    "replay": "tfsctl.api.commands.recordings",
     "rollback": "tfsctl.api.commands.labels",
     "serve": "tfsctl.api.serving",
+    "skew": "tfsctl.api.commands.recordings",
 }
 
 __all__ = [
+    "ABTest",
     "AnswerTooLarge",
     "AsyncClient",
     "Client",
@@ -106,7 +118,9 @@ __all__ = [
     "NotReadyInTime",
     "Predictions",
     "ProgramFailed",
+    "Recording",
     "RequestRejected",
+    "Rollout",
     "RolloutError",
     "ScoredClass",
     "ServerUnreachable",
@@ -117,15 +131,21 @@ __all__ = [
     "VersionStatus",
     "VersionTakenError",
     "__version__",
+    "ab",
+    "canary",
     "compare",
     "connect",
     "connect_async",
     "export",
     "export_model",
+    "find_rollout",
     "label",
     "promote",
+    "record",
+    "replay",
     "rollback",
     "serve",
+    "skew",
 ]
 
 

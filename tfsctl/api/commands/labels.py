@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from tfsctl.api.hints import python_errors
+from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tfsctl.rollout.labels.label_changes import LabelChange
@@ -51,6 +52,7 @@ def promote(
     """
     from tfsctl.rollout.labels import label_changes
 
+    _check_no_front(model, server, "promote")
     options = label_changes.ChangeOptions(wait_timeout_s, message)
     found = label_changes.find_model(model, server=server)
     return label_changes.promote(found, version=version, require_blessing=require_blessing, options=options)
@@ -64,5 +66,17 @@ def rollback(model: str, *, server: str | None = None, message: str = "", wait_t
     """
     from tfsctl.rollout.labels import label_changes
 
+    _check_no_front(model, server, "rollback")
     options = label_changes.ChangeOptions(wait_timeout_s, message)
     return label_changes.rollback(label_changes.find_model(model, server=server), options=options)
+
+
+def _check_no_front(model: str, server: str | None, action: str) -> None:
+    """Raise InvalidInput for a model behind a front, whose versions change by rollouts."""
+    from tfsctl.rollout.front import operations
+
+    if operations.is_behind_front(model, server=server):
+        raise InvalidInput(
+            f"{model} is served by a front, which has no label to move",
+            hint=f'tfsctl.find_rollout("{model}").{action}()',
+        )

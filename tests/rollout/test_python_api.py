@@ -1,0 +1,66 @@
+"""Rollouts, A/B tests and recordings from Python, behind a front."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fronts import Front
+from waiting import wait_for
+
+import tfsctl
+
+
+def test_mistakes_name_keyword_arguments() -> None:
+    """Before any front is looked for, if that is possible."""
+    with pytest.raises(tfsctl.InvalidInput, match="give percent=, or increasing steps="):
+        tfsctl.canary("m", version=2)
+    with pytest.raises(tfsctl.InvalidInput, match="give percent="):
+        tfsctl.canary("m", version=2, steps=[5, 1])
+    with pytest.raises(tfsctl.NotFound, match="no front serves m"):
+        tfsctl.canary("m", version=2, percent=5)
+    with pytest.raises(tfsctl.NotFound, match="no front serves m"):
+        tfsctl.find_rollout("m")
+    with pytest.raises(tfsctl.InvalidInput, match="a sample of 2 is not a share"), tfsctl.record(to="x", sample=2):
+        pass
+
+
+@pytest.mark.server
+def test_rollouts_and_recordings(front: Front, tmp_path: Path) -> None:
+    """A canary is promoted, another one aborted, and an A/B test joined with outcomes, while requests are recorded."""
+    connection, folder = front.connect(), tmp_path / "recording"
+    with pytest.raises(tfsctl.NotFound, match="no rollout was started"):
+        tfsctl.find_rollout("m").status()
+    with pytest.raises(tfsctl.NotFound, match="there was no A/B test"):
+        tfsctl.ab("m").results()
+    front.add_version(2)
+    with tfsctl.record("m", to=folder, answers=True) as recording:
+        canary = tfsctl.canary("m", version=2, percent=50, sticky="user-id")
+        assert canary.status()["percent"] == 50
+        assert {front.ask(connection, {"user-id": str(user)})[1] for user in range(40)} == {"1", "2"}
+        with pytest.raises(tfsctl.InvalidInput, match="no label to move"):
+            tfsctl.promote("m")
+        assert canary.promote()["status"] == "promoted"
+        assert canary.wait(10)["to"] == 2
+        wait_for(lambda: recording.counts().requests == 40)
+    assert repr(recording) == f"<tfsctl.Recording m: 40 requests in {folder}>"
+
+    front.add_version(3)
+    assert repr(tfsctl.canary("m", version=3, steps=[1, 100], interval_s=600)) == "<tfsctl.Rollout m 2 -> 3: running>"
+    assert tfsctl.find_rollout("m").abort()["status"] == "aborted"
+
+    test = tfsctl.ab("m", {"stable": 1, 3: 1}, sticky="user-id")
+    had = {user: front.ask(connection, {"user-id": user})[1] for user in map(str, range(60))}
+    wait_for(lambda: sum(arm.requests for arm in test.results().arms.values()) == 60)
+    file = tmp_path / "outcomes.csv"
+    file.write_text("user_id,spent\n" + "".join(f"{user},{version}.5\n" for user, version in had.items()))
+    found = test.results(file).outcomes
+    assert found is not None
+    assert (found.rows, found.difference.value) == (60, 1.0)
+    assert test.stop().status == "aborted"
+
+    answers = tfsctl.replay(folder, model="m", speed=0)
+    assert dict(answers.codes) == {"OK": 40}
+    training = tmp_path / "training.csv"
+    training.write_text("x\n" + "1.0\n" * 40)
+    assert tfsctl.skew(folder, training, fail_if=["missing>0.5"]).passed
