@@ -131,6 +131,8 @@ def test_parts_that_are_killed_come_back(front: Front, run_cli: RunCli) -> None:
     os.kill(state.envoy.pid, signal.SIGKILL)
     wait_for(lambda: front.state()["envoy_starts"] == 2 and front.state()["rollout"]["is_applied"])
     assert front.ask(front.connect())[0] == 200
+    assert front.run("ps")["servers"][0]["front"] == {"envoy_running": True, "envoy_starts": 2}
+    assert "(behind Envoy, restarted 1 time)" in run_cli("ps").stdout
 
     os.kill(front.record["pid"], signal.SIGKILL)
     wait_for(lambda: processes.process_identity(front.record["pid"]) is None)

@@ -30,6 +30,7 @@ class ServerReport:
     - `usage`: None if it is not known
     - `exit`: how it ended, if that is known
     - `cause`: why it ended, if that is known; otherwise empty
+    - `is_front`: whether it is a front, with other servers behind it
     - `load_failures`: by model and version, why a version that is LOADING could not be loaded before
     - `facts`: what Docker knows of its container; None for a process
     """
@@ -43,6 +44,7 @@ class ServerReport:
     cause: str = ""
     facts: ContainerFacts | None = None
     load_failures: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    is_front: bool = False
 
 
 def reports(*, with_ended: bool = False) -> list[ServerReport]:
@@ -71,6 +73,7 @@ def reports(*, with_ended: bool = False) -> list[ServerReport]:
             cause=server_log.exit_cause(server) if server.exit or server.state == ENDED else "",
             facts=server.facts,
             load_failures=failures.get(id(server), {}),
+            is_front=server.launch is not None and bool(server.launch.get("front")),
         )
         for server in found
     ]

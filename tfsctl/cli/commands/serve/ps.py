@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,7 +71,20 @@ def _document(report: ServerReport) -> dict[str, Any]:
         | usage
         | _container_document(report)
         | _exit_document(report)
+        | {"front": _front_document(report)}
     )
+
+
+def _front_document(report: ServerReport) -> dict[str, Any] | None:
+    """Whether the Envoy of a front runs, and how often it was started, as JSON values; None for other servers."""
+    if not report.is_front or report.uptime_s is None:
+        return None
+    from tfsctl.rollout.front.front_files import FrontFiles
+
+    state = FrontFiles(report.server.name).read()
+    if state is None:
+        return None
+    return {"envoy_running": state.envoy is not None and state.envoy.runs, "envoy_starts": state.envoy_starts}
 
 
 def _container_document(report: ServerReport) -> dict[str, Any]:
@@ -136,12 +149,21 @@ def _state(report: ServerReport) -> str:
     """`up 3 min (healthy)`, or how the server ended: `ended (SIGKILL) 10 s ago: CAUSE`, `exited (137) 10 s ago: CAUSE`."""
     health = report.facts.health if report.facts else None
     if report.uptime_s is not None:
-        return f"up {_duration(report.uptime_s)}" + (f" ({health})" if health else "")
+        front = _front_document(report)
+        details = health if front is None else _front_state(front)
+        return f"up {_duration(report.uptime_s)}" + (f" ({details})" if details else "")
     text = report.state
     if report.exit is not None:
         text += "" if report.facts else f" ({describe_status(report.exit.status)})"  # Docker's word includes it
         text += f" {_duration(max(0.0, time.time() - report.exit.ended_at))} ago"
     return f"{text}: {report.cause}" if report.cause else text
+
+
+def _front_state(front: Mapping[str, Any]) -> str:
+    if not front["envoy_running"]:
+        return "Envoy is not running"
+    restarts = front["envoy_starts"] - 1
+    return "behind Envoy" + (f", restarted {restarts} time{'s' if restarts > 1 else ''}" if restarts else "")
 
 
 def _model(name: str, versions: Sequence[VersionStatus] | str, report: ServerReport) -> str:
