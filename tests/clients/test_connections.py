@@ -377,8 +377,8 @@ def test_connecting_may_have_a_limit_of_its_own(transport: Transport) -> None:
 
 
 @contextmanager
-def dripping_server(beginning: bytes, drop: bytes) -> Iterator[int]:
-    """The port of a server that answers with `beginning`, and then sends `drop` again and again."""
+def dripping_server(beginning: bytes, drop: bytes, pause_s: float) -> Iterator[int]:
+    """The port of a server that answers with `beginning`, and then sends `drop` again and again, with pauses."""
     is_over = threading.Event()
     with socket.create_server((HOST, 0)) as listener, ThreadPoolExecutor(1) as threads:
 
@@ -386,7 +386,7 @@ def dripping_server(beginning: bytes, drop: bytes) -> Iterator[int]:
             client, _ = listener.accept()
             with client, suppress(OSError):
                 client.sendall(beginning)
-                while not is_over.wait(0.05):
+                while not is_over.wait(pause_s):
                     client.sendall(drop)
 
         threads.submit(drip)
@@ -396,20 +396,26 @@ def dripping_server(beginning: bytes, drop: bytes) -> Iterator[int]:
             is_over.set()
 
 
+BODY, HEADERS = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n", b"HTTP/1.1 200 OK\r\n"
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
 @pytest.mark.parametrize(
-    ("beginning", "drop"),
+    ("beginning", "drop", "pause_s"),
     [
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n", b" "),
-        (b"HTTP/1.1 200 OK\r\n", b"x-a: b\r\n"),
-        (b"HTTP/1.1 200 OK\r\nx-a: ", b"b"),
-        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (BODY, b" ", 0.05),
+        (BODY, b" ", 0),
+        (HEADERS, b"x-a: b\r\n", 0.05),
+        (HEADERS + b"x-a: ", b"b", 0.05),
+        (b"", INTERIM, 0.05),
+        (b"", INTERIM, 0),
     ],
-    ids=["body", "headers", "one header", "interim answers"],
+    ids=["body", "flood of body", "headers", "one header", "interim answers", "flood of interim answers"],
 )
-def test_the_timeout_is_for_the_whole_answer(beginning: bytes, drop: bytes) -> None:
-    """A server that sends a byte now and then is not waited for beyond the timeout."""
+def test_the_timeout_is_for_the_whole_answer(beginning: bytes, drop: bytes, pause_s: float) -> None:
+    """A server that sends a byte now and then, or always, is not waited for beyond the timeout."""
     with (
-        dripping_server(beginning, drop) as port,
+        dripping_server(beginning, drop, pause_s) as port,
         open_client("rest", HOST, port, timeout_s=0.3) as client,
         pytest.raises(NotReadyInTime),
     ):

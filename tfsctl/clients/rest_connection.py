@@ -39,6 +39,10 @@ class _Deadline(threading.local):
         left_s = self.at - time.monotonic()
         return max(1e-3, left_s if timeout_s is None else min(timeout_s, left_s))
 
+    def has_passed(self) -> bool:
+        """Whether no time is left."""
+        return time.monotonic() >= self.at
+
 
 _deadline = _Deadline()
 
@@ -51,6 +55,8 @@ class _DeadlineStream(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read at most `max_bytes`. Raises httpcore.ReadTimeout, and KeyboardInterrupt soon after Ctrl-C."""
+        if _deadline.has_passed():  # data may always be there
+            raise httpcore.ReadTimeout("the answer was not complete within the time limit")
         until = time.monotonic() + _deadline.limit(timeout)
         while True:
             left_s = max(1e-3, until - time.monotonic())
@@ -63,6 +69,8 @@ class _DeadlineStream(httpcore.NetworkStream):
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write all bytes. Raises httpcore.WriteTimeout."""
         for start in range(0, len(buffer), _MAX_WRITE_BYTES):
+            if _deadline.has_passed():
+                raise httpcore.WriteTimeout("the request was not sent within the time limit")
             self._stream.write(buffer[start : start + _MAX_WRITE_BYTES], _deadline.limit(timeout))
 
     def close(self) -> None:

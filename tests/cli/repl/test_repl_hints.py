@@ -16,6 +16,7 @@ from tfsctl.cli.repl.repl_hints import repl_hint
         ("add --grpc", ":grpc"),
         ("--timeout SECONDS waits longer", ":set timeout SECONDS waits longer"),
         ("did you mean --only score?", "did you mean :set only score?"),
+        ("remove --top and --labels", "reset both with :set top and :set labels"),
         ("--text sends it as text", ":text TEXT sends it as text"),
         ("its inputs are x; tfsctl metadata shows the model's inputs and outputs", "its inputs are x; :metadata shows the model's inputs and outputs"),
         ("check the files with: tfsctl metadata PATH", "check the files with: tfsctl metadata PATH"),

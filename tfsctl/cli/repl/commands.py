@@ -83,6 +83,9 @@ def find(line: str) -> tuple[Command | None, str]:
         return None, line.replace(_ESCAPE, ":", 1)
     found = TABLE.get(name.lower())
     if found is None:
+        if name[1:].lower() in settings.TABLE:
+            hint = f"did you mean :set {name[1:].lower()}? {_escape_hint(line)}"
+            raise InvalidInput(f"there is no command {_shortened(name)}", hint=hint)
         close = difflib.get_close_matches(name.lower(), TABLE, n=1) if len(name) > len(":q") else []
         raise InvalidInput(
             f"there is no command {_shortened(name)}",
