@@ -52,7 +52,7 @@ COMMANDS = {
     "promote": Command("rollout", "Make a version stable: move the label `stable` to it."),
     "rollback": Command("rollout", "Make the previous version stable again."),
     "history": Command("rollout", "Print who changed the versions and labels of a model."),
-    "verify": Command("rollout", "Check that the files of a version have not changed since the export."),
+    "verify": Command("rollout", "Check that a version's files have not changed since the export."),
     "models": Command("rollout", "List the model directories below a folder."),
     "canary": Command("rollout", "Send a part of the traffic to a new version."),
     "ab": Command("rollout", "Split the traffic between two versions, and compare their results."),

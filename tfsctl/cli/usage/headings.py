@@ -63,6 +63,8 @@ OF_COMMAND: dict[str, Headings] = {
     "image build": _SERVE,
     "export": _EXPORT,
     "canary": {OPTIONS: ("--version",)},
+    "ab": {OPTIONS: ("--key",)},
+    "shadow": {OPTIONS: ("--version",)},
     "lint": _LINT,
     "replay": {OPTIONS: ("--concurrency",)},
 }

@@ -50,7 +50,7 @@ def ab(
     missing: Annotated[
         float | None,
         typer.Option(
-            "--missing", metavar="VALUE", help="The outcome of users who are not in the file (default: left out)."
+            "--missing", metavar="VALUE", help="The outcome of users who are not in the file (default: not counted)."
         ),
     ] = None,
     confidence: Annotated[

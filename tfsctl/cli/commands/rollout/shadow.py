@@ -52,12 +52,12 @@ def shadow(
         typer.Option(
             "--fail-if",
             metavar="THRESHOLD",
-            help="Fail with exit code 7 if the condition holds, e.g. 'agreement<0.98'. May be repeated.",
+            help="Fail with exit code 7 if the condition is true, e.g. 'agreement<0.98'. May be repeated.",
         ),
     ] = None,
     min_rows: Annotated[
         int,
-        typer.Option("--min-rows", min=1, metavar="N", help="Treat a threshold on fewer rows as failed (undecided)."),
+        typer.Option("--min-rows", min=1, metavar="N", help="A threshold on fewer rows is undecided, and fails."),
     ] = 30,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write an HTML report with plots.")

@@ -19,7 +19,7 @@ def verify(
     *,
     as_json: Json = False,
 ) -> None:
-    """Check that the files of a version have not changed since the export.
+    """Check that a version's files have not changed since the export.
 
     Compares the SHA-256 of each file with the manifest that `tfsctl export` wrote. Names each file that was changed,
     added or removed. The exit code is 1 unless every version has a manifest and unchanged files.

@@ -32,7 +32,7 @@ Port = Annotated[
 def front(
     name: ServerName = None,
     *,
-    remove: Annotated[bool, typer.Option("--remove", help="Take the front away; the server continues.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the front; the server keeps running.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Stop the server for the change: requests are refused for some seconds.")
     ] = False,
