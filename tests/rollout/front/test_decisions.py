@@ -302,6 +302,7 @@ def test_statistics_of_envoy() -> None:
     counters = {"upstream_rq_completed": 8, "upstream_rq_active": 1, "upstream_rq_total": 12, "upstream_rq_5xx": 2}
     entries = [{"name": f"cluster.a_rest_split.{name}", "value": value} for name, value in counters.items()]
     entries += [{"name": f"cluster.a_grpc_split.grpc.{name}", "value": 5} for name in ("success", "failure")]
+    entries += [{"name": "cluster.shadow_grpc.upstream_rq_pending_overflow", "value": 7}]
     buckets = [{"lower_bound": 0, "width": 0, "count": 3}, {"lower_bound": 160, "width": 10, "count": 2}]
     details = [
         {"name": f"cluster.a_{protocol}_split.upstream_rq_time", "totals": buckets} for protocol in ("rest", "grpc")
@@ -311,6 +312,7 @@ def test_statistics_of_envoy() -> None:
     assert found.counts("a") == Counts(18, 7, 0)
     assert found.counts("a", 50.0) == Counts(18, 7, 4 + 3)
     assert found.counts("b", 50.0) == Counts()
+    assert found.lost_copies == 7
 
 
 def test_counts_after_a_restart_of_envoy() -> None:

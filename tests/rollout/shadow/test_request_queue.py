@@ -23,6 +23,8 @@ def test_the_queue_is_bounded_by_requests_and_by_bytes() -> None:
     assert taken is not None
     assert taken.body == b"12345"
     assert queue.put(request(b"123456789"))
+    assert queue.clear() == 2
+    assert queue.put(request(b"1234567890"))
 
 
 def test_a_closed_queue_is_emptied() -> None:

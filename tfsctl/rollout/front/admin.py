@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 from tfsctl.errors import EngineError
-from tfsctl.rollout.front.routes import PROTOCOLS, Slot, cluster
+from tfsctl.rollout.front.routes import PROTOCOLS, Slot, cluster, shadow_cluster
 from tfsctl.rollout.gate.slow_requests import Latencies
 
 _TIMEOUT_S = 2.0
 _FILTER = (
     r"^(cluster\.[ab]_(rest|grpc)_split\.(upstream_rq_(completed|[45]xx|total|active|time)|grpc\.(success|failure))"
+    r"|cluster\.shadow_(rest|grpc)\.upstream_rq_pending_(overflow|failure_eject)"
     r"|http\.(rest|grpc)\.downstream_(rq_active|rq_completed|cx_active)"
     r"|http\.(rest|grpc)\.rds\..*version_text)$"
 )
@@ -84,6 +85,13 @@ class Statistics:
         """The lower of the generations of the REST routes and the gRPC routes that Envoy uses."""
         found = [int(value or 0) for name, value in self.values.items() if name.endswith("version_text")]
         return min(found) if len(found) == 2 else 0
+
+    @property
+    def lost_copies(self) -> int:
+        """The copies for a shadow that Envoy dropped: too many waited, or the collector could not be reached."""
+        clusters = map(shadow_cluster, PROTOCOLS)
+        reasons = ("overflow", "failure_eject")
+        return sum(self._number(f"cluster.{one}.upstream_rq_pending_{why}") for one in clusters for why in reasons)
 
     @property
     def active(self) -> int:

@@ -31,6 +31,12 @@ class ShadowRunner:
         self._restart_at = 0.0
         self._last_beat: tuple[object, float] = (None, 0.0)
         self._stopping: threading.Thread | None = None
+        self._lost = (0, 0)  # what Envoy has counted, and how much of that is not in the state yet
+
+    def count_lost(self, total: int) -> None:
+        """Take what Envoy has counted of copies that it dropped. It begins at 0 if it is restarted."""
+        counted, new = self._lost
+        self._lost = (total, new + (total - counted if total >= counted else total))
 
     def tick(self, state: FrontState, socket: Path, *, ends: int, max_ends: int) -> FrontState:
         """The next state. `socket` is the path for the collector; `ends`: how often the new version's server ended."""
@@ -53,7 +59,12 @@ class ShadowRunner:
         if state.collector is None:
             state = self._start(state, shadow, socket)
         state = self._read(state, shadow)
-        return self._next_status(state, state.shadow or shadow, ends, max_ends)
+        shadow = state.shadow or shadow
+        if self._lost[1]:
+            shadow = replace(shadow, lost=shadow.lost + (self._lost[1] if shadow.status == "running" else 0))
+            self._lost = (self._lost[0], 0)
+            state = replace(state, shadow=shadow)
+        return self._next_status(state, shadow, ends, max_ends)
 
     @property
     def _name(self) -> str:

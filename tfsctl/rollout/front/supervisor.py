@@ -214,6 +214,7 @@ class Supervisor:
         except EngineError:
             return
         self._is_serving = True
+        self._shadow.count_lost(found.lost_copies)
         before, self._counted = self._counted, None
         if found.generation != self.state.applied:
             self._update(replace(self.state, applied=found.generation))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tfsctl.clients.grpc import GrpcClient
+from tfsctl.core import protos
 from tfsctl.errors import TfsctlError
 from tfsctl.rollout.shadow.both_versions import BothVersions
 from tfsctl.rollout.shadow.collector_files import CollectorFiles
@@ -66,6 +67,7 @@ class CollectorProcess:
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Collect until `stop` is set; then answer what is in the queue, and write the last report. Raises OSError."""
+        protos.PredictRequest()  # loads the messages, which takes long, before requests arrive
         address = Address(path=self._options.socket)
         listener = Listener(self.take, [address], max_connections=MAX_CONNECTIONS, held_bytes=HELD_BYTES)
         await listener.start()
@@ -87,6 +89,7 @@ class CollectorProcess:
         end_s = time.monotonic() + DRAIN_S
         for thread in self._threads:
             thread.join(max(0.0, end_s - time.monotonic()))
+        self.statistics.count(dropped=self._queue.clear())
         self._report()
         self._files.write_progress(self.statistics.progress())
 

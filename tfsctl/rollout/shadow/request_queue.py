@@ -47,3 +47,11 @@ class RequestQueue:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+
+    def clear(self) -> int:
+        """Forget the requests that wait. Returns how many there were."""
+        with self._changed:
+            count = len(self._waiting)
+            self._waiting.clear()
+            self._bytes = 0
+            return count

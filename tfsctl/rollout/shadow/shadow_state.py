@@ -71,7 +71,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A shadow that compares `plan.version` (B) with `from_version` (A). Times are Unix times in seconds."""
+    """A shadow that compares `plan.version` (B) with `from_version` (A). Times are Unix times in seconds.
+
+    `lost`: copies that Envoy dropped, because too many waited or the collector could not be reached.
+    """
 
     plan: ShadowPlan
     from_version: int
@@ -82,6 +85,7 @@ class Shadow:
     reason: str = ""
     ended_at: float | None = None
     progress: Progress | None = None
+    lost: int = 0
 
     @property
     def is_active(self) -> bool:
@@ -124,4 +128,6 @@ def shadow_document(shadow: Shadow, sent_by: int) -> dict[str, Any]:
         "ended_at": shadow.ended_at,
         "collector_starts": sent_by,
         **{name: progress[name] for name in counts},
+        "copies": progress["copies"] + shadow.lost,
+        "dropped": progress["dropped"] + shadow.lost,
     }
