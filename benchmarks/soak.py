@@ -26,6 +26,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,7 +99,8 @@ def check_rest(server: Served, seen: Seen, stop: threading.Event) -> None:
             raise ValueError(body.decode(errors="replace"))
         return float(json.loads(body)["predictions"][0])
 
-    _check(ask, seen, stop)
+    with closing(connection):
+        _check(ask, seen, stop)
 
 
 def check_grpc(server: Served, seen: Seen, stop: threading.Event) -> None:
@@ -177,7 +179,7 @@ class Load:
 def settled_mb(pid: int) -> float:
     """The least memory of a process within a few seconds without load: what it keeps."""
     lowest_mb = resident_mb(pid)
-    for _ in range(30):
+    for _ in range(50):
         time.sleep(0.1)
         lowest_mb = min(lowest_mb, resident_mb(pid))
     return lowest_mb
@@ -193,11 +195,12 @@ def main() -> int:
     parser.add_argument("--minute-seconds", type=float, default=60.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        return soak(options, Path(scratch))
+        failures, drift = soak(options, Path(scratch))
+    return 1 if failures or drift > FLAT else 0
 
 
-def soak(options: argparse.Namespace, folder: Path) -> int:
-    """Serve, load, swap and check for so many minutes."""
+def soak(options: argparse.Namespace, folder: Path) -> tuple[list[str], float]:
+    """Serve, load, swap and check for so many minutes: the failures, and how far memory was from the first minute's."""
     versions = Versions(folder / "scale", options.model, folder / "text")
     models = {"scale": folder / "scale"} | ({"text": folder / "text"} if options.model else {})
     stop = threading.Event()
@@ -244,7 +247,7 @@ def soak(options: argparse.Namespace, folder: Path) -> int:
     print(f"{total.requests} requests, {len(total.failures)} failures, memory within {drift:.1%} of the first minute's")
     for failure in total.failures[:20]:
         print(f"FAILURE {failure}")
-    return 1 if total.failures or drift > FLAT else 0
+    return total.failures, drift
 
 
 if __name__ == "__main__":

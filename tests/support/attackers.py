@@ -8,7 +8,7 @@ import random
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from http2_client import OPEN, PREFACE, frame, message, reset, settings
 from model_servers import Served
@@ -54,19 +54,19 @@ class Attackers:
     def _trickle(self) -> None:
         """Clients that send a byte now and then: of a head, or of a body that they announced."""
         waiting: list[socket.socket] = []
-        while not self._stop.wait(_TRICKLE_S):
-            while len(waiting) < _SLOW_CLIENTS * 2:
-                for first in (_HEAD, _HEAD + b"Content-Length: 1000000\r\n\r\n"):
-                    waiting.append(self._connected(self._server.rest_port))
-                    waiting[-1].sendall(first)
-            for connection in list(waiting):
-                try:
-                    connection.sendall(b"x")
-                except OSError:  # the server had enough of it
-                    waiting.remove(connection)
-                    connection.close()
-        for connection in waiting:
-            connection.close()
+        with ExitStack() as stack:
+            while not self._stop.wait(_TRICKLE_S):
+                for first in (_HEAD, _HEAD + b"Content-Length: 1000000\r\n\r\n") * _SLOW_CLIENTS:
+                    if len(waiting) < _SLOW_CLIENTS * 2:
+                        with suppress(OSError):
+                            waiting.append(stack.enter_context(self._connected(self._server.rest_port)))
+                            waiting[-1].sendall(first)
+                for connection in list(waiting):
+                    try:
+                        connection.sendall(b"x")
+                    except OSError:  # the server had enough of it
+                        waiting.remove(connection)
+                        connection.close()
 
     def _connected(self, port: int) -> socket.socket:
         return socket.create_connection((self._server.host, port), timeout=_TIMEOUT_S)
@@ -78,7 +78,7 @@ def _pipelined() -> Iterator[bytes]:
 
 
 def _bomb() -> Iterator[bytes]:
-    body = gzip.compress(b'{"instances": [' + b"1," * 5_000_000 + b"1]}", 1)
+    body = gzip.compress(b'{"instances": [' + b"1," * 1_000_000 + b"1]}", 1)
     yield _HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
