@@ -4,7 +4,7 @@
 
 Serves a model behind a front. Its answer tells its version. wrk (REST), h2load (gRPC), a REST client and two grpcio
 clients with keep-alive send requests without a pause, each after `--delay` milliseconds. Meanwhile versions are rolled
-out again and again: canary, larger weights, promotion; canary and rollback; A/B test; recording. Each answer must come from
+out again and again: canary, larger weights, promotion; canary and rollback; shadow; A/B test; recording. Each answer must come from
 a version that was allowed to answer at some time between the request and the answer. Without wrk and h2load (Debian: wrk,
 nghttp2-client) the other clients run alone. Prints one JSON document; the exit status is 1 if a request was lost or a
 version answered that should not have.
@@ -258,6 +258,7 @@ class Rollouts:
         """Each kind of rollout once."""
         self._promote()
         self._roll_back()
+        self._shadow()
         self._ab_test()
         self._record()
 
@@ -286,6 +287,17 @@ class Rollouts:
         self._schedule.forbid(version)
         self._await_answers(self._stable)
         self._result.cycles["rolled_back"] += 1
+
+    def _shadow(self) -> None:
+        """The version is never allowed to answer a client."""
+        version = self._new_version()
+        tfsctl("shadow", "scale", "--version", version, "--sample", "20%")
+        self._await_answers(self._stable)
+        found = tfsctl("shadow", "scale", "--stop")
+        if found["shadow"]["b"] != version or not found["shadow"]["copies"]:
+            self._result.failures.append(f"shadow: {found}")
+        self._await_answers(self._stable)
+        self._result.cycles["shadows"] += 1
 
     def _ab_test(self) -> None:
         version = self._new_version()

@@ -18,6 +18,6 @@ def test_nothing_is_lost_and_no_wrong_version_answers(tmp_path: Path) -> None:
 
     assert figures["first_failures"] == []
     assert (figures["lost"], figures["wrong_version"]) == (0, 0)
-    assert {figures["steps"][kind] for kind in ("promoted", "rolled_back", "ab_tests")} == {1}
+    assert {figures["steps"][kind] for kind in ("promoted", "rolled_back", "shadows", "ab_tests")} == {1}
     assert figures["steps"]["recorded"] > 0
     assert figures["weight_change_s"]["max"] < WEIGHT_CHANGE_S
