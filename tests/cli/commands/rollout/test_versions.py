@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
-from cli_runner import RunCli
+from cli_runner import MemoryStream, RunCli
 from scale_models import write_scale_model
 
+from tfsctl.cli.commands.rollout.history import history
 from tfsctl.core.history import journal
+from tfsctl.core.history.event import Event
 from tfsctl.core.version_files import MANIFEST_FILE, hash_files, read_blessings
 
 
@@ -90,6 +93,23 @@ def test_removal_is_recorded(base: Path, run_cli: RunCli) -> None:
         ("prune", (1,), ""),
     ]
     assert shown[2:4] == ["prune", "1"]
+
+
+def test_times_on_a_terminal_are_on_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 80 columns, the message is wrapped, and the time is not; without a server there is no column for it."""
+    event = Event(
+        "export", "m", (1,), message="from a file with a long name.py", time="2026-11-29T04:25:29+00:00", who="me@host"
+    )
+    journal.append(tmp_path, event)
+    screen = MemoryStream(terminal=True)
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    history(str(tmp_path))
+
+    lines = [line.rstrip() for line in screen.written().splitlines() if line.strip()]
+    assert lines[2] == " 2026-11-29T04:25:29Z   me@host   export   1      from a file with a long"
+    assert lines[3].strip() == "name.py"
 
 
 def test_verify(base: Path, run_cli: RunCli) -> None:
