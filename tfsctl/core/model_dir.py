@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -93,6 +92,8 @@ def prune(base: Path, keep: int, *, protected: Collection[int] = ()) -> list[int
 
 def remove(version: Path) -> None:
     """Remove the directory of a version. It disappears in one step, by a rename. Raises OSError."""
+    import tempfile
+
     hidden = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=version.parent))
     os.rename(version, hidden / version.name)
     shutil.rmtree(hidden)
@@ -165,6 +166,8 @@ def _make_locked(base: Path) -> tuple[Path, int]:
 
     `base` is locked meanwhile, so that another export does not remove the new directory before it is locked.
     """
+    import tempfile
+
     guard = os.open(base, os.O_RDONLY)
     try:
         fcntl.flock(guard, fcntl.LOCK_EX)

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -199,6 +198,8 @@ def hash_files(directory: Path) -> dict[str, str]:
 
     By relative POSIX path, sorted. Raises OSError.
     """
+    import hashlib
+
     hashes = {}
     for path in sorted(path for path in directory.rglob("*") if path.is_file()):
         name = path.relative_to(directory)
@@ -233,6 +234,8 @@ def compare_files(directory: Path) -> FileDifferences | None:
 
 def content_hash(directory: Path) -> str:
     """`sha256:` and the digest of the paths and contents of all files below a directory. Raises OSError."""
+    import hashlib
+
     digest = hashlib.sha256()
     for path in sorted(path for path in directory.rglob("*") if path.is_file()):
         name = path.relative_to(directory).as_posix().encode("utf-8", "surrogateescape")

@@ -6,7 +6,6 @@ A block is about BLOCK_BYTES of the file, so memory stays constant whatever the 
 from __future__ import annotations
 
 import codecs
-import gzip
 import io
 import os
 import re
@@ -254,6 +253,8 @@ def open_file(path: Path | str) -> Iterator[tuple[BinaryIO, ReadPosition]]:
 
 @contextmanager
 def _decompressed(raw: BinaryIO, path: Path | str) -> Iterator[BinaryIO]:
+    import gzip
+
     with gzip.open(raw) as decompressed:
         try:
             yield cast("BinaryIO", decompressed)
