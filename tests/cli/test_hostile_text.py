@@ -83,6 +83,7 @@ SCENARIOS: dict[str, list[tuple[str, ...]]] = {
     "history": [(HOSTILE,), ("directory",)],
     "verify": [(f"./{HOSTILE}",), ("directory",)],
     "models": [(".",), (f"./{HOSTILE}",)],
+    "front": [(HOSTILE,), (HOSTILE, "--remove"), (f"old{HOSTILE}",)],
     "canary": [(HOSTILE, "--version", "2"), ("m", "--version", HOSTILE)],
     "ab": [(HOSTILE, "1=50", "2=50"), ("m", HOSTILE)],
     "shadow": [(HOSTILE, "--version", "2"), ("m", "--sample", HOSTILE), ("m", "--fail-if", HOSTILE)],
