@@ -17,6 +17,7 @@ from ports import free_ports
 from scale_models import write_scale_model
 from waiting import wait_for
 
+from tfsctl.engines import state_dir
 from tfsctl.engines.registry import records
 from tfsctl.errors import ExitCode
 from tfsctl.programs import processes
@@ -133,6 +134,10 @@ def test_a_front_that_does_not_start(server: Server) -> None:
     with server.load() as load:
         load.wait_for_more(5)
     server.run("front", "m", "--restart")
+    (records_file,) = (state_dir.base() / "servers").glob("m.json")
+    records_file.unlink()  # as if the command had been killed before it wrote the record
+    assert "m already has a front" in server.refused("front", "m")
+    assert server.run("rollout", "status", "m")["rollout"] is None
     assert processes.process_identity(server.record["pid"]) is None
     with server.load() as load:
         load.wait_for_more(5)

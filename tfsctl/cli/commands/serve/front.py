@@ -11,7 +11,7 @@ from tfsctl.cli.commands.serve.background_start import start_in_background
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, ServerName, WaitTimeout
 from tfsctl.cli.output import server_announcement, terminal
-from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.errors import EngineError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from tfsctl.engines.registry.tracked_server import TrackedServer
@@ -68,15 +68,26 @@ def front(
 
 
 def _choose(found: list[TrackedServer]) -> TrackedServer:
-    """The running server; the front, if a change was interrupted and both run. Raises NotFound if none runs."""
-    from tfsctl.engines.registry.tracked_server import RUNNING
-    from tfsctl.rollout.placement.plans import has_front
+    """The running server, with a record if tfsctl was killed before it wrote that.
 
+    Raises NotFound if none runs, EngineError if two do because tfsctl was killed during a change.
+    """
+    from tfsctl.engines.registry import records
+    from tfsctl.engines.registry.tracked_server import RUNNING
+
+    name = found[0].record.name
     running = [server for server in found if server.state == RUNNING]
     if not running:
-        name = found[0].record.name
         raise NotFound(f"the server {name} is not running", hint=f"tfsctl restart {name}")
-    return next(filter(has_front, running), running[0])
+    if len(running) > 1:
+        raise EngineError(
+            f"two servers named {name} are running, because an earlier change was interrupted",
+            hint=f"tfsctl stop {name}, and tfsctl serve PATH again",
+        )
+    (server,) = running
+    if server.launch is not None and records.launch_document(server.record) is None:
+        records.replace_server(server.record, launch=server.launch)
+    return server
 
 
 def _refuse_second_front(server: TrackedServer) -> None:
