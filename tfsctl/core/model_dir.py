@@ -164,7 +164,7 @@ def staging(base: Path) -> Iterator[Staging]:
 def _make_locked(base: Path) -> tuple[Path, int]:
     """Create a staging directory in `base` and lock it. Returns it with the descriptor that holds the lock.
 
-    `base` is locked meanwhile, so that another export does not remove the new directory before it is locked.
+    `base` is locked during that time, so that another export does not remove the new directory before it is locked.
     """
     import tempfile
 

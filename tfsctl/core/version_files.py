@@ -92,7 +92,7 @@ def read_row_independence(directory: Path) -> dict[str, bool]:
 def read_sample_rows(directory: Path) -> dict[str, list[Mapping[str, Json]]]:
     """Up to three rows of the samples of a version's source, by signature, from its manifest: the JSON of each input.
 
-    Signatures without samples are left out. Empty without a readable manifest.
+    Signatures without samples are skipped. Empty without a readable manifest.
     """
     try:
         signatures = json.loads((directory / MANIFEST_FILE).read_bytes())["signatures"]

@@ -172,7 +172,7 @@ class ReplSession:
         """Send a request and format its answer.
 
         The metadata are fetched again first if they are older than MAX_METADATA_AGE_S, so that a new version is used.
-        The request is sent again if the version or signature has changed meanwhile.
+        The request is sent again if the version or signature has changed since.
         """
         notes: tuple[str, ...] = ()
         if time.monotonic() - self._fetched_at > MAX_METADATA_AGE_S and self.refresh():

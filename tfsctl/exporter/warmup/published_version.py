@@ -50,7 +50,7 @@ def warm_up_version(path: Path, source: str, *, report: Callable[[str], None]) -
 
 
 def _recorded_samples(directory: Path, signatures: Mapping[str, Signature]) -> Samples:
-    """The sample rows in the manifest of a version. Rows that do not fit their signature are left out."""
+    """The sample rows in the manifest of a version. Rows that do not fit their signature are skipped."""
     columns: dict[str, Columns] = {}
     for name, rows in read_sample_rows(directory).items():
         with suppress(InvalidInput, KeyError, TypeError):

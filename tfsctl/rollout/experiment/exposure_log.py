@@ -39,7 +39,7 @@ class ExposureLog:
     """Envoy's log at `path`, read as it grows."""
 
     def __init__(self, path: Path, store: ExposureStore, reopen: Callable[[], None]) -> None:
-        """`reopen` has Envoy open its log anew."""
+        """`reopen` has Envoy open its log again."""
         self._path, self._store, self._reopen = path, store, reopen
         self._experiment: str | None = None
         self._file: BinaryIO | None = None

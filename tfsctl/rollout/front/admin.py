@@ -155,7 +155,7 @@ def close_listeners(admin: str) -> None:
 
 
 def reopen_logs(admin: str) -> None:
-    """Have Envoy open its access logs anew. Raises EngineError if it does not answer."""
+    """Have Envoy open its access logs again. Raises EngineError if it does not answer."""
     _call(admin, "POST", "/reopen_logs")
 
 

@@ -1,4 +1,4 @@
-"""What commands ask of a front: find the front of a model, send it a command, and read what it does."""
+"""The operations of commands on a front: find the front of a model, send it a command, and read its state."""
 
 from __future__ import annotations
 

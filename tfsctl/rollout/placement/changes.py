@@ -73,7 +73,7 @@ def remove_front(front: TrackedServer, plan: ServePlan, progress: Progress) -> S
 
 
 def restart_without_front(front: TrackedServer, plan: ServePlan, progress: Progress) -> ServerHandle:
-    """Stop a front, and start the server without it. Requests are refused meanwhile.
+    """Stop a front, and start the server without it. Requests are refused during the change.
 
     Raises InvalidInput if a rollout is running, and what `restart` raises.
     """

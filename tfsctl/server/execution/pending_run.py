@@ -19,7 +19,7 @@ SMALL_BYTES, SMALL_ROWS = 256 * 1024, 128  # a larger run is no measure of the m
 class Codec(Protocol):
     """Converts the payloads of many requests of one kind to tensors at once, and their outputs to answers.
 
-    One codec stands for one signature and number of rows: requests with the same codec may be stacked.
+    A codec is for one signature and one number of rows: requests with the same codec may be stacked.
     """
 
     @property

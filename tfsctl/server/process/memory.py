@@ -71,7 +71,7 @@ def release_free_heap() -> None:
 def unused_pages_released() -> Iterator[None]:
     """Call `release_unused_pages` now and every quarter of a second while the block runs.
 
-    Loading a large model needs its size in memory; the library pages that loading uses meanwhile should not add to it.
+    Loading a large model needs its size in memory; the library pages that loading uses should not add to it.
     """
     is_done = threading.Event()
 

@@ -92,7 +92,7 @@ def abort(name: ModelName = None, *, server: FrontName = None, as_json: Json = F
 def resume(name: ModelName = None, *, server: FrontName = None, as_json: Json = False) -> None:
     """Continue a paused rollout at its step.
 
-    The evidence up to now is dropped: the gate begins anew.
+    The evidence up to now is dropped, and the gate starts again.
 
     \b
     Examples:

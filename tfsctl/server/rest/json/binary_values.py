@@ -9,7 +9,7 @@ from tfsctl.server.status import invalid_argument
 
 
 def is_b64(value: object) -> bool:
-    """Whether a value is `{"b64": text}`, which stands for bytes."""
+    """Whether a value is `{"b64": text}`, which means bytes."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
 
 
