@@ -213,7 +213,6 @@ def export(
       tfsctl export flowers.keras --image-bytes --classify flowers.txt
     """
     from tfsctl.cli.commands.export import export_comparison
-    from tfsctl.cli.output import comparison as printed
     from tfsctl.cli.output import signature_table, terminal
     from tfsctl.exporter.log_filter import filter_tensorflow_logs
     from tfsctl.exporter.pipeline import export_model
@@ -265,7 +264,7 @@ def export(
     removed, keep_notes = ([], []) if keep is None else _remove_old_versions(exported.base_path, keep)
     exported = replace(exported, notes=(*exported.notes, *keep_notes))
     if as_json:
-        comparison = None if compared is None else printed.json_document(compared)
+        comparison = None if compared is None else _comparison_document(compared)
         terminal.answer_json({**_document(exported), "removed_versions": removed, "comparison": comparison})
         _exit_if_failed(compared)
         return
@@ -280,10 +279,19 @@ def export(
         if exported.url is None:
             terminal.say(f"next: {_next_command(exported)}")
     if compared is not None:
-        printed.print_comparison(compared)
+        from tfsctl.cli.output.comparison import print_comparison
+
+        print_comparison(compared)
     elif compare is not None:
         terminal.say("note: there is no earlier version to compare with")
     _exit_if_failed(compared)
+
+
+def _comparison_document(compared: Comparison) -> dict[str, object]:
+    """The comparison for --json. Its modules are loaded only if there is one: an export's CPU time counts."""
+    from tfsctl.cli.output.comparison import json_document
+
+    return json_document(compared)
 
 
 def _exit_if_failed(compared: Comparison | None) -> None:

@@ -18,14 +18,14 @@ LATEST = "latest"
 
 def check_options(compare: str | None, rows: str | None, fail_if: list[str] | None, to: str) -> None:
     """Raise InvalidInput for options without a meaning, before the export."""
-    from tfsctl.data.sources import check_exists
-    from tfsctl.rollout.comparison.gates import parse_gate
-
     for option, value in (("--rows", rows), ("--fail-if", fail_if)):
         if value and compare is None:
             raise InvalidInput(f"{option} is for a comparison", hint="add --compare latest")
     if compare is None:
         return
+    from tfsctl.data.sources import check_exists
+    from tfsctl.rollout.comparison.gates import parse_gate
+
     if compare != LATEST and model_dir.parse_version(compare) is None:
         raise InvalidInput(f"--compare {compare}: not a version", hint="--compare latest, or the number of a version")
     if "://" in to:
