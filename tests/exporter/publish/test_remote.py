@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from model_servers import clean_environment
-from ports import free_ports
+from ports import free_ports, wait_until_listening
 from waiting import wait_for
 
 from tfsctl.core.saved_model import read_saved_model
@@ -143,7 +143,7 @@ def s3(tmp_path: Path) -> Iterator[dict[str, str]]:
         server.kill()
 
 
-def export_to_s3(environment: dict[str, str], *options: str) -> tuple[int, str, str]:
+def export_net(environment: dict[str, str], *options: str) -> tuple[int, str, str]:
     """Export net.py of the working directory; exit code, stdout and stderr."""
     argv = [sys.executable, "-m", "tfsctl", "export", "net.py", "--to", "s3://models/some", *options]
     done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=240, check=False)
@@ -151,13 +151,13 @@ def export_to_s3(environment: dict[str, str], *options: str) -> tuple[int, str, 
 
 
 @pytest.mark.tensorflow
-def test_export_to_s3(s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_net(s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A version in a local S3 server is complete, gated, and never overwritten."""
     s3fs = pytest.importorskip("s3fs")
     monkeypatch.chdir(tmp_path)
     net = "import keras\nmodel = keras.Sequential([keras.Input(({},)), keras.layers.Dense(1)])\n"
     Path("net.py").write_text(net.format(2))
-    code, stdout, stderr = export_to_s3(s3, "--json", "--version", "5", "--warmup", "auto")
+    code, stdout, stderr = export_net(s3, "--json", "--version", "5", "--warmup", "auto")
     assert code == 0, stderr
     document: dict[str, Any] = json.loads(stdout)
     assert (document["path"], document["next"]) == ("s3://models/some/net/5", None)
@@ -166,12 +166,53 @@ def test_export_to_s3(s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.Mo
     assert not compare_files(tmp_path / "copy")
     assert read_saved_model(tmp_path / "copy").signatures.keys() == {"serving_default"}
 
-    code, _, stderr = export_to_s3(s3, "--version", "5")
+    code, _, stderr = export_net(s3, "--version", "5")
     assert (code, stderr.splitlines()[0]) == (1, "error: version 5 already exists: s3://models/some/net/5")
-    code, _, stderr = export_to_s3(s3, "--to", "s3://nowhere/some")
+    code, _, stderr = export_net(s3, "--to", "s3://nowhere/some")
     assert (code, stderr.splitlines()[0]) == (1, "error: there is no bucket nowhere")
     Path("net.py").write_text(net.format(3))
-    code, _, stderr = export_to_s3(s3)
+    code, _, stderr = export_net(s3)
     assert code == 1
     assert "error: clients of net version 5 would break" in stderr
     assert [path.rpartition("/")[2] for path in store.ls("models/some/net", refresh=True)] == ["5"]
+
+
+@pytest.fixture
+def gcs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """A local Cloud Storage server with a bucket `models`; yields the environment that leads to it."""
+    pytest.importorskip("gcsfs")
+    pytest.importorskip("gcp_storage_emulator")
+
+    (port,) = free_ports(1)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    environment = clean_environment(tmp_path / "process")
+    code = "import sys; from gcp_storage_emulator.__main__ import main; main(sys.argv[1:])"
+    options = ["start", "--host=127.0.0.1", f"--port={port}", "--in-memory", "--default-bucket=models"]
+    log = tmp_path / "gcs.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "-c", code, *options], stdout=output, stderr=subprocess.STDOUT, env=environment
+        ) as server,
+    ):
+        wait_until_listening(server, [port], log)
+        yield environment
+        server.kill()
+
+
+@pytest.mark.tensorflow
+def test_export_to_gcs(gcs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version in a local Cloud Storage server is complete, and never overwritten."""
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n")
+    code, stdout, stderr = export_net(gcs, "--json", "--version", "5", "--to", "gs://models/some")
+    assert code == 0, stderr
+    assert json.loads(stdout)["path"] == "gs://models/some/net/5"
+    assert RemoteModel("gs://models/some", "net").versions() == [5]
+
+    code, _, stderr = export_net(gcs, "--version", "5", "--to", "gs://models/some")
+    assert code == 1
+    assert "error: version 5 already exists: gs://models/some/net/5" in stderr
+    code, _, stderr = export_net(gcs, "--to", "gs://nowhere/some")
+    assert code == 1
+    assert "error: there is no bucket nowhere" in stderr
