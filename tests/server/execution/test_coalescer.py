@@ -119,6 +119,7 @@ def test_strings_count_with_their_contents() -> None:
     two = PendingRun.of_feeds([(X, strings), (Y, np.zeros(4, np.float32))], (Y,), may_merge=False)
 
     assert one.nbytes == 1001 + strings.nbytes
+    assert PendingRun.of_feeds([(X, strings[:1])], (Y,), may_merge=False).nbytes == 1000 + strings[:1].nbytes
     assert two.nbytes == one.nbytes + 16
 
 

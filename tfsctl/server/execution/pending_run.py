@@ -168,6 +168,8 @@ def deadline_exceeded() -> ServingError:
 
 def _string_bytes(strings: np.ndarray) -> int:
     """The bytes of strings, and of what refers to them."""
+    if strings.size == 1:  # as below, in a third of the time
+        return strings.nbytes + len(strings.item())
     return strings.nbytes + sum(map(len, strings.ravel().tolist()))
 
 
