@@ -239,3 +239,15 @@ def test_a_process_of_another_user_is_not_stopped(monkeypatch: pytest.MonkeyPatc
         patch.setattr(os, "kill", end)
         processes.stop(child.pid)
     child.stop()
+
+
+def test_detached_programs_that_have_ended_are_reaped() -> None:
+    """A long-running Python program that starts many servers has no zombies."""
+    ended = subprocesses.Child(python("pass"))
+    ended.detach()
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now
+    other = subprocesses.Child(python("pass"))
+    other.detach()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(ended.pid, os.WNOHANG)
+    other.stop()

@@ -125,7 +125,7 @@ class Child:
 
     def detach(self) -> None:
         """Let it outlive this process."""
-        _detached.append(self._popen)
+        _let_go(self._popen)
 
 
 class DetachedChild:
@@ -180,7 +180,12 @@ class DetachedChild:
 
     def detach(self) -> None:
         """Let it outlive this process."""
-        _detached.append(self._recorder)
+        _let_go(self._recorder)
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """Keep a detached process, so that Python does not warn of it, and forget those that have ended."""
+    _detached[:] = [*(one for one in _detached if one.poll() is None), process]
 
 
 class StreamingProgram:
