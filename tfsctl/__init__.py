@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from tfsctl.api.commands.labels import label, promote, rollback
     from tfsctl.api.commands.recordings import Recording, record, replay, skew
     from tfsctl.api.commands.rollouts import ABTest, Rollout, ab, canary, find_rollout
+    from tfsctl.api.commands.shadows import Shadow, shadow
     from tfsctl.api.connecting import connect, connect_async
     from tfsctl.api.predictions import Predictions
-    from tfsctl.api.serving import Serving, serve
+    from tfsctl.api.serving import Serving, front, serve
     from tfsctl.core.inference import ScoredClass
     from tfsctl.core.types import ModelMetadata, Signature, TensorSpec, VersionStatus
     from tfsctl.errors import (
@@ -75,6 +76,7 @@ _MODULES = {
     "ScoredClass": "tfsctl.core.inference",
     "ServerUnreachable": "tfsctl.errors",
     "Serving": "tfsctl.api.serving",
+    "Shadow": "tfsctl.api.commands.shadows",
     "Signature": "tfsctl.core.types",
     "TensorSpec": "tfsctl.core.types",
     "TfsctlError": "tfsctl.errors",
@@ -88,12 +90,14 @@ _MODULES = {
     "export": "tfsctl.api.commands.exporting",
     "export_model": "tfsctl.exporter.pipeline",
     "find_rollout": "tfsctl.api.commands.rollouts",
+    "front": "tfsctl.api.serving",
     "label": "tfsctl.api.commands.labels",
     "promote": "tfsctl.api.commands.labels",
     "record": "tfsctl.api.commands.recordings",
     "replay": "tfsctl.api.commands.recordings",
     "rollback": "tfsctl.api.commands.labels",
     "serve": "tfsctl.api.serving",
+    "shadow": "tfsctl.api.commands.shadows",
     "skew": "tfsctl.api.commands.recordings",
 }
 
@@ -125,6 +129,7 @@ __all__ = [
     "ScoredClass",
     "ServerUnreachable",
     "Serving",
+    "Shadow",
     "Signature",
     "TensorSpec",
     "TfsctlError",
@@ -139,12 +144,14 @@ __all__ = [
     "export",
     "export_model",
     "find_rollout",
+    "front",
     "label",
     "promote",
     "record",
     "replay",
     "rollback",
     "serve",
+    "shadow",
     "skew",
 ]
 

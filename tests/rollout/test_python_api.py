@@ -1,4 +1,4 @@
-"""Rollouts, A/B tests and recordings from Python, behind a front."""
+"""Rollouts, A/B tests, shadows and recordings from Python, behind a front."""
 
 from __future__ import annotations
 
@@ -21,6 +21,20 @@ def test_mistakes_name_keyword_arguments() -> None:
         tfsctl.canary("m", version=2, percent=5)
     with pytest.raises(tfsctl.NotFound, match="no front serves m"):
         tfsctl.find_rollout("m")
+    with pytest.raises(tfsctl.InvalidInput, match="min_agreement=1 is not between 0 and 1"):
+        tfsctl.canary("m", version=2, percent=5, min_agreement=1)
+    with pytest.raises(tfsctl.InvalidInput, match="a sample of 0 is not a share"):
+        tfsctl.canary("m", version=2, percent=5, min_agreement=0.9, sample=0)
+    with pytest.raises(tfsctl.InvalidInput, match="a sample of 10 is not a share"):
+        tfsctl.shadow("m", version=2, sample=10)
+    with pytest.raises(tfsctl.NotFound, match="no front serves m"):
+        tfsctl.shadow("m")
+    with pytest.raises(tfsctl.InvalidInput, match="remove=True cannot be used with rest_port or grpc_port"):
+        tfsctl.front("m", remove=True, rest_port=0)
+    with pytest.raises(tfsctl.InvalidInput, match="70000 is not a port"):
+        tfsctl.front("m", rest_port=70000)
+    with pytest.raises(tfsctl.NotFound, match="no server named m is running"):
+        tfsctl.front("m")
     with pytest.raises(tfsctl.InvalidInput, match="a sample of 2 is not a share"), tfsctl.record(to="x", sample=2):
         pass
 
@@ -64,3 +78,47 @@ def test_rollouts_and_recordings(front: Front, tmp_path: Path) -> None:
     training = tmp_path / "training.csv"
     training.write_text("x\n" + "1.0\n" * 40)
     assert tfsctl.skew(folder, training, fail_if=["missing>0.5"]).passed
+
+
+@pytest.mark.server
+def test_shadows(front: Front) -> None:
+    """A shadow is compared and stopped, and a canary with the gate of agreement has one of its own."""
+    connection = front.connect()
+    with pytest.raises(tfsctl.NotFound, match="no shadow of m was started"):
+        tfsctl.shadow("m").status()
+    front.add_version(2)
+    shadow = tfsctl.shadow("m", version=2, sample=1)
+    assert repr(shadow) == "<tfsctl.Shadow m 1 and 2: running>"
+    with pytest.raises(tfsctl.NotFound, match="has compared no requests yet"):
+        shadow.comparison()
+    wait_for(lambda: front.ask(connection)[1] == "1" and tfsctl.shadow("m").status()["samples"] >= 3)
+    assert shadow.stop()["status"] == "stopped"
+    found = shadow.comparison(fail_if=["agreement<0.9"], min_rows=1)
+    assert (found.agreement, found.passed, shadow.comparison().passed) == (0.0, False, True)
+    with pytest.raises(tfsctl.NotFound, match="no shadow of m is running"):
+        shadow.stop()
+
+    canary = tfsctl.canary("m", version=2, percent=1, min_agreement=0.5, sample=1, slow="2xp99")
+    agreement = canary.status()["agreement"]
+    assert (agreement["min_agreement"], agreement["min_samples"] > 1) == (0.5, True)
+    assert canary.status()["breach_at"] == pytest.approx(300)
+    assert shadow.status()["sample"] == 1
+    with pytest.raises(tfsctl.InvalidInput):
+        shadow.stop()
+    assert canary.abort()["status"] == "aborted"
+
+
+@pytest.mark.server
+def test_a_front_is_removed_and_put_back(front: Front) -> None:
+    """The ports stay the same, and the server outlives the block. It can have a front on other ports meanwhile."""
+    with pytest.raises(tfsctl.InvalidInput, match="m already has a front"):
+        tfsctl.front("m")
+    with tfsctl.front("m", remove=True) as server:
+        assert (server.name, server.url) == ("m", front.record["url"])
+    with pytest.raises(tfsctl.InvalidInput, match="m has no front"):
+        tfsctl.front("m", remove=True)
+    other = tfsctl.front("m", rest_port=0)
+    assert (other.name, other.url == front.record["url"]) == ("m-front", False)
+    other.stop()
+    assert tfsctl.front().url == front.record["url"]
+    assert front.ask(front.connect())[:2] == (200, "1")

@@ -26,6 +26,7 @@ _KEYWORDS = {
     "only": "outputs",
     "profile": "profile",
     "rest-port": "rest_port",
+    "restart": "restart=True",
     "server": "server",
     "signature": "signature",
     "timeout": "timeout_s",

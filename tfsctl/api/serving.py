@@ -1,4 +1,4 @@
-"""`serve`: start a model server that ends with the program, and `Serving`, the running server."""
+"""`serve` starts a model server that ends with the program, `front` puts Envoy before one, `Serving` is the server."""
 
 from __future__ import annotations
 
@@ -151,12 +151,61 @@ def serve(
         raise EngineError(f"{_MAX_NAMES} servers named {wanted} are already running", hint=f"tfsctl stop {wanted}")
 
 
+@python_errors()
+def front(
+    name: str | None = None,
+    *,
+    remove: bool = False,
+    restart: bool = False,
+    rest_port: int | None = None,
+    grpc_port: int | None = None,
+    wait_timeout_s: float = 60.0,
+) -> Serving:
+    """Put the Envoy proxy before a running server (default: the only one), or take it away with `remove`.
+
+    Returns the server that has the ports now. It keeps running until `stop` is called. An embedded server hands its ports
+    over without a lost request; a container needs `restart=True`, or other ports for the front (0: any free port).
+
+    Raises NotFound for an unknown server, InvalidInput if the change is not possible, EngineError if a process cannot be
+    started, and NotReadyInTime.
+    """
+    from tfsctl.engines.planning import server_control
+    from tfsctl.rollout.front import children
+    from tfsctl.rollout.placement import changes, plans
+    from tfsctl.rollout.placement.progress import Progress
+
+    has_ports = rest_port is not None or grpc_port is not None
+    if has_ports and (remove or restart):
+        option = "remove=True" if remove else "restart=True"
+        raise InvalidInput(f"{option} cannot be used with rest_port or grpc_port", hint=f"remove {option}")
+    ports = (rest_port or 0, grpc_port or 0)
+    _check_ports(*ports)
+    check_timeout("wait_timeout_s", wait_timeout_s)
+    server, progress = plans.find_running(name), Progress(wait_timeout_s)
+    if remove:
+        plan, _ = plans.plan_removal(server, restart=restart)
+        handle = (changes.restart_without_front if restart else changes.remove_front)(server, plan, progress)
+    elif has_ports:
+        plan = plans.plan_front(server, "second address", ports)
+        children.clean_up(plan.launch.name)
+        handle = server_control.start(plan, detach=True, wait_timeout_s=wait_timeout_s)
+    else:
+        plan = plans.plan_front(server, "restart" if restart else "handover")
+        handle = changes.put_front(server, plan, progress, stop_old=restart)
+    handle.detach()
+    return Serving(handle.record)
+
+
 def _check_options(options: ServeOptions) -> None:
     """Raise InvalidInput for an unknown engine or an impossible port."""
     engines = ("auto", *get_args(EngineName))
     if options.engine not in engines:
         raise InvalidInput(f"there is no engine {options.engine!r}", hint=f"engines are {', '.join(engines)}")
-    for port in (options.rest_port, options.grpc_port):
+    _check_ports(options.rest_port, options.grpc_port)
+
+
+def _check_ports(*ports: int) -> None:
+    for port in ports:
         if not 0 <= port <= _MAX_PORT:
             raise InvalidInput(f"{port} is not a port", hint="ports go from 1 to 65535; 0 chooses a free one")
 

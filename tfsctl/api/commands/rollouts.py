@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tfsctl.rollout.ab_test import Results
     from tfsctl.rollout.front.front_files import FrontState
     from tfsctl.rollout.front.operations import Action
+    from tfsctl.rollout.gate.slow_requests import SlowRule
 
 POLL_S = 0.2
 
@@ -147,6 +148,8 @@ def canary(
     min_requests: int | None = None,
     sticky: str | None = None,
     slow: str | None = None,
+    min_agreement: float | None = None,
+    sample: float = 0.1,
     on_breach: Literal["rollback", "pause"] = "rollback",
     alpha: float = 0.01,
     on_change: str | None = None,
@@ -157,26 +160,33 @@ def canary(
 
     Give `percent`, or `steps` that increase every `interval_s` seconds if the requests were enough (`min_requests`;
     default: enough to detect 2 % errors in half of all cases). Calling it again with another percentage changes a running
-    rollout. The arguments are the options of `tfsctl canary`. Raises InvalidInput and NotFound if it cannot be started,
+    rollout. With `min_agreement`, a share from 0 to 1, a `sample` of the requests is sent to both versions to compare
+    their predictions. The arguments are the options of `tfsctl canary`. Raises InvalidInput and NotFound if it cannot be started,
     EngineError if the new version does not load, and NotReadyInTime.
     """
     from tfsctl.rollout.ab_test import check_sticky
     from tfsctl.rollout.front import operations, webhook
     from tfsctl.rollout.front.rollout_state import RolloutPlan
-    from tfsctl.rollout.gate.forecast import forecast
     from tfsctl.rollout.gate.slow_requests import parse_slow_rule
+    from tfsctl.rollout.shadow.shadow_state import ShadowPlan
 
     percentages = tuple(steps) or ((percent,) if percent is not None else ())
     increases = list(percentages) == sorted(set(percentages)) and all(0.01 <= one <= 100 for one in percentages)
     if not percentages or not increases or (percent is not None and steps):
         raise InvalidInput("give percent=, or increasing steps= from 0.01 to 100", hint="steps=[1, 5, 25, 100]")
-    if slow is not None:
-        parse_slow_rule(slow)
+    if min_agreement is not None and not 0 < min_agreement < 1:
+        raise InvalidInput(f"min_agreement={min_agreement:g} is not between 0 and 1", hint="min_agreement=0.98")
+    if not 0 < sample <= 1:
+        raise InvalidInput(f"a sample of {sample:g} is not a share", hint="sample=0.1")
+    rule = None if slow is None else parse_slow_rule(slow)
     if on_change is not None:
         webhook.check(on_change)
     front = operations.find_front(model, server=server)
-    gate_alpha = alpha / (1 + (slow is not None))
-    needed = [min_requests or forecast(one / 100, alpha=gate_alpha).median or 1 for one in percentages]
+    gate_alpha = alpha / (1 + (rule is not None) + (min_agreement is not None))
+    needed = [min_requests or _needed_requests(one, rule, gate_alpha) for one in percentages]
+    shadow = None
+    if min_agreement is not None:
+        shadow = ShadowPlan(model, version, sample, min_agreement=min_agreement, timeout_s=wait_timeout_s)
     plan = RolloutPlan(
         model=model,
         version=version,
@@ -189,8 +199,10 @@ def canary(
         on_change=on_change,
         timeout_s=wait_timeout_s,
         slow=slow,
+        min_agreement=min_agreement,
+        min_samples=0 if min_agreement is None else _needed_samples(min_agreement, gate_alpha),
     )
-    state = operations.start_rollout(front, plan)
+    state = operations.start_rollout(front, plan, shadow)
     if state.rollout is not None and state.rollout.status == "failed":
         raise EngineError(state.rollout.reason, hint=f"tfsctl logs {front.record.name} --tail 20")
     return Rollout(front)
@@ -229,6 +241,25 @@ def ab(
             timeout_s=wait_timeout_s,
         )
     return ABTest(front)
+
+
+def _needed_requests(percent: float, rule: SlowRule | None, alpha: float) -> int:
+    """How many requests a step needs to detect errors, and slow requests by the rule, in half of all cases."""
+    from tfsctl.rollout.gate.forecast import forecast
+
+    found = [forecast(percent / 100, alpha=alpha)]
+    if rule is not None and percent < 100:
+        rates = {"canary_rate": rule.canary_rate, "stable_rate": rule.stable_rate}
+        found.append(forecast(percent / 100, alpha=alpha, **rates))
+    return max(one.median or 1 for one in found)
+
+
+def _needed_samples(min_agreement: float, alpha: float) -> int:
+    """How many samples the gate of agreement needs to detect its forecast rate in half of all cases."""
+    from tfsctl.rollout.gate.agreement import forecast_rate, samples_until_breach
+
+    limit = round(1 - min_agreement, 9)
+    return samples_until_breach(limit, forecast_rate(limit), alpha=alpha)[0] or 1
 
 
 def _report(front: TrackedServer, state: FrontState) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from tfsctl.engines.model_on_disk import find_configured
 from tfsctl.engines.planning import restarting, serve_plan, server_control
 from tfsctl.engines.planning.engine_choice import ENGINES
 from tfsctl.engines.planning.serve_plan import ServePlan
-from tfsctl.engines.registry.tracked_server import TrackedServer
-from tfsctl.errors import EngineError, InvalidInput
+from tfsctl.engines.registry import fleet, records
+from tfsctl.engines.registry.tracked_server import RUNNING, TrackedServer
+from tfsctl.errors import EngineError, InvalidInput, NotFound
 from tfsctl.programs import port_handover
 from tfsctl.rollout.front import envoy_program, operations
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
@@ -20,18 +21,39 @@ from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 Method = Literal["handover", "restart", "second address"]
 
 
-def has_front(server: TrackedServer) -> bool:
-    """Whether a server is a front."""
-    return server.launch is not None and bool(server.launch.get("front"))
+def find_running(name: str | None) -> TrackedServer:
+    """The running server of this name (default: the only one). Writes its record if tfsctl was killed before it did that.
+
+    Raises NotFound if none runs, InvalidInput if several do and none is named, and EngineError if two of this name do
+    because tfsctl was killed during a change.
+    """
+    found = fleet.choose(name, "front")
+    name = found[0].record.name
+    running = [server for server in found if server.state == RUNNING]
+    if not running:
+        raise NotFound(f"the server {name} is not running", hint=f"tfsctl restart {name}")
+    if len(running) > 1:
+        raise EngineError(
+            f"two servers named {name} are running, because an earlier change was interrupted",
+            hint=f"tfsctl stop {name}, and tfsctl serve PATH again",
+        )
+    (server,) = running
+    if server.launch is not None and records.launch_document(server.record) is None:
+        records.replace_server(server.record, launch=server.launch)
+    return server
 
 
 def plan_front(server: TrackedServer, method: Method, ports: tuple[int, int] | None = None) -> ServePlan:
     """The plan of a front for the models of a server. `ports` is the second address: the REST port and the gRPC port.
 
     Raises EngineError if Envoy is not installed or the command line of the server is unknown, InvalidInput if the server
-    cannot have a front, or not by this method, and what `serve_plan.replan` and `Engine.prepare` raise.
+    cannot have a front, or has one, or not by this method, and what `serve_plan.replan` and `Engine.prepare` raise.
     """
     record = server.record
+    if _has_front(server):
+        raise InvalidInput(
+            f"{record.name} already has a front", hint=f"tfsctl front {record.name} --remove takes it away"
+        )
     envoy_program.find_envoy()
     spec = replace(_spec(server), front=True)
     serve_plan.check_front(record.engine, spec)
@@ -50,12 +72,20 @@ def plan_front(server: TrackedServer, method: Method, ports: tuple[int, int] | N
     return plan
 
 
-def plan_removal(front: TrackedServer) -> tuple[ServePlan, list[str]]:
+def plan_removal(front: TrackedServer, *, restart: bool) -> tuple[ServePlan, list[str]]:
     """The plan of the server without its front, and notes for the user. It serves the versions that were promoted.
 
-    Raises what `plan_front` raises.
+    `restart`: the front is stopped before the server starts. Raises InvalidInput if there is no front, or if a container
+    would have to take its ports over, and what `plan_front` raises.
     """
     record = front.record
+    if not _has_front(front):
+        raise InvalidInput(f"{record.name} has no front", hint=f"tfsctl front {record.name} starts one")
+    if record.engine == "docker" and not restart:
+        raise InvalidInput(
+            f"{record.name} would run in a container, which cannot take the ports over while the front has them",
+            hint=f"tfsctl front {record.name} --remove --restart refuses requests until the container is ready",
+        )
     state = operations.read_state(front)
     _check_recordings(record.name, list(state.recordings))
     spec = _spec(front)
@@ -71,6 +101,10 @@ def plan_removal(front: TrackedServer) -> tuple[ServePlan, list[str]]:
     plan = serve_plan.replan(record.engine, plain)
     ENGINES[plan.engine].prepare(plan.launch, plan.models)
     return plan, notes
+
+
+def _has_front(server: TrackedServer) -> bool:
+    return server.launch is not None and bool(server.launch.get("front"))
 
 
 def _check_recordings(server: str, models: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from tfsctl.cli.commands.serve.background_start import start_in_background
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, ServerName, WaitTimeout
 from tfsctl.cli.output import server_announcement, terminal
-from tfsctl.errors import EngineError, InvalidInput, NotFound
+from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
     from tfsctl.engines.registry.tracked_server import TrackedServer
@@ -53,12 +53,12 @@ def front(
       tfsctl front review --restart
       tfsctl front review --rest-port 9501 --grpc-port 9500
     """
-    from tfsctl.engines.registry import fleet
+    from tfsctl.rollout.placement import plans
 
     if (rest_port is not None or grpc_port is not None) and (remove or restart):
         option = "--remove" if remove else "--restart"
         raise InvalidInput(f"{option} cannot be used with --rest-port or --grpc-port", hint=f"remove {option}")
-    server = _choose(fleet.choose(name, "front"))
+    server = plans.find_running(name)
     if remove:
         _remove(server, restart=restart, wait_timeout=wait_timeout, as_json=as_json)
     elif rest_port is not None or grpc_port is not None:
@@ -67,42 +67,10 @@ def front(
         _put(server, restart=restart, wait_timeout=wait_timeout, as_json=as_json)
 
 
-def _choose(found: list[TrackedServer]) -> TrackedServer:
-    """The running server, with a record if tfsctl was killed before it wrote that.
-
-    Raises NotFound if none runs, EngineError if two do because tfsctl was killed during a change.
-    """
-    from tfsctl.engines.registry import records
-    from tfsctl.engines.registry.tracked_server import RUNNING
-
-    name = found[0].record.name
-    running = [server for server in found if server.state == RUNNING]
-    if not running:
-        raise NotFound(f"the server {name} is not running", hint=f"tfsctl restart {name}")
-    if len(running) > 1:
-        raise EngineError(
-            f"two servers named {name} are running, because an earlier change was interrupted",
-            hint=f"tfsctl stop {name}, and tfsctl serve PATH again",
-        )
-    (server,) = running
-    if server.launch is not None and records.launch_document(server.record) is None:
-        records.replace_server(server.record, launch=server.launch)
-    return server
-
-
-def _refuse_second_front(server: TrackedServer) -> None:
-    from tfsctl.rollout.placement.plans import has_front
-
-    name = server.record.name
-    if has_front(server):
-        raise InvalidInput(f"{name} already has a front", hint=f"tfsctl front {name} --remove takes it away")
-
-
 def _put(server: TrackedServer, *, restart: bool, wait_timeout: float, as_json: bool) -> None:
     from tfsctl.rollout.placement import changes, plans
     from tfsctl.rollout.placement.progress import Progress
 
-    _refuse_second_front(server)
     plan = plans.plan_front(server, "restart" if restart else "handover")
     server_announcement.explain(replace(plan, reason=BEHIND))
     handle = start_in_background(
@@ -119,7 +87,6 @@ def _start_beside(server: TrackedServer, ports: tuple[int, int], *, wait_timeout
     from tfsctl.rollout.front import children
     from tfsctl.rollout.placement import plans
 
-    _refuse_second_front(server)
     plan = plans.plan_front(server, "second address", ports)
     server_announcement.explain(replace(plan, reason=BEHIND))
     children.clean_up(plan.launch.name)
@@ -137,15 +104,7 @@ def _remove(server: TrackedServer, *, restart: bool, wait_timeout: float, as_jso
     from tfsctl.rollout.placement import changes, plans
     from tfsctl.rollout.placement.progress import Progress
 
-    record = server.record
-    if not plans.has_front(server):
-        raise InvalidInput(f"{record.name} has no front", hint=f"tfsctl front {record.name} starts one")
-    if record.engine == "docker" and not restart:
-        raise InvalidInput(
-            f"{record.name} would run in a container, which cannot take the ports over while the front has them",
-            hint=f"tfsctl front {record.name} --remove --restart refuses requests until the container is ready",
-        )
-    plan, notes = plans.plan_removal(server)
+    plan, notes = plans.plan_removal(server, restart=restart)
     for note in notes:
         terminal.say(f"note: {note}")
     server_announcement.explain(plan)
