@@ -58,7 +58,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "clients/profiles": [{"key_lines"}, {"profile_file"}],
     "clients/bulk": [{"pinned_version_predictor", "throughput_tuner"}, {"bulk_predictor"}],
     "inputs": [
-        {"arrays", "example_request", "images", "literals", "server_url"},
+        {"arrays", "encodings", "example_request", "images", "literals", "server_url"},
         {"named_values"},
         {"features", "typed"},
         {"predict_inputs", "tf_examples"},

@@ -163,6 +163,11 @@ WITH_SERVER: list[Scenario] = [
         f"{ECHO} --signature text --file latin1.csv --encoding cp1252",
     ),
     (
+        "--encoding {} reads UTF-16 text",
+        f"{ECHO} --signature text <<< a\0b\0",
+        f"{ECHO} --signature text {{option}} <<< a\0b\0",
+    ),
+    (
         "--encoding NAME names the right encoding, such as utf-8, cp1252, latin-1 or utf-16",
         f"{HALF} --file rows.json --format text --encoding utf-16",
         f"{HALF} --file rows.json",

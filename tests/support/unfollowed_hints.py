@@ -152,6 +152,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "each line is one example, FEATURE=VALUE or a JSON object; --format json reads one JSON document",
         "give a file: --file PATH",
         "iconv -f LATIN1 -t UTF-8 converts Latin-1 text",
+        "iconv -f {} -t UTF-8 converts it",
         "its files end in {}",
         "numpy.ascontiguousarray(array) holds its rows one after another",
         "numpy.save writes one array",

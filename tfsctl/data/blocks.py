@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
 from tfsctl.errors import InvalidInput, NotFound
+from tfsctl.inputs.encodings import BYTE_ORDER_MARKS, ENCODING_HINT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,13 +30,6 @@ _GZIP = b"\x1f\x8b"
 BLOCK_BYTES = 1 << 20
 MAX_BLOCK_ROWS = 8192
 STDIN = "-"
-ENCODING_HINT = "--encoding cp1252 reads Western European text of Windows, --encoding latin-1 that of older systems"
-_BYTE_ORDER_MARKS = {
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
 _C1_CONTROLS = re.compile("[\x80-\x9f]")
 
 
@@ -169,7 +163,7 @@ def open_text(path: Path | str, encoding: str | None) -> Iterator[tuple[BinaryIO
     with open_file(path) as (file, position):
         if encoding is None and hasattr(file, "peek"):
             start = file.peek(4)[:4]
-            encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
+            encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
         if encoding is None:
             yield file, position
         else:

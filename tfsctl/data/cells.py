@@ -20,8 +20,9 @@ from tfsctl.core.arrays import cast_exact, object_array
 from tfsctl.core.dtypes import DType
 from tfsctl.core.json_strings import JsonText
 from tfsctl.core.types import Shape, TensorSpec
-from tfsctl.data.blocks import ENCODING_HINT, CellFormat, UnreadableValue
+from tfsctl.data.blocks import CellFormat, UnreadableValue
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.encodings import ENCODING_HINT
 from tfsctl.inputs.literals import parse_complex, parse_integer, parse_json, parse_number
 
 if TYPE_CHECKING:

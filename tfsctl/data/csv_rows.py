@@ -12,7 +12,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from tfsctl.data.blocks import ENCODING_HINT, STDIN, Block, BlockSizer, CellFormat, UnreadableValue, open_text
+from tfsctl.data.blocks import STDIN, Block, BlockSizer, CellFormat, UnreadableValue, open_text
 from tfsctl.data.csv_format import (
     DEFAULT_FORMAT,
     DELIMITERS,
@@ -22,6 +22,7 @@ from tfsctl.data.csv_format import (
     named_delimiter,
 )
 from tfsctl.errors import InvalidInput
+from tfsctl.inputs.encodings import ENCODING_HINT
 
 _DETECTION_LINES = 20  # for the delimiter
 _DETECTION_ROWS = 1000  # for the decimal mark, if commas do not separate cells

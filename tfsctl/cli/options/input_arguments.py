@@ -78,9 +78,14 @@ def is_stdin(arguments: list[str] | None, named: Sequence[str] | None) -> bool:
     return arguments == [STDIN] or not (arguments or named)
 
 
-def read_lines(arguments: list[str] | None) -> list[str]:
-    """Return the lines of standard input, without line breaks. Raises InvalidInput if it is a terminal."""
-    content = read_stdin(arguments).decode("utf-8-sig", "surrogateescape")
+def read_lines(arguments: list[str] | None, *, has_encoding_option: bool = False) -> list[str]:
+    """Return the lines of standard input, without line breaks.
+
+    Raises InvalidInput if it is a terminal, or is not text in UTF-8 or in the encoding of its byte order mark.
+    """
+    from tfsctl.inputs.encodings import decode_stdin
+
+    content = decode_stdin(read_stdin(arguments), has_encoding_option=has_encoding_option)
     return [line.removesuffix("\r") for line in content.removesuffix("\n").split("\n")] if content else []
 
 

@@ -73,6 +73,8 @@ def test_one_line_per_row(run_cli: RunCli, over: str, typed: list[str], printed:
         (["half_plus_two"], "2\n1\n", "3.0\n2.5\n"),
         (["half_plus_two", "-"], "2", "3.0\n"),
         (["half_plus_two"], b"\xef\xbb\xbf2\n1\n", "3.0\n2.5\n"),
+        (["half_plus_two"], "2\n1\n".encode("utf-16"), "3.0\n2.5\n"),
+        (["half_plus_two", "--encoding", "utf-16-le"], "2\n1\n".encode("utf-16-le"), "3.0\n2.5\n"),
         (["half_plus_two", "--format", "json"], '{"instances":\n [2, 1]}\n', "3.0\n2.5\n"),
         (["half_plus_two", "--format", "csv"], "x\n2\n1\n", "3.0\n2.5\n"),
         (["half_plus_two", "-", "--format", "text"], "2\nx=1\n", "3.0\n2.5\n"),
@@ -88,6 +90,31 @@ def test_stdin_has_one_row_per_line(
     """Without arguments, or with `-`, each line of stdin is one row; --format reads other formats."""
     result = run_cli("predict", over, "--model", *typed, stdin=stdin)
     assert (result.stdout, result.stderr, result.code) == (printed, "", 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "encoding", "message", "hint"),
+    [
+        ("predict", "latin-1", "error: line 2 is not UTF-8 text (byte 0xe9)", "--encoding cp1252"),
+        ("predict", "utf-16-le", "error: stdin is UTF-16 text without", "--encoding utf-16-le reads"),
+        ("predict", "utf-16-be", "error: stdin is UTF-16 text without", "--encoding utf-16-be reads"),
+        ("classify", "latin-1", "error: line 2 is not UTF-8 text (byte 0xe9)", "iconv -f LATIN1"),
+        ("classify", "utf-16-le", "error: stdin is UTF-16 text without", "iconv -f utf-16-le"),
+    ],
+)
+def test_stdin_in_another_encoding(run_cli: RunCli, command: str, encoding: str, message: str, hint: str) -> None:
+    """The error names the encoding, and the hint the option of the command that reads it, or a program."""
+    result = run_cli(command, "--model", "half_plus_two", stdin="1\ncaf\xe9\n".encode(encoding))
+    assert (result.stdout, result.code) == ("", 2)
+    assert result.stderr.startswith(message)
+    assert f"hint: {hint}" in result.stderr
+
+
+def test_stdin_with_a_damaged_mark(run_cli: RunCli) -> None:
+    """A byte order mark of UTF-16 before an odd number of bytes."""
+    result = run_cli("predict", "--model", "half_plus_two", stdin=b"\xff\xfe1")
+    assert (result.stdout, result.code) == ("", 2)
+    assert "stdin has the byte order mark of utf-16, but is not utf-16 text" in result.stderr
 
 
 @OVER

@@ -106,7 +106,7 @@ def predict(
                 ),
             )
         return
-    lines = read_lines(inputs) if is_stdin(inputs, named) else None
+    lines = read_lines(inputs, has_encoding_option=True) if is_stdin(inputs, named) else None
     texts = unescape_arguments(inputs or []) if lines is None else []
     arguments = PredictArguments(texts, named or (), lines, as_text=text, as_example=example)
     target = find_target(options, records.running())
