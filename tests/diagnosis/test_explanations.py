@@ -69,6 +69,7 @@ SAMPLES = {
     "Could not find any versions of model nope": "no model of that name",
     "Unrecognized servable version label: stable": "no version of the model has that label",
     'Serving signature name: "x" not found in signature def': "the model has no signature of that name",
+    "Failed to get input map for signature: incr_counter": "the signature incr_counter has no inputs, and REST cannot call",
     "ModelSpec has no name specified.": "the request does not name a model",
     "input tensor alias not found in signature: input_1. Inputs expected to be in the set {x}.": "no input input_1",
     "Signature input alias: b(feed name: two_in_b:0) not found in request and no default value provided.": "the request lacks the input b",

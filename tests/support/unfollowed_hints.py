@@ -226,6 +226,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "use the columnar format (inputs), like tfsctl predict",
         "write all values in the same form (1.0 and 2.0, not 1 and 2.0), without null, lists or objects",
         "{}; tfsctl predict converts its arguments",
+        "use gRPC, which can: --grpc",
     ],
     "a message of a server about its models or flags: tests/diagnosis and tests/conformance": [
         "add --enable_batching",

@@ -26,9 +26,14 @@ REQUEST_ERRORS = (
     ),
     KnownError(
         r'Serving signature (?:name: |key )"(?P<name>[^"]*)" not found|'
-        r"No signature was found with the name: (?P<other>\S*)|Failed to get input map for signature: \S+",
+        r"No signature was found with the name: (?P<other>\S*)",
         "the model has no signature of that name",
         "tfsctl metadata lists the signatures; --signature NAME chooses one",
+    ),
+    KnownError(
+        r"Failed to get input map for signature: (?P<name>\S+)",
+        "the signature {name} has no inputs, and REST cannot call such signatures",
+        "use gRPC, which can: --grpc",
     ),
     KnownError(
         r"ModelSpec has no name specified|Missing ModelSpec|Missing model name in request",
