@@ -147,6 +147,35 @@ def test_text_that_is_not_utf8(tmp_path: Path, name: str, content: bytes) -> Non
     assert ("iconv" if b"ud800" in content else "--encoding cp1252") in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.jsonl", b'{"text": "a"}\n{"text": "b", "text": "c"}\n'),
+        ("t.jsonl", b'{"text": "a"}\n{"text" : "b:", "other": [1], "text":"c"}\n'),
+        ("t.jsonl", b'{"text": "a"}\n{"text": NaN, "text": "c"}\n'),
+    ],
+)
+def test_a_name_twice_in_one_json_line(tmp_path: Path, name: str, content: bytes) -> None:
+    """It is an error with the number of the row, as in an argument; neither value is chosen."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidInput, match="row 2: JSON that has 'text' twice"):
+        read(tmp_path / name, TEXT)
+
+
+def test_a_name_twice_in_a_json_document(tmp_path: Path) -> None:
+    """Also in a nested object."""
+    (tmp_path / "t.json").write_bytes(b'{"inputs": {"text": ["a"], "text": ["b"]}}')
+    with pytest.raises(InvalidInput, match=r"t\.json is JSON that has 'text' twice"):
+        read(tmp_path / "t.json", TEXT)
+
+
+def test_colons_in_json_lines_are_not_names(tmp_path: Path) -> None:
+    """Colons, also after quotation marks, in strings; and objects in objects."""
+    lines = [b'{"text": "at 10:30: \\"x\\": 1"}', b'{"text": {"b64": "YQ=="}}', b'{"text": "\\": \\":"}']
+    (tmp_path / "t.jsonl").write_bytes(b"\n".join(lines))
+    assert read(tmp_path / "t.jsonl", TEXT) == {"text": [b'at 10:30: "x": 1', b"a", b'": ":']}
+
+
 def test_a_header_that_is_not_utf8(tmp_path: Path) -> None:
     """No column can be matched by a name that cannot be read."""
     (tmp_path / "x.csv").write_bytes(b"caf\xe9\na\n")

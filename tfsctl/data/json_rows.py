@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,10 @@ from tfsctl.data.blocks import (
     strip_byte_order_mark,
 )
 from tfsctl.errors import InvalidInput
-from tfsctl.inputs.literals import load_json
+from tfsctl.inputs.literals import RepeatedName, load_json
 from tfsctl.inputs.typed import parse_line, takes_text
+
+_AFTER_NAME = re.compile(rb'"\s*:')
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +179,22 @@ def _lines_available(file: BinaryIO) -> Iterator[list[bytes]]:
 
 
 def _parse(text: bytes) -> Json:
-    """The value of a JSON text, which may contain NaN and Infinity; UnreadableValue if it is not JSON."""
+    """The value of a JSON text, which may contain NaN and Infinity.
+
+    UnreadableValue if it is not JSON, or if an object has a name twice.
+    """
     try:
-        return orjson.loads(text)
+        value = orjson.loads(text)
+        if not _may_repeat_names(text, value):
+            return value
     except orjson.JSONDecodeError:
         pass
+    except RecursionError:
+        return UnreadableValue("JSON that is nested too deeply")
     try:
-        return load_json(text)
+        return load_json(text, unique_names=True)
+    except RepeatedName as error:
+        return UnreadableValue(f"JSON that has {error.name!r} twice")
     except UnicodeDecodeError:
         found = decode_line(text)
         return found if isinstance(found, UnreadableValue) else UnreadableValue("not UTF-8 text")
@@ -192,6 +204,25 @@ def _parse(text: bytes) -> Json:
         return UnreadableValue(f"not JSON: {error}")
     except RecursionError:
         return UnreadableValue("JSON that is nested too deeply")
+
+
+def _may_repeat_names(text: bytes, value: Json) -> bool:
+    """Whether the text seems to have more names than its value. orjson keeps the last of several values of a name.
+
+    Colons in strings are rarely mistaken for those after names: only after an escaped quotation mark.
+    """
+    colons = text.count(b":")
+    if colons <= (len(value) if isinstance(value, dict) else 0):  # the usual case, which is fast
+        return False
+    names = _name_count(value)
+    return colons > names and len(_AFTER_NAME.findall(text)) > names
+
+
+def _name_count(value: Json) -> int:
+    """The number of names in all objects of a JSON value."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_name_count, value.values()))
+    return sum(map(_name_count, value)) if isinstance(value, list) else 0
 
 
 def _json_block(rows: list[Any], part: float | None) -> Block:

@@ -14,6 +14,14 @@ from tfsctl.errors import InvalidInput
 _MAY_OVERFLOW = re.compile(r"[eE]\+?0*[1-9]\d\d|\d{300}")
 
 
+class RepeatedName(InvalidInput):
+    """A JSON object has the same name twice."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the JSON has {name!r} twice")
+        self.name = name
+
+
 def parse_number(word: str) -> int | float | None:
     """The number that a word is, an int if possible; None if it is not a number.
 
@@ -66,7 +74,7 @@ def load_json(text: str | bytes, *, unique_names: bool = False) -> Json:
     """The value of a JSON text, which may contain NaN and Infinity.
 
     Raises ValueError if it is not JSON or not UTF-8, RecursionError if it is nested too deeply, and InvalidInput if it
-    holds a number that is too large for a float64. With `unique_names`, also if an object has a name twice.
+    holds a number that is too large for a float64. With `unique_names`, RepeatedName if an object has a name twice.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8-sig")
@@ -78,12 +86,11 @@ def load_json(text: str | bytes, *, unique_names: bool = False) -> Json:
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
-    """The object of these pairs. Raises InvalidInput if two have the same name."""
+    """The object of these pairs. Raises RepeatedName if two have the same name."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        name = next(name for name in names if names.count(name) > 1)
-        raise InvalidInput(f"the JSON has {name!r} twice")
+        raise RepeatedName(next(name for name in names if names.count(name) > 1))
     return found
 
 
