@@ -400,6 +400,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "{} 50ms, {} p99 or {} 2xp99",
         "{} 60s, {} 5m or {} 1h",
         "{} starts one",
+        "{} makes it version {}, which can be rolled out",
     ],
     "needs a proxy, a gateway or another kind of server: tests/clients": [
         "--batch-size 1 sends each row in its own request",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -94,6 +96,19 @@ def test_impossible_versions(
     """The error names the version."""
     with pytest.raises(error, match=message):
         decisions.carry_out(state, spec, command("canary", replace(PLAN, version=version)))
+
+
+def test_an_older_version_can_be_copied(state: FrontState, spec: LaunchSpec, tmp_path: Path) -> None:
+    """The command in the hint gives the older version the next number, which the front then accepts."""
+    stable = replace(state, versions={"m": 3})
+    with pytest.raises(InvalidInput, match="version 2 of m is older than 3") as caught:
+        decisions.carry_out(stable, spec, command("canary"))
+
+    copy, _, _ = caught.value.hint.partition(" makes it version 4")
+    assert shlex.split(copy) == ["cp", "-r", str(tmp_path / "m" / "2"), str(tmp_path / "m" / "4")]
+    subprocess.run(shlex.split(copy), check=True)
+    started = decisions.carry_out(stable, spec, command("canary", replace(PLAN, version=4)))
+    assert started.slots["b"].versions == {"m": [3, 4]}
 
 
 def test_the_second_operator_is_told_of_the_first(state: FrontState, spec: LaunchSpec) -> None:

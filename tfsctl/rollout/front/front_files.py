@@ -67,8 +67,8 @@ class FrontState:
     - `recordings`: for each model whose requests are recorded, a RequestLogging as a document
     - `shadow`: the running shadow, or the last one; `collector` is its process, which serves the shadow with the id
       `collector_of` and was started `collector_starts` times
-    - `command`: the id of the last command that was carried out, and `command_error` and `command_code`
-      are the message and the exit code of its error ("" and 0 if there was none)
+    - `command`: the id of the last command that was carried out, and `command_error`, `command_hint`
+      and `command_code` are the message, the hint and the exit code of its error ("", "" and 0 if there was none)
     """
 
     slots: dict[Slot, SlotState]
@@ -87,6 +87,7 @@ class FrontState:
     collector_starts: int = 0
     command: str = ""
     command_error: str = ""
+    command_hint: str = ""
     command_code: int = 0
 
     @property

@@ -184,7 +184,7 @@ def _send_locked(name: str, command: dict[str, Any]) -> None:
     if state.command_code == ExitCode.NOT_FOUND:
         raise NotFound(state.command_error)
     if state.command_code:
-        raise InvalidInput(state.command_error, hint=f"tfsctl rollout status --server {name}")
+        raise InvalidInput(state.command_error, hint=state.command_hint or f"tfsctl rollout status --server {name}")
 
 
 def _wait(name: str, condition: Callable[[FrontState], bool], timeout_s: float) -> FrontState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,12 +20,17 @@ def check_version(state: FrontState, spec: LaunchSpec, model: str, version: int)
     """Raise NotFound if the version is not on disk, and InvalidInput if it is not higher than the stable one."""
     stable = state.versions[model]
     base = next(Path(one.base_path) for one in spec.config.models if one.name == model)
-    on_disk = [found.version for found in list_versions(base)]
+    on_disk = {found.version: found.path for found in list_versions(base)}
     if version not in on_disk:
         raise NotFound(f"{model} has no version {version}: {base} holds {', '.join(map(str, on_disk))}")
-    if version <= stable:
-        word = "is already the stable version" if version == stable else f"is older than {stable}, which is stable"
-        raise InvalidInput(f"version {version} of {model} {word}")
+    if version == stable:
+        raise InvalidInput(f"version {version} of {model} is already the stable version")
+    if version < stable:
+        copy = shlex.join(["cp", "-r", str(on_disk[version]), str(base / str(max(on_disk) + 1))])
+        raise InvalidInput(
+            f"version {version} of {model} is older than {stable}, which is stable",
+            hint=f"{copy} makes it version {max(on_disk) + 1}, which can be rolled out",
+        )
 
 
 def with_new_server(state: FrontState, model: str, version: int) -> FrontState:

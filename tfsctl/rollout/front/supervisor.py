@@ -179,7 +179,7 @@ class Supervisor:
         command = self._files.read_command()
         if not command or command["id"] == self.state.command or self._retire_after is not None:
             return
-        message, code = "", 0
+        message, hint, code = "", "", 0
         try:
             new = decisions.carry_out(self.state, self.spec, command)
             if new.recordings == self.state.recordings:
@@ -188,8 +188,9 @@ class Supervisor:
                 self._update(new)
             self._is_leaving = command["action"] == "remove"
         except TfsctlError as error:
-            message, code = error.message, int(error.exit_code)
-        self._update(replace(self.state, command=command["id"], command_error=message, command_code=code))
+            message, hint, code = error.message, error.hint, int(error.exit_code)
+        done = replace(self.state, command=command["id"], command_error=message, command_hint=hint, command_code=code)
+        self._update(done)
 
     def _apply_recordings(self) -> None:
         """Tell the servers what to record. One that does not listen yet is told later."""
