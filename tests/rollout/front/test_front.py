@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -141,3 +142,27 @@ def test_parts_that_are_killed_come_back(front: Front, run_cli: RunCli) -> None:
     assert run_cli("restart", "m").code == 0
     assert front.state()["rollout"]["status"] == "running"
     assert front.run("rollout", "abort", "m")["versions"] == {"m": 1}
+
+
+@pytest.fixture
+def _first_envoy_is_killed(run_cli: RunCli) -> Iterator[None]:  # noqa: ARG001 - its state directory
+    """The first Envoy of the front `m` is killed as soon as it runs, before the front knows that it answers."""
+
+    def is_killed() -> bool:
+        state = FrontFiles("m").read()
+        if state is None or state.envoy is None:
+            return False
+        os.kill(state.envoy.pid, signal.SIGKILL)
+        return True
+
+    thread = threading.Thread(target=wait_for, args=(is_killed,))
+    thread.start()
+    yield
+    thread.join()
+
+
+@pytest.mark.usefixtures("_first_envoy_is_killed")
+def test_envoy_that_is_killed_at_once_comes_back(front: Front) -> None:
+    """The front becomes ready with another Envoy."""
+    assert front.ask(front.connect())[0] == 200
+    assert front.state()["envoy_starts"] == 2

@@ -62,6 +62,7 @@ class Supervisor:
         self._next_statistics = 0.0
         self._restart_at: dict[str, float] = {}
         self._was_ready = self._is_serving = False
+        self._envoy_ends = 0
         self._canary_deadline = 0.0
         self._retiring: list[threading.Thread] = []
         self._retire_after: tuple[int, Slot] | None = None
@@ -151,14 +152,17 @@ class Supervisor:
     def _may_start(self, child: Slot | Literal["envoy"], *, again: bool) -> bool:
         """Whether to start a child now: at once, and then at most once in RESTART_S.
 
-        Raises EngineError for a child that ended before the front was ever ready.
+        Raises EngineError for the stable server if it ends before it was ever ready, and for Envoy if it ends twice
+        before the front was. Once is not enough: clients may have been answered before the front knew of it.
         """
         now = time.monotonic()
         if again and now < self._restart_at.get(child, 0.0):
             return False
         if again:
             name = children.child_name(self.spec.name, child)
-            if not self._is_serving and child in self._restart_at:
+            self._envoy_ends += child == "envoy"
+            is_hopeless = self._envoy_ends > 1 if child == "envoy" else not self._was_ready
+            if is_hopeless and not self._is_serving and child in self._restart_at:
                 raise EngineError("\n".join([f"{name} ended:", *self._log_tail(child)]))
             self._say(f"{name} has ended; it is started again")
             if self.state.needs_other_slot and child == self.state.other_slot:
