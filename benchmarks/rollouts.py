@@ -359,7 +359,10 @@ def tfsctl(*args: object) -> Any:  # noqa: ANN401 - the document of the command
 
 
 def run(seconds: float, folder: Path, *, delay_ms: float = 5.0) -> dict[str, Any]:
-    """Run whole cycles of rollouts for about so many seconds, at least one; the figures. TFSCTL_STATE_DIR must be set."""
+    """Run cycles of rollouts until `seconds` have passed, and at least one cycle. Return the figures.
+
+    TFSCTL_STATE_DIR must be set.
+    """
     schedule, result = Schedule(), Result()
     rollouts = Rollouts(folder / "scale", schedule, result)
     ports = rollouts.begin()

@@ -137,7 +137,7 @@ def _floats(*values: float) -> protos.TensorProto:
 
 
 class Load:
-    """wrk and h2load, for so many seconds at a time."""
+    """Run wrk and h2load again and again."""
 
     def __init__(self, server: Served, model: str, folder: Path, connections: int) -> None:
         self._script, self._request = folder / "post.lua", folder / "request.grpc"
@@ -200,7 +200,10 @@ def main() -> int:
 
 
 def soak(options: argparse.Namespace, folder: Path) -> tuple[list[str], float]:
-    """Serve, load, swap and check for so many minutes: the failures, and how far memory was from the first minute's."""
+    """Serve, load, swap versions and check answers for `options.minutes`.
+
+    Return the failures, and by which part memory differed from that of the first minute.
+    """
     versions = Versions(folder / "scale", options.model, folder / "text")
     models = {"scale": folder / "scale"} | ({"text": folder / "text"} if options.model else {})
     stop = threading.Event()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from build_standin import build
-from cli_runner import RunCli
+from cli_runner import RunCli, document
 from mixed_load import MixedLoad
 from real_docker import FREE, containers, docker, remove_containers
 from scale_models import write_scale_model
@@ -42,14 +40,6 @@ def base(tmp_path: Path) -> Path:
     """The model `m` of two versions, of which the second is not there yet, and a folder that is no model."""
     write_scale_model(tmp_path / "m" / "1", 1.0)
     return tmp_path / "m"
-
-
-def document(run_cli: RunCli, *arguments: object) -> dict[str, Any]:
-    """The JSON document that a successful command prints."""
-    shown = run_cli(*arguments, "--json")
-    assert shown.code == 0, shown.stderr
-    found: dict[str, Any] = json.loads(shown.stdout)
-    return found
 
 
 def front_state() -> FrontState:

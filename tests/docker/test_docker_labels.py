@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from build_standin import build
-from cli_runner import RunCli
+from cli_runner import RunCli, document
 from real_docker import FREE, docker, remove_containers
 from scale_models import write_scale_model
 from waiting import eventually
@@ -35,14 +34,6 @@ def base(tmp_path: Path) -> Path:
     for version in (1, 2, 3):
         write_scale_model(tmp_path / "scale" / str(version), float(version))
     return tmp_path / "scale"
-
-
-def document(run_cli: RunCli, *arguments: object) -> dict[str, Any]:
-    """The JSON document that a successful command prints."""
-    shown = run_cli(*arguments, "--json")
-    assert shown.code == 0, shown.stderr
-    found: dict[str, Any] = json.loads(shown.stdout)
-    return found
 
 
 def answer(port: int, label: str | None) -> float | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,14 @@ class RunCli(Protocol):
 
     def __call__(self, *args: object, stdin: str | bytes | None = None) -> Result:
         """Run one command line."""
+
+
+def document(run_cli: RunCli, *arguments: object) -> dict[str, Any]:
+    """The JSON document that a successful command prints."""
+    shown = run_cli(*arguments, "--json")
+    assert shown.code == 0, shown.stderr
+    found: dict[str, Any] = json.loads(shown.stdout)
+    return found
 
 
 class MemoryStream(io.TextIOWrapper):

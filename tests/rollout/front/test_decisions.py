@@ -66,7 +66,7 @@ def shadow_command(version: int = 2) -> dict[str, Any]:
 def with_samples(
     state: FrontState, spec: LaunchSpec, plan: RolloutPlan, *, samples: int, log_evidence: float = 0.0
 ) -> FrontState:
-    """The front with a running canary, whose shadow has so many samples, a fifth of which disagree."""
+    """A front with a running canary. Its shadow has compared `samples` requests, and a fifth of them disagree."""
     started = decisions.carry_out(state, spec, command("canary", plan))
     assert started.shadow is not None
     assert started.rollout is not None

@@ -48,7 +48,7 @@ def from_variable(value: str | None) -> Predecessor | None:
 
 
 def request_ports(predecessor: Predecessor, spec: LaunchSpec) -> bool:
-    """Have a server share its ports with this user's processes; it ends by itself once Envoy listens on them.
+    """Have a server share its ports with this user's processes. It ends once Envoy listens on them.
 
     Returns False if the server does not run any more. Raises EngineError if it does not respond.
     """

@@ -65,7 +65,7 @@ class ProxiedModel:
             self._running = _RunningProxy(self._upstream, self.name, self._listen, logging, self._fetch)
 
     def has_ended(self) -> bool:
-        """Whether the proxy has ended by itself."""
+        """Whether the proxy has ended without being stopped."""
         return self._running is not None and not self._running.is_alive()
 
     def _fetch(self, ref: ModelRef) -> ModelMetadata:

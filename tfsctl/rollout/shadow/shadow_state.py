@@ -20,7 +20,7 @@ class ShadowPlan:
     - `sample`: the share of the predict requests that are copied
     - `atol`, `rtol`: the tolerance within which two numbers agree
     - `signature`: requests for other signatures are not compared
-    - `max_rows`: the shadow ends after so many rows, which bounds its memory
+    - `max_rows`: the shadow ends after comparing this many rows, which bounds its memory
     - `min_agreement`: the share of requests that must agree, for the gate of a canary
     - `timeout_s`: how long the new version may load; `request_timeout_s`: the deadline of each request of the collector
     """

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
-from cli_runner import RunCli
+from cli_runner import RunCli, document
 from model_servers import Served, running_flags
 from ports import HOST
 from scale_models import write_scale_model
@@ -71,14 +69,6 @@ def server(files: Path, config: Path) -> Iterator[Served]:
         yield running
 
 
-def document(run_cli: RunCli, *arguments: object) -> dict[str, Any]:
-    """The JSON document that a successful command prints."""
-    shown = run_cli(*arguments, "--json")
-    assert shown.code == 0, shown.stderr
-    found: dict[str, Any] = json.loads(shown.stdout)
-    return found
-
-
 def test_labels_of_a_server_with_a_config_file(files: Path, config: Path, server: Served, run_cli: RunCli) -> None:
     """--ca trusts the server's certificate; without it, the command fails and the file stays as it was."""
     at = ("--config", config, "--host", "localhost", "--port", server.grpc_port)
@@ -98,7 +88,7 @@ def test_labels_of_a_server_with_a_config_file(files: Path, config: Path, server
 
 
 def test_comparison_with_a_url(files: Path, server: Served, run_cli: RunCli) -> None:
-    """A URL is reached with --ca, from Python too; a directory beside it is served without TLS."""
+    """--ca, or `ca` in Python, is used for the URL only: the directory is served without TLS."""
     url, directory = f"grpcs://localhost:{server.grpc_port}/scale@2", files / "scale" / "2"
     found = document(run_cli, "compare", url, directory, "--file", files / "rows.csv", "--ca", files / "ca.pem")
     assert (found["agreement"], found["rows"]) == (1.0, 2)

@@ -9,10 +9,9 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cli_runner import RunCli
+from cli_runner import RunCli, document
 from locations import ROOT
 from model_servers import running_flags
 from scale_models import write_scale_model
@@ -43,14 +42,6 @@ def base(tmp_path: Path) -> Path:
     for version in (1, 2, 3):
         write_scale_model(tmp_path / "scale" / str(version), float(version))
     return tmp_path / "scale"
-
-
-def document(run_cli: RunCli, *arguments: object) -> dict[str, Any]:
-    """The JSON document that a successful command prints."""
-    shown = run_cli(*arguments, "--json")
-    assert shown.code == 0, shown.stderr
-    found: dict[str, Any] = json.loads(shown.stdout)
-    return found
 
 
 def answer(address: str, label: str | None = None) -> float:

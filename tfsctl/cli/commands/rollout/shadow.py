@@ -42,7 +42,9 @@ def shadow(
     rtol: Annotated[
         float, typer.Option("--rtol", min=0, metavar="NUMBER", help="The relative part of the tolerance.")
     ] = 1e-4,
-    max_rows: Annotated[int, typer.Option("--max-rows", min=1, metavar="N", help="End after so many rows.")] = 200_000,
+    max_rows: Annotated[
+        int, typer.Option("--max-rows", min=1, metavar="N", help="Stop after comparing N rows.")
+    ] = 200_000,
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="The time limit of each copied request.")
     ] = 10.0,
