@@ -388,7 +388,7 @@ UNFOLLOWED: dict[str, list[str]] = {
         "tfsctl canary {} --version N --percent 10",
         "tfsctl rollout promote --server {}, or tfsctl rollout abort --server {}",
         "tfsctl rollout status --server {}",
-        "tfsctl serve PATH --front starts one",
+        "tfsctl front NAME puts one before a running server; tfsctl serve PATH --front starts both",
         "tfsctl shadow {} --server {} --stop",
         "tfsctl shadow {} --version N --sample {}",
         "tfsctl versions {} lists the versions",

@@ -45,7 +45,8 @@ def find_front(model: str | None, *, server: str | None = None) -> TrackedServer
         raise NotFound(f"the front {name} has ended", hint=f"tfsctl restart {name}")
     about = model or server
     raise NotFound(
-        f"no front serves {about}" if about else "no front is running", hint="tfsctl serve PATH --front starts one"
+        f"no front serves {about}" if about else "no front is running",
+        hint="tfsctl front NAME puts one before a running server; tfsctl serve PATH --front starts both",
     )
 
 
