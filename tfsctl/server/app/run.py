@@ -43,8 +43,10 @@ def _end(socket_file: SocketFile, code: int = 0) -> NoReturn:
 async def _serve(flags: Flags, credentials: Credentials | None, socket_file: SocketFile) -> int:
     drain_s = max(0, flags.drain_timeout_seconds)
     application = Application(flags)
-    asked = asyncio.Event()  # to hand the ports over
-    signalled = asyncio.ensure_future(shutdown.wait_for_signal(drain_s, lambda: _end(socket_file), asked.set))
+    handover_requested = asyncio.Event()
+    signalled = asyncio.ensure_future(
+        shutdown.wait_for_signal(drain_s, lambda: _end(socket_file), handover_requested.set)
+    )
     starting = asyncio.ensure_future(application.start())
     await asyncio.wait((starting, signalled), return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
@@ -65,7 +67,7 @@ async def _serve(flags: Flags, credentials: Credentials | None, socket_file: Soc
         logs.write_line(sys.stdout, f"Failed to start server. Error: {error}")  # the real server prints it there too
         return START_FAILED
     application.announce()
-    handed_over = asyncio.ensure_future(_hand_over(application, listener, asked, drain_s))
+    handed_over = asyncio.ensure_future(_hand_over(application, listener, handover_requested, drain_s))
     await asyncio.wait((signalled, handed_over), return_when=asyncio.FIRST_COMPLETED)
     await application.drain(drain_s)
     await listener.stop()
@@ -73,11 +75,14 @@ async def _serve(flags: Flags, credentials: Credentials | None, socket_file: Soc
     return 0
 
 
-async def _hand_over(application: Application, listener: Listener, asked: asyncio.Event, drain_s: float) -> None:
-    """Return when another process has taken over the ports, as a signal asked for, and all clients have gone there."""
+async def _hand_over(application: Application, listener: Listener, requested: asyncio.Event, drain_s: float) -> None:
+    """Hand the ports over each time that a signal requests it. Returns once another process has taken them over.
+
+    The connections are closed then, or `drain_s` have passed.
+    """
     while True:
-        await asked.wait()
-        asked.clear()
+        await requested.wait()
+        requested.clear()
         if await listener.share_ports():
             application.end_streams()
-            return await listener.leave(drain_s)
+            return await listener.drain(drain_s)

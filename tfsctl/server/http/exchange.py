@@ -57,9 +57,9 @@ class Exchange(ABC):
         "_error",
         "_is_consuming",
         "_loop",
-        "_news",
         "_size",
         "_unconsumed",
+        "_waiter",
         "client",
         "has_all",
         "headers",
@@ -87,8 +87,8 @@ class Exchange(ABC):
         self.port, self.method, self.target, self.headers = port, method, target, headers
         self._chunks: list[bytes | bytearray] = []
         self._size = self._unconsumed = 0  # bytes of the body that have arrived; those the application has not taken
-        self._news: asyncio.Future[None] | None = None
-        self._error: Exception | None = None  # why the body is not taken
+        self._waiter: asyncio.Future[None] | None = None  # set when something arrives, or the exchange ends
+        self._error: Exception | None = None  # why the body is refused
         self._is_consuming = False  # the body is consumed as it arrives
         self.has_all = self.is_gone = self.is_streaming = self.is_alone = False
         self.task: asyncio.Task[None] | None = None
@@ -96,7 +96,7 @@ class Exchange(ABC):
 
     # ---- called by the transport ----
     def on_served(self) -> None:
-        """The application is done: end the response if it is still open, and free the memory of the exchange."""
+        """The application is done: end the response if it is still open, and give its bytes back to the memory budget."""
         held, budget = self.held, self._budget
         if held:  # as MemoryBudget.remove does, without the call
             self.held = 0
@@ -132,28 +132,28 @@ class Exchange(ABC):
         self._size += size
         if self._is_consuming:
             self._consume(size)
-        if self._news is not None:
+        if self._waiter is not None:
             self._wake()
 
     def end(self) -> None:
         """The body is complete."""
         self.has_all = True
-        if self._news is not None:
+        if self._waiter is not None:
             self._wake()
 
     def refuse_body(self, error: Exception) -> None:
-        """Take no more of the body: whoever reads it gets this error, unless all of it has arrived."""
+        """Drop the body, and raise this error where it is read, unless all of it has arrived."""
         if self._error is None and not self.has_all:
             self._error = error
             self._drop_body()
-            if self._news is not None:
+            if self._waiter is not None:
                 self._wake()
 
     def cancel(self) -> None:
         """The client has left: nobody waits for the response any more."""
         self.is_gone = True
         self._drop_body()
-        if self._news is not None:
+        if self._waiter is not None:
             self._wake()
 
     def _drop_body(self) -> None:
@@ -173,9 +173,9 @@ class Exchange(ABC):
         """Called when the application has taken that much of the body: the transport lets the client send more."""
 
     def _wake(self) -> None:
-        news, self._news = self._news, None
-        if news is not None and not news.done():
-            news.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     # ---- called by the application: the request ----
     @property
@@ -201,7 +201,7 @@ class Exchange(ABC):
             self._is_consuming = True
             self._consume(self._unconsumed)
             while not self.has_all and not (is_framed and self._has_message(limit)):
-                await self._until_news()
+                await self._wait_for_change()
                 if self._size > limit:
                     self._drop_body()
                     raise BodyTooLargeError(self._size)
@@ -242,7 +242,7 @@ class Exchange(ABC):
         The client may send more only as parts are taken.
         """
         while not self._chunks and not self.has_all:
-            await self._until_news()
+            await self._wait_for_change()
         part = bytes(self._chunks.pop(0)) if self._chunks else b""
         self.held -= len(part)
         self._budget.remove(len(part))
@@ -253,13 +253,13 @@ class Exchange(ABC):
     async def until_gone(self) -> None:
         """Return when the client has left."""
         while not self.is_gone:
-            self._news = self._loop.create_future()
-            await self._news
+            self._waiter = self._loop.create_future()
+            await self._waiter
 
-    async def _until_news(self) -> None:
+    async def _wait_for_change(self) -> None:
         if not self.is_gone and self._error is None:
-            self._news = self._loop.create_future()
-            await self._news
+            self._waiter = self._loop.create_future()
+            await self._waiter
         if self.is_gone:
             raise ClientGoneError
         if self._error is not None:

@@ -1,8 +1,8 @@
 """Splits what an HTTP/2 client sends into frames and header blocks (RFC 9113, sections 3.4, 4 and 6.10).
 
-Every frame is judged by its nine-byte head: one that is too long for its type is refused before its payload arrives, one
-that nobody needs is skipped, and DATA is passed on as it arrives. So at most one small frame is ever held here, and a
-frame that arrives in a thousand pieces costs no more than the pieces.
+The nine-byte head of a frame decides what happens to it: a frame that is too long for its type is refused before its
+payload arrives, a frame of no use is skipped, and DATA is passed on as it arrives. So at most one small frame is ever
+held here, and a frame that arrives in a thousand pieces costs no more than the pieces.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tfsctl.server.http.frames import ConnectionFailedError, ErrorCode
 
 _MAX_BLOCK_FRAMES = 64
 _MAX_SETTINGS = 256  # in one frame; a dozen are defined
-_WORK_PER_TURN = 300  # frames; a header block counts as one for every 16 of its bytes
+_WORK_PER_TURN = 300  # frames in one iteration of the event loop; a header block counts as one for every 16 bytes
 _BLOCK_BYTES_PER_UNIT = 16
 _PRIORITY_BYTES = 5
 _HEADERS_FLAGS = frames.END_HEADERS | frames.PADDED | frames.HAS_PRIORITY
@@ -38,7 +38,7 @@ class FrameHandler(Protocol):
     """The receiver of the frames. Its methods raise ConnectionFailedError for frames that break the protocol."""
 
     def on_data(self, number: int, length: int) -> DataReceiver | None:
-        """A DATA frame begins; returns who takes its payload, None if nobody does."""
+        """A DATA frame begins. Returns the receiver of its payload, or None to drop it."""
 
     def on_header_block(self, number: int, block: bytes, flags: int) -> None:
         """A header block is complete; `flags` are those of its HEADERS frame."""
@@ -60,12 +60,12 @@ class FrameReader:
         self._handler = handler
         self._max_block_bytes = max_block_bytes
         self._rest = bytearray()
-        self._needed = len(frames.PREFACE)  # bytes that `_rest` has to have before it is worth a look
+        self._needed = len(frames.PREFACE)  # how long `_rest` must be before it is read
         self._has_preface = self._has_settings = False
-        # a DATA frame whose end has not arrived: who takes it, the bytes of data and padding to come, its flags
+        # a DATA frame whose end has not arrived: its receiver, the bytes of data and padding to come, its flags
         self._receiver: DataReceiver | None = None
         self._data_left = self._padding_left = self._data_flags = 0
-        self._skip = 0  # bytes to come of a frame that nobody needs
+        self._skip = 0  # bytes to come of a frame that is skipped
         self._block: list[bytes] = []  # a header block whose end has not arrived
         self._block_stream = self._block_flags = self._block_bytes = 0
         self._work = 0
@@ -76,7 +76,9 @@ class FrameReader:
         return bool(self._rest or self._block or self._skip or not self._has_settings)
 
     def feed(self, data: bytes) -> bool:  # noqa: C901, PLR0912, PLR0915 - the loop over frames: calls would cost 5 %
-        """Read what has arrived. False if some was left for another turn of the event loop: feed b"" then.
+        """Read the bytes that have arrived.
+
+        Returns False if some are left for another iteration of the event loop: call `feed(b"")` then.
 
         Raises ConnectionFailedError.
         """
@@ -158,7 +160,7 @@ class FrameReader:
         return len(frames.PREFACE)
 
     def _check_order(self, kind: int, number: int, length: int) -> None:
-        """Refuse a frame that is longer than any may be, or not the one that has to come now."""
+        """Refuse a frame that is too long, interrupts a header block, or comes before the first SETTINGS."""
         if length > frames.OUR_FRAME_BYTES:
             raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes")
         if self._block and (kind != frames.CONTINUATION or number != self._block_stream):

@@ -31,7 +31,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class MalformedRequestError(Exception):
-    """A header block that can be decoded, but is no request's (RFC 9113, section 8.1.1): a stream error."""
+    """A header block that can be decoded, but is not a valid request (RFC 9113, section 8.1.1): a stream error."""
 
     def __init__(self, reason: str, code: ErrorCode) -> None:
         super().__init__(reason)
@@ -40,7 +40,7 @@ class MalformedRequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Malformed:
-    """Why a header block is no request's."""
+    """Why a header block is not a valid request: the cached form of MalformedRequestError."""
 
     reason: str
     code: ErrorCode = ErrorCode.PROTOCOL_ERROR

@@ -16,12 +16,11 @@ from tfsctl.server.http.http1_parser import BadRequestError, ChunkDecoder, head_
 from tfsctl.server.http.http1_request import Request, error_page
 from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.request_head import RequestHead
-from tfsctl.server.http.timeouts import LEAVE_IDLE_S, Linger, WriteStall, is_slow_body
+from tfsctl.server.http.timeouts import DRAIN_IDLE_S, Linger, WriteStall, is_slow_body
 from tfsctl.server.limits import Limits
 
 _MAX_PIPELINED_BYTES = 64 * 1024  # that are read while a request is answered
 _MAX_UNCONSUMED_BYTES = 256 * 1024  # of a body that the application does not take yet
-
 
 # Why nothing is read from the client. Plain bits: IntFlag costs a microsecond per operation.
 _CLIENT_READS_NOTHING, _PIPELINED, _UNCONSUMED_BODY, _MEMORY, _OTHERS_TURN = 1, 2, 4, 8, 16
@@ -33,7 +32,7 @@ class Http1Connection(asyncio.Protocol):
     def __init__(self, state: ListenerState, limits: Limits, port: int | None, peer: str) -> None:
         self.state, self.loop, self.port, self._peer = state, state.loop, port, peer
         self._limits = limits
-        self._max_requests = 1 if state.is_leaving else limits.max_requests_per_connection
+        self._max_requests = 1 if state.is_draining else limits.max_requests_per_connection
         self._buffer = bytearray()  # bytes that have arrived and are not parsed
         self._searched = 0  # bytes of the buffer in which the end of a head was looked for
         self._current: Request | None = None
@@ -42,7 +41,8 @@ class Http1Connection(asyncio.Protocol):
         self._chunks: ChunkDecoder | None = None  # of it, if it is chunked
         self._requests = 0
         self._refusal: HTTPStatus | None = None  # answered before the connection closes
-        self._is_closing = self._is_ended = False
+        self._is_closing = False
+        self._has_eof = False  # the client sends no more
         self._pauses = 0
         self._writable: asyncio.Future[None] | None = None
         self._linger: Linger | None = None
@@ -96,7 +96,7 @@ class Http1Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends no more, but may still read."""
-        self._is_ended = True
+        self._has_eof = True
         if self._is_closing or self._current is None:
             return False
         if self._is_in_body:
@@ -135,7 +135,7 @@ class Http1Connection(asyncio.Protocol):
                 self._refuse(HTTPStatus.REQUEST_TIMEOUT)
         elif (
             (limits.max_idle_s is not None and now_s - self.heard_s > limits.max_idle_s)
-            or (self.state.is_leaving and now_s - self.heard_s > LEAVE_IDLE_S)
+            or (self.state.is_draining and now_s - self.heard_s > DRAIN_IDLE_S)
             or (limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s)
         ):
             self._transport.close()
@@ -144,8 +144,8 @@ class Http1Connection(asyncio.Protocol):
         """Close the connection; what is written still reaches the client."""
         self._transport.close()
 
-    def leave(self) -> None:
-        """Close the connection after the answer to the current request or the next one, which tells the client so."""
+    def drain(self) -> None:
+        """Close the connection after the answer to the current or next request, with `connection: close` in that answer."""
         self._max_requests = 1
         if self._current is not None and not self._current.has_begun:
             self._current.keeps_alive = False
@@ -168,7 +168,10 @@ class Http1Connection(asyncio.Protocol):
             self._refuse(error.status)
 
     def _read_head(self) -> bool:
-        """Begin with the next request; whether its head has arrived. Raises BadRequestError."""
+        """Read the head of the next request and start the request. Returns False if the head has not arrived completely.
+
+        Raises BadRequestError.
+        """
         buffer = self._buffer
         if buffer[0] == 0x0D:
             buffer[:] = without_empty_lines(bytes(buffer))
@@ -199,7 +202,7 @@ class Http1Connection(asyncio.Protocol):
         return True
 
     def _read_body(self) -> bool:
-        """Read the body of the current request; whether it has arrived completely. Raises BadRequestError."""
+        """Read the body of the current request. Returns whether it has arrived completely. Raises BadRequestError."""
         request, buffer = cast("Request", self._current), self._buffer
         if self._chunks is None:
             part = bytes(buffer[: self._body_left])
@@ -212,7 +215,7 @@ class Http1Connection(asyncio.Protocol):
             part, is_complete = b"".join(parts), self._chunks.is_complete
             if has_more:
                 self._pause(_OTHERS_TURN)
-                self.loop.call_soon(self._take_turn)
+                self.loop.call_soon(self._continue_parsing)
         if part:
             self._add_to_body(part)
         if is_complete:
@@ -222,8 +225,8 @@ class Http1Connection(asyncio.Protocol):
             request.end()
         return is_complete
 
-    def _take_turn(self) -> None:
-        """Go on with what was left for another turn of the event loop."""
+    def _continue_parsing(self) -> None:
+        """Parse the bytes that were left for another iteration of the event loop."""
         self._resume(_OTHERS_TURN)
         self._parse()
 
@@ -268,7 +271,7 @@ class Http1Connection(asyncio.Protocol):
         if self._is_closing:
             return
         if self._is_in_body or not request.keeps_alive or self._refusal is not None:
-            if not request.has_begun and (self._refusal is not None):
+            if not request.has_begun and self._refusal is not None:
                 self.write(error_page(self._refusal))
             if request.is_last and request.has_all and not self._buffer and self._refusal is None:
                 self._is_closing = True  # the client has sent all that it wants to send
@@ -281,7 +284,7 @@ class Http1Connection(asyncio.Protocol):
             self._parse()
             if self._pauses & _PIPELINED and len(self._buffer) <= _MAX_PIPELINED_BYTES:
                 self._resume(_PIPELINED)
-        if self._is_ended and self._current is None and not self._is_closing:
+        if self._has_eof and self._current is None and not self._is_closing:
             self._close_soon()
 
     def _refuse(self, status: HTTPStatus) -> None:
@@ -296,13 +299,16 @@ class Http1Connection(asyncio.Protocol):
         self._close_soon()
 
     def _close_soon(self) -> None:
-        """Close when the client has had a moment to read: bytes that it still sends would make it lose the answer."""
+        """Close after the client had time to read the answer.
+
+        Closing at once, with bytes of the client unread, could make it lose the answer (see `Linger`).
+        """
         self._is_closing = True
         self._buffer.clear()
         transport = self._transport
         if transport.is_closing():
             return
-        if transport.can_write_eof() and not self._is_ended:
+        if transport.can_write_eof() and not self._has_eof:
             transport.write_eof()
             if self._pauses:
                 transport.resume_reading()  # to throw away what arrives

@@ -1,4 +1,4 @@
-"""Parses HTTP/1.1 and HTTP/1.0 requests (RFC 9112), strictly: what two servers could read in two ways is refused.
+"""Parses HTTP/1.1 and HTTP/1.0 requests (RFC 9112), strictly: requests that two servers could read differently are refused.
 
 Refused on purpose, though libevent (TensorFlow Serving) takes some of it: lines that end with a line feed alone, folded
 header lines, `Transfer-Encoding` other than `chunked` alone, a length together with chunks, two lengths, and blanks anywhere
@@ -27,7 +27,7 @@ _CHUNKS_PER_TURN = 1000
 
 
 class BadRequestError(Exception):
-    """The bytes are no request that this server takes; `status` is the answer, after which the connection closes."""
+    """The bytes are not a request that this server accepts; `status` is the answer, after which the connection closes."""
 
     def __init__(self, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
         super().__init__(status.phrase)
@@ -37,7 +37,7 @@ class BadRequestError(Exception):
 def head_end(data: bytes | bytearray, searched: int, limits: Limits) -> int:
     """Where the head at the beginning of `data` ends; 0 if its end has not arrived.
 
-    `searched` bytes were looked at before. Raises BadRequestError for what can be no head, as early as it shows.
+    `searched` bytes were looked at before. Raises BadRequestError as soon as the bytes cannot become a head.
     """
     end = data.find(HEAD_END, max(0, searched - 3))
     upto = len(data) if end < 0 else end

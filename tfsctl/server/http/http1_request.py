@@ -82,7 +82,7 @@ class Request(Exchange):
 
     @property
     def unconsumed(self) -> int:
-        """How many of them the application has not taken."""
+        """How many bytes of the body have arrived that the application has not taken."""
         return self._unconsumed
 
     def abort(self) -> None:

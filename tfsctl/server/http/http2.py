@@ -32,14 +32,14 @@ class Http2Connection(asyncio.Protocol):
         )
         self._streams: dict[int, Stream] = {}
         self.out = Sender(state.loop, self._streams)
-        self._new: list[Stream] = []
+        self._new_streams: list[Stream] = []  # opened by the frames that are being read, and not started yet
         self._last_stream = self._requests = 0
         self._window = WINDOW_BYTES  # how much DATA the client may still send
         self._unreturned_credit = 0  # consumed, but not yet announced with WINDOW_UPDATE
         self._is_closing = False
         self._takes_streams = True
-        self._resets: dict[int, None] = {}  # the last streams that we reset: more of them may be on its way
-        self._announced_s: float | None = None
+        self._reset_streams: dict[int, None] = {}  # the last streams that we reset: their frames may still arrive
+        self._close_announced_s: float | None = None
         self._pinged_s: float | None = None
         self._incomplete_since_s: float | None = None
         self._is_yielding = self._waits_for_memory = False
@@ -60,8 +60,8 @@ class Http2Connection(asyncio.Protocol):
         more = WINDOW_BYTES - frames.DEFAULT_WINDOW
         self._transport.write(frames.settings(settings) + frames.window_update(0, more))
         self.state.connections.add(self)
-        if self.state.is_leaving:
-            self.leave()
+        if self.state.is_draining:
+            self.drain()
 
     def data_received(self, data: bytes) -> None:
         """Read frames, and serve the requests in them."""
@@ -81,10 +81,10 @@ class Http2Connection(asyncio.Protocol):
                 self._incomplete_since_s = self.heard_s
         else:
             self._incomplete_since_s = None
-        if self._new:
-            new, self._new = self._new, []
+        if self._new_streams:
+            new_streams, self._new_streams = self._new_streams, []
             is_only = len(self._streams) == 1
-            for stream in new:
+            for stream in new_streams:
                 self.state.tasks.start(stream, is_only=is_only)
         budget = self.state.budget
         if budget.used > budget.tight_at:
@@ -143,7 +143,7 @@ class Http2Connection(asyncio.Protocol):
 
     # ---- timeouts ----
     def check_timeouts(self, now_s: float) -> None:
-        """Send a slow client, or one that has been idle or connected for too long, away."""
+        """Close the connection if the client is too slow, or has been idle or connected for too long."""
         limits = self._limits
         if self._is_closing:
             return
@@ -159,8 +159,8 @@ class Http2Connection(asyncio.Protocol):
             self._fail(ErrorCode.ENHANCE_YOUR_CALM, "a frame or header block took too long")
             return
         self._check_streams(now_s)
-        if self._announced_s is not None:
-            if now_s > self._announced_s:
+        if self._close_announced_s is not None:
+            if now_s > self._close_announced_s:
                 self._send_goaway()
             return
         is_idle = not self._streams and limits.max_idle_s is not None and now_s - self._idle_since_s > limits.max_idle_s
@@ -187,18 +187,18 @@ class Http2Connection(asyncio.Protocol):
                 stream.reset(ErrorCode.CANCEL)
 
     # ---- the end of the connection ----
-    def leave(self) -> None:
-        """Announce the end, now and with the next check of the timeouts."""
-        if self._announced_s is None and not self._is_closing:
+    def drain(self) -> None:
+        """Close the connection after its streams: a first GOAWAY now, the final one at the next check of the timeouts."""
+        if self._close_announced_s is None and not self._is_closing:
             self._announce_close(self.loop.time())
 
     def _announce_close(self, now_s: float) -> None:
-        """Announce the end: streams that are on their way are still served."""
-        self._announced_s = now_s
+        """Send a GOAWAY that names no last stream: streams that the client has already opened are still served."""
+        self._close_announced_s = now_s
         self.out.write(frames.goaway(frames.MAX_STREAM, ErrorCode.NO_ERROR))
 
     def _send_goaway(self) -> None:
-        """Take no more streams, and close after the last."""
+        """Send the final GOAWAY: refuse new streams, and close after the last one."""
         if self._takes_streams:
             self._takes_streams = False
             self.out.write(frames.goaway(self._last_stream, ErrorCode.NO_ERROR))
@@ -216,7 +216,7 @@ class Http2Connection(asyncio.Protocol):
         self._transport.close()
 
     def _fail(self, code: ErrorCode, reason: str) -> None:
-        """A connection error: say why, read no more, and close when the client has had a moment to read it."""
+        """A connection error: send GOAWAY with the reason, stop reading, and close after the client had time to read it."""
         if self._is_closing:
             return
         self._is_closing = True
@@ -233,7 +233,7 @@ class Http2Connection(asyncio.Protocol):
 
     # ---- frames, from the FrameReader ----
     def on_data(self, number: int, length: int) -> Stream | None:
-        """A DATA frame begins: the stream that takes it, None if nobody does. Counts it in the windows."""
+        """A DATA frame begins. Returns the stream that receives it, or None if it is dropped. Counts it in the windows."""
         stream = self._streams.get(number)
         if stream is None and self._is_idle(number):
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"DATA on stream {number}, which was never opened")
@@ -248,7 +248,7 @@ class Http2Connection(asyncio.Protocol):
                 stream.reset(ErrorCode.FLOW_CONTROL_ERROR)
             else:
                 stream.reset(ErrorCode.STREAM_CLOSED)
-        elif number not in self._resets:
+        elif number not in self._reset_streams:
             raise ConnectionFailedError(ErrorCode.STREAM_CLOSED, f"DATA on stream {number}, which is closed")
         self.return_credit(length)
         return None
@@ -271,19 +271,19 @@ class Http2Connection(asyncio.Protocol):
             return
         stream = Stream(self, number, head)
         self._streams[number] = stream
-        self._new.append(stream)
+        self._new_streams.append(stream)
         self._requests += 1
         if self._requests == self._limits.max_requests_per_connection:
             self._announce_close(self.loop.time())
         if flags & frames.END_STREAM:
             stream.end_request()
         elif head.headers.get(b"expect", b"").lower() == b"100-continue":
-            self.out.write(self.out.headers(number, 100, (), ends=False))
+            self.out.write(self.out.header_frames(number, 100, (), ends=False))
 
     def _take_trailers(self, number: int, error: str, flags: int) -> None:
         stream = self._streams.get(number)
         if stream is None or stream.is_over:
-            if number not in self._resets:  # not the end of what was answered early
+            if number not in self._reset_streams:  # otherwise the trailers of a request that was answered early
                 raise ConnectionFailedError(ErrorCode.STREAM_CLOSED, f"HEADERS on stream {number}, which is closed")
         elif stream.has_all:
             stream.reset(ErrorCode.STREAM_CLOSED)
@@ -299,7 +299,9 @@ class Http2Connection(asyncio.Protocol):
         if is_ack:
             return
         for at in range(0, len(payload), frames.SETTING_BYTES):
-            self.out.set(int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big"))
+            self.out.apply_setting(
+                int.from_bytes(payload[at : at + 2], "big"), int.from_bytes(payload[at + 2 : at + 6], "big")
+            )
         self.out.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
 
     def on_control(self, kind: int, number: int, payload: bytes, flags: int) -> None:
@@ -338,9 +340,10 @@ class Http2Connection(asyncio.Protocol):
 
     def rst_stream(self, number: int, code: ErrorCode) -> bytes:
         """The RST_STREAM frame for a stream whose client may still be sending."""
-        self._resets[number] = None
-        if len(self._resets) > _REMEMBERED_RESETS:
-            del self._resets[next(iter(self._resets))]
+        resets = self._reset_streams
+        resets[number] = None
+        if len(resets) > _REMEMBERED_RESETS:
+            del resets[next(iter(resets))]
         return frames.rst_stream(number, code)
 
     @property
@@ -349,7 +352,7 @@ class Http2Connection(asyncio.Protocol):
         return is_on_this_machine(self._transport)
 
     def on_done(self, stream: Stream, unconsumed: int) -> None:
-        """The stream is over, for both sides and the application, with bytes of its body that nobody has taken."""
+        """The application is done with the stream, and has left that many bytes of the body."""
         self._streams.pop(stream.number, None)
         self._unreturned_credit += unconsumed
         if self._unreturned_credit >= WINDOW_BYTES // 2:

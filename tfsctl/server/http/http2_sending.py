@@ -23,7 +23,7 @@ class SendingStream(Protocol):
     is_over: bool
 
     def send_more(self) -> bool:
-        """Send what the windows allow now; whether that was all there is."""
+        """Send what the windows allow now. Returns whether that was everything."""
 
     def wait_for_turn(self) -> None:
         """Register with the sender if only the connection holds the stream up."""
@@ -45,7 +45,7 @@ class Sender:
         self.is_paused = False  # the client does not read
         self._largest_credit = 0  # of any stream
         self.has_table_update = False  # the next header block begins with one
-        self.blocked: dict[int, SendingStream] = {}  # by the connection alone; in turn
+        self.blocked: dict[int, SendingStream] = {}  # by number: streams that only the connection holds up, in turn
         self._pump_is_due = self._review_is_due = False
         self._writable: list[asyncio.Future[None]] = []
 
@@ -83,12 +83,12 @@ class Sender:
                 writable.set_result(None)
 
     def block(self, stream: SendingStream) -> None:
-        """Remember a stream that has more to send than the connection takes now."""
+        """Remember a stream that has more to send than the connection's window allows now."""
         self.blocked[stream.number] = stream
         if self.window > 0 and not self.is_paused:
             self._pump_soon()
 
-    def headers(self, number: int, status: int, headers: Pairs, *, ends: bool) -> bytes:
+    def header_frames(self, number: int, status: int, headers: Pairs, *, ends: bool) -> bytes:
         """The frames of a header block; status 0 is for trailers."""
         block = frames.block(status, headers)
         if self.has_table_update:
@@ -96,7 +96,7 @@ class Sender:
         return frames.header_frames(number, block, ends=ends, limit=self.frame_bytes)
 
     # ---- what the client sends ----
-    def set(self, name: int, value: int) -> None:
+    def apply_setting(self, name: int, value: int) -> None:
         """Apply a setting of the client. Raises ConnectionFailedError for a value that is not allowed."""
         if name == frames.INITIAL_WINDOW_SIZE:
             self.initial_window = value

@@ -110,7 +110,7 @@ class Stream(Exchange):
             self.reset(ErrorCode.PROTOCOL_ERROR)  # less than its Content-Length
             return
         self.has_all = True
-        if self._news is not None:
+        if self._waiter is not None:
             self._wake()
 
     def _on_consumed(self, size: int) -> None:
@@ -167,8 +167,8 @@ class Stream(Exchange):
             self.charge_response(size)
         if not trailers and status not in NO_BODY:
             headers = (*headers, (b"content-length", b"%d" % len(body)))
-        start = out.headers(number, status, headers, ends=not size and not trailers)
-        end = out.headers(number, 0, trailers, ends=True) if trailers else b""
+        start = out.header_frames(number, status, headers, ends=not size and not trailers)
+        end = out.header_frames(number, 0, trailers, ends=True) if trailers else b""
         if not size:
             self._finish(start + end)
         elif size <= room and not out.is_paused:
@@ -186,7 +186,7 @@ class Stream(Exchange):
     def start(self, status: int, headers: Pairs) -> None:
         """Begin a response whose body is sent in parts."""
         if not self.is_over:
-            self._out.write(self._out.headers(self.number, status, headers, ends=False))
+            self._out.write(self._out.header_frames(self.number, status, headers, ends=False))
 
     async def write(self, data: bytes) -> None:
         """Send a part of the body."""
@@ -196,7 +196,7 @@ class Stream(Exchange):
     async def finish(self, trailers: Pairs) -> None:
         """End a response that was sent in parts."""
         if not self.is_over:
-            self._finish(self._out.headers(self.number, 0, trailers, ends=True))
+            self._finish(self._out.header_frames(self.number, 0, trailers, ends=True))
 
     async def _send(self, data: bytes) -> None:
         """Send data as the client takes it; returns when all is written."""
@@ -208,7 +208,7 @@ class Stream(Exchange):
             await self._sent
 
     def is_stalled(self, now_s: float, longest_s: float) -> bool:
-        """Whether for so long the client's windows have taken nothing of what is pending."""
+        """Whether the client's windows have allowed nothing of the pending data for longer than `longest_s`."""
         return bool(self._pending) and now_s - self._progress_s > longest_s
 
     def wait_for_turn(self) -> None:
@@ -217,7 +217,7 @@ class Stream(Exchange):
             self._out.block(self)
 
     def send_more(self) -> bool:
-        """Send what the windows allow now, up to a bound; whether that was all there is."""
+        """Send what the windows allow now, up to a bound. Returns whether that was everything."""
         out = self._out
         parts: list[bytes | memoryview] = []
         room = sent = min(out.initial_window + self.credit, out.window, _MAX_AT_ONCE_BYTES)

@@ -1,4 +1,4 @@
-"""Listens on sockets, accepts connections, and finds out which version of HTTP each of them speaks."""
+"""Listens on sockets, accepts connections, and detects the version of HTTP of each connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tfsctl.server.http.frames import PREFACE
 from tfsctl.server.http.http1 import Http1Connection
 from tfsctl.server.http.http2 import Http2Connection
 from tfsctl.server.http.listener_state import ListenerState
-from tfsctl.server.http.timeouts import LEAVE_IDLE_S
+from tfsctl.server.http.timeouts import DRAIN_IDLE_S
 from tfsctl.server.limits import Limits, default_held_bytes
 from tfsctl.server.memory_budget import MemoryBudget
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
@@ -31,12 +31,12 @@ _STALL_CHECK_S = 0.02
 _STALL_S = 0.002  # a shorter wait is not a stall
 _CLOSE_S = 5.0  # for what was written to be sent
 _JOIN_S = 60.0  # for another process to listen on the ports that it is to take over
-_LEAVE_CHECK_S = 0.5
+_DRAIN_CHECK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen: a host and port, or the path of a UNIX socket. With an ssl context over TLS."""
+    """An address to listen on: a host and port, or the path of a UNIX socket; with TLS if there is an SSL context."""
 
     host: str = ""
     port: int = 0
@@ -80,7 +80,7 @@ class Listener:
         """
         loop = self.state.loop
         with ExitStack() as undo:
-            sockets = [undo.enter_context(_bound(address)) for address in self._addresses]
+            sockets = [undo.enter_context(_bind(address)) for address in self._addresses]
             undo.pop_all()
         self._sockets = [bound for bound in sockets if bound.family != socket.AF_UNIX]
         for address, bound in zip(self._addresses, sockets, strict=True):
@@ -109,32 +109,32 @@ class Listener:
 
         Returns False if none has come within a minute; the ports are not shared any more then.
         """
-        for one in self._sockets:
-            port_handover.share(one)
+        for bound in self._sockets:
+            port_handover.share(bound)
         end_s = self.state.loop.time() + _JOIN_S
         while not all(map(port_handover.prefer_newer, self._sockets)):
             if self.state.loop.time() > end_s:
-                for one in self._sockets:
-                    port_handover.stop_sharing(one)
+                for bound in self._sockets:
+                    port_handover.stop_sharing(bound)
                 return False
             await asyncio.sleep(0.02)
         return True
 
-    async def leave(self, timeout_s: float) -> None:
-        """After `share_ports`: return when all clients have gone to the other process, or after `timeout_s`.
+    async def drain(self, timeout_s: float) -> None:
+        """After `share_ports`: close the connections, and return when none is left, or after `timeout_s`.
 
-        Clients are told to connect again, and their running requests are answered. Idle connections are closed.
+        Running requests are answered, and their clients told to connect again. Idle connections are closed.
         """
         state, loop = self.state, self.state.loop
         log.info("Another process has taken over the ports; waiting for %d connections", len(state.connections))
-        state.is_leaving = True
+        state.is_draining = True
         for connection in list(state.connections):
-            connection.leave()
+            connection.drain()
         begun_s = loop.time()
         while state.connections or loop.time() < begun_s + port_handover.QUIET_S:
             if loop.time() > begun_s + timeout_s:
                 return
-            await asyncio.sleep(_LEAVE_CHECK_S)
+            await asyncio.sleep(_DRAIN_CHECK_S)
             for connection in list(state.connections):
                 connection.check_timeouts(loop.time())
 
@@ -147,7 +147,7 @@ class Listener:
         self._timer = loop.call_later(interval_s, self._check_timeouts)
 
     def _watch_stalls(self, due_s: float) -> None:
-        """Record how late this callback is called: so long something held the event loop."""
+        """Record how late this callback is called, which is how long another callback held the event loop."""
         loop = self.state.loop
         now_s = loop.time()
         if now_s - due_s >= _STALL_S:
@@ -157,7 +157,7 @@ class Listener:
 
 
 class _NewConnection(asyncio.Protocol):
-    """A connection whose first bytes do not show the version of HTTP yet."""
+    """A connection whose version of HTTP is not known yet."""
 
     def __init__(self, state: ListenerState, limits: Limits, port: int | None) -> None:
         self._state, self._limits, self._port = state, limits, port
@@ -183,7 +183,7 @@ class _NewConnection(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """The first bytes tell: those of HTTP/2 are always the same."""
+        """Pass the connection on to HTTP/2 if it begins with the preface of HTTP/2, otherwise to HTTP/1."""
         data = self._received + data
         if len(data) < len(PREFACE) and PREFACE.startswith(data):
             self._received = data
@@ -202,7 +202,7 @@ class _NewConnection(asyncio.Protocol):
     def check_timeouts(self, now_s: float) -> None:
         """Close the connection if the client has sent nothing for too long."""
         longest_s = self._limits.header_timeout_s
-        if self._state.is_leaving and now_s - self._opened_s > LEAVE_IDLE_S:
+        if self._state.is_draining and now_s - self._opened_s > DRAIN_IDLE_S:
             self._transport.close()
         elif longest_s is not None and now_s - self._opened_s > longest_s:
             self._state.recorder.request_rejected("header_timeout")
@@ -212,8 +212,8 @@ class _NewConnection(asyncio.Protocol):
         """Close the connection."""
         self._transport.close()
 
-    def leave(self) -> None:
-        """Nothing to do: the connection knows when its first request arrives."""
+    def drain(self) -> None:
+        """Nothing to do: the connection reads `is_draining` when its first bytes arrive."""
 
 
 def _peer(transport: asyncio.BaseTransport) -> str:
@@ -222,7 +222,7 @@ def _peer(transport: asyncio.BaseTransport) -> str:
     return str(name[0]) if isinstance(name, tuple) else ""
 
 
-def _bound(address: Address) -> socket.socket:
+def _bind(address: Address) -> socket.socket:
     """A socket bound to an address. Raises OSError that names the address."""
     if address.path:
         with suppress(FileNotFoundError):

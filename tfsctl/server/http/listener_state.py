@@ -19,21 +19,21 @@ class Connection(Protocol):
     """One client's connection."""
 
     def check_timeouts(self, now_s: float) -> None:
-        """Do what is due at `now_s`, a time of the event loop: close an idle, slow or old connection."""
+        """Close the connection if it is idle, slow or too old at `now_s` (the event loop's time)."""
 
     def close(self) -> None:
         """Close the connection; requests that are running are cancelled."""
 
-    def leave(self) -> None:
-        """Have the client open another connection for its next request; the running ones are answered."""
+    def drain(self) -> None:
+        """Answer the running requests, then close, so that the client opens another connection for its next request."""
 
 
 @dataclass(slots=True)
 class ListenerState:
     """The state that a listener's connections share.
 
-    `peers` counts the connections of each IP address. If `is_leaving`, another process has taken over the ports, and
-    new connections are left after one request.
+    `peers` counts the connections of each IP address. If `is_draining`, another process has taken over the ports, and
+    new connections are closed after one request.
     """
 
     application: Application
@@ -43,7 +43,7 @@ class ListenerState:
     connections: set[Connection] = field(default_factory=set)
     peers: Counter[str] = field(default_factory=Counter)
     recorder: Recorder = field(default_factory=NullRecorder)
-    is_leaving: bool = False
+    is_draining: bool = False
     tasks: RequestTasks = field(init=False)
 
     def __post_init__(self) -> None:

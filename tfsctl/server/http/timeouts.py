@@ -8,12 +8,13 @@ from tfsctl.server.limits import Limits
 
 _MIN_READ_BYTES = 64 * 1024  # that a client has to read in `write_stall_timeout_s`, if so much waits for it
 _LINGER_CHECK_S = 0.5
-LEAVE_IDLE_S = 5.0  # after which an idle connection is closed if another process has the ports
 _MAX_LINGER_CHECKS = 10
+DRAIN_IDLE_S = 5.0
+"""How long a connection may be idle after another process has taken over the ports."""
 
 
 def is_slow_body(limits: Limits, elapsed_s: float, received: int) -> bool:
-    """Whether a body that began so long ago has brought fewer bytes than it has to."""
+    """Whether a body of which `received` bytes arrived within `elapsed_s` is slower than the limits allow."""
     grace_s = limits.body_grace_s
     return grace_s is not None and elapsed_s - grace_s > received / limits.body_bytes_per_s
 
@@ -29,7 +30,7 @@ class WriteStall:
         self._since_s = 0.0
 
     def lasts(self, now_s: float, longest_s: float | None) -> bool:
-        """Whether the client has read too little for so long. Call it every few seconds."""
+        """Whether the client has read too little for longer than `longest_s` (None: no limit). Call it every few seconds."""
         left = self._transport.get_write_buffer_size()
         if not left or not self._left or self._left - left >= min(self._left, _MIN_READ_BYTES):
             self._left, self._since_s = left, now_s
