@@ -9,7 +9,7 @@ import pytest
 
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.arrays import object_array
-from tfsctl.server.grpc.large_predict_request import read_large
+from tfsctl.server.grpc.large_predict_request import read_large_request
 from tfsctl.server.grpc.predict_response import predict_response
 
 RANDOM = np.random.default_rng(1)
@@ -42,7 +42,7 @@ def request(array: np.ndarray, *, as_content: bool) -> Any:
 def test_requests(array: np.ndarray, *, as_content: bool) -> None:
     """Every dtype, in typed fields and in `tensor_content`."""
     message = request(array, as_content=as_content)
-    found = read_large(memoryview(message.SerializeToString()))
+    found = read_large_request(memoryview(message.SerializeToString()))
 
     if array.size == 0 or (array.dtype.hasobject and as_content and found is None):
         assert found is None  # left to protobuf
@@ -58,13 +58,13 @@ def test_requests(array: np.ndarray, *, as_content: bool) -> None:
 def test_views_are_not_copies() -> None:
     """The values stay where they are in the message; what would have to be parsed is left to a thread."""
     raw = request(ARRAYS["float32"], as_content=True).SerializeToString()
-    found = read_large(memoryview(raw), only_views=True)
+    found = read_large_request(memoryview(raw), only_views=True)
 
     assert found is not None
     assert np.shares_memory(found.inputs["x"], np.frombuffer(raw, np.uint8))
     for name in ("int64", "strings"):
         raw = request(ARRAYS[name], as_content=False).SerializeToString()
-        assert read_large(memoryview(raw), only_views=True) is None
+        assert read_large_request(memoryview(raw), only_views=True) is None
 
 
 def _changed(**changes: Any) -> bytes:
@@ -102,7 +102,7 @@ def _changed(**changes: Any) -> bytes:
 )
 def test_unusual_messages_are_left_to_protobuf(raw: bytes) -> None:
     """Filters, padded tensors, errors and damage: the parser and the checks after it have the exact errors."""
-    assert read_large(memoryview(raw)) is None
+    assert read_large_request(memoryview(raw)) is None
 
 
 def test_parts_of_a_field_are_joined() -> None:
@@ -115,7 +115,7 @@ def test_parts_of_a_field_are_joined() -> None:
     other = request(np.array(7, np.float32), as_content=False)
     raw = other.SerializeToString() + message.SerializeToString() + b"\x12" + bytes([len(entry)]) + entry
 
-    found = read_large(memoryview(raw))
+    found = read_large_request(memoryview(raw))
 
     assert found is not None
     assert found.inputs["x"].tolist() == [1, 2, 3, 4]

@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as hnp
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.arrays import object_array
 from tfsctl.server.grpc.predict_request_cache import (
+    MAX_CACHED_MESSAGE_BYTES,
     MAX_LENGTHS,
-    MAX_MESSAGE_BYTES,
     MAX_PREFIX_BYTES,
     MAX_PREFIXES_PER_LENGTH,
     CachedRequest,
@@ -165,7 +165,7 @@ def test_memory_is_bounded(cache: PredictRequestCache) -> None:
     assert all(len(entry.prefix) <= MAX_PREFIX_BYTES for entries in cache._entries.values() for entry in entries)
 
 
-@pytest.mark.parametrize("count", [256, 1000, MAX_MESSAGE_BYTES // 4 - 100])
+@pytest.mark.parametrize("count", [256, 1000, MAX_CACHED_MESSAGE_BYTES // 4 - 100])
 def test_requests_of_some_kilobytes_are_cached(cache: PredictRequestCache, count: int) -> None:
     """The length of the values does not matter up to the limit: only the prefix is kept."""
     first, second = (request(np.full(count, value, np.float32)).SerializeToString() for value in (1.5, 2.5))

@@ -148,7 +148,7 @@ class RecordingProxy:
             return
         message = framing.unframe(exchange.headers, body)
         sampled = self._sampled_grpc(exchange.target, message)
-        deadline = framing.deadline_s(exchange.headers)
+        deadline = framing.read_deadline(exchange.headers)
         timeout_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(exchange.target)
         call = method(message, metadata=call_metadata(exchange.headers), timeout=timeout_s)

@@ -59,7 +59,7 @@ def make_interfaces(flags: Flags, core: ServerCore, recorder: Recorder, request_
         service,
         as_content=flags.enable_serialization_as_tensor_content,
         cache_requests=not flags.disable_request_optimizations,
-        others={health.CHECK: ("HealthCheckRequest", health.check)} if with_health else {},
+        other_methods={health.CHECK: ("HealthCheckRequest", health.check)} if with_health else {},
         recorder=recorder,
         request_logs=request_logs,
     )

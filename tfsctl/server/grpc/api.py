@@ -23,10 +23,11 @@ from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.framing import GrpcResponse
-from tfsctl.server.grpc.large_predict_request import read_large
+from tfsctl.server.grpc.large_predict_request import read_large_request
 from tfsctl.server.grpc.predict_request_cache import CachedRequest, PredictRequestCache, model_ref
 from tfsctl.server.grpc.predict_response import predict_response
 from tfsctl.server.grpc.request_log_entry import LOGGED_METHODS, prediction_log
+from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES
 from tfsctl.server.lifecycle.status_message import fill_status
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_context import charge_memory
@@ -54,7 +55,7 @@ _SMALL_COMPRESSED_BYTES = 4096  # larger ones are decompressed in a thread; this
 _SMALL_PADDING_BYTES = 64 * 1024
 _COPIES_OF_PADDING = 3  # the input, an output of the same size, and the response
 _LARGE_BYTES = 128 * 1024  # of a message that is parsed, or outputs that are written, in a thread
-_VIEWED_BYTES = 32 * 1024  # from here on it is faster to leave values where they are than to parse them
+_VIEWED_BYTES = 32 * 1024  # of a message whose tensors become views of it: parsing a smaller one is faster
 
 Handler = Callable[[Any, "float | None"], "Awaitable[Message | bytes]"]
 """Answers a request message by a deadline with a response message, or with one that is serialized and framed."""
@@ -66,7 +67,7 @@ Parser = Callable[[bytes], "Message | CachedRequest"]
 class GrpcApi:
     """TensorFlow Serving's gRPC services over a Service.
 
-    `others` are methods of other services. With `as_content`, Predict puts the values of tensors into `tensor_content`.
+    `other_methods` are methods of other services. With `as_content`, Predict puts the values of tensors into `tensor_content`.
     With `cache_requests` off, every request is parsed from scratch.
     """
 
@@ -78,7 +79,7 @@ class GrpcApi:
         cache_requests: bool = True,
         recorder: Recorder | None = None,
         request_logs: RequestLogs | None = None,
-        others: Methods = MappingProxyType({}),
+        other_methods: Methods = MappingProxyType({}),
     ) -> None:
         self._service = service
         self._as_content = as_content
@@ -87,7 +88,7 @@ class GrpcApi:
         self._recorder = recorder or NullRecorder()
         self._request_logs = request_logs or RequestLogs()
         methods: Methods = {
-            **others,
+            **other_methods,
             _PREDICTION + "Classify": ("ClassificationRequest", self._recorded("Classify", self._classify)),
             _PREDICTION + "Regress": ("RegressionRequest", self._recorded("Regress", self._regress)),
             _PREDICTION + "MultiInference": ("MultiInferenceRequest", self._multi_inference),
@@ -125,7 +126,7 @@ class GrpcApi:
             if method is None:
                 return GrpcResponse(b"", Code.UNIMPLEMENTED, "unimplemented." if path.startswith(_PROFILER) else "")
             parse, handler = method
-            deadline_s = framing.deadline_s(headers) if framing.TIMEOUT in headers else None
+            deadline_s = framing.read_deadline(headers) if framing.TIMEOUT in headers else None
             try:
                 if len(body) <= _SMALL_COMPRESSED_BYTES:
                     request = parse(framing.unframe(headers, body))
@@ -138,13 +139,13 @@ class GrpcApi:
             response = await handler(request, deadline_s)
             framed = response if isinstance(response, bytes) else framing.frame(response.SerializeToString())
             if sampled is not None:
-                sampled.finish(Code.OK, framed[framing.FRAME_HEAD_BYTES :])
+                sampled.finish(Code.OK, framed[GRPC_PREFIX_BYTES:])
         except ServingError as error:
             if sampled is not None:
                 sampled.finish(error.code)
-            # A client reports these words when its own timer fires first.
-            words = _DEADLINE_EXCEEDED if error.code is Code.DEADLINE_EXCEEDED else error.message
-            return framing.failure(error.code, words)
+            # Clients report this message when their own timer fires first.
+            message = _DEADLINE_EXCEEDED if error.code is Code.DEADLINE_EXCEEDED else error.message
+            return framing.failure(error.code, message)
         except Exception as error:  # the outermost handler of bugs: a status instead of a broken stream
             log.exception("Call failed: %s", path)
             if sampled is not None:
@@ -157,12 +158,13 @@ class GrpcApi:
         is_predict = parse == self._predict_requests.parse
         if is_predict and len(body) > _VIEWED_BYTES and not body[0]:
             framing.check_frame(body)
-            request = read_large(memoryview(body)[framing.FRAME_HEAD_BYTES :], only_views=True)
+            request = read_large_request(memoryview(body)[GRPC_PREFIX_BYTES:], only_views=True)
             if request is not None:
                 return request
         if len(body) <= _LARGE_BYTES and not framing.is_compressed(body):
             return parse(framing.unframe(headers, body))
-        return await self._threads.run(len(body), _parse_in_thread, parse, headers, body, is_predict)
+        work = partial(_parse_in_thread, parse, headers, body, is_predict=is_predict)
+        return await self._threads.run(len(body), work)
 
     def _sampled(self, method: str, request: Any, raw: bytes) -> SampledRequest | None:  # noqa: ANN401 - one of four
         """The entry of the request log for a call, None if it is not to be logged."""
@@ -315,17 +317,17 @@ def _parse(message_type: str, raw: bytes) -> Message:
 
 
 def _parse_in_thread(
-    parse: Parser, headers: Mapping[bytes, bytes], body: bytes, is_predict: bool
+    parse: Parser, headers: Mapping[bytes, bytes], body: bytes, *, is_predict: bool
 ) -> Message | CachedRequest:
-    """Parse a large request body. Other Python threads run meanwhile, as far as protobuf lets them."""
+    """Parse a large request body. Other Python threads run meanwhile, except while protobuf parses."""
     if is_predict and not framing.is_compressed(body):
         framing.check_frame(body)
-        message = memoryview(body)[framing.FRAME_HEAD_BYTES :]
+        message = memoryview(body)[GRPC_PREFIX_BYTES:]
     elif is_predict:
         message = memoryview(framing.unframe(headers, body))
     else:
         return parse(framing.unframe(headers, body))
-    request = read_large(message)
+    request = read_large_request(message)
     return parse(bytes(message)) if request is None else request
 
 

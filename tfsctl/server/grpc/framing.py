@@ -13,12 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from tfsctl.server.http.exchange import Pairs
+from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES, Pairs
 from tfsctl.server.limits import MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.status import Code, ServingError
 
-MAX_MESSAGE_BYTES = 2**31 - 1  # the real server's limit, and gRPC's
-FRAME_HEAD_BYTES = 5
 RESPONSE_HEADERS: Pairs = (
     (b"content-type", b"application/grpc"),
     (b"grpc-accept-encoding", b"identity, deflate, gzip"),
@@ -63,8 +61,8 @@ def is_grpc(headers: Mapping[bytes, bytes]) -> bool:
     return content_type == b"application/grpc" or _CONTENT_TYPE.fullmatch(content_type) is not None
 
 
-def deadline_s(headers: Mapping[bytes, bytes]) -> float | None:
-    """When a call has to be answered, on the clock of `time.monotonic`; None for no deadline.
+def read_deadline(headers: Mapping[bytes, bytes]) -> float | None:
+    """The deadline of a call, in seconds on the clock of `time.monotonic`; None for no deadline.
 
     Raises INTERNAL for a malformed `grpc-timeout`.
     """
@@ -79,11 +77,11 @@ def deadline_s(headers: Mapping[bytes, bytes]) -> float | None:
 
 def frame(message: bytes) -> bytes:
     """A message in its frame, not compressed."""
-    return frame_head(len(message)) + message
+    return frame_prefix(len(message)) + message
 
 
-def frame_head(size: int) -> bytes:
-    """What precedes a message of `size` bytes that is not compressed."""
+def frame_prefix(size: int) -> bytes:
+    """The prefix of a message of `size` bytes that is not compressed."""
     return b"\0" + size.to_bytes(4, "big")
 
 
@@ -94,13 +92,13 @@ def unframe(headers: Mapping[bytes, bytes], body: bytes, limit: int = MAX_UNCOMP
     compression, RESOURCE_EXHAUSTED if the message has more than `limit` bytes when decompressed.
     """
     check_frame(body)
-    message = body[FRAME_HEAD_BYTES:]
-    return _decompressed(headers, body[0], message, limit) if body[0] else message
+    message = body[GRPC_PREFIX_BYTES:]
+    return _decompress(headers, body[0], message, limit) if body[0] else message
 
 
 def check_frame(body: bytes) -> None:
     """Check that a request body is exactly one message in its frame. Raises INTERNAL."""
-    size = FRAME_HEAD_BYTES + int.from_bytes(body[1:FRAME_HEAD_BYTES], "big")
+    size = GRPC_PREFIX_BYTES + int.from_bytes(body[1:GRPC_PREFIX_BYTES], "big")
     if len(body) < size:
         raise ServingError(Code.INTERNAL, "The request ended before its message")
     if len(body) > size:
@@ -112,7 +110,8 @@ def is_compressed(body: bytes) -> bool:
     return body[:1] not in (b"", b"\0")
 
 
-def _decompressed(headers: Mapping[bytes, bytes], flag: int, message: bytes, limit: int) -> bytes:
+def _decompress(headers: Mapping[bytes, bytes], flag: int, message: bytes, limit: int) -> bytes:
+    """The message, decompressed by the `grpc-encoding` of the call. Raises as `unframe` does."""
     encoding = headers.get(b"grpc-encoding", b"identity")
     if flag != 1 or encoding == b"identity":
         raise ServingError(

@@ -15,7 +15,7 @@ from tfsctl.server.status import not_found
 SERVICE = "grpc.health.v1.Health"
 CHECK, WATCH = f"/{SERVICE}/Check", f"/{SERVICE}/Watch"
 _SERVING = ("", "ModelService", "PredictionService")
-_REPEAT_S = 120.0  # proxies take a stream that is silent for longer for dead
+_REPEAT_S = 120.0  # proxies close streams that are silent for longer
 
 
 async def check(request: protos.HealthCheckRequest, _deadline_s: float | None) -> protos.HealthCheckResponse:

@@ -1,4 +1,4 @@
-"""Reads large PredictRequests without copying their tensors, and without holding Python's lock for long.
+"""Reads large PredictRequests without copying their tensors, and without holding the GIL for long.
 
 Parsing a message of tens of megabytes with protobuf takes tens of milliseconds, in which no other Python thread runs.
 Here, floats and `tensor_content` stay where they are in the message, other numbers are parsed in small pieces, and
@@ -37,10 +37,10 @@ class _UnusualError(Exception):
     """The message needs protobuf's parser, or has an error that the parser reports."""
 
 
-def read_large(message: memoryview, *, only_views: bool = False) -> CachedRequest | None:
+def read_large_request(message: memoryview, *, only_views: bool = False) -> CachedRequest | None:
     """The request in a serialized PredictRequest; None if it has to be parsed by protobuf.
 
-    With `only_views`, also None if that would copy large values; it takes some microseconds then.
+    With `only_views`, also None if large values would have to be copied, so that the call takes only microseconds.
     """
     try:
         return _read(message, only_views=only_views)
@@ -49,6 +49,7 @@ def read_large(message: memoryview, *, only_views: bool = False) -> CachedReques
 
 
 def _read(message: memoryview, *, only_views: bool) -> CachedRequest:
+    """The request in a serialized PredictRequest. Raises what `read_large_request` handles."""
     spec = b""
     inputs: dict[str, np.ndarray] = {}
     for number, wire_type, _, start, end in fields(message):
@@ -78,6 +79,7 @@ def _entry(entry: memoryview) -> tuple[str, memoryview]:
 
 
 def _array(tensor: memoryview, *, only_views: bool) -> np.ndarray:
+    """The array of a serialized TensorProto. Raises _UnusualError, InvalidInput or DecodeError."""
     head = bytearray()
     strings: list[bytes] = []
     parts: dict[int, list[memoryview]] = {}  # of the values, by field
@@ -131,7 +133,7 @@ def _numbers(dtype: DType, number: int, values: Sequence[memoryview], *, only_vi
     elif only_views and sum(map(len, values)) > _SMALL_BYTES:
         raise _UnusualError
     else:
-        arrays = [_parsed(dtype, number, piece) for part in values for piece in _pieces(part)]
+        arrays = [_parse_packed(dtype, number, piece) for part in values for piece in _pieces(part)]
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
@@ -146,7 +148,8 @@ def _pieces(packed: memoryview) -> Iterator[memoryview]:
         at = end
 
 
-def _parsed(dtype: DType, number: int, packed: memoryview) -> np.ndarray:
+def _parse_packed(dtype: DType, number: int, packed: memoryview) -> np.ndarray:
+    """The array of packed values of one field of TensorProto, parsed by protobuf."""
     tag = encode_varint(number << 3 | LENGTH_DELIMITED)
     proto = protos.TensorProto.FromString(b"".join((tag, encode_varint(len(packed)), packed)))
     proto.dtype = dtype.number

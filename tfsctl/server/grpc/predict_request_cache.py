@@ -3,7 +3,7 @@
 Official clients write the values of the only input at the end of the message. The bytes in front of them (the prefix)
 are then the same for all requests of one shape and length: they hold the model, the signature, the name of the input,
 its dtype and its shape. The cache maps such a prefix to its parsed fields. The values are read from the rest:
-a string is its bytes, floats and `tensor_content` are their memory.
+a string as its bytes, floats and `tensor_content` as the memory of an array.
 Format: https://protobuf.dev/programming-guides/encoding.
 """
 
@@ -22,15 +22,17 @@ from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 from tfsctl.server.status import invalid_argument
 
-MAX_MESSAGE_BYTES = 16 * 1024  # larger ones are rarely of equal length, and their parsing is a small part of their cost
+MAX_CACHED_MESSAGE_BYTES = (
+    16 * 1024
+)  # larger ones are rarely of equal length, and their parsing is a small part of their cost
 MAX_PREFIX_BYTES = 1024
 MAX_LENGTHS, MAX_PREFIXES_PER_LENGTH = 1024, 4  # with the limit above, some megabytes in all
-_VALUE_FIELDS = {dtypes.FLOAT: "float_val", dtypes.DOUBLE: "double_val"}  # packed, so that they are the values' memory
+_VALUE_FIELDS = {dtypes.FLOAT: "float_val", dtypes.DOUBLE: "double_val"}  # packed: the values as they are in memory
 
 
 @dataclass(slots=True)
 class CachedRequest:
-    """A request that was read without parsing the message: its ModelSpec, and its input as an array by name."""
+    """A request that was read without parsing its tensors: its ModelSpec, and its inputs as arrays by name."""
 
     model_spec: protos.ModelSpec
     model: ModelRef
@@ -66,7 +68,7 @@ class PredictRequestCache:
                 inputs = {entry.alias: entry.to_array(raw[len(prefix) :])}
                 return CachedRequest(entry.model_spec, entry.model, entry.signature, inputs)
         request = protos.PredictRequest.FromString(raw)
-        if self._is_enabled and len(raw) <= MAX_MESSAGE_BYTES and (new := _entry_for(raw, request)) is not None:
+        if self._is_enabled and len(raw) <= MAX_CACHED_MESSAGE_BYTES and (new := _entry_for(raw, request)) is not None:
             if len(self._entries) >= MAX_LENGTHS:
                 self._entries.clear()
             self._entries[len(raw)] = [new, *entries][:MAX_PREFIXES_PER_LENGTH]

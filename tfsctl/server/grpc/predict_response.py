@@ -1,7 +1,8 @@
 """Serializes PredictResponse without building the message.
 
-The bytes around the values are the same for all responses of one shape, so they are cached. Packed floats are their
-memory. Large outputs are written in small pieces, so that other Python threads run meanwhile. Format: https://protobuf.dev/programming-guides/encoding and tensorflow_serving/apis/predict.proto.
+The bytes around the values are the same for all responses of one shape, so they are cached. Packed floats are written
+as they are in memory. Large outputs are written in small pieces, so that other Python threads run meanwhile.
+Format: https://protobuf.dev/programming-guides/encoding and tensorflow_serving/apis/predict.proto.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.varint import encode_varint
-from tfsctl.server.grpc.framing import frame_head
+from tfsctl.server.grpc.framing import frame_prefix
 from tfsctl.server.grpc.tensor_content import fill_content
 
 _OUTPUTS, _ALIAS, _TENSOR = b"\x0a", b"\x0a", b"\x12"  # tags: outputs and, in each of its entries, key and value
@@ -43,7 +44,7 @@ def predict_response(
             tensor = _serialized(array, as_content=as_content)
             parts += (_entry_prefix(alias, len(tensor)), tensor)
     parts.append(_model_spec(name, version, signature))
-    parts[0] = frame_head(sum(map(len, parts)))
+    parts[0] = frame_prefix(sum(map(len, parts)))
     return b"".join(parts)
 
 

@@ -6,7 +6,7 @@ Protocol: https://github.com/grpc/grpc/blob/master/doc/server-reflection.md; its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 PATHS = tuple(f"/{service}/ServerReflectionInfo" for service in SERVICES)
-
-
-Finder = Callable[
-    ["DescriptorPool", "protos.ServerReflectionRequest", "protos.ServerReflectionResponse", set[str]], None
-]
 
 
 class Reflection:
@@ -50,20 +45,21 @@ class Reflection:
         pool: DescriptorPool,
         sent: set[str],
     ) -> None:
+        """Fill the response to one request. `sent` holds the names of the files that the stream has sent."""
         question = request.WhichOneof("message_request")
-        if question == "list_services":
-            for service in self._services:
-                response.list_services_response.service.add(name=service)
-            return
-        find = _FINDERS.get(question or "")
-        if find is None:
-            _fail(response, Code.INVALID_ARGUMENT, "The request has no known field")
-            return
         try:
-            find(pool, request, response, sent)
+            if question == "list_services":
+                for service in self._services:
+                    response.list_services_response.service.add(name=service)
+            elif question == "all_extension_numbers_of_type":
+                _add_extension_numbers(response, pool, request.all_extension_numbers_of_type)
+            elif question in _FILE_FINDERS:
+                _add_files(response, [_FILE_FINDERS[question](pool, request)], sent)
+            else:
+                _fail(response, Code.INVALID_ARGUMENT, "The request has no known field")
         except KeyError:
-            what = str(getattr(request, question)).strip()
-            _fail(response, Code.NOT_FOUND, f"{what} not found")
+            name = str(getattr(request, question or "")).strip()
+            _fail(response, Code.NOT_FOUND, f"{name} not found")
 
 
 def _fail(response: protos.ServerReflectionResponse, code: Code, message: str) -> None:
@@ -71,68 +67,48 @@ def _fail(response: protos.ServerReflectionResponse, code: Code, message: str) -
     response.error_response.error_message = message
 
 
-def _by_filename(
-    pool: DescriptorPool,
-    request: protos.ServerReflectionRequest,
-    response: protos.ServerReflectionResponse,
-    sent: set[str],
-) -> None:
-    _add_files(response, [pool.FindFileByName(request.file_by_filename)], sent)
+def _file_by_filename(pool: DescriptorPool, request: protos.ServerReflectionRequest) -> FileDescriptor:
+    return pool.FindFileByName(request.file_by_filename)
 
 
-def _by_symbol(
-    pool: DescriptorPool,
-    request: protos.ServerReflectionRequest,
-    response: protos.ServerReflectionResponse,
-    sent: set[str],
-) -> None:
+def _file_by_symbol(pool: DescriptorPool, request: protos.ServerReflectionRequest) -> FileDescriptor:
     symbol = request.file_containing_symbol
     try:
-        file = pool.FindFileContainingSymbol(symbol)
+        return pool.FindFileContainingSymbol(symbol)
     except KeyError:  # Python's pool leaves methods out
-        file = pool.FindMethodByName(symbol).containing_service.file
-    _add_files(response, [file], sent)
+        return pool.FindMethodByName(symbol).containing_service.file
 
 
-def _by_extension(
-    pool: DescriptorPool,
-    request: protos.ServerReflectionRequest,
-    response: protos.ServerReflectionResponse,
-    sent: set[str],
-) -> None:
+def _file_by_extension(pool: DescriptorPool, request: protos.ServerReflectionRequest) -> FileDescriptor:
     wanted = request.file_containing_extension
     extended = pool.FindMessageTypeByName(wanted.containing_type)
     extension: Any = pool.FindExtensionByNumber(extended, wanted.extension_number)  # types-protobuf lacks its `file`
-    _add_files(response, [extension.file], sent)
+    file: FileDescriptor = extension.file
+    return file
 
 
-def _extensions(
-    pool: DescriptorPool,
-    request: protos.ServerReflectionRequest,
-    response: protos.ServerReflectionResponse,
-    _sent: set[str],
-) -> None:
-    extended = pool.FindMessageTypeByName(request.all_extension_numbers_of_type)
+_FILE_FINDERS = {
+    "file_by_filename": _file_by_filename,
+    "file_containing_symbol": _file_by_symbol,
+    "file_containing_extension": _file_by_extension,
+}
+"""By the field that a request has set: the function that finds the file it asks for. All raise KeyError."""
+
+
+def _add_extension_numbers(response: protos.ServerReflectionResponse, pool: DescriptorPool, type_name: str) -> None:
+    extended = pool.FindMessageTypeByName(type_name)
     response.all_extension_numbers_response.base_type_name = extended.full_name
     numbers = sorted(extension.number for extension in pool.FindAllExtensions(extended))
     response.all_extension_numbers_response.extension_number.extend(numbers)
 
 
-_FINDERS: dict[str, Finder] = {
-    "file_by_filename": _by_filename,
-    "file_containing_symbol": _by_symbol,
-    "file_containing_extension": _by_extension,
-    "all_extension_numbers_of_type": _extensions,
-}
-
-
 def _add_files(response: protos.ServerReflectionResponse, files: Iterable[FileDescriptor], sent: set[str]) -> None:
-    """The requested files, followed by their imports that were not sent before."""
-    waiting = list(files)
-    for file in waiting:
+    """Add the requested files, followed by their imports that were not sent before."""
+    to_send = list(files)
+    for file in to_send:  # grows while it is iterated
         response.file_descriptor_response.file_descriptor_proto.append(file.serialized_pb)
         sent.add(file.name)
-        waiting += [one for one in file.dependencies if one.name not in sent and one not in waiting]
+        to_send += [imported for imported in file.dependencies if imported.name not in sent and imported not in to_send]
 
 
 @cache

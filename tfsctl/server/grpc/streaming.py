@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[["StreamingCall"], Coroutine[Any, Any, None]]
 
 _MAX_MESSAGE_BYTES = 4 * MIB  # gRPC's default: questions about health or services are small
-_MESSAGES_PER_TURN = 16  # of one call, before other clients have their turn of the event loop
+_MESSAGES_PER_ITERATION = 16  # of one call, before the event loop serves other clients
 
 
 class StreamingCall:
@@ -46,7 +46,7 @@ class StreamingCall:
                 framed, at = bytes(pending[at:end]), end
                 yield unframe(self._exchange.headers, framed, _MAX_MESSAGE_BYTES)
                 taken += 1
-                if taken % _MESSAGES_PER_TURN == 0:
+                if taken % _MESSAGES_PER_ITERATION == 0:
                     await asyncio.sleep(0)
                 if self._exchange.is_gone:
                     raise ClientGoneError
@@ -78,7 +78,7 @@ class StreamingCall:
         await self._exchange.write(frame(message))
 
     async def until_client_leaves(self) -> None:
-        """Return when the client has gone."""
+        """Return when the client has left."""
         await self._exchange.until_gone()
 
 
@@ -92,7 +92,7 @@ class StreamingMethods:
         self._ending = asyncio.Event()
 
     def end(self) -> None:
-        """End the open calls: a client that watches would delay the server's end for as long as it likes."""
+        """End the open calls. A call of Watch would otherwise delay the server's end until its client leaves."""
         self._ending.set()
 
     async def serve(self, exchange: Exchange) -> None:
@@ -117,7 +117,7 @@ class StreamingMethods:
             raise
         except ServingError as error:
             return GrpcResponse(b"", error.code, error.message)
-        except Exception as error:  # the last resort for bugs: a status, never a broken stream
+        except Exception as error:  # the outermost handler of bugs: a status instead of a broken stream
             log.exception("Streaming call failed")
             return GrpcResponse(b"", Code.INTERNAL, f"{type(error).__name__}: {error}")
         return GrpcResponse(b"")
