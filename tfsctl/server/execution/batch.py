@@ -52,13 +52,13 @@ class Batch:
 
     @property
     def is_small(self) -> bool:
-        """Whether the run is small enough for the event loop, and a measure of the model."""
+        """Whether the run is small enough for the event loop, and to measure the model by."""
         return self.nbytes < SMALL_BYTES and self.rows <= SMALL_ROWS
 
     def start(self) -> tuple[int, int]:
-        """Prepare the run: drop the requests that nobody waits for, and answer those whose deadline has passed.
+        """Prepare the run: drop requests whose client has left, and answer those whose deadline has passed.
 
-        Returns how many requests no longer wait, and their bytes. From here on another thread may use the batch.
+        Returns how many requests no longer count as waiting, and their bytes. After that, another thread may use the batch.
         """
         now_s = time.monotonic()
         released = nbytes = 0

@@ -1,9 +1,8 @@
-"""The one place where requests for a model wait for each other, and for their run.
+"""The queue of one model: requests wait here for each other, and for their run.
 
 Requests that arrive within a few iterations of the event loop, or wait while others run, are coalesced into batches.
-A quick model runs on the event loop, in slices after which other work gets its turn. A slow model, or a large run, runs
-in threads; requests wait until a thread is free. Rows are merged into one run only if that is known to change no
-answer. Otherwise small requests of a quick model run as parallel calls of the model's function, if it can have replicas.
+A quick model runs on the event loop, for a few milliseconds at a time. A slow model, or a large run, runs in threads;
+requests wait until a thread is free. Rows are merged into one run only if that is known to change no answer. Otherwise small requests of a quick model run as parallel calls of the model's function, if it can have replicas.
 """
 
 from __future__ import annotations
@@ -32,9 +31,9 @@ from tfsctl.server.status import ServingError
 
 log = logging.getLogger(__name__)
 
-_LOOP_SLICE_S = 0.004  # how long quick runs hold the event loop before other work gets its turn
+_LOOP_SLICE_S = 0.004  # how long quick runs hold the event loop before other callbacks run
 _MAX_MERGED_ROWS = 1024
-_MAX_FORMED = 256  # requests in batches that are not full: what a client's next request waits for at most
+_MAX_FORMED = 256  # requests in batches that are not full; a client's next request may have to wait for them
 _SHORT_QUEUE = 64  # requests that a quick model runs within one or two slices
 _RATE_WEIGHT = 0.1  # of the newest batch in the moving average of seconds per request
 
@@ -42,7 +41,7 @@ _RATE_WEIGHT = 0.1  # of the newest batch in the moving average of seconds per r
 class RequestCoalescer:
     """Queues the requests for one session, on one event loop, and runs them in batches.
 
-    With `coalesces` off each request is run alone, in its turn.
+    If `coalesces` is false, each request is run alone.
     """
 
     accepts_codecs = True

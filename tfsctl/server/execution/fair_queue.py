@@ -10,7 +10,7 @@ _REMOVED_UNTIL_COMPACTED = 64
 
 
 class FairQueue:
-    """Requests that wait, first in, first out for each client, and round robin between clients.
+    """Waiting requests: first in, first out for each client, and round robin between clients.
 
     Every operation takes O(1) amortised time. A removed request keeps its place until its turn comes, or until removed
     requests outnumber the others, but keeps none of its memory.

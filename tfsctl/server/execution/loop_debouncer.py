@@ -11,8 +11,8 @@ _MAX_ITERATIONS = 3
 class LoopDebouncer:
     """Calls `work` once after any number of notifications.
 
-    After the first `notify`, it waits for as long as each iteration of the loop brings more to coalesce, at most three
-    iterations. `pending` returns how much waits that can be coalesced; 0 means that waiting is of no use.
+    After the first `notify`, it waits while each iteration of the loop brings more requests, for at most three
+    iterations. `pending` returns how many waiting requests can be coalesced; at 0, `work` is called without waiting.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pending: Callable[[], int], work: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError
 
-SMALL_BYTES, SMALL_ROWS = 256 * 1024, 128  # a larger run is no measure of the model, and runs in a thread
+SMALL_BYTES, SMALL_ROWS = 256 * 1024, 128  # a larger run does not measure the model, and runs in a thread
 
 
 class Codec(Protocol):
@@ -38,7 +38,7 @@ class Codec(Protocol):
 
 
 class PendingRun:
-    """A request that waits for its run. `answer` is there once it was submitted to a queue.
+    """A request that waits for its run. `answer` exists from its submission to a queue.
 
     `payload` is the arrays of its feeds, in order, or what its codec converts to them. `merge_key` is equal for requests
     whose rows may be merged, None if they may not be. `client` identifies the connection. `deadline_s` is a
@@ -100,7 +100,7 @@ class PendingRun:
         client: object = None,
         is_alone: bool = False,
     ) -> PendingRun:
-        """A request whose tensors are there."""
+        """A request whose tensors have been converted already."""
         if len(feeds) == 1:  # as below, without the loops
             ((endpoint, array),) = feeds
             endpoints, arrays = [endpoint], [array]
@@ -139,7 +139,7 @@ class PendingRun:
 
     @property
     def is_small(self) -> bool:
-        """Whether its run is a measure of the model."""
+        """Whether its run is small enough to measure the model by."""
         return self.nbytes < SMALL_BYTES and self.rows <= SMALL_ROWS
 
     @property
@@ -167,7 +167,7 @@ def deadline_exceeded() -> ServingError:
 
 
 def _string_bytes(strings: np.ndarray) -> int:
-    """The bytes of strings, and of what refers to them."""
+    """The bytes of strings, and of the array that refers to them."""
     if strings.size == 1:  # as below, in a third of the time
         return strings.nbytes + len(strings.item())
     return strings.nbytes + sum(map(len, strings.ravel().tolist()))

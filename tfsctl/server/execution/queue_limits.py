@@ -17,7 +17,7 @@ class QueueLimits:
     """The requests that wait in all queues, and how many may.
 
     `max_requests` 0 derives the number from `max_bytes`; `max_bytes` 0 is an eighth of the memory that the server may
-    use. Requests are also refused if, at the model's pace, they would wait for longer than `max_wait_s`.
+    use. Requests are also refused if, at the model's current rate, they would wait for longer than `max_wait_s`.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class QueueLimits:
         self.nbytes += nbytes
 
     def release(self, requests: int, nbytes: int) -> None:
-        """Forget requests whose run begins, or that nobody waits for any more."""
+        """Uncount requests whose run begins, or whose client has left."""
         self.requests -= requests
         self.nbytes -= nbytes
 

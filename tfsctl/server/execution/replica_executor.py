@@ -18,10 +18,10 @@ from tfsctl.server.status import ServingError
 
 log = logging.getLogger(__name__)
 
-_S = TypeVar("_S")
-_T = TypeVar("_T")
+_Share = TypeVar("_Share")
+_Outputs = TypeVar("_Outputs")
 _MAX_KINDS = 8  # clients may fetch ever new combinations of outputs
-_MIN_REQUESTS_PER_THREAD = 8  # a smaller share takes less time than waking the thread
+_MIN_REQUESTS_PER_THREAD = 8  # waking a thread takes longer than running fewer
 
 
 class ReplicaExecutor:
@@ -74,8 +74,8 @@ class ReplicaExecutor:
         threads = max(1, min(self._workers, count // _MIN_REQUESTS_PER_THREAD))
         return [slice(count * index // threads, count * (index + 1) // threads) for index in range(threads)]
 
-    def _run_shares(self, run: Callable[[_S], _T], shares: Sequence[_S], requests: int) -> list[_T]:
-        """Run each share in a thread, the first, of `requests` requests, in this thread, where it is measured."""
+    def _run_shares(self, run: Callable[[_Share], _Outputs], shares: Sequence[_Share], requests: int) -> list[_Outputs]:
+        """Run the first share, which has `requests` requests, in this thread and measure it; the others in helpers."""
         others = [self._helpers.submit(run, share) for share in shares[1:]]
         try:
             first = self._timing.run_inline(partial(run, shares[0]), requests)
@@ -97,6 +97,7 @@ class ReplicaExecutor:
         self._maker.shutdown(wait=True)
 
     def _make(self, kind: Hashable, example: StackedRun) -> None:
+        """Make replicas, the narrowest runs first, and let requests use them as soon as one width is ready."""
         try:
             replicas = Replicas(self._session, example.feeds, example.fetches)
             for width in WIDTHS:
@@ -107,6 +108,6 @@ class ReplicaExecutor:
         except NoReplicasError:
             pass
         except ServingError as error:
-            log.warning("Requests cannot be run side by side: %s", error.message)
+            log.warning("Requests cannot be run as parallel calls: %s", error.message)
         except Exception:  # bugs end here: requests are run one by one
-            log.exception("Requests cannot be run side by side")
+            log.exception("Requests cannot be run as parallel calls")

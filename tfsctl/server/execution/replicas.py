@@ -1,6 +1,6 @@
 """Replicas of a model's function within its graph, so that several requests share one run without sharing rows.
 
-A run of a quick model costs more around its operations than in them. A signature of TensorFlow 2 is one call of a
+Most of the cost of a quick model's run is not in its operations. A signature of TensorFlow 2 is one call of a
 function (a StatefulPartitionedCall) on the signature's placeholders and the model's resources. The graph can have more
 such calls, the replicas, each with its own inputs; a run of several replicas pays the cost of a run once. If all tensors
 have the same shape they are fed, and fetched, as one tensor for all replicas (packed).
@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tfsctl.server.execution.replica_graph import FunctionCall, NoReplicasError
+from tfsctl.server.execution.replica_graph import NoReplicasError, SignatureCall
 from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
 from tfsctl.server.status import ServingError
@@ -21,7 +21,7 @@ from tfsctl.server.status import ServingError
 WIDTHS = (2, 4, 8, 12, 16)  # replicas in one run; TensorFlow needs tens of milliseconds to prepare each width
 _PREFIX = "tfsctl_replicas_"
 _LARGE_GRAPH_BYTES = 32 * 1024 * 1024  # adding to a graph copies it
-_RUN_COST = 3  # of a run, in calls of a small model
+_RUN_COST = 3  # the fixed cost of a run, in units of one call of a small model
 
 
 class Replicas:
@@ -34,10 +34,10 @@ class Replicas:
     def __init__(self, session: Session, feeds: Sequence[Endpoint], fetches: Sequence[Endpoint]) -> None:
         if session.graph_bytes > _LARGE_GRAPH_BYTES:
             raise NoReplicasError
-        call, name = FunctionCall(session.graph, feeds, fetches), f"{_PREFIX}{id(self)}"
+        call, name = SignatureCall(session.graph, feeds, fetches), f"{_PREFIX}{id(self)}"
         self._session, self._feeds, self._fetches = session, tuple(feeds), tuple(fetches)
-        self._replicas = [call.repeated(f"{name}/replica_{index}") for index in range(WIDTHS[-1])]
-        self._packed = {width: call.packed(f"{name}/packed_{width}", width) for width in WIDTHS}
+        self._replicas = [call.add_call(f"{name}/replica_{index}") for index in range(WIDTHS[-1])]
+        self._packed = {width: call.add_packed_calls(f"{name}/packed_{width}", width) for width in WIDTHS}
         self._ready: tuple[int, ...] = ()
         self.may_pack = True
         """Whether requests of equal shapes are known to have outputs of equal shapes."""
@@ -82,7 +82,7 @@ class Replicas:
         return [arrays[start : start + size] for start in range(0, len(arrays), size)]
 
     def _run_width(self, stacked: Sequence[np.ndarray], width: int) -> Arrays:
-        """One run of packed replicas: making and reading a tensor for each request would cost as much as a quick run."""
+        """One run of packed replicas, which makes and reads one tensor instead of one for each request."""
         count = len(stacked[0])
         if width == 1:
             feeds_of_one = [(endpoint, array[0, ...]) for endpoint, array in zip(self._feeds, stacked, strict=True)]
@@ -96,7 +96,7 @@ class Replicas:
 
 @lru_cache(1024)
 def _plan(count: int, widths: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """The cheapest runs for that number of requests: the requests and the width of each. Replicas may stay empty."""
+    """The cheapest runs for `count` requests: (number of requests, width) of each. Some replicas may stay unused."""
     if not count:
         return ()
     plans = [((taken, width), *_plan(count - taken, widths)) for width in (1, *widths) for taken in [min(count, width)]]
@@ -104,4 +104,5 @@ def _plan(count: int, widths: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
 
 
 def _cost(plan: Sequence[tuple[int, int]]) -> int:
+    """The cost of runs; unused replicas cost as much as used ones."""
     return sum(_RUN_COST + width for _, width in plan)

@@ -45,7 +45,7 @@ class Servable:
         self.session = session
         self.accepts_codecs = queue.accepts_codecs
         self.codecs: dict[object, Codec] = {}
-        """Kept here by those that make them, for as long as the version is loaded."""
+        """A cache for `rest/predict.py`, which makes them; it lasts as long as the version is loaded."""
         self._row_independent = frozenset(row_independent)
         self._in_flight = 0
         self._drained: asyncio.Event | None = None
@@ -60,8 +60,8 @@ class Servable:
     ) -> Coroutine[Any, Any, Arrays]:
         """Run the graph and return the fetched arrays, in order.
 
-        `deadline_s` is a time.monotonic() moment; past it, DEADLINE_EXCEEDED is raised. `signature` names the signature
-        whose inputs and outputs these are, if they are of one.
+        `deadline_s` is a time.monotonic() moment; after it, DEADLINE_EXCEEDED is raised. `signature` is the name of the
+        signature if all feeds and fetches belong to one.
         """
         request = current_request.get()
         return self._wait_for(

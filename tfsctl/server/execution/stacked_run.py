@@ -13,8 +13,8 @@ from tfsctl.server.status import Code, ServingError
 class Stack:
     """Tensors of several requests: the inputs, or the outputs, of each.
 
-    Whoever makes a Stack has either the arrays of each request, or one array for each tensor with the requests along
-    its first axis. Each form is converted to the other when it is first needed.
+    It is made from `each`, the arrays of each request, or from `arrays`, one array for each tensor with the requests
+    along its first axis. Each form is converted to the other when it is first needed.
     """
 
     __slots__ = ("_arrays", "_each", "_is_ragged", "count")
@@ -43,7 +43,7 @@ class Stack:
 
     @property
     def has_arrays(self) -> bool:
-        """Whether `arrays` is there without copying."""
+        """Whether `arrays` can be read without copying."""
         return self._arrays is not None
 
     @property
