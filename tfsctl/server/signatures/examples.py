@@ -31,8 +31,8 @@ class Classes:
 
 
 @dataclass(frozen=True, slots=True)
-class InferenceTask:
-    """A signature to run on examples, with the classify or the regress method."""
+class BoundTask:
+    """A classify or regress task: its signature, bound to the graph of a version."""
 
     method: str
     signature: str
@@ -45,7 +45,7 @@ class InferenceTask:
         return _classes(own, examples) if self.method == CLASSIFY_METHOD else _values(own[_OUTPUTS], examples)
 
 
-def bind_task(servable: Servable, method: str, signature: str, *, check_method_name: bool) -> InferenceTask:
+def bind_task(servable: Servable, method: str, signature: str, *, check_method_name: bool) -> BoundTask:
     """Bind a task to a signature. Raises INVALID_ARGUMENT if the signature does not fit the method.
 
     With `check_method_name`, a signature that was exported for another method is refused too.
@@ -63,21 +63,22 @@ def bind_task(servable: Servable, method: str, signature: str, *, check_method_n
         raise invalid_argument("Expected one input Tensor.")
     _check_output_count(bound, classify=classify)
     if _INPUTS not in bound.inputs:
-        raise invalid_argument(f"No {kind} inputs found in SignatureDef: {_printed(definition)}")
+        raise invalid_argument(f"No {kind} inputs found in SignatureDef: {_debug_string(definition)}")
     keys = (_CLASSES, _SCORES) if classify else (_OUTPUTS,)
     outputs = {key: bound.outputs[key] for key in keys if key in bound.outputs}
     if not outputs:
         raise invalid_argument(
             f'Expected classification signature outputs to contain at least one of "{_CLASSES}" or "{_SCORES}". '
-            f"Signature was: {_printed(definition)}"
+            f"Signature was: {_debug_string(definition)}"
             if classify
-            else f"No regression outputs found in SignatureDef: {_printed(definition)}"
+            else f"No regression outputs found in SignatureDef: {_debug_string(definition)}"
         )
-    return InferenceTask(method, name, bound.inputs[_INPUTS], outputs)
+    return BoundTask(method, name, bound.inputs[_INPUTS], outputs)
 
 
-def _printed(definition: protos.SignatureDef) -> str:
-    return f"goo.gle/debugonly   \n{definition}"  # protobuf's prefix of debug strings
+def _debug_string(definition: protos.SignatureDef) -> str:
+    """A message as protobuf's C++ DebugString prints it, with its prefix."""
+    return f"goo.gle/debugonly   \n{definition}"
 
 
 def _check_output_count(bound: BoundSignature, *, classify: bool) -> None:
@@ -107,23 +108,21 @@ def serialized_examples(message: protos.Input) -> np.ndarray:
 
 
 async def run(
-    servable: Servable, tasks: Sequence[InferenceTask], examples: np.ndarray, *, deadline_s: float | None
+    servable: Servable, tasks: Sequence[BoundTask], examples: np.ndarray, *, deadline_s: float | None
 ) -> list[list[Classes] | list[float]]:
     """Run all tasks in one run, each on the same examples. Returns the results in the order of the tasks."""
     feeds, fetches = _feeds_and_fetches(tasks, examples)
     return _results(tasks, examples, fetches, await servable.run(feeds, fetches, deadline_s=deadline_s))
 
 
-def run_now(
-    servable: Servable, tasks: Sequence[InferenceTask], examples: np.ndarray
-) -> list[list[Classes] | list[float]]:
+def run_now(servable: Servable, tasks: Sequence[BoundTask], examples: np.ndarray) -> list[list[Classes] | list[float]]:
     """Like `run`, on this thread and regardless of the queue."""
     feeds, fetches = _feeds_and_fetches(tasks, examples)
     return _results(tasks, examples, fetches, servable.run_now(feeds, fetches))
 
 
 def _feeds_and_fetches(
-    tasks: Sequence[InferenceTask], examples: np.ndarray
+    tasks: Sequence[BoundTask], examples: np.ndarray
 ) -> tuple[list[tuple[Endpoint, np.ndarray]], Sequence[Endpoint]]:
     """The feeds and fetches of all tasks, each tensor once."""
     feeds = {task.input.tensor_name: task.input for task in tasks}
@@ -132,7 +131,7 @@ def _feeds_and_fetches(
 
 
 def _results(
-    tasks: Sequence[InferenceTask], examples: np.ndarray, fetches: Sequence[Endpoint], arrays: Sequence[np.ndarray]
+    tasks: Sequence[BoundTask], examples: np.ndarray, fetches: Sequence[Endpoint], arrays: Sequence[np.ndarray]
 ) -> list[list[Classes] | list[float]]:
     by_tensor = {endpoint.tensor_name: array for endpoint, array in zip(fetches, arrays, strict=True)}
     return [task.result(by_tensor, len(examples)) for task in tasks]
