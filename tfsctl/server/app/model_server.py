@@ -14,7 +14,7 @@ from tfsctl.server.config.configured_models import configured_models
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle.config_poller import poll_config_file
-from tfsctl.server.lifecycle.manager import Manager, VersionCheck
+from tfsctl.server.lifecycle.manager import CheckFunction, Manager
 from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.lifecycle.version_checks import VersionChecks, check_command
 from tfsctl.server.process import memory, priorities
@@ -81,7 +81,7 @@ class ModelServer:
         self._runtime_started.wait()
         return self._loader.load(name, version, directory)
 
-    def _version_check(self) -> VersionCheck | None:
+    def _version_check(self) -> CheckFunction | None:
         if self._flags.check_new_versions == "never":
             return None
         return VersionChecks(check_command(), asdict(self._flags), self._is_serving).check

@@ -22,8 +22,10 @@ from tfsctl.server.process.resources import cpu_count
 from tfsctl.server.status import Code, ServingError, UnsafeVersionError, not_found
 
 log = logging.getLogger(__name__)
-Loader = Callable[[str, int, Path], Servable]
-VersionCheck = Callable[[str, int, Path], Awaitable[None]]
+LoadFunction = Callable[[str, int, Path], Servable]
+"""Loads a version: model name, version number, directory."""
+CheckFunction = Callable[[str, int, Path], Awaitable[None]]
+"""Checks a version, given like that. Raises ServingError if it must not be loaded."""
 _INITIAL_LOADS = 4 * cpu_count()  # num_initial_load_threads of TensorFlow Serving's server core
 
 
@@ -53,18 +55,18 @@ class Manager:
     At most `load_threads` versions load at the same time, and `unload_threads` are freed (0: one after another). Until
     `end_initial_loads`, many load at the same time. A negative `max_retries` means no limit, as in the real server.
     `check` is called before a version is loaded. Until `end_initial_loads`, it is called only if there are other
-    versions, or with `checks_alone`: nothing is served yet that a lone version could end.
+    versions, or with `checks_alone`: a lone version cannot end anything that is served.
     """
 
     def __init__(
         self,
-        load: Loader,
+        load: LoadFunction,
         *,
         max_retries: int,
         retry_interval_s: float,
         load_threads: int = 0,
         unload_threads: int = 0,
-        check: VersionCheck | None = None,
+        check: CheckFunction | None = None,
         checks_alone: bool = False,
     ) -> None:
         self._load = load
@@ -156,6 +158,7 @@ class Manager:
         return is_current and version.number in self._aspired.get(version.name, {})
 
     async def _load_version(self, version: ManagedVersion) -> None:
+        """Load a version, with retries, until it is AVAILABLE or END."""
         for attempt in count() if self._max_retries < 0 else range(self._max_retries + 1):
             if attempt:
                 await asyncio.sleep(self._retry_interval_s)
@@ -169,7 +172,7 @@ class Manager:
                 break
             log.error("Loading servable: %s failed: %s", version, version.error)
             if version.is_unsafe:
-                self._set_state(version, "END")  # retried too, but nothing waits for that
+                self._set_state(version, "END")  # now, before any retry: a starting server must not wait for those
         if version.servable is None:
             self._set_state(version, "END")
             return
@@ -180,6 +183,7 @@ class Manager:
         self._retire(version.name)
 
     async def _try_to_load(self, version: ManagedVersion) -> ServingError | None:
+        """Check and load a version once. Sets its servable, or returns the error."""
         log.info("Loading servable version %s", version)
         loop = asyncio.get_running_loop()
         try:
