@@ -53,14 +53,14 @@ class Application:
         self._max_message_bytes = min(self._max_body_bytes, max_message_bytes(flags.grpc_channel_arguments))
         self._server = ModelServer(flags)
         self._model_reload = flags.model_reload
-        self._requests = shutdown.Requests()
+        self._requests = shutdown.RunningRequests()
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""
         requests = self._requests
         requests.running += 1
         try:
-            if requests.refuse:  # so that the client asks another server
+            if requests.is_draining:  # so that the client asks another server
                 self._server.recorder.request_rejected("draining")
                 is_grpc = framing.is_grpc(exchange.headers)
                 await (_send_grpc(_DRAINING_GRPC, exchange) if is_grpc else _send_rest(_DRAINING_REST, exchange))

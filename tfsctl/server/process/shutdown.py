@@ -27,18 +27,18 @@ _POLL_S = 0.02
 _UNLOAD_S = 2.0
 
 
-class Requests:
-    """Counts running requests. `refuse` is true once new ones are refused."""
+class RunningRequests:
+    """Counts the running requests. `is_draining` is true once new ones are refused."""
 
-    __slots__ = ("refuse", "running")
+    __slots__ = ("is_draining", "running")
 
     def __init__(self) -> None:
         self.running = 0
-        self.refuse = False
+        self.is_draining = False
 
     async def drain(self, timeout_s: float) -> None:
         """Refuse new requests, and wait for the running ones for `timeout_s` at most."""
-        self.refuse = True
+        self.is_draining = True
         if not self.running:
             return
         log.info("Waiting for %d running requests, %g s at most", self.running, timeout_s)
