@@ -35,6 +35,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"graphs", "history", "predict_response"},
     ],
     "core/history": [{"event"}, {"journal"}],
+    "core/version_files": [{"fingerprint", "manifest", "warmup_requests"}, {"blessings"}, {"file_hashes"}],
     "core/graphs": [{"signature_graph"}, {"feature_specs"}],
     "data": [
         {"blocks", "checkpoints", "texts"},

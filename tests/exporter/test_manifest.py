@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from exporting import Export
 
-from tfsctl.core.version_files import MANIFEST_FILE, compare_files, read_row_independence, read_source_sha256
+from tfsctl.core.version_files.file_hashes import compare_files
+from tfsctl.core.version_files.manifest import MANIFEST_FILE, read_row_independence, read_source_sha256
 from tfsctl.exporter import manifest
 
 NET = """

@@ -17,7 +17,7 @@ from model_servers import clean_environment
 from tfsctl.core.history import journal
 from tfsctl.core.history.journal import JOURNAL_FILE
 from tfsctl.core.model_dir import list_versions
-from tfsctl.core.version_files import hash_files
+from tfsctl.core.version_files.file_hashes import hash_files
 
 NET = """
     import keras

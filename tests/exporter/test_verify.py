@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsctl.core.types import TensorSpec
-from tfsctl.core.version_files import MANIFEST_FILE
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
 from tfsctl.errors import InvalidInput
 from tfsctl.exporter import samples
 from tfsctl.exporter.output_comparison import (

@@ -14,7 +14,9 @@ from locations import ROOT
 
 from tfsctl.core import protos, tensors
 from tfsctl.core.tfrecord import write_records
-from tfsctl.core.version_files import MANIFEST_FILE, WARMUP_FILE, hash_files
+from tfsctl.core.version_files.file_hashes import hash_files
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
+from tfsctl.core.version_files.warmup_requests import WARMUP_FILE
 from tfsctl.lint.finding import Finding
 from tfsctl.lint.linting import lint
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tfsctl.core.model_dir import MAX_VERSION, VersionDir, is_version_dir, list_versions
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, SavedModelInfo, read_saved_model
-from tfsctl.core.version_files import with_samples
+from tfsctl.core.version_files.manifest import with_samples
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 from tfsctl.serving_config.model_name import check_name, valid_name

@@ -1,7 +1,7 @@
 """Writes the manifest of a version, `assets.extra/tfsctl_manifest.json`.
 
 docs/export.md describes its keys, and `manifest.schema.json` in this package is its JSON schema. TensorFlow Serving
-ignores unknown files in `assets.extra`. `core/version_files.py` reads manifests, those of format 1 included.
+ignores unknown files in `assets.extra`. `core/version_files/manifest.py` reads manifests, also those of format 1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import numpy as np
 
 from tfsctl.core import json_tensors
 from tfsctl.core.types import Signature, TensorSpec
-from tfsctl.core.version_files import MANIFEST_FILE, hash_files, read_fingerprint
+from tfsctl.core.version_files.file_hashes import hash_files
+from tfsctl.core.version_files.fingerprint import read_fingerprint
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
 from tfsctl.exporter.evidence.provenance import GitState, library_versions
 from tfsctl.exporter.exported import ExportedModel, SignatureCheck
 from tfsctl.exporter.output_comparison import Arrays

@@ -20,7 +20,9 @@ from tfsctl.core import model_dir
 from tfsctl.core.history import journal
 from tfsctl.core.history.event import Event
 from tfsctl.core.saved_model import SavedModelInfo, read_saved_model
-from tfsctl.core.version_files import WARMUP_FILE, compare_files, hash_files, read_row_independence
+from tfsctl.core.version_files.file_hashes import compare_files, hash_files
+from tfsctl.core.version_files.manifest import read_row_independence
+from tfsctl.core.version_files.warmup_requests import WARMUP_FILE
 from tfsctl.errors import ExportError, InvalidInput, NotFound, VersionTakenError
 from tfsctl.exporter.exported import ExportedModel, Verification
 from tfsctl.exporter.publish.remote import RemoteModel, is_remote

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tfsctl.core import protos
 from tfsctl.core.inference import PREDICT_METHOD_NAME
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
-from tfsctl.core.version_files import FINGERPRINT_FILE
+from tfsctl.core.version_files.fingerprint import FINGERPRINT_FILE
 from tfsctl.errors import ExportError, TfsctlError
 from tfsctl.exporter import error_text, naming
 from tfsctl.exporter.export_signature import ExportSignature

@@ -11,7 +11,10 @@ from tfsctl.core.graphs.signature_graph import PYTHON_OPS, signature_graph
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, SavedModelInfo, read_meta_graph, read_saved_model
 from tfsctl.core.tfrecord import read_records
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature
-from tfsctl.core.version_files import MANIFEST_FILE, WARMUP_FILE, compare_files, read_fingerprint
+from tfsctl.core.version_files.file_hashes import compare_files
+from tfsctl.core.version_files.fingerprint import read_fingerprint
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
+from tfsctl.core.version_files.warmup_requests import WARMUP_FILE
 from tfsctl.engines.docker import op_support
 from tfsctl.errors import EngineError, InvalidInput, ModelUnreadable, NotFound
 from tfsctl.lint.finding import Finding

@@ -14,7 +14,9 @@ from pathlib import Path
 from tfsctl.core import model_dir
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
 from tfsctl.core.types import ModelRef, VersionStatus
-from tfsctl.core.version_files import MANIFEST_FILE, Blessing, read_blessings, read_fingerprint
+from tfsctl.core.version_files.blessings import Blessing, read_blessings
+from tfsctl.core.version_files.fingerprint import read_fingerprint
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.registry import fleet
 from tfsctl.engines.registry.served_versions import models_in

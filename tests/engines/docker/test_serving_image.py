@@ -20,7 +20,7 @@ from fake_docker import VERSION, FakeDocker
 from graph_models import GraphModel
 from model_servers import clean_environment
 
-from tfsctl.core.version_files import content_hash
+from tfsctl.core.version_files.file_hashes import content_hash
 from tfsctl.engines import state_dir
 from tfsctl.errors import ExitCode
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from exporting import Export
 
-from tfsctl.core.version_files import MANIFEST_FILE
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
 
 # Each case is a function of x [batch, 4], with a weight w [4, 4].
 INDEPENDENT = {

@@ -7,7 +7,7 @@ import json
 from exporting import Export
 
 from tfsctl.core.model_dir import list_versions
-from tfsctl.core.version_files import MANIFEST_FILE
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
 
 MODEL = """
     import keras

@@ -16,7 +16,7 @@ from ports import free_ports, wait_until_listening
 from waiting import wait_for
 
 from tfsctl.core.saved_model import read_saved_model
-from tfsctl.core.version_files import compare_files
+from tfsctl.core.version_files.file_hashes import compare_files
 from tfsctl.errors import ExportError, InvalidInput, VersionTakenError
 from tfsctl.exporter.publish.remote import RemoteModel, is_remote
 

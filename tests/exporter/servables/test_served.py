@@ -17,7 +17,7 @@ from tfsctl.clients.factory import open_client
 from tfsctl.core.arrays import object_array
 from tfsctl.core.model_dir import list_versions
 from tfsctl.core.types import ModelRef
-from tfsctl.core.version_files import MANIFEST_FILE
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.server]
 

@@ -12,7 +12,9 @@ from exporting import Export
 
 from tfsctl.core import protos, tensors
 from tfsctl.core.tfrecord import read_records
-from tfsctl.core.version_files import MANIFEST_FILE, WARMUP_FILE, compare_files
+from tfsctl.core.version_files.file_hashes import compare_files
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
+from tfsctl.core.version_files.warmup_requests import WARMUP_FILE
 
 HALF = """
     import tensorflow as tf

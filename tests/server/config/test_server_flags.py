@@ -23,9 +23,9 @@ from tfrecords import write_records
 from waiting import eventually, wait_for
 
 from tfsctl.core import protos
+from tfsctl.core.version_files.warmup_requests import WARMUP_FILE
 from tfsctl.server.config import command_line
 from tfsctl.server.config.session_config import session_config
-from tfsctl.server.lifecycle.warmup import WARMUP_FILE
 
 
 def states(server: Served, model: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from tfrecords import framed, write_records
 from waiting import eventually, wait_for
 
 from tfsctl.core import protos, tensors
-from tfsctl.server.lifecycle.warmup import WARMUP_FILE
+from tfsctl.core.version_files.warmup_requests import WARMUP_FILE
 
 pytestmark = pytest.mark.server
 

@@ -12,7 +12,7 @@ from tfsctl.cli.inference.served_models import models_of, version_directory
 from tfsctl.cli.options.server_options import ServerOptions
 from tfsctl.cli.options.target import Target, find_target
 from tfsctl.core.types import Signature
-from tfsctl.core.version_files import with_samples
+from tfsctl.core.version_files.manifest import with_samples
 from tfsctl.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def of_directory(path: Path, options: ServerOptions, *, command: str = "metadata
     """
     from tfsctl.core.model_dir import is_version_dir, list_versions, parse_version
     from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
-    from tfsctl.core.version_files import count_warmup_requests, read_fingerprint
+    from tfsctl.core.version_files.fingerprint import read_fingerprint
+    from tfsctl.core.version_files.warmup_requests import count_warmup_requests
     from tfsctl.engines.model_on_disk import is_file_error, local_path, require_versions
 
     if options.label is not None:

@@ -35,9 +35,9 @@ def version_directory(target: Target, served: ModelMetadata) -> Path | None:
 
 def with_samples(target: Target, served: ModelMetadata) -> ModelMetadata:
     """The metadata with sample rows for examples, if the directory of the version can be read."""
-    from tfsctl.core import version_files
+    from tfsctl.core.version_files.manifest import with_samples
 
-    return replace(served, signatures=version_files.with_samples(served.signatures, version_directory(target, served)))
+    return replace(served, signatures=with_samples(served.signatures, version_directory(target, served)))
 
 
 def models_of(server: ServerRecord) -> Sequence[ModelConfig]:

@@ -15,7 +15,7 @@ from typing import Any
 from tfsctl.core import compatibility, model_dir
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
 from tfsctl.core.types import Signature
-from tfsctl.core.version_files import MANIFEST_FILE
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
 from tfsctl.errors import ExportError, InvalidInput, ModelUnreadable, TfsctlError, VersionTakenError
 from tfsctl.exporter.exported import VersionComparison
 

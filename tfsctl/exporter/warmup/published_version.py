@@ -10,7 +10,7 @@ from pathlib import Path
 from tfsctl.core import model_dir
 from tfsctl.core.saved_model import SAVED_MODEL_FILE, read_saved_model
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature
-from tfsctl.core.version_files import read_sample_rows
+from tfsctl.core.version_files.manifest import read_sample_rows
 from tfsctl.errors import ExportError, InvalidInput, NotFound
 from tfsctl.exporter import verification
 from tfsctl.exporter.manifest import has_batch

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tfsctl.core import protos
 from tfsctl.core.tfrecord import write_records
-from tfsctl.core.version_files import MANIFEST_FILE, WARMUP_FILE
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
+from tfsctl.core.version_files.warmup_requests import WARMUP_FILE
 from tfsctl.errors import ExportError
 from tfsctl.exporter import error_text, manifest
 from tfsctl.exporter.session_process import SessionProcess

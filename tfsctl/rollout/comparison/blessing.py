@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tfsctl.core.version_files import MANIFEST_FILE
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
 from tfsctl.rollout.comparison.result import Comparison
 
 KEY = "blessings"

@@ -16,7 +16,7 @@ from typing import get_args
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection, Transport
 from tfsctl.core.batches import Batch
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature
-from tfsctl.core.version_files import MANIFEST_FILE
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
 from tfsctl.data.shaping import Keep, shape_rows
 from tfsctl.data.sources import FORMATS, Format, open_source
 from tfsctl.errors import InvalidInput

@@ -14,7 +14,7 @@ from tfsctl.core import model_dir
 from tfsctl.core.history import journal
 from tfsctl.core.history.event import Action, Event
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
-from tfsctl.core.version_files import read_blessings
+from tfsctl.core.version_files.blessings import read_blessings
 from tfsctl.engines.registry import records
 from tfsctl.engines.registry.server_choice import choose_server
 from tfsctl.engines.registry.tracked_server import RUNNING

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tfsctl.core.version_files import read_row_independence
+from tfsctl.core.version_files.manifest import read_row_independence
+from tfsctl.core.version_files.warmup_requests import WARMUP_FILE
 from tfsctl.server.batching.batching_session import BatchingSession
 from tfsctl.server.batching.parameters import BatchingParameters, model_parameters
 from tfsctl.server.batching.scheduler import BatchScheduler
@@ -108,7 +109,7 @@ class Loader:
 
     def warm_up(self, servable: Servable, directory: Path) -> None:
         """Run the warmup requests of a version, if it has any."""
-        has_requests, start_s, status = (directory / warmup.WARMUP_FILE).exists(), time.perf_counter(), "OK"
+        has_requests, start_s, status = (directory / WARMUP_FILE).exists(), time.perf_counter(), "OK"
         try:
             warmup.warm_up(
                 servable, directory, iterations=self.warmup_iterations, check_method_names=self.check_method_names

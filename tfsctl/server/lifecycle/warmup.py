@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from tfsctl.core import protos, tensors
 from tfsctl.core.tfrecord import read_records
 from tfsctl.core.types import DEFAULT_SIGNATURE
+from tfsctl.core.version_files.warmup_requests import WARMUP_FILE
 from tfsctl.errors import InvalidInput
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.signatures import examples as signature_examples
@@ -22,7 +23,6 @@ from tfsctl.server.status import Code, ServingError, invalid_argument
 
 log = logging.getLogger(__name__)
 
-WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_RECORDS = 1000
 
 

@@ -14,7 +14,9 @@ from scale_models import write_scale_model
 from tfsctl.cli.commands.rollout.history import history
 from tfsctl.core.history import journal
 from tfsctl.core.history.event import Event
-from tfsctl.core.version_files import MANIFEST_FILE, hash_files, read_blessings
+from tfsctl.core.version_files.blessings import read_blessings
+from tfsctl.core.version_files.file_hashes import hash_files
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
 
 
 @pytest.fixture

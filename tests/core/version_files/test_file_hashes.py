@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tfsctl.core.version_files import MANIFEST_FILE, FileDifferences, compare_files, hash_files
+from tfsctl.core.version_files.file_hashes import FileDifferences, compare_files, hash_files
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
 
 
 @pytest.fixture

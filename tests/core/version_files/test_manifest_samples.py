@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tfsctl.core.types import Signature, TensorSpec
-from tfsctl.core.version_files import MANIFEST_FILE, with_samples
+from tfsctl.core.version_files.manifest import MANIFEST_FILE, with_samples
 from tfsctl.inputs.example_request import example_body, example_row
 
 TEXT = TensorSpec("text", "string", (None,))

@@ -1,0 +1,1 @@
+"""The files of one version besides `saved_model.pb`: manifest, blessings, fingerprint, warmup requests, hashes."""
