@@ -241,7 +241,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"conversation"},
     ],
     "engines": [
-        {"exit_reasons", "launch_spec", "model_on_disk", "ports", "state_dir"},
+        {"exit_reasons", "launch_spec", "model_on_disk", "ports", "state_dir", "state_document"},
         {"engine"},
         {"server_record"},
         {"docker", "process"},
@@ -329,6 +329,7 @@ LIBRARIES = {
     "google_crc32c": ["core/tfrecord"],
     "pandas": ["api", "rollout/comparison/result"],
     "PIL": ["api/inputs", "inputs/images"],
+    "dacite": ["engines/state_document"],
     "fsspec": ["exporter/publish/remote"],
     "pyarrow": ["data/parquet_rows"],
     "ctypes": ["server"],

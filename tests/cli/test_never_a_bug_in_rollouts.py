@@ -235,7 +235,7 @@ def test_records_and_fronts(run_cli: RunCli, place: Path) -> None:  # noqa: ARG0
         ("restart", "f", "--wait-timeout", "0.2"),
         ("predict", "--model", "m", "1", "--timeout", "0.2"),
     ]
-    for seed in range(2 * len(commands)):
+    for seed in range(4 * len(commands)):
         mutations.random.seed(seed)
         text = json.dumps(state)
         broken = [text[: mutations.random.randrange(len(text))], "[" * 100_000, "3", "[]", "{}", '{"slots": []}', ""]
@@ -245,7 +245,7 @@ def test_records_and_fronts(run_cli: RunCli, place: Path) -> None:  # noqa: ARG0
             mutations.body({"id": "1", "action": "abort"}),
         ]
         file.write_bytes(damaged[0] if seed % 3 == 0 else json.dumps(document).encode())
-        (folder / "state.json").write_bytes(damaged[1] if seed % 3 else json.dumps(state).encode())
+        (folder / "state.json").write_bytes(mutations.body(state) if seed % 2 else damaged[1])
         (folder / "command.json").write_bytes(damaged[2])
         argv = commands[seed % len(commands)]
         result = run_cli(*argv)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -48,7 +49,7 @@ def start_envoy(front: str, addresses: FrontAddresses, folder: Path) -> ProcessR
 
 def start_collector(front: str, options: CollectorOptions) -> ProcessRef:
     """Start the collector of a shadow. Raises EngineError."""
-    argv = [sys.executable, "-m", "tfsctl.rollout.shadow", json.dumps(options.to_document())]
+    argv = [sys.executable, "-m", "tfsctl.rollout.shadow", json.dumps(asdict(options))]
     return start_detached(child_name(front, "shadow"), argv, {})
 
 

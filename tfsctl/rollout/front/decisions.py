@@ -9,13 +9,13 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from tfsctl.engines.launch_spec import LaunchSpec
+from tfsctl.engines.state_document import from_document
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.rollout.front import shadow_decisions
 from tfsctl.rollout.front.front_files import FrontState
-from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan, plan_from_document
+from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan
 from tfsctl.rollout.front.routes import Canary, Mirror, Routing
-from tfsctl.rollout.shadow.shadow_state import Progress, Shadow
-from tfsctl.rollout.shadow.shadow_state import plan_from_document as plan_from_shadow
+from tfsctl.rollout.shadow.shadow_state import Progress, Shadow, ShadowPlan
 
 MAX_ENDS = 3  # after so many ends of its server, the canary is broken
 
@@ -49,7 +49,7 @@ def carry_out(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -
 
 
 def _start(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> FrontState:
-    plan = plan_from_document(command["plan"])
+    plan = from_document(RolloutPlan, command["plan"])
     running = state.rollout
     if running is not None and running.is_active:
         same = (running.plan.model, running.plan.version) == (plan.model, plan.version)
@@ -70,7 +70,9 @@ def _start(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> F
         ended = running.at_step(0)  # with the percentage of the step that ends
         slow_ms = running.slow_ms if plan.slow == running.plan.slow else _given_threshold(plan)
         if plan.min_agreement is not None and not keeps_samples:
-            state = shadow_decisions.with_shadow(state, plan_from_shadow(command["shadow"]), command["operator"])
+            state = shadow_decisions.with_shadow(
+                state, from_document(ShadowPlan, command["shadow"]), command["operator"]
+            )
         return shadow_decisions.without_recorded_copies(
             replace(state, rollout=replace(ended, plan=plan, slow_ms=slow_ms))
         )
@@ -83,7 +85,7 @@ def _start(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> F
             f"version {shadow.plan.version} of {shadow.plan.model} is being shadowed (started by {shadow.operator})"
         )
     if plan.min_agreement is not None:
-        state = shadow_decisions.with_shadow(state, plan_from_shadow(command["shadow"]), command["operator"])
+        state = shadow_decisions.with_shadow(state, from_document(ShadowPlan, command["shadow"]), command["operator"])
     stable = state.versions[plan.model]
     rollout = Rollout(plan, stable, command["operator"], time.time(), slow_ms=_given_threshold(plan))
     return shadow_decisions.without_recorded_copies(replace(state, rollout=rollout))

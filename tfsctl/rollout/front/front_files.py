@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tfsctl.engines import state_dir
+from tfsctl.engines.state_document import from_document
 from tfsctl.programs import processes
 from tfsctl.rollout.experiment.exposure_store import ExposureStore
 from tfsctl.rollout.front.rollout_state import Rollout
@@ -90,6 +91,11 @@ class FrontState:
     command_hint: str = ""
     command_code: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if a server is missing."""
+        if set(self.slots) != {"a", "b"}:
+            raise ValueError(f"slots {sorted(self.slots)} instead of a and b")
+
     @property
     def other_slot(self) -> Slot:
         """The slot that is not the stable one."""
@@ -147,8 +153,8 @@ class FrontFiles:
         """The state; None if there is none, or if another version of tfsctl wrote it."""
         document = _read_json(self._folder / "state.json")
         try:
-            return None if document is None else _state_from(document)
-        except (KeyError, TypeError, ValueError, AttributeError):
+            return None if document is None else from_document(FrontState, document)
+        except ValueError:
             return None
 
     @property
@@ -184,26 +190,3 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         return cast("dict[str, Any]", json.loads(path.read_text(encoding="utf-8")))
     except (OSError, RecursionError, ValueError):
         return None
-
-
-def _state_from(document: dict[str, Any]) -> FrontState:
-    slots = {
-        slot: SlotState(
-            tuple(value["ports"]), server_from_document(value["process"]), value["versions"], value["recordings"]
-        )
-        for slot, value in document["slots"].items()
-    }
-    rollout = document["rollout"] and Rollout.from_document(document["rollout"])
-    references = {name: _process_from(document[name]) for name in ("envoy", "collector")}
-    shadow = document["shadow"] and Shadow.from_document(document["shadow"])
-    values = {"slots": slots, "rollout": rollout, "shadow": shadow, **references}
-    return FrontState(**{**document, **values})
-
-
-def server_from_document(document: dict[str, Any] | None) -> ProcessRef | ContainerRef | None:
-    """Read what `dataclasses.asdict` made of a reference. Raises TypeError for any other document."""
-    return ContainerRef(**document) if document is not None and "container" in document else _process_from(document)
-
-
-def _process_from(document: dict[str, Any] | None) -> ProcessRef | None:
-    return None if document is None else ProcessRef(**document)

@@ -13,10 +13,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from tfsctl.engines.launch_spec import LaunchSpec
+from tfsctl.engines.state_document import from_document
 from tfsctl.errors import EngineError
 from tfsctl.programs import port_handover
 from tfsctl.rollout.front import admin, children
-from tfsctl.rollout.front.front_files import ContainerRef, ProcessRef, server_from_document
+from tfsctl.rollout.front.front_files import ContainerRef, ProcessRef
 
 VARIABLE = "TFSCTL_FRONT_PREDECESSOR"  # set for a front: the server whose ports it takes, as JSON
 _SHARE_S = 10.0  # for a server to share its ports: its event loop may be busy
@@ -42,9 +43,7 @@ def from_variable(value: str | None) -> Predecessor | None:
     """The server in the variable; None if it is not set."""
     if not value:
         return None
-    document = json.loads(value)
-    server = server_from_document(document["server"])
-    return None if server is None else Predecessor(server, document["stop"])
+    return from_document(Predecessor, json.loads(value))
 
 
 def request_ports(predecessor: Predecessor, spec: LaunchSpec) -> bool:

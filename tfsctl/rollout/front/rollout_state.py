@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from tfsctl.rollout.front.admin import Counts
 from tfsctl.rollout.gate.e_value import SequentialTest
@@ -49,6 +48,13 @@ class RolloutPlan:
     min_agreement: float | None = None
     min_samples: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise ValueError if there is not one number of requests for each step, and InvalidInput for a bad `slow`."""
+        if not self.steps or len(self.steps) != len(self.min_requests):
+            raise ValueError(f"{len(self.min_requests)} numbers of requests for {len(self.steps)} steps")
+        if self.slow is not None:
+            parse_slow_rule(self.slow)
+
     @property
     def gate_alpha(self) -> float:
         """The probability of a false alarm of each gate."""
@@ -85,6 +91,11 @@ class Rollout:
     slow_ms: float | None = None
     reason: str = ""
     ended_at: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if the plan has no such step."""
+        if not 0 <= self.step < len(self.plan.steps):
+            raise ValueError(f"step {self.step} of {len(self.plan.steps)}")
 
     @property
     def is_active(self) -> bool:
@@ -152,20 +163,3 @@ class Rollout:
     def ended(self, status: Status, reason: str) -> Rollout:
         """The rollout with its end."""
         return replace(self, status=status, reason=reason, ended_at=time.time())
-
-    def to_document(self) -> dict[str, Any]:
-        """Convert to JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Rollout:
-        """Read what `to_document` returned."""
-        counts = {name: Counts(**document[name]) for name in ("stable", "canary", "total_stable", "total_canary")}
-        return cls(**{**document, **counts, "plan": plan_from_document(document["plan"])})
-
-
-def plan_from_document(document: Mapping[str, Any]) -> RolloutPlan:
-    """Read what `dataclasses.asdict` made of a plan. Raises KeyError or TypeError for any other document."""
-    values = {field.name: document[field.name] for field in fields(RolloutPlan)}
-    lists = {"steps": tuple(values["steps"]), "min_requests": tuple(values["min_requests"])}
-    return RolloutPlan(**{**values, **lists})

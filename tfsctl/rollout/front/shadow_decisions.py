@@ -11,9 +11,10 @@ from typing import Any
 
 from tfsctl.core.model_dir import list_versions
 from tfsctl.engines.launch_spec import LaunchSpec
+from tfsctl.engines.state_document import from_document
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.rollout.front.front_files import FrontState
-from tfsctl.rollout.shadow.shadow_state import Shadow, ShadowPlan, plan_from_document
+from tfsctl.rollout.shadow.shadow_state import Shadow, ShadowPlan
 
 
 def check_version(state: FrontState, spec: LaunchSpec, model: str, version: int) -> None:
@@ -47,7 +48,7 @@ def with_shadow(state: FrontState, plan: ShadowPlan, operator: str) -> FrontStat
 
 def start_shadow(state: FrontState, spec: LaunchSpec, command: Mapping[str, Any]) -> FrontState:
     """The state with a new shadow. Raises InvalidInput or NotFound if it cannot be started."""
-    plan = plan_from_document(command["plan"])
+    plan = from_document(ShadowPlan, command["plan"])
     rollout, shadow = state.rollout, state.shadow
     if rollout is not None and rollout.is_active:
         if (rollout.plan.model, rollout.plan.version) != (plan.model, plan.version):

@@ -9,6 +9,7 @@ import signal
 import sys
 from datetime import datetime
 
+from tfsctl.engines.state_document import from_document
 from tfsctl.rollout.shadow.collector_options import CollectorOptions
 from tfsctl.rollout.shadow.collector_process import CollectorProcess
 
@@ -26,6 +27,6 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_run(CollectorOptions.from_document(json.loads(sys.argv[1]))))
+    asyncio.run(_run(from_document(CollectorOptions, json.loads(sys.argv[1]))))
     sys.stderr.flush()
     os._exit(0)  # requests that B never answers must not delay the end

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfsctl.engines import state_dir
+from tfsctl.engines.state_document import from_document
 from tfsctl.rollout.comparison.result import Comparison
 from tfsctl.rollout.shadow.shadow_state import Progress
 
@@ -21,8 +22,8 @@ class CollectorFiles:
     def read_progress(self) -> Progress | None:
         """What the collector has counted; None if there is nothing, or if another version of tfsctl wrote it."""
         try:
-            return Progress.from_document(json.loads(self._progress.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError):
+            return from_document(Progress, json.loads(self._progress.read_text(encoding="utf-8")))
+        except (OSError, RecursionError, ValueError):
             return None
 
     def write_progress(self, progress: Progress) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from tfsctl.rollout.shadow.shadow_state import ShadowPlan, plan_from_document
+from tfsctl.rollout.shadow.shadow_state import ShadowPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +18,3 @@ class CollectorOptions:
     folder: str
     host: str
     grpc_port: int
-
-    def to_document(self) -> dict[str, Any]:
-        """Convert to JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any]) -> CollectorOptions:
-        """Read what `to_document` returned. Raises KeyError or TypeError for any other document."""
-        return cls(**{**document, "plan": plan_from_document(document["plan"])})

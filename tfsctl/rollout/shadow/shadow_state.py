@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Status = Literal["starting", "running", "stopped", "completed", "failed"]
@@ -63,11 +62,6 @@ class Progress:
     log_evidence: float = 0.0
     log_values: tuple[float, ...] = ()
 
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Progress:
-        """Read what `dataclasses.asdict` made. Raises TypeError or KeyError for any other document."""
-        return cls(**{**document, "log_values": tuple(document["log_values"])})
-
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
@@ -99,17 +93,6 @@ class Shadow:
     def begun_again(self) -> Shadow:
         """The same shadow without what it has counted."""
         return Shadow(self.plan, self.from_version, self.operator, time.time())
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Shadow:
-        """Read what `dataclasses.asdict` made. Raises TypeError or KeyError for any other document."""
-        progress = document["progress"] and Progress.from_document(document["progress"])
-        return cls(**{**document, "plan": plan_from_document(document["plan"]), "progress": progress})
-
-
-def plan_from_document(document: Mapping[str, Any]) -> ShadowPlan:
-    """Read what `dataclasses.asdict` made of a plan. Raises KeyError or TypeError for any other document."""
-    return ShadowPlan(**{field.name: document[field.name] for field in fields(ShadowPlan)})
 
 
 def shadow_document(shadow: Shadow, sent_by: int) -> dict[str, Any]:
