@@ -212,7 +212,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "quantities",
             "sizes",
         },
-        {"connection_options", "file_options", "label_options", "running_server_options", "serve_parameters"},
+        {"connection_options", "file_options", "managed_model_options", "running_server_options", "serve_parameters"},
         {"server_options"},
         {"target"},
         {"inference_options"},

@@ -9,7 +9,7 @@ import typer
 
 from tfsctl.cli.options.connection_options import takes_connection_options
 from tfsctl.cli.options.default_command import DefaultCommandGroup
-from tfsctl.cli.options.label_options import (
+from tfsctl.cli.options.managed_model_options import (
     DEFAULT_HOST,
     DEFAULT_PORT,
     ConfigFile,

@@ -8,7 +8,7 @@ import typer
 
 from tfsctl.cli.commands.rollout import rollout
 from tfsctl.cli.options.connection_options import takes_connection_options
-from tfsctl.cli.options.label_options import (
+from tfsctl.cli.options.managed_model_options import (
     DEFAULT_HOST,
     DEFAULT_PORT,
     ConfigFile,

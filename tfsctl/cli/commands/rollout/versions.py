@@ -9,7 +9,7 @@ import typer
 
 from tfsctl.cli.options.completion import complete_models
 from tfsctl.cli.options.default_command import DefaultCommandGroup
-from tfsctl.cli.options.label_options import Message
+from tfsctl.cli.options.managed_model_options import Message
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.errors import InvalidInput
