@@ -5,26 +5,26 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-Command = Callable[..., None]
+T = TypeVar("T")
 
 
-def option_group(parameter: str, build: Callable[..., Any]) -> Callable[[Command], Command]:
-    """Return a decorator that adds the options of `build` to a command.
+def option_group(parameter: str, build: Callable[..., Any]) -> Callable[[Callable[..., T]], Callable[..., T]]:
+    """Return a decorator that adds the options of `build` to a command, or to the `build` of another group.
 
-    The command declares one parameter of the name `parameter`. Typer sees the parameters of `build` in its place, and
-    the command receives what `build` returns for their values.
+    The command declares one parameter of the name `parameter`. Typer sees the parameters of `build` instead of it,
+    after the other options of the command, and the command receives what `build` returns for their values.
     """
     group = list(inspect.signature(build, eval_str=True).parameters.values())
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: Callable[..., T]) -> Callable[..., T]:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != parameter]
 
         @functools.wraps(command)
-        def run(**values: Any) -> None:  # noqa: ANN401 - the values of any option
+        def run(**values: Any) -> T:  # noqa: ANN401 - the values of any option
             group_values = {option.name: values.pop(option.name) for option in group}
-            command(**{parameter: build(**group_values)}, **values)
+            return command(**{parameter: build(**group_values)}, **values)
 
         parameters = sorted([*own, *group], key=lambda p: p.kind)  # arguments before options
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # Typer reads it

@@ -48,7 +48,7 @@ class LabelState:
         return max(self.loaded, default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelChange(LabelState):
     """A change that was made.
 
@@ -56,14 +56,14 @@ class LabelChange(LabelState):
     - `seconds`: how long it took, from the first call to the server to the last
     """
 
-    labels_before: Mapping[str, int] = None  # type: ignore[assignment] # always given
-    released: tuple[int, ...] = ()
-    seconds: float = 0.0
+    labels_before: Mapping[str, int]
+    released: tuple[int, ...]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeOptions:
-    """Options of every change: how long versions may load, a remark for the history, and the function that reports each step."""
+    """Options of every change: how long versions may load, a comment for the history, and how each step is reported."""
 
     wait_timeout_s: float = DEFAULT_WAIT_S
     message: str = ""

@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from tfsctl.cli.options.connection_options import takes_connection_options
+from tfsctl.cli.commands.rollout.label_change import run_label_change
 from tfsctl.cli.options.default_command import DefaultCommandGroup
 from tfsctl.cli.options.managed_model_options import (
-    DEFAULT_HOST,
-    DEFAULT_PORT,
-    ConfigFile,
-    GrpcPort,
-    Host,
+    ManagedModelOptions,
     Message,
     ModelName,
-    Server,
-    change_options,
-    open_model,
+    takes_managed_model_options,
 )
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
 from tfsctl.cli.usage.help_format import GroupedCommand
-from tfsctl.clients.connection import Connection
 from tfsctl.errors import InvalidInput
 
 
-@takes_connection_options
+@takes_managed_model_options
 def set_(
     name: ModelName,
     labels: Annotated[list[str], typer.Argument(metavar="LABEL=VERSION...", help="The labels to assign.")],
     *,
-    server: Server = None,
-    config: ConfigFile = None,
-    host: Host = DEFAULT_HOST,
-    port: GrpcPort = DEFAULT_PORT,
-    connection: Connection,
+    options: ManagedModelOptions,
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     message: Message = "",
     as_json: Json = False,
@@ -54,17 +44,13 @@ def set_(
       tfsctl label amazon_review canary=1790000600 --message "new tokenizer"
       tfsctl label amazon_review stable=2 --config models.config --host 10.0.0.5 --port 8500
     """
-    from tfsctl.cli.output import label_table, terminal
     from tfsctl.rollout.labels.label_changes import set_labels
 
-    assigned = _parse(labels)
-    with terminal.progress(quiet=as_json) as step:
-        model = open_model(name, server, config, host, port, connection)
-        change = set_labels(model, assigned, options=change_options(wait_timeout, message, step))
-    terminal.answer_json(label_table.change_document(change)) if as_json else label_table.print_change(change)
+    change = partial(set_labels, assigned=_parse_labels(labels))
+    run_label_change(name, options, change, wait_timeout=wait_timeout, message=message, as_json=as_json)
 
 
-def _parse(arguments: Sequence[str]) -> dict[str, int]:
+def _parse_labels(arguments: Sequence[str]) -> dict[str, int]:
     """The labels of LABEL=VERSION arguments. Raises InvalidInput."""
     from tfsctl.core.model_dir import parse_version
 
@@ -79,16 +65,12 @@ def _parse(arguments: Sequence[str]) -> dict[str, int]:
     return labels
 
 
-@takes_connection_options
+@takes_managed_model_options
 def rm(
     name: ModelName,
     labels: Annotated[list[str], typer.Argument(metavar="LABEL...", help="The labels to remove.")],
     *,
-    server: Server = None,
-    config: ConfigFile = None,
-    host: Host = DEFAULT_HOST,
-    port: GrpcPort = DEFAULT_PORT,
-    connection: Connection,
+    options: ManagedModelOptions,
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     message: Message = "",
     as_json: Json = False,
@@ -101,26 +83,17 @@ def rm(
     Examples:
       tfsctl label rm amazon_review canary
     """
-    from tfsctl.cli.output import label_table, terminal
     from tfsctl.rollout.labels.label_changes import set_labels
 
-    with terminal.progress(quiet=as_json) as step:
-        model = open_model(name, server, config, host, port, connection)
-        change = set_labels(
-            model, {}, removed=tuple(dict.fromkeys(labels)), options=change_options(wait_timeout, message, step)
-        )
-    terminal.answer_json(label_table.change_document(change)) if as_json else label_table.print_change(change)
+    change = partial(set_labels, assigned={}, removed=tuple(dict.fromkeys(labels)))
+    run_label_change(name, options, change, wait_timeout=wait_timeout, message=message, as_json=as_json)
 
 
-@takes_connection_options
+@takes_managed_model_options
 def ls(
     name: ModelName,
     *,
-    server: Server = None,
-    config: ConfigFile = None,
-    host: Host = DEFAULT_HOST,
-    port: GrpcPort = DEFAULT_PORT,
-    connection: Connection,
+    options: ManagedModelOptions,
     as_json: Json = False,
 ) -> None:
     """List the labels of a served model.
@@ -134,11 +107,11 @@ def ls(
     from tfsctl.cli.output import label_table, terminal
     from tfsctl.rollout.labels.label_changes import label_state
 
-    with terminal.progress(quiet=True) as step:
-        state = label_state(
-            open_model(name, server, config, host, port, connection), change_options(DEFAULT_WAIT_TIMEOUT_S, "", step)
-        )
-    terminal.answer_json(label_table.state_document(state)) if as_json else label_table.print_state(state)
+    state = label_state(options.find_model(name))
+    if as_json:
+        terminal.answer_json(label_table.state_document(state))
+    else:
+        label_table.print_state(state)
 
 
 app = typer.Typer(

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from tfsctl.cli.commands.rollout import rollout
-from tfsctl.cli.options.connection_options import takes_connection_options
+from tfsctl.cli.commands.rollout.label_change import run_label_change
 from tfsctl.cli.options.managed_model_options import (
-    DEFAULT_HOST,
-    DEFAULT_PORT,
-    ConfigFile,
-    GrpcPort,
-    Host,
+    ManagedModelOptions,
     Message,
     ModelName,
-    Server,
-    change_options,
-    open_model,
+    takes_managed_model_options,
 )
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
-from tfsctl.clients.connection import Connection
 
 
-@takes_connection_options
+@takes_managed_model_options
 def rollback(
     name: ModelName,
     *,
-    server: Server = None,
-    config: ConfigFile = None,
-    host: Host = DEFAULT_HOST,
-    port: GrpcPort = DEFAULT_PORT,
-    connection: Connection,
+    options: ManagedModelOptions,
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     message: Message = "",
     as_json: Json = False,
@@ -47,15 +36,8 @@ def rollback(
       tfsctl rollback amazon_review
       tfsctl rollback amazon_review --message "more errors on long texts"
     """
-    from tfsctl.cli.output import label_table, terminal
     from tfsctl.rollout.labels import label_changes
 
-    is_ours = config is None and (host, port) == (DEFAULT_HOST, DEFAULT_PORT)
-    if is_ours and rollout.finish_on_front(name, server, "rollback", as_json=as_json):
+    if options.is_tfsctl_server and rollout.finish_on_front(name, options.server, "rollback", as_json=as_json):
         return
-    with terminal.progress(quiet=as_json) as step:
-        change = label_changes.rollback(
-            open_model(name, server, config, host, port, connection),
-            options=change_options(wait_timeout, message, step),
-        )
-    terminal.answer_json(label_table.change_document(change)) if as_json else label_table.print_change(change)
+    run_label_change(name, options, label_changes.rollback, wait_timeout=wait_timeout, message=message, as_json=as_json)
