@@ -210,7 +210,6 @@ LAYERS: dict[str, list[set[str]]] = {
             "option_values",
             "output_options",
             "quantities",
-            "sizes",
         },
         {"connection_options", "file_options", "running_server_options", "serve_parameters"},
         {"managed_model_options", "server_options"},

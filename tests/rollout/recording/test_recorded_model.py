@@ -13,7 +13,6 @@ from cli_runner import RunCli
 from scale_models import write_scale_model
 from waiting import wait_for
 
-from tfsctl.cli.options.quantities import parse_duration, parse_share
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature, TensorSpec
 from tfsctl.engines.registry import records
@@ -93,18 +92,6 @@ def test_why_a_recording_ends(tmp_path: Path, limits: dict[str, object], reason:
         "show": lambda _counts: None,
     }
     assert watch(IndexReader(tmp_path, "m"), **{**settings, **limits}) == reason  # type: ignore[arg-type]
-
-
-def test_shares_and_durations() -> None:
-    """As a person writes them."""
-    assert [parse_share(text, "--sample") for text in ("10%", "0.1", "100 %", "1")] == [0.1, 0.1, 1.0, 1.0]
-    assert [parse_duration(text, "--for") for text in ("60s", "5m", "1.5h", "2", "100ms")] == [60, 300, 5400, 2, 0.1]
-    for text in ("0", "101%", "ten", "-1"):
-        with pytest.raises(InvalidInput, match="not a share"):
-            parse_share(text, "--sample")
-    for text in ("0s", "soon", "5 weeks"):
-        with pytest.raises(InvalidInput, match="not a duration"):
-            parse_duration(text, "--for")
 
 
 @pytest.fixture

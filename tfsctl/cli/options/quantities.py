@@ -1,4 +1,9 @@
-"""Shares and durations as options take them: `10%` or `0.1`, and `60s`, `5m`, `1.5h` or plain seconds."""
+"""Shares, durations and sizes as options take them.
+
+- a share: `10%` or `0.1`
+- a duration: `60s`, `5m`, `1.5h` or plain seconds
+- a size in bytes: `1000`, `64k`, `512m`, `1.5g`, `64MB`; a unit is a power of 1024
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,8 @@ from tfsctl.errors import InvalidInput
 _SHARE = re.compile(r"(?P<number>\d+(?:\.\d+)?|\.\d+)\s*(?P<percent>%?)")
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s|m|h|d|)")
 _SECONDS_OF_UNIT = {"ms": 1e-3, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE = re.compile(r"(?P<number>\d{1,15}(?:\.\d{1,6})?) *(?P<unit>[kmgt]?)(?:i?b)?", re.IGNORECASE)
+_BYTES_OF_UNIT = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def parse_share(text: str, option: str) -> float:
@@ -28,3 +35,12 @@ def parse_duration(text: str, option: str) -> float:
     if not 0 < seconds <= MAX_TIMEOUT_S:
         raise InvalidInput(f"{option} {text}: not a duration", hint=f"{option} 60s, {option} 5m or {option} 1h")
     return seconds
+
+
+def parse_size(text: str | int) -> int:
+    """The number of bytes of a size. Raises InvalidInput if the text is not a size of at least one byte."""
+    match = _SIZE.fullmatch(str(text))
+    size = 0 if match is None else int(float(match["number"]) * _BYTES_OF_UNIT[match["unit"].lower()])
+    if size < 1:
+        raise InvalidInput(f"{text!r} is not a size", hint="use a number with a unit, e.g. 64m or 1g")
+    return size

@@ -25,7 +25,7 @@ from tfsctl.cli.options.connection_options import (
 )
 from tfsctl.cli.options.option_groups import option_group
 from tfsctl.cli.options.option_values import check_values
-from tfsctl.cli.options.sizes import parse_size
+from tfsctl.cli.options.quantities import parse_size
 from tfsctl.clients.connection import (
     DEFAULT_MAX_ANSWER_BYTES,
     DEFAULT_TIMEOUT_S,

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfsctl.cli.options.output_options import Json
-from tfsctl.cli.options.quantities import parse_duration, parse_share
+from tfsctl.cli.options.quantities import parse_duration, parse_share, parse_size
 from tfsctl.cli.options.running_server_options import ServerName
-from tfsctl.cli.options.sizes import parse_size
 from tfsctl.errors import InvalidInput
 
 if TYPE_CHECKING:
