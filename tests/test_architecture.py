@@ -199,12 +199,11 @@ LAYERS: dict[str, list[set[str]]] = {
         {"registry"},
         {"__init__"},
     ],
-    "cli/usage": [{"headings", "usage_errors"}, {"help_format"}],
+    "cli/usage": [{"default_command", "headings", "usage_errors"}, {"help_format"}],
     "cli/commands": [{"deploy", "export", "query", "rollout", "serve"}],
     "cli/options": [
         {
             "completion",
-            "default_command",
             "input_arguments",
             "option_groups",
             "option_values",

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from tfsctl.cli.commands.rollout.label_change import run_label_change
-from tfsctl.cli.options.default_command import DefaultCommandGroup
 from tfsctl.cli.options.managed_model_options import (
     ManagedModelOptions,
     Message,
@@ -18,6 +17,7 @@ from tfsctl.cli.options.managed_model_options import (
 )
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
+from tfsctl.cli.usage.default_command import DefaultCommandGroup
 from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.errors import InvalidInput
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tfsctl.cli.options.completion import complete_models
-from tfsctl.cli.options.default_command import DefaultCommandGroup
 from tfsctl.cli.options.managed_model_options import Message
 from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.usage.default_command import DefaultCommandGroup
 from tfsctl.cli.usage.help_format import GroupedCommand
 from tfsctl.errors import InvalidInput
 
