@@ -203,6 +203,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "cli/commands": [{"deploy", "export", "query", "rollout", "serve"}],
     "cli/options": [
         {
+            "comparison_options",
             "completion",
             "input_arguments",
             "option_groups",
@@ -210,7 +211,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "output_options",
             "quantities",
         },
-        {"connection_options", "file_options", "running_server_options", "serve_parameters"},
+        {"connection_options", "file_options", "front_options", "running_server_options", "serve_parameters"},
         {"managed_model_options", "server_options"},
         {"target"},
         {"inference_options"},

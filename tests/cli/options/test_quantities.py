@@ -41,7 +41,7 @@ def test_a_share_is_a_percentage_or_a_fraction(text: str, share: float) -> None:
 @pytest.mark.parametrize("text", ["0", "101%", "ten", "-1"])
 def test_text_that_is_no_share_is_refused(text: str) -> None:
     """Among it: a share of nothing, and one of more than all."""
-    with pytest.raises(InvalidInput, match="--sample .*: not a share"):
+    with pytest.raises(InvalidInput, match=r"--sample .*: not a share"):
         parse_share(text, "--sample")
 
 
@@ -56,5 +56,5 @@ def test_a_duration_without_a_unit_is_in_seconds(text: str, seconds: float) -> N
 @pytest.mark.parametrize("text", ["0s", "soon", "5 weeks"])
 def test_text_that_is_no_duration_is_refused(text: str) -> None:
     """Among it: no time at all, and a unit that is not known."""
-    with pytest.raises(InvalidInput, match="--for .*: not a duration"):
+    with pytest.raises(InvalidInput, match=r"--for .*: not a duration"):
         parse_duration(text, "--for")

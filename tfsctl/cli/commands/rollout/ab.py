@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from tfsctl.cli.commands.rollout.canary import FrontName
 from tfsctl.cli.options.completion import complete_models
+from tfsctl.cli.options.front_options import DEFAULT_ALPHA, Alpha, FrontName, OnChange, only_model
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
 from tfsctl.cli.output import ab_results, terminal
@@ -61,19 +61,8 @@ def ab(
         Literal["rollback", "pause"],
         typer.Option("--on-breach", help="What to do if the new version has significantly more errors."),
     ] = "rollback",
-    alpha: Annotated[
-        float,
-        typer.Option(
-            "--alpha",
-            min=1e-9,
-            max=0.5,
-            metavar="P",
-            help="The probability that a good version is rolled back by mistake.",
-        ),
-    ] = 0.01,
-    on_change: Annotated[
-        str | None, typer.Option("--on-change", metavar="URL", help="Post each decision to this URL as JSON.")
-    ] = None,
+    alpha: Alpha = DEFAULT_ALPHA,
+    on_change: OnChange = None,
     server: FrontName = None,
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     as_json: Json = False,
@@ -110,7 +99,7 @@ def ab(
         with terminal.waiting("starting both versions"):
             ab_test.start(
                 front,
-                _model(name, front.record.models),
+                only_model(name, front.record.models, "ab"),
                 arms,
                 sticky=sticky,
                 alpha=alpha,
@@ -146,9 +135,3 @@ def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
     if len(names) > 1:
         raise InvalidInput(f"{names[1]} is not VERSION=WEIGHT", hint=f"tfsctl ab {names[0]} 3=50 4=50")
     return names[0] if names else None, [one for one in arguments if "=" in one]
-
-
-def _model(name: str | None, models: tuple[str, ...]) -> str:
-    if name is None and len(models) > 1:
-        raise InvalidInput(f"the front serves several models: {', '.join(models)}", hint=f"tfsctl ab {models[0]} …")
-    return name or models[0]

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tfsctl.cli.options.completion import complete_models
+from tfsctl.cli.options.front_options import (
+    DEFAULT_ALPHA,
+    DEFAULT_SAMPLE,
+    Alpha,
+    FrontName,
+    ModelName,
+    OnChange,
+    only_model,
+)
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.quantities import parse_duration, parse_share
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
@@ -18,16 +26,6 @@ if TYPE_CHECKING:
     from tfsctl.rollout.gate.slow_requests import SlowRule
 
 DEFAULT_INTERVAL = "60s"
-DEFAULT_SAMPLE = "10%"
-
-ModelName = Annotated[
-    str | None,
-    typer.Argument(metavar="[NAME]", autocompletion=complete_models, help="The model; needed if there are several."),
-]
-FrontName = Annotated[
-    str | None,
-    typer.Option("--server", metavar="NAME", help="The name of the front; needed if several serve the model."),
-]
 
 
 def canary(
@@ -79,16 +77,7 @@ def canary(
         Literal["rollback", "pause"],
         typer.Option("--on-breach", help="What to do if the new version is significantly worse."),
     ] = "rollback",
-    alpha: Annotated[
-        float,
-        typer.Option(
-            "--alpha",
-            min=1e-9,
-            max=0.5,
-            metavar="P",
-            help="The probability that a good version is rolled back by mistake.",
-        ),
-    ] = 0.01,
+    alpha: Alpha = DEFAULT_ALPHA,
     slow: Annotated[
         str | None,
         typer.Option(
@@ -113,9 +102,7 @@ def canary(
             help=f"The share of the requests to shadow for --min-agreement (default: {DEFAULT_SAMPLE}).",
         ),
     ] = None,
-    on_change: Annotated[
-        str | None, typer.Option("--on-change", metavar="URL", help="Post each decision to this URL as JSON.")
-    ] = None,
+    on_change: OnChange = None,
     server: FrontName = None,
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     as_json: Json = False,
@@ -217,15 +204,6 @@ def _say_agreement_forecast(min_agreement: float, sample: float, gate_alpha: flo
     median, ninth_decile = samples_until_breach(limit, rate, alpha=gate_alpha)
     rollout_report.say_agreement_forecast(1 - rate, min_agreement, sample, median, ninth_decile)
     return median or 1
-
-
-def only_model(name: str | None, models: tuple[str, ...], command: str) -> str:
-    """The named model, or the only one. Raises InvalidInput if there are several."""
-    if name is None and len(models) > 1:
-        raise InvalidInput(
-            f"the front serves several models: {', '.join(models)}", hint=f"tfsctl {command} {models[0]} …"
-        )
-    return name or models[0]
 
 
 def _percentages(percent: float | None, steps: str | None) -> tuple[float, ...]:

@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tfsctl.cli.options.comparison_options import (
+    DEFAULT_ATOL,
+    DEFAULT_MIN_ROWS,
+    DEFAULT_RTOL,
+    AbsoluteTolerance,
+    HtmlReport,
+    MinRows,
+    RelativeTolerance,
+    Thresholds,
+)
 from tfsctl.cli.options.connection_options import takes_connection_options
 from tfsctl.cli.options.file_options import BatchSize, Columns, Concurrency, parse_column_pair
-from tfsctl.cli.options.output_options import Json
+from tfsctl.cli.options.output_options import Json, Labels
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, Connection
 from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.data.sources import FORMATS
@@ -39,12 +49,8 @@ def compare(
     signature: Annotated[str, typer.Option("--signature", metavar="NAME", help="The signature to run.")] = (
         DEFAULT_SIGNATURE
     ),
-    atol: Annotated[
-        float, typer.Option("--atol", min=0, metavar="NUMBER", help="Two numbers agree within atol + rtol * |a|.")
-    ] = 1e-5,
-    rtol: Annotated[
-        float, typer.Option("--rtol", min=0, metavar="NUMBER", help="The relative part of the tolerance.")
-    ] = 1e-4,
+    atol: AbsoluteTolerance = DEFAULT_ATOL,
+    rtol: RelativeTolerance = DEFAULT_RTOL,
     target: Annotated[
         str | None, typer.Option("--target", metavar="COLUMN", help="The column with the expected values.")
     ] = None,
@@ -54,10 +60,7 @@ def compare(
     score: Annotated[
         str | None, typer.Option("--score", metavar="OUTPUT", help="The output to score, if there are several.")
     ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", metavar="FILE", help="Class names: a text file with one per line, or JSON."),
-    ] = None,
+    labels: Labels = None,
     slices: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,21 +69,9 @@ def compare(
             help="Report each value of a column, or each pair of values of two (COLUMN,COLUMN). May be repeated.",
         ),
     ] = None,
-    fail_if: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fail-if",
-            metavar="THRESHOLD",
-            help="Fail with exit code 7 if the condition is true, e.g. 'agreement<0.98'. May be repeated.",
-        ),
-    ] = None,
-    min_rows: Annotated[
-        int,
-        typer.Option("--min-rows", min=1, metavar="N", help="A threshold on fewer rows is undecided, and fails."),
-    ] = 30,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write an HTML report with plots.")
-    ] = None,
+    fail_if: Thresholds = None,
+    min_rows: MinRows = DEFAULT_MIN_ROWS,
+    html: HtmlReport = None,
     junit: Annotated[Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit XML report.")] = None,
     batch_size: BatchSize = None,
     concurrency: Concurrency = None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfsctl.cli.commands.rollout.canary import FrontName, ModelName
+from tfsctl.cli.options.front_options import FrontName, ModelName
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.output import rollout_report, terminal
 from tfsctl.cli.usage.help_format import GroupedCommand

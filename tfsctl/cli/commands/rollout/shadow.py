@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tfsctl.cli.commands.rollout.canary import DEFAULT_SAMPLE, FrontName, ModelName, only_model
+from tfsctl.cli.options.comparison_options import (
+    DEFAULT_ATOL,
+    DEFAULT_MIN_ROWS,
+    DEFAULT_RTOL,
+    AbsoluteTolerance,
+    HtmlReport,
+    MinRows,
+    RelativeTolerance,
+    Thresholds,
+)
+from tfsctl.cli.options.front_options import DEFAULT_SAMPLE, FrontName, ModelName, only_model
 from tfsctl.cli.options.output_options import Json
 from tfsctl.cli.options.quantities import parse_share
 from tfsctl.cli.options.running_server_options import DEFAULT_WAIT_TIMEOUT_S, WaitTimeout
@@ -36,12 +46,8 @@ def shadow(
     signature: Annotated[
         str, typer.Option("--signature", metavar="NAME", help="Compare the requests for this signature.")
     ] = DEFAULT_SIGNATURE,
-    atol: Annotated[
-        float, typer.Option("--atol", min=0, metavar="NUMBER", help="Two numbers agree within atol + rtol * |a|.")
-    ] = 1e-5,
-    rtol: Annotated[
-        float, typer.Option("--rtol", min=0, metavar="NUMBER", help="The relative part of the tolerance.")
-    ] = 1e-4,
+    atol: AbsoluteTolerance = DEFAULT_ATOL,
+    rtol: RelativeTolerance = DEFAULT_RTOL,
     max_rows: Annotated[
         int, typer.Option("--max-rows", min=1, metavar="N", help="Stop after comparing N rows.")
     ] = 200_000,
@@ -49,21 +55,9 @@ def shadow(
         float, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="The time limit of each copied request.")
     ] = 10.0,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the shadow, and print its report.")] = False,
-    fail_if: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fail-if",
-            metavar="THRESHOLD",
-            help="Fail with exit code 7 if the condition is true, e.g. 'agreement<0.98'. May be repeated.",
-        ),
-    ] = None,
-    min_rows: Annotated[
-        int,
-        typer.Option("--min-rows", min=1, metavar="N", help="A threshold on fewer rows is undecided, and fails."),
-    ] = 30,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write an HTML report with plots.")
-    ] = None,
+    fail_if: Thresholds = None,
+    min_rows: MinRows = DEFAULT_MIN_ROWS,
+    html: HtmlReport = None,
     server: FrontName = None,
     wait_timeout: WaitTimeout = DEFAULT_WAIT_TIMEOUT_S,
     as_json: Json = False,

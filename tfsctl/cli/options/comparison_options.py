@@ -1,0 +1,30 @@
+"""Options of the commands that compare the predictions of two versions: `compare` and `shadow`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_ATOL, DEFAULT_RTOL = 1e-5, 1e-4
+DEFAULT_MIN_ROWS = 30
+
+AbsoluteTolerance = Annotated[
+    float, typer.Option("--atol", min=0, metavar="NUMBER", help="Two numbers agree within atol + rtol * |a|.")
+]
+RelativeTolerance = Annotated[
+    float, typer.Option("--rtol", min=0, metavar="NUMBER", help="The relative part of the tolerance.")
+]
+Thresholds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if",
+        metavar="THRESHOLD",
+        help="Fail with exit code 7 if the condition is true, e.g. 'agreement<0.98'. May be repeated.",
+    ),
+]
+MinRows = Annotated[
+    int, typer.Option("--min-rows", min=1, metavar="N", help="A threshold on fewer rows is undecided, and fails.")
+]
+HtmlReport = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write an HTML report with plots.")]
