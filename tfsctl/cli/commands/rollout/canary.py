@@ -135,19 +135,13 @@ def canary(
     if on_change is not None:
         webhook.check(on_change)
     duration = None if steps is None else parse_duration(interval or DEFAULT_INTERVAL, "--interval")
-    rule = None if slow is None else parse_slow_rule(slow)
-    if min_agreement is None and sample is not None:
-        raise InvalidInput("--sample belongs to --min-agreement", hint="--min-agreement 98%")
-    agreement = None if min_agreement is None else parse_share(min_agreement, "--min-agreement")
-    if agreement == 1:
-        raise InvalidInput(
-            f"--min-agreement {min_agreement}: no test can prove that all agree", hint="--min-agreement 99.9%"
-        )
-    share = parse_share(sample or DEFAULT_SAMPLE, "--sample")
+    slow_rule = None if slow is None else parse_slow_rule(slow)
+    agreement, share = _agreement_and_sample(min_agreement, sample)
     front = operations.find_front(name, server=server)
     model = only_model(name, front.record.models, "canary")
-    gate_alpha = alpha / (1 + (rule is not None) + (agreement is not None))
-    needed = [min_requests or found for found in _say_forecasts(percentages, rule, gate_alpha)]
+    gates = 1 + (slow_rule is not None) + (agreement is not None)
+    gate_alpha = alpha / gates  # so that all gates together make a mistake with this probability
+    needed = [min_requests or forecast for forecast in _say_forecasts(percentages, slow_rule, gate_alpha)]
     samples = 0 if agreement is None else _say_agreement_forecast(agreement, share, gate_alpha)
     plan = RolloutPlan(
         model=model,
@@ -177,7 +171,21 @@ def canary(
     terminal.say(f"to watch it: tfsctl rollout status {plan.model} --watch")
 
 
-def _say_forecasts(percentages: tuple[float, ...], rule: SlowRule | None, gate_alpha: float) -> list[int]:
+def _agreement_and_sample(min_agreement: str | None, sample: str | None) -> tuple[float | None, float]:
+    """The values of --min-agreement and --sample as fractions. Raises InvalidInput."""
+    if min_agreement is None:
+        if sample is not None:
+            raise InvalidInput("--sample belongs to --min-agreement", hint="--min-agreement 98%")
+        return None, parse_share(DEFAULT_SAMPLE, "--sample")
+    agreement = parse_share(min_agreement, "--min-agreement")
+    if agreement == 1:
+        raise InvalidInput(
+            f"--min-agreement {min_agreement}: no test can prove that all agree", hint="--min-agreement 99.9%"
+        )
+    return agreement, parse_share(sample or DEFAULT_SAMPLE, "--sample")
+
+
+def _say_forecasts(percentages: tuple[float, ...], slow_rule: SlowRule | None, gate_alpha: float) -> list[int]:
     """Print what each step can detect. Returns how many requests each step needs for that in half of all cases."""
     from tfsctl.rollout.gate.forecast import CANARY_RATE, STABLE_RATE, forecast
 
@@ -186,8 +194,8 @@ def _say_forecasts(percentages: tuple[float, ...], rule: SlowRule | None, gate_a
         found = forecast(percent / 100, alpha=gate_alpha)
         rollout_report.say_forecast(percent, found, "errors", CANARY_RATE, STABLE_RATE)
         medians = [found.median]
-        if rule is not None and percent < 100:
-            rates = rule.canary_rate, rule.stable_rate
+        if slow_rule is not None and percent < 100:
+            rates = slow_rule.canary_rate, slow_rule.stable_rate
             found = forecast(percent / 100, alpha=gate_alpha, canary_rate=rates[0], stable_rate=rates[1])
             rollout_report.say_forecast(percent, found, "slow requests", *rates)
             medians.append(found.median)
