@@ -141,8 +141,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"__main__"},
     ],
     "rollout/front": [
-        {"envoy_program", "routes", "webhook"},
-        {"admin", "bootstrap"},
+        {"envoy", "webhook"},
         {"rollout_state"},
         {"front_files"},
         {"children", "operations", "shadow_decisions"},
@@ -151,6 +150,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"supervisor"},
         {"__main__"},
     ],
+    "rollout/front/envoy": [{"program", "routes"}, {"admin", "bootstrap"}],
     "rollout/recording": [
         {"forwarded_headers", "recorded_model", "replay", "served_signatures", "upstream", "value_summary"},
         {"recording_proxy"},

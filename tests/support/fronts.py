@@ -16,7 +16,7 @@ from graph_models import GraphModel
 from scale_models import write_scale_model
 
 from tfsctl.core import protos, tensors
-from tfsctl.rollout.front.routes import VERSION_HEADER
+from tfsctl.rollout.front.envoy.routes import VERSION_HEADER
 
 if TYPE_CHECKING:
     from typing_extensions import Self

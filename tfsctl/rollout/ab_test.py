@@ -23,9 +23,9 @@ from tfsctl.rollout.experiment.exposure_log import HEADER
 from tfsctl.rollout.experiment.exposure_store import ArmCounts, ExposureStore
 from tfsctl.rollout.experiment.outcomes import Outcomes, join_outcomes
 from tfsctl.rollout.front import operations
+from tfsctl.rollout.front.envoy.routes import VERSION_HEADER
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState
 from tfsctl.rollout.front.rollout_state import OnBreach, RolloutPlan
-from tfsctl.rollout.front.routes import VERSION_HEADER
 
 REQUEST_ID = "x-request-id"
 STABLE = "stable"

@@ -13,8 +13,9 @@ import pytest
 
 from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.errors import InvalidInput, NotFound
-from tfsctl.rollout.front import admin, decisions, shadow_decisions
-from tfsctl.rollout.front.admin import Counts
+from tfsctl.rollout.front import decisions, shadow_decisions
+from tfsctl.rollout.front.envoy import admin
+from tfsctl.rollout.front.envoy.admin import Counts
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState, ProcessRef, SlotState
 from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan
 from tfsctl.rollout.shadow.shadow_state import Progress, ShadowPlan

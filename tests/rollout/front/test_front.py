@@ -16,8 +16,8 @@ from fronts import Front, Load
 from waiting import wait_for
 
 from tfsctl.programs import processes
+from tfsctl.rollout.front.envoy.routes import VERSION_HEADER
 from tfsctl.rollout.front.front_files import FrontFiles
-from tfsctl.rollout.front.routes import VERSION_HEADER
 from tfsctl.rollout.gate.forecast import forecast
 
 pytestmark = pytest.mark.server

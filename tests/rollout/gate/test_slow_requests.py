@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfsctl.errors import InvalidInput
-from tfsctl.rollout.front.admin import Counts
+from tfsctl.rollout.front.envoy.admin import Counts
 from tfsctl.rollout.gate.e_value import SequentialTest
 from tfsctl.rollout.gate.forecast import forecast
 from tfsctl.rollout.gate.slow_requests import Latencies, SlowRule, parse_slow_rule

@@ -20,9 +20,9 @@ from tfsctl.engines.process import embedded
 from tfsctl.errors import ProgramFailed, TfsctlError
 from tfsctl.programs import subprocesses
 from tfsctl.rollout.front import children
-from tfsctl.rollout.front.bootstrap import BACKEND_HOST
+from tfsctl.rollout.front.envoy.bootstrap import BACKEND_HOST
+from tfsctl.rollout.front.envoy.routes import Slot
 from tfsctl.rollout.front.front_files import ContainerRef, FrontState, ProcessRef, SlotState
-from tfsctl.rollout.front.routes import Slot
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy, model_config_proto
 from tfsctl.serving_config.request_logging import logging_from_document
 from tfsctl.serving_config.serving_config import ServingConfig

@@ -19,11 +19,11 @@ from tfsctl.engines.docker import container as docker_container
 from tfsctl.errors import DockerError, EngineError
 from tfsctl.programs import processes
 from tfsctl.programs.subprocesses import DetachedChild
-from tfsctl.rollout.front.admin import close_listeners, read_statistics
-from tfsctl.rollout.front.bootstrap import FrontAddresses, bootstrap_document
-from tfsctl.rollout.front.envoy_program import find_envoy
+from tfsctl.rollout.front.envoy.admin import close_listeners, read_statistics
+from tfsctl.rollout.front.envoy.bootstrap import FrontAddresses, bootstrap_document
+from tfsctl.rollout.front.envoy.program import find_envoy
+from tfsctl.rollout.front.envoy.routes import SLOTS, Slot
 from tfsctl.rollout.front.front_files import ContainerRef, FrontFiles, ProcessRef
-from tfsctl.rollout.front.routes import SLOTS, Slot
 from tfsctl.rollout.shadow.collector_options import CollectorOptions
 
 MAX_CONCURRENCY = 4

@@ -12,9 +12,9 @@ from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.state_document import from_document
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.rollout.front import shadow_decisions
+from tfsctl.rollout.front.envoy.routes import Canary, Mirror, Routing
 from tfsctl.rollout.front.front_files import FrontState
 from tfsctl.rollout.front.rollout_state import Rollout, RolloutPlan
-from tfsctl.rollout.front.routes import Canary, Mirror, Routing
 from tfsctl.rollout.shadow.shadow_state import Progress, Shadow, ShadowPlan
 
 MAX_ENDS = 3  # after so many ends of its server, the canary is broken

@@ -18,8 +18,8 @@ from tfsctl.engines import state_dir
 from tfsctl.engines.state_document import from_document
 from tfsctl.programs import processes
 from tfsctl.rollout.experiment.exposure_store import ExposureStore
+from tfsctl.rollout.front.envoy.routes import Slot
 from tfsctl.rollout.front.rollout_state import Rollout
-from tfsctl.rollout.front.routes import Slot
 from tfsctl.rollout.shadow.collector_files import CollectorFiles
 from tfsctl.rollout.shadow.shadow_state import Shadow
 

@@ -16,7 +16,8 @@ from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.engines.state_document import from_document
 from tfsctl.errors import EngineError
 from tfsctl.programs import port_handover
-from tfsctl.rollout.front import admin, children
+from tfsctl.rollout.front import children
+from tfsctl.rollout.front.envoy import admin
 from tfsctl.rollout.front.front_files import ContainerRef, ProcessRef
 
 VARIABLE = "TFSCTL_FRONT_PREDECESSOR"  # set for a front: the server whose ports it takes, as JSON

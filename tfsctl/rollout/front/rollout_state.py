@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tfsctl.rollout.front.admin import Counts
+from tfsctl.rollout.front.envoy.admin import Counts
 from tfsctl.rollout.gate.e_value import SequentialTest
 from tfsctl.rollout.gate.slow_requests import SlowRule, parse_slow_rule
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tfsctl.rollout.front import children
 from tfsctl.rollout.front.backends import is_ready
-from tfsctl.rollout.front.bootstrap import BACKEND_HOST
+from tfsctl.rollout.front.envoy.bootstrap import BACKEND_HOST
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState
 from tfsctl.rollout.shadow.collector_options import CollectorOptions
 from tfsctl.rollout.shadow.shadow_state import Shadow

@@ -20,11 +20,11 @@ from tfsctl.engines.launch_spec import EngineName, LaunchSpec
 from tfsctl.errors import EngineError, ServerUnreachable, TfsctlError
 from tfsctl.rollout.experiment.exposure_log import ExposureLog
 from tfsctl.rollout.front import backends, children, decisions, handover, shadow_decisions, webhook
-from tfsctl.rollout.front.admin import Statistics, read_statistics, reopen_logs
-from tfsctl.rollout.front.bootstrap import HISTOGRAM_S, FrontAddresses
+from tfsctl.rollout.front.envoy.admin import Statistics, read_statistics, reopen_logs
+from tfsctl.rollout.front.envoy.bootstrap import HISTOGRAM_S, FrontAddresses
+from tfsctl.rollout.front.envoy.routes import PROTOCOLS, SLOTS, Slot, cluster, route_document
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState, SlotState
 from tfsctl.rollout.front.rollout_state import Rollout
-from tfsctl.rollout.front.routes import PROTOCOLS, SLOTS, Slot, cluster, route_document
 from tfsctl.rollout.front.shadow_runner import ShadowRunner
 from tfsctl.rollout.gate.slow_requests import Latencies
 

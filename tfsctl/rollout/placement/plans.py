@@ -15,7 +15,8 @@ from tfsctl.engines.registry import fleet, records
 from tfsctl.engines.registry.tracked_server import RUNNING, TrackedServer
 from tfsctl.errors import EngineError, InvalidInput, NotFound
 from tfsctl.programs import port_handover
-from tfsctl.rollout.front import envoy_program, operations
+from tfsctl.rollout.front import operations
+from tfsctl.rollout.front.envoy import program as envoy_program
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 
 Method = Literal["handover", "restart", "second address"]

@@ -105,7 +105,8 @@ def _start_detached(plan: ServePlan, *, wait_timeout: float, as_json: bool) -> N
 def _prepare_front(plan: ServePlan) -> None:
     """Check that Envoy is installed, and remove what an earlier front of this name left."""
     if plan.launch.front:
-        from tfsctl.rollout.front import children, envoy_program
+        from tfsctl.rollout.front import children
+        from tfsctl.rollout.front.envoy import program as envoy_program
 
         envoy_program.find_envoy()
         children.clean_up(plan.launch.name)

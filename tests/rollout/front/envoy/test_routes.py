@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tfsctl.rollout.front.routes import Canary, Mirror, Routing, route_document
+from tfsctl.rollout.front.envoy.routes import Canary, Mirror, Routing, route_document
 
 CANARY = Canary("my model", 2, "b", 12.5, "user-id")
 

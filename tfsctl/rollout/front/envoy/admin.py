@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tfsctl.errors import EngineError
-from tfsctl.rollout.front.routes import PROTOCOLS, Slot, cluster, shadow_cluster
+from tfsctl.rollout.front.envoy.routes import PROTOCOLS, Slot, cluster, shadow_cluster
 from tfsctl.rollout.gate.slow_requests import Latencies
 
 _TIMEOUT_S = 2.0

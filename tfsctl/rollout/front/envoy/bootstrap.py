@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfsctl.rollout.experiment import exposure_log
-from tfsctl.rollout.front.routes import PROTOCOLS, Document, Protocol, Slot, cluster, shadow_cluster
+from tfsctl.rollout.front.envoy.routes import PROTOCOLS, Document, Protocol, Slot, cluster, shadow_cluster
 from tfsctl.serving_config.serving_config import TlsFiles
 
 BACKEND_HOST = "127.0.0.1"

@@ -1,0 +1,1 @@
+"""Envoy as a front uses it: its program, its start-up configuration, its routes, and its admin interface."""
