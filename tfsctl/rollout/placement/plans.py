@@ -16,7 +16,7 @@ from tfsctl.engines.registry.tracked_server import RUNNING, TrackedServer
 from tfsctl.errors import EngineError, InvalidInput, NotFound
 from tfsctl.programs import port_handover
 from tfsctl.rollout.front import operations
-from tfsctl.rollout.front.envoy import program as envoy_program
+from tfsctl.rollout.front.envoy.program import find_envoy
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 
 Method = Literal["handover", "restart", "second address"]
@@ -55,7 +55,7 @@ def plan_front(server: TrackedServer, method: Method, ports: tuple[int, int] | N
         raise InvalidInput(
             f"{record.name} already has a front", hint=f"tfsctl front {record.name} --remove takes it away"
         )
-    envoy_program.find_envoy()
+    find_envoy()
     spec = replace(_spec(server), front=True)
     serve_plan.check_front(record.engine, spec)
     _check_recordings(record.name, [model.name for model in spec.config.models if model.logging is not None])

@@ -106,9 +106,9 @@ def _prepare_front(plan: ServePlan) -> None:
     """Check that Envoy is installed, and remove what an earlier front of this name left."""
     if plan.launch.front:
         from tfsctl.rollout.front import children
-        from tfsctl.rollout.front.envoy import program as envoy_program
+        from tfsctl.rollout.front.envoy.program import find_envoy
 
-        envoy_program.find_envoy()
+        find_envoy()
         children.clean_up(plan.launch.name)
 
 
