@@ -63,6 +63,7 @@ class FrontState:
 
     - `slots`: both servers; `stable_slot` is the one of the stable versions
     - `versions`: for each model the version that it answers with
+    - `admin_folder`: the folder of the UNIX sockets, which only this user can enter
     - `generation`: the number of the newest routes; `applied`: of those that Envoy uses
     - `rollout`: the running rollout, or the last one
     - `recordings`: for each model whose requests are recorded, a RequestLogging as a document
@@ -100,6 +101,16 @@ class FrontState:
     def other_slot(self) -> Slot:
         """The slot that is not the stable one."""
         return "b" if self.stable_slot == "a" else "a"
+
+    @property
+    def admin_socket(self) -> str:
+        """The path of the socket of Envoy's admin interface."""
+        return str(Path(self.admin_folder, "admin"))
+
+    @property
+    def shadow_socket(self) -> str:
+        """The path of the socket on which the collector of a shadow receives copies."""
+        return str(Path(self.admin_folder, "shadow"))
 
     @property
     def is_recording_settled(self) -> bool:
@@ -183,6 +194,20 @@ class FrontFiles:
     def remove(self) -> None:
         """Remove all files."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class StateStore:
+    """The state of a front: in memory, and in its file after each change. Only the front itself has one."""
+
+    def __init__(self, files: FrontFiles, state: FrontState) -> None:
+        self._files = files
+        self.state = state
+
+    def update(self, state: FrontState) -> None:
+        """Replace the state, and write it if it differs. Raises EngineError."""
+        if state != self.state:
+            self.state = state
+            self._files.write(state)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

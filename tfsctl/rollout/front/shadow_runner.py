@@ -38,8 +38,8 @@ class ShadowRunner:
         counted, new = self._lost
         self._lost = (total, new + (total - counted if total >= counted else total))
 
-    def tick(self, state: FrontState, socket: Path, *, ends: int, max_ends: int) -> FrontState:
-        """The next state. `socket` is the path for the collector; `ends`: how often the new version's server ended."""
+    def tick(self, state: FrontState, *, ends: int, max_ends: int) -> FrontState:
+        """The next state. `ends`: how often the new version's server has ended; after `max_ends` the shadow fails."""
         shadow = state.shadow
         is_active = shadow is not None and shadow.is_active
         if state.collector is not None and not state.collector.runs:
@@ -57,7 +57,7 @@ class ShadowRunner:
         if not is_active:
             return state
         if state.collector is None:
-            state = self._start(state, shadow, socket)
+            state = self._start(state, shadow)
         state = self._read(state, shadow)
         shadow = state.shadow or shadow
         if self._lost[1]:
@@ -70,16 +70,17 @@ class ShadowRunner:
     def _name(self) -> str:
         return children.child_name(self._front, "shadow")
 
-    def _start(self, state: FrontState, shadow: Shadow, socket: Path) -> FrontState:
+    def _start(self, state: FrontState, shadow: Shadow) -> FrontState:
         if time.monotonic() < self._restart_at:
             return state
         self._restart_at = time.monotonic() + RESTART_S
         self._last_beat = (None, time.monotonic())
+        Path(state.admin_folder).mkdir(mode=0o700, exist_ok=True)
         options = CollectorOptions(
             shadow.id,
             shadow.plan,
             shadow.from_version,
-            str(socket),
+            state.shadow_socket,
             str(self._files.folder),
             BACKEND_HOST,
             state.slots[state.other_slot].ports[1],
