@@ -384,7 +384,6 @@ UNFOLLOWED: dict[str, list[str]] = {
         "tfsctl ab NAME 3=50 4=50",
         "tfsctl ab {} 3=50 4=50",
         "tfsctl ab {} {}=50 {}=50",
-        "tfsctl ab {} …",
         "tfsctl canary {} --version N --percent 10",
         "tfsctl rollout promote --server {}, or tfsctl rollout abort --server {}",
         "tfsctl rollout status --server {}",
