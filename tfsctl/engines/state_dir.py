@@ -101,22 +101,27 @@ def lock(server: str, *, on_wait: Callable[[], None] = lambda: None) -> Iterator
 
     `on_wait` is called before this process waits for another one. Raises EngineError if the state directory cannot be written.
     """
-    import fcntl
-
     path = subfolder("locks") / server
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise EngineError(f"cannot write {path}: {error.strerror}", hint=_ANOTHER) from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            on_wait()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock_exclusively(descriptor, on_wait)
         yield
     finally:
         os.close(descriptor)
+
+
+def lock_exclusively(descriptor: int, on_wait: Callable[[], None]) -> None:
+    """Lock an open file (flock), which its closing unlocks. `on_wait` is called before this process waits for another."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        on_wait()
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def repl_history() -> Path:

@@ -1,16 +1,22 @@
-"""The common part of `classify` and `regress`: choose the signatures, send the request, print the answers."""
+"""The common part of `classify` and `regress`: read the examples, send the request, print the answers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from tfsctl.cli.inference.pinned_version import request_pinned_version
 from tfsctl.cli.options.inference_options import StdinFormat
 from tfsctl.cli.options.input_arguments import is_stdin, read_lines, unescape_arguments
+from tfsctl.cli.options.server_options import ServerOptions
+from tfsctl.cli.options.target import find_target
 from tfsctl.cli.output import bars, classes, terminal, value_text
 from tfsctl.cli.output.classes import ClassOptions, ClassScore
-from tfsctl.core.inference import Examples, InferenceResult
+from tfsctl.clients import example_tasks
+from tfsctl.core.inference import Examples, InferenceResult, InferenceTask
 from tfsctl.core.json_strings import quote_controls
+from tfsctl.core.types import ModelMetadata, ModelRef
+from tfsctl.engines.registry import records
 from tfsctl.errors import InvalidInput
 from tfsctl.inputs.features import read_example_lines, read_examples
 
@@ -43,7 +49,28 @@ def _read_object(line: str) -> Examples:
     return read_examples([line])
 
 
-def show(answers: Sequence[InferenceResult], class_options: ClassOptions) -> None:
+def request(
+    options: ServerOptions, examples: Examples, choose_tasks: Callable[[ModelMetadata], list[InferenceTask]]
+) -> list[InferenceResult]:
+    """Send the examples to the model that the options choose. `choose_tasks` returns what its version is to run."""
+    target = find_target(options, records.running())
+    with target.connect() as client:
+
+        def send(served: ModelMetadata, model: ModelRef) -> list[InferenceResult]:
+            return example_tasks.infer(client, model, examples, choose_tasks(served))
+
+        return request_pinned_version(client, target, send)
+
+
+def print_answers(answers: Sequence[InferenceResult], class_options: ClassOptions, *, as_json: bool) -> None:
+    """Print the answers, as one JSON document with `as_json`."""
+    if as_json:
+        terminal.answer_json(document(answers, class_options))
+    else:
+        _print_text(answers, class_options)
+
+
+def _print_text(answers: Sequence[InferenceResult], class_options: ClassOptions) -> None:
     """Print the answers: bars on a terminal; otherwise one value, or one row number and class, per line."""
     for answer in answers:
         if terminal.is_interactive():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -177,11 +176,7 @@ class ConfigFileModel:
         """Lock the file itself, which works for all users of this machine."""
         descriptor = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                on_wait()
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            state_dir.lock_exclusively(descriptor, on_wait)
             yield
         finally:
             os.close(descriptor)

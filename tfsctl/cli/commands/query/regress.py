@@ -12,8 +12,8 @@ from tfsctl.cli.options.server_options import ServerOptions, takes_server_option
 from tfsctl.cli.snippets.show_options import takes_show_options
 
 if TYPE_CHECKING:
-    from tfsctl.core.inference import InferenceResult
-    from tfsctl.core.types import ModelMetadata, ModelRef
+    from tfsctl.core.inference import InferenceTask
+    from tfsctl.core.types import ModelMetadata
 
 
 @takes_server_options
@@ -44,29 +44,18 @@ def regress(
       tfsctl regress x=1.0 x=2.0
     """
     from tfsctl.cli.inference import classify_regress, raw_request
-    from tfsctl.cli.inference.pinned_version import request_pinned_version
     from tfsctl.cli.options.input_arguments import read_body, refuse_with
-    from tfsctl.cli.options.target import find_target
-    from tfsctl.cli.output import terminal
     from tfsctl.cli.output.classes import ClassOptions
-    from tfsctl.clients import example_tasks
-    from tfsctl.engines.registry import records
+    from tfsctl.clients.example_tasks import choose_tasks
 
     if raw:
         refuse_with("--raw", input=named, signature=signature, format=stdin_format)
         raw_request.post(options, "regress", read_body(inputs))
         return
     examples = classify_regress.read_inputs(inputs, named, stdin_format)
-    class_options = ClassOptions()
-    target = find_target(options, records.running())
-    with target.connect() as client:
 
-        def send(served: ModelMetadata, model: ModelRef) -> list[InferenceResult]:
-            tasks = example_tasks.choose_tasks(served, "regress", signature or ())
-            return example_tasks.infer(client, model, examples, tasks)
+    def choose(served: ModelMetadata) -> list[InferenceTask]:
+        return choose_tasks(served, "regress", signature or ())
 
-        answers = request_pinned_version(client, target, send)
-    if as_json:
-        terminal.answer_json(classify_regress.document(answers, class_options))
-    else:
-        classify_regress.show(answers, class_options)
+    answers = classify_regress.request(options, examples, choose)
+    classify_regress.print_answers(answers, ClassOptions(), as_json=as_json)
