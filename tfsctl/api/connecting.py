@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from tfsctl.clients.connection import (
     DEFAULT_MAX_ANSWER_BYTES,
     DEFAULT_TIMEOUT_S,
     PLAIN,
+    ClientTls,
     Connection,
     check_timeout,
     with_headers,
@@ -30,6 +32,34 @@ if TYPE_CHECKING:
 
 _DEFAULT_ADDRESS = Address("grpc", "localhost", DEFAULT_GRPC_PORT)
 _ANOTHER_SERVER = 'tfsctl.serve("PATH") starts one; tfsctl.connect("HOST:PORT") reaches another server'
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """The server that the arguments of `connect` choose, and the defaults of its client.
+
+    - `base`: the TLS files and headers of a profile
+    - `record`: the record of the server, if it is known that tfsctl started it
+    """
+
+    address: Address
+    model: str | None
+    version: int | None
+    label: str | None
+    base: Connection = PLAIN
+    record: ServerRecord | None = None
+
+    def default_model(self) -> ModelRef | None:
+        """The model of calls that name none: the chosen one, or the only one of the server.
+
+        Raises InvalidInput for a version or label without a model.
+        """
+        model = self.model
+        if model is None and self.record is not None and len(self.record.models) == 1:
+            model = self.record.models[0]
+        if model is None and (self.version is not None or self.label is not None):
+            raise InvalidInput("a version or label is one of a model", hint='tfsctl.connect(model="NAME")')
+        return None if model is None else ModelRef(model, checked_version(self.version), self.label)
 
 
 @python_errors()
@@ -74,45 +104,25 @@ def connect(
     if address is not None and server is not None:
         raise InvalidInput("an address and a server's name both choose a server", hint="remove one of them")
     check_timeout("timeout_s", timeout_s)
-    remote = None if profile is None else load_profile(profile)
-    base, found = PLAIN if remote is None else remote.connection, None
-    if remote is not None:
-        at = Address(remote.transport, remote.host, remote.port, base.tls is not None, base.path)
-        model = remote.model if model is None else model
-    elif address is None:
-        found = _find_server(server, model)
-        at = _DEFAULT_ADDRESS if found is None else _address_of(found)
+    if profile is not None:
+        endpoint = _profile_endpoint(profile, model, version, label)
+    elif address is not None:
+        endpoint = _address_endpoint(Address.parse(address), model, version, label)
     else:
-        at = Address.parse(address)
-        if at.model is not None:
-            if model not in (None, at.model.name):
-                raise InvalidInput(
-                    f"the address is that of the model {at.model.name}, and model is {model}", hint="remove one of them"
-                )
-            model = at.model.name
-            if version is None and label is None:
-                version, label = at.model.version, at.model.label
-        found = _server_at(at) if model is None else None
-    if model is None and found is not None and len(found.models) == 1:
-        model = found.models[0]
-    if model is None and (version is not None or label is not None):
-        raise InvalidInput("a version or label is one of a model", hint='tfsctl.connect(model="NAME")')
+        endpoint = _running_endpoint(server, model, version, label)
+    default_model = endpoint.default_model()
+    at, base = endpoint.address, endpoint.base
     own = tls_and_headers(
         tls=tls or at.is_encrypted, ca=ca, cert=cert, key=key, tls_server_name=tls_server_name, headers=headers
     )
-    client_tls = None if own.tls is None else own.tls.over(base.tls)
-    if found is not None and at.transport == "grpc":
-        from tfsctl.engines.registry.server_choice import grpc_tls
-
-        client_tls = grpc_tls(found, client_tls)
     connection = Connection(
-        tls=client_tls,
+        tls=_with_known_certificate(endpoint, None if own.tls is None else own.tls.over(base.tls)),
         headers=with_headers(base.headers, own.headers),
         path=at.path,
         max_answer_bytes=max_answer_bytes,
     )
     opened = partial(open_client, at.transport, at.host, at.port, timeout_s=timeout_s, connection=connection)
-    return Client(opened, None if model is None else ModelRef(model, checked_version(version), label))
+    return Client(opened, default_model)
 
 
 def connect_async(
@@ -151,6 +161,43 @@ def connect_async(
         max_answer_bytes=max_answer_bytes,
     )
     return AsyncClient(client, at_once=at_once)
+
+
+def _profile_endpoint(name: str, model: str | None, version: int | None, label: str | None) -> _Endpoint:
+    """The server of a profile, whose model is the default. Raises what `load_profile` raises."""
+    remote = load_profile(name)
+    base = remote.connection
+    at = Address(remote.transport, remote.host, remote.port, base.tls is not None, base.path)
+    return _Endpoint(at, remote.model if model is None else model, version, label, base)
+
+
+def _address_endpoint(at: Address, model: str | None, version: int | None, label: str | None) -> _Endpoint:
+    """The server at an address, and the model if the address is the URL of one. Raises InvalidInput for two models."""
+    if at.model is None:
+        return _Endpoint(at, model, version, label, record=_server_at(at) if model is None else None)
+    if model not in (None, at.model.name):
+        raise InvalidInput(
+            f"the address is that of the model {at.model.name}, and model is {model}", hint="remove one of them"
+        )
+    if version is None and label is None:
+        version, label = at.model.version, at.model.label
+    return _Endpoint(at, at.model.name, version, label)
+
+
+def _running_endpoint(server: str | None, model: str | None, version: int | None, label: str | None) -> _Endpoint:
+    """The running server that tfsctl started, or the default address. Raises NotFound, InvalidInput."""
+    found = _find_server(server, model)
+    at = _DEFAULT_ADDRESS if found is None else _address_of(found)
+    return _Endpoint(at, model, version, label, record=found)
+
+
+def _with_known_certificate(endpoint: _Endpoint, tls: ClientTls | None) -> ClientTls | None:
+    """The TLS files, completed by those of a server that tfsctl started and that has TLS for gRPC."""
+    if endpoint.record is None or endpoint.address.transport != "grpc":
+        return tls
+    from tfsctl.engines.registry.server_choice import grpc_tls
+
+    return grpc_tls(endpoint.record, tls)
 
 
 def _find_server(server: str | None, model: str | None) -> ServerRecord | None:
