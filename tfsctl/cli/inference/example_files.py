@@ -20,14 +20,6 @@ _DTYPE_OF_KIND = {"f": "float32", "i": "int64", "u": "int64", "b": "int64"}
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureRows:
-    """A file whose columns are features: its rows, and the signature to shape them with, which has an input per feature."""
-
-    source: RowSource
-    signature: Signature
-
-
-@dataclass(frozen=True, slots=True)
 class _PeekedRows:
     """A source whose first block was read."""
 
@@ -42,10 +34,10 @@ class _PeekedRows:
 
 def feature_rows(
     source: RowSource, signature: Signature, features: Features, renamed: Mapping[str, str]
-) -> tuple[RowSource, FeatureRows | None]:
-    """Read the first block, and return the source to go on with; and its feature rows.
+) -> tuple[RowSource, Signature | None]:
+    """Read the first block. Returns the source to go on with, and the signature of its rows: an input for each feature.
 
-    There are none if the file holds the serialized records: its values have no names, or a column has the input's name.
+    It is None if the file holds serialized tf.Examples: its values have no names, or a column has the input's name.
     Without known `features`, the values of the first block decide the dtype of each column.
     """
     blocks = source.blocks()
@@ -59,7 +51,7 @@ def feature_rows(
     names = {column: feature for feature, column in renamed.items()}
     found = features or {names.get(column, column): _spec(first, column) for column in first.names}
     columns = [names.get(column, column) for column in first.names]
-    return peeked, FeatureRows(peeked, feature_signature(signature, found, columns))
+    return peeked, feature_signature(signature, found, columns)
 
 
 def to_examples(signature: Signature) -> Callable[[Batch], Batch]:

@@ -26,7 +26,7 @@ from tfsctl.clients.bulk.bulk_predictor import AnsweredBatch, BulkOptions, BulkP
 from tfsctl.clients.bulk.pinned_version_predictor import PinnedVersionPredictor
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import dtypes
-from tfsctl.core.batches import Arrays, batch_reader, fixed_batch_size
+from tfsctl.core.batches import Arrays, Batch, batch_reader, fixed_batch_size
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.data.blocks import STDIN, RowSource, stdin_has_more
 from tfsctl.data.image_rows import ImageRows
@@ -63,9 +63,8 @@ def predict_file(
         refuse_stdout_input(files.file or "")
     elif isinstance(source, ImageRows):
         refuse_overwriting(files.output, source.files)
-    skip_bad_rows = files.on_error == "skip"
-    outputs_without_rows = _no_rows(chosen, output_names, class_options, numbered=skip_bad_rows)
-    reserved = outputs_without_rows.keys() | ({"file"} if isinstance(source, ImageRows) else set())
+    skips_bad_rows = files.on_error == "skip"
+    empty_columns = _columns_without_rows(chosen, output_names, class_options, numbered=skips_bad_rows)
     output: BulkOutput = (
         StandardOutput(as_json=as_json)
         if files.output is None
@@ -78,20 +77,10 @@ def predict_file(
     )
     if files.resume and not output.through:
         terminal.say("no interrupted run found; starting at the first row")
-    features, rows = features_of(served, chosen), None
-    if features is not None:
-        source, rows = feature_rows(source, chosen, features, files.columns)
-    batches = shape_rows(
-        source,
-        chosen if rows is None else rows.signature,
-        renamed=files.columns,
-        keep=Keep(files.keep, reserved),
-        skip_bad_rows=skip_bad_rows,
-        after=output.through,
-        note=terminal.say,
+    reserved = empty_columns.keys() | ({"file"} if isinstance(source, ImageRows) else set())
+    batches = _batches(
+        source, chosen, files, features_of(served, chosen), Keep(files.keep, reserved), after=output.through
     )
-    if rows is not None:
-        batches = map(to_examples(chosen), batches)
     requester = PinnedVersionPredictor(
         client,
         model,
@@ -108,25 +97,54 @@ def predict_file(
     rows_before, start = output.rows, time.perf_counter()
     try:
         with _interruptible(bulk) as interrupted:
-            labels = _run(bulk, output, interrupted, class_options, numbered=skip_bad_rows, quiet=files.output is None)
+            labels = _write_answers(
+                bulk, output, interrupted, class_options, numbered=skips_bad_rows, quiet=files.output is None
+            )
             if not output.rows:
-                columns = {name: array for name, array in outputs_without_rows.items() if name == "row"}
+                columns = {name: array for name, array in empty_columns.items() if name == "row"}
                 columns |= {name: array[:0] for name, array in labels.items()}
-                output.write({**columns, **outputs_without_rows}, (), output.through)
+                output.write({**columns, **empty_columns}, (), output.through)
             output.finish()  # a first Ctrl-C has no effect from here on
     except BaseException as error:
         output.abandon()
         if isinstance(output, FileOutput) and output.through:
-            terminal.say(
-                f"{output.rows:,} predictions are kept; add --resume to the same command to continue after row {output.through:,}"
-            )
-            if isinstance(error, TfsctlError) and (error.hint or "").startswith("--on-error skip"):
-                # --resume continues only the same command, so the kept answers must go first
-                error.hint = f"rm {output.path}.progress, then add --on-error skip to skip and list such rows"
+            _explain_resuming(output, error)
         raise
     seconds = time.perf_counter() - start
     if isinstance(output, FileOutput):
         _report(output, bulk, output.rows - rows_before, seconds, as_json=as_json)
+
+
+def _batches(
+    source: RowSource, signature: Signature, files: FileOptions, features: Features | None, keep: Keep, *, after: int
+) -> Iterator[Batch]:
+    """The rows of a source after row `after`, in batches that fit the signature.
+
+    With `features`, each row becomes a serialized tf.Example of them, unless the file holds tf.Examples already.
+    """
+    feature_signature = None
+    if features is not None:
+        source, feature_signature = feature_rows(source, signature, features, files.columns)
+    batches = shape_rows(
+        source,
+        feature_signature or signature,
+        renamed=files.columns,
+        keep=keep,
+        skip_bad_rows=files.on_error == "skip",
+        after=after,
+        note=terminal.say,
+    )
+    return batches if feature_signature is None else map(to_examples(signature), batches)
+
+
+def _explain_resuming(output: FileOutput, error: BaseException) -> None:
+    """Say how to continue after an error. Its hint may be --on-error skip, with which --resume cannot continue."""
+    terminal.say(
+        f"{output.rows:,} predictions are kept; add --resume to the same command to continue after row {output.through:,}"
+    )
+    if isinstance(error, TfsctlError) and (error.hint or "").startswith("--on-error skip"):
+        # --resume continues only the same command, so the kept answers must go first
+        error.hint = f"rm {output.path}.progress, then add --on-error skip to skip and list such rows"
 
 
 def _options(files: FileOptions, signature: Signature) -> BulkOptions:
@@ -178,7 +196,7 @@ def _run_identity(
     }
 
 
-def _run(
+def _write_answers(
     bulk: BulkPredictor,
     output: BulkOutput,
     interrupted: threading.Event,
@@ -237,7 +255,7 @@ def _columns(answered: AnsweredBatch, outputs: Mapping[str, np.ndarray], *, numb
     return rows | dict(answered.batch.labels) | dict(outputs)
 
 
-def _no_rows(
+def _columns_without_rows(
     signature: Signature, output_names: Sequence[str], class_options: ClassOptions, *, numbered: bool
 ) -> Mapping[str, np.ndarray]:
     """The columns of the results of an empty file, without rows, so that the output file has its header."""

@@ -18,9 +18,11 @@ from tfsctl.cli.options.server_options import ServerOptions, takes_server_option
 from tfsctl.cli.snippets.show_options import takes_show_options
 
 if TYPE_CHECKING:
+    from tfsctl.cli.inference.example_files import Features
+    from tfsctl.cli.inference.predict_arguments import PredictArguments
     from tfsctl.cli.output.classes import ClassOptions
     from tfsctl.cli.output.predictions import RowInputs
-    from tfsctl.core.types import ModelMetadata, ModelRef, Prediction
+    from tfsctl.core.types import ModelMetadata, ModelRef, Prediction, Signature
 
 
 @takes_file_options
@@ -63,16 +65,10 @@ def predict(
       tfsctl predict --model amazon_review < reviews.txt
       tfsctl predict --grpc --file reviews.csv --output scores.csv
     """
-    from tfsctl.cli.inference import example_inputs, raw_request
-    from tfsctl.cli.inference.pinned_version import request_pinned_version
+    from tfsctl.cli.inference import raw_request
     from tfsctl.cli.inference.predict_arguments import PredictArguments
     from tfsctl.cli.options.input_arguments import is_stdin, read_body, read_lines, refuse_with, unescape_arguments
-    from tfsctl.cli.options.target import find_target
-    from tfsctl.cli.output import predictions, terminal
     from tfsctl.cli.output.classes import ClassOptions, read_labels
-    from tfsctl.engines.registry import records
-    from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
-    from tfsctl.inputs.typed import signature_in_body
 
     if raw:
         refuse_with("--raw", input=named, only=only, labels=labels, top=top, text=text, example=example)
@@ -85,48 +81,78 @@ def predict(
         _check_output_file(files.output, files, _files_read(options, labels, named or ()))
     class_options = ClassOptions(read_labels(labels) if labels else (), top)
     if files.file is not None:
-        from tfsctl.cli.inference.predict_file import predict_file
-        from tfsctl.data.sources import check_exists
-
         refuse_arguments(inputs, named)
         refuse_with("--file", text=text)
-        check_exists(files.file)
-        target = find_target(options, records.running())
-        with target.connect() as client:
-            predict_file(
-                client,
-                target.model,
-                signature,
-                files,
-                as_json=as_json,
-                output_names=only or (),
-                class_options=class_options,
-                features_of=lambda served, chosen: example_inputs.parsed_features(
-                    target, served, chosen, required=example
-                ),
-            )
+        _predict_file(options, files, signature, only or (), class_options, has_examples=example, as_json=as_json)
         return
     lines = read_lines(inputs, has_encoding_option=True) if is_stdin(inputs, named) else None
     texts = unescape_arguments(inputs or []) if lines is None else []
     arguments = PredictArguments(texts, named or (), lines, as_text=text, as_example=example)
-    target = find_target(options, records.running())
-    with target.connect() as client:
-
-        def send(served: ModelMetadata, model: ModelRef) -> tuple[Prediction, RowInputs | None]:
-            chosen = choose_signature(served, signature or signature_in_body(arguments.texts))
-            outputs = choose_outputs(chosen, only) if only else ()
-            return arguments.predict(client, target, served, model, chosen, outputs)
-
-        prediction, sent = request_pinned_version(client, target, send)
+    prediction, sent = _request(options, arguments, signature, only or ())
     if files.output is not None:
         from tfsctl.cli.output.class_columns import class_columns
         from tfsctl.data.results import write_results
 
         write_results(files.output, class_columns(prediction.outputs, class_options), safe_csv=files.safe_csv)
-    elif as_json:
-        terminal.answer_json(predictions.document(prediction, class_options))
     else:
-        _print(prediction, class_options, sent)
+        _print(prediction, class_options, sent, as_json=as_json)
+
+
+def _predict_file(
+    options: ServerOptions,
+    files: FileOptions,
+    signature: str | None,
+    output_names: Sequence[str],
+    class_options: ClassOptions,
+    *,
+    has_examples: bool,
+    as_json: bool,
+) -> None:
+    """Predict every row of --file. `has_examples`: the signature must parse tf.Examples (--example)."""
+    from tfsctl.cli.inference import example_inputs
+    from tfsctl.cli.inference.predict_file import predict_file
+    from tfsctl.cli.options.target import find_target
+    from tfsctl.data.sources import check_exists
+    from tfsctl.engines.registry import records
+
+    check_exists(files.file or "")
+    target = find_target(options, records.running())
+
+    def features_of(served: ModelMetadata, chosen: Signature) -> Features | None:
+        return example_inputs.parsed_features(target, served, chosen, required=has_examples)
+
+    with target.connect() as client:
+        predict_file(
+            client,
+            target.model,
+            signature,
+            files,
+            as_json=as_json,
+            output_names=output_names,
+            class_options=class_options,
+            features_of=features_of,
+        )
+
+
+def _request(
+    options: ServerOptions, arguments: PredictArguments, signature: str | None, output_names: Sequence[str]
+) -> tuple[Prediction, RowInputs | None]:
+    """Send the arguments in one request. Returns the prediction, and the inputs of its rows for printing."""
+    from tfsctl.cli.inference.pinned_version import request_pinned_version
+    from tfsctl.cli.options.target import find_target
+    from tfsctl.engines.registry import records
+    from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
+    from tfsctl.inputs.typed import signature_in_body
+
+    target = find_target(options, records.running())
+    with target.connect() as client:
+
+        def send(served: ModelMetadata, model: ModelRef) -> tuple[Prediction, RowInputs | None]:
+            chosen = choose_signature(served, signature or signature_in_body(arguments.texts))
+            outputs = choose_outputs(chosen, output_names) if output_names else ()
+            return arguments.predict(client, target, served, model, chosen, outputs)
+
+        return request_pinned_version(client, target, send)
 
 
 def _check_output_file(output: Path, files: FileOptions, other_inputs: list[Path | str]) -> None:
@@ -149,11 +175,13 @@ def _files_read(options: ServerOptions, labels: Path | None, named: Sequence[str
     return [*(path for path in paths if path is not None), *named_files]
 
 
-def _print(prediction: Prediction, class_options: ClassOptions, sent: RowInputs | None) -> None:
-    """Print the predictions: on a terminal with their inputs, as bars or a table; otherwise one line per row."""
+def _print(prediction: Prediction, class_options: ClassOptions, sent: RowInputs | None, *, as_json: bool) -> None:
+    """Print the predictions: as one JSON document, as bars or a table on a terminal, or otherwise one line per row."""
     from tfsctl.cli.output import predictions, terminal
 
-    if not terminal.is_interactive():
+    if as_json:
+        terminal.answer_json(predictions.document(prediction, class_options))
+    elif not terminal.is_interactive():
         for cells in predictions.plain_rows(prediction, class_options):
             terminal.answer("\t".join(cells))
     elif (lines := predictions.drawn_lines(prediction, class_options, sent)) is not None:
