@@ -19,6 +19,7 @@ from tfsctl.errors import DockerError, InvalidInput
 from tfsctl.serving_config.stock_image import DEFAULT_IMAGE
 
 if TYPE_CHECKING:
+    from tfsctl.engines.docker.image_builder import BuiltImage
     from tfsctl.engines.docker.serving_image import ImageSpec
 
 
@@ -119,11 +120,17 @@ def build(
     if push:
         image_builder.push(spec.tag, quiet=quiet)
     run = shlex.join(spec.run_command(host=request.host, rest_port=DEFAULT_REST_PORT, grpc_port=DEFAULT_GRPC_PORT))
+    _print_image(spec, built, run, was_pushed=push, as_json=as_json)
+
+
+def _print_image(spec: ImageSpec, built: BuiltImage, run: str, *, was_pushed: bool, as_json: bool) -> None:
+    """Print the image that was built. `run` is the command line that starts it."""
     if as_json:
-        more = {"id": built.id, "size_bytes": built.size_bytes, "labels": dict(spec.labels), "run": run, "pushed": push}
-        terminal.answer_json({"image": spec.tag, "models": _versions(spec)} | more)
+        image = {"id": built.id, "size_bytes": built.size_bytes, "labels": dict(spec.labels)}
+        outcome = {"run": run, "pushed": was_pushed}
+        terminal.answer_json({"image": spec.tag, "models": _versions(spec), **image, **outcome})
         return
-    terminal.answer(f"{'pushed' if push else 'built'}: {spec.tag} ({built.size_bytes / 1e6:.0f} MB)")
+    terminal.answer(f"{'pushed' if was_pushed else 'built'}: {spec.tag} ({built.size_bytes / 1e6:.0f} MB)")
     _answer_models(spec)
     terminal.answer(f"  {run}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -213,7 +214,7 @@ def export(
       tfsctl export flowers.keras --image-bytes --classify flowers.txt
     """
     from tfsctl.cli.commands.export import export_comparison
-    from tfsctl.cli.output import signature_table, terminal
+    from tfsctl.cli.output import terminal
     from tfsctl.exporter.log_filter import filter_tensorflow_logs
     from tfsctl.exporter.pipeline import export_model
     from tfsctl.exporter.sources.export_options import (
@@ -266,25 +267,32 @@ def export(
     if as_json:
         comparison = None if compared is None else _comparison_document(compared)
         terminal.answer_json({**_document(exported), "removed_versions": removed, "comparison": comparison})
-        _exit_if_failed(compared)
-        return
+    else:
+        _print_export(exported, removed, quiet=quiet)
+        if compared is not None:
+            from tfsctl.cli.output.comparison import print_comparison
+
+            print_comparison(compared)
+        elif compare is not None:
+            terminal.say("note: there is no earlier version to compare with")
+    _exit_if_failed(compared)
+
+
+def _print_export(exported: ExportedModel, removed: Sequence[int], *, quiet: bool) -> None:
+    """Print the version and its signatures, and to stderr what the user should know or do next."""
+    from tfsctl.cli.output import signature_table, terminal
+
     for fact in ("model", "version", "path"):
         terminal.answer(f"{fact}: {_document(exported)[fact]}")
     terminal.answer_table(signature_table.COLUMNS, signature_table.rows(exported.signatures.values()))
-    if not quiet:
-        if removed:
-            terminal.say(f"removed versions: {', '.join(map(str, removed))}")
-        for note in _notes(exported):
-            terminal.say(f"note: {note}")
-        if exported.url is None:
-            terminal.say(f"next: {_next_command(exported)}")
-    if compared is not None:
-        from tfsctl.cli.output.comparison import print_comparison
-
-        print_comparison(compared)
-    elif compare is not None:
-        terminal.say("note: there is no earlier version to compare with")
-    _exit_if_failed(compared)
+    if quiet:
+        return
+    if removed:
+        terminal.say(f"removed versions: {', '.join(map(str, removed))}")
+    for note in _notes(exported):
+        terminal.say(f"note: {note}")
+    if exported.url is None:
+        terminal.say(f"next: {_next_command(exported)}")
 
 
 def _comparison_document(compared: Comparison) -> dict[str, object]:

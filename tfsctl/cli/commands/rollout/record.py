@@ -119,7 +119,13 @@ def record(
                 has_ended=recorded.has_ended,
                 show=lambda counts: show(_summary(counts)),
             )
-    counts = running.reader.update()
+    _print_recording(recorded, running.reader.update(), reason, time.monotonic() - begun_s, as_json=as_json)
+
+
+def _print_recording(recorded: AnyRecordedModel, counts: Counts, reason: str, seconds: float, *, as_json: bool) -> None:
+    """Print what was recorded. `reason` says why it ended, as `recorded_model.watch` does."""
+    from tfsctl.cli.output import terminal
+
     if as_json:
         terminal.answer_json(
             {
@@ -130,7 +136,7 @@ def record(
                 "failed": counts.failed,
                 "dropped": counts.dropped,
                 "bytes": counts.size,
-                "seconds": round(time.monotonic() - begun_s, 3),
+                "seconds": round(seconds, 3),
                 "ended_by": reason,
             }
         )
