@@ -1,4 +1,4 @@
-"""Read the file in which `exit_recorder` writes how a program ended."""
+"""Reads the file in which `exit_recorder` writes how a program ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class ExitRecord(NamedTuple):
 
 
 def read_exit_record(file: Path, pid: int) -> ExitRecord | None:
-    """How the process `pid` ended; None if the file is not there or is about another process."""
+    """How the process `pid` ended; None if there is no record, or one of another process."""
     try:
         recorded_pid, status, ended_at = file.read_text(encoding="ascii").split()
         return ExitRecord(int(status), float(ended_at)) if int(recorded_pid) == pid else None

@@ -1,4 +1,4 @@
-"""TCP ports of this machine: open a listening socket to find out whether a port can be used."""
+"""Opens a listening TCP socket, which also tells whether a port can be used."""
 
 from __future__ import annotations
 

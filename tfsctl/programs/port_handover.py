@@ -2,11 +2,11 @@
 
 Closing a listening socket resets the connections in its accept queue. So the older process keeps listening while the
 newer one listens on the same port (SO_REUSEPORT), has the kernel send all new connections to the newer socket, and
-closes its own one when no client can be in its queue any more.
+closes its own socket when no client can be in its queue any more.
 
 1. The older process receives SIGNAL and shares its ports: `share`.
 2. The newer process listens on them. A server of ours that is started with VARIABLE does.
-3. One of both calls `prefer_newer`; connections to the older socket end there, in their own time.
+3. One of the two calls `prefer_newer`. Connections that the older process has accepted stay with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 SIGNAL = signal.SIGUSR1  # a server of ours shares its ports, and leaves once another process listens on them
 VARIABLE = "TFSCTL_JOIN_PORTS"  # set for a server that is to listen on the ports of a process that shares them
-QUIET_S = 2.0  # for connections whose handshake with the older socket has begun: a lost packet is sent again after 1 s
+QUIET_S = 2.0  # before closing the older socket: handshakes may be in progress, and a lost packet is resent after 1 s
 
 _LISTEN = "0A"  # net/tcp_states.h
 _SO_ATTACH_REUSEPORT_CBPF = 51  # asm-generic/socket.h
@@ -33,7 +33,7 @@ def share(listener: socket.socket) -> None:
 
 
 def stop_sharing(listener: socket.socket) -> None:
-    """Undo `share`, if no other process has come to listen."""
+    """Undo `share`. Sockets of other processes that listen already are not affected."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 0)
 
 

@@ -13,7 +13,7 @@ STOP_GRACE_S = 33.0  # the embedded server answers running requests for up to 30
 
 
 def process_identity(pid: int) -> str | None:
-    """A text that no other process has that ever had this number: the boot id and the start time in clock ticks.
+    """A text that tells a process from any other with the same pid: the boot id and the start time in clock ticks.
 
     None if the process has ended, even if its parent has not collected its exit status. The text does not change with
     the system clock, so it can be stored.
@@ -39,7 +39,7 @@ def listening_ports(pid: int) -> set[int]:
         connections = psutil.Process(pid).net_connections("tcp")
     except psutil.Error:
         return set()
-    return {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
+    return {connection.laddr.port for connection in connections if connection.status == psutil.CONN_LISTEN}
 
 
 def _boot_id() -> str:

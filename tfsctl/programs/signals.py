@@ -1,4 +1,4 @@
-"""Handle the signals that ask a program to end, so that it can clean up first."""
+"""Handles the signals that ask a program to end, so that it can clean up first."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class Child:
 
     def detach(self) -> None:
         """Let it outlive this process."""
-        _let_go(self._popen)
+        _keep_until_ended(self._popen)
 
 
 class DetachedChild:
@@ -156,8 +156,8 @@ class DetachedChild:
             variables = {**os.environ, **environment}
             stdin.write(b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in variables.items()) + b"\0")
             stdin.close()
-            word, _, number = stdout.readline().decode().partition(" ")
-        if word != "started":
+            result, _, number = stdout.readline().decode().partition(" ")
+        if result != "started":
             self._recorder.wait()
             code = int(number or errno.EIO)
             raise _not_started(argv, OSError(code, os.strerror(code)))
@@ -180,12 +180,12 @@ class DetachedChild:
 
     def detach(self) -> None:
         """Let it outlive this process."""
-        _let_go(self._recorder)
+        _keep_until_ended(self._recorder)
 
 
-def _let_go(process: subprocess.Popen[bytes]) -> None:
-    """Keep a detached process, so that Python does not warn of it, and forget those that have ended."""
-    _detached[:] = [*(one for one in _detached if one.poll() is None), process]
+def _keep_until_ended(process: subprocess.Popen[bytes]) -> None:
+    """Keep a reference to a detached process, and drop those of processes that have ended."""
+    _detached[:] = [*(other for other in _detached if other.poll() is None), process]
 
 
 class StreamingProgram:
@@ -218,7 +218,7 @@ class StreamingProgram:
         return self._popen.wait()
 
     def stop(self) -> None:
-        """Stop it if it runs. Returns when it has ended."""
+        """Send SIGTERM if it runs. Returns when it has ended."""
         self._popen.terminate()
         self._popen.wait()
 
@@ -261,6 +261,7 @@ class PipedProgram:
 
 
 def _not_started(argv: Sequence[str], error: OSError) -> ProgramFailed:
+    """The error of a program that could not be started."""
     status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
     return ProgramFailed(argv, status, "", f"cannot be started: {error.strerror}")
 
