@@ -1,6 +1,6 @@
-"""Batches of rows on their way from a file to a model.
+"""Batches of rows that are read from a file and sent to a model.
 
-A batch remembers the numbers of its rows in the file, and the rows that could not be used.
+A batch knows the numbers of its rows in the file, and which rows could not be used.
 """
 
 from __future__ import annotations
@@ -62,21 +62,21 @@ class Batch:
         last_row = int(self.rows[count]) - 1
         first = Batch(
             self.rows[:count],
-            _slice(self.arrays, 0, count),
+            _slice_rows(self.arrays, 0, count),
             last_row,
             tuple(reject for reject in self.rejects if reject.row <= last_row),
-            _slice(self.labels, 0, count),
+            _slice_rows(self.labels, 0, count),
         )
         return first, self.after(last_row)
 
     def after(self, row: int) -> Batch:
-        """The part of this batch behind a row of the source."""
+        """The part of this batch after a row of the source."""
         start = int(np.searchsorted(self.rows, row, side="right"))
         return replace(
             self,
             rows=self.rows[start:],
-            arrays=_slice(self.arrays, start),
-            labels=_slice(self.labels, start),
+            arrays=_slice_rows(self.arrays, start),
+            labels=_slice_rows(self.labels, start),
             rejects=tuple(reject for reject in self.rejects if reject.row > row),
         )
 
@@ -98,21 +98,21 @@ def _label_value(value: Any) -> Any:  # noqa: ANN401 - a JSON value
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
-def _slice(arrays: Arrays, start: int, end: int | None = None) -> Arrays:
+def _slice_rows(arrays: Arrays, start: int, end: int | None = None) -> Arrays:
     return {name: array[start:end] for name, array in arrays.items()}
 
 
 def concatenate(batches: list[Batch]) -> Batch:
-    """One batch of consecutive batches with the same row shapes. Batches without rows contribute their rejects."""
+    """Consecutive batches with the same row shapes as one. Batches without rows contribute their rejects."""
     if len(batches) == 1:
         return batches[0]
-    full = [batch for batch in batches if len(batch)] or batches[:1]
+    with_rows = [batch for batch in batches if len(batch)] or batches[:1]
     return Batch(
-        np.concatenate([batch.rows for batch in full]),
-        {name: np.concatenate([batch.arrays[name] for batch in full]) for name in full[0].arrays},
+        np.concatenate([batch.rows for batch in with_rows]),
+        {name: np.concatenate([batch.arrays[name] for batch in with_rows]) for name in with_rows[0].arrays},
         batches[-1].last_row,
         tuple(reject for batch in batches for reject in batch.rejects),
-        {name: np.concatenate([batch.labels[name] for batch in full]) for name in full[0].labels},
+        {name: np.concatenate([batch.labels[name] for batch in with_rows]) for name in with_rows[0].labels},
         next((batch.fraction_read for batch in reversed(batches) if batch.fraction_read is not None), None),
     )
 
@@ -126,7 +126,7 @@ def batch_reader(
     returns the rows it has instead of waiting. An error of `batches` is raised after all rows before it were returned.
     """
     source = iter(batches)
-    left: list[Batch] = []
+    pushed_back: list[Batch] = []  # the rest of a batch that was split, or one with other row shapes: at most one
     failures: list[TfsctlError] = []
 
     def next_batch() -> Batch | None:
@@ -138,20 +138,20 @@ def batch_reader(
 
     def read(count: int) -> Batch | None:
         pieces: list[Batch] = []
-        first: Batch | None = None
-        have = rejects = 0
-        while have < count and rejects < count and (not pieces or left or has_more()):
-            piece = left.pop() if left else next_batch()
+        first: Batch | None = None  # the first piece that has rows
+        rows = rejects = 0
+        while rows < count and rejects < count and (not pieces or pushed_back or has_more()):
+            piece = pushed_back.pop() if pushed_back else next_batch()
             if piece is None:
                 break
             if first is not None and len(piece) and not first.has_row_shapes_of(piece):
-                left.append(piece)
+                pushed_back.append(piece)
                 break
-            if have + len(piece) > count:
-                piece, rest = piece.split(count - have)
-                left.append(rest)
+            if rows + len(piece) > count:
+                piece, rest = piece.split(count - rows)
+                pushed_back.append(rest)
             first = first or (piece if len(piece) else None)
-            have, rejects = have + len(piece), rejects + len(piece.rejects)
+            rows, rejects = rows + len(piece), rejects + len(piece.rejects)
             pieces.append(piece)
         if not pieces and failures:
             raise failures[0]

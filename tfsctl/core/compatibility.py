@@ -10,7 +10,7 @@ from tfsctl.core.types import Shape, Signature, TensorSpec
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference. `breaks`: requests that worked would fail, or answers would have another form."""
+    """One difference. It breaks clients if requests that worked fail, or if answers have another form."""
 
     signature: str
     what: str
@@ -19,23 +19,26 @@ class Change:
 
 def compare(old: Mapping[str, Signature], new: Mapping[str, Signature]) -> tuple[Change, ...]:
     """All changes from the old signatures to the new ones, sorted by signature name."""
-    return tuple(change for name in sorted(old.keys() | new.keys()) for change in _signature(name, old, new))
+    return tuple(change for name in sorted(old.keys() | new.keys()) for change in _signature_changes(name, old, new))
 
 
-def _signature(name: str, old: Mapping[str, Signature], new: Mapping[str, Signature]) -> Iterator[Change]:
+def _signature_changes(name: str, old: Mapping[str, Signature], new: Mapping[str, Signature]) -> Iterator[Change]:
     if name not in new:
         yield Change(name, "the signature was removed", breaks=True)
     elif name not in old:
         yield Change(name, "the signature was added", breaks=False)
     else:
-        for what, breaks in _inputs(old[name].inputs, new[name].inputs):
+        for what, breaks in _input_changes(old[name].inputs, new[name].inputs):
             yield Change(name, what, breaks)
-        for what, breaks in _outputs(old[name].outputs, new[name].outputs):
+        for what, breaks in _output_changes(old[name].outputs, new[name].outputs):
             yield Change(name, what, breaks)
 
 
-def _inputs(old: Sequence[TensorSpec], new: Sequence[TensorSpec]) -> Iterator[tuple[str, bool]]:
-    """Changes of inputs. A request names exactly the inputs of a signature, and may have any shape that fits them."""
+def _input_changes(old: Sequence[TensorSpec], new: Sequence[TensorSpec]) -> Iterator[tuple[str, bool]]:
+    """Each change of the inputs, and whether it breaks clients.
+
+    A request names exactly the inputs of a signature, so the new shape must take every tensor that fitted the old one.
+    """
     before, after = _by_name(old), _by_name(new)
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
@@ -43,11 +46,16 @@ def _inputs(old: Sequence[TensorSpec], new: Sequence[TensorSpec]) -> Iterator[tu
         elif name not in before:
             yield f"input {name} was added, and requests without it fail", True
         else:
-            yield from _tensor("input", before[name], after[name], fits=_fits(before[name].shape, after[name].shape))
+            fits = _fits(before[name].shape, after[name].shape)
+            yield from _tensor_changes("input", before[name], after[name], fits=fits)
 
 
-def _outputs(old: Sequence[TensorSpec], new: Sequence[TensorSpec]) -> Iterator[tuple[str, bool]]:
-    """Changes of outputs. Clients rely on names and shapes; over REST, a single output has no name."""
+def _output_changes(old: Sequence[TensorSpec], new: Sequence[TensorSpec]) -> Iterator[tuple[str, bool]]:
+    """Each change of the outputs, and whether it breaks clients.
+
+    Clients rely on names and shapes, so every tensor of the new shape must fit the old one. Over REST, a single output
+    has no name.
+    """
     before, after = _by_name(old), _by_name(new)
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
@@ -57,23 +65,25 @@ def _outputs(old: Sequence[TensorSpec], new: Sequence[TensorSpec]) -> Iterator[t
         elif name not in before:
             yield f"output {name} was added", False
         else:
-            yield from _tensor("output", before[name], after[name], fits=_fits(after[name].shape, before[name].shape))
+            fits = _fits(after[name].shape, before[name].shape)
+            yield from _tensor_changes("output", before[name], after[name], fits=fits)
 
 
-def _tensor(way: str, old: TensorSpec, new: TensorSpec, *, fits: bool) -> Iterator[tuple[str, bool]]:
+def _tensor_changes(role: str, old: TensorSpec, new: TensorSpec, *, fits: bool) -> Iterator[tuple[str, bool]]:
+    """Changes of one tensor's dtype and shape. `role` is "input" or "output"; a change of shape breaks unless it `fits`."""
     if old.dtype != new.dtype:
-        yield f"{way} {old.name} was {old.dtype}, and is {new.dtype}", True
+        yield f"{role} {old.name} was {old.dtype}, and is {new.dtype}", True
     if old.shape != new.shape:
-        yield f"{way} {old.name} was {old.shape_text}, and is {new.shape_text}", not fits
+        yield f"{role} {old.name} was {old.shape_text}, and is {new.shape_text}", not fits
 
 
-def _fits(given: Shape | None, wanted: Shape | None) -> bool:
-    """Whether every tensor of the given shape fits the wanted shape."""
+def _fits(shape: Shape | None, wanted: Shape | None) -> bool:
+    """Whether every tensor of `shape` fits `wanted`. None is an unknown rank, and None in a shape any size."""
     if wanted is None:
         return True
-    if given is None or len(given) != len(wanted):
+    if shape is None or len(shape) != len(wanted):
         return False
-    return all(size is None or size == found for found, size in zip(given, wanted, strict=True))
+    return all(wanted_size in (None, size) for size, wanted_size in zip(shape, wanted, strict=True))
 
 
 def _by_name(specs: Sequence[TensorSpec]) -> dict[str, TensorSpec]:

@@ -21,7 +21,7 @@ _UNSAFE_IN_LINE = re.compile(f"{_UNSAFE.pattern[:-1]}\t\n]")
 
 
 class JsonText(bytes):
-    """A value that is written as JSON already, among values that are text."""
+    """A value that is JSON already, in an array whose other values are plain text."""
 
 
 def is_b64(value: object) -> bool:
@@ -30,7 +30,7 @@ def is_b64(value: object) -> bool:
 
 
 def encode_text(text: str, where: str) -> bytes:
-    """Text as UTF-8. Raises InvalidInput, with `where` in front, for text that was decoded from other bytes."""
+    """Text as UTF-8. Raises InvalidInput, with `where` in front, for text with lone surrogates."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:

@@ -112,16 +112,19 @@ class _ValueReader:
         if not self._is_answer and not self._dtype.is_integer and self._dtype.name != "bool":
             wide = np.array(self._leaves, dtype=np.complex128 if self._dtype.is_complex else np.float64)
             wide = wide.reshape(self._shape)
-            too_large = np.argwhere(became_infinite(wide, array))
-            if len(too_large):
-                at = tuple(too_large[0].tolist())
-                where = "".join(f"[{index}]" for index in at)
-                raise InvalidInput(
-                    f"{self._spec.name}{where} is {wide[at]:g}, which is too large for {self._dtype.name}"
-                )
+            self._refuse_infinite(array, wide)
         return array
 
+    def _refuse_infinite(self, array: np.ndarray, wide: np.ndarray) -> None:
+        """Raise InvalidInput if a number of `wide`, the same values in 64 bits a number, became infinite in `array`."""
+        too_large = np.argwhere(became_infinite(wide, array))
+        if len(too_large):
+            at = tuple(too_large[0].tolist())
+            where = "".join(f"[{index}]" for index in at)
+            raise InvalidInput(f"{self._spec.name}{where} is {wide[at]:g}, which is too large for {self._dtype.name}")
+
     def _read(self, value: object, at: str, depth: int) -> None:
+        """Add the values below `value`, which is at `at` (`[1][0]`), and check the lengths of its lists."""
         name, shape = self._spec.name, self._shape
         if isinstance(value, (list, tuple)) and not (self._dtype.is_complex and _is_complex_pair(value)):
             if depth == _MAX_DEPTH:

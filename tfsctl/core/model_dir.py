@@ -20,7 +20,7 @@ from tfsctl.errors import ExportError, NotFound, VersionTakenError
 
 STAGING_PREFIX = ".tfsctl-staging-"
 MAX_VERSION = 2**63 - 1
-OTHER_VERSION = "remove --version, or choose another number"  # the hint if a version exists
+VERSION_EXISTS_HINT = "remove --version, or choose another number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,15 @@ def new_version(base: Path, *, now_s: float | None = None) -> int:
 
 
 def next_version(versions: Collection[int], *, now_s: float | None = None) -> int:
-    """The number for a new version where there are others."""
+    """The number for a new version besides the given ones, as in `new_version`."""
     return max(int(time.time() if now_s is None else now_s), max(versions, default=0) + 1)
 
 
 def refuse_existing(base: Path, version: int) -> None:
     """Raise ExportError if `version` exists, also with leading zeros: a version is never overwritten."""
-    taken = next((d for d in list_versions(base) if d.version == version), None) if base.is_dir() else None
-    if taken is not None:
-        raise VersionTakenError(f"version {version} already exists: {taken.path}", hint=OTHER_VERSION)
+    existing = next((d for d in list_versions(base) if d.version == version), None) if base.is_dir() else None
+    if existing is not None:
+        raise VersionTakenError(f"version {version} already exists: {existing.path}", hint=VERSION_EXISTS_HINT)
 
 
 def prune(base: Path, keep: int, *, protected: Collection[int] = ()) -> list[int]:
@@ -119,8 +119,8 @@ class Staging:
         while True:
             number = new_version(self.base) if version is None else version
             target = self.base / str(number)
-            if version is not None and any(d.version == number for d in list_versions(self.base)):
-                raise VersionTakenError(f"version {number} already exists: {target}", hint=OTHER_VERSION)
+            if version is not None:
+                refuse_existing(self.base, version)
             try:
                 if target.exists():  # os.rename would replace an empty directory
                     raise FileExistsError(target)
@@ -138,11 +138,11 @@ class Staging:
 def staging(base: Path) -> Iterator[Staging]:
     """A private directory in `base` to write a version to. It is removed afterwards unless it was published.
 
-    The directory is locked while it is in use, so that a later export can recognize and remove what a killed one left.
+    The directory is locked while it is in use, so that a later export can remove those of exports that were killed.
     Parent directories created for it are removed too if nothing was published. Raises ExportError if `base` cannot be
     written.
     """
-    made = [folder for folder in (base, *base.parents) if not folder.exists()]
+    created = [folder for folder in (base, *base.parents) if not folder.exists()]
     try:
         base.mkdir(parents=True, exist_ok=True)
         path, descriptor = _make_locked(base)
@@ -157,7 +157,7 @@ def staging(base: Path) -> Iterator[Staging]:
         if path.exists():
             shutil.rmtree(path, ignore_errors=True)
         with suppress(OSError):  # not empty: a version was published, perhaps by another export
-            for folder in made:
+            for folder in created:
                 folder.rmdir()
 
 
@@ -182,6 +182,7 @@ def _make_locked(base: Path) -> tuple[Path, int]:
 
 
 def _remove_abandoned(base: Path) -> None:
+    """Remove the staging directories that no running export holds a lock of."""
     for path in base.glob(f"{STAGING_PREFIX}*"):
         try:
             descriptor = os.open(path, os.O_RDONLY)
@@ -198,6 +199,7 @@ def _remove_abandoned(base: Path) -> None:
 
 
 def _flush_tree(root: Path) -> None:
+    """Write all files and directories below `root` to disk."""
     for folder, _, files in os.walk(root, topdown=False):
         for name in files:
             _flush(Path(folder, name))

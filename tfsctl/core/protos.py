@@ -122,6 +122,6 @@ def __getattr__(name: str) -> object:
 
 
 def service(name: str) -> ServiceDescriptor:
-    """The descriptor of a gRPC service of TensorFlow Serving; all its messages are loaded then."""
+    """The descriptor of a gRPC service of TensorFlow Serving. Loads all messages of the service."""
     with _lock, _placeholder():
         return importlib.import_module(_MODULE_OF_SERVICE[name]).DESCRIPTOR.services_by_name[name]

@@ -78,6 +78,7 @@ def read_meta_graph(directory: Path, *, tag: str = SERVE_TAG) -> protos.MetaGrap
 
 
 def _parse(raw: bytes, file: Path) -> protos.SavedModel:
+    """The SavedModel message in a file. Raises ModelUnreadable if it is invalid or has no graph."""
     from google.protobuf.message import DecodeError
 
     try:

@@ -22,7 +22,7 @@ _ALWAYS_ALLOWED_VALUES = 2**24  # below MAX_TENSOR_BYTES in every dtype
 MAX_PADDING_BYTES = 64 * 1024 * 1024  # a few bytes on the wire may expand to this much by repeating a value
 _STRING_BYTES = 64  # memory of an empty string
 _MIN_CONTENT_BYTES = 64  # smaller arrays go into typed fields: as fast, and readable in logs
-_PACKED_FIELDS = {"float_val": 5, "double_val": 6}  # field numbers; packed, these hold the array's memory unchanged
+_PACKED_FIELDS = {"float_val": 5, "double_val": 6}  # field numbers; packed, these are the bytes of the array
 _MIN_PACKED_BYTES = 1024
 
 
@@ -109,6 +109,7 @@ def from_proto(proto: protos.TensorProto, *, before_padding: Callable[[int], Non
 
 
 def _typed_values(proto: protos.TensorProto, dtype: DType) -> np.ndarray:
+    """The values in the typed field (`float_val`, `int_val`, …) of a TensorProto, as a flat array."""
     if dtype is dtypes.STRING:
         return object_array(list(proto.string_val))
     if dtype.field == "float8_val":
@@ -150,6 +151,7 @@ def _fit_count(
 
 
 def _content_numbers(content: bytes, count: int, dtype: DType) -> np.ndarray:
+    """The numbers in tensor_content: the bytes of the array."""
     if len(content) != count * dtype.numpy.itemsize:
         raise InvalidInput(f"tensor_content of {len(content)} bytes for {count} values of {dtype.name}")
     return np.frombuffer(content, dtype=dtype.numpy)

@@ -48,6 +48,7 @@ def write_records(file: BinaryIO, records: Iterable[bytes]) -> None:
 
 
 def _read_record(file: BinaryIO, header: bytes, at: int) -> bytes:
+    """The data of the record at offset `at`, after its header. Raises InvalidInput in TensorFlow's words."""
     length, length_crc = _HEADER.unpack(header)
     if masked_crc32c(header[:8]) != length_crc:
         raise InvalidInput(f"corrupted record at {at}" + ("" if at else " (Is this even a TFRecord file?)"))

@@ -14,10 +14,10 @@ def encode_varint(number: int) -> bytes:
     return _ENCODED[number] if number < len(_ENCODED) else _encode(number)
 
 
-def decode_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number whose varint starts at an offset, and the offset behind it.
+def decode_varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
+    """The number whose varint starts at an offset, and the offset after it.
 
-    Raises IndexError where the data ends, or the varint is longer than 64 bits.
+    Raises IndexError if the data ends within the varint, or if the varint has more than 64 bits.
     """
     number = shift = 0
     while True:

@@ -19,6 +19,9 @@ from tfsctl.core.types import Shape, Signature
 _SPARSE_KEYS, _DENSE_KEYS, _RAGGED_KEYS, _DEFAULTS = 2, 3, 4, 5
 
 
+_Nodes = Mapping[str, protos.NodeDef]  # by name
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
     """One feature of a tf.Example.
@@ -42,36 +45,29 @@ def features_of(graph: SignatureGraph, signature: Signature) -> dict[str, Featur
     """The features by name that a signature parses; None unless its only input takes tf.Example records."""
     if [spec.dtype for spec in signature.inputs] != ["string"]:
         return None
-    found: dict[str, FeatureSpec] = {}
-    parses = False
+    features: dict[str, FeatureSpec] = {}
+    has_parser = False
     for nodes in graph.nodes:
         by_name = {node.name: node for node in nodes}
         for node in nodes:
-            if node.op == "ParseExampleV2":
-                parses = True
-                found.update(_parse_example_v2(node, by_name))
-            elif node.op == "ParseSingleExample":
-                parses = True
-                found.update(_parse_single_example(node, by_name))
-            elif node.op == "ParseExample":
-                parses = True
-                found.update(_parse_example_v1(node, by_name))
-    return found if parses else None
+            if node.op in _PARSERS:
+                has_parser = True
+                features.update(_PARSERS[node.op](node, by_name))
+    return features if has_parser else None
 
 
-_Nodes = Mapping[str, protos.NodeDef]
 _Features = Iterator[tuple[str, FeatureSpec]]
 
 
 def _parse_example_v2(node: protos.NodeDef, nodes: _Nodes) -> _Features:
-    yield from _dense(node, _keys(nodes, node.input[_DENSE_KEYS]), node.input[_DEFAULTS:], nodes)
+    yield from _dense_features(node, _keys(nodes, node.input[_DENSE_KEYS]), node.input[_DEFAULTS:], nodes)
     yield from _variable_length_features("sparse", node, _keys(nodes, node.input[_SPARSE_KEYS]), "sparse_types")
     yield from _variable_length_features("ragged", node, _keys(nodes, node.input[_RAGGED_KEYS]), "ragged_value_types")
 
 
 def _parse_single_example(node: protos.NodeDef, nodes: _Nodes) -> _Features:
     """Inputs: serialized, defaults…; the keys are attributes."""
-    yield from _dense(node, list(node.attr["dense_keys"].list.s), node.input[1:], nodes)
+    yield from _dense_features(node, list(node.attr["dense_keys"].list.s), node.input[1:], nodes)
     yield from _variable_length_features("sparse", node, list(node.attr["sparse_keys"].list.s), "sparse_types")
 
 
@@ -80,11 +76,19 @@ def _parse_example_v1(node: protos.NodeDef, nodes: _Nodes) -> _Features:
     sparse, dense = node.attr["Nsparse"].i, node.attr["Ndense"].i
     keys = [key for name in node.input[2 : 2 + sparse + dense] for key in _keys(nodes, name)]
     if len(keys) == sparse + dense:
-        yield from _dense(node, keys[sparse:], node.input[2 + sparse + dense :], nodes)
+        yield from _dense_features(node, keys[sparse:], node.input[2 + sparse + dense :], nodes)
         yield from _variable_length_features("sparse", node, keys[:sparse], "sparse_types")
 
 
-def _dense(node: protos.NodeDef, keys: Sequence[bytes], defaults: Sequence[str], nodes: _Nodes) -> _Features:
+_PARSERS = {
+    "ParseExample": _parse_example_v1,
+    "ParseExampleV2": _parse_example_v2,
+    "ParseSingleExample": _parse_single_example,
+}
+"""By operation: the function that yields the features it parses, with their names."""
+
+
+def _dense_features(node: protos.NodeDef, keys: Sequence[bytes], defaults: Sequence[str], nodes: _Nodes) -> _Features:
     types, shapes = node.attr["Tdense"].list.type, node.attr["dense_shapes"].list.shape
     for key, number, shape, default in zip(keys, types, shapes, defaults, strict=False):
         dims = tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
@@ -101,11 +105,12 @@ def _variable_length_features(
 
 
 def _keys(nodes: _Nodes, name: str) -> list[bytes]:
-    """The strings of a constant; empty if it is none."""
+    """The strings of the constant of this name; empty if the tensor is not a constant."""
     constant = _constant(nodes, name)
     return [] if constant is None else list(constant.ravel().tolist())
 
 
 def _constant(nodes: _Nodes, name: str) -> np.ndarray | None:
+    """The value of the constant of this name; None if the tensor is not a constant."""
     node = nodes.get(name.partition(":")[0])
     return tensors.from_proto(node.attr["value"].tensor) if node is not None and node.op == "Const" else None

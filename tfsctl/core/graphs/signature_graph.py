@@ -77,7 +77,7 @@ def _tensor_names(info: protos.TensorInfo) -> Iterator[str]:
 
 
 def _ancestors(nodes: Mapping[str, protos.NodeDef], tensors: Iterable[str]) -> Iterator[protos.NodeDef]:
-    """The nodes that compute some tensors, control inputs (`^name`) included."""
+    """The nodes that compute these tensors, directly or not, also those of control inputs (`^name`)."""
     seen: set[str] = set()
     pending = list(tensors)
     while pending:
@@ -92,7 +92,14 @@ def _called_functions(nodes: Iterable[protos.NodeDef]) -> Iterator[str]:
     """The names that may be functions: operations themselves, and function attributes."""
     for node in nodes:
         yield node.op
-        for value in node.attr.values():
-            if value.HasField("func"):
-                yield value.func.name
-            yield from (function.name for function in value.list.func)
+        yield from functions_in_attributes(node)
+
+
+def functions_in_attributes(node: protos.NodeDef) -> Iterator[str]:
+    """The names of the functions in the attributes of a node."""
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        elif value.HasField("list"):
+            for function in value.list.func:
+                yield function.name

@@ -20,7 +20,7 @@ class Event:
     - `time`: ISO 8601, UTC; `who`: USER@HOST
     - `versions`: the versions that were exported, removed or moved to
     - `labels`, `labels_before`: all labels of the model on `server` after and before a change of labels
-    - `id`: different for every change, so that a change that is finished later is recorded once
+    - `id`: unique, so that a change whose recording is repeated is recorded once
 
     The field names are the keys of a line in the journal.
     """

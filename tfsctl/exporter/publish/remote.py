@@ -114,7 +114,7 @@ class RemoteModel:
     def taken(self, version: int) -> VersionTakenError:
         """The error that a version already exists."""
         return VersionTakenError(
-            f"version {version} already exists: {self.url}/{version}", hint=model_dir.OTHER_VERSION
+            f"version {version} already exists: {self.url}/{version}", hint=model_dir.VERSION_EXISTS_HINT
         )
 
     @contextmanager
