@@ -6,9 +6,8 @@ resources. Operations that change a resource have such an input, but not all of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from tfsctl.core import protos
+from tfsctl.core.graphs.signature_graph import functions_in_attributes
 from tfsctl.server.runtime import capi
 
 _RESOURCE = 20  # DT_RESOURCE
@@ -40,21 +39,12 @@ def has_effects(graph: int, function: str) -> bool:
             seen.add(name)
             for node in library[name].node_def:
                 operations.add(node.op)
-                pending += [called for called in (node.op, *_called(node)) if called in library]
+                pending += [called for called in (node.op, *functions_in_attributes(node)) if called in library]
     return any(_is_stateful(graph, operation) for operation in operations - _HARMLESS - library.keys())
 
 
 def _graph_def(graph: int) -> protos.GraphDef:
     return protos.GraphDef.FromString(capi.call_for_bytes(capi.gil_released().TF_GraphToGraphDef, graph))
-
-
-def _called(node: protos.NodeDef) -> Iterator[str]:
-    """The names of functions in the attributes of a node."""
-    for value in node.attr.values():
-        if value.HasField("func"):
-            yield value.func.name
-        for function in value.list.func:
-            yield function.name
 
 
 def _is_stateful(graph: int, operation: str) -> bool:

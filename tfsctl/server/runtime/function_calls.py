@@ -1,4 +1,4 @@
-"""Refuses graphs whose function calls have no end, or other outputs than the called function.
+"""Refuses graphs whose function calls never end, or whose outputs differ from those of the called function.
 
 TensorFlow inlines functions recursively, without a limit: a function that reaches itself through PartitionedCall
 overflows the stack, and 30 functions that call the next one twice become a billion nodes. It stores the outputs of a
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tfsctl.core import protos
+from tfsctl.core.graphs.signature_graph import functions_in_attributes
 
 _MAX_DEPTH = 500
 _MAX_NODES = 5_000_000
@@ -28,7 +29,7 @@ _CALLS = {
 
 @dataclass(slots=True)
 class Body:
-    """The nodes of a function, or of the graph: their number, and how often each name is called (or is an operation)."""
+    """The nodes of a function, or of the graph: their number, and how often each operation and called function occurs."""
 
     nodes: int = 0
     names: Counter[str] = field(default_factory=Counter)
@@ -37,7 +38,7 @@ class Body:
         """Count one node."""
         self.nodes += 1
         self.names[node.op] += 1
-        self.names.update(_called(node))
+        self.names.update(functions_in_attributes(node))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,8 @@ class FunctionCall:
     outputs: tuple[int, ...]
 
     @classmethod
-    def of_node(cls, node: protos.NodeDef) -> Iterator[FunctionCall]:
-        """The calls of a node whose outputs are those of the called function."""
+    def calls_of(cls, node: protos.NodeDef) -> Iterator[FunctionCall]:
+        """The calls of a node that returns the outputs of the called function; an If calls two."""
         attributes, dtypes = _CALLS.get(node.op, ((), ""))
         for attribute in attributes:
             if attribute in node.attr and dtypes in node.attr:
@@ -74,7 +75,7 @@ def _is_variable(argument: protos.OpDef.ArgDef) -> bool:
 
 
 def find_endless_calls(graph: Body, functions: dict[str, Body]) -> str:
-    """The error in the calls that the graph reaches; "" if they are valid."""
+    """Why the calls that the graph reaches have no end, or too many levels or nodes; "" if they are all right."""
     bodies: dict[str | None, Body] = {None: graph}
     bodies.update(functions)
     depth: dict[str | None, int] = {}
@@ -102,13 +103,3 @@ def find_endless_calls(graph: Body, functions: dict[str, Body]) -> str:
 
 def _calls(body: Body, functions: dict[str, Body]) -> Iterator[str]:
     return (name for name in body.names if name in functions)
-
-
-def _called(node: protos.NodeDef) -> Iterator[str]:
-    """The functions that a node names in its attributes."""
-    for value in node.attr.values():
-        if value.HasField("func"):
-            yield value.func.name
-        elif value.HasField("list"):
-            for function in value.list.func:
-                yield function.name

@@ -17,7 +17,7 @@ from tfsctl.server.status import Code, UnsafeVersionError
 
 _MAX_INT64 = 2**63 - 1
 _MAX_DIMENSIONS = 254  # TensorShape::MaxDimensions
-_STRING, _HANDLES = 7, (20, 21)  # DT_STRING; DT_RESOURCE, DT_VARIANT
+_STRING, _HANDLES = 7, (20, 21)  # numbers of dtypes: DT_STRING; DT_RESOURCE, DT_VARIANT
 _STRING_BYTES = 24  # sizeof(tstring)
 _INTEGERS = {3: "<i4", 9: "<i8"}  # DT_INT32, DT_INT64
 # Numbers of outputs, and of a loop's parallel iterations: TensorFlow allocates as many, whatever the number.
@@ -26,7 +26,7 @@ _COUNTS = {"parallel_iterations", "N", "num", "num_split", "num_splits", "num_ou
 _MAX_COUNT = 1_000_000
 # Operations whose first input TensorFlow reads before it counts the inputs.
 _NEED_INPUT = {"Identity", "Enter", "RefEnter", "Exit", "RefExit", "Switch", "RefSwitch", "NextIteration", "RefNextIteration"}  # fmt: skip
-_MAX_DIGITS = 9  # an index of more overflows an int
+_MAX_DIGITS = 9  # of an index: ten may overflow an int
 _REFUSED = "The graph is not loaded, as it could end the server"
 _HANDLE_BYTES = 64  # a resource handle or a variant takes at least this
 
@@ -62,11 +62,11 @@ class GraphCheck:
         if node.op in _NEED_INPUT and not any(not name.startswith("^") for name in node.input):
             raise _refused(node.name, f"{node.op} has no input")
         self._bodies.setdefault(function, Body()).add(node)
-        self._calls += FunctionCall.of_node(node)
+        self._calls += FunctionCall.calls_of(node)
         is_constant = node.op == "Const" and "value" in node.attr
         if is_constant and "dtype" in node.attr and node.attr["value"].tensor.dtype != node.attr["dtype"].type:
             raise _refused(node.name, "the dtype of its value is another than its own")
-        if is_constant and _product(node.attr["value"].tensor) > _MAX_INT64:
+        if is_constant and _elements_of_shape(node.attr["value"].tensor) > _MAX_INT64:
             self._huge_shapes.add((function, node.name))
         elif node.op == "Fill" and node.input:
             self._fills.append((function, node.name, node.input[0].partition(":")[0]))
@@ -141,6 +141,7 @@ class GraphCheck:
         return elements
 
     def _check_tensor(self, node: str, tensor: protos.TensorProto) -> None:
+        """Check a tensor's dtype, shape and handles, and count the memory that it claims."""
         self._check_dtype(node, tensor.dtype)
         elements = self._check_shape(node, tensor.tensor_shape, partial=False)
         size = _element_bytes(tensor.dtype)
@@ -157,6 +158,7 @@ class GraphCheck:
 
 
 def _element_bytes(number: int) -> int:
+    """The least memory that TensorFlow needs for one element of a dtype, in bytes."""
     dtype = dtypes.BY_NUMBER.get(number)
     if number == _STRING:
         return _STRING_BYTES
@@ -165,8 +167,8 @@ def _element_bytes(number: int) -> int:
     return 1 if dtype is None or dtype.numpy_name not in np.sctypeDict else np.dtype(dtype.numpy_name).itemsize
 
 
-def _product(tensor: protos.TensorProto) -> int:
-    """The elements of a shape that a constant vector of integers describes; 0 for another constant."""
+def _elements_of_shape(tensor: protos.TensorProto) -> int:
+    """How many elements a tensor has whose shape is this constant vector of integers; 0 for another constant."""
     if len(tensor.tensor_shape.dim) != 1 or tensor.tensor_shape.dim[0].size > _MAX_DIMENSIONS:
         return 0
     sizes = list(tensor.int64_val or tensor.int_val)
