@@ -16,17 +16,19 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from tfsctl.core import protos
 from tfsctl.server.app.loading import make_loader, start_runtime
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.lifecycle.loader import Loader
-from tfsctl.server.lifecycle.version_checks import JOB_VARIABLE
+from tfsctl.server.lifecycle.version_checks import JOB_VARIABLE, CheckJob
 from tfsctl.server.monitoring.recorder import NullRecorder
 from tfsctl.server.process.resources import available_memory_bytes
 from tfsctl.server.process.shutdown import end_with_parent
-from tfsctl.server.runtime.session import Session
+from tfsctl.server.runtime.session import BoundSignature, Feeds, Session
 from tfsctl.server.status import Code, ServingError
 
 _NICE_INCREMENT = 10
@@ -36,77 +38,83 @@ _MAX_INPUT_ELEMENTS = 16 * 1024 * 1024
 _RUN_S = 5.0  # for all signatures of a version
 
 
+class CheckResult(NamedTuple):
+    """Why a version cannot be loaded, if it cannot; and whether a run of it has not ended in time, which is no error."""
+
+    error: ServingError | None
+    still_runs: bool = False
+
+
 def main() -> None:
     """Check the versions of the job, one after another."""
-    job = json.loads(os.environ.pop(JOB_VARIABLE))
+    job = CheckJob.from_json(os.environ.pop(JOB_VARIABLE))
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     end_with_parent(signal.SIGKILL)
-    _yield_to_server(is_background=job["is_background"])
-    flags = Flags(**job["settings"])
+    _limit_resources(is_background=job.is_background)
+    flags = Flags(**job.settings)
     loader = make_loader(flags, asyncio.new_event_loop(), NullRecorder())
     logging.disable(logging.WARNING)
     start_runtime(flags)
     _limit_memory()
-    _report(job["token"], Code.OK)
-    for name, version, directory in job["versions"]:
-        checked = _Check(loader, name, version, Path(directory))
-        error = checked.error
-        _report(job["token"], error.code if error else Code.OK, error.message if error else "")
-        if checked.still_runs:
+    _report(job.token, Code.OK)
+    for name, version, directory in job.versions:
+        error, still_runs = check_version(loader, name, version, Path(directory))
+        _report(job.token, error.code if error else Code.OK, error.message if error else "")
+        if still_runs:
             break  # the parent starts another process for the other versions
     sys.stdout.flush()
     os._exit(0)  # does not wait for threads inside TensorFlow
 
 
-class _Check:
-    """Loads a version, which warms it up, and runs its signatures for a few seconds.
-
-    `error` tells why it cannot be loaded. `still_runs` is true if a run has not ended in time, which is all right.
-    """
-
-    def __init__(self, loader: Loader, name: str, version: int, directory: Path) -> None:
-        self.error: ServingError | None = None
-        self.still_runs = False
-        try:
-            servable = loader.load(name, version, directory)
-            runs = threading.Thread(target=run_signatures, args=(servable.session,), daemon=True)
-            runs.start()
-            runs.join(_RUN_S)
-            self.still_runs = runs.is_alive()
-            if not self.still_runs:
-                servable.close()
-        except ServingError as error:
-            self.error = error
-        except MemoryError as error:
-            self.error = ServingError(Code.RESOURCE_EXHAUSTED, f"Not enough memory to load the version: {error}")
-        except Exception as error:  # noqa: BLE001 - the server meets it too, and reports it
-            self.error = ServingError(Code.UNKNOWN, f"{type(error).__name__}: {error}")
+def check_version(loader: Loader, name: str, version: int, directory: Path) -> CheckResult:
+    """Load a version, which warms it up, and run its signatures for a few seconds."""
+    try:
+        servable = loader.load(name, version, directory)
+        runs = threading.Thread(target=run_signatures, args=(servable.session,), daemon=True)
+        runs.start()
+        runs.join(_RUN_S)
+        if runs.is_alive():
+            return CheckResult(None, still_runs=True)
+        servable.close()
+    except ServingError as error:
+        return CheckResult(error)
+    except MemoryError as error:
+        message = f"Not enough memory to load the version: {error}"
+        return CheckResult(ServingError(Code.RESOURCE_EXHAUSTED, message))
+    except Exception as error:  # noqa: BLE001 - the server meets it too, and reports it
+        return CheckResult(ServingError(Code.UNKNOWN, f"{type(error).__name__}: {error}"))
+    return CheckResult(None)
 
 
 def run_signatures(session: Session) -> None:
-    """Run each signature once, with zeros and empty strings. A run that fails is all right, one that aborts is not."""
+    """Run each signature once, with zeros and empty strings. A run may fail; only one that ends the process matters."""
     for name, definition in session.signature_defs.items():
         bound = session.signature(name)
         if bound is None or name.startswith("__"):
             continue
-        feeds = []
-        for alias, endpoint in bound.inputs.items():
-            shape = [1 if dim.size < 0 else dim.size for dim in definition.inputs[alias].tensor_shape.dim]
-            if (
-                endpoint.dtype is None
-                or len(shape) > _MAX_DIMENSIONS
-                or np.prod(shape, dtype=float) > _MAX_INPUT_ELEMENTS
-            ):
-                break
-            empty = b"" if endpoint.dtype.numpy.hasobject else 0
-            feeds.append((endpoint, np.full(shape, empty, endpoint.dtype.numpy)))
-        else:
+        feeds = _zero_feeds(bound, definition)
+        if feeds is not None:
             with suppress(ServingError, MemoryError):
                 session.run(feeds, bound.fetches)
 
 
-def _yield_to_server(*, is_background: bool) -> None:
-    """Leave the CPU to a server that serves, and be the first to end when memory is short. Write no endless output."""
+def _zero_feeds(bound: BoundSignature, definition: protos.SignatureDef) -> Feeds | None:
+    """An array of zeros or empty strings for each input; None if an input is too large, or has no NumPy dtype."""
+    feeds = []
+    for alias, endpoint in bound.inputs.items():
+        shape = [1 if dim.size < 0 else dim.size for dim in definition.inputs[alias].tensor_shape.dim]
+        if endpoint.dtype is None or len(shape) > _MAX_DIMENSIONS or np.prod(shape, dtype=float) > _MAX_INPUT_ELEMENTS:
+            return None
+        zero = b"" if endpoint.dtype.numpy.hasobject else 0
+        feeds.append((endpoint, np.full(shape, zero, endpoint.dtype.numpy)))
+    return feeds
+
+
+def _limit_resources(*, is_background: bool) -> None:
+    """Limit what this process can take from the server: its output, its core dumps, memory, and CPU if `is_background`.
+
+    If memory is short, the kernel ends this process first.
+    """
     if is_background:
         with suppress(OSError):
             os.nice(_NICE_INCREMENT)
@@ -117,7 +125,7 @@ def _yield_to_server(*, is_background: bool) -> None:
 
 
 def _limit_memory() -> None:
-    """Let this process allocate what is free now, but not more: the server must not be short of memory."""
+    """Let this process allocate only the memory that is free now, so that the server does not run out of it."""
     import psutil
 
     used = psutil.Process().memory_info()

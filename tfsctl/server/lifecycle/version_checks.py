@@ -1,7 +1,7 @@
 """Checks new versions in a separate process before the server loads them (--check_new_versions).
 
-TensorFlow ends the process on some errors, and a server with it. So another process loads, warms up and runs a version
-first: see `app/check_process.py`. If that process ends, the server runs without the version.
+On some errors, TensorFlow ends the process that it runs in. So another process loads, warms up and runs a version first
+(`app/check_process.py`). If that process ends, the server continues without the version.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tfsctl.errors import ProgramFailed
 from tfsctl.programs.subprocesses import Child
@@ -29,13 +30,39 @@ from tfsctl.server.status import Code, ServingError, UnsafeVersionError
 
 log = logging.getLogger(__name__)
 
-JOB_VARIABLE = "TFSCTL_VERSION_CHECK"  # the environment variable with a Job in JSON
+JOB_VARIABLE = "TFSCTL_VERSION_CHECK"
+"""The environment variable that passes a CheckJob to the checking process."""
 START_TIMEOUT_S = 120.0
 BASE_TIMEOUT_S = 300.0
 _BYTES_PER_S = 10 * 1024 * 1024  # a large version may take longer by its size at this rate
 _MAX_BATCH = 100  # versions per process: the job is one environment variable
 _POLL_S = 0.02
 _SHOWN_LINES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class CheckJob:
+    """What a checking process needs to know.
+
+    - `settings`: the values of the server's flags
+    - `token`: the beginning of each line that is a report; a model that prints does not know it
+    - `versions`: name, version and directory of each version to check
+    - `is_background`: whether the server serves other requests, so that the process runs with low priority
+    """
+
+    settings: Any
+    token: str
+    versions: Sequence[tuple[str, int, str]]
+    is_background: bool
+
+    def to_json(self) -> str:
+        """The job as the value of JOB_VARIABLE."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> CheckJob:
+        """Read what `to_json` returned."""
+        return cls(**json.loads(text))
 
 
 @dataclass(slots=True)
@@ -55,8 +82,7 @@ class VersionChecks:
     """Runs `command` to check versions. Versions that wait at the same time are checked by one process.
 
     A check ends only after its process has ended, so that two copies of a model are never in memory at a time.
-    `settings` is what the process has to know about the server, as JSON values. While `is_serving()`, the process runs
-    with low priority.
+    `settings` are the values of the server's flags. While `is_serving()`, the process runs with low priority.
     """
 
     def __init__(self, command: Sequence[str], settings: object, is_serving: Callable[[], bool]) -> None:
@@ -82,6 +108,7 @@ class VersionChecks:
             raise request.error
 
     async def _work(self) -> None:
+        """Check the waiting versions, in batches, until none is left."""
         while self._waiting:
             await asyncio.sleep(0)  # versions that are about to wait join the batch
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MAX_BATCH))]
@@ -98,39 +125,30 @@ class VersionChecks:
     def _run(self, batch: Sequence[CheckRequest]) -> None:
         """Run one process until it has checked the batch, ends, or takes too long. At least one request is done then."""
         started_s = time.monotonic()
-        token = secrets.token_hex(8)
         for request in batch:
             request.timeout_s = BASE_TIMEOUT_S + directory_bytes(request.directory) / _BYTES_PER_S
         versions = [(request.name, request.version, str(request.directory)) for request in batch]
-        job = json.dumps(
-            {
-                "settings": self._settings,
-                "token": token,
-                "versions": versions,
-                "is_background": self._is_serving(),
-            }
-        )
-        environment = {JOB_VARIABLE: job, PARENT_VARIABLE: str(os.getpid())}
+        job = CheckJob(self._settings, secrets.token_hex(8), versions, is_background=self._is_serving())
+        environment = {JOB_VARIABLE: job.to_json(), PARENT_VARIABLE: str(os.getpid())}
         with scratch_file() as (output, _):
             try:
                 child = Child(self._command, output=output.fileno(), environment=environment)
             except ProgramFailed as error:
                 _give_up(batch, str(error))
                 return
-            reports = _Reports(output.fileno(), token)
+            reports = _Reports(output.fileno(), job.token)
             is_overdue = _wait(child, batch, reports)
             child.stop(grace_s=0)
             exit_status = child.exit_status()
             reports.read_into(batch)
-            text = reports.text()
+            lines = reports.other_lines()
         log.info("Checked %d version(s) in another process in %.1f s", len(batch), time.monotonic() - started_s)
         current = next((request for request in batch if not request.is_done), None)
         if current is None or (exit_status == 0 and batch[0].is_done):
             return  # all done, or the process stopped early because a run had not ended
         if not reports.has_started:
-            _give_up(batch, f"exit status {exit_status}: {text[-1] if text else 'no output'}")
-            return
-        if is_overdue:
+            _give_up(batch, f"exit status {exit_status}: {lines[-1] if lines else 'no output'}")
+        elif is_overdue:
             current.error = UnsafeVersionError(
                 Code.DEADLINE_EXCEEDED,
                 f"The version is not loaded: another process did not load and run it within {current.timeout_s:.0f} s",
@@ -139,9 +157,9 @@ class VersionChecks:
             current.error = UnsafeVersionError(
                 Code.INTERNAL,
                 "The version is not loaded, as it could end the server: another process that loaded and ran it "
-                f"ended with {_described(exit_status)}{_reason(text)}",
+                f"ended with {_describe_status(exit_status)}{_reason(lines)}",
             )
-            for line in text[-_SHOWN_LINES:]:
+            for line in lines[-_SHOWN_LINES:]:
                 log.error("%s %d: %s", current.name, current.version, line)
         current.is_done = True
 
@@ -166,8 +184,8 @@ class _Reports:
             if report["code"] == Code.RESOURCE_EXHAUSTED:
                 request.error = ServingError(Code.RESOURCE_EXHAUSTED, report["message"])
 
-    def text(self) -> list[str]:
-        """The other output of the process."""
+    def other_lines(self) -> list[str]:
+        """The lines of the output that are not reports."""
         return [line.decode("utf-8", "replace") for line in self._lines() if not line.startswith(self._token)]
 
     def _lines(self) -> list[bytes]:
@@ -177,7 +195,7 @@ class _Reports:
 
 
 def _wait(child: Child, batch: Sequence[CheckRequest], reports: _Reports) -> bool:
-    """Wait until the process ends or is overdue; says whether it is."""
+    """Wait until the process ends or is overdue. Returns whether it is overdue."""
     count, since_s = -1, time.monotonic()
     while child.exit_status() is None:
         reports.read_into(batch)
@@ -198,15 +216,16 @@ def _give_up(batch: Sequence[CheckRequest], reason: str) -> None:
         request.is_done = True
 
 
-def _described(exit_status: int | None) -> str:
+def _describe_status(exit_status: int | None) -> str:
+    """An exit status for messages: the name of the signal if it is negative."""
     if exit_status is not None and exit_status < 0:
         return signal.Signals(-exit_status).name
     return f"exit status {exit_status}"
 
 
-def _reason(text: Sequence[str]) -> str:
+def _reason(lines: Sequence[str]) -> str:
     """The line that tells why the process ended, if there is one."""
-    for line in text:
+    for line in lines:
         if "Check failed" in line or "what():" in line or line.startswith("F0000"):
             return f": {line.partition('] ')[2] or line}".rstrip()
     return ""
