@@ -41,8 +41,9 @@ def _flag(default: FlagT, text: str, kind: str = "", *, hidden: bool = False) ->
     return field(default=default, metadata={"text": text, "kind": kind or _KINDS[type(default)], "hidden": hidden})
 
 
-def _own_flag(default: FlagT, text: str, kind: str = "") -> FlagT:
-    return _flag(default, f"{text} (not a flag of tensorflow_model_server).", kind)
+def _own_flag(default: FlagT, text: str, kind: str = "", *, hidden: bool = False) -> FlagT:
+    """A flag that tensorflow_model_server does not have, which its text says."""
+    return _flag(default, f"{text} (not a flag of tensorflow_model_server).", kind, hidden=hidden)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,55 +260,49 @@ class Flags:
         default=False,
         text="Enable serialization of predict response as tensor content.",
     )
-    rest_api_enable_ssl: bool = _flag(
+    rest_api_enable_ssl: bool = _own_flag(
         default=False,
-        text=(
-            "Serve the HTTP/REST API over TLS as well, as --ssl_config_file says "
-            "(not a flag of tensorflow_model_server)."
-        ),
+        text="Serve the HTTP/REST API over TLS as well, as --ssl_config_file says",
     )
-    batching: str = _flag(
+    batching: str = _own_flag(
         "auto",
         "Merge requests that wait together into one run: auto (where the export found that rows do not affect each "
-        "other), on (always), off (not a flag of tensorflow_model_server).",
+        "other), on (always), off",
     )
-    custom_op_library: str = _flag(
+    custom_op_library: str = _own_flag(
         "",
-        "Comma-separated paths of shared libraries with custom TensorFlow operations, loaded before any model "
-        "(not a flag of tensorflow_model_server).",
+        "Comma-separated paths of shared libraries with custom TensorFlow operations, loaded before any model",
     )
-    check_new_versions: str = _flag(
+    check_new_versions: str = _own_flag(
         "auto",
         "Load, warm up and run a new version in another process first, so that a version that ends its process does "
-        "not end the server: auto (all versions but the only one of a starting server), always (also that one), never "
-        "(not a flag of tensorflow_model_server).",
+        "not end the server: auto (all versions but the only one of a starting server), always (also that one), "
+        "never",
     )
-    model_reload: str = _flag(
+    model_reload: str = _own_flag(
         "all",
-        "Who may change the served models with ReloadConfig: all, local (clients on this machine), off (not a flag of "
-        "tensorflow_model_server).",
+        "Who may change the served models with ReloadConfig: all, local (clients on this machine), off",
     )
-    drain_timeout_seconds: int = _flag(
+    drain_timeout_seconds: int = _own_flag(
         30,
-        "How long requests that are running at SIGTERM or SIGINT may take to finish "
-        "(not a flag of tensorflow_model_server).",
+        "How long requests that are running at SIGTERM or SIGINT may take to finish",
     )
-    max_queued_requests: int = _flag(
+    max_queued_requests: int = _own_flag(
         0,
         "How many requests may wait for their run, over all models. The server refuses more with 429 or "
-        "RESOURCE_EXHAUSTED. If 0, the limit follows from --max_queued_bytes (not a flag of tensorflow_model_server).",
+        "RESOURCE_EXHAUSTED. If 0, the limit follows from --max_queued_bytes",
     )
-    max_queued_bytes: int = _flag(
+    max_queued_bytes: int = _own_flag(
         0,
         "How many bytes of tensors may wait for their run, over all models. If 0, an eighth of the memory that the "
-        "server may use (not a flag of tensorflow_model_server).",
+        "server may use",
         kind="int64",
     )
-    disable_request_optimizations: bool = _flag(
+    disable_request_optimizations: bool = _own_flag(
         default=False,
         text=(
             "For triage: parse and run every request alone. Turns off all caches of requests and their heads, "
-            "coalescing, merging and replicas (not a flag of tensorflow_model_server)."
+            "coalescing, merging and replicas"
         ),
         hidden=True,
     )
@@ -346,4 +341,4 @@ class Flags:
     stream_idle_timeout_seconds: int = _own_flag(
         600, "After how long a reflection stream ends whose client sends nothing; 0 is no limit"
     )
-    host: str = _flag("0.0.0.0", "Address to listen on (not a flag of tensorflow_model_server).")  # noqa: S104 - its default
+    host: str = _own_flag("0.0.0.0", "Address to listen on")  # noqa: S104 - its default
