@@ -155,7 +155,7 @@ def lint_tls(path: Path, *, now_s: float | None = None) -> list[Finding]:
         _check_dates(file.add, file.fields.first(name), name, getattr(config, name), now_s)
     credentials = Credentials(config.server_key, config.server_cert, config.custom_ca, config.client_verify)
     try:
-        credentials.context()
+        credentials.ssl_context()
     except (ssl.SSLError, ValueError) as error:
         name, why, fix = _tls_reason(str(error), config.server_key, config.server_cert)
         at = file.fields.first(name)

@@ -68,16 +68,6 @@ class Limits:
         return max(0.02, min(10.0, *(time / 4 for time in times if time is not None), 10.0))
 
 
-def max_message_bytes(channel_arguments: str) -> int:
-    """grpc.max_receive_message_length of --grpc_channel_arguments; gRPC's own limit without it, or if it is -1."""
-    found = MAX_MESSAGE_BYTES
-    for argument in channel_arguments.split(","):
-        name, _, value = argument.partition("=")
-        if name == "grpc.max_receive_message_length":
-            found = int(value) if value.isdecimal() else MAX_MESSAGE_BYTES
-    return min(found, MAX_MESSAGE_BYTES)
-
-
 def default_held_bytes() -> int:
     """How many bytes may be held for all clients together: 1/256 of the memory, at least 64 MiB.
 

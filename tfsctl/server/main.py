@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from tfsctl.server.app.listening import check_grpc_is_asked_for, settled
+from tfsctl.server.app.listening import check_addresses, check_grpc_address
 from tfsctl.server.batching.parameters import server_parameters
 from tfsctl.server.config import command_line, tls
 from tfsctl.server.config.configured_models import configured_models
@@ -40,16 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parsed.unknown:
         write_line(sys.stdout, command_line.usage())
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s")
-    if without_effect := [f"--{name}" for name in parsed.given if name in WITHOUT_EFFECT]:
+    if without_effect := [f"--{name}" for name in parsed.set_flags if name in WITHOUT_EFFECT]:
         log.warning("Without effect in this server: %s", ", ".join(without_effect))
     try:
         command_line.check_choices(parsed.flags)
-        check_grpc_is_asked_for(parsed.flags)
+        check_grpc_address(parsed.flags)
         configured_models(parsed.flags)
         server_parameters(parsed.flags)
         check_session_flags(parsed.flags)
-        credentials = tls.credentials(parsed.flags)
-        flags = settled(parsed.flags)
+        credentials = tls.read_credentials(parsed.flags)
+        flags = check_addresses(parsed.flags)
     except ServingError as error:
         write_line(sys.stdout, f"Failed to start server. Error: {error}")
         return START_FAILED

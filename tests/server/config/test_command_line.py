@@ -68,7 +68,7 @@ def test_numbers_have_the_real_servers_sizes() -> None:
 
 def test_the_names_of_given_flags() -> None:
     """Even where it is the default."""
-    assert command_line.parse(["--port=8500", "--enable_batching", "--nope=1"]).given == ("port", "enable_batching")
+    assert command_line.parse(["--port=8500", "--enable_batching", "--nope=1"]).set_flags == ("port", "enable_batching")
 
 
 def test_the_flags_without_effect_are_flags() -> None:

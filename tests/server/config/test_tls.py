@@ -21,7 +21,7 @@ from model_servers import Served, clean_environment, running_flags
 from ports import free_ports
 
 from tfsctl.server.config.flags import Flags
-from tfsctl.server.config.tls import credentials
+from tfsctl.server.config.tls import read_credentials
 from tfsctl.serving_config import messages
 
 
@@ -212,7 +212,7 @@ def test_rest_over_tls_needs_a_certificate(tmp_path: Path, model: list[str]) -> 
 
 def test_credentials_do_not_print_their_key(authority: Authority, tmp_path: Path) -> None:
     """A log line with them in it gives nothing away."""
-    made = credentials(Flags(ssl_config_file=str(authority.config(tmp_path / "ssl.config", client_verify=False))))
+    made = read_credentials(Flags(ssl_config_file=str(authority.config(tmp_path / "ssl.config", client_verify=False))))
 
     assert made is not None
     assert "PRIVATE KEY" in made.key
@@ -222,11 +222,11 @@ def test_credentials_do_not_print_their_key(authority: Authority, tmp_path: Path
 @pytest.mark.skipif(sys.platform != "linux", reason="files without a disk are Linux's")
 def test_the_key_is_not_written_to_disk(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full or read-only disk does not keep a server from starting, nor does a key come to lie there."""
-    made = credentials(Flags(ssl_config_file=str(authority.config(tmp_path / "ssl.config", client_verify=False))))
+    made = read_credentials(Flags(ssl_config_file=str(authority.config(tmp_path / "ssl.config", client_verify=False))))
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
 
     assert made is not None
-    assert made.context().get_ca_certs() == []
+    assert made.ssl_context().get_ca_certs() == []
 
 
 def _started(folder: Path, flags: list[str]) -> tuple[str, str, int]:

@@ -20,7 +20,7 @@ from model_servers import HAS_IPV6, Served, running_flags
 from ports import free_ports
 from waiting import wait_for
 
-from tfsctl.server.app.listening import addresses, settled
+from tfsctl.server.app.listening import addresses, check_addresses
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.limits import Limits
 from tfsctl.server.status import ServingError
@@ -171,7 +171,7 @@ def test_hosts(host: str, model: list[str], tmp_path_factory: pytest.TempPathFac
 def test_a_host_that_is_none(caplog: pytest.LogCaptureFixture) -> None:
     """Said before anything starts."""
     with pytest.raises(ServingError, match="Failed to BuildAndStart gRPC server"):
-        settled(Flags(host="no.such.host.invalid"))
+        check_addresses(Flags(host="no.such.host.invalid"))
     assert "cannot listen on no.such.host.invalid:8500 (--port): " in caplog.text
 
 
@@ -179,7 +179,7 @@ def test_one_port_for_both(caplog: pytest.LogCaptureFixture) -> None:
     """It is gRPC's."""
     (port,) = free_ports(1)
 
-    assert settled(Flags(host="127.0.0.1", port=port, rest_api_port=port)).rest_api_port == 0
+    assert check_addresses(Flags(host="127.0.0.1", port=port, rest_api_port=port)).rest_api_port == 0
     assert "server_options.http_port cannot be same as grpc_port" in caplog.text
 
 
@@ -210,7 +210,7 @@ def test_channel_arguments_without_effect(caplog: pytest.LogCaptureFixture) -> N
     """What has no meaning here is taken, whatever its value, and the log says so."""
     (port,) = free_ports(1)
     arguments = "grpc.nope=x,grpc.max_connection_age_ms=2000"
-    (by_port,) = addresses(settled(Flags(host="127.0.0.1", port=port, grpc_channel_arguments=arguments)), None)
+    (by_port,) = addresses(check_addresses(Flags(host="127.0.0.1", port=port, grpc_channel_arguments=arguments)), None)
 
     assert by_port.limits == Limits(max_age_s=2.0)
     assert [record.message for record in caplog.records] == [
@@ -230,7 +230,7 @@ def test_channel_arguments_without_effect(caplog: pytest.LogCaptureFixture) -> N
 def test_what_is_no_channel_argument(arguments: str, said: str) -> None:
     """Refused at the start; the real server would crash."""
     with pytest.raises(ServingError, match=said):
-        settled(Flags(port=0, grpc_socket_path="x", grpc_channel_arguments=arguments))
+        check_addresses(Flags(port=0, grpc_socket_path="x", grpc_channel_arguments=arguments))
 
 
 @pytest.mark.server

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from tfsctl.core import protos
 from tfsctl.server.app.model_server import ModelServer
+from tfsctl.server.config.channel_arguments import max_message_bytes
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.api import RELOAD_PATH
@@ -21,7 +22,7 @@ from tfsctl.server.http.exchange import (
     ClientGoneError,
     Exchange,
 )
-from tfsctl.server.limits import MAX_MESSAGE_BYTES, max_message_bytes
+from tfsctl.server.limits import MAX_MESSAGE_BYTES
 from tfsctl.server.memory_budget import BudgetExceededError
 from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.process import shutdown
@@ -35,22 +36,24 @@ _NOT_GRPC = rest_api.RestResponse(
 _ORIGIN = re.compile("^https?://[^/?]*", re.IGNORECASE)  # of a request to a proxy; every server has to accept it
 _DRAINING = "The server is shutting down"
 _DRAINING_REST = rest_api.RestResponse(503, json_answer.error(_DRAINING))
-_NO_LOGGING = "logging_config may be set only by clients on this machine, because it writes files"
 _DRAINING_GRPC = framing.GrpcResponse(b"", Code.UNAVAILABLE, _DRAINING)
+_NO_LOGGING = "logging_config may be set only by clients on this machine, because it writes files"
 _SLOW_BODY = "The request's body arrived too slowly"
 _RUN_TIMEOUT = "Timed out waiting for notification"  # TensorFlow Serving's words
 _RETRY_LATER = ((b"retry-after", b"1"),)
 _LARGE_BYTES = 64 * 1024  # of a body: reading it takes so long that the REST timeout has to cover it
+_OK_TRAILERS = framing.GrpcResponse(b"").trailers
 
 
 class Application:
-    """Answers HTTP requests from a model server. Nothing may be asked of it before `start` has returned."""
+    """Answers HTTP requests from a model server. It can be called after `start` has returned."""
 
     def __init__(self, flags: Flags) -> None:
         self._rest_port = flags.rest_api_port
         self._rest_timeout_s = flags.rest_api_timeout_in_ms / 1e3 if flags.rest_api_timeout_in_ms > 0 else None
         self._max_body_bytes = min(flags.max_body_bytes, MAX_MESSAGE_BYTES)
         self._max_message_bytes = min(self._max_body_bytes, max_message_bytes(flags.grpc_channel_arguments))
+        self._max_framed_bytes = self._max_message_bytes + GRPC_PREFIX_BYTES
         self._server = ModelServer(flags)
         self._model_reload = flags.model_reload
         self._requests = shutdown.RunningRequests()
@@ -66,17 +69,19 @@ class Application:
                 await (_send_grpc(_DRAINING_GRPC, exchange) if is_grpc else _send_rest(_DRAINING_REST, exchange))
             elif exchange.port == self._rest_port:
                 await self._serve_rest(exchange)
-            elif framing.is_grpc(exchange.headers):
-                await self._serve_grpc(exchange)
-            else:
+            elif not framing.is_grpc(exchange.headers):
                 await _send_rest(_NOT_GRPC, exchange)
+            elif exchange.target in self._server.streams.handlers:
+                await self._serve_stream(exchange)
+            else:
+                await self._serve_call(exchange)
         except ClientGoneError:
-            pass  # the client has left
+            pass
         finally:
             requests.running -= 1
 
     async def start(self) -> None:
-        """Load the models; returns once all are available. Raises ServingError when that cannot come to pass."""
+        """Load the models. Returns when all are available; raises ServingError if one cannot be loaded."""
         await self._server.start()
 
     def announce(self) -> None:
@@ -89,7 +94,7 @@ class Application:
         await self._requests.drain(timeout_s)
 
     def end_streams(self) -> None:
-        """End the streams that would last as long as their clients like."""
+        """End the open streams, which only their clients would end otherwise."""
         self._server.streams.end()
 
     async def stop(self) -> None:
@@ -101,14 +106,6 @@ class Application:
         """The recorder of the server's metrics, which exists after `start`."""
         return self._server.recorder
 
-    def _reload_refusal(self, exchange: Exchange) -> str:
-        """Why this client may not change the served models (--model_reload); "" if it may."""
-        if self._model_reload == "off":
-            return "ReloadConfig is switched off (--model_reload=off)"
-        if self._model_reload == "local" and not exchange.is_local:
-            return "ReloadConfig is allowed only to clients on this machine (--model_reload=local)"
-        return ""
-
     # ---- REST ----
     async def _serve_rest(self, exchange: Exchange) -> None:
         if exchange.method not in rest_api.KNOWN_METHODS:
@@ -116,11 +113,11 @@ class Application:
             return
         if exchange.has_all and exchange.size <= _LARGE_BYTES:
             body = await exchange.body(self._max_body_bytes)
-            reply = await self._answer_rest(exchange, body)
+            response = await self._answer_rest(exchange, body)
         else:
-            reply = await self._answer_slow_rest(exchange)
+            response = await self._answer_slow_rest(exchange)
         try:
-            await _send_rest(reply, exchange)
+            await _send_rest(response, exchange)
         except BudgetExceededError as error:
             await _send_rest(_over_budget(error), exchange)
 
@@ -152,42 +149,52 @@ class Application:
         return self._server.rest.answer(exchange.method, target, exchange.headers, body)
 
     # ---- gRPC ----
-    async def _serve_grpc(self, exchange: Exchange) -> None:
-        if exchange.target in self._server.streams.handlers:
-            exchange.is_streaming = True
-            self._requests.running -= 1  # a stream lasts as long as its client likes: draining does not wait for it
-            try:
-                await self._server.streams.serve(exchange)
-            finally:
-                self._requests.running += 1
-            return
+    async def _serve_stream(self, exchange: Exchange) -> None:
+        exchange.is_streaming = True
+        self._requests.running -= 1  # a stream lasts as long as its client likes: draining does not wait for it
         try:
-            if exchange.target == RELOAD_PATH and (refusal := self._reload_refusal(exchange)):
-                reply = framing.failure(Code.PERMISSION_DENIED, refusal)
+            await self._server.streams.serve(exchange)
+        finally:
+            self._requests.running += 1
+
+    async def _serve_call(self, exchange: Exchange) -> None:
+        """Read the message of a unary call, and send the response."""
+        try:
+            if exchange.target == RELOAD_PATH:
+                response = await self._answer_reload(exchange)
             else:
-                body = await exchange.body(self._max_message_bytes + GRPC_PREFIX_BYTES, is_framed=True)
-                if (
-                    exchange.target == RELOAD_PATH
-                    and not exchange.is_local
-                    and turns_on_logging(exchange.headers, body)
-                ):
-                    reply = framing.failure(Code.PERMISSION_DENIED, _NO_LOGGING)
-                else:
-                    reply = await self._server.grpc.answer(exchange.target, exchange.headers, body)
-            trailers = _GRPC_OK if reply.code is Code.OK else reply.trailers
-            await exchange.reply(200, framing.RESPONSE_HEADERS, reply.body, trailers)
+                body = await exchange.body(self._max_framed_bytes, is_framed=True)
+                response = await self._server.grpc.answer(exchange.target, exchange.headers, body)
+            trailers = _OK_TRAILERS if response.code is Code.OK else response.trailers
+            await exchange.reply(200, framing.RESPONSE_HEADERS, response.body, trailers)
         except BodyTooLargeError as error:
-            await _send_grpc(
-                framing.GrpcResponse(b"", Code.RESOURCE_EXHAUSTED, _too_large(error, self._max_message_bytes)), exchange
-            )
+            message = _too_large(error, self._max_message_bytes)
+            await _send_grpc(framing.GrpcResponse(b"", Code.RESOURCE_EXHAUSTED, message), exchange)
         except BudgetExceededError as error:
             await _send_grpc(framing.GrpcResponse(b"", error.code, error.message), exchange)
         except BodyTimeoutError:
             await _send_grpc(framing.GrpcResponse(b"", Code.DEADLINE_EXCEEDED, _SLOW_BODY), exchange)
 
+    async def _answer_reload(self, exchange: Exchange) -> framing.GrpcResponse:
+        """Answer ReloadConfig, unless this client may not call it, or not with this message."""
+        if refusal := self._reload_refusal(exchange):
+            return framing.failure(Code.PERMISSION_DENIED, refusal)
+        body = await exchange.body(self._max_framed_bytes, is_framed=True)
+        if not exchange.is_local and turns_on_logging(exchange.headers, body):
+            return framing.failure(Code.PERMISSION_DENIED, _NO_LOGGING)
+        return await self._server.grpc.answer(exchange.target, exchange.headers, body)
+
+    def _reload_refusal(self, exchange: Exchange) -> str:
+        """Why this client may not change the served models (--model_reload); "" if it may."""
+        if self._model_reload == "off":
+            return "ReloadConfig is switched off (--model_reload=off)"
+        if self._model_reload == "local" and not exchange.is_local:
+            return "ReloadConfig is allowed only to clients on this machine (--model_reload=local)"
+        return ""
+
 
 def turns_on_logging(headers: Mapping[bytes, bytes], body: bytes) -> bool:
-    """Whether a ReloadConfig request has a logging_config: it names files of this machine that are then written."""
+    """Whether a ReloadConfig request has a logging_config, which names files that the server writes."""
     try:
         request = protos.ReloadConfigRequest.FromString(framing.unframe(headers, body))
     except (DecodeError, ServingError):
@@ -207,12 +214,10 @@ def _over_budget(error: BudgetExceededError) -> rest_api.RestResponse:
     return rest_api.RestResponse(503, body, code=error.code, headers=_RETRY_LATER)
 
 
-def _send_grpc(reply: framing.GrpcResponse, exchange: Exchange) -> Coroutine[Any, Any, None]:
-    return exchange.reply(200, framing.RESPONSE_HEADERS, reply.body, reply.trailers)
+def _send_grpc(response: framing.GrpcResponse, exchange: Exchange) -> Coroutine[Any, Any, None]:
+    return exchange.reply(200, framing.RESPONSE_HEADERS, response.body, response.trailers)
 
 
-def _send_rest(reply: rest_api.RestResponse, exchange: Exchange) -> Coroutine[Any, Any, None]:
-    return exchange.reply(reply.status, ((b"content-type", reply.content_type), *reply.headers), reply.body)
-
-
-_GRPC_OK = framing.GrpcResponse(b"").trailers
+def _send_rest(response: rest_api.RestResponse, exchange: Exchange) -> Coroutine[Any, Any, None]:
+    headers = ((b"content-type", response.content_type), *response.headers)
+    return exchange.reply(response.status, headers, response.body)

@@ -1,4 +1,4 @@
-"""Where the server listens, and with which limits. What cannot be is found out before anything heavy starts."""
+"""The addresses that the server listens on, with their limits, and checks that run before TensorFlow is started."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import logging
 import os
 import stat
 from dataclasses import replace
-from typing import Any
 
 from tfsctl.programs import port_handover
 from tfsctl.programs.listening_socket import open_listener
 from tfsctl.server.config.addresses import ip_address
+from tfsctl.server.config.channel_arguments import arguments_without_effect, channel_limits
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.config.monitoring_config import prometheus_path
 from tfsctl.server.config.tls import Credentials
@@ -21,23 +21,26 @@ from tfsctl.server.status import ServingError, invalid_argument
 log = logging.getLogger(__name__)
 
 _LONGEST_SOCKET_PATH = 107  # bytes, sun_path of unix(7)
+_NO_CONNECTION_LIMIT = 2**31 - 1
 
 
-def check_grpc_is_asked_for(flags: Flags) -> None:
-    """Raise INVALID_ARGUMENT, as the real server does, when gRPC is given no place."""
+def check_grpc_address(flags: Flags) -> None:
+    """Raise INVALID_ARGUMENT, as the real server does, if gRPC has neither a port nor a socket."""
     if not flags.port and not flags.grpc_socket_path:
         raise invalid_argument(
             "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set."
         )
 
 
-def settled(flags: Flags) -> Flags:
-    """The flags, with REST off if it cannot be served: like TensorFlow Serving, the server continues without REST and logs the reason.
+def check_addresses(flags: Flags) -> Flags:
+    """Check that the server can listen on its addresses. Returns the flags, without REST if REST cannot be served.
 
-    Raises INVALID_ARGUMENT when gRPC cannot be served, with the reason in the log.
+    Like TensorFlow Serving, the server logs the reason and continues without REST. Raises INVALID_ARGUMENT if gRPC
+    cannot be served, with the reason in the log.
     """
-    _channel_limits(flags.grpc_channel_arguments)
-    _warn_of_unknown(flags.grpc_channel_arguments)
+    channel_limits(flags.grpc_channel_arguments)
+    for name in arguments_without_effect(flags.grpc_channel_arguments):
+        log.warning("--grpc_channel_arguments: %s has no effect here", name)
     try:
         if flags.port:
             _check_port(flags.host, flags.port, "--port")
@@ -64,30 +67,19 @@ def settled(flags: Flags) -> Flags:
 
 
 def addresses(flags: Flags, credentials: Credentials | None) -> list[Address]:
-    """Where to listen: gRPC over TLS if there are credentials, REST only if --rest_api_enable_ssl is set, too."""
-    tls = None if credentials is None else credentials.context()
+    """The addresses to listen on. With credentials, gRPC uses TLS, and REST too if --rest_api_enable_ssl is set."""
+    tls = None if credentials is None else credentials.ssl_context()
     limits = _limits(flags)
-    grpc_limits = replace(limits, **_channel_limits(flags.grpc_channel_arguments))
-    found = []
+    grpc_limits = replace(limits, **channel_limits(flags.grpc_channel_arguments))
+    listening = []
     if flags.grpc_socket_path:
-        found.append(Address(path=os.path.abspath(flags.grpc_socket_path), tls=tls, limits=grpc_limits))
+        listening.append(Address(path=os.path.abspath(flags.grpc_socket_path), tls=tls, limits=grpc_limits))
     if flags.port:
-        found.append(Address(ip_address(flags.host), flags.port, tls=tls, limits=grpc_limits))
+        listening.append(Address(ip_address(flags.host), flags.port, tls=tls, limits=grpc_limits))
     if flags.rest_api_port:
         rest_tls = tls if flags.rest_api_enable_ssl else None
-        found.append(Address(ip_address(flags.host), flags.rest_api_port, tls=rest_tls, limits=limits))
-    return found
-
-
-_LARGEST = 2**31 - 1  # gRPC's numbers are ints
-_CHANNEL_ARGUMENTS = {  # and the fields of Limits that they set
-    "grpc.max_connection_age_ms": "max_age_s",
-    "grpc.max_connection_idle_ms": "max_idle_s",
-    "grpc.keepalive_time_ms": "keepalive_s",
-    "grpc.keepalive_timeout_ms": "keepalive_timeout_s",
-    "grpc.max_concurrent_streams": "max_streams",
-}
-_MAX_MESSAGE_ARGUMENT = "grpc.max_receive_message_length"  # read by the application; -1 means no limit
+        listening.append(Address(ip_address(flags.host), flags.rest_api_port, tls=rest_tls, limits=limits))
+    return listening
 
 
 def _limits(flags: Flags) -> Limits:
@@ -96,7 +88,7 @@ def _limits(flags: Flags) -> Limits:
         cache_requests=not flags.disable_request_optimizations,
         max_header_bytes=flags.max_header_bytes,
         max_header_count=flags.max_header_count,
-        max_connections_per_peer=flags.max_connections_per_peer or _LARGEST,
+        max_connections_per_peer=flags.max_connections_per_peer or _NO_CONNECTION_LIMIT,
         max_requests_per_connection=flags.max_requests_per_connection or None,
         header_timeout_s=flags.request_header_timeout_seconds or None,
         body_grace_s=flags.request_body_timeout_seconds or None,
@@ -105,35 +97,8 @@ def _limits(flags: Flags) -> Limits:
     )
 
 
-def _channel_limits(channel_arguments: str) -> dict[str, Any]:
-    """The fields of Limits that --grpc_channel_arguments sets.
-
-    Raises INVALID_ARGUMENT for what is not name=value,name=value.
-    """
-    fields: dict[str, Any] = {}
-    for argument in filter(None, channel_arguments.split(",")):
-        name, equals, value = argument.partition("=")
-        is_ours = name in _CHANNEL_ARGUMENTS or name == _MAX_MESSAGE_ARGUMENT
-        is_number = value.isdecimal() or (name == _MAX_MESSAGE_ARGUMENT and value == "-1")
-        if not equals or (is_ours and not is_number):
-            raise invalid_argument(f"--grpc_channel_arguments: {argument} is not name=number")
-        if name in _CHANNEL_ARGUMENTS:
-            number = min(int(value), _LARGEST)
-            fields[_CHANNEL_ARGUMENTS[name]] = number / 1000 if name.endswith("_ms") else number
-    if fields.get("max_streams") == 0:
-        raise invalid_argument("--grpc_channel_arguments: grpc.max_concurrent_streams=0 would let no call in")
-    return fields
-
-
-def _warn_of_unknown(channel_arguments: str) -> None:
-    for argument in filter(None, channel_arguments.split(",")):
-        name = argument.partition("=")[0]
-        if name not in _CHANNEL_ARGUMENTS and name != _MAX_MESSAGE_ARGUMENT:
-            log.warning("--grpc_channel_arguments: %s has no effect here", name)
-
-
 def _check_port(host: str, port: int, flag: str) -> None:
-    """Raise OSError naming a port that cannot be listened on."""
+    """Raise OSError that names the port if the server cannot listen on it."""
     if port_handover.is_joining():
         return  # another process listens on it
     try:
@@ -144,7 +109,7 @@ def _check_port(host: str, port: int, flag: str) -> None:
 
 
 def _check_socket_path(path: str) -> None:
-    """Raise OSError for a path where no socket can be. A socket that is there is replaced, as in TensorFlow Serving."""
+    """Raise OSError if no socket can be created at a path. An existing socket is replaced, as in TensorFlow Serving."""
     prefix = f"cannot listen on the UNIX socket {path} (--grpc_socket_path): "
     absolute = os.path.abspath(path)
     if len(os.fsencode(absolute)) > _LONGEST_SOCKET_PATH:

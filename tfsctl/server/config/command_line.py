@@ -18,22 +18,23 @@ _BITS = {"int32": 32, "int64": 64}
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ParsedCommandLine:
     """A parsed command line.
 
-    `given` are the names of the flags that were set, to whatever value; `unknown` the arguments that are no flags of
-    ours; `error` tells of a value that does not fit its flag.
+    - `set_flags`: the names of the flags on the command line, also if they are set to their defaults
+    - `unknown`: the arguments that are not flags of this server
+    - `error`: the message about a value that does not fit its flag; "" if there is none
     """
 
     flags: Flags
-    given: tuple[str, ...] = ()
+    set_flags: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     error: str = ""
     wants_help: bool = False
 
 
-def parse(arguments: Sequence[str]) -> Parsed:
-    """Parse a command line. Raises nothing: the caller decides what an unknown argument or an error means."""
+def parse(arguments: Sequence[str]) -> ParsedCommandLine:
+    """Parse a command line. Errors and unknown arguments are returned, not raised."""
     kinds: dict[str, str] = {f.name: f.metadata["kind"] for f in fields(Flags)}
     values: dict[str, Any] = {}
     unknown: list[str] = []
@@ -41,21 +42,28 @@ def parse(arguments: Sequence[str]) -> Parsed:
         name, equals, text = argument.removeprefix("--").partition("=")
         kind = kinds.get(name) if argument.startswith("--") else None
         if argument == "--help":
-            return Parsed(Flags(), wants_help=True)
+            return ParsedCommandLine(Flags(), wants_help=True)
         if kind is None or (not equals and kind != "bool"):
             unknown.append(argument)
             continue
-        value = _value(kind, text, given=bool(equals))
+        value = _value(kind, text if equals else None)
         if value is None:
-            return Parsed(Flags(), unknown=tuple(unknown), error=f"Couldn't interpret value {text} for flag {name}.")
+            return ParsedCommandLine(
+                Flags(), unknown=tuple(unknown), error=f"Couldn't interpret value {text} for flag {name}."
+            )
         values[name] = value
-    return Parsed(Flags(**values), tuple(values), tuple(unknown))
+    return ParsedCommandLine(Flags(**values), tuple(values), tuple(unknown))
 
 
-def _value(kind: str, text: str, *, given: bool) -> object:
-    """The value of a flag of this kind from its text; None if the text does not fit."""
+def _value(kind: str, text: str | None) -> object:
+    """The value of a flag of this kind from its text; None if the text does not fit.
+
+    A flag without a text (`--name`) is a boolean, and true.
+    """
+    if text is None:
+        return True
     if kind == "bool":
-        return True if not given else {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
+        return {"true": True, "1": True, "false": False, "0": False}.get(text.lower())
     if kind == "string":
         return text
     if kind == "float":

@@ -22,15 +22,18 @@ PROTOCOLS = ("h2", "http/1.1")  # offered to clients (ALPN)
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """PEM texts. With `verifies_clients`, clients need a certificate signed by `client_ca` (default: trusted roots)."""
+    """The server's key and certificate, as PEM texts.
+
+    With `verifies_clients`, clients need a certificate signed by `client_ca` (default: one of the system's roots).
+    """
 
     key: str = field(repr=False)
     certificate: str
     client_ca: str = ""
     verifies_clients: bool = False
 
-    def context(self) -> ssl.SSLContext:
-        """An SSL context for a server. Raises ssl.SSLError if the key is invalid or does not fit the certificate."""
+    def ssl_context(self) -> ssl.SSLContext:
+        """The context of the server's connections. Raises ssl.SSLError if the key is invalid or does not fit the certificate."""
         import ssl
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -48,7 +51,7 @@ class Credentials:
         return context
 
 
-def credentials(flags: Flags) -> Credentials | None:
+def read_credentials(flags: Flags) -> Credentials | None:
     """The credentials from the flags, None for no TLS. Raises ServingError like the real server, and logs the reason."""
     if flags.use_alts_credentials:
         raise invalid_argument("--use_alts_credentials needs Google's own machines; use --ssl_config_file for TLS")
@@ -59,10 +62,10 @@ def credentials(flags: Flags) -> Credentials | None:
     import ssl
 
     config = read_config_file(flags.ssl_config_file, messages.SSLConfig())
-    made = Credentials(config.server_key, config.server_cert, config.custom_ca, config.client_verify)
+    credentials = Credentials(config.server_key, config.server_cert, config.custom_ca, config.client_verify)
     try:
-        made.context()
+        credentials.ssl_context()
     except (ssl.SSLError, ValueError) as error:
         log.error("%s: the key and certificates are not usable: %s", flags.ssl_config_file, error)  # noqa: TRY400
         raise invalid_argument("Failed to BuildAndStart gRPC server") from error
-    return made
+    return credentials
