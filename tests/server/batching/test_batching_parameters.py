@@ -23,7 +23,7 @@ def test_defaults_are_the_real_servers() -> None:
 
     assert read == BatchingParameters()
     assert (read.max_batch_size, read.batch_timeout_s, read.max_enqueued_batches) == (1000, 0.0, 10)
-    assert (read.padded(3), read.largest_batch) == (3, 1000)
+    assert (read.padded_rows(3), read.largest_batch) == (3, 1000)
 
 
 def test_every_field_is_read() -> None:
@@ -43,7 +43,7 @@ def test_a_batch_is_padded_to_the_next_allowed_size() -> None:
     """One larger than all of them stays as it is."""
     read = parameters("allowed_batch_sizes: [2, 8] max_batch_size { value: 8 }")
 
-    assert [read.padded(rows) for rows in (1, 2, 3, 8, 9)] == [2, 2, 8, 8, 9]
+    assert [read.padded_rows(rows) for rows in (1, 2, 3, 8, 9)] == [2, 2, 8, 8, 9]
 
 
 def test_batches_are_as_large_as_requests_unless_said() -> None:

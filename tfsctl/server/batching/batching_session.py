@@ -21,7 +21,7 @@ from tfsctl.server.execution.stacked_run import Stack, StackedRun
 from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds, Session
 
-_MAX_QUEUES = 64  # clients may fetch ever new combinations of outputs: if there are more, idle queues are dropped
+_MAX_QUEUES = 64  # before idle queues are dropped: clients may fetch any combination of outputs
 
 
 class BatchingSession:
@@ -55,7 +55,7 @@ class BatchingSession:
         feeds, fetches, deadline_s = run.array_feeds(), run.fetches, run.deadline_s
         rows = rows_of(feeds)
         queue = self._queue(feeds, fetches)
-        room = queue.room(rows)
+        room = queue.check_capacity(rows)
         loop = self._scheduler.loop
         if deadline_s is not None:
             timer = loop.call_later(deadline_s - time.monotonic(), run.settle, deadline_exceeded())
@@ -73,7 +73,7 @@ class BatchingSession:
         """Nothing to do: a task whose answer was cancelled is dropped when its batch starts."""
 
     def _queue(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> BatchQueue:
-        """The queue for these tensors. Those of a wrong dtype have their own queue, and so fail alone."""
+        """The queue for these tensors. Arrays of a wrong dtype have a queue of their own, so that they fail alone."""
         key = (*((e.tensor_name, array.dtype.char) for e, array in feeds), *(e.tensor_name for e in fetches))
         queue = self._queues.get(key)
         if queue is None:
@@ -93,7 +93,7 @@ class BatchingSession:
     def run_now(self, feeds: Feeds, fetches: Sequence[Endpoint]) -> Arrays:
         """Run one request on this thread, in its own batches. Raises what `submit` and the run raise."""
         rows = rows_of(feeds)
-        self._new_queue().room(rows)
+        self._new_queue().check_capacity(rows)  # raises what a queue would raise
         parts = [
             self._run([_rows(feeds, start, end)], fetches, 0)[0]
             for start, end in self._split_ranges(rows, self._parameters.largest_batch)
@@ -111,7 +111,7 @@ class BatchingSession:
         feeds = [endpoint for endpoint, _ in requests[0]]
         return self._executor.run(StackedRun(feeds, fetches, inputs, timeout_ms=timeout_ms)).each
 
-    # ---- a session is closed only after its last run, which may go on after its requests were cancelled ----
+    # ---- counting runs: the session is closed after the last one, which may outlive its cancelled requests ----
     def begin(self) -> None:
         """Count a batch that is handed to a thread."""
         with self._changed:
@@ -138,7 +138,7 @@ def _concatenated(parts: Sequence[Arrays]) -> Arrays:
 
 
 def _join(parts: Sequence[asyncio.Future[Arrays]], answer: asyncio.Future[Arrays]) -> None:
-    """Answer with all parts, or with the first failure among them. Cancel the parts if the answer is cancelled."""
+    """Set `answer` to the concatenated parts, or to their first failure. Cancel the parts if it is cancelled."""
 
     def cancel_parts(_: asyncio.Future[Arrays]) -> None:
         for part in parts:

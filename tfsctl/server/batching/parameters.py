@@ -27,9 +27,11 @@ PER_MODEL_FILE = "batching_params.pbtxt"
 class BatchingParameters:
     """How batches are formed and run.
 
-    A request has at most `max_batch_size` rows. So has a batch, or `max_execution_batch_size` if large requests are
-    split. A batch that is not full waits for `batch_timeout_s`. At most `max_enqueued_batches` wait in one queue. A
-    batch is padded to one of `allowed_batch_sizes`; empty means any size.
+    - `max_batch_size`: the most rows of a request, and of a batch
+    - `max_execution_batch_size`: the most rows of a batch if large requests are split
+    - `batch_timeout_s`: how long a batch waits that is not full
+    - `max_enqueued_batches`: how many batches may wait in one queue
+    - `allowed_batch_sizes`: the sizes to which batches are padded; empty means any size
     """
 
     max_batch_size: int = 1000
@@ -47,7 +49,7 @@ class BatchingParameters:
         """The largest number of rows in a batch, without padding."""
         return self.max_execution_batch_size if self.enable_large_batch_splitting else self.max_batch_size
 
-    def padded(self, rows: int) -> int:
+    def padded_rows(self, rows: int) -> int:
         """The number of rows that a batch of `rows` rows is padded to."""
         return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
 
@@ -81,22 +83,22 @@ class BatchingParameters:
 
 def from_message(message: messages.BatchingParameters) -> BatchingParameters:
     """The parameters of a message, with the real server's defaults for unset fields."""
-    given: dict[str, Any] = {
+    values: dict[str, Any] = {
         field.name: getattr(message, field.name).value
         for field, _ in message.ListFields()
         if field.message_type is not None
     }
-    if "batch_timeout_micros" in given:
-        given["batch_timeout_s"] = given.pop("batch_timeout_micros") / 1e6
-    splitting = given.get("enable_large_batch_splitting", False)
+    if "batch_timeout_micros" in values:
+        values["batch_timeout_s"] = values.pop("batch_timeout_micros") / 1e6
+    splitting = values.get("enable_large_batch_splitting", False)
     if splitting:  # the default size of batches is that of requests
-        given.setdefault("max_execution_batch_size", given.get("max_batch_size", BatchingParameters().max_batch_size))
-    elif given.get("max_enqueued_batches") == 0:
-        given["max_enqueued_batches"] = 1  # as the real server does, for old configurations
+        values.setdefault("max_execution_batch_size", values.get("max_batch_size", BatchingParameters().max_batch_size))
+    elif values.get("max_enqueued_batches") == 0:
+        values["max_enqueued_batches"] = 1  # as the real server does, for old configurations
     return BatchingParameters(
         allowed_batch_sizes=tuple(message.allowed_batch_sizes),
         pad_variable_length_inputs=message.pad_variable_length_inputs,
-        **given,
+        **values,
     )
 
 

@@ -65,8 +65,8 @@ class BatchScheduler:
 
     def __init__(self, parameters: BatchingParameters, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._idle = self._all = parameters.num_batch_threads
-        self._threads = priorities.low_priority_executor(self._idle, parameters.thread_pool_name)
+        self._thread_count = self._idle_threads = parameters.num_batch_threads
+        self._threads = priorities.low_priority_executor(self._thread_count, parameters.thread_pool_name)
         self._ready: deque[BatchQueue] = deque()
 
     def offer(self, queue: BatchQueue) -> None:
@@ -77,17 +77,18 @@ class BatchScheduler:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        while self._idle and self._ready:
+        """Start batches, one of each queue in turn, while threads are free."""
+        while self._idle_threads and self._ready:
             queue = self._ready.popleft()
             tasks = queue.take()
             if tasks is None:
                 queue.is_offered = False
                 continue
-            self._ready.append(queue)  # it may have more batches, but the other queues come first
-            if len(tasks) == 1 and self._idle == self._all and queue.runner.is_quick:
+            self._ready.append(queue)  # behind the others: it may have more batches
+            if len(tasks) == 1 and self._idle_threads == self._thread_count and queue.runner.is_quick:
                 _settle(tasks, _outcome(queue.runner, tasks))  # handing over to a thread would take longer
                 continue
-            self._idle -= 1
+            self._idle_threads -= 1
             queue.runner.begin()
             self._threads.submit(self._work, queue.runner, tasks)
 
@@ -97,19 +98,21 @@ class BatchScheduler:
         self.loop.call_soon_threadsafe(self._finish, tasks, outcome)
 
     def _finish(self, tasks: list[BatchTask], outcome: Outcome) -> None:
-        self._idle += 1
+        self._idle_threads += 1
         self._dispatch()
         _settle(tasks, outcome)
 
 
 def _outcome(runner: Runner, tasks: list[BatchTask]) -> Outcome:
+    """The arrays of each task, or the exception of the whole batch."""
     try:
         return runner.run_tasks(tasks)
-    except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the answers
+    except Exception as error:  # noqa: BLE001 - it is the answer to the tasks
         return error
 
 
 def _settle(tasks: list[BatchTask], outcome: Outcome) -> None:
+    """Give each task its arrays, or the exception. Each gets its own ServingError: raising adds to its traceback."""
     for index, task in enumerate(tasks):
         if task.answer.done():
             continue
@@ -136,8 +139,8 @@ class BatchQueue:
         """Whether no task waits in this queue."""
         return not self.is_offered and len(self._batches) == 1 and not self._batches[0].tasks
 
-    def room(self, rows: int) -> int:
-        """How many more rows the open batch takes, for a task of `rows` rows.
+    def check_capacity(self, rows: int) -> int:
+        """Check that the queue takes a task of `rows` rows. Returns how many rows still fit into the open batch.
 
         Raises INVALID_ARGUMENT if the task is too large for any queue, UNAVAILABLE if this queue is too full for it.
         """
@@ -178,6 +181,7 @@ class BatchQueue:
             self._scheduler.offer(self)
 
     def _make_due(self, batch: TaskBatch) -> None:
+        """Let a batch run although it is not full: it has waited for the batch timeout."""
         batch.is_due = True
         self._scheduler.offer(self)
 

@@ -30,35 +30,39 @@ def rows_of(feeds: Feeds) -> int:
     return rows
 
 
-def merged(requests: Sequence[Feeds], parameters: BatchingParameters) -> Feeds:
+def merge(requests: Sequence[Feeds], parameters: BatchingParameters) -> Feeds:
     """The inputs of one run for several requests, padded with more rows if this number of rows is not allowed.
 
     Raises FAILED_PRECONDITION or INVALID_ARGUMENT if the rows differ in shape and padding is off, or impossible.
     """
     total = sum(len(feeds[0][1]) for feeds in requests)
-    surplus = parameters.padded(total) - total if total else 0
+    surplus = parameters.padded_rows(total) - total if total else 0
     if len(requests) == 1 and not surplus:
         return requests[0]
     inputs = []
     for index, (endpoint, _) in enumerate(requests[0]):
         arrays = [feeds[index][1] for feeds in requests]
         if any(array.shape[1:] != arrays[0].shape[1:] for array in arrays):
-            arrays = _padded(arrays, endpoint, allowed=parameters.pad_variable_length_inputs)
+            if not parameters.pad_variable_length_inputs:
+                raise _padding_is_off(endpoint)
+            arrays = _pad(arrays, endpoint)
         if surplus:  # the first row of the last request is a row that the model accepts
             arrays.append(np.repeat(arrays[-1][:1], surplus, axis=0))
         inputs.append((endpoint, np.concatenate(arrays)))
     return inputs
 
 
-def _padded(arrays: Arrays, endpoint: Endpoint, *, allowed: bool) -> Arrays:
+def _padding_is_off(endpoint: Endpoint) -> ServingError:
+    return ServingError(
+        Code.FAILED_PRECONDITION,
+        f"Tensors with name '{endpoint.tensor_name}' from different tasks have different shapes and padding is "
+        "turned off. Set pad_variable_length_inputs to true, or ensure that all tensors with the same name have "
+        "equal dimensions starting with the first dim.",
+    )
+
+
+def _pad(arrays: Arrays, endpoint: Endpoint) -> Arrays:
     """The arrays padded to the same size in all dimensions but the first, each with its own first value."""
-    if not allowed:
-        raise ServingError(
-            Code.FAILED_PRECONDITION,
-            f"Tensors with name '{endpoint.tensor_name}' from different tasks have different shapes and padding is "
-            "turned off. Set pad_variable_length_inputs to true, or ensure that all tensors with the same name have "
-            "equal dimensions starting with the first dim.",
-        )
     ranks = {array.ndim for array in arrays}
     if len(ranks) > 1:
         raise invalid_argument(f"Tensors with name '{endpoint.tensor_name}' from different tasks have different ranks.")
@@ -70,7 +74,8 @@ def _padded(arrays: Arrays, endpoint: Endpoint, *, allowed: bool) -> Arrays:
         if not array.size and shape.all():
             raise invalid_argument("Got empty tensor in batch of non-empty tensors.")
         full = np.empty((len(array), *shape), array.dtype)
-        full.fill(array.flat[0]) if array.size else None
+        if array.size:
+            full.fill(array.flat[0])
         full[tuple(slice(size) for size in array.shape)] = array
         padded.append(full)
     return padded
@@ -84,13 +89,13 @@ def split(arrays: Arrays, fetches: Sequence[Endpoint], sizes: Sequence[int], tot
     if any(not array.ndim or len(array) != total for array in arrays):
         by_name = sorted(zip((e.tensor_name for e in fetches), arrays, strict=True), key=lambda pair: pair[0])
         first = next(array for _, array in by_name if not array.ndim or len(array) != total)
-        raise ServingError(
-            Code.FAILED_PRECONDITION,
-            "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
-            "tensors"
-            if first.ndim
-            else "Batched output tensor has 0 dimensions",
-        )
+        message = "Batched output tensor has 0 dimensions"
+        if first.ndim:
+            message = (
+                "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
+                "tensors"
+            )
+        raise ServingError(Code.FAILED_PRECONDITION, message)
     answers, start = [], 0
     for size in sizes:
         answers.append([array[start : start + size] for array in arrays])
