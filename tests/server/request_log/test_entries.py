@@ -10,7 +10,7 @@ import pytest
 from tfsctl.core import protos, tensors
 from tfsctl.server.grpc import request_log_entry as grpc_entry
 from tfsctl.server.monitoring.recorder import Recorder
-from tfsctl.server.request_log.request_log import RequestLog, SampledRequest, now
+from tfsctl.server.request_log.request_log import RequestLog, SampledRequest, read_clocks
 from tfsctl.server.rest import request_log_entry as rest_entry
 from tfsctl.serving_config.request_logging import RequestLogging
 
@@ -33,7 +33,7 @@ def rest(log: RequestLog, api: str, body: object, response: object) -> protos.Pr
             definitions[name].inputs[alias].dtype = dtype
             definitions[name].outputs[f"{alias}_bytes" if dtype == STRING else alias].dtype = dtype
     entry = SampledRequest(
-        log, rest_entry.prediction_log, api, "rest", "m", 4, definitions, json.dumps(body).encode(), *now()
+        log, rest_entry.prediction_log, api, "rest", "m", 4, definitions, json.dumps(body).encode(), *read_clocks()
     )
     entry.response = json.dumps(response).encode()
     return rest_entry.prediction_log(entry)
@@ -83,7 +83,7 @@ def test_grpc_multi_inference(log: RequestLog) -> None:
     response = protos.MultiInferenceResponse()
     response.results.add().regression_result.regressions.add(value=1)
     body = request.SerializeToString()
-    entry = SampledRequest(log, grpc_entry.prediction_log, "MultiInference", "grpc", "m", 1, None, body, *now())
+    entry = SampledRequest(log, grpc_entry.prediction_log, "MultiInference", "grpc", "m", 1, None, body, *read_clocks())
     entry.response = response.SerializeToString()
 
     found = grpc_entry.prediction_log(entry)

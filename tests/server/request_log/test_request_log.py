@@ -19,7 +19,7 @@ from tfsctl.errors import InvalidInput
 from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.request_log.input_privacy import InputPrivacy
 from tfsctl.server.request_log.record_files import RecordFiles
-from tfsctl.server.request_log.request_log import RequestLog, SampledRequest, now
+from tfsctl.server.request_log.request_log import RequestLog, SampledRequest, read_clocks
 from tfsctl.server.status import Code
 from tfsctl.serving_config.model_config import ModelConfig, model_config_text, models_from_proto
 from tfsctl.serving_config.request_logging import RequestLogging, set_logging
@@ -45,7 +45,7 @@ def sampled(log: RequestLog, body: bytes, *, convert: object = None) -> SampledR
         message.predict_log.request.model_spec.signature_name = entry.body.decode()
         return message
 
-    return SampledRequest(log, convert or to_log, "Predict", "grpc", "m", 1, None, body, *now())  # type: ignore[arg-type]
+    return SampledRequest(log, convert or to_log, "Predict", "grpc", "m", 1, None, body, *read_clocks())  # type: ignore[arg-type]
 
 
 def signatures(folder: Path) -> list[str]:

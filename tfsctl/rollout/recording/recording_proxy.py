@@ -32,7 +32,7 @@ from tfsctl.server.http.exchange import (
     Exchange,
 )
 from tfsctl.server.memory_budget import BudgetExceededError
-from tfsctl.server.request_log.request_log import RequestLog, SampledRequest, now
+from tfsctl.server.request_log.request_log import RequestLog, SampledRequest, read_clocks
 from tfsctl.server.rest.request_log_entry import prediction_log as rest_log
 from tfsctl.server.status import HTTP_STATUS, Code, ServingError
 
@@ -188,7 +188,7 @@ class RecordingProxy:
         version: int | None,
         body: bytes,
     ) -> SampledRequest:
-        return SampledRequest(self._log, convert, api, protocol, self._model, version, None, body, *now())
+        return SampledRequest(self._log, convert, api, protocol, self._model, version, None, body, *read_clocks())
 
 
 def _unpacked(content: bytes) -> bytes:

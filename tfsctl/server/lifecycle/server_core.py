@@ -10,7 +10,7 @@ from tfsctl.core.types import ModelRef, VersionStatus
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle.manager import ManagedVersion, Manager
 from tfsctl.server.lifecycle.source import aspired_versions
-from tfsctl.server.request_log.request_logs import RequestLogs, check_folders
+from tfsctl.server.request_log.request_logs import RequestLogs, create_folders
 from tfsctl.server.status import Code, ServingError, invalid_argument, not_found
 from tfsctl.serving_config.model_config import ModelConfig
 
@@ -78,6 +78,7 @@ class ServerCore:
         log.info("Finished adding/updating models")
 
     async def _wait_until_available(self, names: Sequence[str]) -> list[ManagedVersion]:
+        """Wait until these models are available, or a minute if a later reload removed one. Returns the failed versions."""
         waiting = asyncio.ensure_future(self.manager.wait_until_settled(names))
         try:
             while not waiting.done() and all(name in self._models for name in names):
@@ -91,11 +92,12 @@ class ServerCore:
     async def _apply(self, models: Sequence[ModelConfig]) -> None:
         """Apply a configuration: check its labels, drop models that it omits, and look for versions of the others."""
         log.info("Adding/updating models.")
-        labels = {model.name: self._checked_labels(model) for model in models}
-        check_folders(models)
+        for model in models:
+            self._check_labels(model)
+        create_folders(models)
         dropped = self._models.keys() - {model.name for model in models}
         self._models = {model.name: model for model in models}
-        self._labels = labels
+        self._labels = {model.name: model.labels for model in models}
         self._request_logs.configure(models)
         for name in dropped:
             self.manager.set_aspired(name, {})
@@ -104,8 +106,11 @@ class ServerCore:
         if self._poll_wait_s >= 0:
             await self._poll()
 
-    def _checked_labels(self, model: ModelConfig) -> Mapping[str, int]:
-        """A model's labels. Raises FAILED_PRECONDITION if one names a version that is not available."""
+    def _check_labels(self, model: ModelConfig) -> None:
+        """Raise FAILED_PRECONDITION if a label names a version that is not available.
+
+        With `allow_labels_for_unavailable`, labels that are new or do not move may name any version.
+        """
         current = self._labels.get(model.name, {})
         for label, version in sorted(model.labels.items()):
             may_wait = self._allow_labels_for_unavailable and current.get(label, version) == version
@@ -115,7 +120,6 @@ class ServerCore:
                     f"Request to assign label to version {version} of model {model.name}, which is not currently "
                     "available for inference",
                 )
-        return model.labels
 
     async def stop(self) -> None:
         """Stop polling and unload everything."""
@@ -177,5 +181,6 @@ def _version_status(version: ManagedVersion) -> VersionStatus:
 
 
 def _did_not_become_available(failed: Sequence[ManagedVersion], what: str) -> ServingError:
+    """The real server's error; it calls a version `what`: "servable" at the start, "model" after a reload."""
     reasons = "".join(f"{{{version} due to error: {version.error}}}, " for version in failed)
     return ServingError(Code.UNKNOWN, f"{len(failed)} {what}(s) did not become available: {{{reasons}}}")

@@ -37,27 +37,26 @@ class InputPrivacy:
     def apply(self, log: protos.PredictionLog) -> None:
         """Change a log entry as the rules say."""
         if log.HasField("predict_log"):
-            self._change_tensors(log.predict_log.request.inputs)
+            self._apply_to_tensors(log.predict_log.request.inputs)
             return
         for features in _feature_maps(getattr(log, log.WhichOneof("log_type")).request.input):
-            self._change_features(features)
+            self._apply_to_features(features)
 
-    def _change_tensors(self, inputs: MutableMapping[str, protos.TensorProto]) -> None:
+    def _apply_to_tensors(self, inputs: MutableMapping[str, protos.TensorProto]) -> None:
         for name in self._drop:
             inputs.pop(name, None)
-        for name in self._hash:
-            if name not in inputs:
-                continue
+        for name in (name for name in self._hash if name in inputs):
             try:
                 array = self._hashed(tensors.from_proto(inputs[name]))
             except InvalidInput:
                 array = None
             if array is None:
-                del inputs[name]  # floats have no hash of their kind
+                del inputs[name]  # a hash cannot be written as a float
             else:
                 inputs[name].CopyFrom(tensors.to_proto(array))
 
     def _hashed(self, array: np.ndarray) -> np.ndarray | None:
+        """The hashes of strings or integers, as an array of the same dtype; None for any other dtype."""
         if array.dtype.hasobject:
             values = [self._digest(bytes(value)).hex().encode() for value in array.ravel().tolist()]
             return object_array(values).reshape(array.shape)
@@ -66,12 +65,10 @@ class InputPrivacy:
         numbers = [self._number(int(value)) for value in array.ravel().tolist()]
         return np.array(numbers, np.uint64).astype(array.dtype).reshape(array.shape)
 
-    def _change_features(self, features: protos.Features) -> None:
+    def _apply_to_features(self, features: protos.Features) -> None:
         for name in self._drop:
             features.feature.pop(name, None)
-        for name in self._hash:
-            if name not in features.feature:
-                continue
+        for name in (name for name in self._hash if name in features.feature):
             feature = features.feature[name]
             kind = feature.WhichOneof("kind")
             if kind == "bytes_list":

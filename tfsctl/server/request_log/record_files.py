@@ -50,22 +50,20 @@ class RecordFiles:
 
         Raises OSError; the files then end with their last whole record and line.
         """
-        if self._records is None:
-            self._open()
-        assert self._records is not None  # noqa: S101 - opened above
+        current = self._records or self._open()
         records = io.BytesIO()
         write_records(records, (record for record, _ in entries if record is not None))
-        self._records.append(records.getvalue())
+        current.append(records.getvalue())
         lines: list[str] = []
         for record, line in entries:
-            place = {"file": self._records.path.name, "record": self._record_count} if record is not None else {}
+            place = {"file": current.path.name, "record": self._record_count} if record is not None else {}
             self._record_count += record is not None
             lines.append(json.dumps({**line, **place}) + "\n")
         if self._index is not None:
             self._index.append("".join(lines).encode())
         if self._unsynced_since_s is None:
             self._unsynced_since_s = time.monotonic()
-        if self._records.size >= self._logging.max_file_bytes:
+        if current.size >= self._logging.max_file_bytes:
             self.close()
         elif self.seconds_to_sync == 0:
             self.sync()
@@ -87,16 +85,18 @@ class RecordFiles:
             for file in files:
                 os.close(file.descriptor)
 
-    def _open(self) -> None:
+    def _open(self) -> _AppendFile:
+        """Open the next files, with a number that no existing file has. Returns the file of records."""
         begun = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-        while self._records is None:
+        while True:
             self._opened += 1
             stem = f"{self._logging.filename_prefix}-{begun}-{self._opened:04d}"
             try:
-                self._records = _AppendFile(Path(f"{stem}.tfrecord"))
+                records = self._records = _AppendFile(Path(f"{stem}.tfrecord"))
                 self._index = _AppendFile(Path(f"{stem}.jsonl")) if self._logging.index else None
             except FileExistsError:
                 continue
+            return records
 
 
 class _AppendFile:

@@ -34,8 +34,9 @@ _ENTRY_BYTES = 1024  # about what an entry takes besides its bodies
 class SampledRequest:
     """A request that is to be logged, from its start on. `finish` puts it into the queue of the log.
 
-    - `convert` makes the PredictionLog of a finished request, in the thread of the log. It may set the version first
-    - `definitions` are the SignatureDef messages of the version; None if the request names a version that is not there
+    - `convert`: makes the PredictionLog of a finished request, in the thread of the log
+    - `definitions`: the SignatureDef messages of the version; None if there is no such version
+    - `time_s`: Unix time; `start_s`: the same moment on the clock of `perf_counter`
     """
 
     request_log: RequestLog
@@ -123,18 +124,15 @@ class RequestLog:
     # ---- in the thread of the log ----
     def _run(self) -> None:
         lower_priority()
-        what = f"{self.logging.filename_prefix}* ({100 * self.logging.sampling_rate:.4g}% of the requests; inputs: all"
-        what += f" except {', '.join(self.logging.drop)}" if self.logging.drop else ""
-        what += f", hashed: {', '.join(self.logging.hash)})" if self.logging.hash else ")"
-        log.info("Logging requests of model %s to %s", self._model, what)
-        goes_on = True
-        while goes_on:
+        log.info("Logging requests of model %s to %s", self._model, _description(self.logging))
+        is_open = True
+        while is_open:
             try:
                 first = self._queue.get(timeout=self._files.seconds_to_sync)
             except Empty:
                 self._guarded(self._files.sync)
                 continue
-            goes_on = self._write_batch(first)
+            is_open = self._write_batch(first)
         self._guarded(self._files.close)
         log.info(
             "Ended the request log of model %s: %d written, %d dropped, %d failed",
@@ -213,6 +211,13 @@ class RequestLog:
         return True
 
 
-def now() -> tuple[float, float]:
-    """The time since the epoch and the reading of the clock for latencies, in seconds."""
+def _description(config: RequestLogging) -> str:
+    """Where a log goes and what it holds, for people."""
+    text = f"{config.filename_prefix}* ({100 * config.sampling_rate:.4g}% of the requests; inputs: all"
+    text += f" except {', '.join(config.drop)}" if config.drop else ""
+    return text + (f", hashed: {', '.join(config.hash)})" if config.hash else ")")
+
+
+def read_clocks() -> tuple[float, float]:
+    """The values of `time_s` and `start_s` of a request that begins now."""
     return time.time(), perf_counter()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
-from tfsctl.server.request_log.request_log import RequestLog, SampledRequest, now
+from tfsctl.server.request_log.request_log import RequestLog, SampledRequest, read_clocks
 from tfsctl.server.status import invalid_argument
 from tfsctl.serving_config.model_config import ModelConfig
 
@@ -52,11 +52,15 @@ class RequestLogs:
         protocol: str,
         body: bytes,
     ) -> SampledRequest | None:
-        """Begin the entry of a request if it is to be logged. `version` gives the number and the signatures."""
+        """Begin the entry of a request, or return None if it is not to be logged.
+
+        `version` returns the number and the SignatureDefs of the version that answers the request; `convert` makes the
+        PredictionLog of the finished request; `body` is the request as the client sent it.
+        """
         log = self._logs.get(model)
         if log is None or not log.is_sampled():
             return None
-        return SampledRequest(log, convert, api, protocol, model, *version(), body, *now())
+        return SampledRequest(log, convert, api, protocol, model, *version(), body, *read_clocks())
 
     @property
     def is_closing(self) -> bool:
@@ -76,7 +80,7 @@ class RequestLogs:
         self.wait_until_closed()
 
 
-def check_folders(models: Sequence[ModelConfig]) -> None:
+def create_folders(models: Sequence[ModelConfig]) -> None:
     """Create the folders of the request logs. Raises INVALID_ARGUMENT if one cannot be written."""
     for model in models:
         if model.logging is None:
