@@ -1,9 +1,9 @@
-"""The memory held for clients: how much, for whom, and who has to wait or is refused when there is too much of it.
+"""The memory held for clients, and which connections have to wait, or are refused, when it runs short.
 
 Every byte of a request's body, everything made of it (unpacked bodies, expanded tensors) and every answer that a client
-has not read yet is counted here until the request is over. Above half of the budget connections that
-already hold more than their share are not read from, but for the one that has waited longest, so that at least one
-body is always completed. Above the whole budget a request is refused.
+has not read yet is counted here until the request is over. Above half of the budget, connections that already hold more
+than their share are not read from, except the one that has waited longest, so that at least one body is always
+completed. Above the whole budget, requests are refused.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class MemoryBudget:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.tight_at = limit // 2
-        """Above that, connections that hold much have to wait."""
+        """Above this, connections that hold more than their share have to wait."""
         self.used = 0
         self.waiting: dict[object, Waiter] = {}  # connections that are not read from, the oldest first
 
     def remove(self, size: int) -> None:
-        """Count bytes that are held no more, and resume connections that waited for that."""
+        """Subtract bytes that are no longer held, and resume connections that waited for memory."""
         self.used -= size
         if self.waiting:
             self.resume_waiting()
@@ -78,7 +78,7 @@ class MemoryBudget:
         return next(iter(self.waiting)) is not connection
 
     def stop_waiting(self, connection: object) -> None:
-        """The connection's body is complete, or it is closed, so that another one has its turn to be read."""
+        """A connection's body is complete, or it is closed: another connection may be read from instead."""
         waiting = self.waiting
         if not waiting:
             return

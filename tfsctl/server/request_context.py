@@ -1,4 +1,4 @@
-"""The request that the current task serves, for code that is not passed it."""
+"""The request that the current task serves, for code that does not get it as an argument."""
 
 from __future__ import annotations
 

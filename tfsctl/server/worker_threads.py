@@ -1,4 +1,4 @@
-"""The threads that read and write large bodies and messages, so that they do not hold the event loop.
+"""The threads that read and write large bodies and messages, so that the event loop is free meanwhile.
 
 Very large ones share one thread, one after the other: each takes many times its size in memory while it is decoded.
 """
@@ -34,7 +34,7 @@ class WorkerThreads:
 
 
 def _run_and_trim(work: Callable[..., _T], arguments: tuple[object, ...]) -> _T:
-    """Do the work, and give the memory that it no longer needs back to the system."""
+    """Do the work, and give the memory that it freed back to the system."""
     try:
         return work(*arguments)
     finally:

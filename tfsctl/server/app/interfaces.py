@@ -30,7 +30,7 @@ class Interfaces:
 
 
 def make_recorder(flags: Flags) -> Recorder:
-    """The recorder that the flags ask for: metrics are kept if there is a page that shows them."""
+    """The recorder of the server: metrics are kept only if there is a page that shows them."""
     return ServingMetrics() if metrics_path(flags) else NullRecorder()
 
 
@@ -65,8 +65,8 @@ def make_interfaces(flags: Flags, core: ServerCore, recorder: Recorder, request_
     )
     streams: dict[str, streaming.Handler] = {}
     if flags.enable_reflection:
-        described = reflection.Reflection((*_SERVICES, health.SERVICE) if with_health else _SERVICES)
-        streams |= dict.fromkeys(reflection.PATHS, described.info)
+        service_names = (*_SERVICES, health.SERVICE) if with_health else _SERVICES
+        streams |= dict.fromkeys(reflection.PATHS, reflection.Reflection(service_names).info)
     if with_health:
         streams[health.WATCH] = health.watch
     idle_timeout_s = flags.stream_idle_timeout_seconds or None

@@ -1,4 +1,4 @@
-"""Builds what loads versions, as the flags say: for the server itself and for the process that checks versions."""
+"""Builds the loader of versions from the flags, for the server itself and for the process that checks versions."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class ModelServer:
         )
         interfaces = make_interfaces(flags, self.core, recorder, self._request_logs)
         self.rest, self.grpc, self.streams = interfaces.rest, interfaces.grpc, interfaces.streams
-        # TensorFlow starts while the versions are found, and checked in another process.
+        # TensorFlow starts while the core finds the versions and has them checked in another process.
         runtime = priorities.run_in_low_priority_thread(self._start_runtime)
         try:
             await asyncio.gather(runtime, self.core.start(models))

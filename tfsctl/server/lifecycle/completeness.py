@@ -1,4 +1,4 @@
-"""Checks that the variables of a version are on disk: TensorFlow loads it without, and then fails every request."""
+"""Checks that the variables of a version are on disk: TensorFlow loads it without them, and then fails every request."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tfsctl.server.status import ServingError, not_found
 
 @contextmanager
 def check_variables(directory: Path, meta_graph: MetaGraph | None) -> Iterator[None]:
-    """Check before and after a load. Raises NOT_FOUND if the files of the model's variables are missing.
+    """Check before and after the block, which loads the version. Raises NOT_FOUND if the variables' files are missing.
 
     They are missing while a version is being copied, and disappear while one is deleted.
     """
     index = directory / "variables" / "variables.index"
-    was_there = index.exists()
-    if not was_there and meta_graph is not None and meta_graph.has_variables:
+    existed = index.exists()
+    if not existed and meta_graph is not None and meta_graph.has_variables:
         raise _missing(index)
     yield
-    if was_there and not index.exists():
+    if existed and not index.exists():
         raise _missing(index)
 
 

@@ -45,7 +45,7 @@ def warm_up(servable: Servable, version_dir: Path, *, iterations: int, check_met
     count = 0
     try:
         for count, record in enumerate(read_records(path), 1):
-            request = _parsed(record, path)
+            request = _parse(record, path)
             for _ in range(iterations):
                 run_request(servable, request, check_method_names=check_method_names)
             if count > MAX_RECORDS:
@@ -65,7 +65,8 @@ def warm_up(servable: Servable, version_dir: Path, *, iterations: int, check_met
     )
 
 
-def _parsed(record: bytes, path: Path) -> protos.PredictionLog:
+def _parse(record: bytes, path: Path) -> protos.PredictionLog:
+    """The message in a record. Raises INVALID_ARGUMENT."""
     try:
         return protos.PredictionLog.FromString(record)
     except DecodeError:

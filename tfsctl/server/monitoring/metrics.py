@@ -30,10 +30,10 @@ class Counter:
             values = ("",) * len(values)
         cells[values] = cells.get(values, 0) + by
 
-    def with_more(self, more: Iterable[tuple[Labels, int]]) -> Counter:
-        """A copy of this counter with more counted."""
+    def with_added(self, counts: Iterable[tuple[Labels, int]]) -> Counter:
+        """A copy of this counter with these counts added."""
         counter = Counter(self.name, *self._labels)
-        for values, count in (*list(self._cells.items()), *more):
+        for values, count in (*list(self._cells.items()), *counts):
             counter.add(*values, by=count)
         return counter
 

@@ -78,13 +78,13 @@ class ServingMetrics(Recorder):
         kept = [value for value in vars(self).values() if value is not self._failed_requests]
         metrics: list[Metric] = [value for value in kept if isinstance(value, (Counter, Histogram))]
         succeeded = [((name, Code.OK.name), count) for (name, *_), count in self._request_latency.counts().items()]
-        metrics.append(self._failed_requests.with_more(succeeded))
+        metrics.append(self._failed_requests.with_added(succeeded))
         runs = self._graph_run_time.counts().items()
         metrics += [
-            Counter(f":tensorflow:core:{name}").with_more(runs) for name in ("direct_session_runs", "graph_runs")
+            Counter(f":tensorflow:core:{name}").with_added(runs) for name in ("direct_session_runs", "graph_runs")
         ]
         time_us = [((), int(self._graph_run_time.cell().total))] if runs else []
-        metrics.append(Counter(":tensorflow:core:graph_run_time_usecs").with_more(time_us))
+        metrics.append(Counter(":tensorflow:core:graph_run_time_usecs").with_added(time_us))
         return [*metrics, *self._gauges.values()]
 
     # ---- the events (see Recorder) ----

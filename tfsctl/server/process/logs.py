@@ -64,7 +64,7 @@ def start() -> None:
 
 
 def forward(line: str) -> None:
-    """Write a line that another writer of stderr formatted: through the writing thread once the log was started."""
+    """Write a line that was already formatted, in order with the log's own lines."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, _Handler):
             handler.queue_line(line)

@@ -16,7 +16,7 @@ _RESERVED = 256  # libraries, logs, event loops, the files of a model being load
 
 
 def open_standard() -> None:
-    """Open /dev/null as stdin, stdout and stderr where these are closed: a connection could get their number otherwise."""
+    """Open /dev/null in place of a closed stdin, stdout or stderr, so that no connection gets its descriptor."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)

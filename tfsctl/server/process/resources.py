@@ -1,6 +1,6 @@
 """How much CPU and memory this process may use: the limits of its cgroup (a container, a pod) or of the machine.
 
-Everything that sizes a thread pool or a memory budget asks here. Files: cgroup v2 `cpu.max`, `memory.max` and
+All thread pools and memory budgets are sized by these functions. Files: cgroup v2 `cpu.max`, `memory.max` and
 `memory.current`; cgroup v1 `cpu.cfs_quota_us`, `cpu.cfs_period_us` and `memory.limit_in_bytes`
 (https://docs.kernel.org/admin-guide/cgroup-v2.html). A limit of any parent cgroup applies too.
 """
@@ -36,10 +36,10 @@ def available_memory_bytes() -> int:
 
     available = int(psutil.virtual_memory().available)
     for folder in _cgroup_folders("memory"):
-        limit, used = _memory_limit(folder), _read(folder / "memory.current") or _read(folder / "memory.usage_in_bytes")
+        limit = _memory_limit(folder)
+        used = _read(folder / "memory.current") or _read(folder / "memory.usage_in_bytes")
         if limit and used.isdecimal():
-            cached = sum(int(size) for kind, size in _statistics(folder) if kind in ("file", "cache"))
-            available = min(available, max(0, limit - int(used) + cached))
+            available = min(available, max(0, limit - int(used) + _cached_bytes(folder)))
     return available
 
 
@@ -62,12 +62,14 @@ def _memory_limit(folder: Path) -> int:
     return int(limit) if limit.isdecimal() else 0
 
 
-def _statistics(folder: Path) -> Iterator[tuple[str, str]]:
-    """The lines of memory.stat: `file` (version 2) or `cache` (version 1) is memory that the kernel can take back."""
+def _cached_bytes(folder: Path) -> int:
+    """The used memory of one cgroup that the kernel can take back: its file cache, by memory.stat."""
+    cached = 0
     for line in _read(folder / "memory.stat").splitlines():
         kind, _, size = line.partition(" ")
-        if size.isdecimal():
-            yield kind, size
+        if kind in ("file", "cache") and size.isdecimal():  # cgroup version 2, version 1
+            cached += int(size)
+    return cached
 
 
 def _cgroup_folders(controller: str) -> Iterator[Path]:
@@ -82,6 +84,7 @@ def _cgroup_folders(controller: str) -> Iterator[Path]:
 
 
 def _read(path: Path) -> str:
+    """The text of a file without white space around it; "" if it cannot be read."""
     try:
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):

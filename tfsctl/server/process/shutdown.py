@@ -53,7 +53,7 @@ def hold_signals() -> None:
 
 
 def end_with_parent(number: signal.Signals) -> None:
-    """Get this signal from the kernel when the process named in PARENT_VARIABLE ends. Does nothing outside Linux."""
+    """Have the kernel send this signal when the process named in PARENT_VARIABLE ends. Does nothing outside Linux."""
     parent = os.environ.pop(PARENT_VARIABLE, "")
     if not parent or sys.platform != "linux":
         return
@@ -65,7 +65,7 @@ def end_with_parent(number: signal.Signals) -> None:
 async def wait_for_signal(drain_s: float, end: Callable[[], None], hand_over: Callable[[], None]) -> None:
     """Return at the first SIGTERM or SIGINT. `end`, which must end the process, is called at the second one.
 
-    It is also called `drain_s` and two seconds (for unloading) after the first one, whatever still runs then.
+    It is also called two seconds (for unloading) after `drain_s` have passed since the first one.
     `hand_over` is called on the event loop when this process is asked to hand its ports over.
     """
     loop, first = asyncio.get_running_loop(), asyncio.Event()

@@ -14,7 +14,7 @@ class SocketFile:
         self._identity: tuple[int, int] | None = None
 
     def remember(self) -> None:
-        """Take the file that is there now for ours. Call it when the socket is bound."""
+        """Remember the file that exists now as ours. Call it when the socket is bound."""
         if self._path:
             self._identity = _identity(self._path)
 

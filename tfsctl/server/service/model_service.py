@@ -134,7 +134,7 @@ class Service:
             api = "Classify" if tasks[0][0] == signature_examples.CLASSIFY_METHOD else "Regress"
             self.recorder.inference_finished(ref.name, api, perf_counter() - start_s)
         self.recorder.examples_classified(ref.name, len(results[0]))
-        return InferResult(servable.name, servable.version, [one.signature for one in bound], results)
+        return InferResult(servable.name, servable.version, [task.signature for task in bound], results)
 
     async def reload(self, config: protos.ModelServerConfig) -> None:
         """Serve exactly the models of a new configuration. Raises what `ServerCore.reload` raises, or INVALID_ARGUMENT."""
