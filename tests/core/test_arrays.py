@@ -23,8 +23,8 @@ from tfsctl.core.arrays import cast_exact, first_changed, object_array
         (np.array([[1, 65504], [1, 65520]]), "float16", (1, 1)),
     ],
 )
-def test_cast_that_changes_a_value(values: np.ndarray, dtype: str, first: tuple[int, ...]) -> None:
-    """Integers must be in the range of the dtype, and finite numbers stay finite; the first other value is named."""
+def test_casts_that_change_a_value_are_refused(values: np.ndarray, dtype: str, first: tuple[int, ...]) -> None:
+    """Integers must be in the range of the dtype, and finite numbers stay finite; the first changed value is named."""
     assert cast_exact(values, dtypes.BY_NAME[dtype]) is None
     assert first_changed(values, dtypes.BY_NAME[dtype]) == first
 
@@ -43,7 +43,7 @@ def test_cast_that_changes_a_value(values: np.ndarray, dtype: str, first: tuple[
         (np.array([True]), "bool", [True]),
     ],
 )
-def test_cast_that_keeps_the_values(values: np.ndarray, dtype: str, expected: list[object]) -> None:
+def test_casts_that_keep_the_values_are_made(values: np.ndarray, dtype: str, expected: list[object]) -> None:
     """Integers stay integers; floating-point dtypes take any number; text becomes UTF-8."""
     found = cast_exact(values, dtypes.BY_NAME[dtype])
 
@@ -62,7 +62,7 @@ def test_cast_that_keeps_the_values(values: np.ndarray, dtype: str, expected: li
         (np.array([1j]), "float32"),
     ],
 )
-def test_cast_between_kinds(values: np.ndarray, dtype: str) -> None:
-    """Booleans, numbers and strings are not converted to each other, nor complex numbers to real ones."""
+def test_casts_between_kinds_are_refused(values: np.ndarray, dtype: str) -> None:
+    """Between booleans, numbers and strings, and from complex to real numbers."""
     assert cast_exact(values, dtypes.BY_NAME[dtype]) is None
     assert first_changed(values, dtypes.BY_NAME[dtype]) is None

@@ -1,4 +1,4 @@
-"""Batches that are cut and put together keep what they know of their source."""
+"""Batches that are split and concatenated keep the facts about their source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from tfsctl.core.batches import Batch, batch_reader
 
 
-def test_fraction_read_of_split_batches() -> None:
+def test_split_batches_keep_the_fraction_read() -> None:
     """Blocks and requests rarely end at the same row."""
     blocks = [
         Batch(np.arange(start, start + 100), {"x": np.zeros(100)}, start + 99, fraction_read=(start + 99) / 1000)

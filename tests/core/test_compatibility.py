@@ -1,4 +1,4 @@
-"""Which changes between two versions break the clients of the first."""
+"""Which changes between two versions break clients."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def specs(tensors: Tensors) -> tuple[TensorSpec, ...]:
 
 
 def test_the_same_signatures_have_no_changes() -> None:
-    """Names in the graph are not seen by clients."""
+    """Clients do not see the names in the graph."""
     assert compare(signature(X, Y), signature(X, Y)) == ()
 
 
-def test_new_and_removed_signatures() -> None:
-    """One that is gone breaks whoever asks it; a new one nobody."""
+def test_only_removed_signatures_break_clients() -> None:
+    """Not new ones."""
     one = signature(X, Y)
     assert compare(one, {}) == (Change("s", "the signature was removed", breaks=True),)
     assert compare({}, one) == (Change("s", "the signature was added", breaks=False),)
@@ -48,8 +48,8 @@ def test_new_and_removed_signatures() -> None:
         ({"x": ("float32", None)}, X, "input x was unknown rank, and is [batch, 3]", True),
     ],
 )
-def test_changes_of_inputs(old: Tensors, new: Tensors, what: str, breaks: bool) -> None:
-    """More is fine; less, or something else, breaks requests."""
+def test_narrower_or_other_inputs_break_clients(old: Tensors, new: Tensors, what: str, breaks: bool) -> None:
+    """Wider ones do not."""
     assert compare(signature(old, Y), signature(new, Y)) == (Change("s", what, breaks),)
 
 
@@ -65,13 +65,13 @@ def test_changes_of_inputs(old: Tensors, new: Tensors, what: str, breaks: bool) 
         ({"y": ("float32", (None, None))}, Y, "output y was [batch, ?], and is [batch, 1]", False),
     ],
 )
-def test_changes_of_outputs(old: Tensors, new: Tensors, what: str, breaks: bool) -> None:
-    """A narrower promise is fine; a wider one, or another, breaks who reads the answer."""
+def test_wider_or_other_outputs_break_clients(old: Tensors, new: Tensors, what: str, breaks: bool) -> None:
+    """Narrower ones do not."""
     assert compare(signature(X, old), signature(X, new)) == (Change("s", what, breaks),)
 
 
-def test_renamed_single_output() -> None:
-    """Over REST; over gRPC the name it had is gone."""
+def test_a_renamed_single_output_breaks_clients() -> None:
+    """Over gRPC, where clients use its name."""
     changes = compare(signature(X, Y), signature(X, {"z": Y["y"]}))
     assert [(change.what, change.breaks) for change in changes] == [
         ("output y was removed", True),

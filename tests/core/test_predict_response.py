@@ -1,4 +1,4 @@
-"""A PredictResponse read from its bytes is what the official messages make of them, whoever wrote it."""
+"""A PredictResponse is read from its bytes as protobuf reads it."""
 
 from __future__ import annotations
 
@@ -48,8 +48,10 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 @pytest.mark.parametrize("as_content", [False, True])
 @pytest.mark.parametrize("dtype", NUMERIC, ids=str)
 @pytest.mark.parametrize("shape", [(LARGE,), (50, 100), (1, 5, 10, 100), (0, 3), ()])
-def test_every_dtype_and_shape(dtype: dtypes.DType, shape: tuple[int, ...], as_content: bool) -> None:
-    """Large or small, typed or as memory, beside others."""
+def test_every_dtype_and_shape_is_read_as_protobuf_reads_it(
+    dtype: dtypes.DType, shape: tuple[int, ...], as_content: bool
+) -> None:
+    """Large and small, in typed fields and in `tensor_content`, with other outputs."""
     array = np.asarray(np.arange(int(np.prod(shape))).reshape(shape), dtype.numpy)
     outputs = {"b": array, "a": np.array([1.5], np.float32), "text": object_array([b"x" * LARGE, b""])}
     raw = response(outputs, as_content=as_content).SerializeToString()
@@ -65,7 +67,7 @@ def test_every_dtype_and_shape(dtype: dtypes.DType, shape: tuple[int, ...], as_c
     ("dtype", "as_content"), [("float32", False), ("float64", False), ("int64", True), ("float32", True)]
 )
 def test_large_numbers_are_not_copied(dtype: str, as_content: bool) -> None:
-    """They are a view of the answer's bytes."""
+    """They are a view of the response's bytes."""
     raw = response({"y": np.arange(LARGE).astype(dtype)}, as_content=as_content).SerializeToString()
 
     (array,) = read_predict_response(raw)[0].values()
@@ -74,8 +76,8 @@ def test_large_numbers_are_not_copied(dtype: str, as_content: bool) -> None:
     assert array.tolist() == list(range(LARGE))
 
 
-def test_unusual_encodings() -> None:
-    """Values in two pieces or one by one, values that do not fill the shape, fields nobody knows: as officially."""
+def test_unusual_encodings_are_read_as_protobuf_reads_them() -> None:
+    """Values in two pieces or one by one, fewer values than the shape has, unknown fields."""
     message = response({"y": np.arange(LARGE, dtype=np.float32)})
     tensor = message.outputs["y"]
     head = protos.TensorProto(dtype=1, tensor_shape=tensor.tensor_shape).SerializeToString()
@@ -104,8 +106,8 @@ def test_unusual_encodings() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_invalid_messages(data: st.DataObject) -> None:
-    """Cut off, overwritten or made up: refused as officially, or read as officially."""
+def test_invalid_messages_are_read_or_refused_as_by_protobuf(data: st.DataObject) -> None:
+    """Truncated, overwritten or made up."""
     raw = bytearray(response({"y": np.arange(2000, dtype=np.float32), "s": object_array([b"a"])}).SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, 60)) % len(raw)] = data.draw(st.integers(0, 255))

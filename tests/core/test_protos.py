@@ -28,7 +28,7 @@ print(protos.ModelSpec(name="m").name, "tensorflow" in sys.modules, flush=True)
 
 
 def test_other_threads_may_import_while_a_message_is_loaded() -> None:
-    """The placeholder for `tensorflow` is removed although the table of modules changes."""
+    """The placeholder for `tensorflow` is removed although `sys.modules` changes."""
     found = subprocess.run([sys.executable, "-c", IMPORTS_MEANWHILE], capture_output=True, text=True, check=False)
 
     assert found.stdout == "m False\n", found.stderr

@@ -1,4 +1,4 @@
-"""Tensors keep their values through every form, and what does not hold together is refused by name."""
+"""Tensors keep their values in every form, and inconsistent ones are refused."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 @given(arrays(), st.booleans())
-def test_proto_round_trip(array: np.ndarray, as_content: bool) -> None:
-    """An array survives TensorProto, as typed values and as tensor_content."""
+def test_arrays_round_trip_through_protos(array: np.ndarray, as_content: bool) -> None:
+    """As typed values and as tensor_content."""
     wire = tensors.to_proto(array, as_content=as_content).SerializeToString()
 
     assert same(tensors.from_proto(protos.TensorProto.FromString(wire)), array)
@@ -48,8 +48,8 @@ def test_proto_round_trip(array: np.ndarray, as_content: bool) -> None:
 
 @pytest.mark.parametrize("dtype", NUMERIC, ids=lambda d: d.name)
 @pytest.mark.parametrize("size", [2, 700])
-def test_every_dtype_round_trips(dtype: dtypes.DType, size: int) -> None:
-    """bfloat16, the 8-bit floats and 4-bit integers too, small and large enough to be packed."""
+def test_every_dtype_round_trips_through_protos(dtype: dtypes.DType, size: int) -> None:
+    """bfloat16, 8-bit floats and 4-bit integers too, small ones and ones large enough to be packed."""
     array = np.array([0, 1] * (size // 2)).astype(dtype.numpy)
     for as_content in (True, False):
         assert same(tensors.from_proto(tensors.to_proto(array, as_content=as_content)), array)
@@ -60,8 +60,8 @@ def _finite(array: np.ndarray) -> bool:
 
 
 @given(arrays().filter(_finite))
-def test_json_round_trip(array: np.ndarray) -> None:
-    """An array survives JSON values, given the input's specification; an empty list cannot tell its inner shape."""
+def test_arrays_round_trip_through_json(array: np.ndarray) -> None:
+    """Given the input's specification; an empty list does not have its inner shape."""
     spec = TensorSpec("x", dtypes.from_numpy(array.dtype).name, tuple(array.shape))
     if 0 in array.shape[:-1]:
         return
@@ -80,8 +80,10 @@ def test_json_round_trip(array: np.ndarray) -> None:
         ([1.0, 2.0, 3.0], (1,), [1.0]),
     ],
 )
-def test_values_and_shape_disagree(values: list[float], shape: tuple[int, ...], expected: list[float]) -> None:
-    """Too few values are padded with the last, extra ones dropped, as `Tensor::FromProto` does."""
+def test_missing_values_are_padded_and_extra_ones_dropped(
+    values: list[float], shape: tuple[int, ...], expected: list[float]
+) -> None:
+    """As in `Tensor::FromProto`."""
     proto = protos.TensorProto(dtype=1, float_val=values)
     for size in shape:
         proto.tensor_shape.dim.add(size=size)
@@ -90,15 +92,15 @@ def test_values_and_shape_disagree(values: list[float], shape: tuple[int, ...], 
 
 
 def test_narrow_integers_keep_their_low_bits() -> None:
-    """int_val 300 read as int8 is 44, as the C++ cast has it."""
+    """int_val 300 read as int8 is 44, as in the C++ cast."""
     proto = protos.TensorProto(dtype=6, int_val=[300])
     proto.tensor_shape.dim.add(size=1)
 
     assert tensors.from_proto(proto).tolist() == [44]
 
 
-def test_strings_in_tensor_content() -> None:
-    """Strings may come as tensor_content: lengths, then bytes."""
+def test_strings_in_tensor_content_are_read() -> None:
+    """Lengths, then bytes."""
     proto = protos.TensorProto(dtype=7, tensor_content=b"\x05\x00\x02hellohi")
     proto.tensor_shape.dim.add(size=3)
 
@@ -118,7 +120,7 @@ def test_strings_in_tensor_content() -> None:
     ],
 )
 def test_impossible_protos_are_refused(proto: object) -> None:
-    """No dtype, a reference dtype, content of another length, a shape no memory holds."""
+    """No dtype, a reference dtype, content of another length, a shape larger than any memory."""
     with pytest.raises(InvalidInput):
         tensors.from_proto(proto())  # type: ignore[operator] # each parameter is a function
 
@@ -150,10 +152,10 @@ def test_hostile_protos_never_crash(raw: bytes) -> None:
         ([None], "string", (None,), "x[0] is null, but the model wants string"),
     ],
 )
-def test_json_that_does_not_match_the_input(
+def test_json_that_does_not_match_the_input_is_refused(
     value: object, dtype: str, shape: tuple[int | None, ...], said: str
 ) -> None:
-    """The error says where, what was found and what is wanted."""
+    """The error tells where, what was found and what the model takes."""
     with pytest.raises(InvalidInput) as refused:
         json_tensors.from_json(value, TensorSpec("x", dtype, shape))
 
@@ -161,5 +163,5 @@ def test_json_that_does_not_match_the_input(
 
 
 def test_bytes_that_are_not_utf8_become_base64() -> None:
-    """JSON carries text; other bytes are `{"b64": …}`."""
+    """JSON holds text; other bytes are `{"b64": …}`."""
     assert json_tensors.to_json(object_array([b"caf\xc3\xa9", b"\xff"])) == ["café", {"b64": "/w=="}]

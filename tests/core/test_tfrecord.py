@@ -1,4 +1,4 @@
-"""TFRecord files: what is read, and what is said of damage. The messages are those TensorFlow 2.21 gave for such files."""
+"""TFRecord files: reading, and errors for damaged files in the words of TensorFlow 2.21."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def read(tmp_path: Path, content: bytes) -> list[bytes]:
     return list(read_records(path))
 
 
-def test_a_record_as_tensorflow_writes_it() -> None:
-    """The very bytes `tf.io.TFRecordWriter` wrote for b"hello"."""
+def test_records_are_written_as_by_tensorflow() -> None:
+    """The bytes that `tf.io.TFRecordWriter` wrote for b"hello"."""
     assert framed(b"hello").hex() == "0500000000000000eab2043e68656c6c6fbb1f1c19"
 
 
 def test_the_checksum_is_masked_crc32c() -> None:
-    """CRC-32C of 32 zero bytes is 8a9136aa (RFC 3720), masked as record_writer.cc does."""
+    """CRC-32C of 32 zero bytes is 8a9136aa (RFC 3720), masked as in record_writer.cc."""
     assert masked_crc32c(bytes(32)) == ((0x8A9136AA >> 15 | 0x8A9136AA << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def test_records_are_in_order(tmp_path: Path) -> None:
+def test_records_are_read_in_order(tmp_path: Path) -> None:
     """Empty ones too; an empty file has none."""
     assert read(tmp_path, HELLO + framed(b"") + WORLD) == [b"hello", b"", b"world!!"]
     assert read(tmp_path, b"") == []
 
 
 def test_incomplete_header_at_the_end_is_ignored(tmp_path: Path) -> None:
-    """As TensorFlow does."""
+    """As in TensorFlow."""
     assert read(tmp_path, HELLO + WORLD[:11]) == [b"hello"]
 
 
@@ -54,8 +54,8 @@ def test_incomplete_header_at_the_end_is_ignored(tmp_path: Path) -> None:
         (HELLO + b"\xff" + WORLD[1:], "corrupted record at 21"),
     ],
 )
-def test_damage_is_named(tmp_path: Path, content: bytes, said: str) -> None:
-    """Where it is, and of what kind."""
+def test_damage_is_reported_with_its_place(tmp_path: Path, content: bytes, said: str) -> None:
+    """And its kind."""
     with pytest.raises(InvalidInput) as refused:
         read(tmp_path, content)
 
@@ -63,8 +63,8 @@ def test_damage_is_named(tmp_path: Path, content: bytes, said: str) -> None:
 
 
 @pytest.mark.parametrize("length", [2**40, 2**64 - 1])
-def test_length_beyond_the_file(tmp_path: Path, length: int) -> None:
-    """However large it claims to be: nothing is read for it."""
+def test_a_length_beyond_the_file_is_reported_as_truncation(tmp_path: Path, length: int) -> None:
+    """However large it is: nothing is allocated for it."""
     header = struct.pack("<Q", length)
     with pytest.raises(InvalidInput, match="truncated record at 0"):
         read(tmp_path, header + struct.pack("<I", masked_crc32c(header)) + b"abc")

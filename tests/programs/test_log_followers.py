@@ -11,7 +11,7 @@ from tfsctl.programs.log_followers import FileFollower, ProgramFollower
 
 
 def test_a_growing_file_is_followed(tmp_path: Path) -> None:
-    """Complete lines, the last one also without a line break. Bytes that are not UTF-8 are replaced."""
+    """Complete lines, and the last one also without a line break. Bytes that are not UTF-8 are replaced."""
     shown: list[str] = []
     file = tmp_path / "log"
     with file.open("wb", buffering=0) as log:
@@ -27,7 +27,7 @@ def test_a_growing_file_is_followed(tmp_path: Path) -> None:
 
 
 def test_a_program_is_followed_to_its_end() -> None:
-    """Both of its streams. `stop` ends a program that goes on."""
+    """Both of its streams. `stop` ends a program that still runs."""
     shown: list[str] = []
     followed = ProgramFollower(
         [sys.executable, "-c", "import sys; print('one'); sys.stderr.write('two')"], shown.append

@@ -22,15 +22,15 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def test_run_returns_what_was_written() -> None:
-    """Stdout and stderr are separate. Bytes that are not UTF-8 are replaced."""
+def test_run_returns_stdout_and_stderr() -> None:
+    """Separately. Bytes that are not UTF-8 are replaced."""
     output = subprocesses.run(python("import sys; print('answer'); sys.stderr.buffer.write(b'talk \\xff')"))
 
     assert output == ("answer\n", "talk �")
 
 
 def test_a_failure_has_status_and_output() -> None:
-    """The error holds the command, its status and both streams, and says the last line of it."""
+    """The error has the command, the status and both streams; its message ends with the last line of stderr."""
     argv = python("import sys; print('half'); print('first\\nwhy', file=sys.stderr); sys.exit(7)")
     with pytest.raises(ProgramFailed) as failure:
         subprocesses.run(argv)
@@ -42,16 +42,15 @@ def test_a_failure_has_status_and_output() -> None:
 
 
 @pytest.mark.parametrize("start", [subprocesses.run, subprocesses.run_showing_output, subprocesses.Child])
-def test_a_missing_program_is_a_failure(start: Callable[[list[str]], object]) -> None:
-    """It ends with 127, as a shell would say it, and is named."""
+def test_a_missing_program_has_status_127(start: Callable[[list[str]], object]) -> None:
+    """As in a shell, and the error names it."""
     with pytest.raises(ProgramFailed, match=r"no-such-program .*No such file") as failure:
         start(["no-such-program", "argument"])
 
     assert failure.value.returncode == 127
 
 
-def test_a_program_that_may_not_be_executed(tmp_path: Path) -> None:
-    """It ends with 126."""
+def test_a_program_that_may_not_be_executed_has_status_126(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no program")
     with pytest.raises(ProgramFailed, match="Permission denied") as failure:
         subprocesses.run([str(tmp_path / "text")])
@@ -60,7 +59,7 @@ def test_a_program_that_may_not_be_executed(tmp_path: Path) -> None:
 
 
 def test_a_program_is_stopped_at_the_timeout() -> None:
-    """After its time it is gone, and the error says how long it had."""
+    """The error has the timeout."""
     with pytest.raises(ProgramFailed, match=r"no end within 0\.2 s") as failure:
         subprocesses.run(python("import time; time.sleep(3600)"), timeout_s=0.2)
 
@@ -68,14 +67,14 @@ def test_a_program_is_stopped_at_the_timeout() -> None:
 
 
 def test_output_is_shown_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
-    """Stdout is for answers: what a program says of its progress goes to stderr."""
+    """Stdout is for answers, so the program's progress goes to stderr."""
     subprocesses.run_showing_output(python("print('pulling')"))
 
     assert capfd.readouterr() == ("", "pulling\n")
 
 
 def test_a_child_writes_to_its_log_and_can_be_stopped(tmp_path: Path) -> None:
-    """Both streams of a child go to the log; SIGTERM lets it end in its own way."""
+    """Both streams go to the log; SIGTERM lets it clean up."""
     log = tmp_path / "log"
     child = subprocesses.Child(
         python(
@@ -93,7 +92,7 @@ def test_a_child_writes_to_its_log_and_can_be_stopped(tmp_path: Path) -> None:
 
 
 def test_a_child_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
-    """Neither the child nor its own child is there after the grace."""
+    """After the grace period."""
     log = tmp_path / "log"
     child = subprocesses.Child(
         python(
@@ -114,7 +113,7 @@ def test_a_child_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path
 
 
 def test_a_child_has_its_own_session() -> None:
-    """It leads a session of its own, so Ctrl-C comes to it only through us."""
+    """So Ctrl-C in our terminal does not reach it."""
     child = subprocesses.Child(python("import time; time.sleep(3600)"))
     try:
         assert os.getsid(child.pid) == child.pid
@@ -122,8 +121,8 @@ def test_a_child_has_its_own_session() -> None:
         child.stop()
 
 
-def test_process_identity_is_more_than_the_id() -> None:
-    """A running process has a stable mark of its own; an ended one has none, even before its parent looked."""
+def test_process_identity_is_stable_and_none_for_ended_processes() -> None:
+    """Also before the parent has collected the exit status."""
     first = subprocesses.Child(python("import time; time.sleep(3600)"))
     second = subprocesses.Child(python("pass"))
     mark = processes.process_identity(first.pid)
@@ -137,7 +136,7 @@ def test_process_identity_is_more_than_the_id() -> None:
 
 
 def test_a_process_of_another_command_can_be_stopped() -> None:
-    """`stop` needs the number only, waits until it is gone, and takes one that is gone as it is."""
+    """`stop` needs only the pid, returns when the process has ended, and accepts one that has ended before."""
     child = subprocesses.Child(python("import time; time.sleep(3600)"))
 
     processes.stop(child.pid)
@@ -146,7 +145,7 @@ def test_a_process_of_another_command_can_be_stopped() -> None:
 
 
 def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
-    """After the grace comes SIGKILL."""
+    """With SIGKILL, after the grace period."""
     ignores = tmp_path / "ignores"
     code = f"import pathlib, signal, time; signal.signal(15, signal.SIG_IGN); pathlib.Path({str(ignores)!r}).touch()"
     child = subprocesses.Child(python(f"{code}; time.sleep(3600)"))
@@ -202,10 +201,10 @@ def test_the_signal_that_ended_a_detached_program_is_recorded(
     assert recorded.status == child.exit_status() == -number
 
 
-def test_a_detached_program_that_cannot_be_started(
+def test_a_detached_program_that_cannot_be_started_is_an_error(
     detached: Callable[..., subprocesses.DetachedChild], tmp_path: Path
 ) -> None:
-    """The same errors as for other programs; nothing is recorded."""
+    """The same error as for other programs; no exit is recorded."""
     for program, status in (("/nowhere", subprocesses.NOT_FOUND), (str(tmp_path), subprocesses.NOT_EXECUTABLE)):
         with pytest.raises(ProgramFailed) as failure:
             detached([program])
@@ -214,7 +213,7 @@ def test_a_detached_program_that_cannot_be_started(
 
 
 def test_a_detached_program_is_not_started_with_half_an_environment(tmp_path: Path) -> None:
-    """If tfsctl is killed while it starts a server, no server runs that nobody can find."""
+    """If tfsctl is killed while it starts a server, no server runs without the variable that marks it."""
     argv = [sys.executable, "-I", "-S", exit_recorder.__file__, str(tmp_path / "exit"), "touch", str(tmp_path / "ran")]
     for variables, ran in ((b"PATH=/bin:/usr/bin\0A=hal", False), (b"PATH=/bin:/usr/bin\0A=half\0\0", True)):
         done = subprocess.run(argv, input=variables, capture_output=True, check=True)
@@ -223,7 +222,7 @@ def test_a_detached_program_is_not_started_with_half_an_environment(tmp_path: Pa
 
 
 def test_a_process_of_another_user_is_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that cannot be stopped is an error; one that ends at that moment is not."""
+    """That is an error; a process that ends at that moment is not."""
     child = subprocesses.Child(["sleep", "60"])
 
     def refuse(_pid: int, _number: int) -> None:

@@ -1,4 +1,4 @@
-"""The memory budget on its own: who is refused, who has to wait, and who goes on when memory is released."""
+"""The memory budget without a server: which requests are refused, which connections wait, and which are resumed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LIMIT = 1000 * KIB
 
 
 def test_large_requests_are_refused_above_the_limit() -> None:
-    """What does not fit is refused, and not counted."""
+    """And do not count."""
     budget = MemoryBudget(LIMIT)
     budget.reserve(900 * KIB, 0)
     with pytest.raises(BudgetExceededError):
@@ -25,7 +25,7 @@ def test_large_requests_are_refused_above_the_limit() -> None:
 
 
 def test_small_requests_have_a_reserve() -> None:
-    """A request that holds little is taken although large ones use up the budget, within a quarter more."""
+    """A request that holds little is accepted although large ones use up the budget, up to a quarter more."""
     budget = MemoryBudget(LIMIT)
     budget.reserve(LIMIT, 0)
     for _ in range(5):
@@ -37,7 +37,7 @@ def test_small_requests_have_a_reserve() -> None:
 
 
 def test_connections_that_hold_much_wait_in_order() -> None:
-    """Above half of the limit only the first of them is read from; the next one follows when its body is complete."""
+    """Above half of the limit only the first of them is read from, and then the next when its body is complete."""
     budget, resumed = MemoryBudget(LIMIT), []
     budget.reserve(600 * KIB, 0)
 
@@ -54,8 +54,7 @@ def test_connections_that_hold_much_wait_in_order() -> None:
     assert resumed == ["second", "third"]
 
 
-def test_all_go_on_when_there_is_memory() -> None:
-    """Below half of the limit nobody waits."""
+def test_all_connections_resume_below_half_of_the_limit() -> None:
     budget, resumed = MemoryBudget(LIMIT), []
     budget.reserve(600 * KIB, 0)
     for name in ("first", "second"):
@@ -66,6 +65,6 @@ def test_all_go_on_when_there_is_memory() -> None:
     assert not budget.must_wait("third", 400 * KIB, lambda: None, connections=2)
 
 
-def test_the_default() -> None:
-    """A share of the memory, but never so little that an ordinary request is refused."""
+def test_the_default_is_a_share_of_memory_with_a_minimum() -> None:
+    """So that an ordinary request is never refused."""
     assert default_held_bytes() >= 64 * KIB * KIB

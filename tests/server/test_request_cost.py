@@ -1,4 +1,4 @@
-"""What a request costs the server, as a multiple of what a constant answer costs on the same transport.
+"""The CPU time of a request, as a multiple of that of a constant answer on the same transport.
 
 CPU time of the server processes is compared, not wall time, so other work on the machine hardly matters. The bounds are
 about twice what was measured when they were set: they catch a lost fast path, not a few percent. `benchmarks/quick.py`
@@ -44,10 +44,10 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
         ("rest", "floats", "single", 45),
     ],
 )
-def test_cost_of_a_request(
+def test_a_request_costs_a_bounded_multiple_of_a_constant_answer(
     servers: dict[str, Server], tmp_path: Path, protocol: str, workload: str, merging: str, most: float
 ) -> None:
-    """A request costs at most so many times the CPU time of a constant answer; the best of some attempts counts."""
+    """In CPU time; the best of some attempts counts."""
     file = tmp_path / "requests.pickle"
     file.write_bytes(pickle.dumps(encoded(protocol, workload)))
     cell = Cell(workload, protocol, CONNECTIONS, merging)

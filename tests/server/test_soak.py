@@ -1,4 +1,4 @@
-"""The short form of `benchmarks/soak.py`: full load, new versions, floods and slow clients, and no good request fails."""
+"""The short form of `benchmarks/soak.py`: full load, new versions, floods and slow clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [
 
 
 def test_no_good_request_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Memory is printed only: on a busy machine, the last attacks are still answered when it is measured."""
+    """Memory is only printed: on a busy machine, the last attacks are still being answered when it is measured."""
     options = Namespace(minutes=2, minute_seconds=5.0, swap_every=2.0, model=None, connections=8)
     failures, _ = soak(options, tmp_path)
 

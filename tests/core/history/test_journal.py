@@ -1,4 +1,4 @@
-"""The journal of a model: appended by several processes, and read although a writer was killed."""
+"""The journal of a model: appended by several processes, and readable although a writer was killed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ for line in range(int(sys.argv[3])):
 """
 
 
-def test_events_come_back(tmp_path: Path) -> None:
+def test_events_round_trip(tmp_path: Path) -> None:
     """Every field is kept, in the order of the changes."""
     export = Event("export", "m", versions=(7,))
     label = Event("label", "m", versions=(7,), labels={"stable": 7}, labels_before={}, server="s", message="ü\n")
@@ -41,7 +41,7 @@ def test_an_event_is_recorded_once(tmp_path: Path) -> None:
     assert journal.read(tmp_path) == [event]
 
 
-def test_processes_append_at_the_same_time(tmp_path: Path) -> None:
+def test_processes_may_append_at_the_same_time(tmp_path: Path) -> None:
     """No line is lost or mixed with another."""
     writers = [
         subprocess.Popen([sys.executable, "-c", _WRITER, tmp_path, str(number), str(LINES)])
@@ -55,8 +55,8 @@ def test_processes_append_at_the_same_time(tmp_path: Path) -> None:
         assert [one for one in found if one.startswith(f"{number}-")] == [f"{number}-{line}" for line in range(LINES)]
 
 
-def test_half_a_line_is_left_out(tmp_path: Path) -> None:
-    """A writer that was killed leaves half a line; the next event starts a new one."""
+def test_an_incomplete_line_is_skipped(tmp_path: Path) -> None:
+    """As a killed writer leaves it; the next event starts a new line."""
     event = Event("export", "m")
     (tmp_path / journal.JOURNAL_FILE).write_text('{"action": "exp', encoding="utf-8")
 
@@ -65,23 +65,23 @@ def test_half_a_line_is_left_out(tmp_path: Path) -> None:
 
 
 def test_keys_of_later_versions_are_ignored(tmp_path: Path) -> None:
-    """And so are lines that are no events."""
+    """And so are lines that are not events."""
     lines = '{"action": "export", "model": "m", "weather": "fine"}\n[]\n{"weather": "fine"}\n'
     (tmp_path / journal.JOURNAL_FILE).write_text(lines, encoding="utf-8")
 
     assert [event.model for event in journal.read(tmp_path)] == ["m"]
 
 
-def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
-    """A note, and no error: the change itself has been made."""
+def test_a_directory_that_cannot_be_written_is_a_note(tmp_path: Path) -> None:
+    """Not an error, because the change itself has been made."""
     note = journal.append(tmp_path / "missing", Event("export", "m"))
 
     assert note.startswith("the history was not written: ")
     assert journal.read(tmp_path / "missing") == []
 
 
-def test_a_read_only_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As root every directory can be written, so the refusal of the system is simulated."""
+def test_a_read_only_directory_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated, because root can write to every directory."""
 
     def refuse(*_arguments: object) -> int:
         raise PermissionError(13, "Permission denied")

@@ -1,4 +1,4 @@
-"""Facts about version directories: the hashes of their files, compared with the manifest."""
+"""Hashes of the files of a version, compared with its manifest."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ def version(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_hashes_of_files(version: Path) -> None:
-    """Every file has its SHA-256, except the manifest, which holds the hashes."""
+def test_every_file_but_the_manifest_is_hashed(version: Path) -> None:
+    """With SHA-256. The manifest holds the hashes."""
     assert hash_files(version) == {
         "saved_model.pb": sha256(b"graph").hexdigest(),
         "variables/variables.index": sha256(b"").hexdigest(),
     }
 
 
-def test_unchanged_files(version: Path) -> None:
+def test_unchanged_files_have_no_differences(version: Path) -> None:
     """No difference is false."""
     assert compare_files(version) == FileDifferences((), (), ())
     assert not compare_files(version)
 
 
-def test_changed_files(version: Path) -> None:
-    """A file that was changed, removed or added is named."""
+def test_changed_missing_and_added_files_are_named(version: Path) -> None:
     (version / "saved_model.pb").write_bytes(b"grapf")
     (version / "variables" / "variables.index").unlink()
     (version / "assets.extra" / "tf_serving_warmup_requests").touch()
@@ -51,8 +50,8 @@ def test_changed_files(version: Path) -> None:
 
 
 @pytest.mark.parametrize("manifest", ["", "[]", "{}", '{"format": 1}', '{"files": null}'])
-def test_manifests_without_hashes(version: Path, manifest: str) -> None:
-    """Nothing can be compared with an older manifest, or one that cannot be read."""
+def test_manifests_without_hashes_cannot_be_compared(version: Path, manifest: str) -> None:
+    """Older manifests, and unreadable ones."""
     (version / MANIFEST_FILE).write_text(manifest)
     assert compare_files(version) is None
     (version / MANIFEST_FILE).unlink()

@@ -1,4 +1,4 @@
-"""Samples in the manifest of a version: read, and given to the signatures that take such rows."""
+"""Samples in the manifest of a version, attached to the signatures that take such rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_manifest(folder: Path, document: object) -> None:
     (folder / MANIFEST_FILE).write_text(json.dumps(document))
 
 
-def test_samples_are_attached(tmp_path: Path) -> None:
+def test_samples_are_attached_to_matching_signatures(tmp_path: Path) -> None:
     """To their signature, to one with the same inputs, and to no other."""
     write_manifest(tmp_path, {"signatures": {"serving_default": {"samples": [{"text": "good"}, {"text": "bad"}]}}})
     signatures = {
@@ -52,7 +52,7 @@ def test_samples_are_attached(tmp_path: Path) -> None:
         {"signatures": {"serving_default": {"samples": [{}]}}},
     ],
 )
-def test_other_manifests_are_ignored(tmp_path: Path, document: object) -> None:
+def test_manifests_without_samples_are_ignored(tmp_path: Path, document: object) -> None:
     """Of an earlier version, or damaged."""
     write_manifest(tmp_path, document)
     signatures = {"serving_default": Signature("serving_default", (TEXT,), (SCORE,))}
@@ -67,15 +67,15 @@ def test_long_samples_are_not_examples() -> None:
     assert example_row(signature) == "some text"
 
 
-def test_whole_inputs_are_written_whole() -> None:
+def test_samples_of_inputs_without_rows_are_whole_inputs() -> None:
     """A sample of an input without rows is the input."""
     inputs = (TensorSpec("n", "int32", ()), TensorSpec("x", "float32", (None,)))
     signature = Signature("serving_default", inputs, (SCORE,), sample={"n": 3, "x": 1.5})
     assert example_body(signature) == '{"inputs": {"n": 3, "x": [1.5]}}'
 
 
-def test_flags_of_unknown_rank_are_scalars() -> None:
-    """Beside an input of a known shape; alone, an input of unknown rank is a batch."""
+def test_inputs_of_unknown_rank_are_scalars_beside_others() -> None:
+    """Alone, an input of unknown rank is a batch."""
     inputs = (TensorSpec("keep", "float32", None), TensorSpec("x", "float32", (None, 2)))
     assert example_body(Signature("serving_default", inputs, (SCORE,))) == (
         '{"inputs": {"keep": 1.0, "x": [[1.0, 1.0]]}}'

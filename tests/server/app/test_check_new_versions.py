@@ -1,4 +1,4 @@
-"""Versions that end the process that runs them, beside others (--check_new_versions)."""
+"""Versions that end the process that runs them, in a server with other versions (--check_new_versions)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def put_version(base: Path, number: int, factor_: float, *, aborts: bool = False
 
 
 def test_a_version_that_arrives_and_aborts_is_refused(tmp_path: Path) -> None:
-    """Its status says why, the version before it goes on, and a good one after it is served."""
+    """Its status has the reason, the version before it stays served, and a good version after it is served."""
     write_scale_model(tmp_path / "hot" / "1", 2.0)
     with running_server({"hot": tmp_path / "hot"}, tmp_path, flags=["--max_num_load_retries=0", AUTO]) as server:
         put_version(tmp_path / "hot", 2, 3.0, aborts=True)
@@ -49,8 +49,8 @@ def test_a_version_that_arrives_and_aborts_is_refused(tmp_path: Path) -> None:
         eventually(lambda: factor(server), 4.0)
 
 
-def test_a_server_that_starts_beside_one_serves_the_others(tmp_path: Path) -> None:
-    """It does not wait for the retries of the bad version."""
+def test_a_server_that_starts_with_an_unsafe_version_serves_its_other_models(tmp_path: Path) -> None:
+    """It does not wait for the retries of the unsafe version."""
     write_scale_model(tmp_path / "good" / "1", 2.0)
     write_scale_model(tmp_path / "bad" / "1", 3.0, aborts=True)
     with running_server({"bad": tmp_path / "bad", "good": tmp_path / "good"}, tmp_path, flags=[AUTO]) as server:
@@ -84,8 +84,8 @@ def test_a_server_that_can_serve_nothing_does_not_start(choice: str, tmp_path: P
 
 
 @pytest.mark.parametrize(("choice", "checks"), [("never", False), ("always", True), ("auto", False)])
-def test_when_the_only_version_is_checked(choice: str, checks: bool, tmp_path: Path) -> None:
-    """Not by default when the server starts: nothing else is served that it could end."""
+def test_the_only_version_is_checked_only_with_always(choice: str, checks: bool, tmp_path: Path) -> None:
+    """By default it is loaded at once when the server starts, because nothing else is served yet."""
     write_scale_model(tmp_path / "hot" / "1", 2.0)
     flags = ["--model_name=hot", f"--model_base_path={tmp_path / 'hot'}", f"--check_new_versions={choice}"]
     with running_flags(flags, tmp_path) as server:
@@ -94,8 +94,8 @@ def test_when_the_only_version_is_checked(choice: str, checks: bool, tmp_path: P
     assert ("in another process" in (tmp_path / "server.log").read_text()) is checks
 
 
-def test_a_server_ends_during_a_check(tmp_path: Path) -> None:
-    """Neither the server nor the other process goes on."""
+def test_a_server_that_ends_during_a_check_leaves_no_process(tmp_path: Path) -> None:
+    """Neither the server nor the checking process continues."""
     write_scale_model(tmp_path / "hot" / "1", 2.0)
     flags = [AUTO, "--drain_timeout_seconds=600"]
     with running_server({"hot": tmp_path / "hot"}, tmp_path, flags=flags) as server:

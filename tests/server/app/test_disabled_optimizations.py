@@ -1,4 +1,4 @@
-"""--disable_request_optimizations: requests are parsed and run one by one, and answered the same."""
+"""--disable_request_optimizations: requests are parsed and run one by one, with the same answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.mark.server
 def test_repeated_requests_are_answered(server: Served) -> None:
-    """Equal requests, over both protocols."""
+    """Equal requests over REST and gRPC get the right answer each time."""
     for _ in range(3):
         assert rest(server, "POST", "/v1/models/half_plus_two:predict", b'{"instances": [1.0]}')[0] == 200
         assert call(server.grpc_port, framed(request())).result == 0

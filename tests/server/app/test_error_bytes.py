@@ -15,13 +15,13 @@ from tfsctl.server.status import Code
 MESSAGE = b"bad \xff\0 value".decode("utf-8", "surrogateescape")
 
 
-def test_rest_and_grpc_send_the_bytes() -> None:
-    """As the real server does; JSON escapes the NUL."""
+def test_error_messages_keep_their_bytes_over_rest_and_grpc() -> None:
+    """As in the real server; JSON escapes the NUL byte."""
     assert answer.error(MESSAGE) == b'{\n    "error": "bad \xff\\u0000 value"\n}'
     assert framing.failure(Code.INTERNAL, MESSAGE).trailers[1] == (b"grpc-message", b"bad %FF%00 value")
 
 
-def test_a_status_message_is_text() -> None:
+def test_invalid_utf8_is_replaced_in_status_messages() -> None:
     """A protobuf string must be UTF-8."""
     response = protos.GetModelStatusResponse()
     fill_status(response, [VersionStatus(1, "END", "INTERNAL", MESSAGE)])
@@ -29,8 +29,8 @@ def test_a_status_message_is_text() -> None:
     assert response.model_version_status[0].status.error_message == "bad \ufffd\0 value"
 
 
-def test_a_log_line_is_written() -> None:
-    """With the byte and the control character escaped."""
+def test_invalid_utf8_and_controls_are_escaped_in_the_log() -> None:
+    """The byte and the control character are escaped."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="utf-8", errors="strict")
     write_line(stream, MESSAGE)

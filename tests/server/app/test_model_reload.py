@@ -21,7 +21,7 @@ METHOD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 
 @pytest.mark.server
 @pytest.mark.parametrize(("choice", "code"), [("all", None), ("local", None), ("off", "PERMISSION_DENIED")])
-def test_reloads_from_this_machine(choice: str, code: str | None, tmp_path: Path) -> None:
+def test_model_reload_decides_whether_local_clients_may_reload(choice: str, code: str | None, tmp_path: Path) -> None:
     """By port and by UNIX socket."""
     write_scale_model(tmp_path / "hot" / "1", 2.0)
     request = protos.ReloadConfigRequest()
@@ -67,14 +67,14 @@ class Connection(asyncio.BaseTransport):
         (None, ("192.0.2.7", 2), False),
     ],
 )
-def test_clients_on_this_machine(client: object, server: object, is_local: bool) -> None:
-    """Loopback, the machine's own address, and UNIX sockets are; what is not known is not."""
+def test_clients_on_this_machine_are_recognized(client: object, server: object, is_local: bool) -> None:
+    """Those at a loopback address, at the machine's own address and at a UNIX socket, but not of unknown address."""
     assert is_on_this_machine(Connection(client, server)) is is_local
 
 
 @pytest.mark.parametrize("has_logging", [True, False])
-def test_request_logging_is_noticed(has_logging: bool) -> None:
-    """A reload that turns on request logging is found before it is carried out: only local clients may do that."""
+def test_a_reload_that_turns_on_logging_is_recognized(has_logging: bool) -> None:
+    """It is recognized before it is carried out, because only local clients may do that."""
     request = protos.ReloadConfigRequest()
     entry = request.config.model_config_list.config.add(name="hot", base_path="/m", model_platform="tensorflow")
     if has_logging:

@@ -1,4 +1,4 @@
-"""--grpc_socket_path: gRPC on a UNIX socket, with or without a port beside it."""
+"""--grpc_socket_path: gRPC on a UNIX socket, with and without a port."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def server(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterat
     assert not path.exists()
 
 
-def test_grpc_by_socket_and_by_port(server: tuple[Served, Path]) -> None:
-    """The same service answers on both; REST has its port."""
+def test_grpc_answers_on_the_socket_and_on_the_port(server: tuple[Served, Path]) -> None:
+    """The same service answers on both; REST has its own port."""
     running, path = server
     for target in (f"unix:{path}", f"{running.host}:{running.grpc_port}"):
         with grpc.insecure_channel(target) as channel:
@@ -50,7 +50,7 @@ def test_grpc_by_socket_and_by_port(server: tuple[Served, Path]) -> None:
 
 
 def test_the_socket_serves_no_rest(server: tuple[Served, Path]) -> None:
-    """It is gRPC's."""
+    """The socket is for gRPC only."""
     _, path = server
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(path))
@@ -58,8 +58,8 @@ def test_the_socket_serves_no_rest(server: tuple[Served, Path]) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 415 ")
 
 
-def test_only_a_socket(model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With --port=0 and no REST there is only the socket; its path may be relative to where the server starts."""
+def test_a_socket_is_enough(model: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --port and --rest_api_port. Its path may be relative to the server's working directory."""
     monkeypatch.chdir(tmp_path)
     flags = [*model, "--port=0", "--rest_api_port=0", "--grpc_socket_path=here.sock"]
     with (
@@ -71,8 +71,8 @@ def test_only_a_socket(model: list[str], tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "here.sock").exists()
 
 
-def test_no_port_and_no_socket(tmp_path: Path, model: list[str]) -> None:
-    """Without a port gRPC needs a socket: the real server's refusal, even with REST."""
+def test_a_server_without_grpc_port_and_socket_is_refused(tmp_path: Path, model: list[str]) -> None:
+    """In the real server's words, even with a REST port."""
     assert _failed_start(tmp_path, [*model, "--port=0", f"--rest_api_port={free_ports(1)[0]}"])[0] == (
         "Failed to start server. Error: INVALID_ARGUMENT: "
         "At least one of server_options.grpc_port or server_options.grpc_socket_path must be set.\n"
@@ -97,8 +97,8 @@ def test_a_socket_in_use_is_taken_over(tmp_path: Path, model: list[str]) -> None
     assert path.exists()
 
 
-def test_invalid_socket_paths(tmp_path: Path, model: list[str]) -> None:
-    """A file of another kind, a folder that is not there, a path too long: none is touched."""
+def test_invalid_socket_paths_are_refused(tmp_path: Path, model: list[str]) -> None:
+    """A file that is not a socket, a missing folder and a path that is too long are refused, and no file is changed."""
     file = tmp_path / "file"
     file.write_text("kept")
     reasons = {

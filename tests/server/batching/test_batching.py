@@ -1,4 +1,4 @@
-"""--enable_batching: requests wait for each other, run as one, and fail as one, in TensorFlow Serving's words."""
+"""--enable_batching: requests are batched, run and fail together, with TensorFlow Serving's messages."""
 
 from __future__ import annotations
 
@@ -98,22 +98,22 @@ def test_a_full_batch_runs_at_once(ask: Calls) -> None:
 
 
 def test_requests_of_several_rows_share_a_batch(ask: Calls) -> None:
-    """Three rows and one make four."""
+    """A request of three rows and one of one row make a batch of four."""
     answers = ask.together([predict("fours", x=[1, 2, 3]), predict("fours", x=[4])])
 
     assert [answer["y"] for answer in answers] == [[1, 2, 3], [4]]
     assert [answer["rows"] for answer in answers] == [[4, 4, 4], [4]]
 
 
-def test_what_does_not_fit_opens_another_batch(ask: Calls) -> None:
-    """Three rows do not join three others in a batch of four: that one leaves without them, and so at once."""
+def test_a_request_that_does_not_fit_opens_another_batch(ask: Calls) -> None:
+    """Three rows do not join three others in a batch of four; the first batch is closed and runs at once."""
     first, second, third = ask.together([predict("fours", x=[1, 2, 3])] * 2 + [predict("fours", x=[4])])
 
     assert [first["rows"], second["rows"], third["rows"]] == [[3, 3, 3], [4, 4, 4], [4]]
 
 
-def test_a_batch_that_stays_alone_leaves_after_the_timeout(ask: Calls) -> None:
-    """A single request waits for company, and then no longer."""
+def test_a_batch_that_is_not_full_runs_after_the_timeout(ask: Calls) -> None:
+    """A single request waits for others for the batch timeout, and not longer."""
     start = time.monotonic()
 
     assert ask(predict("short", x=[1]))["rows"] == [1]
@@ -121,7 +121,7 @@ def test_a_batch_that_stays_alone_leaves_after_the_timeout(ask: Calls) -> None:
 
 
 def test_a_batch_is_padded_to_an_allowed_size(ask: Calls) -> None:
-    """Three rows run as eight, one row as two; what was added comes back to nobody."""
+    """Three rows run as eight, and one row as two; no request gets the rows that were added."""
     three = ask.together([predict("sizes", x=[1, 2]), predict("sizes", x=[3])])
     one = ask(predict("sizes", x=[5]))
 
@@ -129,15 +129,15 @@ def test_a_batch_is_padded_to_an_allowed_size(ask: Calls) -> None:
     assert (one["y"], one["rows"]) == ([5], [2])
 
 
-def test_shapes_are_padded_where_that_is_allowed(ask: Calls) -> None:
-    """The narrower rows are filled with their own first value, and stay as wide as they were made."""
+def test_rows_of_different_shapes_are_padded_if_the_parameters_allow_it(ask: Calls) -> None:
+    """Narrower rows are filled with their own first value, and come back with their original width."""
     answers = ask.together([predict("sizes", "any", x=[[7, 1]]), predict("sizes", "any", x=[[2, 3, 4], [5, 6, 7]])])
 
     assert [answer["y"] for answer in answers] == [[[7, 1, 7]], [[2, 3, 4], [5, 6, 7]]]
 
 
-def test_different_shapes_fail_together_where_they_are_not_padded(ask: Calls) -> None:
-    """Nobody's rows can be merged, so nobody is answered."""
+def test_rows_of_different_shapes_fail_together_without_padding(ask: Calls) -> None:
+    """The batch cannot be formed, so all of its requests fail."""
     answers = ask.together([predict("short", "any", x=[[1, 2]]), predict("short", "any", x=[[1, 2, 3]])])
 
     assert {(answer.code, answer.details) for answer in answers} == {
@@ -151,7 +151,7 @@ def test_different_shapes_fail_together_where_they_are_not_padded(ask: Calls) ->
 
 
 def test_one_failing_row_fails_its_batch(ask: Calls) -> None:
-    """The requests of a batch share its fate, those of the next one do not."""
+    """All requests of the batch fail; those of the next batch do not."""
     answers = ask.together([predict("short", "checked", x=[value]) for value in (1, 0, 2)])
 
     assert {answer.code for answer in answers} == {"INVALID_ARGUMENT"}
@@ -160,7 +160,7 @@ def test_one_failing_row_fails_its_batch(ask: Calls) -> None:
 
 
 def test_a_wrong_dtype_fails_alone(ask: Calls) -> None:
-    """Other requests are not merged with what the model cannot take."""
+    """It is not batched with the requests of the right dtype."""
     right, wrong = ask.together([predict("short", x=[1]), predict("short", x=np.array([1], np.int64))])
 
     assert right["y"] == [1]
@@ -188,7 +188,7 @@ def test_a_wrong_dtype_fails_alone(ask: Calls) -> None:
         ),
     ],
 )
-def test_what_cannot_be_part_of_a_batch(
+def test_requests_that_cannot_be_batched_are_refused(
     ask: Calls, signature: str, inputs: dict[str, Any], code: str, details: str
 ) -> None:
     """Each is refused in the real server's words."""
@@ -197,15 +197,15 @@ def test_what_cannot_be_part_of_a_batch(
     assert (answer.code, answer.details) == (code, details)
 
 
-def test_without_parameters_of_its_own_a_model_is_not_batched(ask: Calls) -> None:
-    """A scalar, many rows and outputs of any shape pass."""
+def test_a_model_without_its_own_parameters_is_not_batched(ask: Calls) -> None:
+    """Scalars, any number of rows and outputs of any shape are answered."""
     assert ask(predict("alone", "any", x=1))["y"] == 1
     assert ask(predict("alone", x=[1] * 9))["rows"] == [9] * 9
     assert ask(predict("alone", "total", x=[1, 2]))["y"] == 3
 
 
-def test_no_rows_are_answered_without_waiting_for_others(ask: Calls) -> None:
-    """The real server keeps such a request until another one comes."""
+def test_a_request_without_rows_is_answered_at_once(ask: Calls) -> None:
+    """The real server keeps such a request until another one arrives."""
     lone = ask(predict("fours", x=np.zeros(0, np.float32)))
     waiting, beside, *rest = ask.together(
         [predict("fours", x=[1]), predict("fours", x=np.zeros(0, np.float32)), predict("fours", x=[2, 3, 4])]
@@ -216,21 +216,21 @@ def test_no_rows_are_answered_without_waiting_for_others(ask: Calls) -> None:
 
 
 def test_a_large_request_is_split(ask: Calls) -> None:
-    """Ten rows run as four, four and two, and come back in their order."""
+    """Ten rows run as batches of four, four and two, and are returned in order."""
     answer = ask(predict("split", x=list(range(10))))
 
     assert answer["y"] == list(range(10))
     assert answer["rows"] == [4] * 8 + [2] * 2
 
 
-def test_a_part_of_a_large_request_fails_all_of_it(ask: Calls) -> None:
+def test_a_failing_part_fails_the_whole_large_request(ask: Calls) -> None:
     """One bad row in the last part is enough."""
     assert ask(predict("split", "checked", x=[*range(1, 10), 0])).code == "INVALID_ARGUMENT"
     assert ask(predict("split", "checked", x=list(range(1, 11))))["y"][9] == pytest.approx(0.1)
 
 
-def test_a_large_request_that_finds_no_room(ask: Calls, gate: Gate) -> None:
-    """What is refused counts the rows that could still have been taken."""
+def test_a_large_request_is_refused_if_the_queue_has_no_room_for_all_of_it(ask: Calls, gate: Gate) -> None:
+    """The error tells how many rows could still have been taken."""
     before = gate.runs
     large = predict("split", "gated", x=[1] * 16)
     running = ask.start(large)
@@ -247,8 +247,8 @@ def test_a_large_request_that_finds_no_room(ask: Calls, gate: Gate) -> None:
     assert answer(running)["y"] == [1] * 16
 
 
-def test_a_full_queue_refuses_more(ask: Calls, server: Served, gate: Gate) -> None:
-    """One batch runs and two wait; all others are told so at once, and later ones are served again."""
+def test_a_full_queue_refuses_requests_until_it_drains(ask: Calls, server: Served, gate: Gate) -> None:
+    """One batch runs and two wait; further requests are refused at once, and later ones are served again."""
     before = gate.runs
     four = predict("queue", "gated", x=[1] * 4)
     running = ask.start(four)
@@ -269,7 +269,7 @@ def test_a_full_queue_refuses_more(ask: Calls, server: Served, gate: Gate) -> No
 
 
 def test_a_request_is_given_up_at_its_deadline(ask: Calls, gate: Gate) -> None:
-    """Whether its batch still waits or already runs; what comes later is served."""
+    """Whether its batch still waits or already runs; later requests are served."""
     before = gate.runs
     running = ask.start(predict("queue", "gated", x=[1] * 4))
     gate.wait_for_run(before + 1)
@@ -285,8 +285,8 @@ def test_a_request_is_given_up_at_its_deadline(ask: Calls, gate: Gate) -> None:
     assert ask(predict("queue", "gated", x=[5] * 4))["y"] == [5] * 4
 
 
-def test_an_output_filter_has_batches_of_its_own(ask: Calls) -> None:
-    """Requests for other outputs do not run together."""
+def test_requests_for_different_outputs_are_batched_separately(ask: Calls) -> None:
+    """Requests with and without an output filter do not run together."""
     method, filtered = predict("short", x=[2])
     filtered.output_filter.append("y")
     both, only = ask.together([predict("short", x=[1]), (method, filtered)])
@@ -304,7 +304,7 @@ def examples(request: Any, signature: str, count: int = 1) -> Any:
 
 
 def test_classify_regress_and_multi_inference_are_batched(ask: Calls) -> None:
-    """They too have at most so many rows, and wait for one another."""
+    """The same limit of rows holds for them, and they wait for one another."""
     regress, classify = (getattr(protos, name) for name in ("RegressionRequest", "ClassificationRequest"))
     length = len(examples(regress(), "text").input.example_list.examples[0].SerializeToString())
     several = protos.MultiInferenceRequest()
@@ -324,8 +324,8 @@ def test_classify_regress_and_multi_inference_are_batched(ask: Calls) -> None:
     assert too_many.details == "Task size 9 is larger than maximum input batch size 8"
 
 
-def test_rest_is_batched(server: Served) -> None:
-    """The same limits, as JSON."""
+def test_rest_requests_are_batched(server: Served) -> None:
+    """With the same limits as over gRPC."""
     assert post(server, "short:predict", {"instances": [1.0] * 8})[1]["predictions"][0] == {"rows": 8.0, "y": 1.0}
     assert post(server, "short:predict", {"instances": [1.0] * 9}) == (
         400,
@@ -334,7 +334,7 @@ def test_rest_is_batched(server: Served) -> None:
 
 
 def test_a_new_version_has_its_own_parameters(server: Served, ask: Calls) -> None:
-    """They come and go with the version's directory."""
+    """They come from the version's directory."""
     draft = server.models["grows"].parent / "draft"
     write_rows_model(draft)
     (draft / "batching_params.pbtxt").write_text("max_batch_size { value: 2 }")
@@ -372,7 +372,7 @@ def failed_start(tmp_path: Path, *flags: str) -> str:
         ),
     ],
 )
-def test_parameters_that_cannot_be_used_end_the_start(tmp_path: Path, text: str | None, said: str) -> None:
+def test_invalid_parameters_end_the_start(tmp_path: Path, text: str | None, said: str) -> None:
     """In the real server's words: at once, or when the model is loaded."""
     path = tmp_path / "batching.config"
     if text is not None:
@@ -383,8 +383,8 @@ def test_parameters_that_cannot_be_used_end_the_start(tmp_path: Path, text: str 
     assert failed_start(tmp_path, *flags, f"--batching_parameters_file={path}") == said.format(path=path)
 
 
-def test_a_parameters_file_needs_batching(tmp_path: Path) -> None:
-    """Batching is never turned on by the way."""
+def test_a_parameters_file_without_enable_batching_is_refused(tmp_path: Path) -> None:
+    """As in the real server."""
     flags = ["--model_name=m", "--model_base_path=/m", "--batching_parameters_file=/b"]
 
     assert failed_start(tmp_path, *flags) == (

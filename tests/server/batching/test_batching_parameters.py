@@ -1,4 +1,4 @@
-"""What a BatchingParameters file means, and what is wrong with one."""
+"""BatchingParameters files: how each field is read, and which values are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def parameters(text: str) -> BatchingParameters:
     return from_message(messages.parse_text(messages.BatchingParameters(), text, source="test"))
 
 
-def test_defaults_are_the_real_servers() -> None:
+def test_defaults_are_those_of_the_real_server() -> None:
     """1000 rows, no waiting, 10 batches in a queue, any size."""
     read = parameters("")
 
@@ -27,7 +27,7 @@ def test_defaults_are_the_real_servers() -> None:
 
 
 def test_every_field_is_read() -> None:
-    """Wrapped values, plain ones and lists."""
+    """Wrapped values, plain values and lists."""
     read = parameters(
         "max_batch_size { value: 64 } batch_timeout_micros { value: 1500 } max_enqueued_batches { value: 3 } "
         'num_batch_threads { value: 7 } thread_pool_name { value: "mine" } allowed_batch_sizes: [1, 64] '
@@ -40,14 +40,14 @@ def test_every_field_is_read() -> None:
 
 
 def test_a_batch_is_padded_to_the_next_allowed_size() -> None:
-    """One larger than all of them stays as it is."""
+    """A batch larger than all allowed sizes stays as it is."""
     read = parameters("allowed_batch_sizes: [2, 8] max_batch_size { value: 8 }")
 
     assert [read.padded_rows(rows) for rows in (1, 2, 3, 8, 9)] == [2, 2, 8, 8, 9]
 
 
-def test_batches_are_as_large_as_requests_unless_said() -> None:
-    """Splitting without a size of its own splits nothing; without splitting the size says nothing."""
+def test_max_execution_batch_size_counts_only_with_splitting() -> None:
+    """With splitting, its default is the size of requests; without splitting, it is ignored."""
     assert parameters("max_batch_size { value: 6 } enable_large_batch_splitting { value: true }").largest_batch == 6
     assert parameters("max_batch_size { value: 6 } max_execution_batch_size { value: 2 }").largest_batch == 6
 
@@ -77,16 +77,16 @@ def test_batches_are_as_large_as_requests_unless_said() -> None:
         ),
     ],
 )
-def test_what_makes_no_batches(text: str, said: str) -> None:
-    """The real server's words, when a model is loaded."""
+def test_invalid_parameters_are_refused(text: str, said: str) -> None:
+    """In the real server's words for the load of a model."""
     with pytest.raises(ServingError) as refused:
         parameters(text).check_batches()
 
     assert str(refused.value) == f"INVALID_ARGUMENT: {said}"
 
 
-def test_what_is_odd_but_works(caplog: pytest.LogCaptureFixture) -> None:
-    """No queue at all is one batch, as in the real server; sizes in any order pass, with a warning."""
+def test_unusual_parameters_are_accepted(caplog: pytest.LogCaptureFixture) -> None:
+    """A queue of no batches has one, as in the real server; allowed sizes may have any order, with a warning."""
     assert parameters("max_enqueued_batches { value: 0 }").max_enqueued_batches == 1
     with caplog.at_level(logging.WARNING):
         parameters("allowed_batch_sizes: [4, 2, 8] max_batch_size { value: 8 }").check_batches()
@@ -94,14 +94,14 @@ def test_what_is_odd_but_works(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_the_last_allowed_size_may_be_that_of_a_split_batch() -> None:
-    """With splitting, either limit is a good last size."""
+    """With splitting, the last allowed size may be either limit."""
     splitting = "max_batch_size { value: 8 } enable_large_batch_splitting { value: true } max_execution_batch_size { value: 4 } "
     for last in (4, 8):
         parameters(f"{splitting} allowed_batch_sizes: [2, {last}]").check_batches()
 
 
 def test_per_model_parameters_keep_the_common_threads(tmp_path: Path) -> None:
-    """All else of the common ones is ignored; a model without a file has none."""
+    """All other common parameters are ignored; a model without a file has no parameters."""
     common = parameters('num_batch_threads { value: 3 } thread_pool_name { value: "all" } max_batch_size { value: 5 }')
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "batching_params.pbtxt").write_text(

@@ -1,4 +1,4 @@
-"""Configuration files in protobuf's text form, and what the log says of one that cannot be read."""
+"""Configuration files in protobuf's text form, and the log lines about invalid ones."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_log_has_the_error_and_its_position(
 
 
 def test_the_log_names_the_message_type(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Each flag's file has a message of its own."""
+    """Each flag's file has its own message type."""
     (tmp_path / "file").write_text("nope: 1")
     for message in (messages.BatchingParameters(), messages.MonitoringConfig(), messages.SSLConfig()):
         with pytest.raises(ServingError):

@@ -1,4 +1,4 @@
-"""Flags that decide how models are loaded and run: threads, session, tags, custom operations, a config file that changes."""
+"""Flags that decide how models are loaded and run: threads, session, tags, custom operations, config file polling."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def configured(*arguments: str) -> Any:
     return protos.ConfigProto.FromString(session_config(command_line.parse(arguments).flags))
 
 
-def test_threads_come_from_the_flags() -> None:
-    """One number for both kinds, or one for each."""
+def test_session_threads_come_from_the_flags() -> None:
+    """One number for both kinds of threads, or one for each."""
     both = configured("--tensorflow_session_parallelism=3")
     each = configured("--tensorflow_intra_op_parallelism=2", "--tensorflow_inter_op_parallelism=5")
 
@@ -69,7 +69,7 @@ def test_threads_come_from_the_flags() -> None:
 
 
 def test_flags_override_the_session_config_file(tmp_path: Path) -> None:
-    """What no flag says stays as the file has it."""
+    """Values without a flag stay as in the file."""
     path = tmp_path / "session.config"
     path.write_text("intra_op_parallelism_threads: 7 inter_op_parallelism_threads: 8 allow_soft_placement: true")
     file_flag = f"--tensorflow_session_config_file={path}"
@@ -119,7 +119,7 @@ def test_invalid_session_flags_end_the_start(tmp_path: Path, flags: list[str], s
 
 @pytest.mark.server
 def test_flags_without_effect_are_logged(tmp_path: Path) -> None:
-    """Those of the real server for what this one does another way; those with an effect are not among them."""
+    """Flags of the real server that this server ignores are named, and no others."""
     write_scale_model(tmp_path / "m" / "1", 2.0)
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--max_num_load_retries=1"]
     with running_flags([*flags, "--grpc_max_threads=8", "--enable_profiler=false", "--mixed_precision=x"], tmp_path):
@@ -131,8 +131,8 @@ def test_flags_without_effect_are_logged(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
-def test_tags_select_the_graph(tmp_path: Path) -> None:
-    """All of its tags, in any order; the real server's default finds no graph then."""
+def test_saved_model_tags_select_the_graph(tmp_path: Path) -> None:
+    """All of its tags, in any order; the default tag finds no graph then."""
     graph = GraphModel("serve", "gpu")
     graph.input("x")
     graph.op("Neg", "y", "x", T="float32")
@@ -168,8 +168,8 @@ def test_a_vocabulary_file_is_found_in_the_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
-def test_custom_operations(tmp_path: Path) -> None:
-    """A library of them is loaded before the models; without it the model says what it lacks."""
+def test_custom_op_library_is_loaded_before_the_models(tmp_path: Path) -> None:
+    """Without the library, the error names the missing operation."""
     library = build_triple_library(tmp_path / "triple.so")
     write_triple_model(tmp_path / "m" / "1")
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--max_num_load_retries=0"]
@@ -181,7 +181,7 @@ def test_custom_operations(tmp_path: Path) -> None:
 
 @pytest.mark.server
 def test_a_model_config_file_is_polled(tmp_path: Path) -> None:
-    """Models come and go with it; nonsense in it changes nothing."""
+    """Models are added and removed with it; an invalid file changes nothing."""
     bases = {name: tmp_path / name for name in ("a", "b")}
     for base in bases.values():
         write_scale_model(base / "1", 2.0)
@@ -211,7 +211,7 @@ def test_a_model_config_file_is_polled(tmp_path: Path) -> None:
 
 @pytest.mark.server
 def test_a_model_config_file_is_not_polled_by_default(tmp_path: Path) -> None:
-    """The default is once."""
+    """It is read once."""
     write_scale_model(tmp_path / "m" / "1", 2.0)
     with running_server({"m": tmp_path / "m"}, tmp_path) as server:
         (tmp_path / "models.config").write_text("nonsense")
@@ -224,8 +224,8 @@ def test_a_model_config_file_is_not_polled_by_default(tmp_path: Path) -> None:
 
 @pytest.mark.server
 @pytest.mark.parametrize("threads", [0, 2])
-def test_load_threads(tmp_path: Path, threads: int) -> None:
-    """`--num_load_threads`: one by one by default, once the server is up."""
+def test_num_load_threads_limits_parallel_loads(tmp_path: Path, threads: int) -> None:
+    """By default, versions are loaded one by one once the server has started."""
     bases = {name: tmp_path / name for name in ("a", "b")}
     for base in bases.values():
         write_rows_model(base / "1")

@@ -98,8 +98,8 @@ def everywhere(authority: Authority, model: list[str], tmp_path_factory: pytest.
 
 
 @pytest.mark.server
-def test_grpc_over_mutual_tls(mutual: tuple[Served, Path], authority: Authority) -> None:
-    """A client that shows a certificate of the right authority is answered, by port and by socket."""
+def test_grpc_answers_a_client_with_a_valid_certificate(mutual: tuple[Served, Path], authority: Authority) -> None:
+    """On the port and on the UNIX socket."""
     server, folder = mutual
     for target in (f"{server.host}:{server.grpc_port}", f"unix:{folder / 'grpc.sock'}"):
         with authority.channel(target, authority.client) as channel:
@@ -108,7 +108,7 @@ def test_grpc_over_mutual_tls(mutual: tuple[Served, Path], authority: Authority)
 
 @pytest.mark.server
 def test_clients_with_a_wrong_certificate_are_refused(mutual: tuple[Served, Path], authority: Authority) -> None:
-    """No certificate, one of another authority, or no TLS at all: no answer."""
+    """Clients without a certificate, with one of another authority, or without TLS get no answer."""
     server, _ = mutual
     target = f"{server.host}:{server.grpc_port}"
     stranger = trustme.CA().issue_cert("client")
@@ -121,7 +121,7 @@ def test_clients_with_a_wrong_certificate_are_refused(mutual: tuple[Served, Path
 
 @pytest.mark.server
 def test_rest_is_plain_by_default(mutual: tuple[Served, Path], authority: Authority) -> None:
-    """As in the real server, --ssl_config_file is about gRPC; and the gRPC port serves no REST, over TLS neither."""
+    """As in the real server, --ssl_config_file is for gRPC only; and the gRPC port serves no REST over TLS."""
     server, _ = mutual
     assert rest(server, "GET", "/v1/models/echo")[0] == 200
 
@@ -131,8 +131,8 @@ def test_rest_is_plain_by_default(mutual: tuple[Served, Path], authority: Author
 
 
 @pytest.mark.server
-def test_no_command_line_has_the_key(mutual: tuple[Served, Path]) -> None:
-    """What everyone on the machine can read does not hold the key, nor any file the server made."""
+def test_the_key_is_in_no_command_line_or_file(mutual: tuple[Served, Path]) -> None:
+    """Neither the command lines, which every user of the machine can read, nor the server's files hold the key."""
     server, folder = mutual
     assert b"PRIVATE KEY" not in Path(f"/proc/{server.pid}/cmdline").read_bytes()
 
@@ -141,8 +141,8 @@ def test_no_command_line_has_the_key(mutual: tuple[Served, Path]) -> None:
 
 
 @pytest.mark.server
-def test_rest_and_grpc_over_tls(everywhere: Served, authority: Authority) -> None:
-    """With --rest_api_enable_ssl REST is over TLS as well, with HTTP/1.1 and the same certificate."""
+def test_rest_api_enable_ssl_serves_rest_over_tls(everywhere: Served, authority: Authority) -> None:
+    """With HTTP/1.1 and the same certificate."""
     with authority.channel(f"{everywhere.host}:{everywhere.grpc_port}") as channel:
         assert predict(channel) == 1.5
 
@@ -153,7 +153,7 @@ def test_rest_and_grpc_over_tls(everywhere: Served, authority: Authority) -> Non
 
 @pytest.mark.server
 def test_a_tls_port_refuses_plain_text(everywhere: Served) -> None:
-    """Not even an error in plain text."""
+    """It does not even send an error in plain text."""
     with socket.create_connection((everywhere.host, everywhere.rest_port)) as connection:
         connection.sendall(b"GET /v1/models/echo HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"HTTP" not in connection.recv(1000)
@@ -175,7 +175,7 @@ def test_a_tls_port_refuses_plain_text(everywhere: Served) -> None:
 def test_invalid_credentials_end_the_start(
     tmp_path: Path, model: list[str], config: str | None, said: str, logged: str
 ) -> None:
-    """A failed start, in the real server's words, with the reason in the log."""
+    """In the real server's words, with the reason in the log."""
     file = tmp_path / "ssl.config"
     if config is not None:
         file.write_text(config)
@@ -187,7 +187,7 @@ def test_invalid_credentials_end_the_start(
 
 @pytest.mark.server
 def test_a_key_of_another_certificate_ends_the_start(tmp_path: Path, model: list[str], authority: Authority) -> None:
-    """Found out at the start, not by the first client."""
+    """It is detected at the start, not by the first client."""
     other = Authority(authority.ca, authority.client, authority.client)
     text = authority.config(tmp_path / "a", client_verify=False).read_text().splitlines()[1:]
     key = other.config(tmp_path / "b", client_verify=False).read_text().splitlines()[:1]
@@ -203,7 +203,7 @@ def test_a_key_of_another_certificate_ends_the_start(tmp_path: Path, model: list
 
 @pytest.mark.server
 def test_rest_over_tls_needs_a_certificate(tmp_path: Path, model: list[str]) -> None:
-    """--rest_api_enable_ssl alone says not with what."""
+    """--rest_api_enable_ssl alone names no certificate."""
     stdout, _, code = _started(tmp_path, [*model, "--rest_api_enable_ssl"])
 
     assert code == 255
@@ -211,7 +211,7 @@ def test_rest_over_tls_needs_a_certificate(tmp_path: Path, model: list[str]) -> 
 
 
 def test_credentials_do_not_print_their_key(authority: Authority, tmp_path: Path) -> None:
-    """A log line with them in it gives nothing away."""
+    """A log line with them in it does not reveal it."""
     made = read_credentials(Flags(ssl_config_file=str(authority.config(tmp_path / "ssl.config", client_verify=False))))
 
     assert made is not None
@@ -221,7 +221,7 @@ def test_credentials_do_not_print_their_key(authority: Authority, tmp_path: Path
 
 @pytest.mark.skipif(sys.platform != "linux", reason="files without a disk are Linux's")
 def test_the_key_is_not_written_to_disk(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full or read-only disk does not keep a server from starting, nor does a key come to lie there."""
+    """So a full or read-only disk does not prevent the start, and no copy of the key remains."""
     made = read_credentials(Flags(ssl_config_file=str(authority.config(tmp_path / "ssl.config", client_verify=False))))
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
 

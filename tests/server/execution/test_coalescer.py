@@ -1,4 +1,4 @@
-"""The coalescer: which requests share a run, how many are accepted, and what becomes of those nobody waits for."""
+"""The coalescer: which requests share a run, how many are accepted, and what happens to cancelled ones."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def with_harness(work: Callable[[Harness], Awaitable[None]], **limits: Any) -> N
     asyncio.run(run())
 
 
-def test_strings_count_with_their_contents() -> None:
-    """So that a request with a large string neither runs on the event loop nor escapes the limits of the queue."""
+def test_the_size_of_a_request_includes_the_contents_of_strings() -> None:
+    """So a request with a large string neither runs on the event loop nor bypasses the limits of the queue."""
     strings = np.array([b"x" * 1000, b"y"], object)
     one = PendingRun.of_feeds([(X, strings)], (Y,), may_merge=False)
     two = PendingRun.of_feeds([(X, strings), (Y, np.zeros(4, np.float32))], (Y,), may_merge=False)
@@ -281,8 +281,8 @@ def test_the_work_for_each_request_does_not_grow_with_the_queue() -> None:
     with_harness(work)
 
 
-def test_a_deadline_that_passes_in_the_queue() -> None:
-    """The request is answered at its deadline, and never runs."""
+def test_a_request_whose_deadline_passes_in_the_queue_never_runs() -> None:
+    """It is answered at its deadline."""
 
     async def work(harness: Harness) -> None:
         running = await harness.occupy_threads()
@@ -298,7 +298,7 @@ def test_a_deadline_that_passes_in_the_queue() -> None:
     with_harness(work)
 
 
-def test_a_request_that_is_late_already() -> None:
+def test_a_request_whose_deadline_has_passed_is_refused() -> None:
     async def work(harness: Harness) -> None:
         await harness.make_quick()
         with pytest.raises(ServingError):
@@ -309,7 +309,7 @@ def test_a_request_that_is_late_already() -> None:
 
 
 def test_a_request_that_is_alone_is_run_at_once() -> None:
-    """By a quick model, within the call; its error and a payload that is not converted are answers too."""
+    """By a quick model, within the call. An error, and a payload that cannot be converted, are answered at once too."""
 
     async def work(harness: Harness) -> None:
         await harness.make_quick()
@@ -327,8 +327,8 @@ def test_a_request_that_is_alone_is_run_at_once() -> None:
     with_harness(work)
 
 
-def test_a_request_that_is_alone_waits_for_others() -> None:
-    """If requests wait in the queue, it is run after them, and with them if rows are merged."""
+def test_a_request_that_is_alone_runs_after_queued_ones() -> None:
+    """And in one run with them if their rows are merged."""
 
     async def work(harness: Harness) -> None:
         await harness.make_quick()
@@ -360,7 +360,7 @@ def test_a_slow_model_runs_a_request_that_is_alone_in_a_thread() -> None:
 
 @pytest.mark.parametrize(("iterations", "most"), [(1, 1), (2, 2), (20, 5)])
 def test_debouncing_waits_while_more_arrives(iterations: int, most: int) -> None:
-    """Work begins when an iteration of the loop brings nothing new, and after three at most."""
+    """Work begins when an iteration of the loop brings no new request, and after three iterations at most."""
 
     async def run() -> int:
         waiting: list[int] = []

@@ -1,4 +1,4 @@
-"""The queue serves clients in turn, and forgets removed requests at a constant cost."""
+"""The queue serves clients in turn, and drops removed requests at a constant cost."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_removing_a_burst_takes_constant_work_for_each_request(pending: Callable
     assert popped(queue) == others
 
 
-def test_nothing_is_kept_of_removed_requests(pending: Callable[[str], PendingRun]) -> None:
+def test_removed_requests_do_not_pile_up(pending: Callable[[str], PendingRun]) -> None:
     """Requests that are pushed and removed again and again do not pile up."""
     queue = FairQueue()
     for _ in range(10):

@@ -59,7 +59,7 @@ def cpu_s(pid: int) -> float:
 
 
 def test_the_cost_of_a_call_does_not_grow_with_the_queue(tmp_path: Path) -> None:
-    """CPU per call with 1,000 waiting is like that with 32 waiting; it was thirty times as much once."""
+    """The CPU time of a call with 1,000 waiting requests is close to that with 32."""
     with serving(tmp_path) as server, calling(server) as calls:
 
         def cost_s(at_once: int) -> float:
@@ -86,7 +86,7 @@ def test_a_single_request_does_not_wait_for_the_burst_of_another_client(tmp_path
 
 
 def test_calls_of_a_client_that_left_are_dropped(tmp_path: Path) -> None:
-    """None of them is run any more, but for those that were running."""
+    """Only those that were already running are completed."""
     runs = ":tensorflow:core:graph_run_time_usecs_histogram_count"
     with serving(tmp_path, matmul_size=SLOW_MATRIX) as server:
         with calling(server) as burst:
@@ -106,7 +106,7 @@ def small_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def test_a_full_queue_answers_resource_exhausted(small_queue: Served) -> None:
-    """Over gRPC. Those that were accepted are answered."""
+    """Over gRPC. Calls that were accepted are answered."""
     with calling(small_queue) as calls:
         answers = calls.together([predict("m", x=[1.0])] * 60, timeout_s=PATIENCE_S)
     codes = Counter(answer.code for answer in answers)

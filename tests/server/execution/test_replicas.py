@@ -1,4 +1,4 @@
-"""Requests that wait together run as parallel calls in one run of the graph, and get the answers they get alone."""
+"""Requests run as parallel calls in one run of the graph, with the same answers as alone."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def until_replicas_run(flood: Callable[[int], int]) -> None:
         assert time.monotonic() < deadline_s, "each request had a run of its own"
 
 
-def test_as_if_alone(asked: Asked) -> None:
+def test_parallel_calls_give_the_same_answers_as_single_runs(asked: Asked) -> None:
     """No request sees the rows of another."""
 
     def flood(index: int) -> int:
@@ -94,8 +94,8 @@ def test_as_if_alone(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize("in_a_row", [20, 1])
-def test_outputs_of_different_shapes(asked: Asked, in_a_row: int) -> None:
-    """Inputs of one shape may give outputs of several, which may be those of different threads."""
+def test_parallel_calls_may_have_outputs_of_different_shapes(asked: Asked, in_a_row: int) -> None:
+    """Inputs of the same shape may give outputs of different shapes, in one thread or in several."""
 
     def flood(index: int) -> int:
         sizes = [1 + (index + call // in_a_row) % 5 for call in range(TOGETHER)]
@@ -106,8 +106,8 @@ def test_outputs_of_different_shapes(asked: Asked, in_a_row: int) -> None:
     until_replicas_run(flood)
 
 
-def test_inputs_of_different_dtypes(asked: Asked) -> None:
-    """Whole numbers among floats are refused, and by themselves."""
+def test_a_call_with_a_wrong_dtype_fails_alone(asked: Asked) -> None:
+    """Integers among floats are refused, and the other calls are answered."""
 
     def flood(index: int) -> int:
         rows = [[float(index + call), 1.0] for call in range(TOGETHER)]
@@ -126,8 +126,8 @@ def test_inputs_of_different_dtypes(asked: Asked) -> None:
         flood(index)
 
 
-def test_a_failure_is_its_own(asked: Asked) -> None:
-    """A request that fails leaves those beside it their answers."""
+def test_a_failing_call_fails_alone(asked: Asked) -> None:
+    """The calls that run with it are answered."""
 
     def flood(index: int) -> int:
         rows = [[float(index * TOGETHER + call + 1)] for call in range(TOGETHER)]
@@ -146,10 +146,10 @@ def test_a_failure_is_its_own(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize("signature", ["random", "counted"])
-def test_what_has_effects_runs_alone(base: Path, tmp_path: Path, signature: str) -> None:
-    """Random numbers, and what changes a table: a run of many might have to be repeated.
+def test_functions_with_effects_run_alone(base: Path, tmp_path: Path, signature: str) -> None:
+    """Random numbers, and changes of a table: a failed run of several calls would have to be repeated.
 
-    The server is one of its own: in another, replicas of other signatures may be made meanwhile, which takes runs too.
+    The test has a server of its own, because making replicas of other signatures also takes runs.
     """
     with counted(base, tmp_path) as asked:
         for _ in range(20):  # enough to find that it is quick
@@ -162,8 +162,8 @@ def test_what_has_effects_runs_alone(base: Path, tmp_path: Path, signature: str)
                 assert sorted(answer["y"][0] for answer in answers) == list(range(first, first + TOGETHER))
 
 
-def test_sample_models(sample_models_dir: Path, tmp_path: Path) -> None:
-    """Exported models have replicas too, with tables and variables, and answer the same to the bit."""
+def test_exported_models_have_replicas_with_identical_answers(sample_models_dir: Path, tmp_path: Path) -> None:
+    """Also models with tables and variables."""
     with counted(sample_models_dir / "amazon_review", tmp_path, "--batching=off") as asked:
         texts = [np.array([f"review {number} is great"[: 5 + number].encode()]) for number in range(TOGETHER)]
         requests = [predict("m", text=text) for text in texts]

@@ -1,4 +1,4 @@
-"""Unary gRPC calls as clients must not, or rarely do, make them: each gets a fitting status, and the server goes on."""
+"""Unary gRPC calls that clients must not make, or rarely make: each gets the right status, and the server continues."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def status_of(server: Served, body: bytes | None, **options: Any) -> Outcome:
         "line break in the model name",
     ],
 )
-def test_frames(server: Served, body: bytes | None, code: int) -> None:
+def test_a_body_that_is_not_exactly_one_message_is_refused(server: Served, body: bytes | None, code: int) -> None:
     """The body of a unary call is one frame around one message."""
     assert status_of(server, body).result == code
 
@@ -102,13 +102,15 @@ def test_frames(server: Served, body: bytes | None, code: int) -> None:
         (framed(gzip.compress(bytes(101 * 2**20)), 1), GZIP, RESOURCE_EXHAUSTED),
     ],
 )
-def test_compression(server: Served, body: bytes, headers: list[tuple[bytes, bytes]], code: int) -> None:
-    """The flag of a frame and grpc-encoding have to agree; a message may not expand to more than 100 MB."""
+def test_compression_flag_and_grpc_encoding_must_agree(
+    server: Served, body: bytes, headers: list[tuple[bytes, bytes]], code: int
+) -> None:
+    """A message may not expand to more than 100 MB."""
     assert status_of(server, body, headers=headers).result == code
 
 
-def test_truncated_compression(server: Served) -> None:
-    """A gzip stream without its end is not mistaken for one that is too large."""
+def test_a_truncated_gzip_message_is_reported_as_truncated(server: Served) -> None:
+    """It is not mistaken for a message that is too large."""
     outcome = status_of(server, framed(gzip.compress(MESSAGE)[:-5], 1), headers=GZIP)
     assert (outcome.result, outcome.message) == (INTERNAL, "The compressed message is truncated")
 
@@ -127,8 +129,8 @@ def test_truncated_compression(server: Served) -> None:
         (b"", INTERNAL),
     ],
 )
-def test_timeouts(server: Served, timeout: bytes, code: int) -> None:
-    """grpc-timeout has at most eight digits and a unit; a malformed one is not ignored."""
+def test_malformed_grpc_timeouts_are_refused(server: Served, timeout: bytes, code: int) -> None:
+    """A grpc-timeout has at most eight digits and a unit."""
     assert status_of(server, GOOD, headers=[(b"grpc-timeout", timeout)]).result == code
 
 
@@ -146,8 +148,8 @@ def test_timeouts(server: Served, timeout: bytes, code: int) -> None:
         (b"", "415"),
     ],
 )
-def test_content_types(server: Served, content_type: bytes, result: int | str) -> None:
-    """Messages are protobuf; whatever claims to be another encoding is 415."""
+def test_only_protobuf_content_types_are_grpc(server: Served, content_type: bytes, result: int | str) -> None:
+    """Any other encoding is answered with 415."""
     assert status_of(server, GOOD, content_type=content_type).result == result
 
 
@@ -163,7 +165,7 @@ def test_content_types(server: Served, content_type: bytes, result: int | str) -
     ],
 )
 def test_paths_are_compared_as_sent(server: Served, path: str) -> None:
-    """A path that is not a method's is UNIMPLEMENTED: a proxy's rule for one method holds for nothing else."""
+    """A path that is not exactly a method's is UNIMPLEMENTED, so a proxy's rule for a method cannot be bypassed."""
     assert status_of(server, GOOD, path=path).result == UNIMPLEMENTED
 
 
@@ -173,8 +175,8 @@ def test_accepted_encodings_are_announced(server: Served) -> None:
         assert status_of(server, body).headers[b"grpc-accept-encoding"] == b"identity, deflate, gzip"
 
 
-def test_metadata_and_trailers(server: Served) -> None:
-    """Much metadata, binary metadata that is no base64, and trailers of the client do no harm."""
+def test_unusual_metadata_and_trailers_are_accepted(server: Served) -> None:
+    """Much metadata, binary metadata that is not base64, and trailers of the client."""
     many = [(b"name-%d" % index, b"v" * 1000) for index in range(50)]
     assert status_of(server, GOOD, headers=many).result == OK
     assert status_of(server, GOOD, headers=[(b"a-bin", b"!!!")]).result == OK
@@ -213,8 +215,8 @@ FLOAT, DOUBLE, INT8, STRING, COMPLEX, BFLOAT16, UINT32 = 1, 2, 6, 7, 8, 14, 22
         ("echo_bf16", tensor(BFLOAT16, [1], tensor_content=bytes(3))),
     ],
 )
-def test_tensors_that_do_not_fit(server: Served, signature: str, wrong: protos.TensorProto) -> None:
-    """A shape, dtype or content that does not hold together, or not with the signature, is INVALID_ARGUMENT."""
+def test_inconsistent_tensors_are_invalid_arguments(server: Served, signature: str, wrong: protos.TensorProto) -> None:
+    """Shape, dtype and content that contradict each other or the signature."""
     outcome = status_of(server, framed(request("zoo", signature, x=wrong)))
     assert outcome.result == INVALID_ARGUMENT, outcome.message
 
@@ -230,7 +232,9 @@ def test_tensors_that_do_not_fit(server: Served, signature: str, wrong: protos.T
         ("echo_u32", tensor(UINT32, [1], uint32_val=[2**32 - 1])),
     ],
 )
-def test_odd_tensors_are_read_as_tensorflow_reads_them(server: Served, signature: str, odd: protos.TensorProto) -> None:
-    """Scalars, too many or too few values, and values past their dtype are padded, dropped or wrapped."""
+def test_unusual_tensors_are_read_as_tensorflow_reads_them(
+    server: Served, signature: str, odd: protos.TensorProto
+) -> None:
+    """Scalars, too many or too few values, and values out of the dtype's range are padded, dropped or wrapped."""
     outcome = status_of(server, framed(request("zoo", signature, x=odd)))
     assert outcome.result == OK, outcome.message

@@ -1,4 +1,4 @@
-"""The standard gRPC health service, asked with its official client."""
+"""The standard gRPC health service, tested with its official client."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def channel(server: Served) -> Iterator[grpc.Channel]:
 
 
 @pytest.mark.parametrize("service", ["", "ModelService", "PredictionService"])
-def test_check(channel: grpc.Channel, service: str) -> None:
-    """The server, and its parts by the names TensorFlow Serving gives them, are serving."""
+def test_check_reports_serving(channel: grpc.Channel, service: str) -> None:
+    """For the server, and for its services by TensorFlow Serving's names."""
     stub = health_pb2_grpc.HealthStub(channel)
 
     assert stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=240).status == SERVING
 
 
 @pytest.mark.parametrize("service", ["tensorflow.serving.PredictionService", "x"])
-def test_check_of_an_unknown_service(channel: grpc.Channel, service: str) -> None:
-    """Other names are not found, full ones as well."""
+def test_check_of_an_unknown_service_is_not_found(channel: grpc.Channel, service: str) -> None:
+    """Also of a service's full name."""
     with pytest.raises(grpc.RpcError) as refused:
         health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=240)
 
@@ -55,7 +55,7 @@ def test_check_of_an_unknown_service(channel: grpc.Channel, service: str) -> Non
 
 
 @pytest.mark.parametrize(("service", "status"), [("", SERVING), ("PredictionService", SERVING), ("x", UNKNOWN)])
-def test_watch(channel: grpc.Channel, service: str, status: int) -> None:
+def test_watch_sends_the_status_and_stays_open(channel: grpc.Channel, service: str, status: int) -> None:
     """The status comes at once, and the stream stays open."""
     stub, request = health_pb2_grpc.HealthStub(channel), health_pb2.HealthCheckRequest(service=service)
     watching: Any = stub.Watch(request, timeout=240)
@@ -66,8 +66,8 @@ def test_watch(channel: grpc.Channel, service: str, status: int) -> None:
     watching.cancel()
 
 
-def test_a_message_too_large_for_a_stream(channel: grpc.Channel) -> None:
-    """Nobody may fill the memory by a question about health."""
+def test_a_message_too_large_for_a_stream_is_refused(channel: grpc.Channel) -> None:
+    """So that clients of a stream cannot fill the memory."""
     call: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream("/grpc.health.v1.Health/Watch")
     with pytest.raises(grpc.RpcError) as refused:
         next(call(b"\x00" * (5 * 1024 * 1024), timeout=240))
@@ -75,8 +75,8 @@ def test_a_message_too_large_for_a_stream(channel: grpc.Channel) -> None:
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_off_by_default_and_no_watcher_holds_up_the_end(tmp_path: Path) -> None:
-    """Without the flag the service is not there. With it, a client that watches does not keep a server alive."""
+def test_health_is_off_by_default_and_watchers_do_not_delay_shutdown(tmp_path: Path) -> None:
+    """Without the flag the service does not exist. With it, a client that watches does not keep the server alive."""
     flags = _flags(tmp_path)
     request = health_pb2.HealthCheckRequest()
     with running_flags(flags, tmp_path) as running, _channel(running) as channel:

@@ -1,4 +1,4 @@
-"""Large messages are read and written as the official message does it, whatever they hold."""
+"""Large messages are read and written as protobuf does it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def request(array: np.ndarray, *, as_content: bool) -> Any:
 
 @pytest.mark.parametrize("as_content", [False, True])
 @pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS.keys())
-def test_requests(array: np.ndarray, *, as_content: bool) -> None:
+def test_large_requests_are_read_as_protobuf_reads_them(array: np.ndarray, *, as_content: bool) -> None:
     """Every dtype, in typed fields and in `tensor_content`."""
     message = request(array, as_content=as_content)
     found = read_large_request(memoryview(message.SerializeToString()))
@@ -55,8 +55,8 @@ def test_requests(array: np.ndarray, *, as_content: bool) -> None:
         np.testing.assert_array_equal(found.inputs[alias], wanted)
 
 
-def test_views_are_not_copies() -> None:
-    """The values stay where they are in the message; what would have to be parsed is left to a thread."""
+def test_only_views_reads_only_what_needs_no_copy() -> None:
+    """The values stay where they are in the message; other messages are left to a thread."""
     raw = request(ARRAYS["float32"], as_content=True).SerializeToString()
     found = read_large_request(memoryview(raw), only_views=True)
 
@@ -101,7 +101,7 @@ def _changed(**changes: Any) -> bytes:
     ],
 )
 def test_unusual_messages_are_left_to_protobuf(raw: bytes) -> None:
-    """Filters, padded tensors, errors and damage: the parser and the checks after it have the exact errors."""
+    """Filters, padded tensors, errors and damage: protobuf's parser and the checks after it have the exact errors."""
     assert read_large_request(memoryview(raw)) is None
 
 
@@ -125,8 +125,8 @@ def test_parts_of_a_field_are_joined() -> None:
 
 @pytest.mark.parametrize("as_content", [False, True])
 @pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS.keys())
-def test_responses(array: np.ndarray, *, as_content: bool) -> None:
-    """In pieces or whole: protobuf reads the same tensor."""
+def test_protobuf_reads_large_responses(array: np.ndarray, *, as_content: bool) -> None:
+    """In pieces or whole, they are the same tensor."""
     framed = predict_response("m", 3, "s", {"y": np.asarray(array), "z": np.ones(1, np.float32)}, as_content=as_content)
 
     assert framed[:5] == b"\0" + (len(framed) - 5).to_bytes(4, "big")

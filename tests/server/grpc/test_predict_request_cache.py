@@ -1,4 +1,4 @@
-"""Cached PredictRequests are read as the official message reads them, whatever they hold."""
+"""Cached PredictRequests are read as protobuf reads them."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def assert_equal_to_official(found: CachedRequest, raw: bytes) -> None:
 
 @given(st.binary(min_size=1, max_size=40), st.randoms(use_true_random=False))
 @settings(max_examples=300, deadline=None)
-def test_strings(value: bytes, random: Any) -> None:
-    """Strings of one length share an entry, NUL bytes included; another length is another request."""
+def test_strings_of_one_length_share_an_entry(value: bytes, random: Any) -> None:
+    """NUL bytes included; a string of another length is another entry."""
     cache = PredictRequestCache()
     cache.parse(request(text(value)).SerializeToString())
     other = random.randbytes(len(value))
@@ -69,8 +69,8 @@ def test_strings(value: bytes, random: Any) -> None:
 
 @given(st.data(), st.sampled_from(["float32", "float64", "int64", "uint8", "bool"]), st.booleans())
 @settings(max_examples=300, deadline=None)
-def test_numbers(data: st.DataObject, name: str, as_content: bool) -> None:
-    """Floats are cached, other numbers only in tensor_content; whatever is not cached is the official message."""
+def test_floats_and_tensor_content_are_cached(data: st.DataObject, name: str, as_content: bool) -> None:
+    """Other numbers are not cached: they are read by protobuf."""
     cache = PredictRequestCache()
     shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=3, max_side=4))
     dtype = dtypes.BY_NAME[name].numpy
@@ -106,8 +106,8 @@ def test_numbers(data: st.DataObject, name: str, as_content: bool) -> None:
         request(text(b"x"), signature_name="long" * 300),
     ],
 )
-def test_requests_that_are_not_cached(cache: PredictRequestCache, message: Any) -> None:
-    """Several inputs or strings, none, an output filter, integers as varints, broken tensors, long messages."""
+def test_requests_with_other_fields_are_not_cached(cache: PredictRequestCache, message: Any) -> None:
+    """Several inputs or strings, none, an output filter, integers as varints, invalid tensors, long messages."""
     raw = message.SerializeToString(deterministic=True)
     again = [cache.parse(raw) for _ in range(2)][1]
     if isinstance(again, CachedRequest):  # a scalar of one value
@@ -116,8 +116,8 @@ def test_requests_that_are_not_cached(cache: PredictRequestCache, message: Any) 
         assert again == message
 
 
-def test_values_that_are_not_at_the_end(cache: PredictRequestCache) -> None:
-    """The end of a message may equal its values by chance: a version label after the input, with the same text."""
+def test_a_message_that_ends_like_its_values_by_chance_is_not_cached(cache: PredictRequestCache) -> None:
+    """A version label after the input may have the same text as the value."""
     message = request(text(b"stable"), version_label="stable")
     spec = message.model_spec.SerializeToString()
     alone = protos.PredictRequest(inputs=message.inputs).SerializeToString()
@@ -130,7 +130,7 @@ def test_values_that_are_not_at_the_end(cache: PredictRequestCache) -> None:
 
 
 def test_models_are_told_apart(cache: PredictRequestCache) -> None:
-    """Requests of one length for several models, signatures and versions."""
+    """Requests of equal length for several models, signatures and versions."""
     messages = [
         request(text(b"good"), name="a"),
         request(text(b"good"), name="b"),
@@ -148,16 +148,16 @@ def test_models_are_told_apart(cache: PredictRequestCache) -> None:
                 assert_equal_to_official(found, raw)
 
 
-def test_broken_messages(cache: PredictRequestCache) -> None:
-    """A broken message is refused even if one of its length is cached."""
+def test_invalid_messages_are_refused_despite_the_cache(cache: PredictRequestCache) -> None:
+    """Also if a message of the same length is cached."""
     raw = request(text(b"good")).SerializeToString()
     cache.parse(raw)
     with pytest.raises(DecodeError):
         cache.parse(b"\xff" + raw[1:])
 
 
-def test_memory_is_bounded(cache: PredictRequestCache) -> None:
-    """The cache holds a bounded number of short prefixes, whatever requests arrive."""
+def test_the_cache_is_bounded(cache: PredictRequestCache) -> None:
+    """It holds a bounded number of short prefixes, whatever requests arrive."""
     for number in range(3000):
         cache.parse(request(text(b"x" * (number % 1500 + 1)), name=f"m{number % 7}").SerializeToString())
     assert len(cache._entries) <= MAX_LENGTHS
@@ -167,7 +167,7 @@ def test_memory_is_bounded(cache: PredictRequestCache) -> None:
 
 @pytest.mark.parametrize("count", [256, 1000, MAX_CACHED_MESSAGE_BYTES // 4 - 100])
 def test_requests_of_some_kilobytes_are_cached(cache: PredictRequestCache, count: int) -> None:
-    """The length of the values does not matter up to the limit: only the prefix is kept."""
+    """The length of the values does not matter up to the limit, because only the prefix is kept."""
     first, second = (request(np.full(count, value, np.float32)).SerializeToString() for value in (1.5, 2.5))
     cache.parse(first)
     found = cache.parse(second)
@@ -176,7 +176,7 @@ def test_requests_of_some_kilobytes_are_cached(cache: PredictRequestCache, count
 
 
 def test_a_disabled_cache_only_parses() -> None:
-    """--disable_request_optimizations: nothing is remembered."""
+    """--disable_request_optimizations: nothing is cached."""
     cache = PredictRequestCache(is_enabled=False)
     raw = request(text(b"good")).SerializeToString()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""gRPC server reflection, asked with its official client and over both of its names."""
+"""gRPC server reflection, tested with its official client, by both of its names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def channel(server: Served) -> Iterator[grpc.Channel]:
         yield channel
 
 
-def test_services_are_listed(channel: grpc.Channel) -> None:
+def test_all_services_are_listed(channel: grpc.Channel) -> None:
     """All that can be called."""
     assert list(ProtoReflectionDescriptorDatabase(channel).get_services()) == [
         "grpc.health.v1.Health",
@@ -46,7 +46,7 @@ def test_services_are_listed(channel: grpc.Channel) -> None:
 
 
 def test_every_listed_service_can_be_described(channel: grpc.Channel) -> None:
-    """With its methods, and every message they take and give, from nothing but what the server sends."""
+    """Its methods, and every message that they use, from nothing but the server's responses."""
     database = ProtoReflectionDescriptorDatabase(channel)
     pool = DescriptorPool(database)
     services = [pool.FindServiceByName(name) for name in database.get_services()]
@@ -66,8 +66,8 @@ def test_every_listed_service_can_be_described(channel: grpc.Channel) -> None:
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
-def test_questions_on_one_stream(channel: grpc.Channel, version: str) -> None:
-    """Answers come in order, a file once a stream, and what is not there is an error answer and not the end."""
+def test_requests_on_one_stream_are_answered_in_order(channel: grpc.Channel, version: str) -> None:
+    """A file is sent once per stream, and an unknown name is an error response that does not end the stream."""
     ask = channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -99,8 +99,8 @@ def test_questions_on_one_stream(channel: grpc.Channel, version: str) -> None:
     assert answers[5].all_extension_numbers_response.base_type_name == "google.protobuf.MethodOptions"
 
 
-def test_questions_and_answers_take_turns(channel: grpc.Channel) -> None:
-    """A client may wait for an answer before it asks again, as grpcurl does."""
+def test_a_client_may_wait_for_each_response(channel: grpc.Channel) -> None:
+    """As grpcurl does."""
     ask = channel.stream_stream(
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
         reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -119,8 +119,8 @@ def test_questions_and_answers_take_turns(channel: grpc.Channel) -> None:
     assert next(answers).file_descriptor_response.file_descriptor_proto
 
 
-def test_a_broken_question_ends_the_call_only(channel: grpc.Channel) -> None:
-    """Bytes that are no question give a status, and the next call is answered."""
+def test_an_invalid_request_ends_only_its_call(channel: grpc.Channel) -> None:
+    """Bytes that are not a request give a status, and the next call is answered."""
     ask: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
     )

@@ -1,4 +1,4 @@
-"""The server holds under abuse: it goes on answering others, in time, within its memory, and from no other file."""
+"""The server under abuse: it keeps answering other clients in time, within its memory, and reads no other files."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def state(server: Served, version: str, model: str = "hot") -> str | None:
 
 
 # ---- requests ----
-def test_hostile_requests(tmp_path: Path) -> None:
-    """Mutated requests and noise over both protocols: each is answered or broken off, with a word, and all is well."""
+def test_hostile_requests_do_not_stop_the_server(tmp_path: Path) -> None:
+    """Mutated requests and random bytes over both protocols are answered, or end the connection."""
     config = tmp_path / "zoo.config"
     entries = [
         f'config {{ name: "{name}" base_path: "{MODELS / name}" model_platform: "tensorflow" }}'
@@ -86,7 +86,7 @@ def test_hostile_requests(tmp_path: Path) -> None:
     ],
     ids=["brackets", "nested value", "objects", "odd one at the end", "long number", "long exponent"],
 )
-def test_what_is_slow_to_read(server: Served, body: bytes) -> None:
+def test_deeply_nested_and_long_json_is_refused_quickly(server: Served, body: bytes) -> None:
     """Deep, long and odd JSON is refused with a message, and soon."""
     start_s = cpu_s(server.pid)
     status, said = post(server, "zoo:predict", body)
@@ -96,7 +96,7 @@ def test_what_is_slow_to_read(server: Served, body: bytes) -> None:
 
 
 def test_others_are_answered_while_a_large_body_is_read(server: Served) -> None:
-    """Two million numbers in, and out again, leave the status a matter of a moment."""
+    """Two million numbers in a request, and in its answer, do not delay status requests."""
     body = b'{"signature_name": "echo_f32", "instances": [' + b"1.5," * 1_000_000 + b"2]}"
     statuses: list[int] = []
     thread = threading.Thread(target=lambda: statuses.append(post(server, "zoo:predict", body)[0]))
@@ -112,8 +112,8 @@ def test_others_are_answered_while_a_large_body_is_read(server: Served) -> None:
     assert slowest_s < PROMPT_CPU_S
 
 
-def test_bombs(server: Served) -> None:
-    """What unpacks to more than 100 MB is refused unread, over both protocols."""
+def test_compression_bombs_are_refused(server: Served) -> None:
+    """Bodies that unpack to more than 100 MB, over both protocols."""
     bomb = gzip.compress(bytes(200 * 1024 * 1024), 1)
     status, body = post(server, "zoo:predict", bomb, {"Content-Encoding": "gzip"})
     assert (status, json.loads(body)["error"]) == (400, "JSON Parse error: The document is empty")
@@ -127,7 +127,7 @@ def test_bombs(server: Served) -> None:
 
 
 def test_a_few_bytes_do_not_become_gigabytes(server: Served) -> None:
-    """A TensorProto that claims a huge shape for one value is refused; a large one is filled, as the real server does."""
+    """A TensorProto that claims a huge shape for one value is refused; a large one is filled, as in the real server."""
     request = protos.PredictRequest(model_spec={"name": "half_plus_two"})
     request.inputs["x"].dtype = 1
     request.inputs["x"].float_val.append(1.0)
@@ -144,8 +144,8 @@ def test_a_few_bytes_do_not_become_gigabytes(server: Served) -> None:
 
 
 # ---- connections ----
-def test_slow_and_half_open_requests_harm_nobody(server: Served) -> None:
-    """Bodies of a declared gigabyte, a byte at a time or not at all, and clients that leave in the middle."""
+def test_slow_and_half_open_requests_do_not_affect_others(server: Served) -> None:
+    """Bodies of a declared gigabyte that trickle in or never arrive, and clients that disconnect in the middle."""
     head = b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
     with ExitStack() as stack:
         slow = [stack.enter_context(_connection(server.rest_port)) for _ in range(100)]
@@ -161,8 +161,8 @@ def test_slow_and_half_open_requests_harm_nobody(server: Served) -> None:
     assert is_well(server, "half_plus_two")
 
 
-def test_idle_connections(server: Served) -> None:
-    """Two thousand connections that say nothing, on both ports, leave the server as it was."""
+def test_idle_connections_cost_little(server: Served) -> None:
+    """Two thousand connections without requests, on both ports."""
     files = 2_000
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < files + 500:
@@ -177,8 +177,8 @@ def test_idle_connections(server: Served) -> None:
     assert is_well(server, "half_plus_two")
 
 
-def test_a_flood_of_connections(server: Served) -> None:
-    """Thousands that come and go at once, some with half a request, harm nobody."""
+def test_a_flood_of_connections_does_not_affect_others(server: Served) -> None:
+    """Thousands of connections that open and close at once, some with half a request."""
     for number in range(3_000):
         with _connection(server.rest_port if number % 2 else server.grpc_port) as connection:
             connection.sendall((b"", b"GET /v1/mod", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0" * 30)[number % 4])
@@ -192,8 +192,8 @@ def _connection(port: int) -> socket.socket:
 
 # ---- files ----
 @pytest.mark.parametrize("encode", [str, lambda name: name.replace("/", "%2F"), lambda name: name.replace(".", "%2e")])
-def test_names_reach_no_file(server: Served, tmp_path: Path, encode: Callable[[str], str]) -> None:
-    """A model's name, version or label is no path, however it is written: what lies on disk is not served for it."""
+def test_names_are_never_used_as_paths(server: Served, tmp_path: Path, encode: Callable[[str], str]) -> None:
+    """A model's name, version or label does not reach other files, however it is written."""
     write_scale_model(tmp_path / "secret" / "1", 9.0)
     relative = os.path.relpath(tmp_path / "secret", MODELS / "zoo")
     for name in (
@@ -231,8 +231,8 @@ def publish(hot: Path, version: str, *, without: str = "") -> Path:
     return draft.rename(hot / version)
 
 
-def test_versions_that_cannot_be_loaded(hot: Path, tmp_path: Path) -> None:
-    """Without variables, behind a broken link, not a directory, not readable: version 1 answers on; then 9 is served."""
+def test_versions_that_cannot_be_loaded_do_not_affect_others(hot: Path, tmp_path: Path) -> None:
+    """Without variables, behind a broken link, not a directory, not readable: version 1 stays served."""
     with running_server({"hot": hot}, tmp_path) as server:
         publish(hot, "2", without="variables")
         eventually(lambda: state(server, "2"), "LOADING")
@@ -253,8 +253,8 @@ def test_versions_that_cannot_be_loaded(hot: Path, tmp_path: Path) -> None:
         assert factor(server) == 2.0
 
 
-def test_a_version_that_is_a_link(hot: Path, tmp_path: Path) -> None:
-    """A link to a directory elsewhere is a version, and goes when the link goes."""
+def test_a_version_may_be_a_symbolic_link(hot: Path, tmp_path: Path) -> None:
+    """It is served, and is unloaded when the link is removed."""
     shutil.copytree(MODELS / "versions" / "2", tmp_path / "elsewhere")
     with running_server({"hot": hot}, tmp_path) as server:
         (hot / "2").symlink_to(tmp_path / "elsewhere")
@@ -263,8 +263,8 @@ def test_a_version_that_is_a_link(hot: Path, tmp_path: Path) -> None:
         eventually(lambda: factor(server), 1.0)
 
 
-def test_versions_deleted_while_they_load(hot: Path, tmp_path: Path) -> None:
-    """Versions that vanish at any moment of their loading never take version 1 away, nor the next that stays."""
+def test_versions_deleted_while_they_load_do_not_affect_others(hot: Path, tmp_path: Path) -> None:
+    """Version 1 stays served, and a version that stays on disk is served later."""
     with running_server({"hot": hot}, tmp_path) as server:
         for number in range(2, 8):
             doomed = publish(hot, str(number))
@@ -297,8 +297,8 @@ def process(
         running.wait()
 
 
-def test_it_serves_again_after_a_kill(hot: Path) -> None:
-    """After `kill -9`, in the middle of a request, the same command line on the same ports serves at once."""
+def test_a_killed_server_can_be_started_again_at_once(hot: Path) -> None:
+    """After `kill -9` during a request, with the same command line and ports."""
     ports = free_ports(2)
     for _ in range(2):
         with process(hot, ports, subprocess.DEVNULL) as (running, server):
@@ -309,8 +309,8 @@ def test_it_serves_again_after_a_kill(hot: Path) -> None:
                 running.wait()
 
 
-def test_a_full_disk_does_not_stop_it(hot: Path) -> None:
-    """Where nothing it says can be written, requests are answered and versions change."""
+def test_a_full_disk_does_not_stop_the_server(hot: Path) -> None:
+    """If no log line can be written, requests are answered and versions change."""
     with (
         Path("/dev/full").open("wb", buffering=0) as full,
         process(hot, free_ports(2), full, "--unknown", stdout=full) as (running, server),
@@ -322,8 +322,8 @@ def test_a_full_disk_does_not_stop_it(hot: Path) -> None:
         assert running.wait(timeout=240) == 0
 
 
-def test_it_needs_no_standard_streams(hot: Path) -> None:
-    """Started with all three closed, as some supervisors do it, no connection takes their place."""
+def test_the_server_needs_no_standard_streams(hot: Path) -> None:
+    """If all three are closed at the start, as with some supervisors, no connection takes their place."""
     rest_port, grpc_port = free_ports(2)
     argv = [
         *(sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={grpc_port}"),
@@ -342,8 +342,8 @@ def test_it_needs_no_standard_streams(hot: Path) -> None:
 
 
 @pytest.mark.parametrize("reader", ["gone", "asleep"])
-def test_a_log_nobody_reads_does_not_stop_it(hot: Path, reader: str) -> None:
-    """Nor where the log goes into a pipe whose reader has left, or has stopped reading while it is full."""
+def test_an_unread_log_does_not_stop_the_server(hot: Path, reader: str) -> None:
+    """Nor does a log pipe whose reader has closed it, or has stopped reading while it is full."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     try:

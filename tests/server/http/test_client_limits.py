@@ -62,13 +62,11 @@ def ask(server: Served, body: bytes, *lines: str) -> int:
     return status(connection)
 
 
-def test_a_body_that_is_announced_too_large(server: Served) -> None:
-    """It is refused before it is sent."""
+def test_a_body_with_a_too_large_content_length_is_refused_before_it_is_sent(server: Served) -> None:
     assert status(begin(server, f"Content-Length: {BUDGET_MIB * MIB + 1}")) == 413
 
 
-def test_a_body_that_becomes_too_large(server: Served) -> None:
-    """One without a length is refused when it does not fit any more."""
+def test_a_body_without_a_length_is_refused_when_it_exceeds_the_limit(server: Served) -> None:
     connection = begin(server, "Transfer-Encoding: chunked")
     with suppress(ConnectionError):
         for _ in range(BUDGET_MIB + 4):
@@ -77,8 +75,8 @@ def test_a_body_that_becomes_too_large(server: Served) -> None:
 
 
 @pytest.mark.parametrize("is_declared", [True, False])
-def test_a_message_that_becomes_too_large(server: Served, is_declared: bool) -> None:
-    """RESOURCE_EXHAUSTED; a body that goes on after its message is not held either."""
+def test_a_message_above_the_limit_is_resource_exhausted(server: Served, is_declared: bool) -> None:
+    """A body that continues after its message is not held either."""
     with others_are_served(server, growth_mb=60), connected(server.grpc_port) as client:
         client.sync()
         stream = client.start(grpc_fields())
@@ -88,8 +86,8 @@ def test_a_message_that_becomes_too_large(server: Served, is_declared: bool) -> 
     assert answer.trailers["grpc-status"] == (RESOURCE_EXHAUSTED if is_declared else "13")
 
 
-def test_bodies_that_never_end(server: Served) -> None:
-    """Many of them hold no more than one that is too large, and others are served meanwhile."""
+def test_bodies_that_never_end_hold_little_memory(server: Served) -> None:
+    """Many of them hold no more than one body at the limit, and others are served meanwhile."""
     with others_are_served(server, growth_mb=60), ExitStack() as stack:
         for _ in range(8):
             connection = stack.enter_context(begin(server, f"Content-Length: {10 * MIB}"))
@@ -98,22 +96,22 @@ def test_bodies_that_never_end(server: Served) -> None:
                 connection.sendall(bytes(9 * MIB))
 
 
-def test_bodies_that_unpack_to_more(server: Served) -> None:
-    """A gzip body that would take more than a step may: refused like one past 100 MB."""
+def test_gzip_bodies_that_unpack_to_too_much_are_refused(server: Served) -> None:
+    """Above half of the budget, with the same error as above 100 MB."""
     with others_are_served(server, growth_mb=60):
         for _ in range(5):
             assert ask(server, gzip.compress(b" " * (50 * MIB)), "Content-Encoding: gzip") == 400
 
 
-def test_bodies_that_decode_to_more(server: Served) -> None:
-    """Three bytes of JSON may be a list of 56: what that comes to is estimated before anything is decoded."""
+def test_json_bodies_that_decode_to_too_much_are_refused(server: Served) -> None:
+    """Three bytes of JSON may be a list of 56 bytes. The decoded size is estimated before anything is decoded."""
     with others_are_served(server, growth_mb=60):
         for element in (b"[],", b'{"x":1},', b"1,"):
             body = b'{"instances": [' + element * (3 * MIB // len(element)) + b'"x"]}'
             assert ask(server, body) == 429
 
 
-def test_tensors_that_expand(server: Served) -> None:
+def test_tensors_count_with_their_expanded_size(server: Served) -> None:
     """A few bytes that stand for a large tensor count as that tensor."""
     request = protos.PredictRequest(model_spec={"name": "echo"})
     request.inputs["x"].dtype = 1
@@ -127,10 +125,10 @@ def test_tensors_that_expand(server: Served) -> None:
             assert client.answer(stream).trailers["grpc-status"] == RESOURCE_EXHAUSTED
 
 
-def test_answers_that_nobody_reads(server: Served) -> None:
-    """Large answers behind a closed window are held within the budget; the others are refused.
+def test_unread_answers_are_held_within_the_budget(server: Served) -> None:
+    """Large answers wait behind a closed window; those above the budget are refused.
 
-    Without the budget they take 370 MB. A server that has just started grows by 50 MB whatever it is asked.
+    Without the budget they take 370 MB. A server that has just started grows by 50 MB with its first requests.
     """
     with (
         others_are_served(server, growth_mb=150),
@@ -165,8 +163,8 @@ def reflect(client: Client, data: bytes) -> int:
     return stream
 
 
-def test_a_stream_whose_answers_nobody_reads(server: Served) -> None:
-    """The server takes one message at a time, so a window's worth is all that can pile up."""
+def test_an_unread_stream_holds_one_window(server: Served) -> None:
+    """The server takes one message at a time, so no more than one window of messages piles up."""
     with (
         others_are_served(server, growth_mb=60),
         connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: 0}) as client,
@@ -177,8 +175,8 @@ def test_a_stream_whose_answers_nobody_reads(server: Served) -> None:
         assert client.server_room(stream) <= 0 or client.answers[stream].is_over
 
 
-def test_a_stream_of_many_messages(server: Served) -> None:
-    """Two hundred thousand empty messages, answered while others are served; work ends when the client leaves."""
+def test_a_stream_of_many_messages_does_not_delay_others(server: Served) -> None:
+    """Two hundred thousand empty messages; the work ends when the client leaves."""
     with others_are_served(server, growth_mb=60):
         with connected(server.grpc_port) as client:
             client.sync()
@@ -189,7 +187,7 @@ def test_a_stream_of_many_messages(server: Served) -> None:
 
 
 # ---- counts ----
-def test_too_many_header_fields(server: Served) -> None:
+def test_too_many_header_fields_are_refused(server: Served) -> None:
     """431 over HTTP/1; over HTTP/2 the stream is reset."""
     many = [(f"x-{number}", "y") for number in range(30)]
     assert ask(server, b"{}", *(f"{name}: {value}" for name, value in many)) == 431
@@ -198,8 +196,8 @@ def test_too_many_header_fields(server: Served) -> None:
         assert client.works()
 
 
-def test_the_requests_of_a_connection(server: Served) -> None:
-    """After fifty the server says that the connection closes; over HTTP/2 it sends GOAWAY."""
+def test_a_connection_closes_after_its_maximum_of_requests(server: Served) -> None:
+    """After fifty requests, HTTP/1 says `connection: close` and HTTP/2 sends GOAWAY."""
     body = json.dumps({"instances": [1.5]}).encode()
     request = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     with socket.create_connection((HOST, server.rest_port), timeout=WAIT_S) as connection:

@@ -1,4 +1,4 @@
-"""Splitting HTTP/2 into frames on its own: pieces of any size, padding, limits by the head of a frame alone."""
+"""The frame reader of HTTP/2 without a server: pieces of any size, padding, limits enforced by the head of a frame."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def read(data: bytes, piece: int = 1 << 30) -> tuple[Recorded, FrameReader]:
 
 
 @pytest.mark.parametrize("piece", [1, 2, 5, 9, 10, 11, 1 << 30])
-def test_frames_in_pieces(piece: int) -> None:
-    """Every kind of frame, cut anywhere, means the same."""
+def test_frames_may_be_cut_anywhere(piece: int) -> None:
+    """Every kind of frame."""
     data = b"".join(
         (
             frame(Kind.HEADERS, END_HEADERS, 1, b"block"),
@@ -126,15 +126,15 @@ def test_frames_in_pieces(piece: int) -> None:
     ],
     ids=["HEADERS", "SETTINGS", "PING", "RST_STREAM", "WINDOW_UPDATE", "GOAWAY", "PUSH_PROMISE", "unknown"],
 )
-def test_frames_are_judged_by_their_head(head: bytes, code: ErrorCode) -> None:
-    """A frame that is too long, or must not come, is refused when its nine bytes are there."""
+def test_invalid_frames_are_refused_when_their_head_has_arrived(head: bytes, code: ErrorCode) -> None:
+    """A frame that is too long, or not allowed, is refused by its first nine bytes."""
     with pytest.raises(ConnectionFailedError) as error:
         read(head[:9])
     assert error.value.code == code
 
 
-def test_a_frame_in_pieces_is_not_held() -> None:
-    """Of a megabyte that nobody needs, or that a stream takes, nothing is kept between its pieces."""
+def test_pieces_of_a_large_frame_are_not_kept() -> None:
+    """Whether the frame is skipped or received by a stream."""
     for kind, number in ((0xBE, 0), (Kind.DATA, 1), (Kind.DATA, 9)):
         recorded, reader = read(frame(kind, 0, number, bytes(2**20))[:-1], 1000)
         assert len(reader._rest) == 0
@@ -143,8 +143,8 @@ def test_a_frame_in_pieces_is_not_held() -> None:
         assert [len(part) for part in parts if isinstance(part, bytes)] == ([2**20 - 1] if number == 1 else [])
 
 
-def test_many_frames_take_turns() -> None:
-    """After some hundred frames, or some kilobytes of header blocks, the rest waits for another turn of the loop."""
+def test_reading_many_frames_is_interrupted() -> None:
+    """After some hundred frames, or some kilobytes of header blocks, until the next iteration of the loop."""
     for data in (ping() * 1000, frame(Kind.HEADERS, END_HEADERS, 1, bytes(MAX_BLOCK)) * 20):
         recorded = Recorded()
         reader = FrameReader(recorded, MAX_BLOCK)
@@ -158,8 +158,8 @@ def test_many_frames_take_turns() -> None:
         assert len(recorded.events) == 1 + len(data) // (9 + int.from_bytes(data[:3], "big"))
 
 
-def test_header_blocks_without_end() -> None:
-    """Many CONTINUATION frames, or much in them, end the connection."""
+def test_endless_header_blocks_end_the_connection() -> None:
+    """Many CONTINUATION frames, or large ones."""
     begun = frame(Kind.HEADERS, 0, 1, b"x")
     for more in (frame(Kind.CONTINUATION, 0, 1) * 100, frame(Kind.CONTINUATION, 0, 1, bytes(300)) * 4):
         with pytest.raises(ConnectionFailedError) as error:

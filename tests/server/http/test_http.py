@@ -1,4 +1,4 @@
-"""HTTP as clients of all kinds speak it, and each port's own protocol."""
+"""HTTP as various clients speak it, and the protocol of each port."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_rest_is_on_its_port_only(server: Served) -> None:
 
 @pytest.mark.server
 def test_grpc_is_on_its_port_only(server: Served) -> None:
-    """On the REST port there is no gRPC; a content type changes nothing there."""
+    """The REST port answers no gRPC, whatever the content type."""
     with grpc.insecure_channel(f"{server.host}:{server.rest_port}") as channel, pytest.raises(grpc.RpcError):
         predict(channel, timeout=240)
     headers = {"Content-Type": "application/grpc"}
@@ -70,20 +70,20 @@ def test_grpc_is_on_its_port_only(server: Served) -> None:
 
 @pytest.mark.server
 def test_with_rest_off_nothing_answers_rest(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """`--rest_api_port=0`, the default: not even on the gRPC port."""
+    """`--rest_api_port=0`, the default: the gRPC port does not answer REST either."""
     with running_flags([*model, "--rest_api_port=0"], tmp_path_factory.mktemp("off")) as running:
         assert rest(running, "GET", "/v1/models/echo", port=running.grpc_port)[:2] == (415, NOT_GRPC)
 
 
 @pytest.mark.server
-def test_no_software_is_named(server: Served) -> None:
-    """As in the real server there is no `server` header."""
+def test_there_is_no_server_header(server: Served) -> None:
+    """As in the real server."""
     assert "server" not in rest(server, "GET", "/v1/models/echo")[2]
 
 
 @pytest.mark.server
-def test_a_whole_url(server: Served) -> None:
-    """A request may name the server in its first line, as one that went through a proxy does."""
+def test_a_request_line_may_have_a_whole_url(server: Served) -> None:
+    """As requests through a proxy do."""
     url = b"HTTP://%b:%d/v1/models/echo" % (server.host.encode(), server.rest_port)
     answer = raw(server, b"GET " + url + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200")
@@ -91,8 +91,8 @@ def test_a_whole_url(server: Served) -> None:
 
 
 @pytest.mark.server
-def test_http_1_0(server: Served) -> None:
-    """ApacheBench and proxies speak it: the answer comes, and the connection closes unless it is to be kept."""
+def test_http_1_0_connections_close_unless_kept_alive(server: Served) -> None:
+    """ApacheBench and some proxies speak HTTP/1.0."""
     answer = raw(server, b"GET /v1/models/echo HTTP/1.0\r\n\r\n")
     assert answer[:13] in (b"HTTP/1.0 200 ", b"HTTP/1.1 200 ")
     assert b'"AVAILABLE"' in answer
@@ -100,8 +100,8 @@ def test_http_1_0(server: Served) -> None:
 
 @pytest.mark.server
 @pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "CONNECT"])
-def test_methods_that_are_none_of_ours(server: Served, method: str) -> None:
-    """501 and the connection closes, as the real server's HTTP library has it."""
+def test_unknown_methods_are_not_implemented(server: Served, method: str) -> None:
+    """501, and the connection closes, as with the real server's HTTP library."""
     answer = raw(server, f"{method} /v1/models/echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
 
     if method == "CONNECT" and answer.startswith(b"HTTP/1.1 400 "):
@@ -112,8 +112,8 @@ def test_methods_that_are_none_of_ours(server: Served, method: str) -> None:
 
 @pytest.mark.server
 @pytest.mark.parametrize("path", ["/v1/models/a%zzb", "/v1/models/a%2", '/v1/models/a"b', "/v1/models/{echo}:predict"])
-def test_what_is_no_uri(server: Served, path: str) -> None:
-    """400 with an HTML page, before any model is looked for."""
+def test_invalid_uris_are_an_html_400(server: Served, path: str) -> None:
+    """Whatever the model."""
     answer = raw(server, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
 
     assert answer.startswith(b"HTTP/1.1 400 ")
@@ -121,8 +121,8 @@ def test_what_is_no_uri(server: Served, path: str) -> None:
 
 
 @pytest.mark.server
-def test_names_may_hold_what_a_uri_may(server: Served) -> None:
-    """Escaped or not, and a question mark on GET."""
+def test_model_names_may_have_any_character_of_a_uri(server: Served) -> None:
+    """Escaped or not; a question mark with GET."""
     for path, name in (("a%20b", "a b"), ("a+b", "a+b"), ("(x)!", "(x)!"), ("e%C3%A9", "e\u00e9"), ("m?x=1", "m?x=1")):
         status, body, _ = rest(server, "GET", f"/v1/models/{path}")
         assert status == 404
@@ -130,7 +130,7 @@ def test_names_may_hold_what_a_uri_may(server: Served) -> None:
 
 
 @pytest.mark.server
-def test_many_percent_signs_take_no_time(server: Served) -> None:
+def test_paths_with_many_percent_signs_are_matched_quickly(server: Served) -> None:
     """A path is matched in one pass."""
     status, _, _ = rest(server, "GET", "/v1/models/" + "%41" * 5000 + "%")
 
@@ -138,10 +138,10 @@ def test_many_percent_signs_take_no_time(server: Served) -> None:
 
 
 @pytest.mark.server
-def test_grpc_goes_on_where_rest_cannot(
+def test_a_rest_port_in_use_leaves_grpc_served(
     server: Served, model: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """A REST port in use is skipped, and the log says so: the real server's habit."""
+    """REST is skipped and the log has the reason, as in the real server."""
     folder = tmp_path_factory.mktemp("taken")
     flags = [*model, "--rest_api_port=0", f"--rest_api_port={server.rest_port}"]  # the last one counts
     with (
@@ -156,8 +156,10 @@ def test_grpc_goes_on_where_rest_cannot(
 
 @pytest.mark.server
 @pytest.mark.parametrize("host", ["0.0.0.0", "localhost"])
-def test_hosts(host: str, model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """By default the server listens everywhere, over IPv6 too where there is any; a host may be a name."""
+def test_the_server_listens_on_the_given_host(
+    host: str, model: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """By default on all addresses, IPv6 included; a host may be a name."""
     with running_flags([*model, f"--host={host}"], tmp_path_factory.mktemp("host")) as running:
         hosts = ["127.0.0.1", "::1"] if HAS_IPV6 and host == "0.0.0.0" else ["localhost"]
         for one in hosts:
@@ -168,15 +170,13 @@ def test_hosts(host: str, model: list[str], tmp_path_factory: pytest.TempPathFac
                 assert predict(channel) == 1.5
 
 
-def test_a_host_that_is_none(caplog: pytest.LogCaptureFixture) -> None:
-    """Said before anything starts."""
+def test_an_unknown_host_is_refused_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ServingError, match="Failed to BuildAndStart gRPC server"):
         check_addresses(Flags(host="no.such.host.invalid"))
     assert "cannot listen on no.such.host.invalid:8500 (--port): " in caplog.text
 
 
-def test_one_port_for_both(caplog: pytest.LogCaptureFixture) -> None:
-    """It is gRPC's."""
+def test_equal_ports_are_used_for_grpc(caplog: pytest.LogCaptureFixture) -> None:
     (port,) = free_ports(1)
 
     assert check_addresses(Flags(host="127.0.0.1", port=port, rest_api_port=port)).rest_api_port == 0
@@ -197,8 +197,8 @@ def test_one_port_for_both(caplog: pytest.LogCaptureFixture) -> None:
         ("grpc.max_concurrent_streams=4294967296", Limits(max_streams=2**31 - 1)),
     ],
 )
-def test_channel_arguments(arguments: str, limits: Limits) -> None:
-    """They are about gRPC, by port and by socket; REST's connections stay as they are."""
+def test_channel_arguments_set_limits_of_grpc_only(arguments: str, limits: Limits) -> None:
+    """On the port and on the socket; REST connections keep their limits."""
     flags = Flags(host="127.0.0.1", rest_api_port=8501, grpc_socket_path="x", grpc_channel_arguments=arguments)
     by_socket, by_port, over_rest = addresses(flags, None)
 
@@ -206,8 +206,8 @@ def test_channel_arguments(arguments: str, limits: Limits) -> None:
     assert over_rest.limits == Limits()
 
 
-def test_channel_arguments_without_effect(caplog: pytest.LogCaptureFixture) -> None:
-    """What has no meaning here is taken, whatever its value, and the log says so."""
+def test_channel_arguments_without_effect_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """They are accepted with any value."""
     (port,) = free_ports(1)
     arguments = "grpc.nope=x,grpc.max_connection_age_ms=2000"
     (by_port,) = addresses(check_addresses(Flags(host="127.0.0.1", port=port, grpc_channel_arguments=arguments)), None)
@@ -227,15 +227,17 @@ def test_channel_arguments_without_effect(caplog: pytest.LogCaptureFixture) -> N
         ("grpc.max_concurrent_streams=0", "would let no call in"),
     ],
 )
-def test_what_is_no_channel_argument(arguments: str, said: str) -> None:
-    """Refused at the start; the real server would crash."""
+def test_invalid_channel_arguments_are_refused_at_the_start(arguments: str, said: str) -> None:
+    """The real server would crash."""
     with pytest.raises(ServingError, match=said):
         check_addresses(Flags(port=0, grpc_socket_path="x", grpc_channel_arguments=arguments))
 
 
 @pytest.mark.server
-def test_connections_grow_old(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """With grpc.max_connection_age_ms a client is sent away after that time, and its calls do not notice."""
+def test_max_connection_age_closes_connections_gracefully(
+    model: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Running and new calls of the client succeed."""
     flags = [*model, "--grpc_channel_arguments=grpc.max_connection_age_ms=300"]
     with (
         running_flags(flags, tmp_path_factory.mktemp("age")) as running,
@@ -254,7 +256,7 @@ def test_connections_grow_old(model: list[str], tmp_path_factory: pytest.TempPat
 @pytest.mark.server
 @pytest.mark.parametrize("more", ["", ",grpc.keepalive_time_ms=100"])
 def test_idle_connections_are_closed(model: list[str], tmp_path_factory: pytest.TempPathFactory, more: str) -> None:
-    """With grpc.max_connection_idle_ms a client that asks nothing is sent away after that time, though it be there."""
+    """With grpc.max_connection_idle_ms, also if the client is still connected."""
     flags = [*model, f"--grpc_channel_arguments=grpc.max_connection_idle_ms=400{more}"]
     with running_flags(flags, tmp_path_factory.mktemp("idle")) as running, _http2(running) as (wire, connection):
         start_s = time.monotonic()
@@ -271,8 +273,8 @@ def test_idle_connections_are_closed(model: list[str], tmp_path_factory: pytest.
 
 
 @pytest.mark.server
-def test_clients_that_are_gone_are_noticed(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    """With grpc.keepalive_time_ms a silent client is asked whether it is there; without an answer it is given up."""
+def test_keepalive_detects_clients_that_are_gone(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With grpc.keepalive_time_ms, a silent client gets a PING; without an answer, the connection is closed."""
     flags = [*model, "--grpc_channel_arguments=grpc.keepalive_time_ms=200,grpc.keepalive_timeout_ms=300"]
     with running_flags(flags, tmp_path_factory.mktemp("keepalive")) as running, _http2(running) as (wire, connection):
         pings_s = []

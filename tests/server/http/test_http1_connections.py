@@ -1,4 +1,4 @@
-"""The server as an HTTP/1.1 peer (RFC 9112): every byte is written and read here, the ordinary, the odd and the hostile."""
+"""The server as an HTTP/1.1 peer (RFC 9112), tested byte by byte: usual, unusual and hostile requests."""
 
 from __future__ import annotations
 
@@ -187,8 +187,8 @@ def client(server: Served) -> Iterator[Client]:
 
 
 # ---- connections that last ----
-def test_a_connection_is_kept(client: Client) -> None:
-    """Requests with and without bodies, one after the other; no answer says that it is the last."""
+def test_a_connection_serves_many_requests(client: Client) -> None:
+    """With and without bodies; no answer closes the connection."""
     for number in range(300):
         client.send(post(b'{"instances": [%d]}' % number) if number % 3 else get())
         answer = client.answer()
@@ -196,8 +196,8 @@ def test_a_connection_is_kept(client: Client) -> None:
         assert (answer.version, answer.is_last) == ("1.1", False)
 
 
-def test_heads_that_come_again(server: Served, client: Client) -> None:
-    """A head to the letter like the one before says nothing about what comes after it, or by which port it came."""
+def test_repeated_heads_are_served_by_their_own_body_and_port(server: Served, client: Client) -> None:
+    """The cache of heads does not mix up what follows an equal head."""
     one, two, many = (b'{"instances": [%d]}' % number for number in (1, 2, 1234))
     head = post(two)[: -len(two)]
 
@@ -227,8 +227,8 @@ def test_heads_that_come_again(server: Served, client: Client) -> None:
     assert client.answer().status == 400
 
 
-def test_both_ports(server: Served) -> None:
-    """The gRPC port answers HTTP/1.1 too: with a refusal, after which the connection goes on or closes."""
+def test_the_grpc_port_refuses_http1_requests(server: Served) -> None:
+    """The connection then stays open or closes."""
     with connected(server.grpc_port) as client:
         client.send(get())
         answer = client.answer()
@@ -238,8 +238,8 @@ def test_both_ports(server: Served) -> None:
             assert client.answer().status == 415
 
 
-def test_pipelined_requests(client: Client) -> None:
-    """Fifty in one packet are answered in order, whatever each takes."""
+def test_pipelined_requests_are_answered_in_order(client: Client) -> None:
+    """Fifty in one packet."""
     requests = []
     for number in range(50):
         if number % 10 == 0:  # these are read in a thread, and outlast the ones after them
@@ -258,7 +258,7 @@ def test_pipelined_requests(client: Client) -> None:
     assert client.works()
 
 
-def test_pipelined_requests_in_pieces(client: Client) -> None:
+def test_pipelined_requests_may_be_cut_anywhere(client: Client) -> None:
     """Wherever the pieces begin and end."""
     data = b"".join(post(b'{"instances": [%d]}' % number) for number in range(40))
     for size in (7, 1000):
@@ -268,8 +268,8 @@ def test_pipelined_requests_in_pieces(client: Client) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "PROPFIND", "PRI"])
-def test_a_byte_at_a_time(client: Client, method: str) -> None:
-    """Also where it begins like HTTP/2's preface does."""
+def test_requests_may_arrive_a_byte_at_a_time(client: Client, method: str) -> None:
+    """Also if they begin like the preface of HTTP/2."""
     client.drip(get(method=method) if method in ("GET", "PRI") else post(method=method))
 
     status = client.answer().status
@@ -277,16 +277,16 @@ def test_a_byte_at_a_time(client: Client, method: str) -> None:
     assert status in expected.get(method, (400, 405))
 
 
-def test_empty_lines_before_a_request(client: Client) -> None:
-    """At least one is ignored (section 2.2): some clients send one after a body."""
+def test_empty_lines_before_a_request_are_ignored(client: Client) -> None:
+    """At least one (section 2.2): some clients send one after a body."""
     client.send(b"\r\n", get(), b"\r\n", post(), b"\r\n", get())
 
     assert [client.answer().status for _ in range(3)] == [200, 200, 200]
 
 
 @pytest.mark.parametrize("line", ["Connection: close", "connection:CLOSE", "Connection: x-other , close"])
-def test_the_last_request(client: Client, line: str) -> None:
-    """After `close` nothing more is answered; the answer says so, too (section 9.6)."""
+def test_connection_close_ends_the_connection(client: Client, line: str) -> None:
+    """Later requests are not answered, and the answer has `connection: close` (section 9.6)."""
     client.send(get(), get(STATUS_PATH, line), STOWAWAY)
 
     assert not client.answer().is_last
@@ -296,8 +296,8 @@ def test_the_last_request(client: Client, line: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["X: y", "Connection: keep-alive", "Connection: Keep-Alive, x"])
-def test_http_1_0(client: Client, line: str) -> None:
-    """The connection closes, unless the client asked to keep it and the server says that it does."""
+def test_http_1_0_connections_close_unless_kept_alive(client: Client, line: str) -> None:
+    """If the client asks to keep it, the server says that it does."""
     client.send(post(ONE, line, version="1.0"))
     answer = client.answer()
 
@@ -312,8 +312,8 @@ def test_http_1_0(client: Client, line: str) -> None:
     assert client.is_over()
 
 
-def test_head(client: Client) -> None:
-    """A HEAD is answered with header fields alone; the next answer begins right after them."""
+def test_head_is_answered_without_a_body(client: Client) -> None:
+    """The next answer begins right after the header fields."""
     client.send(get("/v1/models/nope", method="HEAD"), get("/v1/models/nope", method="PUT"), get("/nope"))
     headers, like = client.answer(head=True), client.answer()
     assert client.answer().status == 404
@@ -328,7 +328,7 @@ def test_head(client: Client) -> None:
 
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket", "TLS/1.0"])
 def test_upgrades_are_ignored(client: Client, upgrade: str) -> None:
-    """A server need not (RFC 9110, section 7.8): the answer comes over HTTP/1.1, also to a request with a body."""
+    """As RFC 9110, section 7.8, allows: the answer comes over HTTP/1.1, also to a request with a body."""
     lines = (f"Upgrade: {upgrade}", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA")
     client.send(get(STATUS_PATH, *lines), post(ONE, *lines), get())
 
@@ -341,8 +341,8 @@ def test_upgrades_are_ignored(client: Client, upgrade: str) -> None:
 @pytest.mark.parametrize(
     "line", ["Content-Length: 20", "CONTENT-LENGTH:20", "Content-Length: \t 20 \t", "Content-Length: 0020"]
 )
-def test_lengths(client: Client, line: str) -> None:
-    """A body is as long as it says, and what follows is another request."""
+def test_content_length_delimits_bodies(client: Client, line: str) -> None:
+    """The bytes that follow are another request."""
     client.send(post(ONE, line), get())
 
     assert client.answer().json() == {"predictions": [1.5]}
@@ -360,8 +360,8 @@ CHUNKS = {
 
 
 @pytest.mark.parametrize("name", CHUNKS)
-def test_chunks(client: Client, name: str) -> None:
-    """All forms of a chunked body, at once and a byte at a time; the next request is where it ends."""
+def test_chunked_bodies_are_read(client: Client, name: str) -> None:
+    """All forms, at once and a byte at a time; the next request begins at the end of the body."""
     request = post(CHUNKS[name], CHUNKED)
     client.send(request, get("/v1/models/next"))
     assert client.answer().json() == {"predictions": [1.5]}
@@ -371,8 +371,8 @@ def test_chunks(client: Client, name: str) -> None:
     assert client.works()
 
 
-def test_large_bodies(client: Client) -> None:
-    """Of 10 MB, in chunks and with a length."""
+def test_large_bodies_are_read(client: Client) -> None:
+    """10 MB, in chunks and with a length."""
     body = b'{"instances": [' + b"1.5," * 2_500_000 + b"2.5]}"
     chunks = [chunk(body[start : start + 100_000]) for start in range(0, len(body), 100_000)]
     for request in (post(body), post(b"".join(chunks) + chunk(b"") + b"\r\n", "Transfer-Encoding: Chunked")):
@@ -383,8 +383,8 @@ def test_large_bodies(client: Client) -> None:
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_expectations(client: Client, is_chunked: bool) -> None:
-    """`100 Continue` comes before the body, once; the answer after it."""
+def test_expect_100_continue_is_answered_before_the_body(client: Client, is_chunked: bool) -> None:
+    """Once, and before the answer."""
     body, lines = ONE, [f"Content-Length: {len(ONE)}"]
     if is_chunked:
         body, lines = CHUNKS["of a byte"], [CHUNKED]
@@ -396,8 +396,8 @@ def test_expectations(client: Client, is_chunked: bool) -> None:
     assert client.works()
 
 
-def test_expectations_that_are_met(server: Served, client: Client) -> None:
-    """Where the body is there already, 100 may be left out; HTTP/1.0 never gets it (RFC 9110, section 10.1.1)."""
+def test_expect_100_continue_may_be_unanswered_if_the_body_is_there(server: Served, client: Client) -> None:
+    """HTTP/1.0 clients never get 100 (RFC 9110, section 10.1.1)."""
     client.send(post(ONE, "Expect: 100-continue"), get())
     answer = client.answer()
     assert (client.answer() if answer.status == 100 else answer).json() == {"predictions": [1.5]}
@@ -408,15 +408,15 @@ def test_expectations_that_are_met(server: Served, client: Client) -> None:
     assert client.answer().json() == {"predictions": [1.5]}
 
 
-def test_expectations_of_another_kind(client: Client) -> None:
-    """417, or they are ignored."""
+def test_other_expectations_are_refused_or_ignored(client: Client) -> None:
+    """417, or no effect."""
     client.send(post(ONE, "Expect: a-miracle"))
 
     assert client.answer().status in (200, 417)
 
 
-def test_expectations_that_are_refused(server: Served) -> None:
-    """A final answer may come instead of 100; what follows is then no body, or the connection closes."""
+def test_a_final_answer_may_replace_100_continue(server: Served) -> None:
+    """What follows is then not a body, or the connection closes."""
     with connected(server.grpc_port) as client:
         client.send(post(b"", "Expect: 100-continue", "Content-Length: 20"))
         answer = client.answer()
@@ -431,8 +431,10 @@ def test_expectations_that_are_refused(server: Served) -> None:
     ("method", "port", "status"), [("POST", "gRPC", 415), ("TRACE", "REST", 501), ("PUT", "REST", 400)]
 )
 @pytest.mark.parametrize("is_chunked", [False, True])
-def test_early_answers(server: Served, method: str, port: str, status: int, is_chunked: bool) -> None:
-    """An answer may come before the body is there. It arrives, and what is left of the body is no request."""
+def test_an_answer_may_come_before_the_body(
+    server: Served, method: str, port: str, status: int, is_chunked: bool
+) -> None:
+    """It arrives, and the rest of the body is never taken for a request."""
     pieces = [STOWAWAY * 2200] * 100  # 10 MB
     with connected(server.grpc_port if port == "gRPC" else server.rest_port) as client:
         length = CHUNKED if is_chunked else f"Content-Length: {sum(map(len, pieces))}"
@@ -458,10 +460,10 @@ EARLY = [("POST", "gRPC", ""), ("PURGE", "REST", ""), ("TRACE", "REST", CHUNKED)
 
 @pytest.mark.parametrize(("method", "port", "line"), EARLY)
 @pytest.mark.parametrize("is_split", [True, False])
-def test_a_body_is_no_request_after_an_early_answer(
+def test_the_rest_of_a_body_is_not_a_request_after_an_early_answer(
     server: Served, method: str, port: str, line: str, is_split: bool
 ) -> None:
-    """The connection closes: the rest of the body is no request, not even one whose head the server has cached."""
+    """The connection closes, also if the server has cached the head of what looks like a request."""
     number = server.grpc_port if port == "gRPC" else server.rest_port
     with connected(number) as client:
         client.send(STOWAWAY)  # its head is cached from now on
@@ -479,8 +481,8 @@ def test_a_body_is_no_request_after_an_early_answer(
         assert client.is_over()
 
 
-def test_an_upgrade_before_connect(client: Client) -> None:
-    """Each request is answered once: an Upgrade that is ignored leaves nothing behind for the next request."""
+def test_an_ignored_upgrade_does_not_affect_the_next_request(client: Client) -> None:
+    """Each request is answered once."""
     client.send(get("/v1/models/first", "Connection: Upgrade", "Upgrade: x"))
     assert client.answer().status == 404
     client.send(get("a:80", method="CONNECT"), STOWAWAY)
@@ -488,8 +490,8 @@ def test_an_upgrade_before_connect(client: Client) -> None:
     assert client.is_over()
 
 
-def test_clients_that_leave(server: Served) -> None:
-    """In the middle of a head, of a body, of a chunk, before an answer: others do not notice."""
+def test_clients_may_disconnect_at_any_moment(server: Served) -> None:
+    """In a head, a body or a chunk, or before the answer; other clients are not affected."""
     request = post(CHUNKS["of a byte"], CHUNKED) + post()
     with others_are_served(server, growth_mb=10):
         for end in range(1, len(request), 2):
@@ -557,8 +559,8 @@ REFUSED: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_refused(client: Client, name: str) -> None:
-    """400 or, for what is not supported, 501 or 505. The connection closes: what follows is never a request."""
+def test_malformed_requests_are_refused(client: Client, name: str) -> None:
+    """400 or, if it is not supported, 501 or 505. The connection closes, so what follows is never a request."""
     before = 1 if name == "HTTP/2 in the middle" else 0
     client.try_send(REFUSED[name], STOWAWAY, STOWAWAY)
 
@@ -577,8 +579,8 @@ LENIENT: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", LENIENT)
-def test_two_ways_to_say_how_long(client: Client, name: str) -> None:
-    """Refused, or answered as the chunks have it; the connection closes in any case (section 6.1)."""
+def test_a_length_and_chunks_together_close_the_connection(client: Client, name: str) -> None:
+    """The request is refused, or read by its chunks (section 6.1)."""
     client.try_send(LENIENT[name], STOWAWAY)
 
     answer = client.answer()
@@ -613,8 +615,8 @@ CHOICES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_what_may_be_refused(client: Client, name: str) -> None:
-    """An error and the connection closes, or it is taken for what it looks like, and the next request is the next."""
+def test_unusual_requests_are_refused_or_read_in_one_way(client: Client, name: str) -> None:
+    """An error that closes the connection, or an answer and then the next request."""
     client.try_send(CHOICES[name], get("/v1/models/next"))
 
     answer = client.answer()
@@ -637,16 +639,16 @@ def test_what_may_be_refused(client: Client, name: str) -> None:
     ],
     ids=["none", "twice", "two", "a space", "a path", "two in HTTP/1.0"],
 )
-def test_hosts(client: Client, head: bytes) -> None:
-    """No Host, more than one, or one that is none: 400 (section 3.2)."""
+def test_invalid_hosts_are_refused(client: Client, head: bytes) -> None:
+    """None, several or an invalid one: 400 (section 3.2)."""
     client.send(head)
 
     assert client.answer().status == 400
 
 
 @pytest.mark.parametrize("method", ["FOO", "get", "G", "X" * 1000, "PROPFIND", "TRACE", "CONNECT"])
-def test_unknown_methods(client: Client, method: str) -> None:
-    """501, or 400; a body of theirs is no request."""
+def test_unknown_methods_are_refused_with_their_body(client: Client, method: str) -> None:
+    """501 or 400; their body is not taken for a request."""
     client.try_send(post(STOWAWAY, method=method))
 
     answer = client.answer()
@@ -657,8 +659,7 @@ def test_unknown_methods(client: Client, method: str) -> None:
         assert client.works()
 
 
-def test_options_of_the_server(client: Client) -> None:
-    """`OPTIONS *` has an answer of some kind, and one only."""
+def test_options_asterisk_has_one_answer(client: Client) -> None:
     client.send(get("*", method="OPTIONS"), get())
 
     assert client.answer().status in (200, 204, 400, 404, 405, 501)
@@ -681,8 +682,8 @@ HUGE: dict[str, tuple[bytes, set[int]]] = {
 
 
 @pytest.mark.parametrize("name", HUGE)
-def test_heads_that_are_too_large(server: Served, client: Client, name: str) -> None:
-    """A megabyte of anything but a body is refused, and the connection closes; or nobody holds it."""
+def test_too_large_heads_are_refused(server: Served, client: Client, name: str) -> None:
+    """A megabyte of anything but a body is refused and closes the connection, or is not held."""
     request, statuses = HUGE[name]
     with others_are_served(server, growth_mb=20):
         client.try_send(request)
@@ -694,8 +695,8 @@ def test_heads_that_are_too_large(server: Served, client: Client, name: str) -> 
             assert client.is_over()
 
 
-def test_heads_of_a_fair_size(client: Client) -> None:
-    """16 kB of header fields, and a path of 4 kB, are still right."""
+def test_heads_of_16_kb_are_accepted(client: Client) -> None:
+    """And a path of 4 kB."""
     lines = [f"X-{number}: {'y' * 150}" for number in range(100)]
     client.send(post(ONE, *lines), get("/v1/models/" + "m" * 4000))
 
@@ -703,16 +704,16 @@ def test_heads_of_a_fair_size(client: Client) -> None:
     assert b"Could not find any versions of model mmm" in client.answer().body
 
 
-def test_answers_nobody_reads(server: Served) -> None:
-    """A client that asks on and on and takes no answer: the server stops reading, and holds little for it."""
+def test_unread_answers_stop_the_reading_of_requests(server: Served) -> None:
+    """The server holds little for a client that sends requests and reads no answers."""
     name = "m" * 4000
     requests = get(f"/v1/models/{name}") * 20
     with others_are_served(server, growth_mb=30), deaf(server.rest_port) as connection:
         assert flooded(connection, requests, 40_000_000) < 40_000_000
 
 
-def test_large_answers_nobody_reads(server: Served) -> None:
-    """So it is with answers of half a megabyte; when they are read in the end, all are there."""
+def test_unread_large_answers_stop_the_reading_of_requests(server: Served) -> None:
+    """Answers of half a megabyte; all of them arrive when the client reads in the end."""
     request, limit = post(b'{"instances": [%b1]}' % (b"1," * 100_000)), 60_000_000
     with others_are_served(server, growth_mb=40), connected(server.rest_port) as client:
         sent = flooded(client.socket, request, limit)
@@ -723,8 +724,8 @@ def test_large_answers_nobody_reads(server: Served) -> None:
     assert {answer.status for answer in answers} == {200}
 
 
-def test_errors_nobody_reads(server: Served) -> None:
-    """And with thousands of connections that end with an error that nobody takes."""
+def test_unread_errors_hold_little_memory(server: Served) -> None:
+    """Thousands of connections end with an error that the client does not read."""
     with others_are_served(server, growth_mb=20):
         for _ in range(1000):
             with connected(server.rest_port) as client:

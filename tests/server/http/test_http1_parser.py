@@ -1,4 +1,4 @@
-"""The HTTP/1 parser on its own: which heads and chunked bodies it takes, and as what, and which it refuses."""
+"""The HTTP/1 parser without a server: which heads and chunked bodies it accepts, and which it refuses."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def refused(data: bytes, limits: Limits = LIMITS) -> HTTPStatus:
     return error.value.status
 
 
-def test_what_a_head_says() -> None:
-    """Method, target, fields without the blanks around their values, and the body's length."""
+def test_a_head_is_parsed_into_its_parts() -> None:
+    """Method, target, fields without the blanks around their values, and the length of the body."""
     start = b"POST /v1/models/a%20b:predict?x=%20 HTTP/1.1\r\n"
     parsed = parse_head(head(b"Content-Length: \t20 ", b"X-Empty:", start=start), LIMITS)
 
@@ -53,14 +53,14 @@ def test_what_a_head_says() -> None:
         b"",
     ],
 )
-def test_request_lines_that_are_refused(line: bytes) -> None:
-    """One space between the parts, nothing before or after them."""
+def test_malformed_request_lines_are_refused(line: bytes) -> None:
+    """There is one space between the parts, and nothing before or after them."""
     assert refused(head(start=line + b"\r\n")) == HTTPStatus.BAD_REQUEST
 
 
 @pytest.mark.parametrize("version", [b"2.0", b"9.9", b"0.9", b"1.2"])
-def test_versions_that_are_not_supported(version: bytes) -> None:
-    """505 for everything but HTTP/1.1 and HTTP/1.0."""
+def test_other_versions_are_505(version: bytes) -> None:
+    """Anything but HTTP/1.1 and HTTP/1.0."""
     assert refused(head(start=b"GET / HTTP/" + version + b"\r\n")) == HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
 
 
@@ -84,20 +84,20 @@ def test_versions_that_are_not_supported(version: bytes) -> None:
         b"Host: y",
     ],
 )
-def test_fields_that_are_refused(line: bytes) -> None:
-    """Names that are no tokens, folded lines, control characters in values, a second Host."""
+def test_malformed_fields_are_refused(line: bytes) -> None:
+    """Names that are not tokens, folded lines, control characters in values, a second Host."""
     assert refused(head(line)) == HTTPStatus.BAD_REQUEST
 
 
 @pytest.mark.parametrize("host", [b"a/b", b"a@b", b"a b", b"a?b", b"a#b"])
-def test_hosts_that_are_refused(host: bytes) -> None:
-    """A path, a user name or a blank in it."""
+def test_malformed_hosts_are_refused(host: bytes) -> None:
+    """With a path, a user name or a blank."""
     assert refused(LINE + b"Host: " + host + b"\r\n\r\n") == HTTPStatus.BAD_REQUEST
 
 
 @pytest.mark.parametrize("length", [b"", b"+20", b"-1", b"0x14", b"20 1", b"20, 20", b"20,", b"1e3", b"9" * 19])
-def test_lengths_that_are_refused(length: bytes) -> None:
-    """Anything but digits, or more of them than an int64 has."""
+def test_malformed_lengths_are_refused(length: bytes) -> None:
+    """Anything but digits, or more digits than an int64 has."""
     assert refused(head(b"Content-Length: " + length)) == HTTPStatus.BAD_REQUEST
 
 
@@ -121,12 +121,12 @@ def test_lengths_that_are_refused(length: bytes) -> None:
         ((b"Content-Length: 5", b"Content-Length: 6"), 400),
     ],
 )
-def test_framings_that_could_be_read_in_two_ways(lines: tuple[bytes, ...], status: int) -> None:
-    """Only `chunked` alone, or one length alone, says where a body ends."""
+def test_ambiguous_framings_are_refused(lines: tuple[bytes, ...], status: int) -> None:
+    """Only `chunked` alone, or one length alone, tells where a body ends."""
     assert refused(head(*lines)) == status
 
 
-def test_http_1_0_has_no_chunks() -> None:
+def test_chunks_over_http_1_0_are_refused() -> None:
     """A proxy that speaks HTTP/1.0 would not know where the body ends."""
     assert refused(head(b"Transfer-Encoding: chunked", start=b"POST / HTTP/1.0\r\n")) == HTTPStatus.BAD_REQUEST
 
@@ -142,17 +142,17 @@ def test_http_1_0_has_no_chunks() -> None:
         (b"Connection: Keep-Alive", b"1.0", True),
     ],
 )
-def test_connections_that_go_on(line: bytes, version: bytes, keeps_alive: bool) -> None:
-    """HTTP/1.1 goes on unless told otherwise, HTTP/1.0 ends unless told otherwise."""
+def test_keep_alive_depends_on_version_and_connection_header(line: bytes, version: bytes, keeps_alive: bool) -> None:
+    """HTTP/1.1 connections are kept by default, HTTP/1.0 connections close by default."""
     assert parse_head(head(line, start=b"GET / HTTP/" + version + b"\r\n"), LIMITS).keeps_alive is keeps_alive
 
 
-def test_nothing_follows_connect() -> None:
-    """What comes after CONNECT is not HTTP."""
+def test_connect_closes_the_connection() -> None:
+    """What follows CONNECT is not HTTP."""
     assert not parse_head(head(start=b"CONNECT x:80 HTTP/1.1\r\n"), LIMITS).keeps_alive
 
 
-def test_limits_of_a_head() -> None:
+def test_heads_above_the_limits_are_refused() -> None:
     """Too many fields or bytes: 431; a target that does not end: 414."""
     small = Limits(max_header_bytes=1000, max_header_count=10)
     assert parse_head(head(*[b"X-%d: y" % number for number in range(9)]), small)
@@ -164,8 +164,8 @@ def test_limits_of_a_head() -> None:
         assert error.value.status == status
 
 
-def test_the_end_of_a_head_that_arrives_in_pieces() -> None:
-    """It is found wherever the pieces are cut, and bytes that can be no head are refused before it is complete."""
+def test_the_end_of_a_head_is_found_in_any_pieces() -> None:
+    """Bytes that cannot be a head are refused before it is complete."""
     data = head()
     for cut in range(1, len(data)):
         buffer = bytearray(data[:cut])
@@ -177,8 +177,8 @@ def test_the_end_of_a_head_that_arrives_in_pieces() -> None:
             head_end(bytearray(bad), 0, LIMITS)
 
 
-def test_empty_lines_before_a_request() -> None:
-    """A few are ignored (RFC 9112, section 2.2), not a flood of them."""
+def test_a_few_empty_lines_before_a_request_are_ignored() -> None:
+    """RFC 9112, section 2.2. A flood of them is refused."""
     assert without_empty_lines(b"\r\n\r\nGET") == b"GET"
     with pytest.raises(BadRequestError):
         without_empty_lines(b"\r\n" * 100)
@@ -199,8 +199,8 @@ def decoded(data: bytes, piece: int) -> tuple[bytes, bytes, bool]:
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 7, 1000])
-def test_chunks(piece: int) -> None:
-    """Chunks with extensions and trailers, cut anywhere; what follows is left for the next request."""
+def test_chunks_may_be_cut_anywhere(piece: int) -> None:
+    """With extensions and trailers; what follows is left for the next request."""
     data = b'5\r\nhello\r\n00A;x="y";z\r\n, world of\r\n0\r\nX-T: 1\r\n\r\nGET / HTTP/1.1\r\n'
     assert decoded(data, piece) == (b"hello, world of", b"GET / HTTP/1.1\r\n", True)
 
@@ -236,14 +236,14 @@ def test_chunks(piece: int) -> None:
     ids=lambda data: repr(data[:24]),
 )
 @pytest.mark.parametrize("piece", [1, 100_000])
-def test_chunks_that_are_refused(data: bytes, piece: int) -> None:
-    """Sizes, line ends, extensions and trailers that are not to the letter, or without end."""
+def test_malformed_chunks_are_refused(data: bytes, piece: int) -> None:
+    """Sizes, line ends, extensions and trailers that are invalid or endless."""
     with pytest.raises(BadRequestError):
         decoded(data, piece)
 
 
-def test_many_small_chunks_take_turns() -> None:
-    """The decoder stops after a thousand chunks, so that a flood of them does not hold the event loop."""
+def test_decoding_many_chunks_is_interrupted() -> None:
+    """After a thousand chunks, so that a flood of them does not hold the event loop."""
     parts, read, has_more = ChunkDecoder(LIMITS).decode(b"1\r\nx\r\n" * 5000)
 
     assert len(parts) <= 1000

@@ -1,4 +1,4 @@
-"""HTTP/2 clients that wear the server out: floods, endless header blocks, answers that nobody reads."""
+"""Hostile HTTP/2 clients: floods, endless header blocks, unread answers."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from model_servers import Served, own_mb
 pytestmark = pytest.mark.server
 
 
-def test_endless_header_blocks(server: Served, client: Client) -> None:
-    """A block without an end is broken off long before it is a burden."""
+def test_endless_header_blocks_end_the_connection(server: Served, client: Client) -> None:
+    """Long before they take much memory."""
     client.sync()
     literal = b"\x00\x01x\x7f\xf8\x7e" + bytes(16_375)  # a field of 16 kB
     with others_are_served(server, growth_mb=20):
@@ -52,8 +52,7 @@ def test_endless_header_blocks(server: Served, client: Client) -> None:
         assert client.end() == CALM
 
 
-def test_a_field_without_an_end(server: Served, client: Client) -> None:
-    """So is a single one."""
+def test_an_endless_header_field_ends_the_connection(server: Served, client: Client) -> None:
     client.sync()
     with others_are_served(server, growth_mb=20):
         client.try_send(frame(Kind.HEADERS, 0, client.new_stream(), BLOCK + b"\x00\x01x\x7f\xff\xff\xff\x07"))
@@ -63,8 +62,8 @@ def test_a_field_without_an_end(server: Served, client: Client) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x00\x01x\x01y"])
-def test_header_blocks_of_many_small_frames(server: Served, payload: bytes) -> None:
-    """A hundred thousand CONTINUATION frames of little or nothing hold nobody up."""
+def test_header_blocks_of_many_small_frames_do_not_delay_others(server: Served, payload: bytes) -> None:
+    """A hundred thousand CONTINUATION frames with few bytes or none."""
     with others_are_served(server, growth_mb=20), connected(server.grpc_port) as client:
         client.sync()
         client.try_send(frame(Kind.HEADERS, 0, client.new_stream(), BLOCK))
@@ -77,8 +76,8 @@ def test_header_blocks_of_many_small_frames(server: Served, payload: bytes) -> N
         assert client.end() in (CALM, PROTOCOL)
 
 
-def test_header_blocks_that_unfold(server: Served, client: Client) -> None:
-    """A field of 4 kB in the table, and forty thousand times its index: 160 MB of fields that nobody shall hold."""
+def test_header_blocks_that_expand_are_refused(server: Served, client: Client) -> None:
+    """A field of 4 kB in the table, and forty thousand references to it: 160 MB of fields."""
     client.sync()
     block = BLOCK + b"\x40\x01x\x7f\xa1\x1e" + b"v" * 4000 + b"\xbe" * 40_000
     with others_are_served(server, growth_mb=40):
@@ -92,8 +91,8 @@ def test_header_blocks_that_unfold(server: Served, client: Client) -> None:
 
 
 @pytest.mark.parametrize("port", ["gRPC", "REST"])
-def test_rapid_reset(server: Served, port: str) -> None:
-    """Tens of thousands of requests, whole or not, each taken back at once (CVE-2023-44487)."""
+def test_rapid_reset_does_not_affect_others(server: Served, port: str) -> None:
+    """Tens of thousands of requests, complete or not, each reset at once (CVE-2023-44487)."""
     block, flags, number = BLOCK, 0, server.grpc_port
     if port == "REST":
         block, flags, number = stateless(get_fields()), END_STREAM, server.rest_port
@@ -115,8 +114,8 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("name", FLOODS)
-def test_floods_from_those_who_never_read(server: Served, name: str) -> None:
-    """Each frame has an answer, which nobody takes: the server stops reading, or closes, before it holds too many."""
+def test_unread_replies_to_floods_are_bounded(server: Served, name: str) -> None:
+    """Each frame has a reply that the client does not read: the server stops reading, or closes."""
     limit = 16_000_000
     with others_are_served(server, growth_mb=20), deaf(server.grpc_port) as connection:
         connection.sendall(PREFACE + settings({}))
@@ -124,8 +123,8 @@ def test_floods_from_those_who_never_read(server: Served, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a field", "a WINDOW_UPDATE"])
-def test_errors_for_those_who_never_read(server: Served, name: str) -> None:
-    """So it is with streams that the server has to reset."""
+def test_unread_resets_are_bounded(server: Served, name: str) -> None:
+    """Streams that the server has to reset, of a client that does not read."""
     bad = {"a field": BLOCK + b"\x00\x01X\x01y", "a WINDOW_UPDATE": BLOCK}[name]
     update = frame(Kind.WINDOW_UPDATE, 0, 0, bytes(4)) if name == "a WINDOW_UPDATE" else b""
     frames = [
@@ -138,8 +137,8 @@ def test_errors_for_those_who_never_read(server: Served, name: str) -> None:
         flooded(connection, data, len(data))
 
 
-def test_answers_for_those_who_never_read(server: Served) -> None:
-    """A client with windows without end asks on and on for answers that it does not take."""
+def test_unread_answers_are_bounded(server: Served) -> None:
+    """A client with unlimited windows sends requests and reads no answers."""
     block = stateless(get_fields(f"/v1/models/{'m' * 4000}"))
     data = b"".join(header_frames(stream, block, END_STREAM) for stream in range(1, 30_001, 2))
     with others_are_served(server, growth_mb=60), deaf(server.rest_port) as connection:
@@ -148,8 +147,8 @@ def test_answers_for_those_who_never_read(server: Served) -> None:
         assert flooded(connection, data, len(data)) < len(data)
 
 
-def test_settings_without_end(server: Served) -> None:
-    """INITIAL_WINDOW_SIZE thousands of times in a frame, while thousands of streams have a window each."""
+def test_many_settings_do_not_delay_others(server: Served) -> None:
+    """INITIAL_WINDOW_SIZE thousands of times in one frame, with thousands of open streams."""
     values = b"".join(b"\0\x04" + (1000 + number).to_bytes(4, "big") for number in range(50_000))
     with connected(server.grpc_port) as client:
         client.sync()
@@ -164,8 +163,8 @@ def test_settings_without_end(server: Served) -> None:
                 client.sync()
 
 
-def test_window_updates_without_end(server: Served) -> None:
-    """A byte for the connection, thousands of times, while thousands of answers wait for windows of their own."""
+def test_many_window_updates_do_not_delay_others(server: Served) -> None:
+    """Thousands of updates by one byte, with thousands of answers that wait for their own windows."""
     with connected(server.rest_port, {Setting.INITIAL_WINDOW_SIZE: 0}, opens=False) as client:
         client.sync()
         streams = [client.start(get_fields(), end=True) for _ in range(2000)]
@@ -175,8 +174,8 @@ def test_window_updates_without_end(server: Served) -> None:
             client.try_send(window_update(0, 1) * 10_000, window_update(streams[0], 1) * 10_000)
 
 
-def test_memory_of_a_long_connection(client: Client, server: Served) -> None:
-    """Streams that are over leave nothing behind."""
+def test_ended_streams_take_no_memory(client: Client, server: Served) -> None:
+    """On a long connection."""
     before_mb = 0.0
     for _ in range(2):
         before_mb = own_mb(server.pid)

@@ -32,8 +32,8 @@ pytestmark = pytest.mark.server
 
 
 # ---- bodies ----
-def test_a_body_in_many_frames(client: Client) -> None:
-    """A byte a frame, with empty ones between; the last one is empty too, or is not."""
+def test_a_body_may_come_in_frames_of_one_byte(client: Client) -> None:
+    """With empty frames between them; the last frame is empty or not."""
     for last_is_empty in (True, False):
         stream, body = client.start(grpc_fields()), message([5.5])
         frames = [frame(Kind.DATA, 0, stream, body[at : at + 1]) for at in range(len(body) - 1)]
@@ -46,8 +46,8 @@ def test_a_body_in_many_frames(client: Client) -> None:
         assert client.answer(stream).values().tolist() == [5.5]
 
 
-def test_no_body(client: Client) -> None:
-    """END_STREAM on HEADERS, or an empty DATA: a call without a message has a status."""
+def test_a_call_without_a_message_has_a_status(client: Client) -> None:
+    """END_STREAM on HEADERS, or an empty DATA frame."""
     first, second = client.start(grpc_fields(), end=True), client.start(grpc_fields())
     client.send(frame(Kind.DATA, END_STREAM, second))
 
@@ -57,8 +57,8 @@ def test_no_body(client: Client) -> None:
         assert (answer.trailers | answer.headers)["grpc-status"] not in ("", "0")
 
 
-def test_trailers_of_requests(client: Client) -> None:
-    """Header fields after the body end the stream as well, in CONTINUATION too."""
+def test_trailers_end_a_request(client: Client) -> None:
+    """Also in CONTINUATION frames."""
     for size in (DEFAULT_FRAME, 5):
         stream = client.start(grpc_fields())
         trailers = client.encoder.encode([("x-checksum", "1234567"), ("x-other", "y")])
@@ -70,8 +70,8 @@ def test_trailers_of_requests(client: Client) -> None:
         assert client.answer(stream).values().tolist() == [6.5]
 
 
-def test_streams_interleaved(client: Client) -> None:
-    """Three hundred calls, their bodies cut and shuffled: each gets its own answer."""
+def test_interleaved_bodies_are_answered_separately(client: Client) -> None:
+    """Three hundred calls, their bodies cut and shuffled."""
     chance = random.Random(7)
     streams = [client.start(grpc_fields()) for _ in range(300)]
     pieces: list[int] = []
@@ -91,8 +91,8 @@ def test_streams_interleaved(client: Client) -> None:
         assert client.answer(stream).values().tolist() == [number, -number]
 
 
-def test_numbers_of_streams_may_be_left_out(client: Client) -> None:
-    """Each is larger than the one before, and that is all; the largest is 2**31 - 1."""
+def test_stream_numbers_may_be_skipped(client: Client) -> None:
+    """Each is larger than the one before; the largest is 2**31 - 1."""
     for stream in (3, 5, 1001, 2**30 + 1, 2**31 - 1):
         client.windows[stream] = DEFAULT_WINDOW
         body = frame(Kind.DATA, END_STREAM, stream, message([1.5]))
@@ -100,8 +100,8 @@ def test_numbers_of_streams_may_be_left_out(client: Client) -> None:
         assert client.answer(stream).values().tolist() == [1.5]
 
 
-def test_expectations(rest_client: Client) -> None:
-    """A client that waits for 100 (RFC 9110, section 10.1.1) gets it, or the answer, before it sends the body."""
+def test_expect_100_continue_is_answered(rest_client: Client) -> None:
+    """With 100 or the answer (RFC 9110, section 10.1.1), before the client sends the body."""
     body = b'{"instances": [1.5]}'
     fields = [(":method", "POST"), *get_fields("/v1/models/echo:predict")[1:], ("expect", "100-continue")]
     stream = rest_client.start([*fields, ("content-length", str(len(body)))])
@@ -113,8 +113,8 @@ def test_expectations(rest_client: Client) -> None:
 
 
 # ---- what the server takes ----
-def test_a_large_body(client: Client) -> None:
-    """40 MB within the server's windows, which open again; the answer comes through ours."""
+def test_a_large_body_is_received_through_reopened_windows(client: Client) -> None:
+    """40 MB, and an answer that waits for the client's windows."""
     client.sync()
     numbers = np.arange(10_000_000, dtype=np.float32)
     stream = client.start(grpc_fields())
@@ -124,8 +124,8 @@ def test_a_large_body(client: Client) -> None:
     assert np.array_equal(client.answer(stream).values(), numbers)
 
 
-def test_several_large_bodies_at_once(client: Client) -> None:
-    """Their pieces take turns; each is answered."""
+def test_several_large_bodies_are_received_at_once(client: Client) -> None:
+    """Their pieces are interleaved."""
     client.sync()
     bodies = {client.start(grpc_fields()): message([number] * 1_000_000) for number in range(4)}
     for at in range(0, 5_000_000, 250_000):
@@ -137,8 +137,8 @@ def test_several_large_bodies_at_once(client: Client) -> None:
         assert set(client.answer(stream).values()) == {number}
 
 
-def test_padding_takes_from_windows(client: Client) -> None:
-    """The server gives back all of a frame, not its data alone: else a body of padding would stop in the middle."""
+def test_padding_is_given_back_to_the_windows(client: Client) -> None:
+    """Otherwise a body with much padding would stop in the middle."""
     client.sync()
     stream, body, at = client.start(grpc_fields()), message(range(10_000)), 0
     while at < len(body):
@@ -152,8 +152,8 @@ def test_padding_takes_from_windows(client: Client) -> None:
     assert client.answer(stream).values().tolist() == list(range(10_000))
 
 
-def test_bodies_that_are_broken_off(client: Client) -> None:
-    """RST_STREAM in the middle, more often than the connection's window could bear if they kept their share of it."""
+def test_reset_bodies_are_given_back_to_the_window(client: Client) -> None:
+    """More bodies are reset than the window of the connection could hold."""
     client.sync()
     body = bytes(1_000_000)
     for _ in range(40):
@@ -168,8 +168,8 @@ def test_bodies_that_are_broken_off(client: Client) -> None:
     assert client.server_room(client.start(grpc_fields())) > 0
 
 
-def test_answers_that_come_early(client: Client) -> None:
-    """What is not gRPC is refused at once; its body goes on for a while, and harms nobody on the connection."""
+def test_an_early_answer_leaves_the_connection_usable(client: Client) -> None:
+    """Requests that are not gRPC are refused at once, while their bodies still arrive."""
     client.sync()
     for _ in range(3):
         stream = client.start([(":method", "PUT"), *get_fields("/v1/models/echo:predict")[1:]])
@@ -187,8 +187,8 @@ def test_answers_that_come_early(client: Client) -> None:
     assert client.works()
 
 
-def test_answers_that_are_broken_off(server: Served) -> None:
-    """RST_STREAM while the answer waits for a window, and while it comes: nothing comes after it, but to others."""
+def test_a_reset_ends_an_answer(server: Served) -> None:
+    """While it waits for a window, and while it is sent; other streams continue."""
     with connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: 100}, opens=False) as client:
         client.open(0, 2**30)
         streams = [client.ask(range(1000)) for _ in range(50)]
@@ -213,8 +213,8 @@ def test_answers_that_are_broken_off(server: Served) -> None:
             assert client.works()
 
 
-def test_calls_that_are_taken_back(client: Client) -> None:
-    """RST_STREAM before, with and after the end of a request; those between them are answered."""
+def test_reset_calls_do_not_affect_others(client: Client) -> None:
+    """RST_STREAM before, with and after the end of a request."""
     kept = []
     for number in range(200):
         first, second, third = (client.start(grpc_fields()) for _ in range(3))

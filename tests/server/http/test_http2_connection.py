@@ -1,4 +1,4 @@
-"""What an HTTP/2 connection begins and ends with: SETTINGS, PING, GOAWAY."""
+"""Beginning, end and control frames of HTTP/2 connections: SETTINGS, PING, GOAWAY."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from model_servers import Served
 pytestmark = pytest.mark.server
 
 
-def test_both_ports(client: Client, rest_client: Client) -> None:
+def test_both_ports_speak_http2(client: Client, rest_client: Client) -> None:
     """A call on one, a GET on the other."""
     assert client.answer(client.ask([2.5])).values().tolist() == [2.5]
     assert client.answers[1].headers["content-type"] == "application/grpc"
@@ -41,8 +41,8 @@ def test_both_ports(client: Client, rest_client: Client) -> None:
     assert answer.headers["content-length"] == str(len(answer.body))
 
 
-def test_settings(client: Client) -> None:
-    """The server's SETTINGS are its first frame; each of ours is acknowledged, once."""
+def test_settings_are_sent_first_and_acknowledged(client: Client) -> None:
+    """The server's SETTINGS are its first frame; each SETTINGS of the client is acknowledged once."""
     for size in range(20):
         client.configure({Setting.INITIAL_WINDOW_SIZE: 1000 + size})
     client.sync()
@@ -54,8 +54,8 @@ def test_settings(client: Client) -> None:
     assert client.acked == 21
 
 
-def test_ping(client: Client) -> None:
-    """Each comes back with its eight bytes, in order; an acknowledgement is not acknowledged."""
+def test_pings_are_answered_in_order(client: Client) -> None:
+    """With the same eight bytes; an acknowledgement is not acknowledged."""
     payloads = [random.Random(seed).randbytes(8) for seed in range(100)]
     client.send(ping(b"answered", ACK), *map(ping, payloads))
     client.wait(lambda: Frame(Kind.PING, ACK, 0, payloads[-1]) in client.frames)
@@ -64,8 +64,8 @@ def test_ping(client: Client) -> None:
     assert client.works()
 
 
-def test_a_byte_at_a_time(server: Served) -> None:
-    """Frames arrive in pieces of any size, the preface too."""
+def test_frames_may_arrive_a_byte_at_a_time(server: Served) -> None:
+    """The preface too."""
     sent = PREFACE + settings({}) + header_frames(1, stateless(grpc_fields()))
     sent += frame(Kind.DATA, END_STREAM, 1, message([3.5]))
     with connected(server.grpc_port, begins=False) as client:
@@ -76,8 +76,8 @@ def test_a_byte_at_a_time(server: Served) -> None:
         assert client.answer(stream).values().tolist() == [3.5]
 
 
-def test_all_in_one_packet(server: Served) -> None:
-    """The preface and a hundred requests."""
+def test_a_hundred_requests_may_arrive_in_one_packet(server: Served) -> None:
+    """With the preface."""
     with connected(server.grpc_port, begins=False) as client:
         streams = [client.new_stream() for _ in range(100)]
         sent = [PREFACE, settings({})]
@@ -88,8 +88,8 @@ def test_all_in_one_packet(server: Served) -> None:
         assert [client.answer(stream).values()[0] for stream in streams] == list(range(100))
 
 
-def test_what_is_unknown_is_ignored(client: Client) -> None:
-    """Frames of other types, settings of other numbers, flags and reserved bits without a meaning (section 5.5)."""
+def test_unknown_frames_settings_and_flags_are_ignored(client: Client) -> None:
+    """And reserved bits (section 5.5)."""
     client.send(*(frame(kind, 0xFF, stream, b"what?") for kind in (0x0A, 0x10, 0xBE, 0xFF) for stream in (0, 1, 7)))
     client.configure({0xF000: 7, 0: 1, 9: 2**32 - 1})
     stream = client.new_stream()
@@ -107,8 +107,7 @@ def test_what_is_unknown_is_ignored(client: Client) -> None:
     assert client.works()
 
 
-def test_going_away(client: Client) -> None:
-    """A client that says so gets the answers under way."""
+def test_goaway_of_the_client_leaves_running_calls_answered(client: Client) -> None:
     stream = client.start(grpc_fields())
     client.send(frame(Kind.GOAWAY, 0, 0, bytes(8) + b"so long"), frame(Kind.DATA, END_STREAM, stream, message()))
 

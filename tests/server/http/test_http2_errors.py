@@ -143,8 +143,8 @@ CONNECTION_ERRORS: dict[str, tuple[bytes, set[Code]]] = {
 
 
 @pytest.mark.parametrize("name", CONNECTION_ERRORS)
-def test_errors_of_the_connection(server: Served, client: Client, name: str) -> None:
-    """GOAWAY says why (section 7), and the connection closes; others do not notice."""
+def test_connection_errors_send_goaway_and_close(server: Served, client: Client, name: str) -> None:
+    """With the error code (section 7); other connections are not affected."""
     frames, codes = CONNECTION_ERRORS[name]
     with connected(server.grpc_port) as other:
         other.sync()
@@ -168,8 +168,8 @@ def test_errors_of_the_connection(server: Served, client: Client, name: str) -> 
         settings({}) + PREFACE,
     ],
 )
-def test_bad_prefaces(server: Served, first: bytes) -> None:
-    """The connection closes; a GOAWAY may be left out (section 3.4), and so may anything else."""
+def test_invalid_prefaces_close_the_connection(server: Served, first: bytes) -> None:
+    """With or without a GOAWAY (section 3.4)."""
     for port in (server.grpc_port, server.rest_port):
         with socket.create_connection((HOST, port), timeout=WAIT_S) as connection:
             connection.sendall(first)
@@ -192,8 +192,8 @@ def received(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("kind", [Kind.HEADERS, Kind.SETTINGS, Kind.PING, 0xBE])
-def test_frames_that_are_too_long(client: Client, kind: int) -> None:
-    """One byte more than the server said it would take: FRAME_SIZE_ERROR (section 4.2)."""
+def test_too_long_frames_are_frame_size_errors(client: Client, kind: int) -> None:
+    """One byte more than the server's SETTINGS allow (section 4.2)."""
     client.sync()
     length = client.server_settings.get(Setting.MAX_FRAME_SIZE, DEFAULT_FRAME) + 1
     client.try_send(frame(kind, 0, client.new_stream() if kind == Kind.HEADERS else 0, bytes(length)))
@@ -201,8 +201,7 @@ def test_frames_that_are_too_long(client: Client, kind: int) -> None:
     assert client.end() == SIZE
 
 
-def test_data_that_is_too_long(client: Client) -> None:
-    """It may end the stream only."""
+def test_too_long_data_may_end_only_the_stream(client: Client) -> None:
     client.sync()
     length = client.server_settings.get(Setting.MAX_FRAME_SIZE, DEFAULT_FRAME) + 1
     stream = client.start(grpc_fields())
@@ -214,8 +213,7 @@ def test_data_that_is_too_long(client: Client) -> None:
     assert client.end() == SIZE
 
 
-def test_the_longest_frames(client: Client) -> None:
-    """As long as the server said it would take, and not a byte more: that is right."""
+def test_frames_of_the_maximum_length_are_accepted(client: Client) -> None:
     client.sync()
     length = client.server_settings.get(Setting.MAX_FRAME_SIZE, DEFAULT_FRAME)
     stream, body = client.start(grpc_fields()), message(range(length))
@@ -238,8 +236,8 @@ STREAM_ERRORS: dict[str, tuple[bytes, set[Code]]] = {
 
 
 @pytest.mark.parametrize("name", STREAM_ERRORS)
-def test_errors_of_a_stream(server: Served, name: str) -> None:
-    """RST_STREAM says why, and the connection goes on; a server may end the connection for it, too (section 5.4.1)."""
+def test_stream_errors_send_rst_stream(server: Served, name: str) -> None:
+    """The connection stays open; a server may also close it (section 5.4.1)."""
     frames, codes = STREAM_ERRORS[name]
     with connected(server.rest_port, {Setting.INITIAL_WINDOW_SIZE: 0}, opens=False) as client:
         client.sync()  # the answer to what has ended waits for a window
@@ -264,7 +262,7 @@ CLOSED_STREAM_FRAMES: dict[str, tuple[bytes, set[Code]]] = {
 
 @pytest.mark.parametrize("how", ["answered", "reset"])
 @pytest.mark.parametrize("name", CLOSED_STREAM_FRAMES)
-def test_frames_on_a_closed_stream(server: Served, name: str, how: str) -> None:
+def test_frames_on_a_closed_stream_are_errors(server: Served, name: str, how: str) -> None:
     """After the answer, or after the client's RST_STREAM: STREAM_CLOSED (section 5.1; h2spec 5.1/8 to 5.1/13)."""
     frames, codes = CLOSED_STREAM_FRAMES[name]
     with connected(server.rest_port) as client, connected(server.rest_port) as other:
@@ -281,8 +279,8 @@ def test_frames_on_a_closed_stream(server: Served, name: str, how: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.PRIORITY, Kind.RST_STREAM, Kind.WINDOW_UPDATE])
-def test_frames_that_a_closed_stream_may_get(server: Served, kind: int) -> None:
-    """They may have been under way when it was closed (RFC 9113, section 5.1)."""
+def test_late_frames_on_a_closed_stream_are_ignored(server: Served, kind: int) -> None:
+    """The client may have sent them before it learnt that the stream is closed (RFC 9113, section 5.1)."""
     payload = {Kind.PRIORITY: bytes(5), Kind.RST_STREAM: bytes(4), Kind.WINDOW_UPDATE: b"\0\0\0\x01"}[Kind(kind)]
     with connected(server.rest_port) as client:
         assert client.answer(client.start(get_fields(), end=True)).json()
@@ -345,8 +343,8 @@ MALFORMED: dict[str, list[tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_malformed_requests(rest_client: Client, name: str) -> None:
-    """Refused with RST_STREAM or 400 (section 8.1.1); the connection goes on, its header table in step."""
+def test_malformed_requests_are_refused(rest_client: Client, name: str) -> None:
+    """With RST_STREAM or 400 (section 8.1.1); the connection stays open, with a correct header table."""
     assert rest_client.answer(rest_client.start(get_fields(te="trailers"), end=True)).json()
     refused(rest_client, rest_client.start(MALFORMED[name], end=True))
 
@@ -360,8 +358,8 @@ def refused(client: Client, stream: int) -> None:
 
 
 @pytest.mark.parametrize("body", [b"1234", b"123456"])
-def test_bodies_of_another_length(client: Client, body: bytes) -> None:
-    """Shorter or longer than content-length says: malformed."""
+def test_bodies_must_have_their_content_length(client: Client, body: bytes) -> None:
+    """Shorter and longer bodies are malformed."""
     stream = client.start(grpc_fields(content_length="5"))
     client.send(frame(Kind.DATA, 0, stream, body[:3]), frame(Kind.DATA, END_STREAM, stream, body[3:]))
 
@@ -372,8 +370,8 @@ def test_bodies_of_another_length(client: Client, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("trailers", "flags"), [([("x", "y")], 0), ([(":path", "/")], END_STREAM), ([("X", "y")], END_STREAM)]
 )
-def test_malformed_trailers(client: Client, trailers: list[tuple[str, str]], flags: int) -> None:
-    """Those that end nothing, and those with fields that no header block may have."""
+def test_malformed_trailers_are_refused(client: Client, trailers: list[tuple[str, str]], flags: int) -> None:
+    """Without END_STREAM, and with fields that no header block may have."""
     stream = client.start(grpc_fields())
     client.send(frame(Kind.DATA, 0, stream, message()))
     client.send(header_frames(stream, client.encoder.encode(trailers), flags))
@@ -382,8 +380,8 @@ def test_malformed_trailers(client: Client, trailers: list[tuple[str, str]], fla
     assert client.works()
 
 
-def test_more_streams_than_allowed(client: Client) -> None:
-    """Those beyond SETTINGS_MAX_CONCURRENT_STREAMS are refused, so that a client may try them elsewhere; no other."""
+def test_streams_above_the_maximum_are_refused(client: Client) -> None:
+    """Those beyond SETTINGS_MAX_CONCURRENT_STREAMS only, so that the client can send them elsewhere."""
     client.sync()
     allowed = client.server_settings[Setting.MAX_CONCURRENT_STREAMS]
     assert 100 <= allowed <= 10_000

@@ -1,4 +1,4 @@
-"""Responses over HTTP/2 as the client's windows allow them."""
+"""Responses over HTTP/2 within the client's flow-control windows."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.server
 
 
 @pytest.mark.parametrize("window", [1, 10, 100])
-def test_small_windows(server: Served, window: int) -> None:
-    """Never more than the window at any moment, which the client checks at each frame; in the end, all of it."""
+def test_responses_keep_to_small_windows(server: Served, window: int) -> None:
+    """The client checks the window at each frame; in the end, the whole response arrives."""
     with connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: window}) as client:
         streams = [client.ask([number, *range(50)]) for number in range(5)]
         for number, stream in enumerate(streams):
@@ -30,8 +30,8 @@ def test_small_windows(server: Served, window: int) -> None:
         assert client.longest <= window
 
 
-def test_no_window(server: Served) -> None:
-    """With 0 there are header fields only; each WINDOW_UPDATE brings so much, and others do not wait."""
+def test_a_response_waits_for_a_window(server: Served) -> None:
+    """With a window of 0, only header fields arrive; each WINDOW_UPDATE brings that many bytes."""
     with connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: 0}, opens=False) as client:
         stuck, stream = client.ask([7.5]), client.ask(range(100))
         body = client.answers[stream].body
@@ -52,16 +52,15 @@ def test_no_window(server: Served) -> None:
         assert client.answer(stuck).values().tolist() == [7.5]
 
 
-def test_what_is_empty_needs_no_window(server: Served) -> None:
-    """An answer without content ends, whatever the windows are."""
+def test_an_empty_response_needs_no_window(server: Served) -> None:
     with connected(server.rest_port, {Setting.INITIAL_WINDOW_SIZE: 0}, opens=False) as client:
         answer = client.answer(client.start(get_fields(f"{STATUS_PATH}/versions/99999999999999999999"), end=True))
 
         assert (answer.status, bytes(answer.body)) == (400, b"")
 
 
-def test_a_window_below_zero(server: Served) -> None:
-    """INITIAL_WINDOW_SIZE changes the windows of streams under way by as much, below zero too (section 6.9.2)."""
+def test_windows_may_become_negative(server: Served) -> None:
+    """INITIAL_WINDOW_SIZE changes the windows of open streams by the difference (section 6.9.2)."""
     with connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: 1000}, opens=False) as client:
         stream = client.ask(range(2000))
         body = client.answers[stream].body
@@ -82,8 +81,8 @@ def test_a_window_below_zero(server: Served) -> None:
         assert client.answer(stream).values().tolist() == list(range(2000))
 
 
-def test_the_window_of_the_connection(server: Served) -> None:
-    """One answer takes it all; what others may have depends on it too, and it goes on as it opens."""
+def test_all_streams_share_the_window_of_the_connection(server: Served) -> None:
+    """One response uses it up; others continue as it opens."""
     with connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: MAX_WINDOW}, opens=False) as client:
         client.sync()
         large = client.start(grpc_fields())
@@ -103,8 +102,8 @@ def test_the_window_of_the_connection(server: Served) -> None:
 
 
 @pytest.mark.parametrize("limit", [None, DEFAULT_FRAME, 100_000, 2**24 - 1])
-def test_lengths_of_frames(server: Served, limit: int | None) -> None:
-    """An answer of 4 MB, in frames no longer than the client said."""
+def test_frames_keep_to_the_clients_maximum(server: Served, limit: int | None) -> None:
+    """A response of 4 MB."""
     values: dict[int, int] = {Setting.INITIAL_WINDOW_SIZE: MAX_WINDOW}
     if limit is not None:
         values[Setting.MAX_FRAME_SIZE] = limit
@@ -119,8 +118,8 @@ def test_lengths_of_frames(server: Served, limit: int | None) -> None:
         assert client.longest <= (limit or DEFAULT_FRAME)
 
 
-def test_a_client_that_reads_late(server: Served) -> None:
-    """The answer waits in the server as long as it takes; other connections do not."""
+def test_a_response_waits_for_a_client_that_reads_late(server: Served) -> None:
+    """Other connections do not wait."""
     with connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: MAX_WINDOW}) as client:
         client.open(0, MAX_WINDOW - DEFAULT_WINDOW)
         client.sync()

@@ -1,4 +1,4 @@
-"""Header blocks of HTTP/2 requests, and the dynamic table behind them (RFC 7541)."""
+"""Header blocks of HTTP/2 requests, and their dynamic table (RFC 7541)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ pytestmark = pytest.mark.server
 
 @pytest.mark.parametrize("padding", [0, 1, 255])
 @pytest.mark.parametrize("priority", [b"", bytes(5), b"\x80\0\0\0\xff", b"\0\0\0\x63\x10"])
-def test_padding_and_priority(client: Client, padding: int, priority: bytes) -> None:
-    """Both are taken off HEADERS; DATA has padding too."""
+def test_padding_and_priority_are_removed(client: Client, padding: int, priority: bytes) -> None:
+    """From HEADERS; padding from DATA too."""
     stream = client.new_stream()
     flags = END_HEADERS | PADDED | PRIORITY * bool(priority)
     block = bytes([padding]) + priority + stateless(grpc_fields()) + bytes(padding)
@@ -50,8 +50,8 @@ def test_padding_and_priority(client: Client, padding: int, priority: bytes) -> 
     assert client.works()
 
 
-def test_continuation(client: Client) -> None:
-    """A header block is one, wherever it is split: in the middle of a name, of a length, at its ends."""
+def test_a_header_block_may_be_split_anywhere(client: Client) -> None:
+    """In the middle of a name or a length, and at its ends."""
     for cut in range(len(stateless(grpc_fields())) + 1):
         stream = client.new_stream()
         block = client.encoder.encode(grpc_fields(x_number=str(cut)))
@@ -64,8 +64,8 @@ def test_continuation(client: Client) -> None:
         assert client.answer(stream).values().tolist() == [cut]
 
 
-def test_continuation_of_padded_headers_that_end_the_stream(rest_client: Client) -> None:
-    """END_STREAM stands on HEADERS, and counts when the block is over."""
+def test_end_stream_of_split_headers_counts_at_the_end_of_the_block(rest_client: Client) -> None:
+    """With padding."""
     stream, block = rest_client.new_stream(), stateless(get_fields(x_long="x" * 3000))
     flags = END_STREAM | PADDED | PRIORITY
     rest_client.send(
@@ -77,7 +77,7 @@ def test_continuation_of_padded_headers_that_end_the_stream(rest_client: Client)
     assert rest_client.answer(stream).json()
 
 
-def test_many_header_fields(client: Client) -> None:
+def test_many_header_fields_are_accepted(client: Client) -> None:
     """Metadata of 6 kB, in fields of all sizes."""
     metadata = {f"x_{number}": "v" * number * 3 for number in range(60)}
     stream = client.start(grpc_fields(**metadata))
@@ -86,8 +86,8 @@ def test_many_header_fields(client: Client) -> None:
     assert client.answer(stream).values().tolist() == [1.5]
 
 
-def test_the_dynamic_table(rest_client: Client) -> None:
-    """Paths come back in errors: each is decoded right, whatever has entered the table and left it since."""
+def test_the_dynamic_table_follows_the_client(rest_client: Client) -> None:
+    """Paths are repeated in errors: each is decoded correctly, whatever has entered and left the table."""
     chance = random.Random(5)
     expected = {}
     for _ in range(1500):
@@ -107,8 +107,8 @@ def test_the_dynamic_table(rest_client: Client) -> None:
         assert json.loads(rest_client.answers[stream].body)["error"] == said
 
 
-def test_deadlines_that_differ(client: Client) -> None:
-    """The ordinary gRPC client: the same block each time but for one field, which is another each time."""
+def test_blocks_that_differ_in_one_field_are_decoded(client: Client) -> None:
+    """The usual gRPC client: only the deadline is another in each call."""
     streams = []
     for number in range(600):
         timeout = "1n" if number % 3 == 0 else f"{10_000_000 + number}u"
@@ -124,8 +124,8 @@ def test_deadlines_that_differ(client: Client) -> None:
             assert answer.values().tolist() == [number]
 
 
-def test_the_same_block_thousands_of_times(client: Client) -> None:
-    """Five thousand calls on a connection, their fields nothing but indices."""
+def test_repeated_blocks_are_decoded(client: Client) -> None:
+    """Five thousand calls on a connection, with nothing but indices."""
     client.encoder.encode(grpc_fields())  # enters the table with the first call
     first = Encoder().encode(grpc_fields())
     indices = client.encoder.encode(grpc_fields())
@@ -141,8 +141,8 @@ def test_the_same_block_thousands_of_times(client: Client) -> None:
 
 
 @pytest.mark.parametrize("sizes", [[0], [0, 4096], [100], [100, 0, 200], [4096]])
-def test_table_sizes(client: Client, sizes: list[int]) -> None:
-    """An encoder may make its table smaller and larger again, within what the server allows (RFC 7541, section 6.3)."""
+def test_the_client_may_change_the_table_size(client: Client, sizes: list[int]) -> None:
+    """Smaller and larger, up to the server's limit (RFC 7541, section 6.3)."""
     for number in range(5):
         assert client.answer(client.start(grpc_fields(x_number=str(number)), end=True)).is_over
         for size in sizes:
@@ -152,8 +152,8 @@ def test_table_sizes(client: Client, sizes: list[int]) -> None:
         client.encoder.header_table_size = 4096
 
 
-def test_a_client_without_a_table(server: Served) -> None:
-    """With HEADER_TABLE_SIZE 0 the server's first block says that it has none either (section 4.3.1)."""
+def test_a_header_table_size_of_zero_is_announced(server: Served) -> None:
+    """The server's next block begins with a size update (section 4.3.1)."""
     with connected(server.grpc_port, {Setting.HEADER_TABLE_SIZE: 0}) as client:
         client.sync()
         client.decoder.max_allowed_table_size = 0  # from here on a block that does not say so is an error

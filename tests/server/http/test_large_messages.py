@@ -1,4 +1,4 @@
-"""Large messages, and what only claims to be large."""
+"""Large messages, and bodies that only announce a large size."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def memory_mb(pid: int) -> int:
 
 
 @pytest.mark.server
-def test_a_large_message_there_and_back(roomy_server: Served) -> None:
-    """With room for it, a message may be far larger than gRPC's default of 4 MB."""
+def test_messages_may_be_far_larger_than_grpcs_default(roomy_server: Served) -> None:
+    """4 MB."""
     array = np.arange(MEGABYTES * 1024 * 256, dtype=np.float32)
     request: Any = protos.PredictRequest()
     request.model_spec.name = "echo"
@@ -68,7 +68,7 @@ def test_a_large_message_there_and_back(roomy_server: Served) -> None:
 
 @pytest.mark.server
 def test_a_declared_length_takes_no_memory(server: Served) -> None:
-    """Fifty frames that claim a gigabyte and bring ten bytes, fifty bodies that claim one: none is made room for."""
+    """Fifty frames and fifty bodies that announce a gigabyte and bring ten bytes."""
     before = memory_mb(server.pid)
     waiting = [socket.create_connection((server.host, server.rest_port)) for _ in range(50)]
     for connection in waiting:
@@ -106,8 +106,8 @@ class Request(Exchange):
         raise NotImplementedError(trailers)
 
 
-def test_no_body_is_larger_than_a_message() -> None:
-    """Past 2 GiB - 1 the rest is not gathered."""
+def test_bodies_above_2_gib_are_refused() -> None:
+    """The rest is not collected."""
     chunk = b"\0" * (1 << 28)
 
     async def ask() -> tuple[int, bytes]:
@@ -132,7 +132,7 @@ def test_no_body_is_larger_than_a_message() -> None:
 
 
 def test_a_body_that_announces_too_much_is_not_waited_for() -> None:
-    """Its client is told before it sends gigabytes for nothing."""
+    """Its client is refused before it sends gigabytes."""
 
     async def ask() -> tuple[int, bytes]:
         path, headers = "/v1/models/m:predict", {b"content-length": b"3000000000"}

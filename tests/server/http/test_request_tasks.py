@@ -1,4 +1,4 @@
-"""How the tasks of requests begin: a request that is alone at once, all others in the next iteration of the loop."""
+"""How the tasks of requests begin: at once for a request that is alone, otherwise in the next iteration of the loop."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def answer_at_once(exchange: FakeExchange) -> None:
 
 
 def test_a_request_that_is_alone_is_served_within_the_call() -> None:
-    """It knows that it is alone, and needs no task."""
+    """It has no task, and `is_alone` is true."""
 
     async def work(start: Callable[..., FakeExchange]) -> None:
         exchange = start()
@@ -88,14 +88,14 @@ def test_a_request_that_is_alone_is_served_within_the_call() -> None:
         ("the same", False, 0.003, False),
     ],
 )
-def test_which_request_is_alone(
+def test_a_request_is_alone_on_the_last_used_or_a_quiet_server(
     client: str,
     is_only: bool,
     after_s: float,
     is_alone: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One of the connection that sent the last two, or after two quiet milliseconds; never one beside others."""
+    """If its connection has no other request, and sent the last two, or after two quiet milliseconds."""
 
     async def work(start: Callable[..., FakeExchange]) -> None:
         monkeypatch.setattr(time, "monotonic", lambda: 1.0)
@@ -112,7 +112,7 @@ def test_which_request_is_alone(
 
 
 def test_a_request_of_the_only_connection_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that opens a connection for each request."""
+    """As with a client that opens a connection for each request."""
 
     async def work(start: Callable[..., FakeExchange]) -> None:
         monkeypatch.setattr(time, "monotonic", lambda: 1.0)
@@ -122,8 +122,8 @@ def test_a_request_of_the_only_connection_is_alone(monkeypatch: pytest.MonkeyPat
     with_tasks(answer_at_once, work, connections=["one"])
 
 
-def test_one_request_in_turn_is_not_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection that sent the last request of many may be the first to send the next."""
+def test_one_earlier_request_of_the_connection_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection that sent the last request of many may be the first to send the next one."""
 
     async def work(start: Callable[..., FakeExchange]) -> None:
         monkeypatch.setattr(time, "monotonic", lambda: 1.0)
@@ -134,8 +134,8 @@ def test_one_request_in_turn_is_not_alone(monkeypatch: pytest.MonkeyPatch) -> No
     with_tasks(answer_at_once, work)
 
 
-def test_a_request_that_waits_goes_on_in_a_task() -> None:
-    """It keeps its context, and gets the results and errors of what it waits for."""
+def test_a_request_that_waits_continues_in_a_task() -> None:
+    """With its context, and the results and errors of what it waits for."""
     waits: list[asyncio.Future[int]] = []
 
     async def application(exchange: FakeExchange) -> None:
@@ -163,7 +163,7 @@ def test_a_request_that_waits_goes_on_in_a_task() -> None:
 
 
 def test_a_request_is_alone_until_another_begins() -> None:
-    """One whose body has not arrived completely is begun in the next iteration, and may be alone then."""
+    """A request whose body has not arrived completely begins in the next iteration, and may still be alone then."""
 
     async def work(start: Callable[..., FakeExchange]) -> None:
         first = start(has_all=False)
@@ -181,7 +181,7 @@ def test_a_request_is_alone_until_another_begins() -> None:
 
 @pytest.mark.parametrize("has_run", [False, True])
 def test_a_begun_request_can_be_cancelled(has_run: bool) -> None:
-    """Whether its task has taken a step or not; what it waits for while it ends is waited for."""
+    """Before and after the first step of its task; its own cleanup is awaited."""
     ends: list[asyncio.Future[None]] = []
 
     async def application(_exchange: FakeExchange) -> None:

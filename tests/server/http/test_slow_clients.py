@@ -43,20 +43,20 @@ def received(port: int, data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("data", [HEAD, HEAD[:-1], b"G", b"\r\n", HEAD + b"X: " + b"y" * 1000])
-def test_heads_without_end(server: Served, data: bytes) -> None:
-    """408, and the connection closes."""
+def test_a_head_that_never_ends_is_408(server: Served, data: bytes) -> None:
+    """And the connection closes."""
     assert received(server.rest_port, data).startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.parametrize("data", [b"", PREFACE[:10]])
-def test_connections_that_say_nothing(server: Served, data: bytes) -> None:
-    """They are closed without a word."""
+def test_silent_connections_are_closed(server: Served, data: bytes) -> None:
+    """Without an answer."""
     assert received(server.grpc_port, data) == b""
 
 
 @pytest.mark.parametrize("line", [b"Content-Length: 100", b"Transfer-Encoding: chunked"])
-def test_bodies_without_end(server: Served, line: bytes) -> None:
-    """408 with the reason, and the connection closes."""
+def test_a_body_that_never_ends_is_408(server: Served, line: bytes) -> None:
+    """With the reason, and the connection closes."""
     answer = received(server.rest_port, HEAD + line + b"\r\n\r\n5\r\nhello")
 
     assert answer.startswith(b"HTTP/1.1 408 ")
@@ -73,23 +73,23 @@ def test_bodies_without_end(server: Served, line: bytes) -> None:
     ],
     ids=["no SETTINGS", "half a PING", "half an unknown frame", "half a header block"],
 )
-def test_frames_without_end(server: Served, data: bytes) -> None:
-    """GOAWAY, and the connection closes."""
+def test_a_frame_that_never_ends_closes_the_connection(server: Served, data: bytes) -> None:
+    """With GOAWAY."""
     answer = received(server.grpc_port, PREFACE + data)
 
     assert b"took too long" in answer
 
 
-def test_calls_without_a_body(server: Served) -> None:
-    """The call ends with DEADLINE_EXCEEDED; the connection goes on."""
+def test_a_call_whose_body_never_arrives_is_deadline_exceeded(server: Served) -> None:
+    """The connection stays open."""
     with connected(server.grpc_port) as client:
         stream = client.start(grpc_fields())
         assert client.answer(stream).trailers["grpc-status"] == DEADLINE_EXCEEDED
         assert client.works()
 
 
-def test_answers_behind_a_closed_window(server: Served) -> None:
-    """The stream is reset; the connection goes on."""
+def test_an_answer_behind_a_closed_window_is_reset(server: Served) -> None:
+    """The connection stays open."""
     with connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: 0}, opens=False) as client:
         client.sync()
         stream = client.start(grpc_fields())
@@ -98,15 +98,14 @@ def test_answers_behind_a_closed_window(server: Served) -> None:
         assert client.answers[stream].reset == Code.CANCEL
 
 
-def test_streams_whose_client_says_nothing(server: Served) -> None:
-    """A reflection stream ends with DEADLINE_EXCEEDED."""
+def test_an_idle_reflection_stream_is_deadline_exceeded(server: Served) -> None:
     with connected(server.grpc_port) as client:
         stream = client.start([(name, REFLECTION if name == ":path" else value) for name, value in grpc_fields()])
         assert client.answer(stream).trailers["grpc-status"] == DEADLINE_EXCEEDED
 
 
 # ---- without a server ----
-def test_how_slow_a_body_may_be() -> None:
+def test_a_body_must_keep_to_a_rate_after_its_grace() -> None:
     """It has its time, and after that has to keep to a rate."""
     limits = Limits(body_grace_s=10, body_bytes_per_s=100)
 
@@ -128,8 +127,8 @@ class _Transport:
         return self.left
 
 
-def test_clients_that_read_next_to_nothing() -> None:
-    """A client has to read some of what waits for it in that time, and more than a byte now and then."""
+def test_a_client_must_read_more_than_a_few_bytes() -> None:
+    """Reading a byte now and then still counts as a stall."""
     transport = _Transport()
     stall = WriteStall(cast("asyncio.Transport", transport))
     seen = []

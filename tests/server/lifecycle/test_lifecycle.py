@@ -1,4 +1,4 @@
-"""Versions come, go and are replaced without a request noticing; what cannot be served harms nothing that can."""
+"""Versions are loaded, replaced and removed without failed requests, and bad versions do not affect others."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def server(base: Path, tmp_path: Path) -> Iterator[Served]:
 
 
 def test_a_new_version_replaces_the_old_and_its_removal_brings_it_back(server: Served, base: Path) -> None:
-    """The highest version on disk is served; the states are those the real server went through."""
+    """The highest version on disk is served; the states are those of the real server."""
     assert answer(server, "hot") == 1.0
 
     publish(base, "2", 2.0)
@@ -97,7 +97,7 @@ def test_a_new_version_replaces_the_old_and_its_removal_brings_it_back(server: S
 
 
 def test_no_request_fails_while_versions_change(server: Served, base: Path) -> None:
-    """Under steady load over both protocols, five versions in a row come and go without one failed request."""
+    """Under steady load over both protocols, while five versions are loaded and removed."""
     failures: list[object] = []
     answers: set[float] = set()
     stop = threading.Event()
@@ -130,8 +130,8 @@ def test_no_request_fails_while_versions_change(server: Served, base: Path) -> N
 
 
 @pytest.mark.parametrize("damage", ["empty", "garbage", "cut short", "unreadable"])
-def test_a_bad_version_never_takes_down_a_good_one(server: Served, base: Path, damage: str) -> None:
-    """Version 2 cannot be loaded; version 1 goes on answering, and version 3 is picked up."""
+def test_a_version_that_cannot_be_loaded_does_not_affect_others(server: Served, base: Path, damage: str) -> None:
+    """Version 1 stays served, and version 3 is loaded."""
     bad = base.parent / "bad"
     write_scale_model(bad, 2.0)
     if damage == "empty":
@@ -172,8 +172,8 @@ def test_the_old_version_drains_first(base: Path, tmp_path: Path) -> None:
     assert got == [(200, {"predictions": [1.0] * 9})]
 
 
-def test_a_slow_model_does_not_hold_up_another(base: Path, tmp_path: Path) -> None:
-    """While a run of one model does not end, another model answers and so does the status."""
+def test_a_slow_model_does_not_delay_another(base: Path, tmp_path: Path) -> None:
+    """While a run of one model does not end, another model and the status are answered."""
     with closed_gate(tmp_path / "gate") as gate:
         write_rows_model(tmp_path / "slow" / "1", gate=gate)
         with (
@@ -216,7 +216,7 @@ def _start(tmp_path: Path, *flags: str) -> tuple[subprocess.Popen[str], int, int
 
 
 def test_ports_open_when_the_model_is_available(tmp_path: Path) -> None:
-    """With nothing to serve yet both ports are closed; when the model appears they open, and it answers."""
+    """Until then both ports are closed."""
     process, grpc_port, rest_port = _start(tmp_path, "--model_name=late", f"--model_base_path={tmp_path / 'late'}")
     server = Served(HOST, rest_port, grpc_port, {})
     try:
@@ -246,7 +246,7 @@ def test_ports_open_when_the_model_is_available(tmp_path: Path) -> None:
 
 
 def test_a_failed_start_prints_the_error_and_exits_255(tmp_path: Path) -> None:
-    """A model that cannot be loaded, with no retries left, is the real server's message and exit code."""
+    """If a model cannot be loaded after all retries, as the real server does."""
     (tmp_path / "bad" / "1").mkdir(parents=True)
     (tmp_path / "bad" / "1" / "saved_model.pb").write_bytes(b"")
     process, *_ = _start(
@@ -277,7 +277,7 @@ def test_a_failed_start_prints_the_error_and_exits_255(tmp_path: Path) -> None:
     ],
 )
 def test_invalid_flags_are_refused_at_once(tmp_path: Path, flags: list[str], said: str) -> None:
-    """What can never be served ends the server before TensorFlow is loaded."""
+    """Before TensorFlow is loaded."""
     logged = tmp_path / "logged.config"
     entry = 'name: "m" base_path: "/m" model_platform: "tensorflow" logging_config { }'
     logged.write_text(f"model_config_list {{ config {{ {entry} }} }}")
@@ -288,7 +288,7 @@ def test_invalid_flags_are_refused_at_once(tmp_path: Path, flags: list[str], sai
 
 
 def test_a_port_in_use_is_named(server: Served, base: Path, tmp_path: Path) -> None:
-    """Two servers never share a port: the real server's words on stdout, the reason in the log."""
+    """In the real server's words on stdout, with the reason in the log."""
     argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={server.grpc_port}"]
     done = subprocess.run(
         [*argv, f"--model_base_path={base}"],
@@ -305,7 +305,7 @@ def test_a_port_in_use_is_named(server: Served, base: Path, tmp_path: Path) -> N
 
 
 def test_the_server_ends_with_its_parent(base: Path, tmp_path: Path) -> None:
-    """Where TFSCTL_PARENT_PID names its parent, the server does not outlive a `kill -9` of it."""
+    """With TFSCTL_PARENT_PID, also after a `kill -9` of the parent."""
     grpc_port, rest_port = free_ports(2)
     argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={grpc_port}"]
     argv += [f"--rest_api_port={rest_port}", "--model_name=hot", f"--model_base_path={base}"]
@@ -338,8 +338,8 @@ def test_the_server_ends_with_its_parent(base: Path, tmp_path: Path) -> None:
     eventually(lambda: os.path.exists(f"/proc/{child}/exe"), expected=False)
 
 
-def test_model_config_file(base: Path, tmp_path: Path) -> None:
-    """Several models, a pinned version and a label, from a config file."""
+def test_a_model_config_file_sets_versions_and_labels(base: Path, tmp_path: Path) -> None:
+    """Several models, a pinned version and a label."""
     for version in ("2", "3"):
         publish(base, version, float(version))
     write_scale_model(tmp_path / "other" / "00000005", 5.0)

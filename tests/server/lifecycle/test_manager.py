@@ -1,4 +1,4 @@
-"""The manager alone, with servables that stay as long as a test likes."""
+"""The manager without TensorFlow: its servables are closed when a test says so."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def managed(scenario: Callable[[Manager, list[Lingering]], Awaitable[None]]) -> 
 
 
 def test_a_version_aspired_again_while_it_unloads_is_reloaded() -> None:
-    """It was on its way out when it came back to the disk or the configuration: it leaves, and is loaded anew."""
+    """It is unloaded first, and then loaded again."""
 
     async def scenario(manager: Manager, loaded: list[Lingering]) -> None:
         manager.set_aspired("m", ONE)
@@ -70,7 +70,7 @@ def test_a_version_aspired_again_while_it_unloads_is_reloaded() -> None:
 
 
 def test_an_unloaded_version_ends() -> None:
-    """Nobody wants it: it is not loaded again."""
+    """It is not loaded again."""
 
     async def scenario(manager: Manager, loaded: list[Lingering]) -> None:
         manager.set_aspired("m", ONE)
@@ -90,7 +90,7 @@ def test_an_unloaded_version_ends() -> None:
 
 @pytest.mark.parametrize(("max_retries", "loads"), [(0, 1), (2, 3), (-1, 9)])
 def test_failed_loads_are_retried(max_retries: int, loads: int) -> None:
-    """So often at most; a negative number is no limit. The ninth attempt works."""
+    """Up to the maximum; a negative maximum is no limit. The ninth attempt succeeds."""
     attempts: list[int] = []
 
     def load(_name: str, version: int, _path: Path) -> Servable:
@@ -109,8 +109,8 @@ def test_failed_loads_are_retried(max_retries: int, loads: int) -> None:
     assert len(attempts) == loads
 
 
-def test_when_versions_are_checked() -> None:
-    """While the server starts, not its only version. Later every version, also the first of the only model."""
+def test_the_only_version_of_a_starting_server_is_not_checked() -> None:
+    """Later every version is, also the first one of the only model."""
     checked: list[int] = []
 
     async def check(_name: str, version: int, _path: Path) -> None:
@@ -138,7 +138,7 @@ def test_when_versions_are_checked() -> None:
 
 
 def test_an_unreadable_file_is_named() -> None:
-    """The system's refusal is told in TensorFlow's form, with its code."""
+    """The operating system's error is reported in TensorFlow's form, with its code."""
 
     def load(_name: str, _version: int, path: Path) -> Servable:
         raise PermissionError(errno.EACCES, "Permission denied", str(path / "variables"))
@@ -154,7 +154,7 @@ def test_an_unreadable_file_is_named() -> None:
 
 
 def test_an_unsafe_version_ends_at_once_and_is_retried() -> None:
-    """Nothing waits for its retries, of which there are as many as of any failed load."""
+    """Nothing waits for its retries, which are as many as those of other failed loads."""
 
     async def run() -> None:
         loads: list[int] = []
@@ -174,8 +174,8 @@ def test_an_unsafe_version_ends_at_once_and_is_retried() -> None:
     asyncio.run(asyncio.wait_for(run(), timeout=60))
 
 
-def test_versions_are_checked_beside_others() -> None:
-    """A version alone is not, unless that is asked for."""
+def test_versions_are_checked_if_there_are_others() -> None:
+    """A version alone is checked only with `checks_alone`."""
     checked: list[str] = []
 
     async def check(name: str, _version: int, _path: Path) -> None:

@@ -10,8 +10,8 @@ from tfsctl.server.lifecycle.source import aspired_versions
 from tfsctl.serving_config.model_config import ModelConfig, VersionPolicy
 
 
-def test_duplicate_version_directories(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One of them is served, and the log says which, in the real server's words."""
+def test_of_duplicate_version_directories_one_is_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log names it, in the real server's words."""
     for name in ("1", "0001", "2", "x", "1.5", "-3"):
         (tmp_path / name).mkdir()
 

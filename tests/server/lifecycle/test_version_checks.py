@@ -1,4 +1,4 @@
-"""Versions are checked in a process of their own before they are loaded: with programs that stand for that process."""
+"""Versions are checked in another process before they are loaded. The tests run programs in place of that process."""
 
 from __future__ import annotations
 
@@ -61,13 +61,12 @@ def starts(folder: Path) -> list[list[str]]:
 
 
 def test_versions_that_wait_together_share_a_process(tmp_path: Path) -> None:
-    """One process checks them all."""
     assert checked(tmp_path, "a", "b", "c") == [None, None, None]
     assert starts(tmp_path) == [["a", "b", "c"]]
 
 
 def test_a_version_that_ends_the_process_is_refused(tmp_path: Path) -> None:
-    """Those before it pass, those after it are checked by another process."""
+    """Versions before it pass; those after it are checked by another process."""
     a, aborts, b, exits, c = checked(tmp_path, "a", "aborts", "b", "exits", "c")
 
     assert (a, b, c) == (None, None, None)
@@ -82,13 +81,13 @@ def test_a_version_that_ends_the_process_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_process_may_stop_early(tmp_path: Path) -> None:
-    """Another one checks the other versions."""
+    """Another process checks the other versions."""
     assert checked(tmp_path, "a", "slow", "b") == [None, None, None]
     assert starts(tmp_path) == [["a", "slow", "b"], ["b"]]
 
 
 def test_a_version_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process is ended."""
+    """And its process is stopped."""
     monkeypatch.setattr(version_checks, "BASE_TIMEOUT_S", 3.0)
     hangs, a = checked(tmp_path, "hangs", "a")
 
@@ -98,15 +97,15 @@ def test_a_version_that_takes_too_long_is_refused(tmp_path: Path, monkeypatch: p
 
 
 def test_a_version_cannot_report_its_own_success(tmp_path: Path) -> None:
-    """A model can print, but does not know the word that marks a report."""
+    """A model can print, but does not know the token of reports."""
     (forges,) = checked(tmp_path, "forges")
 
     assert isinstance(forges, UnsafeVersionError)
     assert "SIGKILL" in forges.message
 
 
-def test_errors_are_left_to_the_load_but_for_lack_of_memory(tmp_path: Path) -> None:
-    """The load reports errors in TensorFlow's words; one that lacks memory is not tried in the server."""
+def test_only_lack_of_memory_is_reported_by_the_check(tmp_path: Path) -> None:
+    """The load reports other errors in TensorFlow's words. A version that lacks memory is not loaded in the server."""
     bad, large = checked(tmp_path, "bad", "large")
 
     assert bad is None
@@ -118,7 +117,7 @@ def test_errors_are_left_to_the_load_but_for_lack_of_memory(tmp_path: Path) -> N
 def test_versions_are_loaded_unchecked_if_no_process_can_start(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that cannot check still serves, and says so."""
+    """The server serves, and logs the reason."""
     (tmp_path / "fails").touch()
     assert checked(tmp_path, "a", "b") == [None, None]
     assert "are loaded unchecked: exit status 1: no TensorFlow here" in caplog.text

@@ -1,4 +1,4 @@
-"""Warmup: recorded requests run before a version is available, and a bad one keeps it from becoming so."""
+"""Warmup: recorded requests run before a version becomes available, and an invalid one fails the load."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def log_lines(server: Served, about: Path) -> list[str]:
 
 
 def test_requests_of_every_kind_are_run(server: Served) -> None:
-    """Whatever model they name; a log of nothing is passed over. The log says what the real server's says."""
+    """Whatever model they name; an empty log entry is skipped. The log lines are the real server's."""
     path = publish(server.models["good"], 2, b"".join(map(framed, GOOD)))
 
     assert settled(server, "good", 2)["state"] == "AVAILABLE"
@@ -177,22 +177,22 @@ def test_requests_of_every_kind_are_run(server: Served) -> None:
 
 
 def test_a_version_without_warmup_requests_is_logged(server: Served) -> None:
-    """And is available all the same."""
+    """And becomes available."""
     path = server.models["good"] / "1" / WARMUP_FILE
 
     eventually(lambda: log_lines(server, path), [f"I No warmup data file found at {path}"])
 
 
-def test_the_limit_of_warmup_records(server: Served) -> None:
-    """The limit itself passes."""
+def test_too_many_warmup_records_fail_the_load(server: Served) -> None:
+    """Exactly the limit is accepted."""
     publish(server.models["large"], 2, framed(PREDICT) * 1000)
 
     assert settled(server, "large", 2)["state"] == "AVAILABLE"
 
 
 @pytest.mark.parametrize("model", BAD)
-def test_bad_warmup_fails_the_load(server: Served, model: str) -> None:
-    """In the real server's words, which tell the file; the version that is serving goes on."""
+def test_invalid_warmup_requests_fail_the_load(server: Served, model: str) -> None:
+    """In the real server's words, which name the file; the served version stays served."""
     content, code, said = BAD[model]
     path = publish(server.models[model], 2, content)
 
@@ -207,7 +207,7 @@ def test_bad_warmup_fails_the_load(server: Served, model: str) -> None:
 
 
 def test_other_models_are_served_during_a_warmup(server: Served, tmp_path: Path) -> None:
-    """A warmup that takes its time delays no request to another model, and its own version waits for it."""
+    """A slow warmup delays no request to another model, and its own version becomes available after it."""
     with closed_gate(tmp_path / "gate") as gate, calling(server) as ask:
         publish(server.models["beside"], 2, framed(predict_log("gated", x=[1])), gate=gate)
         gate.wait_for_run()
@@ -217,8 +217,8 @@ def test_other_models_are_served_during_a_warmup(server: Served, tmp_path: Path)
         assert settled(server, "beside", 2)["state"] == "AVAILABLE"
 
 
-def test_warmup_iterations(tmp_path: Path) -> None:
-    """`--num_request_iterations_for_warmup=3`: the model prints a line a run."""
+def test_warmup_requests_are_repeated(tmp_path: Path) -> None:
+    """`--num_request_iterations_for_warmup=3`: the model prints a line for each run."""
     graph = GraphModel()
     graph.input("x")
     graph.constant("line", np.array("a warmup run", object))
@@ -235,7 +235,7 @@ def test_warmup_iterations(tmp_path: Path) -> None:
 
 
 def test_warmup_can_be_switched_off(tmp_path: Path) -> None:
-    """With `--enable_model_warmup=false` not even a bad file matters."""
+    """With `--enable_model_warmup=false`, an invalid file has no effect."""
     publish(tmp_path / "m", 1, b"no record at all")
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}", "--enable_model_warmup=false"]
     with running_flags(flags, tmp_path) as server:
@@ -243,7 +243,7 @@ def test_warmup_can_be_switched_off(tmp_path: Path) -> None:
 
 
 def test_warmup_requests_are_batched(tmp_path: Path) -> None:
-    """It waits for no company; what could not be asked of a batched model cannot warm it up either."""
+    """They do not wait for others; a request that a batched model would refuse fails the warmup too."""
     parameters = tmp_path / "batching.config"
     parameters.write_text("max_batch_size { value: 4 } batch_timeout_micros { value: 60000000 }")
     publish(tmp_path / "m", 1, framed(predict_log(x=[1])) * 3)

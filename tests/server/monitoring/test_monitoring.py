@@ -1,4 +1,4 @@
-"""The page for Prometheus, held against the one that TensorFlow Serving showed."""
+"""The metrics page for Prometheus, compared with a recorded one of TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def shown(server: Served) -> dict[str, Family]:
 
 @pytest.mark.server
 def test_requests_are_counted_by_model_and_status(shown: dict[str, Family]) -> None:
-    """Those of both protocols together; a GET is a request too, a page outside the API is none."""
+    """Both protocols together; a GET is a request too, and a page outside the API is not."""
     assert shown[":tensorflow:serving:request_count"].values == {
         ("echo", "INVALID_ARGUMENT"): 1,
         ("echo", "OK"): 4,
@@ -125,7 +125,7 @@ def test_requests_are_counted_by_model_and_status(shown: dict[str, Family]) -> N
 
 @pytest.mark.server
 def test_latencies_are_of_successful_requests(shown: dict[str, Family]) -> None:
-    """By API and protocol, each spelled as TensorFlow Serving does."""
+    """By API and protocol, spelled as in TensorFlow Serving."""
     assert shown[":tensorflow:serving:request_latency"].values == {
         ("echo", "", "REST"): 1,
         ("echo", "Predict", "GRPC"): 2,
@@ -141,8 +141,7 @@ def test_latencies_are_of_successful_requests(shown: dict[str, Family]) -> None:
 
 
 @pytest.mark.server
-def test_examples_are_counted(shown: dict[str, Family]) -> None:
-    """Those that were classified or regressed."""
+def test_classified_and_regressed_examples_are_counted(shown: dict[str, Family]) -> None:
     assert shown[":tensorflow:serving:request_example_count_total"].values == {("half_plus_two",): 4}
     assert shown[":tensorflow:serving:request_example_counts"].values == {("half_plus_two",): 2}
     assert shown[":tensorflow:serving:request_example_counts"].limits == [*(f"{2**n}" for n in range(15)), "+Inf"]
@@ -150,7 +149,7 @@ def test_examples_are_counted(shown: dict[str, Family]) -> None:
 
 @pytest.mark.server
 def test_loads_and_runs_are_counted(shown: dict[str, Family], server: Served) -> None:
-    """Each version's load by its path; runs of graphs without labels."""
+    """Loads by the path of the version; runs of graphs without labels."""
     loads = shown[":tensorflow:cc:saved_model:load_attempt_count"].values
     assert sorted((Path(path).parent.name, status) for path, status in loads) == [
         ("echo", "success"),
@@ -164,8 +163,8 @@ def test_loads_and_runs_are_counted(shown: dict[str, Family], server: Served) ->
 
 
 @pytest.mark.server
-def test_tensor_bytes_of_runs(shown: dict[str, Family]) -> None:
-    """Floats by their four bytes, strings with what TensorFlow keeps of each."""
+def test_tensor_bytes_of_runs_are_counted_as_in_tensorflow(shown: dict[str, Family]) -> None:
+    """Four bytes for a float; strings with the memory of their TF_TString."""
     example = protos.Example()
     example.features.feature["x"].float_list.value.append(1.0)
     examples, floats = (
@@ -180,7 +179,7 @@ def test_tensor_bytes_of_runs(shown: dict[str, Family]) -> None:
 
 @pytest.mark.server
 def test_the_page_is_like_the_recorded_one(shown: dict[str, Family], recorded: dict[str, Family]) -> None:
-    """The same names, kinds, labels and buckets, in the order of the names; and metrics of our own."""
+    """The same names, kinds, labels and buckets, sorted by name, besides metrics of our own."""
     assert list(shown) == sorted(shown)
     theirs = {name: family for name, family in shown.items() if not name.startswith(":tfsctl:")}
     assert theirs.keys() <= recorded.keys()
@@ -192,7 +191,7 @@ def test_the_page_is_like_the_recorded_one(shown: dict[str, Family], recorded: d
 
 
 @pytest.mark.server
-def test_missing_metrics_are_listed(shown: dict[str, Family], recorded: dict[str, Family]) -> None:
+def test_the_page_lacks_only_the_listed_metrics(shown: dict[str, Family], recorded: dict[str, Family]) -> None:
     """Every other family about serving and loading is there."""
     about = {name for name in recorded if name.startswith((":tensorflow:serving:", ":tensorflow:cc:saved_model:"))}
 
@@ -200,8 +199,8 @@ def test_missing_metrics_are_listed(shown: dict[str, Family], recorded: dict[str
 
 
 @pytest.mark.server
-def test_batches_warmups_and_failed_loads(tmp_path: Path) -> None:
-    """How long tasks waited for their batch, how long a version's warmup took, and what could not be loaded."""
+def test_batches_warmups_and_failed_loads_are_recorded(tmp_path: Path) -> None:
+    """The time in the batch queue, the time of a warmup, and failed loads."""
     base = tmp_path / "warm"
     shutil.copytree(RECORDED / "models" / "warm", base)
     (base / "1").rename(base / "2")
@@ -227,8 +226,8 @@ def test_batches_warmups_and_failed_loads(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
-def test_paths_of_the_page(server: Served) -> None:
-    """A query is refused as the real server refuses it; other pages stay as they are."""
+def test_only_the_exact_path_is_the_page(server: Served) -> None:
+    """A query string is refused as in the real server; other paths are answered by REST."""
     assert rest(server, "GET", f"{PATH}?x=1")[:2] == (
         400,
         f"Unexpected path: {PATH}?x=1. Should be {PATH}".encode(),
@@ -244,8 +243,10 @@ def test_paths_of_the_page(server: Served) -> None:
         ("prometheus_config { enable: false }", 404, 404),
     ],
 )
-def test_the_path_of_the_page(config: str, status: int, other_status: int, tmp_path: Path) -> None:
-    """Where the file says, if it says that there is one."""
+def test_the_path_of_the_page_comes_from_the_config_file(
+    config: str, status: int, other_status: int, tmp_path: Path
+) -> None:
+    """There is no page unless the file enables it."""
     write_echo_model(tmp_path / "echo" / "7")
     (tmp_path / "monitoring.config").write_text(config)
     flags = ["--model_name=echo", f"--model_base_path={tmp_path / 'echo'}"]
@@ -255,8 +256,8 @@ def test_the_path_of_the_page(config: str, status: int, other_status: int, tmp_p
 
 
 @pytest.mark.server
-def test_a_broken_file_leaves_grpc_alone(tmp_path: Path) -> None:
-    """As in the real server: REST stays off, the log says why, and gRPC answers."""
+def test_an_invalid_monitoring_config_disables_rest_only(tmp_path: Path) -> None:
+    """As in the real server: the log has the reason, and gRPC answers."""
     write_echo_model(tmp_path / "echo" / "7")
     (tmp_path / "monitoring.config").write_text("nope: 1")
     (port,) = free_ports(1)
@@ -277,7 +278,7 @@ def test_a_broken_file_leaves_grpc_alone(tmp_path: Path) -> None:
 
 # ---- the parts ----
 def test_numbers_are_written_as_absl_writes_them() -> None:
-    """Six digits, no trailing zeros; counts whole."""
+    """Six digits, no trailing zeros; counts are integers."""
     histogram = Histogram("h", "a", limits=exponential(10, 1.8, 33))
     histogram.cell("x").observe(10)
     histogram.cell("x").observe(1432172.5)
@@ -293,7 +294,7 @@ def test_numbers_are_written_as_absl_writes_them() -> None:
 
 
 def test_label_values_are_escaped() -> None:
-    """A model may be called anything, and the page stays one."""
+    """So any model name leaves the page valid."""
     counter = Counter("c", "model")
     counter.add('a"b\\c\nd')
 
@@ -301,7 +302,7 @@ def test_label_values_are_escaped() -> None:
 
 
 def test_label_values_are_bounded() -> None:
-    """Past a thousand sets of label values the rest are counted together."""
+    """After a thousand sets of label values, all others are counted together."""
     counter, histogram = Counter("c", "model"), Histogram("h", "model", limits=[1])
     for number in range(MAX_CELLS + 10):
         counter.add(f"m{number}")
@@ -313,8 +314,8 @@ def test_label_values_are_bounded() -> None:
     assert len([line for line in lines if line.startswith("c{")]) == MAX_CELLS + 1
 
 
-def test_a_page_before_any_request() -> None:
-    """Every family is there, as in the real server, so that a dashboard finds it."""
+def test_the_page_has_all_metrics_before_any_request() -> None:
+    """As in the real server, so that dashboards find them."""
     text = ServingMetrics().page().decode()
 
     assert "# TYPE :tensorflow:serving:request_latency histogram\n" in text

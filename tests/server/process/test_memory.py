@@ -23,8 +23,8 @@ GOAL_MB = 400
 
 
 @pytest.mark.server
-def test_resident_memory(tmp_path: Path) -> None:
-    """A small model is served in less than 400 MB, and answers stay right after pages were released."""
+def test_a_small_model_takes_less_than_400_mb(tmp_path: Path) -> None:
+    """And answers are right after pages were released."""
     write_scale_model(tmp_path / "hot" / "1", 3.0)
     with running_server({"hot": tmp_path / "hot"}, tmp_path) as server:
         eventually(lambda: resident_mb(server.pid) < GOAL_MB, expected=True)
@@ -87,13 +87,13 @@ together.wait()
 @pytest.mark.server
 @pytest.mark.parametrize("asked", [None, 5])
 def test_threads_share_a_few_arenas(asked: int | None) -> None:
-    """One per CPU, whatever the number of threads; what the environment says counts for more."""
+    """One per CPU, whatever the number of threads; MALLOC_ARENA_MAX takes precedence."""
     environment = {**os.environ, **({} if asked is None else {"MALLOC_ARENA_MAX": str(asked)})}
     said = subprocess.run([sys.executable, "-c", ARENAS], env=environment, capture_output=True, text=True, check=True)
     assert said.stderr.count("Arena ") == (asked or max(2, cpu_count())), said.stderr
 
 
-def test_pages_are_released_while_something_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_are_released_while_the_block_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, and again until the block ends."""
     released: list[int] = []
     monkeypatch.setattr(memory, "_RELEASE_INTERVAL_S", 0.001)

@@ -43,8 +43,8 @@ def serving(base: Path, ports: list[int], folder: Path, **variables: str) -> Ite
 
 
 @pytest.mark.server
-def test_no_request_is_lost(tmp_path: Path) -> None:
-    """Twice under load: the third server has the ports of the second, which had those of the first. Idle clients go too."""
+def test_no_request_is_lost_in_a_handover(tmp_path: Path) -> None:
+    """Two handovers in a row, under load. Idle connections are closed too."""
     for version in (1, 2, 3):
         write_scale_model(tmp_path / f"m{version}" / "1", float(version))
     ports = free_ports(2)
@@ -72,8 +72,8 @@ def test_no_request_is_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
-def test_sigterm_while_nobody_has_come(tmp_path: Path) -> None:
-    """The server serves until somebody listens on its ports, and can be stopped meanwhile."""
+def test_a_server_can_be_stopped_while_it_waits_for_its_successor(tmp_path: Path) -> None:
+    """It serves until another process listens on its ports."""
     write_scale_model(tmp_path / "m" / "1", 1.0)
     ports = free_ports(2)
     with serving(tmp_path / "m", ports, tmp_path / "1") as server:
@@ -86,8 +86,8 @@ def test_sigterm_while_nobody_has_come(tmp_path: Path) -> None:
     assert load.lost == []
 
 
-def test_sockets_share_a_port() -> None:
-    """Only after `share`. New connections go to the newer socket, and to the other one if one is closed."""
+def test_new_connections_go_to_the_newer_socket() -> None:
+    """Only after `share`. If one socket is closed, the other one gets all connections."""
     with socket.socket() as older, socket.socket() as newer:
         older.bind((HOST, 0))
         older.listen()
@@ -108,7 +108,7 @@ def test_sockets_share_a_port() -> None:
         newer.accept()[0].close()
 
 
-def test_other_programs_cannot_hand_over() -> None:
+def test_programs_that_do_not_expect_the_signal_are_recognized() -> None:
     """The signal would end them."""
     assert not port_handover.can_hand_over(os.getpid())
     assert not port_handover.can_hand_over(2**22 + 1)

@@ -1,4 +1,4 @@
-"""Runs leave the processor to those who answer: a slow model under full load keeps nobody else waiting."""
+"""Threads that run models have a lower priority than those that answer requests."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ask(server: Served, model: str) -> float:
 
 
 def test_a_slow_model_does_not_delay_another(server: Served) -> None:
-    """While every core multiplies matrices, a quick model answers far sooner than one of their runs ends."""
+    """While all cores multiply matrices, a quick model answers far sooner than one of those runs ends."""
     stop, slow_s = threading.Event(), []
 
     def load() -> None:
@@ -60,7 +60,7 @@ def test_a_slow_model_does_not_delay_another(server: Served) -> None:
     assert statistics.median(quick_s) < statistics.median(slow_s) / 4
 
 
-def test_numbers_and_priorities_of_threads(tmp_path: Path) -> None:
+def test_flags_decide_the_number_of_threads_and_all_have_low_priority(tmp_path: Path) -> None:
     """The flags decide how many threads TensorFlow has, and all of them give way to those of the server itself."""
     write_scale_model(tmp_path / "m" / "1", 1.0)
     flags = ["--model_name=m", f"--model_base_path={tmp_path / 'm'}"]

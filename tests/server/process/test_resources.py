@@ -1,4 +1,4 @@
-"""CPU and memory limits: of the cgroup and its parents, of version 1 and 2, or of the machine."""
+"""CPU and memory limits: of the cgroup and its parents, of cgroup version 1 and 2, or of the machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _forget_limits() -> object:
 
 
 def test_without_a_cgroup_the_machine_is_the_limit(cgroup: Path) -> None:
-    """The affinity's CPUs and the machine's memory."""
+    """The CPUs of the affinity and the memory of the machine."""
     assert list(cgroup.iterdir()) == []
     assert resources.cpu_count() == 8
     assert resources.memory_limit_bytes() == MACHINE_BYTES
@@ -52,7 +52,7 @@ def test_the_lowest_limit_of_the_cgroup_and_its_parents_holds(cgroup: Path) -> N
     assert resources.memory_limit_bytes() == 512 * 1024 * 1024
 
 
-def test_cgroup_version_1(cgroup: Path, tmp_path: Path) -> None:
+def test_limits_of_cgroup_version_1_are_read(cgroup: Path, tmp_path: Path) -> None:
     """Each controller has a folder of its own; -1 is no limit."""
     (tmp_path / "cgroup").write_text("4:cpu,cpuacct:/\n3:memory:/job\n")
     cpu, memory = tmp_path / "fs" / "cpu", tmp_path / "fs" / "memory" / "job"

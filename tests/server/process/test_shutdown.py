@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: what runs is answered, what comes is refused, and the end comes in time."""
+"""SIGTERM and SIGINT: running requests are answered, new ones are refused, and the process ends in time."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def gated() -> tuple[str, Any]:
 
 
 @pytest.mark.parametrize(("number", "protocol"), [(signal.SIGTERM, "REST"), (signal.SIGINT, "gRPC")])
-def test_running_requests_finish(tmp_path: Path, number: int, protocol: str) -> None:
-    """Those that were running before the signal; then the process ends cleanly."""
+def test_running_requests_finish_after_the_signal(tmp_path: Path, number: int, protocol: str) -> None:
+    """Then the process ends with status 0."""
     with serving(tmp_path, f"--drain_timeout_seconds={DRAIN_S}") as (process, ask, gate):
         over_rest: list[int] = []
         asking = threading.Thread(target=ask_rest, args=(process.rest_port, over_rest))
@@ -119,7 +119,7 @@ def test_running_requests_finish(tmp_path: Path, number: int, protocol: str) -> 
 
 
 def test_new_requests_are_refused_after_the_signal(tmp_path: Path) -> None:
-    """Its client is told at once, so that it can ask another server."""
+    """At once, so that clients can ask another server."""
     with serving(tmp_path, f"--drain_timeout_seconds={DRAIN_S}") as (process, ask, gate):
         running = ask.start(gated(), PATIENCE_S)
         gate.wait_for_run()
@@ -136,7 +136,7 @@ def test_new_requests_are_refused_after_the_signal(tmp_path: Path) -> None:
 
 
 def test_draining_has_a_time_limit(tmp_path: Path) -> None:
-    """A request that takes longer than --drain_timeout_seconds is given up, and the log says so."""
+    """A request that takes longer than --drain_timeout_seconds is abandoned, and the log says so."""
     with serving(tmp_path, "--drain_timeout_seconds=1") as (process, ask, gate):
         running = ask.start(gated(), PATIENCE_S)
         gate.wait_for_run()
@@ -150,7 +150,7 @@ def test_draining_has_a_time_limit(tmp_path: Path) -> None:
 
 
 def test_an_idle_server_ends_at_once(tmp_path: Path) -> None:
-    """Open connections keep nobody waiting: it ends long before the time that it may wait."""
+    """Also with open connections."""
     with serving(tmp_path, f"--drain_timeout_seconds={DRAIN_S}") as (process, ask, _):
         assert ask(predict("m", x=[1]))["y"] == [1]
         assert process.end() == 0
@@ -158,7 +158,7 @@ def test_an_idle_server_ends_at_once(tmp_path: Path) -> None:
     assert "Done unloading servable version {name: m version: 1}" in process.log.read_text()
 
 
-def test_a_server_without_its_model_ends(tmp_path: Path) -> None:
+def test_a_server_that_waits_for_its_model_ends_at_once(tmp_path: Path) -> None:
     """It serves nothing yet, so there is nothing to wait for."""
     flags = [f"--model_base_path={tmp_path / 'nowhere'}", f"--drain_timeout_seconds={DRAIN_S}"]
     with started(tmp_path, *flags) as process:
@@ -167,7 +167,7 @@ def test_a_server_without_its_model_ends(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    """Whatever is running, and however long it may."""
+    """Whatever is running."""
     with serving(tmp_path, f"--drain_timeout_seconds={DRAIN_S}") as (process, ask, gate):
         running = ask.start(gated(), PATIENCE_S)
         gate.wait_for_run()
@@ -181,7 +181,7 @@ def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
 
 
 def test_no_request_breaks_under_load(tmp_path: Path) -> None:
-    """Of a steady stream each request is answered or refused: none that the server took is cut off."""
+    """Each request of a steady stream is answered or refused; none is cut off."""
     codes: list[tuple[str, str]] = []
     with serving(tmp_path, f"--drain_timeout_seconds={DRAIN_S}") as (process, ask, _):
         stop = threading.Event()

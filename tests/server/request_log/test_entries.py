@@ -39,7 +39,7 @@ def rest(log: RequestLog, api: str, body: object, response: object) -> protos.Pr
     return rest_entry.prediction_log(entry)
 
 
-def test_rest_predict(log: RequestLog) -> None:
+def test_rest_predict_requests_become_predict_logs(log: RequestLog) -> None:
     """Rows and columns, with one output or several, binary strings and NaN."""
     rows = rest(
         log,
@@ -59,7 +59,7 @@ def test_rest_predict(log: RequestLog) -> None:
     assert tensors.from_proto(columns.predict_log.response.outputs["n"]).tolist() == [[3, 4]]
 
 
-def test_rest_classify_and_regress(log: RequestLog) -> None:
+def test_rest_classify_and_regress_requests_become_their_logs(log: RequestLog) -> None:
     """The examples, with their context, and the results."""
     body = {"signature_name": "c", "context": {"user": "ann"}, "examples": [{"x": 1.0}, {"x": 2.0}]}
     classified = rest(log, "Classify", body, {"results": [[["cat", 0.5], ["dog", 0.25]], [["cat", 1.0]]]}).classify_log
@@ -74,8 +74,8 @@ def test_rest_classify_and_regress(log: RequestLog) -> None:
     assert regressed.request.model_spec.signature_name == "serving_default"
 
 
-def test_grpc_multi_inference(log: RequestLog) -> None:
-    """The signature of the first task is that of the metadata."""
+def test_grpc_multi_inference_requests_become_their_logs(log: RequestLog) -> None:
+    """The metadata has the signature of the first task."""
     request = protos.MultiInferenceRequest()
     for name in ("first", "second"):
         request.tasks.add().model_spec.signature_name = name

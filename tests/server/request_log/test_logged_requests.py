@@ -1,4 +1,4 @@
-"""The request log of a running server: which requests are in it, and when it begins and ends."""
+"""The request log of a running server: which requests it holds, and when it begins and ends."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def inputs(folder: Path) -> list[list[float]]:
 
 @pytest.mark.server
 def test_a_reload_turns_the_log_on_and_off(tmp_path: Path) -> None:
-    """REST and gRPC requests are in it alike, with their answers."""
+    """REST and gRPC requests are both logged, with their answers."""
     base, folder = tmp_path / "m", tmp_path / "log"
     write_scale_model(base / "1", 2.0)
     with running_server({"m": base}, tmp_path) as server, grpc.insecure_channel(target(server)) as channel:
@@ -118,7 +118,7 @@ def record_and_kill(base: Path, folder: Path, workspace: Path) -> None:
 
 @pytest.mark.server
 def test_killed_servers_leave_readable_files(tmp_path: Path) -> None:
-    """What was written stays, up to the last whole record."""
+    """Up to the last whole record."""
     base, folder = tmp_path / "m", tmp_path / "log"
     write_scale_model(base / "1", 2.0)
     with pytest.raises(AssertionError):  # the server must end cleanly, and does not
@@ -129,7 +129,7 @@ def test_killed_servers_leave_readable_files(tmp_path: Path) -> None:
 
 @pytest.mark.server
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    """The server goes on as it was."""
+    """And the configuration stays as it was."""
     base = tmp_path / "m"
     write_scale_model(base / "1", 2.0)
     (tmp_path / "file").write_text("")

@@ -56,7 +56,7 @@ def signatures(folder: Path) -> list[str]:
 
 
 def test_a_full_queue_drops_and_never_blocks(tmp_path: Path) -> None:
-    """While the thread of the log is held up, requests beyond the limit are dropped and counted."""
+    """While the thread of the log is blocked, requests beyond the limit are dropped and counted."""
     held, go_on, counts = threading.Event(), threading.Event(), Counts()
     config = RequestLogging(str(tmp_path / "r"), 1.0, index=True)
     log = RequestLog("m", config, counts, max_queued_bytes=20_000)
@@ -83,7 +83,7 @@ def test_a_full_queue_drops_and_never_blocks(tmp_path: Path) -> None:
 
 
 def test_failed_requests_are_in_the_index_only(tmp_path: Path) -> None:
-    """So that the records stay a valid warmup file."""
+    """So the records are a valid warmup file."""
     log = RequestLog("m", RequestLogging(str(tmp_path / "r"), 1.0, index=True), Recorder(), max_queued_bytes=1 << 20)
     sampled(log, b"a").finish(Code.OK)
     sampled(log, b"b").finish(Code.INVALID_ARGUMENT)
@@ -102,8 +102,8 @@ def test_failed_requests_are_in_the_index_only(tmp_path: Path) -> None:
     assert lines[0].keys() == {"time", "api", "protocol", "model", "version", "code", "latency_ms", "file", "record"}
 
 
-def test_what_cannot_be_converted_is_counted(tmp_path: Path) -> None:
-    """The log goes on after it."""
+def test_entries_that_cannot_be_converted_are_counted(tmp_path: Path) -> None:
+    """And the log continues."""
     counts = Counts()
     log = RequestLog("m", RequestLogging(str(tmp_path / "r"), 1.0), counts, max_queued_bytes=1 << 20)
 
@@ -118,8 +118,8 @@ def test_what_cannot_be_converted_is_counted(tmp_path: Path) -> None:
     assert (signatures(tmp_path), counts.by_status) == (["b"], {"INTERNAL": 1, "OK": 1})
 
 
-def test_the_log_ends_at_its_size(tmp_path: Path) -> None:
-    """No request is sampled any more then."""
+def test_the_log_ends_at_max_total_bytes(tmp_path: Path) -> None:
+    """No request is sampled after that."""
     config = RequestLogging(str(tmp_path / "r"), 1.0, max_total_bytes=100)
     log = RequestLog("m", config, Recorder(), max_queued_bytes=1 << 20)
     assert log.is_sampled()
@@ -154,7 +154,7 @@ def test_files_are_rotated_private_and_never_overwritten(tmp_path: Path) -> None
 
 
 def test_a_failed_write_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was written of a batch is taken back if the disk is full."""
+    """A batch that was written in part, because the disk is full, is removed again."""
     files, write = RecordFiles(RequestLogging(str(tmp_path / "r"), 1.0)), os.write
     files.append([(b"a", {})])
     calls: list[int] = []
@@ -177,7 +177,10 @@ def test_a_failed_write_leaves_whole_records(tmp_path: Path, monkeypatch: pytest
 
 
 def test_inputs_are_dropped_and_hashed() -> None:
-    """Equal values have equal hashes in one log, and others in the next. Floats cannot be hashed: they are dropped."""
+    """Equal values have equal hashes in one log, and different ones in the next.
+
+    Floats cannot be hashed: they are dropped.
+    """
 
     def entry() -> protos.PredictionLog:
         log = protos.PredictionLog()
@@ -225,8 +228,8 @@ def test_features_of_examples_are_dropped_and_hashed() -> None:
         assert feature["id"].int64_list.value[0] != 5
 
 
-def test_logging_config_and_back() -> None:
-    """What is not in TensorFlow Serving's messages is a Struct in custom_logging_config."""
+def test_logging_config_round_trips() -> None:
+    """Settings that TensorFlow Serving's messages lack are a Struct in custom_logging_config."""
     logging = RequestLogging("/logs/r", 0.25, answers=False, index=True, drop=("a",), hash=("b",), max_total_bytes=9)
     model = ModelConfig("m", "/m", logging=logging)
     message = protos.ModelServerConfig()
@@ -259,7 +262,7 @@ def test_logging_config_and_back() -> None:
         ),
     ],
 )
-def test_invalid_logging_configs(config: str, words: str) -> None:
+def test_invalid_logging_configs_are_refused(config: str, words: str) -> None:
     """The error names the model and the field."""
     from google.protobuf import struct_pb2, text_format  # noqa: F401 - the text has a Struct
 

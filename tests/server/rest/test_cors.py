@@ -41,8 +41,8 @@ def cors(headers: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.server
-def test_cross_origin_headers(server: Served) -> None:
-    """Every response of the API has CORS headers, errors included, with or without an Origin; HTML pages have none."""
+def test_cors_headers_are_on_every_response_of_the_api(server: Served) -> None:
+    """Errors included, with or without an Origin; HTML pages have none."""
     origin = {"Origin": "http://example.com"}
     body = b'{"instances": [1.5]}'
     for status, method, path, sent, headers in (
@@ -59,8 +59,8 @@ def test_cross_origin_headers(server: Served) -> None:
 
 
 @pytest.mark.server
-def test_preflight(server: Served) -> None:
-    """A preflight request is granted to an origin that is a site, and refused to any other."""
+def test_preflight_requests_of_sites_are_granted(server: Served) -> None:
+    """Any other origin is refused."""
     path = "/v1/models/echo:predict"
     status, body, headers = rest(server, "OPTIONS", path, headers={"Origin": "https://example.com"})
     assert (status, body, cors(headers)) == (200, b"", CORS)
@@ -73,8 +73,8 @@ def test_preflight(server: Served) -> None:
 
 
 @pytest.mark.server
-def test_rest_timeout(tmp_path: Path) -> None:
-    """A model that takes longer than --rest_api_timeout_in_ms is a 504 in the real server's words."""
+def test_a_model_slower_than_the_rest_timeout_is_504(tmp_path: Path) -> None:
+    """In the real server's words."""
     write_scale_model(tmp_path / "slow" / "1", 1.0, matmul_size=5000)
     flags = ["--model_name=slow", f"--model_base_path={tmp_path / 'slow'}", "--rest_api_timeout_in_ms=300"]
     with running_flags(flags, tmp_path) as running:
@@ -84,8 +84,8 @@ def test_rest_timeout(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
-def test_no_cross_origin_headers_by_default(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Without the flag there are no CORS headers, and with a timeout of 0 there is no REST timeout."""
+def test_cors_headers_and_rest_timeout_can_be_off(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Without the flag there are no CORS headers, and a timeout of 0 is none."""
     folder = tmp_path_factory.mktemp("plain")
     write_echo_model(folder / "echo" / "7")
     with running_server({"echo": folder / "echo"}, folder) as running:
@@ -97,8 +97,8 @@ def test_no_cross_origin_headers_by_default(tmp_path_factory: pytest.TempPathFac
 
 # ---- tensors as bytes ----
 @pytest.mark.server
-def test_predict_with_tensor_content(server: Served) -> None:
-    """Predict over gRPC writes tensors of any size, strings included, as `tensor_content`; official clients read it."""
+def test_predict_can_write_tensor_content(server: Served) -> None:
+    """Tensors of any size, strings included; official clients read it."""
     values = np.array(["a", "", "x" * 300], object)
     request: Any = protos.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = "echo", "text"
@@ -122,8 +122,8 @@ def test_predict_with_tensor_content(server: Served) -> None:
         (np.zeros((0, 3), np.float32), b""),
     ],
 )
-def test_numbers_as_tensor_content(array: np.ndarray, content: bytes) -> None:
-    """Values in row-major order, with the dtype and the shape."""
+def test_numbers_are_written_in_row_major_order(array: np.ndarray, content: bytes) -> None:
+    """With the dtype and the shape."""
     proto = protos.TensorProto()
     fill_content(proto, array)
 

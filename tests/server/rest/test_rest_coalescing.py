@@ -1,4 +1,4 @@
-"""REST requests that are answered together get what each gets alone, to the byte; merged ones to the last bits of a float."""
+"""Coalesced REST requests get the same answers as alone; merged ones up to the last bits of a float."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("batching", ["auto", "off"])
-def test_as_if_alone(sample_models_dir: Path, tmp_path: Path, batching: str) -> None:
-    """Bodies of every kind, asked beside each other in any order, of a model whose runs are merged and of one's that are not."""
+def test_coalesced_bodies_get_the_same_answers_as_alone(sample_models_dir: Path, tmp_path: Path, batching: str) -> None:
+    """Bodies of every kind, at the same time and in any order, for a model with merged runs and for one without."""
     with asking(sample_models_dir / "amazon_review", tmp_path, f"--batching={batching}") as asked:
         alone = {body: asked.alone(body) for body in TEXTS}
         asked.until_together([b'{"instances": ["great: %d"]}' % number for number in range(240)])
@@ -170,7 +170,7 @@ def _bodies(signature: str = "") -> list[bytes]:
 
 
 def test_rows_stay_with_their_request(centred: Asked) -> None:
-    """Requests of one, two and three rows, and of whole numbers and fractions."""
+    """Requests of one, two and three rows, and of integers and fractions."""
     bodies = [*_bodies(), b'{"instances": [1, 2.5, 4]}', b'{"instances": [1, 2]}', b'{"instances": [true, 1]}']
     alone = {body: centred.alone(body) for body in bodies}
     centred.until_together(bodies)
@@ -178,16 +178,16 @@ def test_rows_stay_with_their_request(centred: Asked) -> None:
         assert centred.beside(bodies) == [alone[body] for body in bodies]
 
 
-def test_outputs_of_different_shapes(centred: Asked) -> None:
-    """What cannot be handed over as one is run all the same."""
+def test_requests_with_outputs_of_different_shapes_are_coalesced(centred: Asked) -> None:
+    """They cannot be stacked, but are answered."""
     bodies = [b'{"signature_name": "filled", "instances": [%d]}' % (1 + number % 5) for number in range(240)]
     alone = {body: centred.alone(body) for body in set(bodies)}
     for _ in range(5):
         assert centred.beside(bodies) == [alone[body] for body in bodies]
 
 
-def test_a_failure_is_its_own(centred: Asked) -> None:
-    """One of many that fails leaves the others their answers."""
+def test_a_failing_request_fails_alone(centred: Asked) -> None:
+    """The others in its batch are answered."""
     good = _bodies("checked")
     centred.until_together(good)
     bodies = [b'{"signature_name": "checked", "instances": [%d.0]}' % (number % 8) for number in range(240)]
@@ -198,7 +198,7 @@ def test_a_failure_is_its_own(centred: Asked) -> None:
 
 
 def test_every_request_is_counted(centred: Asked) -> None:
-    """Requests that go together are as many in the metrics as if each had come alone."""
+    """Coalesced requests count in the metrics like single ones."""
     bodies = _bodies()
     metrics = [":tensorflow:serving:request_latency_count", ":tensorflow:serving:runtime_latency_count"]
     before = [centred.count(metric) for metric in metrics]

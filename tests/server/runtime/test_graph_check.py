@@ -1,4 +1,4 @@
-"""Graphs on which TensorFlow would abort the process are refused before it sees them."""
+"""Graphs on which TensorFlow would abort the process are refused before TensorFlow sees them."""
 
 from __future__ import annotations
 
@@ -165,12 +165,12 @@ SAFE = {
 
 @pytest.mark.parametrize("graph", SAFE.values(), ids=SAFE.keys())
 def test_usual_graphs_pass(graph: str, tmp_path: Path) -> None:
-    """Whatever TensorFlow loads is not refused."""
+    """Graphs that TensorFlow loads are not refused."""
     assert read_meta_graph(write_graph(tmp_path, graph), ["serve"]) is not None
 
 
 def test_a_message_in_two_parts_is_merged(tmp_path: Path) -> None:
-    """Protobuf merges a field that is there twice, and so does the check."""
+    """Protobuf merges a field that occurs twice, and so does the check."""
     graph = protos.GraphDef()
     node = protos.NodeDef(name="c", op="Const")
     node.attr["value"].tensor.dtype = 1
@@ -186,7 +186,7 @@ def test_a_message_in_two_parts_is_merged(tmp_path: Path) -> None:
 
 
 def test_large_contents_are_left_out_of_the_check(tmp_path: Path) -> None:
-    """A large tensor's shape is checked, its values are not copied."""
+    """The shape of a large tensor is checked, its values are not copied."""
     model = protos.SavedModel()
     graph = model.meta_graphs.add()
     graph.meta_info_def.tags.append("serve")
@@ -208,16 +208,16 @@ def test_large_contents_are_left_out_of_the_check(tmp_path: Path) -> None:
         read_meta_graph(tmp_path, ["serve"])
 
 
-def test_what_cannot_be_read_is_left_to_tensorflow(tmp_path: Path) -> None:
-    """TensorFlow has its own words for a missing or damaged file, and for tags that no graph has."""
+def test_unreadable_files_are_left_to_tensorflow(tmp_path: Path) -> None:
+    """It has its own errors for a missing or damaged file, and for tags that no graph has."""
     assert read_meta_graph(tmp_path, ["serve"]) is None
     (tmp_path / "saved_model.pb").write_bytes(b"\x12\xff\xff")
     assert read_meta_graph(tmp_path, ["serve"]) is None
     assert read_meta_graph(write_graph(tmp_path, ""), ["train"]) is None
 
 
-def test_files_without_an_end(tmp_path: Path) -> None:
-    """A pipe would never be read to its end, and a file too large for a message is left to TensorFlow."""
+def test_pipes_and_too_large_files_are_not_read(tmp_path: Path) -> None:
+    """A pipe has no end, and a file too large for a message is left to TensorFlow."""
     os.mkfifo(tmp_path / "saved_model.pb")
     with pytest.raises(UnsafeVersionError, match="not a regular file"):
         read_meta_graph(tmp_path, ["serve"])

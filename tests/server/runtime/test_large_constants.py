@@ -1,4 +1,4 @@
-"""Large constants are loaded as variables, and models answer as before."""
+"""Large constants are loaded as variables, and models give the same answers."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def add_function(model: GraphModel, dtype: type = np.float32) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64, np.float64])
-def test_constants_of_the_graph_and_of_functions(dtype: type, tmp_path: Path, splits: list[int]) -> None:
+def test_large_constants_of_graph_and_functions_keep_their_values(
+    dtype: type, tmp_path: Path, splits: list[int]
+) -> None:
     """Both have the values that they had."""
     model = table_model()
     add_function(model, dtype)
@@ -103,8 +105,7 @@ def test_constants_of_the_graph_and_of_functions(dtype: type, tmp_path: Path, sp
     assert splits == [2]
 
 
-def test_two_meta_graphs(tmp_path: Path, splits: list[int]) -> None:
-    """The other graph of the file keeps its constants too; its values are not mixed up with the first one's."""
+def test_constants_of_two_meta_graphs_are_not_mixed_up(tmp_path: Path, splits: list[int]) -> None:
     model = table_model()
     model.write(tmp_path)
     file = tmp_path / "saved_model.pb"
@@ -120,8 +121,10 @@ def test_two_meta_graphs(tmp_path: Path, splits: list[int]) -> None:
 
 
 @pytest.mark.parametrize("reason", ["small", "assets", "init"])
-def test_loaded_as_it_is(reason: str, tmp_path: Path, splits: list[int]) -> None:
-    """A small graph, one with assets, and one whose initialization reads the constant."""
+def test_small_graphs_and_graphs_with_assets_are_loaded_unchanged(
+    reason: str, tmp_path: Path, splits: list[int]
+) -> None:
+    """So is a graph whose initialization reads the constant."""
     model = table_model()
     if reason == "init":
         del model.meta_graph.graph_def.node[1].input[:]

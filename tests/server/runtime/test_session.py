@@ -22,7 +22,7 @@ HALF_PLUS_TWO = RECORDED / "models" / "half_plus_two" / "00000123"
 @pytest.mark.parametrize(
     "name", ["x:abc", "x:-1", "x:99999999999", "x:4294967296", "x:0:0", ":0", "", "^x", "x:", "x:\u0663", "x\0y:0"]
 )
-def test_a_tensor_name_that_is_none_is_not_found(name: str, tmp_path: Path) -> None:
+def test_an_invalid_tensor_name_is_not_found(name: str, tmp_path: Path) -> None:
     """The version loads, and requests for the signature are answered with NOT_FOUND."""
     shutil.copytree(HALF_PLUS_TWO, tmp_path / "1")
     file = tmp_path / "1" / "saved_model.pb"

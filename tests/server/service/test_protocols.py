@@ -1,4 +1,4 @@
-"""Both protocols on real sockets: what is right, odd and hostile about HTTP and gRPC."""
+"""Both protocols on real sockets: correct, unusual and hostile requests."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def predict_request(array: np.ndarray, *, model: str = "echo", signature: str = 
 
 
 # ---- REST ----
-def test_predict_in_both_forms(server: Served) -> None:
-    """Rows answer with predictions, columns with outputs; the content type is JSON."""
+def test_predict_answers_in_the_form_of_the_request(server: Served) -> None:
+    """Rows with `predictions`, columns with `outputs`, as JSON."""
     status, body, headers = rest(server, "POST", "/v1/models/echo:predict", b'{"instances": [1.5, 2]}')
 
     assert (status, body) == (200, b'{\n    "predictions": [1.5, 2.0\n    ]\n}')
@@ -109,21 +109,23 @@ def test_predict_in_both_forms(server: Served) -> None:
         ("GET", "/v1/models/echo/labels/x/metadata", 400, "Unrecognized servable version label: x"),
     ],
 )
-def test_paths_and_verbs(server: Served, method: str, path: str, status: int, said: str) -> None:
-    """What is no request is refused with the path as it was sent."""
+def test_unknown_paths_and_verbs_are_malformed_requests(
+    server: Served, method: str, path: str, status: int, said: str
+) -> None:
+    """The error has the path as it was sent."""
     body = b'{"instances": [1.0]}' if method in ("POST", "PUT") else None
 
     assert rest(server, method, path, body)[:2] == (status, f'{{\n    "error": "{said}"\n}}'.encode())
 
 
-def test_paths_are_told_apart_by_case_only_after_models(server: Served) -> None:
-    """`/V1/Models` is `/v1/models`, but a model's name has its case."""
+def test_only_model_names_are_case_sensitive(server: Served) -> None:
+    """`/V1/Models` is `/v1/models`."""
     assert rest(server, "GET", "/V1/Models/echo")[0] == 200
     assert rest(server, "GET", "/v1/models/Echo")[0] == 404
 
 
-def test_outside_v1_is_an_html_404(server: Served) -> None:
-    """As the real server's HTTP library answers."""
+def test_paths_outside_v1_are_an_html_404(server: Served) -> None:
+    """As with the real server's HTTP library."""
     status, body, headers = rest(server, "GET", "/healthz")
 
     assert (status, headers["content-type"]) == (404, "text/html")
@@ -131,12 +133,12 @@ def test_outside_v1_is_an_html_404(server: Served) -> None:
 
 
 def test_a_version_no_int64_can_hold_is_an_empty_400(server: Served) -> None:
-    """The one refusal without a body."""
+    """The only error without a body."""
     assert rest(server, "GET", "/v1/models/echo/versions/99999999999999999999")[:2] == (400, b"")
 
 
-def test_gzipped_bodies(server: Served) -> None:
-    """A gzip body is unpacked; what only claims to be one reads as empty, and so does a bomb."""
+def test_gzip_bodies_are_unpacked(server: Served) -> None:
+    """An invalid gzip body reads as empty, and so does a bomb."""
     zipped = gzip.compress(b'{"instances": [1.0]}')
     headers = {"Content-Encoding": "gzip"}
 
@@ -146,7 +148,7 @@ def test_gzipped_bodies(server: Served) -> None:
         assert (status, json.loads(said)["error"]) == (400, "JSON Parse error: The document is empty")
 
 
-def test_metadata(server: Served) -> None:
+def test_metadata_is_laid_out_as_in_the_real_server(server: Served) -> None:
     """The signature map is nested twice, sizes are text, and every field is there."""
     document = json.loads(rest(server, "GET", "/v1/models/echo/metadata")[1])
     signature = document["metadata"]["signature_def"]["signature_def"]["row"]
@@ -160,16 +162,16 @@ def test_metadata(server: Served) -> None:
 
 
 # ---- gRPC ----
-def test_predict_over_grpc(channel: grpc.Channel) -> None:
-    """Values come back in their typed field, with the version and signature that answered."""
+def test_predict_over_grpc_answers_in_typed_fields(channel: grpc.Channel) -> None:
+    """With the version and the signature that answered."""
     response = call(channel, PREDICT, predict_request(np.array([1.5, 2.5], np.float32)))
 
     assert list(response.outputs["x"].float_val) == [1.5, 2.5]
     assert (response.model_spec.version.value, response.model_spec.signature_name) == (7, "serving_default")
 
 
-def test_large_messages(channel: grpc.Channel) -> None:
-    """A hundred megabytes go in and out in one call."""
+def test_messages_of_a_hundred_megabytes_are_answered(channel: grpc.Channel) -> None:
+    """In and out in one call."""
     array = np.arange(25_000_000, dtype=np.float32)
 
     response = call(channel, PREDICT, predict_request(array))
@@ -177,8 +179,7 @@ def test_large_messages(channel: grpc.Channel) -> None:
     assert np.array_equal(tensors.from_proto(response.outputs["x"]), array)
 
 
-def test_compressed_messages(channel: grpc.Channel) -> None:
-    """A client may compress what it sends."""
+def test_compressed_messages_are_accepted(channel: grpc.Channel) -> None:
     request = predict_request(np.zeros(10_000, np.float32))
     for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate):
         assert len(call(channel, PREDICT, request, compression=compression).outputs["x"].float_val) == 10_000
@@ -194,8 +195,10 @@ def test_compressed_messages(channel: grpc.Channel) -> None:
         ({"signature_name": "zz"}, "FAILED_PRECONDITION", 'Serving signature key "zz" not found.'),
     ],
 )
-def test_grpc_refusals(channel: grpc.Channel, change: dict[str, Any], code: str, said: str) -> None:
-    """Code and message as the real server sends them, UTF-8 included."""
+def test_grpc_errors_are_those_of_the_real_server(
+    channel: grpc.Channel, change: dict[str, Any], code: str, said: str
+) -> None:
+    """Code and message, UTF-8 included."""
     request = predict_request(np.zeros(1, np.float32))
     request.model_spec.MergeFrom(protos.ModelSpec(**change))
     if change.get("name") == "":
@@ -207,8 +210,8 @@ def test_grpc_refusals(channel: grpc.Channel, change: dict[str, Any], code: str,
     assert (refused.value.code().name, refused.value.details()) == (code, said)
 
 
-def test_inputs_that_do_not_match(channel: grpc.Channel) -> None:
-    """Names and dtypes are checked; so is every tensor for itself."""
+def test_inputs_that_do_not_match_the_signature_are_refused(channel: grpc.Channel) -> None:
+    """By name and dtype; each tensor is checked by itself too."""
     said = {}
     for case, request in {
         "missing": protos.PredictRequest(model_spec={"name": "echo"}),
@@ -229,7 +232,7 @@ def test_inputs_that_do_not_match(channel: grpc.Channel) -> None:
     }
 
 
-def test_long_messages_are_cut(channel: grpc.Channel) -> None:
+def test_long_error_messages_are_truncated(channel: grpc.Channel) -> None:
     """After 1024 characters, so that they fit a header."""
     with pytest.raises(grpc.RpcError) as refused:
         call(channel, PREDICT, predict_request(np.zeros(1, np.float32), signature="z" * 2000))
@@ -239,15 +242,15 @@ def test_long_messages_are_cut(channel: grpc.Channel) -> None:
 
 
 def test_unknown_methods_are_unimplemented(channel: grpc.Channel) -> None:
-    """Whatever is no method of ours is UNIMPLEMENTED, with no message."""
+    """With no message."""
     with pytest.raises(grpc.RpcError) as refused:
         raw_call(channel, "/tensorflow.serving.PredictionService/Nope")(b"", timeout=240)
 
     assert (refused.value.code(), refused.value.details()) == (grpc.StatusCode.UNIMPLEMENTED, "")
 
 
-def test_broken_requests_get_a_status(channel: grpc.Channel) -> None:
-    """Bytes that are no PredictRequest are refused, and the connection lives on."""
+def test_invalid_messages_get_a_status(channel: grpc.Channel) -> None:
+    """And the connection stays open."""
     stub = raw_call(channel, PREDICT)
     for raw in (b"\xff\xff\xff", os.urandom(1000)):
         with pytest.raises(grpc.RpcError) as refused:
@@ -257,8 +260,8 @@ def test_broken_requests_get_a_status(channel: grpc.Channel) -> None:
     assert call(channel, PREDICT, predict_request(np.ones(1, np.float32))).outputs["x"].float_val[0] == 1
 
 
-def test_deadlines_end_the_work(server: Served, channel: grpc.Channel) -> None:
-    """A call past its deadline is DEADLINE_EXCEEDED, and the server is free again."""
+def test_a_call_past_its_deadline_is_ended(server: Served, channel: grpc.Channel) -> None:
+    """With DEADLINE_EXCEEDED, and the server is free again."""
     request = predict_request(np.ones(1, np.float32), model="slow")
     stub = channel.unary_unary(PREDICT, protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString)
     with pytest.raises(grpc.RpcError) as refused:
@@ -269,7 +272,7 @@ def test_deadlines_end_the_work(server: Served, channel: grpc.Channel) -> None:
 
 
 def test_metadata_and_status_over_grpc(channel: grpc.Channel) -> None:
-    """The SignatureDefMap in an Any, and the versions' states."""
+    """The SignatureDefMap in an Any, and the states of the versions."""
     metadata = call(
         channel,
         METADATA,
@@ -292,8 +295,7 @@ def test_metadata_and_status_over_grpc(channel: grpc.Channel) -> None:
         (["nope"], "Metadata field nope is not supported"),
     ],
 )
-def test_metadata_fields(channel: grpc.Channel, fields: list[str], said: str) -> None:
-    """`signature_def` is the only field there is."""
+def test_signature_def_is_the_only_metadata_field(channel: grpc.Channel, fields: list[str], said: str) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         call(channel, METADATA, protos.GetModelMetadataRequest(model_spec={"name": "echo"}, metadata_field=fields))
 
@@ -301,8 +303,8 @@ def test_metadata_fields(channel: grpc.Channel, fields: list[str], said: str) ->
 
 
 # ---- connections ----
-def test_half_open_connections_harm_nobody(server: Served) -> None:
-    """A body that never comes, and a client that leaves in the middle, leave the server answering."""
+def test_half_open_connections_do_not_affect_others(server: Served) -> None:
+    """A body that never arrives, and a client that disconnects in the middle."""
     head = b"POST /v1/models/echo:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"
     waiting = [socket.create_connection((server.host, server.rest_port)) for _ in range(50)]
     for connection in waiting:
@@ -316,8 +318,8 @@ def test_half_open_connections_harm_nobody(server: Served) -> None:
         connection.close()
 
 
-def test_paths_reach_no_file(server: Served, tmp_path: Path) -> None:
-    """A model name is a name: nothing on disk is looked up for it."""
+def test_model_names_are_not_file_names(server: Served, tmp_path: Path) -> None:
+    """Nothing on disk is looked up for them."""
     (tmp_path / "1").mkdir()
 
     assert rest(server, "GET", f"/v1/models/{str(tmp_path).replace('/', '%2F')}")[0] == 404

@@ -18,7 +18,7 @@ from tfsctl.server.status import ServingError
 
 @given(hnp.arrays(st.sampled_from([np.float32, np.float64]), st.integers(1, 100)))
 def test_floats_read_back_as_the_same_value(array: np.ndarray) -> None:
-    """The text of a float is the float, and many at once are written as one alone is."""
+    """Many values at once are written like each of them alone."""
     texts = json_text.float_texts(array)
     one = json_text.float_text if array.dtype == np.float32 else json_text.float64_text
 
@@ -31,8 +31,8 @@ def test_floats_read_back_as_the_same_value(array: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("exponent", range(-8, 10))
-def test_many_float32_texts(exponent: int) -> None:
-    """Many values are written like each of them alone: of any digits, around powers of ten, whole, negative, odd ones."""
+def test_many_float32_values_are_written_like_single_ones(exponent: int) -> None:
+    """Of any digits, around powers of ten, whole, negative and unusual ones."""
     rng = np.random.default_rng(exponent + 8)
     random = rng.normal(size=2000) * 10.0**exponent
     few_digits = [float(f"{value:.{digits}g}") for value in random[:200] for digits in range(1, 9)]
@@ -48,21 +48,21 @@ def test_many_float32_texts(exponent: int) -> None:
     ("value", "text"),
     [(1.0, "1.0"), (0.1, "0.1"), (-0.0, "-0.0"), (1e-7, "1e-07"), (2.0**32, "4.2949673e+09"), (16777217, "16777216.0")],
 )
-def test_float32_text(value: float, text: str) -> None:
-    """Six digits if they are enough, else nine; whole numbers keep a fraction."""
+def test_float32_texts_have_six_or_nine_digits(value: float, text: str) -> None:
+    """Six if they read back as the same value; whole numbers keep a fraction."""
     assert json_text.float_text(float(np.float32(value))) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.5, "0.5"), (3.14159265, "3.1415926500000002"), (1e300, "1e+300"), (1e22, "1e+22")]
 )
-def test_float64_text(value: float, text: str) -> None:
-    """Six digits if they are enough, else seventeen."""
+def test_float64_texts_have_six_or_seventeen_digits(value: float, text: str) -> None:
+    """Six if they read back as the same value."""
     assert json_text.float64_text(value) == text
 
 
-def test_quoted_text() -> None:
-    """Control characters are escaped with capitals, as RapidJSON writes them; a backslash before `u` is no escape."""
+def test_control_characters_are_escaped_with_capitals() -> None:
+    """As RapidJSON writes them; a backslash before `u` is not an escape."""
     assert json_text.quote('\x1f\x0b\n"/\x7fé\\u001f') == '"\\u001F\\u000B\\n\\"/\x7fé\\\\u001f"'
 
 
@@ -77,20 +77,20 @@ def test_quoted_text() -> None:
         (2.5e-10, "2.5e-10"),
     ],
 )
-def test_quoted_double_text(value: float, text: str) -> None:
-    """A number quoted in an error is in RapidJSON's writing, not printf's."""
+def test_numbers_in_errors_are_written_as_by_rapidjson(value: float, text: str) -> None:
+    """Not as by printf."""
     assert json_text.double_text(value) == text
 
 
-def test_row_form_of_one_output() -> None:
-    """Rows stand on one line, the closing bracket on its own."""
+def test_rows_of_one_output_are_on_one_line() -> None:
+    """The closing bracket has its own line."""
     body = json_answer.answer({"y": np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)}, row_form=True)
 
     assert body == b'{\n    "predictions": [[1.0, 2.0], [3.0, 4.0]\n    ]\n}'
 
 
-def test_row_form_of_two_outputs() -> None:
-    """Each row is an object over several lines."""
+def test_rows_of_two_outputs_are_objects() -> None:
+    """Over several lines."""
     body = json_answer.answer({"a": np.array([1], np.int32), "b": np.array([[True]])}, row_form=True)
 
     assert body == (
@@ -98,8 +98,7 @@ def test_row_form_of_two_outputs() -> None:
     )
 
 
-def test_columnar_form() -> None:
-    """Every value has a line of its own."""
+def test_values_in_columnar_form_have_their_own_lines() -> None:
     body = json_answer.answer({"y": np.array([[1.0], [2.0]], np.float32)}, row_form=False)
 
     lines = [b"{", b'    "outputs": [', b"        [", b"            1.0", b"        ],"]
@@ -113,7 +112,7 @@ def test_columnar_form() -> None:
 def test_large_arrays_are_written_in_blocks(
     monkeypatch: pytest.MonkeyPatch, dtype: str, shape: tuple[int, ...], *, row_form: bool
 ) -> None:
-    """Large arrays are written in blocks, so that no single call holds the interpreter for long; the text is the same."""
+    """So that no single call holds the interpreter for long; the text is the same."""
     largest = 0
 
     def watched(name: str, flat: np.ndarray, indent: str) -> list[str]:
@@ -135,14 +134,14 @@ def test_large_arrays_are_written_in_blocks(
 @pytest.mark.parametrize("shape", [(0,), (2, 0), (0, 2), (2, 0, 3), (1, 2, 0)])
 @pytest.mark.parametrize("row_form", [True, False])
 def test_empty_arrays_keep_their_outer_shape(shape: tuple[int, ...], row_form: bool) -> None:
-    """An empty array is written with a list for each row."""
+    """There is a list for each row."""
     document = json.loads(json_answer.answer({"y": np.zeros(shape, np.float32)}, row_form=row_form))
 
     assert document["predictions" if row_form else "outputs"] == np.zeros(shape).tolist()
 
 
-def test_strings_as_text_or_base64() -> None:
-    """Only a name that ends in `_bytes` makes base64 of a string; others leave raw, UTF-8 or not."""
+def test_only_outputs_named_bytes_are_base64() -> None:
+    """Other strings are written as they are, UTF-8 or not."""
     strings = object_array([b'\xff"\x00'])
 
     assert b'["\xff\\"\\u0000"\n' in json_answer.answer({"s": strings}, row_form=True)
@@ -158,8 +157,8 @@ def test_strings_as_text_or_base64() -> None:
         ({"h": np.zeros(1, np.float16)}, "Failed to write JSON value for tensor type: half"),
     ],
 )
-def test_outputs_without_a_row_form(outputs: dict[str, np.ndarray], said: str) -> None:
-    """Scalars, unequal batches and half floats are refused in the real server's words."""
+def test_outputs_without_a_row_form_are_refused(outputs: dict[str, np.ndarray], said: str) -> None:
+    """Scalars, unequal batches and half floats, in the real server's words."""
     with pytest.raises(ServingError) as refused:
         json_answer.answer(outputs, row_form=True)
 

@@ -30,7 +30,7 @@ documents = st.recursive(
 
 @given(documents, st.booleans())
 def test_all_readers_agree(document: object, escaped: bool) -> None:
-    """The quick, the lenient and the exact reader give the same value for ordinary documents."""
+    """orjson, the lenient and the exact reader give the same value for ordinary documents."""
     body = json.dumps(document, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
     if b"\\ud" in body or b"\xed" in body:  # lone surrogates are refused: tested below
         return
@@ -71,7 +71,7 @@ def test_all_readers_agree(document: object, escaped: bool) -> None:
     ],
 )
 def test_errors_have_rapidjsons_words_and_offsets(body: bytes, said: str) -> None:
-    """A client sees the very message the real server would send."""
+    """Clients see the message that the real server would send."""
     with pytest.raises(ServingError) as refused:
         json_document.parse(body)
 
@@ -98,9 +98,9 @@ def test_errors_have_rapidjsons_words_and_offsets(body: bytes, said: str) -> Non
     ],
 )
 def test_lenient_documents_are_read(body: bytes, value: object) -> None:
-    """Of duplicate keys the first wins; trailing text, a byte-order mark, raw bytes, NaN and Infinity pass.
+    """Of duplicate keys the first wins; trailing text, a byte-order mark, raw bytes, NaN and Infinity are accepted.
 
-    So does the second half of a surrogate pair alone, and a number just too big becomes Infinity.
+    So is the second half of a surrogate pair alone, and a number just too big becomes Infinity.
     """
     assert repr(json_document.parse(body)) == repr(value)
 
@@ -112,8 +112,8 @@ def test_hostile_bodies_never_crash(body: bytes) -> None:
         json_document.parse(body)
 
 
-def test_documents_of_too_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Values are counted before they become objects; commas in strings are not counted."""
+def test_documents_of_too_many_values_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values are counted before they become objects; commas in strings do not count."""
     monkeypatch.setattr(json_document, "MAX_VALUES", 100)
     with pytest.raises(ServingError, match="More than 100 values"):
         json_document.parse(b"[" + b"1," * 100 + b"1]")

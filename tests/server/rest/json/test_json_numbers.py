@@ -52,8 +52,8 @@ def read(body: bytes, dtype: DType = FLOAT) -> tuple[str, dict[str, np.ndarray],
     form=st.sampled_from(["instances", "inputs", "named input"]),
     dtype=st.sampled_from([FLOAT, INT]),
 )
-def test_agrees_with_the_general_reader(values: Any, form: str, dtype: DType) -> None:
-    """An array that the fast path reads equals what the general reader makes of the body."""
+def test_the_fast_path_agrees_with_the_general_reader(values: Any, form: str, dtype: DType) -> None:
+    """Arrays that it reads are equal to those of the general reader."""
     document = {"inputs": {"x": values}} if form == "named input" else {form: values}
     body = json.dumps(document, indent=1).encode()
     found = read(body, dtype)
@@ -66,8 +66,8 @@ def test_agrees_with_the_general_reader(values: Any, form: str, dtype: DType) ->
 
 
 @given(values=REGULAR)
-def test_regular_arrays_are_read(values: Any) -> None:
-    """The fast path reads every regular array of numbers, in its shape, in each form."""
+def test_the_fast_path_reads_every_regular_array(values: Any) -> None:
+    """In its shape, in each form of a body."""
     for body in ({"instances": values}, {"inputs": values}, {"inputs": {"x": values}}):
         found = read(json.dumps(body).encode())
         assert found is not None
@@ -118,20 +118,20 @@ def test_regular_arrays_are_read(values: Any) -> None:
     ],
 )
 def test_other_bodies_are_left_to_the_general_reader(body: str) -> None:
-    """Ragged lists, other values and other documents: the general reader knows their errors."""
+    """Ragged lists, other values and other documents: the general reader has their errors."""
     assert read(body.encode()) is None
 
 
 def test_sizes_are_checked_before_allocation() -> None:
-    """Lists that are long at their first place only do not make the reader allocate the array they promise."""
+    """Nested lists of which only the first is long do not allocate the array that they seem to be."""
     nested: Any = [1] * 1000
     for _ in range(6):
         nested = [nested, *[1] * 999]
     assert read(json.dumps({"instances": nested}).encode()) is None
 
 
-def test_signature_and_dtypes() -> None:
-    """The signature is asked for its dtypes; whole numbers fit theirs or are left."""
+def test_the_fast_path_uses_the_dtypes_of_the_signature() -> None:
+    """Integers out of range are left to the general reader."""
     asked = []
 
     def dtypes_of(signature: str) -> dict[str, DType]:
@@ -149,7 +149,7 @@ def test_signature_and_dtypes() -> None:
 
 
 def test_very_large_bodies_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past a few megabytes one call of simdjson would keep every other thread waiting."""
+    """A single call of simdjson would hold the GIL for too long."""
     monkeypatch.setattr(numbers, "_MAX_SIMDJSON_BYTES", 100)
     values = np.arange(3000).reshape(10, 300) / 8
     found = read(json.dumps({"instances": values.tolist()}).encode())

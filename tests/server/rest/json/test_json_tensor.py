@@ -34,7 +34,7 @@ def _arrays(dtype: str) -> st.SearchStrategy[np.ndarray]:
 
 @given(st.data(), st.sampled_from(REST_DTYPES), st.sampled_from(["instances", "inputs", "objects"]))
 def test_arrays_round_trip(data: st.DataObject, dtype: str, form: str) -> None:
-    """Arrays of every dtype that REST carries are read back equal, in row form, columnar form and rows of objects."""
+    """Arrays of every dtype with a JSON form are read back equal, in row form, columnar form and rows of objects."""
     array = data.draw(_arrays(dtype))
     value = to_json(array)
     bodies = {"instances": {"instances": value}, "inputs": {"inputs": {"x": value}}}
@@ -51,7 +51,7 @@ def test_arrays_round_trip(data: st.DataObject, dtype: str, form: str) -> None:
 
 @given(st.data(), st.sampled_from(REST_DTYPES))
 def test_fast_and_walking_paths_agree(data: st.DataObject, dtype: str) -> None:
-    """Conversion by numpy and the walk value by value give the same arrays."""
+    """Conversion by numpy and value by value give the same arrays."""
     value = to_json(data.draw(_arrays(dtype)))
     kind = dtypes.BY_NAME[dtype]
     quick = json_tensor._quick(value, kind, has_literals=False)
@@ -126,7 +126,7 @@ def test_fast_and_walking_paths_agree(data: st.DataObject, dtype: str) -> None:
     ],
 )
 def test_errors_have_the_real_servers_words(body: str, wanted: dict[str, str], said: str) -> None:
-    """Values that do not fit are refused in the words of json_tensor.cc."""
+    """Those of json_tensor.cc."""
     with pytest.raises(ServingError) as refused:
         read(body.encode(), **wanted)
 
@@ -134,7 +134,7 @@ def test_errors_have_the_real_servers_words(body: str, wanted: dict[str, str], s
 
 
 def test_half_is_unimplemented_in_columnar_form() -> None:
-    """float16 has no JSON form in TensorFlow Serving: UNIMPLEMENTED, which row form wraps into INVALID_ARGUMENT."""
+    """float16 has no JSON form in TensorFlow Serving: UNIMPLEMENTED, which row form turns into INVALID_ARGUMENT."""
     with pytest.raises(ServingError) as columnar:
         read(b'{"inputs": [1.5]}', x="float16")
     with pytest.raises(ServingError) as row:
@@ -153,7 +153,7 @@ def test_half_is_unimplemented_in_columnar_form() -> None:
         ('{"instances": [{"b64": "//4="}, {"b64": "YQ"}, {"b64": "Y Q = ="}]}', "string", [b"\xff\xfe", b"a", b"a"]),
     ],
 )
-def test_odd_values_that_are_accepted(body: str, dtype: str, values: list[object]) -> None:
+def test_unusual_values_are_converted_as_in_the_real_server(body: str, dtype: str, values: list[object]) -> None:
     """int8 and uint8 keep their low bits, floats overflow to Infinity, denormals are zero, base64 needs no padding."""
     tensors, _ = read(body.encode(), x=dtype)
 
@@ -161,15 +161,15 @@ def test_odd_values_that_are_accepted(body: str, dtype: str, values: list[object
 
 
 @pytest.mark.parametrize("text", ["!", "YQ=", "YWJj=", "Y", "YQ==YQ==", "_-8=", "YQ==\u00a0", "é"])
-def test_bad_base64_is_refused(text: str) -> None:
-    """Wrong padding, the URL-safe alphabet, and characters that are no digits."""
+def test_invalid_base64_is_refused(text: str) -> None:
+    """Wrong padding, the URL-safe alphabet, and characters that are not digits."""
     with pytest.raises(ServingError, match="Unable to base64 decode"):
         decode_b64(text)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "uint16", "complex64", "bool", "string"])
-def test_empty_lists_have_every_dtype(dtype: str) -> None:
-    """An empty list fits any dtype, also those without a JSON form."""
+def test_empty_lists_fit_every_dtype(dtype: str) -> None:
+    """Also those without a JSON form."""
     tensors, _ = read(b'{"inputs": [[], []]}', x=dtype)
 
     assert (tensors["x"].shape, tensors["x"].dtype) == ((2, 0), dtypes.BY_NAME[dtype].numpy)
@@ -186,8 +186,8 @@ def test_deep_nesting_is_refused_without_recursion() -> None:
 
 @pytest.mark.parametrize("form", ["inputs", "instances"])
 @pytest.mark.parametrize("values", ['"a"', "true", "[1]", "null"])
-def test_values_that_are_walked_are_limited(form: str, values: str) -> None:
-    """A million values with an odd one at the end are refused without a walk through all of them."""
+def test_values_that_are_read_one_by_one_are_limited(form: str, values: str) -> None:
+    """A million values with an odd one at the end are refused without reading all of them one by one."""
     body = f'{{"{form}": [{"1," * 1_000_000}{values}]}}'.encode()
     with pytest.raises(ServingError, match="More than"):
         read(body, x="float32")
@@ -204,8 +204,8 @@ def test_values_that_are_walked_are_limited(form: str, values: str) -> None:
         ('{"inputs": [9007199791611905]}', "float32", [2.0**53]),  # rounded twice, as RapidJSON's GetFloat does
     ],
 )
-def test_the_fast_path(body: str, dtype: str, values: list[object]) -> None:
-    """Lists of one kind are converted at once: booleans, nested strings, and numbers in a body that has literals."""
+def test_uniform_lists_are_converted_at_once(body: str, dtype: str, values: list[object]) -> None:
+    """Booleans, nested strings, and numbers in a body that has literals."""
     document = json.loads(body)
     quick = json_tensor._quick(document["inputs"], dtypes.BY_NAME[dtype], has_literals=True)
 
