@@ -68,7 +68,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"error_text", "log_filter", "naming", "samples"},
         {"output_comparison", "evidence", "export_signature"},
         {"exported", "synthetic_examples"},
-        {"manifest", "publish", "session_process"},
+        {"manifest", "publish", "session_process", "trials"},
         {"session_worker", "sources", "verification"},
         {"signatures", "warmup", "writer"},
         {"pipeline"},

@@ -6,22 +6,20 @@ or on synthetic rows, and its outputs are compared with those of the source mode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from tfsctl.core.arrays import object_array
-from tfsctl.core.graphs.feature_specs import FeatureSpec, features_of
+from tfsctl.core.graphs.feature_specs import features_of
 from tfsctl.core.graphs.signature_graph import SignatureGraph, signature_graph
 from tfsctl.core.saved_model import read_meta_graph
 from tfsctl.core.types import Signature, TensorSpec
-from tfsctl.errors import ExportError, InvalidInput
-from tfsctl.exporter import error_text, samples
+from tfsctl.errors import ExportError
+from tfsctl.exporter import error_text
 from tfsctl.exporter.evidence.row_operations import mixing_operations
 from tfsctl.exporter.exported import CHECK_TIMEOUT_S, SignatureCheck, Verification
 from tfsctl.exporter.output_comparison import (
@@ -35,14 +33,9 @@ from tfsctl.exporter.output_comparison import (
 )
 from tfsctl.exporter.samples import Samples
 from tfsctl.exporter.session_process import SessionProcess
-from tfsctl.exporter.synthetic_examples import serialized_examples
+from tfsctl.exporter.trials import Trial, trials
 
-Trial = tuple[Literal["samples", "synthetic"], Arrays, bool]
-"""The kind of the rows, the inputs, and whether the rows are distinct."""
-
-_SYNTHETIC_ROWS = 3
 _TIMED_RUNS, _TIMING_S = 3, 0.1
-_FREE_SIZES = (1, 8, 64)  # tried in turn for free dimensions other than the batch: a convolution needs space
 # TensorFlow errors that no other input would avoid: the version itself is broken.
 _BROKEN_STATUSES = {"ABORTED", "DEADLINE_EXCEEDED", "FAILED_PRECONDITION", "NOT_FOUND", "UNIMPLEMENTED"}
 _BROKEN_MESSAGES = ("No OpKernel was registered", "Op type not registered")
@@ -118,79 +111,99 @@ def _check(
         names = ", ".join(f"{spec.name} is a {spec.encoding} tensor" for spec in not_dense)
         note = f"it cannot be called with predict: {names}, and requests and responses hold dense tensors"
         return SignatureCheck(signature.name, "none", notes=(note,))
-    features = features_of(graph, signature)
-    exported = partial(process.run, signature.name)
-    notes: list[str] = []
-    if graph.changes_state:
-        notes.append("it keeps state: an answer depends on the requests before it")
-    reason = ""
-    broken: error_text.TensorFlowError | None = None
-    for kind, inputs, distinct in _trials(signature, features, rows, notes):
-        try:
-            answer = exported(inputs)
-        except error_text.TensorFlowError as error:
-            if error.status in _BROKEN_STATUSES or any(words in str(error) for words in _BROKEN_MESSAGES):
-                raise ExportError(
-                    f"no server can answer with signature {signature.name}: {error_text.one_line(error)}",
-                    hint=error_text.hint_for(error),
-                ) from error
-            if reference is not None and _answers(reference, inputs):
-                broken = error
-                where = ", ".join(f"{name} {list(array.shape)}" for name, array in inputs.items())
-                notes.append(f"it fails on {where}, which the model itself accepts: {error_text.one_line(error)}")
-                if kind == "samples":
-                    break
-                continue  # it may be only this size that Keras traced wrongly
-            reason = f"not run on {kind} rows: {error_text.one_line(error)}"
-            if kind == "samples":
-                notes.append(reason)
-            continue
-        first_run_s = process.last_run_s
+    return _SignatureChecker(signature, graph, process, reference).check(rows)
+
+
+class _SignatureChecker:
+    """Runs one signature on trial inputs until one of them gives an answer, which it then examines."""
+
+    def __init__(
+        self, signature: Signature, graph: SignatureGraph, process: SessionProcess, reference: Run | None
+    ) -> None:
+        self._signature, self._graph, self._process, self._reference = signature, graph, process, reference
+        self._features = features_of(graph, signature)
+        self._notes = ["it keeps state: an answer depends on the requests before it"] if graph.changes_state else []
+        self._not_run = ""  # why the last trial was not run
+        self._failure: error_text.TensorFlowError | None = None  # on inputs that the source model accepts
+
+    def check(self, rows: Samples | None) -> SignatureCheck:
+        """Run the trials. Raises ExportError if no server could answer, or the outputs differ from the source's."""
+        for trial in trials(self._signature, self._features, rows, self._notes):
+            try:
+                answer = self._run(trial.inputs)
+            except error_text.TensorFlowError as error:
+                self._note_failure(trial, error)
+            else:
+                return self._examined(trial, answer)
+            if self._failure is not None and trial.kind == "samples":
+                break  # samples must run; a synthetic size may be one that Keras traced wrongly
+        if self._failure is not None:
+            raise ExportError(
+                f"signature {self._signature.name} fails on rows that the model itself accepts: "
+                f"{error_text.one_line(self._failure)}"
+            ) from self._failure
+        notes = tuple(dict.fromkeys(filter(None, [*self._notes, self._not_run])))
+        return SignatureCheck(self._signature.name, "none", notes=notes, features=self._features)
+
+    def _run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        return self._process.run(self._signature.name, inputs)
+
+    def _note_failure(self, trial: Trial, error: error_text.TensorFlowError) -> None:
+        """Keep why a trial failed. Raises ExportError if every other input would fail, too."""
+        if error.status in _BROKEN_STATUSES or any(words in str(error) for words in _BROKEN_MESSAGES):
+            raise ExportError(
+                f"no server can answer with signature {self._signature.name}: {error_text.one_line(error)}",
+                hint=error_text.hint_for(error),
+            ) from error
+        if self._reference is not None and _answers(self._reference, trial.inputs):
+            self._failure = error
+            where = ", ".join(f"{name} {list(array.shape)}" for name, array in trial.inputs.items())
+            self._notes.append(f"it fails on {where}, which the model itself accepts: {error_text.one_line(error)}")
+            return
+        self._not_run = f"not run on {trial.kind} rows: {error_text.one_line(error)}"
+        if trial.kind == "samples":
+            self._notes.append(self._not_run)
+
+    def _examined(self, trial: Trial, answer: Arrays) -> SignatureCheck:
+        """Compare the answer with that of the source, run the rows in other batches, and measure runs."""
+        first_run_s = self._process.last_run_s
         difference = None
-        if reference is not None:
-            difference, remark = _compare(answer, reference, inputs, signature.name)
-            notes += remark
-        may_test = distinct and broken is None  # merged rows could have a size that fails
-        row_tests = _test_rows(signature, graph, exported, inputs, kind) if may_test else None
-        if row_tests is not None and row_tests.reason and (kind == "samples" or row_tests.verdict is False):
-            notes.append(f"rows may not be merged into batches: {row_tests.reason}")
+        if self._reference is not None:
+            difference, remark = _compare(answer, self._reference, trial.inputs, self._signature.name)
+            self._notes += remark
+        may_test = trial.distinct and self._failure is None  # merged rows could have a size that fails
+        row_tests = _test_rows(self._signature, self._graph, self._run, trial) if may_test else None
+        if row_tests is not None and row_tests.reason and (trial.kind == "samples" or row_tests.verdict is False):
+            self._notes.append(f"rows may not be merged into batches: {row_tests.reason}")
+        changes_state = self._graph.changes_state
         return SignatureCheck(
-            signature.name,
-            kind,
-            rows=max((len(array) for array in inputs.values() if array.ndim), default=1),
+            self._signature.name,
+            trial.kind,
+            rows=max((len(array) for array in trial.inputs.values() if array.ndim), default=1),
             max_difference=difference,
             row_independent=row_tests.verdict if row_tests is not None else None,
-            notes=tuple(notes),
+            notes=tuple(self._notes),
             row_tests=row_tests,
-            trial=inputs,
-            changes_state=graph.changes_state,
+            trial=trial.inputs,
+            changes_state=changes_state,
             first_run_s=first_run_s,
-            run_s=None if graph.changes_state else _run_s(process, signature.name, inputs),
-            features=features,
+            run_s=None if changes_state else _run_s(self._process, self._signature.name, trial.inputs),
+            features=self._features,
         )
-    if broken is not None:
-        raise ExportError(
-            f"signature {signature.name} fails on rows that the model itself accepts: {error_text.one_line(broken)}"
-        ) from broken
-    return SignatureCheck(
-        signature.name, "none", notes=tuple(dict.fromkeys(filter(None, [*notes, reason]))), features=features
-    )
 
 
-def _test_rows(
-    signature: Signature, graph: SignatureGraph, exported: Run, inputs: Arrays, kind: str
-) -> RowIndependence | None:
+def _test_rows(signature: Signature, graph: SignatureGraph, run: Run, trial: Trial) -> RowIndependence | None:
     """Run the rows of a trial in other batches.
 
     Samples are real inputs, so they decide. On synthetic rows, independence is established only if no operation
     of the signature could make other rows behave differently. None if the signature takes no batches or keeps state.
     """
-    if kind == "samples":
-        return rows_are_independent(exported, inputs)
+    if trial.kind == "samples":
+        return rows_are_independent(run, trial.inputs)
     tensors = (*signature.inputs, *signature.outputs)
     if graph.changes_state or any(spec.shape is None or spec.shape[:1] != (None,) for spec in tensors):
         return None
-    found = rows_are_independent(exported, inputs)
+    found = rows_are_independent(run, trial.inputs)
     mixing = mixing_operations(graph) if found.verdict else []
     if mixing:
         reason = f"only real rows can show whether rows are independent with {', '.join(mixing)}; define `samples`"
@@ -205,57 +218,6 @@ def _run_s(process: SessionProcess, name: str, inputs: Arrays) -> float:
         process.run(name, inputs)
         times.append(process.last_run_s)
     return median(times)
-
-
-def _trials(
-    signature: Signature, features: Mapping[str, FeatureSpec] | None, rows: Samples | None, notes: list[str]
-) -> Iterator[Trial]:
-    """The inputs to run a signature on, best first. Adds a note for samples that could not be used."""
-    if not signature.inputs:
-        yield "synthetic", {}, False
-        return
-    if rows is not None:
-        try:
-            fitted = rows.fit(signature.inputs)
-        except InvalidInput as error:
-            notes.append(f"`samples` was not used: {error.message}")
-        else:
-            yield "samples", fitted, True
-    for distinct in (True, False):
-        if features is not None:
-            yield (
-                "synthetic",
-                serialized_examples(signature.inputs[0], features, rows=_SYNTHETIC_ROWS, distinct=distinct),
-                distinct,
-            )
-            continue
-        for free in _FREE_SIZES:
-            try:
-                made = samples.synthetic_inputs(signature.inputs, rows=_SYNTHETIC_ROWS, free=free, distinct=distinct)
-            except InvalidInput as error:
-                notes.append(f"not run: {error.message}")
-                return
-            yield "synthetic", made, distinct
-    images = _image_inputs(signature, features)
-    if images is not None:
-        yield "synthetic", images, True
-    if features is None and any(spec.shape is None for spec in signature.inputs):
-        scalars = [replace(spec, shape=() if spec.shape is None else spec.shape) for spec in signature.inputs]
-        yield "synthetic", samples.synthetic_inputs(scalars, rows=_SYNTHETIC_ROWS, free=1), False
-
-
-def _image_inputs(signature: Signature, features: Mapping[str, FeatureSpec] | None) -> Arrays | None:
-    """Rows with images where the signature takes bytes; None if it takes none."""
-    if features is not None:
-        spec = signature.inputs[0]
-        return serialized_examples(spec, features, rows=_SYNTHETIC_ROWS, distinct=True, images=True)
-    texts = [spec.name for spec in signature.inputs if spec.dtype == "string"]
-    if not texts:
-        return None
-    made = samples.synthetic_inputs(signature.inputs, rows=_SYNTHETIC_ROWS, free=1, distinct=True)
-    for name in texts:
-        made[name] = np.resize(object_array(samples.png_images(_SYNTHETIC_ROWS)), made[name].shape)
-    return made
 
 
 def _answers(run: Run, inputs: Arrays) -> bool:
