@@ -11,10 +11,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version as package_version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tfsctl.core import model_dir
 from tfsctl.core.history import journal
@@ -31,8 +32,27 @@ from tfsctl.exporter.sources.model_source import SAVED_MODEL_TEXT_FILE, ModelSou
 from tfsctl.serving_config.model_name import check_name
 from tfsctl.serving_config.stock_image import DEFAULT_IMAGE, DEFAULT_TAG, list_operations, newer_operations
 
+if TYPE_CHECKING:
+    from tfsctl.exporter.evidence.provenance import GitState
+
 ReportStep = Callable[[str], None]
 AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class _ExportRequest:
+    """The arguments of `export_model` that its steps need.
+
+    - `version`: the number of the version; None: a new one.
+    - `remote`: where the version is uploaded to; None if it stays in a local directory.
+    """
+
+    source: ModelSource
+    version: int | None
+    allow_breaking: bool
+    warmup: str | Path | None
+    report: ReportStep
+    remote: RemoteModel | None = None
 
 
 def export_model(
@@ -63,75 +83,61 @@ def export_model(
     model_source = replace(parsed, options=options)
     name = check_name(model_source.default_name if name is None else name)
     check_version(version)
+    request = _ExportRequest(model_source, version, allow_breaking, warmup, report)
     if is_remote(str(to)):
         remote = RemoteModel(str(to), name)
         existing = remote.versions()  # fail before the model is built if the store cannot be written
         if version is not None and version in existing:
             raise remote.taken(version)
         with tempfile.TemporaryDirectory(prefix="tfsctl-") as folder:
-            return _export_to(Path(folder) / name, model_source, version, allow_breaking, warmup, report, remote)
+            return _export_to(Path(folder) / name, replace(request, remote=remote))
     base = Path(str(to).removeprefix("file://")) / name
     if version is not None:
         model_dir.refuse_existing(base, version)
-    return _export_to(base, model_source, version, allow_breaking, warmup, report, None)
+    return _export_to(base, request)
 
 
-def _export_to(
-    base: Path,
-    model_source: ModelSource,
-    version: int | None,
-    allow_breaking: bool,
-    warmup: str | Path | None,
-    report: ReportStep,
-    remote: RemoteModel | None,
-) -> ExportedModel:
-    """Export a version to the directory `base`; if `remote` is given, to be uploaded from there."""
+def _export_to(base: Path, request: _ExportRequest) -> ExportedModel:
+    """Export a version to the model directory `base`, which is a temporary one if the version is uploaded."""
+    source, warmup = request.source, request.warmup
     if warmup not in (None, AUTO):
         warmup = Path(warmup).absolute()  # the user's file may change the working directory
         if not warmup.is_file():
             raise NotFound(f"there is no file {warmup}", hint='--warmup takes a file, or "auto"')
-    if model_source.kind == "saved_model":
-        if not (model_source.path / SAVED_MODEL_TEXT_FILE).is_file():
-            read_saved_model(model_source.path)
-        if model_source.path.resolve() in (base.resolve(), *base.resolve().parents):
+    if source.kind == "saved_model":
+        if not (source.path / SAVED_MODEL_TEXT_FILE).is_file():
+            read_saved_model(source.path)
+        if source.path.resolve() in (base.resolve(), *base.resolve().parents):
             raise InvalidInput(
                 f"the versions of the model would lie inside the model itself: {base}", hint="choose --name or --to"
             )
-    sha256 = model_source.sha256()
+    sha256 = source.sha256()
     try:
         with model_dir.staging(base.absolute()) as staged:  # absolute: the user's file may change the working directory
-            exported = _export(model_source, sha256, staged, version, report, allow_breaking, warmup, remote)
+            exported = _export(replace(request, warmup=warmup), sha256, staged)
             return replace(exported, path=base / exported.path.name)
     except OSError as error:
         raise ExportError(f"cannot write in {base}: {error.strerror or error}") from error
 
 
-def _export(
-    source: ModelSource,
-    sha256: str,
-    staged: model_dir.Staging,
-    version: int | None,
-    report: ReportStep,
-    allow_breaking: bool,
-    warmup: str | Path | None,
-    remote: RemoteModel | None,
-) -> ExportedModel:
-    from tfsctl.exporter import manifest
+def _export(request: _ExportRequest, sha256: str, staged: model_dir.Staging) -> ExportedModel:
+    """Write a version to the staging folder, verify it, and publish it. `sha256` is the hash of the source."""
     from tfsctl.exporter.evidence.provenance import git_state
     from tfsctl.exporter.publish import compatibility_gate
     from tfsctl.exporter.signatures.rest_types import notes_on_types
 
+    source = request.source
     created = _created()
     git = git_state(source.path)  # before the user's code runs, which may write files
     copied = source.kind == "saved_model" and not source.options.changes_signatures
     write_version = _copy_or_rewrite if copied else _build
-    verification, notes = write_version(source, staged.path, report)
+    verification, notes = write_version(source, staged.path, request.report)
     info = read_saved_model(staged.path)
-    if remote is None:
+    if request.remote is None:
         comparison = compatibility_gate.compare_with_latest(staged.base, info.signatures)
     else:
-        comparison = remote.compare_with_latest(info.signatures)
-    compatibility_gate.refuse_breaking(staged.base.name, comparison, allow_breaking=allow_breaking)
+        comparison = request.remote.compare_with_latest(info.signatures)
+    compatibility_gate.refuse_breaking(staged.base.name, comparison, allow_breaking=request.allow_breaking)
     unpublished = ExportedModel(
         name=staged.base.name,
         version=0,
@@ -151,22 +157,35 @@ def _export(
         memory=verification.memory,
         compared_with=comparison,
     )
-    requests = _warm_up(unpublished, warmup, report)
-    unpublished = replace(unpublished, warmup_requests=requests)
-    report("publishing")
+    requests = _warm_up(unpublished, request.warmup, request.report)
+    request.report("publishing")
+    return _publish(replace(unpublished, warmup_requests=requests), request, staged, git)
+
+
+def _publish(
+    unpublished: ExportedModel, request: _ExportRequest, staged: model_dir.Staging, git: GitState | None
+) -> ExportedModel:
+    """Give the version its number, write its manifest, and move or upload it to its place.
+
+    A new number is chosen again if another export took it in the meantime. Raises VersionTakenError if the requested
+    number was taken.
+    """
+    from tfsctl.exporter import manifest
+
+    remote, file_name = request.remote, request.source.path.name
     hashes = hash_files(staged.path)
     while True:
-        number = (staged if remote is None else remote).new_version() if version is None else version
-        manifest.write(replace(unpublished, version=number), file_name=source.path.name, git=git, hashes=hashes)
+        number = (staged if remote is None else remote).new_version() if request.version is None else request.version
+        manifest.write(replace(unpublished, version=number), file_name=file_name, git=git, hashes=hashes)
         try:
             if remote is not None:
                 return replace(unpublished, version=number, url=remote.upload(staged.path, number))
             published = staged.publish(number)
         except VersionTakenError:
-            if version is not None:
+            if request.version is not None:
                 raise
-            continue  # another export took the number in the meantime
-        event = Event("export", staged.base.name, versions=(number,), message=f"from {source.path.name}")
+            continue
+        event = Event("export", staged.base.name, versions=(number,), message=f"from {file_name}")
         note = journal.append(staged.base, event)
         notes = (*unpublished.notes, note) if note else unpublished.notes
         return replace(unpublished, version=number, path=published.path, notes=notes)
