@@ -37,16 +37,12 @@ LAYERS: dict[str, list[set[str]]] = {
     "core/history": [{"event"}, {"journal"}],
     "core/version_files": [{"fingerprint", "manifest", "warmup_requests"}, {"blessings"}, {"file_hashes"}],
     "core/graphs": [{"signature_graph"}, {"feature_specs"}],
-    "data": [
-        {"blocks", "checkpoints", "texts"},
-        {"csv_format"},
-        {
-            *("array_results", "array_rows", "cells", "csv_rows", "image_rows", "json_rows", "parquet_rows"),
-            *("record_rows", "recordings"),
-        },
-        {"overwriting", "results", "shaping", "sources"},
+    "data": [{"blocks"}, {"csv_format"}, {"cells", "readers", "writers"}, {"shaping", "sources"}],
+    "data/readers": [
+        {"prediction_logs"},
+        {"array_rows", "csv_rows", "image_rows", "json_rows", "parquet_rows", "record_rows", "recording_rows"},
     ],
-    "data/recordings": [{"prediction_logs"}, {"recording_rows"}],
+    "data/writers": [{"checkpoints", "overwriting", "text_lines"}, {"array_writer"}, {"results"}],
     "clients": [
         {"__init__"},
         {"addresses", "answer_body", "connection", "inference_calls", "json_bodies"},
@@ -330,7 +326,7 @@ LIBRARIES = {
     "PIL": ["api/inputs", "inputs/images"],
     "dacite": ["engines/state_document"],
     "fsspec": ["exporter/publish/remote"],
-    "pyarrow": ["data/parquet_rows"],
+    "pyarrow": ["data/readers/parquet_rows"],
     "ctypes": ["server"],
     "tensorflow": ["exporter"],
     "keras": ["exporter"],

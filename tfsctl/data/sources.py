@@ -106,27 +106,27 @@ def _reader(
     note: Callable[[str], None],
 ) -> RowSource:
     if chosen in ("csv", "tsv"):
-        from tfsctl.data.csv_rows import CsvRows
+        from tfsctl.data.readers.csv_rows import CsvRows
 
         return CsvRows(name, path, None if chosen == "csv" else "\t", text_format, note)
     if chosen == "tfrecord":
-        from tfsctl.data.record_rows import RecordRows
+        from tfsctl.data.readers.record_rows import RecordRows
 
         return RecordRows(name, path, signature)
     if chosen == "recording":
-        from tfsctl.data.recordings.recording_rows import RecordingRows
+        from tfsctl.data.readers.recording_rows import RecordingRows
 
         return RecordingRows(name, path, signature, note)
     if chosen == "json":
-        from tfsctl.data.json_rows import JsonDocument
+        from tfsctl.data.readers.json_rows import JsonDocument
 
         return JsonDocument(name, path, signature, text_format.encoding)
     if chosen == "text":
-        from tfsctl.data.json_rows import TextLines
+        from tfsctl.data.readers.json_rows import TextLines
 
         return TextLines(name, path, signature, text_format.encoding)
     if chosen == "jsonl":
-        from tfsctl.data.json_rows import JsonLines
+        from tfsctl.data.readers.json_rows import JsonLines
 
         return JsonLines(name, path, text_format.encoding)
     return _plain_reader(chosen)(name, path)
@@ -135,17 +135,17 @@ def _reader(
 def _plain_reader(chosen: Format) -> Callable[[str, Path | str], RowSource]:
     """The readers that need a name and a path only."""
     if chosen in ("npy", "npz"):
-        from tfsctl.data.array_rows import NpyRows, NpzRows
+        from tfsctl.data.readers.array_rows import NpyRows, NpzRows
 
         return NpyRows if chosen == "npy" else NpzRows
-    from tfsctl.data.parquet_rows import ParquetRows
+    from tfsctl.data.readers.parquet_rows import ParquetRows
 
     return ParquetRows
 
 
 def _images(location: str, found: list[Path], signature: Signature, given: Format | None) -> RowSource:
     """The files with the suffix of an image, or all files if the format was given as images."""
-    from tfsctl.data.image_rows import ImageRows
+    from tfsctl.data.readers.image_rows import ImageRows
 
     files = sorted(f for f in found if (given == "images" or f.suffix.lower() in SUFFIXES) and f.is_file())
     if not files:

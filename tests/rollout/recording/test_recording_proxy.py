@@ -22,7 +22,7 @@ from waiting import wait_for
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.core import protos, tensors
 from tfsctl.core.types import ModelRef
-from tfsctl.data.recordings.prediction_logs import read_recording
+from tfsctl.data.readers.prediction_logs import read_recording
 from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import EngineError, InvalidInput, RequestRejected

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from tfsctl.cli.output import terminal
 from tfsctl.core.batches import Arrays, Reject
-from tfsctl.data.checkpoints import Checkpoint, CheckpointFile, refuse_interrupted_run
-from tfsctl.data.results import RejectsWriter, open_writer
-from tfsctl.data.texts import delimited_lines, json_lines
+from tfsctl.data.writers.checkpoints import Checkpoint, CheckpointFile, refuse_interrupted_run
+from tfsctl.data.writers.results import RejectsWriter, open_writer
+from tfsctl.data.writers.text_lines import delimited_lines, json_lines
 from tfsctl.errors import InvalidInput, TfsctlError
 
 _CHECKPOINT_INTERVAL_S = 1.0

@@ -29,10 +29,10 @@ from tfsctl.core import dtypes
 from tfsctl.core.batches import Arrays, Batch, batch_reader, fixed_batch_size
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.data.blocks import STDIN, RowSource, stdin_has_more
-from tfsctl.data.image_rows import ImageRows
-from tfsctl.data.overwriting import refuse_overwriting, refuse_stdout_input
+from tfsctl.data.readers.image_rows import ImageRows
 from tfsctl.data.shaping import Keep, shape_rows
 from tfsctl.data.sources import open_source
+from tfsctl.data.writers.overwriting import refuse_overwriting, refuse_stdout_input
 from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.inputs.predict_inputs import choose_outputs, choose_signature
 

@@ -19,7 +19,7 @@ import numpy as np
 from tfsctl.core import protos, tensors
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelMetadata, Signature
 from tfsctl.data import sources
-from tfsctl.data.recordings.prediction_logs import read_recording
+from tfsctl.data.readers.prediction_logs import read_recording
 from tfsctl.data.shaping import shape_rows
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.exporter.exported import SignatureCheck

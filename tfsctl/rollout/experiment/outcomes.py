@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tfsctl.data.csv_rows import CsvRows
+from tfsctl.data.readers.csv_rows import CsvRows
 from tfsctl.errors import InvalidInput, NotFound
 from tfsctl.rollout.experiment.difference import (
     Difference,

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tfsctl.core import protos
-from tfsctl.data.recordings.prediction_logs import read_recording
+from tfsctl.data.readers.prediction_logs import read_recording
 from tfsctl.errors import InvalidInput
 
 _MAX_TIME = 4e9  # Unix time; threads cannot wait for much longer times

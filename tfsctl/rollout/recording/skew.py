@@ -14,8 +14,8 @@ from tfsctl.core import dtypes, protos
 from tfsctl.core.arrays import object_array
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.data.blocks import UnreadableValue
-from tfsctl.data.recordings.prediction_logs import read_recording
-from tfsctl.data.recordings.recording_rows import RecordingRows
+from tfsctl.data.readers.prediction_logs import read_recording
+from tfsctl.data.readers.recording_rows import RecordingRows
 from tfsctl.data.shaping import shape_rows
 from tfsctl.data.sources import Format, open_source
 from tfsctl.errors import InvalidInput, NotFound

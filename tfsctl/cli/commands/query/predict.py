@@ -91,7 +91,7 @@ def predict(
     prediction, sent = _request(options, arguments, signature, only or ())
     if files.output is not None:
         from tfsctl.cli.output.class_columns import class_columns
-        from tfsctl.data.results import write_results
+        from tfsctl.data.writers.results import write_results
 
         write_results(files.output, class_columns(prediction.outputs, class_options), safe_csv=files.safe_csv)
     else:
@@ -157,9 +157,9 @@ def _request(
 
 def _check_output_file(output: Path, files: FileOptions, other_inputs: list[Path | str]) -> None:
     """Raise InvalidInput unless the output can be written without losing an input or an earlier run."""
-    from tfsctl.data.checkpoints import refuse_interrupted_run
-    from tfsctl.data.overwriting import refuse_overwriting
-    from tfsctl.data.results import check_output
+    from tfsctl.data.writers.checkpoints import refuse_interrupted_run
+    from tfsctl.data.writers.overwriting import refuse_overwriting
+    from tfsctl.data.writers.results import check_output
 
     check_output(output)
     refuse_overwriting(output, [files.file or "-", *other_inputs])

@@ -13,7 +13,7 @@ import tfrecords
 from tfsctl.core import protos, tensors
 from tfsctl.core.arrays import object_array
 from tfsctl.core.types import Signature, TensorSpec
-from tfsctl.data.recordings.prediction_logs import read_recording
+from tfsctl.data.readers.prediction_logs import read_recording
 from tfsctl.data.shaping import shape_rows
 from tfsctl.data.sources import open_source
 from tfsctl.errors import InvalidInput, NotFound

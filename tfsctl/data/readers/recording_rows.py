@@ -13,7 +13,7 @@ from pathlib import Path
 from tfsctl.core import protos, tensors
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature
 from tfsctl.data.blocks import BLOCK_BYTES, MAX_BLOCK_ROWS, Block, UnreadableValue
-from tfsctl.data.recordings.prediction_logs import RecordedRequest, read_recording
+from tfsctl.data.readers.prediction_logs import RecordedRequest, read_recording
 from tfsctl.errors import InvalidInput
 
 Row = Mapping[str, object]

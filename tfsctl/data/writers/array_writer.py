@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from tfsctl.core.batches import Arrays
-from tfsctl.data.checkpoints import open_partial
+from tfsctl.data.writers.checkpoints import open_partial
 from tfsctl.errors import InvalidInput
 
 _MAX_ROWS = 10**20  # numpy pads headers for numbers of rows up to this

@@ -15,8 +15,8 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from tfsctl.core.batches import Arrays, Reject
-from tfsctl.data.checkpoints import open_partial
-from tfsctl.data.texts import delimited_lines, json_lines
+from tfsctl.data.writers.checkpoints import open_partial
+from tfsctl.data.writers.text_lines import delimited_lines, json_lines
 from tfsctl.errors import InvalidInput
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".npy", ".npz")
@@ -59,7 +59,7 @@ def open_writer(path: Path, lengths: Mapping[str, int] | None = None, *, safe_cs
     suffix = path.suffix.lower()
     partial = path.with_name(f"{path.name}.partial")
     if suffix in (".npy", ".npz"):
-        from tfsctl.data.array_results import ArrayWriter
+        from tfsctl.data.writers.array_writer import ArrayWriter
 
         return ArrayWriter(partial, many=suffix == ".npz", lengths=lengths)
     if suffix in (".jsonl", ".ndjson"):

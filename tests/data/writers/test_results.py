@@ -12,8 +12,8 @@ import pytest
 
 from tfsctl.core.arrays import object_array
 from tfsctl.core.json_strings import JsonText
-from tfsctl.data.results import open_writer, write_results
-from tfsctl.data.texts import delimited_lines, json_lines
+from tfsctl.data.writers.results import open_writer, write_results
+from tfsctl.data.writers.text_lines import delimited_lines, json_lines
 from tfsctl.errors import InvalidInput
 
 FLOATS = np.array([0.1, 1e-7, 16777216, np.nan, -np.inf], np.float32)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsctl.data.blocks import UnreadableValue
-from tfsctl.data.csv_rows import CsvRows
+from tfsctl.data.readers.csv_rows import CsvRows
 from tfsctl.errors import InvalidInput
 
 PLAIN = st.text(st.characters(codec="utf-8", exclude_characters='\r\n",\x00'), max_size=8)

@@ -1,0 +1,1 @@
+"""Readers of files: each yields the blocks of rows of one format."""

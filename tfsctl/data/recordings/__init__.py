@@ -1,1 +1,0 @@
-"""Recordings of requests: TFRecord files of PredictionLog messages, in order and as rows."""
