@@ -244,9 +244,9 @@ LAYERS: dict[str, list[set[str]]] = {
         {"planning"},
     ],
     "engines/docker": [
-        {"cgroups", "docker_errors", "health", "mount_check"},
+        {"cgroups", "docker_errors", "health"},
         {"container_spec", "daemon", "image"},
-        {"compose", "inspection", "op_support", "option_checks", "run_arguments"},
+        {"checks", "compose", "inspection", "run_arguments"},
         {"container"},
         {"engine", "serving_image"},
         {"image_builder"},

@@ -15,7 +15,7 @@ from tfsctl.core.version_files.file_hashes import compare_files
 from tfsctl.core.version_files.fingerprint import read_fingerprint
 from tfsctl.core.version_files.manifest import MANIFEST_FILE
 from tfsctl.core.version_files.warmup_requests import WARMUP_FILE
-from tfsctl.engines.docker import op_support
+from tfsctl.engines.docker.checks import op_support
 from tfsctl.errors import EngineError, InvalidInput, ModelUnreadable, NotFound
 from tfsctl.lint.finding import Finding
 from tfsctl.lint.server_files import lint_batching

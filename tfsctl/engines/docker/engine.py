@@ -10,7 +10,8 @@ from pathlib import Path
 from tfsctl.engines import ports, state_dir
 from tfsctl.engines.docker import daemon as docker_daemon
 from tfsctl.engines.docker import image as docker_image
-from tfsctl.engines.docker import mount_check, op_support, run_arguments
+from tfsctl.engines.docker import run_arguments
+from tfsctl.engines.docker.checks import mount_check, op_support
 from tfsctl.engines.docker.container import Container, docker
 from tfsctl.engines.docker.container_spec import (
     HOST_NETWORK,

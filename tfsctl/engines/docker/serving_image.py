@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from tfsctl.core.version_files.file_hashes import content_hash
 from tfsctl.core.version_files.manifest import read_source_sha256
-from tfsctl.engines.docker import op_support
+from tfsctl.engines.docker.checks import op_support
 from tfsctl.engines.docker.container_spec import (
     CONFIG,
     GRPC_PORT,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tfsctl.core import protos
 from tfsctl.engines import ports
-from tfsctl.engines.docker import option_checks, run_arguments
+from tfsctl.engines.docker import run_arguments
+from tfsctl.engines.docker.checks import option_checks
 from tfsctl.engines.launch_spec import EngineName, LaunchSpec
 from tfsctl.engines.model_on_disk import ModelOnDisk, find_configured, find_model
 from tfsctl.engines.planning import model_arguments, preflight

@@ -25,7 +25,7 @@ def compose(request: ServeOptions, *, as_json: Json = False) -> None:
     """
     from tfsctl.engines import state_dir
     from tfsctl.engines.docker import compose as composing
-    from tfsctl.engines.docker import op_support
+    from tfsctl.engines.docker.checks import op_support
     from tfsctl.engines.docker.container_spec import config_inside, container_spec_for
     from tfsctl.engines.planning import serve_plan
 

@@ -73,7 +73,8 @@ def build(
       tfsctl image build ./amazon_review ./house_price --name shop --output ./context
       tfsctl image build ./amazon_review --print-dockerfile
     """
-    from tfsctl.engines.docker import image_builder, option_checks, serving_image
+    from tfsctl.engines.docker import image_builder, serving_image
+    from tfsctl.engines.docker.checks import option_checks
     from tfsctl.engines.launch_spec import ContainerOptions
     from tfsctl.engines.planning import serve_plan
 

@@ -17,9 +17,9 @@ from tfsctl.engines import state_dir
 from tfsctl.engines.docker import daemon as docker_daemon
 from tfsctl.engines.docker import engine as docker_engine
 from tfsctl.engines.docker import image as docker_image
-from tfsctl.engines.docker import mount_check, op_support
+from tfsctl.engines.docker.checks import mount_check, op_support
+from tfsctl.engines.docker.checks.mount_check import Reader
 from tfsctl.engines.docker.daemon import Daemon
-from tfsctl.engines.docker.mount_check import Reader
 from tfsctl.engines.launch_spec import ContainerOptions, LaunchSpec
 from tfsctl.engines.planning.serve_options import ServeOptions
 from tfsctl.engines.planning.serve_plan import make_plan

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tfsctl.engines.docker import option_checks
+from tfsctl.engines.docker.checks import option_checks
 from tfsctl.engines.launch_spec import ContainerOptions
 from tfsctl.errors import InvalidInput
 
