@@ -21,7 +21,7 @@ NUMERIC = [dtype for dtype in dtypes.DTYPES if dtype is not dtypes.STRING and dt
 
 
 def response(outputs: dict[str, np.ndarray], *, as_content: bool = False) -> Any:
-    """The official message with these outputs."""
+    """The message with these outputs, serialized by protobuf."""
     message = protos.PredictResponse(model_spec={"name": "m", "version": {"value": 7}})
     for name, array in outputs.items():
         tensors.fill_proto(message.outputs[name], array, as_content=as_content)
@@ -29,13 +29,13 @@ def response(outputs: dict[str, np.ndarray], *, as_content: bool = False) -> Any
 
 
 def officially(raw: bytes) -> dict[str, np.ndarray]:
-    """The outputs by way of the official message."""
+    """The outputs of the message as protobuf parses it."""
     message = protos.PredictResponse.FromString(raw)
     return {name: tensors.from_proto(message.outputs[name]) for name in sorted(message.outputs)}
 
 
 def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
-    """Equal to the bit, and in the same order."""
+    """Whether two sets of outputs are equal to the bit, and in the same order."""
     return list(a) == list(b) and all(_same(x, y) for x, y in zip(a.values(), b.values(), strict=True))
 
 

@@ -32,7 +32,7 @@ def arrays(draw: st.DrawFn) -> np.ndarray:
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
-    """Equal to the bit, NaN included."""
+    """Whether two arrays are equal to the bit, NaN included."""
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
     return a.tolist() == b.tolist() if a.dtype == object else a.tobytes() == b.tobytes()

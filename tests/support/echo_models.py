@@ -1,4 +1,4 @@
-"""SavedModels that give back what they are asked, written node by node: no TensorFlow, no training, no variables."""
+"""SavedModels that return their inputs, written node by node: no TensorFlow, no training, no variables."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ ECHO: dict[str, Inputs] = {
     "two": {"area": ("float32", (None,)), "city": ("string", (None,))},
     **{dtype: {"x": (dtype, (None,))} for dtype in ("float64", "int8", "uint8", "int32", "int64", "bool", "float16")},
 }
+
+
+def echo_model_flags(folder: Path) -> list[str]:
+    """Write version 7 of the model `echo` below a folder. Returns the flags of a server of this model."""
+    write_echo_model(folder / "echo" / "7")
+    return ["--model_name=echo", f"--model_base_path={folder / 'echo'}"]
 
 
 def write_echo_model(version_dir: Path, signatures: Mapping[str, Inputs] | None = None) -> None:

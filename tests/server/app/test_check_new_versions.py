@@ -30,7 +30,7 @@ AUTO = "--check_new_versions=auto"  # the default, which servers of tests do wit
 
 
 def put_version(base: Path, number: int, factor_: float, *, aborts: bool = False) -> None:
-    """Put a version under a served model, whole at once."""
+    """Add a version to a served model, with one rename."""
     write_scale_model(base.parent / f"new-{number}", factor_, aborts=aborts)
     (base.parent / f"new-{number}").rename(base / str(number))
 

@@ -36,7 +36,7 @@ def test_model_reload_decides_whether_local_clients_may_reload(choice: str, code
 
 
 def reload_error(channel: grpc.Channel, request: protos.ReloadConfigRequest) -> str | None:
-    """The status code that a reload fails with, None if it works."""
+    """The status code of a failed reload; None if it succeeds."""
     try:
         raw_call(channel, METHOD)(request.SerializeToString(), timeout=60)
     except grpc.RpcError as error:
@@ -45,7 +45,7 @@ def reload_error(channel: grpc.Channel, request: protos.ReloadConfigRequest) -> 
 
 
 class Connection(asyncio.BaseTransport):
-    """A connection with these two ends."""
+    """A connection with these addresses of client and server."""
 
     def __init__(self, client: object, server: object) -> None:
         super().__init__({"peername": client, "sockname": server})

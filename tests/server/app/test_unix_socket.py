@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 from asking import predict, rest
-from echo_models import write_echo_model
+from echo_models import echo_model_flags
 from model_servers import Served, clean_environment, running_flags
 from ports import free_ports
 
@@ -22,9 +22,7 @@ pytestmark = pytest.mark.server
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The flags that name the echo model."""
-    base = tmp_path_factory.mktemp("models") / "echo"
-    write_echo_model(base / "7")
-    return ["--model_name=echo", f"--model_base_path={base}"]
+    return echo_model_flags(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def models_gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
 
 @pytest.fixture
 def gate(models_gate: Gate) -> Iterator[Gate]:
-    """The gate, closed at first, and again when the test is over."""
+    """The gate, closed at the start and at the end of the test."""
     yield models_gate
     if models_gate.is_open:
         models_gate.shut()
@@ -296,7 +296,7 @@ def test_requests_for_different_outputs_are_batched_separately(ask: Calls) -> No
 
 
 def examples(request: Any, signature: str, count: int = 1) -> Any:
-    """A request to classify or regress that many equal examples; the model reads them as plain strings."""
+    """A classify or regress request with that many equal examples; the model reads them as plain strings."""
     request.model_spec.name, request.model_spec.signature_name = "short", signature
     for _ in range(count):
         request.input.example_list.examples.add().features.feature["a"].int64_list.value.append(1)
@@ -347,7 +347,7 @@ def test_a_new_version_has_its_own_parameters(server: Served, ask: Calls) -> Non
 
 
 def failed_start(tmp_path: Path, *flags: str) -> str:
-    """What a server that cannot start says on stdout, after its fixed words."""
+    """The stdout of a server that cannot start, after its fixed words."""
     (port,) = free_ports(1)
     argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={port}", *flags]
     done = subprocess.run(

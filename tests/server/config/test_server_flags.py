@@ -29,7 +29,7 @@ from tfsctl.server.config.session_config import session_config
 
 
 def states(server: Served, model: str) -> dict[str, str]:
-    """The state of each version of a model; nothing for one that is not known."""
+    """The state of each version of a model; empty for an unknown model."""
     url = f"http://{server.host}:{server.rest_port}/v1/models/{model}"
     try:
         with urllib.request.urlopen(url, timeout=240) as response:
@@ -40,7 +40,7 @@ def states(server: Served, model: str) -> dict[str, str]:
 
 
 def run_to_its_end(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """A server that does not come up."""
+    """The output of a server that does not start."""
     (port,) = free_ports(1)
     argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={port}", *flags]
     return subprocess.run(
@@ -49,13 +49,13 @@ def run_to_its_end(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[s
 
 
 def publish(base: Path, version: str) -> None:
-    """Add a version to a model, in one step."""
+    """Add a version to a model, with one rename."""
     write_scale_model(base.parent / "draft", 2.0)
     (base.parent / "draft").rename(base / version)
 
 
 def configured(*arguments: str) -> Any:
-    """The session configuration of a command line."""
+    """The session configuration from a command line."""
     return protos.ConfigProto.FromString(session_config(command_line.parse(arguments).flags))
 
 

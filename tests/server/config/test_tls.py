@@ -16,7 +16,7 @@ import grpc
 import pytest
 import trustme
 from asking import predict, rest
-from echo_models import write_echo_model
+from echo_models import echo_model_flags
 from model_servers import Served, clean_environment, running_flags
 from ports import free_ports
 
@@ -69,9 +69,7 @@ def authority() -> Authority:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The flags that name the echo model."""
-    base = tmp_path_factory.mktemp("models") / "echo"
-    write_echo_model(base / "7")
-    return ["--model_name=echo", f"--model_base_path={base}"]
+    return echo_model_flags(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +228,7 @@ def test_the_key_is_not_written_to_disk(authority: Authority, tmp_path: Path, mo
 
 
 def _started(folder: Path, flags: list[str]) -> tuple[str, str, int]:
-    """What a server that does not start says on stdout and stderr, and its exit code."""
+    """The stdout, stderr and exit code of a server that does not start."""
     port, rest_port = free_ports(2)
     argv = [sys.executable, "-m", "tfsctl.server", "--host=127.0.0.1", f"--port={port}", f"--rest_api_port={rest_port}"]
     done = subprocess.run(

@@ -27,7 +27,7 @@ ENOUGH_TO_BE_MEASURED = 10
 
 
 class DoublingSession:
-    """Doubles its input, and remembers the rows of each run. `gate` holds runs up while it is closed."""
+    """Doubles its input, and records the rows of each run. Runs wait while `gate` is closed."""
 
     graph_bytes = 2**30  # too large for replicas
 
@@ -90,7 +90,7 @@ class Harness:
         self.session.runs.clear()
 
     async def occupy_threads(self) -> list[PendingRun]:
-        """Let every worker thread wait in a run."""
+        """Make every worker thread wait in a run."""
         self.session.gate.clear()
         runs = [self.submit(1.0, may_merge=False) for _ in range(self.coalescer.workers)]
         while self.coalescer.busy < self.coalescer.workers:  # noqa: ASYNC110 - nothing signals this
@@ -99,7 +99,7 @@ class Harness:
 
 
 def with_harness(work: Callable[[Harness], Awaitable[None]], **limits: Any) -> None:
-    """Run a test on an event loop of its own."""
+    """Run a test on its own event loop."""
 
     async def run() -> None:
         harness = Harness(**limits)

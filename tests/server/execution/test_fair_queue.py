@@ -13,7 +13,7 @@ from tfsctl.server.execution.pending_run import PendingRun
 
 @pytest.fixture
 def pending() -> Iterator[Callable[[str], PendingRun]]:
-    """Makes requests of a client."""
+    """Make requests of a client."""
     loop = asyncio.new_event_loop()
 
     def make(client: str) -> PendingRun:
@@ -27,7 +27,7 @@ def pending() -> Iterator[Callable[[str], PendingRun]]:
 
 
 def popped(queue: FairQueue) -> list[PendingRun]:
-    """All requests, in the order in which they are served."""
+    """All requests, in the order in which the queue returns them."""
     return list(iter(queue.pop, None))
 
 

@@ -28,7 +28,7 @@ SLOW_MATRIX = 1000  # tens of milliseconds
 
 @contextmanager
 def serving(folder: Path, *flags: str, matmul_size: int = 0) -> Iterator[Served]:
-    """A server of a model `m` whose rows are not merged, with metrics, while the block lasts."""
+    """A server of a model `m` whose rows are not merged, with metrics, for as long as the block runs."""
     write_scale_model(folder / "m" / "1", 2.0, matmul_size=matmul_size)
     monitoring = folder / "monitoring.config"
     monitoring.write_text(f'prometheus_config {{ enable: true path: "{PAGE}" }}')

@@ -40,7 +40,7 @@ def _still_serves(server: Served) -> Iterator[None]:
 
 
 def nested(depth: int) -> bytes:
-    """A message within a message, so many times."""
+    """A message nested in itself that many times."""
     message = b""
     for _ in range(depth):
         message = b"\x0a" + encode_varint(len(message)) + message

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from echo_models import write_echo_model
+from echo_models import echo_model_flags
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from model_servers import Served, running_flags
 
@@ -17,16 +17,11 @@ pytestmark = pytest.mark.server
 SERVING, UNKNOWN = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
-def _flags(folder: Path) -> list[str]:
-    write_echo_model(folder / "echo" / "7")
-    return ["--model_name=echo", f"--model_base_path={folder / 'echo'}"]
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server with the health service."""
     folder = tmp_path_factory.mktemp("health")
-    with running_flags([*_flags(folder), "--enable_grpc_healthcheck_service"], folder) as running:
+    with running_flags([*echo_model_flags(folder), "--enable_grpc_healthcheck_service"], folder) as running:
         yield running
 
 
@@ -77,7 +72,7 @@ def test_a_message_too_large_for_a_stream_is_refused(channel: grpc.Channel) -> N
 
 def test_health_is_off_by_default_and_watchers_do_not_delay_shutdown(tmp_path: Path) -> None:
     """Without the flag the service does not exist. With it, a client that watches does not keep the server alive."""
-    flags = _flags(tmp_path)
+    flags = echo_model_flags(tmp_path)
     request = health_pb2.HealthCheckRequest()
     with running_flags(flags, tmp_path) as running, _channel(running) as channel:
         with pytest.raises(grpc.RpcError) as refused:

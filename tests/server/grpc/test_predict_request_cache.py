@@ -43,7 +43,7 @@ def text(value: bytes) -> np.ndarray:
 
 
 def assert_equal_to_official(found: CachedRequest, raw: bytes) -> None:
-    """Check that a cached request holds what the official message does."""
+    """Check that a cached request equals the parsed message."""
     official = protos.PredictRequest.FromString(raw)
     assert found.model_spec == official.model_spec
     assert list(found.inputs) == list(official.inputs)

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
-from echo_models import write_echo_model
+from echo_models import echo_model_flags
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2
@@ -21,9 +21,7 @@ pytestmark = pytest.mark.server
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server with the health service."""
     folder = tmp_path_factory.mktemp("reflection")
-    write_echo_model(folder / "echo" / "7")
-    flags = ["--model_name=echo", f"--model_base_path={folder / 'echo'}", "--enable_grpc_healthcheck_service"]
-    with running_flags(flags, folder) as running:
+    with running_flags([*echo_model_flags(folder), "--enable_grpc_healthcheck_service"], folder) as running:
         yield running
 
 

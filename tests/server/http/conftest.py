@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from echo_models import write_echo_model
+from echo_models import echo_model_flags
 from http2_client import Client, connected
 from model_servers import Served, running_flags
 
@@ -13,14 +13,10 @@ from model_servers import Served, running_flags
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The server with the echo model."""
-    base = tmp_path_factory.mktemp("models") / "echo"
-    write_echo_model(base / "7")
-    flags, folder = ["--model_name=echo", f"--model_base_path={base}"], tmp_path_factory.mktemp("server")
-    with running_flags(flags, folder) as running:
+    folder = tmp_path_factory.mktemp("server")
+    with running_flags(echo_model_flags(folder), folder) as running:
         yield running
-    assert (
-        "Traceback" not in (folder / "server.log").read_text()
-    )  # nothing a client does is a fault of the server's own
+    assert "Traceback" not in (folder / "server.log").read_text()  # no client can cause an error of the server itself
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def state(server: Served, version: str, model: str = "hot") -> str | None:
-    """The state of a version, None before it has one."""
+    """The state of a version; None before the server knows it."""
     with closing(http.client.HTTPConnection(server.host, server.rest_port, timeout=240)) as connection:
         connection.request("GET", f"/v1/models/{model}")
         entries = json.loads(connection.getresponse().read())["model_version_status"]
@@ -223,7 +223,7 @@ def hot(tmp_path: Path) -> Path:
 
 
 def publish(hot: Path, version: str, *, without: str = "") -> Path:
-    """Put version 2's files there under another number, in one step; a part of them may be missing."""
+    """Add a copy of version 2 under another number, with one rename; some of its files may be left out."""
     draft = hot.parent / f"draft-{version}"
     shutil.copytree(MODELS / "versions" / "2", draft)
     if without:
@@ -282,7 +282,7 @@ def test_versions_deleted_while_they_load_do_not_affect_others(hot: Path, tmp_pa
 def process(
     hot: Path, ports: list[int], stderr: int | IO[bytes], *flags: str, stdout: int | IO[bytes] = subprocess.DEVNULL
 ) -> Iterator[tuple[subprocess.Popen[bytes], Served]]:
-    """A server of the model `hot` on these ports, which is gone when the block is left."""
+    """A server of the model `hot` on these ports, which is stopped at the end of the block."""
     argv = [
         *(sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={ports[0]}", f"--rest_api_port={ports[1]}"),
         *("--model_name=hot", f"--model_base_path={hot}", *flags),

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 from abusive_clients import others_are_served
-from echo_models import write_echo_model
+from echo_models import echo_model_flags
 from http2_client import END_STREAM, Client, Kind, Setting, connected, frame, grpc_fields, message
 from model_servers import Served, running_flags
 from ports import HOST
@@ -31,21 +31,20 @@ RESOURCE_EXHAUSTED = "8"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server with a small budget."""
     folder = tmp_path_factory.mktemp("budget")
-    write_echo_model(folder / "echo" / "7")
-    flags = ["--model_name=echo", f"--model_base_path={folder / 'echo'}", f"--max_held_megabytes={BUDGET_MIB}"]
-    with running_flags([*flags, "--max_header_count=20", "--max_requests_per_connection=50"], folder) as running:
+    limits = (f"--max_held_megabytes={BUDGET_MIB}", "--max_header_count=20", "--max_requests_per_connection=50")
+    with running_flags([*echo_model_flags(folder), *limits], folder) as running:
         yield running
 
 
 def begin(server: Served, *lines: str) -> socket.socket:
-    """A connection on which a POST has begun."""
+    """Open a connection and send the head of a POST."""
     connection = socket.create_connection((HOST, server.rest_port), timeout=WAIT_S)
     connection.sendall("\r\n".join((f"POST {PATH} HTTP/1.1", "Host: x", *lines, "", "")).encode())
     return connection
 
 
 def status(connection: socket.socket) -> int:
-    """The status that a connection is answered with; 0 if it is closed without one."""
+    """The status of the answer on a connection; 0 if it is closed without one."""
     with connection, suppress(ConnectionError):
         received = b""
         while b"\r\n" not in received and (data := connection.recv(65_536)):
@@ -144,7 +143,7 @@ def test_unread_answers_are_held_within_the_budget(server: Served) -> None:
 
 
 def refused(client: Client, streams: list[int]) -> list[int]:
-    """The streams that are over; the others wait for a window."""
+    """The streams that have ended; the others wait for a window."""
     client.sync()
     client.wait(lambda: any(client.answers[stream].is_over for stream in streams))
     client.sync()
@@ -153,7 +152,7 @@ def refused(client: Client, streams: list[int]) -> list[int]:
 
 # ---- reflection ----
 def reflect(client: Client, data: bytes) -> int:
-    """Begin a reflection stream and send data on it as the windows allow; the number of the stream."""
+    """Start a reflection stream and send data on it as the windows allow. Returns the number of the stream."""
     stream = client.start([(name, REFLECTION if name == ":path" else value) for name, value in grpc_fields()])
     at, size = 0, 1 << 18
     while at < len(data) and client.server_room(stream) > 0:

@@ -15,48 +15,48 @@ MAX_BLOCK = 1000
 
 @dataclass
 class Recorded:
-    """Takes frames, and notes what they were. Data of stream 9 is for nobody."""
+    """A frame handler that records all frames. It drops the data of stream 9."""
 
     events: list[tuple[object, ...]] = field(default_factory=list)
 
     def on_data(self, number: int, length: int) -> Recorded | None:
-        """Note the beginning of DATA."""
+        """Record the beginning of DATA."""
         self.events.append(("data", number, length))
         return None if number == 9 else self
 
     def receive(self, data: bytes) -> None:
-        """Note data; parts that follow each other are one."""
+        """Record data; adjacent parts are joined."""
         if self.events[-1][0] == "received":
             data = bytes(self.events.pop()[1]) + data  # type: ignore[call-overload] # the data noted before
         self.events.append(("received", data))
 
     def receive_padding(self, size: int) -> None:
-        """Note padding."""
+        """Record padding."""
         self.events.append(("padding", size))
 
     def end_request(self) -> None:
-        """Note the end of a request."""
+        """Record the end of a request."""
         self.events.append(("end",))
 
     def on_header_block(self, number: int, block: bytes, flags: int) -> None:
-        """Note a header block."""
+        """Record a header block."""
         self.events.append(("block", number, block, flags & END_STREAM))
 
     def on_settings(self, number: int, payload: bytes, flags: int) -> None:
-        """Note SETTINGS."""
+        """Record SETTINGS."""
         self.events.append(("settings", number, payload, flags))
 
     def on_control(self, kind: int, number: int, payload: bytes, flags: int) -> None:
-        """Note another frame."""
+        """Record another frame."""
         self.events.append((Kind(kind).name, number, payload, flags))
 
     def on_wrong_priority(self, number: int) -> None:
-        """Note a wrong PRIORITY."""
+        """Record a wrong PRIORITY."""
         self.events.append(("wrong priority", number))
 
 
 def read(data: bytes, piece: int = 1 << 30) -> tuple[Recorded, FrameReader]:
-    """Read a connection's beginning and this data, which arrive in pieces."""
+    """Read the beginning of a connection and this data, which arrive in pieces."""
     recorded = Recorded()
     reader = FrameReader(recorded, MAX_BLOCK)
     assert reader.feed(PREFACE + settings({}))

@@ -15,7 +15,7 @@ import h2.errors
 import h2.events
 import pytest
 from asking import predict, rest
-from echo_models import write_echo_model
+from echo_models import echo_model_flags
 from model_servers import HAS_IPV6, Served, running_flags
 from ports import free_ports
 from waiting import wait_for
@@ -31,9 +31,7 @@ NOT_GRPC = b"this is the gRPC port: its requests are of type application/grpc\n"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The flags that name the echo model."""
-    base = tmp_path_factory.mktemp("models") / "echo"
-    write_echo_model(base / "7")
-    return ["--model_name=echo", f"--model_base_path={base}"]
+    return echo_model_flags(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +42,7 @@ def server(model: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def raw(server: Served, text: bytes) -> bytes:
-    """All that comes back for these bytes, until the server closes the connection."""
+    """All bytes of the answer to these bytes, until the server closes the connection."""
     with socket.create_connection((server.host, server.rest_port), timeout=240) as connection:
         connection.sendall(text)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -293,7 +291,7 @@ def test_keepalive_detects_clients_that_are_gone(model: list[str], tmp_path_fact
 
 @contextmanager
 def _http2(server: Served) -> Iterator[tuple[socket.socket, h2.connection.H2Connection]]:
-    """A connection to the gRPC port that has said the preface and SETTINGS, and its state."""
+    """A connection to the gRPC port after the preface and SETTINGS, and its state."""
     connection = h2.connection.H2Connection()
     connection.initiate_connection()
     with socket.create_connection((server.host, server.grpc_port), timeout=240) as wire:
@@ -302,14 +300,14 @@ def _http2(server: Served) -> Iterator[tuple[socket.socket, h2.connection.H2Conn
 
 
 def _events(wire: socket.socket, connection: h2.connection.H2Connection) -> Iterator[h2.events.Event]:
-    """What the server says, until it closes the connection. Answers are left in the connection's state."""
+    """The events of a connection until the server closes it. Replies are left in the connection's state."""
     with suppress(ConnectionResetError):
         while data := wire.recv(65536):
             yield from connection.receive_data(data)
 
 
 def _clients_of(port: int) -> set[str]:
-    """The ports at the other end of the connections to a port of this machine (proc(5), net/tcp)."""
+    """The client ports of the connections to a port of this machine (proc(5), net/tcp)."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     established = "01"
     return {row[2] for row in rows if int(row[1].partition(":")[2], 16) == port and row[3] == established}

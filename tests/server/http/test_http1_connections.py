@@ -40,18 +40,18 @@ class Answer:
     body: bytes
 
     def json(self) -> Any:
-        """The document of an answer that is one."""
+        """The body of a JSON answer."""
         assert self.status == 200, self
         return json.loads(self.body)
 
     @property
     def is_last(self) -> bool:
-        """Whether it says that the connection closes after it."""
+        """Whether the answer says that the connection closes after it."""
         return "close" in self.headers.get("connection", "").lower()
 
 
 class Client:
-    """A connection. It sees to it that answers are framed as the RFC has it."""
+    """A connection that checks the framing of answers (RFC 9112)."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection((HOST, port), timeout=WAIT_S)
@@ -59,16 +59,16 @@ class Client:
         self._received = bytearray()
 
     def send(self, *parts: bytes) -> None:
-        """Send these in one piece."""
+        """Send the parts at once."""
         self.socket.sendall(b"".join(parts))
 
     def try_send(self, *parts: bytes) -> None:
-        """Send what may make the server close the connection."""
+        """Send data, after which the server may close the connection."""
         with suppress(ConnectionError):
             self.send(*parts)
 
     def drip(self, data: bytes, pause_s: float = 0.0005) -> None:
-        """Send a byte at a time."""
+        """Send one byte at a time."""
         for number in range(len(data)):
             self.send(data[number : number + 1])
             time.sleep(pause_s)
@@ -87,7 +87,7 @@ class Client:
         return Answer(match[1], status, headers, body)
 
     def is_over(self) -> bool:
-        """Whether the server closes the connection, without another byte. Waits for it."""
+        """Whether the server closes the connection without another byte. Waits for the end."""
         with suppress(ClosedError):
             self._until_count(1)
             return False
@@ -152,7 +152,7 @@ def get(path: str = STATUS_PATH, *lines: str, method: str = "GET", version: str 
 
 
 def post(body: bytes = ONE, *lines: str, path: str = PREDICT_PATH, method: str = "POST", version: str = "1.1") -> bytes:
-    """A request with a body; its length is said unless other lines say how long it is."""
+    """A request with a body, and with its Content-Length unless other lines give the length."""
     said = any(line.lower().startswith(("content-length", "transfer-encoding")) for line in lines)
     length = [] if said else [f"Content-Length: {len(body)}"]
     return get(path, *length, *lines, method=method, version=version) + body
@@ -165,7 +165,7 @@ def chunk(data: bytes, extension: bytes = b"") -> bytes:
 
 @contextmanager
 def connected(port: int) -> Iterator[Client]:
-    """A client while the block lasts."""
+    """A client, connected for as long as the block runs."""
     client = Client(port)
     try:
         yield client
@@ -174,7 +174,7 @@ def connected(port: int) -> Iterator[Client]:
 
 
 def let_it_read(server: Served) -> None:
-    """Give the server time to read what was sent: a round trip on another connection."""
+    """Wait until the server has read what was sent: a round trip on another connection."""
     with connected(server.rest_port) as other:
         assert other.works()
 
@@ -501,12 +501,12 @@ def test_clients_may_disconnect_at_any_moment(server: Served) -> None:
 
 # ---- what is refused ----
 def line(text: bytes) -> bytes:
-    """A GET with a line of any kind in its head."""
+    """A GET whose head has this line."""
     return b"GET /v1/models/echo HTTP/1.1\r\nHost: x\r\n" + text + b"\r\n\r\n"
 
 
 def chunks(text: bytes) -> bytes:
-    """A request with a chunked body that begins with any text."""
+    """A request whose chunked body begins with this text."""
     return post(text, CHUNKED)
 
 

@@ -14,12 +14,12 @@ LINE = b"POST /v1/models/m:predict HTTP/1.1\r\n"
 
 
 def head(*lines: bytes, start: bytes = LINE) -> bytes:
-    """A head with a Host and these lines."""
+    """A head with a Host field and these lines."""
     return start + b"".join(line + b"\r\n" for line in (b"Host: x", *lines)) + b"\r\n"
 
 
 def refused(data: bytes, limits: Limits = LIMITS) -> HTTPStatus:
-    """The status that a head is refused with."""
+    """The status with which a head is refused."""
     with pytest.raises(BadRequestError) as error:
         parse_head(data, limits)
     return error.value.status
@@ -186,7 +186,7 @@ def test_a_few_empty_lines_before_a_request_are_ignored() -> None:
 
 # ---- chunks ----
 def decoded(data: bytes, piece: int) -> tuple[bytes, bytes, bool]:
-    """The body of chunks that arrive in pieces of this size, what was left unread, and whether the body is complete."""
+    """The body from chunks in pieces of this size, the unread bytes, and whether the body is complete."""
     decoder, body, buffer = ChunkDecoder(LIMITS), b"", b""
     for at in range(0, len(data), piece):
         buffer += data[at : at + piece]

@@ -184,7 +184,7 @@ def test_invalid_prefaces_close_the_connection(server: Served, first: bytes) -> 
 
 
 def received(connection: socket.socket) -> bytes:
-    """What has come; nothing when the connection is closed, in whatever manner."""
+    """The bytes received so far; empty if the connection was closed in any way."""
     try:
         return connection.recv(65_536)
     except ConnectionError:
@@ -290,7 +290,7 @@ def test_late_frames_on_a_closed_stream_are_ignored(server: Served, kind: int) -
 
 
 def without(name: str) -> list[tuple[str, str]]:
-    """A GET that lacks a field."""
+    """A GET without one of its fields."""
     return [pair for pair in get_fields() if pair[0] != name]
 
 
@@ -352,7 +352,7 @@ def test_malformed_requests_are_refused(rest_client: Client, name: str) -> None:
 
 
 def refused(client: Client, stream: int) -> None:
-    """See that a malformed request was refused as such."""
+    """Check that the server refuses a malformed request."""
     answer = client.answer(stream)
     assert (answer.status, answer.reset) in ((0, PROTOCOL), (400, None), (400, PROTOCOL), (400, Code.NO_ERROR)), answer
 

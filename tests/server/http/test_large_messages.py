@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture
 def roomy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The server, told to hold that much for its clients."""
+    """A server that may hold a large amount of memory for its clients."""
     folder = tmp_path_factory.mktemp("roomy")
     write_echo_model(folder / "echo" / "7")
     flags = [f"--max_held_megabytes={3 * MEGABYTES}"]
@@ -85,7 +85,7 @@ def test_a_declared_length_takes_no_memory(server: Served) -> None:
 
 
 class Request(Exchange):
-    """A request that no connection stands behind, and what it is answered as a whole."""
+    """A request without a connection, which records the answer."""
 
     answer: tuple[int, bytes] = (0, b"")
 
@@ -94,15 +94,15 @@ class Request(Exchange):
         self.answer = status, body
 
     def start(self, status: int, headers: Pairs) -> None:
-        """Not in parts."""
+        """Not used."""
         raise NotImplementedError(status, headers)
 
     async def write(self, data: bytes) -> None:
-        """Not in parts."""
+        """Not used."""
         raise NotImplementedError(data)
 
     async def finish(self, trailers: Pairs) -> None:
-        """Not in parts."""
+        """Not used."""
         raise NotImplementedError(trailers)
 
 
@@ -146,7 +146,7 @@ def test_a_body_that_announces_too_much_is_not_waited_for() -> None:
 
 
 def _status_of(server: Served, body: bytes) -> str:
-    """The grpc-status of a Predict whose request is these bytes, frame and all."""
+    """The grpc-status of a Predict call with this framed message."""
     connection = h2.connection.H2Connection()
     connection.initiate_connection()
     headers = [(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", PREDICT)]

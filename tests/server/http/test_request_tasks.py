@@ -22,7 +22,7 @@ def served() -> object:
 
 
 class FakeExchange:
-    """What RequestTasks knows of an exchange."""
+    """The part of an exchange that RequestTasks uses."""
 
     target = "/"
 
@@ -35,7 +35,7 @@ class FakeExchange:
         self.was_alone: list[bool] = []
 
     def on_served(self) -> None:
-        """Remember the end."""
+        """Record the end."""
         self.is_served = True
 
 
@@ -44,7 +44,7 @@ def with_tasks(
     work: Callable[[Callable[..., FakeExchange]], Awaitable[None]],
     connections: Sequence[str] = ("one", "two"),
 ) -> None:
-    """Run a test that starts exchanges which this application serves, while these connections are open."""
+    """Run a test that starts exchanges. `application` serves them while these connections are open."""
 
     async def run() -> None:
         tasks = RequestTasks(asyncio.get_running_loop(), application, connections)
@@ -60,7 +60,7 @@ def with_tasks(
 
 
 async def answer_at_once(exchange: FakeExchange) -> None:
-    """An application that waits for nothing."""
+    """An application that ends without waiting."""
     assert served() is exchange
     exchange.was_alone.append(exchange.is_alone)
     exchange.has_begun = True

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import cast
 
 import pytest
-from echo_models import write_echo_model
+from echo_models import echo_model_flags
 from http2_client import PREFACE, Code, Kind, Setting, connected, frame, grpc_fields, message, settings
 from model_servers import Served, running_flags
 from ports import HOST
@@ -26,17 +26,16 @@ DEADLINE_EXCEEDED = "4"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server that waits a second for everything."""
+    """A server whose timeouts are one second."""
     folder = tmp_path_factory.mktemp("slow")
-    write_echo_model(folder / "echo" / "7")
-    flags = ["--model_name=echo", f"--model_base_path={folder / 'echo'}"]
     names = ("request_header_timeout", "request_body_timeout", "write_stall_timeout", "stream_idle_timeout")
-    with running_flags([*flags, *(f"--{name}_seconds=1" for name in names)], folder) as running:
+    timeouts = [f"--{name}_seconds=1" for name in names]
+    with running_flags([*echo_model_flags(folder), *timeouts], folder) as running:
         yield running
 
 
 def received(port: int, data: bytes) -> bytes:
-    """All that comes for data that is no whole request, until the server closes the connection."""
+    """The answer to an incomplete request, until the server closes the connection."""
     with socket.create_connection((HOST, port), timeout=WAIT_S) as connection:
         connection.sendall(data)
         return b"".join(iter(lambda: connection.recv(65_536), b""))
@@ -117,13 +116,13 @@ def test_a_body_must_keep_to_a_rate_after_its_grace() -> None:
 
 
 class _Transport:
-    """A transport with so many bytes that wait to be sent."""
+    """A transport whose write buffer has this size."""
 
     def __init__(self) -> None:
         self.left = 0
 
     def get_write_buffer_size(self) -> int:
-        """How many bytes wait."""
+        """The size of the write buffer in bytes."""
         return self.left
 
 

@@ -44,13 +44,13 @@ def ask(server: Served, path: str, body: object = None) -> tuple[int, Any]:
 
 
 def states(server: Served, model: str) -> dict[str, str]:
-    """The state of each version ever seen, by version."""
+    """The state of every version that the server knows."""
     _, document = ask(server, model)
     return {v["version"]: v["state"] for v in document["model_version_status"]}
 
 
 def answer(server: Served, model: str) -> float:
-    """What the latest version makes of 1.0: the factor of the version that answered."""
+    """The answer of the latest version to 1.0, which is the factor of that version."""
     status, document = ask(server, f"{model}:predict", {"instances": [1.0]})
     assert status == 200, document
     factor: float = document["predictions"][0]
@@ -58,7 +58,7 @@ def answer(server: Served, model: str) -> float:
 
 
 def publish(base: Path, version: str, factor: float) -> None:
-    """Write a version beside its base, then move it there in one step."""
+    """Write a version next to its base path, then move it there with one rename."""
     draft = base.parent / f"{base.name}-{version}-draft"
     write_scale_model(draft, factor)
     draft.rename(base / version)
@@ -191,7 +191,7 @@ def test_a_slow_model_does_not_delay_another(base: Path, tmp_path: Path) -> None
 
 @contextmanager
 def waiting_request(server: Served) -> Iterator[list[tuple[int, Any]]]:
-    """A request to `slow` that waits at the gate of the model; its answer is there when the block is left."""
+    """A request to `slow` that waits at the gate of the model; its answer is in the list at the end of the block."""
     got: list[tuple[int, Any]] = []
     body = {"signature_name": "gated", "instances": [1.0] * 9}
     thread = threading.Thread(target=lambda: got.append(ask(server, "slow:predict", body)))

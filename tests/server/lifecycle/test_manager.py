@@ -18,7 +18,7 @@ ONE = {1: Path("/models/m/1")}
 
 
 class Lingering(Servable):
-    """A servable whose last request goes on until `gone` is set."""
+    """A servable whose last request runs until `gone` is set."""
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()
@@ -29,7 +29,7 @@ class Lingering(Servable):
 
 
 def managed(scenario: Callable[[Manager, list[Lingering]], Awaitable[None]]) -> None:
-    """Run a scenario with a manager whose loads take no time, and the list of what it loaded."""
+    """Run a scenario with a manager whose loads take no time, and the list of the versions that it loaded."""
 
     async def run() -> None:
         loaded: list[Lingering] = []

@@ -56,7 +56,7 @@ def checked(folder: Path, *names: str) -> list[ServingError | None]:
 
 
 def starts(folder: Path) -> list[list[str]]:
-    """The versions that each process was given, in no order."""
+    """The versions that each process was started with, sorted."""
     return sorted(json.loads(file.read_text()) for file in folder.glob("start-*"))
 
 

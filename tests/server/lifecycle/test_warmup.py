@@ -46,7 +46,7 @@ def examples_log(kind: str, message: str, signature: str, count: int = 1) -> byt
 
 
 def multi_inference_log(*tasks: tuple[str, str, str]) -> bytes:
-    """A log of (model, signature, method) asked together."""
+    """A log of a MultiInference with these (model, signature, method) tasks."""
     request = protos.MultiInferenceRequest()
     request.input.example_list.examples.add()
     for model, signature, method in tasks:
@@ -56,7 +56,7 @@ def multi_inference_log(*tasks: tuple[str, str, str]) -> bytes:
 
 
 def unparsed_tensor() -> bytes:
-    """A log of a predict whose tensor does not hold together."""
+    """A log of a predict with an inconsistent tensor."""
     request = protos.PredictRequest()
     request.inputs["x"].CopyFrom(tensors.to_proto(np.zeros(2, np.float32)))
     request.inputs["x"].tensor_content = b"123"
@@ -64,7 +64,7 @@ def unparsed_tensor() -> bytes:
 
 
 def session_run_log() -> bytes:
-    """A log of what the server does not offer."""
+    """A log of a call that the server does not have."""
     entry = protos.PredictionLog()
     entry.session_run_log.SetInParent()
     serialized: bytes = entry.SerializeToString()
@@ -118,7 +118,7 @@ BAD: dict[str, tuple[bytes, str, str]] = {
 
 
 def publish(base: Path, version: int, warmup: bytes, *, gate: Gate | None = None) -> Path:
-    """A version with a warmup file, in its place in one step; returns the file."""
+    """Add a version with a warmup file, with one rename. Returns the file."""
     draft = base.parent / f"{base.name}-draft"
     write_rows_model(draft, gate=gate)
     (draft / WARMUP_FILE).parent.mkdir()
@@ -129,7 +129,7 @@ def publish(base: Path, version: int, warmup: bytes, *, gate: Gate | None = None
 
 
 def status(server: Served, model: str, version: int) -> dict[str, Any]:
-    """What the server says of a version; nothing before it knows it."""
+    """The status of a version; empty before the server knows it."""
     url = f"http://{server.host}:{server.rest_port}/v1/models/{model}"
     with urllib.request.urlopen(url, timeout=240) as response:
         versions = json.load(response)["model_version_status"]
@@ -137,7 +137,7 @@ def status(server: Served, model: str, version: int) -> dict[str, Any]:
 
 
 def settled(server: Served, model: str, version: int) -> dict[str, Any]:
-    """What the server says of a version once it is loaded, or has failed."""
+    """The status of a version once it is loaded or has failed."""
     wait_for(lambda: status(server, model, version)["state"] in ("AVAILABLE", "END"))
     return status(server, model, version)
 
@@ -154,7 +154,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def log_lines(server: Served, about: Path) -> list[str]:
-    """What the server's log says of a file, without the time."""
+    """The lines of the server's log about a file, without their time."""
     lines = (next(iter(server.models.values())).parent / "server.log").read_text().splitlines()
     return [line.split(" ", 2)[2] for line in lines if str(about) in line]
 

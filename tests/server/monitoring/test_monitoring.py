@@ -89,7 +89,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def shown(server: Served) -> dict[str, Family]:
-    """The page after requests of every kind: three predictions that work, and more that do not."""
+    """The page after requests of every kind: three successful predictions, and several that fail."""
     good, body = b'{"instances": [1.5, 2.5]}', b'{"signature_name": "regress_x_to_y", "examples": [{"x": 1.0}]}'
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
         predict(channel)

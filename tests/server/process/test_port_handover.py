@@ -23,7 +23,7 @@ from tfsctl.programs import port_handover
 
 @contextmanager
 def serving(base: Path, ports: list[int], folder: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A server of the model `m`, which is gone when the block is left."""
+    """A server of the model `m`, which is stopped at the end of the block."""
     folder.mkdir()
     grpc_port, rest_port = ports
     argv = [sys.executable, "-m", "tfsctl.server", f"--host={HOST}", f"--port={grpc_port}"]

@@ -31,7 +31,7 @@ def server(tmp_path: Path) -> Iterator[Served]:
 
 
 def ask(server: Served, model: str) -> float:
-    """One predict; the seconds it took."""
+    """Send one predict request. Returns its duration in seconds."""
     start_s = time.monotonic()
     connection = http.client.HTTPConnection(server.host, server.rest_port, timeout=240)
     connection.request("POST", f"/v1/models/{model}:predict", b'{"instances": [1.0]}')

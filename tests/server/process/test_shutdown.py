@@ -59,7 +59,7 @@ class Process:
 
 @contextmanager
 def started(folder: Path, *flags: str) -> Iterator[Process]:
-    """A server process, which is gone when the block is left."""
+    """A server process, which is stopped at the end of the block."""
     process = Process(folder, *flags)
     try:
         yield process
@@ -83,7 +83,7 @@ def serving(folder: Path, *flags: str) -> Iterator[tuple[Process, Calls, Gate]]:
 
 
 def ask_rest(port: int, answers: list[int]) -> None:
-    """One gated request over REST; its status is added to the answers."""
+    """Send one gated request over REST; its status is added to the answers."""
     connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE_S)
     connection.request("POST", "/v1/models/m:predict", BODY)
     answers.append(connection.getresponse().status)

@@ -19,7 +19,7 @@ FLOAT, STRING, INT64 = 1, 7, 9
 
 @pytest.fixture
 def log(tmp_path: Path) -> RequestLog:
-    """A log that nothing is written to."""
+    """A log without entries."""
     log = RequestLog("m", RequestLogging(str(tmp_path / "r"), 1.0), Recorder(), max_queued_bytes=1)
     log.close()
     return log

@@ -25,12 +25,12 @@ RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 
 
 def target(server: Served) -> str:
-    """The address for gRPC."""
+    """The address of the gRPC port."""
     return f"{server.host}:{server.grpc_port}"
 
 
 def reload(channel: grpc.Channel, base: Path, logging: RequestLogging | None) -> None:
-    """Serve the model `m` with this logging."""
+    """Serve the model `m` with this logging_config."""
     request = protos.ReloadConfigRequest()
     model = ModelConfig("m", str(base))
     entry = request.config.model_config_list.config.add(
@@ -101,7 +101,7 @@ def test_a_reload_turns_the_log_on_and_off(tmp_path: Path) -> None:
 
 
 def log_of(folder: Path) -> str:
-    """The server's log."""
+    """The text of the server's log."""
     return (folder / "server.log").read_text()
 
 

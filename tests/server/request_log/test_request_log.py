@@ -26,7 +26,7 @@ from tfsctl.serving_config.request_logging import RequestLogging, set_logging
 
 
 class Counts(Recorder):
-    """The statuses that were counted."""
+    """A recorder of the statuses of logged requests."""
 
     def __init__(self) -> None:
         self.by_status: dict[str, int] = {}
@@ -49,7 +49,7 @@ def sampled(log: RequestLog, body: bytes, *, convert: object = None) -> SampledR
 
 
 def signatures(folder: Path) -> list[str]:
-    """What `sampled` wrote, over all files."""
+    """The signature of every record that `sampled` made, over all files."""
     files = sorted(folder.glob("*.tfrecord"))
     logs = [protos.PredictionLog.FromString(record) for file in files for record in read_records(file)]
     return [log.predict_log.request.model_spec.signature_name for log in logs]

@@ -11,7 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from asking import PREDICT, rest
-from echo_models import write_echo_model
+from echo_models import echo_model_flags, write_echo_model
 from model_servers import Served, running_flags, running_server
 from scale_models import write_scale_model
 
@@ -29,14 +29,13 @@ CORS = {
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A server of an echo model with CORS headers, and tensors as `tensor_content`."""
     folder = tmp_path_factory.mktemp("cors")
-    write_echo_model(folder / "echo" / "7")
     flags = ["--rest_api_enable_cors_support", "--enable_serialization_as_tensor_content"]
-    with running_flags(["--model_name=echo", f"--model_base_path={folder / 'echo'}", *flags], folder) as running:
+    with running_flags([*echo_model_flags(folder), *flags], folder) as running:
         yield running
 
 
 def cors(headers: dict[str, str]) -> dict[str, str]:
-    """The headers about other origins."""
+    """The CORS headers of an answer."""
     return {name: value for name, value in headers.items() if name.startswith("access-control-")}
 
 

@@ -17,28 +17,28 @@ from pathlib import Path
 
 import pytest
 from asking import rest
+from counted_runs import counting_flags, graph_runs, metric_sum
 from function_models import write_function_model
 from model_servers import Served, running_flags
 
 pytestmark = pytest.mark.server
 
-PAGE = "/monitoring/prometheus/metrics"
-CLIENTS, PATIENCE_S = 24, 240
+CLIENTS, TIMEOUT_S = 24, 240
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A server with a model `m`, and what is asked of it."""
+class CountingServer:
+    """A server with a model `m`, whose runs of the graph are counted."""
 
     server: Served
 
-    def alone(self, body: bytes) -> tuple[int, bytes]:
-        """The answer to a body that nothing else is asked beside."""
+    def answer_alone(self, body: bytes) -> tuple[int, bytes]:
+        """The answer to a body that is sent alone."""
         status, answer, _ = rest(self.server, "POST", "/v1/models/m:predict", body)
         return status, answer
 
-    def beside(self, bodies: Sequence[bytes]) -> list[tuple[int, bytes]]:
-        """The answers to bodies that many clients ask at the same time, each one after the other."""
+    def answer_concurrently(self, bodies: Sequence[bytes]) -> list[tuple[int, bytes]]:
+        """The answers to bodies that many clients send at the same time, each client one after the other."""
         start = threading.Barrier(CLIENTS)
 
         def client(number: int) -> list[tuple[int, bytes]]:
@@ -58,33 +58,28 @@ class Asked:
 
     def count(self, metric: str) -> int:
         """The value of a metric, over all its labels."""
-        _, page, _ = rest(self.server, "GET", PAGE)
-        found = re.findall(rb"^%b(?:\{[^}]*\})? (\d+)" % metric.encode(), page, re.MULTILINE)
-        return sum(map(int, found))
+        return metric_sum(self.server, metric)
 
     def runs(self) -> int:
         """How many runs of the graph there were so far."""
-        return self.count(":tensorflow:core:graph_run_time_usecs_histogram_count")
+        return graph_runs(self.server)
 
-    def until_together(self, bodies: Sequence[bytes]) -> None:
-        """Ask until many requests take few runs: measuring the model and making replicas takes a moment."""
-        deadline_s = time.monotonic() + PATIENCE_S
+    def until_coalesced(self, bodies: Sequence[bytes]) -> None:
+        """Send bodies until many requests take few runs: measuring the model and making replicas takes a moment."""
+        deadline_s = time.monotonic() + TIMEOUT_S
         for _ in itertools.count():
             before = self.runs()
-            self.beside(bodies)
+            self.answer_concurrently(bodies)
             if self.runs() - before < len(bodies) / 2:
                 return
             assert time.monotonic() < deadline_s, "each request had a run of its own"
 
 
 @contextmanager
-def asking(base: Path, folder: Path, *flags: str) -> Iterator[Asked]:
-    """A server of the model in `base`, which counts the runs of its graph, while the block lasts."""
-    monitoring = folder / "monitoring.config"
-    monitoring.write_text(f'prometheus_config {{ enable: true path: "{PAGE}" }}')
-    flags = ("--model_name=m", f"--model_base_path={base}", f"--monitoring_config_file={monitoring}", *flags)
-    with running_flags(flags, folder) as server:
-        yield Asked(server)
+def counting_server(base: Path, folder: Path, *flags: str) -> Iterator[CountingServer]:
+    """A server of the model in `base` for as long as the block runs."""
+    with running_flags([*counting_flags(base, folder), *flags], folder) as server:
+        yield CountingServer(server)
 
 
 TEXTS = [
@@ -127,13 +122,13 @@ TEXTS = [
 @pytest.mark.parametrize("batching", ["auto", "off"])
 def test_coalesced_bodies_get_the_same_answers_as_alone(sample_models_dir: Path, tmp_path: Path, batching: str) -> None:
     """Bodies of every kind, at the same time and in any order, for a model with merged runs and for one without."""
-    with asking(sample_models_dir / "amazon_review", tmp_path, f"--batching={batching}") as asked:
-        alone = {body: asked.alone(body) for body in TEXTS}
-        asked.until_together([b'{"instances": ["great: %d"]}' % number for number in range(240)])
+    with counting_server(sample_models_dir / "amazon_review", tmp_path, f"--batching={batching}") as server:
+        alone = {body: server.answer_alone(body) for body in TEXTS}
+        server.until_coalesced([b'{"instances": ["great: %d"]}' % number for number in range(240)])
         order = random.Random(1)
         for _ in range(10):
             bodies = order.sample(TEXTS, len(TEXTS)) + order.choices(TEXTS[:15], k=100)
-            answers = asked.beside(bodies)
+            answers = server.answer_concurrently(bodies)
             for body, answer in zip(bodies, answers, strict=True):
                 if batching == "off":
                     assert answer == alone[body]
@@ -152,12 +147,12 @@ def _check_close(answer: tuple[int, bytes], alone: tuple[int, bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def centred(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+def centred(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CountingServer]:
     """A model whose answer to a row depends on all rows of its request: a row too many would show."""
     folder = tmp_path_factory.mktemp("rest_together")
     write_function_model(folder / "m" / "1")
-    with asking(folder / "m", folder) as asked:
-        yield asked
+    with counting_server(folder / "m", folder) as server:
+        yield server
 
 
 def _bodies(signature: str = "") -> list[bytes]:
@@ -169,39 +164,39 @@ def _bodies(signature: str = "") -> list[bytes]:
     ]
 
 
-def test_rows_stay_with_their_request(centred: Asked) -> None:
+def test_rows_stay_with_their_request(centred: CountingServer) -> None:
     """Requests of one, two and three rows, and of integers and fractions."""
     bodies = [*_bodies(), b'{"instances": [1, 2.5, 4]}', b'{"instances": [1, 2]}', b'{"instances": [true, 1]}']
-    alone = {body: centred.alone(body) for body in bodies}
-    centred.until_together(bodies)
+    alone = {body: centred.answer_alone(body) for body in bodies}
+    centred.until_coalesced(bodies)
     for _ in range(3):
-        assert centred.beside(bodies) == [alone[body] for body in bodies]
+        assert centred.answer_concurrently(bodies) == [alone[body] for body in bodies]
 
 
-def test_requests_with_outputs_of_different_shapes_are_coalesced(centred: Asked) -> None:
+def test_requests_with_outputs_of_different_shapes_are_coalesced(centred: CountingServer) -> None:
     """They cannot be stacked, but are answered."""
     bodies = [b'{"signature_name": "filled", "instances": [%d]}' % (1 + number % 5) for number in range(240)]
-    alone = {body: centred.alone(body) for body in set(bodies)}
+    alone = {body: centred.answer_alone(body) for body in set(bodies)}
     for _ in range(5):
-        assert centred.beside(bodies) == [alone[body] for body in bodies]
+        assert centred.answer_concurrently(bodies) == [alone[body] for body in bodies]
 
 
-def test_a_failing_request_fails_alone(centred: Asked) -> None:
+def test_a_failing_request_fails_alone(centred: CountingServer) -> None:
     """The others in its batch are answered."""
     good = _bodies("checked")
-    centred.until_together(good)
+    centred.until_coalesced(good)
     bodies = [b'{"signature_name": "checked", "instances": [%d.0]}' % (number % 8) for number in range(240)]
-    alone = {body: centred.alone(body) for body in set(bodies)}
+    alone = {body: centred.answer_alone(body) for body in set(bodies)}
     assert {status for status, _ in alone.values()} == {200, 400}
     for _ in range(3):
-        assert centred.beside(bodies) == [alone[body] for body in bodies]
+        assert centred.answer_concurrently(bodies) == [alone[body] for body in bodies]
 
 
-def test_every_request_is_counted(centred: Asked) -> None:
+def test_every_request_is_counted(centred: CountingServer) -> None:
     """Coalesced requests count in the metrics like single ones."""
     bodies = _bodies()
     metrics = [":tensorflow:serving:request_latency_count", ":tensorflow:serving:runtime_latency_count"]
     before = [centred.count(metric) for metric in metrics]
-    centred.beside(bodies)
+    centred.answer_concurrently(bodies)
     after = [centred.count(metric) for metric in metrics]
     assert [new - old for old, new in zip(before, after, strict=True)] == [len(bodies)] * 2

@@ -19,7 +19,7 @@ CONSTANT = "tensor { dtype: DT_FLOAT tensor_shape { dim { size: 2 } } float_val:
 
 
 def write_graph(directory: Path, graph: str, *, file: str = "saved_model.pb") -> Path:
-    """A SavedModel with this GraphDef (in text form)."""
+    """Write a SavedModel with this GraphDef (in text form)."""
     message = protos.SavedModel(saved_model_schema_version=1)
     meta_graph = message.meta_graphs.add()
     meta_graph.meta_info_def.tags.append("serve")

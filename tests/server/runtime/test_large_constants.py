@@ -20,14 +20,14 @@ SMALL_GRAPH_BYTES = 16 * 1024
 
 @pytest.fixture(autouse=True)
 def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take constants of 4 KiB for large ones."""
+    """Treat constants of 4 KiB as large ones."""
     monkeypatch.setattr(large_constants, "_MIN_BYTES", 4 * 1024)
     monkeypatch.setattr(session, "MIN_GRAPH_BYTES", SMALL_GRAPH_BYTES)
 
 
 @pytest.fixture
 def splits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The number of constants of each version that was loaded in two parts."""
+    """The number of constants of each version that was loaded as a split model."""
     found: list[int] = []
     assign = large_constants.SplitModel.assign
 
@@ -40,7 +40,7 @@ def splits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def answer(directory: Path, value: float = 2.0) -> list[float]:
-    """What the only signature answers."""
+    """The answer of the only signature."""
     loaded = Session(directory)
     bound = loaded.signature("serving_default")
     assert bound is not None
@@ -68,7 +68,7 @@ def table_model() -> GraphModel:
 
 
 def add_function(model: GraphModel, dtype: type = np.float32) -> None:
-    """A function with a large constant of its own, whose sum is added to y."""
+    """Add a function with a large constant of its own, whose sum is added to y."""
     graph = model.meta_graph.graph_def
     function = graph.library.function.add()
     function.signature.name = "total"

@@ -28,7 +28,7 @@ REGULAR = st.lists(st.integers(1, 4), min_size=1, max_size=4).flatmap(
 
 @pytest.fixture(params=["simdjson", "pieces"], autouse=True, scope="module")
 def _reader(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every test runs with each reader: with simdjson, and with orjson in pieces of some bytes."""
+    """Run every test with each reader: with simdjson, and with orjson in pieces of some bytes."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "simdjson":
             pytest.importorskip("simdjson")
@@ -43,7 +43,7 @@ def _counted(start: int, shape: list[int]) -> Any:
 
 
 def read(body: bytes, dtype: DType = FLOAT) -> tuple[str, dict[str, np.ndarray], bool] | None:
-    """What is read of a body for one input `x`."""
+    """The result of reading a body for one input `x`."""
     return plain_inputs(body, lambda _: {"x": dtype})
 
 

@@ -1,0 +1,29 @@
+"""Servers whose runs of the graph are counted, by their metrics page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from asking import rest
+from model_servers import Served
+
+_PAGE = "/monitoring/prometheus/metrics"
+
+
+def counting_flags(base: Path, folder: Path) -> list[str]:
+    """The flags of a server of a model `m` with a metrics page. Its config file is written to `folder`."""
+    monitoring = folder / "monitoring.config"
+    monitoring.write_text(f'prometheus_config {{ enable: true path: "{_PAGE}" }}')
+    return ["--model_name=m", f"--model_base_path={base}", f"--monitoring_config_file={monitoring}"]
+
+
+def metric_sum(server: Served, name: str) -> int:
+    """The value of a metric, summed over its labels."""
+    _, page, _ = rest(server, "GET", _PAGE)
+    return sum(map(int, re.findall(rb"^%b(?:\{[^}]*\})? (\d+)" % name.encode(), page, re.MULTILINE)))
+
+
+def graph_runs(server: Served) -> int:
+    """How many runs of the graph there were so far."""
+    return metric_sum(server, ":tensorflow:core:graph_run_time_usecs_histogram_count")
