@@ -183,9 +183,9 @@ class FrameReader:
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
         else:
             if kind == frames.GOAWAY:
-                frames.check("GOAWAY", number == 0, length >= 8)
+                frames.check("GOAWAY", has_right_stream=number == 0, has_right_length=length >= 8)
             elif kind == frames.PRIORITY:
-                frames.check("PRIORITY", number != 0)
+                frames.check("PRIORITY", has_right_stream=number != 0)
                 if length != _PRIORITY_BYTES:
                     self._handler.on_wrong_priority(number)
             return False

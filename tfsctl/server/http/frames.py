@@ -88,7 +88,7 @@ def goaway(last_stream: int, code: ErrorCode, why: str = "") -> bytes:
 
 
 @lru_cache(1024)
-def block(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+def header_block(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     """A header block (RFC 7541) of literals that leaves the dynamic table as it is. Status 0 is for trailers."""
     parts = [b"" if not status else _STATUS_200 if status == 200 else _STATUS_NAME + _text(b"%d" % status)]
     parts += [b"\0" + _text(name) + _text(value) for name, value in headers]
@@ -96,9 +96,9 @@ def block(status: int, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
 
 
 @lru_cache(1024)
-def _block_frame(status: int, headers: tuple[tuple[bytes, bytes], ...], flags: int) -> tuple[bytes, bytes]:
-    """A HEADERS frame: the bytes before and after the number of its stream."""
-    whole = frame(HEADERS, flags | END_HEADERS, 0, block(status, headers))
+def _header_frame_parts(status: int, headers: tuple[tuple[bytes, bytes], ...], flags: int) -> tuple[bytes, bytes]:
+    """The bytes of a HEADERS frame before and after the number of its stream."""
+    whole = frame(HEADERS, flags | END_HEADERS, 0, header_block(status, headers))
     return whole[: HEAD_BYTES - 4], whole[HEAD_BYTES:]
 
 
@@ -111,18 +111,18 @@ def whole_response(
 ) -> bytes:
     """The HEADERS, DATA and HEADERS frames of a response. Its blocks and body must fit one frame each."""
     number, size = stream.to_bytes(4, "big"), len(body)
-    start, block_ = _block_frame(status, headers, 0)
-    end, last_block = _block_frame(0, trailers, END_STREAM)
+    start, block = _header_frame_parts(status, headers, 0)
+    end, last_block = _header_frame_parts(0, trailers, END_STREAM)
     data = _HEAD.pack(size >> 8, size & 0xFF, DATA, 0, stream)
-    return b"".join((start, number, block_, data, body, end, number, last_block))
+    return b"".join((start, number, block, data, body, end, number, last_block))
 
 
-def header_frames(stream: int, block_: bytes, *, ends: bool, limit: int) -> bytes:
+def header_frames(stream: int, block: bytes, *, ends: bool, limit: int) -> bytes:
     """A header block as a HEADERS frame, and CONTINUATION frames where it is longer than the limit."""
     flags = END_STREAM if ends else 0
-    if len(block_) <= limit:
-        return frame(HEADERS, flags | END_HEADERS, stream, block_)
-    pieces: Sequence[bytes] = [block_[start : start + limit] for start in range(0, len(block_), limit)]
+    if len(block) <= limit:
+        return frame(HEADERS, flags | END_HEADERS, stream, block)
+    pieces: Sequence[bytes] = [block[start : start + limit] for start in range(0, len(block), limit)]
     frames = [frame(HEADERS, flags, stream, pieces[0])]
     frames += [frame(CONTINUATION, 0, stream, piece) for piece in pieces[1:-1]]
     return b"".join([*frames, frame(CONTINUATION, END_HEADERS, stream, pieces[-1])])
@@ -142,11 +142,11 @@ def _text(value: bytes) -> bytes:
     return bytes(digits) + value
 
 
-def check(name: str, *is_right: bool) -> None:
-    """Raise ConnectionFailedError unless a frame's stream number and, as a second condition, its length are right."""
-    if not is_right[0]:
+def check(name: str, has_right_stream: bool, has_right_length: bool = True) -> None:
+    """Raise ConnectionFailedError unless a frame's stream number and its length are right."""
+    if not has_right_stream:
         raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"{name} on a stream that cannot have it")
-    if not all(is_right):
+    if not has_right_length:
         raise ConnectionFailedError(ErrorCode.FRAME_SIZE_ERROR, f"{name} of a wrong length")
 
 

@@ -295,7 +295,8 @@ class Http2Connection(asyncio.Protocol):
     def on_settings(self, number: int, payload: bytes, flags: int) -> None:
         """SETTINGS."""
         is_ack = bool(flags & frames.ACK)
-        frames.check("SETTINGS", number == 0, len(payload) % frames.SETTING_BYTES == 0 and not (is_ack and payload))
+        has_right_length = len(payload) % frames.SETTING_BYTES == 0 and not (is_ack and payload)
+        frames.check("SETTINGS", has_right_stream=number == 0, has_right_length=has_right_length)
         if is_ack:
             return
         for at in range(0, len(payload), frames.SETTING_BYTES):
@@ -307,14 +308,14 @@ class Http2Connection(asyncio.Protocol):
     def on_control(self, kind: int, number: int, payload: bytes, flags: int) -> None:
         """WINDOW_UPDATE, PING or RST_STREAM."""
         if kind == frames.WINDOW_UPDATE:
-            frames.check("WINDOW_UPDATE", number == 0 or not self._is_idle(number))
+            frames.check("WINDOW_UPDATE", has_right_stream=number == 0 or not self._is_idle(number))
             self.out.open_window(number, int.from_bytes(payload, "big") & frames.MAX_WINDOW)
         elif kind == frames.PING:
-            frames.check("PING", number == 0)
+            frames.check("PING", has_right_stream=number == 0)
             if not flags & frames.ACK:
                 self.out.write(frames.frame(frames.PING, frames.ACK, 0, payload))
         else:
-            frames.check("RST_STREAM", not self._is_idle(number))
+            frames.check("RST_STREAM", has_right_stream=not self._is_idle(number))
             if stream := self._streams.get(number):
                 stream.cancel()
 

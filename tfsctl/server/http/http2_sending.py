@@ -90,7 +90,7 @@ class Sender:
 
     def header_frames(self, number: int, status: int, headers: Pairs, *, ends: bool) -> bytes:
         """The frames of a header block; status 0 is for trailers."""
-        block = frames.block(status, headers)
+        block = frames.header_block(status, headers)
         if self.has_table_update:
             block, self.has_table_update = frames.NO_TABLE + block, False
         return frames.header_frames(number, block, ends=ends, limit=self.frame_bytes)
