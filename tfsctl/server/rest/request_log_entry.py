@@ -32,6 +32,7 @@ def prediction_log(entry: SampledRequest) -> protos.PredictionLog:
 
 
 def _fill_predict(log: protos.PredictLog, entry: SampledRequest) -> str:
+    """Write the request, and the response if there is one. Returns the name of the signature."""
     definitions = entry.definitions or {}
 
     def dtypes_of(signature: str) -> Mapping[str, DType]:
@@ -51,14 +52,19 @@ def _fill_predict(log: protos.PredictLog, entry: SampledRequest) -> str:
     for alias, array in inputs.items():
         tensors.fill_proto(log.request.inputs[alias], array)
     if entry.response:
-        log.response.model_spec.name = entry.model
-        log.response.model_spec.version.value = entry.version or 0
-        log.response.model_spec.signature_name = signature
-        wanted = _dtypes(definitions[signature].outputs)
-        for alias, value in _output_values(json.loads(entry.response), list(wanted)).items():
-            array = json_tensors.from_json(value, TensorSpec(alias, wanted[alias].name, None), is_answer=True)
-            tensors.fill_proto(log.response.outputs[alias], array)
+        _fill_predict_response(log.response, entry, signature, _dtypes(definitions[signature].outputs))
     return signature
+
+
+def _fill_predict_response(
+    response: protos.PredictResponse, entry: SampledRequest, signature: str, output_dtypes: Mapping[str, DType]
+) -> None:
+    response.model_spec.name = entry.model
+    response.model_spec.version.value = entry.version or 0
+    response.model_spec.signature_name = signature
+    for alias, value in _output_values(json.loads(entry.response), list(output_dtypes)).items():
+        array = json_tensors.from_json(value, TensorSpec(alias, output_dtypes[alias].name, None), is_answer=True)
+        tensors.fill_proto(response.outputs[alias], array)
 
 
 def _dtypes(infos: Mapping[str, Any]) -> dict[str, DType]:
@@ -79,6 +85,7 @@ def _output_values(document: Json, aliases: list[str]) -> dict[str, Json]:
 
 
 def _fill_examples(request: protos.ClassificationRequest | protos.RegressionRequest, entry: SampledRequest) -> str:
+    """Write the request of a classify or regress call. Returns the name of the signature."""
     document = json_document.parse(entry.body)
     signature = json_tensor.signature_name(document) or DEFAULT_SIGNATURE
     request.model_spec.name = entry.model

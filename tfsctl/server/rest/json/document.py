@@ -88,7 +88,7 @@ def _first_wins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite_float(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError("too large: _ExactReader reports the offset")
+        raise ValueError("too large")  # _ExactReader reports the offset
     return value
 
 
@@ -102,7 +102,8 @@ _lenient_decoder = json.JSONDecoder(object_pairs_hook=_first_wins, parse_float=_
 
 def _parse_leniently(body: bytes) -> Json:
     """Read with the standard library where its rules are RapidJSON's, otherwise with the exact reader."""
-    start = len(_BOM.match(body)[0])  # type: ignore[index] # it matches anything
+    byte_order_mark = _BOM.match(body)
+    start = byte_order_mark.end() if byte_order_mark else 0
     failed_at = start
     if b"\0" not in body and not _SURROGATE.search(body):  # a NUL ends the document, half a surrogate pair is an error
         text = body[start:].decode("utf-8", "surrogateescape").lstrip(_WHITESPACE)
@@ -169,7 +170,7 @@ class _ExactReader:
             self.at += 1
 
     def _consume(self, word: str) -> bool:
-        """Take the characters of `word` one by one; stops (and stays) at the first that differs."""
+        """Read the characters of `word`, up to the first that differs. Returns whether all are there."""
         for character in word:
             if self._peek() != character:
                 return False
@@ -177,7 +178,7 @@ class _ExactReader:
         return True
 
     def _enter(self, containers: list[tuple[Any, str | None]]) -> bool:
-        """After an opening bracket: whether the container ends at once; reads the first key of an object."""
+        """Read on after an opening bracket, past the first key of an object. Returns whether the container is empty."""
         container = containers[-1][0]
         self._skip()
         if self._peek() == ("]" if isinstance(container, list) else "}"):
@@ -203,7 +204,7 @@ class _ExactReader:
         return key
 
     def _place(self, containers: list[tuple[Any, str | None]], value: object) -> bool:
-        """Put a finished value into the innermost container and read on; whether that container ends here."""
+        """Put a finished value into the innermost container and read on. Returns whether the container ends here."""
         container, key = containers[-1]
         self._skip()
         if isinstance(container, list):
@@ -244,6 +245,7 @@ class _ExactReader:
         return self._number(), False
 
     def _number(self) -> int | float:
+        """The number that begins here, NaN and Infinity included."""
         start = self.at
         minus = self._peek() == "-"
         match = _NUMBER.match(self.text, self.at)
@@ -284,6 +286,7 @@ class _ExactReader:
         raise self._error("Invalid value.")
 
     def _string(self) -> str:
+        """The string that begins here, its escapes decoded."""
         self.at += 1
         parts: list[str] = []
         while True:

@@ -22,21 +22,24 @@ def digits_of(value: float) -> tuple[str, int]:
     f, e = _parts(value)
     lower, upper = _boundaries(f, e)
     power, (power_f, power_e) = _cached_power(upper[1])
-    w = _times(*_normalized(f, e), power_f)
-    top = _times(*upper, power_f) - 1
-    bottom = _times(*lower, power_f) + 1
+    normalized_f, _ = _normalized(f, e)
+    exact = _times(normalized_f, power_f)
+    top = _times(upper[0], power_f) - 1
+    bottom = _times(lower[0], power_f) + 1
     one_shift = -(upper[1] + power_e + 64)
-    digits, exponent = _generate(top, one_shift, top - bottom, top - w)
+    digits, exponent = _generate(top, one_shift, top - bottom, top - exact)
     return digits, exponent - power
 
 
 def _parts(value: float) -> tuple[int, int]:
+    """The f and e of a positive double."""
     (bits,) = struct.unpack("<Q", struct.pack("<d", value))
     exponent, fraction = bits >> 52 & 0x7FF, bits & (_HIDDEN_BIT - 1)
     return (fraction | _HIDDEN_BIT, exponent - 1075) if exponent else (fraction, -1074)
 
 
 def _normalized(f: int, e: int) -> tuple[int, int]:
+    """The same number with all 64 bits of f in use."""
     shift = 64 - f.bit_length()
     return f << shift, e - shift
 
@@ -48,8 +51,8 @@ def _boundaries(f: int, e: int) -> tuple[tuple[int, int], tuple[int, int]]:
     return (lower_f << (lower_e - upper_e), upper_e), (upper_f, upper_e)
 
 
-def _times(f: int, _e: int, power_f: int) -> int:
-    """The upper 64 bits of a product, rounded."""
+def _times(f: int, power_f: int) -> int:
+    """The upper 64 bits of the product of two 64-bit numbers, rounded."""
     return f * power_f + (1 << 63) >> 64
 
 
@@ -94,6 +97,7 @@ def _generate(top: int, shift: int, delta: int, distance: int) -> tuple[str, int
 
 
 def _rounded(digits: list[int], delta: int, rest: int, unit: int, distance: int) -> str:
+    """The digits as text, the last one lowered while that brings them nearer to the value at `distance`."""
     while (
         rest < distance
         and delta - rest >= unit

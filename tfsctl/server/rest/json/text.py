@@ -16,7 +16,7 @@ from tfsctl.server.rest.json.grisu import digits_of
 
 
 def quote(text: str) -> str:
-    """A JSON string literal; control characters escaped, with capitals, everything else as it is."""
+    """A JSON string literal. Control characters are escaped, with capital hexadecimal digits."""
     quoted: str = json.encoder.encode_basestring(text)
     return _ESCAPE.sub(_in_capitals, quoted) if "\\u" in quoted else quoted
 
@@ -54,11 +54,11 @@ class DuplicateKeys(dict[str, Any]):
         self.pairs = pairs
 
 
-_MAX_QUOTED_PARTS = 200_000  # of a value; nobody reads on
+_MAX_QUOTED_PARTS = 200_000  # of a value, before the text is cut
 
 
 class _Unwritable(Exception):
-    """RapidJSON's writer stops at NaN and Infinity; what was written so far stands."""
+    """RapidJSON's writer stops at NaN and Infinity. The text up to there is quoted."""
 
 
 def debug_text(value: object) -> str:
@@ -70,6 +70,7 @@ def debug_text(value: object) -> str:
 
 
 def _write_debug(value: object, level: int, parts: list[str]) -> None:
+    """Append the text of a value that is nested `level` deep. Raises _Unwritable where the text ends."""
     if len(parts) > _MAX_QUOTED_PARTS:
         parts.append("...")
         raise _Unwritable
@@ -174,6 +175,7 @@ _PACK_FLOAT, _PACK_DOUBLE = struct.Struct("f").pack, struct.Struct("d").pack
 
 
 def _shortest(values: list[float], pack: Callable[[float], bytes], digits: int) -> list[str]:
+    """The texts of floats: 6 digits if they read back as the same value, which `pack` decides, else `digits`."""
     texts = []
     for value in values:
         text = f"{value:.6g}"
