@@ -142,7 +142,7 @@ def _text(value: bytes) -> bytes:
     return bytes(digits) + value
 
 
-def check(name: str, has_right_stream: bool, has_right_length: bool = True) -> None:
+def check(name: str, *, has_right_stream: bool, has_right_length: bool = True) -> None:
     """Raise ConnectionFailedError unless a frame's stream number and its length are right."""
     if not has_right_stream:
         raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"{name} on a stream that cannot have it")
