@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def test_strings_in_tensor_content_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "proto",
+    "make_proto",
     [
         lambda: protos.TensorProto(dtype=0),
         lambda: protos.TensorProto(dtype=101, float_val=[1.0]),
@@ -119,10 +120,10 @@ def test_strings_in_tensor_content_are_read() -> None:
         lambda: protos.TensorProto(dtype=1, tensor_shape={"dim": [{"size": 2**40}, {"size": 2**40}]}),
     ],
 )
-def test_impossible_protos_are_refused(proto: object) -> None:
+def test_impossible_protos_are_refused(make_proto: Callable[[], protos.TensorProto]) -> None:
     """No dtype, a reference dtype, content of another length, a shape larger than any memory."""
     with pytest.raises(InvalidInput):
-        tensors.from_proto(proto())  # type: ignore[operator] # each parameter is a function
+        tensors.from_proto(make_proto())
 
 
 @given(st.binary(max_size=200))

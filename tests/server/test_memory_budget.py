@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tfsctl.server.limits import default_held_bytes
@@ -55,10 +57,11 @@ def test_connections_that_hold_much_wait_in_order() -> None:
 
 
 def test_all_connections_resume_below_half_of_the_limit() -> None:
-    budget, resumed = MemoryBudget(LIMIT), []
+    budget = MemoryBudget(LIMIT)
+    resumed: list[str] = []
     budget.reserve(600 * KIB, 0)
     for name in ("first", "second"):
-        budget.must_wait(name, 600 * KIB, lambda name=name: resumed.append(name), connections=2)  # type: ignore[misc] # name is bound
+        budget.must_wait(name, 600 * KIB, partial(resumed.append, name), connections=2)
     budget.remove(200 * KIB)
 
     assert resumed == ["first", "second"]

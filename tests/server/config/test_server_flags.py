@@ -242,8 +242,7 @@ def test_num_load_threads_limits_parallel_loads(tmp_path: Path, threads: int) ->
             wait_for(lambda: all("2" in states(server, name) for name in bases))
             loading = sorted(states(server, name)["2"] for name in bases)
             gate.open()
-            for name in bases:
-                eventually(lambda n=name: states(server, n).get("2"), "AVAILABLE")  # type: ignore[misc] # n is bound now
+            eventually(lambda: {states(server, name).get("2") for name in bases}, {"AVAILABLE"})
 
         assert loading == (["LOADING", "LOADING"] if threads else ["LOADING", "START"])
         assert gate.runs == 2

@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -28,7 +29,7 @@ from recorded_cases import MODELS
 from recorded_servers import running_like
 from rest_requests import ONE, factor, post
 from scale_models import write_scale_model
-from waiting import eventually
+from waiting import eventually, wait_for
 
 from tfsctl.core import protos
 
@@ -268,7 +269,7 @@ def test_versions_deleted_while_they_load_do_not_affect_others(hot: Path, tmp_pa
     with running_server({"hot": hot}, tmp_path) as server:
         for number in range(2, 8):
             doomed = publish(hot, str(number))
-            eventually(lambda n=number: state(server, str(n)) is not None, expected=True)  # type: ignore[misc] # n is bound
+            wait_for(partial(state, server, str(number)))
             shutil.rmtree(doomed)
             assert factor(server) in (1.0, 2.0)
         eventually(lambda: factor(server), 1.0)
@@ -302,7 +303,7 @@ def test_a_killed_server_can_be_started_again_at_once(hot: Path) -> None:
     ports = free_ports(2)
     for _ in range(2):
         with process(hot, ports, subprocess.DEVNULL) as (running, server):
-            eventually(lambda s=server: factor(s), 1.0)  # type: ignore[misc] # s is bound now
+            eventually(partial(factor, server), 1.0)
             with _connection(server.rest_port) as connection:
                 connection.sendall(b"POST /v1/models/hot:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
                 running.send_signal(signal.SIGKILL)

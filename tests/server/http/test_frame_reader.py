@@ -26,9 +26,11 @@ class Recorded:
 
     def receive(self, data: bytes) -> None:
         """Record data; adjacent parts are joined."""
-        if self.events[-1][0] == "received":
-            data = bytes(self.events.pop()[1]) + data  # type: ignore[call-overload] # the data noted before
-        self.events.append(("received", data))
+        match self.events[-1]:
+            case ("received", bytes(before)):
+                self.events[-1] = ("received", before + data)
+            case _:
+                self.events.append(("received", data))
 
     def receive_padding(self, size: int) -> None:
         """Record padding."""

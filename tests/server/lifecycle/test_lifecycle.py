@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from graph_models import write_rows_model
 from model_servers import STOP_S, Served, clean_environment, running_server
 from ports import HOST, free_ports, listening
 from scale_models import write_scale_model
-from waiting import eventually
+from waiting import eventually, wait_for
 
 from tfsctl.clients.grpc import GrpcClient
 from tfsctl.core.types import ModelRef
@@ -47,6 +48,11 @@ def states(server: Served, model: str) -> dict[str, str]:
     """The state of every version that the server knows."""
     _, document = ask(server, model)
     return {v["version"]: v["state"] for v in document["model_version_status"]}
+
+
+def is_available(server: Served, model: str, version: str) -> bool:
+    """Whether a version answers requests."""
+    return states(server, model).get(version) == "AVAILABLE"
 
 
 def answer(server: Served, model: str) -> float:
@@ -120,7 +126,7 @@ def test_no_request_fails_while_versions_change(server: Served, base: Path) -> N
         thread.start()
     for version in range(2, 7):
         publish(base, str(version), float(version))
-        eventually(lambda v=version: states(server, "hot").get(str(v)), "AVAILABLE")  # type: ignore[misc] # v is bound now
+        wait_for(partial(is_available, server, "hot", str(version)))
     stop.set()
     for thread in threads:
         thread.join()

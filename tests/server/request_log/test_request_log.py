@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,15 +38,18 @@ class Counts(Recorder):
         self.by_status[status] = self.by_status.get(status, 0) + times
 
 
-def sampled(log: RequestLog, body: bytes, *, convert: object = None) -> SampledRequest:
+def to_log(entry: SampledRequest) -> protos.PredictionLog:
+    """The PredictionLog of a PredictRequest for the signature that the body of the entry names."""
+    message = protos.PredictionLog()
+    message.predict_log.request.model_spec.signature_name = entry.body.decode()
+    return message
+
+
+def sampled(
+    log: RequestLog, body: bytes, *, convert: Callable[[SampledRequest], protos.PredictionLog] = to_log
+) -> SampledRequest:
     """A request of model `m` whose record is a PredictRequest for the signature `body`."""
-
-    def to_log(entry: SampledRequest) -> protos.PredictionLog:
-        message = protos.PredictionLog()
-        message.predict_log.request.model_spec.signature_name = entry.body.decode()
-        return message
-
-    return SampledRequest(log, convert or to_log, "Predict", "grpc", "m", 1, None, body, *read_clocks())  # type: ignore[arg-type]
+    return SampledRequest(log, convert, "Predict", "grpc", "m", 1, None, body, *read_clocks())
 
 
 def signatures(folder: Path) -> list[str]:
