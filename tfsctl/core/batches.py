@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core.json_strings import JsonText
-from tfsctl.core.types import Signature
+from tfsctl.core.types import Json, Signature
 from tfsctl.errors import TfsctlError
 
 Arrays = Mapping[str, np.ndarray]
@@ -90,7 +90,7 @@ def label_values(labels: Arrays, row: int) -> dict[str, Any]:
     return {name: _label_value(array[row]) for name, array in labels.items()}
 
 
-def _label_value(value: Any) -> Any:  # noqa: ANN401 - a JSON value
+def _label_value(value: object) -> Json:
     if isinstance(value, JsonText):
         return json.loads(value)
     if isinstance(value, bytes):

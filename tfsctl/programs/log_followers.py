@@ -29,6 +29,7 @@ class FileFollower:
         self._thread.join(_DRAIN_S)
 
     def _follow(self) -> None:
+        """Show each whole line as it is written, and an unfinished one at the end."""
         partial = ""
         with self._path.open(encoding="utf-8", errors="replace") as log:
             while True:

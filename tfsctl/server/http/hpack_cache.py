@@ -67,6 +67,7 @@ class HeaderBlockReader:
         return head
 
     def _decode_head(self, block: bytes) -> RequestHead | _Malformed:
+        """Decode a block that is not cached, and cache it unless it changes the dynamic table."""
         table = self._table
         size, newest = len(table), table[0] if table else None
         fields = self._decode(block)
@@ -86,7 +87,7 @@ class HeaderBlockReader:
         return head
 
     def read_trailers(self, block: bytes) -> str:
-        """Why a block cannot be trailers; empty if it can. Raises ConnectionFailedError if it cannot be decoded."""
+        """Why a block cannot be trailers; "" if it can. Raises ConnectionFailedError if it cannot be decoded."""
         if block in self._cache:
             return _NO_PSEUDO_IN_TRAILERS
         self._cache.clear()  # the table may have changed
@@ -107,6 +108,7 @@ class HeaderBlockReader:
 
 
 def _parse_head(pairs: tuple[tuple[bytes, bytes], ...]) -> RequestHead | _Malformed:
+    """The head in decoded fields: valid pseudo-headers first, then valid fields (RFC 9113, sections 8.2 and 8.3)."""
     pseudo: dict[bytes, bytes] = {}
     headers: Headers = []
     for name, value in pairs:
@@ -139,15 +141,17 @@ _cached_head = lru_cache(256)(_parse_head)
 
 _PSEUDO = {b":method": is_method, b":path": is_target, b":scheme": is_scheme, b":authority": is_host}
 _REQUIRED = {b":method", b":path", b":scheme"}
-_OF_CONNECTIONS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
-_NOT_IN_NAMES = frozenset(range(0x21)) | frozenset(range(0x41, 0x5B)) | frozenset(range(0x7F, 0x100)) | {ord(":")}
+_HTTP1_FIELDS = frozenset((b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"))
+_FORBIDDEN_NAME_BYTES = (
+    frozenset(range(0x21)) | frozenset(range(0x41, 0x5B)) | frozenset(range(0x7F, 0x100)) | {ord(":")}
+)
 
 
 def _field_error(name: bytes, value: bytes) -> str:
     """The error in a header field; empty if it is valid."""
-    if not name or not _NOT_IN_NAMES.isdisjoint(name):
+    if not name or not _FORBIDDEN_NAME_BYTES.isdisjoint(name):
         return f"{name!r} is not a field name"
-    if name in _OF_CONNECTIONS or (name == b"te" and value != b"trailers"):
+    if name in _HTTP1_FIELDS or (name == b"te" and value != b"trailers"):
         return f"{name!r} belongs to HTTP/1.1"
     if b"\0" in value or b"\r" in value or b"\n" in value or value != value.strip(b" \t"):
         return f"{value!r} cannot be the value of {name!r}"
