@@ -13,19 +13,9 @@ from ports import HOST
 from scale_models import write_scale_model
 
 import tfsctl
-from tfsctl.engines.planning import server_control
-from tfsctl.engines.registry import fleet
 from tfsctl.serving_config import messages
 
-pytestmark = pytest.mark.server
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(_isolated: None) -> Iterator[None]:
-    """No test leaves a server behind."""
-    yield
-    for each in fleet.servers():
-        server_control.stop(each.record)
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("_nothing_is_left")]
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,22 +17,12 @@ from scale_models import write_scale_model
 from waiting import eventually
 
 import tfsctl
-from tfsctl.engines.planning import server_control
-from tfsctl.engines.registry import fleet
 from tfsctl.programs import subprocesses
 from tfsctl.rollout.labels.label_changes import ChangeOptions, find_model, promote
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("_nothing_is_left")]
 FREE = ("--rest-port", "0", "--grpc-port", "0")
 MODEL_SERVER = "tensorflow_model_server"
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(_isolated: None) -> Iterator[None]:
-    """No test leaves a server behind."""
-    yield
-    for each in fleet.servers():
-        server_control.stop(each.record)
 
 
 @pytest.fixture

@@ -1,17 +1,13 @@
-"""Fixtures of the tests that start servers: a model, a stand-in binary, and the end of what is left running."""
+"""Fixtures of the tests that start servers: a model, and a stand-in binary."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import fake_model_server
 import pytest
 from echo_models import write_echo_model
-
-from tfsctl.engines.planning import server_control
-from tfsctl.engines.registry import fleet
 
 
 @pytest.fixture
@@ -26,11 +22,3 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A `tensorflow_model_server` on PATH, told by FAKE_ variables what to do."""
     folder = fake_model_server.install(tmp_path / "bin").parent
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-
-
-@pytest.fixture
-def _nothing_is_left(_isolated: None) -> Iterator[None]:
-    """No test leaves a server behind."""
-    yield
-    for each in fleet.servers():
-        server_control.stop(each.record)

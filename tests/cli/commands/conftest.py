@@ -1,0 +1,18 @@
+"""What the tests of commands share: the end of servers that a command left running."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tfsctl.engines.planning import server_control
+from tfsctl.engines.registry import fleet
+
+
+@pytest.fixture
+def _nothing_is_left(_isolated: None) -> Iterator[None]:
+    """No test leaves a server behind."""
+    yield
+    for each in fleet.servers():
+        server_control.stop(each.record)
