@@ -1,10 +1,9 @@
-"""The metrics of each task are those of scikit-learn."""
+"""The metrics of each task are those of scikit-learn, which tests import: a worker without these saves a second."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn import metrics as sklearn
 
 from tfsctl.errors import InvalidInput
 from tfsctl.rollout.comparison import quality
@@ -29,6 +28,8 @@ def values(task: Task, target: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict
 
 def test_binary() -> None:
     """Accuracy, log loss, Brier score and AUC, of scores [rows, 1]."""
+    from sklearn import metrics as sklearn
+
     target = (RANDOM.random(ROWS) < 0.4).astype(float)
     a = np.clip(0.6 * target + 0.4 * RANDOM.random(ROWS), 0, 1)[:, None].astype(np.float32)
     b = RANDOM.random((ROWS, 1)).astype(np.float32)
@@ -54,6 +55,8 @@ def test_binary_of_two_scores() -> None:
 
 def test_multiclass() -> None:
     """Accuracy and log loss; the Brier score is the squared distance from the one-hot target."""
+    from sklearn import metrics as sklearn
+
     target = RANDOM.integers(0, 4, ROWS).astype(float)
     raw = RANDOM.random((ROWS, 4))
     output = raw / raw.sum(axis=1, keepdims=True)
@@ -67,6 +70,8 @@ def test_multiclass() -> None:
 
 def test_regression() -> None:
     """Mean squared and mean absolute error."""
+    from sklearn import metrics as sklearn
+
     target, output = RANDOM.normal(size=ROWS), RANDOM.normal(size=ROWS)
     found = values("regression", target, output, output)
 

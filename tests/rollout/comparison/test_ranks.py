@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
-from sklearn.metrics import roc_auc_score
+import scipy  # loads scipy.stats when a test uses it: each worker imports this file
 
 from tfsctl.rollout.comparison import ranks
 
@@ -23,7 +22,7 @@ SCORES = [
 @pytest.mark.parametrize("values", SCORES, ids=range(len(SCORES)))
 def test_ranks(values: np.ndarray) -> None:
     """Ties share their mean rank."""
-    np.testing.assert_allclose(ranks.average_ranks(values), stats.rankdata(values))
+    np.testing.assert_allclose(ranks.average_ranks(values), scipy.stats.rankdata(values))
 
 
 @pytest.mark.parametrize("values", SCORES, ids=range(len(SCORES)))
@@ -31,7 +30,7 @@ def test_rank_correlation(values: np.ndarray) -> None:
     """Spearman's coefficient, ties included."""
     other = values + np.random.default_rng(3).normal(size=len(values)).round(1)
 
-    assert ranks.spearman(values, other) == pytest.approx(stats.spearmanr(values, other).statistic)
+    assert ranks.spearman(values, other) == pytest.approx(scipy.stats.spearmanr(values, other).statistic)
 
 
 def test_rank_correlation_of_a_constant() -> None:
@@ -44,6 +43,8 @@ def test_rank_correlation_of_a_constant() -> None:
 @pytest.mark.parametrize("digits", [1, 8])
 def test_auc(digits: int) -> None:
     """The area under the ROC curve, with and without ties."""
+    from sklearn.metrics import roc_auc_score  # takes a second, which a worker without this test saves
+
     random = np.random.default_rng(5)
     target = random.random(2000) < 0.3
     score = (random.normal(size=2000) + target).round(digits)
