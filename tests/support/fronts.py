@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 from cli_runner import Result, RunCli
 from graph_models import GraphModel
+from mixed_load import PAUSE_S
 from scale_models import write_scale_model
 
 from tfsctl.core import protos, tensors
@@ -103,7 +104,7 @@ class Load:
 
     def _rest(self) -> None:
         connection = self.front.connect()
-        while not self._stop.is_set():
+        while not self._stop.wait(PAUSE_S):
             status, version, body = self.front.ask(connection)
             value = json.loads(body)["predictions"][0] if status == 200 else 0.0
             assert status != 200 or float(version) == value
@@ -116,7 +117,7 @@ class Load:
         body = request.SerializeToString()
         with grpc.insecure_channel(f"127.0.0.1:{self.front.record['grpc_port']}") as channel:
             predict: Any = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-            while not self._stop.is_set():
+            while not self._stop.wait(PAUSE_S):
                 try:
                     answer = protos.PredictResponse.FromString(predict(body, timeout=240))
                     self.answers["grpc", 0, float(tensors.from_proto(answer.outputs["y"])[0])] += 1

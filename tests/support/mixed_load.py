@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
+PAUSE_S = 0.01  # between two requests of a thread; without pauses, the load is most of what the tests cost
 KINDS = ("REST, kept", "REST, new", "gRPC, kept", "gRPC, new")
 
 
@@ -71,12 +72,12 @@ class MixedLoad:
 
     def _rest_kept(self, kind: str) -> None:
         connection = HTTPConnection(HOST, self._rest_port, timeout=PATIENCE_S)
-        while not self._stop.is_set():
+        while not self._stop.wait(PAUSE_S):
             self._ask(kind, lambda: self._rest(connection))
         connection.close()
 
     def _rest_new(self, kind: str) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(PAUSE_S):
             connection = HTTPConnection(HOST, self._rest_port, timeout=PATIENCE_S)
             self._ask(kind, lambda connection=connection: self._rest(connection))  # type: ignore[misc]
             connection.close()
@@ -95,11 +96,11 @@ class MixedLoad:
 
     def _grpc_kept(self, kind: str) -> None:
         with self._channel() as channel:
-            while not self._stop.is_set():
+            while not self._stop.wait(PAUSE_S):
                 self._ask(kind, lambda: self._grpc(channel))
 
     def _grpc_new(self, kind: str) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(PAUSE_S):
             with self._channel() as channel:
                 self._ask(kind, lambda channel=channel: self._grpc(channel))  # type: ignore[misc]
 
