@@ -97,14 +97,13 @@ def test_errors(arguments: list[str], code: int, words: str, models: Path, serve
     assert words in shown.stderr
 
 
-def test_a_passing_run_is_noted_in_the_manifest(run_cli: RunCli, tmp_path: Path) -> None:
+def test_a_passing_run_is_noted_in_the_manifest(served: str, run_cli: RunCli, tmp_path: Path) -> None:
     """With thresholds that hold, B's manifest gets a blessing; the files that it lists are unchanged."""
-    for version in (1, 2):
-        write_scale_model(tmp_path / "double" / str(version), 2.0)
+    write_scale_model(tmp_path / "double" / "2", 2.5)
     manifest = tmp_path / "double" / "2" / "assets.extra" / "tfsctl_manifest.json"
     manifest.parent.mkdir()
     manifest.write_text('{"format": 2, "signatures": {"serving_default": {"samples": [{"x": 1.5}, {"x": 2.5}]}}}')
-    arguments = ["compare", tmp_path / "double" / "1", tmp_path / "double" / "2", "--min-rows", "2"]
+    arguments = ["compare", served, tmp_path / "double" / "2", "--min-rows", "2"]
 
     assert run_cli(*arguments).code == 0
     assert "blessings" not in json.loads(manifest.read_text())
@@ -117,4 +116,4 @@ def test_a_passing_run_is_noted_in_the_manifest(run_cli: RunCli, tmp_path: Path)
     assert blessing["rows"] == 2
     assert blessing["data"] == "the samples of the manifest"
     assert blessing["gates"] == ["agreement<1"]
-    assert blessing["compared_with"]["version"] == 1
+    assert blessing["compared_with"]["version"] == 3
