@@ -179,7 +179,7 @@ def test_a_run_with_kept_columns_is_resumed(server: Served, ones: Path, tmp_path
 
     other = Run(server, ones, tmp_path / "out.csv").start("--resume")
     assert ": keep changed" in other.communicate(timeout=240)[1]
-    resumed = run.start("--resume")
+    resumed = run.resume()
     _, said = resumed.communicate(timeout=240)
     assert resumed.returncode == 0, said
     assert (tmp_path / "out.csv").read_text() == "x,y\n" + "".join(f"{x},{x}.0\n" for x in range(1, 301))
@@ -307,7 +307,7 @@ def echo_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 class Run:
-    """`tfsctl predict --file … --output …` as a process, of a model that takes some milliseconds a row."""
+    """`tfsctl predict --file … --output …` as a process, of a model that takes some milliseconds a request."""
 
     def __init__(self, server: Served, ones: Path, output: Path, *more: str) -> None:
         self.output = output
@@ -319,6 +319,10 @@ class Run:
     def start(self, *more: str) -> subprocess.Popen[str]:
         """Start it, with more options."""
         return subprocess.Popen([*self._argv, *more], env=self._environment, stderr=subprocess.PIPE, text=True)
+
+    def resume(self) -> subprocess.Popen[str]:
+        """Continue it, in large requests: the model is slow for each request, not for each row."""
+        return self.start("--resume", "--batch-size", "100")
 
     def start_and_wait_for_a_mark(self) -> subprocess.Popen[str]:
         """Start it, and return when some of its answers are noted."""
@@ -354,7 +358,7 @@ def test_interrupted_run_is_resumed(
     again = run.start()
     assert again.communicate(timeout=240)[1].startswith("error: an earlier run for ")
     assert again.returncode == 2
-    resumed = run.start("--resume")
+    resumed = run.resume()
     _, said = resumed.communicate(timeout=240)
     assert resumed.returncode == 0, said
     assert "300 rows" in said
