@@ -23,6 +23,7 @@ pytestmark = pytest.mark.server
 
 PAGE = "/monitoring/prometheus/metrics"
 PATIENCE_S = 60
+CALLS = 2000  # that are measured at once: some tenths of a second of CPU
 SLOW_MATRIX = 1000  # tens of milliseconds
 
 
@@ -64,10 +65,10 @@ def test_the_cost_of_a_call_does_not_grow_with_the_queue(tmp_path: Path) -> None
 
         def cost_s(at_once: int) -> float:
             before_s = cpu_s(server.pid)
-            for _ in range(4000 // at_once):
+            for _ in range(CALLS // at_once):
                 answers = calls.together([predict("m", x=[1.0])] * at_once, timeout_s=PATIENCE_S)
                 assert {answer.code for answer in answers} == {"OK"}
-            return (cpu_s(server.pid) - before_s) / (4000 // at_once * at_once)
+            return (cpu_s(server.pid) - before_s) / (CALLS // at_once * at_once)
 
         cost_s(32)
         assert cost_s(1000) < 2 * cost_s(32)
@@ -132,5 +133,8 @@ def test_a_full_queue_answers_429_with_retry_after(small_queue: Served) -> None:
 
 def test_rejected_requests_are_counted(small_queue: Served) -> None:
     """In the metrics, with the reason."""
+    with calling(small_queue) as calls:
+        answers = calls.together([predict("m", x=[1.0])] * 60, timeout_s=PATIENCE_S)
+    assert "RESOURCE_EXHAUSTED" in {answer.code for answer in answers}
     _, page, _ = rest(small_queue, "GET", PAGE)
     assert b"queue_full" in page
