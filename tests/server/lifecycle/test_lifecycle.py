@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from gates import closed_gate
 from graph_models import write_rows_model
+from mixed_load import PAUSE_S
 from model_servers import STOP_S, Served, clean_environment, running_server
 from ports import HOST, free_ports, listening
 from scale_models import write_scale_model
@@ -109,13 +110,13 @@ def test_no_request_fails_while_versions_change(server: Served, base: Path) -> N
     stop = threading.Event()
 
     def load_rest() -> None:
-        while not stop.is_set():
+        while not stop.wait(PAUSE_S):
             status, document = ask(server, "hot:predict", {"instances": [1.0]})
             answers.add(document["predictions"][0]) if status == 200 else failures.append(document)
 
     def load_grpc() -> None:
         with GrpcClient(server.host, server.grpc_port) as client:
-            while not stop.is_set():
+            while not stop.wait(PAUSE_S):
                 try:
                     client.predict(ModelRef("hot"), {"x": np.ones(1, np.float32)})
                 except Exception as error:  # noqa: BLE001 - any failure is what this test is about
@@ -127,6 +128,7 @@ def test_no_request_fails_while_versions_change(server: Served, base: Path) -> N
     for version in range(2, 7):
         publish(base, str(version), float(version))
         wait_for(partial(is_available, server, "hot", str(version)))
+    eventually(lambda: 6.0 in answers, expected=True)
     stop.set()
     for thread in threads:
         thread.join()
