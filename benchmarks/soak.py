@@ -1,7 +1,7 @@
 """Full load for minutes while versions come and go: does a request fail, does memory grow?
 
     python benchmarks/soak.py [--minutes 10] [--swap-every 10] [--model amazon_review/1795344751/..] [--connections 16]
-        [--minute-seconds 60]
+        [--minute-seconds 60] [--warm-up-seconds 5]
 
 Serves a model whose answer tells its version, and MODEL too if given (the base directory of a text model: one string
 input `text` [batch]). wrk loads REST and h2load gRPC (Debian: wrk, nghttp2-client) with the given number of connections
@@ -43,7 +43,6 @@ from scale_models import write_scale_model  # noqa: E402
 FLAT = 0.03  # how far from the first minute's the memory of a later one may be
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 TEXT = "This movie is great! :D"
-WARM_UP_S = 5.0
 
 
 @dataclass
@@ -192,6 +191,7 @@ def main() -> int:
     parser.add_argument("--swap-every", type=float, default=10.0, metavar="SECONDS")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--warm-up-seconds", type=float, default=5.0)
     parser.add_argument("--minute-seconds", type=float, default=60.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -220,9 +220,9 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[list[str], float]:
         attackers = Attackers(server, stop)
         threads += attackers.threads
         total = Seen()
-        load.run(WARM_UP_S, total)
+        load.run(options.warm_up_seconds, total)
         memory_mb = [settled_mb(server.pid)]
-        print(f"start: {memory_mb[0]:.0f} MB after {WARM_UP_S:g} s of load", flush=True)
+        print(f"start: {memory_mb[0]:.0f} MB after {options.warm_up_seconds:g} s of load", flush=True)
         for thread in threads:
             thread.start()
         try:
