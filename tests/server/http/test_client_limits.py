@@ -97,9 +97,10 @@ def test_bodies_that_never_end_hold_little_memory(server: Served) -> None:
 
 def test_gzip_bodies_that_unpack_to_too_much_are_refused(server: Served) -> None:
     """Above half of the budget, with the same error as above 100 MB."""
+    body = gzip.compress(b" " * (50 * MIB))
     with others_are_served(server, growth_mb=60):
         for _ in range(5):
-            assert ask(server, gzip.compress(b" " * (50 * MIB)), "Content-Encoding: gzip") == 400
+            assert ask(server, body, "Content-Encoding: gzip") == 400
 
 
 def test_json_bodies_that_decode_to_too_much_are_refused(server: Served) -> None:
@@ -129,6 +130,7 @@ def test_unread_answers_are_held_within_the_budget(server: Served) -> None:
 
     Without the budget they take 370 MB. A server that has just started grows by 50 MB with its first requests.
     """
+    large = message(range(MIB))
     with (
         others_are_served(server, growth_mb=150),
         connected(server.grpc_port, {Setting.INITIAL_WINDOW_SIZE: 0}) as client,
@@ -136,7 +138,7 @@ def test_unread_answers_are_held_within_the_budget(server: Served) -> None:
         client.sync()
         streams = [client.start(grpc_fields()) for _ in range(40)]
         for stream in streams:
-            client.send_body(stream, message(range(MIB)))
+            client.send_body(stream, large)
         statuses = [client.answer(stream).trailers.get("grpc-status") for stream in refused(client, streams)]
     assert statuses
     assert set(statuses) == {RESOURCE_EXHAUSTED}

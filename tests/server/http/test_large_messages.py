@@ -23,7 +23,7 @@ from tfsctl.server.config.flags import Flags
 from tfsctl.server.http.exchange import Exchange, Pairs
 from tfsctl.server.memory_budget import MemoryBudget
 
-MEGABYTES = 200
+MEGABYTES = 128
 
 
 @pytest.fixture
