@@ -6,7 +6,6 @@ import compileall
 import gc
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,13 +17,16 @@ import pytest
 import unit_guard
 from cli_runner import MemoryStream, Result, RunCli
 from echo_models import write_echo_model
-from exporting import Export, exporter_process
+from exporting import Export, Exporter, running_exporter, session_fork_server, tensorflow_fork_server
+from fork_servers import ForkServer
+from forked_sessions import forked_program
 from locations import ROOT
 from model_servers import Served, clean_environment, clean_places
 from shared import end_server, made_once, run_folder, shared_server
 
 from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord
+from tfsctl.exporter import session_process
 from tfsctl.programs import subprocesses
 from tfsctl.server.process import resources
 
@@ -38,7 +40,13 @@ hypothesis.settings.register_profile("tfsctl", deadline=None)  # how long an exa
 hypothesis.settings.load_profile("tfsctl")
 
 SAMPLES = ("amazon_review", "half_plus_two", "house_price")
-MARKER_OF_FIXTURE = {"served": "server", "server": "server", "sample_models_dir": "tensorflow", "export": "tensorflow"}
+MARKER_OF_FIXTURE = {
+    "served": "server",
+    "server": "server",
+    "sample_models_dir": "tensorflow",
+    "export": "tensorflow",
+    "with_tensorflow": "tensorflow",
+}
 NOT_UNIT = ("server", "tensorflow", "docs", "docker", "node", "browser")
 GZIP_MAGIC = b"\x1f\x8b"
 MEMORY_PER_WORKER = 1.5e9  # a few servers and a process that exports
@@ -145,27 +153,44 @@ def run_cli(monkeypatch: pytest.MonkeyPatch) -> RunCli:
 
 
 @pytest.fixture(scope="session")
-def sample_models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample_models_dir(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A directory with the base directory of every sample model, exported once for the whole run."""
-    return made_once(run_folder(tmp_path_factory) / "sample_models", _export_samples)
 
-
-def _export_samples(folder: Path) -> None:
-    with exporter_process(clean_environment(folder.with_name("sample_models_home"))) as process:
+    def make(folder: Path) -> None:
+        export = Export(request.getfixturevalue("_exporter"), folder)
         for name in SAMPLES:
-            exported = Export(process, folder).source(ROOT / "sample_models" / f"{name}.py", "--to", folder)
+            exported = export.source(ROOT / "sample_models" / f"{name}.py", "--to", folder)
             assert exported.code == 0, exported.stderr
+
+    return made_once(run_folder(tmp_path_factory) / "sample_models", make)
 
 
 @pytest.fixture(scope="session")
-def _exporter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
-    with exporter_process(clean_environment(tmp_path_factory.mktemp("exporter"))) as process:
-        yield process
+def _sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    with session_fork_server(clean_environment(tmp_path_factory.mktemp("sessions"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def with_tensorflow(_sessions: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """Forks processes that have TensorFlow loaded already."""
+    with tensorflow_fork_server(_sessions, clean_environment(tmp_path_factory.mktemp("with_tensorflow"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _exporter(with_tensorflow: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    with running_exporter(with_tensorflow, clean_environment(tmp_path_factory.mktemp("exporter"))) as exporter:
+        yield exporter
 
 
 @pytest.fixture
-def export(_exporter: subprocess.Popen[str], tmp_path: Path) -> Export:
-    """Export what the test writes, in a process that has TensorFlow loaded already."""
+def export(_exporter: Exporter, _sessions: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
+    """Export what the test writes, in a process that has TensorFlow loaded already.
+
+    The test's own SessionProcess is a fork too.
+    """
+    monkeypatch.setattr(session_process, "PipedProgram", forked_program(_sessions))
     (tmp_path / "export").mkdir()
     return Export(_exporter, tmp_path / "export")
 

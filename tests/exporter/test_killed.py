@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from exporting import Export, with_own_tmpdir
+from fork_servers import ForkedProcess, ForkServer
 from locations import SAMPLE_MODELS
 from model_servers import clean_environment
 
@@ -25,54 +26,57 @@ log = logging.getLogger(__name__)  # --log-level=info shows what was seen
 MODEL = SAMPLE_MODELS / "half_plus_two.py"
 
 # How many are killed in each step, known by the first word of its line. Most of them towards the end, where files are
-# written and renamed; the last one when the version is there and the process is about to end. Each takes 8 s of CPU.
+# written and renamed; the last one when the version is there and the process is about to end.
 KILLS = {"loading": 0, "building": 1, "tracing": 0, "writing": 3, "checking": 2, "publishing": 3, "next:": 1}
 AT_ONCE = 2
 
 
-def start(to: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Begin to export the model; its steps can be read from stderr."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tfsctl", "export", str(MODEL), "--to", str(to)],
-        env=dict(environment),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(server: ForkServer, to: Path, environment: Mapping[str, str]) -> tuple[ForkedProcess, TextIO]:
+    """Begin to export the model in a process with TensorFlow loaded; its steps can be read from stderr."""
+    steps, stderr = os.pipe()
+    with open(os.devnull, "r+b") as nothing:
+        stdio = (nothing.fileno(), nothing.fileno(), stderr)
+        process = server.start(
+            "tfsctl.__main__:main", "export", MODEL, "--to", to, stdio=stdio, environment=environment
+        )
+    os.close(stderr)
+    return process, os.fdopen(steps)
 
 
-def timeline(to: Path, environment: Mapping[str, str]) -> dict[str, float]:
+def timeline(server: ForkServer, to: Path, environment: Mapping[str, str]) -> dict[str, float]:
     """Export undisturbed; returns how many seconds each step took."""
     took: dict[str, float] = {}
     step, since = "", 0.0
-    with start(to, environment) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
+    process, steps = start(server, to, environment)
+    with steps:
+        for line in steps:
             took[step] = time.monotonic() - since
             step, since = line.split()[0], time.monotonic()
         took[step] = time.monotonic() - since
-    assert process.returncode == 0
+    assert process.wait() == 0
     assert set(took) >= set(KILLS)
     return took
 
 
-def kill(step: str, after_s: float, to: Path, environment: Mapping[str, str]) -> str:
+def kill(server: ForkServer, step: str, after_s: float, to: Path, environment: Mapping[str, str]) -> str:
     """Kill an export some time after a step began; returns the step in which it died, or `finished`."""
-    with start(to, environment) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
+    process, steps = start(server, to, environment)
+    with steps:
+        for line in steps:
             if line.startswith(step):
                 break
         time.sleep(after_s)
         process.kill()
-    return step if process.returncode == -9 else "finished"
+    return step if process.wait() == -9 else "finished"
 
 
 @pytest.mark.timeout(3600)
-def test_killed_export_leaves_no_version_that_does_not_load(export: Export, tmp_path: Path) -> None:
+def test_killed_export_leaves_no_version_that_does_not_load(
+    export: Export, with_tensorflow: ForkServer, tmp_path: Path
+) -> None:
     """Whatever the moment, a numeric directory is either not there or complete; a later export clears the rest away."""
     environment = with_own_tmpdir(clean_environment(tmp_path / "process"))
-    took = timeline(tmp_path / "undisturbed", environment)
+    took = timeline(with_tensorflow, tmp_path / "undisturbed", environment)
     whole = files_of(list_versions(tmp_path / "undisturbed" / "half_plus_two")[0].path)
 
     moment = random.Random()
@@ -80,7 +84,7 @@ def test_killed_export_leaves_no_version_that_does_not_load(export: Export, tmp_
     places = [tmp_path / f"{number:02}-{step}" for number, (step, _) in enumerate(plan)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         running = [
-            pool.submit(kill, step, after_s, place, environment)
+            pool.submit(kill, with_tensorflow, step, after_s, place, environment)
             for (step, after_s), place in zip(plan, places, strict=True)
         ]
         died = Counter(future.result() for future in running)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from exporting import Export
+from fork_servers import ForkServer
 from model_servers import clean_environment
 
 from tfsctl.core.history import journal
@@ -90,46 +90,31 @@ def test_file_that_changes_directory(export: Export) -> None:
 FULL_DISK = """
 import resource, sys
 from tfsctl.cli import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-sys.exit(main(["export", "net.py"]))
+limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limit[1]))
+code = main(["export", "net.py"])
+resource.setrlimit(resource.RLIMIT_FSIZE, limit)  # coverage writes a file at the end
+sys.exit(code)
 """
 
 
-def test_full_disk(export: Export, tmp_path: Path) -> None:
+def test_full_disk(export: Export, with_tensorflow: ForkServer, tmp_path: Path) -> None:
     """When the files cannot be written (here: grow no further), the error says so and nothing is left."""
     (export.folder / "net.py").write_text(
         "import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
     )
     environment = clean_environment(tmp_path / "process")
-    environment.pop("COVERAGE_PROCESS_CONFIG", None)  # coverage could not write its file either
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK],
-        cwd=export.folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = with_tensorflow.run_script(FULL_DISK, cwd=export.folder, environment=environment)
     assert (done.returncode, done.stdout) == (1, "")
     assert "File too large" in done.stderr.splitlines()[-1]
     assert not (export.folder / "net").exists()
 
 
-def start(folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
-    """Begin to export net.py in `folder`."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tfsctl", "export", "net.py", "--json"],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_two_exports_at_once(export: Export, with_tensorflow: ForkServer, tmp_path: Path) -> None:
+    """Two exports of one source at the same moment are two complete versions; with one seed, of the same bytes.
 
-
-def test_two_exports_at_once(export: Export, tmp_path: Path) -> None:
-    """Two exports of one source at the same moment are two complete versions; with one seed, of the same bytes."""
+    One of the processes is a fresh one: it hashes strings in its own way, so its sets have another order.
+    """
     waiting = 'import os, pathlib, time\npathlib.Path(f"ready-{os.getpid()}").touch()\n'
     waiting += 'while len(list(pathlib.Path(".").glob("ready-*"))) < 2: time.sleep(0.001)\n'
     (export.folder / "net.py").write_text(
@@ -137,10 +122,19 @@ def test_two_exports_at_once(export: Export, tmp_path: Path) -> None:
         "  [keras.Input((2,)), keras.layers.Dense(3), keras.layers.BatchNormalization(), keras.layers.Dense(1)])\n"
     )
     environment = clean_environment(tmp_path / "process")
-    both = [start(export.folder, environment) for _ in range(2)]
-    answers = [process.communicate(timeout=240) for process in both]
-    assert [process.returncode for process in both] == [0, 0], answers
-    versions = sorted(json.loads(stdout)["version"] for stdout, _ in answers)
+    arguments = ("export", "net.py", "--json")
+    with subprocess.Popen(
+        [sys.executable, "-m", "tfsctl", *arguments],
+        cwd=export.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as fresh:
+        forked = with_tensorflow.run("tfsctl.__main__:main", *arguments, cwd=export.folder, environment=environment)
+        answer, errors = fresh.communicate(timeout=240)
+    assert (fresh.returncode, forked.returncode) == (0, 0), (errors, forked.stderr)
+    versions = sorted(json.loads(stdout)["version"] for stdout in (answer, forked.stdout))
     assert [found.version for found in list_versions(export.folder / "net")] == versions
     for version in versions:
         manifest = json.loads(
@@ -154,16 +148,24 @@ def test_two_exports_at_once(export: Export, tmp_path: Path) -> None:
     assert sorted((event.action, *event.versions) for event in events) == [("export", one) for one in versions]
 
 
-def test_interrupted(export: Export, tmp_path: Path) -> None:
+def test_interrupted(export: Export, with_tensorflow: ForkServer, tmp_path: Path) -> None:
     """Ctrl-C while the model trains ends with 130 and leaves nothing."""
-    (export.folder / "net.py").write_text("import pathlib, time\npathlib.Path('training').touch()\ntime.sleep(60)\n")
-    process = start(export.folder, clean_environment(tmp_path / "process"))
+    (export.folder / "net.py").write_text("import pathlib, time\npathlib.Path('training').touch()\ntime.sleep(600)\n")
+    with (tmp_path / "stdout").open("w") as stdout, (tmp_path / "stderr").open("w") as stderr:
+        process = with_tensorflow.start(
+            "tfsctl.__main__:main",
+            "export",
+            "net.py",
+            "--json",
+            stdio=(0, stdout.fileno(), stderr.fileno()),
+            cwd=export.folder,
+            environment=clean_environment(tmp_path / "process"),
+        )
     while not (export.folder / "training").exists():
         assert process.poll() is None
         time.sleep(0.02)
     assert any(path.name.startswith(".tfsctl-staging-") for path in (export.folder / "net").iterdir())
-    os.kill(process.pid, signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=240)
-    assert (process.returncode, stdout) == (130, "")
-    assert "Traceback" not in stderr
+    process.send_signal(signal.SIGINT)
+    assert (process.wait(), (tmp_path / "stdout").read_text()) == (130, "")
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
     assert not (export.folder / "net").exists()

@@ -27,7 +27,8 @@ def run(argv: list[str]) -> dict[str, object]:
         return {"code": code, "stdout": stdout.read().decode(), "stderr": stderr.read().decode()}
 
 
-if __name__ == "__main__":
+def run_all() -> None:
+    """Run command lines until stdin is closed."""
     requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for line in requests:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, BinaryIO
+
+import forked_sessions
+from fork_servers import ForkServer, fork_server
 
 from tfsctl.core.saved_model import read_saved_model
 
-STOP_S = 240.0
+# What exports, and the programs of the official gRPC client, import.
+PRELOADED = ("tensorflow", "keras", "tensorflow_serving.apis.prediction_service_pb2_grpc", "tfsctl.cli")
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,25 @@ class Exported:
 
 
 @dataclass(frozen=True)
+class Exporter:
+    """The pipes of a running exporter_process.py."""
+
+    requests: BinaryIO
+    answers: BinaryIO
+
+    def run(self, argv: list[str], cwd: Path) -> dict[str, Any]:
+        """Run one command line; its code, stdout and stderr."""
+        self.requests.write(json.dumps({"argv": argv, "cwd": str(cwd)}).encode() + b"\n")
+        self.requests.flush()
+        answer: dict[str, Any] = json.loads(self.answers.readline())
+        return answer
+
+
+@dataclass(frozen=True)
 class Export:
     """`export("import keras; model = …", "--json")`: write a Python file and export it, in a folder of the test's own."""
 
-    process: subprocess.Popen[str]
+    exporter: Exporter
     folder: Path
 
     def __call__(self, code: str, *options: object, file: str = "net.py") -> Exported:
@@ -68,12 +85,7 @@ class Export:
 
     def command(self, *argv: object) -> Exported:
         """Run a whole command line."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        request = {"argv": [*map(str, argv)], "cwd": str(self.folder)}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return Exported(**json.loads(self.process.stdout.readline()), folder=self.folder)
+        return Exported(**self.exporter.run([*map(str, argv)], self.folder), folder=self.folder)
 
 
 def with_own_tmpdir(environment: Mapping[str, str]) -> dict[str, str]:
@@ -84,12 +96,28 @@ def with_own_tmpdir(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def exporter_process(environment: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+def session_fork_server(environment: Mapping[str, str]) -> Iterator[ForkServer]:
+    """Run a fork server for the processes that check versions, without TensorFlow's Python, while the block lasts."""
+    with fork_server(*forked_sessions.PRELOADED, environment=environment) as server:
+        yield server
+
+
+@contextmanager
+def tensorflow_fork_server(sessions: ForkServer, environment: Mapping[str, str]) -> Iterator[ForkServer]:
+    """Run a fork server with TensorFlow loaded while the block lasts. Exports check their versions in `sessions`."""
+    env = {**environment, forked_sessions.SERVER: str(sessions.descriptor)}
+    with fork_server(*PRELOADED, "forked_sessions:install", environment=env, inherits=[sessions]) as server:
+        yield server
+
+
+@contextmanager
+def running_exporter(server: ForkServer, environment: Mapping[str, str]) -> Iterator[Exporter]:
     """Run exporter_process.py while the block lasts."""
-    argv = [sys.executable, str(Path(__file__).with_name("exporter_process.py"))]
-    env = with_own_tmpdir(environment)
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
-        assert process.stdin is not None
-        yield process
-        process.stdin.close()
-        assert process.wait(timeout=STOP_S) == 0
+    process, requests, answers = server.start_piped(
+        "exporter_process:run_all", environment=with_own_tmpdir(environment)
+    )
+    with answers:
+        with requests:
+            yield Exporter(requests, answers)
+        code = process.wait()
+        assert code == 0, code

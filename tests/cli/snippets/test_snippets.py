@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import pytest
 from cli_runner import RunCli
+from fork_servers import ForkServer
 from gateways import running_gateway, running_proxy
 from model_servers import Served
 from ports import HOST
@@ -41,6 +42,13 @@ def run(script: str, *shell: str, **environment: str) -> str:
     done = subprocess.run(
         shell, input=script, capture_output=True, text=True, timeout=240, env={**os.environ, **environment}, check=False
     )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_official_client(program: str, with_tensorflow: ForkServer) -> str:
+    """Run a Python program that imports tensorflow_serving, and so TensorFlow; returns its stdout."""
+    done = with_tensorflow.run_script(program)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -81,12 +89,12 @@ def test_large_request_uses_a_here_document(run_cli: RunCli) -> None:
 
 
 @pytest.mark.usefixtures("registered")
-def test_python_grpc_snippet_uses_the_official_client(run_cli: RunCli) -> None:
+def test_python_grpc_snippet_uses_the_official_client(run_cli: RunCli, with_tensorflow: ForkServer) -> None:
     """It uses tensorflow_serving.apis, as TensorFlow Serving's documentation does."""
     typed = ["--model", "echo", "--signature", "two", "--only", "city", "--grpc", "area=2.5", "city=Zürich"]
     printed = shown(run_cli, *typed, "--show", "python")
     assert "predict_pb2.PredictRequest()" in printed
-    assert run(printed, sys.executable, "-").strip() == str({"city": ["Zürich".encode()]})
+    assert run_official_client(printed, with_tensorflow).strip() == str({"city": ["Zürich".encode()]})
 
 
 def words_of(printed: str) -> list[str]:
@@ -157,21 +165,34 @@ def test_an_httpie_command_line(run_cli: RunCli) -> None:
 BESIDE_PYTHON = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
-@pytest.mark.server
-@pytest.mark.parametrize(
-    ("transport", "program"), [("rest", "curl"), ("rest", "http"), ("rest", "python"), ("grpc", "python")]
-)
-def test_certificates_are_printed_and_used(
-    secure: Secure, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, transport: Transport, program: str
-) -> None:
-    """The same files reach the same server over mutual TLS, with a header from a variable."""
-    monkeypatch.setenv("TOKEN", "s3cret")
+def shown_with_certificates(run_cli: RunCli, secure: Secure, transport: Transport, program: str) -> str:
+    """What is printed for a call over mutual TLS with a secret header, which must not be in it."""
     files = ["--ca", secure.tls.ca, "--cert", secure.tls.cert, "--key", secure.tls.key]
     files += ["--header-env", "authorization=Bearer TOKEN"]
     printed = shown(run_cli, *secure.options(transport), *files, "--show", program, "1.5")
-    assert "1.5" in run(printed, *([sys.executable, "-"] if program == "python" else ["bash"]), PATH=BESIDE_PYTHON)
     assert str(secure.tls.key) in printed
     assert "s3cret" not in printed
+    return printed
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("program", ["curl", "http", "python"])
+def test_certificates_are_printed_and_used(
+    secure: Secure, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, program: str
+) -> None:
+    """The same files reach the same server over mutual TLS, with a header from a variable."""
+    monkeypatch.setenv("TOKEN", "s3cret")
+    printed = shown_with_certificates(run_cli, secure, "rest", program)
+    assert "1.5" in run(printed, *([sys.executable, "-"] if program == "python" else ["bash"]), PATH=BESIDE_PYTHON)
+
+
+@pytest.mark.server
+def test_certificates_in_a_program_of_the_official_client(
+    secure: Secure, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, with_tensorflow: ForkServer
+) -> None:
+    """Over gRPC too."""
+    monkeypatch.setenv("TOKEN", "s3cret")
+    assert "1.5" in run_official_client(shown_with_certificates(run_cli, secure, "grpc", "python"), with_tensorflow)
 
 
 @pytest.mark.server
@@ -188,11 +209,11 @@ def test_a_grpcurl_command_line_with_certificates(secure: Secure, run_cli: RunCl
 
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
-def test_non_utf8_bytes(run_cli: RunCli, tmp_path: Path, transport: Transport) -> None:
+def test_non_utf8_bytes(run_cli: RunCli, tmp_path: Path, transport: Transport, with_tensorflow: ForkServer) -> None:
     """Base64 in JSON, raw bytes in a message."""
     (tmp_path / "image").write_bytes(b"\x89PNG\r\n\x00\xff'\"$")
     typed = ["--model", "echo", "--signature", "text_bytes", "-i", f"text_bytes=@{tmp_path / 'image'}"]
-    said = run(shown(run_cli, *typed, f"--{transport}", "--show", "python"), sys.executable, "-")
+    said = run_official_client(shown(run_cli, *typed, f"--{transport}", "--show", "python"), with_tensorflow)
     sent = {"b64": "iVBORw0KAP8nIiQ="} if transport == "rest" else b"\x89PNG\r\n\x00\xff'\"$"
     assert ast.literal_eval(said) == {"outputs" if transport == "rest" else "text_bytes": [sent]}
     if transport == "rest":
@@ -257,7 +278,7 @@ def test_a_dry_run_prints_the_request(run_cli: RunCli, served: Served) -> None:
 
 @pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("verb", ["classify", "regress"])
-def test_classify_and_regress_requests_are_printed(run_cli: RunCli, verb: str) -> None:
+def test_classify_and_regress_requests_are_printed(run_cli: RunCli, verb: str, with_tensorflow: ForkServer) -> None:
     """Over both transports; no model is run."""
     typed = [verb, "--model", "half_plus_two", "x=2.0"]
     rest = run_cli(*typed, "--show", "curl")
@@ -265,18 +286,19 @@ def test_classify_and_regress_requests_are_printed(run_cli: RunCli, verb: str) -
     assert f"/v1/models/half_plus_two:{verb}" in rest.stdout
     assert "results" in json.loads(run(rest.stdout, "bash"))
     program = run_cli(*typed, "--show", "python", "--grpc").stdout
-    assert "value: 3" in run(program, sys.executable, "-") or "score: 3" in run(program, sys.executable, "-")
+    said = run_official_client(program, with_tensorflow)
+    assert ("value: 3" if verb == "regress" else "score: 3") in said
     over_grpc = run_cli(*typed, "--show", "grpcurl")
     assert over_grpc.stdout.rstrip().endswith(f"tensorflow.serving.PredictionService/{verb.capitalize()}")
 
 
 @pytest.mark.usefixtures("registered")
-def test_several_signatures_in_one_program(run_cli: RunCli) -> None:
+def test_several_signatures_in_one_program(run_cli: RunCli, with_tensorflow: ForkServer) -> None:
     """MultiInference, as the official client makes it."""
     typed = ["classify", "--model", "half_plus_two", "--signature", "classify_x_to_y", "--regress", "regress_x_to_y"]
     printed = run_cli(*typed, "--grpc", "x=2.0", "--show", "python").stdout
     assert "inference_pb2.MultiInferenceRequest" in printed
-    said = run(printed, sys.executable, "-")
+    said = run_official_client(printed, with_tensorflow)
     assert "score: 3" in said
     assert "value: 3" in said
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from exporting import Export
-from model_servers import clean_environment
+from fork_servers import ForkServer
 
 from tfsctl.exporter.session_process import SessionProcess
 
@@ -180,14 +178,10 @@ def test_named_tuple_of_outputs(export: Export) -> None:
     assert exported.names == (["x"], ["deviation", "mean"])
 
 
-@pytest.mark.tensorflow
-def test_graph_mode(tmp_path: Path) -> None:
+def test_graph_mode(with_tensorflow: ForkServer, tmp_path: Path) -> None:
     """A file that turns off eager execution is refused. The process stays in that state, so it is one of its own."""
     (tmp_path / "net.py").write_text("import tensorflow as tf\ntf.compat.v1.disable_eager_execution()\nmodel = 1\n")
-    argv = [sys.executable, "-m", "tfsctl", "export", "net.py"]
-    done = subprocess.run(
-        argv, cwd=tmp_path, env=clean_environment(tmp_path), capture_output=True, text=True, check=False
-    )
+    done = with_tensorflow.run("tfsctl.__main__:main", "export", "net.py", cwd=tmp_path)
 
     assert done.returncode == 1
     assert "which an export needs\nhint: write the graph with tf.compat.v1.saved_model.simple_save" in done.stderr
