@@ -1,6 +1,6 @@
 """Has exports check their versions in processes of a fork server, which takes a twelfth of the CPU of a fresh process.
 
-tests/exporter/test_check_process.py and others start the processes as users' exports do.
+tests/exporter/test_check_process.py and others, without the fixture `export`, start fresh processes.
 """
 
 from __future__ import annotations
