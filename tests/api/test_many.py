@@ -12,7 +12,7 @@ import pytest
 
 from tfsctl.api.many import ManyOptions, predict_rows
 from tfsctl.api.progress import ProgressBar
-from tfsctl.core.batches import Batch, request_arrays
+from tfsctl.core.batches import RowBatch, request_arrays
 from tfsctl.core.types import Shape, Signature, TensorSpec
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected, TfsctlError
 
@@ -34,7 +34,7 @@ TWO = signature(area=("float32", (None,)), city=("string", (None,)))
 def ask(wanted_by: Signature, rows: Any, **options: Any) -> dict[str, np.ndarray]:
     """The answers of a model that returns its inputs."""
 
-    def predict(batch: Batch) -> Mapping[str, np.ndarray]:
+    def predict(batch: RowBatch) -> Mapping[str, np.ndarray]:
         return request_arrays(batch, wanted_by)
 
     return predict_rows(rows, wanted_by, predict, ManyOptions(**options))
@@ -128,7 +128,7 @@ def test_an_error_of_the_iterable_is_its_own() -> None:
 def test_a_row_that_the_server_refuses() -> None:
     """It is found by its number, although it was sent with others."""
 
-    def predict(batch: Batch) -> Mapping[str, np.ndarray]:
+    def predict(batch: RowBatch) -> Mapping[str, np.ndarray]:
         if 7 in batch.arrays["x"]:
             raise RequestRejected("seven", status="INVALID_ARGUMENT")
         return batch.arrays

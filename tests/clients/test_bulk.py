@@ -15,7 +15,7 @@ from tfsctl.clients.bulk.bulk_predictor import AnsweredBatch, BulkOptions, BulkP
 from tfsctl.clients.connection import Transport
 from tfsctl.clients.factory import open_client
 from tfsctl.clients.serving_client import ServingClient
-from tfsctl.core.batches import Batch, batch_reader
+from tfsctl.core.batches import RowBatch, batch_reader
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput, NotFound, RequestRejected, ServerUnreachable, TfsctlError
 
@@ -45,12 +45,12 @@ def client(request: pytest.FixtureRequest, server: Served) -> Iterator[ServingCl
         yield client
 
 
-def batches(values: Any, of: int = 100) -> Iterator[Batch]:
+def batches(values: Any, of: int = 100) -> Iterator[RowBatch]:
     """Batches of float32 `x`."""
     array = np.asarray(values, np.float32)
     for start in range(0, len(array), of):
         part = array[start : start + of]
-        yield Batch(np.arange(start + 1, start + 1 + len(part)), {"x": part}, start + len(part))
+        yield RowBatch(np.arange(start + 1, start + 1 + len(part)), {"x": part}, start + len(part))
 
 
 def asking(client: ServingClient, model: str = "rows", signature: str = "serving_default") -> PredictBatch:
@@ -134,7 +134,7 @@ def test_pending_batches_are_answered_after_stop(client: ServingClient) -> None:
     asked: list[int] = []
     ask = asking(client, signature="slow")
 
-    def counted(batch: Batch) -> Mapping[str, np.ndarray]:
+    def counted(batch: RowBatch) -> Mapping[str, np.ndarray]:
         asked.append(len(batch))
         return ask(batch)
 
@@ -161,7 +161,7 @@ class Moody:
         """How often the same request came, at most."""
         return max(self._times - left for left in self._left.values())
 
-    def __call__(self, batch: Batch) -> Mapping[str, np.ndarray]:
+    def __call__(self, batch: RowBatch) -> Mapping[str, np.ndarray]:
         """Answer, if it has had enough of them."""
         with self._lock:
             first = int(batch.rows[0])
@@ -208,7 +208,7 @@ def test_outage_does_not_change_the_settings() -> None:
 def test_a_request_that_is_too_large_is_halved() -> None:
     """A proxy that takes 30 rows: more are not tried again."""
 
-    def ask(batch: Batch) -> Mapping[str, np.ndarray]:
+    def ask(batch: RowBatch) -> Mapping[str, np.ndarray]:
         if len(batch) > 30:
             raise RequestRejected("Received message larger than max (9 vs. 4)", status="RESOURCE_EXHAUSTED")
         return {"y": batch.arrays["x"]}
@@ -223,10 +223,10 @@ def test_rows_are_not_read_ahead() -> None:
     """Rows are taken as they are needed: a source without end is no trouble."""
     taken = []
 
-    def endless() -> Iterator[Batch]:
+    def endless() -> Iterator[RowBatch]:
         for row in range(1, 10**9):
             taken.append(row)
-            yield Batch(np.array([row]), {"x": np.array([row])}, row)
+            yield RowBatch(np.array([row]), {"x": np.array([row])}, row)
 
     bulk = BulkPredictor(
         batch_reader(endless()), lambda batch: {"y": batch.arrays["x"]}, BulkOptions(batch_size=2, concurrency=3)
@@ -240,7 +240,7 @@ def test_rows_are_not_read_ahead() -> None:
 def test_a_model_that_takes_a_fixed_number_of_rows_gets_them() -> None:
     """Its refusal is told as it is, for fewer rows would not do."""
 
-    def ask(_batch: Batch) -> Mapping[str, np.ndarray]:
+    def ask(_batch: RowBatch) -> Mapping[str, np.ndarray]:
         raise RequestRejected("no", status="INVALID_ARGUMENT")
 
     with pytest.raises(RequestRejected, match=r"^no$"):
@@ -256,10 +256,10 @@ def test_rejected_rows_have_the_values_of_every_dtype() -> None:
         "numbers": np.array([[1, 2], [3, 4]]),
     }
 
-    def refuse(_batch: Batch) -> Mapping[str, np.ndarray]:
+    def refuse(_batch: RowBatch) -> Mapping[str, np.ndarray]:
         raise RequestRejected("no", status="INVALID_ARGUMENT")
 
-    source = iter([Batch(np.arange(1, 3), arrays, 2)])
+    source = iter([RowBatch(np.arange(1, 3), arrays, 2)])
     bulk = BulkPredictor(batch_reader(source), refuse, BulkOptions(skip_bad_rows=True, batch_size=1))
     values = [reject.values for one in bulk for reject in one.batch.rejects]
     assert values == [

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from tfsctl.core.batches import Batch, batch_reader
+from tfsctl.core.batches import RowBatch, batch_reader
 
 
 def test_split_batches_keep_the_fraction_read() -> None:
     """Blocks and requests rarely end at the same row."""
     blocks = [
-        Batch(np.arange(start, start + 100), {"x": np.zeros(100)}, start + 99, fraction_read=(start + 99) / 1000)
+        RowBatch(np.arange(start, start + 100), {"x": np.zeros(100)}, start + 99, fraction_read=(start + 99) / 1000)
         for start in range(1, 1000, 100)
     ]
     take = batch_reader(blocks)

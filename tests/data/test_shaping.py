@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tfsctl.core.batches import Batch, batch_reader
+from tfsctl.core.batches import RowBatch, batch_reader
 from tfsctl.core.types import Shape, Signature, TensorSpec
 from tfsctl.data.shaping import shape_rows
 from tfsctl.data.sources import open_source
@@ -23,7 +23,7 @@ def signature(**inputs: tuple[str, Shape | None]) -> Signature:
 NUMBER = signature(x=("float32", (None,)))
 
 
-def batches(path: Path, wanted: Signature, **options: Any) -> list[Batch]:
+def batches(path: Path, wanted: Signature, **options: Any) -> list[RowBatch]:
     return list(shape_rows(open_source(str(path), wanted), wanted, **options))
 
 

@@ -15,7 +15,7 @@ from tfsctl.api.arrays import array_of_rows
 from tfsctl.api.inputs import arrays_of_rows, input_arrays
 from tfsctl.clients.bulk.bulk_predictor import BulkOptions, BulkPredictor, PredictBatch
 from tfsctl.core import dtypes
-from tfsctl.core.batches import Batch, batch_reader, fixed_batch_size
+from tfsctl.core.batches import RowBatch, batch_reader, fixed_batch_size
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.data.shaping import shape_rows
 from tfsctl.data.sources import FORMATS, open_source
@@ -100,7 +100,7 @@ def _concatenated(name: str, arrays: Sequence[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def _batches(rows: Any, signature: Signature, options: ManyOptions) -> Iterator[Batch]:  # noqa: ANN401 - any rows
+def _batches(rows: Any, signature: Signature, options: ManyOptions) -> Iterator[RowBatch]:  # noqa: ANN401 - any rows
     """Batches of the rows. Every array has one item per row, also for an input that takes a single value."""
     if isinstance(rows, (str, os.PathLike)):
         source = open_source(os.fspath(rows), signature, format=options.format)
@@ -126,7 +126,7 @@ def _with_rows(spec: TensorSpec) -> TensorSpec:
     return spec if spec.shape is None else replace(spec, shape=(None, *spec.shape[1:]))
 
 
-def _array_batches(arrays: Mapping[str, np.ndarray]) -> Iterator[Batch]:
+def _array_batches(arrays: Mapping[str, np.ndarray]) -> Iterator[RowBatch]:
     """Slices of whole arrays. Raises InvalidInput if an input has no rows."""
     without = next((name for name, array in arrays.items() if not array.ndim), None)
     if without is not None:
@@ -138,19 +138,19 @@ def _array_batches(arrays: Mapping[str, np.ndarray]) -> Iterator[Batch]:
     for start in range(0, total, _CHUNK_ROWS):
         end = min(start + _CHUNK_ROWS, total)
         part = {name: array[start:end] for name, array in arrays.items()}
-        yield Batch(np.arange(start + 1, end + 1), part, end, fraction_read=end / total)
+        yield RowBatch(np.arange(start + 1, end + 1), part, end, fraction_read=end / total)
 
 
-def _frame_batches(frame: pd.DataFrame, signature: Signature, columns: Mapping[str, str]) -> Iterator[Batch]:
+def _frame_batches(frame: pd.DataFrame, signature: Signature, columns: Mapping[str, str]) -> Iterator[RowBatch]:
     for start in range(0, len(frame), _CHUNK_ROWS):
         part = frame.iloc[start : start + _CHUNK_ROWS]
         found = data_frames.frame_columns(part, signature, renamed=columns, first_row=start + 1)
         end = start + len(part)
         arrays = {spec.name: array_of_rows(found[spec.name], spec) for spec in signature.inputs}
-        yield Batch(np.arange(start + 1, end + 1), arrays, end, fraction_read=end / len(frame))
+        yield RowBatch(np.arange(start + 1, end + 1), arrays, end, fraction_read=end / len(frame))
 
 
-def _iterable_batches(rows: Iterable[object], signature: Signature) -> Iterator[Batch]:
+def _iterable_batches(rows: Iterable[object], signature: Signature) -> Iterator[RowBatch]:
     """Batches of chunks of the rows. Rows of different shapes are in different batches."""
     total = len(rows) if isinstance(rows, Sized) else None
     source = iter(rows)
@@ -162,9 +162,9 @@ def _iterable_batches(rows: Iterable[object], signature: Signature) -> Iterator[
             arrays = arrays_of_rows(chunk, signature)
         except InvalidInput:  # find the row that does not fit, or keep rows of different shapes apart
             for number, row in enumerate(chunk, first):
-                yield Batch(np.array([number]), _single_row(row, number, signature), number, fraction_read=fraction)
+                yield RowBatch(np.array([number]), _single_row(row, number, signature), number, fraction_read=fraction)
         else:
-            yield Batch(np.arange(first, done + 1), arrays, done, fraction_read=fraction)
+            yield RowBatch(np.arange(first, done + 1), arrays, done, fraction_read=fraction)
 
 
 def _single_row(row: object, number: int, signature: Signature) -> dict[str, np.ndarray]:

@@ -34,7 +34,7 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class RowBatch:
     """Rows that fit into one request.
 
     - `rows`: their numbers in the source, from 1. Every array has one item per row.
@@ -57,10 +57,10 @@ class Batch:
     def __bool__(self) -> bool:
         return True  # a batch without rows still carries rejects
 
-    def split(self, count: int) -> tuple[Batch, Batch]:
+    def split(self, count: int) -> tuple[RowBatch, RowBatch]:
         """The first `count` rows, and the rest. A reject stays with the rows before it."""
         last_row = int(self.rows[count]) - 1
-        first = Batch(
+        first = RowBatch(
             self.rows[:count],
             _slice_rows(self.arrays, 0, count),
             last_row,
@@ -69,7 +69,7 @@ class Batch:
         )
         return first, self.after(last_row)
 
-    def after(self, row: int) -> Batch:
+    def after(self, row: int) -> RowBatch:
         """The part of this batch after a row of the source."""
         start = int(np.searchsorted(self.rows, row, side="right"))
         return replace(
@@ -80,7 +80,7 @@ class Batch:
             rejects=tuple(reject for reject in self.rejects if reject.row > row),
         )
 
-    def has_row_shapes_of(self, other: Batch) -> bool:
+    def has_row_shapes_of(self, other: RowBatch) -> bool:
         """Whether the rows of both have the same shapes, so that they can be concatenated."""
         return all(array.shape[1:] == other.arrays[name].shape[1:] for name, array in self.arrays.items())
 
@@ -102,12 +102,12 @@ def _slice_rows(arrays: Arrays, start: int, end: int | None = None) -> Arrays:
     return {name: array[start:end] for name, array in arrays.items()}
 
 
-def concatenate(batches: list[Batch]) -> Batch:
+def concatenate(batches: list[RowBatch]) -> RowBatch:
     """Consecutive batches with the same row shapes as one. Batches without rows contribute their rejects."""
     if len(batches) == 1:
         return batches[0]
     with_rows = [batch for batch in batches if len(batch)] or batches[:1]
-    return Batch(
+    return RowBatch(
         np.concatenate([batch.rows for batch in with_rows]),
         {name: np.concatenate([batch.arrays[name] for batch in with_rows]) for name in with_rows[0].arrays},
         batches[-1].last_row,
@@ -118,27 +118,27 @@ def concatenate(batches: list[Batch]) -> Batch:
 
 
 def batch_reader(
-    batches: Iterable[Batch], *, has_more: Callable[[], bool] = lambda: True
-) -> Callable[[int], Batch | None]:
+    batches: Iterable[RowBatch], *, has_more: Callable[[], bool] = lambda: True
+) -> Callable[[int], RowBatch | None]:
     """A function that returns the next batch of at most the given number of rows, or None at the end.
 
     A batch has fewer rows where row shapes change, where the rows end, and while `has_more` is false: then the function
     returns the rows it has instead of waiting. An error of `batches` is raised after all rows before it were returned.
     """
     source = iter(batches)
-    pushed_back: list[Batch] = []  # the rest of a batch that was split, or one with other row shapes: at most one
+    pushed_back: list[RowBatch] = []  # the rest of a batch that was split, or one with other row shapes: at most one
     failures: list[TfsctlError] = []
 
-    def next_batch() -> Batch | None:
+    def next_batch() -> RowBatch | None:
         try:
             return next(source, None)
         except TfsctlError as error:
             failures.append(error)
             return None
 
-    def read(count: int) -> Batch | None:
-        pieces: list[Batch] = []
-        first: Batch | None = None  # the first piece that has rows
+    def read(count: int) -> RowBatch | None:
+        pieces: list[RowBatch] = []
+        first: RowBatch | None = None  # the first piece that has rows
         rows = rejects = 0
         while rows < count and rejects < count and (not pieces or pushed_back or has_more()):
             piece = pushed_back.pop() if pushed_back else next_batch()
@@ -171,7 +171,7 @@ def fixed_batch_size(signature: Signature) -> int | None:
     return next((shape[0] for shape in shapes if shape[0] is not None), None)
 
 
-def request_arrays(batch: Batch, signature: Signature) -> dict[str, np.ndarray]:
+def request_arrays(batch: RowBatch, signature: Signature) -> dict[str, np.ndarray]:
     """The input arrays of a request for a batch. A scalar input gets the value of the only row."""
     return {
         spec.name: batch.arrays[spec.name][0] if spec.shape == () else batch.arrays[spec.name]

@@ -13,7 +13,7 @@ from itertools import groupby
 
 import numpy as np
 
-from tfsctl.core.batches import Batch, Reject, label_values
+from tfsctl.core.batches import Reject, RowBatch, label_values
 from tfsctl.core.types import Signature, TensorSpec
 from tfsctl.data.blocks import Block, CellFormat, RowSource, UnreadableValue
 from tfsctl.data.cells import column_array, kept_array, row_spec, value_array
@@ -60,7 +60,7 @@ def shape_rows(
     skip_bad_rows: bool = False,
     after: int = 0,
     note: Callable[[str], None] = lambda _text: None,
-) -> Iterator[Batch]:
+) -> Iterator[RowBatch]:
     """The rows of a source behind row `after`, as batches of rows with the same shapes.
 
     - `renamed`: by input, the name of its column if that differs from the input's name.
@@ -79,7 +79,7 @@ def shape_rows(
                 note(f"{source.name}: no input uses the columns {', '.join(matched.unused)}")
         if not block.count:
             if matched is not None:  # the header of a file without rows
-                yield Batch(np.arange(0), {}, done, labels=_labels(block, matched))
+                yield RowBatch(np.arange(0), {}, done, labels=_labels(block, matched))
             continue
         first, done = done + 1, done + block.count
         if done <= after:
@@ -178,7 +178,7 @@ def _columns_for(
 
 def _block_batches(
     block: Block, first: int, matched: ColumnMatch, signature: Signature, source: str, skip_bad_rows: bool
-) -> Iterator[Batch]:
+) -> Iterator[RowBatch]:
     """The batches of one block; a single one if all of its values can be converted at once."""
     arrays: dict[str, np.ndarray] = {}
     for spec in signature.inputs:
@@ -188,7 +188,7 @@ def _block_batches(
             return
         arrays[spec.name] = array
     last = first + block.count - 1
-    yield Batch(
+    yield RowBatch(
         np.arange(first, last + 1), arrays, last, labels=_labels(block, matched), fraction_read=block.fraction_read
     )
 
@@ -204,7 +204,7 @@ def _column_array(block: Block, columns: Sequence[str], row: TensorSpec) -> np.n
 
 def _row_by_row(
     block: Block, first: int, matched: ColumnMatch, signature: Signature, source: str, skip_bad_rows: bool
-) -> Iterator[Batch]:
+) -> Iterator[RowBatch]:
     """Convert a block row by row; consecutive rows of the same shapes form one batch.
 
     Raises InvalidInput for the first row that does not fit, after the rows before it, unless `skip_bad_rows` is set.
@@ -232,7 +232,7 @@ def _row_by_row(
     start = 0
     for group, end in zip(groups or [[]], ends, strict=True):
         arrays = {spec.name: _stacked([row[spec.name] for _, row in group]) for spec in signature.inputs if group}
-        yield Batch(
+        yield RowBatch(
             np.array([first + at for at, _ in group], dtype=np.int64),
             arrays,
             first + end - 1,

@@ -8,7 +8,7 @@ from itertools import chain
 
 import numpy as np
 
-from tfsctl.core.batches import Batch
+from tfsctl.core.batches import RowBatch
 from tfsctl.core.graphs.feature_specs import FeatureSpec
 from tfsctl.core.types import Signature
 from tfsctl.data.blocks import Block, CellFormat, RowSource
@@ -54,7 +54,7 @@ def feature_rows(
     return peeked, feature_signature(signature, found, columns)
 
 
-def to_examples(signature: Signature) -> Callable[[Batch], Batch]:
+def to_examples(signature: Signature) -> Callable[[RowBatch], RowBatch]:
     """A function that converts the features of a batch to serialized tf.Examples, the signature's only input."""
     name = signature.inputs[0].name
     return lambda batch: replace(batch, arrays={name: example_of_arrays(batch.arrays)}) if len(batch) else batch

@@ -26,7 +26,7 @@ from tfsctl.clients.bulk.bulk_predictor import AnsweredBatch, BulkOptions, BulkP
 from tfsctl.clients.bulk.pinned_version_predictor import PinnedVersionPredictor
 from tfsctl.clients.serving_client import ServingClient
 from tfsctl.core import dtypes
-from tfsctl.core.batches import Arrays, Batch, batch_reader, fixed_batch_size
+from tfsctl.core.batches import Arrays, RowBatch, batch_reader, fixed_batch_size
 from tfsctl.core.types import ModelMetadata, ModelRef, Signature
 from tfsctl.data.blocks import STDIN, RowSource, stdin_has_more
 from tfsctl.data.readers.image_rows import ImageRows
@@ -117,7 +117,7 @@ def predict_file(
 
 def _batches(
     source: RowSource, signature: Signature, files: FileOptions, features: Features | None, keep: Keep, *, after: int
-) -> Iterator[Batch]:
+) -> Iterator[RowBatch]:
     """The rows of a source after row `after`, in batches that fit the signature.
 
     With `features`, each row becomes a serialized tf.Example of them, unless the file holds tf.Examples already.

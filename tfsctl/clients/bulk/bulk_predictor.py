@@ -2,7 +2,7 @@
 
 - A batch that the server rejects because of a row is split in halves until that row stands alone.
 - Temporary failures (UNAVAILABLE, RESOURCE_EXHAUSTED) are retried with exponential backoff.
-- Batch size and concurrency are tuned unless they are given.
+- RowBatch size and concurrency are tuned unless they are given.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tfsctl.clients.bulk.throughput_tuner import RequestSettings, ThroughputTuner
-from tfsctl.core.batches import Arrays, Batch, Reject, concatenate, label_values
+from tfsctl.core.batches import Arrays, Reject, RowBatch, concatenate, label_values
 from tfsctl.core.json_tensors import to_json
 from tfsctl.errors import AnswerTooLarge, InvalidInput, RequestRejected, ServerUnreachable, TfsctlError
 
-PredictBatch = Callable[[Batch], Mapping[str, np.ndarray]]
+PredictBatch = Callable[[RowBatch], Mapping[str, np.ndarray]]
 _MAX_PENDING_PER_WORKER = 3  # limits the answers that wait for an earlier one
 _FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.05, 5.0
 _ROW_ERRORS = frozenset({"INVALID_ARGUMENT", "OUT_OF_RANGE", "FAILED_PRECONDITION", "INTERNAL", "UNKNOWN"})
@@ -50,7 +50,7 @@ class BulkOptions:
 class AnsweredBatch:
     """A batch with its outputs, one item per row. Its inputs are dropped; rows the server rejected are its rejects."""
 
-    batch: Batch
+    batch: RowBatch
     outputs: Arrays
 
 
@@ -58,7 +58,7 @@ class AnsweredBatch:
 class _PendingBatch:
     """A batch that a worker sends, and its answer."""
 
-    batch: Batch
+    batch: RowBatch
     settings: RequestSettings
     request_bytes: int  # estimate
     done: threading.Event = field(default_factory=threading.Event)
@@ -79,7 +79,7 @@ class BulkPredictor:
 
     def __init__(
         self,
-        take: Callable[[int], Batch | None],
+        take: Callable[[int], RowBatch | None],
         predict: PredictBatch,
         options: BulkOptions,
         *,
@@ -154,7 +154,7 @@ class BulkPredictor:
         concurrency = self.settings.concurrency
         return self._running < concurrency and len(self._pending) < concurrency * _MAX_PENDING_PER_WORKER
 
-    def _start(self, batch: Batch) -> _PendingBatch:
+    def _start(self, batch: RowBatch) -> _PendingBatch:
         job = _PendingBatch(batch, self.settings, sum(_wire_bytes(array) for array in batch.arrays.values()))
         if self._workers < self.settings.concurrency:
             self._workers += 1  # daemon threads: the process can exit while a server does not answer
@@ -184,7 +184,7 @@ class BulkPredictor:
             job.done.set()
             self._finished.put(job)
 
-    def _answer(self, job: _PendingBatch, batch: Batch) -> AnsweredBatch:
+    def _answer(self, job: _PendingBatch, batch: RowBatch) -> AnsweredBatch:
         """The answer to a batch, put together from halves if the batch had to be split."""
         try:
             outputs = _outputs_by_row(self._predict_with_retries(job, batch), len(batch))
@@ -201,7 +201,7 @@ class BulkPredictor:
             job.too_large = len(batch)
         return _concatenate_answers(halves)
 
-    def _predict_with_retries(self, job: _PendingBatch, batch: Batch) -> Mapping[str, np.ndarray]:
+    def _predict_with_retries(self, job: _PendingBatch, batch: RowBatch) -> Mapping[str, np.ndarray]:
         """Send a batch; retry temporary failures with exponential backoff and jitter."""
         deadline = time.monotonic() + self._options.retry_s
         pause = _FIRST_BACKOFF_S
@@ -217,7 +217,7 @@ class BulkPredictor:
             self._stopped.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause = min(pause * 2, _MAX_BACKOFF_S)
 
-    def _reject(self, batch: Batch, error: RequestRejected | AnswerTooLarge) -> AnsweredBatch:
+    def _reject(self, batch: RowBatch, error: RequestRejected | AnswerTooLarge) -> AnsweredBatch:
         row = int(batch.rows[0])
         if not self._options.skip_bad_rows:
             rejection = copy.copy(error)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from tfsctl.clients.serving_client import ServingClient
-from tfsctl.core.batches import Batch, fixed_batch_size, request_arrays
+from tfsctl.core.batches import RowBatch, fixed_batch_size, request_arrays
 from tfsctl.core.types import ModelRef, Signature
 from tfsctl.errors import InvalidInput, NotFound
 
@@ -35,7 +35,7 @@ class PinnedVersionPredictor:
         self._note = note
         self._lock = threading.Lock()
 
-    def predict(self, batch: Batch) -> Mapping[str, np.ndarray]:
+    def predict(self, batch: RowBatch) -> Mapping[str, np.ndarray]:
         """The outputs for a batch. Raises what ServingClient raises, and InvalidInput if the model needs more rows."""
         fixed = fixed_batch_size(self._signature)
         if fixed not in (None, len(batch)):
@@ -53,7 +53,7 @@ class PinnedVersionPredictor:
             self._follow(pinned, int(batch.rows[0]))
         return self._predict(self._pinned, batch)
 
-    def _predict(self, version: ModelRef, batch: Batch) -> Mapping[str, np.ndarray]:
+    def _predict(self, version: ModelRef, batch: RowBatch) -> Mapping[str, np.ndarray]:
         arrays = request_arrays(batch, self._signature)
         found = self._client.predict(version, arrays, signature=self._signature.name, outputs=self.output_names).outputs
         return {name: found[name] for name in self.output_names} if self.output_names else found

@@ -1,6 +1,7 @@
 """Reads the blessings of a version: the results of the comparisons that it passed or failed.
 
-`tfsctl/rollout/comparison/blessing.py` writes them.
+`tfsctl/rollout/comparison/blessing.py` writes them to the manifest. BLESSINGS_FILE is for those of other programs: tfsctl
+only reads it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfsctl.clients.bulk.bulk_predictor import BulkOptions, BulkPredictor
 from tfsctl.core import compatibility
-from tfsctl.core.batches import Arrays, Batch, batch_reader, fixed_batch_size, request_arrays
+from tfsctl.core.batches import Arrays, RowBatch, batch_reader, fixed_batch_size, request_arrays
 from tfsctl.core.types import Signature
 from tfsctl.errors import InvalidInput, TfsctlError
 from tfsctl.rollout.comparison import latency, quality
@@ -61,7 +61,7 @@ def compare(
     a: Side,
     b: Side,
     signature: Signature,
-    batches: Iterator[Batch],
+    batches: Iterator[RowBatch],
     options: ComparisonOptions,
     *,
     scoring: Scoring | None = None,
@@ -140,7 +140,7 @@ class _SidePair:
         self._checked += rows
         self._is_random |= unstable > 0
 
-    def predict(self, batch: Batch) -> Mapping[str, np.ndarray]:
+    def predict(self, batch: RowBatch) -> Mapping[str, np.ndarray]:
         """The outputs of both sides and the inputs, with a prefix for each."""
         arrays = request_arrays(batch, self._signature)
         other = self._pool.submit(self._ask, self._b, arrays)
@@ -180,7 +180,7 @@ def _latency(a: Side, b: Side, signature: Signature, sampled: list[Arrays]) -> l
     requests = []
     for inputs in sampled:
         rows = len(next(iter(inputs.values())))
-        batch = Batch(np.arange(1, rows + 1), inputs, rows)
+        batch = RowBatch(np.arange(1, rows + 1), inputs, rows)
         arrays = request_arrays(batch, signature)
         one, other = (partial(side.client.predict, side.model, arrays, signature=signature.name) for side in (a, b))
         requests.append((one, other))

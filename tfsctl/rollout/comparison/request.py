@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import get_args
 
 from tfsctl.clients.connection import DEFAULT_TIMEOUT_S, PLAIN, Connection, Transport
-from tfsctl.core.batches import Batch
+from tfsctl.core.batches import RowBatch
 from tfsctl.core.types import DEFAULT_SIGNATURE, Signature
-from tfsctl.core.version_files.manifest import MANIFEST_FILE
+from tfsctl.core.version_files.manifest import read_manifest
 from tfsctl.data.shaping import Keep, shape_rows
 from tfsctl.data.sources import FORMATS, Format, open_source
 from tfsctl.errors import InvalidInput
@@ -138,7 +138,7 @@ def _batches(
     sides: Sequence[Side],
     stack: ExitStack,
     note: Callable[[str], None],
-) -> Iterator[Batch]:
+) -> Iterator[RowBatch]:
     """The rows of the file, or the samples of a manifest."""
     chosen: Format | None = next((one for one in FORMATS if one == request.format), None)
     location = request.file
@@ -164,7 +164,7 @@ def _samples(directory: Path | None, signature: str) -> list[object] | None:
     if directory is None:
         return None
     try:
-        rows = json.loads((directory / MANIFEST_FILE).read_bytes())["signatures"][signature]["samples"]
-    except (OSError, RecursionError, ValueError, KeyError, TypeError):
+        rows = read_manifest(directory)["signatures"][signature]["samples"]
+    except (KeyError, TypeError):
         return None
     return rows if isinstance(rows, list) and rows else None
