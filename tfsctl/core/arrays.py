@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,12 +11,34 @@ from tfsctl.core.dtypes import DType
 from tfsctl.core.types import TensorSpec
 from tfsctl.errors import InvalidInput
 
+PIECE_VALUES = 4096
+"""Objects that one call into C copies, converts or frees: fewer than a millisecond in which no other thread runs."""
+
 
 def object_array(values: Sequence[object]) -> np.ndarray:
     """A one-dimensional object array with one item per value, even if the values are sequences."""
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
+    count = len(values)
+    array = np.empty(count, dtype=object)
+    if count <= PIECE_VALUES:
+        array[:] = values
+    else:
+        for start in range(0, count, PIECE_VALUES):
+            array[start : start + PIECE_VALUES] = values[start : start + PIECE_VALUES]
     return array
+
+
+def pieces(array: np.ndarray, size: int = PIECE_VALUES) -> Iterator[np.ndarray]:
+    """All values of an array in flat parts of `size` values, in order."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, size):
+        yield flat[start : start + size]
+
+
+def content_bytes(strings: np.ndarray) -> int:
+    """How many bytes the strings of an object array have."""
+    if strings.size <= PIECE_VALUES:
+        return sum(map(len, strings.ravel().tolist()))
+    return sum([sum(map(len, part.tolist())) for part in pieces(strings)])
 
 
 def check_shape(shape: tuple[int, ...], spec: TensorSpec) -> None:

@@ -14,7 +14,8 @@ from tfsctl.server.limits import MIB
 from tfsctl.server.process import memory
 
 _THREADS = 2
-_HUGE_BYTES = MIB
+HUGE_BYTES = MIB + 1
+"""From this size on, one thread does the work on several bodies one after the other."""
 _T = TypeVar("_T")
 
 
@@ -28,7 +29,7 @@ class WorkerThreads:
     def run(self, size: int, work: Callable[..., _T], *arguments: object) -> asyncio.Future[_T]:
         """Run `work`, which reads or writes about `size` bytes."""
         loop = asyncio.get_running_loop()
-        if size <= _HUGE_BYTES:
+        if size < HUGE_BYTES:
             return loop.run_in_executor(self._threads, work, *arguments)
         return loop.run_in_executor(self._huge, _run_and_trim, work, arguments)
 

@@ -9,10 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tfsctl.core.arrays import content_bytes
 from tfsctl.server.execution.stacked_run import Stack
 from tfsctl.server.runtime.session import Arrays, Endpoint, Feeds
 from tfsctl.server.status import Code, ServingError
 
+_MAX_COUNTED_STRINGS = 32 * 1024  # more take milliseconds, and are no small run whatever they contain
 SMALL_BYTES, SMALL_ROWS = 256 * 1024, 128  # a larger run does not measure the model, and runs in a thread
 
 
@@ -167,10 +169,16 @@ def deadline_exceeded() -> ServingError:
 
 
 def _string_bytes(strings: np.ndarray) -> int:
-    """The bytes of strings, and of the array that refers to them."""
+    """The bytes of strings, and of what refers to them; of very many strings estimated from some of them.
+
+    Estimates need no exact limit: the bytes that a client sent are counted in the memory budget too.
+    """
     if strings.size == 1:  # as below, in a third of the time
         return strings.nbytes + len(strings.item())
-    return strings.nbytes + sum(map(len, strings.ravel().tolist()))
+    if strings.size <= _MAX_COUNTED_STRINGS:
+        return strings.nbytes + content_bytes(strings)
+    step = strings.size // _MAX_COUNTED_STRINGS + 1
+    return strings.nbytes + step * content_bytes(strings.reshape(-1)[::step])
 
 
 def _merge_key(fetches: Sequence[Endpoint], arrays: Arrays, rows: int) -> object:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from time import perf_counter
 from types import MappingProxyType
@@ -19,11 +19,14 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from tfsctl.core import protos, tensors
+from tfsctl.core.arrays import content_bytes
 from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import framing
+from tfsctl.server.grpc.examples_response import PIECE_RESULTS, fill_classifications, fill_regressions, framed_result
 from tfsctl.server.grpc.framing import GrpcResponse
 from tfsctl.server.grpc.large_predict_request import read_large_request
+from tfsctl.server.grpc.parse_in_pieces import parse_in_pieces
 from tfsctl.server.grpc.predict_request_cache import CachedRequest, PredictRequestCache, model_ref
 from tfsctl.server.grpc.predict_response import predict_response
 from tfsctl.server.grpc.request_log_entry import LOGGED_METHODS, prediction_log
@@ -35,7 +38,6 @@ from tfsctl.server.request_log.request_log import SampledRequest
 from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.service.model_service import InferResult, Service
 from tfsctl.server.signatures import examples as signature_examples
-from tfsctl.server.signatures.examples import Classes
 from tfsctl.server.status import Code, ServingError, invalid_argument
 from tfsctl.server.worker_threads import WorkerThreads
 
@@ -55,13 +57,15 @@ _SMALL_COMPRESSED_BYTES = 4096  # larger ones are decompressed in a thread; this
 _SMALL_PADDING_BYTES = 64 * 1024
 _COPIES_OF_PADDING = 3  # the input, an output of the same size, and the response
 _LARGE_BYTES = 128 * 1024  # of a message that is parsed, or outputs that are written, in a thread
+_MAX_COUNTED_STRINGS = 16 * 1024
+_MAX_INPUTS = 10_000  # no model has more
 _VIEWED_BYTES = 32 * 1024  # of a message whose tensors become views of it: parsing a smaller one is faster
 
 Handler = Callable[[Any, "float | None"], "Awaitable[Message | bytes]"]
 """Answers a request message by a deadline with a response message, or with one that is serialized and framed."""
 Methods = Mapping[str, tuple[str, Handler]]
 """By path: the name of the request's message type in `protos`, and the handler."""
-Parser = Callable[[bytes], "Message | CachedRequest"]
+Parser = Callable[[Any], "Message | CachedRequest"]
 
 
 class GrpcApi:
@@ -135,7 +139,11 @@ class GrpcApi:
             except DecodeError:
                 raise ServingError(Code.INTERNAL, "Failed to parse the request message") from None
             if self._request_logs.is_on and path in _LOGGED:
-                sampled = self._sampled(_LOGGED[path], request, framing.unframe(headers, body))
+                if len(body) > _LARGE_BYTES or framing.is_compressed(body):
+                    raw = await self._threads.run(len(body), framing.unframe, headers, body)
+                else:
+                    raw = framing.unframe(headers, body)
+                sampled = self._sampled(_LOGGED[path], request, raw)
             response = await handler(request, deadline_s)
             framed = response if isinstance(response, bytes) else framing.frame(response.SerializeToString())
             if sampled is not None:
@@ -186,7 +194,11 @@ class GrpcApi:
     async def _predict(self, request: protos.PredictRequest | CachedRequest, deadline_s: float | None) -> bytes:
         if isinstance(request, CachedRequest):
             predicted = await self._service.predict(
-                request.model, request.signature, request.inputs, deadline_s=deadline_s
+                request.model,
+                request.signature,
+                request.inputs,
+                output_filter=request.output_filter,
+                deadline_s=deadline_s,
             )
         else:
             model, inputs = self._read_predict(request)
@@ -206,6 +218,8 @@ class GrpcApi:
             raise invalid_argument("Missing ModelSpec")
         model = model_ref(request.model_spec)
         sent, inputs = request.inputs, {}
+        if len(sent) > _MAX_INPUTS:
+            raise invalid_argument(f"A request of more than {_MAX_INPUTS} inputs")
         for alias in sent:  # not items(), which protobuf has in Python
             try:
                 inputs[alias] = tensors.from_proto(sent[alias], before_padding=_charge_padding)
@@ -214,21 +228,29 @@ class GrpcApi:
                 raise invalid_argument(f"tensor parsing error: {alias}") from None
         return model, inputs
 
-    async def _classify(
-        self, request: protos.ClassificationRequest, deadline_s: float | None
-    ) -> protos.ClassificationResponse:
+    async def _classify(self, request: protos.ClassificationRequest, deadline_s: float | None) -> bytes:
         inferred = await self._infer_one(request, signature_examples.CLASSIFY_METHOD, deadline_s)
         response = protos.ClassificationResponse()
-        _fill_classifications(response.result, inferred.results[0])
-        _fill_model_spec(response.model_spec, inferred, 0)
-        return response
+        return await self._inference_response(response, protos.ClassificationResult(), inferred, fill_classifications)
 
-    async def _regress(self, request: protos.RegressionRequest, deadline_s: float | None) -> protos.RegressionResponse:
+    async def _regress(self, request: protos.RegressionRequest, deadline_s: float | None) -> bytes:
         inferred = await self._infer_one(request, signature_examples.REGRESS_METHOD, deadline_s)
         response = protos.RegressionResponse()
-        _fill_regressions(response.result, inferred.results[0])
+        return await self._inference_response(response, protos.RegressionResult(), inferred, fill_regressions)
+
+    async def _inference_response(
+        self,
+        response: protos.ClassificationResponse | protos.RegressionResponse,
+        result: Message,
+        inferred: InferResult,
+        fill: Callable[[Any, Any], None],
+    ) -> bytes:
+        """The response with the results of one task, written in a thread if there are many."""
         _fill_model_spec(response.model_spec, inferred, 0)
-        return response
+        (results,) = inferred.results
+        if len(results) <= PIECE_RESULTS:
+            return framed_result(response, result, results, fill)
+        return await self._threads.run(_LARGE_BYTES, framed_result, response, result, results, fill)
 
     async def _infer_one(
         self, request: protos.ClassificationRequest | protos.RegressionRequest, method: str, deadline_s: float | None
@@ -253,9 +275,9 @@ class GrpcApi:
             entry = response.results.add()
             _fill_model_spec(entry.model_spec, inferred, index)
             if method == signature_examples.CLASSIFY_METHOD:
-                _fill_classifications(entry.classification_result, inferred.results[index])
+                fill_classifications(entry.classification_result, inferred.results[index][:])
             else:
-                _fill_regressions(entry.regression_result, inferred.results[index])
+                fill_regressions(entry.regression_result, inferred.results[index])
         return response
 
     async def _metadata(
@@ -312,28 +334,28 @@ class GrpcApi:
 
 
 def _parse(message_type: str, raw: bytes) -> Message:
-    request: Message = getattr(protos, message_type).FromString(raw)
-    return request
+    return parse_in_pieces(getattr(protos, message_type)(), raw)
 
 
 def _parse_in_thread(
     parse: Parser, headers: Mapping[bytes, bytes], body: bytes, *, is_predict: bool
 ) -> Message | CachedRequest:
-    """Parse a large request body. Other Python threads run meanwhile, except while protobuf parses."""
-    if is_predict and not framing.is_compressed(body):
-        framing.check_frame(body)
-        message = memoryview(body)[GRPC_PREFIX_BYTES:]
-    elif is_predict:
+    """Parse a large request body. Other Python threads run meanwhile, but not while protobuf parses an unusual one."""
+    if framing.is_compressed(body):
         message = memoryview(framing.unframe(headers, body))
     else:
-        return parse(framing.unframe(headers, body))
+        framing.check_frame(body)
+        message = memoryview(body)[GRPC_PREFIX_BYTES:]
+    if not is_predict:
+        return parse(message)
     request = read_large_request(message)
     return parse(bytes(message)) if request is None else request
 
 
 def _value_bytes(array: np.ndarray) -> int:
-    """The bytes of an array's values."""
-    return sum(map(len, array.ravel().tolist())) if array.dtype.hasobject else array.nbytes
+    """The bytes of an array's values; of very many strings, of what refers to them."""
+    is_counted = array.dtype.hasobject and array.size <= _MAX_COUNTED_STRINGS
+    return content_bytes(array) if is_counted else array.nbytes
 
 
 def _charge_padding(size: int) -> None:
@@ -346,15 +368,3 @@ def _fill_model_spec(spec: protos.ModelSpec, inferred: InferResult, index: int) 
     spec.name = inferred.name
     spec.version.value = inferred.version
     spec.signature_name = inferred.signatures[index]
-
-
-def _fill_classifications(message: protos.ClassificationResult, results: Sequence[Classes]) -> None:
-    for row in results:
-        classes = message.classifications.add().classes
-        for label, score in zip(row.labels, row.scores, strict=True):
-            classes.add(label=label.decode("utf-8", "replace"), score=score)
-
-
-def _fill_regressions(message: protos.RegressionResult, values: Sequence[float]) -> None:
-    for value in values:
-        message.regressions.add(value=value)

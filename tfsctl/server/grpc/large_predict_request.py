@@ -1,8 +1,8 @@
 """Reads large PredictRequests without copying their tensors, and without holding the GIL for long.
 
 Parsing a message of tens of megabytes with protobuf takes tens of milliseconds, in which no other Python thread runs.
-Here, floats and `tensor_content` stay where they are in the message, other numbers are parsed in small pieces, and
-strings one by one.
+Here, floats and `tensor_content` stay where they are in the message, other numbers are decoded by numpy in pieces, and
+strings are copied one by one.
 Format: tensorflow_serving/apis/predict.proto and tensorflow/core/framework/tensor.proto.
 """
 
@@ -14,21 +14,25 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from tfsctl.core import dtypes, protos, tensors
-from tfsctl.core.arrays import object_array
+from tfsctl.core import dtypes, protos
+from tfsctl.core.arrays import PIECE_VALUES
 from tfsctl.core.dtypes import DType
-from tfsctl.core.varint import encode_varint
 from tfsctl.errors import InvalidInput
+from tfsctl.server.grpc import packed_varints
 from tfsctl.server.grpc.predict_request_cache import CachedRequest, model_ref
+from tfsctl.server.process.string_arrays import StringParts
 from tfsctl.server.runtime.wire_format import LENGTH_DELIMITED, fields, leading_values
 
 # Field numbers of PredictRequest, of an entry of its `inputs`, and of TensorProto
 _MODEL_SPEC, _INPUTS = 1, 2
 _KEY, _VALUE = 1, 2
-_CONTENT, _FLOATS, _DOUBLES, _STRINGS = 4, 5, 6, 8
+_OUTPUT_FILTER = 3
+_CONTENT, _FLOATS, _DOUBLES, _STRINGS, _COMPLEX64, _COMPLEX128 = 4, 5, 6, 8, 9, 12
+_IN_MEMORY_FORM = frozenset((_FLOATS, _DOUBLES, _COMPLEX64, _COMPLEX128))  # packed, they are the values' memory
 _HEAD = frozenset((1, 2, 3))  # dtype, shape and version
 _STRING_TAG = _STRINGS << 3 | LENGTH_DELIMITED
 _MAX_TENSOR_FIELDS = 16  # besides strings
+_MAX_FIELDS, _MAX_VIEWED_FIELDS = 10_000, 64  # of the request: inputs, and names of outputs
 _SMALL_BYTES = 4096
 _PIECE_BYTES = 128 * 1024
 
@@ -52,18 +56,23 @@ def _read(message: memoryview, *, only_views: bool) -> CachedRequest:
     """The request in a serialized PredictRequest. Raises what `read_large_request` handles."""
     spec = b""
     inputs: dict[str, np.ndarray] = {}
-    for number, wire_type, _, start, end in fields(message):
+    output_filter: list[str] = []
+    for count, (number, wire_type, _, start, end) in enumerate(fields(message)):
+        if count >= (_MAX_VIEWED_FIELDS if only_views else _MAX_FIELDS):
+            raise _UnusualError
         if wire_type == LENGTH_DELIMITED and number == _MODEL_SPEC:
             spec += message[start:end]
         elif wire_type == LENGTH_DELIMITED and number == _INPUTS:
             alias, tensor = _entry(message[start:end])
             inputs[alias] = _array(tensor, only_views=only_views)
+        elif wire_type == LENGTH_DELIMITED and number == _OUTPUT_FILTER:
+            output_filter.append(str(message[start:end], "utf-8"))
         else:
             raise _UnusualError
     model_spec = protos.ModelSpec.FromString(spec)
     if not model_spec.name:
         raise _UnusualError
-    return CachedRequest(model_spec, model_ref(model_spec), model_spec.signature_name, inputs)
+    return CachedRequest(model_spec, model_ref(model_spec), model_spec.signature_name, inputs, output_filter)
 
 
 def _entry(entry: memoryview) -> tuple[str, memoryview]:
@@ -81,15 +90,13 @@ def _entry(entry: memoryview) -> tuple[str, memoryview]:
 def _array(tensor: memoryview, *, only_views: bool) -> np.ndarray:
     """The array of a serialized TensorProto. Raises _UnusualError, InvalidInput or DecodeError."""
     head = bytearray()
-    strings: list[bytes] = []
+    strings: np.ndarray | None = None
     parts: dict[int, list[memoryview]] = {}  # of the values, by field
     for count, (number, wire_type, begin, start, end) in enumerate(fields(tensor)):
         if number in _HEAD:
             head += tensor[begin:end]
         elif number == _STRINGS and not (only_views and len(tensor) > _SMALL_BYTES):
-            strings, length = leading_values(tensor[begin:], _STRING_TAG)
-            if begin + length != len(tensor):
-                raise _UnusualError
+            strings = _strings(tensor, begin)
             break
         elif wire_type != LENGTH_DELIMITED or number == _STRINGS or count > _MAX_TENSOR_FIELDS:
             raise _UnusualError
@@ -97,12 +104,12 @@ def _array(tensor: memoryview, *, only_views: bool) -> np.ndarray:
             parts.setdefault(number, []).append(tensor[start:end])
     proto = protos.TensorProto.FromString(bytes(head))
     dtype = dtypes.BY_NUMBER.get(proto.dtype)
-    if dtype is None or len(parts) + bool(strings) != 1:
+    if dtype is None or len(parts) + (strings is not None) != 1:
         raise _UnusualError
-    if strings:
+    if strings is not None:
         if dtype is not dtypes.STRING:
             raise _UnusualError
-        flat: np.ndarray = object_array(strings)
+        flat = strings
     else:
         ((number, values),) = parts.items()
         flat = _numbers(dtype, number, values, only_views=only_views)
@@ -115,6 +122,17 @@ def _array(tensor: memoryview, *, only_views: bool) -> np.ndarray:
         raise _UnusualError from error
 
 
+def _strings(tensor: memoryview, at: int) -> np.ndarray:
+    """The strings that are the rest of a serialized TensorProto."""
+    strings = StringParts()
+    while at < len(tensor):
+        values, at = leading_values(tensor, _STRING_TAG, at, PIECE_VALUES)
+        if not values:
+            raise _UnusualError
+        strings.add(values)
+    return strings.array()
+
+
 def _numbers(dtype: DType, number: int, values: Sequence[memoryview], *, only_views: bool) -> np.ndarray:
     """The array of a numeric tensor whose values are in this field."""
     if number == _CONTENT:
@@ -122,18 +140,18 @@ def _numbers(dtype: DType, number: int, values: Sequence[memoryview], *, only_vi
         if dtype is dtypes.STRING or len(content) % dtype.numpy.itemsize:
             raise _UnusualError
         return np.frombuffer(content, dtype.numpy)
-    if dtype.is_complex or dtype.field == "float8_val":
+    if dtype.field == "float8_val":
         raise _UnusualError
     if protos.TensorProto.DESCRIPTOR.fields_by_name[dtype.field].number != number:
         raise _UnusualError
-    if number in (_FLOATS, _DOUBLES):
+    if number in _IN_MEMORY_FORM:
         if any(len(part) % dtype.numpy.itemsize for part in values):
             raise _UnusualError
         arrays = [np.frombuffer(part, dtype.numpy) for part in values]
     elif only_views and sum(map(len, values)) > _SMALL_BYTES:
         raise _UnusualError
     else:
-        arrays = [_parse_packed(dtype, number, piece) for part in values for piece in _pieces(part)]
+        arrays = [_of_varints(dtype, piece) for part in values for piece in _pieces(part)]
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
@@ -148,10 +166,13 @@ def _pieces(packed: memoryview) -> Iterator[memoryview]:
         at = end
 
 
-def _parse_packed(dtype: DType, number: int, packed: memoryview) -> np.ndarray:
-    """The array of packed values of one field of TensorProto, parsed by protobuf."""
-    tag = encode_varint(number << 3 | LENGTH_DELIMITED)
-    proto = protos.TensorProto.FromString(b"".join((tag, encode_varint(len(packed)), packed)))
-    proto.dtype = dtype.number
-    proto.tensor_shape.dim.add(size=len(getattr(proto, dtype.field)))
-    return tensors.from_proto(proto)
+def _of_varints(dtype: DType, packed: memoryview) -> np.ndarray:
+    """The array of packed varints, as protobuf and TensorFlow read them: narrow integers keep their low bits."""
+    numbers = packed_varints.decode(packed)
+    if dtype.name == "bool":
+        return numbers != 0
+    if dtype.field == "half_val":
+        return numbers.astype(np.uint16).view(dtype.numpy)
+    if dtype.field == "int_val":
+        return numbers.astype(np.uint32).view(np.int32).astype(dtype.numpy)
+    return numbers.astype(dtype.numpy)

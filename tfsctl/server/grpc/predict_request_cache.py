@@ -38,6 +38,7 @@ class CachedRequest:
     model: ModelRef
     signature: str
     inputs: Mapping[str, np.ndarray]
+    output_filter: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,18 @@ from functools import lru_cache
 import numpy as np
 
 from tfsctl.core import dtypes, protos, tensors
+from tfsctl.core.arrays import pieces
+from tfsctl.core.dtypes import DType
 from tfsctl.core.varint import encode_varint
+from tfsctl.server.grpc import packed_varints
 from tfsctl.server.grpc.framing import frame_prefix
 from tfsctl.server.grpc.tensor_content import fill_content
+from tfsctl.server.runtime.wire_format import LENGTH_DELIMITED
 
 _OUTPUTS, _ALIAS, _TENSOR = b"\x0a", b"\x0a", b"\x12"  # tags: outputs and, in each of its entries, key and value
 _FLOAT_VAL, _FLOAT_BYTES = b"\x2a", 4
 _CONTENT, _STRING_VAL = b"\x22", b"\x42"
+_IN_MEMORY_FORM = frozenset(("double_val", "scomplex_val", "dcomplex_val"))  # packed, they are the values' memory
 _MAX_CACHED = 4096
 _PIECE_VALUES, _PIECE_STRINGS, _PIECE_BYTES = 64 * 1024, 1024, 256 * 1024
 
@@ -69,20 +74,33 @@ def _typed_pieces(array: np.ndarray) -> Iterator[bytes]:
     """A serialized TensorProto in pieces: its dtype and shape, then its values. Parsers join the parts of a field."""
     yield _head(array)
     flat = array.reshape(-1)
+    dtype = dtypes.from_numpy(array.dtype)
+    number = protos.TensorProto.DESCRIPTOR.fields_by_name[dtype.field].number
+    tag = encode_varint(number << 3 | LENGTH_DELIMITED)
+    if dtype.field == "float8_val" or dtype.field in _IN_MEMORY_FORM:
+        yield tag + encode_varint(flat.nbytes)
+        yield from _memory(flat)
+        return
     for start in range(0, flat.size, _PIECE_VALUES):
-        piece = protos.TensorProto()
-        tensors.fill_proto(piece, flat[start : start + _PIECE_VALUES], as_content=False)
-        piece.ClearField("dtype")
-        piece.ClearField("tensor_shape")
-        yield piece.SerializeToString()
+        packed = packed_varints.encode(_as_uint64(flat[start : start + _PIECE_VALUES], dtype))
+        yield tag + encode_varint(len(packed))
+        yield packed
+
+
+def _as_uint64(values: np.ndarray, dtype: DType) -> np.ndarray:
+    """Numbers as protobuf's varints hold them: negative ones as 64-bit two's complement."""
+    if dtype.field == "half_val":
+        return values.view(np.uint16).astype(np.uint64)
+    if dtype.field == "int_val":
+        return values.astype(np.int32).astype(np.int64).view(np.uint64)
+    return values.astype(np.int64).view(np.uint64) if dtype.name == "int64" else values.astype(np.uint64)
 
 
 def _string_pieces(array: np.ndarray) -> Iterator[bytes]:
     """A serialized TensorProto of strings in pieces. Large strings are not copied."""
     yield _head(array)
-    values = array.ravel().tolist()
-    for start in range(0, len(values), _PIECE_STRINGS):
-        group = values[start : start + _PIECE_STRINGS]
+    for part in pieces(array, _PIECE_STRINGS):
+        group = part.tolist()
         if sum(map(len, group)) < _PIECE_BYTES:
             yield protos.TensorProto(string_val=group).SerializeToString()
         else:

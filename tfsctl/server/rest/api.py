@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
@@ -30,6 +31,7 @@ from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import example as json_example
+from tfsctl.server.rest.json import pieces as json_pieces
 from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.rest.json.decoded_size import check_decoded_size
 from tfsctl.server.rest.predict import LARGE_BODY_BYTES, RestPredict
@@ -37,13 +39,14 @@ from tfsctl.server.rest.request_log_entry import prediction_log
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD
 from tfsctl.server.status import HTTP_STATUS, Code, ServingError, invalid_argument
-from tfsctl.server.worker_threads import WorkerThreads
+from tfsctl.server.worker_threads import HUGE_BYTES, WorkerThreads
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 log = logging.getLogger(__name__)
 
+_MANY_RESULTS = 512  # of examples; more are written in a thread
 _MAX_GZIP_RATIO = 1032  # deflate cannot expand a byte to more
 _MAX_CACHED_TARGET = 256  # characters; longer paths are parsed each time
 _VERSION_DIGITS = 20  # one more than a version may have
@@ -188,7 +191,9 @@ class RestApi:
         inferred = await self._service.infer(ref, [(method, signature)], given, deadline_s=deadline_s)
         (results,) = inferred.results
         write = json_answer.classifications if verb == "classify" else json_answer.regressions
-        return write(results)
+        if len(results) <= _MANY_RESULTS:
+            return write(results)
+        return await self._threads.run(HUGE_BYTES, write, results)
 
     def _status(self, match: re.Match[str]) -> RestResponse:
         ref = _model_ref(match)
@@ -224,6 +229,10 @@ def _cached_route(target: str) -> Route | None:
 def _read_examples(body: bytes, limit: int) -> tuple[str, protos.Input]:
     """The signature a body asks for, and its examples as an Input message. Decoding may take `limit` bytes."""
     check_decoded_size(body, limit)
+    large = json_pieces.large_examples(body) if len(body) > LARGE_BODY_BYTES else None
+    if large is not None:
+        signature, parts = large
+        return signature, json_example.input_from_examples(chain.from_iterable(parts))
     document = json_document.parse(body)
     return json_tensor.signature_name(document), json_example.input_from_document(document)
 

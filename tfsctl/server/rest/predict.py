@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core import dtypes
+from tfsctl.core.arrays import content_bytes
 from tfsctl.core.types import DEFAULT_SIGNATURE, ModelRef
 from tfsctl.server.execution.pending_run import Codec
 from tfsctl.server.execution.servable import Servable
@@ -26,6 +27,7 @@ from tfsctl.server.request_context import charge_memory, max_step_bytes
 from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import numbers as json_numbers
+from tfsctl.server.rest.json import pieces as json_pieces
 from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.rest.json.decoded_size import check_decoded_size
 from tfsctl.server.runtime.session import Arrays, BoundSignature, Endpoint
@@ -141,6 +143,9 @@ class RestPredict:
         if plain is not None:
             return plain
         check_decoded_size(body, limit)
+        read = json_pieces.large_inputs(body, partial(self._service.input_dtypes, ref))
+        if read is not None:
+            return read
         document = json_document.parse(body)
         return self._inputs(ref, json_tensor.signature_name(document), document, body)
 
@@ -165,9 +170,17 @@ def _array_bytes(arrays: Mapping[str, np.ndarray]) -> int:
 
 def _text_bytes(outputs: Mapping[str, np.ndarray]) -> int:
     """About how long the text of outputs is."""
-    return sum(_VALUE_TEXT_BYTES * array.size for array in outputs.values())
+    return sum(
+        _VALUE_TEXT_BYTES * array.size
+        + (content_bytes(array) if array.size <= _LARGE_ANSWER_VALUES and array.dtype.hasobject else 0)
+        for array in outputs.values()
+    )
 
 
 def _are_small(outputs: Mapping[str, np.ndarray]) -> bool:
     """Whether writing them takes well under a millisecond; an empty array may still have many lists."""
-    return all(0 < array.size <= _LARGE_ANSWER_VALUES for array in outputs.values())
+    return all(0 < array.size <= _LARGE_ANSWER_VALUES and _is_short(array) for array in outputs.values())
+
+
+def _is_short(array: np.ndarray) -> bool:
+    return not array.dtype.hasobject or content_bytes(array) <= LARGE_BODY_BYTES

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core import dtypes
-from tfsctl.core.arrays import object_array
+from tfsctl.core.arrays import PIECE_VALUES, content_bytes, object_array, pieces
 from tfsctl.core.protos import tensorflow_directory
 from tfsctl.server.process import logs
 from tfsctl.server.process.open_files import scratch_file
+from tfsctl.server.process.string_arrays import StringParts
 from tfsctl.server.status import Code, ServingError
 
 _POINTER, _INT64 = c.c_void_p, c.c_int64
@@ -271,19 +272,19 @@ def new_tensor(array: np.ndarray) -> int:
             data = np.ascontiguousarray(array)
             c.memmove(library.TF_TensorData(tensor), data.ctypes.data, size)
         return tensor
-    values: list[bytes] = array.ravel().tolist()
-    size = TSTRING_BYTES * len(values)
+    size = TSTRING_BYTES * array.size
     tensor = library.TF_AllocateTensor(_STRING, shape, array.ndim, size)
     at = library.TF_TensorData(tensor)
     c.memset(at, 0, size)  # an empty TF_TString is 24 zeros, like after TF_StringInit
     copy = library.TF_StringCopy
-    for value in values:
-        size = len(value)
-        if size <= _LARGE_BYTES:
-            copy(at, value, size)
-        else:
-            gil_released().TF_StringCopy(at, value, size)
-        at += TSTRING_BYTES
+    for part in (array.ravel(),) if array.size <= PIECE_VALUES else pieces(array):
+        for value in part.tolist():
+            size = len(value)
+            if size <= _LARGE_BYTES:
+                copy(at, value, size)
+            else:
+                gil_released().TF_StringCopy(at, value, size)
+            at += TSTRING_BYTES
     return tensor
 
 
@@ -311,14 +312,24 @@ def read_tensor(tensor: int) -> np.ndarray:
         array = _array(shape, dtype, np.empty(size, np.uint8))
         c.memmove(array.ctypes.data, at, size)  # other Python threads run meanwhile
         return array
-    strings = [
-        _bytes_at(library.TF_StringGetDataPointer(s), library.TF_StringGetSize(s))
-        for s in range(at, at + size, TSTRING_BYTES)
-    ]
+    strings = _read_strings(at, size // TSTRING_BYTES)
     try:
-        return object_array(strings).reshape(shape)
+        return strings.reshape(shape)
     except ValueError as error:
         raise _no_array(shape, error) from None
+
+
+def _read_strings(at: int, count: int) -> np.ndarray:
+    """Copies of the TF_TStrings from an address on."""
+    data, size = gil_held().TF_StringGetDataPointer, gil_held().TF_StringGetSize
+    if count <= PIECE_VALUES:
+        addresses = range(at, at + count * TSTRING_BYTES, TSTRING_BYTES)
+        return object_array([_bytes_at(data(string), size(string)) for string in addresses])
+    strings = StringParts()
+    for start in range(0, count, PIECE_VALUES):
+        begin, end = at + start * TSTRING_BYTES, at + min(start + PIECE_VALUES, count) * TSTRING_BYTES
+        strings.add([_bytes_at(data(string), size(string)) for string in range(begin, end, TSTRING_BYTES)])
+    return strings.array()
 
 
 def _bytes_at(address: int, size: int) -> bytes:
@@ -355,7 +366,7 @@ def tensor_bytes(arrays: Sequence[np.ndarray]) -> int:
     size = 0
     for array in arrays:
         if array.dtype.hasobject:
-            size += array.size * TSTRING_BYTES + sum(map(len, array.ravel().tolist()))
+            size += array.size * TSTRING_BYTES + content_bytes(array)
         else:
             size += array.nbytes
     return size

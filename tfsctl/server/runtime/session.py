@@ -223,9 +223,10 @@ class Session:
             if self._recorder.is_active:
                 seconds, sent = perf_counter() - start_s, capi.tensor_bytes([array for _, array in feeds])
                 self._recorder.graph_run(seconds, sent, None if arrays is None else capi.tensor_bytes(arrays))
+            delete = (library if inline else capi.gil_released()).TF_DeleteTensor  # a large tensor takes long
             for tensor in (*feeds_array, *fetches_array):
                 if tensor:
-                    library.TF_DeleteTensor(tensor)
+                    delete(tensor)
             if timed is not None:
                 library.TF_DeleteBuffer(timed)
         return arrays

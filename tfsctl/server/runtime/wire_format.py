@@ -41,11 +41,11 @@ def fields(data: memoryview) -> Iterator[tuple[int, int, int, int, int]]:
         at = end
 
 
-def leading_values(data: memoryview, tag: int) -> tuple[list[bytes], int]:
-    """The values at the beginning of a message whose tag is this byte, and where they end. Raises DecodeError."""
+def leading_values(data: memoryview, tag: int, at: int, limit: int) -> tuple[list[bytes], int]:
+    """Up to `limit` values from a position on whose tag is this byte, and where they end. Raises DecodeError."""
     values: list[bytes] = []
-    at, size = 0, len(data)
-    while at < size and data[at] == tag:
+    size = len(data)
+    while at < size and data[at] == tag and len(values) < limit:
         length, at = _varint(data, at + 1)
         end = at + length
         if end > size:

@@ -25,7 +25,10 @@ from tfsctl.server.runtime.session import BoundSignature
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.predict import feeds_for, fetches_for
 from tfsctl.server.status import Code, ServingError, invalid_argument
+from tfsctl.server.worker_threads import HUGE_BYTES, WorkerThreads
 from tfsctl.serving_config.model_config import PLATFORM, models_from_proto
+
+_MANY_EXAMPLES = 1024  # more are serialized in a thread
 
 
 @dataclass(slots=True)
@@ -56,6 +59,7 @@ class Service:
 
     def __init__(self, core: ServerCore, *, check_method_names: bool = False, recorder: Recorder | None = None) -> None:
         self.core = core
+        self._threads = WorkerThreads("examples")
         self.recorder = recorder or NullRecorder()
         self._check_method_names = check_method_names
 
@@ -128,7 +132,10 @@ class Service:
             signature_examples.bind_task(servable, method, signature, check_method_name=self._check_method_names)
             for method, signature in tasks
         ]
-        examples = signature_examples.serialized_examples(message)
+        if signature_examples.example_count(message) <= _MANY_EXAMPLES:
+            examples = signature_examples.serialized_examples(message)
+        else:
+            examples = await self._threads.run(HUGE_BYTES, signature_examples.serialized_examples, message)
         results = await signature_examples.run(servable, bound, examples, deadline_s=deadline_s)
         if len(tasks) == 1:
             api = "Classify" if tasks[0][0] == signature_examples.CLASSIFY_METHOD else "Regress"

@@ -30,6 +30,24 @@ class Classes:
     scores: tuple[float, ...]
 
 
+class ClassRows:
+    """The classes of each example, made of the output arrays when they are read: of many examples, some at a time."""
+
+    def __init__(self, labels: np.ndarray | None, scores: np.ndarray | None, shape: tuple[int, int]) -> None:
+        self._labels, self._scores, self._shape = labels, scores, shape
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return self._shape[0]
+
+    def __getitem__(self, rows: slice) -> list[Classes]:
+        """The classes of some examples."""
+        count, size = len(range(*rows.indices(len(self)))), self._shape[1]
+        labels = [[b""] * size] * count if self._labels is None else self._labels[rows].tolist()
+        scores = [[0.0] * size] * count if self._scores is None else self._scores[rows].tolist()
+        return [Classes(tuple(row), tuple(values)) for row, values in zip(labels, scores, strict=True)]
+
+
 @dataclass(frozen=True, slots=True)
 class BoundTask:
     """A classify or regress task: its signature, bound to the graph of a version."""
@@ -39,7 +57,7 @@ class BoundTask:
     input: Endpoint
     outputs: Mapping[str, Endpoint] = field(default_factory=dict)
 
-    def result(self, arrays: Mapping[str, np.ndarray], examples: int) -> list[Classes] | list[float]:
+    def result(self, arrays: Mapping[str, np.ndarray], examples: int) -> ClassRows | list[float]:
         """The results of this task, one for each example. `arrays` are the fetched arrays by tensor name."""
         own = {key: arrays[endpoint.tensor_name] for key, endpoint in self.outputs.items()}
         return _classes(own, examples) if self.method == CLASSIFY_METHOD else _values(own[_OUTPUTS], examples)
@@ -107,15 +125,20 @@ def serialized_examples(message: protos.Input) -> np.ndarray:
     return object_array(examples)
 
 
+def example_count(message: protos.Input) -> int:
+    """The number of examples of an Input message."""
+    return len(message.example_list.examples) + len(message.example_list_with_context.examples)
+
+
 async def run(
     servable: Servable, tasks: Sequence[BoundTask], examples: np.ndarray, *, deadline_s: float | None
-) -> list[list[Classes] | list[float]]:
+) -> list[ClassRows | list[float]]:
     """Run all tasks in one run, each on the same examples. Returns the results in the order of the tasks."""
     feeds, fetches = _feeds_and_fetches(tasks, examples)
     return _results(tasks, examples, fetches, await servable.run(feeds, fetches, deadline_s=deadline_s))
 
 
-def run_now(servable: Servable, tasks: Sequence[BoundTask], examples: np.ndarray) -> list[list[Classes] | list[float]]:
+def run_now(servable: Servable, tasks: Sequence[BoundTask], examples: np.ndarray) -> list[ClassRows | list[float]]:
     """Like `run`, on this thread and regardless of the queue."""
     feeds, fetches = _feeds_and_fetches(tasks, examples)
     return _results(tasks, examples, fetches, servable.run_now(feeds, fetches))
@@ -132,12 +155,12 @@ def _feeds_and_fetches(
 
 def _results(
     tasks: Sequence[BoundTask], examples: np.ndarray, fetches: Sequence[Endpoint], arrays: Sequence[np.ndarray]
-) -> list[list[Classes] | list[float]]:
+) -> list[ClassRows | list[float]]:
     by_tensor = {endpoint.tensor_name: array for endpoint, array in zip(fetches, arrays, strict=True)}
     return [task.result(by_tensor, len(examples)) for task in tasks]
 
 
-def _classes(outputs: Mapping[str, np.ndarray], examples: int) -> list[Classes]:
+def _classes(outputs: Mapping[str, np.ndarray], examples: int) -> ClassRows:
     for key, array in outputs.items():
         wanted = dtypes.STRING if key == _CLASSES else dtypes.FLOAT
         if array.ndim != 2:
@@ -151,9 +174,7 @@ def _classes(outputs: Mapping[str, np.ndarray], examples: int) -> list[Classes]:
     sizes = [array.shape[1] for array in outputs.values()]
     if len(set(sizes)) > 1:
         raise invalid_argument(f"Tensors class and score should match in dim_size(1). Got {sizes[0]} vs. {sizes[1]}")
-    labels = outputs[_CLASSES].tolist() if _CLASSES in outputs else [[b""] * sizes[0]] * examples
-    scores = outputs[_SCORES].tolist() if _SCORES in outputs else [[0.0] * sizes[0]] * examples
-    return [Classes(tuple(row), tuple(values)) for row, values in zip(labels, scores, strict=True)]
+    return ClassRows(outputs.get(_CLASSES), outputs.get(_SCORES), (examples, sizes[0]))
 
 
 def _values(array: np.ndarray, examples: int) -> list[float]:

@@ -163,3 +163,46 @@ def test_outputs_without_a_row_form_are_refused(outputs: dict[str, np.ndarray], 
         json_answer.answer(outputs, row_form=True)
 
     assert refused.value.message == said
+
+
+ANY_SIZE: dict[str, dict[str, np.ndarray]] = {
+    "floats": {"y": np.arange(60, dtype=np.float32).reshape(3, 4, 5) / 7},
+    "a long row": {"y": np.arange(60).reshape(1, 60)},
+    "one value": {"y": np.array([1.5], np.float32)},
+    "strings": {"y": object_array([b'a"b\n', b"\xff", b"", b"long" * 9] * 3).reshape(4, 3)},
+    "bytes": {"y_bytes": object_array([b"a", b"bc", b""] * 4).reshape(4, 3, 1)},
+    "two": {"a": np.arange(6), "b": np.arange(72).reshape(6, 12) > 5},
+    "two with large rows": {"a": np.arange(40.0).reshape(2, 20), "c_bytes": object_array([b"x", b"y"])},
+    "lists without values": {"y": np.zeros((5, 3, 0), np.int32)},
+    "no rows": {"y": np.zeros((0, 3), np.float32), "z": np.zeros(0)},
+    "no rows of one": {"y": np.zeros((0, 3), np.float32)},
+}
+
+
+@pytest.mark.parametrize("block", [1, 4, 7])
+@pytest.mark.parametrize("row_form", [False, True])
+@pytest.mark.parametrize("outputs", ANY_SIZE.values(), ids=ANY_SIZE.keys())
+def test_an_answer_in_pieces_is_the_same(
+    outputs: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch, *, row_form: bool, block: int
+) -> None:
+    """However few values are written at once."""
+    whole = json_answer.answer(outputs, row_form=row_form)
+    most: list[int] = []
+    texts = json_answer._texts
+    monkeypatch.setattr(json_answer, "_BLOCK", block)
+
+    def counted(name: str, flat: np.ndarray, indent: str) -> list[str]:
+        most.append(flat.size)
+        return texts(name, flat, indent)
+
+    monkeypatch.setattr(json_answer, "_texts", counted)
+
+    assert json_answer.answer(outputs, row_form=row_form) == whole
+    assert max(most, default=0) <= block
+
+
+def test_a_scalar_in_pieces() -> None:
+    """A scalar has no list around it."""
+    assert json_answer.answer({"y": np.array(b"x" * 100_000, object)}, row_form=False).startswith(
+        b'{\n    "outputs": "xxx'
+    )

@@ -8,47 +8,40 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from tfsctl.core import dtypes
+from tfsctl.core.arrays import content_bytes
 from tfsctl.server.rest.json.text import float_text, float_texts, quote
-from tfsctl.server.signatures.examples import Classes
+from tfsctl.server.signatures.examples import Classes, ClassRows
 from tfsctl.server.status import invalid_argument
 
 _INDENT = "    "
-_MIN_JOINED = 8  # values of an innermost row that are worth joining early
-_BLOCK = 8192  # values per call into numpy or str.join, during which no other thread runs
+_BLOCK, _BLOCK_BYTES = 8192, 256 * 1024  # written at once, by calls into numpy and str.join: no other thread runs then
+_SAMPLED_STRINGS = 64  # of an array, to find out how long they are
+_PIECE_RESULTS = 512  # of examples that are written at once
 
 
 def answer(outputs: Mapping[str, np.ndarray], *, row_form: bool) -> bytes:
     """The body of a predict answer. Raises INVALID_ARGUMENT for outputs that have no such form."""
-    if row_form:
+    if row_form and sum([_texts_in(array) for array in outputs.values()]) <= _BLOCK:
         return row_answers({name: array[None] for name, array in outputs.items()}, 1)[0]
-    if len(outputs) == 1:
-        ((name, array),) = outputs.items()
-        text = f'{{\n{_INDENT}"outputs": {_output_lines(name, array, 1)}\n}}'
-    else:
-        members = ",\n".join(
-            f"{_INDENT * 2}{quote(name)}: {_output_lines(name, array, 2)}"
-            for name, array in reversed(
-                list(outputs.items())
-            )  # TensorFlow Serving has no fixed order; this one was recorded
-        )
-        text = f'{{\n{_INDENT}"outputs": {{\n{members}\n{_INDENT}}}\n}}'
-    return text.encode("utf-8", "surrogateescape")
+    pieces = _row_pieces(outputs) if row_form else _column_pieces(outputs)
+    return b"".join([piece.encode("utf-8", "surrogateescape") for piece in pieces])
 
 
 def row_answers(stacked: Mapping[str, np.ndarray], count: int) -> list[bytes]:
     """The bodies of predict answers in row form for `count` requests with stacked outputs. Raises like `answer`."""
+    if sum([_texts_in(array) for array in stacked.values()]) > max(count, _BLOCK):
+        return [answer({name: array[at] for name, array in stacked.items()}, row_form=True) for at in range(count)]
     shapes = {name: array.shape[1:] for name, array in stacked.items()}
     batch = _batch_of(shapes)
     if len(stacked) == 1 and batch:
         ((name, array),) = stacked.items()
         return _single_output_answers(name, array, count)
-    texts = {name: _texts_of(name, array, array.ndim + 1) for name, array in stacked.items()}
+    texts = {name: _texts(name, array.ravel(), _INDENT * (array.ndim + 1)) for name, array in stacked.items()}
     answers = []
     for index in range(count):
         parts = {name: _slice(texts[name], array.shape, index) for name, array in stacked.items()}
@@ -59,9 +52,7 @@ def row_answers(stacked: Mapping[str, np.ndarray], count: int) -> list[bytes]:
 
 def _single_output_answers(name: str, array: np.ndarray, count: int) -> list[bytes]:
     """The bodies of answers in row form with one output, which has rows."""
-    if count == 1 and array.size > _BLOCK:
-        return [_large_row_answer(name, array[0], array.ndim)]
-    texts, shape = _texts_of(name, array, array.ndim), array.shape[1:]
+    texts, shape = _texts(name, array.ravel(), _INDENT * array.ndim), array.shape[1:]
     size = len(texts) // count
     lines = [_single_line(texts[at * size : (at + 1) * size], shape) for at in range(count)]
     return [
@@ -69,19 +60,16 @@ def _single_output_answers(name: str, array: np.ndarray, count: int) -> list[byt
     ]
 
 
-def _large_row_answer(name: str, array: np.ndarray, level: int) -> bytes:
-    """The body of one large answer in row form with one output, with few copies of its text at a time."""
-    line = _single_line(*_joined_rows(name, array, level, ", ")).encode("utf-8", "surrogateescape")
-    return b"".join((f'{{\n{_INDENT}"predictions": '.encode(), memoryview(line)[:-1], f"\n{_INDENT}]\n}}".encode()))
-
-
-def classifications(results: Sequence[Classes]) -> bytes:
+def classifications(results: ClassRows) -> bytes:
     """The body of a classify answer: a list of [label, score] for each example."""
-    rows = [
-        "[" + ", ".join(f"[{_label(label)}, {float_text(score)}]" for label, score in _pairs(row)) + "]"
-        for row in results
-    ]
-    return f'{{\n{_INDENT}"results": [{", ".join(rows)}\n{_INDENT}]\n}}'.encode("utf-8", "surrogateescape")
+    parts = []
+    for start in range(0, len(results), _PIECE_RESULTS):
+        rows = [
+            "[" + ", ".join(f"[{_label(label)}, {float_text(score)}]" for label, score in _pairs(row)) + "]"
+            for row in results[start : start + _PIECE_RESULTS]
+        ]
+        parts.append(", ".join(rows).encode("utf-8", "surrogateescape"))
+    return b'{\n%b"results": [%b\n%b]\n}' % (_INDENT.encode(), b", ".join(parts), _INDENT.encode())
 
 
 def _pairs(row: Classes) -> Iterable[tuple[bytes, float]]:
@@ -128,43 +116,128 @@ def _rows(shapes: Mapping[str, tuple[int, ...]], texts: Mapping[str, list[str]],
     return "[\n" + ",\n".join(objects) + f"\n{_INDENT}]"
 
 
-def _output_lines(name: str, array: np.ndarray, level: int) -> str:
-    """One output with one value per line; `level` is the nesting of its outermost list."""
-    joiner = f",\n{_INDENT * (level + array.ndim)}"
-    texts, shape = _joined_rows(name, array, level + array.ndim, joiner)
-    return _lines(texts, shape, level)
+# ---- answers in pieces, made of few values each: other Python threads run in between ----
+def _row_pieces(outputs: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """The text of an answer in row form."""
+    shapes = {name: array.shape for name, array in outputs.items()}
+    batch = _batch_of(shapes)
+    yield f'{{\n{_INDENT}"predictions": '
+    if len(outputs) == 1 and batch:
+        ((name, array),) = outputs.items()
+        yield "["
+        yield from _elements(_SingleLine(name, array.ndim + 1), array, 1)
+        yield f"\n{_INDENT}]\n}}"
+        return
+    size = sum([array.size for array in outputs.values()]) // max(1, batch)
+    yield "[\n" if batch else "[]"
+    step = max(1, _BLOCK // max(1, size))
+    for start in range(0, batch, step):
+        yield ",\n" if start else ""
+        rows = {name: array[start : start + step] for name, array in outputs.items()}
+        yield from _row_objects(rows) if size > _BLOCK else (_objects(rows),)
+    yield f"\n{_INDENT}]\n}}" if batch else "\n}"
 
 
-def _joined_rows(name: str, array: np.ndarray, level: int, joiner: str) -> tuple[list[str], tuple[int, ...]]:
-    """The text of every value, and the shape. Of a large array the values of each innermost row are joined.
+def _objects(rows: Mapping[str, np.ndarray]) -> str:
+    """Some rows of several outputs."""
+    texts = {name: _texts(name, array.ravel(), _INDENT * (array.ndim + 2)) for name, array in rows.items()}
+    shapes = {name: array.shape for name, array in rows.items()}
+    return _rows(shapes, texts, _batch_of(shapes)).removeprefix("[\n").removesuffix(f"\n{_INDENT}]")
 
-    The innermost dimension is then 1. So a large answer never exists as a list of millions of strings.
-    """
-    size = array.shape[-1] if array.ndim else 0
-    if array.size <= _BLOCK or size < _MIN_JOINED:
-        return _texts_of(name, array, level), array.shape
-    flat, indent = array.reshape(-1), _INDENT * level
-    rows: list[str] = []
-    if size > _BLOCK:
-        for start in range(0, flat.size, size):
-            row = flat[start : start + size]
-            blocks = [joiner.join(_texts(name, row[at : at + _BLOCK], indent)) for at in range(0, size, _BLOCK)]
-            rows.append(joiner.join(blocks))
+
+def _row_objects(rows: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """One large row of several outputs."""
+    yield f"{_INDENT * 2}{{\n"
+    for index, (name, array) in enumerate(rows.items()):
+        yield f"{',' if index else ''}{chr(10) if index else ''}{_INDENT * 3}{quote(name)}: "
+        yield from _elements(_SingleLine(name, array.ndim + 2), array, 1)
+    yield f"\n{_INDENT * 2}}}"
+
+
+def _column_pieces(outputs: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """The text of an answer in columnar form."""
+    yield f'{{\n{_INDENT}"outputs": '
+    if len(outputs) == 1:
+        ((name, array),) = outputs.items()
+        yield from _column(name, array, 1)
     else:
-        step = _BLOCK // size * size
-        for start in range(0, flat.size, step):
-            texts = _texts(name, flat[start : start + step], indent)
-            rows += [joiner.join(texts[at : at + size]) for at in range(0, len(texts), size)]
-    return rows, (*array.shape[:-1], 1)
+        # TensorFlow Serving has no fixed order; this one was recorded
+        for index, (name, array) in enumerate(reversed(list(outputs.items()))):
+            yield f"{',' if index else '{'}\n{_INDENT * 2}{quote(name)}: "
+            yield from _column(name, array, 2)
+        yield f"\n{_INDENT}}}" if outputs else f"{{\n\n{_INDENT}}}"
+    yield "\n}"
 
 
-def _texts_of(name: str, array: np.ndarray, level: int) -> list[str]:
-    """The text of every value, in order. `level` is the nesting of a value: it indents objects over several lines."""
-    flat, indent = array.ravel(), _INDENT * level
-    if flat.size <= _BLOCK:
-        return _texts(name, flat, indent)
-    blocks = (_texts(name, flat[start : start + _BLOCK], indent) for start in range(0, flat.size, _BLOCK))
-    return list(chain.from_iterable(blocks))
+def _column(name: str, array: np.ndarray, level: int) -> Iterator[str]:
+    """One output with one value per line; `level` is the nesting of its outermost list."""
+    style = _Lines(name, level + array.ndim)
+    if _texts_in(array) <= _BLOCK and not array.dtype.hasobject:
+        yield style.text(array, level)
+    else:
+        yield from _elements(style, array[None], level - 1)
+
+
+class _SingleLine:
+    """Nested lists on one line. `value_level` is the nesting of a value: it indents objects over several lines."""
+
+    def __init__(self, name: str, value_level: int) -> None:
+        self.name, self.indent = name, _INDENT * value_level
+
+    def brackets(self, level: int) -> tuple[str, str, str]:
+        """What begins a list of that nesting, is between its elements, and ends it."""
+        del level
+        return "[", ", ", "]"
+
+    def text(self, array: np.ndarray, level: int) -> str:
+        """A whole array, whose outermost list has that nesting."""
+        del level
+        return _single_line(_texts(self.name, array.ravel(), self.indent), array.shape)
+
+
+class _Lines(_SingleLine):
+    """Nested lists with one value per line."""
+
+    def brackets(self, level: int) -> tuple[str, str, str]:
+        """What begins a list of that nesting, is between its elements, and ends it."""
+        inner = f"\n{_INDENT * (level + 1)}"
+        return f"[{inner}", f",{inner}", f"\n{_INDENT * level}]"
+
+    def text(self, array: np.ndarray, level: int) -> str:
+        """A whole array, whose outermost list has that nesting."""
+        return _lines(_texts(self.name, array.ravel(), self.indent), array.shape, level)
+
+
+def _elements(style: _SingleLine, array: np.ndarray, level: int) -> Iterator[str]:
+    """The elements of a list of that nesting, without its brackets."""
+    begin, between, end = style.brackets(level)
+    size = math.prod(array.shape[1:])
+    if size > _block_of(array) and array.ndim > 1:
+        inner_begin, _, inner_end = style.brackets(level + 1)
+        for index, element in enumerate(array):
+            yield (between if index else "") + inner_begin
+            yield from _elements(style, element, level + 1)
+            yield inner_end
+        return
+    step = max(1, _block_of(array) // max(1, size))
+    for start in range(0, len(array), step):
+        yield between if start else ""
+        yield style.text(array[start : start + step], level)[len(begin) : -len(end)]
+
+
+def _texts_in(array: np.ndarray) -> int:
+    """About how many values and lists an array is written as; of long strings, how many short ones are as long."""
+    if array.dtype.hasobject:
+        return max(array.size, content_bytes(array) * _BLOCK // _BLOCK_BYTES)
+    return array.size or math.prod([size or 1 for size in array.shape])
+
+
+def _block_of(array: np.ndarray) -> int:
+    """How many values are written at once: fewer if they are long strings."""
+    if not array.dtype.hasobject or not array.size:
+        return _BLOCK
+    longest = max([len(value) for value in array.reshape(-1)[:: array.size // _SAMPLED_STRINGS + 1].tolist()])
+    return max(1, min(_BLOCK, _BLOCK_BYTES // (longest + 1)))
 
 
 def _texts(name: str, flat: np.ndarray, indent: str) -> list[str]:
@@ -198,7 +271,7 @@ def _single_line(texts: list[str], shape: tuple[int, ...]) -> str:
         elif size == 1:  # usually a score per row
             texts = [f"[{text}]" for text in texts]
         else:
-            texts = [f"[{_joined(', ', texts[at : at + size])}]" for at in range(0, len(texts), size)]
+            texts = [f"[{', '.join(texts[at : at + size])}]" for at in range(0, len(texts), size)]
     return texts[0]
 
 
@@ -211,11 +284,5 @@ def _lines(texts: list[str], shape: tuple[int, ...], level: int) -> str:
             continue
         inner, outer = _INDENT * (level + depth + 1), _INDENT * (level + depth)
         joiner = f",\n{inner}"
-        texts = [f"[\n{inner}{_joined(joiner, texts[at : at + size])}\n{outer}]" for at in range(0, len(texts), size)]
+        texts = [f"[\n{inner}{joiner.join(texts[at : at + size])}\n{outer}]" for at in range(0, len(texts), size)]
     return texts[0]
-
-
-def _joined(joiner: str, texts: list[str]) -> str:
-    if len(texts) <= _BLOCK:
-        return joiner.join(texts)
-    return joiner.join([joiner.join(texts[at : at + _BLOCK]) for at in range(0, len(texts), _BLOCK)])

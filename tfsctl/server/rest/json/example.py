@@ -6,6 +6,7 @@ of values of one kind: whole numbers and booleans are int64, other numbers float
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,23 @@ def input_from_document(document: dict[str, Any]) -> protos.Input:
         raise invalid_argument(f"JSON Value: {debug_text(document)} Expecting 'examples' value to be an list/array")
     if not listed:
         raise invalid_argument(f"JSON Value: {debug_text(document)} 'examples' value is an empty array")
+    _add_examples(examples, listed)
+    return message
+
+
+def input_from_examples(examples: Iterable[Json]) -> protos.Input:
+    """The Input message of examples without a context. Raises INVALID_ARGUMENT in TensorFlow Serving's words."""
+    message = protos.Input()
+    _add_examples(message.example_list.examples, examples)
+    return message
+
+
+def _add_examples(message: Any, examples: Iterable[Json]) -> None:  # noqa: ANN401 - a repeated field
     left = MAX_VALUES
-    for features in listed:
-        left -= 1 + _fill(examples.add(), features)
+    for features in examples:
+        left -= 1 + _fill(message.add(), features)
         if left < 0:
             raise invalid_argument(f"More than {MAX_VALUES} values in the examples of one request")
-    return message
 
 
 def _fill(example: protos.Example, features: object) -> int:

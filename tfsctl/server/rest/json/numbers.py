@@ -10,6 +10,7 @@ ragged lists, objects) is left to `document` and `tensor`.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ _NUMBER_CHARACTERS = b"0123456789+-.eE \n\r\t"
 _MAX_SIMDJSON_BYTES = 4 * 1024 * 1024  # some milliseconds, during which no other thread runs
 _SKELETON_PIECE_BYTES = 1024 * 1024
 _PIECE_BYTES = 64 * 1024
+_BRACKETS = re.compile(rb"\[*")
+_FIRST_NUMBER = re.compile(rb"[\[ \n\r\t]*[-0-9]")
 _PLACEHOLDER = rb'"\u0000"'
 
 
@@ -60,6 +63,8 @@ def plain_inputs(
     """
     envelope = _envelope(body)
     if envelope is None:
+        return None
+    if _FIRST_NUMBER.match(body, envelope.start) is None:
         return None
     text = body[envelope.start : envelope.end]
     shape = _shape_of(_skeleton(text))
@@ -105,27 +110,45 @@ def _envelope(body: bytes) -> _Body | None:
 def _skeleton(text: bytes) -> bytes:
     """A text without numbers and white space, made in pieces: other threads run between them."""
     starts = range(0, len(text), _SKELETON_PIECE_BYTES)
-    return b"".join(text[at : at + _SKELETON_PIECE_BYTES].translate(None, _NUMBER_CHARACTERS) for at in starts)
+    return b"".join([text[at : at + _SKELETON_PIECE_BYTES].translate(None, _NUMBER_CHARACTERS) for at in starts])
 
 
 def _shape_of(skeleton: bytes) -> tuple[int, ...] | None:
     """The shape of the regular array with this skeleton; None if the lists are irregular or empty.
 
-    A sub-array with n elements of length l each has the length n * (l + 1) + 1, with its brackets and commas.
+    Within the brackets of a list, and with a comma at the end, the skeleton of its first element is repeated. Numpy
+    compares long texts without holding Python's lock.
     """
-    rank = len(skeleton) - len(skeleton.lstrip(b"["))
+    rank = len(_BRACKETS.match(skeleton)[0])  # type: ignore[index] # it matches anything
     if not 0 < rank <= MAX_RANK:
         return None
     sizes: list[int] = []
-    expected = b""
-    for level in range(1, rank + 1):
-        end = skeleton.find(b"]" * level) + level
-        size, rest = divmod(end - (rank - level) - 1, len(expected) + 1)
-        if end < level or size < 1 or rest or size * (len(expected) + 1) > len(skeleton):
+    text = np.frombuffer(skeleton, np.uint8)
+    for level in range(rank, 0, -1):
+        first = _end_of_first(skeleton, rank - level + 1, level - 1)
+        size, rest = divmod(len(text) - 1, first + 1)  # the last element has no comma
+        inner = text[1:-1]
+        if size < 1 or rest or text[0] != ord("[") or text[-1] != ord("]"):
             return None
-        expected = b"[" + (expected + b",") * (size - 1) + expected + b"]"
+        if not (inner[first :: first + 1] == ord(",")).all():
+            return None
+        if size > 1 and not (inner[: -first - 1] == inner[first + 1 :]).all():
+            return None
+        text = inner[:first]
         sizes.append(size)
-    return tuple(reversed(sizes)) if expected == skeleton else None
+    return None if len(text) else tuple(sizes)
+
+
+def _end_of_first(skeleton: bytes, start: int, level: int) -> int:
+    """The length of the first list of that level, which begins at `start`; 0 for a number."""
+    if not level:
+        return 0
+    closing = b"]" * level
+    for at in range(start, len(skeleton), _SKELETON_PIECE_BYTES):  # find() holds Python's lock
+        found = skeleton.find(closing, at, at + _SKELETON_PIECE_BYTES + level - 1)
+        if found >= 0:
+            return found + level - start
+    return len(skeleton)
 
 
 def read_numbers(text: bytes, count: int, *, is_floating: bool) -> np.ndarray | None:

@@ -127,7 +127,7 @@ def _from_instances(
         raise _format_error(document, f"Expecting '{INSTANCES}' to be an list/array")
     if not rows:
         raise _format_error(document, f"No values in '{INSTANCES}' array")
-    of_objects = _is_row_object(rows[0])
+    of_objects = is_row_object(rows[0])
     if not of_objects and len(wanted) > 1:
         raise invalid_argument(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
@@ -158,7 +158,7 @@ def rows_at_once(rows: list[Any], wanted: Mapping[str, DType], *, has_literals: 
 
     `has_literals` tells whether there may be booleans among them.
     """
-    of_objects = _is_row_object(rows[0])
+    of_objects = is_row_object(rows[0])
     if not of_objects and len(wanted) != 1:
         return None
     return _quick_rows(rows, wanted, of_objects=of_objects, has_literals=has_literals)
@@ -203,7 +203,7 @@ def _add_object(row: object, index: int, columns: dict[str, _Column]) -> None:
 
 
 def _add_value(row: object, index: int, column: _Column) -> None:
-    if _is_row_object(row):
+    if is_row_object(row):
         raise invalid_argument(f"Expecting value/list but got object at item {index} of input list")
     try:
         column.add(row)
@@ -211,7 +211,8 @@ def _add_value(row: object, index: int, column: _Column) -> None:
         raise invalid_argument(f"Failed to process element: {index} of '{INSTANCES}' list. Error: {error}") from None
 
 
-def _is_row_object(value: object) -> bool:
+def is_row_object(value: object) -> bool:
+    """Whether a row names its inputs."""
     return isinstance(value, dict) and not is_b64(value)
 
 

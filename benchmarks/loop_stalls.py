@@ -1,0 +1,281 @@
+"""Measures how long large requests and answers keep other clients waiting.
+
+    python benchmarks/loop_stalls.py [--megabytes 32] [--requests 3] [--cells REGEX]
+
+For each kind of large request: a process sends some of them to an embedded server, whose model answers with what it was
+sent, while this process polls a small model over REST. Prints the size, the seconds per large request, the largest
+stalls of the event loop by the server's own histogram, and the longest of the polls. The first line, without a large
+request, is what the machine adds. The memory budget is raised; with the default one, the server refuses most of these
+requests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import gzip
+import http.client
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import grpc
+import numpy as np
+import orjson
+
+from tfsctl.core import dtypes, protos, tensors
+from tfsctl.core.arrays import object_array
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tests" / "support"))
+
+from echo_models import ECHO, write_echo_model
+from graph_models import CLASSIFY, REGRESS, GraphModel
+from model_servers import Served, running_server
+
+SERVICE = "/tensorflow.serving.PredictionService/"
+METRICS = "/monitoring/prometheus/metrics"
+RANDOM = np.random.default_rng(1)
+IDLE_S = 5.0
+SMALL = b'{"instances": [1.0]}'
+SIGNATURES = {
+    **ECHO,
+    "matrix": {"x": ("float32", (None, 100))},
+    "texts": {"text": ("string", (None, 10))},
+    **{name: {"x": (name, (None,))} for name in ("uint8", "bfloat16", "complex64", "uint64")},
+}
+Request = tuple[str, str, bytes, str]  # protocol, path, body, compression
+Body = dict[str, object]
+
+
+def array_of(dtype: str, nbytes: int) -> np.ndarray:
+    """Random values that take about that many bytes as a message."""
+    kind = dtypes.BY_NAME[dtype].numpy
+    if dtype == "int64":
+        return RANDOM.integers(-(2**63), 2**63 - 1, nbytes // 10)
+    if dtype == "uint64":
+        return RANDOM.integers(0, 2**64 - 1, nbytes // 10, dtype=np.uint64)
+    if dtype == "int32":
+        return RANDOM.integers(0, 2**31 - 1, nbytes // 5, dtype=np.int32)
+    if dtype in ("uint8", "int8", "bool"):
+        return RANDOM.integers(0, 2, nbytes).astype(kind)
+    return RANDOM.random(nbytes // (2 if kind.itemsize == 2 else 4), dtype=np.float32).astype(kind)
+
+
+def strings_of(nbytes: int, length: int) -> list[bytes]:
+    """Random strings of so many characters."""
+    count = nbytes // (length + 2)
+    text = base64.b64encode(RANDOM.bytes(count * length))
+    return [text[at : at + length] for at in range(0, count * length, length)]
+
+
+def predict(array: np.ndarray, signature: str, *, as_content: bool = False, alias: str = "x") -> Request:
+    """A Predict call."""
+    message = protos.PredictRequest(model_spec={"name": "echo", "signature_name": signature})
+    tensors.fill_proto(message.inputs[alias], array, as_content=as_content)
+    return "grpc", SERVICE + "Predict", message.SerializeToString(), ""
+
+
+def of_dtype(dtype: str, nbytes: int) -> Request:
+    """A Predict call with random values."""
+    return predict(array_of(dtype, nbytes), dtype)
+
+
+def classify(method: str, nbytes: int) -> Request:
+    """A Classify or Regress call with small examples."""
+    request = protos.ClassificationRequest if method == "Classify" else protos.RegressionRequest
+    message = request(model_spec={"name": "examples", "signature_name": method.lower()})
+    example = protos.Example()
+    example.features.feature["x"].float_list.value.extend(RANDOM.random(20).tolist())
+    size = example.ByteSize() + 2
+    message.input.example_list.examples.extend([example] * (nbytes // size))
+    return "grpc", SERVICE + method, message.SerializeToString(), ""
+
+
+def rest(signature: str, body: Body, *, model: str = "echo", verb: str = "predict", compression: str = "") -> Request:
+    """A REST request."""
+    raw = orjson.dumps({"signature_name": signature, **body})
+    if compression:
+        raw = gzip.compress(raw, 1)
+    return "rest", f"/v1/models/{model}:{verb}", raw, compression
+
+
+def texts(values: list[bytes]) -> list[str]:
+    """Strings as text."""
+    return [value.decode() for value in values]
+
+
+def in_rows(values: list[str], size: int) -> list[list[str]]:
+    """Rows of so many values."""
+    return [values[at : at + size] for at in range(0, len(values) // size * size, size)]
+
+
+def cells(size: int) -> dict[str, Callable[[], Request]]:
+    """Each kind of large request, made when it is due."""
+    many, few = 16, 1_000_000
+    numbers = ("float32", "float64", "int64", "int32", "uint8", "bool", "float16", "bfloat16", "uint64", "complex64")
+    return {
+        **{f"gRPC {dtype}": partial(of_dtype, dtype, size) for dtype in numbers[1:]},
+        "gRPC float32": lambda: predict(array_of("float32", size), "serving_default"),
+        "gRPC float32 as content": lambda: predict(array_of("float32", size), "serving_default", as_content=True),
+        "gRPC int64 as content": lambda: predict(array_of("int64", size), "int64", as_content=True),
+        "gRPC many strings": lambda: predict(object_array(strings_of(size, many)), "text", alias="text"),
+        "gRPC few strings": lambda: predict(object_array(strings_of(size, few)), "text", alias="text"),
+        "gRPC Classify": lambda: classify("Classify", size),
+        "gRPC Regress": lambda: classify("Regress", size),
+        "gRPC gzip float32": lambda: (*predict(array_of("float32", size), "serving_default")[:3], "gzip"),
+        "REST floats": lambda: rest("serving_default", {"instances": RANDOM.random(size // 20).tolist()}),
+        "REST float matrix": lambda: rest("matrix", {"instances": RANDOM.random((size // 2000, 100)).tolist()}),
+        "REST float matrix, gzip": lambda: rest(
+            "matrix", {"instances": RANDOM.random((size // 2000, 100)).tolist()}, compression="gzip"
+        ),
+        "REST float column": lambda: rest("serving_default", {"inputs": {"x": RANDOM.random(size // 20).tolist()}}),
+        "REST int64": lambda: rest("int64", {"instances": array_of("int64", size // 2).tolist()}),
+        "REST small int64": lambda: rest("int64", {"instances": (array_of("int64", size * 3) % 100).tolist()}),
+        "REST bool": lambda: rest("bool", {"instances": array_of("bool", size // 6).tolist()}),
+        "REST many strings": lambda: rest("text", {"instances": texts(strings_of(size, many))}),
+        "REST few strings": lambda: rest("text", {"instances": texts(strings_of(size, few))}),
+        "REST string lists": lambda: rest("texts", {"instances": in_rows(texts(strings_of(size, many)), 10)}),
+        "REST string column": lambda: rest("text", {"inputs": {"text": texts(strings_of(size, many))}}),
+        "REST many b64": lambda: rest(
+            "text_bytes", {"instances": [{"b64": text} for text in texts(strings_of(min(size, 10_000_000), many))]}
+        ),
+        "REST few b64": lambda: rest(
+            "text_bytes", {"instances": [{"b64": text} for text in texts(strings_of(size, few))]}
+        ),
+        "REST objects": lambda: rest(
+            "two", {"instances": [{"area": 1.5, "city": text} for text in texts(strings_of(size // 2, many))]}
+        ),
+        "REST classify": lambda: rest(
+            "classify",
+            {"examples": [{"x": [1.5, 2.5, 3.5], "y": "some text"}] * 100_000},
+            model="examples",
+            verb="classify",
+        ),
+        "REST not JSON": lambda: ("rest", "/v1/models/echo:predict", b'{"instances": [' + b'"a\\", ' * (size // 6), ""),
+    }
+
+
+def write_examples_model(version_dir: Path) -> None:
+    """Classifies and regresses examples by their length."""
+    model = GraphModel()
+    model.input("examples", "string", (-1,))
+    model.op("StringLength", "length", "examples")
+    model.op("Cast", "score", "length", SrcT="int32", DstT="float32")
+    model.constant("axis", np.array(1, np.int32))
+    model.op("ExpandDims", "scores", "score", "axis", T="float32", Tdim="int32")
+    model.op("AsString", "classes", "scores", T="float32")
+    model.signature(
+        {"inputs": "examples string"},
+        {"scores": "scores", "classes": "classes string"},
+        name="classify",
+        method=CLASSIFY,
+    )
+    model.signature({"inputs": "examples string"}, {"outputs": "score"}, name="regress", method=REGRESS)
+    model.write(version_dir)
+
+
+def send(protocol: str, address: str, path: str, compression: str, count: int, body: bytes) -> None:
+    """Send a request so many times, and print the seconds each took. Runs in a process of its own."""
+    if protocol == "grpc":
+        limits = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        with grpc.insecure_channel(address, limits) as channel:
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+            how = grpc.Compression.Gzip if compression else grpc.Compression.NoCompression
+            for _ in range(count):
+                start_s = time.perf_counter()
+                call(body, compression=how, timeout=600)
+                print(time.perf_counter() - start_s, flush=True)
+        return
+    connection = http.client.HTTPConnection(address, timeout=600)
+    for _ in range(count):
+        start_s = time.perf_counter()
+        connection.request("POST", path, body, {"content-encoding": compression} if compression else {})
+        response = connection.getresponse()
+        answer = response.read()
+        print(time.perf_counter() - start_s, flush=True)
+        if response.status != 200:
+            print(f"# {response.status} {answer[-300:]!r}", file=sys.stderr)
+
+
+def stalls(connection: http.client.HTTPConnection) -> dict[float, int]:
+    """The server's histogram of stalls: cumulated counts by the upper end of the bucket in microseconds."""
+    connection.request("GET", METRICS)
+    page = connection.getresponse().read().decode()
+    found = re.findall(r'event_loop_stall_usecs_bucket\{le="([^"]+)"\} (\d+)', page)
+    return {float(limit): int(count) for limit, count in found}
+
+
+def largest_stall(before: dict[float, int], after: dict[float, int]) -> str:
+    """How many stalls of more than 10 ms there were, and the bucket of the largest."""
+    limits = sorted(after)
+    counts = [after[limit] - before.get(limit, 0) for limit in limits]
+    if not counts or not counts[-1]:
+        return "none"
+    largest = next(limit for limit, count in zip(limits, counts, strict=True) if count == counts[-1])
+    over = counts[-1] - counts[limits.index(10_000)]
+    return f"<= {largest / 1e3:g} ms ({over} over 10)"
+
+
+def measure(server: Served, request: Request, count: int, folder: Path) -> str:
+    """One line of the table."""
+    protocol, path, body, compression = request
+    file = folder / "body"
+    file.write_bytes(body)
+    port = server.grpc_port if protocol == "grpc" else server.rest_port
+    argv = [sys.executable, __file__, "--send", protocol, f"{server.host}:{port}", path, compression, str(count)]
+    with subprocess.Popen([*argv, str(file)], stdout=subprocess.PIPE, text=True) as sender:
+        waits = polled(server, lambda: sender.poll() is not None)
+        took = [float(line) for line in sender.stdout or ()]
+    return f"{len(body) / 2**20:6.1f} MiB  {min(took):7.3f} s   {waits}" if len(took) == count else "failed"
+
+
+def polled(server: Served, is_over: Callable[[], bool]) -> str:
+    """The waits of a client with small requests, and the stalls meanwhile."""
+    connection = http.client.HTTPConnection(server.host, server.rest_port, timeout=600)
+    before, waits = stalls(connection), []
+    while not is_over():
+        start_s = time.perf_counter()
+        connection.request("POST", "/v1/models/echo:predict", SMALL)
+        connection.getresponse().read()
+        waits.append((time.perf_counter() - start_s) * 1e3)
+        time.sleep(0.001)
+    waits.sort()
+    after = largest_stall(before, stalls(connection))
+    return f"p99 {waits[int(len(waits) * 0.99)]:6.1f} ms   longest {waits[-1]:6.1f} ms   stalls {after}"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=int, default=32)
+    parser.add_argument("--requests", type=int, default=3)
+    parser.add_argument("--cells", default="")
+    parser.add_argument("--send", nargs=6, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.send:
+        protocol, address, path, compression, count, file = options.send
+        send(protocol, address, path, compression, int(count), Path(file).read_bytes())
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_echo_model(folder / "echo" / "1", SIGNATURES)
+        write_examples_model(folder / "examples" / "1")
+        config = folder / "monitoring.config"
+        config.write_text("prometheus_config { enable: true }")
+        flags = [f"--monitoring_config_file={config}", "--max_held_megabytes=4096", "--rest_api_timeout_in_ms=0"]
+        models = {name: folder / name for name in ("echo", "examples")}
+        with running_server(models, folder, flags=flags) as server:
+            end_s = time.perf_counter() + IDLE_S
+            print(f"{'no large request':51}{polled(server, lambda: time.perf_counter() > end_s)}", flush=True)
+            for name, make in cells(options.megabytes * 2**20).items():
+                if re.search(options.cells, name):
+                    print(f"{name:26}{measure(server, make(), options.requests, folder)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
