@@ -212,3 +212,24 @@ def test_uniform_lists_are_converted_at_once(body: str, dtype: str, values: list
     assert quick is not None
     assert quick.dtype == dtypes.BY_NAME[dtype].numpy
     assert quick.tolist() == values
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.5, 2], [1.5, 2.0]),
+        ([[1.5, 2], [2**63, -0.5]], [[1.5, 2.0], [2.0**63, -0.5]]),
+        ([[9007199791611905]], [[2.0**53]]),
+        ([[[1.0], [2]]], [[[1.0], [2.0]]]),
+        ([[1.0], [2.0, 3.0]], None),
+        ([[1.0], 2.0], None),
+        ([1.0, [2.0]], None),
+        ([[1.0, None]], None),
+        (["1"], None),
+    ],
+)
+def test_floats_are_packed(values: list[object], expected: list[object] | None) -> None:
+    """Small arrays of numbers are packed; nested ones are left to numpy, irregular ones and other values to the walk."""
+    quick = json_tensor._quick(values, dtypes.FLOAT, has_literals=False)
+
+    assert (quick if quick is None else quick.tolist()) == expected

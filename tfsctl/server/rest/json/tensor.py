@@ -19,6 +19,7 @@ from tfsctl.core import dtypes
 from tfsctl.core.arrays import object_array
 from tfsctl.core.dtypes import DType
 from tfsctl.server.rest.json.binary_values import decode_b64, is_b64
+from tfsctl.server.rest.json.packed_floats import packed_floats
 from tfsctl.server.rest.json.text import debug_text, type_name
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
@@ -250,6 +251,8 @@ def _quick_nested_strings(values: list[Any]) -> np.ndarray | None:
 
 
 def _quick_numbers(values: list[Any], dtype: DType, *, has_literals: bool) -> np.ndarray | None:
+    if dtype.is_floating and not has_literals and (floats := packed_floats(values)) is not None:
+        return as_dtype(floats, dtype)
     try:
         array = np.asarray(values)
     except (ValueError, OverflowError):
