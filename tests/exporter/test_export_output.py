@@ -12,6 +12,7 @@ from textwrap import dedent
 
 import pytest
 from exporting import Export
+from fork_servers import ForkServer
 from model_servers import clean_environment
 
 from tfsctl.core.saved_model import read_saved_model
@@ -226,23 +227,30 @@ def test_tensorflow_is_not_loaded_for_help_and_errors(tmp_path: Path, argv: list
     assert done.stderr.splitlines()[-1] == "set()"
 
 
-@pytest.mark.server
 def test_importing_export_loads_neither_tensorflow_nor_numpy(tmp_path: Path) -> None:
-    """`import tfsctl.exporter.pipeline` is light; and the API needs no command line."""
+    """`import tfsctl.exporter.pipeline` is light."""
+    code = (
+        "import sys, tfsctl.exporter.pipeline, tfsctl.cli.commands.export.export\n"
+        "print({'tensorflow', 'keras', 'numpy'} & set(sys.modules))\n"
+    )
+    done = run([sys.executable, "-c", code], tmp_path, clean_environment(tmp_path / "process"))
+    assert done.stdout == "set()\n", done.stderr
+
+
+def test_exporting_needs_no_command_line(with_tensorflow: ForkServer, tmp_path: Path) -> None:
+    """A function exports, and reports its steps."""
     (tmp_path / "net.py").write_text(
         "import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
     )
     code = (
-        "import sys, tfsctl.exporter.pipeline, tfsctl.cli.commands.export.export\n"
-        "print({'tensorflow', 'keras', 'numpy'} & set(sys.modules))\n"
+        "import tfsctl.exporter.pipeline\n"
         "steps = []\n"
         "exported = tfsctl.exporter.pipeline.export_model('net.py', version=5, report=steps.append)\n"
         "print(exported.name, exported.version, exported.path, exported.base_path, list(exported.signatures))\n"
         "print(exported.row_independent, [check.ran for check in exported.checks], len(steps))\n"
     )
-    done = run([sys.executable, "-c", code], tmp_path, clean_environment(tmp_path / "process"))
+    done = with_tensorflow.run_script(code, cwd=tmp_path, environment=clean_environment(tmp_path / "process"))
     assert done.stdout.splitlines() == [
-        "set()",
         "net 5 net/5 net ['serving_default']",
         "{'serving_default': True} [True] 6",
     ], done.stderr
