@@ -24,7 +24,7 @@ GENERATED = ("reference/commands.md", "reference/server-flags.md")  # by `make d
 COMMAND_LINES = [{"image": "image build", "rollout": "rollout status"}.get(name, name) for name in COMMANDS]
 
 
-def test_exit_codes() -> None:
+def test_the_table_of_exit_codes_is_complete() -> None:
     """The table is the enumeration, in order."""
     listed = [(int(code), name) for code, name, _ in table("reference.md", "Exit codes")]
 
@@ -42,7 +42,7 @@ def test_every_command_has_help_and_is_documented(command: str, run_cli: RunCli)
     assert f"`tfsctl {command}" in README
 
 
-def test_environment_variables() -> None:
+def test_every_environment_variable_is_documented() -> None:
     """Every variable an option reads is listed, and no other."""
     sources = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tfsctl" / "cli").rglob("*.py"))
     read = set(re.findall(r'envvar="(TFSCTL_[A-Z_]+)"', sources)) | {"TFSCTL_STATE_DIR", "TFSCTL_CONFIG"}
@@ -50,7 +50,7 @@ def test_environment_variables() -> None:
     assert set(re.findall(r"`(TFSCTL_[A-Z_]+)`", section("reference.md", "Environment"))) - {"TFSCTL_"} == read
 
 
-def test_json_keys(run_cli: RunCli, echo_dir: Path) -> None:
+def test_documented_json_keys_are_those_that_are_printed(run_cli: RunCli, echo_dir: Path) -> None:
     """The keys that are listed are those that are printed."""
     listed = {cells[0]: set(re.findall(r"`(\w+)`", cells[1])) for cells in table("reference.md", "JSON")}
     shown = run_cli("metadata", echo_dir, "--json")

@@ -135,7 +135,7 @@ def test_cancelling_many_rows_stops_sending() -> None:
     asyncio.run(run())
 
 
-def test_every_method(served: Served) -> None:
+def test_every_method_returns_what_client_returns(served: Served) -> None:
     """They return what those of `Client` do, in one event loop after the other."""
     client = tfsctl.connect_async(f"{served.host}:{served.grpc_port}", model="half_plus_two")
 
@@ -171,7 +171,7 @@ os._exit(0)
     assert (done.returncode, done.stdout) == (0, "[3.0]\n[3.0]\n"), done.stderr
 
 
-def test_misuse() -> None:
+def test_misuse_is_refused_with_a_hint() -> None:
     """Each error says what to do."""
     client = gated_client(GatedServer(), 1)
     with pytest.raises(TypeError, match=r"call tfsctl\.connect_async in each process"):

@@ -95,7 +95,7 @@ def test_invalid_values_are_refused(echo: tfsctl.Client, signature: str | None, 
         echo.predict(given, signature=signature)
 
 
-def test_errors_have_classes(echo: tfsctl.Client, address: str) -> None:
+def test_errors_have_the_same_classes_over_both_transports(echo: tfsctl.Client, address: str) -> None:
     """The same classes over both transports."""
     with pytest.raises(tfsctl.NotFound, match="none"):
         echo.predict([1], model="none")
@@ -111,7 +111,7 @@ def test_errors_have_classes(echo: tfsctl.Client, address: str) -> None:
             client.predict([1])
 
 
-def test_metadata_and_status(echo: tfsctl.Client) -> None:
+def test_metadata_and_status_of_the_default_or_another_model(echo: tfsctl.Client) -> None:
     """For the client's default model, or another."""
     assert echo.metadata().version == 7
     assert "row" in echo.metadata("echo").signatures
@@ -151,7 +151,7 @@ def test_answers_as_frames(echo: tfsctl.Client, tmp_path: Path) -> None:
     assert found["city"].tolist() == ["Bern", "Ulm"]
 
 
-def test_many_rows(echo: tfsctl.Client) -> None:
+def test_predict_many_returns_all_rows_in_order(echo: tfsctl.Client) -> None:
     """All rows, in order; the number of a row that does not fit; an unknown output before anything is sent."""
     found = echo.predict_many((float(n) for n in range(5000)), progress=False)
     assert found["x"].tolist() == [float(n) for n in range(5000)]
@@ -185,7 +185,7 @@ def test_classify_and_regress(echo: tfsctl.Client, rows: Any) -> None:
         (pd.DataFrame({"x": [1.0, None]}), r"row 2 \(index 1\) has no value in column 'x'"),
     ],
 )
-def test_unfit_examples(echo: tfsctl.Client, rows: Any, message: str) -> None:
+def test_unfit_examples_are_refused_before_anything_is_sent(echo: tfsctl.Client, rows: Any, message: str) -> None:
     """Nothing is sent."""
     with pytest.raises(tfsctl.InvalidInput, match=message):
         echo.regress(rows, model="half_plus_two", signature="regress_x_to_y")
@@ -239,7 +239,7 @@ def test_threads_share_a_client(echo: tfsctl.Client) -> None:
         assert all(threads.map(ask, range(400)))
 
 
-def test_concurrent_asyncio_calls(address: str) -> None:
+def test_concurrent_calls_do_not_block_the_event_loop(address: str) -> None:
     """The event loop is not blocked."""
 
     async def ask() -> tuple[list[Any], int]:
@@ -357,7 +357,7 @@ def test_closed_client_is_an_error(address: str) -> None:
         ("https://gateway/team/", Address("rest", "gateway", 443, is_encrypted=True, path="/team")),
     ],
 )
-def test_addresses(text: str, wanted: Address) -> None:
+def test_a_url_uses_rest_and_other_addresses_use_grpc(text: str, wanted: Address) -> None:
     """A URL is REST; anything else is gRPC."""
     assert Address.parse(text) == wanted
 
@@ -365,7 +365,7 @@ def test_addresses(text: str, wanted: Address) -> None:
 @pytest.mark.parametrize(
     "text", ["", "host:port", "ftp://host", "grpc://host/path", "http://user:secret@host", "a b:1"]
 )
-def test_invalid_addresses(text: str) -> None:
+def test_connect_refuses_invalid_addresses(text: str) -> None:
     """The error is raised by connect, before any request."""
     with pytest.raises(tfsctl.InvalidInput):
         tfsctl.connect(text)

@@ -11,7 +11,7 @@ import tfsctl
 
 
 @pytest.mark.server
-def test_compare(tmp_path: Path) -> None:
+def test_compare_reports_slices_and_thresholds(tmp_path: Path) -> None:
     """Two versions on the rows of a file, with a slice and a threshold."""
     for version, factor in ((1, 2.0), (2, 2.5)):
         write_scale_model(tmp_path / "double" / str(version), factor)

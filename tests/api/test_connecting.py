@@ -74,7 +74,7 @@ def test_running_servers_are_found(running: list[ServerRecord], options: dict[st
         ([HERE], {"key": "k"}, tfsctl.InvalidInput, "key is the key of a certificate", 'name the certificate with cert="FILE"'),
     ],
 )  # fmt: skip
-def test_none_or_several(
+def test_no_server_or_several_servers_is_an_error_with_a_python_hint(
     running: list[ServerRecord], options: dict[str, Any], kind: type[tfsctl.TfsctlError], message: str, hint: str
 ) -> None:
     """The errors of the command line, with hints for Python."""
@@ -99,7 +99,7 @@ def test_none_or_several(
         {"address": 8500},
     ],
 )
-def test_invalid_options(options: dict[str, Any]) -> None:
+def test_connect_refuses_invalid_options(options: dict[str, Any]) -> None:
     """They are refused before anything is sent."""
     with pytest.raises(tfsctl.InvalidInput):
         tfsctl.connect(**{"address": "localhost:8500", **options})

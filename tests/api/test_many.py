@@ -72,7 +72,7 @@ def test_columns_of_other_names(tmp_path: Path) -> None:
         assert (found["area"].tolist(), found["city"].tolist()) == ([1.5], [b"Bern"])
 
 
-def test_no_rows() -> None:
+def test_no_rows_give_empty_outputs() -> None:
     """Empty outputs, so that a pipeline needs no special case."""
     nothing: list[Any] = [[], iter(()), pd.DataFrame({"x": []}), np.empty(0)]
     for rows in nothing:
@@ -100,7 +100,7 @@ def test_no_rows() -> None:
         (X, [1], {"columns": {"x": "y"}}, InvalidInput, "columns is for files and DataFrames"),
     ],
 )
-def test_unfit_rows(
+def test_an_unfit_row_is_named_by_its_number_in_all_rows(
     wanted_by: Signature, rows: Any, options: dict[str, Any], kind: type[TfsctlError], message: str
 ) -> None:
     """The message has the number of the row in all rows, not in the request."""

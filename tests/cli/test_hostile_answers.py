@@ -120,7 +120,7 @@ def _check_commands(run_cli: RunCli, change: str, *options: object) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_changed_json(run_cli: RunCli, seed: int) -> None:
+def test_changed_json_is_an_error_or_is_printed(run_cli: RunCli, seed: int) -> None:
     """Values of other types, numbers out of range, and missing keys are errors or are printed."""
     chance = random.Random(seed)
     answers = dict(ANSWERS)
@@ -186,7 +186,7 @@ def _changed_bytes(message: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_changed_messages(run_cli: RunCli, seed: int) -> None:
+def test_changed_messages_are_an_error_or_are_printed(run_cli: RunCli, seed: int) -> None:
     """Damaged messages, unknown enum values and impossible tensors are errors or are printed."""
     chance = random.Random(seed)
     valid = _messages()

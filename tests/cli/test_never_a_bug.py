@@ -179,7 +179,7 @@ def command_lines() -> dict[str, Any]:
 
 @pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize("name", command_lines())
-def test_arguments(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_no_argument_ends_with_a_bug(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Options and arguments with odd values. Nothing is sent: the port is closed."""
     monkeypatch.setenv("PATH", "/nonexistent")  # no docker
     command, words = command_lines()[name], name.split()
@@ -201,7 +201,7 @@ def test_arguments(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, name: str) 
 @pytest.mark.parametrize(
     "suffix", ["csv", "tsv", "json", "jsonl", "txt", "npy", "npz", "parquet", "tfrecord", "png", "gz"]
 )
-def test_files(run_cli: RunCli, rows: Path, suffix: str) -> None:
+def test_no_file_ends_with_a_bug(run_cli: RunCli, rows: Path, suffix: str) -> None:
     """Random bytes, and valid beginnings, in files of every kind."""
     chosen = random.Random(suffix)
     starts = [
@@ -243,7 +243,7 @@ def test_files(run_cli: RunCli, rows: Path, suffix: str) -> None:
 
 
 @pytest.mark.parametrize("argv", [("metadata", "{}"), ("sample", "{}"), ("compose", "{}"), ("serve", "--dry-run", "{}"), ("serve", "--dry-run", "--config", "{}/config"), ("serve", "--dry-run", "--batching-file", "{}/config", "{}")], ids=" ".join)  # fmt: skip
-def test_model_directories(
+def test_no_model_directory_ends_with_a_bug(
     run_cli: RunCli, rows: Path, echo_dir: Path, monkeypatch: pytest.MonkeyPatch, argv: Sequence[str]
 ) -> None:
     """Damaged SavedModels, manifests and config files, and directories in the place of files."""
@@ -286,7 +286,9 @@ ENVIRONMENTS: dict[str, dict[str, str | None]] = {
 
 @pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_environments(run_cli: RunCli, echo_dir: Path, monkeypatch: pytest.MonkeyPatch, environment: str) -> None:
+def test_no_environment_ends_with_a_bug(
+    run_cli: RunCli, echo_dir: Path, monkeypatch: pytest.MonkeyPatch, environment: str
+) -> None:
     """Variables with odd values, for commands that read state, directories and servers."""
     monkeypatch.setenv("PATH", "/nonexistent")
     for name, value in ENVIRONMENTS[environment].items():
@@ -320,7 +322,7 @@ def test_environments(run_cli: RunCli, echo_dir: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "redirected", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-", ">/dev/full", "<.", "2>/dev/full"]
 )
-def test_streams(tmp_path: Path, echo_dir: Path, redirected: str) -> None:
+def test_no_stream_ends_with_a_bug(tmp_path: Path, echo_dir: Path, redirected: str) -> None:
     """Closed streams, full disks, and a directory as standard input."""
     for argv in (("metadata", str(echo_dir)), ("explain",)):
         done = subprocess.run(
@@ -361,7 +363,7 @@ def test_a_working_directory_that_is_gone(tmp_path: Path, echo_dir: Path) -> Non
         assert "Traceback" not in done.stderr, (argv, done.stderr[-3000:])
 
 
-def test_numbers_and_letters(run_cli: RunCli, rows: Path) -> None:  # noqa: ARG001
+def test_no_printable_character_ends_with_a_bug(run_cli: RunCli, rows: Path) -> None:  # noqa: ARG001
     """Every printable character as an input, in one request to a closed port and as text of `explain`."""
     for character in string.printable:
         for argv in (

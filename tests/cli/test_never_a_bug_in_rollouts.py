@@ -64,7 +64,7 @@ def write_recording(path: Path, mutations: Mutations) -> None:
 
 
 @pytest.mark.parametrize("command", ["skew", "replay", "compare", "predict", "warmup"])
-def test_recordings(run_cli: RunCli, place: Path, echo_dir: Path, command: str) -> None:
+def test_no_recording_ends_with_a_bug(run_cli: RunCli, place: Path, echo_dir: Path, command: str) -> None:
     """Damaged records, indexes and frames."""
     mutations = Mutations(random.Random(command), metadata_too=False)
     version = place / "m" / "7"
@@ -88,7 +88,7 @@ def test_recordings(run_cli: RunCli, place: Path, echo_dir: Path, command: str) 
 
 
 @pytest.mark.parametrize("over", ["rest", "grpc"])
-def test_comparisons(run_cli: RunCli, place: Path, over: str) -> None:
+def test_no_answer_of_a_comparison_ends_with_a_bug(run_cli: RunCli, place: Path, over: str) -> None:
     """Damaged answers of both sides, also with reports."""
     mutations = Mutations(random.Random(), metadata_too=True)
     (place / "labelled.csv").write_text("x,t,y\n" + "".join(f"{n},a,{n % 2}\n" for n in range(8)))
@@ -132,7 +132,7 @@ def test_lint_of_config_files(run_cli: RunCli, place: Path, kind: str) -> None:
             assert not failed(result), (seed, argv, text, result.stderr[-3000:])
 
 
-def test_model_directories(run_cli: RunCli, place: Path, echo_dir: Path) -> None:
+def test_no_model_directory_ends_with_a_bug(run_cli: RunCli, place: Path, echo_dir: Path) -> None:
     """Damaged SavedModels, manifests, journals and directories in the place of files."""
     mutations = Mutations(random.Random(5))
     content = (echo_dir / "7" / "saved_model.pb").read_bytes()
@@ -211,7 +211,7 @@ def front_state() -> dict[str, Any]:
     return asdict(FrontState(slots, {"m": 1}, "/nonexistent", rollout=rollout))  # type: ignore[arg-type] # names of slots
 
 
-def test_records_and_fronts(run_cli: RunCli, place: Path) -> None:  # noqa: ARG001
+def test_no_record_or_state_of_a_front_ends_with_a_bug(run_cli: RunCli, place: Path) -> None:  # noqa: ARG001
     """Damaged records of servers, and states and commands of fronts."""
     mutations = Mutations(random.Random())
     server = ServerRecord("f", "embedded", "127.0.0.1", 9, 9, ("m",), os.getpid(), None, time.time(), None)

@@ -18,7 +18,7 @@ def test_an_address_is_written_as_urls_have_it(host: str, expected: str) -> None
 
 
 @pytest.mark.parametrize("host", ["", "http://localhost", "a b", "localhost/v1", "user@host", "a?b", "a#b"])
-def test_invalid_hosts(host: str) -> None:
+def test_a_url_is_refused_as_a_host(host: str) -> None:
     """A URL in place of a host would quietly go elsewhere."""
     with pytest.raises(InvalidInput, match="is not a host name or address"):
         addresses.format_address(host, 8501)

@@ -54,7 +54,7 @@ def test_every_http_status_is_a_grpc_status() -> None:
         ("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted", RequestRejected),
     ],
 )
-def test_error_by_message(status: str, words: str, expected: type[TfsctlError]) -> None:
+def test_status_and_message_choose_the_class_of_an_error(status: str, words: str, expected: type[TfsctlError]) -> None:
     """The status, and for a missing signature or label the words, say which error it is."""
     assert type(error_for_status(status, words, address="host:1", about=ModelRef("m"))) is expected
 

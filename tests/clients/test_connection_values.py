@@ -30,7 +30,7 @@ def test_a_header_from_a_variable(text: str, value: str, before: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["s3cret", "na me: s3cret", ": s3cret", "x: s3cret\r\ny: z", "x: s3crét"])
-def test_invalid_headers(text: str) -> None:
+def test_invalid_headers_are_refused_without_their_value(text: str) -> None:
     """Before it is sent, and without its value."""
     with pytest.raises(InvalidInput) as caught:
         Header.parse(text)
@@ -38,14 +38,14 @@ def test_invalid_headers(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["authorization", "a=", "a=1x", "a=NOT_SET", "na me=TOKEN", "a=LINES"])
-def test_unset_variable(text: str) -> None:
+def test_a_header_from_a_variable_needs_a_variable_of_one_line(text: str) -> None:
     """A name, an equals sign and a variable that is set to one line."""
     with pytest.raises(InvalidInput):
         Header.from_environment(text, {"TOKEN": "x", "LINES": "a\nb"})
 
 
 @pytest.mark.parametrize("url", ["", "proxy:3128", "user:s3cret@proxy", "socks5://proxy:1080", "http://", "http://p:x"])
-def test_invalid_proxies(url: str) -> None:
+def test_invalid_proxies_are_refused_without_their_password(url: str) -> None:
     """Without its password."""
     with pytest.raises(InvalidInput) as caught:
         Connection(proxy=url)

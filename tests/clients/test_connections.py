@@ -47,7 +47,9 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
 @pytest.mark.server
 @BOTH
 @pytest.mark.parametrize("host", ["localhost", HOST])
-def test_mutual_tls(secure: Secure, transport: Transport, host: str) -> None:
+def test_a_server_with_mutual_tls_is_reached_with_a_client_certificate(
+    secure: Secure, transport: Transport, host: str
+) -> None:
     """With the authority, a certificate and its key the server is reached, by name and by address."""
     with secure.client(transport, secure.tls, host) as client:
         assert client.status(ECHO) == AVAILABLE
@@ -97,7 +99,7 @@ def test_a_failed_handshake_is_told_once(secure: Secure, tmp_path: Path, transpo
 
 @pytest.mark.server
 @BOTH
-def test_unknown_client_certificates(secure: Secure, transport: Transport) -> None:
+def test_without_a_known_client_certificate_nobody_answers(secure: Secure, transport: Transport) -> None:
     """No certificate, or one of another authority: nobody answers."""
     for tls in (ClientTls(secure.tls.ca), secure.stranger):
         with secure.client(transport, tls) as client, pytest.raises(ServerUnreachable):
@@ -124,7 +126,9 @@ def test_plain_connection_to_a_tls_port(secure: Secure, transport: Transport) ->
 
 @pytest.mark.server
 @BOTH
-def test_invalid_pem_files(secure: Secure, transport: Transport, tmp_path: Path) -> None:
+def test_invalid_pem_files_are_refused_before_anything_is_sent(
+    secure: Secure, transport: Transport, tmp_path: Path
+) -> None:
     """A missing file, and one that is not a PEM file, are errors before anything is sent."""
     (tmp_path / "no.pem").write_text("nothing")
     with pytest.raises(NotFound, match=r"cannot read .*gone\.pem: No such file"):
@@ -209,7 +213,7 @@ def test_a_socket_that_is_not_there_is_named(run_cli: RunCli, tmp_path: Path) ->
 
 
 @BOTH
-def test_an_http_proxy(served: Served, run_cli: RunCli, transport: Transport) -> None:
+def test_an_http_proxy_is_used_even_to_this_machine(served: Served, run_cli: RunCli, transport: Transport) -> None:
     """--proxy is gone through even to this machine: REST as a proxied request, gRPC in a tunnel."""
     port = served.rest_port if transport == "rest" else served.grpc_port
     with running_proxy() as proxy:
@@ -243,7 +247,7 @@ def test_a_proxy_of_the_environment_that_cannot_be_used(run_cli: RunCli, monkeyp
 
 
 @BOTH
-def test_compression(served: Served, transport: Transport) -> None:
+def test_compressed_requests_are_smaller_and_understood(served: Served, transport: Transport) -> None:
     """What is sent is a fraction of what is meant, and is understood."""
     port = served.rest_port if transport == "rest" else served.grpc_port
     large = np.zeros(200_000, np.float32)
@@ -449,7 +453,9 @@ def test_ctrl_c_that_interrupts_no_system_call_ends_a_request() -> None:
         ("grpc", "localhost", Connection(path="/models"), "gRPC has no paths: /models"),
     ],
 )
-def test_unsupported_options(transport: Transport, host: str, connection: Connection, words: str) -> None:
+def test_options_that_a_transport_lacks_are_refused_before_anything_is_sent(
+    transport: Transport, host: str, connection: Connection, words: str
+) -> None:
     """Before anything is sent."""
     with pytest.raises(InvalidInput, match=words):
         open_client(transport, host, 1, connection=connection)

@@ -143,7 +143,7 @@ def test_status_lists_the_highest_version_first() -> None:
         assert client.status(MODEL) == (VersionStatus(2, "AVAILABLE"), VersionStatus(1, "END", "INVALID_ARGUMENT"))
 
 
-def test_inconsistent_response() -> None:
+def test_an_inconsistent_response_is_the_fault_of_the_server() -> None:
     """A tensor that contradicts itself, and metadata without signatures, are the server's fault, not the user's."""
 
     def answer(request: Any, _context: grpc.ServicerContext) -> Any:
@@ -224,7 +224,7 @@ def test_an_ipv6_address_is_reached() -> None:
         assert client.address.startswith("[::1]:")
 
 
-def test_unreachable_server() -> None:
+def test_the_error_of_an_unreachable_server_is_short() -> None:
     """The account gRPC gives of a refused connection is cut to what happened."""
     with GrpcClient("127.0.0.1", 9) as client, pytest.raises(ServerUnreachable) as caught:
         client.status(MODEL)

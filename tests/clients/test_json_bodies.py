@@ -52,7 +52,7 @@ def test_bodies_hold_the_values(array: np.ndarray) -> None:
         (b"<html>", None),
     ],
 )
-def test_answers_are_objects(content: bytes, wanted: object) -> None:
+def test_only_an_object_is_an_answer(content: bytes, wanted: object) -> None:
     """NaN and bytes that are not UTF-8 are read; what is no object is none."""
     found = parsed_object(content)
 

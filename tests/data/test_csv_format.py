@@ -89,7 +89,7 @@ def test_a_detected_delimiter_is_noted(tmp_path: Path) -> None:
         ([], ","),
     ],
 )
-def test_detection(lines: list[str], delimiter: str) -> None:
+def test_the_delimiter_with_equal_numbers_of_cells_is_detected(lines: list[str], delimiter: str) -> None:
     """The delimiter that gives all lines the same number of cells."""
     assert detect_delimiter(lines) == delimiter
 
@@ -169,7 +169,7 @@ def test_cells_with_several_values_for_any_number_of_values(tmp_path: Path) -> N
     assert read(tmp_path / "t.csv", any_length) == {"x": [[1.0, 5.0], [2.0, 6.0]]}
 
 
-def test_complex_numbers(tmp_path: Path) -> None:
+def test_complex_numbers_are_read_as_python_and_mathematicians_write_them(tmp_path: Path) -> None:
     """As Python and as mathematicians write them."""
     (tmp_path / "t.csv").write_text("x\n1+2j\n-3i\n2.5\n")
 
@@ -191,7 +191,9 @@ def test_complex_numbers(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.jsonl", "t.txt", "t.json"])
-def test_encodings(tmp_path: Path, encoding: str, said: str | None, name: str) -> None:
+def test_an_encoding_is_named_or_told_by_a_byte_order_mark(
+    tmp_path: Path, encoding: str, said: str | None, name: str
+) -> None:
     """Named, or told by a byte order mark; in every format of text."""
     text = {
         "t.csv": "text\ncafé\nñ\n",
@@ -227,7 +229,9 @@ def test_a_large_file_in_another_encoding(tmp_path: Path) -> None:
         ("text\na".encode("utf-16")[:-1], None, r"t\.csv line 2 is not utf-16 text", "--encoding"),
     ],
 )
-def test_wrong_bytes(tmp_path: Path, content: bytes, said: str | None, message: str, hint: str) -> None:
+def test_bytes_of_another_encoding_are_located_with_a_hint(
+    tmp_path: Path, content: bytes, said: str | None, message: str, hint: str
+) -> None:
     """An error that names the place and the cure."""
     (tmp_path / "t.csv").write_bytes(content)
 
@@ -254,7 +258,7 @@ def test_a_file_without_a_header(tmp_path: Path) -> None:
     assert read(path, ROWS, has_header=False) == {"x": [[1, 2, 3], [4, 5, 6]]}
 
 
-def test_missing_values(tmp_path: Path) -> None:
+def test_missing_values_are_nan_for_floats_and_refused_for_other_inputs(tmp_path: Path) -> None:
     """--na is NaN for floats, and refused for other inputs; without it the error names the option."""
     path = tmp_path / "t.csv"
     path.write_text("x,y\nNA,1\n,2\n3,4\n")
@@ -304,20 +308,20 @@ def test_delimiter_names(text: str, delimiter: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", ";;", '"', "\n"])
-def test_no_delimiters(text: str) -> None:
+def test_text_that_is_no_delimiter_is_refused(text: str) -> None:
     """One character that is no quote."""
     with pytest.raises(InvalidInput, match="is not one character"):
         parse_delimiter(text)
 
 
 @pytest.mark.parametrize("text", ["utf9", "base64", "rot13", "", "\0"])
-def test_no_encodings(text: str) -> None:
+def test_codecs_that_do_not_decode_text_are_refused(text: str) -> None:
     """Codecs that do not decode text are none."""
     with pytest.raises(InvalidInput, match="is not a known text encoding"):
         parse_encoding(text)
 
 
-def test_kept_columns(tmp_path: Path) -> None:
+def test_kept_columns_have_the_text_or_type_of_the_file(tmp_path: Path) -> None:
     """Text as it is in the file; values of JSON with their type."""
     (tmp_path / "t.csv").write_text("id;x;when\n007;1,5;2026-01-01\n08;2;\n")
     source = open_source(str(tmp_path / "t.csv"), NUMBER)

@@ -67,7 +67,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_damaged_files(tmp_path: Path, name: str) -> None:
+def test_a_damaged_file_is_one_error_after_its_good_rows(tmp_path: Path, name: str) -> None:
     """Whatever notices it: a checksum, a length, a mark."""
     content, message = DAMAGED[name]
     (tmp_path / name).write_bytes(content)

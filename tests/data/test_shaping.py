@@ -144,7 +144,7 @@ def test_rows_of_different_shapes_are_kept_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 3, 4, 5])
-def test_rows_after_one(tmp_path: Path, after: int) -> None:
+def test_rows_that_were_done_before_are_left_out(tmp_path: Path, after: int) -> None:
     """What was done before is left out, the rejects of it too."""
     path = written(tmp_path / "x.csv", "x", "one", "2", "three", "4", "five")
     found = batches(path, NUMBER, skip_bad_rows=True, after=after)

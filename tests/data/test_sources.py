@@ -93,7 +93,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_named_columns(tmp_path: Path, name: str) -> None:
+def test_each_input_gets_the_column_of_its_name(tmp_path: Path, name: str) -> None:
     """Each input gets the column of its name, in its dtype, and a single value as the row of one it must be."""
     WRITERS[name](tmp_path / name)
 
@@ -281,7 +281,7 @@ def test_records_that_the_model_parses_itself(tmp_path: Path) -> None:
     assert protos.Example.FromString(first).features.feature["area"].float_list.value[:] == [120]
 
 
-def test_images(tmp_path: Path) -> None:
+def test_images_are_decoded_in_the_order_of_their_names(tmp_path: Path) -> None:
     """A directory, a pattern and a file: decoded in the order of their names, resized, with the names as labels."""
     for name, grey in (("b.png", 20), ("a.jpg", 10), ("deep/c.png", 30)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -328,7 +328,9 @@ def test_a_large_file_is_read_in_blocks(tmp_path: Path) -> None:
         ("x.doc", b"", "cannot tell the format of x.doc"),
     ],
 )
-def test_unreadable_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_what_its_name_says_is_one_error(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
     """A file that is not what its name says ends in one error."""
     (tmp_path / name).write_bytes(content)
 
@@ -337,7 +339,7 @@ def test_unreadable_files(tmp_path: Path, name: str, content: bytes, message: st
 
 
 @pytest.mark.parametrize("asked", ["nothing.csv", "nothing/*.png"])
-def test_missing_files(tmp_path: Path, asked: str) -> None:
+def test_a_path_or_pattern_without_files_is_not_found(tmp_path: Path, asked: str) -> None:
     """A file or pattern that leads nowhere is not found."""
     with pytest.raises(NotFound, match="nothing"):
         read(tmp_path / asked, PIXELS)

@@ -117,7 +117,7 @@ def test_named_values_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         (["[" * 100_000], "the JSON is nested too deeply"),
     ],
 )
-def test_invalid_examples(typed: list[str], message: str) -> None:
+def test_the_error_of_an_invalid_example_says_what_was_typed(typed: list[str], message: str) -> None:
     """The error says what was typed."""
     with pytest.raises(InvalidInput) as caught:
         read_examples(typed)

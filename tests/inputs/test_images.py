@@ -66,7 +66,7 @@ def test_resized_to_the_size_of_the_input() -> None:
     assert (row == 9).all()
 
 
-def test_exif_rotation() -> None:
+def test_a_rotated_photograph_stands_upright() -> None:
     """A photograph taken with the camera on its side stands upright."""
     row = decode_image(
         encoded([[[1, 1, 1], [2, 2, 2]]], orientation=6), TensorSpec("i", "uint8", (None, None, None, 1))
@@ -84,7 +84,7 @@ def test_image_for_an_input_of_strings(shape: Shape | None, row_shape: tuple[int
     assert row.ravel().tolist() == [RED_AND_BLUE]
 
 
-def test_invalid_images() -> None:
+def test_damaged_images_are_refused() -> None:
     """Neither other bytes nor an image cut short pass for one."""
     spec = TensorSpec("image", "uint8", (None, 1, 2, 3))
     for content in (b"", b"text", RED_AND_BLUE[:-30]):

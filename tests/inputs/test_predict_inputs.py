@@ -440,7 +440,9 @@ def test_text_is_for_models_that_take_text() -> None:
         (["a\0b"], None),
     ],
 )
-def test_notes_about_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], note: str | None) -> None:
+def test_arguments_that_look_like_something_else_are_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], note: str | None
+) -> None:
     """Arguments that look like something else are noted."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "review.txt").write_text("great")
@@ -582,14 +584,14 @@ def metadata(*names: str) -> ModelMetadata:
     return ModelMetadata("m", 1, {name: Signature(name, (), ()) for name in names})
 
 
-def test_default_signature() -> None:
+def test_the_default_or_only_signature_needs_no_name() -> None:
     """`serving_default` needs no naming, nor does one without rivals."""
     assert choose_signature(metadata("a", "serving_default"), None).name == "serving_default"
     assert choose_signature(metadata("a"), None).name == "a"
     assert choose_signature(metadata("a", "serving_default"), "a").name == "a"
 
 
-def test_unknown_signature() -> None:
+def test_an_unknown_signature_is_an_error_that_lists_the_known_ones() -> None:
     """The error lists the signatures, and the hint the closest."""
     with pytest.raises(NotFound) as caught:
         choose_signature(metadata("classify", "regress"), "clasify")

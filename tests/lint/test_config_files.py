@@ -78,7 +78,7 @@ def test_texts_that_are_not_text_protos(tmp_path: Path) -> None:
     assert wrapper.fix == "max_batch_size { value: 32 }"
 
 
-def test_unknown_fields(tmp_path: Path) -> None:
+def test_all_unknown_fields_are_found_with_a_suggestion(tmp_path: Path) -> None:
     """All are found, with the field that was meant."""
     text = 'model_config_list {\n config { nme: "x"\n  model_version_policy { lates { } } } }'
     found = [one for one in findings(tmp_path, text) if one.rule == "unknown-field"]
@@ -122,7 +122,7 @@ def test_rules_of_model_configs(tmp_path: Path) -> None:
     ]
 
 
-def test_request_logging(tmp_path: Path) -> None:
+def test_request_logging_is_refused_for_stock_servers(tmp_path: Path) -> None:
     """The embedded server logs requests, and stock servers refuse to start."""
     logging = 'logging_config { log_collector_config { type: "tfrecord" filename_prefix: "/logs/m" } }'
     (found, _) = findings(tmp_path, MODEL.format(base="/nowhere", more=logging))[::-1]
@@ -150,7 +150,7 @@ def test_directories_of_model_configs(tmp_path: Path) -> None:
     assert deep.fix == f"this is a version: give its parent, {tmp_path}/good"
 
 
-def test_batching(tmp_path: Path) -> None:
+def test_batching_parameters_that_the_server_refuses_are_found(tmp_path: Path) -> None:
     """Parameters that the server refuses, and sizes out of order."""
     text = "max_batch_size { value: 64 }\nallowed_batch_sizes: [8, 4,\n  32]\nnum_batch_threads { value: 0 }"
     found = findings(tmp_path, text)
@@ -182,7 +182,7 @@ def test_batching_of_a_model(tmp_path: Path) -> None:
     assert {one.rule for one in found} == {"unbatchable-signature"}
 
 
-def test_monitoring(tmp_path: Path) -> None:
+def test_wrong_monitoring_configs_are_found(tmp_path: Path) -> None:
     """The path of the metrics, and whether there are any."""
     assert findings(tmp_path, 'prometheus_config { enable: true path: "/metrics" }') == []
     assert seen(findings(tmp_path, 'prometheus_config {\n path: "metrics" }')) == [
@@ -201,7 +201,7 @@ def _tls(folder: Path, key: trustme.LeafCert, certificate: trustme.LeafCert, mod
     return file
 
 
-def test_tls(tmp_path: Path) -> None:
+def test_unusable_keys_and_certificates_are_found(tmp_path: Path) -> None:
     """Keys and certificates that a server cannot use, and dates."""
     authority = trustme.CA()
     first, second = authority.issue_cert("localhost"), authority.issue_cert("other")
@@ -228,7 +228,7 @@ def test_tls_with_names_of_files(tmp_path: Path) -> None:
     assert found.message == "Failed to BuildAndStart gRPC server: server_key is not PEM"
 
 
-def test_the_command(tmp_path: Path, run_cli: RunCli) -> None:
+def test_findings_go_to_stdout_and_decide_the_exit_code(tmp_path: Path, run_cli: RunCli) -> None:
     """Findings go to stdout, the counts to stderr; the exit code tells errors from warnings."""
     (tmp_path / "m.config").write_text('prometheus_config { path: "/metrics" }')
     (tmp_path / "b.config").write_text("max_batch_sise { value: 3 }")

@@ -35,12 +35,12 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "m"
 
 
-def test_good_models(model: Path) -> None:
+def test_good_models_have_no_findings(model: Path) -> None:
     """The base directory, the version and the file itself."""
     assert rules(model) == rules(model / "3") == rules(model / "3" / "saved_model.pb") == []
 
 
-def test_names_of_versions(model: Path, tmp_path: Path) -> None:
+def test_directories_that_the_server_ignores_are_found(model: Path, tmp_path: Path) -> None:
     """Directories that TensorFlow Serving ignores."""
     write_echo_model(model / "v1", GOOD)
     write_echo_model(model / "1.0", GOOD)
@@ -52,7 +52,7 @@ def test_names_of_versions(model: Path, tmp_path: Path) -> None:
     assert rules(tmp_path / "empty") == [("no-versions", "error")]
 
 
-def test_damaged_versions(model: Path) -> None:
+def test_damaged_versions_are_found(model: Path) -> None:
     """No file, and one that is cut short."""
     (model / "4").mkdir()
     assert rules(model) == [("saved-model", "error")]
@@ -60,7 +60,7 @@ def test_damaged_versions(model: Path) -> None:
     assert rules(model / "4") == [("saved-model", "error")]
 
 
-def test_signatures(tmp_path: Path) -> None:
+def test_signatures_that_clients_cannot_use_are_found(tmp_path: Path) -> None:
     """Those that some or all clients cannot use."""
     write_echo_model(tmp_path / "none" / "1", {})
     write_echo_model(tmp_path / "other" / "1", {"score": {"x": ("float16", (None,))}})
@@ -73,7 +73,7 @@ def test_signatures(tmp_path: Path) -> None:
     ]
 
 
-def test_operations(tmp_path: Path) -> None:
+def test_operations_that_servers_lack_are_found(tmp_path: Path) -> None:
     """Python code, operations of others, and sparse tensors."""
     graph = GraphModel()
     graph.input("x")
@@ -98,7 +98,7 @@ def test_operations(tmp_path: Path) -> None:
     assert "SentencepieceOp of TensorFlow Text" in found[3].message
 
 
-def test_missing_files(tmp_path: Path) -> None:
+def test_missing_variables_and_assets_are_found(tmp_path: Path) -> None:
     """Variables and assets that the graph needs."""
     graph = GraphModel()
     graph.input("x")
@@ -129,7 +129,7 @@ def _warmup(version: Path, *records: bytes, damage: bool = False) -> list[Findin
     return list(lint(version).findings)
 
 
-def test_warmup(model: Path) -> None:
+def test_warmup_records_that_block_loading_are_found(model: Path) -> None:
     """Records that keep a server from loading the version."""
     log = protos.PredictionLog()
     tensors.fill_proto(log.predict_log.request.inputs["x"], np.array([1.0], np.float32))
@@ -156,7 +156,7 @@ def test_batching_of_a_version(model: Path) -> None:
     assert rules(model) == [("unbatchable-signature", "error")] * 2
 
 
-def test_manifest(model: Path) -> None:
+def test_files_that_differ_from_the_manifest_are_found(model: Path) -> None:
     """Files that differ from those that were exported."""
     version = model / "3"
     (version / "assets").mkdir()

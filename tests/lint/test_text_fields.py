@@ -16,7 +16,7 @@ model_config_list: {
 """
 
 
-def test_fields_have_places() -> None:
+def test_fields_have_lines_and_columns() -> None:
     """Lines and columns count from 1; each value of a list has its own."""
     root = parse_fields(TEXT)
     assert root is not None

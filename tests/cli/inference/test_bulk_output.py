@@ -33,7 +33,9 @@ def test_full_disk_on_stdout(served: Served, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.npy", "out.npz"])
-def test_file_without_rows(served: Served, tmp_path: Path, run_cli: RunCli, name: str) -> None:
+def test_a_file_without_rows_gives_an_output_with_its_header(
+    served: Served, tmp_path: Path, run_cli: RunCli, name: str
+) -> None:
     """The output is there all the same, and says what would be in it."""
     (tmp_path / "in.csv").write_text("x\n")
 

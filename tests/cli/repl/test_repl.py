@@ -269,7 +269,7 @@ def test_another_server_can_be_chosen(registered: ServerRecord, run_cli: RunCli)
         ("", ""),
     ],
 )
-def test_misdirected_words(typed: str, hint: str) -> None:
+def test_words_that_mean_to_leave_or_ask_for_help_are_explained(typed: str, hint: str) -> None:
     """Words that a person types to leave, or for help."""
     assert commands.escape_hint_for(typed) == hint
 

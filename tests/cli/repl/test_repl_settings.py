@@ -220,7 +220,7 @@ def test_completion_uses_server_metadata(session: ReplSession, text: str, words:
     assert all(text.endswith(word[:length]) for word, length in complete(session, text))
 
 
-def test_completion_of_paths(session: ReplSession, tmp_path: Path) -> None:
+def test_paths_are_completed_after_commands_that_take_files(session: ReplSession, tmp_path: Path) -> None:
     """After :file, :set labels and -i name=@; directories end with a slash."""
     (tmp_path / "rows").mkdir()
     (tmp_path / "rows.csv").touch()

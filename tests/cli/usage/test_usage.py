@@ -32,7 +32,7 @@ def test_every_command_groups_its_options(path: str) -> None:
     assert isinstance(leaves()[path], GroupedCommand)
 
 
-def test_headings(run_cli: RunCli) -> None:
+def test_options_stand_under_headings_in_order(run_cli: RunCli) -> None:
     """The options of `predict` stand under headings, in order."""
     shown = run_cli("predict", "--help").stdout
 
@@ -91,7 +91,7 @@ def test_commands_are_listed_by_group(run_cli: RunCli) -> None:
         (["image", "bild"], ["no such command 'bild'", "tfsctl image --help"]),
     ],
 )
-def test_usage_errors(typed: list[str], words: list[str], run_cli: RunCli) -> None:
+def test_usage_errors_have_a_hint_and_exit_code_2(typed: list[str], words: list[str], run_cli: RunCli) -> None:
     """Every usage error is an `error:` line and a `hint:` line, and ends with 2."""
     shown = run_cli(*typed)
     lines = shown.stderr.splitlines()

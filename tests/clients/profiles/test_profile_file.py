@@ -97,7 +97,7 @@ def test_errors_name_file_and_line(config: Path, lines: str, number: int, messag
     assert "pw" not in caught.value.message
 
 
-def test_missing_things(config: Path) -> None:
+def test_a_missing_config_file_profile_or_pem_file_is_named(config: Path) -> None:
     """A missing config file, profile or PEM file."""
     with pytest.raises(NotFound, match=f"there is no profile 'a': there is no file {config}"):
         load_profile("a")
@@ -120,7 +120,7 @@ def test_the_whole_file_is_checked(config: Path, content: bytes, message: str) -
         load_profile("a")
 
 
-def test_the_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_config_file_is_in_the_folder_of_the_platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It is in the platform's folder for configuration; without a home directory, TFSCTL_CONFIG is needed."""
     monkeypatch.delenv("TFSCTL_CONFIG", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
@@ -131,7 +131,7 @@ def test_the_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert caught.value.hint == "set TFSCTL_CONFIG to a file"
 
 
-def test_lines_of_keys() -> None:
+def test_the_line_of_a_key_is_found_in_every_form_of_toml() -> None:
     """Tables, dotted and quoted keys, inline tables."""
     text = 'x = 1\n[a."b c"] # d\ny = "["\n z.w = 2\n[[q]]\n'
     assert line_of(text, ["x"]) == 1

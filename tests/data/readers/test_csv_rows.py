@@ -35,7 +35,7 @@ def read(content: str) -> list[list[object]]:
 
 
 @given(rows=st.one_of(table(1, PLAIN), table(3, PLAIN), table(1, ANY), table(3, ANY)), end=ENDS)
-def test_csv_round_trip(rows: list[list[str]], end: str) -> None:
+def test_text_of_any_kind_survives_a_csv_file(rows: list[list[str]], end: str) -> None:
     """Text of any kind comes back as it was, over several blocks and with quotes in some of them."""
     text = io.StringIO(newline="")
     width = len(rows[0]) if rows else 1
@@ -65,7 +65,7 @@ def test_a_broken_row_is_named_by_its_line_and_the_rest_is_read() -> None:
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])
-def test_no_header(content: str) -> None:
+def test_a_file_without_a_first_line_is_refused(content: str) -> None:
     """A file without a first line says so."""
     with pytest.raises(InvalidInput, match="is empty: the first line must name the columns"):
         read(content)

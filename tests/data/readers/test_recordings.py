@@ -52,7 +52,7 @@ def rows(path: Path, signature: Signature, notes: list[str]) -> dict[str, list[A
     return found
 
 
-def test_rows_of_requests(tmp_path: Path) -> None:
+def test_each_row_of_each_recorded_request_is_a_row(tmp_path: Path) -> None:
     """Each row of each request for the signature, over all files of a directory."""
     tfrecords.write_records(tmp_path / "r-1.tfrecord", [request(1, 2), request(9, signature="other")])
     tfrecords.write_records(tmp_path / "r-2.tfrecord", [request(3, signature="serving_default")])

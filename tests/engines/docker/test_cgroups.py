@@ -25,7 +25,7 @@ def proc(tmp_path: Path) -> Path:
     return tmp_path / "proc"
 
 
-def test_version_2(tmp_path: Path, proc: Path) -> None:
+def test_version_2_has_all_files_in_one_directory(tmp_path: Path, proc: Path) -> None:
     """One directory has all files. Inactive file caches do not count as memory in use."""
     (proc / "7/cgroup").write_text(f"0::/system.slice/docker-{ID}.scope\n")
     write(
@@ -40,7 +40,7 @@ def test_version_2(tmp_path: Path, proc: Path) -> None:
     assert (found.cpu_s(), found.memory_bytes()) == (1.5, 700)
 
 
-def test_version_1(tmp_path: Path, proc: Path) -> None:
+def test_version_1_has_a_directory_for_each_controller(tmp_path: Path, proc: Path) -> None:
     """Each controller has its own directory, and the unified one has no files."""
     lines = (f"4:memory:/docker/{ID}", f"2:cpu,cpuacct:/docker/{ID}", f"0::/docker/{ID}", "1:pids:/")
     (proc / "7/cgroup").write_text("\n".join(lines))

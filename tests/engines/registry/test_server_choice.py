@@ -68,7 +68,7 @@ def test_what_became_of_a_container(fake_docker: FakeDocker, state: dict[str, An
         assert refused.value.hint == hint
 
 
-def test_a_removed_container(fake_docker: FakeDocker) -> None:
+def test_a_removed_container_can_be_started_again(fake_docker: FakeDocker) -> None:
     """It can be started again."""
     fake_docker.expect("inspect", stdout="[]\n", stderr="Error: No such object: c\n", code=1)
     error = server_choice.no_running_server()

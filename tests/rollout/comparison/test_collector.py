@@ -82,7 +82,7 @@ def test_slices_are_sorted_by_harm() -> None:
     assert parts["country=DE,device=pc"].agreement == 1.0
 
 
-def test_too_many_slices() -> None:
+def test_a_column_that_differs_in_every_row_is_no_slice() -> None:
     """A column with a different value in every row is no slice."""
     with pytest.raises(InvalidInput, match="more than 1,000 values"):
         Collector(TOLERANCE, slices=[("id",)]).add(
@@ -93,7 +93,7 @@ def test_too_many_slices() -> None:
 @pytest.mark.parametrize(
     "target", [np.array(["0", "1", "1"]), np.array([b"no", b"yes", b"yes"], object), np.array([0, 1, 1])]
 )
-def test_targets(target: np.ndarray) -> None:
+def test_a_target_is_a_number_or_the_name_of_a_class(target: np.ndarray) -> None:
     """A target is a number, as text too, or the name of a class."""
     collector = Collector(TOLERANCE, scoring=Scoring("binary", "label", "y", {"no": 0, "yes": 1}), min_rows=1)
     a, b = np.array([0.1, 0.9, 0.9]), np.array([0.1, 0.9, 0.1])

@@ -23,13 +23,13 @@ ROWS = {"": 1000, "country=CH": 29}
         ("p99.ratio>=1.3", ("p99.ratio", "", ">=", 1.3)),
     ],
 )
-def test_parsing(text: str, gate: tuple[str, str, str, float]) -> None:
+def test_a_gate_is_a_metric_a_slice_a_sign_and_a_number(text: str, gate: tuple[str, str, str, float]) -> None:
     """A metric, perhaps a slice, a sign and a number."""
     assert parse_gate(text) == Gate(text.strip(), *gate)
 
 
 @pytest.mark.parametrize("text", ["", "agreement", "<0.9", "agreement=0.9", "agreement<high", "agreement<nan", "a<1<2"])
-def test_not_a_gate(text: str) -> None:
+def test_the_error_of_an_invalid_gate_shows_a_valid_one(text: str) -> None:
     """The error shows how one is written."""
     with pytest.raises(InvalidInput, match="not a threshold") as error:
         parse_gate(text)
@@ -47,7 +47,7 @@ def test_not_a_gate(text: str) -> None:
         ("accuracy.delta@country=CH<-0.03", "undecided"),
     ],
 )
-def test_outcomes(text: str, outcome: str) -> None:
+def test_a_gate_fails_beyond_its_limit_and_is_undecided_on_few_rows(text: str, outcome: str) -> None:
     """A gate fails beyond its limit; on too few rows, or without a value, it is undecided."""
     assert check_gates([parse_gate(text)], NUMBERS, ROWS)[0].outcome == outcome
 
@@ -58,7 +58,7 @@ def test_fewer_rows_may_be_enough() -> None:
 
 
 @pytest.mark.parametrize(("text", "words"), [("agrement<1", "metrics: agreement"), ("agreement@x=1<1", "country=CH")])
-def test_unknown_names(text: str, words: str) -> None:
+def test_unknown_metrics_and_slices_are_errors_that_list_the_known_ones(text: str, words: str) -> None:
     """An unknown metric or slice is an error that lists the known ones."""
     with pytest.raises(InvalidInput) as error:
         check_gates([parse_gate(text)], NUMBERS, ROWS)

@@ -12,7 +12,7 @@ from tfsctl.rollout.comparison import intervals
 
 
 @pytest.mark.parametrize("rows", [200, 5_000, 60_000])
-def test_bootstrap_interval(rows: int) -> None:
+def test_the_bootstrap_interval_is_near_the_normal_one(rows: int) -> None:
     """The interval is near the normal interval of the mean. Many rows are averaged in cells first."""
     differences = np.random.default_rng(rows).exponential(size=rows)
     found = intervals.paired_bootstrap(differences)
@@ -32,13 +32,13 @@ def test_bootstrap_agrees_with_scipy() -> None:
     assert ours == pytest.approx(tuple(theirs), abs=0.02)
 
 
-def test_too_few_rows() -> None:
+def test_one_row_has_no_interval() -> None:
     """One row has no interval."""
     assert all(map(math.isnan, intervals.paired_bootstrap(np.ones(1))))
 
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (3, 12), (12, 3), (5, 5), (400, 460)])
-def test_mcnemar(only_a: int, only_b: int) -> None:
+def test_mcnemar_is_the_two_sided_binomial_test(only_a: int, only_b: int) -> None:
     """The exact test is the two-sided binomial test."""
     expected = scipy.stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
 

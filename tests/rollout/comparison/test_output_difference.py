@@ -18,7 +18,7 @@ def difference(a: object, b: object, **tolerance: float) -> tuple[OutputDifferen
     return found, agree.tolist(), distance.tolist()
 
 
-def test_numbers() -> None:
+def test_numbers_differ_by_maximum_mean_share_and_rank() -> None:
     """Maximum, mean, share within the tolerance, and rank correlation."""
     found, agree, distance = difference([1.0, 2.0, 4.0], [1.0, 2.5, 4.0], atol=0.1, rtol=0.0)
     summary = found.summary()
@@ -38,7 +38,7 @@ def test_the_tolerance_is_relative_to_a() -> None:
     assert difference([0.0], [1e-6])[1] == [True]
 
 
-def test_non_finite_values() -> None:
+def test_nan_and_infinity_agree_only_with_themselves() -> None:
     """NaN agrees with NaN, infinity with itself; a change is counted and is infinitely far."""
     nan, inf = math.nan, math.inf
     found, agree, distance = difference([nan, inf, nan, inf, 1.0, inf], [nan, inf, 1.0, 2.0, nan, -inf])
@@ -50,7 +50,7 @@ def test_non_finite_values() -> None:
     assert summary["max_abs"] == 0.0
 
 
-def test_class_scores() -> None:
+def test_class_scores_agree_if_the_highest_class_is_the_same() -> None:
     """Rows that add up to 1 are class scores: they agree if the highest class is the same."""
     found, agree, _ = difference([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]], [[0.5, 0.3, 0.2], [0.2, 0.3, 0.5]])
 
@@ -67,7 +67,7 @@ def test_other_rows_of_numbers_are_no_class_scores() -> None:
     assert output_kind(np.array([[1, 0]])) == "numbers"
 
 
-def test_text() -> None:
+def test_strings_agree_if_they_are_equal() -> None:
     """Strings agree if they are equal."""
     found, agree, _ = difference(np.array([b"a", b"b"], object), np.array([b"a", b"c"], object))
 

@@ -26,7 +26,7 @@ def values(task: Task, target: np.ndarray, a: np.ndarray, b: np.ndarray) -> dict
     return {one.name: one for one in quality.metrics(task, losses(task, target, a), losses(task, target, b), target)}
 
 
-def test_binary() -> None:
+def test_metrics_of_a_binary_classifier() -> None:
     """Accuracy, log loss, Brier score and AUC, of scores [rows, 1]."""
     from sklearn import metrics as sklearn
 
@@ -53,7 +53,7 @@ def test_binary_of_two_scores() -> None:
     assert values("binary", target, output, output)["accuracy"].a == pytest.approx(2 / 3)
 
 
-def test_multiclass() -> None:
+def test_metrics_of_a_multiclass_classifier() -> None:
     """Accuracy and log loss; the Brier score is the squared distance from the one-hot target."""
     from sklearn import metrics as sklearn
 
@@ -68,7 +68,7 @@ def test_multiclass() -> None:
     assert found["brier"].a == pytest.approx(((output - one_hot) ** 2).sum(axis=1).mean(), rel=1e-5)
 
 
-def test_regression() -> None:
+def test_metrics_of_a_regression() -> None:
     """Mean squared and mean absolute error."""
     from sklearn import metrics as sklearn
 
@@ -90,7 +90,7 @@ def test_rows_of_a_slice() -> None:
     assert {one.name: (one.a, one.b) for one in part} == {name: (one.a, one.b) for name, one in alone.items()}
 
 
-def test_flips() -> None:
+def test_flips_are_rows_that_one_side_alone_got_right() -> None:
     """Rows that one side alone got right."""
     target = np.array([1.0, 1.0, 0.0, 0.0])
     a = losses("binary", target, np.array([0.9, 0.1, 0.1, 0.1]))
@@ -99,7 +99,7 @@ def test_flips() -> None:
     assert quality.flips(a, b) == quality.Flips(only_a=2, only_b=1, p_value=1.0)
 
 
-def test_calibration() -> None:
+def test_calibration_compares_scores_with_the_share_of_right_rows() -> None:
     """Scores that say 80 % and are right in 80 % of the rows are calibrated; 60 % right are 20 points off."""
     score = np.full(10, 0.8)
     right = losses("binary", np.array([1.0] * 8 + [0.0] * 2), score)

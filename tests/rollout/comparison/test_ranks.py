@@ -20,13 +20,13 @@ SCORES = [
 
 
 @pytest.mark.parametrize("values", SCORES, ids=range(len(SCORES)))
-def test_ranks(values: np.ndarray) -> None:
+def test_ties_share_their_mean_rank(values: np.ndarray) -> None:
     """Ties share their mean rank."""
     np.testing.assert_allclose(ranks.average_ranks(values), scipy.stats.rankdata(values))
 
 
 @pytest.mark.parametrize("values", SCORES, ids=range(len(SCORES)))
-def test_rank_correlation(values: np.ndarray) -> None:
+def test_rank_correlation_is_spearmans_with_ties(values: np.ndarray) -> None:
     """Spearman's coefficient, ties included."""
     other = values + np.random.default_rng(3).normal(size=len(values)).round(1)
 
@@ -41,7 +41,7 @@ def test_rank_correlation_of_a_constant() -> None:
 
 
 @pytest.mark.parametrize("digits", [1, 8])
-def test_auc(digits: int) -> None:
+def test_auc_is_the_area_under_the_roc_curve_with_ties(digits: int) -> None:
     """The area under the ROC curve, with and without ties."""
     from sklearn.metrics import roc_auc_score  # takes a second, which a worker without this test saves
 

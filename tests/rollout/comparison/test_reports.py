@@ -22,7 +22,7 @@ def comparison() -> Comparison:
     return full_comparison()
 
 
-def test_numbers(comparison: Comparison) -> None:
+def test_thresholds_can_name_every_number_of_a_comparison(comparison: Comparison) -> None:
     """Thresholds can name the agreement, metrics, outputs, latencies and sizes; metrics in slices too."""
     numbers = comparison.numbers()
 
@@ -53,7 +53,7 @@ def test_the_order_within_pairs_alternates() -> None:
     assert "".join(order) == "abbaab"
 
 
-def test_junit(comparison: Comparison) -> None:
+def test_junit_has_one_case_for_each_threshold(comparison: Comparison) -> None:
     """One case per threshold, those that failed with a message. Control characters do not break the document."""
     suite = ET.fromstring(junit_xml(comparison))  # noqa: S314 - our own document
 
@@ -65,7 +65,7 @@ def test_junit(comparison: Comparison) -> None:
     assert "agreement<0.9" in (failure.get("message") or "")
 
 
-def test_html(comparison: Comparison) -> None:
+def test_html_escapes_text_and_loads_nothing(comparison: Comparison) -> None:
     """Text from outside is escaped, and nothing is loaded from anywhere."""
     page = html_report(comparison)
 
@@ -76,7 +76,7 @@ def test_html(comparison: Comparison) -> None:
     assert "nan" not in page.lower().replace("nan_changes", "")
 
 
-def test_json(comparison: Comparison) -> None:
+def test_json_has_plain_values_only(comparison: Comparison) -> None:
     """The document has plain values only."""
     document = json.loads(json.dumps(comparison.document()))
 

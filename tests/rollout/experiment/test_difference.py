@@ -21,13 +21,13 @@ from tfsctl.rollout.experiment.student_t import t_quantile, t_tail
     ("probability", "freedom", "value"),
     [(0.975, 1, 12.706205), (0.975, 10, 2.228139), (0.95, 5, 2.015048), (0.995, 2.5, 7.163728), (0.975, 1e7, 1.959964)],
 )
-def test_quantiles_of_t(probability: float, freedom: float, value: float) -> None:
+def test_quantiles_of_t_are_those_of_r(probability: float, freedom: float, value: float) -> None:
     """qt() of R."""
     assert t_quantile(probability, freedom) == pytest.approx(value, rel=1e-5)
     assert t_tail(value, freedom) == pytest.approx(1 - probability, rel=1e-4)
 
 
-def test_means() -> None:
+def test_the_difference_of_means_is_that_of_r() -> None:
     """t.test(b, a) of R."""
     found = mean_difference(np.array([1.0, 2, 3, 4, 5]), np.array([2.0, 4, 6, 8, 10]), 0.95)
     assert (found.value, found.low, found.high) == pytest.approx((3.0, -0.8877416, 6.8877416))
@@ -37,7 +37,7 @@ def test_means() -> None:
     assert mean_difference(np.array([1.0, 1.0]), np.array([1.0, 1.0]), 0.95).p_value == 1.0
 
 
-def test_rates() -> None:
+def test_the_difference_of_rates_is_that_of_newcombe() -> None:
     """Example (a) of Newcombe (1998): 56 of 70 and 48 of 80."""
     found = rate_difference((48, 80), (56, 70), 0.95)
     assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)

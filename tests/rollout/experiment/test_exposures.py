@@ -116,7 +116,7 @@ def test_keys_of_both_versions(tmp_path: Path) -> None:
     assert (store.keys_of_several_versions(), store.keys_of_one_version()) == (1, {1: 1199})
 
 
-def test_percentiles() -> None:
+def test_percentiles_are_exact_to_2_5_percent() -> None:
     """Exact to 2.5 %."""
     counts: dict[int, int] = {}
     for microseconds in range(1, 100_001, 10):

@@ -21,7 +21,7 @@ def store(tmp_path: Path) -> ExposureStore:
     return found
 
 
-def test_rates(store: ExposureStore, tmp_path: Path) -> None:
+def test_every_row_that_is_not_joined_is_counted_with_its_reason(store: ExposureStore, tmp_path: Path) -> None:
     """Every row that is not joined is counted with its reason."""
     file = tmp_path / "bought.csv"
     rows = [f"a{n},{int(n < 2)}" for n in range(8)] + [f"b{n},{'true' if n < 6 else 'false'}" for n in range(10)]
@@ -71,7 +71,7 @@ def test_files_that_are_refused(
         join_outcomes(file, store, (1, 2), **options)  # type: ignore[arg-type]
 
 
-def test_nothing_to_join(store: ExposureStore, tmp_path: Path) -> None:
+def test_a_file_of_unknown_users_has_no_difference(store: ExposureStore, tmp_path: Path) -> None:
     """A file of strangers has no difference, and says why."""
     file = tmp_path / "o.csv"
     file.write_text("user,x\nc1,1\nc2,0\n")

@@ -91,7 +91,7 @@ def test_a_canary_is_served_by_the_other_slot(state: FrontState, spec: LaunchSpe
         (9, NotFound, "no version 9"),
     ],
 )
-def test_impossible_versions(
+def test_the_error_of_an_impossible_version_names_it(
     state: FrontState, spec: LaunchSpec, version: int, error: type[Exception], message: str
 ) -> None:
     """The error names the version."""
@@ -144,7 +144,7 @@ def test_without_an_interval_the_step_lasts(state: FrontState) -> None:
 
 
 @pytest.mark.parametrize(("on_breach", "status"), [("rollback", "rolled_back"), ("pause", "paused")])
-def test_a_worse_canary(state: FrontState, on_breach: Any, status: str) -> None:
+def test_a_worse_canary_is_rolled_back_or_paused(state: FrontState, on_breach: Any, status: str) -> None:
     """It is rolled back or paused, and the reason tells the counts."""
     after = advanced(running(state, replace(PLAN, on_breach=on_breach)), Counts(90, 0), Counts(10, 4))
 
@@ -171,7 +171,7 @@ def test_errors_of_both_versions_are_no_breach(state: FrontState) -> None:
     assert after.rollout.status == "running"
 
 
-def test_a_slow_canary(state: FrontState) -> None:
+def test_a_slow_canary_is_rolled_back(state: FrontState) -> None:
     """It is rolled back with half of alpha, and the reason names the threshold."""
     slow = running(state, replace(PLAN, slow="50ms"))
     assert slow.rollout is not None
@@ -337,7 +337,7 @@ def test_counts_after_a_restart_of_envoy() -> None:
     assert Counts(105, 3).since(Counts(100, 2)) == Counts(5, 1)
 
 
-def test_recordings(state: FrontState, spec: LaunchSpec) -> None:
+def test_each_model_has_one_recording_on_all_servers(state: FrontState, spec: LaunchSpec) -> None:
     """One for each model, whether a rollout is running or not; servers are told until all of them carry it out."""
     begin = {"id": "1", "action": "record", "operator": "ann", "model": "m", "logging": {"filename_prefix": "/r/m"}}
     recording = decisions.carry_out(state, spec, begin)

@@ -31,13 +31,13 @@ def histogram(values_ms: np.ndarray) -> Latencies:
         ("2xp99.9", SlowRule("2xp99.9", quantile=0.999, ratio=2)),
     ],
 )
-def test_rules(text: str, rule: SlowRule) -> None:
+def test_a_rule_is_a_time_or_a_quantile(text: str, rule: SlowRule) -> None:
     """A time, or a quantile of the stable version."""
     assert parse_slow_rule(text) == rule
 
 
 @pytest.mark.parametrize("text", ["", "fast", "50", "0.5ms", "p5", "p50", "0.5xp99", "p100", "-1ms"])
-def test_wrong_rules(text: str) -> None:
+def test_the_error_of_a_wrong_rule_names_the_option(text: str) -> None:
     """The error names the option."""
     with pytest.raises(InvalidInput, match="--slow"):
         parse_slow_rule(text)

@@ -53,7 +53,7 @@ def pinned(*versions: int) -> VersionPolicy:
         pytest.param(model(ALL), [1, 2, 3], {"stable": 1}, [], ALL, id="all versions"),
     ],
 )
-def test_served_versions(
+def test_versions_that_have_a_label_or_were_not_released_are_served(
     before: ModelConfig, loaded: list[int], assigned: dict[str, int], removed: list[str], policy: VersionPolicy
 ) -> None:
     """Versions with a label are served, and those that nobody released."""

@@ -22,7 +22,7 @@ AFTER = ModelConfig("m", "/m", VersionPolicy(specific=(1, 2)), {"stable": 2, "pr
 FIRST_STEPS, MOST_STEPS = 3, 40
 
 
-def test_promote_and_rollback(tmp_path: Path) -> None:
+def test_promote_keeps_the_earlier_version_and_rollback_releases_the_new_one(tmp_path: Path) -> None:
     """The earlier stable version stays loaded, and rollback releases the new one."""
     model = FakeModel(tmp_path)
     promoted = promote(model)
@@ -69,7 +69,7 @@ def test_a_version_that_another_label_names_stays(tmp_path: Path) -> None:
     )
 
 
-def test_refusals(tmp_path: Path) -> None:
+def test_nothing_is_sent_for_a_change_that_is_refused(tmp_path: Path) -> None:
     """Nothing is sent for what cannot be done."""
     model = FakeModel(tmp_path)
     with pytest.raises(InvalidInput, match="version 1 of m is stable already"):
@@ -81,7 +81,7 @@ def test_refusals(tmp_path: Path) -> None:
     assert model.read("served") == BEFORE
 
 
-def test_require_blessing(tmp_path: Path) -> None:
+def test_require_blessing_reads_the_last_comparison(tmp_path: Path) -> None:
     """The last comparison counts."""
     model = FakeModel(tmp_path)
     file = tmp_path / "m/2/assets.extra/tfsctl_blessings.json"

@@ -171,7 +171,7 @@ def test_ports_are_for_a_new_front(run_cli: RunCli, option: str) -> None:
     assert f"{option} cannot be used with --rest-port or --grpc-port" in result.stderr
 
 
-def test_no_server(run_cli: RunCli) -> None:
+def test_without_a_server_there_is_nothing_to_put_a_front_before(run_cli: RunCli) -> None:
     """There is nothing to put a front before."""
     assert "no server named m is running" in run_cli("front", "m").stderr
     assert records.running() == []

@@ -107,7 +107,9 @@ def server(tmp_path: Path, run_cli: RunCli) -> Iterator[ServerRecord]:
 
 
 @pytest.mark.server
-def test_record(server: ServerRecord, run_cli: RunCli, tmp_path: Path) -> None:
+def test_a_recording_ends_at_its_size_and_leaves_the_server_as_before(
+    server: ServerRecord, run_cli: RunCli, tmp_path: Path
+) -> None:
     """Records until the size is reached; the server is as before then."""
     folder, asked, done = tmp_path / "recordings", threading.Event(), threading.Event()
 

@@ -116,7 +116,7 @@ def test_what_is_forwarded_and_what_is_recorded(server: ServerRecord, tmp_path: 
 
 
 @pytest.mark.server
-def test_metadata_of_calls(server: ServerRecord, tmp_path: Path) -> None:
+def test_deadlines_headers_and_status_pass_through_the_proxy(server: ServerRecord, tmp_path: Path) -> None:
     """Deadlines and headers reach the server, and its status comes back."""
     with (
         proxy(server, tmp_path / "recording") as (port, _),
@@ -186,14 +186,14 @@ def test_a_server_that_has_gone(server: ServerRecord, tmp_path: Path, run_cli: R
         ({"listen": "1", "grpc_address": "h", "model": "m"}, "--grpc-address h is not HOST:PORT"),
     ],
 )
-def test_wrong_addresses(options: dict[str, str], message: str) -> None:
+def test_the_error_of_a_wrong_address_names_the_option(options: dict[str, str], message: str) -> None:
     """The error names the option."""
     values: dict[str, Any] = {"server": None, "model": None, **options}
     with pytest.raises(InvalidInput, match=message):
         find_recorded(values.pop("server"), values.pop("model"), **values)
 
 
-def test_one_protocol() -> None:
+def test_the_proxy_may_know_one_address_only() -> None:
     """The proxy may know only one address of the server."""
     only = ProxiedModel(upstream_at(None, "gpu-1:8500"), "m", ("127.0.0.1", 1))
     assert only.server_name == "gpu-1:8500"

@@ -68,13 +68,13 @@ def test_pace_and_concurrency() -> None:
     assert stopped.requests == 0
 
 
-def test_percentiles() -> None:
+def test_no_latencies_have_no_percentiles() -> None:
     """Of no latencies there are none."""
     assert percentiles([]) is None
     assert percentiles(range(101)) == {"p50": 50, "p90": 90, "p99": 99, "max": 100}
 
 
-def test_replay(served: Served, run_cli: RunCli, tmp_path: Path) -> None:
+def test_replay_to_another_model_counts_errors_by_code(served: Served, run_cli: RunCli, tmp_path: Path) -> None:
     """To another model than the recorded one; errors are counted by their codes."""
     target = ("--host", served.host, "--port", served.grpc_port, "--model", "echo", "--speed", "0")
     result = run_cli("replay", recorded(tmp_path), *target, "--json")

@@ -99,7 +99,7 @@ def training(tmp_path: Path) -> Path:
     return tmp_path / "train.csv"
 
 
-def test_skew(recording: Path, training: Path, run_cli: RunCli) -> None:
+def test_skew_has_a_line_for_each_input(recording: Path, training: Path, run_cli: RunCli) -> None:
     """A line for each input; the label is not one."""
     result = run_cli("skew", recording, training, "--json")
     document = json.loads(result.stdout)
@@ -115,7 +115,7 @@ def test_skew(recording: Path, training: Path, run_cli: RunCli) -> None:
     assert printed.stdout.splitlines()[1].startswith("country\tcategory\t0.00%\t0.00%\t-\t1.00%\t")
 
 
-def test_thresholds(recording: Path, training: Path, run_cli: RunCli) -> None:
+def test_a_crossed_or_undecided_threshold_ends_with_7(recording: Path, training: Path, run_cli: RunCli) -> None:
     """Of the worst input, or of one; exit code 7 if one is crossed or undecided."""
     crossed = run_cli("skew", recording, training, "--fail-if", "psi>0.2", "--fail-if", "missing@age>0.5")
     assert crossed.code == 7
@@ -125,7 +125,7 @@ def test_thresholds(recording: Path, training: Path, run_cli: RunCli) -> None:
     assert run_cli("skew", recording, training, "--ignore", "age", "--fail-if", "out_of_range>0").code == 7  # undecided
 
 
-def test_errors(recording: Path, training: Path, run_cli: RunCli) -> None:
+def test_each_error_has_a_hint(recording: Path, training: Path, run_cli: RunCli) -> None:
     """Each names the thing, and what to do."""
     for arguments, code, words in (
         (["--signature", "other"], 2, "has no request for the signature other"),

@@ -58,7 +58,7 @@ def test_rows_on_which_a_disagrees_with_itself_are_no_evidence(statistics: Shado
     assert statistics.needs_second_answer
 
 
-def test_failures(statistics: ShadowStatistics) -> None:
+def test_a_failure_of_b_alone_disagrees(statistics: ShadowStatistics) -> None:
     """A failure of B alone is a sample that disagrees; a failure of A says nothing."""
     statistics.add_failure_of_b()
     statistics.count(copies=3, dropped=1, skipped=1, a_failures=1)

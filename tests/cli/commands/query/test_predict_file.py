@@ -121,7 +121,7 @@ def test_answers_are_streamed_while_stdin_is_open(served: Served, tmp_path: Path
         assert run.wait(timeout=240) == 0
 
 
-def test_kept_columns(server: Served, tmp_path: Path, run_cli: RunCli) -> None:
+def test_kept_columns_stand_in_front_of_the_answers(server: Served, tmp_path: Path, run_cli: RunCli) -> None:
     """Columns of the file stand in front of the answers; rejected rows have them too; numbers stay numbers."""
     (tmp_path / "in.csv").write_text("id;x;name\n007;1,5;=1+1\n8;0;b\n9;two;c\n10;4;-5\n")
     asked = [*options(server, "rows"), "--signature", "checked", "--file", tmp_path / "in.csv", "--keep", "id,name"]
@@ -250,7 +250,9 @@ def test_output_is_no_image_of_the_folder(tmp_path: Path, run_cli: RunCli, echo_
     assert file.read_bytes() == before
 
 
-def test_fixed_batch_size(tmp_path: Path, run_cli: RunCli, echo_images: Served) -> None:
+def test_a_fixed_batch_size_is_kept_and_a_smaller_rest_refused(
+    tmp_path: Path, run_cli: RunCli, echo_images: Served
+) -> None:
     """It gets as many rows a request as it takes; a rest that is smaller is refused, after the others."""
     (tmp_path / "x.csv").write_text("x\n1\n2\n3\n4\n5\n")
     asked = [*options(echo_images, "images"), "--file", tmp_path / "x.csv"]
@@ -408,7 +410,7 @@ def test_resume_refuses_another_file(server: Served, ones: Path, tmp_path: Path)
     assert resumed.returncode == 2
 
 
-def test_a_full_disk(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
+def test_a_run_that_filled_the_disk_can_be_resumed(served: Served, tmp_path: Path, run_cli: RunCli) -> None:
     """The run ends with one message; with free space, --resume continues it to the same result."""
     (tmp_path / "in.csv").write_text("x\n" + "".join(f"{x}\n" for x in range(400_000)))
     asked = [*options(served, "echo"), "--file", tmp_path / "in.csv", "--output", tmp_path / "out.csv"]

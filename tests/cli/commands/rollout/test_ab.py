@@ -22,7 +22,9 @@ from tfsctl.errors import ExitCode
         (("--sticky", "user-id"), "--sticky needs the weights of two versions"),
     ],
 )
-def test_wrong_options(run_cli: RunCli, options: tuple[object, ...], message: str) -> None:
+def test_wrong_options_are_refused_before_a_server_is_looked_for(
+    run_cli: RunCli, options: tuple[object, ...], message: str
+) -> None:
     """The error names the option, before any server is looked for."""
     result = run_cli("ab", "m", *options)
 

@@ -28,7 +28,9 @@ from tfsctl.errors import ExitCode
         (("--percent", 5, "--on-change", "file:///tmp/x"), "--on-change file:///tmp/x is not a URL"),
     ],
 )
-def test_wrong_options(run_cli: RunCli, options: tuple[object, ...], message: str) -> None:
+def test_wrong_options_are_refused_before_a_server_is_looked_for(
+    run_cli: RunCli, options: tuple[object, ...], message: str
+) -> None:
     """The error names the option, before any server is looked for."""
     result = run_cli("canary", "m", "--version", 2, *options)
 
@@ -37,7 +39,7 @@ def test_wrong_options(run_cli: RunCli, options: tuple[object, ...], message: st
 
 
 @pytest.mark.parametrize("command", [("canary", "m", "--version", 2, "--percent", 5), ("rollout", "status", "m")])
-def test_without_a_front(run_cli: RunCli, command: tuple[object, ...]) -> None:
+def test_without_a_front_the_hint_starts_one(run_cli: RunCli, command: tuple[object, ...]) -> None:
     """The hint starts one."""
     result = run_cli(*command)
 

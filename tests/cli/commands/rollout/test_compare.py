@@ -33,7 +33,7 @@ def served(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         yield f"grpc://{server.host}:{server.grpc_port}/double"
 
 
-def test_equal_versions(models: Path, run_cli: RunCli) -> None:
+def test_equal_versions_agree_on_all_rows(models: Path, run_cli: RunCli) -> None:
     """Two directories that answer alike agree on all rows, and every threshold holds."""
     base = models / "double"
     shown = run_cli(
@@ -46,7 +46,7 @@ def test_equal_versions(models: Path, run_cli: RunCli) -> None:
     assert document["a"]["load_s"] > 0
 
 
-def test_a_worse_version(models: Path, served: str, run_cli: RunCli, tmp_path: Path) -> None:
+def test_a_worse_version_crosses_a_threshold(models: Path, served: str, run_cli: RunCli, tmp_path: Path) -> None:
     """The quality of both, by slice, with reports; a crossed threshold ends with 7."""
     html, junit = tmp_path / "report.html", tmp_path / "report.xml"
     shown = run_cli(
@@ -89,7 +89,9 @@ def test_too_few_rows_are_undecided(served: str, run_cli: RunCli, tmp_path: Path
         (["{served}", "{served}", "--file", "{rows}", "--html", "no/such/r.html"], 2, "no directory no/such"),
     ],
 )
-def test_errors(arguments: list[str], code: int, words: str, models: Path, served: str, run_cli: RunCli) -> None:
+def test_each_mistake_is_named_with_its_exit_code(
+    arguments: list[str], code: int, words: str, models: Path, served: str, run_cli: RunCli
+) -> None:
     """Each mistake is named, with its exit code, and nothing is reported as a comparison."""
     shown = run_cli("compare", *(one.format(served=served, rows=models / "rows.csv") for one in arguments))
 

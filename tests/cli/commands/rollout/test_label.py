@@ -132,7 +132,7 @@ def test_a_version_that_cannot_be_loaded(base: Path, run_cli: RunCli) -> None:
     assert (state["labels"], state["loaded"]) == ({}, [1])
 
 
-def test_versions_beside_servers(base: Path, run_cli: RunCli) -> None:
+def test_versions_lists_states_on_disk_and_on_servers(base: Path, run_cli: RunCli) -> None:
     """On disk, on the server, and what may be removed."""
     document(run_cli, "serve", base, "--engine", "embedded", "--metrics", "--detach", *FREE)
     document(run_cli, "label", "scale", "stable=2")
@@ -172,7 +172,7 @@ def test_commands_at_the_same_time_wait_for_each_other(base: Path) -> None:
             assert waiting.result().labels == {"stable": 2, "previous": 1}
 
 
-def test_python(base: Path) -> None:
+def test_labels_can_be_changed_from_python(base: Path) -> None:
     """The same functions in Python, and errors with keyword arguments in their hints."""
     with tfsctl.serve(base, engine="embedded") as serving:
         assert tfsctl.label("scale", {"stable": 1}).labels == {"stable": 1}
@@ -184,7 +184,7 @@ def test_python(base: Path) -> None:
             tfsctl.promote("scale", version=9)
 
 
-def test_moves_under_load() -> None:
+def test_no_request_is_lost_while_labels_move() -> None:
     """No request of either protocol is lost while labels move, versions load and are released."""
     done = subprocesses.run(
         [sys.executable, str(ROOT / "benchmarks" / "label_moves.py"), "--moves", "60"], timeout_s=600

@@ -20,7 +20,9 @@ from tfsctl.errors import ExitCode
         (("--html", "/nowhere/x.html"), "there is no directory /nowhere for x.html"),
     ],
 )
-def test_wrong_options(run_cli: RunCli, options: tuple[object, ...], message: str) -> None:
+def test_wrong_options_are_refused_before_a_server_is_looked_for(
+    run_cli: RunCli, options: tuple[object, ...], message: str
+) -> None:
     """The error names the option, before any server is looked for."""
     result = run_cli("shadow", "m", *options)
 
@@ -29,7 +31,7 @@ def test_wrong_options(run_cli: RunCli, options: tuple[object, ...], message: st
 
 
 @pytest.mark.parametrize("options", [(), ("--stop",), ("--version", 2)])
-def test_without_a_front(run_cli: RunCli, options: tuple[object, ...]) -> None:
+def test_without_a_front_the_hint_starts_one(run_cli: RunCli, options: tuple[object, ...]) -> None:
     """The hint starts one."""
     result = run_cli("shadow", "m", *options)
 

@@ -75,7 +75,9 @@ def test_versions_in_a_pipe(base: Path, run_cli: RunCli) -> None:
         (["promote", "scale", "--config", "{base}/c"], 4, "error: there is no file {base}/c"),
     ],
 )
-def test_errors(arguments: list[str], code: int, message: str, base: Path, run_cli: RunCli) -> None:
+def test_an_error_names_what_is_wrong_and_nothing_is_removed(
+    arguments: list[str], code: int, message: str, base: Path, run_cli: RunCli
+) -> None:
     """One line names what is wrong; nothing is removed."""
     shown = run_cli(*(argument.format(base=base) for argument in arguments))
 
@@ -114,7 +116,7 @@ def test_times_on_a_terminal_are_on_one_line(tmp_path: Path, monkeypatch: pytest
     assert lines[3].strip() == "name.py"
 
 
-def test_verify(base: Path, run_cli: RunCli) -> None:
+def test_verify_names_changed_missing_and_added_files(base: Path, run_cli: RunCli) -> None:
     """Changed, missing and added files are named; a blessing that was written later is no change."""
     (base / "3/assets.extra/tfsctl_blessings.json").write_text("[]")
     assert run_cli("verify", base / "3").stdout == f"{base / '3'}: ok\n"

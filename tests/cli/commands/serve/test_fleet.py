@@ -161,7 +161,7 @@ def test_usage_includes_child_processes(tmp_path: Path) -> None:
     ("text", "size"),
     [("126.4MiB", 132_540_006), ("1.2kB", 1200), ("7GiB", 7 * 2**30), ("0B", 0), ("3.5GB", 3_500_000_000), ("--", 0)],
 )
-def test_docker_sizes(text: str, size: int) -> None:
+def test_sizes_of_docker_are_read_in_both_kinds_of_units(text: str, size: int) -> None:
     """In powers of 1024 or of 1000."""
     assert usage.parse_size(text) == size
 

@@ -91,12 +91,12 @@ def test_an_ended_container_is_shown_with_its_reason() -> None:
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90s", 90), ("10m", 600), ("1h30m", 5400), ("2d", 172800), ("0.5m", 30), ("0s", 0)]
 )
-def test_since_a_duration(text: str, seconds: float) -> None:
+def test_since_takes_a_duration(text: str, seconds: float) -> None:
     """Seconds, minutes, hours and days."""
     assert parse_since(text, now=10**6) == 10**6 - seconds
 
 
-def test_since_a_time() -> None:
+def test_since_takes_a_time_which_is_local_without_an_offset() -> None:
     """Local without an offset."""
     assert parse_since("1970-01-01T00:00:05Z", now=0) == 5.0
     assert parse_since("1970-01-01T01:00:05+01:00", now=0) == 5.0

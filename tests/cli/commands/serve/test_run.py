@@ -118,7 +118,7 @@ def test_invalid_models_are_reported(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: ")
 
 
-def test_grpc_over_tls(echo_dir: Path, tmp_path: Path) -> None:
+def test_the_certificate_of_the_server_is_trusted_over_grpc(echo_dir: Path, tmp_path: Path) -> None:
     """The certificate of the server is trusted. A client certificate is not there, so nothing is started."""
     certificate = trustme.CA().issue_cert("127.0.0.1")
     certificate.cert_chain_pems[0].write_to_path(str(tmp_path / "cert.pem"))

@@ -47,7 +47,7 @@ def _embedded(monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None
 
 
 @pytest.mark.server
-def test_all_options_together(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
+def test_all_options_become_flags_of_the_server(run_cli: RunCli, echo: Path, tmp_path: Path) -> None:
     """Two models, versions, labels, metrics, batching and mutual TLS are said to the server by its own flags."""
     write_echo_model(tmp_path / "other/7")
     authority = trustme.CA()
