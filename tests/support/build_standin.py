@@ -1,6 +1,6 @@
 """Build a stand-in for the `tensorflow/serving` image, which cannot be pulled where tests run: our own server inside.
 
-    python tests/docker/build_standin.py     # prints its tag
+    python tests/support/build_standin.py     # prints its tag
 
 Its contract is the real one (tensorflow_serving/tools/docker): an entrypoint that is a shell script, MODEL_NAME and
 MODEL_BASE_PATH, ports 8500 and 8501, further arguments appended. Its files are this machine's: the Python that runs
