@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from build_standin import build
 from cli_runner import RunCli
 from echo_models import write_echo_model
 from ports import free_ports
-from real_docker import FREE, containers, docker, inspect, remove_containers
+from real_docker import FREE, containers, docker, inspect
 from waiting import eventually, wait_for
 
 from tfsctl.engines import state_dir
@@ -32,30 +31,8 @@ from tfsctl.engines.registry import records
 from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import ExitCode
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.usefixtures("_serves_standin")]
 ODD = "-a b,\"c\"='d'\ne:$HOME `f` ü\\"  # what shells, CSV and Docker's options read in their own way
-
-
-@pytest.fixture(scope="session")
-def standin() -> str:
-    """The tag of the stand-in image, built if what goes into it has changed."""
-    return build()
-
-
-@pytest.fixture(autouse=True)
-def _image(standin: str, monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None]:
-    """Every serve takes the stand-in, and no container is left by a test that failed."""
-    monkeypatch.setenv("TFSCTL_IMAGE", standin)
-    monkeypatch.setenv("TFSCTL_ENGINE", "docker")
-    yield
-    remove_containers()
-
-
-@pytest.fixture
-def echo(tmp_path: Path) -> Path:
-    """The base directory of a model with one version."""
-    write_echo_model(tmp_path / "echo/1")
-    return tmp_path / "echo"
 
 
 def test_a_detached_container_answers_until_it_is_stopped(run_cli: RunCli, echo: Path) -> None:

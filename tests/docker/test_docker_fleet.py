@@ -12,44 +12,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from build_standin import build
 from cli_runner import RunCli
-from echo_models import write_echo_model
-from real_docker import FREE, containers, docker, remove_containers
+from real_docker import FREE, containers, docker
 from waiting import eventually, wait_for
 
 from tfsctl.engines.registry import records
 from tfsctl.errors import ExitCode
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="module")
-def standin() -> str:
-    """The tag of the stand-in image, built if what goes into it has changed."""
-    return build()
-
-
-@pytest.fixture(autouse=True)
-def _image(standin: str, monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None]:
-    """Every serve takes the stand-in, and no container is left by a test that failed."""
-    monkeypatch.setenv("TFSCTL_IMAGE", standin)
-    monkeypatch.setenv("TFSCTL_ENGINE", "docker")
-    yield
-    remove_containers()
-
-
-@pytest.fixture
-def echo(tmp_path: Path) -> Path:
-    """The base directory of a model with one version."""
-    write_echo_model(tmp_path / "echo/1")
-    return tmp_path / "echo"
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.usefixtures("_serves_standin")]
 
 
 def listed(run_cli: RunCli) -> list[dict[str, Any]]:

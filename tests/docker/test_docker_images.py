@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import yaml
-from build_standin import build
 from cli_runner import RunCli
 from echo_models import write_echo_model
 from ports import free_ports
@@ -35,12 +34,6 @@ def wait_until_healthy(container: str) -> None:
     while (health := inspect(container)["State"]["Health"])["Status"] != "healthy":
         assert time.monotonic() < deadline, health
         time.sleep(0.2)
-
-
-@pytest.fixture(scope="module")
-def standin() -> str:
-    """The tag of the stand-in image, built if what goes into it has changed."""
-    return build()
 
 
 @pytest.fixture

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from build_standin import build
 from cli_runner import RunCli, document
-from real_docker import FREE, docker, remove_containers
+from real_docker import FREE, docker
 from scale_models import write_scale_model
 from waiting import eventually
 
 import tfsctl
 from tfsctl.errors import TfsctlError
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(autouse=True)
-def _image(monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None]:
-    """Every serve takes the stand-in, and no container is left."""
-    monkeypatch.setenv("TFSCTL_IMAGE", build())
-    monkeypatch.setenv("TFSCTL_ENGINE", "docker")
-    yield
-    remove_containers()
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.usefixtures("_serves_standin")]
 
 
 @pytest.fixture

@@ -13,18 +13,16 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import trustme
-from build_standin import build
 from cli_runner import RunCli
 from echo_models import write_echo_model
 from graph_models import GraphModel
 from ports import free_ports
-from real_docker import FREE, containers, docker, inspect, remove_containers
+from real_docker import FREE, containers, docker, inspect
 from tfrecords import write_records
 from waiting import eventually
 
@@ -34,22 +32,7 @@ from tfsctl.engines.registry import records
 from tfsctl.errors import ExitCode
 from tfsctl.serving_config import messages
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-
-
-@pytest.fixture(scope="session")
-def standin() -> str:
-    """The tag of the stand-in image, built if what goes into it has changed."""
-    return build()
-
-
-@pytest.fixture(autouse=True)
-def _image(standin: str, monkeypatch: pytest.MonkeyPatch, _isolated: None) -> Iterator[None]:
-    """Every serve takes the stand-in, and no container is left by a test that failed."""
-    monkeypatch.setenv("TFSCTL_IMAGE", standin)
-    monkeypatch.setenv("TFSCTL_ENGINE", "docker")
-    yield
-    remove_containers()
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300), pytest.mark.usefixtures("_serves_standin")]
 
 
 @pytest.fixture
