@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import label_server
 import pytest
 from label_server import BEFORE, FakeModel
 
 from tfsctl.core.history import journal
+from tfsctl.core.version_files.manifest import MANIFEST_FILE
 from tfsctl.errors import InvalidInput, NotBlessed, NotFound, RolloutError
 from tfsctl.rollout.labels import intent, transition
 from tfsctl.rollout.labels.label_changes import label_state, promote, rollback, set_labels
@@ -84,14 +87,16 @@ def test_nothing_is_sent_for_a_change_that_is_refused(tmp_path: Path) -> None:
 def test_require_blessing_reads_the_last_comparison(tmp_path: Path) -> None:
     """The last comparison counts."""
     model = FakeModel(tmp_path)
-    file = tmp_path / "m/2/assets.extra/tfsctl_blessings.json"
+    file = tmp_path / "m/2" / MANIFEST_FILE
     with pytest.raises(NotBlessed, match="version 2 of m has no blessing"):
         promote(model, require_blessing=True)
     file.parent.mkdir()
-    file.write_text('[{"time": "2026-11-01", "passed": true}, {"time": "2026-11-02", "passed": false}, 7]')
+    blessings: list[Any] = [{"time": "2026-11-01", "passed": True}, {"time": "2026-11-02", "passed": False}, 7]
+    file.write_text(json.dumps({"blessings": blessings}))
     with pytest.raises(NotBlessed, match=r"version 2 of m failed its last comparison \(2026-11-02\)"):
         promote(model, require_blessing=True)
-    file.write_text('[{"time": "2026-11-02", "passed": false}, {"time": "2026-11-03", "passed": true}]')
+    blessings.append({"time": "2026-11-03", "passed": True})
+    file.write_text(json.dumps({"blessings": blessings}))
     assert promote(model, require_blessing=True).labels["stable"] == 2
 
 

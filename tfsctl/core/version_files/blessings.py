@@ -1,7 +1,6 @@
 """Reads the blessings of a version: the results of the comparisons that it passed or failed.
 
-`tfsctl/rollout/comparison/blessing.py` writes them to the manifest. BLESSINGS_FILE is for those of other programs: tfsctl
-only reads it.
+`tfsctl/rollout/comparison/blessing.py` writes them to the manifest.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 from tfsctl.core.types import Json
 from tfsctl.core.version_files.manifest import MANIFEST_FILE
 
-BLESSINGS_FILE = Path("assets.extra", "tfsctl_blessings.json")
+_LATEST_TIME = 253402300800  # the year 10000, which datetime cannot represent
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +35,18 @@ class Blessing:
 
 
 def read_blessings(directory: Path) -> list[Blessing]:
-    """The blessings of a version, oldest first: those in BLESSINGS_FILE, and those under `blessings` in the manifest.
+    """The blessings of a version: those under `blessings` in its manifest, oldest first.
 
     Entries that are not blessings are skipped.
     """
-    found: list[Blessing] = []
-    for file, key in ((MANIFEST_FILE, "blessings"), (BLESSINGS_FILE, None)):
-        try:
-            document = json.loads((directory / file).read_bytes())
-            entries = document if key is None else document.get(key, [])
-        except (OSError, RecursionError, ValueError, AttributeError):
-            continue
-        if not isinstance(entries, list):
-            continue
-        found += [blessing for entry in entries if (blessing := _blessing(entry)) is not None]
-    return sorted(found, key=lambda blessing: blessing.time)
+    try:
+        entries = json.loads((directory / MANIFEST_FILE).read_bytes()).get("blessings", [])
+    except (OSError, RecursionError, ValueError, AttributeError):
+        return []
+    if not isinstance(entries, list):
+        return []
+    blessings = [blessing for entry in entries if (blessing := _blessing(entry)) is not None]
+    return sorted(blessings, key=lambda blessing: blessing.time)
 
 
 def _blessing(entry: Json) -> Blessing | None:
@@ -69,7 +65,7 @@ def _blessing(entry: Json) -> Blessing | None:
 
 
 def _time_text(value: Json) -> str:
-    """A time of the file as ISO 8601; text stays as it is."""
-    if not isinstance(value, (int, float)):
+    """A Unix time as ISO 8601. Text, and a number that is no time, stay as they are."""
+    if not isinstance(value, (int, float)) or not 0 <= value < _LATEST_TIME:
         return str(value)
     return datetime.fromtimestamp(value, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

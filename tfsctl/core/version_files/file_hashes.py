@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfsctl.core.version_files.blessings import BLESSINGS_FILE
 from tfsctl.core.version_files.manifest import MANIFEST_FILE, read_manifest
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ class FileDifferences:
 
 
 def hash_files(directory: Path) -> dict[str, str]:
-    """The SHA-256 of every file of a version except its manifest and blessings, which may be written later.
+    """The SHA-256 of every file of a version except its manifest, which may be written later.
 
     By relative POSIX path, sorted. Raises OSError.
     """
@@ -37,7 +36,7 @@ def hash_files(directory: Path) -> dict[str, str]:
     hashes = {}
     for path in _files_below(directory):
         name = path.relative_to(directory)
-        if name not in (MANIFEST_FILE, BLESSINGS_FILE):
+        if name != MANIFEST_FILE:
             digest = hashlib.sha256()
             _add_contents(digest, path)
             hashes[name.as_posix()] = digest.hexdigest()

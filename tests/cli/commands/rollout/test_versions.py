@@ -118,7 +118,8 @@ def test_times_on_a_terminal_are_on_one_line(tmp_path: Path, monkeypatch: pytest
 
 def test_verify_names_changed_missing_and_added_files(base: Path, run_cli: RunCli) -> None:
     """Changed, missing and added files are named; a blessing that was written later is no change."""
-    (base / "3/assets.extra/tfsctl_blessings.json").write_text("[]")
+    file = base / "3" / MANIFEST_FILE
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"blessings": []}))
     assert run_cli("verify", base / "3").stdout == f"{base / '3'}: ok\n"
     (base / "2/saved_model.pb").write_bytes(b"changed")
     (base / "2/more").touch()
@@ -150,14 +151,17 @@ def test_models_below_a_folder(base: Path, run_cli: RunCli) -> None:
     assert run_cli("models", base.parent).stdout.splitlines()[0].split("\t")[:3] == [str(base), "3", "3"]
 
 
-def test_blessings_of_both_files(base: Path) -> None:
-    """Oldest first; what is no blessing is left out."""
-    (base / "3/assets.extra/tfsctl_blessings.json").write_text(
-        '[{"time": "2026-10-01T00:00:00Z", "passed": false}, {"passed": "yes"}, 7]'
-    )
+def test_entries_that_are_no_blessings_are_skipped(base: Path) -> None:
+    """The blessings are sorted by time. A number that is no time is shown as it is."""
+    file = base / "3" / MANIFEST_FILE
+    document = json.loads(file.read_text())
+    earlier = {"time": 1790812800, "passed": False}
+    document["blessings"] += [earlier, {"passed": "yes"}, 7, {"time": float("inf"), "passed": True}]
+    file.write_text(json.dumps(document))
 
     assert [(one.time, one.passed) for one in read_blessings(base / "3")] == [
         ("2026-10-01T00:00:00Z", False),
         ("2026-11-01T00:00:00Z", True),
+        ("inf", True),
     ]
     assert read_blessings(base / "1") == []
