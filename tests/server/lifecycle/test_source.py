@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,16 @@ def test_of_duplicate_version_directories_one_is_served(tmp_path: Path, caplog: 
     assert [record.getMessage() for record in caplog.records] == [
         "Duplicate version directories detected. Version 1 will be loaded from 1, 0001 will be ignored."
     ]
+
+
+def test_a_loop_of_links_hides_no_version(tmp_path: Path) -> None:
+    """Beside it, and beside a pipe and a file with a number, a version is found."""
+    (tmp_path / "1").mkdir()
+    (tmp_path / "2").symlink_to("2")
+    os.mkfifo(tmp_path / "3")
+    (tmp_path / "4").touch()
+
+    assert aspired_versions(ModelConfig("m", str(tmp_path))) == {1: tmp_path / "1"}
 
 
 def test_object_store_paths_are_not_found(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,7 @@ def aspired_versions(model: ModelConfig) -> dict[int, Path] | None:
     ignored, and a base path without versions unloads the model.
     """
     try:
-        names = [entry.name for entry in os.scandir(model.base_path) if entry.is_dir()]
+        names = [entry.name for entry in os.scandir(model.base_path) if _is_directory(entry)]
     except OSError as error:
         log.error(  # noqa: TRY400 - one line as in the real server, not a traceback each second
             "FileSystemStoragePathSource encountered a filesystem access error: Could not find base path %s for "
@@ -41,6 +41,14 @@ def aspired_versions(model: ModelConfig) -> dict[int, Path] | None:
     for missing in sorted(set(model.policy.specific or ()) - on_disk.keys()):
         log.warning("Version %d of servable %s, which was requested to be served, was not found", missing, model.name)
     return {version: Path(model.base_path, on_disk[version]) for version in model.policy.aspired(list(on_disk))}
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a directory. A loop of symbolic links is none, and must not hide the versions beside it."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _unknown_scheme(base_path: str) -> str:
