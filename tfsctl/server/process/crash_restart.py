@@ -7,42 +7,83 @@ nothing, and costs nothing if no error occurs.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import signal
 import sys
 
 _FATAL = (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV)
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
+_SA_ONSTACK = 0x08000000  # bits/sigaction.h
+_STACK_BYTES = 1024 * 1024
+
+
+class _Action(ctypes.Structure):
+    """struct sigaction of glibc."""
+
+    _fields_ = (
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_ulong * (128 // ctypes.sizeof(ctypes.c_ulong))),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    )
+
+
+class _Stack(ctypes.Structure):
+    """stack_t."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
 
 
 class CrashRestart:
     """Between `install` and `remove`, a fatal signal runs this program again, in this process, with one more argument.
 
-    Python's own signal handlers are of no use here: they run after the native code has returned. A stack overflow
-    still ends the process.
+    Python's own signal handlers are of no use here: they run after the native code has returned. A thread that has
+    called `protect_thread` may even overflow its stack.
     """
 
     def __init__(self, argument: str) -> None:
-        self._command = [*sys.orig_argv, argument]
         self._argument = argument
         self._handler = _HANDLER(self._restart)  # must live as long as it is installed
-        self._signal = ctypes.CDLL(None).signal
-        self._signal.restype, self._signal.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
-        self._previous: dict[int, int | None] = {}
+        # All that the handler needs: a thread that has crashed within malloc can allocate no more memory.
+        command = [*sys.orig_argv, argument]
+        self._command = (ctypes.c_char_p * (len(command) + 1))(*map(os.fsencode, command), None)
+        self._program = ctypes.c_char_p(os.fsencode(sys.executable))
+        self._messages = {number: self._message(number) for number in _FATAL}
+        self._libc = ctypes.CDLL(None)
+        self._previous: dict[int, _Action] = {}
+        self._stacks: list[mmap.mmap] = []
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether fatal signals are handled now."""
+        return bool(self._previous)
 
     def install(self) -> None:
         """Handle fatal signals from now on, in all threads."""
+        action = _Action(ctypes.cast(self._handler, ctypes.c_void_p).value, flags=_SA_ONSTACK)
         for number in _FATAL:
-            self._previous[number] = self._signal(number, ctypes.cast(self._handler, ctypes.c_void_p))
+            self._previous[number] = _Action()
+            self._libc.sigaction(number, ctypes.byref(action), ctypes.byref(self._previous[number]))
+
+    def protect_thread(self) -> None:
+        """Give the calling thread a second stack for the handler."""
+        memory = mmap.mmap(-1, _STACK_BYTES)
+        self._stacks.append(memory)  # the thread keeps its address
+        stack = _Stack(ctypes.addressof(ctypes.c_char.from_buffer(memory)), 0, _STACK_BYTES)
+        self._libc.sigaltstack(ctypes.byref(stack), None)
 
     def remove(self) -> None:
         """Let fatal signals end the process as before."""
         while self._previous:
-            self._signal(*self._previous.popitem())
+            number, action = self._previous.popitem()
+            self._libc.sigaction(number, ctypes.byref(action), None)
+
+    def _message(self, number: signal.Signals) -> bytes:
+        return f"E Loading a version ended with {number.name}. The server starts again with {self._argument}\n".encode()
 
     def _restart(self, number: int) -> None:
         self.remove()
-        name = signal.Signals(number).name
-        os.write(2, f"E Loading a version ended with {name}. The server starts again with {self._argument}\n".encode())
+        os.write(2, self._messages[signal.Signals(number)])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])  # blocked in its handler, and exec would keep that
-        os.execv(sys.executable, self._command)  # noqa: S606 - it needs no shell
+        self._libc.execv(self._program, self._command)
