@@ -32,6 +32,19 @@ def test_a_small_model_takes_less_than_400_mb(tmp_path: Path) -> None:
         assert resident_mb(server.pid) < GOAL_MB
 
 
+def test_allocations_beyond_the_limit_fail() -> None:
+    """Instead of being granted, and the process killed when it uses them."""
+    program = (
+        "from tfsctl.server.process.memory import limit_allocations\n"
+        "limit_allocations(100 * 2**20)\n"
+        "bytearray(50 * 2**20)\n"
+        "try:\n    bytearray(200 * 2**20)\n"
+        "except MemoryError:\n    print('refused')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=240)
+    assert ended.stdout == "refused\n"
+
+
 def test_only_unchanged_file_pages_are_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mapping that was written to keeps its contents; one that was only read is read again from the file."""
     size = 2 * memory._LARGE_BYTES

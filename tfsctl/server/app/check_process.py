@@ -26,6 +26,7 @@ from tfsctl.server.config.flags import Flags
 from tfsctl.server.lifecycle.loader import Loader
 from tfsctl.server.lifecycle.version_checks import JOB_VARIABLE, CheckJob
 from tfsctl.server.monitoring.recorder import NullRecorder
+from tfsctl.server.process.memory import limit_allocations
 from tfsctl.server.process.resources import available_memory_bytes
 from tfsctl.server.process.shutdown import end_with_parent
 from tfsctl.server.runtime.session import BoundSignature, Feeds, Session
@@ -55,7 +56,7 @@ def main() -> None:
     loader = make_loader(flags, asyncio.new_event_loop(), NullRecorder())
     logging.disable(logging.WARNING)
     start_runtime(flags)
-    _limit_memory()
+    limit_allocations(available_memory_bytes())  # the server must not be short of memory
     _report(job.token, Code.OK)
     for name, version, directory in job.versions:
         error, still_runs = check_version(loader, name, version, Path(directory))
@@ -122,16 +123,6 @@ def _limit_resources(*, is_background: bool) -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_OUTPUT_BYTES, _MAX_OUTPUT_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _limit_memory() -> None:
-    """Let this process allocate only the memory that is free now, so that the server does not run out of it."""
-    import psutil
-
-    used = psutil.Process().memory_info()
-    limit = getattr(used, "data", used.vms) + available_memory_bytes()
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _report(token: str, code: Code, message: str = "") -> None:

@@ -19,6 +19,7 @@ from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.lifecycle.version_checks import VersionChecks, check_command
 from tfsctl.server.process import memory, priorities
 from tfsctl.server.process.crash_restart import CrashRestart
+from tfsctl.server.process.resources import memory_limit_bytes
 from tfsctl.server.request_log.request_logs import RequestLogs
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class ModelServer:
         # Before the ports are open: a full garbage collection would hold the event loop during the first request.
         memory.freeze_startup_objects()
         await asyncio.to_thread(memory.release_unused_pages)
+        memory.limit_allocations(memory_limit_bytes())
         poll_s = flags.model_config_file_poll_wait_seconds
         if flags.model_config_file and poll_s > 0:
             self._polling = asyncio.create_task(poll_config_file(flags.model_config_file, self.core, wait_s=poll_s))
@@ -79,6 +81,8 @@ class ModelServer:
 
     def _load(self, name: str, version: int, directory: Path) -> Servable:
         self._runtime_started.wait()
+        if self._crash_restart.is_installed:
+            self._crash_restart.protect_thread()
         return self._loader.load(name, version, directory)
 
     def _version_check(self) -> CheckFunction | None:

@@ -10,10 +10,11 @@ import ctypes
 import gc
 import logging
 import os
+import resource
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tfsctl.server.process.resources import cpu_count
 
@@ -38,6 +39,21 @@ def limit_malloc_arenas() -> None:
     if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
         mallopt(ctypes.c_int(_M_ARENA_MAX), ctypes.c_int(max(2, cpu_count())))
         mallopt(ctypes.c_int(_M_MMAP_THRESHOLD), ctypes.c_int(_LARGE_BYTES))
+
+
+def limit_allocations(more_bytes: int) -> None:
+    """Let this process allocate `more_bytes` in addition to what it has; what is more fails instead of being granted.
+
+    Linux grants memory that it does not have, and kills a process that uses it. TensorFlow reports an allocation that
+    fails as RESOURCE_EXHAUSTED.
+    """
+    import psutil
+
+    used = psutil.Process().memory_info()
+    limit = getattr(used, "data", used.vms) + more_bytes
+    with suppress(OSError, ValueError):
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 def freeze_startup_objects() -> None:
