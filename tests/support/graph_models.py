@@ -39,7 +39,7 @@ class GraphModel:
         node.attr["dtype"].type = node.attr["value"].tensor.dtype
         return name
 
-    def op(self, op: str, name: str, *inputs: str, **attributes: str | int | bool) -> str:
+    def op(self, op: str, name: str, *inputs: str, **attributes: str | int | bool | list[int]) -> str:
         """An operation; an attribute given as text is a dtype, or with a leading `=` text itself."""
         node = self._graph.node.add(name=name, op=op, input=inputs)
         for key, value in attributes.items():
@@ -47,6 +47,8 @@ class GraphModel:
                 node.attr[key].b = value
             elif isinstance(value, int):
                 node.attr[key].i = value
+            elif isinstance(value, list):
+                node.attr[key].list.i.extend(value)
             elif value.startswith("="):
                 node.attr[key].s = value[1:].encode()
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,19 @@ def test_a_server_that_starts_with_an_unsafe_version_serves_its_other_models(tmp
     with running_server({"bad": tmp_path / "bad", "good": tmp_path / "good"}, tmp_path, flags=[AUTO]) as server:
         assert factor(server, "good") == 2.0
         assert states(server, "bad")["1"][0] == "END"
+
+
+def test_a_pipe_in_a_version_delays_no_other_model(tmp_path: Path) -> None:
+    """It is never opened, and its version says why it is not served."""
+    write_scale_model(tmp_path / "good" / "1", 2.0)
+    write_scale_model(tmp_path / "bad" / "1", 3.0)
+    (tmp_path / "bad" / "1" / "assets.extra").mkdir()
+    os.mkfifo(tmp_path / "bad" / "1" / "assets.extra" / "tf_serving_warmup_requests")
+    with running_server({"bad": tmp_path / "bad", "good": tmp_path / "good"}, tmp_path, flags=[AUTO]) as server:
+        assert factor(server, "good") == 2.0
+        state, error = states(server, "bad")["1"]
+        assert state == "END"
+        assert error.endswith("tf_serving_warmup_requests is not a regular file")
 
 
 @pytest.mark.parametrize("choice", ["always", "auto"])

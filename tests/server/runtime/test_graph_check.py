@@ -48,7 +48,29 @@ def call(*functions: str, op: str = "PartitionedCall") -> str:
     )
 
 
+def chain(count: int, *, after: str = "") -> list[str]:
+    """Nodes that read each other."""
+    inputs = [after, *(f"n{i}:output:0" for i in range(count - 1))]
+    return [f'node {{ name: "n{i}" op: "Identity" input: "{name}" }}' for i, name in enumerate(inputs)]
+
+
+COUNTED = 'library { function { signature { name: "f" input_arg { name: "x" type: DT_FLOAT number_attr: "M" } } } } '
 UNSAFE = {
+    "a chain of nodes that is too long": " ".join(chain(25_000, after="x")),
+    "such a chain in a function": function("f", *chain(25_000, after="x")) + call("f"),
+    "such a chain across functions": "".join(
+        function(f"f{i}", *chain(100, after="x"), call(f"f{i + 1}")) for i in range(300)
+    )
+    + function("f300", *chain(100, after="x"))
+    + call("f0"),
+    "a function of a negative number of inputs": COUNTED
+    + 'node { name: "c" op: "f" attr { key: "M" value { i: -5 } } }',
+    "a call with a negative number of inputs": COUNTED
+    + 'node { name: "c" op: "PartitionedCall" attr { key: "f" value { func { name: "f" attr { key: "M" value { i: -5 } } } } } }',
+    "a function of billions of inputs by default": (
+        'library { function { signature { name: "f" input_arg { name: "x" type: DT_FLOAT number_attr: "M" } '
+        'attr { name: "M" type: "int" default_value { i: 2147483647 } } } } }'
+    ),
     "a constant too large": constant(f"tensor {{ dtype: DT_FLOAT {HUGE} }}"),
     "a constant too large in a function": function("f", constant(f"tensor {{ dtype: DT_FLOAT {HUGE} }}")),
     "one of a list of tensors": constant(f"list {{ tensor {{ dtype: DT_FLOAT {HUGE} }} }}"),
@@ -140,6 +162,13 @@ def test_unsafe_graphs_are_refused(graph: str, tmp_path: Path) -> None:
 
 SAFE = {
     "a constant": constant(CONSTANT),
+    "many nodes that do not depend on each other": " ".join(
+        f'node {{ name: "n{i}" op: "Identity" input: "x" }}' for i in range(25_000)
+    ),
+    "a loop": 'node { name: "m" op: "Merge" input: "x" input: "n" } node { name: "n" op: "NextIteration" input: "m" }',
+    "a negative number that counts nothing": (
+        'node { name: "c" op: "PartitionedCall" attr { key: "f" value { func { name: "f" attr { key: "M" value { i: -5 } } } } } }'
+    ),
     "an empty constant": constant("tensor { dtype: DT_FLOAT tensor_shape { dim { size: 0 } dim { size: 7 } } }"),
     "a partly unknown shape": constant("shape { dim { size: -1 } dim { size: 224 } }"),
     "a shape of unknown rank": constant("shape { unknown_rank: true }"),
@@ -214,6 +243,27 @@ def test_unreadable_files_are_left_to_tensorflow(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"\x12\xff\xff")
     assert read_meta_graph(tmp_path, ["serve"]) is None
     assert read_meta_graph(write_graph(tmp_path, ""), ["train"]) is None
+
+
+def test_text_that_is_nested_too_deep(tmp_path: Path) -> None:
+    """TensorFlow would read it recursively."""
+    (tmp_path / "saved_model.pbtxt").write_text(
+        "meta_graphs { graph_def { node { attr { value { " + "func { attr { value { " * 100_000
+    )
+    with pytest.raises(UnsafeVersionError, match="nested too deep"):
+        read_meta_graph(tmp_path, ["serve"])
+
+
+def test_graphs_that_need_ranks(tmp_path: Path) -> None:
+    """The check tells whether the graph has an operation that ends the process for a tensor of another rank."""
+    convolution = write_graph(tmp_path, function("f", 'node { name: "c" op: "Conv2D" }'))
+    found = read_meta_graph(convolution, ["serve"])
+    assert found is not None
+    assert found.needs_ranks
+
+    found = read_meta_graph(write_graph(tmp_path, constant(CONSTANT)), ["serve"])
+    assert found is not None
+    assert not found.needs_ranks
 
 
 def test_pipes_and_too_large_files_are_not_read(tmp_path: Path) -> None:

@@ -1,21 +1,52 @@
-"""Checks that the variables of a version are on disk: TensorFlow loads it without them, and then fails every request."""
+"""Checks the files of a version before they are read.
+
+- TensorFlow loads a version without its variables, and then fails every request.
+- Reading a named pipe waits forever, and reading a device may never end.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tfsctl.server.runtime.saved_model_file import MetaGraph
-from tfsctl.server.status import ServingError, not_found
+from tfsctl.server.status import Code, ServingError, UnsafeVersionError, not_found
+
+_FOLDERS = ("", "variables", "assets", "assets.extra")
+
+
+def check_file_types(directory: Path) -> None:
+    """Raise UnsafeVersionError if a pipe, a device or a socket is among the files of a version."""
+    for folder in _FOLDERS:
+        try:
+            entries = list(os.scandir(directory / folder))
+        except OSError:
+            continue  # there is none, or reading it says what is wrong
+        _check_types(Path(entry.path) for entry in entries)
+
+
+def _check_types(paths: Iterable[Path]) -> None:
+    for path in paths:
+        try:
+            mode = path.stat().st_mode
+        except OSError:
+            continue
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise UnsafeVersionError(Code.FAILED_PRECONDITION, f"{path} is not a regular file")
 
 
 @contextmanager
 def check_variables(directory: Path, meta_graph: MetaGraph | None) -> Iterator[None]:
     """Check before and after the block, which loads the version. Raises NOT_FOUND if the variables' files are missing.
 
-    They are missing while a version is being copied, and disappear while one is deleted.
+    They are missing while a version is being copied, and disappear while one is deleted. Raises UnsafeVersionError if
+    an asset is not a regular file.
     """
+    if meta_graph is not None:
+        _check_types(directory / "assets" / name for name in meta_graph.assets)
     index = directory / "variables" / "variables.index"
     existed = index.exists()
     if not existed and meta_graph is not None and meta_graph.has_variables:

@@ -20,7 +20,7 @@ from tfsctl.server.execution.coalescer import RequestCoalescer
 from tfsctl.server.execution.queue_limits import QueueLimits
 from tfsctl.server.execution.servable import RunQueue, Servable
 from tfsctl.server.lifecycle import warmup
-from tfsctl.server.lifecycle.completeness import check_variables
+from tfsctl.server.lifecycle.completeness import check_file_types, check_variables
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.process.memory import unused_pages_released
 from tfsctl.server.runtime.saved_model_file import directory_bytes, read_meta_graph
@@ -67,6 +67,7 @@ class Loader:
 
         Raises ServingError; nothing stays in memory then.
         """
+        check_file_types(directory)
         parameters = self._batching_parameters(directory)
         session = self.open_session(directory)
         queue: RunQueue

@@ -18,7 +18,7 @@ from tfsctl.core.version_files.warmup_requests import WARMUP_FILE
 from tfsctl.errors import InvalidInput
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.signatures import examples as signature_examples
-from tfsctl.server.signatures.predict import feeds_for, fetches_for
+from tfsctl.server.signatures.predict import check_ranks, feeds_for, fetches_for
 from tfsctl.server.status import Code, ServingError, invalid_argument
 
 log = logging.getLogger(__name__)
@@ -111,4 +111,6 @@ def _predict(servable: Servable, request: protos.PredictRequest) -> None:
             inputs[alias] = tensors.from_proto(proto)
         except InvalidInput:
             raise invalid_argument(f"tensor parsing error: {alias}") from None
-    servable.run_now(feeds_for(bound, inputs), fetches_for(bound, request.output_filter))
+    feeds = feeds_for(bound, inputs)
+    check_ranks(bound, inputs)
+    servable.run_now(feeds, fetches_for(bound, request.output_filter))

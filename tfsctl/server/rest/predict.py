@@ -59,6 +59,8 @@ class RowCodec:
         inputs = json_tensor.rows_at_once(rows, self._bound.dtypes, has_literals=has_literals)
         if inputs is None:
             return None
+        if any(inputs[alias].ndim != rank for alias, rank in self._bound.ranks.items()):
+            return None  # converted alone, it is refused
         arrays = [inputs[alias] for alias in self._bound.inputs]
         return [array.reshape(len(payloads), self._rows, *array.shape[1:]) for array in arrays]
 

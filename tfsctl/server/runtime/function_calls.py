@@ -1,8 +1,9 @@
-"""Refuses graphs whose function calls never end, or whose outputs differ from those of the called function.
+"""Refuses graphs that are too deep, and function calls without an end or with other outputs than the function.
 
 TensorFlow inlines functions recursively, without a limit: a function that reaches itself through PartitionedCall
 overflows the stack, and 30 functions that call the next one twice become a billion nodes. It stores the outputs of a
-function without checking that the call has as many.
+function without checking that the call has as many. Its optimizers follow the inputs of a node recursively: a chain of
+30,800 Identity nodes overflows a stack of 8 MiB.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from tfsctl.core.graphs.signature_graph import functions_in_attributes
 
 _MAX_DEPTH = 500
 _MAX_NODES = 5_000_000
+_MAX_CHAIN = 20_000
+_LOOPS = {"NextIteration", "RefNextIteration"}
 # Calling operations: the attributes with their functions, and the attribute with the dtypes of their outputs.
 _CALLS = {
     "PartitionedCall": (("f",), "Tout"),
@@ -29,16 +32,48 @@ _CALLS = {
 
 @dataclass(slots=True)
 class Body:
-    """The nodes of a function, or of the graph: their number, and how often each operation and called function occurs."""
+    """The nodes of a function, or of the graph.
+
+    - `nodes`: their number
+    - `names`: how often each name is called (or is an operation)
+    - `inputs`: of each node, by its name, the nodes that it reads, or waits for
+    - `calls`: of each node that may call a function, the names that it calls
+    """
 
     nodes: int = 0
     names: Counter[str] = field(default_factory=Counter)
+    inputs: dict[str, list[str]] = field(default_factory=dict)
+    calls: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, node: protos.NodeDef) -> None:
         """Count one node."""
+        called = list(functions_in_attributes(node))
         self.nodes += 1
         self.names[node.op] += 1
-        self.names.update(functions_in_attributes(node))
+        self.names.update(called)
+        is_loop = node.op in _LOOPS  # its input is of the iteration before
+        self.inputs[node.name] = [] if is_loop else [name.lstrip("^").partition(":")[0] for name in node.input]
+        self.calls[node.name] = [node.op, *called]
+
+    def longest_chain(self, chains: Mapping[str | None, int]) -> int:
+        """The nodes on the longest path, with those of called functions (`chains`). Nodes of a cycle do not count."""
+        readers: dict[str, list[str]] = {}
+        missing: dict[str, int] = {}
+        for name, inputs in self.inputs.items():
+            known = [other for other in inputs if other in self.inputs]
+            missing[name] = len(known)
+            for other in known:
+                readers.setdefault(other, []).append(name)
+        length = dict.fromkeys(self.inputs, 0)  # of the longest path to a node, and then with it
+        ready = [name for name, count in missing.items() if not count]
+        for name in ready:
+            length[name] += 1 + max(chains.get(called, 0) for called in self.calls[name])
+            for reader in readers.get(name, ()):
+                length[reader] = max(length[reader], length[name])
+                missing[reader] -= 1
+                if not missing[reader]:
+                    ready.append(reader)
+        return max(length.values(), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +115,7 @@ def find_endless_calls(graph: Body, functions: dict[str, Body]) -> str:
     bodies.update(functions)
     depth: dict[str | None, int] = {}
     size: dict[str | None, int] = {}
+    chain: dict[str | None, int] = {}
     # The functions being visited (None: the graph), each with the calls still to visit.
     path: dict[str | None, Iterator[str]] = {None: _calls(graph, functions)}
     while path:
@@ -90,6 +126,8 @@ def find_endless_calls(graph: Body, functions: dict[str, Body]) -> str:
             calls = [(other, bodies[name].names[other]) for other in _calls(bodies[name], functions)]
             depth[name] = 1 + max((depth[other] for other, _ in calls), default=0)
             size[name] = bodies[name].nodes + sum(times * size[other] for other, times in calls)
+            # No path has more nodes than there are; only large graphs are worth following.
+            chain[name] = size[name] if size[name] <= _MAX_CHAIN else bodies[name].longest_chain(chain)
         elif called in path:
             return f"function {called} calls itself"
         elif called not in depth:
@@ -98,6 +136,8 @@ def find_endless_calls(graph: Body, functions: dict[str, Body]) -> str:
         return f"functions call each other {depth[None]} levels deep, more than {_MAX_DEPTH}"
     if size[None] > _MAX_NODES:
         return f"its functions expand to {size[None]} nodes, more than {_MAX_NODES}"
+    if chain[None] > _MAX_CHAIN:
+        return f"it has a chain of {chain[None]} nodes that depend on each other, more than {_MAX_CHAIN}"
     return ""
 
 

@@ -7,7 +7,7 @@ PartialTensorShape::IsValid and Tensor::FromProto (tensorflow/core/framework/ten
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -22,11 +22,15 @@ _STRING_BYTES = 24  # sizeof(tstring)
 _INTEGERS = {3: "<i4", 9: "<i8"}  # DT_INT32, DT_INT64
 # Numbers of outputs, and of a loop's parallel iterations: TensorFlow allocates as many, whatever the number.
 _COUNTS = {"parallel_iterations", "N", "num", "num_split", "num_splits", "num_outs", "num_outputs", "num_partitions", "num_features",
-    "num_sparse", "num_params", "top_paths", "Ncontext_sparse", "Nfeature_list_sparse", "Nfeature_list_dense"}  # fmt: skip
+    "num_sparse", "num_params", "top_paths", "Nsparse", "Ncontext_sparse", "Nfeature_list_sparse", "Nfeature_list_dense",
+    "num_sparse_features", "num_dense_features", "num_params_weights", "num_params_biases", "num_side_inputs", "num_tables",
+    "NumTables", "num_replicas", "num_computations", "num_sc_per_chip", "OUTPUT_RAGGED_RANK", "output_ragged_rank"}  # fmt: skip
 _MAX_COUNT = 1_000_000
 # Operations whose first input TensorFlow reads before it counts the inputs.
 _NEED_INPUT = {"Identity", "Enter", "RefEnter", "Exit", "RefExit", "Switch", "RefSwitch", "NextIteration", "RefNextIteration"}  # fmt: skip
-_MAX_DIGITS = 9  # of an index: ten may overflow an int
+# Operations that read a dimension of their input before they check how many it has.
+_NEED_RANK = {"Conv2D", "Conv3D", "DepthwiseConv2dNative", "MaxPool3D", "TensorScatterUpdate"}
+_MAX_DIGITS = 9  # an index of more overflows an int
 _REFUSED = "The graph is not loaded, as it could end the server"
 _HANDLE_BYTES = 64  # a resource handle or a variant takes at least this
 
@@ -39,6 +43,8 @@ class GraphCheck:
     """
 
     def __init__(self, memory_bytes: int) -> None:
+        self.needs_ranks = False
+        """Whether a node of the graph ends the process if a request has a tensor of another rank than the signature."""
         self._memory_bytes = memory_bytes
         self._claimed_bytes = 0
         self._bodies: dict[str | None, Body] = {None: Body()}
@@ -46,21 +52,21 @@ class GraphCheck:
         self._fills: list[tuple[str | None, str, str]] = []
         self._calls: list[FunctionCall] = []
         self._signatures: dict[str, protos.OpDef] = {}
+        self._odd_counts: list[tuple[str, str, int]] = []
         dtype_field = protos.TensorProto.DESCRIPTOR.fields_by_name["dtype"]
         self._dtypes = frozenset(dtype_field.enum_type.values_by_number if dtype_field.enum_type else ())
 
     def check_node(self, node: protos.NodeDef, function: str | None = None) -> None:
         """Check the attributes of one node of a function (None: of the graph itself)."""
         self.check_attributes(node.name, node.attr.values())
-        for attribute in node.attr.keys() & _COUNTS:
-            if not 0 <= node.attr[attribute].i <= _MAX_COUNT:
-                raise _refused(node.name, f"{attribute} is {node.attr[attribute].i}, not between 0 and {_MAX_COUNT}")
+        self._check_counts(node.name, node.attr)
         for name in node.input:
             digits = name.rpartition(":")[2]
             if len(digits) > _MAX_DIGITS and digits.isdecimal():
                 raise _refused(node.name, f"it reads {name}, an output of too large a number")
         if node.op in _NEED_INPUT and not any(not name.startswith("^") for name in node.input):
             raise _refused(node.name, f"{node.op} has no input")
+        self.needs_ranks |= node.op in _NEED_RANK
         self._bodies.setdefault(function, Body()).add(node)
         self._calls += FunctionCall.calls_of(node)
         is_constant = node.op == "Const" and "value" in node.attr
@@ -77,6 +83,7 @@ class GraphCheck:
             if (function, shape) in self._huge_shapes:
                 raise _refused(name, "it fills a tensor of more than 2^63 - 1 elements")
         functions = {name: body for name, body in self._bodies.items() if name is not None}
+        self._check_counts_of_functions()
         reason = find_mismatched_call(self._calls, self._signatures)
         if reason or (reason := find_endless_calls(self._bodies[None], functions)):
             raise UnsafeVersionError(Code.INVALID_ARGUMENT, f"{_REFUSED}: {reason}")
@@ -90,6 +97,7 @@ class GraphCheck:
         for arguments in function.arg_attr.values():
             self.check_attributes(name, arguments.attr.values())
         for attribute in function.signature.attr:
+            self._check_counts(name, {attribute.name: attribute.default_value})
             self.check_attributes(name, (attribute.default_value, attribute.allowed_values))
 
     def check_attributes(self, node: str, values: Iterable[protos.AttrValue]) -> None:
@@ -105,6 +113,7 @@ class GraphCheck:
                 for tensor in items.tensor:
                     self._check_tensor(node, tensor)
                 for called in items.func:
+                    self._check_counts(node, called.attr)
                     self.check_attributes(node, called.attr.values())
             elif kind == "type":
                 self._check_dtype(node, value.type)
@@ -113,7 +122,23 @@ class GraphCheck:
             elif kind == "tensor":
                 self._check_tensor(node, value.tensor)
             elif kind == "func":
+                self._check_counts(node, value.func.attr)
                 self.check_attributes(node, value.func.attr.values())
+
+    def _check_counts(self, node: str, attributes: Mapping[str, protos.AttrValue]) -> None:
+        """Check the numbers of inputs and outputs; those of functions, which have names of their own, come later."""
+        for name, value in attributes.items():
+            if value.WhichOneof("value") == "i" and not 0 <= value.i <= _MAX_COUNT:
+                if name in _COUNTS:
+                    raise _odd_count(node, name, value.i)
+                self._odd_counts.append((node, name, value.i))
+
+    def _check_counts_of_functions(self) -> None:
+        signatures = self._signatures.values()
+        names = {a.number_attr for one in signatures for a in (*one.input_arg, *one.output_arg) if a.number_attr}
+        for node, name, value in self._odd_counts:
+            if name in names:
+                raise _odd_count(node, name, value)
 
     def _check_dtype(self, node: str, number: int) -> None:
         if number not in self._dtypes:
@@ -179,6 +204,10 @@ def _elements_of_shape(tensor: protos.TensorProto) -> int:
     if len(sizes) == 1:  # one value is repeated for all elements
         sizes *= tensor.tensor_shape.dim[0].size
     return math.prod(sizes[:_MAX_DIMENSIONS])
+
+
+def _odd_count(node: str, name: str, value: int) -> UnsafeVersionError:
+    return _refused(node, f"{name} is {value}, not between 0 and {_MAX_COUNT}")
 
 
 def _refused(node: str, reason: str) -> UnsafeVersionError:

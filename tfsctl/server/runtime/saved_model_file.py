@@ -41,6 +41,10 @@ class MetaGraph:
     has_object_graph: bool = False
     has_variables: bool = False
     """Whether the graph has variables, and a saver that restores them."""
+    needs_ranks: bool = False
+    """Whether tensors of another rank than the signature's must not reach the graph."""
+    assets: tuple[str, ...] = ()
+    """The files that it reads, relative to the folder of assets."""
 
 
 def directory_bytes(directory: Path) -> int:
@@ -57,17 +61,24 @@ def read_meta_graph(directory: Path, tags: Sequence[str]) -> MetaGraph | None:
     None if there is no such graph, or no readable file: loading it says what is wrong. Raises UnsafeVersionError for a
     graph that TensorFlow must not see.
     """
+    try:
+        graphs = _checked_meta_graphs(directory)
+    except RecursionError:  # TensorFlow's parser of text has no limit
+        raise UnsafeVersionError(Code.INVALID_ARGUMENT, f"The messages in {directory} are nested too deep") from None
+    return next((graph for graph in graphs if graph.tags == frozenset(tags)), None)
+
+
+def _checked_meta_graphs(directory: Path) -> list[MetaGraph]:
     data = _serialized(directory)
     if data is None:
-        return None
+        return []
     try:
-        graphs = _read_meta_graphs(data)
+        return _read_meta_graphs(data)
     except DecodeError:  # damaged, or written in an unusual way: normalize it
         try:
-            graphs = _read_meta_graphs(memoryview(protos.SavedModel.FromString(bytes(data)).SerializeToString()))
+            return _read_meta_graphs(memoryview(protos.SavedModel.FromString(bytes(data)).SerializeToString()))
         except DecodeError:
-            return None
-    return next((graph for graph in graphs if graph.tags == frozenset(tags)), None)
+            return []
 
 
 def parse_meta_graph(data: bytes) -> MetaGraph:
@@ -127,8 +138,10 @@ def _read_meta_graph(data: memoryview) -> MetaGraph:
         else:
             small += data[begin:end]
     check.check_calls()
+    graph.needs_ranks = check.needs_ranks
     rest = protos.MetaGraphDef.FromString(bytes(small))
     graph.tags = frozenset(rest.meta_info_def.tags)
+    graph.assets = tuple(asset.filename for asset in rest.asset_file_def if "\0" not in asset.filename)
     graph.has_variables &= bool(rest.saver_def.restore_op_name)
     for name, definition in rest.signature_def.items():
         kept = graph.signature_defs[name] = protos.SignatureDef()

@@ -49,6 +49,8 @@ class BoundSignature:
     """The dtypes of the inputs."""
     fetches: Sequence[Endpoint]
     """All outputs."""
+    ranks: Mapping[str, int]
+    """The ranks of inputs which a request must keep to, as another rank ends the process."""
 
 
 class _Call:
@@ -105,6 +107,7 @@ class Session:
         self.graph_bytes = meta_graph.graph_bytes
         self.signature_defs: Mapping[str, protos.SignatureDef] = meta_graph.signature_defs
         self.has_object_graph = meta_graph.has_object_graph
+        self._needs_ranks = meta_graph.needs_ranks
         self.bound: dict[str, BoundSignature] = {}
         """The signatures that were used so far."""
         self._calls: dict[object, _Call] = {}
@@ -167,8 +170,14 @@ class Session:
             inputs = {alias: self._endpoint(alias, definition.inputs[alias]) for alias in sorted(definition.inputs)}
             outputs = {alias: self._endpoint(alias, definition.outputs[alias]) for alias in sorted(definition.outputs)}
             kinds = {alias: endpoint.dtype for alias, endpoint in inputs.items() if endpoint.dtype is not None}
-            bound = self.bound[name] = BoundSignature(inputs, outputs, kinds, tuple(outputs.values()))
+            bound = self.bound[name] = BoundSignature(
+                inputs, outputs, kinds, tuple(outputs.values()), self._ranks(definition)
+            )
         return bound
+
+    def _ranks(self, definition: protos.SignatureDef) -> dict[str, int]:
+        shapes = {alias: info.tensor_shape for alias, info in definition.inputs.items() if self._needs_ranks}
+        return {alias: len(shape.dim) for alias, shape in shapes.items() if shape.dim and not shape.unknown_rank}
 
     def _endpoint(self, alias: str, info: protos.TensorInfo) -> Endpoint:
         operation, index = _parse_tensor_name(info.name)

@@ -36,6 +36,15 @@ def feeds_for(bound: BoundSignature, inputs: Mapping[str, np.ndarray]) -> list[t
     )
 
 
+def check_ranks(bound: BoundSignature, inputs: Mapping[str, np.ndarray]) -> None:
+    """Raise INVALID_ARGUMENT for a tensor of a rank that would end the process."""
+    for alias, rank in bound.ranks.items():
+        if inputs[alias].ndim != rank:
+            raise invalid_argument(
+                f"input {alias} must be {rank}-dimensional, as in the signature: its shape is {list(inputs[alias].shape)}"
+            )
+
+
 def fetches_for(bound: BoundSignature, output_filter: Sequence[str]) -> Sequence[Endpoint]:
     """The outputs to fetch: those in the filter, all if it is empty. Raises INVALID_ARGUMENT for an unknown one."""
     if not output_filter:
