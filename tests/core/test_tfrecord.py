@@ -68,3 +68,14 @@ def test_a_length_beyond_the_file_is_reported_as_truncation(tmp_path: Path, leng
     header = struct.pack("<Q", length)
     with pytest.raises(InvalidInput, match="truncated record at 0"):
         read(tmp_path, header + struct.pack("<I", masked_crc32c(header)) + b"abc")
+
+
+def test_a_record_may_be_too_large(tmp_path: Path) -> None:
+    """Its length is refused before that much is read."""
+    length = struct.pack("<Q", 2**40)
+    (tmp_path / "records").write_bytes(HELLO + length + struct.pack("<I", masked_crc32c(length)))
+
+    records = read_records(tmp_path / "records", max_bytes=2**31)
+    assert next(records) == b"hello"
+    with pytest.raises(InvalidInput, match=f"the record at 21 has {2**40} bytes, more than {2**31}"):
+        next(records)

@@ -19,21 +19,21 @@ _MASK_DELTA = 0xA282EAD8
 _CHUNK_BYTES = 1 << 24
 
 
-def read_records(path: Path) -> Iterator[bytes]:
+def read_records(path: Path, *, max_bytes: int | None = None) -> Iterator[bytes]:
     """The records of a file. Raises OSError if it cannot be read, and InvalidInput as `iter_records` does."""
     with path.open("rb") as file:
-        yield from iter_records(file)
+        yield from iter_records(file, max_bytes=max_bytes)
 
 
-def iter_records(file: BinaryIO) -> Iterator[bytes]:
+def iter_records(file: BinaryIO, *, max_bytes: int | None = None) -> Iterator[bytes]:
     """The records of an open file.
 
-    Raises InvalidInput at the first damaged or truncated record. Fewer bytes than a header at the end are ignored, as
+    Raises InvalidInput at the first record that is damaged, truncated, or larger than `max_bytes`. Fewer bytes than a header at the end are ignored, as
     in TensorFlow.
     """
     at = 0
     while len(header := file.read(_HEADER.size)) == _HEADER.size:
-        data = _read_record(file, header, at)
+        data = _read_record(file, header, at, max_bytes)
         at += _HEADER.size + len(data) + _FOOTER.size
         yield data
 
@@ -47,11 +47,13 @@ def write_records(file: BinaryIO, records: Iterable[bytes]) -> None:
         file.write(_FOOTER.pack(masked_crc32c(record)))
 
 
-def _read_record(file: BinaryIO, header: bytes, at: int) -> bytes:
+def _read_record(file: BinaryIO, header: bytes, at: int, max_bytes: int | None) -> bytes:
     """The data of the record at offset `at`, after its header. Raises InvalidInput in TensorFlow's words."""
     length, length_crc = _HEADER.unpack(header)
     if masked_crc32c(header[:8]) != length_crc:
         raise InvalidInput(f"corrupted record at {at}" + ("" if at else " (Is this even a TFRecord file?)"))
+    if max_bytes is not None and length > max_bytes:
+        raise InvalidInput(f"the record at {at} has {length} bytes, more than {max_bytes}")
     data, footer = _read_up_to(file, length), file.read(_FOOTER.size)
     if len(data) < length or len(footer) < _FOOTER.size:
         raise InvalidInput(f"truncated record at {at}' failed with Read less bytes than requested")

@@ -24,6 +24,7 @@ from tfsctl.server.status import Code, ServingError, invalid_argument
 log = logging.getLogger(__name__)
 
 MAX_RECORDS = 1000
+_MAX_RECORD_BYTES = 2**31 - 1  # of a protobuf message
 
 
 def warm_up(servable: Servable, version_dir: Path, *, iterations: int, check_method_names: bool) -> None:
@@ -44,7 +45,7 @@ def warm_up(servable: Servable, version_dir: Path, *, iterations: int, check_met
     started_s = time.monotonic()
     count = 0
     try:
-        for count, record in enumerate(read_records(path), 1):
+        for count, record in enumerate(read_records(path, max_bytes=_MAX_RECORD_BYTES), 1):
             request = _parse(record, path)
             for _ in range(iterations):
                 run_request(servable, request, check_method_names=check_method_names)
