@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +122,45 @@ def test_constants_of_two_meta_graphs_are_not_mixed_up(tmp_path: Path, splits: l
     assert splits == [2]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_as_numbers(dtype: type, tmp_path: Path, splits: list[int]) -> None:
+    """Constants in float_val and double_val, and an empty directory of assets, which TensorFlow writes too."""
+    model = table_model()
+    add_function(model, dtype)
+    for node in (model.meta_graph.graph_def.node[1], model.meta_graph.graph_def.library.function[0].node_def[0]):
+        tensor = node.attr["value"].tensor
+        tensor.ClearField("tensor_content")
+        (tensor.double_val if tensor.dtype == 2 else tensor.float_val).extend(VALUES.tolist())
+    model.write(tmp_path)
+    (tmp_path / "assets").mkdir()
+
+    assert answer(tmp_path) == pytest.approx([2 * 4999 + float(VALUES.sum())], rel=1e-4)
+    assert splits == [2]
+
+
+def test_numbers_of_another_dtype(tmp_path: Path, splits: list[int]) -> None:
+    """The bytes of double_val are not those of a tensor of int64, even if there are as many: TensorFlow reads zeros."""
+    model = table_model()
+    add_function(model, np.int64)
+    tensor = model.meta_graph.graph_def.library.function[0].node_def[0].attr["value"].tensor
+    tensor.ClearField("tensor_content")
+    tensor.double_val.extend(VALUES.tolist())
+    model.write(tmp_path)
+
+    assert answer(tmp_path) == [2 * 4999]
+    assert splits == [1]
+
+
+def test_filters_stay_constants(tmp_path: Path, splits: list[int]) -> None:
+    """A constant with the rank of a filter is loaded as it is, up to a larger size."""
+    model = table_model()
+    model.meta_graph.graph_def.node[1].attr["value"].tensor.CopyFrom(tensors.to_proto(VALUES.reshape(5000, 1, 1, 1)))
+    model.write(tmp_path)
+
+    assert np.ravel(answer(tmp_path)).tolist() == [2 * 4999]
+    assert splits == []
+
+
 @pytest.mark.parametrize("reason", ["small", "assets", "init"])
 def test_small_graphs_and_graphs_with_assets_are_loaded_unchanged(
     reason: str, tmp_path: Path, splits: list[int]
@@ -137,8 +178,52 @@ def test_small_graphs_and_graphs_with_assets_are_loaded_unchanged(
     model.write(tmp_path)
     if reason == "assets":
         (tmp_path / "assets").mkdir()
+        (tmp_path / "assets" / "words.txt").write_text("a")
 
     last = 2 if reason == "small" else 4999
 
     assert answer(tmp_path) == [2 * last]
     assert splits == []
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from tfsctl.server.runtime.session import Session
+
+def run(directory):
+    session = Session(Path(directory))
+    bound = session.signature("serving_default")
+    session.run([(bound.inputs["x"], np.ones(1, np.float32))], bound.fetches)
+
+def kilobytes(name):
+    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+run(sys.argv[1])  # TensorFlow starts
+Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
+before = kilobytes("VmRSS")
+run(sys.argv[2])
+print((kilobytes("VmHWM") - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_peak_of_many_constants(tmp_path: Path) -> None:
+    """96 MB in constants of 2 MB: loading them and the first request take less than twice their size."""
+    count, values = 48, np.zeros((512, 1024), np.float32)
+    for name, constants in (("small", 1), ("large", count)):
+        model = GraphModel()
+        last = model.input("x")
+        model.constant("index", np.array([0, 0], np.int32))
+        for number in range(constants):
+            model.constant(f"large{number}", values)
+            model.op("GatherNd", f"one{number}", f"large{number}", "index", Tparams="float32", Tindices="int32")
+            last = model.op("AddV2", f"sum{number}", last, f"one{number}", T="float32")
+        model.signature({"x": "x"}, {"y": last})
+        model.write(tmp_path / name)
+
+    argv = [sys.executable, "-c", PEAK, str(tmp_path / "small"), str(tmp_path / "large")]
+    peak = int(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+
+    assert peak < 2 * count * values.nbytes

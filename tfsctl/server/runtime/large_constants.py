@@ -1,8 +1,8 @@
 """Loads the large constants of a graph as variables, so that they are in memory once.
 
-TensorFlow keeps about five copies of each constant, and needs twelve while it optimizes the graph at the first run. So a
-copy of the SavedModel is loaded in which large constants are variables of the same names and values. The values are
-then read from the original file.
+TensorFlow keeps three to eight copies of each constant, and needs eight to twelve while it optimizes the graph at the
+first run. So a copy of the SavedModel is loaded in which large constants are variables of the same names and values. The
+values are then read from the original file.
 Format: tensorflow/core/protobuf/meta_graph.proto and tensorflow/core/framework/{graph,function,node_def}.proto.
 """
 
@@ -26,12 +26,16 @@ from tfsctl.server.status import Code, ServingError
 
 MIN_GRAPH_BYTES = 64 * 1024 * 1024
 """Of a graph whose constants are worth it."""
-_MIN_BYTES = 16 * 1024 * 1024  # of a constant; TensorFlow optimizes operations with smaller ones, such as filters
+_MIN_BYTES = 1024 * 1024  # of a constant
+_FILTER_RANK = 4
+_MIN_FILTER_BYTES = 16 * 1024 * 1024  # of one with the rank of a filter: TensorFlow optimizes convolutions by constants
 _ASSETS = "assets"
 _PREFIX = "tfsctl_large_constant"
-# Field numbers: of SavedModel, MetaGraphDef, GraphDef, FunctionDefLibrary, FunctionDef; of NodeDef to its tensor_content
+# Field numbers: of SavedModel, MetaGraphDef, GraphDef, FunctionDefLibrary, FunctionDef; of NodeDef to its tensor
 _META_GRAPHS, _GRAPH, _NODE, _LIBRARY, _FUNCTION, _FUNCTION_NODE = 2, 2, 1, 2, 1, 3
-_CONTENT_PATH = (5, 2, 8, 4)  # attr, its value, tensor, tensor_content
+_TENSOR_PATH = (5, 2, 8)  # attr, its value, tensor
+# of TensorProto: the fields whose bytes are those of the tensor, and the dtype that each is for
+_VALUES = {4: None, 5: dtypes.BY_NAME["float32"], 6: dtypes.BY_NAME["float64"]}
 
 _Parts = list["bytes | memoryview"]
 
@@ -56,10 +60,10 @@ class SplitModel:
 
     def assign(self, session: int, graph: int, original: Path) -> None:
         """Read the constants from the original version, and assign them in a loaded session."""
-        with (original / SAVED_MODEL_FILE).open("rb", buffering=0) as file:
-            for constant in self.constants:
-                if _operation(graph, constant, "assign"):  # not one of another meta graph
-                    _assign(session, graph, constant, file)
+        found = [one for one in self.constants if _operation(graph, one, "assign")]  # not those of another meta graph
+        if found:
+            with (original / SAVED_MODEL_FILE).open("rb", buffering=0) as file:
+                _assign(session, graph, found, file)
 
 
 @contextmanager
@@ -68,7 +72,7 @@ def split_model(directory: Path) -> Iterator[SplitModel | None]:
 
     Raises OSError if it cannot be written, and DecodeError if it is damaged.
     """
-    if (directory / _ASSETS).exists():  # the graph may read them later, from the directory that it was loaded from
+    if _has_assets(directory):  # the graph may read them later, from the directory that it was loaded from
         yield None
         return
     splitter = _Splitter()
@@ -85,6 +89,12 @@ def split_model(directory: Path) -> Iterator[SplitModel | None]:
             file.writelines(parts)
         del data, parts
         yield SplitModel(Path(folder), splitter.constants)
+
+
+def _has_assets(directory: Path) -> bool:
+    """Whether a SavedModel has asset files. TensorFlow writes the directory for them in any case."""
+    assets = directory / _ASSETS
+    return assets.is_dir() and any(assets.iterdir())
 
 
 class _Splitter:
@@ -147,14 +157,15 @@ class _Splitter:
         if len(data) < _MIN_BYTES:
             return [whole]
         node = protos.NodeDef.FromString(without_large_contents(data, protos.NodeDef.DESCRIPTOR))
-        found = _content(data, base) if node.op == "Const" else None
+        found = _values(data, base) if node.op == "Const" else None
         tensor = node.attr["value"].tensor
         dtype = dtypes.BY_NUMBER.get(tensor.dtype)
         if found is None or dtype is None or dtype is dtypes.STRING or tensor.dtype != node.attr["dtype"].type:
             return [whole]
         shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
-        offset, size = found
-        if size < _MIN_BYTES or size != math.prod(shape) * dtype.numpy.itemsize:
+        field, offset, size = found
+        least = _MIN_BYTES if len(shape) < _FILTER_RANK else _MIN_FILTER_BYTES
+        if size < least or size != math.prod(shape) * dtype.numpy.itemsize or _VALUES[field] not in (None, dtype):
             return [whole]
         constant = LargeConstant(f"{_PREFIX}/{len(self.constants)}", tensor.dtype, shape, offset, size)
         self.constants.append(constant)
@@ -169,19 +180,20 @@ def _append(parts: _Parts, number: int, payload: _Parts) -> None:
     parts += (encode_varint(number << 3 | LENGTH_DELIMITED), encode_varint(sum(map(len, payload))), *payload)
 
 
-def _content(data: memoryview, base: int) -> tuple[int, int] | None:
-    """Where the only large tensor_content of a node is in the file, and its size."""
-    found: list[tuple[int, int]] = []
+def _values(data: memoryview, base: int) -> tuple[int, int, int] | None:
+    """The only field of a node that holds the bytes of its tensor: its number, its place in the file and its size."""
+    found: list[tuple[int, int, int]] = []
 
     def look(data: memoryview, base: int, path: Sequence[int]) -> None:
         for number, wire_type, _, start, end in fields(data):
-            if number == path[0] and wire_type == LENGTH_DELIMITED:
-                if len(path) > 1:
-                    look(data[start:end], base + start, path[1:])
-                else:
-                    found.append((base + start, end - start))
+            if wire_type != LENGTH_DELIMITED:
+                continue
+            if path and number == path[0]:
+                look(data[start:end], base + start, path[1:])
+            elif not path and number in _VALUES:
+                found.append((number, base + start, end - start))
 
-    look(data, base, _CONTENT_PATH)
+    look(data, base, _TENSOR_PATH)
     return found[0] if len(found) == 1 else None
 
 
@@ -227,23 +239,36 @@ def _operation(graph: int, constant: LargeConstant, name: str) -> int | None:
     return found
 
 
-def _assign(session: int, graph: int, constant: LargeConstant, file: FileIO) -> None:
-    """Read the values of a constant into a tensor, and make it the value of its variable, without another copy."""
-    library, status = capi.gil_held(), capi.status()
-    dimensions = (c.c_int64 * len(constant.shape))(*constant.shape)
-    tensor = library.TF_AllocateTensor(constant.dtype, dimensions, len(constant.shape), constant.size)
+def _assign(session: int, graph: int, constants: Sequence[LargeConstant], file: FileIO) -> None:
+    """Read the values of constants into tensors, and make them the values of their variables, without another copy.
+
+    That is one run: for each run with other operations, TensorFlow prepares the whole graph once more.
+    """
+    library, status, count = capi.gil_held(), capi.status(), len(constants)
+    tensors = (c.c_void_p * count)()
     try:
-        memory = memoryview((c.c_char * constant.size).from_address(library.TF_TensorData(tensor))).cast("B")
-        file.seek(constant.offset)
-        done = 0
-        while count := file.readinto(memory[done:]):
-            done += count
-        if done != constant.size:
-            raise ServingError(Code.DATA_LOSS, f"{SAVED_MODEL_FILE} changed while it was loaded")
-        feed = (capi.Output * 1)(capi.Output(_operation(graph, constant, "value"), 0))
-        targets = (c.c_void_p * 1)(_operation(graph, constant, "assign"))
+        for index, constant in enumerate(constants):
+            dimensions = (c.c_int64 * len(constant.shape))(*constant.shape)
+            tensor = library.TF_AllocateTensor(constant.dtype, dimensions, len(constant.shape), constant.size)
+            tensors[index] = tensor
+            _read(file, constant, library.TF_TensorData(tensor))
+        feeds = (capi.Output * count)(*(capi.Output(_operation(graph, one, "value"), 0) for one in constants))
+        targets = (c.c_void_p * count)(*(_operation(graph, one, "assign") for one in constants))
         run = capi.gil_released().TF_SessionRun
-        run(session, None, feed, (c.c_void_p * 1)(tensor), 1, None, None, 0, targets, 1, None, status)
+        run(session, None, feeds, tensors, count, None, None, 0, targets, count, None, status)
         capi.check()
     finally:
-        library.TF_DeleteTensor(tensor)
+        for one in tensors:
+            if one:
+                library.TF_DeleteTensor(one)
+
+
+def _read(file: FileIO, constant: LargeConstant, address: int) -> None:
+    """Read the values of a constant to an address."""
+    memory = memoryview((c.c_char * constant.size).from_address(address)).cast("B")
+    file.seek(constant.offset)
+    done = 0
+    while count := file.readinto(memory[done:]):
+        done += count
+    if done != constant.size:
+        raise ServingError(Code.DATA_LOSS, f"{SAVED_MODEL_FILE} changed while it was loaded")
