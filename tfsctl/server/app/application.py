@@ -22,6 +22,7 @@ from tfsctl.server.http.exchange import (
     ClientGoneError,
     Exchange,
 )
+from tfsctl.server.http.timeouts import within
 from tfsctl.server.limits import MAX_MESSAGE_BYTES
 from tfsctl.server.memory_budget import BudgetExceededError
 from tfsctl.server.monitoring.recorder import Recorder
@@ -128,7 +129,7 @@ class Application:
             return await self._answer_rest(exchange, await exchange.body(self._max_body_bytes))
 
         try:
-            return await asyncio.wait_for(read_and_answer(), self._rest_timeout_s)
+            return await within(self._rest_timeout_s, read_and_answer())
         except BodyTooLargeError as error:
             text = _too_large(error, self._max_body_bytes)
             return rest_api.RestResponse(413, json_answer.error(text), code=Code.RESOURCE_EXHAUSTED)

@@ -13,6 +13,7 @@ from typing import Any
 
 from tfsctl.server.grpc.framing import RESPONSE_HEADERS, GrpcResponse, frame, unframe
 from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES, ClientGoneError, Exchange
+from tfsctl.server.http.timeouts import within
 from tfsctl.server.limits import MIB
 from tfsctl.server.status import Code, ServingError
 
@@ -56,7 +57,7 @@ class StreamingCall:
 
     async def _next_part(self) -> bytes:
         try:
-            return await asyncio.wait_for(self._exchange.part(), self._idle_timeout_s)
+            return await within(self._idle_timeout_s, self._exchange.part())
         except asyncio.TimeoutError:
             raise ServingError(Code.DEADLINE_EXCEEDED, "The client sent no message for too long") from None
 

@@ -140,6 +140,7 @@ class Http2Connection(asyncio.Protocol):
         for stream in list(self._streams.values()):
             stream.cancel()
         self.out.clear()
+        del self._frames  # it refers to this connection: no cycle for the garbage collector
 
     # ---- timeouts ----
     def check_timeouts(self, now_s: float) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from traceback import clear_frames
+from typing import Any, TypeVar
 
 from tfsctl.server.limits import Limits
 
@@ -11,6 +14,20 @@ _LINGER_CHECK_S = 0.5
 _MAX_LINGER_CHECKS = 10
 DRAIN_IDLE_S = 5.0
 """How long a connection may be idle after another process has taken over the ports."""
+_T = TypeVar("_T")
+
+
+async def within(timeout_s: float | None, work: Coroutine[Any, Any, _T]) -> _T:
+    """Await `work`, and cancel it after `timeout_s` with asyncio.TimeoutError. None is no limit.
+
+    An exception of the work does not keep the work's variables in memory. With `wait_for` alone, they would stay until
+    the next garbage collection: its frame refers to the task that raised the exception, which refers to the frame.
+    """
+    try:
+        return await asyncio.wait_for(work, timeout_s)
+    except BaseException as error:
+        clear_frames(error.__traceback__)
+        raise
 
 
 def is_slow_body(limits: Limits, elapsed_s: float, received: int) -> bool:
