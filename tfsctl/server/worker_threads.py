@@ -8,10 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tfsctl.server.limits import MIB
-from tfsctl.server.process import memory
 
 _THREADS = 2
 HUGE_BYTES = MIB + 1
@@ -28,15 +27,32 @@ class WorkerThreads:
 
     def run(self, size: int, work: Callable[..., _T], *arguments: object) -> asyncio.Future[_T]:
         """Run `work`, which reads or writes about `size` bytes."""
-        loop = asyncio.get_running_loop()
-        if size < HUGE_BYTES:
-            return loop.run_in_executor(self._threads, work, *arguments)
-        return loop.run_in_executor(self._huge, _run_and_trim, work, arguments)
+        threads = self._threads if size < HUGE_BYTES else self._huge
+        job = _Job(work, arguments)
+        done: asyncio.Future[_T] = asyncio.get_running_loop().run_in_executor(threads, job)
+        done.add_done_callback(job.drop)
+        return done
 
 
-def _run_and_trim(work: Callable[..., _T], arguments: tuple[object, ...]) -> _T:
-    """Do the work, and give the memory that it freed back to the system."""
-    try:
+class _Job:
+    """Work with its arguments, which are dropped when the work begins or is cancelled.
+
+    A cancelled job stays in the queue of its thread until its turn. Its arguments may be many megabytes.
+    """
+
+    __slots__ = ("_call",)
+
+    def __init__(self, work: Callable[..., Any], arguments: tuple[object, ...]) -> None:
+        self._call: tuple[Callable[..., Any], tuple[object, ...]] | None = (work, arguments)
+
+    def __call__(self) -> Any:  # noqa: ANN401 - what the work returns
+        call, self._call = self._call, None
+        if call is None:
+            return None  # cancelled at the moment when its turn came
+        work, arguments = call
+        del call
         return work(*arguments)
-    finally:
-        memory.release_free_heap()
+
+    def drop(self, _done: asyncio.Future[Any]) -> None:
+        """Forget the work."""
+        self._call = None

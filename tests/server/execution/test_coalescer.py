@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -192,6 +193,33 @@ def test_a_failing_payload_fails_alone() -> None:
         assert isinstance(answers[1], ServingError)
 
     with_harness(work)
+
+
+@pytest.mark.parametrize("is_quick", [True, False])
+def test_answered_requests_are_forgotten(*, is_quick: bool) -> None:
+    """The tensors of the last request do not stay in memory until the next one."""
+
+    async def work(harness: Harness) -> None:
+        if is_quick:
+            await harness.make_quick()
+        run = harness.submit(1.0, 2.0)
+        payload = weakref.ref(run.payload[0])
+        await run.answer
+        await asyncio.sleep(0)
+        del run
+
+        assert await _is_gone(payload)
+
+    with_harness(work)
+
+
+async def _is_gone(reference: weakref.ref[Any]) -> bool:
+    """Whether what is referred to is freed soon: a thread may be about to forget it."""
+    for _ in range(1000):
+        if reference() is None:
+            return True
+        await asyncio.sleep(0.01)
+    return False
 
 
 def test_a_full_queue_refuses_requests() -> None:

@@ -196,7 +196,7 @@ class RequestCoalescer:
             result = self._run(batch, is_timed=False)
             self._finish(batch, result)
             if not (self.queue.length or self._formed):
-                self._last_finish_s = None
+                self._last_finish_s = self._newest = None
                 return
             self._measure_rate(len(batch.requests))
             if self._coalesces and batch.executor is self._alone and isinstance(result, Stack) and batch.stacked:
@@ -204,6 +204,8 @@ class RequestCoalescer:
             if time.perf_counter() > end_s:
                 self._debouncer.notify()
                 return
+        if not self.queue.length:
+            self._newest = None  # it refers to its arrays and to its answer
 
     def _work(self, batch: Batch) -> None:
         """Run a batch in a thread."""
