@@ -106,6 +106,72 @@ def test_threads_share_a_few_arenas(asked: int | None) -> None:
     assert said.stderr.count("Arena ") == (asked or max(2, cpu_count())), said.stderr
 
 
+class _Heap:
+    """What the allocator keeps: `unused` bytes now, of which a trim leaves `kept`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.unused = self.kept = self.trims = 0
+        monkeypatch.setattr(memory, "_unused_bytes", lambda: self.unused)
+        monkeypatch.setattr(memory, "release_free_heap", self._trim)
+
+    def _trim(self) -> None:
+        self.trims += 1
+        self.unused = self.kept
+
+
+def test_heap_is_trimmed_if_enough_became_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a trim cannot give back does not cause another one; what becomes free after it does."""
+    heap, enough = _Heap(monkeypatch), memory._UNUSED_BYTES
+    heap.unused = 10 * enough
+    trimmer = memory.HeapTrimmer()
+    heap.unused += enough - 1
+    assert not trimmer.check()
+
+    heap.unused += 1
+    heap.kept = 7 * enough
+    assert trimmer.check()
+    assert not trimmer.check()
+
+    heap.unused = 3 * enough  # used by others again
+    assert not trimmer.check()
+    heap.unused = 4 * enough
+    assert trimmer.check()
+    assert heap.trims == 2
+
+
+KEPT = """
+from tfsctl.server.process import memory
+memory.limit_malloc_arenas()
+library = memory._libc()
+library.malloc.restype = library.memset.restype = memory.ctypes.c_void_p
+library.malloc.argtypes, library.free.argtypes = [memory.ctypes.c_size_t], [memory.ctypes.c_void_p]
+library.memset.argtypes = [memory.ctypes.c_void_p, memory.ctypes.c_int, memory.ctypes.c_size_t]
+trimmer = memory.HeapTrimmer()
+before = memory._unused_bytes()
+blocks = [library.malloc(50_000) for _ in range(1000)]
+for block in blocks:
+    library.memset(block, 1, 50_000)
+used = memory._unused_bytes()
+for block in blocks[:-1]:  # the last one keeps the heap from shrinking at its end
+    library.free(block)
+freed = memory._unused_bytes()
+print(used - before, freed - before, trimmer.check(), memory._unused_bytes() - before, trimmer.check())
+"""
+
+
+@pytest.mark.server
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
+def test_freed_blocks_are_given_back() -> None:
+    """50 MB in blocks of 50 KB: only those that were freed count as unused, and a trim gives them back."""
+    ran = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
+    used, freed, has_trimmed, left, trims_again = ran.stdout.split()
+
+    assert int(used) < 2_000_000
+    assert int(freed) > 45_000_000
+    assert (has_trimmed, trims_again) == ("True", "False")
+    assert int(left) < 4_000_000
+
+
 def test_pages_are_released_while_the_block_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, and again until the block ends."""
     released: list[int] = []

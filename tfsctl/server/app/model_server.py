@@ -31,6 +31,7 @@ class ModelServer:
     def __init__(self, flags: Flags) -> None:
         self._flags = flags
         self._polling: asyncio.Task[None] | None = None
+        self._trimming: asyncio.Task[None] | None = None
         self._runtime_started = threading.Event()
         self._crash_restart = CrashRestart("--check_new_versions=always")
 
@@ -69,6 +70,7 @@ class ModelServer:
         memory.freeze_startup_objects()
         await asyncio.to_thread(memory.release_unused_pages)
         memory.limit_allocations(memory_limit_bytes())
+        self._trimming = asyncio.create_task(memory.trim_regularly())
         poll_s = flags.model_config_file_poll_wait_seconds
         if flags.model_config_file and poll_s > 0:
             self._polling = asyncio.create_task(poll_config_file(flags.model_config_file, self.core, wait_s=poll_s))
@@ -105,7 +107,7 @@ class ModelServer:
 
     async def stop(self) -> None:
         """Unload every model after its last request."""
-        if self._polling is not None:
-            self._polling.cancel()
+        for task in filter(None, (self._polling, self._trimming)):
+            task.cancel()
         await self.core.stop()
         await asyncio.to_thread(self._request_logs.close)

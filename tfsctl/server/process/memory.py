@@ -6,6 +6,7 @@ of the file, so the kernel can drop them; it maps them again from its cache when
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
 import logging
@@ -15,6 +16,8 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
 
 from tfsctl.server.process.resources import cpu_count
 
@@ -26,6 +29,8 @@ _M_MMAP_THRESHOLD = -3
 _GC_THRESHOLD = 20_000  # allocations between two collections of the youngest generation
 _RELEASE_INTERVAL_S = 0.25
 _LARGE_BYTES = 4 * 1024 * 1024
+_TRIM_INTERVAL_S = 2.0
+_UNUSED_BYTES = 4 * 1024 * 1024  # that make a trim worthwhile
 
 
 def limit_malloc_arenas() -> None:
@@ -35,7 +40,7 @@ def limit_malloc_arenas() -> None:
     MALLOC_ARENA_MAX in the environment takes precedence. Blocks of 4 MiB and more are mapped on their own whatever was
     freed before (glibc would raise that limit up to 32 MiB), so that a large request leaves nothing behind.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = getattr(_libc(), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
         mallopt(ctypes.c_int(_M_ARENA_MAX), ctypes.c_int(max(2, cpu_count())))
         mallopt(ctypes.c_int(_M_MMAP_THRESHOLD), ctypes.c_int(_LARGE_BYTES))
@@ -67,7 +72,7 @@ def release_unused_pages() -> None:
     """Drop the unchanged pages of large libraries and the free pages of the heap. Does nothing outside Linux."""
     if sys.platform != "linux":
         return
-    libc = ctypes.CDLL(None)
+    libc = _libc()
     try:
         for start, size in _unchanged_library_mappings():
             libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_DONTNEED)
@@ -78,9 +83,41 @@ def release_unused_pages() -> None:
 
 def release_free_heap() -> None:
     """Give the free pages of the heap back to the system. Does nothing without glibc."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    trim = getattr(_libc(), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(ctypes.c_size_t(0))
+
+
+class HeapTrimmer:
+    """Gives the free pages of the heap back to the system once there are enough of them.
+
+    glibc keeps what was freed between blocks that are still in use: after a flood, or after a model was unloaded, that
+    may be more than what is in use. A trim takes a few milliseconds, during which other threads may have to wait for
+    memory. So `check` trims only if at least 4 MiB became free since the last trim.
+    """
+
+    def __init__(self) -> None:
+        self._left = _unused_bytes()  # by the last trim: parts of pages, stacks, memory that is not the allocator's
+
+    def check(self) -> bool:
+        """Trim if it is worthwhile; returns whether it was."""
+        unused = _unused_bytes()
+        if unused - self._left < _UNUSED_BYTES:
+            self._left = min(self._left, unused)
+            return False
+        release_free_heap()
+        self._left = _unused_bytes()
+        return True
+
+
+async def trim_regularly() -> None:
+    """Check every two seconds, in a thread, whether the heap should be trimmed. Runs until it is cancelled."""
+    if sys.platform != "linux":
+        return
+    trimmer = HeapTrimmer()
+    while True:
+        await asyncio.sleep(_TRIM_INTERVAL_S)
+        await asyncio.to_thread(trimmer.check)
 
 
 @contextmanager
@@ -119,3 +156,36 @@ def _unchanged_library_mappings() -> Iterator[tuple[int, int]]:
         if is_file and is_unchanged and mapping.rss >= _LARGE_BYTES:
             first, _, last = mapping.addr.partition("-")
             yield int(first, 16), int(last, 16) - int(first, 16)
+
+
+@lru_cache(maxsize=None)
+def _libc() -> ctypes.CDLL:
+    """The C library. Each CDLL object is a reference cycle, so there is only one."""
+    return ctypes.CDLL(None)
+
+
+class _MallocInfo(ctypes.Structure):
+    """struct mallinfo2 of malloc.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+def _unused_bytes() -> int:
+    """The private resident memory of the process that the allocator has not given to anybody.
+
+    glibc before 2.33 does not tell what it has given away in 64 bits: all private memory counts there.
+    """
+    _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text(encoding="ascii").split())
+    private = (resident - shared) * os.sysconf("SC_PAGE_SIZE")
+    mallinfo = getattr(_libc(), "mallinfo2", None)
+    if mallinfo is None:
+        return private
+    mallinfo.restype = _MallocInfo
+    info = mallinfo()
+    return private - int(info.uordblks) - int(info.hblkhd)
