@@ -1,15 +1,19 @@
 """Full load for minutes while versions come and go: does a request fail, does memory grow?
 
     python benchmarks/soak.py [--minutes 10] [--swap-every 10] [--model amazon_review/1795344751/..] [--connections 16]
-        [--minute-seconds 60] [--warm-up-seconds 5]
+        [--minute-seconds 60]
 
 Serves a model whose answer tells its version, and MODEL too if given (the base directory of a text model: one string
 input `text` [batch]). wrk loads REST and h2load gRPC (Debian: wrk, nghttp2-client) with the given number of connections
 each, while two more clients, one of each protocol, check every answer: right, and never of an older version than the one
 before. Every few seconds a new version is published and the one before the last is removed. Meanwhile one client floods
 the server (pipelined and reset requests, compressed bombs, large heads, noise), and a hundred send or read very slowly.
-Prints, for every minute, the requests, the failures and the resident memory; the exit status is 1 if a good request
-failed or memory was not flat. `--minute-seconds 10` makes every minute that short.
+Prints, for every minute, the requests, the failures, the peak of the resident memory, and the level of the private
+memory after the minute: without the pages of files (mostly TensorFlow's library), which the kernel drops when others need
+memory. For the level, the load and the attacks pause until the server has answered what had arrived and no thread of it
+runs; slow clients stay connected. The first minute is the warm-up, in which everything happens for the first time. The
+exit status is 1 if a good request failed, or if the level after a later minute differs from that after the first one by
+more than 3 %. `--minute-seconds 10` makes every minute that short.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,12 +41,13 @@ from tfsctl.core import protos
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "support")]
 
 from attackers import Attackers  # noqa: E402 - a module of tests/
-from model_servers import Served, resident_mb, running_server  # noqa: E402 - a module of tests/
+from model_servers import Served, own_mb, running_server  # noqa: E402 - a module of tests/
 from scale_models import write_scale_model  # noqa: E402
 
-FLAT = 0.03  # how far from the first minute's the memory of a later one may be
+FLAT = 0.03  # how far from the first minute's the memory level of a later one may be
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 TEXT = "This movie is great! :D"
+SAMPLE_S, PERIOD_SAMPLES, MAX_WAIT_S = 0.05, 60, 120.0  # of the memory level: a period takes three seconds
 
 
 @dataclass
@@ -55,6 +60,14 @@ class Seen:
     def fail(self, what: str) -> None:
         """Note a failure."""
         self.failures.append(what)
+
+
+@dataclass
+class Signals:
+    """What the main thread tells the others: to stop, and whether they may ask now."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    resumed: threading.Event = field(default_factory=threading.Event)
 
 
 class Versions:
@@ -86,7 +99,7 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def check_rest(server: Served, seen: Seen, stop: threading.Event) -> None:
+def check_rest(server: Served, seen: Seen, signals: Signals) -> None:
     """Ask for 1.0 over REST, one request after another, until told to stop."""
     connection = http.client.HTTPConnection(server.host, server.rest_port, timeout=30)
 
@@ -99,10 +112,10 @@ def check_rest(server: Served, seen: Seen, stop: threading.Event) -> None:
         return float(json.loads(body)["predictions"][0])
 
     with closing(connection):
-        _check(ask, seen, stop)
+        _check(ask, seen, signals)
 
 
-def check_grpc(server: Served, seen: Seen, stop: threading.Event) -> None:
+def check_grpc(server: Served, seen: Seen, signals: Signals) -> None:
     """The same over gRPC."""
     request = protos.PredictRequest(model_spec={"name": "scale"})
     request.inputs["x"].CopyFrom(_floats(1.0))
@@ -112,12 +125,13 @@ def check_grpc(server: Served, seen: Seen, stop: threading.Event) -> None:
             request_serializer=protos.PredictRequest.SerializeToString,
             response_deserializer=protos.PredictResponse.FromString,
         )
-        _check(lambda: float(predict(request, timeout=30).outputs["y"].float_val[0]), seen, stop)
+        _check(lambda: float(predict(request, timeout=30).outputs["y"].float_val[0]), seen, signals)
 
 
-def _check(ask: Callable[[], float], seen: Seen, stop: threading.Event) -> None:
+def _check(ask: Callable[[], float], seen: Seen, signals: Signals) -> None:
     newest = 0.0
-    while not stop.is_set():
+    while not signals.stop.is_set():
+        signals.resumed.wait()
         seen.requests += 1
         try:
             answer = ask()
@@ -175,13 +189,42 @@ class Load:
                 seen.fail(f"h2load: {count} {what}")
 
 
-def settled_mb(pid: int) -> float:
-    """The least memory of a process within a few seconds without load: what it keeps."""
-    lowest_mb = resident_mb(pid)
-    for _ in range(50):
-        time.sleep(0.1)
-        lowest_mb = min(lowest_mb, resident_mb(pid))
-    return lowest_mb
+def level_mb(pid: int) -> float:
+    """The private memory of a server that has nothing to do: the least within the last of two quiet periods in a row.
+
+    After two minutes, the server counts as quiet in any case.
+    """
+    end_s = time.monotonic() + MAX_WAIT_S
+    quiet_periods = 0
+    while True:
+        samples: list[tuple[bool, float]] = []
+        while len(samples) < PERIOD_SAMPLES:
+            time.sleep(SAMPLE_S)
+            samples.append((_is_running(pid), own_mb(pid)))
+        is_quiet = sum(running for running, _ in samples) <= PERIOD_SAMPLES // 10  # slow clients send on
+        quiet_periods = quiet_periods + 1 if is_quiet else 0
+        if quiet_periods == 2 or time.monotonic() > end_s:
+            return min(mb for _, mb in samples)
+
+
+def _is_running(pid: int) -> bool:
+    """Whether a thread of a process runs or waits for a CPU."""
+    for file in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # the thread has ended
+            if file.read_text().rpartition(")")[2].split()[0] == "R":
+                return True
+    return False
+
+
+def restart_peak(pid: int) -> None:
+    """Forget the peak of a process's memory."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html
+
+
+def peak_mb(pid: int) -> float:
+    """The peak of a process's memory since `restart_peak`."""
+    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    return int(kilobytes) * 1024 / 1e6
 
 
 def main() -> int:
@@ -191,7 +234,6 @@ def main() -> int:
     parser.add_argument("--swap-every", type=float, default=10.0, metavar="SECONDS")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--warm-up-seconds", type=float, default=5.0)
     parser.add_argument("--minute-seconds", type=float, default=60.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -202,51 +244,55 @@ def main() -> int:
 def soak(options: argparse.Namespace, folder: Path) -> tuple[list[str], float]:
     """Serve, load, swap versions and check answers for `options.minutes`.
 
-    Return the failures, and by which part memory differed from that of the first minute.
+    Return the failures, and by which part the memory level differed from that of the first minute.
     """
     versions = Versions(folder / "scale", options.model, folder / "text")
     models = {"scale": folder / "scale"} | ({"text": folder / "text"} if options.model else {})
-    stop = threading.Event()
+    signals = Signals()
 
     def swap() -> None:
-        while not stop.wait(options.swap_every):
+        while not signals.stop.wait(options.swap_every):
+            signals.resumed.wait()
             versions.swap()
 
+    levels_mb: list[float] = []
     with running_server(models, folder, flags=["--check_new_versions=auto"]) as server:
         load = Load(server, "text" if options.model else "scale", folder, options.connections)
         checks = [(check_rest, Seen()), (check_grpc, Seen())]
-        threads = [threading.Thread(target=check, args=(server, seen, stop)) for check, seen in checks]
+        threads = [threading.Thread(target=check, args=(server, seen, signals)) for check, seen in checks]
         threads.append(threading.Thread(target=swap))
-        attackers = Attackers(server, stop)
+        attackers = Attackers(server, signals.stop)
         threads += attackers.threads
         total = Seen()
-        load.run(options.warm_up_seconds, total)
-        memory_mb = [settled_mb(server.pid)]
-        print(f"start: {memory_mb[0]:.0f} MB after {options.warm_up_seconds:g} s of load", flush=True)
+        print(f"start: {own_mb(server.pid):.1f} MB", flush=True)
         for thread in threads:
             thread.start()
         try:
             for minute in range(1, options.minutes + 1):
+                signals.resumed.set()
+                restart_peak(server.pid)
                 began, before = time.monotonic(), total.requests + sum(seen.requests for _, seen in checks)
                 load.run(options.minute_seconds, total)
+                elapsed_s = time.monotonic() - began
+                signals.resumed.clear()
                 with attackers.paused:
-                    memory_mb.append(settled_mb(server.pid))
+                    levels_mb.append(level_mb(server.pid))
                 requests = total.requests + sum(seen.requests for _, seen in checks) - before
                 failures = len(total.failures) + sum(len(seen.failures) for _, seen in checks)
-                rate = requests / (time.monotonic() - began)
                 print(
-                    f"minute {minute}: {requests} requests ({rate:.0f}/s), {failures} failures so far, "
-                    f"{attackers.count} attacks, {memory_mb[-1]:.0f} MB",
+                    f"minute {minute}: {requests} requests ({requests / elapsed_s:.0f}/s), {failures} failures so far, "
+                    f"{attackers.count} attacks, {levels_mb[-1]:.1f} MB (resident peak {peak_mb(server.pid):.0f} MB)",
                     flush=True,
                 )
         finally:
-            stop.set()
+            signals.stop.set()
+            signals.resumed.set()
             for thread in threads:
                 thread.join()
     for _, seen in checks:
         total.requests += seen.requests
         total.failures += seen.failures
-    drift = max(abs(mb / memory_mb[1] - 1) for mb in memory_mb[1:])
+    drift = max(abs(mb / levels_mb[0] - 1) for mb in levels_mb)
     print(f"{total.requests} requests, {len(total.failures)} failures, memory within {drift:.1%} of the first minute's")
     for failure in total.failures[:20]:
         print(f"FAILURE {failure}")
