@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tfsctl.core import dtypes
 from tfsctl.core.dtypes import DType
 from tfsctl.server.rest.json import document as json_document
-from tfsctl.server.rest.json import pieces
+from tfsctl.server.rest.json import pieces, spans
 from tfsctl.server.rest.json.tensor import inputs_from_document
 from tfsctl.server.status import ServingError
 
@@ -33,7 +33,8 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         sizes.append(len(body))
         return parse(body)
 
-    monkeypatch.setattr(pieces, "BLOCK_BYTES", BLOCK)
+    for module in (pieces, spans):
+        monkeypatch.setattr(module, "BLOCK_BYTES", BLOCK)
     monkeypatch.setattr(json_document, "parse", counted)
     return sizes
 

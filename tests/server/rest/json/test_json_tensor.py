@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from tfsctl.core import dtypes
 from tfsctl.core.json_tensors import to_json
+from tfsctl.server.rest.json import bulk_values, checked_values
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.rest.json.binary_values import decode_b64
@@ -54,9 +55,9 @@ def test_fast_and_walking_paths_agree(data: st.DataObject, dtype: str) -> None:
     """Conversion by numpy and value by value give the same arrays."""
     value = to_json(data.draw(_arrays(dtype)))
     kind = dtypes.BY_NAME[dtype]
-    quick = json_tensor._quick(value, kind, has_literals=False)
-    shape = json_tensor._shape_of(value)
-    careful = json_tensor._array(json_tensor._leaves(value, shape, kind), shape, kind)
+    quick = bulk_values.bulk_array(value, kind, has_literals=False)
+    shape = checked_values.shape_of(value)
+    careful = checked_values.checked_array(checked_values.checked_values(value, shape, kind), shape, kind)
 
     assert quick is None or repr(quick.tolist()) == repr(careful.tolist())
 
@@ -207,7 +208,7 @@ def test_values_that_are_read_one_by_one_are_limited(form: str, values: str) -> 
 def test_uniform_lists_are_converted_at_once(body: str, dtype: str, values: list[object]) -> None:
     """Booleans, nested strings, and numbers in a body that has literals."""
     document = json.loads(body)
-    quick = json_tensor._quick(document["inputs"], dtypes.BY_NAME[dtype], has_literals=True)
+    quick = bulk_values.bulk_array(document["inputs"], dtypes.BY_NAME[dtype], has_literals=True)
 
     assert quick is not None
     assert quick.dtype == dtypes.BY_NAME[dtype].numpy
@@ -230,6 +231,6 @@ def test_uniform_lists_are_converted_at_once(body: str, dtype: str, values: list
 )
 def test_floats_are_packed(values: list[object], expected: list[object] | None) -> None:
     """Small arrays of numbers are packed; nested ones are left to numpy, irregular ones and other values to the walk."""
-    quick = json_tensor._quick(values, dtypes.FLOAT, has_literals=False)
+    quick = bulk_values.bulk_array(values, dtypes.FLOAT, has_literals=False)
 
     assert (quick if quick is None else quick.tolist()) == expected

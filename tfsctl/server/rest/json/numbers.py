@@ -19,7 +19,8 @@ import numpy as np
 import orjson
 
 from tfsctl.core.dtypes import DType
-from tfsctl.server.rest.json.tensor import INPUTS, INSTANCES, MAX_RANK, SIGNATURE_NAME, as_dtype
+from tfsctl.server.rest.json.bulk_values import MAX_RANK, as_dtype
+from tfsctl.server.rest.json.tensor import INPUTS, INSTANCES, SIGNATURE_NAME
 
 if TYPE_CHECKING:
     from types import ModuleType
