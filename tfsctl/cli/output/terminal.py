@@ -59,7 +59,13 @@ def _unwritable_stream() -> io.TextIOWrapper:
 
 def say(text: str) -> None:
     """Print one line (progress, a note, a hint) to stderr, escaped."""
-    print(escape_controls(text), file=sys.stderr, flush=True)
+    _write_line(escape_controls(text))
+
+
+def _write_line(text: str) -> None:
+    """Write a line to stderr at once: print() writes its end apart, and another thread's line could come in between."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def can_redraw() -> bool:
@@ -287,7 +293,7 @@ def report(error: TfsctlError) -> int:
         _say_traceback(error)
     for word, text in (("error", error.message), ("cause", error.cause), ("hint", error.hint)):
         if text:
-            print(f"{_coloured(word)} {escape_controls(text)}", file=sys.stderr, flush=True)
+            _write_line(f"{_coloured(word)} {escape_controls(text)}")
     return error.exit_code
 
 
