@@ -64,8 +64,13 @@ def test_rollouts_and_recordings(front: Front, tmp_path: Path) -> None:
     assert tfsctl.find_rollout("m").abort()["status"] == "aborted"
 
     test = tfsctl.ab("m", {"stable": 1, 3: 1}, sticky="user-id")
-    had = {user: front.ask(connection, {"user-id": user})[1] for user in map(str, range(60))}
-    wait_for(lambda: sum(arm.requests for arm in test.results().arms.values()) == 60)
+    had: dict[str, str] = {}
+
+    def all_users_are_counted() -> bool:
+        had.update({user: front.ask(connection, {"user-id": user})[1] for user in map(str, range(60))})
+        return sum(arm.keys for arm in test.results().arms.values()) == 60
+
+    wait_for(all_users_are_counted, lambda: str(test.results()))
     file = tmp_path / "outcomes.csv"
     file.write_text("user_id,spent\n" + "".join(f"{user},{version}.5\n" for user, version in had.items()))
     found = test.results(file).outcomes
