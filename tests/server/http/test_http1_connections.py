@@ -499,6 +499,17 @@ def test_clients_may_disconnect_at_any_moment(server: Served) -> None:
                 client.send(request[:end])
 
 
+@pytest.mark.parametrize("line", ["Content-Length: 20", CHUNKED])
+def test_a_request_that_ends_within_its_body_is_dropped(server: Served, line: str) -> None:
+    """Also if its client, which sends no more, waits for the answer to the request before it."""
+    truncated = get("/v1/models/echo:predict", line, method="POST") + b"5\r\n{"
+    with connected(server.rest_port) as client:
+        client.send(post() + truncated)
+        client.socket.shutdown(socket.SHUT_WR)
+        assert client.answer().status == 200
+        assert client.is_over()  # without the 408 that a slow body gets
+
+
 # ---- what is refused ----
 def line(text: bytes) -> bytes:
     """A GET whose head has this line."""

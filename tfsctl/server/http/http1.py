@@ -99,8 +99,7 @@ class Http1Connection(asyncio.Protocol):
         self._has_eof = True
         if self._is_closing or self._current is None:
             return False
-        if self._is_in_body:
-            self._current.cancel()
+        self._end_truncated_request()
         return True
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -229,6 +228,13 @@ class Http1Connection(asyncio.Protocol):
         """Parse the bytes that were left for another iteration of the event loop."""
         self._resume(_OTHERS_TURN)
         self._parse()
+        self._end_truncated_request()
+
+    def _end_truncated_request(self) -> None:
+        """Cancel a request whose body will never be complete, because its client sends no more."""
+        is_parsed = not self._pauses & _OTHERS_TURN
+        if self._has_eof and self._is_in_body and is_parsed and self._current is not None:
+            self._current.cancel()
 
     def _add_to_body(self, part: bytes) -> None:
         request = cast("Request", self._current)
@@ -282,6 +288,7 @@ class Http1Connection(asyncio.Protocol):
         if self._buffer:
             self._head_since_s = self.heard_s = self.loop.time()
             self._parse()
+            self._end_truncated_request()
             if self._pauses & _PIPELINED and len(self._buffer) <= _MAX_PIPELINED_BYTES:
                 self._resume(_PIPELINED)
         if self._has_eof and self._current is None and not self._is_closing:
