@@ -67,7 +67,7 @@ def array_of(dtype: str, nbytes: int) -> np.ndarray:
 
 
 def strings_of(nbytes: int, length: int) -> list[bytes]:
-    """Random strings of so many characters."""
+    """Random strings of `length` characters each, about `nbytes` in all as a protobuf or JSON list."""
     count = nbytes // (length + 2)
     text = base64.b64encode(RANDOM.bytes(count * length))
     return [text[at : at + length] for at in range(0, count * length, length)]
@@ -110,7 +110,7 @@ def texts(values: list[bytes]) -> list[str]:
 
 
 def in_rows(values: list[str], size: int) -> list[list[str]]:
-    """Rows of so many values."""
+    """The values as rows of `size` values each; values that fill no whole row are dropped."""
     return [values[at : at + size] for at in range(0, len(values) // size * size, size)]
 
 
@@ -180,7 +180,7 @@ def write_examples_model(version_dir: Path) -> None:
 
 
 def send(protocol: str, address: str, path: str, compression: str, count: int, body: bytes) -> None:
-    """Send a request so many times, and print the seconds each took. Runs in a process of its own."""
+    """Send a request `count` times, and print how many seconds each took. Runs in a separate process."""
     if protocol == "grpc":
         limits = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         with grpc.insecure_channel(address, limits) as channel:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,6 @@ ID = "c" * 64
 DOWN = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?\n"
 # Docker 29 says this about a missing socket: it is no missing container.
 NO_SOCKET = "failed to connect to the docker API: dial unix /x.sock: connect: no such file or directory\n"
-
-
-@pytest.fixture
-def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDocker]:
-    """A `docker` that does what a test says, and nothing else."""
-    fake = FakeDocker(tmp_path / "bin")
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    yield fake
-    fake.check()
 
 
 def inspected(**state: Any) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def test_a_model_slower_than_the_rest_timeout_is_504(tmp_path: Path) -> None:
 
 @pytest.mark.server
 def test_cors_headers_and_rest_timeout_can_be_off(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Without the flag there are no CORS headers, and a timeout of 0 is none."""
+    """CORS headers need a flag, and a REST timeout of 0 means that there is no timeout."""
     folder = tmp_path_factory.mktemp("plain")
     write_echo_model(folder / "echo" / "7")
     with running_server({"echo": folder / "echo"}, folder) as running:

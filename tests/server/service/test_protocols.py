@@ -211,7 +211,7 @@ def test_grpc_errors_are_those_of_the_real_server(
 
 
 def test_inputs_that_do_not_match_the_signature_are_refused(channel: grpc.Channel) -> None:
-    """By name and dtype; each tensor is checked by itself too."""
+    """Names and dtypes are compared with the signature. A tensor that cannot be parsed is refused as well."""
     said = {}
     for case, request in {
         "missing": protos.PredictRequest(model_spec={"name": "echo"}),

@@ -50,7 +50,7 @@ def read_blessings(directory: Path) -> list[Blessing]:
 
 
 def _blessing(entry: Json) -> Blessing | None:
-    """A blessing from its JSON; None if the JSON is anything else."""
+    """Read a blessing from JSON; None if the JSON has another form."""
     if not isinstance(entry, dict) or not isinstance(entry.get("passed"), bool):
         return None
     rows, gates = entry.get("rows"), entry.get("gates")
@@ -65,7 +65,7 @@ def _blessing(entry: Json) -> Blessing | None:
 
 
 def _time_text(value: Json) -> str:
-    """A Unix time as ISO 8601. Text, and a number that is no time, stay as they are."""
+    """Format a Unix time as ISO 8601. Text and numbers that are no valid time are returned as text, unchanged."""
     if not isinstance(value, (int, float)) or not 0 <= value < _LATEST_TIME:
         return str(value)
     return datetime.fromtimestamp(value, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -16,7 +16,7 @@ MANIFEST_FILE = Path("assets.extra", "tfsctl_manifest.json")
 
 
 def read_manifest(directory: Path) -> dict[str, Json]:
-    """The manifest of a version as JSON; empty if there is none that can be read."""
+    """The manifest of a version as JSON; empty if it is missing or cannot be read."""
     try:
         document = json.loads((directory / MANIFEST_FILE).read_bytes())
     except (OSError, RecursionError, ValueError):

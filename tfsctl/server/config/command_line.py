@@ -23,7 +23,7 @@ class ParsedCommandLine:
 
     - `set_flags`: the names of the flags on the command line, also if they are set to their defaults
     - `unknown`: the arguments that are not flags of this server
-    - `error`: the message about a value that does not fit its flag; "" if there is none
+    - `error`: why the value of a flag is invalid; "" if all values are valid
     """
 
     flags: Flags

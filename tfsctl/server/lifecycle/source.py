@@ -44,7 +44,7 @@ def aspired_versions(model: ModelConfig) -> dict[int, Path] | None:
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a directory. A loop of symbolic links is none, and must not hide the versions beside it."""
+    """Whether an entry is a directory. False for a loop of symbolic links, so that the other versions are still found."""
     try:
         return entry.is_dir()
     except OSError:

@@ -50,9 +50,10 @@ def large_inputs(
 
 
 def large_examples(body: bytes) -> tuple[str, Iterator[list[Any]]] | None:
-    """The signature that a classify or regress body asks for, and its examples, some at a time; None as above.
+    """The signature that a classify or regress body asks for, and an iterator over lists of its examples.
 
-    While the examples are read, INVALID_ARGUMENT is raised for text that is no JSON.
+    Returns None if the body has to be read by the general reader. The iterator raises INVALID_ARGUMENT for text that is
+    no JSON.
     """
     try:
         values = top_members(body)

@@ -1,6 +1,6 @@
 """Finds where the values of a large JSON text are, without reading them: blocks of 64 KiB are searched by numpy.
 
-A span is the offset of the first byte of a value, and that after its last.
+A span is a pair of offsets: of the first byte of a value, and of the byte after its last one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class UnusualError(Exception):
 
 
 def top_members(body: bytes) -> dict[str, Span]:
-    """Where the values of the object are that a body consists of, by key. Raises as `members`."""
+    """Where the values of a body's top-level object are, by key. Raises like `members`."""
     return members(body, (len(body) - len(body.lstrip(_WHITE_SPACE)), len(body.rstrip(_WHITE_SPACE))))
 
 
