@@ -29,7 +29,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"__init__", "__main__"},
     ],
     "core": [
-        {"dtypes", "json_strings", "protos", "tfrecord", "types", "varint"},
+        {"dtypes", "json_strings", "protos", "tfrecord", "types", "wire_format"},
         {"arrays", "batches", "compatibility", "inference", "saved_model", "version_files"},
         {"json_tensors", "model_dir", "tensors"},
         {"graphs", "history", "predict_response"},

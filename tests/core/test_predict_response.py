@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.arrays import object_array
 from tfsctl.core.predict_response import read_predict_response
-from tfsctl.core.varint import encode_varint
+from tfsctl.core.wire_format import encode_varint
 from tfsctl.errors import InvalidInput
 
 LARGE = 5000  # values

@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from tfsctl.core import dtypes, protos
 from tfsctl.core.arrays import object_array
 from tfsctl.core.dtypes import DType
-from tfsctl.core.varint import decode_varint, encode_varint
+from tfsctl.core.wire_format import decode_varint, encode_varint
 from tfsctl.errors import InvalidInput
 
 MAX_TENSOR_BYTES = 2**31 - 1  # the limit of one message; a shape with a single value may claim more
@@ -164,7 +165,7 @@ def _content_strings(content: bytes, count: int) -> np.ndarray:
         for _ in range(count):
             length, at = decode_varint(content, at)
             lengths.append(length)
-    except IndexError:
+    except DecodeError:
         raise InvalidInput("tensor_content of strings ends too early") from None
     if at + sum(lengths) != len(content):
         raise InvalidInput("tensor_content of strings has another length than its strings")

@@ -13,7 +13,7 @@ from raw_grpc import PREDICT, Outcome, call, framed, request
 from recorded_cases import MODELS
 
 from tfsctl.core import protos
-from tfsctl.core.varint import encode_varint
+from tfsctl.core.wire_format import encode_varint
 
 pytestmark = pytest.mark.server
 

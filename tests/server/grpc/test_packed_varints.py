@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsctl.core import protos
-from tfsctl.core.varint import encode_varint
+from tfsctl.core.wire_format import encode_varint
 from tfsctl.server.grpc import packed_varints
 
 

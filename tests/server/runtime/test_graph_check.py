@@ -9,8 +9,8 @@ import pytest
 from google.protobuf import text_format
 
 from tfsctl.core import protos
+from tfsctl.core.wire_format import without_large_contents
 from tfsctl.server.runtime.saved_model_file import read_meta_graph
-from tfsctl.server.runtime.wire_format import without_large_contents
 from tfsctl.server.status import UnsafeVersionError
 
 HUGE = "tensor_shape { dim { size: 1099511627776 } dim { size: 1099511627776 } }"

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfsctl.core import protos
-from tfsctl.core.varint import encode_varint
+from tfsctl.core.wire_format import LENGTH_DELIMITED, encode_varint
 from tfsctl.server.grpc import framing
-from tfsctl.server.runtime.wire_format import LENGTH_DELIMITED
 from tfsctl.server.signatures.examples import Classes, ClassRows
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from google.protobuf.message import DecodeError
 from tfsctl.core import dtypes, protos
 from tfsctl.core.arrays import PIECE_VALUES
 from tfsctl.core.dtypes import DType
+from tfsctl.core.wire_format import LENGTH_DELIMITED, decode_varint, fields
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import packed_varints
 from tfsctl.server.grpc.predict_request_cache import CachedRequest, model_ref
 from tfsctl.server.process.string_arrays import StringParts
-from tfsctl.server.runtime.wire_format import LENGTH_DELIMITED, fields, leading_values
 
 # Field numbers of PredictRequest, of an entry of its `inputs`, and of TensorProto
 _MODEL_SPEC, _INPUTS = 1, 2
@@ -35,6 +35,7 @@ _MAX_TENSOR_FIELDS = 16  # besides strings
 _MAX_FIELDS, _MAX_VIEWED_FIELDS = 10_000, 64  # of the request: inputs, and names of outputs
 _SMALL_BYTES = 4096
 _PIECE_BYTES = 128 * 1024
+_LONG_STRING_BYTES = 1024 * 1024
 
 
 class _UnusualError(Exception):
@@ -126,11 +127,30 @@ def _strings(tensor: memoryview, at: int) -> np.ndarray:
     """The strings that are the rest of a serialized TensorProto."""
     strings = StringParts()
     while at < len(tensor):
-        values, at = leading_values(tensor, _STRING_TAG, at, PIECE_VALUES)
+        values, at = _leading_strings(tensor, at, PIECE_VALUES)
         if not values:
             raise _UnusualError
         strings.add(values)
     return strings.array()
+
+
+def _leading_strings(tensor: memoryview, at: int, limit: int) -> tuple[list[bytes], int]:
+    """Up to `limit` strings that follow each other from an offset on, and the offset after them. Raises DecodeError."""
+    values: list[bytes] = []
+    size = len(tensor)
+    while at < size and tensor[at] == _STRING_TAG and len(values) < limit:
+        length, at = decode_varint(tensor, at + 1)
+        end = at + length
+        if end > size:
+            raise DecodeError("a string ends after its tensor")
+        values.append(_copy_in_pieces(tensor[at:end]) if length > _LONG_STRING_BYTES else bytes(tensor[at:end]))
+        at = end
+    return values, at
+
+
+def _copy_in_pieces(data: memoryview) -> bytes:
+    """A copy of long data. Joining the pieces releases Python's lock."""
+    return b"".join([bytes(data[at : at + _LONG_STRING_BYTES]) for at in range(0, len(data), _LONG_STRING_BYTES)])
 
 
 def _numbers(dtype: DType, number: int, values: Sequence[memoryview], *, only_views: bool) -> np.ndarray:

@@ -11,8 +11,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from tfsctl.core.varint import encode_varint
-from tfsctl.server.runtime.wire_format import LENGTH_DELIMITED, fields
+from tfsctl.core.wire_format import LENGTH_DELIMITED, encode_varint, fields
 
 PIECE_BYTES = 64 * 1024
 _INPUT = ((2,), (1, 2))  # the examples are in example_list or example_list_with_context of `input`
@@ -39,11 +38,11 @@ def parse_in_pieces(request: _MessageT, raw: bytes | memoryview) -> _MessageT:
 def _pieces(data: memoryview, divided: tuple[int, ...] = (), *deeper: tuple[int, ...]) -> Iterator[bytes]:
     """A serialized message as several ones, cut between fields. Large fields with the `divided` numbers are cut too."""
     begun = end = 0
-    for number, wire_type, begin, start, end in fields(data):
-        if wire_type == LENGTH_DELIMITED and end - start > PIECE_BYTES and number in divided:
-            yield bytes(data[begun:begin])
+    for number, wire_type, start, value, end in fields(data):
+        if wire_type == LENGTH_DELIMITED and end - value > PIECE_BYTES and number in divided:
+            yield bytes(data[begun:start])
             tag = encode_varint(number << 3 | LENGTH_DELIMITED)
-            for piece in _pieces(data[start:end], *deeper):
+            for piece in _pieces(data[value:end], *deeper):
                 yield tag + encode_varint(len(piece)) + piece
             begun = end
         elif end - begun > PIECE_BYTES:

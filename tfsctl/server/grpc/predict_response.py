@@ -16,11 +16,10 @@ import numpy as np
 from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.arrays import pieces
 from tfsctl.core.dtypes import DType
-from tfsctl.core.varint import encode_varint
+from tfsctl.core.wire_format import LENGTH_DELIMITED, encode_varint
 from tfsctl.server.grpc import packed_varints
 from tfsctl.server.grpc.framing import frame_prefix
 from tfsctl.server.grpc.tensor_content import fill_content
-from tfsctl.server.runtime.wire_format import LENGTH_DELIMITED
 
 _OUTPUTS, _ALIAS, _TENSOR = b"\x0a", b"\x0a", b"\x12"  # tags: outputs and, in each of its entries, key and value
 _FLOAT_VAL, _FLOAT_BYTES = b"\x2a", 4

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfsctl.core import dtypes, protos
-from tfsctl.core.varint import encode_varint
+from tfsctl.core.wire_format import encode_varint
 
 
 def fill_content(proto: protos.TensorProto, array: np.ndarray) -> None:

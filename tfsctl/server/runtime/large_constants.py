@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes as c
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
@@ -19,10 +19,13 @@ from pathlib import Path
 
 from tfsctl.core import dtypes, protos
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
-from tfsctl.core.varint import encode_varint
+from tfsctl.core.wire_format import LENGTH_DELIMITED, encode_varint, fields, without_large_contents
 from tfsctl.server.runtime import capi
-from tfsctl.server.runtime.wire_format import LENGTH_DELIMITED, fields, without_large_contents
 from tfsctl.server.status import Code, ServingError
+
+_Parts = list[bytes | memoryview]
+_Fields = Mapping[int, "_Fields | None"]
+"""Fields of a message by number: for a message those in it, None for a node."""
 
 MIN_GRAPH_BYTES = 64 * 1024 * 1024
 """Of a graph whose constants are worth it."""
@@ -31,13 +34,13 @@ _FILTER_RANK = 4
 _MIN_FILTER_BYTES = 16 * 1024 * 1024  # of one with the rank of a filter: TensorFlow optimizes convolutions by constants
 _ASSETS = "assets"
 _PREFIX = "tfsctl_large_constant"
-# Field numbers: of SavedModel, MetaGraphDef, GraphDef, FunctionDefLibrary, FunctionDef; of NodeDef to its tensor
+# Field numbers on the way to the nodes of a SavedModel: in its MetaGraphDefs, in their GraphDefs and FunctionDefs
 _META_GRAPHS, _GRAPH, _NODE, _LIBRARY, _FUNCTION, _FUNCTION_NODE = 2, 2, 1, 2, 1, 3
-_TENSOR_PATH = (5, 2, 8)  # attr, its value, tensor
+_IN_GRAPH: _Fields = {_NODE: None, _LIBRARY: {_FUNCTION: {_FUNCTION_NODE: None}}}
+_IN_SAVED_MODEL: _Fields = {_META_GRAPHS: {_GRAPH: _IN_GRAPH}}
+_TENSOR_PATH = (5, 2, 8)  # of a NodeDef: attr, its value, tensor
 # of TensorProto: the fields whose bytes are those of the tensor, and the dtype that each is for
 _VALUES = {4: None, 5: dtypes.BY_NAME["float32"], 6: dtypes.BY_NAME["float64"]}
-
-_Parts = list["bytes | memoryview"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def split_model(directory: Path) -> Iterator[SplitModel | None]:
         return
     splitter = _Splitter()
     data = memoryview((directory / SAVED_MODEL_FILE).read_bytes())
-    parts = splitter.saved_model(data)
+    parts = splitter.copy(data)
     if not splitter.constants:
         yield None
         return
@@ -103,76 +106,45 @@ class _Splitter:
     def __init__(self) -> None:
         self.constants: list[LargeConstant] = []
 
-    def saved_model(self, data: memoryview) -> _Parts:
-        return self._copy(data, 0, (_META_GRAPHS, _GRAPH))
-
-    def _copy(self, data: memoryview, base: int, path: Sequence[int]) -> _Parts:
-        """A message whose fields along this path are copied with changes. `base` is its place in the file."""
-        if not path:
-            return self._graph(data, base)
-        parts: _Parts = []
-        for number, wire_type, begin, start, end in fields(data):
-            if number == path[0] and wire_type == LENGTH_DELIMITED:
-                _append(parts, number, self._copy(data[start:end], base + start, path[1:]))
-            else:
-                parts.append(data[begin:end])
-        return parts
-
-    def _graph(self, data: memoryview, base: int) -> _Parts:
+    def copy(self, data: memoryview, offset: int = 0, changed: _Fields = _IN_SAVED_MODEL) -> _Parts:
+        """A copy of the message at this offset of the file, in which the nodes below these fields are changed."""
         first = len(self.constants)
         parts: _Parts = []
-        for number, wire_type, begin, start, end in fields(data):
-            if number == _NODE and wire_type == LENGTH_DELIMITED:
-                parts += self._node(data[begin:end], data[start:end], base + start, _NODE, in_function=False)
-            elif number == _LIBRARY and wire_type == LENGTH_DELIMITED:
-                _append(parts, number, self._library(data[start:end], base + start))
+        for number, wire_type, start, value, end in fields(data):
+            content = data[value:end]
+            inner = changed.get(number) if wire_type == LENGTH_DELIMITED else None
+            if inner is not None:
+                _append(parts, number, self.copy(content, offset + value, inner))
+                continue
+            is_node = wire_type == LENGTH_DELIMITED and number in changed
+            nodes = self._replacement(content, offset + value, number) if is_node else None
+            if nodes is None:
+                parts.append(data[start:end])
             else:
-                parts.append(data[begin:end])
-        for constant in self.constants[first:]:
-            for node in _assignment(constant):
-                _append(parts, _NODE, [node.SerializeToString()])
+                _append_nodes(parts, number, nodes)
+        if changed is _IN_GRAPH:
+            for constant in self.constants[first:]:
+                _append_nodes(parts, _NODE, _assignment(constant))
         return parts
 
-    def _library(self, data: memoryview, base: int) -> _Parts:
-        parts: _Parts = []
-        for number, wire_type, begin, start, end in fields(data):
-            if number == _FUNCTION and wire_type == LENGTH_DELIMITED:
-                _append(parts, number, self._function(data[start:end], base + start))
-            else:
-                parts.append(data[begin:end])
-        return parts
-
-    def _function(self, data: memoryview, base: int) -> _Parts:
-        parts: _Parts = []
-        for number, wire_type, begin, start, end in fields(data):
-            if number == _FUNCTION_NODE and wire_type == LENGTH_DELIMITED:
-                whole, inner = data[begin:end], data[start:end]
-                parts += self._node(whole, inner, base + start, _FUNCTION_NODE, in_function=True)
-            else:
-                parts.append(data[begin:end])
-        return parts
-
-    def _node(self, whole: memoryview, data: memoryview, base: int, number: int, *, in_function: bool) -> _Parts:
-        """A node as it was (`whole` has its tag), or the nodes that take its place."""
+    def _replacement(self, data: memoryview, offset: int, number: int) -> Iterator[protos.NodeDef] | None:
+        """The nodes that take the place of one that is a large constant; None for any other. `number` is its field."""
         if len(data) < _MIN_BYTES:
-            return [whole]
+            return None
         node = protos.NodeDef.FromString(without_large_contents(data, protos.NodeDef.DESCRIPTOR))
-        found = _values(data, base) if node.op == "Const" else None
+        found = _values(data, offset) if node.op == "Const" else None
         tensor = node.attr["value"].tensor
         dtype = dtypes.BY_NUMBER.get(tensor.dtype)
         if found is None or dtype is None or dtype is dtypes.STRING or tensor.dtype != node.attr["dtype"].type:
-            return [whole]
+            return None
         shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
-        field, offset, size = found
+        field, values_offset, size = found
         least = _MIN_BYTES if len(shape) < _FILTER_RANK else _MIN_FILTER_BYTES
         if size < least or size != math.prod(shape) * dtype.numpy.itemsize or _VALUES[field] not in (None, dtype):
-            return [whole]
-        constant = LargeConstant(f"{_PREFIX}/{len(self.constants)}", tensor.dtype, shape, offset, size)
+            return None
+        constant = LargeConstant(f"{_PREFIX}/{len(self.constants)}", tensor.dtype, shape, values_offset, size)
         self.constants.append(constant)
-        parts: _Parts = []
-        for one in _reading(node, constant, in_function=in_function):
-            _append(parts, number, [one.SerializeToString()])
-        return parts
+        return _reading(node, constant, in_function=number == _FUNCTION_NODE)
 
 
 def _append(parts: _Parts, number: int, payload: _Parts) -> None:
@@ -180,20 +152,25 @@ def _append(parts: _Parts, number: int, payload: _Parts) -> None:
     parts += (encode_varint(number << 3 | LENGTH_DELIMITED), encode_varint(sum(map(len, payload))), *payload)
 
 
-def _values(data: memoryview, base: int) -> tuple[int, int, int] | None:
+def _append_nodes(parts: _Parts, number: int, nodes: Iterator[protos.NodeDef]) -> None:
+    for node in nodes:
+        _append(parts, number, [node.SerializeToString()])
+
+
+def _values(data: memoryview, offset: int) -> tuple[int, int, int] | None:
     """The only field of a node that holds the bytes of its tensor: its number, its place in the file and its size."""
     found: list[tuple[int, int, int]] = []
 
-    def look(data: memoryview, base: int, path: Sequence[int]) -> None:
-        for number, wire_type, _, start, end in fields(data):
+    def look(data: memoryview, offset: int, path: Sequence[int]) -> None:
+        for number, wire_type, _, value, end in fields(data):
             if wire_type != LENGTH_DELIMITED:
                 continue
             if path and number == path[0]:
-                look(data[start:end], base + start, path[1:])
+                look(data[value:end], offset + value, path[1:])
             elif not path and number in _VALUES:
-                found.append((number, base + start, end - start))
+                found.append((number, offset + value, end - value))
 
-    look(data, base, _TENSOR_PATH)
+    look(data, offset, _TENSOR_PATH)
     return found[0] if len(found) == 1 else None
 
 

@@ -14,9 +14,9 @@ from google.protobuf.message import DecodeError
 
 from tfsctl.core import protos
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
+from tfsctl.core.wire_format import LENGTH_DELIMITED, fields, without_large_contents
 from tfsctl.server.process.resources import memory_limit_bytes
 from tfsctl.server.runtime.graph_check import GraphCheck
-from tfsctl.server.runtime.wire_format import LENGTH_DELIMITED, fields, without_large_contents
 from tfsctl.server.status import Code, UnsafeVersionError
 
 _TEXT_FILE = "saved_model.pbtxt"  # TensorFlow reads it if there is no saved_model.pb
@@ -116,27 +116,27 @@ def _contents(file: Path) -> memoryview | None:
 
 
 def _read_meta_graphs(data: memoryview) -> list[MetaGraph]:
-    return [_read_meta_graph(data[start:end]) for start, end in _messages(data, _META_GRAPHS)]
+    return [_read_meta_graph(message) for message in _messages(data, _META_GRAPHS)]
 
 
-def _messages(data: memoryview, number: int) -> Iterator[tuple[int, int]]:
-    """Start and end of each occurrence of a message field."""
-    for found, wire_type, _, start, end in fields(data):
+def _messages(data: memoryview, number: int) -> Iterator[memoryview]:
+    """Each occurrence of a message field."""
+    for found, wire_type, _, value, end in fields(data):
         if found == number and wire_type == LENGTH_DELIMITED:
-            yield start, end
+            yield data[value:end]
 
 
 def _read_meta_graph(data: memoryview) -> MetaGraph:
     graph, check = MetaGraph(), GraphCheck(memory_limit_bytes())
     small = bytearray()  # all fields but the graph and the objects
-    for number, wire_type, begin, start, end in fields(data):
+    for number, wire_type, start, value, end in fields(data):
         if number == _GRAPH and wire_type == LENGTH_DELIMITED:
-            graph.graph_bytes += end - start
-            graph.has_variables |= _check_graph(data[start:end], check)
+            graph.graph_bytes += end - value
+            graph.has_variables |= _check_graph(data[value:end], check)
         elif number == _OBJECT_GRAPH:
             graph.has_object_graph = True
         else:
-            small += data[begin:end]
+            small += data[start:end]
     check.check_calls()
     graph.needs_ranks = check.needs_ranks
     rest = protos.MetaGraphDef.FromString(bytes(small))
@@ -152,32 +152,31 @@ def _read_meta_graph(data: memoryview) -> MetaGraph:
 def _check_graph(data: memoryview, check: GraphCheck) -> bool:
     """Check a GraphDef and say whether variables are among its nodes."""
     has_variables = False
-    for number, wire_type, _, start, end in fields(data):
+    for number, wire_type, _, value, end in fields(data):
         if wire_type != LENGTH_DELIMITED:
             continue
         if number == _NODE:
-            node = protos.NodeDef.FromString(_small(data[start:end], protos.NodeDef))
+            node = protos.NodeDef.FromString(_small(data[value:end], protos.NodeDef))
             check.check_node(node)
             has_variables |= node.op in _VARIABLES
         elif number == _LIBRARY:
-            library = data[start:end]
-            for function_start, function_end in _messages(library, _FUNCTION):
-                _check_function(library[function_start:function_end], check)
+            for function in _messages(data[value:end], _FUNCTION):
+                _check_function(function, check)
     return has_variables
 
 
 def _check_function(data: memoryview, check: GraphCheck) -> None:
-    nodes: list[tuple[int, int]] = []
+    nodes: list[memoryview] = []
     other = bytearray()  # all fields but the nodes
-    for number, wire_type, begin, start, end in fields(data):
+    for number, wire_type, start, value, end in fields(data):
         if number == _FUNCTION_NODE and wire_type == LENGTH_DELIMITED:
-            nodes.append((start, end))
+            nodes.append(data[value:end])
         else:
-            other += data[begin:end]
+            other += data[start:end]
     function = protos.FunctionDef.FromString(_small(memoryview(other), protos.FunctionDef))
     check.check_function(function)
-    for start, end in nodes:
-        check.check_node(protos.NodeDef.FromString(_small(data[start:end], protos.NodeDef)), function.signature.name)
+    for node in nodes:
+        check.check_node(protos.NodeDef.FromString(_small(node, protos.NodeDef)), function.signature.name)
 
 
 def _small(data: memoryview, message: type[protos.NodeDef | protos.FunctionDef]) -> bytes:
