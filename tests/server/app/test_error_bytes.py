@@ -9,7 +9,7 @@ from tfsctl.core.types import VersionStatus
 from tfsctl.server.grpc import framing
 from tfsctl.server.lifecycle.status_message import fill_status
 from tfsctl.server.process.logs import write_line
-from tfsctl.server.rest.json import answer
+from tfsctl.server.rest.json import results
 from tfsctl.server.status import Code
 
 MESSAGE = b"bad \xff\0 value".decode("utf-8", "surrogateescape")
@@ -17,7 +17,7 @@ MESSAGE = b"bad \xff\0 value".decode("utf-8", "surrogateescape")
 
 def test_error_messages_keep_their_bytes_over_rest_and_grpc() -> None:
     """As in the real server; JSON escapes the NUL byte."""
-    assert answer.error(MESSAGE) == b'{\n    "error": "bad \xff\\u0000 value"\n}'
+    assert results.error(MESSAGE) == b'{\n    "error": "bad \xff\\u0000 value"\n}'
     assert framing.failure(Code.INTERNAL, MESSAGE).trailers[1] == (b"grpc-message", b"bad %FF%00 value")
 
 

@@ -28,7 +28,7 @@ from tfsctl.server.memory_budget import BudgetExceededError
 from tfsctl.server.monitoring.recorder import Recorder
 from tfsctl.server.process import shutdown
 from tfsctl.server.rest import api as rest_api
-from tfsctl.server.rest.json import answer as json_answer
+from tfsctl.server.rest.json import results as json_results
 from tfsctl.server.status import Code, ServingError
 
 _NOT_GRPC = rest_api.RestResponse(
@@ -36,7 +36,7 @@ _NOT_GRPC = rest_api.RestResponse(
 )
 _ORIGIN = re.compile("^https?://[^/?]*", re.IGNORECASE)  # of a request to a proxy; every server has to accept it
 _DRAINING = "The server is shutting down"
-_DRAINING_REST = rest_api.RestResponse(503, json_answer.error(_DRAINING))
+_DRAINING_REST = rest_api.RestResponse(503, json_results.error(_DRAINING))
 _DRAINING_GRPC = framing.GrpcResponse(b"", Code.UNAVAILABLE, _DRAINING)
 _NO_LOGGING = "logging_config may be set only by clients on this machine, because it writes files"
 _SLOW_BODY = "The request's body arrived too slowly"
@@ -132,16 +132,16 @@ class Application:
             return await within(self._rest_timeout_s, read_and_answer())
         except BodyTooLargeError as error:
             text = _too_large(error, self._max_body_bytes)
-            return rest_api.RestResponse(413, json_answer.error(text), code=Code.RESOURCE_EXHAUSTED)
+            return rest_api.RestResponse(413, json_results.error(text), code=Code.RESOURCE_EXHAUSTED)
         except BudgetExceededError as error:
             return _over_budget(error)
         except BodyTimeoutError:
-            return rest_api.RestResponse(408, json_answer.error(_SLOW_BODY), code=Code.DEADLINE_EXCEEDED)
+            return rest_api.RestResponse(408, json_results.error(_SLOW_BODY), code=Code.DEADLINE_EXCEEDED)
         except asyncio.TimeoutError:
             if not exchange.has_all:
                 self.recorder.request_rejected("body_timeout")
-                return rest_api.RestResponse(408, json_answer.error(_SLOW_BODY), code=Code.DEADLINE_EXCEEDED)
-            return rest_api.RestResponse(504, json_answer.error(_RUN_TIMEOUT), code=Code.DEADLINE_EXCEEDED)
+                return rest_api.RestResponse(408, json_results.error(_SLOW_BODY), code=Code.DEADLINE_EXCEEDED)
+            return rest_api.RestResponse(504, json_results.error(_RUN_TIMEOUT), code=Code.DEADLINE_EXCEEDED)
 
     def _answer_rest(self, exchange: Exchange, body: bytes) -> Coroutine[Any, Any, rest_api.RestResponse]:
         target = exchange.target
@@ -209,7 +209,7 @@ def _too_large(error: BodyTooLargeError, limit: int) -> str:
 
 def _over_budget(error: BudgetExceededError) -> rest_api.RestResponse:
     """413 for a request that is too large even for an idle server, 503 for one that has to wait for others."""
-    body = json_answer.error(error.message)
+    body = json_results.error(error.message)
     if error.size > error.limit:
         return rest_api.RestResponse(413, body, code=error.code)
     return rest_api.RestResponse(503, body, code=error.code, headers=_RETRY_LATER)

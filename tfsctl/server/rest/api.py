@@ -28,10 +28,10 @@ from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_context import charge_memory, max_step_bytes
 from tfsctl.server.request_log.request_log import SampledRequest
 from tfsctl.server.request_log.request_logs import RequestLogs
-from tfsctl.server.rest.json import answer as json_answer
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import example as json_example
 from tfsctl.server.rest.json import pieces as json_pieces
+from tfsctl.server.rest.json import results as json_results
 from tfsctl.server.rest.json import tensor as json_tensor
 from tfsctl.server.rest.json.decoded_size import check_decoded_size
 from tfsctl.server.rest.predict import LARGE_BODY_BYTES, RestPredict
@@ -147,13 +147,13 @@ class RestApi:
                 sampled.finish(error.code)
             retry_after = () if error.retry_after_s is None else ((b"retry-after", b"%d" % error.retry_after_s),)
             return RestResponse(
-                HTTP_STATUS[error.code], json_answer.error(error.message), code=error.code, headers=retry_after
+                HTTP_STATUS[error.code], json_results.error(error.message), code=error.code, headers=retry_after
             )
         except Exception as error:  # the outermost handler of bugs: a message instead of a broken connection
             log.exception("Request failed: %s %s", method, target)
             if sampled is not None:
                 sampled.finish(Code.INTERNAL)
-            return RestResponse(500, json_answer.error(f"{type(error).__name__}: {error}"), code=Code.INTERNAL)
+            return RestResponse(500, json_results.error(f"{type(error).__name__}: {error}"), code=Code.INTERNAL)
 
     def _sampled(self, ref: ModelRef, verb: str, body: bytes) -> SampledRequest | None:
         """The entry of the request log for a request, None if it is not to be logged."""
@@ -190,7 +190,7 @@ class RestApi:
         deadline_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         inferred = await self._service.infer(ref, [(method, signature)], given, deadline_s=deadline_s)
         (results,) = inferred.results
-        write = json_answer.classifications if verb == "classify" else json_answer.regressions
+        write = json_results.classifications if verb == "classify" else json_results.regressions
         if len(results) <= _MANY_RESULTS:
             return write(results)
         return await self._threads.run(HUGE_BYTES, write, results)

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from tfsctl.core.arrays import object_array
 from tfsctl.server.rest.json import answer as json_answer
+from tfsctl.server.rest.json import nested_lists
 from tfsctl.server.rest.json import text as json_text
 from tfsctl.server.status import ServingError
 
@@ -120,14 +121,15 @@ def test_large_arrays_are_written_in_blocks(
         largest = max(largest, flat.size)
         return texts(name, flat, indent)
 
-    texts = json_answer._texts
-    monkeypatch.setattr(json_answer, "_texts", watched)
+    texts = nested_lists.value_texts
+    monkeypatch.setattr(nested_lists, "value_texts", watched)
     numbers = np.arange(30_000).reshape(shape)
     array = numbers.astype(str).astype(bytes).astype(object) if dtype == "object" else (numbers % 7).astype(dtype)
     body = json_answer.answer({"y": array}, row_form=row_form)
 
     assert largest < 10_000
-    monkeypatch.setattr(json_answer, "_BLOCK", 10**9)
+    for module in (json_answer, nested_lists):
+        monkeypatch.setattr(module, "PIECE_VALUES", 10**9)
     assert json_answer.answer({"y": array}, row_form=row_form) == body
 
 
@@ -179,26 +181,28 @@ ANY_SIZE: dict[str, dict[str, np.ndarray]] = {
 }
 
 
-@pytest.mark.parametrize("block", [1, 4, 7])
+@pytest.mark.parametrize("values", [1, 4, 7])
 @pytest.mark.parametrize("row_form", [False, True])
 @pytest.mark.parametrize("outputs", ANY_SIZE.values(), ids=ANY_SIZE.keys())
 def test_an_answer_in_pieces_is_the_same(
-    outputs: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch, *, row_form: bool, block: int
+    outputs: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch, *, row_form: bool, values: int
 ) -> None:
     """However few values are written at once."""
     whole = json_answer.answer(outputs, row_form=row_form)
     most: list[int] = []
-    texts = json_answer._texts
-    monkeypatch.setattr(json_answer, "_BLOCK", block)
+    texts = nested_lists.value_texts
+    for module in (json_answer, nested_lists):
+        monkeypatch.setattr(module, "PIECE_VALUES", values)
 
     def counted(name: str, flat: np.ndarray, indent: str) -> list[str]:
         most.append(flat.size)
         return texts(name, flat, indent)
 
-    monkeypatch.setattr(json_answer, "_texts", counted)
+    for module in (json_answer, nested_lists):
+        monkeypatch.setattr(module, "value_texts", counted)
 
     assert json_answer.answer(outputs, row_form=row_form) == whole
-    assert max(most, default=0) <= block
+    assert max(most, default=0) <= values
 
 
 def test_a_scalar_in_pieces() -> None:

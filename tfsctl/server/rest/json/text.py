@@ -14,6 +14,8 @@ import numpy as np
 
 from tfsctl.server.rest.json.grisu import digits_of
 
+INDENT = "    "
+
 
 def quote(text: str) -> str:
     """A JSON string literal. Control characters are escaped, with capital hexadecimal digits."""
@@ -77,9 +79,9 @@ def _write_debug(value: object, level: int, parts: list[str]) -> None:
     if isinstance(value, dict):
         parts.append("{")
         for index, (key, member) in enumerate(value.pairs if isinstance(value, DuplicateKeys) else value.items()):
-            parts.append(("," if index else "") + "\n" + "    " * (level + 1) + quote(key) + ": ")
+            parts.append(("," if index else "") + "\n" + INDENT * (level + 1) + quote(key) + ": ")
             _write_debug(member, level + 1, parts)
-        parts.append(("\n" + "    " * level if value else "") + "}")
+        parts.append(("\n" + INDENT * level if value else "") + "}")
     elif isinstance(value, list):
         parts.append("[")
         for index, item in enumerate(value):

@@ -1,0 +1,35 @@
+"""Writes the JSON bodies of classify and regress answers, and of errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tfsctl.server.rest.json.text import INDENT, float_text, quote
+from tfsctl.server.signatures.examples import Classes, ClassRows
+
+_PIECE_ROWS = 512  # written by one call, during which no other Python thread runs
+
+
+def classifications(results: ClassRows) -> bytes:
+    """The body of a classify answer: a list of [label, score] for each example."""
+    pieces = []
+    for start in range(0, len(results), _PIECE_ROWS):
+        rows = ", ".join([_classes(row) for row in results[start : start + _PIECE_ROWS]])
+        pieces.append(rows.encode("utf-8", "surrogateescape"))
+    return b'{\n%b"results": [%b\n%b]\n}' % (INDENT.encode(), b", ".join(pieces), INDENT.encode())
+
+
+def _classes(row: Classes) -> str:
+    pairs = zip(row.labels, row.scores, strict=True)
+    texts = [f"[{quote(label.decode('utf-8', 'surrogateescape'))}, {float_text(score)}]" for label, score in pairs]
+    return f"[{', '.join(texts)}]"
+
+
+def regressions(values: Sequence[float]) -> bytes:
+    """The body of a regress answer: a value for each example."""
+    return f'{{\n{INDENT}"results": [{", ".join(map(float_text, values))}]\n}}'.encode()
+
+
+def error(message: str) -> bytes:
+    """The body of a REST error."""
+    return f'{{\n{INDENT}"error": {quote(message)}\n}}'.encode("utf-8", "surrogateescape")
