@@ -24,22 +24,17 @@ _MIN_HELD_BYTES = 64 * MIB
 class Limits:
     """The limits of one address. Times are in seconds; None means no limit."""
 
-    # ---- sizes ----
     max_header_bytes: int = 64 * KIB
     """Names and values of one request's header fields, request line included. Envoy allows 60 KiB, gRPC clients send 16;
     Python decodes a Huffman-coded header block of this size in some 12 ms."""
     max_header_count: int = 256
     """Header fields of one request. Proxies add a dozen; Envoy allows 100."""
-
-    # ---- counts ----
     max_connections_per_peer: int = 10_000
     """Connections from one IP address. High, since a proxy or a NAT gateway is one address."""
     max_streams: int = 4096
     """Concurrent HTTP/2 streams on one connection."""
     max_requests_per_connection: int | None = None
     """After that many requests the connection is closed, so that load balancers can spread clients again."""
-
-    # ---- deadlines ----
     header_timeout_s: float | None = 30.0
     """From the first byte of a connection or a request to the end of its header section."""
     body_grace_s: float | None = 30.0
@@ -47,8 +42,6 @@ class Limits:
     body_bytes_per_s: int = 16 * KIB
     write_stall_timeout_s: float | None = 60.0
     """How long a client may read nothing of an answer that waits for it."""
-
-    # ---- connections ----
     max_age_s: float | None = None
     """grpc.max_connection_age_ms."""
     max_idle_s: float | None = 3600.0

@@ -6,6 +6,7 @@ HTTP statuses: ToHTTPStatusCode in tensorflow_serving/model_servers/http_server.
 from __future__ import annotations
 
 from enum import IntEnum
+from http import HTTPStatus
 
 
 class Code(IntEnum):
@@ -49,6 +50,12 @@ HTTP_STATUS = {
     Code.INTERNAL: 500,
     Code.DATA_LOSS: 500,
 }
+
+
+def error_page(status: HTTPStatus) -> bytes:
+    """The page that libevent, the real server's HTTP library, writes for an error that is not the API's."""
+    title, phrase = f"{status.value} {status.phrase}", status.phrase
+    return f"<HTML><HEAD>\n<TITLE>{title}</TITLE>\n</HEAD><BODY>\n<H1>{phrase}</H1>\n</BODY></HTML>\n".encode()
 
 
 class ServingError(Exception):

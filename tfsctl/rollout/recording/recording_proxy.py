@@ -89,7 +89,6 @@ class RecordingProxy:
         except (BodyTooLargeError, BodyTimeoutError, BudgetExceededError) as error:
             await _refuse(exchange, Code.RESOURCE_EXHAUSTED, f"the recording proxy cannot hold the request: {error}")
 
-    # ---- REST ----
     async def _forward_rest(self, exchange: Exchange, body: bytes) -> None:
         if self._rest is None:
             await _refuse(exchange, Code.UNIMPLEMENTED, "the recording proxy has no REST address of the server")
@@ -141,7 +140,6 @@ class RecordingProxy:
 
         return self._entry(convert, match["verb"].capitalize(), "rest", version, body)
 
-    # ---- gRPC ----
     async def _forward_grpc(self, exchange: Exchange, body: bytes) -> None:
         if self._channel is None:
             await _refuse(exchange, Code.UNIMPLEMENTED, "the recording proxy has no gRPC address of the server")

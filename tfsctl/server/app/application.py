@@ -107,7 +107,6 @@ class Application:
         """The recorder of the server's metrics, which exists after `start`."""
         return self._server.recorder
 
-    # ---- REST ----
     async def _serve_rest(self, exchange: Exchange) -> None:
         if exchange.method not in rest_api.KNOWN_METHODS:
             await _send_rest(rest_api.NOT_IMPLEMENTED, exchange)
@@ -149,7 +148,6 @@ class Application:
             target = _ORIGIN.sub("", target)
         return self._server.rest.answer(exchange.method, target, exchange.headers, body)
 
-    # ---- gRPC ----
     async def _serve_stream(self, exchange: Exchange) -> None:
         exchange.is_streaming = True
         self._requests.running -= 1  # a stream lasts as long as its client likes: draining does not wait for it

@@ -111,7 +111,6 @@ class BatchingSession:
         feeds = [endpoint for endpoint, _ in requests[0]]
         return self._executor.run(StackedRun(feeds, fetches, inputs, timeout_ms=timeout_ms)).each
 
-    # ---- counting runs: the session is closed after the last one, which may outlive its cancelled requests ----
     def begin(self) -> None:
         """Count a batch that is handed to a thread."""
         with self._changed:
@@ -124,7 +123,7 @@ class BatchingSession:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Wait for the last run. Nothing may be submitted any more."""
+        """Wait for the last run, which may outlive its cancelled requests. Nothing may be submitted any more."""
         with self._changed:
             self._changed.wait_for(lambda: not self._running)
 

@@ -76,7 +76,6 @@ class RequestCoalescer:
         self._seconds_per_request = 0.0
         self._last_finish_s: float | None = None
 
-    # ---- submitting ----
     def submit(self, run: PendingRun) -> None:
         """Run a request at once if it is alone and nothing else is running; otherwise queue it.
 
@@ -132,7 +131,6 @@ class RequestCoalescer:
         self._replicas.close()
         self._threads.shutdown(wait=True)
 
-    # ---- forming batches ----
     def _coalescible(self) -> int:
         """How many requests wait, if they may be run together."""
         newest = self._newest
@@ -184,7 +182,6 @@ class RequestCoalescer:
         self._open[run.key] = batch
         return batch
 
-    # ---- running ----
     def _dispatch(self) -> None:
         """Start waiting requests: on the loop if they are small and quick, otherwise in free threads."""
         end_s = time.perf_counter() + _LOOP_SLICE_S
@@ -242,8 +239,8 @@ class RequestCoalescer:
         except Exception as error:  # noqa: BLE001 - the error is the answer to this request
             return error
 
-    # ---- a request that is alone: neither queued nor stacked ----
     def _start_alone(self, run: PendingRun) -> None:
+        """Run a request that is alone: it is neither queued nor stacked."""
         if run.deadline_s is not None and time.monotonic() > run.deadline_s:
             run.settle(deadline_exceeded())
             return
@@ -295,7 +292,6 @@ class RequestCoalescer:
         else:
             self._encode([run], run.codec, Stack.of_requests([outcome]))
 
-    # ---- answering ----
     def _finish(self, batch: Batch, result: Stack | list[Any]) -> None:
         """Answer the requests of a batch."""
         codec = batch.requests[0].codec

@@ -27,7 +27,7 @@ from tfsctl.server.grpc.examples_response import PIECE_RESULTS, fill_classificat
 from tfsctl.server.grpc.framing import GrpcResponse
 from tfsctl.server.grpc.large_predict_request import read_large_request
 from tfsctl.server.grpc.parse_in_pieces import parse_in_pieces
-from tfsctl.server.grpc.predict_request_cache import CachedRequest, PredictRequestCache, model_ref
+from tfsctl.server.grpc.predict_request_cache import DecodedRequest, PredictRequestCache, model_ref
 from tfsctl.server.grpc.predict_response import predict_response
 from tfsctl.server.grpc.request_log_entry import LOGGED_METHODS, prediction_log
 from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES
@@ -65,7 +65,7 @@ Handler = Callable[[Any, "float | None"], "Awaitable[Message | bytes]"]
 """Answers a request message by a deadline with a response message, or with one that is serialized and framed."""
 Methods = Mapping[str, tuple[str, Handler]]
 """By path: the name of the request's message type in `protos`, and the handler."""
-Parser = Callable[[Any], "Message | CachedRequest"]
+Parser = Callable[[Any], "Message | DecodedRequest"]
 
 
 class GrpcApi:
@@ -109,7 +109,9 @@ class GrpcApi:
         """A handler whose requests are counted and timed as those of one API."""
         recorder = self._recorder
 
-        async def recorded(request: protos.PredictRequest | CachedRequest, deadline_s: float | None) -> Message | bytes:
+        async def recorded(
+            request: protos.PredictRequest | DecodedRequest, deadline_s: float | None
+        ) -> Message | bytes:
             start_s = perf_counter()
             try:
                 response = await handler(request, deadline_s)
@@ -161,7 +163,9 @@ class GrpcApi:
             return framing.failure(Code.INTERNAL, f"{type(error).__name__}: {error}")
         return GrpcResponse(framed)
 
-    async def _parse_large(self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes) -> Message | CachedRequest:
+    async def _parse_large(
+        self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes
+    ) -> Message | DecodedRequest:
         """Parse a request body, in a thread if that would take long. Raises DecodeError."""
         is_predict = parse == self._predict_requests.parse
         if is_predict and len(body) > _VIEWED_BYTES and not body[0]:
@@ -191,8 +195,8 @@ class GrpcApi:
             body=raw,
         )
 
-    async def _predict(self, request: protos.PredictRequest | CachedRequest, deadline_s: float | None) -> bytes:
-        if isinstance(request, CachedRequest):
+    async def _predict(self, request: protos.PredictRequest | DecodedRequest, deadline_s: float | None) -> bytes:
+        if isinstance(request, DecodedRequest):
             predicted = await self._service.predict(
                 request.model,
                 request.signature,
@@ -339,7 +343,7 @@ def _parse(message_type: str, raw: bytes) -> Message:
 
 def _parse_in_thread(
     parse: Parser, headers: Mapping[bytes, bytes], body: bytes, *, is_predict: bool
-) -> Message | CachedRequest:
+) -> Message | DecodedRequest:
     """Parse a large request body. Other Python threads run meanwhile, but not while protobuf parses an unusual one."""
     if framing.is_compressed(body):
         message = memoryview(framing.unframe(headers, body))

@@ -20,7 +20,7 @@ from tfsctl.core.dtypes import DType
 from tfsctl.core.wire_format import LENGTH_DELIMITED, decode_varint, fields
 from tfsctl.errors import InvalidInput
 from tfsctl.server.grpc import packed_varints
-from tfsctl.server.grpc.predict_request_cache import CachedRequest, model_ref
+from tfsctl.server.grpc.predict_request_cache import DecodedRequest, model_ref
 from tfsctl.server.process.string_arrays import StringParts
 
 # Field numbers of PredictRequest, of an entry of its `inputs`, and of TensorProto
@@ -42,7 +42,7 @@ class _UnusualError(Exception):
     """The message needs protobuf's parser, or has an error that the parser reports."""
 
 
-def read_large_request(message: memoryview, *, only_views: bool = False) -> CachedRequest | None:
+def read_large_request(message: memoryview, *, only_views: bool = False) -> DecodedRequest | None:
     """The request in a serialized PredictRequest; None if it has to be parsed by protobuf.
 
     With `only_views`, also None if large values would have to be copied, so that the call takes only microseconds.
@@ -53,7 +53,7 @@ def read_large_request(message: memoryview, *, only_views: bool = False) -> Cach
         return None
 
 
-def _read(message: memoryview, *, only_views: bool) -> CachedRequest:
+def _read(message: memoryview, *, only_views: bool) -> DecodedRequest:
     """The request in a serialized PredictRequest. Raises what `read_large_request` handles."""
     spec = b""
     inputs: dict[str, np.ndarray] = {}
@@ -73,7 +73,7 @@ def _read(message: memoryview, *, only_views: bool) -> CachedRequest:
     model_spec = protos.ModelSpec.FromString(spec)
     if not model_spec.name:
         raise _UnusualError
-    return CachedRequest(model_spec, model_ref(model_spec), model_spec.signature_name, inputs, output_filter)
+    return DecodedRequest(model_spec, model_ref(model_spec), model_spec.signature_name, inputs, output_filter)
 
 
 def _entry(entry: memoryview) -> tuple[str, memoryview]:

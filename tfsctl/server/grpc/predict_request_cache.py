@@ -22,17 +22,19 @@ from tfsctl.core.types import ModelRef
 from tfsctl.errors import InvalidInput
 from tfsctl.server.status import invalid_argument
 
-MAX_CACHED_MESSAGE_BYTES = (
-    16 * 1024
-)  # larger ones are rarely of equal length, and their parsing is a small part of their cost
+MAX_CACHED_MESSAGE_BYTES = 16 * 1024
+"""Larger messages are rarely of equal length, and their parsing is a small part of their cost."""
 MAX_PREFIX_BYTES = 1024
 MAX_LENGTHS, MAX_PREFIXES_PER_LENGTH = 1024, 4  # with the limit above, some megabytes in all
 _VALUE_FIELDS = {dtypes.FLOAT: "float_val", dtypes.DOUBLE: "double_val"}  # packed: the values as they are in memory
 
 
 @dataclass(slots=True)
-class CachedRequest:
-    """A request that was read without parsing its tensors: its ModelSpec, and its inputs as arrays by name."""
+class DecodedRequest:
+    """A PredictRequest that was read without parsing its tensors: its ModelSpec, and its inputs as arrays by name.
+
+    `model` and `signature` are what the ModelSpec names.
+    """
 
     model_spec: protos.ModelSpec
     model: ModelRef
@@ -60,14 +62,14 @@ class PredictRequestCache:
         self._entries: dict[int, Sequence[_Entry]] = {}
         """By the length of the whole message."""
 
-    def parse(self, raw: bytes) -> protos.PredictRequest | CachedRequest:
+    def parse(self, raw: bytes) -> protos.PredictRequest | DecodedRequest:
         """Read a serialized PredictRequest. Raises DecodeError if it is invalid."""
         entries = self._entries.get(len(raw), ())
         for entry in entries:
             prefix = entry.prefix
             if raw.startswith(prefix):
                 inputs = {entry.alias: entry.to_array(raw[len(prefix) :])}
-                return CachedRequest(entry.model_spec, entry.model, entry.signature, inputs)
+                return DecodedRequest(entry.model_spec, entry.model, entry.signature, inputs)
         request = protos.PredictRequest.FromString(raw)
         if self._is_enabled and len(raw) <= MAX_CACHED_MESSAGE_BYTES and (new := _entry_for(raw, request)) is not None:
             if len(self._entries) >= MAX_LENGTHS:

@@ -94,7 +94,6 @@ class Exchange(ABC):
         self.task: asyncio.Task[None] | None = None
         self.held = 0
 
-    # ---- called by the transport ----
     def on_served(self) -> None:
         """The application is done: end the response if it is still open, and give its bytes back to the memory budget."""
         held, budget = self.held, self._budget
@@ -177,7 +176,6 @@ class Exchange(ABC):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    # ---- called by the application: the request ----
     @property
     def size(self) -> int:
         """How many bytes of the body have arrived."""
@@ -291,7 +289,6 @@ class Exchange(ABC):
         """Whether the client is known to run on this machine."""
         return False
 
-    # ---- called by the application: the response ----
     @abstractmethod
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
         """Send a whole response with its length. Returns when it is written, or nobody wants it any more.

@@ -202,7 +202,6 @@ class FrameReader:
         else:
             self._handler.on_control(kind, number, payload, flags)
 
-    # ---- DATA ----
     def _read_data(self, data: bytes, start: int, number: int, flags: int, length: int) -> int:
         """Begin with a DATA frame whose payload begins at `start`; returns how far it was read."""
         padding = 0
@@ -241,7 +240,6 @@ class FrameReader:
                     receiver.end_request()
         return at
 
-    # ---- header blocks ----
     def _take_headers(self, number: int, payload: bytes, flags: int) -> None:
         if number % 2 == 0:
             raise ConnectionFailedError(ErrorCode.PROTOCOL_ERROR, f"HEADERS on stream {number}, which is no client's")

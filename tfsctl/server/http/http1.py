@@ -13,7 +13,7 @@ from typing import cast
 from tfsctl.server.http import request_head_cache
 from tfsctl.server.http.exchange import BodyTimeoutError
 from tfsctl.server.http.http1_parser import BadRequestError, ChunkDecoder, head_end, parse_head, without_empty_lines
-from tfsctl.server.http.http1_request import Request, error_page
+from tfsctl.server.http.http1_request import Request, refusal
 from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.request_head import RequestHead
 from tfsctl.server.http.timeouts import DRAIN_IDLE_S, Linger, WriteStall, is_slow_body
@@ -48,7 +48,6 @@ class Http1Connection(asyncio.Protocol):
         self._linger: Linger | None = None
         self._stall: WriteStall | None = None
 
-    # ---- asyncio.Protocol ----
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve a client."""
         self._transport = cast("asyncio.Transport", transport)
@@ -111,7 +110,6 @@ class Http1Connection(asyncio.Protocol):
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
 
-    # ---- timeouts ----
     def check_timeouts(self, now_s: float) -> None:
         """Close the connection if the client is too slow, or has been idle or connected for too long."""
         limits, current = self._limits, self._current
@@ -149,7 +147,6 @@ class Http1Connection(asyncio.Protocol):
         if self._current is not None and not self._current.has_begun:
             self._current.keeps_alive = False
 
-    # ---- parsing ----
     def _parse(self) -> None:
         """Read what has arrived, up to the request after the current one."""
         try:
@@ -264,7 +261,6 @@ class Http1Connection(asyncio.Protocol):
             if not self._pauses and not self._transport.is_closing():
                 self._transport.resume_reading()
 
-    # ---- one request after the other ----
     def _start(self, request: Request) -> None:
         self._requests += 1
         if self._max_requests is not None and self._requests >= self._max_requests:
@@ -278,7 +274,7 @@ class Http1Connection(asyncio.Protocol):
             return
         if self._is_in_body or not request.keeps_alive or self._refusal is not None:
             if not request.has_begun and self._refusal is not None:
-                self.write(error_page(self._refusal))
+                self.write(refusal(self._refusal))
             if request.is_last and request.has_all and not self._buffer and self._refusal is None:
                 self._is_closing = True  # the client has sent all that it wants to send
                 self._transport.close()
@@ -302,7 +298,7 @@ class Http1Connection(asyncio.Protocol):
         if self._current is not None:
             self._current.cancel()  # its body makes no sense
             return
-        self.write(error_page(status))
+        self.write(refusal(status))
         self._close_soon()
 
     def _close_soon(self) -> None:
@@ -323,7 +319,6 @@ class Http1Connection(asyncio.Protocol):
         else:
             transport.close()
 
-    # ---- writing ----
     @property
     def is_paused(self) -> bool:
         """Whether the client does not read its response."""

@@ -11,6 +11,7 @@ from typing import Protocol
 from tfsctl.server.http.exchange import NO_BODY, Exchange, Pairs
 from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.request_head import RequestHead
+from tfsctl.server.status import error_page
 
 _LARGE_BYTES = 64 * 1024  # a body from here on is counted in the memory budget, and not copied behind its head
 
@@ -164,10 +165,9 @@ class Request(Exchange):
         return b"%b%b%b\r\n" % (lines, length, date)
 
 
-def error_page(status: HTTPStatus) -> bytes:
+def refusal(status: HTTPStatus) -> bytes:
     """A whole response to bytes that are no request, as libevent writes it; the connection closes after it."""
-    title = f"{status.value} {status.phrase}"
-    page = f"<HTML><HEAD>\n<TITLE>{title}</TITLE>\n</HEAD><BODY>\n<H1>{status.phrase}</H1>\n</BODY></HTML>\n".encode()
+    page = error_page(status)
     head = b"content-type: text/html\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(page)
     return _status_line(status.value) + head + page
 

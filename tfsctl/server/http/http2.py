@@ -46,7 +46,6 @@ class Http2Connection(asyncio.Protocol):
         self._linger: Linger | None = None
         self._stall: WriteStall | None = None
 
-    # ---- asyncio.Protocol ----
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the client the server's settings."""
         self._transport = self.out.transport = cast("asyncio.Transport", transport)
@@ -142,7 +141,6 @@ class Http2Connection(asyncio.Protocol):
         self.out.clear()
         del self._frames  # it refers to this connection: no cycle for the garbage collector
 
-    # ---- timeouts ----
     def check_timeouts(self, now_s: float) -> None:
         """Close the connection if the client is too slow, or has been idle or connected for too long."""
         limits = self._limits
@@ -187,7 +185,6 @@ class Http2Connection(asyncio.Protocol):
                 self.state.recorder.request_rejected("write_stall_timeout")
                 stream.reset(ErrorCode.CANCEL)
 
-    # ---- the end of the connection ----
     def drain(self) -> None:
         """Close the connection after its streams: a first GOAWAY now, the final one at the next check of the timeouts."""
         if self._close_announced_s is None and not self._is_closing:
@@ -232,7 +229,6 @@ class Http2Connection(asyncio.Protocol):
         else:
             transport.close()
 
-    # ---- frames, from the FrameReader ----
     def on_data(self, number: int, length: int) -> Stream | None:
         """A DATA frame begins. Returns the stream that receives it, or None if it is dropped. Counts it in the windows."""
         stream = self._streams.get(number)
@@ -331,7 +327,6 @@ class Http2Connection(asyncio.Protocol):
         """Whether a stream was never opened: a client's have odd numbers, and we open none."""
         return number % 2 == 0 or number > self._last_stream
 
-    # ---- called by streams ----
     def return_credit(self, size: int) -> None:
         """Let the client send that many bytes more on the connection."""
         self._unreturned_credit += size

@@ -95,7 +95,6 @@ class Sender:
             block, self.has_table_update = frames.NO_TABLE + block, False
         return frames.header_frames(number, block, ends=ends, limit=self.frame_bytes)
 
-    # ---- what the client sends ----
     def apply_setting(self, name: int, value: int) -> None:
         """Apply a setting of the client. Raises ConnectionFailedError for a value that is not allowed."""
         if name == frames.INITIAL_WINDOW_SIZE:
@@ -146,7 +145,6 @@ class Sender:
             stream.wait_for_turn()
         self.pump()
 
-    # ---- each stream in turn ----
     def _pump_soon(self) -> None:
         """Let the streams that wait go on when the event loop has served the other connections."""
         if not self._pump_is_due:

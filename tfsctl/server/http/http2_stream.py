@@ -91,7 +91,6 @@ class Stream(Exchange):
         super().on_served()
         self._owner.on_done(self, unconsumed)
 
-    # ---- the request ----
     def receive(self, data: bytes) -> None:
         """Take the next part of the body."""
         if self._body_left is not None:
@@ -147,7 +146,6 @@ class Stream(Exchange):
         """Whether the client is known to run on this machine."""
         return self._owner.is_local
 
-    # ---- the response ----
     async def reply(self, status: int, headers: Pairs, body: bytes, trailers: Pairs = ()) -> None:
         """Send a whole response, in one piece if the client's windows allow it.
 

@@ -87,7 +87,6 @@ class Manager:
         self._unloads: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
 
-    # ---- queries ----
     def get(self, name: str, version: int | None = None) -> Servable:
         """The servable of a version (default: of the highest available version). Raises NOT_FOUND."""
         if version is None:
@@ -127,7 +126,6 @@ class Manager:
         aspired = self._aspired_versions(name)
         return bool(aspired) and all(v.state in ("AVAILABLE", "END") for v in aspired)
 
-    # ---- changes ----
     def end_initial_loads(self) -> None:
         """From now on load at most `load_threads` versions at the same time, and check each of them."""
         self._checks_alone = True

@@ -141,7 +141,6 @@ class ServerCore:
             if versions is not None and self._models.get(model.name) is model:  # not reconfigured since
                 self.manager.set_aspired(model.name, versions)
 
-    # ---- queries ----
     @property
     def models(self) -> tuple[ModelConfig, ...]:
         """The current configuration."""

@@ -63,7 +63,6 @@ class ServingMetrics(Recorder):
         self._loop_stalls = Histogram(f"{_OWN}event_loop_stall_usecs", limits=_STALL_US)
         self._gauges: dict[str, Gauge] = {}
 
-    # ---- the page ----
     def page(self) -> bytes:
         """The text page that Prometheus reads."""
         return page(self._metrics())
@@ -87,7 +86,6 @@ class ServingMetrics(Recorder):
         metrics.append(Counter(":tensorflow:core:graph_run_time_usecs").with_added(time_us))
         return [*metrics, *self._gauges.values()]
 
-    # ---- the events (see Recorder) ----
     def request_succeeded(self, model: str, api: str, protocol: str, seconds: float) -> None:
         self._request_latency.cell(model[:_MAX_NAME], api, protocol).observe(seconds * 1e6)
 

@@ -121,8 +121,8 @@ class RequestLog:
         """Wait for the thread, after `close`."""
         self._thread.join(timeout_s)
 
-    # ---- in the thread of the log ----
     def _run(self) -> None:
+        """Write what is queued, in the thread of the log, until it is closed."""
         lower_priority()
         log.info("Logging requests of model %s to %s", self._model, _description(self.logging))
         is_open = True

@@ -14,20 +14,21 @@ import zlib
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 from itertools import chain
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from tfsctl.core import protos
 from tfsctl.core.model_dir import MAX_VERSION
-from tfsctl.core.types import ModelRef, VersionStatus
-from tfsctl.server.lifecycle.status_message import fill_status
+from tfsctl.core.types import ModelRef
 from tfsctl.server.limits import MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_context import charge_memory, max_step_bytes
 from tfsctl.server.request_log.request_log import SampledRequest
 from tfsctl.server.request_log.request_logs import RequestLogs
+from tfsctl.server.rest import message_json
 from tfsctl.server.rest.json import document as json_document
 from tfsctl.server.rest.json import example as json_example
 from tfsctl.server.rest.json import pieces as json_pieces
@@ -38,11 +39,8 @@ from tfsctl.server.rest.predict import LARGE_BODY_BYTES, RestPredict
 from tfsctl.server.rest.request_log_entry import prediction_log
 from tfsctl.server.service.model_service import Service
 from tfsctl.server.signatures.examples import CLASSIFY_METHOD, REGRESS_METHOD
-from tfsctl.server.status import HTTP_STATUS, Code, ServingError, invalid_argument
+from tfsctl.server.status import HTTP_STATUS, Code, ServingError, error_page, invalid_argument
 from tfsctl.server.worker_threads import HUGE_BYTES, WorkerThreads
-
-if TYPE_CHECKING:
-    from google.protobuf.message import Message
 
 log = logging.getLogger(__name__)
 
@@ -169,13 +167,13 @@ class RestApi:
     def _answer_other(self, method: str, target: str, headers: Mapping[bytes, bytes]) -> RestResponse:
         """Answer a request that does not run a model."""
         if target[:4].lower() != "/v1/":
-            return _html(404, "Not Found")
+            return _html(HTTPStatus.NOT_FOUND)
         if method == "OPTIONS":
             return _preflight(headers)
         if method == "GET" and (match := _MODELS.fullmatch(target)):
             return self._metadata(match) if match["metadata"] == "metadata" else self._status(match)
         if not _URI.fullmatch(target):
-            return _html(400, "Bad Request")
+            return _html(HTTPStatus.BAD_REQUEST)
         raise invalid_argument(f"Malformed request: {method} {target}")
 
     async def _infer(self, ref: ModelRef, verb: str, body: bytes) -> bytes:
@@ -199,14 +197,14 @@ class RestApi:
         ref = _model_ref(match)
         if ref is None:
             return _NO_VERSION
-        return RestResponse(200, _status_json(self._service.status(ref.name, ref.version)))
+        return RestResponse(200, message_json.status(self._service.status(ref.name, ref.version)))
 
     def _metadata(self, match: re.Match[str]) -> RestResponse:
         ref = _model_ref(match)
         if ref is None:
             return _NO_VERSION
         servable, definitions = self._service.signature_defs(ref)
-        return RestResponse(200, _metadata_json(servable.name, servable.version, definitions))
+        return RestResponse(200, message_json.metadata(servable.name, servable.version, definitions))
 
 
 Route = tuple["ModelRef | None", str]
@@ -262,12 +260,11 @@ def _gunzip(body: bytes, limit: int) -> bytes:
     return plain if unpacker.eof else b""
 
 
-def _html(status: int, reason: str) -> RestResponse:
-    page = f"<HTML><HEAD>\n<TITLE>{status} {reason}</TITLE>\n</HEAD><BODY>\n<H1>{reason}</H1>\n</BODY></HTML>\n"
-    return RestResponse(status, page.encode(), b"text/html", Code.UNKNOWN)
+def _html(status: HTTPStatus) -> RestResponse:
+    return RestResponse(status.value, error_page(status), b"text/html", Code.UNKNOWN)
 
 
-NOT_IMPLEMENTED = _html(501, "Not Implemented")  # for unknown HTTP methods
+NOT_IMPLEMENTED = _html(HTTPStatus.NOT_IMPLEMENTED)  # for unknown HTTP methods
 _NO_VERSION = RestResponse(400, b"", code=Code.INVALID_ARGUMENT)
 
 
@@ -291,29 +288,3 @@ def _parse_model_and_verb(method: str, target: str) -> tuple[str, str]:
 
 
 _parse_model_and_verb_once = lru_cache(1024)(_parse_model_and_verb)
-
-
-# ---- messages as protobuf's JSON, as the real server prints it: indented by one space, all fields, int64 as text ----
-def _message_json(message: Message) -> str:
-    from google.protobuf import json_format
-
-    text: str = json_format.MessageToJson(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=1
-    )
-    return text
-
-
-def _status_json(statuses: list[VersionStatus]) -> bytes:
-    response = protos.GetModelStatusResponse()
-    fill_status(response, statuses)
-    return f"{_message_json(response)}\n".encode()
-
-
-def _metadata_json(name: str, version: int, definitions: Mapping[str, protos.SignatureDef]) -> bytes:
-    spec = protos.ModelSpec(name=name)
-    spec.version.value = version
-    signatures = protos.SignatureDefMap()
-    for key, definition in definitions.items():
-        signatures.signature_def[key].CopyFrom(definition)
-    spec_json, signatures_json = _message_json(spec), _message_json(signatures)
-    return f'{{\n"model_spec":{spec_json}\n,\n"metadata": {{"signature_def": {signatures_json}\n}}\n}}\n'.encode()

@@ -138,7 +138,6 @@ class RestPredict:
     def _deadline_s(self) -> float | None:
         return None if self._timeout_s is None else time.monotonic() + self._timeout_s
 
-    # ---- converted alone ----
     def _read_large(self, ref: ModelRef, body: bytes, limit: int) -> _Inputs:
         """Read a large body. Decoding may take `limit` bytes."""
         plain = json_numbers.plain_inputs(body, partial(self._service.input_dtypes, ref))

@@ -22,7 +22,7 @@ from tfsctl.server.status import Code, ServingError
 
 log = logging.getLogger(__name__)
 
-_MAX_KNOWN_CALLS = 256  # clients may request any combination of outputs
+_MAX_CACHED_ARGUMENTS = 256  # clients may request any combination of outputs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +53,8 @@ class BoundSignature:
     """The ranks of inputs which a request must keep to, as another rank ends the process."""
 
 
-class _Call:
-    """The C arrays that all runs with the same feeds and fetches share."""
+class _RunArguments:
+    """The arguments of TF_SessionRun that all runs with the same feeds and fetches share."""
 
     __slots__ = ("feed_count", "feed_ends", "feed_pointers", "fetch_count", "fetch_ends", "fetch_pointers")
 
@@ -110,7 +110,7 @@ class Session:
         self._needs_ranks = meta_graph.needs_ranks
         self.bound: dict[str, BoundSignature] = {}
         """The signatures that were used so far."""
-        self._calls: dict[object, _Call] = {}
+        self._run_arguments: dict[object, _RunArguments] = {}
 
     def _load_split(self, directory: Path, tags: Sequence[str], options: object, graph: MetaGraph | None) -> bool:
         """Load a large graph with its large constants as variables. Returns False if it has to be loaded as it is."""
@@ -154,7 +154,7 @@ class Session:
         self._delete()
         capi.gil_released().TF_DeleteBuffer(self._inline)
         self.bound.clear()
-        self._calls.clear()
+        self._run_arguments.clear()
 
     def _delete(self) -> None:
         library = capi.gil_released()
@@ -200,11 +200,11 @@ class Session:
         Other Python threads run meanwhile.
         """
         endpoints = [endpoint for endpoint, _ in feeds]
-        call = self._calls.get((len(endpoints), *endpoints, *fetches))
-        if call is None:
-            call = self._new_call(endpoints, fetches)
+        arguments = self._run_arguments.get((len(endpoints), *endpoints, *fetches))
+        if arguments is None:
+            arguments = self._new_arguments(endpoints, fetches)
         library, status = capi.gil_held(), capi.status()
-        feeds_array, fetches_array = call.feed_pointers(), call.fetch_pointers()
+        feeds_array, fetches_array = arguments.feed_pointers(), arguments.fetch_pointers()
         timed = _run_options(protos.RunOptions(timeout_in_ms=timeout_ms)) if timeout_ms and not inline else None
         arrays: Arrays | None = None
         start_s = perf_counter()
@@ -214,12 +214,12 @@ class Session:
             capi.gil_released().TF_SessionRun(
                 self._session,
                 self._inline if inline else timed,
-                call.feed_ends,
+                arguments.feed_ends,
                 feeds_array,
-                call.feed_count,
-                call.fetch_ends,
+                arguments.feed_count,
+                arguments.fetch_ends,
                 fetches_array,
-                call.fetch_count,
+                arguments.fetch_count,
                 None,
                 0,
                 None,
@@ -240,12 +240,12 @@ class Session:
                 library.TF_DeleteBuffer(timed)
         return arrays
 
-    def _new_call(self, feeds: Sequence[Endpoint], fetches: Sequence[Endpoint]) -> _Call:
-        call = _Call(feeds, fetches)
-        if len(self._calls) >= _MAX_KNOWN_CALLS:
-            self._calls.clear()
-        self._calls[(len(feeds), *feeds, *fetches)] = call
-        return call
+    def _new_arguments(self, feeds: Sequence[Endpoint], fetches: Sequence[Endpoint]) -> _RunArguments:
+        arguments = _RunArguments(feeds, fetches)
+        if len(self._run_arguments) >= _MAX_CACHED_ARGUMENTS:
+            self._run_arguments.clear()
+        self._run_arguments[(len(feeds), *feeds, *fetches)] = arguments
+        return arguments
 
 
 def _parse_tensor_name(name: str) -> tuple[str, int]:

@@ -41,8 +41,8 @@ _PLACEHOLDER = rb'"\u0000"'
 
 
 @dataclass(frozen=True, slots=True)
-class _Body:
-    """A body around one array: the signature it asks for, its form, and where the array is.
+class _Envelope:
+    """The parts of a body around its one array: the signature, `form` (the key of the inputs), and where the array is.
 
     `name` is the input of `{"inputs": {NAME: …}}`, None if the array is the only input.
     """
@@ -62,7 +62,7 @@ def plain_inputs(
     `dtypes_of` gives the dtypes of a signature's inputs, and may raise. Returns None if the body has to be read by the
     general reader.
     """
-    envelope = _envelope(body)
+    envelope = _read_envelope(body)
     if envelope is None:
         return None
     if _FIRST_NUMBER.match(body, envelope.start) is None:
@@ -79,8 +79,8 @@ def plain_inputs(
     return None if array is None else (envelope.signature, {name: array}, envelope.form == INSTANCES)
 
 
-def _envelope(body: bytes) -> _Body | None:
-    """The parts of a body around one array, with or without a signature name; None for any other body.
+def _read_envelope(body: bytes) -> _Envelope | None:
+    """The envelope of a body with one array and at most a signature name; None for any other body.
 
     Such bodies are `{"instances": […]}`, `{"inputs": […]}` and `{"inputs": {NAME: […]}}`.
     """
@@ -105,7 +105,7 @@ def _envelope(body: bytes) -> _Body | None:
         keys += 1
     if value != "\0" or around.count(b":") != keys:  # a key may be repeated
         return None
-    return _Body(signature, form, name, start, end)
+    return _Envelope(signature, form, name, start, end)
 
 
 def _skeleton(text: bytes) -> bytes:
