@@ -74,7 +74,7 @@ def as_dtype(array: np.ndarray, dtype: DType) -> np.ndarray | None:
         return narrow(array.astype(np.float64, copy=False), dtype)
     limits = np.iinfo(np.int32 if dtype.name in SMALL_INTS else dtype.numpy)
     within = limits.min <= array.min() and array.max() <= limits.max
-    return array.astype(dtype.numpy) if within else None
+    return array.astype(dtype.numpy, copy=False) if within else None
 
 
 def _kinds_of_leaves(values: Iterable[Any], rank: int) -> set[type]:

@@ -20,6 +20,7 @@ import orjson
 
 from tfsctl.core.dtypes import DType
 from tfsctl.server.rest.json.bulk_values import MAX_RANK, as_dtype
+from tfsctl.server.rest.json.spans import Span
 from tfsctl.server.rest.json.tensor import INPUTS, INSTANCES, SIGNATURE_NAME
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ except ImportError:
 _NUMBER_CHARACTERS = b"0123456789+-.eE \n\r\t"
 _MAX_SIMDJSON_BYTES = 4 * 1024 * 1024  # some milliseconds, during which no other thread runs
 _SKELETON_PIECE_BYTES = 1024 * 1024
-_PIECE_BYTES = 64 * 1024
+# Numpy releases Python's lock in each piece and takes it again at once. The event loop, which waits for the lock, asks for
+# it only when nobody released it for a whole switch interval (0.5 ms): smaller pieces kept it waiting for up to 160 ms.
+_PIECE_BYTES = 256 * 1024
 _BRACKETS = re.compile(rb"\[*")
 _FIRST_NUMBER = re.compile(rb"[\[ \n\r\t]*[-0-9]")
 _PLACEHOLDER = rb'"\u0000"'
@@ -67,14 +70,14 @@ def plain_inputs(
         return None
     if _FIRST_NUMBER.match(body, envelope.start) is None:
         return None
-    text = body[envelope.start : envelope.end]
-    shape = _shape_of(_skeleton(text))
+    span = (envelope.start, envelope.end)
+    shape = _shape_of(_skeleton(body, span))
     if shape is None:
         return None
     ((name, dtype), *others) = dtypes_of(envelope.signature).items()
     if others or envelope.name not in {None, name} or not (dtype.is_floating or dtype.is_integer):
         return None
-    numbers = read_numbers(text, math.prod(shape), is_floating=dtype.is_floating)
+    numbers = _read_numbers(body, span, math.prod(shape), is_floating=dtype.is_floating)
     array = None if numbers is None else as_dtype(numbers.reshape(shape), dtype)
     return None if array is None else (envelope.signature, {name: array}, envelope.form == INSTANCES)
 
@@ -108,10 +111,12 @@ def _read_envelope(body: bytes) -> _Envelope | None:
     return _Envelope(signature, form, name, start, end)
 
 
-def _skeleton(text: bytes) -> bytes:
-    """A text without numbers and white space, made in pieces: other threads run between them."""
-    starts = range(0, len(text), _SKELETON_PIECE_BYTES)
-    return b"".join([text[at : at + _SKELETON_PIECE_BYTES].translate(None, _NUMBER_CHARACTERS) for at in starts])
+def _skeleton(body: bytes, span: Span) -> bytes:
+    """A part of a body without numbers and white space, made in pieces: other threads run between them."""
+    start, end = span
+    ends = [*range(start + _SKELETON_PIECE_BYTES, end, _SKELETON_PIECE_BYTES), end]
+    starts = [start, *ends[:-1]]
+    return b"".join([body[at:to].translate(None, _NUMBER_CHARACTERS) for at, to in zip(starts, ends, strict=True)])
 
 
 def _shape_of(skeleton: bytes) -> tuple[int, ...] | None:
@@ -152,11 +157,12 @@ def _end_of_first(skeleton: bytes, start: int, level: int) -> int:
     return len(skeleton)
 
 
-def read_numbers(text: bytes, count: int, *, is_floating: bool) -> np.ndarray | None:
-    """The `count` numbers of a JSON text of nested lists, as float64 or int64; None if they do not all fit."""
-    if simdjson is not None and len(text) <= _MAX_SIMDJSON_BYTES:
-        return _with_simdjson(simdjson, text, count, is_floating=is_floating)
-    return _in_pieces(text, count, is_floating=is_floating)
+def _read_numbers(body: bytes, span: Span, count: int, *, is_floating: bool) -> np.ndarray | None:
+    """The `count` numbers in the nested lists of that span, as float64 or int64; None if they do not all fit."""
+    start, end = span
+    if simdjson is not None and end - start <= _MAX_SIMDJSON_BYTES:
+        return _with_simdjson(simdjson, body[start:end], count, is_floating=is_floating)
+    return _in_pieces(body, span, count, is_floating=is_floating)
 
 
 def _with_simdjson(library: ModuleType, text: bytes, count: int, *, is_floating: bool) -> np.ndarray | None:
@@ -168,11 +174,11 @@ def _with_simdjson(library: ModuleType, text: bytes, count: int, *, is_floating:
     return array if array.size == count else None
 
 
-def _in_pieces(text: bytes, count: int, *, is_floating: bool) -> np.ndarray | None:
+def _in_pieces(body: bytes, span: Span, count: int, *, is_floating: bool) -> np.ndarray | None:
     array = np.empty(count, np.float64 if is_floating else np.int64)
     done = 0
     try:
-        for piece in _pieces(text):
+        for piece in _pieces(body, span):
             values = orjson.loads(b"[%b]" % piece.translate(_BRACKETS_TO_SPACES))
             part = np.asarray(values)
             if part.dtype.kind not in ("iuf" if is_floating else "iu"):
@@ -189,12 +195,12 @@ def _in_pieces(text: bytes, count: int, *, is_floating: bool) -> np.ndarray | No
 _BRACKETS_TO_SPACES = bytes.maketrans(b"[]", b"  ")
 
 
-def _pieces(text: bytes) -> Iterator[bytes]:
-    """A text cut at commas into pieces of about `_PIECE_BYTES`."""
-    start = 0
-    while start < len(text):
-        end = text.find(b",", start + _PIECE_BYTES)
+def _pieces(body: bytes, span: Span) -> Iterator[bytes]:
+    """A part of a body, cut at commas into pieces of about `_PIECE_BYTES`."""
+    start, last = span
+    while start < last:
+        end = body.find(b",", start + _PIECE_BYTES, last)
         if end < 0:
-            end = len(text)
-        yield text[start:end]
+            end = last
+        yield body[start:end]
         start = end + 1
