@@ -16,11 +16,15 @@ import pytest
 from asking import PREDICT, predict, rest
 from echo_models import write_echo_model
 from model_servers import Served, running_server
+from ports import HOST, free_ports
+from waiting import PATIENCE_S
 
 from tfsctl.core import protos, tensors
 from tfsctl.server.app.application import Application
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.http.exchange import Exchange, Pairs
+from tfsctl.server.http.http1 import Http1Connection
+from tfsctl.server.http.listener import Address, Listener
 from tfsctl.server.memory_budget import MemoryBudget
 
 MEGABYTES = 128
@@ -143,6 +147,40 @@ def test_a_body_that_announces_too_much_is_not_waited_for() -> None:
     status, body = asyncio.run(ask())
     assert status == 413
     assert b"Received message larger than max (3000000000 vs. 2147483647)" in body
+
+
+def test_large_responses_are_written_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two pieces the event loop serves other connections."""
+    body = bytes(range(256)) * (20 * 4096)  # 20 MiB
+    written: list[int] = []  # in each iteration of the event loop
+
+    async def reply(exchange: Exchange) -> None:
+        writing = asyncio.ensure_future(exchange.reply(200, (), body))
+        while not writing.done():
+            written.append(0)
+            await asyncio.sleep(0)
+
+    def write_large(connection: Http1Connection, *parts: bytes | memoryview) -> None:
+        written[-1] += sum(map(len, parts))
+        original(connection, *parts)
+
+    async def ask() -> bytes:
+        (port,) = free_ports(1)
+        listener = Listener(reply, [Address(HOST, port)], max_connections=10)
+        await listener.start()
+        reader, writer = await asyncio.open_connection(HOST, port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        received = await reader.readexactly(len(body))
+        writer.close()
+        await listener.stop()
+        return received
+
+    original = Http1Connection.write_large
+    monkeypatch.setattr(Http1Connection, "write_large", write_large)
+    assert asyncio.run(asyncio.wait_for(ask(), PATIENCE_S)) == body
+    assert sum(written) > len(body)
+    assert max(written) < 1.5 * 2**20
 
 
 def _status_of(server: Served, body: bytes) -> str:

@@ -329,7 +329,7 @@ class Http1Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(data)
 
-    def write_large(self, *parts: bytes) -> None:
+    def write_large(self, *parts: bytes | memoryview) -> None:
         """Send large parts without joining them."""
         if not self._transport.is_closing():
             if not self._pauses & _CLIENT_READS_NOTHING:

@@ -14,6 +14,7 @@ from tfsctl.server.http.request_head import RequestHead
 from tfsctl.server.status import error_page
 
 _LARGE_BYTES = 64 * 1024  # a body from here on is counted in the memory budget, and not copied behind its head
+_PIECE_BYTES = 1024 * 1024  # of a response, given to the socket at once: 30 MB took 20 ms of the event loop
 
 
 class RequestOwner(Protocol):
@@ -32,7 +33,7 @@ class RequestOwner(Protocol):
     def write(self, data: bytes) -> None:
         """Send bytes, if the client is still there."""
 
-    def write_large(self, *parts: bytes) -> None:
+    def write_large(self, *parts: bytes | memoryview) -> None:
         """Send large parts without joining them."""
 
     def abort(self) -> None:
@@ -124,11 +125,22 @@ class Request(Exchange):
         if self.method == "HEAD":
             self._owner.write(head)
         elif len(body) > _LARGE_BYTES:
-            self._owner.write_large(head, body)
+            await self._write_large(head, body)
         else:
             self._owner.write(head + body)
         if self._owner.is_paused:
             await self._owner.until_writable()
+
+    async def _write_large(self, head: bytes, body: bytes) -> None:
+        """Send a large response in pieces, between which other connections are served."""
+        rest = memoryview(body)
+        self._owner.write_large(head, rest[:_PIECE_BYTES])
+        while (rest := rest[_PIECE_BYTES:]) and not self.is_gone:
+            if self._owner.is_paused:
+                await self._owner.until_writable()
+            else:
+                await asyncio.sleep(0)
+            self._owner.write_large(rest[:_PIECE_BYTES])
 
     def start(self, status: int, headers: Pairs) -> None:
         """Begin a response whose body is sent in parts."""
