@@ -39,6 +39,11 @@ def test_mistakes_name_keyword_arguments() -> None:
         pass
 
 
+def counted_requests(test: tfsctl.ABTest) -> int:
+    """The requests of both versions that the front has counted."""
+    return sum(arm.requests for arm in test.results().arms.values())
+
+
 @pytest.mark.server
 def test_rollouts_and_recordings(front: Front, tmp_path: Path) -> None:
     """A canary is promoted, another one aborted, and an A/B test joined with outcomes, while requests are recorded."""
@@ -64,13 +69,9 @@ def test_rollouts_and_recordings(front: Front, tmp_path: Path) -> None:
     assert tfsctl.find_rollout("m").abort()["status"] == "aborted"
 
     test = tfsctl.ab("m", {"stable": 1, 3: 1}, sticky="user-id")
-    had: dict[str, str] = {}
-
-    def all_users_are_counted() -> bool:
-        had.update({user: front.ask(connection, {"user-id": user})[1] for user in map(str, range(60))})
-        return sum(arm.keys for arm in test.results().arms.values()) == 60
-
-    wait_for(all_users_are_counted, lambda: str(test.results()))
+    had = {user: front.ask(connection, {"user-id": user})[1] for user in map(str, range(60))}
+    wait_for(lambda: counted_requests(test) >= 60, lambda: str(test.results()))
+    assert counted_requests(test) == 60
     file = tmp_path / "outcomes.csv"
     file.write_text("user_id,spent\n" + "".join(f"{user},{version}.5\n" for user, version in had.items()))
     found = test.results(file).outcomes

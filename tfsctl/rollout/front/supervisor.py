@@ -78,7 +78,7 @@ class Supervisor:
     def run(self, should_stop: Callable[[], bool]) -> None:
         """Supervise until `should_stop`; then stop Envoy and the servers. Raises EngineError if the start fails."""
         try:
-            self._route()
+            self._update_with_routes(self._state)
             while not should_stop() and not self._is_leaving:
                 self._tick()
                 time.sleep(TICK_S)
@@ -194,10 +194,10 @@ class Supervisor:
         new = shadow_decisions.without_idle_shadow(old, new)
         if new == old:
             return
-        routing_before = decisions.routing(old)
-        self._store.update(new)
-        if decisions.routing(new) != routing_before:
-            self._route()
+        if decisions.routing(new) == decisions.routing(old):
+            self._store.update(new)
+        else:
+            self._update_with_routes(new)
         if old.needs_other_slot and not new.needs_other_slot:
             self._retire_after = (self._state.generation, self._state.other_slot)
             self._canary_deadline, self._children.canary_ends = 0.0, 0
@@ -208,16 +208,20 @@ class Supervisor:
             if new.rollout.plan.on_change is not None:
                 webhook.post(new.rollout.plan.on_change, decisions.report(new, self._spec.name), self._say)
 
-    def _route(self) -> None:
-        """Write the routes of the current state. Envoy reads them as soon as the files are renamed."""
+    def _update_with_routes(self, new: FrontState) -> None:
+        """Replace the state, and write its routes. Envoy reads them as soon as the files are renamed.
+
+        The new state and the new generation are written together, before the routes. Commands return when the generation
+        is applied, so they would return too early if the new state was ever seen with the last generation.
+        """
         generation = self._state.generation + 1
-        routing = decisions.routing(self._state)
+        self._store.update(replace(new, generation=generation))
+        routing = decisions.routing(new)
         for protocol in PROTOCOLS:
             document = route_document(routing, protocol, generation)
             state_dir.write_atomically(self._files.folder / f"{protocol}.json", json.dumps(document))
         self._requests.restart()
         self._next_statistics = 0.0
-        self._store.update(replace(self._state, generation=generation))
 
     def _stop(self) -> None:
         """Stop Envoy, then the servers. The versions stay in the state, for `tfsctl restart`."""
