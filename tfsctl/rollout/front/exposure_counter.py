@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from typing import Any
 
 from tfsctl.errors import EngineError
 from tfsctl.rollout.experiment.exposure_log import ExposureLog
@@ -14,26 +15,32 @@ from tfsctl.rollout.front.front_files import FrontFiles, FrontState
 
 
 class ExposureCounter:
-    """Counts the requests of the A/B test that runs or was the last."""
+    """Counts the requests of the A/B test that runs or was the last.
+
+    Envoy writes them up to half a second after they were answered, when another rollout may have begun.
+    """
 
     def __init__(self, files: FrontFiles, admin_socket: str, say: Callable[[str], None]) -> None:
         self._admin_socket, self._say = admin_socket, say
         self._log = ExposureLog(files.exposure_log, files.exposures, self._reopen_logs)
+        self._test: tuple[str, dict[str, Any], dict[str, int]] | None = None  # the arguments of ExposureLog.update
         self._has_failed = False
 
     def update(self, state: FrontState) -> None:
         """Count the new requests. A failure is logged once, and the requests are counted later."""
         rollout = state.rollout
-        if rollout is None or rollout.plan.experiment is None:
+        if rollout is not None and rollout.plan.experiment is not None:
+            b_slot = state.stable_slot if rollout.status == "promoted" else state.other_slot
+            version_of = {
+                cluster(slot, protocol, split=True): rollout.plan.version if slot == b_slot else rollout.from_version
+                for slot in SLOTS
+                for protocol in PROTOCOLS
+            }
+            self._test = (rollout.plan.experiment, decisions.describe_test(rollout), version_of)
+        if self._test is None:
             return
-        b_slot = state.stable_slot if rollout.status == "promoted" else state.other_slot
-        version_of = {
-            cluster(slot, protocol, split=True): rollout.plan.version if slot == b_slot else rollout.from_version
-            for slot in SLOTS
-            for protocol in PROTOCOLS
-        }
         try:
-            self._log.update(rollout.plan.experiment, decisions.describe_test(rollout), version_of)
+            self._log.update(*self._test)
             self._has_failed = False
         except (sqlite3.Error, OSError) as error:
             if not self._has_failed:
