@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tfsctl.rollout.experiment import exposure_log
+from tfsctl.rollout.experiment import exposure_log, exposure_store
 from tfsctl.rollout.experiment.exposure_log import ExposureLog
-from tfsctl.rollout.experiment.exposure_store import Exposure, ExposureStore, Position
+from tfsctl.rollout.experiment.exposure_store import ArmCounts, Exposure, ExposureStore, Position
 from tfsctl.rollout.experiment.latency_histogram import bucket, percentile_ms
 
 VERSIONS = {"a_rest_split": 1, "b_rest_split": 2}
@@ -89,6 +89,27 @@ def test_a_large_log_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert update(log, tmp_path)[1][0] == 3
 
 
+def test_lines_written_just_before_the_log_is_replaced(
+    log: ExposureLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Envoy writes a line and opens a new file between two steps of the reader."""
+    path = tmp_path / "log"
+    path.write_text(line("u1"))
+    assert update(log, tmp_path)[1][0] == 1
+    has_successor = ExposureLog._has_successor
+
+    def replaced_meanwhile(self: ExposureLog) -> bool:
+        if path.stat().st_size == len(line("u1")):
+            with path.open("a") as file:
+                file.write(line("u2"))
+            path.rename(tmp_path / "old")
+            path.write_text(line("u3") * 3)
+        return has_successor(self)
+
+    monkeypatch.setattr(ExposureLog, "_has_successor", replaced_meanwhile)
+    assert update(log, tmp_path)[1][0] == 5
+
+
 def test_what_cannot_be_stored_is_counted_later(
     log: ExposureLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +124,34 @@ def test_what_cannot_be_stored_is_counted_later(
         with pytest.raises(sqlite3.OperationalError):
             update(log, tmp_path)
     assert update(log, tmp_path)[1][0] == 1
+
+
+def test_counts_are_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests of another version that are added while a command reads are not seen in part."""
+    store = ExposureStore(tmp_path / "db")
+    store.begin("t", ABOUT)
+    store.add([Exposure(1, "u1", False, 1.0)], Position(1, 1))
+
+    def arm_counts(*counts: int) -> ArmCounts:
+        store.add([Exposure(2, "u2", False, 1.0)], Position(1, 2))
+        return ArmCounts(*counts)
+
+    monkeypatch.setattr(exposure_store, "ArmCounts", arm_counts)
+    assert store.arms().keys() == {1}
+    monkeypatch.undo()
+    assert store.arms().keys() == {1, 2}
+
+
+def test_only_the_front_creates_the_database(tmp_path: Path) -> None:
+    """A command that reads does not. A damaged database is replaced."""
+    store = ExposureStore(tmp_path / "db")
+    with pytest.raises(sqlite3.OperationalError):
+        store.arms()
+    assert (store.experiment(), store.path.exists()) == (None, False)
+    store.path.write_bytes(b"not a database " * 100)
+    assert store.describe() is None
+    assert store.begin("t", ABOUT) == Position()
+    assert store.experiment() == "t"
 
 
 def test_keys_of_both_versions(tmp_path: Path) -> None:

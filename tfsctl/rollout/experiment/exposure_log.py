@@ -58,10 +58,11 @@ class ExposureLog:
             self._experiment = experiment
             self.close()
         while self._file is not None or self._open():
+            has_successor = self._has_successor()  # before the read: Envoy may still write to a file without one
             data = self._read()
             if data:
                 self._count(data, version_of)
-            elif self._has_successor():
+            elif has_successor:
                 self.close()
             else:
                 break

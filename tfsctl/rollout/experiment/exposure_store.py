@@ -14,18 +14,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tfsctl.rollout.experiment.latency_histogram import bucket, percentile_ms
 
 _BUSY_S = 5.0
 _LOOKUPS = 500  # keys of one query; SQLite allows 999 parameters
-_SCHEMA = """
-CREATE TABLE meta (experiment TEXT, description TEXT, inode INTEGER, position INTEGER);
-CREATE TABLE arms (version INTEGER PRIMARY KEY, requests INTEGER, errors INTEGER, without_key INTEGER);
-CREATE TABLE latencies (version INTEGER, bucket INTEGER, requests INTEGER, PRIMARY KEY (version, bucket));
-CREATE TABLE keys (key TEXT, version INTEGER, PRIMARY KEY (key, version)) WITHOUT ROWID;
-"""
+_TABLES = {
+    "meta": "(experiment TEXT, description TEXT, inode INTEGER, position INTEGER)",
+    "arms": "(version INTEGER PRIMARY KEY, requests INTEGER, errors INTEGER, without_key INTEGER)",
+    "latencies": "(version INTEGER, bucket INTEGER, requests INTEGER, PRIMARY KEY (version, bucket))",
+    "keys": "(key TEXT, version INTEGER, PRIMARY KEY (key, version)) WITHOUT ROWID",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,20 +69,34 @@ class ExposureStore:
         self.path = path
 
     def begin(self, experiment: str, description: Mapping[str, Any]) -> Position:
-        """Open the database of an A/B test for writing. One of another test is replaced. Returns where reading goes on.
+        """Open the database of an A/B test for writing. One of another test is emptied. Returns where reading goes on.
 
-        `description` is stored for `describe`. Raises sqlite3.Error and OSError.
+        `description` is stored for `describe`. A damaged database is replaced. Raises sqlite3.Error and OSError.
         """
-        if self.experiment() != experiment:
+        try:
+            return self._begin(experiment, description)
+        except sqlite3.OperationalError:
+            raise  # it is locked, or the disk is full
+        except sqlite3.DatabaseError:
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-            with self._connection() as database:
-                database.execute("PRAGMA journal_mode = WAL")
-                database.executescript(_SCHEMA)
-                database.execute("INSERT INTO meta VALUES (?, ?, 0, 0)", (experiment, json.dumps(description)))
+            return self._begin(experiment, description)
+
+    def _begin(self, experiment: str, description: Mapping[str, Any]) -> Position:
+        """Empty the tables in one transaction, because commands may read them: they see the old test or the new one."""
+        os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600))
         with self._connection() as database:
-            return Position(*database.execute("SELECT inode, position FROM meta").fetchone())
+            database.execute("PRAGMA journal_mode = WAL")
+        with self._transaction("IMMEDIATE") as database:
+            for table, columns in _TABLES.items():
+                database.execute(f"CREATE TABLE IF NOT EXISTS {table} {columns}")
+            stored = database.execute("SELECT experiment, inode, position FROM meta").fetchone()
+            if stored is not None and stored[0] == experiment:
+                return Position(*stored[1:])
+            for table in _TABLES:
+                database.execute(f"DELETE FROM {table}")  # noqa: S608 - a name of ours
+            database.execute("INSERT INTO meta VALUES (?, ?, 0, 0)", (experiment, json.dumps(description)))
+        return Position()
 
     def experiment(self) -> str | None:
         """The id of the A/B test whose requests are stored, or None."""
@@ -95,10 +109,8 @@ class ExposureStore:
         return found and json.loads(found[1])
 
     def _meta(self) -> tuple[str, str] | None:
-        if not self.path.exists():
-            return None
         try:
-            with self._connection() as database:
+            with self._transaction() as database:
                 experiment, description = database.execute("SELECT experiment, description FROM meta").fetchone()
                 return experiment, description
         except (sqlite3.Error, TypeError):
@@ -114,7 +126,7 @@ class ExposureStore:
             counts[2] += one.key is None
         latencies = Counter((one.version, bucket(one.microseconds)) for one in exposures)
         keys = {(one.key, one.version) for one in exposures if one.key is not None}
-        with self._connection() as database:
+        with self._transaction("IMMEDIATE") as database:
             database.executemany(
                 "INSERT INTO arms VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, "
                 "errors = errors + excluded.errors, without_key = without_key + excluded.without_key",
@@ -129,7 +141,7 @@ class ExposureStore:
 
     def arms(self) -> dict[int, ArmCounts]:
         """The counts of each version that answered. Raises sqlite3.Error."""
-        with self._connection() as database:
+        with self._transaction() as database:
             found = {
                 version: ArmCounts(requests, errors, without_key)
                 for version, requests, errors, without_key in database.execute("SELECT * FROM arms")
@@ -144,7 +156,7 @@ class ExposureStore:
         """The versions that answered each of these keys, in order. Keys without requests are missing."""
         wanted = list(keys)
         found: dict[str, tuple[int, ...]] = {}
-        with self._connection() as database:
+        with self._transaction() as database:
             for start in range(0, len(wanted), _LOOKUPS):
                 some = wanted[start : start + _LOOKUPS]
                 marks = ", ".join("?" * len(some))
@@ -158,18 +170,29 @@ class ExposureStore:
         query = (
             "SELECT version, COUNT(*) FROM (SELECT MIN(version) AS version FROM keys GROUP BY key HAVING COUNT(*) = 1) "
         )
-        with self._connection() as database:
+        with self._transaction() as database:
             return dict(database.execute(f"{query} GROUP BY version"))
 
     def keys_of_several_versions(self) -> int:
         """How many keys were answered by more than one version."""
-        with self._connection() as database:
+        with self._transaction() as database:
             query = "SELECT COUNT(*) FROM (SELECT key FROM keys GROUP BY key HAVING COUNT(*) > 1)"
             return int(database.execute(query).fetchone()[0])
 
     @contextmanager
+    def _transaction(self, kind: Literal["DEFERRED", "IMMEDIATE"] = "DEFERRED") -> Iterator[sqlite3.Connection]:
+        """A transaction that is committed at the end of the block, or rolled back. All its queries see the same state.
+
+        One that writes is IMMEDIATE: it waits for other writers before it reads.
+        """
+        with self._connection() as database, database:
+            database.execute(f"BEGIN {kind}")
+            yield database
+
+    @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose transaction is committed at the end of the block, or rolled back."""
-        with closing(sqlite3.connect(self.path, timeout=_BUSY_S)) as database, database:
+        """A connection to the existing file. Commands must not create it: it is only for this user."""
+        uri = f"{self.path.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None)) as database:
             database.execute("PRAGMA synchronous = NORMAL")
             yield database
