@@ -132,9 +132,9 @@ def test_counts_are_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     store.begin("t", ABOUT)
     store.add([Exposure(1, "u1", False, 1.0)], Position(1, 1))
 
-    def arm_counts(*counts: int) -> ArmCounts:
+    def arm_counts(requests: int, errors: int, without_key: int) -> ArmCounts:
         store.add([Exposure(2, "u2", False, 1.0)], Position(1, 2))
-        return ArmCounts(*counts)
+        return ArmCounts(requests, errors, without_key)
 
     monkeypatch.setattr(exposure_store, "ArmCounts", arm_counts)
     assert store.arms().keys() == {1}

@@ -12,7 +12,7 @@ from tfsctl.engines.launch_spec import LaunchSpec
 from tfsctl.rollout.front import backends, decisions, supervisor
 from tfsctl.rollout.front.child_supervisor import ChildSupervisor
 from tfsctl.rollout.front.envoy.admin import Statistics
-from tfsctl.rollout.front.envoy.routes import PROTOCOLS, route_document
+from tfsctl.rollout.front.envoy.routes import PROTOCOLS, Document, route_document
 from tfsctl.rollout.front.front_files import FrontFiles, FrontState, SlotState
 from tfsctl.rollout.front.rollout_state import RolloutPlan
 from tfsctl.rollout.front.supervisor import Supervisor
@@ -20,7 +20,7 @@ from tfsctl.serving_config.model_config import ModelConfig
 from tfsctl.serving_config.serving_config import ServingConfig
 
 
-def written_routes(files: FrontFiles) -> list[object]:
+def written_routes(files: FrontFiles) -> list[Document]:
     """The route files of both protocols."""
     return [json.loads((files.folder / f"{protocol}.json").read_text()) for protocol in PROTOCOLS]
 
