@@ -44,7 +44,9 @@ def test_options_and_running_servers_select_the_target(
     options: ServerOptions, servers: list[ServerRecord], expected: Target
 ) -> None:
     """One running server needs no option; an address or a model selects one; the default ports come last."""
-    assert find_target(options, servers) == expected
+    found = find_target(options, servers)
+    names = {server.rest_port: server.name for server in servers if found.host != "far"}
+    assert (found, found.server) == (expected, names.get(found.rest_port))
 
 
 def test_hint_for_a_misspelt_model_argument() -> None:

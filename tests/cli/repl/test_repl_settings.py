@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +14,13 @@ from echo_models import write_echo_model
 from model_servers import Served, running_server
 
 from tfsctl.cli.options.target import Target
-from tfsctl.cli.repl import conversation, settings, triple_quotes
+from tfsctl.cli.repl import settings, triple_quotes
 from tfsctl.cli.repl.completion import complete
 from tfsctl.cli.repl.line_handler import handle_line
 from tfsctl.cli.repl.line_result import LineResult
 from tfsctl.cli.repl.repl_session import ReplSession
 from tfsctl.core.types import ModelRef
-from tfsctl.engines.launch_spec import LaunchSpec
-from tfsctl.engines.registry import records
-from tfsctl.engines.server_record import ServerRecord
 from tfsctl.errors import NotFound, ServerUnreachable
-from tfsctl.serving_config.model_config import ModelConfig
-from tfsctl.serving_config.serving_config import ServingConfig
 
 
 def target_of(served: Served, model: str) -> Target:
@@ -235,20 +228,6 @@ def test_completion_without_a_server(session: ReplSession) -> None:
     session.client = replace(session.target, rest_port=9).connect()
     assert [word for word, _ in complete(session, ":version ")] == ["latest"]
     assert [word for word, _ in complete(session, ":sig")] == [":signature"]
-
-
-def test_models_and_labels_come_from_the_server_record(served: Served) -> None:
-    """Only for a server that tfsctl started, because no API returns labels."""
-    models = (ModelConfig("echo", "/models/echo", labels={"stable": 7}), ModelConfig("other", "/models/other"))
-    ports = (served.host, served.rest_port, served.grpc_port)
-    entry = ServerRecord("test", "embedded", *ports, ("echo", "other"), os.getpid(), None, time.time(), None)
-    assert conversation._labels_by_model(target_of(served, "echo")) == {}
-    records.register(entry, launch=LaunchSpec("test", ServingConfig(models), served.host).to_document())
-    assert conversation._labels_by_model(target_of(served, "echo")) == {"echo": ("stable",), "other": ()}
-    assert conversation._labels_by_model(replace(target_of(served, "echo"), rest_port=9)) == {}
-    records.unregister(entry)
-    records.register(entry, launch={"of": "another tfsctl"})
-    assert conversation._labels_by_model(target_of(served, "echo")) == {}
 
 
 # ---- a server that goes and comes ----

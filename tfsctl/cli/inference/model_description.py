@@ -6,17 +6,14 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tfsctl.cli.inference.served_models import models_of, version_directory
+from tfsctl.cli.inference.served_models import models_at, version_directory
 from tfsctl.cli.options.server_options import ServerOptions
 from tfsctl.cli.options.target import Target, find_target
 from tfsctl.core.types import Signature
 from tfsctl.core.version_files.manifest import with_samples
 from tfsctl.errors import InvalidInput, NotFound
-
-if TYPE_CHECKING:
-    from tfsctl.engines.server_record import ServerRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +53,7 @@ def of_server(options: ServerOptions) -> Description:
     """Describe the model that the options choose. Raises what `find_target` and the client raise."""
     from tfsctl.engines.registry import records
 
-    running = records.running()
-    target = find_target(options, running)
+    target = find_target(options, records.running())
     with target.connect() as client:
         served = client.metadata(target.model)
     facts = {
@@ -65,18 +61,15 @@ def of_server(options: ServerOptions) -> Description:
         "version": served.version,
         "address": client.address,
         "transport": client.transport,
-        "labels": _labels(target, running),
+        "labels": _labels(target),
     }
     directory = version_directory(target, served)
     return Description(facts, with_samples(served.signatures, directory), directory)
 
 
-def _labels(target: Target, running: list[ServerRecord]) -> Mapping[str, int] | None:
+def _labels(target: Target) -> Mapping[str, int] | None:
     """The version labels of a model; None if tfsctl did not start its server, because no API returns them."""
-    ports = (target.host, target.rest_port, target.grpc_port)
-    server = next((one for one in running if (one.host, one.rest_port, one.grpc_port) == ports), None)
-    models = () if server is None else models_of(server)
-    return next((dict(model.labels) for model in models if model.name == target.model.name), None)
+    return next((dict(model.labels) for model in models_at(target) if model.name == target.model.name), None)
 
 
 def of_directory(path: Path, options: ServerOptions, *, command: str = "metadata") -> Description:

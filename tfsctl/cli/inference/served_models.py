@@ -20,24 +20,30 @@ if TYPE_CHECKING:
 def version_directory(target: Target, served: ModelMetadata) -> Path | None:
     """The directory of a served version; None if tfsctl did not start the server, or the directory is gone."""
     from tfsctl.core.model_dir import list_versions
-    from tfsctl.engines.registry import records
 
-    for server in records.running():
-        if (server.rest_port, server.grpc_port) != (target.rest_port, target.grpc_port):
-            continue
-        for model in models_of(server):
-            if model.name == served.name:
-                with suppress(TfsctlError, OSError):
-                    versions = {found.version: found.path for found in list_versions(Path(model.base_path))}
-                    return versions.get(max(versions) if served.version is None else served.version)
+    for model in models_at(target):
+        if model.name == served.name:
+            with suppress(TfsctlError, OSError):
+                versions = {found.version: found.path for found in list_versions(Path(model.base_path))}
+                return versions.get(max(versions) if served.version is None else served.version)
     return None
 
 
 def with_samples(target: Target, served: ModelMetadata) -> ModelMetadata:
     """The metadata with sample rows for examples, if the directory of the version can be read."""
+    if target.server is None:
+        return served
     from tfsctl.core.version_files.manifest import with_samples
 
     return replace(served, signatures=with_samples(served.signatures, version_directory(target, served)))
+
+
+def models_at(target: Target) -> Sequence[ModelConfig]:
+    """The models of a target's server, which may have been restarted since it was found; none if tfsctl did not start it."""
+    from tfsctl.engines.registry import records
+
+    servers = [] if target.server is None else [one for one in records.running() if one.name == target.server]
+    return models_of(servers[0]) if servers else ()
 
 
 def models_of(server: ServerRecord) -> Sequence[ModelConfig]:

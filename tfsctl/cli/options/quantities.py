@@ -37,9 +37,9 @@ def parse_duration(text: str, option: str) -> float:
     return seconds
 
 
-def parse_size(text: str | int) -> int:
+def parse_size(text: str) -> int:
     """The number of bytes of a size. Raises InvalidInput if the text is not a size of at least one byte."""
-    match = _SIZE.fullmatch(str(text))
+    match = _SIZE.fullmatch(text)
     size = 0 if match is None else int(float(match["number"]) * _BYTES_OF_UNIT[match["unit"].lower()])
     if size < 1:
         raise InvalidInput(f"{text!r} is not a size", hint="use a number with a unit, e.g. 64m or 1g")

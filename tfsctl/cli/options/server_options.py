@@ -131,7 +131,7 @@ ConnectTimeout = Annotated[
     ),
 ]
 MaxAnswer = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--max-answer",
         envvar="TFSCTL_MAX_ANSWER",
@@ -263,7 +263,7 @@ def _server_options(
     label: Label = None,
     timeout: Timeout = DEFAULT_TIMEOUT_S,
     connect_timeout: ConnectTimeout = None,
-    max_answer: MaxAnswer = DEFAULT_MAX_ANSWER_BYTES,
+    max_answer: MaxAnswer = None,
     use_tls: UseTls = False,
     ca: Ca = None,
     cert: Cert = None,
@@ -314,7 +314,7 @@ def _server_options(
         compression=compression,
         keepalive_s=keepalive,
         balancing=lb,
-        max_answer_bytes=max_answer,
+        max_answer_bytes=DEFAULT_MAX_ANSWER_BYTES if max_answer is None else max_answer,
     )
     transport: Transport = "grpc" if use_grpc else "rest"
     options = ServerOptions(model, host, port, version, label, transport, timeout, connection, server)

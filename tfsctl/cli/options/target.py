@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tfsctl.cli.options.server_options import ServerOptions
@@ -24,7 +24,8 @@ LOCALHOST = "localhost"
 class Target:
     """One model on one server, and the server's port for each transport (0 if it has none).
 
-    `grpc_tls` is used for gRPC in the place of the TLS of `connection`, if it is known.
+    `grpc_tls` is used for gRPC in the place of the TLS of `connection`, if it is known. `server` is the name of the server
+    if tfsctl started it.
     """
 
     model: ModelRef
@@ -35,6 +36,7 @@ class Target:
     timeout_s: float = DEFAULT_TIMEOUT_S
     connection: Connection = PLAIN
     grpc_tls: ClientTls | None = None
+    server: str | None = field(default=None, compare=False)
 
     @property
     def port(self) -> int:
@@ -115,7 +117,10 @@ def _target_on(server: ServerRecord, options: ServerOptions) -> Target:
             f"{server.name} serves several models: {', '.join(server.models)}", hint="choose one with --model NAME"
         )
     host = options.host or server.host  # as the user typed it: a TLS certificate is for that name
-    found = _target(options, options.model or server.models[0], host, server.rest_port, server.grpc_port)
+    found = replace(
+        _target(options, options.model or server.models[0], host, server.rest_port, server.grpc_port),
+        server=server.name,
+    )
     if server.certificate is None or options.transport != "grpc":
         return found
     from tfsctl.engines.registry.server_choice import grpc_tls

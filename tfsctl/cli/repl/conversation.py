@@ -6,11 +6,11 @@ The only module of the REPL that reads and prints. `line_handler.py` turns one l
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tfsctl.cli.inference.served_models import models_at
 from tfsctl.cli.options.server_options import ServerOptions
 from tfsctl.cli.options.target import Target, find_target
 from tfsctl.cli.output import terminal
@@ -47,21 +47,11 @@ def converse(options: ServerOptions, *, signature: str | None, as_json: bool) ->
             as_json=as_json,
             with_bars=reads_terminal and sys.stdout.isatty(),
             find=find,
-            find_labels=lambda: _labels_by_model(session.target),
+            find_labels=lambda: {model.name: tuple(model.labels) for model in models_at(session.target)},
             list_servers=lambda: {server.name: server for server in records.running()},
         )
     with session:
         return _read_terminal(session) if reads_terminal else _read_pipe(session)
-
-
-def _labels_by_model(target: Target) -> Mapping[str, Sequence[str]]:
-    """The models of the target's server, with their version labels; empty if tfsctl did not start that server."""
-    from tfsctl.cli.inference.served_models import models_of
-
-    for server in records.running():
-        if (server.rest_port, server.grpc_port) == (target.rest_port, target.grpc_port):
-            return {model.name: tuple(model.labels) for model in models_of(server)}
-    return {}
 
 
 def _read_terminal(session: ReplSession) -> ExitCode:
