@@ -77,18 +77,22 @@ class Starter:
                 stderr=errors,
             )
 
+        open_ports: frozenset[str] = frozenset()
+
         def is_settled() -> bool:
+            nonlocal open_ports
             if process.poll() is not None:
                 return True
             if case.exit_code is not None:
                 return False
+            open_ports = _open(process, case, ports)
             if case.open_ports:
-                return _open(process, case, ports) == case.open_ports
+                return open_ports == case.open_ports
             return bool(listening(process.pid, [default_port])) or len(WAITS.findall(stderr.read_text())) > 1
 
         try:
             wait_for(is_settled)
-            exit_code, open_ports = process.poll(), _open(process, case, ports)
+            exit_code = process.poll()
         finally:
             process.terminate()
             process.wait(timeout=STOP_S)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -141,24 +142,56 @@ def test_wait_ends_on_a_failed_load(run_cli: RunCli, living: Served) -> None:
     [
         (
             ["echo@99"],
-            "error: echo@99 is not AVAILABLE after 0.3 s: echo version 99 at {at}: Could not find version 99",
+            "error: echo@99 is not AVAILABLE after 1 s: echo version 99 at {at}: Could not find version 99",
         ),
         (
             ["other"],
-            "error: other is not AVAILABLE after 0.3 s: other at {at}: Could not find any versions of model other",
+            "error: other is not AVAILABLE after 1 s: other at {at}: Could not find any versions of model other",
         ),
         (
             ["echo", "--label", "stable"],
-            "error: echo is not AVAILABLE after 0.3 s: echo label stable at {at}: Unrecognized",
+            "error: echo is not AVAILABLE after 1 s: echo label stable at {at}: Unrecognized",
         ),
     ],
 )
 def test_wait_ends_at_the_timeout(run_cli: RunCli, living: Served, typed: list[str], words: str) -> None:
     """With exit code 3 and the last reason."""
-    result = run_cli("wait", *address(living), *typed, "--timeout", 0.3)
+    result = run_cli("wait", *address(living), *typed, "--timeout", 1)
     assert (result.stdout, result.code) == ("", 3)
     assert f"\n{words}".format(at=f"{HOST}:{living.rest_port}") in result.stderr
-    assert result.stderr.startswith(f"waiting for {typed[0]} (0 of 0.3 s): ")
+    assert result.stderr.startswith(f"waiting for {typed[0]} (0 of 1 s): ")
+
+
+class _AnswersOnce(BaseHTTPRequestHandler):
+    """A REST port that says once that there is no such model, and answers no other request."""
+
+    def do_GET(self) -> None:
+        if self.server.has_answered.is_set():  # type: ignore[attr-defined] # set below
+            self.rfile.read()  # returns when the client hangs up
+            return
+        self.server.has_answered.set()  # type: ignore[attr-defined]
+        body = b'{"error": "Could not find any versions of model other"}'
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is given
+        """Say nothing."""
+
+
+def test_wait_keeps_the_reason_if_the_last_request_is_cut_short(run_cli: RunCli) -> None:
+    """Rather than that the time for another answer was over."""
+    server = ThreadingHTTPServer((HOST, 0), _AnswersOnce)
+    server.has_answered = threading.Event()  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    at = f"{HOST}:{server.server_port}"
+    result = run_cli("wait", "--rest", "--host", HOST, "--port", server.server_port, "other", "--timeout", 2)
+    server.shutdown()
+    server.server_close()
+    assert result.code == 3
+    words = f"error: other is not AVAILABLE after 2 s: other at {at}: Could not find any versions of model other\n"
+    assert words in result.stderr
 
 
 def test_wait_for_a_server_that_starts_later(run_cli: RunCli) -> None:

@@ -50,18 +50,23 @@ def wait(
     options = options.with_model(name)
     start = time.monotonic()
     progress = _WaitProgress(name, options.timeout_s)
+    reason: TfsctlError | None = None
     while True:
-        left_s = options.timeout_s - (time.monotonic() - start)
+        asked_s = time.monotonic()
+        left_s = options.timeout_s - (asked_s - start)
+        limit_s = max(0.05, min(REQUEST_TIMEOUT_S, left_s))
         try:
-            target = find_target(
-                replace(options, timeout_s=max(0.05, min(REQUEST_TIMEOUT_S, left_s))), records.running()
-            )
+            target = find_target(replace(options, timeout_s=limit_s), records.running())
             with target.connect() as client:
                 model, version = available_version(client, target.model)
         except (NotFound, NotReadyInTime, ServerUnreachable) as error:
-            if left_s <= POLL_INTERVAL_S:
-                raise _too_late(name, options.timeout_s, error) from error
-            progress.show(error, elapsed_s=time.monotonic() - start)
+            now_s = time.monotonic()
+            is_cut_short = limit_s < REQUEST_TIMEOUT_S and now_s - asked_s >= limit_s
+            if reason is None or not is_cut_short:  # the answer before says more than that there was no time for another
+                reason = error
+            if left_s <= POLL_INTERVAL_S or now_s - start >= options.timeout_s:
+                raise _too_late(name, options.timeout_s, reason) from error
+            progress.show(reason, elapsed_s=now_s - start)
         else:
             break
         time.sleep(POLL_INTERVAL_S)
