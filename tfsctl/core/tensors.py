@@ -19,6 +19,7 @@ from tfsctl.core.wire_format import decode_varint, encode_varint
 from tfsctl.errors import InvalidInput
 
 MAX_TENSOR_BYTES = 2**31 - 1  # the limit of one message; a shape with a single value may claim more
+MAX_DIMENSIONS = 254  # TensorShape::MaxDimensions()
 _ALWAYS_ALLOWED_VALUES = 2**24  # below MAX_TENSOR_BYTES in every dtype
 MAX_PADDING_BYTES = 64 * 1024 * 1024  # a few bytes on the wire may expand to this much by repeating a value
 _STRING_BYTES = 64  # memory of an empty string
@@ -90,6 +91,8 @@ def from_proto(proto: protos.TensorProto, *, before_padding: Callable[[int], Non
     if dtype is None:
         raise InvalidInput(f"a TensorProto of unknown dtype {proto.dtype}")
     dims = proto.tensor_shape.dim
+    if len(dims) > MAX_DIMENSIONS:
+        raise InvalidInput(f"a TensorProto of {len(dims)} dimensions")
     shape = (dims[0].size,) if len(dims) == 1 else tuple([dim.size for dim in dims])
     count = math.prod(shape)
     if (shape and min(shape) < 0) or (

@@ -15,6 +15,8 @@ MAX_MESSAGE_BYTES = 2**31 - 1
 """gRPC's largest message; TensorFlow Serving has no lower limit."""
 MAX_UNCOMPRESSED_BYTES = 100 * MIB
 """kMaxUncompressedBytes of TensorFlow Serving's HTTP server: the largest a gzip body may become."""
+MAX_DEFLATE_RATIO = 1032
+"""No byte of a compressed body can expand to more than that."""
 
 _MEMORY_SHARE = 1 / 256
 _MIN_HELD_BYTES = 64 * MIB

@@ -125,5 +125,8 @@ def test_an_invalid_request_ends_only_its_call(channel: grpc.Channel) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         list(ask(iter([b"\xff\xff"]), timeout=240))
 
-    assert refused.value.code() == grpc.StatusCode.INTERNAL
+    assert (refused.value.code(), refused.value.details()) == (
+        grpc.StatusCode.INTERNAL,
+        "Failed to parse the request message",
+    )
     assert list(ProtoReflectionDescriptorDatabase(channel).get_services())

@@ -103,6 +103,17 @@ def test_gzip_bodies_that_unpack_to_too_much_are_refused(server: Served) -> None
             assert ask(server, body, "Content-Encoding: gzip") == 400
 
 
+def test_messages_that_unpack_to_too_much_are_refused(server: Served) -> None:
+    """The same for gRPC, with a status of its own."""
+    packed = gzip.compress(bytes(50 * MIB))
+    with others_are_served(server, growth_mb=60), connected(server.grpc_port) as client:
+        streams = [client.start(grpc_fields(grpc_encoding="gzip")) for _ in range(10)]
+        for stream in streams:
+            client.send_body(stream, b"\1" + len(packed).to_bytes(4, "big") + packed)
+        statuses = {client.answer(stream).trailers["grpc-status"] for stream in streams}
+    assert statuses == {RESOURCE_EXHAUSTED}
+
+
 def test_json_bodies_that_decode_to_too_much_are_refused(server: Served) -> None:
     """Three bytes of JSON may be a list of 56 bytes. The decoded size is estimated before anything is decoded."""
     with others_are_served(server, growth_mb=60):

@@ -136,6 +136,7 @@ CONNECTION_ERRORS: dict[str, tuple[bytes, set[Code]]] = {
             "the Huffman code of the end": BLOCK + b"\x40\x01x\x84\xff\xff\xff\xff",
             "a size of the table at its end": BLOCK + b"\x20",
             "too large a table": b"\x3f\xff\xff\xff\x7f" + BLOCK,
+            "thousands of table sizes": b"\x20\x3f\xe1\x1f" * 10_000 + BLOCK,
             "the name of an index of nothing": BLOCK + b"\x7f\x7f\x01x",
         }.items()
     },

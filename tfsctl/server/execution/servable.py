@@ -46,6 +46,8 @@ class Servable:
         self.accepts_codecs = queue.accepts_codecs
         self.codecs: dict[object, Codec] = {}
         """A cache for `rest/predict.py`, which makes them; it lasts as long as the version is loaded."""
+        self.metadata_json = b""
+        """The REST API's answer to a request for metadata, once it was written: that takes some milliseconds."""
         self._row_independent = frozenset(row_independent)
         self._in_flight = 0
         self._drained: asyncio.Event | None = None

@@ -26,14 +26,15 @@ from tfsctl.server.grpc import framing
 from tfsctl.server.grpc.examples_response import PIECE_RESULTS, fill_classifications, fill_regressions, framed_result
 from tfsctl.server.grpc.framing import GrpcResponse
 from tfsctl.server.grpc.large_predict_request import read_large_request
-from tfsctl.server.grpc.parse_in_pieces import parse_in_pieces
+from tfsctl.server.grpc.parse_in_pieces import PIECE_BYTES, parse_in_pieces
 from tfsctl.server.grpc.predict_request_cache import DecodedRequest, PredictRequestCache, model_ref
 from tfsctl.server.grpc.predict_response import predict_response
 from tfsctl.server.grpc.request_log_entry import LOGGED_METHODS, prediction_log
 from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES
 from tfsctl.server.lifecycle.status_message import fill_status
+from tfsctl.server.limits import MAX_DEFLATE_RATIO, MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
-from tfsctl.server.request_context import charge_memory
+from tfsctl.server.request_context import charge_memory, max_step_bytes
 from tfsctl.server.request_log.request_log import SampledRequest
 from tfsctl.server.request_log.request_logs import RequestLogs
 from tfsctl.server.service.model_service import InferResult, Service
@@ -53,7 +54,9 @@ _LOGGED = {_PREDICTION + method: method for method in LOGGED_METHODS}
 _PROFILER = "/tensorflow.ProfilerService/"  # the real server has it, and answers this if it was built without it
 _SIGNATURE_DEF = "signature_def"
 _DEADLINE_EXCEEDED = "Deadline Exceeded"
-_SMALL_COMPRESSED_BYTES = 4096  # larger ones are decompressed in a thread; this much becomes 4 MB at most
+_SMALL_BYTES = 4096
+_SMALL_PLAIN_BYTES = 64 * 1024  # of a message that is decompressed on the event loop, in less than 0.5 ms
+_MANY_INPUTS = 64
 _SMALL_PADDING_BYTES = 64 * 1024
 _COPIES_OF_PADDING = 3  # the input, an output of the same size, and the response
 _LARGE_BYTES = 128 * 1024  # of a message that is parsed, or outputs that are written, in a thread
@@ -134,12 +137,10 @@ class GrpcApi:
             parse, handler = method
             deadline_s = framing.read_deadline(headers) if framing.TIMEOUT in headers else None
             try:
-                if len(body) <= _SMALL_COMPRESSED_BYTES:
-                    request = parse(framing.unframe(headers, body))
-                else:
-                    request = await self._parse_large(parse, headers, body)
+                plain = framing.plain_message(body) if len(body) <= _SMALL_BYTES else None
+                request = await self._parse_large(parse, headers, body) if plain is None else parse(plain)
             except DecodeError:
-                raise ServingError(Code.INTERNAL, "Failed to parse the request message") from None
+                raise ServingError(Code.INTERNAL, framing.BAD_MESSAGE) from None
             if self._request_logs.is_on and path in _LOGGED:
                 if len(body) > _LARGE_BYTES or framing.is_compressed(body):
                     raw = await self._threads.run(len(body), framing.unframe, headers, body)
@@ -166,17 +167,36 @@ class GrpcApi:
     async def _parse_large(
         self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes
     ) -> Message | DecodedRequest:
-        """Parse a request body, in a thread if that would take long. Raises DecodeError."""
+        """Parse a request body that is large or compressed, in a thread if that would take long. Raises DecodeError."""
+        framing.check_frame(body)
+        if body[0]:
+            return await self._parse_compressed(parse, headers, body)
+        message = memoryview(body)[GRPC_PREFIX_BYTES:]
         is_predict = parse == self._predict_requests.parse
-        if is_predict and len(body) > _VIEWED_BYTES and not body[0]:
-            framing.check_frame(body)
-            request = read_large_request(memoryview(body)[GRPC_PREFIX_BYTES:], only_views=True)
+        if is_predict and len(body) > _VIEWED_BYTES:
+            request = read_large_request(message, only_views=True)
             if request is not None:
                 return request
-        if len(body) <= _LARGE_BYTES and not framing.is_compressed(body):
-            return parse(framing.unframe(headers, body))
-        work = partial(_parse_in_thread, parse, headers, body, is_predict=is_predict)
-        return await self._threads.run(len(body), work)
+        if len(body) <= (_LARGE_BYTES if is_predict else PIECE_BYTES):
+            return parse(bytes(message))
+        return await self._threads.run(len(body), partial(_parse_in_thread, parse, message, is_predict=is_predict))
+
+    async def _parse_compressed(
+        self, parse: Parser, headers: Mapping[bytes, bytes], body: bytes
+    ) -> Message | DecodedRequest:
+        """Decompress and parse a request body, in a thread unless both its forms are small. Raises DecodeError."""
+        if len(body) <= _SMALL_BYTES:
+            try:
+                return parse(framing.unframe(headers, body, _SMALL_PLAIN_BYTES))
+            except ServingError as error:
+                if error.code is not Code.RESOURCE_EXHAUSTED:
+                    raise
+        limit = min(MAX_UNCOMPRESSED_BYTES, max_step_bytes())
+        plain = await self._threads.run(len(body) * MAX_DEFLATE_RATIO, framing.unframe, headers, body, limit)
+        charge_memory(len(plain))
+        is_predict = parse == self._predict_requests.parse
+        work = partial(_parse_in_thread, parse, memoryview(plain), is_predict=is_predict)
+        return await self._threads.run(len(plain), work)
 
     def _sampled(self, method: str, request: Any, raw: bytes) -> SampledRequest | None:  # noqa: ANN401 - one of four
         """The entry of the request log for a call, None if it is not to be logged."""
@@ -222,6 +242,8 @@ class GrpcApi:
             raise invalid_argument("Missing ModelSpec")
         model = model_ref(request.model_spec)
         sent, inputs = request.inputs, {}
+        if len(sent) > _MANY_INPUTS:
+            self._service.refuse_predict(model, request.model_spec.signature_name, sent)
         if len(sent) > _MAX_INPUTS:
             raise invalid_argument(f"A request of more than {_MAX_INPUTS} inputs")
         for alias in sent:  # not items(), which protobuf has in Python
@@ -270,9 +292,10 @@ class GrpcApi:
     ) -> protos.MultiInferenceResponse:
         first = request.tasks[0].model_spec if request.tasks else protos.ModelSpec()
         ref = model_ref(first)  # the version of all tasks is the first one's, as in the real server
-        specs = [(t.model_spec.name, t.model_spec.signature_name, t.method_name) for t in request.tasks]
-        self._service.check_tasks(ref, specs)
-        tasks = [(method, signature) for _, signature, method in specs]
+        self._service.check_tasks(
+            ref, ((t.model_spec.name, t.model_spec.signature_name, t.method_name) for t in request.tasks)
+        )
+        tasks = [(task.method_name, task.model_spec.signature_name) for task in request.tasks]
         inferred = await self._service.infer(ref, tasks, request.input, deadline_s=deadline_s)
         response = protos.MultiInferenceResponse()
         for index, (method, _) in enumerate(tasks):
@@ -341,15 +364,8 @@ def _parse(message_type: str, raw: bytes) -> Message:
     return parse_in_pieces(getattr(protos, message_type)(), raw)
 
 
-def _parse_in_thread(
-    parse: Parser, headers: Mapping[bytes, bytes], body: bytes, *, is_predict: bool
-) -> Message | DecodedRequest:
-    """Parse a large request body. Other Python threads run meanwhile, but not while protobuf parses an unusual one."""
-    if framing.is_compressed(body):
-        message = memoryview(framing.unframe(headers, body))
-    else:
-        framing.check_frame(body)
-        message = memoryview(body)[GRPC_PREFIX_BYTES:]
+def _parse_in_thread(parse: Parser, message: memoryview, *, is_predict: bool) -> Message | DecodedRequest:
+    """Parse a large message. Other Python threads run meanwhile, but not while protobuf parses an unusual one."""
     if not is_predict:
         return parse(message)
     request = read_large_request(message)

@@ -23,6 +23,8 @@ RESPONSE_HEADERS: Pairs = (
 )
 _MAX_STATUS_CHARACTERS = 1024  # the real server cuts its messages there, so that they fit a header
 _PRINTABLE = " !\"#$&'()*+,-./:;<=>?@[]^_`{|}~\\"  # the characters that grpc-message carries without percent-encoding
+BAD_MESSAGE = "Failed to parse the request message"
+"""The status message of a call whose message is not valid."""
 TIMEOUT = b"grpc-timeout"
 """The header of a call's deadline."""
 _CONTENT_TYPE = re.compile(rb"application/grpc(\+proto)?[ \t]*(;.*)?", re.IGNORECASE)
@@ -94,6 +96,12 @@ def unframe(headers: Mapping[bytes, bytes], body: bytes, limit: int = MAX_UNCOMP
     check_frame(body)
     message = body[GRPC_PREFIX_BYTES:]
     return _decompress(headers, body[0], message, limit) if body[0] else message
+
+
+def plain_message(body: bytes) -> bytes | None:
+    """The one message of a request body; None if it is compressed. Raises INTERNAL unless it is exactly one."""
+    check_frame(body)
+    return None if body[0] else body[GRPC_PREFIX_BYTES:]
 
 
 def check_frame(body: bytes) -> None:

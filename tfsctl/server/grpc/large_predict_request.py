@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from tfsctl.core import dtypes, protos
+from tfsctl.core import dtypes, protos, tensors
 from tfsctl.core.arrays import PIECE_VALUES
 from tfsctl.core.dtypes import DType
 from tfsctl.core.wire_format import LENGTH_DELIMITED, decode_varint, fields
@@ -114,7 +114,8 @@ def _array(tensor: memoryview, *, only_views: bool) -> np.ndarray:
     else:
         ((number, values),) = parts.items()
         flat = _numbers(dtype, number, values, only_views=only_views)
-    shape = tuple([dim.size for dim in proto.tensor_shape.dim])
+    dims = proto.tensor_shape.dim
+    shape = tuple([dim.size for dim in dims]) if len(dims) <= tensors.MAX_DIMENSIONS else (-1,)
     if min(shape, default=0) < 0 or math.prod(shape) != len(flat):
         raise _UnusualError  # invalid, or padded with the last value
     try:

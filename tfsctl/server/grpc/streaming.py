@@ -11,17 +11,19 @@ import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
-from tfsctl.server.grpc.framing import RESPONSE_HEADERS, GrpcResponse, frame, unframe
+from google.protobuf.message import DecodeError
+
+from tfsctl.server.grpc.framing import BAD_MESSAGE, RESPONSE_HEADERS, GrpcResponse, frame, unframe
 from tfsctl.server.http.exchange import GRPC_PREFIX_BYTES, ClientGoneError, Exchange
 from tfsctl.server.http.timeouts import within
-from tfsctl.server.limits import MIB
+from tfsctl.server.limits import KIB
 from tfsctl.server.status import Code, ServingError
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[["StreamingCall"], Coroutine[Any, Any, None]]
 
-_MAX_MESSAGE_BYTES = 4 * MIB  # gRPC's default: questions about health or services are small
+_MAX_MESSAGE_BYTES = 64 * KIB  # questions about health or services are small; the event loop reads and answers them
 _MESSAGES_PER_ITERATION = 16  # of one call, before the event loop serves other clients
 
 
@@ -36,7 +38,7 @@ class StreamingCall:
         """The client's messages, up to its last.
 
         Raises ClientGoneError if the client leaves, and ServingError: RESOURCE_EXHAUSTED for a message of more than
-        4 MiB, DEADLINE_EXCEEDED if the client sends nothing for too long.
+        64 KiB, DEADLINE_EXCEEDED if the client sends nothing for too long.
         """
         pending = bytearray()
         taken = 0
@@ -118,6 +120,8 @@ class StreamingMethods:
             raise
         except ServingError as error:
             return GrpcResponse(b"", error.code, error.message)
+        except DecodeError:
+            return GrpcResponse(b"", Code.INTERNAL, BAD_MESSAGE)
         except Exception as error:  # the outermost handler of bugs: a status instead of a broken stream
             log.exception("Streaming call failed")
             return GrpcResponse(b"", Code.INTERNAL, f"{type(error).__name__}: {error}")

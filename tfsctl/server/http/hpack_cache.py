@@ -6,6 +6,7 @@ changed they mean the same, so the decoded heads are cached by the block's bytes
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
@@ -23,9 +24,10 @@ from tfsctl.server.http.request_head import (
     is_target,
 )
 
-_MAX_BLOCKS = 64
+_MAX_BLOCKS, _MAX_CACHED_BYTES = 64, 1024  # cached by each connection, and the largest of them
 _NO_PSEUDO_IN_TRAILERS = "trailers have no pseudo-headers"
 _SIZE_UPDATE, _SIZE_UPDATE_MASK = 0x20, 0xE0  # the first bits of a block that changes the table's size
+_MANY_SIZE_UPDATES = re.compile(rb"(?:[\x20-\x3e]|\x3f[\x80-\xff]*[\x00-\x7f]){17}")  # two are enough (RFC 7541, 4.2)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -74,6 +76,8 @@ class HeaderBlockReader:
         head: RequestHead | _Malformed
         if len(fields) > self._max_count:
             head = _Malformed("too many headers", ErrorCode.ENHANCE_YOUR_CALM)
+        elif len(block) > _MAX_CACHED_BYTES:
+            head = _parse_head(tuple(fields))
         else:
             head = self._parse_head(tuple(fields))
         is_update = block[:1] != b"" and block[0] & _SIZE_UPDATE_MASK == _SIZE_UPDATE
@@ -82,7 +86,7 @@ class HeaderBlockReader:
             return head
         if len(self._cache) >= _MAX_BLOCKS:
             self._cache.clear()
-        if self._cache_heads:
+        if self._cache_heads and len(block) <= _MAX_CACHED_BYTES:
             self._cache[block] = head
         return head
 
@@ -99,6 +103,8 @@ class HeaderBlockReader:
         return ""
 
     def _decode(self, block: bytes) -> Headers:
+        if _MANY_SIZE_UPDATES.match(block):
+            raise ConnectionFailedError(ErrorCode.COMPRESSION_ERROR, "too many changes of the table's size")
         try:
             return [(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]
         except OversizedHeaderListError:

@@ -121,7 +121,8 @@ class Http1Connection(asyncio.Protocol):
             self.state.recorder.request_rejected("write_stall_timeout")
             self._transport.abort()
         elif current is not None:
-            if self._is_in_body and is_slow_body(limits, now_s - current.started_s, current.size):
+            is_arriving = self._is_in_body and not current.is_streaming
+            if is_arriving and is_slow_body(limits, now_s - current.started_s, current.size):
                 self.state.recorder.request_rejected("body_timeout")
                 current.refuse_body(BodyTimeoutError())
             if limits.max_age_s is not None and now_s - self._opened_s > limits.max_age_s:

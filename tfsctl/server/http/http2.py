@@ -16,8 +16,10 @@ from tfsctl.server.http.http2_stream import WINDOW_BYTES, Stream
 from tfsctl.server.http.listener_state import ListenerState
 from tfsctl.server.http.timeouts import Linger, WriteStall, is_slow_body
 from tfsctl.server.limits import Limits
+from tfsctl.server.memory_budget import BudgetExceededError
 
 _REMEMBERED_RESETS = 4096
+_LARGE_BLOCK_BYTES = 4096  # a header block from here on is counted in the memory budget
 
 
 class Http2Connection(asyncio.Protocol):
@@ -84,7 +86,10 @@ class Http2Connection(asyncio.Protocol):
             new_streams, self._new_streams = self._new_streams, []
             is_only = len(self._streams) == 1
             for stream in new_streams:
-                self.state.tasks.start(stream, is_only=is_only)
+                if stream.is_gone:
+                    stream.on_served()  # it was reset by the bytes that opened it
+                else:
+                    self.state.tasks.start(stream, is_only=is_only)
         budget = self.state.budget
         if budget.used > budget.tight_at:
             self._wait_for_memory()
@@ -267,6 +272,13 @@ class Http2Connection(asyncio.Protocol):
             self.out.write(self.rst_stream(number, ErrorCode.REFUSED_STREAM))
             return
         stream = Stream(self, number, head)
+        if len(block) > _LARGE_BLOCK_BYTES:
+            try:
+                stream.charge(len(block))
+            except BudgetExceededError:
+                self.state.recorder.request_rejected("refused_stream")
+                self.out.write(self.rst_stream(number, ErrorCode.REFUSED_STREAM))
+                return
         self._streams[number] = stream
         self._new_streams.append(stream)
         self._requests += 1

@@ -23,7 +23,7 @@ from urllib.parse import unquote_to_bytes
 from tfsctl.core import protos
 from tfsctl.core.model_dir import MAX_VERSION
 from tfsctl.core.types import ModelRef
-from tfsctl.server.limits import MAX_UNCOMPRESSED_BYTES
+from tfsctl.server.limits import MAX_DEFLATE_RATIO, MAX_UNCOMPRESSED_BYTES
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
 from tfsctl.server.request_context import charge_memory, max_step_bytes
 from tfsctl.server.request_log.request_log import SampledRequest
@@ -44,8 +44,8 @@ from tfsctl.server.worker_threads import HUGE_BYTES, WorkerThreads
 
 log = logging.getLogger(__name__)
 
+_SMALL_EXAMPLES_BYTES = 2048  # of a classify or regress body; a larger one is read in a thread
 _MANY_RESULTS = 512  # of examples; more are written in a thread
-_MAX_GZIP_RATIO = 1032  # deflate cannot expand a byte to more
 _MAX_CACHED_TARGET = 256  # characters; longer paths are parsed each time
 _VERSION_DIGITS = 20  # one more than a version may have
 KNOWN_METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"))
@@ -131,7 +131,7 @@ class RestApi:
                 return _NO_VERSION
             if b"gzip" in headers.get(b"content-encoding", b""):
                 limit = min(MAX_UNCOMPRESSED_BYTES, max_step_bytes())
-                body = await self._threads.run(len(body) * _MAX_GZIP_RATIO, _gunzip, body, limit)
+                body = await self._threads.run(len(body) * MAX_DEFLATE_RATIO, _gunzip, body, limit)
                 charge_memory(len(body))
             if self._request_logs.is_on:
                 sampled = self._sampled(ref, verb, body)
@@ -178,9 +178,8 @@ class RestApi:
 
     async def _infer(self, ref: ModelRef, verb: str, body: bytes) -> bytes:
         """Answer :classify and :regress."""
-        is_large = len(body) > LARGE_BODY_BYTES
         limit = max_step_bytes()
-        if is_large:
+        if len(body) > _SMALL_EXAMPLES_BYTES:
             signature, given = await self._threads.run(len(body), _read_examples, body, limit)
         else:
             signature, given = _read_examples(body, limit)
@@ -204,7 +203,9 @@ class RestApi:
         if ref is None:
             return _NO_VERSION
         servable, definitions = self._service.signature_defs(ref)
-        return RestResponse(200, message_json.metadata(servable.name, servable.version, definitions))
+        if not servable.metadata_json:
+            servable.metadata_json = message_json.metadata(servable.name, servable.version, definitions)
+        return RestResponse(200, servable.metadata_json)
 
 
 Route = tuple["ModelRef | None", str]

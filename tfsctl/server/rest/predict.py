@@ -37,6 +37,7 @@ from tfsctl.server.worker_threads import WorkerThreads
 
 LARGE_BODY_BYTES, _LARGE_ANSWER_VALUES = 64 * 1024, 4096  # from here on reading or writing takes milliseconds
 _SMALL_BODY_BYTES = 4 * 1024  # of a body that may be converted together with others, on the event loop
+_WALKED_BYTES = 512  # of a body whose values are read one by one on the event loop, in less than a millisecond
 _VALUE_TEXT_BYTES = 8
 _MAX_CODECS = 64  # of a servable: clients may send ever new numbers of rows
 _Rows = tuple[list[Any], bytes]  # of a body, and the body
@@ -98,8 +99,10 @@ class RestPredict:
             request = await self._threads.run(len(body), self._read_large, ref, body, max_step_bytes())
             charge_memory(_array_bytes(request[1]))
             return await self._answer(ref, request)
-        document = json_document.parse(body)
-        signature = json_tensor.signature_name(document)
+        document = json_document.parse_plain(body)
+        signature = None if document is None else json_tensor.plain_signature(document)
+        if document is None or signature is None:
+            return await self._answer(ref, await self._read_alone(ref, body))
         if len(body) <= _SMALL_BODY_BYTES and (rows := json_tensor.plain_rows(document)):
             name = signature or DEFAULT_SIGNATURE
             servable = self._service.core.servable(ref)
@@ -118,7 +121,10 @@ class RestPredict:
                     if self._recorder.is_active:
                         self._recorder.inference_finished(ref.name, "Predict", perf_counter() - start_s)
                     return answer
-        return await self._answer(ref, self._inputs(ref, signature, document, body))
+        plain = json_tensor.plain_inputs(document, self._service.input_dtypes(ref, signature), body)
+        if plain is None:
+            return await self._answer(ref, await self._read_alone(ref, body))
+        return await self._answer(ref, (signature, *plain))
 
     def _new_codec(self, servable: Servable, signature: str, rows: int) -> Codec | None:
         """The cached converter of bodies with that many rows; None if each has to be converted alone."""
@@ -147,10 +153,17 @@ class RestPredict:
         read = json_pieces.large_inputs(body, partial(self._service.input_dtypes, ref))
         if read is not None:
             return read
-        document = json_document.parse(body)
-        return self._inputs(ref, json_tensor.signature_name(document), document, body)
+        return self._read(ref, body)
 
-    def _inputs(self, ref: ModelRef, signature: str, document: dict[str, Any], body: bytes) -> _Inputs:
+    async def _read_alone(self, ref: ModelRef, body: bytes) -> _Inputs:
+        """Read a body value by value, in a thread unless it is small."""
+        if len(body) <= _WALKED_BYTES:
+            return self._read(ref, body)
+        return await self._threads.run(len(body), self._read, ref, body)
+
+    def _read(self, ref: ModelRef, body: bytes) -> _Inputs:
+        document = json_document.parse(body)
+        signature = json_tensor.signature_name(document)
         inputs, row_form = json_tensor.inputs_from_document(document, self._service.input_dtypes(ref, signature), body)
         return signature, inputs, row_form
 

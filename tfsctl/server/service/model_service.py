@@ -21,6 +21,7 @@ from tfsctl.errors import InvalidInput
 from tfsctl.server.execution.servable import Servable
 from tfsctl.server.lifecycle.server_core import ServerCore
 from tfsctl.server.monitoring.recorder import NullRecorder, Recorder
+from tfsctl.server.request_context import charge_memory
 from tfsctl.server.runtime.session import BoundSignature
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.predict import check_ranks, feeds_for, fetches_for
@@ -29,6 +30,7 @@ from tfsctl.server.worker_threads import HUGE_BYTES, WorkerThreads
 from tfsctl.serving_config.model_config import PLATFORM, models_from_proto
 
 _MANY_EXAMPLES = 1024  # more are serialized in a thread
+_COPIES_OF_CONTEXT = 2  # the serialized examples, and TensorFlow's tensor of them
 
 
 @dataclass(slots=True)
@@ -116,7 +118,7 @@ class Service:
             raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
         feeds_for(bound, dict.fromkeys(names, np.empty(0)))
 
-    def check_tasks(self, ref: ModelRef, specs: Sequence[tuple[str, str, str]]) -> None:
+    def check_tasks(self, ref: ModelRef, specs: Iterable[tuple[str, str, str]]) -> None:
         """Check the tasks of a MultiInference: (model, signature, method). Raises if they cannot be run together."""
         signature_examples.check_tasks(self.core.servable(ref), specs, check_method_name=self._check_method_names)
 
@@ -135,6 +137,7 @@ class Service:
             signature_examples.bind_task(servable, method, signature, check_method_name=self._check_method_names)
             for method, signature in tasks
         ]
+        charge_memory(_COPIES_OF_CONTEXT * signature_examples.context_bytes(message))
         if signature_examples.example_count(message) <= _MANY_EXAMPLES:
             examples = signature_examples.serialized_examples(message)
         else:

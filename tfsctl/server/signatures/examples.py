@@ -6,7 +6,7 @@ tf.Examples; a classification has the outputs `classes` and `scores`, a regressi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -125,6 +125,14 @@ def serialized_examples(message: protos.Input) -> np.ndarray:
     return object_array(examples)
 
 
+def context_bytes(message: protos.Input) -> int:
+    """How many bytes the context of an Input message takes once it is a part of each example."""
+    if message.WhichOneof("kind") != "example_list_with_context":
+        return 0
+    listed = message.example_list_with_context
+    return listed.context.ByteSize() * len(listed.examples)
+
+
 def example_count(message: protos.Input) -> int:
     """The number of examples of an Input message."""
     return len(message.example_list.examples) + len(message.example_list_with_context.examples)
@@ -192,13 +200,15 @@ def _values(array: np.ndarray, examples: int) -> list[float]:
     return values
 
 
-def check_tasks(servable: Servable, specs: Sequence[tuple[str, str, str]], *, check_method_name: bool) -> None:
+def check_tasks(servable: Servable, specs: Iterable[tuple[str, str, str]], *, check_method_name: bool) -> None:
     """Check the tasks of a MultiInference: (model, signature, method). Raises if they cannot be run together."""
+    first_model = ""
     seen: set[str] = set()
     for model, signature, method in specs:
         if not model:
             raise invalid_argument("Found ModelSpec with an empty model name.")
-        if model != specs[0][0]:
+        first_model = first_model or model
+        if model != first_model:
             raise invalid_argument("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
         name = signature or DEFAULT_SIGNATURE
         if name in seen:

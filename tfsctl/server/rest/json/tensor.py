@@ -41,6 +41,35 @@ def signature_name(document: object) -> str:
     return name
 
 
+def plain_signature(document: dict[str, Any]) -> str | None:
+    """The signature a body asks for, "" for the default; None if it is not a string."""
+    name = document.get(SIGNATURE_NAME, "")
+    return name if isinstance(name, str) else None
+
+
+def plain_inputs(
+    document: dict[str, Any], wanted: Mapping[str, DType], body: bytes
+) -> tuple[dict[str, np.ndarray], bool] | None:
+    """Like `inputs_from_document` for values that numpy converts at once; None for others, and for any error."""
+    if (INSTANCES in document) == (INPUTS in document):
+        return None
+    has_literals = may_have_literals(body)
+    if INSTANCES in document:
+        rows = document[INSTANCES]
+        arrays = rows_at_once(rows, wanted, has_literals=has_literals) if isinstance(rows, list) and rows else None
+        return None if arrays is None else (arrays, True)
+    columns = document[INPUTS]
+    if not isinstance(columns, dict):
+        columns = dict.fromkeys(wanted, columns) if len(wanted) == 1 else {}
+    arrays = {}
+    for name, dtype in wanted.items():
+        array = bulk_array(columns.get(name), dtype, has_literals=has_literals)
+        if array is None:
+            return None
+        arrays[name] = array
+    return arrays, False
+
+
 def inputs_from_document(
     document: dict[str, Any], wanted: Mapping[str, DType], body: bytes
 ) -> tuple[dict[str, np.ndarray], bool]:

@@ -1,0 +1,88 @@
+"""Bodies that take Python milliseconds to read are read in a thread: the event loop serves others meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tfsctl.core import dtypes
+from tfsctl.server.monitoring.recorder import NullRecorder
+from tfsctl.server.rest import api as rest_api
+from tfsctl.server.service.model_service import Service
+from tfsctl.server.status import ServingError, invalid_argument
+
+_PREDICT, _CLASSIFY = "/v1/models/m:predict", "/v1/models/m:classify"
+_REACHED = "the model was reached"
+
+
+class _Threads:
+    """Runs work at once, and counts it."""
+
+    runs = 0
+
+    def __init__(self, _name: str) -> None:
+        """Threads of any name."""
+
+    def run(self, _size: int, work: Callable[..., Any], *arguments: object) -> asyncio.Future[Any]:
+        """Run work, and count it."""
+        type(self).runs += 1
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        try:
+            done.set_result(work(*arguments))
+        except ServingError as error:
+            done.set_exception(error)
+        return done
+
+
+async def _reached(*_: object, **__: object) -> None:
+    raise invalid_argument(_REACHED)
+
+
+_SERVICE = SimpleNamespace(
+    core=SimpleNamespace(servable=lambda _ref: SimpleNamespace(codecs={}, accepts_codecs=False)),
+    input_dtypes=lambda _ref, _signature: {"x": dtypes.FLOAT},
+    predict=_reached,
+    infer=_reached,
+    recorder=NullRecorder(),
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "is_slow"),
+    [
+        (_PREDICT, b'{"instances": [%b1]}' % (b"1, " * 10_000), False),
+        (_PREDICT, b'{"inputs": {"x": [%b[1, 2]]}}' % (b"[1, 2], " * 5_000), False),
+        (_PREDICT, b'{"instances": [1, "a"]}', False),
+        (_PREDICT, b'{"instances": [%bx]}' % (b"1, " * 10_000), True),
+        (_PREDICT, b'{"instances": [%b1e999]}' % (b"1, " * 10_000), True),
+        (_PREDICT, b'{"instances": [%bNaN]}' % (b"1, " * 10_000), True),
+        (_PREDICT, b'{"instances": [%btrue]}' % (b"1, " * 10_000), True),
+        (_PREDICT, b'{"instances": [%b"a"]}' % (b"1, " * 10_000), True),
+        (_PREDICT, b'{"instances": [%b[1, 2]]}' % (b"[1], " * 5_000), True),
+        (_PREDICT, b'{"instances": [%b{"x": 1}]}' % (b'{"x": 1, "x": 2}, ' * 2_000), True),
+        (_PREDICT, b'{"inputs": [%b"a"]}' % (b"1, " * 10_000), True),
+        (_PREDICT, b'{"signature_name": [%b1], "instances": [1]}' % (b"1, " * 10_000), True),
+        (_PREDICT, b"[%b1]" % (b"1, " * 10_000), True),
+        (_PREDICT, b"[" * 20_000, True),
+        (_CLASSIFY, b'{"examples": [{"x": 1}]}', False),
+        (_CLASSIFY, b'{"examples": [%b{"x": 1}]}' % (b'{"x": 1}, ' * 1_000), True),
+        (_CLASSIFY, b'{"examples": [{"x": [%b1]}]}' % (b"1, " * 1_000), True),
+    ],
+)
+def test_slow_bodies(monkeypatch: pytest.MonkeyPatch, target: str, body: bytes, *, is_slow: bool) -> None:
+    monkeypatch.setattr(rest_api, "WorkerThreads", _Threads)
+    monkeypatch.setattr(_Threads, "runs", 0)
+    api = rest_api.RestApi(cast("Service", _SERVICE), timeout_s=None)
+
+    response = asyncio.run(_answer(api, target, body))
+
+    assert response.status == 400
+    assert (_Threads.runs > 0) is is_slow
+
+
+async def _answer(api: rest_api.RestApi, target: str, body: bytes) -> rest_api.RestResponse:
+    return await api.answer("POST", target, {}, body)
