@@ -14,7 +14,9 @@ from tfsctl.exporter.session_process import SessionProcess
 
 
 @pytest.mark.tensorflow
-def test_operations_of_installed_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_operations_of_installed_packages_are_loaded_without_importing_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The session finds the library of an installed package without importing it, if a graph needs it."""
     write_triple_model(tmp_path / "m")
     with pytest.raises(TensorFlowError, match="Op type not registered 'TfsctlTriple'"):
@@ -28,7 +30,7 @@ def test_operations_of_installed_packages(tmp_path: Path, monkeypatch: pytest.Mo
         assert session.run("serving_default", {"x": np.array([1, 2], np.float32)})["y"].tolist() == [3.0, 6.0]
 
 
-def test_hints() -> None:
+def test_hints_for_unknown_operations_and_slow_versions() -> None:
     """An unknown operation comes from a package; a slow version may need more time."""
     unknown = "Op type not registered '{}' in binary running on vm."
     assert hint_for(TensorFlowError("NOT_FOUND", unknown.format("SimpleMLInferenceOp"))) == (
@@ -41,8 +43,8 @@ def test_hints() -> None:
     assert not hint_for(TensorFlowError("INTERNAL", ""))
 
 
-def test_model_that_never_answers(export: Export) -> None:
-    """A model that loops forever does not stop the export for ever."""
+def test_model_that_never_answers_does_not_block_the_export(export: Export) -> None:
+    """Its check process is stopped after a timeout."""
     result = export(
         """
         import tensorflow as tf

@@ -42,7 +42,7 @@ CHATTY = """
 STEPS = ["loading TensorFlow", "building the model of net.py", "tracing", "writing", "checking", "publishing"]
 
 
-def test_answer(export: Export) -> None:
+def test_answer_lists_the_model_version_path_and_tensors(export: Export) -> None:
     """Off a terminal the answer is the model, its version and path, and a line for each input and output."""
     result = export(TWO, "--version", 7)
     assert result.code == 0
@@ -58,8 +58,8 @@ def test_answer(export: Export) -> None:
     assert result.stderr.splitlines() == [*(f"{step} …" for step in STEPS), "next: tfsctl serve ./net"]
 
 
-def test_json_document(export: Export) -> None:
-    """--json gives the same facts, and those of the checks, under documented keys; nothing is said besides."""
+def test_json_document_has_the_documented_keys(export: Export) -> None:
+    """It also has the results of the checks; stderr is empty."""
     result = export(TWO, "--version", 7, "--json")
     document = result.document
     assert result.stderr == ""
@@ -98,7 +98,7 @@ def test_json_document(export: Export) -> None:
 
 
 def test_manifest_matches_the_output(export: Export) -> None:
-    """The version carries its own history in assets.extra, where a model server passes it over."""
+    """It is in assets.extra, which model servers ignore."""
     exported = export(TWO, "--json")
     document = exported.document
     manifest = json.loads((exported.path / "assets.extra" / "tfsctl_manifest.json").read_text())
@@ -114,8 +114,8 @@ def test_manifest_matches_the_output(export: Export) -> None:
     }
 
 
-def test_quiet(export: Export) -> None:
-    """--quiet leaves the answer."""
+def test_quiet_prints_only_the_answer(export: Export) -> None:
+    """Nothing is written to stderr."""
     result = export(TWO, "--quiet", "--version", 7)
     assert (result.code, result.stderr) == (0, "")
     assert result.stdout.startswith("model: net\n")
@@ -134,7 +134,7 @@ def test_next_command_can_be_pasted(export: Export, to: str, command: str) -> No
     assert export(TWO, "--to", to, "--json").document["next"] == command
 
 
-def test_to_from_the_environment(export: Export, tmp_path: Path) -> None:
+def test_relative_and_absolute_targets_are_printed_as_given(export: Export, tmp_path: Path) -> None:
     """The answer names the path as it was given: an absolute one stays absolute."""
     exported = export(TWO, "--to", tmp_path, "--json")
     assert exported.document["path"] == f"{tmp_path}/net/{exported.document['version']}"
@@ -148,7 +148,7 @@ def run(argv: list[str], folder: Path, environment: Mapping[str, str]) -> subpro
     )
 
 
-def test_streams_of_a_fresh_process(export: Export, tmp_path: Path) -> None:
+def test_stdout_has_only_the_json_document_from_the_first_import_on(export: Export, tmp_path: Path) -> None:
     """From the first import of TensorFlow on: one JSON document on stdout, and on stderr what the user's file says."""
     (export.folder / "net.py").write_text(dedent(CHATTY))
     argv = [sys.executable, "-m", "tfsctl", "export", "net.py", "--name", "other", "--json"]
@@ -202,7 +202,7 @@ print("talk", file=sys.stderr)
 """
 
 
-def test_filter(tmp_path: Path) -> None:
+def test_log_filter_keeps_back_only_lines_of_tensorflow(tmp_path: Path) -> None:
     """Only TensorFlow's lines are kept back; everything else arrives on stderr, whole; stdout comes back afterwards."""
     done = run([sys.executable, "-c", FILTERED], tmp_path, clean_environment(tmp_path / "process"))
     assert done.returncode == 0, done.stderr
@@ -227,7 +227,7 @@ def test_tensorflow_is_not_loaded_for_help_and_errors(tmp_path: Path, argv: list
     assert done.stderr.splitlines()[-1] == "set()"
 
 
-def test_importing_export_loads_neither_tensorflow_nor_numpy(tmp_path: Path) -> None:
+def test_importing_the_pipeline_loads_neither_tensorflow_nor_numpy(tmp_path: Path) -> None:
     """`import tfsctl.exporter.pipeline` is light."""
     code = (
         "import sys, tfsctl.exporter.pipeline, tfsctl.cli.commands.export.export\n"
@@ -237,7 +237,7 @@ def test_importing_export_loads_neither_tensorflow_nor_numpy(tmp_path: Path) -> 
     assert done.stdout == "set()\n", done.stderr
 
 
-def test_exporting_needs_no_command_line(with_tensorflow: ForkServer, tmp_path: Path) -> None:
+def test_export_function_works_without_a_command_line(with_tensorflow: ForkServer, tmp_path: Path) -> None:
     """A function exports, and reports its steps."""
     (tmp_path / "net.py").write_text(
         "import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"

@@ -41,8 +41,8 @@ def error_of(export: Export, code: str, *options: object, file: str = "net.py") 
     ],
     ids=["model", "build_model", "attribute", "function", "model-first"],
 )
-def test_python_file(export: Export, code: str, file: str) -> None:
-    """A Python file gives `model`, else `build_model()`, or the attribute after the colon."""
+def test_python_file_gives_model_or_build_model_or_the_named_attribute(export: Export, code: str, file: str) -> None:
+    """`build_model()` is called if there is no `model`; the attribute is named after a colon."""
     exported = export(code, "--json", file=file)
     assert exported.names == (["rows"], ["scores"])
     assert exported.document["model"] == "net"
@@ -66,7 +66,7 @@ def test_file_imports_its_siblings_and_reads_its_data(export: Export) -> None:
     assert export(code, "--json", "--name", "other", file="two/net.py").names[1] == ["second"]
 
 
-def test_signatures_of_a_tf_module(export: Export) -> None:
+def test_signatures_of_a_tf_module_are_exported_by_their_names(export: Export) -> None:
     """A tf.Module's attribute `signatures` names them; outputs are dict keys, or numbered."""
     exported = export(
         """
@@ -111,8 +111,8 @@ def test_callable_tf_module_needs_no_signatures(export: Export) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_keras_file(export: Export, suffix: str) -> None:
-    """A Keras file is exported, with names that are none of Keras's own making."""
+def test_keras_file_is_exported_without_generated_names(export: Export, suffix: str) -> None:
+    """Keras generates names of layers, which the signature does not have."""
     export(
         f"import keras\nmodel = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])\nmodel.save('saved{suffix}')"
     )
@@ -133,7 +133,7 @@ def test_saved_model_is_copied(export: Export) -> None:
 
 
 def test_saved_model_is_not_copied_into_itself(export: Export, echo_dir: Path) -> None:
-    """DIR exported beside itself would get its versions inside: another name is asked for."""
+    """DIR exported next to itself would get versions inside itself; the error asks for another name."""
     shutil.copytree(echo_dir / "7", export.folder / "echo")
     result = export.source("echo")
     assert result.code == 2
@@ -141,8 +141,8 @@ def test_saved_model_is_not_copied_into_itself(export: Export, echo_dir: Path) -
     assert not any(path.name.startswith(".") for path in (export.folder / "echo").iterdir())
 
 
-def test_directory_of_versions(export: Export) -> None:
-    """A model's base directory holds many models: one has to be named."""
+def test_directory_of_versions_needs_the_choice_of_one(export: Export) -> None:
+    """Each version in a base directory is a model."""
     export(NET, "--version", 3, file="net.py:net")
     export(NET, "--version", 12, file="net.py:net")
     result = export.source("net", "--name", "copy")
@@ -180,13 +180,15 @@ def test_directory_of_versions(export: Export) -> None:
         ),
     ],
 )  # fmt: skip
-def test_bad_python_file(export: Export, code: str, file: str, expected: tuple[int, str]) -> None:
-    """What is wrong with a file is one line that names the file, and the line where there is one."""
+def test_error_in_a_python_file_is_one_line_with_its_place(
+    export: Export, code: str, file: str, expected: tuple[int, str]
+) -> None:
+    """The place is the file, and the line if there is one."""
     assert error_of(export, code, file=file) == expected
 
 
 def test_error_in_a_sibling_names_the_sibling(export: Export) -> None:
-    """The place of a failure is the innermost line of the user's own code."""
+    """The place of an error is the innermost line of the user's own code."""
     (export.folder / "helper.py").write_text("def double(x):\n    return x * undefined\n")
     assert error_of(export, "import helper\nmodel = helper.double(2)") == (
         1,
@@ -194,8 +196,8 @@ def test_error_in_a_sibling_names_the_sibling(export: Export) -> None:
     )
 
 
-def test_file_without_model_or_build_model(export: Export) -> None:
-    """A model under another name is offered as file.py:name."""
+def test_model_under_another_name_is_offered_as_file_and_name(export: Export) -> None:
+    """As file.py:name."""
     result = export(NET)
     assert result.last_words[-1] == f"hint: tfsctl export {export.folder}/net.py:net"
 
@@ -215,15 +217,15 @@ def test_verbose_shows_the_traceback(export: Export) -> None:
         ("saved.h5", "saved.h5 is not a Keras file: it is neither a zip archive (.keras) nor HDF5 (.h5)"),
     ],
 )
-def test_damaged_keras_file(export: Export, name: str, error: str) -> None:
-    """A file that only has the name of a Keras file is refused."""
+def test_damaged_keras_file_is_refused(export: Export, name: str, error: str) -> None:
+    """Files that only have the name of a Keras file."""
     (export.folder / name).write_text("not a model")
     result = export.source(name)
     assert (result.code, result.last_words[0]) == (1, f"error: {error}")
 
 
-def test_keras_file_with_a_class_of_the_users(export: Export) -> None:
-    """A class that Keras cannot find is named, with the way to give it."""
+def test_unknown_class_of_a_keras_file_is_named_with_the_option_that_gives_it(export: Export) -> None:
+    """Keras cannot find a class that the user defined."""
     export(
         """
         import keras
@@ -241,8 +243,8 @@ def test_keras_file_with_a_class_of_the_users(export: Export) -> None:
     )
 
 
-def test_damaged_saved_model(export: Export, echo_dir: Path) -> None:
-    """A SavedModel that was cut short is refused before TensorFlow is loaded, one without its variables after."""
+def test_damaged_saved_model_is_refused(export: Export, echo_dir: Path) -> None:
+    """Before TensorFlow is loaded if the file is cut short, afterwards if its variables are missing."""
     broken = export.folder / "broken"
     broken.mkdir()
     (broken / "saved_model.pb").write_bytes((echo_dir / "7" / "saved_model.pb").read_bytes()[:-5])
@@ -257,22 +259,22 @@ def test_damaged_saved_model(export: Export, echo_dir: Path) -> None:
     assert not (export.folder / "copy").exists()
 
 
-def test_no_source() -> None:
-    """What is not there is not found; what is there but nothing to export is wrong input."""
+def test_missing_source_is_not_found_and_an_unknown_kind_is_invalid() -> None:
+    """The exit codes differ."""
     with pytest.raises(NotFound, match=r"no such file or directory: nowhere\.py"):
         parse_source("nowhere.py:model")
     with pytest.raises(InvalidInput, match="tfsctl cannot export /dev/null"):
         parse_source("/dev/null")
 
 
-def test_empty_directory(tmp_path: Path) -> None:
-    """A directory with neither a SavedModel nor versions of one is refused."""
+def test_directory_without_a_saved_model_is_refused(tmp_path: Path) -> None:
+    """Unless it has versions of one."""
     with pytest.raises(InvalidInput, match="it is not a SavedModel directory"):
         parse_source(str(tmp_path))
 
 
-def test_bad_name_comes_before_any_work(export: Export) -> None:
-    """A file whose stem is no name asks for --name, and nothing is loaded."""
+def test_unusable_model_name_is_refused_before_anything_is_loaded(export: Export) -> None:
+    """The error asks for --name."""
     result = export("raise SystemExit", file="my model.py")
     assert result.code == 2
     assert result.stderr.splitlines()[-1] == "hint: --name my_model"
@@ -280,14 +282,14 @@ def test_bad_name_comes_before_any_work(export: Export) -> None:
 
 
 @pytest.mark.parametrize("version", [0, -1, 2**63])
-def test_bad_versions(version: int) -> None:
+def test_version_outside_of_positive_int64_is_refused(version: int) -> None:
     """A version is a positive 64-bit number."""
     with pytest.raises(InvalidInput, match="cannot be a version"):
         check_version(version)
 
 
-def test_default_names(tmp_path: Path) -> None:
-    """The name is the file's stem; a numbered SavedModel is named by its base directory."""
+def test_default_model_name_is_the_stem_or_the_base_directory(tmp_path: Path) -> None:
+    """The stem of a file; the base directory of a SavedModel with a version number."""
     version = tmp_path / "reviews" / "00000123"
     version.mkdir(parents=True)
     (version / "saved_model.pb").touch()

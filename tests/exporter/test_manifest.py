@@ -72,7 +72,7 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(argv, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_git_commit(export: Export) -> None:
+def test_manifest_has_the_git_commit_and_whether_files_changed(export: Export) -> None:
     """The commit of the source's repository, and whether files that it tracks have changed."""
     (export.folder / "data.csv").touch()
     git(export.folder, "init", "-q")
@@ -92,7 +92,7 @@ def source_of(export: Export) -> dict[str, Any]:
     return source
 
 
-def test_copy_of_files_that_were_changed(export: Export) -> None:
+def test_evidence_of_changed_files_is_not_copied(export: Export) -> None:
     """What an export found out about files holds for a copy of the same files only."""
     code = NET + "    samples = [[1., 2.], [3., 4.]]\n    model.layers[-1].activation = keras.ops.sort\n"
     original = export(code, "--json")
@@ -105,7 +105,7 @@ def test_copy_of_files_that_were_changed(export: Export) -> None:
     assert changed["row_independent"] == {"serving_default": None}
 
 
-def test_manifests_of_format_1(tmp_path: Path) -> None:
+def test_manifests_of_format_1_are_read(tmp_path: Path) -> None:
     """Those that earlier versions of tfsctl wrote are read; they have no hashes of files."""
     (tmp_path / "assets.extra").mkdir()
     (tmp_path / MANIFEST_FILE).write_text(

@@ -33,8 +33,8 @@ AUTO = """
         (["?"], ["input_"]),
     ],
 )
-def test_input_names(candidates: list[str | None], names: list[str]) -> None:
-    """A given name stays, as an identifier; a made-up one is replaced; equal ones are numbered."""
+def test_input_names_are_unique_identifiers(candidates: list[str | None], names: list[str]) -> None:
+    """A given name is kept, as an identifier; a generated one is replaced; equal ones are numbered."""
     assert naming.input_names(candidates) == names
 
 
@@ -50,8 +50,8 @@ def test_input_names(candidates: list[str | None], names: list[str]) -> None:
         ([], []),
     ],
 )
-def test_output_names(candidates: list[str | None], names: list[str]) -> None:
-    """An output is a key, not an argument: any name stays."""
+def test_output_names_keep_any_given_name(candidates: list[str | None], names: list[str]) -> None:
+    """An output is a key, not an argument, so it need not be an identifier."""
     assert naming.output_names(candidates) == names
 
 
@@ -59,7 +59,7 @@ def test_output_names(candidates: list[str | None], names: list[str]) -> None:
     ("path", "name"),
     [(("score",), "score"), (("a", "b"), "a_b"), (("states", 0), "states_1"), ((0,), None), ((), None)],
 )
-def test_names_from_structure(path: naming.Path, name: str | None) -> None:
+def test_dict_keys_name_the_tensors_below_them(path: naming.Path, name: str | None) -> None:
     """Dict keys name what is below them."""
     assert naming.from_path(path) == name
 
@@ -77,12 +77,12 @@ def test_names_from_structure(path: naming.Path, name: str | None) -> None:
         ("model_1", "Functional", True),
     ],
 )
-def test_generated_layer_names(layer: str, cls: str, generated: bool) -> None:
+def test_layer_names_that_keras_generated_are_recognized(layer: str, cls: str, generated: bool) -> None:
     """Keras makes a layer's name out of its class and a counter."""
     assert naming.is_generated(layer, cls) is generated
 
 
-def test_generated_names_are_stable(export: Export) -> None:
+def test_generated_names_do_not_depend_on_earlier_models(export: Export) -> None:
     """Keras counts on from model to model in a process; the names of an export do not."""
     expected = (["input_1", "input_2"], ["output_1", "output_2"])
     assert export(AUTO, "--json").names == expected
@@ -94,7 +94,7 @@ def test_generated_names_are_stable(export: Export) -> None:
 
 
 def test_given_names_are_kept(export: Export) -> None:
-    """Dict keys, names of inputs and of the output layer come through."""
+    """Dict keys, and names of inputs and of the output layer."""
     exported = export(
         """
         import keras
@@ -109,7 +109,7 @@ def test_given_names_are_kept(export: Export) -> None:
     assert exported.names == (["Yearly_income", "age"], ["memory", "output_2", "output_3", "risk"])
 
 
-def test_layer_names_that_graphs_refuse(export: Export) -> None:
+def test_layers_with_names_that_graphs_refuse_are_exported(export: Export) -> None:
     """Eagerly, Keras accepts layers with any name; the names of outputs stay."""
     exported = export(
         """
@@ -134,7 +134,7 @@ def test_layer_names_that_graphs_refuse(export: Export) -> None:
         ("日", "layer_"),
     ],
 )
-def test_names_in_a_graph(name: str, scope: str) -> None:
+def test_only_names_that_tensorflow_refuses_as_scopes_are_changed(name: str, scope: str) -> None:
     """A name is changed only if TensorFlow refuses it as a scope."""
     assert naming.scope_name(name) == scope
 
@@ -174,13 +174,15 @@ SUBCLASS = """
     ],
     ids=["argument", "dict", "dict-of-one", "two-arguments", "no-argument-name"],
 )  # fmt: skip
-def test_subclassed_model(export: Export, call: str, rest: str, names: list[str]) -> None:
+def test_inputs_of_a_subclassed_model_are_named_by_its_call(
+    export: Export, call: str, rest: str, names: list[str]
+) -> None:
     """A subclassed model's inputs are named by its `call`, or by the keys of the dict that it takes."""
     exported = export(SUBCLASS.format(call=call) + f"    {rest}\n", "--json")
     assert exported.names == (names, ["outputs"])
 
 
-def test_samples_give_dtypes_of_a_subclassed_model(export: Export) -> None:
+def test_dtypes_of_a_subclassed_model_are_those_of_its_samples(export: Export) -> None:
     """The dtypes are those of the samples, or of the data it was called on; otherwise float32, with a note."""
     code = """
         import keras, numpy as np
@@ -204,7 +206,7 @@ def test_samples_give_dtypes_of_a_subclassed_model(export: Export) -> None:
     ]
 
 
-def test_arguments_of_the_last_call(export: Export) -> None:
+def test_shapes_of_the_last_call_become_those_of_the_signature(export: Export) -> None:
     """A model that was called on data has the shapes of that call, for every argument; otherwise a hint names them."""
     code = SUBCLASS.format(call="def call(self, user, item): return self.dense(user) + item")
     exported = export(code + "    model(np.zeros((2, 3)), item=np.zeros((2, 1)))\n", "--json")
@@ -217,7 +219,7 @@ def test_arguments_of_the_last_call(export: Export) -> None:
     assert result.last_words[1].startswith('hint: define `samples = {"user": [...], "item": [...]}` in its file')
 
 
-def test_batch_dimension_is_free(export: Export) -> None:
+def test_batch_dimension_is_free_after_a_call_with_two_rows(export: Export) -> None:
     """A model that was built on a batch of two answers any number of rows."""
     exported = export(
         "import keras, numpy as np\nmodel = keras.Sequential([keras.layers.Dense(1)])\nmodel(np.zeros((2, 3)))",

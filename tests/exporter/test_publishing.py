@@ -25,8 +25,8 @@ NET = """
 """
 
 
-def test_version_is_the_unix_time_or_more(export: Export) -> None:
-    """Without --version the number is the Unix time; twice in one second, one more; always the highest."""
+def test_default_version_is_the_unix_time_and_always_the_highest(export: Export) -> None:
+    """A second export in the same second gets the next number."""
     before = int(time.time())
     first = export(NET, "--json").document["version"]
     assert before <= first <= time.time()
@@ -34,8 +34,8 @@ def test_version_is_the_unix_time_or_more(export: Export) -> None:
     assert export(NET, "--json").document["version"] == ahead + 1
 
 
-def test_version_that_exists_is_refused_before_the_model_is_built(export: Export) -> None:
-    """A version is never overwritten, and nobody trains for an hour to be told so."""
+def test_existing_version_is_refused_before_the_model_is_built(export: Export) -> None:
+    """The check comes first because training may take hours."""
     assert export(NET, "--version", 5).code == 0
     inside = (export.folder / "net" / "5" / "saved_model.pb").read_bytes()
     result = export("raise AssertionError('the model was built')", "--version", 5)
@@ -44,8 +44,8 @@ def test_version_that_exists_is_refused_before_the_model_is_built(export: Export
     assert (export.folder / "net" / "5" / "saved_model.pb").read_bytes() == inside
 
 
-def test_version_with_leading_zeros_exists(export: Export) -> None:
-    """TensorFlow Serving reads 00000007 as 7: so do we."""
+def test_version_with_leading_zeros_counts_as_existing(export: Export) -> None:
+    """TensorFlow Serving reads 00000007 as 7."""
     (export.folder / "net" / "00000007").mkdir(parents=True)
     result = export(NET, "--version", 7)
     assert result.code == 1
@@ -62,7 +62,7 @@ def test_version_of_a_concurrent_export_is_not_overwritten(export: Export) -> No
 
 
 @pytest.mark.parametrize("to", ["occupied", "occupied/deeper", "/proc/nowhere"])
-def test_unwritable_directory(export: Export, to: str) -> None:
+def test_unwritable_directory_is_reported_before_tensorflow_is_loaded(export: Export, to: str) -> None:
     """A place that cannot be written is told before TensorFlow is loaded."""
     (export.folder / "occupied").write_text("a file")
     result = export(NET, "--to", to)
@@ -78,8 +78,8 @@ def test_failed_export_leaves_nothing(export: Export) -> None:
     assert list((export.folder / "there").iterdir()) == []
 
 
-def test_file_that_changes_directory(export: Export) -> None:
-    """Where the model is written does not depend on where the user's code goes."""
+def test_source_that_changes_directory_does_not_move_the_export(export: Export) -> None:
+    """A relative target is relative to the directory of the command."""
     code = NET + "    import os, pathlib; pathlib.Path('deeper').mkdir(); os.chdir('deeper')\n"
     assert export(code, "--json").path.is_dir()
     assert list((export.folder / "deeper").iterdir()) == []
@@ -98,7 +98,7 @@ sys.exit(code)
 """
 
 
-def test_full_disk(export: Export, with_tensorflow: ForkServer, tmp_path: Path) -> None:
+def test_full_disk_is_reported_and_leaves_nothing(export: Export, with_tensorflow: ForkServer, tmp_path: Path) -> None:
     """When the files cannot be written (here: grow no further), the error says so and nothing is left."""
     (export.folder / "net.py").write_text(
         "import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
@@ -110,8 +110,10 @@ def test_full_disk(export: Export, with_tensorflow: ForkServer, tmp_path: Path) 
     assert not (export.folder / "net").exists()
 
 
-def test_two_exports_at_once(export: Export, with_tensorflow: ForkServer, tmp_path: Path) -> None:
-    """Two exports of one source at the same moment are two complete versions; with one seed, of the same bytes.
+def test_concurrent_exports_give_two_complete_versions(
+    export: Export, with_tensorflow: ForkServer, tmp_path: Path
+) -> None:
+    """With the same seed, both have the same bytes.
 
     One of the processes is a fresh one: it hashes strings in its own way, so its sets have another order.
     """
@@ -148,8 +150,10 @@ def test_two_exports_at_once(export: Export, with_tensorflow: ForkServer, tmp_pa
     assert sorted((event.action, *event.versions) for event in events) == [("export", one) for one in versions]
 
 
-def test_interrupted(export: Export, with_tensorflow: ForkServer, tmp_path: Path) -> None:
-    """Ctrl-C while the model trains ends with 130 and leaves nothing."""
+def test_interrupted_export_ends_with_130_and_leaves_nothing(
+    export: Export, with_tensorflow: ForkServer, tmp_path: Path
+) -> None:
+    """Ctrl-C while the model is being trained."""
     (export.folder / "net.py").write_text("import pathlib, time\npathlib.Path('training').touch()\ntime.sleep(600)\n")
     with (tmp_path / "stdout").open("w") as stdout, (tmp_path / "stderr").open("w") as stderr:
         process = with_tensorflow.start(

@@ -68,8 +68,8 @@ REFERENCE_VARIABLES = """
 """
 
 
-def test_keras_model_inside_a_module(export: Export) -> None:
-    """All variables that a signature reads are saved and restored, also those of a Keras model inside a tf.Module."""
+def test_variables_of_a_keras_model_inside_a_tf_module_are_restored(export: Export) -> None:
+    """All variables that a signature reads are saved."""
     result = export(MODULE.format(spec=FLOATS, outputs='{"y": self.net(x)}'), "--json")
 
     with SessionProcess(result.path) as session:
@@ -80,8 +80,8 @@ def test_keras_model_inside_a_module(export: Export) -> None:
 
 
 @pytest.mark.parametrize("function", ["numpy_function", "py_function"])
-def test_python_code(export: Export, function: str) -> None:
-    """A signature that calls Python code is refused: the check process has no such code, nor has a server."""
+def test_signature_that_calls_python_code_is_refused(export: Export, function: str) -> None:
+    """Neither the check process nor a server has that code."""
     outputs = f'{{"y": tf.ensure_shape(tf.{function}(lambda a: a * 2, [x], tf.float32), [None, 2])}}'
     result = export(MODULE.format(spec=FLOATS, outputs=outputs))
 
@@ -98,8 +98,8 @@ def test_python_code(export: Export, function: str) -> None:
     ("outputs", "kind"),
     [("tf.RaggedTensor.from_tensor(x)", "RaggedTensor"), ("tf.sparse.from_dense(x)", "SparseTensor")],
 )
-def test_outputs_that_are_not_dense(export: Export, outputs: str, kind: str) -> None:
-    """A signature that returns ragged or sparse tensors is refused in one line, with the dense components."""
+def test_ragged_and_sparse_outputs_are_refused_with_their_dense_parts(export: Export, outputs: str, kind: str) -> None:
+    """The error is one line."""
     result = export(MODULE.format(spec=FLOATS, outputs=f'{{"y": {outputs}}}'))
 
     assert result.code == 1
@@ -120,15 +120,15 @@ def test_outputs_that_are_not_dense(export: Export, outputs: str, kind: str) -> 
         ),
     ],
 )
-def test_outputs_without_values(export: Export, output: str, error: str) -> None:
+def test_refusal_of_an_output_without_values_names_the_output(export: Export, output: str, error: str) -> None:
     """The refusal names the output."""
     result = export(MODULE.format(spec=FLOATS, outputs=f'{{"x": x, "y": {output}}}'))
 
     assert (result.code, result.last_words[0]) == (1, f"error: signature serving_default {error}")
 
 
-def test_sizes_that_fail(export: Export) -> None:
-    """A size that works in the model and not in its graph is noted; the export fails only if no size works."""
+def test_export_fails_only_if_no_size_works(export: Export) -> None:
+    """A size that works in the model but not in its graph is noted."""
     code = """
         import keras, numpy as np, tensorflow as tf
         class Net(keras.layers.Layer):
@@ -150,8 +150,8 @@ def test_sizes_that_fail(export: Export) -> None:
     assert "signature serving_default fails on rows that the model itself accepts: " in refused.last_words[0]
 
 
-def test_reserved_signature_name(export: Export) -> None:
-    """Names with two underscores are TensorFlow's own: it would not load what was written."""
+def test_signature_names_with_two_underscores_are_refused(export: Export) -> None:
+    """TensorFlow reserves them, and would not load the version."""
     code = MODULE.format(spec=FLOATS, outputs='{"y": x}') + "    model = {'__saved_model_init_op': model}\n"
     result = export(code)
 
@@ -166,8 +166,8 @@ def test_reserved_signature_name(export: Export) -> None:
 
 
 @pytest.mark.parametrize("outputs", ["None", "{}"])
-def test_signature_without_outputs(export: Export, outputs: str) -> None:
-    """A signature that returns nothing is refused in one line."""
+def test_signature_without_outputs_is_refused_in_one_line(export: Export, outputs: str) -> None:
+    """Whatever it returns instead."""
     result = export(MODULE.format(spec=FLOATS, outputs=outputs))
 
     assert (result.code, result.last_words) == (
@@ -179,8 +179,8 @@ def test_signature_without_outputs(export: Export, outputs: str) -> None:
     )
 
 
-def test_reference_variables(export: Export) -> None:
-    """A TF1 SavedModel that only TensorFlow's Python loader refuses is exported, with a note that it keeps state."""
+def test_saved_model_with_reference_variables_is_exported_with_a_note(export: Export) -> None:
+    """Only TensorFlow's Python loader refuses them. The note says that the model keeps state."""
     assert export(REFERENCE_VARIABLES, file="writer.py").code == 1  # it writes SavedModels, and has no model
     for name in ("one", "several"):
         result = export.source(name, "--name", f"{name}_copy", "--json")
@@ -198,8 +198,8 @@ def test_reference_variables(export: Export) -> None:
         assert counts == [2.0, 4.0]
 
 
-def test_missing_variables(export: Export) -> None:
-    """A copied SavedModel whose variables cannot be restored is refused, although TensorFlow loads its graph."""
+def test_copied_saved_model_without_its_variables_is_refused(export: Export) -> None:
+    """Although TensorFlow loads its graph."""
     result = export(MODULE.format(spec=FLOATS, outputs='{"y": self.net(x)}'), "--json")
     for file in (result.path / "variables").iterdir():
         file.unlink()
@@ -211,8 +211,8 @@ def test_missing_variables(export: Export) -> None:
     assert refused.last_words[0].startswith("error: the exported version cannot be loaded: NotFoundError: ")
 
 
-def test_graph_pinned_to_a_gpu(export: Export) -> None:
-    """A graph whose operations are pinned to a GPU is refused: a server places them where the graph says."""
+def test_graph_pinned_to_a_gpu_is_refused(export: Export) -> None:
+    """A server places operations where the graph says."""
     export(
         """
         import tensorflow as tf
@@ -238,8 +238,8 @@ def test_graph_pinned_to_a_gpu(export: Export) -> None:
 
 
 @pytest.mark.skipif(find_spec("tf_keras") is not None, reason="tf_keras loads the file")
-def test_keras_2_file_without_tf_keras(export: Export) -> None:
-    """A file that Keras 2 wrote and Keras 3 cannot load is named for what it is, with the command that helps."""
+def test_keras_2_file_is_refused_with_the_command_that_installs_tf_keras(export: Export) -> None:
+    """If Keras 3 cannot load it."""
     export(
         """
         import json
@@ -264,7 +264,9 @@ def test_keras_2_file_without_tf_keras(export: Export) -> None:
 
 
 @pytest.mark.tensorflow
-def test_modules_beside_the_source(echo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_process_imports_no_files_of_the_users_folder(
+    echo_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Files of the user's folder are not imported by the process that checks the version."""
     (tmp_path / "numpy.py").write_text("raise ImportError('not this one')")
     monkeypatch.chdir(tmp_path)
@@ -274,8 +276,8 @@ def test_modules_beside_the_source(echo_dir: Path, tmp_path: Path, monkeypatch: 
     assert answer["x"].tolist() == [1.5]
 
 
-def test_command_line_of_the_source(export: Export) -> None:
-    """A training script sees the `sys.argv` of `python FILE`, not the arguments of tfsctl."""
+def test_source_sees_the_command_line_of_python_file(export: Export) -> None:
+    """Not the arguments of tfsctl."""
     result = export(
         """
         import argparse
@@ -292,16 +294,16 @@ def test_command_line_of_the_source(export: Export) -> None:
 
 
 @pytest.mark.tensorflow
-def test_process_that_ends(tmp_path: Path) -> None:
-    """A version that cannot be loaded is an error with TensorFlow's status; the process is gone afterwards."""
+def test_unloadable_version_is_an_error_and_its_process_ends(tmp_path: Path) -> None:
+    """The error has TensorFlow's status."""
     with pytest.raises(TensorFlowError, match="Could not find SavedModel") as raised:
         SessionProcess(tmp_path)
 
     assert raised.value.status == "NOT_FOUND"
 
 
-def test_graph_of_a_signature() -> None:
-    """Only operations that a signature runs count, also through functions and control inputs."""
+def test_only_operations_that_a_signature_runs_count() -> None:
+    """Through functions and control inputs as well."""
     graph = protos.MetaGraphDef()
     graph.graph_def.node.add(name="x", op="Placeholder")
     graph.graph_def.node.add(name="call", op="StatefulPartitionedCall", input=["x", "^write"])
@@ -329,7 +331,7 @@ def test_graph_of_a_signature() -> None:
         *((name, False) for name in ("ScatterNd", "StatefulPartitionedCall", "LookupTableFindV2", "ReadVariableOp")),
     ],
 )
-def test_operations_that_change_state(operation: str, changes: bool) -> None:
+def test_operations_that_keep_state_are_known(operation: str, changes: bool) -> None:
     """Variables, tables, queues and random generators keep state from run to run."""
     node = protos.NodeDef(name="node", op=operation)
 

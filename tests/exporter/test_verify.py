@@ -52,14 +52,14 @@ def softmax_over_batch(inputs: Arrays) -> dict[str, np.ndarray]:
     ],
     ids=["independent", "softmax", "first-row", "cumulative", "scalar", "one-row", "padding", "random"],
 )  # fmt: skip
-def test_rows_are_independent(model: object, expected: tuple[bool | None, str]) -> None:
-    """Rows that affect each other are found out by running the model; a random one is not judged."""
+def test_dependent_rows_are_detected_by_running_the_model(model: object, expected: tuple[bool | None, str]) -> None:
+    """A random model gets no verdict."""
     found = rows_are_independent(model, ROWS)  # type: ignore[arg-type]
     assert (found.verdict, found.reason) == expected
 
 
-def test_model_that_takes_no_single_row() -> None:
-    """A model that fails on fewer rows needs the others."""
+def test_model_that_fails_on_fewer_rows_has_dependent_rows() -> None:
+    """It needs the other rows."""
 
     def at_least_two(inputs: Arrays) -> dict[str, np.ndarray]:
         if len(inputs["x"]) < 2:
@@ -72,15 +72,15 @@ def test_model_that_takes_no_single_row() -> None:
 
 
 @pytest.mark.parametrize("rows", [ROWS["x"][:1], np.repeat(ROWS["x"][:1], 3, axis=0)])
-def test_equal_rows(rows: np.ndarray) -> None:
+def test_equal_rows_cannot_show_independence(rows: np.ndarray) -> None:
     """One row, or the same row several times, cannot show independence."""
     assert rows_are_independent(softmax_over_batch, {"x": rows}) == RowIndependence(
         None, "the test needs two different sample rows"
     )
 
 
-def test_rounding_between_batch_sizes_is_no_dependence() -> None:
-    """A matrix product rounds otherwise for other batch sizes; that is no reason not to merge."""
+def test_rounding_differences_between_batch_sizes_do_not_count_as_dependence() -> None:
+    """A matrix product rounds differently for other batch sizes."""
     weights = np.random.default_rng(1).normal(size=(2000, 3)).astype(np.float32)
     rows = np.random.default_rng(2).normal(size=(7, 2000)).astype(np.float32)
 
@@ -112,12 +112,14 @@ def test_rounding_between_batch_sizes_is_no_dependence() -> None:
         ("float32", [], [], True),
     ],
 )
-def test_agreement(dtype: str, one: list[object], other: list[object], same: bool) -> None:
-    """Floats may differ by rounding at the scale of their place in the batch; anything else must be equal."""
+def test_outputs_agree_if_floats_differ_by_rounding_only(
+    dtype: str, one: list[object], other: list[object], same: bool
+) -> None:
+    """Rounding is relative to the largest value in the same place of any row; all other dtypes must be equal."""
     assert agree({"y": np.array(one, dtype)}, {"y": np.array(other, dtype)}, tolerance=ROW_TOLERANCE) is same
 
 
-def test_largest_difference() -> None:
+def test_largest_difference_is_absolute_or_infinite() -> None:
     """Differences are absolute; other outputs or shapes are infinitely different."""
     one = {"y": np.array([1.0, 2.0]), "s": np.array([b"a"], object)}
     assert largest_difference(one, one) == 0
@@ -139,8 +141,8 @@ SPECS = (TensorSpec("area", "float32", (None,)), TensorSpec("city", "string", (N
     ],
     ids=["rows", "columns", "arrays"],
 )
-def test_samples_as_rows_or_columns(value: object) -> None:
-    """`samples` is a list of rows or a dict of columns; strings keep every byte."""
+def test_samples_are_read_as_rows_or_columns(value: object) -> None:
+    """Strings keep every byte."""
     fitted = samples.parse_samples(value).fit(SPECS)
     assert fitted["area"].dtype == np.float32
     assert fitted["area"].tolist() == [50, 40.5]
@@ -175,8 +177,8 @@ def test_no_more_than_32_samples_are_used() -> None:
         ([None, "a"], "their rows differ in type or shape"),
     ],
 )
-def test_invalid_samples(value: object, reason: str) -> None:
-    """A name `samples` that holds something else is told, not guessed at."""
+def test_invalid_samples_are_reported_with_the_reason(value: object, reason: str) -> None:
+    """A variable `samples` may have another meaning in the user's file."""
     with pytest.raises(InvalidInput, match=reason):
         samples.parse_samples(value)
 
@@ -194,8 +196,8 @@ def test_invalid_samples(value: object, reason: str) -> None:
         ({"area": [1.0], "city": [1.0]}, r"city is float32 \[1\] there, the model takes string \[batch\]"),
     ],
 )
-def test_samples_that_do_not_fit(value: object, reason: str) -> None:
-    """Samples that are not what the model takes are told with both sides."""
+def test_samples_that_do_not_fit_the_signature_are_reported(value: object, reason: str) -> None:
+    """The message has what the samples are and what the model takes."""
     with pytest.raises(InvalidInput, match=reason):
         samples.parse_samples(value).fit(SPECS)
 
@@ -206,7 +208,7 @@ SHAPES = st.none() | st.lists(DIMS, max_size=4).map(tuple)
 
 @given(st.sampled_from(["float32", "int8", "string", "bool", "bfloat16", "complex64"]), SHAPES)
 def test_synthetic_inputs_fit_the_signature(dtype: str, shape: tuple[int | None, ...] | None) -> None:
-    """Made-up inputs have the dtype and a shape that the signature allows, two rows where it leaves the batch free."""
+    """Synthetic inputs have the dtype and a shape that the signature allows, two rows where it leaves the batch free."""
     made = samples.synthetic_inputs([TensorSpec("x", dtype, shape)], rows=2, free=8)["x"]
     if shape is None:
         assert made.shape == (2,)
@@ -217,8 +219,8 @@ def test_synthetic_inputs_fit_the_signature(dtype: str, shape: tuple[int | None,
         assert made.shape == (2, *(8 if dim is None else dim for dim in shape[1:]))
 
 
-def test_synthetic_inputs_of_resources() -> None:
-    """A dtype without values is told."""
+def test_no_synthetic_inputs_for_dtypes_without_values() -> None:
+    """The error names the dtype."""
     with pytest.raises(InvalidInput, match="cannot generate values for x of dtype dtype_20"):
         samples.synthetic_inputs([TensorSpec("x", "dtype_20", (None,))], rows=2, free=1)
 
@@ -229,7 +231,7 @@ CHECKED = """
 """
 
 
-def test_samples_are_run(export: Export) -> None:
+def test_samples_are_run_and_show_independent_rows(export: Export) -> None:
     """With `samples` the model is checked on them, and found to keep its rows apart."""
     code = CHECKED + "    model, samples = keras.Model(x, keras.layers.Dense(1)(x)), [[1., 2.], [3., 4.], [5., 7.]]\n"
     document = export(code, "--json").document
@@ -239,15 +241,15 @@ def test_samples_are_run(export: Export) -> None:
     assert document["row_independent"] == {"serving_default": True}
 
 
-def test_row_independence_without_samples(export: Export) -> None:
-    """Synthetic rows show it if all operations of the signature treat each row alone."""
+def test_synthetic_rows_show_independence_if_every_operation_treats_rows_alone(export: Export) -> None:
+    """Otherwise, only real samples can."""
     document = export(CHECKED + "    model = keras.Model(x, keras.layers.Dense(1)(x))\n", "--json").document
     check = document["checks"]["serving_default"]
     assert (check["ran"], check["inputs"], check["rows"]) == (True, "synthetic", 3)
     assert document["row_independent"] == {"serving_default": True}
 
 
-def test_rows_that_affect_each_other(export: Export) -> None:
+def test_softmax_over_the_batch_is_reported_as_dependent_rows(export: Export) -> None:
     """A softmax over the batch is found out, and said."""
     layer = 'keras.layers.Lambda(lambda t: keras.ops.softmax(t, axis=0), output_shape=(2,), name="share")'
     result = export(CHECKED + f"    model, samples = keras.Model(x, {layer}(x)), [[1., 2.], [3., 4.]]\n", "--json")
@@ -257,8 +259,8 @@ def test_rows_that_affect_each_other(export: Export) -> None:
     ]
 
 
-def test_random_model_is_not_compared(export: Export) -> None:
-    """A model that never answers twice in the same way is published, and what could not be shown is said."""
+def test_random_model_is_published_with_a_note(export: Export) -> None:
+    """The note says what could not be verified."""
     code = """
         import keras
         import tensorflow as tf
@@ -273,8 +275,8 @@ def test_random_model_is_not_compared(export: Export) -> None:
     assert "not compared" in document["notes"][0]
 
 
-def test_export_with_different_outputs(export: Export) -> None:
-    """Python code that ran at tracing time only makes another model: it is not published."""
+def test_export_whose_outputs_differ_from_the_model_is_not_published(export: Export) -> None:
+    """Python code that runs only while the function is traced makes a different model."""
     code = """
         import keras
         import tensorflow as tf
@@ -291,8 +293,8 @@ def test_export_with_different_outputs(export: Export) -> None:
     assert not (export.folder / "net").exists()
 
 
-def test_samples_the_model_cannot_take(export: Export) -> None:
-    """Samples that do not fit are told, and made-up rows take their place."""
+def test_unusable_samples_are_replaced_by_synthetic_rows(export: Export) -> None:
+    """With a note."""
     document = export(
         CHECKED + "    model, samples = keras.Model(x, keras.layers.Dense(1)(x)), [1., 2.]\n", "--json"
     ).document
@@ -302,8 +304,8 @@ def test_samples_the_model_cannot_take(export: Export) -> None:
     ]
 
 
-def test_sizes_of_free_dimensions(export: Export) -> None:
-    """A convolution over a free dimension fails on length 1, and is tried on more."""
+def test_larger_sizes_of_a_free_dimension_are_tried_if_one_fails(export: Export) -> None:
+    """A convolution over a free dimension fails on length 1."""
     code = """
         import keras
         wave = keras.Input((None, 3), name="wave")
@@ -313,8 +315,8 @@ def test_sizes_of_free_dimensions(export: Export) -> None:
     assert (check["ran"], check["notes"]) == (True, [])
 
 
-def test_signature_that_fails_on_synthetic_rows(export: Export) -> None:
-    """What could not be run is said to be not run, never to be fine."""
+def test_signature_that_fails_on_synthetic_rows_is_reported_as_not_run(export: Export) -> None:
+    """It does not count as verified."""
     code = """
         import tensorflow as tf
         class Picky(tf.Module):

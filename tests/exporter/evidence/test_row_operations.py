@@ -70,7 +70,9 @@ def signatures(export: Export, cases: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("cases", "verdict"), [(INDEPENDENT, True), (UNKNOWN, None), (DEPENDENT, False)])
-def test_row_independence_on_synthetic_rows(export: Export, cases: dict[str, str], verdict: bool | None) -> None:
+def test_row_independence_needs_both_the_runs_and_the_graph(
+    export: Export, cases: dict[str, str], verdict: bool | None
+) -> None:
     """True needs both the runs and the graph; a run that shows dependence is enough for False."""
     found = signatures(export, cases)
     assert {name: signature["row_independent"] for name, signature in found.items()} == dict.fromkeys(cases, verdict)

@@ -30,7 +30,7 @@ def test_breaking_change_is_refused(export: Export) -> None:
     assert [found.version for found in list_versions(export.folder / "net")] == [1]
 
 
-def test_breaking_change_that_is_allowed(export: Export) -> None:
+def test_allowed_breaking_change_is_noted_and_recorded(export: Export) -> None:
     """The changes are notes, and the manifest lists them."""
     assert export(MODEL.format(inputs=2, outputs=["y", "z"]), "--version", 1).code == 0
     result = export(MODEL.format(inputs=2, outputs=["y"]), "--version", 2, "--allow-breaking", "--json")
@@ -45,8 +45,8 @@ def test_breaking_change_that_is_allowed(export: Export) -> None:
     assert result.document["notes"] == ["signature serving_default: output z was removed; clients of version 1 break"]
 
 
-def test_change_that_breaks_no_client(export: Export) -> None:
-    """It is published with a note. The version compared with is the latest, not the last one exported."""
+def test_compatible_change_is_published_with_a_note(export: Export) -> None:
+    """It is compared with the latest version, not with the last one exported."""
     assert export(MODEL.format(inputs=2, outputs=["y", "z"]), "--version", 8).code == 0
     assert export(MODEL.format(inputs=2, outputs=["y", "z", "w"]), "--version", 3).code == 0
     result = export(MODEL.format(inputs=2, outputs=["y", "z", "w"]), "--json")
@@ -55,7 +55,7 @@ def test_change_that_breaks_no_client(export: Export) -> None:
     assert result.document["notes"] == ["signature serving_default: output w was added; clients can use both versions"]
 
 
-def test_latest_version_that_cannot_be_read(export: Export) -> None:
+def test_unreadable_latest_version_does_not_block_the_export(export: Export) -> None:
     """No client can use it, so nothing can break."""
     for name, content in ("7", b"not a SavedModel"), ("6", None):
         (export.folder / "net" / name).mkdir(parents=True)

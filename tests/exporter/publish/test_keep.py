@@ -69,16 +69,18 @@ def test_served_versions_are_kept(base: Path, monkeypatch: pytest.MonkeyPatch) -
     assert versions_in(base) == [3, 5]
 
 
-def test_servers_of_other_directories_and_ended_ones(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They serve nothing from here."""
+def test_servers_of_other_directories_and_ended_servers_are_ignored(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They serve no version of this directory."""
     server(monkeypatch, base.parent, 1, 2, 3, 4, 5)
     assert _remove_old_versions(base, 4) == ([1], [])
     server(monkeypatch, base, 2, 3, 4, 5, state=ENDED)
     assert _remove_old_versions(base, 3) == ([2], [])
 
 
-def test_server_that_does_not_answer(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is removed that it could serve."""
+def test_nothing_is_removed_that_an_unreachable_server_could_serve(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows which version it serves."""
     server(monkeypatch, base, answers=False)
     assert _remove_old_versions(base, 1) == (
         [],
@@ -87,7 +89,7 @@ def test_server_that_does_not_answer(base: Path, monkeypatch: pytest.MonkeyPatch
     assert versions_in(base) == [1, 2, 3, 4, 5]
 
 
-def test_versions_are_removed_after_success_only(export: Export) -> None:
+def test_versions_are_removed_only_after_a_successful_export(export: Export) -> None:
     """A failed export removes nothing; a successful one says what it removed."""
     net = "import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n"
     for version in (1, 2):

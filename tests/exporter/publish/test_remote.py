@@ -45,7 +45,7 @@ def files() -> list[str]:
     return list(fsspec.filesystem("memory").store)
 
 
-def test_order_of_files(remote: RemoteModel, version: Path) -> None:
+def test_manifest_is_uploaded_first_and_saved_model_pb_last(remote: RemoteModel, version: Path) -> None:
     """The manifest claims the number, and saved_model.pb completes the version."""
     assert remote.versions() == []
     assert remote.upload(version, 7) == "memory://models/net/7"
@@ -56,7 +56,7 @@ def test_order_of_files(remote: RemoteModel, version: Path) -> None:
     assert remote.new_version() > 1_700_000_000
 
 
-def test_versions_are_never_overwritten(remote: RemoteModel, version: Path) -> None:
+def test_existing_remote_versions_are_never_overwritten(remote: RemoteModel, version: Path) -> None:
     """Neither a version that is there, nor one that another export uploads at the same time."""
     remote.upload(version, 7)
     with pytest.raises(VersionTakenError, match="version 7 already exists: memory://models/net/7"):
@@ -67,7 +67,9 @@ def test_versions_are_never_overwritten(remote: RemoteModel, version: Path) -> N
         other.upload(version, 7)
 
 
-def test_failed_upload_leaves_nothing(remote: RemoteModel, version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_upload_removes_what_was_uploaded(
+    remote: RemoteModel, version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was uploaded before the failure is removed."""
 
     def fail(_files: object, source: str, target: str, **_options: object) -> None:
@@ -79,7 +81,7 @@ def test_failed_upload_leaves_nothing(remote: RemoteModel, version: Path, monkey
     assert files() == []
 
 
-def test_comparison_with_the_latest_complete_version(remote: RemoteModel, version: Path, echo_dir: Path) -> None:
+def test_incomplete_remote_versions_are_not_compared_with(remote: RemoteModel, version: Path, echo_dir: Path) -> None:
     """A version without saved_model.pb is being uploaded, or its upload was killed."""
     for number in (7, 9):
         shutil.copy(next(echo_dir.rglob("saved_model.pb")), version / "saved_model.pb")
@@ -96,7 +98,7 @@ def test_comparison_with_the_latest_complete_version(remote: RemoteModel, versio
     assert remote.versions() == [7, 9]
 
 
-def test_targets() -> None:
+def test_only_urls_are_remote_targets() -> None:
     """A URL is remote, a path and a file URL are not; unknown kinds of URL are named."""
     assert is_remote("s3://bucket/models")
     assert not is_remote("/srv/models")
@@ -151,7 +153,9 @@ def export_net(environment: dict[str, str], *options: str) -> tuple[int, str, st
 
 
 @pytest.mark.tensorflow
-def test_export_net(s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_to_s3_is_complete_and_never_overwritten(
+    s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A version in a local S3 server is complete, gated, and never overwritten."""
     s3fs = pytest.importorskip("s3fs")
     monkeypatch.chdir(tmp_path)
@@ -201,7 +205,9 @@ def gcs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, s
 
 
 @pytest.mark.tensorflow
-def test_export_to_gcs(gcs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_to_cloud_storage_is_complete_and_never_overwritten(
+    gcs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A version in a local Cloud Storage server is complete, and never overwritten."""
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text("import keras\nmodel = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])\n")

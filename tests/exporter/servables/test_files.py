@@ -23,7 +23,7 @@ def keys(tmp_path: Path) -> Path:
     return tmp_path / "keys.txt"
 
 
-def test_kinds_of_vector_files(tmp_path: Path, keys: Path) -> None:
+def test_every_file_format_gives_the_same_vectors(tmp_path: Path, keys: Path) -> None:
     """The same table in every format."""
     np.save(tmp_path / "v.npy", VECTORS)
     np.savez(tmp_path / "v.npz", vectors=VECTORS, keys=["one", "zwölf"])
@@ -46,7 +46,7 @@ def test_kinds_of_vector_files(tmp_path: Path, keys: Path) -> None:
         np.testing.assert_array_equal(found.vectors, VECTORS)
 
 
-def test_other_dtypes_are_noted(tmp_path: Path, keys: Path) -> None:
+def test_conversion_to_float32_is_noted(tmp_path: Path, keys: Path) -> None:
     """Vectors are float32."""
     np.save(tmp_path / "v.npy", VECTORS.astype(np.float64))
     assert read_vectors(tmp_path / "v.npy", keys).notes == (
@@ -64,7 +64,9 @@ def test_other_dtypes_are_noted(tmp_path: Path, keys: Path) -> None:
         (np.array([[1.0], [np.nan]]), r"the vector of 'zwölf' \(row 2 of .*\) has values that are not finite"),
     ],
 )
-def test_bad_arrays(array: np.ndarray, message: str, tmp_path: Path, keys: Path) -> None:
+def test_unusable_arrays_are_refused_with_the_reason(
+    array: np.ndarray, message: str, tmp_path: Path, keys: Path
+) -> None:
     """The shape, the number, or the row is named."""
     np.save(tmp_path / "v.npy", array)
     with pytest.raises(InvalidInput, match=message):
@@ -79,7 +81,7 @@ def test_bad_arrays(array: np.ndarray, message: str, tmp_path: Path, keys: Path)
         ("a,1\na,2\n", "row 2 repeats row 1: a"),
     ],
 )
-def test_bad_csv(text: str, message: str, tmp_path: Path) -> None:
+def test_unusable_csv_is_refused_with_the_row(text: str, message: str, tmp_path: Path) -> None:
     """The row is named."""
     (tmp_path / "v.csv").write_text(text)
     with pytest.raises(InvalidInput, match=message):
@@ -95,7 +97,7 @@ def test_bad_csv(text: str, message: str, tmp_path: Path) -> None:
         (b"caf\xe9", "is not UTF-8 text"),
     ],
 )
-def test_bad_lines(content: bytes, message: str, tmp_path: Path) -> None:
+def test_unusable_text_is_refused_with_the_line(content: bytes, message: str, tmp_path: Path) -> None:
     """The line is named."""
     (tmp_path / "keys.txt").write_bytes(content)
     with pytest.raises(InvalidInput, match=message):
@@ -104,7 +106,7 @@ def test_bad_lines(content: bytes, message: str, tmp_path: Path) -> None:
         read_lines(tmp_path / "nowhere.txt")
 
 
-def test_damaged_arrays(tmp_path: Path, keys: Path) -> None:
+def test_array_files_that_are_damaged_or_need_pickle_are_refused(tmp_path: Path, keys: Path) -> None:
     """Files that numpy cannot read, or that need pickle."""
     (tmp_path / "v.npy").write_bytes(b"\x93NUMPY")
     np.save(tmp_path / "o.npy", np.array([[object()]], object), allow_pickle=True)
@@ -113,7 +115,7 @@ def test_damaged_arrays(tmp_path: Path, keys: Path) -> None:
             read_vectors(tmp_path / name, keys)
 
 
-def test_what_a_file_is(tmp_path: Path, keys: Path) -> None:
+def test_suffix_or_option_decides_the_kind_of_a_file(tmp_path: Path, keys: Path) -> None:
     """The suffix tells, or an option; a table alone does not."""
     for name in ("v.npy", "v.npz", "v.csv", "vocab.txt", "vocab"):
         (tmp_path / name).touch()

@@ -132,7 +132,7 @@ def expected(metric: str, queries: np.ndarray, *, without: int | None = None) ->
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_lookup(server: Served, transport: Transport) -> None:
+def test_lookup_returns_vectors_of_known_keys_and_marks_unknown_ones(server: Served, transport: Transport) -> None:
     """Known keys have their vectors; unknown ones are marked."""
     answer = ask(server, transport, "dot", {"keys": ["key 5", "nobody", "key 2999"]}, "lookup")
 
@@ -142,7 +142,7 @@ def test_lookup(server: Served, transport: Transport) -> None:
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
-def test_nearest(server: Served, transport: Transport, metric: str) -> None:
+def test_nearest_keys_and_scores_equal_those_of_numpy(server: Served, transport: Transport, metric: str) -> None:
     """The same keys and scores as numpy's, for vectors that are not in the table, one or many."""
     for rows in (1, 5):
         queries = np.random.default_rng(rows).standard_normal((rows, SIZE)).astype(np.float32)
@@ -152,7 +152,7 @@ def test_nearest(server: Served, transport: Transport, metric: str) -> None:
         np.testing.assert_allclose(answer["scores"], scores, rtol=1e-4, atol=1e-5)
 
 
-def test_nearest_in_parts(server: Served) -> None:
+def test_large_request_that_reads_the_table_in_parts_has_the_same_answer(server: Served) -> None:
     """A request so large that the table is read in parts has the same answer."""
     queries = np.random.default_rng(9).standard_normal((2500, SIZE)).astype(np.float32)
     answer = ask(server, "grpc", "cosine", {"vectors": queries}, "nearest")
@@ -163,7 +163,7 @@ def test_nearest_in_parts(server: Served) -> None:
 
 
 @pytest.mark.parametrize("metric", ["cosine", "dot", "l2"])
-def test_nearest_to_keys(server: Served, metric: str) -> None:
+def test_neighbours_of_a_key_exclude_the_key_itself(server: Served, metric: str) -> None:
     """The neighbours of a key are others than itself; those of an unknown key are empty."""
     answer = ask(server, "rest", metric, {"keys": ["key 5", "nobody"]}, "nearest_to_keys")
     keys, scores = expected(metric, table()[5:6], without=5)
@@ -174,7 +174,7 @@ def test_nearest_to_keys(server: Served, metric: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_vocabulary(server: Served, transport: Transport) -> None:
+def test_vocabulary_maps_tokens_to_line_numbers_and_back(server: Served, transport: Transport) -> None:
     """Ids are line numbers, both ways, and unknown tokens follow the rule."""
     tokens = {"tokens": ["Größe", "nobody", "[UNK]"]}
     ids = {name: ask(server, transport, name, tokens, "ids") for name in ("unk", "minus", "hash")}
@@ -188,7 +188,7 @@ def test_vocabulary(server: Served, transport: Transport) -> None:
     assert back["known"].tolist() == [True, True, False, False]
 
 
-def test_strict_vocabulary(server: Served) -> None:
+def test_strict_vocabulary_refuses_unknown_tokens(server: Served) -> None:
     """The request with an unknown token is refused, with the token."""
     from tfsctl.errors import RequestRejected
 
@@ -199,7 +199,7 @@ def test_strict_vocabulary(server: Served) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_transformations(server: Served, transport: Transport) -> None:
+def test_transformations_are_served(server: Served, transport: Transport) -> None:
     """A function over columns, or over a dict of them; a FeatureSpace; a preprocessing layer."""
     people = {"age": np.array([50.0, 70.0], np.float32), "city": ["ROME", "Oslo"]}
     answer = ask(server, transport, "transform", people)
@@ -219,7 +219,7 @@ def test_transformations(server: Served, transport: Transport) -> None:
     assert found.tolist() == [2, 0]
 
 
-def test_transformations_that_fail(export: Export) -> None:
+def test_failing_transformation_is_refused_with_its_error(export: Export) -> None:
     """The error of the function, or the column that it lacks, is named."""
     fails = """
         columns = {"age": "float32"}
@@ -237,7 +237,7 @@ def test_transformations_that_fail(export: Export) -> None:
     assert "`columns` gives 'years' for age, which is not a dtype" in wrong.stderr
 
 
-def test_samples_are_real(server: Served) -> None:
+def test_samples_of_the_manifest_are_real_keys(server: Served) -> None:
     """The manifest has real keys for every signature, so that `sample` prints them; rows are independent."""
     (version,) = list_versions(server.models["cosine"])
     signatures = json.loads((version.path / MANIFEST_FILE).read_bytes())["signatures"]

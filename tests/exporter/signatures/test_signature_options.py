@@ -61,7 +61,7 @@ def method_names(path: Path) -> dict[str, str]:
     return {name: signature.method_name for name, signature in read_saved_model(path).signatures.items()}
 
 
-def test_new_names(export: Export) -> None:
+def test_signatures_inputs_and_outputs_get_the_names_of_the_options(export: Export) -> None:
     """Signatures, inputs and outputs get the names of the options; samples follow the inputs."""
     options = ("--signature", "serving_default=score", "--input", "x=features", "--input", "1=count")
     result = export(NET, "--json", *options, "--output", "scores=probabilities")
@@ -89,7 +89,9 @@ def test_new_names(export: Export) -> None:
         (["--classify", "empty.txt"], "empty.txt has no labels: it is a text file with one label per line"),
     ],
 )
-def test_options_that_do_not_fit(export: Export, options: list[str], error: str) -> None:
+def test_options_that_do_not_fit_the_model_are_refused_in_one_line(
+    export: Export, options: list[str], error: str
+) -> None:
     """One line says what is wrong with which option, and nothing is written."""
     (export.folder / "three.txt").write_text("a\nb\nc\n")
     (export.folder / "empty.txt").write_text("\n")
@@ -118,7 +120,7 @@ def test_changed_names_are_noted(export: Export) -> None:
     assert export(code, "--json", "--name", "renamed", "--input", "class_=kind").names[0] == ["kind", "my_input"]
 
 
-def test_examples(export: Export) -> None:
+def test_examples_option_makes_predict_take_tf_examples(export: Export) -> None:
     """With --examples, predict takes tf.Examples with a feature for each input; the samples are converted."""
     result = export(NET, "--json", "--examples")
 
@@ -129,7 +131,7 @@ def test_examples(export: Export) -> None:
     assert run(result.path, examples=rows) == {"n": [6, 7], "scores": [[3.0, 6.0], [1.0, 2.0]]}
 
 
-def test_classify_and_regress(export: Export) -> None:
+def test_classify_and_regress_options_add_signatures(export: Export) -> None:
     """Both add signatures that take tf.Examples, beside the model's own."""
     (export.folder / "labels.txt").write_text("cat\ndog\n")
     result = export(NET, "--json", "--classify", "labels.txt")
@@ -150,7 +152,7 @@ def test_classify_and_regress(export: Export) -> None:
     assert method_names(again.path) == {"classify": CLASSIFY}
 
 
-def test_sequences_in_examples(export: Export) -> None:
+def test_sequences_in_examples_are_padded_to_the_longest_row(export: Export) -> None:
     """A free dimension is padded to the longest row."""
     code = """
         import keras
@@ -164,7 +166,7 @@ def test_sequences_in_examples(export: Export) -> None:
 
 
 @pytest.mark.parametrize("format_", ["png", "jpeg"])
-def test_images(export: Export, format_: str) -> None:
+def test_image_bytes_option_makes_an_input_take_image_files(export: Export, format_: str) -> None:
     """With --image-bytes, the image input takes files: decoded, resized, with values from 0 to 255."""
     (export.folder / "labels.txt").write_text("dark\nbright\n")
     code = """
@@ -214,7 +216,9 @@ def test_images(export: Export, format_: str) -> None:
         ("import keras, numpy as np\nmodel = keras.Sequential([keras.layers.Dense(1)])\nmodel(np.zeros((2, 3)))", [], None),
     ],
 )  # fmt: skip
-def test_batch_size(export: Export, code: str, options: list[str], expected: int | None) -> None:
+def test_batch_size_is_that_of_the_model_or_the_option(
+    export: Export, code: str, options: list[str], expected: int | None
+) -> None:
     """A declared batch size stays; data that a model was called on declares none; --batch-size changes it."""
     signature = export(code, "--json", *options).document["signatures"]["serving_default"]
 
@@ -223,7 +227,7 @@ def test_batch_size(export: Export, code: str, options: list[str], expected: int
     assert (spec["shape"][0], output["shape"][0]) == (expected, expected)
 
 
-def test_another_fixed_batch_size(export: Export) -> None:
+def test_fixed_batch_size_cannot_be_changed(export: Export) -> None:
     """A fixed batch cannot become another one."""
     assert export(FIXED, "--batch-size", "3").last_words == [
         "error: --batch-size 3: signature serving_default has a fixed batch of 2",
@@ -254,13 +258,13 @@ def test_another_fixed_batch_size(export: Export) -> None:
     ],
     ids=["float16", "bfloat16", "complex64"],
 )
-def test_types_that_rest_cannot_carry(export: Export, code: str, note: str) -> None:
+def test_types_that_rest_cannot_carry_are_noted(export: Export, code: str, note: str) -> None:
     """A note names the tensor and its type."""
     assert export(code, "--json").document["notes"] == [f"signature serving_default: {note}"]
 
 
 @pytest.mark.parametrize("mode", ["int8", "float8"])
-def test_quantised_models(export: Export, mode: str) -> None:
+def test_quantized_models_keep_float_inputs_and_outputs(export: Export, mode: str) -> None:
     """A quantised model is exported with float inputs and outputs, and answers as in Keras."""
     result = export(
         f"""
@@ -276,7 +280,7 @@ def test_quantised_models(export: Export, mode: str) -> None:
     assert result.document["checks"]["serving_default"]["max_difference"] < 1e-3
 
 
-def test_parsing() -> None:
+def test_signature_options_are_parsed() -> None:
     """The options of the command line."""
     assert parse_renames(["a=b", "main:0=c"], "--output") == {"a": "b", "main:0": "c"}
     assert parse_signatures(["a", "b=c"]) == {"a": "a", "b": "c"}

@@ -33,7 +33,7 @@ from tfsctl.exporter.sources.model_source import parse_source
         ("net.ipynb", b"", "a notebook", "jupyter nbconvert --to script net.ipynb"),
     ],
 )
-def test_file(
+def test_format_of_a_foreign_file_is_told_by_name_or_first_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, contents: bytes, what: str, hint: str
 ) -> None:
     """The name or the first bytes tell the format."""
@@ -51,15 +51,15 @@ def test_file(
     ("file", "what"),
     [("checkpoint", "a TensorFlow checkpoint"), ("net-1.index", "a TensorFlow checkpoint"), ("model.json", "a Tensor")],
 )
-def test_directory(tmp_path: Path, file: str, what: str) -> None:
-    """So do the files of a directory."""
+def test_format_of_a_foreign_directory_is_told_by_its_files(tmp_path: Path, file: str, what: str) -> None:
+    """Files that only one library writes."""
     (tmp_path / file).write_text('{"weightsManifest": []}')
 
     with pytest.raises(InvalidInput, match=what):
         parse_source(str(tmp_path))
 
 
-def test_saved_model_file(tmp_path: Path) -> None:
+def test_saved_model_pb_stands_for_its_directory(tmp_path: Path) -> None:
     """The file `saved_model.pb` stands for its directory; a text file is a SavedModel too."""
     for name in ("saved_model.pb", "saved_model.pbtxt"):
         (tmp_path / name).touch()

@@ -15,7 +15,7 @@ from tfsctl.exporter.session_process import SessionProcess
 pytestmark = pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
 
 
-def test_jax_function(export: Export) -> None:
+def test_jax_function_of_the_docs_is_exported_and_served(export: Export) -> None:
     """The example of the docs is exported, and a server answers with it."""
     (code,) = re.findall(r"```python\n(import jax.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL)
 

@@ -28,7 +28,7 @@ def answer(export: Export, source: object, *options: object) -> list[list[float]
 
 
 @pytest.mark.parametrize(("saved", "named"), [("a.h5", "b.keras"), ("a.keras", "b.h5"), ("a.keras", "b.keras")])
-def test_contents_decide(export: Export, saved: str, named: str) -> None:
+def test_contents_decide_whether_a_file_is_a_keras_file(export: Export, saved: str, named: str) -> None:
     """The name of a Keras file does not matter."""
     export(NET + f"    build_model().save('{saved}'); os.rename('{saved}', '{named}')\n")
 
@@ -36,7 +36,7 @@ def test_contents_decide(export: Export, saved: str, named: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["w.weights.h5", "w.h5", "old.h5"])
-def test_weights(export: Export, file: str) -> None:
+def test_weights_file_is_loaded_into_the_model_of_a_python_file(export: Export, file: str) -> None:
     """A file of weights is loaded into the model of a Python file, in today's and in Keras 2's format."""
     (export.folder / "net.py").write_text("")
     export(
@@ -55,7 +55,7 @@ def test_weights(export: Export, file: str) -> None:
     assert answer(export, "net.py:build_model", "--weights", file) == [[12.0]]
 
 
-def test_bad_weights(export: Export) -> None:
+def test_weights_that_do_not_fit_are_refused(export: Export) -> None:
     """Weights of another model, or for something that has none, are refused."""
     code = NET + "    keras.Sequential([keras.Input((2,)), keras.layers.Dense(9)]).save_weights('w.weights.h5')\n"
     result = export(code, "--weights", "w.weights.h5")
@@ -67,7 +67,7 @@ def test_bad_weights(export: Export) -> None:
 
 
 @pytest.mark.parametrize("module", ["mine.py", "mine"])
-def test_custom_objects(export: Export, module: str) -> None:
+def test_custom_objects_come_from_a_module_or_a_python_file(export: Export, module: str) -> None:
     """The classes that a file needs come from a module or a Python file."""
     (export.folder / "mine.py").write_text(
         "import keras\nclass Triple(keras.layers.Layer):\n    def call(self, x): return x * 3\n"
@@ -80,7 +80,7 @@ def test_custom_objects(export: Export, module: str) -> None:
     assert answer(export, "saved.keras", "--custom-objects", module) == [[3.0, 6.0]]
 
 
-def test_bad_custom_objects(export: Export) -> None:
+def test_missing_module_of_custom_objects_is_named(export: Export) -> None:
     """A module that is not there is named; a Python file takes no such option."""
     export("import keras\nkeras.Sequential([keras.Input((2,))]).save('saved.keras')")
     result = export.source("saved.keras", "--custom-objects", "nowhere.py")
@@ -94,7 +94,7 @@ def test_bad_custom_objects(export: Export) -> None:
 
 
 @pytest.mark.parametrize("file", ["saved.keras", "saved.h5"])
-def test_lambda_layers(export: Export, file: str) -> None:
+def test_lambda_layers_need_unsafe(export: Export, file: str) -> None:
     """A Lambda layer is Python code in the file: it takes --unsafe, and the refusal says so."""
     export(
         "import keras\n"
@@ -113,7 +113,7 @@ def test_lambda_layers(export: Export, file: str) -> None:
 
 @needs_tf_keras
 @pytest.mark.parametrize("file", ["old.h5", "old.keras"])
-def test_keras_2_files(export: Export, file: str) -> None:
+def test_keras_2_files_are_loaded_by_tf_keras(export: Export, file: str) -> None:
     """tf-keras loads what Keras 2 wrote, here an LSTM with `time_major`, under any name."""
     export(
         f"""
@@ -130,7 +130,7 @@ def test_keras_2_files(export: Export, file: str) -> None:
 
 
 @needs_tf_keras
-def test_gru_of_an_old_keras(export: Export) -> None:
+def test_gru_without_reset_after_is_loaded_as_keras_wrote_it(export: Export) -> None:
     """Keras before 2.1.5 did not write the option `reset_after`, which was False."""
     export(
         """
@@ -153,7 +153,7 @@ def test_gru_of_an_old_keras(export: Export) -> None:
 
 
 @needs_tf_keras
-def test_lambda_as_activation(export: Export) -> None:
+def test_lambda_activation_comes_from_the_custom_objects(export: Export) -> None:
     """A lambda in the file of custom objects stands for the function `<lambda>` of a Keras file."""
     (export.folder / "leaky.py").write_text("leaky = lambda x: x * 10.0\n")
     export(
@@ -173,7 +173,7 @@ def test_lambda_as_activation(export: Export) -> None:
 
 
 @needs_tf_keras
-def test_keras_2_objects_in_a_file(export: Export) -> None:
+def test_python_file_may_define_a_tf_keras_model(export: Export) -> None:
     """A Python file may define a model of tf_keras."""
     (export.folder / "net.py").write_text(
         "import tf_keras\nx = tf_keras.Input((2,), name='x')\n"

@@ -49,7 +49,7 @@ FUNCTION = """
     ],
     ids=["argument", "command-line", "sys.exit", "__main__", "relative-import", "dataclass-pickle"],
 )
-def test_running_a_file(export: Export, code: str, options: list[str], units: int) -> None:
+def test_file_runs_as_with_python_and_its_arguments(export: Export, code: str, options: list[str], units: int) -> None:
     """A file runs as with `python FILE`, with arguments of `--arg`."""
     result = export(f"import keras\n{code}".replace("\n    ", "\n"), "--json", *options)
 
@@ -79,7 +79,9 @@ def test_running_a_file(export: Export, code: str, options: list[str], units: in
         ("import sys\nsys.exit(0)", (1, "net.py:2: the file exited with SystemExit: 0"), ""),
     ],
 )
-def test_files_that_give_no_model(export: Export, code: str, code_and_error: tuple[int, str], hint: str) -> None:
+def test_hint_for_a_file_without_a_model_says_what_to_change(
+    export: Export, code: str, code_and_error: tuple[int, str], hint: str
+) -> None:
     """The hint says what to change or to add."""
     result = export(code)
 
@@ -103,7 +105,7 @@ def test_files_that_give_no_model(export: Export, code: str, code_and_error: tup
     ],
     ids=["tf.function", "concrete", "samples", "dict", "layer", "archive"],
 )
-def test_kinds_of_models(export: Export, code: str) -> None:
+def test_functions_layers_and_archives_are_models(export: Export, code: str) -> None:
     """Functions, layers and archives are models too, with the tables that they use."""
     result = export(FUNCTION + f"    import keras\n    {code}\n", "--json")
 
@@ -116,7 +118,7 @@ def test_kinds_of_models(export: Export, code: str) -> None:
     assert second == first + 1
 
 
-def test_dict_of_models(export: Export) -> None:
+def test_each_entry_of_a_dict_is_a_signature(export: Export) -> None:
     """Each entry of a dict is a signature."""
     result = export(
         f"""
@@ -131,7 +133,7 @@ def test_dict_of_models(export: Export) -> None:
     assert result.document["signatures"]["embed"]["outputs"]["vector"]["shape"] == [None, 4, 2]
 
 
-def test_modules_that_are_forgotten(export: Export) -> None:
+def test_next_export_imports_the_files_own_modules_anew(export: Export) -> None:
     """Only the modules of the file's folder and package are imported anew by the next export."""
     for name, units in (("one", 1), ("two", 2)):
         (export.folder / name / "layers").mkdir(parents=True)
@@ -142,7 +144,7 @@ def test_modules_that_are_forgotten(export: Export) -> None:
         assert result.document["signatures"]["serving_default"]["outputs"]["y"]["shape"] == [None, units]
 
 
-def test_default_arguments_that_are_tensors(export: Export) -> None:
+def test_arguments_without_samples_keep_their_default(export: Export) -> None:
     """An argument that `samples` do not have keeps its default."""
     exported = export(
         """
@@ -160,7 +162,7 @@ def test_default_arguments_that_are_tensors(export: Export) -> None:
         assert session.run("serving_default", {"x": np.array([[3]], np.float32)})["y"].tolist() == [[7.0]]
 
 
-def test_named_tuple_of_outputs(export: Export) -> None:
+def test_fields_of_a_named_tuple_name_the_outputs(export: Export) -> None:
     """The fields of a NamedTuple are the names of outputs."""
     exported = export(
         """
@@ -178,7 +180,7 @@ def test_named_tuple_of_outputs(export: Export) -> None:
     assert exported.names == (["x"], ["deviation", "mean"])
 
 
-def test_graph_mode(with_tensorflow: ForkServer, tmp_path: Path) -> None:
+def test_file_that_turns_off_eager_execution_is_refused(with_tensorflow: ForkServer, tmp_path: Path) -> None:
     """A file that turns off eager execution is refused. The process stays in that state, so it is one of its own."""
     (tmp_path / "net.py").write_text("import tensorflow as tf\ntf.compat.v1.disable_eager_execution()\nmodel = 1\n")
     done = with_tensorflow.run("tfsctl.__main__:main", "export", "net.py", cwd=tmp_path)

@@ -17,7 +17,7 @@ NET = """
 """
 
 
-def test_text_file(export: Export) -> None:
+def test_saved_model_in_text_form_is_converted(export: Export) -> None:
     """A SavedModel in text is converted: few tools besides TensorFlow Serving read it."""
     export(
         NET
@@ -44,7 +44,7 @@ def test_text_file(export: Export) -> None:
     assert (result.code, result.last_words[0][:50]) == (1, "error: text/saved_model.pbtxt is not a SavedModel:")
 
 
-def test_variables_that_a_server_does_not_find(export: Export) -> None:
+def test_keras_3_saved_model_is_written_again_so_that_servers_restore_it(export: Export) -> None:
     """What `tf.saved_model.save` writes of a Keras 3 model restores in Python only: it is written again."""
     export(NET + "    import tensorflow as tf\n    tf.saved_model.save(net, 'lost')\n")
     result = export.source("lost", "--json", "--name", "net")
@@ -59,7 +59,7 @@ def test_variables_that_a_server_does_not_find(export: Export) -> None:
     assert values.tolist() == [[3.0]]
 
 
-def test_other_signatures(export: Export) -> None:
+def test_saved_model_is_written_again_with_changed_signatures(export: Export) -> None:
     """A SavedModel is written again with other names, and chosen signatures."""
     export(NET + "    net.export('saved', verbose=False)\n")
     options = ("--signature", "serving_default", "--input", "x=features", "--output", "output_0=score")
@@ -71,7 +71,7 @@ def test_other_signatures(export: Export) -> None:
         assert session.run("serving_default", {"features": np.array([[1, 2]], np.float32)})["score"].tolist() == [[3.0]]
 
 
-def test_frozen_graph(export: Export) -> None:
+def test_frozen_graph_is_exported_as_in_the_docs(export: Export) -> None:
     """The example of the docs imports a frozen graph."""
     (example,) = re.findall(
         r"```python\n(import tensorflow as tf\n\ngraph.*?)```", (ROOT / "docs" / "export.md").read_text(), re.DOTALL

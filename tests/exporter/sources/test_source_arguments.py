@@ -27,11 +27,13 @@ def other(width): ...
         (["train.csv", "--verbose", "-x=1"], {}, ["train.csv", "--verbose", "-x=1"]),
     ],
 )
-def test_split(texts: list[str], keywords: dict[str, object], command_line: list[str]) -> None:
+def test_arguments_are_split_between_the_function_and_sys_argv(
+    texts: list[str], keywords: dict[str, object], command_line: list[str]
+) -> None:
     """A parameter of the function takes its argument as a Python literal or text; the rest is for sys.argv."""
     assert split_arguments(texts, CODE, "build_model") == (keywords, command_line)
 
 
-def test_file_that_cannot_be_parsed() -> None:
+def test_unparsable_file_is_left_to_the_error_of_running_it() -> None:
     """Running the file reports the error."""
     assert split_arguments(["a=1"], "def (", "build_model") == ({}, ["--a=1"])

@@ -51,7 +51,7 @@ def logs_of(version: Path) -> list[protos.PredictionLog]:
     return [protos.PredictionLog.FromString(record) for record in read_records(version / WARMUP_FILE)]
 
 
-def test_requests_that_fit_the_signatures(export: Export) -> None:
+def test_warmup_has_one_row_and_all_checked_rows_of_each_stateless_signature(export: Export) -> None:
     """For each signature one row, and all rows of its check; none that changes the state of the model."""
     exported = export(HALF, "--warmup", "auto", "--json")
 
@@ -63,7 +63,7 @@ def test_requests_that_fit_the_signatures(export: Export) -> None:
     assert not compare_files(exported.path)
 
 
-def test_samples_of_the_manifest(export: Export) -> None:
+def test_warmup_command_uses_recorded_samples_or_synthetic_rows(export: Export) -> None:
     """`tfsctl warmup PATH` takes the samples that the export recorded; without samples, the rows are synthetic."""
     exported = export(HALF, "--json")
     export.command("warmup", exported.path)
@@ -78,7 +78,7 @@ def test_samples_of_the_manifest(export: Export) -> None:
     assert len(sent["parse", "inputs"]) == 3
 
 
-def test_requests_in_json_lines(export: Export, version: Path) -> None:
+def test_warmup_requests_are_read_from_json_lines(export: Export, version: Path) -> None:
     """Bodies of REST requests, and rows; the manifest has the hash of the new file."""
     (export.folder / "requests.jsonl").write_text(
         '{"instances": [1.0, 2.0]}\n\n{"signature_name": "regress_x_to_y", "examples": [{"x": [1.0]}]}\n3.5\n'
@@ -91,7 +91,7 @@ def test_requests_in_json_lines(export: Export, version: Path) -> None:
     assert json.loads((version / MANIFEST_FILE).read_text())["warmup_requests"] == 3
 
 
-def test_requests_of_other_files(export: Export, version: Path) -> None:
+def test_warmup_requests_are_read_from_prediction_logs_and_tables(export: Export, version: Path) -> None:
     """PredictionLog records are taken as they are; of a table, each row is a request."""
     (export.folder / "rows.csv").write_text("x\n1\n2\n")
     assert export.command("warmup", version, "rows.csv", "--json").document["warmup_requests"] == 2
@@ -102,7 +102,7 @@ def test_requests_of_other_files(export: Export, version: Path) -> None:
     assert export.command("warmup", version, "--json").document["warmup_requests"] == 6
 
 
-def test_copied_requests_are_run(export: Export, version: Path) -> None:
+def test_warmup_requests_of_a_copied_saved_model_are_run(export: Export, version: Path) -> None:
     """The warmup file of a SavedModel that is copied must not keep servers from loading the copy."""
     log = protos.PredictionLog()
     log.predict_log.request.model_spec.signature_name = "unknown"
@@ -125,7 +125,9 @@ def test_copied_requests_are_run(export: Export, version: Path) -> None:
         (None, "there is no file requests.jsonl"),
     ],
 )
-def test_files_that_are_refused(export: Export, version: Path, content: str | None, error: str) -> None:
+def test_unusable_warmup_file_is_refused_and_the_version_is_unchanged(
+    export: Export, version: Path, content: str | None, error: str
+) -> None:
     """The error names the line, and the version is left as it was."""
     if content is not None:
         (export.folder / "requests.jsonl").write_text(content)
@@ -137,8 +139,8 @@ def test_files_that_are_refused(export: Export, version: Path, content: str | No
     assert not compare_files(version)
 
 
-def test_warmup_file_is_missed_before_the_model_is_built(export: Export) -> None:
-    """Nobody trains for an hour to be told that a file does not exist."""
+def test_missing_warmup_file_is_reported_before_the_model_is_built(export: Export) -> None:
+    """The check comes first because training may take hours."""
     result = export("raise AssertionError('the model was built')", "--warmup", "nowhere.jsonl")
     assert result.code == 4
     assert f"error: there is no file {export.folder}/nowhere.jsonl" in result.stderr
