@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "support")]
 
-from asking import PREDICT, raw_call  # noqa: E402 - modules of tests/
+from grpc_requests import PREDICT, raw_call  # noqa: E402 - modules of tests/
 from model_servers import Served, cpu_s, running_flags  # noqa: E402
 from scale_models import write_scale_model  # noqa: E402
 

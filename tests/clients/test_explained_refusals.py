@@ -13,11 +13,11 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from asking import rest
 from echo_models import write_echo_model
 from graph_models import GraphModel, write_rows_model
 from model_servers import Served, clean_environment
 from ports import HOST, free_ports
+from rest_requests import rest
 from waiting import PATIENCE_S
 
 from tfsctl.core import protos, tensors

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from asking_grpc import GrpcReply, GrpcServer
-from asking_rest import RestReply
 from google.protobuf import json_format
+from grpc_caller import GrpcCaller, GrpcReply
 from recorded_cases import GrpcCase, RestCase
+from rest_caller import RestReply
 
 from tfsctl.core import tensors
 
@@ -48,39 +48,39 @@ def judge_rest(case: RestCase, reply: RestReply) -> Verdict:
     if reply.body == expected:
         return Verdict("exact")
     try:
-        if alike(json.loads(reply.body), json.loads(expected)):
+        if mean_the_same(json.loads(reply.body), json.loads(expected)):
             return Verdict("same")
     except ValueError:
         pass
     return _differs("body", reply.body, expected)
 
 
-def judge_grpc(case: GrpcCase, reply: GrpcReply, server: GrpcServer) -> Verdict:
+def judge_grpc(case: GrpcCase, reply: GrpcReply, server: GrpcCaller) -> Verdict:
     """Compare a gRPC answer with the recorded one."""
     if reply.code != case.code:
         return _differs("code", f"{reply.code} {reply.details}", f"{case.code} {case.details}")
     if case.code != "OK":
-        wanted = server.filled(case.details)
+        wanted = server.with_models_folder(case.details)
         if reply.details == wanted:
             return Verdict("exact")
-        return Verdict("same") if alike(reply.details, wanted) else _differs("details", reply.details, wanted)
-    expected = server.expected(case)
+        return Verdict("same") if mean_the_same(reply.details, wanted) else _differs("details", reply.details, wanted)
+    expected = server.expected_response(case)
     if reply.response == expected:
         return Verdict("exact")
-    if not isinstance(expected, bytes) and alike(_plain(reply.response), _plain(expected)):
+    if not isinstance(expected, bytes) and mean_the_same(_plain(reply.response), _plain(expected)):
         return Verdict("same")
     return _differs("response", reply.response, expected)
 
 
-def judge_together(
-    cases: Sequence[GrpcCase], replies: Sequence[GrpcReply], server: GrpcServer, *, kinds_only: bool
+def judge_concurrent(
+    cases: Sequence[GrpcCase], replies: Sequence[GrpcReply], server: GrpcCaller, *, kinds_only: bool
 ) -> Verdict:
-    """Compare answers to calls made at the same moment: there must be the same kinds, whoever got which.
+    """Compare answers to calls made at the same moment: the same kinds of answer, whichever call got which.
 
     Unless `kinds_only`, an answer where the recorded one was an answer too must be that one.
     """
     found = {(reply.code, reply.details) for reply in replies}
-    wanted = {(case.code, server.filled(case.details) if case.code != "OK" else "") for case in cases}
+    wanted = {(case.code, server.with_models_folder(case.details) if case.code != "OK" else "") for case in cases}
     if found != wanted:
         return _differs("kinds of answer", sorted(found), sorted(wanted))
     both = [judge_grpc(c, r, server) for c, r in zip(cases, replies, strict=True) if c.code == r.code == "OK"]
@@ -106,7 +106,7 @@ def _plain(message: Any) -> object:
     return plain
 
 
-def alike(left: object, right: object) -> bool:
+def mean_the_same(left: object, right: object) -> bool:
     """Whether two JSON values mean the same."""
     if isinstance(left, bool) or isinstance(right, bool) or left is None or right is None:
         return left is right
@@ -114,9 +114,9 @@ def alike(left: object, right: object) -> bool:
         both_nan = left != left and right != right  # noqa: PLR0124 - only NaN differs from itself
         return both_nan or left == right or math.isclose(left, right, rel_tol=1e-5, abs_tol=1e-6)
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(alike, left, right))
+        return len(left) == len(right) and all(map(mean_the_same, left, right))
     if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(alike(left[key], right[key]) for key in left)
+        return left.keys() == right.keys() and all(mean_the_same(left[key], right[key]) for key in left)
     if isinstance(left, str) and isinstance(right, str):
         return _words(left) == _words(right)
     return left == right

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import known_differences
 from agreement import Verdict
-from asking_grpc import connected
+from grpc_caller import connected
 from recorded_cases import MODELS, grpc_cases, rest_cases
-from replaying import in_steps, replay_grpc, replay_rest, replay_together
+from replaying import group_concurrent, replay_concurrent, replay_grpc, replay_rest
 
-Outcome = tuple[str, bool, Verdict]  # the case, whether it counts, how it compares
+Outcome = tuple[str, bool, Verdict]  # the case, whether it counts, its verdict
 
 
 def rest_outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
@@ -30,15 +30,15 @@ def rest_outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
 
 
 def grpc_outcomes(options: argparse.Namespace) -> Iterator[Outcome]:
-    """Replay the gRPC cases; those asked at the same moment are one outcome."""
+    """Replay the gRPC cases; those sent at the same moment are one outcome."""
     chosen = [case for case in grpc_cases() if case.server == options.server and options.only in case.name]
     with connected(options.host, options.grpc_port, options.models.resolve()) as server:
-        for step in in_steps(chosen):
+        for step in group_concurrent(chosen):
             if len(step) == 1:
                 yield step[0].name, not step[0].is_unstable, replay_grpc(step[0], server)
             else:
                 kinds_only = step[0].group in known_differences.MERGED_ANSWERS
-                yield step[0].group, True, replay_together(step, server, kinds_only=kinds_only)
+                yield step[0].group, True, replay_concurrent(step, server, kinds_only=kinds_only)
 
 
 def report(protocol: str, outcomes: Iterator[Outcome], show: int) -> bool:

@@ -1,4 +1,4 @@
-"""Ask recorded gRPC calls of a server with the official messages, one by one or many at the same moment."""
+"""Sends recorded gRPC requests to a server with the official messages: one at a time, or several at the same moment."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ METHODS = {
     "GetModelStatus": (_MODEL, "GetModelStatusRequest", "GetModelStatusResponse"),
     "HandleReloadConfigRequest": (_MODEL, "ReloadConfigRequest", "ReloadConfigResponse"),
 }
-# The client's own words, when the stream is reset in the moment its deadline passes.
-_SHORT_S = 0.03  # less than a run of the slow model takes anywhere
+_SHORT_S = 0.03  # less than a run of the slow model takes on any machine
+# The client's own message, if the stream is reset at the moment its deadline passes
 _LATE = re.compile(r"Stream removed \((Deadline Exceeded)\)")
 _NO_LIMITS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
 @dataclass(frozen=True, slots=True)
 class GrpcReply:
-    """A gRPC answer: a code, and with OK a message (bytes for a method asked with bytes), else details."""
+    """A gRPC answer: a code, and a message (bytes for a method called with bytes) if it is OK; otherwise details."""
 
     code: str
     details: str
@@ -43,27 +43,27 @@ class GrpcReply:
 
 
 @contextmanager
-def connected(host: str, port: int, models: Path) -> Iterator[GrpcServer]:
-    """A server to be asked over one channel, while the block lasts."""
+def connected(host: str, port: int, models: Path) -> Iterator[GrpcCaller]:
+    """A caller over one channel, which is open for as long as the block runs."""
     with grpc.insecure_channel(f"{host}:{port}", options=_NO_LIMITS) as channel:
-        yield GrpcServer(channel, models)
+        yield GrpcCaller(channel, models)
 
 
-class GrpcServer:
-    """A server to be asked; `models` is the folder that stands for `{MODELS}`."""
+class GrpcCaller:
+    """Makes calls to one server; `models` is the folder that stands for `{MODELS}`."""
 
     def __init__(self, channel: grpc.Channel, models: Path) -> None:
         self._channel = channel
         self._models = models
 
-    def ask(self, case: GrpcCase, *, timeout_s: float | None = None) -> GrpcReply:
-        """Make one call; `timeout_s` is its deadline where it should not be the recorded one."""
+    def call(self, case: GrpcCase, *, timeout_s: float | None = None) -> GrpcReply:
+        """Make one call; `timeout_s` replaces the recorded deadline."""
         return _reply(self._start(case, timeout_s))
 
-    def ask_together(self, cases: Sequence[GrpcCase], last_after_s: float = 0.0) -> list[GrpcReply]:
+    def call_concurrently(self, cases: Sequence[GrpcCase], last_after_s: float = 0.0) -> list[GrpcReply]:
         """Make calls at the same moment, the last of them some seconds after the others.
 
-        Those that were recorded as too late are so on a faster machine as well.
+        If all were recorded as DEADLINE_EXCEEDED, their deadline is so short that a faster machine exceeds it too.
         """
         timeout_s = _SHORT_S if all(case.code == "DEADLINE_EXCEEDED" for case in cases) else None
         calls = [self._start(case, timeout_s) for case in cases[:-1]]
@@ -71,15 +71,15 @@ class GrpcServer:
         calls.append(self._start(cases[-1], timeout_s))
         return [_reply(call) for call in calls]
 
-    def filled(self, text: str) -> str:
+    def with_models_folder(self, text: str) -> str:
         """A recorded text with the folder of the models in place."""
         return text.replace("{MODELS}", str(self._models))
 
-    def expected(self, case: GrpcCase) -> Any:
+    def expected_response(self, case: GrpcCase) -> Any:
         """The recorded response message (or bytes)."""
         if case.method.startswith("/"):
             return ast.literal_eval(case.details)
-        return text_format.Parse(self.filled(case.response), getattr(protos, METHODS[case.method][2])())
+        return text_format.Parse(self.with_models_folder(case.response), getattr(protos, METHODS[case.method][2])())
 
     def _start(self, case: GrpcCase, timeout_s: float | None) -> Any:
         timeout_s = case.timeout_s if timeout_s is None else timeout_s
@@ -93,7 +93,7 @@ class GrpcServer:
             request_serializer=getattr(protos, request_type).SerializeToString,
             response_deserializer=getattr(protos, response_type).FromString,
         )
-        request = text_format.Parse(self.filled(case.request), getattr(protos, request_type)())
+        request = text_format.Parse(self.with_models_folder(case.request), getattr(protos, request_type)())
         return call.future(request, timeout=timeout_s)
 
 

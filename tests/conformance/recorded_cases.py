@@ -1,4 +1,4 @@
-"""The recorded cases as values: what was asked of TensorFlow Serving, and what it answered."""
+"""The recorded cases as values: requests to TensorFlow Serving, and its answers."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class RestCase:
 class GrpcCase:
     """One gRPC call and its answer, messages as text protos with `{MODELS}` for the folder of the models.
 
-    A `method` that starts with a slash is asked with bytes, and answered with bytes. Cases of a `sequence` change the
-    server's state and are asked in order. An `is_unstable` answer varied between two runs of TensorFlow Serving.
+    A `method` that starts with a slash takes and returns bytes. Cases of a `sequence` change the server's state and
+    are replayed in order. An `is_unstable` answer varied between two runs of TensorFlow Serving.
     """
 
     name: str
@@ -59,7 +59,7 @@ class GrpcCase:
 
     @property
     def group(self) -> str:
-        """The name shared by cases that were asked at the same moment; empty for one asked alone."""
+        """The name shared by cases that were sent at the same moment; empty for one that was sent alone."""
         match = re.fullmatch(r"(.*) #\d+", self.name)
         return match[1] if match else ""
 

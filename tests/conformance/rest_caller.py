@@ -1,4 +1,4 @@
-"""Ask a recorded REST request of a server, byte by byte as it was asked of TensorFlow Serving."""
+"""Sends recorded REST requests to a server, to the byte as they were sent to TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RestReply:
     body: bytes
 
 
-def ask(host: str, port: int, case: RestCase) -> RestReply:
+def send_request(host: str, port: int, case: RestCase) -> RestReply:
     """Send one request on a connection of its own. Raises OSError or http.client.HTTPException without an answer."""
     with socket.create_connection((host, port), timeout=TIMEOUT_S) as connection:
         connection.sendall(request_bytes(case, f"{host}:{port}"))

@@ -1,4 +1,4 @@
-"""Each recorded command line ends, or goes on, as TensorFlow Serving did: exit code, ports, and words on stdout."""
+"""Recorded command lines of TensorFlow Serving: the exit code, the open ports and stdout are the same."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ BAD = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command line led to: `exit_code` is None while it runs on."""
+    """The result of a command line; `exit_code` is None if the server still runs."""
 
     exit_code: int | None
     open_ports: frozenset[str]
@@ -114,7 +114,7 @@ def _open(process: subprocess.Popen[bytes], case: StartCase, ports: dict[str, in
 
 @pytest.fixture(scope="module")
 def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
-    """Runs command lines whose configuration files are there, and whose taken port is."""
+    """Runs command lines; their configuration files exist, and the port TAKEN has a listener."""
     folder = tmp_path_factory.mktemp("startup")
     write_configuration(folder)
     (folder / "bad").mkdir()
@@ -125,17 +125,17 @@ def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starter]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_startup(case: StartCase, starter: Starter) -> None:
-    """It ends with the recorded code or runs on, the same ports are open, and stdout says the same."""
+def test_command_line_ends_or_serves_as_recorded(case: StartCase, starter: Starter) -> None:
+    """The exit code, the open ports and the lines of stdout are the recorded ones."""
     outcome = starter.run(case)
 
     assert (outcome.exit_code, outcome.open_ports) == (case.exit_code, case.open_ports), outcome.stderr
-    assert _said(outcome.stdout) == _said(case.stdout)
+    assert _lines(outcome.stdout) == _lines(case.stdout)
     assert _flags(outcome.stdout) >= _flags(case.stdout)
 
 
-def _said(stdout: str) -> list[str]:
-    """The lines that are not usage, and of the version only whose it is."""
+def _lines(stdout: str) -> list[str]:
+    """The lines that are not usage; versions are cut off."""
     lines = [line for line in stdout.splitlines() if not line.startswith("\t")]
     return [re.sub(r"^(TensorFlow (?:ModelServer|Library)): .*", r"\1", line) for line in lines]
 

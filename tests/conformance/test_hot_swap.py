@@ -1,4 +1,4 @@
-"""Versions that come and go while the server runs pass through the recorded states, and the recorded one answers."""
+"""Versions that are added and removed while the server runs pass through the recorded states."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from recorded_cases import MODELS
 
 pytestmark = pytest.mark.server
 
-View = tuple[tuple[tuple[str, str], ...], object]  # the states, highest version first; what a predict gave
+View = tuple[tuple[tuple[str, str], ...], object]  # the states, highest version first; the answer to a predict
 SETTLE_S = 240.0
 PUBLISHED = "publish 2"
 
 
 def recorded_steps() -> dict[str, list[View]]:
-    """What was seen after each change, by what was changed; the first is a version 2 put beside version 1."""
+    """The recorded views after each change, by its name; the first change adds version 2."""
     steps: dict[str, list[View]] = {}
     changed = PUBLISHED
     for line in (RECORDED / "hotswap.txt").read_text(encoding="utf-8").splitlines():
@@ -88,8 +88,8 @@ def _url(server: Served) -> str:
     return f"http://{server.host}:{server.rest_port}/v1/models/hot"
 
 
-def test_hot_swap(server: Served, hot: Path) -> None:
-    """A new version, its removal, the last one's, and an empty folder: nothing is seen that was not recorded."""
+def test_only_recorded_states_are_seen_while_versions_change(server: Served, hot: Path) -> None:
+    """A new version, its removal, the removal of the last version, and an empty folder."""
     changes: dict[str, Callable[[], object]] = {
         PUBLISHED: lambda: shutil.copytree(MODELS / "versions" / "2", hot / "2"),
         "removed newest version 2": lambda: shutil.rmtree(hot / "2"),
@@ -114,7 +114,7 @@ def _is_passing(one: View) -> bool:
 
 
 def _watch(server: Served, last: View) -> list[View]:
-    """Everything seen until the last of the recorded views stands, each once."""
+    """The views until the last recorded one appears, without repetitions."""
     seen = [view(server)]
     deadline_s = time.monotonic() + SETTLE_S
     while seen[-1] != last and time.monotonic() < deadline_s:

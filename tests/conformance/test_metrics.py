@@ -38,7 +38,7 @@ def bounds(page: str, metric: str) -> set[str]:
     return set(re.findall(rf'^{metric}_bucket\{{.*le="([^"]+)"\}}', page, re.MULTILINE))
 
 
-def ask(server: Served, path: str, body: bytes | None = None) -> str:
+def send_request(server: Served, path: str, body: bytes | None = None) -> str:
     """One REST request's answer."""
     url = f"http://{server.host}:{server.rest_port}{path}"
     with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=240) as response:
@@ -46,15 +46,15 @@ def ask(server: Served, path: str, body: bytes | None = None) -> str:
         return text
 
 
-def test_metrics(tmp_path: Path) -> None:
+def test_metrics_page_has_the_recorded_names_types_labels_and_buckets(tmp_path: Path) -> None:
     """After requests of each kind every metric that TensorFlow Serving had samples of is there, in its form."""
     recorded = (RECORDED / "prometheus.txt").read_text(encoding="utf-8")
     with running_like("A", tmp_path) as server:
-        ask(server, "/v1/models/half_plus_two:predict", b'{"instances": [1.0]}')
+        send_request(server, "/v1/models/half_plus_two:predict", b'{"instances": [1.0]}')
         for verb, signature in ((":classify", "classify_x_to_y"), (":regress", "regress_x_to_y")):
             body = f'{{"signature_name": "{signature}", "examples": [{{"x": 1.0}}]}}'
-            ask(server, f"/v1/models/half_plus_two{verb}", body.encode())
-        ours = ask(server, PAGE)
+            send_request(server, f"/v1/models/half_plus_two{verb}", body.encode())
+        ours = send_request(server, PAGE)
 
     assert families(ours).items() >= families(recorded).items()
     wanted, found = samples(recorded), samples(ours)

@@ -10,16 +10,16 @@ from typing import Any
 import known_differences
 import pytest
 from agreement import Verdict
-from asking_grpc import GrpcServer, connected
+from grpc_caller import GrpcCaller, connected
 from model_servers import Served
 from recorded_cases import MODELS, GrpcCase, RestCase, grpc_cases, rest_cases
 from recorded_servers import running_like
-from replaying import in_steps, replay_grpc, replay_rest, replay_together
+from replaying import group_concurrent, replay_concurrent, replay_grpc, replay_rest
 
 pytestmark = pytest.mark.server
 
 OTHER_SERVERS = ("B", "Bpad", "C", "D", "R")
-IMPATIENT_S = 1.0  # a reload that will be answered is answered within a third of this
+RELOAD_DEADLINE_S = 1.0  # a reload that is answered at all is answered within a third of this
 REST, GRPC = rest_cases(), grpc_cases()
 
 
@@ -31,14 +31,14 @@ def server_a(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def grpc_a(server_a: Served) -> Iterator[GrpcServer]:
+def grpc_a(server_a: Served) -> Iterator[GrpcCaller]:
     """A connection to server A."""
     with connected(server_a.host, server_a.grpc_port, MODELS) as server:
         yield server
 
 
 def check(name: str, verdict: Verdict, differences: dict[str, str]) -> None:
-    """Hold a case to agreement, or to its entry among the known differences."""
+    """Require that a case agrees, or that it differs if it is among the known differences."""
     if name in differences:
         assert not verdict.agrees, f"{name} agrees now: take it out of known_differences.py"
     else:
@@ -46,28 +46,28 @@ def check(name: str, verdict: Verdict, differences: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in REST if case.server == "A" and not case.is_about_http], ids=str)
-def test_rest(case: RestCase, server_a: Served) -> None:
+def test_rest_answers_agree_with_the_recorded_ones(case: RestCase, server_a: Served) -> None:
     """Each REST case agrees, in status, body and content type."""
     check(case.name, replay_rest(case, server_a.host, server_a.rest_port), known_differences.COUNTED)
 
 
 @pytest.mark.parametrize("case", [case for case in REST if case.is_about_http], ids=str)
-def test_about_http(case: RestCase, server_a: Served) -> None:
-    """So do the cases about HTTP itself."""
+def test_answers_to_unusual_http_agree_with_the_recorded_ones(case: RestCase, server_a: Served) -> None:
+    """Odd verbs, paths and connections."""
     check(case.name, replay_rest(case, server_a.host, server_a.rest_port), {})
 
 
 @pytest.mark.parametrize("case", [case for case in GRPC if case.server == "A" and not case.sequence], ids=str)
-def test_grpc(case: GrpcCase, grpc_a: GrpcServer) -> None:
+def test_grpc_answers_agree_with_the_recorded_ones(case: GrpcCase, grpc_a: GrpcCaller) -> None:
     """Each gRPC case agrees, in code and details or message."""
     check(case.name, replay_grpc(case, grpc_a), known_differences.COUNTED)
 
 
-def test_reloads(grpc_a: GrpcServer) -> None:
-    """Reloads, each changing what the next one finds, agree from the first to the last. This comes after the others."""
+def test_a_sequence_of_reloads_agrees_with_the_recorded_one(grpc_a: GrpcCaller) -> None:
+    """Each reload changes the state that the next one finds. They run after all other cases of server A."""
     for case in GRPC:
         if case.server == "A" and case.sequence and not case.is_unstable:
-            verdict = replay_grpc(case, grpc_a, deadline_s=IMPATIENT_S)
+            verdict = replay_grpc(case, grpc_a, deadline_s=RELOAD_DEADLINE_S)
             assert verdict.agrees, f"{case}: {verdict.why}"
 
 
@@ -76,11 +76,11 @@ class OtherServer:
     """A running server with other flags, and a gRPC connection to it."""
 
     served: Served
-    grpc: GrpcServer
+    grpc: GrpcCaller
 
 
 class OtherServers:
-    """Servers started when they are asked for, one at a time."""
+    """Starts servers on demand, one at a time."""
 
     def __init__(self, workspaces: pytest.TempPathFactory, stack: ExitStack) -> None:
         self._workspaces = workspaces
@@ -92,8 +92,8 @@ class OtherServers:
         if name not in self._running:
             self._stack.close()
             served = self._stack.enter_context(running_like(name, self._workspaces.mktemp(name)))
-            asked = self._stack.enter_context(connected(served.host, served.grpc_port, MODELS))
-            self._running = {name: OtherServer(served, asked)}
+            caller = self._stack.enter_context(connected(served.host, served.grpc_port, MODELS))
+            self._running = {name: OtherServer(served, caller)}
         return self._running[name]
 
 
@@ -105,23 +105,25 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherServers]:
 
 
 def _other_cases() -> Iterator[Any]:
-    """The cases of the other servers, server by server; calls made at the same moment are one case."""
+    """The cases of the other servers, server by server; concurrent calls are one case."""
     for name in OTHER_SERVERS:
-        for step in in_steps([case for case in GRPC if case.server == name]):
+        for step in group_concurrent([case for case in GRPC if case.server == name]):
             yield pytest.param(name, step, id=f"{name}-{step[0].group or step[0]}")
         for case in (case for case in REST if case.server == name):
             yield pytest.param(name, case, id=f"{name}-{case}")
 
 
 @pytest.mark.parametrize(("name", "case"), list(_other_cases()))
-def test_other_flags(name: str, case: list[GrpcCase] | RestCase, others: OtherServers) -> None:
-    """With batching, method-name check, CORS, a timeout, health, tensor_content or no retries it agrees too."""
+def test_answers_of_servers_with_other_flags_agree_with_the_recorded_ones(
+    name: str, case: list[GrpcCase] | RestCase, others: OtherServers
+) -> None:
+    """With batching, method-name check, CORS, a timeout, health, tensor_content or no retries."""
     differences = known_differences.OTHER_SERVERS.get(name, {})
     server = others.get(name)
     if isinstance(case, RestCase):
         check(case.name, replay_rest(case, server.served.host, server.served.rest_port), differences)
     elif group := case[0].group:
         tries, kinds_only = (1 if group in differences else 40), group in known_differences.MERGED_ANSWERS
-        check(group, replay_together(case, server.grpc, tries=tries, kinds_only=kinds_only), differences)
+        check(group, replay_concurrent(case, server.grpc, tries=tries, kinds_only=kinds_only), differences)
     else:
         check(case[0].name, replay_grpc(case[0], server.grpc), differences)

@@ -1,4 +1,4 @@
-"""Rules that stand in TensorFlow Serving's sources and that no recorded case shows."""
+"""Rules of TensorFlow Serving's sources that no recorded case shows."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from asking_grpc import GrpcServer, connected
-from asking_rest import RestReply, ask
+from grpc_caller import GrpcCaller, connected
 from model_servers import Served
 from recorded_cases import MODELS, GrpcCase, RestCase
 from recorded_servers import running_like
+from rest_caller import RestReply, send_request
 
 pytestmark = pytest.mark.server
 
@@ -28,27 +28,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def grpc_server(server: Served) -> Iterator[GrpcServer]:
+def grpc_server(server: Served) -> Iterator[GrpcCaller]:
     """A gRPC connection to it."""
-    with connected(server.host, server.grpc_port, MODELS) as asked:
-        yield asked
+    with connected(server.host, server.grpc_port, MODELS) as caller:
+        yield caller
 
 
 def rest(server: Served, path: str, body: bytes | None = None, headers: tuple[tuple[str, str], ...] = ()) -> RestReply:
     """One REST request: a POST if there is a body."""
     method = "GET" if body is None else "POST"
     case = RestCase("", "A", method, f"/v1/models/{path}", "1.1", headers, body, 0, (), b"", is_about_http=False)
-    return ask(server.host, server.rest_port, case)
+    return send_request(server.host, server.rest_port, case)
 
 
-def call(server: GrpcServer, method: str, request: str) -> tuple[str, str]:
+def call(server: GrpcCaller, method: str, request: str) -> tuple[str, str]:
     """One gRPC call: code, and details or the response as text."""
-    reply = server.ask(GrpcCase("", "A", method, request, 20.0, "", "", "", "", is_unstable=False))
+    reply = server.call(GrpcCase("", "A", method, request, 20.0, "", "", "", "", is_unstable=False))
     return reply.code, reply.details or " ".join(str(reply.response).split())
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "said"),
+    ("path", "body", "status", "message"),
     [
         ("half_plus_two/Versions/123:predict", ROWS, 200, b'"predictions": [2.5'),
         ("versions/LABELS/stable:predict", ROWS, 200, b'"predictions": [1.0'),
@@ -67,58 +67,62 @@ def call(server: GrpcServer, method: str, request: str) -> tuple[str, str]:
         ('a"b', None, 400, b"Bad Request"),
     ],
 )
-def test_paths(server: Served, path: str, body: bytes | None, status: int, said: bytes) -> None:
-    """The words of a path have no case, `metadata` and the verb have; escapes are decoded once."""
+def test_paths_are_matched_and_unescaped_as_by_the_real_server(
+    server: Served, path: str, body: bytes | None, status: int, message: bytes
+) -> None:
+    """`metadata` and the verb are case-sensitive, the other words are not; escapes are decoded once."""
     reply = rest(server, path, body)
 
-    assert (reply.status, said in reply.body) == (status, True), reply.body
+    assert (reply.status, message in reply.body) == (status, True), reply.body
 
 
 @pytest.mark.parametrize(
     ("encoding", "unpacked"), [("gzip", True), ("x-gzip", True), ("gzip, gzip", True), ("GZIP", False), ("", False)]
 )
-def test_content_encodings(server: Served, encoding: str, *, unpacked: bool) -> None:
-    """A body is unpacked where the header holds `gzip`, in small letters."""
+def test_bodies_are_decompressed_if_the_encoding_contains_gzip(
+    server: Served, encoding: str, *, unpacked: bool
+) -> None:
+    """In small letters only."""
     reply = rest(server, "half_plus_two:predict", gzip.compress(ROWS), (("Content-Encoding", encoding),))
 
     assert (reply.status == 200) == unpacked
 
 
-def test_one_kind_of_value_in_a_feature(server: Served) -> None:
-    """A feature's kind is looked at before its values."""
+def test_the_kind_of_a_feature_is_checked_before_its_values(server: Served) -> None:
+    """Values that are no numbers are refused with the message about the kind."""
     body = b'{"signature_name": "regress_x_to_y", "examples": [{"x": [1.0, %s]}]}'
     for value in (b"18446744073709551615", b'{"b64": "!"}'):
-        said = rest(server, "half_plus_two:regress", body % value).body
+        message = rest(server, "half_plus_two:regress", body % value).body
 
-        assert b"Unexpected element type in feature: x expecting type: float" in said
+        assert b"Unexpected element type in feature: x expecting type: float" in message
 
 
-def test_keys_that_stand_twice(server: Served) -> None:
-    """The first one counts, but of features the last; an error quotes both."""
+def test_the_first_of_repeated_keys_counts_but_the_last_of_repeated_features(server: Served) -> None:
+    """An error quotes both."""
     twice = b'{"signature_name": "regress_x_to_y", "examples": [{"x": 1.0, "x": 2.0}]}'
     assert rest(server, "half_plus_two:regress", twice).body == b'{\n    "results": [3.0]\n}'
 
-    said = rest(server, "half_plus_two:predict", b'{"signature_name": 1, "signature_name": "serving_default"}').body
-    assert rb"JSON Value: {\n    \"signature_name\": 1,\n    \"signature_name\": \"serving_default\"\n} not" in said
+    message = rest(server, "half_plus_two:predict", b'{"signature_name": 1, "signature_name": "serving_default"}').body
+    assert rb"JSON Value: {\n    \"signature_name\": 1,\n    \"signature_name\": \"serving_default\"\n} not" in message
 
 
-def test_feature_names_that_are_no_text(server: Served) -> None:
-    """They are no feature of any model, and harm nobody."""
+def test_feature_names_that_are_not_utf8_are_ignored(server: Served) -> None:
+    """The request is answered without them."""
     body = b'{"signature_name": "regress_x_to_y", "examples": [{"\xff\xf8": 1, "x": 1.0}]}'
 
     assert rest(server, "half_plus_two:regress", body).body == b'{\n    "results": [2.5]\n}'
 
 
 @pytest.mark.parametrize("dtype", ["f16", "bf16", "u16", "c64", "b", "str"])
-def test_empty_lists(server: Served, dtype: str) -> None:
-    """Without a value no dtype is refused."""
+def test_empty_lists_are_accepted_for_every_dtype(server: Served, dtype: str) -> None:
+    """Also for dtypes whose values have no JSON form."""
     reply = rest(server, "zoo:predict", b'{"signature_name": "echo_%s", "instances": [[], []]}' % dtype.encode())
 
     assert (reply.status, reply.body) == (200, b'{\n    "predictions": [[], []\n    ]\n}')
 
 
 @pytest.mark.parametrize(
-    ("signature", "tensor", "code", "said"),
+    ("signature", "tensor", "code", "message"),
     [
         ("echo_f32", "dtype: DT_FLOAT tensor_shape { dim { size: 0 } } tensor_content: 'abc'", "OK", "dim { }"),
         ("echo_f32", "dtype: DT_FLOAT tensor_shape { unknown_rank: true dim { size: 2 } }", "OK", "dim { size: 2 }"),
@@ -136,17 +140,19 @@ def test_empty_lists(server: Served, dtype: str) -> None:
         ("echo_f32", "dtype: DT_FLOAT tensor_shape { dim { size: 0 } dim { size: -1 } }", "INVALID_ARGUMENT", ""),
     ],
 )
-def test_tensors(grpc_server: GrpcServer, signature: str, tensor: str, code: str, said: str) -> None:
-    """A TensorProto is read as Tensor::FromProto reads it."""
+def test_tensor_protos_are_read_as_by_tensorflow(
+    grpc_server: GrpcCaller, signature: str, tensor: str, code: str, message: str
+) -> None:
+    """By the rules of Tensor::FromProto."""
     spec = f'name: "zoo" signature_name: "{signature}"'
     found = call(grpc_server, "Predict", f'model_spec {{ {spec} }} inputs {{ key: "x" value {{ {tensor} }} }}')
 
     assert found[0] == code, found
-    assert (said or "tensor parsing error: x") in found[1]
+    assert (message or "tensor parsing error: x") in found[1]
 
 
 @pytest.mark.parametrize(
-    ("method", "request_text", "code", "said"),
+    ("method", "request_text", "code", "message"),
     [
         ("Predict", "", "INVALID_ARGUMENT", "Missing ModelSpec"),
         (
@@ -212,15 +218,17 @@ def test_tensors(grpc_server: GrpcServer, signature: str, tensor: str, code: str
         ),
     ],
 )
-def test_refusals(grpc_server: GrpcServer, method: str, request_text: str, code: str, said: str | None) -> None:
-    """What is wrong in several ways is refused for the first of them, in the real server's order."""
+def test_requests_with_several_errors_are_refused_for_the_real_servers_first(
+    grpc_server: GrpcCaller, method: str, request_text: str, code: str, message: str | None
+) -> None:
+    """The message is that of the check that the real server does first."""
     found = call(grpc_server, method, request_text)
 
-    assert found == (code, "Unrecognized servable version label: " if said is None else said)
+    assert found == (code, "Unrecognized servable version label: " if message is None else message)
 
 
-def test_a_label_may_stay_on_a_version_that_is_gone(grpc_server: GrpcServer) -> None:
-    """With labels for unavailable models allowed, only moving one is refused. From here on tests change what is served."""
+def test_a_label_may_stay_on_a_version_that_is_gone(grpc_server: GrpcCaller) -> None:
+    """If labels for unavailable models are allowed, only moving one is refused. This test and the next change the models."""
     versions = (
         'config { model_config_list { config { name: "versions" base_path: "{MODELS}/versions" '
         'model_platform: "tensorflow" model_version_policy { specific { versions: %d } } '
@@ -233,24 +241,24 @@ def test_a_label_may_stay_on_a_version_that_is_gone(grpc_server: GrpcServer) -> 
     assert call(grpc_server, reload, versions % (2, 3))[0] == "FAILED_PRECONDITION"
 
 
-def test_an_incomplete_logging_config_is_refused(grpc_server: GrpcServer) -> None:
-    """The real server refuses every logging_config; this one logs requests, if it is told where."""
+def test_an_incomplete_logging_config_is_refused(grpc_server: GrpcCaller) -> None:
+    """The real server refuses every logging_config; the embedded server logs requests to an absolute path."""
     logged = 'config { name: "zoo" base_path: "{MODELS}/zoo" model_platform: "tensorflow" logging_config { } }'
 
-    code, said = call(grpc_server, "HandleReloadConfigRequest", f"config {{ model_config_list {{ {logged} }} }}")
+    code, message = call(grpc_server, "HandleReloadConfigRequest", f"config {{ model_config_list {{ {logged} }} }}")
 
     assert code == "INVALID_ARGUMENT"
-    assert said.startswith("The logging_config of model zoo needs an absolute path")
+    assert message.startswith("The logging_config of model zoo needs an absolute path")
 
 
-def test_a_reload_tells_how_metrics_grew(grpc_server: GrpcServer) -> None:
-    """By the names they have inside TensorFlow; 0 for one that is not there. The model `warm` is run as it loads."""
+def test_a_reload_reports_how_much_the_named_metrics_grew(grpc_server: GrpcCaller) -> None:
+    """Metrics have the names of TensorFlow; an unknown one is 0. Loading the model `warm` runs it."""
     runs = "/tensorflow/core/direct_session_runs"
     entry = 'config { name: "%s" base_path: "{MODELS}/%s" model_platform: "tensorflow" }'
     served = " ".join(entry % (name, name) for name in ("half_plus_two", "zoo", "versions", "warm"))
     request = f'config {{ model_config_list {{ {served} }} }} metric_names: "nope" metric_names: "{runs}"'
 
-    code, said = call(grpc_server, "HandleReloadConfigRequest", request)
+    code, message = call(grpc_server, "HandleReloadConfigRequest", request)
 
     wanted = f'status {{ }} metric {{ name: "nope" int64_value_increase: 0 }} metric {{ name: "{runs}" int64_value_increase: [1-9][0-9]* }}'
-    assert (code, re.fullmatch(wanted, said) is not None) == ("OK", True), said
+    assert (code, re.fullmatch(wanted, message) is not None) == ("OK", True), message

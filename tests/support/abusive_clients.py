@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import grpc
-from asking import predict, rest
+from grpc_requests import predict_value
 from model_servers import Served, cpu_s, own_mb
 from ports import HOST
+from rest_requests import rest
 
 PROMPT_CPU_S = 3.0  # the server spends less on everything while another waits for an answer, whatever one client does
 STALL_S = 1.0  # a server that takes nothing for so long has stopped reading
@@ -37,7 +38,7 @@ class _Others(threading.Thread):
             while not is_last:
                 is_last = self.over.is_set()
                 start_s = cpu_s(self._server.pid)
-                assert predict(channel, self.count % 1000) == self.count % 1000
+                assert predict_value(channel, self.count % 1000) == self.count % 1000
                 halfway_s = cpu_s(self._server.pid)
                 assert rest(self._server, "GET", "/v1/models/echo")[0] == 200
                 end_s = cpu_s(self._server.pid)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from asking import rest
 from model_servers import Served
+from rest_requests import rest
 
 _PAGE = "/monitoring/prometheus/metrics"
 

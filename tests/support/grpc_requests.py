@@ -1,4 +1,4 @@
-"""gRPC calls of a served model as tests make them: alone or many at the same moment, with what became of each."""
+"""gRPC calls to a model server with the official client library: one at a time, or several at the same moment."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from model_servers import Served
 from tfsctl.core import protos, tensors
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
+PREDICT = _PREDICTION + "Predict"
 _TYPES = {
     "Predict": ("PredictRequest", "PredictResponse"),
     "Classify": ("ClassificationRequest", "ClassificationResponse"),
@@ -24,7 +25,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a call came to: its code and details, and with OK its message."""
+    """The end of a call: its code and details, or its message if the code is OK."""
 
     code: str
     details: str = ""
@@ -53,7 +54,7 @@ class Calls:
         self._channel = channel
 
     def start(self, call: tuple[str, Any], timeout_s: float = 240) -> Any:
-        """A call under way."""
+        """Start a call."""
         method, request = call
         request_type, response_type = (getattr(protos, name) for name in _TYPES[method])
         return self._channel.unary_unary(
@@ -65,12 +66,12 @@ class Calls:
         return answer(self.start(call, timeout_s))
 
     def together(self, calls: Sequence[tuple[str, Any]], timeout_s: float = 240) -> list[Answer]:
-        """Calls of the same moment, and their answers in the same order."""
+        """Calls made at the same moment, and their answers in the same order."""
         return [answer(started) for started in [self.start(call, timeout_s) for call in calls]]
 
 
 def answer(started: Any) -> Answer:
-    """Wait for a call under way."""
+    """Wait for the end of a call."""
     try:
         return Answer("OK", message=started.result())
     except grpc.RpcError:
@@ -79,7 +80,21 @@ def answer(started: Any) -> Answer:
 
 @contextmanager
 def calling(server: Served) -> Iterator[Calls]:
-    """Calls to a server while the block lasts; the connection is up."""
+    """Calls to a server over a connection that is up, for as long as the block runs."""
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
         grpc.channel_ready_future(channel).result(timeout=240)
         yield Calls(channel)
+
+
+def raw_call(channel: grpc.Channel, method: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
+    """A unary method that takes and returns the bytes of its messages."""
+    return channel.unary_unary(method)
+
+
+def predict_value(channel: grpc.Channel, value: float = 1.5, *, model: str = "echo", **options: Any) -> float:
+    """The answer of the echo model (or another with one float input `x`) to one value."""
+    _, request = predict(model, x=[value])
+    call = channel.unary_unary(PREDICT, protos.PredictRequest.SerializeToString, protos.PredictResponse.FromString)
+    (output,) = call(request, **{"timeout": 240, **options}).outputs.values()
+    answer: float = tensors.from_proto(output)[0]
+    return answer

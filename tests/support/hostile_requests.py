@@ -15,9 +15,9 @@ from google.protobuf import text_format
 
 sys.path.append(str(Path(__file__).parents[1] / "conformance"))
 
-from asking_grpc import METHODS
-from asking_rest import request_bytes
+from grpc_caller import METHODS
 from recorded_cases import MODELS, RestCase, grpc_cases, rest_cases
+from rest_caller import request_bytes
 
 from tfsctl.core import protos
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import psutil
 import pytest
-from asking import rest
 from model_servers import Served, clean_environment, running_flags, running_server
 from orjson import loads
-from rest_requests import factor
+from rest_requests import predict_one, rest
 from scale_models import write_scale_model
 from waiting import eventually
 
@@ -44,10 +43,10 @@ def test_a_version_that_arrives_and_aborts_is_refused(tmp_path: Path) -> None:
         eventually(lambda: states(server, "hot").get("2", ("", ""))[0], "END")
         assert "ended with SIGABRT" in states(server, "hot")["2"][1]
         eventually(lambda: "as it should" in (tmp_path / "server.log").read_text(), expected=True)
-        assert factor(server) == 2.0
+        assert predict_one(server) == 2.0
 
         put_version(tmp_path / "hot", 3, 4.0)
-        eventually(lambda: factor(server), 4.0)
+        eventually(lambda: predict_one(server), 4.0)
 
 
 def test_a_server_that_starts_with_an_unsafe_version_serves_its_other_models(tmp_path: Path) -> None:
@@ -55,7 +54,7 @@ def test_a_server_that_starts_with_an_unsafe_version_serves_its_other_models(tmp
     write_scale_model(tmp_path / "good" / "1", 2.0)
     write_scale_model(tmp_path / "bad" / "1", 3.0, aborts=True)
     with running_server({"bad": tmp_path / "bad", "good": tmp_path / "good"}, tmp_path, flags=[AUTO]) as server:
-        assert factor(server, "good") == 2.0
+        assert predict_one(server, "good") == 2.0
         assert states(server, "bad")["1"][0] == "END"
 
 
@@ -66,7 +65,7 @@ def test_a_pipe_in_a_version_delays_no_other_model(tmp_path: Path) -> None:
     (tmp_path / "bad" / "1" / "assets.extra").mkdir()
     os.mkfifo(tmp_path / "bad" / "1" / "assets.extra" / "tf_serving_warmup_requests")
     with running_server({"bad": tmp_path / "bad", "good": tmp_path / "good"}, tmp_path, flags=[AUTO]) as server:
-        assert factor(server, "good") == 2.0
+        assert predict_one(server, "good") == 2.0
         state, error = states(server, "bad")["1"]
         assert state == "END"
         assert error.endswith("tf_serving_warmup_requests is not a regular file")
@@ -103,7 +102,7 @@ def test_the_only_version_is_checked_only_with_always(choice: str, checks: bool,
     write_scale_model(tmp_path / "hot" / "1", 2.0)
     flags = ["--model_name=hot", f"--model_base_path={tmp_path / 'hot'}", f"--check_new_versions={choice}"]
     with running_flags(flags, tmp_path) as server:
-        assert factor(server) == 2.0
+        assert predict_one(server) == 2.0
 
     assert ("in another process" in (tmp_path / "server.log").read_text()) is checks
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from asking import rest
 from model_servers import Served, running_flags
 from raw_grpc import call, framed, request
 from recorded_cases import MODELS
+from rest_requests import rest
 
 from tfsctl.server.http import hpack_cache
 from tfsctl.server.http.hpack_cache import HeaderBlockReader

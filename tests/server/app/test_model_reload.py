@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from asking import raw_call
+from grpc_requests import raw_call
 from model_servers import running_flags
 from scale_models import write_scale_model
 

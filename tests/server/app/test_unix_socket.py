@@ -11,10 +11,11 @@ from pathlib import Path
 
 import grpc
 import pytest
-from asking import predict, rest
 from echo_models import echo_model_flags
+from grpc_requests import predict_value
 from model_servers import Served, clean_environment, running_flags
 from ports import free_ports
+from rest_requests import rest
 
 pytestmark = pytest.mark.server
 
@@ -42,7 +43,7 @@ def test_grpc_answers_on_the_socket_and_on_the_port(server: tuple[Served, Path])
     running, path = server
     for target in (f"unix:{path}", f"{running.host}:{running.grpc_port}"):
         with grpc.insecure_channel(target) as channel:
-            assert predict(channel) == 1.5
+            assert predict_value(channel) == 1.5
 
     assert rest(running, "GET", "/v1/models/echo")[0] == 200
 
@@ -64,7 +65,7 @@ def test_a_socket_is_enough(model: list[str], tmp_path: Path, monkeypatch: pytes
         running_flags(flags, tmp_path),
         grpc.insecure_channel(f"unix:{tmp_path / 'here.sock'}") as channel,
     ):
-        assert predict(channel, wait_for_ready=True) == 1.5
+        assert predict_value(channel, wait_for_ready=True) == 1.5
 
     assert not (tmp_path / "here.sock").exists()
 
@@ -84,11 +85,11 @@ def test_a_socket_in_use_is_taken_over(tmp_path: Path, model: list[str]) -> None
     second.mkdir()
     with running_flags([*model, f"--grpc_socket_path={path}"], first):
         with grpc.insecure_channel(f"unix:{path}") as before:
-            assert predict(before) == 1.5
+            assert predict_value(before) == 1.5
             with running_flags([*model, f"--grpc_socket_path={path}"], second):
                 with grpc.insecure_channel(f"unix:{path}") as channel:
-                    assert predict(channel) == 1.5
-                assert predict(before) == 1.5
+                    assert predict_value(channel) == 1.5
+                assert predict_value(before) == 1.5
             assert not path.exists()
         with socket.socket(socket.AF_UNIX) as another:
             another.bind(str(path))

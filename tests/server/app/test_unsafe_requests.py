@@ -9,8 +9,8 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from asking import PREDICT
 from graph_models import GraphModel
+from grpc_requests import PREDICT
 from model_servers import Served, running_server
 from rest_requests import post
 

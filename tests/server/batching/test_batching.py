@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from calls import Calls, answer, calling, predict
 from gates import Gate, closed_gate
 from graph_models import CLASSIFY, REGRESS, write_rows_model
+from grpc_requests import Calls, answer, calling, predict
 from model_servers import Served, clean_environment, running_server
 from ports import HOST, free_ports
 from waiting import eventually

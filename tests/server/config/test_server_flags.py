@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from calls import calling, predict
 from custom_operations import build_triple_library, write_triple_model
 from gates import closed_gate
 from graph_models import GraphModel, write_rows_model
+from grpc_requests import calling, predict
 from model_servers import Served, clean_environment, running_flags, running_server
 from ports import HOST, free_ports
 from scale_models import write_scale_model

@@ -15,10 +15,11 @@ from pathlib import Path
 import grpc
 import pytest
 import trustme
-from asking import predict, rest
 from echo_models import echo_model_flags
+from grpc_requests import predict_value
 from model_servers import Served, clean_environment, running_flags
 from ports import free_ports
+from rest_requests import rest
 
 from tfsctl.server.config.flags import Flags
 from tfsctl.server.config.tls import read_credentials
@@ -101,7 +102,7 @@ def test_grpc_answers_a_client_with_a_valid_certificate(mutual: tuple[Served, Pa
     server, folder = mutual
     for target in (f"{server.host}:{server.grpc_port}", f"unix:{folder / 'grpc.sock'}"):
         with authority.channel(target, authority.client) as channel:
-            assert predict(channel) == 1.5
+            assert predict_value(channel) == 1.5
 
 
 @pytest.mark.server
@@ -113,7 +114,7 @@ def test_clients_with_a_wrong_certificate_are_refused(mutual: tuple[Served, Path
     channels = [authority.channel(target), authority.channel(target, stranger), grpc.insecure_channel(target)]
     for channel in channels:
         with channel, pytest.raises(grpc.RpcError) as refused:
-            predict(channel, timeout=240)
+            predict_value(channel, timeout=240)
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
@@ -142,7 +143,7 @@ def test_the_key_is_in_no_command_line_or_file(mutual: tuple[Served, Path]) -> N
 def test_rest_api_enable_ssl_serves_rest_over_tls(everywhere: Served, authority: Authority) -> None:
     """With HTTP/1.1 and the same certificate."""
     with authority.channel(f"{everywhere.host}:{everywhere.grpc_port}") as channel:
-        assert predict(channel) == 1.5
+        assert predict_value(channel) == 1.5
 
     body = b'{"instances": [1.5]}'
     status, answer, _ = rest(everywhere, "POST", "/v1/models/echo:predict", body, context=authority.context())

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import rest
-from calls import calling, predict
+from grpc_requests import calling, predict
 from model_servers import Served, running_flags
+from rest_requests import rest
 from scale_models import write_scale_model
 
 pytestmark = pytest.mark.server

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calls import Answer, Calls, calling, predict
 from counted_runs import counting_flags, graph_runs
 from function_models import write_function_model
+from grpc_requests import Answer, Calls, calling, predict
 from model_servers import Served, running_flags
 
 pytestmark = pytest.mark.server

@@ -21,13 +21,13 @@ from typing import IO
 
 import grpc
 import pytest
-from asking import raw_call
 from fuzzing import fuzz, is_well
+from grpc_requests import raw_call
 from model_servers import Served, clean_environment, cpu_s, own_mb, running_flags, running_server
 from ports import HOST, free_ports
 from recorded_cases import MODELS
 from recorded_servers import running_like
-from rest_requests import ONE, factor, post
+from rest_requests import ONE, post, predict_one
 from scale_models import write_scale_model
 from waiting import eventually, wait_for
 
@@ -105,7 +105,7 @@ def test_others_are_answered_while_a_large_body_is_read(server: Served) -> None:
     slowest_s = 0.0
     while thread.is_alive():
         start_s = cpu_s(server.pid)
-        assert factor(server, "half_plus_two") == 2.5
+        assert predict_one(server, "half_plus_two") == 2.5
         slowest_s = max(slowest_s, cpu_s(server.pid) - start_s)
     thread.join()
 
@@ -237,21 +237,21 @@ def test_versions_that_cannot_be_loaded_do_not_affect_others(hot: Path, tmp_path
     with running_server({"hot": hot}, tmp_path) as server:
         publish(hot, "2", without="variables")
         eventually(lambda: state(server, "2"), "LOADING")
-        assert factor(server) == 1.0
+        assert predict_one(server) == 1.0
         (hot / "3").symlink_to(tmp_path / "nowhere")
         (hot / "4").write_text("a file")
         unreadable = publish(hot, "5")
         unreadable.chmod(0)
         try:
             eventually(lambda: state(server, "5") in ("LOADING", "AVAILABLE"), expected=True)
-            assert factor(server) in (1.0, 2.0)  # to root nothing is unreadable
+            assert predict_one(server) in (1.0, 2.0)  # to root nothing is unreadable
         finally:
             unreadable.chmod(0o755)
 
         publish(hot, "9")
         eventually(lambda: state(server, "9"), "AVAILABLE")
         assert (state(server, "3"), state(server, "4")) == (None, None)
-        assert factor(server) == 2.0
+        assert predict_one(server) == 2.0
 
 
 def test_a_version_may_be_a_symbolic_link(hot: Path, tmp_path: Path) -> None:
@@ -259,9 +259,9 @@ def test_a_version_may_be_a_symbolic_link(hot: Path, tmp_path: Path) -> None:
     shutil.copytree(MODELS / "versions" / "2", tmp_path / "elsewhere")
     with running_server({"hot": hot}, tmp_path) as server:
         (hot / "2").symlink_to(tmp_path / "elsewhere")
-        eventually(lambda: factor(server), 2.0)
+        eventually(lambda: predict_one(server), 2.0)
         (hot / "2").unlink()
-        eventually(lambda: factor(server), 1.0)
+        eventually(lambda: predict_one(server), 1.0)
 
 
 def test_versions_deleted_while_they_load_do_not_affect_others(hot: Path, tmp_path: Path) -> None:
@@ -271,11 +271,11 @@ def test_versions_deleted_while_they_load_do_not_affect_others(hot: Path, tmp_pa
             doomed = publish(hot, str(number))
             wait_for(partial(state, server, str(number)))
             shutil.rmtree(doomed)
-            assert factor(server) in (1.0, 2.0)
-        eventually(lambda: factor(server), 1.0)
+            assert predict_one(server) in (1.0, 2.0)
+        eventually(lambda: predict_one(server), 1.0)
 
         publish(hot, "20")
-        eventually(lambda: factor(server), 2.0)
+        eventually(lambda: predict_one(server), 2.0)
 
 
 # ---- the process ----
@@ -303,7 +303,7 @@ def test_a_killed_server_can_be_started_again_at_once(hot: Path) -> None:
     ports = free_ports(2)
     for _ in range(2):
         with process(hot, ports, subprocess.DEVNULL) as (running, server):
-            eventually(partial(factor, server), 1.0)
+            eventually(partial(predict_one, server), 1.0)
             with _connection(server.rest_port) as connection:
                 connection.sendall(b"POST /v1/models/hot:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
                 running.send_signal(signal.SIGKILL)
@@ -316,9 +316,9 @@ def test_a_full_disk_does_not_stop_the_server(hot: Path) -> None:
         Path("/dev/full").open("wb", buffering=0) as full,
         process(hot, free_ports(2), full, "--unknown", stdout=full) as (running, server),
     ):
-        eventually(lambda: factor(server), 1.0)
+        eventually(lambda: predict_one(server), 1.0)
         publish(hot, "2")
-        eventually(lambda: factor(server), 2.0)
+        eventually(lambda: predict_one(server), 2.0)
         running.terminate()
         assert running.wait(timeout=240) == 0
 
@@ -333,7 +333,7 @@ def test_the_server_needs_no_standard_streams(hot: Path) -> None:
     closed = f"import os; os.closerange(0, 3); os.execv({sys.executable!r}, {argv!r})"
     running = subprocess.Popen([sys.executable, "-c", closed], env=clean_environment(hot.parent))
     try:
-        eventually(lambda: factor(Served(HOST, rest_port, grpc_port, {})), 1.0)
+        eventually(lambda: predict_one(Served(HOST, rest_port, grpc_port, {})), 1.0)
         standard = {os.readlink(f"/proc/{running.pid}/fd/{number}") for number in range(3)}
         running.terminate()
         assert (running.wait(timeout=240), standard) == (0, {os.devnull})
@@ -355,9 +355,9 @@ def test_an_unread_log_does_not_stop_the_server(hot: Path, reader: str) -> None:
     with process(hot, free_ports(2), writing) as (_, server):
         if reader == "gone":
             os.close(reading)
-        eventually(lambda: factor(server), 1.0)
+        eventually(lambda: predict_one(server), 1.0)
         publish(hot, "2")
-        eventually(lambda: factor(server), 2.0)
+        eventually(lambda: predict_one(server), 2.0)
     os.close(writing)
     if reader == "asleep":
         os.close(reading)

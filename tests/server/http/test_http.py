@@ -14,10 +14,11 @@ import h2.connection
 import h2.errors
 import h2.events
 import pytest
-from asking import predict, rest
 from echo_models import echo_model_flags
+from grpc_requests import predict_value
 from model_servers import HAS_IPV6, Served, running_flags
 from ports import free_ports
+from rest_requests import rest
 from waiting import wait_for
 
 from tfsctl.server.app.listening import addresses, check_addresses
@@ -61,7 +62,7 @@ def test_rest_is_on_its_port_only(server: Served) -> None:
 def test_grpc_is_on_its_port_only(server: Served) -> None:
     """The REST port answers no gRPC, whatever the content type."""
     with grpc.insecure_channel(f"{server.host}:{server.rest_port}") as channel, pytest.raises(grpc.RpcError):
-        predict(channel, timeout=240)
+        predict_value(channel, timeout=240)
     headers = {"Content-Type": "application/grpc"}
     assert rest(server, "POST", "/v1/models/echo:predict", b'{"instances": [1.5]}', headers)[0] == 200
 
@@ -146,7 +147,7 @@ def test_a_rest_port_in_use_leaves_grpc_served(
         running_flags(flags, folder) as running,
         grpc.insecure_channel(f"{running.host}:{running.grpc_port}") as channel,
     ):
-        assert predict(channel, wait_for_ready=True) == 1.5
+        assert predict_value(channel, wait_for_ready=True) == 1.5
 
     log = (folder / "server.log").read_text()
     assert f"Failed to start HTTP Server at localhost:{server.rest_port}: cannot listen on" in log
@@ -165,7 +166,7 @@ def test_the_server_listens_on_the_given_host(
             with grpc.insecure_channel(
                 f"[{one}]:{running.grpc_port}" if ":" in one else f"{one}:{running.grpc_port}"
             ) as channel:
-                assert predict(channel) == 1.5
+                assert predict_value(channel) == 1.5
 
 
 def test_an_unknown_host_is_refused_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
@@ -244,7 +245,7 @@ def test_max_connection_age_closes_connections_gracefully(
         ports: set[str] = set()
 
         def has_come_twice() -> bool:
-            assert predict(channel) == 1.5
+            assert predict_value(channel) == 1.5
             ports.update(_clients_of(running.grpc_port))
             return len(ports) > 1
 

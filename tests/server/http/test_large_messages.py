@@ -13,10 +13,11 @@ import h2.connection
 import h2.events
 import numpy as np
 import pytest
-from asking import PREDICT, predict, rest
 from echo_models import write_echo_model
+from grpc_requests import PREDICT, predict_value
 from model_servers import Served, running_server
 from ports import HOST, free_ports
+from rest_requests import rest
 from waiting import PATIENCE_S
 
 from tfsctl.core import protos, tensors
@@ -83,7 +84,7 @@ def test_a_declared_length_takes_no_memory(server: Served) -> None:
     assert memory_mb(server.pid) - before < 100
     assert rest(server, "POST", "/v1/models/echo:predict", b'{"instances": [1.5]}')[0] == 200
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
-        assert predict(channel) == 1.5
+        assert predict_value(channel) == 1.5
     for connection in waiting:
         connection.close()
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from calls import calling, predict
 from gates import Gate, closed_gate
 from graph_models import CLASSIFY, REGRESS, GraphModel, write_rows_model
+from grpc_requests import calling, predict
 from model_servers import Served, running_flags, running_server
 from tfrecords import framed, write_records
 from waiting import eventually, wait_for

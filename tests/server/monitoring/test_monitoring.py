@@ -11,11 +11,12 @@ from typing import Any
 
 import grpc
 import pytest
-from asking import predict, raw_call, rest
 from echo_models import write_echo_model
+from grpc_requests import predict_value, raw_call
 from locations import RECORDED
 from model_servers import Served, running_flags
 from ports import free_ports
+from rest_requests import rest
 from waiting import wait_for
 
 from tfsctl.core import protos
@@ -92,10 +93,10 @@ def shown(server: Served) -> dict[str, Family]:
     """The page after requests of every kind: three successful predictions, and several that fail."""
     good, body = b'{"instances": [1.5, 2.5]}', b'{"signature_name": "regress_x_to_y", "examples": [{"x": 1.0}]}'
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}") as channel:
-        predict(channel)
-        predict(channel)
+        predict_value(channel)
+        predict_value(channel)
         with pytest.raises(grpc.RpcError):
-            predict(channel, model="nope")
+            predict_value(channel, model="nope")
         request: Any = protos.ClassificationRequest()
         request.model_spec.name, request.model_spec.signature_name = "half_plus_two", "classify_x_to_y"
         for _ in range(3):
@@ -267,7 +268,7 @@ def test_an_invalid_monitoring_config_disables_rest_only(tmp_path: Path) -> None
         running_flags(flags, tmp_path) as running,
         grpc.insecure_channel(f"{running.host}:{running.grpc_port}") as channel,
     ):
-        assert predict(channel, wait_for_ready=True) == 1.5
+        assert predict_value(channel, wait_for_ready=True) == 1.5
         with pytest.raises(ConnectionRefusedError):
             rest(running, "GET", PATH, port=port)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from model_servers import resident_mb, running_server
-from rest_requests import factor
+from rest_requests import predict_one
 from scale_models import write_scale_model
 from waiting import eventually
 
@@ -28,7 +28,7 @@ def test_a_small_model_takes_less_than_400_mb(tmp_path: Path) -> None:
     write_scale_model(tmp_path / "hot" / "1", 3.0)
     with running_server({"hot": tmp_path / "hot"}, tmp_path) as server:
         eventually(lambda: resident_mb(server.pid) < GOAL_MB, expected=True)
-        assert [factor(server) for _ in range(50)] == [3.0] * 50
+        assert [predict_one(server) for _ in range(50)] == [3.0] * 50
         assert resident_mb(server.pid) < GOAL_MB
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import grpc
 import pytest
-from calls import Calls, answer, predict
 from gates import Gate, closed_gate
 from graph_models import write_rows_model
+from grpc_requests import Calls, answer, predict
 from model_servers import STOP_S, clean_environment
 from ports import HOST, free_ports, wait_until_listening
 from waiting import PATIENCE_S, wait_for

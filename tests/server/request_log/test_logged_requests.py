@@ -10,8 +10,9 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from asking import raw_call, rest
+from grpc_requests import raw_call
 from model_servers import Served, running_server
+from rest_requests import rest
 from scale_models import write_scale_model
 from waiting import eventually, wait_for
 

@@ -10,9 +10,10 @@ import grpc
 import ml_dtypes
 import numpy as np
 import pytest
-from asking import PREDICT, rest
 from echo_models import echo_model_flags, write_echo_model
+from grpc_requests import PREDICT
 from model_servers import Served, running_flags, running_server
+from rest_requests import rest
 from scale_models import write_scale_model
 
 from tfsctl.core import protos, tensors

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from asking import rest
 from counted_runs import counting_flags, graph_runs, metric_sum
 from function_models import write_function_model
 from model_servers import Served, running_flags
+from rest_requests import rest
 
 pytestmark = pytest.mark.server
 

@@ -14,8 +14,8 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from asking import raw_call
 from echo_models import write_echo_model
+from grpc_requests import raw_call
 from model_servers import Served, running_server
 from scale_models import write_scale_model
 

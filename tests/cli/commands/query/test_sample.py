@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from asking import rest
 from cli_runner import RunCli
 from graph_models import write_rows_model
 from model_servers import Served
+from rest_requests import rest
 
 
 @pytest.mark.usefixtures("registered")
