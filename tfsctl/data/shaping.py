@@ -86,7 +86,12 @@ def shape_rows(
             continue
         of_block = matched if block.names else None
         for batch in _block_batches(
-            block, first, of_block or _unreadable_columns(signature), signature, source.name, skip_bad_rows
+            block,
+            first,
+            of_block or _unreadable_columns(signature),
+            signature,
+            source.name,
+            skip_bad_rows=skip_bad_rows,
         ):
             if batch.last_row > after:
                 yield batch.after(after)
@@ -177,14 +182,14 @@ def _columns_for(
 
 
 def _block_batches(
-    block: Block, first: int, matched: ColumnMatch, signature: Signature, source: str, skip_bad_rows: bool
+    block: Block, first: int, matched: ColumnMatch, signature: Signature, source: str, *, skip_bad_rows: bool
 ) -> Iterator[RowBatch]:
     """The batches of one block; a single one if all of its values can be converted at once."""
     arrays: dict[str, np.ndarray] = {}
     for spec in signature.inputs:
         array = _column_array(block, matched.columns[spec.name], row_spec(spec))
         if array is None:
-            yield from _row_by_row(block, first, matched, signature, source, skip_bad_rows)
+            yield from _row_by_row(block, first, matched, signature, source, skip_bad_rows=skip_bad_rows)
             return
         arrays[spec.name] = array
     last = first + block.count - 1
@@ -203,7 +208,7 @@ def _column_array(block: Block, columns: Sequence[str], row: TensorSpec) -> np.n
 
 
 def _row_by_row(
-    block: Block, first: int, matched: ColumnMatch, signature: Signature, source: str, skip_bad_rows: bool
+    block: Block, first: int, matched: ColumnMatch, signature: Signature, source: str, *, skip_bad_rows: bool
 ) -> Iterator[RowBatch]:
     """Convert a block row by row; consecutive rows of the same shapes form one batch.
 

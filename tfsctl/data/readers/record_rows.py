@@ -79,10 +79,11 @@ def _next_records(records: Iterator[bytes], count: int) -> tuple[list[bytes], In
 
 
 def _column(rows: Sequence[Any], boolean_inputs: Collection[str], name: str) -> list[Any]:
-    return [row if isinstance(row, UnreadableValue) else _values(row, name, name in boolean_inputs) for row in rows]
+    is_boolean = name in boolean_inputs
+    return [row if isinstance(row, UnreadableValue) else _values(row, name, is_boolean=is_boolean) for row in rows]
 
 
-def _values(features: Mapping[str, protos.Feature], name: str, is_boolean: bool) -> object:
+def _values(features: Mapping[str, protos.Feature], name: str, *, is_boolean: bool) -> object:
     """The values of a feature: a list, or the single value. tf.Examples hold booleans as integers."""
     if name not in features:
         return UnreadableValue()

@@ -51,7 +51,7 @@ class Application:
 
     def __init__(self, flags: Flags) -> None:
         self._rest_port = flags.rest_api_port
-        self._rest_timeout_s = flags.rest_api_timeout_in_ms / 1e3 if flags.rest_api_timeout_in_ms > 0 else None
+        self._rest_timeout_s = flags.rest_timeout_s
         self._max_body_bytes = min(flags.max_body_bytes, MAX_MESSAGE_BYTES)
         self._max_message_bytes = min(self._max_body_bytes, max_message_bytes(flags.grpc_channel_arguments))
         self._max_framed_bytes = self._max_message_bytes + GRPC_PREFIX_BYTES

@@ -42,10 +42,9 @@ def metrics_path(flags: Flags) -> str:
 def make_interfaces(flags: Flags, core: ServerCore, recorder: Recorder, request_logs: RequestLogs) -> Interfaces:
     """Build the interfaces that the flags ask for."""
     service = Service(core, check_method_names=flags.enable_signature_method_name_check, recorder=recorder)
-    timeout_ms = flags.rest_api_timeout_in_ms
     api: rest_api.Api = rest_api.RestApi(
         service,
-        timeout_s=timeout_ms / 1e3 if timeout_ms > 0 else None,
+        timeout_s=flags.rest_timeout_s,
         cache_requests=not flags.disable_request_optimizations,
         recorder=recorder,
         request_logs=request_logs,

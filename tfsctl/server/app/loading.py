@@ -44,12 +44,11 @@ def start_runtime(flags: Flags) -> None:
 
 
 def _queue_limits(flags: Flags, recorder: Recorder) -> QueueLimits:
-    timeout_ms = flags.rest_api_timeout_in_ms
     return QueueLimits(
         recorder,
         max_requests=max(0, flags.max_queued_requests),
         max_bytes=max(0, flags.max_queued_bytes),
-        max_wait_s=timeout_ms / 1e3 if timeout_ms > 0 else math.inf,
+        max_wait_s=math.inf if flags.rest_timeout_s is None else flags.rest_timeout_s,
     )
 
 

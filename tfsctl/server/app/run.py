@@ -19,9 +19,8 @@ from tfsctl.server.process import logs, memory, open_files, shutdown
 from tfsctl.server.process.socket_file import SocketFile
 from tfsctl.server.status import ServingError
 
-_SWITCH_INTERVAL_S = (
-    0.0005  # how long the event loop waits for a thread that runs Python code; Python's default is 5 ms
-)
+_SWITCH_INTERVAL_S = 0.0005
+"""How long the event loop waits for a thread that runs Python code. Python's default is 5 ms."""
 
 
 def serve(flags: Flags, credentials: Credentials | None = None) -> NoReturn:

@@ -342,3 +342,8 @@ class Flags:
         600, "After how long a reflection stream ends whose client sends nothing; 0 is no limit"
     )
     host: str = _own_flag("0.0.0.0", "Address to listen on")  # noqa: S104 - its default
+
+    @property
+    def rest_timeout_s(self) -> float | None:
+        """The timeout of a REST request in seconds; None means no limit."""
+        return self.rest_api_timeout_in_ms / 1e3 if self.rest_api_timeout_in_ms > 0 else None

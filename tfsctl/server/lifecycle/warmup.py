@@ -17,6 +17,7 @@ from tfsctl.core.types import DEFAULT_SIGNATURE
 from tfsctl.core.version_files.warmup_requests import WARMUP_FILE
 from tfsctl.errors import InvalidInput
 from tfsctl.server.execution.servable import Servable
+from tfsctl.server.limits import MAX_MESSAGE_BYTES
 from tfsctl.server.signatures import examples as signature_examples
 from tfsctl.server.signatures.predict import check_ranks, feeds_for, fetches_for
 from tfsctl.server.status import Code, ServingError, invalid_argument
@@ -24,7 +25,6 @@ from tfsctl.server.status import Code, ServingError, invalid_argument
 log = logging.getLogger(__name__)
 
 MAX_RECORDS = 1000
-_MAX_RECORD_BYTES = 2**31 - 1  # of a protobuf message
 
 
 def warm_up(servable: Servable, version_dir: Path, *, iterations: int, check_method_names: bool) -> None:
@@ -45,7 +45,7 @@ def warm_up(servable: Servable, version_dir: Path, *, iterations: int, check_met
     started_s = time.monotonic()
     count = 0
     try:
-        for count, record in enumerate(read_records(path, max_bytes=_MAX_RECORD_BYTES), 1):
+        for count, record in enumerate(read_records(path, max_bytes=MAX_MESSAGE_BYTES), 1):
             request = _parse(record, path)
             for _ in range(iterations):
                 run_request(servable, request, check_method_names=check_method_names)

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from tfsctl.core import protos
 from tfsctl.core.saved_model import SAVED_MODEL_FILE
 from tfsctl.core.wire_format import LENGTH_DELIMITED, fields, without_large_contents
+from tfsctl.server.limits import MAX_MESSAGE_BYTES
 from tfsctl.server.process.resources import memory_limit_bytes
 from tfsctl.server.runtime.graph_check import GraphCheck
 from tfsctl.server.status import Code, UnsafeVersionError
@@ -22,7 +23,6 @@ from tfsctl.server.status import Code, UnsafeVersionError
 _TEXT_FILE = "saved_model.pbtxt"  # TensorFlow reads it if there is no saved_model.pb
 _VARIABLES = {"VarHandleOp", "VariableV2", "Variable"}
 _LARGE_BYTES = 64 * 1024
-_MAX_MESSAGE_BYTES = 2**31 - 1  # of a protobuf message
 # Field numbers: of SavedModel, MetaGraphDef, GraphDef, FunctionDefLibrary and FunctionDef
 _META_GRAPHS = 2
 _GRAPH, _OBJECT_GRAPH = 2, 7
@@ -109,7 +109,7 @@ def _contents(file: Path) -> memoryview | None:
     Raises UnsafeVersionError for a pipe or a device, whose bytes have no end.
     """
     if file.is_file():
-        return memoryview(file.read_bytes()) if file.stat().st_size <= _MAX_MESSAGE_BYTES else None
+        return memoryview(file.read_bytes()) if file.stat().st_size <= MAX_MESSAGE_BYTES else None
     if file.is_dir():
         return None
     raise UnsafeVersionError(Code.FAILED_PRECONDITION, f"{file} is not a regular file")
