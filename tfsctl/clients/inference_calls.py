@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from tfsctl.core import protos
-from tfsctl.core.inference import Examples, Features, InferenceResult, InferenceTask, ScoredClass
+from tfsctl.core.inference import METHOD_NAMES, Examples, Features, InferenceResult, InferenceTask, ScoredClass
 from tfsctl.core.types import ModelRef
 from tfsctl.inputs.tf_examples import fill_example
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 _SERVICE = "/tensorflow.serving.PredictionService"
-_METHOD_NAMES = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
 _RPC = {"classify": "Classify", "regress": "Regress"}
 
 ResponseT = TypeVar("ResponseT")
@@ -70,7 +69,7 @@ def _multi(
 ) -> list[InferenceResult]:
     request = protos.MultiInferenceRequest()
     for task in tasks:
-        added = request.tasks.add(method_name=_METHOD_NAMES[task.method])
+        added = request.tasks.add(method_name=METHOD_NAMES[task.method])
         added.model_spec.CopyFrom(spec)
         added.model_spec.signature_name = task.signature
     _fill_input(request.input, examples)

@@ -79,7 +79,8 @@ def export_model(
 
     Raises NotFound and InvalidInput for wrong arguments, ExportError if the model cannot be built, written or run.
     """
-    options.refuse_for((parsed := parse_source(str(source), options)).kind)
+    parsed = parse_source(str(source), options)
+    options.refuse_for(parsed.kind)
     model_source = replace(parsed, options=options)
     name = check_name(model_source.default_name if name is None else name)
     check_version(version)

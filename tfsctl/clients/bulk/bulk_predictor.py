@@ -2,7 +2,7 @@
 
 - A batch that the server rejects because of a row is split in halves until that row stands alone.
 - Temporary failures (UNAVAILABLE, RESOURCE_EXHAUSTED) are retried with exponential backoff.
-- RowBatch size and concurrency are tuned unless they are given.
+- The batch size and the concurrency are tuned unless they are given.
 """
 
 from __future__ import annotations
@@ -119,11 +119,11 @@ class BulkPredictor:
                     self._record(self._finished.get())
                 self._fill()
                 if self._pending and self._pending[0].done.is_set():
-                    job = self._pending.popleft()
-                    if job.error is not None:
-                        raise job.error
-                    if job.answer is not None:
-                        yield job.answer
+                    pending = self._pending.popleft()
+                    if pending.error is not None:
+                        raise pending.error
+                    if pending.answer is not None:
+                        yield pending.answer
                 elif self._running:
                     self._record(self._finished.get())
                 elif self._source_error is not None:
@@ -155,39 +155,41 @@ class BulkPredictor:
         return self._running < concurrency and len(self._pending) < concurrency * _MAX_PENDING_PER_WORKER
 
     def _start(self, batch: RowBatch) -> _PendingBatch:
-        job = _PendingBatch(batch, self.settings, sum(_wire_bytes(array) for array in batch.arrays.values()))
+        pending = _PendingBatch(batch, self.settings, sum(_wire_bytes(array) for array in batch.arrays.values()))
         if self._workers < self.settings.concurrency:
             self._workers += 1  # daemon threads: the process can exit while a server does not answer
             threading.Thread(target=self._work, name=f"bulk-{self._workers}", daemon=True).start()
-        self._queue.put(job)
-        return job
+        self._queue.put(pending)
+        return pending
 
-    def _record(self, job: _PendingBatch) -> None:
+    def _record(self, pending: _PendingBatch) -> None:
         """Tell the tuner about a finished batch."""
         self._running -= 1
-        if job.was_overloaded:
+        if pending.was_overloaded:
             self._tuner.record_overload()
-        if job.too_large:
-            self._tuner.record_too_large(job.too_large)
-        elif job.error is None:
-            self._tuner.record_answer(len(job.batch), job.latency_s, job.request_bytes, job.settings)
+        if pending.too_large:
+            self._tuner.record_too_large(pending.too_large)
+        elif pending.error is None:
+            self._tuner.record_answer(len(pending.batch), pending.latency_s, pending.request_bytes, pending.settings)
 
     def _work(self) -> None:
-        while (job := self._queue.get()) is not None:
+        while (pending := self._queue.get()) is not None:
             start = time.perf_counter()
             try:
-                job.answer = self._answer(job, job.batch) if len(job.batch) else AnsweredBatch(job.batch, {})
-                job.batch = job.answer.batch
+                pending.answer = (
+                    self._answer(pending, pending.batch) if len(pending.batch) else AnsweredBatch(pending.batch, {})
+                )
+                pending.batch = pending.answer.batch
             except BaseException as error:  # noqa: BLE001 - raised again by __iter__
-                job.error = error
-            job.latency_s = time.perf_counter() - start
-            job.done.set()
-            self._finished.put(job)
+                pending.error = error
+            pending.latency_s = time.perf_counter() - start
+            pending.done.set()
+            self._finished.put(pending)
 
-    def _answer(self, job: _PendingBatch, batch: RowBatch) -> AnsweredBatch:
+    def _answer(self, pending: _PendingBatch, batch: RowBatch) -> AnsweredBatch:
         """The answer to a batch, put together from halves if the batch had to be split."""
         try:
-            outputs = _outputs_by_row(self._predict_with_retries(job, batch), len(batch))
+            outputs = _outputs_by_row(self._predict_with_retries(pending, batch), len(batch))
             return AnsweredBatch(replace(batch, arrays={}), outputs)
         except (RequestRejected, AnswerTooLarge) as error:
             if not _is_too_large(error) and not (isinstance(error, RequestRejected) and error.status in _ROW_ERRORS):
@@ -196,12 +198,12 @@ class BulkPredictor:
                 return self._reject(batch, error)
             if not self._options.divisible:
                 raise
-        halves = [self._answer(job, half) for half in batch.split(len(batch) // 2)]
+        halves = [self._answer(pending, half) for half in batch.split(len(batch) // 2)]
         if sum(len(half.batch) for half in halves) == len(batch):  # no row was rejected, so the request was too large
-            job.too_large = len(batch)
+            pending.too_large = len(batch)
         return _concatenate_answers(halves)
 
-    def _predict_with_retries(self, job: _PendingBatch, batch: RowBatch) -> Mapping[str, np.ndarray]:
+    def _predict_with_retries(self, pending: _PendingBatch, batch: RowBatch) -> Mapping[str, np.ndarray]:
         """Send a batch; retry temporary failures with exponential backoff and jitter."""
         deadline = time.monotonic() + self._options.retry_s
         pause = _FIRST_BACKOFF_S
@@ -211,9 +213,8 @@ class BulkPredictor:
             except (ServerUnreachable, RequestRejected) as error:
                 if not _is_temporary(error) or time.monotonic() + pause > deadline or self._stopped.is_set():
                     raise
-                job.was_overloaded |= isinstance(
-                    error, RequestRejected
-                )  # an unreachable server says nothing about its capacity
+                # An unreachable server says nothing about its capacity.
+                pending.was_overloaded |= isinstance(error, RequestRejected)
             self._stopped.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             pause = min(pause * 2, _MAX_BACKOFF_S)
 

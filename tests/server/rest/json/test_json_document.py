@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfsctl.server.rest.json import document as json_document
-from tfsctl.server.rest.json.document import _ExactReader, _parse_leniently
+from tfsctl.server.rest.json.document import _parse_leniently
+from tfsctl.server.rest.json.rapidjson_reader import RapidJsonReader
 from tfsctl.server.status import Code, ServingError
 
 
 def _exactly(body: bytes) -> object:
-    return _ExactReader(body).read()
+    return RapidJsonReader(body).read()
 
 
 READERS: list[Callable[[bytes], object]] = [json_document.parse, _parse_leniently, _exactly]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import struct
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -11,10 +13,10 @@ import numpy as np
 from tfsctl.core import dtypes
 from tfsctl.core.arrays import object_array
 from tfsctl.core.dtypes import DType
-from tfsctl.server.rest.json.packed_floats import packed_floats
 
 MAX_RANK = 64  # numpy's; 254 in the real server
 SMALL_INTS = ("int32", "int16", "int8", "uint8")  # which TensorFlow Serving reads as int32
+_MAX_PACKED_VALUES = 64 * 1024  # packing copies the list of a row
 _SMALLEST_NORMAL = {kind: np.finfo(kind).tiny for kind in "efd"}
 
 
@@ -51,7 +53,7 @@ def _nested_strings(values: list[Any]) -> np.ndarray | None:
 
 
 def _numbers(values: list[Any], dtype: DType, *, has_literals: bool) -> np.ndarray | None:
-    if dtype.is_floating and not has_literals and (floats := packed_floats(values)) is not None:
+    if dtype.is_floating and not has_literals and (floats := _small_float_array(values)) is not None:
         return as_dtype(floats, dtype)
     try:
         array = np.asarray(values)
@@ -64,6 +66,29 @@ def _numbers(values: list[Any], dtype: DType, *, has_literals: bool) -> np.ndarr
     if has_literals and bool in _kinds_of_leaves(values, array.ndim):
         return None
     return as_dtype(array, dtype)
+
+
+def _small_float_array(values: list[Any]) -> np.ndarray | None:
+    """The float64 array of some numbers, or of rows of numbers, in a third of the time that np.asarray takes.
+
+    None for too many values or any others. Booleans count as numbers.
+    """
+    first = values[0]
+    width = len(first) if isinstance(first, list) else 1
+    if not 0 < len(values) * width <= _MAX_PACKED_VALUES:
+        return None
+    try:
+        if not isinstance(first, list):
+            return np.frombuffer(_packer(len(values))(*values), np.float64)
+        pack = _packer(width)
+        return np.frombuffer(b"".join([pack(*row) for row in values]), np.float64).reshape(len(values), width)
+    except (struct.error, TypeError, OverflowError):
+        return None
+
+
+@lru_cache(256)
+def _packer(count: int) -> Callable[..., bytes]:
+    return struct.Struct(f"{count}d").pack
 
 
 def as_dtype(array: np.ndarray, dtype: DType) -> np.ndarray | None:
