@@ -170,7 +170,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"gates", "intervals", "ranks"},
         {"output_difference", "quality"},
         {"result"},
-        {"blessing", "collector", "junit", "latency", "plots", "sides"},
+        {"blessing", "comparison_builder", "junit", "latency", "plots", "sides"},
         {"comparing", "html_report"},
         {"request"},
     ],

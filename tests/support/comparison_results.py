@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tfsctl.core.compatibility import Change
-from tfsctl.rollout.comparison import latency, quality
-from tfsctl.rollout.comparison.collector import Collector, Scoring
+from tfsctl.rollout.comparison import latency
+from tfsctl.rollout.comparison.comparison_builder import ComparisonBuilder, Scoring
 from tfsctl.rollout.comparison.gates import check_gates, parse_gate
 from tfsctl.rollout.comparison.output_difference import Tolerance
 from tfsctl.rollout.comparison.result import Comparison, SideFacts
@@ -17,10 +17,10 @@ HOSTILE = "<script>alert(1)</script>\x1b[31m\x00"
 def full_comparison() -> Comparison:
     """One with everything in it, and a name that would run a script."""
     random = np.random.default_rng(3)
-    collector = Collector(Tolerance(), scoring=Scoring("binary", "t", "y", {}), slices=[("c",)])
+    builder = ComparisonBuilder(Tolerance(), scoring=Scoring("binary", "t", "y", {}), slices=[("c",)])
     target = random.integers(0, 2, 200)
     a = np.clip(target * 0.5 + random.random(200) * 0.5, 0, 1)
-    collector.add(
+    builder.add(
         np.arange(200),
         {"x": np.array([HOSTILE.encode()] * 200, object)},
         {"y": a},
@@ -28,17 +28,10 @@ def full_comparison() -> Comparison:
         {"t": target, "c": np.array([HOSTILE, "CH"] * 100, object)},
     )
     times = random.random(100) / 1000
-    found = Comparison(
+    found = builder.build(
         SideFacts(HOSTILE, "m", 1, None, 10, 20, 0.5),
         SideFacts("b", "m", 2, None, 30, 20, 0.5),
-        rows=200,
-        unstable=0,
-        parts=collector.parts(),
-        outputs={name: one.summary() for name, one in collector.outputs.items()},
-        worst=collector.worst(),
         changes=[Change("serving_default", "output q was added", breaks=False)],
-        flips=quality.flips(*collector.losses),
-        calibration=(quality.calibration(collector.losses[0]), quality.calibration(collector.losses[1])),
         latency=latency.quantiles(times, times * 2),
     )
     gates = [parse_gate(text) for text in ("agreement<0.9", "p99.ratio>3", "accuracy.delta@c=CH<-0.5")]

@@ -14,8 +14,8 @@ from tfsctl.core import compatibility
 from tfsctl.core.batches import Arrays, RowBatch, batch_reader, fixed_batch_size, request_arrays
 from tfsctl.core.types import Signature
 from tfsctl.errors import InvalidInput, TfsctlError
-from tfsctl.rollout.comparison import latency, quality
-from tfsctl.rollout.comparison.collector import Collector, Scoring
+from tfsctl.rollout.comparison import latency
+from tfsctl.rollout.comparison.comparison_builder import ComparisonBuilder, Scoring
 from tfsctl.rollout.comparison.gates import MIN_ROWS, Gate, check_gates
 from tfsctl.rollout.comparison.output_difference import Tolerance
 from tfsctl.rollout.comparison.result import Comparison, Quantile
@@ -74,22 +74,22 @@ def compare(
     Raises what reading the rows and the clients raise, and InvalidInput without any rows, or for a gate on an unknown
     metric or slice.
     """
-    collector = Collector(options.tolerance, scoring=scoring, slices=options.slices, min_rows=options.min_rows)
+    builder = ComparisonBuilder(options.tolerance, scoring=scoring, slices=options.slices, min_rows=options.min_rows)
     fixed = fixed_batch_size(signature)
     sampled: list[Arrays] = []
     skipped = 0
     with ThreadPoolExecutor(max_workers=32, thread_name_prefix="compare-b") as pool:
-        asking = _SidePair(a, b, signature, pool)
+        sides = _SidePair(a, b, signature, pool)
         settings = BulkOptions(
             batch_size=options.batch_size or fixed, concurrency=options.concurrency, divisible=fixed in (None, 1)
         )
-        for answered in BulkPredictor(batch_reader(batches), asking.predict, settings):
+        for answered in BulkPredictor(batch_reader(batches), sides.predict, settings):
             skipped += len(answered.batch.rejects)
             if len(answered.batch):
                 outputs = answered.outputs
                 _sample(sampled, _only(outputs, _INPUT), options.latency_requests, fixed or 1)
                 again = _only(outputs, _AGAIN)
-                _, stable = collector.add(
+                _, stable = builder.add(
                     answered.batch.rows,
                     _only(outputs, _INPUT),
                     _only(outputs, _A),
@@ -97,34 +97,20 @@ def compare(
                     answered.batch.labels,
                     again=again or None,
                 )
-                asking.note_checked(len(answered.batch), int((~stable).sum()))
-            show(collector.rows, answered.batch.fraction_read)
-    if not collector.rows:
+                sides.note_checked(len(answered.batch), int((~stable).sum()))
+            show(builder.rows, answered.batch.fraction_read)
+    if not builder.rows:
         raise InvalidInput("there are no rows to compare", hint="--file FILE names rows")
-    comparison = _result(a, b, collector, skipped, _latency(a, b, signature, sampled))
+    comparison = builder.build(
+        a.facts(),
+        b.facts(),
+        changes=compatibility.compare(a.served.signatures, b.served.signatures),
+        latency=_latency(a, b, signature, sampled),
+        skipped=skipped,
+    )
     gates = check_gates(options.gates, comparison.numbers(), comparison.counts(), options.min_rows)
     comparison.gates.extend(gates)
     return comparison
-
-
-def _result(a: Side, b: Side, collector: Collector, skipped: int, quantiles: list[Quantile]) -> Comparison:
-    classified = bool(collector.losses[0].confidence)
-    return Comparison(
-        a=a.facts(),
-        b=b.facts(),
-        rows=collector.rows,
-        unstable=collector.unstable(),
-        parts=collector.parts(),
-        outputs={name: difference.summary() for name, difference in collector.outputs.items()},
-        worst=collector.worst(),
-        changes=compatibility.compare(a.served.signatures, b.served.signatures),
-        flips=quality.flips(*collector.losses) if classified else None,
-        calibration=(quality.calibration(collector.losses[0]), quality.calibration(collector.losses[1]))
-        if classified
-        else None,
-        latency=quantiles,
-        skipped=skipped,
-    )
 
 
 class _SidePair:

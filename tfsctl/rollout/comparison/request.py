@@ -21,7 +21,7 @@ from tfsctl.data.shaping import Keep, shape_rows
 from tfsctl.data.sources import FORMATS, Format, open_source
 from tfsctl.errors import InvalidInput
 from tfsctl.rollout.comparison import comparing
-from tfsctl.rollout.comparison.collector import Scoring
+from tfsctl.rollout.comparison.comparison_builder import Scoring
 from tfsctl.rollout.comparison.gates import MIN_ROWS, parse_gate
 from tfsctl.rollout.comparison.output_difference import Tolerance
 from tfsctl.rollout.comparison.quality import Task

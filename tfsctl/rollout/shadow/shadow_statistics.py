@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tfsctl.core import compatibility
+from tfsctl.core.batches import Arrays
 from tfsctl.core.types import ModelMetadata
 from tfsctl.rollout.comparison import latency
-from tfsctl.rollout.comparison.collector import Collector
+from tfsctl.rollout.comparison.comparison_builder import ComparisonBuilder
 from tfsctl.rollout.comparison.output_difference import Tolerance
 from tfsctl.rollout.comparison.result import Comparison, SideFacts
 from tfsctl.rollout.gate.agreement import AgreementTest
@@ -23,7 +23,6 @@ from tfsctl.rollout.shadow.shadow_state import Progress, ShadowPlan
 
 LATENCIES = 1000  # pairs that are kept: the latest
 NOISE_ROWS = 512  # rows that A answers twice; all rows, if it disagrees with itself on one of these
-Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class ShadowStatistics:
         """Count on from `before`, which an earlier collector of the same shadow has written. Its rows are not kept."""
         self._plan, self._from_version = plan, from_version
         self._progress = before or Progress(shadow)
-        self._collector = Collector(Tolerance(plan.atol, plan.rtol))
+        self._builder = ComparisonBuilder(Tolerance(plan.atol, plan.rtol))
         self._latencies: deque[tuple[float, float]] = deque(maxlen=LATENCIES)
         limit = None if plan.min_agreement is None else 1 - plan.min_agreement
         self._test = None if limit is None else AgreementTest(limit, self._progress.log_values)
@@ -60,12 +59,12 @@ class ShadowStatistics:
     @property
     def compared_rows(self) -> int:
         """The rows of the comparison: those that this collector has received."""
-        return self._collector.rows
+        return self._builder.rows
 
     @property
     def needs_second_answer(self) -> bool:
         """Whether A has to answer the next request twice: it is not known yet that it agrees with itself."""
-        return self._is_random or self._collector.rows < NOISE_ROWS
+        return self._is_random or self._builder.rows < NOISE_ROWS
 
     def count(self, *, copies: int = 0, dropped: int = 0, skipped: int = 0, a_failures: int = 0) -> None:
         """Count requests that are not compared."""
@@ -90,8 +89,8 @@ class ShadowStatistics:
         inputs, a, b, again = _rows_of(answers)
         count = len(next(iter(a.values())))
         with self._lock:
-            numbers = np.arange(self._collector.rows + 1, self._collector.rows + count + 1)
-            agree, stable = self._collector.add(numbers, inputs, a, b, {}, again=again)
+            numbers = np.arange(self._builder.rows + 1, self._builder.rows + count + 1)
+            agree, stable = self._builder.add(numbers, inputs, a, b, {}, again=again)
             self._is_random |= not stable.all()
             self._latencies.append((answers.a_s, answers.b_s))
             self._progress = replace(self._progress, rows=self._progress.rows + count)
@@ -117,15 +116,9 @@ class ShadowStatistics:
         """The comparison of all rows that this collector has received."""
         pairs = np.array(list(self._latencies)).reshape(-1, 2)
         with self._lock:
-            collector = self._collector
-            return Comparison(
-                a=self._facts(self._from_version),
-                b=self._facts(self._plan.version),
-                rows=collector.rows,
-                unstable=collector.unstable(),
-                parts=collector.parts(),
-                outputs={name: difference.summary() for name, difference in collector.outputs.items()},
-                worst=collector.worst(),
+            return self._builder.build(
+                self._facts(self._from_version),
+                self._facts(self._plan.version),
                 changes=compatibility.compare(a.signatures, b.signatures),
                 latency=latency.quantiles(pairs[:, 0], pairs[:, 1]),
             )

@@ -1,4 +1,4 @@
-"""Collects the answers of A and B, batch by batch, into a comparison. Sends nothing itself."""
+"""Builds a comparison from the answers of A and B, which are added batch by batch. Sends nothing itself."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from tfsctl.core.batches import Arrays
+from tfsctl.core.compatibility import Change
 from tfsctl.errors import InvalidInput
 from tfsctl.rollout.comparison import quality
 from tfsctl.rollout.comparison.gates import MIN_ROWS
 from tfsctl.rollout.comparison.output_difference import OutputDifference, Tolerance, output_kind
 from tfsctl.rollout.comparison.quality import Losses, Task
-from tfsctl.rollout.comparison.result import ALL_ROWS, Part, WorstRow
+from tfsctl.rollout.comparison.result import ALL_ROWS, Comparison, Part, Quantile, SideFacts, WorstRow
 
 WORST_ROWS = 10
 MAX_SLICES = 1_000
@@ -33,8 +34,8 @@ class Scoring:
     classes: Mapping[str, int]
 
 
-class Collector:
-    """The differences of all outputs, the losses of a task, and the rows of each slice."""
+class ComparisonBuilder:
+    """Collects the differences of all outputs, the losses of a task, and the rows of each slice."""
 
     def __init__(
         self,
@@ -131,6 +132,32 @@ class Collector:
         }
         ordered = sorted(slices.items(), key=lambda item: (-item[1].harm, item[0]))
         return {ALL_ROWS: self._part(agree, stable, target, None), **dict(ordered)}
+
+    def build(
+        self, a: SideFacts, b: SideFacts, *, changes: Sequence[Change], latency: Sequence[Quantile], skipped: int = 0
+    ) -> Comparison:
+        """The comparison of all rows that were added.
+
+        `changes` are those from A's signatures to B's, and `skipped` is the number of rows that could not be read.
+        """
+        flips = calibration = None
+        if self.losses[0].confidence:  # the task is a classification
+            flips = quality.flips(*self.losses)
+            calibration = (quality.calibration(self.losses[0]), quality.calibration(self.losses[1]))
+        return Comparison(
+            a,
+            b,
+            self.rows,
+            self.unstable(),
+            self.parts(),
+            {name: difference.summary() for name, difference in self.outputs.items()},
+            self.worst(),
+            changes,
+            flips,
+            calibration,
+            latency,
+            skipped,
+        )
 
     def _part(self, agree: np.ndarray, stable: np.ndarray, target: np.ndarray, rows: np.ndarray | None) -> Part:
         counted = stable if rows is None else stable & rows
