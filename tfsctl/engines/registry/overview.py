@@ -73,7 +73,7 @@ def reports(*, with_ended: bool = False) -> list[ServerReport]:
             cause=server_log.exit_cause(server) if server.exit or server.state == ENDED else "",
             facts=server.facts,
             load_failures=failures.get(id(server), {}),
-            is_front=server.launch is not None and bool(server.launch.get("front")),
+            is_front=server.is_front,
         )
         for server in found
     ]

@@ -35,6 +35,11 @@ class TrackedServer:
     facts: ContainerFacts | None = None
 
     @property
+    def is_front(self) -> bool:
+        """Whether it was started with a front."""
+        return self.launch is not None and bool(self.launch.get("front"))
+
+    @property
     def is_left_over(self) -> bool:
         """Whether only its record is left: its process has ended, or its container was removed."""
         return self.state in (ENDED, GONE)

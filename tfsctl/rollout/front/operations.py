@@ -23,12 +23,12 @@ ANSWER_S = 15.0
 RECORDING_S = 60.0  # a server that loads a version is told after that
 _POLL_S = 0.05
 
-Action = Literal["promote", "rollback", "abort", "resume"]
+RolloutAction = Literal["promote", "rollback", "abort", "resume"]
 
 
 def find_front(model: str | None, *, server: str | None = None) -> TrackedServer:
     """The running front that serves a model, or the only front. Raises NotFound, or InvalidInput if several fit."""
-    fronts = [one for one in records.list_servers() if one.launch is not None and one.launch.get("front")]
+    fronts = [one for one in records.list_servers() if one.is_front]
     fitting = [
         one
         for one in fronts
@@ -57,7 +57,7 @@ def is_behind_front(model: str, *, server: str | None = None) -> bool:
         for one in records.list_servers()
         if one.state == RUNNING and model in one.record.models and server in (None, one.record.name)
     ]
-    return len(fitting) == 1 and fitting[0].launch is not None and bool(fitting[0].launch.get("front"))
+    return len(fitting) == 1 and fitting[0].is_front
 
 
 def has_rollout(model: str, *, server: str | None = None) -> bool:
@@ -102,7 +102,7 @@ def read_comparison(front: TrackedServer, shadow: Shadow) -> Comparison | None:
     return FrontFiles(front.record.name).collector.read_comparison(shadow.id)
 
 
-def finish_rollout(front: TrackedServer, action: Action) -> FrontState:
+def finish_rollout(front: TrackedServer, action: RolloutAction) -> FrontState:
     """End a rollout, or resume a paused one. Returns once the routes are in effect.
 
     Raises NotFound if no rollout is running, InvalidInput if it cannot be done now, and NotReadyInTime.

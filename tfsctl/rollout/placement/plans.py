@@ -51,7 +51,7 @@ def plan_front(server: TrackedServer, method: Method, ports: tuple[int, int] | N
     cannot have a front, or has one, or not by this method, and what `serve_plan.replan` and `Engine.prepare` raise.
     """
     record = server.record
-    if _has_front(server):
+    if server.is_front:
         raise InvalidInput(
             f"{record.name} already has a front", hint=f"tfsctl front {record.name} --remove takes it away"
         )
@@ -80,7 +80,7 @@ def plan_removal(front: TrackedServer, *, restart: bool) -> tuple[ServePlan, lis
     would have to take its ports over, and what `plan_front` raises.
     """
     record = front.record
-    if not _has_front(front):
+    if not front.is_front:
         raise InvalidInput(f"{record.name} has no front", hint=f"tfsctl front {record.name} starts one")
     if record.engine == "docker" and not restart:
         raise InvalidInput(
@@ -102,10 +102,6 @@ def plan_removal(front: TrackedServer, *, restart: bool) -> tuple[ServePlan, lis
     plan = serve_plan.replan(record.engine, plain)
     ENGINES[plan.engine].prepare(plan.launch, plan.models)
     return plan, notes
-
-
-def _has_front(server: TrackedServer) -> bool:
-    return server.launch is not None and bool(server.launch.get("front"))
 
 
 def _check_recordings(server: str, models: Sequence[str]) -> None:

@@ -53,7 +53,7 @@ def stop(
         try:
             with _note_if_slow(each.record):
                 server_control.stop(each.record)
-                if each.launch is not None and each.launch.get("front"):
+                if each.is_front:
                     _clean_up_front(each.record.name)
         except TfsctlError as error:  # the remaining servers are stopped first
             failure = failure or error
